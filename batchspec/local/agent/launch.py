@@ -1,0 +1,65 @@
+"""What a node is asked to run, and what came of it.
+
+Two frozen values: a :class:`Launch` goes in, an :class:`Outcome` comes out. Nothing here knows of
+HTTP, of the store, or of how a task is scheduled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A ``failureInfo`` as the service reports it.
+
+    ``category`` is ``UserError`` or ``ServerError``; ``code`` is one of the documented task failure
+    codes (``FailureExitCode``, ``CommandProgramNotFound``, ``TaskEnded``, ``BlobNotFound`` ...).
+    """
+
+    category: str
+    code: str
+    message: str
+    details: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """One process to run on a node: a start task, a task, a job preparation or release task.
+
+    ``directory`` is the task's directory (``stdout.txt``, ``stderr.txt`` and ``wd/`` lie in it);
+    ``command_line`` is split into arguments without a shell, as on a real node;
+    ``environment`` is complete: the process sees nothing of the service's own environment.
+    ``resource_files`` and ``output_files`` are in wire form (``httpUrl``, ``filePath`` ...).
+    ``fresh`` empties the directory first; a retry runs in the directory as it was left.
+    """
+
+    key: str
+    node_root: Path
+    directory: Path
+    command_line: str
+    environment: Mapping[str, str]
+    resource_files: tuple[Mapping[str, Any], ...] = ()
+    output_files: tuple[Mapping[str, Any], ...] = ()
+    max_wall_clock_time: timedelta | None = None
+    fresh: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a :class:`Launch` ended.
+
+    ``exit_code`` is ``None`` when no process ran (resource file missing, program not found).
+    ``failure`` is ``None`` exactly when the run counts as a success; an upload that failed gives
+    ``exit_code == 0`` *and* a failure.
+    """
+
+    started: datetime
+    ended: datetime
+    exit_code: int | None
+    failure: Failure | None = None
+    uploads: tuple[str, ...] = field(default=())

@@ -1,0 +1,189 @@
+"""Facts of the disk and of the account: the planner's input, made by ``observe``.
+
+Absent is ``None``; unknown does not exist. What may be large (files, blobs, tasks) is a
+:class:`Stream`: it can be gone through again and again, and is not held in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from batchspec.spec.values import Record
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Stream(Protocol[T_co]):
+    """A finite sequence that can be gone through any number of times. A tuple is one."""
+
+    def __iter__(self) -> Iterator[T_co]: ...
+
+    def __len__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Which account: ``target`` is ``local`` or ``azure``; the rest is what may be shown of it."""
+
+    target: str
+    batch: str
+    storage: str
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file that the spec uploads: its blob name, size in bytes and MD5."""
+
+    blob: str
+    path: Path
+    size: int
+    md5: bytes
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A blob as listed; ``md5`` is ``None`` where the service keeps none."""
+
+    name: str
+    size: int
+    md5: bytes | None
+    modified: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFacts:
+    """A container of the spec: ``metadata`` is ``None`` when it does not exist.
+
+    ``files`` (what the spec uploads) and ``blobs`` (what is there) are in order of their names, by
+    Unicode code point; both are empty where nobody asks for them.
+    """
+
+    metadata: Mapping[str, str] | None
+    files: Stream[LocalFile] = ()
+    blobs: Stream[Blob] = ()
+
+    @property
+    def exists(self) -> bool:
+        """Whether the container is in the account."""
+        return self.metadata is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFacts:
+    """A pool as it is. ``properties`` is Get Pool's body; counts are of nodes."""
+
+    id: str
+    state: str
+    allocation: str
+    properties: Record
+    metadata: Mapping[str, str]
+    dedicated: int
+    spot: int
+    target_dedicated: int
+    target_spot: int
+    resize_errors: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """A job as it is. ``properties`` is Get Job's body."""
+
+    id: str
+    state: str
+    created: datetime
+    properties: Record
+    metadata: Mapping[str, str]
+    ended: datetime | None = None
+    terminate_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """A task as it is: ``succeeded`` is ``None`` until it is completed.
+
+    ``code`` and ``message`` are of its ``failureInfo`` when it has one.
+    """
+
+    id: str
+    state: str
+    succeeded: bool | None = None
+    exit_code: int | None = None
+    code: str | None = None
+    message: str | None = None
+    node: str | None = None
+    retries: int = 0
+
+
+class TaskIndex(Protocol):
+    """The tasks of every job of a run, newest job first where an id is in several."""
+
+    def __len__(self) -> int: ...
+
+    def state(self, task_id: str) -> TaskFacts | None:
+        """The task of that id (case does not count), or ``None``."""
+        ...
+
+    def job_of(self, task_id: str) -> str | None:
+        """The job that holds it, or ``None``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SupportedImage:
+    """An image of the account: Batch's ``supportedimages`` in short."""
+
+    publisher: str
+    offer: str
+    sku: str
+    node_agent: str
+    windows: bool
+    verified: bool
+    capabilities: tuple[str, ...] = ()
+    end_of_life: datetime | None = None
+    version: str = "latest"
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What an earlier download of this spec put on the disk and is still there, unchanged.
+
+    ``job`` is the job whose results they are; ``files`` counts them; ``missing`` counts those of
+    the receipt that are gone or changed.
+    """
+
+    job: str
+    files: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """All that a plan needs to know of the world.
+
+    ``containers`` is by key. ``jobs`` are all jobs that this spec made and the one its id names,
+    oldest first. ``receipt`` is ``None`` when nothing was downloaded yet.
+    """
+
+    account: Account
+    now: datetime
+    containers: Mapping[str, ContainerFacts]
+    pool: PoolFacts | None = None
+    jobs: tuple[JobFacts, ...] = ()
+    tasks: TaskIndex | None = None
+    images: tuple[SupportedImage, ...] = ()
+    receipt: Receipt | None = None
+    rows: Mapping[str, Stream[Record]] = field(default_factory=dict)
+
+
+def totals(files: Iterable[LocalFile]) -> tuple[int, int]:
+    """How many files, and how many bytes, in one pass."""
+    count = size = 0
+    for file in files:
+        count += 1
+        size += file.size
+    return count, size
