@@ -1,0 +1,203 @@
+"""What happened, as data: a closed union of events, and the stamp that orders them.
+
+The runner emits events and prints nothing; a consumer shows them or folds them into a report.
+Times are seconds since the run began unless said otherwise; sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeAlias
+
+from batchspec.problems import Problem
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    DONE = "done"
+    NOTHING_TO_DO = "nothing_to_do"
+    TASKS_FAILED = "tasks_failed"
+    TIME_LIMIT = "time_limit"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    DETACHED = "detached"
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """A run began: which spec, which account, and how many steps."""
+
+    name: str
+    target: str
+    batch: str
+    storage: str
+    steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class StepStarted:
+    """A step began. ``items`` and ``size`` are what there is to do, as far as it is known."""
+
+    step: str
+    verb: str
+    subject: str
+    items: int = 1
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepProgress:
+    """How far a step is: ``done`` of ``items``, ``moved`` bytes of ``size``."""
+
+    step: str
+    done: int
+    items: int
+    moved: int = 0
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodesSeen:
+    """The nodes of a pool by state, e.g. ``{"idle": 2, "starting": 1}``; ``target`` is how many."""
+
+    pool: str
+    states: Mapping[str, int]
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class TasksSeen:
+    """The tasks of a job by state. ``left`` is the time until the limit, in seconds."""
+
+    job: str
+    total: int
+    active: int
+    running: int
+    succeeded: int
+    failed: int
+    left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFailed:
+    """A task failed: why, and the last lines of its stderr (empty where there are none)."""
+
+    job: str
+    task: str
+    exit_code: int | None
+    code: str
+    message: str
+    stderr: str = ""
+    node: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFailed:
+    """A node cannot take tasks: its state, its start task's exit code and last lines of stderr."""
+
+    pool: str
+    node: str
+    state: str
+    exit_code: int | None
+    message: str = ""
+    stderr: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """Something the user should know that does not fail the run."""
+
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """A step ended well. ``note`` is a fact worth telling, e.g. ``existed``; ``seconds`` it took."""
+
+    step: str
+    verb: str
+    subject: str
+    items: int
+    seconds: float
+    size: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StepFailed:
+    """A step failed."""
+
+    step: str
+    verb: str
+    subject: str
+    seconds: float
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class StepSkipped:
+    """A step was not run: ``because`` is a step that failed, or ``declined``, ``interrupted`` ..."""
+
+    step: str
+    verb: str
+    subject: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The run ended. ``left`` names what stays in the account (``pool topn`` ...)."""
+
+    outcome: Outcome
+    seconds: float
+    exit: int
+    left: tuple[str, ...] = ()
+
+
+Event: TypeAlias = (
+    RunStarted
+    | StepStarted
+    | StepProgress
+    | NodesSeen
+    | TasksSeen
+    | TaskFailed
+    | NodeFailed
+    | Noticed
+    | StepDone
+    | StepFailed
+    | StepSkipped
+    | RunEnded
+)
+"""Everything that can happen in a run."""
+
+Emit: TypeAlias = Callable[[Event], None]
+"""Where events go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stamped:
+    """An event with its number (from 1) and its time (UTC), given once, before any consumer."""
+
+    seq: int
+    at: datetime
+    event: Event
+
+
+@dataclass(slots=True)
+class Stamp:
+    """Stamps events in the order they come and hands them to every consumer."""
+
+    now: Callable[[], datetime]
+    consumers: tuple[Callable[[Stamped], None], ...]
+    _seq: int = field(default=0, init=False)
+
+    def __call__(self, event: Event) -> None:
+        """Stamp one event and pass it on."""
+        self._seq += 1
+        stamped = Stamped(self._seq, self.now(), event)
+        for consumer in self.consumers:
+            consumer(stamped)

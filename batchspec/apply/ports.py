@@ -1,0 +1,202 @@
+"""What ``apply`` needs of the world: hands on an account, a clock, and someone to ask.
+
+``cloud`` provides the account, ``cli`` the rest. Every method either did what it says when it
+returns, however often the request had to be sent, or raises ``ServiceError``: ambiguous answers are
+settled beneath this door. All of them can be called again after an interruption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Protocol
+
+from batchspec.plan.observed import Blob, JobFacts, LocalFile, PoolFacts, TaskFacts
+from batchspec.problems import Problem
+from batchspec.spec.values import Record
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCounts:
+    """Get Task Counts: ``completed`` is ``succeeded + failed``; preparing counts as running."""
+
+    active: int
+    running: int
+    succeeded: int
+    failed: int
+
+    @property
+    def completed(self) -> int:
+        """How many tasks have ended."""
+        return self.succeeded + self.failed
+
+    @property
+    def total(self) -> int:
+        """How many tasks the job has."""
+        return self.active + self.running + self.completed
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """A node that is not well: its start task's exit code and failure, its errors."""
+
+    id: str
+    state: str
+    exit_code: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAdded:
+    """What came of adding one task: ``problem`` is ``None`` if it is in the job now.
+
+    ``existed`` says that it was there before this request.
+    """
+
+    id: str
+    existed: bool = False
+    problem: Problem | None = None
+
+
+class Storage(Protocol):
+    """Blobs. ``moved`` is called with the number of bytes just transferred."""
+
+    async def create_container(
+        self, name: str, metadata: Mapping[str, str], public_access: str | None
+    ) -> bool:
+        """Make a container; ``False`` if it was there. Waits out one that is being deleted."""
+        ...
+
+    async def upload(self, container: str, file: LocalFile, moved: Callable[[int], None]) -> None:
+        """Upload one file, checked in transit and at rest (MD5).
+
+        Raises SpecError if the file vanished or is not what it was when the plan was made.
+        """
+        ...
+
+    def blobs(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
+        """Every blob of a container, streamed; nothing if the container is not there."""
+        ...
+
+    async def download(
+        self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]
+    ) -> bytes:
+        """Download one blob to the file ``part``, checked (length; MD5 where kept); its MD5."""
+        ...
+
+    async def delete_container(self, name: str) -> bool:
+        """Delete a container; ``False`` if there was none."""
+        ...
+
+
+class Batch(Protocol):
+    """Pools, jobs and tasks. ``sas`` is how long the URLs in a body must stay valid."""
+
+    async def pool(self, pool_id: str) -> PoolFacts | None:
+        """The pool, or ``None``."""
+        ...
+
+    async def create_pool(self, body: Record, sas: timedelta) -> bool:
+        """Ask for a pool; ``False`` if an equal one by the same spec was there."""
+        ...
+
+    async def update_pool(self, pool_id: str, patch: Record, sas: timedelta) -> None:
+        """Change properties of a pool."""
+        ...
+
+    async def resize_pool(self, pool_id: str, dedicated: int, spot: int) -> None:
+        """Ask for another number of nodes; waits out a resize that is going on."""
+        ...
+
+    async def delete_pool(self, pool_id: str) -> bool:
+        """Ask for a pool's deletion; ``False`` if there was none. It takes time: see ``pool``."""
+        ...
+
+    async def node_states(self, pool_id: str) -> Mapping[str, int]:
+        """How many nodes of the pool there are in each state, by one cheap request."""
+        ...
+
+    def unwell_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
+        """The nodes whose start task failed or that are unusable."""
+        ...
+
+    async def node_file_tail(self, pool_id: str, node: str, path: str, size: int) -> str:
+        """The last ``size`` bytes of a file of a node; empty where there is none."""
+        ...
+
+    async def job(self, job_id: str) -> JobFacts | None:
+        """The job, or ``None``."""
+        ...
+
+    async def create_job(self, body: Record, sas: timedelta) -> bool:
+        """Make a job; ``False`` if an equal one by the same spec was there."""
+        ...
+
+    async def update_job(self, job_id: str, patch: Record) -> None:
+        """Change properties of a job."""
+        ...
+
+    async def terminate_job(self, job_id: str, reason: str) -> None:
+        """End a job; one that has ended already stays as it is."""
+        ...
+
+    async def delete_job(self, job_id: str) -> bool:
+        """Ask for a job's deletion; ``False`` if there was none. It takes time: see ``job``."""
+        ...
+
+    async def add_tasks(
+        self, job_id: str, tasks: Sequence[Record], sas: timedelta
+    ) -> Sequence[TaskAdded]:
+        """Add up to 100 tasks in one request (split where too large); one answer each, in order.
+
+        A task that is there already counts as added.
+        """
+        ...
+
+    async def task_counts(self, job_id: str) -> TaskCounts:
+        """How many tasks of the job there are in each state, by one cheap request."""
+        ...
+
+    def failed_tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
+        """The completed tasks that failed, streamed, filtered by the service."""
+        ...
+
+    async def task_file_tail(self, job_id: str, task: str, path: str, size: int) -> str:
+        """The last ``size`` bytes of a file of a task; empty where there is none."""
+        ...
+
+
+class Clock(Protocol):
+    """Time: told and waited for."""
+
+    def now(self) -> datetime:
+        """The time of day (UTC)."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only go forward."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class Questions(Protocol):
+    """Someone to ask."""
+
+    async def agree(self, subjects: Sequence[str]) -> bool:
+        """Whether to delete these (``pool topn``, ``job topn``)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything the runner is handed."""
+
+    storage: Storage
+    batch: Batch
+    clock: Clock
+    questions: Questions

@@ -1,0 +1,181 @@
+"""What a step does: a closed union of frozen values, complete enough to be carried out as they are.
+
+Bodies are in REST form and may hold deferred texts (:mod:`batchspec.spec.values`); streams are
+gone through when the step is performed, so a step over a million files is as small as one over
+three. Who carries them out is ``apply``; nothing here does anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeAlias
+
+from batchspec.plan.observed import LocalFile, Stream
+from batchspec.plan.tasks import Task
+from batchspec.spec.values import Record
+
+
+@dataclass(frozen=True, slots=True)
+class CreateContainer:
+    """Make a blob container. One that came to be meanwhile is used."""
+
+    container: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    public_access: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadFiles:
+    """Upload files to a container; ``size`` is their sum in bytes."""
+
+    container: str
+    files: Stream[LocalFile]
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreatePool:
+    """Ask for a pool. ``sas`` is how long the URLs in the body must stay valid."""
+
+    pool: str
+    body: Record
+    sas: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class UpdatePool:
+    """Change properties of a pool in place: ``patch`` is the body of Update Pool."""
+
+    pool: str
+    patch: Record
+    sas: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class ResizePool:
+    """Ask for another number of nodes."""
+
+    pool: str
+    dedicated: int
+    spot: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacePool:
+    """Delete a pool, wait until it is gone, and make it anew."""
+
+    pool: str
+    body: Record
+    sas: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForPool:
+    """Wait until a node of the pool can take tasks, or none ever will."""
+
+    pool: str
+    nodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CreateJob:
+    """Make a job."""
+
+    job: str
+    body: Record
+    sas: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateJob:
+    """Change properties of a job in place: ``patch`` is the body of Update Job."""
+
+    job: str
+    patch: Record
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitTasks:
+    """Add the tasks of a stage to a job, in the order of the stream."""
+
+    job: str
+    stage: str
+    tasks: Stream[Task]
+    sas: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class CloseJob:
+    """Say that no more tasks come: the job ends when all tasks are completed."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitForTasks:
+    """Wait until ``tasks`` tasks of a job are completed, or until ``limit`` has passed.
+
+    ``pool`` is watched meanwhile: a pool that will never run a task ends the wait.
+    """
+
+    job: str
+    pool: str
+    tasks: int
+    limit: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadResults:
+    """Download blobs to a folder; ``job`` is the job they are the results of."""
+
+    container: str
+    to: Path
+    job: str
+    match: tuple[str, ...] = ()
+    flat: bool = False
+    overwrite: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePool:
+    """Delete a pool and wait until it is gone."""
+
+    pool: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteJob:
+    """Delete a job with its tasks and wait until it is gone."""
+
+    job: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteContainers:
+    """Delete containers with all that is in them."""
+
+    containers: tuple[str, ...]
+
+
+Action: TypeAlias = (
+    CreateContainer
+    | UploadFiles
+    | CreatePool
+    | UpdatePool
+    | ResizePool
+    | ReplacePool
+    | WaitForPool
+    | CreateJob
+    | UpdateJob
+    | SubmitTasks
+    | CloseJob
+    | WaitForTasks
+    | DownloadResults
+    | DeletePool
+    | DeleteJob
+    | DeleteContainers
+)
+"""Everything a step can do."""

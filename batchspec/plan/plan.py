@@ -1,0 +1,87 @@
+"""The plan: ordered steps, what is kept, what was found, and a fingerprint of what it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from batchspec.plan.actions import Action
+from batchspec.plan.observed import Account
+from batchspec.problems import Problem
+
+
+class Verb(StrEnum):
+    """What a step does, in one word. Part of the published JSON."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    REPLACE = "replace"
+    DELETE = "delete"
+    UPLOAD = "upload"
+    SUBMIT = "submit"
+    WAIT = "wait"
+    DOWNLOAD = "download"
+    KEEP = "keep"
+    RESIZE = "resize"
+
+
+class Gate(StrEnum):
+    """When a step that is not blocked may run."""
+
+    FLOW = "flow"
+    """As soon as what it comes after is done."""
+    SUCCESS = "success"
+    """Only if nothing failed so far."""
+    END = "end"
+    """When all else has ended, well or not."""
+    ASK = "ask"
+    """When nothing failed so far, and the user agrees."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: ``after`` names the steps it waits for; ``items`` counts files, tasks or nodes.
+
+    ``subject`` is what it is about in the user's words (``container input``, ``pool topn``);
+    ``reason`` says why it is in the plan. A step that only keeps has no ``action``.
+    """
+
+    id: str
+    action: Action | None
+    verb: Verb
+    subject: str
+    reason: str
+    after: tuple[str, ...] = ()
+    items: int = 1
+    gate: Gate = Gate.FLOW
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole plan. ``digest`` is the spec's; ``fingerprint`` covers all that was observed.
+
+    ``kept`` are the parts that stay as they are, each with its reason (verb ``keep``).
+    """
+
+    account: Account
+    name: str
+    description: str
+    digest: str
+    steps: tuple[Step, ...]
+    kept: tuple[Step, ...]
+    findings: tuple[Problem, ...]
+    fingerprint: str
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many steps there are of each verb, kept ones included."""
+        counts: dict[str, int] = {}
+        for step in (*self.steps, *self.kept):
+            counts[step.verb] = counts.get(step.verb, 0) + 1
+        return counts
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.steps
