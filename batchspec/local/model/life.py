@@ -1,0 +1,300 @@
+"""Life cycles, as tables.
+
+For each resource: its states, the moves the engine may make (``*_MOVES``), and what each verb of
+the API does to each state (``*_VERBS``): the next state, or the code of the fault that refuses it.
+The tables are complete: every state has a row, every verb a cell in it. Nothing here reads a
+record or a clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+
+class PoolState(StrEnum):
+    """``state`` of a pool."""
+
+    ACTIVE = "active"
+    DELETING = "deleting"
+
+
+class AllocationState(StrEnum):
+    """``allocationState`` of a pool."""
+
+    STEADY = "steady"
+    RESIZING = "resizing"
+    STOPPING = "stopping"
+
+
+class NodeState(StrEnum):
+    """``state`` of a compute node, in the spelling of a node's own record."""
+
+    CREATING = "creating"
+    STARTING = "starting"
+    WAITING_FOR_START_TASK = "waitingforstarttask"
+    START_TASK_FAILED = "starttaskfailed"
+    IDLE = "idle"
+    RUNNING = "running"
+    REBOOTING = "rebooting"
+    REIMAGING = "reimaging"
+    UNUSABLE = "unusable"
+    UNKNOWN = "unknown"
+    LEAVING_POOL = "leavingpool"
+    OFFLINE = "offline"
+    PREEMPTED = "preempted"
+    UPGRADING_OS = "upgradingos"
+    DEALLOCATING = "deallocating"
+    DEALLOCATED = "deallocated"
+
+
+class JobState(StrEnum):
+    """``state`` of a job."""
+
+    ACTIVE = "active"
+    DISABLING = "disabling"
+    DISABLED = "disabled"
+    ENABLING = "enabling"
+    TERMINATING = "terminating"
+    COMPLETED = "completed"
+    DELETING = "deleting"
+
+
+class TaskState(StrEnum):
+    """``state`` of a task; ``preparing`` while the job preparation task runs on its node."""
+
+    ACTIVE = "active"
+    PREPARING = "preparing"
+    RUNNING = "running"
+    COMPLETED = "completed"
+
+
+class ScheduleState(StrEnum):
+    """``state`` of a job schedule."""
+
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    DISABLED = "disabled"
+    TERMINATING = "terminating"
+    DELETING = "deleting"
+
+
+S = TypeVar("S", bound=StrEnum)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A cell that is a fault: the code that answers the verb in that state."""
+
+    code: str
+
+
+class IllegalMoveError(Exception):
+    """The engine asked for a transition that no table has: a bug, never a user's mistake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life(Generic[S]):
+    """The life cycle of one resource: the engine's moves and the API's verbs."""
+
+    moves: Mapping[S, frozenset[S]]
+    verbs: Mapping[str, Mapping[S, S | Refusal]]
+
+    def check(self, old: S, new: S) -> None:
+        """Raise :class:`IllegalMoveError` unless ``old`` may become ``new`` (itself is legal)."""
+        if old != new and new not in self.moves[old]:
+            raise IllegalMoveError(f"{type(old).__name__}: {old} may not become {new}")
+
+    def ask(self, verb: str, state: S) -> S | Refusal:
+        """What ``verb`` makes of ``state``: the next state, or why it is refused."""
+        return self.verbs[verb][state]
+
+
+def _moves(table: Mapping[S, tuple[S, ...]]) -> Mapping[S, frozenset[S]]:
+    return {state: frozenset(following) for state, following in table.items()}
+
+
+_P, _A, _N, _J, _T, _C = PoolState, AllocationState, NodeState, JobState, TaskState, ScheduleState
+_POOL_DELETED = Refusal("PoolBeingDeleted")
+_POOL_RESIZED = Refusal("PoolBeingResized")
+
+POOL = Life[PoolState](
+    moves=_moves({_P.ACTIVE: (_P.DELETING,), _P.DELETING: ()}),
+    verbs={
+        "delete": {_P.ACTIVE: _P.DELETING, _P.DELETING: _POOL_DELETED},
+        "update": {_P.ACTIVE: _P.ACTIVE, _P.DELETING: _POOL_DELETED},
+    },
+)
+
+ALLOCATION = Life[AllocationState](
+    moves=_moves(
+        {
+            _A.STEADY: (_A.RESIZING,),
+            _A.RESIZING: (_A.STEADY, _A.STOPPING),
+            _A.STOPPING: (_A.STEADY,),
+        }
+    ),
+    verbs={
+        "resize": {
+            _A.STEADY: _A.RESIZING,
+            _A.RESIZING: _POOL_RESIZED,
+            _A.STOPPING: _POOL_RESIZED,
+        },
+        # Stopping what is already still is accepted and changes nothing, so that a client which
+        # races with the end of a resize is not punished for it.
+        "stop": {_A.STEADY: _A.STEADY, _A.RESIZING: _A.STOPPING, _A.STOPPING: _A.STOPPING},
+    },
+)
+
+_GONE = (_N.LEAVING_POOL, _N.UNUSABLE, _N.UNKNOWN)
+_SERVED = (_N.REBOOTING, _N.REIMAGING, _N.OFFLINE, _N.PREEMPTED, _N.UPGRADING_OS, _N.DEALLOCATING)
+_BOOTED = (_N.STARTING, _N.WAITING_FOR_START_TASK, _N.IDLE, _N.RUNNING, _N.OFFLINE, _N.PREEMPTED)
+
+NODE = Life[NodeState](
+    moves=_moves(
+        {
+            _N.CREATING: (_N.STARTING, _N.PREEMPTED, _N.REBOOTING, *_GONE),
+            _N.STARTING: (
+                _N.WAITING_FOR_START_TASK,
+                _N.START_TASK_FAILED,
+                _N.IDLE,
+                *_SERVED,
+                *_GONE,
+            ),
+            _N.WAITING_FOR_START_TASK: (
+                _N.STARTING,
+                _N.START_TASK_FAILED,
+                _N.IDLE,
+                *_SERVED,
+                *_GONE,
+            ),
+            _N.START_TASK_FAILED: (_N.STARTING, *_SERVED, *_GONE),
+            _N.IDLE: (_N.STARTING, _N.RUNNING, _N.START_TASK_FAILED, *_SERVED, *_GONE),
+            _N.RUNNING: (_N.STARTING, _N.IDLE, _N.START_TASK_FAILED, *_SERVED, *_GONE),
+            _N.REBOOTING: (*_BOOTED, *_GONE),
+            _N.REIMAGING: (*_BOOTED, *_GONE),
+            _N.UPGRADING_OS: (*_BOOTED, *_GONE),
+            _N.UNUSABLE: (_N.STARTING, _N.REBOOTING, _N.REIMAGING, _N.LEAVING_POOL),
+            _N.UNKNOWN: (*_BOOTED, *_SERVED, *_GONE),
+            _N.LEAVING_POOL: (),
+            _N.OFFLINE: (*_BOOTED, _N.REBOOTING, _N.REIMAGING, _N.DEALLOCATING, *_GONE),
+            _N.PREEMPTED: (_N.CREATING, _N.STARTING, *_GONE),
+            _N.DEALLOCATING: (_N.DEALLOCATED, *_GONE),
+            _N.DEALLOCATED: (_N.STARTING, _N.CREATING, *_GONE),
+        }
+    ),
+    verbs={},
+)
+
+_JOB_DELETED = Refusal("JobBeingDeleted")
+_JOB_ENDED = Refusal("JobCompleted")
+_JOB_ENDING = Refusal("JobBeingTerminated")
+_OVER: dict[JobState, JobState | Refusal] = {
+    _J.TERMINATING: _JOB_ENDING,
+    _J.COMPLETED: _JOB_ENDED,
+    _J.DELETING: _JOB_DELETED,
+}
+_OPEN = (_J.ACTIVE, _J.DISABLING, _J.DISABLED, _J.ENABLING)
+
+JOB = Life[JobState](
+    moves=_moves(
+        {
+            _J.ACTIVE: (_J.DISABLING, _J.TERMINATING, _J.DELETING),
+            _J.DISABLING: (_J.DISABLED, _J.ENABLING, _J.TERMINATING, _J.DELETING),
+            _J.DISABLED: (_J.ENABLING, _J.TERMINATING, _J.DELETING),
+            _J.ENABLING: (_J.ACTIVE, _J.TERMINATING, _J.DELETING),
+            _J.TERMINATING: (_J.COMPLETED, _J.DELETING),
+            _J.COMPLETED: (_J.DELETING,),
+            _J.DELETING: (),
+        }
+    ),
+    verbs={
+        "update": _OVER | {state: state for state in _OPEN},
+        "add_task": _OVER | {state: state for state in _OPEN},
+        "terminate": _OVER | dict.fromkeys(_OPEN, _J.TERMINATING),
+        "disable": _OVER
+        | {
+            _J.ACTIVE: _J.DISABLING,
+            _J.DISABLING: _J.DISABLING,
+            _J.DISABLED: _J.DISABLED,
+            _J.ENABLING: Refusal("JobNotActive"),
+        },
+        "enable": _OVER
+        | {
+            _J.ACTIVE: _J.ACTIVE,
+            _J.DISABLING: _J.ENABLING,
+            _J.DISABLED: _J.ENABLING,
+            _J.ENABLING: _J.ENABLING,
+        },
+        "delete": dict.fromkeys((*_OPEN, _J.TERMINATING, _J.COMPLETED), _J.DELETING)
+        | {_J.DELETING: _JOB_DELETED},
+    },
+)
+
+_TASK_ENDED = Refusal("TaskCompleted")
+_TASK_OPEN = Refusal("TaskNotCompleted")
+
+TASK = Life[TaskState](
+    moves=_moves(
+        {
+            _T.ACTIVE: (_T.PREPARING, _T.RUNNING, _T.COMPLETED),
+            _T.PREPARING: (_T.ACTIVE, _T.RUNNING, _T.COMPLETED),
+            _T.RUNNING: (_T.ACTIVE, _T.COMPLETED),
+            _T.COMPLETED: (_T.ACTIVE,),
+        }
+    ),
+    verbs={
+        # A task that is on a node is ended by the engine; until then its state stays.
+        "terminate": {
+            _T.ACTIVE: _T.COMPLETED,
+            _T.PREPARING: _T.PREPARING,
+            _T.RUNNING: _T.RUNNING,
+            _T.COMPLETED: _TASK_ENDED,
+        },
+        "reactivate": {
+            _T.ACTIVE: _TASK_OPEN,
+            _T.PREPARING: _TASK_OPEN,
+            _T.RUNNING: _TASK_OPEN,
+            _T.COMPLETED: _T.ACTIVE,
+        },
+        "update": {
+            _T.ACTIVE: _T.ACTIVE,
+            _T.PREPARING: _T.PREPARING,
+            _T.RUNNING: _T.RUNNING,
+            _T.COMPLETED: _TASK_ENDED,
+        },
+    },
+)
+
+_SCHEDULE_OVER: dict[ScheduleState, ScheduleState | Refusal] = {
+    _C.COMPLETED: Refusal("JobScheduleCompleted"),
+    _C.TERMINATING: Refusal("JobScheduleBeingTerminated"),
+    _C.DELETING: Refusal("JobScheduleBeingDeleted"),
+}
+
+SCHEDULE = Life[ScheduleState](
+    moves=_moves(
+        {
+            _C.ACTIVE: (_C.DISABLED, _C.COMPLETED, _C.TERMINATING, _C.DELETING),
+            _C.DISABLED: (_C.ACTIVE, _C.COMPLETED, _C.TERMINATING, _C.DELETING),
+            _C.TERMINATING: (_C.COMPLETED, _C.DELETING),
+            _C.COMPLETED: (_C.DELETING,),
+            _C.DELETING: (),
+        }
+    ),
+    verbs={
+        "update": {_C.ACTIVE: _C.ACTIVE, _C.DISABLED: _C.DISABLED} | _SCHEDULE_OVER,
+        "disable": {_C.ACTIVE: _C.DISABLED, _C.DISABLED: _C.DISABLED} | _SCHEDULE_OVER,
+        "enable": {_C.ACTIVE: _C.ACTIVE, _C.DISABLED: _C.ACTIVE} | _SCHEDULE_OVER,
+        "terminate": {_C.ACTIVE: _C.TERMINATING, _C.DISABLED: _C.TERMINATING} | _SCHEDULE_OVER,
+        "delete": {
+            _C.ACTIVE: _C.DELETING,
+            _C.DISABLED: _C.DELETING,
+            _C.TERMINATING: _C.DELETING,
+            _C.COMPLETED: _C.DELETING,
+            _C.DELETING: Refusal("JobScheduleBeingDeleted"),
+        },
+    },
+)
