@@ -1,0 +1,99 @@
+"""A typed filter as a parameterised SQL condition for SQLite.
+
+What lives here: the translation. What may not: the grammar (``odata``), table names, a connection.
+It selects exactly the records for which :func:`odata_tree.matches` holds; no text of a filter ever
+becomes SQL text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from batchspec.local.wire.odata_tree import (
+    And,
+    Filter,
+    Kind,
+    Literal,
+    Not,
+    Or,
+    StartsWith,
+    typed,
+)
+
+Parameter = str | int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Where a field is kept: an SQL expression and what it holds.
+
+    ``BOOL`` is kept as 0 or 1; ``TIME`` in a form that sorts as time does, the same that the
+    ``time`` argument of :func:`where` writes.
+    """
+
+    sql: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A condition for ``WHERE``, with a ``?`` for each of ``parameters`` in their order."""
+
+    sql: str
+    parameters: tuple[Parameter, ...] = ()
+
+
+_SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+
+
+def where(
+    tree: Filter, columns: Mapping[str, Column], time: Callable[[datetime], str | int | float]
+) -> Where:
+    """Translate ``tree``; ``time`` writes a UTC time as the columns of kind ``TIME`` hold it.
+
+    Raises:
+        QueryError: a field has no column, or a literal does not fit its field.
+    """
+    fitted = typed(tree, {name: column.kind for name, column in columns.items()})
+    return _condition(fitted, columns, time, holds=True)
+
+
+def _condition(
+    tree: Filter,
+    columns: Mapping[str, Column],
+    time: Callable[[datetime], str | int | float],
+    *,
+    holds: bool,
+) -> Where:
+    # A negation is pushed to the leaves, where NULL can be given its two-valued meaning; so the
+    # common filters stay plain comparisons, which an index serves.
+    if isinstance(tree, Not):
+        return _condition(tree.term, columns, time, holds=not holds)
+    if isinstance(tree, And | Or):
+        parts = [_condition(term, columns, time, holds=holds) for term in tree.terms]
+        word = " AND " if isinstance(tree, And) == holds else " OR "
+        return Where(
+            "(" + word.join(part.sql for part in parts) + ")",
+            tuple(value for part in parts for value in part.parameters),
+        )
+    column = columns[tree.field]
+    collate = " COLLATE NOCASE" if column.kind is Kind.TEXT else ""
+    if isinstance(tree, StartsWith):
+        sql = f"substr({column.sql}, 1, {len(tree.prefix)}) = ? COLLATE NOCASE"
+        return Where(sql if holds else f"({sql}) IS NOT TRUE", (tree.prefix,))
+    value = _parameter(tree.value, time)
+    if tree.operator in {"eq", "ne"}:
+        same = (tree.operator == "eq") == holds
+        return Where(f"{column.sql} {'IS' if same else 'IS NOT'} ?{collate}", (value,))
+    sql = f"{column.sql} {_SIGNS[tree.operator]} ?{collate}"
+    return Where(sql if holds else f"({sql}) IS NOT TRUE", (value,))
+
+
+def _parameter(value: Literal, time: Callable[[datetime], str | int | float]) -> Parameter:
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, datetime):
+        return time(value)
+    return value
