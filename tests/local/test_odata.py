@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchspec.local.wire.odata import MAX_DEPTH, parse, read_select
+from batchspec.local.wire.odata_sql import Column, where
 from batchspec.local.wire.odata_tree import (
     And,
     Comparison,
@@ -24,7 +25,6 @@ from batchspec.local.wire.odata_tree import (
     matches,
     typed,
 )
-from batchspec.local.wire.odata_sql import Column, where
 
 NOON = datetime(2024, 4, 18, 12, 0, tzinfo=UTC)
 

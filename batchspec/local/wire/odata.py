@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
 
 from batchspec.local.wire.odata_tree import (
     OPERATORS,
@@ -74,7 +73,7 @@ def parse(text: str) -> Filter:
     parser = _Parser(text, list(_tokens(text)))
     tree = parser.either(0)
     if parser.peek() is not None:
-        parser.fail()
+        raise parser.error()
     return tree
 
 
@@ -95,16 +94,16 @@ class _Parser:
     def take(self, *texts: str) -> _Token:
         token = self.peek(*texts)
         if token is None:
-            self.fail()
+            raise self.error()
         self.at += 1
         return token
 
-    def fail(self) -> NoReturn:
+    def error(self) -> QueryError:
         if self.at >= len(self.tokens):
-            raise QueryError(f"The expression '{self.text}' ends too early.")
+            return QueryError(f"The expression '{self.text}' ends too early.")
         token = self.tokens[self.at]
         place = f"position {token.at} in '{self.text}'"
-        raise QueryError(f"Syntax error: '{token.text}' was not expected at {place}.")
+        return QueryError(f"Syntax error: '{token.text}' was not expected at {place}.")
 
     def either(self, depth: int) -> Filter:
         terms = [self.all_of(depth)]
@@ -134,7 +133,7 @@ class _Parser:
         name = self.take()
         if name.kind != "name":
             self.at -= 1
-            self.fail()
+            raise self.error()
         if self.peek("("):
             return self.call(name)
         operator = self.take(*OPERATORS).text
@@ -171,7 +170,7 @@ class _Parser:
             case "name" if token.text in _CONSTANTS:
                 return _CONSTANTS[token.text]
         self.at -= 1
-        self.fail()
+        raise self.error()
 
 
 _CONSTANTS: Mapping[str, Literal] = {"true": True, "false": False, "null": None}
