@@ -120,7 +120,7 @@ _P, _A, _N, _J, _T, _C = PoolState, AllocationState, NodeState, JobState, TaskSt
 _POOL_DELETED = Refusal("PoolBeingDeleted")
 _POOL_RESIZED = Refusal("PoolBeingResized")
 
-POOL = Life[PoolState](
+POOL: Life[PoolState] = Life(
     moves=_moves({_P.ACTIVE: (_P.DELETING,), _P.DELETING: ()}),
     verbs={
         "delete": {_P.ACTIVE: _P.DELETING, _P.DELETING: _POOL_DELETED},
@@ -128,7 +128,7 @@ POOL = Life[PoolState](
     },
 )
 
-ALLOCATION = Life[AllocationState](
+ALLOCATION: Life[AllocationState] = Life(
     moves=_moves(
         {
             _A.STEADY: (_A.RESIZING,),
@@ -152,7 +152,7 @@ _GONE = (_N.LEAVING_POOL, _N.UNUSABLE, _N.UNKNOWN)
 _SERVED = (_N.REBOOTING, _N.REIMAGING, _N.OFFLINE, _N.PREEMPTED, _N.UPGRADING_OS, _N.DEALLOCATING)
 _BOOTED = (_N.STARTING, _N.WAITING_FOR_START_TASK, _N.IDLE, _N.RUNNING, _N.OFFLINE, _N.PREEMPTED)
 
-NODE = Life[NodeState](
+NODE: Life[NodeState] = Life(
     moves=_moves(
         {
             _N.CREATING: (_N.STARTING, _N.PREEMPTED, _N.REBOOTING, *_GONE),
@@ -198,7 +198,7 @@ _OVER: dict[JobState, JobState | Refusal] = {
 }
 _OPEN = (_J.ACTIVE, _J.DISABLING, _J.DISABLED, _J.ENABLING)
 
-JOB = Life[JobState](
+JOB: Life[JobState] = Life(
     moves=_moves(
         {
             _J.ACTIVE: (_J.DISABLING, _J.TERMINATING, _J.DELETING),
@@ -236,7 +236,7 @@ JOB = Life[JobState](
 _TASK_ENDED = Refusal("TaskCompleted")
 _TASK_OPEN = Refusal("TaskNotCompleted")
 
-TASK = Life[TaskState](
+TASK: Life[TaskState] = Life(
     moves=_moves(
         {
             _T.ACTIVE: (_T.PREPARING, _T.RUNNING, _T.COMPLETED),
@@ -274,7 +274,7 @@ _SCHEDULE_OVER: dict[ScheduleState, ScheduleState | Refusal] = {
     _C.DELETING: Refusal("JobScheduleBeingDeleted"),
 }
 
-SCHEDULE = Life[ScheduleState](
+SCHEDULE: Life[ScheduleState] = Life(
     moves=_moves(
         {
             _C.ACTIVE: (_C.DISABLED, _C.COMPLETED, _C.TERMINATING, _C.DELETING),

@@ -1,0 +1,263 @@
+"""Jobs in the store: what the API asks for, and how the engine brings them to their end."""
+
+# ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+
+from batchspec.local.model.life import JOB, JobState
+from batchspec.local.model.record import Counts, Job, TaskCounts, Wire
+from batchspec.local.store.database import (
+    Database,
+    after,
+    fold,
+    from_column,
+    from_json,
+    from_optional,
+    to_column,
+    to_json,
+    to_optional,
+)
+from batchspec.local.store.page import EVERYTHING, Page
+
+
+class Jobs:
+    """The table ``job`` and the counters of tasks."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    # --- the API's side
+
+    def add(
+        self,
+        job_id: str,
+        body: Wire,
+        now: datetime,
+        *,
+        pool_id: str,
+        priority: int,
+        max_parallel: int,
+        deadline: datetime | None,
+        schedule_id: str | None = None,
+    ) -> Job | None:
+        """Create an active job; ``None`` if the id is taken."""
+        stamp = to_column(now)
+        with self._db.transaction():
+            if self._db.one("SELECT 1 FROM job WHERE key = ?", (fold(job_id),)):
+                return None
+            self._db.insert(
+                "job",
+                {
+                    "key": fold(job_id),
+                    "id": job_id,
+                    "body": to_json(body),
+                    "created": stamp,
+                    "modified": stamp,
+                    "state": JobState.ACTIVE,
+                    "state_since": stamp,
+                    "pool": fold(pool_id),
+                    "pool_id": pool_id,
+                    "priority": priority,
+                    "max_parallel": max_parallel,
+                    "started": stamp,
+                    "deadline": to_optional(deadline),
+                    "schedule": None if schedule_id is None else fold(schedule_id),
+                    "schedule_id": schedule_id,
+                },
+            )
+            return self.get(job_id)
+
+    def get(self, job_id: str) -> Job | None:
+        """The job of that id, in any case of letters."""
+        row = self._db.one("SELECT * FROM job WHERE key = ?", (fold(job_id),))
+        return None if row is None else _read(row)
+
+    def page(self, page: Page = EVERYTHING, schedule_id: str | None = None) -> list[Job]:
+        """Jobs by id: all, or those that a schedule made."""
+        where = f"key > ? AND ({page.where})"
+        values: tuple[object, ...] = (page.after, *page.values)
+        if schedule_id is not None:
+            where, values = f"schedule = ? AND {where}", (fold(schedule_id), *values)
+        rows = self._db.all(
+            f"SELECT * FROM job WHERE {where} ORDER BY key LIMIT ?",
+            (*values, page.limit),
+        )
+        return [_read(row) for row in rows]
+
+    def update(
+        self,
+        job: Job,
+        body: Wire,
+        now: datetime,
+        *,
+        pool_id: str,
+        priority: int,
+        max_parallel: int,
+        deadline: datetime | None,
+    ) -> Job:
+        """Replace the settings of ``job``."""
+        return self._set(
+            job,
+            modified=to_column(after(job.modified, now)),
+            body=to_json(body),
+            pool=fold(pool_id),
+            pool_id=pool_id,
+            priority=priority,
+            max_parallel=max_parallel,
+            deadline=to_optional(deadline),
+        )
+
+    def counts(self, job_id: str) -> TaskCounts:
+        """How many tasks (and slots) of a job are in each state; from counters, at once."""
+        row = self._db.one("SELECT * FROM tally WHERE job = ?", (fold(job_id),))
+        if row is None:
+            return TaskCounts(Counts(0, 0, 0, 0), Counts(0, 0, 0, 0))
+        return TaskCounts(Counts(*row[1:5]), Counts(*row[5:9]))
+
+    # --- both sides
+
+    def move(
+        self,
+        job: Job,
+        state: JobState,
+        now: datetime,
+        *,
+        reason: str | None = None,
+        disable_tasks: str | None = None,
+        scheduling_error: Wire | None = None,
+    ) -> Job:
+        """Bring a job to ``state``. ``completed`` sets its end; ``reason`` is kept once given.
+
+        Raises:
+            IllegalMoveError: the life cycle has no such transition.
+        """
+        JOB.check(job.state, state)
+        if state is job.state:
+            return job
+        columns: dict[str, object] = {
+            "state": state,
+            "state_since": to_column(now),
+            "previous_state": job.state,
+            "previous_since": to_column(job.state_since),
+            "modified": to_column(after(job.modified, now)),
+            "disable_tasks": disable_tasks,
+        }
+        if reason is not None and job.reason is None:
+            columns["reason"] = reason
+        if scheduling_error is not None:
+            columns["scheduling_error"] = to_json(scheduling_error)
+        if state is JobState.COMPLETED:
+            columns["ended"] = to_column(now)
+        if state in (JobState.COMPLETED, JobState.TERMINATING, JobState.DELETING):
+            columns["deadline"] = None
+        return self._set(job, **columns)
+
+    # --- the engine's side
+
+    def in_state(self, *states: JobState) -> list[Job]:
+        """Jobs in one of ``states``, oldest first."""
+        marks = ", ".join("?" * len(states))
+        rows = self._db.all(
+            f"SELECT * FROM job WHERE state IN ({marks}) ORDER BY seq",
+            states,
+        )
+        return [_read(row) for row in rows]
+
+    def with_work(self, pool_id: str) -> list[Job]:
+        """Active jobs on a pool that have active tasks, in scheduling order.
+
+        That is: highest priority first, then oldest first.
+        """
+        rows = self._db.all(
+            "SELECT job.* FROM job JOIN tally ON tally.job = job.key "
+            "WHERE job.pool = ? AND job.state = 'active' AND tally.n_active > 0 "
+            "ORDER BY job.priority DESC, job.seq",
+            (fold(pool_id),),
+        )
+        return [_read(row) for row in rows]
+
+    def overdue(self, now: datetime) -> list[Job]:
+        """Jobs whose ``maxWallClockTime`` has passed and that are not ending yet."""
+        rows = self._db.all(
+            "SELECT * FROM job WHERE deadline IS NOT NULL AND deadline <= ? ORDER BY deadline",
+            (to_column(now),),
+        )
+        return [_read(row) for row in rows]
+
+    def done(self) -> list[Job]:
+        """Active jobs with ``onAllTasksComplete: terminatejob`` and no task left to do.
+
+        A job without tasks counts: it ends at once, as the reference says.
+        """
+        rows = self._db.all(
+            "SELECT job.* FROM job JOIN tally ON tally.job = job.key "
+            "WHERE job.state = 'active' AND job.on_all_complete = 'terminatejob' "
+            "AND tally.n_active = 0 AND tally.n_running = 0 ORDER BY job.seq"
+        )
+        return [_read(row) for row in rows]
+
+    def set_pool(self, job: Job, pool_id: str) -> Job:
+        """The auto pool of ``job`` is made: its tasks run there."""
+        return self._set(job, pool=fold(pool_id), pool_id=pool_id)
+
+    def purge(self, job: Job, limit: int = 2000) -> bool:
+        """Remove up to ``limit`` tasks of a job that is deleting; then the job itself.
+
+        Returns whether all of it is gone. Tasks that are still running are left: end them first.
+        """
+        with self._db.transaction():
+            self._db.write(
+                "INSERT INTO doomed (pool_id, node_id, directory, task_seq, run) "
+                "SELECT pool_id, node_id, directory, seq, run FROM task WHERE seq IN "
+                "(SELECT seq FROM task WHERE job = ? AND state IN ('active', 'completed') LIMIT ?)"
+                " AND node IS NOT NULL AND directory IS NOT NULL AND cleaned = 0",
+                (fold(job.id), limit),
+            )
+            self._db.write(
+                "DELETE FROM task WHERE seq IN "
+                "(SELECT seq FROM task WHERE job = ? AND state IN ('active', 'completed') LIMIT ?)",
+                (fold(job.id), limit),
+            )
+            if self._db.one("SELECT 1 FROM task WHERE job = ? LIMIT 1", (fold(job.id),)):
+                return False
+            self._db.write("DELETE FROM job WHERE seq = ? AND state = 'deleting'", (job.seq,))
+            return True
+
+    def next_deadline(self) -> datetime | None:
+        """The next moment at which :meth:`overdue` will have something."""
+        row = self._db.one("SELECT min(deadline) FROM job WHERE deadline IS NOT NULL")
+        return from_optional(row[0] if row is not None else None)
+
+    def _set(self, job: Job, **columns: object) -> Job:
+        self._db.update("job", columns, "seq = ?", (job.seq,))
+        row = self._db.one("SELECT * FROM job WHERE seq = ?", (job.seq,))
+        if row is None:
+            raise LookupError(f"job {job.id} is gone")
+        return _read(row)
+
+
+def _read(row: sqlite3.Row) -> Job:
+    previous = row["previous_state"]
+    return Job(
+        seq=row["seq"],
+        id=row["id"],
+        body=from_json(row["body"]),
+        created=from_column(row["created"]),
+        modified=from_column(row["modified"]),
+        state=JobState(row["state"]),
+        state_since=from_column(row["state_since"]),
+        previous_state=None if previous is None else JobState(previous),
+        previous_since=from_optional(row["previous_since"]),
+        pool_id=row["pool_id"],
+        priority=row["priority"],
+        max_parallel=row["max_parallel"],
+        started=from_column(row["started"]),
+        ended=from_optional(row["ended"]),
+        deadline=from_optional(row["deadline"]),
+        reason=row["reason"],
+        scheduling_error=from_json(row["scheduling_error"]),
+        disable_tasks=row["disable_tasks"],
+        schedule_id=row["schedule_id"],
+    )

@@ -1,0 +1,202 @@
+"""Compute nodes in the store. The engine makes, moves and drops them; the API only asks."""
+
+# ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+from batchspec.local.model.life import NODE, NodeState
+from batchspec.local.model.record import Node, Pool, Wire
+from batchspec.local.store.database import (
+    Database,
+    fold,
+    from_column,
+    from_json,
+    from_optional,
+    to_column,
+    to_json,
+)
+from batchspec.local.store.page import EVERYTHING, Page
+
+
+class Nodes:
+    """The table ``node``."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    # --- the API's side
+
+    def get(self, pool_id: str, node_id: str) -> Node | None:
+        """The node of that id in that pool."""
+        row = self._db.one(
+            "SELECT * FROM node WHERE pool = ? AND key = ?", (fold(pool_id), fold(node_id))
+        )
+        return None if row is None else _read(row)
+
+    def page(self, pool_id: str, page: Page = EVERYTHING) -> list[Node]:
+        """Nodes of a pool, by id."""
+        rows = self._db.all(
+            f"SELECT * FROM node WHERE pool = ? AND key > ? AND ({page.where}) "
+            "ORDER BY key LIMIT ?",
+            (fold(pool_id), page.after, *page.values, page.limit),
+        )
+        return [_read(row) for row in rows]
+
+    def counts(self, pool_id: str) -> Mapping[tuple[NodeState, bool], int]:
+        """How many nodes of a pool are in each (state, dedicated); absent is none."""
+        rows = self._db.all(
+            "SELECT state, dedicated, count(*) AS n FROM node WHERE pool = ? "
+            "GROUP BY state, dedicated",
+            (fold(pool_id),),
+        )
+        return {(NodeState(row["state"]), bool(row["dedicated"])): row["n"] for row in rows}
+
+    def sizes(self, pool_id: str) -> tuple[int, int]:
+        """``currentDedicatedNodes`` and ``currentLowPriorityNodes`` of a pool."""
+        counts = self.counts(pool_id)
+        dedicated = sum(n for (_, is_dedicated), n in counts.items() if is_dedicated)
+        return dedicated, sum(counts.values()) - dedicated
+
+    def ask(self, node: Node, intent: str, option: str | None) -> None:
+        """Ask the engine for something (see :class:`Node`); a later wish replaces an earlier."""
+        self._set(node, intent=intent, intent_option=option)
+
+    def set_scheduling(self, node: Node, scheduling: str, option: str | None) -> None:
+        """Enable or disable scheduling; ``option`` says what disabling does to running tasks."""
+        intent = "offline" if scheduling == "disabled" else None
+        self._set(node, scheduling=scheduling, intent=intent, intent_option=option)
+
+    # --- the engine's side
+
+    def add(
+        self, pool: Pool, ids: Collection[str], now: datetime, *, dedicated: bool, slots: int
+    ) -> None:
+        """Make nodes in state ``creating``."""
+        with self._db.transaction():
+            for node_id in ids:
+                self._db.insert(
+                    "node",
+                    {
+                        "pool": fold(pool.id),
+                        "pool_id": pool.id,
+                        "key": fold(node_id),
+                        "id": node_id,
+                        "dedicated": int(dedicated),
+                        "state": NodeState.CREATING,
+                        "state_since": to_column(now),
+                        "allocated": to_column(now),
+                        "slots": slots,
+                    },
+                )
+
+    def of(self, pool_id: str, states: Collection[NodeState] = tuple(NodeState)) -> list[Node]:
+        """Nodes of a pool in one of ``states``, oldest first."""
+        marks = ", ".join("?" * len(states))
+        rows = self._db.all(
+            f"SELECT * FROM node WHERE pool = ? AND state IN ({marks}) ORDER BY seq",
+            (fold(pool_id), *states),
+        )
+        return [_read(row) for row in rows]
+
+    def in_state(self, *states: NodeState) -> list[Node]:
+        """Nodes of all pools in one of ``states``, oldest first."""
+        marks = ", ".join("?" * len(states))
+        rows = self._db.all(
+            f"SELECT * FROM node WHERE state IN ({marks}) ORDER BY seq",
+            states,
+        )
+        return [_read(row) for row in rows]
+
+    def asked(self) -> list[Node]:
+        """Nodes with an intent that the engine has not done yet."""
+        return [
+            _read(row)
+            for row in self._db.all("SELECT * FROM node WHERE intent IS NOT NULL ORDER BY seq")
+        ]
+
+    def free(self, pool_id: str) -> list[Node]:
+        """Nodes that can take a task now: idle or running, scheduling enabled, a slot free.
+
+        Also nodes still running a start task that nobody waits for are ``idle`` in the store.
+        """
+        rows = self._db.all(
+            "SELECT * FROM node WHERE pool = ? AND state IN ('idle', 'running') "
+            "AND scheduling = 'enabled' AND intent IS NULL AND running_slots < slots ORDER BY seq",
+            (fold(pool_id),),
+        )
+        return [_read(row) for row in rows]
+
+    def move(
+        self,
+        node: Node,
+        state: NodeState,
+        now: datetime,
+        *,
+        booted: datetime | None = None,
+        start_task_info: Wire | None = None,
+        detail: Wire | None = None,
+        errors: tuple[Wire, ...] | None = None,
+        done: bool = False,
+    ) -> Node:
+        """Bring a node to ``state``; what is ``None`` stays. ``done`` clears the intent.
+
+        Raises:
+            IllegalMoveError: the life cycle has no such transition.
+        """
+        NODE.check(node.state, state)
+        columns: dict[str, object] = {}
+        if state is not node.state:
+            columns |= {"state": state, "state_since": to_column(now)}
+        if booted is not None:
+            columns["booted"] = to_column(booted)
+        if start_task_info is not None:
+            columns["start_task_info"] = to_json(start_task_info)
+        if detail is not None:
+            columns["detail"] = to_json(detail)
+        if errors is not None:
+            columns["errors"] = to_json(errors)
+        if done:
+            columns |= {"intent": None, "intent_option": None}
+        if columns:
+            self._set(node, **columns)
+        return self._again(node)
+
+    def drop(self, node: Node) -> None:
+        """Forget a node that has left its pool; its tasks must have been requeued before."""
+        self._db.write("DELETE FROM node WHERE seq = ?", (node.seq,))
+
+    def _set(self, node: Node, **columns: object) -> None:
+        self._db.update("node", columns, "seq = ?", (node.seq,))
+
+    def _again(self, node: Node) -> Node:
+        row = self._db.one("SELECT * FROM node WHERE seq = ?", (node.seq,))
+        if row is None:
+            raise LookupError(f"node {node.id} is gone")
+        return _read(row)
+
+
+def _read(row: sqlite3.Row) -> Node:
+    return Node(
+        seq=row["seq"],
+        pool_id=row["pool_id"],
+        id=row["id"],
+        dedicated=bool(row["dedicated"]),
+        state=NodeState(row["state"]),
+        state_since=from_column(row["state_since"]),
+        scheduling=row["scheduling"],
+        allocated=from_column(row["allocated"]),
+        booted=from_optional(row["booted"]),
+        slots=row["slots"],
+        running_tasks=row["running_tasks"],
+        running_slots=row["running_slots"],
+        total_run=row["total_run"],
+        total_succeeded=row["total_succeeded"],
+        start_task_info=from_json(row["start_task_info"]),
+        intent=row["intent"],
+        intent_option=row["intent_option"],
+        errors=tuple(from_json(row["errors"])),
+        detail=from_json(row["detail"]),
+    )

@@ -1,0 +1,191 @@
+"""Pools in the store: what the API asks for, what the engine settles."""
+
+# ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+
+from batchspec.local.model.life import ALLOCATION, POOL, AllocationState, PoolState
+from batchspec.local.model.record import Pool, Wire
+from batchspec.local.store.database import (
+    Database,
+    after,
+    fold,
+    from_column,
+    from_json,
+    to_column,
+    to_json,
+)
+from batchspec.local.store.page import EVERYTHING, Page
+
+
+class Pools:
+    """The table ``pool``. A pool that is deleted stays, ``deleting``, until its nodes are gone."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    # --- the API's side
+
+    def add(
+        self,
+        pool_id: str,
+        body: Wire,
+        now: datetime,
+        *,
+        target_dedicated: int,
+        target_spot: int,
+        resize_timeout: str,
+        autoscale: Wire | None = None,
+    ) -> Pool | None:
+        """Create a pool that is resizing to its targets; ``None`` if the id is taken."""
+        stamp = to_column(now)
+        with self._db.transaction():
+            if self._db.one("SELECT 1 FROM pool WHERE key = ?", (fold(pool_id),)):
+                return None
+            self._db.insert(
+                "pool",
+                {
+                    "key": fold(pool_id),
+                    "id": pool_id,
+                    "body": to_json(body),
+                    "created": stamp,
+                    "modified": stamp,
+                    "state": PoolState.ACTIVE,
+                    "state_since": stamp,
+                    "allocation": AllocationState.RESIZING,
+                    "allocation_since": stamp,
+                    "target_dedicated": target_dedicated,
+                    "target_spot": target_spot,
+                    "resize_timeout": resize_timeout,
+                    "autoscale": None if autoscale is None else to_json(autoscale),
+                },
+            )
+            return self.get(pool_id)
+
+    def get(self, pool_id: str) -> Pool | None:
+        """The pool of that id, in any case of letters."""
+        row = self._db.one("SELECT * FROM pool WHERE key = ?", (fold(pool_id),))
+        return None if row is None else _read(row)
+
+    def page(self, page: Page = EVERYTHING) -> list[Pool]:
+        """Pools by id."""
+        rows = self._db.all(
+            f"SELECT * FROM pool WHERE key > ? AND ({page.where}) ORDER BY key LIMIT ?",
+            (page.after, *page.values, page.limit),
+        )
+        return [_read(row) for row in rows]
+
+    def update(self, pool: Pool, body: Wire, now: datetime) -> Pool:
+        """Replace the settings of ``pool``."""
+        return self._set(pool, now, body=to_json(body))
+
+    def resize(
+        self,
+        pool: Pool,
+        now: datetime,
+        *,
+        target_dedicated: int,
+        target_spot: int,
+        timeout: str,
+        deallocation: str,
+    ) -> Pool:
+        """Ask for a resize: ``resizing``, errors of the last one cleared.
+
+        Raises:
+            IllegalMoveError: the pool is not steady.
+        """
+        ALLOCATION.check(pool.allocation, AllocationState.RESIZING)
+        return self._set(
+            pool,
+            now,
+            allocation=AllocationState.RESIZING,
+            allocation_since=to_column(now),
+            target_dedicated=target_dedicated,
+            target_spot=target_spot,
+            resize=pool.resize + 1,
+            resize_timeout=timeout,
+            resize_errors="[]",
+            deallocation=deallocation,
+        )
+
+    def stop(self, pool: Pool, now: datetime) -> Pool:
+        """Ask for the resize to stop: ``stopping`` if it was resizing, else nothing."""
+        if pool.allocation is not AllocationState.RESIZING:
+            return pool
+        return self._set(
+            pool, now, allocation=AllocationState.STOPPING, allocation_since=to_column(now)
+        )
+
+    def set_autoscale(self, pool: Pool, autoscale: Wire | None, now: datetime) -> Pool:
+        """Keep the autoscale formula, its interval and its last run; ``None`` turns it off."""
+        return self._set(pool, now, autoscale=None if autoscale is None else to_json(autoscale))
+
+    def delete(self, pool: Pool, now: datetime) -> Pool:
+        """Ask for the pool to go: ``deleting``, until the engine drops it."""
+        POOL.check(pool.state, PoolState.DELETING)
+        return self._set(pool, now, state=PoolState.DELETING, state_since=to_column(now))
+
+    # --- the engine's side
+
+    def unsettled(self) -> list[Pool]:
+        """Pools the engine has something to do for: deleting, resizing or stopping."""
+        rows = self._db.all(
+            "SELECT * FROM pool WHERE allocation <> 'steady' OR state = 'deleting' ORDER BY seq"
+        )
+        return [_read(row) for row in rows]
+
+    def settle(self, pool: Pool, now: datetime, errors: tuple[Wire, ...] = ()) -> None:
+        """The resize is over: ``steady``, with ``resizeErrors`` where it fell short.
+
+        Nothing is written if another resize was asked for since ``pool`` was read.
+        """
+        ALLOCATION.check(pool.allocation, AllocationState.STEADY)
+        self._db.update(
+            "pool",
+            {
+                "allocation": AllocationState.STEADY,
+                "allocation_since": to_column(now),
+                "resize_errors": to_json(errors),
+            },
+            "seq = ? AND resize = ?",
+            (pool.seq, pool.resize),
+        )
+
+    def drop(self, pool: Pool) -> None:
+        """Forget a pool that was deleting and has no node left."""
+        self._db.write(
+            "DELETE FROM pool WHERE seq = ? AND state = 'deleting' "
+            "AND NOT EXISTS (SELECT 1 FROM node WHERE node.pool = pool.key)",
+            (pool.seq,),
+        )
+
+    def _set(self, pool: Pool, now: datetime, **columns: object) -> Pool:
+        modified = to_column(after(pool.modified, now))
+        self._db.update("pool", {**columns, "modified": modified}, "seq = ?", (pool.seq,))
+        found = self._db.one("SELECT * FROM pool WHERE seq = ?", (pool.seq,))
+        if found is None:
+            raise LookupError(f"pool {pool.id} is gone")
+        return _read(found)
+
+
+def _read(row: sqlite3.Row) -> Pool:
+    return Pool(
+        seq=row["seq"],
+        id=row["id"],
+        body=from_json(row["body"]),
+        created=from_column(row["created"]),
+        modified=from_column(row["modified"]),
+        state=PoolState(row["state"]),
+        state_since=from_column(row["state_since"]),
+        allocation=AllocationState(row["allocation"]),
+        allocation_since=from_column(row["allocation_since"]),
+        target_dedicated=row["target_dedicated"],
+        target_spot=row["target_spot"],
+        resize=row["resize"],
+        resize_timeout=row["resize_timeout"],
+        resize_errors=tuple(from_json(row["resize_errors"])),
+        deallocation=row["deallocation"],
+        autoscale=from_json(row["autoscale"]),
+    )

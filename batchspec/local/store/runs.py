@@ -1,0 +1,321 @@
+"""Task runs in the store: what the engine starts, what came of it, and what is left behind.
+
+Each write checks that the run it speaks of is still the one that goes on: a task may have been
+ended, requeued or deleted since the engine read it. Then nothing is written, and the method says
+so. The slots of the node are kept in the same transaction.
+"""
+
+# ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from batchspec.local.model.life import TASK, TaskState
+from batchspec.local.model.record import Doomed, Node, Task, Wire
+from batchspec.local.store.database import Database, fold, from_optional, to_column, to_json
+from batchspec.local.store.dependencies import Dependencies
+from batchspec.local.store.tasks import read_task
+
+_LIVE = "state IN ('preparing', 'running')"
+
+
+class Runs:
+    """The table ``task``, seen from the engine, and ``doomed``."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._dependencies = Dependencies(database)
+
+    # --- what could run, what runs
+
+    def runnable(
+        self, job_id: str, limit: int, largest: int, skip: Sequence[int] = ()
+    ) -> list[Task]:
+        """The next active tasks of a job that wait for nothing, oldest first, at most ``limit``.
+
+        ``largest`` is the most slots that one node has free now: tasks that need more are passed
+        over. ``skip`` are ``seq`` of tasks that the caller cannot place. By index: blocked and
+        finished tasks are never read.
+        """
+        marks = ", ".join("?" * len(skip))
+        rows = self._db.all(
+            "SELECT * FROM task INDEXED BY task_runnable WHERE job = ? AND state = 'active' "
+            f"AND waiting = 0 AND slots <= ? AND seq NOT IN ({marks}) "
+            "ORDER BY seq LIMIT ?",
+            (fold(job_id), largest, *skip, limit),
+        )
+        return [read_task(row) for row in rows]
+
+    def live(self, job_id: str | None = None) -> list[Task]:
+        """Tasks that are preparing or running: of a job, or all; bounded by the nodes' slots."""
+        if job_id is None:
+            rows = self._db.all(
+                f"SELECT * FROM task INDEXED BY task_on_node WHERE {_LIVE} ORDER BY seq"
+            )
+        else:
+            rows = self._db.all(
+                f"SELECT * FROM task WHERE job = ? AND {_LIVE} ORDER BY seq",
+                (fold(job_id),),
+            )
+        return [read_task(row) for row in rows]
+
+    def live_on(self, node: Node) -> list[Task]:
+        """Tasks that are preparing or running on a node."""
+        rows = self._db.all(
+            f"SELECT * FROM task WHERE pool = ? AND node = ? AND {_LIVE} ORDER BY seq",
+            (fold(node.pool_id), fold(node.id)),
+        )
+        return [read_task(row) for row in rows]
+
+    def ending(self) -> list[Task]:
+        """Tasks on a node that the engine was asked to end (:attr:`Task.ending`)."""
+        rows = self._db.all(f"SELECT * FROM task WHERE ending IS NOT NULL AND {_LIVE} ORDER BY seq")
+        return [read_task(row) for row in rows]
+
+    def get(self, seq: int) -> Task | None:
+        """The task of that ``seq``; ``None`` once it is deleted."""
+        row = self._db.one("SELECT * FROM task WHERE seq = ?", (seq,))
+        return None if row is None else read_task(row)
+
+    # --- the course of a run
+
+    def begin(
+        self,
+        task: Task,
+        node: Node,
+        directory: str,
+        now: datetime,
+        state: TaskState = TaskState.RUNNING,
+    ) -> Task | None:
+        """Start a run of an active task on ``node`` (``preparing`` or ``running``).
+
+        ``directory`` is relative to the node's root. Takes the node's slots; an idle node becomes
+        ``running``. ``None`` if the task is not active any more, its job is not, or the node lacks
+        the slots.
+        """
+        TASK.check(TaskState.ACTIVE, state)
+        stamp = to_column(now)
+        pool, key = fold(node.pool_id), fold(node.id)
+        with self._db.transaction():
+            ready = self._db.one(
+                "SELECT 1 FROM task JOIN job ON job.key = task.job JOIN node "
+                "ON node.pool = ? AND node.key = ? WHERE task.seq = ? AND task.state = 'active' "
+                "AND job.state = 'active' AND node.running_slots + task.slots <= node.slots",
+                (pool, key, task.seq),
+            )
+            if ready is None:
+                return None
+            self._db.update(
+                "task",
+                {
+                    "state": state,
+                    "state_since": stamp,
+                    "previous_state": TaskState.ACTIVE,
+                    "previous_since": to_column(task.state_since),
+                    "run": task.run + 1,
+                    "pool": pool,
+                    "pool_id": node.pool_id,
+                    "node": key,
+                    "node_id": node.id,
+                    "directory": directory,
+                    "process": None,
+                    "ending": None,
+                    "started": stamp,
+                    "ended": None,
+                    "exit_code": None,
+                    "result": None,
+                    "failure": None,
+                    "retain_until": None,
+                    "cleaned": 0,
+                },
+                "seq = ?",
+                (task.seq,),
+            )
+            self._db.write(
+                "UPDATE node SET running_tasks = running_tasks + 1, "
+                "running_slots = running_slots + :slots, "
+                "state_since = CASE state WHEN 'idle' THEN :now ELSE state_since END, "
+                "state = CASE state WHEN 'idle' THEN 'running' ELSE state END "
+                "WHERE pool = :pool AND key = :key",
+                {"slots": task.slots, "now": stamp, "pool": pool, "key": key},
+            )
+            return self.get(task.seq)
+
+    def prepared(self, task: Task, now: datetime) -> Task | None:
+        """The job preparation task is done: ``preparing`` becomes ``running``, started now."""
+        changed = self._db.update(
+            "task",
+            {
+                "state": TaskState.RUNNING,
+                "state_since": to_column(now),
+                "previous_state": TaskState.PREPARING,
+                "previous_since": to_column(task.state_since),
+                "started": to_column(now),
+            },
+            "seq = ? AND run = ? AND state = 'preparing'",
+            (task.seq, task.run),
+        )
+        return self.get(task.seq) if changed else None
+
+    def note(self, task: Task, process: str) -> bool:
+        """Keep the engine's note of the process behind a run; whether the run still goes on."""
+        return bool(
+            self._db.update(
+                "task", {"process": process}, f"seq = ? AND run = ? AND {_LIVE}", _run(task)
+            )
+        )
+
+    def finish(
+        self,
+        task: Task,
+        now: datetime,
+        *,
+        started: datetime | None,
+        ended: datetime,
+        exit_code: int | None,
+        failure: Wire | None,
+        satisfies: bool,
+        retain_until: datetime | None,
+    ) -> Task | None:
+        """The run is over for good: ``completed``, with its result.
+
+        ``failure`` in wire form makes the result ``failure``. ``satisfies`` says whether tasks
+        that depend on this one may run. Frees the node's slots. ``None`` if the run was overtaken.
+        """
+        with self._db.transaction():
+            stamps: dict[str, object] = {} if started is None else {"started": to_column(started)}
+            changed = self._db.update(
+                "task",
+                {
+                    **stamps,
+                    "state": TaskState.COMPLETED,
+                    "state_since": to_column(now),
+                    "previous_state": task.state,
+                    "previous_since": to_column(task.state_since),
+                    "ended": to_column(ended),
+                    "exit_code": exit_code,
+                    "result": "success" if failure is None else "failure",
+                    "failure": None if failure is None else to_json(failure),
+                    "retain_until": None if retain_until is None else to_column(retain_until),
+                    "ending": None,
+                    "process": None,
+                },
+                f"seq = ? AND run = ? AND {_LIVE}",
+                _run(task),
+            )
+            if not changed:
+                return None
+            self._free(task, now, ran=1, succeeded=int(failure is None))
+            if satisfies:
+                self._dependencies.satisfy(task.seq)
+            return self.get(task.seq)
+
+    def retry(self, task: Task, now: datetime) -> Task | None:
+        """The run failed and is tried again on the same node, which keeps its slots taken.
+
+        A new run begins at once (``retryCount`` + 1). ``None`` if the run was overtaken.
+        """
+        changed = self._db.update(
+            "task",
+            {
+                "retry_count": task.retry_count + 1,
+                "last_retry": to_column(now),
+                "run": task.run + 1,
+                "process": None,
+            },
+            f"seq = ? AND run = ? AND {_LIVE}",
+            _run(task),
+        )
+        return self.get(task.seq) if changed else None
+
+    def requeue(self, task: Task, now: datetime) -> Task | None:
+        """The run was cut off: the task is active again, ``requeueCount`` + 1, on no node.
+
+        ``None`` if the run was overtaken. What it left on the node is doomed.
+        """
+        with self._db.transaction():
+            changed = self._db.update(
+                "task",
+                {
+                    "state": TaskState.ACTIVE,
+                    "state_since": to_column(now),
+                    "previous_state": task.state,
+                    "previous_since": to_column(task.state_since),
+                    "requeue_count": task.requeue_count + 1,
+                    "last_requeue": to_column(now),
+                    "pool": None,
+                    "pool_id": None,
+                    "node": None,
+                    "node_id": None,
+                    "directory": None,
+                    "process": None,
+                    "ending": None,
+                    "started": None,
+                },
+                f"seq = ? AND run = ? AND {_LIVE}",
+                _run(task),
+            )
+            if not changed:
+                return None
+            self._free(task, now, ran=0, succeeded=0)
+            return self.get(task.seq)
+
+    def ask_to_end(self, task: Task, how: str) -> None:
+        """Mark a live task to be ended: ``terminate`` or ``requeue`` (a job ends, is disabled)."""
+        self._db.update("task", {"ending": how}, f"seq = ? AND {_LIVE}", (task.seq,))
+
+    # --- what is left behind
+
+    def doomed(self, limit: int = 100) -> list[Doomed]:
+        """Runs and directories of tasks that are no more, oldest first."""
+        rows = self._db.all("SELECT * FROM doomed ORDER BY seq LIMIT ?", (limit,))
+        return [Doomed(*row) for row in rows]
+
+    def forget(self, doomed: Doomed) -> None:
+        """A doomed run is dead and its directory removed."""
+        self._db.write("DELETE FROM doomed WHERE seq = ?", (doomed.seq,))
+
+    def expired(self, now: datetime, limit: int = 100) -> list[Task]:
+        """Completed tasks whose ``retentionTime`` has passed and whose files are still there."""
+        rows = self._db.all(
+            "SELECT * FROM task WHERE retain_until IS NOT NULL AND retain_until <= ? "
+            "ORDER BY retain_until LIMIT ?",
+            (to_column(now), limit),
+        )
+        return [read_task(row) for row in rows]
+
+    def cleaned(self, task: Task) -> None:
+        """The files of an expired task are removed: its file operations answer so from now on."""
+        self._db.update(
+            "task", {"retain_until": None, "cleaned": 1}, "seq = ? AND run = ?", _run(task)
+        )
+
+    def next_expiry(self) -> datetime | None:
+        """The next moment at which :meth:`expired` will have something."""
+        row = self._db.one("SELECT min(retain_until) FROM task WHERE retain_until IS NOT NULL")
+        return from_optional(row[0] if row is not None else None)
+
+    def _free(self, task: Task, now: datetime, *, ran: int, succeeded: int) -> None:
+        """Give the slots of a run back to its node; a node without runs is ``idle`` again."""
+        self._db.write(
+            "UPDATE node SET running_tasks = running_tasks - 1, "
+            "running_slots = running_slots - :slots, total_run = total_run + :ran, "
+            "total_succeeded = total_succeeded + :succeeded, "
+            "state_since = CASE WHEN state = 'running' AND running_tasks = 1 "
+            "THEN :now ELSE state_since END, "
+            "state = CASE WHEN state = 'running' AND running_tasks = 1 THEN 'idle' ELSE state END "
+            "WHERE pool = :pool AND key = :key",
+            {
+                "slots": task.slots,
+                "ran": ran,
+                "succeeded": succeeded,
+                "now": to_column(now),
+                "pool": fold(task.pool_id or ""),
+                "key": fold(task.node_id or ""),
+            },
+        )
+
+
+def _run(task: Task) -> tuple[int, int]:
+    return task.seq, task.run

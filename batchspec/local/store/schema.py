@@ -1,0 +1,243 @@
+"""The tables, and the steps from one version of them to the next.
+
+What lives here: SQL that defines. What may not: SQL that reads or writes records.
+
+Times are whole microseconds since 1970; ``key`` columns are the lower-case form of an id, which is
+what makes ids case-insensitive; JSON is kept as text. Counters of tasks are kept by triggers, so
+that no writer can forget them.
+"""
+
+# ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
+from __future__ import annotations
+
+import sqlite3
+
+_VERSION_1 = """
+CREATE TABLE pool (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
+    body TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    modified INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    state_since INTEGER NOT NULL,
+    allocation TEXT NOT NULL,
+    allocation_since INTEGER NOT NULL,
+    target_dedicated INTEGER NOT NULL,
+    target_spot INTEGER NOT NULL,
+    resize INTEGER NOT NULL DEFAULT 1,
+    resize_timeout TEXT NOT NULL,
+    resize_errors TEXT NOT NULL DEFAULT '[]',
+    deallocation TEXT NOT NULL DEFAULT 'requeue',
+    autoscale TEXT,
+    vm_size TEXT GENERATED ALWAYS AS (json_extract(body, '$.vmSize')) VIRTUAL
+);
+
+CREATE TABLE node (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    pool TEXT NOT NULL,
+    pool_id TEXT NOT NULL,
+    key TEXT NOT NULL,
+    id TEXT NOT NULL,
+    dedicated INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    state_since INTEGER NOT NULL,
+    scheduling TEXT NOT NULL DEFAULT 'enabled',
+    allocated INTEGER NOT NULL,
+    booted INTEGER,
+    slots INTEGER NOT NULL,
+    running_tasks INTEGER NOT NULL DEFAULT 0,
+    running_slots INTEGER NOT NULL DEFAULT 0,
+    total_run INTEGER NOT NULL DEFAULT 0,
+    total_succeeded INTEGER NOT NULL DEFAULT 0,
+    start_task_info TEXT,
+    intent TEXT,
+    intent_option TEXT,
+    errors TEXT NOT NULL DEFAULT '[]',
+    detail TEXT NOT NULL DEFAULT '{}',
+    UNIQUE (pool, key)
+);
+CREATE INDEX node_by_state ON node (pool, state, dedicated);
+CREATE INDEX node_by_intent ON node (intent) WHERE intent IS NOT NULL;
+
+CREATE TABLE job (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
+    body TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    modified INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    state_since INTEGER NOT NULL,
+    previous_state TEXT,
+    previous_since INTEGER,
+    pool TEXT NOT NULL,
+    pool_id TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    max_parallel INTEGER NOT NULL,
+    started INTEGER NOT NULL,
+    ended INTEGER,
+    deadline INTEGER,
+    reason TEXT,
+    scheduling_error TEXT,
+    disable_tasks TEXT,
+    schedule TEXT,
+    schedule_id TEXT,
+    on_all_complete TEXT GENERATED ALWAYS AS
+        (json_extract(body, '$.onAllTasksComplete')) VIRTUAL
+);
+CREATE INDEX job_by_pool ON job (pool, state, priority DESC, seq);
+CREATE INDEX job_by_state ON job (state);
+CREATE INDEX job_by_deadline ON job (deadline) WHERE deadline IS NOT NULL;
+CREATE INDEX job_by_schedule ON job (schedule, seq) WHERE schedule IS NOT NULL;
+
+-- Counters of a job's tasks (n) and of their slots (s); kept by the triggers below.
+CREATE TABLE tally (
+    job TEXT PRIMARY KEY REFERENCES job (key) ON DELETE CASCADE,
+    n_active INTEGER NOT NULL DEFAULT 0,
+    n_running INTEGER NOT NULL DEFAULT 0,
+    n_succeeded INTEGER NOT NULL DEFAULT 0,
+    n_failed INTEGER NOT NULL DEFAULT 0,
+    s_active INTEGER NOT NULL DEFAULT 0,
+    s_running INTEGER NOT NULL DEFAULT 0,
+    s_succeeded INTEGER NOT NULL DEFAULT 0,
+    s_failed INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+
+CREATE TABLE task (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    job TEXT NOT NULL,
+    job_id TEXT NOT NULL,
+    key TEXT NOT NULL,
+    id TEXT NOT NULL,
+    number INTEGER,
+    body TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    modified INTEGER NOT NULL,
+    state TEXT NOT NULL DEFAULT 'active',
+    state_since INTEGER NOT NULL,
+    previous_state TEXT,
+    previous_since INTEGER,
+    slots INTEGER NOT NULL,
+    waiting INTEGER NOT NULL DEFAULT 0,
+    satisfied INTEGER NOT NULL DEFAULT 0,
+    run INTEGER NOT NULL DEFAULT 0,
+    retry_count INTEGER NOT NULL DEFAULT 0,
+    requeue_count INTEGER NOT NULL DEFAULT 0,
+    last_retry INTEGER,
+    last_requeue INTEGER,
+    pool TEXT,
+    pool_id TEXT,
+    node TEXT,
+    node_id TEXT,
+    directory TEXT,
+    process TEXT,
+    ending TEXT,
+    started INTEGER,
+    ended INTEGER,
+    exit_code INTEGER,
+    result TEXT,
+    failure TEXT,
+    retain_until INTEGER,
+    cleaned INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX task_by_key ON task (job, key);
+CREATE INDEX task_runnable ON task (job, waiting, seq) WHERE state = 'active';
+CREATE INDEX task_by_state ON task (job, state, key);
+CREATE INDEX task_by_exit ON task (job, exit_code, key) WHERE exit_code IS NOT NULL;
+CREATE INDEX task_by_node ON task (pool, node, started) WHERE node IS NOT NULL;
+CREATE INDEX task_on_node ON task (job, state) WHERE state IN ('preparing', 'running');
+CREATE INDEX task_ending ON task (ending) WHERE ending IS NOT NULL;
+CREATE INDEX task_by_retention ON task (retain_until) WHERE retain_until IS NOT NULL;
+CREATE INDEX task_by_number ON task (job, number) WHERE number IS NOT NULL;
+
+-- What a task waits for: ids, and inclusive ranges of ids that are numbers.
+CREATE TABLE dependency (
+    task INTEGER NOT NULL REFERENCES task (seq) ON DELETE CASCADE,
+    job TEXT NOT NULL,
+    first INTEGER,
+    last INTEGER,
+    key TEXT
+);
+CREATE INDEX dependency_by_key ON dependency (job, key) WHERE key IS NOT NULL;
+CREATE INDEX dependency_by_range ON dependency (job, first, last) WHERE first IS NOT NULL;
+CREATE INDEX dependency_by_task ON dependency (task);
+
+CREATE TABLE doomed (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    pool_id TEXT NOT NULL,
+    node_id TEXT NOT NULL,
+    directory TEXT NOT NULL,
+    task_seq INTEGER NOT NULL,
+    run INTEGER NOT NULL
+);
+
+CREATE TABLE schedule (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL UNIQUE,
+    id TEXT NOT NULL,
+    body TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    modified INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    state_since INTEGER NOT NULL,
+    previous_state TEXT,
+    previous_since INTEGER,
+    next_run INTEGER,
+    recent_job TEXT,
+    runs INTEGER NOT NULL DEFAULT 0,
+    ended INTEGER
+);
+"""
+
+_KINDS = (
+    ("active", "{0}.state = 'active'"),
+    ("running", "{0}.state IN ('preparing', 'running')"),
+    ("succeeded", "{0}.state = 'completed' AND {0}.result IS NOT 'failure'"),
+    ("failed", "{0}.state = 'completed' AND {0}.result IS 'failure'"),
+)
+
+
+def _counting(row: str, sign: str) -> list[str]:
+    return [
+        f"{unit}_{kind} = {unit}_{kind} {sign} ({condition.format(row)}){weight}"
+        for kind, condition in _KINDS
+        for unit, weight in (("n", ""), ("s", f" * {row}.slots"))
+    ]
+
+
+def _counters() -> str:
+    """The triggers that keep ``tally``."""
+    added, gone = (
+        f"UPDATE tally SET {', '.join(_counting(row, sign))} WHERE job = {row}.job;"
+        for row, sign in (("NEW", "+"), ("OLD", "-"))
+    )
+    return f"""
+    CREATE TRIGGER job_added AFTER INSERT ON job BEGIN
+        INSERT INTO tally (job) VALUES (NEW.key);
+    END;
+    CREATE TRIGGER task_added AFTER INSERT ON task BEGIN {added} END;
+    CREATE TRIGGER task_gone AFTER DELETE ON task BEGIN {gone} END;
+    CREATE TRIGGER task_moved AFTER UPDATE OF state, result, slots ON task
+    BEGIN {gone} {added} END;
+    """
+
+
+_STEPS: tuple[str, ...] = (_VERSION_1 + _counters(),)
+"""One script for each version; a change to the tables is a new script at the end."""
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the database of ``connection`` to the newest version, each step in a transaction.
+
+    Raises:
+        RuntimeError: the database was written by a newer version of this service.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(_STEPS):
+        raise RuntimeError(
+            f"the database has version {version}; this service reads up to {len(_STEPS)}"
+        )
+    for number, script in enumerate(_STEPS[version:], start=version + 1):
+        connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")

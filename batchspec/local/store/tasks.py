@@ -1,0 +1,261 @@
+"""Tasks in the store, as the API sees them: add, read, list, change, ask to end, delete.
+
+What a task does on a node is in :mod:`batchspec.local.store.runs`.
+"""
+
+# ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from batchspec.local.model.life import TASK, TaskState
+from batchspec.local.model.record import Job, Task, Wire
+from batchspec.local.store.database import (
+    Database,
+    after,
+    fold,
+    from_column,
+    from_json,
+    from_optional,
+    to_column,
+    to_json,
+)
+from batchspec.local.store.dependencies import Dependencies, number_of
+from batchspec.local.store.page import EVERYTHING, Page
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task to add. ``needs`` are the ids, ``ranges`` the inclusive id ranges it depends on."""
+
+    id: str
+    body: Wire
+    slots: int = 1
+    needs: tuple[str, ...] = ()
+    ranges: tuple[tuple[int, int], ...] = ()
+
+
+class Tasks:
+    """The table ``task``, seen from the API."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+        self._dependencies = Dependencies(database)
+
+    def add(self, job: Job, new: Sequence[NewTask], now: datetime) -> list[Task | None]:
+        """Add tasks to ``job``, in order, in one transaction; ``None`` where the id is taken."""
+        stamp = to_column(now)
+        made: list[Task | None] = []
+        with self._db.transaction():
+            for task in new:
+                cursor = self._db.write(
+                    "INSERT INTO task (job, job_id, key, id, number, body, created, modified, "
+                    "state_since, slots) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                    "ON CONFLICT (job, key) DO NOTHING",
+                    (
+                        fold(job.id),
+                        job.id,
+                        fold(task.id),
+                        task.id,
+                        number_of(task.id),
+                        to_json(task.body),
+                        stamp,
+                        stamp,
+                        stamp,
+                        task.slots,
+                    ),
+                )
+                if cursor.rowcount == 0:
+                    made.append(None)
+                    continue
+                seq = cursor.lastrowid or 0
+                waiting = self._dependencies.add(fold(job.id), seq, task.needs, task.ranges)
+                if waiting:
+                    self._db.write("UPDATE task SET waiting = ? WHERE seq = ?", (waiting, seq))
+                made.append(_new(job, task, seq, waiting, now))
+        return made
+
+    def get(self, job_id: str, task_id: str) -> Task | None:
+        """The task of that id in that job."""
+        row = self._db.one(
+            "SELECT * FROM task WHERE job = ? AND key = ?", (fold(job_id), fold(task_id))
+        )
+        return None if row is None else read_task(row)
+
+    def page(self, job_id: str, page: Page = EVERYTHING) -> list[Task]:
+        """Tasks of a job, by id."""
+        rows = self._db.all(
+            f"SELECT * FROM task WHERE job = ? AND key > ? AND ({page.where}) ORDER BY key LIMIT ?",
+            (fold(job_id), page.after, *page.values, page.limit),
+        )
+        return [read_task(row) for row in rows]
+
+    def recent(self, pool_id: str, node_id: str, limit: int = 10) -> list[Task]:
+        """The tasks a node started last, newest first."""
+        rows = self._db.all(
+            "SELECT * FROM task WHERE pool = ? AND node = ? ORDER BY started DESC LIMIT ?",
+            (fold(pool_id), fold(node_id), limit),
+        )
+        return [read_task(row) for row in rows]
+
+    def update(self, task: Task, body: Wire, now: datetime) -> Task:
+        """Replace the settings of a task (only its constraints can change)."""
+        self._db.update(
+            "task",
+            {"body": to_json(body), "modified": to_column(after(task.modified, now))},
+            "seq = ?",
+            (task.seq,),
+        )
+        return self._again(task)
+
+    def end(self, task: Task, now: datetime, failure: Wire) -> Task:
+        """A user ends a task: at once if it is active, else the engine is asked to.
+
+        Raises:
+            IllegalMoveError: it is completed.
+        """
+        stamp = to_column(now)
+        modified = to_column(after(task.modified, now))
+        if task.state is TaskState.ACTIVE:
+            columns: dict[str, object] = {
+                "state": TaskState.COMPLETED,
+                "state_since": stamp,
+                "previous_state": task.state,
+                "previous_since": to_column(task.state_since),
+                "ended": stamp,
+                "result": "failure",
+                "failure": to_json(failure),
+            }
+        else:
+            TASK.check(task.state, TaskState.ACTIVE)
+            columns = {"ending": "terminate"}
+        self._db.update("task", {**columns, "modified": modified}, "seq = ?", (task.seq,))
+        return self._again(task)
+
+    def reactivate(self, task: Task, now: datetime) -> Task:
+        """A completed task becomes active again, with no retry used and no exit information."""
+        TASK.check(task.state, TaskState.ACTIVE)
+        with self._db.transaction():
+            self._dependencies.withdraw(task.seq)
+            self._db.update(
+                "task",
+                {
+                    "state": TaskState.ACTIVE,
+                    "state_since": to_column(now),
+                    "previous_state": task.state,
+                    "previous_since": to_column(task.state_since),
+                    "modified": to_column(after(task.modified, now)),
+                    "retry_count": 0,
+                    "started": None,
+                    "ended": None,
+                    "exit_code": None,
+                    "result": None,
+                    "failure": None,
+                    "retain_until": None,
+                },
+                "seq = ?",
+                (task.seq,),
+            )
+        return self._again(task)
+
+    def delete(self, task: Task) -> None:
+        """Forget a task; the run and the files it leaves on a node are doomed."""
+        with self._db.transaction():
+            if task.state in (TaskState.PREPARING, TaskState.RUNNING):
+                self._db.write(
+                    "UPDATE node SET running_tasks = running_tasks - 1, "
+                    "running_slots = running_slots - ? WHERE pool = ? AND key = ?",
+                    (task.slots, fold(task.pool_id or ""), fold(task.node_id or "")),
+                )
+            if task.node_id and task.pool_id and task.directory and not task.cleaned:
+                self._db.insert(
+                    "doomed",
+                    {
+                        "pool_id": task.pool_id,
+                        "node_id": task.node_id,
+                        "directory": task.directory,
+                        "task_seq": task.seq,
+                        "run": task.run,
+                    },
+                )
+            self._db.write("DELETE FROM task WHERE seq = ?", (task.seq,))
+
+    def _again(self, task: Task) -> Task:
+        row = self._db.one("SELECT * FROM task WHERE seq = ?", (task.seq,))
+        if row is None:
+            raise LookupError(f"task {task.id} is gone")
+        return read_task(row)
+
+
+def _new(job: Job, task: NewTask, seq: int, waiting: int, now: datetime) -> Task:
+    """The record of a task that was just inserted, without reading it back."""
+    return Task(
+        seq=seq,
+        job_id=job.id,
+        id=task.id,
+        body=task.body,
+        created=now,
+        modified=now,
+        state=TaskState.ACTIVE,
+        state_since=now,
+        previous_state=None,
+        previous_since=None,
+        slots=task.slots,
+        waiting=waiting,
+        run=0,
+        retry_count=0,
+        requeue_count=0,
+        last_retry=None,
+        last_requeue=None,
+        pool_id=None,
+        node_id=None,
+        directory=None,
+        process=None,
+        ending=None,
+        started=None,
+        ended=None,
+        exit_code=None,
+        result=None,
+        failure=None,
+        retain_until=None,
+        cleaned=False,
+    )
+
+
+def read_task(row: sqlite3.Row) -> Task:
+    """A :class:`Task` of a row of ``task``."""
+    previous = row["previous_state"]
+    return Task(
+        seq=row["seq"],
+        job_id=row["job_id"],
+        id=row["id"],
+        body=from_json(row["body"]),
+        created=from_column(row["created"]),
+        modified=from_column(row["modified"]),
+        state=TaskState(row["state"]),
+        state_since=from_column(row["state_since"]),
+        previous_state=None if previous is None else TaskState(previous),
+        previous_since=from_optional(row["previous_since"]),
+        slots=row["slots"],
+        waiting=row["waiting"],
+        run=row["run"],
+        retry_count=row["retry_count"],
+        requeue_count=row["requeue_count"],
+        last_retry=from_optional(row["last_retry"]),
+        last_requeue=from_optional(row["last_requeue"]),
+        pool_id=row["pool_id"],
+        node_id=row["node_id"],
+        directory=row["directory"],
+        process=row["process"],
+        ending=row["ending"],
+        started=from_optional(row["started"]),
+        ended=from_optional(row["ended"]),
+        exit_code=row["exit_code"],
+        result=row["result"],
+        failure=from_json(row["failure"]),
+        retain_until=from_optional(row["retain_until"]),
+        cleaned=bool(row["cleaned"]),
+    )
