@@ -116,7 +116,7 @@ class Noticed:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """A step ended well. ``note`` is a fact worth telling, e.g. ``existed``; ``seconds`` it took."""
+    """A step ended well, after ``seconds``. ``note`` is a fact worth telling, e.g. ``existed``."""
 
     step: str
     verb: str
@@ -140,7 +140,7 @@ class StepFailed:
 
 @dataclass(frozen=True, slots=True)
 class StepSkipped:
-    """A step was not run: ``because`` is a step that failed, or ``declined``, ``interrupted`` ..."""
+    """A step was not run: ``because`` is a failed step's id, or ``declined``, ``interrupted``."""
 
     step: str
     verb: str

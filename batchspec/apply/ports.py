@@ -155,6 +155,10 @@ class Batch(Protocol):
         """
         ...
 
+    async def reactivate_task(self, job_id: str, task_id: str) -> None:
+        """Let a failed task of an active job run again; one that is not failed stays as it is."""
+        ...
+
     async def task_counts(self, job_id: str) -> TaskCounts:
         """How many tasks of the job there are in each state, by one cheap request."""
         ...
@@ -194,9 +198,10 @@ class Questions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything the runner is handed."""
+    """Everything the runner is handed. ``pace`` is the shortest time between two looks, seconds."""
 
     storage: Storage
     batch: Batch
     clock: Clock
     questions: Questions
+    pace: float = 2.0

@@ -108,6 +108,15 @@ class SubmitTasks:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryTasks:
+    """Let the failed tasks of an active job run again."""
+
+    job: str
+    stage: str
+    tasks: Stream[Task]
+
+
+@dataclass(frozen=True, slots=True)
 class CloseJob:
     """Say that no more tasks come: the job ends when all tasks are completed."""
 
@@ -171,6 +180,7 @@ Action: TypeAlias = (
     | CreateJob
     | UpdateJob
     | SubmitTasks
+    | RetryTasks
     | CloseJob
     | WaitForTasks
     | DownloadResults

@@ -1,0 +1,97 @@
+"""The facts of the account that a plan over one spec needs, read side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from datetime import datetime
+
+from batchspec.observe.ports import Reader
+from batchspec.observe.receipt import read_receipt
+from batchspec.observe.spool import Spool
+from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, PoolFacts
+from batchspec.spec.model import Container, EachBlob, PoolKind, Rows, Spec
+from batchspec.spec.rows import read_rows
+
+
+async def observe(spec: Spec, reader: Reader, spool: Spool, now: datetime) -> Observed:
+    """Everything that :func:`~batchspec.plan.build.build` needs.
+
+    The files must have been put into the spool before (:func:`~batchspec.observe.disk.scan`).
+
+    Raises:
+        ServiceError: the account refused, or could not be reached.
+        SpecError: a file of rows cannot be read.
+    """
+    listed = _listed(spec)
+    async with asyncio.TaskGroup() as group:
+        containers = {
+            key: group.create_task(_container(container, reader, spool, key in listed))
+            for key, container in spec.containers.items()
+        }
+        pool = group.create_task(_pool(spec, reader))
+        jobs = group.create_task(_jobs(spec, reader, spool))
+        images = group.create_task(reader.images()) if spec.pool.image is not None else None
+    return Observed(
+        account=reader.account,
+        now=now,
+        containers={key: task.result() for key, task in containers.items()},
+        pool=pool.result(),
+        jobs=jobs.result(),
+        tasks=spool.tasks(),
+        images=images.result() if images is not None else (),
+        receipt=read_receipt(spec),
+        rows={
+            stage.name: read_rows(stage.for_each.path, stage.for_each.where)
+            for stage in spec.stages
+            if isinstance(stage.for_each, Rows)
+        },
+    )
+
+
+def _listed(spec: Spec) -> frozenset[str]:
+    """The containers whose blobs matter: those uploaded to, and those that tasks are made from."""
+    uploads = {key for key, container in spec.containers.items() if container.upload}
+    sources = {s.for_each.container for s in spec.stages if isinstance(s.for_each, EachBlob)}
+    resources = {key for stage in spec.stages for key in stage.resources or ()}
+    return frozenset(uploads | sources | resources | set(spec.pool.start_containers))
+
+
+async def _container(
+    container: Container, reader: Reader, spool: Spool, listed: bool
+) -> ContainerFacts:
+    metadata = await reader.container(container.id)
+    if metadata is not None and listed:
+        async for blob in reader.blobs(container.id):
+            spool.add_blob(container.key, blob)
+    return ContainerFacts(metadata, spool.files(container.key), spool.blobs(container.key))
+
+
+async def _pool(spec: Spec, reader: Reader) -> PoolFacts | None:
+    # An auto pool has an id of the service's making and is the job's affair.
+    return None if spec.pool.kind is PoolKind.JOB else await reader.pool(spec.pool.id)
+
+
+async def _jobs(spec: Spec, reader: Reader, spool: Spool) -> tuple[JobFacts, ...]:
+    """The jobs of this spec, oldest first, their tasks put down in the spool."""
+    found = [job async for job in reader.jobs(spec.job.id) if is_job_of(job, spec)]
+    found.sort(key=lambda job: job.created)
+    for age, job in enumerate(found):
+        if job.state == "deleting":
+            continue
+        async for task in reader.tasks(job.id):
+            spool.add_task(job.id, age, task)
+    return tuple(found)
+
+
+def is_job_of(job: JobFacts, spec: Spec) -> bool:
+    """Whether a job is the one the spec names, or a later one that batchspec made of it."""
+    if job.id.lower() == spec.job.id.lower():
+        return True
+    later = re.fullmatch(re.escape(spec.job.id) + r"-r\d+", job.id, re.IGNORECASE)
+    return later is not None and _made_by(job.metadata, spec.name)
+
+
+def _made_by(metadata: Mapping[str, str], name: str) -> bool:
+    return metadata.get("batchspec:spec") == name

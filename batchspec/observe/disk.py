@@ -1,0 +1,202 @@
+"""The files that a spec uploads: found, checked and hashed; the account is not asked.
+
+Every fault of every entry is collected: a glob that matches nothing, a file that may not be read,
+two files that would become one blob, a name that no blob can have.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import stat
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from batchspec.observe.spool import Spool
+from batchspec.plan.observed import LocalFile
+from batchspec.problems import Problem, Problems
+from batchspec.spec.model import Container, Spec, UploadGlob
+
+_CHUNK = 1 << 20
+_HASHERS = 4
+_AHEAD = 64
+_LONGEST_NAME = 1024
+"""Azure refuses blob names over 1,024 characters (Naming and referencing containers, blobs)."""
+
+
+def scan(spec: Spec, spool: Spool, problems: Problems) -> None:
+    """Put every file that the spec uploads into the spool; what is wrong goes to ``problems``."""
+    with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as pool:
+        for container in spec.containers.values():
+            for entry in container.upload:
+                _scan_entry(container, entry, spool, problems, pool)
+
+
+def _scan_entry(
+    container: Container,
+    entry: UploadGlob,
+    spool: Spool,
+    problems: Problems,
+    pool: ThreadPoolExecutor,
+) -> None:
+    found = 0
+    waiting: deque[Future[LocalFile | Problem]] = deque()
+
+    def take(result: LocalFile | Problem) -> None:
+        if isinstance(result, Problem):
+            problems.add(result)
+            return
+        other = spool.add_file(container.key, result)
+        if other is not None and other.path != result.path:
+            problems.add(_same_name(container, entry, result, other))
+
+    for path, blob in _matches(entry):
+        found += 1
+        fault = _name_fault(entry, path, blob)
+        if fault is not None:
+            problems.add(fault)
+            continue
+        waiting.append(pool.submit(_read, entry, path, blob))
+        if len(waiting) >= _AHEAD:
+            take(waiting.popleft().result())
+    while waiting:
+        take(waiting.popleft().result())
+    if not found:
+        problems.add(_no_match(entry))
+
+
+def _matches(entry: UploadGlob) -> Iterator[tuple[Path, str]]:
+    """The files of an entry with their blob names: the tree below the fixed part is kept."""
+    fixed = fixed_part(entry.pattern)
+    # Path.glob has no `root_dir` and does not take patterns with `..`.
+    for match in glob.iglob(entry.pattern, root_dir=entry.root, recursive=True):  # noqa: PTH207
+        path = entry.root / match
+        if path.is_dir():
+            continue
+        below = PurePosixPath(os.path.relpath(match, fixed or os.curdir).replace(os.sep, "/"))
+        if any(fnmatchcase(below.name, x) or fnmatchcase(str(below), x) for x in entry.exclude):
+            continue
+        yield path, entry.prefix + str(below)
+
+
+def fixed_part(pattern: str) -> str:
+    """The folders of a pattern before its first wildcard; of a plain path, its folder."""
+    parts = pattern.split("/")
+    fixed = []
+    for part in parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return "/".join(fixed) or ("/" if pattern.startswith("/") else "")
+
+
+def _read(entry: UploadGlob, path: Path, blob: str) -> LocalFile | Problem:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return Problem(
+                "not-a-file",
+                f"{path} is not a regular file",
+                where=entry.where,
+                hint="Leave it out with `exclude`, or narrow the pattern.",
+            )
+        digest = hashlib.md5(usedforsecurity=False)
+        size = 0
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+    except OSError as error:
+        return Problem(
+            "unreadable-file",
+            f"{path} cannot be read: {error.strerror}",
+            where=entry.where,
+            hint="Give yourself the right to read it, or leave it out with `exclude`.",
+        )
+    return LocalFile(blob, path, size, digest.digest(), entry.content_type)
+
+
+def _name_fault(entry: UploadGlob, path: Path, blob: str) -> Problem | None:
+    try:
+        blob.encode()
+    except UnicodeEncodeError:
+        return Problem(
+            "bad-blob-name",
+            f"{path!r} has a name that is not valid UTF-8",
+            where=entry.where,
+            hint="Rename the file; a blob's name is Unicode text.",
+        )
+    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in blob):
+        return Problem(
+            "bad-blob-name",
+            f"{blob!r} has a control character in its name",
+            detail="A blob of such a name makes its whole container unlistable.",
+            where=entry.where,
+            hint="Rename the file, or leave it out with `exclude`.",
+        )
+    if len(blob) > _LONGEST_NAME or ".." in PurePosixPath(blob).parts or "\\" in blob:
+        return Problem(
+            "bad-blob-name",
+            f"{blob!r} cannot be the name of a blob",
+            detail="At most 1,024 characters, no backslash, and no part `..`.",
+            where=entry.where,
+            hint="Rename the file, or set another `path`.",
+        )
+    return None
+
+
+def _same_name(
+    container: Container, entry: UploadGlob, file: LocalFile, other: LocalFile
+) -> Problem:
+    return Problem(
+        "same-blob-name",
+        f"two files would become the blob {file.blob!r} of container {container.key!r}",
+        detail=f"{other.path} and {file.path}",
+        where=entry.where,
+        hint="Give one of the entries a `path` (a prefix in the container), or exclude one file.",
+    )
+
+
+def _no_match(entry: UploadGlob) -> Problem:
+    whole = entry.root / entry.pattern
+    if not glob.has_magic(entry.pattern) and whole.is_dir():
+        return Problem(
+            "no-match",
+            f"{entry.pattern!r} is a folder",
+            where=entry.where,
+            hint=f"Write `{entry.pattern.rstrip('/')}/**` for every file below it.",
+        )
+    if not glob.has_magic(entry.pattern):
+        return Problem(
+            "missing-file",
+            f"there is no file {entry.pattern!r}",
+            detail=f"Looked for {whole}; paths are relative to the spec.",
+            where=entry.where,
+            hint=_nearest(whole),
+        )
+    folder = entry.root / fixed_part(entry.pattern)
+    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+        return Problem(
+            "unreadable-file",
+            f"the folder {folder} cannot be read: Permission denied",
+            where=entry.where,
+            hint="Give yourself the right to read it, or leave the entry out.",
+        )
+    return Problem(
+        "no-match",
+        f"{entry.pattern!r} matches no file",
+        detail=f"Looked in {folder}; paths are relative to the spec.",
+        where=entry.where,
+        hint="Mend the pattern; `**` is recursive, and hidden files must be named.",
+    )
+
+
+def _nearest(path: Path) -> str:
+    """The part of a path that does exist, as a hint."""
+    for parent in path.parents:
+        if parent.is_dir():
+            return f"The nearest folder that exists is {parent}."
+    return ""

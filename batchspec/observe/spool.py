@@ -1,0 +1,206 @@
+"""Where observed facts that may be many are put down: a temporary SQLite file.
+
+Files, blobs and tasks are written as they are found and read back in order, as often as wanted, so
+a plan over millions of them holds only the current row. The file goes with the :class:`Spool`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from batchspec.plan.observed import Blob, LocalFile, TaskFacts
+
+_TABLES = """
+CREATE TABLE file (container TEXT, blob TEXT, path TEXT, size INTEGER, md5 BLOB, type TEXT,
+    PRIMARY KEY (container, blob)) WITHOUT ROWID;
+CREATE TABLE blob (container TEXT, name TEXT, size INTEGER, md5 BLOB, modified TEXT,
+    PRIMARY KEY (container, name)) WITHOUT ROWID;
+CREATE TABLE task (id TEXT COLLATE NOCASE, job TEXT, age INTEGER, state TEXT, succeeded INTEGER,
+    exit_code INTEGER, code TEXT, message TEXT, node TEXT, retries INTEGER,
+    PRIMARY KEY (id, age)) WITHOUT ROWID;
+"""
+_BATCH = 1000
+
+
+class Spool:
+    """Temporary storage of facts; a context manager that takes its file away at the end."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="batchspec-")
+        self._db = sqlite3.connect(Path(self._folder.name) / "facts.sqlite")
+        # Nothing here outlives the process, so durability would only cost time.
+        self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _TABLES)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._db.close()
+        self._folder.cleanup()
+
+    def add_file(self, container: str, file: LocalFile) -> LocalFile | None:
+        """Put a file down; if its blob name is taken, nothing is put down and the taker is told."""
+        try:
+            self._db.execute(
+                "INSERT INTO file VALUES (?,?,?,?,?,?)",
+                (container, file.blob, str(file.path), file.size, file.md5, file.content_type),
+            )
+        except sqlite3.IntegrityError:
+            return self.file(container, file.blob)
+        return None
+
+    def file(self, container: str, blob: str) -> LocalFile | None:
+        """The file that is to become this blob, or ``None``."""
+        row = self._db.execute(
+            "SELECT blob, path, size, md5, type FROM file WHERE container=? AND blob=?",
+            (container, blob),
+        ).fetchone()
+        return None if row is None else _file(row)
+
+    def add_blob(self, container: str, blob: Blob) -> None:
+        """Put a blob down."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO blob VALUES (?,?,?,?,?)",
+            (
+                container,
+                blob.name,
+                blob.size,
+                blob.md5,
+                blob.modified.isoformat() if blob.modified else None,
+            ),
+        )
+
+    def add_task(self, job: str, age: int, task: TaskFacts) -> None:
+        """Put a task down; ``age`` orders the jobs, the newest job has the greatest."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO task VALUES (?,?,?,?,?,?,?,?,?,?)",
+            (
+                task.id,
+                job,
+                age,
+                task.state,
+                task.succeeded,
+                task.exit_code,
+                task.code,
+                task.message,
+                task.node,
+                task.retries,
+            ),
+        )
+
+    def files(self, container: str) -> Files:
+        """The files of a container, in order of their blob names."""
+        return Files(self, container)
+
+    def blobs(self, container: str) -> Blobs:
+        """The blobs of a container, in order of their names."""
+        return Blobs(self, container)
+
+    def tasks(self) -> Tasks:
+        """The tasks, by id."""
+        return Tasks(self)
+
+    def rows(self, query: str, values: tuple[object, ...]) -> Iterator[tuple[object, ...]]:
+        """The rows of a query, a thousand at a time, each batch complete before it is handed on.
+
+        A cursor of its own a call: the streams may be gone through side by side.
+        """
+        cursor = self._db.cursor()
+        cursor.execute(query, values)
+        while batch := cursor.fetchmany(_BATCH):
+            yield from batch
+
+    def count(self, table: str, container: str) -> int:
+        """How many rows of a container a table has."""
+        query = f"SELECT count(*) FROM {table} WHERE container=?"  # noqa: S608 - our own names
+        return int(self._db.execute(query, (container,)).fetchone()[0])
+
+    def task_count(self) -> int:
+        """How many task ids there are."""
+        return int(self._db.execute("SELECT count(DISTINCT id) FROM task").fetchone()[0])
+
+
+def _file(row: Iterable[object]) -> LocalFile:
+    blob, path, size, md5, content_type = row
+    assert isinstance(blob, str) and isinstance(path, str)
+    assert isinstance(size, int) and isinstance(md5, bytes)
+    assert content_type is None or isinstance(content_type, str)
+    return LocalFile(blob, Path(path), size, md5, content_type)
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """A stream of the files of a container."""
+
+    spool: Spool
+    container: str
+
+    def __iter__(self) -> Iterator[LocalFile]:
+        query = "SELECT blob, path, size, md5, type FROM file WHERE container=? ORDER BY blob"
+        return map(_file, self.spool.rows(query, (self.container,)))
+
+    def __len__(self) -> int:
+        return self.spool.count("file", self.container)
+
+
+@dataclass(frozen=True, slots=True)
+class Blobs:
+    """A stream of the blobs of a container."""
+
+    spool: Spool
+    container: str
+
+    def __iter__(self) -> Iterator[Blob]:
+        query = "SELECT name, size, md5, modified FROM blob WHERE container=? ORDER BY name"
+        for name, size, md5, modified in self.spool.rows(query, (self.container,)):
+            assert isinstance(name, str) and isinstance(size, int)
+            assert md5 is None or isinstance(md5, bytes)
+            when = datetime.fromisoformat(modified) if isinstance(modified, str) else None
+            yield Blob(name, size, md5, when)
+
+    def __len__(self) -> int:
+        return self.spool.count("blob", self.container)
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """The tasks of every job of a run, by id; of an id in several jobs the newest counts."""
+
+    spool: Spool
+
+    def __len__(self) -> int:
+        return self.spool.task_count()
+
+    def state(self, task_id: str) -> TaskFacts | None:
+        """The task of that id, or ``None``."""
+        row = self._newest("id, state, succeeded, exit_code, code, message, node, retries", task_id)
+        if row is None:
+            return None
+        name, state, succeeded, *rest = row
+        return TaskFacts(
+            str(name),
+            str(state),
+            None if succeeded is None else bool(succeeded),
+            *rest,  # type: ignore[arg-type]
+        )
+
+    def job_of(self, task_id: str) -> str | None:
+        """The job that holds it, or ``None``."""
+        row = self._newest("job", task_id)
+        return None if row is None else str(row[0])
+
+    def _newest(self, columns: str, task_id: str) -> tuple[object, ...] | None:
+        query = f"SELECT {columns} FROM task WHERE id=? ORDER BY age DESC LIMIT 1"  # noqa: S608 - our own names
+        return next(self.spool.rows(query, (task_id,)), None)

@@ -1,0 +1,93 @@
+"""What is different between a body we would send and what the account has.
+
+Only what the body says is compared: the service fills in the rest. URLs are compared without their
+signature, durations by their length, words of the service (enum values, sizes) without case.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from batchspec.spec.values import BlobUrl, Record, Secret, Template, Text, Value, thaw
+
+_DURATION = re.compile(
+    r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.IGNORECASE
+)
+_OURS = frozenset({"metadata"})
+"""Members that say who made a thing, not what it is."""
+_EXACT = frozenset({"commandLine", "value", "filePath", "autoScaleFormula", "displayName"})
+"""Members whose text counts to the letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A property (a dotted path in REST names) with what is wanted and what is there."""
+
+    path: str
+    wanted: Value
+    found: Value
+
+    @property
+    def words(self) -> str:
+        """The difference in short: ``vmSize: standard_d2s_v5 → standard_d4s_v5``."""
+        return f"{self.path}: {_short(self.found)} -> {_short(self.wanted)}"
+
+
+def differences(wanted: Record, found: Record, path: str = "") -> Iterator[Difference]:
+    """Every property in which ``found`` is not what ``wanted`` says, in the order of the body."""
+    for key, value in wanted.items():
+        if key in _OURS and not path:
+            continue
+        yield from _compare(f"{path}{key}", key, value, found.get(key))
+
+
+def _compare(path: str, key: str, wanted: Value, found: Value) -> Iterator[Difference]:
+    match wanted, found:
+        case Record(), Record():
+            yield from differences(wanted, found, f"{path}.")
+        case tuple(), tuple() if len(wanted) == len(found):
+            for number, (one, other) in enumerate(zip(wanted, found, strict=True)):
+                yield from _compare(f"{path}[{number}]", key, one, other)
+        case _ if not _equal(key, wanted, found):
+            yield Difference(path, wanted, found)
+
+
+def _equal(key: str, wanted: Value, found: Value) -> bool:
+    match wanted, found:
+        case BlobUrl(), str():
+            where = unquote(urlsplit(found).path).rstrip("/")
+            name = wanted.container if wanted.blob is None else f"{wanted.container}/{wanted.blob}"
+            return where.endswith(f"/{name}")
+        case ((Text() | Secret() | Template()), _):
+            # What it says is only known when it is sent; the digest in the metadata covers it.
+            return True
+        case str(), str():
+            if key in _EXACT:
+                return wanted == found
+            seconds = duration_seconds(wanted)
+            if seconds is not None:
+                return seconds == duration_seconds(found)
+            return wanted.lower() == found.lower()
+        case ((None | False | ()), None):
+            # The service leaves out what is empty or off.
+            return True
+    return wanted == found
+
+
+def duration_seconds(text: str) -> float | None:
+    """The length of an ISO 8601 duration of days and less, in seconds; ``None`` if it is none."""
+    found = _DURATION.fullmatch(text)
+    if found is None or text.upper() in {"P", "PT"}:
+        return None
+    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return days * 86400 + hours * 3600 + minutes * 60 + seconds
+
+
+def _short(value: Value) -> str:
+    if value is None:
+        return "unset"
+    text = str(thaw(value, lambda text: text.shown))
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,107 @@
+"""An image alias (``ubuntu-24.04``) resolved among the account's supported images.
+
+An alias is what people call an image; what the service wants is a publisher, an offer, a sku and
+the node agent that goes with them. The account's list is the only source: nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from difflib import get_close_matches
+
+from batchspec.plan.observed import SupportedImage
+from batchspec.problems import Problem, Problems, Severity
+from batchspec.spec.model import ImageAlias
+from batchspec.spec.values import Record
+
+_SOON = timedelta(days=90)
+
+
+def resolve_image(
+    alias: ImageAlias, images: Iterable[SupportedImage], now: datetime, problems: Problems
+) -> Record:
+    """The ``virtualMachineConfiguration`` members of an alias; empty if it cannot be resolved.
+
+    Of several images of one alias the verified one that is supported longest is taken.
+    """
+    offered = tuple(images)
+    named = [image for image in offered if alias.name in aliases(image)]
+    if not named:
+        problems.add(_unknown(alias, offered))
+        return Record()
+    forever = now + timedelta(days=36500)
+    best = max(named, key=lambda i: (i.verified, i.end_of_life or forever, i.sku))
+    if best.end_of_life is not None:
+        if best.end_of_life <= now:
+            problems.add(_ended(alias, best.end_of_life))
+            return Record()
+        if best.end_of_life - now < _SOON:
+            problems.add(_ends_soon(alias, best.end_of_life))
+    return Record(
+        imageReference=Record(
+            publisher=best.publisher, offer=best.offer, sku=best.sku, version=best.version
+        ),
+        nodeAgentSKUId=best.node_agent,
+    )
+
+
+def aliases(image: SupportedImage) -> frozenset[str]:
+    """What an image may be called: ``ubuntu-24.04``, ``windowsserver-2022``, ``almalinux-9`` ...
+
+    The system's name and version are those of its node agent (``batch.node.ubuntu 24.04``); a
+    Windows agent serves all versions, so the version is in the sku (``2022-datacenter``); the full
+    ``offer-sku`` and ``publisher:offer:sku`` are always good.
+    """
+    names = {
+        f"{image.offer}-{image.sku}".lower(),
+        f"{image.publisher}:{image.offer}:{image.sku}".lower(),
+    }
+    agent = image.node_agent.removeprefix("batch.node.").lower()
+    if image.windows:
+        year = re.match(r"(\d{4})-", image.sku)
+        if year and "smalldisk" not in image.sku and "core" not in image.sku:
+            names |= {f"windowsserver-{year[1]}", f"windows-{year[1]}"}
+    elif " " in agent and not _special(image):
+        names.add(agent.replace(" ", "-"))
+    return frozenset(names)
+
+
+def _special(image: SupportedImage) -> bool:
+    """Images with a purpose of their own (containers, HPC, confidential) go by their full name."""
+    words = f"{image.offer} {image.sku}".lower()
+    return any(word in words for word in ("hpc", "container", "cvm", "arm64", "minimal", "dsvm"))
+
+
+def _unknown(alias: ImageAlias, images: tuple[SupportedImage, ...]) -> Problem:
+    short = sorted({name for image in images for name in aliases(image) if ":" not in name})
+    near = get_close_matches(alias.name, short, n=1)
+    return Problem(
+        "unknown-image",
+        f"the account has no image {alias.name!r}",
+        detail="It offers: " + ", ".join(name for name in short if len(name) < 24),
+        where=alias.where,
+        hint=f"Did you mean `{near[0]}`?"
+        if near
+        else "Name one of these, or write image_reference and node_agent_sku_id.",
+    )
+
+
+def _ended(alias: ImageAlias, end: datetime) -> Problem:
+    return Problem(
+        "image-ended",
+        f"Batch support of the image {alias.name!r} ended on {end:%Y-%m-%d}",
+        where=alias.where,
+        hint="Take a newer image.",
+    )
+
+
+def _ends_soon(alias: ImageAlias, end: datetime) -> Problem:
+    return Problem(
+        "image-ends-soon",
+        f"Batch support of the image {alias.name!r} ends on {end:%Y-%m-%d}",
+        where=alias.where,
+        hint="Plan for a newer image.",
+        severity=Severity.WARNING,
+    )

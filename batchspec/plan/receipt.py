@@ -1,0 +1,75 @@
+"""What a download leaves behind, written down: one JSON object a line, beside the spec.
+
+The account says what was made there; only this disk can say which results arrived on it. The first
+line names the job; each other line is a file with its size and MD5, so that anybody can check them.
+The form only: ``apply`` writes receipts, ``observe`` reads them and looks whether they still hold.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A result on the disk: the blob it was, where it lies, its size in bytes and MD5."""
+
+    container: str
+    blob: str
+    path: Path
+    size: int
+    md5: bytes
+
+
+def receipt_path(spec_path: Path, name: str) -> Path:
+    """Where the receipt of a spec lies."""
+    return spec_path.parent / ".batchspec" / name / "results.jsonl"
+
+
+def receipt_lines(job: str, arrived: Iterable[Arrived], folder: Path) -> Iterator[str]:
+    """The lines of a receipt; paths are kept relative to ``folder``, where it lies."""
+    yield json.dumps({"version": _VERSION, "job": job})
+    for entry in arrived:
+        yield json.dumps(
+            {
+                "container": entry.container,
+                "blob": entry.blob,
+                "path": os.path.relpath(entry.path, folder),
+                "size": entry.size,
+                "md5": entry.md5.hex(),
+            },
+        )
+
+
+def receipt_job(head: str) -> str | None:
+    """The job that a receipt with this first line speaks of; ``None`` if it is none of ours."""
+    try:
+        row = json.loads(head)
+    except ValueError:
+        return None
+    if not isinstance(row, dict) or row.get("version") != _VERSION:
+        return None
+    job = row.get("job")
+    return job if isinstance(job, str) else None
+
+
+def receipt_entries(lines: Iterable[str], folder: Path) -> Iterator[Arrived]:
+    """The files that the lines after the first name; a line that was cut off ends them."""
+    for line in lines:
+        try:
+            row = json.loads(line)
+            yield Arrived(
+                row["container"],
+                row["blob"],
+                Path(os.path.normpath(folder / row["path"])),
+                row["size"],
+                bytes.fromhex(row["md5"]),
+            )
+        except (ValueError, KeyError, TypeError):
+            return
