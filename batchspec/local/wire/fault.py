@@ -1,0 +1,229 @@
+"""The faults of the protocol: a code, its HTTP status, its sentence.
+
+What lives here: the table and the exception that carries one row of it. What may not: when a fault
+is raised, and how it is written (``reply``).
+
+The statuses are those of the REST reference, "Batch Status and Error Codes"; sentences marked
+``rec`` were recorded from the real service, the others are the reference's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+FAULTS: Mapping[str, tuple[int, str]] = {
+    # 304 and 412 share a code; the status is chosen by the kind of request.
+    "ConditionNotMet": (
+        412,
+        "The condition specified using HTTP conditional header(s) is not met.",  # rec
+    ),
+    "MissingRequiredHeader": (400, "A required HTTP header was not specified."),
+    "MissingRequiredProperty": (
+        400,
+        "A required property was not specified in the request body.",
+    ),
+    "UnsupportedHeader": (
+        400,
+        "One of the HTTP headers specified in the request is not supported.",
+    ),
+    "UnsupportedProperty": (
+        400,
+        "One of the properties specified in the request body is not supported.",  # rec
+    ),
+    "InvalidHeaderValue": (
+        400,
+        "The value provided for one of the HTTP headers was not in the correct format.",
+    ),
+    "InvalidPropertyValue": (
+        400,
+        "The value provided for one of the properties in the request body is invalid.",  # rec
+    ),
+    "MissingRequiredQueryParameter": (
+        400,
+        "A required query parameter was not specified for this request.",
+    ),
+    "UnsupportedQueryParameter": (
+        400,
+        "One of the query parameters specified in the request URI is not supported.",
+    ),
+    "InvalidQueryParameterValue": (
+        400,
+        "Value for one of the query parameters specified in the request URI is invalid.",  # rec
+    ),
+    "OutOfRangeQueryParameterValue": (
+        400,
+        "A query parameter specified in the request URI is outside the permissible range.",
+    ),
+    "InvalidUri": (400, "The requested URI does not represent any resource on the server."),
+    "UnsupportedHttpVerb": (405, "The resource does not support the specified HTTP verb."),
+    "InvalidRequestBody": (
+        400,
+        "The specified Request Body is not syntactically valid.",  # rec
+    ),
+    "OutOfRangeInput": (400, "One of the request inputs is out of range."),
+    "InvalidInput": (400, "One of the request inputs is not valid."),
+    "MultipleConditionHeadersNotSupported": (
+        400,
+        "Multiple condition headers are not supported.",
+    ),
+    "UnsupportedRequestVersion": (
+        400,
+        "The specified api-version is not supported by this service.",
+    ),
+    "InvalidAutoScalingSettings": (400, "The specified autoscaling settings are not valid."),
+    "AutoScalingFormulaSyntaxError": (
+        400,
+        "The specified autoscaling formula is not syntactically valid.",
+    ),
+    "AutoScalingFormulaTooLong": (400, "The specified autoscaling formula is too long."),
+    "TaskDependenciesNotSpecifiedOnJob": (
+        400,
+        "The job has not been set up to use task dependencies.",
+    ),
+    "TaskDependencyListTooLong": (400, "The list of task dependencies is too long."),
+    "TaskDependencyRangesTooLong": (400, "The list of task dependency ranges is too long."),
+    "PoolUsageMetricAPIRetired": (
+        400,
+        "Pool list usage metrics API was retired on 09/30/2024",  # rec
+    ),
+    "CloudServiceConfigurationRetired": (
+        400,
+        "CloudServiceConfiguration pools are retired as of 2/29/2024, and new pools of this "
+        "type cannot be added",  # rec
+    ),
+    "AuthenticationFailed": (
+        403,
+        "Server failed to authenticate the request. Make sure the value of Authorization header "
+        "is formed correctly including the signature.",  # rec
+    ),
+    "Forbidden": (403, "Access is Forbidden"),  # rec
+    "TVMCurrentOperationUnsupported": (
+        403,
+        "The specified compute node does not support the current operation.",  # rec
+    ),
+    "ResourceNotFound": (404, "The specified resource does not exist."),
+    "PoolNotFound": (404, "The specified pool does not exist."),  # rec
+    "NodeNotFound": (404, "The specified node does not exist."),
+    "JobNotFound": (404, "The specified job does not exist."),  # rec
+    "JobScheduleNotFound": (404, "The specified job schedule does not exist."),  # rec
+    "TaskNotFound": (404, "The specified task does not exist."),  # rec
+    "FileNotFound": (404, "The specified file does not exist."),
+    "NodeUserNotFound": (404, "The specified node user does not exist."),
+    "ApplicationNotFound": (404, "The specified application does not exist."),
+    "VMExtensionNotFound": (404, "The specified virtual machine extension does not exist."),
+    "RequestBodyTooLarge": (413, "The size of the request body exceeds the maximum permitted."),
+    "InvalidRange": (416, "The range specified is invalid for the current size of the resource."),
+    "OperationInvalidForCurrentState": (
+        409,
+        "The specified operation is not valid for the current state of the resource.",
+    ),
+    "PoolExists": (409, "The specified pool already exists."),  # rec
+    "JobExists": (409, "The specified job already exists."),
+    "JobScheduleExists": (409, "The specified job schedule already exists."),
+    "TaskExists": (409, "The specified task already exists."),
+    "NodeUserExists": (409, "The specified node user already exists."),
+    "PoolBeingDeleted": (
+        409,
+        "The specified pool has been marked for deletion and is being reclaimed.",  # rec
+    ),
+    "PoolBeingResized": (409, "The specified pool is being resized."),
+    "JobScheduleBeingTerminated": (409, "The specified job schedule is being terminated."),
+    "JobScheduleBeingDeleted": (
+        409,
+        "The specified job schedule has been marked for deletion and is being garbage collected.",
+    ),
+    "JobScheduleDisabled": (409, "The specified job schedule is disabled."),
+    "JobScheduleCompleted": (409, "The specified job schedule is in completed state."),
+    "JobBeingTerminated": (409, "The specified job is being terminated."),
+    "JobBeingDeleted": (
+        409,
+        "The specified job has been marked for deletion and is being garbage collected.",
+    ),
+    "JobDisabled": (409, "The specified job is disabled."),
+    "JobCompleted": (409, "The specified job is in a completed state."),
+    "JobNotActive": (409, "The specified job is not in the active state."),
+    "TaskCompleted": (409, "The specified task is already in completed state."),
+    "TaskNotCompleted": (409, "The specified task is not in completed state."),
+    "TaskSucceeded": (409, "The specified task was completed successfully."),
+    "TaskFilesUnavailable": (
+        409,
+        "The files of the specified task are unavailable because the task has not run on a node.",
+    ),
+    "TaskFilesCleanedup": (409, "The files of the specified task are cleaned up."),
+    "TaskIdSameAsJobPreparationTask": (
+        409,
+        "The task id cannot be same as the job preparation task id.",
+    ),
+    "TaskIdSameAsJobReleaseTask": (409, "The task id cannot be same as the job release task id."),
+    "JobPreparationTaskOrReleaseTaskNotSpecified": (
+        409,
+        "The specified job does not have either job preparation task or job release task.",  # rec
+    ),
+    "OperationNotValidOnNode": (
+        409,
+        "The specified operation is not valid on the node.",  # rec
+    ),
+    "NodeAlreadyInTargetSchedulingState": (
+        409,
+        "The specified node is already in the target scheduling state.",
+    ),
+    "NodeNotReady": (409, "The specified node is not ready."),
+    "InvalidApplicationPackageReferences": (
+        409,
+        "One or more of the specified application package references are invalid.",  # rec
+    ),
+    "AutoScaleNotEnabled": (409, "Automatic scaling is not enabled on the specified pool."),
+    "InternalError": (
+        500,
+        "Server encountered an internal error. Please try again after some time.",  # rec
+    ),
+    # The code of this service alone: what it does not do, it says by name.
+    "NotImplemented": (501, "This service does not implement what the request asks for."),
+    "ServerBusy": (503, "The server is busy."),  # rec
+    "TooManyEnableAutoScaleRequests": (
+        503,
+        "Too many enable autoscale requests were made for the pool in a short time.",
+    ),
+}
+
+
+class Fault(Exception):  # noqa: N818  the protocol's own word
+    """The answer is a fault of the table. ``values`` are the ``key``/``value`` pairs of its body.
+
+    ``status`` differs from the table's only for a read whose condition is not met (304).
+    """
+
+    def __init__(self, code: str, *values: tuple[str, str], status: int | None = None) -> None:
+        super().__init__(code)
+        self.code = code
+        self.status = FAULTS[code][0] if status is None else status
+        self.sentence = FAULTS[code][1]
+        self.values = values
+
+
+def bad_property(name: str, value: str | None, reason: str) -> Fault:
+    """``InvalidPropertyValue`` with the three values that the service gives it."""
+    values = [("PropertyName", name)]
+    if value is not None:
+        values.append(("PropertyValue", value))
+    return Fault("InvalidPropertyValue", *values, ("Reason", reason))
+
+
+def bad_query(name: str, value: str, reason: str) -> Fault:
+    """``InvalidQueryParameterValue`` with the three values that the service gives it."""
+    return Fault(
+        "InvalidQueryParameterValue",
+        ("QueryParameterName", name),
+        ("QueryParameterValue", value),
+        ("Reason", reason),
+    )
+
+
+def bad_body(reason: str) -> Fault:
+    """``InvalidRequestBody`` with its ``Reason``."""
+    return Fault("InvalidRequestBody", ("Reason", reason))
+
+
+def absent(what: str) -> Fault:
+    """``NotImplemented``, naming the operation or property that this service does not have."""
+    return Fault("NotImplemented", ("Reason", f"{what} is not implemented by this service."))

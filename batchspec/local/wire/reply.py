@@ -1,0 +1,97 @@
+"""Replies: what an operation answers, and its bytes and headers in the service's form.
+
+What lives here: the frozen reply, ``odata.metadata``, the body of a fault. What may not: the HTTP
+library.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from batchspec.local.wire.fault import Fault
+from batchspec.local.wire.times import etag_of, write_exact, write_http_date
+
+JSON_TYPE = "application/json;odata=minimalmetadata"
+_FAULTS = "Microsoft.Azure.Batch.Protocol.Entities.Container.errors/@Element"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer. ``body`` is a JSON object to write, ``chunks`` the bytes of a file; or neither.
+
+    ``metadata`` is the part of ``odata.metadata`` behind ``#``.
+    """
+
+    status: int
+    body: Mapping[str, Any] | None = None
+    metadata: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    chunks: Iterator[bytes] | None = None
+
+
+def one(
+    body: Mapping[str, Any],
+    metadata: str,
+    modified: datetime | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """200 with one resource; ``modified`` for those that have an ETag."""
+    extra = {**(headers or {}), **({} if modified is None else versioned(modified))}
+    return Reply(200, body, metadata, extra)
+
+
+def many(items: Sequence[Mapping[str, Any]], metadata: str, next_link: str | None) -> Reply:
+    """200 with a page of a list."""
+    body: dict[str, Any] = {"value": items}
+    if next_link is not None:
+        body["odata.nextLink"] = next_link
+    return Reply(200, body, metadata)
+
+
+def created(url: str, modified: datetime | None) -> Reply:
+    """201 with an empty body; the resource is at ``url``."""
+    stamp = {} if modified is None else versioned(modified)
+    return Reply(201, headers={**stamp, "Location": url, "DataServiceId": url})
+
+
+def done(status: int, url: str | None, modified: datetime | None = None) -> Reply:
+    """An empty answer to a change; ``url`` is the request's own, with the action."""
+    stamp = {} if modified is None else versioned(modified)
+    return Reply(status, headers=stamp if url is None else {**stamp, "DataServiceId": url})
+
+
+def versioned(modified: datetime) -> dict[str, str]:
+    """``ETag`` (bare, as the service writes it) and ``Last-Modified``."""
+    return {"ETag": etag_of(modified), "Last-Modified": write_http_date(modified)}
+
+
+def fault_body(fault: Fault, request_id: str, now: datetime) -> dict[str, Any]:
+    """The JSON of a fault, without ``odata.metadata``."""
+    body: dict[str, Any] = {
+        "code": fault.code,
+        "message": {
+            "lang": "en-US",
+            "value": f"{fault.sentence}\nRequestId:{request_id}\nTime:{write_exact(now)}",
+        },
+    }
+    if fault.values:
+        body["values"] = [{"key": key, "value": value} for key, value in fault.values]
+    return body
+
+
+def fault_reply(fault: Fault, request_id: str, now: datetime) -> Reply:
+    """The reply of a fault; a read whose condition is not met (304) has no body."""
+    if fault.status == 304:
+        return Reply(304)
+    return Reply(fault.status, fault_body(fault, request_id, now), _FAULTS)
+
+
+def write_body(reply: Reply, base_url: str) -> bytes:
+    """The bytes of a JSON body, ``odata.metadata`` first."""
+    first = {"odata.metadata": f"{base_url}/$metadata#{reply.metadata}"}
+    text = json.dumps({**first, **(reply.body or {})}, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")

@@ -1,0 +1,127 @@
+"""Times, durations and ETags as the protocol writes them.
+
+What lives here: text to value and back. What may not: a clock.
+
+Durations are counted in ticks of 100 ns, as the service does; the longest one stands for "no
+limit" and is written ``P10675199DT2H48M5.4775807S``.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime, parsedate_to_datetime
+
+TICKS = 10_000_000
+"""Ticks in a second."""
+
+UNLIMITED_TICKS = 2**63 - 1
+UNLIMITED = "P10675199DT2H48M5.4775807S"
+
+_FIRST = datetime(1, 1, 1, tzinfo=UTC)
+_DURATION = re.compile(
+    r"(?P<sign>-)?P(?=.)(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<days>\d+)D)?"
+    r"(?:T(?=.)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?"
+    r"(?:(?P<seconds>\d+)(?:\.(?P<fraction>\d{1,9})\d*)?S)?)?",
+    re.ASCII,
+)
+_SECONDS = {
+    # A year is 365 and a month 30 days, as the service's own platform reads them.
+    "years": 365 * 86400,
+    "months": 30 * 86400,
+    "days": 86400,
+    "hours": 3600,
+    "minutes": 60,
+    "seconds": 1,
+}
+
+
+def ticks_of(text: str) -> int:
+    """The ticks of an ISO 8601 duration.
+
+    Raises:
+        ValueError: it is not one, or is longer than ticks can count.
+    """
+    found = _DURATION.fullmatch(text)
+    if found is None or text.endswith("T"):
+        raise ValueError(f"'{text}' is not a duration.")
+    total = sum(int(found[name] or 0) * size for name, size in _SECONDS.items()) * TICKS
+    total += int((found["fraction"] or "0").ljust(7, "0")[:7])
+    if found["sign"]:
+        total = -total
+    if not -UNLIMITED_TICKS - 1 <= total <= UNLIMITED_TICKS:
+        raise ValueError(f"'{text}' is too long.")
+    return total
+
+
+def write_duration(ticks: int) -> str:
+    """The shortest form, as the service writes it: ``PT15M``, ``P1D``, ``PT0S``."""
+    rest = abs(ticks)
+    days, rest = divmod(rest, 86400 * TICKS)
+    hours, rest = divmod(rest, 3600 * TICKS)
+    minutes, rest = divmod(rest, 60 * TICKS)
+    seconds, fraction = divmod(rest, TICKS)
+    clock = f"{hours}H" * bool(hours) + f"{minutes}M" * bool(minutes)
+    if fraction:
+        clock += f"{seconds}." + f"{fraction:07}".rstrip("0") + "S"
+    elif seconds:
+        clock += f"{seconds}S"
+    text = f"{days}D" * bool(days) + f"T{clock}" * bool(clock)
+    return ("-" if ticks < 0 else "") + "P" + (text or "T0S")
+
+
+def read_duration(text: str | None) -> timedelta | None:
+    """A duration already checked, as a ``timedelta``; ``None`` when it sets no limit.
+
+    Longer than a ``timedelta`` can hold counts as no limit.
+    """
+    if text is None:
+        return None
+    ticks = ticks_of(text)
+    return None if ticks >= 10**17 * 8 else timedelta(microseconds=ticks // 10)
+
+
+def write_time(moment: datetime) -> str:
+    """RFC 3339 in UTC with as many digits as it takes: ``2024-04-18T19:12:27.9903444Z``."""
+    text = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    if moment.microsecond:
+        text += f".{moment.microsecond:06}".rstrip("0")
+    return text + "Z"
+
+
+def write_exact(moment: datetime) -> str:
+    """As :func:`write_time` with all seven digits; the form of a fault's ``Time:``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "0Z"
+
+
+def read_time(text: str) -> datetime:
+    """A time of a request in UTC.
+
+    Raises:
+        ValueError: it is not an ISO 8601 time.
+    """
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def write_http_date(moment: datetime) -> str:
+    """RFC 1123, for ``Last-Modified``."""
+    return format_datetime(moment.astimezone(UTC), usegmt=True)
+
+
+def read_http_date(text: str) -> datetime:
+    """A date of a conditional header in UTC.
+
+    Raises:
+        ValueError: it is not an HTTP date.
+    """
+    moment = parsedate_to_datetime(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def etag_of(modified: datetime) -> str:
+    """The ETag of a resource: its ``lastModified`` in ticks since the year 1, as the service's.
+
+    Recorded: ``2024-04-18T19:12:27.9903444Z`` has ``0x8DC5FDB7D07BCD4``.
+    """
+    return f"0x{(modified - _FIRST) // timedelta(microseconds=1) * 10:X}"
