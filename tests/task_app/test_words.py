@@ -1,0 +1,128 @@
+"""What the task program counts: against an independent count, however the text is cut."""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from collections import Counter
+from itertools import pairwise
+from types import ModuleType
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+
+def naive_count(text: str, longest: int) -> Counter[str]:
+    """The rule of topn.py's docstring, written a second time: character by character."""
+    found: Counter[str] = Counter()
+    word = ""
+    for here, char in enumerate(text + " "):
+        kind = unicodedata.category(char)[0]
+        after = text[here + 1 : here + 2]
+        inner = char in "'’" and after and unicodedata.category(after)[0] in "LN"
+        if kind in "LN" or (word and (kind == "M" or inner)):
+            word += char
+        elif word:
+            word = word[:longest]
+            while word[-1] in "'’":
+                word = word[:-1]
+            apart = unicodedata.normalize("NFD", word)
+            whole = unicodedata.normalize("NFC", apart.casefold())
+            found[whole.replace("’", "'")] += 1
+            word = ""
+    return found
+
+
+ALPHABET = st.one_of(
+    st.sampled_from("aAbé'’ \n-_.1²\u0301\u0307İßſΣςǅ\u200d\u093fक中\U0001f600\u0345ﬁ"),
+    st.characters(exclude_categories=["Cs"]),
+)
+TEXTS = st.text(ALPHABET, max_size=60)
+CUTS = st.lists(st.integers(0, 60), max_size=8)
+
+
+def cut(text: str, places: list[int]) -> list[str]:
+    edges = [0, *sorted(places), len(text)]
+    return [text[start:end] for start, end in pairwise(edges)]
+
+
+@given(TEXTS, CUTS)
+@example("don't", [3])
+@example("don't", [4])
+@example("don''t", [4])
+@example("a'\u0301b", [2])
+@example("e\u0301", [1])
+def test_words_are_counted_by_the_stated_rule_wherever_the_blocks_are_cut(
+    topn: ModuleType, text: str, places: list[int]
+) -> None:
+    assert topn.count_words(cut(text, places)) == naive_count(text, topn.LONGEST)
+
+
+@given(
+    st.text("ab'’\u0301", max_size=30).map(lambda text: text * 40), st.lists(st.integers(0, 1200))
+)
+def test_very_long_words_count_by_their_start_wherever_the_blocks_are_cut(
+    topn: ModuleType, text: str, places: list[int]
+) -> None:
+    assert topn.count_words(cut(text, places)) == naive_count(text, topn.LONGEST)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("The the THE", {"the": 3}),
+        ("don't don’t DON'T", {"don't": 3}),
+        ("'tis rock'n'roll the dogs' bone", {"tis", "rock'n'roll", "the", "dogs", "bone"}),
+        ("well-known snake_case", {"well", "known", "snake", "case"}),
+        ("Straße STRASSE", {"strasse": 2}),
+        ("caf\u00e9 cafe\u0301 CAFÉ", {"café": 3}),
+        ("हिन्दी", {"हिन्दी"}),
+        ("Ὀδυσσεύς ΟΔΥΣΣΕΎΣ", {"ὀδυσσεύσ", "οδυσσεύσ"}),
+        ("1984 3.14", {"1984", "3", "14"}),
+        ("… — !? \u0301", set()),
+    ],
+)
+def test_examples(topn: ModuleType, text: str, words: dict[str, int] | set[str]) -> None:
+    expected = words if isinstance(words, dict) else dict.fromkeys(words, 1)
+    assert topn.count_words([text]) == expected
+
+
+def test_the_pattern_knows_every_letter_digit_and_mark_of_unicode(topn: ModuleType) -> None:
+    everything = [chr(code) for code in range(sys.maxunicode + 1)]
+    letters = {char for char in everything if unicodedata.category(char)[0] in "LN"}
+    marks = {char for char in everything if unicodedata.category(char)[0] == "M"}
+    starts = set(topn._WORD.findall("\n".join(everything)))
+    assert starts - {""} == letters
+    goes_on = topn._WORD.findall("\n".join("a" + char for char in everything if char != "\n"))
+    assert {word[1] for word in goes_on if len(word) == 2} == letters | marks
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers(1, 3)), st.integers(1, 9))
+def test_ties_are_ordered_by_code_points(
+    topn: ModuleType, words: dict[str, int], number: int
+) -> None:
+    ordered = sorted(words.items(), key=lambda item: item[0])
+    ordered = sorted(ordered, key=lambda item: item[1], reverse=True)
+    assert topn.most_frequent(Counter(words), number) == ordered[:number]
+
+
+def test_memory_does_not_grow_with_a_word_that_never_ends(topn: ModuleType) -> None:
+    lengths: list[int] = []
+
+    class Watched(str):
+        __slots__ = ()
+
+        def __radd__(self, rest: str) -> str:
+            lengths.append(len(rest))
+            return rest + str(self)
+
+    blocks = (Watched("x" * 1000) for _ in range(300))
+    assert topn.count_words(blocks) == {"x" * topn.LONGEST: 1}
+    assert len(lengths) == 300
+    assert max(lengths) <= topn.LONGEST + 2
+
+
+def test_the_naive_count_is_independent_of_the_pattern() -> None:
+    assert naive_count("One two, one.", 99) == Counter(re.findall("[a-z]+", "one two, one."))
