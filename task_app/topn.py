@@ -223,19 +223,11 @@ def blob_url(container_url: str, name: str) -> str:
     return urllib.parse.urlunsplit(parts._replace(path=path, fragment=""))
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer like any other refusal: the SAS goes to no other host."""
-
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
 def upload(url: str, body: bytes, sleep: Callable[[float], None] = time.sleep) -> None:
     """Put the body into a blob. Busy services and broken connections are tried again.
 
     Raises TaskError when the service refuses, or does not answer after all attempts.
     """
-    opener = urllib.request.build_opener(_NoRedirects)
     checksum = base64.b64encode(hashlib.md5(body).digest()).decode("ascii")
     headers = {
         "x-ms-blob-type": "BlockBlob",
@@ -246,7 +238,8 @@ def upload(url: str, body: bytes, sleep: Callable[[float], None] = time.sleep) -
         request = urllib.request.Request(url, data=body, headers=headers, method="PUT")
         asked: float | None = None
         try:
-            with opener.open(request, timeout=TIMEOUT):
+            # urllib follows no redirect of a PUT, so that the SAS goes to no other host.
+            with urllib.request.urlopen(request, timeout=TIMEOUT):
                 return
         except urllib.error.HTTPError as error:
             error.close()

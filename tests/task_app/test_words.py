@@ -63,6 +63,10 @@ def test_words_are_counted_by_the_stated_rule_wherever_the_blocks_are_cut(
 @given(
     st.text("ab'’\u0301", max_size=30).map(lambda text: text * 40), st.lists(st.integers(0, 1200))
 )
+@example("a" * 255 + "'" + "b" * 9 + "\u0301c", [265])
+@example("a" * 300 + "''b", [301])
+@example("a" * 300 + "'b", [301])
+@example("a" * 300 + "\u0301b", [300])
 def test_very_long_words_count_by_their_start_wherever_the_blocks_are_cut(
     topn: ModuleType, text: str, places: list[int]
 ) -> None:
