@@ -7,6 +7,7 @@ only hold ``<sas>`` and ``***``. :class:`Record` is the frozen form of a JSON ob
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +21,15 @@ class Quoting(StrEnum):
     """How a value becomes one argument of a command line on the node."""
 
     POSIX = "posix"
+    """For ``sh``, and for a line that the service splits itself on Linux."""
     WINDOWS = "windows"
+    """For ``cmd /c``, which then starts a program that splits its own command line."""
+    WINDOWS_PROGRAM = "windows-program"
+    """For a Windows program that is started without ``cmd``."""
+
+
+class UnquotableError(ValueError):
+    """A value that no command line of that kind can carry. The value is not in the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +72,22 @@ class Text:
     @property
     def shown(self) -> str:
         """The text with ``<sas>`` for URLs that carry one and ``***`` for secrets."""
-        return self._join(lambda _: "<sas>", lambda _: "***", quote_held=False)
+        return self._join(lambda url: "<sas>" if url.permissions else "<url>", str, _show)
 
     def resolve(self, url: Callable[[BlobUrl], str]) -> str:
-        """The text as it goes to the service; ``url`` mints the URLs."""
-        return self._join(url, Secret.reveal, quote_held=True)
+        """The text as it goes to the service; ``url`` mints the URLs.
+
+        Raises:
+            UnquotableError: a secret that is an argument cannot be one.
+        """
+        return self._join(url, Secret.reveal, lambda text, quoted: quote(text, quoted.quoting))
 
     def identity(self) -> str:
         """What the text says, independent of signatures and secret values: stable over time."""
         return self._join(
             lambda u: f"\x00{u.container}\x00{u.blob or ''}\x00{u.permissions}\x00",
             lambda _: "\x00***\x00",
-            quote_held=True,
+            lambda text, quoted: f"\x01{quoted.quoting}\x01{text}\x02",
         )
 
     def urls(self) -> Iterator[BlobUrl]:
@@ -86,7 +99,10 @@ class Text:
                 yield from piece.inner.urls()
 
     def _join(
-        self, url: Callable[[BlobUrl], str], secret: Callable[[Secret], str], *, quote_held: bool
+        self,
+        url: Callable[[BlobUrl], str],
+        secret: Callable[[Secret], str],
+        argument: Callable[[str, Quoted], str],
     ) -> str:
         parts: list[str] = []
         for piece in self.pieces:
@@ -97,45 +113,61 @@ class Text:
                     parts.append(url(piece))
                 case Secret():
                     parts.append(secret(piece))
-                case Quoted(inner, quoting):
-                    text = inner._join(url, secret, quote_held=quote_held)
-                    # A placeholder needs no quotes; a reader of the plan is better off without.
-                    bare = not quote_held and len(inner.pieces) == 1 and _held(inner.pieces[0])
-                    parts.append(text if bare else quote(text, quoting))
+                case Quoted(inner):
+                    parts.append(argument(inner._join(url, secret, argument), piece))
         return "".join(parts)
 
 
-def _held(piece: Piece) -> bool:
-    return isinstance(piece, BlobUrl | Secret)
+def _show(text: str, quoted: Quoted) -> str:
+    # A placeholder needs no quotes; a reader of the plan is better off without.
+    pieces = quoted.inner.pieces
+    bare = len(pieces) == 1 and isinstance(pieces[0], BlobUrl | Secret)
+    return text if bare else quote(text, quoted.quoting)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./:\\@+-]*[A-Za-z0-9_./:@+-]")
+"""What needs no quotes for ``cmd`` and for a Windows program; a backslash last would escape one."""
+
+
+_META = re.compile(r"(?<=%).|[^A-Za-z0-9_./:\\-]")
+"""What gets a caret: everything that could mean something, and whatever comes after a ``%``."""
 
 
 def quote(value: str, quoting: Quoting) -> str:
-    """Quote ``value`` so that the node's shell hands it on as exactly one argument.
+    """Quote ``value`` so that the node hands it on as exactly one argument.
 
-    POSIX: single quotes (``sh`` expands nothing inside). Windows: the rules of the C runtime's
-    argument parser (backslashes before a quote are doubled), with every character special to
-    ``cmd`` escaped by a caret, since ``cmd`` reads the line first; ``%`` cannot be escaped on a
-    ``cmd /c`` line, but ``^%`` breaks up a variable reference.
+    POSIX: ``shlex.quote``; ``sh`` expands nothing between single quotes.
+
+    Windows: the rules of the C runtime's argument parser (a backslash is doubled before a quote,
+    and only there). ``cmd`` reads the line first: between quotes it leaves all alone but ``%``, and
+    it counts quotes without regard to backslashes. A value with either is therefore escaped by
+    carets throughout, quotes included, so that ``cmd`` never takes itself to be between quotes; it
+    expands variables before it looks at carets, and ``%^PATH%`` names none. A batch file reads its
+    arguments once more, and no quoting holds there.
+
+    Raises:
+        UnquotableError: NUL, which ends an argument everywhere; for ``cmd`` also a line break,
+            which ends the line.
     """
+    if "\0" in value:
+        raise UnquotableError("no argument can hold a NUL character")
     if quoting is Quoting.POSIX:
         return shlex.quote(value)
-    if value and not any(c in value for c in ' \t\n\v"&|<>^()%!,;='):
+    if _PLAIN.fullmatch(value):
         return value
-    out: list[str] = ['"']
-    backslashes = 0
-    for character in value:
-        if character == "\\":
-            backslashes += 1
-            continue
-        if character == '"':
-            out.append("\\" * (2 * backslashes + 1))
-        else:
-            out.append("\\" * backslashes)
-        backslashes = 0
-        out.append(character)
-    out.append("\\" * (2 * backslashes))
-    out.append('"')
-    return "".join(f"^{c}" if c in '"&|<>^()%!' else c for c in "".join(out))
+    argument = '"' + re.sub(r'(\\*)("|$)', _double, value) + '"'
+    if quoting is Quoting.WINDOWS_PROGRAM:
+        return argument
+    if "\n" in value or "\r" in value:
+        raise UnquotableError("no argument of a cmd line can hold a line break")
+    if '"' in value or "%" in value:
+        return _META.sub(r"^\g<0>", argument)
+    return argument
+
+
+def _double(match: re.Match[str]) -> str:
+    backslashes, end = match.groups()
+    return backslashes * 2 + ('\\"' if end else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +182,10 @@ class Template:
     where: Place
 
 
-Value: TypeAlias = "bool | int | float | str | Text | Template | Secret | BlobUrl | tuple[Value, ...] | Record | None"
+Value: TypeAlias = (
+    "bool | int | float | str | Text | Template | Secret | BlobUrl"
+    " | tuple[Value, ...] | Record | None"
+)
 """A JSON value whose strings may still be deferred."""
 
 
