@@ -1,0 +1,169 @@
+"""Processes of tasks, as the service sees them: started, ended on request, accounted for.
+
+What lives here: the service's side of the talk with ``host.py``. What may not: tasks, directories,
+environment variables, failure codes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_PROGRAM = Path(__file__).with_name("host.py")
+_PATIENCE = 10.0
+"""Seconds that the host has to kill everything when the service closes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to run: arguments (no shell), the complete environment, where, the files it writes."""
+
+    argv: Sequence[str]
+    environment: Mapping[str, str]
+    directory: Path
+    stdout: Path
+    stderr: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """It ended by itself."""
+
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Killed:
+    """A signal ended it."""
+
+    signal: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """It could not be started: the ``errno``, and the path of a file or directory in the way."""
+
+    errno: int
+    place: str | None = None
+
+
+Ending = Exited | Killed | NotStarted
+
+
+class ProcessLostError(Exception):
+    """Nobody knows how it ended: what watched it was killed. Nothing of it is left."""
+
+
+class Processes:
+    """Runs programs through a host process; see ``host.py`` for what it promises."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """``environment`` is the host's own; tasks do not get it."""
+        self._environment = dict(environment)
+        self._host: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._endings: dict[str, asyncio.Future[Ending]] = {}
+        self._starting = asyncio.Lock()
+
+    async def run(self, key: str, program: Program) -> Ending:
+        """Run ``program`` to its end; when this returns, no process of it is left.
+
+        ``key`` names the run for :meth:`kill`, and may be in use once at a time. If this is
+        cancelled, the processes are killed, but it is not waited for that.
+
+        Raises:
+            ProcessLostError: the host was killed.
+        """
+        if key in self._endings:
+            raise ValueError(f"{key} is running")
+        host = await self._ready()
+        ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._endings[key] = ending
+        _tell(
+            host,
+            run=key,
+            argv=list(program.argv),
+            env=dict(program.environment),
+            cwd=str(program.directory),
+            out=str(program.stdout),
+            err=str(program.stderr),
+        )
+        try:
+            return await ending
+        except asyncio.CancelledError:
+            self.kill(key)
+            raise
+        finally:
+            self._endings.pop(key, None)
+
+    def kill(self, key: str) -> None:
+        """End the run ``key`` if there is one: all its processes, at once."""
+        if key in self._endings and self._host is not None:
+            _tell(self._host, kill=key)
+
+    async def close(self) -> None:
+        """End every run, and the host; nothing is left when this returns."""
+        if self._host is None:
+            return
+        if self._host.stdin is not None:
+            self._host.stdin.close()
+        try:
+            await asyncio.wait_for(self._host.wait(), _PATIENCE)
+        except TimeoutError:
+            self._host.kill()
+            await self._host.wait()
+        if self._reader is not None:
+            await self._reader
+        self._host = None
+
+    async def _ready(self) -> asyncio.subprocess.Process:
+        if self._host is not None and self._reader is not None and not self._reader.done():
+            return self._host
+        async with self._starting:
+            if self._host is None or self._reader is None or self._reader.done():
+                self._host = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    str(_PROGRAM),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    env=self._environment,
+                    start_new_session=True,
+                )
+                self._reader = asyncio.create_task(self._read(self._host))
+            return self._host
+
+    async def _read(self, host: asyncio.subprocess.Process) -> None:
+        if host.stdout is None:
+            raise RuntimeError("the host has no output")
+        async for line in host.stdout:
+            report = json.loads(line)
+            ending = self._endings.get(report["run"])
+            if ending is None or ending.done():
+                continue
+            if "lost" in report:
+                ending.set_exception(ProcessLostError(report["run"]))
+            else:
+                ending.set_result(_ending(report))
+        for key, ending in self._endings.items():
+            if not ending.done():
+                ending.set_exception(ProcessLostError(key))
+
+
+def _tell(host: asyncio.subprocess.Process, **order: Any) -> None:
+    if host.stdin is not None and not host.stdin.is_closing():
+        host.stdin.write(json.dumps(order).encode() + b"\n")
+
+
+def _ending(report: Mapping[str, Any]) -> Ending:
+    if "exit" in report:
+        return Exited(report["exit"])
+    if "signal" in report:
+        return Killed(report["signal"])
+    return NotStarted(report["errno"], report.get("place"))

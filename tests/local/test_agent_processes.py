@@ -1,0 +1,297 @@
+"""Processes of tasks, with real ones: what a run leaves behind is nothing, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from batchspec.local.agent.leftovers import VARIABLE, mark, reap_leftovers
+from batchspec.local.agent.processes import (
+    Exited,
+    Killed,
+    NotStarted,
+    Processes,
+    ProcessLostError,
+    Program,
+)
+
+ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+linux = pytest.mark.skipif(sys.platform != "linux", reason="subreapers and /proc are Linux's")
+
+
+@pytest.fixture
+async def processes(tmp_path: Path) -> AsyncIterator[Processes]:
+    service = Processes({VARIABLE: mark(tmp_path)})
+    yield service
+    await service.close()
+    assert alive(tmp_path) == []
+
+
+def program(tmp_path: Path, *argv: str, **environment: str) -> Program:
+    return Program(
+        argv,
+        {**ENVIRONMENT, VARIABLE: mark(tmp_path), **environment},
+        tmp_path,
+        tmp_path / "stdout.txt",
+        tmp_path / "stderr.txt",
+    )
+
+
+def shell(tmp_path: Path, script: str) -> Program:
+    return program(tmp_path, "/bin/sh", "-c", script)
+
+
+def alive(tmp_path: Path) -> list[str]:
+    """The processes whose working directory or whose mark is the test's."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                here = (entry / "cwd").readlink() == tmp_path
+                marked = mark(tmp_path).encode() in (entry / "environ").read_bytes()
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if (here or marked) and state != "Z":
+                found.append((entry / "cmdline").read_text())
+    return found
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def pid_in(path: Path) -> int:
+    return int(path.read_text())
+
+
+def written(path: Path) -> Callable[[], bool]:
+    return lambda: path.exists() and path.read_text().endswith("\n")
+
+
+async def test_a_program_runs_with_its_arguments_environment_files_and_no_more(
+    processes: Processes, tmp_path: Path
+) -> None:
+    script = 'import os,sys; print(sys.argv[1:], sorted(os.environ), os.getcwd()); sys.exit("bad")'
+    run = program(tmp_path, sys.executable, "-c", script, "a b", "", "é", LC_ALL="C.UTF-8")
+    assert await processes.run("1", run) == Exited(1)
+    expected = ["BATCHSPEC_LOCAL_NODE", "LC_ALL", "PATH"]
+    assert (tmp_path / "stdout.txt").read_text() == f"['a b', '', 'é'] {expected} {tmp_path}\n"
+    assert (tmp_path / "stderr.txt").read_text() == "bad\n"
+
+
+async def test_standard_input_is_empty_and_no_descriptor_is_inherited(
+    processes: Processes, tmp_path: Path
+) -> None:
+    script = "import os,sys; print(sys.stdin.read() == '', sorted(map(int, os.listdir('/dev/fd'))))"
+    assert await processes.run("1", program(tmp_path, sys.executable, "-c", script)) == Exited(0)
+    assert (tmp_path / "stdout.txt").read_text() == "True [0, 1, 2, 3]\n"  # 3 is the listing's own
+
+
+async def test_signals_are_as_a_fresh_program_finds_them(
+    processes: Processes, tmp_path: Path
+) -> None:
+    run = program(tmp_path, "/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status")
+    await processes.run("1", run)
+    masks = [
+        int(line.split()[1], 16) for line in (tmp_path / "stdout.txt").read_text().splitlines()
+    ]
+    internal = 0b11 << 31  # the two signals that glibc keeps to itself
+    assert [mask & ~internal for mask in masks] == [0, 0]
+
+
+async def test_a_signal_is_told_apart_from_an_exit_code(
+    processes: Processes, tmp_path: Path
+) -> None:
+    assert await processes.run("1", shell(tmp_path, "kill -SEGV $$")) == Killed(signal.SIGSEGV)
+    assert await processes.run("2", shell(tmp_path, "exit 139")) == Exited(139)
+
+
+@pytest.mark.parametrize("name", ["no-such-program", "./none", "/nowhere/at/all"])
+async def test_a_missing_program_is_named_by_its_errno(
+    processes: Processes, tmp_path: Path, name: str
+) -> None:
+    assert await processes.run("1", program(tmp_path, name)) == NotStarted(2)
+    assert (tmp_path / "stdout.txt").read_text() == ""
+
+
+async def test_a_missing_directory_is_not_a_missing_program(
+    processes: Processes, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone"
+    run = Program(["true"], ENVIRONMENT, gone, tmp_path / "o", tmp_path / "e")
+    assert await processes.run("1", run) == NotStarted(2, str(gone))
+    into = Program(["true"], ENVIRONMENT, tmp_path, gone / "o", tmp_path / "e")
+    assert await processes.run("2", into) == NotStarted(2, str(gone / "o"))
+
+
+async def test_output_is_not_written_through_a_link(processes: Processes, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    (tmp_path / "stdout.txt").symlink_to("precious")
+    ending = await processes.run("1", shell(tmp_path, "echo lost"))
+    assert isinstance(ending, NotStarted)
+    assert (tmp_path / "precious").read_text() == "kept"
+
+
+async def test_an_argument_that_no_program_can_have(processes: Processes, tmp_path: Path) -> None:
+    assert await processes.run("1", program(tmp_path, "true", "a\0b")) == NotStarted(22)
+    assert await processes.run("2", program(tmp_path, "true", "x" * 3_000_000)) == NotStarted(7)
+    assert await processes.run("3", program(tmp_path, "true")) == Exited(0)
+
+
+LEAVERS = {
+    "in the background": "sleep 1000 & echo $! > left; echo >> left",
+    "in a session of its own": "setsid sleep 1000 & sleep 1000 & echo ready > left",
+    "deaf to signals": "(trap '' TERM HUP INT; sleep 1000; sleep 1000) & echo ready > left",
+    "a daemon without our environment": (
+        "(env -i setsid sh -c 'sleep 1000 & sleep 1000' </dev/null >/dev/null 2>&1 &) ;"
+        " echo ready > left"
+    ),
+    "a stopped one": "sleep 1000 & kill -STOP $!; echo ready > left",
+}
+
+
+@linux
+@pytest.mark.parametrize("script", LEAVERS.values(), ids=LEAVERS.keys())
+async def test_a_program_that_ends_leaves_nothing(
+    processes: Processes, tmp_path: Path, script: str
+) -> None:
+    assert await processes.run("1", shell(tmp_path, script + "; exit 3")) == Exited(3)
+    assert [line for line in alive(tmp_path) if "sleep" in line] == []
+
+
+@linux
+@pytest.mark.parametrize("script", LEAVERS.values(), ids=LEAVERS.keys())
+async def test_a_program_that_is_killed_leaves_nothing(
+    processes: Processes, tmp_path: Path, script: str
+) -> None:
+    run = asyncio.create_task(processes.run("1", shell(tmp_path, script + "; sleep 1000")))
+    await until(written(tmp_path / "left"))
+    assert [line for line in alive(tmp_path) if "sleep" in line]
+    processes.kill("1")
+    assert await run == Killed(signal.SIGKILL)
+    assert [line for line in alive(tmp_path) if "sleep" in line] == []
+
+
+@linux
+async def test_a_program_that_multiplies_is_killed_whole(
+    processes: Processes, tmp_path: Path
+) -> None:
+    script = (
+        "spawn() { setsid sh -c 'echo > left; while :; do sleep 0.01 & sleep 0.01; done' & };"
+        "for i in 1 2 3 4 5 6 7 8; do spawn; done; sleep 1000"
+    )
+    run = asyncio.create_task(processes.run("1", shell(tmp_path, script)))
+    await until(written(tmp_path / "left"))
+    processes.kill("1")
+    assert await run == Killed(signal.SIGKILL)
+    assert [line for line in alive(tmp_path) if "sleep" in line] == []
+
+
+async def test_a_kill_ends_its_own_run_only(processes: Processes, tmp_path: Path) -> None:
+    files = [tmp_path / f"{n}" for n in range(3)]
+    runs = []
+    for n, file in enumerate(files):
+        go = f"echo >{file}; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"
+        runs.append(asyncio.create_task(processes.run(str(n), shell(tmp_path, go))))
+    for file in files:
+        await until(written(file))
+    processes.kill("1")
+    assert await runs[1] == Killed(signal.SIGKILL)
+    processes.kill("1")  # of one that has ended: nothing
+    (tmp_path / "go").touch()
+    assert [await runs[0], await runs[2]] == [Exited(0), Exited(0)]
+    assert await processes.run("1", shell(tmp_path, "exit 4")) == Exited(4)
+
+
+async def test_cancelling_a_run_kills_it(processes: Processes, tmp_path: Path) -> None:
+    run = asyncio.create_task(processes.run("1", shell(tmp_path, "echo > left; sleep 1000")))
+    await until(written(tmp_path / "left"))
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    await until(lambda: not [line for line in alive(tmp_path) if "sleep" in line])
+
+
+async def test_closing_ends_every_run(tmp_path: Path) -> None:
+    processes = Processes({VARIABLE: mark(tmp_path)})
+    run = asyncio.create_task(processes.run("1", shell(tmp_path, "echo > left; sleep 1000")))
+    await until(written(tmp_path / "left"))
+    await processes.close()
+    assert alive(tmp_path) == []
+    assert await run == Killed(signal.SIGKILL)
+
+
+@linux
+async def test_a_host_that_is_killed_takes_its_runs_along_and_is_replaced(
+    processes: Processes, tmp_path: Path
+) -> None:
+    script = "setsid sleep 1000 & echo $PPID > left; sleep 1000"
+    run = asyncio.create_task(processes.run("1", shell(tmp_path, script)))
+    await until(written(tmp_path / "left"))
+    supervisor = pid_in(tmp_path / "left")
+    host = int(Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(host, signal.SIGKILL)
+    with pytest.raises(ProcessLostError):
+        await run
+    await until(lambda: alive(tmp_path) == [])
+    assert await processes.run("2", shell(tmp_path, "exit 5")) == Exited(5)
+
+
+@linux
+async def test_a_supervisor_that_is_killed_takes_its_run_along_and_no_other(
+    processes: Processes, tmp_path: Path
+) -> None:
+    script = "setsid sleep 1000 & echo $PPID > left; sleep 1000"
+    other = "echo > other; sleep 1001"
+    run = asyncio.create_task(processes.run("1", shell(tmp_path, script)))
+    beside = asyncio.create_task(processes.run("2", shell(tmp_path, other)))
+    await until(written(tmp_path / "left"))
+    await until(written(tmp_path / "other"))
+    os.kill(pid_in(tmp_path / "left"), signal.SIGKILL)
+    with pytest.raises(ProcessLostError):
+        await run
+    assert [line for line in alive(tmp_path) if "1000" in line] == []
+    assert [line for line in alive(tmp_path) if "1001" in line]
+    processes.kill("2")
+    assert await beside == Killed(signal.SIGKILL)
+
+
+@linux
+async def test_leftovers_of_one_folder_are_reaped_and_of_no_other(tmp_path: Path) -> None:
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    children = [
+        await asyncio.create_subprocess_exec("/bin/sleep", "1000", env={VARIABLE: mark(folder)})
+        for folder in (mine, mine, other)
+    ]
+    try:
+        assert reap_leftovers(mine) == 2
+        assert [await child.wait() for child in children[:2]] == [-signal.SIGKILL] * 2
+        assert children[2].returncode is None
+        assert reap_leftovers(mine) == 0
+    finally:
+        children[2].kill()
+        await children[2].wait()
+
+
+async def test_many_short_runs_share_few_processes(processes: Processes, tmp_path: Path) -> None:
+    script = "echo $PPID"
+
+    async def one(n: int) -> str:
+        out = tmp_path / f"out{n}"
+        run = Program(["/bin/sh", "-c", script], ENVIRONMENT, tmp_path, out, tmp_path / "err")
+        assert await processes.run(str(n), run) == Exited(0)
+        return out.read_text()
+
+    supervisors = set()
+    for start in range(0, 60, 4):
+        supervisors |= set(await asyncio.gather(*(one(n) for n in range(start, start + 4))))
+    assert len(supervisors) <= 4
