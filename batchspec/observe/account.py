@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
 from datetime import datetime
 
 from batchspec.observe.ports import Reader
 from batchspec.observe.receipt import read_receipt
 from batchspec.observe.spool import Spool
 from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, PoolFacts
+from batchspec.plan.work import job_base, scope_is_whole
 from batchspec.spec.model import Container, EachBlob, PoolKind, Rows, Spec
 from batchspec.spec.rows import read_rows
 
@@ -74,10 +74,15 @@ async def _pool(spec: Spec, reader: Reader) -> PoolFacts | None:
 
 
 async def _jobs(spec: Spec, reader: Reader, spool: Spool) -> tuple[JobFacts, ...]:
-    """The jobs of this spec, oldest first, their tasks put down in the spool."""
-    found = [job async for job in reader.jobs(spec.job.id) if is_job_of(job, spec)]
+    """The jobs of this spec, oldest first; the tasks that count are put down in the spool.
+
+    Those count that are in the newest job made to hold the whole run, or in one after it.
+    """
+    base = job_base(spec)
+    found = [job async for job in reader.jobs(base) if _is_job_of(job, spec, base)]
     found.sort(key=lambda job: job.created)
-    for age, job in enumerate(found):
+    first = max((age for age, job in enumerate(found) if scope_is_whole(job)), default=0)
+    for age, job in enumerate(found[first:]):
         if job.state == "deleting":
             continue
         async for task in reader.tasks(job.id):
@@ -85,13 +90,9 @@ async def _jobs(spec: Spec, reader: Reader, spool: Spool) -> tuple[JobFacts, ...
     return tuple(found)
 
 
-def is_job_of(job: JobFacts, spec: Spec) -> bool:
+def _is_job_of(job: JobFacts, spec: Spec, base: str) -> bool:
     """Whether a job is the one the spec names, or a later one that batchspec made of it."""
     if job.id.lower() == spec.job.id.lower():
         return True
-    later = re.fullmatch(re.escape(spec.job.id) + r"-r\d+", job.id, re.IGNORECASE)
-    return later is not None and _made_by(job.metadata, spec.name)
-
-
-def _made_by(metadata: Mapping[str, str], name: str) -> bool:
-    return metadata.get("batchspec:spec") == name
+    later = re.fullmatch(re.escape(base) + r"-r\d+", job.id, re.IGNORECASE)
+    return later is not None and job.metadata.get("batchspec:spec") == spec.name

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from batchspec.spec.values import BlobUrl, Record, Secret, Template, Text, Value, thaw
+from batchspec.problems import Secret
+from batchspec.spec.values import BlobUrl, Record, Template, Text, Value, thaw
 
 _DURATION = re.compile(
     r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.IGNORECASE
@@ -65,16 +66,20 @@ def _equal(key: str, wanted: Value, found: Value) -> bool:
             # What it says is only known when it is sent; the digest in the metadata covers it.
             return True
         case str(), str():
-            if key in _EXACT:
-                return wanted == found
-            seconds = duration_seconds(wanted)
-            if seconds is not None:
-                return seconds == duration_seconds(found)
-            return wanted.lower() == found.lower()
+            return _same_text(key, wanted, found)
         case ((None | False | ()), None):
             # The service leaves out what is empty or off.
             return True
     return wanted == found
+
+
+def _same_text(key: str, wanted: str, found: str) -> bool:
+    if key in _EXACT:
+        return wanted == found
+    seconds = duration_seconds(wanted)
+    if seconds is not None:
+        return seconds == duration_seconds(found)
+    return wanted.lower() == found.lower()
 
 
 def duration_seconds(text: str) -> float | None:

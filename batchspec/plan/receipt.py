@@ -32,19 +32,22 @@ def receipt_path(spec_path: Path, name: str) -> Path:
     return spec_path.parent / ".batchspec" / name / "results.jsonl"
 
 
-def receipt_lines(job: str, arrived: Iterable[Arrived], folder: Path) -> Iterator[str]:
-    """The lines of a receipt; paths are kept relative to ``folder``, where it lies."""
-    yield json.dumps({"version": _VERSION, "job": job})
-    for entry in arrived:
-        yield json.dumps(
-            {
-                "container": entry.container,
-                "blob": entry.blob,
-                "path": os.path.relpath(entry.path, folder),
-                "size": entry.size,
-                "md5": entry.md5.hex(),
-            },
-        )
+def receipt_head(job: str) -> str:
+    """The first line of a receipt."""
+    return json.dumps({"version": _VERSION, "job": job})
+
+
+def receipt_line(entry: Arrived, folder: Path) -> str:
+    """The line of one file; its path is kept relative to ``folder``, where the receipt lies."""
+    return json.dumps(
+        {
+            "container": entry.container,
+            "blob": entry.blob,
+            "path": os.path.relpath(entry.path, folder),
+            "size": entry.size,
+            "md5": entry.md5.hex(),
+        }
+    )
 
 
 def receipt_job(head: str) -> str | None:

@@ -1,0 +1,51 @@
+"""Many at a time, never all at once: a bounded number of workers over a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def each(
+    items: Iterable[T] | AsyncIterable[T], work: Callable[[T], Awaitable[None]], *, workers: int
+) -> None:
+    """Do ``work`` for every item, in the order of the stream, ``workers`` of them at a time.
+
+    The stream is read as workers become free; the first failure ends all, and is raised as it is.
+    """
+    source = _stream(items)
+    lock = asyncio.Lock()
+
+    async def worker() -> None:
+        while True:
+            async with lock:
+                try:
+                    item = await anext(source)
+                except StopAsyncIteration:
+                    return
+            await work(item)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(worker())
+    except BaseExceptionGroup as failures:
+        raise _first(failures) from None
+
+
+async def _stream(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first failure of a group: the others are its consequence or its like."""
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

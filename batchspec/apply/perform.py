@@ -1,0 +1,102 @@
+"""One action, carried out: the table from what a step says to who does it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batchspec.apply.events import Emit
+from batchspec.apply.ports import World
+from batchspec.apply.remove import delete_containers, delete_job, delete_pool, until_gone
+from batchspec.apply.submit import retry, submit
+from batchspec.apply.transfer import download, upload
+from batchspec.apply.watch import wait_for_pool, wait_for_tasks
+from batchspec.apply.work import Performed
+from batchspec.plan.actions import (
+    CloseJob,
+    CreateContainer,
+    CreateJob,
+    CreatePool,
+    DeleteContainers,
+    DeleteJob,
+    DeletePool,
+    DownloadResults,
+    ReplacePool,
+    ResizePool,
+    RetryTasks,
+    SubmitTasks,
+    UpdateJob,
+    UpdatePool,
+    UploadFiles,
+    WaitForPool,
+    WaitForTasks,
+)
+from batchspec.plan.plan import Step
+from batchspec.spec.values import Record
+
+_EXISTED = "it was there already"
+
+
+async def perform(step: Step, world: World, emit: Emit, receipt: Path) -> Performed:
+    """Carry out a step's action.
+
+    Raises:
+        ServiceError: the account refused, or could not be reached.
+        SpecError: a file is not what it was when the plan was made.
+    """
+    match step.action:
+        case CreateContainer() | UploadFiles() | DownloadResults() | DeleteContainers():
+            return await _perform_data(step, world, emit, receipt)
+        case SubmitTasks():
+            return await submit(step.action, step, world, emit)
+        case RetryTasks():
+            return await retry(step.action, step, world, emit)
+        case WaitForPool():
+            return await wait_for_pool(step.action, world, emit)
+        case WaitForTasks():
+            return await wait_for_tasks(step.action, world, emit)
+        case DeletePool():
+            return await delete_pool(step.action, world)
+        case DeleteJob():
+            return await delete_job(step.action, world)
+        case _:
+            return await _perform_request(step, world)
+
+
+async def _perform_data(step: Step, world: World, emit: Emit, receipt: Path) -> Performed:
+    match step.action:
+        case CreateContainer(name, metadata, access):
+            made = await world.storage.create_container(name, metadata, access)
+            return Performed(note="" if made else _EXISTED)
+        case UploadFiles():
+            return await upload(step.action, step, world, emit)
+        case DownloadResults():
+            return await download(step.action, step, world, emit, receipt)
+        case DeleteContainers():
+            return await delete_containers(step.action, step, world, emit)
+    raise AssertionError(f"no data action: {step.action!r}")
+
+
+async def _perform_request(step: Step, world: World) -> Performed:
+    """The actions that are one request each."""
+    match step.action:
+        case CreatePool(_, body, sas):
+            made = await world.batch.create_pool(body, sas)
+            return Performed(step.items, note="" if made else _EXISTED)
+        case UpdatePool(pool, patch, sas):
+            await world.batch.update_pool(pool, patch, sas)
+        case ResizePool(pool, dedicated, spot):
+            await world.batch.resize_pool(pool, dedicated, spot)
+        case ReplacePool(pool, body, sas):
+            await world.batch.delete_pool(pool)
+            await until_gone(lambda: world.batch.pool(pool), world)
+            await world.batch.create_pool(body, sas)
+        case CreateJob(_, body, sas):
+            made = await world.batch.create_job(body, sas)
+            return Performed(note="" if made else _EXISTED)
+        case UpdateJob(job, patch):
+            await world.batch.update_job(job, patch)
+        case CloseJob(job):
+            await world.batch.update_job(job, Record(onAllTasksComplete="terminatejob"))
+        case _:
+            raise AssertionError(f"an action nobody performs: {step.action!r}")
+    return Performed(step.items)

@@ -1,0 +1,42 @@
+"""The receipt of a download while it is written: it takes its place only when it is whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from batchspec.plan.receipt import Arrived, receipt_head, receipt_line
+
+
+class ReceiptDraft:
+    """A context manager: entries are noted as they arrive; without :meth:`keep` nothing stays."""
+
+    def __init__(self, path: Path, job: str) -> None:
+        self._path = path
+        self._draft = path.with_name(path.name + ".part")
+        self._job = job
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._draft.open("w", encoding="utf-8")
+        self._file.write(receipt_head(self._job) + "\n")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._draft.unlink(missing_ok=True)
+
+    def note(self, entry: Arrived) -> None:
+        """Write a file down that is in its place."""
+        self._file.write(receipt_line(entry, self._path.parent) + "\n")
+
+    def keep(self) -> None:
+        """Make this the receipt."""
+        self._file.close()
+        self._draft.replace(self._path)

@@ -1,0 +1,177 @@
+"""Plan → events: a graph, not a list. What is not blocked runs.
+
+A failed step is an event; what comes after it is skipped, what does not goes on. Nothing is decided
+here that is not in the plan, nothing is printed, and the world is handed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from batchspec.apply.events import (
+    Emit,
+    Outcome,
+    RunEnded,
+    RunStarted,
+    StepDone,
+    StepFailed,
+    StepSkipped,
+    StepStarted,
+)
+from batchspec.apply.perform import perform
+from batchspec.apply.ports import World
+from batchspec.apply.work import Performed
+from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, UploadFiles
+from batchspec.plan.plan import Gate, Plan, Step
+from batchspec.problems import BatchspecError, Exit
+
+_EXITS = {
+    Outcome.DONE: Exit.DONE,
+    Outcome.NOTHING_TO_DO: Exit.DONE,
+    Outcome.TASKS_FAILED: Exit.TASKS_FAILED,
+    Outcome.TIME_LIMIT: Exit.TIME_LIMIT,
+    Outcome.FAILED: Exit.SERVICE,
+    Outcome.INTERRUPTED: Exit.INTERRUPTED,
+    Outcome.DETACHED: Exit.DONE,
+}
+
+
+async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
+    """Carry out a plan; every thing that happens is emitted, the last is ``RunEnded``.
+
+    ``receipt`` is the file that says which results are on this disk. Cancelling ends the run where
+    it is, as an interruption: every step can be done again.
+    """
+    return await _Run(plan, world, emit, receipt).run()
+
+
+@dataclass(slots=True)
+class _Run:
+    plan: Plan
+    world: World
+    emit: Emit
+    receipt: Path
+    ended: dict[str, asyncio.Event] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+    trouble: Outcome | None = None
+    exit: Exit = Exit.SERVICE
+    asked: asyncio.Task[bool] | None = None
+
+    async def run(self) -> Exit:
+        began = self.world.clock.monotonic()
+        account = self.plan.account
+        self.emit(
+            RunStarted(
+                self.plan.name, account.target, account.batch, account.storage, len(self.plan.steps)
+            )
+        )
+        self.ended = {step.id: asyncio.Event() for step in self.plan.steps}
+        try:
+            async with asyncio.TaskGroup() as group:
+                for step in self.plan.steps:
+                    group.create_task(self._step(step), name=step.id)
+            outcome = self._outcome()
+        except asyncio.CancelledError:
+            self._skip_rest()
+            self._end(Outcome.INTERRUPTED, began)
+            raise
+        return self._end(outcome, began)
+
+    def _outcome(self) -> Outcome:
+        if not self.plan.steps:
+            return Outcome.NOTHING_TO_DO
+        return self.trouble or Outcome.DONE
+
+    def _end(self, outcome: Outcome, began: float) -> Exit:
+        code = self.exit if outcome is Outcome.FAILED else _EXITS[outcome]
+        seconds = self.world.clock.monotonic() - began
+        self.emit(RunEnded(outcome, seconds, code, self._left()))
+        return code
+
+    def _left(self) -> tuple[str, ...]:
+        """What the plan would have deleted and did not."""
+        return tuple(
+            step.subject
+            for step in self.plan.steps
+            if isinstance(step.action, DeletePool | DeleteJob | DeleteContainers)
+            and step.id not in self.done
+        )
+
+    def _skip_rest(self) -> None:
+        for step in self.plan.steps:
+            if not self.ended[step.id].is_set():
+                self.emit(StepSkipped(step.id, step.verb, step.subject, "interrupted"))
+
+    async def _step(self, step: Step) -> None:
+        """Wait until the step may run, run it, and say how it ended."""
+        for name in step.after:
+            await self.ended[name].wait()
+        if step.gate is not Gate.FLOW:
+            await self._others(step)
+        because = await self._blocked(step)
+        if because:
+            self.emit(StepSkipped(step.id, step.verb, step.subject, because))
+        else:
+            await self._perform(step)
+        self.ended[step.id].set()
+
+    async def _others(self, step: Step) -> None:
+        """Wait for every step that flows: clean-up starts when all else has ended."""
+        for other in self.plan.steps:
+            if other.gate is Gate.FLOW and other.id != step.id:
+                await self.ended[other.id].wait()
+
+    async def _blocked(self, step: Step) -> str:
+        """Why a step may not run; empty if it may."""
+        if step.gate is Gate.END:
+            return ""
+        if step.gate is Gate.FLOW:
+            return next((name for name in step.after if name not in self.done), "")
+        if self.trouble is not None:
+            return str(self.trouble)
+        if step.gate is Gate.ASK and not await self._agreed():
+            return "declined"
+        return ""
+
+    async def _agreed(self) -> bool:
+        """The answer to the one question about everything that is to be asked about."""
+        if self.asked is None:
+            subjects = [step.subject for step in self.plan.steps if step.gate is Gate.ASK]
+            self.asked = asyncio.ensure_future(self.world.questions.agree(subjects))
+        return await self.asked
+
+    async def _perform(self, step: Step) -> None:
+        began = self.world.clock.monotonic()
+        size = step.action.size if isinstance(step.action, UploadFiles) else None
+        self.emit(StepStarted(step.id, step.verb, step.subject, step.items, size))
+        try:
+            performed = await perform(step, self.world, self.emit, self.receipt)
+        except BatchspecError as error:
+            self._failed(step, error, self.world.clock.monotonic() - began)
+            return
+        self._done(step, performed, self.world.clock.monotonic() - began)
+
+    def _failed(self, step: Step, error: BatchspecError, seconds: float) -> None:
+        if self.trouble is not Outcome.FAILED:
+            self.exit = error.exit
+        self.trouble = Outcome.FAILED
+        for problem in error.problems:
+            self.emit(StepFailed(step.id, step.verb, step.subject, seconds, problem))
+
+    def _done(self, step: Step, performed: Performed, seconds: float) -> None:
+        self.done.add(step.id)
+        if performed.trouble is not None and self.trouble is not Outcome.FAILED:
+            self.trouble = performed.trouble
+        self.emit(
+            StepDone(
+                step.id,
+                step.verb,
+                step.subject,
+                performed.items,
+                seconds,
+                performed.size,
+                performed.note,
+            )
+        )

@@ -1,0 +1,294 @@
+"""Waiting for nodes and for tasks: cheap looks, at a pace that slows while nothing changes.
+
+Only counts and filtered lists are read. A look that fails is the account's affair to repeat; a pool
+that will never run a task ends the wait at once, with what its nodes said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from batchspec.apply.events import (
+    Emit,
+    NodeFailed,
+    NodesSeen,
+    Noticed,
+    Outcome,
+    TaskFailed,
+    TasksSeen,
+)
+from batchspec.apply.ports import TaskCounts, World
+from batchspec.apply.work import Performed
+from batchspec.plan.actions import WaitForPool, WaitForTasks
+from batchspec.plan.observed import JobFacts, PoolFacts
+from batchspec.problems import Problem, ServiceError, Severity
+
+_TAIL = 2048
+"""How many bytes of a failed task's stderr are fetched."""
+_DETAILED = 10
+"""How many failed tasks are shown with their stderr; the others are counted."""
+_NODES_DETAILED = 3
+_SLOWEST = 15.0
+USABLE = frozenset({"idle", "running"})
+_HOPELESS = frozenset({"starttaskfailed", "unusable"})
+_OVER = frozenset({"completed"})
+_ENDING = frozenset({"terminating", "completed", "deleting"})
+
+
+@dataclass(slots=True)
+class Pace:
+    """How long to wait between two looks: short while things change, up to 15 s when they don't."""
+
+    shortest: float
+    _wait: float = field(default=0.0, init=False)
+    _last: Hashable = field(default=None, init=False)
+
+    def next(self, seen: Hashable) -> float:
+        """The wait after having seen this."""
+        if seen != self._last:
+            self._wait = self.shortest
+        else:
+            self._wait = min(self._wait * 1.5, max(_SLOWEST, self.shortest))
+        self._last = seen
+        return self._wait
+
+
+async def wait_for_pool(action: WaitForPool, world: World, emit: Emit) -> Performed:
+    """Wait until a node can take tasks.
+
+    Raises:
+        ServiceError: no node ever will, as far as the service says.
+    """
+    pace = Pace(world.pace)
+    while True:
+        pool, states = await _look_at_pool(action.pool, world, emit)
+        if pool.target_dedicated + pool.target_spot == 0 and not states:
+            # A pool that scales itself makes nodes when tasks are waiting.
+            return Performed(0, note="it has no nodes until tasks wait")
+        usable = sum(states.get(state, 0) for state in USABLE)
+        if usable:
+            return Performed(usable)
+        await _raise_if_hopeless(pool, states, world, emit)
+        await world.clock.sleep(pace.next((pool.allocation, tuple(sorted(states.items())))))
+
+
+async def wait_for_tasks(action: WaitForTasks, world: World, emit: Emit) -> Performed:
+    """Wait until every task is completed, tell of those that failed, and end the job at its limit.
+
+    Raises:
+        ServiceError: the job or its pool is gone, or no node is left that could run a task.
+    """
+    watch = _TaskWatch(action, world, emit)
+    return await watch.run()
+
+
+@dataclass(slots=True)
+class _TaskWatch:
+    action: WaitForTasks
+    world: World
+    emit: Emit
+    told: set[str] = field(default_factory=set)
+    counted: int = 0
+
+    async def run(self) -> Performed:
+        pace = Pace(self.world.pace)
+        while True:
+            job = await self._job()
+            counts = await self.world.batch.task_counts(self.action.job)
+            left = self._left(job)
+            self._tell(counts, left)
+            if counts.failed > self.counted:
+                await self._tell_failed(counts)
+            if counts.completed >= max(self.action.tasks, 1) and counts.completed == counts.total:
+                return self._ended(counts)
+            if job.state in _ENDING:
+                return await self._job_ended(job, counts)
+            if left <= 0:
+                await self.world.batch.terminate_job(self.action.job, "TimeLimit")
+                return self._out_of_time(counts)
+            await self._look_at_nodes(counts)
+            seen = (job.state, counts)
+            await self.world.clock.sleep(min(pace.next(seen), max(left, 0.05)))
+
+    async def _job(self) -> JobFacts:
+        job = await self.world.batch.job(self.action.job)
+        if job is None:
+            raise ServiceError(
+                Problem(
+                    "job-gone",
+                    f"the job {self.action.job!r} was deleted while it ran",
+                    hint="Apply again to start over.",
+                ),
+                code="JobNotFound",
+            )
+        return job
+
+    def _left(self, job: JobFacts) -> float:
+        """Seconds until the limit, which counts from the making of the job."""
+        end = job.created + self.action.limit
+        return (end - self.world.clock.now()) / timedelta(seconds=1)
+
+    def _tell(self, counts: TaskCounts, left: float) -> None:
+        self.emit(
+            TasksSeen(
+                self.action.job,
+                max(counts.total, self.action.tasks),
+                counts.active,
+                counts.running,
+                counts.succeeded,
+                counts.failed,
+                max(left, 0.0),
+            )
+        )
+
+    async def _tell_failed(self, counts: TaskCounts) -> None:
+        self.counted = counts.failed
+        if len(self.told) >= _DETAILED:
+            return
+        async for task in self.world.batch.failed_tasks(self.action.job):
+            if task.id in self.told:
+                continue
+            self.told.add(task.id)
+            tail = await self.world.batch.task_file_tail(
+                self.action.job, task.id, "stderr.txt", _TAIL
+            )
+            self.emit(
+                TaskFailed(
+                    self.action.job,
+                    task.id,
+                    task.exit_code,
+                    task.code or "",
+                    task.message or "",
+                    tail,
+                    task.node,
+                )
+            )
+            if len(self.told) >= _DETAILED:
+                return
+
+    async def _job_ended(self, job: JobFacts, counts: TaskCounts) -> Performed:
+        """The job ended, or is ending, before all its tasks had: why."""
+        if job.state in _OVER and job.terminate_reason == "AllTasksComplete":
+            return self._ended(counts)
+        if job.state not in _OVER:
+            await self._until_over()
+            counts = await self.world.batch.task_counts(self.action.job)
+            self._tell(counts, 0.0)
+            if counts.completed >= self.action.tasks:
+                return self._ended(counts)
+        if job.terminate_reason in {"MaxWallClockTimeExpiry", "TimeLimit"}:
+            return self._out_of_time(counts)
+        self.emit(Noticed(_ended_early(self.action.job, job, counts)))
+        return Performed(counts.completed, trouble=Outcome.TASKS_FAILED)
+
+    async def _until_over(self) -> None:
+        pace = Pace(self.world.pace)
+        while True:
+            job = await self.world.batch.job(self.action.job)
+            if job is None or job.state in _OVER:
+                return
+            await self.world.clock.sleep(pace.next(job.state))
+
+    def _ended(self, counts: TaskCounts) -> Performed:
+        if counts.failed:
+            return Performed(
+                counts.completed, note=f"{counts.failed} failed", trouble=Outcome.TASKS_FAILED
+            )
+        return Performed(counts.completed)
+
+    def _out_of_time(self, counts: TaskCounts) -> Performed:
+        open_tasks = counts.active + counts.running
+        self.emit(Noticed(_time_limit(self.action, open_tasks)))
+        return Performed(counts.completed, trouble=Outcome.TIME_LIMIT)
+
+    async def _look_at_nodes(self, counts: TaskCounts) -> None:
+        if not self.action.pool:
+            return
+        pool, states = await _look_at_pool(self.action.pool, self.world, self.emit)
+        if counts.active and not counts.running:
+            await _raise_if_hopeless(pool, states, self.world, self.emit)
+
+
+async def _look_at_pool(pool_id: str, world: World, emit: Emit) -> tuple[PoolFacts, dict[str, int]]:
+    pool = await world.batch.pool(pool_id)
+    if pool is None:
+        raise ServiceError(
+            Problem(
+                "pool-gone",
+                f"the pool {pool_id!r} is not there any more",
+                hint="Apply again: it is made anew, and the tasks go on.",
+            ),
+            code="PoolNotFound",
+        )
+    states = dict(await world.batch.node_states(pool_id))
+    emit(NodesSeen(pool_id, states, pool.target_dedicated + pool.target_spot))
+    return pool, states
+
+
+async def _raise_if_hopeless(
+    pool: PoolFacts, states: dict[str, int], world: World, emit: Emit
+) -> None:
+    """Raise if no node of the pool can run a task and none is on its way."""
+    if pool.allocation != "steady" or pool.properties.get("enableAutoScale"):
+        return
+    hopeless = sum(states.get(state, 0) for state in _HOPELESS)
+    if hopeless and hopeless == sum(states.values()):
+        first = await _tell_nodes(pool, world, emit)
+        raise ServiceError(_no_nodes(pool, first), code="StartTaskFailed")
+    if pool.resize_errors and not states:
+        raise ServiceError(_no_allocation(pool), code=pool.resize_errors[0][0])
+
+
+async def _tell_nodes(pool: PoolFacts, world: World, emit: Emit) -> str:
+    """Tell of the first nodes that are not well; the state of the first."""
+    first, told = "", 0
+    async for node in world.batch.unwell_nodes(pool.id):
+        tail = await world.batch.node_file_tail(pool.id, node.id, "startup/stderr.txt", _TAIL)
+        emit(NodeFailed(pool.id, node.id, node.state, node.exit_code, node.message, tail))
+        first = first or node.state
+        told += 1
+        if told >= _NODES_DETAILED:
+            break
+    return first
+
+
+def _no_nodes(pool: PoolFacts, state: str) -> Problem:
+    what = "its start task failed" if state == "starttaskfailed" else "they are unusable"
+    return Problem(
+        "start-task-failed" if state == "starttaskfailed" else "nodes-unusable",
+        f"no node of the pool {pool.id!r} can run a task: {what} on every one",
+        detail="The pool is still there, and its nodes are paid for.",
+        hint="Mend `pool.start_task` and apply again, or delete everything: `batchspec destroy`.",
+    )
+
+
+def _no_allocation(pool: PoolFacts) -> Problem:
+    code, message = pool.resize_errors[0]
+    return Problem(
+        "no-nodes",
+        f"the pool {pool.id!r} got no node: {code}",
+        detail=message,
+        hint="Ask for fewer or smaller nodes, or for more quota, and apply again.",
+    )
+
+
+def _ended_early(job_id: str, job: JobFacts, counts: TaskCounts) -> Problem:
+    return Problem(
+        "job-ended",
+        f"the job {job_id!r} ended before all its tasks had: {job.terminate_reason or 'no reason'}",
+        detail=f"{counts.active + counts.running} tasks did not run to their end.",
+        hint="Apply again to run the rest.",
+        severity=Severity.WARNING,
+    )
+
+
+def _time_limit(action: WaitForTasks, open_tasks: int) -> Problem:
+    return Problem(
+        "time-limit",
+        f"the job {action.job!r} was ended: its time limit has passed",
+        detail=f"{open_tasks} tasks did not run to their end.",
+        hint="Give `job.max_wall_clock_time` more, and apply again: what is done is kept.",
+        severity=Severity.WARNING,
+    )

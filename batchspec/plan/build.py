@@ -1,0 +1,161 @@
+"""Spec + Observed → Plan. Pure: the same input gives the same plan, and nothing is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from batchspec.plan.data import container_steps, upload_steps
+from batchspec.plan.digest import digest
+from batchspec.plan.ending import cleanup_steps, result_steps, results_lost, results_safe
+from batchspec.plan.job import ending_steps, job_body, job_steps, task_steps
+from batchspec.plan.observed import Observed
+from batchspec.plan.plan import Plan, Step, Verb
+from batchspec.plan.pool import pool_body, pool_steps
+from batchspec.plan.tasks import check_tasks
+from batchspec.plan.work import Work, build_work
+from batchspec.problems import Problem, Problems, Severity
+from batchspec.spec.model import Spec
+from batchspec.spec.values import Record
+
+_SAS_MARGIN = timedelta(hours=1)
+"""A SAS outlives the job's limit by this much: the last task may start just before it."""
+
+
+def build(spec: Spec, observed: Observed) -> Plan:
+    """The plan that brings the account from what it is to what the spec says.
+
+    Raises:
+        SpecError: the spec cannot be carried out on this account; every reason is carried.
+    """
+    problems = Problems()
+    problems.extend(spec.warnings)
+    windows = runs_windows(spec, observed)
+    work = build_work(spec, observed, windows=windows)
+    lost = work.finished and results_lost(spec, observed)
+    if lost:
+        problems.add(_results_lost(spec, observed))
+        work = build_work(spec, observed, windows=windows, again=True)
+    for stage in work.stages:
+        problems.extend(check_tasks(spec, stage.stage, observed, windows=windows))
+    body = pool_body(spec, observed, problems)
+    if work.finished and results_safe(spec, observed):
+        steps, kept = _finished(spec, observed, work)
+    elif work.finished:
+        steps, kept = _fetch_only(spec, observed, work)
+    else:
+        steps, kept = _run(spec, observed, work, body, problems)
+    problems.raise_if_any()
+    return Plan(
+        account=observed.account,
+        name=spec.name,
+        description=spec.description,
+        digest=spec.digest,
+        steps=_wired(steps),
+        kept=tuple(kept),
+        findings=problems.found,
+        fingerprint=_fingerprint(spec, observed, steps),
+    )
+
+
+def runs_windows(spec: Spec, observed: Observed) -> bool:
+    """Whether the nodes run Windows: what the spec says, else what the pool that is there is."""
+    if spec.pool.windows is not None:
+        return spec.pool.windows
+    machine = observed.pool.properties.get("virtualMachineConfiguration") if observed.pool else None
+    agent = machine.get("nodeAgentSKUId") if isinstance(machine, Record) else None
+    return isinstance(agent, str) and "windows" in agent.lower()
+
+
+def _run(
+    spec: Spec, observed: Observed, work: Work, body: Record, problems: Problems
+) -> tuple[list[Step], list[Step]]:
+    """Everything from the containers to the clean-up."""
+    sas = spec.job.limit + _SAS_MARGIN
+    containers = list(container_steps(spec, observed, problems))
+    made = frozenset(step.id for step, kept in containers if not kept)
+    uploads = list(upload_steps(spec, observed, work, made))
+    pool = pool_steps(spec, observed, body, sas, problems)
+    job = list(job_steps(spec, work, job_body(spec, work, body), sas, problems))
+    uploading = tuple(step.id for step, kept in uploads if not kept)
+    tasks = list(task_steps(work, (*made, *uploading), sas))
+    submitted = tuple(step.id for step, kept in tasks if not kept)
+    ending = list(ending_steps(spec, work, submitted))
+    results = list(result_steps(spec, work.job, (ending[-1].id,)))
+    last = (results or ending)[-1].id
+    cleanup = cleanup_steps(spec, observed, work.job, (last,), idle=False)
+    mixed = [*containers, *uploads, *((step, False) for step in pool.steps)]
+    mixed += [*((step, True) for step in pool.kept), *job, *tasks]
+    mixed += [(step, False) for step in (*ending, *results, *cleanup)]
+    return [step for step, kept in mixed if not kept], [step for step, kept in mixed if kept]
+
+
+def _fetch_only(spec: Spec, observed: Observed, work: Work) -> tuple[list[Step], list[Step]]:
+    """All tasks are done; the results are in the account and not here."""
+    job = observed.jobs[-1].id
+    results = list(result_steps(spec, job, ()))
+    cleanup = list(cleanup_steps(spec, observed, job, (results[-1].id,), idle=False))
+    return [*results, *cleanup], list(_done(work, job))
+
+
+def _finished(spec: Spec, observed: Observed, work: Work) -> tuple[list[Step], list[Step]]:
+    """All tasks are done and the results are here; what clean-up was kept from doing is left."""
+    job = observed.jobs[-1].id if observed.jobs else work.job
+    kept = list(_done(work, job))
+    if spec.results and observed.receipt is not None:
+        number = observed.receipt.files
+        what = "1 file is" if number == 1 else f"{number} files are"
+        reason = f"{what} here, as they arrived"
+        kept.append(Step("results", None, Verb.KEEP, "results", reason, (), number))
+    return list(cleanup_steps(spec, observed, job, (), idle=True)), kept
+
+
+def _done(work: Work, job: str) -> Iterable[Step]:
+    for stage in work.stages:
+        reason = f"all {stage.total} succeeded in job {job}"
+        name = stage.stage.name
+        yield Step(
+            f"tasks:{name}:kept", None, Verb.KEEP, f"tasks of {name}", reason, (), stage.total
+        )
+
+
+def _wired(steps: list[Step]) -> tuple[Step, ...]:
+    """The steps with only such ``after`` as are steps of this plan; what is kept is not waited for.
+
+    Names of steps that do not exist are how the parts of a plan stay ignorant of each other.
+    """
+    there = {step.id for step in steps}
+    return tuple(
+        Step(
+            step.id,
+            step.action,
+            step.verb,
+            step.subject,
+            step.reason,
+            tuple(dict.fromkeys(name for name in step.after if name in there)),
+            step.items,
+            step.gate,
+        )
+        for step in steps
+    )
+
+
+def _fingerprint(spec: Spec, observed: Observed, steps: list[Step]) -> str:
+    """A digest of all that the plan rests on: the spec, the account, and what is to be done."""
+    return digest(
+        spec.digest,
+        (observed.account.target, observed.account.batch, observed.account.storage),
+        tuple((step.id, step.verb, step.reason, step.items) for step in steps),
+    )
+
+
+def _results_lost(spec: Spec, observed: Observed) -> Problem:
+    gone = [r for r in spec.results if not observed.containers[r.container].exists]
+    return Problem(
+        "results-gone",
+        "the results of the finished run are neither here nor in the account: it runs again",
+        detail="Removed: " + ", ".join(f"container {spec.container_id(r.container)}" for r in gone),
+        where=gone[0].where,
+        hint="Put the results back where they were to keep them.",
+        severity=Severity.WARNING,
+    )

@@ -1,0 +1,139 @@
+"""The steps that bring data to the account: containers and uploads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from batchspec.plan.actions import CreateContainer, UploadFiles
+from batchspec.plan.observed import ContainerFacts, LocalFile, Observed
+from batchspec.plan.plan import Step, Verb
+from batchspec.plan.streams import Compared, pair, same
+from batchspec.plan.work import Work
+from batchspec.problems import Problem, Problems
+from batchspec.spec.model import Container, EachFile, Spec
+
+OWNER = "batchspec_spec"
+"""The metadata name that says which spec made a container (names are C# identifiers there)."""
+
+
+def container_steps(
+    spec: Spec, observed: Observed, problems: Problems
+) -> Iterator[tuple[Step, bool]]:
+    """For each container a step to make it, or one that keeps it; ``True`` marks the latter."""
+    for key, container in spec.containers.items():
+        facts = observed.containers[key]
+        step_id, subject = f"container:{key}", f"container {container.id}"
+        if facts.exists:
+            yield Step(step_id, None, Verb.KEEP, subject, "it is there"), True
+        elif container.existing:
+            problems.add(_not_there(container))
+        else:
+            action = CreateContainer(
+                container.id, {**container.metadata, OWNER: spec.name}, container.public_access
+            )
+            yield Step(step_id, action, Verb.CREATE, subject, "it is not there yet"), False
+
+
+def upload_steps(
+    spec: Spec, observed: Observed, work: Work, made: frozenset[str]
+) -> Iterator[tuple[Step, bool]]:
+    """For each container with files a step that uploads what is new or changed, or one that keeps.
+
+    ``made`` are the ids of the steps that make containers.
+    """
+    for key, container in spec.containers.items():
+        if not container.upload:
+            continue
+        facts = observed.containers[key]
+        wanted = _wanted(spec, key, facts, work)
+        count = _Count.of(facts, wanted)
+        step_id, subject = f"upload:{key}", f"files to {container.id}"
+        if not count.new + count.changed:
+            reason = f"all {_files(count.unchanged)} are there with the same content"
+            yield Step(step_id, None, Verb.KEEP, subject, reason, items=count.unchanged), True
+            continue
+        stream = Compared(facts.files, facts.blobs, wanted, count.new + count.changed)
+        before = f"container:{key}"
+        yield (
+            Step(
+                step_id,
+                UploadFiles(container.id, stream, count.size),
+                Verb.UPLOAD,
+                subject,
+                count.reason,
+                after=(before,) if before in made else (),
+                items=len(stream),
+            ),
+            False,
+        )
+
+
+def _wanted(spec: Spec, key: str, facts: ContainerFacts, work: Work) -> Callable[[LocalFile], bool]:
+    """Which files of a container anybody still needs.
+
+    All of them, but for one case: clean-up took the container away, and only some of the tasks that
+    each read one of its files are still to run.
+    """
+    readers = [
+        stage
+        for stage in work.stages
+        if isinstance(stage.stage.for_each, EachFile) and stage.stage.for_each.container == key
+    ]
+    shared = key in spec.pool.start_containers or any(
+        key in (stage.stage.resources or ()) for stage in work.stages
+    )
+    partly = any(stage.done for stage in readers)
+    if facts.exists or shared or not partly:
+        return lambda _: True
+    needed = {
+        blob
+        for stage in readers
+        for tasks in (stage.submit, stage.retry)
+        for task in tasks
+        for container, blob in task.inputs
+        if container == key
+    }
+    return lambda file: file.blob in needed
+
+
+class _Count:
+    """What is to be uploaded to a container, counted."""
+
+    def __init__(self) -> None:
+        self.new = self.changed = self.unchanged = self.size = 0
+
+    @classmethod
+    def of(cls, facts: ContainerFacts, wanted: Callable[[LocalFile], bool]) -> _Count:
+        count = cls()
+        for file, blob in pair(facts.files, facts.blobs):
+            if same(file, blob):
+                count.unchanged += 1
+            elif wanted(file):
+                count.size += file.size
+                if blob is None:
+                    count.new += 1
+                else:
+                    count.changed += 1
+        return count
+
+    @property
+    def reason(self) -> str:
+        parts = [
+            (self.new, "not there yet"),
+            (self.changed, "changed"),
+            (self.unchanged, "there with the same content"),
+        ]
+        return ", ".join(f"{number} {what}" for number, what in parts if number)
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{number} files"
+
+
+def _not_there(container: Container) -> Problem:
+    return Problem(
+        "missing-container",
+        f"the container {container.id!r} is marked `existing`, but is not in the account",
+        where=container.where,
+        hint="Make it first, name another, or leave out `existing` so that it is made.",
+    )

@@ -1,0 +1,98 @@
+"""The plan that deletes what a spec made in the account, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool
+from batchspec.plan.data import OWNER
+from batchspec.plan.digest import digest
+from batchspec.plan.ending import results_safe
+from batchspec.plan.observed import Observed
+from batchspec.plan.plan import Plan, Step, Verb
+from batchspec.problems import Problem, SpecError
+from batchspec.spec.model import Spec
+
+
+def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
+    """What is to be deleted: jobs, then the pool, then the containers, each only if it is ours.
+
+    Jobs go first so that no task runs while the pool goes, the pool before the containers that its
+    nodes read from.
+
+    Raises:
+        SpecError: results are in the account that are not on this disk, and not ``force``.
+    """
+    steps: list[Step] = []
+    kept: list[Step] = []
+    for step in _steps(spec, observed):
+        (steps if step.action is not None else kept).append(step)
+    missing = _unfetched(spec, observed)
+    if steps and missing is not None and not force:
+        raise SpecError(missing)
+    return Plan(
+        account=observed.account,
+        name=spec.name,
+        description=spec.description,
+        digest=spec.digest,
+        steps=tuple(steps),
+        kept=tuple(kept),
+        findings=(),
+        fingerprint=digest(spec.digest, tuple((step.id, step.verb) for step in steps)),
+    )
+
+
+def _steps(spec: Spec, observed: Observed) -> Iterator[Step]:
+    jobs = []
+    for job in observed.jobs:
+        subject = f"job {job.id}"
+        if job.metadata.get("batchspec:spec") == spec.name:
+            jobs.append(f"job:{job.id}")
+            yield Step(jobs[-1], DeleteJob(job.id), Verb.DELETE, subject, "this spec made it")
+        else:
+            yield Step(f"job:{job.id}", None, Verb.KEEP, subject, "this spec did not make it")
+    before = tuple(jobs)
+    if observed.pool is not None:
+        pool_id, subject = f"pool:{observed.pool.id}", f"pool {observed.pool.id}"
+        if observed.pool.metadata.get("batchspec:spec") == spec.name:
+            action = DeletePool(observed.pool.id)
+            yield Step(pool_id, action, Verb.DELETE, subject, "this spec made it", before)
+            before = (*before, pool_id)
+        else:
+            yield Step(pool_id, None, Verb.KEEP, subject, "this spec did not make it")
+    ours = []
+    for key, container in spec.containers.items():
+        metadata = observed.containers[key].metadata
+        if metadata is None:
+            continue
+        if not container.existing and metadata.get(OWNER) == spec.name:
+            ours.append(container.id)
+        else:
+            subject = f"container {container.id}"
+            yield Step(f"container:{key}", None, Verb.KEEP, subject, "this spec did not make it")
+    if ours:
+        yield Step(
+            "containers",
+            DeleteContainers(tuple(ours)),
+            Verb.DELETE,
+            f"containers {', '.join(ours)}" if len(ours) > 1 else f"container {ours[0]}",
+            "this spec made them" if len(ours) > 1 else "this spec made it",
+            before,
+            len(ours),
+        )
+
+
+def _unfetched(spec: Spec, observed: Observed) -> Problem | None:
+    """The problem that results would be lost, if they would."""
+    if not observed.jobs or results_safe(spec, observed):
+        return None
+    there = [r for r in spec.results if observed.containers[r.container].exists]
+    if not there or not observed.tasks:
+        return None
+    return Problem(
+        "results-missing",
+        "results in the account are not on this disk yet",
+        detail=", ".join(f"container {spec.container_id(r.container)}" for r in there),
+        where=there[0].where,
+        hint="`batchspec apply` fetches them; `--force` deletes them all the same.",
+    )

@@ -1,0 +1,126 @@
+"""The steps after the tasks: fetch the results, then clean up what this spec made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DownloadResults
+from batchspec.plan.data import OWNER
+from batchspec.plan.observed import Observed
+from batchspec.plan.plan import Gate, Step, Verb
+from batchspec.spec.model import PoolKind, Spec, When
+
+_GATES = {When.ALWAYS: Gate.END, When.ON_SUCCESS: Gate.SUCCESS, When.ASK: Gate.ASK}
+
+
+def results_safe(spec: Spec, observed: Observed) -> bool:
+    """Whether the results of the last job are on this disk, every one as it arrived."""
+    if not spec.results:
+        return True
+    receipt, newest = observed.receipt, observed.jobs[-1] if observed.jobs else None
+    if receipt is None or newest is None:
+        return False
+    return receipt.job.lower() == newest.id.lower() and not receipt.missing
+
+
+def results_lost(spec: Spec, observed: Observed) -> bool:
+    """Whether results are neither on this disk nor in the account any more."""
+    return not results_safe(spec, observed) and any(
+        not observed.containers[result.container].exists for result in spec.results
+    )
+
+
+def result_steps(spec: Spec, job: str, after: tuple[str, ...]) -> Iterator[Step]:
+    """A download for each entry of ``results``; one after the other, since they share a receipt."""
+    for number, result in enumerate(spec.results):
+        container = spec.container_id(result.container)
+        step_id = f"results:{result.container}" + (f":{number}" if number else "")
+        yield Step(
+            step_id,
+            DownloadResults(container, result.to, job, result.match, result.flat, result.overwrite),
+            Verb.DOWNLOAD,
+            f"results from {container}",
+            "they are checked before anything is deleted",
+            after,
+            0,
+        )
+        after = (step_id,)
+
+
+def cleanup_steps(
+    spec: Spec, observed: Observed, job: str, after: tuple[str, ...], *, idle: bool
+) -> Iterator[Step]:
+    """What is deleted at the end: the pool before the containers that its nodes read from.
+
+    ``idle`` says that there is nothing else to do: then nobody is asked anything.
+    """
+    pool_rule = spec.cleanup.pool if spec.pool.kind is PoolKind.OWN else When.NEVER
+    pool_step = f"cleanup:pool:{spec.pool.id}"
+    pool_there = not idle or _ours(observed, spec.name)
+    if pool_rule is not When.NEVER and pool_there and not (idle and pool_rule is When.ASK):
+        yield Step(
+            pool_step,
+            DeletePool(spec.pool.id),
+            Verb.DELETE,
+            f"pool {spec.pool.id}",
+            _why(pool_rule),
+            after,
+            gate=_GATES[pool_rule],
+        )
+        after_pool = (*after, pool_step)
+    else:
+        after_pool = after
+    yield from _containers(spec, observed, after_pool, idle=idle)
+    rule = spec.cleanup.job
+    if rule is not When.NEVER and not (idle and rule is When.ASK) and (not idle or observed.jobs):
+        yield Step(
+            f"cleanup:job:{job}",
+            DeleteJob(job),
+            Verb.DELETE,
+            f"job {job}",
+            _why(rule),
+            after,
+            gate=_GATES[rule],
+        )
+
+
+def _ours(observed: Observed, name: str) -> bool:
+    pool = observed.pool
+    return pool is not None and pool.metadata.get("batchspec:spec") == name
+
+
+def _containers(
+    spec: Spec, observed: Observed, after: tuple[str, ...], *, idle: bool
+) -> Iterator[Step]:
+    rule = spec.cleanup.containers
+    ours = tuple(
+        container.id
+        for key, container in spec.containers.items()
+        if not container.existing and _made_here(observed, key, spec.name, idle=idle)
+    )
+    if rule is When.NEVER or not ours or (idle and rule is When.ASK):
+        return
+    yield Step(
+        "cleanup:containers",
+        DeleteContainers(ours),
+        Verb.DELETE,
+        f"containers {', '.join(ours)}" if len(ours) > 1 else f"container {ours[0]}",
+        _why(rule),
+        after,
+        len(ours),
+        _GATES[rule],
+    )
+
+
+def _made_here(observed: Observed, key: str, name: str, *, idle: bool) -> bool:
+    """Whether this spec made a container, or will: what was there before it stays."""
+    metadata = observed.containers[key].metadata
+    return (not idle) if metadata is None else metadata.get(OWNER) == name
+
+
+def _why(rule: When) -> str:
+    return {
+        When.ALWAYS: "cleanup: always",
+        When.ON_SUCCESS: "cleanup: on_success",
+        When.ASK: "cleanup: ask",
+    }[rule]

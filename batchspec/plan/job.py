@@ -1,0 +1,179 @@
+"""The steps for the job and its tasks: make or keep it, fill it, close it, wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from batchspec.plan.actions import (
+    CloseJob,
+    CreateJob,
+    RetryTasks,
+    SubmitTasks,
+    UpdateJob,
+    WaitForTasks,
+)
+from batchspec.plan.diff import differences
+from batchspec.plan.digest import digest
+from batchspec.plan.plan import Step, Verb
+from batchspec.plan.work import StageWork, Work
+from batchspec.problems import Problem, Problems
+from batchspec.spec.model import PoolKind, Spec
+from batchspec.spec.values import Record
+
+_CHANGEABLE = ("constraints", "priority", "maxParallelTasks", "onTaskFailure")
+"""What Update Job takes for a job that is not disabled."""
+
+
+def job_body(spec: Spec, work: Work, pool: Record) -> Record:
+    """The job as Create Job takes it.
+
+    ``onAllTasksComplete`` is left to a later step: a job that is made with it and has no task yet
+    ends at once.
+    """
+    body = spec.job.properties
+    where = (
+        Record(
+            autoPoolSpecification=Record(
+                poolLifetimeOption="job", keepAlive=False, pool=_unnamed(pool)
+            )
+        )
+        if spec.pool.kind is PoolKind.JOB
+        else Record(poolId=spec.pool.id)
+    )
+    given = body.get("metadata")
+    body = body.with_(id=work.job, poolInfo=where, onAllTasksComplete="noaction")
+    return body.with_(
+        metadata=(
+            *(given if isinstance(given, tuple) else ()),
+            Record(name="batchspec:spec", value=spec.name),
+            Record(name="batchspec:digest", value=digest(_changeable(body))),
+            Record(name="batchspec:scope", value="whole" if work.whole else "rest"),
+        )
+    )
+
+
+def _unnamed(pool: Record) -> Record:
+    """A pool without its id: an auto pool gets one from the service."""
+    return Record({key: value for key, value in pool.items() if key != "id"})
+
+
+def _changeable(body: Record) -> Record:
+    return Record({key: body[key] for key in _CHANGEABLE if key in body})
+
+
+def job_steps(
+    spec: Spec, work: Work, body: Record, sas: timedelta, problems: Problems
+) -> Iterator[tuple[Step, bool]]:
+    """The step that makes the job, or keeps or updates the one that is open (``True``: kept)."""
+    step_id, subject = f"job:{work.job}", f"job {work.job}"
+    if work.open_job is None:
+        why = (
+            "it is not there yet"
+            if work.job == spec.job.id
+            else "the earlier job has ended and takes no more tasks"
+        )
+        pool = f"pool:{spec.pool.id}"
+        yield (
+            Step(step_id, CreateJob(work.job, body, sas), Verb.CREATE, subject, why, (pool,)),
+            False,
+        )
+        return
+    if work.open_job.metadata.get("batchspec:spec") != spec.name:
+        problems.add(
+            Problem(
+                "job-not-ours",
+                f"a job {work.open_job.id!r} is there that this spec did not make",
+                where=spec.job.where,
+                hint="Give yours another `id`, or delete that job.",
+            )
+        )
+    wanted = _changeable(body)
+    if work.fresh and is_closed(work):
+        # More tasks come: until they are in, the job must not end when those it has are done.
+        wanted = wanted.with_(onAllTasksComplete="noaction")
+    found = tuple(differences(wanted, work.open_job.properties))
+    if found:
+        reason = "; ".join(difference.words for difference in found)
+        yield Step(step_id, UpdateJob(work.job, wanted), Verb.UPDATE, subject, reason), False
+        return
+    yield Step(step_id, None, Verb.KEEP, subject, "it is there and still open"), True
+
+
+def task_steps(work: Work, uploads: tuple[str, ...], sas: timedelta) -> Iterator[tuple[Step, bool]]:
+    """For each stage the steps that submit and retry tasks, and one that keeps what is done."""
+    before = (f"job:{work.job}", *uploads)
+    for stage in work.stages:
+        name = stage.stage.name
+        if len(stage.submit):
+            action = SubmitTasks(work.job, name, stage.submit, sas)
+            yield (
+                Step(
+                    f"tasks:{name}",
+                    action,
+                    Verb.SUBMIT,
+                    f"tasks of {name}",
+                    _submit_reason(stage),
+                    before,
+                    len(stage.submit),
+                ),
+                False,
+            )
+        if len(stage.retry):
+            yield (
+                Step(
+                    f"tasks:{name}:retry",
+                    RetryTasks(work.job, name, stage.retry),
+                    Verb.SUBMIT,
+                    f"failed tasks of {name}",
+                    "they failed, and run again",
+                    before,
+                    len(stage.retry),
+                ),
+                False,
+            )
+        kept = stage.done + stage.under_way
+        if kept:
+            reason = f"{stage.done} succeeded, {stage.under_way} on their way"
+            yield (
+                Step(f"tasks:{name}:kept", None, Verb.KEEP, f"tasks of {name}", reason, (), kept),
+                True,
+            )
+
+
+def _submit_reason(stage: StageWork) -> str:
+    if len(stage.submit) == stage.total:
+        return "none is there yet"
+    return f"{len(stage.submit)} of {stage.total} are not done and not there"
+
+
+def is_closed(work: Work) -> bool:
+    """Whether the open job already ends by itself when all its tasks are completed."""
+    if work.open_job is None:
+        return False
+    return work.open_job.properties.get("onAllTasksComplete") == "terminatejob"
+
+
+def ending_steps(spec: Spec, work: Work, submitted: tuple[str, ...]) -> Iterator[Step]:
+    """Close the job, and wait until its tasks are completed."""
+    close = f"job:{work.job}:close"
+    closed = is_closed(work) and not work.fresh
+    if not closed:
+        yield Step(
+            close,
+            CloseJob(work.job),
+            Verb.UPDATE,
+            f"job {work.job}",
+            "it ends by itself when all its tasks are completed",
+            submitted or (f"job:{work.job}",),
+        )
+    ready = () if spec.pool.kind is PoolKind.JOB else (f"pool:{spec.pool.id}:ready",)
+    yield Step(
+        f"job:{work.job}:done",
+        WaitForTasks(work.job, spec.pool.id, work.in_job, spec.job.limit),
+        Verb.WAIT,
+        f"tasks of {work.job}",
+        "the run lasts until they are completed",
+        (*(submitted if closed else (close,)), *ready),
+        work.in_job,
+    )
