@@ -1,0 +1,48 @@
+# Every target sets up what it needs; on Debian with Python 3.11 nothing else has to be typed.
+
+BIN := .venv/bin
+READY := .venv/.ready
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint install lock format bench clean
+
+help: ## say what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## run the tutorial, specs/topn.yaml, on this machine
+	@$(BIN)/batchspec apply specs/topn.yaml $(ARGS)
+
+test: $(READY) ## run the tests (ARGS="tests/spec -k colon" runs some)
+	@$(BIN)/pytest $(ARGS)
+
+check: lint ## format, lint, types, layers and tests
+	@$(MAKE) --no-print-directory test
+
+lint: $(READY) ## format, lint, types and layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## put the code into its one form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY) ## measure how long a command takes to start
+	@$(BIN)/python benchmarks/startup.py
+
+install: $(READY) ## set up .venv with batchspec and all it needs
+
+lock: $(READY) ## renew requirements.lock after a change in pyproject.toml (ARGS=--upgrade: newest of all)
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml --quiet \
+		--extra local --group dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --output-file requirements.lock $(ARGS)
+
+clean: ## remove .venv and the caches; results and the embedded service's data stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): requirements.lock pyproject.toml tools/setup.sh
+	@tools/setup.sh
+	@touch $@

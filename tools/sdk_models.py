@@ -1,0 +1,183 @@
+"""The create models of the Batch SDK as JSON Schema definitions, read from the SDK's own source.
+
+Names are the SDK's attribute names (snake_case); ``x-wire`` is the name on the wire where it
+differs. Only what may be written when something is created is here: read-only members are not.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from azure.batch.models import _enums, _models
+
+Schema = dict[str, Any]
+
+ROOTS = (
+    "BatchPoolCreateOptions",
+    "BatchPoolSpecification",
+    "BatchJobCreateOptions",
+    "BatchJobSpecification",
+    "BatchJobScheduleCreateOptions",
+    "BatchTaskCreateOptions",
+)
+"""What a spec can be made into; everything below them is followed."""
+
+TEMPLATE = r"\{\{"
+"""A text that is filled in later; the fragment of a pattern."""
+
+_PART = r"[0-9]+(?:\.[0-9]+)?"
+DURATION = (
+    rf"^(?:(?=.)(?:[0-9]+d)?(?:[0-9]+h)?(?:[0-9]+m)?(?:{_PART}s)?"
+    rf"|P(?=.)(?:[0-9]+W|(?:[0-9]+D)?(?:T(?=.)(?:[0-9]+H)?(?:[0-9]+M)?(?:{_PART}S)?)?))$|{TEMPLATE}"
+)
+
+SECRETS = frozenset({"password", "account_key", "sas_key", "ssh_private_key"})
+"""Members that hold a secret wherever they stand; a spec may only name a secret parameter there."""
+
+
+def definitions() -> dict[str, Schema]:
+    """Every model that can be reached from :data:`ROOTS`, by its SDK name."""
+    classes = _classes(_models)
+    enums = {name: _members(node) for name, node in _classes(_enums).items()}
+    found: dict[str, Schema] = {}
+    waiting = list(ROOTS)
+    while waiting:
+        name = waiting.pop(0)
+        if name in found:
+            continue
+        found[name], needed = _model(classes[name], enums)
+        waiting.extend(needed)
+    return dict(sorted(found.items()))
+
+
+def _classes(module: Any) -> dict[str, ast.ClassDef]:
+    tree = ast.parse(inspect.getsource(module))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _members(node: ast.ClassDef) -> list[tuple[str, str]]:
+    """The wire values of an enumeration, each with what the SDK says of it."""
+    members: list[tuple[str, str]] = []
+    for statement, said in _documented(node):
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant):
+            members.append((str(statement.value.value), said))
+    return members
+
+
+def _documented(node: ast.ClassDef) -> Iterator[tuple[ast.stmt, str]]:
+    for position, statement in enumerate(node.body):
+        following = node.body[position + 1] if position + 1 < len(node.body) else None
+        said = ""
+        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+            said = plain(str(following.value.value))
+        yield statement, said
+
+
+def _model(node: ast.ClassDef, enums: dict[str, list[tuple[str, str]]]) -> tuple[Schema, list[str]]:
+    properties: dict[str, Schema] = {}
+    required: list[str] = []
+    needed: list[str] = []
+    for statement, said in _documented(node):
+        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
+            continue
+        field = _field(statement)
+        if "create" not in field["visibility"]:
+            continue
+        attribute = statement.target.id
+        annotation = ast.unparse(statement.annotation)
+        optional = annotation.startswith("Optional[")
+        kind = annotation.removeprefix("Optional[")[:-1] if optional else annotation
+        schema = _type(kind, enums, needed)
+        said, *values = said.removesuffix("Required.").strip(), schema.pop("x-said", "")
+        described: Schema = {"description": "\n\n".join(part for part in (said, *values) if part)}
+        if field["name"] != attribute:
+            described["x-wire"] = field["name"]
+        if attribute in SECRETS or attribute == "protected_settings":
+            described["x-secret"] = True
+        properties[attribute] = {**schema, **described}
+        if not optional:
+            required.append(attribute)
+    schema = {
+        "title": node.name,
+        "description": plain(str(ast.get_docstring(node) or "").split("\n\n:ivar")[0]),
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": False,
+    }
+    if not required:
+        del schema["required"]
+    return schema, needed
+
+
+def _field(statement: ast.AnnAssign) -> dict[str, Any]:
+    assert isinstance(statement.value, ast.Call)
+    assert isinstance(statement.target, ast.Name)
+    given = {
+        keyword.arg: ast.literal_eval(keyword.value)
+        for keyword in statement.value.keywords
+        if keyword.arg in ("name", "visibility")
+    }
+    return {"name": statement.target.id, "visibility": ["create"], **given}
+
+
+def _type(kind: str, enums: dict[str, list[tuple[str, str]]], needed: list[str]) -> Schema:
+    quoted = re.findall(r"_models\.(\w+)", kind)
+    if kind.startswith("list["):
+        items = _type(kind[5:-1], enums, needed)
+        said = items.pop("x-said", "")
+        return {"type": "array", "items": items, "x-said": said}
+    if kind == "dict[str, str]":
+        return {"type": "object", "additionalProperties": {"type": "string"}}
+    if kind.startswith("Union[str,"):
+        return enumeration(enums[quoted[0]])
+    if quoted:
+        needed.append(quoted[0])
+        return {"allOf": [{"$ref": f"#/definitions/{quoted[0]}"}]}
+    return dict(_SCALARS[kind])
+
+
+_SCALARS: dict[str, Schema] = {
+    "str": {"type": "string"},
+    "int": {"type": ["integer", "string"], "pattern": TEMPLATE},
+    "bool": {"type": ["boolean", "string"], "pattern": TEMPLATE},
+    "datetime.timedelta": {
+        "type": "string",
+        "pattern": DURATION,
+        "x-unit": "duration",
+        "examples": ["90s", "30m", "2h", "7d", "1h30m", "PT30M"],
+    },
+    "datetime.datetime": {
+        "type": "string",
+        "x-unit": "time",
+        "examples": ["2026-12-01T06:00:00Z"],
+    },
+}
+
+
+def enumeration(members: list[tuple[str, str]]) -> Schema:
+    """One of the members, or a template that becomes one."""
+    said = "\n".join(f"- `{value}`: {text}" for value, text in members if text)
+    return {
+        "anyOf": [
+            {"enum": [value for value, _ in members]},
+            {"$ref": "#/definitions/template"},
+        ],
+        "x-said": said,
+    }
+
+
+def plain(text: str) -> str:
+    """A docstring of the SDK as one paragraph of plain text."""
+    text = " ".join(text.split())
+    text = re.sub(r"`+([^`<]+?)\s*<([^`>]+)>`+__?", lambda m: _link(m[1], m[2]), text)
+    text = re.sub(r"~?azure\.batch\.models\.(?:_models\.)?(\w+)", r"\1", text)
+    return text.replace("``", "`").replace(r"\ ", "")
+
+
+def _link(label: str, url: str) -> str:
+    return url if label == url else f"{label} ({url})"
