@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 sys.path.insert(0, str(Path(__file__).parent))
-from sdk_models import DURATION, TEMPLATE, Schema, definitions  # noqa: E402
+from sdk_models import DURATION, TEMPLATE, Schema, definitions
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = (

@@ -92,8 +92,8 @@ def _model(node: ast.ClassDef, enums: dict[str, list[tuple[str, str]]]) -> tuple
         optional = annotation.startswith("Optional[")
         kind = annotation.removeprefix("Optional[")[:-1] if optional else annotation
         schema = _type(kind, enums, needed)
-        said, *values = said.removesuffix("Required.").strip(), schema.pop("x-said", "")
-        described: Schema = {"description": "\n\n".join(part for part in (said, *values) if part)}
+        parts = (_own_words(said), schema.pop("x-said", ""))
+        described: Schema = {"description": "\n\n".join(part for part in parts if part)}
         if field["name"] != attribute:
             described["x-wire"] = field["name"]
         if attribute in SECRETS or attribute == "protected_settings":
@@ -112,6 +112,12 @@ def _model(node: ast.ClassDef, enums: dict[str, list[tuple[str, str]]]) -> tuple
     if not required:
         del schema["required"]
     return schema, needed
+
+
+def _own_words(said: str) -> str:
+    """A description less what the schema says by itself."""
+    said = said.removesuffix("Required.").strip()
+    return re.sub(r"\s*(?:Required\.\s*)?(?:Known values are|Is one of|Is either).*$", "", said)
 
 
 def _field(statement: ast.AnnAssign) -> dict[str, Any]:

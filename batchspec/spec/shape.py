@@ -1,0 +1,195 @@
+"""Whether a tree has the shape of a spec: keys, types, units, choices. Every fault at its place.
+
+The shipped schema is walked with the tree. Of a union the branch that was meant is told by the
+type and the keys of what is written, so a fault is always one of a single branch. What is wrong is
+left out of the tree that comes back, so that the rules that look further need not fear it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from batchspec.problems import Problem, Problems, Secret
+from batchspec.spec import shape_words as words
+from batchspec.spec.node import Node
+from batchspec.spec.schema import Fragment, branches, resolved, shipped, types
+from batchspec.spec.tree import resolve
+from batchspec.spec.units import duration, moment, suggested
+from batchspec.spec.values import Text
+
+_KINDS: Mapping[str, Callable[[object], bool]] = {
+    "string": lambda value: isinstance(value, str | Text),
+    "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "boolean": lambda value: isinstance(value, bool),
+    "array": lambda value: isinstance(value, tuple),
+    "object": lambda value: isinstance(value, Mapping),
+    "null": lambda value: value is None,
+}
+
+
+def shaped(root: Node, problems: Problems) -> Node:
+    """The tree without what is wrong; everything that is wrong is added to ``problems``."""
+    walker = _Walker(problems)
+    found = walker.visit(root, shipped(), "")
+    return found if found is not None else replace(root, value={})
+
+
+@dataclass(frozen=True, slots=True)
+class _Walker:
+    problems: Problems
+
+    def visit(self, node: Node, schema: Fragment, name: str) -> Node | None:
+        """The node as it is to be used, or ``None`` when it is wrong. ``name`` is its key."""
+        schema = resolved(schema)
+        if schema.get("x-secret"):
+            return self._secret(node, schema, name)
+        if "oneOf" in schema or "anyOf" in schema:
+            return self._union(node, schema, name)
+        if "enum" in schema:
+            return self._choice(node, schema, name)
+        if not (wanted := types(schema)):
+            return node
+        node = _typed(node, wanted)
+        if not any(_KINDS[kind](node.value) for kind in wanted):
+            if node.template is not None and not {"array", "object"} & set(wanted):
+                return node
+            self.problems.add(words.wrong_type(node, wanted, schema, name))
+            return None
+        if isinstance(node.value, Mapping):
+            return self._mapping(node, schema, name)
+        if isinstance(node.value, tuple):
+            return self._list(node, schema, name)
+        return self._scalar(node, schema, name)
+
+    def _union(self, node: Node, schema: Fragment, name: str) -> Node | None:
+        options = list(branches(schema))
+        for option in options:
+            if "enum" in option and not node.is_collection:
+                return self._choice(node, option, name)
+        fitting = [o for o in options if any(_KINDS[t](_typed(node, (t,)).value) for t in types(o))]
+        if not fitting:
+            scalar = any(set(types(o)) - {"array", "object"} for o in options)
+            if node.template is not None and scalar:
+                return node
+            wanted = tuple(dict.fromkeys(t for o in options for t in types(o)))
+            self.problems.add(words.wrong_type(node, wanted, schema, name))
+            return None
+        if len(fitting) == 1:
+            return self.visit(node, fitting[0], name)
+        return self._told_by_keys(node, fitting, name)
+
+    def _told_by_keys(self, node: Node, options: list[Fragment], name: str) -> Node | None:
+        marks = {key: option for option in options for key in option.get("required", ())}
+        default = next((o for o in options if o.get("x-default-branch")), None)
+        if default is not None:
+            marks = {key: option for key, option in marks.items() if option is not default}
+        present = [key for key in marks if key in node.members]
+        if len(present) > 1:
+            extra = node.members[present[1]]
+            self.problems.add(words.two_ways(extra, present[0], present[1]))
+            return None
+        if present:
+            return self.visit(node, marks[present[0]], name)
+        near = next((m for k in node.members if (m := words.nearest(k, marks))), None)
+        if default is not None and near is None:
+            return self.visit(node, default, name)
+        self.problems.add(words.no_way(node, tuple(marks), name))
+        return None
+
+    def _choice(self, node: Node, schema: Fragment, name: str) -> Node | None:
+        if node.template is not None:
+            return node
+        allowed = schema["enum"]
+        # True == 1 in Python, and not in a spec.
+        if any(type(node.value) is type(option) and node.value == option for option in allowed):
+            return node
+        filled = resolve(str(node.value)) if node.filled else None
+        if filled in allowed:
+            return replace(node, value=filled)
+        self.problems.add(words.not_a_choice(node, allowed, name))
+        return None
+
+    def _mapping(self, node: Node, schema: Fragment, name: str) -> Node:
+        known: Mapping[str, Fragment] = schema.get("properties", {})
+        others = schema.get("additionalProperties", True)
+        pattern = schema.get("propertyNames", {}).get("pattern")
+        kept: dict[str, Node] = {}
+        for key, value in node.members.items():
+            if pattern and not re.search(pattern, key):
+                self.problems.add(words.bad_name(value, key, name))
+            elif key in known:
+                if (found := self.visit(value, known[key], key)) is not None:
+                    kept[key] = found
+            elif others is False:
+                self.problems.add(words.unknown_key(value, key, known, schema, name))
+            elif others is True:
+                kept[key] = value
+            elif (found := self.visit(value, others, key)) is not None:
+                kept[key] = found
+        strange = [key for key in node.members if key not in known]
+        for key in schema.get("required", ()):
+            # A key that was only misspelt is one fault, not two.
+            if key not in node.members and words.nearest(key, strange) is None:
+                self.problems.add(words.missing_key(node, key, schema, name))
+        if len(node.members) < schema.get("minProperties", 0):
+            self.problems.add(words.too_few(node, name))
+        return replace(node, value=kept)
+
+    def _list(self, node: Node, schema: Fragment, name: str) -> Node | None:
+        least, most = schema.get("minItems", 0), schema.get("maxItems")
+        if len(node.items) < least or (most is not None and len(node.items) > most):
+            self.problems.add(words.wrong_count(node, least, most, name))
+            return None
+        if "items" not in schema:
+            return node
+        found = (self.visit(item, schema["items"], name) for item in node.items)
+        return replace(node, value=tuple(item for item in found if item is not None))
+
+    def _scalar(self, node: Node, schema: Fragment, name: str) -> Node | None:
+        fault = None
+        if schema.get("x-unit") and node.template is None:
+            fault = _unit_fault(node, schema["x-unit"], name)
+        elif isinstance(node.value, int | float) and not isinstance(node.value, bool):
+            fault = words.out_of_range(node, schema, name)
+        if fault is None:
+            return node
+        self.problems.add(fault)
+        return None
+
+    def _secret(self, node: Node, schema: Fragment, name: str) -> Node | None:
+        """A value that may only come of a secret parameter; its text is never shown."""
+        if node.template is not None:
+            return node
+        if isinstance(node.value, Mapping):
+            found = {k: self._secret(v, schema, k) for k, v in node.members.items()}
+            return replace(node, value={k: v for k, v in found.items() if v is not None})
+        if isinstance(node.value, Text) and any(isinstance(p, Secret) for p in node.value.pieces):
+            return node
+        self.problems.add(words.secret_in_clear(node, name))
+        return None
+
+
+def _typed(node: Node, wanted: tuple[str, ...]) -> Node:
+    """A filled-in text as the number or truth that is wanted; a number as text where only that is.
+
+    A template yields text; ``nodes: "{{ n }}"`` still means a number.
+    """
+    if node.filled and isinstance(node.value, str) and "string" not in wanted:
+        value = resolve(node.value)
+        if any(_KINDS[kind](value) for kind in wanted):
+            return replace(node, value=value)
+    return node
+
+
+def _unit_fault(node: Node, unit: str, name: str) -> Problem | None:
+    if not isinstance(node.value, str):
+        return words.deferred_unit(node, name)
+    if unit == "duration":
+        if duration(node.value) is None:
+            return words.not_a_duration(node, suggested(node.value), name)
+    elif moment(node.value) is None:
+        return words.not_a_time(node, name)
+    return None

@@ -1,0 +1,120 @@
+"""A file as text, with its lines kept for messages.
+
+What YAML means is the business of :mod:`batchspec.spec.tree`; here are only bytes, characters and
+the places between them. A line that carries a key or a signature is kept redacted.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from batchspec.problems import Place, Problem, SpecError, redact
+
+LARGEST = 1024 * 1024
+"""The most bytes a spec may have; what is longer is data, and belongs into a file of rows."""
+
+_CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\ufeff")
+_BREAK = re.compile("\r\n|\n|\r")
+_WIDE = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A text that was read from ``file`` (as the user named it)."""
+
+    file: str
+    text: str
+    starts: tuple[int, ...] = field(repr=False)
+
+    def line(self, number: int) -> str:
+        """The line of that number (from 1), without its end and without secrets."""
+        if not 1 <= number <= len(self.starts):
+            return ""
+        start = self.starts[number - 1]
+        end = self.starts[number] if number < len(self.starts) else len(self.text)
+        return redact(self.text[start:end].rstrip("\r\n"))
+
+    def place(self, line: int, column: int, length: int = 1) -> Place:
+        """A place by line and column, both from 1."""
+        return Place(self.file, line, column, self.line(line), max(1, length))
+
+    def at(self, offset: int, length: int = 1) -> Place:
+        """A place by the number of characters before it."""
+        line = bisect_right(self.starts, offset)
+        return self.place(line, offset - self.starts[line - 1] + 1, length)
+
+
+def source(text: str, file: str) -> Source:
+    """A text with its lines found."""
+    starts = (0, *(match.end() for match in _BREAK.finditer(text)))
+    return Source(file, text, starts)
+
+
+def read_source(path: Path) -> Source:
+    """Read a file of the user's.
+
+    Raises:
+        SpecError: it is missing, a folder, not readable, too large, not UTF-8, or holds characters
+            that no YAML text may have.
+    """
+    file = str(path)
+    data = _bytes(path, file)
+    for mark, encoding in _WIDE.items():
+        if data.startswith(mark):
+            _refuse(
+                "not-utf8", f"{file} is {encoding} text", "Save it as UTF-8.", Place(file, 1, 1)
+            )
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = source(data[: error.start].decode("utf-8-sig"), file)
+        place = before.at(len(before.text))
+        _refuse(
+            "not-utf8",
+            f"byte 0x{data[error.start]:02x} is not UTF-8 text",
+            "Save the file as UTF-8.",
+            place,
+        )
+    found = source(text, file)
+    if control := _CONTROL.search(text):
+        code = ord(control.group())
+        _refuse(
+            "control-character",
+            f"the character U+{code:04X} cannot be in a spec",
+            "Take it out, or write it with a backslash in a double-quoted text.",
+            found.at(control.start()),
+        )
+    return found
+
+
+def _bytes(path: Path, file: str) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(LARGEST + 1)
+    except FileNotFoundError:
+        _refuse(
+            "no-file", f"there is no file {file}", "`batchspec init` writes a spec to start from."
+        )
+    except IsADirectoryError:
+        _refuse("not-a-file", f"{file} is a folder", "Name the spec file in it.")
+    except PermissionError:
+        _refuse("no-permission", f"no permission to read {file}", f"Try `chmod u+r {file}`.")
+    except OSError as error:
+        _refuse("not-readable", f"{file} cannot be read: {error.strerror or error}", "")
+    except ValueError:
+        _refuse("no-file", f"{file!r} is not the name of a file", "")
+    if len(data) > LARGEST:
+        _refuse(
+            "too-large",
+            f"{file} has more than {LARGEST // 1024} KiB",
+            "Put data into a .csv or .jsonl file, and use `for_each: {rows: FILE}`.",
+        )
+    return data
+
+
+def _refuse(code: str, summary: str, hint: str, where: Place | None = None) -> NoReturn:
+    raise SpecError(Problem(code, summary, hint=hint, where=where))
