@@ -33,6 +33,7 @@ bench: $(READY) ## measure how long a command takes to start
 	@$(BIN)/python benchmarks/startup.py
 
 install: $(READY) ## set up .venv with batchspec and all it needs
+	@echo "batchspec is installed: $(BIN)/batchspec --help"
 
 lock: $(READY) ## renew requirements.lock after a change in pyproject.toml (ARGS=--upgrade: newest of all)
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml --quiet \
