@@ -12,20 +12,25 @@ cd "$(dirname "$0")/.."
 
 works() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
 
+# Debian takes venv apart: the module is there, what it needs to put pip into a new one is not.
+makes_environments() { "$1" -c 'import ensurepip, venv' >/dev/null 2>&1; }
+
+# The first that can make an environment; else the first that could, if it were whole.
 find_python() {
-    for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3 python3.12 python3.13 python3.14; do
-        if works "$candidate"; then
-            echo "$candidate"
-            return
-        fi
+    for wanted in makes_environments true; do
+        for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3 python3.12 python3.13 python3.14; do
+            if works "$candidate" && "$wanted" "$candidate"; then
+                echo "$candidate"
+                return
+            fi
+        done
     done
 }
 
-# Debian takes venv apart: the module is there, what it needs to put pip into a new one is not.
 missing_packages() {
     if [ -z "$1" ]; then
         printf 'python3\npython3-venv\n'
-    elif ! "$1" -c 'import ensurepip, venv' >/dev/null 2>&1; then
+    elif ! makes_environments "$1"; then
         "$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'
     fi
 }
