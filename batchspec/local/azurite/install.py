@@ -1,0 +1,280 @@
+"""Azurite from the npm registry into the user's cache, once for each lock file.
+
+What lives here: the installation and what can go wrong with it. What may not: running Azurite.
+
+The lock pins every package by its hash; telemetry and SQL drivers, which we never switch on, are
+replaced by an empty stub, which takes a quarter of the time and of the disk. An installation is
+built beside its place and renamed, so whatever lies in the place is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchspec.local.azurite.node import Node
+from batchspec.local.error import LocalError, last_lines
+from batchspec.local.lock import Lock
+from batchspec.local.phase import Notify, Phase
+
+SHIPPED = Path(__file__).parent
+"""The folder with ``package.json``, its lock and the stub."""
+
+_FILES = ("package.json", "package-lock.json", ".npmrc", "stub/package.json", "stub/index.js")
+_ENTRY = Path("node_modules/azurite/dist/src/blob/main.js")
+_DONE = ".ok"
+_STAGE = "stage-"
+_PATIENCE = 600.0
+
+_AIDS = {
+    # What the system trusts: a company's own registry has a certificate from there.
+    "NODE_USE_SYSTEM_CA": "1",
+    # A name that nobody answers for: the resolver's defaults take 36 s to say so, and twice.
+    "RES_OPTIONS": "timeout:2 attempts:2",
+}
+
+_UNREACHABLE = re.compile(
+    r"\b(EAI_AGAIN|ENOTFOUND|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|"
+    r"ERR_SOCKET_TIMEOUT|FETCH_ERROR|ENOTCACHED|EIDLETIMEOUT)\b"
+)
+_UNTRUSTED = re.compile(r"\b(SELF_SIGNED_CERT_IN_CHAIN|UNABLE_TO_\w+|CERT_\w+|\w+_CERT_\w+)\b")
+_REFUSED = re.compile(r"\b(E401|E403|E404|ENEEDAUTH)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """An Azurite on the disk: ``entry`` is the script of its blob service."""
+
+    folder: Path
+    entry: Path
+    version: str
+
+
+def pinned_version() -> str:
+    """The version of Azurite that is installed."""
+    package = json.loads((SHIPPED / "package.json").read_text())
+    version: str = package["dependencies"]["azurite"]
+    return version
+
+
+def place(cache: Path) -> Installed:
+    """Where in ``cache`` the Azurite of this release belongs, whether or not it is there."""
+    digest = hashlib.sha256((SHIPPED / "package-lock.json").read_bytes()).hexdigest()[:16]
+    folder = cache / "azurite" / digest
+    return Installed(folder, folder / _ENTRY, pinned_version())
+
+
+def is_there(wanted: Installed) -> bool:
+    """Whether the installation is complete."""
+    return (wanted.folder / _DONE).is_file() and wanted.entry.is_file()
+
+
+def install(
+    node: Node, cache: Path, *, search_path: str, environ: dict[str, str], notify: Notify
+) -> Installed:
+    """Make sure that Azurite is in ``cache``; if it is, neither npm nor the network is touched.
+
+    Safe when several processes do it at once: one installs, the others wait for it.
+
+    Raises:
+        LocalError: there is no npm, the registry cannot be reached, a package is not what the lock
+            says, or the folder cannot be written; the code and the log tell which.
+    """
+    wanted = place(cache)
+    if is_there(wanted):
+        return wanted
+    npm = node.npm(search_path)
+    parent = wanted.folder.parent
+    with _writing(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        with _alone(parent / "install.lock", notify):
+            if is_there(wanted):
+                return wanted
+            notify(Phase.INSTALLING_AZURITE)
+            _clear(parent, wanted)
+            stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=parent))
+            try:
+                _fill(stage)
+                log = parent / "install.log"
+                _run_npm(node, npm, stage, log, environ)
+                if not (stage / _ENTRY).is_file():
+                    raise LocalError(
+                        "npm-failed",
+                        "npm reported success, but Azurite is not there.",
+                        log=log,
+                    )
+                (stage / _DONE).write_text(f"{wanted.version}\n")
+                stage.rename(wanted.folder)
+            finally:
+                shutil.rmtree(stage, ignore_errors=True)
+    return wanted
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LocalError(
+            "cache-unwritable",
+            f"Azurite cannot be installed into {folder}: {error.strerror or error}.",
+            hint="Mend the permissions or free space, or set XDG_CACHE_HOME to another folder",
+        ) from error
+
+
+@contextmanager
+def _alone(path: Path, notify: Notify) -> Iterator[None]:
+    lock = Lock.take(path)
+    if lock is None:
+        notify(Phase.WAITING)
+        lock = Lock.take(path, wait=_PATIENCE)
+    if lock is None:
+        raise LocalError(
+            "install-busy",
+            f"Another process has been installing Azurite for {_PATIENCE / 60:.0f} minutes.",
+            hint=f"It holds the lock {path}; end it and try again",
+        )
+    with lock:
+        yield
+
+
+def _clear(parent: Path, wanted: Installed) -> None:
+    # The lock is ours, so each stage is what a killed installation left behind.
+    for abandoned in parent.glob(f"{_STAGE}*"):
+        shutil.rmtree(abandoned)
+    if wanted.folder.exists():
+        shutil.rmtree(wanted.folder)
+
+
+def _fill(stage: Path) -> None:
+    (stage / "stub").mkdir()
+    for name in _FILES:
+        shutil.copyfile(SHIPPED / name, stage / name)
+
+
+def _run_npm(node: Node, npm: Path, stage: Path, log: Path, environ: dict[str, str]) -> None:
+    command = [
+        os.fspath(node.executable),
+        os.fspath(npm),
+        "ci",
+        "--omit=dev",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--no-update-notifier",
+        "--no-progress",
+        "--global=false",
+        "--package-lock=true",
+        # npm's own retries take more than a minute to say that there is no network.
+        "--fetch-retries=1",
+        "--fetch-retry-mintimeout=1000",
+        f"--cache={stage / 'cache'}",
+        "--logs-max=0",
+    ]
+    with log.open("wb") as output:
+        try:
+            code = subprocess.run(
+                command,
+                cwd=stage,
+                env=_AIDS | environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                timeout=_PATIENCE,
+                check=False,
+            ).returncode
+        except subprocess.TimeoutExpired:
+            raise LocalError(
+                "npm-failed",
+                f"npm was still installing Azurite after {_PATIENCE / 60:.0f} minutes.",
+                log=log,
+                lines=last_lines(log),
+            ) from None
+    if code:
+        raise _npm_error(log, code, json.loads((stage / "package-lock.json").read_text()))
+    shutil.rmtree(stage / "cache", ignore_errors=True)
+
+
+def _npm_error(log: Path, code: int, lock: dict[str, Any]) -> LocalError:
+    text = log.read_text(errors="replace")
+    lines = _telling(last_lines(log))
+    azurite = f"Azurite {pinned_version()}"
+    if "EINTEGRITY" in text:
+        return LocalError(
+            "azurite-integrity",
+            f"A package of {azurite} is not what its hash says: {_tampered(text, lock)}. "
+            "Nothing was installed.",
+            hint="The registry or something on the way to it changed the package; do not go on "
+            "before it is known what",
+            log=log,
+            lines=lines,
+        )
+    for pattern, kind, what, hint in (
+        (
+            _UNTRUSTED,
+            "registry-untrusted",
+            "the certificate of the npm registry is not trusted",
+            "Set NODE_EXTRA_CA_CERTS to the file with your network's certificate authority",
+        ),
+        (
+            _UNREACHABLE,
+            "registry-unreachable",
+            "the npm registry cannot be reached",
+            "The first local run needs it once; later runs are offline. "
+            "`npm config set registry` names another one",
+        ),
+        (
+            _REFUSED,
+            "registry-refused",
+            "the npm registry refused a package",
+            "`npm config get registry` shows which registry is asked, `npm login` signs in",
+        ),
+    ):
+        if found := pattern.search(text):
+            return LocalError(
+                kind,
+                f"{azurite} is not installed yet, and {what} ({found[1]}).",
+                hint=hint,
+                log=log,
+                lines=lines,
+            )
+    if "ENOSPC" in text:
+        return LocalError(
+            "cache-unwritable",
+            f"{azurite} cannot be installed: no space is left on the disk.",
+            hint="It needs about 110 MB while it is being installed, 63 MB afterwards",
+            log=log,
+        )
+    return LocalError(
+        "npm-failed",
+        f"{azurite} is not installed yet, and npm failed to install it (exit code {code}).",
+        log=log,
+        lines=lines,
+    )
+
+
+def _tampered(text: str, lock: dict[str, Any]) -> str:
+    """The package whose hash npm named; npm itself does not say which one it is."""
+    for path, package in lock["packages"].items():
+        if (integrity := package.get("integrity")) and integrity in text:
+            return f"{path.removeprefix('node_modules/')} {package['version']}"
+    return "see the log"
+
+
+def _telling(lines: Iterable[str]) -> tuple[str, ...]:
+    """What npm says about the failure, without stack traces and advice that does not apply."""
+    return tuple(
+        line
+        for line in lines
+        if line.startswith("npm error ") and not re.search(r" at |proxy|Log files|[{}]$", line)
+    )

@@ -1,0 +1,155 @@
+"""The data folder: what lies where, and files that only their owner can read.
+
+What may not live here: what the files mean.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchspec.local.error import LocalError
+
+_TRASH = "trash-"
+_STATE = ("batch", "blobs")
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder of one local account; everything about it lies in here."""
+
+    root: Path
+
+    @property
+    def account(self) -> Path:
+        """Names and keys of the two accounts; made once."""
+        return self.root / "account.json"
+
+    @property
+    def endpoints(self) -> Path:
+        """Where the service listens; there while it is ready."""
+        return self.root / "endpoints.json"
+
+    @property
+    def ports(self) -> Path:
+        """The ports of the last run, which the next one takes again if they are free."""
+        return self.root / "ports.json"
+
+    @property
+    def log(self) -> Path:
+        """The output of the daemon since its start; the run before is in ``daemon.log.1``."""
+        return self.root / "daemon.log"
+
+    @property
+    def azurite_log(self) -> Path:
+        """The output of Azurite since the daemon's start."""
+        return self.root / "azurite.log"
+
+    @property
+    def batch(self) -> Path:
+        """The Batch service's state and its nodes' directories."""
+        return self.root / "batch"
+
+    @property
+    def blobs(self) -> Path:
+        """Azurite's blobs."""
+        return self.root / "blobs"
+
+    @property
+    def starting(self) -> Path:
+        """The lock of whoever is starting, stopping or resetting."""
+        return self.root / "start.lock"
+
+    @property
+    def running(self) -> Path:
+        """The lock that the daemon holds for as long as it lives, with its pid."""
+        return self.root / "daemon.lock"
+
+    @property
+    def storing(self) -> Path:
+        """The lock that Azurite inherits: two of them on one folder would destroy it."""
+        return self.root / "azurite.lock"
+
+    def make(self) -> None:
+        """Make the folder, for its owner alone.
+
+        Raises:
+            LocalError: it cannot be made or written (``data-unwritable``), belongs to somebody else
+                or holds other files (``data-foreign``): it is deleted by ``reset``, so it must be
+                ours alone.
+        """
+        with self.writing():
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            owner = self.root.stat().st_uid
+            foreign = owner != os.geteuid() or (
+                not self.account.exists() and sorted(_strangers(self.root))
+            )
+            if foreign:
+                raise LocalError(
+                    "data-foreign",
+                    f"The folder {self.root} is not one that the local service made.",
+                    hint="Set BATCHSPEC_LOCAL_HOME to an empty or a new folder",
+                )
+            self.root.chmod(0o700)
+            if not os.access(self.root, os.W_OK | os.X_OK):
+                raise PermissionError(13, os.strerror(13))
+
+    def trash(self) -> tuple[Path, ...]:
+        """Set the state aside, at once, and return everything that is to be deleted."""
+        for name in _STATE:
+            state = self.root / name
+            if state.is_dir():
+                state.rename(self.root / f"{_TRASH}{name}-{secrets.token_hex(4)}")
+        return tuple(self.root.glob(f"{_TRASH}*"))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Say in one way that something in the folder could not be read or written."""
+        try:
+            yield
+        except OSError as error:
+            raise LocalError(
+                "data-unwritable",
+                f"The data folder {self.root} cannot be used: {error.strerror or error}.",
+                hint="Mend its permissions, or set BATCHSPEC_LOCAL_HOME to another folder",
+            ) from error
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file at once and for good, readable by its owner alone from its first moment."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def is_private(path: Path) -> bool:
+    """Whether a file belongs to this user and nobody else can read or write it."""
+    status = path.lstat()
+    return (
+        stat.S_ISREG(status.st_mode)
+        and status.st_uid == os.geteuid()
+        and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    )
+
+
+def _strangers(root: Path) -> set[str]:
+    home = Home(root)
+    ours = {home.starting.name, home.running.name, home.storing.name, home.log.name}
+    return {
+        name
+        for name in os.listdir(root)  # noqa: PTH208  names are enough
+        if name not in ours and not name.startswith(".account.json.")
+    }

@@ -1,0 +1,207 @@
+"""The daemon: one process that runs the Batch service and keeps Azurite beside it.
+
+What lives here: the order of things at the start and at the end. What may not: how either of the
+two works. Blobs come first and go last, since tasks that are ended may still be writing some.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+from batchspec.local.azurite.install import install
+from batchspec.local.azurite.node import find_node
+from batchspec.local.azurite.server import Launch
+from batchspec.local.daemon.account import Account
+from batchspec.local.daemon.endpoints import Announcement, announce
+from batchspec.local.daemon.home import Home, write_private
+from batchspec.local.daemon.keeper import Keeper
+from batchspec.local.daemon.leftovers import end_leftovers
+from batchspec.local.daemon.report import Reporter
+from batchspec.local.error import LocalError
+from batchspec.local.lock import Lock
+from batchspec.local.process import Process
+from batchspec.local.settings import Settings
+
+_SERVICE_PATIENCE = 20.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where the two listen; 0 is any free port."""
+
+    batch: int = 0
+    blob: int = 0
+
+
+def run_daemon(settings: Settings, *, port: int, reporter: Reporter) -> None:
+    """Be the daemon of ``settings.data`` until SIGTERM or SIGINT; this process is for nothing else.
+
+    Raises:
+        LocalError: it runs already (``already-running``), or cannot be started or kept running.
+    """
+    os.umask(0o077)
+    home = Home(settings.data)
+    home.make()
+    with home.writing():
+        running = Lock.take(home.running)
+    if running is None:
+        raise LocalError(
+            "already-running",
+            f"The local service of {home.root} runs already.",
+            log=home.log,
+        )
+    # Never released: the end of this process frees it, so that a free lock means that it is gone.
+    running.note(str(Process.of(os.getpid())))
+    try:
+        _hold_blobs(settings, home, port, reporter)
+    except LocalError as error:
+        reporter.failed(error)
+        raise
+
+
+def _hold_blobs(settings: Settings, home: Home, port: int, reporter: Reporter) -> None:
+    end_leftovers(home)
+    account = Account.read(home) or Account.make(home)
+    node = find_node(settings)
+    installed = install(
+        node,
+        settings.cache,
+        search_path=settings.path,
+        environ=dict(os.environ),
+        notify=lambda _: None,
+    )
+    last = _last_ports(home)
+    if port and not _is_free(port):
+        raise LocalError(
+            "port-taken",
+            f"Another program listens on port {port}.",
+            hint="Port 0 takes a free one",
+        )
+    with home.writing():
+        home.azurite_log.unlink(missing_ok=True)
+        for folder in (home.batch, home.blobs):
+            folder.mkdir(exist_ok=True)
+        storing = Lock.take(home.storing)
+    if storing is None:
+        raise LocalError("data-locked", f"Another process works on {home.blobs}.")
+    with storing:
+        launch = Launch(
+            node=node,
+            installed=installed,
+            account=account.blob_account,
+            key=account.blob_key,
+            log=home.azurite_log,
+            location=home.blobs,
+            port=_if_free(last.blob),
+            inherit=(storing.fileno,),
+        )
+        keeper = Keeper(launch, storing)
+        asyncio.run(_live(home, account, keeper, port or _if_free(last.batch), reporter))
+
+
+async def _live(
+    home: Home, account: Account, keeper: Keeper, port: int, reporter: Reporter
+) -> None:
+    loop = asyncio.get_running_loop()
+    told_to_end = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told_to_end.set)
+    url: asyncio.Future[str] = loop.create_future()
+    ending = asyncio.create_task(told_to_end.wait())
+    service = asyncio.create_task(_serve(home, account, port, url.set_result))
+    blobs = asyncio.create_task(keeper.ready())
+    try:
+        await _until_one_ends(asyncio.gather(blobs, url), service, ending)
+        if not ending.done():
+            _publish(home, account, keeper.port, url.result())
+            reporter.ready()
+            blobs = asyncio.create_task(keeper.keep())
+            await _until_one_ends(blobs, service, ending)
+    finally:
+        _log.info("ending")
+        home.endpoints.unlink(missing_ok=True)
+        for task in (ending, blobs, service):
+            task.cancel()
+        _, late = await asyncio.wait({service}, timeout=_SERVICE_PATIENCE)
+        if late:
+            _log.error("the Batch service did not end within %.0f s", _SERVICE_PATIENCE)
+        await keeper.stop()
+        _log.info("ended")
+
+
+async def _until_one_ends(*tasks: asyncio.Future[Any]) -> None:
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+async def _serve(home: Home, account: Account, port: int, ready: Callable[[str], None]) -> NoReturn:
+    # Imported while Azurite starts: it takes as long.
+    from batchspec.local.service import ServiceConfig, serve  # noqa: PLC0415
+
+    config = ServiceConfig(
+        data=home.batch, account=account.batch_account, key=account.batch_key, port=port
+    )
+    try:
+        await serve(config, ready)
+    except Exception as error:
+        _log.exception("the Batch service failed")
+        raise LocalError(
+            "service-failed",
+            f"The Batch service failed: {type(error).__name__}.",
+            log=home.log,
+            lines=str(error).splitlines()[-3:],
+        ) from error
+    raise LocalError("service-failed", "The Batch service ended by itself.", log=home.log)
+
+
+def _publish(home: Home, account: Account, blob_port: int, batch_url: str) -> None:
+    batch_port = urlsplit(batch_url).port or 0
+    write_private(home.ports, json.dumps({"batch": batch_port, "blob": blob_port}) + "\n")
+    announce(
+        home,
+        Announcement(
+            batch_url=batch_url,
+            blob_url=f"http://127.0.0.1:{blob_port}/{account.blob_account}",
+            pid=os.getpid(),
+            started=datetime.now(UTC),
+            version=version("batchspec"),
+        ),
+    )
+    _log.info("ready: Batch at %s, blobs on port %d", batch_url, blob_port)
+
+
+def _last_ports(home: Home) -> Ports:
+    """The ports of the last run, so that a client that knows an address can go on."""
+    try:
+        return Ports(**json.loads(home.ports.read_text()))
+    except (OSError, ValueError, TypeError):
+        return Ports()  # a wish, and no more: without it any free port will do
+
+
+def _if_free(port: int) -> int:
+    """``port``, or 0 (any) if somebody else listens there."""
+    return port if port and _is_free(port) else 0
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,187 @@
+"""Starting the daemon, from the process that needs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from batchspec.local.azurite.install import install
+from batchspec.local.azurite.node import Node, find_node
+from batchspec.local.daemon.account import Account
+from batchspec.local.daemon.endpoints import Endpoints, read_announcement
+from batchspec.local.daemon.home import Home
+from batchspec.local.daemon.report import await_report
+from batchspec.local.error import LocalError, last_lines
+from batchspec.local.lock import Lock, held
+from batchspec.local.phase import Notify, Phase
+from batchspec.local.process import Process
+from batchspec.local.settings import Settings
+
+_PATIENCE = 120.0
+_POLL = 0.02
+
+
+def start_daemon(settings: Settings, *, port: int, notify: Notify) -> Endpoints:
+    """The running service of ``settings.data``; it is started if it does not run.
+
+    Several processes may do so at once: one starts it, the others wait for that.
+
+    Raises:
+        LocalError: it cannot be started.
+    """
+    home = Home(settings.data)
+    if endpoints := _running(home, port):
+        return endpoints
+    home.make()
+    with alone(home, notify):
+        if endpoints := _await_running(home, port):
+            return endpoints
+        node = find_node(settings)
+        install(
+            node,
+            settings.cache,
+            search_path=settings.path,
+            environ=dict(os.environ),
+            notify=notify,
+        )
+        notify(Phase.STARTING)
+        _spawn(home, settings, node, port)
+        endpoints = _running(home, port)
+        if endpoints is None:
+            raise _ended(home)
+        return endpoints
+
+
+@contextmanager
+def alone(home: Home, notify: Notify) -> Iterator[None]:
+    """Be the only one who starts, stops or resets the service of ``home``.
+
+    Raises:
+        LocalError: another process has been at it for two minutes (``start-busy``).
+    """
+    with home.writing():
+        lock = Lock.take(home.starting)
+        if lock is None:
+            notify(Phase.WAITING)
+            lock = Lock.take(home.starting, wait=_PATIENCE)
+    if lock is None:
+        raise LocalError(
+            "start-busy",
+            f"Another process has been starting or stopping the local service for "
+            f"{_PATIENCE:.0f} seconds.",
+            hint=f"It holds the lock {home.starting}; end it and try again",
+            log=home.log,
+        )
+    with lock:
+        yield
+
+
+def _running(home: Home, port: int) -> Endpoints | None:
+    """The endpoints if the daemon of ``home`` runs and is ready."""
+    with home.writing():
+        daemon = Process.read(home.running) if held(home.running) else None
+    announcement = read_announcement(home)
+    if daemon is None or announcement is None or announcement.pid != daemon.pid:
+        return None
+    account = Account.read(home)
+    if account is None:
+        return None
+    if port and not announcement.batch_url.endswith(f":{port}"):
+        raise LocalError(
+            "running-elsewhere",
+            f"The local service runs at {announcement.batch_url}, not on port {port}.",
+            hint="Stop it first",
+        )
+    return announcement.endpoints(account, home)
+
+
+def _await_running(home: Home, port: int) -> Endpoints | None:
+    """As :func:`_running`, for a daemon that is about to be ready or to end."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        if endpoints := _running(home, port):
+            return endpoints
+        if not held(home.running):
+            return None
+        if time.monotonic() > until:
+            raise LocalError(
+                "start-timeout",
+                f"The local service runs but was not ready after {_PATIENCE:.0f} seconds.",
+                hint="Stop it and start it again",
+                log=home.log,
+                lines=last_lines(home.log),
+            )
+        time.sleep(_POLL)
+
+
+def _spawn(home: Home, settings: Settings, node: Node, port: int) -> None:
+    """Start the daemon and return when it is ready."""
+    listen, tell = os.pipe()
+    command = [
+        sys.executable,
+        "-P",  # the current folder is no place to find modules in
+        "-m",
+        "batchspec.local",
+        "serve",
+        f"--data={home.root}",
+        f"--cache={settings.cache}",
+        f"--node={node.executable}",
+        f"--port={port}",
+        "--detach",
+        f"--report={tell}",
+    ]
+    try:
+        try:
+            with home.writing(), _new_log(home) as log:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd="/",
+                    pass_fds=[tell],
+                    start_new_session=True,
+                )
+        finally:
+            os.close(tell)
+        ready = await_report(listen, _PATIENCE)
+        process.wait()  # it has left a child behind and ended long ago
+    except TimeoutError:
+        if daemon := Process.read(home.running):
+            daemon.signal(signal.SIGKILL)
+        raise LocalError(
+            "start-timeout",
+            f"The local service was not ready after {_PATIENCE:.0f} seconds.",
+            log=home.log,
+            lines=last_lines(home.log),
+        ) from None
+    finally:
+        os.close(listen)
+    if not ready:
+        raise _ended(home)
+
+
+@contextmanager
+def _new_log(home: Home) -> Iterator[int]:
+    if home.log.exists():
+        home.log.replace(home.log.with_name(f"{home.log.name}.1"))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
+    descriptor = os.open(home.log, flags, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _ended(home: Home) -> LocalError:
+    return LocalError(
+        "start-failed",
+        "The local service ended before it was ready.",
+        log=home.log,
+        lines=last_lines(home.log),
+    )

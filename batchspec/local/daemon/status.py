@@ -1,0 +1,71 @@
+"""One look at the daemon of a data folder; changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+from batchspec.local.daemon.account import Account
+from batchspec.local.daemon.endpoints import Endpoints, read_announcement
+from batchspec.local.daemon.home import Home
+from batchspec.local.lock import held
+from batchspec.local.process import Process
+
+
+class State(StrEnum):
+    """How it is with the service."""
+
+    RUNNING = "running"
+    BUSY = "busy"
+    """It is starting or ending at this moment."""
+    STOPPED = "stopped"
+    STALE = "stale"
+    """It was killed: traces of it are there; ``start`` and ``stop`` clear them away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is known; ``endpoints``, ``started``, ``version`` and pids only while it runs."""
+
+    state: State
+    data: Path
+    log: Path
+    endpoints: Endpoints | None = None
+    started: datetime | None = None
+    version: str | None = None
+    pid: int | None = None
+    azurite_pid: int | None = None
+
+    def uptime(self, now: datetime) -> timedelta | None:
+        """How long it has been ready at the aware moment ``now``."""
+        return now - self.started if self.started else None
+
+
+def look(home: Home) -> Status:
+    """The status of the service of ``home``.
+
+    Raises:
+        LocalError: the folder or the account cannot be read.
+    """
+    with home.writing():
+        daemon = Process.read(home.running) if held(home.running) else None
+        told = read_announcement(home)
+        azurite = Process.read(home.storing) if held(home.storing) else None
+    if daemon is None:
+        state = State.STALE if told or azurite else State.STOPPED
+        return Status(state, home.root, home.log)
+    account = Account.read(home)
+    if told is None or told.pid != daemon.pid or account is None:
+        return Status(State.BUSY, home.root, home.log, pid=daemon.pid)
+    return Status(
+        State.RUNNING,
+        home.root,
+        home.log,
+        endpoints=told.endpoints(account, home),
+        started=told.started,
+        version=told.version,
+        pid=daemon.pid,
+        azurite_pid=azurite.pid if azurite else None,
+    )

@@ -1,0 +1,87 @@
+"""Ending the daemon and all that belongs to it, and deleting its state."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+from pathlib import Path
+
+from batchspec.local.daemon.home import Home
+from batchspec.local.daemon.leftovers import end_leftovers
+from batchspec.local.daemon.start import alone
+from batchspec.local.error import LocalError, last_lines
+from batchspec.local.lock import Lock, held, wait_free
+from batchspec.local.phase import Notify
+from batchspec.local.process import Process
+
+_PATIENCE = 45.0
+"""A clean end takes the service's own patience and Azurite's together at most."""
+
+
+def stop_daemon(home: Home, *, notify: Notify) -> bool:
+    """End the service, the processes of its tasks and Azurite; return when they are gone.
+
+    Returns whether anything ran, or was left by a service that was killed.
+
+    Raises:
+        LocalError: it could not be ended.
+    """
+    if not home.running.exists():
+        return False
+    with alone(home, notify):
+        return _end(home)
+
+
+def reset_daemon(home: Home, *, notify: Notify) -> None:
+    """End the service and delete its state and its blobs; the account keeps its keys.
+
+    The state is set aside at once and deleted then, so that a reset which is interrupted is either
+    not begun or carried to its end by the next one.
+
+    Raises:
+        LocalError: it could not be ended, or something could not be deleted.
+    """
+    if not home.root.exists():
+        return
+    home.make()
+    with alone(home, notify):
+        _end(home)
+        with home.writing():
+            for folder in home.trash():
+                _delete(folder)
+
+
+def _end(home: Home) -> bool:
+    ran = held(home.running)
+    for number, patience in ((signal.SIGTERM, _PATIENCE), (signal.SIGKILL, 5.0)):
+        if held(home.running) and (daemon := Process.read(home.running)):
+            daemon.signal(number)
+        if wait_free(home.running, patience):
+            break
+    lock = Lock.take(home.running)
+    if lock is None:
+        raise LocalError(
+            "stop-failed",
+            "The local service does not end.",
+            hint=f"End the process that holds {home.running} (fuser names it)",
+            log=home.log,
+            lines=last_lines(home.log),
+        )
+    with lock:  # so that nobody starts one while we look for what the old one left
+        lock.note("")
+        return end_leftovers(home) or ran
+
+
+def _delete(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except PermissionError:
+        # A task may leave folders that even their owner cannot change.
+        for parent, names, _ in os.walk(folder):
+            for name in names:
+                inner = Path(parent, name)
+                if not inner.is_symlink():
+                    inner.chmod(stat.S_IRWXU)
+        shutil.rmtree(folder)

@@ -1,0 +1,70 @@
+"""What can go wrong with the local service, as data.
+
+Here: the one exception of this package that a caller should expect. No sentence is put together
+from it here; whoever shows it decides how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Self
+
+
+class LocalError(Exception):
+    """The local service cannot be installed, started or stopped.
+
+    ``code`` is a stable kebab-case name (``no-node``, ``registry-unreachable`` ...), ``summary``
+    one sentence, ``hint`` how to mend it, ``log`` the file that holds more, and ``lines`` the last
+    lines of that file, where they tell why. None of them ever holds a key.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        summary: str,
+        *,
+        hint: str = "",
+        log: Path | None = None,
+        lines: Iterable[str] = (),
+    ) -> None:
+        super().__init__(summary)
+        self.code = code
+        self.summary = summary
+        self.hint = hint
+        self.log = log
+        self.lines = tuple(lines)
+
+    def to_json(self) -> dict[str, Any]:
+        """The error as JSON data, for its way from one process to another."""
+        return {
+            "code": self.code,
+            "summary": self.summary,
+            "hint": self.hint,
+            "log": str(self.log) if self.log else None,
+            "lines": list(self.lines),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """The error that :meth:`to_json` wrote."""
+        log = data["log"]
+        return cls(
+            data["code"],
+            data["summary"],
+            hint=data["hint"],
+            log=Path(log) if log else None,
+            lines=data["lines"],
+        )
+
+
+def last_lines(log: Path, *, count: int = 12) -> tuple[str, ...]:
+    """The last ``count`` lines of a log that are not empty; none if it cannot be read."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - 16_384))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return ()
+    return tuple([line.rstrip() for line in text.splitlines() if line.strip()][-count:])

@@ -1,0 +1,89 @@
+"""What many tests need: a blob store, and a local service of their own.
+
+Both are real. A test that asks for one is skipped, with the reason, on a machine that has no
+Node.js or cannot reach the npm registry; with ``CI`` set it fails instead, since there both belong.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from batchspec import local
+from batchspec.local.azurite.install import install
+from batchspec.local.azurite.node import find_node
+from batchspec.local.azurite.server import Launch, Server
+from batchspec.local.settings import Settings
+
+_MISSING = {"no-node", "node-too-old", "no-npm", "registry-unreachable", "registry-untrusted"}
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStore:
+    """A blob store in memory; ``url`` is the account's."""
+
+    url: str
+    account: str
+    key: str = field(repr=False)
+
+    @property
+    def connection_string(self) -> str:
+        """For ``BlobServiceClient.from_connection_string``."""
+        return (
+            f"DefaultEndpointsProtocol=http;AccountName={self.account};AccountKey={self.key};"
+            f"BlobEndpoint={self.url};"
+        )
+
+
+@pytest.fixture(scope="session")
+def azurite_installed() -> Path:
+    """The folder of an installed Azurite."""
+    try:
+        return local.install()
+    except local.LocalError as error:
+        if error.code in _MISSING and not os.environ.get("CI"):
+            pytest.skip(error.summary)
+        raise
+
+
+@pytest.fixture(scope="session")
+def azurite(
+    azurite_installed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BlobStore]:
+    """One blob store for the whole session; a test makes containers of its own in it."""
+    settings = Settings.read(os.environ)
+    node = find_node(settings)
+    store = Launch(
+        node=node,
+        installed=install(
+            node, settings.cache, search_path=settings.path, environ={}, notify=lambda _: None
+        ),
+        account="teststore",
+        key=base64.b64encode(secrets.token_bytes(64)).decode(),
+        log=tmp_path_factory.mktemp("azurite") / "azurite.log",
+    )
+    server = Server.spawn(store, port=0)
+    try:
+        port = server.wait_ready()
+        yield BlobStore(f"http://127.0.0.1:{port}/{store.account}", store.account, store.key)
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def local_home(azurite_installed: Path, tmp_path: Path) -> Iterator[local.Endpoints]:
+    """A local service with an empty account, its daemon running; ended when the test is done.
+
+    ``local_home.data`` is its folder, for ``BATCHSPEC_LOCAL_HOME`` or ``--data``.
+    """
+    data = tmp_path / "local"
+    try:
+        yield local.start(data)
+    finally:
+        local.stop(data)
