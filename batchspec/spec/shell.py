@@ -1,0 +1,195 @@
+"""How a shell reads the user's own text around an inserted value: between quotes, or not.
+
+A value is inserted as one quoted argument. Where the user has put quotes of their own around it,
+the two cancel out, and the value is read by the shell as if it were typed. What is told here is
+only where something of that kind happens; nothing is evaluated.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from batchspec.spec.values import Quoting
+
+_HEREDOC = re.compile(r"<<(-?)[ \t]*(?:'([^'\n]+)'|\"([^\"\n]+)\"|\\?([^\s'\"\\;&|<>()]+))")
+
+
+class Reader(Protocol):
+    """Reads a command line piece by piece; between the pieces stand values."""
+
+    def read(self, text: str) -> None:
+        """Read on through the user's own text."""
+        ...
+
+    def value(self, following: str) -> str:
+        """Pass over a value: where it stands if it is not safe there, in words, else nothing."""
+        ...
+
+
+def reader(quoting: Quoting) -> Reader:
+    """A reader for the text of a command line of that kind."""
+    if quoting is Quoting.POSIX:
+        return _Posix()
+    return _Windows(cmd=quoting is Quoting.WINDOWS)
+
+
+@dataclass(slots=True)
+class _Posix:
+    """``_open`` is what is open, innermost last: ``'``, ``"``, a backtick, ``(`` of a substitution
+    or group, ``{`` of an expansion, ``#`` of a comment, and ``<`` of a here-document."""
+
+    _open: list[str] = field(default_factory=list)
+    _ends: list[tuple[str, bool]] = field(default_factory=list)
+    _line: str = ""
+    _word: bool = False
+    _last: str = ""
+
+    def value(self, following: str) -> str:
+        _ = following
+        self._word = True
+        self._line += "\0"
+        last, self._last = self._last, ""
+        match self._open[-1] if self._open else "":
+            case "'":
+                return "between single quotes"
+            case '"':
+                return "between double quotes"
+            case "{" if '"' in self._open:
+                return "between double quotes"
+            case "<":
+                return "in a here-document"
+            case "#":
+                return "in a comment"
+        return f"right after `{last}`" if last else ""
+
+    def read(self, text: str) -> None:
+        at = 0
+        while at < len(text):
+            self._last = ""
+            match self._open[-1] if self._open else "":
+                case "<":
+                    at = self._in_document(text, at)
+                case "'":
+                    if text[at] == "'":
+                        self._open.pop()
+                    at += 1
+                case "#":
+                    end = text.find("\n", at)
+                    if end >= 0:
+                        self._open.pop()
+                    at = end if end >= 0 else len(text)
+                case '"':
+                    at = self._in_double(text, at)
+                case _:
+                    at = self._in_code(text, at)
+
+    def _in_document(self, text: str, at: int) -> int:
+        """Read one line of a here-document, or as much of it as is there."""
+        end = text.find("\n", at)
+        self._line += text[at : end if end >= 0 else len(text)]
+        if end < 0:
+            return len(text)
+        mark, tabs = self._ends[0]
+        if (self._line.lstrip("\t") if tabs else self._line) == mark:
+            self._ends.pop(0)
+            if not self._ends:
+                self._open.pop()
+        self._line = ""
+        return end + 1
+
+    def _in_double(self, text: str, at: int) -> int:
+        character = text[at]
+        if character == '"':
+            self._open.pop()
+        elif opened := self._opened(text, at):
+            return opened
+        return at + 1
+
+    def _in_code(self, text: str, at: int) -> int:
+        """One step in plain text, in a substitution or in an expansion."""
+        character = text[at]
+        top = self._open[-1] if self._open else ""
+        if character == "#" and not self._word and top != "{":
+            self._open.append("#")
+            return at
+        if text.startswith("<<<", at):
+            return at + 3
+        arithmetic = self._open[-2:] == ["(", "("]
+        if character == "<" and not arithmetic and (found := _HEREDOC.match(text, at)):
+            tabs, *marks = found.groups()
+            self._ends.append((next(mark for mark in marks if mark), bool(tabs)))
+            return found.end()
+        if opened := self._opened(text, at):
+            return opened
+        self._word = character not in " \t\n;&|()`"
+        literal = character == "'" and top == "{" and '"' in self._open
+        if character in "'\"(" and not literal:
+            self._open.append(character)
+        elif (character == ")" and top == "(") or (character == "}" and top == "{"):
+            self._open.pop()
+            self._word = True
+        elif character == "\n" and self._ends and not self._open:
+            self._open.append("<")
+            self._line = ""
+        return at + 1
+
+    def _opened(self, text: str, at: int) -> int:
+        """Read what means the same between double quotes and outside; 0 if it is not there."""
+        match text[at]:
+            case "\\":
+                self._word = True
+                self._last = "\\" if at + 1 == len(text) else ""
+                return at + 2
+            case "$":
+                self._word = True
+                self._last = "$" if at + 1 == len(text) else ""
+                if text.startswith(("(", "{"), at + 1):
+                    self._open.append(text[at + 1])
+                    self._word = text[at + 1] == "{"
+                    return at + 2
+            case "`":
+                if "`" in self._open:
+                    while self._open.pop() != "`":
+                        pass
+                    self._word = True
+                else:
+                    self._open.append("`")
+                    self._word = False
+            case _:
+                return 0
+        return at + 1
+
+
+@dataclass(slots=True)
+class _Windows:
+    """Quotes as ``cmd`` counts them, and as the program does: a value stands outside of both.
+
+    A quote beside a value's own quote would be read as a quote character.
+    """
+
+    cmd: bool
+    _cmd_open: bool = False
+    _program_open: bool = False
+    _backslashes: int = 0
+    _last: str = ""
+
+    def value(self, following: str) -> str:
+        last, self._last, self._backslashes = self._last, "", 0
+        if self._cmd_open or self._program_open:
+            return "between double quotes"
+        if last == '"' or following.startswith('"'):
+            return "beside a double quote"
+        return "right after `^`" if last == "^" and self.cmd else ""
+
+    def read(self, text: str) -> None:
+        for character in text:
+            escaped = self._last == "^" and self.cmd and not self._cmd_open
+            if character == '"':
+                if not escaped and self.cmd:
+                    self._cmd_open = not self._cmd_open
+                if self._backslashes % 2 == 0:
+                    self._program_open = not self._program_open
+            self._backslashes = self._backslashes + 1 if character == "\\" else 0
+            self._last = "" if escaped and character == "^" else character

@@ -1,0 +1,275 @@
+"""What is wrong with a template, as its syntax tree tells: nothing is evaluated here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from jinja2 import TemplateSyntaxError, nodes
+
+from batchspec.problems import Problem
+from batchspec.spec.sandbox import METHODS
+from batchspec.spec.shell import reader
+from batchspec.spec.template import EXPRESSION, Names, place, sandbox
+from batchspec.spec.values import Quoting, Template
+
+_STATEMENT = re.compile(
+    r"\{%[-+]?\s*(?:if|elif|else|for|set|include|import|from|macro|call|filter|extends|block|raw"
+    r"|with|autoescape|end[a-z]+)\b[^\n]*?%\}"
+)
+_COMMENT = re.compile(r"(?<!\$)\{#[^\n]*?#\}")
+
+_ALLOWED = (
+    nodes.Name,
+    nodes.Const,
+    nodes.Getattr,
+    nodes.Getitem,
+    nodes.Slice,
+    nodes.Filter,
+    nodes.Test,
+    nodes.Call,
+    nodes.CondExpr,
+    nodes.BinExpr,
+    nodes.UnaryExpr,
+    nodes.Compare,
+    nodes.Operand,
+    nodes.Concat,
+    nodes.List,
+    nodes.Tuple,
+    nodes.Keyword,
+)
+
+
+def faults(template: Template, names: Names, quoting: Quoting | None) -> tuple[Problem, ...]:
+    """Every fault of a template, in the order of their places."""
+    checker = _Checker(template, names)
+    checker.statements()
+    tree = checker.tree()
+    if tree is not None:
+        checker.expressions(tree)
+        if quoting is not None:
+            checker.quotes(tree, quoting)
+    return tuple(checker.found)
+
+
+@dataclass(slots=True)
+class _Checker:
+    template: Template
+    names: Names
+    found: list[Problem] = field(default_factory=list)
+
+    def statements(self) -> None:
+        """Refuse what is a statement or comment elsewhere, and would go to the shell as it is."""
+        for match in _STATEMENT.finditer(self.template.source):
+            self.add(
+                "template-statement",
+                "a template has expressions only: `{{ ... }}`",
+                (match.start(), len(match.group())),
+                "write a condition as `{{ a if x else b }}`, and a loop as `for_each`",
+            )
+        for match in _COMMENT.finditer(self.template.source):
+            self.add(
+                "template-statement",
+                "a template has no comments",
+                (match.start(), len(match.group())),
+                "write the comment in YAML: `# ...`",
+            )
+
+    def tree(self) -> nodes.Template | None:
+        """The syntax tree; ``None`` if there is none, or nothing to see in it."""
+        if "\0" in self.template.source:
+            self.add("template-syntax", "a template holds no NUL character", (0, 1))
+            return None
+        try:
+            return sandbox().parse(self.template.source)
+        except TemplateSyntaxError as error:
+            self.add(
+                "template-syntax",
+                f"this is no expression: {_sentence(error)}",
+                self._broken(),
+                "`{{` itself is written `{{ '{{' | raw }}`",
+            )
+        except RecursionError:
+            self.add("template-syntax", "the expression is nested too deeply", (0, 1))
+        return None
+
+    def expressions(self, tree: nodes.Template) -> None:
+        """Look at each expression by itself."""
+        spans = [(m.start(), m.end()) for m in EXPRESSION.finditer(self.template.source)]
+        for number, expression in enumerate(_expressions(tree)):
+            span = spans[number] if number < len(spans) else (0, 1)
+            _Expression(self, span).visit(expression)
+
+    def quotes(self, tree: nodes.Template, quoting: Quoting) -> None:
+        """Refuse values where the user's own quotes would undo those of the value."""
+        shell = reader(quoting)
+        parts = [child for output in tree.body for child in output.iter_child_nodes()]
+        spans = iter([(m.start(), m.end()) for m in EXPRESSION.finditer(self.template.source)])
+        for part, following in zip(parts, [*parts[1:], None], strict=True):
+            if isinstance(part, nodes.TemplateData):
+                shell.read(part.data)
+                continue
+            start, end = next(spans, (0, 1))
+            after = following.data if isinstance(following, nodes.TemplateData) else ""
+            stands = shell.value(after)
+            if stands and not _is_raw(part):
+                self.add(
+                    "quoted-expression",
+                    f"an expression {stands}",
+                    (start, end - start),
+                    "values are quoted as they are inserted: leave the quotes out"
+                    if "quote" in stands
+                    else "put it elsewhere, or insert it as it is with `| raw`",
+                    "Its own quotes would end those around it. `| raw` inserts it as it is.",
+                )
+
+    def _broken(self) -> tuple[int, int]:
+        """Where the first expression that cannot be read stands."""
+        end = 0
+        for match in EXPRESSION.finditer(self.template.source):
+            end = match.end()
+            try:
+                sandbox().parse(match.group())
+            except TemplateSyntaxError:
+                return match.start(), len(match.group())
+        offset = max(0, self.template.source.find("{{", end))
+        return offset, len(self.template.source) - offset
+
+    def add(
+        self, code: str, summary: str, span: tuple[int, int], hint: str = "", detail: str = ""
+    ) -> None:
+        """Keep a fault; ``span`` is offset and length in the source."""
+        where = place(self.template, *span)
+        self.found.append(Problem(code, summary, detail, where, hint))
+
+
+@dataclass(slots=True)
+class _Expression:
+    """One expression; ``span`` is where it stands in the source."""
+
+    checker: _Checker
+    span: tuple[int, int]
+    seen: set[tuple[str, ...]] = field(default_factory=set)
+
+    def visit(self, node: nodes.Node) -> None:
+        """Check a node and what is below it."""
+        if not isinstance(node, _ALLOWED):
+            kind = type(node).__name__.lower()
+            self._add("template-syntax", f"a {kind} cannot stand in an expression", ())
+            return
+        sandbox_ = sandbox()
+        if isinstance(node, nodes.Filter):
+            self._known("filter", node.name, sandbox_.filters)
+        elif isinstance(node, nodes.Test):
+            self._known("test", node.name, sandbox_.tests)
+        elif isinstance(node, nodes.Call):
+            self._call(node)
+            return
+        elif (path := _path(node)) is not None:
+            self._name(path)
+            return
+        for child in node.iter_child_nodes():
+            self.visit(child)
+
+    def _call(self, node: nodes.Call) -> None:
+        called = node.node
+        if isinstance(called, nodes.Getattr) and called.attr in METHODS:
+            self.visit(called.node)
+        else:
+            path = _path(called) or ()
+            self._add(
+                "template-call",
+                f"`{'.'.join(path) or 'this'}` cannot be called",
+                path,
+                "use a filter: `{{ value | filter }}`",
+            )
+        for child in (*node.args, *node.kwargs):
+            self.visit(child)
+
+    def _known(self, kind: str, name: str, known: object) -> None:
+        names = [str(k) for k in known] if isinstance(known, dict) else []
+        if name not in names:
+            hint = _like(name, names)
+            self._add(f"unknown-{kind}", f"there is no {kind} `{name}`", (name,), hint)
+
+    def _name(self, path: tuple[str, ...]) -> None:
+        """Follow a path of names as far as they are known."""
+        below = self.checker.names
+        for depth, name in enumerate(path):
+            if name in below.known:
+                below = below.known[name]
+                continue
+            if below.open:
+                return
+            if depth and not below.known and depth == len(path) - 1 and name in METHODS:
+                return
+            self._unknown(path, depth, below)
+            return
+
+    def _unknown(self, path: tuple[str, ...], depth: int, below: Names) -> None:
+        above, name = ".".join(path[:depth]), path[depth]
+        summary = f"`{above}` has no `{name}`" if above else f"`{name}` is not known here"
+        known = sorted(below.known)
+        hint = _like(name, known)
+        if not hint and known:
+            hint = "known here: " + ", ".join(f"`{k}`" for k in known)
+        if not hint and above:
+            hint = f"`{above}` is a single value"
+        if path not in self.seen:
+            self.seen.add(path)
+            self._add("unknown-name", summary, path[: depth + 1], hint)
+
+    def _add(self, code: str, summary: str, path: tuple[str, ...], hint: str = "") -> None:
+        self.checker.add(code, summary, self._find(path), hint)
+
+    def _find(self, path: tuple[str, ...]) -> tuple[int, int]:
+        """Where the last part of a path of names stands; the whole expression if in doubt."""
+        start, end = self.span
+        if path:
+            dots = r"\s*(?:\.\s*|\[\s*['\"])".join(map(re.escape, path[:-1]))
+            between = r"\s*(?:\.\s*|\[\s*['\"])" if path[:-1] else ""
+            pattern = rf"(?<![\w.]){dots}{between}(?P<last>{re.escape(path[-1])})(?!\w)"
+            found = re.compile(pattern).search(self.checker.template.source, start, end)
+            if found:
+                return found.start("last"), len(path[-1])
+        return start, end - start
+
+
+def _expressions(tree: nodes.Template) -> Iterator[nodes.Node]:
+    for output in tree.body:
+        for child in output.iter_child_nodes():
+            if not isinstance(child, nodes.TemplateData):
+                yield child
+
+
+def _path(node: nodes.Node) -> tuple[str, ...] | None:
+    """``a.b['c']`` as names, or ``None`` if it is something else."""
+    match node:
+        case nodes.Name(name=str(name)):
+            return (name,)
+        case nodes.Getattr(node=inner, attr=str(name)):
+            above = _path(inner)
+            return None if above is None else (*above, name)
+        case nodes.Getitem(node=inner, arg=nodes.Const(value=str(name))):
+            above = _path(inner)
+            return None if above is None else (*above, name)
+    return None
+
+
+def _is_raw(node: nodes.Node) -> bool:
+    if isinstance(node, nodes.CondExpr):
+        return _is_raw(node.expr1) and node.expr2 is not None and _is_raw(node.expr2)
+    return isinstance(node, nodes.Filter) and node.name == "raw"
+
+
+def _like(name: str, known: list[str]) -> str:
+    near = get_close_matches(name, known, 1, 0.6)
+    return f"did you mean `{near[0]}`?" if near else ""
+
+
+def _sentence(error: TemplateSyntaxError) -> str:
+    text = (error.message or "it cannot be read").rstrip(".")
+    text = text.replace("'end of print statement'", "`}}`").replace("end of template", "end")
+    return text[:1].lower() + text[1:]

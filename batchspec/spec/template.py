@@ -1,0 +1,270 @@
+"""Templates: checked without being evaluated, and evaluated once for every task.
+
+``{{ ... }}`` is a Jinja2 expression; nothing else of Jinja is there. What it inserts into a command
+is quoted for the node's shell, unless it ends in ``| raw``. A secret, or a URL that is signed at
+submission, becomes a piece of a :class:`~batchspec.spec.values.Text`. What expressions may do is
+the business of ``sandbox`` and ``filters``; how shells read is told by ``shell``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, NoReturn
+
+from batchspec.problems import Place, Problem, SpecError
+from batchspec.spec.held import LIMIT, Argument, Held, Raw, RefusalError, plain
+from batchspec.spec.values import (
+    Piece,
+    Quoted,
+    Quoting,
+    Template,
+    Text,
+    UnquotableError,
+    quote,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from batchspec.spec.sandbox import Sandbox
+
+EXPRESSION = re.compile(
+    r"""\{\{ (?: '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" | [^'"}] | \}(?!\}) )* \}\}""",
+    re.DOTALL | re.VERBOSE,
+)
+"""An expression with its braces, as far as its place is concerned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names that a template may use: what each has below it, or anything (``open``)."""
+
+    known: Mapping[str, Names] = field(default_factory=dict)
+    open: bool = False
+
+
+VALUE = Names()
+"""A text or a number: nothing is below it."""
+
+ANYTHING = Names(open=True)
+"""What only the data can tell."""
+
+
+def has_expression(source: str) -> bool:
+    """Whether there is anything in a text to evaluate."""
+    return "{{" in source
+
+
+def check(
+    template: Template, names: Names, *, quoting: Quoting | None = None
+) -> tuple[Problem, ...]:
+    """Everything that is wrong with a template, found without evaluating it.
+
+    ``quoting`` is given for a command line: expressions between the user's own quotes are refused.
+    """
+    from batchspec.spec.syntax import faults  # noqa: PLC0415 - Jinja is for those who use it
+
+    return faults(template, names, quoting)
+
+
+def evaluate(
+    template: Template,
+    scope: Mapping[str, object],
+    *,
+    quoting: Quoting | None = None,
+    shell: Quoting = Quoting.POSIX,
+) -> str | Text:
+    """The text of a template, all its expressions evaluated.
+
+    With ``quoting``, each value is one argument of a command line, and a list is one for each of
+    its members; values that stand side by side are one argument together. Without it values go in
+    as they are, and ``| quote`` quotes for ``shell``. The text is a ``str`` unless something in it
+    is only known at submission.
+
+    Raises:
+        SpecError: the template cannot be read, or an expression fails on these values; the
+            problem has its place.
+    """
+    try:
+        render = _compiled(template.source)
+    except RefusalError:
+        raise SpecError(*check(template, ANYTHING)) from None
+    if render is None:
+        return template.source
+    writer = _Writer(quoting, shell)
+    try:
+        for part in render(scope):
+            writer.put(part)
+        return writer.text()
+    except _EXPECTED as error:
+        _fail(template, error, writer.values)
+
+
+_EXPECTED = (
+    RefusalError,
+    UnquotableError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    RecursionError,
+)
+"""What evaluating an expression on unfit values raises."""
+
+
+@cache
+def sandbox() -> Sandbox:
+    """The environment, made when the first template is met."""
+    from batchspec.spec.sandbox import Sandbox  # noqa: PLC0415 - Jinja is for those who use it
+
+    return Sandbox()
+
+
+@lru_cache(maxsize=4096)
+def _compiled(source: str) -> Callable[[Mapping[str, object]], Iterator[object]] | None:
+    """A function from scope to parts: ``str`` is the text around, a 1-tuple holds a value."""
+    return sandbox().renderer(source) if has_expression(source) else None
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Puts parts together: ``_out`` is done, ``_argument`` the argument that is being built."""
+
+    quoting: Quoting | None
+    shell: Quoting
+    values: int = 0
+    _out: list[Piece] = field(default_factory=list)
+    _argument: list[Piece] = field(default_factory=list)
+    _size: int = 0
+
+    def put(self, part: object) -> None:
+        if isinstance(part, str):
+            self._literal(part)
+            return
+        assert isinstance(part, tuple)
+        value = part[0]
+        if type(value) is str and self.quoting is None:
+            self._out.append(value)
+        elif isinstance(value, Raw):
+            self._close()
+            self._many(value.value, raw=True)
+        elif isinstance(value, Argument):
+            self._many(value.value)
+            if self.quoting is None:
+                self._close()
+        elif self.quoting is None:
+            self._out.extend(_pieces(value))
+        else:
+            self._many(value)
+        self.values += 1
+
+    def text(self) -> str | Text:
+        """What was written."""
+        self._close()
+        out = self._out
+        if len(out) == 1 and isinstance(out[0], str):
+            return out[0]
+        strings = [piece for piece in out if isinstance(piece, str)]
+        if sum(map(len, strings)) > LIMIT:
+            raise RefusalError(f"a text of more than {LIMIT:,} characters")
+        return "".join(strings) if len(strings) == len(out) else Text(_merged(out))
+
+    def _literal(self, text: str) -> None:
+        self._close()
+        self._out.append(text)
+
+    def _many(self, value: object, *, raw: bool = False) -> None:
+        """A value, or the members of a list with spaces between."""
+        items = value if isinstance(value, list | tuple | Iterator) else (value,)
+        for number, item in enumerate(items):
+            if number:
+                self._literal(" ")
+            (self._out if raw else self._argument).extend(_pieces(item))
+
+    def _close(self) -> None:
+        """End the argument that is being built."""
+        if not self._argument:
+            return
+        quoting = self.quoting or self.shell
+        pieces, self._argument = self._argument, []
+        if quoting is not Quoting.POSIX and self._out and isinstance(self._out[-1], str):
+            # A backslash before a quote would escape it: the user's own `dir\` joins the argument.
+            before = self._out[-1].rstrip("\\")
+            pieces = [self._out[-1][len(before) :], *pieces]
+            self._out[-1] = before
+        if all(isinstance(piece, str) for piece in pieces):
+            self._out.append(quote("".join(map(str, pieces)), quoting))
+        else:
+            self._out.append(Quoted(Text(_merged(pieces)), quoting))
+
+
+def _pieces(value: object) -> tuple[Piece, ...]:
+    if not isinstance(value, Held):
+        return (plain(value),)
+    held = value.value
+    return held.pieces if isinstance(held, Text) else (held,)
+
+
+def _merged(pieces: list[Piece]) -> tuple[Piece, ...]:
+    """The pieces with neighbouring strings joined and empty ones gone."""
+    merged: list[Piece] = []
+    for piece in pieces:
+        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
+            merged[-1] += piece
+        elif piece != "":
+            merged.append(piece)
+    return tuple(merged)
+
+
+def _fail(template: Template, error: Exception, number: int) -> NoReturn:
+    """Say which expression failed, and why. No value is told, for it might be a secret."""
+    hint = error.hint if isinstance(error, RefusalError) else ""
+    expressions = [match.group() for match in EXPRESSION.finditer(template.source)]
+    which = expressions[number] if number < len(expressions) else template.source
+    problem = Problem(
+        "template-value",
+        f"`{which}` cannot be evaluated: {_words(error)}",
+        where=place_of(template, number),
+        hint=hint,
+    )
+    raise SpecError(problem) from None
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error) or type(error).__name__
+
+
+def place_of(template: Template, number: int) -> Place:
+    """The place of an expression by its number (from 0), as well as it can be told."""
+    for count, match in enumerate(EXPRESSION.finditer(template.source)):
+        if count == number:
+            return place(template, match.start(), match.end() - match.start())
+    return template.where
+
+
+def place(template: Template, offset: int, length: int = 1) -> Place:
+    """The place of a part of a template in the file.
+
+    The text of a scalar is not always what stands in the file: where the two differ (escapes,
+    folded lines) the part is looked for in the line, and else the template's own place is given.
+    """
+    where, source = template.where, template.source
+    lines = source[:offset].split("\n")
+    row, column = len(lines) - 1, len(lines[-1])
+    whole = source.split("\n")
+    length = max(1, min(length, len(whole[row]) - column))
+    indent = where.column - 1
+    if where.text[indent:].startswith(whole[0]) and (row == 0 or where.text[indent:] == whole[0]):
+        text = where.text if row == 0 else " " * indent + whole[row]
+        return Place(where.file, where.line + row, where.column + column, text, length)
+    part = source[offset : offset + length]
+    found = where.text.find(part, indent)
+    if part and found >= 0 and where.text.find(part, found + 1) < 0:
+        return Place(where.file, where.line, found + 1, where.text, length)
+    return where
