@@ -1,0 +1,111 @@
+"""The signs that stand for verbs, states and bars, with an ASCII set for terminals without them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TextIO
+
+from batchspec.plan.plan import Verb
+from batchspec.render.sink import encodes
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """One set of signs; every sign but ``verbs`` is one cell wide, those are up to three."""
+
+    verbs: Mapping[Verb, str]
+    done: str
+    failed: str
+    skipped: str
+    spinner: str
+    full: str
+    head: str
+    rest: str
+    succeeded: str
+    running: str
+    active: str
+    node_running: str
+    node_idle: str
+    node_starting: str
+    node_leaving: str
+    node_failed: str
+    node_missing: str
+    dot: str
+    arrow: str
+
+
+UNICODE = Glyphs(
+    verbs={
+        Verb.CREATE: "+",
+        Verb.UPDATE: "~",
+        Verb.RESIZE: "±",
+        Verb.REPLACE: "-/+",
+        Verb.DELETE: "-",
+        Verb.UPLOAD: "↑",
+        Verb.SUBMIT: "→",
+        Verb.WAIT: "…",
+        Verb.DOWNLOAD: "↓",
+        Verb.KEEP: "=",
+    },
+    done="✓",
+    failed="✗",
+    skipped="○",
+    spinner="⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏",
+    full="━",
+    head="╸",
+    rest="─",
+    succeeded="█",
+    running="▒",
+    active="░",
+    node_running="█",
+    node_idle="□",
+    node_starting="▒",
+    node_leaving="▁",
+    node_failed="!",
+    node_missing="·",
+    dot=" · ",
+    arrow="→",
+)
+
+ASCII = Glyphs(
+    verbs={
+        Verb.CREATE: "+",
+        Verb.UPDATE: "~",
+        Verb.RESIZE: "%",
+        Verb.REPLACE: "-/+",
+        Verb.DELETE: "-",
+        Verb.UPLOAD: "^",
+        Verb.SUBMIT: ">",
+        Verb.WAIT: ".",
+        Verb.DOWNLOAD: "v",
+        Verb.KEEP: "=",
+    },
+    done="*",
+    failed="x",
+    skipped="o",
+    spinner="|/-\\",
+    full="=",
+    head=">",
+    rest="-",
+    succeeded="#",
+    running="+",
+    active="-",
+    node_running="#",
+    node_idle="o",
+    node_starting="+",
+    node_leaving="_",
+    node_failed="!",
+    node_missing=".",
+    dot=", ",
+    arrow="->",
+)
+
+_SAMPLE = "".join(
+    [*UNICODE.verbs.values(), UNICODE.done, UNICODE.spinner, UNICODE.full, UNICODE.node_idle]
+)
+
+
+def glyphs_for(stream: TextIO) -> Glyphs:
+    """The signs that a stream can take."""
+    return UNICODE if encodes(stream, _SAMPLE) else ASCII

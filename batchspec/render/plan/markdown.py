@@ -1,0 +1,82 @@
+"""The plan as GitHub-flavoured markdown: a comment that says what a change of the spec would do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from batchspec.plan.plan import Plan, Step
+from batchspec.problems import Problem
+from batchspec.render.glyphs import UNICODE
+from batchspec.render.plan.text import plan_summary
+from batchspec.render.problems import tally
+from batchspec.render.sink import clean, flat
+from batchspec.render.words import gate_words, phrase, quantity
+
+
+def plan_markdown(plan: Plan, *, here: Path | None = None) -> str:
+    """The plan as markdown; ``here`` is the folder that paths are shown relative to."""
+    account = plan.account
+    lines = [
+        f"### batchspec plan: {_text(plan.name)}",
+        "",
+        f"**{_text(account.target)}**"
+        f" · Batch {_code(account.batch)} · Storage {_code(account.storage)}",
+        "",
+        f"**{plan_summary(plan)}**",
+    ]
+    if plan.findings:
+        lines += ["", *_findings(plan.findings)]
+    if plan.steps:
+        lines += ["", *_table(plan.steps, here)]
+    if plan.kept:
+        title = f"<summary>{len(plan.kept)} kept as they are</summary>"
+        lines += ["", "<details>", title, "", *_table(plan.kept, here), "", "</details>"]
+    lines += ["", f"<sub>spec {_code(plan.digest[:12])} · account and files "]
+    lines[-1] += f"{_code(plan.fingerprint[:12])}</sub>"
+    return "\n".join(lines)
+
+
+def _table(steps: Sequence[Step], here: Path | None) -> Iterator[str]:
+    yield "| | step | how much | why |"
+    yield "|---|---|---|---|"
+    for step in steps:
+        why = "; ".join(part for part in (step.reason, gate_words(step.gate)) if part)
+        cells = [
+            _code(UNICODE.verbs[step.verb]),
+            _text(phrase(step.verb, step.subject)),
+            _text(quantity(step, here)),
+            _text(why),
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _findings(findings: Sequence[Problem]) -> Iterator[str]:
+    yield f"**Findings: {tally(findings)}**"
+    yield ""
+    for finding in findings:
+        where = f" ({_code(f'{finding.where.file}:{finding.where.line}')})" if finding.where else ""
+        summary = _text(finding.summary)
+        yield f"- **{finding.severity}** {_code(finding.code)}: {summary}{where}"
+        for text in (finding.detail, finding.hint):
+            if text:
+                yield f"  <br>{_text(text)}"
+
+
+_SPECIAL = re.compile(r"([\\`*\[\]<|~$&]|(?<!\w)_|_(?!\w))")
+"""What markdown would take for itself in the middle of a line; ``_`` only at the edge of a word."""
+
+
+def _text(text: str) -> str:
+    """A text that markdown leaves as it is, on one line, also in the cell of a table."""
+    return _SPECIAL.sub(r"\\\1", flat(text))
+
+
+def _code(text: str) -> str:
+    """A text as code; the fence is longer than any run of backticks in it."""
+    text = " ".join(clean(text).split()).replace("|", "\\|")
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{text}{pad}{fence}"

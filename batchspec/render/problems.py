@@ -1,0 +1,133 @@
+"""Problems as text and as JSON: the place, what, the line with a caret, why, and how to mend it."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+from batchspec.problems import Place, Problem, Severity
+from batchspec.render import units
+from batchspec.render.ink import Ink
+from batchspec.render.sink import clean, flat
+
+_TAB = 4
+_ORDER = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
+
+
+def problem_text(problem: Problem, *, color: bool = False, width: int = 100) -> str:
+    """One problem on one or more lines.
+
+    ``file:line:col: error: summary [code]``, the source line with a caret below it, the detail and
+    ``hint: ...``, each only where there is one. A source line that does not fit into ``width``
+    columns is cut to the part around the caret.
+    """
+    ink = Ink(color)
+    where = problem.where
+    head = ink("bold", f"{flat(where.file)}:{where.line}:{where.column}: ") if where else ""
+    head += ink(problem.severity.value, f"{problem.severity.value}:")
+    summary, _, more = clean(problem.summary).partition("\n")
+    lines = [f"{head} {summary} {ink('dim', f'[{problem.code}]')}"]
+    if where and where.text.strip():
+        lines += _source(where, ink, problem.severity, width)
+    lines += [f"  {line}".rstrip() for line in more.splitlines()]
+    lines += [f"  {line}".rstrip() for line in clean(problem.detail).splitlines()]
+    if problem.request_id:
+        lines.append(ink("dim", f"  request id: {flat(problem.request_id)}"))
+    if problem.hint:
+        first, *rest = clean(problem.hint).splitlines()
+        lines.append(f"  {ink('hint', 'hint:')} {first}")
+        lines += [f"        {line}".rstrip() for line in rest]
+    return "\n".join(lines)
+
+
+def problems_text(problems: Sequence[Problem], *, color: bool = False, width: int = 100) -> str:
+    """Several problems, and how many there are at the end; one stands for itself."""
+    texts = [problem_text(problem, color=color, width=width) for problem in problems]
+    if len(problems) > 1:
+        texts.append(tally(problems))
+    apart = "\n\n" if any("\n" in text for text in texts) else "\n"
+    return apart.join(texts)
+
+
+def tally(problems: Sequence[Problem]) -> str:
+    """How many problems there are of each weight: ``3 errors, 1 warning``."""
+    numbers = [(sum(p.severity is severity for p in problems), severity) for severity in _ORDER]
+    return ", ".join(units.counted(count, severity.value) for count, severity in numbers if count)
+
+
+def problem_json(problem: Problem) -> dict[str, object]:
+    """A problem as a JSON object; what is empty is left out, ``where`` is ``null`` if unknown."""
+    where = problem.where
+    found: dict[str, object] = {
+        "code": problem.code,
+        "severity": problem.severity.value,
+        "message": problem.summary,
+        "where": place_json(where) if where else None,
+    }
+    more = {"detail": problem.detail, "hint": problem.hint, "request_id": problem.request_id}
+    return {**found, **{key: text for key, text in more.items() if text}}
+
+
+def place_json(where: Place) -> dict[str, object]:
+    """A place as a JSON object: lines and columns count from 1, ``length`` is in characters."""
+    return {
+        "file": where.file,
+        "line": where.line,
+        "column": where.column,
+        "length": where.length,
+    }
+
+
+def _source(where: Place, ink: Ink, severity: Severity, width: int) -> list[str]:
+    """The source line and the caret line below it, with the line's number before them."""
+    text = where.text.rstrip()
+    start = min(max(where.column - 1, 0), len(text))
+    end = max(min(start + max(where.length, 1), len(text)), start + 1)
+    cells = [_cell(character) for character in text] + [" "]
+    gutter = f"{where.line:>4} | "
+    cells, offset = _window(cells, start, end, width - len(gutter))
+    before = "".join(cells[: start - offset])
+    marked = "".join(cells[start - offset : end - offset])
+    shown = "".join(cells).rstrip()
+    # Redaction may make the line shorter, so that the caret would point at nothing.
+    safe = clean(shown)
+    lines = [ink("dim", gutter) + safe]
+    if safe == shown:
+        caret = "^" * max(cell_width(marked), 1)
+        lines.append(ink("dim", "     | ") + " " * cell_width(before) + ink(severity.value, caret))
+    return lines
+
+
+def _window(cells: list[str], start: int, end: int, room: int) -> tuple[list[str], int]:
+    """The part of a line that fits into ``room`` columns and shows its mark; where it starts."""
+    if cell_width("".join(cells)) <= room + 1:
+        return cells, 0
+    first = max(start - room // 3, 0)
+    if cell_width("".join(cells[: end + 1])) <= room - 3:
+        first = 0
+    part = cells[first:]
+    if first:
+        # The sign for what was left out takes the place of three characters.
+        first -= 3
+        part = [".", ".", ".", *part]
+    while cell_width("".join(part)) > room - 3:
+        part.pop()
+    return [*part, "..."], first
+
+
+def _cell(character: str) -> str:
+    """What is shown for one character: a tab as blanks, a control character as ``?``."""
+    if character == "\t":
+        return " " * _TAB
+    if unicodedata.category(character) in {"Cc", "Zl", "Zp"}:
+        return "?"
+    return character
+
+
+def cell_width(text: str) -> int:
+    """How many columns of a terminal a text takes: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len  # noqa: PLC0415  (loads rich, and most text is ASCII)
+
+    return cell_len(text)

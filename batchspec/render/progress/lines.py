@@ -1,0 +1,152 @@
+"""Sentences about single events, shared by the views that write line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from batchspec.apply.events import (
+    NodeFailed,
+    NodesSeen,
+    Outcome,
+    RunEnded,
+    RunStarted,
+    StepProgress,
+    StepSkipped,
+    TaskFailed,
+    TasksSeen,
+)
+from batchspec.plan.observed import Account
+from batchspec.plan.plan import Verb
+from batchspec.render import units
+from batchspec.render.sink import clean, flat
+from batchspec.render.words import account_line
+
+TAIL = 20
+"""How many of the last lines of stderr are shown."""
+
+OUTCOMES: Mapping[Outcome, str] = {
+    Outcome.DONE: "done",
+    Outcome.NOTHING_TO_DO: "nothing to do",
+    Outcome.TASKS_FAILED: "ended, and tasks failed",
+    Outcome.TIME_LIMIT: "the time limit passed before all tasks were done",
+    Outcome.FAILED: "failed",
+    Outcome.INTERRUPTED: "interrupted; the same command goes on from there",
+    Outcome.DETACHED: "detached; the run goes on in the account",
+}
+"""How a run ended, in words."""
+
+_BECAUSE = {
+    "declined": "kept, as you said",
+    "interrupted": "the run was interrupted",
+    Outcome.TASKS_FAILED: "tasks failed",
+    Outcome.TIME_LIMIT: "the time limit passed",
+    Outcome.FAILED: "a step failed",
+}
+"""Why a step was not run, where no step that comes before it is to blame."""
+
+_STATES = {
+    "waitingforstarttask": "waiting for start task",
+    "starttaskfailed": "start task failed",
+    "leavingpool": "leaving pool",
+    "upgradingos": "upgrading",
+}
+
+
+def state_words(state: str) -> str:
+    """A node's state in words; its spelling on the wire varies in case only."""
+    return _STATES.get(state.lower(), flat(state).lower())
+
+
+def started_words(event: RunStarted) -> str:
+    """Which spec runs on which account."""
+    account = Account(event.target, event.batch, event.storage)
+    return f"{flat(event.name)} on {account_line(account)}; {units.counted(event.steps, 'step')}"
+
+
+def noun(verb: str, subject: str) -> str:
+    """What the items of a step are."""
+    match verb:
+        case Verb.UPLOAD | Verb.DOWNLOAD:
+            return "file"
+        case Verb.SUBMIT:
+            return "task"
+        case Verb.WAIT:
+            return "node" if subject.startswith(("node", "pool")) else "task"
+    return "item"
+
+
+def done_words(event: StepProgress, what: str) -> str:
+    """How far a step is: ``61 of 100 files, 12.3/20.0 MiB, 61 %``."""
+    parts = [f"{event.done:,} of {units.counted(event.items, what)}"]
+    if event.size is not None or event.moved:
+        parts.append(units.amount(event.moved, event.size))
+    parts.append(f"{units.percent(*share_of(event))} %")
+    return ", ".join(parts)
+
+
+def share_of(event: StepProgress) -> tuple[int, int]:
+    """What is done and what there is, by bytes where they are known, else by items."""
+    return (event.moved, event.size) if event.size else (event.done, event.items)
+
+
+def nodes_words(event: NodesSeen) -> str:
+    """The nodes of a pool by state: ``2 idle, 1 starting (3 wanted)``."""
+    states = [f"{count:,} {state_words(state)}" for state, count in event.states.items() if count]
+    return f"{', '.join(states) or 'none yet'} ({event.target:,} wanted)"
+
+
+def tasks_words(event: TasksSeen) -> str:
+    """The tasks of a job: ``61 of 100 done, 2 failed, 8 running, 31 waiting``."""
+    parts = [f"{event.succeeded + event.failed:,} of {units.counted(event.total, 'task')} done"]
+    counts = ((event.failed, "failed"), (event.running, "running"), (event.active, "waiting"))
+    return ", ".join([*parts, *(f"{count:,} {name}" for count, name in counts if count)])
+
+
+def task_failed_lines(event: TaskFailed) -> Iterator[str]:
+    """A failed task: where, why, and the last lines of its stderr."""
+    node = f" on {event.node}" if event.node else ""
+    yield flat(f"task {event.task} of job {event.job} failed{node}: {task_cause(event)}")
+    yield from tail_lines(event.stderr)
+
+
+def task_cause(event: TaskFailed) -> str:
+    """Why a task failed, in short."""
+    parts = [] if event.exit_code is None else [f"exit code {event.exit_code}"]
+    # That a task with an exit code other than 0 has failed is said by the code itself.
+    if event.code and not (parts and event.code == "FailureExitCode"):
+        parts.append(f"{event.code}: {event.message}" if event.message else event.code)
+    elif event.message and not parts:
+        parts.append(event.message)
+    return ", ".join(parts) or "no reason given"
+
+
+def node_failed_lines(event: NodeFailed) -> Iterator[str]:
+    """A node that cannot take tasks, and the last lines of its start task's stderr."""
+    parts = [state_words(event.state)]
+    if event.exit_code is not None:
+        parts.append(f"exit code {event.exit_code}")
+    if event.message:
+        parts.append(event.message)
+    yield flat(f"node {event.node} of pool {event.pool} takes no tasks: {', '.join(parts)}")
+    yield from tail_lines(event.stderr)
+
+
+def tail_lines(stderr: str) -> Iterator[str]:
+    """The last lines of a stderr, each marked as such."""
+    lines = clean(stderr).rstrip().splitlines()
+    for line in lines[-TAIL:]:
+        yield f"  | {line}".rstrip()
+
+
+def skipped_words(event: StepSkipped, names: Mapping[str, str]) -> str:
+    """Why a step was not run; ``names`` are the phrases of steps by id."""
+    words = _BECAUSE.get(event.because)
+    return words or f"it needs this first: {names.get(event.because) or flat(event.because)}"
+
+
+def ended_words(event: RunEnded) -> str:
+    """The last line: how the run ended, how long it took, what is left, the exit code."""
+    text = f"{OUTCOMES[event.outcome]}, after {units.duration(event.seconds)}"
+    if event.left:
+        text += f"; left in the account: {units.listed(flat(name) for name in event.left)}"
+    return f"{text} (exit code {event.exit})" if event.exit else text

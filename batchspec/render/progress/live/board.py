@@ -1,0 +1,97 @@
+"""What the live screen shows, folded from events. Plain data: nothing here draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import assert_never
+
+from batchspec.apply import events
+from batchspec.apply.events import Stamped
+from batchspec.render.progress import lines
+from batchspec.render.progress.pace import Pace
+from batchspec.render.report import StepState
+
+
+@dataclass(slots=True)
+class Row:
+    """A step on the screen; ``share`` is what is done and what there is, in ``pace``'s unit."""
+
+    step: str
+    verb: str
+    subject: str
+    began: datetime
+    state: StepState = StepState.RUNNING
+    seconds: float = 0.0
+    items: int = 1
+    done: int = 0
+    moved: int = 0
+    size: int | None = None
+    note: str = ""
+    pace: Pace = field(default_factory=Pace)
+
+
+@dataclass(slots=True)
+class Board:
+    """The whole screen. ``rows`` are in the order in which the steps began."""
+
+    began: datetime | None = None
+    run: events.RunStarted | None = None
+    end: events.RunEnded | None = None
+    rows: dict[str, Row] = field(default_factory=dict)
+    nodes: dict[str, events.NodesSeen] = field(default_factory=dict)
+    tasks: dict[str, tuple[datetime, events.TasksSeen]] = field(default_factory=dict)
+    paces: dict[str, Pace] = field(default_factory=dict)
+    failed_tasks: int = 0
+    failed_nodes: int = 0
+
+    def see(self, stamped: Stamped) -> None:  # noqa: PLR0912  (one case an event)
+        """Take one event into account."""
+        at, event = stamped.at, stamped.event
+        self.began = self.began or at
+        match event:
+            case events.RunStarted():
+                self.run = event
+            case events.StepStarted(step, verb, subject, items, size):
+                row = Row(step, verb, subject, at, items=items, size=size)
+                row.pace.see(at, 0)
+                self.rows[step] = row
+            case events.StepProgress():
+                self._progress(event, at)
+            case events.NodesSeen():
+                self.nodes[event.pool] = event
+            case events.TasksSeen():
+                self.tasks[event.job] = (at, event)
+                pace = self.paces.setdefault(event.job, Pace())
+                pace.see(at, event.succeeded + event.failed)
+            case events.TaskFailed():
+                self.failed_tasks += 1
+            case events.NodeFailed():
+                self.failed_nodes += 1
+            case events.StepDone(step, verb, subject, items, seconds, size, note):
+                row = self._row(step, verb, subject, at)
+                row.state, row.seconds, row.note = StepState.DONE, seconds, note
+                row.items, row.size = items, size
+            case events.StepFailed(step, verb, subject, seconds, problem):
+                row = self._row(step, verb, subject, at)
+                row.state, row.seconds, row.note = StepState.FAILED, seconds, problem.summary
+            case events.StepSkipped(step, verb, subject, because):
+                row = self._row(step, verb, subject, at)
+                row.state, row.note = StepState.SKIPPED, because
+            case events.RunEnded():
+                self.end = event
+            case events.Noticed():
+                pass
+            case _:
+                assert_never(event)
+
+    def _row(self, step: str, verb: str, subject: str, at: datetime) -> Row:
+        return self.rows.setdefault(step, Row(step, verb, subject, at))
+
+    def _progress(self, event: events.StepProgress, at: datetime) -> None:
+        row = self.rows.get(event.step)
+        if row is None:
+            return
+        row.done, row.items, row.moved = event.done, event.items, event.moved
+        row.size = event.size if event.size is not None else row.size
+        row.pace.see(at, lines.share_of(event)[0])

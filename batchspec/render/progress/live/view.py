@@ -1,0 +1,146 @@
+"""Keeps the live screen up: the region at the bottom, failures above it, pauses for questions.
+
+Events come on one thread; rich redraws on another. The board is only touched, and drawn, under the
+lock here; nothing is printed while it is held, since printing takes rich's own lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from threading import Lock
+from typing import TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from batchspec.apply import events
+from batchspec.apply.events import Stamped
+from batchspec.render.glyphs import Glyphs
+from batchspec.render.ink import wants_color
+from batchspec.render.problems import problem_text
+from batchspec.render.progress import lines
+from batchspec.render.progress.live.board import Board
+from batchspec.render.progress.live.frame import Size, frame
+from batchspec.render.progress.pace import Few
+
+_FRAMES = 8
+"""Frames a second: enough for a spinner, little enough for a slow line."""
+
+
+def console_on(
+    stream: TextIO,
+    environ: Mapping[str, str],
+    *,
+    width: int | None = None,
+    height: int | None = None,
+) -> Console:
+    """A console on a stream taken for a terminal; without a size it follows the stream's."""
+    return Console(
+        file=stream,
+        force_terminal=True,
+        force_interactive=True,
+        width=width,
+        height=height,
+        no_color=not wants_color(stream, environ),
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+        _environ=dict(environ),
+    )
+
+
+class LiveView:
+    """Shows a run on a terminal. ``refreshing`` is off where a test draws by itself."""
+
+    def __init__(
+        self,
+        console: Console,
+        now: Callable[[], datetime],
+        glyphs: Glyphs,
+        *,
+        refreshing: bool = True,
+    ) -> None:
+        self._console, self._now, self._glyphs = console, now, glyphs
+        self._refreshing = refreshing
+        self._board = Board()
+        self._lock = Lock()
+        self._few = Few()
+        self._whole = False
+        self._closed = False
+        self._live: Live | None = None
+
+    def __call__(self, stamped: Stamped) -> None:
+        with self._lock:
+            self._board.see(stamped)
+        above = self._above(stamped.event)
+        if self._closed:
+            self._print(above)
+            return
+        if self._live is None:
+            self._live = self._raise()
+        self._print(above)
+
+    def refresh(self) -> None:
+        """Draw now."""
+        if self._live is not None:
+            self._live.refresh()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the region away, and put it back at the end."""
+        live, self._live = self._live, None
+        if live is not None:
+            live.transient = True
+            live.stop()
+        try:
+            yield
+        finally:
+            if live is not None and not self._closed:
+                self._live = self._raise()
+
+    def close(self) -> None:
+        """Draw a last time, every step in its own line, and leave it on the screen."""
+        self._closed = True
+        live, self._live = self._live, None
+        if live is not None:
+            self._whole = True
+            live.stop()
+
+    def _raise(self) -> Live:
+        live = Live(
+            console=self._console,
+            get_renderable=self._draw,
+            auto_refresh=self._refreshing,
+            refresh_per_second=_FRAMES,
+            vertical_overflow="crop",
+        )
+        live.start(refresh=True)
+        return live
+
+    def _draw(self) -> Group:
+        size = self._console.size
+        height = None if self._whole else size.height
+        with self._lock:
+            return Group(*frame(self._board, self._now(), Size(size.width, height), self._glyphs))
+
+    def _print(self, above: list[Text]) -> None:
+        if above:
+            self._console.print(*above, sep="\n", overflow="fold", soft_wrap=False)
+
+    def _above(self, event: events.Event) -> list[Text]:
+        """What stays on the screen above the region: what went wrong."""
+        match event:
+            case events.TaskFailed():
+                texts = list(self._few("task", lines.task_failed_lines(event)))
+            case events.NodeFailed():
+                texts = list(self._few("node", lines.node_failed_lines(event)))
+            case events.Noticed(problem) | events.StepFailed(problem=problem):
+                text = problem_text(problem, color=True, width=self._console.width)
+                return [Text.from_ansi(line) for line in text.splitlines()]
+            case _:
+                return []
+        return [Text(line, "dim" if number else "bold red") for number, line in enumerate(texts)]

@@ -1,0 +1,151 @@
+"""One line an event, for logs and for terminals that cannot do more: no colour, no cursor moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TextIO, assert_never
+
+from batchspec.apply import events
+from batchspec.apply.events import Stamped
+from batchspec.render import units
+from batchspec.render.problems import problem_text
+from batchspec.render.progress import lines
+from batchspec.render.progress.pace import Few, Pace, Throttle
+from batchspec.render.sink import Sink, flat
+from batchspec.render.words import phrase
+
+
+class PlainView:
+    """Writes a line for each event; of progress, only now and then."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._sink = Sink(stream)
+        self._began: datetime | None = None
+        self._throttle: Throttle | None = None
+        self._names: dict[str, str] = {}
+        self._nouns: dict[str, str] = {}
+        self._paces: dict[str, Pace] = {}
+        self._seen: dict[str, object] = {}
+        self._few = Few()
+
+    def __call__(self, stamped: Stamped) -> None:
+        if self._began is None:
+            self._began = stamped.at
+            self._throttle = Throttle(stamped.at)
+        time = f"{units.clock((stamped.at - self._began).total_seconds()):>7}  "
+        label, texts = self._words(stamped)
+        for number, text in enumerate(texts):
+            head = f"{time}{label:<7} " if number == 0 else " " * 17
+            self._sink.line((head + text).rstrip())
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing to do: lines stay where they are."""
+        yield
+
+    def close(self) -> None:
+        """Nothing to do: every line is written at once."""
+
+    def _words(  # noqa: PLR0911, PLR0912  (one case an event)
+        self, stamped: Stamped
+    ) -> tuple[str, Iterable[str]]:
+        at, event = stamped.at, stamped.event
+        match event:
+            case events.RunStarted():
+                return "run", [lines.started_words(event)]
+            case events.StepStarted():
+                return "start", [self._start(event, at)]
+            case events.StepProgress():
+                return "", self._progress(event, at)
+            case events.NodesSeen():
+                return "nodes", self._nodes(event, at)
+            case events.TasksSeen():
+                return "tasks", self._tasks(event, at)
+            case events.TaskFailed():
+                return "FAILED", self._few("task", lines.task_failed_lines(event))
+            case events.NodeFailed():
+                return "FAILED", self._few("node", lines.node_failed_lines(event))
+            case events.Noticed(problem):
+                return "note", problem_text(problem).splitlines()
+            case events.StepDone():
+                return "done", [_done(event)]
+            case events.StepFailed():
+                took = units.duration(event.seconds)
+                first = f"{phrase(event.verb, event.subject)} (after {took})"
+                return "FAILED", [first, *problem_text(event.problem).splitlines()]
+            case events.StepSkipped():
+                why = lines.skipped_words(event, self._names)
+                return "skipped", [f"{phrase(event.verb, event.subject)}: {why}"]
+            case events.RunEnded():
+                return "end", [lines.ended_words(event)]
+            case _:
+                assert_never(event)
+
+    def _start(self, event: events.StepStarted, at: datetime) -> str:
+        name = self._names[event.step] = phrase(event.verb, event.subject)
+        self._nouns[event.step] = lines.noun(event.verb, event.subject)
+        self._paces[event.step] = Pace()
+        self._paces[event.step].see(at, 0)
+        much = [] if event.items < 2 else [units.counted(event.items, self._nouns[event.step])]
+        much += [] if event.size is None else [units.size(event.size)]
+        return f"{name} ({', '.join(much)})" if much else name
+
+    def _progress(self, event: events.StepProgress, at: datetime) -> Iterator[str]:
+        done, whole = lines.share_of(event)
+        pace = self._paces.setdefault(event.step, Pace())
+        pace.see(at, done)
+        if self._again(f"step {event.step}", event, at, done, whole):
+            what = self._nouns.get(event.step, "item")
+            words = f"{self._names.get(event.step, flat(event.step))}: "
+            words += lines.done_words(event, what)
+            yield words + self._speed(pace, at, whole, None if event.size else f"{what}s")
+
+    def _nodes(self, event: events.NodesSeen, at: datetime) -> Iterator[str]:
+        if self._again(f"pool {event.pool}", event, at, 0, 1):
+            yield f"pool {flat(event.pool)}: {lines.nodes_words(event)}"
+
+    def _tasks(self, event: events.TasksSeen, at: datetime) -> Iterator[str]:
+        subject = f"job {event.job}"
+        done = event.succeeded + event.failed
+        pace = self._paces.setdefault(subject, Pace())
+        pace.see(at, done)
+        same = (event.active, event.running, event.succeeded, event.failed, event.total)
+        if self._again(subject, same, at, done, event.total):
+            words = f"{flat(subject)}: {lines.tasks_words(event)}"
+            words += self._speed(pace, at, event.total, "tasks")
+            if event.left is not None and done < event.total:
+                words += f", limit in {units.duration(event.left)}"
+            yield words
+
+    def _again(self, subject: str, news: object, at: datetime, done: int, whole: int) -> bool:
+        """Whether to speak of it: it is news, and it is time or it has come to its end."""
+        if self._seen.get(subject) == news or self._throttle is None:
+            return False
+        due = self._throttle.due(subject, at, done / whole if whole else 1.0)
+        if due or done >= whole:
+            self._seen[subject] = news
+            return True
+        return False
+
+    @staticmethod
+    def _speed(pace: Pace, at: datetime, whole: int, noun: str | None) -> str:
+        """Rate and time left, of items or (without a noun) of bytes."""
+        speed = pace.rate(at)
+        if speed is None:
+            return ""
+        text = f", {units.rate(speed, noun) if noun else units.byte_rate(speed)}"
+        left = pace.left(at, whole)
+        return f"{text}, {units.duration(left)} left" if left else text
+
+
+def _done(event: events.StepDone) -> str:
+    facts = [units.duration(event.seconds)]
+    if event.items > 1:
+        facts.append(units.counted(event.items, lines.noun(event.verb, event.subject)))
+    if event.size:
+        facts.append(units.size(event.size))
+    if event.note:
+        facts.append(flat(event.note))
+    return f"{phrase(event.verb, event.subject)} ({', '.join(facts)})"

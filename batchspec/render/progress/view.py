@@ -1,0 +1,74 @@
+"""What every view is, which there are, and how one is chosen. rich is loaded for ``live`` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol, TextIO
+
+from batchspec.apply.events import Stamped
+from batchspec.render.glyphs import glyphs_for
+from batchspec.render.ink import wants_color
+from batchspec.render.progress.jsonl import JsonView
+from batchspec.render.progress.plain import PlainView
+from batchspec.render.progress.quiet import QuietView
+
+
+class Kind(StrEnum):
+    """The values of ``--progress``."""
+
+    AUTO = "auto"
+    LIVE = "live"
+    PLAIN = "plain"
+    JSON = "json"
+    QUIET = "quiet"
+
+
+class View(Protocol):
+    """Shows events as they come."""
+
+    def __call__(self, stamped: Stamped) -> None:
+        """Show one event."""
+        ...
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Keep off the screen, so that something else (a question) can use it."""
+        ...
+
+    def close(self) -> None:
+        """Leave the screen tidy. Closing twice is the same as closing once."""
+        ...
+
+
+def open_view(
+    kind: Kind,
+    stream: TextIO,
+    *,
+    now: Callable[[], datetime],
+    environ: Mapping[str, str],
+    version: str = "",
+    width: int | None = None,
+    height: int | None = None,
+) -> View:
+    """The view of that kind on a stream; ``auto`` is ``live`` on a terminal, else ``plain``.
+
+    ``now`` is the clock that the events are stamped with: a live screen counts on between them.
+    ``version`` is this program's, told in the first line of ``json``. ``width`` and ``height`` fix
+    a live screen's size; left out, it follows the terminal's.
+    """
+    if kind is Kind.AUTO:
+        terminal = stream.isatty() and environ.get("TERM") != "dumb"
+        kind = Kind.LIVE if terminal else Kind.PLAIN
+    match kind:
+        case Kind.JSON:
+            return JsonView(stream, version)
+        case Kind.PLAIN:
+            return PlainView(stream)
+        case Kind.QUIET:
+            return QuietView(stream, color=wants_color(stream, environ))
+    from batchspec.render.progress.live.view import LiveView, console_on  # noqa: PLC0415  (rich)
+
+    console = console_on(stream, environ, width=width, height=height)
+    return LiveView(console, now, glyphs_for(stream))

@@ -1,0 +1,267 @@
+"""The report: what a run's events come to. Nothing here is shown; :mod:`~.summary` does that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import assert_never
+
+from batchspec.apply import events
+from batchspec.apply.events import Outcome, Stamped
+from batchspec.plan.plan import Verb
+from batchspec.problems import Exit, Problem
+from batchspec.render.problems import problem_json
+
+KEPT = 20
+"""How many failed tasks and nodes a report keeps; the others are counted."""
+
+
+class Phase(StrEnum):
+    """What a run spends its time on. Phases overlap: the pool starts while files go up."""
+
+    UPLOAD = "upload"
+    POOL = "pool"
+    TASKS = "tasks"
+    DOWNLOAD = "download"
+    CLEANUP = "cleanup"
+
+
+class StepState(StrEnum):
+    """What became of a step."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """A step and what became of it; ``seconds`` is 0 for one that was not run."""
+
+    step: str
+    verb: str
+    subject: str
+    state: StepState
+    seconds: float = 0.0
+    items: int = 0
+    size: int = 0
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTally:
+    """The tasks of a run, as last seen."""
+
+    total: int = 0
+    active: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A whole run. ``outcome`` is ``None`` while it lasts (or if it broke off).
+
+    ``phases`` are seconds of wall-clock time during which a step of the phase ran. ``failures`` are
+    the first failed tasks; ``tasks.failed`` counts all.
+    """
+
+    name: str = ""
+    target: str = ""
+    batch: str = ""
+    storage: str = ""
+    outcome: Outcome | None = None
+    exit: int = Exit.DONE
+    began: datetime | None = None
+    seconds: float = 0.0
+    steps: tuple[StepReport, ...] = ()
+    tasks: TaskTally = field(default_factory=TaskTally)
+    phases: Mapping[Phase, float] = field(default_factory=dict)
+    uploaded: int = 0
+    downloaded: int = 0
+    failures: tuple[events.TaskFailed, ...] = ()
+    nodes: tuple[events.NodeFailed, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+def phase_of(verb: str, subject: str) -> Phase:
+    """The phase that a step belongs to."""
+    match verb:
+        case Verb.UPLOAD:
+            return Phase.UPLOAD
+        case Verb.DOWNLOAD:
+            return Phase.DOWNLOAD
+        case Verb.DELETE:
+            return Phase.CLEANUP
+    kind = subject.partition(" ")[0]
+    if kind in {"container", "containers", "files"}:
+        return Phase.UPLOAD
+    return Phase.POOL if kind in {"pool", "nodes"} else Phase.TASKS
+
+
+def fold(stamped: Iterable[Stamped]) -> Report:
+    """The report of a whole stream of events."""
+    tally = Tally()
+    for each in stamped:
+        tally(each)
+    return tally.report()
+
+
+class Tally:
+    """A consumer of events that can be asked for the report at any time."""
+
+    def __init__(self) -> None:
+        self._run: events.RunStarted | None = None
+        self._end: events.RunEnded | None = None
+        self._began: datetime | None = None
+        self._last: datetime | None = None
+        self._steps: dict[str, StepReport] = {}
+        self._open: dict[str, datetime] = {}
+        self._spans: dict[Phase, list[tuple[datetime, datetime]]] = {}
+        self._tasks: dict[str, TaskTally] = {}
+        self._failed = 0
+        self._failures: list[events.TaskFailed] = []
+        self._nodes: list[events.NodeFailed] = []
+        self._problems: list[Problem] = []
+
+    def __call__(self, stamped: Stamped) -> None:
+        """Take one event into account."""
+        at, event = stamped.at, stamped.event
+        self._began, self._last = self._began or at, at
+        match event:
+            case events.RunStarted():
+                self._run = event
+            case events.StepStarted(step, verb, subject):
+                self._steps[step] = StepReport(step, verb, subject, StepState.RUNNING)
+                self._open[step] = at
+            case events.StepDone(step, verb, subject, items, seconds, size, note):
+                state = StepState.DONE
+                self._ended(
+                    StepReport(step, verb, subject, state, seconds, items, size or 0, note), at
+                )
+            case events.StepFailed(step, verb, subject, seconds, problem):
+                self._ended(StepReport(step, verb, subject, StepState.FAILED, seconds), at)
+                self._problems.append(problem)
+            case events.StepSkipped(step, verb, subject, because):
+                state = StepState.SKIPPED
+                self._ended(StepReport(step, verb, subject, state, note=because), at)
+            case events.TasksSeen(job, total, active, running, succeeded, failed):
+                self._tasks[job] = TaskTally(total, active, running, succeeded, failed)
+            case events.TaskFailed():
+                self._failed += 1
+                self._failures += [event] if len(self._failures) < KEPT else []
+            case events.NodeFailed():
+                self._nodes += [event] if len(self._nodes) < KEPT else []
+            case events.Noticed(problem):
+                self._problems.append(problem)
+            case events.RunEnded():
+                self._end = event
+            case events.StepProgress() | events.NodesSeen():
+                pass
+            case _:
+                assert_never(event)
+
+    def report(self) -> Report:
+        """What it comes to so far."""
+        run, end = self._run, self._end
+        seconds = (self._last - self._began).total_seconds() if self._began and self._last else 0.0
+        return Report(
+            name=run.name if run else "",
+            target=run.target if run else "",
+            batch=run.batch if run else "",
+            storage=run.storage if run else "",
+            outcome=end.outcome if end else None,
+            exit=end.exit if end else Exit.BUG,
+            began=self._began,
+            seconds=end.seconds if end else seconds,
+            steps=tuple(self._steps.values()),
+            tasks=self._all_tasks(),
+            phases={phase: _covered(self._spans[phase]) for phase in Phase if phase in self._spans},
+            uploaded=self._moved(Verb.UPLOAD),
+            downloaded=self._moved(Verb.DOWNLOAD),
+            failures=tuple(self._failures),
+            nodes=tuple(self._nodes),
+            problems=tuple(self._problems),
+            left=end.left if end else (),
+        )
+
+    def _ended(self, step: StepReport, at: datetime) -> None:
+        self._steps[step.step] = step
+        began = self._open.pop(step.step, None)
+        if began is not None:
+            self._spans.setdefault(phase_of(step.verb, step.subject), []).append((began, at))
+
+    def _all_tasks(self) -> TaskTally:
+        def total(count: Callable[[TaskTally], int]) -> int:
+            return sum(count(tally) for tally in self._tasks.values())
+
+        return TaskTally(
+            total(lambda t: t.total),
+            total(lambda t: t.active),
+            total(lambda t: t.running),
+            total(lambda t: t.succeeded),
+            max(total(lambda t: t.failed), self._failed),
+        )
+
+    def _moved(self, verb: Verb) -> int:
+        return sum(step.size for step in self._steps.values() if step.verb == verb)
+
+
+def _covered(spans: Iterable[tuple[datetime, datetime]]) -> float:
+    """The seconds that at least one span covers."""
+    seconds, until = 0.0, None
+    for begin, end in sorted(spans):
+        start = begin if until is None else max(begin, until)
+        if end > start:
+            seconds += (end - start).total_seconds()
+            until = end
+    return seconds
+
+
+def report_json(report: Report) -> dict[str, object]:
+    """A report as a JSON object, for the run's folder."""
+    tasks = report.tasks
+    return {
+        "version": 1,
+        "name": report.name,
+        "target": report.target,
+        "account": {"batch": report.batch, "storage": report.storage},
+        "outcome": None if report.outcome is None else report.outcome.value,
+        "exit": int(report.exit),
+        "began": None if report.began is None else report.began.isoformat(),
+        "seconds": round(report.seconds, 3),
+        "steps": [
+            {
+                "id": step.step,
+                "verb": step.verb,
+                "subject": step.subject,
+                "state": step.state.value,
+                "seconds": round(step.seconds, 3),
+                "items": step.items,
+                "size": step.size,
+                "note": step.note,
+            }
+            for step in report.steps
+        ],
+        "tasks": {
+            "total": tasks.total,
+            "active": tasks.active,
+            "running": tasks.running,
+            "succeeded": tasks.succeeded,
+            "failed": tasks.failed,
+        },
+        "phases": {phase.value: round(seconds, 3) for phase, seconds in report.phases.items()},
+        "uploaded": report.uploaded,
+        "downloaded": report.downloaded,
+        "failures": [
+            {"job": task.job, "task": task.task, "exit_code": task.exit_code, "code": task.code}
+            for task in report.failures
+        ],
+        "problems": [problem_json(problem) for problem in report.problems],
+        "left": list(report.left),
+    }

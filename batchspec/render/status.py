@@ -1,0 +1,98 @@
+"""One look at a run: its job, its tasks, its nodes; as text and as the published JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from batchspec.apply.ports import TaskCounts
+from batchspec.plan.observed import Account
+from batchspec.render import units
+from batchspec.render.ink import Ink
+from batchspec.render.progress.lines import state_words
+from batchspec.render.sink import flat, json_text
+from batchspec.render.words import account_line
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A run as it is now; a pool or a job that is not there is ``None``.
+
+    ``total`` is how many tasks the spec has, where that is known to be more than the job holds.
+    ``rate`` is tasks completed in a second; ``left`` and ``limit`` are seconds: until all tasks are
+    done at that rate, and until the job's time is over.
+    """
+
+    account: Account
+    name: str
+    job: str | None = None
+    job_state: str = ""
+    tasks: TaskCounts | None = None
+    pool: str | None = None
+    pool_state: str = ""
+    nodes: Mapping[str, int] | None = None
+    total: int = 0
+    rate: float | None = None
+    left: float | None = None
+    limit: float | None = None
+
+
+def status_json(status: Status) -> str:
+    """The status as indented JSON; ``job``, ``tasks`` and ``pool`` are null where there is none."""
+    tasks = status.tasks
+    return json_text(
+        {
+            "job": status.job and {"id": status.job, "state": status.job_state},
+            "tasks": tasks
+            and {
+                "total": max(tasks.total, status.total),
+                "active": tasks.active,
+                "running": tasks.running,
+                "succeeded": tasks.succeeded,
+                "failed": tasks.failed,
+            },
+            "nodes": dict(status.nodes or {}),
+            "pool": status.pool and {"id": status.pool, "state": status.pool_state},
+            "target": status.account.target,
+        },
+        indent=2,
+    )
+
+
+def status_text(status: Status, *, color: bool = False) -> str:
+    """The status in a few lines."""
+    ink = Ink(color)
+    return "\n".join([ink("bold", account_line(status.account)), *_lines(status, ink)])
+
+
+def _lines(status: Status, ink: Ink) -> Iterator[str]:
+    if status.pool is None:
+        yield f"pool   {ink('dim', 'not there')}"
+    else:
+        yield f"pool   {flat(status.pool)}: {flat(status.pool_state)}"
+        states = [f"{n:,} {state_words(state)}" for state, n in (status.nodes or {}).items() if n]
+        yield f"nodes  {', '.join(states) or ink('dim', 'none')}"
+    if status.job is None:
+        yield f"job    {ink('dim', 'not there')}"
+        return
+    limit = "" if status.limit is None else f", limit in {units.duration(status.limit)}"
+    yield f"job    {flat(status.job)}: {flat(status.job_state)}{limit}"
+    if status.tasks is not None:
+        yield f"tasks  {_tasks(status, status.tasks)}"
+
+
+def _tasks(status: Status, tasks: TaskCounts) -> str:
+    total = max(tasks.total, status.total)
+    counts = (
+        (tasks.succeeded, "succeeded"),
+        (tasks.failed, "failed"),
+        (tasks.running, "running"),
+        (tasks.active, "waiting"),
+    )
+    parts = [f"{tasks.completed:,} of {total:,} done"]
+    parts += [f"{count:,} {word}" for count, word in counts if count]
+    if status.rate:
+        parts.append(units.rate(status.rate, "tasks"))
+    if status.left is not None and tasks.completed < total:
+        parts.append(f"{units.duration(status.left)} left")
+    return ", ".join(parts)

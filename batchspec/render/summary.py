@@ -1,0 +1,98 @@
+"""The closing words of a run: what came of it, its time, what is left, and what to do next."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+
+from batchspec.apply.events import Outcome
+from batchspec.render import units
+from batchspec.render.ink import Ink
+from batchspec.render.problems import cell_width
+from batchspec.render.progress.lines import OUTCOMES
+from batchspec.render.questions import left_lines
+from batchspec.render.report import Report, StepState
+from batchspec.render.sink import clean, flat
+
+_GOOD = {Outcome.DONE, Outcome.NOTHING_TO_DO, Outcome.DETACHED}
+
+
+def summary_text(
+    report: Report,
+    *,
+    destroy: str = "",
+    commands: Mapping[str, str] | None = None,
+    color: bool = False,
+    width: int = 80,
+) -> str:
+    """What came of a run.
+
+    ``destroy`` is the command that removes what is left. ``commands`` are useful next commands,
+    each with what it does; who calls knows which there are.
+    """
+    ink = Ink(color)
+    lines = [*_head(report, ink), *_facts(report, width)]
+    if report.left:
+        lines += ["", "Left in the account:"]
+        lines += [f"  {line}" for line in left_lines(report.left, target=report.target)]
+        if destroy:
+            lines.append(f"  Remove with: {ink('bold', clean(destroy))}")
+    if commands:
+        lines += ["", "Next:"]
+        column = max(cell_width(command) for command in commands)
+        for command, does in commands.items():
+            gap = " " * (column - cell_width(command) + 2)
+            lines.append(f"  {ink('bold', clean(command))}{gap}{clean(does)}")
+    return "\n".join(lines)
+
+
+def _head(report: Report, ink: Ink) -> Iterator[str]:
+    words = OUTCOMES[report.outcome] if report.outcome else "broke off"
+    style = "create" if report.outcome in _GOOD else "error"
+    took = f" in {units.duration(report.seconds)}" if report.steps else ""
+    name = f"{flat(report.name)}: " if report.name else ""
+    if report.outcome not in {Outcome.DONE, None}:
+        took = f" (after {units.duration(report.seconds)})" if report.steps else ""
+    yield ink("bold", name) + ink(style, words) + took
+
+
+def _facts(report: Report, width: int) -> Iterator[str]:
+    if report.steps:
+        yield from _row("steps", _steps(report), width)
+    if report.tasks.total or report.tasks.failed:
+        yield from _row("tasks", _tasks(report), width)
+    moved = (("up", report.uploaded), ("down", report.downloaded))
+    data = ", ".join(f"{units.size(count)} {way}" for way, count in moved if count)
+    if data:
+        yield from _row("data", data, width)
+    if report.phases:
+        phases = [f"{name} {units.duration(took)}" for name, took in report.phases.items()]
+        yield from _row("time", ", ".join(phases), width)
+
+
+def _row(name: str, text: str, width: int) -> Iterator[str]:
+    yield from textwrap.wrap(
+        f"  {name:<6} {text}", width, subsequent_indent=" " * 9, break_on_hyphens=False
+    )
+
+
+def _steps(report: Report) -> str:
+    words = {
+        StepState.DONE: "done",
+        StepState.FAILED: "failed",
+        StepState.SKIPPED: "not run",
+        StepState.RUNNING: "not finished",
+    }
+    counts = {state: sum(step.state is state for step in report.steps) for state in words}
+    return ", ".join(f"{counts[state]} {word}" for state, word in words.items() if counts[state])
+
+
+def _tasks(report: Report) -> str:
+    tasks = report.tasks
+    counts = (
+        (tasks.succeeded, "succeeded"),
+        (tasks.failed, "failed"),
+        (tasks.running, "running"),
+        (tasks.active, "waiting"),
+    )
+    return ", ".join(f"{count:,} {word}" for count, word in counts if count)

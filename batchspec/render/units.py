@@ -1,0 +1,105 @@
+"""Numbers as people read them: sizes, durations, rates, counts. Nothing but numbers to text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_SIZES = ("KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def size(count: float) -> str:
+    """A number of bytes to three digits: ``0 B``, ``999 B``, ``1.2 KiB``, ``123 MiB``."""
+    if round(count) < 1000:
+        return f"{round(count)} B"
+    value = float(count)
+    for unit in _SIZES:
+        value /= 1024
+        # What would be rounded to four digits belongs to the next unit: 1000 KiB is 0.98 MiB.
+        if value < 999.5 or unit == _SIZES[-1]:
+            break
+    if value < 9.995:
+        return f"{value:.2f} {unit}" if value < 0.995 else f"{value:.1f} {unit}"
+    return f"{value:.1f} {unit}" if value < 99.95 else f"{value:,.0f} {unit}"
+
+
+def amount(moved: int, whole: int | None) -> str:
+    """Bytes of bytes, in one unit where it is the same: ``12.3/20.0 MiB``."""
+    if whole is None:
+        return size(moved)
+    left, right = size(moved), size(whole)
+    number, unit = left.split()
+    return f"{number}/{right}" if right.endswith(f" {unit}") else f"{left}/{right}"
+
+
+def duration(seconds: float) -> str:
+    """A time in its two largest units: ``0.4s``, ``42s``, ``3m 20s``, ``2h 05m``, ``3d 04h``."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0):.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}m {rest:02}s"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours}h {minutes:02}m"
+    days, hours = divmod(hours, 24)
+    return f"{days}d {hours:02}h"
+
+
+def limit(seconds: float) -> str:
+    """A time that somebody chose, without the parts that are zero: ``30m``, ``1h 30m``, ``7d``."""
+    whole, parts = round(seconds), []
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
+        count, whole = divmod(whole, length)
+        parts += [f"{count}{unit}"] if count else []
+    return " ".join(parts) or "0s"
+
+
+def clock(seconds: float) -> str:
+    """A time as a clock shows it: ``00:03``, ``1:02:03``."""
+    minutes, rest = divmod(max(int(seconds), 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
+
+
+def rate(per_second: float, noun: str) -> str:
+    """A rate in a unit that leaves a readable number: ``12.3 files/s``, ``3.0 tasks/min``."""
+    if per_second < 0.1:
+        return f"{per_second * 60:.1f} {noun}/min"
+    if per_second < 99.95:
+        return f"{per_second:.1f} {noun}/s"
+    return f"{per_second:,.0f} {noun}/s"
+
+
+def byte_rate(per_second: float) -> str:
+    """Bytes in a second: ``4.1 MiB/s``."""
+    return f"{size(per_second)}/s"
+
+
+def percent(done: float, whole: float) -> int:
+    """How much is done, in whole percent; 100 only when all is."""
+    if whole <= 0:
+        return 100
+    return min(int(100 * done / whole), 100)
+
+
+def number(count: int) -> str:
+    """A count with its thousands apart: ``1,000,000``."""
+    return f"{count:,}"
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A count and its noun: ``1 file``, ``1,000 files``."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def listed(items: Iterable[str], *, last: str = "and", most: int = 5) -> str:
+    """Words in a row: ``a``, ``a and b``, ``a, b and 7 more``."""
+    words = list(items)
+    if len(words) > most:
+        words = [*words[: most - 1], f"{len(words) - most + 1:,} more"]
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} {last} {words[-1]}"

@@ -1,0 +1,118 @@
+"""The phrases that plan, progress and summary share: what a step is called, how much it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import assert_never
+
+from batchspec.plan import actions
+from batchspec.plan.actions import Action
+from batchspec.plan.observed import Account
+from batchspec.plan.plan import Gate, Step, Verb
+from batchspec.render import units
+from batchspec.render.sink import flat
+
+PHRASES: Mapping[Verb, str] = {
+    Verb.CREATE: "create {}",
+    Verb.UPDATE: "update {}",
+    Verb.REPLACE: "replace {}",
+    Verb.DELETE: "delete {}",
+    Verb.UPLOAD: "upload {}",
+    Verb.SUBMIT: "submit {}",
+    Verb.WAIT: "wait for {}",
+    Verb.DOWNLOAD: "download {}",
+    Verb.KEEP: "keep {}",
+    Verb.RESIZE: "resize {}",
+}
+"""A verb with its object."""
+
+
+def phrase(verb: str, subject: str) -> str:
+    """A step in words: ``wait for pool topn``."""
+    return PHRASES[Verb(verb)].format(flat(subject))
+
+
+def action_name(action: Action | type[Action]) -> str:
+    """The snake_case name of an action's class, as the JSON plan has it: ``create_container``."""
+    return snake((action if isinstance(action, type) else type(action)).__name__)
+
+
+def snake(name: str) -> str:
+    """A class name in snake_case."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+def account_line(account: Account) -> str:
+    """Which account it is, on one line."""
+    return flat(f"{account.target}: Batch {account.batch}, Storage {account.storage}")
+
+
+def quantity(step: Step, here: Path | None = None) -> str:
+    """How much a step is, where the subject does not say it: ``3 files, 12 KiB``.
+
+    ``here`` is the folder that paths are shown relative to.
+    """
+    return ", ".join(_parts(step, here))
+
+
+def _parts(step: Step, here: Path | None) -> Iterator[str]:
+    match step.action:
+        case actions.UploadFiles(size=size):
+            yield units.counted(step.items, "file")
+            yield units.size(size)
+        case actions.SubmitTasks() | actions.RetryTasks():
+            yield _counted(step.items, "task", step.subject)
+        case actions.WaitForTasks(tasks=tasks, limit=limit):
+            yield _counted(tasks, "task", step.subject)
+            yield f"limit {units.limit(limit.total_seconds())}"
+        case actions.CreatePool() | actions.ReplacePool():
+            if step.items:
+                yield units.counted(step.items, "node")
+        case actions.WaitForPool(nodes=nodes):
+            if nodes:
+                yield _counted(nodes, "node", step.subject)
+        case actions.ResizePool(dedicated=dedicated, spot=spot):
+            yield f"{dedicated:,} dedicated, {spot:,} spot"
+        case actions.DownloadResults(to=to):
+            yield f"to {_path(to, here)}"
+        case (
+            actions.CreateContainer()
+            | actions.UpdatePool()
+            | actions.CreateJob()
+            | actions.UpdateJob()
+            | actions.CloseJob()
+            | actions.DeletePool()
+            | actions.DeleteJob()
+            | actions.DeleteContainers()
+            | None
+        ):
+            pass
+        case _:
+            assert_never(step.action)
+
+
+def _counted(count: int, noun: str, subject: str) -> str:
+    """A count with its noun, unless the subject says it: ``tasks of count (3)``."""
+    return f"{count:,}" if f"{noun}s" in subject.split() else units.counted(count, noun)
+
+
+def _path(path: Path, here: Path | None) -> str:
+    """A folder as short as it can be said."""
+    if here is not None and path.is_relative_to(here):
+        path = path.relative_to(here)
+    return flat(f"{path}/")
+
+
+def gate_words(gate: Gate) -> str:
+    """When a step that waits for more than its predecessors runs."""
+    match gate:
+        case Gate.FLOW:
+            return ""
+        case Gate.SUCCESS:
+            return "if all goes well"
+        case Gate.END:
+            return "at the end, in any case"
+        case Gate.ASK:
+            return "asks first"
