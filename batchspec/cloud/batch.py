@@ -1,0 +1,14 @@
+"""The Batch account as one object: pools, jobs, tasks and files together."""
+
+from __future__ import annotations
+
+from batchspec.cloud.files import Files
+from batchspec.cloud.jobs import Jobs
+from batchspec.cloud.pools import Pools
+from batchspec.cloud.tasks import Tasks
+
+
+class BatchService(Pools, Jobs, Tasks, Files):
+    """A Batch account. Implements :class:`batchspec.apply.ports.Batch`."""
+
+    __slots__ = ()

@@ -1,0 +1,153 @@
+"""Wire JSON of the Batch service as facts. Pure: no SDK model, no request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from batchspec.apply.ports import NodeFacts, TaskCounts
+from batchspec.plan.observed import JobFacts, PoolFacts, SupportedImage, TaskFacts
+from batchspec.spec.values import Record, freeze
+
+Json = Mapping[str, Any]
+
+TASK_FIELDS = ["id", "state", "executionInfo", "nodeInfo"]
+"""What :func:`task_facts` reads: a full list costs ten times as much."""
+
+NODE_FIELDS = ["id", "state", "startTaskInfo", "errors"]
+"""What :func:`node_facts` reads."""
+
+
+def pool_facts(body: Json) -> PoolFacts:
+    """Get Pool's body."""
+    return PoolFacts(
+        id=body["id"],
+        state=body.get("state", ""),
+        allocation=body.get("allocationState", ""),
+        properties=_record(body),
+        metadata=metadata(body),
+        dedicated=body.get("currentDedicatedNodes", 0),
+        spot=body.get("currentLowPriorityNodes", 0),
+        target_dedicated=body.get("targetDedicatedNodes", 0),
+        target_spot=body.get("targetLowPriorityNodes", 0),
+        resize_errors=tuple(
+            (error.get("code", ""), _error_text(error)) for error in body.get("resizeErrors", ())
+        ),
+    )
+
+
+def job_facts(body: Json) -> JobFacts:
+    """Get Job's body."""
+    execution: Json = body.get("executionInfo") or {}
+    ended = execution.get("endTime")
+    return JobFacts(
+        id=body["id"],
+        state=body.get("state", ""),
+        created=moment(body["creationTime"]),
+        properties=_record(body),
+        metadata=metadata(body),
+        ended=moment(ended) if ended else None,
+        terminate_reason=execution.get("terminateReason"),
+    )
+
+
+def task_facts(body: Json) -> TaskFacts:
+    """A task of a list, with :data:`TASK_FIELDS`."""
+    execution: Json = body.get("executionInfo") or {}
+    failure: Json = execution.get("failureInfo") or {}
+    state = body.get("state", "")
+    # `result` is written in either casing by different versions of the service.
+    result = str(execution.get("result", "")).lower()
+    return TaskFacts(
+        id=body["id"],
+        state=state,
+        succeeded=result == "success" if state == "completed" else None,
+        exit_code=execution.get("exitCode"),
+        code=failure.get("code"),
+        message=_error_text(failure) if failure else None,
+        node=(body.get("nodeInfo") or {}).get("nodeId"),
+        retries=execution.get("retryCount", 0),
+    )
+
+
+def node_facts(body: Json) -> NodeFacts:
+    """A node of a list, with :data:`NODE_FIELDS`."""
+    start: Json = body.get("startTaskInfo") or {}
+    said = [_error_text(error) for error in body.get("errors") or ()]
+    if start.get("failureInfo"):
+        said.insert(0, _error_text(start["failureInfo"]))
+    return NodeFacts(
+        id=body["id"],
+        state=body.get("state", ""),
+        exit_code=start.get("exitCode"),
+        message="; ".join(text for text in said if text),
+    )
+
+
+def task_counts(body: Json) -> TaskCounts:
+    """Get Task Counts' body."""
+    counts: Json = body.get("taskCounts") or {}
+    return TaskCounts(
+        active=counts.get("active", 0),
+        running=counts.get("running", 0),
+        succeeded=counts.get("succeeded", 0),
+        failed=counts.get("failed", 0),
+    )
+
+
+def node_states(pools: Iterable[Json]) -> dict[str, int]:
+    """List Pool Node Counts' elements: dedicated and spot nodes together, without the zeros.
+
+    The counts are named in camel case (``startTaskFailed``), the states of nodes are not
+    (``starttaskfailed``); the answer speaks of states.
+    """
+    states: dict[str, int] = {}
+    for pool in pools:
+        for kind in ("dedicated", "lowPriority"):
+            for name, count in (pool.get(kind) or {}).items():
+                if count and name != "total":
+                    states[name.lower()] = states.get(name.lower(), 0) + int(count)
+    return states
+
+
+def image(body: Json) -> SupportedImage:
+    """An element of List Supported Images."""
+    reference: Json = body["imageReference"]
+    ends = body.get("batchSupportEndOfLife")
+    return SupportedImage(
+        publisher=reference.get("publisher", ""),
+        offer=reference.get("offer", ""),
+        sku=reference.get("sku", ""),
+        version=reference.get("version", "latest"),
+        node_agent=body["nodeAgentSKUId"],
+        windows=body.get("osType", "linux").lower() == "windows",
+        verified=body.get("verificationType", "").lower() == "verified",
+        capabilities=tuple(body.get("capabilities") or ()),
+        end_of_life=moment(ends) if ends else None,
+    )
+
+
+def metadata(body: Json) -> dict[str, str]:
+    """The name and value pairs of a pool's or a job's metadata."""
+    return {item["name"]: item.get("value", "") for item in body.get("metadata") or ()}
+
+
+def moment(text: str) -> datetime:
+    """An RFC 3339 time with any number of fractional digits; UTC where it does not say."""
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _record(body: Json) -> Record:
+    frozen = freeze({key: value for key, value in body.items() if not key.startswith("odata.")})
+    assert isinstance(frozen, Record)
+    return frozen
+
+
+def _error_text(error: Json) -> str:
+    """Message and details of a failure, in one line."""
+    details = error.get("details") or error.get("errorDetails") or error.get("values") or ()
+    said = [str(error.get("message") or "")]
+    said += [f"{d.get('name')}: {d.get('value')}" for d in details if d.get("value")]
+    return "; ".join(text for text in said if text) or str(error.get("code") or "")

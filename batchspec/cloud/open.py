@@ -1,0 +1,81 @@
+"""The door: an account is opened, used, and closed.
+
+This module can be imported without Azure; opening an account imports it (``connect.py``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random as chance
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchspec.cloud.account import AnyAccount
+from batchspec.cloud.limiter import Limits, Timing
+from batchspec.problems import Problem
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+
+    from batchspec.cloud.batch import BatchService
+    from batchspec.cloud.reader import AccountReader
+    from batchspec.cloud.storage import BlobStorage
+
+
+@dataclass(frozen=True, slots=True)
+class Cloud:
+    """An open account: ``reader`` for ``observe``, ``storage`` and ``batch`` for ``apply``.
+
+    ``longest_sas`` bounds how long an address can be signed for; ``None`` is no bound.
+    """
+
+    reader: AccountReader
+    storage: BlobStorage
+    batch: BatchService
+    longest_sas: timedelta | None
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _nothing(_: Problem) -> None:
+    return None
+
+
+@asynccontextmanager
+async def open_account(
+    account: AnyAccount,
+    *,
+    limits: Limits | None = None,
+    now: Callable[[], datetime] = _utc_now,
+    monotonic: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    random: Callable[[], float] = chance.random,
+    notice: Callable[[Problem], None] = _nothing,
+    credential: Callable[[], AsyncTokenCredential] | None = None,
+    ca_file: Path | None = None,
+) -> AsyncIterator[Cloud]:
+    """Open an account.
+
+    ``notice`` is told when a service keeps us waiting. ``credential`` makes what signs in where
+    there is no key (``DefaultAzureCredential``); ``ca_file`` holds certificates to trust besides.
+    Nothing is sent before the first call of what is yielded.
+    """
+    from batchspec.cloud.connect import connect  # noqa: PLC0415 - imports Azure
+
+    async with connect(
+        account,
+        limits=limits or Limits(),
+        timing=Timing(monotonic, sleep, random),
+        now=now,
+        notice=notice,
+        credential=credential,
+        ca_file=ca_file,
+    ) as cloud:
+        yield cloud

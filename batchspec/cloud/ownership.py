@@ -1,0 +1,82 @@
+"""Making and deleting pools and jobs, exactly once: ambiguous answers are settled by reading back.
+
+"Exists" may come because somebody else made it, because an earlier run did, or because our own
+request was carried out and its answer lost. The metadata tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from azure.core.exceptions import AzureError
+
+from batchspec.cloud.errors import translate
+from batchspec.cloud.facts import metadata
+from batchspec.cloud.pipeline import watched
+from batchspec.cloud.wire import code_of, status_of
+from batchspec.plan.observed import JobFacts, PoolFacts
+from batchspec.problems import Problem, ServiceError
+
+SPEC = "batchspec:spec"
+DIGEST = "batchspec:digest"
+
+Found = TypeVar("Found", PoolFacts, JobFacts)
+
+
+async def make(
+    kind: str,
+    wire: Mapping[str, Any],
+    send: Callable[[], Awaitable[object]],
+    read: Callable[[str], Awaitable[Found | None]],
+) -> bool:
+    """Send a creation; ``False`` if what ``wire`` asks for was there before.
+
+    Raises:
+        ServiceError: refused, or another one of that id is there.
+    """
+    try:
+        with watched() as attempts:
+            await send()
+    except AzureError as error:
+        refusal = translate(error, f"{kind} {wire['id']}")
+        if refusal.code.lower() != f"{kind}exists":
+            raise refusal from None
+        found = await read(wire["id"])
+        if found is None or found.state == "deleting":
+            raise refusal from None
+        _settle(kind, wire, found.metadata)
+        return attempts.lost
+    return True
+
+
+async def remove(kind: str, name: str, send: Callable[[], Awaitable[object]]) -> bool:
+    """Send a deletion; ``False`` if there was nothing to delete."""
+    try:
+        with watched() as attempts:
+            await send()
+    except AzureError as error:
+        if code_of(error).lower() == f"{kind}beingdeleted":
+            return True
+        if status_of(error) == 404:
+            return attempts.lost
+        raise translate(error, f"{kind} {name}") from None
+    return True
+
+
+def _settle(kind: str, wire: Mapping[str, Any], found: Mapping[str, str]) -> None:
+    wanted = metadata(wire)
+    if wanted.get(DIGEST) and all(wanted.get(key) == found.get(key) for key in (SPEC, DIGEST)):
+        return
+    owner = found.get(SPEC)
+    if owner is None:
+        whose = "and batchspec did not make it"
+        hint = f"give the {kind} of this spec another id, or delete the one that is there"
+    elif owner != wanted.get(SPEC):
+        whose = f"made by the spec {owner}"
+        hint = f"give the {kind} of this spec another id"
+    else:
+        whose = "made by this spec when it said something else"
+        hint = "run `batchspec plan` to see what differs"
+    problem = Problem(f"{kind}-exists", f"{kind} {wire['id']} is there already, {whose}", hint=hint)
+    raise ServiceError(problem, code=f"{kind.capitalize()}Exists", status=409)

@@ -1,0 +1,95 @@
+"""Pools and their nodes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+from azure.core.exceptions import AzureError
+
+from batchspec.apply.ports import NodeFacts
+from batchspec.cloud import facts
+from batchspec.cloud.errors import translate, translated
+from batchspec.cloud.ownership import make, remove
+from batchspec.cloud.session import Session
+from batchspec.cloud.wire import body_of, code_of, listed, literal, raw, segment, status_of
+from batchspec.plan.observed import PoolFacts, SupportedImage
+from batchspec.spec.values import Record
+
+_UNWELL = ("starttaskfailed", "unusable")
+
+
+class Pools(Session):
+    """The half of the Batch port that is about pools."""
+
+    __slots__ = ()
+
+    async def pool(self, pool_id: str) -> PoolFacts | None:
+        """The pool, or ``None``."""
+        try:
+            body: Any = await self.client.get_pool(pool_id, cls=raw)
+        except AzureError as error:
+            # Not the SDK's `pool_exists`, which raises where it should answer False.
+            if status_of(error) == 404:
+                return None
+            raise translate(error, f"pool {pool_id}") from None
+        return facts.pool_facts(body)
+
+    async def create_pool(self, body: Record, sas: timedelta) -> bool:
+        """Ask for a pool; ``False`` if an equal one by the same spec was there."""
+        wire: Any = await body_of(self.mint, body, sas)
+        return await make("pool", wire, lambda: self.client.create_pool(wire), self.pool)
+
+    async def update_pool(self, pool_id: str, patch: Record, sas: timedelta) -> None:
+        """Change properties of a pool."""
+        wire: Any = await body_of(self.mint, patch, sas)
+        with translated(f"pool {pool_id}"):
+            await self.client.update_pool(pool_id, wire)
+
+    async def resize_pool(self, pool_id: str, dedicated: int, spot: int) -> None:
+        """Ask for another number of nodes; waits out a resize that is going on."""
+        wire: Any = {"targetDedicatedNodes": dedicated, "targetLowPriorityNodes": spot}
+        began, tries = self.timing.monotonic(), 0
+        while True:
+            try:
+                # The poller that comes back is left alone: it would swallow errors. Nothing of it
+                # runs unless it is awaited.
+                await self.client.begin_resize_pool(pool_id, wire)
+                return
+            except AzureError as error:
+                waited = self.timing.monotonic() - began
+                if code_of(error) != "PoolBeingResized" or waited > self.limits.settle:
+                    raise translate(error, f"pool {pool_id}") from None
+            # It may be our own request that is being carried out, its answer lost.
+            with translated(f"pool {pool_id}"):
+                now: Any = await self.client.get_pool(pool_id, select=list(wire), cls=raw)
+            if all(now.get(key, 0) == value for key, value in wire.items()):
+                return
+            tries += 1
+            await self.timing.sleep(min(2.0**tries, 10.0))
+
+    async def delete_pool(self, pool_id: str) -> bool:
+        """Ask for a pool's deletion; ``False`` if there was none. It takes time: see ``pool``."""
+        return await remove("pool", pool_id, lambda: self.client.begin_delete_pool(pool_id))
+
+    async def node_states(self, pool_id: str) -> Mapping[str, int]:
+        """How many nodes of the pool there are in each state, by one cheap request."""
+        where = f"poolId eq {literal(pool_id)}"
+        with translated(f"pool {pool_id}"):
+            pools = [pool async for pool in listed(self.client, "/nodecounts", where=where)]
+        return facts.node_states(pools)
+
+    async def unwell_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
+        """The nodes whose start task failed or that are unusable."""
+        where = " or ".join(f"state eq {literal(state)}" for state in _UNWELL)
+        path = f"/pools/{segment(pool_id)}/nodes"
+        with translated(f"pool {pool_id}"):
+            async for node in listed(self.client, path, where=where, select=facts.NODE_FIELDS):
+                yield facts.node_facts(node)
+
+    async def images(self) -> tuple[SupportedImage, ...]:
+        """The account's supported images."""
+        with translated("the supported images"):
+            found = [image async for image in listed(self.client, "/supportedimages")]
+        return tuple(facts.image(image) for image in found)

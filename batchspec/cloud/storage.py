@@ -1,0 +1,125 @@
+"""Containers and lists of blobs: the Storage port, but for the transfers (upload, download)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from azure.core.exceptions import AzureError, HttpResponseError
+
+from batchspec.cloud.download import Downloads
+from batchspec.cloud.errors import fault, translate, translated
+from batchspec.cloud.limiter import Limiter, Limits, Timing
+from batchspec.cloud.pipeline import watched
+from batchspec.cloud.upload import Uploads
+from batchspec.plan.observed import Blob, LocalFile
+
+if TYPE_CHECKING:
+    from azure.storage.blob.aio import BlobServiceClient
+
+_ABSENT = frozenset({"ContainerNotFound", "ResourceNotFound", "ContainerBeingDeleted"})
+_PAGE = 5000
+
+
+class BlobStorage:
+    """A storage account. Implements :class:`batchspec.apply.ports.Storage`."""
+
+    def __init__(
+        self, service: BlobServiceClient, limiter: Limiter, limits: Limits, timing: Timing
+    ) -> None:
+        self._service = service
+        self._limits = limits
+        self._timing = timing
+        self._uploads = Uploads(service)
+        self._downloads = Downloads(service, timing, limiter.delay)
+
+    async def container(self, name: str) -> Mapping[str, str] | None:
+        """The container's metadata, or ``None`` if there is no such container."""
+        client = self._service.get_container_client(name)
+        try:
+            found = await client.get_container_properties()
+        except AzureError as error:
+            if _absent(error):
+                return None
+            raise translate(error, f"container {name}") from None
+        return dict(found.metadata or {})
+
+    async def create_container(
+        self, name: str, metadata: Mapping[str, str], public_access: str | None
+    ) -> bool:
+        """Make a container; ``False`` if it was there. Waits out one that is being deleted."""
+        client = self._service.get_container_client(name)
+        began, tries = self._timing.monotonic(), 0
+        while True:
+            try:
+                with watched() as attempts:
+                    await client.create_container(
+                        metadata=dict(metadata) or None, public_access=public_access
+                    )
+                return True
+            except HttpResponseError as error:
+                found = fault(error)
+                if found.code == "ContainerAlreadyExists":
+                    # After a lost reply it may well be the one that this call has made.
+                    return attempts.lost and await self.container(name) == dict(metadata)
+                waited = self._timing.monotonic() - began
+                if found.code != "ContainerBeingDeleted" or waited > self._limits.settle:
+                    raise translate(error, f"container {name}") from None
+            except AzureError as error:
+                raise translate(error, f"container {name}") from None
+            tries += 1
+            # Azure takes half a minute at least to let a name go.
+            await self._timing.sleep(min(2.0**tries, 15.0))
+
+    async def delete_container(self, name: str) -> bool:
+        """Delete a container; ``False`` if there was none."""
+        try:
+            with watched() as attempts:
+                await self._service.get_container_client(name).delete_container()
+        except AzureError as error:
+            if not _absent(error):
+                raise translate(error, f"container {name}") from None
+            return attempts.lost or _code(error) == "ContainerBeingDeleted"
+        return True
+
+    async def blobs(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
+        """Every blob of a container, streamed; nothing if the container is not there."""
+        client = self._service.get_container_client(container)
+        listed = client.list_blobs(name_starts_with=prefix or None, results_per_page=_PAGE)
+        try:
+            async for found in listed:
+                md5 = found.content_settings.content_md5
+                yield Blob(
+                    name=found.name,
+                    size=found.size,
+                    md5=bytes(md5) if md5 else None,
+                    modified=found.last_modified,
+                )
+        except AzureError as error:
+            if not _absent(error):
+                raise translate(error, f"container {container}") from None
+
+    async def upload(self, container: str, file: LocalFile, moved: Callable[[int], None]) -> None:
+        """Upload one file, checked in transit and at rest (MD5).
+
+        Raises SpecError ``file-moved`` if the file vanished or is not what it was when the plan
+        was made, ``blob-name`` if no blob can have its name.
+        """
+        with translated(f"{container}/{file.blob}"):
+            await self._uploads.upload(container, file, moved)
+
+    async def download(
+        self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]
+    ) -> bytes:
+        """Download one blob to the file ``part``, checked (length; MD5 where kept); its MD5."""
+        with translated(f"{container}/{blob.name}"):
+            return await self._downloads.download(container, blob, part, moved)
+
+
+def _code(error: AzureError) -> str:
+    return fault(error).code if isinstance(error, HttpResponseError) else ""
+
+
+def _absent(error: AzureError) -> bool:
+    return _code(error) in _ABSENT

@@ -1,0 +1,167 @@
+"""One file to one blob. The file is hashed while it is read: what arrives is what was planned.
+
+Small files go in one request. Larger ones go in blocks that become a blob only when the last byte
+was read and the hash agrees, so that a file that changed meanwhile leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+from collections.abc import Callable
+from io import FileIO
+from typing import TYPE_CHECKING
+
+from azure.storage.blob import BlobBlock, ContentSettings
+
+from batchspec.cloud.aside import SMALL, aside
+from batchspec.cloud.names import check_blob_name
+from batchspec.plan.observed import LocalFile
+from batchspec.problems import Problem, SpecError
+
+if TYPE_CHECKING:
+    from azure.storage.blob.aio import BlobClient, BlobServiceClient
+
+BLOCK = 8 * 1024 * 1024
+"""A file of up to this size goes in one request; larger ones in blocks of it, at least."""
+
+MOST_BLOCKS = 50_000
+"""The service's limit of blocks of one blob."""
+
+_IN_FLIGHT = 8
+
+
+class Uploads:
+    """Uploads to one account. At most eight blocks are in memory, of all files together."""
+
+    def __init__(self, service: BlobServiceClient) -> None:
+        self._service = service
+        self._room = asyncio.Semaphore(_IN_FLIGHT)
+
+    async def upload(self, container: str, file: LocalFile, moved: Callable[[int], None]) -> None:
+        """Upload one file; ``moved`` is told the bytes that have arrived."""
+        check_blob_name(file.blob)
+        client = self._service.get_blob_client(container, file.blob)
+        source = await aside(file.size, _open, file)
+        try:
+            if file.size <= BLOCK:
+                await self._whole(client, file, source)
+                moved(file.size)
+            else:
+                await self._blocks(client, file, source, moved)
+        finally:
+            source.close()
+
+    async def _whole(self, client: BlobClient, file: LocalFile, source: FileIO) -> None:
+        async with self._room if file.size > SMALL else contextlib.nullcontext():
+            # One byte more than there should be, to see whether the file has grown.
+            data = await aside(file.size, _read, file, source, file.size + 1)
+            md5 = hashlib.md5(usedforsecurity=False)
+            await aside(len(data), md5.update, data)
+            _check(file, len(data), md5.digest())
+            await client.upload_blob(
+                data,
+                length=len(data),
+                overwrite=True,
+                validate_content=True,
+                content_settings=_settings(file),
+            )
+
+    async def _blocks(
+        self,
+        client: BlobClient,
+        file: LocalFile,
+        source: FileIO,
+        moved: Callable[[int], None],
+    ) -> None:
+        """Stage blocks side by side, read in order; commit them when all is as planned.
+
+        Not the SDK's ``upload_blob``: cancelled, or failing in one block, it leaves the others
+        running.
+        """
+        block_size = max(BLOCK, -(-file.size // MOST_BLOCKS))
+        md5 = hashlib.md5(usedforsecurity=False)
+        ids: list[str] = []
+        seen = 0
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._room.acquire()
+                try:
+                    data = await aside(block_size, _read, file, source, block_size)
+                    await aside(len(data), md5.update, data)
+                    seen += len(data)
+                    if not data or seen > file.size:
+                        self._room.release()
+                        break
+                    ids.append(_block_id(len(ids)))
+                    group.create_task(self._stage(client, ids[-1], data, moved))
+                except BaseException:
+                    self._room.release()
+                    raise
+                # The task holds the place now; this name must not hold the bytes.
+                del data
+            _check(file, seen, md5.digest())
+        await client.commit_block_list(
+            [BlobBlock(block_id) for block_id in ids],
+            content_settings=_settings(file),
+            validate_content=True,
+        )
+
+    async def _stage(
+        self, client: BlobClient, block_id: str, data: bytes, moved: Callable[[int], None]
+    ) -> None:
+        try:
+            await client.stage_block(block_id, data, length=len(data), validate_content=True)
+        finally:
+            self._room.release()
+        moved(len(data))
+
+
+def _open(file: LocalFile) -> FileIO:
+    try:
+        return file.path.open("rb", buffering=0)
+    except OSError as error:
+        raise _moved(file, error.strerror or str(error)) from None
+
+
+def _read(file: LocalFile, source: FileIO, size: int) -> bytes:
+    parts: list[bytes] = []
+    try:
+        while size > 0 and (part := source.read(size)):
+            parts.append(part)
+            size -= len(part)
+    except OSError as error:
+        raise _moved(file, error.strerror or str(error)) from None
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _check(file: LocalFile, size: int, md5: bytes) -> None:
+    if size != file.size:
+        more = "grew" if size > file.size else f"has {size} bytes"
+        raise _moved(file, f"it had {file.size} bytes when the plan was made and {more} since")
+    if md5 != file.md5:
+        raise _moved(file, "its content is not what it was when the plan was made")
+
+
+def _moved(file: LocalFile, why: str) -> SpecError:
+    return SpecError(
+        Problem(
+            "file-moved",
+            f"{file.path} changed after the plan was made: {why}",
+            hint="run the command again",
+        )
+    )
+
+
+def _settings(file: LocalFile) -> ContentSettings:
+    return ContentSettings(content_type=file.content_type, content_md5=bytearray(file.md5))
+
+
+def _block_id(index: int) -> str:
+    """The id of a block: all ids of a blob must be equally long, those left by others included.
+
+    48 bytes is what the SDKs use.
+    """
+    return base64.b64encode(f"{index:048d}".encode("ascii")).decode("ascii")
