@@ -1,0 +1,99 @@
+"""A command as the line that the service takes: the service splits it itself, without a shell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from batchspec.problems import Problem
+from batchspec.spec.model import Command, Shell
+from batchspec.spec.template import Names, check, evaluate, place
+from batchspec.spec.values import Piece, Quoted, Quoting, Template, Text, quote
+
+
+def value_quoting(command: Command, *, windows: bool) -> Quoting | None:
+    """How values are quoted in the text of a command; an argument of a list is quoted whole."""
+    if command.template is None:
+        return None
+    if not windows:
+        return Quoting.POSIX
+    return Quoting.WINDOWS if command.shell is Shell.DEFAULT else Quoting.WINDOWS_PROGRAM
+
+
+def check_command(command: Command, names: Names, *, windows: bool) -> tuple[Problem, ...]:
+    """Everything that is wrong with a command, found without evaluating it."""
+    quoting = value_quoting(command, windows=windows)
+    found: list[Problem] = []
+    for template in (command.template, *command.arguments):
+        if template is not None:
+            found.extend(check(template, names, quoting=quoting))
+    if quoting is Quoting.WINDOWS and command.template is not None:
+        found.extend(_one_line(command.template))
+    return tuple(found)
+
+
+def _one_line(template: Template) -> tuple[Problem, ...]:
+    """``cmd`` reads one line and forgets the rest."""
+    offset = template.source.rstrip().find("\n")
+    if offset < 0:
+        return ()
+    problem = Problem(
+        "command-lines",
+        "`cmd /c` runs one line, and this command has several",
+        where=place(template, offset + 1),
+        hint="join the lines with `&&`, or fold them with `>-`",
+    )
+    return (problem,)
+
+
+def command_line(command: Command, scope: Mapping[str, object], *, windows: bool) -> str | Text:
+    """The command line of a task, a start task or the like.
+
+    A text is run by ``/bin/sh -c``, or by ``cmd /c``, which takes all between the first quote and
+    the last as it is. A list is quoted argument by argument.
+
+    Raises:
+        SpecError: a template cannot be evaluated.
+    """
+    shell = Quoting.WINDOWS if windows else Quoting.POSIX
+    quoting = value_quoting(command, windows=windows)
+    if command.template is None:
+        bare = Quoting.WINDOWS_PROGRAM if windows else Quoting.POSIX
+        arguments = [evaluate(item, scope, shell=shell) for item in command.arguments]
+        return _joined([_argument(argument, bare) for argument in arguments])
+    assert quoting is not None
+    text = evaluate(command.template, scope, quoting=quoting, shell=quoting)
+    text = _without_end(text)
+    if command.shell is Shell.NONE:
+        return text
+    if not windows:
+        return _wrapped("/bin/sh -c ", _argument(text, Quoting.POSIX), "")
+    return _wrapped('cmd /c "', text, '"')
+
+
+def _argument(text: str | Text, quoting: Quoting) -> str | Text:
+    return quote(text, quoting) if isinstance(text, str) else Text((Quoted(text, quoting),))
+
+
+def _wrapped(before: str, text: str | Text, after: str) -> str | Text:
+    if isinstance(text, str):
+        return before + text + after
+    return Text(tuple(piece for piece in (before, *text.pieces, after) if piece != ""))
+
+
+def _joined(arguments: list[str | Text]) -> str | Text:
+    if all(isinstance(argument, str) for argument in arguments):
+        return " ".join(map(str, arguments))
+    pieces: list[Piece] = []
+    for number, argument in enumerate(arguments):
+        if number:
+            pieces.append(" ")
+        pieces.extend((argument,) if isinstance(argument, str) else argument.pieces)
+    return Text(tuple(pieces))
+
+
+def _without_end(text: str | Text) -> str | Text:
+    """Without the line break that a block scalar ends in."""
+    if isinstance(text, str):
+        return text.rstrip("\r\n")
+    *before, last = text.pieces
+    return Text((*before, last.rstrip("\r\n"))) if isinstance(last, str) else text

@@ -1,0 +1,256 @@
+"""Files of rows: CSV, TSV and JSON lines, one row after the other; none is held.
+
+The first line of a CSV or TSV file names the columns, and every value is text, as it stands there.
+A line of JSON lines is an object; its values keep their types. Empty lines are passed over. What is
+wrong with a file is told with the line it is in.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from os import stat_result
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+from batchspec.problems import Place, Problem, SpecError, redact
+from batchspec.spec.values import Record, freeze
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_JSON = (".jsonl", ".ndjson")
+_WIDE = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_SHOWN = 200
+"""The most characters of a line that a message shows."""
+
+
+def read_rows(path: Path, where: Place | None = None) -> RowFile:
+    """The rows of a file; ``where`` is the place in the spec that names it.
+
+    Raises:
+        SpecError: there is no such file, it may not be read, or it is of no known format.
+    """
+    ending = path.suffix.lower()
+    if ending not in (*_DELIMITERS, *_JSON):
+        known = ", ".join((*_DELIMITERS, *_JSON))
+        _refuse("rows-format", f"{path.name} is of no known format", where, f"use one of {known}")
+    try:
+        with path.open("rb"):
+            return RowFile(path, _DELIMITERS.get(ending), where, _stamp(path.stat()))
+    except FileNotFoundError:
+        hint = "relative paths start at the spec's folder"
+        _refuse("missing-file", f"there is no file {path}", where, hint)
+    except OSError as error:
+        _refuse("unreadable-file", f"{path} cannot be read: {error.strerror}", where)
+
+
+def columns(path: Path) -> tuple[str, ...] | None:
+    """The names of the columns; ``None`` where there is no header, or the file cannot be read."""
+    try:
+        return read_rows(path).columns()
+    except SpecError:
+        return None
+
+
+@dataclass(slots=True)
+class RowFile:
+    """The rows of a file, as often as they are gone through; counted when first asked.
+
+    ``delimiter`` is ``None`` for JSON lines. Iterating raises
+    :class:`~batchspec.problems.SpecError` at the first row that is wrong, and when the file is no
+    longer the one that was opened first.
+    """
+
+    path: Path
+    delimiter: str | None
+    where: Place | None
+    stamp: tuple[int, int]
+    _count: int | None = field(default=None, compare=False, repr=False)
+
+    def __iter__(self) -> Iterator[Record]:
+        count = 0
+        with self._open() as file:
+            lines = _Lines(file, self.path)
+            for row in self._rows(lines):
+                count += 1
+                yield row
+        self._count = count
+
+    def __len__(self) -> int:
+        if self._count is None:
+            self._count = sum(1 for _ in self)
+        return self._count
+
+    def columns(self) -> tuple[str, ...] | None:
+        """The names of the columns; ``None`` for JSON lines, where each row has its own."""
+        if self.delimiter is None:
+            return None
+        with self._open() as file:
+            lines = _Lines(file, self.path)
+            return _header(_Cells(lines, self.delimiter), lines)
+
+    def _rows(self, lines: _Lines) -> Iterator[Record]:
+        return _json_rows(lines) if self.delimiter is None else _rows(lines, self.delimiter)
+
+    def _open(self) -> BinaryIO:
+        try:
+            file = self.path.open("rb")
+        except OSError as error:
+            _refuse("unreadable-file", f"{self.path} cannot be read: {error.strerror}", self.where)
+        if _stamp(self.path.stat()) != self.stamp:
+            file.close()
+            _refuse("changed-file", f"{self.path} has changed meanwhile", self.where, "plan again")
+        return file
+
+
+def _stamp(facts: stat_result) -> tuple[int, int]:
+    return facts.st_size, facts.st_mtime_ns
+
+
+class _Lines:
+    """The lines of a file as text, their ends kept; ``number`` is that of the last one."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self.path = path
+        self.number = 0
+        self.text = ""
+        start = file.read(2)
+        file.seek(0)
+        wide = next((encoding for mark, encoding in _WIDE if start == mark), None)
+        self._lines = codecs.getreader(wide)(file) if wide else file
+        self._wide = wide is not None
+
+    def __iter__(self) -> Iterator[str]:
+        lines = iter(self._lines)
+        while True:
+            try:
+                line = next(lines, None)
+            except UnicodeError:
+                self.refuse("rows-encoding", "this line or the next is not UTF-16 text")
+            if line is None:
+                return
+            self.number += 1
+            self.text = line if isinstance(line, str) else self._decoded(line)
+            yield self.text
+
+    def _decoded(self, line: bytes) -> str:
+        try:
+            return line.decode("utf-8-sig" if self.number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            self.text = line.decode("utf-8", "replace")
+            column = len(line[: error.start].decode("utf-8")) + 1
+            self.refuse(
+                "rows-encoding",
+                f"byte 0x{line[error.start]:02x} is not UTF-8 text",
+                "save the file as UTF-8",
+                column=column,
+            )
+
+    def refuse(
+        self, code: str, summary: str, hint: str = "", *, line: int | None = None, column: int = 1
+    ) -> NoReturn:
+        """Raise a problem with the last line, or with an earlier one."""
+        here = line is None or line == self.number
+        text = redact(self.text.rstrip("\r\n")[:_SHOWN]) if here else ""
+        _refuse(code, summary, Place(str(self.path), line or self.number, column, text), hint)
+
+
+class _Cells:
+    """The rows of a delimited file, each with the number of the line it begins in."""
+
+    def __init__(self, lines: _Lines, delimiter: str) -> None:
+        self._lines = lines
+        self._reader = csv.reader(lines, delimiter=delimiter, strict=True)
+
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        while True:
+            begins = self._lines.number + 1
+            try:
+                cells = next(self._reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                self._lines.refuse(
+                    "rows-syntax",
+                    f"the row that begins here cannot be read: {error}",
+                    'a quote in a quoted value is written twice: `"a ""b"" c"`',
+                    line=begins,
+                )
+            if cells:
+                yield begins, cells
+
+
+def _header(cells: _Cells, lines: _Lines) -> tuple[str, ...]:
+    line, names = next(iter(cells), (1, []))
+    if not names:
+        lines.refuse("rows-header", "the file is empty", "name the columns in line 1", line=1)
+    names = [name.strip() for name in names]
+    for number, name in enumerate(names, 1):
+        if not name:
+            lines.refuse("rows-header", f"column {number} has no name", line=line)
+        if name in names[: number - 1]:
+            lines.refuse("rows-header", f"two columns are named {name!r}", line=line)
+    if len(names) == 1 and (other := next((d for d in ";\t|," if d in names[0]), None)):
+        hint = "separate by commas in a .csv file, and by tabs in a .tsv file"
+        lines.refuse("rows-header", f"the columns are separated by {other!r}", hint, line=line)
+    return tuple(names)
+
+
+def _rows(lines: _Lines, delimiter: str) -> Iterator[Record]:
+    cells = _Cells(lines, delimiter)
+    names = _header(cells, lines)
+    width = len(names)
+    for line, values in cells:
+        if len(values) != width:
+            lines.refuse(
+                "rows-width",
+                f"the row has {_count(len(values))}, and there are {_count(width, 'column')}",
+                "put a value that holds the separator into double quotes",
+                line=line,
+            )
+        yield Record(dict(zip(names, values, strict=True)))
+
+
+def _count(number: int, noun: str = "value") -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _json_rows(lines: _Lines) -> Iterator[Record]:
+    for line in lines:
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line, object_pairs_hook=_members, parse_constant=_no_constant)
+        except json.JSONDecodeError as error:
+            summary = f"this line is not JSON: {error.msg[:1].lower()}{error.msg[1:]}"
+            hint = "each line is one object: `{...}`"
+            lines.refuse("rows-syntax", summary, hint, column=error.colno)
+        except ValueError as error:
+            lines.refuse("rows-syntax", str(error))
+        except RecursionError:
+            lines.refuse("rows-syntax", "the object is nested too deeply")
+        if not isinstance(row, dict):
+            hint = 'each line is one object: `{"name": value}`'
+            lines.refuse("rows-syntax", "this line is not an object", hint)
+        frozen = freeze(row)
+        assert isinstance(frozen, Record)
+        yield frozen
+
+
+def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"two members are named {twice!r}")
+    return members
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")
+
+
+def _refuse(code: str, summary: str, where: Place | None, hint: str = "") -> NoReturn:
+    raise SpecError(Problem(code, summary, where=where, hint=hint))
