@@ -35,6 +35,7 @@ class Launch:
     ``command_line`` is split into arguments without a shell, as on a real node;
     ``environment`` is complete: the process sees nothing of the service's own environment.
     ``resource_files`` and ``output_files`` are in wire form (``httpUrl``, ``filePath`` ...).
+    ``key`` names the run while it lasts; two that go on at the same time must differ in it.
     ``fresh`` empties the directory first; a retry runs in the directory as it was left.
     """
 
@@ -53,7 +54,8 @@ class Launch:
 class Outcome:
     """How a :class:`Launch` ended.
 
-    ``exit_code`` is ``None`` when no process ran (resource file missing, program not found).
+    ``exit_code`` is ``None`` when no process ran (resource file missing, program not found); for
+    a process that a signal ended it is 128 and the number of the signal, as shells count.
     ``failure`` is ``None`` exactly when the run counts as a success; an upload that failed gives
     ``exit_code == 0`` *and* a failure.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,6 +69,7 @@ class Processes:
         self._host: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._endings: dict[str, asyncio.Future[Ending]] = {}
+        self._told: set[str] = set()
         self._starting = asyncio.Lock()
 
     async def run(self, key: str, program: Program) -> Ending:
@@ -81,30 +83,39 @@ class Processes:
         """
         if key in self._endings:
             raise ValueError(f"{key} is running")
-        host = await self._ready()
         ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self._endings[key] = ending
-        _tell(
-            host,
-            run=key,
-            argv=list(program.argv),
-            env=dict(program.environment),
-            cwd=str(program.directory),
-            out=str(program.stdout),
-            err=str(program.stderr),
-        )
         try:
+            host = await self._ready()
+            if not ending.done():
+                _tell(
+                    host,
+                    run=key,
+                    argv=list(program.argv),
+                    env=dict(program.environment),
+                    cwd=str(program.directory),
+                    out=str(program.stdout),
+                    err=str(program.stderr),
+                )
+                self._told.add(key)
             return await ending
         except asyncio.CancelledError:
             self.kill(key)
             raise
         finally:
             self._endings.pop(key, None)
+            self._told.discard(key)
 
     def kill(self, key: str) -> None:
         """End the run ``key`` if there is one: all its processes, at once."""
-        if key in self._endings and self._host is not None:
+        if key in self._told and self._host is not None:
             _tell(self._host, kill=key)
+        elif key in self._endings and not self._endings[key].done():
+            self._endings[key].set_result(Killed(signal.SIGKILL))
+
+    async def start(self) -> None:
+        """Have the host ready; :meth:`run` does so too when it has to."""
+        await self._ready()
 
     async def close(self) -> None:
         """End every run, and the host; nothing is left when this returns."""

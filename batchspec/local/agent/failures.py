@@ -1,0 +1,119 @@
+"""The failures of a run, as the service words them.
+
+Messages and details are the recorded ones where there is a recording (``FailureExitCode``,
+``CommandProgramNotFound``, ``TaskEnded``, ``FileUploadContainerNotFound``), else in their style.
+What may not live here: deciding that something has failed.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+from batchspec.local.agent.launch import Failure
+
+_USER, _SERVER = "UserError", "ServerError"
+
+_MESSAGES: dict[str, tuple[str, str]] = {
+    "BlobNotFound": (_USER, "One of the specified Azure Blob(s) is not found"),
+    "BlobAccessDenied": (_USER, "Access for one of the specified Azure Blob(s) is denied"),
+    "BlobDownloadTimedOut": (
+        _SERVER,
+        "A time-out occurred while downloading one of the specified Azure Blob(s)",
+    ),
+    "BlobDownloadMiscError": (
+        _SERVER,
+        "A miscellaneous error was encountered while downloading one of the specified Azure "
+        "Blob(s)",
+    ),
+    "ResourceContainerAccessDenied": (
+        _USER,
+        "Access for one of the specified Azure Blob container(s) is denied",
+    ),
+    "ResourceContainerListMiscError": (
+        _USER,
+        "A miscellaneous error was encountered while listing one of the specified Azure Blob "
+        "container(s)",
+    ),
+    "ResourceDirectoryCreateFailed": (
+        _SERVER,
+        "A directory for a resource file could not be created",
+    ),
+    "ResourceFileCreateFailed": (_SERVER, "A resource file could not be created"),
+    "ResourceFileWriteFailed": (_SERVER, "A resource file could not be written"),
+    "DiskFull": (_SERVER, "There is not enough disk space on the node"),
+    "FileUploadContainerNotFound": (
+        _USER,
+        "One of the specified Azure container(s) was not found while attempting to upload an "
+        "output file",
+    ),
+    "FileUploadAccessDenied": (
+        _USER,
+        "Access was denied to one of the specified Azure container(s) while attempting to upload "
+        "an output file",
+    ),
+    "FileUploadMiscError": (
+        _USER,
+        "A miscellaneous error was encountered while attempting to upload an output file",
+    ),
+}
+
+
+def failure(code: str, **details: str) -> Failure:
+    """The failure ``code`` of a file, with its details in the order given."""
+    category, message = _MESSAGES[code]
+    return Failure(category, code, message, tuple(details.items()))
+
+
+def exit_failure() -> Failure:
+    """The program ended with another exit code than 0."""
+    return Failure(
+        _USER,
+        "FailureExitCode",
+        "The task exited with an exit code representing a failure",
+        (
+            ("Message", "The task process exited with an unexpected exit code"),
+            ("AdditionalErrorCode", "FailureExitCode"),
+        ),
+    )
+
+
+def program_failure(command_line: str) -> Failure:
+    """The program of the command line is not there."""
+    return Failure(
+        _USER,
+        "CommandProgramNotFound",
+        "The specified command program is not found",
+        (
+            ("CommandLine", command_line),
+            ("Message", "The system cannot find the file specified."),
+        ),
+    )
+
+
+def launch_failure(command_line: str, why: str) -> Failure:
+    """The program is there, or the command line cannot be read; in any case it did not start."""
+    return Failure(
+        _USER,
+        "CommandLaunchFailed",
+        "Failed to launch the specified command line",
+        (("CommandLine", command_line), ("Message", why)),
+    )
+
+
+def ended_by_user() -> Failure:
+    """Somebody asked for the end."""
+    return Failure(_USER, "TaskEnded", "Task Was Ended by User Request")
+
+
+def ended_by_limit() -> Failure:
+    """``maxWallClockTime`` has passed."""
+    return Failure(
+        _USER,
+        "TaskEnded",
+        "The task was ended because it ran longer than its maximum wall clock time",
+    )
+
+
+def without_query(url: str) -> str:
+    """``url`` without its query, which holds a signature."""
+    return urlunsplit(urlsplit(url)._replace(query="", fragment=""))
