@@ -1,0 +1,95 @@
+"""How the code lies: sizes, names, and nothing in it of the machine it was written on."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import batchspec
+
+ROOT = Path(__file__).parents[2]
+
+LONG_FILES: dict[str, str] = {}
+"""Files that may be longer than 400 lines, each with the reason."""
+
+REGISTRIES = re.compile(
+    r"https?://[^\s\"'/]*(?:pypi|pythonhosted|npmjs|yarnpkg|debian\.org)", re.IGNORECASE
+)
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """The files that git knows, and those that are new and not ignored."""
+    line = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns]
+    listed = subprocess.run(line, cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git work tree")
+    names = {name for name in listed.stdout.decode().split("\0") if name}
+    return sorted(path for path in (ROOT / name for name in names) if path.is_file())
+
+
+def test_no_file_has_grown_into_two() -> None:
+    long = {
+        path.relative_to(ROOT).as_posix(): lines
+        for path in tracked("batchspec/**.py", "task_app/*.py", "tools/*.py", "benchmarks/*.py")
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) >= 400
+    }
+    assert set(long) - set(LONG_FILES) == set(), long
+    assert set(LONG_FILES) - set(long) == set(), "no longer long: take it off the list"
+    assert len(LONG_FILES) <= 3
+    assert all(LONG_FILES.values())
+
+
+def test_no_module_is_a_drawer_for_everything() -> None:
+    drawers = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
+    names = {path: {path.stem, path.parent.name} for path in tracked("batchspec/**.py")}
+    assert [path for path, parts in names.items() if parts & drawers] == []
+
+
+def test_every_module_says_what_lives_in_it() -> None:
+    silent = [
+        path.relative_to(ROOT).as_posix()
+        for path in tracked("batchspec/**.py", "tools/*.py", "benchmarks/*.py", "tests/**.py")
+        if (tree := ast.parse(path.read_text(encoding="utf-8"))).body
+        and not ast.get_docstring(tree)
+    ]
+    assert silent == []
+
+
+def test_only_the_screen_is_printed_to_by_those_who_may() -> None:
+    printing = []
+    for path in tracked("batchspec/**.py"):
+        room = path.relative_to(ROOT / "batchspec").parts[0]
+        if room in ("render", "cli"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = node.func if isinstance(node, ast.Call) else None
+            if isinstance(called, ast.Name) and called.id == "print":
+                printing.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert printing == []
+
+
+def test_nothing_names_this_machine_or_a_registry() -> None:
+    home = Path.home()
+    places = [str(ROOT) + "/"]
+    if len(home.parts) > 1:
+        places.append(str(home) + "/")
+    found = []
+    for path in tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        if path != Path(__file__) and (
+            REGISTRIES.search(text) or any(place in text for place in places)
+        ):
+            found.append(path.relative_to(ROOT).as_posix())
+    assert found == []
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'\nversion = "{batchspec.__version__}"\n' in pyproject

@@ -1,0 +1,34 @@
+"""The import contracts of pyproject.toml hold."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+ROOT = Path(__file__).parents[2]
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
+    "contracts"
+]
+
+
+def test_the_contracts_hold(monkeypatch: object, capsys: object) -> None:
+    found = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
+    assert found == EXIT_STATUS_SUCCESS, "run lint-imports to see what is broken"
+
+
+def test_the_contracts_name_every_room() -> None:
+    """A room that a `forbidden` contract forgets may import what it should not."""
+    rooms = {
+        f"batchspec.{path.stem}"
+        for path in (ROOT / "batchspec").iterdir()
+        if (path.is_dir() and (path / "__init__.py").exists()) or path.suffix == ".py"
+    } - {"batchspec.__init__"}
+    library_contracts = [c for c in CONTRACTS if "-in-" in c["id"]]
+    assert len(library_contracts) == 5
+    for contract in library_contracts:
+        allowed = "batchspec." + contract["id"].rpartition("-in-")[2]
+        assert set(contract["source_modules"]) == rooms - {allowed}, contract["id"]
+    (alone,) = [c for c in CONTRACTS if c["id"] == "local-alone"]
+    assert set(alone["forbidden_modules"]) == rooms - {"batchspec.local"}

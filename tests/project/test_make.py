@@ -1,0 +1,145 @@
+"""The Makefile, the set-up and the README agree, and the set-up says what is missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from batchspec.problems import Exit
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def targets() -> set[str]:
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
+    return set(phony.split())
+
+
+def test_every_target_is_described_in_the_makefile_and_in_the_readme() -> None:
+    described = set(re.findall(r"^([a-z]+):.*## \S", MAKEFILE, re.MULTILINE))
+    assert described == targets()
+    assert set(re.findall(r"\bmake ([a-z]+)\b(?=[^\n]*`|[^\n]*#)", README)) == targets()
+
+
+def test_the_first_screen_of_the_readme_has_exactly_two_commands() -> None:
+    first = README.partition("\n## ")[0]
+    assert re.findall(r"^\$ (.*?)\s+#", first, re.MULTILINE) == ["make demo", "make test"]
+    assert first.count("$ ") == 2
+
+
+def test_the_readme_s_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    gone = [link for link in links if "://" not in link and not (ROOT / link).exists()]
+    assert gone == []
+
+
+def test_the_readme_lists_the_exit_codes() -> None:
+    section = README.partition("## Exit codes")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| (\d+) \|", section, re.MULTILINE) == [str(int(e)) for e in Exit]
+
+
+def test_the_readme_has_one_transcript() -> None:
+    assert len(re.findall(r"<!-- transcript: make demo -->\n(.*?)<!-- end", README, re.DOTALL)) == 1
+
+
+@pytest.mark.parametrize("script", ["tools/setup.sh", ".ci/run"])
+def test_scripts_can_be_run_and_parsed(script: str) -> None:
+    path = ROOT / script
+    assert os.access(path, os.X_OK)
+    subprocess.run(["bash", "-n", str(path)], check=True)
+
+
+def setup_with(
+    tmp_path: Path, pythons: dict[str, str], *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a copy of tools/setup.sh on a machine that has just these commands."""
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for tool in ("dirname", "env", "sh"):
+        found = shutil.which(tool)
+        assert found
+        (commands / tool).symlink_to(found)
+    for name, script in pythons.items():
+        (commands / name).write_text(f"#!/bin/sh\n{script}\n")
+        (commands / name).chmod(0o755)
+    script = tmp_path / "project" / "tools" / "setup.sh"
+    script.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "tools" / "setup.sh", script)
+    return subprocess.run(
+        [str(script), *arguments],
+        env={"PATH": str(commands)},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+
+
+OLD = "exit 1"
+WITHOUT_VENV = 'case "$2" in *ensurepip*) exit 1;; *print*) echo python3.11-venv;; esac'
+
+
+@pytest.mark.parametrize(
+    ("pythons", "packages"),
+    [
+        ({}, "python3 python3-venv"),
+        ({"python3": OLD}, "python3 python3-venv"),
+        ({"python3": WITHOUT_VENV}, "python3.11-venv"),
+    ],
+)
+def test_a_machine_without_python_or_venv_is_told_what_to_install(
+    tmp_path: Path, pythons: dict[str, str], packages: str
+) -> None:
+    done = setup_with(tmp_path, pythons)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.endswith(f"    sudo apt-get install {packages}\n")
+
+
+def test_ci_learns_the_same_packages_one_a_line(tmp_path: Path) -> None:
+    done = setup_with(tmp_path, {"python3": WITHOUT_VENV}, "--missing")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "python3.11-venv\n", "")
+
+
+def test_a_whole_python_is_preferred_to_one_without_venv(tmp_path: Path) -> None:
+    done = setup_with(tmp_path, {"python3.11": WITHOUT_VENV, "python3.12": "exit 0"}, "--missing")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_environment_is_made_and_filled_from_the_lock(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    fake = f"""
+echo "$@" >>{log}
+if [ "$2" = venv ]; then
+    mkdir -p .venv/bin; cp "$0" .venv/bin/python
+fi"""
+    (tmp_path / "bin").mkdir()
+    for tool in ("mkdir", "cp"):
+        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool) or tool)
+    shutil.move(tmp_path / "bin", tmp_path / "more")
+    done = setup_with(tmp_path, {"python3.11": f"PATH={tmp_path}/more:$PATH{fake}"})
+    assert done.returncode == 0, done.stderr
+    called = [line for line in log.read_text().splitlines() if line.startswith("-m")]
+    assert called == [
+        "-m venv --clear .venv",
+        "-m pip --quiet install --require-hashes --no-deps -r requirements.lock",
+        "-m pip --quiet install --no-deps --no-build-isolation --editable .",
+    ]
+
+
+def test_the_changelog_has_one_form() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert text.startswith("# Changelog\n")
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert headings
+    dated = r"(\d+)\.(\d+)\.(\d+) \(\d{4}-\d{2}-\d{2}\)"
+    assert [h for h in headings if h != "Unreleased" and not re.fullmatch(dated, h)] == []
+    versions = [tuple(map(int, m.groups())) for h in headings if (m := re.fullmatch(dated, h))]
+    assert versions == sorted(set(versions), reverse=True)
+    assert "Unreleased" not in headings[1:]
