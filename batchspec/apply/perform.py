@@ -46,6 +46,14 @@ async def perform(step: Step, world: World, emit: Emit, receipt: Path) -> Perfor
     match step.action:
         case CreateContainer() | UploadFiles() | DownloadResults() | DeleteContainers():
             return await _perform_data(step, world, emit, receipt)
+        case SubmitTasks() | RetryTasks() | WaitForPool() | WaitForTasks():
+            return await _perform_tasks(step, world, emit)
+        case _:
+            return await _perform_request(step, world)
+
+
+async def _perform_tasks(step: Step, world: World, emit: Emit) -> Performed:
+    match step.action:
         case SubmitTasks():
             return await submit(step.action, step, world, emit)
         case RetryTasks():
@@ -54,12 +62,7 @@ async def perform(step: Step, world: World, emit: Emit, receipt: Path) -> Perfor
             return await wait_for_pool(step.action, world, emit)
         case WaitForTasks():
             return await wait_for_tasks(step.action, world, emit)
-        case DeletePool():
-            return await delete_pool(step.action, world)
-        case DeleteJob():
-            return await delete_job(step.action, world)
-        case _:
-            return await _perform_request(step, world)
+    raise AssertionError(f"no task action: {step.action!r}")
 
 
 async def _perform_data(step: Step, world: World, emit: Emit, receipt: Path) -> Performed:
@@ -77,7 +80,7 @@ async def _perform_data(step: Step, world: World, emit: Emit, receipt: Path) -> 
 
 
 async def _perform_request(step: Step, world: World) -> Performed:
-    """The actions that are one request each."""
+    """The actions that ask the account for one thing."""
     match step.action:
         case CreatePool(_, body, sas):
             made = await world.batch.create_pool(body, sas)
@@ -93,6 +96,10 @@ async def _perform_request(step: Step, world: World) -> Performed:
         case CreateJob(_, body, sas):
             made = await world.batch.create_job(body, sas)
             return Performed(note="" if made else _EXISTED)
+        case DeletePool():
+            return await delete_pool(step.action, world)
+        case DeleteJob():
+            return await delete_job(step.action, world)
         case UpdateJob(job, patch):
             await world.batch.update_job(job, patch)
         case CloseJob(job):

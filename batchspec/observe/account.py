@@ -78,16 +78,21 @@ async def _jobs(spec: Spec, reader: Reader, spool: Spool) -> tuple[JobFacts, ...
 
     Those count that are in the newest job made to hold the whole run, or in one after it.
     """
-    base = job_base(spec)
-    found = [job async for job in reader.jobs(base) if _is_job_of(job, spec, base)]
-    found.sort(key=lambda job: job.created)
+    found = await jobs_of(spec, reader)
     first = max((age for age, job in enumerate(found) if scope_is_whole(job)), default=0)
     for age, job in enumerate(found[first:]):
         if job.state == "deleting":
             continue
         async for task in reader.tasks(job.id):
             spool.add_task(job.id, age, task)
-    return tuple(found)
+    return found
+
+
+async def jobs_of(spec: Spec, reader: Reader) -> tuple[JobFacts, ...]:
+    """The jobs of a spec, oldest first: the one it names, and the later ones made of it."""
+    base = job_base(spec)
+    found = [job async for job in reader.jobs(base) if _is_job_of(job, spec, base)]
+    return tuple(sorted(found, key=lambda job: job.created))
 
 
 def _is_job_of(job: JobFacts, spec: Spec, base: str) -> bool:

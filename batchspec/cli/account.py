@@ -1,0 +1,81 @@
+"""The one place that knows there is a choice of account."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from batchspec import local
+from batchspec.cli.options import Target
+from batchspec.cloud.account import AnyAccount, LocalAccount, account_from
+from batchspec.cloud.open import Cloud, open_account
+from batchspec.problems import Problem, Secret, ServiceError
+from batchspec.render.local import phase_text
+
+_NAMED = ("AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ENDPOINT")
+
+
+def chosen_target(target: Target | None, environ: Mapping[str, str]) -> Target:
+    """The account to work on: the one asked for, else azure if one is named, else local."""
+    if target is not None:
+        return target
+    return Target.AZURE if any(environ.get(name) for name in _NAMED) else Target.LOCAL
+
+
+def account_of(target: Target | None, environ: Mapping[str, str]) -> AnyAccount:
+    """The account to open; the embedded service is started if it is the one and does not run.
+
+    Raises:
+        UsageError: the environment names no Azure account, or half of one.
+        ServiceError: the embedded service could not be started.
+    """
+    if chosen_target(target, environ) is Target.AZURE:
+        return account_from(environ)
+    endpoints = started()
+    return LocalAccount(
+        batch_url=endpoints.batch_url,
+        batch_account=endpoints.batch_account,
+        batch_key=Secret(endpoints.batch_key),
+        blob_url=endpoints.blob_url,
+        blob_account=endpoints.blob_account,
+        blob_key=Secret(endpoints.blob_key),
+    )
+
+
+def started(*, port: int = 0) -> local.Endpoints:
+    """The embedded service's endpoints; it is started if it does not run.
+
+    Raises:
+        ServiceError: it could not be started; the problem says how to mend that.
+    """
+
+    def say(phase: local.Phase) -> None:
+        print(phase_text(phase.value), file=sys.stderr, flush=True)
+
+    with translated():
+        return local.start(port=port, notify=say)
+
+
+class translated:  # noqa: N801 - a context manager, named as it reads
+    """Turns the embedded service's own errors into problems, since it knows nothing of ours."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
+        if isinstance(error, local.LocalError):
+            lines = [*(f"| {line}" for line in error.lines), *_log(error)]
+            problem = Problem(error.code, error.summary, "\n".join(lines), hint=error.hint)
+            raise ServiceError(problem, code=error.code) from error
+
+
+def _log(error: local.LocalError) -> list[str]:
+    return [f"log: {error.log}"] if error.log else []
+
+
+@asynccontextmanager
+async def opened(target: Target | None, environ: Mapping[str, str]) -> AsyncIterator[Cloud]:
+    """The account, open for reading and changing."""
+    async with open_account(account_of(target, environ)) as cloud:
+        yield cloud

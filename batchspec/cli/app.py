@@ -1,0 +1,208 @@
+"""The command line as data: every command with its arguments; what it does is loaded when it runs.
+
+Only names and help texts live here, so that ``--help`` costs no more than reading them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from batchspec import __version__
+from batchspec.cli.options import (
+    Format,
+    Progress,
+    ProgressKind,
+    Shape,
+    SpecFile,
+    TargetOption,
+    TextOrJson,
+    VariableFiles,
+    Variables,
+    Verbose,
+    Wanted,
+    Yes,
+)
+
+app = typer.Typer(
+    name="batchspec",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+local = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(local, name="local", help="The embedded Batch service and its blob store.")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"batchspec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Run a whole Azure Batch job from one YAML file: plan it, apply it, or run it right here."""
+
+
+@app.command()
+def validate(
+    specs: Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Specs, YAML files.")],
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    form: TextOrJson = Format.TEXT,
+) -> int:
+    """Check specs offline: every problem, with its place and how to mend it."""
+    from batchspec.cli.commands.validate import validate as run
+
+    return run([Wanted.of(spec, variables, variable_files) for spec in specs], form)
+
+
+@app.command()
+def config(
+    spec: SpecFile,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    shape: Annotated[Shape, typer.Option("--format", help="How it is written.")] = Shape.YAML,
+) -> int:
+    """Print the spec with parameters set and short forms expanded."""
+    from batchspec.cli.commands.config import config as run
+
+    return run(Wanted.of(spec, variables, variable_files), shape)
+
+
+@app.command()
+def plan(
+    spec: SpecFile,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    form: TextOrJson = Format.TEXT,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 6 if there are changes, 0 if none.")
+    ] = False,
+    verbose: Verbose = False,
+) -> int:
+    """Show the ordered plan, with a reason for each step. Reads the account, writes nothing."""
+    from batchspec.cli.commands.plan import plan as run
+
+    wanted = Wanted.of(spec, variables, variable_files, target)
+    return asyncio.run(run(wanted, form, exit_code=exit_code, verbose=verbose))
+
+
+@app.command()
+def apply(
+    spec: SpecFile,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    yes: Yes = False,
+    progress: Progress = ProgressKind.AUTO,
+    verbose: Verbose = False,
+) -> int:
+    """Plan, ask, carry it out, wait, fetch the results, and clean up."""
+    from batchspec.cli.commands.apply import apply as run
+
+    wanted = Wanted.of(spec, variables, variable_files, target)
+    return asyncio.run(run(wanted, progress, yes=yes, verbose=verbose))
+
+
+@app.command()
+def status(
+    spec: SpecFile,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    form: TextOrJson = Format.TEXT,
+) -> int:
+    """Look once: pool, nodes, job, task counts, time left."""
+    from batchspec.cli.commands.status import status as run
+
+    return asyncio.run(run(Wanted.of(spec, variables, variable_files, target), form))
+
+
+@app.command()
+def destroy(
+    spec: SpecFile,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    yes: Yes = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Delete even results that are not on this disk yet.")
+    ] = False,
+    progress: Progress = ProgressKind.AUTO,
+) -> int:
+    """Delete what the spec made in the account, and only that."""
+    from batchspec.cli.commands.destroy import destroy as run
+
+    wanted = Wanted.of(spec, variables, variable_files, target)
+    return asyncio.run(run(wanted, progress, yes=yes, force=force))
+
+
+@app.command()
+def schema() -> int:
+    """Print the JSON Schema of the spec language, for editors."""
+    from batchspec.cli.commands.schema import schema as run
+
+    return run()
+
+
+@local.command("start")
+def local_start(
+    port: Annotated[
+        int, typer.Option("--port", help="Where it listens. 0: the last port, or any.", min=0)
+    ] = 0,
+    json: Annotated[bool, typer.Option("--json", help="Print its state as JSON.")] = False,
+) -> int:
+    """Start it, if it does not run, and return when it is ready."""
+    from batchspec.cli.commands.local import start
+
+    return start(port, Format.JSON if json else Format.TEXT)
+
+
+@local.command("stop")
+def local_stop() -> int:
+    """End it: the service, the processes of its tasks, and the blob store. Nothing is lost."""
+    from batchspec.cli.commands.local import stop
+
+    return stop()
+
+
+@local.command("status")
+def local_status(form: TextOrJson = Format.TEXT) -> int:
+    """Say how it is with it."""
+    from batchspec.cli.commands.local import show
+
+    return show(form)
+
+
+@local.command("reset")
+def local_reset(yes: Yes = False) -> int:
+    """End it and delete its pools, jobs, tasks and blobs."""
+    from batchspec.cli.commands.local import reset
+
+    return reset(yes=yes)
+
+
+@local.command("env")
+def local_env(
+    form: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="sh, powershell, dotenv or json.")
+    ] = "sh",
+) -> int:
+    """Print what other Batch and Storage clients need to use it. This holds its keys."""
+    from batchspec.cli.commands.local import env
+
+    return env(form)

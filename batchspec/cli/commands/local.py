@@ -1,0 +1,94 @@
+"""``batchspec local``: the embedded Batch service and its blob store."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import get_args
+
+from batchspec import local
+from batchspec.cli.account import started, translated
+from batchspec.cli.options import Format
+from batchspec.cli.screen import confirm, has_terminal, needs_answer, out
+from batchspec.problems import Exit, Problem, UsageError
+from batchspec.render.ink import wants_color
+from batchspec.render.local import (
+    LocalStatus,
+    local_status_json,
+    local_status_text,
+    reset_question,
+    reset_text,
+    started_text,
+    stopped_text,
+)
+
+
+def start(port: int, form: Format) -> int:
+    """Start it, if it does not run."""
+    endpoints = started(port=port)
+    if form is Format.JSON:
+        return show(form)
+    out(
+        started_text(
+            batch_url=endpoints.batch_url, blob_url=endpoints.blob_url, data=endpoints.data
+        )
+    )
+    return Exit.DONE
+
+
+def stop() -> int:
+    """End all of it."""
+    with translated():
+        was_running = local.stop()
+    out(stopped_text(was_running=was_running))
+    return Exit.DONE
+
+
+def show(form: Format) -> int:
+    """Say how it is with it."""
+    with translated():
+        seen = local.status()
+    endpoints = seen.endpoints
+    shown = LocalStatus(
+        state=seen.state.value,
+        data=seen.data,
+        log=seen.log,
+        batch_url=endpoints.batch_url if endpoints else None,
+        blob_url=endpoints.blob_url if endpoints else None,
+        started=seen.started,
+        pid=seen.pid,
+        version=seen.version,
+    )
+    if form is Format.JSON:
+        out(local_status_json(shown))
+    else:
+        out(local_status_text(shown, color=wants_color(sys.stdout, os.environ)))
+    return Exit.DONE
+
+
+def reset(*, yes: bool) -> int:
+    """End it and delete what it holds."""
+    with translated():
+        data = local.status().data
+    if not yes:
+        question = reset_question(data)
+        if not has_terminal():
+            raise needs_answer(question)
+        if not confirm(question, default=False):
+            return Exit.DONE
+    with translated():
+        local.reset()
+    out(reset_text(data))
+    return Exit.DONE
+
+
+def env(form: str) -> int:
+    """Print what other clients need to use it."""
+    known: tuple[local.Format, ...] = get_args(local.Format)
+    chosen = next((name for name in known if name == form), None)
+    if chosen is None:
+        hint = f"Take one of: {', '.join(known)}"
+        raise UsageError(Problem("bad-format", f"there is no format {form!r}", hint=hint))
+    # Not through `out`, which would take the keys out: they are what is asked for.
+    sys.stdout.write(local.env(started(), chosen))
+    return Exit.DONE

@@ -1,0 +1,118 @@
+"""Standard output and error: where words go, and whether anybody could answer a question."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from batchspec.cli.options import Format
+from batchspec.plan.plan import Plan
+from batchspec.problems import Problem, UsageError, redact
+from batchspec.render.glyphs import glyphs_for
+from batchspec.render.ink import wants_color
+from batchspec.render.plan.data import plan_json
+from batchspec.render.plan.markdown import plan_markdown
+from batchspec.render.plan.text import plan_text
+from batchspec.render.problems import problem_json, problems_text
+from batchspec.render.progress.view import View
+from batchspec.render.questions import delete_question
+from batchspec.render.sink import json_text
+
+
+def out(text: str) -> None:
+    """Write to standard output; the last net against secrets is here."""
+    print(redact(text), flush=True)
+
+
+def err(text: str) -> None:
+    """Write to standard error."""
+    print(redact(text), file=sys.stderr, flush=True)
+
+
+def width() -> int:
+    """The columns of the terminal, within what reads well."""
+    return max(60, min(shutil.get_terminal_size((80, 24)).columns, 110))
+
+
+def has_terminal() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def show_problems(problems: Sequence[Problem], form: Format = Format.TEXT) -> None:
+    """Problems to standard error, or as JSON to standard output."""
+
+    if form is Format.JSON:
+        out(json_text({"version": 1, "problems": [problem_json(p) for p in problems]}))
+        return
+    err(problems_text(problems, color=wants_color(sys.stderr, os.environ), width=width()))
+
+
+def show_plan(plan: Plan, form: Format, *, verbose: bool) -> None:
+    """A plan to standard output."""
+
+    match form:
+        case Format.JSON:
+            out(plan_json(plan))
+        case Format.MARKDOWN:
+            out(plan_markdown(plan, here=Path.cwd()))
+        case Format.TEXT:
+            color = wants_color(sys.stdout, os.environ)
+            glyphs = glyphs_for(sys.stdout)
+            out(
+                plan_text(
+                    plan,
+                    color=color,
+                    width=width(),
+                    glyphs=glyphs,
+                    verbose=verbose,
+                    here=Path.cwd(),
+                )
+            )
+
+
+def confirm(question: str, *, default: bool) -> bool:
+    """Ask on the terminal until the answer is yes or no; the default is a bare Enter."""
+    while True:
+        print(redact(question), end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        answer = line.strip().lower()
+        if not line:
+            return False
+        if not answer:
+            return default
+        if answer in {"y", "yes", "n", "no"}:
+            return answer.startswith("y")
+
+
+def needs_answer(words: str) -> UsageError:
+    """The error of a run that would have to ask where nobody can answer."""
+    hint = "Look at `batchspec plan`, then say `-y`."
+    return UsageError(Problem("needs-answer", words, hint=hint))
+
+
+class Asker:
+    """Asks about clean-up at the end of a run.
+
+    ``-y`` means yes. Without a terminal and without ``-y`` it means keep.
+    """
+
+    def __init__(self, view: View, target: str, *, yes: bool) -> None:
+        self._view = view
+        self._target = target
+        self._yes = yes
+
+    async def agree(self, subjects: Sequence[str]) -> bool:
+        """Whether to delete these."""
+
+        if self._yes:
+            return True
+        if not has_terminal():
+            return False
+        with self._view.paused():
+            question = delete_question(subjects, target=self._target)
+            return await asyncio.to_thread(confirm, question, default=True)
