@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from batchspec.problems import Problem
 from batchspec.spec.model import Command, Shell
@@ -57,38 +57,43 @@ def command_line(command: Command, scope: Mapping[str, object], *, windows: bool
     shell = Quoting.WINDOWS if windows else Quoting.POSIX
     quoting = value_quoting(command, windows=windows)
     if command.template is None:
-        bare = Quoting.WINDOWS_PROGRAM if windows else Quoting.POSIX
         arguments = [evaluate(item, scope, shell=shell) for item in command.arguments]
-        return _joined([_argument(argument, bare) for argument in arguments])
+        return joined(arguments, windows=windows)
     assert quoting is not None
     text = evaluate(command.template, scope, quoting=quoting, shell=quoting)
+    return text if command.shell is Shell.NONE else wrapped(text, windows=windows)
+
+
+def wrapped(text: str | Text, *, windows: bool) -> str | Text:
+    """A text that the node's shell runs, as the line that starts the shell."""
     text = _without_end(text)
-    if command.shell is Shell.NONE:
-        return text
-    if not windows:
-        return _wrapped("/bin/sh -c ", _argument(text, Quoting.POSIX), "")
-    return _wrapped('cmd /c "', text, '"')
+    if windows:
+        return _between('cmd /c "', text, '"')
+    return _between("/bin/sh -c ", _argument(text, Quoting.POSIX), "")
+
+
+def joined(arguments: Sequence[str | Text], *, windows: bool) -> str | Text:
+    """An argument vector as one line, for a program that no shell starts."""
+    quoting = Quoting.WINDOWS_PROGRAM if windows else Quoting.POSIX
+    quoted = [_argument(argument, quoting) for argument in arguments]
+    if all(isinstance(argument, str) for argument in quoted):
+        return " ".join(map(str, quoted))
+    pieces: list[Piece] = []
+    for number, argument in enumerate(quoted):
+        if number:
+            pieces.append(" ")
+        pieces.extend((argument,) if isinstance(argument, str) else argument.pieces)
+    return Text(tuple(pieces))
 
 
 def _argument(text: str | Text, quoting: Quoting) -> str | Text:
     return quote(text, quoting) if isinstance(text, str) else Text((Quoted(text, quoting),))
 
 
-def _wrapped(before: str, text: str | Text, after: str) -> str | Text:
+def _between(before: str, text: str | Text, after: str) -> str | Text:
     if isinstance(text, str):
         return before + text + after
     return Text(tuple(piece for piece in (before, *text.pieces, after) if piece != ""))
-
-
-def _joined(arguments: list[str | Text]) -> str | Text:
-    if all(isinstance(argument, str) for argument in arguments):
-        return " ".join(map(str, arguments))
-    pieces: list[Piece] = []
-    for number, argument in enumerate(arguments):
-        if number:
-            pieces.append(" ")
-        pieces.extend((argument,) if isinstance(argument, str) else argument.pieces)
-    return Text(tuple(pieces))
 
 
 def _without_end(text: str | Text) -> str | Text:
