@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from batchspec.local.model.life import TASK, TaskState
 from batchspec.local.model.record import Job, Task, Wire
@@ -36,6 +36,15 @@ class NewTask:
     slots: int = 1
     needs: tuple[str, ...] = ()
     ranges: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """Sums over the tasks of a job: time waited and run, and retries."""
+
+    waiting: timedelta
+    running: timedelta
+    retries: int
 
 
 class Tasks:
@@ -100,6 +109,16 @@ class Tasks:
             (fold(pool_id), fold(node_id), limit),
         )
         return [read_task(row) for row in rows]
+
+    def use(self, job_id: str) -> Use:
+        """What the tasks of a job have used; reads all of them, and only when it is asked for."""
+        row = self._db.one(
+            "SELECT total(started - created), total(ended - started), total(retry_count) "
+            "FROM task WHERE job = ? AND started IS NOT NULL",
+            (fold(job_id),),
+        )
+        waiting, running, retries = (0.0, 0.0, 0) if row is None else row
+        return Use(timedelta(microseconds=waiting), timedelta(microseconds=running), int(retries))
 
     def update(self, task: Task, body: Wire, now: datetime) -> Task:
         """Replace the settings of a task (only its constraints can change)."""

@@ -106,7 +106,11 @@ def _reader(kind: str, older: bool) -> Reader:
 
 def _later(model: str, older: bool) -> Reader:
     # Looked up when used: a model may hold itself.
-    return lambda value, name: _model(model, older)(value, name)
+    def read(value: Any, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = _model(model, older)(value, name)
+        return found
+
+    return read
 
 
 def _list(one: Reader) -> Reader:

@@ -1,0 +1,241 @@
+"""Operations on the files of nodes and tasks."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from batchspec.local.api.beneath import Entry, OutsideError, opened, read_chunks, remove, walk
+from batchspec.local.api.context import Context
+from batchspec.local.api.find import find_node, find_owner
+from batchspec.local.wire.conditions import check_conditions
+from batchspec.local.wire.fault import Fault, bad_query
+from batchspec.local.wire.odata_tree import Kind, QueryError, matches, typed
+from batchspec.local.wire.reply import Reply, done, many
+from batchspec.local.wire.request import Request
+from batchspec.local.wire.times import write_http_date, write_time
+
+CHUNK = 256 * 1024
+_RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?", re.ASCII)
+
+Work = Callable[[], Reply]
+"""What is left to do when the store was asked: reading a disk, in a thread of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A directory whose files a request is about, and the URL of those files."""
+
+    root: Path
+    url: str
+
+
+def list_node_files(context: Context, request: Request) -> Work:
+    """``GET /pools/{poolId}/nodes/{nodeId}/files``."""
+    return _list(_node_place(context, request), request)
+
+
+def list_task_files(context: Context, request: Request) -> Work:
+    """``GET /jobs/{jobId}/tasks/{taskId}/files``."""
+    return _list(_task_place(context, request), request)
+
+
+def download_node_file(context: Context, request: Request) -> Work:
+    """``GET /pools/{poolId}/nodes/{nodeId}/files/{filePath}``."""
+    return _download(_node_place(context, request), request)
+
+
+def download_task_file(context: Context, request: Request) -> Work:
+    """``GET /jobs/{jobId}/tasks/{taskId}/files/{filePath}``."""
+    return _download(_task_place(context, request), request)
+
+
+def get_node_file_properties(context: Context, request: Request) -> Work:
+    """``HEAD /pools/{poolId}/nodes/{nodeId}/files/{filePath}``."""
+    return _properties(_node_place(context, request), request)
+
+
+def get_task_file_properties(context: Context, request: Request) -> Work:
+    """``HEAD /jobs/{jobId}/tasks/{taskId}/files/{filePath}``."""
+    return _properties(_task_place(context, request), request)
+
+
+def delete_node_file(context: Context, request: Request) -> Work:
+    """``DELETE /pools/{poolId}/nodes/{nodeId}/files/{filePath}``."""
+    return _delete(_node_place(context, request), request)
+
+
+def delete_task_file(context: Context, request: Request) -> Work:
+    """``DELETE /jobs/{jobId}/tasks/{taskId}/files/{filePath}``."""
+    return _delete(_task_place(context, request), request)
+
+
+def _node_place(context: Context, request: Request) -> Place:
+    node = find_node(context, request)
+    return Place(
+        context.root(node.pool_id, node.id),
+        f"{context.base_url}/pools/{node.pool_id}/nodes/{node.id}/files",
+    )
+
+
+def _task_place(context: Context, request: Request) -> Place:
+    task = find_owner(context, request)
+    if task.cleaned:
+        raise Fault("TaskFilesCleanedup")
+    if task.pool_id is None or task.node_id is None or task.directory is None:
+        raise Fault("TaskFilesUnavailable")
+    if context.store.nodes.get(task.pool_id, task.node_id) is None:
+        raise Fault("NodeNotFound")
+    return Place(
+        context.root(task.pool_id, task.node_id) / task.directory,
+        f"{context.base_url}/jobs/{task.job_id}/tasks/{task.id}/files",
+    )
+
+
+def _list(place: Place, request: Request) -> Work:
+    recursive, limit, after = request.flag("recursive"), request.max_results(), request.after()
+    passes = _filter(request)
+
+    def work() -> Reply:
+        start = tuple(after.split("/")) if after else ()
+        try:
+            entries = walk(place.root, recursive=recursive, after=start)
+            found = list(islice(filter(passes, entries), limit + 1))
+        except FileNotFoundError:
+            raise Fault("TaskFilesUnavailable") from None
+        link = request.next_link(found[limit - 1].name) if len(found) > limit else None
+        return many([_show(place, entry) for entry in found[:limit]], "files", link)
+
+    return work
+
+
+def _filter(request: Request) -> Callable[[Entry], bool]:
+    tree = request.filter()
+    if tree is None:
+        return lambda _: True
+    try:
+        fitted = typed(tree, {"name": Kind.TEXT})
+    except QueryError as error:
+        raise bad_query("$filter", request.query["$filter"], error.reason) from None
+    return lambda entry: matches(fitted, {"name": entry.name})
+
+
+def _download(place: Place, request: Request) -> Work:
+    path = request.parameters["filePath"]
+
+    def work() -> Reply:
+        entry = _find(place, path)
+        if entry.is_directory:
+            raise Fault("FileNotFound")
+        _check(request, entry)
+        start, length = _range(request, entry.size)
+        headers = {**_headers(place, entry), "Content-Length": str(length)}
+        chunks = read_chunks(place.root, path, start, length, CHUNK)
+        return Reply(200, headers=headers, chunks=chunks)
+
+    return work
+
+
+def _properties(place: Place, request: Request) -> Work:
+    def work() -> Reply:
+        entry = _find(place, request.parameters["filePath"])
+        _check(request, entry)
+        size = 0 if entry.is_directory else entry.size
+        return Reply(200, headers={**_headers(place, entry), "Content-Length": str(size)})
+
+    return work
+
+
+def _delete(place: Place, request: Request) -> Work:
+    recursive = request.flag("recursive")
+
+    def work() -> Reply:
+        try:
+            remove(place.root, request.parameters["filePath"], recursive=recursive)
+        except (FileNotFoundError, NotADirectoryError, OutsideError):
+            raise Fault("FileNotFound") from None
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise Fault("OperationInvalidForCurrentState", ("Reason", reason)) from None
+        return done(200, None)
+
+    return work
+
+
+def _find(place: Place, path: str) -> Entry:
+    """The entry at ``path``. What lies elsewhere is, for a client, not there."""
+    try:
+        with opened(place.root, path) as (_, entry):
+            return entry
+    except (OSError, OutsideError, ValueError):
+        raise Fault("FileNotFound") from None
+
+
+def _check(request: Request, entry: Entry) -> None:
+    check_conditions(request.headers, entry.modified, reads=True, tagged=False)
+
+
+def _range(request: Request, size: int) -> tuple[int, int]:
+    """Start and length that ``ocp-range`` asks for; all without it (200 either way)."""
+    text = request.headers.get("ocp-range")
+    if text is None:
+        return 0, size
+    found = _RANGE.fullmatch(text.strip())
+    if found is None or not any(found.groups()):
+        raise Fault("InvalidHeaderValue", ("HeaderName", "ocp-range"), ("HeaderValue", text))
+    first, last = found.groups()
+    if first is None:
+        length = min(int(last), size)
+        return size - length, length
+    start, end = int(first), size - 1 if last is None else min(int(last), size - 1)
+    if start >= size or (last is not None and int(last) < start):
+        raise Fault("InvalidRange")
+    return start, end - start + 1
+
+
+def _headers(place: Place, entry: Entry) -> dict[str, str]:
+    url = _url(place, entry)
+    headers = {
+        "Last-Modified": write_http_date(entry.modified),
+        "ocp-batch-file-isdirectory": str(entry.is_directory),
+        "ocp-batch-file-url": quote(url, safe=""),
+        "ocp-batch-file-mode": _mode(entry),
+    }
+    return headers if entry.is_directory else {"Content-Type": _type(entry.name), **headers}
+
+
+def _show(place: Place, entry: Entry) -> Mapping[str, Any]:
+    shown: dict[str, Any] = {
+        "name": entry.name,
+        "url": _url(place, entry),
+        "isDirectory": entry.is_directory,
+    }
+    if not entry.is_directory:
+        shown["properties"] = {
+            "lastModified": write_time(entry.modified),
+            # A 64-bit number, which the protocol writes as a text.
+            "contentLength": str(entry.size),
+            "contentType": _type(entry.name),
+            "fileMode": _mode(entry),
+        }
+    return shown
+
+
+def _url(place: Place, entry: Entry) -> str:
+    return f"{place.url}/{quote(os.fsencode(entry.name))}"
+
+
+def _mode(entry: Entry) -> str:
+    return f"0o{stat.S_IFMT(entry.mode) | stat.S_IMODE(entry.mode):o}"
+
+
+def _type(name: str) -> str:
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"

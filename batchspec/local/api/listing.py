@@ -1,0 +1,123 @@
+"""Lists: from a request's filter, page and selection to rows, and from rows to a reply.
+
+What lives here: which fields of which resource can be filtered, and where the store keeps them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from batchspec.local.store.database import to_column
+from batchspec.local.store.page import Page
+from batchspec.local.wire.fault import bad_query
+from batchspec.local.wire.odata_sql import Column, where
+from batchspec.local.wire.odata_tree import Kind, QueryError, matches, typed
+from batchspec.local.wire.reply import Reply, many
+from batchspec.local.wire.request import MAX_RESULTS, Request, pick
+
+R = TypeVar("R")
+Columns = Mapping[str, Column]
+
+_ID = {"id": Column("key", Kind.WORD)}
+_STATE = {
+    "state": Column("state", Kind.WORD),
+    "stateTransitionTime": Column("state_since", Kind.TIME),
+}
+_TIMES = {
+    "creationTime": Column("created", Kind.TIME),
+    "lastModified": Column("modified", Kind.TIME),
+    "lastModifiedTime": Column("modified", Kind.TIME),
+}
+
+POOLS: Columns = {
+    **_ID,
+    **_STATE,
+    **_TIMES,
+    "allocationState": Column("allocation", Kind.WORD),
+    "allocationStateTransitionTime": Column("allocation_since", Kind.TIME),
+    "enableAutoScale": Column("(autoscale IS NOT NULL)", Kind.BOOL),
+    "enableInterNodeCommunication": Column(
+        "json_extract(body, '$.enableInterNodeCommunication')", Kind.BOOL
+    ),
+    "vmSize": Column("vm_size", Kind.WORD),
+}
+POOL_IDS: Columns = {"poolId": Column("key", Kind.WORD)}
+NODES: Columns = {
+    **_ID,
+    **_STATE,
+    "lastBootTime": Column("booted", Kind.TIME),
+    "allocationTime": Column("allocated", Kind.TIME),
+    "startTaskInfo/state": Column("json_extract(start_task_info, '$.state')", Kind.WORD),
+    "startTaskInfo/result": Column("json_extract(start_task_info, '$.result')", Kind.WORD),
+    "startTaskInfo/exitCode": Column("json_extract(start_task_info, '$.exitCode')", Kind.NUMBER),
+}
+JOBS: Columns = {
+    **_ID,
+    **_STATE,
+    **_TIMES,
+    "executionInfo/startTime": Column("started", Kind.TIME),
+    "executionInfo/endTime": Column("ended", Kind.TIME),
+    "executionInfo/poolId": Column("pool", Kind.WORD),
+}
+TASKS: Columns = {
+    **_ID,
+    **_STATE,
+    **_TIMES,
+    "executionInfo/startTime": Column("started", Kind.TIME),
+    "executionInfo/endTime": Column("ended", Kind.TIME),
+    "executionInfo/exitCode": Column("exit_code", Kind.NUMBER),
+    "executionInfo/result": Column("result", Kind.WORD),
+}
+
+
+def read_page(request: Request, columns: Columns, most: int = MAX_RESULTS) -> Page:
+    """The page a request asks for, with one row more than it shows, which tells of a next page.
+
+    Raises:
+        Fault: ``maxresults``, ``$filter`` or ``$skiptoken`` is not right.
+    """
+    limit, after = request.max_results(most) + 1, request.after()
+    tree = request.filter()
+    if tree is None:
+        return Page(limit, after)
+    try:
+        condition = where(tree, columns, to_column)
+    except QueryError as error:
+        raise bad_query("$filter", request.query["$filter"], error.reason) from None
+    return Page(limit, after, condition.sql, condition.parameters)
+
+
+def write_page(
+    request: Request,
+    page: Page,
+    rows: Sequence[R],
+    write: Callable[[R], Mapping[str, Any]],
+    key: Callable[[R], str],
+    *,
+    model: str,
+    metadata: str,
+) -> Reply:
+    """The reply with a page of rows; ``key`` is what the list is sorted by."""
+    names = request.select(model)
+    shown = rows[: page.limit - 1]
+    link = request.next_link(key(shown[-1])) if len(rows) > len(shown) else None
+    return many([pick(write(row), names) for row in shown], metadata, link)
+
+
+def passing(
+    request: Request, kinds: Mapping[str, Kind], items: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """The items, in wire form, that the request's filter lets pass; for lists not in the store.
+
+    Raises:
+        Fault: the ``$filter`` is not right.
+    """
+    tree = request.filter()
+    if tree is None:
+        return list(items)
+    try:
+        fitted = typed(tree, kinds)
+    except QueryError as error:
+        raise bad_query("$filter", request.query["$filter"], error.reason) from None
+    return [item for item in items if matches(fitted, item)]

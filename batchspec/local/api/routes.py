@@ -1,0 +1,207 @@
+"""The route table: every operation of the protocol, and what of it is here.
+
+What lives here: data. The door routes by it, and ``docs/fidelity.md`` is generated from it. An
+operation without a handler answers 501, by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from batchspec.local.api import account, files, jobs, nodes, pools, tasks
+from batchspec.local.api.context import Context
+from batchspec.local.wire.fault import Fault
+from batchspec.local.wire.reply import Reply
+from batchspec.local.wire.request import Request
+
+Work = Callable[[], Reply]
+Handler = Callable[[Context, Request], Reply | Work]
+Support = Literal["whole", "partial", "absent"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation: its name in the SDK, where it is, who does it.
+
+    ``note`` says what a partial operation leaves out, or why an absent one is.
+    """
+
+    operation: str
+    method: str
+    path: str
+    handler: Handler | None = None
+    support: Support = "whole"
+    note: str = ""
+
+
+_POOL, _NODE = "/pools/{poolId}", "/pools/{poolId}/nodes/{nodeId}"
+_JOB, _TASK = "/jobs/{jobId}", "/jobs/{jobId}/tasks/{taskId}"
+_SCHEDULE = "/jobschedules/{jobScheduleId}"
+_KEPT = "settings that mean nothing on one machine are kept and shown; see the list below"
+_STATS = "`$expand=stats`: processor time and I/O are not measured and are shown as 0"
+_AUTOSCALE = "formulas are not evaluated"
+_SCHEDULES = "there are no job schedules"
+_USERS = "nodes are directories of this machine and have no users of their own"
+_EXTENSIONS = "nodes take no extensions"
+_DEALLOCATE = "there is no machine behind a node that could be given back"
+
+
+def _absent(operation: str, method: str, path: str, note: str) -> Route:
+    return Route(operation, method, path, None, "absent", note)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("list_applications", "GET", "/applications", account.list_applications, "partial",
+          "there are no application packages: the list is empty"),
+    Route("get_application", "GET", "/applications/{applicationId}", account.get_application,
+          "partial", "there are no application packages: always `ApplicationNotFound`"),
+    Route("list_pool_usage_metrics", "GET", "/poolusagemetrics", account.list_pool_usage_metrics,
+          note="retired on the real service: `PoolUsageMetricAPIRetired`"),
+    Route("create_pool", "POST", "/pools", pools.create_pool, "partial", _KEPT),
+    Route("list_pools", "GET", "/pools", pools.list_pools, "partial", _STATS),
+    Route("delete_pool", "DELETE", _POOL, pools.delete_pool),
+    Route("pool_exists", "HEAD", _POOL, pools.pool_exists),
+    Route("get_pool", "GET", _POOL, pools.get_pool, "partial", _STATS),
+    Route("update_pool", "PATCH", _POOL, pools.update_pool, "partial", _KEPT),
+    _absent("disable_pool_auto_scale", "POST", _POOL + "/disableautoscale", _AUTOSCALE),
+    _absent("enable_pool_auto_scale", "POST", _POOL + "/enableautoscale", _AUTOSCALE),
+    _absent("evaluate_pool_auto_scale", "POST", _POOL + "/evaluateautoscale", _AUTOSCALE),
+    Route("resize_pool", "POST", _POOL + "/resize", pools.resize_pool),
+    Route("stop_pool_resize", "POST", _POOL + "/stopresize", pools.stop_pool_resize),
+    Route("replace_pool_properties", "POST", _POOL + "/updateproperties",
+          pools.replace_pool_properties),
+    _absent("remove_nodes", "POST", _POOL + "/removenodes", "resize the pool instead"),
+    Route("list_supported_images", "GET", "/supportedimages", account.list_supported_images,
+          "partial", "a table of common images, not the marketplace's"),
+    Route("list_pool_node_counts", "GET", "/nodecounts", nodes.list_pool_node_counts),
+    Route("delete_job", "DELETE", _JOB, jobs.delete_job),
+    Route("get_job", "GET", _JOB, jobs.get_job, "partial", _STATS),
+    Route("update_job", "PATCH", _JOB, jobs.update_job),
+    Route("replace_job", "PUT", _JOB, jobs.replace_job),
+    Route("disable_job", "POST", _JOB + "/disable", jobs.disable_job),
+    Route("enable_job", "POST", _JOB + "/enable", jobs.enable_job),
+    Route("terminate_job", "POST", _JOB + "/terminate", jobs.terminate_job),
+    Route("create_job", "POST", "/jobs", jobs.create_job, "partial", "see the list below"),
+    Route("list_jobs", "GET", "/jobs", jobs.list_jobs, "partial", _STATS),
+    _absent("list_jobs_from_schedule", "GET", _SCHEDULE + "/jobs", _SCHEDULES),
+    _absent("list_job_preparation_and_release_task_status", "GET",
+            _JOB + "/jobpreparationandreleasetaskstatus",
+            "there are no job preparation and release tasks"),
+    Route("get_job_task_counts", "GET", _JOB + "/taskcounts", jobs.get_job_task_counts),
+    _absent("job_schedule_exists", "HEAD", _SCHEDULE, _SCHEDULES),
+    _absent("delete_job_schedule", "DELETE", _SCHEDULE, _SCHEDULES),
+    _absent("get_job_schedule", "GET", _SCHEDULE, _SCHEDULES),
+    _absent("update_job_schedule", "PATCH", _SCHEDULE, _SCHEDULES),
+    _absent("replace_job_schedule", "PUT", _SCHEDULE, _SCHEDULES),
+    _absent("disable_job_schedule", "POST", _SCHEDULE + "/disable", _SCHEDULES),
+    _absent("enable_job_schedule", "POST", _SCHEDULE + "/enable", _SCHEDULES),
+    _absent("terminate_job_schedule", "POST", _SCHEDULE + "/terminate", _SCHEDULES),
+    _absent("create_job_schedule", "POST", "/jobschedules", _SCHEDULES),
+    _absent("list_job_schedules", "GET", "/jobschedules", _SCHEDULES),
+    Route("create_task", "POST", _JOB + "/tasks", tasks.create_task, "partial",
+          "see the list below"),
+    Route("list_tasks", "GET", _JOB + "/tasks", tasks.list_tasks, "partial", _STATS),
+    Route("create_task_collection", "POST", _JOB + "/addtaskcollection",
+          tasks.create_task_collection, "partial", "see the list below"),
+    Route("delete_task", "DELETE", _TASK, tasks.delete_task),
+    Route("get_task", "GET", _TASK, tasks.get_task, "partial", _STATS),
+    Route("replace_task", "PUT", _TASK, tasks.replace_task),
+    Route("list_subtasks", "GET", _TASK + "/subtasksinfo", tasks.list_subtasks, "partial",
+          "there are no multi-instance tasks: the list is empty"),
+    Route("terminate_task", "POST", _TASK + "/terminate", tasks.terminate_task),
+    Route("reactivate_task", "POST", _TASK + "/reactivate", tasks.reactivate_task),
+    Route("delete_task_file", "DELETE", _TASK + "/files/{filePath}", files.delete_task_file),
+    Route("download_task_file", "GET", _TASK + "/files/{filePath}", files.download_task_file),
+    Route("get_task_file_properties", "HEAD", _TASK + "/files/{filePath}",
+          files.get_task_file_properties),
+    Route("list_task_files", "GET", _TASK + "/files", files.list_task_files),
+    _absent("create_node_user", "POST", _NODE + "/users", _USERS),
+    _absent("delete_node_user", "DELETE", _NODE + "/users/{userName}", _USERS),
+    _absent("replace_node_user", "PUT", _NODE + "/users/{userName}", _USERS),
+    Route("get_node", "GET", _NODE, nodes.get_node),
+    _absent("reboot_node", "POST", _NODE + "/reboot", "nodes cannot be rebooted"),
+    _absent("start_node", "POST", _NODE + "/start", _DEALLOCATE),
+    _absent("reimage_node", "POST", _NODE + "/reimage", "nodes cannot be reimaged"),
+    _absent("deallocate_node", "POST", _NODE + "/deallocate", _DEALLOCATE),
+    _absent("disable_node_scheduling", "POST", _NODE + "/disablescheduling",
+            "scheduling cannot be disabled for one node"),
+    _absent("enable_node_scheduling", "POST", _NODE + "/enablescheduling",
+            "scheduling cannot be disabled for one node"),
+    _absent("get_node_remote_login_settings", "GET", _NODE + "/remoteloginsettings", _USERS),
+    _absent("upload_node_logs", "POST", _NODE + "/uploadbatchservicelogs",
+            "nodes have no agent whose logs could be uploaded"),
+    Route("list_nodes", "GET", _POOL + "/nodes", nodes.list_nodes),
+    _absent("get_node_extension", "GET", _NODE + "/extensions/{extensionName}", _EXTENSIONS),
+    _absent("list_node_extensions", "GET", _NODE + "/extensions", _EXTENSIONS),
+    Route("delete_node_file", "DELETE", _NODE + "/files/{filePath}", files.delete_node_file),
+    Route("download_node_file", "GET", _NODE + "/files/{filePath}", files.download_node_file),
+    Route("get_node_file_properties", "HEAD", _NODE + "/files/{filePath}",
+          files.get_node_file_properties),
+    Route("list_node_files", "GET", _NODE + "/files", files.list_node_files),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The route of a request, and the still encoded parts of its path by the route's names."""
+
+    route: Route
+    parameters: Mapping[str, str]
+
+
+def find_route(method: str, path: str) -> Match:
+    """The route of ``method`` and ``path`` (as sent, percent-encoded).
+
+    Raises:
+        Fault: ``InvalidUri``, or ``UnsupportedHttpVerb`` when the path is known with another verb.
+    """
+    segments = path.strip("/").split("/")
+    files_at = _files_at(segments)
+    if files_at is not None:
+        # The rest is one file's path, whether its slashes came encoded or not.
+        segments = [*segments[:files_at], "/".join(segments[files_at:])]
+    known = False
+    for template, verbs in _by_length().get(len(segments), ()):
+        parameters = _fit(template, segments)
+        if parameters is not None:
+            if method in verbs:
+                return Match(verbs[method], parameters)
+            known = True
+    raise Fault("UnsupportedHttpVerb" if known else "InvalidUri")
+
+
+_FILES = {("pools", "nodes"): 5, ("jobs", "tasks"): 5}
+
+
+def _files_at(segments: list[str]) -> int | None:
+    if len(segments) > 5 and segments[4] == "files":
+        return _FILES.get((segments[0], segments[2]))
+    return None
+
+
+def _fit(template: tuple[str, ...], segments: list[str]) -> Mapping[str, str] | None:
+    parameters = {}
+    for wanted, given in zip(template, segments, strict=True):
+        if wanted.startswith("{"):
+            if not given:
+                return None
+            parameters[wanted[1:-1]] = given
+        elif wanted != given.lower():
+            return None
+    return parameters
+
+
+@cache
+def _by_length() -> Mapping[int, list[tuple[tuple[str, ...], dict[str, Route]]]]:
+    """Templates by how many segments they have, each with its routes by verb."""
+    templates: dict[tuple[str, ...], dict[str, Route]] = {}
+    for route in ROUTES:
+        verbs = templates.setdefault(tuple(route.path.strip("/").split("/")), {})
+        verbs[route.method] = route
+    lengths: dict[int, list[tuple[tuple[str, ...], dict[str, Route]]]] = {}
+    for template, verbs in templates.items():
+        lengths.setdefault(len(template), []).append((template, verbs))
+    return lengths

@@ -1,0 +1,95 @@
+"""Listening: uvicorn on a loopback socket, from "it answers" to "it has stopped"."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import uvicorn
+
+from batchspec.local.http.app import Door
+
+_DRAIN = 2
+"""Seconds that requests on their way are given when the service stops."""
+
+
+class NotLoopbackError(Exception):
+    """The address is not one of this machine alone: the service would be open to others."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens on ``host`` (a loopback address); port 0 takes a free one.
+
+    Raises:
+        NotLoopbackError: ``host`` is no loopback address.
+        OSError: the port is taken.
+    """
+    if not ipaddress.ip_address(host).is_loopback:
+        raise NotLoopbackError(host)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # With the protocol named, asyncio sees TCP in what it accepts and turns off Nagle's waiting,
+    # which costs each reply 40 ms.
+    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((host, port))
+        found.listen(1024)
+        found.setblocking(False)
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
+def url_of(listening: socket.socket) -> str:
+    """The URL of a socket, without a slash at its end."""
+    host, port = listening.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """Says when it answers. Signals belong to whoever runs the service."""
+
+    def __init__(self, answers: asyncio.Event, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._answers = answers
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._answers.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def serving(door: Door, listening: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
+    """Answer requests while the context lasts; the task given ends only by a failure.
+
+    On the way out no new request is taken and those on their way are finished.
+    """
+    started = asyncio.Event()
+    server = _Server(
+        started,
+        uvicorn.Config(
+            door,
+            lifespan="off",
+            ws="none",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=_DRAIN,
+        ),
+    )
+    task = asyncio.create_task(server.serve([listening]), name="batch-http")
+    try:
+        await started.wait()
+        yield task
+    finally:
+        server.should_exit = True
+        await task

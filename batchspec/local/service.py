@@ -1,0 +1,87 @@
+"""The embedded Batch service, wired together: store, engine, door.
+
+``serve`` runs it until it is cancelled. A second service on the same data folder is the caller's
+to prevent (the daemon holds a lock).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Protocol
+
+from batchspec.local.api.context import Context
+from batchspec.local.http.app import Door
+from batchspec.local.http.server import listen, serving, url_of
+from batchspec.local.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceConfig:
+    """What a service is started with.
+
+    ``data`` is a folder of its own. ``key`` is the account's key in base64, which is never shown.
+    ``port`` 0 takes a free one. ``storage`` is the connection string of the account's storage, for
+    ``autoStorageContainerName``; ``None`` when there is none.
+    """
+
+    data: Path
+    account: str
+    key: str = field(repr=False)
+    host: str = "127.0.0.1"
+    port: int = 0
+    storage: str | None = field(default=None, repr=False)
+
+
+class Engine(Protocol):
+    """What makes happen what the store says is wanted."""
+
+    async def run(self) -> None:
+        """Work until cancelled; then end all processes and return."""
+
+
+MakeEngine = Callable[[Store, ServiceConfig, str], Engine]
+"""Makes the engine of a store; the text is the URL of the service."""
+
+
+async def serve(
+    config: ServiceConfig,
+    ready: Callable[[str], None],
+    *,
+    make_engine: MakeEngine | None = None,
+) -> None:
+    """Run the service until cancelled; call ``ready`` with its URL once it answers.
+
+    When cancelled: requests on their way are finished, the process groups of all tasks are ended,
+    the state is saved.
+
+    Raises:
+        OSError: the port is taken, or the data folder cannot be written.
+        NotLoopbackError: the host is not a loopback address.
+        RuntimeError: the data folder was written by a newer version.
+    """
+    config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    listening = listen(config.host, config.port)
+    with (
+        contextlib.closing(listening),
+        contextlib.closing(Store(config.data / "batch.db")) as store,
+    ):
+        url = url_of(listening)
+        context = Context(
+            store, config.account, url, config.data, f"batchspec {version('batchspec')}"
+        )
+        door = Door(context, config.key, _now, _now)
+        async with asyncio.TaskGroup() as tasks, serving(door, listening) as http:
+            if make_engine is not None:
+                tasks.create_task(make_engine(store, config, url).run(), name="batch-engine")
+            ready(url)
+            await http
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
