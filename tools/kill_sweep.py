@@ -1,0 +1,235 @@
+"""Apply, SIGKILL at a random moment, apply again; many times. Each must end as one whole run.
+
+    python tools/kill_sweep.py [--rounds 50] [--seed 1] [--data DIR] [--keep]
+
+Every round has a fresh embedded service and a fresh copy of ``specs/topn.yaml`` whose tasks add
+their id to a file when they have run to their end. After the second apply it asks, by other means
+than batchspec's own: does the job hold one task for each input, each completed with exit code 0
+(azure-batch); did each run to its end exactly once (the file); are the results those of an
+independent count. It prints a line for each round and ends with 1 if one of them went wrong; the
+folder of such a round is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from azure.batch import BatchClient
+from azure.core.credentials import AzureNamedKeyCredential
+
+from batchspec import local
+
+ROOT = Path(__file__).parents[1]
+BATCHSPEC = [
+    *(sys.executable, "-c"),
+    "import sys; from batchspec.cli.main import main; sys.exit(main())",
+]
+PATIENCE = 300.0
+TOP = 3
+
+
+@dataclass(frozen=True)
+class Round:
+    """One fresh place: an embedded service, a spec, and where its tasks leave their marks."""
+
+    folder: Path
+    inputs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> Path:
+        return self.folder / "project" / "specs" / "topn.yaml"
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def marks(self) -> Path:
+        return self.folder / "marks"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "project" / "results"
+
+
+def lay_out(folder: Path, data: Path) -> Round:
+    """Copy the spec, its program and its inputs, and have the tasks leave a mark at their end."""
+    here = Round(folder)
+    shutil.copytree(ROOT / "task_app", folder / "project" / "task_app")
+    shutil.copytree(ROOT / "specs", folder / "project" / "specs")
+    inputs = folder / "project" / "specs" / "data"
+    shutil.rmtree(inputs)
+    inputs.mkdir()
+    for source in sorted(data.iterdir()):
+        if source.is_file() and not source.is_symlink():
+            name = source.name if source.suffix == ".txt" else f"{source.name}.txt"
+            text = source.read_text(encoding="utf-8")
+            (inputs / name).write_text(text, encoding="utf-8")
+            here.inputs[name] = text
+    text = here.spec.read_text(encoding="utf-8")
+    mark = f' && echo "$AZ_BATCH_TASK_ID" >> {shlex.quote(str(here.marks))}'
+    marked, times = re.subn(r"(?m)^(    command: python3 .*)$", lambda m: m[1] + mark, text)
+    if times != 1:
+        raise SystemExit(f"{here.spec} has no one task command to put a mark into")
+    here.spec.write_text(marked, encoding="utf-8")
+    return here
+
+
+@dataclass(frozen=True)
+class Applied:
+    """How an apply ended: its exit code (negative: a signal), and the step it was last in."""
+
+    code: int
+    seconds: float
+    step: str
+    log: str
+
+
+def apply(here: Round, number: int, kill_after: float | None = None) -> Applied:
+    """``batchspec apply``, killed after so many seconds if it still runs."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("AZURE_")
+    }
+    environment["BATCHSPEC_LOCAL_HOME"] = str(here.home)
+    line = [*BATCHSPEC, "apply", str(here.spec), "--target", "local", "--progress", "json"]
+    events, errors = here.folder / f"apply-{number}.jsonl", here.folder / f"apply-{number}.err"
+    start = time.monotonic()
+    with (
+        events.open("wb") as out,
+        errors.open("wb") as err,
+        subprocess.Popen(
+            line, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment, cwd=here.folder
+        ) as process,
+    ):
+        try:
+            process.wait(PATIENCE if kill_after is None else kill_after)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    seconds = time.monotonic() - start
+    log = errors.read_text(encoding="utf-8", errors="replace")
+    return Applied(process.returncode, seconds, last_step(events), log)
+
+
+def last_step(events: Path) -> str:
+    """The step that began last, by the event stream; its last line may be cut."""
+    step = "nothing"
+    for line in events.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if event.get("type") in ("run_ended", "RunEnded"):
+            return "the end"
+        step = event.get("step") or step
+    return step
+
+
+def independent_count(text: str) -> list[tuple[str, int]]:
+    """The most frequent words of a text without combining marks, counted another way."""
+    plain = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").casefold()
+    words = Counter(re.findall(r"[^\W_]+(?:'[^\W_]+)*", plain))
+    return sorted(words.items(), key=lambda item: (-item[1], item[0]))[:TOP]
+
+
+def faults(here: Round) -> list[str]:
+    """Everything that is not as one undisturbed run would have left it."""
+    found = []
+    endpoints = local.start(here.home)
+    credential = AzureNamedKeyCredential(endpoints.batch_account, endpoints.batch_key)
+    with BatchClient(endpoints.batch_url, credential) as client:
+        jobs = [job.id for job in client.list_jobs()]
+        if jobs != ["topn"]:
+            found.append(f"the jobs are {jobs}")
+        tasks = [task for job in jobs for task in client.list_tasks(job)]
+    ids = [task.id for task in tasks]
+    if len(tasks) != len(here.inputs):
+        found.append(f"{len(tasks)} tasks for {len(here.inputs)} inputs")
+    for task in tasks:
+        code = task.execution_info.exit_code if task.execution_info else None
+        if str(getattr(task.state, "value", task.state)) != "completed" or code != 0:
+            found.append(f"task {task.id} is {task.state} with exit code {code}")
+    ran = here.marks.read_text().split() if here.marks.exists() else []
+    if sorted(ran) != sorted(ids):
+        found.append(f"ran to their end: {dict(Counter(ran))}, of {ids}")
+    results = {path.name: path for path in here.results.rglob("*") if path.is_file()}
+    if set(results) != {f"{name}.top.txt" for name in here.inputs}:
+        found.append(f"the results are {sorted(results)}")
+    for name, text in here.inputs.items():
+        path = results.get(f"{name}.top.txt")
+        lines = path.read_text(encoding="utf-8").splitlines()[1:] if path else []
+        expected = [f"{word}\t{count}" for word, count in independent_count(text)]
+        if path and lines != expected:
+            found.append(f"the result of {name} is {lines}, and should be {expected}")
+    return found
+
+
+def one_round(folder: Path, data: Path, kill_after: float | None) -> tuple[str, list[str], float]:
+    """Carry one round out: what to say of it, what is wrong, and how long the first apply took."""
+    here = lay_out(folder, data)
+    try:
+        first = apply(here, 1, kill_after)
+        ended = f"ended with {first.code}" if first.code >= 0 else "killed"
+        said = f"{ended} after {first.seconds:5.2f} s in {first.step:<24}"
+        wrong = [] if first.code in (0, -signal.SIGKILL) else [f"exit code {first.code}"]
+        last = first
+        if kill_after is not None:
+            last = apply(here, 2)
+            said += f" again: {last.seconds:5.2f} s"
+        if last.code != 0:
+            wrong.append(f"the last apply ended with {last.code}: {last.log[-2000:]}")
+        wrong += faults(here)
+        return said, wrong, first.seconds
+    finally:
+        local.stop(here.home)
+
+
+def main() -> int:
+    """All rounds; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--data", type=Path, default=ROOT / "specs" / "data", help="the inputs")
+    parser.add_argument("--keep", action="store_true", help="keep the folder of every round")
+    options = parser.parse_args()
+    chance = random.Random(options.seed)
+    base = Path(tempfile.mkdtemp(prefix="batchspec-kill-"))
+    print(f"seed {options.seed}; {options.rounds} rounds in {base}", flush=True)
+    bad = 0
+    whole = 0.0
+    for number in range(options.rounds + 1):
+        folder = base / f"round-{number}"
+        folder.mkdir()
+        # Round 0 is undisturbed: it says how long a run is, and that it is right at all.
+        moment = chance.uniform(0, whole) if number else None
+        said, wrong, seconds = one_round(folder, options.data, moment)
+        whole = whole or seconds
+        print(f"{number:>3}  {said}  {'; '.join(wrong) or 'right'}", flush=True)
+        if wrong:
+            bad += 1
+            if number == 0:
+                break
+        elif not options.keep:
+            shutil.rmtree(folder)
+    if not bad and not options.keep:
+        base.rmdir()
+    print(f"{options.rounds} rounds, {bad} wrong" + (f"; kept in {base}" if bad else ""))
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
