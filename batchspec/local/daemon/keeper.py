@@ -65,7 +65,7 @@ class Keeper:
         """Watch it, and start it again when it dies.
 
         Raises:
-            LocalError: it dies again and again (``azurite-keeps-ending``), or does not come back.
+            LocalError: it dies again and again (``azurite-keeps-ending``).
         """
         while True:
             code = await asyncio.to_thread(self._server.process.wait)
@@ -80,8 +80,12 @@ class Keeper:
                 )
             self._ends.append(now)
             self._server = self._spawn(self.port)
-            await asyncio.to_thread(self._server.wait_ready)
-            _log.warning("Azurite was started again on port %d", self.port)
+            try:
+                await asyncio.to_thread(self._server.wait_ready)
+            except LocalError as error:
+                _log.warning("Azurite did not come back: %s", error.code)
+            else:
+                _log.warning("Azurite was started again on port %d", self.port)
 
     async def stop(self) -> None:
         """End it cleanly; everything that it acknowledged is on the disk then."""

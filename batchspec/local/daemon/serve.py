@@ -12,8 +12,8 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Coroutine
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, NoReturn
@@ -33,7 +33,7 @@ from batchspec.local.lock import Lock
 from batchspec.local.process import Process
 from batchspec.local.settings import Settings
 
-_SERVICE_PATIENCE = 20.0
+_PATIENCE = 20.0
 
 _log = logging.getLogger(__name__)
 
@@ -115,48 +115,61 @@ def _hold_blobs(settings: Settings, home: Home, port: int, reporter: Reporter) -
 async def _live(
     home: Home, account: Account, keeper: Keeper, port: int, reporter: Reporter
 ) -> None:
+    """Work until told to end, or until the work fails."""
     loop = asyncio.get_running_loop()
     told_to_end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told_to_end.set)
-    url: asyncio.Future[str] = loop.create_future()
     ending = asyncio.create_task(told_to_end.wait())
-    service = asyncio.create_task(_serve(home, account, port, url.set_result))
-    blobs = asyncio.create_task(keeper.ready())
+    working = asyncio.create_task(_work(home, account, keeper, port, reporter))
     try:
-        await _until_one_ends(asyncio.gather(blobs, url), service, ending)
-        if not ending.done():
-            _publish(home, account, keeper.port, url.result())
-            reporter.ready()
-            blobs = asyncio.create_task(keeper.keep())
-            await _until_one_ends(blobs, service, ending)
+        await _until_one_ends(working, ending)
     finally:
         _log.info("ending")
         home.endpoints.unlink(missing_ok=True)
-        for task in (ending, blobs, service):
-            task.cancel()
-        _, late = await asyncio.wait({service}, timeout=_SERVICE_PATIENCE)
-        if late:
-            _log.error("the Batch service did not end within %.0f s", _SERVICE_PATIENCE)
+        ending.cancel()
+        await _cancel(working)
         await keeper.stop()
         _log.info("ended")
 
 
-async def _until_one_ends(*tasks: asyncio.Future[Any]) -> None:
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        task.result()
-
-
-async def _serve(home: Home, account: Account, port: int, ready: Callable[[str], None]) -> NoReturn:
+async def _work(
+    home: Home, account: Account, keeper: Keeper, port: int, reporter: Reporter
+) -> None:
     # Imported while Azurite starts: it takes as long.
     from batchspec.local.service import ServiceConfig, serve  # noqa: PLC0415
+
+    blob_port = await keeper.ready()
+
+    def ready(batch_url: str) -> None:
+        announcement = Announcement(
+            batch_url=batch_url,
+            blob_url=f"http://127.0.0.1:{blob_port}/{account.blob_account}",
+            pid=os.getpid(),
+            started=datetime.now(UTC),
+            version=version("batchspec"),
+        )
+        ports = Ports(batch=urlsplit(batch_url).port or 0, blob=blob_port)
+        write_private(home.ports, json.dumps(asdict(ports)) + "\n")
+        announce(home, announcement)
+        reporter.ready()
+        _log.info("ready: Batch at %s, blobs at %s", batch_url, announcement.blob_url)
 
     config = ServiceConfig(
         data=home.batch, account=account.batch_account, key=account.batch_key, port=port
     )
+    keeping = asyncio.create_task(keeper.keep())
+    serving = asyncio.create_task(_serve(serve(config, ready), home))
     try:
-        await serve(config, ready)
+        await _until_one_ends(keeping, serving)
+    finally:
+        await _cancel(keeping)
+        await _cancel(serving)
+
+
+async def _serve(service: Coroutine[Any, Any, None], home: Home) -> NoReturn:
+    try:
+        await service
     except Exception as error:
         _log.exception("the Batch service failed")
         raise LocalError(
@@ -168,20 +181,18 @@ async def _serve(home: Home, account: Account, port: int, ready: Callable[[str],
     raise LocalError("service-failed", "The Batch service ended by itself.", log=home.log)
 
 
-def _publish(home: Home, account: Account, blob_port: int, batch_url: str) -> None:
-    batch_port = urlsplit(batch_url).port or 0
-    write_private(home.ports, json.dumps({"batch": batch_port, "blob": blob_port}) + "\n")
-    announce(
-        home,
-        Announcement(
-            batch_url=batch_url,
-            blob_url=f"http://127.0.0.1:{blob_port}/{account.blob_account}",
-            pid=os.getpid(),
-            started=datetime.now(UTC),
-            version=version("batchspec"),
-        ),
-    )
-    _log.info("ready: Batch at %s, blobs on port %d", batch_url, blob_port)
+async def _until_one_ends(*tasks: asyncio.Task[Any]) -> None:
+    """Wait for the first of ``tasks`` that ends; raise what it raised."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    task.cancel()
+    _, late = await asyncio.wait({task}, timeout=_PATIENCE)
+    if late:
+        _log.error("the Batch service did not end within %.0f s", _PATIENCE)
 
 
 def _last_ports(home: Home) -> Ports:

@@ -17,12 +17,13 @@ from batchspec.local.daemon.endpoints import Endpoints, read_announcement
 from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.report import await_report
 from batchspec.local.error import LocalError, last_lines
-from batchspec.local.lock import Lock, held
+from batchspec.local.lock import Lock, held, wait_free
 from batchspec.local.phase import Notify, Phase
 from batchspec.local.process import Process
 from batchspec.local.settings import Settings
 
 _PATIENCE = 120.0
+_POLITE = 15.0
 _POLL = 0.02
 
 
@@ -149,8 +150,11 @@ def _spawn(home: Home, settings: Settings, node: Node, port: int) -> None:
                 )
         finally:
             os.close(tell)
+        process.wait()  # it leaves a child behind and ends at once
         ready = await_report(listen, _PATIENCE)
-        process.wait()  # it has left a child behind and ended long ago
+    except LocalError:
+        wait_free(home.running, _POLITE)  # it is on its way out; it shall be gone when we say so
+        raise
     except TimeoutError:
         if daemon := Process.read(home.running):
             daemon.signal(signal.SIGKILL)
