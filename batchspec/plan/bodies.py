@@ -1,0 +1,53 @@
+"""A task's body with its templates, made ready once and filled in for every task."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from batchspec.spec.template import evaluate
+from batchspec.spec.values import Quoting, Record, Template, Value
+
+Scope: TypeAlias = Mapping[str, object]
+Fill: TypeAlias = Callable[[Scope], Value]
+
+_TASK = re.compile(r"\btask\b")
+
+
+def filler(value: Value, *, windows: bool) -> Fill | None:
+    """A function that fills in the templates of a value; ``None`` if there are none.
+
+    What has no template in it is not copied.
+    """
+    shell = Quoting.WINDOWS if windows else Quoting.POSIX
+    match value:
+        case Template():
+            return lambda scope: evaluate(value, scope, shell=shell)
+        case Record():
+            fills = {
+                key: fill for key, item in value.items() if (fill := filler(item, windows=windows))
+            }
+            if not fills:
+                return None
+            return lambda scope: Record(
+                {key: fills[key](scope) if key in fills else item for key, item in value.items()}
+            )
+        case tuple():
+            members = [(item, filler(item, windows=windows)) for item in value]
+            if not any(fill for _, fill in members):
+                return None
+            return lambda scope: tuple(fill(scope) if fill else item for item, fill in members)
+    return None
+
+
+def names_task(value: Value) -> bool:
+    """Whether a template in a value may use ``task.id``; to be told so in error costs little."""
+    match value:
+        case Template(source=source):
+            return _TASK.search(source) is not None
+        case Record():
+            return any(names_task(item) for item in value.values())
+        case tuple():
+            return any(names_task(item) for item in value)
+    return False

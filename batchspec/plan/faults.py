@@ -1,0 +1,237 @@
+"""What would be wrong with the tasks of a stage: told before anything is sent.
+
+Every task is made once and looked at; none is held.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
+
+from batchspec.plan.observed import Observed, Stream
+from batchspec.plan.repeats import repeats
+from batchspec.plan.tasks import Expansion, Task, expand
+from batchspec.problems import Problem, Severity, SpecError
+from batchspec.spec.model import EachBlob, Rows, Spec, Stage
+from batchspec.spec.values import Record, Text, Value
+
+_SHOWN = 5
+"""How many faults of one kind are told one by one."""
+
+_REQUEST = 1_000_000
+"""The service takes requests of up to 1 MB (Create Task Collection)."""
+
+_SIGNATURE = 300
+"""About the length of a signature that is added to a URL at submission."""
+
+_WILD = re.compile(r"[*?\[]")
+
+
+def check_tasks(
+    spec: Spec, stage: Stage, observed: Observed, *, windows: bool, folder: Path | None = None
+) -> tuple[Problem, ...]:
+    """Everything that is wrong with the tasks of a stage, in one pass over them.
+
+    No task can be made of an item; no item at all; ids that are the same but for case, of this
+    stage or an earlier one; two tasks that write one blob; a body that fits into no request; a file
+    that would leave the working directory. ``folder`` is where temporary files go.
+    """
+    tasks = expand(spec, stage, observed, windows=windows)
+    if not len(tasks):
+        return (_nothing(stage),)
+    look = _Look(stage)
+    pairs = list(_first(repeats(look.ids(tasks), folder=folder)))
+    found = [*look.found, *(_same_id(stage, tasks, *pair) for pair in pairs)]
+    if look.number > _SHOWN:
+        more = look.number - _SHOWN
+        found.append(Problem("more-faults", f"{more} more tasks of {stage.name} have such faults"))
+    found += _across(spec, stage, observed, windows=windows, folder=folder)
+    if _fixed_outputs(stage):
+        outputs = repeats(_outputs(tasks), folder=folder)
+        found += [_same_output(stage) for _ in _first(outputs, 1)] if not look.number else []
+    return tuple(found)
+
+
+@dataclass(slots=True)
+class _Look:
+    """Goes over tasks and keeps the faults of the first few."""
+
+    stage: Stage
+    found: list[Problem] = field(default_factory=list)
+    number: int = 0
+
+    def ids(self, tasks: Expansion) -> Iterator[str]:
+        """The ids of the tasks that can be made, as the service compares them."""
+        for index, item in enumerate(tasks.items):
+            try:
+                task = tasks.maker.task(index, item)
+            except SpecError as error:
+                self._keep(*error.problems)
+                # A place in the order is kept, and equals no other.
+                yield f"\0{index}"
+                continue
+            if (fault := self._fault(task)) is not None:
+                self._keep(fault)
+            yield task.id.lower()
+
+    def _keep(self, *problems: Problem) -> None:
+        self.number += 1
+        if self.number <= _SHOWN:
+            self.found.extend(problems)
+
+    def _fault(self, task: Task) -> Problem | None:
+        size = _size(task.body)
+        if size > _REQUEST:
+            return Problem(
+                "task-too-large",
+                f"task {task.id} would be a request of {size:,} bytes; at most {_REQUEST:,} go",
+                where=self.stage.where,
+                hint="take smaller groups, or name containers as `resources`",
+            )
+        files = task.body.get("resourceFiles")
+        for file in files if isinstance(files, tuple) else ():
+            path = file.get("filePath") if isinstance(file, Record) else None
+            if isinstance(path, str) and _leaves(path):
+                return Problem(
+                    "leaves-directory",
+                    f"the file {path!r} of task {task.id} would leave its working directory",
+                    where=self.stage.where,
+                    hint="no path may start with `/` or hold `..`",
+                )
+        return None
+
+
+def _leaves(path: str) -> bool:
+    parts = PurePosixPath(path.replace("\\", "/"))
+    return not parts.name or parts.is_absolute() or ".." in parts.parts
+
+
+def _size(value: Value) -> int:
+    """About how many bytes a value is as JSON, signatures included."""
+    match value:
+        case Record():
+            return sum(len(key) + 6 + _size(item) for key, item in value.items())
+        case tuple():
+            return sum(1 + _size(item) for item in value)
+        case str():
+            return len(value) + 2
+        case Text():
+            urls = sum(1 for _ in value.urls())
+            return len(value.shown) + urls * _SIGNATURE
+        case None | bool() | int() | float():
+            return 8
+    return _SIGNATURE
+
+
+def _nothing(stage: Stage) -> Problem:
+    """What is in the account or in a file may be nothing for once; a spec may not say nothing."""
+    data = isinstance(stage.for_each, EachBlob | Rows)
+    return Problem(
+        "no-items",
+        f"`for_each` of {stage.name} has no item, so the stage has no task",
+        where=stage.where,
+        hint="" if data else "mend `match`, `exclude` or the range",
+        severity=Severity.WARNING if data else Severity.ERROR,
+    )
+
+
+def _first(pairs: Iterator[tuple[int, int]], number: int = _SHOWN) -> Iterator[tuple[int, int]]:
+    """The first pairs. The rest are gone through, so that what happens on the way is complete."""
+    for count, pair in enumerate(pairs):
+        if count < number:
+            yield pair
+
+
+def _same_id(stage: Stage, tasks: Expansion, first: int, second: int) -> Problem:
+    task = tasks.at(second)
+    name = "" if task is None else f" {task.id!r}"
+    if stage.id is not None:
+        return Problem(
+            "same-id",
+            f"two tasks of {stage.name} have the id{name} (case does not count)",
+            f"Indexes {first} and {second}.",
+            stage.id.where,
+            "put into `id` what tells them apart, or `{{ index }}`",
+        )
+    return Problem(
+        "same-work",
+        f"two tasks of {stage.name} do the same: both would be{name}",
+        f"Indexes {first} and {second} give the same command, environment and files.",
+        stage.where,
+        "leave one out, or set `id` with `{{ index }}` in it to run both",
+    )
+
+
+def _across(
+    spec: Spec, stage: Stage, observed: Observed, *, windows: bool, folder: Path | None
+) -> Iterator[Problem]:
+    """Ids that another stage has too: only templates of the user's own can do that."""
+    for other in takewhile(lambda other: other.name != stage.name, spec.stages):
+        if stage.id is None and other.id is None:
+            continue
+        border = len(expand(spec, other, observed, windows=windows))
+        ids = _ids(spec, (other, stage), observed, windows=windows)
+        try:
+            crossing = [pair for pair in repeats(ids, folder=folder) if pair[0] < border <= pair[1]]
+        except SpecError:
+            continue  # told where the tasks of that stage are looked at
+        if crossing:
+            first, second = crossing[0]
+            yield Problem(
+                "same-id",
+                f"tasks of {other.name} and {stage.name} have the same id (case does not count)",
+                f"Index {first} of {other.name} and {second - border} of {stage.name}.",
+                stage.where if stage.id is None else stage.id.where,
+                "begin the `id` with the name of the stage",
+            )
+
+
+def _ids(
+    spec: Spec, stages: tuple[Stage, ...], observed: Observed, *, windows: bool
+) -> Iterator[str]:
+    for stage in stages:
+        for task in expand(spec, stage, observed, windows=windows):
+            yield task.id.lower()
+
+
+def _fixed_outputs(stage: Stage) -> bool:
+    """Whether outputs of the stage name single blobs, which two tasks could both write."""
+    files = stage.body.get("outputFiles")
+    return isinstance(files, tuple) and any(
+        isinstance(file, Record) and _is_name(file.get("filePattern")) for file in files
+    )
+
+
+def _is_name(pattern: Value) -> bool:
+    """A pattern without wildcard: its path is then the blob's name."""
+    return isinstance(pattern, str) and not _WILD.search(pattern)
+
+
+def _outputs(tasks: Stream[Task]) -> Iterator[str]:
+    """Each blob that a task's outputs name."""
+    for task in tasks:
+        files = task.body.get("outputFiles")
+        for file in files if isinstance(files, tuple) else ():
+            destination = file.get("destination") if isinstance(file, Record) else None
+            container = destination.get("container") if isinstance(destination, Record) else None
+            pattern = file.get("filePattern") if isinstance(file, Record) else None
+            if not isinstance(container, Record) or not _is_name(pattern):
+                continue
+            path = container.get("path") or PurePosixPath(str(pattern)).name
+            yield f"{_said(container.get('containerUrl'))}\0{_said(path)}"
+
+
+def _said(value: Value) -> str:
+    return value.identity() if isinstance(value, Text) else repr(value)
+
+
+def _same_output(stage: Stage) -> Problem:
+    return Problem(
+        "same-output",
+        f"tasks of {stage.name} write the same blob, each over the other's",
+        where=stage.where,
+        hint="put `{{ task.id }}/` into the `path` of the output",
+    )

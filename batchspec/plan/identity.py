@@ -1,0 +1,119 @@
+"""Task ids that say what a task computes: the same work has the same id, on every machine.
+
+``STAGE-words-digest``. The digest covers the command, the environment, the image, the content of
+the files that the task and its node get, and where its results go. It covers no time, no account,
+no signature and no secret, nor where logs are kept: they change the work in nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable
+
+from batchspec.plan.items import Item, Source
+from batchspec.plan.observed import ContainerFacts, Observed
+from batchspec.spec.model import Container, Spec, Stage
+from batchspec.spec.names import slug
+from batchspec.spec.values import Record, Text, Value, thaw
+
+LONGEST = 64
+VALID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What the service takes as an id."""
+
+_DIGEST = 12
+"""Characters of base 32: 60 bits. Two of a million tasks share a digest once in 2 million runs."""
+
+_LONGEST_WORDS = 32
+
+_COVERED = (
+    "environmentSettings",
+    "containerSettings",
+    "applicationPackageReferences",
+    "multiInstanceSettings",
+    "resourceFiles",
+)
+"""What of a task's body is the work itself; its outputs are, too."""
+
+_LOGS = "../std"
+"""How the patterns of a task's own output begin: standard output and error are beside ``wd``."""
+
+
+def covered(body: Record) -> Record:
+    """What of a task's body its digest covers."""
+    kept = {key: body[key] for key in _COVERED if key in body}
+    files = body.get("outputFiles")
+    if isinstance(files, tuple):
+        kept["outputFiles"] = tuple(file for file in files if not _is_log(file))
+    return Record(kept)
+
+
+def _is_log(file: Value) -> bool:
+    return isinstance(file, Record) and str(file.get("filePattern")).startswith(_LOGS)
+
+
+class Identity:
+    """The digests of a stage's tasks. What all of them share is gone through once."""
+
+    def __init__(self, spec: Spec, stage: Stage, observed: Observed) -> None:
+        hasher = hashlib.sha256(stage.name.encode())
+        hasher.update(_canonical(_image(spec)))
+        hasher.update(_canonical(spec.job.properties.get("commonEnvironmentSettings")))
+        for key in dict.fromkeys((*spec.pool.start_containers, *(stage.resources or ()))):
+            hasher.update(f"\x00{key}\x00".encode())
+            _add_content(hasher, spec.containers[key], observed.containers[key])
+        self._shared = hasher
+
+    def share(self, value: Value) -> None:
+        """Cover something more that is the same for all tasks."""
+        self._shared.update(_canonical(value))
+
+    def digest(self, command: str | Text, value: Value, sources: Iterable[Source]) -> str:
+        """The digest of one task; ``value`` is what of its body is its own.
+
+        ``task.id`` must stand for itself in both, since it is not known yet.
+        """
+        hasher = self._shared.copy()
+        hasher.update(_canonical((command, value)))
+        for source in sources:
+            _add_file(hasher, source.blob, source.size, source.md5)
+        return base64.b32encode(hasher.digest()[:10]).decode()[:_DIGEST].lower()
+
+
+def _image(spec: Spec) -> Value:
+    if spec.pool.image is not None:
+        return spec.pool.image.name
+    machine = spec.pool.properties.get("virtualMachineConfiguration")
+    return machine.get("imageReference") if isinstance(machine, Record) else None
+
+
+def _add_content(hasher: hashlib._Hash, container: Container, facts: ContainerFacts) -> None:
+    """Everything in a container that this spec puts, or else finds, there."""
+    if container.upload:
+        for file in facts.files:
+            _add_file(hasher, file.blob, file.size, file.md5)
+    else:
+        for blob in facts.blobs:
+            _add_file(hasher, blob.name, blob.size, blob.md5)
+
+
+def _add_file(hasher: hashlib._Hash, name: str, size: int, md5: bytes | None) -> None:
+    # Where the service keeps no MD5 (blobs of many blocks), name and size are all there is.
+    hasher.update(f"{name}\x00{size}\x00".encode("utf-8", "surrogatepass"))
+    hasher.update(md5 or b"")
+
+
+def _canonical(value: Value) -> bytes:
+    if type(value) is str:
+        return json.dumps(value).encode()
+    return json.dumps(thaw(value, Text.identity), sort_keys=True).encode()
+
+
+def task_id(stage: str, item: Item, digest: str) -> str:
+    """``STAGE-words-digest``, or ``STAGE-digest`` where there is nothing to say or no room."""
+    stage = stage[: LONGEST - _DIGEST - 1]
+    room = min(_LONGEST_WORDS, LONGEST - len(stage) - _DIGEST - 2)
+    words = slug("-".join(item.words), room) if room > 0 else ""
+    return f"{stage}-{words}-{digest}" if words else f"{stage}-{digest}"

@@ -1,0 +1,182 @@
+"""The tasks of a stage, made one by one as they are asked for, in the order of the inputs.
+
+Going through them again makes them again, the same: nothing is held but what all tasks share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from batchspec.plan.bodies import filler, names_task
+from batchspec.plan.identity import VALID, Identity, covered, task_id
+from batchspec.plan.items import Item, items
+from batchspec.plan.observed import ContainerFacts, Observed, Stream
+from batchspec.problems import Problem, SpecError
+from batchspec.spec.command import command_line
+from batchspec.spec.model import Container, Spec, Stage
+from batchspec.spec.scope import READ, spec_scope
+from batchspec.spec.template import evaluate
+from batchspec.spec.values import BlobUrl, Record, Template, Text, Value
+
+BY_NAME = 100
+"""The most blobs of a container that are handed over by name, each with its own signature."""
+
+_ITSELF = "\ue000task.id\ue000"
+"""What ``task.id`` is while the id is being worked out; of the private use area of Unicode."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task: ``body`` is all of Create Task's body but ``dependsOn`` for the stage's needs.
+
+    ``inputs`` are the blobs that this spec uploads for it, as container key and blob name; those
+    must be there before it is submitted. ``index`` counts within the stage, from 0.
+    """
+
+    id: str
+    stage: str
+    index: int
+    body: Record
+    inputs: tuple[tuple[str, str], ...] = ()
+
+
+def expand(spec: Spec, stage: Stage, observed: Observed, *, windows: bool) -> Expansion:
+    """The tasks of a stage, as a stream; its length is known without making them.
+
+    Going through it raises :class:`~batchspec.problems.SpecError` at the first item that no task
+    can be made of. ``observed.rows`` is by stage name.
+    """
+    return Expansion(items(spec, stage, observed), Maker(spec, stage, observed, windows=windows))
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """A stage's tasks: a :class:`~batchspec.plan.observed.Stream`."""
+
+    items: Stream[Item]
+    maker: Maker
+
+    def __iter__(self) -> Iterator[Task]:
+        make = self.maker.task
+        for index, item in enumerate(self.items):
+            yield make(index, item)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def at(self, index: int) -> Task | None:
+        """The task of that index, found by going through the items before it."""
+        found = next(islice(self.items, index, None), None)
+        return None if found is None else self.maker.task(index, found)
+
+
+class Maker:
+    """Makes a task of an item; holds what all tasks of a stage share."""
+
+    def __init__(self, spec: Spec, stage: Stage, observed: Observed, *, windows: bool) -> None:
+        self._spec = spec
+        self._stage = stage
+        self._windows = windows
+        self._scope = spec_scope(spec)
+        self._shared = tuple(
+            resource
+            for key in stage.resources or ()
+            for resource in container_resources(spec.containers[key], observed.containers[key])
+        )
+        command = (stage.command.template, *stage.command.arguments)
+        self._renamed = any(names_task(template) for template in command)
+        self._body = stage.body
+        self._fill = filler(stage.body, windows=windows)
+        self._covered = filler(covered(stage.body), windows=windows)
+        self._identity = Identity(spec, stage, observed)
+        if self._covered is None:
+            self._identity.share(covered(stage.body))
+
+    def task(self, index: int, item: Item) -> Task:
+        """The task of an item.
+
+        Raises:
+            SpecError: a template fails on the item, or makes an id that the service does not take.
+        """
+        try:
+            return self._task(index, item)
+        except SpecError as error:
+            raise SpecError(*(_told(problem, index, item) for problem in error.problems)) from None
+
+    def _task(self, index: int, item: Item) -> Task:
+        scope = {**self._scope, "index": index, **item.variables}
+        made: str | Text | None = None
+        if self._stage.id is not None:
+            name = _own_id(self._stage.id, scope)
+        else:
+            draft = {"task": {"id": _ITSELF}, **scope}
+            made = command_line(self._stage.command, draft, windows=self._windows)
+            value = self._covered(draft) if self._covered else None
+            digest = self._identity.digest(made, value, item.sources)
+            name = task_id(self._stage.name, item, digest)
+        scope = {"task": {"id": name}, **scope}
+        if made is None or self._renamed:
+            made = command_line(self._stage.command, scope, windows=self._windows)
+        filled = self._fill(scope) if self._fill else self._body
+        assert isinstance(filled, Record)
+        body = {"id": name, "commandLine": made, **filled}
+        if resources := self._resources(filled, item):
+            body["resourceFiles"] = resources
+        inputs = tuple((source.container, source.blob) for source in item.sources if source.ours)
+        return Task(name, self._stage.name, index, Record(body), inputs)
+
+    def _resources(self, body: Record, item: Item) -> tuple[Value, ...]:
+        given = body.get("resourceFiles")
+        own = given if isinstance(given, tuple) else ()
+        return (*own, *(self._files(item) if self._stage.resources is None else self._shared))
+
+    def _files(self, item: Item) -> Iterator[Record]:
+        """The item's files: one by its name, several by their paths, so that none hides another."""
+        for source in item.sources:
+            alone = "file" in item.variables
+            path = source.blob.rpartition("/")[2] if alone else source.blob
+            url = BlobUrl(self._spec.container_id(source.container), source.blob, "r")
+            yield Record(httpUrl=url, filePath=path)
+
+
+def container_resources(container: Container, facts: ContainerFacts) -> tuple[Value, ...]:
+    """All of a container as ResourceFiles, for a start task, a preparation task or a stage.
+
+    A few files that this spec uploads are named one by one, each with a signature that reads
+    nothing else. Of more, or of what is not known, the service lists the container itself.
+    """
+    if container.upload and len(facts.files) <= BY_NAME:
+        return tuple(
+            Record(httpUrl=BlobUrl(container.id, file.blob, "r"), filePath=file.blob)
+            for file in facts.files
+        )
+    return (container_resource(container.id),)
+
+
+def container_resource(container: str) -> Record:
+    """Every blob of a container, by the container's id, whatever their number."""
+    return Record(storageContainerUrl=BlobUrl(container, None, READ))
+
+
+def _own_id(template: Template, scope: Mapping[str, object]) -> str:
+    """The id that a stage's own template makes."""
+    name = evaluate(template, scope)
+    if isinstance(name, str) and VALID.fullmatch(name):
+        return name
+    if isinstance(name, Text):
+        summary = "a task's id cannot hold a secret or a URL"
+    elif len(name) > 64:
+        summary = f"a task's id has at most 64 characters, and {name!r} has {len(name)}"
+    else:
+        summary = f"{name!r} cannot be a task's id: letters, digits, `-` and `_` can"
+    hint = "make a text fit with `| slug`, or a long one with `| hash`"
+    raise SpecError(Problem("task-id", summary, where=template.where, hint=hint))
+
+
+def _told(problem: Problem, index: int, item: Item) -> Problem:
+    """The problem with the item it came up at."""
+    words = ", ".join(repr(word) for word in item.words[:4])
+    which = f"With index {index}" + (f": {words}." if words else ".")
+    return replace(problem, detail=f"{problem.detail} {which}".strip())
