@@ -24,7 +24,7 @@ from azure.core.exceptions import (
 )
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import AsyncHTTPPolicy
-from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.pipeline.transport import AioHttpTransport, AsyncHttpTransport
 
 from batchspec.cloud.account import is_loopback
 from batchspec.cloud.errors import no_credential, unreachable
@@ -205,11 +205,25 @@ async def _discard(response: PipelineResponse[Any, Any]) -> None:
         await close()
 
 
-def transport(url: str, limits: Limits, verify: bool | str) -> AioHttpTransport:
-    """A connection pool for one service. The loopback interface is never reached by a proxy."""
-    return AioHttpTransport(
-        use_env_settings=not is_loopback(url),
+def transport(url: str, limits: Limits, verify: bool | str) -> AsyncHttpTransport[Any, Any]:
+    """A connection pool for one service. To be called where a loop runs.
+
+    The loopback interface is never reached by a proxy.
+    """
+    session = aiohttp.ClientSession(
+        trust_env=not is_loopback(url),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        # The SDKs unpack by themselves, what they want unpacked.
+        auto_decompress=False,
+    )
+    # aiohttp repeats a GET, PUT or DELETE whose connection was closed, with the old date, and says
+    # nothing: a "not found" after that would be read as "was never there". There is no argument
+    # for this.
+    session._retry_connection = False
+    made: AsyncHttpTransport[Any, Any] = AioHttpTransport(
+        session=session,
         connection_timeout=limits.connect,
         read_timeout=limits.read,
         connection_verify=verify,
     )
+    return made

@@ -1,0 +1,88 @@
+"""Accounts to open: one behind a scripted server, one on a real blob store."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import web
+
+from batchspec.cloud.account import LocalAccount
+from batchspec.cloud.limiter import Limits
+from batchspec.cloud.open import Cloud, open_account
+from batchspec.problems import Problem, Secret
+from tests.cloud.scripted import Scripted
+
+KEY = Secret(base64.b64encode(b"a key of ours").decode())
+
+
+@dataclass
+class Time:
+    """A clock that only a sleep moves: minutes of patience pass in no time."""
+
+    seconds: float = 1000.0
+    slept: list[float] = field(default_factory=list)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        until = self.seconds + seconds
+        await asyncio.sleep(0)
+        self.seconds = max(self.seconds, until)
+
+
+@pytest.fixture
+def clock() -> Time:
+    return Time()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Scripted]:
+    """A scripted server that listens."""
+    scripted = Scripted()
+    app = web.Application(client_max_size=64 * 1024 * 1024)
+    app.router.add_route("*", "/{tail:.*}", scripted.handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    assert site._server is not None
+    port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+    scripted.url = f"http://127.0.0.1:{port}"
+    yield scripted
+    await runner.cleanup()
+
+
+@pytest.fixture
+def notices() -> list[Problem]:
+    return []
+
+
+Opener = Callable[[LocalAccount], AbstractAsyncContextManager[Cloud]]
+
+
+@pytest.fixture
+def opened(clock: Time, notices: list[Problem]) -> Opener:
+    """Opens an account on the clock of the test."""
+    return lambda account: open_account(
+        account,
+        limits=Limits(read=5.0),
+        monotonic=clock.monotonic,
+        sleep=clock.sleep,
+        random=lambda: 0.5,
+        notice=notices.append,
+    )
+
+
+@pytest.fixture
+async def cloud(server: Scripted, opened: Opener) -> AsyncIterator[Cloud]:
+    """An account of which both services are the scripted server, storage under /store."""
+    account = LocalAccount(server.url, "acct", KEY, f"{server.url}/store", "store", KEY)
+    async with opened(account) as cloud:
+        yield cloud

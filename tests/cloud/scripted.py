@@ -1,0 +1,134 @@
+"""A server that answers what a test tells it to, and remembers what it was asked.
+
+It speaks HTTP only, knows nothing of Batch or Storage, and can do what a real service does at the
+worst moment: close the connection before, after or in the middle of an answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as it came."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer; ``cut`` closes the connection after so many bytes of it, or before any (0)."""
+
+    status: int = 200
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cut: int | None = None
+
+    @property
+    def bytes(self) -> bytes:
+        if isinstance(self.body, bytes):
+            return self.body
+        return b"" if self.body is None else json.dumps(self.body).encode()
+
+
+RESET = Reply(cut=0)
+"""The request arrives, and the connection is closed without an answer."""
+
+Answer = Reply | Callable[[Asked], Reply]
+
+
+def refusal(status: int, code: str, message: str = "", **values: str) -> Reply:
+    """An error as the Batch service writes it."""
+    return Reply(
+        status,
+        {
+            "odata.metadata": "x",
+            "code": code,
+            "message": {
+                "lang": "en-US",
+                "value": f"{message or code}\nRequestId:abc\nTime:2026-11-22T00:00:00.0000000Z",
+            },
+            "values": [{"key": key, "value": value} for key, value in values.items()],
+        },
+        {"request-id": "abc", "Content-Type": "application/json;odata=minimalmetadata"},
+    )
+
+
+def storage_refusal(status: int, code: str) -> Reply:
+    """An error as the Storage service writes it."""
+    text = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'
+    return Reply(
+        status,
+        text.encode(),
+        {"x-ms-error-code": code, "x-ms-request-id": "abc", "Content-Type": "application/xml"},
+    )
+
+
+class Scripted:
+    """The script: answers by method and path, each used once, the last one for ever."""
+
+    def __init__(self) -> None:
+        self.asked: list[Asked] = []
+        self._answers: list[tuple[str, re.Pattern[str], list[Answer]]] = []
+        self.url = ""
+
+    def on(self, method: str, path: str, *answers: Answer) -> None:
+        """Answer requests whose method is ``method`` and whose path matches all of ``path``."""
+        self._answers.insert(0, (method, re.compile(path), list(answers)))
+
+    def requests(self, method: str = "", path: str = ".*") -> list[Asked]:
+        """What was asked, in order."""
+        return [
+            asked
+            for asked in self.asked
+            if method in ("", asked.method) and re.fullmatch(path, asked.path)
+        ]
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        asked = Asked(
+            request.method,
+            request.raw_path.split("?", 1)[0],
+            dict(request.query),
+            dict(request.headers),
+            await request.read(),
+        )
+        self.asked.append(asked)
+        reply = self._next(asked)
+        headers = {"Content-Type": "application/json", **reply.headers}
+        assert request.transport is not None
+        if reply.cut == 0:
+            request.transport.abort()
+            return web.Response(status=500)
+        if reply.cut is not None:
+            response = web.StreamResponse(status=reply.status, headers=headers)
+            response.content_length = len(reply.bytes)
+            await response.prepare(request)
+            await response.write(reply.bytes[: reply.cut])
+            # What was written is on its way; then nothing more comes.
+            request.transport.close()
+            return response
+        if request.method == "HEAD":
+            return web.Response(status=reply.status, headers=headers)
+        return web.Response(status=reply.status, body=reply.bytes, headers=headers)
+
+    def _next(self, asked: Asked) -> Reply:
+        for method, path, answers in self._answers:
+            if method == asked.method and path.fullmatch(asked.path):
+                answer = answers.pop(0) if len(answers) > 1 else answers[0]
+                return answer(asked) if callable(answer) else answer
+        return refusal(501, "NotInTheScript", f"{asked.method} {asked.path}")

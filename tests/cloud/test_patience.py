@@ -1,0 +1,188 @@
+"""What is sent again, for how long, and what is said meanwhile; through the real SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from batchspec.cloud.account import LocalAccount
+from batchspec.cloud.open import Cloud
+from batchspec.problems import Problem, ServiceError
+from batchspec.spec.values import Record
+from tests.cloud.conftest import KEY, Opener, Time
+from tests.cloud.scripted import RESET, Reply, Scripted, refusal
+
+HOUR = timedelta(hours=1)
+JOB = Record(id="j")
+COUNTS = Reply(body={"taskCounts": {"active": 1}})
+
+
+@pytest.fixture
+def nowhere() -> str:
+    """An address at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_busy_without_retry_after(
+    cloud: Cloud, server: Scripted, clock: Time, status: int
+) -> None:
+    """azure-core does not send a POST again that was answered 429 without Retry-After."""
+    server.on("POST", "/jobs", refusal(status, "ServerBusy"), Reply(201))
+    assert await cloud.batch.create_job(JOB, HOUR)
+    assert len(server.requests("POST")) == 2
+    assert sum(clock.slept) > 0
+
+
+async def test_busy_with_retry_after(cloud: Cloud, server: Scripted, clock: Time) -> None:
+    busy = Reply(429, headers={"Retry-After": "17"})
+    server.on("POST", "/jobs", busy, Reply(201))
+    assert await cloud.batch.create_job(JOB, HOUR)
+    assert 17 <= sum(clock.slept) < 25
+
+
+async def test_busy_until_a_date(cloud: Cloud, server: Scripted, clock: Time) -> None:
+    until = datetime.now(UTC) + timedelta(seconds=60)
+    busy = Reply(503, headers={"Retry-After": until.strftime("%a, %d %b %Y %H:%M:%S GMT")})
+    server.on("GET", "/jobs/j/taskcounts", busy, COUNTS)
+    await cloud.batch.task_counts("j")
+    assert 50 < sum(clock.slept) < 80
+
+
+async def test_one_is_told_and_all_wait(cloud: Cloud, server: Scripted, clock: Time) -> None:
+    busy = Reply(429, headers={"Retry-After": "30"})
+    server.on("GET", "/jobs/told/taskcounts", busy, COUNTS)
+    server.on("GET", "/jobs/other/taskcounts", COUNTS)
+    told = asyncio.create_task(cloud.batch.task_counts("told"))
+    while not clock.slept:
+        await asyncio.sleep(0)
+    before = clock.seconds
+    await cloud.batch.task_counts("other")
+    await told
+    assert len(server.requests(path="/jobs/other/taskcounts")) == 1
+    assert clock.seconds >= before
+    # Both waited for the end of the same pause: there is one sleep of it for each of them.
+    assert sum(1 for slept in clock.slept if slept >= 29) >= 1
+
+
+async def test_always_busy_ends(
+    cloud: Cloud, server: Scripted, clock: Time, notices: list[Problem]
+) -> None:
+    server.on("GET", "/jobs/j/taskcounts", refusal(429, "TooManyRequests"))
+    began = clock.seconds
+    with pytest.raises(ServiceError) as caught:
+        await cloud.batch.task_counts("j")
+    assert (caught.value.code, caught.value.status) == ("TooManyRequests", 429)
+    assert 200 < clock.seconds - began <= 300
+    assert any("is busy" in notice.summary for notice in notices)
+
+
+async def test_always_failing_ends(
+    cloud: Cloud, server: Scripted, clock: Time, notices: list[Problem]
+) -> None:
+    server.on("GET", "/jobs/j/taskcounts", refusal(500, "InternalError"))
+    began = clock.seconds
+    with pytest.raises(ServiceError) as caught:
+        await cloud.batch.task_counts("j")
+    assert (caught.value.code, caught.value.status) == ("InternalError", 500)
+    assert caught.value.problems[0].request_id == "abc"
+    assert 45 < clock.seconds - began <= 90
+    assert any("answers with errors" in notice.summary for notice in notices)
+
+
+@pytest.mark.parametrize("fault", [refusal(500, "InternalError"), Reply(502), RESET])
+async def test_a_fault_in_between_is_not_noticed(
+    cloud: Cloud, server: Scripted, notices: list[Problem], fault: Reply
+) -> None:
+    server.on("GET", "/jobs/j/taskcounts", COUNTS, fault, fault, COUNTS)
+    for _ in range(2):
+        assert (await cloud.batch.task_counts("j")).active == 1
+    assert notices == []
+
+
+async def test_an_answer_that_breaks_off_is_asked_for_again(cloud: Cloud, server: Scripted) -> None:
+    server.on("GET", "/jobs/j/taskcounts", Reply(body=COUNTS.body, cut=10), COUNTS)
+    assert (await cloud.batch.task_counts("j")).active == 1
+
+
+async def test_a_wrong_address_is_known_in_seconds(
+    opened: Opener, clock: Time, nowhere: str
+) -> None:
+    account = LocalAccount(nowhere, "acct", KEY, f"{nowhere}/store", "store", KEY)
+    began, really = clock.seconds, time.monotonic()
+    async with opened(account) as cloud:
+        for call in (cloud.batch.pool("p"), cloud.storage.container("data")):
+            with pytest.raises(ServiceError) as caught:
+                await call
+            problem = caught.value.problems[0]
+            assert caught.value.code == problem.code == "unreachable"
+            assert nowhere in problem.summary
+            assert problem.hint
+    assert clock.seconds - began <= 12
+    assert time.monotonic() - really < 5
+
+
+async def test_a_name_that_is_not_known(opened: Opener, clock: Time) -> None:
+    account = LocalAccount("http://nobody.invalid", "a", KEY, "http://nobody.invalid/s", "s", KEY)
+    async with opened(account) as cloud:
+        with pytest.raises(ServiceError) as caught:
+            await cloud.batch.pool("p")
+    assert "http://nobody.invalid" in caught.value.problems[0].summary
+
+
+async def test_a_service_that_was_there_is_waited_for(
+    cloud: Cloud, server: Scripted, clock: Time, notices: list[Problem]
+) -> None:
+    server.on("GET", "/jobs/j/taskcounts", COUNTS, *([RESET] * 12), COUNTS)
+    await cloud.batch.task_counts("j")
+    began = clock.seconds
+    await cloud.batch.task_counts("j")
+    assert 60 < clock.seconds - began < 300
+    assert any("does not answer" in notice.summary for notice in notices)
+
+
+async def test_every_attempt_is_dated_anew(
+    cloud: Cloud, server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Batch policy keeps the date of the first attempt, which the service takes for 15 min,
+    and aiohttp repeats a GET without asking anybody."""
+    moments = iter(datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in range(24))
+
+    class Watch(datetime):
+        @classmethod
+        def utcnow(cls) -> datetime:
+            return next(moments)
+
+    monkeypatch.setattr("azure.batch._patch.datetime", Watch)
+    server.on("GET", "/jobs/j/taskcounts", RESET, refusal(503, "ServerBusy"), COUNTS)
+    await cloud.batch.task_counts("j")
+    dates = [asked.headers["ocp-date"] for asked in server.asked]
+    signatures = [asked.headers["Authorization"] for asked in server.asked]
+    assert len(set(dates)) == len(set(signatures)) == 3
+
+
+async def test_a_refusal_is_not_sent_again(cloud: Cloud, server: Scripted, clock: Time) -> None:
+    server.on("GET", "/jobs/j/taskcounts", refusal(403, "AuthenticationFailed"))
+    with pytest.raises(ServiceError):
+        await cloud.batch.task_counts("j")
+    assert len(server.asked) == 1
+    assert clock.slept == []
+
+
+async def test_the_loopback_interface_is_not_reached_by_a_proxy(
+    opened: Opener, server: Scripted, nowhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, nowhere)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    server.on("GET", "/jobs/j/taskcounts", COUNTS)
+    account = LocalAccount(server.url, "acct", KEY, f"{server.url}/store", "store", KEY)
+    async with opened(account) as cloud:
+        assert (await cloud.batch.task_counts("j")).active == 1

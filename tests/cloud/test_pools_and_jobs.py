@@ -1,0 +1,384 @@
+"""Pools and jobs: made and deleted exactly once, whatever becomes of the answers."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from batchspec.apply.ports import NodeFacts, TaskCounts
+from batchspec.cloud.open import Cloud
+from batchspec.problems import ServiceError
+from batchspec.spec.values import Record, freeze
+from tests.cloud.conftest import Time
+from tests.cloud.scripted import RESET, Reply, Scripted, refusal
+
+HOUR = timedelta(hours=1)
+
+
+def marked(spec: str | None = "topn", digest: str = "d1") -> list[dict[str, str]]:
+    if spec is None:
+        return []
+    return [
+        {"name": "batchspec:spec", "value": spec},
+        {"name": "batchspec:digest", "value": digest},
+    ]
+
+
+def body(**more: Any) -> Record:
+    frozen = freeze({"id": "x", "metadata": marked(), **more})
+    assert isinstance(frozen, Record)
+    return frozen
+
+
+def found(metadata: list[dict[str, str]], **more: Any) -> Reply:
+    return Reply(
+        body={
+            "odata.metadata": "m",
+            "id": "x",
+            "state": "active",
+            "creationTime": "2026-11-22T10:00:00.1234567Z",
+            "metadata": metadata,
+            **more,
+        }
+    )
+
+
+@pytest.fixture(params=["pool", "job"])
+def kind(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+async def create(cloud: Cloud, kind: str, record: Record) -> bool:
+    if kind == "pool":
+        return await cloud.batch.create_pool(record, HOUR)
+    return await cloud.batch.create_job(record, HOUR)
+
+
+async def delete(cloud: Cloud, kind: str) -> bool:
+    if kind == "pool":
+        return await cloud.batch.delete_pool("x")
+    return await cloud.batch.delete_job("x")
+
+
+async def test_created(cloud: Cloud, server: Scripted, kind: str) -> None:
+    server.on("POST", f"/{kind}s", Reply(201))
+    assert await create(cloud, kind, body()) is True
+
+
+async def test_a_body_goes_as_it_is(cloud: Cloud, server: Scripted, kind: str) -> None:
+    """A zero duration is not touched: the SDK writes ``timedelta(0)`` as ``P``."""
+    server.on("POST", f"/{kind}s", Reply(201))
+    await create(cloud, kind, body(constraints={"retentionTime": "PT0S"}, aKeyOfTomorrow=[1, None]))
+    assert server.asked[-1].json == {
+        "id": "x",
+        "metadata": marked(),
+        "constraints": {"retentionTime": "PT0S"},
+        "aKeyOfTomorrow": [1, None],
+    }
+
+
+async def test_an_equal_one_is_used(cloud: Cloud, server: Scripted, kind: str) -> None:
+    server.on("POST", f"/{kind}s", refusal(409, f"{kind.capitalize()}Exists"))
+    server.on("GET", f"/{kind}s/x", found(marked()))
+    assert await create(cloud, kind, body()) is False
+
+
+@pytest.mark.parametrize("fault", [RESET, refusal(500, "InternalError")])
+async def test_a_creation_whose_answer_was_lost(
+    cloud: Cloud, server: Scripted, kind: str, fault: Reply
+) -> None:
+    server.on("POST", f"/{kind}s", fault, refusal(409, f"{kind.capitalize()}Exists"))
+    server.on("GET", f"/{kind}s/x", found(marked()))
+    assert await create(cloud, kind, body()) is True
+
+
+@pytest.mark.parametrize(
+    ("metadata", "says"),
+    [
+        (marked(None), "batchspec did not make it"),
+        (marked("other"), "made by the spec other"),
+        (marked("topn", "d2"), "made by this spec when it said something else"),
+    ],
+)
+async def test_another_one_is_not_touched(
+    cloud: Cloud, server: Scripted, kind: str, metadata: list[dict[str, str]], says: str
+) -> None:
+    server.on("POST", f"/{kind}s", refusal(409, f"{kind.capitalize()}Exists"))
+    server.on("GET", f"/{kind}s/x", found(metadata))
+    with pytest.raises(ServiceError) as caught:
+        await create(cloud, kind, body())
+    assert caught.value.code == f"{kind.capitalize()}Exists"
+    assert says in caught.value.problems[0].summary
+    assert caught.value.problems[0].hint
+    assert [asked.method for asked in server.asked] == ["POST", "GET"]
+
+
+async def test_one_that_is_not_marked_is_never_taken_for_ours(
+    cloud: Cloud, server: Scripted, kind: str
+) -> None:
+    server.on("POST", f"/{kind}s", refusal(409, f"{kind.capitalize()}Exists"))
+    server.on("GET", f"/{kind}s/x", found([]))
+    with pytest.raises(ServiceError):
+        await create(cloud, kind, Record(id="x"))
+
+
+async def test_one_that_is_being_deleted_is_not_used(
+    cloud: Cloud, server: Scripted, kind: str
+) -> None:
+    server.on("POST", f"/{kind}s", refusal(409, f"{kind.capitalize()}Exists"))
+    server.on("GET", f"/{kind}s/x", found(marked(), state="deleting"))
+    with pytest.raises(ServiceError):
+        await create(cloud, kind, body())
+
+
+async def test_deleted(cloud: Cloud, server: Scripted, kind: str) -> None:
+    server.on("DELETE", f"/{kind}s/x", Reply(202))
+    assert await delete(cloud, kind) is True
+
+
+async def test_nothing_to_delete(cloud: Cloud, server: Scripted, kind: str) -> None:
+    server.on("DELETE", f"/{kind}s/x", refusal(404, f"{kind.capitalize()}NotFound"))
+    assert await delete(cloud, kind) is False
+
+
+async def test_being_deleted_already(cloud: Cloud, server: Scripted, kind: str) -> None:
+    server.on("DELETE", f"/{kind}s/x", refusal(409, f"{kind.capitalize()}BeingDeleted"))
+    assert await delete(cloud, kind) is True
+
+
+async def test_a_deletion_whose_answer_was_lost(cloud: Cloud, server: Scripted, kind: str) -> None:
+    server.on("DELETE", f"/{kind}s/x", RESET, refusal(404, f"{kind.capitalize()}NotFound"))
+    assert await delete(cloud, kind) is True
+
+
+async def test_absent_is_none(cloud: Cloud, server: Scripted, kind: str) -> None:
+    """The SDK's ``pool_exists`` raises on 404; it is not used."""
+    server.on("GET", f"/{kind}s/x", refusal(404, f"{kind.capitalize()}NotFound"))
+    assert await (cloud.batch.pool("x") if kind == "pool" else cloud.batch.job("x")) is None
+
+
+async def test_nothing_polls_behind_our_back(cloud: Cloud, server: Scripted) -> None:
+    """The pollers of the SDK swallow errors; they are dropped, and then nothing of them runs."""
+    server.on("DELETE", "/(pools|jobs)/x", Reply(202))
+    server.on("POST", "/pools/x/resize", Reply(202))
+    server.on("POST", "/jobs/x/terminate", Reply(202))
+    await cloud.batch.delete_pool("x")
+    await cloud.batch.delete_job("x")
+    await cloud.batch.resize_pool("x", 1, 0)
+    await cloud.batch.terminate_job("x", "because")
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert server.requests("GET") == []
+    assert len(server.asked) == 4
+
+
+async def test_a_pool_as_it_is(cloud: Cloud, server: Scripted) -> None:
+    server.on(
+        "GET",
+        "/pools/x",
+        found(
+            marked(),
+            allocationState="steady",
+            currentDedicatedNodes=1,
+            targetDedicatedNodes=3,
+            targetLowPriorityNodes=2,
+            resizeErrors=[
+                {
+                    "code": "AccountCoreQuotaReached",
+                    "message": "No cores",
+                    "values": [{"name": "limit", "value": "20"}],
+                }
+            ],
+        ),
+    )
+    pool = await cloud.reader.pool("x")
+    assert pool is not None
+    assert (pool.state, pool.allocation) == ("active", "steady")
+    assert (pool.dedicated, pool.spot, pool.target_dedicated, pool.target_spot) == (1, 0, 3, 2)
+    assert pool.resize_errors == (("AccountCoreQuotaReached", "No cores; limit: 20"),)
+    assert pool.metadata == {"batchspec:spec": "topn", "batchspec:digest": "d1"}
+    assert "odata.metadata" not in pool.properties
+    assert pool.properties["targetDedicatedNodes"] == 3
+
+
+async def test_a_job_as_it_is(cloud: Cloud, server: Scripted) -> None:
+    server.on(
+        "GET",
+        "/jobs/x",
+        found(
+            marked(),
+            state="completed",
+            executionInfo={
+                "endTime": "2026-11-22T11:00:00Z",
+                "terminateReason": "MaxWallClockTimeExpiry",
+            },
+        ),
+    )
+    job = await cloud.reader.job("x")
+    assert job is not None
+    assert job.created == datetime(2026, 11, 22, 10, 0, 0, 123456, UTC)
+    assert job.ended == datetime(2026, 11, 22, 11, tzinfo=UTC)
+    assert job.terminate_reason == "MaxWallClockTimeExpiry"
+
+
+async def test_jobs_by_the_start_of_their_id(cloud: Cloud, server: Scripted) -> None:
+    server.on("GET", "/jobs", Reply(body={"value": [found(marked()).body]}))
+    assert [job.id async for job in cloud.reader.jobs("it's")] == ["x"]
+    assert server.asked[-1].query["$filter"] == "startswith(id,'it''s')"
+
+
+async def test_a_resize_waits_for_the_one_before(
+    cloud: Cloud, server: Scripted, clock: Time
+) -> None:
+    busy = refusal(409, "PoolBeingResized")
+    server.on("POST", "/pools/x/resize", busy, busy, Reply(202))
+    server.on("GET", "/pools/x", Reply(body={"targetDedicatedNodes": 9}))
+    await cloud.batch.resize_pool("x", 3, 1)
+    assert len(server.requests("POST")) == 3
+    assert server.asked[-1].json == {"targetDedicatedNodes": 3, "targetLowPriorityNodes": 1}
+    assert server.requests("GET")[0].query["$select"] == (
+        "targetDedicatedNodes,targetLowPriorityNodes"
+    )
+    assert clock.slept
+
+
+async def test_a_resize_whose_answer_was_lost(cloud: Cloud, server: Scripted) -> None:
+    server.on("POST", "/pools/x/resize", RESET, refusal(409, "PoolBeingResized"))
+    server.on("GET", "/pools/x", Reply(body={"targetDedicatedNodes": 3}))
+    await cloud.batch.resize_pool("x", 3, 0)
+    assert len(server.requests("POST")) == 2
+
+
+async def test_a_resize_that_never_ends(cloud: Cloud, server: Scripted, clock: Time) -> None:
+    server.on("POST", "/pools/x/resize", refusal(409, "PoolBeingResized"))
+    server.on("GET", "/pools/x", Reply(body={"targetDedicatedNodes": 9}))
+    with pytest.raises(ServiceError) as caught:
+        await cloud.batch.resize_pool("x", 3, 0)
+    assert caught.value.code == "PoolBeingResized"
+    assert clock.seconds < 3000
+
+
+async def test_terminate_says_why(cloud: Cloud, server: Scripted) -> None:
+    """Without options the SDK raises ValueError before it sends anything."""
+    server.on("POST", "/jobs/x/terminate", Reply(202))
+    await cloud.batch.terminate_job("x", "the time limit passed")
+    assert server.asked[-1].json == {"terminateReason": "the time limit passed"}
+
+
+@pytest.mark.parametrize("code", ["JobCompleted", "JobBeingTerminated", "JobBeingDeleted"])
+async def test_a_job_that_has_ended_stays_as_it_is(
+    cloud: Cloud, server: Scripted, code: str
+) -> None:
+    server.on("POST", "/jobs/x/terminate", refusal(409, code))
+    await cloud.batch.terminate_job("x", "because")
+
+
+async def test_terminate_of_a_job_that_is_not_there(cloud: Cloud, server: Scripted) -> None:
+    server.on("POST", "/jobs/x/terminate", refusal(404, "JobNotFound"))
+    with pytest.raises(ServiceError) as caught:
+        await cloud.batch.terminate_job("x", "because")
+    assert caught.value.status == 404
+
+
+async def test_updates_are_patches(cloud: Cloud, server: Scripted) -> None:
+    server.on("PATCH", "/(pools|jobs)/x", Reply(200))
+    await cloud.batch.update_job("x", Record(onAllTasksComplete="terminatejob"))
+    assert server.asked[-1].json == {"onAllTasksComplete": "terminatejob"}
+    await cloud.batch.update_pool("x", Record(taskSlotsPerNode=2), HOUR)
+    assert server.asked[-1].json == {"taskSlotsPerNode": 2}
+
+
+async def test_node_states_without_the_zeros(cloud: Cloud, server: Scripted) -> None:
+    counts = {"creating": 0, "idle": 2, "startTaskFailed": 1, "total": 3}
+    server.on(
+        "GET",
+        "/nodecounts",
+        Reply(
+            body={
+                "value": [
+                    {"poolId": "x", "dedicated": counts, "lowPriority": {"idle": 1, "total": 1}}
+                ]
+            }
+        ),
+    )
+    assert await cloud.batch.node_states("x") == {"idle": 3, "starttaskfailed": 1}
+    assert server.asked[-1].query["$filter"] == "poolId eq 'x'"
+
+
+async def test_unwell_nodes(cloud: Cloud, server: Scripted) -> None:
+    server.on(
+        "GET",
+        "/pools/x/nodes",
+        Reply(
+            body={
+                "value": [
+                    {
+                        "id": "n1",
+                        "state": "starttaskfailed",
+                        "startTaskInfo": {
+                            "exitCode": 3,
+                            "failureInfo": {"code": "FailureExitCode", "message": "it failed"},
+                        },
+                    },
+                    {
+                        "id": "n2",
+                        "state": "unusable",
+                        "errors": [
+                            {
+                                "code": "DiskFull",
+                                "message": "no room",
+                                "errorDetails": [{"name": "path", "value": "/mnt"}],
+                            }
+                        ],
+                    },
+                ]
+            }
+        ),
+    )
+    assert [node async for node in cloud.batch.unwell_nodes("x")] == [
+        NodeFacts("n1", "starttaskfailed", 3, "it failed"),
+        NodeFacts("n2", "unusable", None, "no room; path: /mnt"),
+    ]
+    query = server.asked[-1].query
+    assert query["$filter"] == "state eq 'starttaskfailed' or state eq 'unusable'"
+    assert query["$select"] == "id,state,startTaskInfo,errors"
+
+
+async def test_task_counts(cloud: Cloud, server: Scripted) -> None:
+    counts = {"active": 4, "running": 3, "completed": 3, "succeeded": 2, "failed": 1}
+    server.on("GET", "/jobs/x/taskcounts", Reply(body={"taskCounts": counts}))
+    assert await cloud.batch.task_counts("x") == TaskCounts(4, 3, 2, 1)
+
+
+async def test_images(cloud: Cloud, server: Scripted) -> None:
+    server.on(
+        "GET",
+        "/supportedimages",
+        Reply(
+            body={
+                "value": [
+                    {
+                        "nodeAgentSKUId": "batch.node.ubuntu 24.04",
+                        "imageReference": {
+                            "publisher": "canonical",
+                            "offer": "ubuntu-24_04-lts",
+                            "sku": "server",
+                            "version": "latest",
+                        },
+                        "osType": "linux",
+                        "verificationType": "verified",
+                        "capabilities": ["NvmeCapable"],
+                        "batchSupportEndOfLife": "2029-04-30T00:00:00Z",
+                    }
+                ]
+            }
+        ),
+    )
+    (image,) = await cloud.reader.images()
+    assert (image.offer, image.node_agent) == ("ubuntu-24_04-lts", "batch.node.ubuntu 24.04")
+    assert (image.windows, image.verified) == (False, True)
+    assert image.end_of_life == datetime(2029, 4, 30, tzinfo=UTC)
