@@ -12,7 +12,6 @@ from batchspec.plan.job import ending_steps, job_body, job_steps, task_steps
 from batchspec.plan.observed import Observed
 from batchspec.plan.plan import Plan, Step, Verb
 from batchspec.plan.pool import pool_body, pool_steps
-from batchspec.plan.tasks import check_tasks
 from batchspec.plan.work import Work, build_work
 from batchspec.problems import Problem, Problems, Severity
 from batchspec.spec.model import Spec
@@ -36,8 +35,6 @@ def build(spec: Spec, observed: Observed) -> Plan:
     if lost:
         problems.add(_results_lost(spec, observed))
         work = build_work(spec, observed, windows=windows, again=True)
-    for stage in work.stages:
-        problems.extend(check_tasks(spec, stage.stage, observed, windows=windows))
     body = pool_body(spec, observed, problems)
     if work.finished and results_safe(spec, observed):
         steps, kept = _finished(spec, observed, work)

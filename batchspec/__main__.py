@@ -1,0 +1,5 @@
+"""``python -m batchspec``."""
+
+from batchspec.cli.main import main
+
+main()

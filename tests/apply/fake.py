@@ -1,0 +1,214 @@
+"""A world in memory: an account that does what it is told, and a clock that moves when asked."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from batchspec.apply.ports import NodeFacts, TaskAdded, TaskCounts, World
+from batchspec.plan.observed import Blob, JobFacts, LocalFile, PoolFacts, TaskFacts
+from batchspec.problems import Problem, ServiceError
+from batchspec.spec.values import Record
+
+START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+class FakeClock:
+    """Time that passes only by sleeping."""
+
+    def __init__(self) -> None:
+        self.elapsed = 0.0
+
+    def now(self) -> datetime:
+        return START + timedelta(seconds=self.elapsed)
+
+    def monotonic(self) -> float:
+        return self.elapsed
+
+    async def sleep(self, seconds: float) -> None:
+        self.elapsed += seconds
+        await asyncio.sleep(0)
+
+
+def refused(code: str = "Refused") -> ServiceError:
+    """What an effect that was made to fail raises."""
+    return ServiceError(Problem("refused", f"refused: {code}"), code=code)
+
+
+@dataclass
+class FakeAccount:
+    """Containers, a pool and a job. ``calls`` is what was asked; ``fail`` names what is refused.
+
+    Nodes become idle at the third look at them, and tasks complete at the second look at theirs:
+    the first half of ``failing`` ids with a failure.
+    """
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    containers: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    pools: dict[str, Record] = field(default_factory=dict)
+    jobs: dict[str, Record] = field(default_factory=dict)
+    tasks: dict[str, list[str]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    fail: set[str] = field(default_factory=set)
+    failing: set[str] = field(default_factory=set)
+    node_state: str = "idle"
+    never_done: bool = False
+    terminated: dict[str, str] = field(default_factory=dict)
+    looks: dict[str, int] = field(default_factory=dict)
+    answers: list[bool] = field(default_factory=lambda: [True])
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+
+    async def _call(self, name: str, what: str = "") -> None:
+        self.calls.append(f"{name} {what}".strip())
+        await asyncio.sleep(0)
+        if name in self.fail:
+            raise refused(name)
+
+    def world(self) -> World:
+        return World(storage=self, batch=self, clock=self.clock, questions=self, pace=1.0)
+
+    async def agree(self, subjects: Sequence[str]) -> bool:
+        self.asked.append(tuple(subjects))
+        return self.answers.pop(0)
+
+    # Storage
+
+    async def create_container(
+        self, name: str, metadata: Mapping[str, str], public_access: str | None
+    ) -> bool:
+        await self._call("create_container", name)
+        there = name in self.containers
+        self.containers.setdefault(name, {})
+        return not there
+
+    async def upload(self, container: str, file: LocalFile, moved: Callable[[int], None]) -> None:
+        await self._call("upload", f"{container}/{file.blob}")
+        self.containers[container][file.blob] = file.path.read_bytes()
+        moved(file.size)
+
+    async def blobs(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
+        await self._call("blobs", container)
+        for name, data in sorted(self.containers.get(container, {}).items()):
+            yield Blob(name, len(data), hashlib.md5(data).digest())
+
+    async def download(
+        self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]
+    ) -> bytes:
+        await self._call("download", f"{container}/{blob.name}")
+        data = self.containers[container][blob.name]
+        part.write_bytes(data)
+        moved(len(data))
+        return hashlib.md5(data).digest()
+
+    async def delete_container(self, name: str) -> bool:
+        await self._call("delete_container", name)
+        return self.containers.pop(name, None) is not None
+
+    # Batch
+
+    async def pool(self, pool_id: str) -> PoolFacts | None:
+        body = self.pools.get(pool_id)
+        if body is None:
+            return None
+        target = body.get("targetDedicatedNodes")
+        count = target if isinstance(target, int) else 0
+        return PoolFacts(pool_id, "active", "steady", body, {}, count, 0, count, 0)
+
+    async def create_pool(self, body: Record, sas: timedelta) -> bool:
+        await self._call("create_pool", str(body["id"]))
+        there = body["id"] in self.pools
+        self.pools[str(body["id"])] = body
+        return not there
+
+    async def update_pool(self, pool_id: str, patch: Record, sas: timedelta) -> None:
+        await self._call("update_pool", pool_id)
+
+    async def resize_pool(self, pool_id: str, dedicated: int, spot: int) -> None:
+        await self._call("resize_pool", f"{pool_id} {dedicated} {spot}")
+
+    async def delete_pool(self, pool_id: str) -> bool:
+        await self._call("delete_pool", pool_id)
+        return self.pools.pop(pool_id, None) is not None
+
+    async def node_states(self, pool_id: str) -> Mapping[str, int]:
+        await self._call("node_states", pool_id)
+        count = self.pools[pool_id].get("targetDedicatedNodes")
+        assert isinstance(count, int)
+        look = self.looks[pool_id] = self.looks.get(pool_id, 0) + 1
+        return {self.node_state if look > 2 else "starting": count}
+
+    async def unwell_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
+        yield NodeFacts("node-1", self.node_state, 7, "it exited with 7")
+
+    async def node_file_tail(self, pool_id: str, node: str, path: str, size: int) -> str:
+        return "cp: no such file\n"
+
+    async def job(self, job_id: str) -> JobFacts | None:
+        body = self.jobs.get(job_id)
+        if body is None:
+            return None
+        over = job_id in self.terminated
+        return JobFacts(
+            job_id,
+            "completed" if over else "active",
+            START,
+            body,
+            {},
+            terminate_reason=self.terminated.get(job_id),
+        )
+
+    async def create_job(self, body: Record, sas: timedelta) -> bool:
+        await self._call("create_job", str(body["id"]))
+        there = body["id"] in self.jobs
+        self.jobs.setdefault(str(body["id"]), body)
+        return not there
+
+    async def update_job(self, job_id: str, patch: Record) -> None:
+        await self._call("update_job", job_id)
+        self.jobs[job_id] = Record({**self.jobs[job_id], **patch})
+
+    async def terminate_job(self, job_id: str, reason: str) -> None:
+        await self._call("terminate_job", job_id)
+        self.terminated[job_id] = reason
+
+    async def delete_job(self, job_id: str) -> bool:
+        await self._call("delete_job", job_id)
+        return self.jobs.pop(job_id, None) is not None
+
+    async def add_tasks(
+        self, job_id: str, tasks: Sequence[Record], sas: timedelta
+    ) -> Sequence[TaskAdded]:
+        await self._call("add_tasks", f"{job_id} {len(tasks)}")
+        there = self.tasks.setdefault(job_id, [])
+        answers = []
+        for task in tasks:
+            name = str(task["id"])
+            answers.append(TaskAdded(name, existed=name in there))
+            if name not in there:
+                there.append(name)
+        return answers
+
+    async def reactivate_task(self, job_id: str, task_id: str) -> None:
+        await self._call("reactivate_task", f"{job_id} {task_id}")
+        self.failing.discard(task_id)
+
+    async def task_counts(self, job_id: str) -> TaskCounts:
+        await self._call("task_counts", job_id)
+        look = self.looks[job_id] = self.looks.get(job_id, 0) + 1
+        total = len(self.tasks.get(job_id, ()))
+        if self.never_done or look < 2:
+            return TaskCounts(0, total, 0, 0)
+        failed = len(self.failing & set(self.tasks[job_id]))
+        return TaskCounts(0, 0, total - failed, failed)
+
+    async def failed_tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
+        for name in self.tasks[job_id]:
+            if name in self.failing:
+                yield TaskFacts(name, "completed", False, 1, "FailureExitCode", "it exited with 1")
+
+    async def task_file_tail(self, job_id: str, task: str, path: str, size: int) -> str:
+        return f"{task}: no\n"

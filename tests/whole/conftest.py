@@ -1,0 +1,128 @@
+"""A copy of the tutorial, and the command line as a user has it: a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from batchspec import local
+
+ROOT = Path(__file__).parents[2]
+_AZURE = ("AZURE_BATCH_", "AZURE_STORAGE_", "BATCHSPEC_")
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended: its exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+@dataclass
+class Workplace:
+    """A folder with a spec in it, a local service of its own, and a command line."""
+
+    folder: Path
+    home: Path
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> Path:
+        return self.folder / "specs" / "topn.yaml"
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results"
+
+    def edit(self, old: str, new: str) -> None:
+        """Change the spec."""
+        text = self.spec.read_text(encoding="utf-8")
+        assert old in text
+        self.spec.write_text(text.replace(old, new), encoding="utf-8")
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        return [sys.executable, "-m", "batchspec", *map(str, arguments)]
+
+    def run(self, *arguments: str | Path, timeout: float = 100) -> Done:
+        """Run a command without a terminal, to its end."""
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        """Start a command in a process group of its own, its output in one pipe."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def endpoints(self) -> local.Endpoints:
+        return local.start(self.home)
+
+
+def until(process: subprocess.Popen[str], words: str, seconds: float = 60) -> str:
+    """Read a command's output until a line has these words; all that was read."""
+    assert process.stdout is not None
+    seen = ""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        line = process.stdout.readline()
+        if not line:
+            break
+        seen += line
+        if words in line:
+            return seen
+    raise AssertionError(f"{words!r} was not said:\n{seen}")
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    """Ctrl-C."""
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def clean_environ(more: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment without any account in it."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(_AZURE)}
+    return {**kept, "NO_COLOR": "1", "COLUMNS": "100", **more}
+
+
+@pytest.fixture
+def place(azurite_installed: Path, tmp_path: Path) -> Iterator[Workplace]:
+    """The tutorial in a folder of its own, on a service of its own."""
+    folder, home = tmp_path / "project", tmp_path / "home"
+    shutil.copytree(ROOT / "specs", folder / "specs")
+    shutil.copytree(ROOT / "task_app", folder / "task_app")
+    environ = clean_environ({"BATCHSPEC_LOCAL_HOME": str(home)})
+    try:
+        yield Workplace(folder, home, environ)
+    finally:
+        local.stop(home)
