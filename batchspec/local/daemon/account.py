@@ -35,7 +35,7 @@ class Account:
         path = home.account
         try:
             with home.writing():
-                text, private = path.read_text(), is_private(path)
+                data, private = path.read_bytes(), is_private(path)
         except LocalError as error:
             if isinstance(error.__cause__, FileNotFoundError):
                 return None
@@ -47,7 +47,7 @@ class Account:
                 hint=f"rm {path} for a new key, or chmod 600 {path} if it was never seen",
             )
         try:
-            account = cls(**json.loads(text))
+            account = cls(**json.loads(data))
             base64.b64decode(account.batch_key, validate=True)
             base64.b64decode(account.blob_key, validate=True)
         except (TypeError, ValueError):
