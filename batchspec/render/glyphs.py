@@ -23,6 +23,7 @@ class Glyphs:
     head: str
     rest: str
     succeeded: str
+    task_failed: str
     running: str
     active: str
     node_running: str
@@ -32,7 +33,7 @@ class Glyphs:
     node_failed: str
     node_missing: str
     dot: str
-    arrow: str
+    ellipsis: str
 
 
 UNICODE = Glyphs(
@@ -56,6 +57,7 @@ UNICODE = Glyphs(
     head="╸",
     rest="─",
     succeeded="█",
+    task_failed="✗",
     running="▒",
     active="░",
     node_running="█",
@@ -65,7 +67,7 @@ UNICODE = Glyphs(
     node_failed="!",
     node_missing="·",
     dot=" · ",
-    arrow="→",
+    ellipsis="…",
 )
 
 ASCII = Glyphs(
@@ -89,6 +91,7 @@ ASCII = Glyphs(
     head=">",
     rest="-",
     succeeded="#",
+    task_failed="x",
     running="+",
     active="-",
     node_running="#",
@@ -98,7 +101,7 @@ ASCII = Glyphs(
     node_failed="!",
     node_missing=".",
     dot=", ",
-    arrow="->",
+    ellipsis="~",
 )
 
 _SAMPLE = "".join(

@@ -10,8 +10,8 @@ from batchspec.render.plan.text import plan_summary
 from batchspec.render.sink import flat
 
 _COSTS = {
-    "pool": "its nodes are billed until it is deleted or has none",
-    "job": "it costs nothing, but counts against the account's jobs while it is active",
+    "pool": "its nodes are billed until it is deleted",
+    "job": "it is free, but counts against the quota while it is active",
     "container": "its data is billed as storage",
 }
 
@@ -20,7 +20,7 @@ def cost_words(subject: str, *, target: str) -> str:
     """What it costs to leave a thing; ``subject`` is ``pool topn``, ``job topn`` ..."""
     kind = subject.partition(" ")[0].removesuffix("s")
     if target == "local":
-        return "it takes room on this machine" if kind != "job" else "it costs nothing"
+        return "it is free" if kind == "job" else "it takes room on this machine"
     return _COSTS.get(kind, "it may be billed")
 
 

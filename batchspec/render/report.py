@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
@@ -129,7 +129,7 @@ class Tally:
         self._nodes: list[events.NodeFailed] = []
         self._problems: list[Problem] = []
 
-    def __call__(self, stamped: Stamped) -> None:
+    def __call__(self, stamped: Stamped) -> None:  # noqa: PLR0912  (one case an event)
         """Take one event into account."""
         at, event = stamped.at, stamped.event
         self._began, self._last = self._began or at, at
@@ -161,7 +161,9 @@ class Tally:
                 self._problems.append(problem)
             case events.RunEnded():
                 self._end = event
-            case events.StepProgress() | events.NodesSeen():
+            case events.StepProgress(step, moved=moved):
+                self._steps[step] = replace(self._steps[step], size=moved)
+            case events.NodesSeen():
                 pass
             case _:
                 assert_never(event)

@@ -9,7 +9,7 @@ from batchspec.apply.events import Outcome
 from batchspec.render import units
 from batchspec.render.ink import Ink
 from batchspec.render.problems import cell_width
-from batchspec.render.progress.lines import OUTCOMES
+from batchspec.render.progress.lines import outcome_words
 from batchspec.render.questions import left_lines
 from batchspec.render.report import Report, StepState
 from batchspec.render.sink import clean, flat
@@ -47,13 +47,9 @@ def summary_text(
 
 
 def _head(report: Report, ink: Ink) -> Iterator[str]:
-    words = OUTCOMES[report.outcome] if report.outcome else "broke off"
     style = "create" if report.outcome in _GOOD else "error"
-    took = f" in {units.duration(report.seconds)}" if report.steps else ""
     name = f"{flat(report.name)}: " if report.name else ""
-    if report.outcome not in {Outcome.DONE, None}:
-        took = f" (after {units.duration(report.seconds)})" if report.steps else ""
-    yield ink("bold", name) + ink(style, words) + took
+    yield ink("bold", name) + ink(style, outcome_words(report.outcome, report.seconds))
 
 
 def _facts(report: Report, width: int) -> Iterator[str]:

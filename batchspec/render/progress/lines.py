@@ -24,16 +24,22 @@ from batchspec.render.words import account_line
 TAIL = 20
 """How many of the last lines of stderr are shown."""
 
-OUTCOMES: Mapping[Outcome, str] = {
-    Outcome.DONE: "done",
+_OUTCOMES: Mapping[Outcome | None, str] = {
+    Outcome.DONE: "done in {}",
     Outcome.NOTHING_TO_DO: "nothing to do",
-    Outcome.TASKS_FAILED: "ended, and tasks failed",
-    Outcome.TIME_LIMIT: "the time limit passed before all tasks were done",
-    Outcome.FAILED: "failed",
-    Outcome.INTERRUPTED: "interrupted; the same command goes on from there",
-    Outcome.DETACHED: "detached; the run goes on in the account",
+    Outcome.TASKS_FAILED: "ended in {}, and tasks failed",
+    Outcome.TIME_LIMIT: "ended after {}: the time limit passed before all tasks were done",
+    Outcome.FAILED: "failed after {}",
+    Outcome.INTERRUPTED: "interrupted after {}; the same command goes on from there",
+    Outcome.DETACHED: "detached after {}; the run goes on in the account",
+    None: "broke off after {}",
 }
-"""How a run ended, in words."""
+
+
+def outcome_words(outcome: Outcome | None, seconds: float) -> str:
+    """How a run ended (``None``: it did not come to its end), and when."""
+    return _OUTCOMES[outcome].format(units.duration(seconds))
+
 
 _BECAUSE = {
     "declined": "kept, as you said",
@@ -70,9 +76,9 @@ def noun(verb: str, subject: str) -> str:
             return "file"
         case Verb.SUBMIT:
             return "task"
-        case Verb.WAIT:
-            return "node" if subject.startswith(("node", "pool")) else "task"
-    return "item"
+    if subject.startswith(("node", "pool")):
+        return "node"
+    return "task" if verb == Verb.WAIT else "item"
 
 
 def done_words(event: StepProgress, what: str) -> str:
@@ -111,7 +117,8 @@ def task_failed_lines(event: TaskFailed) -> Iterator[str]:
 
 def task_cause(event: TaskFailed) -> str:
     """Why a task failed, in short."""
-    parts = [] if event.exit_code is None else [f"exit code {event.exit_code}"]
+    # An exit code of 0 is not why: an output could not be uploaded, say.
+    parts = [f"exit code {event.exit_code}"] if event.exit_code else []
     # That a task with an exit code other than 0 has failed is said by the code itself.
     if event.code and not (parts and event.code == "FailureExitCode"):
         parts.append(f"{event.code}: {event.message}" if event.message else event.code)
@@ -146,7 +153,7 @@ def skipped_words(event: StepSkipped, names: Mapping[str, str]) -> str:
 
 def ended_words(event: RunEnded) -> str:
     """The last line: how the run ended, how long it took, what is left, the exit code."""
-    text = f"{OUTCOMES[event.outcome]}, after {units.duration(event.seconds)}"
+    text = outcome_words(event.outcome, event.seconds)
     if event.left:
         text += f"; left in the account: {units.listed(flat(name) for name in event.left)}"
     return f"{text} (exit code {event.exit})" if event.exit else text

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 _WINDOW = timedelta(seconds=30)
 _GRAIN = timedelta(seconds=0.5)
+_SILENCE = timedelta(seconds=10)
 
 
 @dataclass(slots=True)
@@ -33,8 +34,10 @@ class Pace:
         """How much a second; ``None`` before a second has passed or while nothing has moved."""
         if not self._samples:
             return None
-        (begin, first), (_, last) = self._samples[0], self._samples[-1]
-        seconds = (now - begin).total_seconds()
+        (begin, first), (at, last) = self._samples[0], self._samples[-1]
+        span, silent = at - begin, now - at
+        # Between two looks nothing is known; a silence that lasts is a standstill, and counts.
+        seconds = (span + silent if silent > max(span, _SILENCE) else span).total_seconds()
         if seconds < 1 or last <= first:
             return None
         return (last - first) / seconds

@@ -88,12 +88,12 @@ def _kind(state: str) -> str:
 
 
 def task_parts(seen: TasksSeen, glyphs: Glyphs) -> list[Part]:
-    """The tasks of a job by state; those that are not in the job yet are last."""
+    """The tasks of a job by state; those that are not in it yet are last, nameless."""
     known = seen.succeeded + seen.failed + seen.running + seen.active
     return [
         Part(glyphs.succeeded, "green", "succeeded", seen.succeeded),
-        Part(glyphs.succeeded, "red", "failed", seen.failed),
+        Part(glyphs.task_failed, "bold red", "failed", seen.failed),
         Part(glyphs.running, "yellow", "running", seen.running),
         Part(glyphs.active, "dim", "waiting", seen.active),
-        Part(" ", "", "to come", max(seen.total - known, 0)),
+        Part(" ", "", "", max(seen.total - known, 0)),
     ]

@@ -42,8 +42,15 @@ class Board:
     nodes: dict[str, events.NodesSeen] = field(default_factory=dict)
     tasks: dict[str, tuple[datetime, events.TasksSeen]] = field(default_factory=dict)
     paces: dict[str, Pace] = field(default_factory=dict)
+    closed: bool = False
+    """The screen is left as it is, whether or not the run has ended."""
     failed_tasks: int = 0
     failed_nodes: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing moves any more."""
+        return self.closed or self.end is not None
 
     def see(self, stamped: Stamped) -> None:  # noqa: PLR0912  (one case an event)
         """Take one event into account."""

@@ -69,7 +69,6 @@ class LiveView:
         self._board = Board()
         self._lock = Lock()
         self._few = Few()
-        self._whole = False
         self._closed = False
         self._live: Live | None = None
 
@@ -107,7 +106,8 @@ class LiveView:
         self._closed = True
         live, self._live = self._live, None
         if live is not None:
-            self._whole = True
+            with self._lock:
+                self._board.closed = True
             live.stop()
 
     def _raise(self) -> Live:
@@ -123,8 +123,8 @@ class LiveView:
 
     def _draw(self) -> Group:
         size = self._console.size
-        height = None if self._whole else size.height
         with self._lock:
+            height = None if self._board.closed else size.height
             return Group(*frame(self._board, self._now(), Size(size.width, height), self._glyphs))
 
     def _print(self, above: list[Text]) -> None:

@@ -1,0 +1,104 @@
+"""The views that write line by line, replayed into goldens."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import fields
+from datetime import datetime, timedelta
+
+import pytest
+
+from batchspec.apply.events import Noticed, Stamped, StepStarted, TaskFailed
+from batchspec.problems import Problem
+from batchspec.render.progress import Kind, View, open_view
+from batchspec.render.report import fold
+from batchspec.render.summary import summary_text
+from tests.render import golden
+from tests.render.recordings import RECORDINGS, START
+
+each = pytest.mark.parametrize("name", RECORDINGS)
+
+
+def replay(kind: Kind, stream: list[Stamped], text: io.StringIO | None = None) -> str:
+    out = text or io.StringIO()
+    view: View = open_view(kind, out, now=lambda: START, environ={}, version="1.2.3")
+    for stamped in stream:
+        view(stamped)
+    view.close()
+    return out.getvalue()
+
+
+@each
+@pytest.mark.parametrize("kind", [Kind.PLAIN, Kind.QUIET])
+def test_lines(name: str, kind: Kind) -> None:
+    golden.check(f"{name}.{kind}.txt", replay(kind, RECORDINGS[name]))
+
+
+@each
+def test_json(name: str) -> None:
+    text = replay(Kind.JSON, RECORDINGS[name])
+    if len(RECORDINGS[name]) < 100:
+        golden.check(f"{name}.jsonl", text)
+    lines = [json.loads(line) for line in text.splitlines()]
+    head, *rest = lines
+    assert (head["type"], head["stream"], head["batchspec"]) == ("version", 1, "1.2.3")
+    assert [line["seq"] for line in rest] == [stamped.seq for stamped in RECORDINGS[name]]
+    for line, stamped in zip(rest, RECORDINGS[name], strict=True):
+        assert datetime.fromisoformat(line["at"]) == stamped.at
+        assert set(line) == {"type", "seq", "at"} | {f.name for f in fields(stamped.event)}
+
+
+@each
+def test_summary(name: str) -> None:
+    report = fold(RECORDINGS[name])
+    commands = {"batchspec status topn.yaml": "how it is with the run now"}
+    text = summary_text(report, destroy="batchspec destroy topn.yaml", commands=commands)
+    golden.check(f"{name}.summary.txt", text)
+    assert all(len(line) <= 80 for line in text.splitlines())
+
+
+def test_auto_is_plain_where_there_is_no_terminal() -> None:
+    stream = RECORDINGS["good"]
+    assert replay(Kind.AUTO, stream) == replay(Kind.PLAIN, stream)
+
+
+def test_a_long_run_stays_readable_in_a_log() -> None:
+    """Hours of progress come to few lines, and the end of each thing is told."""
+    text = replay(Kind.PLAIN, RECORDINGS["large"])
+    assert len(text.splitlines()) < 350
+    assert "1,000,000 of 1,000,000 tasks done, 10 failed" in text
+
+
+def test_a_line_is_on_the_stream_as_soon_as_it_happened() -> None:
+    class Stream(io.StringIO):
+        flushed = 0
+
+        def flush(self) -> None:
+            self.flushed = len(self.getvalue())
+
+    for kind in (Kind.PLAIN, Kind.JSON):
+        out = Stream()
+        view = open_view(kind, out, now=lambda: START, environ={})
+        view(Stamped(1, START, StepStarted("a", "create", "container a")))
+        assert out.flushed == len(out.getvalue()) > 0
+
+
+def test_failures_beyond_the_first_are_counted_only() -> None:
+    failed = [
+        Stamped(n, START + timedelta(seconds=n), TaskFailed("job", f"t{n}", 1, "", "", "oops\n"))
+        for n in range(1, 100)
+    ]
+    for kind in (Kind.PLAIN, Kind.QUIET):
+        text = replay(kind, failed)
+        assert text.count("oops") == 20
+        assert text.count("more tasks failed") == 1
+    assert replay(Kind.JSON, failed).count("oops") == 99
+
+
+def test_a_stream_that_cannot_take_a_character_gets_an_escape() -> None:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
+    view = open_view(Kind.PLAIN, out, now=lambda: START, environ={})
+    view(Stamped(1, START, Noticed(Problem("x", "naïve 日本"))))
+    assert b"na\\xefve \\u65e5\\u672c" in raw.getvalue()
