@@ -192,8 +192,9 @@ def test_a_locale_without_the_letters_is_no_obstacle(tmp_path: Path) -> None:
 def test_an_interrupt_is_exit_code_130(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
     code = (
-        "import runpy, sys, pathlib, os, signal\n"
-        "pathlib.Path.stat = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT)\n"
+        "import runpy, sys, pathlib, os, signal, time\n"
+        "interrupt = lambda: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))\n"
+        "pathlib.Path.stat = lambda *_, **__: interrupt()\n"
         f"sys.argv = ['topn', 'a', '3']; runpy.run_path({str(TOPN)!r}, run_name='__main__')"
     )
     done = subprocess.run(
