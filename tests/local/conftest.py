@@ -1,0 +1,21 @@
+"""What the tests of the local service share."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.local.running import Service, running
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A fresh service without an engine; at the end, no exchange may have been wrong."""
+    # The SDK logs a traceback for each error without a JSON body.
+    logging.getLogger("azure.batch._utils.model_base").setLevel(logging.CRITICAL)
+    with running(tmp_path / "batch") as found:
+        yield found
+        assert found.wrong == []

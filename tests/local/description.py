@@ -1,0 +1,144 @@
+"""The published description of the protocol, as a judge of requests and replies.
+
+The description lies beside the project (``../shared/openapi``); where it is not, there is no judge.
+Objects are closed, and words are compared without regard to case: the real service does not keep
+to the description's own (721 recorded exchanges were judged this way; what it finds wrong with them
+is in ``DEVIATIONS``).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from jsonschema import Draft4Validator
+
+PATH = Path(__file__).parents[3] / "shared" / "openapi" / "BatchService-2025-06-01.derived.json"
+
+DEVIATIONS = {
+    "'password' is a required property": "a pool's user accounts are shown without it",
+}
+
+
+class Description:
+    """Judges exchanges by the description at ``path``."""
+
+    def __init__(self, path: Path) -> None:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        self._paths = [
+            (re.compile(re.sub(r"\{\w+\}", "[^/]+", template) + "/?$"), verbs)
+            for template, verbs in raw["paths"].items()
+        ]
+        self._definitions = {name: _close(shape) for name, shape in raw["definitions"].items()}
+        self._parameters = raw["parameters"]
+
+    def judge(
+        self,
+        method: str,
+        url: str,
+        body: bytes | None,
+        status: int,
+        headers: Mapping[str, str],
+        reply: bytes | None,
+    ) -> list[str]:
+        """What is wrong with one exchange. A request that was refused need not be right."""
+        parts = urlsplit(url)
+        operation = self._operation(method, parts.path)
+        if operation is None:
+            return [] if status in (400, 405) else [f"{method} {parts.path} is not described"]
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        found = []
+        if status < 400:
+            found += self._request(operation, query, body)
+            if str(status) not in operation["responses"] and status != 304:
+                found.append(f"status {status} is not described")
+        schema = operation["responses"].get(str(status), operation["responses"]["default"])
+        if status != 304 and method != "HEAD":
+            found += self._reply(schema, headers, reply, selected="$select" in query)
+        return [f"{method} {parts.path}: {text}" for text in found]
+
+    def _operation(self, method: str, path: str) -> Mapping[str, Any] | None:
+        for pattern, verbs in self._paths:
+            if pattern.match(path) and method.lower() in verbs:
+                operation: Mapping[str, Any] = verbs[method.lower()]
+                return operation
+        return None
+
+    def _request(
+        self, operation: Mapping[str, Any], query: Mapping[str, str], body: bytes | None
+    ) -> list[str]:
+        parameters = [
+            self._parameters[p["$ref"].rpartition("/")[2]] if "$ref" in p else p
+            for p in operation["parameters"]
+        ]
+        known = {p["name"].lower() for p in parameters if p["in"] == "query"}
+        found = [f"query {name}" for name in query if name.lower() not in {*known, "$skiptoken"}]
+        shapes = [p["schema"] for p in parameters if p["in"] == "body"]
+        if body and shapes:
+            found += self._errors(json.loads(body), shapes[0])
+        elif body:
+            found.append("a body is not described")
+        return found
+
+    def _reply(
+        self,
+        response: Mapping[str, Any],
+        headers: Mapping[str, str],
+        reply: bytes | None,
+        *,
+        selected: bool,
+    ) -> list[str]:
+        schema = response.get("schema")
+        if schema is None:
+            return ["a reply body is not described"] if reply else []
+        if schema.get("type") == "file":
+            return []
+        if not headers.get("content-type", "").startswith("application/json"):
+            return [f"content type {headers.get('content-type')}"]
+        value = json.loads(reply or b"null")
+        if next(iter(value), "") != "odata.metadata":
+            return ["odata.metadata is not first"]
+        del value["odata.metadata"]
+        errors = self._errors(value, schema)
+        return [e for e in errors if not (selected and "is a required property" in e)]
+
+    def _errors(self, value: Any, schema: Mapping[str, Any]) -> list[str]:
+        full = {**_close(schema), "definitions": self._definitions}
+        return [
+            f"{'/'.join(map(str, error.absolute_path))}: {error.message}"
+            for error in Draft4Validator(full).iter_errors(value)
+            if not any(known in error.message for known in DEVIATIONS)
+        ]
+
+
+def _close(schema: Any) -> Any:
+    """A schema of the description for jsonschema: objects closed, words of any case."""
+    if isinstance(schema, list):
+        return [_close(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    out = {
+        name: {key: _close(one) for key, one in part.items()}
+        if name == "properties"
+        else _close(part)
+        for name, part in schema.items()
+        if name
+        in ("type", "properties", "items", "required", "$ref", "additionalProperties", "enum")
+    }
+    if "properties" in out:
+        out.setdefault("additionalProperties", False)
+    if "enum" in out:
+        words = "|".join(re.escape(word) for word in out.pop("enum"))
+        out["pattern"] = f"^(?i:{words})$"
+    return out
+
+
+@cache
+def description() -> Description | None:
+    """The judge; ``None`` where the description is not there."""
+    return Description(PATH) if PATH.exists() else None

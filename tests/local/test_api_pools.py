@@ -1,0 +1,265 @@
+"""Pools through the SDK: create, read, list, change, resize, delete."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from azure.batch import models as m
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+
+from batchspec.local.model.life import NodeState
+from tests.local.running import Service
+
+IMAGE = {"publisher": "canonical", "offer": "0001-com-ubuntu-server-jammy", "sku": "22_04-lts"}
+BODY: dict[str, Any] = {
+    "id": "Pool-1",
+    "vmSize": "STANDARD_D2S_V3",
+    "virtualMachineConfiguration": {
+        "imageReference": IMAGE,
+        "nodeAgentSKUId": "batch.node.ubuntu 22.04",
+    },
+}
+
+
+def test_a_new_pool_is_shown_with_the_services_defaults(service: Service) -> None:
+    service.client.create_pool(
+        m.BatchPoolCreateOptions(
+            id="Pool-1",
+            vm_size="STANDARD_D2S_V3",
+            virtual_machine_configuration=m.VirtualMachineConfiguration(
+                node_agent_sku_id="batch.node.ubuntu 22.04",
+                image_reference=m.BatchVmImageReference(**IMAGE),
+            ),
+            target_dedicated_nodes=2,
+            start_task=m.BatchStartTask(command_line="/bin/true"),
+            metadata=[m.BatchMetadataItem(name="k", value="v")],
+        )
+    )
+    shown = service.request("GET", "/pools/pool-1").json
+    # The order and the spelling are those of a recorded reply.
+    assert list(shown) == [
+        "odata.metadata",
+        "id",
+        "url",
+        "eTag",
+        "lastModified",
+        "creationTime",
+        "state",
+        "stateTransitionTime",
+        "allocationState",
+        "allocationStateTransitionTime",
+        "vmSize",
+        "resizeTimeout",
+        "currentDedicatedNodes",
+        "targetDedicatedNodes",
+        "currentLowPriorityNodes",
+        "targetLowPriorityNodes",
+        "enableAutoScale",
+        "enableInterNodeCommunication",
+        "startTask",
+        "metadata",
+        "taskSlotsPerNode",
+        "taskSchedulingPolicy",
+        "virtualMachineConfiguration",
+    ]
+    assert shown["odata.metadata"] == f"{service.url}/$metadata#pools/@Element"
+    assert (shown["id"], shown["vmSize"]) == ("Pool-1", "standard_d2s_v3")
+    assert (shown["state"], shown["allocationState"]) == ("active", "resizing")
+    assert (shown["resizeTimeout"], shown["taskSlotsPerNode"]) == ("PT15M", 1)
+    assert shown["taskSchedulingPolicy"] == {"nodeFillType": "Spread"}
+    assert shown["startTask"] == {
+        "commandLine": "/bin/true",
+        "userIdentity": {"autoUser": {"scope": "pool", "elevationLevel": "nonadmin"}},
+        "maxTaskRetryCount": 0,
+        "waitForSuccess": True,
+    }
+    assert shown["virtualMachineConfiguration"]["imageReference"]["version"] == "latest"
+
+
+def test_the_reply_to_a_create_has_the_services_headers_and_no_body(service: Service) -> None:
+    answer = service.request("POST", "/pools", BODY)
+    assert (answer.status, answer.body) == (201, b"")
+    assert answer.headers["location"] == f"{service.url}/pools/Pool-1"
+    assert answer.headers["dataserviceid"] == f"{service.url}/pools/Pool-1"
+    assert answer.headers["dataserviceversion"] == "3.0"
+    assert answer.headers["etag"].startswith("0x8D")
+    assert answer.headers["last-modified"].endswith("GMT")
+    assert answer.headers["etag"] == service.request("GET", "/pools/Pool-1").json["eTag"]
+
+
+def test_ids_ignore_case_and_keep_it(service: Service) -> None:
+    service.request("POST", "/pools", BODY)
+    again = service.request("POST", "/pools", {**BODY, "id": "pOOL-1"})
+    assert (again.status, again.code) == (409, "PoolExists")
+    assert service.client.get_pool("POOL-1").id == "Pool-1"
+
+
+def test_azure_cli_may_write_numbers_as_texts_and_words_in_any_case(service: Service) -> None:
+    body = {
+        **BODY,
+        "targetDedicatedNodes": "2",
+        "taskSchedulingPolicy": {"nodeFillType": "PACK"},
+    }
+    assert service.request("POST", "/pools", body, judged=False).status == 201
+    pool = service.client.get_pool("Pool-1")
+    assert pool.target_dedicated_nodes == 2
+    assert pool.task_scheduling_policy.node_fill_type == "Pack"
+
+
+def test_a_pool_that_is_not_there(service: Service) -> None:
+    assert service.request("GET", "/pools/nope").code == "PoolNotFound"
+    answer = service.request("HEAD", "/pools/nope")
+    assert (answer.status, answer.body) == (404, b"")
+    service.request("POST", "/pools", BODY)
+    assert service.client.pool_exists("pool-1")
+
+
+def test_a_list_goes_by_id_over_pages(service: Service) -> None:
+    for name in ("b", "A", "d", "C"):
+        service.request("POST", "/pools", {**BODY, "id": name})
+    assert [pool.id for pool in service.client.list_pools(max_results=1)] == ["A", "b", "C", "d"]
+    page = service.request("GET", "/pools", query="maxresults=2&$select=id").json
+    assert page["value"] == [{"id": "A"}, {"id": "b"}]
+    assert "$skiptoken=" in page["odata.nextLink"]
+    assert "$select=id" in page["odata.nextLink"]
+
+
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [
+        ("state eq 'active'", ["a", "ab"]),
+        ("id eq 'AB'", ["ab"]),
+        ("startswith(id,'A') and vmSize eq 'standard_d2s_v3'", ["a", "ab"]),
+        ("allocationState eq 'steady' or id lt 'ab'", ["a"]),
+        ("creationTime gt 2099-01-01T00:00:00Z", []),
+    ],
+)
+def test_filters(service: Service, text: str, ids: list[str]) -> None:
+    for name in ("a", "ab"):
+        service.request("POST", "/pools", {**BODY, "id": name})
+    assert [pool.id for pool in service.client.list_pools(filter=text)] == ids
+
+
+def test_a_patch_replaces_what_it_names(service: Service) -> None:
+    service.request("POST", "/pools", {**BODY, "metadata": [{"name": "a", "value": "1"}]})
+    before = service.request("GET", "/pools/Pool-1").json
+    service.client.update_pool(
+        "Pool-1", m.BatchPoolUpdateOptions(start_task=m.BatchStartTask(command_line="x"))
+    )
+    after = service.request("GET", "/pools/Pool-1").json
+    assert after["startTask"]["commandLine"] == "x"
+    assert after["metadata"] == before["metadata"]
+    assert after["eTag"] != before["eTag"]
+
+
+def test_updateproperties_removes_what_it_does_not_name(service: Service) -> None:
+    body = {**BODY, "startTask": {"commandLine": "x"}, "metadata": [{"name": "a", "value": "1"}]}
+    service.request("POST", "/pools", body)
+    service.client.replace_pool_properties(
+        "Pool-1", m.BatchPoolReplaceOptions(application_package_references=[], metadata=[])
+    )
+    shown = service.request("GET", "/pools/Pool-1").json
+    assert "startTask" not in shown
+    assert "metadata" not in shown
+
+
+def test_a_resize_waits_for_the_last_one(service: Service) -> None:
+    service.request("POST", "/pools", BODY)
+    resize = {"targetDedicatedNodes": 3, "nodeDeallocationOption": "taskcompletion"}
+    refused = service.request("POST", "/pools/Pool-1/resize", resize)
+    assert (refused.status, refused.code) == (409, "PoolBeingResized")
+    pool = service.store.pools.get("pool-1")
+    assert pool is not None
+    service.store.pools.settle(pool, pool.created, ({"code": "AllocationFailed"},))
+    assert service.request("GET", "/pools/Pool-1").json["resizeErrors"]
+    accepted = service.request("POST", "/pools/Pool-1/resize", resize)
+    assert accepted.status == 202
+    assert accepted.headers["dataserviceid"] == f"{service.url}/pools/Pool-1/resize"
+    shown = service.request("GET", "/pools/Pool-1").json
+    assert (shown["allocationState"], shown["targetDedicatedNodes"]) == ("resizing", 3)
+    assert "resizeErrors" not in shown
+    assert service.request("POST", "/pools/Pool-1/stopresize").status == 202
+    assert service.client.get_pool("Pool-1").allocation_state == "stopping"
+
+
+def test_a_short_resize_timeout_is_refused(service: Service) -> None:
+    answer = service.request("POST", "/pools", {**BODY, "resizeTimeout": "PT4M59S"})
+    assert (answer.status, answer.code) == (400, "InvalidPropertyValue")
+    assert answer.values["PropertyName"] == "resizeTimeout"
+
+
+def test_a_deleted_pool_is_deleting_until_the_engine_drops_it(service: Service) -> None:
+    service.request("POST", "/pools", BODY)
+    poller = service.client.begin_delete_pool("Pool-1", polling_interval=0.01)
+    answer = service.request("DELETE", "/pools/Pool-1")
+    assert (answer.status, answer.code) == (409, "PoolBeingDeleted")
+    assert service.request("PATCH", "/pools/Pool-1", {"metadata": []}).code == "PoolBeingDeleted"
+    assert service.client.get_pool("Pool-1").state == "deleting"
+    pool = service.store.pools.get("pool-1")
+    assert pool is not None
+    service.store.pools.drop(pool)
+    poller.wait(10)
+    assert poller.status() == "Succeeded"
+    assert service.request("GET", "/pools/Pool-1").status == 404
+
+
+def test_conditions(service: Service) -> None:
+    service.request("POST", "/pools", BODY)
+    for spelling in ("{0}", '"{0}"', "*"):
+        etag = service.request("GET", "/pools/Pool-1").headers["etag"]
+        tag = spelling.format(etag)
+        same = service.request("GET", "/pools/Pool-1", headers={"if-none-match": tag})
+        assert (same.status, same.body) == (304, b"")
+        done = service.request(
+            "PATCH", "/pools/Pool-1", {"metadata": []}, headers={"if-match": tag}
+        )
+        assert done.status == 200
+        assert done.headers["etag"] != etag
+    with pytest.raises(HttpResponseError) as error:
+        service.client.update_pool(
+            "Pool-1",
+            m.BatchPoolUpdateOptions(metadata=[]),
+            etag="0x8D0000000000000",
+            match_condition=MatchConditions.IfNotModified,
+        )
+    assert error.value.error.code == "ConditionNotMet"
+
+
+def test_nodes_are_counted_and_listed(service: Service) -> None:
+    service.request("POST", "/pools", {**BODY, "startTask": {"commandLine": "x"}})
+    store = service.store
+    pool = store.pools.get("pool-1")
+    assert pool is not None
+    now = pool.created
+    store.nodes.add(pool, ["tvmps_b_d", "tvmps_a_d"], now, dedicated=True, slots=2)
+    store.nodes.add(pool, ["tvmps_c_p"], now, dedicated=False, slots=2)
+    node = store.nodes.get("pool-1", "TVMPS_A_D")
+    assert node is not None
+    started = store.nodes.move(node, NodeState.STARTING, now, booted=now)
+    info = {"state": "completed", "startTime": "2026-01-01T00:00:00Z", "retryCount": 0}
+    store.nodes.move(started, NodeState.IDLE, now, start_task_info=info)
+    nodes = list(service.client.list_nodes("Pool-1", max_results=2))
+    assert [node.id for node in nodes] == ["tvmps_a_d", "tvmps_b_d", "tvmps_c_p"]
+    assert [node.is_dedicated for node in nodes] == [True, True, False]
+    assert [n.id for n in service.client.list_nodes("Pool-1", filter="state eq 'idle'")] == [
+        "tvmps_a_d"
+    ]
+    shown = service.request("GET", "/pools/Pool-1/nodes/tvmps_a_d")
+    assert "etag" not in shown.headers
+    assert shown.json["affinityId"] == "TVM:tvmps_a_d"
+    assert shown.json["startTaskInfo"] == info
+    (counts,) = service.client.list_pool_node_counts(filter="poolId eq 'Pool-1'")
+    assert (counts.dedicated.idle, counts.dedicated.creating, counts.dedicated.total) == (1, 1, 2)
+    assert counts.low_priority.total == 1
+    assert service.client.get_pool("Pool-1").current_dedicated_nodes == 2
+    assert service.request("GET", "/pools/Pool-1/nodes/x").code == "NodeNotFound"
+    assert service.request("GET", "/pools/nope/nodes").code == "PoolNotFound"
+
+
+def test_the_date_of_a_resize_timeout_may_be_the_sdks_own(service: Service) -> None:
+    service.client.create_pool({**BODY, "resizeTimeout": "PT01H00M00S"})
+    assert service.client.get_pool("Pool-1").resize_timeout == timedelta(hours=1)
+    assert service.request("GET", "/pools/Pool-1").json["resizeTimeout"] == "PT1H"
