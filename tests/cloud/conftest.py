@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -42,8 +42,8 @@ def clock() -> Time:
     return Time()
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[Scripted]:
+@asynccontextmanager
+async def listening() -> AsyncIterator[Scripted]:
     """A scripted server that listens."""
     scripted = Scripted()
     app = web.Application(client_max_size=64 * 1024 * 1024)
@@ -55,8 +55,16 @@ async def server() -> AsyncIterator[Scripted]:
     assert site._server is not None
     port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
     scripted.url = f"http://127.0.0.1:{port}"
-    yield scripted
-    await runner.cleanup()
+    try:
+        yield scripted
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Scripted]:
+    async with listening() as scripted:
+        yield scripted
 
 
 @pytest.fixture

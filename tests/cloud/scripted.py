@@ -71,7 +71,7 @@ def refusal(status: int, code: str, message: str = "", **values: str) -> Reply:
 
 def storage_refusal(status: int, code: str) -> Reply:
     """An error as the Storage service writes it."""
-    text = f'<?xml version="1.0" encoding="utf-8"?><Error><Code>{code}</Code><Message>{code}</Message></Error>'
+    text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>"
     return Reply(
         status,
         text.encode(),

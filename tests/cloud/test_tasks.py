@@ -1,0 +1,336 @@
+"""Tasks in bulk: one answer each, in order, exactly once; and read with few fields."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchspec.apply.ports import TaskAdded
+from batchspec.cloud.account import LocalAccount
+from batchspec.cloud.limiter import Limits
+from batchspec.cloud.open import Cloud, open_account
+from batchspec.plan.observed import TaskFacts
+from batchspec.problems import Secret, ServiceError
+from batchspec.spec.values import BlobUrl, Quoted, Quoting, Record, Text
+from tests.cloud.conftest import KEY, Time, listening
+from tests.cloud.scripted import RESET, Asked, Reply, Scripted, refusal
+
+HOUR = timedelta(hours=1)
+ENDLESS = Limits(patience=1e9, faults=1e9)
+ADD = "/jobs/j/addtaskcollection"
+
+
+def tasks(count: int, size: int = 0) -> list[Record]:
+    return [Record(id=f"t{n}", commandLine="x" * size) for n in range(count)]
+
+
+def success(name: str) -> dict[str, Any]:
+    return {"status": "Success", "taskId": name, "eTag": "0x1"}
+
+
+def failure(name: str, code: str, status: str = "ClientError") -> dict[str, Any]:
+    message = {"lang": "en-US", "value": f"{code} it is\nRequestId:abc\nTime:2026"}
+    values = [{"key": "PropertyName", "value": "commandLine"}]
+    error = {"code": code, "message": message, "values": values}
+    return {"status": status, "taskId": name, "error": error}
+
+
+def answering(word: Callable[[str], dict[str, Any] | None]) -> Callable[[Asked], Reply]:
+    def answer(asked: Asked) -> Reply:
+        words = [word(task["id"]) for task in asked.json["value"]]
+        # In whatever order: the service does not keep ours.
+        return Reply(body={"value": [w for w in reversed(words) if w is not None]})
+
+    return answer
+
+
+def sent(server: Scripted) -> list[list[str]]:
+    return [[task["id"] for task in asked.json["value"]] for asked in server.requests("POST", ADD)]
+
+
+async def add(cloud: Cloud, records: Sequence[Record]) -> Sequence[TaskAdded]:
+    return await cloud.batch.add_tasks("j", records, HOUR)
+
+
+async def test_one_request_in_order(cloud: Cloud, server: Scripted) -> None:
+    """The SDK's ``create_tasks`` sends the last task first."""
+    server.on("POST", ADD, answering(success))
+    added = await add(cloud, tasks(100))
+    assert sent(server) == [[f"t{n}" for n in range(100)]]
+    assert added == [TaskAdded(f"t{n}") for n in range(100)]
+
+
+async def test_no_tasks(cloud: Cloud, server: Scripted) -> None:
+    assert await add(cloud, []) == []
+    assert server.asked == []
+
+
+async def test_a_task_goes_as_it_is_with_its_addresses_signed(
+    cloud: Cloud, server: Scripted
+) -> None:
+    server.on("POST", ADD, answering(success))
+    url = BlobUrl("output", None, "cw")
+    line = Text(("run ", Quoted(Text((url,)), Quoting.POSIX), " ", Secret("s3")))
+    await add(cloud, [Record(id="t0", commandLine=line, resourceFiles=(), unknown=True)])
+    (task,) = server.asked[-1].json["value"]
+    assert task["unknown"] is True
+    assert task["resourceFiles"] == []
+    assert task["commandLine"].startswith(f"run '{server.url}/store/output?")
+    assert task["commandLine"].endswith(" s3")
+    assert "sig=" in task["commandLine"]
+    assert "sp=cw" in task["commandLine"]
+
+
+@pytest.mark.parametrize("status", ["ClientError", "clienterror"])
+async def test_a_refused_task_is_not_taken_for_added(
+    cloud: Cloud, server: Scripted, status: str
+) -> None:
+    """The service writes ClientError, the SDK looks for clienterror and takes it for success."""
+    server.on(
+        "POST",
+        ADD,
+        answering(
+            lambda n: failure(n, "InvalidPropertyValue", status) if n == "t1" else success(n)
+        ),
+    )
+    added = await add(cloud, tasks(3))
+    assert [item.problem is None for item in added] == [True, False, True]
+    problem = added[1].problem
+    assert problem is not None
+    assert problem.code == "invalid-property-value"
+    assert "task t1" in problem.summary
+    assert problem.detail == "InvalidPropertyValue it is\nPropertyName: commandLine"
+    assert len(sent(server)) == 1
+
+
+async def test_a_task_that_is_there_counts_as_added(cloud: Cloud, server: Scripted) -> None:
+    server.on("POST", ADD, answering(lambda name: failure(name, "TaskExists")))
+    assert await add(cloud, tasks(2)) == [TaskAdded("t0", True), TaskAdded("t1", True)]
+
+
+@pytest.mark.parametrize("status", ["ServerError", "servererror"])
+async def test_server_errors_are_sent_again_alone_and_with_a_pause(
+    cloud: Cloud, server: Scripted, clock: Time, status: str
+) -> None:
+    server.on(
+        "POST",
+        ADD,
+        answering(
+            lambda n: failure(n, "InternalError", status) if n in ("t1", "t3") else success(n)
+        ),
+        answering(success),
+    )
+    added = await add(cloud, tasks(5))
+    assert sent(server)[1] == ["t1", "t3"]
+    assert [item.id for item in added] == ["t0", "t1", "t2", "t3", "t4"]
+    assert all(item.problem is None for item in added)
+    assert clock.slept
+
+
+async def test_server_errors_for_ever_end(cloud: Cloud, server: Scripted, clock: Time) -> None:
+    """The SDK's ``create_tasks`` would ask 400 times a second, for ever."""
+    server.on("POST", ADD, answering(lambda name: failure(name, "InternalError", "ServerError")))
+    with pytest.raises(ServiceError) as caught:
+        await add(cloud, tasks(2))
+    assert caught.value.code == "InternalError"
+    assert len(server.asked) < 20
+    assert sum(clock.slept) < 100
+
+
+async def test_tasks_without_a_word_are_asked_for_again(cloud: Cloud, server: Scripted) -> None:
+    server.on(
+        "POST",
+        ADD,
+        answering(lambda name: success(name) if name == "t0" else None),
+        answering(success),
+    )
+    assert [item.id for item in await add(cloud, tasks(3))] == ["t0", "t1", "t2"]
+    assert sent(server)[1] == ["t1", "t2"]
+
+
+async def test_a_service_that_says_nothing_of_them_ends(cloud: Cloud, server: Scripted) -> None:
+    server.on("POST", ADD, Reply(body={"value": []}))
+    with pytest.raises(ServiceError) as caught:
+        await add(cloud, tasks(1))
+    assert caught.value.code == "tasks-unanswered"
+
+
+@pytest.mark.parametrize("fault", [RESET, refusal(500, "InternalError"), Reply(body=[1], cut=1)])
+async def test_a_lost_answer_is_asked_for_again(
+    cloud: Cloud, server: Scripted, fault: Reply
+) -> None:
+    server.on("POST", ADD, fault, answering(lambda name: failure(name, "TaskExists")))
+    added = await add(cloud, tasks(3))
+    assert [item.id for item in added] == ["t0", "t1", "t2"]
+    assert all(item.problem is None for item in added)
+
+
+def limited(most: int) -> Callable[[Asked], Reply]:
+    def answer(asked: Asked) -> Reply:
+        if len(asked.body) > most:
+            return refusal(413, "RequestBodyTooLarge")
+        return answering(success)(asked)
+
+    return answer
+
+
+async def test_too_large_is_halved_in_order_and_remembered(cloud: Cloud, server: Scripted) -> None:
+    server.on("POST", ADD, limited(30_000))
+    added = await add(cloud, tasks(100, size=900))
+    assert [item.id for item in added] == [f"t{n}" for n in range(100)]
+    taken = [names for names in sent(server) if len(names) <= 30]
+    assert [name for names in taken for name in names] == [f"t{n}" for n in range(100)]
+    refused = len(sent(server)) - len(taken)
+    await add(cloud, tasks(100, size=900))
+    assert len(sent(server)) - refused == 2 * len(taken)
+
+
+async def test_a_single_task_that_is_too_large(cloud: Cloud, server: Scripted) -> None:
+    server.on("POST", ADD, limited(1000))
+    added = await add(cloud, [*tasks(3), Record(id="big", commandLine="x" * 2000)])
+    assert [item.problem is None for item in added] == [True, True, True, False]
+    assert added[3].problem is not None
+    assert added[3].problem.code == "request-body-too-large"
+    assert "task big" in added[3].problem.summary
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(404, "JobNotFound"), (409, "JobCompleted"), (400, "InvalidRequestBody")],
+)
+async def test_a_request_that_is_refused_as_a_whole(
+    cloud: Cloud, server: Scripted, status: int, code: str
+) -> None:
+    server.on("POST", ADD, refusal(status, code))
+    with pytest.raises(ServiceError) as caught:
+        await add(cloud, tasks(2))
+    assert (caught.value.code, caught.value.status) == (code, status)
+    assert "job j" in caught.value.problems[0].summary
+    assert len(server.asked) == 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(count=st.integers(1, 40), most=st.integers(1, 40), seed=st.integers(0, 2**32))
+def test_whatever_happens_each_task_is_added_once_and_answered_in_order(
+    count: int, most: int, seed: int
+) -> None:
+    """A service that loses answers, does half of the work, and takes few tasks at a time."""
+    chance = Random(seed)
+    kept: list[str] = []
+
+    def answer(asked: Asked) -> Reply:
+        names = [task["id"] for task in asked.json["value"]]
+        if len(names) > most:
+            return refusal(413, "RequestBodyTooLarge")
+        if chance.random() < 0.15:
+            return refusal(429, "TooManyRequests")
+        words = []
+        for name in names:
+            if name in kept:
+                words.append(failure(name, "TaskExists"))
+            elif chance.random() < 0.2:
+                words.append(failure(name, "InternalError", "ServerError"))
+            else:
+                kept.append(name)
+                words.append(success(name))
+        chance.shuffle(words)
+        if chance.random() < 0.2:
+            return RESET
+        if chance.random() < 0.1:
+            return refusal(500, "InternalError")
+        return Reply(body={"value": words[: len(words) - (chance.random() < 0.2)]})
+
+    async def run() -> None:
+        clock = Time()
+        async with listening() as server:
+            server.on("POST", ADD, answer)
+            account = LocalAccount(server.url, "acct", KEY, f"{server.url}/s", "s", KEY)
+            async with open_account(
+                account, limits=ENDLESS, monotonic=clock.monotonic, sleep=clock.sleep
+            ) as cloud:
+                added = await add(cloud, tasks(count))
+        assert [item.id for item in added] == [f"t{n}" for n in range(count)]
+        assert all(item.problem is None for item in added)
+        assert sorted(kept) == sorted(f"t{n}" for n in range(count))
+
+    asyncio.run(run())
+
+
+async def test_tasks_are_read_page_by_page_with_few_fields(cloud: Cloud, server: Scripted) -> None:
+    # The service names itself as it believes to be called; only its path and query are used.
+    link = "https://elsewhere.invalid/jobs/j/tasks?api-version=1&$skiptoken=WATV2%3Aa%2Bb%20c"
+    server.on(
+        "GET",
+        "/jobs/j/tasks",
+        Reply(body={"value": [{"id": "t0", "state": "active"}], "odata.nextLink": link}),
+        Reply(
+            body={
+                "value": [
+                    {
+                        "id": "t1",
+                        "state": "completed",
+                        "executionInfo": {
+                            "exitCode": 3,
+                            "result": "Failure",
+                            "retryCount": 2,
+                            "failureInfo": {
+                                "code": "FailureExitCode",
+                                "message": "it failed",
+                                "details": [{"name": "AdditionalErrorCode", "value": "X"}],
+                            },
+                        },
+                        "nodeInfo": {"nodeId": "n1"},
+                    },
+                    {"id": "t2", "state": "completed", "executionInfo": {"result": "success"}},
+                ]
+            }
+        ),
+    )
+    assert [task async for task in cloud.reader.tasks("j")] == [
+        TaskFacts("t0", "active"),
+        TaskFacts(
+            "t1",
+            "completed",
+            False,
+            3,
+            "FailureExitCode",
+            "it failed; AdditionalErrorCode: X",
+            "n1",
+            2,
+        ),
+        TaskFacts("t2", "completed", True),
+    ]
+    first, second = server.asked
+    assert first.query["$select"] == "id,state,executionInfo,nodeInfo"
+    assert first.query["maxresults"] == "1000"
+    assert first.query["api-version"] == "2025-06-01"
+    assert second.query["$skiptoken"] == "WATV2:a+b c"
+    assert all(
+        asked.headers["Authorization"].startswith("SharedKey acct:") for asked in server.asked
+    )
+
+
+async def test_failed_tasks_are_picked_by_the_service(cloud: Cloud, server: Scripted) -> None:
+    server.on("GET", "/jobs/j/tasks", Reply(body={"value": []}))
+    assert [task async for task in cloud.batch.failed_tasks("j")] == []
+    wanted = "state eq 'completed' and executionInfo/result eq 'failure'"
+    assert server.asked[-1].query["$filter"] == wanted
+
+
+async def test_a_job_that_is_gone_has_no_tasks(cloud: Cloud, server: Scripted) -> None:
+    server.on("GET", "/jobs/j/tasks", refusal(404, "JobNotFound"))
+    assert [task async for task in cloud.reader.tasks("j")] == []
+
+
+async def test_an_answer_that_is_no_list(cloud: Cloud, server: Scripted) -> None:
+    server.on("GET", "/jobs/j/tasks", Reply(body={"hello": "world"}))
+    with pytest.raises(ServiceError) as caught:
+        _ = [task async for task in cloud.reader.tasks("j")]
+    assert caught.value.code == "bad-answer"
