@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> int:
     """Write the files, or with ``--check`` say whether they are as they should be."""
     wanted = text()
     if "--check" in arguments:
-        stale = [str(path) for path in TARGETS if path.read_text("utf-8") != wanted]
+        stale = [path for path in TARGETS if path.read_text("utf-8") != wanted]
         for path in stale:
             print(f"{path} is out of date; run: python tools/generate_schema.py")
         return 1 if stale else 0

@@ -35,7 +35,10 @@ class UploadGlob:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A blob container: ``key`` is its name in the spec, ``id`` its name in the account."""
+    """A blob container: ``key`` is its name in the spec, ``id`` its name in the account.
+
+    ``implied`` is one that nobody declared: it keeps the logs of tasks.
+    """
 
     key: str
     id: str
@@ -44,6 +47,7 @@ class Container:
     upload: tuple[UploadGlob, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     public_access: str | None = None
+    implied: bool = False
 
 
 class PoolKind(StrEnum):
@@ -67,7 +71,8 @@ class Pool:
     """The pool: ``properties`` is the body of Create Pool without what ``image`` resolves to.
 
     ``windows`` is ``None`` where only the account knows (``existing``). ``start_containers`` names
-    (by key) the containers whose blobs the start task reads.
+    (by key) the containers whose blobs the start task reads. ``auto`` is what an auto pool has
+    beside its own properties: ``poolLifetimeOption``, ``keepAlive``, ``autoPoolIdPrefix``.
     """
 
     id: str
@@ -77,6 +82,7 @@ class Pool:
     image: ImageAlias | None = None
     windows: bool | None = False
     start_containers: tuple[str, ...] = ()
+    auto: Record = field(default_factory=Record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,9 @@ class Job:
     """The job: ``properties`` is the body of Create Job without the pool it runs on.
 
     ``limit`` is the finite wall-clock limit every run has. ``schedule`` is the body of Create Job
-    Schedule's ``schedule`` when this is a job schedule.
+    Schedule's ``schedule`` when this is a job schedule; ``schedule_properties`` are the display
+    name and metadata of the schedule itself. ``prepare_containers`` and ``release_containers`` name
+    (by key) the containers whose blobs the preparation and the release task read.
     """
 
     id: str
@@ -92,6 +100,9 @@ class Job:
     limit: timedelta
     properties: Record = field(default_factory=Record)
     schedule: Record | None = None
+    schedule_properties: Record = field(default_factory=Record)
+    prepare_containers: tuple[str, ...] = ()
+    release_containers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +200,9 @@ class Stage:
 
     ``body`` is the task in REST form, with templates, without ``id``, ``commandLine``,
     ``dependsOn`` and the resource files that follow from ``resources``. ``resources`` are the keys
-    of containers whose every blob the task gets; ``None`` means the item's own file.
+    of containers whose every blob the task gets; ``None`` means the item's own file. ``logs`` is
+    the key of the container that keeps stdout and stderr, where the service puts them (``body`` has
+    the OutputFile); ``None`` where logs are off.
     """
 
     name: str
@@ -200,6 +213,7 @@ class Stage:
     body: Record = field(default_factory=Record)
     resources: tuple[str, ...] | None = None
     needs: tuple[str, ...] = ()
+    logs: str | None = None
 
 
 class When(StrEnum):

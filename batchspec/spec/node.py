@@ -104,7 +104,7 @@ def is_template(node: Node) -> bool:
 def made(value: object, origin: Node) -> Node:
     """A node that stands for ``origin``, which was written in its place.
 
-    ``value`` is plain data in which nodes may stand as they are.
+    ``value`` is plain data in which nodes may stand as they are; texts in it are no templates.
     """
     if isinstance(value, Node):
         return value
@@ -114,4 +114,4 @@ def made(value: object, origin: Node) -> Node:
     if isinstance(value, list | tuple):
         return Node(tuple(made(item, origin) for item in value), origin.where, key=origin.key)
     assert value is None or isinstance(value, str | int | float | bool | Text)
-    return Node(value, origin.where, key=origin.key, inner=origin.inner, quoted=True)
+    return Node(value, origin.where, key=origin.key, inner=origin.inner, quoted=True, filled=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from batchspec.problems import Problem, Problems, Secret
 from batchspec.spec import shape_words as words
+from batchspec.spec.fill import is_lone
 from batchspec.spec.node import Node
 from batchspec.spec.schema import Fragment, branches, resolved, shipped, types
 from batchspec.spec.tree import resolve
@@ -30,18 +31,23 @@ _KINDS: Mapping[str, Callable[[object], bool]] = {
 }
 
 
-def shaped(root: Node, problems: Problems) -> Node:
-    """The tree without what is wrong; everything that is wrong is added to ``problems``."""
-    walker = _Walker(problems)
-    found = walker.visit(root, shipped(), "")
+def shaped(root: Node, problems: Problems, *, again: bool = False) -> Node:
+    """The tree without what is wrong; everything that is wrong is added to ``problems``.
+
+    ``again`` is for a tree whose templates were filled in: what was left out before is not missed.
+    """
+    found = _Walker(problems, again).visit(root, shipped(), "")
     return found if found is not None else replace(root, value={})
 
 
 @dataclass(frozen=True, slots=True)
 class _Walker:
     problems: Problems
+    again: bool
 
-    def visit(self, node: Node, schema: Fragment, name: str) -> Node | None:
+    def visit(  # noqa: PLR0911 - one for each kind of fragment
+        self, node: Node, schema: Fragment, name: str
+    ) -> Node | None:
         """The node as it is to be used, or ``None`` when it is wrong. ``name`` is its key."""
         schema = resolved(schema)
         if schema.get("x-secret"):
@@ -54,7 +60,7 @@ class _Walker:
             return node
         node = _typed(node, wanted)
         if not any(_KINDS[kind](node.value) for kind in wanted):
-            if node.template is not None and not {"array", "object"} & set(wanted):
+            if _may_become(node, wanted):
                 return node
             self.problems.add(words.wrong_type(node, wanted, schema, name))
             return None
@@ -71,10 +77,9 @@ class _Walker:
                 return self._choice(node, option, name)
         fitting = [o for o in options if any(_KINDS[t](_typed(node, (t,)).value) for t in types(o))]
         if not fitting:
-            scalar = any(set(types(o)) - {"array", "object"} for o in options)
-            if node.template is not None and scalar:
-                return node
             wanted = tuple(dict.fromkeys(t for o in options for t in types(o)))
+            if _may_become(node, wanted):
+                return node
             self.problems.add(words.wrong_type(node, wanted, schema, name))
             return None
         if len(fitting) == 1:
@@ -130,6 +135,8 @@ class _Walker:
             elif (found := self.visit(value, others, key)) is not None:
                 kept[key] = found
         strange = [key for key in node.members if key not in known]
+        if self.again:
+            return replace(node, value=kept)
         for key in schema.get("required", ()):
             # A key that was only misspelt is one fault, not two.
             if key not in node.members and words.nearest(key, strange) is None:
@@ -170,6 +177,12 @@ class _Walker:
             return node
         self.problems.add(words.secret_in_clear(node, name))
         return None
+
+
+def _may_become(node: Node, wanted: tuple[str, ...]) -> bool:
+    """Whether a template that is still to be filled in can yet be what is wanted."""
+    scalar = bool(set(wanted) - {"array", "object"})
+    return node.template is not None and (scalar or is_lone(node))
 
 
 def _typed(node: Node, wanted: tuple[str, ...]) -> Node:

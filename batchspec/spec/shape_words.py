@@ -61,7 +61,7 @@ def called(schema: Fragment, name: str) -> str:
     return title[0].lower() + title[1:] if " " in title else f"`{name}`"
 
 
-def described(node: Node) -> str:
+def described(node: Node) -> str:  # noqa: PLR0911 - one for each kind of value
     """What is written, in a few words."""
     match node.value:
         case Text():

@@ -1,0 +1,37 @@
+"""The formula of ``nodes: {scale: ...}``: as many nodes as the pending tasks need.
+
+The most tasks that were pending at one time within ``idle`` decide, so nodes are given back only
+after that long without so much work; and a node goes when its tasks are completed. While the
+service has too few samples of that time (a new pool) the last one decides.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+INTERVAL = timedelta(minutes=5)
+"""How often the formula is evaluated: the shortest that the service takes."""
+
+_ENOUGH = 70
+"""Per cent of the samples of a time that make it known; the service's own examples take this."""
+
+
+def scale_formula(*, least: int, most: int, most_spot: int, idle: timedelta, slots: int) -> str:
+    """An autoscale formula.
+
+    ``least`` dedicated nodes are always there; up to ``most`` dedicated and then ``most_spot`` Spot
+    nodes follow the tasks, of which a node takes ``slots`` at a time.
+    """
+    window = f"TimeInterval_Second * {int(idle.total_seconds())}"
+    lines = [
+        f"known = $PendingTasks.GetSamplePercent({window}) >= {_ENOUGH};",
+        "last = max(0, $PendingTasks.GetSample(1));",
+        f"most = known ? max(last, max($PendingTasks.GetSample({window}))) : last;",
+    ]
+    # The target is cut down to a whole number: one less than a node's worth more makes it enough.
+    lines.append("wanted = most;" if slots == 1 else f"wanted = (most + {slots - 1}) / {slots};")
+    lines.append(f"$TargetDedicatedNodes = min({most}, max({least}, wanted));")
+    if most_spot:
+        lines.append(f"$TargetLowPriorityNodes = min({most_spot}, max(0, wanted - {most}));")
+    lines.append("$NodeDeallocationOption = taskcompletion;")
+    return "\n".join(lines)

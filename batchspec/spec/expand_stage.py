@@ -1,0 +1,125 @@
+"""The short forms of a stage, spelled out with the names of the SDK."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from batchspec.spec.command import wrapped
+from batchspec.spec.expand_job import constrained, renamed
+from batchspec.spec.expand_task import common
+from batchspec.spec.node import Node, made
+from batchspec.spec.scope import WRITE
+from batchspec.spec.values import BlobUrl, Text
+
+EXIT_CODE = re.compile(r"(-?[0-9]+)(?:-(-?[0-9]+))?")
+"""A key of ``exit_codes`` that is a code or a range of codes."""
+
+LOGS = "../std*.txt"
+"""stdout.txt and stderr.txt, which are beside a task's working directory."""
+
+LOGS_PATH = "logs/{{ task.id }}/"
+
+_WHEN = {"success": "tasksuccess", "failure": "taskfailure", "always": "taskcompletion"}
+_RENAMED = {"slots": "required_slots"}
+_WILD = re.compile(r"[*?\[]")
+
+
+def expanded_stage(stage: Node, containers: dict[str, str], *, windows: bool) -> Node:
+    """The stage with the names of the SDK. ``containers`` are ids by key.
+
+    What has no counterpart before there is a plan stays: ``command``, ``for_each``, ``needs``,
+    ``resources`` that name containers, and ``logs``.
+    """
+    stage = constrained(common(stage), ("max_wall_clock_time", "retries", "retention"))
+    stage = renamed(stage, _RENAMED)
+    members: dict[str, Node | None] = dict.fromkeys(
+        ("container_image", "exit_codes", "instances", "outputs")
+    )
+    if (image := stage.get("container_image")) is not None:
+        members["container_settings"] = made({"image_name": image}, image)
+    if (codes := stage.get("exit_codes")) is not None:
+        members["exit_conditions"] = _conditions(codes)
+    if (instances := stage.get("instances")) is not None:
+        members["multi_instance_settings"] = _instances(instances, windows=windows)
+    if (outputs := stage.get("outputs")) is not None:
+        given = stage.get("output_files")
+        files = [_output(item, containers) for item in outputs.items]
+        members["output_files"] = made([*(given.items if given else ()), *files], outputs)
+    return stage.with_(**members)
+
+
+def _conditions(codes: Node) -> Node:
+    single, ranges = [], []
+    others: dict[str, object] = {}
+    for key, node in codes.members.items():
+        options = _options(node)
+        match = EXIT_CODE.fullmatch(key)
+        if match is None:
+            others[key] = options
+        elif match[2] is None:
+            single.append({"code": int(match[1]), "exit_options": options})
+        else:
+            ranges.append({"start": int(match[1]), "end": int(match[2]), "exit_options": options})
+    listed = {"exit_codes": single, "exit_code_ranges": ranges}
+    return made({**{key: value for key, value in listed.items() if value}, **others}, codes)
+
+
+def _options(node: Node) -> Node:
+    if node.members:
+        return node
+    action = "dependency_action" if node.value in ("satisfy", "block") else "job_action"
+    return made({action: node.value}, node)
+
+
+def _instances(node: Node, *, windows: bool) -> Node:
+    if not node.members:
+        # The service wants a command here; one that does nothing suits a program that needs none.
+        nothing = wrapped("exit 0", windows=windows)
+        return made({"number_of_instances": node.value, "coordination_command_line": nothing}, node)
+    command = node.members["command"]
+    settings: dict[str, object] = {
+        "number_of_instances": node.members["count"],
+        "coordination_command_line": command,
+    }
+    if (resources := node.get("resources")) is not None:
+        settings["common_resource_files"] = resources
+    return made(settings, node)
+
+
+def _output(node: Node, containers: dict[str, str]) -> Node:
+    files = node.members["files"]
+    when = node.get("when")
+    condition = _WHEN["success" if when is None else str(when.value)]
+    return made(
+        {
+            "file_pattern": files,
+            "destination": {"container": destination(node, containers, files.text or "*")},
+            "upload_options": {"upload_condition": condition},
+        },
+        node,
+    )
+
+
+def destination(node: Node, containers: dict[str, str], pattern: str) -> dict[str, object]:
+    """Where files go: the container by a signature, or with an identity by its plain URL."""
+    named = node.members["container"]
+    identity = node.get("identity_reference")
+    letters = "" if identity is not None else WRITE
+    url = BlobUrl(containers[str(named.value)], None, letters)
+    found: dict[str, object] = {"container_url": made(Text((url,)), named)}
+    if (path := node.get("path")) is not None and path.value != "":
+        found["path"] = replace(path, value=_path(str(path.value), pattern))
+    beside = {"identity_reference": identity, "upload_headers": node.get("upload_headers")}
+    return {**found, **{key: given for key, given in beside.items() if given is not None}}
+
+
+def _path(path: str, pattern: str) -> str:
+    """A path that ends in ``/`` is a folder, also for a single file.
+
+    The service takes the path of a pattern without wildcard as the name of the blob itself.
+    """
+    if not path.endswith("/"):
+        return path
+    return path.rstrip("/") if _WILD.search(pattern) else path + PurePosixPath(pattern).name

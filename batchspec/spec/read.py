@@ -1,0 +1,145 @@
+"""Text → :class:`Spec`: the one door of this room. All problems of a spec are raised together.
+
+A spec goes through it once: composed from YAML, its shape checked, parameters set and templates
+filled in, rules checked, short forms spelled out, nouns built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from batchspec.problems import Place, Problem, Problems, Severity, SpecError
+from batchspec.spec import build
+from batchspec.spec.expanded import Expanded, expanded
+from batchspec.spec.model import Spec
+from batchspec.spec.node import Node
+from batchspec.spec.parameters import read_parameters
+from batchspec.spec.prepared import prepared
+from batchspec.spec.rules import broken
+from batchspec.spec.schema import json_schema
+from batchspec.spec.shape import shaped
+from batchspec.spec.shown import shown
+from batchspec.spec.source import read_source
+from batchspec.spec.tree import parse
+
+__all__ = ["configured", "json_schema", "read_spec"]
+
+
+def read_spec(
+    path: Path,
+    *,
+    variables: Mapping[str, str] | None = None,
+    variable_files: Sequence[Path] = (),
+) -> Spec:
+    """Read a spec, with its parameters set by ``variables`` and files of them.
+
+    A variable wins over a file, a later file over an earlier one, any of them over the default.
+
+    Raises:
+        SpecError: with every problem of the file, in the order of their places.
+    """
+    found, warnings = _read(path, variables or {}, variable_files)
+    root, folder = found.root, path.parent
+    name = found.name
+    containers = {
+        key: build.container(key, node, folder, implied=key == found.implied)
+        for key, node in root.members["containers"].members.items()
+    }
+    ids = {key: container.id for key, container in containers.items()}
+    description, results = root.get("description"), root.get("results")
+    return Spec(
+        path=path,
+        name=name,
+        digest=_digest(found),
+        parameters=found.parameters,
+        containers=containers,
+        pool=build.pool(root.members["pool"], name, windows=found.windows),
+        job=build.job(root.members["job"], name),
+        stages=tuple(
+            build.stage(key, node, folder, ids)
+            for key, node in root.members["tasks"].members.items()
+        ),
+        description=str(description.plain()) if description is not None else "",
+        results=tuple(build.result(item, folder) for item in results.items) if results else (),
+        cleanup=build.cleanup(root.get("cleanup")),
+        warnings=warnings,
+    )
+
+
+def configured(
+    path: Path,
+    *,
+    variables: Mapping[str, str] | None = None,
+    variable_files: Sequence[Path] = (),
+) -> dict[str, object]:
+    """The spec as plain data, in order: parameters set, short forms spelled out, secrets ``***``.
+
+    It is a spec itself, and reads as the same run.
+
+    Raises:
+        SpecError: as :func:`read_spec`.
+    """
+    found, _ = _read(path, variables or {}, variable_files)
+    return shown(found)
+
+
+def _read(
+    path: Path, variables: Mapping[str, str], files: Sequence[Path]
+) -> tuple[Expanded, tuple[Problem, ...]]:
+    source = read_source(path)
+    written = parse(source)
+    if not isinstance(written.value, Mapping):
+        raise SpecError(
+            Problem(
+                "not-a-mapping",
+                "a spec is a mapping",
+                where=written.where,
+                hint="It starts with `version: 1`.",
+            )
+        )
+    problems = Problems()
+    root = shaped(written, problems)
+    declared = root.get("parameters")
+    wanted = _declared(declared)
+    parameters = read_parameters(wanted, variables, files, problems)
+    ready = prepared(root, source, parameters, wanted, path.parent, problems=problems)
+    root = shaped(ready.root, problems, again=True)
+    problems.extend(broken(root))
+    found = _told(problems)
+    if any(problem.severity is Severity.ERROR for problem in found):
+        raise SpecError(*found)
+    return expanded(replace(ready, root=root)), found
+
+
+def _declared(parameters: Node | None) -> Mapping[str, Node]:
+    return parameters.members if parameters is not None else {}
+
+
+def _told(problems: Problems) -> tuple[Problem, ...]:
+    """Each problem once; no line is shown that has a secret in it."""
+    found = tuple(dict.fromkeys(problems.found))
+    hidden = {
+        (p.where.file, p.where.line)
+        for p in found
+        if p.where is not None and p.code == "secret-in-clear" and not p.where.text
+    }
+    return tuple(
+        replace(p, where=_without_text(p.where))
+        if p.where is not None and (p.where.file, p.where.line) in hidden
+        else p
+        for p in found
+    )
+
+
+def _without_text(where: Place) -> Place:
+    return replace(where, text="")
+
+
+def _digest(found: Expanded) -> str:
+    """A digest of the run as it is spelled out; secrets are no part of it."""
+    text = json.dumps(shown(found), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,126 @@
+"""Rules of the job: an end, a schedule, preparation and release."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from batchspec.problems import Problem
+from batchspec.spec.node import Node
+from batchspec.spec.rules_pool import at_least, either_or
+from batchspec.spec.units import duration, moment
+
+
+def job_rules(root: Node) -> Iterator[Problem]:
+    """What the service would refuse of a job, and that no run is without an end."""
+    job = root.get("job")
+    if job is None:
+        return
+    yield from _conflicts(job)
+    yield from _limit(job)
+    yield from _numbers(job)
+    yield from _schedule(job.get("schedule"))
+    yield from _release(job)
+    for task in task_nodes(root):
+        yield from _command(task)
+        yield from either_or(task, "env", "environment_settings")
+        yield from either_or(task, "elevated", "user_identity")
+
+
+def task_nodes(root: Node) -> Iterator[Node]:
+    """The start task, and the preparation and release tasks written in short."""
+    for path in (("pool", "start_task"), ("job", "prepare"), ("job", "release")):
+        if (node := root.get(*path)) is not None:
+            yield node
+
+
+def _conflicts(job: Node) -> Iterator[Problem]:
+    yield from either_or(job, "max_wall_clock_time", "constraints.max_wall_clock_time")
+    yield from either_or(job, "max_retries", "constraints.max_task_retry_count")
+    yield from either_or(job, "env", "common_environment_settings")
+    yield from either_or(job, "prepare", "job_preparation_task")
+    yield from either_or(job, "release", "job_release_task")
+    yield from either_or(job, "on_task_failure", "task_failure_mode")
+    schedule = job.get("schedule")
+    if schedule is not None:
+        yield from either_or(schedule, "every", "recurrence_interval")
+        yield from either_or(schedule, "start", "do_not_run_until")
+        yield from either_or(schedule, "until", "do_not_run_after")
+        yield from either_or(schedule, "window", "start_window")
+    for key in ("prepare", "release"):
+        if (task := job.get(key)) is not None:
+            yield from either_or(task, "max_wall_clock_time", "constraints.max_wall_clock_time")
+            yield from either_or(task, "retries", "constraints.max_task_retry_count")
+            yield from either_or(task, "retention", "constraints.retention_time", "retention_time")
+
+
+def _limit(job: Node) -> Iterator[Problem]:
+    limit = job.get("max_wall_clock_time") or job.get("constraints", "max_wall_clock_time")
+    if limit is None:
+        yield Problem(
+            "missing-key",
+            "`max_wall_clock_time` is missing in the job",
+            detail="Every run has an end, so that nothing is paid for that nobody waits for.",
+            where=job.name,
+            hint="Write `max_wall_clock_time: 2h`, say.",
+        )
+    elif limit.text and duration(limit.text) == timedelta():
+        yield Problem("out-of-range", "the job would end at once", where=limit.where)
+
+
+def _numbers(job: Node) -> Iterator[Problem]:
+    priority = job.get("priority")
+    if priority is not None and isinstance(priority.value, int) and abs(priority.value) > 1000:
+        yield Problem(
+            "out-of-range",
+            f"`priority` is -1000 to 1000, not {priority.value}",
+            where=priority.where,
+        )
+    most = job.get("max_parallel_tasks")
+    if most is not None and isinstance(most.value, int) and (most.value < -1 or most.value == 0):
+        yield Problem(
+            "out-of-range",
+            f"`max_parallel_tasks` is at least 1, or -1 for no bound, not {most.value}",
+            where=most.where,
+        )
+
+
+def _schedule(schedule: Node | None) -> Iterator[Problem]:
+    if schedule is None:
+        return
+    every = schedule.get("every") or schedule.get("recurrence_interval")
+    yield from at_least(every, timedelta(minutes=1))
+    yield from at_least(
+        schedule.get("window") or schedule.get("start_window"), timedelta(minutes=1)
+    )
+    start = schedule.get("start") or schedule.get("do_not_run_until")
+    until = schedule.get("until") or schedule.get("do_not_run_after")
+    if start is None or until is None:
+        return
+    first, last = moment(start.text or ""), moment(until.text or "")
+    if first and last and last <= first:
+        yield Problem("out-of-range", "this is not after the start", where=until.where)
+
+
+def _release(job: Node) -> Iterator[Problem]:
+    release = job.get("release") or job.get("job_release_task")
+    if release is None:
+        return
+    if job.get("prepare") is None and job.get("job_preparation_task") is None:
+        yield Problem(
+            "missing-key",
+            "the service runs `release` only where it ran `prepare`, and there is none",
+            where=release.name,
+            hint="Add a `prepare`; `command: exit 0` will do.",
+        )
+    limit = release.get("max_wall_clock_time")
+    yield from at_least(limit, timedelta(), timedelta(minutes=15))
+
+
+def _command(task: Node) -> Iterator[Problem]:
+    yield from either_or(task, "command", "command_line")
+    command = task.get("command") or task.get("command_line")
+    if command is None:
+        yield Problem("missing-key", "`command` is missing", where=task.name)
+    elif command.text is not None and not command.text.strip():
+        yield Problem("empty", "`command` is empty", where=command.where)

@@ -1,0 +1,230 @@
+"""Rules of the pool: its nodes, its image, its slots."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+
+from batchspec.problems import Problem, Severity
+from batchspec.spec.expand_pool import number
+from batchspec.spec.node import Node
+from batchspec.spec.units import duration
+
+_TARGETS = ("target_dedicated_nodes", "target_low_priority_nodes")
+_AUTO = ("enable_auto_scale", "auto_scale_formula", "auto_scale_evaluation_interval")
+_MOST_SLOTS = 256
+_LONGEST_FORMULA = 8 * 1024
+
+_CORES = re.compile(
+    r"(?:standard_)?(?:[a-z]+(\d+)(?:-(\d+))?[a-z]*(?:_[a-z0-9]+)*_v(?:[3-9]|\d\d)"
+    r"|fx?(\d+)(?:-(\d+))?m?d?s_v2)",
+    re.IGNORECASE,
+)
+"""Sizes whose name has the number of cores. Before version 3 only that of the F series has."""
+
+
+def cores(vm_size: str) -> int | None:
+    """How many cores a size has, where its name tells."""
+    match = _CORES.fullmatch(vm_size)
+    if match is None:
+        return None
+    whole, constrained = (match[1], match[2]) if match[1] else (match[3], match[4])
+    return int(constrained or whole)
+
+
+def pool_rules(root: Node) -> Iterator[Problem]:
+    """What the service would refuse of a pool, or what makes no pool."""
+    pool = root.get("pool")
+    if pool is None or pool.get("existing") is not None:
+        yield from _kept(root, pool)
+        return
+    yield from _image(pool)
+    yield from _nodes(pool)
+    yield from _scale(pool)
+    yield from _times(pool)
+    yield from _slots(pool)
+    yield from _lifetime(root, pool)
+
+
+def either_or(node: Node, short: str, *long: str) -> Iterator[Problem]:
+    """A short form stands beside what it is short for; ``long`` are dotted paths."""
+    given = node.get(short)
+    if given is None:
+        return
+    for path in long:
+        if (other := node.get(*path.split("."))) is not None:
+            yield Problem(
+                "either-or",
+                f"`{path}` is what `{short}` is short for",
+                where=other.name,
+                hint="Keep one of them.",
+            )
+
+
+def at_least(
+    node: Node | None, least: timedelta, most: timedelta | None = None
+) -> Iterator[Problem]:
+    """A duration is within bounds."""
+    length = duration(node.text) if node is not None and node.text else None
+    if node is None or length is None:
+        return
+    if length < least or (most is not None and length > most):
+        upper = f" and at most {_words(most)}" if most is not None else ""
+        yield Problem(
+            "out-of-range", f"this must be at least {_words(least)}{upper}", where=node.where
+        )
+
+
+def _words(length: timedelta) -> str:
+    if length.days:
+        return f"{length.days} days"
+    minutes = int(length.total_seconds() // 60)
+    return f"{minutes} minutes" if minutes > 1 else f"{minutes} minute"
+
+
+def _kept(root: Node, pool: Node | None) -> Iterator[Problem]:
+    cleanup = root.get("cleanup", "pool")
+    if pool is not None and cleanup is not None and cleanup.value != "never":
+        yield Problem(
+            "no-effect",
+            "an `existing` pool is never deleted",
+            where=cleanup.where,
+            hint="Take this line out.",
+            severity=Severity.WARNING,
+        )
+
+
+def _image(pool: Node) -> Iterator[Problem]:
+    machine = pool.get("virtual_machine_configuration")
+    reference = machine.get("image_reference") if machine else None
+    agent = machine.get("node_agent_sku_id") if machine else None
+    if pool.get("image") is not None:
+        for other in (reference, agent):
+            if other is not None:
+                yield Problem(
+                    "either-or",
+                    "this is what `image` is short for",
+                    where=other.name,
+                    hint="Keep one of them.",
+                )
+    elif reference is None:
+        yield Problem(
+            "missing-key",
+            "the pool has no image",
+            where=pool.name,
+            hint="Write `image: ubuntu-24.04`, or `image_reference` and `node_agent_sku_id` in "
+            "`virtual_machine_configuration`.",
+        )
+    elif agent is None:
+        yield Problem(
+            "missing-key",
+            "`node_agent_sku_id` is missing beside `image_reference`",
+            where=reference.name,
+            hint="For Ubuntu 24.04 it is `batch.node.ubuntu 24.04`.",
+        )
+    configured = "virtual_machine_configuration.container_configuration.container_image_names"
+    yield from either_or(pool, "container_images", configured)
+
+
+def _nodes(pool: Node) -> Iterator[Problem]:
+    yield from either_or(pool, "nodes", *_TARGETS, *_AUTO)
+    if pool.get("nodes") is not None:
+        return
+    auto = pool.get("enable_auto_scale")
+    targets = [node for key in _TARGETS if (node := pool.get(key)) is not None]
+    formula = pool.get("auto_scale_formula")
+    if auto is not None and auto.value is True:
+        for node in targets:
+            yield Problem(
+                "either-or",
+                "a pool that scales itself has no target",
+                where=node.name,
+                hint="Take this line out, or `enable_auto_scale`.",
+            )
+        if formula is None:
+            yield Problem("missing-key", "`auto_scale_formula` is missing", where=auto.name)
+        return
+    for key in _AUTO[1:]:
+        if (node := pool.get(key)) is not None:
+            yield Problem(
+                "missing-key",
+                f"`{key}` has no effect without `enable_auto_scale: true`",
+                where=node.name,
+            )
+    if not targets and formula is None:
+        yield Problem(
+            "missing-key", "the pool has no `nodes`", where=pool.name, hint="Write `nodes: 1`."
+        )
+
+
+def _scale(pool: Node) -> Iterator[Problem]:
+    scale = pool.get("nodes", "scale")
+    if scale is not None and not any(n.template for n in scale.members.values()):
+        least, most = number(scale, "min", 0), number(scale, "max", 0)
+        if scale.get("max") is not None and most < least:
+            yield Problem(
+                "out-of-range",
+                f"`max` is less than `min` ({least})",
+                where=scale.members["max"].where,
+            )
+        if not most and not number(scale, "spot_max", 0) and not least:
+            yield Problem(
+                "missing-key",
+                "`scale` has neither `max` nor `spot_max`: there would never be a node",
+                where=scale.name,
+                hint="Write `max: 10`, say.",
+            )
+    for path in (("nodes", "autoscale", "formula"), ("auto_scale_formula",)):
+        node = pool.get(*path)
+        if node is not None and len((node.text or "").encode()) > _LONGEST_FORMULA:
+            yield Problem("too-large", "the formula has more than 8 KiB", where=node.name)
+
+
+def _times(pool: Node) -> Iterator[Problem]:
+    least, week = timedelta(minutes=5), timedelta(hours=168)
+    yield from at_least(pool.get("resize_timeout"), least)
+    yield from at_least(pool.get("auto_scale_evaluation_interval"), least, week)
+    yield from at_least(pool.get("nodes", "autoscale", "interval"), least, week)
+    yield from at_least(pool.get("nodes", "scale", "idle"), least)
+
+
+def _slots(pool: Node) -> Iterator[Problem]:
+    slots = pool.get("task_slots_per_node")
+    if slots is None or not isinstance(slots.value, int):
+        return
+    size = pool.get("vm_size")
+    known = cores(size.text) if size is not None and size.text else None
+    most = min(4 * known, _MOST_SLOTS) if known else _MOST_SLOTS
+    if slots.value < 1 or slots.value > most:
+        why = f" for {known} cores" if known and 4 * known < _MOST_SLOTS else ""
+        yield Problem(
+            "out-of-range",
+            f"`task_slots_per_node` is 1 to {most}{why}, not {slots.value}",
+            where=slots.where,
+        )
+
+
+def _lifetime(root: Node, pool: Node) -> Iterator[Problem]:
+    lifetime, keep = pool.get("lifetime"), pool.get("keep_alive")
+    if lifetime is None and keep is not None:
+        yield Problem(
+            "missing-key", "`keep_alive` has no meaning without `lifetime`", where=keep.name
+        )
+    if lifetime is not None and lifetime.value == "job_schedule":
+        job = root.get("job")
+        if job is not None and job.get("schedule") is None:
+            yield Problem(
+                "missing-key",
+                "a pool that lives as long as a job schedule needs one",
+                where=lifetime.where,
+                hint="Give the job a `schedule`, or write `lifetime: job`.",
+            )
+    prefix = pool.get("id")
+    if lifetime is not None and prefix is not None and len(prefix.text or "") > 20:
+        yield Problem(
+            "long-id",
+            "the id of an auto pool is the start of the one that the service makes, and may have "
+            "20 characters",
+            where=prefix.where,
+        )

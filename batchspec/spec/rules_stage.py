@@ -1,0 +1,215 @@
+"""Rules of a stage: its command, its items, its files, and how it fits the pool and the job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from batchspec.problems import Problem
+from batchspec.spec.expand_pool import number
+from batchspec.spec.expand_stage import EXIT_CODE
+from batchspec.spec.node import Node
+from batchspec.spec.rules_pool import either_or
+
+_ROWS = (".csv", ".tsv", ".jsonl")
+_JOB_ACTIONS = frozenset({"terminate", "disable"})
+
+
+def stage_rules(root: Node) -> Iterator[Problem]:
+    """What the service would refuse of the tasks of a stage."""
+    tasks = root.get("tasks")
+    for stage in (tasks.members if tasks else {}).values():
+        yield from _conflicts(stage)
+        yield from _command(stage)
+        yield from _id(stage)
+        yield from _items(root, stage)
+        yield from _fits_pool(root, stage)
+        yield from _exit_codes(root, stage)
+        yield from _outputs(stage)
+    for resource in _resource_files(root):
+        yield from _resource(resource)
+
+
+def _conflicts(stage: Node) -> Iterator[Problem]:
+    for short, *long in (
+        ("command", "command_line"),
+        ("env", "environment_settings"),
+        ("elevated", "user_identity"),
+        ("container_image", "container_settings"),
+        ("slots", "required_slots"),
+        ("retries", "constraints.max_task_retry_count"),
+        ("max_wall_clock_time", "constraints.max_wall_clock_time"),
+        ("retention", "constraints.retention_time"),
+        ("exit_codes", "exit_conditions"),
+        ("instances", "multi_instance_settings"),
+        ("needs", "depends_on"),
+    ):
+        yield from either_or(stage, short, *long)
+
+
+def _command(stage: Node) -> Iterator[Problem]:
+    command = stage.get("command") or stage.get("command_line")
+    if command is None:
+        yield Problem("missing-key", "`command` is missing in the stage", where=stage.name)
+    elif command.text is not None and not command.text.strip():
+        yield Problem("empty", "`command` is empty", where=command.where)
+
+
+def _id(stage: Node) -> Iterator[Problem]:
+    id_ = stage.get("id")
+    if id_ is None or id_.text is None or stage.get("for_each") is None or id_.template is not None:
+        return
+    yield Problem(
+        "same-id",
+        "every task of the stage would have this id",
+        where=id_.where,
+        hint="Put something of the item into it, such as `{{ index }}`, or leave `id` out.",
+    )
+
+
+def _items(root: Node, stage: Node) -> Iterator[Problem]:
+    parameters = root.get("parameters")
+    matrix = stage.get("for_each", "matrix")
+    for name, axis in (matrix.members if matrix else {}).items():
+        if parameters is not None and name in parameters.members:
+            yield Problem(
+                "same-name",
+                f"`{name}` is a parameter already",
+                where=axis.name,
+                hint="Give the variable another name.",
+            )
+        yield from _range(axis.get("range"))
+    yield from _range(stage.get("for_each", "range"))
+    rows = stage.get("for_each", "rows")
+    if rows is not None and rows.text and not rows.text.lower().endswith(_ROWS):
+        yield Problem(
+            "bad-rows",
+            "rows are read from .csv, .tsv and .jsonl files",
+            where=rows.where,
+        )
+
+
+def _range(numbers: Node | None) -> Iterator[Problem]:
+    if numbers is None:
+        return
+    values = [item.value for item in numbers.items if isinstance(item.value, int | float)]
+    if len(values) != len(numbers.items) or len(values) < 2:
+        return
+    step = values[2] if len(values) > 2 else 1
+    if step == 0:
+        yield Problem("out-of-range", "a step of 0 leads nowhere", where=numbers.items[2].where)
+    elif (values[1] - values[0]) / step <= 0:
+        yield Problem(
+            "empty",
+            f"there is no number from {values[0]} up to {values[1]} in steps of {step}",
+            where=numbers.items[0].where,
+        )
+
+
+def _fits_pool(root: Node, stage: Node) -> Iterator[Problem]:
+    pool = root.get("pool")
+    if pool is None or pool.get("existing") is not None:
+        return
+    slots = stage.get("slots") or stage.get("required_slots")
+    most = number(pool, "task_slots_per_node", 1)
+    if slots is not None and isinstance(slots.value, int) and slots.value > most:
+        yield Problem(
+            "out-of-range",
+            f"the task takes {slots.value} slots, and a node has {most}",
+            where=slots.where,
+            hint=f"Write `task_slots_per_node: {slots.value}` in the pool."
+            if slots.value <= 256
+            else "",
+        )
+    image = stage.get("container_image") or stage.get("container_settings")
+    configured = pool.get("virtual_machine_configuration", "container_configuration")
+    if image is not None and configured is None and pool.get("container_images") is None:
+        name = image.text or "IMAGE"
+        yield Problem(
+            "no-containers",
+            "the nodes of the pool cannot run containers",
+            where=image.name,
+            hint=f"Write `container_images: [{name}]` in the pool.",
+        )
+    instances = stage.get("instances") or stage.get("multi_instance_settings")
+    between = pool.get("enable_inter_node_communication")
+    if instances is not None and (between is None or between.value is False):
+        yield Problem(
+            "no-communication",
+            "a task on several nodes needs nodes that reach each other",
+            where=instances.name,
+            hint="Write `enable_inter_node_communication: true` in the pool.",
+        )
+
+
+def _exit_codes(root: Node, stage: Node) -> Iterator[Problem]:
+    codes = stage.get("exit_codes")
+    mode = root.get("job", "on_task_failure") or root.get("job", "task_failure_mode")
+    ends = mode is not None and mode.value in ("terminate", "performexitoptionsjobaction")
+    for key, node in (codes.members if codes else {}).items():
+        match = EXIT_CODE.fullmatch(key)
+        if match is not None and match[2] is not None and int(match[2]) < int(match[1]):
+            yield Problem("out-of-range", f"the range `{key}` is empty", where=node.name)
+        action = node.get("job_action") or node
+        if action.value in _JOB_ACTIONS and not ends and (mode is None or mode.template is None):
+            yield Problem(
+                "no-job-action",
+                "an exit code acts on the job only where the job lets it",
+                where=node.name,
+                hint="Write `on_task_failure: terminate` in the job.",
+            )
+
+
+def _outputs(stage: Node) -> Iterator[Problem]:
+    outputs = stage.get("outputs")
+    if stage.get("for_each") is None:
+        return
+    for output in outputs.items if outputs else ():
+        files, path = output.get("files"), output.get("path")
+        if files is None or any(mark in (files.text or "*") for mark in ("*", "?", "[", "{{")):
+            continue
+        if path is None or "{{" not in (path.text or "{{"):
+            yield Problem(
+                "same-blob",
+                "every task of the stage would write the same blob",
+                where=(path or files).where,
+                hint='Write `path: "{{ task.id }}/"`.',
+            )
+
+
+def _resource_files(root: Node) -> Iterator[Node]:
+    """Every ResourceFile that is spelled out."""
+    for node in root.walk():
+        for key in ("resource_files", "resources", "common_resource_files"):
+            listed = node.get(key)
+            for item in listed.items if listed else ():
+                if item.members:
+                    yield item
+
+
+def _resource(resource: Node) -> Iterator[Problem]:
+    sources = ("http_url", "storage_container_url", "auto_storage_container_name")
+    given = [node for key in sources if (node := resource.get(key)) is not None]
+    if not given:
+        yield Problem(
+            "missing-key",
+            "a resource file has one of `http_url`, `storage_container_url` and "
+            "`auto_storage_container_name`",
+            where=resource.name,
+        )
+    for node in given[1:]:
+        yield Problem("either-or", "a resource file has one source", where=node.name)
+    path = resource.get("file_path")
+    if resource.get("http_url") is not None and path is None:
+        yield Problem(
+            "missing-key", "`file_path` is missing beside `http_url`", where=resource.name
+        )
+    if path is not None and path.text is not None:
+        parts = PurePosixPath(path.text.replace("\\", "/")).parts
+        if path.text.startswith(("/", "\\")) or ".." in parts or path.text[1:2] == ":":
+            yield Problem(
+                "leaves-directory",
+                "a resource file must stay in the task's working directory",
+                where=path.where,
+                hint="Take a path without `..` that does not start at the root.",
+            )

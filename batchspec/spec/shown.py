@@ -1,0 +1,75 @@
+"""A spec as ``batchspec config`` prints it: a spec again, spelled out, with no secret in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from batchspec.problems import Secret
+from batchspec.spec.expanded import Expanded
+from batchspec.spec.node import Node
+from batchspec.spec.scope import READ, WRITE
+from batchspec.spec.values import BlobUrl, Piece, Quoted, Text, Value, quote, thaw
+
+_URLS = {"": "url", READ: "read_url", WRITE: "write_url"}
+
+
+def shown(found: Expanded) -> dict[str, object]:
+    """The members of the spec, in the order written; those that were implied come last."""
+    keys = {_id(key, node): key for key, node in found.root.members["containers"].members.items()}
+    plain = {key: _plain(node, keys) for key, node in found.root.members.items()}
+    if found.parameters:
+        plain["parameters"] = {
+            name: _set(node, found.parameters[name])
+            for name, node in found.root.members["parameters"].members.items()
+        }
+    return plain
+
+
+def _id(key: str, node: Node) -> str:
+    id_ = node.get("id")
+    return str(id_.value) if id_ is not None else key
+
+
+def _set(declared: Node, value: Value) -> dict[str, object]:
+    """A declaration with the value as its default; that of a secret is not told."""
+    plain = declared.plain()
+    assert isinstance(plain, dict)
+    if isinstance(value, Secret):
+        return plain
+    return {**plain, "default": thaw(value, lambda text: text.shown)}
+
+
+def _plain(node: Node, keys: Mapping[str, str]) -> object:
+    if isinstance(node.value, Text):
+        return _text(node.value, keys)
+    if isinstance(node.value, Mapping):
+        return {key: _plain(child, keys) for key, child in node.value.items()}
+    if isinstance(node.value, tuple):
+        return [_plain(item, keys) for item in node.value]
+    if node.filled and isinstance(node.value, str):
+        return _escaped(node.value)
+    return node.value
+
+
+def _text(text: Text, keys: Mapping[str, str]) -> str:
+    return "".join(_piece(piece, keys) for piece in text.pieces)
+
+
+def _piece(piece: Piece, keys: Mapping[str, str]) -> str:
+    match piece:
+        case str():
+            return _escaped(piece)
+        case Secret():
+            return "***"
+        case BlobUrl():
+            member = _URLS.get(piece.permissions, "read_url")
+            return f"{{{{ containers[{keys.get(piece.container, piece.container)!r}].{member} }}}}"
+        case Quoted(inner, quoting):
+            if len(inner.pieces) == 1:
+                return _text(inner, keys)
+            return quote(_text(inner, keys), quoting)
+
+
+def _escaped(text: str) -> str:
+    """A text that is no template, as one that evaluates to it."""
+    return text.replace("{{", "{{ '{{' | raw }}")
