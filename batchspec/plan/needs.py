@@ -1,0 +1,183 @@
+"""``needs``: tasks that wait for all tasks of another stage, at any number of tasks.
+
+The service takes 64,000 characters of ids in a task's ``dependsOn``, and ranges only of ids that
+are numbers, which ids that say what they compute are not. So where the ids are many, tasks that do
+nothing stand between: each waits for up to some 900 tasks, others wait for those, until few enough
+are left to wait for. 100,000 tasks take 112 of them and one more above. A join is done when all it
+waits for are, by the service's own rules: a task that fails blocks it, unless its exit code is one
+that satisfies what depends on it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from batchspec.plan.observed import Stream
+from batchspec.plan.tasks import Task
+from batchspec.spec.command import wrapped
+from batchspec.spec.model import Stage
+from batchspec.spec.values import Record, Value
+
+ROOM = 60_000
+"""Characters of ids in one ``dependsOn``, quotes and commas counted; the service takes 64,000."""
+
+_VOLUME = 2_000_000
+"""Characters of ids in all tasks of a stage together, above which joins are cheaper to send."""
+
+_AROUND = 3
+"""Two quotes and a comma."""
+
+_LONGEST = 64
+
+
+def link(
+    stages: Iterable[Stage],
+    tasks: Mapping[str, Stream[Task]],
+    ids: Mapping[str, Stream[str]],
+    *,
+    windows: bool,
+) -> Mapping[str, Stream[Task]]:
+    """The tasks of each stage with what they wait for, and the joins that others need of it.
+
+    ``tasks`` are those to submit, ``ids`` those to wait for, both by stage: an id that is in no
+    task of the job would be waited for without end, so ids of tasks that are done in another job
+    may not be among them. The ids of a stage that others need are gone through once, here.
+    """
+    stages = tuple(stages)
+    needed = dict.fromkeys(name for stage in stages for name in stage.needs)
+    trees = {name: _tree(name, stages, tasks, ids[name], windows) for name in needed}
+    linked: dict[str, Stream[Task]] = {}
+    for stage in stages:
+        waits = tuple(wait for name in stage.needs for wait in trees[name].last)
+        joins = trees[stage.name].joins if stage.name in trees else ()
+        linked[stage.name] = Linked(tasks[stage.name], waits, joins)
+    return linked
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """A stage's tasks, each waiting for ``waits``, and then its joins: a stream."""
+
+    tasks: Stream[Task]
+    waits: tuple[str, ...]
+    joins: Stream[Task]
+
+    def __iter__(self) -> Iterator[Task]:
+        return chain(map(self._waiting, self.tasks), self.joins)
+
+    def __len__(self) -> int:
+        return len(self.tasks) + len(self.joins)
+
+    def _waiting(self, task: Task) -> Task:
+        if not self.waits:
+            return task
+        given = task.body.get("dependsOn")
+        own = given if isinstance(given, Record) else Record()
+        named = own.get("taskIds")
+        more = named if isinstance(named, tuple) else ()
+        return replace(
+            task, body=task.body.with_(dependsOn=own.with_(taskIds=(*more, *self.waits)))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    """``last`` is what to wait for; ``joins`` are the tasks that stand between."""
+
+    last: tuple[str, ...]
+    joins: Stream[Task] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Joins:
+    """The joins of a stage, level above level: a stream. Only the ids of joins are held."""
+
+    stage: str
+    ids: Stream[str]
+    levels: tuple[tuple[str, ...], ...]
+    common: Record
+
+    def __iter__(self) -> Iterator[Task]:
+        index = 0
+        below: Iterable[str] = self.ids
+        for level in self.levels:
+            for name, waits in zip(level, _parts(below), strict=True):
+                body = Record(id=name, dependsOn=Record(taskIds=waits), **self.common)
+                yield Task(name, self.stage, index, body)
+                index += 1
+            below = level
+
+    def __len__(self) -> int:
+        return sum(map(len, self.levels))
+
+
+def _tree(
+    name: str,
+    stages: tuple[Stage, ...],
+    tasks: Mapping[str, Stream[Task]],
+    ids: Stream[str],
+    windows: bool,
+) -> _Tree:
+    """Levels of joins, until every stage that needs this one can name what is left."""
+    waiting = [stage for stage in stages if name in stage.needs]
+    number = sum(len(tasks[stage.name]) for stage in waiting)
+    room = min(ROOM // len(stage.needs) for stage in waiting)
+    room = max(_LONGEST + _AROUND, min(room, _VOLUME // max(1, number)))
+    levels: list[tuple[str, ...]] = []
+    left: Iterable[str] = ids
+    while (few := _few(left, room)) is None:
+        left = tuple(_name(name, part) for part in _parts(left))
+        levels.append(left)
+    if not levels:
+        return _Tree(few)
+    like = chain(tasks[name], *(tasks[stage.name] for stage in waiting))
+    return _Tree(few, Joins(name, ids, tuple(levels), _common(next(iter(like), None), windows)))
+
+
+def _few(ids: Iterable[str], room: int) -> tuple[str, ...] | None:
+    """The ids, if they have room; no more of them are looked at than that."""
+    found: list[str] = []
+    for name in ids:
+        room -= len(name) + _AROUND
+        if room < 0:
+            return None
+        found.append(name)
+    return tuple(found)
+
+
+def _parts(ids: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """The ids in parts that each have room in one task."""
+    part: list[str] = []
+    size = 0
+    for name in ids:
+        size += len(name) + _AROUND
+        if size > ROOM:
+            yield tuple(part)
+            part, size = [], len(name) + _AROUND
+        part.append(name)
+    if part:
+        yield tuple(part)
+
+
+def _name(stage: str, waits: tuple[str, ...]) -> str:
+    """An id that says what is waited for: waiting for other tasks is another task."""
+    digest = hashlib.sha256("\n".join(waits).encode()).digest()[:10]
+    ending = "-join-" + base64.b32encode(digest).decode()[:12].lower()
+    return stage[: _LONGEST - len(ending)] + ending
+
+
+def _common(like: Task | None, windows: bool) -> Record:
+    """What every join has: a command that does nothing, in a container where the pool wants one."""
+    command = wrapped("exit 0", windows=windows)
+    common: dict[str, Value] = {"commandLine": command}
+    settings = like.body.get("containerSettings") if like is not None else None
+    if isinstance(settings, Record):
+        # The image's own entry point would take the command for its arguments.
+        given = settings.get("containerRunOptions")
+        options = f"{given} --entrypoint=" if isinstance(given, str) else "--entrypoint="
+        common["containerSettings"] = settings.with_(containerRunOptions=options)
+    return Record(common)
