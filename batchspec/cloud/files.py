@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
 
+from azure.batch.models import BatchFileProperties
 from azure.core.exceptions import AzureError
 
 from batchspec.cloud.errors import translate
@@ -36,7 +36,7 @@ class Files(Session):
         return await self._tail(
             f"{path} of node {node}",
             size,
-            lambda **more: self.client.get_node_file_properties(pool_id, node, path, **more),
+            lambda: self.client.get_node_file_properties(pool_id, node, path),
             lambda **more: self.client.download_node_file(pool_id, node, path, **more),
         )
 
@@ -45,7 +45,7 @@ class Files(Session):
         return await self._tail(
             f"{path} of task {task}",
             size,
-            lambda **more: self.client.get_task_file_properties(job_id, task, path, **more),
+            lambda: self.client.get_task_file_properties(job_id, task, path),
             lambda **more: self.client.download_task_file(job_id, task, path, **more),
         )
 
@@ -53,13 +53,13 @@ class Files(Session):
         self,
         subject: str,
         size: int,
-        measure: Callable[..., Awaitable[Any]],
+        measure: Callable[[], Awaitable[BatchFileProperties]],
         fetch: Callable[..., Awaitable[AsyncIterator[bytes]]],
     ) -> str:
         failures = 0
         while True:
             try:
-                length = int((await measure(cls=_headers)).get("Content-Length") or 0)
+                length = int((await measure()).content_length or 0)
                 if not length or size <= 0:
                     return ""
                 start = max(0, length - size)
@@ -76,10 +76,6 @@ class Files(Session):
                 await self.timing.sleep(self.limiter.delay(failures))
                 continue
             return _text(data[-size:], cut=start > 0 or len(data) > size)
-
-
-def _headers(response: Any, _model: object, _headers: object) -> Any:
-    return response.http_response.headers
 
 
 def _silent(error: AzureError) -> bool:
