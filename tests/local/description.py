@@ -31,7 +31,7 @@ class Description:
     def __init__(self, path: Path) -> None:
         raw = json.loads(path.read_text(encoding="utf-8"))
         self._paths = [
-            (re.compile(re.sub(r"\{\w+\}", "[^/]+", template) + "/?$"), verbs)
+            (re.compile(re.sub(r"\{\w+\}", "[^/]+", _any_depth(template)) + "/?$"), verbs)
             for template, verbs in raw["paths"].items()
         ]
         self._definitions = {name: _close(shape) for name, shape in raw["definitions"].items()}
@@ -80,7 +80,10 @@ class Description:
         found = [f"query {name}" for name in query if name.lower() not in {*known, "$skiptoken"}]
         shapes = [p["schema"] for p in parameters if p["in"] == "body"]
         if body and shapes:
-            found += self._errors(json.loads(body), shapes[0])
+            value = json.loads(body)
+            # The SDK puts a fetched resource back with this in it.
+            value.pop("odata.metadata", None)
+            found += self._errors(value, shapes[0])
         elif body:
             found.append("a body is not described")
         return found
@@ -96,7 +99,7 @@ class Description:
         schema = response.get("schema")
         if schema is None:
             return ["a reply body is not described"] if reply else []
-        if schema.get("type") == "file":
+        if "file" in (schema.get("type"), schema.get("format")):
             return []
         if not headers.get("content-type", "").startswith("application/json"):
             return [f"content type {headers.get('content-type')}"]
@@ -116,6 +119,11 @@ class Description:
         ]
 
 
+def _any_depth(template: str) -> str:
+    """A file's path may come with its slashes encoded or, as the service lists it, not."""
+    return template.replace("{filePath}", ".+")
+
+
 def _close(schema: Any) -> Any:
     """A schema of the description for jsonschema: objects closed, words of any case."""
     if isinstance(schema, list):
@@ -130,6 +138,9 @@ def _close(schema: Any) -> Any:
         if name
         in ("type", "properties", "items", "required", "$ref", "additionalProperties", "enum")
     }
+    if schema.get("format") == "int64":
+        # Recorded: 64-bit numbers are written as texts.
+        out["type"] = ["integer", "string"]
     if "properties" in out:
         out.setdefault("additionalProperties", False)
     if "enum" in out:
