@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from batchspec.cli.options import Format
@@ -115,4 +117,25 @@ class Asker:
             return False
         with self._view.paused():
             question = delete_question(subjects, target=self._target)
-            return await asyncio.to_thread(confirm, question, default=True)
+            return await _answer(lambda: confirm(question, default=True))
+
+
+async def _answer(ask: Callable[[], bool]) -> bool:
+    """An answer from the terminal, without stopping the loop.
+
+    The thread is a daemon: after Ctrl-C nobody waits for a line that never comes.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[bool] = loop.create_future()
+
+    def settle(agreed: bool) -> None:
+        if not answer.done():
+            answer.set_result(agreed)
+
+    def wait() -> None:
+        agreed = ask()
+        with contextlib.suppress(RuntimeError):  # The loop was closed meanwhile.
+            loop.call_soon_threadsafe(settle, agreed)
+
+    threading.Thread(target=wait, name="question", daemon=True).start()
+    return await answer
