@@ -20,13 +20,13 @@ from batchspec.spec.node import Node
 from batchspec.spec.parameters import read_parameters
 from batchspec.spec.prepared import prepared
 from batchspec.spec.rules import broken
-from batchspec.spec.schema import json_schema
+from batchspec.spec.schema import json_schema, schema_text
 from batchspec.spec.shape import shaped
-from batchspec.spec.shown import shown
+from batchspec.spec.shown import shown, written
 from batchspec.spec.source import read_source
 from batchspec.spec.tree import parse
 
-__all__ = ["configured", "json_schema", "read_spec"]
+__all__ = ["configured", "json_schema", "read_spec", "schema_text", "written"]
 
 
 def read_spec(

@@ -20,7 +20,7 @@ FILE = "batchspec.schema.json"
 
 def json_schema() -> dict[str, Any]:
     """The schema (draft-07) as it is published; a fresh copy."""
-    loaded: dict[str, Any] = json.loads(_text())
+    loaded: dict[str, Any] = json.loads(schema_text())
     return loaded
 
 
@@ -30,7 +30,8 @@ def shipped() -> Fragment:
     return json_schema()
 
 
-def _text() -> str:
+def schema_text() -> str:
+    """The schema as the file that is shipped."""
     return resources.files("batchspec.spec").joinpath(FILE).read_text("utf-8")
 
 

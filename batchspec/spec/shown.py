@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+
+import yaml
 
 from batchspec.problems import Secret
 from batchspec.spec.expanded import Expanded
@@ -23,6 +26,31 @@ def shown(found: Expanded) -> dict[str, object]:
             for name, node in found.root.members["parameters"].members.items()
         }
     return plain
+
+
+def written(document: Mapping[str, object], form: str) -> str:
+    """A document as text: ``form`` is ``yaml`` or ``json``."""
+    if form == "json":
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDEST)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Texts of several lines as blocks, as people write them; nothing by reference."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the name is the base class's
+        """Write what stands in two places twice."""
+        return True
+
+    def _str(self, text: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in text else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _Dumper._str)
+
+_WIDEST = 10_000
+"""No text of one line is folded: a command is easier to read, and to copy, in one."""
 
 
 def _id(key: str, node: Node) -> str:
