@@ -13,6 +13,7 @@ to the daemon, which is a process of its own.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from batchspec.local.azurite.install import install as _install
@@ -60,7 +61,7 @@ def start(data: Path | None = None, *, port: int = 0, notify: Notify = _ignore) 
     Raises:
         LocalError: it cannot be installed or started.
     """
-    return start_daemon(Settings.read(os.environ, data=data), port=port, notify=notify)
+    return start_daemon(_settings(data), port=port, notify=notify)
 
 
 def status(data: Path | None = None) -> Status:
@@ -98,7 +99,7 @@ def install(*, notify: Notify = _ignore) -> Path:
     Raises:
         LocalError: there is no Node.js, or npm cannot install it.
     """
-    settings = Settings.read(os.environ)
+    settings = _settings(None)
     return _install(
         find_node(settings),
         settings.cache,
@@ -108,5 +109,15 @@ def install(*, notify: Notify = _ignore) -> Path:
     ).folder
 
 
+def _settings(data: Path | None) -> Settings:
+    if sys.platform == "win32":
+        raise LocalError(
+            "unsupported-platform",
+            "The local service does not run on Windows.",
+            hint="Use it in WSL, or choose --target azure",
+        )
+    return Settings.read(os.environ, data=data)
+
+
 def _home(data: Path | None) -> Home:
-    return Home(Settings.read(os.environ, data=data).data)
+    return Home(_settings(data).data)

@@ -6,12 +6,15 @@ in a file can. What may not live here: what is locked, and what to do about its 
 
 from __future__ import annotations
 
-import fcntl
 import os
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+if sys.platform != "win32":
+    import fcntl
 
 _POLL = 0.01
 

@@ -1,0 +1,59 @@
+"""``docs/local.md`` is kept true: its Python runs, and it knows every error and every variable."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from batchspec import local
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs/local.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+def test_its_python_runs(
+    local_home: local.Endpoints,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert len(PYTHON) == 2
+    for name, value in local.variables(local_home).items():
+        monkeypatch.setenv(name, value)
+    for block in PYTHON:
+        exec(compile(block, "docs/local.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[:2] == ["[]", "[]"]
+    assert printed[2].startswith("http://127.0.0.1:")
+
+
+def test_it_lists_every_error_code() -> None:
+    codes = {
+        code
+        for folder in ("azurite", "daemon", ".")
+        for file in (ROOT / "batchspec/local" / folder).glob("*.py")
+        for code in re.findall(r'LocalError\(\s*"([a-z-]+)"', file.read_text())
+    } | {"registry-unreachable", "registry-untrusted", "registry-refused"}
+    assert len(codes) > 25
+    listed = set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", TEXT.partition("## When it does not")[2]))
+    assert listed == codes
+
+
+def test_it_names_every_variable(local_home: local.Endpoints) -> None:
+    for name in local.variables(local_home):
+        assert f"`{name}`" in TEXT
+
+
+def test_it_names_every_file_of_the_data_folder(local_home: local.Endpoints) -> None:
+    for file in local_home.data.iterdir():
+        pattern = "*.lock" if file.suffix == ".lock" else file.name
+        assert f"`{pattern}{'/' if file.is_dir() else ''}`" in TEXT, file.name
+
+
+def test_windows_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    with pytest.raises(local.LocalError) as caught:
+        local.start()
+    assert caught.value.code == "unsupported-platform"
