@@ -162,7 +162,8 @@ class Tally:
             case events.RunEnded():
                 self._end = event
             case events.StepProgress(step, moved=moved):
-                self._steps[step] = replace(self._steps[step], size=moved)
+                if step in self._steps:
+                    self._steps[step] = replace(self._steps[step], size=moved)
             case events.NodesSeen():
                 pass
             case _:

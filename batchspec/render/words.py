@@ -60,7 +60,7 @@ def quantity(step: Step, here: Path | None = None) -> str:
 def _parts(step: Step, here: Path | None) -> Iterator[str]:
     match step.action:
         case actions.UploadFiles(size=size):
-            yield units.counted(step.items, "file")
+            yield _counted(step.items, "file", step.subject)
             yield units.size(size)
         case actions.SubmitTasks() | actions.RetryTasks():
             yield _counted(step.items, "task", step.subject)

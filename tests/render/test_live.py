@@ -110,6 +110,18 @@ def test_a_question_has_the_screen_to_itself() -> None:
     assert "create container input" in screen
 
 
+def test_what_happens_during_a_question_is_told_after_it() -> None:
+    player = Player(80, 24)
+    player.play(RECORDINGS["failed-task"][:5])
+    player.refresh()
+    with player.view.paused():
+        player.play(RECORDINGS["failed-task"][5:8])
+        assert not player.terminal.screen.strip()
+    screen = player.refresh()
+    assert "UnicodeDecodeError" in screen
+    assert "wait for tasks of topn" in screen
+
+
 def test_a_resize_in_the_middle() -> None:
     player = Player(120, 40)
     stream = RECORDINGS["large"]

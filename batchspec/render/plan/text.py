@@ -41,7 +41,7 @@ STYLES = {
     Verb.KEEP: "keep",
 }
 
-_LEAST_REASON = 24
+_LEAST_REASON = 16
 """Columns that a reason gets at least."""
 
 
@@ -129,7 +129,7 @@ class _Rows:
         self._glyph = max((len(glyphs.verbs[step.verb]) for step in steps), default=1)
         self._verb = max((len(step.verb) for step in steps), default=1)
         self._start = self._digits + self._glyph + self._verb + 5
-        room = max(width - self._start - 2 - _LEAST_REASON, 20)
+        room = max(width * 2 // 5, 20)
         fitting = [w for step in steps if (w := cell_width(self._subject(step))) <= room]
         self._subjects = max(fitting, default=room)
 

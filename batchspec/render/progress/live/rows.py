@@ -80,8 +80,8 @@ class Rows:
             facts = self._glyphs.dot.join(self._figures(row))
             cells = min(room - len(facts) - 3, 40)
             own_line = cells < _LEAST_BAR
-            done, whole = lines.share_of(self._progress(row))
-            text.append_text(bar(done, whole, max(room if own_line else cells, 0), self._glyphs))
+            cells = max(room - 1, 0) if own_line else cells
+            text.append_text(bar(*lines.share_of(self._progress(row)), cells, self._glyphs))
             if own_line:
                 below = [cut(Text(f"    {facts}", "dim"), self._width, self._glyphs)]
             else:

@@ -69,19 +69,19 @@ class LiveView:
         self._board = Board()
         self._lock = Lock()
         self._few = Few()
-        self._closed = False
+        self._held: list[Text] = []
+        self._closed = self._paused = False
         self._live: Live | None = None
 
     def __call__(self, stamped: Stamped) -> None:
         with self._lock:
             self._board.see(stamped)
-        above = self._above(stamped.event)
-        if self._closed:
-            self._print(above)
+        self._held += self._above(stamped.event)
+        if self._paused:
             return
-        if self._live is None:
+        if self._live is None and not self._closed:
             self._live = self._raise()
-        self._print(above)
+        self._print_held()
 
     def refresh(self) -> None:
         """Draw now."""
@@ -90,16 +90,18 @@ class LiveView:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Take the region away, and put it back at the end."""
-        live, self._live = self._live, None
+        """Take the region away, hold back what happens meanwhile, and put it back at the end."""
+        live, self._live, self._paused = self._live, None, True
         if live is not None:
             live.transient = True
             live.stop()
         try:
             yield
         finally:
+            self._paused = False
             if live is not None and not self._closed:
                 self._live = self._raise()
+            self._print_held()
 
     def close(self) -> None:
         """Draw a last time, every step in its own line, and leave it on the screen."""
@@ -127,7 +129,9 @@ class LiveView:
             height = None if self._board.closed else size.height
             return Group(*frame(self._board, self._now(), Size(size.width, height), self._glyphs))
 
-    def _print(self, above: list[Text]) -> None:
+    def _print_held(self) -> None:
+        """Print above the region what was said since the last time."""
+        above, self._held = self._held, []
         if above:
             self._console.print(*above, sep="\n", overflow="fold", soft_wrap=False)
 

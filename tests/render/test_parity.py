@@ -1,0 +1,183 @@
+"""Nothing is left out: every event, action, verb, outcome and gate has its words and its sign."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+import typing
+from dataclasses import MISSING, fields
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from batchspec.apply import events
+from batchspec.apply.events import Event, Outcome, Stamped
+from batchspec.plan.actions import Action
+from batchspec.plan.plan import Gate, Step, Verb
+from batchspec.problems import Problem, Severity
+from batchspec.render.glyphs import ASCII, UNICODE, Glyphs
+from batchspec.render.ink import Ink
+from batchspec.render.plan.text import COUNTED, STYLES
+from batchspec.render.progress import Kind, open_view
+from batchspec.render.progress.lines import outcome_words
+from batchspec.render.progress.live.view import LiveView, console_on
+from batchspec.render.report import Phase, fold, phase_of
+from batchspec.render.wire import requests
+from batchspec.render.words import PHRASES, action_name, gate_words, phrase, quantity
+from batchspec.spec.values import Record
+from tests.render.plans import FILE, TASK
+from tests.render.recordings import RECORDINGS, START, kinds
+from tests.render.terminal import Terminal
+
+EVENTS: tuple[type[Event], ...] = typing.get_args(Event)
+ACTIONS: tuple[type[Action], ...] = typing.get_args(Action)
+
+VALUES: dict[str, object] = {
+    "str": "name",
+    "str | None": "name",
+    "int": 3,
+    "int | None": 3,
+    "bool": True,
+    "float": 1.5,
+    "float | None": 1.5,
+    "tuple[str, ...]": ("name",),
+    "timedelta": timedelta(hours=2),
+    "Path": Path("results"),
+    "Record": Record(id="name"),
+    "Problem": Problem("code", "summary"),
+    "Outcome": Outcome.DONE,
+    "Mapping[str, int]": {"idle": 3},
+    "Mapping[str, str]": {"a": "b"},
+    "Stream[Task]": (TASK, TASK),
+    "Stream[LocalFile]": (FILE, FILE),
+}
+"""A value for every type of a field."""
+
+
+def example(kind: type) -> typing.Any:
+    """One of it, with a value in every field; a verb is a verb."""
+    values = {field.name: VALUES[str(field.type)] for field in fields(kind)}
+    if "verb" in values:
+        values["verb"] = "create"
+    return kind(**values)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", [Kind.PLAIN, Kind.JSON, Kind.QUIET, Kind.LIVE])
+def test_every_view_takes_every_event(event: type[Event], kind: Kind) -> None:
+    out = Terminal(80, 24)
+    stamped = Stamped(1, START, example(event))
+    if kind is Kind.LIVE:
+        view = LiveView(console_on(out, {}), lambda: START, UNICODE, refreshing=False)
+        view(stamped)
+        view.close()
+        return
+    text = io.StringIO()
+    lines = open_view(kind, text, now=lambda: START, environ={})
+    lines(stamped)
+    if kind is Kind.JSON:
+        assert json.loads(text.getvalue().splitlines()[1])["type"]
+    if kind is Kind.PLAIN:
+        assert text.getvalue()
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda kind: kind.__name__)
+def test_a_report_takes_every_event_on_its_own(event: type[Event]) -> None:
+    fold([Stamped(1, START, example(event))])
+
+
+def test_every_event_is_in_a_recording() -> None:
+    assert set(kinds(RECORDINGS.values())) == set(EVENTS)
+
+
+@pytest.mark.parametrize("action", ACTIONS, ids=lambda kind: kind.__name__)
+def test_every_action_has_a_name_a_request_and_a_measure(action: type[Action]) -> None:
+    made = example(action)
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)+", action_name(action))
+    assert action_name(made) == action_name(action)
+    sent = list(requests(made))
+    assert sent
+    for request in sent:
+        assert request.method in {"GET", "PUT", "POST", "PATCH", "DELETE"}
+        assert request.path.startswith("/")
+    quantity(Step("id", made, Verb.CREATE, "thing", "because"))
+
+
+def test_names_of_actions_are_apart() -> None:
+    assert len({action_name(action) for action in ACTIONS}) == len(ACTIONS)
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_every_verb_has_its_words_and_signs(verb: Verb) -> None:
+    assert "{}" in PHRASES[verb]
+    assert phrase(verb, "thing").endswith("thing")
+    assert UNICODE.verbs[verb]
+    assert ASCII.verbs[verb].isascii()
+    assert verb in COUNTED or verb is Verb.KEEP
+    assert Ink(True)(STYLES[verb], "x") != "x"
+    assert phase_of(verb, "thing") in Phase
+
+
+def test_signs_of_verbs_are_apart() -> None:
+    for glyphs in (UNICODE, ASCII):
+        signs = [sign for verb, sign in glyphs.verbs.items()]
+        assert len(set(signs)) == len(signs)
+
+
+@pytest.mark.parametrize("glyphs", [UNICODE, ASCII], ids=["unicode", "ascii"])
+def test_signs_of_a_bar_are_apart_without_colour(glyphs: Glyphs) -> None:
+    tasks = [glyphs.succeeded, glyphs.task_failed, glyphs.running, glyphs.active]
+    nodes = [
+        glyphs.node_running,
+        glyphs.node_idle,
+        glyphs.node_starting,
+        glyphs.node_leaving,
+        glyphs.node_failed,
+        glyphs.node_missing,
+    ]
+    for signs in (tasks, nodes, [glyphs.done, glyphs.failed, glyphs.skipped]):
+        assert len(set(signs)) == len(signs)
+
+
+@pytest.mark.parametrize("outcome", [*Outcome, None])
+def test_every_outcome_has_words(outcome: Outcome | None) -> None:
+    assert outcome_words(outcome, 3.0)
+
+
+@pytest.mark.parametrize("gate", Gate)
+def test_every_gate_has_words(gate: Gate) -> None:
+    assert bool(gate_words(gate)) == (gate is not Gate.FLOW)
+
+
+@pytest.mark.parametrize("severity", Severity)
+def test_every_severity_has_a_colour(severity: Severity) -> None:
+    assert Ink(True)(severity.value, "x") != "x"
+
+
+def test_every_field_of_an_event_has_an_example() -> None:
+    for kind in (*EVENTS, *ACTIONS):
+        for field in fields(kind):
+            assert str(field.type) in VALUES, (kind, field.name, field.default is MISSING)
+
+
+def test_the_modules_that_need_rich_are_the_live_ones() -> None:
+    """Everything else must not make a start slow."""
+    code = (
+        "import sys; import batchspec.render.progress.view, batchspec.render.plan, "
+        "batchspec.render.summary, batchspec.render.status, batchspec.render.local, "
+        "batchspec.render.questions; sys.exit(any(m.split('.')[0] == 'rich' for m in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_events_module_is_the_whole_union() -> None:
+    named = {
+        value
+        for value in vars(events).values()
+        if isinstance(value, type) and value.__module__ == events.__name__
+    }
+    assert named - {Outcome, events.Stamped, events.Stamp} == set(EVENTS)

@@ -1,0 +1,96 @@
+"""A plan as text, JSON and markdown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from batchspec.plan.plan import Verb
+from batchspec.render.glyphs import ASCII
+from batchspec.render.plan import plan_json, plan_markdown, plan_summary, plan_text
+from batchspec.render.problems import cell_width
+from tests.render import golden
+from tests.render.plans import HERE, PLANS
+
+each = pytest.mark.parametrize("name", PLANS)
+
+
+@each
+def test_text(name: str) -> None:
+    golden.check(f"plan.{name}.txt", plan_text(PLANS[name], here=HERE))
+
+
+@each
+def test_markdown(name: str) -> None:
+    golden.check(f"plan.{name}.md", plan_markdown(PLANS[name], here=HERE))
+
+
+@pytest.mark.parametrize("name", ["fresh", "changed"])
+def test_verbose_shows_the_requests(name: str) -> None:
+    text = plan_text(PLANS[name], width=100, verbose=True, here=HERE)
+    golden.check(f"plan.{name}.verbose.txt", text)
+    assert "hush" not in text
+
+
+@each
+def test_the_first_line_says_which_account(name: str) -> None:
+    plan = PLANS[name]
+    first = plan_text(plan).splitlines()[0]
+    for part in (plan.account.target, plan.account.batch, plan.account.storage):
+        assert part in first
+
+
+@each
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_line_of_a_step_is_too_long(name: str, width: int) -> None:
+    plan = replace(PLANS[name], findings=())
+    lines = plan_text(plan, width=width, here=HERE).splitlines()
+    # The account's addresses and a name of 64 characters are not broken.
+    lines = [line for line in lines[1:] if "third-pool" not in line]
+    assert max((cell_width(line) for line in lines), default=0) <= width
+
+
+@each
+def test_colour_adds_nothing_but_colour(name: str) -> None:
+    plain = plan_text(PLANS[name], verbose=True)
+    colored = plan_text(PLANS[name], color=True, verbose=True)
+    assert colored != plain
+    assert re.sub(r"\x1b\[[\d;]*m", "", colored) == plain
+
+
+def test_ascii() -> None:
+    assert plan_text(PLANS["fresh"], glyphs=ASCII).isascii()
+
+
+@each
+def test_json(name: str) -> None:
+    plan = PLANS[name]
+    seen = json.loads(plan_json(plan))
+    assert seen["version"] == 1
+    assert seen["target"] == plan.account.target
+    assert seen["spec"] == {"name": plan.name, "digest": plan.digest}
+    assert seen["fingerprint"] == plan.fingerprint
+    assert [step["id"] for step in seen["steps"]] == [s.id for s in (*plan.steps, *plan.kept)]
+    assert seen["counts"] == Counter(step["verb"] for step in seen["steps"])
+    for step in seen["steps"]:
+        assert set(step) >= {"id", "action", "verb", "reason", "after", "items"}
+        assert step["verb"] in set(Verb)
+        assert (step["action"] is None) == (step["verb"] == "keep")
+    for finding in seen["findings"]:
+        assert set(finding) >= {"code", "severity", "message", "where"}
+
+
+def test_json_of_one_plan_to_the_letter() -> None:
+    golden.check("plan.changed.json", plan_json(PLANS["changed"]))
+
+
+def test_summaries() -> None:
+    assert plan_summary(PLANS["fresh"]) == (
+        "Plan: 3 to create, 1 to update, 1 to upload, 1 to submit, 2 to wait for, 1 to download, "
+        "3 to delete; 1 kept."
+    )
+    assert plan_summary(PLANS["nothing"]).startswith("Nothing to do")

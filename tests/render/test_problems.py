@@ -1,0 +1,121 @@
+"""Problems as text: the place, the line, the caret, the hint."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchspec.problems import Place, Problem, Severity
+from batchspec.render.problems import problem_json, problem_text, problems_text
+
+LINE = "  vm_sise: standard_d2s_v5"
+
+
+def at(text: str, mark: str, **more: str) -> Problem:
+    column = text.index(mark) + 1
+    return Problem("code", "summary", where=Place("a.yaml", 7, column, text, len(mark)), **more)
+
+
+def test_the_whole_of_it() -> None:
+    problem = Problem(
+        "unknown-key",
+        "unknown key `vm_sise` in `pool`",
+        detail="A pool has no such property.",
+        where=Place("specs/topn.yaml", 12, 3, LINE, 7),
+        hint="Did you mean `vm_size`?",
+        request_id="abc-1",
+    )
+    assert problem_text(problem).splitlines() == [
+        "specs/topn.yaml:12:3: error: unknown key `vm_sise` in `pool` [unknown-key]",
+        "  12 |   vm_sise: standard_d2s_v5",
+        "     |   ^^^^^^^",
+        "  A pool has no such property.",
+        "  request id: abc-1",
+        "  hint: Did you mean `vm_size`?",
+    ]
+
+
+def test_without_a_place_it_is_short() -> None:
+    problem = Problem("unreachable", "no answer", severity=Severity.WARNING)
+    assert problem_text(problem) == "warning: no answer [unreachable]"
+
+
+@pytest.mark.parametrize(
+    ("text", "mark", "caret"),
+    [
+        ("\tkey: x", "key", "    ^^^"),
+        ("a\tkey", "key", "     ^^^"),
+        ("名前: 値", "値", "      ^^"),
+        ("e\u0301: key", "key", "   ^^^"),
+        ("😀 key", "key", "   ^^^"),
+        ("a\x1b[31mkey", "key", "      ^^^"),
+        ("key   ", "key", "^^^"),
+    ],
+)
+def test_the_caret_is_below_its_mark(text: str, mark: str, caret: str) -> None:
+    lines = problem_text(at(text, mark)).splitlines()
+    assert lines[2].partition("| ")[2] == caret
+
+
+def test_a_mark_behind_the_end_of_the_line() -> None:
+    lines = problem_text(Problem("c", "s", where=Place("a", 1, 99, "key:", 5))).splitlines()
+    assert lines[1:] == ["   1 | key:", "     |     ^"]
+
+
+@given(
+    text=st.text(max_size=400).filter(lambda text: "\n" not in text),
+    column=st.integers(1, 500),
+    length=st.integers(0, 500),
+    width=st.integers(40, 200),
+)
+def test_no_line_breaks_it(text: str, column: int, length: int, width: int) -> None:
+    problem = Problem("c", "s", where=Place("a", 1, column, text, length))
+    for line in problem_text(problem, width=width).split("\n"):
+        assert not any(unicodedata.category(c) == "Cc" for c in line)
+
+
+@given(before=st.text("ab名\t", max_size=300), after=st.text("ab名", max_size=300))
+def test_a_long_line_is_cut_around_its_mark(before: str, after: str) -> None:
+    text = f"{before}KEY{after}"
+    where = Place("a", 1, len(before) + 1, text, 3)
+    _, source, caret = problem_text(Problem("c", "s", where=where), width=72).split("\n")
+    shown = source.partition("| ")[2]
+    assert "KEY" in shown
+    position = sum(2 if c == "名" else 1 for c in shown[: shown.index("KEY")])
+    assert caret.partition("| ")[2] == " " * position + "^^^"
+
+
+def test_several_are_counted() -> None:
+    problems = [at(LINE, "vm_sise"), Problem("x", "y"), Problem("z", "w", severity=Severity.NOTE)]
+    text = problems_text(problems)
+    assert text.endswith("\n\n2 errors, 1 note")
+    assert problems_text(problems[1:2]) == "error: y [x]"
+
+
+def test_color_adds_nothing_but_colour() -> None:
+    problem = at(LINE, "vm_sise", hint="h", detail="d\n\ne")
+    colored = problem_text(problem, color=True)
+    assert re.sub(r"\x1b\[[\d;]*m", "", colored) == problem_text(problem)
+
+
+def test_escape_sequences_of_others_are_taken_out() -> None:
+    text = problem_text(Problem("x", "a\x1b[2Jb", detail="c\x07d\x1b]0;title\x07", hint="e\rf"))
+    assert not set(text) & set("\x1b\x07\r")
+    assert "ab" in text
+
+
+def test_json() -> None:
+    problem = at(LINE, "vm_sise", hint="h")
+    assert json.loads(json.dumps(problem_json(problem))) == {
+        "code": "code",
+        "severity": "error",
+        "message": "summary",
+        "where": {"file": "a.yaml", "line": 7, "column": 3, "length": 7},
+        "hint": "h",
+    }
+    assert problem_json(Problem("x", "y"))["where"] is None

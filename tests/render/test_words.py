@@ -1,0 +1,188 @@
+"""Report, status, questions, the local service."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from batchspec.apply import events as e
+from batchspec.apply.events import Outcome, Stamped
+from batchspec.apply.ports import TaskCounts
+from batchspec.plan.observed import Account
+from batchspec.problems import Exit
+from batchspec.render.local import (
+    LocalStatus,
+    local_status_json,
+    local_status_text,
+    phase_text,
+    reset_question,
+    reset_text,
+    started_text,
+    stopped_text,
+)
+from batchspec.render.questions import apply_question, delete_question, unasked_words
+from batchspec.render.report import Phase, StepState, Tally, TaskTally, fold, report_json
+from batchspec.render.status import Status, status_json, status_text
+from batchspec.render.summary import summary_text
+from tests.render.plans import AZURE, LOCAL, PLANS
+from tests.render.recordings import RECORDINGS, START, Tape
+
+
+def test_report_of_a_good_run() -> None:
+    report = fold(RECORDINGS["good"])
+    assert (report.outcome, report.exit, report.seconds) == (Outcome.DONE, Exit.DONE, 4.2)
+    assert (report.name, report.target, report.began) == ("topn", "local", START)
+    assert report.tasks == TaskTally(total=3, succeeded=3)
+    assert (report.uploaded, report.downloaded) == (12_345 + 9_000, 420)
+    assert report.left == ("job topn",)
+    states = [step.state for step in report.steps]
+    assert states.count(StepState.DONE) == 13
+    assert states.count(StepState.SKIPPED) == 1
+    assert list(report.phases) == list(Phase)
+
+
+def test_report_of_failures() -> None:
+    report = fold(RECORDINGS["failed-task"])
+    assert (report.outcome, report.exit) == (Outcome.TASKS_FAILED, Exit.TASKS_FAILED)
+    assert [task.task for task in report.failures] == ["count-b-2f1c09aa"]
+    assert report.tasks.failed == 1
+    report = fold(RECORDINGS["start-task-failed"])
+    assert report.exit == Exit.SERVICE
+    assert [node.node for node in report.nodes] == ["tvm-1", "tvm-2"]
+    assert [problem.code for problem in report.problems] == ["start-task-failed"]
+
+
+def test_phases_count_a_second_once() -> None:
+    """Steps of a phase overlap, and there are gaps between them."""
+    tape = Tape()
+    tape.at(0, e.StepStarted("a", "upload", "files to a"))
+    tape.at(2, e.StepStarted("b", "upload", "files to b"))
+    tape.at(5, e.StepDone("a", "upload", "files to a", 1, 5))
+    tape.at(6, e.StepDone("b", "upload", "files to b", 1, 4))
+    tape.at(10, e.StepStarted("c", "upload", "files to c"))
+    tape.at(11, e.StepDone("c", "upload", "files to c", 1, 1))
+    assert fold(tape.stamped).phases == {Phase.UPLOAD: 7.0}
+
+
+def test_a_report_of_a_run_that_broke_off() -> None:
+    report = fold(RECORDINGS["good"][:10])
+    assert (report.outcome, report.exit) == (None, Exit.BUG)
+    assert any(step.state is StepState.RUNNING for step in report.steps)
+    assert "broke off" in summary_text(report)
+
+
+def test_a_report_keeps_few_failures_and_counts_all() -> None:
+    tally = Tally()
+    for number in range(1000):
+        failed = e.TaskFailed("job", f"t{number}", 1, "", "")
+        tally(Stamped(number + 1, START + timedelta(seconds=number), failed))
+    report = tally.report()
+    assert len(report.failures) == 20
+    assert report.tasks.failed == 1000
+
+
+def test_report_json_is_json() -> None:
+    for stream in RECORDINGS.values():
+        assert json.loads(json.dumps(report_json(fold(stream))))["version"] == 1
+
+
+COUNTS = TaskCounts(active=30, running=8, succeeded=60, failed=2)
+STATUS = Status(
+    AZURE,
+    "topn",
+    job="topn",
+    job_state="active",
+    tasks=COUNTS,
+    pool="topn",
+    pool_state="active",
+    nodes={"idle": 1, "waitingforstarttask": 2},
+    rate=0.5,
+    left=76.0,
+    limit=1500.0,
+)
+
+
+def test_status_json() -> None:
+    seen = json.loads(status_json(STATUS))
+    assert seen["job"] == {"id": "topn", "state": "active"}
+    assert seen["tasks"] == {
+        "total": 100,
+        "active": 30,
+        "running": 8,
+        "succeeded": 60,
+        "failed": 2,
+    }
+    assert seen["nodes"] == {"idle": 1, "waitingforstarttask": 2}
+
+
+def test_status_text() -> None:
+    assert status_text(STATUS).splitlines()[1:] == [
+        "pool   topn: active",
+        "nodes  1 idle, 2 waiting for start task",
+        "job    topn: active, limit in 25m 00s",
+        "tasks  62 of 100 done, 60 succeeded, 2 failed, 8 running, 30 waiting, 0.5 tasks/s, "
+        "1m 16s left",
+    ]
+
+
+def test_status_of_nothing() -> None:
+    nothing = Status(LOCAL, "topn")
+    assert json.loads(status_json(nothing))["job"] is None
+    assert status_text(nothing).splitlines()[1:] == ["pool   not there", "job    not there"]
+
+
+def test_questions_say_what_is_lost_and_what_it_costs() -> None:
+    one = delete_question(["pool topn"], target="azure")
+    assert one == "Delete pool topn? If not, its nodes are billed until it is deleted. [Y/n] "
+    both = delete_question(["pool topn", "job topn"], target="azure")
+    assert both.startswith("If they are not deleted:\n  pool topn: its nodes are billed")
+    assert both.endswith("Delete them all? [Y/n] ")
+    asked = apply_question(PLANS["changed"])
+    assert AZURE.batch in asked
+    assert "This deletes pool topn with all in it." in asked
+    assert "deletes" not in apply_question(PLANS["fresh"]), "clean-up is no loss"
+    assert "no terminal" in unasked_words(PLANS["fresh"])
+
+
+@pytest.mark.parametrize("phase", ["waiting", "installing-azurite", "starting", "something-new"])
+def test_phases_of_a_start_have_words(phase: str) -> None:
+    assert phase_text(phase).endswith(" ...")
+    assert "-" not in phase_text(phase)
+
+
+def test_local_status() -> None:
+    data, log = Path("/home/user/.local/share/batchspec"), Path("/home/user/log")
+    status = LocalStatus(
+        "running", data, log, "http://127.0.0.1:1", "http://127.0.0.1:2/x", START, 42, "0.1.0"
+    )
+    assert local_status_text(status).splitlines() == [
+        "state    running",
+        "batch    http://127.0.0.1:1",
+        "storage  http://127.0.0.1:2/x",
+        "since    2026-01-02 03:04:05 UTC",
+        "process  42",
+        "version  0.1.0",
+        f"data     {data}",
+        f"log      {log}",
+    ]
+    assert json.loads(local_status_json(status))["started"] == "2026-01-02T03:04:05+00:00"
+    for state in ("stopped", "stale", "busy"):
+        assert local_status_text(LocalStatus(state, data, log)).count("\n") == 2
+
+
+def test_words_of_the_local_service() -> None:
+    data = Path("/home/user/data")
+    text = started_text(batch_url="http://127.0.0.1:1", blob_url="http://127.0.0.1:2", data=data)
+    assert "http://127.0.0.1:1" in text
+    assert "batchspec local env" in text
+    assert stopped_text(was_running=True) != stopped_text(was_running=False)
+    assert reset_question(data).endswith("[y/N] ")
+    assert str(data) in reset_text(data)
+
+
+def test_an_account_of_both_kinds_has_words() -> None:
+    account = Account("azure", "b", "s")
+    assert status_text(Status(account, "x")).startswith("azure: Batch b, Storage s")
