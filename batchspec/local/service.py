@@ -15,7 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
+from batchspec.local.agent.grants import NoGrants, StorageAccount
 from batchspec.local.api.context import Context
+from batchspec.local.engine.engine import Engine as ProcessEngine
+from batchspec.local.engine.environment import Site
 from batchspec.local.http.app import Door
 from batchspec.local.http.server import listen, serving, url_of
 from batchspec.local.store.store import Store
@@ -49,13 +52,21 @@ MakeEngine = Callable[[Store, ServiceConfig, str], Engine]
 """Makes the engine of a store; the text is the URL of the service."""
 
 
+def make_engine_of(store: Store, config: ServiceConfig, url: str) -> Engine:
+    """The engine that runs tasks as processes of this machine."""
+    grants = NoGrants() if config.storage is None else StorageAccount.read(config.storage)
+    return ProcessEngine(store, config.data, Site(config.account, url), grants)
+
+
 async def serve(
     config: ServiceConfig,
     ready: Callable[[str], None],
     *,
-    make_engine: MakeEngine | None = None,
+    make_engine: MakeEngine | None = make_engine_of,
 ) -> None:
     """Run the service until cancelled; call ``ready`` with its URL once it answers.
+
+    Without an engine (``None``) nothing that is wanted happens; that is for tests.
 
     When cancelled: requests on their way are finished, the process groups of all tasks are ended,
     the state is saved.

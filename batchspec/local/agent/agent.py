@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,6 +60,10 @@ class Agent:
         self._storage = Storage()
         self._processes = Processes({VARIABLE: self._mark})
         self._runs: dict[str, _Run] = {}
+
+    def now(self) -> datetime:
+        """The time of the agent's clock."""
+        return self._clock.now()
 
     async def start(self) -> None:
         """Be ready to start processes at once."""

@@ -178,6 +178,14 @@ class Jobs:
         )
         return [_read(row) for row in rows]
 
+    def pools_with_work(self) -> list[str]:
+        """The pools for which :meth:`with_work` has something."""
+        rows = self._db.all(
+            "SELECT DISTINCT job.pool FROM job JOIN tally ON tally.job = job.key "
+            "WHERE job.state = 'active' AND tally.n_active > 0"
+        )
+        return [row[0] for row in rows]
+
     def overdue(self, now: datetime) -> list[Job]:
         """Jobs whose ``maxWallClockTime`` has passed and that are not ending yet."""
         rows = self._db.all(

@@ -68,6 +68,15 @@ class Runs:
         )
         return [read_task(row) for row in rows]
 
+    def retained(self, node: Node) -> bool:
+        """Whether files of completed tasks are still kept on a node."""
+        row = self._db.one(
+            "SELECT 1 FROM task WHERE pool = ? AND node = ? AND state = 'completed' "
+            "AND cleaned = 0 LIMIT 1",
+            (fold(node.pool_id), fold(node.id)),
+        )
+        return row is not None
+
     def ending(self) -> list[Task]:
         """Tasks on a node that the engine was asked to end (:attr:`Task.ending`)."""
         rows = self._db.all(f"SELECT * FROM task WHERE ending IS NOT NULL AND {_LIVE} ORDER BY seq")

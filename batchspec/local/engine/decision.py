@@ -1,0 +1,168 @@
+"""What the scheduler can decide: a closed union of frozen values.
+
+What lives here: the values. What may not: carrying them out (``commit``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from batchspec.local.model.life import JobState, NodeState
+from batchspec.local.model.record import Doomed, Job, Node, Pool, Task, Wire
+
+How = Literal["terminate", "requeue"]
+
+
+@dataclass(frozen=True, slots=True)
+class AddNodes:
+    """Allocate nodes."""
+
+    pool: Pool
+    dedicated: bool
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveNode:
+    """Ask a node to leave; ``option`` is the ``nodeDeallocationOption``."""
+
+    node: Node
+    option: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeepNode:
+    """Take back that a node was asked to leave."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class SettlePool:
+    """The resize is over; ``errors`` say where it fell short."""
+
+    pool: Pool
+    errors: tuple[Wire, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DropPool:
+    """The pool has no node left, and goes."""
+
+    pool: Pool
+
+
+@dataclass(frozen=True, slots=True)
+class MoveNode:
+    """Bring a node to a state; ``done`` says that what was asked of it is done."""
+
+    node: Node
+    state: NodeState
+    done: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BootNode:
+    """A node comes up: its directories are made; ``fresh`` wipes them first (reimage)."""
+
+    node: Node
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunStartTask:
+    """Run the start task of the node's pool on it."""
+
+    node: Node
+    pool: Pool
+
+
+@dataclass(frozen=True, slots=True)
+class EndStartTask:
+    """Kill the start task that runs on a node."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class DropNode:
+    """The node is empty, and goes with all its files."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class AskToEnd:
+    """A task on a node is to end."""
+
+    task: Task
+    how: How
+
+
+@dataclass(frozen=True, slots=True)
+class KillRun:
+    """Kill the processes of a run."""
+
+    task_seq: int
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoveJob:
+    """Bring a job to a state; ``reason`` is its ``terminateReason``."""
+
+    job: Job
+    state: JobState
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeJob:
+    """Remove tasks of a deleted job, and in the end the job."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class ClearFiles:
+    """Remove the files of a task that is no more."""
+
+    doomed: Doomed
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireFiles:
+    """Remove the files of a task whose retention time has passed."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class BeginTask:
+    """Run a task on a node."""
+
+    task: Task
+    node: Node
+    job: Job
+
+
+Decision = (
+    AddNodes
+    | RemoveNode
+    | KeepNode
+    | SettlePool
+    | DropPool
+    | MoveNode
+    | BootNode
+    | RunStartTask
+    | EndStartTask
+    | DropNode
+    | AskToEnd
+    | KillRun
+    | MoveJob
+    | PurgeJob
+    | ClearFiles
+    | ExpireFiles
+    | BeginTask
+)

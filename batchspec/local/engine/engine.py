@@ -1,0 +1,128 @@
+"""The engine: observe, decide, commit, act; woken by changes, and by the time.
+
+What lives here: the loop and the order of things at its start and end. What may not: a rule.
+
+At the start nothing runs: the processes of an earlier life are gone (the host killed them, or
+``reap_leftovers`` did). So what the store says is running is requeued, or ended if that was asked
+for, and start tasks begin again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from batchspec.local.agent.agent import Agent
+from batchspec.local.agent.clock import Clock
+from batchspec.local.agent.failures import ended_by_user
+from batchspec.local.agent.storage import Grants
+from batchspec.local.engine.commit import Committer
+from batchspec.local.engine.disk import Disk
+from batchspec.local.engine.environment import Site
+from batchspec.local.engine.hands import Hands, Order
+from batchspec.local.engine.observe import next_moment, observe
+from batchspec.local.engine.record import Recorder
+from batchspec.local.engine.scheduler import decide
+from batchspec.local.engine.state import Delays
+from batchspec.local.engine.verdict import write_failure
+from batchspec.local.model.life import NodeState
+from batchspec.local.store.store import Store
+
+_TICK = timedelta(milliseconds=1)
+
+
+class Engine:
+    """Makes happen what the store says is wanted."""
+
+    def __init__(
+        self,
+        store: Store,
+        data: Path,
+        site: Site,
+        grants: Grants,
+        *,
+        clock: Clock | None = None,
+        delays: Delays | None = None,
+        token: Callable[[], str] = lambda: secrets.token_hex(32),
+    ) -> None:
+        """``data`` is the folder of the nodes' disks; ``token`` makes ids for nodes."""
+        self._store = store
+        self._clock = clock or Clock()
+        self._delays = delays or Delays()
+        self._wake = asyncio.Event()
+        self._agent = Agent(data, self._clock, grants)
+        self._hands = Hands(self._agent, self._wake.set)
+        self._disk = Disk(data)
+        self._committer = Committer(store, self._disk, site, data, token)
+        self._recorder = Recorder(store, self._committer)
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled; then end all processes and return."""
+        self._store.on_change(self._wake.set)
+        try:
+            await self._agent.start()
+            self._recover(self._clock.now())
+            while True:
+                self._wake.clear()
+                self._round(self._clock.now())
+                await self._wake.wait()
+                # Whatever else is ready comes first: more may have finished, and requests wait.
+                await asyncio.sleep(0)
+        finally:
+            self._store.on_change(lambda: None)
+            if self._timer is not None:
+                self._timer.cancel()
+            await self._hands.close()
+            await self._agent.close()
+            await self._disk.close()
+
+    def _round(self, now: datetime) -> None:
+        orders: list[Order] = []
+        with self._store.transaction():
+            orders += self._recorder.record(self._hands.take(), now)
+            state = observe(self._store, self._hands, self._delays, now)
+            orders += self._committer.commit(decide(state, now), now)
+        for order in orders:
+            self._hands.obey(order)
+        if not self._wake.is_set():
+            # At rest: see to what is not urgent.
+            self._disk.empty_trash()
+            self._set_timer(next_moment(self._store, state, now), now)
+
+    def _set_timer(self, moment: datetime | None, now: datetime) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if moment is not None:
+            self._timer = self._clock.call_later(moment - now + _TICK, self._wake.set)
+
+    def _recover(self, now: datetime) -> None:
+        orders: list[Order] = []
+        with self._store.transaction():
+            for task in self._store.runs.live():
+                if task.ending == "terminate":
+                    self._store.runs.finish(
+                        task,
+                        now,
+                        started=None,
+                        ended=now,
+                        exit_code=None,
+                        failure=write_failure(ended_by_user()),
+                        satisfies=False,
+                        retain_until=None,
+                    )
+                else:
+                    self._store.runs.requeue(task, now)
+            for node in self._store.nodes.in_state(
+                NodeState.WAITING_FOR_START_TASK, NodeState.IDLE, NodeState.RUNNING
+            ):
+                pool = self._store.pools.get(node.pool_id)
+                runs = (node.start_task_info or {}).get("state") == "running"
+                if runs and pool is not None and "startTask" in pool.body:
+                    orders.append(self._committer.start(node, pool, now))
+        for order in orders:
+            self._hands.obey(order)

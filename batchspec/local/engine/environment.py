@@ -1,0 +1,76 @@
+"""The environment variables of a task, as a Linux node sets them.
+
+Evidence: the page "Azure Batch runtime environment variables". A task sees these, the settings of
+its job and its own, and nothing of the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchspec.local.model.record import Node
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where a node finds programs."""
+_RESERVED_DISK = "1000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What is the same for all tasks of the service: its account, and where programs are."""
+
+    account: str
+    url: str
+    path: str = PATH
+
+
+def node_variables(site: Site, node: Node, root: Path) -> dict[str, str]:
+    """What every process on a node sees."""
+    return {
+        "AZ_BATCH_ACCOUNT_NAME": site.account,
+        "AZ_BATCH_ACCOUNT_URL": site.url,
+        "AZ_BATCH_POOL_ID": node.pool_id,
+        "AZ_BATCH_NODE_ID": node.id,
+        "AZ_BATCH_NODE_IS_DEDICATED": "true" if node.dedicated else "false",
+        "AZ_BATCH_NODE_ROOT_DIR": str(root),
+        "AZ_BATCH_NODE_SHARED_DIR": str(root / "shared"),
+        "AZ_BATCH_NODE_STARTUP_DIR": str(root / "startup"),
+        "AZ_BATCH_NODE_MOUNTS_DIR": str(root / "fsmounts"),
+        "AZ_BATCH_TASK_RESERVED_EPHEMERAL_DISK_SPACE_BYTES": _RESERVED_DISK,
+    }
+
+
+def directory_variables(directory: Path) -> dict[str, str]:
+    """Where a task lies."""
+    return {
+        "AZ_BATCH_TASK_DIR": str(directory),
+        "AZ_BATCH_TASK_WORKING_DIR": str(directory / "wd"),
+        "AZ_BATCH_CERTIFICATES_DIR": str(directory / "certs"),
+    }
+
+
+def compose(
+    site: Site,
+    own: Mapping[str, str],
+    directory: Path,
+    *settings: Iterable[Mapping[str, Any]],
+) -> dict[str, str]:
+    """The whole environment: the system's, then ``settings`` in turn, then Batch's ``own``.
+
+    A later one wins, so that nobody can put another value in the place of the service's.
+    """
+    environment = {
+        "PATH": site.path,
+        "HOME": str(directory / "wd"),
+        "PWD": str(directory / "wd"),
+        "LANG": "C.UTF-8",
+        "USER": "_azbatch",
+        "LOGNAME": "_azbatch",
+        "SHELL": "/bin/sh",
+    }
+    for entries in settings:
+        environment |= {entry["name"]: entry.get("value") or "" for entry in entries}
+    return {**environment, **own, **directory_variables(directory)}

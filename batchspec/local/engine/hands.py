@@ -1,0 +1,132 @@
+"""What goes on now: the runs that have a process, and those that have just ended.
+
+What lives here: the one thing in the engine that is not in the store, and that a restart finds
+empty. What may not: what a run is for, or what its end means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from batchspec.local.agent.agent import Agent
+from batchspec.local.agent.launch import Failure, Launch, Outcome
+from batchspec.local.agent.processes import ProcessLostError
+from batchspec.local.model.record import Job, Node, Pool, Task
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRun:
+    """A run of a task on a node."""
+
+    task: Task
+    job: Job
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class StartRun:
+    """A run of a pool's start task on a node, after so many ``retries``."""
+
+    node: Node
+    pool: Pool
+    retries: int
+
+
+Subject = TaskRun | StartRun
+
+
+@dataclass(frozen=True, slots=True)
+class Perform:
+    """An order to the hands: perform ``launch`` for ``subject``."""
+
+    launch: Launch
+    subject: Subject
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """An order to the hands: cut a run short."""
+
+    key: str
+
+
+Order = Perform | End
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that has ended. ``outcome`` is ``None`` when nobody knows how."""
+
+    subject: Subject
+    outcome: Outcome | None
+
+
+class Hands:
+    """Performs launches side by side and collects what comes of them."""
+
+    def __init__(self, agent: Agent, nudge: Callable[[], None]) -> None:
+        """``nudge`` is called when something has finished."""
+        self._agent = agent
+        self._nudge = nudge
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._told: set[str] = set()
+        self._finished: list[Finished] = []
+
+    @property
+    def running(self) -> frozenset[str]:
+        """The keys of the runs that go on."""
+        return frozenset(self._runs)
+
+    def runs(self, key: str) -> bool:
+        """Whether a run goes on."""
+        return key in self._runs
+
+    def told(self, key: str) -> bool:
+        """Whether a run that goes on was told to end."""
+        return key in self._told
+
+    def obey(self, order: Order) -> None:
+        """Begin a launch, or cut one short."""
+        if isinstance(order, Perform):
+            key = order.launch.key
+            self._runs[key] = asyncio.create_task(self._perform(order), name=f"run {key}")
+        elif order.key in self._runs and order.key not in self._told:
+            self._told.add(order.key)
+            self._agent.end(order.key)
+
+    def take(self) -> list[Finished]:
+        """What has finished since this was last asked."""
+        finished, self._finished = self._finished, []
+        return finished
+
+    async def close(self) -> None:
+        """Forget every run: the agent ends them, and nobody records how."""
+        runs = list(self._runs.values())
+        for run in runs:
+            run.cancel()
+        await asyncio.gather(*runs, return_exceptions=True)
+
+    async def _perform(self, order: Perform) -> None:
+        outcome: Outcome | None = None
+        try:
+            outcome = await self._agent.perform(order.launch)
+        except ProcessLostError:
+            _log.warning("run %s was lost", order.launch.key)
+        except Exception:  # noqa: BLE001  a fault of ours in one run must not end the others
+            _log.exception("run %s failed in the service", order.launch.key)
+            outcome = _broken(self._agent)
+        key = order.launch.key
+        self._runs.pop(key, None)
+        self._told.discard(key)
+        self._finished.append(Finished(order.subject, outcome))
+        self._nudge()
+
+
+def _broken(agent: Agent) -> Outcome:
+    now = agent.now()
+    return Outcome(now, now, None, Failure("ServerError", "Unknown", "An unknown error occurred"))

@@ -1,0 +1,65 @@
+"""Launches made of records: what a task or a start task is for the agent.
+
+What lives here: record in, :class:`Launch` out. What may not: running anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batchspec.local.agent.launch import Launch
+from batchspec.local.engine.environment import Site, compose, node_variables
+from batchspec.local.engine.state import run_key, start_key
+from batchspec.local.model.layout import node_root
+from batchspec.local.model.record import Job, Node, Pool, Task
+from batchspec.local.wire.times import read_duration
+
+
+def task_launch(site: Site, data: Path, task: Task, job: Job, node: Node, *, fresh: bool) -> Launch:
+    """The run of ``task`` that the store has begun on ``node``; a retry is not ``fresh``."""
+    if task.directory is None:
+        raise ValueError(f"task {task.id} has no directory: it has not begun")
+    root = node_root(data, node.pool_id, node.id)
+    directory = root / task.directory
+    own = {
+        **node_variables(site, node, root),
+        "AZ_BATCH_JOB_ID": task.job_id,
+        "AZ_BATCH_TASK_ID": task.id,
+    }
+    return Launch(
+        key=run_key(task.seq, task.run),
+        node_root=root,
+        directory=directory,
+        command_line=task.body["commandLine"],
+        environment=compose(
+            site,
+            own,
+            directory,
+            job.body.get("commonEnvironmentSettings", ()),
+            task.body.get("environmentSettings", ()),
+        ),
+        resource_files=tuple(task.body.get("resourceFiles", ())),
+        output_files=tuple(task.body.get("outputFiles", ())),
+        max_wall_clock_time=read_duration(task.body["constraints"]["maxWallClockTime"]),
+        fresh=fresh,
+    )
+
+
+def start_launch(site: Site, data: Path, node: Node, pool: Pool) -> Launch:
+    """The start task of ``pool`` on ``node``: it has the node to itself, and is re-entered."""
+    root = node_root(data, node.pool_id, node.id)
+    start_task = pool.body["startTask"]
+    return Launch(
+        key=start_key(node),
+        node_root=root,
+        directory=root / "startup",
+        command_line=start_task["commandLine"],
+        environment=compose(
+            site,
+            node_variables(site, node, root),
+            root / "startup",
+            start_task.get("environmentSettings", ()),
+        ),
+        resource_files=tuple(start_task.get("resourceFiles", ())),
+        fresh=False,
+    )

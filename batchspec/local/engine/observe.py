@@ -1,0 +1,134 @@
+"""observe: what of the store the scheduler has to see now.
+
+Reads by index, and no more than could be acted upon: never finished or blocked tasks, never nodes
+at rest that no task waits for. What may not live here: a decision, a write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from batchspec.local.engine.hands import Hands
+from batchspec.local.engine.state import (
+    Delays,
+    JobView,
+    NodeView,
+    Offer,
+    PoolView,
+    Queue,
+    State,
+    run_key,
+    start_key,
+)
+from batchspec.local.model.life import JobState, NodeState
+from batchspec.local.model.record import Node, Pool
+from batchspec.local.store.store import Store
+from batchspec.local.wire.times import read_duration
+
+_ON_THE_WAY = (
+    NodeState.CREATING,
+    NodeState.STARTING,
+    NodeState.REBOOTING,
+    NodeState.REIMAGING,
+    NodeState.DEALLOCATING,
+    NodeState.OFFLINE,
+)
+_DOOMED = 500
+_BETWEEN = (
+    JobState.TERMINATING,
+    JobState.DELETING,
+    JobState.DISABLING,
+    JobState.ENABLING,
+)
+
+
+def observe(store: Store, hands: Hands, delays: Delays, now: datetime) -> State:
+    """The state of things at ``now``."""
+    doomed = store.runs.doomed(_DOOMED)
+    return State(
+        delays=delays,
+        pools=tuple(
+            PoolView(pool, tuple(store.nodes.of(pool.id))) for pool in store.pools.unsettled()
+        ),
+        nodes=tuple(_nodes(store, hands)),
+        jobs=tuple(
+            JobView(job, tuple(store.runs.live(job.id))) for job in store.jobs.in_state(*_BETWEEN)
+        ),
+        overdue=tuple(store.jobs.overdue(now)),
+        done=tuple(store.jobs.done()),
+        ending=tuple(
+            task for task in store.runs.ending() if not hands.told(run_key(task.seq, task.run))
+        ),
+        doomed=tuple(doomed),
+        expired=tuple(store.runs.expired(now)),
+        # Nothing begins while it is not known where something is still to be removed.
+        offers=() if len(doomed) == _DOOMED else tuple(_offers(store)),
+        running=hands.running,
+    )
+
+
+def _nodes(store: Store, hands: Hands) -> Iterator[NodeView]:
+    pools: dict[str, Pool | None] = {}
+    asked = store.nodes.asked()
+    for node in (*asked, *store.nodes.in_state(*_ON_THE_WAY)):
+        if node.pool_id not in pools:
+            pools[node.pool_id] = store.pools.get(node.pool_id)
+        pool = pools[node.pool_id]
+        if pool is None or (node.intent is not None and node not in asked):
+            continue
+        yield view_of(store, hands, node, pool)
+
+
+def view_of(store: Store, hands: Hands, node: Node, pool: Pool) -> NodeView:
+    """What the scheduler sees of a node."""
+    starting = hands.runs(start_key(node))
+    if node.intent is None:
+        return NodeView(node, pool, starting=starting)
+    retained = node.intent_option == "retaineddata" and store.runs.retained(node)
+    return NodeView(node, pool, tuple(store.runs.live_on(node)), starting, retained)
+
+
+def _offers(store: Store) -> Iterator[Offer]:
+    for pool_id in store.jobs.pools_with_work():
+        pool = store.pools.get(pool_id)
+        nodes = store.nodes.free(pool_id)
+        if pool is None or not nodes:
+            continue
+        free = [node.slots - node.running_slots for node in nodes]
+        queues = tuple(_queues(store, pool, total=sum(free), largest=max(free)))
+        if queues:
+            yield Offer(pool, tuple(nodes), queues)
+
+
+def _queues(store: Store, pool: Pool, total: int, largest: int) -> Iterator[Queue]:
+    for job in store.jobs.with_work(pool.id):
+        room = None
+        if job.max_parallel > 0:
+            room = max(0, job.max_parallel - store.jobs.counts(job.id).tasks.running)
+        tasks = store.runs.runnable(job.id, total if room is None else min(total, room), largest)
+        if tasks:
+            yield Queue(job, tuple(tasks), room)
+        total -= sum(task.slots for task in tasks)
+        if total <= 0:
+            return
+
+
+def next_moment(store: Store, state: State, now: datetime) -> datetime | None:
+    """When something will be due although nothing changes; ``None`` if never."""
+    moments = [store.jobs.next_deadline(), store.runs.next_expiry()]
+    delays = {state.delays.allocation, state.delays.boot}
+    moments += [_later(view.node.state_since, delay) for view in state.nodes for delay in delays]
+    moments += [
+        _later(view.pool.allocation_since, timeout)
+        for view in state.pools
+        if (timeout := read_duration(view.pool.resize_timeout)) is not None
+    ]
+    return min((moment for moment in moments if moment is not None and moment > now), default=None)
+
+
+def _later(since: datetime, delay: timedelta) -> datetime | None:
+    try:
+        return since + delay
+    except OverflowError:
+        return None

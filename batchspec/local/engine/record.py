@@ -1,0 +1,135 @@
+"""record: what has finished into the store, and what follows from it.
+
+What lives here: outcome to record. What may not: when anything runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from batchspec.local.agent.launch import Outcome
+from batchspec.local.engine.commit import Committer
+from batchspec.local.engine.hands import Finished, Order, StartRun, TaskRun
+from batchspec.local.engine.verdict import judge, write_failure
+from batchspec.local.model.life import JobState, NodeState
+from batchspec.local.model.record import Job, Task, Wire
+from batchspec.local.store.store import Store
+from batchspec.local.wire.times import read_duration, write_time
+
+_OPEN = (JobState.ACTIVE, JobState.DISABLING, JobState.DISABLED, JobState.ENABLING)
+
+
+class Recorder:
+    """Writes what came of runs; to be used in a transaction."""
+
+    def __init__(self, store: Store, committer: Committer) -> None:
+        self._store = store
+        self._committer = committer
+
+    def record(self, finished: Iterable[Finished], now: datetime) -> Iterator[Order]:
+        """Write each in turn; the orders are the retries."""
+        jobs: dict[str, Job | None] = {}
+        for one in finished:
+            if isinstance(one.subject, StartRun):
+                yield from self._start_task(one.subject, one.outcome, now)
+                continue
+            job_id = one.subject.task.job_id
+            if job_id not in jobs:
+                jobs[job_id] = self._store.jobs.get(job_id)
+            job = jobs[job_id]
+            if job is None:  # deleted with its tasks
+                continue
+            if self._was_requeued(one.subject.task, one.outcome):
+                self._store.runs.requeue(one.subject.task, now)
+            elif one.outcome is not None:
+                acted = yield from self._task(one.subject, job, one.outcome, now)
+                if acted:
+                    del jobs[job_id]
+
+    def _was_requeued(self, task: Task, outcome: Outcome | None) -> bool:
+        if outcome is None:
+            return True
+        if outcome.failure is None or outcome.failure.code != "TaskEnded":
+            return False
+        current = self._store.runs.get(task.seq)
+        return current is not None and current.ending == "requeue"
+
+    def _task(
+        self, run: TaskRun, job: Job, outcome: Outcome, now: datetime
+    ) -> Generator[Order, None, bool]:
+        """Write the end of a task's run; returns whether its job was moved."""
+        task = run.task
+        verdict = judge(task.body, job.body, task.retry_count, outcome)
+        if verdict.retry and job.state in _OPEN:
+            again = self._store.runs.retry(task, now)
+            if again is not None:
+                yield self._committer.again(replace(run, task=again, job=job))
+            return False
+        self._store.runs.finish(
+            task,
+            now,
+            started=outcome.started,
+            ended=outcome.ended,
+            exit_code=outcome.exit_code,
+            failure=write_failure(outcome.failure),
+            satisfies=verdict.satisfies,
+            retain_until=_retained(task.body, outcome.ended),
+        )
+        if verdict.job_action == "terminate" and job.state in _OPEN:
+            self._store.jobs.move(job, JobState.TERMINATING, now, reason="TaskFailed")
+            return True
+        if verdict.job_action == "disable" and job.state is JobState.ACTIVE:
+            self._store.jobs.move(job, JobState.DISABLING, now, disable_tasks="requeue")
+            return True
+        return False
+
+    def _start_task(self, run: StartRun, outcome: Outcome | None, now: datetime) -> Iterator[Order]:
+        node = self._store.nodes.get(run.node.pool_id, run.node.id)
+        if node is None or node.seq != run.node.seq:
+            return
+        if outcome is None:
+            if node.intent is None:
+                yield self._committer.start(node, run.pool, now, run.retries)
+            return
+        limit = run.pool.body["startTask"]["maxTaskRetryCount"]
+        by_code = outcome.failure is not None and outcome.failure.code == "FailureExitCode"
+        if by_code and node.intent is None and (limit < 0 or run.retries < limit):
+            retried = {"lastRetryTime": write_time(now)}
+            yield self._committer.start(node, run.pool, now, run.retries + 1, retried)
+            return
+        state = node.state
+        if state is NodeState.WAITING_FOR_START_TASK and node.intent is None:
+            state = NodeState.IDLE if outcome.failure is None else NodeState.START_TASK_FAILED
+        info = _start_info(outcome, run.retries, node.start_task_info)
+        self._store.nodes.move(node, state, now, start_task_info=info)
+
+
+def _start_info(outcome: Outcome, retries: int, before: Wire | None) -> Wire:
+    info: dict[str, Any] = {
+        "state": "completed",
+        "startTime": write_time(outcome.started),
+        "endTime": write_time(outcome.ended),
+    }
+    if outcome.exit_code is not None:
+        info["exitCode"] = outcome.exit_code
+    failure = write_failure(outcome.failure)
+    if failure is not None:
+        info["failureInfo"] = failure
+    info |= {"result": "success" if failure is None else "failure", "retryCount": retries}
+    if before is not None and "lastRetryTime" in before:
+        info["lastRetryTime"] = before["lastRetryTime"]
+    return info
+
+
+def _retained(body: Wire, ended: datetime) -> datetime | None:
+    """When the files of a task that ended then are removed; ``None`` if never."""
+    retention: timedelta | None = read_duration(body["constraints"]["retentionTime"])
+    if retention is None:
+        return None
+    try:
+        return ended + retention
+    except OverflowError:
+        return None

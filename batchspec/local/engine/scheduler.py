@@ -1,0 +1,53 @@
+"""decide: what is to be done now, from what is.
+
+Pure: no clock, no store, no process. It is asked again after every change, so a decision never
+has to look further than the next step; and what it decides is idempotent: asked twice about the
+same state it says the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from batchspec.local.engine.allocating import allocate
+from batchspec.local.engine.decision import ClearFiles, Decision, ExpireFiles, KillRun, MoveJob
+from batchspec.local.engine.placing import Place, place
+from batchspec.local.engine.state import State, due, run_key
+from batchspec.local.engine.tending import tend_job, tend_node
+from batchspec.local.model.life import JobState
+from batchspec.local.wire.times import read_duration
+
+
+def decide(state: State, now: datetime) -> list[Decision]:
+    """Everything that can be done at once, in the order in which it is to be done."""
+    return list(_decide(state, now))
+
+
+def _decide(state: State, now: datetime) -> Iterator[Decision]:
+    for job in state.overdue:
+        yield MoveJob(job, JobState.TERMINATING, "MaxWallClockTimeExpiry")
+    for job in state.done:
+        yield MoveJob(job, JobState.TERMINATING, "AllTasksComplete")
+    for job_view in state.jobs:
+        yield from tend_job(job_view)
+    for task in state.ending:
+        yield KillRun(task.seq, task.run)
+    for pool_view in state.pools:
+        timeout = read_duration(pool_view.pool.resize_timeout)
+        since = pool_view.pool.allocation_since
+        timed_out = timeout is not None and due(since, timeout, now)
+        yield from allocate(pool_view, timed_out=timed_out)
+    for node_view in state.nodes:
+        yield from tend_node(node_view, state.delays, now)
+    blocked: set[Place] = set()
+    for doomed in state.doomed:
+        if run_key(doomed.task_seq, doomed.run) in state.running:
+            blocked.add((doomed.pool_id.lower(), doomed.node_id.lower(), doomed.directory.lower()))
+            yield KillRun(doomed.task_seq, doomed.run)
+        else:
+            yield ClearFiles(doomed)
+    for task in state.expired:
+        yield ExpireFiles(task)
+    for offer in state.offers:
+        yield from place(offer, blocked)

@@ -1,0 +1,107 @@
+"""What the scheduler looks at: the part of the service in which something may have to be done.
+
+What lives here: frozen views, made by ``observe``. What may not: reading a store, deciding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from batchspec.local.model.record import Doomed, Job, Node, Pool, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """How long the things take that take no time on this machine.
+
+    ``allocation`` passes before a node exists, ``boot`` before it has started.
+    """
+
+    allocation: timedelta = timedelta()
+    boot: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """A pool that is resizing, stopping or deleting, with all its nodes."""
+
+    pool: Pool
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node on its way, or of which something is asked.
+
+    ``live`` are the tasks on it; ``starting`` says whether a process of its start task runs;
+    ``retained`` whether files of tasks are still kept on it.
+    """
+
+    node: Node
+    pool: Pool
+    live: tuple[Task, ...] = ()
+    starting: bool = False
+    retained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job on its way to another state, with its tasks that are on nodes."""
+
+    job: Job
+    live: tuple[Task, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A job's next tasks. ``room`` is how many more may run at once; ``None`` is no limit."""
+
+    job: Job
+    tasks: tuple[Task, ...]
+    room: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A pool with free slots: its nodes that have some, and its jobs in their order."""
+
+    pool: Pool
+    nodes: tuple[Node, ...]
+    queues: tuple[Queue, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that the scheduler is asked about at one time.
+
+    ``ending`` are tasks on nodes that are to end and whose processes have not been told;
+    ``running`` are the keys of the runs that have a process now (see :func:`run_key`).
+    """
+
+    delays: Delays = field(default_factory=Delays)
+    pools: tuple[PoolView, ...] = ()
+    nodes: tuple[NodeView, ...] = ()
+    jobs: tuple[JobView, ...] = ()
+    overdue: tuple[Job, ...] = ()
+    done: tuple[Job, ...] = ()
+    ending: tuple[Task, ...] = ()
+    doomed: tuple[Doomed, ...] = ()
+    expired: tuple[Task, ...] = ()
+    offers: tuple[Offer, ...] = ()
+    running: frozenset[str] = frozenset()
+
+
+def run_key(task_seq: int, run: int) -> str:
+    """The name of one run of one task."""
+    return f"{task_seq}.{run}"
+
+
+def start_key(node: Node) -> str:
+    """The name of the start task's run on a node."""
+    return f"start.{node.seq}"
+
+
+def due(since: datetime, delay: timedelta, now: datetime) -> bool:
+    """Whether ``delay`` has passed."""
+    return now - since >= delay

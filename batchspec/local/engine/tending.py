@@ -1,0 +1,121 @@
+"""The life of a node and of a job between their resting states.
+
+Pure: a view in, decisions out. Nothing is ended here that has not been asked for in the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from batchspec.local.engine.decision import (
+    AskToEnd,
+    BootNode,
+    Decision,
+    DropNode,
+    EndStartTask,
+    How,
+    MoveJob,
+    MoveNode,
+    PurgeJob,
+    RunStartTask,
+)
+from batchspec.local.engine.state import Delays, JobView, NodeView, due
+from batchspec.local.model.life import JobState, NodeState
+from batchspec.local.model.record import Task
+
+_WAITING_OPTIONS = {"taskcompletion", "retaineddata"}
+
+
+def tend_node(view: NodeView, delays: Delays, now: datetime) -> Iterator[Decision]:
+    """The next step of a node: what is asked of it first, else what its state leads to."""
+    node = view.node
+    if node.intent is not None:
+        yield from _heed(view)
+        return
+    if node.state is NodeState.CREATING:
+        if due(node.state_since, delays.allocation, now):
+            yield BootNode(node)
+    elif node.state in {NodeState.REBOOTING, NodeState.REIMAGING}:
+        if due(node.state_since, delays.boot, now):
+            yield BootNode(node, fresh=node.state is NodeState.REIMAGING)
+    elif node.state is NodeState.STARTING:
+        if due(node.state_since, delays.boot, now):
+            yield from _come_up(view)
+    elif node.state is NodeState.DEALLOCATING:
+        if due(node.state_since, delays.allocation, now):
+            yield MoveNode(node, NodeState.DEALLOCATED)
+    elif node.state is NodeState.WAITING_FOR_START_TASK and not view.starting:
+        yield RunStartTask(node, view.pool)
+    elif node.state is NodeState.OFFLINE and node.scheduling == "enabled":
+        yield MoveNode(node, NodeState.IDLE)
+
+
+def _come_up(view: NodeView) -> Iterator[Decision]:
+    node, start_task = view.node, view.pool.body.get("startTask")
+    if start_task is None:
+        yield MoveNode(node, NodeState.IDLE)
+        return
+    waits = start_task["waitForSuccess"]
+    yield MoveNode(node, NodeState.WAITING_FOR_START_TASK if waits else NodeState.IDLE)
+    yield RunStartTask(node, view.pool)
+
+
+def _heed(view: NodeView) -> Iterator[Decision]:
+    """Do what is asked of a node, once its tasks are out of the way."""
+    node, intent = view.node, view.node.intent
+    patient = node.intent_option in _WAITING_OPTIONS
+    if intent == "remove" and not patient and node.state is not NodeState.LEAVING_POOL:
+        yield MoveNode(node, NodeState.LEAVING_POOL)
+    if view.live:
+        if not patient:
+            how: How = "terminate" if node.intent_option == "terminate" else "requeue"
+            yield from ask_all(view.live, how)
+        return
+    if node.intent_option == "retaineddata" and view.retained:
+        return
+    if view.starting and intent != "offline":
+        yield EndStartTask(node)
+        return
+    match intent:
+        case "remove":
+            yield DropNode(node)
+        case "reboot":
+            yield MoveNode(node, NodeState.REBOOTING, done=True)
+        case "reimage":
+            yield MoveNode(node, NodeState.REIMAGING, done=True)
+        case "deallocate":
+            yield MoveNode(node, NodeState.DEALLOCATING, done=True)
+        case "start":
+            yield BootNode(node)
+        case "offline":
+            yield MoveNode(node, NodeState.OFFLINE, done=True)
+        case _:
+            raise ValueError(f"nobody knows what '{intent}' asks of a node")
+
+
+def tend_job(view: JobView) -> Iterator[Decision]:
+    """The next step of a job that is between two states."""
+    job, live = view.job, view.live
+    match job.state:
+        case JobState.TERMINATING:
+            yield from ask_all(live, "terminate")
+            if not live:
+                yield MoveJob(job, JobState.COMPLETED)
+        case JobState.DELETING:
+            yield from ask_all(live, "terminate")
+            yield PurgeJob(job)
+        case JobState.DISABLING:
+            if job.disable_tasks == "requeue":
+                yield from ask_all(live, "requeue")
+            elif job.disable_tasks == "terminate":
+                yield from ask_all(live, "terminate")
+            if not live:
+                yield MoveJob(job, JobState.DISABLED)
+        case JobState.ENABLING:
+            yield MoveJob(job, JobState.ACTIVE)
+
+
+def ask_all(live: Iterable[Task], how: How) -> Iterator[Decision]:
+    """Ask those to end that have not been asked; the first wish stands."""
+    return (AskToEnd(task, how) for task in live if task.ending is None)

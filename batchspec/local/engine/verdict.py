@@ -1,0 +1,79 @@
+"""What the end of a run means: for the task, for those that depend on it, for its job.
+
+Pure. Evidence: the reference of ``ExitConditions``, ``ExitOptions`` and ``TaskConstraints``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from batchspec.local.agent.launch import Failure, Outcome
+from batchspec.local.model.record import Wire
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``retry``: run it again at once. Else it is over: ``satisfies`` lets dependent tasks run,
+    and ``job_action`` (``none``, ``disable``, ``terminate``) is what its job does about it.
+    """
+
+    retry: bool
+    satisfies: bool = False
+    job_action: str = "none"
+
+
+def judge(task: Wire, job: Wire, retries: int, outcome: Outcome) -> Verdict:
+    """Judge a run of ``task`` (of ``job``; both bodies), which was retried ``retries`` times.
+
+    Only an exit code other than 0 is retried: not a file that could not be fetched or uploaded,
+    not a program that could not be started, not a run that was cut short.
+    """
+    failure = outcome.failure
+    limit = task.get("constraints", {}).get("maxTaskRetryCount", 0)
+    failed_by_code = failure is not None and failure.code == "FailureExitCode"
+    if failed_by_code and (limit < 0 or retries < limit):
+        return Verdict(retry=True)
+    options = _options(task.get("exitConditions") or {}, outcome)
+    default = "satisfy" if failure is None else "block"
+    satisfies = options.get("dependencyAction", default).lower() == "satisfy"
+    action = "none"
+    if job.get("onTaskFailure", "noaction").lower() == "performexitoptionsjobaction":
+        action = options.get("jobAction", "none" if failure is None else "terminate").lower()
+    return Verdict(retry=False, satisfies=satisfies, job_action=action)
+
+
+def _options(conditions: Mapping[str, Any], outcome: Outcome) -> Mapping[str, Any]:
+    """The exit options that apply. A listed exit code comes before a failed upload."""
+    code, failure = outcome.exit_code, outcome.failure
+    none: Mapping[str, Any] = {}
+    if code is not None:
+        for mapping in conditions.get("exitCodes", ()):
+            if mapping["code"] == code:
+                return mapping.get("exitOptions") or none
+        for mapping in conditions.get("exitCodeRanges", ()):
+            if mapping["start"] <= code <= mapping["end"]:
+                return mapping.get("exitOptions") or none
+    if failure is None:
+        return none
+    kind = None
+    if code is None and failure.code != "TaskEnded":
+        kind = "preProcessingError"
+    elif failure.code.startswith("FileUpload"):
+        kind = "fileUploadError"
+    return conditions.get(kind or "") or conditions.get("default") or none
+
+
+def write_failure(failure: Failure | None) -> Wire | None:
+    """A failure in wire form."""
+    if failure is None:
+        return None
+    shown: dict[str, Any] = {
+        "category": failure.category,
+        "code": failure.code,
+        "message": failure.message,
+    }
+    if failure.details:
+        shown["details"] = [{"name": name, "value": value} for name, value in failure.details]
+    return shown

@@ -1,0 +1,67 @@
+"""A service with its engine, for tests: real processes, near-zero delays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from batchspec.local.agent.storage import Grants
+from batchspec.local.engine.engine import Engine
+from batchspec.local.engine.environment import Site
+from batchspec.local.service import ServiceConfig, make_engine_of
+from batchspec.local.store.store import Store
+from tests.local.running import Service, running
+
+PATIENCE = 30.0
+
+
+def engine_with(grants: Grants) -> Callable[[Store, ServiceConfig, str], Engine]:
+    """Makes engines that lend ``grants`` to their nodes."""
+    return lambda store, config, url: Engine(store, config.data, Site(config.account, url), grants)
+
+
+@contextmanager
+def engined(data: Path) -> Iterator[Service]:
+    """A whole service on ``data``."""
+    with running(data, make_engine_of) as service:
+        yield service
+
+
+def pool(pool_id: str = "p", nodes: int = 1, **more: Any) -> dict[str, Any]:
+    """A pool in wire form."""
+    return {
+        "id": pool_id,
+        "vmSize": "standard_d2s_v3",
+        "targetDedicatedNodes": nodes,
+        "virtualMachineConfiguration": {
+            "imageReference": {
+                "publisher": "canonical",
+                "offer": "0001-com-ubuntu-server-jammy",
+                "sku": "22_04-lts",
+            },
+            "nodeAgentSKUId": "batch.node.ubuntu 22.04",
+        },
+        **more,
+    }
+
+
+def job(job_id: str = "j", pool_id: str = "p", **more: Any) -> dict[str, Any]:
+    """A job in wire form."""
+    return {"id": job_id, "poolInfo": {"poolId": pool_id}, **more}
+
+
+def task(task_id: str, script: str, **more: Any) -> dict[str, Any]:
+    """A task in wire form, whose command is a shell script without single quotes."""
+    assert "'" not in script
+    return {"id": task_id, "commandLine": f"/bin/sh -c '{script}'", **more}
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition of the service."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.005)
