@@ -97,7 +97,9 @@ class Downloads:
                     coming.append(asyncio.create_task(fetch))
                 if not coming:
                     return
-                data = (await coming.popleft()).data
+                # Taken off when it is there: until then it is `_abandon` that would clear it up.
+                data = (await coming[0]).data
+                coming.popleft()
                 try:
                     yield data
                 finally:

@@ -81,42 +81,57 @@ class Uploads:
         Not the SDK's ``upload_blob``: cancelled, or failing in one block, it leaves the others
         running.
         """
-        block_size = max(BLOCK, -(-file.size // MOST_BLOCKS))
-        md5 = hashlib.md5(usedforsecurity=False)
-        ids: list[str] = []
-        seen = 0
-        async with asyncio.TaskGroup() as group:
-            while True:
-                await self._room.acquire()
-                try:
-                    data = await aside(block_size, _read, file, source, block_size)
-                    await aside(len(data), md5.update, data)
-                    seen += len(data)
-                    if not data or seen > file.size:
-                        self._room.release()
-                        break
-                    ids.append(_block_id(len(ids)))
-                    group.create_task(self._stage(client, ids[-1], data, moved))
-                except BaseException:
-                    self._room.release()
-                    raise
-                # The task holds the place now; this name must not hold the bytes.
-                del data
-            _check(file, seen, md5.digest())
+        try:
+            async with asyncio.TaskGroup() as group:
+                ids = await self._stage_all(client, file, source, group, moved)
+        except BaseExceptionGroup as failures:
+            # One is enough to tell; the others were cancelled for it.
+            raise failures.exceptions[0] from None
         await client.commit_block_list(
             [BlobBlock(block_id) for block_id in ids],
             content_settings=_settings(file),
             validate_content=True,
         )
 
-    async def _stage(
-        self, client: BlobClient, block_id: str, data: bytes, moved: Callable[[int], None]
-    ) -> None:
-        try:
-            await client.stage_block(block_id, data, length=len(data), validate_content=True)
-        finally:
-            self._room.release()
-        moved(len(data))
+    async def _stage_all(
+        self,
+        client: BlobClient,
+        file: LocalFile,
+        source: FileIO,
+        group: asyncio.TaskGroup,
+        moved: Callable[[int], None],
+    ) -> list[str]:
+        """Read the file to its end and start a task for each block; the ids of the blocks."""
+        block_size = max(BLOCK, -(-file.size // MOST_BLOCKS))
+        md5 = hashlib.md5(usedforsecurity=False)
+        ids: list[str] = []
+        seen = 0
+        while seen <= file.size:
+            await self._room.acquire()
+            staging: asyncio.Task[None] | None = None
+            try:
+                data = await aside(block_size, _read, file, source, block_size)
+                await aside(len(data), md5.update, data)
+                seen += len(data)
+                if not data:
+                    break
+                ids.append(_block_id(len(ids)))
+                staging = group.create_task(_stage(client, ids[-1], data, moved))
+                # A block keeps its place in memory until its task is over, even if it was
+                # cancelled before it began.
+                staging.add_done_callback(lambda _: self._room.release())
+            finally:
+                if staging is None:
+                    self._room.release()
+        _check(file, seen, md5.digest())
+        return ids
+
+
+async def _stage(
+    client: BlobClient, block_id: str, data: bytes, moved: Callable[[int], None]
+) -> None:
+    await client.stage_block(block_id, data, length=len(data), validate_content=True)
+    moved(len(data))
 
 
 def _open(file: LocalFile) -> FileIO:

@@ -1,0 +1,422 @@
+"""Containers, uploads and downloads on a real blob store, through the real SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import hashlib
+import itertools
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from azure.storage.blob import BlobServiceClient, ContentSettings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from yarl import URL
+
+from batchspec.cloud.account import LocalAccount
+from batchspec.cloud.names import check_blob_name
+from batchspec.cloud.open import Cloud
+from batchspec.cloud.signing import Mint
+from batchspec.cloud.upload import BLOCK
+from batchspec.plan.observed import Blob, LocalFile
+from batchspec.problems import Secret, ServiceError, SpecError
+from batchspec.spec.values import BlobUrl
+from tests.cloud.conftest import KEY, Opener
+
+if TYPE_CHECKING:
+    from tests.conftest import BlobStore
+
+NAMES = [
+    "plain.txt",
+    "a b/c d.txt",
+    "x#y",
+    "q?z=1&w=2",
+    "100%",
+    "%2F%20%",
+    "a..b/...c",
+    "~tilde+plus=;',!*()@$[]",
+    '<&>"',
+    "ü/é (NFC).txt",
+    "u\u0308 NFD",
+    "日本/🎉.txt",
+    "double//slash",
+    "trailing/",
+    "end.",
+    "{braces}^`|",
+]
+
+
+def nothing(_: int) -> None:
+    return None
+
+
+def a_file(path: Path, data: bytes, blob: str | None = None) -> LocalFile:
+    path.write_bytes(data)
+    return LocalFile(blob or path.name, path, len(data), hashlib.md5(data).digest())
+
+
+@pytest.fixture
+def store(azurite: BlobStore) -> LocalAccount:
+    return LocalAccount(
+        "http://127.0.0.1:9", "acct", KEY, azurite.url, azurite.account, Secret(azurite.key)
+    )
+
+
+@pytest.fixture
+async def real(store: LocalAccount, opened: Opener) -> AsyncIterator[Cloud]:
+    """An account whose storage is real."""
+    async with opened(store) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+async def container(real: Cloud) -> str:
+    name = f"c{secrets.token_hex(8)}"
+    await real.storage.create_container(name, {}, None)
+    return name
+
+
+@pytest.fixture
+def plain(azurite: BlobStore) -> BlobServiceClient:
+    """The SDK's own client, to look at what we did and to do what others do."""
+    return BlobServiceClient.from_connection_string(
+        azurite.connection_string, max_single_put_size=BLOCK
+    )
+
+
+async def blobs(cloud: Cloud, container: str, prefix: str = "") -> dict[str, Blob]:
+    return {blob.name: blob async for blob in cloud.storage.blobs(container, prefix)}
+
+
+async def test_containers_come_and_go(real: Cloud) -> None:
+    name = f"c{secrets.token_hex(8)}"
+    assert await real.reader.container(name) is None
+    assert await blobs(real, name) == {}
+    assert await real.storage.create_container(name, {"made_by": "topn"}, None) is True
+    assert await real.storage.create_container(name, {"made_by": "topn"}, None) is False
+    assert await real.reader.container(name) == {"made_by": "topn"}
+    assert await real.storage.delete_container(name) is True
+    assert await real.storage.delete_container(name) is False
+    assert await real.reader.container(name) is None
+
+
+async def test_every_name_comes_back(real: Cloud, container: str, tmp_path: Path) -> None:
+    files = [a_file(tmp_path / f"f{n}", name.encode(), name) for n, name in enumerate(NAMES)]
+    await asyncio.gather(*(real.storage.upload(container, file, nothing) for file in files))
+    listed = await blobs(real, container)
+    assert set(listed) == set(NAMES)
+    signer = await real.batch.mint.signer(timedelta(hours=1))
+    async with aiohttp.ClientSession() as session:
+        for file in files:
+            part = tmp_path / "part"
+            await real.storage.download(container, listed[file.blob], part, nothing)
+            assert part.read_bytes() == file.blob.encode()
+            # What a node does with the address that a task carries.
+            address = URL(signer(BlobUrl(container, file.blob, "r")), encoded=True)
+            async with session.get(address) as answer:
+                assert (answer.status, await answer.read()) == (200, file.blob.encode())
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(name=st.text(min_size=1, max_size=40))
+def test_a_name_is_either_refused_or_comes_back(
+    store: LocalAccount, plain: BlobServiceClient, opened: Opener, tmp_path: Path, name: str
+) -> None:
+    folder = "any-name"
+
+    async def there_and_back() -> list[str]:
+        async with opened(store) as cloud:
+            await cloud.storage.delete_container(folder)
+            await cloud.storage.create_container(folder, {}, None)
+            try:
+                await cloud.storage.upload(folder, a_file(tmp_path / "f", b"x", name), nothing)
+            except SpecError as error:
+                assert error.problems[0].code == "blob-name"
+                return []
+            listed = await blobs(cloud, folder)
+            await cloud.storage.download(folder, listed[name], tmp_path / "part", nothing)
+            return list(listed)
+
+    assert asyncio.run(there_and_back()) in ([], [name])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "a\x00b",
+        "a\x01",
+        "line\nbreak",
+        "back\\slash",
+        "..",
+        "a/../b",
+        "./a",
+        "a/.",
+        "\udcff",
+        "x" * 1025,
+        "/".join("x" * 255),
+    ],
+)
+def test_names_that_storage_cannot_keep(name: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        check_blob_name(name)
+    problem = caught.value.problems[0]
+    assert problem.code == "blob-name"
+    assert problem.summary.isprintable()
+
+
+async def test_a_small_file(
+    real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path
+) -> None:
+    moved: list[int] = []
+    file = a_file(tmp_path / "a.txt", b"hello")
+    file = LocalFile(file.blob, file.path, file.size, file.md5, "text/x-mine")
+    await real.storage.upload(container, file, moved.append)
+    found = plain.get_blob_client(container, "a.txt").get_blob_properties()
+    assert bytes(found.content_settings.content_md5 or b"") == file.md5
+    assert found.content_settings.content_type == "text/x-mine"
+    assert sum(moved) == 5
+    (blob,) = (await blobs(real, container)).values()
+    assert (blob.name, blob.size, blob.md5) == ("a.txt", 5, file.md5)
+    assert blob.modified is not None
+    assert abs(blob.modified - datetime.now(UTC)) < timedelta(minutes=5)
+
+
+async def test_an_empty_file(real: Cloud, container: str, tmp_path: Path) -> None:
+    await real.storage.upload(container, a_file(tmp_path / "empty", b""), nothing)
+    (blob,) = (await blobs(real, container)).values()
+    md5 = await real.storage.download(container, blob, tmp_path / "part", nothing)
+    assert (blob.size, md5) == (0, hashlib.md5(b"").digest())
+    assert (tmp_path / "part").read_bytes() == b""
+
+
+@pytest.mark.parametrize("size", [BLOCK, BLOCK + 1, 3 * BLOCK + 12345])
+async def test_large_files(real: Cloud, container: str, tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    up: list[int] = []
+    down: list[int] = []
+    await real.storage.upload(container, a_file(tmp_path / "big", data), up.append)
+    (blob,) = (await blobs(real, container)).values()
+    assert blob.md5 == hashlib.md5(data).digest()
+    md5 = await real.storage.download(container, blob, tmp_path / "part", down.append)
+    assert md5 == blob.md5
+    assert (tmp_path / "part").read_bytes() == data
+    assert sum(up) == sum(down) == size
+    assert len(up) == len(down) == -(-size // BLOCK)
+
+
+async def test_many_large_files_at_once(real: Cloud, container: str, tmp_path: Path) -> None:
+    """More blocks than may be in memory, of more files than one."""
+    files = [a_file(tmp_path / f"f{n}", os.urandom(2 * BLOCK + n)) for n in range(6)]
+    await asyncio.gather(*(real.storage.upload(container, file, nothing) for file in files))
+    listed = await blobs(real, container)
+    parts = [tmp_path / f"part{n}" for n in range(6)]
+    md5s = await asyncio.gather(
+        *(
+            real.storage.download(container, listed[file.blob], part, nothing)
+            for file, part in zip(files, parts, strict=True)
+        )
+    )
+    assert md5s == [file.md5 for file in files]
+
+
+@pytest.mark.parametrize("size", [10, 100_000, BLOCK + 10])
+@pytest.mark.parametrize("change", ["gone", "grown", "shrunk", "other", "folder"])
+async def test_a_file_that_is_not_what_was_planned_does_not_arrive(
+    real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path, size: int, change: str
+) -> None:
+    plain.get_container_client(container).upload_blob("data.bin", b"what was there")
+    file = a_file(tmp_path / "data.bin", os.urandom(size))
+    data = file.path.read_bytes()
+    match change:
+        case "gone" | "folder":
+            file.path.unlink()
+            if change == "folder":
+                file.path.mkdir()
+        case "grown":
+            file.path.write_bytes(data + b"x")
+        case "shrunk":
+            file.path.write_bytes(data[:-1])
+        case "other":
+            file.path.write_bytes(os.urandom(size))
+    with pytest.raises(SpecError) as caught:
+        await real.storage.upload(container, file, nothing)
+    assert caught.value.problems[0].code == "file-moved"
+    assert str(file.path) in caught.value.problems[0].summary
+    kept = plain.get_blob_client(container, "data.bin").download_blob().readall()
+    assert kept == b"what was there"
+
+
+async def test_blocks_that_others_left_do_not_matter(
+    real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path
+) -> None:
+    other = plain.get_blob_client(container, "big")
+    data = os.urandom(BLOCK + 1)
+    other.upload_blob(data, max_concurrency=1)
+    await real.storage.upload(container, a_file(tmp_path / "big", data[::-1]), nothing)
+    assert other.download_blob().readall() == data[::-1]
+
+
+async def interrupted(
+    work: Callable[[Callable[[int], None]], Coroutine[Any, Any, Any]], blocks: int, steps: int
+) -> None:
+    """Do the work and cancel it, so many steps of the loop after so many blocks were moved."""
+    moved = asyncio.Semaphore(0)
+    task = asyncio.create_task(work(lambda _: moved.release()))
+    for _ in range(blocks):
+        await moved.acquire()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_a_cancelled_upload_leaves_nothing_running(
+    real: Cloud, container: str, tmp_path: Path
+) -> None:
+    """The SDK's own upload goes on with the blocks that are under way."""
+    before = asyncio.all_tasks()
+    file = a_file(tmp_path / "big", os.urandom(2 * BLOCK + 1))
+    upload = partial(real.storage.upload, container, file)
+    for blocks, steps in itertools.product((0, 1), range(0, 60, 4)):
+        await interrupted(upload, blocks, steps)
+        assert asyncio.all_tasks() == before
+    async with asyncio.timeout(20):  # all places are free again
+        await upload(nothing)
+    assert (await blobs(real, container))["big"].md5 == file.md5
+
+
+async def test_a_cancelled_download_leaves_nothing_running(
+    real: Cloud, container: str, tmp_path: Path
+) -> None:
+    await real.storage.upload(container, a_file(tmp_path / "big", os.urandom(6 * BLOCK)), nothing)
+    (blob,) = (await blobs(real, container)).values()
+    part = tmp_path / "part"
+    download = partial(real.storage.download, container, blob, part)
+    before = asyncio.all_tasks()
+    for blocks, steps in itertools.product((0, 1, 3), range(0, 30, 4)):
+        await interrupted(download, blocks, steps)
+        assert asyncio.all_tasks() == before
+    async with asyncio.timeout(20):
+        assert await download(nothing) == blob.md5
+
+
+async def test_a_packed_blob_comes_as_it_is(
+    real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path
+) -> None:
+    """The SDK would unpack a blob with a Content-Encoding; what is listed is what is fetched."""
+    packed = gzip.compress(b"hello " * 100)
+    how = ContentSettings(content_encoding="gzip")
+    plain.get_container_client(container).upload_blob("a.gz", packed, content_settings=how)
+    (blob,) = (await blobs(real, container)).values()
+    await real.storage.download(container, blob, tmp_path / "part", nothing)
+    assert (tmp_path / "part").read_bytes() == packed
+
+
+@pytest.mark.parametrize("size", [100, BLOCK + 1])
+@pytest.mark.parametrize("change", ["content", "longer", "shorter"])
+async def test_a_blob_that_is_not_what_was_listed(
+    real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path, size: int, change: str
+) -> None:
+    data = os.urandom(size)
+    await real.storage.upload(container, a_file(tmp_path / "f", data), nothing)
+    (blob,) = (await blobs(real, container)).values()
+    other = {"content": data[::-1], "longer": data + b"x", "shorter": data[:-1]}[change]
+    plain.get_container_client(container).upload_blob("f", other, overwrite=True)
+    with pytest.raises(ServiceError) as caught:
+        await real.storage.download(container, blob, tmp_path / "part", nothing)
+    assert caught.value.code == "blob-damaged"
+
+
+async def test_a_blob_that_changes_while_it_comes(
+    real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path
+) -> None:
+    size = 8 * BLOCK
+    client = plain.get_container_client(container)
+    client.upload_blob("f", os.urandom(size))
+    (blob,) = (await blobs(real, container)).values()
+    # No MD5 is kept of what others upload in blocks: the versions must not be mixed all the same.
+    assert blob.md5 is None
+    changed = False
+
+    def change(_: int) -> None:
+        nonlocal changed
+        if not changed:
+            changed = True
+            client.upload_blob("f", os.urandom(size), overwrite=True)
+
+    with pytest.raises(ServiceError) as caught:
+        await real.storage.download(container, blob, tmp_path / "part", change)
+    assert caught.value.code == "ConditionNotMet"
+
+
+async def test_a_blob_that_is_gone(real: Cloud, container: str, tmp_path: Path) -> None:
+    with pytest.raises(ServiceError) as caught:
+        await real.storage.download(container, Blob("no", 1, None), tmp_path / "part", nothing)
+    assert (caught.value.code, caught.value.status) == ("BlobNotFound", 404)
+
+
+async def test_blobs_by_prefix(real: Cloud, container: str, tmp_path: Path) -> None:
+    for name in ("a/1", "a/2", "b/1"):
+        await real.storage.upload(container, a_file(tmp_path / "f", b"x", name), nothing)
+    assert set(await blobs(real, container, "a/")) == {"a/1", "a/2"}
+
+
+async def test_what_a_signed_address_allows(real: Cloud, container: str, tmp_path: Path) -> None:
+    await real.storage.upload(container, a_file(tmp_path / "f", b"data"), nothing)
+    signer = await real.batch.mint.signer(timedelta(hours=1))
+    read = signer(BlobUrl(container, "f", "r"))
+    write = signer(BlobUrl(container, None, "cw"))
+    put = {"x-ms-blob-type": "BlockBlob"}
+    async with aiohttp.ClientSession() as session:
+
+        async def status(method: str, address: str, **more: str) -> int:
+            async with session.request(method, address, headers=more, data=b"") as answer:
+                return answer.status
+
+        path, query = write.split("?")
+        assert await status("GET", read) == 200
+        assert await status("DELETE", read) == 403
+        assert await status("PUT", f"{path}/out?{query}", **put) == 201
+        assert await status("GET", f"{path}/f?{query}") == 403
+        assert await status("GET", signer(BlobUrl(container, "f"))) in (403, 404)
+    assert "sig=" not in signer(BlobUrl(container, "f"))
+
+
+async def test_how_long_a_signed_address_lives(real: Cloud) -> None:
+    before = datetime.now(UTC)
+    signer = await real.batch.mint.signer(timedelta(hours=2))
+    query = URL(signer(BlobUrl("c", None, "rl"))).query
+    start, end = (datetime.fromisoformat(query[key]) for key in ("st", "se"))
+    assert before + timedelta(hours=2) - timedelta(seconds=1) <= end
+    assert end <= datetime.now(UTC) + timedelta(hours=2, minutes=6)
+    # Clocks may be a quarter of an hour apart.
+    assert start <= before - timedelta(minutes=14)
+    assert query["spr"] == "https,http"
+
+
+async def test_an_address_is_signed_once_and_renewed_in_time(store: LocalAccount) -> None:
+    now = datetime(2026, 11, 22, tzinfo=UTC)
+    mint = Mint(store, None, lambda: now)  # type: ignore[arg-type]
+    url = BlobUrl("c", None, "rl")
+    first = (await mint.signer(timedelta(hours=1)))(url)
+    now += timedelta(minutes=4)
+    assert (await mint.signer(timedelta(hours=1)))(url) == first
+    now += timedelta(minutes=4)
+    renewed = await mint.signer(timedelta(hours=1))
+    assert renewed(url) != first
+    assert renewed.good_until >= now + timedelta(hours=1)
