@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
+from batchspec.local.agent.clock import Clock
 from batchspec.local.agent.grants import NoGrants, StorageAccount
 from batchspec.local.api.context import Context
 from batchspec.local.engine.engine import Engine as ProcessEngine
@@ -30,7 +31,8 @@ class ServiceConfig:
 
     ``data`` is a folder of its own. ``key`` is the account's key in base64, which is never shown.
     ``port`` 0 takes a free one. ``storage`` is the connection string of the account's storage, for
-    ``autoStorageContainerName``; ``None`` when there is none.
+    ``autoStorageContainerName``; ``None`` when there is none. ``speed`` is how much faster than the
+    wall's the service's time passes.
     """
 
     data: Path
@@ -39,6 +41,7 @@ class ServiceConfig:
     host: str = "127.0.0.1"
     port: int = 0
     storage: str | None = field(default=None, repr=False)
+    speed: float = 1.0
 
 
 class Engine(Protocol):
@@ -48,14 +51,14 @@ class Engine(Protocol):
         """Work until cancelled; then end all processes and return."""
 
 
-MakeEngine = Callable[[Store, ServiceConfig, str], Engine]
-"""Makes the engine of a store; the text is the URL of the service."""
+MakeEngine = Callable[[Store, ServiceConfig, str, Clock], Engine]
+"""Makes the engine of a service; the text is its URL."""
 
 
-def make_engine_of(store: Store, config: ServiceConfig, url: str) -> Engine:
+def make_engine_of(store: Store, config: ServiceConfig, url: str, clock: Clock) -> Engine:
     """The engine that runs tasks as processes of this machine."""
     grants = NoGrants() if config.storage is None else StorageAccount.read(config.storage)
-    return ProcessEngine(store, config.data, Site(config.account, url), grants)
+    return ProcessEngine(store, config.data, Site(config.account, url), grants, clock=clock)
 
 
 async def serve(
@@ -66,10 +69,9 @@ async def serve(
 ) -> None:
     """Run the service until cancelled; call ``ready`` with its URL once it answers.
 
-    Without an engine (``None``) nothing that is wanted happens; that is for tests.
-
     When cancelled: requests on their way are finished, the process groups of all tasks are ended,
-    the state is saved.
+    the state is saved. Without an engine (``None``) nothing that is wanted happens; that is for
+    tests.
 
     Raises:
         OSError: the port is taken, or the data folder cannot be written.
@@ -77,22 +79,24 @@ async def serve(
         RuntimeError: the data folder was written by a newer version.
     """
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    clock = Clock(config.speed)
     listening = listen(config.host, config.port)
-    with (
-        contextlib.closing(listening),
-        contextlib.closing(Store(config.data / "batch.db")) as store,
-    ):
+    with contextlib.closing(listening), contextlib.closing(Store(_database(config))) as store:
         url = url_of(listening)
-        context = Context(
-            store, config.account, url, config.data, f"batchspec {version('batchspec')}"
-        )
-        door = Door(context, config.key, _now, _now)
+        agent = f"batchspec {version('batchspec')}"
+        context = Context(store, config.account, url, config.data, agent)
+        # Signatures are dated by the wall, whatever time the service lives in.
+        door = Door(context, config.key, now=clock.now, wall=_wall)
         async with asyncio.TaskGroup() as tasks, serving(door, listening) as http:
             if make_engine is not None:
-                tasks.create_task(make_engine(store, config, url).run(), name="batch-engine")
+                tasks.create_task(make_engine(store, config, url, clock).run(), name="batch-engine")
             ready(url)
             await http
 
 
-def _now() -> datetime:
+def _database(config: ServiceConfig) -> Path:
+    return config.data / "batch.db"
+
+
+def _wall() -> datetime:
     return datetime.now(UTC)

@@ -11,16 +11,17 @@ from typing import Any
 from batchspec.local.agent.storage import Grants
 from batchspec.local.engine.engine import Engine
 from batchspec.local.engine.environment import Site
-from batchspec.local.service import ServiceConfig, make_engine_of
-from batchspec.local.store.store import Store
+from batchspec.local.service import MakeEngine, make_engine_of
 from tests.local.running import Service, running
 
 PATIENCE = 30.0
 
 
-def engine_with(grants: Grants) -> Callable[[Store, ServiceConfig, str], Engine]:
+def engine_with(grants: Grants) -> MakeEngine:
     """Makes engines that lend ``grants`` to their nodes."""
-    return lambda store, config, url: Engine(store, config.data, Site(config.account, url), grants)
+    return lambda store, config, url, clock: Engine(
+        store, config.data, Site(config.account, url), grants, clock=clock
+    )
 
 
 @contextmanager
