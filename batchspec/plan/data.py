@@ -49,7 +49,7 @@ def upload_steps(
         count = _Count.of(facts, wanted)
         step_id, subject = f"upload:{key}", f"files to {container.id}"
         if not count.new + count.changed:
-            reason = f"all {_files(count.unchanged)} are there with the same content"
+            reason = _all_there(count.unchanged)
             yield Step(step_id, None, Verb.KEEP, subject, reason, items=count.unchanged), True
             continue
         stream = Compared(facts.files, facts.blobs, wanted, count.new + count.changed)
@@ -126,8 +126,9 @@ class _Count:
         return ", ".join(f"{number} {what}" for number, what in parts if number)
 
 
-def _files(number: int) -> str:
-    return "1 file" if number == 1 else f"{number} files"
+def _all_there(files: int) -> str:
+    what = "the file is" if files == 1 else f"all {files} files are"
+    return f"{what} there with the same content"
 
 
 def _not_there(container: Container) -> Problem:

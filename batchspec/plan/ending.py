@@ -54,10 +54,9 @@ def cleanup_steps(
 
     ``idle`` says that there is nothing else to do: then nobody is asked anything.
     """
-    pool_rule = spec.cleanup.pool if spec.pool.kind is PoolKind.OWN else When.NEVER
+    pool_rule = spec.cleanup.pool if _own_pool(spec, observed, idle=idle) else When.NEVER
     pool_step = f"cleanup:pool:{spec.pool.id}"
-    pool_there = not idle or _ours(observed, spec.name)
-    if pool_rule is not When.NEVER and pool_there and not (idle and pool_rule is When.ASK):
+    if pool_rule is not When.NEVER and not (idle and pool_rule is When.ASK):
         yield Step(
             pool_step,
             DeletePool(spec.pool.id),
@@ -72,21 +71,37 @@ def cleanup_steps(
         after_pool = after
     yield from _containers(spec, observed, after_pool, idle=idle)
     rule = spec.cleanup.job
-    if rule is not When.NEVER and not (idle and rule is When.ASK) and (not idle or observed.jobs):
+    if rule is When.NEVER or (idle and rule is When.ASK):
+        return
+    for name in _jobs(spec, observed, job, idle=idle):
         yield Step(
-            f"cleanup:job:{job}",
-            DeleteJob(job),
+            f"cleanup:job:{name}",
+            DeleteJob(name),
             Verb.DELETE,
-            f"job {job}",
+            f"job {name}",
             _why(rule),
             after,
             gate=_GATES[rule],
         )
 
 
-def _ours(observed: Observed, name: str) -> bool:
-    pool = observed.pool
-    return pool is not None and pool.metadata.get("batchspec:spec") == name
+def _own_pool(spec: Spec, observed: Observed, *, idle: bool) -> bool:
+    """Whether there is a pool at the end that this spec made."""
+    if spec.pool.kind is not PoolKind.OWN:
+        return False
+    if observed.pool is None or observed.pool.state == "deleting":
+        return not idle
+    return observed.pool.metadata.get("batchspec:spec") == spec.name
+
+
+def _jobs(spec: Spec, observed: Observed, job: str, *, idle: bool) -> Iterator[str]:
+    """All jobs of the run, the latest last: one of them alone would tell half of what was done."""
+    for earlier in observed.jobs:
+        ours = earlier.metadata.get("batchspec:spec") == spec.name
+        if ours and earlier.id != job and earlier.state != "deleting":
+            yield earlier.id
+    if not idle or observed.jobs:
+        yield job
 
 
 def _containers(

@@ -142,9 +142,12 @@ def task_steps(work: Work, uploads: tuple[str, ...], sas: timedelta) -> Iterator
 
 
 def _submit_reason(stage: StageWork) -> str:
-    if len(stage.submit) == stage.total:
-        return "none is there yet"
-    return f"{len(stage.submit)} of {stage.total} are not done and not there"
+    fresh = len(stage.submit) - stage.again
+    parts = [
+        (fresh, "none is there yet" if fresh == stage.total else f"{fresh} not there yet"),
+        (stage.again, f"{stage.again} did not succeed in an earlier job"),
+    ]
+    return ", ".join(words for number, words in parts if number)
 
 
 def is_closed(work: Work) -> bool:

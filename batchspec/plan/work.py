@@ -20,7 +20,10 @@ _LONGEST_BASE = 60
 
 @dataclass(frozen=True, slots=True)
 class StageWork:
-    """A stage's tasks: how many there are, are done, are on their way; those to submit or retry."""
+    """A stage's tasks: how many there are, are done, are on their way; those to submit or retry.
+
+    ``again`` of those to submit were in an earlier job and did not succeed there.
+    """
 
     stage: Stage
     total: int
@@ -28,6 +31,7 @@ class StageWork:
     under_way: int
     submit: Stream[Task]
     retry: Stream[Task]
+    again: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +126,9 @@ def _stage_work(stage: Stage, tasks: Stream[Task], sorter: _Sorter) -> StageWork
         if facts is not None and facts.succeeded:
             done += 1
             sorter.done_here += sorter.here(task)
+    again = sum(sorter.facts(task) is not None for task in submit)
     under_way = total - done - len(submit) - len(retry)
-    return StageWork(stage, total, done, under_way, submit, retry)
+    return StageWork(stage, total, done, under_way, submit, retry, again)
 
 
 def job_base(spec: Spec) -> str:

@@ -1,0 +1,257 @@
+"""A situation written down: a spec, the files beside it, and the account as it is found.
+
+A case is a YAML file with ``about`` (a sentence) and, all optional:
+
+``spec``       the spec's text; left out, a small one with three inputs
+``change``     texts to replace in the spec, old to new
+``files``      more files beside the spec, path to text; ``null`` takes one away
+``containers`` key to ``{by: SPEC, blobs: {NAME: TEXT}}``; ``as_uploaded: true`` adds the spec's files
+``pool``       ``{by, state, set: {REST name: value}}``: the pool as the spec would make it, changed
+``jobs``       a list of ``{id, state, by, scope, reason, set, tasks: {STAGE: [STATE, ...]}}``, oldest
+               first; a state is ``active``, ``running``, ``done``, ``failed`` or ``null`` (absent)
+``receipt``    ``{job, files, missing}``
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from batchspec.observe.disk import scan
+from batchspec.observe.spool import Spool
+from batchspec.plan.build import runs_windows
+from batchspec.plan.data import OWNER
+from batchspec.plan.job import job_body
+from batchspec.plan.observed import (
+    Account,
+    Blob,
+    ContainerFacts,
+    JobFacts,
+    Observed,
+    PoolFacts,
+    Receipt,
+    SupportedImage,
+    TaskFacts,
+)
+from batchspec.plan.pool import pool_body
+from batchspec.plan.tasks import expand
+from batchspec.plan.work import build_work
+from batchspec.problems import Problems
+from batchspec.spec.model import Spec
+from batchspec.spec.read import read_spec
+from batchspec.spec.values import Record, freeze, thaw
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+SPEC = """\
+version: 1
+name: demo
+containers:
+  application: {upload: [app/count.py]}
+  input: {upload: [data/*.txt]}
+  output: {}
+pool:
+  vm_size: standard_d2s_v5
+  nodes: 2
+  image: ubuntu-24.04
+  start_task: {command: cp count.py "$AZ_BATCH_NODE_SHARED_DIR/", resources: [application]}
+job: {max_wall_clock_time: 1h}
+tasks:
+  count:
+    for_each: {files: input}
+    command: python3 "$AZ_BATCH_NODE_SHARED_DIR/count.py" {{ file.name }}
+    logs: false
+results: [{container: output, to: results/}]
+cleanup: {containers: on_success, job: ask, pool: ask}
+"""
+FILES = {
+    "app/count.py": "print(1)\n",
+    "data/a.txt": "a\n",
+    "data/b.txt": "bb\n",
+    "data/c.txt": "ccc\n",
+}
+IMAGES = (
+    SupportedImage(
+        "canonical", "ubuntu-24_04-lts", "server", "batch.node.ubuntu 24.04", False, True
+    ),
+    SupportedImage(
+        "canonical",
+        "0001-com-ubuntu-server-focal",
+        "20_04-lts",
+        "batch.node.ubuntu 20.04",
+        False,
+        True,
+        end_of_life=datetime(2025, 4, 23, tzinfo=UTC),
+    ),
+    SupportedImage(
+        "debian",
+        "debian-12",
+        "12",
+        "batch.node.debian 12",
+        False,
+        True,
+        end_of_life=datetime(2026, 4, 1, tzinfo=UTC),
+    ),
+    SupportedImage(
+        "microsoftwindowsserver",
+        "windowsserver",
+        "2022-datacenter",
+        "batch.node.windows amd64",
+        True,
+        True,
+    ),
+)
+_STATES: Mapping[str, tuple[str, bool | None]] = {
+    "active": ("active", None),
+    "running": ("running", None),
+    "done": ("completed", True),
+    "failed": ("completed", False),
+}
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a case comes to."""
+
+    spec: Spec
+    observed: Observed
+
+
+@contextmanager
+def situation(case: Mapping[str, Any], folder: Path) -> Iterator[Situation]:
+    """The spec and the account of a case, in ``folder``."""
+    text = case.get("spec", SPEC)
+    for old, new in case.get("change", {}).items():
+        assert old in text, old
+        text = text.replace(old, new)
+    path = folder / "demo.yaml"
+    path.write_text(text, encoding="utf-8")
+    for name, content in {**FILES, **case.get("files", {})}.items():
+        if content is not None:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(content, encoding="utf-8")
+    spec = read_spec(path)
+    problems = Problems()
+    with Spool() as spool:
+        scan(spec, spool, problems)
+        problems.raise_if_any()
+        yield Situation(spec, _observed(case, spec, spool))
+
+
+def _observed(case: Mapping[str, Any], spec: Spec, spool: Spool) -> Observed:
+    given = case.get("containers", {})
+    observed = Observed(
+        account=Account("local", "batch", "storage"),
+        now=NOW,
+        containers={key: _container(given.get(key), key, spool) for key in spec.containers},
+        images=IMAGES,
+    )
+    if "pool" in case:
+        observed = replace(observed, pool=_pool(case["pool"], spec, observed))
+    if "jobs" in case:
+        jobs = tuple(_job(job, n, spec, observed) for n, job in enumerate(case["jobs"]))
+        observed = replace(observed, jobs=jobs)
+        _put_tasks(case["jobs"], spec, observed, spool)
+    if "receipt" in case:
+        observed = replace(observed, receipt=Receipt(**case["receipt"]))
+    return replace(observed, tasks=spool.tasks())
+
+
+def _container(given: Mapping[str, Any] | None, key: str, spool: Spool) -> ContainerFacts:
+    if given is None:
+        return ContainerFacts(None, spool.files(key), spool.blobs(key))
+    for name, text in given.get("blobs", {}).items():
+        data = text.encode()
+        spool.add_blob(key, Blob(name, len(data), hashlib.md5(data).digest()))
+    if given.get("as_uploaded"):
+        for file in spool.files(key):
+            spool.add_blob(key, Blob(file.blob, file.size, file.md5))
+    by = given.get("by", "demo")
+    return ContainerFacts({OWNER: by} if by else {}, spool.files(key), spool.blobs(key))
+
+
+def _pool(given: Mapping[str, Any], spec: Spec, observed: Observed) -> PoolFacts:
+    body = pool_body(spec, observed, Problems())
+    metadata = {
+        str(item["name"]): str(item["value"])
+        for item in _records(body["metadata"])
+        if given.get("by", spec.name) is not None
+    }
+    if given.get("by") is not None:
+        metadata["batchspec:spec"] = given["by"]
+    found = _as_found(body, given)
+    if given.get("other_digest"):
+        metadata["batchspec:digest"] = "0" * 16
+    count = found.get("targetDedicatedNodes")
+    nodes = count if isinstance(count, int) else 0
+    return PoolFacts(
+        spec.pool.id, given.get("state", "active"), "steady", found, metadata, nodes, 0, nodes, 0
+    )
+
+
+def _job(given: Mapping[str, Any], number: int, spec: Spec, observed: Observed) -> JobFacts:
+    work = build_work(spec, observed, windows=runs_windows(spec, observed))
+    body = job_body(spec, work, Record())
+    state = given.get("state", "active")
+    metadata = {"batchspec:spec": given.get("by", spec.name)} if given.get("by", "x") else {}
+    metadata["batchspec:scope"] = given.get("scope", "whole")
+    return JobFacts(
+        given["id"],
+        state,
+        NOW + timedelta(minutes=number),
+        _as_found(body, given),
+        metadata,
+        terminate_reason=given.get("reason"),
+    )
+
+
+def _as_found(body: Record, given: Mapping[str, Any]) -> Record:
+    """A body as the account would show it: signed URLs, with what the case sets."""
+    plain = thaw(
+        body, lambda text: text.resolve(lambda u: f"http://s/{u.container}/{u.blob}?sig=x")
+    )
+    assert isinstance(plain, dict)
+    for path, value in given.get("set", {}).items():
+        *parents, last = path.split(".")
+        into = plain
+        for parent in parents:
+            into = into[parent]
+        into[last] = value
+    found = freeze(plain)
+    assert isinstance(found, Record)
+    return found
+
+
+def _put_tasks(jobs: list[Mapping[str, Any]], spec: Spec, observed: Observed, spool: Spool) -> None:
+    whole = max(
+        (n for n, job in enumerate(jobs) if job.get("scope", "whole") == "whole"), default=0
+    )
+    for age, job in enumerate(jobs):
+        for stage in spec.stages:
+            states = job.get("tasks", {}).get(stage.name, [])
+            tasks = expand(spec, stage, observed, windows=runs_windows(spec, observed))
+            for task, word in zip(tasks, states, strict=False):
+                if word is not None and age >= whole:
+                    state, succeeded = _STATES[word]
+                    spool.add_task(job["id"], age, TaskFacts(task.id, state, succeeded))
+
+
+def _records(value: object) -> Iterator[Record]:
+    assert isinstance(value, tuple)
+    for item in value:
+        assert isinstance(item, Record)
+        yield item
+
+
+def read_case(path: Path) -> Mapping[str, Any]:
+    """A case file."""
+    case = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert isinstance(case, dict)
+    return case

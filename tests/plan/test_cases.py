@@ -1,0 +1,46 @@
+"""Golden plans: a folder of situations, each beside the plan as printed.
+
+``BATCHSPEC_ACCEPT=1`` rewrites them; a changed plan is reviewed like code.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from batchspec.plan.build import build
+from batchspec.problems import SpecError
+from batchspec.render.plan.text import plan_text
+from batchspec.render.problems import problems_text
+from tests.plan.situation import read_case, situation
+
+CASES = sorted((Path(__file__).parent / "cases").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_the_plan_of_a_situation(path: Path, tmp_path: Path, monkeypatch: object) -> None:
+    golden = path.with_suffix(".plan.txt")
+    case = read_case(path)
+    found = f"{case['about']}\n\n{planned(case, tmp_path)}\n".replace(f"{tmp_path}/", "")
+    if os.environ.get("BATCHSPEC_ACCEPT"):
+        golden.write_text(found, encoding="utf-8")
+    assert found == golden.read_text(encoding="utf-8")
+
+
+def planned(case: object, folder: Path) -> str:
+    """The plan as printed, or the problems that stand in its way."""
+    assert isinstance(case, dict)
+    try:
+        with situation(case, folder) as found:
+            plan = build(found.spec, found.observed)
+            again = build(found.spec, found.observed)
+            assert plan.fingerprint == again.fingerprint, "the same situation, the same plan"
+            return plan_text(plan, width=100, here=folder)
+    except SpecError as error:
+        return problems_text(error.problems)
+
+
+def test_there_are_cases() -> None:
+    assert len(CASES) >= 20
