@@ -183,3 +183,16 @@ def test_the_region_redraws_by_itself() -> None:
     finally:
         view.close()
     assert len(drawn) >= 4
+
+
+def test_a_step_that_runs_is_never_folded() -> None:
+    board = Board()
+    board.see(Stamped(1, START, e.StepStarted("first", "upload", "files to input", 9)))
+    for number in range(50):
+        done = e.StepDone(f"{number}", "create", f"container c{number}", 1, 1.0)
+        board.see(Stamped(number + 2, START, done))
+    lines = [line.plain for line in frame(board, START, Size(80, 12), UNICODE)]
+    assert any("upload files to input" in line for line in lines)
+    assert any("done" in line for line in lines)
+    assert any("container c49" in line for line in lines)
+    assert not any("container c0 " in line for line in lines)
