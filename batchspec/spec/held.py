@@ -112,8 +112,9 @@ def _kind(value: object) -> str:
             return "an object"
         case list() | tuple() | Iterator():
             return "a list"
-    # What is undefined has its own words, and raises them.
-    return f"no value of a spec: {value}"
+    # What is undefined has its own words, and raises them; but for a condition without `else`.
+    words = str(value)
+    return f"no value of a spec: {words}" if words else "nothing: an `if` without `else` fails"
 
 
 def _mend(value: object) -> str:
@@ -122,4 +123,6 @@ def _mend(value: object) -> str:
             return "say what stands for it: `| default('', true)`"
         case Mapping():
             return "name one of its members, or write it as JSON: `| tojson`"
-    return "make one text of it: `| join(',')`"
+        case list() | tuple() | Iterator():
+            return ""
+    return ""

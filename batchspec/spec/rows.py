@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from os import stat_result
 from pathlib import Path
@@ -119,16 +120,17 @@ class _Lines:
         start = file.read(2)
         file.seek(0)
         wide = next((encoding for mark, encoding in _WIDE if start == mark), None)
-        self._lines = codecs.getreader(wide)(file) if wide else file
-        self._wide = wide is not None
+        # Line breaks stay as they are: one may stand in a quoted value.
+        text = io.TextIOWrapper(file, wide, newline="") if wide else None
+        self._lines: Iterable[str] | Iterable[bytes] = file if text is None else text
 
     def __iter__(self) -> Iterator[str]:
-        lines = iter(self._lines)
+        lines: Iterator[str | bytes] = iter(self._lines)
         while True:
             try:
                 line = next(lines, None)
             except UnicodeError:
-                self.refuse("rows-encoding", "this line or the next is not UTF-16 text")
+                self.refuse("rows-encoding", "the file is not UTF-16 text throughout")
             if line is None:
                 return
             self.number += 1

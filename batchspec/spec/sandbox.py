@@ -40,8 +40,6 @@ class _Unknown(StrictUndefined):
     @property
     def _undefined_message(self) -> str:
         name = self._undefined_name
-        if self._undefined_hint:
-            return "a condition without `else` does not hold"
         if self._undefined_obj is missing:
             return f"there is no `{name}`"
         return f"there is no `{name}` in it"

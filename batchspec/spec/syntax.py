@@ -107,7 +107,7 @@ class _Checker:
         shell = reader(quoting)
         parts = [child for output in tree.body for child in output.iter_child_nodes()]
         spans = iter([(m.start(), m.end()) for m in EXPRESSION.finditer(self.template.source)])
-        for part, following in zip(parts, [*parts[1:], None], strict=True):
+        for part, following in zip(parts, [*parts[1:], None], strict=False):
             if isinstance(part, nodes.TemplateData):
                 shell.read(part.data)
                 continue

@@ -1,0 +1,152 @@
+"""Where the user's own text makes quoting undone: it is told, and told nowhere else in vain."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from batchspec.problems import Place
+from batchspec.spec.command import check_command
+from batchspec.spec.model import Command, Shell
+from batchspec.spec.shell import reader
+from batchspec.spec.template import ANYTHING, check
+from batchspec.spec.values import Quoting, Template, quote
+
+V = "{{ v }}"
+
+
+def stands(source: str, quoting: Quoting = Quoting.POSIX) -> list[str]:
+    """What is told of each value in a command, in order; nothing of one that is safe."""
+    found = check(Template(source, Place("f", 1, 1, source)), ANYTHING, quoting=quoting)
+    assert {problem.code for problem in found} <= {"quoted-expression"}
+    return [problem.summary.removeprefix("an expression ") for problem in found]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"prog {V} --x={V} a/{V}/b {V}{V}",
+        f"echo 'it' \"is\" {V} && ls",
+        f'echo "$(cat {V})" `cat {V}` $(cat {V})',
+        f'echo "a $(echo "b" {V}) c" {V}',
+        f'x="${{HOME}}"; echo ${{x:-y}} {V}',
+        f"echo a#b {V}",
+        f"# a comment, don't mind\necho {V}",
+        f'echo \\\' {V} \\" "a\\"b" {V}',
+        f"cat <<EOF\nit's \"text\nEOF\necho {V}",
+        f"cat <<-'END' | grep x {V}\n\tit's\n\tEND\necho {V}",
+        f"cat <<A <<B {V}\n'\nA\n\"\nB\necho {V}",
+        f"cat <<<{V}; echo $((1 << 2)) {V}\necho {V}",
+        f"awk '{{print $1}}' {V}",
+        f"case {V} in a) echo {V};; esac",
+        f"( cd {V} && ls )",
+        f"[ ${{#list}} -gt 2 ] && echo {V}",
+        f"echo '$'{V}",
+        f"echo \\\\{V}",
+    ],
+)
+def test_what_sh_reads_as_one_argument_is_let_pass(source: str) -> None:
+    assert stands(source) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "where"),
+    [
+        (f"echo '{V}'", "between single quotes"),
+        (f'echo "{V}"', "between double quotes"),
+        (f"python3 -c 'print({V})'", "between single quotes"),
+        (f'echo "a `date` $(date) ${{x}} {V}"', "between double quotes"),
+        (f'echo "${{x:-{V}}}"', "between double quotes"),
+        (f"echo $(echo '{V}')", "between single quotes"),
+        (f"echo a # to {V}\n", "in a comment"),
+        (f"cat <<EOF\nvalue: {V}\nEOF\n", "in a here-document"),
+        (f'cat << "E F"\n{V}\nE F\n', "in a here-document"),
+        (f"echo ${V}", "right after `$`"),
+        (f"echo \\{V}", "right after `\\`"),
+    ],
+)
+def test_what_would_undo_the_quotes_is_told(source: str, where: str) -> None:
+    assert stands(source) == [where]
+
+
+@pytest.mark.parametrize("source", ["echo '{{ v | raw }}'", "cat <<E\n{{ v | raw }}\nE\n",
+                                    "echo \"{{ (v | raw) if w else ('x' | raw) }}\""])  # fmt: skip
+def test_raw_is_the_way_out(source: str) -> None:
+    assert stands(source) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "where"),
+    [
+        (f"prog {V} C:\\dir\\{V} /x:{V}", []),
+        (f'prog "a b" {V} "c" "C:\\\\" {V}', []),
+        (f"echo it's {V}", []),
+        (f"echo ^^{V} ^& {V}", []),
+        (f'prog "{V}"', ["between double quotes"]),
+        (f'prog "a"{V}', ["beside a double quote"]),
+        (f'prog {V}"a"', ["beside a double quote"]),
+        (f"prog ^{V}", ["right after `^`"]),
+        (f'prog "a\\" {V}', ["between double quotes"]),
+    ],
+)
+def test_windows_quotes(source: str, where: list[str]) -> None:
+    assert stands(source, Quoting.WINDOWS) == where
+
+
+def test_cmd_runs_one_line() -> None:
+    where = Place("f", 5, 3, "  first")
+    command = Command(Shell.DEFAULT, template=Template("first\nsecond\n", where))
+    (problem,) = check_command(command, ANYTHING, windows=True)
+    assert problem.code == "command-lines"
+    assert problem.where is not None
+    assert problem.where.line == 6
+    assert check_command(command, ANYTHING, windows=False) == ()
+
+
+PAYLOADS = [
+    "$(: >got)",
+    "`: >got`",
+    "'; : >got; '",
+    '"; : >got; "',
+    "\n: >got\n",
+    "EOF\n: >got\n",
+]
+MARKS = [*"'\"\\$`{}#()\n a", "$(", "<<EOF", "EOF", "${a:-", "true "]
+ENDS = ["", "'", '"', "`", ")", ')"', "\n", "\nEOF\n", '}"', "}"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    before=st.lists(st.sampled_from(MARKS), max_size=6),
+    payload=st.sampled_from(PAYLOADS),
+    after=st.sampled_from(ENDS),
+)
+@example(before=["'"], payload="'; : >got; '", after="'")
+@example(before=['"'], payload="$(: >got)", after='"')
+@example(before=['"', "${a:-"], payload="$(: >got)", after='}"')
+@example(before=["<<EOF", "\n"], payload="$(: >got)", after="\nEOF\n")
+@example(before=["#"], payload="\n: >got\n", after="")
+@example(before=["\\"], payload=" $(: >got)", after="'")
+def test_where_nothing_is_told_sh_does_not_run_the_value(
+    tmp_path_factory: pytest.TempPathFactory, before: list[str], payload: str, after: str
+) -> None:
+    """Random text around a value: where it is called safe, no shell can be made to run it."""
+    text = ": " + "".join(before)
+    shell = reader(Quoting.POSIX)
+    shell.read(text)
+    if shell.value(after):
+        return
+    folder = tmp_path_factory.mktemp("sh")
+    script = text + quote(payload, Quoting.POSIX) + after
+    subprocess.run(
+        ["/bin/sh", "-c", script],
+        cwd=folder,
+        capture_output=True,
+        check=False,
+        timeout=20,
+        stdin=subprocess.DEVNULL,
+    )
+    assert list(folder.iterdir()) == []
