@@ -8,6 +8,7 @@ from datetime import timedelta
 from batchspec.plan.data import container_steps, upload_steps
 from batchspec.plan.digest import digest
 from batchspec.plan.ending import cleanup_steps, result_steps, results_lost, results_safe
+from batchspec.plan.faults import check_tasks
 from batchspec.plan.job import ending_steps, job_body, job_steps, task_steps
 from batchspec.plan.observed import Observed
 from batchspec.plan.plan import Plan, Step, Verb
@@ -30,12 +31,15 @@ def build(spec: Spec, observed: Observed) -> Plan:
     problems = Problems()
     problems.extend(spec.warnings)
     windows = runs_windows(spec, observed)
+    body = pool_body(spec, observed, problems)
+    for stage in spec.stages:
+        problems.extend(check_tasks(spec, stage, observed, windows=windows))
+    problems.raise_if_any()
     work = build_work(spec, observed, windows=windows)
     lost = work.finished and results_lost(spec, observed)
     if lost:
         problems.add(_results_lost(spec, observed))
         work = build_work(spec, observed, windows=windows, again=True)
-    body = pool_body(spec, observed, problems)
     if work.finished and results_safe(spec, observed):
         steps, kept = _finished(spec, observed, work)
     elif work.finished:
