@@ -27,10 +27,14 @@ class Endpoints:
     @property
     def connection_string(self) -> str:
         """The storage account in the form that Azure's storage clients take. Holds the key."""
-        return (
-            f"DefaultEndpointsProtocol=http;AccountName={self.blob_account};"
-            f"AccountKey={self.blob_key};BlobEndpoint={self.blob_url};"
-        )
+        return connection_string(self.blob_url, self.blob_account, self.blob_key)
+
+
+def connection_string(url: str, account: str, key: str) -> str:
+    """A storage account in the form that Azure's clients take."""
+    return (
+        f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};BlobEndpoint={url};"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from batchspec.local.azurite.install import install
 from batchspec.local.azurite.node import find_node
 from batchspec.local.azurite.server import Launch
 from batchspec.local.daemon.account import Account
-from batchspec.local.daemon.endpoints import Announcement, announce
+from batchspec.local.daemon.endpoints import Announcement, announce, connection_string
 from batchspec.local.daemon.home import Home, write_private
 from batchspec.local.daemon.keeper import Keeper
 from batchspec.local.daemon.leftovers import end_leftovers
@@ -140,11 +140,12 @@ async def _work(
     from batchspec.local.service import ServiceConfig, serve  # noqa: PLC0415
 
     blob_port = await keeper.ready()
+    blob_url = f"http://127.0.0.1:{blob_port}/{account.blob_account}"
 
     def ready(batch_url: str) -> None:
         announcement = Announcement(
             batch_url=batch_url,
-            blob_url=f"http://127.0.0.1:{blob_port}/{account.blob_account}",
+            blob_url=blob_url,
             pid=os.getpid(),
             started=datetime.now(UTC),
             version=version("batchspec"),
@@ -153,10 +154,14 @@ async def _work(
         write_private(home.ports, json.dumps(asdict(ports)) + "\n")
         announce(home, announcement)
         reporter.ready()
-        _log.info("ready: Batch at %s, blobs at %s", batch_url, announcement.blob_url)
+        _log.info("ready: Batch at %s, blobs at %s", batch_url, blob_url)
 
     config = ServiceConfig(
-        data=home.batch, account=account.batch_account, key=account.batch_key, port=port
+        data=home.batch,
+        account=account.batch_account,
+        key=account.batch_key,
+        port=port,
+        storage=connection_string(blob_url, account.blob_account, account.blob_key),
     )
     keeping = asyncio.create_task(keeper.keep())
     serving = asyncio.create_task(_serve(serve(config, ready), home))

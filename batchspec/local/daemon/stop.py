@@ -55,6 +55,9 @@ def reset_daemon(home: Home, *, notify: Notify) -> None:
 
 def _end(home: Home) -> bool:
     ran = held(home.running)
+    if ran:
+        # Before the signal, so that nobody is given the address of a service on its way out.
+        home.endpoints.unlink(missing_ok=True)
     for number, patience in ((signal.SIGTERM, _PATIENCE), (signal.SIGKILL, 5.0)):
         if held(home.running) and (daemon := Process.read(home.running)):
             daemon.signal(number)
