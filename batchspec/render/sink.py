@@ -22,6 +22,9 @@ _SEQUENCE = re.compile(
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """Controls but tab and newline; and what would break a line or turn its direction round."""
 
+_ESCAPE = re.compile(r"\\.")
+"""An escape of JSON; a quote and the backslash before it are taken together."""
+
 
 def clean(text: str) -> str:
     """A text without secrets and without what a terminal would obey.
@@ -57,9 +60,16 @@ def clean_json(value: object) -> object:
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
-    """A JSON value as text, without secrets; on one line unless ``indent`` is given."""
+    """A JSON value as text, without secrets; on one line unless ``indent`` is given.
+
+    Where a net that goes over the whole would take an escaped quote with what follows a ``sig=``,
+    quotes are written as ``\\u0022``, so that it stays JSON.
+    """
     separators = (",", ":") if indent is None else (",", ": ")
-    return json.dumps(clean_json(value), ensure_ascii=False, indent=indent, separators=separators)
+    text = json.dumps(clean_json(value), ensure_ascii=False, indent=indent, separators=separators)
+    if redact(text) == text:
+        return text
+    return _ESCAPE.sub(lambda match: "\\u0022" if match[0] == '\\"' else match[0], text)
 
 
 def encodes(stream: TextIO, sample: str = "✓→█…") -> bool:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from batchspec.plan.plan import Verb
+from batchspec.problems import Problem, Severity
 from batchspec.render.glyphs import ASCII
 from batchspec.render.plan import plan_json, plan_markdown, plan_summary, plan_text
 from batchspec.render.problems import cell_width
@@ -94,3 +95,10 @@ def test_summaries() -> None:
         "3 to delete; 1 kept."
     )
     assert plan_summary(PLANS["nothing"]).startswith("Nothing to do")
+
+
+def test_markdown_takes_what_is_between_backticks_as_code() -> None:
+    finding = Problem("c", "use `a_b|c` or *d*", hint="an odd ` one", severity=Severity.NOTE)
+    text = plan_markdown(replace(PLANS["nothing"], findings=(finding,)))
+    assert r"use `a_b\|c` or \*d\*" in text
+    assert r"an odd \` one" in text

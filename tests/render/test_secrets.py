@@ -13,7 +13,7 @@ import pytest
 from batchspec.apply.events import Event, Stamped
 from batchspec.plan.observed import Account
 from batchspec.plan.plan import Step, Verb
-from batchspec.problems import Place, Problem
+from batchspec.problems import Place, Problem, redact
 from batchspec.render.glyphs import UNICODE
 from batchspec.render.local import LocalStatus, local_status_json, local_status_text
 from batchspec.render.plan import plan_json, plan_markdown, plan_text
@@ -147,6 +147,9 @@ def test_json_stays_json() -> None:
         text = json_text(value)
         assert MARK not in text
         json.loads(text)
+        json.loads(redact(text))
+    plain = {"a": 'say "x" \\ "y\\"', 'k"': "\\"}
+    assert json.loads(json_text(plain)) == plain
 
 
 @pytest.mark.parametrize(

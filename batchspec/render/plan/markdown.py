@@ -47,7 +47,7 @@ def _table(steps: Sequence[Step], here: Path | None) -> Iterator[str]:
             _code(UNICODE.verbs[step.verb]),
             _text(phrase(step.verb, step.subject)),
             _text(quantity(step, here)),
-            _text(why),
+            _prose(why),
         ]
         yield f"| {' | '.join(cells)} |"
 
@@ -57,11 +57,11 @@ def _findings(findings: Sequence[Problem]) -> Iterator[str]:
     yield ""
     for finding in findings:
         where = f" ({_code(f'{finding.where.file}:{finding.where.line}')})" if finding.where else ""
-        summary = _text(finding.summary)
+        summary = _prose(finding.summary)
         yield f"- **{finding.severity}** {_code(finding.code)}: {summary}{where}"
         for text in (finding.detail, finding.hint):
             if text:
-                yield f"  <br>{_text(text)}"
+                yield f"  <br>{_prose(text)}"
 
 
 _SPECIAL = re.compile(r"([\\`*\[\]<|~$&]|(?<!\w)_|_(?!\w))")
@@ -70,7 +70,19 @@ _SPECIAL = re.compile(r"([\\`*\[\]<|~$&]|(?<!\w)_|_(?!\w))")
 
 def _text(text: str) -> str:
     """A text that markdown leaves as it is, on one line, also in the cell of a table."""
-    return _SPECIAL.sub(r"\\\1", flat(text))
+    return _escaped(flat(text))
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", text)
+
+
+def _prose(text: str) -> str:
+    """A sentence of ours, in which what stands between backticks is code."""
+    parts = flat(text).split("`")
+    if len(parts) % 2 == 0:
+        return _text(text)
+    return "".join(_code(part) if at % 2 else _escaped(part) for at, part in enumerate(parts))
 
 
 def _code(text: str) -> str:
