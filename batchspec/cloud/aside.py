@@ -14,7 +14,16 @@ SMALL = 64 * 1024
 
 
 async def aside(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do ``work``, which reads, writes or hashes ``size`` bytes, without holding up the others."""
+    """Do ``work``, which reads, writes or hashes ``size`` bytes, without holding up the others.
+
+    Cancelled, it still waits for the work to end: a thread cannot be stopped, and the file that it
+    reads or writes must not be closed under it.
+    """
     if size <= SMALL:
         return work(*args, **kwargs)
-    return await asyncio.to_thread(work, *args, **kwargs)
+    working = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait([working])
+        raise

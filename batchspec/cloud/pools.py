@@ -20,6 +20,10 @@ from batchspec.spec.values import Record
 _UNWELL = ("starttaskfailed", "unusable")
 
 
+_COUNTS_PAGE = 10
+"""The longest page of node counts (Account_ListPoolNodeCounts: maxresults is at most 10)."""
+
+
 class Pools(Session):
     """The half of the Batch port that is about pools."""
 
@@ -77,7 +81,8 @@ class Pools(Session):
         """How many nodes of the pool there are in each state, by one cheap request."""
         where = f"poolId eq {literal(pool_id)}"
         with translated(f"pool {pool_id}"):
-            pools = [pool async for pool in listed(self.client, "/nodecounts", where=where)]
+            counts = listed(self.client, "/nodecounts", where=where, page=_COUNTS_PAGE)
+            pools = [pool async for pool in counts]
         return facts.node_states(pools)
 
     async def unwell_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:

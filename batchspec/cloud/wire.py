@@ -27,7 +27,7 @@ API_VERSION = "2025-06-01"
 """The version of the protocol that this room speaks; the SDK is told to."""
 
 PAGE = 1000
-"""The longest page that the service gives."""
+"""The longest page that the service gives of most lists."""
 
 
 async def body_of(mint: Mint, record: Record, sas: timedelta) -> dict[str, Any]:
@@ -42,10 +42,15 @@ def raw(response: Any, _model: object, _headers: object) -> Json:
 
 
 async def listed(
-    client: BatchClient, path: str, *, where: str = "", select: Sequence[str] = ()
+    client: BatchClient,
+    path: str,
+    *,
+    where: str = "",
+    select: Sequence[str] = (),
+    page: int = PAGE,
 ) -> AsyncIterator[Json]:
     """The elements of a list of the service, page by page: ``$filter`` and ``$select`` are its."""
-    query = {"api-version": API_VERSION, "maxresults": str(PAGE)}
+    query = {"api-version": API_VERSION, "maxresults": str(page)}
     if where:
         query["$filter"] = where
     if select:
@@ -53,12 +58,12 @@ async def listed(
     target = f"{path}?{urlencode(query, quote_via=quote, safe='$,')}"
     while True:
         response = await client.send_request(HttpRequest("GET", _rooted(target), headers=_ACCEPT))
-        page = response.json()
-        if not isinstance(page, dict) or not isinstance(page.get("value"), list):
+        found = response.json()
+        if not isinstance(found, dict) or not isinstance(found.get("value"), list):
             raise _no_list(path)
-        for element in page["value"]:
+        for element in found["value"]:
             yield element
-        link = page.get("odata.nextLink")
+        link = found.get("odata.nextLink")
         if not link:
             return
         # Only its path and query: the rest is where the service believes itself to be, and the

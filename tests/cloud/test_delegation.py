@@ -1,0 +1,250 @@
+"""Signing in instead of keys: user delegation SAS on a real blob store that speaks https.
+
+The store takes any unsigned token whose issuer, audience and time fit; the certificate is made
+here. All else is what runs against Azure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime as dt
+import ipaddress
+import json
+import os
+import re
+import secrets
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from yarl import URL
+
+from batchspec.cloud.account import AzureAccount
+from batchspec.cloud.limiter import Limits
+from batchspec.cloud.open import Cloud, open_account
+from batchspec.local.azurite.node import find_node
+from batchspec.local.settings import Settings
+from batchspec.problems import ServiceError
+from batchspec.spec.values import BlobUrl
+from tests.cloud.conftest import KEY, Time
+
+_LISTENING = r"listens on (https://\S+)"
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(here, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "cert.pem", folder / "key.pem"
+    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+    )
+    return paths
+
+
+@dataclass
+class SignIn:
+    """Somebody who is signed in, as far as the store can tell."""
+
+    asked: int = 0
+    refused: bool = False
+
+    async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        self.asked += 1
+        if self.refused:
+            raise ClientAuthenticationError("DefaultAzureCredential failed: run az login")
+        now = int(datetime.now(UTC).timestamp())
+        claims = {
+            "iss": "https://sts.windows.net/ab1f708d-50f6-404c-a006-d71b2ac7a606/",
+            "aud": "https://storage.azure.com",
+            "iat": now - 60,
+            "nbf": now - 60,
+            "exp": now + 3600,
+            "oid": "23657296-5cd5-45b0-a809-d972a7f4dfe1",
+            "tid": "dd0d0df1-06c3-436c-8034-4b9a153097ce",
+        }
+        parts = [{"alg": "none", "typ": "JWT"}, claims]
+        token = ".".join(
+            base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
+            for part in parts
+        )
+        return AccessToken(f"{token}.c2ln", now + 3600)
+
+    async def close(self) -> None:
+        return None
+
+    async def __aenter__(self) -> SignIn:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+
+@dataclass(frozen=True)
+class Store:
+    """A blob store at an https address, and the certificate to trust."""
+
+    url: str
+    ca: Path
+
+
+@pytest.fixture(scope="module")
+def secure_store(
+    azurite_installed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Store]:
+    folder = tmp_path_factory.mktemp("https")
+    cert, key = certificate(folder)
+    entry = azurite_installed / "node_modules/azurite/dist/src/blob/main.js"
+    secret = base64.b64encode(secrets.token_bytes(64)).decode()
+    process = subprocess.Popen(
+        [
+            os.fspath(find_node(Settings.read(os.environ)).executable),
+            os.fspath(entry),
+            *("--blobHost", "127.0.0.1", "--blobPort", "0", "--inMemoryPersistence", "--silent"),
+            *("--disableTelemetry", "--skipApiVersionCheck", "--disableProductStyleUrl"),
+            *("--oauth", "basic", "--cert", os.fspath(cert), "--key", os.fspath(key)),
+        ],
+        env={**os.environ, "AZURITE_ACCOUNTS": f"signedin:{secret}"},
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        found = next(filter(None, (re.search(_LISTENING, line) for line in process.stdout)), None)
+        assert found is not None, "Azurite ended before it listened"
+        yield Store(f"{found[1].rstrip('/')}/signedin", cert)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture
+def who() -> SignIn:
+    return SignIn()
+
+
+def account(store: Store) -> AzureAccount:
+    return AzureAccount("http://127.0.0.1:9", "acct", KEY, store.url, "signedin", None)
+
+
+@pytest.fixture
+async def signed_in(secure_store: Store, who: SignIn) -> AsyncIterator[Cloud]:
+    async with open_account(
+        account(secure_store), credential=lambda: who, ca_file=secure_store.ca
+    ) as cloud:
+        yield cloud
+
+
+async def test_addresses_are_signed_by_who_is_signed_in(
+    signed_in: Cloud, secure_store: Store
+) -> None:
+    assert signed_in.longest_sas is not None
+    await signed_in.storage.create_container("output", {}, None)
+    signer = await signed_in.batch.mint.signer(timedelta(hours=1))
+    address = URL(signer(BlobUrl("output", None, "cw")), encoded=True)
+    assert address.query["skoid"] == "23657296-5cd5-45b0-a809-d972a7f4dfe1"
+    assert address.query["spr"] == "https"
+    trust = ssl.create_default_context(cafile=os.fspath(secure_store.ca))
+    put = {"x-ms-blob-type": "BlockBlob"}
+    async with aiohttp.ClientSession() as session:
+
+        async def status(method: str, url: URL) -> int:
+            async with session.request(method, url, data=b"x", headers=put, ssl=trust) as answer:
+                return answer.status
+
+        target = URL(str(address).replace("/output?", "/output/a%20b?"), encoded=True)
+        assert await status("PUT", target) == 201
+        assert await status("GET", target) == 403
+    assert [blob.name async for blob in signed_in.storage.blobs("output")] == ["a b"]
+
+
+async def test_one_key_serves_many_signers(signed_in: Cloud, who: SignIn) -> None:
+    mint = signed_in.batch.mint
+    hours = [timedelta(hours=hour) for hour in range(1, 20)]
+    signers = await asyncio.gather(*(mint.signer(hour) for hour in hours))
+    keys = {URL(signer(BlobUrl("c", None, "r"))).query["skt"] for signer in signers}
+    assert len(keys) == 1
+
+
+async def test_the_key_is_renewed_before_it_is_too_short(secure_store: Store) -> None:
+    now = datetime.now(UTC)
+    async with open_account(
+        account(secure_store), credential=SignIn, ca_file=secure_store.ca, now=lambda: now
+    ) as cloud:
+        first = (await cloud.batch.mint.signer(timedelta(days=1)))(BlobUrl("c", None, "r"))
+        now += timedelta(days=6)
+        late = await cloud.batch.mint.signer(timedelta(days=1))
+        second = late(BlobUrl("c", None, "r"))
+    assert URL(first).query["ske"] < URL(second).query["ske"]
+    end = datetime.fromisoformat(URL(second).query["se"])
+    assert now + timedelta(days=1) - timedelta(seconds=1) <= end
+    assert end <= datetime.fromisoformat(URL(second).query["ske"])
+
+
+async def test_seven_days_are_the_most(signed_in: Cloud) -> None:
+    longest = signed_in.longest_sas
+    assert longest is not None
+    signer = await signed_in.batch.mint.signer(longest)
+    signer(BlobUrl("c", None, "r"))
+    with pytest.raises(ServiceError) as caught:
+        await signed_in.batch.mint.signer(timedelta(days=7))
+    assert caught.value.code == "sas-too-long"
+    assert "AZURE_STORAGE_KEY" in caught.value.problems[0].hint
+
+
+async def test_nobody_is_signed_in(signed_in: Cloud, who: SignIn) -> None:
+    who.refused = True
+    with pytest.raises(ServiceError) as caught:
+        await signed_in.storage.container("data")
+    assert caught.value.code == "no-credential"
+    assert "az login" in caught.value.problems[0].hint
+    assert who.asked == 1
+
+
+async def test_a_certificate_that_nobody_vouches_for(secure_store: Store, clock: Time) -> None:
+    async with open_account(
+        account(secure_store),
+        credential=SignIn,
+        limits=Limits(),
+        monotonic=clock.monotonic,
+        sleep=clock.sleep,
+    ) as cloud:
+        with pytest.raises(ServiceError) as caught:
+            await cloud.storage.container("data")
+    assert caught.value.code == "unreachable"
+    assert "certificate" in caught.value.problems[0].detail.lower()
+    assert clock.slept == []
