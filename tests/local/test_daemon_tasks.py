@@ -1,0 +1,145 @@
+"""Processes of tasks end with the service, however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from azure.batch import BatchClient, models
+from azure.core.credentials import AzureNamedKeyCredential
+
+from batchspec import local
+from batchspec.local.daemon.home import Home
+from batchspec.local.lock import wait_free
+from batchspec.local.process import Process
+
+
+def until(condition: Callable[[], object], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def task(local_home: local.Endpoints) -> Process:
+    """A task that sleeps for ten minutes, running."""
+    batch = client(local_home)
+    batch.create_pool(
+        models.BatchPoolCreateOptions(
+            id="pool",
+            vm_size="standard_d2s_v3",
+            virtual_machine_configuration=models.VirtualMachineConfiguration(
+                image_reference=models.BatchVmImageReference(
+                    publisher="canonical", offer="ubuntu-24_04-lts", sku="server", version="latest"
+                ),
+                node_agent_sku_id="batch.node.ubuntu 24.04",
+            ),
+            target_dedicated_nodes=1,
+        )
+    )
+    batch.create_job(
+        models.BatchJobCreateOptions(id="job", pool_info=models.BatchPoolInfo(pool_id="pool"))
+    )
+    script = f"echo $$ > {pid_file(local_home)}.new; mv {pid_file(local_home)}.new "
+    batch.create_task(
+        "job",
+        models.BatchTaskCreateOptions(
+            id="sleeper",
+            command_line=f"/bin/sh -c '{script} {pid_file(local_home)}; exec sleep 600'",
+        ),
+    )
+    return sleeper(local_home)
+
+
+def client(endpoints: local.Endpoints) -> BatchClient:
+    return BatchClient(
+        endpoints.batch_url,
+        AzureNamedKeyCredential(endpoints.batch_account, endpoints.batch_key),
+    )
+
+
+def pid_file(endpoints: local.Endpoints) -> Path:
+    return endpoints.data.parent / "pid"
+
+
+def sleeper(endpoints: local.Endpoints) -> Process:
+    """The process of the task, once it runs."""
+    until(pid_file(endpoints).exists)
+    process = Process.of(int(pid_file(endpoints).read_text()))
+    assert process
+    pid_file(endpoints).unlink()
+    return process
+
+
+def runs(process: Process) -> bool:
+    return Process.of(process.pid) == process
+
+
+def test_stop_ends_the_tasks(local_home: local.Endpoints, task: Process) -> None:
+    assert runs(task)
+    local.stop(local_home.data)
+    assert not runs(task)
+
+
+def test_after_sigkill_tasks_end_and_run_again(local_home: local.Endpoints, task: Process) -> None:
+    os.kill(local_home.pid, signal.SIGKILL)
+    until(lambda: not runs(task))
+
+    again = local.start(local_home.data)
+    assert again.batch_url == local_home.batch_url
+    second = sleeper(again)
+    assert second != task
+    found = client(again).get_task("job", "sleeper")
+    assert found.execution_info
+    assert found.execution_info.requeue_count == 1
+    local.stop(local_home.data)
+    assert not runs(second)
+
+
+def test_tasks_that_outlived_everything_are_ended_by_stop(
+    local_home: local.Endpoints, task: Process
+) -> None:
+    # Who would have ended it goes too: the service, the host, and the host's supervisors.
+    hosts = [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and is_host_of(local_home, entry)
+    ]
+    assert hosts
+    for pid in [*hosts, local_home.pid]:
+        os.kill(pid, signal.SIGSTOP)
+    for pid in [*hosts, local_home.pid]:
+        os.kill(pid, signal.SIGKILL)
+    assert wait_free(Home(local_home.data).running, 10)
+    assert runs(task), "nothing is left to be ended"
+
+    assert local.stop(local_home.data) is True
+    until(lambda: not runs(task))
+
+
+def is_host_of(endpoints: local.Endpoints, entry: Path) -> bool:
+    """Whether a process belongs to the host that the daemon started."""
+    try:
+        if b"host.py" not in (entry / "cmdline").read_bytes():
+            return False
+        parents = {int(entry.name), parent(entry)}
+        return bool(parents & {endpoints.pid, *children(endpoints.pid)})
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def parent(entry: Path) -> int:
+    return int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+
+
+def children(pid: int) -> set[int]:
+    return {
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and entry.joinpath("stat").exists() and parent(entry) == pid
+    }
