@@ -1,0 +1,152 @@
+"""The agent's pure parts: patterns, paths, command lines, marks."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import os
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchspec.local.agent.clock import Clock
+from batchspec.local.agent.command import expand, split
+from batchspec.local.agent.inside import (
+    OutsideError,
+    directory_inside,
+    new_file_inside,
+    parts_of,
+)
+from batchspec.local.agent.pattern import compile_name, find, is_wild
+from batchspec.local.agent.storage import blob_url
+
+names = st.text("ab.*?[]!-^\\ \u00e9", min_size=1, max_size=6)
+
+
+@given(name=names, pattern=st.text("ab.*?c-", min_size=1, max_size=6))
+def test_star_and_question_mark_are_those_of_everyone(name: str, pattern: str) -> None:
+    hidden = name.startswith(".") and not pattern.startswith(".")
+    expected = fnmatch.fnmatchcase(name, pattern) and not hidden
+    assert bool(compile_name(pattern).fullmatch(name)) is expected
+
+
+@given(name=names)
+def test_brackets_make_any_name_literal(name: str) -> None:
+    escaped = re.sub(r"([*?\[])", r"[\1]", name)
+    assert compile_name(escaped).fullmatch(name)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "yes", "no"),
+    [
+        ("abc*", ["abc", "abcdef"], ["ab", "xabc"]),
+        ("[abc]", ["a", "b"], ["d", "ab"]),
+        ("[a-c]x", ["ax", "cx"], ["dx", "-x"]),
+        ("[!abc]", ["d", "A"], ["a", "c"]),
+        ("[!a-c]", ["d"], ["b"]),
+        ("[]]", ["]"], ["["]),
+        ("[a-]", ["a", "-"], ["b"]),
+        ("[c-a]", [], ["a", "b", "c"]),
+        ("[^a]", ["^", "a"], ["b"]),
+        ("a[", ["a["], ["a"]),
+        ("*.gif", ["a.gif"], [".a.gif"]),
+        (".*.gif", [".a.gif"], ["a.gif"]),
+        ("a+(b)|c$", ["a+(b)|c$"], ["aab"]),
+    ],
+)
+def test_patterns_of_the_reference(pattern: str, yes: list[str], no: list[str]) -> None:
+    matches = compile_name(pattern)
+    assert [name for name in yes + no if matches.fullmatch(name)] == yes
+
+
+def test_find_goes_into_directories_and_not_through_links(tmp_path: Path) -> None:
+    for name in ("a.txt", "d/b.txt", "d/e/c.txt", "d/.h/x.txt", ".h/y.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "round").symlink_to(tmp_path)
+    (tmp_path / "link.txt").symlink_to(tmp_path / "a.txt")
+    (tmp_path / "broken.txt").symlink_to(tmp_path / "none")
+
+    def found(pattern: str, base: Path = tmp_path) -> list[str]:
+        return [below for _, below in find(pattern, base)]
+
+    assert found("**/*.txt") == ["a.txt", "d/b.txt", "d/e/c.txt", "link.txt"]
+    assert found("d/**") == ["b.txt", "e/c.txt"]
+    assert found("*/*.txt") == ["d/b.txt"]
+    assert found("**/e/*") == ["d/e/c.txt"]
+    assert found("**/**/c.txt") == ["d/e/c.txt"]
+    assert found("../*.txt", tmp_path / "d") == ["a.txt", "link.txt"]
+    assert found(f"{tmp_path}/d/*.txt") == ["b.txt"]
+    assert found("d") == []
+    assert found("none/*") == []
+    assert found("") == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wild"), [("a/b.txt", False), ("a*", True), ("a?", True), ("[a]", True)]
+)
+def test_what_is_a_wildcard(pattern: str, wild: bool) -> None:
+    assert is_wild(pattern) is wild
+
+
+@given(st.lists(st.text(max_size=8).filter(lambda s: "\0" not in s), min_size=1, max_size=5))
+def test_splitting_undoes_quoting(arguments: list[str]) -> None:
+    line = " ".join("'" + argument.replace("'", "'\"'\"'") + "'" for argument in arguments)
+    assert split(line) == arguments
+
+
+def test_expansion_knows_both_spellings_and_leaves_what_is_not_set() -> None:
+    environment = {"A": "1", "AB": "2"}
+    assert expand("$A/${A}B/$AB/$C/${D}/$", environment) == "1/1B/2/$C/${D}/$"
+
+
+@given(st.text("ab./\\\0", max_size=12))
+def test_a_path_stays_inside_or_is_refused(path: str) -> None:
+    try:
+        parts = parts_of(path)
+    except OutsideError:
+        return
+    assert os.path.normpath(path) == "/".join(parts)
+    assert not os.path.normpath("/root/" + path).startswith("/root/..")
+
+
+def test_a_new_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    with directory_inside(tmp_path, ["a", "b"]) as directory:
+        with new_file_inside(directory, "f", 0o640) as target:
+            os.write(target, b"x")
+            assert not (tmp_path / "a/b/f").exists()
+        assert (tmp_path / "a/b/f").stat().st_mode & 0o777 == 0o640
+        with pytest.raises(RuntimeError), new_file_inside(directory, "g", 0o640) as target:
+            os.write(target, b"x")
+            raise RuntimeError
+    assert [path.name for path in (tmp_path / "a/b").iterdir()] == ["f"]
+
+
+def test_a_blob_url_keeps_the_credential_and_quotes_the_name() -> None:
+    url = blob_url("http://h/acct/c?sig=a%2Fb", "d/e f#?%.txt")
+    assert url == "http://h/acct/c/d/e%20f%23%3F%25.txt?sig=a%2Fb"
+
+
+def test_a_clock_follows_the_wall_or_runs_faster() -> None:
+    assert abs(Clock().now() - datetime.now(UTC)) < timedelta(seconds=5)
+    start = datetime(2030, 1, 1, tzinfo=UTC)
+    fast = Clock(1e6, start)
+    first = fast.now()
+    assert start <= first <= fast.now()
+    with pytest.raises(ValueError, match="positive"):
+        Clock(0)
+
+
+async def test_a_fast_clock_is_soon_there() -> None:
+    fast = Clock(3600 * 1e3)
+    before = fast.now()
+    called = asyncio.Event()
+    fast.call_later(timedelta(hours=1), called.set)
+    async with asyncio.timeout(10):
+        await called.wait()
+        await fast.sleep(3600)
+    assert fast.now() - before >= timedelta(hours=1)
