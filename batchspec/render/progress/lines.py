@@ -42,7 +42,7 @@ def outcome_words(outcome: Outcome | None, seconds: float) -> str:
 
 
 _BECAUSE = {
-    "declined": "kept, as you said",
+    "declined": "kept",
     "interrupted": "the run was interrupted",
     Outcome.TASKS_FAILED: "tasks failed",
     Outcome.TIME_LIMIT: "the time limit passed",
