@@ -215,7 +215,7 @@ def test_counters_equal_a_count(tmp_path: Path, steps: list[str]) -> None:
             case "again" if done:
                 store.tasks.reactivate(done[0], NOW)
             case "drop" if live:
-                store.tasks.delete(live[0])
+                store.tasks.delete(live[0], NOW)
     tasks = store.tasks.page("j")
     counts = store.jobs.counts("j")
     for weigh, found in ((lambda _: 1, counts.tasks), (lambda t: t.slots, counts.slots)):

@@ -128,6 +128,14 @@ def get_job_task_counts(context: Context, request: Request) -> Reply:
     )
 
 
+def list_job_preparation_and_release_task_status(context: Context, request: Request) -> Reply:
+    """``GET .../jobpreparationandreleasetaskstatus``: no job here has such tasks."""
+    request.max_results()
+    request.select("BatchJobPreparationAndReleaseTaskStatus")
+    find_parent_job(context, request)
+    raise Fault("JobPreparationTaskOrReleaseTaskNotSpecified")
+
+
 def _counts(counts: Counts) -> Mapping[str, int]:
     return {
         "active": counts.active,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from batchspec.local.api import account, files, jobs, nodes, pools, tasks
+from batchspec.local.api import account, files, jobs, node_actions, nodes, pools, tasks
 from batchspec.local.api.context import Context
 from batchspec.local.wire.fault import Fault
 from batchspec.local.wire.reply import Reply
@@ -45,8 +45,7 @@ _STATS = "`$expand=stats`: processor time and I/O are not measured and are shown
 _AUTOSCALE = "formulas are not evaluated"
 _SCHEDULES = "there are no job schedules"
 _USERS = "nodes are directories of this machine and have no users of their own"
-_EXTENSIONS = "nodes take no extensions"
-_DEALLOCATE = "there is no machine behind a node that could be given back"
+_EXTENSIONS = "nodes take no extensions: there are none"
 
 
 def _absent(operation: str, method: str, path: str, note: str) -> Route:
@@ -73,7 +72,7 @@ ROUTES: tuple[Route, ...] = (
     Route("stop_pool_resize", "POST", _POOL + "/stopresize", pools.stop_pool_resize),
     Route("replace_pool_properties", "POST", _POOL + "/updateproperties",
           pools.replace_pool_properties),
-    _absent("remove_nodes", "POST", _POOL + "/removenodes", "resize the pool instead"),
+    Route("remove_nodes", "POST", _POOL + "/removenodes", node_actions.remove_nodes),
     Route("list_supported_images", "GET", "/supportedimages", account.list_supported_images,
           "partial", "a table of common images, not the marketplace's"),
     Route("list_pool_node_counts", "GET", "/nodecounts", nodes.list_pool_node_counts),
@@ -87,9 +86,10 @@ ROUTES: tuple[Route, ...] = (
     Route("create_job", "POST", "/jobs", jobs.create_job, "partial", "see the list below"),
     Route("list_jobs", "GET", "/jobs", jobs.list_jobs, "partial", _STATS),
     _absent("list_jobs_from_schedule", "GET", _SCHEDULE + "/jobs", _SCHEDULES),
-    _absent("list_job_preparation_and_release_task_status", "GET",
-            _JOB + "/jobpreparationandreleasetaskstatus",
-            "there are no job preparation and release tasks"),
+    Route("list_job_preparation_and_release_task_status", "GET",
+          _JOB + "/jobpreparationandreleasetaskstatus",
+          jobs.list_job_preparation_and_release_task_status, "partial",
+          "there are no job preparation and release tasks, as it says"),
     Route("get_job_task_counts", "GET", _JOB + "/taskcounts", jobs.get_job_task_counts),
     _absent("job_schedule_exists", "HEAD", _SCHEDULE, _SCHEDULES),
     _absent("delete_job_schedule", "DELETE", _SCHEDULE, _SCHEDULES),
@@ -122,20 +122,22 @@ ROUTES: tuple[Route, ...] = (
     _absent("delete_node_user", "DELETE", _NODE + "/users/{userName}", _USERS),
     _absent("replace_node_user", "PUT", _NODE + "/users/{userName}", _USERS),
     Route("get_node", "GET", _NODE, nodes.get_node),
-    _absent("reboot_node", "POST", _NODE + "/reboot", "nodes cannot be rebooted"),
-    _absent("start_node", "POST", _NODE + "/start", _DEALLOCATE),
-    _absent("reimage_node", "POST", _NODE + "/reimage", "nodes cannot be reimaged"),
-    _absent("deallocate_node", "POST", _NODE + "/deallocate", _DEALLOCATE),
-    _absent("disable_node_scheduling", "POST", _NODE + "/disablescheduling",
-            "scheduling cannot be disabled for one node"),
-    _absent("enable_node_scheduling", "POST", _NODE + "/enablescheduling",
-            "scheduling cannot be disabled for one node"),
+    Route("reboot_node", "POST", _NODE + "/reboot", node_actions.reboot_node),
+    Route("start_node", "POST", _NODE + "/start", node_actions.start_node),
+    Route("reimage_node", "POST", _NODE + "/reimage", node_actions.reimage_node),
+    Route("deallocate_node", "POST", _NODE + "/deallocate", node_actions.deallocate_node),
+    Route("disable_node_scheduling", "POST", _NODE + "/disablescheduling",
+          node_actions.disable_node_scheduling),
+    Route("enable_node_scheduling", "POST", _NODE + "/enablescheduling",
+          node_actions.enable_node_scheduling),
     _absent("get_node_remote_login_settings", "GET", _NODE + "/remoteloginsettings", _USERS),
     _absent("upload_node_logs", "POST", _NODE + "/uploadbatchservicelogs",
             "nodes have no agent whose logs could be uploaded"),
     Route("list_nodes", "GET", _POOL + "/nodes", nodes.list_nodes),
-    _absent("get_node_extension", "GET", _NODE + "/extensions/{extensionName}", _EXTENSIONS),
-    _absent("list_node_extensions", "GET", _NODE + "/extensions", _EXTENSIONS),
+    Route("get_node_extension", "GET", _NODE + "/extensions/{extensionName}",
+          node_actions.get_node_extension, "partial", _EXTENSIONS),
+    Route("list_node_extensions", "GET", _NODE + "/extensions",
+          node_actions.list_node_extensions, "partial", _EXTENSIONS),
     Route("delete_node_file", "DELETE", _NODE + "/files/{filePath}", files.delete_node_file),
     Route("download_node_file", "GET", _NODE + "/files/{filePath}", files.download_node_file),
     Route("get_node_file_properties", "HEAD", _NODE + "/files/{filePath}",

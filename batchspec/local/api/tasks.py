@@ -121,7 +121,7 @@ def reactivate_task(context: Context, request: Request) -> Reply:
 
 def delete_task(context: Context, request: Request) -> Reply:
     """``DELETE .../tasks/{taskId}``: gone at once; the engine ends its run and clears its files."""
-    context.store.tasks.delete(find_task(context, request))
+    context.store.tasks.delete(find_task(context, request), request.now)
     return done(200, None)
 
 

@@ -152,6 +152,21 @@ _GONE = (_N.LEAVING_POOL, _N.UNUSABLE, _N.UNKNOWN)
 _SERVED = (_N.REBOOTING, _N.REIMAGING, _N.OFFLINE, _N.PREEMPTED, _N.UPGRADING_OS, _N.DEALLOCATING)
 _BOOTED = (_N.STARTING, _N.WAITING_FOR_START_TASK, _N.IDLE, _N.RUNNING, _N.OFFLINE, _N.PREEMPTED)
 
+_NODE_BUSY: dict[NodeState, NodeState | Refusal] = {
+    _N.CREATING: Refusal("NodeBeingCreated"),
+    _N.STARTING: Refusal("NodeBeingStarted"),
+    _N.WAITING_FOR_START_TASK: Refusal("NodeBeingStarted"),
+    _N.REBOOTING: Refusal("NodeBeingRebooted"),
+    _N.REIMAGING: Refusal("NodeBeingReimaged"),
+    _N.UNUSABLE: Refusal("NodeStateUnusable"),
+    **dict.fromkeys(
+        (_N.UNKNOWN, _N.LEAVING_POOL, _N.PREEMPTED, _N.UPGRADING_OS),
+        Refusal("OperationInvalidForCurrentState"),
+    ),
+    **dict.fromkeys((_N.DEALLOCATING, _N.DEALLOCATED), Refusal("OperationInvalidForCurrentState")),
+}
+_NODE_AT_REST = (_N.IDLE, _N.RUNNING, _N.OFFLINE, _N.START_TASK_FAILED)
+
 NODE: Life[NodeState] = Life(
     moves=_moves(
         {
@@ -185,7 +200,20 @@ NODE: Life[NodeState] = Life(
             _N.DEALLOCATED: (_N.STARTING, _N.CREATING, *_GONE),
         }
     ),
-    verbs={},
+    verbs={
+        # The reference allows these on idle and running nodes; a node whose start task failed
+        # would be lost otherwise.
+        "reboot": _NODE_BUSY
+        | dict.fromkeys(_NODE_AT_REST, _N.REBOOTING)
+        | {_N.UNUSABLE: _N.REBOOTING},
+        "reimage": _NODE_BUSY
+        | dict.fromkeys(_NODE_AT_REST, _N.REIMAGING)
+        | {_N.UNUSABLE: _N.REIMAGING},
+        "deallocate": _NODE_BUSY | dict.fromkeys(_NODE_AT_REST, _N.DEALLOCATING),
+        "start": _NODE_BUSY
+        | dict.fromkeys(_NODE_AT_REST, Refusal("OperationInvalidForCurrentState"))
+        | {_N.DEALLOCATED: _N.STARTING},
+    },
 )
 
 _JOB_DELETED = Refusal("JobBeingDeleted")

@@ -60,14 +60,35 @@ class Nodes:
         dedicated = sum(n for (_, is_dedicated), n in counts.items() if is_dedicated)
         return dedicated, sum(counts.values()) - dedicated
 
-    def ask(self, node: Node, intent: str, option: str | None) -> None:
-        """Ask the engine for something (see :class:`Node`); a later wish replaces an earlier."""
-        self._set(node, intent=intent, intent_option=option)
+    def ask(
+        self,
+        node: Node,
+        intent: str,
+        option: str | None,
+        *,
+        state: NodeState | None = None,
+        now: datetime | None = None,
+    ) -> None:
+        """Ask the engine for something (see :class:`Node`); a later wish replaces an earlier.
+
+        With ``state`` the node is shown in it from ``now`` on, while the engine is still at it.
+        """
+        columns: dict[str, object] = {"intent": intent, "intent_option": option}
+        if state is not None and now is not None:
+            NODE.check(node.state, state)
+            columns |= {"state": state, "state_since": to_column(now)}
+        self._set(node, **columns)
 
     def set_scheduling(self, node: Node, scheduling: str, option: str | None) -> None:
-        """Enable or disable scheduling; ``option`` says what disabling does to running tasks."""
-        intent = "offline" if scheduling == "disabled" else None
-        self._set(node, scheduling=scheduling, intent=intent, intent_option=option)
+        """Enable or disable scheduling; ``option`` says what disabling does to running tasks.
+
+        What else is asked of the node stands; it comes back from that as it is scheduled now.
+        """
+        columns: dict[str, object] = {"scheduling": scheduling}
+        if node.intent in (None, "offline"):
+            intent = "offline" if scheduling == "disabled" else None
+            columns |= {"intent": intent, "intent_option": option}
+        self._set(node, **columns)
 
     # --- the engine's side
 

@@ -15,6 +15,7 @@ from batchspec.local.model.life import TASK, TaskState
 from batchspec.local.model.record import Doomed, Node, Task, Wire
 from batchspec.local.store.database import Database, fold, from_optional, to_column, to_json
 from batchspec.local.store.dependencies import Dependencies
+from batchspec.local.store.slots import free, take
 from batchspec.local.store.tasks import read_task
 
 _LIVE = "state IN ('preparing', 'running')"
@@ -141,14 +142,7 @@ class Runs:
                 "seq = ?",
                 (task.seq,),
             )
-            self._db.write(
-                "UPDATE node SET running_tasks = running_tasks + 1, "
-                "running_slots = running_slots + :slots, "
-                "state_since = CASE state WHEN 'idle' THEN :now ELSE state_since END, "
-                "state = CASE state WHEN 'idle' THEN 'running' ELSE state END "
-                "WHERE pool = :pool AND key = :key",
-                {"slots": task.slots, "now": stamp, "pool": pool, "key": key},
-            )
+            take(self._db, pool, key, task.slots, now)
             return self.get(task.seq)
 
     def prepared(self, task: Task, now: datetime) -> Task | None:
@@ -215,7 +209,7 @@ class Runs:
             )
             if not changed:
                 return None
-            self._free(task, now, ran=1, succeeded=int(failure is None))
+            free(self._db, task, now, ran=1, succeeded=int(failure is None))
             if satisfies:
                 self._dependencies.satisfy(task.seq)
             return self.get(task.seq)
@@ -267,7 +261,7 @@ class Runs:
             )
             if not changed:
                 return None
-            self._free(task, now, ran=0, succeeded=0)
+            free(self._db, task, now, ran=0, succeeded=0)
             return self.get(task.seq)
 
     def ask_to_end(self, task: Task, how: str) -> None:
@@ -304,26 +298,6 @@ class Runs:
         """The next moment at which :meth:`expired` will have something."""
         row = self._db.one("SELECT min(retain_until) FROM task WHERE retain_until IS NOT NULL")
         return from_optional(row[0] if row is not None else None)
-
-    def _free(self, task: Task, now: datetime, *, ran: int, succeeded: int) -> None:
-        """Give the slots of a run back to its node; a node without runs is ``idle`` again."""
-        self._db.write(
-            "UPDATE node SET running_tasks = running_tasks - 1, "
-            "running_slots = running_slots - :slots, total_run = total_run + :ran, "
-            "total_succeeded = total_succeeded + :succeeded, "
-            "state_since = CASE WHEN state = 'running' AND running_tasks = 1 "
-            "THEN :now ELSE state_since END, "
-            "state = CASE WHEN state = 'running' AND running_tasks = 1 THEN 'idle' ELSE state END "
-            "WHERE pool = :pool AND key = :key",
-            {
-                "slots": task.slots,
-                "ran": ran,
-                "succeeded": succeeded,
-                "now": to_column(now),
-                "pool": fold(task.pool_id or ""),
-                "key": fold(task.node_id or ""),
-            },
-        )
 
 
 def _run(task: Task) -> tuple[int, int]:

@@ -25,6 +25,7 @@ from batchspec.local.store.database import (
 )
 from batchspec.local.store.dependencies import Dependencies, number_of
 from batchspec.local.store.page import EVERYTHING, Page
+from batchspec.local.store.slots import free
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +181,11 @@ class Tasks:
             )
         return self._again(task)
 
-    def delete(self, task: Task) -> None:
+    def delete(self, task: Task, now: datetime) -> None:
         """Forget a task; the run and the files it leaves on a node are doomed."""
         with self._db.transaction():
             if task.state in (TaskState.PREPARING, TaskState.RUNNING):
-                self._db.write(
-                    "UPDATE node SET running_tasks = running_tasks - 1, "
-                    "running_slots = running_slots - ? WHERE pool = ? AND key = ?",
-                    (task.slots, fold(task.pool_id or ""), fold(task.node_id or "")),
-                )
+                free(self._db, task, now, ran=0, succeeded=0)
             if task.node_id and task.pool_id and task.directory and not task.cleaned:
                 self._db.insert(
                     "doomed",

@@ -167,12 +167,15 @@ FAULTS: Mapping[str, tuple[int, str]] = {
         409,
         "The specified node is already in the target scheduling state.",
     ),
-    "NodeNotReady": (409, "The specified node is not ready."),
+    "NodeBeingCreated": (409, "The specified node is being created."),
+    "NodeBeingStarted": (409, "The specified node is being started."),
+    "NodeBeingRebooted": (409, "The specified node is being rebooted."),
+    "NodeBeingReimaged": (409, "The specified node is being reimaged."),
+    "NodeStateUnusable": (409, "The specified node is unusable."),
     "InvalidApplicationPackageReferences": (
         409,
         "One or more of the specified application package references are invalid.",  # rec
     ),
-    "AutoScaleNotEnabled": (409, "Automatic scaling is not enabled on the specified pool."),
     "InternalError": (
         500,
         "Server encountered an internal error. Please try again after some time.",  # rec
