@@ -12,7 +12,6 @@ from typing import Any
 from azure.batch.aio import BatchClient
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.identity.aio import DefaultAzureCredential
 from azure.storage.blob.aio import BlobServiceClient
 
 from batchspec.cloud.account import PUBLIC, AnyAccount, AzureAccount
@@ -50,7 +49,7 @@ async def connect(
     async with AsyncExitStack() as stack:
         token: Any = None
         if account.batch_key is None or account.blob_key is None:
-            token = await stack.enter_async_context((credential or DefaultAzureCredential)())
+            token = await stack.enter_async_context((credential or _signed_in)())
         client = await stack.enter_async_context(
             BatchClient(
                 account.batch_url,
@@ -76,6 +75,13 @@ async def connect(
         batch = BatchService(client, mint, batch_limiter, limits, timing)
         storage = BlobStorage(service, blob_limiter, limits, timing)
         yield Cloud(AccountReader(account.shown, batch, storage), storage, batch, mint.longest)
+
+
+def _signed_in() -> AsyncTokenCredential:
+    # It takes as long to import as all the rest, and with keys it is not needed.
+    from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415
+
+    return DefaultAzureCredential()
 
 
 def _batch_credential(account: AnyAccount, token: Any) -> Any:

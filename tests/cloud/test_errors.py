@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ from azure.core.exceptions import AzureError, HttpResponseError
 from batchspec.cloud.errors import TABLE, fault, kebab, translate
 from batchspec.cloud.open import Cloud
 from batchspec.problems import Problem, ServiceError
-from batchspec.spec.values import Record
+from batchspec.spec.values import BlobUrl, Record, Text
 from tests.cloud.conftest import KEY
 from tests.cloud.scripted import Reply, Scripted, refusal, storage_refusal
 
@@ -143,6 +144,25 @@ async def test_a_condition_does_not_hide_what_went_wrong(
     # The service writes its etags bare; they go back in quotes, and it takes both.
     wanted = "*" if condition is MatchConditions.IfPresent else '"0x8DD"'
     assert server.asked[-1].headers["If-Match"] == wanted
+
+
+async def test_nothing_is_logged(
+    cloud: Cloud, server: Scripted, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The SDKs log addresses, headers and bodies, each on a level of its own."""
+    caplog.set_level(logging.DEBUG)
+    server.on("POST", "/jobs", refusal(503, "ServerBusy"), refusal(403, "AuthenticationFailed"))
+    server.on("PUT", "/store/data", storage_refusal(403, "AuthenticationFailed"))
+    url = BlobUrl("data", None, "rl")
+    for call in (
+        cloud.batch.create_job(JOB.with_(displayName=Text((url,))), timedelta(hours=1)),
+        cloud.storage.create_container("data", {}, None),
+    ):
+        with pytest.raises(ServiceError):
+            await call
+    assert "sig=" in server.asked[0].json["displayName"]
+    said = [record for record in caplog.records if record.name.split(".")[0] != "aiohttp"]
+    assert [record.getMessage() for record in said if "asyncio" not in record.name] == []
 
 
 def test_every_entry_says_something() -> None:
