@@ -22,7 +22,6 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
             "tasks are processes, not containers"
         ),
         "virtualMachineConfiguration/extensions": "nodes take no extensions",
-        "taskSchedulingPolicy/jobDefaultOrder": "jobs of one priority run in order of creation",
     },
     "job": {
         "jobManagerTask": "there are no job manager tasks",
@@ -41,6 +40,9 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
 
 KEPT: Mapping[str, Mapping[str, str]] = {
     "pool": {
+        "taskSchedulingPolicy/jobDefaultOrder": (
+            "jobs of one priority always run in the order of their creation"
+        ),
         "vmSize": "nodes are directories and processes of this machine, whatever their size",
         "enableInterNodeCommunication": "nodes share one machine and can always communicate",
         "networkConfiguration": "nodes share the network of this machine",

@@ -1,0 +1,76 @@
+"""The tables the service works by: generated ones are fresh, all of them agree with each other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batchspec.local.api.gaps import ABSENT, KEPT
+from batchspec.local.api.routes import ROUTES
+from batchspec.local.wire.casing import OLDER, SPELLING
+from batchspec.local.wire.shape import model_names, properties, read_shape
+
+ROOT = Path(__file__).parents[2]
+MODELS = {"pool": "BatchPoolCreateOptions", "job": "BatchJobCreateOptions",
+          "task": "BatchTaskCreateOptions"}  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", ["generate_wire_models.py", "generate_fidelity.py"])
+def test_generated_files_are_fresh(tool: str) -> None:
+    run = [sys.executable, str(ROOT / "tools" / tool), "--check"]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{done.stderr}: run tools/{tool}"
+
+
+def test_every_operation_of_the_sdk_has_its_route() -> None:
+    import azure.batch._operations._operations as sdk  # noqa: PLC0415
+
+    builders = [name for name in vars(sdk) if name.startswith("build_batch_")]
+    wire = {
+        name.removeprefix("build_batch_").removesuffix("_request").removesuffix("_internal")
+        for name in builders
+    }
+    assert {route.operation for route in ROUTES} == wire
+    assert len(ROUTES) == 72
+
+
+def test_a_route_without_a_handler_is_absent_and_says_why() -> None:
+    for route in ROUTES:
+        assert (route.handler is None) == (route.support == "absent")
+        assert route.support == "whole" or route.note
+
+
+@pytest.mark.parametrize("table", [ABSENT, KEPT])
+def test_gaps_name_properties_that_exist(table: dict[str, dict[str, str]]) -> None:
+    for kind, paths in table.items():
+        for path in paths:
+            model = MODELS[kind]
+            for name in path.split("/"):
+                found = properties(model)[name]
+                model = found.strip("[]!@")
+
+
+def test_spellings_and_older_properties_are_of_known_models() -> None:
+    assert set(OLDER) <= model_names()
+    for model, extra in OLDER.items():
+        assert not set(extra) & set(properties(model))
+    for words in SPELLING.values():
+        assert len({word.lower() for word in words}) == len(words)
+
+
+def test_importing_the_wire_forms_does_not_import_the_sdk() -> None:
+    code = (
+        "import sys, batchspec.local.service; "
+        "sys.exit(any(name == 'azure' or name.startswith('azure.') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_model_can_be_read_into() -> None:
+    for model in model_names():
+        required = [name for name, kind in properties(model).items() if kind.endswith("!")]
+        if not required:
+            assert read_shape(model, {}) == {}
