@@ -3,11 +3,12 @@
     python tools/kill_sweep.py [--rounds 50] [--seed 1] [--data DIR] [--keep]
 
 Every round has a fresh embedded service and a fresh copy of ``specs/topn.yaml`` whose tasks add
-their id to a file when they have run to their end. After the second apply it asks, by other means
-than batchspec's own: does the job hold one task for each input, each completed with exit code 0
-(azure-batch); did each run to its end exactly once (the file); are the results those of an
-independent count. It prints a line for each round and ends with 1 if one of them went wrong; the
-folder of such a round is kept.
+their id to a file when they have run to their end. The moment is a time, or a number of events; in
+some rounds the service does not run yet, so that its start can be hit too. After the second apply
+it asks, by other means than batchspec's own: does the job hold one task for each input, each
+completed with exit code 0 (azure-batch); did each run to its end exactly once (the file); are the
+results those of an independent count. It prints a line for each round and ends with 1 if one of
+them went wrong; the folder of such a round is kept.
 """
 
 from __future__ import annotations
@@ -95,12 +96,21 @@ class Applied:
 
     code: int
     seconds: float
+    events: int
     step: str
     log: str
 
 
-def apply(here: Round, number: int, kill_after: float | None = None) -> Applied:
-    """``batchspec apply``, killed after so many seconds if it still runs."""
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: after so many seconds, or so many lines of events; at last after PATIENCE."""
+
+    seconds: float = PATIENCE
+    events: int = sys.maxsize
+
+
+def apply(here: Round, number: int, moment: Moment) -> Applied:
+    """``batchspec apply``, killed at that moment if it still runs."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("AZURE_")
     }
@@ -115,14 +125,19 @@ def apply(here: Round, number: int, kill_after: float | None = None) -> Applied:
             line, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=environment, cwd=here.folder
         ) as process,
     ):
-        try:
-            process.wait(PATIENCE if kill_after is None else kill_after)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+        while process.poll() is None:
+            if time.monotonic() - start >= moment.seconds or lines_in(events) >= moment.events:
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.002)
     seconds = time.monotonic() - start
     log = errors.read_text(encoding="utf-8", errors="replace")
-    return Applied(process.returncode, seconds, last_step(events), log)
+    return Applied(process.returncode, seconds, lines_in(events), last_step(events), log)
+
+
+def lines_in(path: Path) -> int:
+    """How many whole lines a file has so far."""
+    return path.read_bytes().count(b"\n")
 
 
 def last_step(events: Path) -> str:
@@ -178,22 +193,32 @@ def faults(here: Round) -> list[str]:
     return found
 
 
-def one_round(folder: Path, data: Path, kill_after: float | None) -> tuple[str, list[str], float]:
-    """Carry one round out: what to say of it, what is wrong, and how long the first apply took."""
+@dataclass(frozen=True)
+class Outcome:
+    """How a round went: what to say of it, what is wrong, and how its first apply ended."""
+
+    said: str
+    wrong: list[str]
+    first: Applied
+
+
+def one_round(folder: Path, data: Path, *, warm: bool, moment: Moment | None) -> Outcome:
+    """Carry one round out; without a moment there is one apply, and it is left alone."""
     here = lay_out(folder, data)
     try:
-        first = apply(here, 1, kill_after)
+        if warm:
+            local.start(here.home)
+        first = last = apply(here, 1, moment or Moment())
         ended = f"ended with {first.code}" if first.code >= 0 else "killed"
-        said = f"{ended} after {first.seconds:5.2f} s in {first.step:<24}"
+        said = f"{'warm' if warm else 'cold'}  {ended} after {first.seconds:5.2f} s"
+        said += f" and {first.events:>3} events, in {first.step:<20}"
         wrong = [] if first.code in (0, -signal.SIGKILL) else [f"exit code {first.code}"]
-        last = first
-        if kill_after is not None:
-            last = apply(here, 2)
-            said += f" again: {last.seconds:5.2f} s"
+        if moment is not None:
+            last = apply(here, 2, Moment())
+            said += f" again {last.seconds:5.2f} s"
         if last.code != 0:
             wrong.append(f"the last apply ended with {last.code}: {last.log[-2000:]}")
-        wrong += faults(here)
-        return said, wrong, first.seconds
+        return Outcome(said, wrong + faults(here), first)
     finally:
         local.stop(here.home)
 
@@ -210,18 +235,25 @@ def main() -> int:
     base = Path(tempfile.mkdtemp(prefix="batchspec-kill-"))
     print(f"seed {options.seed}; {options.rounds} rounds in {base}", flush=True)
     bad = 0
-    whole = 0.0
-    for number in range(options.rounds + 1):
+    undisturbed: list[Applied] = []
+    for number in range(-1, options.rounds + 1):
         folder = base / f"round-{number}"
         folder.mkdir()
-        # Round 0 is undisturbed: it says how long a run is, and that it is right at all.
-        moment = chance.uniform(0, whole) if number else None
-        said, wrong, seconds = one_round(folder, options.data, moment)
-        whole = whole or seconds
-        print(f"{number:>3}  {said}  {'; '.join(wrong) or 'right'}", flush=True)
-        if wrong:
+        # The first two are left alone: they say how long a run is, and that it is right at all.
+        warm = number == 0 or (number > 0 and number % 5 > 0)
+        moment = None
+        if number > 0:
+            whole = undisturbed[warm]
+            by_time = Moment(seconds=chance.uniform(0, whole.seconds))
+            by_event = Moment(events=chance.randint(1, whole.events))
+            moment = by_time if number % 2 else by_event
+        outcome = one_round(folder, options.data, warm=warm, moment=moment)
+        if moment is None:
+            undisturbed.append(outcome.first)
+        print(f"{number:>3}  {outcome.said}  {'; '.join(outcome.wrong) or 'right'}", flush=True)
+        if outcome.wrong:
             bad += 1
-            if number == 0:
+            if moment is None:
                 break
         elif not options.keep:
             shutil.rmtree(folder)

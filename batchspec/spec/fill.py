@@ -79,8 +79,9 @@ class Filler:
             template = template_of(node)
             if not check(template, self.names):
                 return self._text(node)
-            self.in_place(check(template, names))
-            return node
+            found = check(template, names)
+            self.in_place(found)
+            return _wrong(node) if found else node
         if isinstance(node.value, Mapping):
             members = {
                 name: self._of_task(child, name, names) for name, child in node.members.items()
@@ -94,9 +95,9 @@ class Filler:
         template = template_of(node)
         if found := check(template, self.names):
             self.in_place(found)
-            return node
+            return _wrong(node)
         if self.scope is None:
-            return node
+            return _wrong(node)
         if (whole := self._whole(node)) is not None:
             return whole
         shell = Quoting.WINDOWS if self.windows else Quoting.POSIX
@@ -104,24 +105,24 @@ class Filler:
             return filled(node, evaluate(template, self.scope, shell=shell))
         except SpecError as error:
             self.in_place(error.problems)
-            return node
+            return _wrong(node)
 
     def _command(self, node: Node, shell: Shell) -> Node:
         command = command_of(node, shell)
         if command is None:
             return node
-        if shell is Shell.NONE and node.template is None:
+        if (shell is Shell.NONE and node.template is None) or node.text == "" or node.raw.isspace():
             return node
         if found := check_command(command, self.names, windows=self.windows):
             self.in_place(found)
-            return node
+            return _wrong(node)
         if self.scope is None:
-            return node
+            return _wrong(node)
         try:
             return filled(node, command_line(command, self.scope, windows=self.windows))
         except SpecError as error:
             self.in_place(error.problems)
-            return node
+            return _wrong(node)
 
     def _whole(self, node: Node) -> Node | None:
         """A parameter that is a list or an object, where a template is nothing but its name."""
@@ -131,6 +132,11 @@ class Filler:
         if not isinstance(value, tuple | Record):
             return None
         return made(thaw(value, lambda text: text.shown), node)
+
+
+def _wrong(node: Node) -> Node:
+    """What is left of a text that cannot be filled in; the reason is told elsewhere."""
+    return replace(node, value=None, wrong=True)
 
 
 def is_lone(node: Node) -> bool:

@@ -74,7 +74,8 @@ def _axis(node: Node) -> tuple[Value, ...] | NumberRange:
 
 def _range(node: Node) -> NumberRange:
     numbers = [item.value for item in node.items if isinstance(item.value, int | float)]
-    return NumberRange(*numbers)
+    # Only while faults are being looked for can there be too few.
+    return NumberRange(*numbers) if len(numbers) > 1 else NumberRange(0, 0)
 
 
 def _records(node: Node | None) -> tuple[Record, ...]:

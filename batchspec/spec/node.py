@@ -21,7 +21,8 @@ class Node:
 
     ``raw`` is a scalar as it was written. ``key`` is the place of its key when it is a member.
     ``inner`` is the place of a text's first character. ``quoted`` tells a text in quotes from one
-    that only did not look like anything else. ``filled`` marks a text that came of a template.
+    that only did not look like anything else. ``filled`` marks a text that came of a template,
+    ``wrong`` a member whose fault was told: it is there, and nothing is known of its value.
     """
 
     value: Scalar | tuple[Node, ...] | Mapping[str, Node]
@@ -31,11 +32,13 @@ class Node:
     inner: Place | None = None
     quoted: bool = False
     filled: bool = False
+    wrong: bool = False
 
     @property
     def at(self) -> Place:
         """The best place to point at: a value in one line, or else its key."""
-        return self.key if self.key and self.is_collection else self.where
+        nothing = self.value is None and not self.raw
+        return self.key if self.key and (self.is_collection or nothing) else self.where
 
     @property
     def name(self) -> Place:

@@ -166,11 +166,12 @@ def _is_number(value: object) -> bool:
 
 
 _KINDS = {
+    "string": "a text",
     "integer": "a whole number",
     "number": "a number",
     "boolean": "`true` or `false`",
-    "array": "a JSON list",
-    "object": "a JSON object",
+    "array": "a list",
+    "object": "an object",
 }
 _EXAMPLES = {
     "boolean": "Write `--var {name}=true`.",
@@ -180,6 +181,8 @@ _EXAMPLES = {
 
 
 def _is_good_declaration(name: str, node: Node, problems: Problems) -> bool:
+    if node.wrong or any(below.wrong for below in node.walk()):
+        return False
     from jsonschema import Draft7Validator  # noqa: PLC0415 - for specs with parameters
     from jsonschema.exceptions import SchemaError  # noqa: PLC0415 - the same
 
@@ -255,7 +258,7 @@ def _said(keyword: str, wanted: object, value: str) -> str:
     many = isinstance(wanted, list)
     choices = ", ".join(f"`{item}`" for item in wanted) if isinstance(wanted, list) else ""
     words = {
-        "type": f"must be {' or '.join(wanted) if isinstance(wanted, list) else wanted}",
+        "type": f"must be {_kinds(wanted)}",
         "enum": f"must be one of {choices}",
         "const": f"must be `{wanted}`",
         "minimum": f"must be at least {wanted}",
@@ -272,6 +275,11 @@ def _said(keyword: str, wanted: object, value: str) -> str:
         "required": f"must have {choices}" if many else "lacks a member",
     }
     return words.get(keyword, f"does not fit its `{keyword}`") + value
+
+
+def _kinds(wanted: object) -> str:
+    given = wanted if isinstance(wanted, list) else [wanted]
+    return " or ".join(_KINDS.get(str(kind), str(kind)) for kind in given)
 
 
 def _one_line(text: str) -> str:

@@ -89,10 +89,9 @@ def _schedule(schedule: Node | None) -> Iterator[Problem]:
     if schedule is None:
         return
     every = schedule.get("every") or schedule.get("recurrence_interval")
-    yield from at_least(every, timedelta(minutes=1))
-    yield from at_least(
-        schedule.get("window") or schedule.get("start_window"), timedelta(minutes=1)
-    )
+    yield from at_least("every", every, timedelta(minutes=1))
+    window = schedule.get("window") or schedule.get("start_window")
+    yield from at_least("window", window, timedelta(minutes=1))
     start = schedule.get("start") or schedule.get("do_not_run_until")
     until = schedule.get("until") or schedule.get("do_not_run_after")
     if start is None or until is None:
@@ -114,7 +113,7 @@ def _release(job: Node) -> Iterator[Problem]:
             hint="Add a `prepare`; `command: exit 0` will do.",
         )
     limit = release.get("max_wall_clock_time")
-    yield from at_least(limit, timedelta(), timedelta(minutes=15))
+    yield from at_least("max_wall_clock_time", limit, timedelta(), timedelta(minutes=15))
 
 
 def _command(task: Node) -> Iterator[Problem]:

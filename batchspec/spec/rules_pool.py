@@ -63,16 +63,19 @@ def either_or(node: Node, short: str, *long: str) -> Iterator[Problem]:
 
 
 def at_least(
-    node: Node | None, least: timedelta, most: timedelta | None = None
+    name: str, node: Node | None, least: timedelta, most: timedelta | None = None
 ) -> Iterator[Problem]:
     """A duration is within bounds."""
     length = duration(node.text) if node is not None and node.text else None
     if node is None or length is None:
         return
     if length < least or (most is not None and length > most):
-        upper = f" and at most {_words(most)}" if most is not None else ""
+        bounds = [f"at least {_words(least)}"] if least else []
+        bounds += [f"at most {_words(most)}"] if most is not None else []
         yield Problem(
-            "out-of-range", f"this must be at least {_words(least)}{upper}", where=node.where
+            "out-of-range",
+            f"`{name}` is {' and '.join(bounds)}, not {node.raw}",
+            where=node.where,
         )
 
 
@@ -183,10 +186,11 @@ def _scale(pool: Node) -> Iterator[Problem]:
 
 def _times(pool: Node) -> Iterator[Problem]:
     least, week = timedelta(minutes=5), timedelta(hours=168)
-    yield from at_least(pool.get("resize_timeout"), least)
-    yield from at_least(pool.get("auto_scale_evaluation_interval"), least, week)
-    yield from at_least(pool.get("nodes", "autoscale", "interval"), least, week)
-    yield from at_least(pool.get("nodes", "scale", "idle"), least)
+    yield from at_least("resize_timeout", pool.get("resize_timeout"), least)
+    interval = "auto_scale_evaluation_interval"
+    yield from at_least(interval, pool.get(interval), least, week)
+    yield from at_least("interval", pool.get("nodes", "autoscale", "interval"), least, week)
+    yield from at_least("idle", pool.get("nodes", "scale", "idle"), least)
 
 
 def _slots(pool: Node) -> Iterator[Problem]:

@@ -2,7 +2,7 @@
 
 The shipped schema is walked with the tree. Of a union the branch that was meant is told by the
 type and the keys of what is written, so a fault is always one of a single branch. What is wrong is
-left out of the tree that comes back, so that the rules that look further need not fear it.
+marked in the tree that comes back, so that the rules that look further neither fear nor miss it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _KINDS: Mapping[str, Callable[[object], bool]] = {
 
 
 def shaped(root: Node, problems: Problems, *, again: bool = False) -> Node:
-    """The tree without what is wrong; everything that is wrong is added to ``problems``.
+    """The tree with what is wrong marked so; each fault is added to ``problems``.
 
-    ``again`` is for a tree whose templates were filled in: what was left out before is not missed.
+    ``again`` is for a tree whose templates were filled in: what was told before is not told anew.
     """
     found = _Walker(problems, again).visit(root, shipped(), "")
     return found if found is not None else replace(root, value={})
@@ -49,6 +49,8 @@ class _Walker:
         self, node: Node, schema: Fragment, name: str
     ) -> Node | None:
         """The node as it is to be used, or ``None`` when it is wrong. ``name`` is its key."""
+        if node.wrong:
+            return node
         schema = resolved(schema)
         if schema.get("x-secret"):
             return self._secret(node, schema, name)
@@ -60,15 +62,24 @@ class _Walker:
             return node
         node = _typed(node, wanted)
         if not any(_KINDS[kind](node.value) for kind in wanted):
-            if _may_become(node, wanted):
-                return node
-            self.problems.add(words.wrong_type(node, wanted, schema, name))
-            return None
+            return self._not_yet(node, wanted, schema, name)
         if isinstance(node.value, Mapping):
             return self._mapping(node, schema, name)
         if isinstance(node.value, tuple):
             return self._list(node, schema, name)
         return self._scalar(node, schema, name)
+
+    def _not_yet(
+        self, node: Node, wanted: tuple[str, ...], schema: Fragment, name: str
+    ) -> Node | None:
+        """What is not as wanted: it may be a template that is still to be filled in."""
+        if node.template is None or not (set(wanted) - {"array", "object"} or is_lone(node)):
+            self.problems.add(words.wrong_type(node, wanted, schema, name))
+            return None
+        if not self.again:
+            return node
+        self.problems.add(words.differs(node, name))
+        return None
 
     def _union(self, node: Node, schema: Fragment, name: str) -> Node | None:
         options = list(branches(schema))
@@ -78,10 +89,7 @@ class _Walker:
         fitting = [o for o in options if any(_KINDS[t](_typed(node, (t,)).value) for t in types(o))]
         if not fitting:
             wanted = tuple(dict.fromkeys(t for o in options for t in types(o)))
-            if _may_become(node, wanted):
-                return node
-            self.problems.add(words.wrong_type(node, wanted, schema, name))
-            return None
+            return self._not_yet(node, wanted, schema, name)
         if len(fitting) == 1:
             return self.visit(node, fitting[0], name)
         return self._told_by_keys(node, fitting, name)
@@ -106,7 +114,7 @@ class _Walker:
 
     def _choice(self, node: Node, schema: Fragment, name: str) -> Node | None:
         if node.template is not None:
-            return node
+            return self._not_yet(node, ("enum",), schema, name)
         allowed = schema["enum"]
         # True == 1 in Python, and not in a spec.
         if any(type(node.value) is type(option) and node.value == option for option in allowed):
@@ -125,25 +133,27 @@ class _Walker:
         for key, value in node.members.items():
             if pattern and not re.search(pattern, key):
                 self.problems.add(words.bad_name(value, key, name))
-            elif key in known:
-                if (found := self.visit(value, known[key], key)) is not None:
-                    kept[key] = found
-            elif others is False:
-                self.problems.add(words.unknown_key(value, key, known, schema, name))
+            elif key in known or isinstance(others, Mapping):
+                kept[key] = self._member(value, known.get(key, others), key)
             elif others is True:
                 kept[key] = value
-            elif (found := self.visit(value, others, key)) is not None:
-                kept[key] = found
-        strange = [key for key in node.members if key not in known]
+            else:
+                self.problems.add(words.unknown_key(value, key, known, schema, name))
+                # A key that was only misspelt is one fault, not two: the right one is not missed.
+                if near := words.nearest(key, known):
+                    kept.setdefault(near, _wrong(value))
         if self.again:
             return replace(node, value=kept)
         for key in schema.get("required", ()):
-            # A key that was only misspelt is one fault, not two.
-            if key not in node.members and words.nearest(key, strange) is None:
+            if key not in kept and key not in node.members:
                 self.problems.add(words.missing_key(node, key, schema, name))
         if len(node.members) < schema.get("minProperties", 0):
             self.problems.add(words.too_few(node, name))
         return replace(node, value=kept)
+
+    def _member(self, node: Node, schema: Fragment, key: str) -> Node:
+        found = self.visit(node, schema, key)
+        return found if found is not None else _wrong(node)
 
     def _list(self, node: Node, schema: Fragment, name: str) -> Node | None:
         least, most = schema.get("minItems", 0), schema.get("maxItems")
@@ -157,7 +167,9 @@ class _Walker:
 
     def _scalar(self, node: Node, schema: Fragment, name: str) -> Node | None:
         fault = None
-        if schema.get("x-unit") and node.template is None:
+        if schema.get("x-unit") and node.template is not None:
+            return self._not_yet(node, ("unit",), schema, name)
+        if schema.get("x-unit"):
             fault = _unit_fault(node, schema["x-unit"], name)
         elif isinstance(node.value, int | float) and not isinstance(node.value, bool):
             fault = words.out_of_range(node, schema, name)
@@ -171,18 +183,17 @@ class _Walker:
         if node.template is not None:
             return node
         if isinstance(node.value, Mapping):
-            found = {k: self._secret(v, schema, k) for k, v in node.members.items()}
-            return replace(node, value={k: v for k, v in found.items() if v is not None})
+            found = {k: self._secret(v, schema, k) or _wrong(v) for k, v in node.members.items()}
+            return replace(node, value=found)
         if isinstance(node.value, Text) and any(isinstance(p, Secret) for p in node.value.pieces):
             return node
         self.problems.add(words.secret_in_clear(node, name))
         return None
 
 
-def _may_become(node: Node, wanted: tuple[str, ...]) -> bool:
-    """Whether a template that is still to be filled in can yet be what is wanted."""
-    scalar = bool(set(wanted) - {"array", "object"})
-    return node.template is not None and (scalar or is_lone(node))
+def _wrong(node: Node) -> Node:
+    """What is left of a member whose fault was told."""
+    return replace(node, value=None, wrong=True)
 
 
 def _typed(node: Node, wanted: tuple[str, ...]) -> Node:

@@ -29,6 +29,9 @@ def nearest(given: str, known: Iterable[str]) -> str | None:
     folded = {_folded(name): name for name in names}
     if (same := folded.get(_folded(given))) is not None:
         return same
+    begun = [name for folding, name in folded.items() if folding.startswith(_folded(given))]
+    if len(begun) == 1 and len(given) > 2:
+        return begun[0]
     close = get_close_matches(_folded(given), folded, n=1, cutoff=0.7)
     return folded[close[0]] if close else None
 
@@ -58,7 +61,7 @@ def called(schema: Fragment, name: str) -> str:
     if not name:
         return "a spec"
     title = str(schema.get("title", ""))
-    return title[0].lower() + title[1:] if " " in title else f"`{name}`"
+    return title[0].lower() + title[1:] if title.startswith(("A ", "An ")) else f"`{name}`"
 
 
 def described(node: Node) -> str:  # noqa: PLR0911 - one for each kind of value
@@ -84,7 +87,9 @@ def _short(text: str) -> str:
     return line if len(line) <= 40 else f"{line[:37]}..."
 
 
-def _takes(name: str) -> str:
+def _takes(node: Node, name: str) -> str:
+    if node.key is None and name:
+        return f"an item of `{name}` is"
     return f"`{name}` takes" if name else "a spec is"
 
 
@@ -92,11 +97,17 @@ def wrong_type(node: Node, wanted: tuple[str, ...], schema: Fragment, name: str)
     """Another type is wanted."""
     if schema.get("x-unit") == "duration" and isinstance(node.value, int | float):
         return not_a_duration(node, suggested(node.raw), name)
+    if node.value is None and not node.raw:
+        return Problem(
+            "no-value", f"`{name}` has no value", where=node.at, hint=_type_hint(node, wanted)
+        )
     kinds = [_TYPES[kind] for kind in wanted if not (kind == "integer" and "number" in wanted)]
+    if len(kinds) > 1:
+        kinds = [part for kind in kinds for part in kind.split(" or ")]
     said = f"{', '.join(kinds[:-1])} or {kinds[-1]}" if len(kinds) > 1 else kinds[0]
     return Problem(
         "wrong-type",
-        f"{_takes(name)} {said}, not {described(node)}",
+        f"{_takes(node, name)} {said}, not {described(node)}",
         where=node.at,
         hint=_type_hint(node, wanted),
     )
@@ -145,6 +156,8 @@ def not_a_choice(node: Node, allowed: Sequence[object], name: str) -> Problem:
     """Not one of the values."""
     if node.is_collection or node.value is None:
         hint = ""
+    elif node.quoted and node.raw in [str(option) for option in allowed]:
+        hint = f"Write `{node.raw}` without quotes."
     else:
         near = nearest(node.raw or str(node.value), [str(option) for option in allowed])
         hint = f"Did you mean `{near}`?" if near is not None else ""
@@ -266,6 +279,16 @@ def not_a_time(node: Node, name: str) -> Problem:
 def deferred_unit(node: Node, name: str) -> Problem:
     """A secret or a URL where a duration or a time is wanted."""
     return Problem("wrong-type", f"`{name}` cannot be made of a secret or a URL", where=node.at)
+
+
+def differs(node: Node, name: str) -> Problem:
+    """A template that differs from task to task where no text is wanted."""
+    return Problem(
+        "same-for-all",
+        f"`{name}` is the same for all tasks of a stage",
+        where=node.at,
+        hint="Take a parameter for it, or make stages of what differs.",
+    )
 
 
 def secret_in_clear(node: Node, name: str) -> Problem:

@@ -138,7 +138,12 @@ class _Composer:
         node, size = anchored
         self._copied += size
         if self._copied > MOST_COPIES:
-            self._fail("alias-bomb", f"aliases make more than {MOST_COPIES} copies", event)
+            self._fail(
+                "alias-bomb",
+                f"aliases make more than {MOST_COPIES} copies",
+                event,
+                "Write out what you mean; a spec needs no more than a few.",
+            )
         self._add(node, size, None)
 
     def _scalar(self, event: yaml.ScalarEvent) -> Node:

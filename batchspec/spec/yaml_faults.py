@@ -19,6 +19,9 @@ _BARE_TEMPLATE = re.compile(r"(?:^|[:\-\[,])\s*(\{\{.*)$")
 def faulty(source: Source, error: yaml.MarkedYAMLError) -> Problem:
     """The problem that a parser's error stands for."""
     mark = error.problem_mark or error.context_mark
+    if "end of stream" in (error.problem or "") and error.context_mark is not None:
+        # The end of the file says nothing; the quote that was opened does.
+        mark = error.context_mark
     if mark is None:
         return Problem("not-yaml", f"{source.file} is not YAML: {error.problem}")
     line = min(mark.line + 1, len(source.starts))
