@@ -263,3 +263,26 @@ def test_the_date_of_a_resize_timeout_may_be_the_sdks_own(service: Service) -> N
     service.client.create_pool({**BODY, "resizeTimeout": "PT01H00M00S"})
     assert service.client.get_pool("Pool-1").resize_timeout == timedelta(hours=1)
     assert service.request("GET", "/pools/Pool-1").json["resizeTimeout"] == "PT1H"
+
+
+def test_a_custom_image_must_be_of_a_gallery(service: Service) -> None:
+    image = {"virtualMachineImageId": "/subscriptions/s/resourceGroups/g/providers/x/images/i"}
+    machine = {**BODY["virtualMachineConfiguration"], "imageReference": image}
+    answer = service.request("POST", "/pools", {**BODY, "virtualMachineConfiguration": machine})
+    assert (answer.status, answer.code) == (400, "InvalidPropertyValue")
+    assert answer.values["PropertyName"] == "virtualMachineImageId"
+    assert answer.values["Reason"].endswith(  # as recorded
+        "Microsoft.Compute/galleries/{galleryName}/images/{galleryImageName}"
+    )
+
+
+def test_an_older_client_sees_what_its_version_had(service: Service) -> None:
+    older = "2024-02-01.19.0"
+    body = {**BODY, "resourceTags": {"a": "b"}, "certificateReferences": []}
+    assert service.request("POST", "/pools", body, version=older).status == 201
+    shown = service.request("GET", "/pools/Pool-1", version=older).json
+    assert (shown["certificateReferences"], shown["resourceTags"]) == ([], {"a": "b"})
+    assert "resourceTags" not in service.request("GET", "/pools/Pool-1").json
+    retired = {**BODY, "id": "x", "cloudServiceConfiguration": {"osFamily": "4"}}
+    answer = service.request("POST", "/pools", retired, version=older)
+    assert answer.code == "CloudServiceConfigurationRetired"

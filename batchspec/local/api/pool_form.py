@@ -5,6 +5,7 @@ The order of properties and the defaults are those of recorded replies.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,17 @@ _MACHINE = (
     "windowsConfiguration",
     "nodePlacementConfiguration",
     "dataDisks",
+)
+_GALLERY = (
+    "/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}/providers/"
+    "Microsoft.Compute/galleries/{galleryName}/images/{galleryImageName}"
+)
+_GALLERY_REASON = (
+    f"The specified resource id must be of the format {_GALLERY}/versions/"
+    f"{{galleryImageVersionName}} or {_GALLERY}"
+)
+_GALLERY_IMAGE = re.compile(
+    re.sub(r"\{\w+\}", "[^/]+", _GALLERY) + "(/versions/[^/]+)?", re.IGNORECASE
 )
 _ONLY_OLDER = ("certificateReferences", "targetNodeCommunicationMode", "resourceTags")
 
@@ -88,6 +100,9 @@ def complete_pool(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _machine(given: Mapping[str, Any]) -> dict[str, Any]:
     image = dict(given["imageReference"])
+    custom = image.get("virtualMachineImageId")
+    if custom is not None and _GALLERY_IMAGE.fullmatch(custom) is None:
+        raise bad_property("virtualMachineImageId", custom, _GALLERY_REASON)
     if "virtualMachineImageId" not in image and "publisher" in image:
         image.setdefault("version", "latest")
     machine = {**given, "imageReference": image}
@@ -164,7 +179,11 @@ def write_pool(context: Context, pool: Pool, *, older: bool) -> dict[str, Any]:
         rest = {name: value for name, value in rest.items() if name not in _ONLY_OLDER}
     if "userAccounts" in rest:
         rest["userAccounts"] = [_without_secrets(account) for account in rest["userAccounts"]]
-    return shown | in_order(rest, order)
+    rest = in_order(rest, order)
+    if older:
+        # Recorded of 2024-02-01.19.0: there even when there are none, which is always.
+        rest = {"certificateReferences": [], **rest}
+    return shown | rest
 
 
 def _without_secrets(account: Mapping[str, Any]) -> dict[str, Any]:
