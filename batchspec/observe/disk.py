@@ -178,13 +178,19 @@ def _no_match(entry: UploadGlob) -> Problem:
             hint=_nearest(whole),
         )
     folder = entry.root / fixed_part(entry.pattern)
-    if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK):
+    try:
+        # A glob passes over what it may not read in silence.
+        os.scandir(folder).close()
+    except PermissionError as error:
         return Problem(
             "unreadable-file",
-            f"the folder {folder} cannot be read: Permission denied",
+            f"the folder {folder} cannot be read: {error.strerror}",
             where=entry.where,
             hint="Give yourself the right to read it, or leave the entry out.",
         )
+    except OSError:
+        # There is no such folder: then the pattern matches nothing, which is told below.
+        pass
     return Problem(
         "no-match",
         f"{entry.pattern!r} matches no file",

@@ -10,7 +10,6 @@ that satisfies what depends on it.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ _AROUND = 3
 """Two quotes and a comma."""
 
 _LONGEST = 64
+_DIGEST = 14
 
 
 def link(
@@ -165,8 +165,7 @@ def _parts(ids: Iterable[str]) -> Iterator[tuple[str, ...]]:
 
 def _name(stage: str, waits: tuple[str, ...]) -> str:
     """An id that says what is waited for: waiting for other tasks is another task."""
-    digest = hashlib.sha256("\n".join(waits).encode()).digest()[:10]
-    ending = "-join-" + base64.b32encode(digest).decode()[:12].lower()
+    ending = "-join-" + hashlib.sha256("\n".join(waits).encode()).hexdigest()[:_DIGEST]
     return stage[: _LONGEST - len(ending)] + ending
 
 

@@ -116,11 +116,14 @@ def clean_environ(more: Mapping[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture
-def place(azurite_installed: Path, tmp_path: Path) -> Iterator[Workplace]:
+def place(
+    azurite_installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Workplace]:
     """The tutorial in a folder of its own, on a service of its own."""
     folder, home = tmp_path / "project", tmp_path / "home"
     shutil.copytree(ROOT / "specs", folder / "specs")
     shutil.copytree(ROOT / "task_app", folder / "task_app")
+    monkeypatch.setenv("BATCHSPEC_LOCAL_HOME", str(home))
     environ = clean_environ({"BATCHSPEC_LOCAL_HOME": str(home)})
     try:
         yield Workplace(folder, home, environ)

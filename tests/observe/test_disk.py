@@ -1,0 +1,149 @@
+"""Finding the files of a spec: names, exclusions, and every fault with its place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from batchspec.observe.disk import fixed_part, scan
+from batchspec.observe.spool import Spool
+from batchspec.plan.observed import LocalFile
+from batchspec.problems import Problem, Problems
+from batchspec.spec.read import read_spec
+
+SPEC = """\
+version: 1
+name: disk
+containers:
+  input:
+    upload: {upload}
+pool: {{vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}}
+job: {{max_wall_clock_time: 1h}}
+tasks:
+  one: {{command: "true"}}
+"""
+
+
+def found(folder: Path, upload: str) -> tuple[list[LocalFile], tuple[Problem, ...]]:
+    """What a scan of one container's uploads finds."""
+    path = folder / "spec.yaml"
+    path.write_text(SPEC.format(upload=upload), encoding="utf-8")
+    problems = Problems()
+    with Spool() as spool:
+        scan(read_spec(path), spool, problems)
+        return list(spool.files("input")), problems.found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.txt", "b.txt", "b.bak", "deep/c.txt", "deep/er/d.txt", ".hidden.txt"):
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("upload", "names"),
+    [
+        ("[data/*.txt]", ["a.txt", "b.txt"]),
+        ("['data/**/*.txt']", ["a.txt", "b.txt", "deep/c.txt", "deep/er/d.txt"]),
+        ("[data/a.txt]", ["a.txt"]),
+        ("[data/d*/*.txt]", ["deep/c.txt"]),
+        ("[{files: data/*, exclude: ['*.bak']}]", ["a.txt", "b.txt"]),
+        ("[{files: data/*.txt, path: in/}]", ["in/a.txt", "in/b.txt"]),
+        ("[data/*.txt, data/a.txt]", ["a.txt", "b.txt"]),
+    ],
+)
+def test_the_tree_below_the_fixed_part_is_kept(folder: Path, upload: str, names: list[str]) -> None:
+    files, problems = found(folder, upload)
+    assert [file.blob for file in files] == names
+    assert not problems
+    for file in files:
+        data = file.path.read_bytes()
+        assert (file.size, file.md5) == (len(data), hashlib.md5(data).digest())
+
+
+def test_the_fixed_part_ends_at_the_first_wildcard() -> None:
+    assert fixed_part("data/*.txt") == "data"
+    assert fixed_part("../a/b/**/c") == "../a/b"
+    assert fixed_part("*.txt") == ""
+    assert fixed_part("a.txt") == ""
+    assert fixed_part("/usr/share/*") == "/usr/share"
+
+
+def test_all_faults_are_told_at_once_each_at_its_entry(folder: Path) -> None:
+    _, problems = found(folder, "[data/*.csv, data/zzz.txt, data, data/deep/*.txt]")
+    assert [problem.code for problem in problems] == ["no-match", "missing-file", "no-match"]
+    assert all(problem.where and problem.where.line == 5 for problem in problems)
+    columns = [problem.where.column for problem in problems if problem.where]
+    assert columns == sorted(set(columns))
+    assert "data/**" in problems[2].hint
+
+
+def test_two_files_of_one_blob_name_are_told(folder: Path) -> None:
+    (folder / "data" / "deep" / "a.txt").write_text("other")
+    _, problems = found(folder, "[data/*.txt, data/deep/*.txt]")
+    assert [problem.code for problem in problems] == ["same-blob-name"]
+    assert "a.txt" in problems[0].detail
+
+
+@pytest.mark.parametrize("name", ["new\nline.txt", "a\\b.txt", "\x7f.txt"])
+def test_a_name_that_no_blob_can_have_is_told(folder: Path, name: str) -> None:
+    (folder / "data" / name).write_text("x")
+    _, problems = found(folder, "[data/*.txt]")
+    assert [problem.code for problem in problems] == ["bad-blob-name"]
+
+
+def test_a_name_that_is_not_unicode_is_told(folder: Path) -> None:
+    os.close(os.open(bytes(folder / "data") + b"/\xff.txt", os.O_CREAT))
+    _, problems = found(folder, "[data/*.txt]")
+    assert [problem.code for problem in problems] == ["bad-blob-name"]
+
+
+def test_what_is_no_file_is_told(folder: Path) -> None:
+    os.mkfifo(folder / "data" / "pipe.txt")
+    _, problems = found(folder, "[data/*.txt]")
+    assert [problem.code for problem in problems] == ["not-a-file"]
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that anybody may look into."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_root_is_not_needed_to_see_what_may_not_be_read(open_folder: Path) -> None:
+    """As a user without rights, which root has to become first."""
+    (open_folder / "data").mkdir()
+    (open_folder / "data" / "a.txt").write_text("a")
+    (open_folder / "data" / "a.txt").chmod(0)
+    (open_folder / "closed").mkdir()
+    (open_folder / "closed" / "a.txt").write_text("a")
+    (open_folder / "closed").chmod(0)
+    (open_folder / "spec.yaml").touch()
+    (open_folder / "spec.yaml").chmod(0o666)
+    os.seteuid(65534)
+    try:
+        _, problems = found(open_folder, "[data/*.txt, closed/*.txt]")
+    finally:
+        os.seteuid(0)
+    assert [problem.code for problem in problems] == ["unreadable-file", "unreadable-file"]
+    assert all("Permission denied" in problem.summary for problem in problems)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_told(folder: Path) -> None:
+    (folder / "data" / "a.txt").chmod(0)
+    _, problems = found(folder, "[data/*.txt]")
+    assert [problem.code for problem in problems] == ["unreadable-file"]
