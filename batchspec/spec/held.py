@@ -72,13 +72,17 @@ class Named(dict[str, object]):
         self.text = text
 
 
+_HELD = (Secret, BlobUrl, Text)
+_LISTS = (tuple, list)
+
+
 def guard(value: object) -> object:
     """A value as expressions may see it."""
     if type(value) is str or type(value) is int:
         return value
-    if isinstance(value, Secret | BlobUrl | Text):
+    if isinstance(value, _HELD):
         return Held(value)
-    if isinstance(value, tuple | list):
+    if isinstance(value, _LISTS):
         return [guard(item) for item in value]
     return value
 

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from jinja2 import TemplateSyntaxError, nodes
 
 from batchspec.problems import Problem
-from batchspec.spec.sandbox import METHODS
+from batchspec.spec.sandbox import METHODS, name_path
 from batchspec.spec.shell import reader
 from batchspec.spec.template import EXPRESSION, Names, place, sandbox
 from batchspec.spec.values import Quoting, Template
@@ -167,7 +167,7 @@ class _Expression:
         elif isinstance(node, nodes.Call):
             self._call(node)
             return
-        elif (path := _path(node)) is not None:
+        elif (path := name_path(node)) is not None:
             self._name(path)
             return
         for child in node.iter_child_nodes():
@@ -178,7 +178,7 @@ class _Expression:
         if isinstance(called, nodes.Getattr) and called.attr in METHODS:
             self.visit(called.node)
         else:
-            path = _path(called) or ()
+            path = name_path(called) or ()
             self._add(
                 "template-call",
                 f"`{'.'.join(path) or 'this'}` cannot be called",
@@ -242,20 +242,6 @@ def _expressions(tree: nodes.Template) -> Iterator[nodes.Node]:
         for child in output.iter_child_nodes():
             if not isinstance(child, nodes.TemplateData):
                 yield child
-
-
-def _path(node: nodes.Node) -> tuple[str, ...] | None:
-    """``a.b['c']`` as names, or ``None`` if it is something else."""
-    match node:
-        case nodes.Name(name=str(name)):
-            return (name,)
-        case nodes.Getattr(node=inner, attr=str(name)):
-            above = _path(inner)
-            return None if above is None else (*above, name)
-        case nodes.Getitem(node=inner, arg=nodes.Const(value=str(name))):
-            above = _path(inner)
-            return None if above is None else (*above, name)
-    return None
 
 
 def _is_raw(node: nodes.Node) -> bool:

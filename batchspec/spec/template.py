@@ -9,9 +9,10 @@ the business of ``sandbox`` and ``filters``; how shells read is told by ``shell`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING, NoReturn
 
 from batchspec.problems import Place, Problem, SpecError
@@ -96,8 +97,7 @@ def evaluate(
         return template.source
     writer = _Writer(quoting, shell)
     try:
-        for part in render(scope):
-            writer.put(part)
+        writer.write(render(scope))
         return writer.text()
     except _EXPECTED as error:
         _fail(template, error, writer.values)
@@ -125,7 +125,7 @@ def sandbox() -> Sandbox:
 
 
 @lru_cache(maxsize=4096)
-def _compiled(source: str) -> Callable[[Mapping[str, object]], Iterator[object]] | None:
+def _compiled(source: str) -> Callable[[Mapping[str, object]], Iterable[object]] | None:
     """A function from scope to parts: ``str`` is the text around, a 1-tuple holds a value."""
     return sandbox().renderer(source) if has_expression(source) else None
 
@@ -139,39 +139,43 @@ class _Writer:
     values: int = 0
     _out: list[Piece] = field(default_factory=list)
     _argument: list[Piece] = field(default_factory=list)
-    _size: int = 0
 
-    def put(self, part: object) -> None:
-        if isinstance(part, str):
-            self._literal(part)
-            return
-        assert isinstance(part, tuple)
-        value = part[0]
-        if type(value) is str and self.quoting is None:
-            self._out.append(value)
-        elif isinstance(value, Raw):
-            self._close()
-            self._many(value.value, raw=True)
-        elif isinstance(value, Argument):
-            self._many(value.value)
-            if self.quoting is None:
+    def write(self, parts: Iterable[object]) -> None:
+        """Put all parts of a template together."""
+        bare = self.quoting is None
+        out = self._out
+        for part in parts:
+            if type(part) is str:
+                if self._argument:
+                    self._close()
+                out.append(part)
+                continue
+            value: object = part[0]  # type: ignore[index]
+            if type(value) is str:
+                (out if bare else self._argument).append(value)
+            elif type(value) is Raw:
                 self._close()
-        elif self.quoting is None:
-            self._out.extend(_pieces(value))
-        else:
-            self._many(value)
-        self.values += 1
+                self._many(value.value, raw=True)
+            elif type(value) is Argument:
+                self._many(value.value)
+                if bare:
+                    self._close()
+            elif bare:
+                out.extend(_pieces(value))
+            else:
+                self._many(value)
+            self.values += 1
 
     def text(self) -> str | Text:
         """What was written."""
         self._close()
-        out = self._out
-        if len(out) == 1 and isinstance(out[0], str):
-            return out[0]
-        strings = [piece for piece in out if isinstance(piece, str)]
-        if sum(map(len, strings)) > LIMIT:
+        pieces = _merged(self._out)
+        if sum(len(piece) for piece in pieces if type(piece) is str) > LIMIT:
             raise RefusalError(f"a text of more than {LIMIT:,} characters")
-        return "".join(strings) if len(strings) == len(out) else Text(_merged(out))
+        if not pieces:
+            return ""
+        only = pieces[0]
+        return only if len(pieces) == 1 and isinstance(only, str) else Text(pieces)
 
     def _literal(self, text: str) -> None:
         self._close()
@@ -196,10 +200,12 @@ class _Writer:
             before = self._out[-1].rstrip("\\")
             pieces = [self._out[-1][len(before) :], *pieces]
             self._out[-1] = before
-        if all(isinstance(piece, str) for piece in pieces):
-            self._out.append(quote("".join(map(str, pieces)), quoting))
+        merged = _merged(pieces)
+        only = merged[0] if merged else ""
+        if len(merged) < 2 and isinstance(only, str):
+            self._out.append(quote(only, quoting))
         else:
-            self._out.append(Quoted(Text(_merged(pieces)), quoting))
+            self._out.append(Quoted(Text(merged), quoting))
 
 
 def _pieces(value: object) -> tuple[Piece, ...]:
@@ -211,13 +217,19 @@ def _pieces(value: object) -> tuple[Piece, ...]:
 
 def _merged(pieces: list[Piece]) -> tuple[Piece, ...]:
     """The pieces with neighbouring strings joined and empty ones gone."""
+    if len(pieces) == 1:
+        return tuple(pieces) if pieces[0] != "" else ()
     merged: list[Piece] = []
-    for piece in pieces:
-        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
-            merged[-1] += piece
-        elif piece != "":
-            merged.append(piece)
+    for held, run in groupby(pieces, _is_held):
+        if held:
+            merged.extend(run)
+        elif text := "".join(run):  # type: ignore[arg-type]
+            merged.append(text)
     return tuple(merged)
+
+
+def _is_held(piece: Piece) -> bool:
+    return type(piece) is not str
 
 
 def _fail(template: Template, error: Exception, number: int) -> NoReturn:

@@ -1,0 +1,127 @@
+"""What is wrong with tasks is told before they are sent: with its place, and only a few times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batchspec.plan.faults import check_tasks
+from batchspec.plan.observed import Observed
+from batchspec.problems import Problem, Severity
+from batchspec.spec.model import (
+    EachBlob,
+    EachFile,
+    EachNumber,
+    EachValue,
+    NumberRange,
+    Rows,
+    Stage,
+)
+from batchspec.spec.values import BlobUrl, Record, Value
+from tests.plan.making import WHERE, blob, local_file, observed, spec, stage, template
+
+TEN = EachNumber(NumberRange(0, 10))
+
+
+def told(
+    it: Stage, world: Observed | None = None, before: tuple[Stage, ...] = ()
+) -> tuple[Problem, ...]:
+    return check_tasks(spec(*before, it), it, world or observed(), windows=False)
+
+
+def codes(it: Stage, world: Observed | None = None, before: tuple[Stage, ...] = ()) -> list[str]:
+    return [problem.code for problem in told(it, world, before)]
+
+
+def test_good_tasks_have_no_faults() -> None:
+    assert told(stage("run {{ value }} {{ task.id }}", TEN)) == ()
+
+
+def test_items_that_no_task_can_be_made_of_are_told_up_to_a_few() -> None:
+    found = told(stage("run {{ 1 // value }}", EachNumber(NumberRange(-1, 2))))
+    assert [(p.code, p.detail) for p in found] == [("template-value", "With index 1: '0'.")]
+    found = told(stage("run {{ gone }}", TEN))
+    assert [p.code for p in found] == ["template-value"] * 5 + ["more-faults"]
+    assert "5 more tasks" in found[-1].summary
+
+
+@pytest.mark.parametrize(
+    ("source", "severity"),
+    [
+        (EachFile("input"), Severity.ERROR),
+        (EachValue(()), Severity.ERROR),
+        (EachNumber(NumberRange(1, 1)), Severity.ERROR),
+        (EachBlob("there"), Severity.WARNING),
+        (Rows(Path("rows.csv"), WHERE), Severity.WARNING),
+    ],
+)
+def test_a_stage_of_nothing_is_told(
+    source: EachFile | EachValue | EachNumber | EachBlob | Rows, severity: Severity
+) -> None:
+    (problem,) = told(stage("run", source), observed(rows={"count": ()}))
+    assert (problem.code, problem.severity) == ("no-items", severity)
+
+
+def test_two_items_that_are_the_same_work_are_told() -> None:
+    (problem,) = told(stage("run {{ value }}", EachValue(("a", "b", "a"))))
+    assert problem.code == "same-work"
+    assert "Indexes 0 and 2" in problem.detail
+    assert "count-a-" in problem.summary
+
+
+def test_ids_that_differ_by_case_are_the_same() -> None:
+    it = stage("run", EachValue(("a", "A")), task_id="t-{{ value }}")
+    (problem,) = told(it)
+    assert problem.code == "same-id"
+    assert problem.where == template("t-{{ value }}").where
+    assert "'t-A'" in problem.summary
+
+
+def test_few_of_many_repeats_are_told() -> None:
+    assert codes(stage("run", TEN, task_id="same")) == ["same-id"] * 5
+
+
+def test_ids_that_another_stage_has_are_told() -> None:
+    first = stage("run", TEN, name="first", task_id="t-{{ value }}")
+    second = stage("run", TEN, name="second", task_id="T-{{ value + 9 }}")
+    assert codes(first, before=()) == []
+    (problem,) = told(second, before=(first,))
+    assert problem.code == "same-id"
+    assert problem.detail == "Index 9 of first and 0 of second."
+    assert codes(stage("run", TEN, name="second"), before=(first,)) == []
+
+
+def test_a_body_that_fits_into_no_request_is_told() -> None:
+    files = [local_file(f"{n:05}-{'x' * 50}.txt") for n in range(3_000)]
+    (problem,) = told(stage("run", EachFile("input", group=3_000)), observed(files))
+    assert problem.code == "task-too-large"
+    assert codes(stage("run", EachFile("input", group=1_000)), observed(files)) == []
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "..", "a/.."])
+def test_a_file_that_would_leave_the_working_directory_is_told(name: str) -> None:
+    it = stage("run", EachBlob("there", group=1))
+    assert codes(it, observed(blobs=[blob(name)])) == ["leaves-directory"]
+
+
+def output(path: Value, pattern: str = "out.csv") -> Record:
+    container = Record(containerUrl=BlobUrl("output", None, "cw"), path=path)
+    return Record(
+        outputFiles=(Record(filePattern=pattern, destination=Record(container=container)),)
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (output("out.csv"), ["same-output"]),
+        (output(template("{{ index // 2 }}.csv")), ["same-output"]),
+        (output(template("{{ task.id }}/out.csv")), []),
+        (output("all/", "*.csv"), []),
+    ],
+)
+def test_two_tasks_that_write_one_blob_are_told(body: Record, expected: list[str]) -> None:
+    assert codes(stage("run {{ value }}", TEN, body=body)) == expected
+    one = stage("run", body=body)
+    assert codes(one) == []

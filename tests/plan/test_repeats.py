@@ -1,0 +1,37 @@
+"""Keys that come twice are found, in memory and on disk alike."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchspec.plan.repeats import repeats
+
+
+def plainly(keys: list[str]) -> set[tuple[int, int]]:
+    return {(keys.index(key), n) for n, key in enumerate(keys) if keys.index(key) != n}
+
+
+@given(st.lists(st.text(max_size=2), max_size=60), st.integers(1, 70))
+def test_each_repeat_is_found_with_the_first_of_its_key(keys: list[str], held: int) -> None:
+    found = list(repeats(keys, held=held))
+    assert set(found) == plainly(keys)
+    assert len(found) == len(set(found))
+
+
+def test_what_is_on_disk_is_gone_afterwards(tmp_path: Path) -> None:
+    assert list(repeats(map(str, [*range(50), 7]), folder=tmp_path, held=10)) == [(7, 50)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_many_keys_are_not_held(tmp_path: Path) -> None:
+    keys = (f"task-{n % 29_999}" for n in range(30_000))
+    tracemalloc.start()
+    try:
+        assert list(repeats(keys, folder=tmp_path, held=1_000)) == [(0, 29_999)]
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
