@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from batchspec.apply.ports import NodeFacts, TaskCounts
 from batchspec.plan.observed import JobFacts, PoolFacts, SupportedImage, TaskFacts
+from batchspec.spec.expand_stage import LOGS
 from batchspec.spec.values import Record, freeze
 
 Json = Mapping[str, Any]
@@ -69,6 +71,16 @@ def task_facts(body: Json) -> TaskFacts:
         node=(body.get("nodeInfo") or {}).get("nodeId"),
         retries=execution.get("retryCount", 0),
     )
+
+
+def kept_output(body: Json) -> tuple[str, str] | None:
+    """Where a task's stdout and stderr go when it ends: the container and the folder in it."""
+    for file in body.get("outputFiles") or ():
+        if file.get("filePattern") == LOGS:
+            container: Json = (file.get("destination") or {}).get("container") or {}
+            name = urlsplit(container.get("containerUrl", "")).path.rpartition("/")[2]
+            return unquote(name), container.get("path", "").rstrip("/")
+    return None
 
 
 def node_facts(body: Json) -> NodeFacts:

@@ -1,8 +1,9 @@
-"""The ends of files of tasks and nodes: as many bytes as are shown, never whole files."""
+"""Parts of files of tasks and nodes: the end, or what came since; never more than is shown."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 
 from azure.batch.models import BatchFileProperties
 from azure.core.exceptions import AzureError
@@ -10,6 +11,7 @@ from azure.core.exceptions import AzureError
 from batchspec.cloud.errors import translate
 from batchspec.cloud.session import Session
 from batchspec.cloud.wire import code_of, status_of
+from batchspec.observe.ports import Part
 
 _NO_FILE = frozenset(
     {
@@ -33,49 +35,84 @@ class Files(Session):
 
     async def node_file_tail(self, pool_id: str, node: str, path: str, size: int) -> str:
         """The last ``size`` bytes of a file of a node; empty where there is none."""
-        return await self._tail(
+        return _end(await self._part(self._of_node(pool_id, node, path), _last(size)), size)
+
+    async def task_file_tail(self, job_id: str, task: str, path: str, size: int) -> str:
+        """The last ``size`` bytes of a file of a task; empty where there is none."""
+        return _end(await self._part(self._of_task(job_id, task, path), _last(size)), size)
+
+    async def node_file(
+        self, pool_id: str, node: str, path: str, start: int, most: int
+    ) -> Part | None:
+        """At most ``most`` bytes of a file of a node from ``start`` on; ``None`` without a file."""
+        return await self._part(self._of_node(pool_id, node, path), _from(start, most))
+
+    async def task_file(
+        self, job_id: str, task: str, path: str, start: int, most: int
+    ) -> Part | None:
+        """At most ``most`` bytes of a file of a task from ``start`` on; ``None`` without a file."""
+        return await self._part(self._of_task(job_id, task, path), _from(start, most))
+
+    def _of_node(self, pool_id: str, node: str, path: str) -> _File:
+        return _File(
             f"{path} of node {node}",
-            size,
             lambda: self.client.get_node_file_properties(pool_id, node, path),
             lambda **more: self.client.download_node_file(pool_id, node, path, **more),
         )
 
-    async def task_file_tail(self, job_id: str, task: str, path: str, size: int) -> str:
-        """The last ``size`` bytes of a file of a task; empty where there is none."""
-        return await self._tail(
+    def _of_task(self, job_id: str, task: str, path: str) -> _File:
+        return _File(
             f"{path} of task {task}",
-            size,
             lambda: self.client.get_task_file_properties(job_id, task, path),
             lambda **more: self.client.download_task_file(job_id, task, path, **more),
         )
 
-    async def _tail(
-        self,
-        subject: str,
-        size: int,
-        measure: Callable[[], Awaitable[BatchFileProperties]],
-        fetch: Callable[..., Awaitable[AsyncIterator[bytes]]],
-    ) -> str:
+    async def _part(self, file: _File, wanted: Callable[[int], range]) -> Part | None:
+        """The bytes that ``wanted`` names, given the length of the file; ``None`` without one."""
         failures = 0
         while True:
             try:
-                length = int((await measure()).content_length or 0)
-                if not length or size <= 0:
-                    return ""
-                start = max(0, length - size)
+                length = int((await file.measure()).content_length or 0)
+                span = wanted(length)
+                if not span:
+                    return Part(b"", length)
                 # `bytes=-N` is not in the reference; from-to is.
-                wanted = {"ocp_range": f"bytes={start}-{length - 1}"} if start else {}
-                data = b"".join([part async for part in await fetch(**wanted)])
+                some = len(span) < length
+                between = {"ocp_range": f"bytes={span.start}-{span.stop - 1}"} if some else {}
+                data = b"".join([part async for part in await file.fetch(**between)])
             except AzureError as error:
                 if status_of(error) == 404 or code_of(error) in _NO_FILE or _silent(error):
-                    return ""
+                    return None
                 failures += 1
                 # A refusal is final; an answer that broke off is asked for again.
                 if status_of(error) or failures >= _TRIES:
-                    raise translate(error, subject) from None
+                    raise translate(error, file.subject) from None
                 await self.timing.sleep(self.limiter.delay(failures))
                 continue
-            return _text(data[-size:], cut=start > 0 or len(data) > size)
+            return Part(data, max(length, span.start + len(data)))
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file of a task or of a node: how to ask for its length, and for its bytes."""
+
+    subject: str
+    measure: Callable[[], Awaitable[BatchFileProperties]]
+    fetch: Callable[..., Awaitable[AsyncIterator[bytes]]]
+
+
+def _last(size: int) -> Callable[[int], range]:
+    return lambda length: range(max(0, length - size), length)
+
+
+def _from(start: int, most: int) -> Callable[[int], range]:
+    return lambda length: range(start, min(length, start + most))
+
+
+def _end(part: Part | None, size: int) -> str:
+    if part is None:
+        return ""
+    return _text(part.data[-size:], cut=part.length > size)
 
 
 def _silent(error: AzureError) -> bool:

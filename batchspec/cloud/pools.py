@@ -14,6 +14,7 @@ from batchspec.cloud.errors import translate, translated
 from batchspec.cloud.ownership import make, remove
 from batchspec.cloud.session import Session
 from batchspec.cloud.wire import body_of, code_of, listed, literal, raw, segment, status_of
+from batchspec.observe.ports import NodeSeen
 from batchspec.plan.observed import PoolFacts, SupportedImage
 from batchspec.spec.values import Record
 
@@ -39,6 +40,12 @@ class Pools(Session):
                 return None
             raise translate(error, f"pool {pool_id}") from None
         return facts.pool_facts(body)
+
+    async def pools(self) -> AsyncIterator[PoolFacts]:
+        """Every pool of the account."""
+        with translated("the pools"):
+            async for body in listed(self.client, "/pools"):
+                yield facts.pool_facts(body)
 
     async def create_pool(self, body: Record, sas: timedelta) -> bool:
         """Ask for a pool; ``False`` if an equal one by the same spec was there."""
@@ -92,6 +99,13 @@ class Pools(Session):
         with translated(f"pool {pool_id}"):
             async for node in listed(self.client, path, where=where, select=facts.NODE_FIELDS):
                 yield facts.node_facts(node)
+
+    async def nodes(self, pool_id: str) -> AsyncIterator[NodeSeen]:
+        """The nodes of a pool."""
+        path = f"/pools/{segment(pool_id)}/nodes"
+        with translated(f"pool {pool_id}"):
+            async for node in listed(self.client, path, select=["id", "state"]):
+                yield NodeSeen(node["id"], node.get("state", ""))
 
     async def images(self) -> tuple[SupportedImage, ...]:
         """The account's supported images."""

@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator, Mapping
 
 from batchspec.cloud.batch import BatchService
 from batchspec.cloud.storage import BlobStorage
+from batchspec.observe.ports import ContainerSeen, NodeSeen, Part, TaskSeen
 from batchspec.plan.observed import Account, Blob, JobFacts, PoolFacts, SupportedImage, TaskFacts
 from batchspec.problems import ServiceError
 
 
 class AccountReader:
-    """Implements :class:`batchspec.observe.ports.Reader`."""
+    """Implements ``Reader``, ``Outputs`` and ``Inventory`` of :mod:`batchspec.observe.ports`."""
 
     def __init__(self, account: Account, batch: BatchService, storage: BlobStorage) -> None:
         self._account = account
@@ -56,3 +57,44 @@ class AccountReader:
     async def images(self) -> tuple[SupportedImage, ...]:
         """The account's supported images."""
         return await self._batch.images()
+
+    async def task(self, job_id: str, task_id: str) -> TaskSeen | None:
+        """The task, or ``None``."""
+        return await self._batch.task(job_id, task_id)
+
+    def failed_tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
+        """The completed tasks that failed, streamed, filtered by the service."""
+        return self._batch.failed_tasks(job_id)
+
+    async def nodes(self, pool_id: str) -> AsyncIterator[NodeSeen]:
+        """The nodes of a pool, streamed; nothing if the pool is not there."""
+        try:
+            async for node in self._batch.nodes(pool_id):
+                yield node
+        except ServiceError as error:
+            if error.status != 404:
+                raise
+
+    async def task_file(
+        self, job_id: str, task: str, path: str, start: int, most: int
+    ) -> Part | None:
+        """At most ``most`` bytes of a file of a task from ``start`` on; ``None`` without a file."""
+        return await self._batch.task_file(job_id, task, path, start, most)
+
+    async def node_file(
+        self, pool_id: str, node: str, path: str, start: int, most: int
+    ) -> Part | None:
+        """At most ``most`` bytes of a file of a node from ``start`` on; ``None`` without a file."""
+        return await self._batch.node_file(pool_id, node, path, start, most)
+
+    async def blob_part(self, container: str, blob: str, start: int, most: int) -> Part | None:
+        """At most ``most`` bytes of a blob from ``start`` on; ``None`` without a blob."""
+        return await self._storage.blob_part(container, blob, start, most)
+
+    def pools(self) -> AsyncIterator[PoolFacts]:
+        """Every pool."""
+        return self._batch.pools()
+
+    def containers(self) -> AsyncIterator[ContainerSeen]:
+        """Every container."""
+        return self._storage.containers()

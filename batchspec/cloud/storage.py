@@ -13,12 +13,15 @@ from batchspec.cloud.errors import fault, translate, translated
 from batchspec.cloud.limiter import Limiter, Limits, Timing
 from batchspec.cloud.pipeline import watched
 from batchspec.cloud.upload import Uploads
+from batchspec.observe.ports import ContainerSeen, Part
 from batchspec.plan.observed import Blob, LocalFile
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient
 
-_ABSENT = frozenset({"ContainerNotFound", "ResourceNotFound", "ContainerBeingDeleted"})
+_ABSENT = frozenset(
+    {"ContainerNotFound", "ResourceNotFound", "ContainerBeingDeleted", "BlobNotFound"}
+)
 _PAGE = 5000
 
 
@@ -44,6 +47,12 @@ class BlobStorage:
                 return None
             raise translate(error, f"container {name}") from None
         return dict(found.metadata or {})
+
+    async def containers(self) -> AsyncIterator[ContainerSeen]:
+        """Every container of the account."""
+        with translated("the containers"):
+            async for found in self._service.list_containers(include_metadata=True):
+                yield ContainerSeen(found.name, dict(found.metadata or {}), found.last_modified)
 
     async def create_container(
         self, name: str, metadata: Mapping[str, str], public_access: str | None
@@ -99,6 +108,21 @@ class BlobStorage:
         except AzureError as error:
             if not _absent(error):
                 raise translate(error, f"container {container}") from None
+
+    async def blob_part(self, container: str, blob: str, start: int, most: int) -> Part | None:
+        """At most ``most`` bytes of a blob from ``start`` on; ``None`` without a blob."""
+        client = self._service.get_blob_client(container, blob)
+        try:
+            length = int((await client.get_blob_properties()).size)
+            if start >= length:
+                return Part(b"", length)
+            # As stored: offsets are of the bytes that lie there.
+            found = await client.download_blob(start, most, decompress=False)
+            return Part(await found.readall(), length)
+        except AzureError as error:
+            if _absent(error):
+                return None
+            raise translate(error, f"{container}/{blob}") from None
 
     async def upload(self, container: str, file: LocalFile, moved: Callable[[int], None]) -> None:
         """Upload one file, checked in transit and at rest (MD5).

@@ -19,6 +19,7 @@ from batchspec.cloud.errors import Fault, problem_of, translate, translated
 from batchspec.cloud.facts import Json
 from batchspec.cloud.session import Session
 from batchspec.cloud.wire import code_of, listed, raw, segment, status_of
+from batchspec.observe.ports import TaskSeen
 from batchspec.plan.observed import TaskFacts
 from batchspec.problems import Problem, ServiceError
 from batchspec.spec.values import Record, thaw
@@ -94,6 +95,16 @@ class Tasks(Session):
         body: Any = {"value": piece}
         answer: Any = await self.client.create_task_collection(job_id, body, cls=raw)
         return cast(Sequence[Json], answer.get("value") or ())
+
+    async def task(self, job_id: str, task_id: str) -> TaskSeen | None:
+        """The task, or ``None``."""
+        try:
+            body: Any = await self.client.get_task(job_id, task_id, cls=raw)
+        except AzureError as error:
+            if status_of(error) == 404:
+                return None
+            raise translate(error, f"task {task_id}") from None
+        return TaskSeen(facts.task_facts(body), facts.kept_output(body))
 
     async def tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
         """Every task of a job, streamed, with only the fields of :class:`TaskFacts` read."""

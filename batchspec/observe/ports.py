@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from batchspec.plan.observed import (
@@ -13,6 +15,43 @@ from batchspec.plan.observed import (
     SupportedImage,
     TaskFacts,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes of a file; ``length`` is how long the whole file is, as far as it is known now."""
+
+    data: bytes
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSeen:
+    """One task, looked at closely.
+
+    ``kept`` is where the service puts its stdout and stderr when it ends: a container's name and
+    the folder in it; ``None`` where it does not.
+    """
+
+    facts: TaskFacts
+    kept: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSeen:
+    """A node of a pool, and its state."""
+
+    id: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSeen:
+    """A container of the account, with its metadata; ``modified`` is when it was last changed."""
+
+    name: str
+    metadata: Mapping[str, str]
+    modified: datetime | None = None
 
 
 class Reader(Protocol):
@@ -49,4 +88,56 @@ class Reader(Protocol):
 
     async def images(self) -> tuple[SupportedImage, ...]:
         """The account's supported images."""
+        ...
+
+
+class Outputs(Protocol):
+    """What tasks and start tasks have written, on the node and in the account."""
+
+    async def task(self, job_id: str, task_id: str) -> TaskSeen | None:
+        """The task, or ``None``."""
+        ...
+
+    def tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
+        """Every task of a job, streamed; nothing if the job is not there."""
+        ...
+
+    def failed_tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
+        """The completed tasks that failed, streamed, filtered by the service."""
+        ...
+
+    def nodes(self, pool_id: str) -> AsyncIterator[NodeSeen]:
+        """The nodes of a pool, streamed; nothing if the pool is not there."""
+        ...
+
+    async def task_file(
+        self, job_id: str, task: str, path: str, start: int, most: int
+    ) -> Part | None:
+        """At most ``most`` bytes of a file of a task from ``start`` on; ``None`` without a file."""
+        ...
+
+    async def node_file(
+        self, pool_id: str, node: str, path: str, start: int, most: int
+    ) -> Part | None:
+        """At most ``most`` bytes of a file of a node from ``start`` on; ``None`` without a file."""
+        ...
+
+    async def blob_part(self, container: str, blob: str, start: int, most: int) -> Part | None:
+        """At most ``most`` bytes of a blob from ``start`` on; ``None`` without a blob."""
+        ...
+
+
+class Inventory(Protocol):
+    """Everything in an account, whoever made it."""
+
+    def pools(self) -> AsyncIterator[PoolFacts]:
+        """Every pool."""
+        ...
+
+    def jobs(self, name: str) -> AsyncIterator[JobFacts]:
+        """Every job whose id starts with ``name``."""
+        ...
+
+    def containers(self) -> AsyncIterator[ContainerSeen]:
+        """Every container."""
         ...
