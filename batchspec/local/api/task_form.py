@@ -24,6 +24,22 @@ from batchspec.local.wire.times import etag_of, write_time
 
 MAX_DEPENDENCY_CHARACTERS = 64_000
 MAX_SLOTS = 256
+OF_THE_SERVICE = frozenset(
+    {
+        "id",
+        "url",
+        "eTag",
+        "creationTime",
+        "lastModified",
+        "state",
+        "stateTransitionTime",
+        "previousState",
+        "previousStateTransitionTime",
+        "executionInfo",
+        "nodeInfo",
+    }
+)
+"""What a task shows that is not in its body."""
 _ORDER = (
     "commandLine",
     "containerSettings",

@@ -9,7 +9,7 @@ from batchspec.local.api.context import Context
 from batchspec.local.api.find import ask, find_owner, find_parent_job, find_task
 from batchspec.local.api.listing import TASKS, read_page, write_page
 from batchspec.local.api.statistics import task_stats
-from batchspec.local.api.task_form import read_task, write_task
+from batchspec.local.api.task_form import OF_THE_SERVICE, read_task, write_task
 from batchspec.local.api.task_settings import fill_constraints
 from batchspec.local.model.life import JOB, TASK
 from batchspec.local.model.record import Job, Task
@@ -68,11 +68,13 @@ def list_tasks(context: Context, request: Request) -> Reply:
     """``GET /jobs/{jobId}/tasks``."""
     job = find_parent_job(context, request)
     page = read_page(request, TASKS)
-    stats = request.expands_stats()
+    stats, names = request.expands_stats(), request.select("BatchTask")
+    # Progress is watched by reading states over and over: settings are not even decoded for it.
+    bodies = names is None or not names <= OF_THE_SERVICE
     return write_page(
         request,
         page,
-        context.store.tasks.page(job.id, page),
+        context.store.tasks.page(job.id, page, bodies=bodies),
         lambda task: _show(context, request, task, stats=stats),
         lambda task: task.id.lower(),
         model="BatchTask",

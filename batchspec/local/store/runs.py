@@ -16,7 +16,7 @@ from batchspec.local.model.record import Doomed, Node, Task, Wire
 from batchspec.local.store.database import Database, fold, from_optional, to_column, to_json
 from batchspec.local.store.dependencies import Dependencies
 from batchspec.local.store.slots import free, take
-from batchspec.local.store.tasks import read_task
+from batchspec.local.store.tasks import COLUMNS, read_task
 
 _LIVE = "state IN ('preparing', 'running')"
 
@@ -41,8 +41,8 @@ class Runs:
         """
         marks = ", ".join("?" * len(skip))
         rows = self._db.all(
-            "SELECT * FROM task INDEXED BY task_runnable WHERE job = ? AND state = 'active' "
-            f"AND waiting = 0 AND slots <= ? AND seq NOT IN ({marks}) "
+            f"SELECT {COLUMNS} FROM task INDEXED BY task_runnable WHERE job = ? "
+            f"AND state = 'active' AND waiting = 0 AND slots <= ? AND seq NOT IN ({marks}) "
             "ORDER BY seq LIMIT ?",
             (fold(job_id), largest, *skip, limit),
         )
@@ -52,11 +52,11 @@ class Runs:
         """Tasks that are preparing or running: of a job, or all; bounded by the nodes' slots."""
         if job_id is None:
             rows = self._db.all(
-                f"SELECT * FROM task INDEXED BY task_on_node WHERE {_LIVE} ORDER BY seq"
+                f"SELECT {COLUMNS} FROM task INDEXED BY task_on_node WHERE {_LIVE} ORDER BY seq"
             )
         else:
             rows = self._db.all(
-                f"SELECT * FROM task WHERE job = ? AND {_LIVE} ORDER BY seq",
+                f"SELECT {COLUMNS} FROM task WHERE job = ? AND {_LIVE} ORDER BY seq",
                 (fold(job_id),),
             )
         return [read_task(row) for row in rows]
@@ -64,7 +64,7 @@ class Runs:
     def live_on(self, node: Node) -> list[Task]:
         """Tasks that are preparing or running on a node."""
         rows = self._db.all(
-            f"SELECT * FROM task WHERE pool = ? AND node = ? AND {_LIVE} ORDER BY seq",
+            f"SELECT {COLUMNS} FROM task WHERE pool = ? AND node = ? AND {_LIVE} ORDER BY seq",
             (fold(node.pool_id), fold(node.id)),
         )
         return [read_task(row) for row in rows]
@@ -80,12 +80,14 @@ class Runs:
 
     def ending(self) -> list[Task]:
         """Tasks on a node that the engine was asked to end (:attr:`Task.ending`)."""
-        rows = self._db.all(f"SELECT * FROM task WHERE ending IS NOT NULL AND {_LIVE} ORDER BY seq")
+        rows = self._db.all(
+            f"SELECT {COLUMNS} FROM task WHERE ending IS NOT NULL AND {_LIVE} ORDER BY seq"
+        )
         return [read_task(row) for row in rows]
 
     def get(self, seq: int) -> Task | None:
         """The task of that ``seq``; ``None`` once it is deleted."""
-        row = self._db.one("SELECT * FROM task WHERE seq = ?", (seq,))
+        row = self._db.one(f"SELECT {COLUMNS} FROM task WHERE seq = ?", (seq,))
         return None if row is None else read_task(row)
 
     # --- the course of a run
@@ -282,7 +284,7 @@ class Runs:
     def expired(self, now: datetime, limit: int = 100) -> list[Task]:
         """Completed tasks whose ``retentionTime`` has passed and whose files are still there."""
         rows = self._db.all(
-            "SELECT * FROM task WHERE retain_until IS NOT NULL AND retain_until <= ? "
+            f"SELECT {COLUMNS} FROM task WHERE retain_until IS NOT NULL AND retain_until <= ? "
             "ORDER BY retain_until LIMIT ?",
             (to_column(now), limit),
         )

@@ -83,10 +83,9 @@ def read_duration(text: str | None) -> timedelta | None:
 
 def write_time(moment: datetime) -> str:
     """RFC 3339 in UTC with as many digits as it takes: ``2024-04-18T19:12:27.9903444Z``."""
-    text = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    if moment.microsecond:
-        text += f".{moment.microsecond:06}".rstrip("0")
-    return text + "Z"
+    # isoformat is several times as fast as strftime, and a page of a list has thousands of these.
+    text = (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()[:-6]
+    return (text.rstrip("0") if "." in text else text) + "Z"
 
 
 def write_exact(moment: datetime) -> str:
