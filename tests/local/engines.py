@@ -66,3 +66,18 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come true"
         time.sleep(0.005)
+
+
+def processes_of(folder: Path, name: str = "") -> list[str]:
+    """The command lines of living processes that work below ``folder``, with ``name`` in them."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if not (entry / "cwd").readlink().is_relative_to(folder):
+                continue
+            line = (entry / "cmdline").read_text().replace("\0", " ")
+        except OSError:
+            continue
+        if line and name in line:
+            found.append(line)
+    return found

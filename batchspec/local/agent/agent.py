@@ -138,8 +138,9 @@ class Agent:
         try:
             if launch.fresh and launch.directory.exists():
                 await asyncio.to_thread(shutil.rmtree, launch.directory)
-            for folder in (launch.directory / "wd", launch.directory / "certs"):
-                folder.mkdir(parents=True, exist_ok=True)
+            launch.directory.mkdir(parents=True, exist_ok=True)
+            for name in ("wd", "certs"):
+                (launch.directory / name).mkdir(exist_ok=True)
             if launch.resource_files:
                 fetching = fetch_all(
                     launch.resource_files, launch.directory / "wd", self._storage, self._grants
