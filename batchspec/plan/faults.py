@@ -89,7 +89,7 @@ class _Look:
                 "task-too-large",
                 f"task {task.id} would be a request of {size:,} bytes; at most {_REQUEST:,} go",
                 where=self.stage.where,
-                hint="take smaller groups, or name containers as `resources`",
+                hint="Take smaller groups, or name containers as `resources`.",
             )
         files = task.body.get("resourceFiles")
         for file in files if isinstance(files, tuple) else ():
@@ -99,7 +99,7 @@ class _Look:
                     "leaves-directory",
                     f"the file {path!r} of task {task.id} would leave its working directory",
                     where=self.stage.where,
-                    hint="no path may start with `/` or hold `..`",
+                    hint="No path may start with `/` or hold `..`.",
                 )
         return None
 
@@ -133,7 +133,7 @@ def _nothing(stage: Stage) -> Problem:
         "no-items",
         f"`for_each` of {stage.name} has no item, so the stage has no task",
         where=stage.where,
-        hint="" if data else "mend `match`, `exclude` or the range",
+        hint="" if data else "Mend `match`, `exclude` or the range.",
         severity=Severity.WARNING if data else Severity.ERROR,
     )
 
@@ -154,14 +154,14 @@ def _same_id(stage: Stage, tasks: Expansion, first: int, second: int) -> Problem
             f"two tasks of {stage.name} have the id{name} (case does not count)",
             f"Indexes {first} and {second}.",
             stage.id.where,
-            "put into `id` what tells them apart, or `{{ index }}`",
+            "Put into `id` what tells them apart, or `{{ index }}`.",
         )
     return Problem(
         "same-work",
         f"two tasks of {stage.name} do the same: both would be{name}",
         f"Indexes {first} and {second} give the same command, environment and files.",
         stage.where,
-        "leave one out, or set `id` with `{{ index }}` in it to run both",
+        "Leave one out, or set `id` with `{{ index }}` in it to run both.",
     )
 
 
@@ -185,7 +185,7 @@ def _across(
                 f"tasks of {other.name} and {stage.name} have the same id (case does not count)",
                 f"Index {first} of {other.name} and {second - border} of {stage.name}.",
                 stage.where if stage.id is None else stage.id.where,
-                "begin the `id` with the name of the stage",
+                "Begin the `id` with the name of the stage.",
             )
 
 
@@ -233,5 +233,5 @@ def _same_output(stage: Stage) -> Problem:
         "same-output",
         f"tasks of {stage.name} write the same blob, each over the other's",
         where=stage.where,
-        hint="put `{{ task.id }}/` into the `path` of the output",
+        hint="Put `{{ task.id }}/` into the `path` of the output.",
     )

@@ -171,7 +171,7 @@ def _own_id(template: Template, scope: Mapping[str, object]) -> str:
         summary = f"a task's id has at most 64 characters, and {name!r} has {len(name)}"
     else:
         summary = f"{name!r} cannot be a task's id: letters, digits, `-` and `_` can"
-    hint = "make a text fit with `| slug`, or a long one with `| hash`"
+    hint = "Make a text fit with `| slug`, or a long one with `| hash`."
     raise SpecError(Problem("task-id", summary, where=template.where, hint=hint))
 
 

@@ -40,7 +40,7 @@ def _one_line(template: Template) -> tuple[Problem, ...]:
         "command-lines",
         "`cmd /c` runs one line, and this command has several",
         where=place(template, offset + 1),
-        hint="join the lines with `&&`, or fold them with `>-`",
+        hint="Join the lines with `&&`, or fold them with `>-`.",
     )
     return (problem,)
 

@@ -41,7 +41,7 @@ class Held:
         kind = "the URL of a blob or container, made at submission," if url else "a secret"
         raise RefusalError(
             f"{kind} can be inserted, and not worked on",
-            "put it into an expression of its own: `{{ name }}`",
+            "Put it into an expression of its own: `{{ name }}`.",
         )
 
     __str__ = __format__ = __iter__ = __len__ = __getitem__ = __contains__ = refuse
@@ -124,9 +124,9 @@ def _kind(value: object) -> str:
 def _mend(value: object) -> str:
     match value:
         case None:
-            return "say what stands for it: `| default('', true)`"
+            return "Say what stands for it: `| default('', true)`."
         case Mapping():
-            return "name one of its members, or write it as JSON: `| tojson`"
+            return "Name one of its members, or write it as JSON: `| tojson`."
         case list() | tuple() | Iterator():
-            return ""
+            return "Make one text of it: `| join(',')`."
     return ""

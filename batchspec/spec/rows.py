@@ -36,12 +36,12 @@ def read_rows(path: Path, where: Place | None = None) -> RowFile:
     ending = path.suffix.lower()
     if ending not in (*_DELIMITERS, *_JSON):
         known = ", ".join((*_DELIMITERS, *_JSON))
-        _refuse("rows-format", f"{path.name} is of no known format", where, f"use one of {known}")
+        _refuse("rows-format", f"{path.name} is of no known format", where, f"Use one of {known}.")
     try:
         with path.open("rb"):
             return RowFile(path, _DELIMITERS.get(ending), where, _stamp(path.stat()))
     except FileNotFoundError:
-        hint = "relative paths start at the spec's folder"
+        hint = "Relative paths start at the spec's folder."
         _refuse("missing-file", f"there is no file {path}", where, hint)
     except OSError as error:
         _refuse("unreadable-file", f"{path} cannot be read: {error.strerror}", where)
@@ -102,7 +102,7 @@ class RowFile:
             _refuse("unreadable-file", f"{self.path} cannot be read: {error.strerror}", self.where)
         if _stamp(self.path.stat()) != self.stamp:
             file.close()
-            _refuse("changed-file", f"{self.path} has changed meanwhile", self.where, "plan again")
+            _refuse("changed-file", f"{self.path} has changed meanwhile", self.where, "Plan again.")
         return file
 
 
@@ -146,7 +146,7 @@ class _Lines:
             self.refuse(
                 "rows-encoding",
                 f"byte 0x{line[error.start]:02x} is not UTF-8 text",
-                "save the file as UTF-8",
+                "Save the file as UTF-8.",
                 column=column,
             )
 
@@ -177,7 +177,7 @@ class _Cells:
                 self._lines.refuse(
                     "rows-syntax",
                     f"the row that begins here cannot be read: {error}",
-                    'a quote in a quoted value is written twice: `"a ""b"" c"`',
+                    'A quote in a quoted value is written twice: `"a ""b"" c"`.',
                     line=begins,
                 )
             if cells:
@@ -187,7 +187,7 @@ class _Cells:
 def _header(cells: _Cells, lines: _Lines) -> tuple[str, ...]:
     line, names = next(iter(cells), (1, []))
     if not names:
-        lines.refuse("rows-header", "the file is empty", "name the columns in line 1", line=1)
+        lines.refuse("rows-header", "the file is empty", "Name the columns in line 1.", line=1)
     names = [name.strip() for name in names]
     for number, name in enumerate(names, 1):
         if not name:
@@ -195,7 +195,7 @@ def _header(cells: _Cells, lines: _Lines) -> tuple[str, ...]:
         if name in names[: number - 1]:
             lines.refuse("rows-header", f"two columns are named {name!r}", line=line)
     if len(names) == 1 and (other := next((d for d in ";\t|," if d in names[0]), None)):
-        hint = "separate by commas in a .csv file, and by tabs in a .tsv file"
+        hint = "Separate by commas in a .csv file, and by tabs in a .tsv file."
         lines.refuse("rows-header", f"the columns are separated by {other!r}", hint, line=line)
     return tuple(names)
 
@@ -209,7 +209,7 @@ def _rows(lines: _Lines, delimiter: str) -> Iterator[Record]:
             lines.refuse(
                 "rows-width",
                 f"the row has {_count(len(values))}, and there are {_count(width, 'column')}",
-                "put a value that holds the separator into double quotes",
+                "Put a value that holds the separator into double quotes.",
                 line=line,
             )
         yield Record(dict(zip(names, values, strict=True)))
@@ -227,14 +227,14 @@ def _json_rows(lines: _Lines) -> Iterator[Record]:
             row = json.loads(line, object_pairs_hook=_members, parse_constant=_no_constant)
         except json.JSONDecodeError as error:
             summary = f"this line is not JSON: {error.msg[:1].lower()}{error.msg[1:]}"
-            hint = "each line is one object: `{...}`"
+            hint = "Each line is one object: `{...}`."
             lines.refuse("rows-syntax", summary, hint, column=error.colno)
         except ValueError as error:
             lines.refuse("rows-syntax", str(error))
         except RecursionError:
             lines.refuse("rows-syntax", "the object is nested too deeply")
         if not isinstance(row, dict):
-            hint = 'each line is one object: `{"name": value}`'
+            hint = 'Each line is one object: `{"name": value}`.'
             lines.refuse("rows-syntax", "this line is not an object", hint)
         frozen = freeze(row)
         assert isinstance(frozen, Record)

@@ -145,7 +145,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             if isinstance(side, Held):
                 side.refuse()
         if operator == "%" and isinstance(left, str):
-            raise RefusalError("`%` formats no text here", "join texts with `~`")
+            raise RefusalError("`%` formats no text here", "Join texts with `~`.")
         if operator == "**":
             _bound_power(left, right)
         if operator == "*":

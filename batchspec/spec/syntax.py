@@ -67,14 +67,14 @@ class _Checker:
                 "template-statement",
                 "a template has expressions only: `{{ ... }}`",
                 (match.start(), len(match.group())),
-                "write a condition as `{{ a if x else b }}`, and a loop as `for_each`",
+                "Write a condition as `{{ a if x else b }}`, and a loop as `for_each`.",
             )
         for match in _COMMENT.finditer(self.template.source):
             self.add(
                 "template-statement",
                 "a template has no comments",
                 (match.start(), len(match.group())),
-                "write the comment in YAML: `# ...`",
+                "Write the comment in YAML: `# ...`.",
             )
 
     def tree(self) -> nodes.Template | None:
@@ -89,7 +89,7 @@ class _Checker:
                 "template-syntax",
                 f"this is no expression: {_sentence(error)}",
                 self._broken(),
-                "`{{` itself is written `{{ '{{' | raw }}`",
+                "`{{` itself is written `{{ '{{' | raw }}`.",
             )
         except RecursionError:
             self.add("template-syntax", "the expression is nested too deeply", (0, 1))
@@ -119,9 +119,9 @@ class _Checker:
                     "quoted-expression",
                     f"an expression {stands}",
                     (start, end - start),
-                    "values are quoted as they are inserted: leave the quotes out"
+                    "Leave the quotes out: values are quoted as they are inserted."
                     if "quote" in stands
-                    else "put it elsewhere, or insert it as it is with `| raw`",
+                    else "Put it elsewhere, or insert it as it is with `| raw`.",
                     "Its own quotes would end those around it. `| raw` inserts it as it is.",
                 )
 
@@ -183,7 +183,7 @@ class _Expression:
                 "template-call",
                 f"`{'.'.join(path) or 'this'}` cannot be called",
                 path,
-                "use a filter: `{{ value | filter }}`",
+                "Use a filter: `{{ value | filter }}`.",
             )
         for child in (*node.args, *node.kwargs):
             self.visit(child)
@@ -214,9 +214,9 @@ class _Expression:
         known = sorted(below.known)
         hint = _like(name, known)
         if not hint and known:
-            hint = "known here: " + ", ".join(f"`{k}`" for k in known)
+            hint = "Known here: " + ", ".join(f"`{k}`" for k in known) + "."
         if not hint and above:
-            hint = f"`{above}` is a single value"
+            hint = f"`{above}` is a single value."
         if path not in self.seen:
             self.seen.add(path)
             self._add("unknown-name", summary, path[: depth + 1], hint)
@@ -252,7 +252,7 @@ def _is_raw(node: nodes.Node) -> bool:
 
 def _like(name: str, known: list[str]) -> str:
     near = get_close_matches(name, known, 1, 0.6)
-    return f"did you mean `{near[0]}`?" if near else ""
+    return f"Did you mean `{near[0]}`?" if near else ""
 
 
 def _sentence(error: TemplateSyntaxError) -> str:

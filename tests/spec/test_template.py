@@ -121,9 +121,9 @@ def test_what_is_wrong_is_found_and_pointed_at(source: str, code: str, at: str) 
 def test_every_fault_is_told_at_once_with_a_hint() -> None:
     found = check(template("{{ tpo }} {{ file.nam }} {{ containers.output.writeurl }}"), NAMES)
     assert [p.hint for p in found] == [
-        "did you mean `top`?",
-        "did you mean `name`?",
-        "did you mean `write_url`?",
+        "Did you mean `top`?",
+        "Did you mean `name`?",
+        "Did you mean `write_url`?",
     ]
 
 
