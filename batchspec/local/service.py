@@ -87,11 +87,26 @@ async def serve(
         context = Context(store, config.account, url, config.data, agent)
         # Signatures are dated by the wall, whatever time the service lives in.
         door = Door(context, config.key, now=clock.now, wall=_wall)
-        async with asyncio.TaskGroup() as tasks, serving(door, listening) as http:
+        async with serving(door, listening) as http:
+            working = {http}
             if make_engine is not None:
-                tasks.create_task(make_engine(store, config, url, clock).run(), name="batch-engine")
+                engine = make_engine(store, config, url, clock)
+                working.add(asyncio.create_task(engine.run(), name="batch-engine"))
             ready(url)
-            await http
+            await _until_one_ends(working, besides=http)
+
+
+async def _until_one_ends(working: set[asyncio.Task[None]], besides: asyncio.Task[None]) -> None:
+    """Wait for one of the tasks to fail, or to be cancelled; end the others but ``besides``."""
+    try:
+        ended, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
+        for task in ended:
+            task.result()
+    finally:
+        others = working - {besides}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
 
 def _database(config: ServiceConfig) -> Path:

@@ -87,9 +87,11 @@ async def serving(door: Door, listening: socket.socket) -> AsyncIterator[asyncio
         ),
     )
     task = asyncio.create_task(server.serve([listening]), name="batch-http")
+    begun = asyncio.create_task(started.wait())
     try:
-        await started.wait()
+        await asyncio.wait({task, begun}, return_when=asyncio.FIRST_COMPLETED)
         yield task
     finally:
+        begun.cancel()
         server.should_exit = True
         await task
