@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from batchspec.apply.events import Emit
 from batchspec.apply.ports import World
 from batchspec.apply.remove import delete_containers, delete_job, delete_pool, until_gone
 from batchspec.apply.submit import retry, submit
 from batchspec.apply.transfer import download, upload
 from batchspec.apply.watch import wait_for_pool, wait_for_tasks
-from batchspec.apply.work import Performed
+from batchspec.apply.work import Performed, Tools
 from batchspec.plan.actions import (
     CloseJob,
     CreateContainer,
@@ -36,7 +33,7 @@ from batchspec.spec.values import Record
 _EXISTED = "it was there already"
 
 
-async def perform(step: Step, world: World, emit: Emit, receipt: Path) -> Performed:
+async def perform(step: Step, tools: Tools) -> Performed:
     """Carry out a step's action.
 
     Raises:
@@ -45,37 +42,37 @@ async def perform(step: Step, world: World, emit: Emit, receipt: Path) -> Perfor
     """
     match step.action:
         case CreateContainer() | UploadFiles() | DownloadResults() | DeleteContainers():
-            return await _perform_data(step, world, emit, receipt)
+            return await _perform_data(step, tools)
         case SubmitTasks() | RetryTasks() | WaitForPool() | WaitForTasks():
-            return await _perform_tasks(step, world, emit)
+            return await _perform_tasks(step, tools)
         case _:
-            return await _perform_request(step, world)
+            return await _perform_request(step, tools.world)
 
 
-async def _perform_tasks(step: Step, world: World, emit: Emit) -> Performed:
+async def _perform_tasks(step: Step, tools: Tools) -> Performed:
     match step.action:
         case SubmitTasks():
-            return await submit(step.action, step, world, emit)
+            return await submit(step.action, step, tools)
         case RetryTasks():
-            return await retry(step.action, step, world, emit)
+            return await retry(step.action, step, tools)
         case WaitForPool():
-            return await wait_for_pool(step.action, world, emit)
+            return await wait_for_pool(step.action, tools.world, tools.emit)
         case WaitForTasks():
-            return await wait_for_tasks(step.action, world, emit)
+            return await wait_for_tasks(step.action, tools.world, tools.emit)
     raise AssertionError(f"no task action: {step.action!r}")
 
 
-async def _perform_data(step: Step, world: World, emit: Emit, receipt: Path) -> Performed:
+async def _perform_data(step: Step, tools: Tools) -> Performed:
     match step.action:
         case CreateContainer(name, metadata, access):
-            made = await world.storage.create_container(name, metadata, access)
+            made = await tools.world.storage.create_container(name, metadata, access)
             return Performed(note="" if made else _EXISTED)
         case UploadFiles():
-            return await upload(step.action, step, world, emit)
+            return await upload(step.action, step, tools)
         case DownloadResults():
-            return await download(step.action, step, world, emit, receipt)
+            return await download(step.action, step, tools)
         case DeleteContainers():
-            return await delete_containers(step.action, step, world, emit)
+            return await delete_containers(step.action, step, tools)
     raise AssertionError(f"no data action: {step.action!r}")
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from batchspec.apply.events import Emit
 from batchspec.apply.ports import World
 from batchspec.apply.watch import Pace
-from batchspec.apply.work import Performed, progress
+from batchspec.apply.work import Performed, Tools, progress
 from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool
 from batchspec.plan.plan import Step
 
@@ -26,13 +25,11 @@ async def delete_job(action: DeleteJob, world: World) -> Performed:
     return Performed(note="" if there else "it was gone already")
 
 
-async def delete_containers(
-    action: DeleteContainers, step: Step, world: World, emit: Emit
-) -> Performed:
+async def delete_containers(action: DeleteContainers, step: Step, tools: Tools) -> Performed:
     """Delete containers, each with all that is in it."""
-    so_far = progress(step, world, emit, items=len(action.containers))
+    so_far = progress(step, tools, items=len(action.containers))
     for name in action.containers:
-        await world.storage.delete_container(name)
+        await tools.world.storage.delete_container(name)
         so_far.finish()
     return Performed(so_far.done)
 

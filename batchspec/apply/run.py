@@ -22,7 +22,7 @@ from batchspec.apply.events import (
 )
 from batchspec.apply.perform import perform
 from batchspec.apply.ports import World
-from batchspec.apply.work import Performed
+from batchspec.apply.work import Performed, Tools
 from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, UploadFiles
 from batchspec.plan.plan import Gate, Plan, Step
 from batchspec.problems import BatchspecError, Exit
@@ -44,15 +44,13 @@ async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
     ``receipt`` is the file that says which results are on this disk. Cancelling ends the run where
     it is, as an interruption: every step can be done again.
     """
-    return await _Run(plan, world, emit, receipt).run()
+    return await _Run(plan, Tools(world, emit, receipt)).run()
 
 
 @dataclass(slots=True)
 class _Run:
     plan: Plan
-    world: World
-    emit: Emit
-    receipt: Path
+    tools: Tools
     ended: dict[str, asyncio.Event] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     trouble: Outcome | None = None
@@ -60,9 +58,9 @@ class _Run:
     asked: asyncio.Task[bool] | None = None
 
     async def run(self) -> Exit:
-        began = self.world.clock.monotonic()
+        began = self.tools.world.clock.monotonic()
         account = self.plan.account
-        self.emit(
+        self.tools.emit(
             RunStarted(
                 self.plan.name, account.target, account.batch, account.storage, len(self.plan.steps)
             )
@@ -86,8 +84,8 @@ class _Run:
 
     def _end(self, outcome: Outcome, began: float) -> Exit:
         code = self.exit if outcome is Outcome.FAILED else _EXITS[outcome]
-        seconds = self.world.clock.monotonic() - began
-        self.emit(RunEnded(outcome, seconds, code, self._left()))
+        seconds = self.tools.world.clock.monotonic() - began
+        self.tools.emit(RunEnded(outcome, seconds, code, self._left()))
         return code
 
     def _left(self) -> tuple[str, ...]:
@@ -102,7 +100,7 @@ class _Run:
     def _skip_rest(self) -> None:
         for step in self.plan.steps:
             if not self.ended[step.id].is_set():
-                self.emit(StepSkipped(step.id, step.verb, step.subject, "interrupted"))
+                self.tools.emit(StepSkipped(step.id, step.verb, step.subject, "interrupted"))
 
     async def _step(self, step: Step) -> None:
         """Wait until the step may run, run it, and say how it ended."""
@@ -112,7 +110,7 @@ class _Run:
             await self._others(step)
         because = await self._blocked(step)
         if because:
-            self.emit(StepSkipped(step.id, step.verb, step.subject, because))
+            self.tools.emit(StepSkipped(step.id, step.verb, step.subject, because))
         else:
             await self._perform(step)
         self.ended[step.id].set()
@@ -139,32 +137,32 @@ class _Run:
         """The answer to the one question about everything that is to be asked about."""
         if self.asked is None:
             subjects = [step.subject for step in self.plan.steps if step.gate is Gate.ASK]
-            self.asked = asyncio.ensure_future(self.world.questions.agree(subjects))
+            self.asked = asyncio.ensure_future(self.tools.world.questions.agree(subjects))
         return await self.asked
 
     async def _perform(self, step: Step) -> None:
-        began = self.world.clock.monotonic()
+        began = self.tools.world.clock.monotonic()
         size = step.action.size if isinstance(step.action, UploadFiles) else None
-        self.emit(StepStarted(step.id, step.verb, step.subject, step.items, size))
+        self.tools.emit(StepStarted(step.id, step.verb, step.subject, step.items, size))
         try:
-            performed = await perform(step, self.world, self.emit, self.receipt)
+            performed = await perform(step, self.tools)
         except BatchspecError as error:
-            self._failed(step, error, self.world.clock.monotonic() - began)
+            self._failed(step, error, self.tools.world.clock.monotonic() - began)
             return
-        self._done(step, performed, self.world.clock.monotonic() - began)
+        self._done(step, performed, self.tools.world.clock.monotonic() - began)
 
     def _failed(self, step: Step, error: BatchspecError, seconds: float) -> None:
         if self.trouble is not Outcome.FAILED:
             self.exit = error.exit
         self.trouble = Outcome.FAILED
         for problem in error.problems:
-            self.emit(StepFailed(step.id, step.verb, step.subject, seconds, problem))
+            self.tools.emit(StepFailed(step.id, step.verb, step.subject, seconds, problem))
 
     def _done(self, step: Step, performed: Performed, seconds: float) -> None:
         self.done.add(step.id)
         if performed.trouble is not None and self.trouble is not Outcome.FAILED:
             self.trouble = performed.trouble
-        self.emit(
+        self.tools.emit(
             StepDone(
                 step.id,
                 step.verb,

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from batchspec.apply.crowd import each
-from batchspec.apply.events import Emit
-from batchspec.apply.ports import World
-from batchspec.apply.work import Performed, progress
+from batchspec.apply.work import Performed, Tools, progress
 from batchspec.plan.actions import RetryTasks, SubmitTasks
 from batchspec.plan.observed import Stream
 from batchspec.plan.plan import Step
@@ -21,21 +19,24 @@ _REQUESTS = 4
 _SHOWN = 5
 
 
-async def submit(action: SubmitTasks, step: Step, world: World, emit: Emit) -> Performed:
-    """Add every task of the step; one that is there already counts as added.
+async def submit(action: SubmitTasks, step: Step, tools: Tools) -> Performed:
+    """Add every task of the step, each as soon as its inputs are there.
+
+    A task that is in the job already counts as added.
 
     Raises:
-        ServiceError: a task was refused. The others have been added nevertheless, so that the same
-            command has the less to do.
+        ServiceError: a task was refused, or its inputs did not arrive. The others have been added
+            nevertheless, so that the same command has the less to do.
     """
-    so_far = progress(step, world, emit, items=len(action.tasks))
+    so_far = progress(step, tools, items=len(action.tasks))
     refused: list[tuple[str, Problem]] = []
     there = 0
 
     async def one(chunk: tuple[Task, ...]) -> None:
         nonlocal there
-        answers = await world.batch.add_tasks(action.job, [task.body for task in chunk], action.sas)
-        for answer in answers:
+        await _inputs(action, chunk, tools)
+        bodies = [task.body for task in chunk]
+        for answer in await tools.world.batch.add_tasks(action.job, bodies, action.sas):
             there += answer.existed
             if answer.problem is not None:
                 refused.append((answer.id, answer.problem))
@@ -47,12 +48,21 @@ async def submit(action: SubmitTasks, step: Step, world: World, emit: Emit) -> P
     return Performed(so_far.done, note=f"{there} were there already" if there else "")
 
 
-async def retry(action: RetryTasks, step: Step, world: World, emit: Emit) -> Performed:
+async def _inputs(action: SubmitTasks, chunk: tuple[Task, ...], tools: Tools) -> None:
+    """Wait for the files of these tasks that are still being uploaded."""
+    for task in chunk:
+        for key, blob in task.inputs:
+            container = action.arriving.get(key)
+            if container is not None and not await tools.arrivals.wait(container, blob):
+                raise _missing(action.stage, blob)
+
+
+async def retry(action: RetryTasks, step: Step, tools: Tools) -> Performed:
     """Let every failed task of the step run again."""
-    so_far = progress(step, world, emit, items=len(action.tasks))
+    so_far = progress(step, tools, items=len(action.tasks))
 
     async def one(task: Task) -> None:
-        await world.batch.reactivate_task(action.job, task.id)
+        await tools.world.batch.reactivate_task(action.job, task.id)
         so_far.finish()
 
     await each(action.tasks, one, workers=_REQUESTS)
@@ -63,6 +73,15 @@ def _chunks(tasks: Stream[Task]) -> Iterator[tuple[Task, ...]]:
     source = iter(tasks)
     while chunk := tuple(islice(source, _A_REQUEST)):
         yield chunk
+
+
+def _missing(stage: str, blob: str) -> ServiceError:
+    problem = Problem(
+        "inputs-missing",
+        f"tasks of {stage} were not submitted: their file {blob!r} did not arrive",
+        hint="Mend what kept it from being uploaded, and apply again.",
+    )
+    return ServiceError(problem, code="inputs-missing")
 
 
 def _refused(stage: str, refused: list[tuple[str, Problem]]) -> ServiceError:

@@ -18,7 +18,7 @@ from batchspec.apply.events import Emit, Noticed
 from batchspec.apply.places import place_of
 from batchspec.apply.ports import World
 from batchspec.apply.receipt import ReceiptDraft
-from batchspec.apply.work import Performed, Progress, progress
+from batchspec.apply.work import Performed, Progress, Tools, progress
 from batchspec.plan.actions import DownloadResults, UploadFiles
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.plan.plan import Step
@@ -30,35 +30,41 @@ _WORKERS = 16
 _CHUNK = 1 << 20
 
 
-async def upload(action: UploadFiles, step: Step, world: World, emit: Emit) -> Performed:
-    """Upload every file of the step."""
-    so_far = progress(step, world, emit, items=len(action.files), size=action.size)
+async def upload(action: UploadFiles, step: Step, tools: Tools) -> Performed:
+    """Upload every file of the step, and say of each when it has arrived."""
+    so_far = progress(step, tools, items=len(action.files), size=action.size)
+    arrivals, storage = tools.arrivals, tools.world.storage
 
     async def one(file: LocalFile) -> None:
-        await world.storage.upload(action.container, file, so_far.move)
+        arrivals.start(action.container, file.blob)
+        await storage.upload(action.container, file, so_far.move)
+        await arrivals.arrive(action.container, file.blob)
         so_far.finish()
 
-    await each(action.files, one, workers=_WORKERS)
+    whole = False
+    try:
+        await each(action.files, one, workers=_WORKERS)
+        whole = True
+    finally:
+        await arrivals.end(action.container, whole=whole)
     return Performed(so_far.done, so_far.moved)
 
 
-async def download(
-    action: DownloadResults, step: Step, world: World, emit: Emit, receipt: Path
-) -> Performed:
+async def download(action: DownloadResults, step: Step, tools: Tools) -> Performed:
     """Download every blob that matches, and write down what arrived."""
-    fetch = _Fetch(action, world, emit, progress(step, world, emit, items=0))
-    with ReceiptDraft(receipt, action.job) as draft:
-        for entry in _earlier(receipt, action):
+    fetch = _Fetch(action, tools.world, tools.emit, progress(step, tools, items=0))
+    with ReceiptDraft(tools.receipt, action.job) as draft:
+        for entry in _earlier(tools.receipt, action):
             draft.note(entry)
 
         async def one(blob: Blob) -> None:
             draft.note(await fetch(blob))
             fetch.so_far.finish()
 
-        await each(_matching(action, world, fetch.so_far), one, workers=_WORKERS)
+        await each(_matching(action, tools.world, fetch.so_far), one, workers=_WORKERS)
         draft.keep()
     if not fetch.so_far.done:
-        emit(Noticed(_nothing(action)))
+        tools.emit(Noticed(_nothing(action)))
     note = f"{fetch.same} were here already" if fetch.same else ""
     return Performed(fetch.so_far.done, fetch.so_far.moved, note)
 
@@ -149,6 +155,6 @@ def _nothing(action: DownloadResults) -> Problem:
         "no-results",
         f"there is no result in the container {action.container!r}",
         detail=f"Nothing matches {', '.join(action.match)}." if action.match else "",
-        hint="Look where the tasks put their output: `batchspec logs` shows what they said.",
+        hint="Look at what the tasks said: `batchspec logs`.",
         severity=Severity.WARNING,
     )

@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from batchspec.apply.arrivals import Arrivals
 from batchspec.apply.events import Emit, Outcome, StepProgress
 from batchspec.apply.ports import World
 from batchspec.plan.plan import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every step of a run is performed with.
+
+    ``receipt`` is the file that says which results are on this disk.
+    """
+
+    world: World
+    emit: Emit
+    receipt: Path
+    arrivals: Arrivals = field(default_factory=Arrivals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +70,6 @@ class Progress:
             self.emit(StepProgress(self.step.id, self.done, self.items, self.moved, self.size))
 
 
-def progress(
-    step: Step, world: World, emit: Emit, *, items: int, size: int | None = None
-) -> Progress:
+def progress(step: Step, tools: Tools, *, items: int, size: int | None = None) -> Progress:
     """A progress counter for a step."""
-    return Progress(step, emit, world.clock.monotonic, items, size)
+    return Progress(step, tools.emit, tools.world.clock.monotonic, items, size)

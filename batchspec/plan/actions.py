@@ -99,12 +99,17 @@ class UpdateJob:
 
 @dataclass(frozen=True, slots=True)
 class SubmitTasks:
-    """Add the tasks of a stage to a job, in the order of the stream."""
+    """Add the tasks of a stage to a job, in the order of the stream.
+
+    ``arriving`` are the containers (key to id) whose uploads go on meanwhile: a task is added when
+    its inputs in them have arrived.
+    """
 
     job: str
     stage: str
     tasks: Stream[Task]
     sas: timedelta
+    arriving: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,14 +74,15 @@ def _run(
     """Everything from the containers to the clean-up."""
     sas = spec.job.limit + _SAS_MARGIN
     containers = list(container_steps(spec, observed, problems))
-    made = frozenset(step.id for step, kept in containers if not kept)
-    uploads = list(upload_steps(spec, observed, work, made))
+    made = tuple(step.id for step, kept in containers if not kept)
+    uploads = list(upload_steps(spec, observed, work, frozenset(made)))
     pool = pool_steps(spec, observed, body, sas, problems)
     job = list(job_steps(spec, work, job_body(spec, work, body), sas, problems))
     uploading = tuple(step.id for step, kept in uploads if not kept)
-    tasks = list(task_steps(work, (*made, *uploading), sas))
+    data = (*made, *uploading)
+    tasks = list(task_steps(spec, work, data, sas))
     submitted = tuple(step.id for step, kept in tasks if not kept)
-    ending = list(ending_steps(spec, work, submitted))
+    ending = list(ending_steps(spec, work, submitted, data))
     results = list(result_steps(spec, work.job, (ending[-1].id,)))
     last = (results or ending)[-1].id
     cleanup = cleanup_steps(spec, observed, work.job, (last,), idle=False)

@@ -18,7 +18,7 @@ from batchspec.plan.digest import digest
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.work import StageWork, Work
 from batchspec.problems import Problem, Problems
-from batchspec.spec.model import PoolKind, Spec
+from batchspec.spec.model import EachFile, PoolKind, Spec
 from batchspec.spec.values import Record
 
 _CHANGEABLE = ("constraints", "priority", "maxParallelTasks", "onTaskFailure")
@@ -100,17 +100,27 @@ def job_steps(
     yield Step(step_id, None, Verb.KEEP, subject, "it is there and still open"), True
 
 
-def task_steps(work: Work, uploads: tuple[str, ...], sas: timedelta) -> Iterator[tuple[Step, bool]]:
-    """For each stage the steps that submit and retry tasks, and one that keeps what is done."""
-    before = (f"job:{work.job}", *uploads)
+def task_steps(
+    spec: Spec, work: Work, data: tuple[str, ...], sas: timedelta
+) -> Iterator[tuple[Step, bool]]:
+    """For each stage the steps that submit and retry tasks, and one that keeps what is done.
+
+    ``data`` are the steps that make containers and upload files. A stage with a task for each file
+    does not wait for that upload as a whole: its tasks go as their files arrive.
+    """
+    job = f"job:{work.job}"
     for stage in work.stages:
         name = stage.stage.name
+        each = stage.stage.for_each
+        arriving: dict[str, str] = {}
+        if isinstance(each, EachFile) and f"upload:{each.container}" in data:
+            arriving[each.container] = spec.container_id(each.container)
+        before = (job, *(step for step in data if step.removeprefix("upload:") not in arriving))
         if len(stage.submit):
-            action = SubmitTasks(work.job, name, stage.submit, sas)
             yield (
                 Step(
                     f"tasks:{name}",
-                    action,
+                    SubmitTasks(work.job, name, stage.submit, sas, arriving),
                     Verb.SUBMIT,
                     f"tasks of {name}",
                     _submit_reason(stage),
@@ -127,7 +137,7 @@ def task_steps(work: Work, uploads: tuple[str, ...], sas: timedelta) -> Iterator
                     Verb.SUBMIT,
                     f"failed tasks of {name}",
                     "they failed, and run again",
-                    before,
+                    (job, *data),
                     len(stage.retry),
                 ),
                 False,
@@ -157,8 +167,10 @@ def is_closed(work: Work) -> bool:
     return work.open_job.properties.get("onAllTasksComplete") == "terminatejob"
 
 
-def ending_steps(spec: Spec, work: Work, submitted: tuple[str, ...]) -> Iterator[Step]:
-    """Close the job, and wait until its tasks are completed."""
+def ending_steps(
+    spec: Spec, work: Work, submitted: tuple[str, ...], data: tuple[str, ...]
+) -> Iterator[Step]:
+    """Close the job when all is in it, and wait until its tasks are completed."""
     close = f"job:{work.job}:close"
     closed = is_closed(work) and not work.fresh
     if not closed:
@@ -168,7 +180,7 @@ def ending_steps(spec: Spec, work: Work, submitted: tuple[str, ...]) -> Iterator
             Verb.UPDATE,
             f"job {work.job}",
             "it ends by itself when all its tasks are completed",
-            submitted or (f"job:{work.job}",),
+            (f"job:{work.job}", *data, *submitted),
         )
     ready = () if spec.pool.kind is PoolKind.JOB else (f"pool:{spec.pool.id}:ready",)
     yield Step(

@@ -185,6 +185,66 @@ async def test_the_time_limit_ends_the_job_with_a_reason(tmp_path: Path) -> None
     assert 3600 <= account.clock.elapsed < 3700
 
 
+def with_inputs(folder: Path, count: int) -> Plan:
+    """A plan whose tasks each need one of the files that are uploaded meanwhile."""
+    files = []
+    for number in range(count):
+        path = folder / f"f{number:03}.txt"
+        path.write_text(str(number))
+        files.append(LocalFile(path.name, path, path.stat().st_size, b"0" * 16))
+    tasks = tuple(
+        Task(f"t-{n}", "each", n, Record(id=f"t-{n}", commandLine="true"), (("in", f.blob),))
+        for n, f in enumerate(files)
+    )
+    return plan_of(
+        [
+            step("container", CreateContainer("input")),
+            step("upload", UploadFiles("input", tuple(files), 10), "container"),
+            step("job", CreateJob("j", Record(id="j"), HOUR)),
+            step("tasks", SubmitTasks("j", "each", tasks, HOUR, {"in": "input"}), "job"),
+            step("close", CloseJob("j"), "tasks", "upload"),
+        ]
+    )
+
+
+async def test_tasks_are_submitted_as_their_inputs_arrive(tmp_path: Path) -> None:
+    class Account(FakeAccount):
+        """The last files arrive only after the first tasks were submitted."""
+
+        async def upload(self, container: str, file: LocalFile, moved: object) -> None:
+            if file.blob >= "f200.txt":
+                async with asyncio.timeout(5):
+                    while "j" not in self.tasks:
+                        await asyncio.sleep(0)
+            await super().upload(container, file, lambda _: None)
+
+        async def add_tasks(self, job_id: str, tasks: Sequence[Record], sas: timedelta) -> object:
+            for task in tasks:
+                number = int(str(task["id"]).removeprefix("t-"))
+                assert f"f{number:03}.txt" in self.containers["input"], "its file is there"
+            return await super().add_tasks(job_id, tasks, sas)
+
+    account = Account()
+    _, code = await events_of(with_inputs(tmp_path, 230), account, tmp_path)
+    assert code is Exit.DONE
+    assert len(account.tasks["j"]) == 230
+
+
+async def test_tasks_whose_inputs_do_not_arrive_are_not_submitted(tmp_path: Path) -> None:
+    class Account(FakeAccount):
+        async def upload(self, container: str, file: LocalFile, moved: object) -> None:
+            if file.blob == "f150.txt":
+                raise refused("upload")
+            await super().upload(container, file, lambda _: None)
+
+    account = Account()
+    events, code = await events_of(with_inputs(tmp_path, 230), account, tmp_path)
+    assert code is Exit.SERVICE
+    assert "t-150" not in account.tasks.get("j", [])
+    assert [e.because for e in events if isinstance(e, StepSkipped)], "the job is not closed"
+    assert "update_job j" not in account.calls
+
+
 EFFECTS = [
     "create_container",
     "upload",
