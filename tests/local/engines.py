@@ -15,6 +15,8 @@ from batchspec.local.service import MakeEngine, make_engine_of
 from tests.local.running import Service, running
 
 PATIENCE = 30.0
+WAIT = "while [ ! -e $AZ_BATCH_NODE_SHARED_DIR/go ]; do sleep 0.01; done"
+"""A script that runs until :func:`go`."""
 
 
 def engine_with(grants: Grants) -> MakeEngine:
@@ -66,6 +68,12 @@ def until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come true"
         time.sleep(0.005)
+
+
+def go(service: Service) -> None:
+    """Let those end that :data:`WAIT`, on all nodes."""
+    for root in (service.data / "nodes").glob("*/*"):
+        (root / "shared" / "go").touch()
 
 
 def processes_of(folder: Path, name: str = "") -> list[str]:

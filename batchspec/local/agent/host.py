@@ -53,6 +53,12 @@ def _line(**message: Any) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
+def _tell(**message: Any) -> None:
+    # The service may be gone; that shall not keep us from killing.
+    with contextlib.suppress(BrokenPipeError):
+        os.write(1, _line(**message))
+
+
 def _become_subreaper() -> None:
     if _LINUX and ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError("this kernel has no child subreapers")
@@ -76,7 +82,6 @@ def _parent(pid: str) -> int:
 
 
 def _children() -> list[int]:
-    """The direct children of this process that are alive or not yet waited for."""
     me = os.getpid()
     try:
         with open(f"/proc/{me}/task/{me}/children", "rb") as children:
@@ -173,7 +178,6 @@ class _Supervisor:
         return {"signal": int(signal.SIGKILL) if status is None else os.WTERMSIG(status)}
 
     def prepare(self, order: dict[str, Any], files: list[int]) -> None:
-        """Open the three standard ``files`` of a run and go to its directory."""
         files.append(os.open(os.devnull, os.O_RDONLY))
         for path in (order["out"], order["err"]):
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
@@ -194,7 +198,6 @@ class _Supervisor:
         )
 
     def collect(self, main: int, status: int | None) -> int | None:
-        """Wait for all that has ended; the status of ``main`` once it is known."""
         while pid := (ended := _ended())[0]:
             if pid == main:
                 status = ended[1]
@@ -229,7 +232,6 @@ class _Host:
         self.idle: list[int] = []
 
     def work(self) -> None:
-        """Serve orders until the input closes; then end every run."""
         while not self.orders.closed:
             self.serve([0, self.reports.descriptor, self.woken])
         for pipe in self.pipes.values():
@@ -258,18 +260,16 @@ class _Host:
         try:
             pid = self.idle.pop() if self.idle else self.fork()
         except OSError as error:
-            os.write(1, _line(run=order["run"], errno=error.errno))
+            _tell(run=order["run"], errno=error.errno)
             return
         self.busy[pid] = order["run"]
         self.send(pid, order)
 
     def send(self, pid: int, order: dict[str, Any]) -> None:
-        try:
-            data = memoryview(_line(**order))
+        data = memoryview(_line(**order))
+        with contextlib.suppress(BrokenPipeError):  # it was killed, as ``collect`` will say
             while data:
                 data = data[os.write(self.pipes[pid], data) :]
-        except BrokenPipeError:
-            return  # it was killed; ``collect`` will see that and say so
 
     def fork(self) -> int:
         orders, pipe = os.pipe()
@@ -302,7 +302,7 @@ class _Host:
         if self.busy.get(pid) != report["run"]:
             return
         del self.busy[pid]
-        os.write(1, _line(**report))
+        _tell(**report)
         if len(self.idle) < _IDLE:
             self.idle.append(pid)
         else:
@@ -332,7 +332,7 @@ class _Host:
                 os.waitpid(stray, 0)
         run = self.busy.pop(pid, None)
         if run is not None:
-            os.write(1, _line(run=run, lost=True))
+            _tell(run=run, lost=True)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -28,6 +29,7 @@ class Disk:
         self._trash.mkdir(parents=True, exist_ok=True)
         self._numbers = count()
         self._emptying: asyncio.Task[None] | None = None
+        self._closing = threading.Event()
 
     def make_node(self, pool_id: str, node_id: str) -> None:
         """Make the directories at the root of a node; those that are there stay."""
@@ -50,10 +52,13 @@ class Disk:
     def empty_trash(self) -> None:
         """Begin to delete what was taken away, unless that goes on already."""
         if self._emptying is None or self._emptying.done():
-            self._emptying = asyncio.create_task(asyncio.to_thread(_empty, self._trash))
+            self._emptying = asyncio.create_task(
+                asyncio.to_thread(_empty, self._trash, self._closing)
+            )
 
     async def close(self) -> None:
-        """Wait until nothing is being deleted."""
+        """Stop deleting; what is left in the trash is deleted in the next life."""
+        self._closing.set()
         if self._emptying is not None:
             await self._emptying
 
@@ -73,8 +78,10 @@ class Disk:
             return
 
 
-def _empty(trash: Path) -> None:
+def _empty(trash: Path, closing: threading.Event) -> None:
     for path in trash.iterdir():
+        if closing.is_set():
+            return
         shutil.rmtree(path, onerror=_again)
 
 

@@ -1,0 +1,171 @@
+"""The engine under the service, with real processes, as a client sees it: jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.local.engines import WAIT, engined, go, job, pool, processes_of, task, until
+from tests.local.running import Service
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> Iterator[Service]:
+    """A service with a pool of one node with four slots."""
+    with engined(tmp_path / "batch") as service:
+        service.client.create_pool(pool(taskSlotsPerNode=4))
+        yield service
+        assert service.wrong == []
+    assert processes_of(tmp_path) == []
+
+
+def job_state(batch: Service, job_id: str = "j") -> str:
+    return str(batch.client.get_job(job_id).state.value)
+
+
+def state(batch: Service, task_id: str, job_id: str = "j") -> str:
+    return str(batch.client.get_task(job_id, task_id).state.value)
+
+
+def until_state(batch: Service, wanted: str, job_id: str = "j") -> None:
+    until(lambda: job_state(batch, job_id) == wanted)
+
+
+def runs(batch: Service, *task_ids: str) -> None:
+    """Make tasks that run until they are ended, and wait until they run."""
+    for task_id in task_ids:
+        batch.client.create_task("j", task(task_id, WAIT))
+        until(lambda task_id=task_id: state(batch, task_id) == "running")
+
+
+def patch(batch: Service, **settings: object) -> None:
+    assert batch.request("PATCH", "/jobs/j", settings).status == 200
+
+
+def test_a_job_ends_when_all_its_tasks_are_complete(batch: Service) -> None:
+    batch.client.create_job(job())
+    batch.client.create_task("j", task("t", "true"))
+    until(lambda: state(batch, "t") == "completed")
+    assert job_state(batch) == "active"
+    patch(batch, onAllTasksComplete="terminatejob")
+    until_state(batch, "completed")
+    info = batch.client.get_job("j").execution_info
+    assert info.termination_reason == "AllTasksComplete"
+    assert info.end_time is not None
+
+
+def test_a_job_that_waits_for_its_tasks_ends_with_the_last(batch: Service) -> None:
+    batch.client.create_job(job())
+    runs(batch, "t")
+    patch(batch, onAllTasksComplete="terminatejob")
+    assert job_state(batch) == "active"
+    go(batch)
+    until_state(batch, "completed")
+    assert batch.client.get_task("j", "t").execution_info.result == "success"
+
+
+def test_an_empty_job_has_all_its_tasks_complete(batch: Service) -> None:
+    batch.client.create_job(job(onAllTasksComplete="terminatejob"))
+    until_state(batch, "completed")
+
+
+def test_a_failed_task_terminates_a_job_that_asks_for_it(batch: Service) -> None:
+    batch.client.create_job(job(onTaskFailure="performexitoptionsjobaction"))
+    runs(batch, "long")
+    batch.client.create_task("j", task("bad", "exit 1"))
+    until_state(batch, "completed")
+    assert batch.client.get_job("j").execution_info.termination_reason == "TaskFailed"
+    assert batch.client.get_task("j", "long").execution_info.failure_info.code == "TaskEnded"
+
+
+def test_a_failed_task_disables_a_job_that_asks_for_it(batch: Service) -> None:
+    batch.client.create_job(job(onTaskFailure="performexitoptionsjobaction"))
+    runs(batch, "long")
+    conditions = {"exitCodes": [{"code": 7, "exitOptions": {"jobAction": "disable"}}]}
+    batch.client.create_task("j", task("bad", "exit 7", exitConditions=conditions))
+    until_state(batch, "disabled")
+    assert state(batch, "long") == "active"
+    assert batch.client.get_task("j", "long").execution_info.requeue_count == 1
+
+
+def test_a_failed_task_is_nothing_to_a_job_that_does_not_ask(batch: Service) -> None:
+    batch.client.create_job(job())
+    batch.client.create_task("j", task("bad", "exit 1"))
+    until(lambda: state(batch, "bad") == "completed")
+    assert job_state(batch) == "active"
+
+
+def test_a_terminated_job_ends_what_runs_and_leaves_what_waits(batch: Service) -> None:
+    batch.client.create_job(job())
+    runs(batch, "t")
+    batch.client.create_task("j", task("large", "true", requiredSlots=4))
+    batch.client.begin_terminate_job("j", options={"terminateReason": "Enough"})
+    until_state(batch, "completed")
+    assert batch.client.get_job("j").execution_info.termination_reason == "Enough"
+    assert batch.client.get_task("j", "t").execution_info.failure_info.code == "TaskEnded"
+    assert state(batch, "large") == "active"
+    assert processes_of(batch.data, "sleep") == []
+
+
+def test_a_job_ends_at_its_wall_clock_limit(batch: Service) -> None:
+    batch.client.create_job(job(constraints={"maxWallClockTime": "PT0.5S"}))
+    runs(batch, "t")
+    until_state(batch, "completed")
+    info = batch.client.get_job("j").execution_info
+    assert info.termination_reason == "MaxWallClockTimeExpiry"
+    assert state(batch, "t") == "completed"
+
+
+@pytest.mark.parametrize("option", ["requeue", "terminate"])
+def test_a_disabled_job_starts_nothing_until_it_is_enabled(batch: Service, option: str) -> None:
+    batch.client.create_job(job())
+    runs(batch, "t")
+    batch.client.begin_disable_job("j", {"disableTasks": option})
+    until_state(batch, "disabled")
+    assert state(batch, "t") == {"requeue": "active", "terminate": "completed"}[option]
+    assert processes_of(batch.data, "sleep") == []
+    batch.client.create_task("j", task("later", "true"))
+    go(batch)
+    batch.client.create_job(job("k"))
+    batch.client.create_task("k", task("other", "true"))
+    until(lambda: state(batch, "other", "k") == "completed")
+    assert state(batch, "later") == "active"
+    batch.client.begin_enable_job("j")
+    until(lambda: (state(batch, "later"), state(batch, "t")) == ("completed", "completed"))
+    assert job_state(batch) == "active"
+
+
+def test_a_job_that_is_disabled_patiently_lets_tasks_end(batch: Service) -> None:
+    batch.client.create_job(job())
+    runs(batch, "t")
+    batch.client.begin_disable_job("j", {"disableTasks": "wait"})
+    assert (job_state(batch), state(batch, "t")) == ("disabling", "running")
+    go(batch)
+    until_state(batch, "disabled")
+    info = batch.client.get_task("j", "t").execution_info
+    assert (info.exit_code, info.requeue_count) == (0, 0)
+
+
+def test_a_deleted_job_leaves_nothing(batch: Service) -> None:
+    batch.client.create_job(job())
+    for number in range(120):
+        batch.client.create_task("j", task(f"done{number}", "true")) if number < 20 else None
+    until(lambda: batch.client.get_job_task_counts("j").task_counts.completed == 20)
+    runs(batch, "t")
+    batch.client.begin_delete_job("j")
+    until(lambda: batch.request("GET", "/jobs/j").status == 404)
+    assert processes_of(batch.data, "sleep") == []
+    until(lambda: not any((batch.data / "nodes").rglob("workitems/j/job-1")))
+    # The name is free again, and so are the slots.
+    batch.client.create_job(job())
+    batch.client.create_task("j", task("t", "true", requiredSlots=4))
+    until(lambda: state(batch, "t") == "completed")
+
+
+def test_a_job_whose_pool_comes_later_waits_for_it(batch: Service) -> None:
+    batch.client.create_job(job("k", pool_id="later"))
+    batch.client.create_task("k", task("t", "true"))
+    batch.client.create_pool(pool("later"))
+    until(lambda: state(batch, "t", "k") == "completed")

@@ -1,0 +1,143 @@
+"""What a service that was killed leaves, and what the next one makes of it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.local.engines import WAIT, go, job, pool, processes_of, task, until
+from tests.local.running import ACCOUNT, KEY, Service
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+PROGRAM = f"""
+import asyncio, sys
+from pathlib import Path
+from batchspec.local.service import ServiceConfig, serve
+config = ServiceConfig(data=Path(sys.argv[1]), account={ACCOUNT!r}, key={KEY!r})
+asyncio.run(serve(config, lambda url: print(url, flush=True)))
+"""
+
+
+@contextmanager
+def living(data: Path) -> Iterator[tuple[Service, subprocess.Popen[str]]]:
+    """A service as a process of its own, killed at the end of the context."""
+    command = [sys.executable, "-c", PROGRAM, str(data)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    service = Service(process.stdout.readline().strip(), data)
+    try:
+        yield service, process
+    finally:
+        service.close()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def state(batch: Service, task_id: str) -> str:
+    return str(batch.client.get_task("j", task_id).state.value)
+
+
+def sleepers(data: Path) -> int:
+    return sum(line.startswith("sleep 1000") for line in processes_of(data))
+
+
+def test_a_killed_service_takes_its_tasks_along_and_requeues_them(tmp_path: Path) -> None:
+    data = tmp_path / "batch"
+    with living(data) as (batch, process):
+        batch.client.create_pool(pool(taskSlotsPerNode=2))
+        batch.client.create_job(job())
+        batch.client.create_task("j", task("done", "true"))
+        until(lambda: state(batch, "done") == "completed")
+        batch.client.create_task("j", task("t", f"setsid sleep 1000 & {WAIT}"))
+        until(lambda: sleepers(data) == 1)
+        process.kill()
+        until(lambda: processes_of(data) == [])
+    with living(data) as (batch, _):
+        until(lambda: state(batch, "t") == "running")
+        info = batch.client.get_task("j", "t").execution_info
+        assert (info.requeue_count, info.retry_count) == (1, 0)
+        until(lambda: sleepers(data) == 1)
+        go(batch)
+        until(lambda: state(batch, "t") == "completed")
+        assert state(batch, "done") == "completed"
+        (node,) = batch.client.list_nodes("p")
+        until(lambda: batch.client.get_node("p", node.id).state.value == "idle")
+        # What the first life put on the node is still there.
+        assert b"".join(batch.client.download_task_file("j", "done", "stdout.txt")) == b""
+
+
+def test_an_interrupted_start_task_runs_again(tmp_path: Path) -> None:
+    data = tmp_path / "batch"
+    start = {"commandLine": f"/bin/sh -c 'echo x >> tries; {WAIT}'"}
+
+    def tries() -> str:
+        (found,) = (data / "nodes").glob("p/*/startup/wd/tries")
+        return found.read_text()
+
+    with living(data) as (batch, process):
+        batch.client.create_pool(pool(startTask=start))
+        until(lambda: any((data / "nodes").glob("p/*/startup/wd/tries")))
+        process.kill()
+        until(lambda: processes_of(data) == [])
+    with living(data) as (batch, _):
+        until(lambda: tries() == "x\nx\n")
+        go(batch)
+        until(lambda: [node.state.value for node in batch.client.list_nodes("p")] == ["idle"])
+
+
+def test_a_task_that_was_to_end_is_ended(tmp_path: Path) -> None:
+    data = tmp_path / "batch"
+    with living(data) as (batch, process):
+        batch.client.create_pool(pool())
+        batch.client.create_job(job())
+        batch.client.create_task("j", task("t", WAIT))
+        until(lambda: state(batch, "t") == "running")
+        process.send_signal(signal.SIGSTOP)
+        store = batch.store
+        found = store.tasks.get("j", "t")
+        assert found is not None
+        store.tasks.end(found, found.modified, {"code": "TaskEnded"})
+        process.kill()
+    with living(data) as (batch, _):
+        until(lambda: state(batch, "t") == "completed")
+        assert batch.client.get_task("j", "t").execution_info.failure_info.code == "TaskEnded"
+
+
+def test_killed_at_any_moment_no_task_is_lost_or_runs_twice_at_once(tmp_path: Path) -> None:
+    data, count, lives = tmp_path / "batch", 50, 4
+    moments = random.Random(7)
+    # The lock is held as long as the process lives: a second one would find it taken.
+    script = 'flock -n $AZ_BATCH_NODE_SHARED_DIR/$AZ_BATCH_TASK_ID -c "sleep 0.02" || exit 99'
+    with living(data) as (batch, process):
+        batch.client.create_pool(pool(taskSlotsPerNode=4))
+        batch.client.create_job(job())
+        values: list[Any] = [task(f"t{n}", script) for n in range(count)]
+        batch.client.create_task_collection("j", {"value": values})
+        until(lambda: batch.client.get_job_task_counts("j").task_counts.completed > 0)
+        process.kill()
+    completed = 0
+    for _ in range(lives):
+        with living(data) as (batch, process):
+            known = batch.client.get_job_task_counts("j").task_counts.completed
+            assert known >= completed
+            completed = known
+            try:
+                process.wait(moments.uniform(0.0, 0.15))
+            except subprocess.TimeoutExpired:
+                os.kill(process.pid, signal.SIGKILL)
+    with living(data) as (batch, _):
+        until(lambda: batch.client.get_job_task_counts("j").task_counts.completed == count)
+        counts = batch.client.get_job_task_counts("j").task_counts
+        assert (counts.succeeded, counts.failed) == (count, 0)
+    until(lambda: processes_of(data) == [])
