@@ -25,6 +25,7 @@ from batchspec.problems import Problem, ServiceError
 from batchspec.spec.values import Record, thaw
 
 _FAILED = "state eq 'completed' and executionInfo/result eq 'failure'"
+_NOT_FAILED = frozenset({"TaskNotCompleted", "TaskSucceeded"})
 
 
 class Tasks(Session):
@@ -95,6 +96,15 @@ class Tasks(Session):
         body: Any = {"value": piece}
         answer: Any = await self.client.create_task_collection(job_id, body, cls=raw)
         return cast(Sequence[Json], answer.get("value") or ())
+
+    async def reactivate_task(self, job_id: str, task_id: str) -> None:
+        """Let a failed task of an active job run again; one that is not failed stays as it is."""
+        try:
+            await self.client.reactivate_task(job_id, task_id)
+        except AzureError as error:
+            # It runs already, by an earlier request of ours maybe; or it has succeeded since.
+            if code_of(error) not in _NOT_FAILED:
+                raise translate(error, f"task {task_id}") from None
 
     async def task(self, job_id: str, task_id: str) -> TaskSeen | None:
         """The task, or ``None``."""

@@ -334,3 +334,24 @@ async def test_an_answer_that_is_no_list(cloud: Cloud, server: Scripted) -> None
     with pytest.raises(ServiceError) as caught:
         _ = [task async for task in cloud.reader.tasks("j")]
     assert caught.value.code == "bad-answer"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Reply(204),
+        refusal(409, "TaskNotCompleted"),  # A lost answer: it runs already.
+        refusal(409, "TaskSucceeded"),
+    ],
+)
+async def test_a_failed_task_runs_again_once(cloud: Cloud, server: Scripted, answer: Reply) -> None:
+    server.on("POST", "/jobs/j/tasks/t/reactivate", answer)
+    await cloud.batch.reactivate_task("j", "t")
+    assert len(server.asked) == 1
+
+
+async def test_a_task_of_a_job_that_ended_cannot_run_again(cloud: Cloud, server: Scripted) -> None:
+    server.on("POST", "/jobs/j/tasks/t/reactivate", refusal(409, "JobCompleted"))
+    with pytest.raises(ServiceError) as caught:
+        await cloud.batch.reactivate_task("j", "t")
+    assert caught.value.code == "JobCompleted"
