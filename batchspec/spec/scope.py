@@ -74,16 +74,17 @@ def _container(container: str) -> dict[str, object]:
 def file_item(container: str, blob: str, size: int, *, keep_path: bool) -> Named:
     """A file as an item: its text is its place in the task's working directory."""
     folder, _, name = blob.rpartition("/")
-    stem, dot, ending = name.rpartition(".")
-    has_suffix = bool(dot and stem.strip("."))
+    dot = name.rfind(".")
+    # As pathlib has it: a dot that begins or ends a name is a part of it.
+    dot = dot if 0 < dot < len(name) - 1 else len(name)
     return Named(
         blob if keep_path else name,
         {
             "path": blob,
             "folder": folder,
             "name": name,
-            "stem": stem if has_suffix else name,
-            "suffix": dot + ending if has_suffix else "",
+            "stem": name[:dot],
+            "suffix": name[dot:],
             "size": size,
             "url": BlobUrl(container, blob, "r"),
         },

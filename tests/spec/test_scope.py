@@ -1,0 +1,127 @@
+"""Names in scope: what a template is checked against is what it is evaluated with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from batchspec.plan.items import items
+from batchspec.problems import Secret
+from batchspec.spec.held import Named
+from batchspec.spec.model import (
+    EachBlob,
+    EachFile,
+    EachNumber,
+    EachValue,
+    ForEach,
+    Matrix,
+    NumberRange,
+    Once,
+    Rows,
+)
+from batchspec.spec.rows import read_rows
+from batchspec.spec.scope import base_names, file_item, spec_scope, stage_names
+from batchspec.spec.template import Names
+from batchspec.spec.values import BlobUrl, Record
+from tests.plan.making import WHERE, blob, local_file, observed, spec, stage
+
+PARAMETERS = {"top": 3, "shape": Record(x=1), "list": (1, 2), "pw": Secret("a")}
+
+
+def paths(names: Names, before: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, below in names.known.items():
+        found |= {before + name} | paths(below, f"{before}{name}.")
+    return found
+
+
+def values(scope: Mapping[str, object], before: str = "") -> set[str]:
+    found: set[str] = set()
+    for name, value in scope.items():
+        found.add(before + name)
+        if isinstance(value, Mapping):
+            found |= values(value, f"{before}{name}.")
+    return found
+
+
+def names_of(for_each: ForEach) -> Names:
+    whole = spec(parameters=PARAMETERS)
+    return stage_names(base_names(whole.parameters, whole.containers), stage(for_each=for_each))
+
+
+def test_what_is_known_everywhere_is_there_everywhere() -> None:
+    whole = spec(parameters=PARAMETERS)
+    assert paths(base_names(whole.parameters, whole.containers)) == values(spec_scope(whole))
+    assert "containers.output.write_url" in values(spec_scope(whole))
+
+
+def test_containers_are_read_with_read_and_list_and_written_with_create_and_write() -> None:
+    scope = spec_scope(spec(container="renamed"))
+    containers = scope["containers"]
+    assert isinstance(containers, dict)
+    assert containers["input"] == {
+        "name": "renamed",
+        "url": BlobUrl("renamed"),
+        "read_url": BlobUrl("renamed", None, "rl"),
+        "write_url": BlobUrl("renamed", None, "cw"),
+    }
+
+
+@pytest.mark.parametrize(
+    "for_each",
+    [
+        Once(),
+        EachFile("input"),
+        EachFile("input", group=2),
+        EachBlob("there"),
+        Matrix((("a", (1, 2)), ("b", NumberRange(0, 2))), include=(Record(a=1, b=2),)),
+        EachNumber(NumberRange(0, 2)),
+        EachValue(("a",)),
+        EachValue((Record(x=1, y=Record(z=2)),)),
+    ],
+    ids=lambda it: type(it).__name__,
+)
+def test_every_item_has_the_names_that_are_promised(for_each: ForEach) -> None:
+    it = stage(for_each=for_each)
+    whole = spec(it, parameters=PARAMETERS)
+    world = observed([local_file("a.txt")], blobs=[blob("b.txt")])
+    promised = {path for path in paths(names_of(for_each)) if not path.startswith("value.")}
+    for item in items(whole, it, world):
+        scope = {**spec_scope(whole), "index": 0, "task": {"id": ""}, **item.variables}
+        assert {path for path in values(scope) if not path.startswith("value.")} == promised
+
+
+def test_the_columns_of_a_file_of_rows_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("sample,the id\na,1\n")
+    names = names_of(Rows(path, WHERE))
+    (row,) = read_rows(path)
+    assert not names.open
+    assert {"sample", "the id", "row.sample", "row.the id"} <= paths(names)
+    assert set(row) == {"sample", "the id"}
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "gone.csv"])
+def test_where_no_columns_are_known_any_name_may_be_one(tmp_path: Path, name: str) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"a": 1}\n')
+    assert names_of(Rows(tmp_path / name, WHERE)).open
+
+
+def test_an_id_cannot_be_made_of_itself() -> None:
+    base = base_names({}, ())
+    assert "task" not in stage_names(base, stage(), task=False).known
+    assert "task" in stage_names(base, stage()).known
+
+
+@pytest.mark.parametrize(
+    "path", ["a.txt", "d/a.tar.gz", "a", ".hidden", "d.x/a", "a.", "..a.b", "...a", "ü b.c"]
+)
+def test_parts_of_a_name_are_those_of_a_path(path: str) -> None:
+    file = file_item("c", path, 1, keep_path=False)
+    pure = PurePosixPath(path)
+    assert (file["stem"], file["suffix"], file["name"]) == (pure.stem, pure.suffix, pure.name)
+    assert file.text == pure.name
+    assert isinstance(file, Named)
+    assert file["url"] == BlobUrl("c", path, "r")
