@@ -5,6 +5,7 @@ Every task is made once and looked at; none is held.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from batchspec.plan.observed import Observed, Stream
 from batchspec.plan.repeats import repeats
 from batchspec.plan.tasks import Expansion, Task, expand
 from batchspec.problems import Problem, Severity, SpecError
-from batchspec.spec.model import EachBlob, Rows, Spec, Stage
+from batchspec.spec.model import EachBlob, Rows, Shell, Spec, Stage
 from batchspec.spec.values import Record, Text, Value
 
 _SHOWN = 5
@@ -27,6 +28,12 @@ _REQUEST = 1_000_000
 _SIGNATURE = 300
 """About the length of a signature that is added to a URL at submission."""
 
+_CMD_LINE = 8191
+"""What cmd.exe takes ("Command prompt line string limitation")."""
+
+_SH_ARGUMENT = 131_071
+"""What Linux takes as one argument in bytes (MAX_ARG_STRLEN less the NUL): all of ``sh -c``."""
+
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -36,13 +43,14 @@ def check_tasks(
     """Everything that is wrong with the tasks of a stage, in one pass over them.
 
     No task can be made of an item; no item at all; ids that are the same but for case, of this
-    stage or an earlier one; two tasks that write one blob; a body that fits into no request; a file
-    that would leave the working directory. ``folder`` is where temporary files go.
+    stage or an earlier one; two tasks that write one blob; a body that fits into no request, a
+    command that no shell takes; a file that would leave the working directory. ``folder`` is where
+    temporary files go.
     """
     tasks = expand(spec, stage, observed, windows=windows)
     if not len(tasks):
         return (_nothing(stage),)
-    look = _Look(stage)
+    look = _Look(stage, windows)
     pairs = list(_first(repeats(look.ids(tasks), folder=folder)))
     found = [*look.found, *(_same_id(stage, tasks, *pair) for pair in pairs)]
     if look.number > _SHOWN:
@@ -60,6 +68,7 @@ class _Look:
     """Goes over tasks and keeps the faults of the first few."""
 
     stage: Stage
+    windows: bool
     found: list[Problem] = field(default_factory=list)
     number: int = 0
 
@@ -91,6 +100,14 @@ class _Look:
                 where=self.stage.where,
                 hint="Take smaller groups, or name containers as `resources`.",
             )
+        length, longest = _size(task.body["commandLine"]), self._longest()
+        if length > longest:
+            return Problem(
+                "command-too-long",
+                f"the command of task {task.id} has {length:,} characters; at most {longest:,} go",
+                where=self.stage.where,
+                hint="Put what is long into a file, and name the file in the command.",
+            )
         files = task.body.get("resourceFiles")
         for file in files if isinstance(files, tuple) else ():
             path = file.get("filePath") if isinstance(file, Record) else None
@@ -102,6 +119,13 @@ class _Look:
                     hint="No path may start with `/` or hold `..`.",
                 )
         return None
+
+    def _longest(self) -> int:
+        if not self.windows:
+            return _SH_ARGUMENT
+        # Without cmd it is what CreateProcess takes, of which no task comes near.
+        by_cmd = self.stage.command.template and self.stage.command.shell is Shell.DEFAULT
+        return _CMD_LINE if by_cmd else 32_767
 
 
 def _leaves(path: str) -> bool:
@@ -117,10 +141,10 @@ def _size(value: Value) -> int:
         case tuple():
             return sum(1 + _size(item) for item in value)
         case str():
-            return len(value) + 2
+            return len(value) + 2 if value.isascii() else len(json.dumps(value))
         case Text():
             urls = sum(1 for _ in value.urls())
-            return len(value.shown) + urls * _SIGNATURE
+            return _size(value.shown) + urls * _SIGNATURE
         case None | bool() | int() | float():
             return 8
     return _SIGNATURE

@@ -15,7 +15,7 @@ from functools import cache, lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING, NoReturn
 
-from batchspec.problems import Place, Problem, SpecError
+from batchspec.problems import Place, Problem, Secret, SpecError
 from batchspec.spec.held import LIMIT, Argument, Held, Raw, RefusalError, plain
 from batchspec.spec.values import (
     Piece,
@@ -205,6 +205,9 @@ class _Writer:
         if len(merged) < 2 and isinstance(only, str):
             self._out.append(quote(only, quoting))
         else:
+            for piece in merged:
+                if isinstance(piece, Secret):
+                    quote(piece.reveal(), quoting)  # What no line can carry is told now.
             self._out.append(Quoted(Text(merged), quoting))
 
 

@@ -99,6 +99,23 @@ def test_a_body_that_fits_into_no_request_is_told() -> None:
     assert codes(stage("run", EachFile("input", group=1_000)), observed(files)) == []
 
 
+@pytest.mark.parametrize(
+    ("windows", "length", "expected"),
+    [
+        (False, 131_000, []),
+        (False, 131_072, ["command-too-long"]),
+        (True, 8_000, []),
+        (True, 8_192, ["command-too-long"]),
+    ],
+)
+def test_a_command_that_no_shell_takes_is_told(
+    windows: bool, length: int, expected: list[str]
+) -> None:
+    it = stage(f"run {{{{ 'x' * {length} }}}}")
+    found = check_tasks(spec(it), it, observed(), windows=windows)
+    assert [problem.code for problem in found] == expected
+
+
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "..", "a/.."])
 def test_a_file_that_would_leave_the_working_directory_is_told(name: str) -> None:
     it = stage("run", EachBlob("there", group=1))

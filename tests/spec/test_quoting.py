@@ -149,6 +149,8 @@ def test_what_no_line_can_carry_is_refused(value: str, quoting: Quoting) -> None
 def test_a_value_that_cmd_cannot_carry_is_a_problem_of_the_spec() -> None:
     with pytest.raises(SpecError, match="line break"):
         command_line(text_command("prog {{ a }}"), {"a": "x\ny"}, windows=True)
+    with pytest.raises(SpecError, match="line break"):
+        command_line(text_command("prog {{ a }}"), {"a": Secret("x\ny")}, windows=True)
 
 
 @pytest.mark.parametrize(
