@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from batchspec import __version__
+from batchspec.cli import app_look
 from batchspec.cli.options import (
     Format,
     Progress,
@@ -130,6 +131,9 @@ def status(
     from batchspec.cli.commands.status import status as run
 
     return asyncio.run(run(Wanted.of(spec, variables, variable_files, target), form))
+
+
+app.command()(app_look.logs)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from batchspec.render.progress.view import Kind, open_view
 from batchspec.render.report import Tally
 from batchspec.render.summary import summary_text
 
-_PACE = {"local": 0.1, "azure": 2.0}
+PACE = {"local": 0.1, "azure": 2.0}
 """Seconds between two looks: the embedded service is next door, and answers in milliseconds."""
 
 
@@ -36,7 +36,7 @@ async def carry_out(plan: Plan, found: Session, progress: ProgressKind, *, yes: 
         batch=found.cloud.batch,
         clock=clock,
         questions=Asker(view, plan.account.target, yes=yes),
-        pace=_PACE[plan.account.target],
+        pace=PACE[plan.account.target],
     )
     try:
         code = await run(

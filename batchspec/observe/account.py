@@ -79,13 +79,16 @@ async def _jobs(spec: Spec, reader: Reader, spool: Spool) -> tuple[JobFacts, ...
     Those count that are in the newest job made to hold the whole run, or in one after it.
     """
     found = await jobs_of(spec, reader)
-    first = max((age for age, job in enumerate(found) if scope_is_whole(job)), default=0)
-    for age, job in enumerate(found[first:]):
-        if job.state == "deleting":
-            continue
+    for age, job in enumerate(counted(found)):
         async for task in reader.tasks(job.id):
             spool.add_task(job.id, age, task)
     return found
+
+
+def counted(jobs: tuple[JobFacts, ...]) -> tuple[JobFacts, ...]:
+    """Those of the jobs of a spec whose tasks count, oldest first."""
+    first = max((age for age, job in enumerate(jobs) if scope_is_whole(job)), default=0)
+    return tuple(job for job in jobs[first:] if job.state != "deleting")
 
 
 async def jobs_of(spec: Spec, reader: Reader) -> tuple[JobFacts, ...]:

@@ -1,0 +1,39 @@
+"""The arguments of the commands that look at runs; ``app.py`` has their order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from batchspec.cli.options import SpecFile, TargetOption, VariableFiles, Variables, Wanted
+
+
+def logs(
+    spec: SpecFile,
+    task: Annotated[
+        str | None,
+        typer.Argument(metavar="[TASK]", help="A task's id, or a part that no other id has."),
+    ] = None,
+    stderr: Annotated[bool, typer.Option("--stderr", help="Its stderr, not its stdout.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on as it grows, until the task ends.")
+    ] = False,
+    start_task: Annotated[
+        str | None,
+        typer.Option(
+            "--start-task",
+            metavar="NODE",
+            help="Of the start task of a node: its id, or a part that no other id has.",
+        ),
+    ] = None,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+) -> int:
+    """Show what a task has written. Without TASK, list the tasks that wrote something."""
+    from batchspec.cli.commands.logs import logs as run
+
+    wanted = Wanted.of(spec, variables, variable_files, target)
+    return asyncio.run(run(wanted, task, stderr=stderr, follow=follow, start_task=start_task))
