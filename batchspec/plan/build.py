@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
+from batchspec.plan.actions import SubmitTasks
 from batchspec.plan.data import container_steps, upload_steps
 from batchspec.plan.digest import digest
 from batchspec.plan.ending import cleanup_steps, result_steps, results_lost, results_safe
@@ -45,7 +46,7 @@ def build(spec: Spec, observed: Observed) -> Plan:
     elif work.finished:
         steps, kept = _fetch_only(spec, observed, work)
     else:
-        steps, kept = _run(spec, observed, work, body, problems)
+        steps, kept = _run(spec, observed, work, body, problems, windows=windows)
     problems.raise_if_any()
     return Plan(
         account=observed.account,
@@ -69,7 +70,13 @@ def runs_windows(spec: Spec, observed: Observed) -> bool:
 
 
 def _run(
-    spec: Spec, observed: Observed, work: Work, body: Record, problems: Problems
+    spec: Spec,
+    observed: Observed,
+    work: Work,
+    body: Record,
+    problems: Problems,
+    *,
+    windows: bool,
 ) -> tuple[list[Step], list[Step]]:
     """Everything from the containers to the clean-up."""
     sas = spec.job.limit + _SAS_MARGIN
@@ -80,9 +87,14 @@ def _run(
     job = list(job_steps(spec, work, job_body(spec, work, body), sas, problems))
     uploading = tuple(step.id for step, kept in uploads if not kept)
     data = (*made, *uploading)
-    tasks = list(task_steps(spec, work, data, sas))
+    tasks = list(task_steps(spec, work, data, sas, windows=windows))
     submitted = tuple(step.id for step, kept in tasks if not kept)
-    ending = list(ending_steps(spec, work, submitted, data))
+    # What joins tasks to submit is in their streams and counts, too.
+    joins = (
+        sum(step.items for step, _ in tasks if isinstance(step.action, SubmitTasks)) - work.fresh
+    )
+    in_job = sum(len(stage.here) for stage in work.stages) + joins
+    ending = list(ending_steps(spec, work, submitted, data, in_job))
     results = list(result_steps(spec, work.job, (ending[-1].id,)))
     last = (results or ending)[-1].id
     cleanup = cleanup_steps(spec, observed, work.job, (last,), idle=False)

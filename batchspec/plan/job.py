@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 from batchspec.plan.actions import (
@@ -15,7 +15,11 @@ from batchspec.plan.actions import (
 )
 from batchspec.plan.diff import differences
 from batchspec.plan.digest import digest
+from batchspec.plan.needs import link
+from batchspec.plan.observed import Stream
 from batchspec.plan.plan import Step, Verb
+from batchspec.plan.streams import Mapped
+from batchspec.plan.tasks import Task
 from batchspec.plan.work import StageWork, Work
 from batchspec.problems import Problem, Problems
 from batchspec.spec.model import EachFile, PoolKind, Spec
@@ -101,7 +105,7 @@ def job_steps(
 
 
 def task_steps(
-    spec: Spec, work: Work, data: tuple[str, ...], sas: timedelta
+    spec: Spec, work: Work, data: tuple[str, ...], sas: timedelta, *, windows: bool
 ) -> Iterator[tuple[Step, bool]]:
     """For each stage the steps that submit and retry tasks, and one that keeps what is done.
 
@@ -109,23 +113,25 @@ def task_steps(
     does not wait for that upload as a whole: its tasks go as their files arrive.
     """
     job = f"job:{work.job}"
+    linked = linked_tasks(work, windows=windows)
     for stage in work.stages:
         name = stage.stage.name
+        tasks = linked[name]
         each = stage.stage.for_each
         arriving: dict[str, str] = {}
         if isinstance(each, EachFile) and f"upload:{each.container}" in data:
             arriving[each.container] = spec.container_id(each.container)
         before = (job, *(step for step in data if step.removeprefix("upload:") not in arriving))
-        if len(stage.submit):
+        if len(tasks):
             yield (
                 Step(
                     f"tasks:{name}",
-                    SubmitTasks(work.job, name, stage.submit, sas, arriving),
+                    SubmitTasks(work.job, name, tasks, sas, arriving),
                     Verb.SUBMIT,
                     f"tasks of {name}",
-                    _submit_reason(stage),
+                    _submit_reason(stage, len(tasks) - len(stage.submit)),
                     before,
-                    len(stage.submit),
+                    len(tasks),
                 ),
                 False,
             )
@@ -151,11 +157,22 @@ def task_steps(
             )
 
 
-def _submit_reason(stage: StageWork) -> str:
+def linked_tasks(work: Work, *, windows: bool) -> Mapping[str, Stream[Task]]:
+    """The tasks to submit, by stage, with what they wait for and the joins that takes."""
+    return link(
+        (stage.stage for stage in work.stages),
+        {stage.stage.name: stage.submit for stage in work.stages},
+        {stage.stage.name: Mapped(stage.here, lambda task: task.id) for stage in work.stages},
+        windows=windows,
+    )
+
+
+def _submit_reason(stage: StageWork, joins: int) -> str:
     fresh = len(stage.submit) - stage.again
     parts = [
         (fresh, "none is there yet" if fresh == stage.total else f"{fresh} not there yet"),
         (stage.again, f"{stage.again} did not succeed in an earlier job"),
+        (joins, f"{joins} join them for what waits"),
     ]
     return ", ".join(words for number, words in parts if number)
 
@@ -168,9 +185,9 @@ def is_closed(work: Work) -> bool:
 
 
 def ending_steps(
-    spec: Spec, work: Work, submitted: tuple[str, ...], data: tuple[str, ...]
+    spec: Spec, work: Work, submitted: tuple[str, ...], data: tuple[str, ...], tasks: int
 ) -> Iterator[Step]:
-    """Close the job when all is in it, and wait until its tasks are completed."""
+    """Close the job when all is in it, and wait until its ``tasks`` tasks are completed."""
     close = f"job:{work.job}:close"
     closed = is_closed(work) and not work.fresh
     if not closed:
@@ -185,10 +202,10 @@ def ending_steps(
     ready = () if spec.pool.kind is PoolKind.JOB else (f"pool:{spec.pool.id}:ready",)
     yield Step(
         f"job:{work.job}:done",
-        WaitForTasks(work.job, spec.pool.id, work.in_job, spec.job.limit),
+        WaitForTasks(work.job, spec.pool.id, tasks, spec.job.limit),
         Verb.WAIT,
         f"tasks of {work.job}",
         "the run lasts until they are completed",
         (*(submitted if closed else (close,)), *ready),
-        work.in_job,
+        tasks,
     )

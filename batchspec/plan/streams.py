@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from batchspec.plan.observed import Blob, LocalFile, Stream
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,20 @@ class Chosen(Generic[T]):
 
     def __len__(self) -> int:
         return self.length
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped(Generic[T, U]):
+    """What a function makes of each member of a stream."""
+
+    source: Stream[T]
+    make: Callable[[T], U]
+
+    def __iter__(self) -> Iterator[U]:
+        return map(self.make, self.source)
+
+    def __len__(self) -> int:
+        return len(self.source)
 
 
 def chosen(source: Stream[T], test: Callable[[T], bool]) -> Chosen[T]:

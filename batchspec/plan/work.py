@@ -22,7 +22,8 @@ _LONGEST_BASE = 60
 class StageWork:
     """A stage's tasks: how many there are, are done, are on their way; those to submit or retry.
 
-    ``again`` of those to submit were in an earlier job and did not succeed there.
+    ``here`` are those that are in the job, or will be: what others may wait for. ``again`` of those
+    to submit were in an earlier job and did not succeed there.
     """
 
     stage: Stage
@@ -31,6 +32,7 @@ class StageWork:
     under_way: int
     submit: Stream[Task]
     retry: Stream[Task]
+    here: Stream[Task]
     again: int = 0
 
 
@@ -56,14 +58,6 @@ class Work:
         """How many tasks are to be submitted."""
         return sum(len(stage.submit) for stage in self.stages)
 
-    @property
-    def in_job(self) -> int:
-        """How many tasks the job holds once all are submitted and done."""
-        here = sum(stage.under_way + len(stage.retry) for stage in self.stages)
-        return self.fresh + here + self._done_here
-
-    _done_here: int = 0
-
 
 def build_work(spec: Spec, observed: Observed, *, windows: bool, again: bool = False) -> Work:
     """The work that is left. ``again`` leaves all that was done out of account."""
@@ -77,7 +71,7 @@ def build_work(spec: Spec, observed: Observed, *, windows: bool, again: bool = F
     job = open_job.id if open_job is not None else _next_id(spec, observed.jobs)
     earlier = any(stage.done for stage in stages) and len(observed.jobs) > (open_job is not None)
     whole = scope_is_whole(open_job) if open_job is not None else not earlier
-    return Work(job, open_job, whole, stages, _done_here=sorter.done_here)
+    return Work(job, open_job, whole, stages)
 
 
 OPEN = frozenset({"active", "disabled", "disabling", "enabling"})
@@ -95,7 +89,6 @@ class _Sorter:
 
     index: TaskIndex | None
     open_job: JobFacts | None
-    done_here: int = 0
 
     def facts(self, task: Task) -> TaskFacts | None:
         return None if self.index is None else self.index.state(task.id)
@@ -109,6 +102,10 @@ class _Sorter:
         facts = self.facts(task)
         return facts is None or not (facts.succeeded or self.here(task))
 
+    def stays(self, task: Task) -> bool:
+        facts = self.facts(task)
+        return facts is None or not facts.succeeded or self.here(task)
+
     def to_retry(self, task: Task) -> bool:
         facts = self.facts(task)
         return facts is not None and facts.succeeded is False and self.here(task)
@@ -117,18 +114,17 @@ class _Sorter:
 def _stage_work(stage: Stage, tasks: Stream[Task], sorter: _Sorter) -> StageWork:
     total = len(tasks)
     if sorter.index is None or not len(sorter.index):
-        return StageWork(stage, total, 0, 0, tasks, ())
+        return StageWork(stage, total, 0, 0, tasks, (), tasks)
     submit = chosen(tasks, sorter.to_submit)
     retry = chosen(tasks, sorter.to_retry)
     done = 0
     for task in tasks:
         facts = sorter.facts(task)
-        if facts is not None and facts.succeeded:
-            done += 1
-            sorter.done_here += sorter.here(task)
+        done += bool(facts is not None and facts.succeeded)
     again = sum(sorter.facts(task) is not None for task in submit)
     under_way = total - done - len(submit) - len(retry)
-    return StageWork(stage, total, done, under_way, submit, retry, again)
+    here = chosen(tasks, sorter.stays)
+    return StageWork(stage, total, done, under_way, submit, retry, here, again)
 
 
 def job_base(spec: Spec) -> str:
