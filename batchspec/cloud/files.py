@@ -10,20 +10,13 @@ from azure.core.exceptions import AzureError
 
 from batchspec.cloud.errors import translate
 from batchspec.cloud.session import Session
-from batchspec.cloud.wire import code_of, status_of
+from batchspec.cloud.wire import status_of
 from batchspec.observe.ports import Part
 
-_NO_FILE = frozenset(
-    {
-        "TaskFilesUnavailable",
-        "TaskFilesCleanedup",
-        "NodeStateUnusable",
-        "OperationInvalidForCurrentState",
-        "OperationNotValidOnNode",
-        "InvalidRange",
-    }
-)
-"""Besides 404: the task did not run yet, its files are gone, or its node is."""
+_NO_FILE = (404, 409, 416)
+"""No file, task or node of that name; the task did not run yet, its files were cleaned up, or its
+node is gone; the file was cut short meanwhile. The status decides: a HEAD that is refused has no
+body, and so no code."""
 
 _TRIES = 4
 
@@ -81,7 +74,7 @@ class Files(Session):
                 between = {"ocp_range": f"bytes={span.start}-{span.stop - 1}"} if some else {}
                 data = b"".join([part async for part in await file.fetch(**between)])
             except AzureError as error:
-                if status_of(error) == 404 or code_of(error) in _NO_FILE or _silent(error):
+                if status_of(error) in _NO_FILE:
                     return None
                 failures += 1
                 # A refusal is final; an answer that broke off is asked for again.
@@ -113,11 +106,6 @@ def _end(part: Part | None, size: int) -> str:
     if part is None:
         return ""
     return _text(part.data[-size:], cut=part.length > size)
-
-
-def _silent(error: AzureError) -> bool:
-    """A HEAD request that is refused has no body and so no code; 409 and 416 are ours to know."""
-    return status_of(error) in (409, 416)
 
 
 def _text(data: bytes, *, cut: bool) -> str:
