@@ -224,6 +224,7 @@ async def test_what_cannot_be_fetched_has_its_code_and_tells_no_signature(
         ({"httpUrl": bad, "filePath": "f"}, "BlobAccessDenied"),
         ({"httpUrl": "http://127.0.0.1:1/x?sig=secret", "filePath": "f"}, "BlobDownloadMiscError"),
         ({"httpUrl": "nonsense?sig=secret", "filePath": "f"}, "BlobDownloadMiscError"),
+        ({"httpUrl": "http://h:x/y?sig=secret", "filePath": "f"}, "BlobDownloadMiscError"),
         ({"storageContainerUrl": f"{blobs.url}/in?sig=wrong"}, "ResourceContainerAccessDenied"),
         ({"storageContainerUrl": blobs.container("no")}, "ResourceContainerListMiscError"),
         ({"autoStorageContainerName": "no"}, "ResourceContainerListMiscError"),

@@ -170,6 +170,8 @@ class Storage:
                 if not left or isinstance(error, aiohttp.InvalidURL):
                     # Its text may quote the URL, and with it a signature.
                     raise StorageError(0, type(error).__name__) from None
+            except ValueError:  # no URL at all, as its parser says, quoting it
+                raise StorageError(0, "InvalidUrl") from None
             await self._pause(0.2 * 2 ** (_ATTEMPTS - left))
         raise AssertionError("the last attempt returns or raises")
 

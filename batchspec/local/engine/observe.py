@@ -91,14 +91,14 @@ def view_of(store: Store, hands: Hands, node: Node, pool: Pool) -> NodeView:
 
 def _offers(store: Store) -> Iterator[Offer]:
     for pool_id in store.jobs.pools_with_work():
-        pool = store.pools.get(pool_id)
-        nodes = store.nodes.free(pool_id)
-        if pool is None or not nodes:
+        total, largest = store.nodes.room(pool_id)
+        pool = store.pools.get(pool_id) if total else None
+        if pool is None:
             continue
-        free = [node.slots - node.running_slots for node in nodes]
-        queues = tuple(_queues(store, pool, total=sum(free), largest=max(free)))
+        # The nodes are read last: there may be many, and nothing that could run.
+        queues = tuple(_queues(store, pool, total, largest))
         if queues:
-            yield Offer(pool, tuple(nodes), queues)
+            yield Offer(pool, tuple(store.nodes.free(pool_id)), queues)
 
 
 def _queues(store: Store, pool: Pool, total: int, largest: int) -> Iterator[Queue]:

@@ -20,6 +20,11 @@ from batchspec.local.store.database import (
 )
 from batchspec.local.store.page import EVERYTHING, Page
 
+_FREE = (
+    "pool = ? AND state IN ('idle', 'running') AND scheduling = 'enabled' "
+    "AND intent IS NULL AND running_slots < slots"
+)
+
 
 class Nodes:
     """The table ``node``."""
@@ -138,14 +143,23 @@ class Nodes:
             for row in self._db.all("SELECT * FROM node WHERE intent IS NOT NULL ORDER BY seq")
         ]
 
+    def room(self, pool_id: str) -> tuple[int, int]:
+        """The slots that :meth:`free` nodes have free: of all together, and the most of one."""
+        row = self._db.one(
+            "SELECT total(slots - running_slots), max(slots - running_slots) FROM node "
+            f"WHERE {_FREE}",
+            (fold(pool_id),),
+        )
+        total, most = (0.0, None) if row is None else row
+        return int(total), most or 0
+
     def free(self, pool_id: str) -> list[Node]:
         """Nodes that can take a task now: idle or running, scheduling enabled, a slot free.
 
         Also nodes still running a start task that nobody waits for are ``idle`` in the store.
         """
         rows = self._db.all(
-            "SELECT * FROM node WHERE pool = ? AND state IN ('idle', 'running') "
-            "AND scheduling = 'enabled' AND intent IS NULL AND running_slots < slots ORDER BY seq",
+            f"SELECT * FROM node WHERE {_FREE} ORDER BY seq",
             (fold(pool_id),),
         )
         return [_read(row) for row in rows]

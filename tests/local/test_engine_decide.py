@@ -1,0 +1,522 @@
+"""The scheduler on hand-made states: every state, every intent, every option."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchspec.local.engine.decision import (
+    AddNodes,
+    AskToEnd,
+    BeginTask,
+    BootNode,
+    ClearFiles,
+    Decision,
+    DropNode,
+    DropPool,
+    EndStartTask,
+    ExpireFiles,
+    KeepNode,
+    KillRun,
+    MoveJob,
+    MoveNode,
+    PurgeJob,
+    RemoveNode,
+    RunStartTask,
+    SettlePool,
+)
+from batchspec.local.engine.scheduler import decide
+from batchspec.local.engine.state import (
+    Delays,
+    JobView,
+    NodeView,
+    Offer,
+    PoolView,
+    Queue,
+    State,
+    run_key,
+)
+from batchspec.local.model.life import (
+    JOB,
+    NODE,
+    AllocationState,
+    JobState,
+    NodeState,
+    PoolState,
+    TaskState,
+)
+from batchspec.local.model.record import Doomed, Job, Node, Pool, Task
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+START = {"commandLine": "true", "waitForSuccess": True, "maxTaskRetryCount": 0}
+
+
+def a_pool(**more: Any) -> Pool:
+    base = Pool(
+        seq=1,
+        id="p",
+        body={"taskSlotsPerNode": 1},
+        created=NOW,
+        modified=NOW,
+        state=PoolState.ACTIVE,
+        state_since=NOW,
+        allocation=AllocationState.STEADY,
+        allocation_since=NOW,
+        target_dedicated=0,
+        target_spot=0,
+        resize=1,
+        resize_timeout="PT15M",
+        resize_errors=(),
+        deallocation="requeue",
+        autoscale=None,
+    )
+    return replace(base, **more)
+
+
+def a_node(seq: int = 1, **more: Any) -> Node:
+    base = Node(
+        seq=seq,
+        pool_id="p",
+        id=f"n{seq}",
+        dedicated=True,
+        state=NodeState.IDLE,
+        state_since=NOW,
+        scheduling="enabled",
+        allocated=NOW,
+        booted=NOW,
+        slots=1,
+        running_tasks=0,
+        running_slots=0,
+        total_run=0,
+        total_succeeded=0,
+        start_task_info=None,
+        intent=None,
+        intent_option=None,
+        errors=(),
+        detail={},
+    )
+    return replace(base, **more)
+
+
+def a_job(**more: Any) -> Job:
+    base = Job(
+        seq=1,
+        id="j",
+        body={},
+        created=NOW,
+        modified=NOW,
+        state=JobState.ACTIVE,
+        state_since=NOW,
+        previous_state=None,
+        previous_since=None,
+        pool_id="p",
+        priority=0,
+        max_parallel=-1,
+        started=NOW,
+        ended=None,
+        deadline=None,
+        reason=None,
+        scheduling_error=None,
+        disable_tasks=None,
+        schedule_id=None,
+    )
+    return replace(base, **more)
+
+
+def a_task(seq: int = 1, **more: Any) -> Task:
+    base = Task(
+        seq=seq,
+        job_id="j",
+        id=f"t{seq}",
+        body={},
+        created=NOW,
+        modified=NOW,
+        state=TaskState.ACTIVE,
+        state_since=NOW,
+        previous_state=None,
+        previous_since=None,
+        slots=1,
+        waiting=0,
+        run=1,
+        retry_count=0,
+        requeue_count=0,
+        last_retry=None,
+        last_requeue=None,
+        pool_id=None,
+        node_id=None,
+        directory=None,
+        process=None,
+        ending=None,
+        started=None,
+        ended=None,
+        exit_code=None,
+        result=None,
+        failure=None,
+        retain_until=None,
+        cleaned=False,
+    )
+    return replace(base, **more)
+
+
+LIVE = a_task(state=TaskState.RUNNING)
+TOLD = replace(LIVE, ending="terminate")
+
+
+def test_nothing_is_decided_about_nothing() -> None:
+    assert decide(State(), NOW) == []
+
+
+# --- pools
+
+
+def of_pool(pool: Pool, *nodes: Node, now: datetime = NOW) -> list[Decision]:
+    return decide(State(pools=(PoolView(pool, nodes),)), now)
+
+
+def resizing(dedicated: int = 0, spot: int = 0, **more: Any) -> Pool:
+    return a_pool(
+        allocation=AllocationState.RESIZING,
+        target_dedicated=dedicated,
+        target_spot=spot,
+        **more,
+    )
+
+
+def test_a_pool_that_resizes_adds_what_is_missing_of_each_kind() -> None:
+    pool = resizing(3, 2)
+    assert of_pool(pool, a_node()) == [AddNodes(pool, True, 2), AddNodes(pool, False, 2)]
+
+
+def test_a_pool_is_steady_when_its_nodes_are_made() -> None:
+    pool = resizing(1)
+    assert of_pool(pool, a_node(state=NodeState.CREATING)) == []
+    assert of_pool(pool, a_node(state=NodeState.STARTING)) == [SettlePool(pool)]
+    assert of_pool(resizing()) == [SettlePool(resizing())]
+
+
+def test_the_least_burdened_and_youngest_nodes_leave() -> None:
+    nodes = (
+        a_node(1, state=NodeState.RUNNING, running_tasks=1),
+        a_node(2),
+        a_node(3),
+        a_node(4, state=NodeState.START_TASK_FAILED),
+        a_node(5, dedicated=False),
+    )
+    pool = resizing(1, 1, deallocation="taskcompletion")
+    assert of_pool(pool, *nodes) == [
+        RemoveNode(nodes[3], "taskcompletion"),
+        RemoveNode(nodes[2], "taskcompletion"),
+        RemoveNode(nodes[1], "taskcompletion"),
+    ]
+
+
+def test_a_pool_is_not_steady_while_a_node_leaves() -> None:
+    assert of_pool(resizing(0), a_node(intent="remove")) == []
+
+
+def test_a_resize_that_takes_too_long_ends_with_errors() -> None:
+    pool = resizing(0)
+    leaving = a_node(intent="remove", intent_option="taskcompletion")
+    late = NOW + timedelta(minutes=15)
+    assert of_pool(pool, leaving, now=late - timedelta(seconds=1)) == []
+    keep, settle = of_pool(pool, leaving, now=late)
+    assert keep == KeepNode(leaving)
+    assert isinstance(settle, SettlePool)
+    assert [error["code"] for error in settle.errors] == ["AllocationTimedout"]
+
+
+def test_a_stopped_resize_keeps_what_is_there_and_drops_what_is_not_yet() -> None:
+    pool = replace(resizing(3, 1), allocation=AllocationState.STOPPING)
+    nodes = (
+        a_node(1),
+        a_node(2, state=NodeState.CREATING),
+        a_node(3, intent="remove"),
+        a_node(4, intent="remove", state=NodeState.LEAVING_POOL),
+        a_node(5, dedicated=False),
+    )
+    keep, remove, settle = of_pool(pool, *nodes)
+    assert (keep, remove) == (KeepNode(nodes[2]), RemoveNode(nodes[1], "requeue"))
+    assert isinstance(settle, SettlePool)
+    (error,) = settle.errors
+    assert error["code"] == "ResizeStopped"
+    assert "dedicated" in error["message"]
+
+
+@pytest.mark.parametrize("allocation", list(AllocationState))
+def test_a_deleted_pool_loses_its_nodes_and_then_itself(allocation: AllocationState) -> None:
+    pool = a_pool(state=PoolState.DELETING, allocation=allocation, target_dedicated=5)
+    node, leaving = a_node(1), a_node(2, intent="remove")
+    assert of_pool(pool, node, leaving) == [RemoveNode(node, "requeue")]
+    assert of_pool(pool, leaving) == []
+    assert of_pool(pool) == [DropPool(pool)]
+
+
+# --- nodes
+
+AT_REST = {
+    NodeState.START_TASK_FAILED,
+    NodeState.IDLE,
+    NodeState.RUNNING,
+    NodeState.UNUSABLE,
+    NodeState.UNKNOWN,
+    NodeState.LEAVING_POOL,
+    NodeState.PREEMPTED,
+    NodeState.UPGRADING_OS,
+    NodeState.DEALLOCATED,
+}
+
+
+def of_node(node: Node, *, body: dict[str, Any] | None = None, **more: Any) -> list[Decision]:
+    pool = a_pool(body=body or {})
+    return decide(State(nodes=(NodeView(node, pool, **more),)), NOW)
+
+
+@pytest.mark.parametrize("state", list(NodeState))
+def test_each_state_of_a_node_leads_where_it_should(state: NodeState) -> None:
+    node = a_node(state=state, scheduling="disabled")
+    expected: dict[NodeState, list[Decision]] = {
+        NodeState.CREATING: [BootNode(node)],
+        NodeState.STARTING: [MoveNode(node, NodeState.IDLE)],
+        NodeState.WAITING_FOR_START_TASK: [RunStartTask(node, a_pool(body={"startTask": START}))],
+        NodeState.REBOOTING: [BootNode(node)],
+        NodeState.REIMAGING: [BootNode(node, fresh=True)],
+        NodeState.DEALLOCATING: [MoveNode(node, NodeState.DEALLOCATED)],
+        NodeState.OFFLINE: [],
+    }
+    waits = state is NodeState.WAITING_FOR_START_TASK
+    found = of_node(node, body={"startTask": START} if waits else None)
+    assert found == expected.get(state, [])
+    assert (state in expected) is (state not in AT_REST)
+    for decision in found:
+        if isinstance(decision, MoveNode):
+            NODE.check(state, decision.state)
+        elif isinstance(decision, BootNode):
+            NODE.check(state, NodeState.STARTING)
+
+
+@pytest.mark.parametrize(
+    ("waits", "state"), [(True, NodeState.WAITING_FOR_START_TASK), (False, NodeState.IDLE)]
+)
+def test_a_node_with_a_start_task_runs_it_when_it_comes_up(waits: bool, state: NodeState) -> None:
+    node = a_node(state=NodeState.STARTING)
+    body = {"startTask": {**START, "waitForSuccess": waits}}
+    assert of_node(node, body=body) == [
+        MoveNode(node, state),
+        RunStartTask(node, a_pool(body=body)),
+    ]
+
+
+def test_a_start_task_that_runs_is_not_run_again() -> None:
+    node = a_node(state=NodeState.WAITING_FOR_START_TASK)
+    assert of_node(node, body={"startTask": START}, starting=True) == []
+
+
+def test_delays_are_waited_for() -> None:
+    delays = Delays(allocation=timedelta(minutes=3), boot=timedelta(minutes=1))
+
+    def after(state: NodeState, minutes: float) -> list[Decision]:
+        view = NodeView(a_node(state=state), a_pool())
+        return decide(State(delays, nodes=(view,)), NOW + timedelta(minutes=minutes))
+
+    assert after(NodeState.CREATING, 2.9) == []
+    assert after(NodeState.CREATING, 3) != []
+    for state in (NodeState.STARTING, NodeState.REBOOTING, NodeState.REIMAGING):
+        assert after(state, 0.9) == []
+        assert after(state, 1) != []
+
+
+def test_a_node_that_is_offline_comes_back_when_it_may() -> None:
+    node = a_node(state=NodeState.OFFLINE)
+    assert of_node(node) == [MoveNode(node, NodeState.IDLE)]
+
+
+DONE: dict[str, NodeState] = {
+    "reboot": NodeState.REBOOTING,
+    "reimage": NodeState.REIMAGING,
+    "deallocate": NodeState.DEALLOCATING,
+    "offline": NodeState.OFFLINE,
+}
+
+
+@pytest.mark.parametrize("intent", ["remove", "start", *DONE])
+def test_what_is_asked_of_an_empty_node_is_done(intent: str) -> None:
+    node = a_node(intent=intent, intent_option="requeue", state=NodeState.UNUSABLE)
+    if intent == "remove":
+        assert of_node(node) == [MoveNode(node, NodeState.LEAVING_POOL), DropNode(node)]
+    elif intent == "start":
+        assert of_node(node) == [BootNode(node)]
+    else:
+        assert of_node(node) == [MoveNode(node, DONE[intent], done=True)]
+
+
+@pytest.mark.parametrize("intent", ["remove", *DONE])
+@pytest.mark.parametrize("option", ["requeue", "terminate", "taskcompletion", "retaineddata"])
+def test_tasks_are_out_of_the_way_first(intent: str, option: str) -> None:
+    node = a_node(intent=intent, intent_option=option, state=NodeState.RUNNING)
+    leaving = [MoveNode(node, NodeState.LEAVING_POOL)]
+    patient = option in {"taskcompletion", "retaineddata"}
+    first: list[Decision] = leaving if intent == "remove" and not patient else []
+    how: Any = option
+    asked: list[Decision] = [] if patient else [AskToEnd(LIVE, how)]
+    assert of_node(node, live=(LIVE,)) == first + asked
+    assert of_node(node, live=(TOLD,)) == first
+
+
+def test_retained_data_is_waited_for() -> None:
+    node = a_node(intent="remove", intent_option="retaineddata")
+    assert of_node(node, retained=True) == []
+    assert of_node(node, retained=False) == [DropNode(node)]
+
+
+@pytest.mark.parametrize("intent", ["remove", "reboot", "reimage", "deallocate"])
+def test_a_start_task_is_killed_before_its_node_goes_down(intent: str) -> None:
+    node = a_node(intent=intent, intent_option="requeue", state=NodeState.LEAVING_POOL)
+    assert of_node(node, starting=True) == [EndStartTask(node)]
+
+
+def test_a_start_task_goes_on_while_its_node_takes_no_tasks() -> None:
+    node = a_node(intent="offline", intent_option="requeue")
+    assert of_node(node, starting=True) == [MoveNode(node, NodeState.OFFLINE, done=True)]
+
+
+def test_an_intent_nobody_knows_is_a_bug() -> None:
+    with pytest.raises(ValueError, match="dance"):
+        of_node(a_node(intent="dance"))
+
+
+# --- jobs
+
+
+def of_job(job: Job, *live: Task) -> list[Decision]:
+    return decide(State(jobs=(JobView(job, live),)), NOW)
+
+
+@pytest.mark.parametrize("state", list(JobState))
+def test_each_state_of_a_job_leads_where_it_should(state: JobState) -> None:
+    job = a_job(state=state, disable_tasks="wait")
+    expected: dict[JobState, list[Decision]] = {
+        JobState.TERMINATING: [MoveJob(job, JobState.COMPLETED)],
+        JobState.DELETING: [PurgeJob(job)],
+        JobState.DISABLING: [MoveJob(job, JobState.DISABLED)],
+        JobState.ENABLING: [MoveJob(job, JobState.ACTIVE)],
+    }
+    found = of_job(job)
+    assert found == expected.get(state, [])
+    for decision in found:
+        if isinstance(decision, MoveJob):
+            JOB.check(state, decision.state)
+
+
+@pytest.mark.parametrize("state", [JobState.TERMINATING, JobState.DELETING])
+def test_the_tasks_of_a_job_that_ends_are_ended_first(state: JobState) -> None:
+    job = a_job(state=state)
+    asked = [decision for decision in of_job(job, LIVE) if isinstance(decision, AskToEnd)]
+    assert asked == [AskToEnd(LIVE, "terminate")]
+    assert not any(isinstance(decision, MoveJob) for decision in of_job(job, LIVE))
+    assert not any(isinstance(decision, AskToEnd) for decision in of_job(job, TOLD))
+
+
+@pytest.mark.parametrize(
+    ("option", "asked"),
+    [
+        ("requeue", [AskToEnd(LIVE, "requeue")]),
+        ("terminate", [AskToEnd(LIVE, "terminate")]),
+        ("wait", []),
+    ],
+)
+def test_disabling_does_to_the_tasks_what_it_says(option: str, asked: list[Decision]) -> None:
+    assert of_job(a_job(state=JobState.DISABLING, disable_tasks=option), LIVE) == asked
+
+
+def test_jobs_end_by_time_and_by_being_done() -> None:
+    late, done = a_job(id="late"), a_job(id="done")
+    assert decide(State(overdue=(late,), done=(done,)), NOW) == [
+        MoveJob(late, JobState.TERMINATING, "MaxWallClockTimeExpiry"),
+        MoveJob(done, JobState.TERMINATING, "AllTasksComplete"),
+    ]
+
+
+# --- what is left behind
+
+
+def test_files_go_when_nothing_writes_them_any_more() -> None:
+    doomed = Doomed(1, "p", "n1", "workitems/j/job-1/t", task_seq=5, run=2)
+    assert decide(State(doomed=(doomed,)), NOW) == [ClearFiles(doomed)]
+    running = frozenset({run_key(5, 2)})
+    assert decide(State(doomed=(doomed,), running=running), NOW) == [KillRun(5, 2)]
+    expired = a_task()
+    assert decide(State(expired=(expired,)), NOW) == [ExpireFiles(expired)]
+    assert decide(State(ending=(TOLD,)), NOW) == [KillRun(TOLD.seq, TOLD.run)]
+
+
+def test_nothing_begins_in_a_directory_that_is_still_in_use() -> None:
+    doomed = Doomed(1, "P", "N1", "workitems/j/job-1/T1", task_seq=5, run=2)
+    offer = Offer(a_pool(), (a_node(),), (Queue(a_job(), (a_task(1),)),))
+    state = State(doomed=(doomed,), offers=(offer,), running=frozenset({run_key(5, 2)}))
+    assert not any(isinstance(decision, BeginTask) for decision in decide(state, NOW))
+    assert any(isinstance(one, BeginTask) for one in decide(replace(state, doomed=()), NOW))
+
+
+# --- placing
+
+
+def placed(offer: Offer) -> list[BeginTask]:
+    found = decide(State(offers=(offer,)), NOW)
+    assert all(isinstance(decision, BeginTask) for decision in found)
+    return [decision for decision in found if isinstance(decision, BeginTask)]
+
+
+def offer_of(
+    free: list[int], needs: list[int], *, fill: str = "Spread", room: int | None = None
+) -> Offer:
+    pool = a_pool(body={"taskSchedulingPolicy": {"nodeFillType": fill}})
+    nodes = tuple(a_node(seq, slots=slots) for seq, slots in enumerate(free, start=1))
+    tasks = tuple(a_task(seq, slots=slots) for seq, slots in enumerate(needs, start=1))
+    return Offer(pool, nodes, (Queue(a_job(), tasks, room),))
+
+
+@pytest.mark.parametrize(
+    ("fill", "free", "needs", "nodes"),
+    [
+        ("Spread", [2, 2], [1, 1, 1, 1], ["n1", "n2", "n1", "n2"]),
+        ("Pack", [2, 2], [1, 1, 1, 1], ["n1", "n1", "n2", "n2"]),
+        ("pack", [4, 1], [1], ["n2"]),
+        ("spread", [4, 1], [1], ["n1"]),
+        ("Pack", [4, 2], [2, 4], ["n2", "n1"]),
+        ("Spread", [2], [3], []),
+        ("Spread", [2], [3, 2, 1], ["n1"]),
+        ("Spread", [], [1], []),
+    ],
+)
+def test_tasks_find_their_nodes(
+    fill: str, free: list[int], needs: list[int], nodes: list[str]
+) -> None:
+    assert [one.node.id for one in placed(offer_of(free, needs, fill=fill))] == nodes
+
+
+def test_a_job_takes_no_more_than_its_room() -> None:
+    assert len(placed(offer_of([8], [1] * 5, room=3))) == 3
+    assert placed(offer_of([8], [1] * 5, room=0)) == []
+
+
+@given(
+    free=st.lists(st.integers(1, 8), max_size=6),
+    needs=st.lists(st.integers(1, 8), max_size=20),
+    fill=st.sampled_from(["Spread", "Pack"]),
+)
+def test_slots_are_never_overdrawn_nor_left_to_a_task_that_fits(
+    free: list[int], needs: list[int], fill: str
+) -> None:
+    found = placed(offer_of(free, needs, fill=fill))
+    left = {f"n{seq}": slots for seq, slots in enumerate(free, start=1)}
+    for one in found:
+        left[one.node.id] -= one.task.slots
+    assert all(slots >= 0 for slots in left.values())
+    assert len({one.task.seq for one in found}) == len(found)
+    unplaced = set(range(1, len(needs) + 1)) - {one.task.seq for one in found}
+    assert all(needs[seq - 1] > max(left.values(), default=0) for seq in unplaced)
