@@ -52,6 +52,13 @@ class Lock:
             raise
         return cls(path, descriptor)
 
+    def is_in_place(self) -> bool:
+        """Whether the file that is locked is still the one that others find under its name."""
+        try:
+            return os.path.samestat(os.fstat(self.fileno), self.path.stat())
+        except FileNotFoundError:
+            return False
+
     def note(self, text: str) -> None:
         """Write who holds the lock into its file."""
         os.ftruncate(self.fileno, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -213,8 +214,8 @@ def test_an_azurite_that_hangs_after_a_sigkill_is_ended_by_the_next_start(data: 
     os.kill(hanging, signal.SIGSTOP)
     kill(data)
     assert held(Home(data).storing)
-    # It would take ten seconds to lose patience with it.
-    waker = subprocess.Popen(["/bin/sh", "-c", f"sleep 0.5; kill -CONT {hanging}"])
+    # It is given ten seconds; so many are not needed here.
+    waker = subprocess.Popen(["/bin/sh", "-c", f"sleep 1.5; kill -CONT {hanging}"])
     again = local.start(data)
     waker.wait()
     assert Process.of(hanging) is None
@@ -256,6 +257,15 @@ def test_an_azurite_that_dies_again_and_again_ends_the_service_with_a_reason(dat
     assert len(seen) - 1 == 4
     assert "azurite-keeps-ending" in (data / "daemon.log").read_text()
     assert not listens(endpoints.batch_url)
+
+
+def test_it_ends_when_its_folder_is_deleted(data: Path) -> None:
+    endpoints = local.start(data)
+    daemon = Process.of(endpoints.pid)
+    shutil.rmtree(data)
+    until(lambda: Process.of(endpoints.pid) != daemon)
+    assert not listens(endpoints.batch_url)
+    assert not listens(endpoints.blob_url)
 
 
 def test_ports_of_the_last_run_that_were_taken_are_given_up(data: Path) -> None:

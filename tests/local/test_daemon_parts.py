@@ -51,18 +51,33 @@ def test_a_lock_is_exclusive_and_ends_with_its_holder(tmp_path: Path) -> None:
     assert not held(path)
 
 
-def test_a_look_at_a_lock_does_not_get_in_the_way_of_taking_it(tmp_path: Path) -> None:
+def test_looks_at_a_lock_do_not_take_each_other_for_its_holder(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    seen: list[bool] = []
+
+    def look() -> None:
+        seen.extend(held(path) for _ in range(500))
+
+    watchers = [threading.Thread(target=look) for _ in range(4)]
+    for watcher in watchers:
+        watcher.start()
+    for watcher in watchers:
+        watcher.join()
+    assert seen == [False] * 2000
+
+
+def test_a_lock_can_be_taken_while_others_look_at_it(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.touch()
     done = threading.Event()
 
     def look() -> None:
-        while not done.is_set():
+        while not done.wait(0.0001):
             held(path)
 
-    watchers = [threading.Thread(target=look) for _ in range(3)]
-    for watcher in watchers:
-        watcher.start()
+    watcher = threading.Thread(target=look)
+    watcher.start()
     try:
         for _ in range(20):
             lock = Lock.take(path)
@@ -70,8 +85,7 @@ def test_a_look_at_a_lock_does_not_get_in_the_way_of_taking_it(tmp_path: Path) -
             lock.release()
     finally:
         done.set()
-        for watcher in watchers:
-            watcher.join()
+        watcher.join()
 
 
 def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:

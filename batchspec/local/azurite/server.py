@@ -110,7 +110,8 @@ class Server:
     def wait_ready(self, seconds: float = START_SECONDS) -> int:
         """Wait until it answers, and return its port.
 
-        The line in its log comes first, the reply decides.
+        The line in its log comes first, then a reply; but only when it handles SIGTERM, a moment
+        later, can it be stopped without losing what it was given.
 
         Raises:
             LocalError: it ended before it was ready (``azurite-port-taken``, ``azurite-damaged``,
@@ -123,7 +124,7 @@ class Server:
             port = self._listening_port()
             if ended:
                 raise self._exited()
-            if port and _answers(port):
+            if port and _answers(port) and _handles_sigterm(self.process.pid):
                 return port
             if time.monotonic() > until:
                 self.stop(0)
@@ -194,6 +195,18 @@ def _answers(port: int) -> bool:
             return connection.recv(5) == b"HTTP/"
     except OSError:
         return False
+
+
+def _handles_sigterm(pid: int) -> bool:
+    """Whether the process has a handler for SIGTERM; before it has one, the signal kills it."""
+    if sys.platform != "linux":
+        return True
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False  # it has ended, which is noticed next
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return caught is None or bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def _die_with_parent() -> Callable[[], None] | None:

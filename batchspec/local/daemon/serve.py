@@ -34,6 +34,7 @@ from batchspec.local.process import Process
 from batchspec.local.settings import Settings
 
 _PATIENCE = 20.0
+_LOOK_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
 
@@ -66,13 +67,15 @@ def run_daemon(settings: Settings, *, port: int, reporter: Reporter) -> None:
     # Never released: the end of this process frees it, so that a free lock means that it is gone.
     running.note(str(Process.of(os.getpid())))
     try:
-        _hold_blobs(settings, home, port, reporter)
+        _hold_blobs(settings, home, running, port, reporter)
     except LocalError as error:
         reporter.failed(error)
         raise
 
 
-def _hold_blobs(settings: Settings, home: Home, port: int, reporter: Reporter) -> None:
+def _hold_blobs(
+    settings: Settings, home: Home, running: Lock, port: int, reporter: Reporter
+) -> None:
     end_leftovers(home)
     account = Account.read(home) or Account.make(home)
     node = find_node(settings)
@@ -109,28 +112,36 @@ def _hold_blobs(settings: Settings, home: Home, port: int, reporter: Reporter) -
             inherit=(storing.fileno,),
         )
         keeper = Keeper(launch, storing)
-        asyncio.run(_live(home, account, keeper, port or _if_free(last.batch), reporter))
+        work = _work(home, account, keeper, port or _if_free(last.batch), reporter)
+        asyncio.run(_live(home, running, keeper, work))
 
 
-async def _live(
-    home: Home, account: Account, keeper: Keeper, port: int, reporter: Reporter
-) -> None:
-    """Work until told to end, or until the work fails."""
+async def _live(home: Home, running: Lock, keeper: Keeper, work: Coroutine[Any, Any, None]) -> None:
+    """Work until told to end, until the work fails, or until nobody could find us any more."""
     loop = asyncio.get_running_loop()
     told_to_end = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told_to_end.set)
     ending = asyncio.create_task(told_to_end.wait())
-    working = asyncio.create_task(_work(home, account, keeper, port, reporter))
+    working = asyncio.create_task(work)
+    watching = asyncio.create_task(_watch_folder(home, running))
     try:
-        await _until_one_ends(working, ending)
+        await _until_one_ends(working, watching, ending)
     finally:
         _log.info("ending")
         home.endpoints.unlink(missing_ok=True)
         ending.cancel()
+        watching.cancel()
         await _cancel(working)
         await keeper.stop()
         _log.info("ended")
+
+
+async def _watch_folder(home: Home, running: Lock) -> NoReturn:
+    """Raise when the data folder was deleted: no ``stop`` would ever reach this process."""
+    while running.is_in_place():  # noqa: ASYNC110  nothing tells of a deletion
+        await asyncio.sleep(_LOOK_SECONDS)
+    raise LocalError("data-gone", f"The data folder {home.root} was deleted.")
 
 
 async def _work(
