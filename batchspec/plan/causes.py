@@ -41,6 +41,7 @@ def _ended(task: TaskFacts, job: JobFacts | None) -> str:
     """
     if task.exit_code == _TIMED_OUT or "wall clock" in (task.message or "").lower():
         return "timeout"
-    if job is not None and job.ended is not None:
-        return "timeout" if job.terminate_reason in _AT_LIMIT else "job-ended"
-    return "ended"
+    reason = job.terminate_reason if job is not None else None
+    if reason in _AT_LIMIT:
+        return "timeout"
+    return "ended" if reason in {None, "AllTasksComplete"} else "job-ended"

@@ -92,11 +92,15 @@ def _image(spec: Spec) -> Value:
 
 
 def _add_content(hasher: hashlib._Hash, container: Container, facts: ContainerFacts) -> None:
-    """Everything in a container that this spec puts, or else finds, there."""
+    """What this spec puts into a container, or what it finds in one that is there for it.
+
+    What its own tasks put there changes while the run goes on; it follows from what they are made
+    of, and a stage that reads it needs them.
+    """
     if container.upload:
         for file in facts.files:
             _add_file(hasher, file.blob, file.size, file.md5)
-    else:
+    elif container.existing:
         for blob in facts.blobs:
             _add_file(hasher, blob.name, blob.size, blob.md5)
 

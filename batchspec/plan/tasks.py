@@ -5,6 +5,7 @@ Going through them again makes them again, the same: nothing is held but what al
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -93,6 +94,10 @@ class Maker:
         self._identity = Identity(spec, stage, observed)
         if self._covered is None:
             self._identity.share(covered(stage.body))
+        if stage.id is None:
+            # What a stage reads of those it needs follows from what they are.
+            for needed in (other for other in spec.stages if other.name in stage.needs):
+                self._identity.share(_ids(expand(spec, needed, observed, windows=windows)))
 
     def task(self, index: int, item: Item) -> Task:
         """The task of an item.
@@ -158,6 +163,14 @@ def container_resources(container: Container, facts: ContainerFacts) -> tuple[Va
 def container_resource(container: str) -> Record:
     """Every blob of a container, by the container's id, whatever their number."""
     return Record(storageContainerUrl=BlobUrl(container, None, READ))
+
+
+def _ids(tasks: Expansion) -> str:
+    """A digest of the ids of tasks, which say what they compute."""
+    hasher = hashlib.sha256()
+    for task in tasks:
+        hasher.update(task.id.encode() + b"\n")
+    return hasher.hexdigest()
 
 
 def _own_id(template: Template, scope: Mapping[str, object]) -> str:
