@@ -134,6 +134,7 @@ def status(
 
 
 app.command()(app_look.logs)
+app.command()(app_look.failures)
 
 
 @app.command()

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from batchspec.cli.options import SpecFile, TargetOption, VariableFiles, Variables, Wanted
+from batchspec.cli.options import (
+    Format,
+    SpecFile,
+    TargetOption,
+    TextOrJson,
+    VariableFiles,
+    Variables,
+    Wanted,
+)
 
 
 def logs(
@@ -37,3 +45,16 @@ def logs(
 
     wanted = Wanted.of(spec, variables, variable_files, target)
     return asyncio.run(run(wanted, task, stderr=stderr, follow=follow, start_task=start_task))
+
+
+def failures(
+    spec: SpecFile,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    form: TextOrJson = Format.TEXT,
+) -> int:
+    """Show what failed, by cause: how many, what one said, and the command that retries them."""
+    from batchspec.cli.commands.failures import failures as run
+
+    return asyncio.run(run(Wanted.of(spec, variables, variable_files, target), form))

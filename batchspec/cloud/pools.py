@@ -104,8 +104,9 @@ class Pools(Session):
         """The nodes of a pool."""
         path = f"/pools/{segment(pool_id)}/nodes"
         with translated(f"pool {pool_id}"):
-            async for node in listed(self.client, path, select=["id", "state"]):
-                yield NodeSeen(node["id"], node.get("state", ""))
+            async for node in listed(self.client, path, select=facts.NODE_FIELDS):
+                found = facts.node_facts(node)
+                yield NodeSeen(found.id, found.state, found.exit_code, found.message)
 
     async def images(self) -> tuple[SupportedImage, ...]:
         """The account's supported images."""

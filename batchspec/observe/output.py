@@ -15,10 +15,14 @@ from batchspec.observe.ports import NodeSeen, Outputs, Part, TaskSeen
 from batchspec.plan.observed import JobFacts, TaskFacts
 from batchspec.problems import Problem, UsageError
 from batchspec.spec.expand_stage import LOGS_PATH
-from batchspec.spec.model import Spec
+from batchspec.spec.model import PoolKind, Spec
+from batchspec.spec.values import Record
 
 _MOST = 1 << 20
 """Bytes read at once."""
+
+_BEHIND = 1 << 62
+"""An offset behind the end of any file: asked for, it tells the length."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SHOWN = 10
@@ -65,6 +69,15 @@ class Output:
             if over:
                 return
             await pause()
+
+    async def tail(self, size: int) -> str:
+        """The last ``size`` bytes of what there is now, as text; empty where there is nothing."""
+        whole = await self.fetch(_BEHIND, 0) or await self.kept(_BEHIND, 0)
+        if whole is None:
+            return ""
+        start = max(0, whole.length - size)
+        part = await self.fetch(start, size) or await self.kept(start, size)
+        return part.data.decode("utf-8", "replace").lstrip("\ufffd") if part is not None else ""
 
     async def _next(self, *, over: bool) -> bytes:
         part = await self.fetch(self.offset, _MOST)
@@ -198,6 +211,18 @@ async def _newest(
                 if number < len(jobs):
                     told.add(task.id.lower())
                 yield job.id, task
+
+
+def pool_of(spec: Spec, jobs: Sequence[JobFacts]) -> str | None:
+    """The pool of a run: the one the spec names, or the one that the service made for a job."""
+    if spec.pool.kind is not PoolKind.JOB:
+        return spec.pool.id
+    for job in reversed(jobs):
+        execution = job.properties.get("executionInfo")
+        pool = execution.get("poolId") if isinstance(execution, Record) else None
+        if isinstance(pool, str):
+            return pool
+    return None
 
 
 async def find_node(outputs: Outputs, pool: str, wanted: str) -> NodeSeen:

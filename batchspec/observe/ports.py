@@ -39,10 +39,12 @@ class TaskSeen:
 
 @dataclass(frozen=True, slots=True)
 class NodeSeen:
-    """A node of a pool, and its state."""
+    """A node of a pool: its state, its start task's exit code, and what it says of its failure."""
 
     id: str
     state: str
+    exit_code: int | None = None
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)

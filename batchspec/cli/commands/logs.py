@@ -21,6 +21,7 @@ from batchspec.observe.output import (
     output_kept,
     output_of_start_task,
     output_of_task,
+    pool_of,
     started,
 )
 from batchspec.plan.observed import JobFacts
@@ -36,8 +37,7 @@ from batchspec.render.output import (
     task_line,
     waiting_note,
 )
-from batchspec.spec.model import PoolKind, Spec
-from batchspec.spec.values import Record
+from batchspec.spec.model import Spec
 
 
 async def logs(
@@ -49,7 +49,9 @@ async def logs(
     async with opened(wanted.target, wanted.environ) as cloud:
         jobs = counted(await jobs_of(spec, cloud.reader))
         if start_task is not None:
-            pool = _pool(spec, jobs)
+            pool = pool_of(spec, jobs)
+            if pool is None:
+                raise UsageError(no_run(spec.name))
             node = (await find_node(cloud.reader, pool, start_task)).id
             output = output_of_start_task(cloud.reader, pool, node, name)
             subject = f"the start task of {node}"
@@ -134,15 +136,3 @@ async def _list(jobs: Sequence[JobFacts], cloud: Cloud, spec: Spec) -> str | Non
     for note in list_notes(count, str(spec.path)):
         err(note)
     return None
-
-
-def _pool(spec: Spec, jobs: Sequence[JobFacts]) -> str:
-    """The pool of the run: the one the spec names, or the one that the service made for a job."""
-    if spec.pool.kind is not PoolKind.JOB:
-        return spec.pool.id
-    for job in reversed(jobs):
-        execution = job.properties.get("executionInfo")
-        pool = execution.get("poolId") if isinstance(execution, Record) else None
-        if isinstance(pool, str):
-            return pool
-    raise UsageError(no_run(spec.name))

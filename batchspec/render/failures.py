@@ -1,0 +1,131 @@
+"""Failed tasks by cause: as text, with the command that runs them again, and as JSON."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from batchspec.observe.failures import Failure
+from batchspec.plan.observed import Account
+from batchspec.render import units
+from batchspec.render.ink import Ink
+from batchspec.render.progress.lines import tail_lines
+from batchspec.render.sink import flat, json_text
+from batchspec.render.words import account_line
+
+_WORDS = {
+    "timeout": "ran into the time limit",
+    "upload": "an output file could not be uploaded",
+    "preempted": "the node was taken away",
+    "start-task": "the start task failed",
+    "job-ended": "the job was ended while they ran",
+    "ended": "ended by request",
+    "command-program-not-found": "the program is not on the node",
+    "unknown": "the service gives no reason",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """All that failed in a run; ``total`` is how many tasks its newest job has.
+
+    ``retry`` makes the command that runs the tasks of a cause again (of all causes: ``None``);
+    ``apply`` is the one that goes on after a start task was mended.
+    """
+
+    account: Account
+    name: str
+    job: str | None
+    found: tuple[Failure, ...]
+    retry: Callable[[str | None], str]
+    apply: str
+
+    @property
+    def tasks(self) -> int:
+        """How many tasks failed."""
+        return sum(failure.count for failure in self.found if not failure.of_nodes)
+
+
+def failures_json(failures: Failures) -> str:
+    """The failures as indented JSON."""
+    return json_text(
+        {
+            "version": 1,
+            "target": failures.account.target,
+            "job": failures.job,
+            "failed": failures.tasks,
+            "causes": [
+                {
+                    "cause": failure.cause,
+                    "kind": "node" if failure.of_nodes else "task",
+                    "count": failure.count,
+                    "ids": list(failure.named),
+                    "message": failure.message,
+                    "sample": {
+                        "id": failure.sample,
+                        "file": failure.file,
+                        "text": failure.text,
+                    },
+                    "command": _command(failures, failure),
+                }
+                for failure in failures.found
+            ],
+        },
+        indent=2,
+    )
+
+
+def failures_text(failures: Failures, *, color: bool = False, width: int = 80) -> str:
+    """The failures in paragraphs, one a cause."""
+    ink = Ink(color)
+    lines = [ink("bold", account_line(failures.account))]
+    if failures.job is None:
+        return "\n".join([*lines, f"There is no job of {flat(failures.name)}."])
+    if not failures.found:
+        return "\n".join([*lines, f"No task of {flat(failures.name)} has failed."])
+    if failures.tasks:
+        lines.append(f"{units.counted(failures.tasks, 'task')} of {flat(failures.name)} failed.")
+    for failure in failures.found:
+        lines += ["", *_paragraph(failures, failure, ink, width)]
+    if sum(not failure.of_nodes for failure in failures.found) > 1:
+        lines += ["", f"Retry them all: {ink('bold', flat(failures.retry(None)))}"]
+    return "\n".join(lines)
+
+
+def _command(failures: Failures, failure: Failure) -> str:
+    return failures.apply if failure.of_nodes else failures.retry(failure.cause)
+
+
+def _paragraph(failures: Failures, failure: Failure, ink: Ink, width: int) -> Iterator[str]:
+    noun = "node" if failure.of_nodes else "task"
+    head = f"{ink('error', flat(failure.cause))}  {units.counted(failure.count, noun)}"
+    words = _WORDS.get(failure.cause)
+    yield f"{head}: {words}" if words else head
+    more = failure.count - len(failure.named)
+    names = ", ".join(flat(name) for name in failure.named)
+    names += f", and {more:,} more" if more else ""
+    yield from _wrapped(names, width)
+    if failure.message and not failure.cause.startswith("exit-"):
+        yield from _wrapped(flat(failure.message), width)
+    tail = list(tail_lines(failure.text))
+    if tail:
+        yield ink("dim", f"  {failure.file} of {flat(failure.sample)}:")
+        yield from tail
+    elif failure.file:
+        yield ink("dim", f"  {failure.file} of {flat(failure.sample)} is empty or gone")
+    if failure.of_nodes:
+        yield f"  Mend `pool.start_task`, then: {ink('bold', flat(failures.apply))}"
+    else:
+        yield f"  Retry: {ink('bold', flat(failures.retry(failure.cause)))}"
+
+
+def _wrapped(text: str, width: int) -> Iterator[str]:
+    yield from textwrap.wrap(
+        text,
+        width,
+        initial_indent="  ",
+        subsequent_indent="  ",
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
