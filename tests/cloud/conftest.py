@@ -20,6 +20,10 @@ from tests.cloud.scripted import Scripted
 KEY = Secret(base64.b64encode(b"a key of ours").decode())
 
 
+BLOCK = 512 * 1024
+"""The size of blocks and ranges in tests: enough to need several, without moving gigabytes."""
+
+
 @dataclass
 class Time:
     """A clock that only a sleep moves: minutes of patience pass in no time."""
@@ -65,6 +69,12 @@ async def listening() -> AsyncIterator[Scripted]:
 async def server() -> AsyncIterator[Scripted]:
     async with listening() as scripted:
         yield scripted
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batchspec.cloud.upload.BLOCK", BLOCK)
+    monkeypatch.setattr("batchspec.cloud.download.RANGE", BLOCK)
 
 
 @pytest.fixture

@@ -26,14 +26,16 @@ from batchspec.cloud.account import LocalAccount
 from batchspec.cloud.names import check_blob_name
 from batchspec.cloud.open import Cloud
 from batchspec.cloud.signing import Mint
-from batchspec.cloud.upload import BLOCK
+from batchspec.cloud.upload import BLOCK as REAL_BLOCK
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.problems import Secret, ServiceError, SpecError
 from batchspec.spec.values import BlobUrl
-from tests.cloud.conftest import KEY, Opener
+from tests.cloud.conftest import BLOCK, KEY, Opener
 
 if TYPE_CHECKING:
     from tests.conftest import BlobStore
+
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 NAMES = [
     "plain.txt",
@@ -216,6 +218,19 @@ async def test_large_files(real: Cloud, container: str, tmp_path: Path, size: in
     assert (tmp_path / "part").read_bytes() == data
     assert sum(up) == sum(down) == size
     assert len(up) == len(down) == -(-size // BLOCK)
+
+
+async def test_a_block_as_large_as_they_are(
+    real: Cloud, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    file = a_file(tmp_path / "big", os.urandom(REAL_BLOCK + 1))
+    moved: list[int] = []
+    await real.storage.upload(container, file, moved.append)
+    (blob,) = (await blobs(real, container)).values()
+    assert await real.storage.download(container, blob, tmp_path / "part", moved.append) == file.md5
+    assert moved.count(REAL_BLOCK) == 2
+    assert len(moved) == 4
 
 
 async def test_many_large_files_at_once(real: Cloud, container: str, tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from batchspec.cloud.open import Cloud
-from batchspec.cloud.upload import BLOCK
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.problems import ServiceError
-from tests.cloud.conftest import Time
+from tests.cloud.conftest import BLOCK, Time
 from tests.cloud.scripted import RESET, Asked, Reply, Scripted, storage_refusal
+
+pytestmark = pytest.mark.usefixtures("small_blocks")
 
 CREATED = Reply(201, headers={"ETag": '"1"', "Last-Modified": "Sun, 22 Nov 2026 10:00:00 GMT"})
 BLOB = "/store/data/f"
