@@ -12,8 +12,9 @@ from batchspec.plan.ending import cleanup_steps, result_steps, results_lost, res
 from batchspec.plan.faults import check_tasks
 from batchspec.plan.job import ending_steps, job_body, job_steps, task_steps
 from batchspec.plan.observed import Observed
-from batchspec.plan.plan import Plan, Step, Verb
+from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.pool import pool_body, pool_steps
+from batchspec.plan.selection import Selection
 from batchspec.plan.work import Work, build_work
 from batchspec.problems import Problem, Problems, Severity
 from batchspec.spec.model import Spec
@@ -23,8 +24,10 @@ _SAS_MARGIN = timedelta(hours=1)
 """A SAS outlives the job's limit by this much: the last task may start just before it."""
 
 
-def build(spec: Spec, observed: Observed) -> Plan:
+def build(spec: Spec, observed: Observed, *, only: Selection | None = None) -> Plan:
     """The plan that brings the account from what it is to what the spec says.
+
+    ``only`` leaves out all work but those failed tasks.
 
     Raises:
         SpecError: the spec cannot be carried out on this account; every reason is carried.
@@ -36,7 +39,7 @@ def build(spec: Spec, observed: Observed) -> Plan:
     for stage in spec.stages:
         problems.extend(check_tasks(spec, stage, observed, windows=windows))
     problems.raise_if_any()
-    work = build_work(spec, observed, windows=windows)
+    work = build_work(spec, observed, windows=windows, only=only)
     lost = work.finished and results_lost(spec, observed)
     if lost:
         problems.add(_results_lost(spec, observed))
@@ -98,6 +101,9 @@ def _run(
     results = list(result_steps(spec, work.job, (ending[-1].id,)))
     last = (results or ending)[-1].id
     cleanup = cleanup_steps(spec, observed, work.job, (last,), idle=False)
+    if any(stage.left for stage in work.stages):
+        # Success is not all there is to it: others have failed, and are not run again now.
+        cleanup = (step for step in cleanup if step.gate is Gate.END)
     mixed = [*containers, *uploads, *((step, False) for step in pool.steps)]
     mixed += [*((step, True) for step in pool.kept), *job, *tasks]
     mixed += [(step, False) for step in (*ending, *results, *cleanup)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchspec.plan.observed import JobFacts, Observed, Stream, TaskFacts, TaskIndex
+from batchspec.plan.selection import Selection
 from batchspec.plan.streams import chosen
 from batchspec.plan.tasks import Task, expand
 from batchspec.spec.model import Spec, Stage
@@ -23,7 +24,8 @@ class StageWork:
     """A stage's tasks: how many there are, are done, are on their way; those to submit or retry.
 
     ``here`` are those that are in the job, or will be: what others may wait for. ``again`` of those
-    to submit were in an earlier job and did not succeed there.
+    to submit were in an earlier job and did not succeed there. ``left`` are not done, and are not
+    to be done now: a selection leaves them out.
     """
 
     stage: Stage
@@ -34,6 +36,7 @@ class StageWork:
     retry: Stream[Task]
     here: Stream[Task]
     again: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +62,28 @@ class Work:
         return sum(len(stage.submit) for stage in self.stages)
 
 
-def build_work(spec: Spec, observed: Observed, *, windows: bool, again: bool = False) -> Work:
-    """The work that is left. ``again`` leaves all that was done out of account."""
+def build_work(
+    spec: Spec,
+    observed: Observed,
+    *,
+    windows: bool,
+    again: bool = False,
+    only: Selection | None = None,
+) -> Work:
+    """The work that is left, or ``only`` these failed tasks of it.
+
+    ``again`` leaves all that was done out of account.
+    """
     newest = observed.jobs[-1] if observed.jobs else None
     open_job = newest if newest is not None and newest.state in OPEN and not again else None
-    sorter = _Sorter(None if again else observed.tasks, open_job)
+    sorter = _Sorter(None if again else observed.tasks, open_job, only)
     stages = tuple(
         _stage_work(stage, expand(spec, stage, observed, windows=windows), sorter)
         for stage in spec.stages
     )
     job = open_job.id if open_job is not None else _next_id(spec, observed.jobs)
     earlier = any(stage.done for stage in stages) and len(observed.jobs) > (open_job is not None)
-    whole = scope_is_whole(open_job) if open_job is not None else not earlier
+    whole = scope_is_whole(open_job) if open_job is not None else not (earlier or only)
     return Work(job, open_job, whole, stages)
 
 
@@ -89,6 +102,7 @@ class _Sorter:
 
     index: TaskIndex | None
     open_job: JobFacts | None
+    only: Selection | None = None
 
     def facts(self, task: Task) -> TaskFacts | None:
         return None if self.index is None else self.index.state(task.id)
@@ -98,15 +112,29 @@ class _Sorter:
             return False
         return self.index.job_of(task.id) == self.open_job.id
 
+    def picked(self, task: Task) -> bool:
+        if self.only is None:
+            return True
+        job = None if self.index is None else self.index.job_of(task.id)
+        return self.only.picks(self.facts(task), job)
+
     def to_submit(self, task: Task) -> bool:
+        return self.missing(task) and self.picked(task)
+
+    def to_retry(self, task: Task) -> bool:
+        return self.failed_here(task) and self.picked(task)
+
+    def stays(self, task: Task) -> bool:
+        return self.here(task) or self.to_submit(task)
+
+    def left(self, task: Task) -> bool:
+        return (self.missing(task) or self.failed_here(task)) and not self.picked(task)
+
+    def missing(self, task: Task) -> bool:
         facts = self.facts(task)
         return facts is None or not (facts.succeeded or self.here(task))
 
-    def stays(self, task: Task) -> bool:
-        facts = self.facts(task)
-        return facts is None or not facts.succeeded or self.here(task)
-
-    def to_retry(self, task: Task) -> bool:
+    def failed_here(self, task: Task) -> bool:
         facts = self.facts(task)
         return facts is not None and facts.succeeded is False and self.here(task)
 
@@ -122,9 +150,10 @@ def _stage_work(stage: Stage, tasks: Stream[Task], sorter: _Sorter) -> StageWork
         facts = sorter.facts(task)
         done += bool(facts is not None and facts.succeeded)
     again = sum(sorter.facts(task) is not None for task in submit)
-    under_way = total - done - len(submit) - len(retry)
+    left = 0 if sorter.only is None else len(chosen(tasks, sorter.left))
+    under_way = total - done - len(submit) - len(retry) - left
     here = chosen(tasks, sorter.stays)
-    return StageWork(stage, total, done, under_way, submit, retry, here, again)
+    return StageWork(stage, total, done, under_way, submit, retry, here, again, left)
 
 
 def job_base(spec: Spec) -> str:

@@ -1,0 +1,29 @@
+"""Which of the failed tasks are to run again: all of them, those of some causes, or some by id."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from batchspec.plan.causes import cause_of
+from batchspec.plan.observed import JobFacts, TaskFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Failed tasks: of ``causes`` and with ``ids`` (lower case), each empty where it is not asked.
+
+    ``jobs`` are the facts of the jobs of the run by id; why a task ended may be why its job did.
+    """
+
+    causes: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
+    jobs: Mapping[str, JobFacts] = field(default_factory=dict)
+
+    def picks(self, task: TaskFacts | None, job: str | None) -> bool:
+        """Whether a task of that job is to run again."""
+        if task is None or task.succeeded is not False:
+            return False
+        if self.ids and task.id.lower() not in self.ids:
+            return False
+        return not self.causes or cause_of(task, self.jobs.get(job or "")) in self.causes
