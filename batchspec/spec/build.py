@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from pathlib import Path
 
@@ -169,7 +170,8 @@ def result(node: Node, folder: Path) -> Result:
     to = node.get("to")
     return Result(
         container=text(node.members["container"]),
-        to=folder / (text(to) if to is not None else "results"),
+        # As people write it: `../results/` of `specs/` is `results`.
+        to=Path(os.path.normpath(folder / (text(to) if to is not None else "results"))),
         where=node.members["container"].where,
         match=patterns(node.get("match")),
         flat=truth(node, "flat"),

@@ -19,6 +19,8 @@ async def apply(wanted: Wanted, progress: ProgressKind, *, yes: bool, verbose: b
         made = build(found.spec, found.observed)
         if progress not in {ProgressKind.JSON, ProgressKind.QUIET}:
             show_plan(made, Format.TEXT, verbose=verbose)
+            if made.empty:
+                return Exit.DONE
         if not yes and _has_to_ask(made):
             if not has_terminal():
                 raise needs_answer(unasked_words(made))
