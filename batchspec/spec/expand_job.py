@@ -29,6 +29,9 @@ def expanded_job(job: Node, *, depends: bool) -> Node:
     )
     if (env := job.get("env")) is not None:
         members["common_environment_settings"] = settings(env)
+    for key in ("job_preparation_task", "job_release_task"):
+        if (task := job.get(key)) is not None:
+            members[key] = expanded_task(task)
     if (prepare := job.get("prepare")) is not None:
         task = constrained(prepare, ("max_wall_clock_time", "retries", "retention"))
         members["job_preparation_task"] = expanded_task(task)

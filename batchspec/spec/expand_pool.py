@@ -17,10 +17,14 @@ def expanded_pool(pool: Node) -> Node:
     members: dict[str, Node | None] = {"nodes": None, "container_images": None}
     if (nodes := pool.get("nodes")) is not None:
         members |= _nodes(nodes, slots=number(pool, "task_slots_per_node", 1))
-    if (images := pool.get("container_images")) is not None:
-        machine = pool.get("virtual_machine_configuration") or made({}, images)
-        containers = machine.get("container_configuration") or made({}, images)
-        kind = containers.get("type") or made("dockerCompatible", images)
+    images = pool.get("container_images")
+    machine = pool.get("virtual_machine_configuration")
+    containers = machine.get("container_configuration") if machine is not None else None
+    if (origin := images or containers) is not None:
+        containers = containers or made({}, origin)
+        machine = machine or made({}, origin)
+        kind = containers.get("type") or made("dockerCompatible", origin)
+        images = images or containers.get("container_image_names")
         containers = containers.with_(type=kind, container_image_names=images)
         members["virtual_machine_configuration"] = machine.with_(container_configuration=containers)
     if (start := pool.get("start_task")) is not None:

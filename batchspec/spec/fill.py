@@ -23,7 +23,7 @@ _LATER = frozenset({"command", "command_line", "id"})
 """Members of a stage that are evaluated task by task."""
 
 _SAME_FOR_ALL = frozenset(
-    {"for_each", "needs", "instances", "multi_instance_settings", "shell", "container", "when"}
+    {"for_each", "needs", "instances", "multi_instance_settings", "shell", "when"}
     | {"exit_codes", "elevated"}
 )
 """Members of a stage that are the same for all its tasks."""
@@ -73,7 +73,7 @@ class Filler:
             self.problems.add(replace(found, where=replace(where, text=text)) if where else found)
 
     def _of_task(self, node: Node, key: str, names: Names) -> Node:
-        if key in _SAME_FOR_ALL:
+        if key in _SAME_FOR_ALL or (key == "container" and not node.members):
             return self.fill(node, key)
         if node.template is not None:
             template = template_of(node)

@@ -78,7 +78,7 @@ def configured(
 ) -> dict[str, object]:
     """The spec as plain data, in order: parameters set, short forms spelled out, secrets ``***``.
 
-    It is a spec itself, and reads as the same run.
+    It is a spec itself, and but for the secrets reads as the same run.
 
     Raises:
         SpecError: as :func:`read_spec`.

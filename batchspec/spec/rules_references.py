@@ -8,6 +8,14 @@ from batchspec.problems import Problem
 from batchspec.spec.node import Node
 from batchspec.spec.shape_words import did_you_mean
 
+_TASKS = (
+    ("pool", "start_task"),
+    ("job", "prepare"),
+    ("job", "release"),
+    ("job", "job_preparation_task"),
+    ("job", "job_release_task"),
+)
+
 
 def reference_rules(root: Node) -> Iterator[Problem]:
     """Every container and every stage that is named is in the spec."""
@@ -32,7 +40,7 @@ def _members(root: Node, key: str) -> Mapping[str, Node]:
 
 def _named_containers(root: Node) -> Iterator[Node]:
     """Every text that stands for a container of the spec."""
-    for path in (("pool", "start_task"), ("job", "prepare"), ("job", "release")):
+    for path in _TASKS:
         yield from _resources(root.get(*path))
     for stage in _members(root, "tasks").values():
         yield from _resources(stage)

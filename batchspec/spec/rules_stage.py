@@ -150,8 +150,9 @@ def _exit_codes(root: Node, stage: Node) -> Iterator[Problem]:
         match = EXIT_CODE.fullmatch(key)
         if match is not None and match[2] is not None and int(match[2]) < int(match[1]):
             yield Problem("out-of-range", f"the range `{key}` is empty", where=node.name)
-        action = node.get("job_action") or node
-        if action.value in _JOB_ACTIONS and not ends and (mode is None or mode.template is None):
+        action = node.get("job_action") if node.members else node
+        acts = action is not None and action.text in _JOB_ACTIONS
+        if acts and not ends and (mode is None or mode.template is None):
             yield Problem(
                 "no-job-action",
                 "an exit code acts on the job only where the job lets it",

@@ -83,10 +83,10 @@ class _Walker:
 
     def _union(self, node: Node, schema: Fragment, name: str) -> Node | None:
         options = list(branches(schema))
-        for option in options:
-            if "enum" in option and not node.is_collection:
-                return self._choice(node, option, name)
         fitting = [o for o in options if any(_KINDS[t](_typed(node, (t,)).value) for t in types(o))]
+        choice = next((option for option in options if "enum" in option), None)
+        if choice is not None and not fitting:
+            return self._choice(node, choice, name)
         if not fitting:
             wanted = tuple(dict.fromkeys(t for o in options for t in types(o)))
             return self._not_yet(node, wanted, schema, name)

@@ -24,19 +24,19 @@ _WIDE = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A text that was read from ``file`` (as the user named it)."""
+    """A text that was read from ``file`` (as the user named it).
+
+    ``starts`` are where its lines start; ``lines`` are their texts, without ends and secrets.
+    """
 
     file: str
     text: str
     starts: tuple[int, ...] = field(repr=False)
+    lines: tuple[str, ...] = field(repr=False)
 
     def line(self, number: int) -> str:
-        """The line of that number (from 1), without its end and without secrets."""
-        if not 1 <= number <= len(self.starts):
-            return ""
-        start = self.starts[number - 1]
-        end = self.starts[number] if number < len(self.starts) else len(self.text)
-        return redact(self.text[start:end].rstrip("\r\n"))
+        """The line of that number (from 1), as it may be shown."""
+        return self.lines[number - 1] if 1 <= number <= len(self.lines) else ""
 
     def place(self, line: int, column: int, length: int = 1) -> Place:
         """A place by line and column, both from 1."""
@@ -51,7 +51,8 @@ class Source:
 def source(text: str, file: str) -> Source:
     """A text with its lines found."""
     starts = (0, *(match.end() for match in _BREAK.finditer(text)))
-    return Source(file, text, starts)
+    lines = tuple(redact(line) for line in _BREAK.split(text))
+    return Source(file, text, starts, lines)
 
 
 def read_source(path: Path) -> Source:

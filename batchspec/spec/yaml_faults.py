@@ -13,6 +13,7 @@ from batchspec.problems import Place, Problem
 from batchspec.spec.source import Source
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}[^#,\]}]*")
+_FLOW_TEMPLATE = re.compile(r"(?:[:\[,]\s+|\[)([^\s,:\[\]{}\"'][^,:\[\]{}]*\{\{.*?\}\}[^,\]}]*)")
 _BARE_TEMPLATE = re.compile(r"(?:^|[:\-\[,])\s*(\{\{.*)$")
 
 
@@ -31,6 +32,9 @@ def faulty(source: Source, error: yaml.MarkedYAMLError) -> Problem:
             start = source.place(near, bare.start(1) + 1, len(bare[1].rstrip()))
             return _unquoted(start, bare[1].rstrip())
     said = error.problem or ""
+    if said.startswith("expected ',' or") and (bare := _in_flow(source.line(line))):
+        written = bare[1].strip()
+        return _unquoted(source.place(line, bare.start(1) + 1, len(written)), written)
     if "'\\t'" in said or place.text[: place.column].strip(" ").startswith("\t"):
         return Problem("tab", "a tab cannot indent a line", where=place, hint="Use spaces.")
     for fragment, code, summary, hint in _KNOWN:
@@ -38,6 +42,15 @@ def faulty(source: Source, error: yaml.MarkedYAMLError) -> Problem:
             return Problem(code, summary, where=place, hint=hint)
     context = f" ({error.context})" if error.context else ""
     return Problem("not-yaml", f"this is not YAML: {said}{context}", where=place)
+
+
+def _in_flow(text: str) -> re.Match[str] | None:
+    """A value with a template and no quotes between braces or brackets."""
+    for bare in _FLOW_TEMPLATE.finditer(text):
+        before = text[: bare.start(1)]
+        if before.count('"') % 2 == 0 and before.count("'") % 2 == 0:
+            return bare
+    return None
 
 
 def unquoted_template(source: Source, where: Place) -> Problem | None:
@@ -55,7 +68,7 @@ def _unquoted(where: Place, written: str) -> Problem:
     mark = "'" if '"' in written else '"'
     return Problem(
         "unquoted-template",
-        "a value that starts with `{{` must be in quotes",
+        "a value with `{{` must be in quotes here",
         where=where,
         hint=f"Write {mark}{written}{mark}.",
     )
