@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -280,6 +281,29 @@ async def test_leftovers_of_one_folder_are_reaped_and_of_no_other(tmp_path: Path
     finally:
         children[2].kill()
         await children[2].wait()
+
+
+async def test_more_runs_than_files_may_be_open_by_default(
+    processes: Processes, tmp_path: Path
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        await processes.start()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    wait = f"ulimit -n; while [ ! -e {tmp_path}/go ]; do sleep 0.1; done"
+
+    def one(n: int) -> Program:
+        argv = ["/bin/sh", "-c", wait]
+        return Program(argv, ENVIRONMENT, tmp_path, tmp_path / f"out{n}", tmp_path / "err")
+
+    runs = [asyncio.create_task(processes.run(str(n), one(n))) for n in range(80)]
+    for n in range(80):
+        await until(written(tmp_path / f"out{n}"))
+    (tmp_path / "go").touch()
+    assert await asyncio.gather(*runs) == [Exited(0)] * 80
+    assert (tmp_path / "out79").read_text() == "64\n"
 
 
 async def test_many_short_runs_share_few_processes(processes: Processes, tmp_path: Path) -> None:

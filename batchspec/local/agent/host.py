@@ -41,6 +41,7 @@ from typing import Any
 _LINUX = sys.platform == "linux"
 _PR_SET_CHILD_SUBREAPER = 36
 _OOM_SCORE = b"500"  # tasks go before the service when memory runs out
+_FILES = 1 << 16  # so many files may be open, if the system lets
 _IDLE = 64  # so many supervisors are kept for later runs
 _OURS = [signal.SIGPIPE, signal.SIGINT, signal.SIGCHLD, signal.SIGXFSZ]  # reset for a task
 
@@ -129,9 +130,8 @@ class _Lines:
 class _Supervisor:
     """One run after another, each to its end and beyond: until nothing of it is left."""
 
-    def __init__(self, orders: int, reports: int) -> None:
-        self.orders = _Lines(orders)
-        self.reports = reports
+    def __init__(self) -> None:
+        self.orders = _Lines(0)
         self.woken = _wakeup()
         self.waiting: list[Any] = []
 
@@ -142,7 +142,7 @@ class _Supervisor:
                 order = self.waiting.pop(0)
                 if "argv" in order:  # a kill that comes here is for a run that has ended
                     report = self.run(order)
-                    os.write(self.reports, _line(run=order["run"], me=os.getpid(), **report))
+                    os.write(1, _line(run=order["run"], me=os.getpid(), **report))
 
     def wait(self) -> None:
         ready, _, _ = select.select([self.orders.descriptor, self.woken], [], [])
@@ -230,6 +230,10 @@ class _Host:
         self.pipes: dict[int, int] = {}
         self.busy: dict[int, str] = {}
         self.idle: list[int] = []
+        # A pipe for each run that goes on is more than a process may have open by default.
+        self.limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        files = min(_FILES, self.limits[1]) if self.limits[1] >= 0 else _FILES
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, self.limits[1]))
 
     def work(self) -> None:
         while not self.orders.closed:
@@ -281,16 +285,13 @@ class _Host:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
+            os.dup2(orders, 0)
+            os.dup2(self.reporting, 1)
             # No end of another supervisor's pipe may stay open here: its closing is their sign.
-            kept = sorted({orders, self.reporting})
-            for low, high in zip([3, *(k + 1 for k in kept)], [*kept, 4096], strict=True):
-                os.closerange(low, high)
-            os.close(0)
-            os.close(1)
-            os.open(os.devnull, os.O_RDWR)
-            os.dup(0)
+            os.closerange(3, _FILES)
+            resource.setrlimit(resource.RLIMIT_NOFILE, self.limits)
             _become_subreaper()
-            _Supervisor(orders, self.reporting).work()
+            _Supervisor().work()
             code = 0
         except _StrayError:
             code = 2
