@@ -45,10 +45,6 @@ def test_the_readme_lists_the_exit_codes() -> None:
     assert re.findall(r"^\| (\d+) \|", section, re.MULTILINE) == [str(int(e)) for e in Exit]
 
 
-def test_the_readme_has_one_transcript() -> None:
-    assert len(re.findall(r"<!-- transcript: make demo -->\n(.*?)<!-- end", README, re.DOTALL)) == 1
-
-
 @pytest.mark.parametrize("script", ["tools/setup.sh", ".ci/run"])
 def test_scripts_can_be_run_and_parsed(script: str) -> None:
     path = ROOT / script
@@ -133,13 +129,15 @@ fi"""
     ]
 
 
-def test_the_changelog_has_one_form() -> None:
+def test_the_changelog_keeps_to_its_form() -> None:
+    """That of keepachangelog.com: unreleased first, then versions, the newest first, with dates."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert text.startswith("# Changelog\n")
-    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
-    assert headings
-    dated = r"(\d+)\.(\d+)\.(\d+) \(\d{4}-\d{2}-\d{2}\)"
-    assert [h for h in headings if h != "Unreleased" and not re.fullmatch(dated, h)] == []
-    versions = [tuple(map(int, m.groups())) for h in headings if (m := re.fullmatch(dated, h))]
+    first, *released = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert first == "[Unreleased]"
+    dated = [re.fullmatch(r"\[(\d+)\.(\d+)\.(\d+)\] - \d{4}-\d\d-\d\d", h) for h in released]
+    assert all(dated), released
+    versions = [tuple(map(int, match.groups())) for match in dated if match]
     assert versions == sorted(set(versions), reverse=True)
-    assert "Unreleased" not in headings[1:]
+    groups = set(re.findall(r"^### (.*)$", text, re.MULTILINE))
+    assert groups <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}

@@ -193,6 +193,7 @@ def test_an_interrupt_is_exit_code_130(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("a")
     code = (
         "import runpy, sys, pathlib, os, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job ignores it
         "interrupt = lambda: (os.kill(os.getpid(), signal.SIGINT), time.sleep(60))\n"
         "pathlib.Path.stat = lambda *_, **__: interrupt()\n"
         f"sys.argv = ['topn', 'a', '3']; runpy.run_path({str(TOPN)!r}, run_name='__main__')"
