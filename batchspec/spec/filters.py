@@ -122,7 +122,5 @@ FILTERS: Mapping[str, Callable[..., object]] = {
 }
 """By name."""
 
-TESTS: Mapping[str, Callable[..., object]] = {
-    name: JINJA_TESTS[name] for name in _KEPT_TESTS.split()
-}
+TESTS = {name: JINJA_TESTS[name] for name in _KEPT_TESTS.split()}
 """By name; what stands behind ``is``."""
