@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from batchspec import __version__
-from batchspec.cli import app_look
+from batchspec.cli import app_look, app_run
 from batchspec.cli.options import (
     Format,
     Progress,
@@ -135,6 +135,7 @@ def status(
 
 app.command()(app_look.logs)
 app.command()(app_look.failures)
+app.command()(app_run.retry)
 
 
 @app.command()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from batchspec.observe.failures import Failure
-from batchspec.plan.observed import Account
+from batchspec.plan.observed import Account, TaskFacts
+from batchspec.problems import Problem
 from batchspec.render import units
 from batchspec.render.ink import Ink
 from batchspec.render.progress.lines import tail_lines
@@ -128,4 +129,31 @@ def _wrapped(text: str, width: int) -> Iterator[str]:
         subsequent_indent="  ",
         break_on_hyphens=False,
         break_long_words=False,
+    )
+
+
+def nothing_failed(name: str, *, look: str) -> str:
+    """That a retry has nothing to do."""
+    return f"No task of {flat(name)} has failed as the spec is now. See: {flat(look)}"
+
+
+def no_such_failure(causes: Sequence[str], *, look: str) -> Problem:
+    """That no failed task is what was asked for."""
+    by = f" by {units.listed(causes, last='or')}" if causes else ""
+    return Problem(
+        "nothing-to-retry",
+        f"no task of the spec as it is now has failed{by}",
+        hint=f"`{look}` shows what failed, and by what.",
+    )
+
+
+def not_failed(task: str, facts: TaskFacts | None) -> Problem:
+    """That a task that is to be retried did not fail."""
+    state = "it is not there" if facts is None else f"it is {facts.state}"
+    if facts is not None and facts.succeeded:
+        state = "it succeeded"
+    return Problem(
+        "not-failed",
+        f"{task} has not failed: {state}",
+        hint="Only failed tasks are retried.",
     )

@@ -1,0 +1,54 @@
+"""The arguments of the commands that go on with a run; ``app.py`` has their order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from batchspec.cli.options import (
+    Progress,
+    ProgressKind,
+    SpecFile,
+    TargetOption,
+    VariableFiles,
+    Variables,
+    Verbose,
+    Wanted,
+    Yes,
+)
+
+
+def retry(
+    spec: SpecFile,
+    causes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cause",
+            metavar="CAUSE",
+            help="Only what failed by this, as `failures` calls it. May be repeated.",
+        ),
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--task",
+            metavar="TASK",
+            help="Only this task: its id, or a part that no other id has. May be repeated.",
+        ),
+    ] = None,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    yes: Yes = False,
+    progress: Progress = ProgressKind.AUTO,
+    verbose: Verbose = False,
+) -> int:
+    """Run just the failed tasks again, and then wait, fetch and clean up as apply does."""
+    from batchspec.cli.commands.retry import retry as run
+
+    wanted = Wanted.of(spec, variables, variable_files, target)
+    return asyncio.run(
+        run(wanted, progress, causes=causes or (), tasks=tasks or (), yes=yes, verbose=verbose)
+    )

@@ -1,0 +1,49 @@
+"""A plan shown, agreed to, and carried out: how apply, retry, attach and download end alike."""
+
+from __future__ import annotations
+
+from batchspec.cli.options import Format, ProgressKind
+from batchspec.cli.reading import Session
+from batchspec.cli.running import carry_out
+from batchspec.cli.screen import confirm, has_terminal, needs_answer, show_plan
+from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, ReplacePool
+from batchspec.plan.plan import Gate, Plan
+from batchspec.problems import Exit
+from batchspec.render.questions import apply_question, unasked_words
+
+
+async def ask_and_run(
+    plan: Plan, found: Session, progress: ProgressKind, *, yes: bool, verbose: bool = False
+) -> int:
+    """Show the plan, ask where it must be asked, and carry it out; the exit code.
+
+    Raises:
+        UsageError: it would have to ask, and there is nobody to answer.
+    """
+    if progress not in {ProgressKind.JSON, ProgressKind.QUIET}:
+        show_plan(plan, Format.TEXT, verbose=verbose)
+        if plan.empty:
+            return Exit.DONE
+    if not yes and _has_to_ask(plan):
+        if not has_terminal():
+            raise needs_answer(unasked_words(plan))
+        if not confirm(apply_question(plan), default=False):
+            return Exit.DONE
+    return await carry_out(plan, found, progress, yes=yes)
+
+
+def _has_to_ask(plan: Plan) -> bool:
+    """Whether the plan must be confirmed: on Azure always, else where something is lost by it.
+
+    Clean-up at the end of a run is what the spec asks for, and asks for itself where it should.
+    """
+    if plan.empty:
+        return False
+    if plan.account.target == "azure":
+        return True
+    gone = DeletePool | DeleteJob | DeleteContainers
+    return any(
+        isinstance(step.action, ReplacePool)
+        or (isinstance(step.action, gone) and step.gate is Gate.FLOW)
+        for step in plan.steps
+    )

@@ -1,0 +1,66 @@
+"""``batchspec retry``: run just the failed tasks again, or some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from batchspec.cli.again import command_for
+from batchspec.cli.asking import ask_and_run
+from batchspec.cli.options import ProgressKind, Wanted
+from batchspec.cli.reading import Session, session
+from batchspec.cli.screen import out
+from batchspec.observe.account import counted
+from batchspec.observe.output import find_task
+from batchspec.plan.actions import RetryTasks, SubmitTasks
+from batchspec.plan.build import build
+from batchspec.plan.plan import Plan
+from batchspec.plan.selection import Selection
+from batchspec.problems import Exit, UsageError
+from batchspec.render.failures import no_such_failure, not_failed, nothing_failed
+
+
+async def retry(
+    wanted: Wanted,
+    progress: ProgressKind,
+    *,
+    causes: Sequence[str],
+    tasks: Sequence[str],
+    yes: bool,
+    verbose: bool,
+) -> int:
+    """Run failed tasks again; the exit code."""
+    async with session(wanted) as found:
+        only = await _selection(found, causes, tasks)
+        made = build(found.spec, found.observed, only=only)
+        if not _submits(made):
+            look = command_for(wanted, found.spec, "failures")
+            if causes or tasks:
+                raise UsageError(no_such_failure(causes, look=look))
+            out(nothing_failed(found.spec.name, look=look))
+            return Exit.DONE
+        return await ask_and_run(made, found, progress, yes=yes, verbose=verbose)
+
+
+async def _selection(found: Session, causes: Sequence[str], tasks: Sequence[str]) -> Selection:
+    """What was asked for; a task may be named by a part of its id.
+
+    Raises:
+        UsageError: there is no such task, or it did not fail.
+    """
+    jobs = counted(found.observed.jobs)
+    ids: set[str] = set()
+    for name in tasks:
+        where = await find_task(jobs, found.cloud.reader, name)
+        facts = where.seen.facts if where is not None else None
+        if facts is None or facts.succeeded is not False:
+            raise UsageError(not_failed(facts.id if facts else name, facts))
+        ids.add(facts.id.lower())
+    return Selection(
+        frozenset(cause.lower() for cause in causes),
+        frozenset(ids),
+        {job.id: job for job in jobs},
+    )
+
+
+def _submits(plan: Plan) -> bool:
+    return any(isinstance(step.action, SubmitTasks | RetryTasks) for step in plan.steps)
