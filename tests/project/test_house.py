@@ -73,8 +73,9 @@ def test_only_the_screen_is_printed_to_by_those_who_may() -> None:
 
 
 def test_nothing_names_this_machine_or_a_registry() -> None:
-    homes = [ROOT] + ([Path.home()] if len(Path.home().parts) > 1 else [])
-    places = re.compile("|".join(re.escape(str(home)) + r"/\.?\w" for home in homes))
+    # A project at /src, or a home at /, would be found everywhere.
+    homes = [str(place) for place in (ROOT, Path.home()) if str(place) not in ("/", "/src")]
+    places = re.compile("|".join(rf"(?<![\w.-]){re.escape(home)}/\.?\w" for home in homes) or "$^")
     found = []
     for path in tracked():
         try:
