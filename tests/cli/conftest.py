@@ -1,0 +1,123 @@
+"""A run in which tasks failed in every way, made once: what the commands that look are shown."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from batchspec import local
+from batchspec.cli.main import main
+from tests.whole.conftest import Done, Workplace, clean_environ
+from tests.whole.conftest import place as place  # noqa: PLC0414 - a fixture of this folder, too
+
+MIXED = """\
+version: 1
+name: mixed
+containers:
+  out: {id: mixed-out}
+pool:
+  vm_size: standard_d2s_v5
+  nodes: 1
+  task_slots_per_node: 8
+  image: ubuntu-24.04
+  start_task: {command: echo node is ready; echo take care >&2}
+job: {max_wall_clock_time: 10m}
+tasks:
+  good:
+    id: good-{{ index }}
+    for_each: {range: [0, 2]}
+    command: echo hello {{ value }}; echo a warning >&2
+  bad:
+    id: bad-{{ index }}
+    for_each: {range: [0, 3]}
+    command: "test -e $AZ_BATCH_NODE_SHARED_DIR/mended || { echo no luck {{ value }} >&2; exit 7; }"
+  slow:
+    id: slow
+    command: sleep 60
+    max_wall_clock_time: 1s
+  lost:
+    id: lost
+    command: [no-such-program]
+  upload:
+    id: upload
+    command: echo the upload fails
+    output_files:
+      - file_pattern: ../stdout.txt
+        destination: {container: {container_url: "{{ containers.out.read_url }}", path: x}}
+        upload_options: {upload_condition: taskcompletion}
+"""
+
+
+@dataclass
+class Inside(Workplace):
+    """A workplace whose commands run in this process: the SDKs are imported once."""
+
+    def run(self, *arguments: str | Path, timeout: float = 100) -> Done:
+        line = ["batchspec", *map(str, arguments)]
+        with (
+            mock.patch.object(sys, "argv", line),
+            mock.patch.dict(os.environ, self.environ, clear=True),
+            self._inside(),
+            _written() as (out, err),
+        ):
+            with pytest.raises(SystemExit) as ended:
+                main()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            # Before the streams go, and the bytes with them.
+            said, moaned = (stream.getvalue().decode("utf-8") for stream in (out, err))
+        code = ended.value.code
+        assert isinstance(code, int)
+        return Done(code, said, moaned)
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        before = Path.cwd()
+        os.chdir(self.folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
+
+@contextmanager
+def _written() -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
+    """What is written to standard output and error, with nobody on standard input."""
+    out, err = io.BytesIO(), io.BytesIO()
+    with (
+        mock.patch.object(sys, "stdin", io.StringIO()),
+        mock.patch.object(sys, "stdout", io.TextIOWrapper(out, encoding="utf-8")),
+        mock.patch.object(sys, "stderr", io.TextIOWrapper(err, encoding="utf-8")),
+    ):
+        yield out, err
+
+
+@pytest.fixture
+def near(place: Workplace) -> Workplace:
+    """The tutorial in a folder of its own, worked on from within this process."""
+    return Inside(place.folder, place.home, place.environ)
+
+
+@pytest.fixture(scope="module")
+def mixed(azurite_installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
+    """A service with a run of :data:`MIXED` that has ended: two tasks succeeded, six failed."""
+    folder = tmp_path_factory.mktemp("mixed")
+    (folder / "specs").mkdir()
+    spec = folder / "specs" / "topn.yaml"
+    spec.write_text(MIXED, encoding="utf-8")
+    home = folder / "home"
+    place = Inside(folder, home, clean_environ({"BATCHSPEC_LOCAL_HOME": str(home)}))
+    try:
+        done = place.run("apply", spec, "--progress", "quiet")
+        assert done.code == 3, done.text
+        yield place
+    finally:
+        local.stop(home)

@@ -1,0 +1,132 @@
+"""What tasks wrote: found by a part of their names, followed, and read when the node is gone."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchspec.render.output import Lines
+from tests.cli.conftest import Workplace
+from tests.whole.conftest import until
+
+
+def test_stdout_alone_is_shown(mixed: Workplace) -> None:
+    done = mixed.run("logs", mixed.spec, "good-1")
+    assert (done.code, done.out, done.err) == (0, "hello 1\n", "")
+
+
+def test_stderr_is_asked_for(mixed: Workplace) -> None:
+    done = mixed.run("logs", mixed.spec, "BAD-2", "--stderr")
+    assert (done.code, done.out) == (0, "no luck 2\n")
+
+
+def test_an_empty_file_says_where_there_is_more(mixed: Workplace) -> None:
+    done = mixed.run("logs", mixed.spec, "bad-2")
+    assert (done.code, done.out) == (0, "")
+    assert "--stderr" in done.err
+
+
+def test_without_a_task_those_that_wrote_are_listed(mixed: Workplace) -> None:
+    done = mixed.run("logs", mixed.spec)
+    lines = done.out.splitlines()
+    assert done.code == 0
+    assert len(lines) == 8
+    assert "succeeded  good-0" in lines
+    assert "failed     slow  timeout" in lines
+    assert "failed     upload  upload" in lines
+
+
+def test_a_part_of_an_id_is_enough_if_no_other_has_it(mixed: Workplace) -> None:
+    assert mixed.run("logs", mixed.spec, "od-0").out == "hello 0\n"
+    several = mixed.run("logs", mixed.spec, "good")
+    assert several.code == 2
+    assert "good-0\n  good-1" in several.err
+
+
+def test_a_name_that_is_nearly_right_gets_a_hint(mixed: Workplace) -> None:
+    done = mixed.run("logs", mixed.spec, "god-1")
+    assert done.code == 2
+    assert "Did you mean 'good-1'?" in done.err
+
+
+def test_a_start_task_is_shown_by_its_node(mixed: Workplace) -> None:
+    assert mixed.run("logs", mixed.spec, "--start-task", "tvm").out == "node is ready\n"
+    stderr = mixed.run("logs", mixed.spec, "--start-task", "tvm", "--stderr", "-f")
+    assert stderr.out == "take care\n"
+    wrong = mixed.run("logs", mixed.spec, "--start-task", "nowhere")
+    assert wrong.code == 2
+    assert "tvm" in wrong.err, "the nodes there are, are named"
+
+
+def test_a_file_is_followed_until_the_task_ends(place: Workplace) -> None:
+    command = (
+        'echo one; while [ ! -e "$AZ_BATCH_NODE_SHARED_DIR/go" ]; do sleep 0.1; done; echo two'
+    )
+    place.spec.write_text(
+        f"""\
+version: 1
+name: slow
+pool: {{vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}}
+job: {{max_wall_clock_time: 5m}}
+tasks:
+  slow: {{id: slow, command: '{command}'}}
+""",
+        encoding="utf-8",
+    )
+    run = place.start("apply", place.spec, "--progress", "plain")
+    until(run, "1 running")
+    follow = place.start("logs", place.spec, "slow", "-f")
+    assert follow.stdout is not None
+    assert follow.stdout.readline() == "one\n"
+    (shared,) = place.home.glob("batch/nodes/slow/*/shared")
+    (shared / "go").touch()
+    assert follow.communicate(timeout=20)[0] == "two\n"
+    assert follow.returncode == 0
+    run.communicate(timeout=20)
+    assert run.returncode == 0
+
+
+def test_logs_outlive_the_pool_and_the_job(near: Workplace) -> None:
+    near.edit("containers: on_success", "containers: never")
+    near.edit("pool: ask", "pool: always")
+    assert near.run("apply", near.spec, "--progress", "quiet").code == 0
+    kept = near.run("logs", near.spec, "lighthouse")
+    assert kept.code == 0, kept.text
+    assert kept.out.startswith("# lighthouse.txt: top 3")
+    (name,) = (
+        line.split()[1]
+        for line in near.run("logs", near.spec).out.splitlines()
+        if "lighthouse" in line
+    )
+    near.edit("job: ask", "job: always")
+    assert near.run("apply", near.spec, "-y", "--progress", "quiet").code == 0
+    alone = near.run("logs", near.spec, name)
+    assert (alone.code, alone.out) == (0, kept.out)
+
+
+def test_before_the_first_run_there_is_nothing_to_show(mixed: Workplace) -> None:
+    other = mixed.spec.with_name("other.yaml")
+    other.write_text(
+        mixed.spec.read_text(encoding="utf-8").replace("name: mixed", "name: other"),
+        encoding="utf-8",
+    )
+    done = mixed.run("logs", other)
+    assert done.code == 2
+    assert "batchspec apply" in done.err
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_signature_is_taken_out_even_in_two_halves(shown: bool) -> None:
+    lines = Lines(shown)
+    data = lines(b"see http://x/y?sig=abc") + lines(b"def%3D&se=1\nnext") + lines.end()
+    assert data == b"see http://x/y?sig=***&se=1\nnext"
+
+
+def test_only_a_terminal_is_kept_from_bytes_that_move_it() -> None:
+    said = b"\x1b[2Jgone \xff\x00\n"
+    assert Lines(shown=False)(said) == said
+    assert Lines(shown=True)(said) == "gone �?\n".encode()
+
+
+def test_a_line_without_end_does_not_grow_for_ever() -> None:
+    lines = Lines(shown=False)
+    assert lines(b"x" * 70_000) == b"x" * 70_000
