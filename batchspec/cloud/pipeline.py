@@ -41,6 +41,7 @@ _STORAGE_OPTIONS = ("hosts", "location_mode", "retry_to_secondary", "retry_hook"
 _BUSY = frozenset({429, 503})
 _FAULTY = frozenset({408, 500, 502, 504})
 _WORTH_SAYING = 3.0
+_SAID_ENOUGH = 30.0
 
 
 @dataclass(slots=True)
@@ -83,6 +84,7 @@ class Patience(AsyncHTTPPolicy[Any, Any]):
         self._limits = limits
         self._timing = timing
         self._notice = notice
+        self._said = float("-inf")
 
     async def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
         attempts = _WATCHED.get() or Attempts()
@@ -155,8 +157,10 @@ class Patience(AsyncHTTPPolicy[Any, Any]):
         return wait
 
     def _say(self, words: str, request: PipelineRequest[Any], wait: float, waited: float) -> None:
-        if wait + waited < _WORTH_SAYING:
+        now = self._timing.monotonic()
+        if wait + waited < _WORTH_SAYING or now - self._said < _SAID_ENOUGH:
             return
+        self._said = now
         host = request.http_request.url.split("?", 1)[0].split("/", 3)[2]
         self._notice(Problem("waiting", f"{host} {words}; going on trying", severity=Severity.NOTE))
 

@@ -73,6 +73,9 @@ async def server() -> AsyncIterator[Scripted]:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small blocks, and room for few of them, so that a place that is not given back is missed."""
+    monkeypatch.setattr("batchspec.cloud.upload._IN_FLIGHT", 3)
+    monkeypatch.setattr("batchspec.cloud.download._IN_FLIGHT", 5)
     monkeypatch.setattr("batchspec.cloud.upload.BLOCK", BLOCK)
     monkeypatch.setattr("batchspec.cloud.download.RANGE", BLOCK)
 

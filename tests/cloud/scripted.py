@@ -6,6 +6,7 @@ worst moment: close the connection before, after or in the middle of an answer.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -32,12 +33,16 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer; ``cut`` closes the connection after so many bytes of it, or before any (0)."""
+    """An answer; ``cut`` closes the connection after so many bytes of it, or before any (0).
+
+    ``after`` holds it back until something has happened.
+    """
 
     status: int = 200
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     cut: int | None = None
+    after: asyncio.Event | None = None
 
     @property
     def bytes(self) -> bytes:
@@ -109,6 +114,8 @@ class Scripted:
         )
         self.asked.append(asked)
         reply = self._next(asked)
+        if reply.after is not None:
+            await reply.after.wait()
         headers = {"Content-Type": "application/json", **reply.headers}
         assert request.transport is not None
         if reply.cut == 0:

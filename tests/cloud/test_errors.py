@@ -80,11 +80,11 @@ async def test_the_signature_that_was_sent_is_not_repeated(cloud: Cloud, server:
     error, problem = await refused(cloud, server, reply)
     assert "S1GNATURE" not in f"{error!r} {error} {problem}"
     # Nor is the SDK's error shown in a traceback.
-    assert error.__suppress_context__
+    assert (error.__suppress_context__, error.__cause__) == (True, None)
     server.on("GET", "/jobs/j/taskcounts", reply)
     with pytest.raises(ServiceError) as caught:
         await cloud.batch.task_counts("j")
-    assert caught.value.__suppress_context__
+    assert (caught.value.__suppress_context__, caught.value.__cause__) == (True, None)
 
 
 async def test_an_address_in_a_message_loses_its_signature(cloud: Cloud, server: Scripted) -> None:

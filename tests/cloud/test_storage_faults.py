@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,6 +182,38 @@ async def test_a_range_that_breaks_off_is_asked_for_again(
     assert sum(moved) == len(content)
     # From the second range on, it must be the version of the first.
     assert server.asked[-1].headers["If-Match"] == '"1"'
+
+
+async def test_what_was_fetched_ahead_is_let_go_when_nobody_wants_it(
+    cloud: Cloud, server: Scripted, tmp_path: Path
+) -> None:
+    content = os.urandom(8 * BLOCK)
+    whole = ranges(content)
+    second = asyncio.Event()
+
+    def answer(asked: Asked) -> Reply:
+        held_back = asked.headers["x-ms-range"].startswith(f"bytes={BLOCK}-")
+        return replace(whole(asked), after=second) if held_back else whole(asked)
+
+    server.on("GET", BLOB, answer)
+    blob = Blob("f", len(content), hashlib.md5(content).digest())
+    for times in range(1, 5):
+        download = asyncio.create_task(
+            cloud.storage.download("data", blob, tmp_path / "part", nothing)
+        )
+        # The first range is written, the second held back, and three more are there.
+        async with asyncio.timeout(20):
+            while len(server.asked) < 5 * times:
+                await asyncio.sleep(0)
+        for _ in range(200):
+            await asyncio.sleep(0)
+        download.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await download
+    second.set()
+    async with asyncio.timeout(20):
+        await cloud.storage.download("data", blob, tmp_path / "part", nothing)
+    assert (tmp_path / "part").read_bytes() == content
 
 
 async def test_what_was_damaged_on_the_way_is_found(
