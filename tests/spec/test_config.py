@@ -1,0 +1,61 @@
+"""What short forms are short for: ``good/NAME.yaml`` beside ``NAME.config.txt``, as config prints it.
+
+``BATCHSPEC_ACCEPT=1`` rewrites them; what has changed is reviewed like code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from batchspec.spec.read import configured, read_spec, written
+
+GOOD = Path(__file__).parent / "good"
+NAMES = sorted(path.stem for path in GOOD.glob("*.yaml"))
+GIVEN = {"pool": {"password": "hunter2"}, "job": {"token": "hunter2"}}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_expansion(name: str) -> None:
+    document = configured(GOOD / f"{name}.yaml", variables=GIVEN.get(name))
+    text = written(document, "yaml")
+    golden = GOOD / f"{name}.config.txt"
+    if os.environ.get("BATCHSPEC_ACCEPT"):
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text("utf-8")
+    assert "hunter2" not in text
+    assert json.loads(written(document, "json")) == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in GIVEN])
+def test_what_is_printed_is_the_same_spec(name: str, tmp_path: Path) -> None:
+    """But for secrets, which are not told."""
+    first = GOOD / f"{name}.yaml"
+    again = tmp_path / f"{name}.yaml"
+    again.write_text(written(configured(first), "yaml"), encoding="utf-8")
+    assert configured(again) == configured(first)
+    one, two = read_spec(first), read_spec(again)
+    assert one.digest == two.digest
+    assert one.pool.properties == two.pool.properties
+    assert one.job.properties == two.job.properties
+    assert [stage.name for stage in one.stages] == [stage.name for stage in two.stages]
+
+
+def test_a_text_with_braces_stays_one(tmp_path: Path) -> None:
+    """What a template made is not taken for a template when it is read again."""
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        "version: 1\nname: demo\npool: {existing: there}\n"
+        "job: {max_wall_clock_time: 1h, env: {FORMAT: \"{{ '{{' }}.Names}}\"}}\n"
+        "tasks: {run: {command: echo}}\n"
+    )
+    again = tmp_path / "again.yaml"
+    again.write_text(written(configured(spec), "yaml"))
+    for path in (spec, again):
+        settings = read_spec(path).job.properties["commonEnvironmentSettings"]
+        assert isinstance(settings, tuple)
+        assert dict(settings[0]) == {"name": "FORMAT", "value": "{{.Names}}"}  # type: ignore[arg-type]

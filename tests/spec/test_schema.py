@@ -1,0 +1,118 @@
+"""The schema that is shipped: up to date, valid, good for editors, and all that run time needs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft7Validator
+
+from batchspec.spec.read import json_schema, schema_text
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = json_schema()
+
+
+def test_up_to_date() -> None:
+    """After a change of ``tools/language.yaml`` or of the SDK: ``python tools/generate_schema.py``."""
+    done = subprocess.run(
+        [sys.executable, "tools/generate_schema.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_published_file_is_the_shipped_one() -> None:
+    published = ROOT / "schemas" / "batchspec.schema.json"
+    assert published.read_text("utf-8") == schema_text()
+
+
+def test_valid_against_its_meta_schema() -> None:
+    Draft7Validator.check_schema(SCHEMA)
+
+
+def fragments(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every subschema that describes a member, with its path."""
+    if isinstance(schema, list):
+        for number, item in enumerate(schema):
+            yield from fragments(item, f"{path}/{number}")
+    elif isinstance(schema, dict):
+        for name, member in schema.get("properties", {}).items():
+            yield f"{path}/{name}", member
+            yield from fragments(member, f"{path}/{name}")
+        for name, definition in schema.get("definitions", {}).items():
+            yield from fragments(definition, name)
+        for key in ("items", "additionalProperties", "oneOf", "anyOf", "allOf"):
+            yield from fragments(schema.get(key), f"{path}/{key}")
+
+
+def test_every_member_has_a_description() -> None:
+    """It is what an editor shows over a key."""
+    references = {name for name, d in SCHEMA["definitions"].items() if d.get("description")}
+    lacking = [
+        path
+        for path, member in fragments(SCHEMA)
+        if not member.get("description")
+        and member.get("$ref", "").rpartition("/")[2] not in references
+    ]
+    assert not lacking
+
+
+def test_every_reference_leads_somewhere() -> None:
+    text = json.dumps(SCHEMA)
+    names = {part.partition('"')[0] for part in text.split('"#/definitions/')[1:]}
+    assert names <= SCHEMA["definitions"].keys()
+
+
+def test_every_definition_is_used() -> None:
+    text = json.dumps(SCHEMA)
+    roots = {"BatchPoolCreateOptions", "BatchJobCreateOptions", "BatchTaskCreateOptions"}
+    roots |= {"BatchPoolSpecification", "BatchJobScheduleCreateOptions", "BatchJobSpecification"}
+    roots |= {"BatchStartTask", "BatchJobPreparationTask", "BatchJobReleaseTask"}
+    roots |= {"BatchJobScheduleConfiguration", "VirtualMachineConfiguration"}
+    roots |= {"BatchContainerConfiguration"}
+    used = {name for name in SCHEMA["definitions"] if f'"#/definitions/{name}"' in text}
+    assert SCHEMA["definitions"].keys() - used <= roots
+
+
+def test_defaults_and_examples_are_good_themselves() -> None:
+    for path, member in fragments(SCHEMA):
+        validator = Draft7Validator({"definitions": SCHEMA["definitions"], **member})
+        for value in (
+            *member.get("examples", ()),
+            *([member["default"]] if "default" in member else ()),
+        ):
+            assert not list(validator.iter_errors(value)), (path, value)
+
+
+def test_names_on_the_wire_are_those_of_the_service() -> None:
+    pool = SCHEMA["definitions"]["BatchPoolCreateOptions"]["properties"]
+    assert pool["vm_size"]["x-wire"] == "vmSize"
+    job = SCHEMA["definitions"]["BatchJobCreateOptions"]["properties"]
+    assert job["all_tasks_complete_mode"]["x-wire"] == "onAllTasksComplete"
+
+
+@pytest.mark.parametrize("module", ["azure", "jsonschema", "jinja2", "rich", "typer"])
+def test_the_room_is_entered_without(module: str) -> None:
+    """Reading a spec is quick to start: what only some specs need is imported for those."""
+    code = f"import sys, batchspec.spec.read; sys.exit({module!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_spec_makes_it_import_the_sdk(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from batchspec.spec.read import read_spec\n"
+        "for path in Path('tests/spec/good').glob('*.yaml'):\n"
+        "    read_spec(path, variables={'password': 'x'} if path.stem == 'pool' else"
+        " {'token': 'x'} if path.stem == 'job' else {})\n"
+        "sys.exit(any(name.split('.')[0] == 'azure' for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

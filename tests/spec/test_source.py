@@ -1,0 +1,167 @@
+"""Files as users have them: missing, forbidden, of another encoding, too large, not YAML at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from batchspec.problems import Problem, SpecError
+from batchspec.spec.read import read_spec
+from batchspec.spec.source import LARGEST, read_source, source
+from batchspec.spec.tree import parse, resolve
+
+
+def problem(path: Path) -> Problem:
+    with pytest.raises(SpecError) as caught:
+        read_spec(path)
+    (found,) = caught.value.problems
+    return found
+
+
+def refused(tmp_path: Path, data: bytes) -> Problem:
+    path = tmp_path / "spec.yaml"
+    path.write_bytes(data)
+    return problem(path)
+
+
+def test_missing(tmp_path: Path) -> None:
+    assert problem(tmp_path / "none.yaml").code == "no-file"
+
+
+def test_folder(tmp_path: Path) -> None:
+    assert problem(tmp_path).code == "not-a-file"
+
+
+def test_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    assert problem(tmp_path / "a" / "b.yaml").code == "not-readable"
+
+
+def test_name_with_nul() -> None:
+    assert problem(Path("a\0b")).code == "no-file"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_no_permission(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text("version: 1")
+    path.chmod(0)
+    assert problem(path).code == "no-permission"
+
+
+def test_permission_denied_whoever_we_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def denied(*_: object, **__: object) -> object:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)
+    found = problem(tmp_path / "spec.yaml")
+    assert found.code == "no-permission"
+    assert "chmod" in found.hint
+
+
+def test_utf16(tmp_path: Path) -> None:
+    found = refused(tmp_path, "version: 1".encode("utf-16"))
+    assert (found.code, found.hint) == ("not-utf8", "Save it as UTF-8.")
+
+
+def test_latin1_is_told_with_its_place(tmp_path: Path) -> None:
+    found = refused(tmp_path, "version: 1\nname: caf\xe9\n".encode("latin-1"))
+    assert found.where is not None
+    assert (found.code, found.where.line, found.where.column) == ("not-utf8", 2, 10)
+
+
+def test_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_bytes(b"\xef\xbb\xbfversion: 1\n")
+    assert read_source(path).text == "version: 1\n"
+
+
+@pytest.mark.parametrize("character", ["\0", "\x07", "\x1b", "\x7f", "\ufffe"])
+def test_control_characters(tmp_path: Path, character: str) -> None:
+    found = refused(tmp_path, f"version: 1\nname: a{character}b\n".encode())
+    assert found.where is not None
+    assert (found.code, found.where.line) == ("control-character", 2)
+
+
+def test_too_large(tmp_path: Path) -> None:
+    found = refused(tmp_path, b"# " + b"x" * LARGEST)
+    assert found.code == "too-large"
+    assert "rows" in found.hint
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- "])
+def test_deep_nesting_neither_ends_nor_exhausts(tmp_path: Path, opening: str) -> None:
+    assert refused(tmp_path, opening.encode() * 20_000).code == "too-deep"
+
+
+def test_line_ends_of_windows_and_old_macs() -> None:
+    text = source("a: 1\r\nb: 2\rc: 3\n", "f")
+    assert [text.line(number) for number in (1, 2, 3, 4)] == ["a: 1", "b: 2", "c: 3", ""]
+    members = parse(text).members
+    assert [members[key].where.line for key in "abc"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("true", True), ("False", False), ("null", None), ("~", None), ("", None)),
+        *(("0", 0), ("-7", -7), ("+7", 7), ("1.5", 1.5), ("1e3", 1000.0), ("-0.5E-1", -0.05)),
+        # YAML 1.1 has other values for these; JSON and YAML 1.2 have not.
+        *(
+            (text, text)
+            for text in ("yes", "no", "on", "Off", "y", "0755", "0x1F", "0o17", "1_000")
+        ),
+        *((text, text) for text in ("1:30", "2026-12-01", ".5", "1.", ".inf", "-.inf", ".nan")),
+        *((text, text) for text in ("1e999", "9" * 100, "nan", "=", "<<")),
+    ],
+)
+def test_plain_scalars(text: str, value: object) -> None:
+    found = resolve(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_quoted_scalars_are_texts() -> None:
+    assert parse(source("a: '1'\nb: \"true\"\nc: !!str 5\nd: |\n  7\n", "f")).plain() == {
+        "a": "1",
+        "b": "true",
+        "c": "5",
+        "d": "7\n",
+    }
+
+
+def test_keys_are_texts_as_they_are_written() -> None:
+    assert parse(source("on: 1\n010: 2\n1.0: 3\n2026-01-01: 4\n", "f")).plain() == {
+        "on": 1,
+        "010": 2,
+        "1.0": 3,
+        "2026-01-01": 4,
+    }
+
+
+def test_merge_keys() -> None:
+    text = "a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\nc: {<<: [*a, *b], z: 3}\nd: {'<<': 1}\n"
+    plain = parse(source(text, "f")).plain()
+    assert isinstance(plain, dict)
+    assert plain["c"] == {"x": 1, "y": 1, "z": 3}
+    assert plain["d"] == {"<<": 1}
+
+
+def test_places_of_values_and_of_their_texts() -> None:
+    members = parse(source("a: plain\nb: 'quoted'\nc: |\n    block\nd: [1, 22]\n", "f")).members
+    assert [(m.where.line, m.where.column, m.where.length) for m in members.values()] == [
+        (1, 4, 5),
+        (2, 4, 8),
+        (3, 4, 4),
+        (5, 4, 1),
+    ]
+    inner = [members[key].inner for key in "abc"]
+    assert [(place.line, place.column) for place in inner if place] == [(1, 4), (2, 5), (4, 5)]
+    assert [item.where.column for item in members["d"].items] == [5, 8]
+
+
+def test_a_line_with_a_key_in_it_is_shown_without() -> None:
+    text = source("a: AccountKey=c2VjcmV0;\nb: &x 1\nb: 2\n", "f")
+    assert text.line(1) == "a: AccountKey=***;"
