@@ -8,9 +8,9 @@ from pathlib import Path
 _FOLDER = Path(__file__).parent / "golden"
 
 
-def check(name: str, text: str) -> None:
+def check(name: str, text: str, folder: Path = _FOLDER) -> None:
     """Compare ``text`` with the golden of that name."""
-    file = _FOLDER / name
+    file = folder / name
     text = text.rstrip("\n") + "\n"
     if os.environ.get("BATCHSPEC_ACCEPT"):
         file.parent.mkdir(parents=True, exist_ok=True)

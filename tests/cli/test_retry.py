@@ -1,0 +1,92 @@
+"""Failed tasks run again, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Workplace
+from tests.whole.conftest import until
+
+
+def causes(place: Workplace) -> dict[str, int]:
+    seen = json.loads(place.run("failures", place.spec, "--format", "json").out)
+    return {cause["cause"]: cause["count"] for cause in seen["causes"]}
+
+
+def shared(place: Workplace, pool: str) -> Path:
+    (folder,) = place.home.glob(f"batch/nodes/{pool}/*/shared")
+    return folder
+
+
+def test_by_cause_and_by_id_until_all_is_well(mixed: Workplace) -> None:
+    wrong = mixed.run("retry", mixed.spec, "--cause", "exit-1")
+    assert wrong.code == 2
+    assert f"batchspec failures {mixed.spec}" in wrong.err
+    fine = mixed.run("retry", mixed.spec, "--task", "good-0")
+    assert fine.code == 2
+    assert "it succeeded" in fine.err
+
+    one = mixed.run("retry", mixed.spec, "--task", "bad-1")
+    assert one.code == 3, "nothing was mended"
+    assert "tasks of bad (1)" in one.out
+
+    (shared(mixed, "mixed") / "mended").touch()
+    done = mixed.run("retry", mixed.spec, "--cause", "exit-7", "--progress", "json")
+    assert done.code == 0, done.text
+    events = [json.loads(line) for line in done.out.splitlines()]
+    (submitted,) = (e for e in events if e["type"] == "step_done" and e["verb"] == "submit")
+    assert submitted["items"] == 3
+    assert causes(mixed) == {"command-program-not-found": 1, "timeout": 1, "upload": 1}
+
+    assert mixed.run("retry", mixed.spec, "--progress", "quiet").code == 3
+    assert causes(mixed) == {"command-program-not-found": 1, "timeout": 1, "upload": 1}
+
+
+def test_nothing_is_cleaned_up_while_others_have_failed(near: Workplace) -> None:
+    near.edit("command: python3", "command: test -e $AZ_BATCH_NODE_SHARED_DIR/mended && python3")
+    near.edit("nodes: 3", "nodes: 1")
+    assert near.run("apply", near.spec, "--progress", "quiet").code == 3
+    (shared(near, "topn") / "mended").touch()
+    some = near.run("retry", near.spec, "--task", "lighthouse", "-y")
+    assert some.code == 0, some.text
+    assert "delete containers" not in some.out
+    assert [path.name for path in near.results.iterdir()] == ["lighthouse.txt.top.txt"]
+    rest = near.run("retry", near.spec, "-y")
+    assert rest.code == 0, rest.text
+    assert "tasks of count (2)" in rest.out
+    assert "delete containers" in rest.out
+    assert len(list(near.results.iterdir())) == 3
+
+
+def test_in_a_job_that_still_runs_they_run_there(place: Workplace) -> None:
+    place.spec.write_text(
+        """\
+version: 1
+name: two
+pool: {vm_size: standard_d2s_v5, nodes: 1, task_slots_per_node: 2, image: ubuntu-24.04}
+job: {max_wall_clock_time: 5m}
+tasks:
+  bad: {id: bad, command: test -e "$AZ_BATCH_NODE_SHARED_DIR/mended"}
+  slow: {id: slow, command: 'until test -e "$AZ_BATCH_NODE_SHARED_DIR/mended"; do sleep 0.1; done'}
+""",
+        encoding="utf-8",
+    )
+    run = place.start("apply", place.spec, "--progress", "plain")
+    until(run, "FAILED")
+    retry = place.start("retry", place.spec, "--progress", "plain")
+    seen = until(retry, "start   submit failed tasks of bad")
+    assert "create  job" not in seen
+    (shared(place, "two") / "mended").touch()
+    assert retry.wait(timeout=30) in {0, 3}, "it may have run before it was mended"
+    run.communicate(timeout=30)
+    again = place.run("retry", place.spec, "--progress", "quiet")
+    assert again.code == 0, again.text
+    assert place.run("apply", place.spec).code == 0
+
+
+def test_when_nothing_failed_it_says_so(near: Workplace) -> None:
+    assert near.run("apply", near.spec, "--progress", "quiet").code == 0
+    done = near.run("retry", near.spec)
+    assert done.code == 0
+    assert "No task of topn has failed" in done.out
