@@ -101,10 +101,12 @@ class _TaskWatch:
             self._tell(counts, left)
             if counts.failed > self.counted:
                 await self._tell_failed(counts)
-            if counts.completed >= max(self.action.tasks, 1) and counts.completed == counts.total:
-                return self._ended(counts)
             if job.state in _ENDING:
-                return await self._job_ended(job, counts)
+                return await self._job_ended()
+            if counts.completed >= max(self.action.tasks, 1) and counts.completed == counts.total:
+                # Tasks of a job that was ended count as completed, too: why did they end?
+                job = await self._job() if counts.failed else job
+                return await self._job_ended() if job.state in _ENDING else self._ended(counts)
             if left <= 0:
                 await self.world.batch.terminate_job(self.action.job, "TimeLimit")
                 return self._out_of_time(counts)
@@ -168,27 +170,27 @@ class _TaskWatch:
             if len(self.told) >= _DETAILED:
                 return
 
-    async def _job_ended(self, job: JobFacts, counts: TaskCounts) -> Performed:
-        """The job ended, or is ending, before all its tasks had: why."""
-        if job.state in _OVER and job.terminate_reason == "AllTasksComplete":
-            return self._ended(counts)
-        if job.state not in _OVER:
-            await self._until_over()
-            counts = await self.world.batch.task_counts(self.action.job)
-            self._tell(counts, 0.0)
-            if counts.completed >= self.action.tasks:
-                return self._ended(counts)
+    async def _job_ended(self) -> Performed:
+        """The job ended, or is ending, by itself or before all its tasks had: why."""
+        job = await self._over()
+        counts = await self.world.batch.task_counts(self.action.job)
+        self._tell(counts, 0.0)
+        if counts.failed > self.counted:
+            await self._tell_failed(counts)
         if job.terminate_reason in {"MaxWallClockTimeExpiry", "TimeLimit"}:
             return self._out_of_time(counts)
+        if counts.completed >= self.action.tasks:
+            return self._ended(counts)
         self.emit(Noticed(_ended_early(self.action.job, job, counts)))
         return Performed(counts.completed, trouble=Outcome.TASKS_FAILED)
 
-    async def _until_over(self) -> None:
+    async def _over(self) -> JobFacts:
+        """The job, when it has ended for good."""
         pace = Pace(self.world.pace)
         while True:
-            job = await self.world.batch.job(self.action.job)
-            if job is None or job.state in _OVER:
-                return
+            job = await self._job()
+            if job.state in _OVER:
+                return job
             await self.world.clock.sleep(pace.next(job.state))
 
     def _ended(self, counts: TaskCounts) -> Performed:
@@ -199,8 +201,7 @@ class _TaskWatch:
         return Performed(counts.completed)
 
     def _out_of_time(self, counts: TaskCounts) -> Performed:
-        open_tasks = counts.active + counts.running
-        self.emit(Noticed(_time_limit(self.action, open_tasks)))
+        self.emit(Noticed(_time_limit(self.action, self.action.tasks - counts.succeeded)))
         return Performed(counts.completed, trouble=Outcome.TIME_LIMIT)
 
     async def _look_at_nodes(self, counts: TaskCounts) -> None:
@@ -284,11 +285,11 @@ def _ended_early(job_id: str, job: JobFacts, counts: TaskCounts) -> Problem:
     )
 
 
-def _time_limit(action: WaitForTasks, open_tasks: int) -> Problem:
+def _time_limit(action: WaitForTasks, unfinished: int) -> Problem:
     return Problem(
         "time-limit",
         f"the job {action.job!r} was ended: its time limit has passed",
-        detail=f"{open_tasks} tasks did not run to their end.",
+        detail=f"{unfinished} of {action.tasks} tasks did not succeed.",
         hint="Give `job.max_wall_clock_time` more, and apply again: what is done is kept.",
         severity=Severity.WARNING,
     )
