@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from batchspec import local
 from batchspec.cli.options import Target
+from batchspec.cli.screen import Notices
 from batchspec.cloud.account import AnyAccount, LocalAccount, account_from
 from batchspec.cloud.open import Cloud, open_account
 from batchspec.problems import Problem, Secret, ServiceError
@@ -75,7 +76,10 @@ def _log(error: local.LocalError) -> list[str]:
 
 
 @asynccontextmanager
-async def opened(target: Target | None, environ: Mapping[str, str]) -> AsyncIterator[Cloud]:
-    """The account, open for reading and changing."""
-    async with open_account(account_of(target, environ)) as cloud:
+async def opened(
+    target: Target | None, environ: Mapping[str, str], notices: Notices | None = None
+) -> AsyncIterator[Cloud]:
+    """The account, open for reading and changing; ``notices`` hears of what keeps us waiting."""
+    account = account_of(target, environ)
+    async with open_account(account, notice=notices or Notices()) as cloud:
         yield cloud

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from batchspec.cli.account import opened
 from batchspec.cli.options import Wanted, variables_of
+from batchspec.cli.screen import Notices
 from batchspec.cloud.open import Cloud
 from batchspec.observe.account import observe
 from batchspec.observe.disk import scan
@@ -35,6 +36,7 @@ class Session:
     spec: Spec
     cloud: Cloud
     observed: Observed
+    notices: Notices
 
 
 @contextmanager
@@ -56,10 +58,11 @@ async def session(wanted: Wanted, *, files: bool = True) -> AsyncIterator[Sessio
     """Read the spec, look at the disk (``files``) and at the account."""
     spec = read(wanted)
     with scanned(spec) if files else Spool() as spool:
-        async with opened(wanted.target, wanted.environ) as cloud:
+        notices = Notices()
+        async with opened(wanted.target, wanted.environ, notices) as cloud:
             with single():
                 observed = await observe(spec, cloud.reader, spool, datetime.now(UTC))
-            yield Session(spec, cloud, observed)
+            yield Session(spec, cloud, observed, notices)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import os
 import sys
 
 from batchspec import __version__
-from batchspec.apply.events import Stamp
+from batchspec.apply.events import Noticed, Stamp
 from batchspec.apply.ports import World
 from batchspec.apply.run import run
 from batchspec.cli.clock import SystemClock
@@ -38,13 +38,11 @@ async def carry_out(plan: Plan, found: Session, progress: ProgressKind, *, yes: 
         questions=Asker(view, plan.account.target, yes=yes),
         pace=PACE[plan.account.target],
     )
+    emit = Stamp(clock.now, (view, tally))
+    receipt = receipt_path(found.spec.path, found.spec.name)
     try:
-        code = await run(
-            plan,
-            world,
-            Stamp(clock.now, (view, tally)),
-            receipt_path(found.spec.path, found.spec.name),
-        )
+        with found.notices.among(lambda problem: emit(Noticed(problem))):
+            code = await run(plan, world, emit, receipt)
     finally:
         view.close()
         if progress not in {ProgressKind.JSON, ProgressKind.QUIET}:

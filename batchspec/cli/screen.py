@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from batchspec.cli.options import Format
@@ -95,6 +95,32 @@ def needs_answer(words: str) -> UsageError:
     """The error of a run that would have to ask where nobody can answer."""
     hint = "Look at `batchspec plan`, then say `-y`."
     return UsageError(Problem("needs-answer", words, hint=hint))
+
+
+class Notices:
+    """Where a word about the account goes (it keeps us waiting, say).
+
+    To standard error; while a run is shown, among its events, since the screen is taken then.
+    """
+
+    def __init__(self) -> None:
+        self._among: Callable[[Problem], None] | None = None
+
+    def __call__(self, problem: Problem) -> None:
+        """Pass it on."""
+        if self._among is not None:
+            self._among(problem)
+        else:
+            show_problems([problem])
+
+    @contextlib.contextmanager
+    def among(self, events: Callable[[Problem], None]) -> Iterator[None]:
+        """Meanwhile, pass what comes to ``events``."""
+        self._among = events
+        try:
+            yield
+        finally:
+            self._among = None
 
 
 class Asker:

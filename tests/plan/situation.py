@@ -5,10 +5,11 @@ A case is a YAML file with ``about`` (a sentence) and, all optional:
 ``spec``       the spec's text; left out, a small one with three inputs
 ``change``     texts to replace in the spec, old to new
 ``files``      more files beside the spec, path to text; ``null`` takes one away
-``containers`` key to ``{by: SPEC, blobs: {NAME: TEXT}}``; ``as_uploaded: true`` adds the spec's files
+``containers`` key to ``{by: SPEC, blobs: {NAME: TEXT}}``; ``as_uploaded`` adds the spec's files
 ``pool``       ``{by, state, set: {REST name: value}}``: the pool as the spec would make it, changed
-``jobs``       a list of ``{id, state, by, scope, reason, set, tasks: {STAGE: [STATE, ...]}}``, oldest
-               first; a state is ``active``, ``running``, ``done``, ``failed`` or ``null`` (absent)
+``jobs``       a list of ``{id, state, by, scope, reason, set, tasks: {STAGE: [STATE, ...]}}``, the
+               oldest first; a state is ``active``, ``running``, ``done``, ``failed``, or ``null``
+               (absent)
 ``receipt``    ``{job, files, missing}``
 """
 

@@ -44,7 +44,5 @@ def test_it_is_other_work_when_an_input_of_the_other_changed(tmp_path: Path) -> 
 def test_what_the_run_itself_has_put_there_meanwhile_changes_nothing(tmp_path: Path) -> None:
     with situation({"spec": SPEC}, tmp_path) as found:
         there = ContainerFacts({}, (), (Blob("x", 1, b"0" * 16),))
-        later = replace(
-            found.observed, containers={**found.observed.containers, "middle": there}
-        )
+        later = replace(found.observed, containers={**found.observed.containers, "middle": there})
         assert merge_id(found.spec, found.observed) == merge_id(found.spec, later)
