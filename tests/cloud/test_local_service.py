@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shlex
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -101,7 +102,11 @@ async def prepare(cloud: Cloud, tmp_path: Path) -> None:
 
 
 async def run(cloud: Cloud) -> None:
-    put = "curl -sf -X PUT -H 'x-ms-blob-type: BlockBlob' --data-binary @in.txt "
+    program = (
+        "import sys, urllib.request as web; body = open('in.txt', 'rb').read(); "
+        "web.urlopen(web.Request(sys.argv[1], body, {'x-ms-blob-type': 'BlockBlob'}, method='PUT'))"
+    )
+    put = f"python3 -c {shlex.quote(program)} "
     target = Text(
         (
             "/bin/sh -c ",
