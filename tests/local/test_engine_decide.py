@@ -16,16 +16,19 @@ from batchspec.local.engine.decision import (
     BeginTask,
     BootNode,
     ClearFiles,
+    CutShort,
     Decision,
     DropNode,
     DropPool,
-    EndStartTask,
+    EndProcess,
     ExpireFiles,
     KeepNode,
     KillRun,
     MoveJob,
     MoveNode,
+    Prepare,
     PurgeJob,
+    Release,
     RemoveNode,
     RunStartTask,
     SettlePool,
@@ -50,7 +53,7 @@ from batchspec.local.model.life import (
     PoolState,
     TaskState,
 )
-from batchspec.local.model.record import Doomed, Job, Node, Pool, Task
+from batchspec.local.model.record import Doomed, Job, Node, Pool, Preparation, Task
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 START = {"commandLine": "true", "waitForSuccess": True, "maxTaskRetryCount": 0}
@@ -163,6 +166,7 @@ def a_task(seq: int = 1, **more: Any) -> Task:
     return replace(base, **more)
 
 
+OTHERS = ("start.1", "preparation.3")
 LIVE = a_task(state=TaskState.RUNNING)
 TOLD = replace(LIVE, ending="terminate")
 
@@ -313,7 +317,7 @@ def test_a_node_with_a_start_task_runs_it_when_it_comes_up(waits: bool, state: N
 
 def test_a_start_task_that_runs_is_not_run_again() -> None:
     node = a_node(state=NodeState.WAITING_FOR_START_TASK)
-    assert of_node(node, body={"startTask": START}, starting=True) == []
+    assert of_node(node, body={"startTask": START}, others=("start.1",)) == []
 
 
 def test_delays_are_waited_for() -> None:
@@ -376,12 +380,12 @@ def test_retained_data_is_waited_for() -> None:
 @pytest.mark.parametrize("intent", ["remove", "reboot", "reimage", "deallocate"])
 def test_a_start_task_is_killed_before_its_node_goes_down(intent: str) -> None:
     node = a_node(intent=intent, intent_option="requeue", state=NodeState.LEAVING_POOL)
-    assert of_node(node, starting=True) == [EndStartTask(node)]
+    assert of_node(node, others=OTHERS) == [EndProcess("start.1"), EndProcess("preparation.3")]
 
 
 def test_a_start_task_goes_on_while_its_node_takes_no_tasks() -> None:
     node = a_node(intent="offline", intent_option="requeue")
-    assert of_node(node, starting=True) == [MoveNode(node, NodeState.OFFLINE, done=True)]
+    assert of_node(node, others=OTHERS) == [MoveNode(node, NodeState.OFFLINE, done=True)]
 
 
 def test_an_intent_nobody_knows_is_a_bug() -> None:
@@ -415,10 +419,9 @@ def test_each_state_of_a_job_leads_where_it_should(state: JobState) -> None:
 @pytest.mark.parametrize("state", [JobState.TERMINATING, JobState.DELETING])
 def test_the_tasks_of_a_job_that_ends_are_ended_first(state: JobState) -> None:
     job = a_job(state=state)
-    asked = [decision for decision in of_job(job, LIVE) if isinstance(decision, AskToEnd)]
+    asked = of_job(job, LIVE)
     assert asked == [AskToEnd(LIVE, "terminate")]
-    assert not any(isinstance(decision, MoveJob) for decision in of_job(job, LIVE))
-    assert not any(isinstance(decision, AskToEnd) for decision in of_job(job, TOLD))
+    assert of_job(job, TOLD) == []
 
 
 @pytest.mark.parametrize(
@@ -439,6 +442,80 @@ def test_jobs_end_by_time_and_by_being_done() -> None:
         MoveJob(late, JobState.TERMINATING, "MaxWallClockTimeExpiry"),
         MoveJob(done, JobState.TERMINATING, "AllTasksComplete"),
     ]
+
+
+# --- preparation and release tasks
+
+PREPARES = {"jobPreparationTask": {"waitForSuccess": True}}
+
+
+def a_preparation(seq: int = 3, **more: Any) -> Preparation:
+    return replace(Preparation(seq, "j", "p", "n1", "ready", {}, None, None), **more)
+
+
+@pytest.mark.parametrize(
+    ("prepared", "waits", "expected"),
+    [
+        ({}, True, ["prepare n1", "wait n1"]),
+        ({}, False, ["prepare n1", "begin n1"]),
+        ({"n1": "running"}, True, ["wait n1"]),
+        ({"n1": "running"}, False, ["begin n1"]),
+        ({"n1": "ready"}, True, ["begin n1"]),
+        ({"n1": "failed"}, False, ["begin n1"]),
+        ({"n1": "failed"}, True, ["prepare n2", "wait n2"]),
+        ({"n1": "failed", "n2": "ready"}, True, ["begin n2"]),
+        ({"n1": "failed", "n2": "failed"}, True, []),
+    ],
+)
+def test_a_node_is_prepared_for_a_job_once_and_first(
+    prepared: dict[str, str], waits: bool, expected: list[str]
+) -> None:
+    job = a_job(body={"jobPreparationTask": {"waitForSuccess": waits}})
+    queue = Queue(job, (a_task(1),), prepared=prepared)
+    offer = Offer(a_pool(), (a_node(1, id="N1"), a_node(2, id="N2")), (queue,))
+    told = []
+    for decision in decide(State(offers=(offer,)), NOW):
+        assert isinstance(decision, Prepare | BeginTask)
+        verb = "prepare" if isinstance(decision, Prepare) else "wait" if decision.waits else "begin"
+        told.append(f"{verb} {decision.node.id.lower()}")
+    assert told == expected
+
+
+def test_tasks_that_come_together_share_a_preparation() -> None:
+    queue = Queue(a_job(body=PREPARES), (a_task(1), a_task(2)))
+    found = decide(State(offers=(Offer(a_pool(), (a_node(slots=2),), (queue,)),)), NOW)
+    assert [type(decision) for decision in found] == [Prepare, BeginTask, BeginTask]
+
+
+def test_a_task_that_waits_for_its_node_is_cut_short_without_a_process() -> None:
+    waiting = replace(TOLD, state=TaskState.PREPARING)
+    assert decide(State(ending=(waiting,)), NOW) == [CutShort(waiting)]
+
+
+@pytest.mark.parametrize(
+    ("state", "last"), [(JobState.TERMINATING, MoveJob), (JobState.DELETING, PurgeJob)]
+)
+def test_a_job_is_released_where_it_was_prepared_before_it_ends(
+    state: JobState, last: type[Decision]
+) -> None:
+    job = a_job(state=state, body={**PREPARES, "jobReleaseTask": {}})
+
+    def steps(*preparations: Preparation, live: tuple[Task, ...] = ()) -> list[Decision]:
+        return decide(State(jobs=(JobView(job, live, preparations),)), NOW)
+
+    ready, failed = a_preparation(), a_preparation(4, state="failed")
+    assert steps(ready, failed, live=(TOLD,)) == []
+    assert steps(a_preparation(state="running")) == [EndProcess("preparation.3")]
+    assert steps(ready, failed) == [Release(job, ready)]
+    assert steps(a_preparation(release_state="running")) == []
+    (end,) = steps(a_preparation(release_state="completed"), failed)
+    assert isinstance(end, last)
+
+
+def test_a_job_without_a_release_task_just_ends() -> None:
+    job = a_job(state=JobState.TERMINATING, body=PREPARES)
+    view = JobView(job, (), (a_preparation(),))
+    assert decide(State(jobs=(view,)), NOW) == [MoveJob(job, JobState.COMPLETED)]
 
 
 # --- what is left behind

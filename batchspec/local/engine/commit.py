@@ -11,34 +11,52 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
+from batchspec.local.agent.failures import ended_by_user
 from batchspec.local.engine.decision import (
     AddNodes,
     AskToEnd,
     BeginTask,
     BootNode,
     ClearFiles,
+    CutShort,
     Decision,
     DropNode,
     DropPool,
-    EndStartTask,
+    EndProcess,
     ExpireFiles,
     KeepNode,
     KillRun,
     MoveJob,
     MoveNode,
+    Prepare,
     PurgeJob,
+    Release,
     RemoveNode,
     RunStartTask,
     SettlePool,
 )
 from batchspec.local.engine.disk import Disk
 from batchspec.local.engine.environment import Site
-from batchspec.local.engine.hands import End, Order, Perform, StartRun, TaskRun
-from batchspec.local.engine.launches import start_launch, task_launch
-from batchspec.local.engine.state import run_key, start_key
+from batchspec.local.engine.hands import (
+    End,
+    Order,
+    Perform,
+    PreparationRun,
+    ReleaseRun,
+    StartRun,
+    TaskRun,
+)
+from batchspec.local.engine.launches import (
+    special_directory,
+    special_launch,
+    start_launch,
+    task_launch,
+)
+from batchspec.local.engine.state import preparation_key, release_key, run_key
+from batchspec.local.engine.verdict import write_failure
 from batchspec.local.model.layout import task_directory
-from batchspec.local.model.life import NodeState
-from batchspec.local.model.record import Node, Pool, Wire
+from batchspec.local.model.life import NodeState, TaskState
+from batchspec.local.model.record import Job, Node, Pool, Preparation, Task, Wire
 from batchspec.local.store.store import Store
 from batchspec.local.wire.times import write_time
 
@@ -60,7 +78,10 @@ class Committer:
         for decision in decisions:
             yield from self._commit(decision, now)
 
-    def _commit(self, decision: Decision, now: datetime) -> Iterator[Order]:  # noqa: PLR0912
+    # One case for each decision, however many there are.
+    def _commit(  # noqa: PLR0912, PLR0915
+        self, decision: Decision, now: datetime
+    ) -> Iterator[Order]:
         store = self._store
         match decision:
             case BeginTask():
@@ -79,17 +100,25 @@ class Committer:
             case MoveNode(node, state, done):
                 store.nodes.move(node, state, now, done=done)
             case BootNode(node, fresh):
+                self._unprepare(node, fresh=fresh)
                 if fresh:
                     self._disk.remove_node(node.pool_id, node.id)
                 self._disk.make_node(node.pool_id, node.id)
                 store.nodes.move(node, NodeState.STARTING, now, booted=now, done=True)
             case RunStartTask(node, pool):
                 yield self.start(node, pool, now)
-            case EndStartTask(node):
-                yield End(start_key(node))
+            case EndProcess(key):
+                yield End(key)
+            case Prepare(job, node):
+                yield from self._prepare(job, node, now)
+            case Release(job, preparation):
+                yield from self._release(job, preparation, now)
             case DropNode(node):
                 self._disk.remove_node(node.pool_id, node.id)
+                store.preparations.forget_node(node)
                 store.nodes.drop(node)
+            case CutShort(task):
+                self.cut_short(task, now)
             case AskToEnd(task, how):
                 store.runs.ask_to_end(task, how)
             case KillRun(seq, run):
@@ -98,6 +127,7 @@ class Committer:
                 store.jobs.move(job, state, now, reason=reason)
             case PurgeJob(job):
                 if store.jobs.purge(job):
+                    store.preparations.forget_job(job)
                     self._remove_job(job.id, job.pool_id)
             case ClearFiles(doomed):
                 self._disk.remove(doomed.pool_id, doomed.node_id, doomed.directory)
@@ -119,16 +149,77 @@ class Committer:
         launch = start_launch(self._site, self._data, moved, pool)
         return Perform(launch, StartRun(moved, pool, retries))
 
-    def again(self, run: TaskRun) -> Perform:
-        """Order a retry that the store has begun, in the directory of the run before."""
-        launch = task_launch(self._site, self._data, run.task, run.job, run.node, fresh=False)
+    def again(self, run: TaskRun, *, fresh: bool) -> Perform:
+        """Order a run that the store has begun; a retry is not ``fresh``."""
+        launch = task_launch(self._site, self._data, run.task, run.job, run.node, fresh=fresh)
         return Perform(launch, run)
+
+    def cut_short(self, task: Task, now: datetime) -> None:
+        """End a task that has no process, as it was asked to end."""
+        if task.ending != "terminate":
+            self._store.runs.requeue(task, now)
+            return
+        self._store.runs.finish(
+            task,
+            now,
+            started=None,
+            ended=now,
+            exit_code=None,
+            failure=write_failure(ended_by_user()),
+            satisfies=False,
+            retain_until=None,
+        )
+
+    def prepare_again(self, run: PreparationRun, *, fresh: bool) -> Perform:
+        """Order a run of a preparation task that the store knows of."""
+        key = preparation_key(run.preparation)
+        return Perform(
+            special_launch(
+                self._site, self._data, run.job, run.node, key, release=False, fresh=fresh
+            ),
+            run,
+        )
+
+    def _prepare(self, job: Job, node: Node, now: datetime) -> Iterator[Order]:
+        info = {
+            "startTime": write_time(now),
+            "state": "running",
+            "taskRootDirectory": special_directory(job, release=False),
+            "retryCount": 0,
+        }
+        preparation = self._store.preparations.begin(job, node, info)
+        yield self.prepare_again(PreparationRun(preparation, job, node, 0), fresh=True)
+
+    def _release(self, job: Job, preparation: Preparation, now: datetime) -> Iterator[Order]:
+        node = self._store.nodes.get(preparation.pool_id, preparation.node_id)
+        if node is None:
+            self._store.preparations.forget(preparation)
+            return
+        info = {
+            "startTime": write_time(now),
+            "state": "running",
+            "taskRootDirectory": special_directory(job, release=True),
+        }
+        self._store.preparations.note_release(preparation, "running", info)
+        key = release_key(preparation)
+        launch = special_launch(self._site, self._data, job, node, key, release=True, fresh=True)
+        yield Perform(launch, ReleaseRun(preparation))
+
+    def _unprepare(self, node: Node, *, fresh: bool) -> None:
+        """A node comes up again: have preparation tasks run again where they are to."""
+        for preparation in self._store.preparations.on_node(node):
+            job = self._store.jobs.get(preparation.job_id)
+            settings = {} if job is None else job.body.get("jobPreparationTask", {})
+            kept = not settings.get("rerunOnNodeRebootAfterSuccess", True)
+            if fresh or preparation.state != "ready" or not kept:
+                self._store.preparations.forget(preparation)
 
     def _begin(self, decision: BeginTask, now: datetime) -> Iterator[Order]:
         task, node, job = decision.task, decision.node, decision.job
         directory = task_directory(job.id, task.id)
-        begun = self._store.runs.begin(task, node, directory, now)
-        if begun is not None:
+        state = TaskState.PREPARING if decision.waits else TaskState.RUNNING
+        begun = self._store.runs.begin(task, node, directory, now, state)
+        if begun is not None and not decision.waits:
             launch = task_launch(self._site, self._data, begun, job, node, fresh=True)
             yield Perform(launch, TaskRun(begun, job, node))
 

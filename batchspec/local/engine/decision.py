@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from batchspec.local.model.life import JobState, NodeState
-from batchspec.local.model.record import Doomed, Job, Node, Pool, Task, Wire
+from batchspec.local.model.record import Doomed, Job, Node, Pool, Preparation, Task, Wire
 
 How = Literal["terminate", "requeue"]
 
@@ -79,10 +79,10 @@ class RunStartTask:
 
 
 @dataclass(frozen=True, slots=True)
-class EndStartTask:
-    """Kill the start task that runs on a node."""
+class EndProcess:
+    """Kill a start, preparation or release task, by the key of its run."""
 
-    node: Node
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,13 @@ class KillRun:
 
     task_seq: int
     run: int
+
+
+@dataclass(frozen=True, slots=True)
+class CutShort:
+    """End a task that only waits on its node for the job's preparation task."""
+
+    task: Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +147,28 @@ class ExpireFiles:
 
 @dataclass(frozen=True, slots=True)
 class BeginTask:
-    """Run a task on a node."""
+    """Run a task on a node; ``waits`` until the job's preparation task is done there."""
 
     task: Task
     node: Node
     job: Job
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Run the job's preparation task on a node."""
+
+    job: Job
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Run the job's release task where its preparation task ran."""
+
+    job: Job
+    preparation: Preparation
 
 
 Decision = (
@@ -156,13 +180,16 @@ Decision = (
     | MoveNode
     | BootNode
     | RunStartTask
-    | EndStartTask
+    | EndProcess
     | DropNode
     | AskToEnd
     | KillRun
+    | CutShort
     | MoveJob
     | PurgeJob
     | ClearFiles
     | ExpireFiles
     | BeginTask
+    | Prepare
+    | Release
 )

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from batchspec.local.agent.agent import Agent
 from batchspec.local.agent.clock import Clock
-from batchspec.local.agent.failures import ended_by_user
 from batchspec.local.agent.storage import Grants
 from batchspec.local.engine.commit import Committer
 from batchspec.local.engine.disk import Disk
@@ -27,7 +26,6 @@ from batchspec.local.engine.observe import next_moment, observe
 from batchspec.local.engine.record import Recorder
 from batchspec.local.engine.scheduler import decide
 from batchspec.local.engine.state import Delays
-from batchspec.local.engine.verdict import write_failure
 from batchspec.local.model.life import NodeState
 from batchspec.local.store.store import Store
 
@@ -104,19 +102,12 @@ class Engine:
         orders: list[Order] = []
         with self._store.transaction():
             for task in self._store.runs.live():
-                if task.ending == "terminate":
-                    self._store.runs.finish(
-                        task,
-                        now,
-                        started=None,
-                        ended=now,
-                        exit_code=None,
-                        failure=write_failure(ended_by_user()),
-                        satisfies=False,
-                        retain_until=None,
-                    )
+                self._committer.cut_short(task, now)
+            for one in self._store.preparations.interrupted():
+                if one.state == "running":
+                    self._store.preparations.forget(one)
                 else:
-                    self._store.runs.requeue(task, now)
+                    self._store.preparations.note_release(one, None, None)
             for node in self._store.nodes.in_state(
                 NodeState.WAITING_FOR_START_TASK, NodeState.IDLE, NodeState.RUNNING
             ):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from batchspec.local.agent.agent import Agent
 from batchspec.local.agent.launch import Failure, Launch, Outcome
 from batchspec.local.agent.processes import ProcessLostError
-from batchspec.local.model.record import Job, Node, Pool, Task
+from batchspec.local.model.record import Job, Node, Pool, Preparation, Task
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,24 @@ class StartRun:
     retries: int
 
 
-Subject = TaskRun | StartRun
+@dataclass(frozen=True, slots=True)
+class PreparationRun:
+    """A run of a job's preparation task on a node, after so many ``retries``."""
+
+    preparation: Preparation
+    job: Job
+    node: Node
+    retries: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRun:
+    """A run of a job's release task on a node."""
+
+    preparation: Preparation
+
+
+Subject = TaskRun | StartRun | PreparationRun | ReleaseRun
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from batchspec.local.agent.launch import Launch
 from batchspec.local.engine.environment import Site, compose, node_variables
 from batchspec.local.engine.state import run_key, start_key
-from batchspec.local.model.layout import node_root
+from batchspec.local.model.layout import node_root, task_directory
 from batchspec.local.model.record import Job, Node, Pool, Task
 from batchspec.local.wire.times import read_duration
 
@@ -25,6 +25,7 @@ def task_launch(site: Site, data: Path, task: Task, job: Job, node: Node, *, fre
         **node_variables(site, node, root),
         "AZ_BATCH_JOB_ID": task.job_id,
         "AZ_BATCH_TASK_ID": task.id,
+        **_preparation_variables(job, root),
     }
     return Launch(
         key=run_key(task.seq, task.run),
@@ -43,6 +44,54 @@ def task_launch(site: Site, data: Path, task: Task, job: Job, node: Node, *, fre
         max_wall_clock_time=read_duration(task.body["constraints"]["maxWallClockTime"]),
         fresh=fresh,
     )
+
+
+def special_launch(
+    site: Site, data: Path, job: Job, node: Node, key: str, *, release: bool, fresh: bool
+) -> Launch:
+    """The preparation or the ``release`` task of ``job`` on ``node``."""
+    root = node_root(data, node.pool_id, node.id)
+    settings = job.body["jobReleaseTask" if release else "jobPreparationTask"]
+    directory = root / special_directory(job, release=release)
+    limit = settings if release else settings["constraints"]
+    own = {
+        **node_variables(site, node, root),
+        "AZ_BATCH_JOB_ID": job.id,
+        "AZ_BATCH_TASK_ID": settings["id"],
+        **(_preparation_variables(job, root) if release else {}),
+    }
+    return Launch(
+        key=key,
+        node_root=root,
+        directory=directory,
+        command_line=settings["commandLine"],
+        environment=compose(
+            site,
+            own,
+            directory,
+            job.body.get("commonEnvironmentSettings", ()),
+            settings.get("environmentSettings", ()),
+        ),
+        resource_files=tuple(settings.get("resourceFiles", ())),
+        max_wall_clock_time=read_duration(limit["maxWallClockTime"]),
+        fresh=fresh,
+    )
+
+
+def special_directory(job: Job, *, release: bool) -> str:
+    """Where the preparation or the ``release`` task lies, relative to its node's root."""
+    settings = job.body["jobReleaseTask" if release else "jobPreparationTask"]
+    return task_directory(job.id, settings["id"])
+
+
+def _preparation_variables(job: Job, root: Path) -> dict[str, str]:
+    if "jobPreparationTask" not in job.body:
+        return {}
+    directory = root / special_directory(job, release=False)
+    return {
+        "AZ_BATCH_JOB_PREP_DIR": str(directory),
+        "AZ_BATCH_JOB_PREP_WORKING_DIR": str(directory / "wd"),
+    }
 
 
 def start_launch(site: Site, data: Path, node: Node, pool: Pool) -> Launch:

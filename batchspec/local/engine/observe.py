@@ -18,11 +18,13 @@ from batchspec.local.engine.state import (
     PoolView,
     Queue,
     State,
+    preparation_key,
+    release_key,
     run_key,
     start_key,
 )
 from batchspec.local.model.life import JobState, NodeState
-from batchspec.local.model.record import Node, Pool
+from batchspec.local.model.record import Job, Node, Pool, Preparation
 from batchspec.local.store.store import Store
 from batchspec.local.wire.times import read_duration
 
@@ -53,7 +55,8 @@ def observe(store: Store, hands: Hands, delays: Delays, now: datetime) -> State:
         ),
         nodes=tuple(_nodes(store, hands)),
         jobs=tuple(
-            JobView(job, tuple(store.runs.live(job.id))) for job in store.jobs.in_state(*_BETWEEN)
+            JobView(job, tuple(store.runs.live(job.id)), _preparations(store, job))
+            for job in store.jobs.in_state(*_BETWEEN)
         ),
         overdue=tuple(store.jobs.overdue(now)),
         done=tuple(store.jobs.done()),
@@ -82,11 +85,15 @@ def _nodes(store: Store, hands: Hands) -> Iterator[NodeView]:
 
 def view_of(store: Store, hands: Hands, node: Node, pool: Pool) -> NodeView:
     """What the scheduler sees of a node."""
-    starting = hands.runs(start_key(node))
+    start = start_key(node)
     if node.intent is None:
-        return NodeView(node, pool, starting=starting)
+        return NodeView(node, pool, others=(start,) if hands.runs(start) else ())
+    keys = [start]
+    for one in store.preparations.on_node(node):
+        keys += [preparation_key(one), release_key(one)]
     retained = node.intent_option == "retaineddata" and store.runs.retained(node)
-    return NodeView(node, pool, tuple(store.runs.live_on(node)), starting, retained)
+    others = tuple(key for key in keys if hands.runs(key))
+    return NodeView(node, pool, tuple(store.runs.live_on(node)), others, retained)
 
 
 def _offers(store: Store) -> Iterator[Offer]:
@@ -108,10 +115,17 @@ def _queues(store: Store, pool: Pool, total: int, largest: int) -> Iterator[Queu
             room = max(0, job.max_parallel - store.jobs.counts(job.id).tasks.running)
         tasks = store.runs.runnable(job.id, total if room is None else min(total, room), largest)
         if tasks:
-            yield Queue(job, tuple(tasks), room)
+            prepared = {one.node_id.lower(): str(one.state) for one in _preparations(store, job)}
+            yield Queue(job, tuple(tasks), room, prepared)
         total -= sum(task.slots for task in tasks)
         if total <= 0:
             return
+
+
+def _preparations(store: Store, job: Job) -> tuple[Preparation, ...]:
+    if "jobPreparationTask" not in job.body:
+        return ()
+    return tuple(store.preparations.of_job(job.id))
 
 
 def next_moment(store: Store, state: State, now: datetime) -> datetime | None:

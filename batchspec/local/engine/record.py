@@ -12,7 +12,14 @@ from typing import Any
 
 from batchspec.local.agent.launch import Outcome
 from batchspec.local.engine.commit import Committer
-from batchspec.local.engine.hands import Finished, Order, StartRun, TaskRun
+from batchspec.local.engine.hands import (
+    Finished,
+    Order,
+    PreparationRun,
+    ReleaseRun,
+    StartRun,
+    TaskRun,
+)
 from batchspec.local.engine.verdict import judge, write_failure
 from batchspec.local.model.life import JobState, NodeState
 from batchspec.local.model.record import Job, Task, Wire
@@ -33,8 +40,8 @@ class Recorder:
         """Write each in turn; the orders are the retries."""
         jobs: dict[str, Job | None] = {}
         for one in finished:
-            if isinstance(one.subject, StartRun):
-                yield from self._start_task(one.subject, one.outcome, now)
+            if not isinstance(one.subject, TaskRun):
+                yield from self._other(one.subject, one.outcome, now)
                 continue
             job_id = one.subject.task.job_id
             if job_id not in jobs:
@@ -48,6 +55,46 @@ class Recorder:
                 acted = yield from self._task(one.subject, job, one.outcome, now)
                 if acted:
                     del jobs[job_id]
+
+    def _other(
+        self, run: StartRun | PreparationRun | ReleaseRun, outcome: Outcome | None, now: datetime
+    ) -> Iterator[Order]:
+        if isinstance(run, StartRun):
+            yield from self._start_task(run, outcome, now)
+        elif isinstance(run, PreparationRun):
+            yield from self._preparation(run, outcome, now)
+        elif (row := self._store.preparations.get(run.preparation.seq)) is not None:
+            # One that was lost is due again; one that failed does not keep its job from ending.
+            state = None if outcome is None else "completed"
+            info = None if outcome is None else _info(outcome, row.release)
+            self._store.preparations.note_release(row, state, info)
+
+    def _preparation(
+        self, run: PreparationRun, outcome: Outcome | None, now: datetime
+    ) -> Iterator[Order]:
+        row = self._store.preparations.get(run.preparation.seq)
+        node = self._store.nodes.get(run.node.pool_id, run.node.id)
+        job = self._store.jobs.get(run.job.id)
+        if row is None or node is None or job is None:
+            return
+        if outcome is None:
+            yield self._committer.prepare_again(run, fresh=False)
+            return
+        limit = run.job.body["jobPreparationTask"]["constraints"]["maxTaskRetryCount"]
+        if job.state in _OPEN and node.intent is None and _again(outcome, run.retries, limit):
+            info = {**row.info, "retryCount": run.retries + 1, "lastRetryTime": write_time(now)}
+            self._store.preparations.note(row, "running", info)
+            yield self._committer.prepare_again(replace(run, retries=run.retries + 1), fresh=False)
+            return
+        ready = outcome.failure is None
+        self._store.preparations.note(row, "ready" if ready else "failed", _info(outcome, row.info))
+        for task in self._store.runs.preparing_on(node, job.id):
+            if task.ending is not None:
+                continue
+            if not ready:
+                self._store.runs.requeue(task, now, counted=False)
+            elif (begun := self._store.runs.prepared(task, now)) is not None:
+                yield self._committer.again(TaskRun(begun, job, node), fresh=True)
 
     def _was_requeued(self, task: Task, outcome: Outcome | None) -> bool:
         if outcome is None:
@@ -66,7 +113,7 @@ class Recorder:
         if verdict.retry and job.state in _OPEN:
             again = self._store.runs.retry(task, now)
             if again is not None:
-                yield self._committer.again(replace(run, task=again, job=job))
+                yield self._committer.again(replace(run, task=again, job=job), fresh=False)
             return False
         self._store.runs.finish(
             task,
@@ -95,20 +142,27 @@ class Recorder:
                 yield self._committer.start(node, run.pool, now, run.retries)
             return
         limit = run.pool.body["startTask"]["maxTaskRetryCount"]
-        by_code = outcome.failure is not None and outcome.failure.code == "FailureExitCode"
-        if by_code and node.intent is None and (limit < 0 or run.retries < limit):
+        if node.intent is None and _again(outcome, run.retries, limit):
             retried = {"lastRetryTime": write_time(now)}
             yield self._committer.start(node, run.pool, now, run.retries + 1, retried)
             return
         state = node.state
         if state is NodeState.WAITING_FOR_START_TASK and node.intent is None:
             state = NodeState.IDLE if outcome.failure is None else NodeState.START_TASK_FAILED
-        info = _start_info(outcome, run.retries, node.start_task_info)
+        info = _info(outcome, node.start_task_info)
         self._store.nodes.move(node, state, now, start_task_info=info)
 
 
-def _start_info(outcome: Outcome, retries: int, before: Wire | None) -> Wire:
+def _again(outcome: Outcome, retries: int, limit: int) -> bool:
+    """Whether a start or preparation task is to be run once more."""
+    by_code = outcome.failure is not None and outcome.failure.code == "FailureExitCode"
+    return by_code and (limit < 0 or retries < limit)
+
+
+def _info(outcome: Outcome, before: Wire | None) -> Wire:
+    """The note of a run that has ended; what was noted ``before`` stays where it still holds."""
     info: dict[str, Any] = {
+        **(before or {}),
         "state": "completed",
         "startTime": write_time(outcome.started),
         "endTime": write_time(outcome.ended),
@@ -118,10 +172,7 @@ def _start_info(outcome: Outcome, retries: int, before: Wire | None) -> Wire:
     failure = write_failure(outcome.failure)
     if failure is not None:
         info["failureInfo"] = failure
-    info |= {"result": "success" if failure is None else "failure", "retryCount": retries}
-    if before is not None and "lastRetryTime" in before:
-        info["lastRetryTime"] = before["lastRetryTime"]
-    return info
+    return info | {"result": "success" if failure is None else "failure"}
 
 
 def _retained(body: Wire, ended: datetime) -> datetime | None:

@@ -11,11 +11,18 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from batchspec.local.engine.allocating import allocate
-from batchspec.local.engine.decision import ClearFiles, Decision, ExpireFiles, KillRun, MoveJob
+from batchspec.local.engine.decision import (
+    ClearFiles,
+    CutShort,
+    Decision,
+    ExpireFiles,
+    KillRun,
+    MoveJob,
+)
 from batchspec.local.engine.placing import Place, place
 from batchspec.local.engine.state import State, due, run_key
 from batchspec.local.engine.tending import tend_job, tend_node
-from batchspec.local.model.life import JobState
+from batchspec.local.model.life import JobState, TaskState
 from batchspec.local.wire.times import read_duration
 
 
@@ -32,7 +39,10 @@ def _decide(state: State, now: datetime) -> Iterator[Decision]:
     for job_view in state.jobs:
         yield from tend_job(job_view)
     for task in state.ending:
-        yield KillRun(task.seq, task.run)
+        if task.state is TaskState.PREPARING:
+            yield CutShort(task)
+        else:
+            yield KillRun(task.seq, task.run)
     for pool_view in state.pools:
         timeout = read_duration(pool_view.pool.resize_timeout)
         since = pool_view.pool.allocation_since
@@ -40,14 +50,26 @@ def _decide(state: State, now: datetime) -> Iterator[Decision]:
         yield from allocate(pool_view, timed_out=timed_out)
     for node_view in state.nodes:
         yield from tend_node(node_view, state.delays, now)
-    blocked: set[Place] = set()
+    yield from _clear(state)
+    blocked = _blocked(state)
+    for offer in state.offers:
+        yield from place(offer, blocked)
+
+
+def _clear(state: State) -> Iterator[Decision]:
     for doomed in state.doomed:
         if run_key(doomed.task_seq, doomed.run) in state.running:
-            blocked.add((doomed.pool_id.lower(), doomed.node_id.lower(), doomed.directory.lower()))
             yield KillRun(doomed.task_seq, doomed.run)
         else:
             yield ClearFiles(doomed)
     for task in state.expired:
         yield ExpireFiles(task)
-    for offer in state.offers:
-        yield from place(offer, blocked)
+
+
+def _blocked(state: State) -> set[Place]:
+    """The directories that a run of a task that is no more may still write."""
+    return {
+        (doomed.pool_id.lower(), doomed.node_id.lower(), doomed.directory.lower())
+        for doomed in state.doomed
+        if run_key(doomed.task_seq, doomed.run) in state.running
+    }

@@ -5,10 +5,11 @@ What lives here: frozen views, made by ``observe``. What may not: reading a stor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from batchspec.local.model.record import Doomed, Job, Node, Pool, Task
+from batchspec.local.model.record import Doomed, Job, Node, Pool, Preparation, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,32 +35,42 @@ class PoolView:
 class NodeView:
     """A node on its way, or of which something is asked.
 
-    ``live`` are the tasks on it; ``starting`` says whether a process of its start task runs;
-    ``retained`` whether files of tasks are still kept on it.
+    ``live`` are the tasks on it; ``others`` the keys of what runs there beside tasks: start,
+    preparation and release tasks; ``retained`` says whether files of tasks are still kept on it.
     """
 
     node: Node
     pool: Pool
     live: tuple[Task, ...] = ()
-    starting: bool = False
+    others: tuple[str, ...] = ()
     retained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job on its way to another state, with its tasks that are on nodes."""
+    """A job on its way to another state.
+
+    ``live`` are its tasks that are on nodes, ``preparations`` the nodes it has been on, if it has
+    a preparation task.
+    """
 
     job: Job
     live: tuple[Task, ...] = ()
+    preparations: tuple[Preparation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A job's next tasks. ``room`` is how many more may run at once; ``None`` is no limit."""
+    """A job's next tasks. ``room`` is how many more may run at once; ``None`` is no limit.
+
+    ``prepared`` is how far the job's preparation task is on each node (id in lower case) where it
+    has begun: ``running``, ``ready``, ``failed``.
+    """
 
     job: Job
     tasks: tuple[Task, ...]
     room: int | None = None
+    prepared: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +111,16 @@ def run_key(task_seq: int, run: int) -> str:
 def start_key(node: Node) -> str:
     """The name of the start task's run on a node."""
     return f"start.{node.seq}"
+
+
+def preparation_key(preparation: Preparation) -> str:
+    """The name of a preparation task's run."""
+    return f"preparation.{preparation.seq}"
+
+
+def release_key(preparation: Preparation) -> str:
+    """The name of a release task's run."""
+    return f"release.{preparation.seq}"
 
 
 def due(since: datetime, delay: timedelta, now: datetime) -> bool:

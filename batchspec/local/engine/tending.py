@@ -13,14 +13,15 @@ from batchspec.local.engine.decision import (
     BootNode,
     Decision,
     DropNode,
-    EndStartTask,
+    EndProcess,
     How,
     MoveJob,
     MoveNode,
     PurgeJob,
+    Release,
     RunStartTask,
 )
-from batchspec.local.engine.state import Delays, JobView, NodeView, due
+from batchspec.local.engine.state import Delays, JobView, NodeView, due, preparation_key, start_key
 from batchspec.local.model.life import JobState, NodeState
 from batchspec.local.model.record import Task
 
@@ -45,8 +46,9 @@ def tend_node(view: NodeView, delays: Delays, now: datetime) -> Iterator[Decisio
     elif node.state is NodeState.DEALLOCATING:
         if due(node.state_since, delays.allocation, now):
             yield MoveNode(node, NodeState.DEALLOCATED)
-    elif node.state is NodeState.WAITING_FOR_START_TASK and not view.starting:
-        yield RunStartTask(node, view.pool)
+    elif node.state is NodeState.WAITING_FOR_START_TASK:
+        if start_key(node) not in view.others:
+            yield RunStartTask(node, view.pool)
     elif node.state is NodeState.OFFLINE and node.scheduling == "enabled":
         yield MoveNode(node, NodeState.IDLE)
 
@@ -74,8 +76,8 @@ def _heed(view: NodeView) -> Iterator[Decision]:
         return
     if node.intent_option == "retaineddata" and view.retained:
         return
-    if view.starting and intent != "offline":
-        yield EndStartTask(node)
+    if view.others and intent != "offline":
+        yield from (EndProcess(key) for key in view.others)
         return
     match intent:
         case "remove":
@@ -98,13 +100,15 @@ def tend_job(view: JobView) -> Iterator[Decision]:
     """The next step of a job that is between two states."""
     job, live = view.job, view.live
     match job.state:
-        case JobState.TERMINATING:
+        case JobState.TERMINATING | JobState.DELETING:
             yield from ask_all(live, "terminate")
-            if not live:
-                yield MoveJob(job, JobState.COMPLETED)
-        case JobState.DELETING:
-            yield from ask_all(live, "terminate")
-            yield PurgeJob(job)
+            busy = bool(live)
+            for step in _release(view, busy=busy):
+                busy = True
+                yield step
+            if not (busy or any(one.release_state == "running" for one in view.preparations)):
+                ends = job.state is JobState.TERMINATING
+                yield MoveJob(job, JobState.COMPLETED) if ends else PurgeJob(job)
         case JobState.DISABLING:
             if job.disable_tasks == "requeue":
                 yield from ask_all(live, "requeue")
@@ -114,6 +118,18 @@ def tend_job(view: JobView) -> Iterator[Decision]:
                 yield MoveJob(job, JobState.DISABLED)
         case JobState.ENABLING:
             yield MoveJob(job, JobState.ACTIVE)
+
+
+def _release(view: JobView, *, busy: bool) -> Iterator[Decision]:
+    """End what prepares; then run the release task once, on each node that was prepared."""
+    job, preparations = view.job, view.preparations
+    preparing = [one for one in preparations if one.state == "running"]
+    if preparing:
+        yield from (EndProcess(preparation_key(one)) for one in preparing)
+    elif "jobReleaseTask" in job.body and not busy:
+        for one in preparations:
+            if one.state == "ready" and one.release_state is None:
+                yield Release(job, one)
 
 
 def ask_all(live: Iterable[Task], how: How) -> Iterator[Decision]:

@@ -16,6 +16,10 @@ def node_root(data: Path, pool_id: str, node_id: str) -> Path:
     return data / "nodes" / pool_id.lower() / node_id.lower()
 
 
+PREPARATION, RELEASE = "jobpreparation", "jobrelease"
+"""The ids of a job's preparation and release task, unless the job names them."""
+
+
 def task_directory(job_id: str, task_id: str) -> str:
     """A task's directory, relative to its node's root.
 

@@ -171,6 +171,25 @@ class Doomed:
 
 
 @dataclass(frozen=True, slots=True)
+class Preparation:
+    """A job's preparation task on one node, and its release task there.
+
+    ``state`` is ``running``, ``ready`` (the job's tasks may run there) or ``failed``;
+    ``release_state`` is ``None`` until the release task is due, then ``running`` or ``completed``.
+    ``info`` and ``release`` are in wire form.
+    """
+
+    seq: int
+    job_id: str
+    pool_id: str
+    node_id: str
+    state: Literal["running", "ready", "failed"]
+    info: Wire
+    release_state: Literal["running", "completed"] | None
+    release: Wire | None
+
+
+@dataclass(frozen=True, slots=True)
 class Schedule:
     """A job schedule. ``next_run`` is when it makes its next job, ``runs`` how many it made."""
 

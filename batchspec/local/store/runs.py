@@ -69,6 +69,14 @@ class Runs:
         )
         return [read_task(row) for row in rows]
 
+    def preparing_on(self, node: Node, job_id: str) -> list[Task]:
+        """Tasks of a job that wait on a node for its preparation task."""
+        return [
+            task
+            for task in self.live_on(node)
+            if task.state is TaskState.PREPARING and fold(task.job_id) == fold(job_id)
+        ]
+
     def retained(self, node: Node) -> bool:
         """Whether files of completed tasks are still kept on a node."""
         row = self._db.one(
@@ -234,11 +242,13 @@ class Runs:
         )
         return self.get(task.seq) if changed else None
 
-    def requeue(self, task: Task, now: datetime) -> Task | None:
-        """The run was cut off: the task is active again, ``requeueCount`` + 1, on no node.
+    def requeue(self, task: Task, now: datetime, *, counted: bool = True) -> Task | None:
+        """The run was cut off: the task is active again, on no node.
 
-        ``None`` if the run was overtaken. What it left on the node is doomed.
+        ``requeueCount`` grows by one, unless it is not ``counted``. ``None`` if the run was
+        overtaken. What it left on the node stays until the task runs there again or is deleted.
         """
+        count = {"requeue_count": task.requeue_count + 1, "last_requeue": to_column(now)}
         with self._db.transaction():
             changed = self._db.update(
                 "task",
@@ -247,8 +257,7 @@ class Runs:
                     "state_since": to_column(now),
                     "previous_state": task.state,
                     "previous_since": to_column(task.state_since),
-                    "requeue_count": task.requeue_count + 1,
-                    "last_requeue": to_column(now),
+                    **(count if counted else {}),
                     "pool": None,
                     "pool_id": None,
                     "node": None,

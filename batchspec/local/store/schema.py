@@ -224,7 +224,27 @@ def _counters() -> str:
     """
 
 
-_STEPS: tuple[str, ...] = (_VERSION_1 + _counters(),)
+_VERSION_2 = """
+CREATE TABLE preparation (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    job TEXT NOT NULL,
+    job_id TEXT NOT NULL,
+    pool TEXT NOT NULL,
+    pool_id TEXT NOT NULL,
+    node TEXT NOT NULL,
+    node_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    info TEXT NOT NULL,
+    release_state TEXT,
+    release TEXT,
+    UNIQUE (job, node, pool)
+);
+CREATE INDEX preparation_by_node ON preparation (pool, node);
+CREATE INDEX preparation_running ON preparation (seq)
+    WHERE state = 'running' OR release_state = 'running';
+"""
+
+_STEPS: tuple[str, ...] = (_VERSION_1 + _counters(), _VERSION_2)
 """One script for each version; a change to the tables is a new script at the end."""
 
 

@@ -14,6 +14,7 @@ from batchspec.local.store.database import Database
 from batchspec.local.store.jobs import Jobs
 from batchspec.local.store.nodes import Nodes
 from batchspec.local.store.pools import Pools
+from batchspec.local.store.preparations import Preparations
 from batchspec.local.store.runs import Runs
 from batchspec.local.store.tasks import Tasks
 
@@ -35,6 +36,7 @@ class Store:
         self.jobs = Jobs(self._database)
         self.tasks = Tasks(self._database)
         self.runs = Runs(self._database)
+        self.preparations = Preparations(self._database)
 
     @property
     def version(self) -> int:
