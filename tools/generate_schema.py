@@ -51,7 +51,7 @@ def _extended(schema: Schema, models: dict[str, Schema], shared: dict[str, Schem
         own[name] = {
             "description": shared[name]["description"],
             "allOf": [{"$ref": f"#/definitions/{name}"}],
-            **({"default": shared[name]["default"]} if "default" in shared[name] else {}),
+            **{key: shared[name][key] for key in ("default", "x-short-for") if key in shared[name]},
         }
     taken = {name: value for name, value in model["properties"].items() if name not in without}
     merged = {**own, **{name: own.get(name, value) for name, value in taken.items()}}
@@ -72,6 +72,10 @@ def _finished(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     value = {key: _finished(item) for key, item in value.items() if key != "x-said"}
+    if isinstance(long := value.get("x-short-for"), list):
+        said = [f"`{name}`" for name in long]
+        names = f"{', '.join(said[:-1])} and {said[-1]}" if len(said) > 1 else said[0]
+        value["description"] = f"{value['description']} Short for {names}."
     if value.get("x-unit") == "duration":
         return {"type": "string", "pattern": DURATION, "examples": ["30m", "1h30m"], **value}
     if value.get("x-unit") == "time":

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from batchspec.problems import Problem
 from batchspec.spec.node import Node
-from batchspec.spec.rules_pool import at_least, either_or
+from batchspec.spec.rules_pool import at_least
 from batchspec.spec.units import duration, moment
 
 
@@ -16,15 +16,12 @@ def job_rules(root: Node) -> Iterator[Problem]:
     job = root.get("job")
     if job is None:
         return
-    yield from _conflicts(job)
     yield from _limit(job)
     yield from _numbers(job)
     yield from _schedule(job.get("schedule"))
     yield from _release(job)
     for task in task_nodes(root):
         yield from _command(task)
-        yield from either_or(task, "env", "environment_settings")
-        yield from either_or(task, "elevated", "user_identity")
 
 
 def task_nodes(root: Node) -> Iterator[Node]:
@@ -32,26 +29,6 @@ def task_nodes(root: Node) -> Iterator[Node]:
     for path in (("pool", "start_task"), ("job", "prepare"), ("job", "release")):
         if (node := root.get(*path)) is not None:
             yield node
-
-
-def _conflicts(job: Node) -> Iterator[Problem]:
-    yield from either_or(job, "max_wall_clock_time", "constraints.max_wall_clock_time")
-    yield from either_or(job, "max_retries", "constraints.max_task_retry_count")
-    yield from either_or(job, "env", "common_environment_settings")
-    yield from either_or(job, "prepare", "job_preparation_task")
-    yield from either_or(job, "release", "job_release_task")
-    yield from either_or(job, "on_task_failure", "task_failure_mode")
-    schedule = job.get("schedule")
-    if schedule is not None:
-        yield from either_or(schedule, "every", "recurrence_interval")
-        yield from either_or(schedule, "start", "do_not_run_until")
-        yield from either_or(schedule, "until", "do_not_run_after")
-        yield from either_or(schedule, "window", "start_window")
-    for key in ("prepare", "release"):
-        if (task := job.get(key)) is not None:
-            yield from either_or(task, "max_wall_clock_time", "constraints.max_wall_clock_time")
-            yield from either_or(task, "retries", "constraints.max_task_retry_count")
-            yield from either_or(task, "retention", "constraints.retention_time", "retention_time")
 
 
 def _limit(job: Node) -> Iterator[Problem]:
@@ -117,7 +94,6 @@ def _release(job: Node) -> Iterator[Problem]:
 
 
 def _command(task: Node) -> Iterator[Problem]:
-    yield from either_or(task, "command", "command_line")
     command = task.get("command") or task.get("command_line")
     if command is None:
         yield Problem("missing-key", "`command` is missing", where=task.name)

@@ -47,21 +47,6 @@ def pool_rules(root: Node) -> Iterator[Problem]:
     yield from _lifetime(root, pool)
 
 
-def either_or(node: Node, short: str, *long: str) -> Iterator[Problem]:
-    """A short form stands beside what it is short for; ``long`` are dotted paths."""
-    given = node.get(short)
-    if given is None:
-        return
-    for path in long:
-        if (other := node.get(*path.split("."))) is not None:
-            yield Problem(
-                "either-or",
-                f"`{path}` is what `{short}` is short for",
-                where=other.name,
-                hint="Keep one of them.",
-            )
-
-
 def at_least(
     name: str, node: Node | None, least: timedelta, most: timedelta | None = None
 ) -> Iterator[Problem]:
@@ -103,15 +88,8 @@ def _image(pool: Node) -> Iterator[Problem]:
     reference = machine.get("image_reference") if machine else None
     agent = machine.get("node_agent_sku_id") if machine else None
     if pool.get("image") is not None:
-        for other in (reference, agent):
-            if other is not None:
-                yield Problem(
-                    "either-or",
-                    "this is what `image` is short for",
-                    where=other.name,
-                    hint="Keep one of them.",
-                )
-    elif reference is None:
+        return
+    if reference is None:
         yield Problem(
             "missing-key",
             "the pool has no image",
@@ -126,12 +104,9 @@ def _image(pool: Node) -> Iterator[Problem]:
             where=reference.name,
             hint="For Ubuntu 24.04 it is `batch.node.ubuntu 24.04`.",
         )
-    configured = "virtual_machine_configuration.container_configuration.container_image_names"
-    yield from either_or(pool, "container_images", configured)
 
 
 def _nodes(pool: Node) -> Iterator[Problem]:
-    yield from either_or(pool, "nodes", *_TARGETS, *_AUTO)
     if pool.get("nodes") is not None:
         return
     auto = pool.get("enable_auto_scale")

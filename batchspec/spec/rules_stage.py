@@ -9,7 +9,6 @@ from batchspec.problems import Problem
 from batchspec.spec.expand_pool import number
 from batchspec.spec.expand_stage import EXIT_CODE
 from batchspec.spec.node import Node
-from batchspec.spec.rules_pool import either_or
 
 _ROWS = (".csv", ".tsv", ".jsonl")
 _JOB_ACTIONS = frozenset({"terminate", "disable"})
@@ -19,7 +18,6 @@ def stage_rules(root: Node) -> Iterator[Problem]:
     """What the service would refuse of the tasks of a stage."""
     tasks = root.get("tasks")
     for stage in (tasks.members if tasks else {}).values():
-        yield from _conflicts(stage)
         yield from _command(stage)
         yield from _id(stage)
         yield from _items(root, stage)
@@ -28,23 +26,6 @@ def stage_rules(root: Node) -> Iterator[Problem]:
         yield from _outputs(stage)
     for resource in _resource_files(root):
         yield from _resource(resource)
-
-
-def _conflicts(stage: Node) -> Iterator[Problem]:
-    for short, *long in (
-        ("command", "command_line"),
-        ("env", "environment_settings"),
-        ("elevated", "user_identity"),
-        ("container_image", "container_settings"),
-        ("slots", "required_slots"),
-        ("retries", "constraints.max_task_retry_count"),
-        ("max_wall_clock_time", "constraints.max_wall_clock_time"),
-        ("retention", "constraints.retention_time"),
-        ("exit_codes", "exit_conditions"),
-        ("instances", "multi_instance_settings"),
-        ("needs", "depends_on"),
-    ):
-        yield from either_or(stage, short, *long)
 
 
 def _command(stage: Node) -> Iterator[Problem]:

@@ -144,12 +144,21 @@ class _Walker:
                     kept.setdefault(near, _wrong(value))
         if self.again:
             return replace(node, value=kept)
+        self._short_and_long(node, known)
         for key in schema.get("required", ()):
             if key not in kept and key not in node.members:
                 self.problems.add(words.missing_key(node, key, schema, name))
         if len(node.members) < schema.get("minProperties", 0):
             self.problems.add(words.too_few(node, name))
         return replace(node, value=kept)
+
+    def _short_and_long(self, node: Node, known: Mapping[str, Fragment]) -> None:
+        """A short form does not stand beside what it is short for, unless the two join."""
+        for key in node.members:
+            schema = resolved(known.get(key, {}))
+            for path in () if schema.get("x-joins") else schema.get("x-short-for", ()):
+                if (long := node.get(*path.split("."))) is not None:
+                    self.problems.add(words.short_and_long(long, key, path))
 
     def _member(self, node: Node, schema: Fragment, key: str) -> Node:
         found = self.visit(node, schema, key)

@@ -139,6 +139,16 @@ def two_ways(node: Node, first: str, second: str) -> Problem:
     )
 
 
+def short_and_long(node: Node, short: str, long: str) -> Problem:
+    """A short form, and what it is short for."""
+    return Problem(
+        "either-or",
+        f"`{long}` is what `{short}` is short for",
+        where=node.name,
+        hint="Keep one of them.",
+    )
+
+
 def no_way(node: Node, marks: tuple[str, ...], name: str) -> Problem:
     """No branch of a union is told by the keys."""
     for key, value in node.members.items():

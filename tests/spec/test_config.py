@@ -1,4 +1,4 @@
-"""What short forms are short for: ``good/NAME.yaml`` beside ``NAME.config.txt``, as config prints it.
+"""What short forms are short for: ``good/NAME.yaml`` beside ``NAME.config.txt``, as it is printed.
 
 ``BATCHSPEC_ACCEPT=1`` rewrites them; what has changed is reviewed like code.
 """

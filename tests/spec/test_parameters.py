@@ -119,8 +119,10 @@ def test_templates_use_parameters_by_type(tmp_path: Path) -> None:
     found = spec(
         tmp_path,
         "n: {type: integer, default: 3}\n  colours: {type: array, default: [red, green]}",
-        "pool: {vm_size: s, image: ubuntu-24.04, nodes: '{{ n }}', task_slots_per_node: '{{ n + 1 }}'}\n"
-        "job: {max_wall_clock_time: '{{ n }}h', on_task_failure: \"{{ 'terminate' if n else '' }}\"}\n"
+        "pool: {vm_size: s, image: ubuntu-24.04, nodes: '{{ n }}', task_slots_per_node:"
+        " '{{ n + 1 }}'}\n"
+        "job: {max_wall_clock_time: '{{ n }}h', on_task_failure:"
+        " \"{{ 'terminate' if n else '' }}\"}\n"
         "tasks: {run: {command: echo, for_each: {list: '{{ colours }}'}, slots: '{{ n }}'}}\n",
     )
     assert found.pool.properties["targetDedicatedNodes"] == 3

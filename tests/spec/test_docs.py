@@ -1,0 +1,54 @@
+"""What the documents say of the language: generated parts are fresh, every example is a good one."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from batchspec.spec.read import read_spec
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "spec.md").read_text("utf-8"), re.DOTALL)
+
+REST = {
+    "version": 1,
+    "name": "example",
+    "pool": {"vm_size": "standard_d2s_v5", "nodes": 1, "image": "ubuntu-24.04"},
+    "job": {"max_wall_clock_time": "1h"},
+    "tasks": {"run": {"command": "echo hello"}},
+}
+"""What an example leaves out."""
+
+
+@pytest.mark.parametrize("tool", ["generate_coverage", "generate_reference"])
+def test_up_to_date(tool: str) -> None:
+    """After a change of the language or of what the local service does, run the tool."""
+    done = subprocess.run(
+        [sys.executable, f"tools/{tool}.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_example(block: str, tmp_path: Path) -> None:
+    written = yaml.safe_load(block) or {}
+    rest = {key: value for key, value in REST.items() if key not in written}
+    path = tmp_path / "example.yaml"
+    (tmp_path / "runs.csv").write_text("who,score\nme,1\n")
+    path.write_text(block + ("\n" + yaml.safe_dump(rest, sort_keys=False) if rest else ""))
+    given = {"registry_password": "x"} if "registry_password" in block else {}
+    assert read_spec(path, variables=given).stages
+
+
+def test_every_section_of_a_spec_is_shown() -> None:
+    shown = {key for block in BLOCKS for key in yaml.safe_load(block) or {}}
+    assert shown >= {"parameters", "containers", "pool", "job", "tasks", "results", "cleanup"}

@@ -1,0 +1,94 @@
+"""Fill in the tables of ``docs/spec.md`` from the schema; the text around them is written by hand.
+
+A table stands between ``<!-- keys: NAME -->`` and ``<!-- end -->``, where NAME is a definition of
+the schema, or ``spec`` for the top.
+
+python tools/generate_reference.py          # write
+python tools/generate_reference.py --check  # exit 1 if the file is stale
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from batchspec.spec.schema import Fragment, branches, definition, resolved, shipped, types
+
+TARGET = Path(__file__).parent.parent / "docs" / "spec.md"
+
+_TABLE = re.compile(r"<!-- keys: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
+
+_TYPES = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "`true`, `false`",
+    "array": "list",
+    "object": "mapping",
+}
+
+
+def filled(text: str) -> str:
+    """The text with every table as the schema has it."""
+    return _TABLE.sub(lambda match: _table(match[1]), text)
+
+
+def _table(name: str) -> str:
+    noun = shipped() if name == "spec" else definition(name)
+    own = [(key, member) for key, member in noun["properties"].items() if not _is_sdk(name, key)]
+    required = noun.get("required", ())
+    lines = [f"<!-- keys: {name} -->", "| key | value | what |", "| --- | --- | --- |"]
+    for key, member in own:
+        schema = resolved(member)
+        mark = ", required" if key in required else ""
+        said = schema.get("description", "").replace("\n", " ").replace("|", "\\|")
+        default = schema.get("default")
+        if default is not None:
+            said += f" Default `{json.dumps(default).strip(chr(34))}`."
+        lines.append(f"| `{key}` | {_kind(schema)}{mark} | {said} |")
+    return "\n".join([*lines, "<!-- end -->"])
+
+
+def _is_sdk(name: str, key: str) -> bool:
+    """Whether a key is one of the SDK's, that the language does not describe anew."""
+    model = {
+        "pool": "BatchPoolCreateOptions",
+        "job": "BatchJobCreateOptions",
+        "stage": "BatchTaskCreateOptions",
+        "start_task": "BatchStartTask",
+        "prepare": "BatchJobPreparationTask",
+        "release": "BatchJobReleaseTask",
+        "schedule": "BatchJobScheduleConfiguration",
+    }.get(name)
+    return model is not None and key != "id" and key in definition(model)["properties"]
+
+
+def _kind(schema: Fragment) -> str:
+    if schema.get("x-unit"):
+        return str(schema["x-unit"])
+    if "enum" in schema:
+        return ", ".join(f"`{value}`" for value in schema["enum"])
+    options = list(branches(schema))
+    if options:
+        return " or ".join(dict.fromkeys(_kind(option) for option in options))
+    found = [_TYPES[kind] for kind in types(schema)]
+    return " or ".join(found) if found else "any"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the file, or with ``--check`` say whether it is as it should be."""
+    text = TARGET.read_text("utf-8")
+    wanted = filled(text)
+    if "--check" not in arguments:
+        TARGET.write_text(wanted, "utf-8")
+        return 0
+    if text == wanted:
+        return 0
+    print(f"{TARGET} is out of date; run: python tools/generate_reference.py")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
