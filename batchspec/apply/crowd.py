@@ -6,25 +6,37 @@ import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
+from batchspec.apply.halt import Halt, Halted
+
 T = TypeVar("T")
 
 
 async def each(
-    items: Iterable[T] | AsyncIterable[T], work: Callable[[T], Awaitable[None]], *, workers: int
+    items: Iterable[T] | AsyncIterable[T],
+    work: Callable[[T], Awaitable[None]],
+    *,
+    workers: int,
+    halt: Halt,
 ) -> None:
     """Do ``work`` for every item, in the order of the stream, ``workers`` of them at a time.
 
     The stream is read as workers become free; the first failure ends all, and is raised as it is.
+
+    Raises:
+        Halted: the run is to stop; items that were begun have been finished.
     """
     source = _stream(items)
     lock = asyncio.Lock()
+    exhausted = False
 
     async def worker() -> None:
-        while True:
+        nonlocal exhausted
+        while not halt.asked:
             async with lock:
                 try:
                     item = await anext(source)
                 except StopAsyncIteration:
+                    exhausted = True
                     return
             await work(item)
 
@@ -34,6 +46,8 @@ async def each(
                 group.create_task(worker())
     except BaseExceptionGroup as failures:
         raise _first(failures) from None
+    if not exhausted:
+        raise Halted
 
 
 async def _stream(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:

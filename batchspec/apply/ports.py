@@ -8,11 +8,12 @@ settled beneath this door. All of them can be called again after an interruption
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
+from batchspec.apply.halt import Halt
 from batchspec.plan.observed import Blob, JobFacts, LocalFile, PoolFacts, TaskFacts
 from batchspec.problems import Problem
 from batchspec.spec.values import Record
@@ -184,7 +185,11 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait.
+
+        Raises:
+            Halted: the run is to stop.
+        """
         ...
 
 
@@ -192,16 +197,25 @@ class Questions(Protocol):
     """Someone to ask."""
 
     async def agree(self, subjects: Sequence[str]) -> bool:
-        """Whether to delete these (``pool topn``, ``job topn``)."""
+        """Whether to delete these (``pool topn``, ``job topn``).
+
+        Raises:
+            Halted: the run is to stop.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything the runner is handed. ``pace`` is the shortest time between two looks, seconds."""
+    """Everything the runner is handed.
+
+    ``pace`` is the shortest time between two looks, in seconds; ``halt`` is how the run is asked to
+    stop.
+    """
 
     storage: Storage
     batch: Batch
     clock: Clock
     questions: Questions
     pace: float = 2.0
+    halt: Halt = field(default_factory=Halt)

@@ -20,6 +20,7 @@ from batchspec.apply.events import (
     StepSkipped,
     StepStarted,
 )
+from batchspec.apply.halt import Halted
 from batchspec.apply.perform import perform
 from batchspec.apply.ports import World
 from batchspec.apply.work import Performed, Tools
@@ -36,13 +37,15 @@ _EXITS = {
     Outcome.INTERRUPTED: Exit.INTERRUPTED,
     Outcome.DETACHED: Exit.DONE,
 }
+_INTERRUPTED = "interrupted"
 
 
 async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
     """Carry out a plan; every thing that happens is emitted, the last is ``RunEnded``.
 
-    ``receipt`` is the file that says which results are on this disk. Cancelling ends the run where
-    it is, as an interruption: every step can be done again.
+    ``receipt`` is the file that says which results are on this disk. Asked to halt, the run ends
+    when what is in flight is done; cancelled, where it is. Either is an interruption: nothing is
+    deleted after it, and every step can be done again.
     """
     return await _Run(plan, Tools(world, emit, receipt)).run()
 
@@ -56,6 +59,7 @@ class _Run:
     trouble: Outcome | None = None
     exit: Exit = Exit.SERVICE
     asked: asyncio.Task[bool] | None = None
+    halted: bool = False
 
     async def run(self) -> Exit:
         began = self.tools.world.clock.monotonic()
@@ -80,6 +84,8 @@ class _Run:
     def _outcome(self) -> Outcome:
         if not self.plan.steps:
             return Outcome.NOTHING_TO_DO
+        if self.halted:
+            return Outcome.INTERRUPTED
         return self.trouble or Outcome.DONE
 
     def _end(self, outcome: Outcome, began: float) -> Exit:
@@ -100,7 +106,7 @@ class _Run:
     def _skip_rest(self) -> None:
         for step in self.plan.steps:
             if not self.ended[step.id].is_set():
-                self.tools.emit(StepSkipped(step.id, step.verb, step.subject, "interrupted"))
+                self.tools.emit(StepSkipped(step.id, step.verb, step.subject, _INTERRUPTED))
 
     async def _step(self, step: Step) -> None:
         """Wait until the step may run, run it, and say how it ended."""
@@ -123,6 +129,14 @@ class _Run:
 
     async def _blocked(self, step: Step) -> str:
         """Why a step may not run; empty if it may."""
+        try:
+            self.tools.world.halt.check()
+            return await self._unmet(step)
+        except Halted:
+            self.halted = True
+            return _INTERRUPTED
+
+    async def _unmet(self, step: Step) -> str:
         if step.gate is Gate.END:
             return ""
         if step.gate is Gate.FLOW:
@@ -146,6 +160,10 @@ class _Run:
         self.tools.emit(StepStarted(step.id, step.verb, step.subject, step.items, size))
         try:
             performed = await perform(step, self.tools)
+        except Halted:
+            self.halted = True
+            self.tools.emit(StepSkipped(step.id, step.verb, step.subject, _INTERRUPTED))
+            return
         except BatchspecError as error:
             self._failed(step, error, self.tools.world.clock.monotonic() - began)
             return

@@ -42,7 +42,7 @@ async def submit(action: SubmitTasks, step: Step, tools: Tools) -> Performed:
                 refused.append((answer.id, answer.problem))
         so_far.finish(len(chunk))
 
-    await each(_chunks(action.tasks), one, workers=_REQUESTS)
+    await each(_chunks(action.tasks), one, workers=_REQUESTS, halt=tools.world.halt)
     if refused:
         raise _refused(action.stage, refused)
     return Performed(so_far.done, note=f"{there} were there already" if there else "")
@@ -54,6 +54,7 @@ async def _inputs(action: SubmitTasks, chunk: tuple[Task, ...], tools: Tools) ->
         for key, blob in task.inputs:
             container = action.arriving.get(key)
             if container is not None and not await tools.arrivals.wait(container, blob):
+                tools.world.halt.check()
                 raise _missing(action.stage, blob)
 
 
@@ -65,7 +66,7 @@ async def retry(action: RetryTasks, step: Step, tools: Tools) -> Performed:
         await tools.world.batch.reactivate_task(action.job, task.id)
         so_far.finish()
 
-    await each(action.tasks, one, workers=_REQUESTS)
+    await each(action.tasks, one, workers=_REQUESTS, halt=tools.world.halt)
     return Performed(so_far.done)
 
 

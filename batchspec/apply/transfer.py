@@ -43,7 +43,7 @@ async def upload(action: UploadFiles, step: Step, tools: Tools) -> Performed:
 
     whole = False
     try:
-        await each(action.files, one, workers=_WORKERS)
+        await each(action.files, one, workers=_WORKERS, halt=tools.world.halt)
         whole = True
     finally:
         await arrivals.end(action.container, whole=whole)
@@ -61,7 +61,12 @@ async def download(action: DownloadResults, step: Step, tools: Tools) -> Perform
             draft.note(await fetch(blob))
             fetch.so_far.finish()
 
-        await each(_matching(action, tools.world, fetch.so_far), one, workers=_WORKERS)
+        await each(
+            _matching(action, tools.world, fetch.so_far),
+            one,
+            workers=_WORKERS,
+            halt=tools.world.halt,
+        )
         draft.keep()
     if not fetch.so_far.done:
         tools.emit(Noticed(_nothing(action)))

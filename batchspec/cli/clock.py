@@ -6,9 +6,14 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
+from batchspec.apply.halt import Halt
+
 
 class SystemClock:
-    """Time as the machine tells it."""
+    """Time as the machine tells it; whoever waits is let go when the run is to stop."""
+
+    def __init__(self, halt: Halt | None = None) -> None:
+        self._halt = halt or Halt()
 
     def now(self) -> datetime:
         """The time of day (UTC)."""
@@ -19,5 +24,9 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
+        """Wait.
+
+        Raises:
+            Halted: the run is to stop.
+        """
+        await self._halt.race(asyncio.sleep(seconds))

@@ -31,8 +31,9 @@ def read(wanted: Wanted) -> Spec:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A spec, an open account and what was observed of it."""
+    """A spec, an open account and what was observed of it; ``wanted`` is how they were named."""
 
+    wanted: Wanted
     spec: Spec
     cloud: Cloud
     observed: Observed
@@ -62,7 +63,7 @@ async def session(wanted: Wanted, *, files: bool = True) -> AsyncIterator[Sessio
         async with opened(wanted.target, wanted.environ, notices) as cloud:
             with single():
                 observed = await observe(spec, cloud.reader, spool, datetime.now(UTC))
-            yield Session(spec, cloud, observed, notices)
+            yield Session(wanted, spec, cloud, observed, notices)
 
 
 @contextmanager

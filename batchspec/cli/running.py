@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 
@@ -9,15 +10,19 @@ from batchspec import __version__
 from batchspec.apply.events import Noticed, Stamp
 from batchspec.apply.ports import World
 from batchspec.apply.run import run
+from batchspec.cli.again import command_for
 from batchspec.cli.clock import SystemClock
+from batchspec.cli.interrupt import Interrupts, interruptible
 from batchspec.cli.options import ProgressKind
 from batchspec.cli.reading import Session
 from batchspec.cli.screen import Asker, out, width
 from batchspec.plan.plan import Plan
 from batchspec.plan.receipt import receipt_path
+from batchspec.problems import Exit
+from batchspec.render.going_on import next_commands, stopping
 from batchspec.render.ink import wants_color
 from batchspec.render.progress.view import Kind, open_view
-from batchspec.render.report import Tally
+from batchspec.render.report import Report, Tally
 from batchspec.render.summary import summary_text
 
 PACE = {"local": 0.1, "azure": 2.0}
@@ -26,32 +31,44 @@ PACE = {"local": 0.1, "azure": 2.0}
 
 async def carry_out(plan: Plan, found: Session, progress: ProgressKind, *, yes: bool) -> int:
     """Run a plan, show it, and end with a summary; the exit code."""
-    clock = SystemClock()
+    interrupts = Interrupts()
+    clock = SystemClock(interrupts.halt)
     view = open_view(
         Kind(progress.value), sys.stdout, now=clock.now, environ=os.environ, version=__version__
     )
     tally = Tally()
+    stamp = Stamp(clock.now, (view, tally))
     world = World(
         storage=found.cloud.storage,
         batch=found.cloud.batch,
         clock=clock,
-        questions=Asker(view, plan.account.target, yes=yes),
+        questions=Asker(view, plan.account.target, interrupts.halt, yes=yes),
         pace=PACE[plan.account.target],
+        halt=interrupts.halt,
     )
-    emit = Stamp(clock.now, (view, tally))
     receipt = receipt_path(found.spec.path, found.spec.name)
     try:
-        with found.notices.among(lambda problem: emit(Noticed(problem))):
-            code = await run(plan, world, emit, receipt)
+        with interruptible(interrupts, lambda: stamp(Noticed(stopping()))):
+            code = await run(plan, world, stamp, receipt)
+    except asyncio.CancelledError:
+        if not interrupts.at_once:
+            raise
+        code = Exit.INTERRUPTED
     finally:
         view.close()
         if progress not in {ProgressKind.JSON, ProgressKind.QUIET}:
-            out(
-                summary_text(
-                    tally.report(),
-                    destroy=f"batchspec destroy {found.spec.path}",
-                    color=wants_color(sys.stdout, os.environ),
-                    width=width(),
-                )
-            )
+            out(_summary(tally.report(), found))
     return code
+
+
+def _summary(report: Report, found: Session) -> str:
+    def command(verb: str) -> str:
+        return command_for(found.wanted, found.spec, verb)
+
+    return summary_text(
+        report,
+        destroy=command("destroy"),
+        commands={command(verb): does for verb, does in next_commands(report.outcome).items()},
+        color=wants_color(sys.stdout, os.environ),
+        width=width(),
+    )

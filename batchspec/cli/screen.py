@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from batchspec.apply.halt import Halt
 from batchspec.cli.options import Format
 from batchspec.plan.plan import Plan
 from batchspec.problems import Problem, UsageError, redact
@@ -129,13 +130,18 @@ class Asker:
     ``-y`` means yes. Without a terminal and without ``-y`` it means keep.
     """
 
-    def __init__(self, view: View, target: str, *, yes: bool) -> None:
+    def __init__(self, view: View, target: str, halt: Halt, *, yes: bool) -> None:
         self._view = view
         self._target = target
+        self._halt = halt
         self._yes = yes
 
     async def agree(self, subjects: Sequence[str]) -> bool:
-        """Whether to delete these."""
+        """Whether to delete these.
+
+        Raises:
+            Halted: the run is to stop; Ctrl-C is no answer.
+        """
 
         if self._yes:
             return True
@@ -143,7 +149,7 @@ class Asker:
             return False
         with self._view.paused():
             question = delete_question(subjects, target=self._target)
-            return await _answer(lambda: confirm(question, default=True))
+            return await self._halt.race(_answer(lambda: confirm(question, default=True)))
 
 
 async def _answer(ask: Callable[[], bool]) -> bool:
