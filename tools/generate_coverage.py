@@ -1,4 +1,4 @@
-"""Write ``docs/coverage.md``: every property that can be created, where it is written, who acts on it.
+"""Write ``docs/coverage.md``: every property there is, where it is written, who acts on it.
 
 python tools/generate_coverage.py          # write
 python tools/generate_coverage.py --check  # exit 1 if the file is stale

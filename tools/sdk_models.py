@@ -98,6 +98,8 @@ def _model(node: ast.ClassDef, enums: dict[str, list[tuple[str, str]]]) -> tuple
             described["x-wire"] = field["name"]
         if attribute in SECRETS or attribute == "protected_settings":
             described["x-secret"] = True
+            described["description"] += " A secret: written as a parameter with `secret: true`."
+            schema = _SECRETS[schema["type"]]
         properties[attribute] = {**schema, **described}
         if not optional:
             required.append(attribute)
@@ -161,6 +163,15 @@ _SCALARS: dict[str, Schema] = {
         "type": "string",
         "x-unit": "time",
         "examples": ["2026-12-01T06:00:00Z"],
+    },
+}
+
+
+_SECRETS: dict[str, Schema] = {
+    "string": {"type": "string", "pattern": TEMPLATE},
+    "object": {
+        "type": "object",
+        "additionalProperties": {"type": "string", "pattern": TEMPLATE},
     },
 }
 

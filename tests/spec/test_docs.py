@@ -1,4 +1,4 @@
-"""What the documents say of the language: generated parts are fresh, every example is a good one."""
+"""What the documents say of the language: generated parts are fresh, examples are good ones."""
 
 from __future__ import annotations
 
