@@ -25,8 +25,8 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
     },
     "job": {
         "jobManagerTask": "there are no job manager tasks",
-        "jobPreparationTask": "there are no job preparation tasks",
-        "jobReleaseTask": "there are no job release tasks",
+        "jobPreparationTask/containerSettings": "tasks are processes, not containers",
+        "jobReleaseTask/containerSettings": "tasks are processes, not containers",
         "poolInfo/autoPoolSpecification": "there are no auto pools",
         "networkConfiguration": "a job has no network of its own",
     },

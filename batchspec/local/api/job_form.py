@@ -11,6 +11,7 @@ from typing import Any
 
 from batchspec.local.api.context import Context
 from batchspec.local.api.gaps import refuse_absent
+from batchspec.local.api.preparation_form import complete_special
 from batchspec.local.api.task_settings import check_positive, check_retries, in_order
 from batchspec.local.model.record import Job
 from batchspec.local.wire.fault import Fault, bad_property
@@ -56,6 +57,7 @@ def complete_job(body: Mapping[str, Any]) -> dict[str, Any]:
     return in_order(
         {
             **body,
+            **complete_special(body),
             "priority": priority,
             "maxParallelTasks": parallel,
             "usesTaskDependencies": body.get("usesTaskDependencies", False),

@@ -8,7 +8,8 @@ from typing import Any
 from batchspec.local.api.context import Context
 from batchspec.local.api.find import ask, check_id, find_job, find_parent_job
 from batchspec.local.api.job_form import complete_job, deadline_of, write_job
-from batchspec.local.api.listing import JOBS, read_page, write_page
+from batchspec.local.api.listing import JOBS, PREPARATIONS, read_page, write_page
+from batchspec.local.api.preparation_form import write_preparation
 from batchspec.local.api.statistics import job_stats
 from batchspec.local.model.life import JOB, JobState
 from batchspec.local.model.record import Counts, Job
@@ -129,11 +130,20 @@ def get_job_task_counts(context: Context, request: Request) -> Reply:
 
 
 def list_job_preparation_and_release_task_status(context: Context, request: Request) -> Reply:
-    """``GET .../jobpreparationandreleasetaskstatus``: no job here has such tasks."""
-    request.max_results()
-    request.select("BatchJobPreparationAndReleaseTaskStatus")
-    find_parent_job(context, request)
-    raise Fault("JobPreparationTaskOrReleaseTaskNotSpecified")
+    """``GET .../jobpreparationandreleasetaskstatus``: one entry for each node it has been on."""
+    page = read_page(request, PREPARATIONS)
+    job = find_parent_job(context, request)
+    if "jobPreparationTask" not in job.body:
+        raise Fault("JobPreparationTaskOrReleaseTaskNotSpecified")
+    return write_page(
+        request,
+        page,
+        context.store.preparations.of_job(job.id, page),
+        lambda one: write_preparation(context, one),
+        lambda one: one.node_id.lower(),
+        model="BatchJobPreparationAndReleaseTaskStatus",
+        metadata="jobpreparationandreleasetaskstatuslist",
+    )
 
 
 def _counts(counts: Counts) -> Mapping[str, int]:

@@ -52,6 +52,7 @@ NODES: Columns = {
     "startTaskInfo/result": Column("json_extract(start_task_info, '$.result')", Kind.WORD),
     "startTaskInfo/exitCode": Column("json_extract(start_task_info, '$.exitCode')", Kind.NUMBER),
 }
+PREPARATIONS: Columns = {"poolId": Column("pool", Kind.WORD), "nodeId": Column("node", Kind.WORD)}
 JOBS: Columns = {
     **_ID,
     **_STATE,

@@ -1,0 +1,97 @@
+"""Job preparation and release tasks: rules and defaults in, their state on each node out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from batchspec.local.api.context import Context
+from batchspec.local.api.find import check_id
+from batchspec.local.api.task_settings import (
+    RETENTION,
+    check_positive,
+    check_resource_files,
+    fill_constraints,
+    fill_identity,
+    in_order,
+)
+from batchspec.local.model.layout import PREPARATION, RELEASE
+from batchspec.local.model.record import Preparation
+from batchspec.local.wire.fault import bad_property
+from batchspec.local.wire.times import ticks_of
+
+MAX_RELEASE = "PT15M"
+"""The default and the most of a release task's ``maxWallClockTime``."""
+
+
+def complete_special(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The preparation and the release task of a job's settings, complete, where it has them.
+
+    Raises:
+        Fault: a rule is broken.
+    """
+    preparation, release = body.get("jobPreparationTask"), body.get("jobReleaseTask")
+    if release is not None and preparation is None:
+        raise bad_property(
+            "jobReleaseTask", None, "A job release task needs a job preparation task."
+        )
+    filled = {}
+    if preparation is not None:
+        filled["jobPreparationTask"] = _preparation(preparation)
+    if release is not None:
+        filled["jobReleaseTask"] = _release(release)
+        ids = [filled[name]["id"] for name in filled]
+        if ids[0].lower() == ids[1].lower():
+            raise bad_property("id", ids[1], "The preparation task has the same id.")
+    return filled
+
+
+def _preparation(given: Mapping[str, Any]) -> dict[str, Any]:
+    check_resource_files(given.get("resourceFiles", ()))
+    return in_order(
+        {
+            **given,
+            "id": check_id("id", given.get("id", PREPARATION)),
+            "userIdentity": fill_identity(given.get("userIdentity")),
+            "constraints": fill_constraints(given.get("constraints"), 0),
+            "waitForSuccess": given.get("waitForSuccess", True),
+            "rerunOnNodeRebootAfterSuccess": given.get("rerunOnNodeRebootAfterSuccess", True),
+        },
+        ("id", "commandLine"),
+    )
+
+
+def _release(given: Mapping[str, Any]) -> dict[str, Any]:
+    check_resource_files(given.get("resourceFiles", ()))
+    limit = given.get("maxWallClockTime", MAX_RELEASE)
+    check_positive("maxWallClockTime", limit)
+    if ticks_of(limit) > ticks_of(MAX_RELEASE):
+        raise bad_property("maxWallClockTime", limit, "The value cannot be above 15 minutes.")
+    return in_order(
+        {
+            **given,
+            "id": check_id("id", given.get("id", RELEASE)),
+            "userIdentity": fill_identity(given.get("userIdentity")),
+            "maxWallClockTime": limit,
+            "retentionTime": given.get("retentionTime", RETENTION),
+        },
+        ("id", "commandLine"),
+    )
+
+
+def write_preparation(context: Context, preparation: Preparation) -> dict[str, Any]:
+    """How far the two tasks of a job are on one node."""
+    node = f"{context.base_url}/pools/{preparation.pool_id}/nodes/{preparation.node_id}"
+
+    def located(info: Mapping[str, Any]) -> dict[str, Any]:
+        return {**info, "taskRootDirectoryUrl": f"{node}/files/{info['taskRootDirectory']}"}
+
+    shown = {
+        "poolId": preparation.pool_id,
+        "nodeId": preparation.node_id,
+        "nodeUrl": node,
+        "jobPreparationTaskExecutionInfo": located(preparation.info),
+    }
+    if preparation.release is not None:
+        shown["jobReleaseTaskExecutionInfo"] = located(preparation.release)
+    return shown
