@@ -326,18 +326,15 @@ class _Host:
     def bury(self, pid: int) -> None:
         """Kill what a supervisor that was killed has left: it has become ours."""
         while _LINUX and (strays := set(_children()) - set(self.pipes)):
-            killed = [stray for stray in strays if _kill(stray)]
-            if not killed:
+            if not (killed := [stray for stray in strays if _kill(stray)]):
                 break
             for stray in killed:
                 os.waitpid(stray, 0)
-        run = self.busy.pop(pid, None)
-        if run is not None:
+        if (run := self.busy.pop(pid, None)) is not None:
             _tell(run=run, lost=True)
 
 
 def main() -> None:
-    """Run the host, with the pipes of the service as standard input and output."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o022)
