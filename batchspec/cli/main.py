@@ -7,11 +7,13 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-
-import click
+from typing import TYPE_CHECKING
 
 from batchspec import __version__
-from batchspec.problems import BatchspecError, Exit, Problem, redact
+from batchspec.problems import BatchspecError, Exit, Problem, UsageError, redact
+
+if TYPE_CHECKING:
+    from typer.exceptions import TyperException
 
 
 def main() -> None:
@@ -20,16 +22,17 @@ def main() -> None:
 
 
 def _run() -> int:
+    from typer.exceptions import Abort, TyperException
+
     from batchspec.cli.app import app
 
     try:
         code = app(standalone_mode=False)
     except BatchspecError as error:
         return _told(error)
-    except click.ClickException as error:
-        error.show(sys.stderr)
-        return Exit.USAGE
-    except (KeyboardInterrupt, click.Abort):
+    except TyperException as error:
+        return _told(_misused(error))
+    except (KeyboardInterrupt, Abort):
         return Exit.INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has enough of it; a second error at exit helps nobody.
@@ -38,6 +41,15 @@ def _run() -> int:
     except Exception as error:  # noqa: BLE001 - the boundary: what gets here is a bug
         return _bug(error)
     return code if isinstance(code, int) else Exit.DONE
+
+
+def _misused(error: TyperException) -> UsageError:
+    """A command line that cannot be understood."""
+    context = getattr(error, "ctx", None)
+    command = getattr(context, "command_path", "batchspec")
+    return UsageError(
+        Problem("command-line", error.format_message(), hint=f"See `{command} --help`.")
+    )
 
 
 def _told(error: BatchspecError) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LATE = ("azure", "aiohttp", "starlette", "uvicorn", "cryptography", "msal")
+LATE = ("azure", "aiohttp", "uvicorn", "cryptography", "msal")
 
 
 @pytest.mark.parametrize(
