@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 from typing import Any, TypeAlias
 
 Fragment: TypeAlias = Mapping[str, Any]
 """A part of the schema: JSON as it is."""
 
-FILE = "batchspec.schema.json"
+FILE = Path(__file__).with_name("batchspec.schema.json")
 
 
 def json_schema() -> dict[str, Any]:
@@ -32,7 +32,7 @@ def shipped() -> Fragment:
 
 def schema_text() -> str:
     """The schema as the file that is shipped."""
-    return resources.files("batchspec.spec").joinpath(FILE).read_text("utf-8")
+    return FILE.read_text("utf-8")
 
 
 def definition(name: str) -> Fragment:
