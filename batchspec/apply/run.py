@@ -86,7 +86,7 @@ class _Run:
             return Outcome.NOTHING_TO_DO
         if self.halted:
             return Outcome.INTERRUPTED
-        return self.trouble or Outcome.DONE
+        return self.trouble or (Outcome.DETACHED if self.plan.detached else Outcome.DONE)
 
     def _end(self, outcome: Outcome, began: float) -> Exit:
         code = self.exit if outcome is Outcome.FAILED else _EXITS[outcome]

@@ -103,7 +103,7 @@ class _TaskWatch:
                 await self._tell_failed(counts)
             if job.state in _ENDING:
                 return await self._job_ended()
-            if counts.completed >= max(self.action.tasks, 1) and counts.completed == counts.total:
+            if self._all_done(counts):
                 # Tasks of a job that was ended count as completed, too: why did they end?
                 job = await self._job() if counts.failed else job
                 return await self._job_ended() if job.state in _ENDING else self._ended(counts)
@@ -113,6 +113,11 @@ class _TaskWatch:
             await self._look_at_nodes(counts)
             seen = (job.state, counts)
             await self.world.clock.sleep(min(pace.next(seen), max(left, 0.05)))
+
+    def _all_done(self, counts: TaskCounts) -> bool:
+        """Whether every task is completed and no more come."""
+        done = counts.completed >= max(self.action.tasks, 1) and counts.completed == counts.total
+        return done and self.action.closed
 
     async def _job(self) -> JobFacts:
         job = await self.world.batch.job(self.action.job)
@@ -179,7 +184,8 @@ class _TaskWatch:
             await self._tell_failed(counts)
         if job.terminate_reason in {"MaxWallClockTimeExpiry", "TimeLimit"}:
             return self._out_of_time(counts)
-        if counts.completed >= self.action.tasks:
+        # Of a job that was not closed, nobody knew how many tasks it would have.
+        if counts.completed >= (self.action.tasks if self.action.closed else counts.total):
             return self._ended(counts)
         self.emit(Noticed(_ended_early(self.action.job, job, counts)))
         return Performed(counts.completed, trouble=Outcome.TASKS_FAILED)

@@ -109,6 +109,10 @@ def apply(
     variables: Variables = None,
     variable_files: VariableFiles = None,
     yes: Yes = False,
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", help="Return when all is submitted; the job ends by itself."),
+    ] = False,
     progress: Progress = ProgressKind.AUTO,
     verbose: Verbose = False,
 ) -> int:
@@ -116,7 +120,10 @@ def apply(
     from batchspec.cli.commands.apply import apply as run
 
     wanted = Wanted.of(spec, variables, variable_files, target)
-    return asyncio.run(run(wanted, progress, yes=yes, verbose=verbose))
+    return asyncio.run(run(wanted, progress, yes=yes, verbose=verbose, detach=detach))
+
+
+app.command()(app_run.attach)
 
 
 @app.command()
@@ -136,6 +143,7 @@ def status(
 app.command()(app_look.logs)
 app.command()(app_look.failures)
 app.command()(app_run.retry)
+app.command()(app_run.download)
 
 
 @app.command()

@@ -20,6 +20,35 @@ from batchspec.cli.options import (
 )
 
 
+def attach(
+    spec: SpecFile,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    yes: Yes = False,
+    progress: Progress = ProgressKind.AUTO,
+    verbose: Verbose = False,
+) -> int:
+    """Watch a run that goes on already: wait, fetch the results and clean up, submit nothing."""
+    from batchspec.cli.commands.attach import attach as run
+
+    wanted = Wanted.of(spec, variables, variable_files, target)
+    return asyncio.run(run(wanted, progress, yes=yes, verbose=verbose))
+
+
+def download(
+    spec: SpecFile,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    progress: Progress = ProgressKind.AUTO,
+) -> int:
+    """Fetch the results that are there now, whatever else is to be done."""
+    from batchspec.cli.commands.download import download as run
+
+    return asyncio.run(run(Wanted.of(spec, variables, variable_files, target), progress))
+
+
 def retry(
     spec: SpecFile,
     causes: Annotated[

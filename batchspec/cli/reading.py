@@ -55,14 +55,16 @@ def scanned(spec: Spec) -> Iterator[Spool]:
 
 
 @asynccontextmanager
-async def session(wanted: Wanted, *, files: bool = True) -> AsyncIterator[Session]:
-    """Read the spec, look at the disk (``files``) and at the account."""
+async def session(
+    wanted: Wanted, *, files: bool = True, work: bool = True
+) -> AsyncIterator[Session]:
+    """Read the spec, look at the disk (``files``) and at the account, with all its ``work``."""
     spec = read(wanted)
     with scanned(spec) if files else Spool() as spool:
         notices = Notices()
         async with opened(wanted.target, wanted.environ, notices) as cloud:
             with single():
-                observed = await observe(spec, cloud.reader, spool, datetime.now(UTC))
+                observed = await observe(spec, cloud.reader, spool, datetime.now(UTC), work=work)
             yield Session(wanted, spec, cloud, observed, notices)
 
 

@@ -15,37 +15,42 @@ from batchspec.spec.model import Container, EachBlob, PoolKind, Rows, Spec
 from batchspec.spec.rows import read_rows
 
 
-async def observe(spec: Spec, reader: Reader, spool: Spool, now: datetime) -> Observed:
+async def observe(
+    spec: Spec, reader: Reader, spool: Spool, now: datetime, *, work: bool = True
+) -> Observed:
     """Everything that :func:`~batchspec.plan.build.build` needs.
 
     The files must have been put into the spool before (:func:`~batchspec.observe.disk.scan`).
+    Without ``work``, what tasks are made of and what they came to (blobs, tasks, images) is left
+    out: there may be a million.
 
     Raises:
         ServiceError: the account refused, or could not be reached.
         SpecError: a file of rows cannot be read.
     """
-    listed = _listed(spec)
+    listed = _listed(spec) if work else frozenset()
     async with asyncio.TaskGroup() as group:
         containers = {
             key: group.create_task(_container(container, reader, spool, key in listed))
             for key, container in spec.containers.items()
         }
         pool = group.create_task(_pool(spec, reader))
-        jobs = group.create_task(_jobs(spec, reader, spool))
-        images = group.create_task(reader.images()) if spec.pool.image is not None else None
+        jobs = group.create_task(_jobs(spec, reader, spool) if work else jobs_of(spec, reader))
+        aliased = work and spec.pool.image is not None
+        images = group.create_task(reader.images()) if aliased else None
     return Observed(
         account=reader.account,
         now=now,
         containers={key: task.result() for key, task in containers.items()},
         pool=pool.result(),
         jobs=jobs.result(),
-        tasks=spool.tasks(),
+        tasks=spool.tasks() if work else None,
         images=images.result() if images is not None else (),
         receipt=read_receipt(spec),
         rows={
             stage.name: read_rows(stage.for_each.path, stage.for_each.where)
             for stage in spec.stages
-            if isinstance(stage.for_each, Rows)
+            if work and isinstance(stage.for_each, Rows)
         },
     )
 

@@ -132,13 +132,15 @@ class CloseJob:
 class WaitForTasks:
     """Wait until ``tasks`` tasks of a job are completed, or until ``limit`` has passed.
 
-    ``pool`` is watched meanwhile: a pool that will never run a task ends the wait.
+    ``pool`` is watched meanwhile: a pool that will never run a task ends the wait. A job that is
+    not ``closed`` may get more tasks, and is waited for until it ends by itself.
     """
 
     job: str
     pool: str
     tasks: int
     limit: timedelta
+    closed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

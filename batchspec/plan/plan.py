@@ -61,7 +61,8 @@ class Step:
 class Plan:
     """A whole plan. ``digest`` is the spec's; ``fingerprint`` covers all that was observed.
 
-    ``kept`` are the parts that stay as they are, each with its reason (verb ``keep``).
+    ``kept`` are the parts that stay as they are, each with its reason (verb ``keep``). A plan that
+    is ``detached`` ends before its job does.
     """
 
     account: Account
@@ -72,6 +73,7 @@ class Plan:
     kept: tuple[Step, ...]
     findings: tuple[Problem, ...]
     fingerprint: str
+    detached: bool = False
 
     @property
     def counts(self) -> Mapping[str, int]:

@@ -1,0 +1,147 @@
+"""The plans that go on with what runs already: watch it to its end, or fetch its results now.
+
+Nothing is submitted here, and the files of the spec are not looked at: they may lie on another
+machine, or be gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from batchspec.plan.actions import DeleteContainers, DeletePool, WaitForTasks
+from batchspec.plan.digest import digest
+from batchspec.plan.ending import cleanup_steps, result_steps, results_safe
+from batchspec.plan.observed import JobFacts, Observed
+from batchspec.plan.plan import Gate, Plan, Step, Verb
+from batchspec.plan.work import scope_is_whole
+from batchspec.problems import Problem, Severity, UsageError
+from batchspec.spec.model import PoolKind, Spec
+
+_OVER = "completed"
+
+
+def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
+    """Wait for the newest job, fetch its results, clean up; ``tasks`` is how many it has now.
+
+    Raises:
+        UsageError: there is no job.
+    """
+    job = _newest(spec, observed)
+    closed = job.state == _OVER or job.properties.get("onAllTasksComplete") == "terminatejob"
+    pool = "" if spec.pool.kind is PoolKind.JOB else spec.pool.id
+    wait = Step(
+        f"job:{job.id}:done",
+        WaitForTasks(job.id, pool, tasks, spec.job.limit, closed=closed),
+        Verb.WAIT,
+        f"tasks of {job.id}",
+        "another terminal started it, or this one before",
+        (),
+        tasks,
+    )
+    safe = job.state == _OVER and results_safe(spec, observed)
+    results = [] if safe else list(result_steps(spec, job.id, (wait.id,)))
+    last = (results or [wait])[-1].id
+    cleanup = [
+        step
+        for step in cleanup_steps(spec, observed, job.id, (last,), idle=False)
+        if _is_there(step, observed)
+    ]
+    found = [] if closed else [_still_open(job)]
+    if not scope_is_whole(job):
+        # That all is well in it does not say that all is well.
+        kept = [step for step in cleanup if step.gate is Gate.END]
+        found += [_a_part(job)] if len(kept) < len(cleanup) else []
+        cleanup = kept
+    return _plan(spec, observed, (wait, *results, *cleanup), tuple(found))
+
+
+def build_download(spec: Spec, observed: Observed) -> Plan:
+    """Fetch the results that are there now.
+
+    Of a job that still runs they are not all: that they are here is then not written down as if
+    they were.
+
+    Raises:
+        UsageError: the spec names no results, or there is no job.
+    """
+    if not spec.results:
+        raise UsageError(
+            Problem(
+                "no-results",
+                f"{spec.name} names no results",
+                hint="`results` says which container is fetched, and where to.",
+            )
+        )
+    job = _newest(spec, observed)
+    over = job.state == _OVER
+    steps = tuple(
+        replace(step, reason="they are there now")
+        for step in result_steps(spec, job.id if over else "", ())
+    )
+    return _plan(spec, observed, steps, () if over else (_not_all(job),))
+
+
+def _newest(spec: Spec, observed: Observed) -> JobFacts:
+    if observed.jobs and observed.jobs[-1].state != "deleting":
+        return observed.jobs[-1]
+    raise UsageError(
+        Problem(
+            "no-run",
+            f"there is no job of {spec.name} in the account",
+            hint="`batchspec apply` starts one.",
+        )
+    )
+
+
+def _is_there(step: Step, observed: Observed) -> bool:
+    """Whether what a step deletes is in the account: nothing is made any more."""
+    match step.action:
+        case DeletePool():
+            return observed.pool is not None
+        case DeleteContainers():
+            return any(facts.exists for facts in observed.containers.values())
+    return True
+
+
+def _plan(
+    spec: Spec, observed: Observed, steps: Iterable[Step], findings: tuple[Problem, ...]
+) -> Plan:
+    steps = tuple(steps)
+    return Plan(
+        account=observed.account,
+        name=spec.name,
+        description=spec.description,
+        digest=spec.digest,
+        steps=steps,
+        kept=(),
+        findings=findings,
+        fingerprint=digest(spec.digest, tuple((step.id, step.verb, step.items) for step in steps)),
+    )
+
+
+def _still_open(job: JobFacts) -> Problem:
+    return Problem(
+        "job-open",
+        f"more tasks may come into the job {job.id!r}: it is waited for until it is closed",
+        hint="If no other terminal is filling it, `batchspec apply` goes on from where it stopped.",
+        severity=Severity.WARNING,
+    )
+
+
+def _a_part(job: JobFacts) -> Problem:
+    return Problem(
+        "part-of-run",
+        f"the job {job.id!r} holds a part of the run: it is not enough to clean up after",
+        hint="`batchspec apply` looks at all of it, and cleans up.",
+        severity=Severity.NOTE,
+    )
+
+
+def _not_all(job: JobFacts) -> Problem:
+    return Problem(
+        "not-all-results",
+        f"the job {job.id!r} is not over: more results may come",
+        hint="`batchspec attach` waits for it and fetches them all.",
+        severity=Severity.NOTE,
+    )

@@ -1,0 +1,126 @@
+"""Runs that one terminal starts and another ends: detach, attach, Ctrl-C once and twice."""
+
+from __future__ import annotations
+
+import json
+
+from tests.cli.conftest import Workplace
+from tests.whole.conftest import interrupt, until
+
+WAITING = 'command: until test -e "$AZ_BATCH_NODE_SHARED_DIR/go"; do sleep 0.1; done; python3'
+
+
+def waits_for_go(place: Workplace) -> None:
+    """Make the tasks wait for a file on their node."""
+    place.edit("command: python3", WAITING)
+    place.edit("nodes: 3", "nodes: 1\n  task_slots_per_node: 3")
+
+
+def go(place: Workplace) -> None:
+    (folder,) = place.home.glob("batch/nodes/topn/*/shared")
+    (folder / "go").touch()
+
+
+def status(place: Workplace) -> dict[str, object]:
+    seen = json.loads(place.run("status", place.spec, "--format", "json").out)
+    assert isinstance(seen, dict)
+    return seen
+
+
+def test_a_detached_run_ends_by_itself_and_attach_brings_it_home(near: Workplace) -> None:
+    waits_for_go(near)
+    done = near.run("apply", near.spec, "--detach")
+    assert done.code == 0, done.text
+    assert "detached" in done.out
+    assert f"batchspec attach {near.spec}" in done.out
+    assert "nobody deletes the pool 'topn'" in done.out
+    assert not near.results.exists()
+    again = near.run("apply", near.spec, "--detach")
+    assert again.code == 0, again.text
+    assert "submit" not in again.out
+
+    early = near.run("download", near.spec)
+    assert early.code == 0, early.text
+    assert "is not over" in early.out
+
+    other = near.start("attach", near.spec, "--progress", "plain")
+    until(other, "3 running")
+    go(near)
+    rest, _ = other.communicate(timeout=30)
+    assert other.returncode == 0, rest
+    assert "done in" in rest
+    assert len(list(near.results.glob("*.top.txt"))) == 3
+    assert "Nothing to do" in near.run("apply", near.spec).out
+
+
+def test_early_results_are_not_taken_for_all(near: Workplace) -> None:
+    """What is there now is fetched; that is not written down as if the run were over."""
+    near.edit(
+        "command: python3",
+        "command: test {{ file.stem }} = lighthouse || until test -e "
+        '"$AZ_BATCH_NODE_SHARED_DIR/go"; do sleep 0.1; done; python3',
+    )
+    near.edit("nodes: 3", "nodes: 1\n  task_slots_per_node: 3")
+    run = near.start("apply", near.spec, "--progress", "plain")
+    until(run, "1 of 3 tasks done")
+    assert near.run("download", near.spec, "--progress", "quiet").code == 0
+    assert [path.name for path in near.results.iterdir()] == ["lighthouse.txt.top.txt"]
+    interrupt(run)
+    assert run.wait(timeout=20) == 130
+    go(near)
+    assert near.run("attach", near.spec, "--progress", "quiet").code == 0
+    assert len(list(near.results.iterdir())) == 3
+
+
+def test_attach_ends_as_the_run_does(mixed: Workplace) -> None:
+    done = mixed.run("attach", mixed.spec)
+    assert done.code == 3, done.text
+    assert "6 failed" in done.out
+    assert f"batchspec failures {mixed.spec}" in done.out, "what to do next"
+
+
+def test_without_a_job_there_is_nothing_to_attach_to(near: Workplace) -> None:
+    for verb in ("attach", "download"):
+        done = near.run(verb, near.spec)
+        assert done.code == 2
+        assert "batchspec apply" in done.err
+
+
+def test_ctrl_c_once_lets_go_and_deletes_nothing(near: Workplace) -> None:
+    waits_for_go(near)
+    near.edit("pool: ask", "pool: always")
+    run = near.start("apply", near.spec, "-y", "--progress", "plain")
+    until(run, "3 running")
+    interrupt(run)
+    rest, _ = run.communicate(timeout=20)
+    assert run.returncode == 130, rest
+    assert "Ctrl-C once more" in rest
+    assert "start   delete" not in rest
+    assert f"batchspec apply {near.spec}" in rest, "how it goes on"
+    assert status(near)["tasks"] == {
+        "total": 3,
+        "active": 0,
+        "running": 3,
+        "succeeded": 0,
+        "failed": 0,
+    }
+    go(near)
+    assert near.run("apply", near.spec, "-y", "--progress", "quiet").code == 0
+    assert status(near)["pool"] is None
+
+
+def test_ctrl_c_twice_ends_at_once_and_deletes_nothing(near: Workplace) -> None:
+    """The first waits for an upload that is in flight; the second does not."""
+    big = near.folder / "specs" / "data" / "big.txt"
+    with big.open("wb") as file:
+        file.truncate(150 << 20)
+    run = near.start("apply", near.spec, "-y", "--progress", "plain")
+    until(run, "upload files to input: ")
+    interrupt(run)
+    until(run, "Ctrl-C once more")
+    interrupt(run)
+    rest, _ = run.communicate(timeout=20)
+    assert run.returncode == 130, rest
+    assert "start   delete" not in rest
+    big.unlink()
+    assert near.run("apply", near.spec, "--progress", "quiet").code == 0

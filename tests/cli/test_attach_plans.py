@@ -1,0 +1,144 @@
+"""The plans that submit nothing: what they wait for, fetch and delete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batchspec.plan.actions import (
+    CloseJob,
+    CreateJob,
+    DeleteContainers,
+    DeleteJob,
+    DeletePool,
+    DownloadResults,
+    WaitForTasks,
+)
+from batchspec.plan.attach import build_attach, build_download
+from batchspec.plan.data import OWNER
+from batchspec.plan.detach import detached
+from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, PoolFacts, Receipt
+from batchspec.plan.plan import Plan
+from batchspec.problems import UsageError
+from batchspec.spec.model import Cleanup, Result, Spec, When
+from batchspec.spec.values import Record
+from tests.plan.making import NOW, WHERE, observed, spec, stage
+
+CLOSED = Record(onAllTasksComplete="terminatejob")
+
+
+def a_spec() -> Spec:
+    return replace(
+        spec(stage()),
+        results=(Result("output", Path("results"), WHERE),),
+        cleanup=Cleanup(When.ON_SUCCESS, When.ASK, When.ALWAYS),
+    )
+
+
+def a_job(state: str = "active", body: Record = CLOSED, scope: str = "whole") -> JobFacts:
+    metadata = {"batchspec:spec": "demo", "batchspec:scope": scope}
+    return JobFacts("job-1", state, NOW, body, metadata)
+
+
+def world(*jobs: JobFacts, pool: bool = True, receipt: Receipt | None = None) -> Observed:
+    own = ContainerFacts({OWNER: "demo"})
+    metadata = {"batchspec:spec": "demo"}
+    found = PoolFacts("pool-1", "active", "steady", Record(), metadata, 1, 0, 1, 0)
+    base = observed()
+    return replace(
+        base,
+        jobs=jobs,
+        pool=found if pool else None,
+        containers={**base.containers, "output": own},
+        receipt=receipt,
+    )
+
+
+def actions(plan: Plan) -> Sequence[type]:
+    return [type(step.action) for step in plan.steps]
+
+
+def test_it_waits_fetches_and_cleans_up() -> None:
+    plan = build_attach(a_spec(), world(a_job()), 7)
+    assert actions(plan) == [
+        WaitForTasks,
+        DownloadResults,
+        DeletePool,
+        DeleteContainers,
+        DeleteJob,
+    ]
+    wait = plan.steps[0].action
+    assert isinstance(wait, WaitForTasks)
+    assert (wait.tasks, wait.closed) == (7, True)
+    assert plan.findings == ()
+
+
+def test_results_that_are_here_are_not_fetched_again() -> None:
+    plan = build_attach(a_spec(), world(a_job("completed"), receipt=Receipt("job-1", 3, 0)), 7)
+    assert DownloadResults not in actions(plan)
+
+
+def test_what_is_gone_is_not_deleted() -> None:
+    plan = build_attach(a_spec(), world(a_job(), pool=False), 7)
+    assert DeletePool not in actions(plan)
+
+
+def test_a_job_that_is_still_filled_is_waited_for_until_it_is_closed() -> None:
+    plan = build_attach(a_spec(), world(a_job(body=Record(onAllTasksComplete="noaction"))), 7)
+    wait = plan.steps[0].action
+    assert isinstance(wait, WaitForTasks)
+    assert not wait.closed
+    assert [finding.code for finding in plan.findings] == ["job-open"]
+
+
+def test_after_a_part_of_the_run_only_what_goes_always_is_deleted() -> None:
+    plan = build_attach(a_spec(), world(a_job(scope="rest")), 7)
+    assert actions(plan) == [WaitForTasks, DownloadResults, DeletePool]
+    assert [finding.code for finding in plan.findings] == ["part-of-run"]
+
+
+@pytest.mark.parametrize(
+    ("state", "job", "codes"), [("completed", "job-1", []), ("active", "", ["not-all-results"])]
+)
+def test_results_of_a_job_that_runs_are_not_written_down_as_its_results(
+    state: str, job: str, codes: list[str]
+) -> None:
+    plan = build_download(a_spec(), world(a_job(state)))
+    (step,) = plan.steps
+    assert isinstance(step.action, DownloadResults)
+    assert step.action.job == job
+    assert [finding.code for finding in plan.findings] == codes
+
+
+@pytest.mark.parametrize("jobs", [(), (a_job("deleting"),)])
+def test_without_a_job_there_is_nothing_to_go_on_with(jobs: tuple[JobFacts, ...]) -> None:
+    for build in (lambda: build_attach(a_spec(), world(*jobs), 0), lambda: _download(jobs)):
+        with pytest.raises(UsageError) as caught:
+            build()
+        assert caught.value.problems[0].code == "no-run"
+
+
+def _download(jobs: tuple[JobFacts, ...]) -> Plan:
+    return build_download(a_spec(), world(*jobs))
+
+
+def test_a_spec_without_results_has_none_to_fetch() -> None:
+    with pytest.raises(UsageError) as caught:
+        build_download(replace(a_spec(), results=()), world(a_job()))
+    assert caught.value.problems[0].code == "no-results"
+
+
+def test_a_detached_plan_ends_when_the_job_is_closed() -> None:
+    whole = build_attach(a_spec(), world(a_job()), 7)
+    made = replace(
+        whole.steps[0], id="job", action=CreateJob("job-1", Record(), a_spec().job.limit)
+    )
+    close = replace(whole.steps[0], id="close", action=CloseJob("job-1"), after=("job", "ready"))
+    plan = detached(replace(whole, steps=(made, close, *whole.steps)))
+    assert actions(plan) == [CreateJob, CloseJob]
+    assert plan.steps[1].after == ("job",)
+    assert plan.detached
+    assert [finding.code for finding in plan.findings] == ["pool-stays"]
