@@ -165,6 +165,9 @@ def destroy(
     return asyncio.run(run(wanted, progress, yes=yes, force=force))
 
 
+app.command("list")(app_look.list_)
+
+
 @app.command()
 def schema() -> int:
     """Print the JSON Schema of the spec language, for editors."""

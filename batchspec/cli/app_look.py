@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Annotated
 
 import typer
@@ -58,3 +59,16 @@ def failures(
     from batchspec.cli.commands.failures import failures as run
 
     return asyncio.run(run(Wanted.of(spec, variables, variable_files, target), form))
+
+
+def list_(
+    orphans: Annotated[
+        bool, typer.Option("--orphans", help="Only what nobody uses: no open job needs it.")
+    ] = False,
+    target: TargetOption = None,
+    form: TextOrJson = Format.TEXT,
+) -> int:
+    """List what batchspec has made in the account: pools, jobs, containers."""
+    from batchspec.cli.commands.list import list_ as run
+
+    return asyncio.run(run(target, os.environ, form, orphans=orphans))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from batchspec.cli.options import Format, ProgressKind
-from batchspec.cli.reading import Session
 from batchspec.cli.running import carry_out
 from batchspec.cli.screen import confirm, has_terminal, needs_answer, show_plan
+from batchspec.cli.session import Session
 from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, ReplacePool
 from batchspec.plan.plan import Gate, Plan
 from batchspec.problems import Exit

@@ -1,23 +1,16 @@
-"""From the words of a command line to a plan: the first half of plan, apply, destroy and status."""
+"""From the words of a command line to a spec and its files; no account is asked."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from batchspec.cli.account import opened
 from batchspec.cli.options import Wanted, variables_of
-from batchspec.cli.screen import Notices
-from batchspec.cloud.open import Cloud
-from batchspec.observe.account import observe
 from batchspec.observe.disk import scan
 from batchspec.observe.spool import Spool
-from batchspec.plan.observed import Observed
-from batchspec.problems import BatchspecError, Problems
-from batchspec.spec.model import Spec
-from batchspec.spec.read import read_spec
+from batchspec.problems import Problems, SpecError
+from batchspec.spec.model import Container, Spec
+from batchspec.spec.read import read_spec, uploads
 
 
 def read(wanted: Wanted) -> Spec:
@@ -29,55 +22,30 @@ def read(wanted: Wanted) -> Spec:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A spec, an open account and what was observed of it; ``wanted`` is how they were named."""
-
-    wanted: Wanted
-    spec: Spec
-    cloud: Cloud
-    observed: Observed
-    notices: Notices
-
-
 @contextmanager
-def scanned(spec: Spec) -> Iterator[Spool]:
-    """A spool that holds the files that the spec uploads.
+def scanned(wanted: Wanted) -> Iterator[tuple[Spec, Spool]]:
+    """The spec, read and checked, and a spool that holds the files that it uploads.
 
     Raises:
-        SpecError: files are missing, unreadable, or in each other's way.
+        SpecError: all that is wrong with the spec, and with its files: missing, unreadable, in
+            each other's way.
     """
     problems = Problems()
     with Spool() as spool:
-        scan(spec, spool, problems)
+        try:
+            spec = read(wanted)
+        except SpecError as error:
+            problems.extend(error.problems)
+            scan(_uploads(wanted), spool, problems, contents=False)
+            raise SpecError(*problems.found) from None
+        scan(spec.containers.values(), spool, problems)
         problems.raise_if_any()
-        yield spool
+        yield spec, spool
 
 
-@asynccontextmanager
-async def session(
-    wanted: Wanted, *, files: bool = True, work: bool = True
-) -> AsyncIterator[Session]:
-    """Read the spec, look at the disk (``files``) and at the account, with all its ``work``."""
-    spec = read(wanted)
-    with scanned(spec) if files else Spool() as spool:
-        notices = Notices()
-        async with opened(wanted.target, wanted.environ, notices) as cloud:
-            with single():
-                observed = await observe(spec, cloud.reader, spool, datetime.now(UTC), work=work)
-            yield Session(wanted, spec, cloud, observed, notices)
-
-
-@contextmanager
-def single() -> Iterator[None]:
-    """Raise the first of our own errors out of an exception group: it was what ended the rest."""
-    try:
-        yield
-    except BaseExceptionGroup as failures:
-        ours = failures.subgroup(BatchspecError)
-        if ours is None:
-            raise
-        error: BaseException = ours
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from None
+def _uploads(wanted: Wanted) -> tuple[Container, ...]:
+    return uploads(
+        wanted.path,
+        variables=variables_of(wanted.variables),
+        variable_files=wanted.variable_files,
+    )

@@ -14,8 +14,8 @@ from batchspec.cli.again import command_for
 from batchspec.cli.clock import SystemClock
 from batchspec.cli.interrupt import Interrupts, interruptible
 from batchspec.cli.options import ProgressKind
-from batchspec.cli.reading import Session
 from batchspec.cli.screen import Asker, out, width
+from batchspec.cli.session import Session
 from batchspec.plan.plan import Plan
 from batchspec.plan.receipt import receipt_path
 from batchspec.problems import Exit

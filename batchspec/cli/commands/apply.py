@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from batchspec.cli.asking import ask_and_run
 from batchspec.cli.options import ProgressKind, Wanted
-from batchspec.cli.reading import session
+from batchspec.cli.session import session
 from batchspec.plan.build import build
 from batchspec.plan.detach import detached
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from batchspec.cli.options import Format, ProgressKind, Wanted
-from batchspec.cli.reading import session
 from batchspec.cli.running import carry_out
 from batchspec.cli.screen import show_plan
+from batchspec.cli.session import session
 from batchspec.plan.attach import build_attach
 
 

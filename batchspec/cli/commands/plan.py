@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from batchspec.cli.options import Format, Wanted
-from batchspec.cli.reading import session
 from batchspec.cli.screen import show_plan
+from batchspec.cli.session import session
 from batchspec.plan.build import build
 from batchspec.problems import Exit
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from batchspec.cli.again import command_for
 from batchspec.cli.asking import ask_and_run
 from batchspec.cli.options import ProgressKind, Wanted
-from batchspec.cli.reading import Session, session
 from batchspec.cli.screen import out
+from batchspec.cli.session import Session, session
 from batchspec.observe.account import counted
 from batchspec.observe.output import find_task
 from batchspec.plan.actions import RetryTasks, SubmitTasks

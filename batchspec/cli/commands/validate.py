@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from batchspec.cli.options import Format, Wanted
-from batchspec.cli.reading import read, scanned
+from batchspec.cli.reading import scanned
 from batchspec.cli.screen import out, show_problems
 from batchspec.problems import BatchspecError, Problem
 
@@ -16,8 +16,7 @@ def validate(specs: Sequence[Wanted], form: Format) -> int:
     found: list[Problem] = []
     for wanted in specs:
         try:
-            spec = read(wanted)
-            with scanned(spec):
+            with scanned(wanted) as (spec, _):
                 found += spec.warnings
         except BatchspecError as error:
             found += error.problems

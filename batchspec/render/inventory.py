@@ -1,0 +1,104 @@
+"""What batchspec made in an account, as a table and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from batchspec.observe.inventory import Kind, Owned
+from batchspec.plan.observed import Account
+from batchspec.render import units
+from batchspec.render.ink import Ink
+from batchspec.render.problems import cell_width
+from batchspec.render.progress.jsonl import moment
+from batchspec.render.questions import cost_words
+from batchspec.render.sink import flat, json_text
+from batchspec.render.words import account_line
+
+_HEAD = ("what", "id", "spec", "state", "age")
+
+
+def inventory_json(account: Account, found: Sequence[Owned]) -> str:
+    """The things as indented JSON."""
+    return json_text(
+        {
+            "version": 1,
+            "target": account.target,
+            "items": [
+                {
+                    "kind": owned.kind.value,
+                    "id": owned.id,
+                    "spec": owned.spec,
+                    "state": owned.state,
+                    "since": None if owned.since is None else moment(owned.since),
+                    "nodes": owned.nodes,
+                    "wanted": owned.wanted,
+                    "used": owned.used,
+                    "orphan": owned.orphan,
+                }
+                for owned in found
+            ],
+        },
+        indent=2,
+    )
+
+
+def inventory_text(
+    account: Account,
+    found: Sequence[Owned],
+    now: datetime,
+    *,
+    orphans: bool,
+    color: bool = False,
+) -> str:
+    """The things as a table; ``orphans`` says that these are all there are of that kind."""
+    ink = Ink(color)
+    lines = [ink("bold", account_line(account))]
+    if not found:
+        none = "All that batchspec made is in use." if orphans else "batchspec made nothing here."
+        return "\n".join([*lines, none])
+    rows = [_HEAD, *(_row(owned, now) for owned in found)]
+    widths = [max(cell_width(row[column]) for row in rows) for column in range(len(_HEAD))]
+    table = ["  ".join(map(_padded, row, widths)).rstrip() for row in rows]
+    lines += ["", ink("dim", table[0]), *table[1:], "", _sum(found)]
+    if orphans:
+        lines += _costs(account, found)
+    return "\n".join(lines)
+
+
+def _row(owned: Owned, now: datetime) -> tuple[str, ...]:
+    since = "" if owned.since is None else units.duration((now - owned.since).total_seconds())
+    return owned.kind.value, flat(owned.id), flat(owned.spec), _state(owned), since
+
+
+def _state(owned: Owned) -> str:
+    words = [flat(owned.state)] if owned.state else []
+    if owned.kind is Kind.POOL:
+        nodes = units.counted(owned.nodes, "node")
+        words.append(nodes if owned.nodes == owned.wanted else f"{nodes} of {owned.wanted:,}")
+    if owned.orphan and owned.kind is Kind.JOB:
+        words.append("its pool is gone")
+    elif owned.orphan:
+        words.append("no open job")
+    return ", ".join(words)
+
+
+def _padded(text: str, width: int) -> str:
+    return text + " " * (width - cell_width(text))
+
+
+def _sum(found: Sequence[Owned]) -> str:
+    counts = [(sum(o.kind is kind for o in found), kind) for kind in Kind]
+    return units.listed(units.counted(count, kind.value) for count, kind in counts if count) + "."
+
+
+def _costs(account: Account, found: Sequence[Owned]) -> Iterator[str]:
+    for kind in Kind:
+        if any(owned.kind is kind for owned in found):
+            yield f"A {kind.value}: {cost_words(kind.value, target=account.target)}."
+    specs = units.listed((flat(owned.spec) for owned in _one_a_spec(found)), last="or")
+    yield f"`batchspec destroy SPEC` deletes what a spec made; here that of {specs}."
+
+
+def _one_a_spec(found: Sequence[Owned]) -> Iterator[Owned]:
+    yield from {owned.spec: owned for owned in found}.values()

@@ -1,0 +1,130 @@
+"""What batchspec made in an account, and what of it nobody uses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from batchspec.observe.inventory import Owned, inventory
+from batchspec.observe.ports import ContainerSeen
+from batchspec.plan.data import OWNER
+from batchspec.plan.observed import Account, JobFacts, PoolFacts
+from batchspec.render.inventory import inventory_text
+from batchspec.spec.values import Record
+from tests.cli.conftest import Workplace
+from tests.render import golden
+
+GOLDEN = Path(__file__).parent / "golden"
+NOW = datetime(2026, 3, 5, tzinfo=UTC)
+
+
+@dataclass
+class Store:
+    """An account in memory."""
+
+    all_pools: Sequence[PoolFacts] = ()
+    all_jobs: Sequence[JobFacts] = ()
+    all_containers: Sequence[ContainerSeen] = ()
+
+    async def pools(self) -> AsyncIterator[PoolFacts]:
+        for pool in self.all_pools:
+            yield pool
+
+    async def jobs(self, name: str) -> AsyncIterator[JobFacts]:
+        assert name == ""
+        for job in self.all_jobs:
+            yield job
+
+    async def containers(self) -> AsyncIterator[ContainerSeen]:
+        for container in self.all_containers:
+            yield container
+
+
+def by(spec: str | None) -> Mapping[str, str]:
+    return {} if spec is None else {"batchspec:spec": spec}
+
+
+def pool(name: str, spec: str | None, state: str = "active", nodes: int = 2) -> PoolFacts:
+    body = Record(creationTime="2026-03-01T00:00:00.1234567Z")
+    return PoolFacts(name, state, "steady", body, by(spec), nodes, 0, 2, 0)
+
+
+def job(name: str, spec: str | None, state: str = "active", on: str = "") -> JobFacts:
+    info = Record(poolId=on) if on else Record(autoPoolSpecification=Record())
+    return JobFacts(name, state, NOW - timedelta(hours=5), Record(poolInfo=info), by(spec))
+
+
+def container(name: str, spec: str | None) -> ContainerSeen:
+    metadata = {"other": "x"} if spec is None else {OWNER: spec}
+    return ContainerSeen(name, metadata, NOW - timedelta(minutes=3))
+
+
+async def orphans(store: Store) -> list[str]:
+    return [f"{owned.kind} {owned.id}" for owned in await inventory(store) if owned.orphan]
+
+
+async def test_what_an_open_job_needs_is_used() -> None:
+    store = Store([pool("p", "a")], [job("j", "a", on="p")], [container("c", "a")])
+    assert await orphans(store) == []
+
+
+async def test_a_pool_that_somebody_else_s_job_runs_on_is_used() -> None:
+    assert await orphans(Store([pool("P", "a")], [job("theirs", None, on="p")])) == []
+
+
+async def test_after_the_job_has_ended_pool_and_containers_are_left() -> None:
+    store = Store([pool("p", "a")], [job("j", "a", "completed", "p")], [container("c", "a")])
+    assert await orphans(store) == ["pool p", "container c"]
+
+
+async def test_a_pool_on_its_way_out_is_no_orphan() -> None:
+    assert await orphans(Store([pool("p", "a", "deleting")])) == []
+
+
+async def test_an_open_job_whose_pool_is_gone_is_one() -> None:
+    store = Store([pool("p", "a", "deleting")], [job("j", "a", on="p"), job("auto", "a")])
+    assert await orphans(store) == ["job j"]
+
+
+async def test_what_others_made_is_not_told() -> None:
+    store = Store([pool("p", None)], [job("j", None, on="p")], [container("c", None)])
+    assert await inventory(store) == ()
+
+
+async def found() -> tuple[Owned, ...]:
+    return await inventory(
+        Store(
+            [pool("p", "b", nodes=0), pool("q", "a"), pool("r", "c", "deleting")],
+            [job("j", "a", "completed", "q"), job("k", "b", on="gone"), job("l", "b", on="p")],
+            [container("a-input", "a"), container("b-input", "b")],
+        )
+    )
+
+
+async def test_the_table() -> None:
+    account = Account("azure", "acct.westeurope.batch.azure.com", "store")
+    every = await found()
+    left = tuple(owned for owned in every if owned.orphan)
+    golden.check("list.txt", inventory_text(account, every, NOW, orphans=False), GOLDEN)
+    golden.check("orphans.txt", inventory_text(account, left, NOW, orphans=True), GOLDEN)
+    assert "in use" in inventory_text(account, (), NOW, orphans=True)
+    assert "made nothing here" in inventory_text(account, (), NOW, orphans=False)
+
+
+def test_the_account_is_listed(mixed: Workplace) -> None:
+    done = mixed.run("list", "--format", "json")
+    assert done.code == 0, done.text
+    seen = json.loads(done.out)
+    assert [(item["kind"], item["id"], item["orphan"]) for item in seen["items"]] == [
+        ("pool", "mixed", True),
+        ("job", "mixed", False),
+        ("container", "mixed-logs", True),
+        ("container", "mixed-out", True),
+    ]
+    assert seen["items"][0]["nodes"] == 1
+    text = mixed.run("list", "--orphans").out
+    assert "mixed-logs" in text
+    assert "completed" not in text
