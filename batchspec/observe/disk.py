@@ -11,7 +11,7 @@ import hashlib
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from batchspec.observe.spool import Spool
 from batchspec.plan.observed import LocalFile
 from batchspec.problems import Problem, Problems
-from batchspec.spec.model import Container, Spec, UploadGlob
+from batchspec.spec.model import Container, UploadGlob
 
 _CHUNK = 1 << 20
 _HASHERS = 4
@@ -28,12 +28,21 @@ _LONGEST_NAME = 1024
 """Azure refuses blob names over 1,024 characters (Naming and referencing containers, blobs)."""
 
 
-def scan(spec: Spec, spool: Spool, problems: Problems) -> None:
-    """Put every file that the spec uploads into the spool; what is wrong goes to ``problems``."""
+def scan(
+    containers: Iterable[Container], spool: Spool, problems: Problems, *, contents: bool = True
+) -> None:
+    """Put every file that goes to these containers into the spool.
+
+    What is wrong goes to ``problems``. Without ``contents`` files are found and opened, not read:
+    they then have no right MD5, which is enough to tell what is wrong with them.
+    """
+    read = _hashed if contents else _opened
     with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as pool:
-        for container in spec.containers.values():
+        for container in containers:
             for entry in container.upload:
-                _scan_entry(container, entry, spool, problems, pool)
+                _scan_entry(
+                    container, entry, spool, problems, lambda *a: pool.submit(_read, *a, read)
+                )
 
 
 def _scan_entry(
@@ -41,7 +50,7 @@ def _scan_entry(
     entry: UploadGlob,
     spool: Spool,
     problems: Problems,
-    pool: ThreadPoolExecutor,
+    read: Callable[[UploadGlob, Path, str], Future[LocalFile | Problem]],
 ) -> None:
     found = 0
     waiting: deque[Future[LocalFile | Problem]] = deque()
@@ -60,7 +69,7 @@ def _scan_entry(
         if fault is not None:
             problems.add(fault)
             continue
-        waiting.append(pool.submit(_read, entry, path, blob))
+        waiting.append(read(entry, path, blob))
         if len(waiting) >= _AHEAD:
             take(waiting.popleft().result())
     while waiting:
@@ -94,7 +103,26 @@ def fixed_part(pattern: str) -> str:
     return "/".join(fixed) or ("/" if pattern.startswith("/") else "")
 
 
-def _read(entry: UploadGlob, path: Path, blob: str) -> LocalFile | Problem:
+def _hashed(path: Path) -> tuple[int, bytes]:
+    """A file's size and MD5."""
+    digest = hashlib.md5(usedforsecurity=False)
+    size = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.digest()
+
+
+def _opened(path: Path) -> tuple[int, bytes]:
+    """A file's size, after making sure that it may be read."""
+    with path.open("rb"):
+        return path.stat().st_size, b""
+
+
+def _read(
+    entry: UploadGlob, path: Path, blob: str, look: Callable[[Path], tuple[int, bytes]]
+) -> LocalFile | Problem:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return Problem(
@@ -103,12 +131,7 @@ def _read(entry: UploadGlob, path: Path, blob: str) -> LocalFile | Problem:
                 where=entry.where,
                 hint="Leave it out with `exclude`, or narrow the pattern.",
             )
-        digest = hashlib.md5(usedforsecurity=False)
-        size = 0
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
+        size, md5 = look(path)
     except OSError as error:
         return Problem(
             "unreadable-file",
@@ -116,7 +139,7 @@ def _read(entry: UploadGlob, path: Path, blob: str) -> LocalFile | Problem:
             where=entry.where,
             hint="Give yourself the right to read it, or leave it out with `exclude`.",
         )
-    return LocalFile(blob, path, size, digest.digest(), entry.content_type)
+    return LocalFile(blob, path, size, md5, entry.content_type)
 
 
 def _name_fault(entry: UploadGlob, path: Path, blob: str) -> Problem | None:

@@ -15,10 +15,10 @@ from pathlib import Path
 from batchspec.problems import Place, Problem, Problems, Severity, SpecError
 from batchspec.spec import build
 from batchspec.spec.expanded import Expanded, expanded
-from batchspec.spec.model import Spec
+from batchspec.spec.model import Container, Spec
 from batchspec.spec.node import Node
 from batchspec.spec.parameters import read_parameters
-from batchspec.spec.prepared import prepared
+from batchspec.spec.prepared import Prepared, prepared
 from batchspec.spec.rules import broken
 from batchspec.spec.schema import json_schema, schema_text
 from batchspec.spec.shape import shaped
@@ -26,7 +26,7 @@ from batchspec.spec.shown import shown, written
 from batchspec.spec.source import read_source
 from batchspec.spec.tree import parse
 
-__all__ = ["configured", "json_schema", "read_spec", "schema_text", "written"]
+__all__ = ["configured", "json_schema", "read_spec", "schema_text", "uploads", "written"]
 
 
 def read_spec(
@@ -87,9 +87,48 @@ def configured(
     return shown(found)
 
 
+def uploads(
+    path: Path,
+    *,
+    variables: Mapping[str, str] | None = None,
+    variable_files: Sequence[Path] = (),
+) -> tuple[Container, ...]:
+    """The containers of a spec as far as they can be read, however wrong the rest of it is.
+
+    So that missing files can be told together with what else is wrong. What is wrong is not told
+    here; a file that is no spec at all has no containers.
+    """
+    problems = Problems()
+    try:
+        root = _checked(path, variables or {}, variable_files, problems).root
+    except SpecError:
+        return ()
+    containers = root.get("containers")
+    if containers is None:
+        return ()
+    found = (build.container(key, node, path.parent) for key, node in containers.members.items())
+    # A pattern whose parameters have no value yet names no file.
+    return tuple(
+        replace(each, upload=tuple(glob for glob in each.upload if "{{" not in glob.pattern))
+        for each in found
+    )
+
+
 def _read(
     path: Path, variables: Mapping[str, str], files: Sequence[Path]
 ) -> tuple[Expanded, tuple[Problem, ...]]:
+    problems = Problems()
+    ready = _checked(path, variables, files, problems)
+    found = _told(problems)
+    if any(problem.severity is Severity.ERROR for problem in found):
+        raise SpecError(*found)
+    return expanded(ready), found
+
+
+def _checked(
+    path: Path, variables: Mapping[str, str], files: Sequence[Path], problems: Problems
+) -> Prepared:
+    """The tree with its parameters set; what is wrong with it goes to ``problems``."""
     source = read_source(path)
     written = parse(source)
     if not isinstance(written.value, Mapping):
@@ -101,7 +140,6 @@ def _read(
                 hint="It starts with `version: 1`.",
             )
         )
-    problems = Problems()
     root = shaped(written, problems)
     declared = root.get("parameters")
     wanted = _declared(declared)
@@ -109,10 +147,7 @@ def _read(
     ready = prepared(root, source, parameters, wanted, path.parent, problems=problems)
     root = shaped(ready.root, problems, again=True)
     problems.extend(broken(root))
-    found = _told(problems)
-    if any(problem.severity is Severity.ERROR for problem in found):
-        raise SpecError(*found)
-    return expanded(replace(ready, root=root)), found
+    return replace(ready, root=root)
 
 
 def _declared(parameters: Node | None) -> Mapping[str, Node]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +45,26 @@ def test_help_and_version_are_quick_to_say_and_succeed() -> None:
             check=True,
         )
         assert "batchspec" in done.stdout
+
+
+def test_faults_of_the_spec_and_of_its_files_are_told_together(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        "version: 1\n"
+        "name: both\n"
+        "containers: {input: {upload: [data/*.txt]}}\n"
+        "pool: {vmsize: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}\n"
+        "job: {max_wall_clock_time: 1h}\n"
+        "tasks: {one: {command: 'true'}}\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "batchspec", "validate", str(spec)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "[no-match]" in done.stderr
+    assert "[unknown-key]" in done.stderr
+    assert done.stderr.index("[no-match]") < done.stderr.index("[unknown-key]")

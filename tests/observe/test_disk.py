@@ -36,7 +36,7 @@ def found(folder: Path, upload: str) -> tuple[list[LocalFile], tuple[Problem, ..
     path.write_text(SPEC.format(upload=upload), encoding="utf-8")
     problems = Problems()
     with Spool() as spool:
-        scan(read_spec(path), spool, problems)
+        scan(read_spec(path).containers.values(), spool, problems)
         return list(spool.files("input")), problems.found
 
 

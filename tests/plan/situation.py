@@ -141,7 +141,7 @@ def situation(case: Mapping[str, Any], folder: Path) -> Iterator[Situation]:
     spec = read_spec(path)
     problems = Problems()
     with Spool() as spool:
-        scan(spec, spool, problems)
+        scan(spec.containers.values(), spool, problems)
         problems.raise_if_any()
         yield Situation(spec, _observed(case, spec, spool))
 

@@ -9,8 +9,8 @@ import stat
 import pytest
 
 from batchspec.cli.options import ProgressKind, Target, Wanted
-from batchspec.cli.reading import session
 from batchspec.cli.running import carry_out
+from batchspec.cli.session import session
 from batchspec.plan.build import build
 from tests.whole.conftest import Workplace, interrupt, until
 

@@ -1,0 +1,65 @@
+"""A spec and its account, open and observed: what plan, apply and destroy begin with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from batchspec.cli.account import opened
+from batchspec.cli.options import Wanted
+from batchspec.cli.reading import read, scanned
+from batchspec.cli.screen import Notices
+from batchspec.cloud.open import Cloud
+from batchspec.observe.account import observe
+from batchspec.observe.spool import Spool
+from batchspec.plan.observed import Observed
+from batchspec.problems import BatchspecError
+from batchspec.spec.model import Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A spec, an open account and what was observed of it; ``wanted`` is how they were named."""
+
+    wanted: Wanted
+    spec: Spec
+    cloud: Cloud
+    observed: Observed
+    notices: Notices
+
+
+@asynccontextmanager
+async def session(
+    wanted: Wanted, *, files: bool = True, work: bool = True
+) -> AsyncIterator[Session]:
+    """Read the spec, look at the disk (``files``) and at the account, with all its ``work``."""
+    with scanned(wanted) if files else _unscanned(wanted) as (spec, spool):
+        notices = Notices()
+        async with opened(wanted.target, wanted.environ, notices) as cloud:
+            with single():
+                observed = await observe(spec, cloud.reader, spool, datetime.now(UTC), work=work)
+            yield Session(wanted, spec, cloud, observed, notices)
+
+
+@contextmanager
+def _unscanned(wanted: Wanted) -> Iterator[tuple[Spec, Spool]]:
+    """The spec, and a spool for the account's facts alone."""
+    with Spool() as spool:
+        yield read(wanted), spool
+
+
+@contextmanager
+def single() -> Iterator[None]:
+    """Raise the first of our own errors out of an exception group: it was what ended the rest."""
+    try:
+        yield
+    except BaseExceptionGroup as failures:
+        ours = failures.subgroup(BatchspecError)
+        if ours is None:
+            raise
+        error: BaseException = ours
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None
