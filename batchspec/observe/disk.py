@@ -36,13 +36,15 @@ def scan(
     What is wrong goes to ``problems``. Without ``contents`` files are found and opened, not read:
     they then have no right MD5, which is enough to tell what is wrong with them.
     """
-    read = _hashed if contents else _opened
+    look = _hashed if contents else _opened
     with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as pool:
+
+        def read(entry: UploadGlob, path: Path, blob: str) -> Future[LocalFile | Problem]:
+            return pool.submit(_read, entry, path, blob, look)
+
         for container in containers:
             for entry in container.upload:
-                _scan_entry(
-                    container, entry, spool, problems, lambda *a: pool.submit(_read, *a, read)
-                )
+                _scan_entry(container, entry, spool, problems, read)
 
 
 def _scan_entry(
