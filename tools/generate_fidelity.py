@@ -37,7 +37,10 @@ _BEHAVIOUR = """\
 ## Where it differs on purpose
 
 - **Machines.** A node is a directory and processes of this machine, whatever size and image its
-  pool names. Every image is accepted; `supportedimages` is a table of common ones.
+  pool names. An image of a publisher that has none for Batch is refused, every other is accepted;
+  `supportedimages` is a table of common ones.
+- **Networks.** A node is reached at 127.0.0.1 on the machine's own ports: that of SSH, and the
+  back-end ports of the pool's endpoint configuration, whether or not something listens there.
 - **Users.** Processes run as the user who started the service. `userIdentity` and elevation are
   kept and shown.
 - **Quotas.** There are none, neither for cores nor for pools and jobs.

@@ -73,6 +73,19 @@ IMAGES: tuple[Image, ...] = (
 )
 
 
+PUBLISHERS = frozenset(image.publisher for image in IMAGES) | {
+    "batch",
+    "credativ",
+    "microsoft-ads",
+    "microsoft-azure-batch",
+    "openlogic",
+    "oracle",
+    "redhat",
+    "xilinx",
+}
+"""Who publishes images that the real service takes, those included that it has stopped listing."""
+
+
 def write_image(image: Image) -> dict[str, Any]:
     """An image as the service shows it."""
     shown: dict[str, Any] = {

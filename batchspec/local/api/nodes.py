@@ -16,6 +16,10 @@ from batchspec.local.wire.request import Request, pick
 from batchspec.local.wire.times import write_time
 
 MAX_COUNTS = 10
+ADDRESS = "127.0.0.1"
+"""The address of every node: they are all this machine."""
+SSH = 22
+_UNBOOTED = frozenset({NodeState.CREATING, NodeState.STARTING})
 _COUNTED: Mapping[str, NodeState] = {
     "creating": NodeState.CREATING,
     "idle": NodeState.IDLE,
@@ -85,11 +89,12 @@ def write_node(context: Context, pool: Pool, node: Node) -> dict[str, Any]:
         "schedulingState": node.scheduling,
         "stateTransitionTime": write_time(node.state_since),
     }
-    if node.booted is not None:
-        shown["lastBootTime"] = write_time(node.booted)
+    booted = None if node.state in _UNBOOTED else node.booted
+    if booted is not None:
+        shown["lastBootTime"] = write_time(booted)
     shown |= {
         "allocationTime": write_time(node.allocated),
-        "ipAddress": node.detail.get("ipAddress", "127.0.0.1"),
+        "ipAddress": ADDRESS,
         "affinityId": f"TVM:{node.id}",
         "vmSize": pool.body["vmSize"],
         "totalTasksRun": node.total_run,
@@ -107,11 +112,10 @@ def write_node(context: Context, pool: Pool, node: Node) -> dict[str, Any]:
     if node.errors:
         shown["errors"] = node.errors
     shown["isDedicated"] = node.dedicated
-    if "endpointConfiguration" in node.detail:
-        shown["endpointConfiguration"] = node.detail["endpointConfiguration"]
-    if node.booted is not None:
+    shown["endpointConfiguration"] = {"inboundEndpoints": _endpoints(pool)}
+    if booted is not None:
         shown["nodeAgentInfo"] = {
-            "lastUpdateTime": write_time(node.booted),
+            "lastUpdateTime": write_time(booted),
             "version": context.version,
         }
     image = pool.body["virtualMachineConfiguration"]["imageReference"]
@@ -121,6 +125,30 @@ def write_node(context: Context, pool: Pool, node: Node) -> dict[str, Any]:
             "imageReference": {**image, "exactVersion": image.get("version", "latest")}
         },
     }
+
+
+def _endpoints(pool: Pool) -> list[dict[str, Any]]:
+    """How a node is reached: it is this machine, so its ports are the machine's own.
+
+    Those of the pool's endpoint configuration, and that of SSH, whether or not something listens.
+    """
+    network = pool.body.get("networkConfiguration", {}).get("endpointConfiguration", {})
+    ports = [
+        (f"{nat['name']}.0", nat["protocol"], nat["backendPort"])
+        for nat in network.get("inboundNATPools", ())
+    ]
+    ports.append(("SSHRule.0", "tcp", SSH))
+    return [
+        {
+            "name": name,
+            "protocol": protocol,
+            "publicIPAddress": ADDRESS,
+            "publicFQDN": "localhost",
+            "frontendPort": port,
+            "backendPort": port,
+        }
+        for name, protocol, port in ports
+    ]
 
 
 def _recent(context: Context, task: Task) -> dict[str, Any]:

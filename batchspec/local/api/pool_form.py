@@ -11,6 +11,7 @@ from typing import Any
 
 from batchspec.local.api.context import Context
 from batchspec.local.api.gaps import refuse_absent
+from batchspec.local.api.images import PUBLISHERS
 from batchspec.local.api.task_settings import fill_start_task, in_order
 from batchspec.local.model.record import Pool
 from batchspec.local.wire.fault import Fault, bad_property
@@ -49,6 +50,7 @@ _GALLERY_REASON = (
 _GALLERY_IMAGE = re.compile(
     re.sub(r"\{\w+\}", "[^/]+", _GALLERY) + "(/versions/[^/]+)?", re.IGNORECASE
 )
+_RULE: Mapping[str, Any] = {"sourcePortRanges": ["*"]}
 _ONLY_OLDER = ("certificateReferences", "targetNodeCommunicationMode", "resourceTags")
 
 
@@ -91,11 +93,17 @@ def complete_pool(body: Mapping[str, Any]) -> dict[str, Any]:
     if "startTask" in body:
         filled["startTask"] = fill_start_task(body["startTask"])
     if "networkConfiguration" in body:
-        filled["networkConfiguration"] = {
-            "dynamicVNetAssignmentScope": "none",
-            **body["networkConfiguration"],
-        }
+        filled["networkConfiguration"] = _network(body["networkConfiguration"])
+    if "userAccounts" in body:
+        windows = is_windows(filled)
+        filled["userAccounts"] = [_account(one, windows=windows) for one in body["userAccounts"]]
     return in_order(filled, ("displayName", "vmSize"))
+
+
+def is_windows(body: Mapping[str, Any]) -> bool:
+    """Whether a pool names an image of Windows."""
+    agent: str = body["virtualMachineConfiguration"]["nodeAgentSKUId"]
+    return "windows" in agent.lower()
 
 
 def _machine(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,11 +112,49 @@ def _machine(given: Mapping[str, Any]) -> dict[str, Any]:
     if custom is not None and _GALLERY_IMAGE.fullmatch(custom) is None:
         raise bad_property("virtualMachineImageId", custom, _GALLERY_REASON)
     if "virtualMachineImageId" not in image and "publisher" in image:
+        _check_image(image)
         image.setdefault("version", "latest")
     machine = {**given, "imageReference": image}
+    if "dataDisks" in machine:
+        machine["dataDisks"] = [{"caching": "none", **disk} for disk in machine["dataDisks"]]
     if "osDisk" in machine:
         machine["osDisk"] = {"ephemeralOSDiskSettings": {}, **machine["osDisk"]}
     return in_order(machine, _MACHINE)
+
+
+def _check_image(image: Mapping[str, Any]) -> None:
+    """Refuse what can only be a slip: an image of nobody who publishes any for Batch.
+
+    Raises:
+        Fault: ``InvalidPropertyValue``, in the recorded words.
+    """
+    if image["publisher"].lower() not in PUBLISHERS:
+        named = " ".join(f"{name} {image.get(name, '')}" for name in ("publisher", "offer", "sku"))
+        raise bad_property(
+            "imageReference", None, f"The specified imageReference with {named} is not supported."
+        )
+
+
+def _network(given: Mapping[str, Any]) -> dict[str, Any]:
+    network = {"dynamicVNetAssignmentScope": "none", **given}
+    endpoints = network.get("endpointConfiguration")
+    if endpoints:
+        pools = [
+            {**pool, "networkSecurityGroupRules": [{**_RULE, **rule} for rule in rules]}
+            if (rules := pool.get("networkSecurityGroupRules"))
+            else pool
+            for pool in endpoints["inboundNATPools"]
+        ]
+        network["endpointConfiguration"] = {**endpoints, "inboundNATPools": pools}
+    return network
+
+
+def _account(given: Mapping[str, Any], *, windows: bool) -> dict[str, Any]:
+    account = {"elevationLevel": "nonadmin", **given}
+    if windows:
+        login = account.get("windowsUserConfiguration", {})
+        account["windowsUserConfiguration"] = {"loginMode": "batch", **login}
+    return account
 
 
 def read_target(given: Mapping[str, Any], name: str, default: int) -> int:
@@ -181,9 +227,22 @@ def write_pool(context: Context, pool: Pool, *, older: bool) -> dict[str, Any]:
         rest["userAccounts"] = [_without_secrets(account) for account in rest["userAccounts"]]
     rest = in_order(rest, order)
     if older:
-        # Recorded of 2024-02-01.19.0: there even when there are none, which is always.
+        # Recorded since November 2024: there even when there are none, which is always.
         rest = {"certificateReferences": [], **rest}
-    return shown | rest
+    return shown | _with_disks(rest, older=older)
+
+
+def _with_disks(body: Mapping[str, Any], *, older: bool) -> dict[str, Any]:
+    """The kind of storage of a data disk moved into ``managedDisk`` in the newest api-version."""
+    machine = body["virtualMachineConfiguration"]
+    if "dataDisks" not in machine:
+        return dict(body)
+    kind = "storageAccountType"
+    disks = [
+        {kind: "standard_lrs", **disk} if older else {k: v for k, v in disk.items() if k != kind}
+        for disk in machine["dataDisks"]
+    ]
+    return {**body, "virtualMachineConfiguration": {**machine, "dataDisks": disks}}
 
 
 def _without_secrets(account: Mapping[str, Any]) -> dict[str, Any]:

@@ -86,6 +86,8 @@ def replace_pool_properties(context: Context, request: Request) -> Reply:
     ask(POOL, "update", pool.state)
     refuse_absent("pool", given)
     kept = {name: value for name, value in pool.body.items() if name not in REPLACED}
+    if request.older:
+        kept["targetNodeCommunicationMode"] = "default"
     changed = context.store.pools.update(pool, complete_pool({**kept, **given}), request.now)
     return done(204, request.url, changed.modified)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from batchspec.local.wire.fault import Fault, bad_property
 from batchspec.local.wire.times import UNLIMITED, ticks_of
@@ -28,12 +29,24 @@ def check_resource_files(resource_files: Sequence[Mapping[str, Any]]) -> None:
                 "Exactly one of httpUrl, storageContainerUrl and autoStorageContainerName must be "
                 "specified.",
             )
+        if sources == ["httpUrl"] and not _is_url(resource["httpUrl"]):
+            raise bad_property(
+                "httpUrl", resource["httpUrl"], "The specified HttpUrl is not a valid URI"
+            )
         if sources == ["httpUrl"] and not resource.get("filePath"):
             raise Fault("MissingRequiredProperty", ("PropertyName", "filePath"))
         if sources == ["httpUrl"] and resource.get("blobPrefix"):
             raise bad_property(
                 "blobPrefix", resource["blobPrefix"], "A blob prefix cannot go with httpUrl."
             )
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.netloc)
 
 
 def check_retries(name: str, count: int | None) -> None:

@@ -166,10 +166,14 @@ class Tasks:
         return self._again(task)
 
     def reactivate(self, task: Task, now: datetime) -> Task:
-        """A completed task becomes active again, with no retry used and no exit information."""
+        """A completed task becomes active again, with no retry used and no exit information.
+
+        It is on no node any more (recorded), so the files it left there are doomed.
+        """
         TASK.check(task.state, TaskState.ACTIVE)
         with self._db.transaction():
             self._dependencies.withdraw(task.seq)
+            self._doom(task)
             self._db.update(
                 "task",
                 {
@@ -179,6 +183,11 @@ class Tasks:
                     "previous_since": to_column(task.state_since),
                     "modified": to_column(after(task.modified, now)),
                     "retry_count": 0,
+                    "pool": None,
+                    "pool_id": None,
+                    "node": None,
+                    "node_id": None,
+                    "directory": None,
                     "started": None,
                     "ended": None,
                     "exit_code": None,
@@ -196,18 +205,22 @@ class Tasks:
         with self._db.transaction():
             if task.state in (TaskState.PREPARING, TaskState.RUNNING):
                 free(self._db, task, now, ran=0, succeeded=0)
-            if task.node_id and task.pool_id and task.directory and not task.cleaned:
-                self._db.insert(
-                    "doomed",
-                    {
-                        "pool_id": task.pool_id,
-                        "node_id": task.node_id,
-                        "directory": task.directory,
-                        "task_seq": task.seq,
-                        "run": task.run,
-                    },
-                )
+            self._doom(task)
             self._db.write("DELETE FROM task WHERE seq = ?", (task.seq,))
+
+    def _doom(self, task: Task) -> None:
+        """Have the engine end what goes on of ``task`` and remove its files."""
+        if task.node_id and task.pool_id and task.directory and not task.cleaned:
+            self._db.insert(
+                "doomed",
+                {
+                    "pool_id": task.pool_id,
+                    "node_id": task.node_id,
+                    "directory": task.directory,
+                    "task_seq": task.seq,
+                    "run": task.run,
+                },
+            )
 
     def _again(self, task: Task) -> Task:
         row = self._db.one(f"SELECT {COLUMNS} FROM task WHERE seq = ?", (task.seq,))

@@ -1,0 +1,153 @@
+"""What no description says and recordings of the real service show. The replay found each.
+
+The evidence of a test is in its docstring: the recorded test of a public client.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from batchspec.local.model.life import NodeState
+from tests.local.engines import job, pool, task
+from tests.local.playing import NOW, finish, idle_node, start
+from tests.local.running import Service
+
+OLDER = "2024-02-01.19.0"
+
+
+def machine(**image: str) -> dict[str, Any]:
+    return {"imageReference": image, "nodeAgentSKUId": "batch.node.windows amd64"}
+
+
+def test_an_image_of_an_unknown_publisher_is_refused(service: Service) -> None:
+    """azure-cli, test_batch_pool_cmd: publisher a, offer b, sku c."""
+    body = pool(virtualMachineConfiguration=machine(publisher="a", offer="b", sku="c"))
+    refused = service.request("POST", "/pools", body)
+    assert (refused.status, refused.code) == (400, "InvalidPropertyValue")
+    assert refused.values == {
+        "PropertyName": "imageReference",
+        "Reason": "The specified imageReference with publisher a offer b sku c is not supported.",
+    }
+
+
+def test_accounts_of_windows_pools_log_in_as_batch(service: Service) -> None:
+    """azure-sdk-for-python, test_batch_create_pools."""
+    accounts = [{"name": "a", "password": "p"}, {"name": "b", "password": "p"}]
+    accounts[1]["elevationLevel"] = "admin"
+    windows = machine(publisher="MicrosoftWindowsServer", offer="WindowsServer", sku="2022")
+    service.request("POST", "/pools", pool(virtualMachineConfiguration=windows))
+    service.request(
+        "POST", "/pools", pool("w", virtualMachineConfiguration=windows, userAccounts=accounts)
+    )
+    login = {"windowsUserConfiguration": {"loginMode": "batch"}}
+    assert service.request("GET", "/pools/w").json["userAccounts"] == [
+        {"name": "a", "elevationLevel": "nonadmin", **login},
+        {"name": "b", "elevationLevel": "admin", **login},
+    ]
+
+
+def test_data_disks_and_network_rules_have_defaults(service: Service) -> None:
+    """azure-sdk-for-python, test_batch_create_pools and test_batch_network_configuration."""
+    nat = {
+        "name": "n",
+        "protocol": "udp",
+        "backendPort": 64444,
+        "frontendPortRangeStart": 60000,
+        "frontendPortRangeEnd": 61000,
+        "networkSecurityGroupRules": [
+            {"priority": 150, "access": "allow", "sourceAddressPrefix": "*"}
+        ],
+    }
+    body = pool(networkConfiguration={"endpointConfiguration": {"inboundNATPools": [nat]}})
+    disk = {"lun": 1, "diskSizeGB": 50}
+    body["virtualMachineConfiguration"]["dataDisks"] = [disk]
+    service.request("POST", "/pools", body)
+    shown = service.request("GET", "/pools/p").json
+    assert shown["virtualMachineConfiguration"]["dataDisks"] == [{"caching": "none", **disk}]
+    network = shown["networkConfiguration"]
+    assert network["dynamicVNetAssignmentScope"] == "none"
+    (found,) = network["endpointConfiguration"]["inboundNATPools"]
+    assert found["networkSecurityGroupRules"][0]["sourcePortRanges"] == ["*"]
+    older = service.request("GET", "/pools/p", version=OLDER).json
+    (disk,) = older["virtualMachineConfiguration"]["dataDisks"]
+    assert disk["storageAccountType"] == "standard_lrs"
+
+
+def test_replacing_properties_resets_how_nodes_communicate(service: Service) -> None:
+    """azure-cli, test_batch_pool_cmd: a property that only earlier api-versions have."""
+    service.request("POST", "/pools", pool())
+    empty = {"certificateReferences": [], "applicationPackageReferences": [], "metadata": []}
+    done = service.request("POST", "/pools/p/updateproperties", empty, version=OLDER)
+    assert done.status == 204
+    shown = service.request("GET", "/pools/p", version=OLDER).json
+    assert shown["targetNodeCommunicationMode"] == "default"
+    assert "targetNodeCommunicationMode" not in service.request("GET", "/pools/p").json
+
+
+def test_a_node_tells_of_its_boot_once_it_has_booted(service: Service) -> None:
+    """azure-sdk-for-python, test_batch_compute_nodes."""
+    service.request("POST", "/pools", pool())
+    found = service.store.pools.get("p")
+    assert found is not None
+    service.store.nodes.add(found, ["n"], NOW, dedicated=True, slots=1)
+    node = service.store.nodes.get("p", "n")
+    assert node is not None
+    node = service.store.nodes.move(node, NodeState.STARTING, NOW, booted=NOW)
+    starting = service.request("GET", "/pools/p/nodes/n").json
+    assert not {"lastBootTime", "nodeAgentInfo"} & starting.keys()
+    service.store.nodes.move(node, NodeState.IDLE, NOW)
+    assert {"lastBootTime", "nodeAgentInfo"} <= service.request(
+        "GET", "/pools/p/nodes/n"
+    ).json.keys()
+
+
+def test_a_node_is_reached_on_the_ports_of_this_machine(service: Service) -> None:
+    """azure-batch-cli-extensions: every Linux node has a rule for SSH. Here it is true as well:
+    a node is this machine.
+    """
+    service.request("POST", "/pools", pool())
+    found = service.store.pools.get("p")
+    assert found is not None
+    service.store.nodes.add(found, ["n"], NOW, dedicated=True, slots=1)
+    shown = service.request("GET", "/pools/p/nodes/n").json
+    assert shown["endpointConfiguration"]["inboundEndpoints"] == [
+        {
+            "name": "SSHRule.0",
+            "protocol": "tcp",
+            "publicIPAddress": "127.0.0.1",
+            "publicFQDN": "localhost",
+            "frontendPort": 22,
+            "backendPort": 22,
+        }
+    ]
+
+
+@pytest.mark.parametrize("url", ["fake.url", "ftp://h/b", "http:/b", "http://[::1"])
+def test_a_resource_file_comes_from_a_url(service: Service, url: str) -> None:
+    """azure-batch-cli-extensions, test_batch_extensions_live: httpUrl fake.url."""
+    service.request("POST", "/jobs", job())
+    body = task("t", "true", resourceFiles=[{"httpUrl": url, "filePath": "f"}])
+    refused = service.request("POST", "/jobs/j/tasks", body)
+    assert (refused.status, refused.code) == (400, "InvalidPropertyValue")
+    assert refused.values == {
+        "PropertyName": "httpUrl",
+        "PropertyValue": url,
+        "Reason": "The specified HttpUrl is not a valid URI",
+    }
+
+
+def test_a_reactivated_task_is_on_no_node(service: Service) -> None:
+    """azure-sdk-for-node, should get task reference: previousState completed, no nodeInfo."""
+    service.request("POST", "/jobs", job())
+    service.request("POST", "/jobs/j/tasks", task("t", "false"))
+    run = start(service, idle_node(service), "t")
+    finish(service, run, 1)
+    assert "nodeInfo" in service.request("GET", "/jobs/j/tasks/t").json
+    service.request("POST", "/jobs/j/tasks/t/reactivate")
+    shown = service.request("GET", "/jobs/j/tasks/t").json
+    assert (shown["state"], shown["previousState"]) == ("active", "completed")
+    assert "nodeInfo" not in shown
+    (left,) = service.store.runs.doomed()
+    assert (left.node_id, left.directory) == (run.node_id, run.directory)

@@ -1,0 +1,1 @@
+"""Exchanges that were recorded with the real service, replayed against the embedded one."""

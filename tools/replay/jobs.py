@@ -1,0 +1,201 @@
+"""Jobs and tasks as a recorded request found them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from batchspec.local.model.layout import task_directory
+from batchspec.local.model.life import JobState, TaskState
+from batchspec.local.model.record import Job, Task
+from replay.making import Maker, now, time_of
+from replay.pools import Pools
+from replay.reading import Exchange
+
+_J = JobState
+_WAY: Mapping[JobState, tuple[JobState, ...]] = {
+    _J.ACTIVE: (),
+    _J.DISABLING: (_J.DISABLING,),
+    _J.DISABLED: (_J.DISABLING, _J.DISABLED),
+    _J.ENABLING: (_J.DISABLING, _J.DISABLED, _J.ENABLING),
+    _J.TERMINATING: (_J.TERMINATING,),
+    _J.COMPLETED: (_J.TERMINATING, _J.COMPLETED),
+    _J.DELETING: (_J.DELETING,),
+}
+_DEFAULT = {
+    "poolInfo": {"poolId": "replay"},
+    "usesTaskDependencies": True,
+    "onTaskFailure": "performexitoptionsjobaction",
+}
+_ENDED = {"category": "UserError", "code": "TaskEnded", "message": "Task Was Ended by User Request"}
+_FAILED = {"category": "UserError", "code": "FailureExitCode", "message": "The task exited badly"}
+_RAN_BADLY = {"startTime": None, "exitCode": 1, "failureInfo": _FAILED}
+
+
+class Jobs:
+    """Makes jobs and tasks, and brings them to a state."""
+
+    def __init__(self, maker: Maker, pools: Pools) -> None:
+        self._maker = maker
+        self._pools = pools
+        self._store = maker.store
+
+    async def before_create(self, exchange: Exchange) -> None:
+        """See that the job is there for the answer that says so, and not for another."""
+        if exchange.code == "JobExists":
+            await self.have(exchange.body["id"])
+        elif exchange.body:
+            self.remove(exchange.body["id"])
+
+    async def before_tasks(self, job_id: str, exchange: Exchange) -> None:
+        """See that there is a job to add tasks to, and that they are not there."""
+        await self.have(job_id)
+        if not exchange.body:
+            return
+        taken = {
+            item["taskId"]
+            for item in (exchange.reply or {}).get("value", ())
+            if item.get("error", {}).get("code") == "TaskExists"
+        }
+        for item in exchange.body.get("value", [exchange.body]):
+            found = self._store.tasks.get(job_id, item["id"])
+            if item["id"] in taken:
+                await self.have_task(job_id, item["id"])
+            elif found is not None:
+                self._store.tasks.delete(found, now())
+
+    def remove(self, job_id: str) -> None:
+        """Take a job away with its tasks."""
+        job = self._store.jobs.get(job_id)
+        if job is not None:
+            for task in self._store.tasks.page(job_id):
+                self._store.tasks.delete(task, now())
+            self._store.jobs.purge(self._store.jobs.move(job, JobState.DELETING, now()))
+
+    async def have(self, job_id: str, shown: Mapping[str, Any] | None = None) -> Job:
+        """A job, as it is shown."""
+        shown = shown or {}
+        wanted = JobState(shown.get("state", "active"))
+        job = self._store.jobs.get(job_id)
+        if job is not None and job.state is not wanted and job.state is not JobState.ACTIVE:
+            self.remove(job_id)
+            job = None
+        if job is None:
+            await self._maker.make(("jobs", job_id), "BatchJobCreateOptions", shown, _DEFAULT)
+        job = self.there(job_id)
+        if job.state is not wanted:
+            self.bring(job, wanted, shown)
+        elif wanted is JobState.ACTIVE and "previousState" in shown and job.previous_state is None:
+            way = (*_WAY[JobState.ENABLING], JobState.ACTIVE)
+            for state in way:
+                job = self._store.jobs.move(job, state, now())
+        return self.there(job_id)
+
+    def bring(self, job: Job, wanted: JobState, shown: Mapping[str, Any]) -> None:
+        """Bring an active job to a state."""
+        info = shown.get("executionInfo", {})
+        for state in _WAY[wanted]:
+            job = self._store.jobs.move(
+                job,
+                state,
+                now(),
+                reason=info.get("terminateReason"),
+                scheduling_error=info.get("schedulingError"),
+            )
+
+    async def ready(self, job_id: str, action: str) -> None:
+        """A job with which something can be done."""
+        await self.have(job_id, {"state": "disabled" if action == "enable" else "active"})
+
+    async def ready_task(self, job_id: str, task_id: str, action: str) -> None:
+        """A task with which something can be done."""
+        state = "active"
+        shown: dict[str, Any] = {"state": state}
+        if action == "reactivate":
+            shown = {"state": "completed", "executionInfo": _RAN_BADLY}
+        await self.have_task(job_id, task_id, shown)
+
+    async def have_task(
+        self, job_id: str, task_id: str, shown: Mapping[str, Any] | None = None
+    ) -> Task:
+        """A task, as it is shown."""
+        shown = shown or {}
+        where = shown.get("nodeInfo", {})
+        if self._store.jobs.get(job_id) is None:
+            pool = {"poolInfo": {"poolId": where.get("poolId", "replay")}}
+            await self.have(job_id, pool)
+        wanted = TaskState(shown.get("state", "active"))
+        task = self._store.tasks.get(job_id, task_id)
+        if task is not None and not _can_become(task, wanted, shown.get("executionInfo")):
+            self._store.tasks.delete(task, now())
+            task = None
+        if task is None:
+            # Once its job is over a task cannot be added; the job it had cannot be made anew.
+            await self.have(job_id)
+            default = {"commandLine": "true"}
+            path = ("jobs", job_id, "tasks", task_id)
+            await self._maker.make(path, "BatchTaskCreateOptions", shown, default)
+        task = self.task_there(job_id, task_id)
+        if task.state is not wanted:
+            await self._play(task, wanted, shown)
+        elif shown.get("previousState") == "completed" and task.previous_state is None:
+            await self._play(task, TaskState.COMPLETED, {"executionInfo": _RAN_BADLY})
+            self._store.tasks.reactivate(self.task_there(job_id, task_id), now())
+        return self.task_there(job_id, task_id)
+
+    def directory(self, job_id: str, task_id: str) -> Path:
+        """Where the files of a task that ran lie."""
+        task = self.task_there(job_id, task_id)
+        assert task.pool_id and task.node_id and task.directory
+        return self._maker.root(task.pool_id, task.node_id) / task.directory
+
+    async def _play(self, task: Task, wanted: TaskState, shown: Mapping[str, Any]) -> None:
+        info = shown.get("executionInfo", {"startTime": None, "exitCode": 0})
+        if "startTime" not in info:
+            self._store.tasks.end(task, now(), info.get("failureInfo", _ENDED))
+            return
+        where = shown.get("nodeInfo", {"poolId": "replay", "nodeId": "tvmps_replay_d"})
+        node = await self._pools.have_node(
+            where["poolId"], {"id": where["nodeId"], "state": "idle"}, []
+        )
+        begun = self._store.runs.begin(task, node, task_directory(task.job_id, task.id), now())
+        assert begun is not None, task
+        for _ in range(info.get("retryCount", 0)):
+            again = self._store.runs.retry(begun, now())
+            assert again is not None
+            begun = again
+        if wanted is TaskState.COMPLETED:
+            self._store.runs.finish(
+                begun,
+                now(),
+                started=time_of(info["startTime"]),
+                ended=time_of(info.get("endTime")) or now(),
+                exit_code=info.get("exitCode"),
+                failure=info.get("failureInfo"),
+                satisfies=True,
+                retain_until=None,
+            )
+
+    def there(self, job_id: str) -> Job:
+        """A job that is there."""
+        job = self._store.jobs.get(job_id)
+        assert job is not None, job_id
+        return job
+
+    def task_there(self, job_id: str, task_id: str) -> Task:
+        """A task that is there."""
+        task = self._store.tasks.get(job_id, task_id)
+        assert task is not None, task_id
+        return task
+
+
+def _can_become(task: Task, wanted: TaskState, info: Mapping[str, Any] | None) -> bool:
+    """Whether playing on brings a task to where it is shown."""
+    if task.state is TaskState.ACTIVE:
+        return True
+    same = info is None or (info.get("exitCode"), info.get("failureInfo")) == (
+        task.exit_code,
+        task.failure,
+    )
+    return task.state is wanted and same

@@ -1,0 +1,150 @@
+"""Pools and nodes as a recorded request found them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from batchspec.local.model.life import AllocationState, NodeState, PoolState
+from batchspec.local.model.record import Node, Pool
+from replay.making import Maker, now
+from replay.reading import Exchange
+
+_DEFAULT = {
+    "vmSize": "standard_d2s_v3",
+    "virtualMachineConfiguration": {
+        "imageReference": {"publisher": "canonical", "offer": "ubuntu", "sku": "server"},
+        "nodeAgentSKUId": "batch.node.ubuntu 24.04",
+    },
+}
+_TARGETS = ("targetDedicatedNodes", "targetLowPriorityNodes")
+_UP = (NodeState.STARTING, NodeState.IDLE)
+_WAY: Mapping[NodeState, tuple[NodeState, ...]] = {
+    NodeState.CREATING: (),
+    NodeState.STARTING: (NodeState.STARTING,),
+    NodeState.WAITING_FOR_START_TASK: (NodeState.STARTING, NodeState.WAITING_FOR_START_TASK),
+    NodeState.START_TASK_FAILED: (NodeState.STARTING, NodeState.START_TASK_FAILED),
+    NodeState.IDLE: _UP,
+}
+_ACTIONS = {"reboot", "reimage", "disablescheduling", "uploadbatchservicelogs", "users", "files"}
+
+
+class Pools:
+    """Makes pools and nodes, and brings them to a state."""
+
+    def __init__(self, maker: Maker) -> None:
+        self._maker = maker
+        self._store = maker.store
+
+    async def before_create(self, exchange: Exchange) -> None:
+        """See that the pool is there for the answer that says so, and not for another."""
+        if exchange.code == "PoolExists":
+            await self.have(exchange.body["id"])
+        elif exchange.body:
+            self.remove(exchange.body["id"])
+
+    def remove(self, pool_id: str) -> None:
+        """Take a pool away with its nodes."""
+        pool = self._store.pools.get(pool_id)
+        if pool is None:
+            return
+        for node in self._store.nodes.page(pool_id):
+            self._store.nodes.drop(node)
+        if pool.state is not PoolState.DELETING:
+            pool = self._store.pools.delete(pool, now())
+        self._store.pools.drop(pool)
+
+    async def have(self, pool_id: str, shown: Mapping[str, Any] | None = None) -> Pool:
+        """A pool, as it is shown."""
+        shown = shown or {}
+        wanted = PoolState(shown.get("state", "active"))
+        found = self._store.pools.get(pool_id)
+        if found is not None and found.state is PoolState.DELETING and found.state is not wanted:
+            self.remove(pool_id)
+            found = None
+        if found is None:
+            await self._maker.make(
+                ("pools", pool_id), "BatchPoolCreateOptions", _settings(shown), _DEFAULT
+            )
+        pool = self._there(pool_id)
+        if wanted is PoolState.DELETING and pool.state is not wanted:
+            pool = self._store.pools.delete(pool, now())
+        if "allocationState" in shown:
+            self._allocate(pool, AllocationState(shown["allocationState"]), shown)
+        return self._there(pool_id)
+
+    async def ready(self, pool_id: str, rest: list[str], exchange: Exchange) -> None:
+        """A pool with which something can be done."""
+        if exchange.code == "PoolBeingDeleted":
+            await self.have(pool_id, {"state": "deleting"})
+            return
+        pool = await self.have(pool_id)
+        scaled = rest in (["disableautoscale"], ["evaluateautoscale"])
+        if rest in (["resize"], ["removenodes"], ["enableautoscale"]) or scaled:
+            self._allocate(pool, AllocationState.STEADY, {})
+        if scaled and pool.autoscale is None:
+            formula = {"autoScaleFormula": "$TargetDedicatedNodes=0;"}
+            await self._maker.send("POST", f"/pools/{pool_id}/enableautoscale", formula)
+            self._allocate(self._there(pool_id), AllocationState.STEADY, {})
+
+    async def have_node(self, pool_id: str, item: Mapping[str, Any], action: list[str]) -> Node:
+        """A node, as it is shown, or as ``action`` needs it."""
+        pool = await self.have(pool_id)
+        found = self._store.nodes.get(pool_id, item["id"])
+        wanted = NodeState(item["state"])
+        if found is not None and found.state is not wanted:
+            self._store.nodes.drop(found)
+            found = None
+        if found is None:
+            self._store.nodes.add(
+                pool,
+                [item["id"]],
+                now(),
+                dedicated=item.get("isDedicated", True),
+                slots=pool.body["taskSlotsPerNode"],
+            )
+        node = self._node(pool_id, item["id"])
+        if found is None:
+            for state in _WAY.get(wanted, (*_UP, wanted)):
+                booted = now() if state is NodeState.STARTING else None
+                node = self._store.nodes.move(node, state, now(), booted=booted)
+        if "startTaskInfo" in item:
+            self._store.nodes.move(node, node.state, now(), start_task_info=item["startTaskInfo"])
+        if action in (["disablescheduling"], ["enablescheduling"]):
+            other = "enabled" if action == ["disablescheduling"] else "disabled"
+            self._store.nodes.set_scheduling(node, other, None)
+        return self._node(pool_id, item["id"])
+
+    def _allocate(self, pool: Pool, wanted: AllocationState, shown: Mapping[str, Any]) -> None:
+        if pool.allocation is AllocationState.STEADY and wanted is not pool.allocation:
+            pool = self._store.pools.resize(
+                pool,
+                now(),
+                target_dedicated=pool.target_dedicated,
+                target_spot=pool.target_spot,
+                timeout=pool.resize_timeout,
+                deallocation=pool.deallocation,
+            )
+        if wanted is AllocationState.STOPPING:
+            self._store.pools.stop(pool, now())
+        elif wanted is AllocationState.STEADY:
+            self._store.pools.settle(pool, now(), tuple(shown.get("resizeErrors", ())))
+
+    def _there(self, pool_id: str) -> Pool:
+        pool = self._store.pools.get(pool_id)
+        assert pool is not None, pool_id
+        return pool
+
+    def _node(self, pool_id: str, node_id: str) -> Node:
+        node = self._store.nodes.get(pool_id, node_id)
+        assert node is not None, node_id
+        return node
+
+
+def _settings(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """What a create request for a pool shown so would have said."""
+    settings = dict(shown)
+    if settings.get("enableAutoScale"):
+        for name in _TARGETS:
+            settings.pop(name, None)
+    return settings

@@ -1,0 +1,143 @@
+"""Recorded exchanges: from a line of JSON to a frozen value in the words of today's protocol.
+
+What lives here: what changed in the protocol since a recording, as tables. What may not: the
+embedded service.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+RENAMED: Mapping[str, str] = {"maxTasksPerNode": "taskSlotsPerNode"}
+"""Properties that were called otherwise before api-version 2021-06-01.14.0."""
+
+LATER: Mapping[str, str] = {
+    "allowTaskPreemption": "2021-06-01.14.0",
+    "dynamicVNetAssignmentScope": "2019-08-01.10.0",
+    "maxParallelTasks": "2021-06-01.14.0",
+    "requiredSlots": "2020-09-01.12.0",
+    "runningTaskSlotsCount": "2020-09-01.12.0",
+    "taskSlotCounts": "2020-09-01.12.0",
+    "sourcePortRanges": "2019-06-01.9.0",
+    "scope": "2019-08-01.10.0",
+    "virtualMachineInfo": "2022-01-01.15.0",
+    "upgradingOS": "2024-02-01.19.0",
+}
+"""Properties of replies by the api-version that brought them."""
+
+SINCE: Mapping[str, str] = {"certificateReferences": "2024-11-01"}
+"""Properties that replies of every api-version have, always, since a day."""
+
+_OLDEST_SPOKEN, _NEXT_SPOKEN = "2022-10-01.16.0", "2024-02-01.19.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and the real service's answer to it.
+
+    ``version`` is the api-version that was spoken, ``spoken`` the one to replay it in. ``body`` is
+    ``None`` where there is none, ``mangled`` says that the recorder did not keep it whole.
+    ``reply`` is the decoded JSON body, ``None`` for anything else.
+    """
+
+    source: str
+    line: int
+    version: str
+    spoken: str
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Any
+    mangled: bool
+    status: int
+    headers: Mapping[str, str]
+    reply: Any
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The segments of the path; a file's path is one."""
+        parts = self.path.strip("/").split("/")
+        if len(parts) > 5 and parts[4] == "files":
+            parts = [*parts[:5], "/".join(parts[5:])]
+        return tuple(parts)
+
+    @property
+    def day(self) -> str:
+        """When the recording was published."""
+        return self.source.split("/")[1]
+
+    @property
+    def without(self) -> frozenset[str]:
+        """The properties that a reply could not have then."""
+        later = {name for name, version in LATER.items() if version > self.version}
+        return frozenset(later | {name for name, day in SINCE.items() if day > self.day})
+
+    @property
+    def code(self) -> str | None:
+        """The code of the fault, if it is one with a body."""
+        return self.reply.get("code") if self.status >= 400 and self.reply else None
+
+
+def read_recordings(path: Path) -> Iterator[Exchange]:
+    """The exchanges of a file of JSON lines, in its order."""
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            yield _read(number, json.loads(line))
+
+
+def _read(number: int, raw: Mapping[str, Any]) -> Exchange:
+    version = raw["api"]
+    body, mangled = _body(raw["reqbody"])
+    return Exchange(
+        source=raw["src"],
+        line=number,
+        version=version,
+        spoken=_NEXT_SPOKEN if version > _OLDEST_SPOKEN else _OLDEST_SPOKEN,
+        method=raw["method"],
+        path=urlsplit(raw["path"]).path,
+        query=raw["query"],
+        body=_renamed(body),
+        mangled=mangled,
+        status=raw["status"],
+        headers={name.lower(): value for name, value in raw["resh"].items()},
+        reply=_reshaped(raw["path"], _renamed(_json(raw["resbody"]))),
+    )
+
+
+def _reshaped(path: str, reply: Any) -> Any:
+    """A reply in today's shape: until 2020-09-01.12.0 a job's task counts lay at the top."""
+    if path.endswith("/taskcounts") and "active" in reply:
+        counts = {name: value for name, value in reply.items() if not name.startswith("odata.")}
+        return {"odata.metadata": reply["odata.metadata"], "taskCounts": counts}
+    return reply
+
+
+def _body(text: str) -> tuple[Any, bool]:
+    if not text:
+        return None, False
+    while text.startswith(("b'", 'b"')):  # the recorder wrote bytes as Python shows them
+        text = ast.literal_eval(text).decode()
+    value = _json(text)
+    return value, value is None
+
+
+def _json(text: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _renamed(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_renamed(item) for item in value]
+    if isinstance(value, dict):
+        return {RENAMED.get(name, name): _renamed(item) for name, item in value.items()}
+    return value

@@ -1,0 +1,153 @@
+"""What a recorded request found when it came, made anew in the embedded service.
+
+A resource is made through the API, with the recorded request that made it where there is one, else
+with what the reply shows of its settings; then the engine's part is played through the store, until
+it is in the state in which the reply shows it. What may not live here: a comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote
+
+from replay.files import make_files
+from replay.jobs import Jobs
+from replay.judging import Answer
+from replay.making import Maker, NotBuiltError
+from replay.pools import Pools
+from replay.reading import Exchange
+from replay.schedules import Schedules
+from replay.service import Service
+
+Shown = Mapping[str, Any]
+
+__all__ = ["NotBuiltError", "World"]
+
+
+class World:
+    """Arranges one service for one exchange after the other."""
+
+    def __init__(self, service: Service, exchanges: Sequence[Exchange]) -> None:
+        """``exchanges`` are all that will come."""
+        self._maker = Maker(service, exchanges)
+        self._pools = Pools(self._maker)
+        self._jobs = Jobs(self._maker, self._pools)
+        self._schedules = Schedules(self._maker)
+
+    async def arrange(self, exchange: Exchange) -> None:
+        """See to it that the request finds what it found then.
+
+        Raises:
+            NotBuiltError: that cannot be made; the text says what.
+        """
+        if "$skiptoken" in exchange.query:
+            raise NotBuiltError("a skip token is the service's own")
+        self._maker.version = exchange.spoken
+        reply = exchange.reply or {}
+        shown = reply if exchange.method == "GET" and exchange.status == 200 else {}
+        match exchange.parts:
+            case ["pools"] if exchange.method == "POST":
+                await self._pools.before_create(exchange)
+            case ["jobs"] if exchange.method == "POST":
+                await self._jobs.before_create(exchange)
+            case ["jobs", job, "tasks" | "addtaskcollection"] if exchange.method == "POST":
+                await self._jobs.before_tasks(job, exchange)
+            case ["pools"]:
+                for item in _items(shown):
+                    await self._pools.have(item["id"], item)
+                if "odata.nextLink" in shown:
+                    await self._pools.have("zz-one-more")
+            case ["nodecounts"]:
+                for item in _items(shown):
+                    await self._pools.have(item["poolId"])
+            case ["jobs"]:
+                for item in _items(shown):
+                    await self._job(item["id"], item)
+                if "odata.nextLink" in shown:
+                    await self._jobs.have("zz-one-more")
+            case ["jobschedules"] if exchange.method == "GET":
+                for item in _items(shown):
+                    await self._schedules.have(item["id"], item)
+            case ["applications", *_]:
+                raise NotBuiltError("applications are made through the resource manager")
+            case ["pools", pool, *rest]:
+                await self._of_pool(pool, rest, exchange, shown)
+            case ["jobs", job, *rest]:
+                await self._of_job(job, rest, exchange, shown)
+            case ["jobschedules", schedule, "jobs"]:
+                await self._schedules.have(schedule)
+                for item in _items(shown):
+                    await self._job(item["id"], item)
+            case ["jobschedules", schedule, *_]:
+                await self._schedules.have(schedule, shown)
+            case _:
+                pass
+
+    def note(self, exchange: Exchange, answer: Answer) -> None:
+        """Keep what a request made, to make it again; undo what only the embedded service did."""
+        if exchange.status < 400:
+            self._maker.note(exchange)
+        elif answer.status < 400 and exchange.parts == ("pools",):
+            self._pools.remove(exchange.body["id"])
+
+    async def _of_pool(self, pool: str, rest: list[str], exchange: Exchange, shown: Shown) -> None:
+        match rest:
+            case ["nodes"]:
+                await self._pools.have(pool)
+                for item in _items(shown):
+                    await self._node(pool, item)
+            case ["nodes", node, *_] if node != "nodes":
+                item = shown if len(rest) == 2 and shown else {"id": node, "state": "idle"}
+                await self._node(pool, item, rest[2:])
+                if "files" in rest:
+                    root = self._maker.root(pool, node)
+                    make_files(root, unquote("".join(rest[3:])), shown)
+            case ["removenodes"]:
+                await self._pools.ready(pool, rest, exchange)
+                for node in exchange.body["nodeList"]:
+                    await self._node(pool, {"id": node, "state": "idle"})
+            case _:
+                if shown and not rest:
+                    await self._pools.have(pool, shown)
+                else:
+                    await self._pools.ready(pool, rest, exchange)
+
+    async def _of_job(self, job: str, rest: list[str], exchange: Exchange, shown: Shown) -> None:
+        match rest:
+            case []:
+                await self._job(job, shown)
+            case ["tasks"]:
+                await self._jobs.have(job)
+                for item in _items(shown):
+                    await self._jobs.have_task(job, item["id"], item)
+            case ["tasks", task]:
+                await self._jobs.have_task(job, task, shown)
+            case ["tasks", task, "files", *path]:
+                await self._jobs.have_task(job, task, {"state": "completed"})
+                root = self._jobs.directory(job, task)
+                make_files(root, unquote("".join(path)), shown)
+            case ["tasks", task, action]:
+                await self._jobs.ready_task(job, task, action)
+            case [action]:
+                await self._jobs.ready(job, action)
+            case _:
+                raise NotBuiltError(f"nobody knows what {exchange.path} needs")
+
+    async def _job(self, job: str, shown: Shown) -> None:
+        schedule, colon, _ = job.partition(":")
+        if colon:
+            await self._schedules.have(schedule)
+        else:
+            await self._jobs.have(job, shown)
+
+    async def _node(self, pool: str, item: Shown, action: list[str] | None = None) -> None:
+        await self._pools.have_node(pool, item, action or [])
+        for recent in item.get("recentTasks", ()):
+            where = {"nodeInfo": {"poolId": pool, "nodeId": item["id"]}}
+            task = {"state": recent["taskState"], "executionInfo": recent["executionInfo"], **where}
+            await self._jobs.have_task(recent["jobId"], recent["taskId"], task)
+
+
+def _items(shown: Shown) -> list[Shown]:
+    return list(shown.get("value", ()))

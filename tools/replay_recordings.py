@@ -1,0 +1,108 @@
+"""Replay what was recorded with the real service, and say where the embedded one differs.
+
+    python tools/replay_recordings.py [--all] [FILE]
+
+FILE is ``real-service.jsonl``; by default the one in ``../shared/recordings`` beside the project.
+Exits 1 if a difference has no reason, or if fewer than 95 % of those that apply agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from replay.judging import differences
+from replay.reading import Exchange, read_recordings
+from replay.reasons import does_not_apply, unbuilt, why
+from replay.service import serving
+from replay.world import NotBuiltError, World
+
+RECORDINGS = Path(__file__).parents[2] / "shared" / "recordings" / "real-service.jsonl"
+TARGET = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of one exchange. ``skipped`` is why it was not replayed; ``reason`` why it differs
+    as it should; an empty ``found`` is agreement."""
+
+    exchange: Exchange
+    skipped: str = ""
+    found: tuple[str, ...] = ()
+    reason: str = ""
+
+
+async def replay_all(exchanges: Iterable[Exchange], data: Path) -> list[Verdict]:
+    """Replay the exchanges, each source on a service of its own."""
+    sources: dict[str, list[Exchange]] = defaultdict(list)
+    for exchange in exchanges:
+        sources[exchange.source].append(exchange)
+    verdicts = []
+    for number, (_, group) in enumerate(sources.items()):
+        with serving(data / str(number)) as service:
+            world = World(service, group)
+            for exchange in group:
+                skipped = does_not_apply(exchange)
+                if skipped:
+                    verdicts.append(Verdict(exchange, skipped=skipped))
+                    continue
+                try:
+                    await world.arrange(exchange)
+                except NotBuiltError as error:
+                    verdicts.append(Verdict(exchange, skipped=unbuilt(str(error))))
+                    continue
+                query = {**exchange.query, "api-version": exchange.spoken}
+                answer = await service.send(exchange.method, exchange.path, query, exchange.body)
+                found = tuple(differences(exchange, answer))
+                world.note(exchange, answer)
+                verdicts.append(Verdict(exchange, found=found, reason=why(exchange, found)))
+    return verdicts
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("file", nargs="?", type=Path, default=RECORDINGS, metavar="FILE")
+    parser.add_argument(
+        "--all", action="store_true", help="show every difference of every exchange"
+    )
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as data:
+        verdicts = asyncio.run(replay_all(read_recordings(options.file), Path(data)))
+    skipped = [verdict for verdict in verdicts if verdict.skipped]
+    applied = [verdict for verdict in verdicts if not verdict.skipped]
+    differing = [verdict for verdict in applied if verdict.found]
+    print(f"{len(verdicts)} recorded exchanges, {len(skipped)} do not apply:")
+    _table(Counter(verdict.skipped for verdict in skipped))
+    print(f"\n{len(applied)} apply, {len(differing)} differ:")
+    _table(Counter(verdict.reason or f"? {_what(verdict)}" for verdict in differing))
+    if options.all:
+        for verdict in differing:
+            exchange = verdict.exchange
+            print(f"\n{exchange.line} {exchange.source}\n  {exchange.method} {exchange.path}")
+            print("".join(f"    {line}\n" for line in verdict.found), end="")
+    share = (len(applied) - len(differing)) / max(1, len(applied))
+    unexplained = sum(not verdict.reason for verdict in differing)
+    print(f"\n{share:.1%} of those that apply agree; {unexplained} differ without a reason")
+    return int(share < TARGET or unexplained > 0)
+
+
+def _what(verdict: Verdict) -> str:
+    exchange = verdict.exchange
+    parts = exchange.parts
+    shape = "/".join(p if i % 2 == 0 or i > 3 else "." for i, p in enumerate(parts[:5]))
+    return f"{exchange.method} /{shape}: {', '.join(verdict.found)}"[:220]
+
+
+def _table(counts: Counter[str]) -> None:
+    for text, count in counts.most_common():
+        print(f"{count:6}  {text}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
