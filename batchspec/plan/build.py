@@ -87,7 +87,7 @@ def _run(
     made = tuple(step.id for step, kept in containers if not kept)
     uploads = list(upload_steps(spec, observed, work, frozenset(made)))
     pool = pool_steps(spec, observed, body, sas, problems)
-    job = list(job_steps(spec, work, job_body(spec, work, body), sas, problems))
+    job = list(job_steps(spec, work, job_body(spec, observed, work, body), sas, problems))
     uploading = tuple(step.id for step, kept in uploads if not kept)
     data = (*made, *uploading)
     tasks = list(task_steps(spec, work, data, sas, windows=windows))

@@ -60,7 +60,8 @@ class Identity:
         hasher = hashlib.sha256(stage.name.encode())
         hasher.update(_canonical(_image(spec)))
         hasher.update(_canonical(spec.job.properties.get("commonEnvironmentSettings")))
-        for key in dict.fromkeys((*spec.pool.start_containers, *(stage.resources or ()))):
+        around = (*spec.pool.start_containers, *spec.job.prepare_containers)
+        for key in dict.fromkeys((*around, *(stage.resources or ()))):
             hasher.update(f"\x00{key}\x00".encode())
             _add_content(hasher, spec.containers[key], observed.containers[key])
         self._shared = hasher

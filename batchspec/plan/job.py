@@ -16,10 +16,10 @@ from batchspec.plan.actions import (
 from batchspec.plan.diff import differences
 from batchspec.plan.digest import digest
 from batchspec.plan.needs import link
-from batchspec.plan.observed import Stream
+from batchspec.plan.observed import Observed, Stream
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.streams import Mapped
-from batchspec.plan.tasks import Task
+from batchspec.plan.tasks import Task, with_resources
 from batchspec.plan.work import StageWork, Work
 from batchspec.problems import Problem, Problems
 from batchspec.spec.model import EachFile, PoolKind, Spec
@@ -29,7 +29,7 @@ _CHANGEABLE = ("constraints", "priority", "maxParallelTasks", "onTaskFailure")
 """What Update Job takes for a job that is not disabled."""
 
 
-def job_body(spec: Spec, work: Work, pool: Record) -> Record:
+def job_body(spec: Spec, observed: Observed, work: Work, pool: Record) -> Record:
     """The job as Create Job takes it.
 
     ``onAllTasksComplete`` is left to a later step: a job that is made with it and has no task yet
@@ -37,16 +37,19 @@ def job_body(spec: Spec, work: Work, pool: Record) -> Record:
     """
     body = spec.job.properties
     where = (
-        Record(
-            autoPoolSpecification=Record(
-                poolLifetimeOption="job", keepAlive=False, pool=_unnamed(pool)
-            )
-        )
+        Record(autoPoolSpecification=Record({**spec.pool.auto, "pool": _unnamed(pool)}))
         if spec.pool.kind is PoolKind.JOB
         else Record(poolId=spec.pool.id)
     )
     given = body.get("metadata")
     body = body.with_(id=work.job, poolInfo=where, onAllTasksComplete="noaction")
+    for key, containers in (
+        ("jobPreparationTask", spec.job.prepare_containers),
+        ("jobReleaseTask", spec.job.release_containers),
+    ):
+        task = body.get(key)
+        if isinstance(task, Record) and containers:
+            body = body.with_(**{key: with_resources(task, spec, observed, containers)})
     return body.with_(
         metadata=(
             *(given if isinstance(given, tuple) else ()),

@@ -12,7 +12,7 @@ from batchspec.plan.digest import content_digest, digest
 from batchspec.plan.images import resolve_image
 from batchspec.plan.observed import Observed, PoolFacts
 from batchspec.plan.plan import Step, Verb
-from batchspec.plan.tasks import container_resources
+from batchspec.plan.tasks import with_resources
 from batchspec.problems import Problem, Problems
 from batchspec.spec.model import Pool, PoolKind, Spec
 from batchspec.spec.values import Record, Value
@@ -44,11 +44,8 @@ def pool_body(spec: Spec, observed: Observed, problems: Problems) -> Record:
         body = body.with_(virtualMachineConfiguration=Record({**found, **spelled}))
     start = body.get("startTask")
     if isinstance(start, Record) and pool.start_containers:
-        given = start.get("resourceFiles")
-        files = [*(given if isinstance(given, tuple) else ())]
-        for key in pool.start_containers:
-            files += container_resources(spec.containers[key], observed.containers[key])
-        body = body.with_(startTask=start.with_(resourceFiles=tuple(files)))
+        start = with_resources(start, spec, observed, pool.start_containers)
+        body = body.with_(startTask=start)
     return _owned(spec, observed, body)
 
 

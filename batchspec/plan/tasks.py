@@ -6,7 +6,7 @@ Going through them again makes them again, the same: nothing is held but what al
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -158,6 +158,17 @@ def container_resources(container: Container, facts: ContainerFacts) -> tuple[Va
             for file in facts.files
         )
     return (container_resource(container.id),)
+
+
+def with_resources(
+    body: Record, spec: Spec, observed: Observed, containers: Iterable[str]
+) -> Record:
+    """A start, preparation or release task with all of these containers (keys) among its files."""
+    given = body.get("resourceFiles")
+    files = [*(given if isinstance(given, tuple) else ())]
+    for key in containers:
+        files += container_resources(spec.containers[key], observed.containers[key])
+    return body.with_(resourceFiles=tuple(files))
 
 
 def container_resource(container: str) -> Record:

@@ -199,7 +199,7 @@ def _pool(given: Mapping[str, Any], spec: Spec, observed: Observed) -> PoolFacts
 
 def _job(given: Mapping[str, Any], number: int, spec: Spec, observed: Observed) -> JobFacts:
     work = build_work(spec, observed, windows=runs_windows(spec, observed))
-    body = job_body(spec, work, Record())
+    body = job_body(spec, observed, work, Record())
     state = given.get("state", "active")
     metadata = {"batchspec:spec": given.get("by", spec.name)} if given.get("by", "x") else {}
     metadata["batchspec:scope"] = given.get("scope", "whole")
