@@ -57,6 +57,9 @@ def root(
     """Run a whole Azure Batch job from one YAML file: plan it, apply it, or run it right here."""
 
 
+app.command()(app_run.init)
+
+
 @app.command()
 def validate(
     specs: Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Specs, YAML files.")],

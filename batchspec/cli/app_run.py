@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,7 @@ from batchspec.cli.options import (
     Progress,
     ProgressKind,
     SpecFile,
+    StarterTemplate,
     TargetOption,
     VariableFiles,
     Variables,
@@ -18,6 +20,20 @@ from batchspec.cli.options import (
     Wanted,
     Yes,
 )
+
+
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[DIR]", help="Where to; it is made if need be.")
+    ] = Path(),
+    template: Annotated[
+        StarterTemplate, typer.Option("--template", help="What it is a start of.")
+    ] = StarterTemplate.ONE_FILE_PER_TASK,
+) -> int:
+    """Write a starter spec that runs as it is. Nothing is overwritten."""
+    from batchspec.cli.commands.init import init as run
+
+    return run(folder, template)
 
 
 def attach(

@@ -46,6 +46,20 @@ class ProgressKind(StrEnum):
     QUIET = "quiet"
 
 
+class StarterTemplate(StrEnum):
+    """What a starter spec is a start of."""
+
+    ONE_FILE_PER_TASK = "one-file-per-task"
+    SWEEP = "sweep"
+    CONTAINER = "container"
+    MAP_REDUCE = "map-reduce"
+
+    @property
+    def folder(self) -> str:
+        """The folder of its files."""
+        return self.value.replace("-", "_")
+
+
 SpecFile: TypeAlias = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, a YAML file.")]
 Variables: TypeAlias = Annotated[
     list[str] | None,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeAlias
 
 from batchspec.cli.account import opened
-from batchspec.cli.options import Wanted
+from batchspec.cli.options import Target, Wanted
 from batchspec.cli.reading import read, scanned
 from batchspec.cli.screen import Notices
 from batchspec.cloud.open import Cloud
@@ -17,6 +18,11 @@ from batchspec.observe.spool import Spool
 from batchspec.plan.observed import Observed
 from batchspec.problems import BatchspecError
 from batchspec.spec.model import Spec
+
+Door: TypeAlias = Callable[
+    [Target | None, Mapping[str, str], Notices], AbstractAsyncContextManager[Cloud]
+]
+"""What opens the account."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +38,12 @@ class Session:
 
 @asynccontextmanager
 async def session(
-    wanted: Wanted, *, files: bool = True, work: bool = True
+    wanted: Wanted, *, files: bool = True, work: bool = True, door: Door = opened
 ) -> AsyncIterator[Session]:
     """Read the spec, look at the disk (``files``) and at the account, with all its ``work``."""
     with scanned(wanted) if files else _unscanned(wanted) as (spec, spool):
         notices = Notices()
-        async with opened(wanted.target, wanted.environ, notices) as cloud:
+        async with door(wanted.target, wanted.environ, notices) as cloud:
             with single():
                 observed = await observe(spec, cloud.reader, spool, datetime.now(UTC), work=work)
             yield Session(wanted, spec, cloud, observed, notices)

@@ -1,0 +1,21 @@
+"""Measure a text file: ``measure.py FILE`` writes ``FILE.measured.txt`` beside it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Count lines, words and characters."""
+    path = Path(sys.argv[1])
+    text = path.read_text(encoding="utf-8")
+    measured = (
+        f"{len(text.splitlines())} lines\n{len(text.split())} words\n{len(text)} characters\n"
+    )
+    Path(f"{path.name}.measured.txt").write_text(measured, encoding="utf-8")
+    print(f"{path.name}: done")
+
+
+if __name__ == "__main__":
+    main()

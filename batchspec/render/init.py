@@ -1,0 +1,51 @@
+"""What is said of a starter spec: what was written, what it is for, and how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from batchspec.problems import Problem
+from batchspec.render import units
+from batchspec.render.ink import Ink
+from batchspec.render.sink import flat
+
+_SHOWN = 5
+
+
+def written_text(
+    spec: str, files: Sequence[Path], *, planned_only: bool, color: bool = False
+) -> str:
+    """The files that were written, and the commands for the spec among them.
+
+    ``planned_only`` says that the embedded service can plan this spec and not run it.
+    """
+    ink = Ink(color)
+    lines = [f"{ink('create', '+')} {flat(str(file))}" for file in files]
+    lines += ["", "Next:", f"  {ink('bold', f'batchspec plan {flat(spec)}')}   what it would do"]
+    if planned_only:
+        lines += [
+            f"  {ink('bold', f'batchspec apply {flat(spec)} --target azure')}",
+            "",
+            "Tasks in containers run on Azure; the embedded service plans them only.",
+        ]
+    else:
+        lines.append(f"  {ink('bold', f'batchspec apply {flat(spec)}')}  do it, on this machine")
+    return "\n".join(lines)
+
+
+def in_the_way(files: Sequence[Path]) -> Problem:
+    """That files are there already."""
+    names = [str(file) for file in files[:_SHOWN]]
+    more = len(files) - len(names)
+    return Problem(
+        "file-exists",
+        f"{units.counted(len(files), 'file')} would be overwritten; nothing was written",
+        detail="\n".join([*names, *([f"... and {more} more"] if more else [])]),
+        hint="Name another folder: batchspec init FOLDER",
+    )
+
+
+def unwritable(folder: Path, why: str) -> Problem:
+    """That the folder cannot be written to."""
+    return Problem("unwritable-folder", f"{folder} cannot be written to: {why}")

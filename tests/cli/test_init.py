@@ -1,0 +1,88 @@
+"""Starter specs: written where nothing is, valid, and running as they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from batchspec.cli.options import StarterTemplate
+from tests.cli.conftest import Inside, Workplace
+
+RUNNING = [template for template in StarterTemplate if template is not StarterTemplate.CONTAINER]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Workplace:
+    """An empty folder, and a command line; no service."""
+    return Inside(tmp_path, tmp_path / "home", {"NO_COLOR": "1", "COLUMNS": "100"})
+
+
+@pytest.mark.parametrize("template", StarterTemplate, ids=str)
+def test_every_template_is_valid_and_named_like_its_folder(
+    desk: Workplace, template: StarterTemplate
+) -> None:
+    done = desk.run("init", "Night Shift", "--template", template.value)
+    assert done.code == 0, done.text
+    assert f"batchspec plan {Path('Night Shift/run.yaml')}" in done.out
+    folder = desk.folder / "Night Shift"
+    assert "name: night-shift\n" in (folder / "run.yaml").read_text(encoding="utf-8")
+    assert ".batchspec/" in (folder / ".gitignore").read_text(encoding="utf-8")
+    assert not list(folder.rglob("__pycache__"))
+    valid = desk.run("validate", folder / "run.yaml")
+    assert (valid.code, valid.err) == (0, "")
+
+
+@pytest.mark.parametrize("template", RUNNING, ids=str)
+def test_it_runs_as_it_is(near: Workplace, template: StarterTemplate) -> None:
+    assert near.run("init", "start", "--template", template.value).code == 0
+    spec = near.folder / "start" / "run.yaml"
+    done = near.run("apply", spec)
+    assert done.code == 0, done.text
+    results = {path.name: path for path in (near.folder / "start" / "results").iterdir()}
+    match template:
+        case StarterTemplate.ONE_FILE_PER_TASK:
+            assert set(results) == {"harbour.txt.measured.txt", "orchard.txt.measured.txt"}
+        case StarterTemplate.SWEEP:
+            assert len(results) == 5
+            share = json.loads(results["roll-2-12.json"].read_text(encoding="utf-8"))["share"]
+            assert share == pytest.approx(1 / 36, abs=0.01)
+        case StarterTemplate.MAP_REDUCE:
+            assert results["words.txt"].read_text(encoding="utf-8").startswith("the\t4\n")
+    again = near.run("apply", spec)
+    assert "Nothing to do" in again.out
+
+
+def test_the_container_template_is_planned_here_and_says_where_it_runs(near: Workplace) -> None:
+    done = near.run("init", "start", "--template", "container")
+    assert "--target azure" in done.out
+    planned = near.run("plan", near.folder / "start" / "run.yaml", "-v")
+    assert planned.code == 0, planned.text
+    assert "python:3.12-slim" in planned.out
+
+
+def test_nothing_is_overwritten(desk: Workplace) -> None:
+    data = desk.folder / "data"
+    data.mkdir()
+    (data / "orchard.txt").write_text("mine")
+    done = desk.run("init")
+    assert done.code == 2
+    assert "orchard.txt" in done.err
+    assert [path.name for path in desk.folder.rglob("*") if path.is_file()] == ["orchard.txt"]
+    assert (data / "orchard.txt").read_text() == "mine"
+
+
+def test_rules_for_git_that_are_there_are_kept(desk: Workplace) -> None:
+    (desk.folder / ".gitignore").write_text("mine\n")
+    done = desk.run("init", ".", "--template", "sweep")
+    assert done.code == 0, done.text
+    assert (desk.folder / ".gitignore").read_text() == "mine\n"
+    assert ".gitignore" not in done.out
+
+
+def test_a_template_that_is_not_there_is_told(desk: Workplace) -> None:
+    done = desk.run("init", "--template", "mapreduce")
+    assert done.code == 2
+    assert "map-reduce" in done.err
+    assert list(desk.folder.iterdir()) == []
