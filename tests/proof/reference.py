@@ -1,0 +1,153 @@
+"""The reference run: three stages, 250 tasks, 40 files; and everything it must have left behind.
+
+What is left behind is read with azure-batch and azure-storage-blob, by no code of batchspec.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from azure.batch import BatchClient
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.blob import BlobServiceClient
+
+FILES = 40
+STAGES = {"one": 40, "two": 200, "three": 10}
+_GROUP = FILES // STAGES["three"]
+
+_SPEC = """\
+version: 1
+name: {name}
+containers:
+  input: {{id: {name}-input, upload: [data/*.txt]}}
+  output: {{id: {name}-output}}
+pool:
+  id: {name}
+  vm_size: standard_d4s_v5
+  nodes: 2
+  image: ubuntu-24.04
+  task_slots_per_node: 8
+job: {{id: {name}, max_wall_clock_time: 30m}}
+tasks:
+  one:
+    for_each: {{files: input}}
+    command: test -s {{{{ file.name }}}} && {mark}
+    logs: false
+  two:
+    for_each: {{range: [0, 200, 1]}}
+    needs: [one]
+    command: {mark}
+    logs: false
+  three:
+    for_each: {{files: input, group: 4}}
+    needs: [two]
+    command: cat *.txt > part-{{{{ index }}}}.out && {mark}
+    outputs: [{{files: "*.out", container: output}}]
+    logs: false
+results: [{{container: output, to: results}}]
+cleanup: {{containers: on_success, pool: on_success, job: never}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The run called ``name``, in a folder of its own."""
+
+    folder: Path
+    name: str
+    marks: Path
+    """Where each task appends its id when it has done its work."""
+
+    @classmethod
+    def at(cls, folder: Path, name: str) -> Reference:
+        """A run that has its folder for itself."""
+        return cls(folder, name, folder / "marks")
+
+    @property
+    def spec(self) -> Path:
+        return self.folder / "run.yaml"
+
+    def lay_out(self) -> None:
+        """Write the spec and its inputs."""
+        (self.folder / "data").mkdir(parents=True)
+        for number in range(FILES):
+            path = self.folder / "data" / f"{number:02}.txt"
+            path.write_text(_content(number), encoding="utf-8")
+        mark = f'echo "$AZ_BATCH_TASK_ID" >> "{self.marks}"'
+        # A YAML string that holds quotes: JSON is one.
+        text = _SPEC.format(name=self.name, mark="@MARK@")
+        lines = [_quoted(line, mark) if "@MARK@" in line else line for line in text.splitlines()]
+        self.spec.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    def copied(self, folder: Path) -> Reference:
+        """The same run from another folder, as a second person has it."""
+        shutil.copytree(self.folder, folder)
+        return Reference(folder, self.name, self.marks)
+
+    def wrong(self, batch: BatchClient, blobs: BlobServiceClient) -> Iterator[str]:
+        """Everything that is not as one undisturbed run would have left it."""
+        yield from self._wrong_tasks(batch)
+        yield from self._wrong_files()
+        try:
+            pool = batch.get_pool(self.name)
+            yield f"the pool {pool.id} is still there, {pool.state}"
+        except ResourceNotFoundError:
+            pass
+        for found in blobs.list_containers(name_starts_with=f"{self.name}-"):
+            yield f"the container {found.name} is still there"
+
+    def _wrong_tasks(self, batch: BatchClient) -> Iterator[str]:
+        """The tasks are read one by one: their ids, their ends, and what they did themselves."""
+        jobs = [job.id for job in batch.list_jobs() if f"{job.id}-".startswith(f"{self.name}-")]
+        if jobs != [self.name]:
+            yield f"the jobs are {jobs}"
+        ids = []
+        for job in jobs:
+            for task in batch.list_tasks(job):
+                ids.append(task.id)
+                info = task.execution_info
+                if task.state != "completed" or info is None or info.exit_code != 0:
+                    yield f"task {task.id} is {task.state}"
+        stages = Counter(name.partition("-")[0] for name in ids)
+        if stages != STAGES:
+            yield f"the tasks are {dict(stages)}"
+        if len({name.lower() for name in ids}) != len(ids):
+            yield "a task is there twice"
+        ran = self.marks.read_text(encoding="utf-8").split() if self.marks.exists() else []
+        if Counter(ran) != Counter(ids):
+            odd = {name: n for name, n in Counter(ran).items() if n != 1 or name not in ids}
+            yield f"{len(ran)} times a task did its work, not once each of {len(ids)}: {odd}"
+
+    def _wrong_files(self) -> Iterator[str]:
+        """The results are those of the inputs, and nothing half done lies about."""
+        results = self.folder / "results"
+        found = {path.name: path.read_text(encoding="utf-8") for path in results.glob("*")}
+        if found != expected_results():
+            yield f"the results are {found}"
+        hidden = [p.name for p in self.folder.rglob("*") if p.name.endswith(".part")]
+        if hidden:
+            yield f"left lying about: {hidden}"
+
+
+def expected_results() -> dict[str, str]:
+    """The content of each result, by its name."""
+    return {
+        f"part-{part}.out": "".join(
+            _content(number) for number in range(part * _GROUP, (part + 1) * _GROUP)
+        )
+        for part in range(STAGES["three"])
+    }
+
+
+def _content(number: int) -> str:
+    return f"the content of input {number}\n"
+
+
+def _quoted(line: str, mark: str) -> str:
+    key, _, value = line.partition(": ")
+    return f"{key}: {json.dumps(value.replace('@MARK@', mark))}"
