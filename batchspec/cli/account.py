@@ -10,7 +10,8 @@ from batchspec import local
 from batchspec.cli.options import Target
 from batchspec.cli.screen import Notices
 from batchspec.cloud.account import AnyAccount, LocalAccount, account_from
-from batchspec.cloud.open import Cloud, open_account
+from batchspec.cloud.cloud import Cloud
+from batchspec.cloud.open import open_account
 from batchspec.problems import Problem, Secret, ServiceError
 from batchspec.render.local import phase_text
 

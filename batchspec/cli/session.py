@@ -12,7 +12,7 @@ from batchspec.cli.account import opened
 from batchspec.cli.options import Target, Wanted
 from batchspec.cli.reading import read, scanned
 from batchspec.cli.screen import Notices
-from batchspec.cloud.open import Cloud
+from batchspec.cloud.cloud import Cloud
 from batchspec.observe.account import observe
 from batchspec.observe.spool import Spool
 from batchspec.plan.observed import Observed

@@ -16,9 +16,9 @@ from azure.storage.blob.aio import BlobServiceClient
 
 from batchspec.cloud.account import PUBLIC, AnyAccount, AzureAccount
 from batchspec.cloud.batch import BatchService
+from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.download import RANGE
 from batchspec.cloud.limiter import Limiter, Limits, Timing
-from batchspec.cloud.open import Cloud
 from batchspec.cloud.pipeline import Notice, Patience, transport
 from batchspec.cloud.reader import AccountReader
 from batchspec.cloud.signing import Mint

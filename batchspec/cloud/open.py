@@ -10,34 +10,17 @@ import random as chance
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchspec.cloud.account import AnyAccount
+from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.limiter import Limits, Timing
 from batchspec.problems import Problem
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
-
-    from batchspec.cloud.batch import BatchService
-    from batchspec.cloud.reader import AccountReader
-    from batchspec.cloud.storage import BlobStorage
-
-
-@dataclass(frozen=True, slots=True)
-class Cloud:
-    """An open account: ``reader`` for ``observe``, ``storage`` and ``batch`` for ``apply``.
-
-    ``longest_sas`` bounds how long an address can be signed for; ``None`` is no bound.
-    """
-
-    reader: AccountReader
-    storage: BlobStorage
-    batch: BatchService
-    longest_sas: timedelta | None
 
 
 def _utc_now() -> datetime:

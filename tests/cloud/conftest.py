@@ -12,8 +12,9 @@ import pytest
 from aiohttp import web
 
 from batchspec.cloud.account import LocalAccount
+from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.limiter import Limits
-from batchspec.cloud.open import Cloud, open_account
+from batchspec.cloud.open import open_account
 from batchspec.problems import Problem, Secret
 from tests.cloud.scripted import Scripted
 

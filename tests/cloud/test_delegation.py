@@ -33,8 +33,9 @@ from cryptography.x509.oid import NameOID
 from yarl import URL
 
 from batchspec.cloud.account import AzureAccount
+from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.limiter import Limits
-from batchspec.cloud.open import Cloud, open_account
+from batchspec.cloud.open import open_account
 from batchspec.local.azurite.node import find_node
 from batchspec.local.settings import Settings
 from batchspec.problems import ServiceError

@@ -12,8 +12,8 @@ from azure.core import MatchConditions
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.exceptions import AzureError, HttpResponseError
 
+from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.errors import TABLE, fault, kebab, translate
-from batchspec.cloud.open import Cloud
 from batchspec.problems import Problem, ServiceError
 from batchspec.spec.values import BlobUrl, Record, Text
 from tests.cloud.conftest import KEY

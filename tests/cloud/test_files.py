@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from batchspec.cloud.open import Cloud
+from batchspec.cloud.cloud import Cloud
 from batchspec.problems import ServiceError
 from tests.cloud.scripted import RESET, Asked, Reply, Scripted, refusal
 

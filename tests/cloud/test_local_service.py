@@ -14,7 +14,8 @@ import pytest
 
 from batchspec.apply.ports import TaskAdded
 from batchspec.cloud.account import LocalAccount
-from batchspec.cloud.open import Cloud, open_account
+from batchspec.cloud.cloud import Cloud
+from batchspec.cloud.open import open_account
 from batchspec.plan.observed import LocalFile
 from batchspec.problems import Secret, ServiceError
 from batchspec.spec.values import BlobUrl, Quoted, Quoting, Record, Text, freeze

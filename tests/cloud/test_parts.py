@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.facts import kept_output
-from batchspec.cloud.open import Cloud
 from batchspec.observe.ports import Part
 from tests.cloud.scripted import Reply, Scripted, refusal, storage_refusal
 from tests.cloud.test_files import PATH, serve

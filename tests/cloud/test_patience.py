@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from batchspec.cloud.account import LocalAccount
-from batchspec.cloud.open import Cloud
+from batchspec.cloud.cloud import Cloud
 from batchspec.problems import Problem, ServiceError
 from batchspec.spec.values import Record
 from tests.cloud.conftest import KEY, Opener, Time

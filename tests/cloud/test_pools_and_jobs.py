@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from batchspec.apply.ports import NodeFacts, TaskCounts
-from batchspec.cloud.open import Cloud
+from batchspec.cloud.cloud import Cloud
 from batchspec.problems import ServiceError
 from batchspec.spec.values import Record, freeze
 from tests.cloud.conftest import Time

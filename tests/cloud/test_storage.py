@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from batchspec.cloud.account import LocalAccount
+from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.names import check_blob_name
-from batchspec.cloud.open import Cloud
 from batchspec.cloud.signing import Mint
 from batchspec.cloud.upload import BLOCK as REAL_BLOCK
 from batchspec.plan.observed import Blob, LocalFile

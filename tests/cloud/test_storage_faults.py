@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.cloud.open import Cloud
+from batchspec.cloud.cloud import Cloud
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.problems import ServiceError
 from tests.cloud.conftest import BLOCK, Time

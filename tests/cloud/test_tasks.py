@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from batchspec.apply.ports import TaskAdded
 from batchspec.cloud.account import LocalAccount
+from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.limiter import Limits
-from batchspec.cloud.open import Cloud, open_account
+from batchspec.cloud.open import open_account
 from batchspec.plan.observed import TaskFacts
 from batchspec.problems import Secret, ServiceError
 from batchspec.spec.values import BlobUrl, Quoted, Quoting, Record, Text

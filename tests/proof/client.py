@@ -25,8 +25,9 @@ from batchspec.cli.options import ProgressKind, Wanted
 from batchspec.cli.screen import Notices
 from batchspec.cli.session import Session, session
 from batchspec.cloud.account import LocalAccount
+from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.limiter import Limits
-from batchspec.cloud.open import Cloud, open_account
+from batchspec.cloud.open import open_account
 from batchspec.plan.build import build
 from batchspec.plan.plan import Plan
 from batchspec.problems import BatchspecError, Exit

@@ -12,7 +12,7 @@ from batchspec.cli.options import Wanted
 from batchspec.cli.reading import read
 from batchspec.cli.running import PACE
 from batchspec.cli.screen import err, out, show_problems
-from batchspec.cloud.open import Cloud
+from batchspec.cloud.cloud import Cloud
 from batchspec.observe.account import counted, jobs_of
 from batchspec.observe.output import (
     Output,

@@ -10,7 +10,7 @@ from batchspec.cli.account import opened
 from batchspec.cli.options import Format, Wanted
 from batchspec.cli.reading import read
 from batchspec.cli.screen import out
-from batchspec.cloud.open import Cloud
+from batchspec.cloud.cloud import Cloud
 from batchspec.observe.account import jobs_of
 from batchspec.problems import Exit
 from batchspec.render.ink import wants_color
