@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from batchspec.apply.gone import explained
 from batchspec.apply.ports import World
 from batchspec.apply.remove import delete_containers, delete_job, delete_pool, until_gone
 from batchspec.apply.submit import retry, submit
@@ -28,9 +29,11 @@ from batchspec.plan.actions import (
     WaitForTasks,
 )
 from batchspec.plan.plan import Step
+from batchspec.problems import ServiceError
 from batchspec.spec.values import Record
 
 _EXISTED = "it was there already"
+_ENDED = frozenset({"JobCompleted", "JobBeingTerminated"})
 
 
 async def perform(step: Step, tools: Tools) -> Performed:
@@ -40,13 +43,16 @@ async def perform(step: Step, tools: Tools) -> Performed:
         ServiceError: the account refused, or could not be reached.
         SpecError: a file is not what it was when the plan was made.
     """
-    match step.action:
-        case CreateContainer() | UploadFiles() | DownloadResults() | DeleteContainers():
-            return await _perform_data(step, tools)
-        case SubmitTasks() | RetryTasks() | WaitForPool() | WaitForTasks():
-            return await _perform_tasks(step, tools)
-        case _:
-            return await _perform_request(step, tools.world)
+    try:
+        match step.action:
+            case CreateContainer() | UploadFiles() | DownloadResults() | DeleteContainers():
+                return await _perform_data(step, tools)
+            case SubmitTasks() | RetryTasks() | WaitForPool() | WaitForTasks():
+                return await _perform_tasks(step, tools)
+            case _:
+                return await _perform_request(step, tools.world)
+    except ServiceError as error:
+        raise explained(error) from None
 
 
 async def _perform_tasks(step: Step, tools: Tools) -> Performed:
@@ -100,7 +106,18 @@ async def _perform_request(step: Step, world: World) -> Performed:
         case UpdateJob(job, patch):
             await world.batch.update_job(job, patch)
         case CloseJob(job):
-            await world.batch.update_job(job, Record(onAllTasksComplete="terminatejob"))
+            return await _close(job, world)
         case _:
             raise AssertionError(f"an action nobody performs: {step.action!r}")
     return Performed(step.items)
+
+
+async def _close(job: str, world: World) -> Performed:
+    """Say that no more tasks come; a job that another run has closed may have ended by that."""
+    try:
+        await world.batch.update_job(job, Record(onAllTasksComplete="terminatejob"))
+    except ServiceError as error:
+        if error.code not in _ENDED:
+            raise
+        return Performed(note="it has ended already")
+    return Performed()

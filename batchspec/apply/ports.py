@@ -64,6 +64,10 @@ class TaskAdded:
 class Storage(Protocol):
     """Blobs. ``moved`` is called with the number of bytes just transferred."""
 
+    async def container(self, name: str) -> Mapping[str, str] | None:
+        """The container's metadata, or ``None`` if there is no such container."""
+        ...
+
     async def create_container(
         self, name: str, metadata: Mapping[str, str], public_access: str | None
     ) -> bool:

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from filelock import AsyncFileLock
+
 from batchspec.plan.receipt import Arrived, receipt_head, receipt_line
+
+_POLL = 0.05
+
+
+@asynccontextmanager
+async def alone(receipt: Path) -> AsyncIterator[None]:
+    """Have the results of this folder for oneself: a second terminal in it waits here.
+
+    Whoever dies lets go of it.
+    """
+    receipt.parent.mkdir(parents=True, exist_ok=True)
+    async with AsyncFileLock(receipt.with_suffix(".lock"), poll_interval=_POLL):
+        yield
 
 
 class ReceiptDraft:

@@ -15,15 +15,16 @@ from pathlib import Path
 
 from batchspec.apply.crowd import each
 from batchspec.apply.events import Emit, Noticed
+from batchspec.apply.gone import ABSENT, container_gone
 from batchspec.apply.places import place_of
 from batchspec.apply.ports import World
-from batchspec.apply.receipt import ReceiptDraft
+from batchspec.apply.receipt import ReceiptDraft, alone
 from batchspec.apply.work import Performed, Progress, Tools, progress
 from batchspec.plan.actions import DownloadResults, UploadFiles
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.plan.plan import Step
 from batchspec.plan.receipt import Arrived, receipt_entries, receipt_job
-from batchspec.problems import Problem, Severity
+from batchspec.problems import Problem, ServiceError, Severity
 
 _WORKERS = 16
 """Measured: more at a time makes small files slower again, on one core of the client."""
@@ -51,7 +52,27 @@ async def upload(action: UploadFiles, step: Step, tools: Tools) -> Performed:
 
 
 async def download(action: DownloadResults, step: Step, tools: Tools) -> Performed:
-    """Download every blob that matches, and write down what arrived."""
+    """Download every blob that matches, and write down what arrived.
+
+    Where another run from this folder has just fetched them, they are not fetched again; it may
+    have deleted the container since.
+
+    Raises:
+        ServiceError: the container is gone, and the results are not here; refusals.
+    """
+    async with alone(tools.receipt):
+        try:
+            return await _download(action, step, tools)
+        except ServiceError as error:
+            if error.code not in ABSENT:
+                raise
+        here = _here(tools.receipt, action)
+        if here is None:
+            raise container_gone(action.container)
+        return Performed(here, note=f"{here} were here already")
+
+
+async def _download(action: DownloadResults, step: Step, tools: Tools) -> Performed:
     fetch = _Fetch(action, tools.world, tools.emit, progress(step, tools, items=0))
     with ReceiptDraft(tools.receipt, action.job) as draft:
         for entry in _earlier(tools.receipt, action):
@@ -67,11 +88,29 @@ async def download(action: DownloadResults, step: Step, tools: Tools) -> Perform
             workers=_WORKERS,
             halt=tools.world.halt,
         )
+        if not fetch.so_far.done and await tools.world.storage.container(action.container) is None:
+            raise container_gone(action.container)
         draft.keep()
     if not fetch.so_far.done:
         tools.emit(Noticed(_nothing(action)))
     note = f"{fetch.same} were here already" if fetch.same else ""
     return Performed(fetch.so_far.done, fetch.so_far.moved, note)
+
+
+def _here(receipt: Path, action: DownloadResults) -> int | None:
+    """How many results of this job another run has fetched; ``None`` if they are not all here."""
+    try:
+        with receipt.open(encoding="utf-8") as file:
+            if not action.job or receipt_job(file.readline()) != action.job:
+                return None
+            found = [
+                _is_there(entry)
+                for entry in receipt_entries(file, receipt.parent)
+                if entry.container == action.container
+            ]
+    except FileNotFoundError:
+        return None
+    return len(found) if all(found) else None
 
 
 @dataclass(slots=True)

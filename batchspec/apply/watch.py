@@ -19,6 +19,7 @@ from batchspec.apply.events import (
     TaskFailed,
     TasksSeen,
 )
+from batchspec.apply.gone import job_gone, pool_gone
 from batchspec.apply.ports import TaskCounts, World
 from batchspec.apply.work import Performed
 from batchspec.plan.actions import WaitForPool, WaitForTasks
@@ -119,17 +120,17 @@ class _TaskWatch:
         done = counts.completed >= max(self.action.tasks, 1) and counts.completed == counts.total
         return done and self.action.closed
 
+    async def _is_over(self) -> bool:
+        """Whether nothing of the job runs any more."""
+        job = await self._job()
+        return job.state in _ENDING or self._all_done(
+            await self.world.batch.task_counts(self.action.job)
+        )
+
     async def _job(self) -> JobFacts:
         job = await self.world.batch.job(self.action.job)
         if job is None:
-            raise ServiceError(
-                Problem(
-                    "job-gone",
-                    f"the job {self.action.job!r} was deleted while it ran",
-                    hint="Apply again to start over.",
-                ),
-                code="JobNotFound",
-            )
+            raise job_gone(self.action.job)
         return job
 
     def _left(self, job: JobFacts) -> float:
@@ -213,7 +214,13 @@ class _TaskWatch:
     async def _look_at_nodes(self, counts: TaskCounts) -> None:
         if not self.action.pool:
             return
-        pool, states = await _look_at_pool(self.action.pool, self.world, self.emit)
+        try:
+            pool, states = await _look_at_pool(self.action.pool, self.world, self.emit)
+        except ServiceError:
+            # Whoever else waits for this job may have seen it end, and cleaned up after it.
+            if await self._is_over():
+                return
+            raise
         if counts.active and not counts.running:
             await _raise_if_hopeless(pool, states, self.world, self.emit)
 
@@ -221,14 +228,7 @@ class _TaskWatch:
 async def _look_at_pool(pool_id: str, world: World, emit: Emit) -> tuple[PoolFacts, dict[str, int]]:
     pool = await world.batch.pool(pool_id)
     if pool is None:
-        raise ServiceError(
-            Problem(
-                "pool-gone",
-                f"the pool {pool_id!r} is not there any more",
-                hint="Apply again: it is made anew, and the tasks go on.",
-            ),
-            code="PoolNotFound",
-        )
+        raise pool_gone(pool_id)
     states = dict(await world.batch.node_states(pool_id))
     emit(NodesSeen(pool_id, states, pool.target_dedicated + pool.target_spot))
     return pool, states

@@ -25,6 +25,7 @@ from batchspec.problems import Problem, ServiceError
 from batchspec.spec.values import Record, thaw
 
 _FAILED = "state eq 'completed' and executionInfo/result eq 'failure'"
+_ENDED = frozenset({"JobCompleted", "JobBeingTerminated"})
 _NOT_FAILED = frozenset({"TaskNotCompleted", "TaskSucceeded"})
 
 
@@ -77,6 +78,8 @@ class Tasks(Session):
             try:
                 answer = await self._send(job_id, piece)
             except AzureError as error:
+                if code_of(error) in _ENDED and await self._all_there(job_id, piece, added):
+                    continue
                 if status_of(error) != 413 and code_of(error) != "RequestBodyTooLarge":
                     raise translate(error, f"job {job_id}") from None
                 if len(piece) == 1:
@@ -91,6 +94,20 @@ class Tasks(Session):
                 continue
             problem = _settle(piece, answer, added) or problem
         return problem
+
+    async def _all_there(
+        self, job_id: str, piece: Sequence[Mapping[str, Any]], added: dict[str, TaskAdded]
+    ) -> bool:
+        """Whether a job that takes no more tasks has all of these.
+
+        A job ends when it is closed and its tasks are done, whoever added them: another run of the
+        spec, or a request of ours that was carried out after we gave it up.
+        """
+        for wire in piece:
+            if await self.task(job_id, wire["id"]) is None:
+                return False
+        added.update((wire["id"], TaskAdded(wire["id"], existed=True)) for wire in piece)
+        return True
 
     async def _send(self, job_id: str, piece: list[dict[str, Any]]) -> Sequence[Json]:
         body: Any = {"value": piece}

@@ -77,6 +77,9 @@ class FakeAccount:
 
     # Storage
 
+    async def container(self, name: str) -> Mapping[str, str] | None:
+        return {} if name in self.containers else None
+
     async def create_container(
         self, name: str, metadata: Mapping[str, str], public_access: str | None
     ) -> bool:

@@ -210,11 +210,26 @@ async def test_a_request_that_is_refused_as_a_whole(
     cloud: Cloud, server: Scripted, status: int, code: str
 ) -> None:
     server.on("POST", ADD, refusal(status, code))
+    server.on("GET", "/jobs/j/tasks/t0", refusal(404, "TaskNotFound"))
     with pytest.raises(ServiceError) as caught:
         await add(cloud, tasks(2))
     assert (caught.value.code, caught.value.status) == (code, status)
     assert "job j" in caught.value.problems[0].summary
-    assert len(server.asked) == 1
+    assert len(server.requests("POST")) == 1
+
+
+@pytest.mark.parametrize("code", ["JobCompleted", "JobBeingTerminated"])
+async def test_a_job_that_has_ended_with_all_the_tasks_in_it(
+    cloud: Cloud, server: Scripted, code: str
+) -> None:
+    """Another run of the spec has added them, and closed the job."""
+    server.on("POST", ADD, refusal(409, code))
+    for number in range(2):
+        found = Reply(body={"id": f"t{number}", "state": "completed"})
+        server.on("GET", f"/jobs/j/tasks/t{number}", found)
+    assert await add(cloud, tasks(2)) == [TaskAdded("t0", True), TaskAdded("t1", True)]
+    with pytest.raises(ServiceError):
+        await add(cloud, tasks(3))
 
 
 @settings(max_examples=25, deadline=None)

@@ -28,8 +28,8 @@ from tests.proof.reference import Reference
 IMPATIENT = Limits(read=2.0)
 """For the faults that end by a time-out; for all others the limits are those of users."""
 
-OTHER = "another-apply"
-"""The code of the problem that says that another apply of the spec has done the work."""
+OTHER = "another apply"
+"""How a failure says that another apply of the spec may have done the work."""
 
 LONGEST = 90.0
 """Seconds; a run takes two."""
