@@ -34,7 +34,11 @@ def account_of(target: Target | None, environ: Mapping[str, str]) -> AnyAccount:
     """
     if chosen_target(target, environ) is Target.AZURE:
         return account_from(environ)
-    endpoints = started()
+    return local_account(started())
+
+
+def local_account(endpoints: local.Endpoints) -> LocalAccount:
+    """The account of the embedded service at these endpoints."""
     return LocalAccount(
         batch_url=endpoints.batch_url,
         batch_account=endpoints.batch_account,

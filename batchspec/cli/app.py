@@ -169,6 +169,7 @@ def destroy(
 
 
 app.command("list")(app_look.list_)
+app.command()(app_look.doctor)
 
 
 @app.command()

@@ -72,3 +72,13 @@ def list_(
     from batchspec.cli.commands.list import list_ as run
 
     return asyncio.run(run(target, os.environ, form, orphans=orphans))
+
+
+def doctor(
+    target: TargetOption = None,
+    form: TextOrJson = Format.TEXT,
+) -> int:
+    """Look at account, credentials, clock, images and local engine, and say how to mend them."""
+    from batchspec.cli.commands.doctor import doctor as run
+
+    return asyncio.run(run(target, os.environ, form))

@@ -26,12 +26,15 @@ _PAGE = 5000
 
 
 class BlobStorage:
-    """A storage account. Implements :class:`batchspec.apply.ports.Storage`."""
+    """A storage account. Implements :class:`batchspec.apply.ports.Storage`.
+
+    ``service`` is the SDK's client; it is for this room alone.
+    """
 
     def __init__(
         self, service: BlobServiceClient, limiter: Limiter, limits: Limits, timing: Timing
     ) -> None:
-        self._service = service
+        self.service = service
         self._limits = limits
         self._timing = timing
         self._uploads = Uploads(service)
@@ -39,7 +42,7 @@ class BlobStorage:
 
     async def container(self, name: str) -> Mapping[str, str] | None:
         """The container's metadata, or ``None`` if there is no such container."""
-        client = self._service.get_container_client(name)
+        client = self.service.get_container_client(name)
         try:
             found = await client.get_container_properties()
         except AzureError as error:
@@ -51,14 +54,14 @@ class BlobStorage:
     async def containers(self) -> AsyncIterator[ContainerSeen]:
         """Every container of the account."""
         with translated("the containers"):
-            async for found in self._service.list_containers(include_metadata=True):
+            async for found in self.service.list_containers(include_metadata=True):
                 yield ContainerSeen(found.name, dict(found.metadata or {}), found.last_modified)
 
     async def create_container(
         self, name: str, metadata: Mapping[str, str], public_access: str | None
     ) -> bool:
         """Make a container; ``False`` if it was there. Waits out one that is being deleted."""
-        client = self._service.get_container_client(name)
+        client = self.service.get_container_client(name)
         began, tries = self._timing.monotonic(), 0
         while True:
             try:
@@ -85,7 +88,7 @@ class BlobStorage:
         """Delete a container; ``False`` if there was none."""
         try:
             with watched() as attempts:
-                await self._service.get_container_client(name).delete_container()
+                await self.service.get_container_client(name).delete_container()
         except AzureError as error:
             if not _absent(error):
                 raise translate(error, f"container {name}") from None
@@ -94,7 +97,7 @@ class BlobStorage:
 
     async def blobs(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
         """Every blob of a container, streamed; nothing if the container is not there."""
-        client = self._service.get_container_client(container)
+        client = self.service.get_container_client(container)
         listed = client.list_blobs(name_starts_with=prefix or None, results_per_page=_PAGE)
         try:
             async for found in listed:
@@ -111,7 +114,7 @@ class BlobStorage:
 
     async def blob_part(self, container: str, blob: str, start: int, most: int) -> Part | None:
         """At most ``most`` bytes of a blob from ``start`` on; ``None`` without a blob."""
-        client = self._service.get_blob_client(container, blob)
+        client = self.service.get_blob_client(container, blob)
         try:
             length = int((await client.get_blob_properties()).size)
             if start >= length:

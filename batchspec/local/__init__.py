@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from batchspec.local.azurite.install import install as _install
+from batchspec.local.azurite.look import Engine, look_at_engine
 from batchspec.local.azurite.node import find_node
 from batchspec.local.daemon.endpoints import Endpoints
 from batchspec.local.daemon.home import Home
@@ -30,12 +31,14 @@ from batchspec.local.settings import Settings
 
 __all__ = [
     "Endpoints",
+    "Engine",
     "Format",
     "LocalError",
     "Notify",
     "Phase",
     "State",
     "Status",
+    "engine",
     "env",
     "install",
     "reset",
@@ -107,6 +110,15 @@ def install(*, notify: Notify = _ignore) -> Path:
         environ=dict(os.environ),
         notify=notify,
     ).folder
+
+
+def engine() -> Engine:
+    """What the local service is run with. Changes nothing.
+
+    Raises:
+        LocalError: something is missing; the hint says how to get it.
+    """
+    return look_at_engine(_settings(None))
 
 
 def _settings(data: Path | None) -> Settings:

@@ -1,0 +1,120 @@
+"""What works and what does not, a line each; and nothing is started by looking."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from batchspec.plan.observed import SupportedImage
+from batchspec.problems import Problem
+from batchspec.render.doctor import (
+    Level,
+    answer_check,
+    checks_text,
+    clock_check,
+    engine_check,
+    images_check,
+    of_problem,
+    python_check,
+    quota_check,
+    softened,
+    worst,
+)
+from tests.cli.conftest import Inside, Workplace
+from tests.render import golden
+
+GOLDEN = Path(__file__).parent / "golden"
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "level", "words"),
+    [
+        ([timedelta(seconds=1), None], Level.OK, "right"),
+        ([timedelta(minutes=-3), timedelta(seconds=2)], Level.WARN, "3m 00s fast"),
+        ([timedelta(minutes=16)], Level.FAIL, "16m 00s slow"),
+        ([None, None], Level.WARN, "no service"),
+    ],
+)
+def test_the_clock(ahead: list[timedelta | None], level: Level, words: str) -> None:
+    check = clock_check(ahead)
+    assert check.level is level
+    assert words in check.words
+
+
+def image(sku: str, ends: datetime | None = None) -> SupportedImage:
+    return SupportedImage("canonical", "ubuntu", sku, "agent", False, True, (), ends)
+
+
+def test_the_text() -> None:
+    checks = [
+        python_check("Python 3.11.7", None),
+        engine_check("/usr/bin/node", "3.37.0", installed=False),
+        of_problem("account", Problem("x", "AZURE_BATCH_ACCOUNT is not set", hint="name it")),
+        answer_check("batch", "https://a.batch.azure.com", 0.21, None, "2025-06-01"),
+        answer_check("storage", "", 0.1, Problem("x", "refused", "see sig=abc", hint="a\nb")),
+        images_check([image("24.04"), image("20.04", NOW + timedelta(days=20))], NOW),
+        quota_check("azure", 3, 1),
+    ]
+    assert worst(checks) is Level.FAIL
+    assert worst(list(softened(checks))) is Level.WARN
+    golden.check("doctor.txt", checks_text(checks), GOLDEN)
+
+
+def test_an_account_without_images_is_not_well() -> None:
+    assert images_check([], NOW).level is Level.FAIL
+
+
+def levels(place: Workplace, *options: str, code: int = 0) -> dict[str, str]:
+    done = place.run("doctor", "--format", "json", *options)
+    assert done.code == code, done.text
+    return {check["name"]: check["level"] for check in json.loads(done.out)["checks"]}
+
+
+def test_a_running_service_is_asked(mixed: Workplace) -> None:
+    found = levels(mixed)
+    assert set(found) == {
+        "python",
+        "engine",
+        "service",
+        "batch",
+        "storage",
+        "clock",
+        "images",
+        "quotas",
+    }
+    assert set(found.values()) == {"ok"}
+    assert "All works." in mixed.run("doctor").out
+
+
+def test_a_service_that_does_not_run_is_not_started(
+    azurite_installed: Path, tmp_path: Path
+) -> None:
+    desk = Inside(tmp_path, tmp_path / "home", {"BATCHSPEC_LOCAL_HOME": str(tmp_path / "home")})
+    desk.environ["PATH"] = "/usr/bin:/bin"
+    assert set(levels(desk)) == {"python", "engine", "service"}
+    assert not desk.home.exists()
+
+
+def test_what_is_missing_of_an_account_is_told_at_once(mixed: Workplace) -> None:
+    done = mixed.run("doctor", "--target", "azure")
+    assert done.code == 4
+    for name in ("AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ENDPOINT", "AZURE_STORAGE_ACCOUNT"):
+        assert f"{name} is not set" in done.out
+
+
+def test_a_wrong_key_is_told_and_the_rest_is_asked(mixed: Workplace) -> None:
+    ends = mixed.endpoints()
+    environ = {
+        **mixed.environ,
+        "AZURE_BATCH_ACCOUNT": ends.batch_account,
+        "AZURE_BATCH_ENDPOINT": ends.batch_url,
+        "AZURE_BATCH_ACCESS_KEY": "d3Jvbmc=",
+        "AZURE_STORAGE_CONNECTION_STRING": ends.connection_string,
+    }
+    found = levels(Inside(mixed.folder, mixed.home, environ), code=4)
+    assert (found["account"], found["batch"], found["storage"]) == ("ok", "fail", "ok")
+    assert found["clock"] == "ok"

@@ -1,0 +1,57 @@
+"""One question to each service: what is wrong is a part of the answer, and so is the time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from batchspec.cloud.open import Cloud
+from batchspec.cloud.probe import probe_batch, probe_storage
+from tests.cloud.conftest import Time
+from tests.cloud.scripted import RESET, Reply, Scripted, refusal, storage_refusal
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+LATER = {"Date": "Sun, 22 Nov 2026 12:20:00 GMT"}
+CONTAINERS = (
+    b"<?xml version='1.0'?><EnumerationResults><Containers/><NextMarker/></EnumerationResults>"
+)
+
+
+def now() -> datetime:
+    return NOW
+
+
+async def test_a_service_that_answers_tells_the_time(cloud: Cloud, server: Scripted) -> None:
+    server.on("GET", "/supportedimages", Reply(body={"value": []}, headers=LATER))
+    found = await probe_batch(cloud.batch, now)
+    assert found.problem is None
+    assert found.ahead == timedelta(minutes=20)
+    assert server.asked[0].query["maxresults"] == "1"
+
+
+async def test_a_service_that_refuses_tells_the_time_too(cloud: Cloud, server: Scripted) -> None:
+    """A clock that is wrong is why keys are refused: that is when it must be known."""
+    refused = refusal(403, "AuthenticationFailed")
+    server.on("GET", "/supportedimages", Reply(403, refused.body, {**refused.headers, **LATER}))
+    found = await probe_batch(cloud.batch, now)
+    assert found.problem is not None
+    assert found.problem.code == "authentication-failed"
+    assert found.ahead == timedelta(minutes=20)
+
+
+async def test_no_answer_is_told(cloud: Cloud, server: Scripted) -> None:
+    server.on("GET", "/supportedimages", RESET)
+    found = await probe_batch(cloud.batch, now)
+    assert found.problem is not None
+    assert found.problem.code == "unreachable"
+    assert found.ahead is None
+
+
+async def test_storage_is_asked_alike(cloud: Cloud, server: Scripted, clock: Time) -> None:
+    xml = {**LATER, "Content-Type": "application/xml"}
+    server.on("GET", "/store/?", Reply(body=CONTAINERS, headers=xml))
+    found = await probe_storage(cloud.storage, clock.monotonic, now)
+    assert (found.problem, found.ahead) == (None, timedelta(minutes=20))
+    server.on("GET", "/store/?", storage_refusal(403, "AuthorizationFailure"))
+    refused = await probe_storage(cloud.storage, clock.monotonic, now)
+    assert refused.problem is not None
+    assert "AZURE_STORAGE_KEY" in refused.problem.hint
