@@ -1,0 +1,30 @@
+"""SIGKILL under load: the sweep of ``tools/kill_service.py``, short and with a seed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process may leave its group")
+def test_killed_under_load_it_keeps_its_word() -> None:
+    line = ["--bare", "--rounds", "8", "--longest", "0.4", "--seed", "11"]
+    ran = subprocess.run(
+        [sys.executable, "tools/kill_service.py", *line],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    # It was load: the last round tells how many writes were acknowledged until then.
+    found = re.search(r"^  8 +(\d+) writes, +(\d+) tasks  right$", ran.stdout, re.MULTILINE)
+    assert found
+    assert int(found[1]) > 20
+    assert int(found[2]) > 20

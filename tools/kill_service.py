@@ -1,0 +1,129 @@
+"""SIGKILL the embedded service under load, again and again: does it keep its word?
+
+    python tools/kill_service.py [--rounds 100] [--seed 1] [--longest 1.5] [--bare] [--keep]
+
+While clients make, change and delete jobs, tasks and a pool, the service is killed at a random
+moment and started again. Each time, whatever a 2xx acknowledged must be there: what was made, the
+newest of what was changed, the absence of what was deleted, and each task that was seen completed
+as it was seen. At the end all jobs must complete with each of their tasks, exit code 0.
+
+Each task takes an exclusive lock on a file named by its id, which all its processes inherit and
+hold as long as one of them lives, and appends a line when it begins and one when it ends: so it is
+seen when a task runs twice at the same time, or more often than the store knows of. Some of the
+tasks leave processes in sessions of their own behind, some run with an empty environment.
+
+It ends with 1 if something was wrong, and then keeps its folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from azure.batch import BatchClient, models
+from killing.checks import check, check_end
+from killing.targets import Bare, Daemon, Target
+from killing.writers import Writer
+
+SCRIPT = """\
+exec 9>> "$1"
+flock --nonblock 9 || { echo "$1" >> "$2"; exit 99; }
+echo begin >&9
+if [ "$3" = stays ]; then setsid sleep 60 & fi
+sleep "$4"
+echo end >&9
+"""
+
+
+def sweep(
+    target: Target, folder: Path, *, rounds: int, longest: float, chance: random.Random
+) -> list[str]:
+    """Kill ``target`` so many times, each after at most ``longest`` seconds; what was wrong."""
+    (folder / "marks").mkdir()
+    (folder / "task.sh").write_text(SCRIPT)
+    writers = [Writer(name, folder, random.Random(chance.random())) for name in ("one", "two")]
+    with closing(target.start()) as client:
+        for writer in writers:
+            client.create_pool(pool(writer.pool))
+        target.kill()
+    for number in range(1, rounds + 1):
+        with closing(target.start()) as client:
+            # One in four is hit while it takes up what the last life left.
+            early = number % 4 == 0
+            wrong = [] if early else check(client, writers)
+            load(target, client, writers, chance.uniform(0, longest / (20 if early else 1)))
+        writes = sum(writer.writes for writer in writers)
+        tasks = sum(len(job.tasks) for writer in writers for job in writer.jobs)
+        said = "; ".join(wrong) or "right"
+        print(f"{number:>3}  {writes:>6} writes, {tasks:>5} tasks  {said}", flush=True)
+        if wrong:
+            return wrong
+    with closing(target.start()) as client:
+        return check(client, writers) or check_end(client, writers, folder)
+
+
+def load(target: Target, client: BatchClient, writers: Sequence[Writer], seconds: float) -> None:
+    """Have the writers write, and kill ``target`` after so many seconds."""
+    threads = [threading.Thread(target=writer.work, args=(client,)) for writer in writers]
+    for thread in threads:
+        thread.start()
+    time.sleep(seconds)
+    target.kill()
+    for thread in threads:
+        thread.join()
+
+
+def pool(pool_id: str) -> models.BatchPoolCreateOptions:
+    """A pool for four tasks at a time."""
+    return models.BatchPoolCreateOptions(
+        id=pool_id,
+        vm_size="standard_d2s_v3",
+        virtual_machine_configuration=models.VirtualMachineConfiguration(
+            image_reference=models.BatchVmImageReference(
+                publisher="canonical", offer="ubuntu-24_04-lts", sku="server"
+            ),
+            node_agent_sku_id="batch.node.ubuntu 24.04",
+        ),
+        target_dedicated_nodes=2,
+        task_slots_per_node=2,
+    )
+
+
+def main() -> int:
+    """All rounds; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--longest", type=float, default=1.5, help="seconds from start to kill")
+    parser.add_argument("--bare", action="store_true", help="the Batch service, without Azurite")
+    parser.add_argument("--keep", action="store_true", help="keep the folder in any case")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="batchspec-kill-"))
+    print(f"seed {options.seed}; {options.rounds} rounds in {folder}", flush=True)
+    target = (Bare if options.bare else Daemon)(folder / "account")
+    try:
+        wrong = sweep(
+            target,
+            folder,
+            rounds=options.rounds,
+            longest=options.longest,
+            chance=random.Random(options.seed),
+        )
+    finally:
+        target.stop()
+    print("\n".join(wrong) or f"{options.rounds} times killed, and nothing was wrong")
+    if not wrong and not options.keep:
+        shutil.rmtree(folder)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
