@@ -283,6 +283,23 @@ async def test_leftovers_of_one_folder_are_reaped_and_of_no_other(tmp_path: Path
         await children[2].wait()
 
 
+@linux
+async def test_leftovers_without_a_mark_are_reaped_with_those_above_them(tmp_path: Path) -> None:
+    processes = Processes({VARIABLE: mark(tmp_path)})
+    # Neither the environment nor the session tells whose it is; its parent has ended.
+    script = "env -i setsid /bin/sh -c 'echo $$ > left; exec sleep 1000' & sleep 1000"
+    run = asyncio.create_task(processes.run("1", shell(tmp_path, script)))
+    await until(written(tmp_path / "left"))
+    assert reap_leftovers(tmp_path) >= 4
+    # It is dead when this returns, although who would have killed it died with it.
+    stat = Path(f"/proc/{pid_in(tmp_path / 'left')}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    assert alive(tmp_path) == []
+    with pytest.raises(ProcessLostError):
+        await run
+    await processes.close()
+
+
 async def test_more_runs_than_files_may_be_open_by_default(
     processes: Processes, tmp_path: Path
 ) -> None:

@@ -1,21 +1,32 @@
 """Processes that an earlier life of the service left: found by a mark, and killed.
 
-Normally there are none: the host kills all when the service goes. They exist only when the host
-itself was killed together with the service. The mark is an environment variable that each process
-of a task inherits, named after the data folder, so that services of other folders are left alone.
+Normally there are none: the host kills all when the service goes. They exist while it is at it, and
+when the host itself was killed together with the service. The mark is an environment variable that
+the host and each process of a task inherit, named after the data folder, so that services of other
+folders are left alone. A task may have given its processes another environment, so those that
+descend from a marked one count too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import select
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 VARIABLE = "BATCHSPEC_LOCAL_NODE"
 """The environment variable that marks the processes of tasks."""
+
+_AT_REST = frozenset("TtZXx")
+_PATIENCE = 5.0
+_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
+# One of another user is not of a task, and looks as if it were gone.
 
 
 def mark(data: Path) -> str:
@@ -24,38 +35,109 @@ def mark(data: Path) -> str:
 
 
 def reap_leftovers(data: Path) -> int:
-    """Kill every process that carries the mark of ``data``; return how many there were.
+    """Kill every process that carries the mark of ``data``, and those below them; how many.
 
-    Call it before anything is started, and only while holding the folder's lock. It needs
-    ``/proc``; elsewhere it does nothing, and a process that outlived its service stays.
+    Returns when they are gone. Call it before anything is started, and only while holding the
+    folder's lock. It needs ``/proc``; elsewhere it does nothing, and a process that outlived its
+    service stays.
     """
-    found: set[int] = set()
-    while left := set(_marked(mark(data))) - {os.getpid()}:
-        if left <= found:  # each was killed before: dying, or not ours to kill
-            break
-        found |= left
-    return len(found)
-
-
-def _marked(value: str) -> Iterator[int]:
-    """Kill the processes with the mark, and tell their ids."""
     if sys.platform != "linux":
-        return
-    wanted = f"{VARIABLE}={value}".encode()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        pid = int(entry.name)
-        try:
-            # A descriptor names this very process, also if its id is given to another meanwhile.
-            descriptor = os.pidfd_open(pid)
-        except (ProcessLookupError, OSError):
-            continue
-        try:
-            if wanted in (entry / "environ").read_bytes().split(b"\0"):
+        return 0
+    wanted = f"{VARIABLE}={mark(data)}".encode()
+    held: dict[int, int] = {}
+    try:
+        # All are stopped before one is killed: none starts another meanwhile, and none is orphaned
+        # by the death of its parent and so no longer to be found below it.
+        until = time.monotonic() + _PATIENCE
+        while not _stopped_all(wanted, held) and time.monotonic() < until:
+            pass
+        for descriptor in held.values():
+            with suppress(*_GONE):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-                yield pid
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # it is gone, or another user's and so not of a task
-        finally:
+        _await(held.values(), until + _PATIENCE)
+    finally:
+        for descriptor in held.values():
             os.close(descriptor)
+    return len(held)
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    pid: int
+    state: str
+    parent: int
+    started: str
+
+
+def _stopped_all(wanted: bytes, held: dict[int, int]) -> bool:
+    """Stop and hold those that are not ``held`` yet; whether there was none, and all are at rest.
+
+    What is held is a descriptor: it names this very process, also if its id is given to another.
+    """
+    table = {process.pid: process for process in _processes()}
+    family = _family(table, wanted, held)
+    found = [table[pid] for pid in family - held.keys()]
+    for process in found:
+        try:
+            descriptor = os.pidfd_open(process.pid)
+        except OSError:
+            continue
+        again = _look(process.pid)
+        if again is None or again.started != process.started:
+            os.close(descriptor)
+            continue
+        held[process.pid] = descriptor
+        with suppress(*_GONE):
+            signal.pidfd_send_signal(descriptor, signal.SIGSTOP)
+    return not found and all(table[pid].state in _AT_REST for pid in family)
+
+
+def _family(table: dict[int, _Process], wanted: bytes, held: dict[int, int]) -> set[int]:
+    """The processes that are marked or held, and all below them; never us, nor who started us."""
+    children: dict[int, list[int]] = {}
+    for process in table.values():
+        children.setdefault(process.parent, []).append(process.pid)
+    todo = [pid for pid in table if pid in held or _is_marked(pid, wanted)]
+    family: set[int] = set()
+    while todo:
+        pid = todo.pop()
+        if pid not in family:
+            family.add(pid)
+            todo += children.get(pid, ())
+    ours = os.getpid()
+    while ours in table:
+        family.discard(ours)
+        ours = table[ours].parent
+    return {pid for pid in family if table[pid].state not in "ZXx"}
+
+
+def _is_marked(pid: int, wanted: bytes) -> bool:
+    try:
+        return wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except _GONE:
+        return False
+
+
+def _processes() -> Iterator[_Process]:
+    for name in os.listdir("/proc"):  # noqa: PTH208  there are many, and it is asked often
+        if name.isdigit() and (process := _look(int(name))) is not None:
+            yield process
+
+
+def _look(pid: int) -> _Process | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except _GONE:
+        return None
+    # The name comes in parentheses, and may hold any character.
+    fields = text.rpartition(")")[2].split()
+    return _Process(pid, fields[0], int(fields[1]), fields[19])
+
+
+def _await(descriptors: Iterable[int], until: float) -> None:
+    """Wait until the processes are gone, with all that they held, or until it is too late."""
+    for descriptor in descriptors:
+        left = max(0.0, until - time.monotonic())
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll(left * 1000)
