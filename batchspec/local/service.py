@@ -22,6 +22,7 @@ from batchspec.local.engine.engine import Engine as ProcessEngine
 from batchspec.local.engine.environment import Site
 from batchspec.local.http.app import Door
 from batchspec.local.http.server import listen, serving, url_of
+from batchspec.local.store.applications import Applications
 from batchspec.local.store.store import Store
 
 
@@ -30,6 +31,7 @@ class ServiceConfig:
     """What a service is started with.
 
     ``data`` is a folder of its own. ``key`` is the account's key in base64, which is never shown.
+    ``applications`` is the folder of the application packages that users put there.
     ``port`` 0 takes a free one. ``storage`` is the connection string of the account's storage, for
     ``autoStorageContainerName``; ``None`` when there is none. ``speed`` is how much faster than the
     wall's the service's time passes.
@@ -42,6 +44,7 @@ class ServiceConfig:
     port: int = 0
     storage: str | None = field(default=None, repr=False)
     speed: float = 1.0
+    applications: Path | None = None
 
 
 class Engine(Protocol):
@@ -58,7 +61,13 @@ MakeEngine = Callable[[Store, ServiceConfig, str, Clock], Engine]
 def make_engine_of(store: Store, config: ServiceConfig, url: str, clock: Clock) -> Engine:
     """The engine that runs tasks as processes of this machine."""
     grants = NoGrants() if config.storage is None else StorageAccount.read(config.storage)
-    return ProcessEngine(store, config.data, Site(config.account, url), grants, clock=clock)
+    site = Site(config.account, url, applications=applications_of(config))
+    return ProcessEngine(store, config.data, site, grants, clock=clock)
+
+
+def applications_of(config: ServiceConfig) -> Applications:
+    """The account's applications; by default in a folder in its data folder."""
+    return Applications(config.applications or config.data / "applications")
 
 
 async def serve(
@@ -84,7 +93,9 @@ async def serve(
     with contextlib.closing(listening), contextlib.closing(Store(_database(config))) as store:
         url = url_of(listening)
         agent = f"batchspec {version('batchspec')}"
-        context = Context(store, config.account, url, config.data, agent)
+        context = Context(
+            store, config.account, url, config.data, agent, applications_of(config)
+        )
         # Signatures are dated by the wall, whatever time the service lives in.
         door = Door(context, config.key, now=clock.now, wall=_wall)
         async with serving(door, listening) as http:

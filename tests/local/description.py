@@ -22,6 +22,7 @@ PATH = Path(__file__).parents[3] / "shared" / "openapi" / "BatchService-2025-06-
 
 DEVIATIONS = {
     "'password' is a required property": "a pool's user accounts are shown without it",
+    "'displayName' is a required property": "an application that has none is shown without it",
 }
 
 

@@ -26,9 +26,10 @@ from batchspec.local.agent.failures import (
     launch_failure,
     program_failure,
 )
-from batchspec.local.agent.launch import Failure, Launch, Outcome
+from batchspec.local.agent.launch import Failure, Installation, Launch, Outcome
 from batchspec.local.agent.leftovers import VARIABLE, mark
 from batchspec.local.agent.outputs import send_all, wanted
+from batchspec.local.agent.packages import PackageError, install_all
 from batchspec.local.agent.processes import Ending, Exited, NotStarted, Processes, Program
 from batchspec.local.agent.resources import ResourceError, fetch_all
 from batchspec.local.agent.storage import Grants, Storage
@@ -77,6 +78,21 @@ class Agent:
     def end(self, key: str) -> None:
         """Cut the run ``key`` short: its outcome is ``TaskEnded``. Nothing is uploaded."""
         self._stop(key, ended_by_user(), by_user=True)
+
+    async def install(self, installation: Installation) -> Outcome:
+        """Put packages on a node; the outcome has no exit code."""
+        run = self._runs[installation.key] = _Run()
+        started = self._clock.now()
+        why: Failure | None = None
+        try:
+            await self._step(run, install_all(installation.packages))
+        except PackageError as error:
+            why = error.failure
+        except _StoppedError:
+            why = run.ended
+        finally:
+            del self._runs[installation.key]
+        return Outcome(started, self._clock.now(), None, why)
 
     async def perform(self, launch: Launch) -> Outcome:
         """Run ``launch`` to its end; when this returns, no process of it is left.
@@ -141,12 +157,14 @@ class Agent:
             launch.directory.mkdir(parents=True, exist_ok=True)
             for name in ("wd", "certs"):
                 (launch.directory / name).mkdir(exist_ok=True)
+            if launch.packages:
+                await self._step(run, install_all(launch.packages))
             if launch.resource_files:
                 fetching = fetch_all(
                     launch.resource_files, launch.directory / "wd", self._storage, self._grants
                 )
                 await self._step(run, fetching)
-        except ResourceError as error:
+        except (PackageError, ResourceError) as error:
             return error.failure
         except OSError as error:
             full = error.errno in {errno.ENOSPC, errno.EDQUOT}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit, urlunsplit
 
-from batchspec.local.agent.launch import Failure
+from batchspec.local.agent.launch import Failure, Package
 
 _USER, _SERVER = "UserError", "ServerError"
 
@@ -97,6 +97,17 @@ def launch_failure(command_line: str, why: str) -> Failure:
         "CommandLaunchFailed",
         "Failed to launch the specified command line",
         (("CommandLine", command_line), ("Message", why)),
+    )
+
+
+def package_failure(package: Package, why: str) -> Failure:
+    """An application package is not on the node; the code is the documented one."""
+    version = () if package.version is None else (("Version", package.version),)
+    return Failure(
+        _USER,
+        "ApplicationPackageError",
+        "One of the specified application package(s) could not be installed on the node",
+        (("ApplicationId", package.application), *version, ("Message", why)),
     )
 
 

@@ -28,6 +28,28 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Package:
+    """An application package that has to be on a node, in the directory ``target``.
+
+    ``application`` and ``version`` are as the reference to it says; ``source`` is its zip file,
+    ``None`` where there is no such package.
+    """
+
+    application: str
+    version: str | None
+    source: Path | None
+    target: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Packages to be put on a node, and nothing to be run. ``key`` is as in :class:`Launch`."""
+
+    key: str
+    packages: tuple[Package, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """One process to run on a node: a start task, a task, a job preparation or release task.
 
@@ -35,6 +57,7 @@ class Launch:
     ``command_line`` is split into arguments without a shell, as on a real node;
     ``environment`` is complete: the process sees nothing of the service's own environment.
     ``resource_files`` and ``output_files`` are in wire form (``httpUrl``, ``filePath`` ...).
+    ``packages`` are put on the node before anything else.
     ``key`` names the run while it lasts; two that go on at the same time must differ in it.
     ``fresh`` empties the directory first; a retry runs in the directory as it was left.
     """
@@ -48,11 +71,12 @@ class Launch:
     output_files: tuple[Mapping[str, Any], ...] = ()
     max_wall_clock_time: timedelta | None = None
     fresh: bool = True
+    packages: tuple[Package, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a :class:`Launch` ended.
+    """How a :class:`Launch` or an :class:`Installation` ended.
 
     ``exit_code`` is ``None`` when no process ran (resource file missing, program not found); for
     a process that a signal ended it is 128 and the number of the signal, as shells count.

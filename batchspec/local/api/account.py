@@ -1,4 +1,4 @@
-"""Operations on the account as a whole: images, applications, use."""
+"""Operations on the account as a whole: images, use."""
 
 from __future__ import annotations
 
@@ -25,17 +25,6 @@ def list_supported_images(_context: Context, request: Request) -> Reply:
     end = start + limit
     link = request.next_link(str(end)) if len(images) > end else None
     return many(images[start:end], "supportedimages", link)
-
-
-def list_applications(_context: Context, request: Request) -> Reply:
-    """``GET /applications``: there are none."""
-    request.max_results()
-    return many([], "listapplicationsummariesresponses", None)
-
-
-def get_application(_context: Context, _request: Request) -> Reply:
-    """``GET /applications/{applicationId}``: there is none."""
-    raise Fault("ApplicationNotFound")
 
 
 def list_pool_usage_metrics(_context: Context, _request: Request) -> Reply:

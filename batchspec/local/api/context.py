@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchspec.local.model.layout import node_root
+from batchspec.local.store.applications import Applications
 from batchspec.local.store.store import Store
 
 
@@ -18,6 +19,7 @@ class Context:
     base_url: str
     data: Path
     version: str
+    applications: Applications
 
     def root(self, pool_id: str, node_id: str) -> Path:
         """The root directory of a node."""

@@ -15,7 +15,6 @@ from batchspec.local.wire.fault import absent
 ABSENT: Mapping[str, Mapping[str, str]] = {
     "pool": {
         "enableAutoScale": "autoscale formulas are not evaluated",
-        "applicationPackageReferences": "there are no application packages",
         "mountConfiguration": "nothing can be mounted",
         "startTask/containerSettings": "tasks are processes, not containers",
         "virtualMachineConfiguration/containerConfiguration": (
@@ -33,7 +32,6 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
     "task": {
         "containerSettings": "tasks are processes, not containers",
         "multiInstanceSettings": "there are no multi-instance tasks",
-        "applicationPackageReferences": "there are no application packages",
     },
 }
 """By kind of resource: the property (a path), and why it is refused."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from batchspec.local.api.applications import check_references
 from batchspec.local.api.context import Context
 from batchspec.local.api.find import ask, check_id, find_pool
 from batchspec.local.api.gaps import refuse_absent
@@ -28,6 +30,7 @@ REPLACED = ("startTask", "applicationPackageReferences", "metadata")
 def create_pool(context: Context, request: Request) -> Reply:
     """``POST /pools``: a pool that resizes to its targets."""
     given = request.shape("BatchPoolCreateOptions")
+    _check_packages(context, given)
     pool = context.store.pools.add(
         check_id("id", given["id"]),
         read_pool(given),
@@ -75,6 +78,7 @@ def update_pool(context: Context, request: Request) -> Reply:
     pool = find_pool(context, request)
     ask(POOL, "update", pool.state)
     refuse_absent("pool", given)
+    _check_packages(context, given)
     changed = context.store.pools.update(pool, complete_pool({**pool.body, **given}), request.now)
     return done(200, request.url, changed.modified)
 
@@ -85,6 +89,7 @@ def replace_pool_properties(context: Context, request: Request) -> Reply:
     pool = find_pool(context, request)
     ask(POOL, "update", pool.state)
     refuse_absent("pool", given)
+    _check_packages(context, given)
     kept = {name: value for name, value in pool.body.items() if name not in REPLACED}
     if request.older:
         kept["targetNodeCommunicationMode"] = "default"
@@ -136,6 +141,10 @@ def delete_pool(context: Context, request: Request) -> Reply:
     ask(POOL, "delete", pool.state)
     context.store.pools.delete(pool, request.now)
     return done(202, None)
+
+
+def _check_packages(context: Context, given: Mapping[str, Any]) -> None:
+    check_references(context, given.get("applicationPackageReferences", ()), needs_default=True)
 
 
 def _show(context: Context, request: Request, pool: Pool, *, stats: bool) -> dict[str, Any]:

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from batchspec.local.api import account, files, jobs, node_actions, nodes, pools, tasks
+from batchspec.local.api import (
+    account,
+    applications,
+    files,
+    jobs,
+    node_actions,
+    nodes,
+    pools,
+    tasks,
+)
 from batchspec.local.api.context import Context
 from batchspec.local.wire.fault import Fault
 from batchspec.local.wire.reply import Reply
@@ -53,10 +62,10 @@ def _absent(operation: str, method: str, path: str, note: str) -> Route:
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("list_applications", "GET", "/applications", account.list_applications, "partial",
-          "there are no application packages: the list is empty"),
-    Route("get_application", "GET", "/applications/{applicationId}", account.get_application,
-          "partial", "there are no application packages: always `ApplicationNotFound`"),
+    Route("list_applications", "GET", "/applications", applications.list_applications,
+          note="those in the account's folder; see `docs/local.md`"),
+    Route("get_application", "GET", "/applications/{applicationId}",
+          applications.get_application),
     Route("list_pool_usage_metrics", "GET", "/poolusagemetrics", account.list_pool_usage_metrics,
           note="retired on the real service: `PoolUsageMetricAPIRetired`"),
     Route("create_pool", "POST", "/pools", pools.create_pool, "partial", _KEPT),

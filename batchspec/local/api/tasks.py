@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from batchspec.local.api.applications import check_references
 from batchspec.local.api.context import Context
 from batchspec.local.api.find import ask, find_owner, find_parent_job, find_task
 from batchspec.local.api.listing import TASKS, read_page, write_page
@@ -35,7 +36,7 @@ def create_task(context: Context, request: Request) -> Reply:
     given = request.shape("BatchTaskCreateOptions")
     job = find_parent_job(context, request)
     ask(JOB, "add_task", job.state)
-    (task,) = context.store.tasks.add(job, [read_task(job, given)], request.now)
+    (task,) = context.store.tasks.add(job, [_read(context, job, given)], request.now)
     if task is None:
         raise Fault("TaskExists")
     return created(_url(context, task), task.modified)
@@ -51,7 +52,7 @@ def create_task_collection(context: Context, request: Request) -> Reply:
         raise bad_body(f"At most {MAX_COLLECTION} tasks can be added in one request.")
     job = find_parent_job(context, request)
     ask(JOB, "add_task", job.state)
-    drafts = [_draft(job, item, older=request.older) for item in given["value"]]
+    drafts = [_draft(context, job, item, older=request.older) for item in given["value"]]
     made = iter(
         context.store.tasks.add(
             job, [draft for draft in drafts if isinstance(draft, NewTask)], request.now
@@ -134,11 +135,18 @@ def list_subtasks(context: Context, request: Request) -> Reply:
     return Reply(200, {"value": []}, "subtaskinfo")
 
 
-def _draft(job: Job, item: Any, *, older: bool) -> NewTask | Fault:
+def _read(context: Context, job: Job, given: Mapping[str, Any]) -> NewTask:
+    new = read_task(job, given)
+    references = given.get("applicationPackageReferences", ())
+    check_references(context, references, needs_default=False)
+    return new
+
+
+def _draft(context: Context, job: Job, item: Any, *, older: bool) -> NewTask | Fault:
     """What one entry of a collection asks for. Its shape is the whole request's affair."""
     shaped = read_shape("BatchTaskCreateOptions", item, older=older)
     try:
-        return read_task(job, shaped)
+        return _read(context, job, shaped)
     except Fault as fault:
         if fault.code == "NotImplemented":
             raise

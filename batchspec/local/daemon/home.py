@@ -61,6 +61,11 @@ class Home:
         return self.root / "blobs"
 
     @property
+    def applications(self) -> Path:
+        """Application packages, which their owner puts there; kept by ``reset``."""
+        return self.root / "applications"
+
+    @property
     def starting(self) -> Path:
         """The lock of whoever is starting, stopping or resetting."""
         return self.root / "start.lock"
@@ -148,6 +153,7 @@ def is_private(path: Path) -> bool:
 def _strangers(root: Path) -> set[str]:
     home = Home(root)
     ours = {home.starting.name, home.running.name, home.storing.name, home.log.name}
+    ours.add(home.applications.name)  # may have been filled before the first start
     return {
         name
         for name in os.listdir(root)  # noqa: PTH208  names are enough

@@ -95,7 +95,7 @@ def _hold_blobs(
         )
     with home.writing():
         home.azurite_log.unlink(missing_ok=True)
-        for folder in (home.batch, home.blobs):
+        for folder in (home.batch, home.blobs, home.applications):
             folder.mkdir(exist_ok=True)
         storing = Lock.take(home.storing)
     if storing is None:
@@ -173,6 +173,7 @@ async def _work(
         key=account.batch_key,
         port=port,
         storage=connection_string(blob_url, account.blob_account, account.blob_key),
+        applications=home.applications,
     )
     keeping = asyncio.create_task(keeper.keep())
     serving = asyncio.create_task(_serve(serve(config, ready), home))

@@ -24,6 +24,7 @@ from batchspec.local.engine.decision import (
     DropPool,
     EndProcess,
     ExpireFiles,
+    InstallPackages,
     KeepNode,
     KillRun,
     MoveJob,
@@ -39,6 +40,7 @@ from batchspec.local.engine.disk import Disk
 from batchspec.local.engine.environment import Site
 from batchspec.local.engine.hands import (
     End,
+    InstallRun,
     Order,
     Perform,
     PreparationRun,
@@ -47,11 +49,13 @@ from batchspec.local.engine.hands import (
     TaskRun,
 )
 from batchspec.local.engine.launches import (
+    installation,
     special_directory,
     special_launch,
     start_launch,
     task_launch,
 )
+from batchspec.local.engine.packages import forget_packages
 from batchspec.local.engine.state import preparation_key, release_key, run_key
 from batchspec.local.engine.verdict import write_failure
 from batchspec.local.model.layout import task_directory
@@ -104,7 +108,12 @@ class Committer:
                 if fresh:
                     self._disk.remove_node(node.pool_id, node.id)
                 self._disk.make_node(node.pool_id, node.id)
-                store.nodes.move(node, NodeState.STARTING, now, booted=now, done=True)
+                detail = forget_packages(node)
+                state = NodeState.STARTING
+                store.nodes.move(node, state, now, booted=now, detail=detail, errors=(), done=True)
+            case InstallPackages(node, pool):
+                order = installation(self._site, self._data, node, pool)
+                yield Perform(order, InstallRun(node, order.packages))
             case RunStartTask(node, pool):
                 yield self.start(node, pool, now)
             case EndProcess(key):

@@ -71,6 +71,14 @@ class BootNode:
 
 
 @dataclass(frozen=True, slots=True)
+class InstallPackages:
+    """Put the application packages of the node's pool on it."""
+
+    node: Node
+    pool: Pool
+
+
+@dataclass(frozen=True, slots=True)
 class RunStartTask:
     """Run the start task of the node's pool on it."""
 
@@ -179,6 +187,7 @@ Decision = (
     | DropPool
     | MoveNode
     | BootNode
+    | InstallPackages
     | RunStartTask
     | EndProcess
     | DropNode

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchspec.local.engine.packages import node_package_variables
 from batchspec.local.model.record import Node
+from batchspec.local.store.applications import Applications
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where a node finds programs."""
@@ -20,11 +22,15 @@ _RESERVED_DISK = "1000000"
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What is the same for all tasks of the service: its account, and where programs are."""
+    """What is the same for all tasks of the service: its account, and where programs are.
+
+    ``applications`` are the account's; ``None`` if it has none.
+    """
 
     account: str
     url: str
     path: str = PATH
+    applications: Applications | None = None
 
 
 def node_variables(site: Site, node: Node, root: Path) -> dict[str, str]:
@@ -40,6 +46,7 @@ def node_variables(site: Site, node: Node, root: Path) -> dict[str, str]:
         "AZ_BATCH_NODE_STARTUP_DIR": str(root / "startup"),
         "AZ_BATCH_NODE_MOUNTS_DIR": str(root / "fsmounts"),
         "AZ_BATCH_TASK_RESERVED_EPHEMERAL_DISK_SPACE_BYTES": _RESERVED_DISK,
+        **node_package_variables(node),
     }
 
 

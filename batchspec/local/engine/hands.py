@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from batchspec.local.agent.agent import Agent
-from batchspec.local.agent.launch import Failure, Launch, Outcome
+from batchspec.local.agent.launch import Failure, Installation, Launch, Outcome, Package
 from batchspec.local.agent.processes import ProcessLostError
 from batchspec.local.model.record import Job, Node, Pool, Preparation, Task
 
@@ -54,14 +54,22 @@ class ReleaseRun:
     preparation: Preparation
 
 
-Subject = TaskRun | StartRun | PreparationRun | ReleaseRun
+@dataclass(frozen=True, slots=True)
+class InstallRun:
+    """The packages of its pool are put on a node."""
+
+    node: Node
+    packages: tuple[Package, ...]
+
+
+Subject = TaskRun | StartRun | PreparationRun | ReleaseRun | InstallRun
 
 
 @dataclass(frozen=True, slots=True)
 class Perform:
     """An order to the hands: perform ``launch`` for ``subject``."""
 
-    launch: Launch
+    launch: Launch | Installation
     subject: Subject
 
 
@@ -131,7 +139,10 @@ class Hands:
     async def _perform(self, order: Perform) -> None:
         outcome: Outcome | None = None
         try:
-            outcome = await self._agent.perform(order.launch)
+            if isinstance(order.launch, Installation):
+                outcome = await self._agent.install(order.launch)
+            else:
+                outcome = await self._agent.perform(order.launch)
         except ProcessLostError:
             _log.warning("run %s was lost", order.launch.key)
         except Exception:  # noqa: BLE001  a fault of ours in one run must not end the others

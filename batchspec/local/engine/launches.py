@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batchspec.local.agent.launch import Launch
+from batchspec.local.agent.launch import Installation, Launch
 from batchspec.local.engine.environment import Site, compose, node_variables
-from batchspec.local.engine.state import run_key, start_key
+from batchspec.local.engine.packages import package_variables, packages_of
+from batchspec.local.engine.state import packages_key, run_key, start_key
 from batchspec.local.model.layout import node_root, task_directory
 from batchspec.local.model.record import Job, Node, Pool, Task
 from batchspec.local.wire.times import read_duration
@@ -21,8 +22,10 @@ def task_launch(site: Site, data: Path, task: Task, job: Job, node: Node, *, fre
         raise ValueError(f"task {task.id} has no directory: it has not begun")
     root = node_root(data, node.pool_id, node.id)
     directory = root / task.directory
+    packages = packages_of(task.body, site.applications, root)
     own = {
         **node_variables(site, node, root),
+        **package_variables(packages),
         "AZ_BATCH_JOB_ID": task.job_id,
         "AZ_BATCH_TASK_ID": task.id,
         **_preparation_variables(job, root),
@@ -43,6 +46,7 @@ def task_launch(site: Site, data: Path, task: Task, job: Job, node: Node, *, fre
         output_files=tuple(task.body.get("outputFiles", ())),
         max_wall_clock_time=read_duration(task.body["constraints"]["maxWallClockTime"]),
         fresh=fresh,
+        packages=packages,
     )
 
 
@@ -92,6 +96,12 @@ def _preparation_variables(job: Job, root: Path) -> dict[str, str]:
         "AZ_BATCH_JOB_PREP_DIR": str(directory),
         "AZ_BATCH_JOB_PREP_WORKING_DIR": str(directory / "wd"),
     }
+
+
+def installation(site: Site, data: Path, node: Node, pool: Pool) -> Installation:
+    """The packages of ``pool`` on ``node``."""
+    root = node_root(data, node.pool_id, node.id)
+    return Installation(packages_key(node), packages_of(pool.body, site.applications, root))
 
 
 def start_launch(site: Site, data: Path, node: Node, pool: Pool) -> Launch:

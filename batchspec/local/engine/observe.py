@@ -18,6 +18,7 @@ from batchspec.local.engine.state import (
     PoolView,
     Queue,
     State,
+    packages_key,
     preparation_key,
     release_key,
     run_key,
@@ -85,14 +86,13 @@ def _nodes(store: Store, hands: Hands) -> Iterator[NodeView]:
 
 def view_of(store: Store, hands: Hands, node: Node, pool: Pool) -> NodeView:
     """What the scheduler sees of a node."""
-    start = start_key(node)
+    keys = [start_key(node), packages_key(node)]
     if node.intent is None:
-        return NodeView(node, pool, others=(start,) if hands.runs(start) else ())
-    keys = [start]
+        return NodeView(node, pool, others=tuple(filter(hands.runs, keys)))
     for one in store.preparations.on_node(node):
         keys += [preparation_key(one), release_key(one)]
     retained = node.intent_option == "retaineddata" and store.runs.retained(node)
-    others = tuple(key for key in keys if hands.runs(key))
+    others = tuple(filter(hands.runs, keys))
     return NodeView(node, pool, tuple(store.runs.live_on(node)), others, retained)
 
 

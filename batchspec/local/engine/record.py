@@ -14,13 +14,15 @@ from batchspec.local.agent.launch import Outcome
 from batchspec.local.engine.commit import Committer
 from batchspec.local.engine.hands import (
     Finished,
+    InstallRun,
     Order,
     PreparationRun,
     ReleaseRun,
     StartRun,
     TaskRun,
 )
-from batchspec.local.engine.verdict import judge, write_failure
+from batchspec.local.engine.packages import note_packages
+from batchspec.local.engine.verdict import judge, write_failure, write_node_error
 from batchspec.local.model.life import JobState, NodeState
 from batchspec.local.model.record import Job, Task, Wire
 from batchspec.local.store.store import Store
@@ -57,9 +59,14 @@ class Recorder:
                     del jobs[job_id]
 
     def _other(
-        self, run: StartRun | PreparationRun | ReleaseRun, outcome: Outcome | None, now: datetime
+        self,
+        run: StartRun | PreparationRun | ReleaseRun | InstallRun,
+        outcome: Outcome | None,
+        now: datetime,
     ) -> Iterator[Order]:
-        if isinstance(run, StartRun):
+        if isinstance(run, InstallRun):
+            self._installation(run, outcome, now)
+        elif isinstance(run, StartRun):
             yield from self._start_task(run, outcome, now)
         elif isinstance(run, PreparationRun):
             yield from self._preparation(run, outcome, now)
@@ -132,6 +139,18 @@ class Recorder:
             self._store.jobs.move(job, JobState.DISABLING, now, disable_tasks="requeue")
             return True
         return False
+
+    def _installation(self, run: InstallRun, outcome: Outcome | None, now: datetime) -> None:
+        """A node without its packages is unusable until it comes up again, as on the service."""
+        node = self._store.nodes.get(run.node.pool_id, run.node.id)
+        if node is None or node.seq != run.node.seq or outcome is None:
+            return
+        if outcome.failure is None:
+            detail = note_packages(node, run.packages)
+            self._store.nodes.move(node, node.state, now, detail=detail)
+        elif node.intent is None and node.state is NodeState.STARTING:
+            errors = (write_node_error(outcome.failure),)
+            self._store.nodes.move(node, NodeState.UNUSABLE, now, errors=errors)
 
     def _start_task(self, run: StartRun, outcome: Outcome | None, now: datetime) -> Iterator[Order]:
         node = self._store.nodes.get(run.node.pool_id, run.node.id)

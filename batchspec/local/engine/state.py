@@ -113,6 +113,11 @@ def start_key(node: Node) -> str:
     return f"start.{node.seq}"
 
 
+def packages_key(node: Node) -> str:
+    """The name of the installation of the pool's packages on a node."""
+    return f"packages.{node.seq}"
+
+
 def preparation_key(preparation: Preparation) -> str:
     """The name of a preparation task's run."""
     return f"preparation.{preparation.seq}"

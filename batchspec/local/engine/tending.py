@@ -15,13 +15,23 @@ from batchspec.local.engine.decision import (
     DropNode,
     EndProcess,
     How,
+    InstallPackages,
     MoveJob,
     MoveNode,
     PurgeJob,
     Release,
     RunStartTask,
 )
-from batchspec.local.engine.state import Delays, JobView, NodeView, due, preparation_key, start_key
+from batchspec.local.engine.packages import has_packages
+from batchspec.local.engine.state import (
+    Delays,
+    JobView,
+    NodeView,
+    due,
+    packages_key,
+    preparation_key,
+    start_key,
+)
 from batchspec.local.model.life import JobState, NodeState
 from batchspec.local.model.record import Task
 
@@ -55,6 +65,11 @@ def tend_node(view: NodeView, delays: Delays, now: datetime) -> Iterator[Decisio
 
 def _come_up(view: NodeView) -> Iterator[Decision]:
     node, start_task = view.node, view.pool.body.get("startTask")
+    if packages_key(node) in view.others:
+        return
+    if not has_packages(node, view.pool.body):
+        yield InstallPackages(node, view.pool)
+        return
     if start_task is None:
         yield MoveNode(node, NodeState.IDLE)
         return

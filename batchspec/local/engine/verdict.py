@@ -65,6 +65,12 @@ def _options(conditions: Mapping[str, Any], outcome: Outcome) -> Mapping[str, An
     return conditions.get(kind or "") or conditions.get("default") or none
 
 
+def write_node_error(failure: Failure) -> Wire:
+    """A failure in the form of a node's ``errors``."""
+    details = [{"name": name, "value": value} for name, value in failure.details]
+    return {"code": failure.code, "message": failure.message, "errorDetails": details}
+
+
 def write_failure(failure: Failure | None) -> Wire | None:
     """A failure in wire form."""
     if failure is None:

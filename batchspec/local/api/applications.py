@@ -1,0 +1,57 @@
+"""Applications: those that the account has, and references to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from batchspec.local.api.context import Context
+from batchspec.local.store.applications import Application
+from batchspec.local.wire.fault import Fault
+from batchspec.local.wire.reply import Reply, many, one
+from batchspec.local.wire.request import Request
+
+
+def list_applications(context: Context, request: Request) -> Reply:
+    """``GET /applications``."""
+    limit, after = request.max_results(), request.after()
+    found = [item for item in context.applications.all() if item.id.lower() > after]
+    link = request.next_link(found[limit - 1].id.lower()) if len(found) > limit else None
+    shown = [_write(item) for item in found[:limit]]
+    return many(shown, "listapplicationsummariesresponses", link)
+
+
+def get_application(context: Context, request: Request) -> Reply:
+    """``GET /applications/{applicationId}``."""
+    found = context.applications.get(request.parameters["applicationId"])
+    if found is None:
+        raise Fault("ApplicationNotFound")
+    return one(_write(found), "getapplicationsummaryresponse/@Element")
+
+
+def check_references(
+    context: Context, references: Iterable[Mapping[str, Any]], *, needs_default: bool
+) -> None:
+    """Return when every package that is referred to is there.
+
+    A reference without a version means the default one. That an application has none is a fault
+    only where it ``needs_default``: of a pool, says the reference; the run of a task fails then.
+
+    Raises:
+        Fault: ``InvalidApplicationPackageReferences``, with a value for each that is wrong.
+    """
+    wrong = []
+    for reference in references:
+        name, version = reference["applicationId"], reference.get("version")
+        found = context.applications.get(name)
+        if found is None or (version is not None and found.package(version) is None):
+            wrong.append((name, "The specified application package does not exist."))  # recorded
+        elif needs_default and found.package(version) is None:
+            wrong.append((name, "The specified application does not have a default version."))
+    if wrong:
+        raise Fault("InvalidApplicationPackageReferences", *wrong)
+
+
+def _write(application: Application) -> dict[str, Any]:
+    """As recorded: without the display name, which only the account's management can give."""
+    return {"id": application.id, "versions": list(application.packages)}
