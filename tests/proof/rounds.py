@@ -31,6 +31,9 @@ IMPATIENT = Limits(read=2.0)
 OTHER = "another apply"
 """How a failure says that another apply of the spec may have done the work."""
 
+LATEST = 0.6
+"""Seconds after which a second apply begins at most: while the first still goes on."""
+
 LONGEST = 90.0
 """Seconds; a run takes two."""
 

@@ -1,0 +1,59 @@
+"""Two applies of one spec at the same time, many times: they end as one run.
+
+    python -m tools.two_applies [--rounds 20] [--seed S]
+
+By turns the two are in one folder, as two terminals are, and in two copies of it, as two people
+are; the second begins up to ``LATEST`` seconds after the first. What must be so afterwards is asked
+of the account by other means than batchspec's (``tests/proof/rounds.py``: ``meet``). It prints a
+line for each round and ends with 1 if one went wrong; the folder of such a round is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from batchspec import local
+from tests.proof.rounds import LATEST, Bench, meet
+
+
+async def run(options: argparse.Namespace, folder: Path) -> int:
+    """All rounds; how many went wrong."""
+    bench = Bench.of(folder, await asyncio.to_thread(local.start, folder / "home"))
+    chance, bad = random.Random(options.seed), 0
+    for number in range(options.rounds):
+        delay = 0.0 if number % 4 < 2 else chance.uniform(0, LATEST)
+        apart = bool(number % 2)
+        met = await meet(bench, f"meet-{number}", delay, apart=apart)
+        bad += bool(met.wrong)
+        where = "two folders" if apart else "one folder"
+        said = "; ".join(met.wrong) or "right"
+        print(f"{number:>3}  {delay:.2f} s  {where:<11}  {met.codes}  {met.seconds:4.1f} s  {said}")
+    print(f"{options.rounds} rounds, {bad} wrong")
+    return bad
+
+
+def main() -> int:
+    """Read the options and play; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="batchspec-two-"))
+    print(f"seed {options.seed}, in {folder}", flush=True)
+    try:
+        bad = asyncio.run(run(options, folder))
+    finally:
+        local.stop(folder / "home")
+    if not bad:
+        shutil.rmtree(folder)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
