@@ -168,6 +168,7 @@ def destroy(
     return asyncio.run(run(wanted, progress, yes=yes, force=force))
 
 
+app.command()(app_look.report)
 app.command("list")(app_look.list_)
 app.command()(app_look.doctor)
 

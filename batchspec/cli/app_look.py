@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -59,6 +60,21 @@ def failures(
     from batchspec.cli.commands.failures import failures as run
 
     return asyncio.run(run(Wanted.of(spec, variables, variable_files, target), form))
+
+
+def report(
+    spec: SpecFile,
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Where to; - is standard output."),
+    ] = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+) -> int:
+    """Write the last run of this folder as one HTML page."""
+    from batchspec.cli.commands.report import report as run
+
+    return run(Wanted.of(spec, variables, variable_files), to)
 
 
 def list_(

@@ -14,12 +14,13 @@ from batchspec.cli.again import command_for
 from batchspec.cli.clock import SystemClock
 from batchspec.cli.interrupt import Interrupts, interruptible
 from batchspec.cli.options import ProgressKind
-from batchspec.cli.screen import Asker, out, width
+from batchspec.cli.run_folder import RunFolder, runs_folder
+from batchspec.cli.screen import Asker, out, show_problems, width
 from batchspec.cli.session import Session
 from batchspec.plan.plan import Plan
 from batchspec.plan.receipt import receipt_path
 from batchspec.problems import Exit
-from batchspec.render.going_on import next_commands, stopping
+from batchspec.render.going_on import next_commands, stopping, unrecorded
 from batchspec.render.ink import wants_color
 from batchspec.render.progress.view import Kind, open_view
 from batchspec.render.report import Report, Tally
@@ -37,7 +38,8 @@ async def carry_out(plan: Plan, found: Session, progress: ProgressKind, *, yes: 
         Kind(progress.value), sys.stdout, now=clock.now, environ=os.environ, version=__version__
     )
     tally = Tally()
-    stamp = Stamp(clock.now, (view, tally))
+    record = _record(plan, found, clock, progress)
+    stamp = Stamp(clock.now, (view, tally, *([record] if record else [])))
     world = World(
         storage=found.cloud.storage,
         batch=found.cloud.batch,
@@ -56,9 +58,25 @@ async def carry_out(plan: Plan, found: Session, progress: ProgressKind, *, yes: 
         code = Exit.INTERRUPTED
     finally:
         view.close()
+        if record is not None:
+            record.close()
         if progress not in {ProgressKind.JSON, ProgressKind.QUIET}:
             out(_summary(tally.report(), found))
     return code
+
+
+def _record(
+    plan: Plan, found: Session, clock: SystemClock, progress: ProgressKind
+) -> RunFolder | None:
+    """Where the run is written down; a run that does nothing is not."""
+    if plan.empty:
+        return None
+
+    def warn(error: OSError) -> None:
+        if progress is not ProgressKind.JSON:
+            show_problems([unrecorded(error.strerror or str(error))])
+
+    return RunFolder(runs_folder(found.spec.path, found.spec.name), clock.now(), warn)
 
 
 def _summary(report: Report, found: Session) -> str:

@@ -40,3 +40,13 @@ def stopping() -> Problem:
         hint="Ctrl-C once more stops at once.",
         severity=Severity.NOTE,
     )
+
+
+def unrecorded(why: str) -> Problem:
+    """That the record of the run cannot be written; the run itself goes on."""
+    return Problem(
+        "unrecorded",
+        f"the record of this run cannot be written: {why}",
+        hint="The run goes on; `batchspec report` will not know of it.",
+        severity=Severity.WARNING,
+    )

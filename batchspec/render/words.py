@@ -105,6 +105,11 @@ def _path(path: Path, here: Path | None) -> str:
     return flat(f"{path}/")
 
 
+def page_written(place: str) -> str:
+    """That the page of a report is there."""
+    return f"The report is in {flat(place)}"
+
+
 def gate_words(gate: Gate) -> str:
     """When a step that waits for more than its predecessors runs."""
     match gate:

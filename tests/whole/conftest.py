@@ -121,7 +121,8 @@ def place(
 ) -> Iterator[Workplace]:
     """The tutorial in a folder of its own, on a service of its own."""
     folder, home = tmp_path / "project", tmp_path / "home"
-    shutil.copytree(ROOT / "specs", folder / "specs")
+    # Without what a run of the tutorial in this work tree has left.
+    shutil.copytree(ROOT / "specs", folder / "specs", ignore=shutil.ignore_patterns(".batchspec"))
     shutil.copytree(ROOT / "task_app", folder / "task_app")
     monkeypatch.setenv("BATCHSPEC_LOCAL_HOME", str(home))
     environ = clean_environ({"BATCHSPEC_LOCAL_HOME": str(home)})

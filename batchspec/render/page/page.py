@@ -1,0 +1,148 @@
+"""The page: a run's outcome, its tasks, its steps, what failed. Every text in it is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from html import escape
+from pathlib import Path
+
+from batchspec.apply.events import NodeFailed, Outcome, TaskFailed
+from batchspec.plan.observed import Account
+from batchspec.problems import Problem
+from batchspec.render import units
+from batchspec.render.page.chart import steps_chart, tasks_chart
+from batchspec.render.page.trace import Trace
+from batchspec.render.progress.jsonl import moment
+from batchspec.render.progress.lines import outcome_words, state_words, tail_lines, task_cause
+from batchspec.render.report import Report, StepReport
+from batchspec.render.sink import clean, flat
+from batchspec.render.words import account_line, phrase
+
+_STYLE = Path(__file__).with_name("style.css")
+_GOOD = {Outcome.DONE, Outcome.NOTHING_TO_DO, Outcome.DETACHED}
+
+
+def page_html(trace: Trace) -> str:
+    """The report of a run as a page: no script, and nothing that must be fetched."""
+    return "\n".join(_page(trace)) + "\n"
+
+
+def _page(trace: Trace) -> Iterator[str]:
+    report = trace.report
+    name = escape(flat(report.name) or "run")
+    yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    yield f"<title>{name}: batchspec report</title>"
+    yield f"<style>\n{_STYLE.read_text(encoding='utf-8').strip()}\n</style>\n</head>\n<body>"
+    good = "good" if report.outcome in _GOOD else "bad"
+    words = escape(outcome_words(report.outcome, report.seconds))
+    yield f'<h1>{name}</h1>\n<p class="outcome {good}">{words}</p>'
+    yield from _facts(report)
+    yield from _section("Tasks", tasks_chart(trace.points, report.seconds))
+    steps = {step.step: step for step in report.steps}
+    yield from _section("What ran when", steps_chart(trace.spans, steps, report.seconds))
+    yield from _section("Failed tasks", _failures(report))
+    yield from _section("Nodes that took no tasks", map(_node, report.nodes))
+    yield from _section("Problems", map(_problem, report.problems))
+    yield from _section("Left in the account", _left(report))
+    yield from _section("Steps", _steps(report.steps))
+    yield "</body>\n</html>"
+
+
+def _section(title: str, body: Iterable[str]) -> Iterator[str]:
+    """A part of the page; nothing if there is nothing in it."""
+    lines = list(body)
+    if lines:
+        yield f"<section>\n<h2>{escape(title)}</h2>"
+        yield from lines
+        yield "</section>"
+
+
+def _facts(report: Report) -> Iterator[str]:
+    tasks = report.tasks
+    account = Account(report.target, report.batch, report.storage)
+    counts = (
+        (tasks.succeeded, "succeeded"),
+        (tasks.failed, "failed"),
+        (tasks.running, "running"),
+        (tasks.active, "waiting"),
+    )
+    moved = ((report.uploaded, "up"), (report.downloaded, "down"))
+    facts = {
+        "account": account_line(account),
+        "began": moment(report.began) if report.began else "",
+        "took": units.duration(report.seconds),
+        "exit code": str(int(report.exit)),
+        "tasks": ", ".join(f"{count:,} {word}" for count, word in counts if count),
+        "data": ", ".join(f"{units.size(count)} {way}" for count, way in moved if count),
+        "time": ", ".join(
+            f"{phase.value} {units.duration(took)}" for phase, took in report.phases.items()
+        ),
+    }
+    yield "<dl>"
+    for name, text in facts.items():
+        if text:
+            yield f"<dt>{name}</dt><dd>{escape(text)}</dd>"
+    yield "</dl>"
+
+
+def _failures(report: Report) -> Iterator[str]:
+    yield from map(_task, report.failures)
+    more = report.tasks.failed - len(report.failures)
+    if report.failures and more > 0:
+        yield f"<p>... and {more:,} more.</p>"
+
+
+def _task(task: TaskFailed) -> str:
+    node = f" on {task.node}" if task.node else ""
+    head = f"{flat(task.task)}: {flat(task_cause(task))}{flat(node)}"
+    return _details(head, task.stderr)
+
+
+def _node(node: NodeFailed) -> str:
+    code = "" if node.exit_code is None else f", exit code {node.exit_code}"
+    head = f"{flat(node.node)}: {state_words(node.state)}{code} {flat(node.message)}".rstrip()
+    return _details(head, node.stderr)
+
+
+def _details(head: str, text: str) -> str:
+    lines = [line.removeprefix("  | ").removeprefix("  |") for line in tail_lines(text)]
+    if not lines:
+        return f"<p>{escape(head)}</p>"
+    said = escape("\n".join(lines))
+    return f"<details><summary>{escape(head)}</summary><pre>{said}</pre></details>"
+
+
+def _problem(problem: Problem) -> str:
+    more = [clean(text) for text in (problem.detail, problem.hint) if text]
+    rest = "".join(f"<br>{escape(text)}" for text in more)
+    level = problem.severity.value
+    return f'<p class="{level}"><b>{level}</b> {escape(flat(problem.summary))}{rest}</p>'
+
+
+def _left(report: Report) -> Iterator[str]:
+    if report.left:
+        yield "<ul>"
+        yield from (f"<li>{escape(flat(subject))}</li>" for subject in report.left)
+        yield "</ul>"
+
+
+def _steps(steps: Iterable[StepReport]) -> Iterator[str]:
+    rows = list(map(_row, steps))
+    if rows:
+        yield "<table>\n<thead><tr><th>step</th><th>state</th><th>time</th><th>items</th>"
+        yield "<th>size</th><th>note</th></tr></thead>\n<tbody>"
+        yield from rows
+        yield "</tbody>\n</table>"
+
+
+def _row(step: StepReport) -> str:
+    cells = (
+        units.duration(step.seconds),
+        f"{step.items:,}",
+        units.size(step.size) if step.size else "",
+        escape(flat(step.note)),
+    )
+    name, state = escape(phrase(step.verb, step.subject)), step.state.value
+    rest = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f'<tr><td>{name}</td><td class="{state}">{state}</td>{rest}</tr>'

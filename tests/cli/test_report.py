@@ -1,0 +1,189 @@
+"""A run is written down as it goes, read back as it was, and shown on one page."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from dataclasses import replace
+from datetime import timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from batchspec.apply.events import Noticed, RunStarted, Stamped, TaskFailed, TasksSeen
+from batchspec.cli.run_folder import RunFolder, newest_record, runs_folder
+from batchspec.problems import Place, Problem, Severity
+from batchspec.render.page.page import page_html
+from batchspec.render.page.trace import POINTS, trace_of
+from batchspec.render.progress.jsonl import JsonView
+from batchspec.render.record import read_record
+from tests.cli.conftest import Workplace
+from tests.render import golden
+from tests.render.recordings import RECORDINGS, START
+
+GOLDEN = Path(__file__).parent / "golden"
+EMPTY = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta"}
+
+
+class Nesting(HTMLParser):
+    """Fails on a tag that is not closed where it belongs, and on anything fetched or run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in {"script", "link", "img", "iframe"}
+        assert not [name for name, _ in attrs if name in {"src", "href"} or name.startswith("on")]
+        if tag not in EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """A shape of a drawing."""
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def checked(page: str) -> str:
+    """The page, if it is well-formed and needs nothing else."""
+    nesting = Nesting()
+    nesting.feed(page)
+    assert nesting.open == []
+    assert "url(" not in page
+    assert "@import" not in page
+    return page
+
+
+def lines_of(recording: list[Stamped]) -> list[str]:
+    stream = io.StringIO()
+    view = JsonView(stream, "1")
+    for stamped in recording:
+        view(stamped)
+    return stream.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_what_is_read_is_what_was_written(name: str) -> None:
+    lines = lines_of(RECORDINGS[name])
+    again = list(read_record(lines))
+    assert lines_of(again) == lines
+    assert [type(s.event) for s in again] == [type(s.event) for s in RECORDINGS[name]]
+
+
+def test_a_problem_keeps_its_place() -> None:
+    place = Place("s.yaml", 3, 5, length=2)
+    problem = Problem("x", "y", "why", place, "mend it", Severity.WARNING, "id")
+    (line,) = lines_of([Stamped(1, START, Noticed(problem))])[1:]
+    assert [s.event for s in read_record([line])] == [Noticed(problem)]
+
+
+def test_what_is_of_another_version_or_cut_off_is_passed_over() -> None:
+    lines = lines_of(RECORDINGS["good"])
+    newer = json.dumps({"type": "planets_seen", "seq": 2, "at": "2026-01-02T03:04:05Z"})
+    lacking = json.dumps({"type": "run_ended", "seq": 3, "at": "2026-01-02T03:04:05Z"})
+    found = list(read_record([*lines[:5], newer, lacking, "[]", lines[5][:20]]))
+    assert len(found) == 4, "the version line is no event"
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_every_page_is_whole(name: str) -> None:
+    page = checked(page_html(trace_of(RECORDINGS[name])))
+    if name in {"good", "start-task-failed"}:
+        golden.check(f"{name}.html", page, GOLDEN)
+
+
+def test_nothing_in_it_is_taken_for_markup_and_no_secret_is_in_it() -> None:
+    evil = "<script>alert(1)</script>\x1b[2J http://x/y?sig=secret"
+    run = replace(RECORDINGS["good"][0].event, name=evil)  # type: ignore[type-var]
+    assert isinstance(run, RunStarted)
+    task = TaskFailed("j", evil, 1, "", evil, f"{evil}\n&amp;", evil)
+    events = [run, task, Noticed(Problem("x", evil, evil, hint=evil))]
+    page = checked(page_html(trace_of(Stamped(n, START, e) for n, e in enumerate(events, 1))))
+    assert "&lt;script&gt;" in page
+    assert "&amp;amp;" in page
+    assert "secret" not in page
+    assert "\x1b" not in page
+
+
+def test_a_long_run_does_not_make_a_long_page() -> None:
+    seen = [
+        Stamped(n, START + timedelta(seconds=n), TasksSeen("j", 10_000, 10_000 - n, 0, n, 0))
+        for n in range(10_000)
+    ]
+    points = trace_of(seen).points
+    assert len(points) <= POINTS + 1
+    assert points[-1].succeeded == 9_999
+
+
+def test_a_record_has_no_secret_and_names_that_sort(tmp_path: Path) -> None:
+    runs = runs_folder(tmp_path / "s.yaml", "topn")
+    for second in (1, 2):
+        record = RunFolder(runs, START + timedelta(seconds=second), lambda error: None)
+        failed = TaskFailed("j", "t-1", 1, "", "see ?sig=abc", "http://x/y?sig=abc\n", "n")
+        record(Stamped(1, START, failed))
+        record.close()
+    newest = newest_record(runs)
+    assert newest is not None
+    assert newest.parent.name.startswith("20260102T030407")
+    kept = (newest.parent / "failed" / "t-1.stderr.txt").read_text(encoding="utf-8")
+    assert kept == "http://x/y?sig=***\n"
+    assert "abc" not in newest.read_text(encoding="utf-8")
+    assert (tmp_path / ".batchspec" / ".gitignore").read_text(encoding="utf-8").endswith("*\n")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
+def test_a_folder_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    _told_once(tmp_path / "runs", "Permission denied")
+    tmp_path.chmod(0o700)
+
+
+def test_a_file_in_the_place_of_the_folder_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("in the way")
+    _told_once(tmp_path / "runs", "File exists")
+
+
+def _told_once(runs: Path, why: str) -> None:
+    told: list[OSError] = []
+    record = RunFolder(runs, START, told.append)
+    for stamped in RECORDINGS["good"]:
+        record(stamped)
+    record.close()
+    assert [error.strerror for error in told] == [why]
+
+
+def test_a_run_is_recorded_and_its_page_written(mixed: Workplace) -> None:
+    done = mixed.run("report", mixed.spec)
+    assert done.code == 0, done.text
+    runs = mixed.spec.parent / ".batchspec" / "mixed" / "runs"
+    (page,) = runs.glob("*/report.html")
+    assert os.path.relpath(page, mixed.folder) in done.out
+    text = checked(page.read_text(encoding="utf-8"))
+    assert "2 succeeded, 6 failed" in text
+    assert "no luck 0" in text
+    assert re.search(r"sig=(?!\*\*\*)", text) is None
+    shown = mixed.run("report", mixed.spec, "--out", "-")
+    assert shown.out == text
+    assert {path.name for path in runs.glob("*/failed/*")} >= {"bad-0.stderr.txt"}
+
+
+def test_without_a_record_it_says_what_makes_one(near: Workplace) -> None:
+    done = near.run("report", near.spec)
+    assert done.code == 2
+    assert "batchspec apply" in done.err
+    assert not (near.spec.parent / ".batchspec").exists()
+
+
+def test_a_run_goes_on_where_nothing_can_be_recorded(near: Workplace) -> None:
+    (near.spec.parent / ".batchspec" / "topn").mkdir(parents=True)
+    (near.spec.parent / ".batchspec" / "topn" / "runs").write_text("in the way")
+    done = near.run("apply", near.spec, "--progress", "quiet")
+    assert done.code == 0, done.text
+    assert "cannot be written" in done.err
+    again = near.run("apply", near.spec)
+    assert "Nothing to do" in again.out
+    assert again.err == "", "what does nothing is not recorded"
