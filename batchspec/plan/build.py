@@ -35,6 +35,8 @@ def build(spec: Spec, observed: Observed, *, only: Selection | None = None) -> P
     problems = Problems()
     problems.extend(spec.warnings)
     windows = runs_windows(spec, observed)
+    if spec.job.schedule is not None:
+        problems.add(_no_schedules(spec))
     body = pool_body(spec, observed, problems)
     for stage in spec.stages:
         problems.extend(check_tasks(spec, stage, observed, windows=windows))
@@ -178,4 +180,14 @@ def _results_lost(spec: Spec, observed: Observed) -> Problem:
         where=gone[0].where,
         hint="Put the results back where they were to keep them.",
         severity=Severity.WARNING,
+    )
+
+
+def _no_schedules(spec: Spec) -> Problem:
+    return Problem(
+        "no-schedules",
+        "batchspec reads and checks job schedules, and does not carry them out yet",
+        detail="The service would make jobs time and again, and each needs its tasks from somebody.",
+        where=spec.job.where,
+        hint="Leave `schedule` out, and let cron or CI apply the spec.",
     )
