@@ -14,6 +14,7 @@ import typer
 from batchspec import __version__
 from batchspec.cli import app_look, app_run
 from batchspec.cli.options import (
+    AnyFormat,
     Format,
     Progress,
     ProgressKind,
@@ -92,7 +93,7 @@ def plan(
     target: TargetOption = None,
     variables: Variables = None,
     variable_files: VariableFiles = None,
-    form: TextOrJson = Format.TEXT,
+    form: AnyFormat = Format.TEXT,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 6 if there are changes, 0 if none.")
     ] = False,

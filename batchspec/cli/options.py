@@ -87,7 +87,27 @@ Progress: TypeAlias = Annotated[
     ProgressKind,
     typer.Option("--progress", help="How the run is shown. auto: live on a terminal, else plain."),
 ]
-TextOrJson: TypeAlias = Annotated[Format, typer.Option("--format", help="How it is written.")]
+AnyFormat: TypeAlias = Annotated[Format, typer.Option("--format", help="How it is written.")]
+
+
+def _no_markdown(form: Format) -> Format:
+    """A plan alone has a form that fits a pull request."""
+    if form is Format.MARKDOWN:
+        raise UsageError(
+            Problem("bad-format", "only a plan has a markdown form", hint="Take text or json.")
+        )
+    return form
+
+
+TextOrJson: TypeAlias = Annotated[
+    Format,
+    typer.Option(
+        "--format",
+        metavar="text|json",
+        help="How it is written.",
+        callback=_no_markdown,
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,101 @@
+"""The command line as data: documented, helped with, and named in messages only where it exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from inspect import getdoc
+from pathlib import Path
+
+import pytest
+import typer
+from typer.utils import get_params_from_function
+
+from batchspec.cli.app import app
+from batchspec.problems import Exit
+
+ROOT = Path(__file__).parents[2]
+CLI = ROOT.parent / "shared" / "CLI.md"
+NAMED = re.compile(r"(?:`|^|: |\s{2})batchspec ((?:local )?[a-z]+)((?: (?!`)[^\s`]+)*)")
+PROSE = {"itself", "reads"}
+"""What batchspec does in sentences that begin with it."""
+    r"(?:`|^|: |\s{2})batchspec ((?:local )?(?!itself\b|cannot\b)[a-z]+)((?: (?!`)[^\s`]+)*)"
+)
+
+
+def commands(group: typer.Typer = app, before: str = "") -> Iterator[tuple[str, set[str]]]:
+    """Every command, and its options."""
+    for command in group.registered_commands:
+        assert command.callback is not None
+        params = get_params_from_function(command.callback).values()
+        options = {flag for p in params for flag in getattr(p.default, "param_decls", ()) or ()}
+        yield before + (command.name or command.callback.__name__), options
+    for inner in group.registered_groups:
+        assert inner.typer_instance is not None
+        yield from commands(inner.typer_instance, f"{before}{inner.name} ")
+
+
+COMMANDS = {**dict(commands()), "local": set[str]()}
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Every text in the code, with where it is; and what the documents show."""
+    for path in sorted((ROOT / "batchspec").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield f"{path.relative_to(ROOT)}:{node.lineno}", node.value
+    for path in [*(ROOT / "docs").glob("*.md"), *(ROOT / "batchspec").rglob("*.yaml")]:
+        yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+
+
+def test_no_message_names_a_command_that_does_not_exist() -> None:
+    wrong, found = [], 0
+    for where, text in texts():
+        for match in NAMED.finditer(text):
+            if match[1] in PROSE:
+                continue
+            found += 1
+            name, rest = match[1], match[2].split()
+            options = [word.partition("=")[0] for word in rest if word.startswith("--")]
+            known = COMMANDS.get(name)
+            if known is None or [o for o in options if o not in known and o != "--help"]:
+                wrong.append(f"{where}: batchspec {name} {match[2]}")
+    assert wrong == []
+    assert found > 50, "the pattern finds what is there"
+
+
+def test_every_command_of_the_interface_is_there() -> None:
+    if not CLI.exists():
+        pytest.skip("the statement of the interface does not lie beside the project")
+    rows = re.findall(r"^\| `batchspec (.*?)` \|", CLI.read_text(encoding="utf-8"), re.MULTILINE)
+    for row in rows:
+        word, *rest = row.split()
+        names = [f"local {name}" for name in rest[0].split("/")] if word == "local" else [word]
+        for name in names:
+            assert name in COMMANDS
+            asked = set(re.findall(r"--[a-z-]+", row))
+            assert asked <= COMMANDS[name], f"{name} lacks {asked - COMMANDS[name]}"
+
+
+def test_every_command_and_option_says_what_it_does() -> None:
+    for command in app.registered_commands:
+        assert command.callback is not None
+        assert getdoc(command.callback)
+        for param in get_params_from_function(command.callback).values():
+            assert param.default.help, f"{command.callback.__name__} {param.name}"
+
+
+def test_the_reference_is_fresh() -> None:
+    line = [sys.executable, "tools/generate_commands.py", "--check"]
+    done = subprocess.run(line, cwd=ROOT, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_exit_code_is_in_the_reference() -> None:
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    for code in Exit:
+        assert f"| {code.value} | " in text
