@@ -22,8 +22,6 @@ CLI = ROOT.parent / "shared" / "CLI.md"
 NAMED = re.compile(r"(?:`|^|: |\s{2})batchspec ((?:local )?[a-z]+)((?: (?!`)[^\s`]+)*)")
 PROSE = {"itself", "reads"}
 """What batchspec does in sentences that begin with it."""
-    r"(?:`|^|: |\s{2})batchspec ((?:local )?(?!itself\b|cannot\b)[a-z]+)((?: (?!`)[^\s`]+)*)"
-)
 
 
 def commands(group: typer.Typer = app, before: str = "") -> Iterator[tuple[str, set[str]]]:
