@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,6 +35,8 @@ class ReceiptDraft:
         self._path = path
         self._draft = path.with_name(path.name + ".part")
         self._job = job
+        # 8 bytes for a path: what a million results take is some 80 MB.
+        self._noted: set[bytes] = set()
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,9 +55,18 @@ class ReceiptDraft:
 
     def note(self, entry: Arrived) -> None:
         """Write a file down that is in its place."""
+        self._noted.add(_key(entry.path))
         self._file.write(receipt_line(entry, self._path.parent) + "\n")
+
+    def is_noted(self, entry: Arrived) -> bool:
+        """Whether a file at this place is written down already."""
+        return _key(entry.path) in self._noted
 
     def keep(self) -> None:
         """Make this the receipt."""
         self._file.close()
         self._draft.replace(self._path)
+
+
+def _key(path: Path) -> bytes:
+    return blake2b(os.fsencode(path), digest_size=8).digest()

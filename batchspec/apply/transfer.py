@@ -75,8 +75,6 @@ async def download(action: DownloadResults, step: Step, tools: Tools) -> Perform
 async def _download(action: DownloadResults, step: Step, tools: Tools) -> Performed:
     fetch = _Fetch(action, tools.world, tools.emit, progress(step, tools, items=0))
     with ReceiptDraft(tools.receipt, action.job) as draft:
-        for entry in _earlier(tools.receipt, action):
-            draft.note(entry)
 
         async def one(blob: Blob) -> None:
             draft.note(await fetch(blob))
@@ -90,6 +88,11 @@ async def _download(action: DownloadResults, step: Step, tools: Tools) -> Perfor
         )
         if not fetch.so_far.done and await tools.world.storage.container(action.container) is None:
             raise container_gone(action.container)
+        for entry in _earlier(tools.receipt):
+            if not draft.is_noted(entry) and (
+                entry.container != action.container or _is_there(entry)
+            ):
+                draft.note(entry)
         draft.keep()
     if not fetch.so_far.done:
         tools.emit(Noticed(_nothing(action)))
@@ -165,18 +168,12 @@ def _digest(path: Path, size: int) -> bytes | None:
     return digest.digest()
 
 
-def _earlier(receipt: Path, action: DownloadResults) -> Iterator[Arrived]:
-    """What arrived before and is not of this download: other containers, and earlier jobs' files.
-
-    A file of this container that is fetched again is noted twice; the later note is the true one.
-    """
+def _earlier(receipt: Path) -> Iterator[Arrived]:
+    """What arrived before: from other containers, and by earlier jobs."""
     try:
         with receipt.open(encoding="utf-8") as file:
-            if receipt_job(file.readline()) is None:
-                return
-            for entry in receipt_entries(file, receipt.parent):
-                if entry.container != action.container or _is_there(entry):
-                    yield entry
+            if receipt_job(file.readline()) is not None:
+                yield from receipt_entries(file, receipt.parent)
     except FileNotFoundError:
         return
 
