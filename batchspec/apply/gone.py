@@ -15,7 +15,7 @@ ABSENT = frozenset({"ContainerNotFound", "ContainerBeingDeleted", "ResourceNotFo
 
 _TAKEN = ABSENT | {
     *("PoolNotFound", "PoolBeingDeleted"),
-    *("JobNotFound", "JobBeingDeleted", "JobCompleted", "JobBeingTerminated"),
+    *("JobNotFound", "JobBeingDeleted"),
 }
 _HINT = (
     "If another apply of this spec went on at the same time, it may have ended first and cleaned up"

@@ -96,9 +96,6 @@ def job_steps(
             )
         )
     wanted = _changeable(body)
-    if work.fresh and is_closed(work):
-        # More tasks come: until they are in, the job must not end when those it has are done.
-        wanted = wanted.with_(onAllTasksComplete="noaction")
     found = tuple(differences(wanted, work.open_job.properties))
     if found:
         reason = "; ".join(difference.words for difference in found)
@@ -190,9 +187,13 @@ def is_closed(work: Work) -> bool:
 def ending_steps(
     spec: Spec, work: Work, submitted: tuple[str, ...], data: tuple[str, ...], tasks: int
 ) -> Iterator[Step]:
-    """Close the job when all is in it, and wait until its ``tasks`` tasks are completed."""
+    """Close the job when all is in it, and wait until its ``tasks`` tasks are completed.
+
+    A job that is closed stays so (Update Job refuses ``noaction`` then), and takes tasks while any
+    of those it has is not completed.
+    """
     close = f"job:{work.job}:close"
-    closed = is_closed(work) and not work.fresh
+    closed = is_closed(work)
     if not closed:
         yield Step(
             close,
