@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import timedelta
 
 from batchspec.plan.actions import SubmitTasks
 from batchspec.plan.data import container_steps, upload_steps
@@ -11,6 +10,7 @@ from batchspec.plan.digest import digest
 from batchspec.plan.ending import cleanup_steps, result_steps, results_lost, results_safe
 from batchspec.plan.faults import check_tasks
 from batchspec.plan.job import ending_steps, job_body, job_steps, task_steps
+from batchspec.plan.lifetime import sas_lifetime
 from batchspec.plan.observed import Observed
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.pool import pool_body, pool_steps
@@ -19,9 +19,6 @@ from batchspec.plan.work import Work, build_work
 from batchspec.problems import Problem, Problems, Severity
 from batchspec.spec.model import Spec
 from batchspec.spec.values import Record
-
-_SAS_MARGIN = timedelta(hours=1)
-"""A SAS outlives the job's limit by this much: the last task may start just before it."""
 
 
 def build(spec: Spec, observed: Observed, *, only: Selection | None = None) -> Plan:
@@ -84,11 +81,11 @@ def _run(
     windows: bool,
 ) -> tuple[list[Step], list[Step]]:
     """Everything from the containers to the clean-up."""
-    sas = spec.job.limit + _SAS_MARGIN
+    sas = sas_lifetime(spec)
     containers = list(container_steps(spec, observed, problems))
     made = tuple(step.id for step, kept in containers if not kept)
     uploads = list(upload_steps(spec, observed, work, frozenset(made)))
-    pool = pool_steps(spec, observed, body, sas, problems)
+    pool = pool_steps(spec, observed, body, problems)
     job = list(job_steps(spec, work, job_body(spec, observed, work, body), sas, problems))
     uploading = tuple(step.id for step, kept in uploads if not kept)
     data = (*made, *uploading)
@@ -187,7 +184,7 @@ def _no_schedules(spec: Spec) -> Problem:
     return Problem(
         "no-schedules",
         "batchspec reads and checks job schedules, and does not carry them out yet",
-        detail="The service would make jobs time and again, and each needs its tasks from somebody.",
+        detail="The service would make job after job, and each needs its tasks from somebody.",
         where=spec.job.where,
         hint="Leave `schedule` out, and let cron or CI apply the spec.",
     )

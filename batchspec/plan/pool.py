@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 
-from batchspec.plan.actions import CreatePool, ReplacePool, ResizePool, WaitForPool
+from batchspec.plan.actions import CreatePool, ReplacePool, ResizePool, UpdatePool, WaitForPool
 from batchspec.plan.diff import Difference, differences
 from batchspec.plan.digest import content_digest, digest
 from batchspec.plan.images import resolve_image
+from batchspec.plan.lifetime import UNTIL, runs_out, sas_lifetime
 from batchspec.plan.observed import Observed, PoolFacts
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.tasks import with_resources
@@ -57,6 +57,7 @@ def _owned(spec: Spec, observed: Observed, body: Record) -> Record:
             *(given if isinstance(given, tuple) else ()),
             Record(name="batchspec:spec", value=spec.name),
             Record(name="batchspec:digest", value=digest(_without_size(body), tuple(content))),
+            Record(name=UNTIL, value=(observed.now + sas_lifetime(spec)).isoformat()),
         )
     )
 
@@ -66,9 +67,7 @@ def _without_size(body: Record) -> Record:
     return Record({key: value for key, value in body.items() if key not in _TARGETS})
 
 
-def pool_steps(
-    spec: Spec, observed: Observed, body: Record, sas: timedelta, problems: Problems
-) -> PoolPlan:
+def pool_steps(spec: Spec, observed: Observed, body: Record, problems: Problems) -> PoolPlan:
     """What there is to do about the pool, given that tasks are to run on it."""
     match spec.pool.kind:
         case PoolKind.JOB:
@@ -76,7 +75,7 @@ def pool_steps(
         case PoolKind.EXISTING:
             return _existing(spec.pool, observed.pool, body, problems)
         case PoolKind.OWN:
-            return _own(spec, observed.pool, body, sas, problems)
+            return _own(spec, observed, body, problems)
 
 
 def _existing(pool: Pool, facts: PoolFacts | None, body: Record, problems: Problems) -> PoolPlan:
@@ -93,10 +92,8 @@ def _existing(pool: Pool, facts: PoolFacts | None, body: Record, problems: Probl
     return PoolPlan(body, 0, (_wait(pool, 0, ()),), (kept,))
 
 
-def _own(
-    spec: Spec, facts: PoolFacts | None, body: Record, sas: timedelta, problems: Problems
-) -> PoolPlan:
-    pool = spec.pool
+def _own(spec: Spec, observed: Observed, body: Record, problems: Problems) -> PoolPlan:
+    pool, facts, sas = spec.pool, observed.pool, sas_lifetime(spec)
     step_id, subject = f"pool:{pool.id}", f"pool {pool.id}"
     uploads = tuple(f"upload:{key}" for key in pool.start_containers)
     nodes = _nodes(body)
@@ -117,22 +114,35 @@ def _own(
         action = ReplacePool(pool.id, body, sas)
         step = Step(step_id, action, Verb.REPLACE, subject, reason, uploads, nodes)
         return PoolPlan(body, nodes, (step, _wait(pool, nodes, (step_id,))), ())
-    return _sized(pool, facts, body, nodes)
+    return _as_it_is(spec, observed, facts, body)
 
 
-def _sized(pool: Pool, facts: PoolFacts, body: Record, nodes: int) -> PoolPlan:
-    """The pool is what it should be; its number of nodes may have been changed by hand."""
+def _as_it_is(spec: Spec, observed: Observed, facts: PoolFacts, body: Record) -> PoolPlan:
+    """The pool is what it should be; its size may have been changed, its signatures be old."""
+    pool, nodes = spec.pool, _nodes(body)
     step_id, subject = f"pool:{pool.id}", f"pool {pool.id}"
+    steps: list[Step] = []
+    runs_out_at = runs_out(facts, spec, observed.now)
+    if runs_out_at is not None:
+        patch = Record(startTask=body["startTask"], metadata=body["metadata"])
+        reason = f"nodes that start after {runs_out_at:%Y-%m-%d %H:%M} could not read their files"
+        action = UpdatePool(pool.id, patch, sas_lifetime(spec))
+        uploads = tuple(f"upload:{key}" for key in pool.start_containers)
+        steps.append(Step(f"{step_id}:sign", action, Verb.UPDATE, subject, reason, uploads))
     wanted = tuple(_number(body.get(key)) for key in _TARGETS)
     there = (facts.target_dedicated, facts.target_spot)
+    kept: tuple[Step, ...] = ()
     if body.get("enableAutoScale") or wanted == there:
-        kept = Step(step_id, None, Verb.KEEP, subject, "it is there, as the spec says", items=nodes)
-        return PoolPlan(body, nodes, (_wait(pool, nodes, ()),), (kept,))
-    reason = f"it has {_sizes(there)}, the spec says {_sizes(wanted)}"
-    step = Step(
-        step_id, ResizePool(pool.id, *wanted), Verb.RESIZE, subject, reason, items=sum(wanted)
-    )
-    return PoolPlan(body, nodes, (step, _wait(pool, nodes, (step_id,))), ())
+        kept = (
+            Step(step_id, None, Verb.KEEP, subject, "it is there, as the spec says", (), nodes),
+        )
+    else:
+        reason = f"it has {_sizes(there)}, the spec says {_sizes(wanted)}"
+        resize = ResizePool(pool.id, *wanted)
+        after = tuple(step.id for step in steps)
+        steps.append(Step(step_id, resize, Verb.RESIZE, subject, reason, after, sum(wanted)))
+    ready = _wait(pool, nodes, tuple(step.id for step in steps))
+    return PoolPlan(body, nodes, (*steps, ready), kept)
 
 
 def _wait(pool: Pool, nodes: int, after: tuple[str, ...]) -> Step:
@@ -154,9 +164,8 @@ def _differences(body: Record, facts: PoolFacts) -> Iterator[Difference]:
 def _digest(body: Record) -> Value:
     metadata = body["metadata"]
     assert isinstance(metadata, tuple)
-    last = metadata[-1]
-    assert isinstance(last, Record)
-    return last["value"]
+    named = (item for item in metadata if isinstance(item, Record))
+    return next(item["value"] for item in named if item["name"] == "batchspec:digest")
 
 
 def _nodes(body: Record) -> int:

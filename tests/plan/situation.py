@@ -6,7 +6,7 @@ A case is a YAML file with ``about`` (a sentence) and, all optional:
 ``change``     texts to replace in the spec, old to new
 ``files``      more files beside the spec, path to text; ``null`` takes one away
 ``containers`` key to ``{by: SPEC, blobs: {NAME: TEXT}}``; ``as_uploaded`` adds the spec's files
-``pool``       ``{by, state, set: {REST name: value}}``: the pool as the spec would make it, changed
+``pool``       ``{by, state, metadata, set: {REST name: value}}``: the pool as the spec has it
 ``jobs``       a list of ``{id, state, by, scope, reason, set, tasks: {STAGE: [STATE, ...]}}``, the
                oldest first; a state is ``active``, ``running``, ``done``, ``failed``, or ``null``
                (absent)
@@ -188,6 +188,7 @@ def _pool(given: Mapping[str, Any], spec: Spec, observed: Observed) -> PoolFacts
     if given.get("by") is not None:
         metadata["batchspec:spec"] = given["by"]
     found = _as_found(body, given)
+    metadata.update(given.get("metadata", {}))
     if given.get("other_digest"):
         metadata["batchspec:digest"] = "0" * 16
     count = found.get("targetDedicatedNodes")
