@@ -51,6 +51,11 @@ _BEHAVIOUR = """\
 - **Bodies.** A request body is at most 1 MiB (`RequestBodyTooLarge`).
 - **Statistics.** `$expand=stats`: waiting and running times, retries and counts are true. Processor
   time and I/O are not measured and are shown as zero.
+- **Autoscale.** Formulas are evaluated when a pool is made, and then on its interval; samples are
+  taken every 30 seconds and can be read at once, where the real service takes about a minute.
+  Tasks and nodes are measured; processors, memory, disks and networks have no samples. A target
+  below zero is zero. What the page on formulas does not settle: a vector may have 100,000 values,
+  an expression may nest 48 deep, and a metric used like a number is its last sample.
 - **Times.** Microseconds, where the real service has tenths of them.
 - **Order.** Lists are sorted by id without regard to case. Tasks of one priority start in the order
   in which they were added.

@@ -27,9 +27,9 @@ def engine_with(grants: Grants) -> MakeEngine:
 
 
 @contextmanager
-def engined(data: Path) -> Iterator[Service]:
+def engined(data: Path, **config: Any) -> Iterator[Service]:
     """A whole service on ``data``."""
-    with running(data, make_engine_of) as service:
+    with running(data, make_engine_of, **config) as service:
         yield service
 
 

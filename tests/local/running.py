@@ -160,7 +160,9 @@ class _Judge(SansIOHTTPPolicy[Any, Any]):
 
 
 @contextmanager
-def running(data: Path, make_engine: MakeEngine | None = None, port: int = 0) -> Iterator[Service]:
+def running(
+    data: Path, make_engine: MakeEngine | None = None, port: int = 0, **config: Any
+) -> Iterator[Service]:
     """A service on ``data`` while the context lasts, in a thread of its own."""
     ready = threading.Event()
     loop = asyncio.new_event_loop()
@@ -171,8 +173,8 @@ def running(data: Path, make_engine: MakeEngine | None = None, port: int = 0) ->
         urls.append(url)
         ready.set()
 
-    config = ServiceConfig(data=data, account=ACCOUNT, key=KEY, port=port)
-    task = loop.create_task(serve(config, announce, make_engine=make_engine))
+    settings = ServiceConfig(data=data, account=ACCOUNT, key=KEY, port=port, **config)
+    task = loop.create_task(serve(settings, announce, make_engine=make_engine))
 
     def run() -> None:
         try:

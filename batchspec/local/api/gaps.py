@@ -14,7 +14,6 @@ from batchspec.local.wire.fault import absent
 
 ABSENT: Mapping[str, Mapping[str, str]] = {
     "pool": {
-        "enableAutoScale": "autoscale formulas are not evaluated",
         "mountConfiguration": "nothing can be mounted",
         "startTask/containerSettings": "tasks are processes, not containers",
         "virtualMachineConfiguration/containerConfiguration": (

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from batchspec.local.api.applications import check_references
+from batchspec.local.api.autoscale import read_autoscale
 from batchspec.local.api.context import Context
 from batchspec.local.api.find import ask, check_id, find_pool
 from batchspec.local.api.gaps import refuse_absent
@@ -31,17 +33,34 @@ def create_pool(context: Context, request: Request) -> Reply:
     """``POST /pools``: a pool that resizes to its targets."""
     given = request.shape("BatchPoolCreateOptions")
     _check_packages(context, given)
-    pool = context.store.pools.add(
-        check_id("id", given["id"]),
-        read_pool(given),
-        request.now,
-        target_dedicated=read_target(given, "targetDedicatedNodes", 0),
-        target_spot=read_target(given, "targetLowPriorityNodes", 0),
-        resize_timeout=read_resize_timeout(given),
-    )
+    pool = add_pool(context, check_id("id", given["id"]), given, request.now)
     if pool is None:
         raise Fault("PoolExists")
     return created(f"{context.base_url}/pools/{pool.id}", pool.modified)
+
+
+def add_pool(
+    context: Context, pool_id: str, given: Mapping[str, Any], now: datetime
+) -> Pool | None:
+    """Make a pool of a create body that has the right shape; ``None`` if the id is taken.
+
+    Raises:
+        Fault: a rule of pools is broken.
+    """
+    autoscale = read_autoscale(given)
+    with context.store.transaction():
+        pool = context.store.pools.add(
+            pool_id,
+            read_pool(given),
+            now,
+            target_dedicated=read_target(given, "targetDedicatedNodes", 0),
+            target_spot=read_target(given, "targetLowPriorityNodes", 0),
+            resize_timeout=read_resize_timeout(given),
+            autoscale=autoscale,
+        )
+        if pool is not None and autoscale is not None:
+            context.store.scaling.start(pool, now)
+    return pool
 
 
 def list_pools(context: Context, request: Request) -> Reply:

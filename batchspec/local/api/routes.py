@@ -14,6 +14,7 @@ from typing import Literal
 from batchspec.local.api import (
     account,
     applications,
+    autoscale,
     files,
     jobs,
     node_actions,
@@ -51,7 +52,7 @@ _JOB, _TASK = "/jobs/{jobId}", "/jobs/{jobId}/tasks/{taskId}"
 _SCHEDULE = "/jobschedules/{jobScheduleId}"
 _KEPT = "settings that mean nothing on one machine are kept and shown; see the list below"
 _STATS = "`$expand=stats`: processor time and I/O are not measured and are shown as 0"
-_AUTOSCALE = "formulas are not evaluated"
+_METRICS = "metrics of processors, memory, disks and networks are not measured: no samples"
 _SCHEDULES = "there are no job schedules"
 _USERS = "nodes are directories of this machine and have no users of their own"
 _EXTENSIONS = "nodes take no extensions: there are none"
@@ -74,9 +75,12 @@ ROUTES: tuple[Route, ...] = (
     Route("pool_exists", "HEAD", _POOL, pools.pool_exists),
     Route("get_pool", "GET", _POOL, pools.get_pool, "partial", _STATS),
     Route("update_pool", "PATCH", _POOL, pools.update_pool, "partial", _KEPT),
-    _absent("disable_pool_auto_scale", "POST", _POOL + "/disableautoscale", _AUTOSCALE),
-    _absent("enable_pool_auto_scale", "POST", _POOL + "/enableautoscale", _AUTOSCALE),
-    _absent("evaluate_pool_auto_scale", "POST", _POOL + "/evaluateautoscale", _AUTOSCALE),
+    Route("disable_pool_auto_scale", "POST", _POOL + "/disableautoscale",
+          autoscale.disable_pool_auto_scale),
+    Route("enable_pool_auto_scale", "POST", _POOL + "/enableautoscale",
+          autoscale.enable_pool_auto_scale, "partial", _METRICS),
+    Route("evaluate_pool_auto_scale", "POST", _POOL + "/evaluateautoscale",
+          autoscale.evaluate_pool_auto_scale, "partial", _METRICS),
     Route("resize_pool", "POST", _POOL + "/resize", pools.resize_pool),
     Route("stop_pool_resize", "POST", _POOL + "/stopresize", pools.stop_pool_resize),
     Route("replace_pool_properties", "POST", _POOL + "/updateproperties",

@@ -29,12 +29,15 @@ from batchspec.local.engine.decision import (
     KillRun,
     MoveJob,
     MoveNode,
+    NoteScaleRun,
     Prepare,
     PurgeJob,
     Release,
     RemoveNode,
     RunStartTask,
+    ScalePool,
     SettlePool,
+    TakeSample,
 )
 from batchspec.local.engine.disk import Disk
 from batchspec.local.engine.environment import Site
@@ -98,6 +101,20 @@ class Committer:
                 store.nodes.move(node, node.state, now, done=True)
             case SettlePool(pool, errors):
                 store.pools.settle(pool, now, errors)
+            case TakeSample(pool, metrics, following):
+                store.scaling.sample(pool, now, metrics, following)
+            case NoteScaleRun(pool, run, following):
+                store.pools.note_scale_run(pool, run)
+                store.scaling.evaluated(pool, following)
+            case ScalePool(pool, dedicated, spot, option):
+                store.pools.resize(
+                    pool,
+                    now,
+                    target_dedicated=dedicated,
+                    target_spot=spot,
+                    timeout=pool.resize_timeout,
+                    deallocation=option,
+                )
             case DropPool(pool):
                 store.pools.drop(pool)
                 self._disk.remove_pool(pool.id)

@@ -5,7 +5,9 @@ What lives here: the values. What may not: carrying them out (``commit``).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 from batchspec.local.model.life import JobState, NodeState
@@ -44,6 +46,34 @@ class SettlePool:
 
     pool: Pool
     errors: tuple[Wire, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSample:
+    """Keep what is measured of a pool that scales; the next sample is due at ``following``."""
+
+    pool: Pool
+    metrics: Mapping[str, float]
+    following: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NoteScaleRun:
+    """The formula was evaluated, with this ``AutoScaleRun``; it is due again at ``following``."""
+
+    pool: Pool
+    run: Wire
+    following: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePool:
+    """Resize a pool to what its formula says."""
+
+    pool: Pool
+    dedicated: int
+    spot: int
+    option: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +214,9 @@ Decision = (
     | RemoveNode
     | KeepNode
     | SettlePool
+    | TakeSample
+    | NoteScaleRun
+    | ScalePool
     | DropPool
     | MoveNode
     | BootNode

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from batchspec.local.engine.hands import Hands
+from batchspec.local.engine.scaling import ScaleView
 from batchspec.local.engine.state import (
     Delays,
     JobView,
@@ -24,7 +25,7 @@ from batchspec.local.engine.state import (
     run_key,
     start_key,
 )
-from batchspec.local.model.life import JobState, NodeState
+from batchspec.local.model.life import JobState, NodeState, PoolState
 from batchspec.local.model.record import Job, Node, Pool, Preparation
 from batchspec.local.store.store import Store
 from batchspec.local.wire.times import read_duration
@@ -68,8 +69,18 @@ def observe(store: Store, hands: Hands, delays: Delays, now: datetime) -> State:
         expired=tuple(store.runs.expired(now)),
         # Nothing begins while it is not known where something is still to be removed.
         offers=() if len(doomed) == _DOOMED else tuple(_offers(store)),
+        scales=tuple(_scales(store, now)),
         running=hands.running,
     )
+
+
+def _scales(store: Store, now: datetime) -> Iterator[ScaleView]:
+    for pool_id in store.scaling.due(now):
+        pool, scale = store.pools.get(pool_id), store.scaling.of(pool_id)
+        if pool is None or scale is None or pool.state is PoolState.DELETING:
+            continue
+        samples = tuple(store.scaling.samples(pool_id)) if scale.due <= now else ()
+        yield ScaleView(pool, scale, store.scaling.measure(pool_id), samples)
 
 
 def _nodes(store: Store, hands: Hands) -> Iterator[NodeView]:
@@ -130,7 +141,11 @@ def _preparations(store: Store, job: Job) -> tuple[Preparation, ...]:
 
 def next_moment(store: Store, state: State, now: datetime) -> datetime | None:
     """When something will be due although nothing changes; ``None`` if never."""
-    moments = [store.jobs.next_deadline(), store.runs.next_expiry()]
+    moments = [
+        store.jobs.next_deadline(),
+        store.runs.next_expiry(),
+        store.scaling.next_moment(),
+    ]
     delays = {state.delays.allocation, state.delays.boot}
     moments += [_later(view.node.state_since, delay) for view in state.nodes for delay in delays]
     moments += [

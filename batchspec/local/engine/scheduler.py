@@ -20,6 +20,7 @@ from batchspec.local.engine.decision import (
     MoveJob,
 )
 from batchspec.local.engine.placing import Place, place
+from batchspec.local.engine.scaling import scale
 from batchspec.local.engine.state import State, due, run_key
 from batchspec.local.engine.tending import tend_job, tend_node
 from batchspec.local.model.life import JobState, TaskState
@@ -50,6 +51,8 @@ def _decide(state: State, now: datetime) -> Iterator[Decision]:
         yield from allocate(pool_view, timed_out=timed_out)
     for node_view in state.nodes:
         yield from tend_node(node_view, state.delays, now)
+    for scale_view in state.scales:
+        yield from scale(scale_view, now)
     yield from _clear(state)
     blocked = _blocked(state)
     for offer in state.offers:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from batchspec.local.engine.scaling import ScaleView
 from batchspec.local.model.record import Doomed, Job, Node, Pool, Preparation, Task
 
 
@@ -100,6 +101,7 @@ class State:
     doomed: tuple[Doomed, ...] = ()
     expired: tuple[Task, ...] = ()
     offers: tuple[Offer, ...] = ()
+    scales: tuple[ScaleView, ...] = ()
     running: frozenset[str] = frozenset()
 
 

@@ -52,6 +52,15 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """When a pool scales: since when, and when its formula and its next sample are due."""
+
+    since: datetime
+    due: datetime
+    sample_due: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """A compute node. ``running_slots`` and the totals are kept by the store with each task run.
 

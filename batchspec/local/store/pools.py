@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from datetime import datetime
 
 from batchspec.local.model.life import ALLOCATION, POOL, AllocationState, PoolState
@@ -121,6 +122,14 @@ class Pools:
     def set_autoscale(self, pool: Pool, autoscale: Wire | None, now: datetime) -> Pool:
         """Keep the autoscale formula, its interval and its last run; ``None`` turns it off."""
         return self._set(pool, now, autoscale=None if autoscale is None else to_json(autoscale))
+
+    def note_scale_run(self, pool: Pool, run: Wire) -> Pool:
+        """Keep the last run of the formula; that is no change of the pool."""
+        if pool.autoscale is None:
+            return pool
+        noted = {**pool.autoscale, "autoScaleRun": run}
+        self._db.update("pool", {"autoscale": to_json(noted)}, "seq = ?", (pool.seq,))
+        return replace(pool, autoscale=noted)
 
     def delete(self, pool: Pool, now: datetime) -> Pool:
         """Ask for the pool to go: ``deleting``, until the engine drops it."""

@@ -244,7 +244,46 @@ CREATE INDEX preparation_running ON preparation (seq)
     WHERE state = 'running' OR release_state = 'running';
 """
 
-_STEPS: tuple[str, ...] = (_VERSION_1 + _counters(), _VERSION_2)
+_VERSION_3 = """
+CREATE TABLE subtask (
+    task INTEGER NOT NULL REFERENCES task (seq) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    pool TEXT NOT NULL,
+    pool_id TEXT NOT NULL,
+    node TEXT NOT NULL,
+    node_id TEXT NOT NULL,
+    directory TEXT NOT NULL,
+    state TEXT NOT NULL,
+    info TEXT NOT NULL,
+    run INTEGER NOT NULL,
+    PRIMARY KEY (task, number)
+) WITHOUT ROWID;
+CREATE INDEX subtask_by_node ON subtask (pool, node, state);
+-- However a subtask goes: the engine ends what goes on of it and removes its files.
+CREATE TRIGGER subtask_gone AFTER DELETE ON subtask BEGIN
+    INSERT INTO doomed (pool_id, node_id, directory, task_seq, run)
+    VALUES (OLD.pool_id, OLD.node_id, OLD.directory, OLD.task, OLD.run);
+END;
+"""
+
+# Pools that scale by a formula, and what was measured of them.
+_VERSION_4 = """
+CREATE TABLE scaling (
+    pool TEXT PRIMARY KEY REFERENCES pool (key) ON DELETE CASCADE,
+    since INTEGER NOT NULL,
+    due INTEGER NOT NULL,
+    sample_due INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE sample (
+    pool TEXT NOT NULL REFERENCES scaling (pool) ON DELETE CASCADE,
+    at INTEGER NOT NULL,
+    metrics TEXT NOT NULL,
+    PRIMARY KEY (pool, at)
+) WITHOUT ROWID;
+"""
+
+_STEPS: tuple[str, ...] = (_VERSION_1 + _counters(), _VERSION_2, _VERSION_3, _VERSION_4)
 """One script for each version; a change to the tables is a new script at the end."""
 
 

@@ -70,12 +70,12 @@ FAULTS: Mapping[str, tuple[int, str]] = {
         400,
         "The specified api-version is not supported by this service.",
     ),
-    "InvalidAutoScalingSettings": (400, "The specified autoscaling settings are not valid."),
+    "InvalidAutoScalingSettings": (400, "The specified auto-scaling settings are not valid."),
     "AutoScalingFormulaSyntaxError": (
         400,
-        "The specified autoscaling formula is not syntactically valid.",
+        "The specified auto-scaling formula has a syntax error.",
     ),
-    "AutoScalingFormulaTooLong": (400, "The specified autoscaling formula is too long."),
+    "AutoScalingFormulaTooLong": (400, "The specified auto-scaling formula exceeds lengths limit."),
     "TaskDependenciesNotSpecifiedOnJob": (
         400,
         "The job has not been set up to use task dependencies.",
@@ -185,7 +185,7 @@ FAULTS: Mapping[str, tuple[int, str]] = {
     "ServerBusy": (503, "The server is busy."),  # rec
     "TooManyEnableAutoScaleRequests": (
         503,
-        "Too many enable autoscale requests were made for the pool in a short time.",
+        "Too many Enable Pool AutoScale requests are issued on the pool.",
     ),
 }
 

@@ -1,0 +1,126 @@
+"""Autoscale: what a pool is told of it, and its three operations."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from batchspec.local.api.context import Context
+from batchspec.local.api.find import ask, find_pool
+from batchspec.local.autoscale.parse import parse
+from batchspec.local.autoscale.run import MAX_CHARACTERS, run_formula, write_run
+from batchspec.local.autoscale.tree import FormulaSyntaxError
+from batchspec.local.model.life import ALLOCATION, POOL, AllocationState
+from batchspec.local.wire.fault import Fault, bad_property
+from batchspec.local.wire.reply import Reply, done, one
+from batchspec.local.wire.request import Request
+from batchspec.local.wire.times import TICKS, ticks_of
+
+DEFAULT_INTERVAL = "PT15M"
+_MINUTE = 60 * TICKS
+_PAUSE = timedelta(seconds=30)
+_SETTINGS = ("autoScaleFormula", "autoScaleEvaluationInterval")
+_TARGETS = ("targetDedicatedNodes", "targetLowPriorityNodes")
+
+
+def read_autoscale(given: Mapping[str, Any]) -> dict[str, str] | None:
+    """The autoscale settings of a new pool; ``None`` for a pool of fixed size.
+
+    Raises:
+        Fault: they contradict each other, or the formula is not one.
+    """
+    if not given.get("enableAutoScale", False):
+        for name in _SETTINGS:
+            if name in given:
+                raise _contradiction(f"{name} needs enableAutoScale to be true.")
+        return None
+    for name in _TARGETS:
+        if name in given:
+            raise _contradiction(f"{name} cannot be set when enableAutoScale is true.")
+    if "autoScaleFormula" not in given:
+        raise _contradiction("autoScaleFormula must be set when enableAutoScale is true.")
+    return _settings(given, {})
+
+
+def enable_pool_auto_scale(context: Context, request: Request) -> Reply:
+    """``POST /pools/{poolId}/enableautoscale``: a formula, an interval, or new ones."""
+    given = request.shape("BatchPoolEnableAutoScaleOptions")
+    pool = find_pool(context, request)
+    ask(POOL, "update", pool.state)
+    before = context.store.scaling.of(pool.id)
+    if before is not None and request.now - before.since < _PAUSE:
+        raise Fault("TooManyEnableAutoScaleRequests")
+    if pool.autoscale is None:
+        ask(ALLOCATION, "resize", pool.allocation)
+    kept = {k: v for k, v in (pool.autoscale or {}).items() if k in _SETTINGS}
+    if "autoScaleFormula" not in {**kept, **given}:
+        raise Fault("MissingRequiredProperty", ("PropertyName", "autoScaleFormula"))
+    settings = _settings(given, kept)
+    with context.store.transaction():
+        pool = context.store.pools.set_autoscale(pool, settings, request.now)
+        context.store.scaling.start(pool, request.now)
+    return done(200, request.url, pool.modified)
+
+
+def disable_pool_auto_scale(context: Context, request: Request) -> Reply:
+    """``POST /pools/{poolId}/disableautoscale``: the targets stay; a resize on its way stops."""
+    pool = find_pool(context, request)
+    ask(POOL, "update", pool.state)
+    with context.store.transaction():
+        pool = context.store.pools.set_autoscale(pool, None, request.now)
+        context.store.scaling.stop(pool)
+        if pool.allocation is AllocationState.RESIZING:
+            # Recorded: azure-sdk-for-python, test_batch_scale_pools (2018-12-20).
+            pool = context.store.pools.stop(pool, request.now)
+    return done(200, request.url, pool.modified)
+
+
+def evaluate_pool_auto_scale(context: Context, request: Request) -> Reply:
+    """``POST /pools/{poolId}/evaluateautoscale``: what a formula would do now. Nothing changes."""
+    given = request.shape("BatchPoolEvaluateAutoScaleOptions")
+    pool = find_pool(context, request)
+    if pool.autoscale is None:
+        raise Fault(
+            "OperationInvalidForCurrentState",
+            ("Reason", "Automatic scaling is not enabled on the pool."),
+        )
+    _check_formula(given["autoScaleFormula"])
+    evaluated = run_formula(
+        given["autoScaleFormula"],
+        request.now,
+        (pool.target_dedicated, pool.target_spot),
+        context.store.scaling.samples(pool.id),
+        random.random,
+    )
+    run = write_run(evaluated, request.now)
+    metadata = "Microsoft.Azure.Batch.Protocol.Entities.AutoScaleRun"
+    return one(run, metadata, headers={"DataServiceId": request.url})
+
+
+def _settings(given: Mapping[str, Any], kept: Mapping[str, str]) -> dict[str, str]:
+    settings = {name: given[name] for name in _SETTINGS if name in given}
+    settings = {"autoScaleEvaluationInterval": DEFAULT_INTERVAL, **kept, **settings}
+    _check_formula(settings["autoScaleFormula"])
+    interval = settings["autoScaleEvaluationInterval"]
+    if not 5 * _MINUTE <= ticks_of(interval) <= 168 * 60 * _MINUTE:
+        raise bad_property(
+            "autoScaleEvaluationInterval",
+            interval,
+            "The value must be between 5 minutes and 168 hours.",
+        )
+    return {name: settings[name] for name in _SETTINGS}
+
+
+def _check_formula(text: str) -> None:
+    if len(text) > MAX_CHARACTERS:
+        raise Fault("AutoScalingFormulaTooLong")
+    try:
+        parse(text)
+    except FormulaSyntaxError as error:
+        raise Fault("AutoScalingFormulaSyntaxError", ("Message", str(error))) from None
+
+
+def _contradiction(reason: str) -> Fault:
+    return Fault("InvalidAutoScalingSettings", ("Reason", reason))

@@ -1,0 +1,308 @@
+"""Autoscale in the service: the operations, and pools that follow their formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchspec.local.engine.decision import Decision, NoteScaleRun, ScalePool, TakeSample
+from batchspec.local.engine.scaling import ScaleView, scale
+from batchspec.local.model.life import AllocationState, PoolState
+from batchspec.local.model.record import Pool, Scale
+from batchspec.spec.autoscale import scale_formula
+from tests.local.engines import WAIT, engined, go, job, pool, task, until
+from tests.local.running import Service
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+POOLS = "/pools"
+
+
+def scaled(formula: str = "$TargetDedicatedNodes=0;", **more: Any) -> dict[str, Any]:
+    """A pool in wire form that scales by a formula."""
+    body = pool(**more)
+    del body["targetDedicatedNodes"]
+    return {**body, "enableAutoScale": True, "autoScaleFormula": formula}
+
+
+# --- the operations
+
+
+def test_a_pool_shows_its_formula(service: Service) -> None:
+    assert service.request("POST", POOLS, scaled()).status == 201
+    shown = service.request("GET", "/pools/p").json
+    assert shown["enableAutoScale"] is True
+    assert shown["autoScaleFormula"] == "$TargetDedicatedNodes=0;"
+    assert shown["autoScaleEvaluationInterval"] == "PT15M"
+    assert (shown["targetDedicatedNodes"], shown["targetLowPriorityNodes"]) == (0, 0)
+    found = [p.id for p in service.client.list_pools(filter="enableAutoScale eq true")]
+    assert found == ["p"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"targetDedicatedNodes": 1}, "InvalidAutoScalingSettings"),
+        ({"targetLowPriorityNodes": 1}, "InvalidAutoScalingSettings"),
+        ({"autoScaleFormula": None}, "InvalidAutoScalingSettings"),
+        ({"enableAutoScale": False}, "InvalidAutoScalingSettings"),
+        ({"autoScaleFormula": "$x = ;"}, "AutoScalingFormulaSyntaxError"),
+        ({"autoScaleFormula": "v = 1;" + " " * 8192}, "AutoScalingFormulaTooLong"),
+        ({"autoScaleEvaluationInterval": "PT4M59S"}, "InvalidPropertyValue"),
+        ({"autoScaleEvaluationInterval": "P7DT1S"}, "InvalidPropertyValue"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(
+    service: Service, change: dict[str, Any], code: str
+) -> None:
+    refused = service.request("POST", POOLS, {**scaled(), **change})
+    assert (refused.status, refused.code) == (400, code)
+    assert service.request("GET", "/pools/p").status == 404
+
+
+def test_a_syntax_error_says_where_it_is(service: Service) -> None:
+    refused = service.request("POST", POOLS, scaled("a = 1;\nb = ;"))
+    assert refused.values == {"Message": "Line 2, Col 5: Unexpected ';'"}
+
+
+def test_a_formula_is_evaluated_without_being_applied(service: Service) -> None:
+    service.request("POST", POOLS, scaled())
+    run = service.client.evaluate_pool_auto_scale(
+        "p", {"autoScaleFormula": "$TargetDedicatedNodes=3"}
+    )
+    assert run.results == (
+        "$TargetDedicatedNodes=3;$TargetLowPriorityNodes=0;$NodeDeallocationOption=requeue"
+    )
+    assert run.error is None
+    shown = service.request("GET", "/pools/p").json
+    assert shown["autoScaleFormula"] == "$TargetDedicatedNodes=0;"
+    assert shown["targetDedicatedNodes"] == 0
+
+
+def test_a_formula_that_fails_is_answered_as_recorded(service: Service) -> None:
+    """azure-sdk-for-node, should fail to evaluate invalid autoscale formula."""
+    service.request("POST", POOLS, scaled())
+    answer = service.request(
+        "POST", "/pools/p/evaluateautoscale", {"autoScaleFormula": "$something_useless"}
+    )
+    assert answer.status == 200
+    assert answer.headers["dataserviceid"] == f"{service.url}/pools/p/evaluateautoscale"
+    assert answer.json["error"] == {
+        "code": "AutoScalingFormulaEvaluationError",
+        "message": "The specified auto-scaling formula has evaluation error",
+        "values": [
+            {"name": "Message", "value": "Line 1, Col 1: Undefined symbol: something_useless"}
+        ],
+    }
+    wrong = service.request("POST", "/pools/p/evaluateautoscale", {"autoScaleFormula": "1 +"})
+    assert (wrong.status, wrong.code) == (400, "AutoScalingFormulaSyntaxError")
+
+
+def test_only_a_pool_that_scales_evaluates(service: Service) -> None:
+    service.request("POST", POOLS, pool())
+    refused = service.request("POST", "/pools/p/evaluateautoscale", {"autoScaleFormula": "1"})
+    assert (refused.status, refused.code) == (409, "OperationInvalidForCurrentState")
+
+
+def settle(service: Service) -> None:
+    found = service.store.pools.get("p")
+    assert found is not None
+    service.store.pools.settle(found, datetime.now(UTC))
+
+
+def test_scaling_is_enabled_changed_and_disabled(service: Service) -> None:
+    service.request("POST", POOLS, pool())
+    body = {"autoScaleFormula": "$TargetDedicatedNodes=2", "autoScaleEvaluationInterval": "PT6M"}
+    early = service.request("POST", "/pools/p/enableautoscale", body)
+    assert (early.status, early.code) == (409, "PoolBeingResized")
+    settle(service)
+    none = service.request("POST", "/pools/p/enableautoscale", {})
+    assert (none.status, none.code) == (400, "MissingRequiredProperty")
+    done = service.request("POST", "/pools/p/enableautoscale", body)
+    assert (done.status, done.body) == (200, b"")
+    shown = service.request("GET", "/pools/p")
+    assert shown.headers["etag"] == done.headers["etag"]
+    assert shown.json["autoScaleEvaluationInterval"] == "PT6M"
+    soon = service.request("POST", "/pools/p/enableautoscale", {"autoScaleFormula": "1"})
+    assert (soon.status, soon.code) == (503, "TooManyEnableAutoScaleRequests")
+    resized = service.request("POST", "/pools/p/resize", {"targetDedicatedNodes": 1})
+    assert resized.status == 409
+    assert service.request("POST", "/pools/p/disableautoscale").status == 200
+    shown = service.request("GET", "/pools/p")
+    assert shown.json["enableAutoScale"] is False
+    assert "autoScaleFormula" not in shown.json
+    assert service.request("POST", "/pools/p/resize", {"targetDedicatedNodes": 1}).status == 202
+
+
+def test_an_enabled_pool_keeps_what_is_not_given_anew(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batchspec.local.api.autoscale._PAUSE", timedelta())
+    service.request("POST", POOLS, scaled(autoScaleEvaluationInterval="PT7M"))
+    service.request("POST", "/pools/p/enableautoscale", {"autoScaleFormula": "v = 1"})
+    shown = service.request("GET", "/pools/p").json
+    assert (shown["autoScaleFormula"], shown["autoScaleEvaluationInterval"]) == ("v = 1", "PT7M")
+
+
+def test_disabling_stops_a_resize_as_recorded(service: Service) -> None:
+    """azure-sdk-for-python, test_batch_scale_pools (2018-12-20)."""
+    service.request("POST", POOLS, scaled())
+    service.request("POST", "/pools/p/disableautoscale")
+    assert service.request("GET", "/pools/p").json["allocationState"] == "stopping"
+
+
+# --- what is decided
+
+
+def view(formula: str, *, due: int = 0, sample_due: int = 0, **changes: Any) -> ScaleView:
+    """A pool whose formula and sample are due so many seconds after ``NOW``."""
+    record = Pool(
+        seq=1,
+        id="p",
+        body={},
+        created=NOW,
+        modified=NOW,
+        state=PoolState.ACTIVE,
+        state_since=NOW,
+        allocation=AllocationState.STEADY,
+        allocation_since=NOW,
+        target_dedicated=1,
+        target_spot=0,
+        resize=1,
+        resize_timeout="PT15M",
+        resize_errors=(),
+        deallocation="requeue",
+        autoscale={"autoScaleFormula": formula, "autoScaleEvaluationInterval": "PT5M"},
+    )
+    after = [NOW + timedelta(seconds=seconds) for seconds in (due, sample_due)]
+    return ScaleView(replace(record, **changes), Scale(NOW, *after), {"PendingTasks": 4.0})
+
+
+def decided(one: ScaleView, now: datetime = NOW) -> list[Decision]:
+    return list(scale(one, now))
+
+
+def test_the_sample_that_is_due_counts_for_the_formula_that_is_due() -> None:
+    sample, note, resize = decided(view("$TargetDedicatedNodes = $PendingTasks;"))
+    assert isinstance(sample, TakeSample) and sample.following == NOW + timedelta(seconds=30)
+    assert isinstance(note, NoteScaleRun) and note.following == NOW + timedelta(minutes=5)
+    assert note.run["timestamp"] == "2026-01-01T00:00:00Z"
+    assert isinstance(resize, ScalePool)
+    assert (resize.dedicated, resize.spot, resize.option) == (4, 0, "requeue")
+
+
+def test_between_two_evaluations_only_samples_are_taken() -> None:
+    (sample,) = decided(view("$TargetDedicatedNodes = 9;", due=60))
+    assert isinstance(sample, TakeSample)
+
+
+def test_nothing_is_resized_to_the_size_that_it_has() -> None:
+    kinds = [type(one) for one in decided(view("$TargetDedicatedNodes = 1;"))]
+    assert kinds == [TakeSample, NoteScaleRun]
+
+
+def test_an_error_is_noted_and_resizes_nothing() -> None:
+    _, note = decided(view("$TargetDedicatedNodes = 9; v = nothing;"))
+    assert isinstance(note, NoteScaleRun) and note.run["error"]["code"].endswith("EvaluationError")
+
+
+def test_a_resize_that_is_being_stopped_is_left_alone() -> None:
+    stopping = view("$TargetDedicatedNodes = 9;", allocation=AllocationState.STOPPING)
+    assert ScalePool not in {type(one) for one in decided(stopping)}
+
+
+def test_what_was_missed_is_not_made_up_for_and_the_beat_stays() -> None:
+    late = NOW + timedelta(seconds=617)
+    sample, note, *_ = decided(view("v = 1;"), late)
+    assert isinstance(sample, TakeSample) and sample.following == NOW + timedelta(seconds=630)
+    assert isinstance(note, NoteScaleRun) and note.following == NOW + timedelta(seconds=900)
+
+
+def test_chance_is_the_same_when_asked_twice() -> None:
+    one = view("$TargetDedicatedNodes = rand() * 1000;")
+    assert decided(one) == decided(one)
+
+
+# --- what is measured
+
+
+def test_tasks_and_nodes_are_measured(service: Service) -> None:
+    service.request("POST", POOLS, scaled())
+    for name, state in (("j", True), ("other", False)):
+        service.request(
+            "POST", "/jobs", job(name, "P" if state else "q", usesTaskDependencies=True)
+        )
+        for number in range(3):
+            service.request("POST", f"/jobs/{name}/tasks", task(f"t{number}", "true"))
+        blocked = task("blocked", "true", dependsOn={"taskIds": ["t0"]})
+        service.request("POST", f"/jobs/{name}/tasks", blocked)
+    found = service.store.pools.get("p")
+    assert found is not None
+    service.store.nodes.add(found, ["a", "b"], NOW, dedicated=True, slots=1)
+    service.store.nodes.add(found, ["c"], NOW, dedicated=False, slots=1)
+    measured = service.store.scaling.measure("p")
+    assert measured["ActiveTasks"] == measured["PendingTasks"] == 3, "a blocked task is not ready"
+    assert (measured["CurrentDedicatedNodes"], measured["CurrentLowPriorityNodes"]) == (2, 1)
+    assert measured["RunningTasks"] == 0
+
+
+def test_samples_go_with_their_pool_and_after_a_week(service: Service) -> None:
+    service.request("POST", POOLS, scaled())
+    found = service.store.pools.get("p")
+    assert found is not None
+    scaling = service.store.scaling
+    for days in range(9):
+        at = NOW + timedelta(days=days)
+        scaling.sample(found, at, {"ActiveTasks": 1.0}, at + timedelta(seconds=30))
+    assert len(scaling.samples("p")) == 8
+    service.store.pools.drop(service.store.pools.delete(found, NOW))
+    assert scaling.of("p") is None
+    assert scaling.samples("p") == []
+
+
+# --- pools that follow
+
+
+@pytest.fixture
+def fast(tmp_path: Path) -> Iterator[Service]:
+    """A whole service in which five minutes pass in half a second."""
+    with engined(tmp_path / "batch", speed=600.0) as found:
+        yield found
+
+
+def sizes(service: Service) -> tuple[int, int]:
+    shown = service.request("GET", "/pools/p").json
+    return shown["currentDedicatedNodes"], shown["currentLowPriorityNodes"]
+
+
+def test_the_generated_formula_follows_the_tasks_and_goes_back(fast: Service) -> None:
+    """``nodes: {scale: ...}`` of a spec: out to what tasks need, and back once they are done."""
+    formula = scale_formula(least=0, most=2, most_spot=2, idle=timedelta(minutes=10), slots=2)
+    body = scaled(formula, autoScaleEvaluationInterval="PT5M", taskSlotsPerNode=2)
+    fast.request("POST", POOLS, body)
+    fast.request("POST", "/jobs", job())
+    until(lambda: "autoScaleRun" in fast.request("GET", "/pools/p").json)
+    for number in range(5):
+        fast.request("POST", "/jobs/j/tasks", task(f"t{number}", WAIT))
+    until(lambda: sizes(fast) == (2, 1))
+    counts = "/jobs/j/taskcounts"
+    until(lambda: fast.request("GET", counts).json["taskCounts"]["running"] == 5)
+    run = fast.request("GET", "/pools/p").json["autoScaleRun"]
+    assert "error" not in run, run
+    assert "$NodeDeallocationOption=taskcompletion" in run["results"]
+    go(fast)
+    until(lambda: sizes(fast) == (0, 0))
+    assert fast.request("GET", counts).json["taskCounts"]["succeeded"] == 5
+
+
+def test_a_steady_pool_is_evaluated_again_and_stays(fast: Service) -> None:
+    fast.request("POST", POOLS, scaled("$TargetDedicatedNodes = 1; $TargetLowPriorityNodes = 1;"))
+    until(lambda: sizes(fast) == (1, 1))
+    until(lambda: fast.request("GET", "/pools/p").json["allocationState"] == "steady")
+    time = fast.request("GET", "/pools/p").json["autoScaleRun"]["timestamp"]
+    until(lambda: fast.request("GET", "/pools/p").json["autoScaleRun"]["timestamp"] != time)
+    assert sizes(fast) == (1, 1)
