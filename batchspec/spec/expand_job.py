@@ -47,6 +47,12 @@ def expanded_job(job: Node, *, depends: bool) -> Node:
     return constrained(job.with_(**members), ("max_wall_clock_time", "max_retries"))
 
 
+def ends_job(job: Node) -> bool:
+    """Whether a failed task ends the job, unless its exit conditions say otherwise."""
+    mode = job.get("on_task_failure") or job.get("task_failure_mode")
+    return mode is not None and mode.value in ("terminate", _FAILURE["terminate"])
+
+
 def constrained(node: Node, keys: tuple[str, ...]) -> Node:
     """The limits of a job or task moved into its ``constraints``."""
     given = {_LIMITS[key]: node.get(key) for key in keys if node.get(key) is not None}

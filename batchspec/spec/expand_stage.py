@@ -26,8 +26,12 @@ _RENAMED = {"slots": "required_slots"}
 _WILD = re.compile(r"[*?\[]")
 
 
-def expanded_stage(stage: Node, containers: dict[str, str], *, windows: bool) -> Node:
+def expanded_stage(
+    stage: Node, containers: dict[str, str], *, windows: bool, ends_job: bool
+) -> Node:
     """The stage with the names of the SDK. ``containers`` are ids by key.
+
+    ``ends_job``: a failed task ends the job, unless its exit conditions say otherwise.
 
     What has no counterpart before there is a plan stays: ``command``, ``for_each``, ``needs``,
     ``resources`` that name containers, and ``logs``.
@@ -40,7 +44,7 @@ def expanded_stage(stage: Node, containers: dict[str, str], *, windows: bool) ->
     if (image := stage.get("container_image")) is not None:
         members["container_settings"] = made({"image_name": image}, image)
     if (codes := stage.get("exit_codes")) is not None:
-        members["exit_conditions"] = _conditions(codes)
+        members["exit_conditions"] = _conditions(codes, ends_job=ends_job)
     if (instances := stage.get("instances")) is not None:
         members["multi_instance_settings"] = _instances(instances, windows=windows)
     if (outputs := stage.get("outputs")) is not None:
@@ -50,11 +54,11 @@ def expanded_stage(stage: Node, containers: dict[str, str], *, windows: bool) ->
     return stage.with_(**members)
 
 
-def _conditions(codes: Node) -> Node:
+def _conditions(codes: Node, *, ends_job: bool) -> Node:
     single, ranges = [], []
     others: dict[str, object] = {}
     for key, node in codes.members.items():
-        options = _options(node)
+        options = _options(node, ends_job=ends_job)
         match = EXIT_CODE.fullmatch(key)
         if match is None:
             others[key] = options
@@ -66,11 +70,15 @@ def _conditions(codes: Node) -> Node:
     return made({**{key: value for key, value in listed.items() if value}, **others}, codes)
 
 
-def _options(node: Node) -> Node:
+def _options(node: Node, *, ends_job: bool) -> Node:
     if node.members:
         return node
-    action = "dependency_action" if node.value in ("satisfy", "block") else "job_action"
-    return made({action: node.value}, node)
+    if node.value not in ("satisfy", "block"):
+        return made({"job_action": node.value}, node)
+    # Whoever says what becomes of the tasks that wait wants the job to go on. The service would end
+    # it: without a `job_action` that is what any exit code but 0 does, where it may do anything.
+    goes_on = {"job_action": "none"} if ends_job else {}
+    return made({**goes_on, "dependency_action": node.value}, node)
 
 
 def _instances(node: Node, *, windows: bool) -> Node:

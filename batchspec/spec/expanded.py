@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from batchspec.spec.expand_job import expanded_job
+from batchspec.spec.expand_job import ends_job, expanded_job
 from batchspec.spec.expand_pool import expanded_pool
 from batchspec.spec.expand_stage import expanded_stage
 from batchspec.spec.for_each import text
@@ -31,8 +31,9 @@ def expanded(ready: Prepared) -> Expanded:
     containers = _containers(ready)
     ids = {key: _id(key, node) for key, node in containers.members.items()}
     pool, tasks = root.members["pool"], root.members["tasks"]
+    ends = ends_job(root.members["job"])
     stages = {
-        name: expanded_stage(_with_logs(node), ids, windows=ready.windows)
+        name: expanded_stage(_with_logs(node), ids, windows=ready.windows, ends_job=ends)
         for name, node in tasks.members.items()
     }
     depends = any(node.get("needs") or node.get("depends_on") for node in stages.values())

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from batchspec.problems import Problem
+from batchspec.spec.expand_job import ends_job
 from batchspec.spec.expand_pool import number
 from batchspec.spec.expand_stage import EXIT_CODE
 from batchspec.spec.node import Node
 
 _ROWS = (".csv", ".tsv", ".jsonl")
-_JOB_ACTIONS = frozenset({"terminate", "disable"})
+_JOB_ACTIONS = frozenset({"terminate", "disable", "none"})
 
 
 def stage_rules(root: Node) -> Iterator[Problem]:
@@ -125,8 +126,9 @@ def _fits_pool(root: Node, stage: Node) -> Iterator[Problem]:
 
 def _exit_codes(root: Node, stage: Node) -> Iterator[Problem]:
     codes = stage.get("exit_codes")
-    mode = root.get("job", "on_task_failure") or root.get("job", "task_failure_mode")
-    ends = mode is not None and mode.value in ("terminate", "performexitoptionsjobaction")
+    job = root.get("job")
+    mode = job and (job.get("on_task_failure") or job.get("task_failure_mode"))
+    ends = job is not None and ends_job(job)
     for key, node in (codes.members if codes else {}).items():
         match = EXIT_CODE.fullmatch(key)
         if match is not None and match[2] is not None and int(match[2]) < int(match[1]):
