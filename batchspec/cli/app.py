@@ -20,6 +20,7 @@ from batchspec.cli.options import (
     ProgressKind,
     Shape,
     SpecFile,
+    SpecOrPlan,
     TargetOption,
     TextOrJson,
     VariableFiles,
@@ -97,18 +98,22 @@ def plan(
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 6 if there are changes, 0 if none.")
     ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Save the plan, for `batchspec apply FILE`."),
+    ] = None,
     verbose: Verbose = False,
 ) -> int:
-    """Show the ordered plan, with a reason for each step. Reads the account, writes nothing."""
+    """Show the ordered plan, with a reason for each step. Reads the account, changes nothing."""
     from batchspec.cli.commands.plan import plan as run
 
     wanted = Wanted.of(spec, variables, variable_files, target)
-    return asyncio.run(run(wanted, form, exit_code=exit_code, verbose=verbose))
+    return asyncio.run(run(wanted, form, out, exit_code=exit_code, verbose=verbose))
 
 
 @app.command()
 def apply(
-    spec: SpecFile,
+    spec: SpecOrPlan,
     target: TargetOption = None,
     variables: Variables = None,
     variable_files: VariableFiles = None,

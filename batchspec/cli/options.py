@@ -61,6 +61,9 @@ class StarterTemplate(StrEnum):
 
 
 SpecFile: TypeAlias = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, a YAML file.")]
+SpecOrPlan: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="SPEC", help="The spec, or a plan that `plan --out` saved.")
+]
 Variables: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--var", metavar="NAME=VALUE", help="Set a parameter. May be repeated."),

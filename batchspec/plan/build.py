@@ -9,6 +9,7 @@ from batchspec.plan.data import container_steps, upload_steps
 from batchspec.plan.digest import digest
 from batchspec.plan.ending import cleanup_steps, result_steps, results_lost, results_safe
 from batchspec.plan.faults import check_tasks
+from batchspec.plan.grounds import grounds
 from batchspec.plan.job import ending_steps, job_body, job_steps, task_steps
 from batchspec.plan.lifetime import sas_lifetime
 from batchspec.plan.observed import Observed
@@ -50,6 +51,7 @@ def build(spec: Spec, observed: Observed, *, only: Selection | None = None) -> P
     else:
         steps, kept = _run(spec, observed, work, body, problems, windows=windows)
     problems.raise_if_any()
+    rests_on = grounds(spec, observed, steps)
     return Plan(
         account=observed.account,
         name=spec.name,
@@ -58,7 +60,8 @@ def build(spec: Spec, observed: Observed, *, only: Selection | None = None) -> P
         steps=_wired(steps),
         kept=tuple(kept),
         findings=problems.found,
-        fingerprint=_fingerprint(spec, observed, steps),
+        fingerprint=digest(tuple(rests_on.items())),
+        grounds=rests_on,
     )
 
 
@@ -156,15 +159,6 @@ def _wired(steps: list[Step]) -> tuple[Step, ...]:
             step.gate,
         )
         for step in steps
-    )
-
-
-def _fingerprint(spec: Spec, observed: Observed, steps: list[Step]) -> str:
-    """A digest of all that the plan rests on: the spec, the account, and what is to be done."""
-    return digest(
-        spec.digest,
-        (observed.account.target, observed.account.batch, observed.account.storage),
-        tuple((step.id, step.verb, step.reason, step.items) for step in steps),
     )
 
 

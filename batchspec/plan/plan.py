@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from batchspec.plan.actions import Action
@@ -59,7 +59,9 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole plan. ``digest`` is the spec's; ``fingerprint`` covers all that was observed.
+    """A whole plan. ``digest`` is the spec's; ``fingerprint`` covers all that it rests on.
+
+    ``grounds`` are what it rests on, one by one, each by a name with a digest.
 
     ``kept`` are the parts that stay as they are, each with its reason (verb ``keep``). A plan that
     is ``detached`` ends before its job does.
@@ -73,6 +75,7 @@ class Plan:
     kept: tuple[Step, ...]
     findings: tuple[Problem, ...]
     fingerprint: str
+    grounds: Mapping[str, str] = field(default_factory=dict)
     detached: bool = False
 
     @property

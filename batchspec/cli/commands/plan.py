@@ -1,18 +1,44 @@
-"""``batchspec plan``: what apply would do, and why; nothing is written."""
+"""``batchspec plan``: what apply would do, and why; nothing in the account is changed."""
 
 from __future__ import annotations
 
-from batchspec.cli.options import Format, Wanted
+from pathlib import Path
+
+from batchspec.cli.options import Format, Wanted, variables_of
 from batchspec.cli.screen import show_plan
 from batchspec.cli.session import session
 from batchspec.plan.build import build
-from batchspec.problems import Exit
+from batchspec.plan.saved import plan_file, saved
+from batchspec.problems import Exit, Problem, UsageError
 
 
-async def plan(wanted: Wanted, form: Format, *, exit_code: bool, verbose: bool) -> int:
-    """Show the plan; the exit code."""
+async def plan(
+    wanted: Wanted, form: Format, out: Path | None, *, exit_code: bool, verbose: bool
+) -> int:
+    """Show the plan, and save it to ``out``; the exit code."""
     async with session(wanted) as found:
         made = build(found.spec, found.observed)
         # Shown while the session lasts: the streams of a plan end with it.
         show_plan(made, form, verbose=verbose)
+        if out is not None:
+            variables = variables_of(wanted.variables)
+            text = plan_file(saved(made, found.spec, variables, wanted.variable_files))
+            _write(out, text)
     return Exit.CHANGES if exit_code and not made.empty else Exit.DONE
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a plan file, for this user alone: it tells what somebody runs.
+
+    Raises:
+        UsageError: it cannot be written there.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.touch(mode=0o600)
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        problem = Problem("plan-not-saved", f"{path} cannot be written: {error.strerror}")
+        raise UsageError(problem) from error
