@@ -43,6 +43,11 @@ _BEHAVIOUR = """\
   back-end ports of the pool's endpoint configuration, whether or not something listens there.
 - **Users.** Processes run as the user who started the service. `userIdentity` and elevation are
   kept and shown.
+- **Addresses of nodes.** Each node has a loopback address of its own (127.1.0.1 and on; on systems
+  other than Linux all have 127.0.0.1). A port that a process opens on 0.0.0.0 is open on all nodes.
+- **Multi-instance tasks.** `AZ_BATCH_TASK_SHARED_DIR` is the same directory for all members, as its
+  path must be the same and nodes share one disk. While the job preparation task runs on its nodes,
+  a multi-instance task is `active`. What is free is kept for one that waits for more nodes.
 - **Quotas.** There are none, neither for cores nor for pools and jobs.
 - **Addresses.** URLs in replies are those of the loopback address; it listens nowhere else.
 - **Signatures.** Shared key alone. A request without a right signature, or dated more than 15

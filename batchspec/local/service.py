@@ -93,9 +93,7 @@ async def serve(
     with contextlib.closing(listening), contextlib.closing(Store(_database(config))) as store:
         url = url_of(listening)
         agent = f"batchspec {version('batchspec')}"
-        context = Context(
-            store, config.account, url, config.data, agent, applications_of(config)
-        )
+        context = Context(store, config.account, url, config.data, agent, applications_of(config))
         # Signatures are dated by the wall, whatever time the service lives in.
         door = Door(context, config.key, now=clock.now, wall=_wall)
         async with serving(door, listening) as http:

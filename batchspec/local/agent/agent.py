@@ -7,31 +7,23 @@ runs, what its outcome means for the task or its job, the store.
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
-import shutil
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from batchspec.local.agent.clock import Clock
-from batchspec.local.agent.command import split
-from batchspec.local.agent.failures import (
-    ended_by_limit,
-    ended_by_user,
-    exit_failure,
-    failure,
-    launch_failure,
-    program_failure,
-)
-from batchspec.local.agent.launch import Failure, Installation, Launch, Outcome
+from batchspec.local.agent.commands import Command, Ran, run_command
+from batchspec.local.agent.failures import ended_by_limit, ended_by_user, failure
+from batchspec.local.agent.gang import Coordination, GangError, Tools
+from batchspec.local.agent.launch import Failure, Gang, Installation, Launch, Outcome
 from batchspec.local.agent.leftovers import VARIABLE, mark
 from batchspec.local.agent.outputs import send_all, wanted
 from batchspec.local.agent.packages import PackageError, install_all
-from batchspec.local.agent.processes import Ending, Exited, NotStarted, Processes, Program
-from batchspec.local.agent.resources import ResourceError, fetch_all
+from batchspec.local.agent.preparing import fill, make_directory, why_unprepared
+from batchspec.local.agent.processes import Processes
+from batchspec.local.agent.resources import ResourceError
 from batchspec.local.agent.storage import Grants, Storage
 
 T = TypeVar("T")
@@ -109,10 +101,15 @@ class Agent:
             )
         code: int | None = None
         uploads: tuple[str, ...] = ()
+        subtasks: tuple[Outcome, ...] = ()
         try:
             why = await self._prepare(launch, run)
             if why is None and (why := run.ended) is None:
-                code, why = await self._process(launch, run)
+                if launch.gang is None:
+                    ran = await self._process(launch, run)
+                else:
+                    ran, subtasks = await self._process_gang(launch, launch.gang, run)
+                code, why = ran.code, ran.failure
             if timer is not None:
                 timer.cancel()
             if code is not None and launch.output_files and not run.by_user:
@@ -124,7 +121,7 @@ class Agent:
             del self._runs[launch.key]
             if timer is not None:
                 timer.cancel()
-        return Outcome(started, self._clock.now(), code, why, uploads)
+        return Outcome(started, self._clock.now(), code, why, uploads, subtasks)
 
     def _stop(self, key: str, why: Failure, *, by_user: bool = False) -> None:
         run = self._runs.get(key)
@@ -151,43 +148,49 @@ class Agent:
             run.step = None
 
     async def _prepare(self, launch: Launch, run: _Run) -> Failure | None:
+        into = launch.directory / "wd"
         try:
-            if launch.fresh and launch.directory.exists():
-                await asyncio.to_thread(shutil.rmtree, launch.directory)
-            launch.directory.mkdir(parents=True, exist_ok=True)
-            for name in ("wd", "certs"):
-                (launch.directory / name).mkdir(exist_ok=True)
-            if launch.packages:
-                await self._step(run, install_all(launch.packages))
-            if launch.resource_files:
-                fetching = fetch_all(
-                    launch.resource_files, launch.directory / "wd", self._storage, self._grants
+            await make_directory(launch.directory, fresh=launch.fresh)
+            if launch.packages or launch.resource_files:
+                filling = fill(
+                    launch.packages, launch.resource_files, into, self._storage, self._grants
                 )
-                await self._step(run, fetching)
-        except (PackageError, ResourceError) as error:
-            return error.failure
-        except OSError as error:
-            full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-            code = "DiskFull" if full else "ResourceDirectoryCreateFailed"
-            return failure(code, FilePath=str(error.filename), Message=error.strerror or "")
+                await self._step(run, filling)
+        except (PackageError, ResourceError, OSError) as error:
+            return why_unprepared(error)
         return None
 
-    async def _process(self, launch: Launch, run: _Run) -> tuple[int | None, Failure | None]:
+    async def _process(self, launch: Launch, run: _Run) -> Ran:
+        environment = {**launch.environment, VARIABLE: self._mark}
+        together = launch.gang is not None
+        command = Command(launch.command_line, launch.directory, environment, append=together)
+        ran = await run_command(self._processes, launch.key, command)
+        # One that ended by itself while it was to be ended was the faster.
+        return replace(ran, failure=run.ended or ran.failure) if ran.killed else ran
+
+    async def _process_gang(
+        self, launch: Launch, gang: Gang, run: _Run
+    ) -> tuple[Ran, tuple[Outcome, ...]]:
+        """The coordination on all nodes, then the command of the primary, then an end of all."""
+        mark = {VARIABLE: self._mark}
+        tools = Tools(self._processes, self._storage, self._grants, self._clock, mark)
+        coordination = Coordination(launch, gang, tools)
+        ran = Ran(None, None)
         try:
-            argv = split(launch.command_line)
-        except ValueError as error:
-            return None, launch_failure(launch.command_line, str(error))
-        if not argv:
-            return None, program_failure(launch.command_line)
-        program = Program(
-            argv,
-            {**launch.environment, VARIABLE: self._mark},
-            launch.directory / "wd",
-            launch.directory / "stdout.txt",
-            launch.directory / "stderr.txt",
-        )
-        ending = await self._processes.run(launch.key, program)
-        return _judge(ending, run, launch.command_line)
+            await coordination.make_directories()
+            await self._step(run, coordination.perform())
+            if run.ended is None:
+                ran = await self._process(launch, run)
+        except GangError as error:
+            ran = error.ran
+        except OSError as error:
+            ran = Ran(None, why_unprepared(error))
+        except _StoppedError:
+            pass
+        finally:
+            await coordination.disband()
+        ran = replace(ran, failure=ran.failure or (run.ended if ran.code is None else None))
+        return ran, coordination.outcomes(ran.failure)
 
     async def _upload(
         self, launch: Launch, run: _Run, *, succeeded: bool
@@ -203,15 +206,3 @@ class Agent:
         except OSError as error:  # its log files cannot be written
             why = failure("FileUploadMiscError", FilePath=str(error.filename))
             return (), why
-
-
-def _judge(ending: Ending, run: _Run, command_line: str) -> tuple[int | None, Failure | None]:
-    """The exit code and the failure of a process that has ended."""
-    if isinstance(ending, NotStarted):
-        if ending.place is None and ending.errno in {errno.ENOENT, errno.ENOTDIR}:
-            return None, program_failure(command_line)
-        return None, launch_failure(command_line, os.strerror(ending.errno))
-    if isinstance(ending, Exited):
-        # One that ended by itself while it was to be ended was the faster.
-        return ending.code, None if ending.code == 0 else exit_failure()
-    return 128 + ending.signal, run.ended or exit_failure()

@@ -7,7 +7,11 @@ input and reports leave on standard output, both as lines of JSON::
     {"run": "7.1", "argv": [..], "env": {..}, "cwd": "..", "out": "..", "err": ".."}
     {"kill": "7.1"}
 
+A run with ``"stay": true`` whose program has ended well goes on until it is killed, so that what
+the program left behind can be used; with ``"append": true`` its output goes behind what is there.
+
     {"run": "7.1", "exit": 0}       it ended by itself
+    {"run": "7.1", "stays": true}   it ended well, and goes on until it is killed
     {"run": "7.1", "signal": 9}     a signal ended it
     {"run": "7.1", "errno": 2}      it could not be started; with "place", for want of that file
     {"run": "7.1", "lost": true}    whoever watched it was killed; what it left is dead too
@@ -171,6 +175,11 @@ class _Supervisor:
         while status is None and not self.orders.closed and kill not in self.waiting:
             self.wait()
             status = self.collect(main, status)
+        if status == 0 and order.get("stay"):
+            os.write(1, _line(run=order["run"], me=os.getpid(), stays=True))
+            while not self.orders.closed and kill not in self.waiting:
+                self.wait()
+                self.collect(main, status)
         status = self.sweep(main, status)
         os.chdir("/")
         if status is not None and os.WIFEXITED(status):
@@ -180,7 +189,8 @@ class _Supervisor:
     def prepare(self, order: dict[str, Any], files: list[int]) -> None:
         files.append(os.open(os.devnull, os.O_RDONLY))
         for path in (order["out"], order["err"]):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+            flags |= 0 if order.get("append") else os.O_TRUNC
             files.append(os.open(path, flags, 0o644))
         os.chdir(order["cwd"])
 
@@ -302,8 +312,10 @@ class _Host:
         pid = report.pop("me")
         if self.busy.get(pid) != report["run"]:
             return
-        del self.busy[pid]
         _tell(**report)
+        if "stays" in report:
+            return
+        del self.busy[pid]
         if len(self.idle) < _IDLE:
             self.idle.append(pid)
         else:

@@ -50,6 +50,32 @@ class Installation:
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """The part that one node has in a multi-instance task.
+
+    ``number`` is 0 for the node of the primary. ``directory``, ``environment`` and ``packages`` are
+    as in :class:`Launch`.
+    """
+
+    number: int
+    directory: Path
+    environment: Mapping[str, str]
+    packages: tuple[Package, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Gang:
+    """What precedes the command of a multi-instance task: the coordination on all its nodes.
+
+    ``common_files`` are resource files for the directory of each member, the primary first.
+    """
+
+    command_line: str
+    common_files: tuple[Mapping[str, Any], ...]
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Launch:
     """One process to run on a node: a start task, a task, a job preparation or release task.
 
@@ -60,6 +86,7 @@ class Launch:
     ``packages`` are put on the node before anything else.
     ``key`` names the run while it lasts; two that go on at the same time must differ in it.
     ``fresh`` empties the directory first; a retry runs in the directory as it was left.
+    ``gang`` is that of a multi-instance task; the launch is its primary.
     """
 
     key: str
@@ -72,6 +99,7 @@ class Launch:
     max_wall_clock_time: timedelta | None = None
     fresh: bool = True
     packages: tuple[Package, ...] = ()
+    gang: Gang | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +109,7 @@ class Outcome:
     ``exit_code`` is ``None`` when no process ran (resource file missing, program not found); for
     a process that a signal ended it is 128 and the number of the signal, as shells count.
     ``failure`` is ``None`` exactly when the run counts as a success; an upload that failed gives
-    ``exit_code == 0`` *and* a failure.
+    ``exit_code == 0`` *and* a failure. ``subtasks`` are the outcomes of the rest of a gang.
     """
 
     started: datetime
@@ -89,3 +117,4 @@ class Outcome:
     exit_code: int | None
     failure: Failure | None = None
     uploads: tuple[str, ...] = field(default=())
+    subtasks: tuple[Outcome, ...] = ()

@@ -22,13 +22,19 @@ _PATIENCE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run: arguments (no shell), the complete environment, where, the files it writes."""
+    """What to run: arguments (no shell), the complete environment, where, the files it writes.
+
+    ``append`` keeps what is in those files. With ``stays``, what the program leaves behind when it
+    ends with 0 is not killed until :meth:`Processes.leave`.
+    """
 
     argv: Sequence[str]
     environment: Mapping[str, str]
     directory: Path
     stdout: Path
     stderr: Path
+    append: bool = False
+    stays: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +76,11 @@ class Processes:
         self._reader: asyncio.Task[None] | None = None
         self._endings: dict[str, asyncio.Future[Ending]] = {}
         self._told: set[str] = set()
+        self._staying: set[str] = set()
         self._starting = asyncio.Lock()
 
     async def run(self, key: str, program: Program) -> Ending:
-        """Run ``program`` to its end; when this returns, no process of it is left.
+        """Run ``program`` to its end; when this returns, none of it is left that may not stay.
 
         ``key`` names the run for :meth:`kill`, and may be in use once at a time. If this is
         cancelled, the processes are killed, but it is not waited for that.
@@ -96,6 +103,8 @@ class Processes:
                     cwd=str(program.directory),
                     out=str(program.stdout),
                     err=str(program.stderr),
+                    append=program.append,
+                    stay=program.stays,
                 )
                 self._told.add(key)
             return await ending
@@ -112,6 +121,22 @@ class Processes:
             _tell(self._host, kill=key)
         elif key in self._endings and not self._endings[key].done():
             self._endings[key].set_result(Killed(signal.SIGKILL))
+
+    async def leave(self, key: str) -> None:
+        """Kill what the run ``key`` has left and may not stay any more; none of it is left then."""
+        if key not in self._staying:
+            return
+        ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self._endings[key] = ending
+        self._told.add(key)
+        self.kill(key)
+        try:
+            await ending
+        except ProcessLostError:
+            pass  # what watched it was killed; then it is dead too
+        finally:
+            self._endings.pop(key, None)
+            self._told.discard(key)
 
     async def start(self) -> None:
         """Have the host ready; :meth:`run` does so too when it has to."""
@@ -155,13 +180,19 @@ class Processes:
             raise RuntimeError("the host has no output")
         async for line in host.stdout:
             report = json.loads(line)
-            ending = self._endings.get(report["run"])
+            key = report["run"]
+            if "stays" in report:
+                self._staying.add(key)
+            else:
+                self._staying.discard(key)
+            ending = self._endings.get(key)
             if ending is None or ending.done():
                 continue
             if "lost" in report:
-                ending.set_exception(ProcessLostError(report["run"]))
+                ending.set_exception(ProcessLostError(key))
             else:
                 ending.set_result(_ending(report))
+        self._staying.clear()
         for key, ending in self._endings.items():
             if not ending.done():
                 ending.set_exception(ProcessLostError(key))
@@ -173,6 +204,8 @@ def _tell(host: asyncio.subprocess.Process, **order: Any) -> None:
 
 
 def _ending(report: Mapping[str, Any]) -> Ending:
+    if "stays" in report:
+        return Exited(0)
     if "exit" in report:
         return Exited(report["exit"])
     if "signal" in report:

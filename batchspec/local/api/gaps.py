@@ -30,7 +30,6 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
     },
     "task": {
         "containerSettings": "tasks are processes, not containers",
-        "multiInstanceSettings": "there are no multi-instance tasks",
     },
 }
 """By kind of resource: the property (a path), and why it is refused."""
@@ -41,7 +40,9 @@ KEPT: Mapping[str, Mapping[str, str]] = {
             "jobs of one priority always run in the order of their creation"
         ),
         "vmSize": "nodes are directories and processes of this machine, whatever their size",
-        "enableInterNodeCommunication": "nodes share one machine and can always communicate",
+        "enableInterNodeCommunication": (
+            "nodes share one machine and can always communicate; multi-instance tasks do ask for it"
+        ),
         "networkConfiguration": "nodes share the network of this machine",
         "virtualMachineConfiguration": "nodes run the system of this machine",
         "upgradePolicy": "the system of this machine is not upgraded",
@@ -53,7 +54,6 @@ KEPT: Mapping[str, Mapping[str, str]] = {
     },
     "task": {
         "userIdentity": "processes run as the user who started the service",
-        "affinityInfo": "a soft wish, as on the real service",
     },
 }
 """By kind of resource: the property, and why it has no effect here."""

@@ -9,6 +9,7 @@ from batchspec.local.api.context import Context
 from batchspec.local.api.find import find_node, find_pool
 from batchspec.local.api.listing import NODES, POOL_IDS, read_page, write_page
 from batchspec.local.api.task_form import write_execution
+from batchspec.local.model.layout import node_address
 from batchspec.local.model.life import NodeState
 from batchspec.local.model.record import Node, Pool, Task
 from batchspec.local.wire.reply import Reply, one
@@ -17,7 +18,7 @@ from batchspec.local.wire.times import write_time
 
 MAX_COUNTS = 10
 ADDRESS = "127.0.0.1"
-"""The address of every node: they are all this machine."""
+"""Where the ports of every node are: they are all this machine."""
 SSH = 22
 _UNBOOTED = frozenset({NodeState.CREATING, NodeState.STARTING})
 _COUNTED: Mapping[str, NodeState] = {
@@ -94,7 +95,7 @@ def write_node(context: Context, pool: Pool, node: Node) -> dict[str, Any]:
         shown["lastBootTime"] = write_time(booted)
     shown |= {
         "allocationTime": write_time(node.allocated),
-        "ipAddress": ADDRESS,
+        "ipAddress": node_address(node.seq),
         "affinityId": f"TVM:{node.id}",
         "vmSize": pool.body["vmSize"],
         "totalTasksRun": node.total_run,

@@ -17,7 +17,7 @@ from batchspec.local.api.task_settings import (
     fill_identity,
     in_order,
 )
-from batchspec.local.model.record import Job, Task
+from batchspec.local.model.record import Job, Subtask, Task
 from batchspec.local.store.tasks import NewTask
 from batchspec.local.wire.fault import Fault, bad_property
 from batchspec.local.wire.times import etag_of, write_time
@@ -86,10 +86,27 @@ def read_task(job: Job, given: Mapping[str, Any]) -> NewTask:
                 body.get("constraints"), job.body["constraints"]["maxTaskRetryCount"]
             ),
             "requiredSlots": slots,
+            **_together(body),
         },
         _ORDER,
     )
     return NewTask(task_id, filled, slots, needs, ranges)
+
+
+def _together(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a multi-instance task, complete."""
+    settings = body.get("multiInstanceSettings")
+    if settings is None:
+        return {}
+    count, slots = settings.get("numberOfInstances", 1), body.get("requiredSlots", 1)
+    if count < 1:
+        raise bad_property("numberOfInstances", str(count), "The value must be greater than 0.")
+    if slots != 1:
+        raise bad_property(
+            "requiredSlots", str(slots), "The value must be 1 for a multi-instance task."
+        )
+    check_resource_files(settings.get("commonResourceFiles", ()))
+    return {"multiInstanceSettings": {"numberOfInstances": count, **settings}}
 
 
 def _check_names(job: Job, task_id: str) -> None:
@@ -189,13 +206,19 @@ def write_execution(task: Task) -> dict[str, Any]:
     return info
 
 
-def _node_info(context: Context, task: Task) -> dict[str, Any]:
-    node_url = f"{context.base_url}/pools/{task.pool_id}/nodes/{task.node_id}"
+def write_subtask(context: Context, subtask: Subtask) -> dict[str, Any]:
+    """A subtask as the service shows it."""
+    node = _node_info(context, subtask)
+    return {"id": subtask.number, "nodeInfo": node, **subtask.info, "state": subtask.state}
+
+
+def _node_info(context: Context, ran: Task | Subtask) -> dict[str, Any]:
+    node_url = f"{context.base_url}/pools/{ran.pool_id}/nodes/{ran.node_id}"
     return {
-        "affinityId": f"TVM:{task.node_id}",
+        "affinityId": f"TVM:{ran.node_id}",
         "nodeUrl": node_url,
-        "poolId": task.pool_id,
-        "nodeId": task.node_id,
-        "taskRootDirectory": task.directory,
-        "taskRootDirectoryUrl": f"{node_url}/files/{task.directory}",
+        "poolId": ran.pool_id,
+        "nodeId": ran.node_id,
+        "taskRootDirectory": ran.directory,
+        "taskRootDirectoryUrl": f"{node_url}/files/{ran.directory}",
     }

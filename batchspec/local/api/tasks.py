@@ -10,13 +10,13 @@ from batchspec.local.api.context import Context
 from batchspec.local.api.find import ask, find_owner, find_parent_job, find_task
 from batchspec.local.api.listing import TASKS, read_page, write_page
 from batchspec.local.api.statistics import task_stats
-from batchspec.local.api.task_form import OF_THE_SERVICE, read_task, write_task
+from batchspec.local.api.task_form import OF_THE_SERVICE, read_task, write_subtask, write_task
 from batchspec.local.api.task_settings import fill_constraints
 from batchspec.local.model.life import JOB, TASK
 from batchspec.local.model.record import Job, Task
 from batchspec.local.store.tasks import NewTask
 from batchspec.local.wire.fault import Fault, bad_body
-from batchspec.local.wire.reply import Reply, created, done, fault_body, one
+from batchspec.local.wire.reply import Reply, created, done, fault_body, many, one
 from batchspec.local.wire.request import Request, pick
 from batchspec.local.wire.shape import read_shape
 from batchspec.local.wire.times import etag_of, write_time
@@ -130,9 +130,9 @@ def delete_task(context: Context, request: Request) -> Reply:
 
 def list_subtasks(context: Context, request: Request) -> Reply:
     """``GET .../subtasksinfo``: a task that is not multi-instance has none."""
-    request.select("BatchSubtask")
-    find_owner(context, request)
-    return Reply(200, {"value": []}, "subtaskinfo")
+    names = request.select("BatchSubtask")
+    found = context.store.subtasks.of(find_owner(context, request))
+    return many([pick(write_subtask(context, one), names) for one in found], "subtaskinfo", None)
 
 
 def _read(context: Context, job: Job, given: Mapping[str, Any]) -> NewTask:

@@ -60,7 +60,7 @@ from batchspec.local.engine.launches import (
 )
 from batchspec.local.engine.packages import forget_packages
 from batchspec.local.engine.state import preparation_key, release_key, run_key
-from batchspec.local.engine.verdict import write_failure
+from batchspec.local.engine.verdict import begin_subtask, write_failure
 from batchspec.local.model.layout import task_directory
 from batchspec.local.model.life import NodeState, TaskState
 from batchspec.local.model.record import Job, Node, Pool, Preparation, Task, Wire
@@ -161,6 +161,8 @@ class Committer:
             case ExpireFiles(task):
                 if task.pool_id and task.node_id and task.directory:
                     self._disk.remove(task.pool_id, task.node_id, task.directory)
+                for one in store.subtasks.of(task):
+                    self._disk.remove(one.pool_id, one.node_id, one.directory)
                 store.runs.cleaned(task)
 
     def start(
@@ -177,7 +179,8 @@ class Committer:
 
     def again(self, run: TaskRun, *, fresh: bool) -> Perform:
         """Order a run that the store has begun; a retry is not ``fresh``."""
-        launch = task_launch(self._site, self._data, run.task, run.job, run.node, fresh=fresh)
+        nodes = (run.node, *run.others)
+        launch = task_launch(self._site, self._data, run.task, run.job, nodes, fresh=fresh)
         return Perform(launch, run)
 
     def cut_short(self, task: Task, now: datetime) -> None:
@@ -245,9 +248,12 @@ class Committer:
         directory = task_directory(job.id, task.id)
         state = TaskState.PREPARING if decision.waits else TaskState.RUNNING
         begun = self._store.runs.begin(task, node, directory, now, state)
-        if begun is not None and not decision.waits:
-            launch = task_launch(self._site, self._data, begun, job, node, fresh=True)
-            yield Perform(launch, TaskRun(begun, job, node))
+        if begun is None:
+            return
+        if decision.others:
+            self._store.subtasks.begin(begun, decision.others, begin_subtask(now), now)
+        if not decision.waits:
+            yield self.again(TaskRun(begun, job, node, decision.others), fresh=True)
 
     def _add_nodes(self, pool: Pool, count: int, now: datetime, *, dedicated: bool) -> None:
         suffix = "d" if dedicated else "p"

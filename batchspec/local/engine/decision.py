@@ -185,12 +185,16 @@ class ExpireFiles:
 
 @dataclass(frozen=True, slots=True)
 class BeginTask:
-    """Run a task on a node; ``waits`` until the job's preparation task is done there."""
+    """Run a task on a node; ``waits`` until the job's preparation task is done there.
+
+    ``others`` are the nodes of the subtasks.
+    """
 
     task: Task
     node: Node
     job: Job
     waits: bool = False
+    others: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,9 @@ its job and its own, and nothing of the service.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,14 @@ _RESERVED_DISK = "1000000"
 class Site:
     """What is the same for all tasks of the service: its account, and where programs are.
 
-    ``applications`` are the account's; ``None`` if it has none.
+    ``applications`` are the account's; ``None`` if it has none. ``cores`` are those of every node.
     """
 
     account: str
     url: str
     path: str = PATH
     applications: Applications | None = None
+    cores: int = field(default_factory=lambda: os.cpu_count() or 1)
 
 
 def node_variables(site: Site, node: Node, root: Path) -> dict[str, str]:

@@ -21,11 +21,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TaskRun:
-    """A run of a task on a node."""
+    """A run of a task on a node; ``others`` are the nodes of its subtasks."""
 
     task: Task
     job: Job
     node: Node
+    others: tuple[Node, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,12 @@ What lives here: record in, :class:`Launch` out. What may not: running anything.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from batchspec.local.agent.launch import Installation, Launch
+from batchspec.local.agent.launch import Installation, Launch, Member
 from batchspec.local.engine.environment import Site, compose, node_variables
+from batchspec.local.engine.multi import SETTINGS, gang_of, gang_variables
 from batchspec.local.engine.packages import package_variables, packages_of
 from batchspec.local.engine.state import packages_key, run_key, start_key
 from batchspec.local.model.layout import node_root, task_directory
@@ -16,37 +18,57 @@ from batchspec.local.model.record import Job, Node, Pool, Task
 from batchspec.local.wire.times import read_duration
 
 
-def task_launch(site: Site, data: Path, task: Task, job: Job, node: Node, *, fresh: bool) -> Launch:
-    """The run of ``task`` that the store has begun on ``node``; a retry is not ``fresh``."""
+def task_launch(
+    site: Site,
+    data: Path,
+    task: Task,
+    job: Job,
+    nodes: Sequence[Node],
+    *,
+    fresh: bool,
+) -> Launch:
+    """The run of ``task`` that the store has begun on ``nodes``; a retry is not ``fresh``.
+
+    There are several nodes for a multi-instance task; its primary is on the first.
+    """
     if task.directory is None:
         raise ValueError(f"task {task.id} has no directory: it has not begun")
-    root = node_root(data, node.pool_id, node.id)
-    directory = root / task.directory
-    packages = packages_of(task.body, site.applications, root)
-    own = {
-        **node_variables(site, node, root),
-        **package_variables(packages),
-        "AZ_BATCH_JOB_ID": task.job_id,
-        "AZ_BATCH_TASK_ID": task.id,
-        **_preparation_variables(job, root),
-    }
-    return Launch(
-        key=run_key(task.seq, task.run),
-        node_root=root,
-        directory=directory,
-        command_line=task.body["commandLine"],
-        environment=compose(
+    shared = node_root(data, nodes[0].pool_id, nodes[0].id) / task.directory
+    members = []
+    for at, node in enumerate(nodes):
+        root = node_root(data, node.pool_id, node.id)
+        directory = root / task.directory
+        packages = packages_of(task.body, site.applications, root)
+        own = {
+            **node_variables(site, node, root),
+            **package_variables(packages),
+            "AZ_BATCH_JOB_ID": task.job_id,
+            "AZ_BATCH_TASK_ID": task.id,
+            **_preparation_variables(job, root),
+        }
+        if SETTINGS in task.body:
+            own |= gang_variables(nodes, at, shared, site.cores)
+        environment = compose(
             site,
             own,
             directory,
             job.body.get("commonEnvironmentSettings", ()),
             task.body.get("environmentSettings", ()),
-        ),
+        )
+        members.append(Member(at, directory, environment, packages))
+    primary = members[0]
+    return Launch(
+        key=run_key(task.seq, task.run),
+        node_root=node_root(data, nodes[0].pool_id, nodes[0].id),
+        directory=primary.directory,
+        command_line=task.body["commandLine"],
+        environment=primary.environment,
         resource_files=tuple(task.body.get("resourceFiles", ())),
         output_files=tuple(task.body.get("outputFiles", ())),
         max_wall_clock_time=read_duration(task.body["constraints"]["maxWallClockTime"]),
         fresh=fresh,
-        packages=packages,
+        packages=primary.packages,
+        gang=gang_of(task, members) if SETTINGS in task.body else None,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from batchspec.local.engine.hands import Hands
+from batchspec.local.engine.multi import instances, takes_gangs
 from batchspec.local.engine.scaling import ScaleView
 from batchspec.local.engine.state import (
     Delays,
@@ -26,7 +27,7 @@ from batchspec.local.engine.state import (
     start_key,
 )
 from batchspec.local.model.life import JobState, NodeState, PoolState
-from batchspec.local.model.record import Job, Node, Pool, Preparation
+from batchspec.local.model.record import Job, Node, Pool, Preparation, Task
 from batchspec.local.store.store import Store
 from batchspec.local.wire.times import read_duration
 
@@ -116,7 +117,8 @@ def _offers(store: Store) -> Iterator[Offer]:
         # The nodes are read last: there may be many, and nothing that could run.
         queues = tuple(_queues(store, pool, total, largest))
         if queues:
-            yield Offer(pool, tuple(store.nodes.free(pool_id)), queues)
+            free = tuple(store.nodes.free(pool_id))
+            yield Offer(pool, free, queues, store.nodes.capable(pool_id))
 
 
 def _queues(store: Store, pool: Pool, total: int, largest: int) -> Iterator[Queue]:
@@ -124,13 +126,28 @@ def _queues(store: Store, pool: Pool, total: int, largest: int) -> Iterator[Queu
         room = None
         if job.max_parallel > 0:
             room = max(0, job.max_parallel - store.jobs.counts(job.id).tasks.running)
-        tasks = store.runs.runnable(job.id, total if room is None else min(total, room), largest)
+        most = total if room is None else min(total, room)
+        tasks = _runnable(store, pool, job, most, largest)
         if tasks:
             prepared = {one.node_id.lower(): str(one.state) for one in _preparations(store, job)}
             yield Queue(job, tuple(tasks), room, prepared)
         total -= sum(task.slots for task in tasks)
         if total <= 0:
             return
+
+
+def _runnable(store: Store, pool: Pool, job: Job, most: int, largest: int) -> list[Task]:
+    """The next tasks of a job, without those that need more nodes at once than there are."""
+    passed: list[int] = []
+    while True:
+        tasks = store.runs.runnable(job.id, most, largest, passed)
+        if not any(map(instances, tasks)):
+            return tasks
+        nodes = store.nodes.capable(pool.id) if takes_gangs(pool) else 0
+        stuck = [task.seq for task in tasks if instances(task) > nodes]
+        if not stuck:
+            return tasks
+        passed += stuck
 
 
 def _preparations(store: Store, job: Job) -> tuple[Preparation, ...]:

@@ -1,20 +1,23 @@
 """Which task runs on which node: priorities, slots, spread or pack, limits of jobs.
 
 Pure: an offer in, decisions out. Jobs come in their order of priority, tasks in that of creation;
-a task that fits nowhere does not keep smaller ones behind it waiting. Before the first task of a
-job on a node comes the job's preparation task; where that failed, none of its tasks is placed.
+a task that fits nowhere does not keep smaller ones behind it waiting. A task that wishes for a node
+gets it if there is room. Before the first task of a job on a node comes the job's preparation task;
+where that failed, none of its tasks is placed. A multi-instance task whose nodes are not all free
+keeps those that are for itself, since they would never be free together otherwise.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from batchspec.local.engine.decision import BeginTask, Prepare
-from batchspec.local.engine.state import Offer
+from batchspec.local.engine.multi import instances
+from batchspec.local.engine.state import Offer, Queue
 from batchspec.local.model.layout import task_directory
-from batchspec.local.model.record import Node
+from batchspec.local.model.record import Node, Task
 
 Place = tuple[str, str, str]
 """Pool, node and directory, the ids in lower case."""
@@ -27,20 +30,89 @@ class _Slots:
     free: dict[int, deque[Node]]
     pack: bool
 
-    def take(self, slots: int, barred: Container[str]) -> Node | None:
+    def take(self, slots: int, barred: Container[str], wish: str | None) -> Node | None:
         """A node with so many free: the fullest when packing, the emptiest when spreading.
 
-        Never one whose id, in lower case, is ``barred``.
+        Never one whose id, in lower case, is ``barred``; before all others the one of id ``wish``.
         """
         counts = sorted(count for count, nodes in self.free.items() if count >= slots and nodes)
-        for count in counts if self.pack else reversed(counts):
-            nodes = self.free[count]
-            for at, node in enumerate(nodes):
-                if node.id.lower() not in barred:
-                    del nodes[at]
-                    self.free.setdefault(count - slots, deque()).append(node)
-                    return node
-        return None
+        ordered = counts if self.pack else counts[::-1]
+        fitting = ((count, node) for count in ordered for node in self.free[count])
+        open_ = ((count, node) for count, node in fitting if node.id.lower() not in barred)
+        first = next(open_, None)
+        if first is None:
+            return None
+        if wish is not None and first[1].id.lower() != wish:
+            first = next((one for one in open_ if one[1].id.lower() == wish), first)
+        count, node = first
+        self.free[count].remove(node)
+        self.free.setdefault(count - slots, deque()).append(node)
+        return node
+
+
+@dataclass(slots=True)
+class _Desk:
+    """Where the tasks of one job are placed.
+
+    ``known`` is how far the job's preparation task is on each node, ``held`` whether what is free
+    is kept for a multi-instance task.
+    """
+
+    offer: Offer
+    queue: Queue
+    slots: _Slots
+    blocked: Container[Place]
+    known: dict[str, str] = field(init=False)
+    waits: bool = field(init=False)
+    barred: frozenset[str] = field(init=False)
+    held: bool = False
+
+    def __post_init__(self) -> None:
+        preparation = self.queue.job.body.get("jobPreparationTask")
+        self.known = dict(self.queue.prepared)
+        self.waits = preparation is not None and preparation["waitForSuccess"]
+        failed = (node for node, state in self.known.items() if state == "failed")
+        self.barred = frozenset(failed if self.waits else ())
+
+    def place(self, task: Task) -> Iterator[BeginTask | Prepare]:
+        """Place a task on one node, or do not."""
+        node = self.slots.take(task.slots, self.barred, _wish(task))
+        if node is None or self._is_blocked(task, node):
+            return
+        yield from self._prepare(node)
+        unready = self.waits and self.known[node.id.lower()] == "running"
+        yield BeginTask(task, node, self.queue.job, waits=unready)
+
+    def gather(self, task: Task, count: int) -> Iterator[BeginTask | Prepare]:
+        """Place a multi-instance task on ``count`` nodes, where the preparation task is done."""
+        if count > self.offer.capable - len(self.barred):
+            return
+        self.held = True
+        nodes: list[Node] = []
+        barred = set(self.barred)
+        while len(nodes) < count:
+            node = self.slots.take(task.slots, barred, None if nodes else _wish(task))
+            if node is None or self._is_blocked(task, node):
+                return
+            nodes.append(node)
+            barred.add(node.id.lower())
+        for node in nodes:
+            yield from self._prepare(node)
+        if self.waits and any(self.known[node.id.lower()] != "ready" for node in nodes):
+            return
+        self.held = False
+        yield BeginTask(task, nodes[0], self.queue.job, others=tuple(nodes[1:]))
+
+    def _prepare(self, node: Node) -> Iterator[Prepare]:
+        key = node.id.lower()
+        wants = "jobPreparationTask" in self.queue.job.body
+        if wants and self.known.setdefault(key, "new") == "new":
+            self.known[key] = "running"
+            yield Prepare(self.queue.job, node)
+
+    def _is_blocked(self, task: Task, node: Node) -> bool:
+        directory = task_directory(task.job_id, task.id)
+        return (node.pool_id.lower(), node.id.lower(), directory.lower()) in self.blocked
 
 
 def place(offer: Offer, blocked: Container[Place]) -> Iterator[BeginTask | Prepare]:
@@ -54,23 +126,21 @@ def place(offer: Offer, blocked: Container[Place]) -> Iterator[BeginTask | Prepa
     fill = offer.pool.body.get("taskSchedulingPolicy", {}).get("nodeFillType", "spread")
     slots = _Slots(free, pack=fill.lower() == "pack")
     for queue in offer.queues:
+        desk = _Desk(offer, queue, slots, blocked)
         room = queue.room
-        known = dict(queue.prepared)
-        preparation = queue.job.body.get("jobPreparationTask")
-        waits = preparation is not None and preparation["waitForSuccess"]
-        barred = {node for node, state in known.items() if waits and state == "failed"}
         for task in queue.tasks:
             if room == 0:
                 break
-            taken = slots.take(task.slots, barred)
-            if taken is None:
-                continue
-            directory = task_directory(task.job_id, task.id)
-            if (taken.pool_id.lower(), taken.id.lower(), directory.lower()) in blocked:
-                continue
-            if preparation is not None and known.setdefault(taken.id.lower(), "new") == "new":
-                known[taken.id.lower()] = "running"
-                yield Prepare(queue.job, taken)
-            unready = waits and known[taken.id.lower()] == "running"
-            yield BeginTask(task, taken, queue.job, waits=unready)
-            room = None if room is None else room - 1
+            count = instances(task)
+            for decision in desk.gather(task, count) if count else desk.place(task):
+                yield decision
+                if isinstance(decision, BeginTask) and room is not None:
+                    room -= 1
+            if desk.held:
+                return
+
+
+def _wish(task: Task) -> str | None:
+    """The node that a task wishes for: an ``affinityId`` is ``TVM:`` and the id of a node."""
+    wish = task.body.get("affinityInfo")
+    return None if wish is None else str(wish["affinityId"]).rpartition(":")[2].lower()

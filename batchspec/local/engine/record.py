@@ -22,7 +22,13 @@ from batchspec.local.engine.hands import (
     TaskRun,
 )
 from batchspec.local.engine.packages import note_packages
-from batchspec.local.engine.verdict import judge, write_failure, write_node_error
+from batchspec.local.engine.verdict import (
+    begin_subtask,
+    end_subtask,
+    judge,
+    write_failure,
+    write_node_error,
+)
 from batchspec.local.model.life import JobState, NodeState
 from batchspec.local.model.record import Job, Task, Wire
 from batchspec.local.store.store import Store
@@ -120,6 +126,8 @@ class Recorder:
         if verdict.retry and job.state in _OPEN:
             again = self._store.runs.retry(task, now)
             if again is not None:
+                if run.others:
+                    self._store.subtasks.again(again, begin_subtask(now))
                 yield self._committer.again(replace(run, task=again, job=job), fresh=False)
             return False
         self._store.runs.finish(
@@ -132,6 +140,10 @@ class Recorder:
             satisfies=verdict.satisfies,
             retain_until=_retained(task.body, outcome.ended),
         )
+        for number in range(1, len(run.others) + 1):
+            # There are none where the primary could not be prepared.
+            ends = outcome.subtasks or (replace(outcome, exit_code=None),) * len(run.others)
+            self._store.subtasks.note(task, number, end_subtask(ends[number - 1]))
         if verdict.job_action == "terminate" and job.state in _OPEN:
             self._store.jobs.move(job, JobState.TERMINATING, now, reason="TaskFailed")
             return True

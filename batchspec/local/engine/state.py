@@ -76,11 +76,15 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A pool with free slots: its nodes that have some, and its jobs in their order."""
+    """A pool with free slots: its nodes that have some, and its jobs in their order.
+
+    ``capable`` is how many nodes would have some if nothing ran.
+    """
 
     pool: Pool
     nodes: tuple[Node, ...]
     queues: tuple[Queue, ...]
+    capable: int = 0
 
 
 @dataclass(frozen=True, slots=True)

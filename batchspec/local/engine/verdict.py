@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from batchspec.local.agent.launch import Failure, Outcome
 from batchspec.local.model.record import Wire
+from batchspec.local.wire.times import write_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,29 @@ def _options(conditions: Mapping[str, Any], outcome: Outcome) -> Mapping[str, An
     elif failure.code.startswith("FileUpload"):
         kind = "fileUploadError"
     return conditions.get(kind or "") or conditions.get("default") or none
+
+
+def begin_subtask(now: datetime) -> Wire:
+    """What is told of a subtask when it begins."""
+    stamp = write_time(now)
+    return {"startTime": stamp, "stateTransitionTime": stamp}
+
+
+def end_subtask(outcome: Outcome) -> Wire:
+    """What is told of a subtask when its task has ended."""
+    stamp = write_time(outcome.ended)
+    info: dict[str, Any] = {"startTime": write_time(outcome.started), "endTime": stamp}
+    if outcome.exit_code is not None:
+        info["exitCode"] = outcome.exit_code
+    failure = write_failure(outcome.failure)
+    if failure is not None:
+        info["failureInfo"] = failure
+    return info | {
+        "result": "success" if failure is None else "failure",
+        "stateTransitionTime": stamp,
+        "previousState": "running",
+        "previousStateTransitionTime": info["startTime"],
+    }
 
 
 def write_node_error(failure: Failure) -> Wire:

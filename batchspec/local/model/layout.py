@@ -1,10 +1,12 @@
-"""Where things lie on the disk of a node, and where the nodes lie in the data folder.
+"""Where nodes are: their directories in the data folder, what lies in those, their addresses.
 
-What lives here: paths made of ids. What may not: anything that touches a disk.
+What lives here: paths made of ids, addresses made of numbers. What may not: anything that touches a
+disk.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 NODE_DIRECTORIES = ("applications", "fsmounts", "shared", "startup", "volatile", "workitems")
@@ -14,6 +16,17 @@ NODE_DIRECTORIES = ("applications", "fsmounts", "shared", "startup", "volatile",
 def node_root(data: Path, pool_id: str, node_id: str) -> Path:
     """The root directory of a node (``AZ_BATCH_NODE_ROOT_DIR``)."""
     return data / "nodes" / pool_id.lower() / node_id.lower()
+
+
+def node_address(seq: int) -> str:
+    """The address of the node of that ``seq``: a loopback address of its own.
+
+    Only Linux takes all of 127.0.0.0/8 for its own; elsewhere all nodes have one address.
+    """
+    if sys.platform != "linux":
+        return "127.0.0.1"
+    high, low = divmod(seq, 1 << 8)
+    return f"127.{1 + (high >> 8) % 254}.{high % 256}.{low}"
 
 
 PREPARATION, RELEASE = "jobpreparation", "jobrelease"

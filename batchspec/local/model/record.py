@@ -164,6 +164,21 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Subtask:
+    """What of a multi-instance task is on another node than its primary; ``number`` is its id.
+
+    ``info`` is in wire form, without the node and the state.
+    """
+
+    number: int
+    pool_id: str
+    node_id: str
+    directory: str
+    state: Literal["running", "completed"]
+    info: Wire
+
+
+@dataclass(frozen=True, slots=True)
 class Doomed:
     """Files that nobody owns any more, and a run that may still write them.
 

@@ -153,6 +153,15 @@ class Nodes:
         total, most = (0.0, None) if row is None else row
         return int(total), most or 0
 
+    def capable(self, pool_id: str) -> int:
+        """How many nodes could take a task if they had nothing to do."""
+        row = self._db.one(
+            "SELECT count(*) FROM node WHERE pool = ? AND state IN ('idle', 'running') "
+            "AND scheduling = 'enabled' AND intent IS NULL",
+            (fold(pool_id),),
+        )
+        return 0 if row is None else int(row[0])
+
     def free(self, pool_id: str) -> list[Node]:
         """Nodes that can take a task now: idle or running, scheduling enabled, a slot free.
 

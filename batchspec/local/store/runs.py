@@ -62,10 +62,13 @@ class Runs:
         return [read_task(row) for row in rows]
 
     def live_on(self, node: Node) -> list[Task]:
-        """Tasks that are preparing or running on a node."""
+        """Tasks that are preparing or running on a node, or have a subtask running there."""
+        place = (fold(node.pool_id), fold(node.id))
         rows = self._db.all(
-            f"SELECT {COLUMNS} FROM task WHERE pool = ? AND node = ? AND {_LIVE} ORDER BY seq",
-            (fold(node.pool_id), fold(node.id)),
+            f"SELECT {COLUMNS} FROM task WHERE pool = ? AND node = ? AND {_LIVE} UNION "
+            f"SELECT {COLUMNS} FROM task WHERE seq IN (SELECT task FROM subtask "
+            f"WHERE pool = ? AND node = ? AND state = 'running') AND {_LIVE} ORDER BY seq",
+            (*place, *place),
         )
         return [read_task(row) for row in rows]
 
@@ -220,6 +223,9 @@ class Runs:
             if not changed:
                 return None
             free(self._db, task, now, ran=1, succeeded=int(failure is None))
+            if "multiInstanceSettings" in task.body:
+                over = {"state": TaskState.COMPLETED}
+                self._db.update("subtask", over, "task = ?", (task.seq,))
             if satisfies:
                 self._dependencies.satisfy(task.seq)
             return self.get(task.seq)
@@ -273,6 +279,8 @@ class Runs:
             if not changed:
                 return None
             free(self._db, task, now, ran=0, succeeded=0)
+            if "multiInstanceSettings" in task.body:
+                self._db.write("DELETE FROM subtask WHERE task = ?", (task.seq,))
             return self.get(task.seq)
 
     def ask_to_end(self, task: Task, how: str) -> None:

@@ -25,21 +25,29 @@ def take(database: Database, pool: str, node: str, slots: int, now: datetime) ->
 
 
 def free(database: Database, task: Task, now: datetime, *, ran: int, succeeded: int) -> None:
-    """The run of ``task`` is over; ``ran`` and ``succeeded`` are added to the node's totals."""
-    database.write(
-        "UPDATE node SET running_tasks = running_tasks - 1, "
-        "running_slots = running_slots - :slots, total_run = total_run + :ran, "
-        "total_succeeded = total_succeeded + :succeeded, "
-        "state_since = CASE WHEN state = 'running' AND running_tasks = 1 "
-        "THEN :now ELSE state_since END, "
-        "state = CASE WHEN state = 'running' AND running_tasks = 1 THEN 'idle' ELSE state END "
-        "WHERE pool = :pool AND key = :key",
-        {
-            "slots": task.slots,
-            "ran": ran,
-            "succeeded": succeeded,
-            "now": to_column(now),
-            "pool": fold(task.pool_id or ""),
-            "key": fold(task.node_id or ""),
-        },
-    )
+    """The run of ``task`` is over; ``ran`` and ``succeeded`` are added to the node's totals.
+
+    So are the runs of its subtasks.
+    """
+    places = [(fold(task.pool_id or ""), fold(task.node_id or ""))]
+    if "multiInstanceSettings" in task.body:
+        running = "SELECT pool, node FROM subtask WHERE task = ? AND state = 'running'"
+        places += [(row["pool"], row["node"]) for row in database.all(running, (task.seq,))]
+    for pool, key in places:
+        database.write(
+            "UPDATE node SET running_tasks = running_tasks - 1, "
+            "running_slots = running_slots - :slots, total_run = total_run + :ran, "
+            "total_succeeded = total_succeeded + :succeeded, "
+            "state_since = CASE WHEN state = 'running' AND running_tasks = 1 "
+            "THEN :now ELSE state_since END, "
+            "state = CASE WHEN state = 'running' AND running_tasks = 1 THEN 'idle' ELSE state END "
+            "WHERE pool = :pool AND key = :key",
+            {
+                "slots": task.slots,
+                "ran": ran,
+                "succeeded": succeeded,
+                "now": to_column(now),
+                "pool": pool,
+                "key": key,
+            },
+        )

@@ -17,6 +17,7 @@ from batchspec.local.store.pools import Pools
 from batchspec.local.store.preparations import Preparations
 from batchspec.local.store.runs import Runs
 from batchspec.local.store.scaling import Scaling
+from batchspec.local.store.subtasks import Subtasks
 from batchspec.local.store.tasks import Tasks
 
 
@@ -37,6 +38,7 @@ class Store:
         self.jobs = Jobs(self._database)
         self.tasks = Tasks(self._database)
         self.runs = Runs(self._database)
+        self.subtasks = Subtasks(self._database)
         self.preparations = Preparations(self._database)
         self.scaling = Scaling(self._database)
 

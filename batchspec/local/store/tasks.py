@@ -210,6 +210,8 @@ class Tasks:
 
     def _doom(self, task: Task) -> None:
         """Have the engine end what goes on of ``task`` and remove its files."""
+        if "multiInstanceSettings" in task.body:
+            self._db.write("DELETE FROM subtask WHERE task = ?", (task.seq,))
         if task.node_id and task.pool_id and task.directory and not task.cleaned:
             self._db.insert(
                 "doomed",
