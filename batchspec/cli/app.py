@@ -122,6 +122,9 @@ def apply(
         bool,
         typer.Option("--detach", help="Return when all is submitted; the job ends by itself."),
     ] = False,
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Do all of it again, what is finished included.")
+    ] = False,
     progress: Progress = ProgressKind.AUTO,
     verbose: Verbose = False,
 ) -> int:
@@ -129,7 +132,7 @@ def apply(
     from batchspec.cli.commands.apply import apply as run
 
     wanted = Wanted.of(spec, variables, variable_files, target)
-    return asyncio.run(run(wanted, progress, yes=yes, verbose=verbose, detach=detach))
+    return asyncio.run(run(wanted, progress, yes=yes, verbose=verbose, detach=detach, rerun=rerun))
 
 
 app.command()(app_run.attach)

@@ -12,20 +12,22 @@ from batchspec.plan.faults import check_tasks
 from batchspec.plan.grounds import grounds
 from batchspec.plan.job import ending_steps, job_body, job_steps, task_steps
 from batchspec.plan.lifetime import sas_lifetime
-from batchspec.plan.observed import Observed
+from batchspec.plan.observed import JobFacts, Observed
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.pool import pool_body, pool_steps
 from batchspec.plan.selection import Selection
-from batchspec.plan.work import Work, build_work
-from batchspec.problems import Problem, Problems, Severity
+from batchspec.plan.work import OPEN, Work, build_work
+from batchspec.problems import Problem, Problems, Severity, SpecError
 from batchspec.spec.model import Spec
 from batchspec.spec.values import Record
 
 
-def build(spec: Spec, observed: Observed, *, only: Selection | None = None) -> Plan:
+def build(
+    spec: Spec, observed: Observed, *, only: Selection | None = None, rerun: bool = False
+) -> Plan:
     """The plan that brings the account from what it is to what the spec says.
 
-    ``only`` leaves out all work but those failed tasks.
+    ``only`` leaves out all work but those failed tasks. ``rerun`` does all of it again.
 
     Raises:
         SpecError: the spec cannot be carried out on this account; every reason is carried.
@@ -39,7 +41,9 @@ def build(spec: Spec, observed: Observed, *, only: Selection | None = None) -> P
     for stage in spec.stages:
         problems.extend(check_tasks(spec, stage, observed, windows=windows))
     problems.raise_if_any()
-    work = build_work(spec, observed, windows=windows, only=only)
+    if rerun and observed.jobs and observed.jobs[-1].state in OPEN:
+        raise SpecError(_still_open(spec, observed.jobs[-1]))
+    work = build_work(spec, observed, windows=windows, only=only, again=rerun)
     lost = work.finished and results_lost(spec, observed)
     if lost:
         problems.add(_results_lost(spec, observed))
@@ -171,6 +175,15 @@ def _results_lost(spec: Spec, observed: Observed) -> Problem:
         where=gone[0].where,
         hint="Put the results back where they were to keep them.",
         severity=Severity.WARNING,
+    )
+
+
+def _still_open(spec: Spec, job: JobFacts) -> Problem:
+    return Problem(
+        "job-open",
+        f"the job {job.id!r} of this run has not ended: nothing can be run again beside it",
+        where=spec.job.where,
+        hint="`batchspec attach` waits for it; `batchspec destroy` ends it.",
     )
 
 

@@ -41,11 +41,6 @@ class Mapped(Generic[T, U]):
         return len(self.source)
 
 
-def chosen(source: Stream[T], test: Callable[[T], bool]) -> Chosen[T]:
-    """The members that a test picks, counted in one pass."""
-    return Chosen(source, test, sum(map(test, source)))
-
-
 @dataclass(frozen=True, slots=True)
 class Compared:
     """The files of a container that are not there yet as they are here, in order of their names.

@@ -7,11 +7,13 @@ to the open job, or to a new one when the last has ended: a job that has ended t
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from enum import Enum, auto
 
-from batchspec.plan.observed import JobFacts, Observed, Stream, TaskFacts, TaskIndex
+from batchspec.plan.observed import JobFacts, Observed, Stream, TaskIndex
 from batchspec.plan.selection import Selection
-from batchspec.plan.streams import chosen
+from batchspec.plan.streams import Chosen
 from batchspec.plan.tasks import Task, expand
 from batchspec.spec.model import Spec, Stage
 
@@ -76,7 +78,8 @@ def build_work(
     """
     newest = observed.jobs[-1] if observed.jobs else None
     open_job = newest if newest is not None and newest.state in OPEN and not again else None
-    sorter = _Sorter(None if again else observed.tasks, open_job, only)
+    known = None if again or observed.tasks is None or not len(observed.tasks) else observed.tasks
+    sorter = None if known is None else _Sorter(known, open_job, only)
     stages = tuple(
         _stage_work(stage, expand(spec, stage, observed, windows=windows), sorter)
         for stage in spec.stages
@@ -96,64 +99,71 @@ def scope_is_whole(job: JobFacts) -> bool:
     return job.metadata.get("batchspec:scope", "whole") == "whole"
 
 
-@dataclass(slots=True)
+class _Kind(Enum):
+    """What is to become of a task."""
+
+    NEW = auto()
+    AGAIN = auto()
+    """It was in an earlier job, and did not succeed there."""
+    RETRY = auto()
+    """It failed in the open job."""
+    UNDER_WAY = auto()
+    DONE_HERE = auto()
+    DONE_BEFORE = auto()
+    LEFT_HERE = auto()
+    """It failed in the open job, and was not picked."""
+    LEFT_OUT = auto()
+    """It is missing or failed in an earlier job, and was not picked."""
+
+
+_SUBMIT = frozenset({_Kind.NEW, _Kind.AGAIN})
+_HERE = frozenset({*_SUBMIT, _Kind.RETRY, _Kind.UNDER_WAY, _Kind.DONE_HERE, _Kind.LEFT_HERE})
+_DONE = frozenset({_Kind.DONE_HERE, _Kind.DONE_BEFORE})
+
+
+@dataclass(frozen=True, slots=True)
 class _Sorter:
     """Tells what becomes of a task by its facts."""
 
-    index: TaskIndex | None
+    index: TaskIndex
     open_job: JobFacts | None
     only: Selection | None = None
 
-    def facts(self, task: Task) -> TaskFacts | None:
-        return None if self.index is None else self.index.state(task.id)
-
-    def here(self, task: Task) -> bool:
-        if self.index is None or self.open_job is None:
-            return False
-        return self.index.job_of(task.id) == self.open_job.id
-
-    def picked(self, task: Task) -> bool:
-        if self.only is None:
-            return True
-        job = None if self.index is None else self.index.job_of(task.id)
-        return self.only.picks(self.facts(task), job)
-
-    def to_submit(self, task: Task) -> bool:
-        return self.missing(task) and self.picked(task)
-
-    def to_retry(self, task: Task) -> bool:
-        return self.failed_here(task) and self.picked(task)
-
-    def stays(self, task: Task) -> bool:
-        return self.here(task) or self.to_submit(task)
-
-    def left(self, task: Task) -> bool:
-        return (self.missing(task) or self.failed_here(task)) and not self.picked(task)
-
-    def missing(self, task: Task) -> bool:
-        facts = self.facts(task)
-        return facts is None or not (facts.succeeded or self.here(task))
-
-    def failed_here(self, task: Task) -> bool:
-        facts = self.facts(task)
-        return facts is not None and facts.succeeded is False and self.here(task)
+    def kind(self, task: Task) -> _Kind:
+        facts, job = self.index.state(task.id), self.index.job_of(task.id)
+        here = self.open_job is not None and job == self.open_job.id
+        if facts is not None and facts.succeeded:
+            return _Kind.DONE_HERE if here else _Kind.DONE_BEFORE
+        if here and facts is not None and facts.succeeded is None:
+            return _Kind.UNDER_WAY
+        if self.only is not None and not self.only.picks(facts, job):
+            return _Kind.LEFT_HERE if here else _Kind.LEFT_OUT
+        if here:
+            return _Kind.RETRY
+        return _Kind.NEW if facts is None else _Kind.AGAIN
 
 
-def _stage_work(stage: Stage, tasks: Stream[Task], sorter: _Sorter) -> StageWork:
+def _stage_work(stage: Stage, tasks: Stream[Task], sorter: _Sorter | None) -> StageWork:
     total = len(tasks)
-    if sorter.index is None or not len(sorter.index):
+    if sorter is None:
         return StageWork(stage, total, 0, 0, tasks, (), tasks)
-    submit = chosen(tasks, sorter.to_submit)
-    retry = chosen(tasks, sorter.to_retry)
-    done = 0
-    for task in tasks:
-        facts = sorter.facts(task)
-        done += bool(facts is not None and facts.succeeded)
-    again = sum(sorter.facts(task) is not None for task in submit)
-    left = 0 if sorter.only is None else len(chosen(tasks, sorter.left))
-    under_way = total - done - len(submit) - len(retry) - left
-    here = chosen(tasks, sorter.stays)
-    return StageWork(stage, total, done, under_way, submit, retry, here, again, left)
+    counts = Counter(map(sorter.kind, tasks))
+
+    def of(kinds: frozenset[_Kind]) -> Chosen[Task]:
+        number = sum(counts[kind] for kind in kinds)
+        return Chosen(tasks, lambda task: sorter.kind(task) in kinds, number)
+
+    return StageWork(
+        stage,
+        total,
+        sum(counts[kind] for kind in _DONE),
+        counts[_Kind.UNDER_WAY],
+        of(_SUBMIT),
+        of(frozenset({_Kind.RETRY})),
+        of(_HERE),
+        counts[_Kind.AGAIN],
+        counts[_Kind.LEFT_OUT] + counts[_Kind.LEFT_HERE],
+    )
 
 
 def job_base(spec: Spec) -> str:

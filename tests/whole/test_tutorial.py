@@ -140,3 +140,12 @@ def test_the_windows_form_plans_and_prints_its_requests(place: Workplace) -> Non
     assert "POST /pools" in done.out
     assert "batch.node.windows amd64" in done.out
     assert "sig=" not in done.out
+
+
+def test_rerun_does_all_of_it_again_in_a_new_job(place: Workplace) -> None:
+    assert place.run("apply", place.spec).code == 0
+    again = place.run("apply", place.spec, "--rerun")
+    assert again.code == 0, again.text
+    with client_of(place) as client:
+        assert len(list(client.list_tasks("topn-r2"))) == 3
+    assert "Nothing to do" in place.run("apply", place.spec).out

@@ -12,14 +12,20 @@ from batchspec.problems import Problem, UsageError
 
 
 async def apply(
-    wanted: Wanted, progress: ProgressKind, *, yes: bool, verbose: bool, detach: bool
+    wanted: Wanted,
+    progress: ProgressKind,
+    *,
+    yes: bool,
+    verbose: bool,
+    detach: bool,
+    rerun: bool,
 ) -> int:
     """Bring the account to what the spec, or the saved plan, says; the exit code."""
     plan = read_plan_file(wanted.path)
     if plan is not None:
         wanted = _of(plan, wanted)
     async with session(wanted) as found:
-        made = build(found.spec, found.observed)
+        made = build(found.spec, found.observed, rerun=rerun)
         if plan is not None:
             check_fresh(plan, made)
         if detach:
