@@ -106,10 +106,22 @@ def near(place: Workplace) -> Workplace:
     return Inside(place.folder, place.home, place.environ)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def mixed(azurite_installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
-    """A service with a run of :data:`MIXED` that has ended: two tasks succeeded, six failed."""
-    folder = tmp_path_factory.mktemp("mixed")
+    """A run of :data:`MIXED` that has ended: two tasks succeeded, six failed. To be looked at."""
+    with _mixed(tmp_path_factory.mktemp("mixed")) as place:
+        yield place
+
+
+@pytest.fixture
+def mixed_alone(azurite_installed: Path, tmp_path: Path) -> Iterator[Workplace]:
+    """The same for one test, which may change it."""
+    with _mixed(tmp_path) as place:
+        yield place
+
+
+@contextmanager
+def _mixed(folder: Path) -> Iterator[Workplace]:
     (folder / "specs").mkdir()
     spec = folder / "specs" / "topn.yaml"
     spec.write_text(MIXED, encoding="utf-8")

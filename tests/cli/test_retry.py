@@ -19,7 +19,8 @@ def shared(place: Workplace, pool: str) -> Path:
     return folder
 
 
-def test_by_cause_and_by_id_until_all_is_well(mixed: Workplace) -> None:
+def test_by_cause_and_by_id_until_all_is_well(mixed_alone: Workplace) -> None:
+    mixed = mixed_alone
     wrong = mixed.run("retry", mixed.spec, "--cause", "exit-1")
     assert wrong.code == 2
     assert f"batchspec failures {mixed.spec}" in wrong.err
