@@ -101,7 +101,8 @@ def _task_place(context: Context, request: Request) -> Place:
 
 
 def _list(place: Place, request: Request) -> Work:
-    recursive, limit, after = request.flag("recursive"), request.max_results(), request.after()
+    recursive, limit = request.flag("recursive"), request.max_results()
+    after = request.after(file=True)
     passes = _filter(request)
 
     def work() -> Reply:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +24,7 @@ from batchspec.local.wire.shape import properties, read_shape
 NEWEST = "2025-06-01"
 OLDER_VERSIONS = frozenset({"2024-02-01.19.0", "2022-10-01.16.0"})
 MAX_RESULTS = 1000
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,13 @@ class Request:
             Fault: ``InvalidRequestBody``.
         """
         try:
-            return json.loads(self.body, parse_constant=_refuse)
+            # What is no text, in bytes or as an escape that stands for half a character, is refused
+            # here: nobody could store it, or send it back.
+            text = self.body.decode(json.detect_encoding(self.body))
+            value = json.loads(text, parse_constant=_refuse)
+            if _HALF.search(text):
+                json.dumps(value, ensure_ascii=False).encode()
+            return value
         except (ValueError, RecursionError):
             raise bad_body("The request body is not JSON.") from None
 
@@ -105,8 +113,10 @@ class Request:
             raise bad_query("maxresults", text, f"MaxResults cannot be greater than {most}")
         return int(text)
 
-    def after(self) -> str:
+    def after(self, *, file: bool = False) -> str:
         """The key that the page before this one ended with; empty for the first.
+
+        An id is text; the name of a ``file`` may be any bytes.
 
         Raises:
             Fault: the ``$skiptoken`` is none of ours.
@@ -117,7 +127,7 @@ class Request:
         try:
             padding = "=" * (-len(token) % 4)
             key = base64.b64decode(token + padding, b"-_", validate=True)
-            return key.decode(errors="surrogateescape")
+            return key.decode(errors="surrogateescape" if file else "strict")
         except (binascii.Error, ValueError):
             raise bad_query("$skiptoken", token, "The skip token is not valid") from None
 
