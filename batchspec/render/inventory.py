@@ -55,7 +55,11 @@ def inventory_text(
     ink = Ink(color)
     lines = [ink("bold", account_line(account))]
     if not found:
-        none = "All that batchspec made is in use." if orphans else "There is nothing here that batchspec made."
+        none = (
+            "All that batchspec made is in use."
+            if orphans
+            else "There is nothing here that batchspec made."
+        )
         return "\n".join([*lines, none])
     rows = [_HEAD, *(_row(owned, now) for owned in found)]
     widths = [max(cell_width(row[column]) for row in rows) for column in range(len(_HEAD))]
