@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from batchspec.spec.read import read_spec
 
 ROOT = Path(__file__).parents[2]
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))
@@ -29,12 +29,13 @@ def test_the_first_line_names_the_schema_for_editors(spec: Path) -> None:
     assert (spec.parent / schema).exists()
 
 
-def test_every_spec_is_valid() -> None:
-    line = [sys.executable, "-c", "from batchspec.cli.main import main; main()", "validate"]
-    done = subprocess.run(
-        [*line, *map(str, SPECS)], cwd=ROOT, text=True, capture_output=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+GIVEN = {"secret.yaml": {"signing_key": "0123456789abcdef"}}
+"""Parameters without a default; everything else of a spec stands in it."""
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.name)
+def test_every_spec_is_valid(spec: Path) -> None:
+    assert not read_spec(spec, variables=GIVEN.get(spec.name, {})).warnings
 
 
 def test_robocopy_s_exit_codes_are_read_as_it_means_them() -> None:
