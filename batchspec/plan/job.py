@@ -203,10 +203,12 @@ def ending_steps(
             "it ends by itself when all its tasks are completed",
             (f"job:{work.job}", *data, *submitted),
         )
-    ready = () if spec.pool.kind is PoolKind.JOB else (f"pool:{spec.pool.id}:ready",)
+    # An auto pool has a name of the service's making, and is looked after by it.
+    pool = "" if spec.pool.kind is PoolKind.JOB else spec.pool.id
+    ready = (f"pool:{pool}:ready",) if pool else ()
     yield Step(
         f"job:{work.job}:done",
-        WaitForTasks(work.job, spec.pool.id, tasks, spec.job.limit),
+        WaitForTasks(work.job, pool, tasks, spec.job.limit),
         Verb.WAIT,
         f"tasks of {work.job}",
         "the run lasts until they are completed",

@@ -1,0 +1,92 @@
+"""Plans over a part of the work: failed tasks alone, and pools that the service makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batchspec.plan.actions import (
+    CreateJob,
+    DeleteContainers,
+    DeletePool,
+    RetryTasks,
+    SubmitTasks,
+    WaitForTasks,
+)
+from batchspec.plan.build import build
+from batchspec.plan.plan import Plan
+from batchspec.plan.selection import Selection
+from batchspec.spec.values import Record
+from tests.plan.situation import situation
+
+TWO_FAILED = {
+    "about": "One task succeeded, two failed.",
+    "containers": {key: {"by": "demo", "as_uploaded": True} for key in ("application", "input")},
+    "pool": {"by": "demo"},
+    "jobs": [
+        {
+            "id": "demo",
+            "state": "completed",
+            "by": "demo",
+            "tasks": {"count": ["done", "failed", "failed"]},
+        }
+    ],
+}
+
+
+def planned(case: dict[str, object], folder: Path, only: Selection | None) -> Plan:
+    with situation(case, folder) as found:
+        return build(found.spec, found.observed, only=only)
+
+
+def failed_ids(case: dict[str, object], folder: Path) -> list[str]:
+    with situation(case, folder) as found:
+        plan = build(found.spec, found.observed)
+        (tasks,) = (s.action.tasks for s in plan.steps if isinstance(s.action, SubmitTasks))
+        return [task.id for task in tasks]
+
+
+def kinds(plan: Plan) -> set[type]:
+    return {type(step.action) for step in plan.steps}
+
+
+def test_all_failed_tasks_go_into_a_job_that_is_a_part_of_the_run(tmp_path: Path) -> None:
+    plan = planned(TWO_FAILED, tmp_path, Selection())
+    (submit,) = (step for step in plan.steps if isinstance(step.action, SubmitTasks))
+    assert submit.items == 2
+    (job,) = (step.action for step in plan.steps if isinstance(step.action, CreateJob))
+    assert Record(name="batchspec:scope", value="rest") in job.body["metadata"]  # type: ignore[operator]
+
+
+def test_of_one_task_nothing_is_cleaned_up_on_its_success(tmp_path: Path) -> None:
+    first, _ = failed_ids(TWO_FAILED, tmp_path)
+    every = planned(TWO_FAILED, tmp_path, Selection())
+    one = planned(TWO_FAILED, tmp_path, Selection(ids=frozenset({first.lower()})))
+    (submit,) = (step for step in one.steps if isinstance(step.action, SubmitTasks))
+    assert submit.items == 1
+    assert {DeleteContainers, DeletePool} & kinds(every)
+    assert not {DeleteContainers, DeletePool} & kinds(one)
+
+
+def test_in_an_open_job_they_run_where_they_are(tmp_path: Path) -> None:
+    (job,) = TWO_FAILED["jobs"]  # type: ignore[misc]
+    case = {**TWO_FAILED, "jobs": [{**job, "state": "active"}]}  # type: ignore[dict-item]
+    plan = planned(case, tmp_path, Selection())
+    assert RetryTasks in kinds(plan)
+    assert not {SubmitTasks, CreateJob} & kinds(plan)
+
+
+def test_what_was_never_submitted_is_no_failure(tmp_path: Path) -> None:
+    (job,) = TWO_FAILED["jobs"]  # type: ignore[misc]
+    tasks = {"count": ["done", None, None]}
+    case = {**TWO_FAILED, "jobs": [{**job, "tasks": tasks}]}  # type: ignore[dict-item]
+    assert not {SubmitTasks, RetryTasks} & kinds(planned(case, tmp_path, Selection()))
+
+
+def test_an_auto_pool_is_not_looked_for_by_the_name_in_the_spec(tmp_path: Path) -> None:
+    case = {
+        "about": "The service makes the pool.",
+        "change": {"pool:\n  vm_size": "pool:\n  lifetime: job\n  vm_size", ", pool: ask": ""},
+    }
+    plan = planned(case, tmp_path, None)
+    (wait,) = (step.action for step in plan.steps if isinstance(step.action, WaitForTasks))
+    assert wait.pool == ""
