@@ -154,6 +154,20 @@ def test_nothing_outside_is_ever_read_or_removed(
     assert outside.read_text() == "secret"
 
 
+@pytest.mark.parametrize("swapped", [".", "..", "../../../.."])
+def test_a_directory_that_was_swapped_for_a_link_is_not_there(
+    service: Service, root: Path, tmp_path: Path, swapped: str
+) -> None:
+    place = (root / swapped).resolve()
+    moved = tmp_path / "moved"
+    place.rename(moved)
+    place.symlink_to(moved)
+    for request in (TASK_FILES, f"{TASK_FILES}/stdout.txt"):
+        assert service.request("GET", request).status in (404, 409)
+    assert service.request("DELETE", f"{TASK_FILES}/stdout.txt").status == 404
+    assert len(list(moved.rglob("stdout.txt"))) == 1
+
+
 def test_a_link_that_stays_inside_is_followed(service: Service, root: Path) -> None:
     (root / "wd" / "latest").symlink_to("../stdout.txt")
     (root / "here").symlink_to("wd")

@@ -52,8 +52,36 @@ def split(path: str) -> tuple[str, ...]:
     return parts
 
 
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A directory ``below`` a ``base`` that is ours alone; what lies between may be swapped.
+
+    A task may put a link in the place of its own directory, or of its node's: it is not followed.
+    """
+
+    base: Path
+    below: tuple[str, ...]
+
+    def open(self) -> int:
+        """A descriptor of it.
+
+        Raises:
+            FileNotFoundError: there is none, or it cannot be opened.
+        """
+        descriptor = os.open(self.base, _DIRECTORY & ~os.O_NOFOLLOW)
+        for part in self.below:
+            try:
+                found = os.open(part, _DIRECTORY, dir_fd=descriptor)
+            except OSError as error:
+                raise FileNotFoundError(error.errno, error.strerror, part) from error
+            finally:
+                os.close(descriptor)
+            descriptor = found
+        return descriptor
+
+
 @contextmanager
-def opened(root: Path, path: str) -> Iterator[tuple[int, Entry]]:
+def opened(root: Root, path: str) -> Iterator[tuple[int, Entry]]:
     """A descriptor of the file or directory ``path`` below ``root``, and what it is.
 
     Links are followed as long as they stay below ``root``.
@@ -71,7 +99,7 @@ def opened(root: Path, path: str) -> Iterator[tuple[int, Entry]]:
         os.close(descriptor)
 
 
-def read_chunks(root: Path, path: str, start: int, length: int, size: int) -> Iterator[bytes]:
+def read_chunks(root: Root, path: str, start: int, length: int, size: int) -> Iterator[bytes]:
     """``length`` bytes of a file from ``start`` on, ``size`` at a time.
 
     A file that shrinks while it is read gives fewer.
@@ -83,7 +111,7 @@ def read_chunks(root: Path, path: str, start: int, length: int, size: int) -> It
             length -= len(chunk)
 
 
-def walk(root: Path, *, recursive: bool, after: tuple[str, ...] = ()) -> Iterator[Entry]:
+def walk(root: Root, *, recursive: bool, after: tuple[str, ...] = ()) -> Iterator[Entry]:
     """The entries below ``root`` in the order of their names, those behind ``after``.
 
     A directory comes before what is in it. Links are not followed: one that names a file is shown
@@ -92,14 +120,14 @@ def walk(root: Path, *, recursive: bool, after: tuple[str, ...] = ()) -> Iterato
     Raises:
         FileNotFoundError: ``root`` is not there.
     """
-    descriptor = os.open(root, _DIRECTORY & ~os.O_NOFOLLOW)
+    descriptor = root.open()
     try:
         yield from _walk(root, descriptor, (), after, recursive=recursive)
     finally:
         os.close(descriptor)
 
 
-def remove(root: Path, path: str, *, recursive: bool) -> None:
+def remove(root: Root, path: str, *, recursive: bool) -> None:
     """Remove a file, or a directory: an empty one, or with all that is in it.
 
     Raises:
@@ -119,7 +147,7 @@ def remove(root: Path, path: str, *, recursive: bool) -> None:
 
 
 def _walk(
-    root: Path, descriptor: int, above: tuple[str, ...], after: tuple[str, ...], *, recursive: bool
+    root: Root, descriptor: int, above: tuple[str, ...], after: tuple[str, ...], *, recursive: bool
 ) -> Iterator[Entry]:
     first = after[0] if after else ""
     for name in sorted(os.listdir(descriptor)):
@@ -144,7 +172,7 @@ def _walk(
             os.close(below)
 
 
-def _look(root: Path, descriptor: int, path: tuple[str, ...]) -> Entry | None:
+def _look(root: Root, descriptor: int, path: tuple[str, ...]) -> Entry | None:
     """What one name of a listing is; ``None`` for what cannot be shown or is gone meanwhile."""
     name = "/".join(path)
     with suppress(FileNotFoundError, OutsideError, PermissionError):
@@ -157,13 +185,13 @@ def _look(root: Path, descriptor: int, path: tuple[str, ...]) -> Entry | None:
 
 
 @contextmanager
-def _walked(root: Path, parts: tuple[str, ...], *, last: bool = True) -> Iterator[tuple[int, str]]:
+def _walked(root: Root, parts: tuple[str, ...], *, last: bool = True) -> Iterator[tuple[int, str]]:
     """The directory that holds the last of ``parts``, and its name there, links resolved.
 
     ``last`` says whether a link at the end is resolved too.
     """
     todo = list(reversed(parts))
-    trail = [os.open(root, _DIRECTORY & ~os.O_NOFOLLOW)]
+    trail = [root.open()]
     links = 0
     try:
         while True:

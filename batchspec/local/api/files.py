@@ -9,11 +9,10 @@ import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from batchspec.local.api.beneath import Entry, OutsideError, opened, read_chunks, remove, walk
+from batchspec.local.api.beneath import Entry, OutsideError, Root, opened, read_chunks, remove, walk
 from batchspec.local.api.context import Context
 from batchspec.local.api.find import find_node, find_owner
 from batchspec.local.wire.conditions import check_conditions
@@ -34,7 +33,7 @@ Work = Callable[[], Reply]
 class Place:
     """A directory whose files a request is about, and the URL of those files."""
 
-    root: Path
+    root: Root
     url: str
 
 
@@ -81,7 +80,7 @@ def delete_task_file(context: Context, request: Request) -> Work:
 def _node_place(context: Context, request: Request) -> Place:
     node = find_node(context, request)
     return Place(
-        context.root(node.pool_id, node.id),
+        _root(context, node.pool_id, node.id),
         f"{context.base_url}/pools/{node.pool_id}/nodes/{node.id}/files",
     )
 
@@ -95,9 +94,14 @@ def _task_place(context: Context, request: Request) -> Place:
     if context.store.nodes.get(task.pool_id, task.node_id) is None:
         raise Fault("NodeNotFound")
     return Place(
-        context.root(task.pool_id, task.node_id) / task.directory,
+        _root(context, task.pool_id, task.node_id, task.directory),
         f"{context.base_url}/jobs/{task.job_id}/tasks/{task.id}/files",
     )
+
+
+def _root(context: Context, pool_id: str, node_id: str, directory: str = "") -> Root:
+    path = context.root(pool_id, node_id) / directory
+    return Root(context.data, path.relative_to(context.data).parts)
 
 
 def _list(place: Place, request: Request) -> Work:
