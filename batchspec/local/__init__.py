@@ -38,13 +38,13 @@ __all__ = [
     "Phase",
     "State",
     "Status",
-    "engine",
     "env",
     "install",
     "reset",
     "start",
     "status",
     "stop",
+    "store_parts",
     "variables",
 ]
 
@@ -112,7 +112,7 @@ def install(*, notify: Notify = _ignore) -> Path:
     ).folder
 
 
-def engine() -> Engine:
+def store_parts() -> Engine:
     """What the local service is run with. Changes nothing.
 
     Raises:
