@@ -53,6 +53,13 @@ def _items(root: Node, stage: Node) -> Iterator[Problem]:
     parameters = root.get("parameters")
     matrix = stage.get("for_each", "matrix")
     for name, axis in (matrix.members if matrix else {}).items():
+        if name in ("exclude", "include"):
+            yield Problem(
+                "not-an-axis",
+                f"`{name}` is not an axis: it stands beside `matrix`",
+                where=axis.name,
+                hint=f"Write `for_each: {{matrix: {{...}}, {name}: [...]}}`.",
+            )
         if parameters is not None and name in parameters.members:
             yield Problem(
                 "same-name",
