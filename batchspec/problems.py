@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from urllib.parse import quote
 
 
 class Exit(IntEnum):
@@ -167,11 +168,33 @@ _SECRETS = (
 )
 
 
+_SHORTEST = 6
+"""Characters; what is shorter would be found in every other word."""
+
+_CONCEALED: set[str] = set()
+
+
+def conceal(*secrets: Secret) -> None:
+    """From now on :func:`redact` removes these values, too: as they are, and as URLs write them.
+
+    A service may quote a command line with a secret in it, and a program may print one. Of a value
+    of several lines each line counts. Values of under six characters are left alone.
+    """
+    for secret in secrets:
+        for line in (secret.reveal(), *secret.reveal().splitlines()):
+            text = line.strip()
+            if len(text) >= _SHORTEST:
+                _CONCEALED.update((text, quote(text), quote(text, safe="")))
+
+
 def redact(text: str) -> str:
-    """Remove SAS signatures, account keys and authorization values from a text.
+    """Remove SAS signatures, account keys, authorization values and concealed secrets from a text.
 
     The last net at every sink (screen, log, report); secrets should not have come this far.
     """
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
+    # The longest first: one value may be a part of another.
+    for value in sorted(_CONCEALED, key=len, reverse=True):
+        text = text.replace(value, "***")
     return text

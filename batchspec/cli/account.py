@@ -12,7 +12,7 @@ from batchspec.cli.screen import Notices
 from batchspec.cloud.account import AnyAccount, LocalAccount, account_from
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.open import open_account
-from batchspec.problems import Problem, Secret, ServiceError
+from batchspec.problems import Problem, Secret, ServiceError, conceal
 from batchspec.render.local import phase_text
 
 _NAMED = ("AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ENDPOINT")
@@ -32,9 +32,10 @@ def account_of(target: Target | None, environ: Mapping[str, str]) -> AnyAccount:
         UsageError: the environment names no Azure account, or half of one.
         ServiceError: the embedded service could not be started.
     """
-    if chosen_target(target, environ) is Target.AZURE:
-        return account_from(environ)
-    return local_account(started())
+    azure = chosen_target(target, environ) is Target.AZURE
+    account = account_from(environ) if azure else local_account(started())
+    conceal(*(key for key in (account.batch_key, account.blob_key) if key is not None))
+    return account
 
 
 def local_account(endpoints: local.Endpoints) -> LocalAccount:

@@ -8,18 +8,20 @@ from contextlib import contextmanager
 from batchspec.cli.options import Wanted, variables_of
 from batchspec.observe.disk import scan
 from batchspec.observe.spool import Spool
-from batchspec.problems import Problems, SpecError
+from batchspec.problems import Problems, Secret, SpecError, conceal
 from batchspec.spec.model import Container, Spec
 from batchspec.spec.read import read_spec, uploads
 
 
 def read(wanted: Wanted) -> Spec:
-    """The spec, read and checked."""
-    return read_spec(
+    """The spec, read and checked; its secrets are shown nowhere from now on."""
+    spec = read_spec(
         wanted.path,
         variables=variables_of(wanted.variables),
         variable_files=wanted.variable_files,
     )
+    conceal(*(value for value in spec.parameters.values() if isinstance(value, Secret)))
+    return spec
 
 
 @contextmanager

@@ -94,5 +94,8 @@ def duration_seconds(text: str) -> float | None:
 def _short(value: Value) -> str:
     if value is None:
         return "unset"
+    if isinstance(value, tuple) and all(isinstance(v, Record) and "name" in v for v in value):
+        # Environment settings: what one of them was set to may have been a secret once.
+        value = tuple(v["name"] for v in value if isinstance(v, Record))
     text = str(thaw(value, lambda text: text.shown))
     return text if len(text) <= 60 else text[:57] + "..."

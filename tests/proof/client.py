@@ -7,8 +7,6 @@ one place that chooses an account: so that time-outs can be given, which users c
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import os
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -17,9 +15,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-# Imported here so that the fork server has them.
-import batchspec.cloud.connect
-import batchspec.render.progress.jsonl  # noqa: F401
 from batchspec.cli.asking import ask_and_run
 from batchspec.cli.options import ProgressKind, Wanted
 from batchspec.cli.screen import Notices
@@ -31,9 +26,7 @@ from batchspec.cloud.open import open_account
 from batchspec.plan.build import build
 from batchspec.plan.plan import Plan
 from batchspec.problems import BatchspecError, Exit
-
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__])
+from tests.proof.cli import CONTEXT, write_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +65,15 @@ async def ended(process: BaseProcess) -> int:
 def _start(
     work: Callable[[Session, Plan], Coroutine[Any, Any, int]], command: Command
 ) -> BaseProcess:
-    process = _CONTEXT.Process(target=_run, args=(work, command), daemon=True)
+    process = CONTEXT.Process(target=_run, args=(work, command), daemon=True)
     process.start()
     return process
 
 
 def _run(work: Callable[[Session, Plan], Coroutine[Any, Any, int]], command: Command) -> None:
     """The child: ends with the command's exit code."""
-    with command.log.open("ab", buffering=0) as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-    sys.stdout = os.fdopen(1, "w", encoding="utf-8")
-    sys.stderr = os.fdopen(2, "w", encoding="utf-8", buffering=1)
+    write_to(command.log, 1)
+    write_to(command.log, 2)
     try:
         code = asyncio.run(_planned(work, command))
     except BatchspecError as error:
