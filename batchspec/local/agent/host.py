@@ -45,6 +45,7 @@ from typing import Any
 _LINUX = sys.platform == "linux"
 _PR_SET_CHILD_SUBREAPER = 36
 _OOM_SCORE = b"500"  # tasks go before the service when memory runs out
+_PROCESSES = 1 << 14  # so many may a user have before a task starts no more; root has no limit
 _FILES = 1 << 16  # so many files may be open, if the system lets
 _IDLE = 64  # so many supervisors are kept for later runs
 _OURS = [signal.SIGPIPE, signal.SIGINT, signal.SIGCHLD, signal.SIGXFSZ]  # reset for a task
@@ -349,6 +350,9 @@ class _Host:
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    processes = _PROCESSES if hard == resource.RLIM_INFINITY else min(hard, _PROCESSES)
+    resource.setrlimit(resource.RLIMIT_NPROC, (processes, processes))
     os.umask(0o022)
     _become_subreaper()
     if _LINUX:

@@ -1,13 +1,15 @@
 """The directories of nodes and tasks: made, and taken away at once.
 
 Taking away is a rename into ``trash``, which takes no time however much there is and can be done
-while the store is being written; the trash is emptied in the background. What may not live here:
-what runs in the directories.
+while the store is being written; the trash is emptied in the background. Whatever tasks did to
+their directories, nothing outside of ours is touched, and no error comes of it: what cannot be
+taken away stays, and the log says so. What may not live here: what runs in the directories.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import threading
@@ -17,7 +19,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from batchspec.local.agent.inside import directory_inside
 from batchspec.local.model.layout import NODE_DIRECTORIES, node_root
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_log = logging.getLogger(__name__)
 
 
 class Disk:
@@ -34,8 +40,13 @@ class Disk:
     def make_node(self, pool_id: str, node_id: str) -> None:
         """Make the directories at the root of a node; those that are there stay."""
         root = node_root(self._data, pool_id, node_id)
+        above = root.relative_to(self._data).parts
         for name in NODE_DIRECTORIES:
-            (root / name).mkdir(parents=True, exist_ok=True)
+            try:
+                with directory_inside(self._data, [*above, name]):
+                    pass
+            except OSError as error:  # a task put something else there
+                _log.warning("cannot make %s: %s", root / name, error.strerror)
 
     def remove_node(self, pool_id: str, node_id: str) -> None:
         """Take a node's root away."""
@@ -63,34 +74,60 @@ class Disk:
             await self._emptying
 
     def _discard(self, path: Path) -> None:
-        while True:
+        target = self._trash / str(next(self._numbers))
+        while target.exists():  # of an earlier life
             target = self._trash / str(next(self._numbers))
-            if target.exists():  # of an earlier life
-                continue
+        try:
             try:
-                path.rename(target)
-            except FileNotFoundError:
-                return
+                self._move(path, target)
             except PermissionError:
-                # A task may have made its directory unwritable; renaming it writes its "..".
-                path.chmod(0o700)
-                path.rename(target)
+                # A task may have made a directory unwritable; renaming one writes its "..", too.
+                for directory in (*reversed(path.relative_to(self._data).parents), path):
+                    _permit(self._data / directory)
+                self._move(path, target)
+        except (FileNotFoundError, NotADirectoryError):
             return
+        except OSError as error:
+            _log.warning("cannot remove %s: %s", path, error.strerror)
+
+    def _move(self, path: Path, target: Path) -> None:
+        """Rename ``path``, without following a link that a task may have put above it."""
+        *above, name = path.relative_to(self._data).parts
+        descriptor = os.open(self._data, _DIRECTORY & ~os.O_NOFOLLOW)
+        try:
+            for part in above:
+                below = os.open(part, _DIRECTORY, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = below
+            os.rename(name, target, src_dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _permit(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        path.chmod(0o700)
 
 
 def _empty(trash: Path, closing: threading.Event) -> None:
     for path in trash.iterdir():
         if closing.is_set():
             return
-        shutil.rmtree(path, onerror=_again)
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, onerror=_again)
+            else:
+                path.unlink()
+        except OSError as error:
+            _log.warning("cannot remove %s: %s", error.filename, error.strerror)
 
 
 def _again(function: Callable[..., Any], path: str, _: Any) -> None:
     """Make way for one more try: a task may have taken the right to write from a directory."""
     with suppress(FileNotFoundError):
         if function in (os.unlink, os.rmdir):
-            Path(path).parent.chmod(0o700)
+            _permit(Path(path).parent)
             function(path)
         else:
-            Path(path).chmod(0o700)
+            _permit(Path(path))
             shutil.rmtree(path)

@@ -1,0 +1,207 @@
+"""What a task gets, what it cannot reach, and what nobody is told."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchspec.local.agent.grants import StorageAccount
+from tests.local.blobs import SAS, blob_store
+from tests.local.engines import engine_with, engined, job, pool, processes_of, task, until
+from tests.local.running import KEY, Service, running
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> Iterator[Service]:
+    """A service whose pool ``p`` has one node and whose job is ``j``."""
+    with engined(tmp_path / "batch") as service:
+        service.client.create_pool(pool())
+        service.client.create_job(job())
+        until(lambda: [node.state for node in service.client.list_nodes("p")] == ["idle"])
+        yield service
+
+
+def run(batch: Service, script: str, task_id: str = "t", **more: Any) -> str:
+    """What a script prints, run as a task to its end."""
+    batch.client.create_task("j", task(task_id, script, **more))
+    until(lambda: batch.client.get_task("j", task_id).state == "completed")
+    return b"".join(batch.client.download_task_file("j", task_id, "stdout.txt")).decode()
+
+
+def node_root(batch: Service) -> Path:
+    (found,) = (batch.data / "nodes" / "p").iterdir()
+    return found
+
+
+# --- what a task gets
+
+
+def test_a_task_sees_its_own_environment_and_nothing_of_the_services(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_OF_THE_SERVICE", "x")
+    with engined(tmp_path / "batch") as batch:
+        batch.client.create_pool(pool())
+        batch.client.create_job(job(commonEnvironmentSettings=[{"name": "OF_JOB", "value": "1"}]))
+        mine = [{"name": "OF_TASK", "value": "2"}, {"name": "AZ_BATCH_POOL_ID", "value": "other"}]
+        lines = run(batch, "env; cat /proc/$PPID/environ", environmentSettings=mine)
+    assert "SECRET_OF_THE_SERVICE" not in lines
+    told = dict(line.split("=", 1) for line in lines.split("\0")[0].splitlines() if "=" in line)
+    assert (told["OF_JOB"], told["OF_TASK"], told["AZ_BATCH_POOL_ID"]) == ("1", "2", "p")
+    others = {name for name in told if not name.startswith(("AZ_BATCH_", "OF_"))}
+    of_the_system = {"HOME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "USER", "OLDPWD", "_"}
+    assert others - of_the_system == {"BATCHSPEC_LOCAL_NODE"}
+
+
+@linux
+def test_the_limits_of_a_task(batch: Service) -> None:
+    script = (
+        "cat /proc/self/limits /proc/self/oom_score_adj; ls -l /proc/self/fd; ps -o pgid= -p $$"
+    )
+    told = run(batch, script)
+    (processes,) = (line.split() for line in told.splitlines() if line.startswith("Max processes"))
+    assert int(processes[3]) <= 16384
+    (core,) = (line.split() for line in told.splitlines() if line.startswith("Max core"))
+    assert core[4:6] == ["0", "0"]
+    assert "\n500\n" in told
+
+
+@linux
+def test_when_a_task_has_ended_nothing_of_it_runs(batch: Service) -> None:
+    run(batch, "setsid sleep 1000 & (env -i setsid sleep 1000 &) ; sleep 0.05; echo done")
+    assert [line for line in processes_of(batch.data) if "sleep" in line] == []
+
+
+# --- what a task cannot reach
+
+SWAPS = {
+    "its directory is a link": "mv ../t ../old; ln -s $OUT ../t",
+    "its directory is a file": "mv ../t ../old; echo > ../../t || echo > ../t",
+    "the node is gone": "cd /; rm -rf $ROOT",
+    "nothing can be written": "chmod -R a-w $ROOT",
+    "nothing can be entered": "chmod 0 .. ../.. ../../..",
+    "its files are links": "cd ..; rm stdout.txt; ln -s $OUT/file stdout.txt; ln -s $OUT wd/out",
+    "the trash is full of it": "mkdir -p $TRASH/0 $TRASH/1; ln -s $OUT $TRASH/2; echo > $TRASH/3",
+}
+
+
+@pytest.mark.parametrize("script", SWAPS.values(), ids=SWAPS.keys())
+def test_whatever_it_does_to_its_directories_nothing_else_is_touched(
+    batch: Service, tmp_path: Path, script: str
+) -> None:
+    outside = tmp_path / "outside"
+    (outside / "j" / "job-1" / "t").mkdir(parents=True)
+    (outside / "t").mkdir()
+    (outside / "t" / "file").write_text("kept")
+    (outside / "file").write_text("kept")
+    before = sorted(outside.rglob("*"))
+    settings = {"OUT": outside, "ROOT": node_root(batch), "TRASH": batch.data / "trash"}
+    batch.client.create_task(
+        "j",
+        task(
+            "t",
+            script,
+            environmentSettings=[{"name": n, "value": str(v)} for n, v in settings.items()],
+        ),
+    )
+    until(lambda: batch.client.get_task("j", "t").state == "completed")
+    for path in ("stdout.txt", "wd/out/file", "file"):
+        found = batch.request("GET", f"/jobs/j/tasks/t/files/{path}")
+        assert b"kept" not in found.body
+    (node,) = batch.client.list_nodes("p")
+    batch.client.create_task("j", task("after", "true"))
+    until(lambda: batch.client.get_task("j", "after").state == "completed")
+    batch.client.delete_task("j", "t")
+    batch.request("DELETE", "/jobs/j")
+    until(lambda: batch.request("GET", "/jobs/j").status == 404)
+    batch.request("POST", f"/pools/p/nodes/{node.id}/reboot")
+    until(lambda: batch.client.get_node("p", node.id).state == "idle")
+    batch.request("DELETE", "/pools/p")
+    until(lambda: batch.request("GET", "/pools/p").status == 404)
+    assert sorted(outside.rglob("*")) == before
+    assert (outside / "t" / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "../../x", "/etc", "a\0b", "", "é", "a b"])
+def test_no_id_is_a_path(batch: Service, name: str) -> None:
+    known = sorted(path for path in batch.data.parent.rglob("*") if path.is_dir())
+    refused = [
+        batch.request("POST", "/pools", pool(name), judged=False),
+        batch.request("POST", "/jobs", job(name), judged=False),
+        batch.request("POST", "/jobs/j/tasks", task(name, "true"), judged=False),
+    ]
+    assert {answer.status for answer in refused} == {400}
+    assert sorted(path for path in batch.data.parent.rglob("*") if path.is_dir()) == known
+
+
+# --- what nobody is told
+
+
+async def test_neither_keys_nor_signatures_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage_key = base64.b64encode(b"the key of the storage account").decode()
+    caplog.set_level(logging.DEBUG)
+    async with blob_store() as blobs:
+        account = StorageAccount.read(
+            f"AccountName=a;AccountKey={storage_key};BlobEndpoint={blobs.url}"
+        )
+        shown = await asyncio.to_thread(_all_that_is_told, tmp_path, account, blobs.url)
+    assert "BlobAccessDenied" in shown
+    assert "FileUpload" in shown
+    # Of the test itself: its clients, and the store that stands in for blobs.
+    ours = [
+        one for one in caplog.records if not one.name.startswith(("azure", "urllib3", "aiohttp"))
+    ]
+    shown += "\n".join(map(logging.Formatter().format, ours))
+    for secret in (KEY, storage_key, SAS.partition("sig=")[2], "sig=", "SharedKey testaccount:"):
+        assert secret not in shown
+
+
+def _all_that_is_told(tmp_path: Path, storage: StorageAccount, url: str) -> str:
+    """Everything that the service says of tasks whose files cannot be had, and of bad requests."""
+    identity = {"identityReference": {"resourceId": "x"}}
+    container = {"containerUrl": f"{url}/none?{SAS}"}
+    condition = {"uploadCondition": "taskcompletion"}
+    bodies: list[dict[str, Any]] = [
+        task("a", "true", resourceFiles=[{"httpUrl": f"{url}/c/b", "filePath": "b", **identity}]),
+        task("b", "true", resourceFiles=[{"httpUrl": f"{url}/c/b?{SAS}x", "filePath": "b"}]),
+        task("c", "true", resourceFiles=[{"storageContainerUrl": f"{url}/c?{SAS}x"}]),
+        task("d", "true", resourceFiles=[{"autoStorageContainerName": "c"}]),
+        task(
+            "e",
+            "echo > x",
+            outputFiles=[
+                {
+                    "filePattern": "x",
+                    "destination": {"container": container},
+                    "uploadOptions": condition,
+                }
+            ],
+        ),
+    ]
+    with running(tmp_path / "batch", engine_with(storage)) as batch:
+        batch.client.create_pool(pool())
+        batch.client.create_job(job())
+        for body in bodies:
+            batch.client.create_task("j", body)
+        until(lambda: batch.client.get_job_task_counts("j").task_counts.completed == len(bodies))
+        ended = batch.client.list_tasks("j", select=["id", "executionInfo"])
+        told = [str(one.execution_info.as_dict()) for one in ended]
+        told.append(batch.request("GET", "/jobs", key=storage_key_of(b"wrong")).body.decode())
+        told.append(str(batch.request("GET", "/jobs", headers={"ocp-date": "now"}).body))
+        told += [path.read_text() for path in node_root(batch).rglob("*.txt")]
+    return "\n".join(told)
+
+
+def storage_key_of(secret: bytes) -> str:
+    return base64.b64encode(secret).decode()
