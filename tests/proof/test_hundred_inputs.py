@@ -12,8 +12,9 @@ import pytest
 from azure.batch import BatchClient
 from azure.core.credentials import AzureNamedKeyCredential
 
+from tests.proof.cli import run
 from tests.proof.rounds import Bench
-from tests.whole.conftest import Workplace, clean_environ, interrupt, until
+from tests.whole.conftest import Done, Workplace, clean_environ, interrupt, until
 
 COUNT = 100
 CHANGED = "in-042.txt"
@@ -78,16 +79,20 @@ class Hundred:
 
     def apply(self) -> dict[str, int]:
         """Apply, to a good end; how many items each step that was carried out had, by its verb."""
-        done = self.place.run("apply", self.spec, *self.variables, "--progress", "json")
-        assert done.code == 0, done.text
+        done = self._run("apply", "--progress", "json")
         return items(done.out)
 
     def plan(self) -> dict[str, int]:
         """How many items each step that is to be carried out has, by its verb."""
-        done = self.place.run("plan", self.spec, *self.variables, "--format", "json")
-        assert done.code == 0, done.text
+        done = self._run("plan", "--format", "json")
         steps = json.loads(done.out)["steps"]
         return {step["verb"]: step["items"] for step in steps if step["verb"] != "keep"}
+
+    def _run(self, verb: str, *options: str) -> Done:
+        words = (verb, self.spec, *self.variables, *options)
+        done = run(words, folder=self.place.folder, environ=self.place.environ)
+        assert done.code == 0, done.text
+        return done
 
     def results(self) -> dict[str, str]:
         return {p.name: p.read_text() for p in (self.place.folder / "results").iterdir()}

@@ -1,0 +1,42 @@
+"""What is concealed is removed in every form in which it could be quoted."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+
+from batchspec.plan.diff import differences
+from batchspec.problems import Secret, conceal, redact
+from batchspec.spec.values import Record
+
+ODD = "Odd/Secret with 100% + ünïcode"
+
+
+@pytest.mark.parametrize("form", [ODD, quote(ODD), quote(ODD, safe="")])
+def test_a_secret_is_removed_in_each_of_its_forms(form: str) -> None:
+    conceal(Secret(ODD))
+    assert redact(f"CommandLine: run '{form}' now") == "CommandLine: run '***' now"
+
+
+def test_each_line_of_a_secret_counts() -> None:
+    conceal(Secret("first-line-of-it\nsecond-line-of-it\n"))
+    assert redact("said: second-line-of-it") == "said: ***"
+
+
+def test_a_secret_within_a_secret_leaves_nothing_of_the_longer() -> None:
+    conceal(Secret("inner-value-9"), Secret("outer-inner-value-9-outer"))
+    assert redact("outer-inner-value-9-outer inner-value-9") == "*** ***"
+
+
+def test_what_is_too_short_is_left_alone() -> None:
+    conceal(Secret("no"), Secret(""))
+    assert redact("no news") == "no news"
+
+
+def test_environment_settings_are_told_apart_by_their_names() -> None:
+    """The account may still have the value of a secret that nobody gives any more."""
+    there = Record(environmentSettings=(Record(name="A", value="an old secret"),))
+    wanted = Record(environmentSettings=(Record(name="A", value="a"), Record(name="B", value="b")))
+    words = [difference.words for difference in differences(wanted, there)]
+    assert words == ["environmentSettings: ['A'] -> ['A', 'B']"]
