@@ -61,6 +61,15 @@ class TaskAdded:
     problem: Problem | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TaskWaiting:
+    """A task that has not started, and what it waits for: ids, and ranges of ids, ends included."""
+
+    id: str
+    needs: tuple[str, ...] = ()
+    ranges: tuple[tuple[int, int], ...] = ()
+
+
 class Storage(Protocol):
     """Blobs. ``moved`` is called with the number of bytes just transferred."""
 
@@ -170,6 +179,18 @@ class Batch(Protocol):
 
     def failed_tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
         """The completed tasks that failed, streamed, filtered by the service."""
+        ...
+
+    def waiting_tasks(self, job_id: str) -> AsyncIterator[TaskWaiting]:
+        """The tasks that have not started, streamed, filtered by the service."""
+        ...
+
+    def blocking_tasks(self, job_id: str) -> AsyncIterator[str]:
+        """The ids of the failed tasks that let nothing start that depends on them, streamed."""
+        ...
+
+    async def runs_any(self, job_id: str) -> bool:
+        """Whether any task of the job runs, or is about to; no count, which may lag behind."""
         ...
 
     async def task_file_tail(self, job_id: str, task: str, path: str, size: int) -> str:

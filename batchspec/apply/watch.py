@@ -10,6 +10,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from batchspec.apply.blocked import all_blocked
 from batchspec.apply.events import (
     Emit,
     NodeFailed,
@@ -34,6 +35,8 @@ _NODES_DETAILED = 3
 _SLOWEST = 15.0
 USABLE = frozenset({"idle", "running"})
 _HOPELESS = frozenset({"starttaskfailed", "unusable"})
+BLOCKED = "DependenciesFailed"
+"""Why a job is ended in which no task can start any more."""
 _OVER = frozenset({"completed"})
 _ENDING = frozenset({"terminating", "completed", "deleting"})
 
@@ -92,6 +95,7 @@ class _TaskWatch:
     emit: Emit
     told: set[str] = field(default_factory=set)
     counted: int = 0
+    looked_at: TaskCounts | None = None
 
     async def run(self) -> Performed:
         pace = Pace(self.world.pace)
@@ -111,6 +115,9 @@ class _TaskWatch:
             if left <= 0:
                 await self.world.batch.terminate_job(self.action.job, "TimeLimit")
                 return self._out_of_time(counts)
+            if await self._nothing_can_start(counts):
+                await self.world.batch.terminate_job(self.action.job, BLOCKED)
+                return await self._job_ended()
             await self._look_at_nodes(counts)
             seen = (job.state, counts)
             await self.world.clock.sleep(min(pace.next(seen), max(left, 0.05)))
@@ -119,6 +126,15 @@ class _TaskWatch:
         """Whether every task is completed and no more come."""
         done = counts.completed >= max(self.action.tasks, 1) and counts.completed == counts.total
         return done and self.action.closed
+
+    async def _nothing_can_start(self, counts: TaskCounts) -> bool:
+        """Whether all that is left waits for tasks that failed; asked once while nothing moves."""
+        if counts.running or not (counts.failed and counts.active and self.action.closed):
+            return False
+        if counts == self.looked_at:
+            return False
+        self.looked_at = counts
+        return await all_blocked(self.world.batch, self.action.job)
 
     async def _is_over(self) -> bool:
         """Whether nothing of the job runs any more."""
@@ -188,7 +204,8 @@ class _TaskWatch:
         # Of a job that was not closed, nobody knew how many tasks it would have.
         if counts.completed >= (self.action.tasks if self.action.closed else counts.total):
             return self._ended(counts)
-        self.emit(Noticed(_ended_early(self.action.job, job, counts)))
+        early = _blocked if job.terminate_reason == BLOCKED else _ended_early
+        self.emit(Noticed(early(self.action.job, job, counts)))
         return Performed(counts.completed, trouble=Outcome.TASKS_FAILED)
 
     async def _over(self) -> JobFacts:
@@ -281,11 +298,24 @@ def _no_allocation(pool: PoolFacts) -> Problem:
     )
 
 
+def _blocked(job_id: str, _: JobFacts, counts: TaskCounts) -> Problem:
+    left = counts.active
+    return Problem(
+        "tasks-blocked",
+        f"the job {job_id!r} was ended: "
+        + ("the task that is left waits" if left == 1 else f"the {left} tasks that are left wait")
+        + " for tasks that failed",
+        hint="Apply again to run what failed once more, and then the rest.",
+        severity=Severity.WARNING,
+    )
+
+
 def _ended_early(job_id: str, job: JobFacts, counts: TaskCounts) -> Problem:
+    unfinished = counts.active + counts.running
     return Problem(
         "job-ended",
         f"the job {job_id!r} ended before all its tasks had: {job.terminate_reason or 'no reason'}",
-        detail=f"{counts.active + counts.running} tasks did not run to their end.",
+        detail=f"{unfinished} task{'' if unfinished == 1 else 's'} did not run to the end.",
         hint="Apply again to run the rest.",
         severity=Severity.WARNING,
     )

@@ -13,8 +13,8 @@ from typing import Any, cast
 
 from azure.core.exceptions import AzureError
 
-from batchspec.apply.ports import TaskAdded
-from batchspec.cloud import facts
+from batchspec.apply.ports import TaskAdded, TaskWaiting
+from batchspec.cloud import dependencies, facts
 from batchspec.cloud.errors import Fault, problem_of, translate, translated
 from batchspec.cloud.facts import Json
 from batchspec.cloud.session import Session
@@ -25,6 +25,8 @@ from batchspec.problems import Problem, ServiceError
 from batchspec.spec.values import Record, thaw
 
 _FAILED = "state eq 'completed' and executionInfo/result eq 'failure'"
+_WAITING = "state eq 'active'"
+_RUNNING = "state eq 'running' or state eq 'preparing'"
 _ENDED = frozenset({"JobCompleted", "JobBeingTerminated"})
 _NOT_FAILED = frozenset({"TaskNotCompleted", "TaskSucceeded"})
 
@@ -143,11 +145,32 @@ class Tasks(Session):
         async for task in self._tasks(job_id, _FAILED):
             yield task
 
+    async def waiting_tasks(self, job_id: str) -> AsyncIterator[TaskWaiting]:
+        """The tasks that have not started, streamed, filtered by the service."""
+        async for body in self._listed(job_id, _WAITING, dependencies.WAITING_FIELDS):
+            yield dependencies.task_waiting(body)
+
+    async def blocking_tasks(self, job_id: str) -> AsyncIterator[str]:
+        """The ids of the failed tasks that let nothing start that depends on them, streamed."""
+        async for body in self._listed(job_id, _FAILED, dependencies.ENDED_FIELDS):
+            if not dependencies.satisfies(body):
+                yield body["id"]
+
+    async def runs_any(self, job_id: str) -> bool:
+        """Whether any task of the job runs, or is about to; no count, which may lag behind."""
+        async for _ in self._listed(job_id, _RUNNING, ["id"]):
+            return True
+        return False
+
     async def _tasks(self, job_id: str, where: str) -> AsyncIterator[TaskFacts]:
+        async for task in self._listed(job_id, where, facts.TASK_FIELDS):
+            yield facts.task_facts(task)
+
+    async def _listed(self, job_id: str, where: str, fields: Sequence[str]) -> AsyncIterator[Json]:
         path = f"/jobs/{segment(job_id)}/tasks"
         with translated(f"job {job_id}"):
-            async for task in listed(self.client, path, where=where, select=facts.TASK_FIELDS):
-                yield facts.task_facts(task)
+            async for task in listed(self.client, path, where=where, select=fields):
+                yield task
 
 
 def _settle(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from batchspec.apply.ports import NodeFacts, TaskAdded, TaskCounts, World
+from batchspec.apply.ports import NodeFacts, TaskAdded, TaskCounts, TaskWaiting, World
 from batchspec.plan.observed import Blob, JobFacts, LocalFile, PoolFacts, TaskFacts
 from batchspec.problems import Problem, ServiceError
 from batchspec.spec.values import Record
@@ -44,7 +44,7 @@ class FakeAccount:
     """Containers, a pool and a job. ``calls`` is what was asked; ``fail`` names what is refused.
 
     Nodes become idle at the third look at them, and tasks complete at the second look at theirs:
-    the first half of ``failing`` ids with a failure.
+    the first half of ``failing`` ids with a failure. Those ``waiting`` do not even start.
     """
 
     clock: FakeClock = field(default_factory=FakeClock)
@@ -55,6 +55,8 @@ class FakeAccount:
     calls: list[str] = field(default_factory=list)
     fail: set[str] = field(default_factory=set)
     failing: set[str] = field(default_factory=set)
+    waiting: tuple[TaskWaiting, ...] = ()
+    started_late: bool = False
     node_state: str = "idle"
     never_done: bool = False
     terminated: dict[str, str] = field(default_factory=dict)
@@ -206,12 +208,26 @@ class FakeAccount:
         if self.never_done or look < 2:
             return TaskCounts(0, total, 0, 0)
         failed = len(self.failing & set(self.tasks[job_id]))
-        return TaskCounts(0, 0, total - failed, failed)
+        waiting = len(self.waiting)
+        return TaskCounts(waiting, 0, total - failed - waiting, failed)
 
     async def failed_tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
         for name in self.tasks[job_id]:
             if name in self.failing:
                 yield TaskFacts(name, "completed", False, 1, "FailureExitCode", "it exited with 1")
+
+    async def waiting_tasks(self, job_id: str) -> AsyncIterator[TaskWaiting]:
+        for task in self.waiting:
+            yield task
+
+    async def blocking_tasks(self, job_id: str) -> AsyncIterator[str]:
+        for name in self.tasks[job_id]:
+            if name in self.failing:
+                yield name
+
+    async def runs_any(self, job_id: str) -> bool:
+        await self._call("runs_any", job_id)
+        return self.started_late
 
     async def task_file_tail(self, job_id: str, task: str, path: str, size: int) -> str:
         return f"{task}: no\n"
