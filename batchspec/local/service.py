@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import Protocol
 
 from batchspec.local.agent.clock import Clock
+from batchspec.local.agent.containers import Containers
 from batchspec.local.agent.grants import NoGrants, StorageAccount
+from batchspec.local.agent.leftovers import mark
 from batchspec.local.api.context import Context
 from batchspec.local.engine.engine import Engine as ProcessEngine
 from batchspec.local.engine.environment import Site
@@ -62,7 +65,8 @@ def make_engine_of(store: Store, config: ServiceConfig, url: str, clock: Clock) 
     """The engine that runs tasks as processes of this machine."""
     grants = NoGrants() if config.storage is None else StorageAccount.read(config.storage)
     site = Site(config.account, url, applications=applications_of(config))
-    return ProcessEngine(store, config.data, site, grants, clock=clock)
+    containers = Containers(os.environ, mark(config.data))
+    return ProcessEngine(store, config.data, site, grants, clock=clock, containers=containers)
 
 
 def applications_of(config: ServiceConfig) -> Applications:
@@ -93,7 +97,15 @@ async def serve(
     with contextlib.closing(listening), contextlib.closing(Store(_database(config))) as store:
         url = url_of(listening)
         agent = f"batchspec {version('batchspec')}"
-        context = Context(store, config.account, url, config.data, agent, applications_of(config))
+        context = Context(
+            store,
+            config.account,
+            url,
+            config.data,
+            agent,
+            applications_of(config),
+            Containers(os.environ),
+        )
         # Signatures are dated by the wall, whatever time the service lives in.
         door = Door(context, config.key, now=clock.now, wall=_wall)
         async with serving(door, listening) as http:

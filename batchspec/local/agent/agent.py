@@ -7,17 +7,19 @@ runs, what its outcome means for the task or its job, the store.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from batchspec.local.agent.clock import Clock
 from batchspec.local.agent.commands import Command, Ran, run_command
+from batchspec.local.agent.contained import NOTE, Contained, ContainerError
+from batchspec.local.agent.containers import Containers
 from batchspec.local.agent.failures import ended_by_limit, ended_by_user, failure
 from batchspec.local.agent.gang import Coordination, GangError, Tools
-from batchspec.local.agent.launch import Failure, Gang, Installation, Launch, Outcome
+from batchspec.local.agent.launch import Container, Failure, Gang, Installation, Launch, Outcome
 from batchspec.local.agent.leftovers import VARIABLE, mark
 from batchspec.local.agent.outputs import send_all, wanted
 from batchspec.local.agent.packages import PackageError, install_all
@@ -45,9 +47,13 @@ class _StoppedError(Exception):
 class Agent:
     """Performs launches, any number at a time."""
 
-    def __init__(self, data: Path, clock: Clock, grants: Grants) -> None:
+    def __init__(
+        self, data: Path, clock: Clock, grants: Grants, containers: Containers | None = None
+    ) -> None:
         """``data`` is the folder whose mark all processes get; see ``leftovers``."""
+        self._data = data
         self._mark = mark(data)
+        self._containers = containers or Containers({})
         self._clock = clock
         self._grants = grants
         self._storage = Storage()
@@ -61,6 +67,8 @@ class Agent:
     async def start(self) -> None:
         """Be ready to start processes at once."""
         await self._processes.start()
+        if _is_there(self._data / NOTE):
+            await self._containers.reap()
 
     async def close(self) -> None:
         """Kill every process and close every connection; nothing is left when this returns."""
@@ -102,13 +110,16 @@ class Agent:
         code: int | None = None
         uploads: tuple[str, ...] = ()
         subtasks: tuple[Outcome, ...] = ()
+        container: Mapping[str, Any] | None = None
         try:
             why = await self._prepare(launch, run)
             if why is None and (why := run.ended) is None:
-                if launch.gang is None:
-                    ran = await self._process(launch, run)
-                else:
+                if launch.gang is not None:
                     ran, subtasks = await self._process_gang(launch, launch.gang, run)
+                elif launch.container is not None:
+                    ran, container = await self._process_container(launch, launch.container, run)
+                else:
+                    ran = await self._process(launch, run)
                 code, why = ran.code, ran.failure
             if timer is not None:
                 timer.cancel()
@@ -121,7 +132,7 @@ class Agent:
             del self._runs[launch.key]
             if timer is not None:
                 timer.cancel()
-        return Outcome(started, self._clock.now(), code, why, uploads, subtasks)
+        return Outcome(started, self._clock.now(), code, why, uploads, subtasks, container)
 
     def _stop(self, key: str, why: Failure, *, by_user: bool = False) -> None:
         run = self._runs.get(key)
@@ -148,6 +159,8 @@ class Agent:
             run.step = None
 
     async def _prepare(self, launch: Launch, run: _Run) -> Failure | None:
+        if launch.refused is not None:
+            return launch.refused
         into = launch.directory / "wd"
         try:
             await make_directory(launch.directory, fresh=launch.fresh)
@@ -165,8 +178,25 @@ class Agent:
         together = launch.gang is not None
         command = Command(launch.command_line, launch.directory, environment, append=together)
         ran = await run_command(self._processes, launch.key, command)
-        # One that ended by itself while it was to be ended was the faster.
-        return replace(ran, failure=run.ended or ran.failure) if ran.killed else ran
+        return _settled(ran, run)
+
+    async def _process_container(
+        self, launch: Launch, container: Container, run: _Run
+    ) -> tuple[Ran, Mapping[str, Any] | None]:
+        name = f"batchspec-{self._mark[:12]}-{launch.key.replace('.', '-')}"
+        contained = Contained(self._containers, launch, container, self._data / NOTE, name)
+        ran, told = Ran(None, None), None
+        try:
+            await self._step(run, contained.create())
+            if run.ended is None:
+                ran, told = await contained.run(self._processes, {VARIABLE: self._mark})
+        except ContainerError as error:
+            ran = Ran(None, error.failure)
+        except _StoppedError:
+            pass
+        finally:
+            await contained.remove()
+        return _settled(ran, run), told
 
     async def _process_gang(
         self, launch: Launch, gang: Gang, run: _Run
@@ -189,7 +219,7 @@ class Agent:
             pass
         finally:
             await coordination.disband()
-        ran = replace(ran, failure=ran.failure or (run.ended if ran.code is None else None))
+        ran = _settled(ran, run)
         return ran, coordination.outcomes(ran.failure)
 
     async def _upload(
@@ -206,3 +236,14 @@ class Agent:
         except OSError as error:  # its log files cannot be written
             why = failure("FileUploadMiscError", FilePath=str(error.filename))
             return (), why
+
+
+def _settled(ran: Ran, run: _Run) -> Ran:
+    """How a run ended that was perhaps to be ended: if it did so by itself, it was the faster."""
+    if ran.killed:
+        return replace(ran, failure=run.ended or ran.failure)
+    return ran if ran.code is not None else replace(ran, failure=ran.failure or run.ended)
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists()

@@ -111,6 +111,24 @@ def package_failure(package: Package, why: str) -> Failure:
     )
 
 
+_CONTAINER: dict[str, str] = {
+    "ContainerInvalidSettings": (
+        "At least one value of specified task container settings is invalid"
+    ),
+    "ContainerInvalidImage": "The specified container image is invalid",
+    "ContainerPoolNotSupported": "The specified pool does not support container tasks.",
+    "ContainerTaskSettingsNotFound": (
+        "Container-enabled compute node requires task container settings"
+    ),
+}
+"""The first and the last as users quote them (Azure/Batch#4, MicrosoftDocs/azure-docs#16473)."""
+
+
+def container_failure(code: str, why: str = "") -> Failure:
+    """A container cannot be made, or shall not be."""
+    return Failure(_USER, code, _CONTAINER[code], (("Message", why),) if why else ())
+
+
 def ended_by_user() -> Failure:
     """Somebody asked for the end."""
     return Failure(_USER, "TaskEnded", "Task Was Ended by User Request")

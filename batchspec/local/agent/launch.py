@@ -50,6 +50,33 @@ class Installation:
 
 
 @dataclass(frozen=True, slots=True)
+class Registry:
+    """Credentials for a registry of images."""
+
+    server: str
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """The container that a command runs in.
+
+    ``mounts`` are directories of the node, seen in the container under the same path, and whether
+    they can only be read there; ``directory`` is where the command runs, ``None`` for where the
+    image says; ``options`` are further ones of the engine's ``create``. ``environment`` holds
+    nothing of the machine's: an image has its own.
+    """
+
+    image: str
+    mounts: tuple[tuple[Path, bool], ...]
+    directory: Path | None
+    environment: Mapping[str, str]
+    options: tuple[str, ...] = ()
+    registries: tuple[Registry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """The part that one node has in a multi-instance task.
 
@@ -86,7 +113,8 @@ class Launch:
     ``packages`` are put on the node before anything else.
     ``key`` names the run while it lasts; two that go on at the same time must differ in it.
     ``fresh`` empties the directory first; a retry runs in the directory as it was left.
-    ``gang`` is that of a multi-instance task; the launch is its primary.
+    ``gang`` is that of a multi-instance task; the launch is its primary. ``container`` is what the
+    command runs in, if it is no plain process; ``refused`` is why it shall not run at all.
     """
 
     key: str
@@ -100,6 +128,8 @@ class Launch:
     fresh: bool = True
     packages: tuple[Package, ...] = ()
     gang: Gang | None = None
+    container: Container | None = None
+    refused: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +139,8 @@ class Outcome:
     ``exit_code`` is ``None`` when no process ran (resource file missing, program not found); for
     a process that a signal ended it is 128 and the number of the signal, as shells count.
     ``failure`` is ``None`` exactly when the run counts as a success; an upload that failed gives
-    ``exit_code == 0`` *and* a failure. ``subtasks`` are the outcomes of the rest of a gang.
+    ``exit_code == 0`` *and* a failure. ``subtasks`` are the outcomes of the rest of a gang,
+    ``container`` is what is told of the container, in wire form.
     """
 
     started: datetime
@@ -118,3 +149,4 @@ class Outcome:
     failure: Failure | None = None
     uploads: tuple[str, ...] = field(default=())
     subtasks: tuple[Outcome, ...] = ()
+    container: Mapping[str, Any] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchspec.local.agent.containers import Containers
 from batchspec.local.model.layout import node_root
 from batchspec.local.store.applications import Applications
 from batchspec.local.store.store import Store
@@ -20,6 +21,7 @@ class Context:
     data: Path
     version: str
     applications: Applications
+    containers: Containers
 
     def root(self, pool_id: str, node_id: str) -> Path:
         """The root directory of a node."""

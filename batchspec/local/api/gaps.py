@@ -12,24 +12,28 @@ from typing import Any
 
 from batchspec.local.wire.fault import absent
 
+_IDENTITY = "no registry knows the identities of nodes; name a user and a password"
+_SYSTEM = "nodes run the system of this machine"
+_NETWORK = "nodes share the network of this machine"
+_USER = "processes run as the user who started the service"
+
 ABSENT: Mapping[str, Mapping[str, str]] = {
     "pool": {
-        "mountConfiguration": "nothing can be mounted",
-        "startTask/containerSettings": "tasks are processes, not containers",
-        "virtualMachineConfiguration/containerConfiguration": (
-            "tasks are processes, not containers"
+        "mountConfiguration": "nodes are directories, and nothing is mounted in them",
+        "startTask/containerSettings/registry/identityReference": _IDENTITY,
+        "virtualMachineConfiguration/containerConfiguration/containerRegistries/"
+        "identityReference": _IDENTITY,
+        "virtualMachineConfiguration/extensions": (
+            "nodes are no virtual machines that could be extended"
         ),
-        "virtualMachineConfiguration/extensions": "nodes take no extensions",
     },
     "job": {
-        "jobManagerTask": "there are no job manager tasks",
-        "jobPreparationTask/containerSettings": "tasks are processes, not containers",
-        "jobReleaseTask/containerSettings": "tasks are processes, not containers",
-        "poolInfo/autoPoolSpecification": "there are no auto pools",
-        "networkConfiguration": "a job has no network of its own",
+        "jobManagerTask/containerSettings/registry/identityReference": _IDENTITY,
+        "jobPreparationTask/containerSettings/registry/identityReference": _IDENTITY,
+        "jobReleaseTask/containerSettings/registry/identityReference": _IDENTITY,
     },
     "task": {
-        "containerSettings": "tasks are processes, not containers",
+        "containerSettings/registry/identityReference": _IDENTITY,
     },
 }
 """By kind of resource: the property (a path), and why it is refused."""
@@ -43,17 +47,48 @@ KEPT: Mapping[str, Mapping[str, str]] = {
         "enableInterNodeCommunication": (
             "nodes share one machine and can always communicate; multi-instance tasks do ask for it"
         ),
-        "networkConfiguration": "nodes share the network of this machine",
-        "virtualMachineConfiguration": "nodes run the system of this machine",
+        "networkConfiguration/subnetId": _NETWORK,
+        "networkConfiguration/dynamicVNetAssignmentScope": _NETWORK,
+        "networkConfiguration/endpointConfiguration": (
+            "a port that a process listens on is open on this machine, and shown as it is"
+        ),
+        "networkConfiguration/publicIPAddressConfiguration": "nodes have loopback addresses alone",
+        "networkConfiguration/enableAcceleratedNetworking": _NETWORK,
+        "virtualMachineConfiguration/imageReference": f"{_SYSTEM}, whatever image is named",
+        "virtualMachineConfiguration/nodeAgentSKUId": (
+            "there is one agent; the name only tells whether the image is one of Windows"
+        ),
+        "virtualMachineConfiguration/windowsConfiguration": "there are no Windows nodes",
+        "virtualMachineConfiguration/dataDisks": (
+            "no disk is attached; one that a start task formats and mounts is not there"
+        ),
+        "virtualMachineConfiguration/licenseType": _SYSTEM,
+        "virtualMachineConfiguration/diskEncryptionConfiguration": (
+            "files lie in the data folder, on a disk that is as encrypted as it is"
+        ),
+        "virtualMachineConfiguration/nodePlacementConfiguration": "all nodes are on this machine",
+        "virtualMachineConfiguration/osDisk": _SYSTEM,
+        "virtualMachineConfiguration/securityProfile": _SYSTEM,
+        "virtualMachineConfiguration/serviceArtifactReference": _SYSTEM,
+        "virtualMachineConfiguration/containerConfiguration/type": (
+            "whatever engine this machine has is used"
+        ),
+        "virtualMachineConfiguration/containerConfiguration/containerImageNames": (
+            "an image is fetched when the first task needs it, not when a node comes up"
+        ),
         "upgradePolicy": "the system of this machine is not upgraded",
-        "userAccounts": "processes run as the user who started the service",
-        "startTask/userIdentity": "processes run as the user who started the service",
+        "userAccounts": _USER,
+        "startTask/userIdentity": _USER,
     },
     "job": {
         "allowTaskPreemption": "tasks are never preempted for others",
+        "networkConfiguration": _NETWORK,
+        "jobManagerTask/userIdentity": _USER,
+        "jobPreparationTask/userIdentity": _USER,
+        "jobReleaseTask/userIdentity": _USER,
     },
     "task": {
-        "userIdentity": "processes run as the user who started the service",
+        "userIdentity": _USER,
     },
 }
 """By kind of resource: the property, and why it has no effect here."""
@@ -74,5 +109,7 @@ def _asked(body: Mapping[str, Any], path: list[str]) -> Iterator[bool]:
     value = body.get(path[0])
     if len(path) == 1:
         yield value not in (None, False, [], {}, "none")
-    elif isinstance(value, Mapping):
-        yield from _asked(value, path[1:])
+        return
+    for item in value if isinstance(value, list) else (value,):
+        if isinstance(item, Mapping):
+            yield from _asked(item, path[1:])

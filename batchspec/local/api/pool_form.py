@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from batchspec.local.api.containers import without_passwords
 from batchspec.local.api.context import Context
 from batchspec.local.api.gaps import refuse_absent
 from batchspec.local.api.images import PUBLISHERS
@@ -223,6 +224,10 @@ def write_pool(context: Context, pool: Pool, *, older: bool) -> dict[str, Any]:
     rest = {name: value for name, value in body.items() if name not in shown}
     if not older:
         rest = {name: value for name, value in rest.items() if name not in _ONLY_OLDER}
+    machine = "virtualMachineConfiguration"
+    rest[machine] = without_passwords(rest[machine])
+    if "startTask" in rest:
+        rest["startTask"] = without_passwords(rest["startTask"])
     if "userAccounts" in rest:
         rest["userAccounts"] = [_without_secrets(account) for account in rest["userAccounts"]]
     rest = in_order(rest, order)

@@ -8,6 +8,7 @@ from typing import Any
 
 from batchspec.local.api.applications import check_references
 from batchspec.local.api.autoscale import read_autoscale
+from batchspec.local.api.containers import check_containers
 from batchspec.local.api.context import Context
 from batchspec.local.api.find import ask, check_id, find_pool
 from batchspec.local.api.gaps import refuse_absent
@@ -33,6 +34,7 @@ def create_pool(context: Context, request: Request) -> Reply:
     """``POST /pools``: a pool that resizes to its targets."""
     given = request.shape("BatchPoolCreateOptions")
     _check_packages(context, given)
+    check_containers(context, given)
     pool = add_pool(context, check_id("id", given["id"]), given, request.now)
     if pool is None:
         raise Fault("PoolExists")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from batchspec.local.api.containers import without_passwords
 from batchspec.local.api.context import Context
 from batchspec.local.api.find import check_id
 from batchspec.local.api.gaps import refuse_absent
@@ -19,7 +20,7 @@ from batchspec.local.api.task_settings import (
 )
 from batchspec.local.model.record import Job, Subtask, Task
 from batchspec.local.store.tasks import NewTask
-from batchspec.local.wire.fault import Fault, bad_property
+from batchspec.local.wire.fault import Fault, absent, bad_property
 from batchspec.local.wire.times import etag_of, write_time
 
 MAX_DEPENDENCY_CHARACTERS = 64_000
@@ -105,6 +106,8 @@ def _together(body: Mapping[str, Any]) -> dict[str, Any]:
         raise bad_property(
             "requiredSlots", str(slots), "The value must be 1 for a multi-instance task."
         )
+    if "containerSettings" in body:
+        raise absent("A multi-instance task in containers")
     check_resource_files(settings.get("commonResourceFiles", ()))
     return {"multiInstanceSettings": {"numberOfInstances": count, **settings}}
 
@@ -177,7 +180,9 @@ def write_task(context: Context, task: Task) -> dict[str, Any]:
             "previousState": task.previous_state,
             "previousStateTransitionTime": write_time(task.previous_since),
         }
-    shown |= {name: value for name, value in body.items() if name not in shown}
+    shown |= {
+        name: value for name, value in without_passwords(body).items() if name not in shown
+    }
     shown["executionInfo"] = write_execution(task)
     if task.node_id is not None:
         shown["nodeInfo"] = _node_info(context, task)
@@ -193,6 +198,8 @@ def write_execution(task: Task) -> dict[str, Any]:
         info["endTime"] = write_time(task.ended)
     if task.exit_code is not None:
         info["exitCode"] = task.exit_code
+    if task.container is not None:
+        info["containerInfo"] = task.container
     if task.failure is not None:
         info["failureInfo"] = task.failure
     if task.result is not None:

@@ -180,7 +180,10 @@ class Committer:
     def again(self, run: TaskRun, *, fresh: bool) -> Perform:
         """Order a run that the store has begun; a retry is not ``fresh``."""
         nodes = (run.node, *run.others)
-        launch = task_launch(self._site, self._data, run.task, run.job, nodes, fresh=fresh)
+        pool = self._pool(run.node)
+        launch = task_launch(
+            self._site, self._data, run.task, run.job, nodes, pool=pool, fresh=fresh
+        )
         return Perform(launch, run)
 
     def cut_short(self, task: Task, now: datetime) -> None:
@@ -201,13 +204,18 @@ class Committer:
 
     def prepare_again(self, run: PreparationRun, *, fresh: bool) -> Perform:
         """Order a run of a preparation task that the store knows of."""
-        key = preparation_key(run.preparation)
-        return Perform(
-            special_launch(
-                self._site, self._data, run.job, run.node, key, release=False, fresh=fresh
-            ),
-            run,
+        key, pool = preparation_key(run.preparation), self._pool(run.node)
+        launch = special_launch(
+            self._site,
+            self._data,
+            run.job,
+            run.node,
+            pool=pool,
+            key=key,
+            release=False,
+            fresh=fresh,
         )
+        return Perform(launch, run)
 
     def _prepare(self, job: Job, node: Node, now: datetime) -> Iterator[Order]:
         info = {
@@ -230,9 +238,18 @@ class Committer:
             "taskRootDirectory": special_directory(job, release=True),
         }
         self._store.preparations.note_release(preparation, "running", info)
-        key = release_key(preparation)
-        launch = special_launch(self._site, self._data, job, node, key, release=True, fresh=True)
+        key, pool = release_key(preparation), self._pool(node)
+        launch = special_launch(
+            self._site, self._data, job, node, pool=pool, key=key, release=True, fresh=True
+        )
         yield Perform(launch, ReleaseRun(preparation))
+
+    def _pool(self, node: Node) -> Pool:
+        """The pool of a node; it stays for as long as it has one."""
+        pool = self._store.pools.get(node.pool_id)
+        if pool is None:
+            raise LookupError(f"pool {node.pool_id} is gone")
+        return pool
 
     def _unprepare(self, node: Node, *, fresh: bool) -> None:
         """A node comes up again: have preparation tasks run again where they are to."""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from batchspec.local.agent.agent import Agent
 from batchspec.local.agent.clock import Clock
+from batchspec.local.agent.containers import Containers
 from batchspec.local.agent.storage import Grants
 from batchspec.local.engine.commit import Committer
 from batchspec.local.engine.disk import Disk
@@ -43,6 +44,7 @@ class Engine:
         grants: Grants,
         *,
         clock: Clock | None = None,
+        containers: Containers | None = None,
         delays: Delays | None = None,
         token: Callable[[], str] = lambda: secrets.token_hex(32),
     ) -> None:
@@ -51,7 +53,7 @@ class Engine:
         self._clock = clock or Clock()
         self._delays = delays or Delays()
         self._wake = asyncio.Event()
-        self._agent = Agent(data, self._clock, grants)
+        self._agent = Agent(data, self._clock, grants, containers)
         self._hands = Hands(self._agent, self._wake.set)
         self._disk = Disk(data)
         self._committer = Committer(store, self._disk, site, data, token)

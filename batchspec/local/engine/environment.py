@@ -71,7 +71,20 @@ def compose(
 
     A later one wins, so that nobody can put another value in the place of the service's.
     """
-    environment = {
+    environment = _of_the_system(site, directory)
+    for entries in settings:
+        environment |= {entry["name"]: entry.get("value") or "" for entry in entries}
+    return {**environment, **own, **directory_variables(directory)}
+
+
+def without_system(site: Site, environment: Mapping[str, str], directory: Path) -> dict[str, str]:
+    """``environment`` without what only holds on the node itself: a container has its own."""
+    system = _of_the_system(site, directory)
+    return {name: value for name, value in environment.items() if system.get(name) != value}
+
+
+def _of_the_system(site: Site, directory: Path) -> dict[str, str]:
+    return {
         "PATH": site.path,
         "HOME": str(directory / "wd"),
         "PWD": str(directory / "wd"),
@@ -80,6 +93,3 @@ def compose(
         "LOGNAME": "_azbatch",
         "SHELL": "/bin/sh",
     }
-    for entries in settings:
-        environment |= {entry["name"]: entry.get("value") or "" for entry in entries}
-    return {**environment, **own, **directory_variables(directory)}

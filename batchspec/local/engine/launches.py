@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from batchspec.local.agent.launch import Installation, Launch, Member
-from batchspec.local.engine.environment import Site, compose, node_variables
+from batchspec.local.engine.containers import contain
+from batchspec.local.engine.environment import Site, compose, node_variables, without_system
 from batchspec.local.engine.multi import SETTINGS, gang_of, gang_variables
 from batchspec.local.engine.packages import package_variables, packages_of
 from batchspec.local.engine.state import packages_key, run_key, start_key
 from batchspec.local.model.layout import node_root, task_directory
-from batchspec.local.model.record import Job, Node, Pool, Task
+from batchspec.local.model.record import Job, Node, Pool, Task, Wire
 from batchspec.local.wire.times import read_duration
 
 
@@ -25,6 +26,7 @@ def task_launch(
     job: Job,
     nodes: Sequence[Node],
     *,
+    pool: Pool,
     fresh: bool,
 ) -> Launch:
     """The run of ``task`` that the store has begun on ``nodes``; a retry is not ``fresh``.
@@ -57,7 +59,7 @@ def task_launch(
         )
         members.append(Member(at, directory, environment, packages))
     primary = members[0]
-    return Launch(
+    launch = Launch(
         key=run_key(task.seq, task.run),
         node_root=node_root(data, nodes[0].pool_id, nodes[0].id),
         directory=primary.directory,
@@ -70,10 +72,19 @@ def task_launch(
         packages=primary.packages,
         gang=gang_of(task, members) if SETTINGS in task.body else None,
     )
+    return _contained(site, launch, task.body, pool, required=True)
 
 
 def special_launch(
-    site: Site, data: Path, job: Job, node: Node, key: str, *, release: bool, fresh: bool
+    site: Site,
+    data: Path,
+    job: Job,
+    node: Node,
+    *,
+    pool: Pool,
+    key: str,
+    release: bool,
+    fresh: bool,
 ) -> Launch:
     """The preparation or the ``release`` task of ``job`` on ``node``."""
     root = node_root(data, node.pool_id, node.id)
@@ -86,7 +97,7 @@ def special_launch(
         "AZ_BATCH_TASK_ID": settings["id"],
         **(_preparation_variables(job, root) if release else {}),
     }
-    return Launch(
+    launch = Launch(
         key=key,
         node_root=root,
         directory=directory,
@@ -102,6 +113,7 @@ def special_launch(
         max_wall_clock_time=read_duration(limit["maxWallClockTime"]),
         fresh=fresh,
     )
+    return _contained(site, launch, settings, pool, required=False)
 
 
 def special_directory(job: Job, *, release: bool) -> str:
@@ -130,7 +142,7 @@ def start_launch(site: Site, data: Path, node: Node, pool: Pool) -> Launch:
     """The start task of ``pool`` on ``node``: it has the node to itself, and is re-entered."""
     root = node_root(data, node.pool_id, node.id)
     start_task = pool.body["startTask"]
-    return Launch(
+    launch = Launch(
         key=start_key(node),
         node_root=root,
         directory=root / "startup",
@@ -144,3 +156,9 @@ def start_launch(site: Site, data: Path, node: Node, pool: Pool) -> Launch:
         resource_files=tuple(start_task.get("resourceFiles", ())),
         fresh=False,
     )
+    return _contained(site, launch, start_task, pool, required=False)
+
+
+def _contained(site: Site, launch: Launch, settings: Wire, pool: Pool, *, required: bool) -> Launch:
+    inside = without_system(site, launch.environment, launch.directory)
+    return contain(launch, settings, pool.body, inside, required=required)

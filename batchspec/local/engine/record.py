@@ -139,6 +139,7 @@ class Recorder:
             failure=write_failure(outcome.failure),
             satisfies=verdict.satisfies,
             retain_until=_retained(task.body, outcome.ended),
+            container=outcome.container,
         )
         for number in range(1, len(run.others) + 1):
             # There are none where the primary could not be prepared.
@@ -200,6 +201,8 @@ def _info(outcome: Outcome, before: Wire | None) -> Wire:
     }
     if outcome.exit_code is not None:
         info["exitCode"] = outcome.exit_code
+    if outcome.container is not None:
+        info["containerInfo"] = outcome.container
     failure = write_failure(outcome.failure)
     if failure is not None:
         info["failureInfo"] = failure

@@ -129,7 +129,8 @@ class Task:
     task, so that (``seq``, ``run``) names one run. ``waiting`` counts unmet dependencies.
     ``directory`` is the task's directory below the root of its node. ``ending`` is set while the
     engine is asked to end the run: ``terminate`` (to ``TaskEnded``) or ``requeue``.
-    ``process`` is the engine's own note of what runs, kept over a restart.
+    ``process`` is the engine's own note of what runs, kept over a restart. ``container`` is what is
+    told of the container that it ran in, in wire form.
     """
 
     seq: int
@@ -161,6 +162,7 @@ class Task:
     failure: Wire | None
     retain_until: datetime | None
     cleaned: bool
+    container: Wire | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,6 +149,7 @@ class Runs:
                     "exit_code": None,
                     "result": None,
                     "failure": None,
+                    "container": None,
                     "retain_until": None,
                     "cleaned": 0,
                 },
@@ -193,6 +194,7 @@ class Runs:
         failure: Wire | None,
         satisfies: bool,
         retain_until: datetime | None,
+        container: Wire | None = None,
     ) -> Task | None:
         """The run is over for good: ``completed``, with its result.
 
@@ -213,6 +215,7 @@ class Runs:
                     "exit_code": exit_code,
                     "result": "success" if failure is None else "failure",
                     "failure": None if failure is None else to_json(failure),
+                    "container": None if container is None else to_json(container),
                     "retain_until": None if retain_until is None else to_column(retain_until),
                     "ending": None,
                     "process": None,

@@ -283,7 +283,16 @@ CREATE TABLE sample (
 ) WITHOUT ROWID;
 """
 
-_STEPS: tuple[str, ...] = (_VERSION_1 + _counters(), _VERSION_2, _VERSION_3, _VERSION_4)
+# What the engine of containers says of the one that a task has run in.
+_VERSION_5 = "ALTER TABLE task ADD COLUMN container TEXT;"
+
+_STEPS: tuple[str, ...] = (
+    _VERSION_1 + _counters(),
+    _VERSION_2,
+    _VERSION_3,
+    _VERSION_4,
+    _VERSION_5,
+)
 """One script for each version; a change to the tables is a new script at the end."""
 
 

@@ -32,7 +32,7 @@ COLUMNS = (
     "seq, job_id, id, body, created, modified, state, state_since, previous_state, "
     "previous_since, slots, waiting, run, retry_count, requeue_count, last_retry, last_requeue, "
     "pool_id, node_id, directory, process, ending, started, ended, exit_code, result, failure, "
-    "retain_until, cleaned"
+    "retain_until, cleaned, container"
 )
 _STATES = {str(state): state for state in TaskState}
 
@@ -193,6 +193,7 @@ class Tasks:
                     "exit_code": None,
                     "result": None,
                     "failure": None,
+                    "container": None,
                     "retain_until": None,
                 },
                 "seq = ?",
@@ -263,6 +264,7 @@ def _new(job: Job, task: NewTask, seq: int, waiting: int, now: datetime) -> Task
         failure=None,
         retain_until=None,
         cleaned=False,
+        container=None,
     )
 
 
@@ -271,7 +273,7 @@ def read_task(row: Sequence[Any], *, bodies: bool = True) -> Task:
     seq, job_id, task_id, body, created, modified, state, since, previous, previous_since = row[:10]
     slots, waiting, run, retries, requeues, last_retry, last_requeue = row[10:17]
     pool_id, node_id, directory, process, ending, started, ended = row[17:24]
-    exit_code, result, failure, retain_until, cleaned = row[24:]
+    exit_code, result, failure, retain_until, cleaned, container = row[24:]
     return Task(
         seq=seq,
         job_id=job_id,
@@ -302,4 +304,5 @@ def read_task(row: Sequence[Any], *, bodies: bool = True) -> Task:
         failure=from_json(failure),
         retain_until=from_optional(retain_until),
         cleaned=bool(cleaned),
+        container=from_json(container),
     )

@@ -1,0 +1,309 @@
+"""Tasks in containers, with a stand-in for the engine, and with a real one where it is there.
+
+The stand-in is a program of the name ``docker`` that takes the commands the service gives, notes
+them, and runs what it is to run as a process of this machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.local.engines import WAIT, engined, go, job, pool, processes_of, task, until
+from tests.local.running import Service
+
+STAND_IN = """\
+#!{python}
+import json, os, pathlib, subprocess, sys
+
+home = pathlib.Path(os.environ["STAND_IN"])
+words = sys.argv[1:]
+config = None
+if words[0] == "--config":
+    config = (pathlib.Path(words[1]) / "config.json").read_text()
+    words = words[2:]
+verb, rest = words[0], words[1:]
+note = lambda name: home / f"{{name}}.json"
+if verb == "version":
+    if (home / "down").exists():
+        sys.exit("Cannot connect to the Docker daemon")
+    print("99.0")
+elif verb == "create":
+    made = {{"config": config, "env": {{}}, "volumes": [], "options": [], "state": "created"}}
+    while rest[0].startswith("--"):
+        option, value = rest[0], rest[1]
+        rest = rest[2:]
+        if option == "--env":
+            name, sign, text = value.partition("=")
+            made["env"][name] = text if sign else os.environ[name]
+        elif option == "--volume":
+            made["volumes"].append(value)
+        elif option in ("--name", "--workdir", "--label"):
+            made[option[2:]] = value
+        else:
+            made["options"] += [option, value]
+    made["image"], made["command"] = rest[0], rest[1:]
+    if made["image"] == "none":
+        sys.exit("Unable to find image 'none:latest' locally\\npull access denied for none")
+    if "--wrong" in made["options"]:
+        sys.exit("unknown flag: --wrong")
+    note(made["name"]).write_text(json.dumps(made))
+    print("id-of-" + made["name"])
+elif verb == "start":
+    made = json.loads(note(rest[-1]).read_text())
+    environment = {{"PATH": os.environ["PATH"], **made["env"]}}
+    try:
+        done = subprocess.run(made["command"], env=environment, cwd=made.get("workdir", "/"))
+        made |= {{"state": "exited", "code": done.returncode}}
+    except FileNotFoundError as error:
+        made |= {{"code": 127, "error": "executable file not found in $PATH"}}
+    note(rest[-1]).write_text(json.dumps(made))
+    sys.exit(made["code"])
+elif verb == "inspect":
+    made = json.loads(note(rest[-1]).read_text())
+    print(made.get("code", 0), made["state"], made.get("error", ""))
+elif verb == "ps":
+    mark = rest[-1].partition("label=")[2]
+    for path in home.glob("*.json"):
+        if json.loads(path.read_text())["label"] == mark:
+            print(path.stem)
+elif verb == "rm":
+    for name in rest[2:]:
+        note(name).rename(home / f"{{name}}.gone")
+else:
+    sys.exit("what is " + verb + "?")
+"""
+CONTAINERS = {"containerConfiguration": {"type": "dockerCompatible"}}
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The notes of the stand-in, which is the only engine there is."""
+    programs, home = tmp_path / "programs", tmp_path / "engine"
+    programs.mkdir()
+    home.mkdir()
+    (programs / "docker").write_text(STAND_IN.format(python=sys.executable))
+    (programs / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    monkeypatch.setenv("STAND_IN", str(home))
+    return home
+
+
+def container_pool(pool_id: str = "p", **more: Any) -> dict[str, Any]:
+    """A pool for containers."""
+    wanted = pool(pool_id, **more)
+    wanted["virtualMachineConfiguration"] |= CONTAINERS
+    return wanted
+
+
+@pytest.fixture
+def batch(engine: Path, tmp_path: Path) -> Iterator[Service]:
+    with engined(tmp_path / "batch") as service:
+        service.client.create_pool(container_pool())
+        service.client.create_job(job())
+        yield service
+        assert service.wrong == []
+    assert processes_of(tmp_path / "batch") == []
+    # Nothing is left with the engine.
+    assert list(engine.glob("*.json")) == []
+
+
+def made(engine: Path) -> dict[str, Any]:
+    """What the only container was made with."""
+    (path,) = engine.glob("*.gone")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+def ended(batch: Service, task_id: str = "t", job_id: str = "j") -> Any:
+    until(lambda: batch.client.get_task(job_id, task_id).state.value == "completed")
+    return batch.client.get_task(job_id, task_id).execution_info
+
+
+def output(batch: Service, name: str = "stdout.txt") -> str:
+    return b"".join(batch.client.download_task_file("j", "t", name)).decode()
+
+
+def test_a_task_runs_in_its_container(batch: Service, engine: Path) -> None:
+    settings = {"imageName": "busybox:1", "containerRunOptions": "--cpus 1 --name-of 'a b'"}
+    own = [{"name": "MINE", "value": "x"}, {"name": "DOCKER_HOST", "value": "nowhere"}]
+    script = "echo $MINE $AZ_BATCH_TASK_ID; pwd; echo made > file; exit 3"
+    batch.client.create_task(
+        "j", task("t", script, containerSettings=settings, environmentSettings=own)
+    )
+    info = ended(batch)
+    assert (info.exit_code, info.failure_info.code) == (3, "FailureExitCode")
+    assert info.container_info.state == "exited"
+    assert info.container_info.container_id.startswith("id-of-batchspec-")
+    node = batch.client.get_task("j", "t").node_info.node_id
+    root = batch.data / "nodes" / "p" / node
+    directory = root / "workitems" / "j" / "job-1" / "t" / "wd"
+    assert output(batch) == f"x t\n{directory}\n"
+    assert output(batch, "wd/file") == "made\n"
+    found = made(engine)
+    assert (found["image"], found["workdir"]) == ("busybox:1", str(directory))
+    assert found["volumes"] == [f"{root}:{root}"]
+    assert found["options"][-4:] == ["--cpus", "1", "--name-of", "a b"]
+    assert found["env"]["AZ_BATCH_NODE_ROOT_DIR"] == str(root)
+    # What holds on the node alone is not told; a task's own setting is, to nobody but it.
+    assert not {"PATH", "HOME", "USER", "STAND_IN"} & found["env"].keys()
+    assert found["env"]["DOCKER_HOST"] == "nowhere"
+
+
+def test_what_is_mounted_and_where_it_runs_can_be_chosen(batch: Service, engine: Path) -> None:
+    mounts = [{"source": "Task"}, {"source": "Shared", "isReadOnly": True}]
+    settings = {
+        "imageName": "busybox",
+        "workingDirectory": "containerImageDefault",
+        "containerHostBatchBindMounts": mounts,
+    }
+    batch.client.create_task("j", task("t", "pwd", containerSettings=settings))
+    assert ended(batch).exit_code == 0
+    assert output(batch) == "/\n"
+    node = batch.client.get_task("j", "t").node_info.node_id
+    root = batch.data / "nodes" / "p" / node
+    directory = root / "workitems" / "j" / "job-1" / "t"
+    found = made(engine)
+    assert found["volumes"] == [f"{directory}:{directory}", f"{root}/shared:{root}/shared:ro"]
+    assert "workdir" not in found
+
+
+def test_a_terminated_task_leaves_no_container(batch: Service, engine: Path) -> None:
+    settings = {"imageName": "busybox"}
+    batch.client.create_task("j", task("t", WAIT, containerSettings=settings))
+    until(lambda: processes_of(batch.data, "sleep") != [])
+    batch.client.terminate_task("j", "t")
+    assert ended(batch).failure_info.code == "TaskEnded"
+    assert made(engine)["image"] == "busybox"
+
+
+@pytest.mark.parametrize(
+    ("settings", "command", "code", "words"),
+    [
+        ({"imageName": "none"}, "true", "ContainerInvalidImage", "pull access denied for none"),
+        (
+            {"imageName": "x", "containerRunOptions": "--wrong 1"},
+            "true",
+            "ContainerInvalidSettings",
+            "unknown flag: --wrong",
+        ),
+        (
+            {"imageName": "x", "containerRunOptions": "'"},
+            "true",
+            "ContainerInvalidSettings",
+            "containerRunOptions: No closing quotation",
+        ),
+        ({"imageName": "x"}, "no-program", "CommandProgramNotFound", "no-program"),
+        ({}, "true", "ContainerTaskSettingsNotFound", ""),
+    ],
+)
+def test_what_cannot_run_in_a_container_fails_by_its_name(
+    batch: Service, settings: dict[str, Any], command: str, code: str, words: str
+) -> None:
+    wanted: dict[str, Any] = {"id": "t", "commandLine": command}
+    batch.client.create_task("j", wanted | ({"containerSettings": settings} if settings else {}))
+    info = ended(batch)
+    assert (info.exit_code, info.failure_info.code) == (None, code)
+    details = [detail.value for detail in info.failure_info.details or ()]
+    assert any(words in text for text in details) or not words
+
+
+def test_a_pool_without_containers_runs_no_container_task(batch: Service) -> None:
+    batch.client.create_pool(pool("q"))
+    batch.client.create_job(job("k", "q"))
+    batch.client.create_task("k", task("t", "true", containerSettings={"imageName": "busybox"}))
+    info = ended(batch, "t", "k")
+    assert (info.exit_code, info.failure_info.code) == (None, "ContainerPoolNotSupported")
+
+
+def test_start_and_preparation_tasks_may_do_without(batch: Service, engine: Path) -> None:
+    start = {"commandLine": "true", "containerSettings": {"imageName": "starter"}}
+    batch.client.create_pool(container_pool("q", startTask=start))
+    until(lambda: [n.state.value for n in batch.client.list_nodes("q")] == ["idle"])
+    assert made(engine)["image"] == "starter"
+    (node,) = batch.client.list_nodes("q")
+    assert node.start_task_info.container_info.state == "exited"
+    batch.client.create_job(job("k", "q", jobPreparationTask={"commandLine": "true"}))
+    batch.client.create_task("k", task("t", "true", containerSettings={"imageName": "b"}))
+    assert ended(batch, "t", "k").exit_code == 0
+
+
+def test_passwords_of_registries_are_used_and_never_shown(engine: Path, tmp_path: Path) -> None:
+    wanted = container_pool()
+    registry = {"registryServer": "r.example", "username": "u", "password": "secret-1"}
+    machine = wanted["virtualMachineConfiguration"]
+    machine["containerConfiguration"] = {"type": "docker", "containerRegistries": [registry]}
+    machine["containerConfiguration"]["type"] = "dockerCompatible"
+    with engined(tmp_path / "batch") as batch:
+        batch.client.create_pool(wanted)
+        batch.client.create_job(job())
+        own = {"username": "v", "password": "secret-2"}
+        settings = {"imageName": "busybox", "registry": own}
+        batch.client.create_task("j", task("t", "true", containerSettings=settings))
+        assert ended(batch).exit_code == 0
+        shown = batch.request("GET", "/pools/p").body + batch.request("GET", "/jobs/j/tasks").body
+    assert b'"username":"u"' in shown
+    assert b'"username":"v"' in shown
+    assert b"secret" not in shown
+    servers = json.loads(made(engine)["config"])["auths"]
+    assert sorted(servers) == ["https://index.docker.io/v1/", "r.example"]
+
+
+def test_without_an_engine_a_pool_for_containers_is_refused_with_the_reason(
+    engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (engine / "down").touch()
+    with engined(tmp_path / "batch") as batch:
+        answer = batch.request("POST", "/pools", container_pool())
+        assert (answer.status, answer.code) == (501, "NotImplemented")
+        assert "Cannot connect to the Docker daemon; podman: not found" in answer.values["Reason"]
+        (engine / "down").unlink()
+        batch.client.create_pool(container_pool())
+
+
+def test_containers_that_an_earlier_life_left_are_removed(engine: Path, tmp_path: Path) -> None:
+    with engined(tmp_path / "batch") as batch:
+        batch.client.create_pool(container_pool())
+        batch.client.create_job(job())
+        settings = {"imageName": "busybox"}
+        batch.client.create_task("j", task("t", WAIT, containerSettings=settings))
+        until(lambda: processes_of(batch.data, "sleep") != [])
+        (left,) = engine.glob("*.json")
+        copy = left.read_text()
+        go(batch)
+        ended(batch)
+    (engine / "old.json").write_text(copy)
+    (engine / "foreign.json").write_text(json.dumps({"label": "batchspec.local.node=other"}))
+    with engined(tmp_path / "batch"):
+        until(lambda: not (engine / "old.json").exists())
+    assert (engine / "foreign.json").exists()
+
+
+def _image() -> str | None:
+    """An image that a real engine has already."""
+    docker = shutil.which("docker", path=os.environ.get("PATH", ""))
+    if docker is None:
+        return None
+    run = [docker, "image", "ls", "--quiet", "busybox"]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    return "busybox" if done.returncode == 0 and done.stdout.strip() else None
+
+
+@pytest.mark.skipif(_image() is None, reason="no docker that answers and has the image busybox")
+def test_with_a_real_engine(tmp_path: Path) -> None:
+    with engined(tmp_path / "batch") as batch:
+        batch.client.create_pool(container_pool())
+        batch.client.create_job(job())
+        settings = {"imageName": "busybox"}
+        script = "cat /etc/hostname; echo made > file; exit 3"
+        batch.client.create_task("j", task("t", script, containerSettings=settings))
+        assert ended(batch).exit_code == 3
+        assert output(batch, "wd/file") == "made\n"
