@@ -19,6 +19,7 @@ from batchspec.local.wire.odata_tree import (
     Not,
     Or,
     StartsWith,
+    fold,
     typed,
 )
 
@@ -45,6 +46,7 @@ class Where:
     parameters: tuple[Parameter, ...] = ()
 
 
+_LAST = "\U0010ffff"
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
@@ -81,14 +83,29 @@ def _condition(
     column = columns[tree.field]
     collate = " COLLATE NOCASE" if column.kind is Kind.TEXT else ""
     if isinstance(tree, StartsWith):
-        sql = f"substr({column.sql}, 1, {len(tree.prefix)}) = ? COLLATE NOCASE"
-        return Where(sql if holds else f"({sql}) IS NOT TRUE", (tree.prefix,))
+        found = _begins(column, tree.prefix)
+        return found if holds else Where(f"({found.sql}) IS NOT TRUE", found.parameters)
     value = _parameter(tree.value, time)
     if tree.operator in {"eq", "ne"}:
         same = (tree.operator == "eq") == holds
         return Where(f"{column.sql} {'IS' if same else 'IS NOT'} ?{collate}", (value,))
     sql = f"{column.sql} {_SIGNS[tree.operator]} ?{collate}"
     return Where(sql if holds else f"({sql}) IS NOT TRUE", (value,))
+
+
+def _begins(column: Column, prefix: str) -> Where:
+    if column.kind is not Kind.WORD:
+        sql = f"substr({column.sql}, 1, {len(prefix)}) = ? COLLATE NOCASE"
+        return Where(sql, (prefix,))
+    # Words are in lower case, so those with a prefix lie side by side, where an index finds them.
+    first = fold(prefix)
+    behind = first.rstrip(_LAST)
+    if not behind:
+        return Where(f"{column.sql} >= ?", (first,))
+    # There are no characters from D800 to DFFF.
+    following = 0xE000 if behind[-1] == "\ud7ff" else ord(behind[-1]) + 1
+    sql = f"({column.sql} >= ? AND {column.sql} < ?)"
+    return Where(sql, (first, behind[:-1] + chr(following)))
 
 
 def _parameter(value: Literal, time: Callable[[datetime], str | int | float]) -> Parameter:

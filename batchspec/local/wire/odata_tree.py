@@ -131,7 +131,7 @@ def _fit(term: Comparison, kind: Kind) -> Literal:
         if term.operator in {"eq", "ne"}:
             return None
     elif kind is Kind.WORD and isinstance(value, str):
-        return value.translate(_FOLD)
+        return fold(value)
     elif kind is Kind.TIME and isinstance(value, str):
         return read_time(value)
     elif kind is Kind.BOOL or isinstance(value, bool):
@@ -153,6 +153,11 @@ _FITTING: Mapping[Kind, type | tuple[type, ...]] = {
 _FOLD = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
+def fold(text: str) -> str:
+    """``text`` with its ASCII letters in lower case, which is how texts are compared."""
+    return text.translate(_FOLD)
+
+
 def matches(tree: Filter, record: Record) -> bool:
     """Does ``record``, in wire form, pass the typed filter ``tree``?"""
     match tree:
@@ -164,9 +169,7 @@ def matches(tree: Filter, record: Record) -> bool:
             return not matches(term, record)
         case StartsWith(field, prefix):
             value = _field(record, field)
-            return isinstance(value, str) and value.translate(_FOLD).startswith(
-                prefix.translate(_FOLD)
-            )
+            return isinstance(value, str) and fold(value).startswith(fold(prefix))
         case Comparison(field, operator, literal):
             return _compare(_field(record, field), operator, literal)
 
@@ -184,5 +187,5 @@ def _compare(value: Any, operator: str, literal: Literal) -> bool:
     if isinstance(literal, datetime):
         value = read_time(value)
     elif isinstance(literal, str):
-        literal, value = literal.translate(_FOLD), value.translate(_FOLD)
+        literal, value = fold(literal), fold(value)
     return bool(OPERATORS[operator](value, literal))
