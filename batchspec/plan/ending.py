@@ -96,11 +96,15 @@ def _own_pool(spec: Spec, observed: Observed, *, idle: bool) -> bool:
 
 def _jobs(spec: Spec, observed: Observed, job: str, *, idle: bool) -> Iterator[str]:
     """All jobs of the run, the latest last: one of them alone would tell half of what was done."""
-    for earlier in observed.jobs:
-        ours = earlier.metadata.get("batchspec:spec") == spec.name
-        if ours and earlier.id != job and earlier.state != "deleting":
-            yield earlier.id
-    if not idle or observed.jobs:
+    there = {found.id: found for found in observed.jobs}
+    for found in there.values():
+        ours = found.metadata.get("batchspec:spec") == spec.name
+        if ours and found.id != job and found.state != "deleting":
+            yield found.id
+    if job not in there:
+        if not idle:
+            yield job
+    elif there[job].metadata.get("batchspec:spec") == spec.name:
         yield job
 
 
