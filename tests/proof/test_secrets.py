@@ -188,6 +188,9 @@ def runs(marked: Marked) -> None:
     for number, progress in enumerate(("auto", "live", "plain", "json", "quiet")):
         marked.run("apply", "SPEC", "--progress", progress, "-v", "--var", f"round={number}")
     marked.run("apply", "SPEC", "--var", "round=4")
+    marked.run("plan", "SPEC", "--var", "round=7", "--out", "saved.json", "-v")
+    marked.run("apply", "saved.json", "-v", code=2)
+    marked.run("apply", "saved.json", "--var", f"token={SECRET}", "-v")
     marked.run("status", "SPEC", "--format", "json")
     marked.run("download", "SPEC")
     marked.run("attach", "SPEC")
