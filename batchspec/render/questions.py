@@ -13,14 +13,16 @@ _COSTS = {
     "pool": "its nodes are billed until it is deleted",
     "job": "it is free, but counts against the quota while it is active",
     "container": "its data is billed as storage",
+    "containers": "their data is billed as storage",
 }
 
 
 def cost_words(subject: str, *, target: str) -> str:
     """What it costs to leave a thing; ``subject`` is ``pool topn``, ``job topn`` ..."""
-    kind = subject.partition(" ")[0].removesuffix("s")
+    kind = subject.partition(" ")[0]
     if target == "local":
-        return "it is free" if kind == "job" else "it takes room on this machine"
+        takes = "they take" if kind == "containers" else "it takes"
+        return "it is free" if kind == "job" else f"{takes} room on this machine"
     return _COSTS.get(kind, "it may be billed")
 
 

@@ -23,7 +23,12 @@ from batchspec.render.local import (
     started_text,
     stopped_text,
 )
-from batchspec.render.questions import apply_question, delete_question, unasked_words
+from batchspec.render.questions import (
+    apply_question,
+    delete_question,
+    left_lines,
+    unasked_words,
+)
 from batchspec.render.report import Phase, StepState, Tally, TaskTally, fold, report_json
 from batchspec.render.status import Status, status_json, status_text
 from batchspec.render.summary import summary_text
@@ -186,3 +191,16 @@ def test_words_of_the_local_service() -> None:
 def test_an_account_of_both_kinds_has_words() -> None:
     account = Account("azure", "b", "s")
     assert status_text(Status(account, "x")).startswith("azure: Batch b, Storage s")
+
+
+def test_what_is_left_is_one_thing_or_several() -> None:
+    subjects = ("containers in and out", "container in", "pool p", "job j")
+    assert list(left_lines(subjects, target="local")) == [
+        "containers in and out: they take room on this machine",
+        "container in: it takes room on this machine",
+        "pool p: it takes room on this machine",
+        "job j: it is free",
+    ]
+    azure = list(left_lines(subjects, target="azure"))
+    assert azure[0] == "containers in and out: their data is billed as storage"
+    assert azure[1] == "container in: its data is billed as storage"
