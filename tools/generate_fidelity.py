@@ -61,6 +61,11 @@ _BEHAVIOUR = """\
   Tasks and nodes are measured; processors, memory, disks and networks have no samples. A target
   below zero is zero. What the page on formulas does not settle: a vector may have 100,000 values,
   an expression may nest 48 deep, and a metric used like a number is its last sample.
+- **Job schedules.** Jobs are made when they are due; one that is due while the one before it goes
+  on is made when that is over. The real service takes a schedule or a job whose auto pool cannot be
+  made, and ends the job with a scheduling error; here a job does so, and a schedule is refused.
+- **Job manager tasks.** One that has its node to itself takes all slots of its node, and is counted
+  with so many. Authentication tokens are retired and not given out.
 - **Times.** Microseconds, where the real service has tenths of them.
 - **Order.** Lists are sorted by id without regard to case. Tasks of one priority start in the order
   in which they were added.

@@ -200,7 +200,9 @@ def test_values_out_of_their_range_are_refused(
 
 
 def test_what_is_absent_is_refused_by_name(service: Service) -> None:
-    body = {**JOB, "poolInfo": {"autoPoolSpecification": {"poolLifetimeOption": "job"}}}
-    answer = service.request("POST", "/jobs", body)
+    registry = {"registryServer": "r", "identityReference": {"resourceId": "i"}}
+    settings = {"imageName": "x", "registry": registry}
+    manager = {"id": "m", "commandLine": "true", "containerSettings": settings}
+    answer = service.request("POST", "/jobs", {**JOB, "jobManagerTask": manager})
     assert (answer.status, answer.code) == (501, "NotImplemented")
-    assert "poolInfo/autoPoolSpecification" in answer.values["Reason"]
+    assert "jobManagerTask/containerSettings/registry" in answer.values["Reason"]

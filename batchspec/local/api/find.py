@@ -60,6 +60,19 @@ def find_node(context: Context, request: Request) -> Node:
     return node
 
 
+def find_schedule(context: Context, request: Request) -> Schedule:
+    """The job schedule of the request, its conditions checked.
+
+    Raises:
+        Fault: ``JobScheduleNotFound``, ``ConditionNotMet``.
+    """
+    schedule = context.store.schedules.get(request.parameters["jobScheduleId"])
+    if schedule is None:
+        raise Fault("JobScheduleNotFound")
+    _check(request, schedule)
+    return schedule
+
+
 def find_job(context: Context, request: Request) -> Job:
     """The job of the request, its conditions checked.
 

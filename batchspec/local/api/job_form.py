@@ -6,16 +6,22 @@ The order of properties and the defaults are those of recorded replies.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
+from batchspec.local.api.auto_pool import complete_pool_info
 from batchspec.local.api.context import Context
 from batchspec.local.api.gaps import refuse_absent
+from batchspec.local.api.manager_form import complete_manager
 from batchspec.local.api.preparation_form import complete_special
-from batchspec.local.api.task_settings import check_positive, check_retries, in_order
+from batchspec.local.api.task_settings import (
+    as_known,
+    check_positive,
+    check_retries,
+    in_order,
+)
 from batchspec.local.model.record import Job
-from batchspec.local.wire.fault import Fault, bad_property
-from batchspec.local.wire.times import UNLIMITED, etag_of, read_duration, write_time
+from batchspec.local.wire.fault import bad_property
+from batchspec.local.wire.times import UNLIMITED, etag_of, write_time
 
 _FIRST = (
     "priority",
@@ -34,8 +40,19 @@ _FIRST = (
 _LAST = ("onAllTasksComplete", "onTaskFailure")
 
 
-def complete_job(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Job settings with all defaults, in the service's order.
+def complete_job(body: Mapping[str, Any], *, scheduled: bool = False) -> dict[str, Any]:
+    """Job settings with all defaults, in the service's order; of a schedule if ``scheduled``.
+
+    Raises:
+        Fault: a rule of jobs is broken, or something is asked for that this service has not.
+        AutoPoolFault: all is well, but its auto pool cannot be made.
+    """
+    filled = fill_job(body)
+    return {**filled, "poolInfo": complete_pool_info(body["poolInfo"], scheduled=scheduled)}
+
+
+def fill_job(body: Mapping[str, Any]) -> dict[str, Any]:
+    """As :func:`complete_job`, with ``poolInfo`` as it was given.
 
     Raises:
         Fault: a rule of jobs is broken, or something is asked for that this service has not.
@@ -52,11 +69,10 @@ def complete_job(body: Mapping[str, Any]) -> dict[str, Any]:
         raise bad_property(
             "maxParallelTasks", str(parallel), "The value must be -1 or greater than 0."
         )
-    if not {"poolId", "autoPoolSpecification"} & body["poolInfo"].keys():
-        raise Fault("MissingRequiredProperty", ("PropertyName", "poolId"))
     return in_order(
         {
             **body,
+            **complete_manager(body, given.get("maxTaskRetryCount", 0)),
             **complete_special(body),
             "priority": priority,
             "maxParallelTasks": parallel,
@@ -73,20 +89,9 @@ def complete_job(body: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def deadline_of(body: Mapping[str, Any], started: datetime) -> datetime | None:
-    """When ``maxWallClockTime`` ends the job; ``None`` if it never does."""
-    limit = read_duration(body["constraints"]["maxWallClockTime"])
-    if limit is None:
-        return None
-    try:
-        return started + limit
-    except OverflowError:
-        return None
-
-
-def write_job(context: Context, job: Job) -> dict[str, Any]:
+def write_job(context: Context, job: Job, *, older: bool) -> dict[str, Any]:
     """A job as the service shows it."""
-    body = job.body
+    body = with_manager(job.body, older=older)
     shown: dict[str, Any] = {"id": job.id}
     if "displayName" in body:
         shown["displayName"] = body["displayName"]
@@ -106,6 +111,13 @@ def write_job(context: Context, job: Job) -> dict[str, Any]:
     shown |= {name: body[name] for name in body if name not in {*shown, *_LAST}}
     shown["executionInfo"] = _execution(job)
     return shown | {name: body[name] for name in _LAST}
+
+
+def with_manager(body: Mapping[str, Any], *, older: bool) -> Mapping[str, Any]:
+    """The settings of jobs with the job manager task as an api-version knows it."""
+    if "jobManagerTask" not in body:
+        return body
+    return {**body, "jobManagerTask": as_known(body["jobManagerTask"], older=older)}
 
 
 def _execution(job: Job) -> dict[str, Any]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from batchspec.local.api.auto_pool import AutoPoolFault, check_auto_packages
 from batchspec.local.api.context import Context
-from batchspec.local.api.find import ask, check_id, find_job, find_parent_job
-from batchspec.local.api.job_form import complete_job, deadline_of, write_job
+from batchspec.local.api.find import ask, check_id, find_job, find_parent_job, find_schedule
+from batchspec.local.api.job_form import complete_job, fill_job, write_job
 from batchspec.local.api.listing import JOBS, PREPARATIONS, read_page, write_page
 from batchspec.local.api.preparation_form import write_preparation
 from batchspec.local.api.statistics import job_stats
 from batchspec.local.model.life import JOB, JobState
 from batchspec.local.model.record import Counts, Job
+from batchspec.local.store.opening import deadline_of, open_job
 from batchspec.local.wire.fault import Fault, bad_property
 from batchspec.local.wire.reply import Reply, created, done, one
 from batchspec.local.wire.request import Request, pick
@@ -32,18 +34,20 @@ def create_job(context: Context, request: Request) -> Reply:
     """``POST /jobs``. That its pool exists is not asked: the job waits for one."""
     given = request.shape("BatchJobCreateOptions")
     job_id = check_id("id", given.pop("id"))
-    body = complete_job(given)
-    job = context.store.jobs.add(
-        job_id,
-        body,
-        request.now,
-        pool_id=body["poolInfo"]["poolId"],
-        priority=body["priority"],
-        max_parallel=body["maxParallelTasks"],
-        deadline=deadline_of(body, request.now),
-    )
+    if context.store.schedules.get(job_id) is not None:
+        raise Fault("JobScheduleWithSameIdExists")
+    error = None
+    try:
+        body = complete_job(given)
+        check_auto_packages(context, body["poolInfo"])
+    except AutoPoolFault as fault:
+        body, error = fill_job(given), fault.scheduling_error
+    job = open_job(context.store, job_id, body, request.now, error=error)
     if job is None:
         raise Fault("JobExists")
+    if error is not None:
+        for state in (JobState.TERMINATING, JobState.COMPLETED):
+            job = context.store.jobs.move(job, state, request.now, scheduling_error=error)
     return created(f"{context.base_url}/jobs/{job.id}", job.modified)
 
 
@@ -55,6 +59,22 @@ def list_jobs(context: Context, request: Request) -> Reply:
         request,
         page,
         context.store.jobs.page(page),
+        lambda job: _show(context, request, job, stats=stats),
+        lambda job: job.id.lower(),
+        model="BatchJob",
+        metadata="jobs",
+    )
+
+
+def list_jobs_from_schedule(context: Context, request: Request) -> Reply:
+    """``GET /jobschedules/{jobScheduleId}/jobs``."""
+    schedule = find_schedule(context, request)
+    page = read_page(request, JOBS)
+    stats = request.expands_stats()
+    return write_page(
+        request,
+        page,
+        context.store.jobs.page(page, schedule.id),
         lambda job: _show(context, request, job, stats=stats),
         lambda job: job.id.lower(),
         model="BatchJob",
@@ -161,9 +181,9 @@ def _update(
 ) -> Reply:
     job = find_job(context, request)
     ask(JOB, "update", job.state)
-    _check_pool(job, given)
+    given = _with_pool(job, given)
     kept = {name: value for name, value in job.body.items() if name not in reset}
-    body = complete_job({**kept, **given})
+    body = complete_job({**kept, **given}, scheduled=job.schedule_id is not None)
     if (job.body["onAllTasksComplete"], body["onAllTasksComplete"]) == ("terminatejob", "noaction"):
         raise bad_property(
             "onAllTasksComplete",
@@ -174,7 +194,7 @@ def _update(
         job,
         body,
         request.now,
-        pool_id=body["poolInfo"]["poolId"],
+        pool_id=body["poolInfo"].get("poolId", job.pool_id),
         priority=body["priority"],
         max_parallel=body["maxParallelTasks"],
         deadline=deadline_of(body, job.started),
@@ -182,11 +202,22 @@ def _update(
     return done(200, request.url, job.modified)
 
 
-def _check_pool(job: Job, given: Mapping[str, Any]) -> None:
-    """A job changes its pool only while it is disabled; naming the same pool changes nothing."""
-    asked = given.get("poolInfo", {}).get("poolId")
-    if asked is None or asked.lower() == job.pool_id.lower() or job.state is JobState.DISABLED:
-        return
+def _with_pool(job: Job, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A job changes its pool only while it is disabled; naming the same pool changes nothing.
+
+    Of an auto pool only ``keepAlive`` changes, whatever else is given (the reference of
+    ``BatchJobUpdateOptions``).
+    """
+    info = given.get("poolInfo", {})
+    before = job.body["poolInfo"].get("autoPoolSpecification")
+    auto = info.get("autoPoolSpecification")
+    if auto is not None and before is not None:
+        kept = {**before, "keepAlive": auto.get("keepAlive", False)}
+        return {**given, "poolInfo": {"autoPoolSpecification": kept}}
+    asked = info.get("poolId")
+    same = auto is None and (asked is None or asked.lower() == job.pool_id.lower())
+    if same or (auto is None and job.state is JobState.DISABLED):
+        return given
     raise Fault(
         "OperationInvalidForCurrentState",
         ("Reason", "The pool of a job can be changed only while the job is disabled."),
@@ -194,5 +225,5 @@ def _check_pool(job: Job, given: Mapping[str, Any]) -> None:
 
 
 def _show(context: Context, request: Request, job: Job, *, stats: bool) -> dict[str, Any]:
-    shown = write_job(context, job)
+    shown = write_job(context, job, older=request.older)
     return shown | job_stats(context, job, request.now) if stats else shown

@@ -61,6 +61,7 @@ JOBS: Columns = {
     "executionInfo/endTime": Column("ended", Kind.TIME),
     "executionInfo/poolId": Column("pool", Kind.WORD),
 }
+SCHEDULES: Columns = {**_ID, **_STATE, **_TIMES}
 TASKS: Columns = {
     **_ID,
     **_STATE,

@@ -20,6 +20,7 @@ from batchspec.local.api import (
     node_actions,
     nodes,
     pools,
+    schedules,
     tasks,
 )
 from batchspec.local.api.context import Context
@@ -53,7 +54,6 @@ _SCHEDULE = "/jobschedules/{jobScheduleId}"
 _KEPT = "settings that mean nothing on one machine are kept and shown; see the list below"
 _STATS = "`$expand=stats`: processor time and I/O are not measured and are shown as 0"
 _METRICS = "metrics of processors, memory, disks and networks are not measured: no samples"
-_SCHEDULES = "there are no job schedules"
 _USERS = "nodes are directories of this machine and have no users of their own"
 _EXTENSIONS = "nodes take no extensions: there are none"
 
@@ -98,21 +98,32 @@ ROUTES: tuple[Route, ...] = (
     Route("terminate_job", "POST", _JOB + "/terminate", jobs.terminate_job),
     Route("create_job", "POST", "/jobs", jobs.create_job, "partial", "see the list below"),
     Route("list_jobs", "GET", "/jobs", jobs.list_jobs, "partial", _STATS),
-    _absent("list_jobs_from_schedule", "GET", _SCHEDULE + "/jobs", _SCHEDULES),
+    Route("list_jobs_from_schedule", "GET", _SCHEDULE + "/jobs",
+          jobs.list_jobs_from_schedule, "partial", _STATS),
     Route("list_job_preparation_and_release_task_status", "GET",
           _JOB + "/jobpreparationandreleasetaskstatus",
           jobs.list_job_preparation_and_release_task_status),
     Route("get_job_task_counts", "GET", _JOB + "/taskcounts", jobs.get_job_task_counts),
-    _absent("job_schedule_exists", "HEAD", _SCHEDULE, _SCHEDULES),
-    _absent("delete_job_schedule", "DELETE", _SCHEDULE, _SCHEDULES),
-    _absent("get_job_schedule", "GET", _SCHEDULE, _SCHEDULES),
-    _absent("update_job_schedule", "PATCH", _SCHEDULE, _SCHEDULES),
-    _absent("replace_job_schedule", "PUT", _SCHEDULE, _SCHEDULES),
-    _absent("disable_job_schedule", "POST", _SCHEDULE + "/disable", _SCHEDULES),
-    _absent("enable_job_schedule", "POST", _SCHEDULE + "/enable", _SCHEDULES),
-    _absent("terminate_job_schedule", "POST", _SCHEDULE + "/terminate", _SCHEDULES),
-    _absent("create_job_schedule", "POST", "/jobschedules", _SCHEDULES),
-    _absent("list_job_schedules", "GET", "/jobschedules", _SCHEDULES),
+    Route("job_schedule_exists", "HEAD", _SCHEDULE,
+          schedules.job_schedule_exists),
+    Route("delete_job_schedule", "DELETE", _SCHEDULE,
+          schedules.delete_job_schedule),
+    Route("get_job_schedule", "GET", _SCHEDULE,
+          schedules.get_job_schedule, "partial", _STATS),
+    Route("update_job_schedule", "PATCH", _SCHEDULE,
+          schedules.update_job_schedule),
+    Route("replace_job_schedule", "PUT", _SCHEDULE,
+          schedules.replace_job_schedule),
+    Route("disable_job_schedule", "POST", _SCHEDULE + "/disable",
+          schedules.disable_job_schedule),
+    Route("enable_job_schedule", "POST", _SCHEDULE + "/enable",
+          schedules.enable_job_schedule),
+    Route("terminate_job_schedule", "POST", _SCHEDULE + "/terminate",
+          schedules.terminate_job_schedule),
+    Route("create_job_schedule", "POST", "/jobschedules",
+          schedules.create_job_schedule),
+    Route("list_job_schedules", "GET", "/jobschedules",
+          schedules.list_job_schedules, "partial", _STATS),
     Route("create_task", "POST", _JOB + "/tasks", tasks.create_task, "partial",
           "see the list below"),
     Route("list_tasks", "GET", _JOB + "/tasks", tasks.list_tasks, "partial", _STATS),

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from batchspec.local.api.context import Context
-from batchspec.local.model.record import Job, Pool, Task
+from batchspec.local.model.record import Job, Pool, Schedule, Task
 from batchspec.local.wire.times import write_duration, write_time
 
 _NOTHING = write_duration(0)
@@ -30,6 +30,25 @@ def job_stats(context: Context, job: Job, now: datetime) -> dict[str, Any]:
             "numSucceededTasks": str(counts.succeeded),
             "numFailedTasks": str(counts.failed),
             "waitTime": _duration(use.waiting),
+        }
+    }
+
+
+def schedule_stats(context: Context, schedule: Schedule, now: datetime) -> dict[str, Any]:
+    """``stats`` of a job schedule: sums over the jobs that are there."""
+    jobs = context.store.jobs.of_schedule(schedule.id, completed=True)
+    uses = [context.store.tasks.use(job.id) for job in jobs]
+    counts = [context.store.jobs.counts(job.id).tasks for job in jobs]
+    return {
+        "stats": {
+            "url": f"{context.base_url}/jobschedules/{schedule.id}",
+            "startTime": write_time(schedule.created),
+            "lastUpdateTime": write_time(now),
+            **_unmeasured(_duration(sum((use.running for use in uses), timedelta()))),
+            "numTaskRetries": str(sum(use.retries for use in uses)),
+            "numSucceededTasks": str(sum(count.succeeded for count in counts)),
+            "numFailedTasks": str(sum(count.failed for count in counts)),
+            "waitTime": _duration(sum((use.waiting for use in uses), timedelta())),
         }
     }
 

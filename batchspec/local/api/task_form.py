@@ -13,7 +13,9 @@ from batchspec.local.api.context import Context
 from batchspec.local.api.find import check_id
 from batchspec.local.api.gaps import refuse_absent
 from batchspec.local.api.task_settings import (
+    as_known,
     check_resource_files,
+    check_slots,
     fill_constraints,
     fill_identity,
     in_order,
@@ -24,7 +26,6 @@ from batchspec.local.wire.fault import Fault, absent, bad_property
 from batchspec.local.wire.times import etag_of, write_time
 
 MAX_DEPENDENCY_CHARACTERS = 64_000
-MAX_SLOTS = 256
 OF_THE_SERVICE = frozenset(
     {
         "id",
@@ -66,18 +67,12 @@ def read_task(job: Job, given: Mapping[str, Any]) -> NewTask:
     """
     task_id = check_id("id", given["id"])
     _check_names(job, task_id)
-    # Authentication tokens were retired on 2024-09-30: taken from old clients, never given out.
-    body = {
-        name: value
-        for name, value in given.items()
-        if name not in ("id", "authenticationTokenSettings")
-    }
+    body = {name: value for name, value in given.items() if name != "id"}
     refuse_absent("task", body)
     check_resource_files(body.get("resourceFiles", ()))
     _check_exit_options(job, body.get("exitConditions", {}))
     slots = body.get("requiredSlots", 1)
-    if not 1 <= slots <= MAX_SLOTS:
-        raise bad_property("requiredSlots", str(slots), f"The value must be from 1 to {MAX_SLOTS}.")
+    check_slots(slots)
     needs, ranges = _dependencies(job, body.get("dependsOn", {}))
     filled = in_order(
         {
@@ -161,9 +156,9 @@ def _dependencies(
     return needs, ranges
 
 
-def write_task(context: Context, task: Task) -> dict[str, Any]:
+def write_task(context: Context, task: Task, *, older: bool) -> dict[str, Any]:
     """A task as the service shows it."""
-    body = task.body
+    body = as_known(task.body, older=older)
     shown: dict[str, Any] = {"id": task.id}
     if "displayName" in body:
         shown["displayName"] = body["displayName"]

@@ -10,6 +10,7 @@ from batchspec.local.wire.fault import Fault, bad_property
 from batchspec.local.wire.times import UNLIMITED, ticks_of
 
 RETENTION = "P7D"
+MAX_SLOTS = 256
 _SOURCES = ("httpUrl", "storageContainerUrl", "autoStorageContainerName")
 _IDENTITY: Mapping[str, Any] = {"autoUser": {"scope": "pool", "elevationLevel": "nonadmin"}}
 
@@ -57,6 +58,16 @@ def check_retries(name: str, count: int | None) -> None:
     """
     if count is not None and count < -1:
         raise bad_property(name, str(count), "The value must be -1 or more.")
+
+
+def check_slots(slots: int) -> None:
+    """A task takes at least one of the slots that a node can have.
+
+    Raises:
+        Fault: ``InvalidPropertyValue``.
+    """
+    if not 1 <= slots <= MAX_SLOTS:
+        raise bad_property("requiredSlots", str(slots), f"The value must be from 1 to {MAX_SLOTS}.")
 
 
 def check_positive(name: str, text: str | None) -> None:
@@ -130,6 +141,17 @@ def fill_start_task(task: Mapping[str, Any]) -> dict[str, Any]:
             "waitForSuccess",
         ),
     )
+
+
+def as_known(task: Mapping[str, Any], *, older: bool) -> Mapping[str, Any]:
+    """A task's settings as an api-version knows them.
+
+    Authentication tokens were retired on 2024-09-30. Since then they are not given out, but older
+    clients are still shown that they asked for one (recorded in January 2025).
+    """
+    if older or "authenticationTokenSettings" not in task:
+        return task
+    return {name: value for name, value in task.items() if name != "authenticationTokenSettings"}
 
 
 def in_order(body: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -177,5 +177,5 @@ def _url(context: Context, task: Task) -> str:
 
 
 def _show(context: Context, request: Request, task: Task, *, stats: bool) -> dict[str, Any]:
-    shown = write_task(context, task)
+    shown = write_task(context, task, older=request.older)
     return shown | task_stats(context, task, request.now) if stats else shown

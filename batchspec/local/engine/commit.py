@@ -20,8 +20,10 @@ from batchspec.local.engine.decision import (
     ClearFiles,
     CutShort,
     Decision,
+    DeletePool,
     DropNode,
     DropPool,
+    DropSchedule,
     EndProcess,
     ExpireFiles,
     InstallPackages,
@@ -29,7 +31,9 @@ from batchspec.local.engine.decision import (
     KillRun,
     MoveJob,
     MoveNode,
+    MoveSchedule,
     NoteScaleRun,
+    OpenJob,
     Prepare,
     PurgeJob,
     Release,
@@ -37,6 +41,7 @@ from batchspec.local.engine.decision import (
     RunStartTask,
     ScalePool,
     SettlePool,
+    SkipRun,
     TakeSample,
 )
 from batchspec.local.engine.disk import Disk
@@ -62,8 +67,9 @@ from batchspec.local.engine.packages import forget_packages
 from batchspec.local.engine.state import preparation_key, release_key, run_key
 from batchspec.local.engine.verdict import begin_subtask, write_failure
 from batchspec.local.model.layout import task_directory
-from batchspec.local.model.life import NodeState, TaskState
-from batchspec.local.model.record import Job, Node, Pool, Preparation, Task, Wire
+from batchspec.local.model.life import NodeState, PoolState, TaskState
+from batchspec.local.model.record import Job, Node, Pool, Preparation, Schedule, Task, Wire
+from batchspec.local.store.opening import open_job
 from batchspec.local.store.store import Store
 from batchspec.local.wire.times import write_time
 
@@ -151,6 +157,18 @@ class Committer:
                 yield End(run_key(seq, run))
             case MoveJob(job, state, reason):
                 store.jobs.move(job, state, now, reason=reason)
+            case OpenJob(schedule, due, following):
+                self._open_job(schedule, due, following, now)
+            case SkipRun(schedule, due, following):
+                store.schedules.skip(schedule, due, following)
+            case MoveSchedule(schedule, state):
+                store.schedules.move(schedule, state, now)
+            case DropSchedule(schedule):
+                store.schedules.drop(schedule)
+            case DeletePool(pool_id):
+                found = store.pools.get(pool_id)
+                if found is not None and found.state is PoolState.ACTIVE:
+                    store.pools.delete(found, now)
             case PurgeJob(job):
                 if store.jobs.purge(job):
                     store.preparations.forget_job(job)
@@ -271,6 +289,18 @@ class Committer:
             self._store.subtasks.begin(begun, decision.others, begin_subtask(now), now)
         if not decision.waits:
             yield self.again(TaskRun(begun, job, node, decision.others), fresh=True)
+
+    def _open_job(
+        self, schedule: Schedule, due: datetime, following: datetime | None, now: datetime
+    ) -> None:
+        body = schedule.body["jobSpecification"]
+        job_id = f"{schedule.id}:job-{schedule.runs + 1}"
+        job = open_job(self._store, job_id, body, now, schedule=schedule)
+        auto = body["poolInfo"].get("autoPoolSpecification", {})
+        pool_id = schedule.pool_id
+        if job is not None and auto.get("poolLifetimeOption") == "jobschedule":
+            pool_id = job.pool_id
+        self._store.schedules.ran(schedule, job_id, pool_id, due, following)
 
     def _add_nodes(self, pool: Pool, count: int, now: datetime, *, dedicated: bool) -> None:
         suffix = "d" if dedicated else "p"

@@ -10,8 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from batchspec.local.model.life import JobState, NodeState
-from batchspec.local.model.record import Doomed, Job, Node, Pool, Preparation, Task, Wire
+from batchspec.local.model.life import JobState, NodeState, ScheduleState
+from batchspec.local.model.record import (
+    Doomed,
+    Job,
+    Node,
+    Pool,
+    Preparation,
+    Schedule,
+    Task,
+    Wire,
+)
 
 How = Literal["terminate", "requeue"]
 
@@ -163,6 +172,46 @@ class MoveJob:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenJob:
+    """Make the job of a schedule that was due at ``due``; the next is due at ``following``."""
+
+    schedule: Schedule
+    due: datetime
+    following: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SkipRun:
+    """Make no job for ``due``: it is too late for it."""
+
+    schedule: Schedule
+    due: datetime
+    following: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class MoveSchedule:
+    """Bring a schedule to a state."""
+
+    schedule: Schedule
+    state: ScheduleState
+
+
+@dataclass(frozen=True, slots=True)
+class DropSchedule:
+    """The schedule has no job left, and goes."""
+
+    schedule: Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePool:
+    """An auto pool whose life is over goes, if it is still there."""
+
+    pool_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class PurgeJob:
     """Remove tasks of a deleted job, and in the end the job."""
 
@@ -232,6 +281,11 @@ Decision = (
     | KillRun
     | CutShort
     | MoveJob
+    | OpenJob
+    | SkipRun
+    | MoveSchedule
+    | DropSchedule
+    | DeletePool
     | PurgeJob
     | ClearFiles
     | ExpireFiles

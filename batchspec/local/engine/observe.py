@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from batchspec.local.engine.hands import Hands
 from batchspec.local.engine.multi import instances, takes_gangs
+from batchspec.local.engine.recurring import ScheduleView
 from batchspec.local.engine.scaling import ScaleView
 from batchspec.local.engine.state import (
     Delays,
@@ -26,7 +27,7 @@ from batchspec.local.engine.state import (
     run_key,
     start_key,
 )
-from batchspec.local.model.life import JobState, NodeState, PoolState
+from batchspec.local.model.life import JobState, NodeState, PoolState, ScheduleState
 from batchspec.local.model.record import Job, Node, Pool, Preparation, Task
 from batchspec.local.store.store import Store
 from batchspec.local.wire.times import read_duration
@@ -62,6 +63,7 @@ def observe(store: Store, hands: Hands, delays: Delays, now: datetime) -> State:
             for job in store.jobs.in_state(*_BETWEEN)
         ),
         overdue=tuple(store.jobs.overdue(now)),
+        managed=tuple(store.jobs.managed()),
         done=tuple(store.jobs.done()),
         ending=tuple(
             task for task in store.runs.ending() if not hands.told(run_key(task.seq, task.run))
@@ -71,8 +73,16 @@ def observe(store: Store, hands: Hands, delays: Delays, now: datetime) -> State:
         # Nothing begins while it is not known where something is still to be removed.
         offers=() if len(doomed) == _DOOMED else tuple(_offers(store)),
         scales=tuple(_scales(store, now)),
+        schedules=tuple(_schedules(store, now)),
         running=hands.running,
     )
+
+
+def _schedules(store: Store, now: datetime) -> Iterator[ScheduleView]:
+    for schedule in store.schedules.due(now):
+        deleting = schedule.state is ScheduleState.DELETING
+        jobs = store.jobs.of_schedule(schedule.id, completed=deleting)
+        yield ScheduleView(schedule, tuple(jobs))
 
 
 def _scales(store: Store, now: datetime) -> Iterator[ScaleView]:
@@ -137,17 +147,34 @@ def _queues(store: Store, pool: Pool, total: int, largest: int) -> Iterator[Queu
 
 
 def _runnable(store: Store, pool: Pool, job: Job, most: int, largest: int) -> list[Task]:
-    """The next tasks of a job, without those that need more nodes at once than there are."""
+    """The next tasks of a job, without those for which there are no nodes."""
     passed: list[int] = []
     while True:
         tasks = store.runs.runnable(job.id, most, largest, passed)
-        if not any(map(instances, tasks)):
-            return tasks
-        nodes = store.nodes.capable(pool.id) if takes_gangs(pool) else 0
-        stuck = [task.seq for task in tasks if instances(task) > nodes]
+        stuck = [*_too_many(store, pool, tasks), *_for_dedicated(store, pool, job, tasks)]
         if not stuck:
             return tasks
         passed += stuck
+
+
+def _too_many(store: Store, pool: Pool, tasks: list[Task]) -> list[int]:
+    """Those that need more nodes at once than there are."""
+    if not any(map(instances, tasks)):
+        return []
+    nodes = store.nodes.capable(pool.id) if takes_gangs(pool) else 0
+    return [task.seq for task in tasks if instances(task) > nodes]
+
+
+def _for_dedicated(store: Store, pool: Pool, job: Job, tasks: list[Task]) -> list[int]:
+    """A job manager task that is for dedicated nodes alone, while none has room for it."""
+    manager = job.body.get("jobManagerTask")
+    if manager is None or manager["allowLowPriorityNode"]:
+        return []
+    free = [node.slots - node.running_slots for node in store.nodes.free(pool.id) if node.dedicated]
+    most = max(free, default=0)
+    return [
+        task.seq for task in tasks if task.id.lower() == manager["id"].lower() and task.slots > most
+    ]
 
 
 def _preparations(store: Store, job: Job) -> tuple[Preparation, ...]:
@@ -162,6 +189,7 @@ def next_moment(store: Store, state: State, now: datetime) -> datetime | None:
         store.jobs.next_deadline(),
         store.runs.next_expiry(),
         store.scaling.next_moment(),
+        store.schedules.next_moment(now),
     ]
     delays = {state.delays.allocation, state.delays.boot}
     moments += [_later(view.node.state_since, delay) for view in state.nodes for delay in delays]

@@ -76,7 +76,7 @@ class _Desk:
 
     def place(self, task: Task) -> Iterator[BeginTask | Prepare]:
         """Place a task on one node, or do not."""
-        node = self.slots.take(task.slots, self.barred, _wish(task))
+        node = self.slots.take(task.slots, self._barred(task), _wish(task))
         if node is None or self._is_blocked(task, node):
             return
         yield from self._prepare(node)
@@ -102,6 +102,15 @@ class _Desk:
             return
         self.held = False
         yield BeginTask(task, nodes[0], self.queue.job, others=tuple(nodes[1:]))
+
+    def _barred(self, task: Task) -> frozenset[str]:
+        """Where a task cannot run: a job manager task may be for dedicated nodes alone."""
+        manager = self.queue.job.body.get("jobManagerTask")
+        if manager is None or manager["allowLowPriorityNode"]:
+            return self.barred
+        if manager["id"].lower() != task.id.lower():
+            return self.barred
+        return self.barred | {node.id.lower() for node in self.offer.nodes if not node.dedicated}
 
     def _prepare(self, node: Node) -> Iterator[Prepare]:
         key = node.id.lower()

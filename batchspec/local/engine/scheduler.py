@@ -20,6 +20,7 @@ from batchspec.local.engine.decision import (
     MoveJob,
 )
 from batchspec.local.engine.placing import Place, place
+from batchspec.local.engine.recurring import follow
 from batchspec.local.engine.scaling import scale
 from batchspec.local.engine.state import State, due, run_key
 from batchspec.local.engine.tending import tend_job, tend_node
@@ -33,10 +34,7 @@ def decide(state: State, now: datetime) -> list[Decision]:
 
 
 def _decide(state: State, now: datetime) -> Iterator[Decision]:
-    for job in state.overdue:
-        yield MoveJob(job, JobState.TERMINATING, "MaxWallClockTimeExpiry")
-    for job in state.done:
-        yield MoveJob(job, JobState.TERMINATING, "AllTasksComplete")
+    yield from _end_jobs(state)
     for job_view in state.jobs:
         yield from tend_job(job_view)
     for task in state.ending:
@@ -53,10 +51,26 @@ def _decide(state: State, now: datetime) -> Iterator[Decision]:
         yield from tend_node(node_view, state.delays, now)
     for scale_view in state.scales:
         yield from scale(scale_view, now)
+    for schedule_view in state.schedules:
+        yield from follow(schedule_view, now)
     yield from _clear(state)
     blocked = _blocked(state)
     for offer in state.offers:
         yield from place(offer, blocked)
+
+
+def _end_jobs(state: State) -> Iterator[Decision]:
+    """Jobs that come to their end by themselves, each for the first reason that it has."""
+    told = set()
+    for jobs, reason in (
+        (state.overdue, "MaxWallClockTimeExpiry"),
+        (state.managed, "JMComplete"),
+        (state.done, "AllTasksComplete"),
+    ):
+        for job in jobs:
+            if job.id not in told:
+                told.add(job.id)
+                yield MoveJob(job, JobState.TERMINATING, reason)
 
 
 def _clear(state: State) -> Iterator[Decision]:

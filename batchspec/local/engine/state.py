@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from batchspec.local.engine.recurring import ScheduleView
 from batchspec.local.engine.scaling import ScaleView
 from batchspec.local.model.record import Doomed, Job, Node, Pool, Preparation, Task
 
@@ -100,12 +101,14 @@ class State:
     nodes: tuple[NodeView, ...] = ()
     jobs: tuple[JobView, ...] = ()
     overdue: tuple[Job, ...] = ()
+    managed: tuple[Job, ...] = ()
     done: tuple[Job, ...] = ()
     ending: tuple[Task, ...] = ()
     doomed: tuple[Doomed, ...] = ()
     expired: tuple[Task, ...] = ()
     offers: tuple[Offer, ...] = ()
     scales: tuple[ScaleView, ...] = ()
+    schedules: tuple[ScheduleView, ...] = ()
     running: frozenset[str] = frozenset()
 
 

@@ -12,6 +12,7 @@ from batchspec.local.engine.decision import (
     AskToEnd,
     BootNode,
     Decision,
+    DeletePool,
     DropNode,
     EndProcess,
     How,
@@ -33,7 +34,7 @@ from batchspec.local.engine.state import (
     start_key,
 )
 from batchspec.local.model.life import JobState, NodeState
-from batchspec.local.model.record import Task
+from batchspec.local.model.record import Job, Task
 
 _WAITING_OPTIONS = {"taskcompletion", "retaineddata"}
 
@@ -124,6 +125,7 @@ def tend_job(view: JobView) -> Iterator[Decision]:
             if not (busy or any(one.release_state == "running" for one in view.preparations)):
                 ends = job.state is JobState.TERMINATING
                 yield MoveJob(job, JobState.COMPLETED) if ends else PurgeJob(job)
+                yield from _release_pool(job)
         case JobState.DISABLING:
             if job.disable_tasks == "requeue":
                 yield from ask_all(live, "requeue")
@@ -145,6 +147,13 @@ def _release(view: JobView, *, busy: bool) -> Iterator[Decision]:
         for one in preparations:
             if one.state == "ready" and one.release_state is None:
                 yield Release(job, one)
+
+
+def _release_pool(job: Job) -> Iterator[Decision]:
+    """An auto pool that lives as long as its job goes with it."""
+    auto = job.body.get("poolInfo", {}).get("autoPoolSpecification", {})
+    if auto.get("poolLifetimeOption") == "job" and not auto.get("keepAlive", False):
+        yield DeletePool(job.pool_id)
 
 
 def ask_all(live: Iterable[Task], how: How) -> Iterator[Decision]:

@@ -217,7 +217,11 @@ class Preparation:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A job schedule. ``next_run`` is when it makes its next job, ``runs`` how many it made."""
+    """A job schedule. ``next_run`` is when it makes its next job, ``runs`` how many it made.
+
+    ``last_due`` is when the last one was due; ``pool_id`` the auto pool that lives as long as the
+    schedule, once it is made.
+    """
 
     seq: int
     id: str
@@ -232,6 +236,8 @@ class Schedule:
     recent_job: str | None
     runs: int
     ended: datetime | None
+    pool_id: str | None
+    last_due: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,6 +194,24 @@ class Jobs:
         )
         return [_read(row) for row in rows]
 
+    def managed(self) -> list[Job]:
+        """Jobs whose job manager task is completed, and that end with it."""
+        rows = self._db.all(
+            "SELECT job.* FROM job CROSS JOIN task "
+            "ON task.job = job.key AND task.key = job.manager "
+            "WHERE job.manager IS NOT NULL AND task.state = 'completed' "
+            "AND job.state IN ('active', 'disabling', 'disabled', 'enabling') ORDER BY job.seq"
+        )
+        return [_read(row) for row in rows]
+
+    def of_schedule(self, schedule_id: str, *, completed: bool) -> list[Job]:
+        """Jobs that a schedule made: all, or those that are not completed."""
+        rows = self._db.all(
+            "SELECT * FROM job WHERE schedule = ? AND (? OR state <> 'completed') ORDER BY seq",
+            (fold(schedule_id), completed),
+        )
+        return [_read(row) for row in rows]
+
     def done(self) -> list[Job]:
         """Active jobs with ``onAllTasksComplete: terminatejob`` and no task left to do.
 

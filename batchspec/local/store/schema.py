@@ -286,12 +286,25 @@ CREATE TABLE sample (
 # What the engine of containers says of the one that a task has run in.
 _VERSION_5 = "ALTER TABLE task ADD COLUMN container TEXT;"
 
+# What a schedule remembers, and the job manager task with which its job ends.
+_VERSION_6 = """
+ALTER TABLE schedule ADD COLUMN pool_id TEXT;
+ALTER TABLE schedule ADD COLUMN last_due INTEGER;
+CREATE INDEX schedule_by_state ON schedule (state, next_run);
+ALTER TABLE job ADD COLUMN manager TEXT GENERATED ALWAYS AS (
+    CASE WHEN json_extract(body, '$.jobManagerTask.killJobOnCompletion')
+    THEN lower(json_extract(body, '$.jobManagerTask.id')) END
+) VIRTUAL;
+CREATE INDEX job_by_manager ON job (state, manager) WHERE manager IS NOT NULL;
+"""
+
 _STEPS: tuple[str, ...] = (
     _VERSION_1 + _counters(),
     _VERSION_2,
     _VERSION_3,
     _VERSION_4,
     _VERSION_5,
+    _VERSION_6,
 )
 """One script for each version; a change to the tables is a new script at the end."""
 

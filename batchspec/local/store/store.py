@@ -17,6 +17,7 @@ from batchspec.local.store.pools import Pools
 from batchspec.local.store.preparations import Preparations
 from batchspec.local.store.runs import Runs
 from batchspec.local.store.scaling import Scaling
+from batchspec.local.store.schedules import Schedules
 from batchspec.local.store.subtasks import Subtasks
 from batchspec.local.store.tasks import Tasks
 
@@ -41,6 +42,7 @@ class Store:
         self.subtasks = Subtasks(self._database)
         self.preparations = Preparations(self._database)
         self.scaling = Scaling(self._database)
+        self.schedules = Schedules(self._database)
 
     @property
     def version(self) -> int:

@@ -119,6 +119,16 @@ FAULTS: Mapping[str, tuple[int, str]] = {
     ),
     "PoolExists": (409, "The specified pool already exists."),  # rec
     "JobExists": (409, "The specified job already exists."),
+    "JobWithSameIdExists": (
+        409,
+        "A job with the specified job schedule id exists. Job and job schedule cannot have the "
+        "same id.",
+    ),
+    "JobScheduleWithSameIdExists": (
+        409,
+        "A job schedule with the specified job id exists. Job and job schedule cannot have the "
+        "same id.",
+    ),
     "JobScheduleExists": (409, "The specified job schedule already exists."),
     "TaskExists": (409, "The specified task already exists."),
     "NodeUserExists": (409, "The specified node user already exists."),

@@ -1,0 +1,110 @@
+"""Auto pools: the settings in ``poolInfo``, complete, and what the service says of wrong ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from batchspec.local.api.applications import check_references
+from batchspec.local.api.autoscale import read_autoscale
+from batchspec.local.api.context import Context
+from batchspec.local.api.pool_form import read_pool, read_resize_timeout, read_target
+from batchspec.local.wire.fault import Fault, bad_property
+
+MAX_PREFIX = 20
+_TARGETS = ("targetDedicatedNodes", "targetLowPriorityNodes")
+_ERRORS = {
+    "AutoScalingFormulaSyntaxError": "InvalidAutoScaleFormulaInAutoPool",
+    "AutoScalingFormulaTooLong": "InvalidAutoScaleFormulaInAutoPool",
+    "InvalidAutoScalingSettings": "InvalidAutoScaleFormulaInAutoPool",
+    "InvalidApplicationPackageReferences": "InvalidApplicationPackageReferencesInAutoPool",
+}
+_SENTENCES = {
+    "InvalidAutoScaleFormulaInAutoPool": "The specified auto-scaling settings are not valid.",
+    "InvalidApplicationPackageReferencesInAutoPool": (
+        "One or more application packages specified for the pool are invalid."
+    ),
+    "InvalidAutoPoolSettings": "The specified autopool settings are not valid.",
+}
+
+
+class AutoPoolFault(Fault):
+    """The settings of the pool itself are wrong.
+
+    The service takes the job all the same, and ends it with ``scheduling_error``.
+    """
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.code, *fault.values, status=fault.status)
+        code = _ERRORS.get(fault.code, "InvalidAutoPoolSettings")
+        self.scheduling_error = {
+            "category": "UserError",
+            "code": code,
+            "message": _SENTENCES[code],
+            "details": [{"name": name, "value": value} for name, value in fault.values],
+        }
+
+
+def complete_pool_info(info: Mapping[str, Any], *, scheduled: bool) -> dict[str, Any]:
+    """Where a job runs, complete. ``scheduled`` says that it is of a schedule.
+
+    Raises:
+        Fault: neither a pool nor an auto pool is named, or both, or it cannot live so.
+        AutoPoolFault: the pool of an auto pool cannot be made.
+    """
+    auto = info.get("autoPoolSpecification")
+    if auto is None:
+        if "poolId" not in info:
+            raise Fault("MissingRequiredProperty", ("PropertyName", "poolId"))
+        return dict(info)
+    if "poolId" in info:
+        raise bad_property(
+            "poolInfo", None, "The poolId and autoPoolSpecification are mutually exclusive."
+        )
+    prefix = auto.get("autoPoolIdPrefix", "")
+    if len(prefix) > MAX_PREFIX:
+        raise bad_property(
+            "autoPoolIdPrefix", prefix, f"The value cannot be longer than {MAX_PREFIX} characters."
+        )
+    if auto["poolLifetimeOption"] == "jobschedule" and not scheduled:
+        raise bad_property(
+            "poolLifetimeOption", "jobschedule", "The value applies to job schedules alone."
+        )
+    complete = {**auto, "keepAlive": auto.get("keepAlive", False)}
+    try:
+        complete["pool"] = _complete(auto.get("pool"))
+    except Fault as fault:
+        if fault.code == "NotImplemented":
+            raise
+        raise AutoPoolFault(fault) from None
+    return {"autoPoolSpecification": complete}
+
+
+def check_auto_packages(context: Context, info: Mapping[str, Any]) -> None:
+    """Return when the packages that an auto pool refers to are there.
+
+    Raises:
+        AutoPoolFault: they are not.
+    """
+    references = info.get("autoPoolSpecification", {}).get("pool", {})
+    try:
+        check_references(
+            context, references.get("applicationPackageReferences", ()), needs_default=True
+        )
+    except Fault as fault:
+        raise AutoPoolFault(fault) from None
+
+
+def _complete(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    if given is None:
+        raise Fault("MissingRequiredProperty", ("PropertyName", "pool"))
+    scaling = read_autoscale(given)
+    targets = {} if scaling else {name: read_target(given, name, 0) for name in _TARGETS}
+    settings = read_pool(given)
+    return {
+        **settings,
+        "resizeTimeout": read_resize_timeout(given),
+        **targets,
+        "enableAutoScale": scaling is not None,
+        **(scaling or {}),
+    }

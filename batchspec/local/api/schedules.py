@@ -1,0 +1,133 @@
+"""Operations on job schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from batchspec.local.api.context import Context
+from batchspec.local.api.find import ask, check_id, find_schedule
+from batchspec.local.api.listing import SCHEDULES, read_page, write_page
+from batchspec.local.api.schedule_form import complete_schedule, write_schedule
+from batchspec.local.api.statistics import schedule_stats
+from batchspec.local.model.life import SCHEDULE, ScheduleState
+from batchspec.local.model.record import Schedule
+from batchspec.local.wire.fault import Fault
+from batchspec.local.wire.recurrence import first_run, next_run
+from batchspec.local.wire.reply import Reply, created, done, one, versioned
+from batchspec.local.wire.request import Request, pick
+
+
+def create_job_schedule(context: Context, request: Request) -> Reply:
+    """``POST /jobschedules``: the engine makes its first job as soon as that is due."""
+    given = request.shape("BatchJobScheduleCreateOptions")
+    schedule_id = check_id("id", given.pop("id"))
+    body = complete_schedule(given)
+    if context.store.jobs.get(schedule_id) is not None:
+        raise Fault("JobWithSameIdExists")
+    first = first_run(body["schedule"], request.now)
+    schedule = context.store.schedules.add(schedule_id, body, request.now, first)
+    if schedule is None:
+        raise Fault("JobScheduleExists")
+    return created(f"{context.base_url}/jobschedules/{schedule.id}", schedule.modified)
+
+
+def list_job_schedules(context: Context, request: Request) -> Reply:
+    """``GET /jobschedules``."""
+    page = read_page(request, SCHEDULES)
+    stats = request.expands_stats()
+    return write_page(
+        request,
+        page,
+        context.store.schedules.page(page),
+        lambda schedule: _show(context, request, schedule, stats=stats),
+        lambda schedule: schedule.id.lower(),
+        model="BatchJobSchedule",
+        metadata="jobschedules",
+    )
+
+
+def get_job_schedule(context: Context, request: Request) -> Reply:
+    """``GET /jobschedules/{jobScheduleId}``."""
+    names, stats = request.select("BatchJobSchedule"), request.expands_stats()
+    schedule = find_schedule(context, request)
+    shown = pick(_show(context, request, schedule, stats=stats), names)
+    return one(shown, "jobschedules/@Element", schedule.modified)
+
+
+def job_schedule_exists(context: Context, request: Request) -> Reply:
+    """``HEAD /jobschedules/{jobScheduleId}``."""
+    return Reply(200, headers=versioned(find_schedule(context, request).modified))
+
+
+def update_job_schedule(context: Context, request: Request) -> Reply:
+    """``PATCH /jobschedules/{jobScheduleId}``: what is given replaces what is there."""
+    given = request.shape("BatchJobScheduleUpdateOptions")
+    return _update(context, request, given, kept=("schedule", "jobSpecification", "metadata"))
+
+
+def replace_job_schedule(context: Context, request: Request) -> Reply:
+    """``PUT /jobschedules/{jobScheduleId}``: what is not given is reset."""
+    return _update(context, request, request.shape("BatchJobSchedule"), kept=())
+
+
+def disable_job_schedule(context: Context, request: Request) -> Reply:
+    """``POST .../disable``: no job is made until it is enabled."""
+    return _move(context, request, "disable", 204)
+
+
+def enable_job_schedule(context: Context, request: Request) -> Reply:
+    """``POST .../enable``."""
+    return _move(context, request, "enable", 204)
+
+
+def terminate_job_schedule(context: Context, request: Request) -> Reply:
+    """``POST .../terminate``: the engine ends its job, then completes the schedule."""
+    return _move(context, request, "terminate", 202)
+
+
+def delete_job_schedule(context: Context, request: Request) -> Reply:
+    """``DELETE /jobschedules/{jobScheduleId}``: with all its jobs, which the engine sees to."""
+    _move(context, request, "delete", 202)
+    return done(202, None)
+
+
+def _update(
+    context: Context, request: Request, given: Mapping[str, Any], kept: tuple[str, ...]
+) -> Reply:
+    schedule = find_schedule(context, request)
+    ask(SCHEDULE, "update", schedule.state)
+    before = schedule.body
+    # The display name cannot be changed, so it stays however the rest is replaced.
+    stays = {name: before[name] for name in (*kept, "displayName") if name in before}
+    body = complete_schedule({**stays, **given})
+    following = _following(schedule, body, request.now)
+    schedule = context.store.schedules.update(schedule, body, request.now, following)
+    return done(200, request.url, schedule.modified)
+
+
+def _following(schedule: Schedule, body: Mapping[str, Any], now: datetime) -> datetime | None:
+    """When the next job is due under new settings."""
+    if body["schedule"] == schedule.body["schedule"]:
+        return schedule.next_run
+    if schedule.last_due is None:
+        return first_run(body["schedule"], now)
+    return next_run(body["schedule"], schedule.last_due, now)
+
+
+def _move(context: Context, request: Request, verb: str, status: int) -> Reply:
+    force = request.flag("force")
+    schedule = find_schedule(context, request)
+    going = {"terminate": ScheduleState.TERMINATING, "delete": ScheduleState.DELETING}
+    if not (force and schedule.state is going.get(verb)):
+        state = ask(SCHEDULE, verb, schedule.state)
+        schedule = context.store.schedules.move(schedule, state, request.now)
+    return done(status, request.url, schedule.modified)
+
+
+def _show(
+    context: Context, request: Request, schedule: Schedule, *, stats: bool
+) -> dict[str, Any]:
+    shown = write_schedule(context, schedule, older=request.older)
+    return shown | schedule_stats(context, schedule, request.now) if stats else shown

@@ -1,0 +1,173 @@
+"""Job schedules in the store: what the API asks for, and how the engine follows them."""
+
+# ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime
+
+from batchspec.local.model.life import SCHEDULE, ScheduleState
+from batchspec.local.model.record import Schedule, Wire
+from batchspec.local.store.database import (
+    Database,
+    after,
+    fold,
+    from_column,
+    from_json,
+    from_optional,
+    to_column,
+    to_json,
+    to_optional,
+)
+from batchspec.local.store.page import EVERYTHING, Page
+
+
+class Schedules:
+    """The table ``schedule``."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    # --- the API's side
+
+    def add(
+        self, schedule_id: str, body: Wire, now: datetime, next_run: datetime
+    ) -> Schedule | None:
+        """Create an active schedule; ``None`` if the id is taken."""
+        stamp = to_column(now)
+        with self._db.transaction():
+            if self.get(schedule_id) is not None:
+                return None
+            self._db.insert(
+                "schedule",
+                {
+                    "key": fold(schedule_id),
+                    "id": schedule_id,
+                    "body": to_json(body),
+                    "created": stamp,
+                    "modified": stamp,
+                    "state": ScheduleState.ACTIVE,
+                    "state_since": stamp,
+                    "next_run": to_column(next_run),
+                },
+            )
+            return self.get(schedule_id)
+
+    def get(self, schedule_id: str) -> Schedule | None:
+        """The schedule of that id, in any case of letters."""
+        row = self._db.one("SELECT * FROM schedule WHERE key = ?", (fold(schedule_id),))
+        return None if row is None else _read(row)
+
+    def page(self, page: Page = EVERYTHING) -> list[Schedule]:
+        """Schedules by id."""
+        rows = self._db.all(
+            f"SELECT * FROM schedule WHERE key > ? AND ({page.where}) ORDER BY key LIMIT ?",
+            (page.after, *page.values, page.limit),
+        )
+        return [_read(row) for row in rows]
+
+    def update(
+        self, schedule: Schedule, body: Wire, now: datetime, next_run: datetime | None
+    ) -> Schedule:
+        """Replace the settings of a schedule; ``next_run`` is what they say of its next job."""
+        return self._set(
+            schedule,
+            body=to_json(body),
+            modified=to_column(after(schedule.modified, now)),
+            next_run=to_optional(next_run),
+        )
+
+    # --- both sides
+
+    def move(self, schedule: Schedule, state: ScheduleState, now: datetime) -> Schedule:
+        """Bring a schedule to ``state``; ``completed`` sets its end and that nothing runs next.
+
+        Raises:
+            IllegalMoveError: the life cycle has no such transition.
+        """
+        SCHEDULE.check(schedule.state, state)
+        if state is schedule.state:
+            return schedule
+        columns: dict[str, object] = {
+            "state": state,
+            "state_since": to_column(now),
+            "previous_state": schedule.state,
+            "previous_since": to_column(schedule.state_since),
+            "modified": to_column(after(schedule.modified, now)),
+        }
+        if state is ScheduleState.COMPLETED:
+            columns |= {"ended": to_column(now), "next_run": None}
+        return self._set(schedule, **columns)
+
+    # --- the engine's side
+
+    def due(self, now: datetime) -> list[Schedule]:
+        """Those on their way out; and active ones whose next job is due, or that have none."""
+        rows = self._db.all(
+            "SELECT * FROM schedule WHERE state IN ('terminating', 'deleting') "
+            "OR (state = 'active' AND (next_run IS NULL OR next_run <= ?)) ORDER BY seq",
+            (to_column(now),),
+        )
+        return [_read(row) for row in rows]
+
+    def next_moment(self, now: datetime) -> datetime | None:
+        """The next moment after ``now`` at which a job is due."""
+        row = self._db.one(
+            "SELECT min(next_run) FROM schedule WHERE state = 'active' AND next_run > ?",
+            (to_column(now),),
+        )
+        return from_optional(row[0] if row is not None else None)
+
+    def ran(
+        self,
+        schedule: Schedule,
+        job_id: str,
+        pool_id: str | None,
+        due: datetime,
+        next_run: datetime | None,
+    ) -> None:
+        """A job was made that was due at ``due``; ``pool_id`` is the schedule's own pool."""
+        self._set(
+            schedule,
+            recent_job=job_id,
+            runs=schedule.runs + 1,
+            pool_id=pool_id,
+            last_due=to_column(due),
+            next_run=to_optional(next_run),
+        )
+
+    def skip(self, schedule: Schedule, due: datetime, next_run: datetime | None) -> None:
+        """The job that was due at ``due`` is not made: its start window has passed."""
+        self._set(schedule, last_due=to_column(due), next_run=to_optional(next_run))
+
+    def drop(self, schedule: Schedule) -> None:
+        """Forget a schedule that was deleting and has no job left."""
+        self._db.write("DELETE FROM schedule WHERE seq = ? AND state = 'deleting'", (schedule.seq,))
+
+    def _set(self, schedule: Schedule, **columns: object) -> Schedule:
+        self._db.update("schedule", columns, "seq = ?", (schedule.seq,))
+        found = self.get(schedule.id)
+        if found is None:
+            raise LookupError(f"job schedule {schedule.id} is gone")
+        return found
+
+
+def _read(row: sqlite3.Row) -> Schedule:
+    previous = row["previous_state"]
+    return Schedule(
+        seq=row["seq"],
+        id=row["id"],
+        body=from_json(row["body"]),
+        created=from_column(row["created"]),
+        modified=from_column(row["modified"]),
+        state=ScheduleState(row["state"]),
+        state_since=from_column(row["state_since"]),
+        previous_state=None if previous is None else ScheduleState(previous),
+        previous_since=from_optional(row["previous_since"]),
+        next_run=from_optional(row["next_run"]),
+        recent_job=row["recent_job"],
+        runs=row["runs"],
+        ended=from_optional(row["ended"]),
+        pool_id=row["pool_id"],
+        last_due=from_optional(row["last_due"]),
+    )
