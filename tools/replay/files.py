@@ -1,8 +1,8 @@
-"""Files on a node as a recorded request found them."""
+"""Files on a node, and application packages, as a recorded request found them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,29 @@ def make_files(root: Path, path: str, shown: Mapping[str, Any]) -> None:
         _make(root, path, is_directory=False)
     for item in shown.get("value", ()):
         _make(root, item["name"], is_directory=item["isDirectory"])
+
+
+def have_applications(folder: Path, bodies: Iterable[Any], parts: Sequence[str]) -> None:
+    """Have every application that is shown or referred to."""
+    for body in bodies:
+        for name, versions in _applications(body, listed=parts[0] == "applications"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            for version in versions:
+                (folder / name / f"{version}.zip").touch()
+                (folder / name / "default").write_text(version, encoding="utf-8")
+
+
+def _applications(value: Any, *, listed: bool) -> Iterator[tuple[str, list[str]]]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _applications(item, listed=listed)
+    elif isinstance(value, dict):
+        if listed and "versions" in value:
+            yield value["id"], value["versions"]
+        if "applicationId" in value:
+            yield value["applicationId"], [value.get("version", "1.0")]
+        for item in value.values():
+            yield from _applications(item, listed=listed)
 
 
 def _make(root: Path, path: str, *, is_directory: bool) -> None:

@@ -28,6 +28,7 @@ class Maker:
     def __init__(self, service: Service, exchanges: Sequence[Exchange]) -> None:
         """``exchanges`` are all of the source: what they show may have been there before."""
         self.store: Store = service.store
+        self.applications = service.context.data / "applications"
         self.version = max(OLDER_VERSIONS)
         self._service = service
         self._made: dict[tuple[str, ...], Any] = {}

@@ -82,10 +82,6 @@ _REASONS = (
         lambda exchange: "different subscription" in json.dumps(exchange.reply),
     ),
     _reason(
-        "authentication tokens are retired: taken from old clients, and not kept",
-        r"- body (value\[\]\.)?authenticationTokenSettings.*",
-    ),
-    _reason(
         "recorded between two states of a task: shown as active, with an earlier active before it",
         r"- body (value\[\]\.)?previousState(TransitionTime)?: str",
         lambda exchange: '"previousState": "active"' in json.dumps(exchange.reply),

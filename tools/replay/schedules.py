@@ -5,18 +5,82 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from replay.making import Maker
+from batchspec.local.model.life import JobState, ScheduleState
+from batchspec.local.model.record import Schedule
+from batchspec.local.store.opening import open_job
+from replay.jobs import Jobs
+from replay.making import Maker, now, time_of
+from replay.reading import Exchange
 
 _DEFAULT = {"schedule": {}, "jobSpecification": {"poolInfo": {"poolId": "replay"}}}
+_WAY: Mapping[ScheduleState, tuple[ScheduleState, ...]] = {
+    ScheduleState.COMPLETED: (ScheduleState.TERMINATING, ScheduleState.COMPLETED),
+}
 
 
 class Schedules:
-    """Makes schedules."""
+    """Makes schedules, and brings them to a state."""
 
-    def __init__(self, maker: Maker) -> None:
+    def __init__(self, maker: Maker, jobs: Jobs) -> None:
         self._maker = maker
+        self._jobs = jobs
+        self._store = maker.store
 
-    async def have(self, schedule_id: str, shown: Mapping[str, Any] | None = None) -> None:
+    async def before_create(self, exchange: Exchange) -> None:
+        """See that the schedule is not there yet."""
+        if exchange.body:
+            self.remove(exchange.body["id"])
+
+    def remove(self, schedule_id: str) -> None:
+        """Take a schedule away with its jobs."""
+        schedule = self._store.schedules.get(schedule_id)
+        if schedule is not None:
+            for job in self._store.jobs.of_schedule(schedule_id, completed=True):
+                self._jobs.remove(job.id)
+            self._store.schedules.drop(
+                self._store.schedules.move(schedule, ScheduleState.DELETING, now())
+            )
+
+    async def have(self, schedule_id: str, shown: Mapping[str, Any] | None = None) -> Schedule:
         """A schedule, as it is shown."""
-        path = ("jobschedules", schedule_id)
-        await self._maker.make(path, "BatchJobScheduleCreateOptions", shown or {}, _DEFAULT)
+        shown = shown or {}
+        wanted = ScheduleState(shown.get("state", "active"))
+        found = self._store.schedules.get(schedule_id)
+        if found is not None and found.state is not wanted:
+            self.remove(schedule_id)
+            found = None
+        if found is None:
+            path = ("jobschedules", schedule_id)
+            await self._maker.make(path, "BatchJobScheduleCreateOptions", shown, _DEFAULT)
+        schedule = self._there(schedule_id)
+        info = shown.get("executionInfo", {})
+        if "recentJob" in info and schedule.recent_job is None:
+            self._run(schedule, info)
+        if "previousState" in shown and schedule.previous_state is None:
+            self._store.schedules.move(schedule, ScheduleState.DISABLED, now())
+            self._store.schedules.move(self._there(schedule_id), ScheduleState.ACTIVE, now())
+        schedule = self._there(schedule_id)
+        for state in () if schedule.state is wanted else _WAY.get(wanted, (wanted,)):
+            schedule = self._store.schedules.move(schedule, state, now())
+        return schedule
+
+    async def have_job(self, schedule_id: str, job_id: str, shown: Mapping[str, Any]) -> None:
+        """A job that a schedule made, as it is shown."""
+        schedule = await self.have(schedule_id)
+        if self._store.jobs.get(job_id) is None:
+            self._run(schedule, {})
+        job = self._jobs.there(job_id)
+        wanted = JobState(shown.get("state", "active"))
+        if job.state is not wanted:
+            self._jobs.bring(job, wanted, shown)
+
+    def _run(self, schedule: Schedule, info: Mapping[str, Any]) -> None:
+        job_id = f"{schedule.id}:job-{schedule.runs + 1}"
+        open_job(self._store, job_id, schedule.body["jobSpecification"], now(), schedule=schedule)
+        following = time_of(info.get("nextRunTime"))
+        self._store.schedules.ran(schedule, job_id, None, now(), following)
+
+    def _there(self, schedule_id: str) -> Schedule:
+        schedule = self._store.schedules.get(schedule_id)
+        assert schedule is not None, schedule_id
+        return schedule

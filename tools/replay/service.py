@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from batchspec.local.agent.containers import Containers
 from batchspec.local.api.context import Context
 from batchspec.local.http.app import Door
+from batchspec.local.store.applications import Applications
 from batchspec.local.store.store import Store
 from batchspec.local.wire.sharedkey import SignedRequest, strings_to_sign
 from replay.judging import Answer
@@ -32,7 +34,10 @@ class Service:
 
     def __init__(self, store: Store, data: Path) -> None:
         self.store = store
-        self.context = Context(store, ACCOUNT, "http://127.0.0.1", data, "replay")
+        applications = Applications(data / "applications")
+        self.context = Context(
+            store, ACCOUNT, "http://127.0.0.1", data, "replay", applications, Containers({})
+        )
         self._door = Door(self.context, _KEY, now=_now, wall=_now)
 
     async def send(

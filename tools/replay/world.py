@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from replay.files import make_files
+from replay.files import have_applications, make_files
 from replay.jobs import Jobs
 from replay.judging import Answer
 from replay.making import Maker, NotBuiltError
@@ -33,7 +33,7 @@ class World:
         self._maker = Maker(service, exchanges)
         self._pools = Pools(self._maker)
         self._jobs = Jobs(self._maker, self._pools)
-        self._schedules = Schedules(self._maker)
+        self._schedules = Schedules(self._maker, self._jobs)
 
     async def arrange(self, exchange: Exchange) -> None:
         """See to it that the request finds what it found then.
@@ -45,6 +45,7 @@ class World:
             raise NotBuiltError("a skip token is the service's own")
         self._maker.version = exchange.spoken
         reply = exchange.reply or {}
+        have_applications(self._maker.applications, (exchange.body, reply), exchange.parts)
         shown = reply if exchange.method == "GET" and exchange.status == 200 else {}
         match exchange.parts:
             case ["pools"] if exchange.method == "POST":
@@ -66,11 +67,11 @@ class World:
                     await self._job(item["id"], item)
                 if "odata.nextLink" in shown:
                     await self._jobs.have("zz-one-more")
-            case ["jobschedules"] if exchange.method == "GET":
+            case ["jobschedules"] if exchange.method == "POST":
+                await self._schedules.before_create(exchange)
+            case ["jobschedules"]:
                 for item in _items(shown):
                     await self._schedules.have(item["id"], item)
-            case ["applications", *_]:
-                raise NotBuiltError("applications are made through the resource manager")
             case ["pools", pool, *rest]:
                 await self._of_pool(pool, rest, exchange, shown)
             case ["jobs", job, *rest]:
@@ -79,8 +80,9 @@ class World:
                 await self._schedules.have(schedule)
                 for item in _items(shown):
                     await self._job(item["id"], item)
-            case ["jobschedules", schedule, *_]:
-                await self._schedules.have(schedule, shown)
+            case ["jobschedules", schedule, *rest]:
+                state = {"state": "disabled"} if rest == ["enable"] else {}
+                await self._schedules.have(schedule, shown or state)
             case _:
                 pass
 
@@ -137,7 +139,7 @@ class World:
     async def _job(self, job: str, shown: Shown) -> None:
         schedule, colon, _ = job.partition(":")
         if colon:
-            await self._schedules.have(schedule)
+            await self._schedules.have_job(schedule, job, shown)
         else:
             await self._jobs.have(job, shown)
 
