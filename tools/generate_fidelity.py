@@ -38,7 +38,8 @@ _BEHAVIOUR = """\
 
 - **Machines.** A node is a directory and processes of this machine, whatever size and image its
   pool names. An image of a publisher that has none for Batch is refused, every other is accepted;
-  `supportedimages` is a table of common ones.
+  `supportedimages` is a table of common ones. There are no Windows nodes: a pool of a Windows image
+  stays without nodes, with the resize error `AllocationFailed`.
 - **Networks.** A node is reached at 127.0.0.1 on the machine's own ports: that of SSH, and the
   back-end ports of the pool's endpoint configuration, whether or not something listens there.
 - **Users.** Processes run as the user who started the service. `userIdentity` and elevation are

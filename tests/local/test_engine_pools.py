@@ -52,6 +52,20 @@ def state(batch: Service, task_id: str = "t") -> str:
     return str(batch.client.get_task("j", task_id).state.value)
 
 
+def test_a_pool_of_a_windows_image_gets_no_node_and_says_why(batch: Service) -> None:
+    wanted = pool(nodes=2, targetLowPriorityNodes=1)
+    machine = wanted["virtualMachineConfiguration"]
+    machine["nodeAgentSKUId"] = "batch.node.windows amd64"
+    batch.client.create_pool(wanted)
+    found = steady(batch)
+    assert nodes(batch) == []
+    assert [error.code for error in found.resize_errors] == ["AllocationFailed"] * 2
+    assert "low priority nodes" in found.resize_errors[1].message
+    assert "the local service has Linux nodes alone" in found.resize_errors[0].message
+    resize(batch, targetDedicatedNodes=0, targetLowPriorityNodes=0)
+    assert not steady(batch).resize_errors
+
+
 def test_a_pool_grows_and_shrinks(batch: Service) -> None:
     batch.client.create_pool(pool(nodes=2, targetLowPriorityNodes=1))
     found = steady(batch)

@@ -14,6 +14,7 @@ from batchspec.local.api.context import Context
 from batchspec.local.api.gaps import refuse_absent
 from batchspec.local.api.images import PUBLISHERS
 from batchspec.local.api.task_settings import fill_start_task, in_order
+from batchspec.local.model.machine import is_windows
 from batchspec.local.model.record import Pool
 from batchspec.local.wire.fault import Fault, bad_property
 from batchspec.local.wire.times import etag_of, ticks_of, write_time
@@ -99,12 +100,6 @@ def complete_pool(body: Mapping[str, Any]) -> dict[str, Any]:
         windows = is_windows(filled)
         filled["userAccounts"] = [_account(one, windows=windows) for one in body["userAccounts"]]
     return in_order(filled, ("displayName", "vmSize"))
-
-
-def is_windows(body: Mapping[str, Any]) -> bool:
-    """Whether a pool names an image of Windows."""
-    agent: str = body["virtualMachineConfiguration"]["nodeAgentSKUId"]
-    return "windows" in agent.lower()
 
 
 def _machine(given: Mapping[str, Any]) -> dict[str, Any]:

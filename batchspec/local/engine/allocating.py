@@ -17,9 +17,14 @@ from batchspec.local.engine.decision import (
 )
 from batchspec.local.engine.state import PoolView
 from batchspec.local.model.life import AllocationState, NodeState, PoolState
+from batchspec.local.model.machine import is_windows
 from batchspec.local.model.record import Node, Wire
 
 _KINDS = ((True, "dedicated"), (False, "low priority"))
+_NO_WINDOWS = (
+    "AllocationFailed",
+    "on this machine: the local service has Linux nodes alone, and the pool names a Windows image",
+)
 _STOPPED = ("ResizeStopped", "due to a stop resize operation")
 _TIMED_OUT = ("AllocationTimedout", "as the resize timeout was reached")
 _BURDEN = {
@@ -52,7 +57,7 @@ def allocate(view: PoolView, *, timed_out: bool) -> Iterator[Decision]:
         yield from grown
         creating = any(node.state is NodeState.CREATING for node in staying)
         if not (grown or leaving or creating):
-            yield SettlePool(pool)
+            yield SettlePool(pool, tuple(_shortfall(view, staying, _NO_WINDOWS)))
         elif timed_out and not grown:
             yield from _give_up(view, staying, leaving, _TIMED_OUT)
 
@@ -65,7 +70,7 @@ def _approach(view: PoolView, staying: list[Node]) -> Iterator[Decision]:
     for dedicated, _ in _KINDS:
         mine = [node for node in staying if node.dedicated is dedicated]
         missing = _targets(view)[dedicated] - len(mine)
-        if missing > 0:
+        if missing > 0 and not is_windows(view.pool.body):
             yield AddNodes(view.pool, dedicated, missing)
         elif missing < 0:
             mine.sort(key=lambda node: (_BURDEN.get(node.state, 2), node.running_tasks, -node.seq))
@@ -77,15 +82,18 @@ def _give_up(
     view: PoolView, staying: list[Node], leaving: list[Node], why: tuple[str, str]
 ) -> Iterator[Decision]:
     """End the resize where it is: what has not begun to come or go does not."""
-    code, because = why
     kept = [node for node in leaving if node.state is not NodeState.LEAVING_POOL]
     yield from (KeepNode(node) for node in kept)
     unborn = [node for node in staying if node.state is NodeState.CREATING]
     yield from (RemoveNode(node, "requeue") for node in unborn)
-    errors: list[Wire] = []
+    there = [node for node in (*staying, *kept) if node not in unborn]
+    yield SettlePool(view.pool, tuple(_shortfall(view, there, why)))
+
+
+def _shortfall(view: PoolView, there: list[Node], why: tuple[str, str]) -> Iterator[Wire]:
+    """The ``resizeErrors`` of a pool that has not come to its targets."""
+    code, because = why
     for dedicated, name in _KINDS:
-        there = [n for n in (*staying, *kept) if n.dedicated is dedicated and n not in unborn]
-        if len(there) != _targets(view)[dedicated]:
+        if sum(node.dedicated is dedicated for node in there) != _targets(view)[dedicated]:
             text = f"Desired number of {name} nodes could not be allocated {because}"
-            errors.append({"code": code, "message": text})
-    yield SettlePool(view.pool, tuple(errors))
+            yield {"code": code, "message": text}
