@@ -124,6 +124,17 @@ def test_a_node_is_reached_on_the_ports_of_this_machine(service: Service) -> Non
     ]
 
 
+def test_a_node_is_logged_into_where_this_machine_is(service: Service) -> None:
+    service.request("POST", "/pools", pool())
+    found = service.store.pools.get("p")
+    assert found is not None
+    service.store.nodes.add(found, ["n"], NOW, dedicated=True, slots=1)
+    settings = service.client.get_node_remote_login_settings("p", "n")
+    assert (settings.remote_login_ip_address, settings.remote_login_port) == ("127.0.0.1", 22)
+    missing = service.request("GET", "/pools/p/nodes/none/remoteloginsettings")
+    assert (missing.status, missing.code) == (404, "NodeNotFound")
+
+
 @pytest.mark.parametrize("url", ["fake.url", "ftp://h/b", "http:/b", "http://[::1"])
 def test_a_resource_file_comes_from_a_url(service: Service, url: str) -> None:
     """azure-batch-cli-extensions, test_batch_extensions_live: httpUrl fake.url."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from batchspec.local.api.context import Context
 from batchspec.local.api.find import ask, find_node, find_pool
+from batchspec.local.api.nodes import ADDRESS, SSH
 from batchspec.local.api.pool_form import read_resize_timeout
 from batchspec.local.model.life import ALLOCATION, NODE, POOL, NodeState
 from batchspec.local.wire.fault import Fault, bad_property
-from batchspec.local.wire.reply import Reply, done, many
+from batchspec.local.wire.reply import Reply, done, many, one
 from batchspec.local.wire.request import Request
 
 MAX_REMOVED = 100
@@ -81,6 +82,15 @@ def disable_node_scheduling(context: Context, request: Request) -> Reply:
 def enable_node_scheduling(context: Context, request: Request) -> Reply:
     """``POST .../enablescheduling``."""
     return _schedule(context, request, "enabled", None)
+
+
+def get_node_remote_login_settings(context: Context, request: Request) -> Reply:
+    """``GET .../remoteloginsettings``: a node is this machine, reached by the machine's own SSH."""
+    find_node(context, request)
+    return one(
+        {"remoteLoginIPAddress": ADDRESS, "remoteLoginPort": SSH},
+        "Microsoft.Azure.Batch.Protocol.Entities.ComputeNodeGetRemoteLoginSettingsResult",
+    )
 
 
 def list_node_extensions(context: Context, request: Request) -> Reply:
