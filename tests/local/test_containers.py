@@ -240,8 +240,7 @@ def test_passwords_of_registries_are_used_and_never_shown(engine: Path, tmp_path
     wanted = container_pool()
     registry = {"registryServer": "r.example", "username": "u", "password": "secret-1"}
     machine = wanted["virtualMachineConfiguration"]
-    machine["containerConfiguration"] = {"type": "docker", "containerRegistries": [registry]}
-    machine["containerConfiguration"]["type"] = "dockerCompatible"
+    machine["containerConfiguration"] = {"type": "criCompatible", "containerRegistries": [registry]}
     with engined(tmp_path / "batch") as batch:
         batch.client.create_pool(wanted)
         batch.client.create_job(job())
@@ -249,9 +248,21 @@ def test_passwords_of_registries_are_used_and_never_shown(engine: Path, tmp_path
         settings = {"imageName": "busybox", "registry": own}
         batch.client.create_task("j", task("t", "true", containerSettings=settings))
         assert ended(batch).exit_code == 0
-        shown = batch.request("GET", "/pools/p").body + batch.request("GET", "/jobs/j/tasks").body
-    assert b'"username":"u"' in shown
-    assert b'"username":"v"' in shown
+        settings = {"imageName": "busybox", "registry": {"username": "w", "password": "secret-3"}}
+        prepares = {"commandLine": "true", "containerSettings": settings}
+        auto = {"poolLifetimeOption": "job", "pool": {**wanted, "targetDedicatedNodes": 0}}
+        del auto["pool"]["id"]
+        specification = {
+            "jobPreparationTask": prepares,
+            "poolInfo": {"autoPoolSpecification": auto},
+        }
+        batch.client.create_job({"id": "k", **specification})
+        doing = {"schedule": {"recurrenceInterval": "P1D"}, "jobSpecification": specification}
+        batch.client.create_job_schedule({"id": "s", **doing})
+        paths = ("/pools", "/jobs/j/tasks", "/jobs", "/jobschedules", "/pools/p/nodes")
+        shown = b"".join(batch.request("GET", path).body for path in paths)
+    for user in (b"u", b"v", b"w"):
+        assert b'"username":"%s"' % user in shown
     assert b"secret" not in shown
     servers = json.loads(made(engine)["config"])["auths"]
     assert sorted(servers) == ["https://index.docker.io/v1/", "r.example"]
@@ -265,6 +276,10 @@ def test_without_an_engine_a_pool_for_containers_is_refused_with_the_reason(
         answer = batch.request("POST", "/pools", container_pool())
         assert (answer.status, answer.code) == (501, "NotImplemented")
         assert "Cannot connect to the Docker daemon; podman: not found" in answer.values["Reason"]
+        auto = {"poolLifetimeOption": "job", "pool": container_pool()}
+        del auto["pool"]["id"]
+        body = {"id": "j", "poolInfo": {"autoPoolSpecification": auto}}
+        assert batch.request("POST", "/jobs", body).status == 501
         (engine / "down").unlink()
         batch.client.create_pool(container_pool())
 

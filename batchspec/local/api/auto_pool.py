@@ -7,6 +7,7 @@ from typing import Any
 
 from batchspec.local.api.applications import check_references
 from batchspec.local.api.autoscale import read_autoscale
+from batchspec.local.api.containers import check_containers
 from batchspec.local.api.context import Context
 from batchspec.local.api.pool_form import read_pool, read_resize_timeout, read_target
 from batchspec.local.wire.fault import Fault, bad_property
@@ -80,13 +81,15 @@ def complete_pool_info(info: Mapping[str, Any], *, scheduled: bool) -> dict[str,
     return {"autoPoolSpecification": complete}
 
 
-def check_auto_packages(context: Context, info: Mapping[str, Any]) -> None:
-    """Return when the packages that an auto pool refers to are there.
+def check_auto_pool(context: Context, info: Mapping[str, Any]) -> None:
+    """Return when what an auto pool needs is there: its packages, an engine for its containers.
 
     Raises:
-        AutoPoolFault: they are not.
+        AutoPoolFault: a package is not.
+        Fault: an engine is not.
     """
     references = info.get("autoPoolSpecification", {}).get("pool", {})
+    check_containers(context, references)
     try:
         check_references(
             context, references.get("applicationPackageReferences", ()), needs_default=True

@@ -13,6 +13,7 @@ from batchspec.local.api.context import Context
 from batchspec.local.api.gaps import refuse_absent
 from batchspec.local.api.manager_form import complete_manager
 from batchspec.local.api.preparation_form import complete_special
+from batchspec.local.api.secrets import without_secrets
 from batchspec.local.api.task_settings import (
     as_known,
     check_positive,
@@ -91,7 +92,7 @@ def fill_job(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_job(context: Context, job: Job, *, older: bool) -> dict[str, Any]:
     """A job as the service shows it."""
-    body = with_manager(job.body, older=older)
+    body = without_secrets(with_manager(job.body, older=older))
     shown: dict[str, Any] = {"id": job.id}
     if "displayName" in body:
         shown["displayName"] = body["displayName"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from batchspec.local.api.auto_pool import AutoPoolFault, check_auto_packages
+from batchspec.local.api.auto_pool import AutoPoolFault, check_auto_pool
 from batchspec.local.api.context import Context
 from batchspec.local.api.find import ask, check_id, find_job, find_parent_job, find_schedule
 from batchspec.local.api.job_form import complete_job, fill_job, write_job
@@ -39,7 +39,7 @@ def create_job(context: Context, request: Request) -> Reply:
     error = None
     try:
         body = complete_job(given)
-        check_auto_packages(context, body["poolInfo"])
+        check_auto_pool(context, body["poolInfo"])
     except AutoPoolFault as fault:
         body, error = fill_job(given), fault.scheduling_error
     job = open_job(context.store, job_id, body, request.now, error=error)

@@ -8,6 +8,7 @@ from typing import Any
 from batchspec.local.api.context import Context
 from batchspec.local.api.find import find_node, find_pool
 from batchspec.local.api.listing import NODES, POOL_IDS, read_page, write_page
+from batchspec.local.api.secrets import without_secrets
 from batchspec.local.api.task_form import write_execution
 from batchspec.local.model.layout import node_address
 from batchspec.local.model.life import NodeState
@@ -107,7 +108,7 @@ def write_node(context: Context, pool: Pool, node: Node) -> dict[str, Any]:
     if recent:
         shown["recentTasks"] = [_recent(context, task) for task in reversed(recent)]
     if "startTask" in pool.body:
-        shown["startTask"] = pool.body["startTask"]
+        shown["startTask"] = without_secrets(pool.body["startTask"])
         if node.start_task_info is not None:
             shown["startTaskInfo"] = node.start_task_info
     if node.errors:

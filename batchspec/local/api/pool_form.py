@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from batchspec.local.api.containers import without_passwords
 from batchspec.local.api.context import Context
 from batchspec.local.api.gaps import refuse_absent
 from batchspec.local.api.images import PUBLISHERS
+from batchspec.local.api.secrets import without_secrets
 from batchspec.local.api.task_settings import fill_start_task, in_order
 from batchspec.local.model.machine import is_windows
 from batchspec.local.model.record import Pool
@@ -219,13 +219,7 @@ def write_pool(context: Context, pool: Pool, *, older: bool) -> dict[str, Any]:
     rest = {name: value for name, value in body.items() if name not in shown}
     if not older:
         rest = {name: value for name, value in rest.items() if name not in _ONLY_OLDER}
-    machine = "virtualMachineConfiguration"
-    rest[machine] = without_passwords(rest[machine])
-    if "startTask" in rest:
-        rest["startTask"] = without_passwords(rest["startTask"])
-    if "userAccounts" in rest:
-        rest["userAccounts"] = [_without_secrets(account) for account in rest["userAccounts"]]
-    rest = in_order(rest, order)
+    rest = in_order(without_secrets(rest), order)
     if older:
         # Recorded since November 2024: there even when there are none, which is always.
         rest = {"certificateReferences": [], **rest}
@@ -243,8 +237,3 @@ def _with_disks(body: Mapping[str, Any], *, older: bool) -> dict[str, Any]:
         for disk in machine["dataDisks"]
     ]
     return {**body, "virtualMachineConfiguration": {**machine, "dataDisks": disks}}
-
-
-def _without_secrets(account: Mapping[str, Any]) -> dict[str, Any]:
-    """The service takes a password and never shows it (recorded: the property is left out)."""
-    return {name: value for name, value in account.items() if name != "password"}

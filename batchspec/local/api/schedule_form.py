@@ -7,6 +7,7 @@ from typing import Any
 
 from batchspec.local.api.context import Context
 from batchspec.local.api.job_form import complete_job, with_manager
+from batchspec.local.api.secrets import without_secrets
 from batchspec.local.model.record import Schedule
 from batchspec.local.wire.fault import bad_property
 from batchspec.local.wire.times import TICKS, etag_of, read_time, ticks_of, write_time
@@ -38,7 +39,7 @@ def complete_schedule(body: Mapping[str, Any]) -> dict[str, Any]:
 def write_schedule(context: Context, schedule: Schedule, *, older: bool) -> dict[str, Any]:
     """A schedule as the service shows it."""
     body = schedule.body
-    jobs = with_manager(body["jobSpecification"], older=older)
+    jobs = without_secrets(with_manager(body["jobSpecification"], older=older))
     shown: dict[str, Any] = {"id": schedule.id}
     if "displayName" in body:
         shown["displayName"] = body["displayName"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from batchspec.local.api.auto_pool import check_auto_pool
 from batchspec.local.api.context import Context
 from batchspec.local.api.find import ask, check_id, find_schedule
 from batchspec.local.api.listing import SCHEDULES, read_page, write_page
@@ -24,6 +25,7 @@ def create_job_schedule(context: Context, request: Request) -> Reply:
     given = request.shape("BatchJobScheduleCreateOptions")
     schedule_id = check_id("id", given.pop("id"))
     body = complete_schedule(given)
+    check_auto_pool(context, body["jobSpecification"]["poolInfo"])
     if context.store.jobs.get(schedule_id) is not None:
         raise Fault("JobWithSameIdExists")
     first = first_run(body["schedule"], request.now)
@@ -102,6 +104,7 @@ def _update(
     # The display name cannot be changed, so it stays however the rest is replaced.
     stays = {name: before[name] for name in (*kept, "displayName") if name in before}
     body = complete_schedule({**stays, **given})
+    check_auto_pool(context, body["jobSpecification"]["poolInfo"])
     following = _following(schedule, body, request.now)
     schedule = context.store.schedules.update(schedule, body, request.now, following)
     return done(200, request.url, schedule.modified)
@@ -126,8 +129,6 @@ def _move(context: Context, request: Request, verb: str, status: int) -> Reply:
     return done(status, request.url, schedule.modified)
 
 
-def _show(
-    context: Context, request: Request, schedule: Schedule, *, stats: bool
-) -> dict[str, Any]:
+def _show(context: Context, request: Request, schedule: Schedule, *, stats: bool) -> dict[str, Any]:
     shown = write_schedule(context, schedule, older=request.older)
     return shown | schedule_stats(context, schedule, request.now) if stats else shown

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from batchspec.local.api.containers import without_passwords
 from batchspec.local.api.context import Context
 from batchspec.local.api.find import check_id
 from batchspec.local.api.gaps import refuse_absent
+from batchspec.local.api.secrets import without_secrets
 from batchspec.local.api.task_settings import (
     as_known,
     check_resource_files,
@@ -175,9 +175,9 @@ def write_task(context: Context, task: Task, *, older: bool) -> dict[str, Any]:
             "previousState": task.previous_state,
             "previousStateTransitionTime": write_time(task.previous_since),
         }
-    shown |= {
-        name: value for name, value in without_passwords(body).items() if name not in shown
-    }
+    if "containerSettings" in body:
+        body = without_secrets(body)
+    shown |= {name: value for name, value in body.items() if name not in shown}
     shown["executionInfo"] = write_execution(task)
     if task.node_id is not None:
         shown["nodeInfo"] = _node_info(context, task)
