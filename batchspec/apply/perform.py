@@ -7,7 +7,7 @@ from batchspec.apply.ports import World
 from batchspec.apply.remove import delete_containers, delete_job, delete_pool, until_gone
 from batchspec.apply.submit import retry, submit
 from batchspec.apply.transfer import download, upload
-from batchspec.apply.watch import wait_for_pool, wait_for_tasks
+from batchspec.apply.watch import Pace, wait_for_pool, wait_for_tasks
 from batchspec.apply.work import Performed, Tools
 from batchspec.plan.actions import (
     CloseJob,
@@ -18,9 +18,11 @@ from batchspec.plan.actions import (
     DeleteJob,
     DeletePool,
     DownloadResults,
+    ReplaceJob,
     ReplacePool,
     ResizePool,
     RetryTasks,
+    ScalePool,
     SubmitTasks,
     UpdateJob,
     UpdatePool,
@@ -33,6 +35,8 @@ from batchspec.problems import ServiceError
 from batchspec.spec.values import Record
 
 _EXISTED = "it was there already"
+_REPLACED = "Replaced"
+"""Why a job ended that made way for another."""
 _ENDED = frozenset({"JobCompleted", "JobBeingTerminated"})
 
 
@@ -88,14 +92,18 @@ async def _perform_request(step: Step, world: World) -> Performed:
         case CreatePool(_, body, sas):
             made = await world.batch.create_pool(body, sas)
             return Performed(step.items, note="" if made else _EXISTED)
-        case UpdatePool(pool, patch, sas):
-            await world.batch.update_pool(pool, patch, sas)
-        case ResizePool(pool, dedicated, spot):
-            await world.batch.resize_pool(pool, dedicated, spot)
+        case UpdatePool():
+            await _update_pool(step.action, world)
+        case ResizePool(pool, dedicated, spot, timeout):
+            await world.batch.resize_pool(pool, dedicated, spot, timeout)
+        case ScalePool(pool, formula, interval):
+            await world.batch.scale_pool(pool, formula, interval)
         case ReplacePool(pool, body, sas):
             await world.batch.delete_pool(pool)
             await until_gone(lambda: world.batch.pool(pool), world)
             await world.batch.create_pool(body, sas)
+        case ReplaceJob():
+            await _replace_job(step.action, world)
         case CreateJob(_, body, sas):
             made = await world.batch.create_job(body, sas)
             return Performed(note="" if made else _EXISTED)
@@ -110,6 +118,25 @@ async def _perform_request(step: Step, world: World) -> Performed:
         case _:
             raise AssertionError(f"an action nobody performs: {step.action!r}")
     return Performed(step.items)
+
+
+async def _update_pool(action: UpdatePool, world: World) -> None:
+    """Change a pool in place. What it was made from is written when its nodes have it, too."""
+    patch = action.patch
+    if action.restart:
+        await world.batch.update_pool(action.pool, patch.with_(metadata=None), action.sas)
+        await world.batch.restart_nodes(action.pool)
+        patch = Record(metadata=patch["metadata"])
+    await world.batch.update_pool(action.pool, patch, action.sas)
+
+
+async def _replace_job(action: ReplaceJob, world: World) -> None:
+    """End a job, wait until none of its tasks runs any more, and make the next."""
+    await world.batch.terminate_job(action.ended, _REPLACED)
+    pace = Pace(world.pace)
+    while (job := await world.batch.job(action.ended)) is not None and job.state != "completed":
+        await world.clock.sleep(pace.next(None))
+    await world.batch.create_job(action.body, action.sas)
 
 
 async def _close(job: str, world: World) -> Performed:

@@ -120,8 +120,24 @@ class Batch(Protocol):
         """Change properties of a pool."""
         ...
 
-    async def resize_pool(self, pool_id: str, dedicated: int, spot: int) -> None:
-        """Ask for another number of nodes; waits out a resize that is going on."""
+    async def resize_pool(
+        self, pool_id: str, dedicated: int, spot: int, within: str | None = None
+    ) -> None:
+        """Ask for another number of nodes; waits out a resize that is going on.
+
+        ``within`` (ISO 8601) is how long the service may try.
+        """
+        ...
+
+    async def scale_pool(self, pool_id: str, formula: str | None, interval: str | None) -> None:
+        """Let a pool follow a formula, or none any more; waits out a resize that is going on."""
+        ...
+
+    async def restart_nodes(self, pool_id: str) -> None:
+        """Restart every node of a pool that is there; what runs on it runs again.
+
+        Nodes that are just starting are waited for; those that are lost or leaving are left alone.
+        """
         ...
 
     async def delete_pool(self, pool_id: str) -> bool:

@@ -6,7 +6,7 @@ from batchspec.cli.options import Format, ProgressKind
 from batchspec.cli.running import carry_out
 from batchspec.cli.screen import confirm, has_terminal, needs_answer, show_plan
 from batchspec.cli.session import Session
-from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, ReplacePool
+from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, ReplaceJob, ReplacePool
 from batchspec.plan.plan import Gate, Plan
 from batchspec.problems import Exit
 from batchspec.render.questions import apply_question, unasked_words
@@ -43,7 +43,7 @@ def _has_to_ask(plan: Plan) -> bool:
         return True
     gone = DeletePool | DeleteJob | DeleteContainers
     return any(
-        isinstance(step.action, ReplacePool)
+        isinstance(step.action, ReplacePool | ReplaceJob)
         or (isinstance(step.action, gone) and step.gate is Gate.FLOW)
         for step in plan.steps
     )

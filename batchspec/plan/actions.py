@@ -47,20 +47,35 @@ class CreatePool:
 
 @dataclass(frozen=True, slots=True)
 class UpdatePool:
-    """Change properties of a pool in place: ``patch`` is the body of Update Pool."""
+    """Change properties of a pool in place: ``patch`` is the body of Update Pool.
+
+    With ``restart`` its nodes are restarted, so that they have it too; what the metadata say it was
+    made from is written last, so that an update that was cut off is seen and made again.
+    """
 
     pool: str
     patch: Record
     sas: timedelta
+    restart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ResizePool:
-    """Ask for another number of nodes."""
+    """Ask for another number of nodes. ``timeout`` (ISO 8601) is how long that may take."""
 
     pool: str
     dedicated: int
     spot: int
+    timeout: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePool:
+    """Let a pool follow a formula, evaluated every ``interval`` (ISO 8601); ``None``: no more."""
+
+    pool: str
+    formula: str | None
+    interval: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +99,16 @@ class WaitForPool:
 class CreateJob:
     """Make a job."""
 
+    job: str
+    body: Record
+    sas: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceJob:
+    """End the job ``ended``, wait until it has, and make the next one."""
+
+    ended: str
     job: str
     body: Record
     sas: timedelta
@@ -182,9 +207,11 @@ Action: TypeAlias = (
     | CreatePool
     | UpdatePool
     | ResizePool
+    | ScalePool
     | ReplacePool
     | WaitForPool
     | CreateJob
+    | ReplaceJob
     | UpdateJob
     | SubmitTasks
     | RetryTasks

@@ -10,27 +10,33 @@ from batchspec.plan.digest import digest
 from batchspec.plan.ending import cleanup_steps, result_steps, results_lost, results_safe
 from batchspec.plan.faults import check_tasks
 from batchspec.plan.grounds import grounds
-from batchspec.plan.job import ending_steps, job_body, job_steps, task_steps
+from batchspec.plan.job import ending_steps, job_steps, task_steps
+from batchspec.plan.job_body import job_body
+from batchspec.plan.job_change import why_another
 from batchspec.plan.lifetime import sas_lifetime
 from batchspec.plan.observed import JobFacts, Observed
 from batchspec.plan.plan import Gate, Plan, Step, Verb
-from batchspec.plan.pool import pool_body, pool_steps
+from batchspec.plan.pool import pool_steps
+from batchspec.plan.pool_body import SPEC, pool_body
 from batchspec.plan.selection import Selection
-from batchspec.plan.work import OPEN, Work, build_work
+from batchspec.plan.target import only_step
+from batchspec.plan.wishes import NONE, Part, Wishes
+from batchspec.plan.work import Ending, Work, build_work, newest_open
 from batchspec.problems import Problem, Problems, Severity, SpecError
 from batchspec.spec.model import Spec
 from batchspec.spec.values import Record
 
 
 def build(
-    spec: Spec, observed: Observed, *, only: Selection | None = None, rerun: bool = False
+    spec: Spec, observed: Observed, *, only: Selection | None = None, wishes: Wishes = NONE
 ) -> Plan:
     """The plan that brings the account from what it is to what the spec says.
 
-    ``only`` leaves out all work but those failed tasks. ``rerun`` does all of it again.
+    ``only`` leaves out all work but those failed tasks. ``wishes`` are for more than the spec says.
 
     Raises:
         SpecError: the spec cannot be carried out on this account; every reason is carried.
+        UsageError: there is no step of the name that is wished for.
     """
     problems = Problems()
     problems.extend(spec.warnings)
@@ -41,9 +47,10 @@ def build(
     for stage in spec.stages:
         problems.extend(check_tasks(spec, stage, observed, windows=windows))
     problems.raise_if_any()
-    if rerun and observed.jobs and observed.jobs[-1].state in OPEN:
-        raise SpecError(_still_open(spec, observed.jobs[-1]))
-    work = build_work(spec, observed, windows=windows, only=only, again=rerun)
+    ends = _ending(spec, observed, body, wishes)
+    if wishes.rerun and ends is None and (still_open := newest_open(observed)) is not None:
+        raise SpecError(_still_open(spec, still_open))
+    work = build_work(spec, observed, windows=windows, only=only, again=wishes.rerun, ends=ends)
     lost = work.finished and results_lost(spec, observed)
     if lost:
         problems.add(_results_lost(spec, observed))
@@ -53,8 +60,13 @@ def build(
     elif work.finished:
         steps, kept = _fetch_only(spec, observed, work)
     else:
-        steps, kept = _run(spec, observed, work, body, problems, windows=windows)
+        steps, kept = _run(spec, observed, work, body, problems, wishes=wishes, windows=windows)
     problems.raise_if_any()
+    if wishes.replace and work.finished:
+        problems.add(_nothing_replaced(wishes))
+    if wishes.step:
+        steps, note = only_step(wishes.step, steps, kept)
+        problems.add(note)
     rests_on = grounds(spec, observed, steps)
     return Plan(
         account=observed.account,
@@ -67,6 +79,17 @@ def build(
         fingerprint=digest(tuple(rests_on.items())),
         grounds=rests_on,
     )
+
+
+def _ending(spec: Spec, observed: Observed, pool: Record, wishes: Wishes) -> Ending | None:
+    """The open job that makes way for another, if one has to."""
+    job = newest_open(observed)
+    if job is None or job.metadata.get(SPEC) != spec.name:
+        return None
+    if Part.JOB in wishes.replace:
+        return Ending(job, "as asked for (--replace job)")
+    reason = why_another(spec, observed, pool, job)
+    return Ending(job, reason) if reason else None
 
 
 def runs_windows(spec: Spec, observed: Observed) -> bool:
@@ -85,6 +108,7 @@ def _run(
     body: Record,
     problems: Problems,
     *,
+    wishes: Wishes,
     windows: bool,
 ) -> tuple[list[Step], list[Step]]:
     """Everything from the containers to the clean-up."""
@@ -92,7 +116,7 @@ def _run(
     containers = list(container_steps(spec, observed, problems))
     made = tuple(step.id for step, kept in containers if not kept)
     uploads = list(upload_steps(spec, observed, work, frozenset(made)))
-    pool = pool_steps(spec, observed, body, problems)
+    pool = pool_steps(spec, observed, body, problems, anew=Part.POOL in wishes.replace)
     job = list(job_steps(spec, work, job_body(spec, observed, work, body), sas, problems))
     uploading = tuple(step.id for step, kept in uploads if not kept)
     data = (*made, *uploading)
@@ -183,7 +207,17 @@ def _still_open(spec: Spec, job: JobFacts) -> Problem:
         "job-open",
         f"the job {job.id!r} of this run has not ended: nothing can be run again beside it",
         where=spec.job.where,
-        hint="`batchspec attach` waits for it; `batchspec destroy` ends it.",
+        hint="`batchspec attach` waits for it; `--replace job` ends it.",
+    )
+
+
+def _nothing_replaced(wishes: Wishes) -> Problem:
+    parts = " and ".join(f"the {part}" for part in sorted(wishes.replace))
+    return Problem(
+        "nothing-replaced",
+        f"there is no work to do, so {parts} will not be replaced",
+        hint="`--rerun` does all of it again.",
+        severity=Severity.NOTE,
     )
 
 

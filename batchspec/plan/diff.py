@@ -19,6 +19,8 @@ _DURATION = re.compile(
 )
 _OURS = frozenset({"metadata"})
 """Members that say who made a thing, not what it is."""
+_HIDDEN = frozenset({"password", "accountKey", "sasKey", "protectedSettings"})
+"""Members that the service takes and never shows."""
 _EXACT = frozenset({"commandLine", "value", "filePath", "autoScaleFormula", "displayName"})
 """Members whose text counts to the letter."""
 
@@ -36,6 +38,11 @@ class Difference:
         """The difference in short: ``vmSize: standard_d2s_v5 → standard_d4s_v5``."""
         return f"{self.path}: {_short(self.found)} -> {_short(self.wanted)}"
 
+    @property
+    def property(self) -> str:
+        """The property of the whole that it is in: ``startTask`` of ``startTask.commandLine``."""
+        return re.split(r"[.\[]", self.path, maxsplit=1)[0]
+
 
 def differences(wanted: Record, found: Record, path: str = "") -> Iterator[Difference]:
     """Every property in which ``found`` is not what ``wanted`` says, in the order of the body."""
@@ -52,6 +59,8 @@ def _compare(path: str, key: str, wanted: Value, found: Value) -> Iterator[Diffe
         case tuple(), tuple() if len(wanted) == len(found):
             for number, (one, other) in enumerate(zip(wanted, found, strict=True)):
                 yield from _compare(f"{path}[{number}]", key, one, other)
+        case _, None if key in _HIDDEN:
+            return
         case _ if not _equal(key, wanted, found):
             yield Difference(path, wanted, found)
 

@@ -8,100 +8,62 @@ from datetime import timedelta
 from batchspec.plan.actions import (
     CloseJob,
     CreateJob,
+    ReplaceJob,
     RetryTasks,
     SubmitTasks,
     UpdateJob,
     WaitForTasks,
 )
-from batchspec.plan.diff import differences
-from batchspec.plan.digest import digest
+from batchspec.plan.job_change import job_change
 from batchspec.plan.needs import link
-from batchspec.plan.observed import Observed, Stream
+from batchspec.plan.observed import JobFacts, Stream
 from batchspec.plan.plan import Step, Verb
+from batchspec.plan.pool_body import SPEC
 from batchspec.plan.streams import Mapped
-from batchspec.plan.tasks import Task, with_resources
+from batchspec.plan.tasks import Task
 from batchspec.plan.work import StageWork, Work
 from batchspec.problems import Problem, Problems
 from batchspec.spec.model import EachFile, PoolKind, Spec
 from batchspec.spec.values import Record
 
-_CHANGEABLE = ("constraints", "priority", "maxParallelTasks", "onTaskFailure")
-"""What Update Job takes for a job that is not disabled."""
-
-
-def job_body(spec: Spec, observed: Observed, work: Work, pool: Record) -> Record:
-    """The job as Create Job takes it.
-
-    ``onAllTasksComplete`` is left to a later step: a job that is made with it and has no task yet
-    ends at once.
-    """
-    body = spec.job.properties
-    where = (
-        Record(autoPoolSpecification=Record({**spec.pool.auto, "pool": _unnamed(pool)}))
-        if spec.pool.kind is PoolKind.JOB
-        else Record(poolId=spec.pool.id)
-    )
-    given = body.get("metadata")
-    body = body.with_(id=work.job, poolInfo=where, onAllTasksComplete="noaction")
-    for key, containers in (
-        ("jobPreparationTask", spec.job.prepare_containers),
-        ("jobReleaseTask", spec.job.release_containers),
-    ):
-        task = body.get(key)
-        if isinstance(task, Record) and containers:
-            body = body.with_(**{key: with_resources(task, spec, observed, containers)})
-    return body.with_(
-        metadata=(
-            *(given if isinstance(given, tuple) else ()),
-            Record(name="batchspec:spec", value=spec.name),
-            Record(name="batchspec:digest", value=digest(_changeable(body))),
-            Record(name="batchspec:scope", value="whole" if work.whole else "rest"),
-        )
-    )
-
-
-def _unnamed(pool: Record) -> Record:
-    """A pool without its id: an auto pool gets one from the service."""
-    return Record({key: value for key, value in pool.items() if key != "id"})
-
-
-def _changeable(body: Record) -> Record:
-    return Record({key: body[key] for key in _CHANGEABLE if key in body})
-
 
 def job_steps(
     spec: Spec, work: Work, body: Record, sas: timedelta, problems: Problems
 ) -> Iterator[tuple[Step, bool]]:
-    """The step that makes the job, or keeps or updates the one that is open (``True``: kept)."""
-    step_id, subject = f"job:{work.job}", f"job {work.job}"
+    """The step that makes the job, or keeps, updates or replaces the open one (``True``: kept)."""
+    step_id, subject, after = f"job:{work.job}", f"job {work.job}", (f"pool:{spec.pool.id}",)
+    if work.ends is not None:
+        ended = work.ends.job.id
+        action = ReplaceJob(ended, work.job, body, sas)
+        reason = f"{work.ends.reason}; it goes on as {work.job}"
+        yield Step(step_id, action, Verb.REPLACE, f"job {ended}", reason, after), False
+        return
     if work.open_job is None:
+        first = work.job == spec.job.id
         why = (
-            "it is not there yet"
-            if work.job == spec.job.id
-            else "the earlier job has ended and takes no more tasks"
+            "it is not there yet" if first else "the earlier job has ended and takes no more tasks"
         )
-        pool = f"pool:{spec.pool.id}"
-        yield (
-            Step(step_id, CreateJob(work.job, body, sas), Verb.CREATE, subject, why, (pool,)),
-            False,
-        )
+        yield Step(step_id, CreateJob(work.job, body, sas), Verb.CREATE, subject, why, after), False
         return
-    if work.open_job.metadata.get("batchspec:spec") != spec.name:
-        problems.add(
-            Problem(
-                "job-not-ours",
-                f"a job {work.open_job.id!r} is there that this spec did not make",
-                where=spec.job.where,
-                hint="Give yours another `id`, or delete that job.",
-            )
-        )
-    wanted = _changeable(body)
-    found = tuple(differences(wanted, work.open_job.properties))
-    if found:
-        reason = "; ".join(difference.words for difference in found)
-        yield Step(step_id, UpdateJob(work.job, wanted), Verb.UPDATE, subject, reason), False
+    if work.open_job.metadata.get(SPEC) != spec.name:
+        problems.add(_not_ours(spec, work.open_job))
         return
-    yield Step(step_id, None, Verb.KEEP, subject, "it is there and still open"), True
+    change = job_change(body, work.open_job)
+    later = "".join(f"; the next one has {words}" for words in change.next)
+    if change.patch:
+        patch = UpdateJob(work.job, change.patch)
+        yield Step(step_id, patch, Verb.UPDATE, subject, change.reason + later), False
+        return
+    yield Step(step_id, None, Verb.KEEP, subject, f"it is there and still open{later}"), True
+
+
+def _not_ours(spec: Spec, job: JobFacts) -> Problem:
+    return Problem(
+        "job-not-ours",
+        f"a job {job.id!r} is there that this spec did not make",
+        where=spec.job.where,
+        hint="Give yours another `id`, or delete that job.",
+    )
 
 
 def task_steps(

@@ -42,16 +42,26 @@ class StageWork:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """A job that is open and has to end, since the work goes to another one; and why."""
+
+    job: JobFacts
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """All that is to be done. ``job`` is the job's id, ``open_job`` its facts if it is there.
 
     ``whole`` says that the job holds every task of the run; otherwise earlier jobs hold the rest.
+    ``ends`` is the one that makes way for it.
     """
 
     job: str
     open_job: JobFacts | None
     whole: bool
     stages: tuple[StageWork, ...]
+    ends: Ending | None = None
 
     @property
     def finished(self) -> bool:
@@ -71,13 +81,14 @@ def build_work(
     windows: bool,
     again: bool = False,
     only: Selection | None = None,
+    ends: Ending | None = None,
 ) -> Work:
     """The work that is left, or ``only`` these failed tasks of it.
 
-    ``again`` leaves all that was done out of account.
+    ``again`` leaves all that was done out of account. ``ends`` is an open job that takes none of
+    it; its tasks that have not succeeded are submitted again.
     """
-    newest = observed.jobs[-1] if observed.jobs else None
-    open_job = newest if newest is not None and newest.state in OPEN and not again else None
+    open_job = None if again or ends is not None else newest_open(observed)
     known = None if again or observed.tasks is None or not len(observed.tasks) else observed.tasks
     sorter = None if known is None else _Sorter(known, open_job, only)
     stages = tuple(
@@ -87,11 +98,17 @@ def build_work(
     job = open_job.id if open_job is not None else _next_id(spec, observed.jobs)
     earlier = any(stage.done for stage in stages) and len(observed.jobs) > (open_job is not None)
     whole = scope_is_whole(open_job) if open_job is not None else not (earlier or only)
-    return Work(job, open_job, whole, stages)
+    return Work(job, open_job, whole, stages, ends)
 
 
 OPEN = frozenset({"active", "disabled", "disabling", "enabling"})
 """The states of a job that still takes tasks."""
+
+
+def newest_open(observed: Observed) -> JobFacts | None:
+    """The newest job of the run, if it still takes tasks."""
+    newest = observed.jobs[-1] if observed.jobs else None
+    return newest if newest is not None and newest.state in OPEN else None
 
 
 def scope_is_whole(job: JobFacts) -> bool:

@@ -17,6 +17,8 @@ from batchspec.plan.actions import Action
 from batchspec.render.sink import clean, json_text
 from batchspec.spec.values import Record, thaw
 
+_REBOOT = "nodeRebootOption"
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -29,7 +31,7 @@ class Request:
     noun: str = ""
 
 
-def requests(action: Action) -> Iterator[Request]:  # noqa: PLR0912  (one case an action)
+def requests(action: Action) -> Iterator[Request]:  # noqa: PLR0912, PLR0915  (one case an action)
     """The requests of an action, in their order; only the first of a stream is gone for."""
     match action:
         case actions.CreateContainer(container):
@@ -41,17 +43,28 @@ def requests(action: Action) -> Iterator[Request]:  # noqa: PLR0912  (one case a
                 break
         case actions.CreatePool(_, body):
             yield Request("POST", "/pools", _shown(body))
-        case actions.UpdatePool(pool, patch):
+        case actions.UpdatePool(pool, patch, restart=restart):
             yield Request("PATCH", f"/pools/{pool}", _shown(patch))
-        case actions.ResizePool(pool, dedicated, spot):
+            if restart:
+                yield Request("POST", f"/pools/{pool}/nodes/NODE/reboot", {_REBOOT: "requeue"})
+        case actions.ResizePool(pool, dedicated, spot, timeout):
             body = Record(targetDedicatedNodes=dedicated, targetLowPriorityNodes=spot)
+            body = body.with_(resizeTimeout=timeout)
             yield Request("POST", f"/pools/{pool}/resize", _shown(body))
+        case actions.ScalePool(pool, None):
+            yield Request("POST", f"/pools/{pool}/disableautoscale")
+        case actions.ScalePool(pool, formula, interval):
+            body = Record(autoScaleFormula=formula).with_(autoScaleEvaluationInterval=interval)
+            yield Request("POST", f"/pools/{pool}/enableautoscale", _shown(body))
         case actions.ReplacePool(pool, body):
             yield Request("DELETE", f"/pools/{pool}")
             yield Request("POST", "/pools", _shown(body))
         case actions.WaitForPool(pool):
             yield Request("GET", f"/pools/{pool}")
         case actions.CreateJob(_, body):
+            yield Request("POST", "/jobs", _shown(body))
+        case actions.ReplaceJob(ended, _, body):
+            yield Request("POST", f"/jobs/{ended}/terminate")
             yield Request("POST", "/jobs", _shown(body))
         case actions.UpdateJob(job, patch):
             yield Request("PATCH", f"/jobs/{job}", _shown(patch))

@@ -80,7 +80,9 @@ def _parts(step: Step, here: Path | None) -> Iterator[str]:
         case (
             actions.CreateContainer()
             | actions.UpdatePool()
+            | actions.ScalePool()
             | actions.CreateJob()
+            | actions.ReplaceJob()
             | actions.UpdateJob()
             | actions.CloseJob()
             | actions.DeletePool()

@@ -132,8 +132,16 @@ class FakeAccount:
     async def update_pool(self, pool_id: str, patch: Record, sas: timedelta) -> None:
         await self._call("update_pool", pool_id)
 
-    async def resize_pool(self, pool_id: str, dedicated: int, spot: int) -> None:
+    async def resize_pool(
+        self, pool_id: str, dedicated: int, spot: int, within: str | None = None
+    ) -> None:
         await self._call("resize_pool", f"{pool_id} {dedicated} {spot}")
+
+    async def scale_pool(self, pool_id: str, formula: str | None, interval: str | None) -> None:
+        await self._call("scale_pool", f"{pool_id} {formula}")
+
+    async def restart_nodes(self, pool_id: str) -> None:
+        await self._call("restart_nodes", pool_id)
 
     async def delete_pool(self, pool_id: str) -> bool:
         await self._call("delete_pool", pool_id)

@@ -8,6 +8,7 @@ from batchspec.cli.session import session
 from batchspec.plan.build import build
 from batchspec.plan.detach import detached
 from batchspec.plan.saved import SavedPlan, check_fresh, read_plan_file
+from batchspec.plan.wishes import Wishes
 from batchspec.problems import Problem, UsageError
 
 
@@ -25,7 +26,7 @@ async def apply(
     if plan is not None:
         wanted = _of(plan, wanted)
     async with session(wanted) as found:
-        made = build(found.spec, found.observed, rerun=rerun)
+        made = build(found.spec, found.observed, wishes=Wishes(rerun=rerun))
         if plan is not None:
             check_fresh(plan, made)
         if detach:

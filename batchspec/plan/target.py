@@ -1,0 +1,51 @@
+"""A part of a plan: one step, and whatever it comes after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from batchspec.plan.plan import Step
+from batchspec.problems import Problem, Severity, UsageError
+
+
+def only_step(name: str, steps: Sequence[Step], kept: Sequence[Step]) -> tuple[list[Step], Problem]:
+    """The steps that the step of that id needs, itself the last; and a note on what is left out.
+
+    Nothing is left of a plan in which that step keeps what is there.
+
+    Raises:
+        UsageError: the plan has no such step.
+    """
+    by_id = {step.id: step for step in steps}
+    if name not in by_id and name not in {step.id for step in kept}:
+        raise UsageError(_unknown(name, [*by_id, *(step.id for step in kept)]))
+    needed: set[str] = set()
+    ahead = [name] if name in by_id else []
+    while ahead:
+        step = by_id[ahead.pop()]
+        if step.id not in needed:
+            needed.add(step.id)
+            ahead += [before for before in step.after if before in by_id]
+    chosen = [step for step in steps if step.id in needed]
+    return chosen, _left_out(name, len(steps) - len(chosen))
+
+
+def _left_out(name: str, number: int) -> Problem:
+    steps = "1 other step is" if number == 1 else f"{number} other steps are"
+    return Problem(
+        "part-of-plan",
+        f"only {name} and what it needs is done: {steps} left out",
+        hint="Without `--target-step` the rest is done.",
+        severity=Severity.NOTE,
+    )
+
+
+def _unknown(name: str, names: list[str]) -> Problem:
+    near = get_close_matches(name, names, n=1)
+    return Problem(
+        "no-such-step",
+        f"the plan has no step {name!r}",
+        detail="It has: " + ", ".join(names),
+        hint=f"Did you mean `{near[0]}`?" if near else "",
+    )
