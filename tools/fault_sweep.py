@@ -1,9 +1,11 @@
 """Harm each request of the reference run in each way, and see the same command get there.
 
-    python -m tools.fault_sweep [--sample K] [--seed S] [--kinds cut,lost] [--side-by-side 2]
+    python -m tools.fault_sweep [--scenarios fresh,changed] [--kinds cut,lost] [--sample K]
+                                [--seed S] [--side-by-side 2] [--verbose]
 
-The reference run has three stages, 250 tasks and 40 files (``tests/proof/reference.py``). First it
-runs undisturbed, to count its requests; then once for each point, a request's number and a kind of
+The reference run has three stages, 250 tasks and 40 files (``tests/proof/reference.py``); in the
+second scenario it has ended, and an input and the pool have changed since. A scenario is played
+undisturbed first, to count its requests; then once for each point, a request's number and a kind of
 fault (``tests/proof/proxy.py``), each time under another name on one embedded service. A point has
 converged when the run got there: the first apply itself where the client lives on, the second where
 it was killed. What that means is asked of the account by other means than batchspec's
@@ -24,22 +26,67 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchspec import local
 from tests.proof.proxy import Kind
-from tests.proof.rounds import Bench, play
+from tests.proof.rounds import Bench, Scenario, Verdict, play
 from tests.proof.sweep import points, sweep
 
 _WARM = 2
+_EVERY = 100
+"""Points between two lines about how far it is."""
 
 
-async def reference(bench: Bench) -> int:
-    """How many requests the run makes when nothing is in its way; the most of a few."""
+@dataclass(slots=True)
+class Tally:
+    """The verdicts of a sweep, counted and told."""
+
+    verbose: bool
+    reached: Counter[Kind] = field(default_factory=Counter)
+    failed: Counter[Kind] = field(default_factory=Counter)
+    harmed: Counter[str] = field(default_factory=Counter)
+    missed: int = 0
+    began: float = field(default_factory=time.monotonic)
+
+    def add(self, verdict: Verdict) -> None:
+        """Count a verdict, and tell of it if it is worth it."""
+        assert verdict.fault is not None
+        kind = verdict.fault.kind
+        if verdict.wrong:
+            self.failed[kind] += 1
+            said(f"FAILED  {verdict.words}", *(f"    {line}" for line in verdict.wrong))
+        elif self.verbose:
+            said(f"right   {verdict.words}")
+        if not verdict.hit:
+            self.missed += 1
+            return
+        self.reached[kind] += 1
+        self.harmed[verdict.hit.partition(" ")[0]] += 1
+        if not self.reached.total() % _EVERY:
+            said(f"{self.reached.total()} points in {time.monotonic() - self.began:.0f} s")
+
+    def tell(self) -> None:
+        """Sum it up."""
+        for kind in Kind:
+            said(f"{kind:<10} {self.reached[kind]:>5} points  {self.failed[kind]:>3} failed")
+        methods = ", ".join(f"{count} {name}" for name, count in self.harmed.most_common())
+        said(f"harmed: {methods}; {self.missed} numbers were not come to")
+        all_, bad = self.reached.total(), self.failed.total()
+        said(f"{all_} points, {all_ - bad} converged, {bad} failed")
+
+
+def said(*lines: str) -> None:
+    """Print lines, now."""
+    print(*lines, sep="\n", flush=True)
+
+
+async def requests_of(bench: Bench, scenario: Scenario) -> int:
+    """How many requests a run makes when nothing is in its way; the most of a few."""
     most = 0
     for number in range(_WARM):
-        verdict = await play(bench, f"whole-{number}", None)
-        print(f"{verdict.words}  {verdict.requests} requests", flush=True)
+        verdict = await play(bench, f"whole-{scenario}-{number}", None, scenario)
         if verdict.wrong:
             raise SystemExit("undisturbed, and yet: " + "; ".join(verdict.wrong))
         most = max(most, verdict.requests)
@@ -49,48 +96,38 @@ async def reference(bench: Bench) -> int:
 async def run(options: argparse.Namespace, folder: Path) -> int:
     """The whole sweep; how many points failed."""
     bench = Bench.of(folder, await asyncio.to_thread(local.start, folder / "home"))
-    requests = await reference(bench)
-    faults = points(requests, options.kinds)
-    # In no order, so that whatever goes wrong shows early.
-    random.Random(options.seed).shuffle(faults)
-    faults = faults[: options.sample or None]
-    print(f"{requests} requests, {len(faults)} points", flush=True)
-    reached, failed, began = Counter[Kind](), Counter[Kind](), time.monotonic()
-    hits: Counter[str] = Counter()
-    async for verdict in sweep(bench, faults, options.side_by_side):
-        assert verdict.fault is not None
-        reached[verdict.fault.kind] += bool(verdict.hit)
-        hits[verdict.hit.partition(" ")[0]] += bool(verdict.hit)
-        if verdict.wrong:
-            failed[verdict.fault.kind] += 1
-            name = f"{verdict.words}\n    " + "\n    ".join(verdict.wrong)
-            print(f"FAILED  {name}", flush=True)
-        elif options.verbose:
-            print(f"right   {verdict.words}", flush=True)
-        if not (total := reached.total()) % 100 and total and verdict.hit:
-            print(f"{total} points in {time.monotonic() - began:.0f} s", flush=True)
-    for kind in options.kinds:
-        print(f"{kind:<10} {reached[kind]:>5} points  {failed[kind]:>3} failed")
-    missed = len(faults) - reached.total()
-    print(f"by method: {dict(hits)}; {missed} numbers were not come to")
-    bad = failed.total()
-    print(f"{reached.total()} points, {reached.total() - bad} converged, {bad} failed")
-    return bad
+    tally = Tally(options.verbose)
+    for scenario in options.scenarios:
+        requests = await requests_of(bench, scenario)
+        faults = points(requests, options.kinds)
+        # In no order, so that whatever goes wrong shows early.
+        random.Random(options.seed).shuffle(faults)
+        faults = faults[: options.sample or None]
+        said(f"{scenario}: {requests} requests, {len(faults)} points")
+        async for verdict in sweep(bench, scenario, faults, options.side_by_side):
+            tally.add(verdict)
+    tally.tell()
+    return tally.failed.total()
 
 
 def main() -> int:
     """Read the options and sweep; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--sample", type=int, default=0, help="so many points at random, not all")
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument(
+        "--scenarios",
+        type=lambda text: [Scenario(name) for name in text.split(",")],
+        default=list(Scenario),
+    )
     parser.add_argument(
         "--kinds", type=lambda text: [Kind(kind) for kind in text.split(",")], default=list(Kind)
     )
+    parser.add_argument("--sample", type=int, default=0, help="so many points at random, not all")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--side-by-side", type=int, default=2, help="rounds at a time")
     parser.add_argument("--verbose", action="store_true", help="tell of each point")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="batchspec-faults-"))
-    print(f"seed {options.seed}, in {folder}", flush=True)
+    said(f"seed {options.seed}, in {folder}")
     try:
         bad = asyncio.run(run(options, folder))
     finally:

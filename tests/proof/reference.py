@@ -1,5 +1,8 @@
 """The reference run: three stages, 250 tasks, 40 files; and everything it must have left behind.
 
+It can be changed after it has ended: another input, another start task. Then what depends on the
+input runs again in a second job, on a pool that takes the place of the first.
+
 What is left behind is read with azure-batch and azure-storage-blob, by no code of batchspec.
 """
 
@@ -9,7 +12,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from azure.batch import BatchClient
@@ -18,6 +21,9 @@ from azure.storage.blob import BlobServiceClient
 
 FILES = 40
 STAGES = {"one": 40, "two": 200, "three": 10}
+AGAIN = {"one": 1, "two": 200, "three": 10}
+"""What runs again when one input changes: its own task, and all that needs the first stage."""
+
 _GROUP = FILES // STAGES["three"]
 
 _SPEC = """\
@@ -32,6 +38,7 @@ pool:
   nodes: 2
   image: ubuntu-24.04
   task_slots_per_node: 8
+  start_task: {{command: "exit 0"}}
 job: {{id: {name}, max_wall_clock_time: 30m}}
 tasks:
   one:
@@ -52,6 +59,10 @@ tasks:
 results: [{{container: output, to: results}}]
 cleanup: {{containers: on_success, pool: on_success, job: never}}
 """
+_KEPT = ("containers: on_success, pool: on_success", "containers: never, pool: never")
+_START = ("exit 0", "true")
+_CHANGED = 7
+"""The number of the input that changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +73,7 @@ class Reference:
     name: str
     marks: Path
     """Where each task appends its id when it has done its work."""
+    changed: bool = False
 
     @classmethod
     def at(cls, folder: Path, name: str) -> Reference:
@@ -84,6 +96,22 @@ class Reference:
         lines = [_quoted(line, mark) if "@MARK@" in line else line for line in text.splitlines()]
         self.spec.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
+    def keep(self) -> None:
+        """Let the run leave its pool and its containers: it is to be changed."""
+        self._edit(*_KEPT)
+
+    def change(self) -> Reference:
+        """Change an input and what nodes start with; the run that this makes of it."""
+        self._edit(*reversed(_KEPT))
+        self._edit(*_START)
+        (self.folder / "data" / f"{_CHANGED:02}.txt").write_text(_content(_CHANGED, changed=True))
+        return replace(self, changed=True)
+
+    def _edit(self, old: str, new: str) -> None:
+        text = self.spec.read_text(encoding="utf-8")
+        assert old in text
+        self.spec.write_text(text.replace(old, new), encoding="utf-8")
+
     def copied(self, folder: Path) -> Reference:
         """The same run from another folder, as a second person has it."""
         shutil.copytree(self.folder, folder)
@@ -103,19 +131,21 @@ class Reference:
 
     def _wrong_tasks(self, batch: BatchClient) -> Iterator[str]:
         """The tasks are read one by one: their ids, their ends, and what they did themselves."""
-        jobs = [job.id for job in batch.list_jobs() if f"{job.id}-".startswith(f"{self.name}-")]
-        if jobs != [self.name]:
-            yield f"the jobs are {jobs}"
+        expected = {self.name: STAGES} | ({f"{self.name}-r2": AGAIN} if self.changed else {})
+        found = {job.id for job in batch.list_jobs() if f"{job.id}-".startswith(f"{self.name}-")}
+        if found != set(expected):
+            yield f"the jobs are {found}"
         ids = []
-        for job in jobs:
-            for task in batch.list_tasks(job):
-                ids.append(task.id)
+        for job, stages in expected.items():
+            tasks = list(batch.list_tasks(job)) if job in found else []
+            for task in tasks:
                 info = task.execution_info
                 if task.state != "completed" or info is None or info.exit_code != 0:
                     yield f"task {task.id} is {task.state}"
-        stages = Counter(name.partition("-")[0] for name in ids)
-        if stages != STAGES:
-            yield f"the tasks are {dict(stages)}"
+            there = Counter(task.id.partition("-")[0] for task in tasks)
+            if there != stages:
+                yield f"the tasks of {job} are {dict(there)}"
+            ids += [task.id for task in tasks]
         if len({name.lower() for name in ids}) != len(ids):
             yield "a task is there twice"
         ran = self.marks.read_text(encoding="utf-8").split() if self.marks.exists() else []
@@ -127,25 +157,25 @@ class Reference:
         """The results are those of the inputs, and nothing half done lies about."""
         results = self.folder / "results"
         found = {path.name: path.read_text(encoding="utf-8") for path in results.glob("*")}
-        if found != expected_results():
+        if found != self.expected():
             yield f"the results are {found}"
         hidden = [p.name for p in self.folder.rglob("*") if p.name.endswith(".part")]
         if hidden:
             yield f"left lying about: {hidden}"
 
+    def expected(self) -> dict[str, str]:
+        """The content of each result, by its name."""
+        inputs = [
+            _content(number, changed=self.changed and number == _CHANGED) for number in range(FILES)
+        ]
+        return {
+            f"part-{part}.out": "".join(inputs[part * _GROUP : (part + 1) * _GROUP])
+            for part in range(STAGES["three"])
+        }
 
-def expected_results() -> dict[str, str]:
-    """The content of each result, by its name."""
-    return {
-        f"part-{part}.out": "".join(
-            _content(number) for number in range(part * _GROUP, (part + 1) * _GROUP)
-        )
-        for part in range(STAGES["three"])
-    }
 
-
-def _content(number: int) -> str:
-    return f"the content of input {number}\n"
+def _content(number: int, *, changed: bool = False) -> str:
+    return f"the {'changed ' if changed else ''}content of input {number}\n"
 
 
 def _quoted(line: str, mark: str) -> str:

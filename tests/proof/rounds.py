@@ -10,6 +10,7 @@ import asyncio
 import shutil
 import time
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 from azure.batch import BatchClient
@@ -36,6 +37,15 @@ LATEST = 0.6
 
 LONGEST = 90.0
 """Seconds; a run takes two."""
+
+
+class Scenario(StrEnum):
+    """What the apply that is disturbed has to do."""
+
+    FRESH = "fresh"
+    """Everything: there is nothing yet."""
+    CHANGED = "changed"
+    """The run has ended, and an input and the pool's start task have changed since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,27 +117,34 @@ class Bench:
         )
 
     async def forget(self, reference: Reference) -> None:
-        """Delete the job, which a run leaves, and the folder."""
-        try:
-            await asyncio.to_thread(self.batch.begin_delete_job, reference.name)
-        except HttpResponseError as error:
-            if error.status_code not in (404, 409):
-                raise
+        """Delete the jobs, which a run leaves, and the folder."""
+        for job in (reference.name, f"{reference.name}-r2"):
+            try:
+                await asyncio.to_thread(self.batch.begin_delete_job, job)
+            except HttpResponseError as error:
+                if error.status_code not in (404, 409):
+                    raise
         shutil.rmtree(reference.folder)
 
 
-async def play(bench: Bench, name: str, fault: Fault | None) -> Verdict:
+async def play(bench: Bench, name: str, fault: Fault | None, scenario: Scenario) -> Verdict:
     """Carry out a round. Its folder is left if something went wrong."""
     began = time.monotonic()
     reference = bench.lay_out(name)
+    wrong = []
+    if scenario is Scenario.CHANGED:
+        reference.keep()
+        before = Command(reference.spec, bench.account(), reference.folder / "before.log", Limits())
+        if code := await asyncio.wait_for(ended(apply(before)), LONGEST):
+            wrong.append(f"the apply before all ended with {code}")
+        reference = reference.change()
     async with bench.proxy().serving() as proxy:
         limits = IMPATIENT if fault is not None and fault.kind in PATIENT else Limits()
         command = Command(
             reference.spec, bench.account(proxy), reference.folder / "apply.log", limits
         )
-        codes, wrong = [], []
         proxy.fault = fault
-        codes.append(await _applied(command, proxy))
+        codes = [await _applied(command, proxy)]
         requests, proxy.fault = proxy.count, None
         killed = fault is not None and fault.kind in KILLS and bool(proxy.hit)
         if codes[0] != (-9 if killed else 0):
@@ -140,8 +157,7 @@ async def play(bench: Bench, name: str, fault: Fault | None) -> Verdict:
         await proxy.settled()
         wrong += await bench.look(reference)
         again = plan(replace(command, log=reference.folder / "plan.log"))
-        code = await asyncio.wait_for(ended(again), LONGEST)
-        if code:
+        if code := await asyncio.wait_for(ended(again), LONGEST):
             left = (reference.folder / "plan.log").read_text(encoding="utf-8").strip()
             wrong.append(f"a further plan ends with {code}: {left}")
     if not wrong:

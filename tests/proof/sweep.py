@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 
 from tests.proof.proxy import Fault, Kind
-from tests.proof.rounds import Bench, Verdict, play
+from tests.proof.rounds import Bench, Scenario, Verdict, play
 
 _TRIES = 2
 """How many requests a run makes depends on how fast it is: it may not come to a number."""
@@ -17,7 +17,9 @@ def points(requests: int, kinds: Iterable[Kind]) -> list[Fault]:
     return [Fault(kind, number) for number in range(1, requests + 1) for kind in kinds]
 
 
-async def sweep(bench: Bench, faults: list[Fault], side_by_side: int) -> AsyncIterator[Verdict]:
+async def sweep(
+    bench: Bench, scenario: Scenario, faults: list[Fault], side_by_side: int
+) -> AsyncIterator[Verdict]:
     """A verdict for each fault, as they come."""
     waiting = list(enumerate(faults, 1))[::-1]
     done: asyncio.Queue[Verdict | None] = asyncio.Queue()
@@ -26,7 +28,7 @@ async def sweep(bench: Bench, faults: list[Fault], side_by_side: int) -> AsyncIt
         while waiting:
             number, fault = waiting.pop()
             for attempt in range(1, _TRIES + 1):
-                verdict = await play(bench, f"round-{number}-{attempt}", fault)
+                verdict = await play(bench, f"{scenario}-{number}-{attempt}", fault, scenario)
                 if verdict.hit or verdict.wrong:
                     break
             await done.put(verdict)

@@ -89,7 +89,7 @@ class Hundred:
         return {step["verb"]: step["items"] for step in steps if step["verb"] != "keep"}
 
     def _run(self, verb: str, *options: str) -> Done:
-        words = (verb, self.spec, *self.variables, *options)
+        words: tuple[str | Path, ...] = (verb, self.spec, *self.variables, *options)
         done = run(words, folder=self.place.folder, environ=self.place.environ)
         assert done.code == 0, done.text
         return done

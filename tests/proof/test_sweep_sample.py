@@ -7,18 +7,25 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from tests.proof.proxy import Fault, Kind
-from tests.proof.rounds import Bench
+from tests.proof.rounds import Bench, Scenario
 from tests.proof.sweep import sweep
 
 SEED = 20
-FEWEST = 85
-"""So many requests the reference run makes at least."""
+FEWEST = {Scenario.FRESH: 85, Scenario.CHANGED: 34}
+"""So many requests a run makes at least."""
 
 
-async def test_whatever_happens_to_a_request_the_same_command_gets_there(bench: Bench) -> None:
+@pytest.mark.parametrize("scenario", Scenario)
+async def test_whatever_happens_to_a_request_the_same_command_gets_there(
+    bench: Bench, scenario: Scenario
+) -> None:
     chance = random.Random(SEED)
-    faults = [Fault(kind, chance.randint(1, FEWEST)) for kind in Kind]
-    verdicts = [verdict async for verdict in sweep(bench, faults, side_by_side=2)]
+    # Every other kind in one scenario, the rest in the other.
+    kinds = list(Kind)[scenario is Scenario.CHANGED :: 2]
+    faults = [Fault(kind, chance.randint(1, FEWEST[scenario])) for kind in kinds]
+    verdicts = [verdict async for verdict in sweep(bench, scenario, faults, side_by_side=2)]
     assert [f"{v.words}: {v.wrong}" for v in verdicts if v.wrong] == []
     assert [v.fault for v in verdicts if not v.hit] == [], "the run did not come to the request"
