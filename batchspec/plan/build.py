@@ -65,7 +65,7 @@ def build(
     if wishes.replace and work.finished:
         problems.add(_nothing_replaced(wishes))
     if wishes.step:
-        steps, note = only_step(wishes.step, steps, kept)
+        steps, kept, note = only_step(wishes.step, steps, kept)
         problems.add(note)
     rests_on = grounds(spec, observed, steps)
     return Plan(

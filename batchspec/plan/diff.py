@@ -6,6 +6,7 @@ signature, durations by their length, words of the service (enum values, sizes) 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -106,5 +107,5 @@ def _short(value: Value) -> str:
     if isinstance(value, tuple) and all(isinstance(v, Record) and "name" in v for v in value):
         # Environment settings: what one of them was set to may have been a secret once.
         value = tuple(v["name"] for v in value if isinstance(v, Record))
-    text = str(thaw(value, lambda text: text.shown))
+    text = value if isinstance(value, str) else json.dumps(thaw(value, lambda text: text.shown))
     return text if len(text) <= 60 else text[:57] + "..."

@@ -91,12 +91,13 @@ def _own(
         action = ReplacePool(pool.id, body, sas)
         step = Step(step_id, action, Verb.REPLACE, subject, change.reason, uploads, nodes)
         return PoolPlan((step, _wait(pool, nodes, (step_id,))))
-    if changed := drift(body, facts):
+    changed = drift(body, facts)
+    if changed:
         problems.add(_drifted(pool, changed))
+    why = "it is there, as somebody has changed it" if changed else "it is there, as the spec says"
     steps = tuple(_in_place(spec, observed, facts, body, change))
-    kept_steps = () if steps else (_keep(pool, "it is there, as the spec says", nodes),)
     ready = _wait(pool, nodes, tuple(step.id for step in steps))
-    return PoolPlan((*steps, ready), kept_steps)
+    return PoolPlan((*steps, ready), () if steps else (_keep(pool, why, nodes),))
 
 
 def _in_place(

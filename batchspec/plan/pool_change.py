@@ -74,8 +74,10 @@ def _change(
 ) -> PoolChange:
     """How all of it can be had. ``lasting``: something that no update takes away is to go."""
     why, empty = _joined(reasons), _is_empty(facts)
-    if lasting or (How.EMPTY in hows and not empty):
-        return PoolChange(How.REPLACE, why)
+    if How.EMPTY in hows and not empty:
+        return PoolChange(How.REPLACE, f"{why}; a pool that has nodes cannot change that")
+    if lasting:
+        return PoolChange(How.REPLACE, f"{why}; no update takes that away")
     patch = Record({key: body.get(key, _DEFAULTS.get(key)) for key in _patched(body, hows)})
     if How.REBOOT in hows and not empty:
         return PoolChange(How.REBOOT, f"{why}; its nodes restart", patch)

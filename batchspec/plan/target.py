@@ -9,10 +9,16 @@ from batchspec.plan.plan import Step
 from batchspec.problems import Problem, Severity, UsageError
 
 
-def only_step(name: str, steps: Sequence[Step], kept: Sequence[Step]) -> tuple[list[Step], Problem]:
+PART = "part-of-plan"
+"""The code of the note that a plan is a part of one."""
+
+
+def only_step(
+    name: str, steps: Sequence[Step], kept: Sequence[Step]
+) -> tuple[list[Step], list[Step], Problem]:
     """The steps that the step of that id needs, itself the last; and a note on what is left out.
 
-    Nothing is left of a plan in which that step keeps what is there.
+    Nothing is to be done if that step keeps what is there: then it is the one that is kept.
 
     Raises:
         UsageError: the plan has no such step.
@@ -28,13 +34,14 @@ def only_step(name: str, steps: Sequence[Step], kept: Sequence[Step]) -> tuple[l
             needed.add(step.id)
             ahead += [before for before in step.after if before in by_id]
     chosen = [step for step in steps if step.id in needed]
-    return chosen, _left_out(name, len(steps) - len(chosen))
+    kept = [step for step in kept if step.id == name]
+    return chosen, kept, _left_out(name, len(steps) - len(chosen))
 
 
 def _left_out(name: str, number: int) -> Problem:
     steps = "1 other step is" if number == 1 else f"{number} other steps are"
     return Problem(
-        "part-of-plan",
+        PART,
         f"only {name} and what it needs is done: {steps} left out",
         hint="Without `--target-step` the rest is done.",
         severity=Severity.NOTE,

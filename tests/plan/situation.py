@@ -6,11 +6,16 @@ A case is a YAML file with ``about`` (a sentence) and, all optional:
 ``change``     texts to replace in the spec, old to new
 ``files``      more files beside the spec, path to text; ``null`` takes one away
 ``containers`` key to ``{by: SPEC, blobs: {NAME: TEXT}}``; ``as_uploaded`` adds the spec's files
-``pool``       ``{by, state, metadata, set: {REST name: value}}``: the pool as the spec has it
+``before``     ``{change, files}``: what was different when the pool and the jobs were made; texts
+               to replace in the spec of now, and files as they were
+``pool``       ``{by, state, nodes, metadata, set: {REST name: value}}``: the pool as it was made,
+               with what somebody set since; ``nodes`` are those it has, if not what it should
 ``jobs``       a list of ``{id, state, by, scope, reason, set, tasks: {STAGE: [STATE, ...]}}``, the
                oldest first; a state is ``active``, ``running``, ``done``, ``failed``, or ``null``
                (absent)
 ``receipt``    ``{job, files, missing}``
+``target``     ``local`` (if left out) or ``azure``
+``wishes``     ``{rerun, replace: [pool, job], step}``: what was asked for on the command line
 """
 
 from __future__ import annotations
@@ -45,8 +50,9 @@ from batchspec.plan.pool_body import pool_body
 from batchspec.plan.tasks import expand
 from batchspec.plan.work import build_work
 from batchspec.problems import Problems
-from batchspec.spec.model import Spec
+from batchspec.spec.model import Rows, Spec
 from batchspec.spec.read import read_spec
+from batchspec.spec.rows import read_rows
 from batchspec.spec.values import Record, freeze, thaw
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -128,13 +134,35 @@ class Situation:
 @contextmanager
 def situation(case: Mapping[str, Any], folder: Path) -> Iterator[Situation]:
     """The spec and the account of a case, in ``folder``."""
-    text = case.get("spec", SPEC)
-    for old, new in case.get("change", {}).items():
+    text = _changed(case.get("spec", SPEC), case.get("change", {}))
+    files = {**FILES, **case.get("files", {})}
+    with _written(text, files, folder) as (spec, spool):
+        if (before := case.get("before")) is None:
+            yield Situation(spec, _observed(case, spec, spool, None))
+            return
+        earlier = _changed(text, before.get("change", {}))
+        then = folder / "before"
+        with _written(earlier, {**files, **before.get("files", {})}, then) as (was, held):
+            made = Situation(was, _bare(case, was, held))
+            yield Situation(spec, _observed(case, spec, spool, made))
+
+
+def _changed(text: str, changes: Mapping[str, str]) -> str:
+    for old, new in changes.items():
         assert old in text, old
         text = text.replace(old, new)
+    return text
+
+
+@contextmanager
+def _written(
+    text: str, files: Mapping[str, str | None], folder: Path
+) -> Iterator[tuple[Spec, Spool]]:
+    """A spec with files beside it, read."""
+    folder.mkdir(exist_ok=True)
     path = folder / "demo.yaml"
     path.write_text(text, encoding="utf-8")
-    for name, content in {**FILES, **case.get("files", {})}.items():
+    for name, content in files.items():
         if content is not None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(content, encoding="utf-8")
@@ -143,23 +171,37 @@ def situation(case: Mapping[str, Any], folder: Path) -> Iterator[Situation]:
     with Spool() as spool:
         scan(spec.containers.values(), spool, problems)
         problems.raise_if_any()
-        yield Situation(spec, _observed(case, spec, spool))
+        yield spec, spool
 
 
-def _observed(case: Mapping[str, Any], spec: Spec, spool: Spool) -> Observed:
+def _bare(case: Mapping[str, Any], spec: Spec, spool: Spool) -> Observed:
+    """An account with containers and images alone."""
     given = case.get("containers", {})
-    observed = Observed(
-        account=Account("local", "batch", "storage"),
+    return Observed(
+        account=Account(case.get("target", "local"), "batch", "storage"),
         now=NOW,
         containers={key: _container(given.get(key), key, spool) for key in spec.containers},
         images=IMAGES,
+        rows={
+            stage.name: read_rows(stage.for_each.path)
+            for stage in spec.stages
+            if isinstance(stage.for_each, Rows)
+        },
     )
+
+
+def _observed(
+    case: Mapping[str, Any], spec: Spec, spool: Spool, earlier: Situation | None
+) -> Observed:
+    """The account; what was made earlier was made of ``earlier``."""
+    observed = _bare(case, spec, spool)
+    made = earlier or Situation(spec, observed)
     if "pool" in case:
-        observed = replace(observed, pool=_pool(case["pool"], spec, observed))
+        observed = replace(observed, pool=_pool(case["pool"], made.spec, made.observed))
     if "jobs" in case:
-        jobs = tuple(_job(job, n, spec, observed) for n, job in enumerate(case["jobs"]))
+        jobs = tuple(_job(job, n, made) for n, job in enumerate(case["jobs"]))
         observed = replace(observed, jobs=jobs)
-        _put_tasks(case["jobs"], spec, observed, spool)
+        _put_tasks(case["jobs"], made.spec, made.observed, spool)
     if "receipt" in case:
         observed = replace(observed, receipt=Receipt(**case["receipt"]))
     return replace(observed, tasks=spool.tasks())
@@ -192,17 +234,20 @@ def _pool(given: Mapping[str, Any], spec: Spec, observed: Observed) -> PoolFacts
     if given.get("other_digest"):
         metadata["batchspec:digest"] = "0" * 16
     count = found.get("targetDedicatedNodes")
-    nodes = count if isinstance(count, int) else 0
-    return PoolFacts(
-        spec.pool.id, given.get("state", "active"), "steady", found, metadata, nodes, 0, nodes, 0
-    )
+    target = count if isinstance(count, int) else 0
+    target = given.get("nodes", target) if found.get("enableAutoScale") else target
+    nodes, state = given.get("nodes", target), given.get("state", "active")
+    return PoolFacts(spec.pool.id, state, "steady", found, metadata, nodes, 0, target, 0)
 
 
-def _job(given: Mapping[str, Any], number: int, spec: Spec, observed: Observed) -> JobFacts:
+def _job(given: Mapping[str, Any], number: int, made: Situation) -> JobFacts:
+    spec, observed = made.spec, made.observed
     work = build_work(spec, observed, windows=runs_windows(spec, observed))
-    body = job_body(spec, observed, work, Record())
+    body = job_body(spec, observed, work, pool_body(spec, observed, Problems()))
     state = given.get("state", "active")
-    metadata = {"batchspec:spec": given.get("by", spec.name)} if given.get("by", "x") else {}
+    by = given.get("by", spec.name)
+    pairs = {str(item["name"]): str(item["value"]) for item in _records(body["metadata"])}
+    metadata = {**pairs, "batchspec:spec": by} if by else {}
     metadata["batchspec:scope"] = given.get("scope", "whole")
     return JobFacts(
         given["id"],

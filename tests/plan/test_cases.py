@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from batchspec.plan.build import build
-from batchspec.problems import SpecError
+from batchspec.plan.wishes import Part, Wishes
+from batchspec.problems import SpecError, UsageError
 from batchspec.render.plan.text import plan_text
 from batchspec.render.problems import problems_text
 from tests.plan.situation import read_case, situation
@@ -32,15 +33,18 @@ def test_the_plan_of_a_situation(path: Path, tmp_path: Path, monkeypatch: object
 def planned(case: object, folder: Path) -> str:
     """The plan as printed, or the problems that stand in its way."""
     assert isinstance(case, dict)
+    given = case.get("wishes", {})
+    parts = frozenset(map(Part, given.get("replace", ())))
+    wishes = Wishes(given.get("rerun", False), parts, given.get("step", ""))
     try:
         with situation(case, folder) as found:
-            plan = build(found.spec, found.observed)
-            again = build(found.spec, found.observed)
+            plan = build(found.spec, found.observed, wishes=wishes)
+            again = build(found.spec, found.observed, wishes=wishes)
             assert plan.fingerprint == again.fingerprint, "the same situation, the same plan"
             return plan_text(plan, width=100, here=folder)
-    except SpecError as error:
+    except (SpecError, UsageError) as error:
         return problems_text(error.problems)
 
 
 def test_there_are_cases() -> None:
-    assert len(CASES) >= 20
+    assert len(CASES) >= 45

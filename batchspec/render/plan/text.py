@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from batchspec.plan.plan import Gate, Plan, Step, Verb
+from batchspec.plan.target import PART
 from batchspec.render import units
 from batchspec.render.glyphs import UNICODE, Glyphs
 from batchspec.render.ink import Ink
@@ -82,6 +83,8 @@ def plan_text(
 
 def plan_summary(plan: Plan) -> str:
     """One line: ``Plan: 3 to create, 2 to upload; 1 kept.`` or that there is nothing to do."""
+    if plan.empty and any(finding.code == PART for finding in plan.findings):
+        return "Nothing to do here: it is there, as the spec says."
     if plan.empty:
         return "Nothing to do: all that the spec asks for is there and done."
     counts = plan.counts
