@@ -2,7 +2,9 @@
 
 The most tasks that were pending at one time within ``idle`` decide, so nodes are given back only
 after that long without so much work; and a node goes when its tasks are completed. While the
-service has too few samples of that time (a new pool) the last one decides.
+service has too few samples of that time (a new pool) the last one decides, and one node is there at
+least: the formula is evaluated when the pool is made, before it has tasks, and then only after an
+interval, which the first tasks should not wait for.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ def scale_formula(*, least: int, most: int, most_spot: int, idle: timedelta, slo
     lines = [
         f"known = $PendingTasks.GetSamplePercent({window}) >= {_ENOUGH};",
         "last = max(0, $PendingTasks.GetSample(1));",
-        f"most = known ? max(last, max($PendingTasks.GetSample({window}))) : last;",
+        f"most = known ? max(last, max($PendingTasks.GetSample({window}))) : max(last, 1);",
     ]
     # The target is cut down to a whole number: one less than a node's worth more makes it enough.
     lines.append("wanted = most;" if slots == 1 else f"wanted = (most + {slots - 1}) / {slots};")

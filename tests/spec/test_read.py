@@ -312,7 +312,7 @@ def test_the_formula_of_scale() -> None:
         "known = $PendingTasks.GetSamplePercent(TimeInterval_Second * 900) >= 70;\n"
         "last = max(0, $PendingTasks.GetSample(1));\n"
         "most = known ? max(last, max($PendingTasks.GetSample(TimeInterval_Second * 900)))"
-        " : last;\n"
+        " : max(last, 1);\n"
         "wanted = (most + 3) / 4;\n"
         "$TargetDedicatedNodes = min(10, max(1, wanted));\n"
         "$NodeDeallocationOption = taskcompletion;"
