@@ -92,7 +92,8 @@ class Runs:
     def ending(self) -> list[Task]:
         """Tasks on a node that the engine was asked to end (:attr:`Task.ending`)."""
         rows = self._db.all(
-            f"SELECT {COLUMNS} FROM task WHERE ending IS NOT NULL AND {_LIVE} ORDER BY seq"
+            f"SELECT {COLUMNS} FROM task INDEXED BY task_ending "
+            f"WHERE ending IS NOT NULL AND {_LIVE} ORDER BY seq"
         )
         return [read_task(row) for row in rows]
 

@@ -106,10 +106,12 @@ class Tasks:
 
     def page(self, job_id: str, page: Page = EVERYTHING, *, bodies: bool = True) -> list[Task]:
         """Tasks of a job, by id; without ``bodies`` when those are not to be shown."""
+        # Of two lower bounds an index serves the first: on the first page that of the condition.
+        after, values = ("key > ? AND", [page.after]) if page.after else ("", [])
         rows = self._db.all(
-            f"SELECT {COLUMNS} FROM task WHERE job = ? AND key > ? AND ({page.where}) "
+            f"SELECT {COLUMNS} FROM task WHERE job = ? AND {after} ({page.where}) "
             "ORDER BY key LIMIT ?",
-            (fold(job_id), page.after, *page.values, page.limit),
+            (fold(job_id), *values, *page.values, page.limit),
         )
         return [read_task(row, bodies=bodies) for row in rows]
 
