@@ -8,7 +8,6 @@ from difflib import get_close_matches
 from batchspec.plan.plan import Step
 from batchspec.problems import Problem, Severity, UsageError
 
-
 PART = "part-of-plan"
 """The code of the note that a plan is a part of one."""
 

@@ -1,0 +1,111 @@
+"""Changes of a pool that is there: it is scaled, its nodes restart, whatever the answers."""
+
+from __future__ import annotations
+
+import pytest
+
+from batchspec.cloud.cloud import Cloud
+from batchspec.problems import ServiceError
+from tests.cloud.conftest import Time
+from tests.cloud.scripted import RESET, Reply, Scripted, refusal
+
+
+def nodes(*names: str) -> Reply:
+    return Reply(body={"value": [{"id": name, "state": "idle"} for name in names]})
+
+
+async def test_a_formula_is_sent_with_its_interval(cloud: Cloud, server: Scripted) -> None:
+    server.on("POST", "/pools/x/enableautoscale", Reply(200))
+    await cloud.batch.scale_pool("x", "$TargetDedicatedNodes = 1;", "PT10M")
+    assert server.asked[-1].json == {
+        "autoScaleFormula": "$TargetDedicatedNodes = 1;",
+        "autoScaleEvaluationInterval": "PT10M",
+    }
+    await cloud.batch.scale_pool("x", "$TargetDedicatedNodes = 1;", None)
+    assert "autoScaleEvaluationInterval" not in server.asked[-1].json
+
+
+async def test_no_formula_any_more(cloud: Cloud, server: Scripted) -> None:
+    server.on("POST", "/pools/x/disableautoscale", Reply(200))
+    await cloud.batch.scale_pool("x", None, None)
+    assert len(server.asked) == 1
+
+
+async def test_a_formula_waits_for_a_resize(cloud: Cloud, server: Scripted, clock: Time) -> None:
+    busy = refusal(409, "PoolBeingResized")
+    server.on("POST", "/pools/x/enableautoscale", busy, Reply(200))
+    await cloud.batch.scale_pool("x", "$TargetDedicatedNodes = 1;", None)
+    assert clock.slept
+
+
+async def test_a_formula_that_is_wrong(cloud: Cloud, server: Scripted) -> None:
+    server.on("POST", "/pools/x/enableautoscale", refusal(400, "AutoScalingFormulaSyntaxError"))
+    with pytest.raises(ServiceError) as caught:
+        await cloud.batch.scale_pool("x", "no", None)
+    assert caught.value.code == "AutoScalingFormulaSyntaxError"
+
+
+async def test_a_resize_says_how_long_it_may_take(cloud: Cloud, server: Scripted) -> None:
+    server.on("POST", "/pools/x/resize", Reply(202))
+    await cloud.batch.resize_pool("x", 1, 0, "PT20M")
+    assert server.asked[-1].json["resizeTimeout"] == "PT20M"
+
+
+async def test_every_node_restarts_and_its_tasks_run_again(cloud: Cloud, server: Scripted) -> None:
+    server.on("GET", "/pools/x/nodes", nodes("a", "b"))
+    server.on("POST", "/pools/x/nodes/(a|b)/reboot", Reply(202))
+    await cloud.batch.restart_nodes("x")
+    asked = server.requests("POST")
+    assert [request.path for request in asked] == [
+        "/pools/x/nodes/a/reboot",
+        "/pools/x/nodes/b/reboot",
+    ]
+    assert asked[0].json == {"nodeRebootOption": "requeue"}
+
+
+async def test_a_node_that_starts_is_asked_again(
+    cloud: Cloud, server: Scripted, clock: Time
+) -> None:
+    """It may have read already what it was to start with before."""
+    server.on("GET", "/pools/x/nodes", nodes("a", "b"))
+    starting = refusal(409, "NodeBeingStarted")
+    server.on("POST", "/pools/x/nodes/a/reboot", starting, Reply(202))
+    server.on("POST", "/pools/x/nodes/b/reboot", Reply(202))
+    await cloud.batch.restart_nodes("x")
+    asked = [request.path.split("/")[4] for request in server.requests("POST")]
+    assert asked == ["a", "b", "a"]
+    assert clock.slept
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        refusal(404, "NodeNotFound"),
+        refusal(409, "NodeStateUnusable"),
+        refusal(409, "OperationInvalidForCurrentState"),
+        refusal(409, "NodeBeingReimaged"),
+    ],
+    ids=["gone", "lost", "leaving", "reimaged"],
+)
+async def test_a_node_that_never_comes_back_is_left(
+    cloud: Cloud, server: Scripted, answer: Reply
+) -> None:
+    server.on("GET", "/pools/x/nodes", nodes("a"))
+    server.on("POST", "/pools/x/nodes/a/reboot", answer)
+    await cloud.batch.restart_nodes("x")
+    assert len(server.requests("POST")) == 1
+
+
+async def test_a_restart_whose_answer_was_lost(cloud: Cloud, server: Scripted) -> None:
+    server.on("GET", "/pools/x/nodes", nodes("a"))
+    server.on("POST", "/pools/x/nodes/a/reboot", RESET, refusal(409, "NodeBeingRebooted"))
+    await cloud.batch.restart_nodes("x")
+
+
+async def test_a_node_that_never_ends_to_start(cloud: Cloud, server: Scripted, clock: Time) -> None:
+    server.on("GET", "/pools/x/nodes", nodes("a"))
+    server.on("POST", "/pools/x/nodes/a/reboot", refusal(409, "NodeBeingStarted"))
+    with pytest.raises(ServiceError) as caught:
+        await cloud.batch.restart_nodes("x")
+    assert caught.value.code == "NodeBeingStarted"
+    assert clock.seconds < 3000

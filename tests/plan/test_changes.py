@@ -1,0 +1,55 @@
+"""The table of what can be changed, held against the SDK, and what a plan makes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from azure.batch import models
+
+from batchspec.plan.changes import JOB, POOL, SCHEDULE, How
+
+UPDATED = {How.NOW, How.REBOOT, How.EMPTY}
+"""What goes by an update of the thing itself."""
+
+
+def names(model: Any) -> dict[str, str]:
+    """The properties of a model of the SDK, with their names on the wire."""
+    # The class learns of its fields when the first of it is made.
+    return {name: field._rest_name for name, field in type(model({}))._attr_to_rest_field.items()}
+
+
+def wire(model: Any) -> set[str]:
+    return set(names(model).values())
+
+
+@pytest.mark.parametrize(
+    ("table", "created"),
+    [
+        (POOL, models.BatchPoolCreateOptions),
+        (JOB, models.BatchJobCreateOptions),
+        (SCHEDULE, models.BatchJobScheduleCreateOptions),
+    ],
+    ids=["pool", "job", "schedule"],
+)
+def test_every_property_has_a_row(table: dict[str, How], created: Any) -> None:
+    assert set(table) == wire(created)
+
+
+def test_what_is_updated_is_what_the_sdk_updates() -> None:
+    for table, model in (
+        (POOL, models.BatchPoolUpdateOptions),
+        (SCHEDULE, models.BatchJobScheduleUpdateOptions),
+    ):
+        assert {name for name, how in table.items() if how in UPDATED} == wire(model)
+    # `poolInfo` is taken of a job that is disabled alone.
+    updated = {name for name, how in JOB.items() if how in UPDATED}
+    assert updated == wire(models.BatchJobUpdateOptions) - {"poolInfo"}
+
+
+def test_what_takes_an_empty_pool_says_so_in_the_sdk() -> None:
+    text = " ".join((models.BatchPoolUpdateOptions.__doc__ or "").split())
+    for name, on_wire in names(models.BatchPoolUpdateOptions).items():
+        said = text.partition(f":ivar {name}: ")[2].partition(":ivar ")[0]
+        only_empty = "updated only when the pool is empty" in said
+        assert only_empty == (POOL[on_wire] is How.EMPTY), name
