@@ -113,7 +113,7 @@ def test_a_schedule_is_listed_changed_and_there(service: Service) -> None:
             schedule=m.BatchJobScheduleConfiguration(do_not_run_until=until_),
             job_specification=m.BatchJobSpecification(
                 pool_info=m.BatchPoolInfo(pool_id="q"), priority=3
-            )
+            ),
         ),
     )
     shown = client.get_job_schedule("s")
