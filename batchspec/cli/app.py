@@ -29,6 +29,7 @@ from batchspec.cli.options import (
     Wanted,
     Yes,
 )
+from batchspec.plan.wishes import Part, Wishes
 
 app = typer.Typer(
     name="batchspec",
@@ -125,6 +126,16 @@ def apply(
     rerun: Annotated[
         bool, typer.Option("--rerun", help="Do all of it again, what is finished included.")
     ] = False,
+    replace: Annotated[
+        list[Part] | None,
+        typer.Option("--replace", help="Make the pool or the job anew. May be repeated."),
+    ] = None,
+    step: Annotated[
+        str,
+        typer.Option(
+            "--target-step", metavar="STEP", help="Only this step of the plan, and what it needs."
+        ),
+    ] = "",
     progress: Progress = ProgressKind.AUTO,
     verbose: Verbose = False,
 ) -> int:
@@ -132,7 +143,10 @@ def apply(
     from batchspec.cli.commands.apply import apply as run
 
     wanted = Wanted.of(spec, variables, variable_files, target)
-    return asyncio.run(run(wanted, progress, yes=yes, verbose=verbose, detach=detach, rerun=rerun))
+    wishes = Wishes(rerun=rerun, replace=frozenset(replace or ()), step=step)
+    return asyncio.run(
+        run(wanted, progress, yes=yes, verbose=verbose, detach=detach, wishes=wishes)
+    )
 
 
 app.command()(app_run.attach)

@@ -106,7 +106,9 @@ def _left_out(body: Record, facts: PoolFacts) -> Iterator[Difference]:
     """What the pool has and the spec says nothing of any more."""
     for key, how in POOL.items():
         found, default = facts.properties.get(key), _DEFAULTS.get(key)
-        if how in {How.REBOOT, How.EMPTY} and key not in body and found not in {None, (), default}:
+        if how not in {How.REBOOT, How.EMPTY} or key in body or found in {None, ()}:
+            continue
+        if default is None or any(differences(Record({key: default}), facts.properties)):
             yield Difference(key, default, found)
 
 

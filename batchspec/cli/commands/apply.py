@@ -19,14 +19,14 @@ async def apply(
     yes: bool,
     verbose: bool,
     detach: bool,
-    rerun: bool,
+    wishes: Wishes,
 ) -> int:
     """Bring the account to what the spec, or the saved plan, says; the exit code."""
     plan = read_plan_file(wanted.path)
     if plan is not None:
         wanted = _of(plan, wanted)
     async with session(wanted) as found:
-        made = build(found.spec, found.observed, wishes=Wishes(rerun=rerun))
+        made = build(found.spec, found.observed, wishes=wishes)
         if plan is not None:
             check_fresh(plan, made)
         if detach:
