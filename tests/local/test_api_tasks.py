@@ -276,7 +276,6 @@ def test_a_deleted_task_is_gone_and_its_run_doomed(service: Service) -> None:
         ({"resourceFiles": [{"httpUrl": "http://x"}]}, "MissingRequiredProperty"),
         ({"environmentSettings": [{"value": "x"}]}, "MissingRequiredProperty"),
         ({"commandline": "x"}, "InvalidRequestBody"),
-        ({"containerSettings": {"imageName": "x"}}, "NotImplemented"),
     ],
 )
 def test_what_a_task_may_not_ask(service: Service, extra: dict[str, Any], code: str) -> None:
