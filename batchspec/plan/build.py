@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from batchspec.plan.actions import SubmitTasks
-from batchspec.plan.data import container_steps, upload_steps
+from batchspec.plan.data import container_steps, missing_containers, upload_steps
 from batchspec.plan.digest import digest
 from batchspec.plan.ending import cleanup_steps, result_steps, results_lost, results_safe
 from batchspec.plan.faults import check_tasks
@@ -44,6 +44,7 @@ def build(
     if spec.job.schedule is not None:
         problems.add(_no_schedules(spec))
     body = pool_body(spec, observed, problems)
+    problems.extend(missing_containers(spec, observed))
     for stage in spec.stages:
         problems.extend(check_tasks(spec, stage, observed, windows=windows))
     problems.raise_if_any()
@@ -51,12 +52,15 @@ def build(
     if wishes.rerun and ends is None and (still_open := newest_open(observed)) is not None:
         raise SpecError(_still_open(spec, still_open))
     work = build_work(spec, observed, windows=windows, only=only, again=wishes.rerun, ends=ends)
-    lost = work.finished and results_lost(spec, observed)
+    lost = bool(observed.jobs) and work.finished and results_lost(spec, observed)
     if lost:
         problems.add(_results_lost(spec, observed))
         work = build_work(spec, observed, windows=windows, again=True)
     if work.finished and results_safe(spec, observed):
         steps, kept = _finished(spec, observed, work)
+    elif work.finished and not observed.jobs:
+        # No stage has a task, and none ever had: there is nothing to fetch, either.
+        steps, kept = [], []
     elif work.finished:
         steps, kept = _fetch_only(spec, observed, work)
     else:
@@ -113,7 +117,7 @@ def _run(
 ) -> tuple[list[Step], list[Step]]:
     """Everything from the containers to the clean-up."""
     sas = sas_lifetime(spec)
-    containers = list(container_steps(spec, observed, problems))
+    containers = list(container_steps(spec, observed))
     made = tuple(step.id for step, kept in containers if not kept)
     uploads = list(upload_steps(spec, observed, work, frozenset(made)))
     pool = pool_steps(spec, observed, body, problems, anew=Part.POOL in wishes.replace)

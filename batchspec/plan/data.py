@@ -9,25 +9,28 @@ from batchspec.plan.observed import ContainerFacts, LocalFile, Observed
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.streams import Compared, pair, same
 from batchspec.plan.work import Work
-from batchspec.problems import Problem, Problems
+from batchspec.problems import Problem
 from batchspec.spec.model import Container, EachFile, Spec
 
 OWNER = "batchspec_spec"
 """The metadata name that says which spec made a container (names are C# identifiers there)."""
 
 
-def container_steps(
-    spec: Spec, observed: Observed, problems: Problems
-) -> Iterator[tuple[Step, bool]]:
+def missing_containers(spec: Spec, observed: Observed) -> Iterator[Problem]:
+    """What is wrong where a container that must be there already is not."""
+    for key, container in spec.containers.items():
+        if container.existing and not observed.containers[key].exists:
+            yield _not_there(container)
+
+
+def container_steps(spec: Spec, observed: Observed) -> Iterator[tuple[Step, bool]]:
     """For each container a step to make it, or one that keeps it; ``True`` marks the latter."""
     for key, container in spec.containers.items():
         facts = observed.containers[key]
         step_id, subject = f"container:{key}", f"container {container.id}"
         if facts.exists:
             yield Step(step_id, None, Verb.KEEP, subject, "it is there"), True
-        elif container.existing:
-            problems.add(_not_there(container))
-        else:
+        elif not container.existing:
             action = CreateContainer(
                 container.id, {**container.metadata, OWNER: spec.name}, container.public_access
             )
