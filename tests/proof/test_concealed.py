@@ -39,4 +39,4 @@ def test_environment_settings_are_told_apart_by_their_names() -> None:
     there = Record(environmentSettings=(Record(name="A", value="an old secret"),))
     wanted = Record(environmentSettings=(Record(name="A", value="a"), Record(name="B", value="b")))
     words = [difference.words for difference in differences(wanted, there)]
-    assert words == ["environmentSettings: ['A'] -> ['A', 'B']"]
+    assert words == ['environmentSettings: ["A"] -> ["A", "B"]']
