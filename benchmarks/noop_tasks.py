@@ -1,0 +1,112 @@
+"""What does a task cost beyond its process? No-op tasks beside ``xargs`` and GNU parallel.
+
+    python benchmarks/noop_tasks.py [--tasks N] [--slots K] [--rounds N] [--json]
+
+Each round runs ``true`` so many times, so many at once: as tasks of one job on one node of the
+embedded service, from the moment the job is enabled until all are completed; by ``xargs -P``; and
+by GNU ``parallel``, when there is one. A task has a directory with its output in files, an
+environment of its own, a record in a database that outlives a SIGKILL, and a supervisor that lets
+nothing of it survive; ``true`` has none of these, so the ratio is what they cost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from socket_client import Service, pool
+
+XARGS, PARALLEL = "xargs -P", "GNU parallel"
+TASKS, ADDING = "tasks of the service", "(adding them)"
+
+
+def by_service(service: Service, job: str, tasks: int) -> tuple[float, float]:
+    """The seconds to add the tasks, and to run them."""
+    service.ask("POST", "/jobs", {"id": job, "poolInfo": {"poolId": "p"}})
+    service.ask("POST", f"/jobs/{job}/disable", {"disableTasks": "wait"})
+    start = time.perf_counter()
+    for first in range(0, tasks, 100):
+        numbers = range(first, min(first + 100, tasks))
+        some = [{"id": f"t{n}", "commandLine": "true"} for n in numbers]
+        service.ask("POST", f"/jobs/{job}/addtaskcollection", {"value": some})
+    added = time.perf_counter()
+    service.ask("POST", f"/jobs/{job}/enable")
+    while (counts := service.ask("GET", f"/jobs/{job}/taskcounts")["taskCounts"])[
+        "completed"
+    ] < tasks:
+        time.sleep(0.02)
+    ended = time.perf_counter()
+    if counts["failed"]:
+        raise SystemExit(f"{counts['failed']} tasks failed")
+    service.ask("DELETE", f"/jobs/{job}")
+    return added - start, ended - added
+
+
+def by_command(command: list[str], tasks: int) -> float:
+    """The seconds that a command takes for so many lines."""
+    lines = "".join(f"{n}\n" for n in range(tasks))
+    start = time.perf_counter()
+    subprocess.run(command, input=lines, text=True, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - start
+
+
+def measure(folder: Path, tasks: int, slots: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds by name, one figure a round, after one round that only warms up."""
+    commands = {XARGS: ["xargs", "-n", "1", "-P", str(slots), "true"]}
+    if shutil.which("parallel"):
+        commands[PARALLEL] = ["parallel", "--will-cite", "-j", str(slots), "true"]
+    taken: dict[str, list[float]] = {name: [] for name in (*commands, TASKS, ADDING)}
+    with Service(folder) as service:
+        service.ask("POST", "/pools", {**pool("p", 1), "taskSlotsPerNode": slots})
+        while not service.ask("GET", "/pools/p/nodes?$filter=state eq 'idle'")["value"]:
+            time.sleep(0.02)
+        for number in range(rounds + 1):
+            once: dict[str, Any] = {
+                name: by_command(line, tasks) for name, line in commands.items()
+            }
+            once[ADDING], once[TASKS] = by_service(service, f"j{number}", tasks)
+            if number:
+                for name, seconds in once.items():
+                    taken[name].append(seconds)
+    return taken
+
+
+def main() -> None:
+    """Measure, and print a table or one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--tasks", type=int, default=1000)
+    parser.add_argument("--slots", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        taken = measure(Path(folder), options.tasks, options.slots, max(1, options.rounds))
+    floor = taken[XARGS]
+    rows = {
+        name: {
+            "median_s": round(statistics.median(times), 2),
+            "each_ms": round(statistics.median(times) / options.tasks * 1000, 2),
+            # Pair by pair: a busy moment of the machine falls on a whole round.
+            "ratio": round(statistics.median(a / b for a, b in zip(times, floor, strict=True)), 2),
+        }
+        for name, times in taken.items()
+    }
+    if options.json:
+        print(json.dumps({"tasks": options.tasks, "slots": options.slots, "rows": rows}, indent=2))
+        return
+    print(f"{options.tasks} times true, {options.slots} at once, {options.rounds} rounds")
+    print(f"{'':<24}{'median':>9}{'each':>11}{'ratio':>8}")
+    for name, row in rows.items():
+        print(f"{name:<24}{row['median_s']:>7} s{row['each_ms']:>8} ms{row['ratio']:>8}")
+
+
+if __name__ == "__main__":
+    main()

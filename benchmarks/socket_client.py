@@ -1,0 +1,87 @@
+"""The Batch service in a process of its own, and a client whose own time hardly counts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+from batchspec.local.wire.sharedkey import SignedRequest, strings_to_sign
+
+KEY = base64.b64encode(b"of a benchmark").decode()
+PROGRAM = f"""
+import asyncio, sys
+from pathlib import Path
+from batchspec.local.service import ServiceConfig, serve
+config = ServiceConfig(data=Path(sys.argv[1]), account="bench", key={KEY!r})
+asyncio.run(serve(config, lambda url: print(url, flush=True)))
+"""
+VERSION = "api-version=2025-06-01"
+
+
+class Service:
+    """The Batch service in a process of its own, and one connection to it."""
+
+    def __init__(self, data: Path) -> None:
+        command = [sys.executable, "-c", PROGRAM, str(data)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        parts = urlsplit(self.process.stdout.readline().strip())
+        self.connection = http.client.HTTPConnection(str(parts.hostname), parts.port)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.connection.close()
+        self.process.terminate()
+        self.process.communicate()
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The decoded answer; anything but success ends the run."""
+        path, _, query = path.partition("?")
+        query = "&".join(filter(None, (VERSION, quote(query, safe="=&,()'/$"))))
+        content = b"" if body is None else json.dumps(body).encode()
+        headers = {
+            "ocp-date": format_datetime(datetime.now(UTC), usegmt=True),
+            "content-type": "application/json",
+            "content-length": str(len(content)),
+        }
+        text = next(strings_to_sign(SignedRequest(method, path, query, headers), "bench"))
+        mac = hmac.new(base64.b64decode(KEY), text.encode(), hashlib.sha256).digest()
+        headers["authorization"] = f"SharedKey bench:{base64.b64encode(mac).decode()}"
+        self.connection.request(method, f"{path}?{query}", content, headers)
+        answer = self.connection.getresponse()
+        told = answer.read()
+        if answer.status >= 300:
+            raise SystemExit(f"{method} {path}: {answer.status} {told.decode()}")
+        return json.loads(told) if told else None
+
+    def memory(self) -> float:
+        """The resident memory of the service, in MiB."""
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def pool(pool_id: str, nodes: int) -> dict[str, Any]:
+    """A pool in wire form."""
+    image = {"publisher": "canonical", "offer": "ubuntu-24_04-lts", "sku": "server"}
+    return {
+        "id": pool_id,
+        "vmSize": "standard_d2s_v3",
+        "virtualMachineConfiguration": {
+            "imageReference": image,
+            "nodeAgentSKUId": "batch.node.ubuntu 24.04",
+        },
+        "targetDedicatedNodes": nodes,
+    }
