@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,11 +20,13 @@ def test_its_python_runs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert len(PYTHON) == 2
+    assert len(PYTHON) == 3
     for name, value in local.variables(local_home).items():
         monkeypatch.setenv(name, value)
+    defined: dict[str, Any] = {}
     for block in PYTHON:
-        exec(compile(block, "docs/local.md", "exec"), {})
+        exec(compile(block, "docs/local.md", "exec"), defined)
+    defined["test_a_task"](local_home)
     printed = capsys.readouterr().out.splitlines()
     assert printed[:2] == ["[]", "[]"]
     assert printed[2].startswith("http://127.0.0.1:")

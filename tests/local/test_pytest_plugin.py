@@ -1,0 +1,62 @@
+"""The plugin as other people's tests use it: run by a pytest of its own."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from batchspec.local.lock import held
+
+pytest_plugins = ["pytester"]
+ROOT = Path(__file__).parents[2]
+TESTS = """
+from azure.batch import BatchClient
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.storage.blob import BlobServiceClient
+
+def is_empty(account):
+    credential = AzureNamedKeyCredential(account.batch_account, account.batch_key)
+    with BatchClient(account.batch_url, credential) as batch:
+        empty = list(batch.list_jobs()) == []
+        batch.create_job({"id": "mine", "poolInfo": {"poolId": "p"}})
+    with BlobServiceClient.from_connection_string(account.connection_string) as blobs:
+        empty = empty and list(blobs.list_containers()) == []
+        blobs.create_container("mine")
+    return empty
+
+def test_one(batch_account):
+    assert is_empty(batch_account)
+
+def test_another_finds_nothing_of_the_first(batch_account):
+    assert is_empty(batch_account)
+
+def test_that_fails(batch_account):
+    raise RuntimeError
+"""
+
+
+@pytest.mark.usefixtures("azurite_installed")
+def test_each_test_has_an_account_that_ends_with_it(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # pytester moves the home elsewhere; what is installed in it is not to be installed again.
+    if "XDG_CACHE_HOME" not in os.environ:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(REAL_HOME / ".cache"))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makepyfile(TESTS)
+    ran = pytester.runpytest_subprocess("-p", "batchspec.local.pytest_plugin", "--basetemp=kept")
+    ran.assert_outcomes(passed=2, failed=1)
+    locks = list((pytester.path / "kept").glob("*/account/*.lock"))
+    assert len(locks) >= 3
+    assert not any(held(lock) for lock in locks)
+
+
+REAL_HOME = Path.home()
+
+
+def test_pytest_finds_it_by_itself() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["entry-points"]["pytest11"] == {"batchspec": "batchspec.local.pytest_plugin"}
