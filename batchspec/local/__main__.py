@@ -30,6 +30,7 @@ def main(arguments: list[str]) -> int:
         cache=asked.cache or settings.cache,
         node=asked.node or settings.node,
         path=settings.path,
+        limits=settings.limits,
     )
     logging.basicConfig(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO

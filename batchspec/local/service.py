@@ -25,6 +25,7 @@ from batchspec.local.engine.engine import Engine as ProcessEngine
 from batchspec.local.engine.environment import Site
 from batchspec.local.http.app import Door
 from batchspec.local.http.server import listen, serving, url_of
+from batchspec.local.settings import NO_LIMITS, Limits
 from batchspec.local.store.applications import Applications
 from batchspec.local.store.store import Store
 
@@ -34,7 +35,8 @@ class ServiceConfig:
     """What a service is started with.
 
     ``data`` is a folder of its own. ``key`` is the account's key in base64, which is never shown.
-    ``applications`` is the folder of the application packages that users put there.
+    ``applications`` is the folder of the application packages that users put there, ``limits`` are
+    those of every task.
     ``port`` 0 takes a free one. ``storage`` is the connection string of the account's storage, for
     ``autoStorageContainerName``; ``None`` when there is none. ``speed`` is how much faster than the
     wall's the service's time passes.
@@ -48,6 +50,7 @@ class ServiceConfig:
     storage: str | None = field(default=None, repr=False)
     speed: float = 1.0
     applications: Path | None = None
+    limits: Limits = NO_LIMITS
 
 
 class Engine(Protocol):
@@ -64,7 +67,7 @@ MakeEngine = Callable[[Store, ServiceConfig, str, Clock], Engine]
 def make_engine_of(store: Store, config: ServiceConfig, url: str, clock: Clock) -> Engine:
     """The engine that runs tasks as processes of this machine."""
     grants = NoGrants() if config.storage is None else StorageAccount.read(config.storage)
-    site = Site(config.account, url, applications=applications_of(config))
+    site = Site(config.account, url, applications=applications_of(config), limits=config.limits)
     containers = Containers(os.environ, mark(config.data))
     return ProcessEngine(store, config.data, site, grants, clock=clock, containers=containers)
 

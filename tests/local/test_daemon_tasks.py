@@ -125,7 +125,7 @@ def test_tasks_that_outlived_everything_are_ended_by_stop(
 def is_host_of(endpoints: local.Endpoints, entry: Path) -> bool:
     """Whether a process belongs to the host that the daemon started."""
     try:
-        if b"host.py" not in (entry / "cmdline").read_bytes():
+        if b"from host.main" not in (entry / "cmdline").read_bytes():
             return False
         parents = {int(entry.name), parent(entry)}
         return bool(parents & {endpoints.pid, *children(endpoints.pid)})

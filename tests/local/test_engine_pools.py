@@ -52,6 +52,27 @@ def state(batch: Service, task_id: str = "t") -> str:
     return str(batch.client.get_task("j", task_id).state.value)
 
 
+def test_a_task_runs_on_the_node_it_wishes_for_if_there_is_room(batch: Service) -> None:
+    batch.client.create_pool(pool(nodes=3))
+    batch.client.create_job(job())
+    until(lambda: states(batch) == ["idle"] * 3)
+    for number, node in enumerate(nodes(batch)):
+        wish = {"affinityInfo": {"affinityId": node.affinity_id}}
+        running_task(batch, f"t{number}", **wish)
+        shown = batch.client.get_task("j", f"t{number}")
+        assert shown.node_info.node_id == node.id
+        assert shown.affinity_info.affinity_id == shown.node_info.affinity_id == node.affinity_id
+        if number == 0:
+            # It is busy now, so that the next one runs elsewhere.
+            running_task(batch, "other", **wish)
+            assert batch.client.get_task("j", "other").node_info.node_id != node.id
+            batch.client.terminate_task("j", "other")
+            until(lambda: sorted(states(batch)) == ["idle", "idle", "running"])
+    go(batch)
+    gone = {"affinityInfo": {"affinityId": "TVM:tvmps_none"}}
+    running_task(batch, "gone", **gone)
+
+
 def test_a_pool_of_a_windows_image_gets_no_node_and_says_why(batch: Service) -> None:
     wanted = pool(nodes=2, targetLowPriorityNodes=1)
     machine = wanted["virtualMachineConfiguration"]

@@ -176,7 +176,13 @@ class Agent:
     async def _process(self, launch: Launch, run: _Run) -> Ran:
         environment = {**launch.environment, VARIABLE: self._mark}
         together = launch.gang is not None
-        command = Command(launch.command_line, launch.directory, environment, append=together)
+        command = Command(
+            launch.command_line,
+            launch.directory,
+            environment,
+            append=together,
+            limits=launch.limits,
+        )
         ran = await run_command(self._processes, launch.key, command)
         return _settled(ran, run)
 

@@ -13,16 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchspec.local.agent.command import split
-from batchspec.local.agent.failures import exit_failure, launch_failure, program_failure
+from batchspec.local.agent.failures import (
+    exit_failure,
+    launch_failure,
+    limit_failure,
+    program_failure,
+)
 from batchspec.local.agent.launch import Failure
-from batchspec.local.agent.processes import Exited, NotStarted, Processes, Program
+from batchspec.local.agent.processes import Ending, Exited, NotStarted, Processes, Program
+from batchspec.local.settings import NO_LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """What is to run: ``directory`` is the task's, ``environment`` complete.
 
-    ``append`` and ``stays`` are those of :class:`Program`.
+    ``append``, ``stays`` and ``limits`` are those of :class:`Program`.
     """
 
     line: str
@@ -30,6 +36,7 @@ class Command:
     environment: Mapping[str, str]
     append: bool = False
     stays: bool = False
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +68,19 @@ async def run_command(processes: Processes, key: str, command: Command) -> Ran:
         command.directory / "stderr.txt",
         append=command.append,
         stays=command.stays,
+        limits=command.limits,
     )
-    ending = await processes.run(key, program)
+    return _judge(await processes.run(key, program), command)
+
+
+def _judge(ending: Ending, command: Command) -> Ran:
     if isinstance(ending, NotStarted):
         if ending.place is None and ending.errno in {errno.ENOENT, errno.ENOTDIR}:
             return Ran(None, program_failure(command.line))
         return Ran(None, launch_failure(command.line, os.strerror(ending.errno)))
     if isinstance(ending, Exited):
         return Ran(ending.code, None if ending.code == 0 else exit_failure())
-    return Ran(128 + ending.signal, exit_failure(), killed=True)
+    code = 128 + ending.signal
+    if ending.over is not None:
+        return Ran(code, limit_failure(command.limits, ending.over))
+    return Ran(code, exit_failure(), killed=True)

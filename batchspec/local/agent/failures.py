@@ -7,9 +7,11 @@ What may not live here: deciding that something has failed.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
 from batchspec.local.agent.launch import Failure, Package
+from batchspec.local.settings import Limits
 
 _USER, _SERVER = "UserError", "ServerError"
 
@@ -75,6 +77,16 @@ def exit_failure() -> Failure:
             ("AdditionalErrorCode", "FailureExitCode"),
         ),
     )
+
+
+def limit_failure(limits: Limits, over: str) -> Failure:
+    """The processes of a task took more than they may: as the end of a process that was killed."""
+    why = f"more than {limits.processes} processes"
+    if over == "memory":
+        why = f"more than {limits.memory} bytes of memory"
+    known = exit_failure()
+    details = (("Message", f"The task was killed for {why}, its limit"), *known.details[1:])
+    return replace(known, details=details)
 
 
 def program_failure(command_line: str) -> Failure:

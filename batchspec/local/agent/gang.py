@@ -119,7 +119,12 @@ class Coordination:
     async def _run(self, member: Member) -> None:
         environment = {**member.environment, **self._tools.mark}
         command = Command(
-            self._gang.command_line, member.directory, environment, append=True, stays=True
+            self._gang.command_line,
+            member.directory,
+            environment,
+            append=True,
+            stays=True,
+            limits=self._launch.limits,
         )
         ran = await run_command(self._tools.processes, self._key(member), command)
         if ran.failure is not None:

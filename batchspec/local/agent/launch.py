@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from batchspec.local.settings import NO_LIMITS, Limits
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -115,6 +117,7 @@ class Launch:
     ``fresh`` empties the directory first; a retry runs in the directory as it was left.
     ``gang`` is that of a multi-instance task; the launch is its primary. ``container`` is what the
     command runs in, if it is no plain process; ``refused`` is why it shall not run at all.
+    ``limits`` are those of the command, and in a gang of each member.
     """
 
     key: str
@@ -130,6 +133,7 @@ class Launch:
     gang: Gang | None = None
     container: Container | None = None
     refused: Failure | None = None
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Processes of tasks, as the service sees them: started, ended on request, accounted for.
 
-What lives here: the service's side of the talk with ``host.py``. What may not: tasks, directories,
+What lives here: the service's side of the talk with the host. What may not: tasks, directories,
 environment variables, failure codes.
 """
 
@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_PROGRAM = Path(__file__).with_name("host.py")
+from batchspec.local.agent.host import START
+from batchspec.local.settings import NO_LIMITS, Limits
+
+_FOLDER = Path(__file__).parent
 _PATIENCE = 10.0
 """Seconds that the host has to kill everything when the service closes it."""
 
@@ -35,6 +38,7 @@ class Program:
     stderr: Path
     append: bool = False
     stays: bool = False
+    limits: Limits = NO_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +50,10 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """A signal ended it."""
+    """A signal ended it; ``over`` is the limit for which it did, ``memory`` or ``processes``."""
 
     signal: int
+    over: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ class ProcessLostError(Exception):
 
 
 class Processes:
-    """Runs programs through a host process; see ``host.py`` for what it promises."""
+    """Runs programs through a host process; see :mod:`host` for what it promises."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """``environment`` is the host's own; tasks do not get it."""
@@ -105,6 +110,8 @@ class Processes:
                     err=str(program.stderr),
                     append=program.append,
                     stay=program.stays,
+                    memory=program.limits.memory,
+                    processes=program.limits.processes,
                 )
                 self._told.add(key)
             return await ending
@@ -166,7 +173,8 @@ class Processes:
                     sys.executable,
                     "-I",
                     "-S",
-                    str(_PROGRAM),
+                    "-c",
+                    f"import sys; sys.path[:0] = [{str(_FOLDER)!r}]; {START}",
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     env=self._environment,
@@ -209,5 +217,5 @@ def _ending(report: Mapping[str, Any]) -> Ending:
     if "exit" in report:
         return Exited(report["exit"])
     if "signal" in report:
-        return Killed(report["signal"])
+        return Killed(report["signal"], report.get("over"))
     return NotStarted(report["errno"], report.get("place"))

@@ -112,7 +112,8 @@ def _hold_blobs(
             inherit=(storing.fileno,),
         )
         keeper = Keeper(launch, storing)
-        work = _work(home, account, keeper, port or _if_free(last.batch), reporter)
+        port = port or _if_free(last.batch)
+        work = _work(home, settings, account, keeper, port=port, reporter=reporter)
         asyncio.run(_live(home, running, keeper, work))
 
 
@@ -145,7 +146,13 @@ async def _watch_folder(home: Home, running: Lock) -> NoReturn:
 
 
 async def _work(
-    home: Home, account: Account, keeper: Keeper, port: int, reporter: Reporter
+    home: Home,
+    settings: Settings,
+    account: Account,
+    keeper: Keeper,
+    *,
+    port: int,
+    reporter: Reporter,
 ) -> None:
     # Imported while Azurite starts: it takes as long.
     from batchspec.local.service import ServiceConfig, serve  # noqa: PLC0415
@@ -174,6 +181,7 @@ async def _work(
         port=port,
         storage=connection_string(blob_url, account.blob_account, account.blob_key),
         applications=home.applications,
+        limits=settings.limits,
     )
     keeping = asyncio.create_task(keeper.keep())
     serving = asyncio.create_task(_serve(serve(config, ready), home))

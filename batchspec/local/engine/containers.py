@@ -61,10 +61,18 @@ def contain(
             mounts=tuple(_mounts(wanted, launch)),
             directory=None if where == "containerimagedefault" else launch.directory / "wd",
             environment=environment,
-            options=options,
+            options=(*_limits(launch), *options),
             registries=tuple(_registries(wanted, configuration)),
         ),
     )
+
+
+def _limits(launch: Launch) -> Iterator[str]:
+    """Options with which the engine holds the limits of a task."""
+    if launch.limits.memory is not None:
+        yield from ("--memory", str(launch.limits.memory))
+    if launch.limits.processes is not None:
+        yield from ("--pids-limit", str(launch.limits.processes))
 
 
 def _invalid(why: str) -> Failure:

@@ -14,6 +14,7 @@ from typing import Any
 
 from batchspec.local.engine.packages import node_package_variables
 from batchspec.local.model.record import Node
+from batchspec.local.settings import NO_LIMITS, Limits
 from batchspec.local.store.applications import Applications
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -25,7 +26,8 @@ _RESERVED_DISK = "1000000"
 class Site:
     """What is the same for all tasks of the service: its account, and where programs are.
 
-    ``applications`` are the account's; ``None`` if it has none. ``cores`` are those of every node.
+    ``applications`` are the account's; ``None`` if it has none. ``cores`` are those of every
+    node, ``limits`` those of every task; start, preparation and release tasks have none.
     """
 
     account: str
@@ -33,6 +35,7 @@ class Site:
     path: str = PATH
     applications: Applications | None = None
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
+    limits: Limits = NO_LIMITS
 
 
 def node_variables(site: Site, node: Node, root: Path) -> dict[str, str]:

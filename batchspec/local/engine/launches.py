@@ -71,6 +71,7 @@ def task_launch(
         fresh=fresh,
         packages=primary.packages,
         gang=gang_of(task, members) if SETTINGS in task.body else None,
+        limits=site.limits,
     )
     return _contained(site, launch, task.body, pool, required=True)
 
