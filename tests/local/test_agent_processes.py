@@ -98,10 +98,14 @@ async def test_standard_input_is_empty_and_no_descriptor_is_inherited(
 
 
 async def test_signals_are_as_a_fresh_program_finds_them(
-    processes: Processes, tmp_path: Path
+    tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    before = signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # as in the background of a shell
+    request.addfinalizer(lambda: signal.signal(signal.SIGQUIT, before))
+    processes = Processes({VARIABLE: mark(tmp_path)})
     run = program(tmp_path, "/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status")
     await processes.run("1", run)
+    await processes.close()
     masks = [
         int(line.split()[1], 16) for line in (tmp_path / "stdout.txt").read_text().splitlines()
     ]

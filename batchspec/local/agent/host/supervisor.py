@@ -12,7 +12,8 @@ from typing import Any
 from .system import LINUX, Lines, StrayError, children, kill, line, reap, wakeup
 from .watch import Watch
 
-_OURS = [signal.SIGPIPE, signal.SIGINT, signal.SIGCHLD, signal.SIGXFSZ]  # reset for a task
+_RESET = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+"""What a task finds as by default: Python ignores some, and a shell those of its background."""
 
 
 class Supervisor:
@@ -96,7 +97,7 @@ class Supervisor:
             file_actions=[(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files)],
             setsid=True,
             setsigmask=[],
-            setsigdef=_OURS,
+            setsigdef=_RESET,
         )
 
     def collect(self, main: int, status: int | None) -> int | None:
