@@ -370,7 +370,7 @@ def peak(number: int) -> int:
 
 
 def test_tasks_are_not_held() -> None:
-    # In a process of its own: threads that other tests leave behind allocate memory, too.
+    # In a process of its own: where much ran before, a table of interned strings may double.
     program = f"from {__name__} import peak; peak(10); print(peak(4_000))"
     done = subprocess.run(
         [sys.executable, "-c", program],
