@@ -5,7 +5,7 @@ from __future__ import annotations
 from batchspec.apply.gone import explained
 from batchspec.apply.ports import World
 from batchspec.apply.remove import delete_containers, delete_job, delete_pool, until_gone
-from batchspec.apply.submit import retry, submit
+from batchspec.apply.submit import close, retry, submit
 from batchspec.apply.transfer import download, upload
 from batchspec.apply.watch import Pace, wait_for_pool, wait_for_tasks
 from batchspec.apply.work import Performed, Tools
@@ -37,7 +37,6 @@ from batchspec.spec.values import Record
 _EXISTED = "it was there already"
 _REPLACED = "Replaced"
 """Why a job ended that made way for another."""
-_ENDED = frozenset({"JobCompleted", "JobBeingTerminated"})
 
 
 async def perform(step: Step, tools: Tools) -> Performed:
@@ -51,7 +50,7 @@ async def perform(step: Step, tools: Tools) -> Performed:
         match step.action:
             case CreateContainer() | UploadFiles() | DownloadResults() | DeleteContainers():
                 return await _perform_data(step, tools)
-            case SubmitTasks() | RetryTasks() | WaitForPool() | WaitForTasks():
+            case SubmitTasks() | RetryTasks() | CloseJob() | WaitForPool() | WaitForTasks():
                 return await _perform_tasks(step, tools)
             case _:
                 return await _perform_request(step, tools.world)
@@ -65,9 +64,13 @@ async def _perform_tasks(step: Step, tools: Tools) -> Performed:
             return await submit(step.action, step, tools)
         case RetryTasks():
             return await retry(step.action, step, tools)
+        case CloseJob():
+            return await close(step.action, tools)
         case WaitForPool():
             return await wait_for_pool(step.action, tools.world, tools.emit)
         case WaitForTasks():
+            # Where the job was closed before, there is no step that closes it.
+            await tools.ledger.settle(step.action.job, tools.world)
             return await wait_for_tasks(step.action, tools.world, tools.emit)
     raise AssertionError(f"no task action: {step.action!r}")
 
@@ -113,8 +116,6 @@ async def _perform_request(step: Step, world: World) -> Performed:
             return await delete_job(step.action, world)
         case UpdateJob(job, patch):
             await world.batch.update_job(job, patch)
-        case CloseJob(job):
-            return await _close(job, world)
         case _:
             raise AssertionError(f"an action nobody performs: {step.action!r}")
     return Performed(step.items)
@@ -137,14 +138,3 @@ async def _replace_job(action: ReplaceJob, world: World) -> None:
     while (job := await world.batch.job(action.ended)) is not None and job.state != "completed":
         await world.clock.sleep(pace.next(None))
     await world.batch.create_job(action.body, action.sas)
-
-
-async def _close(job: str, world: World) -> Performed:
-    """Say that no more tasks come; a job that another run has closed may have ended by that."""
-    try:
-        await world.batch.update_job(job, Record(onAllTasksComplete="terminatejob"))
-    except ServiceError as error:
-        if error.code not in _ENDED:
-            raise
-        return Performed(note="it has ended already")
-    return Performed()

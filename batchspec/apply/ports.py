@@ -185,6 +185,10 @@ class Batch(Protocol):
         """
         ...
 
+    def task_ids(self, job_id: str) -> AsyncIterator[str]:
+        """The ids of all tasks of the job, streamed."""
+        ...
+
     async def reactivate_task(self, job_id: str, task_id: str) -> None:
         """Let a failed task of an active job run again; one that is not failed stays as it is."""
         ...

@@ -24,7 +24,14 @@ from batchspec.apply.halt import Halted
 from batchspec.apply.perform import perform
 from batchspec.apply.ports import World
 from batchspec.apply.work import Performed, Tools
-from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, UploadFiles
+from batchspec.plan.actions import (
+    CloseJob,
+    DeleteContainers,
+    DeleteJob,
+    DeletePool,
+    UploadFiles,
+    WaitForTasks,
+)
 from batchspec.plan.plan import Gate, Plan, Step
 from batchspec.problems import BatchspecError, Exit
 
@@ -47,7 +54,10 @@ async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
     when what is in flight is done; cancelled, where it is. Either is an interruption: nothing is
     deleted after it, and every step can be done again.
     """
-    return await _Run(plan, Tools(world, emit, receipt)).run()
+    later = frozenset(
+        step.action.job for step in plan.steps if isinstance(step.action, CloseJob | WaitForTasks)
+    )
+    return await _Run(plan, Tools(world, emit, receipt, proved_later=later)).run()
 
 
 @dataclass(slots=True)

@@ -7,16 +7,19 @@ from itertools import islice
 
 from batchspec.apply.crowd import each
 from batchspec.apply.work import Performed, Tools, progress
-from batchspec.plan.actions import RetryTasks, SubmitTasks
+from batchspec.plan.actions import CloseJob, RetryTasks, SubmitTasks
 from batchspec.plan.observed import Stream
 from batchspec.plan.plan import Step
 from batchspec.plan.tasks import Task
 from batchspec.problems import Problem, ServiceError
+from batchspec.spec.values import Record
 
 _A_REQUEST = 100
 """What Add Task Collection takes."""
 _REQUESTS = 4
 _SHOWN = 5
+_CLOSED = Record(onAllTasksComplete="terminatejob")
+_ENDED = frozenset({"JobCompleted", "JobBeingTerminated"})
 
 
 async def submit(action: SubmitTasks, step: Step, tools: Tools) -> Performed:
@@ -25,8 +28,9 @@ async def submit(action: SubmitTasks, step: Step, tools: Tools) -> Performed:
     A task that is in the job already counts as added.
 
     Raises:
-        ServiceError: a task was refused, or its inputs did not arrive. The others have been added
-            nevertheless, so that the same command has the less to do.
+        ServiceError: a task was refused, its inputs did not arrive, or it is not in the job
+            although it was taken. The others have been added nevertheless, so that the same
+            command has the less to do.
     """
     so_far = progress(step, tools, items=len(action.tasks))
     refused: list[tuple[str, Problem]] = []
@@ -36,15 +40,19 @@ async def submit(action: SubmitTasks, step: Step, tools: Tools) -> Performed:
         nonlocal there
         await _inputs(action, chunk, tools)
         bodies = [task.body for task in chunk]
-        for answer in await tools.world.batch.add_tasks(action.job, bodies, action.sas):
+        answers = await tools.world.batch.add_tasks(action.job, bodies, action.sas)
+        for answer in answers:
             there += answer.existed
             if answer.problem is not None:
                 refused.append((answer.id, answer.problem))
+        tools.ledger.write(action.job, (a.id for a in answers if a.problem is None))
         so_far.finish(len(chunk))
 
     await each(_chunks(action.tasks), one, workers=_REQUESTS, halt=tools.world.halt)
     if refused:
         raise _refused(action.stage, refused)
+    if action.job not in tools.proved_later:
+        await tools.ledger.settle(action.job, tools.world)
     return Performed(so_far.done, note=f"{there} were there already" if there else "")
 
 
@@ -56,6 +64,24 @@ async def _inputs(action: SubmitTasks, chunk: tuple[Task, ...], tools: Tools) ->
             if container is not None and not await tools.arrivals.wait(container, blob):
                 tools.world.halt.check()
                 raise _missing(action.stage, blob)
+
+
+async def close(action: CloseJob, tools: Tools) -> Performed:
+    """Say that no more tasks come, when all that were submitted have been found in the job.
+
+    Raises:
+        ServiceError: some are not in it; it stays open.
+    """
+    found = await tools.ledger.settle(action.job, tools.world)
+    note = f"all {found} tasks are in it" if found > 1 else ""
+    try:
+        await tools.world.batch.update_job(action.job, _CLOSED)
+    except ServiceError as error:
+        # Another run of the spec has closed it before, and it has ended by that.
+        if error.code not in _ENDED:
+            raise
+        note = "it has ended already"
+    return Performed(note=note)
 
 
 async def retry(action: RetryTasks, step: Step, tools: Tools) -> Performed:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from batchspec.apply.arrivals import Arrivals
 from batchspec.apply.events import Emit, Outcome, StepProgress
+from batchspec.apply.ledger import Ledger
 from batchspec.apply.ports import World
 from batchspec.plan.plan import Step
 
@@ -16,13 +17,16 @@ from batchspec.plan.plan import Step
 class Tools:
     """What every step of a run is performed with.
 
-    ``receipt`` is the file that says which results are on this disk.
+    ``receipt`` is the file that says which results are on this disk. ``proved_later`` are the jobs
+    with a step further on that looks for the tasks in the ``ledger``.
     """
 
     world: World
     emit: Emit
     receipt: Path
     arrivals: Arrivals = field(default_factory=Arrivals)
+    ledger: Ledger = field(default_factory=Ledger)
+    proved_later: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

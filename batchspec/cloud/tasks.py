@@ -140,6 +140,13 @@ class Tasks(Session):
         async for task in self._tasks(job_id, ""):
             yield task
 
+    async def task_ids(self, job_id: str) -> AsyncIterator[str]:
+        """The ids of all tasks of the job, streamed."""
+        path = f"/jobs/{segment(job_id)}/tasks"
+        with translated(f"job {job_id}"):
+            async for task in listed(self.client, path, select=("id",)):
+                yield str(task["id"])
+
     async def failed_tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
         """The completed tasks that failed, streamed, filtered by the service."""
         async for task in self._tasks(job_id, _FAILED):

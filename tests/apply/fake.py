@@ -205,6 +205,11 @@ class FakeAccount:
                 there.append(name)
         return answers
 
+    async def task_ids(self, job_id: str) -> AsyncIterator[str]:
+        await self._call("task_ids", job_id)
+        for name in self.tasks.get(job_id, ()):
+            yield name
+
     async def reactivate_task(self, job_id: str, task_id: str) -> None:
         await self._call("reactivate_task", f"{job_id} {task_id}")
         self.failing.discard(task_id)

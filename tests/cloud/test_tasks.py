@@ -371,3 +371,13 @@ async def test_a_task_of_a_job_that_ended_cannot_run_again(cloud: Cloud, server:
     with pytest.raises(ServiceError) as caught:
         await cloud.batch.reactivate_task("j", "t")
     assert caught.value.code == "JobCompleted"
+
+
+async def test_the_ids_of_all_tasks_and_nothing_else_of_them(
+    cloud: Cloud, server: Scripted
+) -> None:
+    link = f"{server.url}/jobs/j/tasks?api-version=x&$skiptoken=2"
+    first = Reply(body={"value": [{"id": "a"}, {"id": "B"}], "odata.nextLink": link})
+    server.on("GET", "/jobs/j/tasks", first, Reply(body={"value": [{"id": "c"}]}))
+    assert [name async for name in cloud.batch.task_ids("j")] == ["a", "B", "c"]
+    assert server.asked[0].query["$select"] == "id"
