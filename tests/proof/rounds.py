@@ -38,6 +38,9 @@ LATEST = 0.6
 LONGEST = 90.0
 """Seconds; a run takes two."""
 
+HUNG = -99
+"""Instead of an exit code, when a run took longer."""
+
 
 class Scenario(StrEnum):
     """What the apply that is disturbed has to do."""
@@ -230,6 +233,8 @@ async def _applied(command: Command, proxy: Proxy) -> int:
     proxy.kill = kill
     try:
         return await asyncio.wait_for(asyncio.shield(running), LONGEST)
+    except TimeoutError:
+        return HUNG
     finally:
         process.kill()
         await running
