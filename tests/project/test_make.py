@@ -34,12 +34,6 @@ def test_the_first_screen_of_the_readme_has_exactly_two_commands() -> None:
     assert first.count("$ ") == 2
 
 
-def test_the_readme_s_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    gone = [link for link in links if "://" not in link and not (ROOT / link).exists()]
-    assert gone == []
-
-
 def test_the_readme_lists_the_exit_codes() -> None:
     section = README.partition("## Exit codes")[2].partition("\n## ")[0]
     assert re.findall(r"^\| (\d+) \|", section, re.MULTILINE) == [str(int(e)) for e in Exit]
