@@ -252,7 +252,7 @@ class Spec:
 
     ``digest`` is a hash of the spec with its parameters set (secret values left out), hexadecimal.
     ``parameters`` hold secrets as :class:`~batchspec.problems.Secret`. ``warnings`` are what was
-    found while reading that does not stop a run.
+    found while reading that does not stop a run. ``places`` are those of its keys, by dotted path.
     """
 
     path: Path
@@ -267,7 +267,12 @@ class Spec:
     results: tuple[Result, ...] = ()
     cleanup: Cleanup = field(default_factory=Cleanup)
     warnings: tuple[Problem, ...] = ()
+    places: Mapping[str, Place] = field(default_factory=dict)
 
     def container_id(self, key: str) -> str:
         """The name in the account of the container that the spec calls ``key``."""
         return self.containers[key].id
+
+    def place(self, *paths: str) -> Place | None:
+        """Where the first of these keys stands that is written down."""
+        return next((self.places[path] for path in paths if path in self.places), None)

@@ -18,6 +18,7 @@ from batchspec.spec.expanded import Expanded, expanded
 from batchspec.spec.model import Container, Spec
 from batchspec.spec.node import Node
 from batchspec.spec.parameters import read_parameters
+from batchspec.spec.places import places
 from batchspec.spec.prepared import Prepared, prepared
 from batchspec.spec.rules import broken
 from batchspec.spec.schema import json_schema, schema_text
@@ -42,7 +43,7 @@ def read_spec(
     Raises:
         SpecError: with every problem of the file, in the order of their places.
     """
-    found, warnings = _read(path, variables or {}, variable_files)
+    found, warnings, at = _read(path, variables or {}, variable_files)
     root, folder = found.root, path.parent
     name = found.name
     containers = {
@@ -67,6 +68,7 @@ def read_spec(
         results=tuple(build.result(item, folder) for item in results.items) if results else (),
         cleanup=build.cleanup(root.get("cleanup")),
         warnings=warnings,
+        places=at,
     )
 
 
@@ -83,7 +85,7 @@ def configured(
     Raises:
         SpecError: as :func:`read_spec`.
     """
-    found, _ = _read(path, variables or {}, variable_files)
+    found, _, _ = _read(path, variables or {}, variable_files)
     return shown(found)
 
 
@@ -116,13 +118,14 @@ def uploads(
 
 def _read(
     path: Path, variables: Mapping[str, str], files: Sequence[Path]
-) -> tuple[Expanded, tuple[Problem, ...]]:
+) -> tuple[Expanded, tuple[Problem, ...], Mapping[str, Place]]:
+    """The spec spelled out, its warnings, and where its keys stand."""
     problems = Problems()
     ready = _checked(path, variables, files, problems)
     found = _told(problems)
     if any(problem.severity is Severity.ERROR for problem in found):
         raise SpecError(*found)
-    return expanded(ready), found
+    return expanded(ready), found, places(ready.root)
 
 
 def _checked(
