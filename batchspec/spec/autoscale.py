@@ -9,6 +9,7 @@ interval, which the first tasks should not wait for.
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 INTERVAL = timedelta(minutes=5)
@@ -37,3 +38,15 @@ def scale_formula(*, least: int, most: int, most_spot: int, idle: timedelta, slo
         lines.append(f"$TargetLowPriorityNodes = min({most_spot}, max(0, wanted - {most}));")
     lines.append("$NodeDeallocationOption = taskcompletion;")
     return "\n".join(lines)
+
+
+_DEDICATED = re.compile(r"^\$TargetDedicatedNodes = min\((\d+), max\((\d+), wanted\)\);$", re.MULTILINE)
+_SPOT = re.compile(r"^\$TargetLowPriorityNodes = min\((\d+), max\(0, wanted - \d+\)\);$", re.MULTILINE)
+
+
+def scale_bounds(formula: str) -> tuple[int, int] | None:
+    """The fewest and the most nodes that a formula of ours asks for; ``None`` if it is none."""
+    dedicated, spot = _DEDICATED.search(formula), _SPOT.search(formula)
+    if dedicated is None:
+        return None
+    return int(dedicated[2]), int(dedicated[1]) + (int(spot[1]) if spot is not None else 0)
