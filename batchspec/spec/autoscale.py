@@ -40,8 +40,12 @@ def scale_formula(*, least: int, most: int, most_spot: int, idle: timedelta, slo
     return "\n".join(lines)
 
 
-_DEDICATED = re.compile(r"^\$TargetDedicatedNodes = min\((\d+), max\((\d+), wanted\)\);$", re.MULTILINE)
-_SPOT = re.compile(r"^\$TargetLowPriorityNodes = min\((\d+), max\(0, wanted - \d+\)\);$", re.MULTILINE)
+_DEDICATED = re.compile(
+    r"^\$TargetDedicatedNodes = min\((\d+), max\((\d+), wanted\)\);$", re.MULTILINE
+)
+_SPOT = re.compile(
+    r"^\$TargetLowPriorityNodes = min\((\d+), max\(0, wanted - \d+\)\);$", re.MULTILINE
+)
 
 
 def scale_bounds(formula: str) -> tuple[int, int] | None:
