@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -162,11 +162,25 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """How much the account holds of what it may hold so many of.
+
+    ``jobs`` are active jobs and schedules together, as its quota counts them.
+    """
+
+    pools: int
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """All that a plan needs to know of the world.
 
     ``containers`` is by key. ``jobs`` are all jobs that this spec made and the one its id names,
     oldest first. ``receipt`` is ``None`` when nothing was downloaded yet.
+
+    ``usage`` is ``None`` where nobody has counted. ``longest_sas`` bounds how long an address can be
+    signed for; ``None`` is no bound. ``occupied`` are the folders of results that hold other files.
     """
 
     account: Account
@@ -178,6 +192,9 @@ class Observed:
     images: tuple[SupportedImage, ...] = ()
     receipt: Receipt | None = None
     rows: Mapping[str, Stream[Record]] = field(default_factory=dict)
+    usage: Usage | None = None
+    longest_sas: timedelta | None = None
+    occupied: frozenset[Path] = frozenset()
 
 
 def totals(files: Iterable[LocalFile]) -> tuple[int, int]:
