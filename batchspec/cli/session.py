@@ -45,7 +45,14 @@ async def session(
         notices = Notices()
         async with door(wanted.target, wanted.environ, notices) as cloud:
             with single():
-                observed = await observe(spec, cloud.reader, spool, datetime.now(UTC), work=work)
+                observed = await observe(
+                    spec,
+                    cloud.reader,
+                    spool,
+                    datetime.now(UTC),
+                    work=work,
+                    longest_sas=cloud.longest_sas,
+                )
             yield Session(wanted, spec, cloud, observed, notices)
 
 

@@ -7,7 +7,15 @@ from collections.abc import AsyncIterator, Mapping
 from batchspec.cloud.batch import BatchService
 from batchspec.cloud.storage import BlobStorage
 from batchspec.observe.ports import ContainerSeen, NodeSeen, Part, TaskSeen
-from batchspec.plan.observed import Account, Blob, JobFacts, PoolFacts, SupportedImage, TaskFacts
+from batchspec.plan.observed import (
+    Account,
+    Blob,
+    JobFacts,
+    PoolFacts,
+    SupportedImage,
+    TaskFacts,
+    Usage,
+)
 from batchspec.problems import ServiceError
 
 
@@ -57,6 +65,10 @@ class AccountReader:
     async def images(self) -> tuple[SupportedImage, ...]:
         """The account's supported images."""
         return await self._batch.images()
+
+    async def usage(self) -> Usage:
+        """How many pools and active jobs the account has."""
+        return await self._batch.usage()
 
     async def task(self, job_id: str, task_id: str) -> TaskSeen | None:
         """The task, or ``None``."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from batchspec.observe.folders import occupied
 from batchspec.observe.ports import Reader
 from batchspec.observe.receipt import read_receipt
 from batchspec.observe.spool import Spool
@@ -16,13 +17,19 @@ from batchspec.spec.rows import read_rows
 
 
 async def observe(
-    spec: Spec, reader: Reader, spool: Spool, now: datetime, *, work: bool = True
+    spec: Spec,
+    reader: Reader,
+    spool: Spool,
+    now: datetime,
+    *,
+    work: bool = True,
+    longest_sas: timedelta | None = None,
 ) -> Observed:
     """Everything that :func:`~batchspec.plan.build.build` needs.
 
     The files must have been put into the spool before (:func:`~batchspec.observe.disk.scan`).
     Without ``work``, what tasks are made of and what they came to (blobs, tasks, images) is left
-    out: there may be a million.
+    out: there may be a million. ``longest_sas`` is how long an address can be signed for.
 
     Raises:
         ServiceError: the account refused, or could not be reached.
@@ -36,8 +43,10 @@ async def observe(
         }
         pool = group.create_task(_pool(spec, reader))
         jobs = group.create_task(_jobs(spec, reader, spool) if work else jobs_of(spec, reader))
-        aliased = work and spec.pool.image is not None
-        images = group.create_task(reader.images()) if aliased else None
+        images = group.create_task(reader.images()) if work else None
+        # The embedded service has no quota.
+        limited = work and reader.account.target == "azure"
+        usage = group.create_task(reader.usage()) if limited else None
     return Observed(
         account=reader.account,
         now=now,
@@ -52,6 +61,9 @@ async def observe(
             for stage in spec.stages
             if work and isinstance(stage.for_each, Rows)
         },
+        usage=usage.result() if usage is not None else None,
+        longest_sas=longest_sas,
+        occupied=occupied(spec) if work else frozenset(),
     )
 
 

@@ -14,6 +14,7 @@ from batchspec.plan.observed import (
     PoolFacts,
     SupportedImage,
     TaskFacts,
+    Usage,
 )
 
 
@@ -90,6 +91,10 @@ class Reader(Protocol):
 
     async def images(self) -> tuple[SupportedImage, ...]:
         """The account's supported images."""
+        ...
+
+    async def usage(self) -> Usage:
+        """How many pools and active jobs the account has."""
         ...
 
 
