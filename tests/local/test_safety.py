@@ -85,6 +85,11 @@ def test_when_a_task_has_ended_nothing_of_it_runs(batch: Service) -> None:
 
 SWAPS = {
     "its directory is a link": "mv ../t ../old; ln -s $OUT ../t",
+    "the job's directory is a link": "cd ../..; mv ../job-1 ../old; ln -s $OUT ../job-1",
+    "the job's directory is a link to another of its kind": (
+        "cd ../..; mv ../../j ../../old; ln -s $OUT/j ../../j"
+    ),
+    "the node is a link": "cd /; mv $ROOT $ROOT.old; ln -s $OUT $ROOT",
     "its directory is a file": "mv ../t ../old; echo > ../../t || echo > ../t",
     "the node is gone": "cd /; rm -rf $ROOT",
     "nothing can be written": "chmod -R a-w $ROOT",

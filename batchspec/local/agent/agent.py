@@ -163,7 +163,7 @@ class Agent:
             return launch.refused
         into = launch.directory / "wd"
         try:
-            await make_directory(launch.directory, fresh=launch.fresh)
+            await make_directory(self._data, launch.directory, fresh=launch.fresh)
             if launch.packages or launch.resource_files:
                 filling = fill(
                     launch.packages, launch.resource_files, into, self._storage, self._grants
@@ -213,7 +213,7 @@ class Agent:
         coordination = Coordination(launch, gang, tools)
         ran = Ran(None, None)
         try:
-            await coordination.make_directories()
+            await coordination.make_directories(self._data)
             await self._step(run, coordination.perform())
             if run.ended is None:
                 ran = await self._process(launch, run)

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from batchspec.local.agent.clock import Clock
 from batchspec.local.agent.commands import Command, Ran, run_command
@@ -52,14 +53,14 @@ class Coordination:
         self._ran: dict[int, Ran] = {}
         self._first: GangError | None = None
 
-    async def make_directories(self) -> None:
-        """Make those of the subtasks; see :func:`make_directory`.
+    async def make_directories(self, data: Path) -> None:
+        """Make those of the subtasks, below the folder ``data``; see :func:`make_directory`.
 
         Raises:
             OSError: one cannot be made.
         """
         for member in self._gang.members[1:]:
-            await make_directory(member.directory, fresh=self._launch.fresh)
+            await make_directory(data, member.directory, fresh=self._launch.fresh)
 
     async def perform(self) -> None:
         """Fetch the common files everywhere, then run the coordination command everywhere.

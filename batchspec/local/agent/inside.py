@@ -40,14 +40,21 @@ def directory_inside(root: Path, parts: list[str]) -> Iterator[int]:
     descriptor = os.open(root, _DIRECTORY)
     try:
         for part in parts:
-            with suppress(FileExistsError):
-                os.mkdir(part, 0o755, dir_fd=descriptor)
-            below = os.open(part, _DIRECTORY, dir_fd=descriptor)
+            below = _open_or_make(part, descriptor)
             os.close(descriptor)
             descriptor = below
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _open_or_make(name: str, above: int) -> int:
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=above)
+    except FileNotFoundError:
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o755, dir_fd=above)
+        return os.open(name, _DIRECTORY, dir_fd=above)
 
 
 @contextmanager

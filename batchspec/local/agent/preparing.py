@@ -8,38 +8,52 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from batchspec.local.agent.failures import failure
+from batchspec.local.agent.inside import directory_inside
 from batchspec.local.agent.launch import Failure, Package
 from batchspec.local.agent.packages import PackageError, install_all
 from batchspec.local.agent.resources import ResourceError, fetch_all
 from batchspec.local.agent.storage import Grants, Storage
 
 
-async def make_directory(directory: Path, *, fresh: bool) -> None:
+async def make_directory(data: Path, directory: Path, *, fresh: bool) -> None:
     """Make the directory of a task and those in it; ``fresh`` removes what is there first.
 
-    Not to be cut short: the next run in the same directory must not meet the removal.
+    No link is followed below the folder ``data``, where a task may have put one. Not to be cut
+    short: the next run in the same directory must not meet the removal.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be made, or what is there cannot be removed.
     """
-    if fresh and _is_there(directory):
-        await asyncio.to_thread(shutil.rmtree, directory)
-    _make(directory)
+    try:
+        await _make(data, directory, fresh=fresh)
+    except OSError as error:  # whose path is relative to a descriptor
+        raise OSError(error.errno, error.strerror, str(directory)) from None
 
 
-def _is_there(directory: Path) -> bool:
-    return directory.exists()
-
-
-def _make(directory: Path) -> None:
-    for name in ("wd", "certs"):
-        (directory / name).mkdir(parents=True, exist_ok=True)
+async def _make(data: Path, directory: Path, *, fresh: bool) -> None:
+    *above, name = directory.relative_to(data).parts
+    with directory_inside(data, above) as parent:
+        try:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        except FileExistsError:
+            if fresh:
+                await asyncio.to_thread(shutil.rmtree, name, dir_fd=parent)
+                os.mkdir(name, 0o755, dir_fd=parent)
+        made = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        for below in ("wd", "certs"):
+            with suppress(FileExistsError):
+                os.mkdir(below, 0o755, dir_fd=made)
+    finally:
+        os.close(made)
 
 
 async def fill(
