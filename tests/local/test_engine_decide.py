@@ -33,7 +33,7 @@ from batchspec.local.engine.decision import (
     RunStartTask,
     SettlePool,
 )
-from batchspec.local.engine.scheduler import decide
+from batchspec.local.engine.scheduler import decide, is_settled
 from batchspec.local.engine.state import (
     Delays,
     JobView,
@@ -574,6 +574,30 @@ def test_tasks_find_their_nodes(
     fill: str, free: list[int], needs: list[int], nodes: list[str]
 ) -> None:
     assert [one.node.id for one in placed(offer_of(free, needs, fill=fill))] == nodes
+
+
+@pytest.mark.parametrize(
+    ("free", "needs", "settled"),
+    [
+        ([2, 1], [], True),  # nothing is decided
+        ([2, 1], [1, 1, 1], True),  # nothing is free any more
+        ([2, 1], [2, 1, 4], True),
+        ([2, 1], [2, 2, 2], False),  # a smaller task that was not offered may fit
+        ([2, 1], [1], False),
+    ],
+)
+def test_another_look_is_needed_while_there_is_room(
+    free: list[int], needs: list[int], settled: bool
+) -> None:
+    state = State(offers=(offer_of(free, needs),))
+    assert is_settled(state, decide(state, NOW)) is settled
+
+
+def test_another_look_is_needed_after_anything_but_a_begin() -> None:
+    state = State(pools=(PoolView(a_pool(allocation=AllocationState.RESIZING), ()),))
+    decisions = decide(state, NOW)
+    assert decisions
+    assert not is_settled(state, decisions)
 
 
 def test_a_job_takes_no_more_than_its_room() -> None:

@@ -117,6 +117,7 @@ def test_a_run_takes_slots_and_gives_them_back(store: Store) -> None:
     first, second, third = store.runs.runnable("j", 10, largest=4)
     run = store.runs.begin(first, node, "d", NOW)
     assert run is not None
+    assert run == store.runs.get(run.seq)
     assert store.runs.begin(first, node, "d", NOW) is None  # never twice
     assert store.runs.begin(second, node, "d", NOW) is not None
     assert store.runs.begin(third, node, "d", NOW) is None  # no slot is free

@@ -35,6 +35,7 @@ class Disk:
         self._trash.mkdir(parents=True, exist_ok=True)
         self._numbers = count()
         self._emptying: asyncio.Task[None] | None = None
+        self._filled = True  # perhaps, by an earlier life
         self._closing = threading.Event()
 
     def make_node(self, pool_id: str, node_id: str) -> None:
@@ -62,7 +63,8 @@ class Disk:
 
     def empty_trash(self) -> None:
         """Begin to delete what was taken away, unless that goes on already."""
-        if self._emptying is None or self._emptying.done():
+        if self._filled and (self._emptying is None or self._emptying.done()):
+            self._filled = False
             self._emptying = asyncio.create_task(
                 asyncio.to_thread(_empty, self._trash, self._closing)
             )
@@ -77,6 +79,7 @@ class Disk:
         target = self._trash / str(next(self._numbers))
         while target.exists():  # of an earlier life
             target = self._trash / str(next(self._numbers))
+        self._filled = True
         try:
             try:
                 self._move(path, target)

@@ -25,7 +25,7 @@ from batchspec.local.engine.environment import Site
 from batchspec.local.engine.hands import Hands, Order
 from batchspec.local.engine.observe import next_moment, observe
 from batchspec.local.engine.record import Recorder
-from batchspec.local.engine.scheduler import decide
+from batchspec.local.engine.scheduler import decide, is_settled
 from batchspec.local.engine.state import Delays
 from batchspec.local.model.life import NodeState
 from batchspec.local.store.store import Store
@@ -85,9 +85,13 @@ class Engine:
         with self._store.transaction():
             orders += self._recorder.record(self._hands.take(), now)
             state = observe(self._store, self._hands, self._delays, now)
-            orders += self._committer.commit(decide(state, now), now)
+            decisions = decide(state, now)
+            orders += self._committer.commit(decisions, now)
         for order in orders:
             self._hands.obey(order)
+        # The commit has woken us, but most rounds need no other to see that all is done.
+        if is_settled(state, decisions):
+            self._wake.clear()
         if not self._wake.is_set():
             # At rest: see to what is not urgent.
             self._disk.empty_trash()

@@ -47,9 +47,9 @@ def node_variables(site: Site, node: Node, root: Path) -> dict[str, str]:
         "AZ_BATCH_NODE_ID": node.id,
         "AZ_BATCH_NODE_IS_DEDICATED": "true" if node.dedicated else "false",
         "AZ_BATCH_NODE_ROOT_DIR": str(root),
-        "AZ_BATCH_NODE_SHARED_DIR": str(root / "shared"),
-        "AZ_BATCH_NODE_STARTUP_DIR": str(root / "startup"),
-        "AZ_BATCH_NODE_MOUNTS_DIR": str(root / "fsmounts"),
+        "AZ_BATCH_NODE_SHARED_DIR": f"{root}/shared",
+        "AZ_BATCH_NODE_STARTUP_DIR": f"{root}/startup",
+        "AZ_BATCH_NODE_MOUNTS_DIR": f"{root}/fsmounts",
         "AZ_BATCH_TASK_RESERVED_EPHEMERAL_DISK_SPACE_BYTES": _RESERVED_DISK,
         **node_package_variables(node),
     }
@@ -59,8 +59,8 @@ def directory_variables(directory: Path) -> dict[str, str]:
     """Where a task lies."""
     return {
         "AZ_BATCH_TASK_DIR": str(directory),
-        "AZ_BATCH_TASK_WORKING_DIR": str(directory / "wd"),
-        "AZ_BATCH_CERTIFICATES_DIR": str(directory / "certs"),
+        "AZ_BATCH_TASK_WORKING_DIR": f"{directory}/wd",
+        "AZ_BATCH_CERTIFICATES_DIR": f"{directory}/certs",
     }
 
 
@@ -89,8 +89,8 @@ def without_system(site: Site, environment: Mapping[str, str], directory: Path) 
 def _of_the_system(site: Site, directory: Path) -> dict[str, str]:
     return {
         "PATH": site.path,
-        "HOME": str(directory / "wd"),
-        "PWD": str(directory / "wd"),
+        "HOME": f"{directory}/wd",
+        "PWD": f"{directory}/wd",
         "LANG": "C.UTF-8",
         "USER": "_azbatch",
         "LOGNAME": "_azbatch",

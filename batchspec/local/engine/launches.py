@@ -35,7 +35,7 @@ def task_launch(
     """
     if task.directory is None:
         raise ValueError(f"task {task.id} has no directory: it has not begun")
-    shared = node_root(data, nodes[0].pool_id, nodes[0].id) / task.directory
+    first = node_root(data, nodes[0].pool_id, nodes[0].id)
     members = []
     for at, node in enumerate(nodes):
         root = node_root(data, node.pool_id, node.id)
@@ -49,7 +49,7 @@ def task_launch(
             **_preparation_variables(job, root),
         }
         if SETTINGS in task.body:
-            own |= gang_variables(nodes, at, shared, site.cores)
+            own |= gang_variables(nodes, at, first / task.directory, site.cores)
         environment = compose(
             site,
             own,
@@ -61,7 +61,7 @@ def task_launch(
     primary = members[0]
     launch = Launch(
         key=run_key(task.seq, task.run),
-        node_root=node_root(data, nodes[0].pool_id, nodes[0].id),
+        node_root=first,
         directory=primary.directory,
         command_line=task.body["commandLine"],
         environment=primary.environment,

@@ -7,11 +7,12 @@ same state it says the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from batchspec.local.engine.allocating import allocate
 from batchspec.local.engine.decision import (
+    BeginTask,
     ClearFiles,
     CutShort,
     Decision,
@@ -31,6 +32,26 @@ from batchspec.local.wire.times import read_duration
 def decide(state: State, now: datetime) -> list[Decision]:
     """Everything that can be done at once, in the order in which it is to be done."""
     return list(_decide(state, now))
+
+
+def is_settled(state: State, decisions: Iterable[Decision]) -> bool:
+    """Whether ``decisions`` are all that there is to do until something else changes.
+
+    So when nothing was decided; and when tasks were begun, and nothing else was done, until their
+    pools had no slot left.
+    """
+    left = {
+        offer.pool.id: sum(node.slots - node.running_slots for node in offer.nodes)
+        for offer in state.offers
+    }
+    begun = set()
+    for decision in decisions:
+        if not isinstance(decision, BeginTask) or decision.waits:
+            return False
+        pool_id = decision.node.pool_id
+        begun.add(pool_id)
+        left[pool_id] -= decision.task.slots * (1 + len(decision.others))
+    return not any(left[pool_id] for pool_id in begun)
 
 
 def _decide(state: State, now: datetime) -> Iterator[Decision]:

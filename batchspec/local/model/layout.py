@@ -7,12 +7,14 @@ disk.
 from __future__ import annotations
 
 import sys
+from functools import lru_cache
 from pathlib import Path
 
 NODE_DIRECTORIES = ("applications", "fsmounts", "shared", "startup", "volatile", "workitems")
 """The directories at the root of a node."""
 
 
+@lru_cache(maxsize=1024)  # asked for many times a task, and made of several paths
 def node_root(data: Path, pool_id: str, node_id: str) -> Path:
     """The root directory of a node (``AZ_BATCH_NODE_ROOT_DIR``)."""
     return data / "nodes" / pool_id.lower() / node_id.lower()

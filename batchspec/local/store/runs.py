@@ -9,6 +9,7 @@ so. The slots of the node are kept in the same transaction.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from batchspec.local.model.life import TASK, TaskState
@@ -158,7 +159,28 @@ class Runs:
                 (task.seq,),
             )
             take(self._db, pool, key, task.slots, now)
-            return self.get(task.seq)
+            # What was written is known: it need not be read back.
+            return replace(
+                task,
+                state=state,
+                state_since=now,
+                previous_state=TaskState.ACTIVE,
+                previous_since=task.state_since,
+                run=task.run + 1,
+                pool_id=node.pool_id,
+                node_id=node.id,
+                directory=directory,
+                process=None,
+                ending=None,
+                started=now,
+                ended=None,
+                exit_code=None,
+                result=None,
+                failure=None,
+                container=None,
+                retain_until=None,
+                cleaned=False,
+            )
 
     def prepared(self, task: Task, now: datetime) -> Task | None:
         """The job preparation task is done: ``preparing`` becomes ``running``, started now."""

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import resource
 import select
 import signal
-from typing import Any
 
 from .supervisor import Supervisor
 from .system import (
@@ -20,8 +20,8 @@ from .system import (
     become_subreaper,
     children,
     kill,
-    line,
     reap,
+    say,
     tell,
     wakeup,
 )
@@ -68,11 +68,12 @@ class Host:
             for order in self.orders.read():
                 self.take(order)
 
-    def take(self, order: dict[str, Any]) -> None:
+    def take(self, text: bytes) -> None:
+        order = json.loads(text)
         if "kill" in order:
             for pid, run in self.busy.items():
                 if run == order["kill"]:
-                    self.send(pid, order)
+                    self.send(pid, text)
             return
         try:
             pid = self.idle.pop() if self.idle else self.fork()
@@ -80,10 +81,10 @@ class Host:
             tell(run=order["run"], errno=error.errno)
             return
         self.busy[pid] = order["run"]
-        self.send(pid, order)
+        self.send(pid, text)
 
-    def send(self, pid: int, order: dict[str, Any]) -> None:
-        data = memoryview(line(**order))
+    def send(self, pid: int, text: bytes) -> None:
+        data = memoryview(text + b"\n")
         with contextlib.suppress(BrokenPipeError):  # it was killed, as ``collect`` will say
             while data:
                 data = data[os.write(self.pipes[pid], data) :]
@@ -111,11 +112,12 @@ class Host:
         finally:
             os._exit(code)
 
-    def report(self, report: dict[str, Any]) -> None:
-        pid = report.pop("me")
+    def report(self, text: bytes) -> None:
+        report = json.loads(text)
+        pid = report["me"]
         if self.busy.get(pid) != report["run"]:
             return
-        tell(**report)
+        say(text + b"\n")
         if "stays" in report:
             return
         del self.busy[pid]

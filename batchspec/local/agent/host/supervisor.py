@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import select
 import signal
@@ -38,7 +39,7 @@ class Supervisor:
         if self.woken in ready:
             os.read(self.woken, 4096)
         if self.orders.descriptor in ready:
-            self.waiting += self.orders.read()
+            self.waiting += map(json.loads, self.orders.read())
 
     def run(self, order: dict[str, Any]) -> dict[str, Any]:
         files: list[int] = []

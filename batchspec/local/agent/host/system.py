@@ -25,9 +25,13 @@ def line(**message: Any) -> bytes:
 
 
 def tell(**message: Any) -> None:
-    # The service may be gone; that shall not keep us from killing.
+    say(line(**message))
+
+
+def say(text: bytes) -> None:
+    """Tell the service a line; it may be gone, which shall not keep us from killing."""
     with contextlib.suppress(BrokenPipeError):
-        os.write(1, line(**message))
+        os.write(1, text)
 
 
 def become_subreaper() -> None:
@@ -108,14 +112,14 @@ def kill(pid: int) -> bool:
 
 
 class Lines:
-    """Lines of JSON from a descriptor that is known to be readable."""
+    """Lines from a descriptor that is known to be readable."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
         self.rest: list[bytes] = []
         self.closed = False
 
-    def read(self) -> list[Any]:
+    def read(self) -> list[bytes]:
         data = os.read(self.descriptor, 1 << 18)
         self.closed = not data
         if b"\n" not in data:
@@ -123,4 +127,4 @@ class Lines:
             return []
         *lines, last = (b"".join(self.rest) + data).split(b"\n")
         self.rest = [last]
-        return [json.loads(line) for line in lines]
+        return lines
