@@ -138,10 +138,10 @@ class Nodes:
 
     def asked(self) -> list[Node]:
         """Nodes with an intent that the engine has not done yet."""
-        return [
-            _read(row)
-            for row in self._db.all("SELECT * FROM node WHERE intent IS NOT NULL ORDER BY seq")
-        ]
+        rows = self._db.all(
+            "SELECT * FROM node INDEXED BY node_by_intent WHERE intent IS NOT NULL ORDER BY seq"
+        )
+        return [_read(row) for row in rows]
 
     def room(self, pool_id: str) -> tuple[int, int]:
         """The slots that :meth:`free` nodes have free: of all together, and the most of one."""

@@ -298,6 +298,12 @@ ALTER TABLE job ADD COLUMN manager TEXT GENERATED ALWAYS AS (
 CREATE INDEX job_by_manager ON job (state, manager) WHERE manager IS NOT NULL;
 """
 
+# Failed tasks among many, and nodes on their way among many that are idle.
+_VERSION_7 = """
+CREATE INDEX task_by_result ON task (job, result, key) WHERE result IS NOT NULL;
+CREATE INDEX node_on_its_way ON node (state);
+"""
+
 _STEPS: tuple[str, ...] = (
     _VERSION_1 + _counters(),
     _VERSION_2,
@@ -305,6 +311,7 @@ _STEPS: tuple[str, ...] = (
     _VERSION_4,
     _VERSION_5,
     _VERSION_6,
+    _VERSION_7,
 )
 """One script for each version; a change to the tables is a new script at the end."""
 

@@ -87,8 +87,10 @@ def _condition(
         return found if holds else Where(f"({found.sql}) IS NOT TRUE", found.parameters)
     value = _parameter(tree.value, time)
     if tree.operator in {"eq", "ne"}:
-        same = (tree.operator == "eq") == holds
-        return Where(f"{column.sql} {'IS' if same else 'IS NOT'} ?{collate}", (value,))
+        if (tree.operator == "eq") != holds:
+            return Where(f"{column.sql} IS NOT ?{collate}", (value,))
+        # NULL equals nothing but NULL; and an index without NULLs does not serve an ``IS``.
+        return Where(f"{column.sql} {'IS' if value is None else '='} ?{collate}", (value,))
     sql = f"{column.sql} {_SIGNS[tree.operator]} ?{collate}"
     return Where(sql if holds else f"({sql}) IS NOT TRUE", (value,))
 
