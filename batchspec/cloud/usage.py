@@ -21,7 +21,7 @@ class Counting(Session):
     __slots__ = ()
 
     async def usage(self) -> Usage:
-        """What there is of pools, active jobs and schedules: a page of ids each, in most accounts."""
+        """What there is of pools, active jobs and schedules: a page of ids each, as a rule."""
         pools, jobs, schedules = await asyncio.gather(
             self._count("/pools", "the pools"),
             self._count("/jobs", "the jobs", where="state eq 'active'"),

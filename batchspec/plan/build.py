@@ -9,6 +9,9 @@ from batchspec.plan.data import container_steps, missing_containers, upload_step
 from batchspec.plan.digest import digest
 from batchspec.plan.ending import cleanup_steps, result_steps, results_lost, results_safe
 from batchspec.plan.faults import check_tasks
+from batchspec.plan.findings.catalogue import finding
+from batchspec.plan.findings.check import in_the_way, worth_knowing
+from batchspec.plan.findings.scene import Scene
 from batchspec.plan.grounds import grounds
 from batchspec.plan.job import ending_steps, job_steps, task_steps
 from batchspec.plan.job_body import job_body
@@ -22,7 +25,7 @@ from batchspec.plan.selection import Selection
 from batchspec.plan.target import only_step
 from batchspec.plan.wishes import NONE, Part, Wishes
 from batchspec.plan.work import Ending, Work, build_work, newest_open
-from batchspec.problems import Problem, Problems, Severity, SpecError
+from batchspec.problems import Problem, Problems, SpecError
 from batchspec.spec.model import Spec
 from batchspec.spec.values import Record
 
@@ -44,6 +47,8 @@ def build(
     if spec.job.schedule is not None:
         problems.add(_no_schedules(spec))
     body = pool_body(spec, observed, problems)
+    scene = Scene(spec, observed, body)
+    problems.extend(in_the_way(scene))
     problems.extend(missing_containers(spec, observed))
     for stage in spec.stages:
         problems.extend(check_tasks(spec, stage, observed, windows=windows))
@@ -65,6 +70,7 @@ def build(
         steps, kept = _fetch_only(spec, observed, work)
     else:
         steps, kept = _run(spec, observed, work, body, problems, wishes=wishes, windows=windows)
+    problems.extend(worth_knowing(scene, steps, work))
     problems.raise_if_any()
     if wishes.replace and work.finished:
         problems.add(_nothing_replaced(wishes))
@@ -196,32 +202,26 @@ def _wired(steps: list[Step]) -> tuple[Step, ...]:
 
 def _results_lost(spec: Spec, observed: Observed) -> Problem:
     gone = [r for r in spec.results if not observed.containers[r.container].exists]
-    return Problem(
+    return finding(
         "results-gone",
         "the results of the finished run are neither here nor in the account: it runs again",
         detail="Removed: " + ", ".join(f"container {spec.container_id(r.container)}" for r in gone),
         where=gone[0].where,
-        hint="Put the results back where they were to keep them.",
-        severity=Severity.WARNING,
     )
 
 
 def _still_open(spec: Spec, job: JobFacts) -> Problem:
-    return Problem(
-        "job-open",
+    return finding(
+        "run-not-over",
         f"the job {job.id!r} of this run has not ended: nothing can be run again beside it",
         where=spec.job.where,
-        hint="`batchspec attach` waits for it; `--replace job` ends it.",
     )
 
 
 def _nothing_replaced(wishes: Wishes) -> Problem:
     parts = " and ".join(f"the {part}" for part in sorted(wishes.replace))
-    return Problem(
-        "nothing-replaced",
-        f"there is no work to do, so {parts} will not be replaced",
-        hint="`--rerun` does all of it again.",
-        severity=Severity.NOTE,
+    return finding(
+        "nothing-replaced", f"there is no work to do, so {parts} will not be replaced"
     )
 
 

@@ -154,7 +154,7 @@ def _nothing(stage: Stage) -> Problem:
     """What is in the account or in a file may be nothing for once; a spec may not say nothing."""
     data = isinstance(stage.for_each, EachBlob | Rows)
     return Problem(
-        "no-items",
+        "no-items-now" if data else "no-items",
         f"`for_each` of {stage.name} has no item, so the stage has no task",
         where=stage.where,
         hint="" if data else "Mend `match`, `exclude` or the range.",

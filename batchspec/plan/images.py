@@ -11,12 +11,11 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 
+from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import SupportedImage
-from batchspec.problems import Problem, Problems, Severity
+from batchspec.problems import Problem, Problems
 from batchspec.spec.model import ImageAlias
 from batchspec.spec.values import Record
-
-_SOON = timedelta(days=90)
 
 
 def resolve_image(
@@ -33,12 +32,6 @@ def resolve_image(
         return Record()
     forever = now + timedelta(days=36500)
     best = max(named, key=lambda i: (i.verified, i.end_of_life or forever, i.sku))
-    if best.end_of_life is not None:
-        if best.end_of_life <= now:
-            problems.add(_ended(alias, best.end_of_life))
-            return Record()
-        if best.end_of_life - now < _SOON:
-            problems.add(_ends_soon(alias, best.end_of_life))
     return Record(
         imageReference=Record(
             publisher=best.publisher, offer=best.offer, sku=best.sku, version=best.version
@@ -77,31 +70,10 @@ def _special(image: SupportedImage) -> bool:
 def _unknown(alias: ImageAlias, images: tuple[SupportedImage, ...]) -> Problem:
     short = sorted({name for image in images for name in aliases(image) if ":" not in name})
     near = get_close_matches(alias.name, short, n=1)
-    return Problem(
+    return finding(
         "unknown-image",
         f"the account has no image {alias.name!r}",
         detail="It offers: " + ", ".join(name for name in short if len(name) < 24),
         where=alias.where,
-        hint=f"Did you mean `{near[0]}`?"
-        if near
-        else "Name one of these, or write image_reference and node_agent_sku_id.",
-    )
-
-
-def _ended(alias: ImageAlias, end: datetime) -> Problem:
-    return Problem(
-        "image-ended",
-        f"Batch support of the image {alias.name!r} ended on {end:%Y-%m-%d}",
-        where=alias.where,
-        hint="Take a newer image.",
-    )
-
-
-def _ends_soon(alias: ImageAlias, end: datetime) -> Problem:
-    return Problem(
-        "image-ends-soon",
-        f"Batch support of the image {alias.name!r} ends on {end:%Y-%m-%d}",
-        where=alias.where,
-        hint="Plan for a newer image.",
-        severity=Severity.WARNING,
+        hint=f"Did you mean `{near[0]}`?" if near else "",
     )

@@ -1,0 +1,130 @@
+"""Whether what nodes read and write can be read and written until the run has to end."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote
+
+from batchspec.plan.diff import duration_seconds
+from batchspec.plan.findings.catalogue import finding
+from batchspec.plan.findings.scene import Scene, record
+from batchspec.plan.work import Work
+from batchspec.problems import Problem, Secret
+from batchspec.spec.model import Command, Stage
+from batchspec.spec.values import BlobUrl, Record, Template, Text, Value
+
+_LIMITS = ("max_wall_clock_time", "constraints.max_wall_clock_time")
+_EXPIRY = re.compile(r"[?&]se=([^&\s\"']+)")
+_MARGIN = timedelta(hours=1)
+"""What tasks are signed for beyond the limit of their job."""
+
+
+def signing(scene: Scene) -> Iterator[Problem]:
+    """Whether the account can sign for so long."""
+    spec, longest = scene.spec, scene.observed.longest_sas
+    needed = spec.job.limit + _MARGIN
+    if longest is None or needed <= longest or not _signs(scene):
+        return
+    yield finding(
+        "sas-too-long",
+        f"the nodes need addresses that are good for {_days(needed)}; without the storage account's"
+        f" key they can be signed for {_days(longest)}",
+        where=scene.at_job(*_LIMITS),
+    )
+
+
+def _days(length: timedelta) -> str:
+    days, hours = length.days, length.seconds // 3600
+    parts = [f"{n} {what}" for n, what in ((days, "days"), (hours, "hours")) if n]
+    return " and ".join(parts) or f"{length.seconds // 60} minutes"
+
+
+def _signs(scene: Scene) -> bool:
+    """Whether anything of the run has a signed address in it."""
+    spec = scene.spec
+    around = (spec.pool.start_containers, spec.job.prepare_containers, spec.job.release_containers)
+    return (
+        any(around)
+        or any(map(_stage_signs, spec.stages))
+        or _signed((scene.body, spec.job.properties))
+    )
+
+
+def _stage_signs(stage: Stage) -> bool:
+    return (
+        stage.logs is not None
+        or bool(stage.resources)
+        or getattr(stage.for_each, "container", None) is not None
+        or _signed((stage.body, *_templates(stage.command)))
+    )
+
+
+def _templates(command: Command) -> Iterator[Value]:
+    yield from command.arguments
+    if command.template is not None:
+        yield command.template
+
+
+def _signed(values: Iterable[Value]) -> bool:
+    return any(map(_is_signed, values))
+
+
+def _is_signed(value: Value) -> bool:
+    match value:
+        case BlobUrl(permissions=permissions):
+            return bool(permissions)
+        case Text():
+            return any(url.permissions for url in value.urls())
+        case Template(source=source):
+            return "_url" in source
+        case Record():
+            return _signed(value.values())
+        case tuple():
+            return _signed(value)
+    return False
+
+
+def handed_in(scene: Scene) -> Iterator[Problem]:
+    """Signed addresses among the secret parameters that expire before the run has to end."""
+    ends = scene.observed.now + scene.spec.job.limit
+    for name, value in scene.spec.parameters.items():
+        expiry = _expiry(value.reveal()) if isinstance(value, Secret) else None
+        if expiry is not None and expiry < ends:
+            yield finding(
+                "sas-ends-early",
+                f"the address in `{name}` expires on {expiry:%Y-%m-%d %H:%M} UTC; the run may last"
+                f" until {ends:%Y-%m-%d %H:%M}",
+                where=scene.spec.place(f"parameters.{name}"),
+            )
+
+
+def _expiry(text: str) -> datetime | None:
+    """When a SAS that is in a text expires (its ``se``)."""
+    found = _EXPIRY.search(text)
+    if found is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(unquote(found[1]))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def earlier(scene: Scene, work: Work) -> Iterator[Problem]:
+    """Tasks in an open job that is given more time than they were signed for."""
+    job = work.open_job
+    waiting = sum(stage.under_way for stage in work.stages)
+    if job is None or not waiting:
+        return
+    given = record(job.properties.get("constraints")).get("maxWallClockTime")
+    seconds = duration_seconds(given) if isinstance(given, str) else None
+    if seconds is None or scene.spec.job.limit <= timedelta(seconds=seconds) + _MARGIN:
+        return
+    tasks = "1 task" if waiting == 1 else f"{waiting} tasks"
+    yield finding(
+        "tasks-signed-earlier",
+        f"{tasks} of the job {job.id!r} were signed for a shorter run than it gets now",
+        where=scene.at_job(*_LIMITS),
+    )

@@ -1,0 +1,45 @@
+"""How much of its default quota the account has used up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from batchspec.plan.actions import CreateJob, CreatePool, ReplaceJob
+from batchspec.plan.findings.catalogue import finding
+from batchspec.plan.findings.scene import Scene
+from batchspec.plan.plan import Step
+from batchspec.problems import Problem
+
+_POOLS = 100
+"""The most pools that an account has by default (Batch quotas and limits: 0 to 100)."""
+_JOBS = 100
+"""The fewest active jobs and schedules that it may have (Batch quotas and limits: 100 to 300)."""
+_NEAR = 0.9
+_LIMITED = "azure"
+"""The embedded service has no quota."""
+
+
+def quotas(scene: Scene, steps: Sequence[Step]) -> Iterator[Problem]:
+    """Whether what is to be made comes near to what an account may have by default.
+
+    The quotas of this very account are told by its control plane, which batchspec does not ask.
+    """
+    usage = scene.observed.usage
+    if usage is None or scene.observed.account.target != _LIMITED:
+        return
+    actions = [step.action for step in steps]
+    pools = usage.pools + sum(isinstance(action, CreatePool) for action in actions)
+    if pools > usage.pools and pools >= _NEAR * _POOLS:
+        yield finding(
+            "pools-near-quota",
+            f"with this one the account has {pools} pools; by default it may have up to {_POOLS}",
+            where=scene.spec.pool.where,
+        )
+    jobs = usage.jobs + sum(isinstance(action, CreateJob | ReplaceJob) for action in actions)
+    if jobs > usage.jobs and jobs >= _NEAR * _JOBS:
+        yield finding(
+            "jobs-near-quota",
+            f"with this one the account has {jobs} active jobs and schedules; by default it may"
+            f" have {_JOBS} to 300",
+            where=scene.spec.job.where,
+        )

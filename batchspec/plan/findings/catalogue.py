@@ -1,0 +1,36 @@
+"""Every finding there is, by code: the one place that says what it weighs.
+
+``docs/findings.md`` is made of it. What is found is told by :func:`finding`, which takes the weight
+from here, and the mend where there is nothing better to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from batchspec.plan.findings.kind import Family, Kind
+from batchspec.plan.findings.kinds.access import ACCESS
+from batchspec.plan.findings.kinds.account import ACCOUNT
+from batchspec.plan.findings.kinds.files import FILES
+from batchspec.plan.findings.kinds.machine import MACHINE
+from batchspec.plan.findings.kinds.money import MONEY
+from batchspec.plan.findings.kinds.nodes import NODES
+from batchspec.plan.findings.kinds.run import RUN
+from batchspec.plan.findings.kinds.tasks import TASKS
+from batchspec.problems import Place, Problem
+
+FAMILIES: tuple[Family, ...] = (FILES, MACHINE, NODES, TASKS, ACCESS, MONEY, ACCOUNT, RUN)
+
+CATALOGUE: Mapping[str, Kind] = {kind.code: kind for family in FAMILIES for kind in family.kinds}
+
+
+def finding(
+    code: str, summary: str, *, detail: str = "", where: Place | None = None, hint: str = ""
+) -> Problem:
+    """A finding of that code; ``hint`` is its mend if nothing else is said.
+
+    Raises:
+        KeyError: the catalogue has no such code.
+    """
+    kind = CATALOGUE[code]
+    return Problem(code, summary, detail, where, hint or kind.mend, kind.severity)

@@ -1,0 +1,62 @@
+"""All checks: what stands in the way of a plan, and what there is to know about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DownloadResults
+from batchspec.plan.findings.access import earlier, handed_in, signing
+from batchspec.plan.findings.account import quotas
+from batchspec.plan.findings.fit import fit, times
+from batchspec.plan.findings.machine import machine, size
+from batchspec.plan.findings.money import pool_cost, retries
+from batchspec.plan.findings.nodes import nodes, start
+from batchspec.plan.findings.results import results
+from batchspec.plan.findings.scene import Scene
+from batchspec.plan.plan import Step
+from batchspec.plan.work import Work
+from batchspec.problems import Problem, Severity
+
+Check: TypeAlias = Callable[[Scene], Iterator[Problem]]
+
+CHECKS: tuple[Check, ...] = (
+    machine,
+    size,
+    nodes,
+    start,
+    fit,
+    times,
+    signing,
+    handed_in,
+    pool_cost,
+    retries,
+)
+"""What can be said before it is known what there is to do."""
+
+_AFTERWARDS = DeletePool | DeleteJob | DeleteContainers | DownloadResults
+
+
+def in_the_way(scene: Scene) -> Iterator[Problem]:
+    """The errors: with any of them nothing is sent."""
+    return (found for found in _all(scene) if found.severity is Severity.ERROR)
+
+
+def worth_knowing(
+    scene: Scene, steps: Sequence[Step], work: Work | None = None
+) -> Iterator[Problem]:
+    """What does not stop these steps; ``work`` is what is left to do, where there is a job.
+
+    Where all is done but to fetch and to clean up, there is no more to be said about the run.
+    """
+    if not all(isinstance(step.action, _AFTERWARDS) for step in steps):
+        yield from (found for found in _all(scene) if found.severity is not Severity.ERROR)
+    if work is not None:
+        yield from earlier(scene, work)
+    yield from quotas(scene, steps)
+    yield from results(scene, steps)
+
+
+def _all(scene: Scene) -> Iterator[Problem]:
+    for check in CHECKS:
+        yield from check(scene)

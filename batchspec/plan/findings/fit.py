@@ -1,0 +1,113 @@
+"""Whether the tasks of a stage can run on the pool: containers, several nodes, how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from batchspec.plan.diff import duration_seconds
+from batchspec.plan.findings.catalogue import finding
+from batchspec.plan.findings.scene import Scene, number, record
+from batchspec.problems import Problem
+from batchspec.spec.model import Stage
+from batchspec.spec.values import Record
+
+_INSTANCES = ("instances.count", "instances", "multi_instance_settings")
+_LIMITS = ("max_wall_clock_time", "constraints.max_wall_clock_time")
+_CONTAINER = ("container_image", "container_settings")
+_LONG = timedelta(hours=4)
+"""Of a task on a Spot node: work that it is a pity to lose."""
+_LIFE = timedelta(days=180)
+"""Add Task: a task that is not completed within 180 days of being added is ended."""
+
+
+def fit(scene: Scene) -> Iterator[Problem]:
+    """What keeps the tasks of a stage from running on the pool."""
+    if not scene.known:
+        return
+    for stage in scene.spec.stages:
+        yield from _containers(scene, stage)
+        yield from _instances(scene, stage)
+
+
+def _containers(scene: Scene, stage: Stage) -> Iterator[Problem]:
+    wants = stage.body.get("containerSettings") is not None
+    has = scene.machine.get("containerConfiguration") is not None
+    if wants and not has and scene.existing:
+        yield finding(
+            "no-containers",
+            f"the nodes of the pool {scene.spec.pool.id!r} cannot run containers",
+            where=scene.at_stage(stage, *_CONTAINER),
+            hint="Name a pool that can.",
+        )
+    if has and not wants:
+        yield finding(
+            "task-outside-container",
+            f"the tasks of {stage.name} run outside of the containers of the pool",
+            where=stage.where,
+        )
+
+
+def _instances(scene: Scene, stage: Stage) -> Iterator[Problem]:
+    settings = stage.body.get("multiInstanceSettings")
+    if not isinstance(settings, Record):
+        return
+    where = scene.at_stage(stage, *_INSTANCES)
+    wanted, most = number(settings.get("numberOfInstances"), 1), scene.most
+    if most is not None and most and wanted > most:
+        yield finding(
+            "too-few-nodes",
+            f"a task of {stage.name} needs {wanted} nodes at once, and the pool has {most}",
+            where=where,
+        )
+    if scene.existing and scene.pool.get("enableInterNodeCommunication") is not True:
+        yield finding(
+            "no-communication",
+            f"the nodes of the pool {scene.spec.pool.id!r} do not reach each other",
+            where=where,
+            hint="Name a pool whose nodes do.",
+        )
+    if scene.slots > 1:
+        yield finding(
+            "instances-share-nodes",
+            f"a task of {stage.name} runs on several nodes, each of which takes"
+            f" {scene.slots} tasks at a time",
+            where=where,
+        )
+
+
+def times(scene: Scene) -> Iterator[Problem]:
+    """What is said of how long tasks may take."""
+    limit = scene.spec.job.limit
+    if limit > _LIFE:
+        yield finding(
+            "longer-than-tasks-live",
+            f"the job may last {limit.days} days, and a task lives for {_LIFE.days}",
+            where=scene.at_job(*_LIMITS),
+        )
+    for stage in scene.spec.stages:
+        own = _limit(stage)
+        if own is not None and own > limit:
+            yield finding(
+                "task-limit-after-job",
+                f"a task of {stage.name} may take longer than its job, which ends it",
+                where=scene.at_stage(stage, *_LIMITS),
+            )
+        lasts = min(own or limit, limit)
+        if not scene.existing and scene.targets[1] and not scene.scales and lasts >= _LONG:
+            yield finding(
+                "long-tasks-on-spot",
+                f"a task of {stage.name} may run for {_hours(lasts)} on a Spot node, and starts"
+                " over when that is taken away",
+                where=scene.at_pool("nodes.spot", "target_low_priority_nodes"),
+            )
+
+
+def _limit(stage: Stage) -> timedelta | None:
+    text = record(stage.body.get("constraints")).get("maxWallClockTime")
+    seconds = duration_seconds(text) if isinstance(text, str) else None
+    return None if seconds is None else timedelta(seconds=seconds)
+
+
+def _hours(length: timedelta) -> str:
+    return f"{length.total_seconds() / 3600:g} hours"

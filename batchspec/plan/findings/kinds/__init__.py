@@ -1,0 +1,1 @@
+"""The table of findings, a family a file. Data alone; ``catalogue`` puts them together."""

@@ -1,0 +1,105 @@
+"""Findings about how many nodes there are, and whether the tasks fit on them."""
+
+from __future__ import annotations
+
+from batchspec.plan.findings.kind import ERROR, WARNING, Family, Kind
+
+NODES = Family(
+    "Nodes",
+    "Whether there are nodes, and whether the tasks can run on them.",
+    (
+        Kind(
+            "no-nodes",
+            ERROR,
+            "The pool is to have no node, and does not scale itself",
+            "No task would ever run, and the run would last until its time limit.",
+            "Write `nodes: 1` or more, or `nodes: {scale: {max: 10}}`.",
+        ),
+        Kind(
+            "pool-without-nodes",
+            WARNING,
+            "A pool that is used as it is has no node",
+            "Nothing runs until somebody gives it nodes; the time limit of the job goes on.",
+            "Resize the pool, or name another.",
+        ),
+        Kind(
+            "pool-resize-failed",
+            WARNING,
+            "The pool did not get the nodes that it asked for",
+            "The service has said why, and goes on trying only after another resize.",
+            "Ask for fewer nodes or another size, or have the account's quota raised.",
+        ),
+        Kind(
+            "too-few-nodes",
+            ERROR,
+            "A task needs more nodes than the pool has",
+            "A task on several nodes starts when all of them are free, which they never are.",
+            "Give the pool that many `nodes`, or the task fewer `instances`.",
+        ),
+        Kind(
+            "too-many-nodes",
+            ERROR,
+            "The pool is larger than the service makes such pools",
+            "A pool whose nodes reach each other has up to 100 nodes; one of a managed image has up"
+            " to 2,000 dedicated and 1,000 Spot nodes.",
+            "Take fewer nodes, or spread the work over several pools.",
+        ),
+        Kind(
+            "too-many-slots",
+            ERROR,
+            "A task takes more slots than a node has",
+            "It would wait for ever: no node can take it.",
+            "Give the task fewer `slots`, or the pool more `task_slots_per_node`.",
+        ),
+        Kind(
+            "no-communication",
+            ERROR,
+            "A task runs on several nodes that do not reach each other",
+            "The service refuses it.",
+            "Write `enable_inter_node_communication: true` in the pool.",
+        ),
+        Kind(
+            "instances-share-nodes",
+            WARNING,
+            "A task on several nodes is to run where nodes take several tasks",
+            "The service wants one slot a node for such tasks, so that each has a whole node.",
+            "Take `task_slots_per_node` out of the pool.",
+        ),
+        Kind(
+            "no-containers",
+            ERROR,
+            "A task is to run in a container on a pool without containers",
+            "The service refuses it.",
+            "Write `container_images: [IMAGE]` in the pool.",
+        ),
+        Kind(
+            "task-outside-container",
+            WARNING,
+            "A task of a pool with containers runs outside of them",
+            "The service documents that tasks of such a pool name a container image; programs that"
+            " are in the image alone are not found.",
+            "Write `container_image: IMAGE` in the stage.",
+        ),
+        Kind(
+            "start-task-not-waited-for",
+            WARNING,
+            "Tasks do not wait for the start task",
+            "They run on nodes on which it has not ended yet, or has failed.",
+            "Take `wait_for_success: false` out of the start task.",
+        ),
+        Kind(
+            "too-many-packages",
+            ERROR,
+            "The pool names more than 10 application packages",
+            "The service takes 10 for a pool.",
+            "Name some of them in the tasks, or join them into one.",
+        ),
+        Kind(
+            "too-many-mounts",
+            ERROR,
+            "The pool mounts more than 10 file systems",
+            "The service mounts 10 on a node.",
+            "Leave some of them out.",
+        ),
+    ),
+)

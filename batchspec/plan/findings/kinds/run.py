@@ -1,0 +1,68 @@
+"""Findings about what a run comes to: done before, under way, in part."""
+
+from __future__ import annotations
+
+from batchspec.plan.findings.kind import ERROR, NOTE, WARNING, Family, Kind
+
+RUN = Family(
+    "Run",
+    "What was done before, and what was asked for on the command line.",
+    (
+        Kind(
+            "results-gone",
+            WARNING,
+            "The results of the finished run are nowhere any more",
+            "They are neither on this disk nor in the account, so all tasks run again.",
+            "Put the results back where they were to keep them.",
+        ),
+        Kind(
+            "results-missing",
+            ERROR,
+            "Results are in the account that are not on this disk yet",
+            "`destroy` would lose them.",
+            "`batchspec apply` fetches them; `--force` deletes them all the same.",
+        ),
+        Kind(
+            "run-not-over",
+            ERROR,
+            "The job of this run has not ended",
+            "`--rerun` does finished work again, and nothing is run twice at the same time.",
+            "`batchspec attach` waits for it; `--replace job` ends it.",
+        ),
+        Kind(
+            "job-open",
+            WARNING,
+            "More tasks may come into the job that is waited for",
+            "It ends by itself only when it was closed.",
+            "If no other terminal is filling it, `batchspec apply` goes on from where it stopped.",
+        ),
+        Kind(
+            "part-of-run",
+            NOTE,
+            "The job holds a part of the run",
+            "That all is well in it does not say that all is well: nothing is cleaned up.",
+            "`batchspec apply` looks at all of it, and cleans up.",
+        ),
+        Kind(
+            "not-all-results",
+            NOTE,
+            "The job is not over: more results may come",
+            "`download` fetches what is there now.",
+            "`batchspec attach` waits for it and fetches them all.",
+        ),
+        Kind(
+            "part-of-plan",
+            NOTE,
+            "Only a part of the plan is done",
+            "`--target-step` names one step; what it needs comes with it.",
+            "Without `--target-step` the rest is done.",
+        ),
+        Kind(
+            "nothing-replaced",
+            NOTE,
+            "What was to be replaced stays",
+            "There is no work to do, so nothing would use it.",
+            "`--rerun` does all of it again.",
+        ),
+    ),
+)

@@ -1,0 +1,77 @@
+"""What goes on costing money when nobody looks, or costs more than it seems to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from batchspec.plan.findings.catalogue import finding
+from batchspec.plan.findings.scene import Scene, number, record
+from batchspec.problems import Place, Problem
+from batchspec.spec.model import PoolKind, When
+from batchspec.spec.values import Record
+
+_MANY = 10
+_RETRIES = ("retries", "max_retries", "constraints.max_task_retry_count", "max_task_retry_count")
+_PAID = "azure"
+
+
+def pool_cost(scene: Scene) -> Iterator[Problem]:
+    """A pool that nobody deletes, or that is deleted only if this program comes back."""
+    pool, nodes = scene.spec.pool, scene.least
+    if pool.kind is PoolKind.JOB and pool.auto.get("keepAlive") is True and nodes:
+        yield finding(
+            "pool-kept",
+            f"nothing ever deletes the pool of the job: its {_nodes(nodes)} stay when it ends",
+            where=scene.at_pool("keep_alive"),
+            hint="Take `keep_alive` out.",
+        )
+    if pool.kind is not PoolKind.OWN or not nodes:
+        return
+    sizes = ("nodes", "target_dedicated_nodes", "target_low_priority_nodes")
+    if scene.spec.cleanup.pool is When.NEVER:
+        yield finding(
+            "pool-kept",
+            f"nothing ever deletes the pool {pool.id!r}: its {_nodes(nodes)} are paid for until"
+            " somebody does",
+            where=scene.spec.place("cleanup.pool") or scene.at_pool(*sizes),
+        )
+    elif scene.observed.account.target == _PAID:
+        yield finding(
+            "pool-needs-client",
+            f"the {_nodes(nodes)} of the pool {pool.id!r} are paid for until batchspec deletes"
+            " them, however long that takes",
+            where=scene.at_pool(*sizes),
+        )
+
+
+def _nodes(count: int) -> str:
+    return "1 node" if count == 1 else f"{count} nodes"
+
+
+def retries(scene: Scene) -> Iterator[Problem]:
+    """Retries without end, or so many that a mistake is dear."""
+    spec = scene.spec
+    job = record(spec.job.properties.get("constraints"))
+    yield from _retries("tasks", job, scene.at_job(*_RETRIES))
+    start = record(scene.body.get("startTask"))
+    at_start = scene.at_pool("start_task.max_task_retry_count", "start_task")
+    yield from _retries("the start task", start, at_start)
+    for stage in spec.stages:
+        own = record(stage.body.get("constraints"))
+        yield from _retries(f"tasks of {stage.name}", own, scene.at_stage(stage, *_RETRIES))
+
+
+def _retries(who: str, constraints: Record, where: Place) -> Iterator[Problem]:
+    count = number(constraints.get("maxTaskRetryCount"), 0)
+    if count < 0:
+        summary = f"when {who} fail, they are run again without end"
+        yield finding("unlimited-retries", _singular(summary, who), where=where)
+    elif count > _MANY:
+        summary = f"when {who} fail, they are run up to {count + 1} times"
+        yield finding("many-retries", _singular(summary, who), where=where)
+
+
+def _singular(summary: str, who: str) -> str:
+    if who.startswith("the "):
+        return summary.replace(" fail, they are", " fails, it is")
+    return summary
