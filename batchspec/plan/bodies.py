@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from typing import TypeAlias
 
 from batchspec.spec.template import evaluate
+from batchspec.spec.typed import typed
 from batchspec.spec.values import Quoting, Record, Template, Value
 
 Scope: TypeAlias = Mapping[str, object]
 Fill: TypeAlias = Callable[[Scope], Value]
 
 _TASK = re.compile(r"\btask\b")
+_READ = 1024
+"""How many texts of one template are kept beside the values that they were read as."""
 
 
 def filler(value: Value, *, windows: bool) -> Fill | None:
@@ -23,7 +27,7 @@ def filler(value: Value, *, windows: bool) -> Fill | None:
     shell = Quoting.WINDOWS if windows else Quoting.POSIX
     match value:
         case Template():
-            return lambda scope: evaluate(value, scope, shell=shell)
+            return _evaluated(value, shell)
         case Record():
             fills = {
                 key: fill for key, item in value.items() if (fill := filler(item, windows=windows))
@@ -39,6 +43,14 @@ def filler(value: Value, *, windows: bool) -> Fill | None:
                 return None
             return lambda scope: tuple(fill(scope) if fill else item for item, fill in members)
     return None
+
+
+def _evaluated(template: Template, shell: Quoting) -> Fill:
+    if template.kind is None:
+        return lambda scope: evaluate(template, scope, shell=shell)
+    # Numbers and choices are few, however many the tasks: each is read once.
+    read = lru_cache(maxsize=_READ)(partial(typed, kind=template.kind))
+    return lambda scope: read(evaluate(template, scope, shell=shell))
 
 
 def names_task(value: Value) -> bool:

@@ -5,34 +5,22 @@ Every task is made once and looked at; none is held.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
+from batchspec.plan.limits import Limits, limits
 from batchspec.plan.observed import Observed, Stream
 from batchspec.plan.repeats import repeats
 from batchspec.plan.tasks import Expansion, Task, expand
 from batchspec.problems import Problem, Severity, SpecError
-from batchspec.spec.model import EachBlob, Rows, Shell, Spec, Stage
+from batchspec.spec.model import EachBlob, Rows, Spec, Stage
 from batchspec.spec.values import Record, Text, Value
 
 _SHOWN = 5
 """How many faults of one kind are told one by one."""
-
-_REQUEST = 1_000_000
-"""The service takes requests of up to 1 MB (Create Task Collection)."""
-
-_SIGNATURE = 300
-"""About the length of a signature that is added to a URL at submission."""
-
-_CMD_LINE = 8191
-"""What cmd.exe takes ("Command prompt line string limitation")."""
-
-_SH_ARGUMENT = 131_071
-"""What Linux takes as one argument in bytes (MAX_ARG_STRLEN less the NUL): all of ``sh -c``."""
 
 _WILD = re.compile(r"[*?\[]")
 
@@ -50,7 +38,7 @@ def check_tasks(
     tasks = expand(spec, stage, observed, windows=windows)
     if not len(tasks):
         return (_nothing(stage),)
-    look = _Look(stage, windows)
+    look = _Look(limits(spec, stage, windows=windows))
     pairs = list(_first(repeats(look.ids(tasks), folder=folder)))
     found = [*look.found, *(_same_id(stage, tasks, *pair) for pair in pairs)]
     if look.number > _SHOWN:
@@ -67,8 +55,7 @@ def check_tasks(
 class _Look:
     """Goes over tasks and keeps the faults of the first few."""
 
-    stage: Stage
-    windows: bool
+    limits: Limits
     found: list[Problem] = field(default_factory=list)
     number: int = 0
 
@@ -82,7 +69,7 @@ class _Look:
                 # A place in the order is kept, and equals no other.
                 yield f"\0{index}"
                 continue
-            if (fault := self._fault(task)) is not None:
+            if (fault := self.limits.fault(task)) is not None:
                 self._keep(fault)
             yield task.id.lower()
 
@@ -90,64 +77,6 @@ class _Look:
         self.number += 1
         if self.number <= _SHOWN:
             self.found.extend(problems)
-
-    def _fault(self, task: Task) -> Problem | None:
-        size = _size(task.body)
-        if size > _REQUEST:
-            return Problem(
-                "task-too-large",
-                f"task {task.id} would be a request of {size:,} bytes; at most {_REQUEST:,} go",
-                where=self.stage.where,
-                hint="Take smaller groups, or name containers as `resources`.",
-            )
-        length, longest = _size(task.body["commandLine"]), self._longest()
-        if length > longest:
-            return Problem(
-                "command-too-long",
-                f"the command of task {task.id} has {length:,} characters; at most {longest:,} go",
-                where=self.stage.where,
-                hint="Put what is long into a file, and name the file in the command.",
-            )
-        files = task.body.get("resourceFiles")
-        for file in files if isinstance(files, tuple) else ():
-            path = file.get("filePath") if isinstance(file, Record) else None
-            if isinstance(path, str) and _leaves(path):
-                return Problem(
-                    "leaves-directory",
-                    f"the file {path!r} of task {task.id} would leave its working directory",
-                    where=self.stage.where,
-                    hint="No path may start with `/` or hold `..`.",
-                )
-        return None
-
-    def _longest(self) -> int:
-        if not self.windows:
-            return _SH_ARGUMENT
-        # Without cmd it is what CreateProcess takes, of which no task comes near.
-        by_cmd = self.stage.command.template and self.stage.command.shell is Shell.DEFAULT
-        return _CMD_LINE if by_cmd else 32_767
-
-
-def _leaves(path: str) -> bool:
-    parts = PurePosixPath(path.replace("\\", "/"))
-    return not parts.name or parts.is_absolute() or ".." in parts.parts
-
-
-def _size(value: Value) -> int:
-    """About how many bytes a value is as JSON, signatures included."""
-    match value:
-        case Record():
-            return sum(len(key) + 6 + _size(item) for key, item in value.items())
-        case tuple():
-            return sum(1 + _size(item) for item in value)
-        case str():
-            return len(value) + 2 if value.isascii() else len(json.dumps(value))
-        case Text():
-            urls = sum(1 for _ in value.urls())
-            return _size(value.shown) + urls * _SIGNATURE
-        case None | bool() | int() | float():
-            return 8
-    return _SIGNATURE
 
 
 def _nothing(stage: Stage) -> Problem:

@@ -9,6 +9,7 @@ from pathlib import Path
 from batchspec.spec.expand_stage import LOGS, LOGS_PATH, destination
 from batchspec.spec.fill import command_of, template_of
 from batchspec.spec.for_each import for_each, patterns, text
+from batchspec.spec.late import spelled_out
 from batchspec.spec.model import (
     Cleanup,
     Container,
@@ -118,11 +119,17 @@ def _of_schedule(schedule: Node) -> Record:
     return on_wire(made({}, schedule).with_(**beside), "BatchJobScheduleCreateOptions")
 
 
-def stage(name: str, node: Node, folder: Path, containers: dict[str, str]) -> Stage:
-    """A stage of an expanded tree; ``containers`` are ids by key."""
+def stage(
+    name: str, node: Node, folder: Path, containers: dict[str, str], *, ends_job: bool
+) -> Stage:
+    """A stage of an expanded tree; ``containers`` are ids by key.
+
+    ``ends_job``: a failed task ends the job, unless its exit conditions say otherwise.
+    """
     id_, resources, needs = node.get("id"), node.get("resources"), node.get("needs")
     logs = node.get("logs")
-    body = on_wire(_with_logs(node, containers), "BatchTaskCreateOptions")
+    spelled = spelled_out(_with_logs(node, containers), containers, ends_job=ends_job)
+    body = on_wire(spelled, "BatchTaskCreateOptions")
     shell = node.get("shell")
     written = node.get("command")
     default = Shell.DEFAULT if written is not None else Shell.NONE

@@ -21,7 +21,7 @@ LOGS = "../std*.txt"
 
 LOGS_PATH = "logs/{{ task.id }}/"
 
-_WHEN = {"success": "tasksuccess", "failure": "taskfailure", "always": "taskcompletion"}
+WHEN = {"success": "tasksuccess", "failure": "taskfailure", "always": "taskcompletion"}
 _RENAMED = {"slots": "required_slots"}
 _WILD = re.compile(r"[*?\[]")
 
@@ -34,31 +34,39 @@ def expanded_stage(
     ``ends_job``: a failed task ends the job, unless its exit conditions say otherwise.
 
     What has no counterpart before there is a plan stays: ``command``, ``for_each``, ``needs``,
-    ``resources`` that name containers, and ``logs``.
+    ``resources`` that name containers, ``logs``, and what :mod:`~batchspec.spec.late` spells out.
     """
     stage = constrained(common(stage), ("max_wall_clock_time", "retries", "retention"))
     stage = renamed(stage, _RENAMED)
-    members: dict[str, Node | None] = dict.fromkeys(
-        ("container_image", "exit_codes", "instances", "outputs")
-    )
+    members: dict[str, Node | None] = dict.fromkeys(("container_image", "instances", "outputs"))
     if (image := stage.get("container_image")) is not None:
         members["container_settings"] = made({"image_name": image}, image)
-    if (codes := stage.get("exit_codes")) is not None:
-        members["exit_conditions"] = _conditions(codes, ends_job=ends_job)
+    codes = stage.get("exit_codes")
+    if codes is not None and not any(node.kind for node in codes.members.values()):
+        members |= {"exit_codes": None, "exit_conditions": conditions(codes, ends_job=ends_job)}
     if (instances := stage.get("instances")) is not None:
         members["multi_instance_settings"] = _instances(instances, windows=windows)
     if (outputs := stage.get("outputs")) is not None:
         given = stage.get("output_files")
-        files = [_output(item, containers) for item in outputs.items]
-        members["output_files"] = made([*(given.items if given else ()), *files], outputs)
+        late = [item for item in outputs.items if _is_late(item)]
+        files = [output(item, containers) for item in outputs.items if item not in late]
+        if files or not late:
+            members["output_files"] = made([*(given.items if given else ()), *files], outputs)
+        members["outputs"] = made(late, outputs) if late else None
     return stage.with_(**members)
 
 
-def _conditions(codes: Node, *, ends_job: bool) -> Node:
+def _is_late(output: Node) -> bool:
+    when = output.get("when")
+    return when is not None and when.kind is not None
+
+
+def conditions(codes: Node, *, ends_job: bool) -> Node:
+    """``exit_codes`` as ``exit_conditions``. ``ends_job`` is as in :func:`expanded_stage`."""
     single, ranges = [], []
     others: dict[str, object] = {}
     for key, node in codes.members.items():
-        options = _options(node, ends_job=ends_job)
+        options = exit_options(node, ends_job=ends_job)
         match = EXIT_CODE.fullmatch(key)
         if match is None:
             others[key] = options
@@ -70,8 +78,9 @@ def _conditions(codes: Node, *, ends_job: bool) -> Node:
     return made({**{key: value for key, value in listed.items() if value}, **others}, codes)
 
 
-def _options(node: Node, *, ends_job: bool) -> Node:
-    if node.members:
+def exit_options(node: Node, *, ends_job: bool) -> Node:
+    """What an exit code means, in short, spelled out; what differs from task to task stays."""
+    if node.members or node.kind is not None:
         return node
     if node.value not in ("satisfy", "block"):
         return made({"job_action": node.value}, node)
@@ -85,7 +94,7 @@ def _instances(node: Node, *, windows: bool) -> Node:
     if not node.members:
         # The service wants a command here; one that does nothing suits a program that needs none.
         nothing = wrapped("exit 0", windows=windows)
-        return made({"number_of_instances": node.value, "coordination_command_line": nothing}, node)
+        return made({"number_of_instances": node, "coordination_command_line": nothing}, node)
     command = node.members["command"]
     settings: dict[str, object] = {
         "number_of_instances": node.members["count"],
@@ -96,10 +105,12 @@ def _instances(node: Node, *, windows: bool) -> Node:
     return made(settings, node)
 
 
-def _output(node: Node, containers: dict[str, str]) -> Node:
+def output(node: Node, containers: dict[str, str]) -> Node:
+    """An output as an output file; a ``when`` that differs from task to task stays."""
     files = node.members["files"]
     when = node.get("when")
-    condition = _WHEN["success" if when is None else str(when.value)]
+    late = when is not None and when.kind is not None
+    condition = when if late else WHEN["success" if when is None else str(when.value)]
     return made(
         {
             "file_pattern": files,

@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from batchspec.spec.node import Node, made
 
+USERS = {
+    True: {"auto_user": {"scope": "pool", "elevation_level": "admin"}},
+    False: {"auto_user": {"scope": "task", "elevation_level": "nonadmin"}},
+}
+"""Whom ``elevated`` runs a task as. ``False`` is what the service does where nothing is said."""
+
 
 def expanded_task(task: Node) -> Node:
     """A start, preparation or release task with the names of the SDK; ``resources`` stay.
@@ -20,12 +26,14 @@ def expanded_task(task: Node) -> Node:
 
 def common(task: Node) -> Node:
     """``env``, ``elevated`` and ResourceFiles among ``resources`` with the names of the SDK."""
-    members: dict[str, Node | None] = {"env": None, "elevated": None}
+    members: dict[str, Node | None] = {"env": None}
     if (env := task.get("env")) is not None:
         members["environment_settings"] = settings(env)
-    if (elevated := task.get("elevated")) is not None and elevated.value is True:
-        admin = {"auto_user": {"scope": "pool", "elevation_level": "admin"}}
-        members["user_identity"] = made(admin, elevated)
+    elevated = task.get("elevated")
+    if elevated is not None and elevated.kind is None:
+        members["elevated"] = None
+        if elevated.value is True:
+            members["user_identity"] = made(USERS[True], elevated)
     if (resources := task.get("resources")) is not None:
         spelled = [item for item in resources.items if item.members]
         named = [item for item in resources.items if not item.members]

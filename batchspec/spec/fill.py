@@ -10,6 +10,7 @@ from batchspec.problems import Problem, Problems, SpecError
 from batchspec.spec.command import check_command, command_line
 from batchspec.spec.model import Command, Shell
 from batchspec.spec.node import Node, made
+from batchspec.spec.shape_words import differs
 from batchspec.spec.source import Source
 from batchspec.spec.template import Names, check, evaluate
 from batchspec.spec.values import Quoting, Record, Template, Text, thaw
@@ -22,11 +23,11 @@ _COMMANDS = {
 _LATER = frozenset({"command", "command_line", "id"})
 """Members of a stage that are evaluated task by task."""
 
-_SAME_FOR_ALL = frozenset(
-    {"for_each", "needs", "instances", "multi_instance_settings", "shell", "when"}
-    | {"exit_codes", "elevated"}
-)
-"""Members of a stage that are the same for all its tasks."""
+_SAME_FOR_ALL = frozenset({"for_each", "needs", "shell", *_COMMANDS})
+"""Members of a stage that are the same for all its tasks; a command is one below ``instances``."""
+
+_IN_TEXT = frozenset({"container", "logs"})
+"""Members that are so where they are no mapping."""
 
 _LONE = re.compile(r"\s*\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}\s*")
 
@@ -73,8 +74,8 @@ class Filler:
             self.problems.add(replace(found, where=replace(where, text=text)) if where else found)
 
     def _of_task(self, node: Node, key: str, names: Names) -> Node:
-        if key in _SAME_FOR_ALL or (key == "container" and not node.members):
-            return self.fill(node, key)
+        if key in _SAME_FOR_ALL or (key in _IN_TEXT and not node.members):
+            return self._of_stage(node, key, names)
         if node.template is not None:
             template = template_of(node)
             if not check(template, self.names):
@@ -90,6 +91,14 @@ class Filler:
         if isinstance(node.value, tuple):
             return replace(node, value=tuple(self._of_task(item, "", names) for item in node.items))
         return node
+
+    def _of_stage(self, node: Node, key: str, names: Names) -> Node:
+        """What all tasks share, filled in; what differs from task to task is told to be so."""
+        texts = [template_of(part) for part in node.walk() if part.template is not None]
+        if any(check(text, self.names) and not check(text, names) for text in texts):
+            self.problems.add(differs(node, key))
+            return _wrong(node)
+        return self.fill(node, key)
 
     def _text(self, node: Node) -> Node:
         template = template_of(node)

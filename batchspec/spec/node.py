@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from batchspec.problems import Place
-from batchspec.spec.values import Text
+from batchspec.spec.values import Kind, Text
 
 Scalar: TypeAlias = "str | int | float | bool | Text | None"
 
@@ -23,6 +23,7 @@ class Node:
     ``inner`` is the place of a text's first character. ``quoted`` tells a text in quotes from one
     that only did not look like anything else. ``filled`` marks a text that came of a template,
     ``wrong`` a member whose fault was told: it is there, and nothing is known of its value.
+    ``kind`` is what a template that differs from task to task becomes, where that is no text.
     """
 
     value: Scalar | tuple[Node, ...] | Mapping[str, Node]
@@ -33,6 +34,7 @@ class Node:
     quoted: bool = False
     filled: bool = False
     wrong: bool = False
+    kind: Kind | None = None
 
     @property
     def at(self) -> Place:

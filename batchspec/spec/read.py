@@ -14,6 +14,7 @@ from pathlib import Path
 
 from batchspec.problems import Place, Problem, Problems, Severity, SpecError
 from batchspec.spec import build
+from batchspec.spec.expand_job import ends_job
 from batchspec.spec.expanded import Expanded, expanded
 from batchspec.spec.model import Container, Spec
 from batchspec.spec.node import Node
@@ -51,6 +52,7 @@ def read_spec(
         for key, node in root.members["containers"].members.items()
     }
     ids = {key: container.id for key, container in containers.items()}
+    ends = ends_job(root.members["job"])
     description, results = root.get("description"), root.get("results")
     return Spec(
         path=path,
@@ -61,7 +63,7 @@ def read_spec(
         pool=build.pool(root.members["pool"], name, windows=found.windows),
         job=build.job(root.members["job"], name),
         stages=tuple(
-            build.stage(key, node, folder, ids)
+            build.stage(key, node, folder, ids, ends_job=ends)
             for key, node in root.members["tasks"].members.items()
         ),
         description=str(description.plain()) if description is not None else "",

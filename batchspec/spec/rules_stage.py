@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from batchspec.problems import Problem
+from batchspec.problems import Place, Problem
 from batchspec.spec.expand_job import ends_job
 from batchspec.spec.expand_pool import number
 from batchspec.spec.expand_stage import EXIT_CODE
@@ -102,14 +102,7 @@ def _fits_pool(root: Node, stage: Node) -> Iterator[Problem]:
     slots = stage.get("slots") or stage.get("required_slots")
     most = number(pool, "task_slots_per_node", 1)
     if slots is not None and isinstance(slots.value, int) and slots.value > most:
-        yield Problem(
-            "out-of-range",
-            f"the task takes {slots.value} slots, and a node has {most}",
-            where=slots.where,
-            hint=f"Write `task_slots_per_node: {slots.value}` in the pool."
-            if slots.value <= 256
-            else "",
-        )
+        yield too_many_slots(slots.value, most, slots.where)
     image = stage.get("container_image") or stage.get("container_settings")
     configured = pool.get("virtual_machine_configuration", "container_configuration")
     if image is not None and configured is None and pool.get("container_images") is None:
@@ -131,6 +124,16 @@ def _fits_pool(root: Node, stage: Node) -> Iterator[Problem]:
         )
 
 
+def too_many_slots(slots: int, most: int, where: Place, task: str = "the task") -> Problem:
+    """A task that no node has room for."""
+    return Problem(
+        "out-of-range",
+        f"{task} takes {slots} slots, and a node has {most}",
+        where=where,
+        hint=f"Write `task_slots_per_node: {slots}` in the pool." if slots <= 256 else "",
+    )
+
+
 def _exit_codes(root: Node, stage: Node) -> Iterator[Problem]:
     codes = stage.get("exit_codes")
     job = root.get("job")
@@ -141,7 +144,7 @@ def _exit_codes(root: Node, stage: Node) -> Iterator[Problem]:
         if match is not None and match[2] is not None and int(match[2]) < int(match[1]):
             yield Problem("out-of-range", f"the range `{key}` is empty", where=node.name)
         action = node.get("job_action") if node.members else node
-        acts = action is not None and action.text in _JOB_ACTIONS
+        acts = action is not None and (action.text in _JOB_ACTIONS or _acts_later(node, action))
         if acts and not ends and (mode is None or mode.template is None):
             yield Problem(
                 "no-job-action",
@@ -149,6 +152,11 @@ def _exit_codes(root: Node, stage: Node) -> Iterator[Problem]:
                 where=node.name,
                 hint="Write `on_task_failure: terminate` in the job.",
             )
+
+
+def _acts_later(node: Node, action: Node) -> bool:
+    """A ``job_action`` that differs from task to task acts on the job, whichever it is."""
+    return bool(node.members) and action.kind is not None
 
 
 def _outputs(stage: Node) -> Iterator[Problem]:

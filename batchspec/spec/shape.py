@@ -8,7 +8,7 @@ marked in the tree that comes back, so that the rules that look further neither 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from batchspec.problems import Problem, Problems, Secret
@@ -18,7 +18,7 @@ from batchspec.spec.node import Node
 from batchspec.spec.schema import Fragment, branches, resolved, shipped, types
 from batchspec.spec.tree import resolve
 from batchspec.spec.units import duration, moment, suggested
-from batchspec.spec.values import Text
+from batchspec.spec.values import Kind, Text
 
 _KINDS: Mapping[str, Callable[[object], bool]] = {
     "string": lambda value: isinstance(value, str | Text),
@@ -38,6 +38,11 @@ def shaped(root: Node, problems: Problems, *, again: bool = False) -> Node:
     """
     found = _Walker(problems, again).visit(root, shipped(), "")
     return found if found is not None else replace(root, value={})
+
+
+def part(node: Node, schema: Fragment, name: str, problems: Problems) -> Node | None:
+    """The same for the value of the key ``name`` alone; ``None`` when it is wrong."""
+    return _Walker(problems, again=True).visit(node, schema, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +77,18 @@ class _Walker:
     def _not_yet(
         self, node: Node, wanted: tuple[str, ...], schema: Fragment, name: str
     ) -> Node | None:
-        """What is not as wanted: it may be a template that is still to be filled in."""
-        if node.template is None or not (set(wanted) - {"array", "object"} or is_lone(node)):
+        """What is not as wanted: it may be a template that is still to be filled in.
+
+        Once the parameters are, only what differs from task to task is left.
+        """
+        scalar = bool(set(wanted) - {"array", "object"})
+        if node.template is None or not (scalar or is_lone(node)):
             self.problems.add(words.wrong_type(node, wanted, schema, name))
             return None
         if not self.again:
             return node
+        if scalar:
+            return replace(node, kind=Kind(name, schema, node.where))
         self.problems.add(words.differs(node, name))
         return None
 
@@ -145,7 +156,7 @@ class _Walker:
         if self.again:
             return replace(node, value=kept)
         self._short_and_long(node, known)
-        for key in schema.get("required", ()):
+        for key in _required(node, schema):
             if key not in kept and key not in node.members:
                 self.problems.add(words.missing_key(node, key, schema, name))
         if len(node.members) < schema.get("minProperties", 0):
@@ -198,6 +209,23 @@ class _Walker:
             return node
         self.problems.add(words.secret_in_clear(node, name))
         return None
+
+
+def _required(node: Node, schema: Fragment) -> Iterator[str]:
+    """The keys that a mapping must have; more, by ``else``, where ``if`` does not hold of it."""
+    yield from schema.get("required", ())
+    if "if" in schema and not _has(node, schema["if"]):
+        yield from schema["else"].get("required", ())
+
+
+def _has(node: Node, schema: Fragment) -> bool:
+    """Whether a mapping has the keys that a fragment asks for, and so has each member."""
+    if not isinstance(node.value, Mapping):
+        return True
+    members: Mapping[str, Fragment] = schema.get("properties", {})
+    return all(key in node.members for key in schema.get("required", ())) and all(
+        _has(node.members[key], below) for key, below in members.items() if key in node.members
+    )
 
 
 def _wrong(node: Node) -> Node:

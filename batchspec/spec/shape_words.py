@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
@@ -122,10 +123,16 @@ def _type_hint(node: Node, wanted: tuple[str, ...]) -> str:
         return f'Put it in quotes: "{node.raw}".'
     if wanted == ("array",) and not node.is_collection:
         return f"Write `[{node.raw}]`."
-    if "integer" in wanted and isinstance(node.value, str):
-        digits = node.value.replace("_", "").replace(",", "")
-        if digits.isascii() and digits.isdigit():
-            return f"Write `{int(digits[:40])}`."
+    return _whole_hint(node) if "integer" in wanted else ""
+
+
+def _whole_hint(node: Node) -> str:
+    """How a whole number is to be written that was written as something else."""
+    if node.filled and re.fullmatch(r"-?[0-9]+\.[0-9]+", node.raw):
+        return "Make it whole with `| int`, or divide with `//`."
+    digits = node.text.replace("_", "").replace(",", "") if node.text is not None else ""
+    if digits.isascii() and digits.isdigit():
+        return f"Write `{int(digits[:40])}`."
     return ""
 
 

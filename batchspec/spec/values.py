@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from batchspec.problems import Place, Secret
 
@@ -171,15 +171,32 @@ def _double(match: re.Match[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Kind:
+    """What is wanted where a template stands, if it is not any text: a number, a choice, a unit.
+
+    ``schema`` is the part of the spec's schema that says which values are good there, ``name`` the
+    key, and ``where`` the place of the whole value. ``becomes`` is given for the choice of a short
+    form: what each of them is short for.
+    """
+
+    name: str
+    schema: Mapping[str, Any] = field(hash=False)
+    where: Place
+    becomes: Mapping[Any, Value] | None = field(default=None, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """A ``{{ ... }}`` text of a stage, to be evaluated once for every task.
 
-    ``where`` is the place of its first character in the spec. A template is gone from a value once
-    it was evaluated; one that is still there cannot be sent (:func:`thaw` refuses it).
+    ``where`` is the place of its first character in the spec. ``kind`` says what its text is read
+    as; ``None`` leaves it a text. A template is gone from a value once it was evaluated; one that
+    is still there cannot be sent (:func:`thaw` refuses it).
     """
 
     source: str
     where: Place
+    kind: Kind | None = None
 
 
 Value: TypeAlias = (

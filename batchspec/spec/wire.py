@@ -16,34 +16,35 @@ from batchspec.spec.values import Record, Template, Value
 
 def on_wire(node: Node, model: str) -> Record:
     """The members of a mapping that ``model``, a definition of the schema, has."""
-    found = _value(node, definition(model))
+    found = value(node, definition(model))
     assert isinstance(found, Record)
     return found
 
 
-def _value(node: Node, schema: Fragment) -> Value:
+def value(node: Node, schema: Fragment) -> Value:
+    """A part of a tree that ``schema`` says is good."""
     schema = resolved(schema)
-    value = node.value
-    if isinstance(value, Mapping):
+    given = node.value
+    if isinstance(given, Mapping):
         return _record(node, schema)
-    if isinstance(value, tuple):
+    if isinstance(given, tuple):
         items = schema.get("items", {})
-        return tuple(_value(item, items) for item in value)
+        return tuple(value(item, items) for item in given)
     if node.template is not None:
-        return Template(node.template, node.inner or node.where)
-    if isinstance(value, str):
-        return _united(value, schema.get("x-unit", ""))
-    return value
+        return Template(node.template, node.inner or node.where, node.kind)
+    if isinstance(given, str):
+        return _united(given, schema.get("x-unit", ""))
+    return given
 
 
 def _record(node: Node, schema: Fragment) -> Record:
     known: Mapping[str, Fragment] | None = schema.get("properties")
     if known is None:
         others = schema.get("additionalProperties", {})
-        return Record({key: _value(child, others) for key, child in node.members.items()})
+        return Record({key: value(child, others) for key, child in node.members.items()})
     return Record(
         {
-            known[key].get("x-wire", key): _value(child, known[key])
+            known[key].get("x-wire", key): value(child, known[key])
             for key, child in node.members.items()
             if key in known
         }

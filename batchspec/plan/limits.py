@@ -1,0 +1,132 @@
+"""What one task may be: what a request, a shell and a node have room for; no file leaves its place.
+
+What is written out in a spec was looked at when it was read; this is what shows in a task alone.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from batchspec.plan.tasks import Task
+from batchspec.problems import Problem
+from batchspec.spec.model import PoolKind, Shell, Spec, Stage
+from batchspec.spec.rules_stage import too_many_slots
+from batchspec.spec.values import Record, Template, Text, Value
+
+_REQUEST = 1_000_000
+"""The service takes requests of up to 1 MB (Create Task Collection)."""
+
+_SIGNATURE = 300
+"""About the length of a signature that is added to a URL at submission."""
+
+_CMD_LINE = 8191
+"""What cmd.exe takes ("Command prompt line string limitation")."""
+
+_PROGRAM_LINE = 32_767
+"""What CreateProcess takes, of which no task comes near."""
+
+_SH_ARGUMENT = 131_071
+"""What Linux takes as one argument in bytes (MAX_ARG_STRLEN less the NUL): all of ``sh -c``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of a stage's tasks.
+
+    ``command`` is the longest command line. ``slots`` is the template of the slots that differ from
+    task to task, and ``most`` how many a node has; ``None`` where nothing is left to look at.
+    """
+
+    stage: Stage
+    command: int
+    slots: Template | None
+    most: int
+
+    def fault(self, task: Task) -> Problem | None:
+        """The first thing that is wrong with a task, if anything is."""
+        return self._request(task) or self._command(task) or self._slots(task) or self._files(task)
+
+    def _request(self, task: Task) -> Problem | None:
+        size = _size(task.body)
+        if size <= _REQUEST:
+            return None
+        return Problem(
+            "task-too-large",
+            f"task {task.id} would be a request of {size:,} bytes; at most {_REQUEST:,} go",
+            where=self.stage.where,
+            hint="Take smaller groups, or name containers as `resources`.",
+        )
+
+    def _command(self, task: Task) -> Problem | None:
+        length = _size(task.body["commandLine"])
+        if length <= self.command:
+            return None
+        return Problem(
+            "command-too-long",
+            f"the command of task {task.id} has {length:,} characters; at most {self.command:,} go",
+            where=self.stage.where,
+            hint="Put what is long into a file, and name the file in the command.",
+        )
+
+    def _slots(self, task: Task) -> Problem | None:
+        taken = task.body.get("requiredSlots") if self.slots else None
+        if self.slots is None or not isinstance(taken, int) or taken <= self.most:
+            return None
+        where = self.slots.kind.where if self.slots.kind else self.slots.where
+        return too_many_slots(taken, self.most, where, f"task {task.id}")
+
+    def _files(self, task: Task) -> Problem | None:
+        files = task.body.get("resourceFiles")
+        for file in files if isinstance(files, tuple) else ():
+            path = file.get("filePath") if isinstance(file, Record) else None
+            if isinstance(path, str) and _leaves(path):
+                return Problem(
+                    "leaves-directory",
+                    f"the file {path!r} of task {task.id} would leave its working directory",
+                    where=self.stage.where,
+                    hint="No path may start with `/` or hold `..`.",
+                )
+        return None
+
+
+def limits(spec: Spec, stage: Stage, *, windows: bool) -> Limits:
+    """The limits of a stage's tasks on the nodes of the spec's pool."""
+    slots, most = stage.body.get("requiredSlots"), spec.pool.properties.get("taskSlotsPerNode")
+    own = spec.pool.kind is not PoolKind.EXISTING
+    return Limits(
+        stage,
+        _longest(stage, windows=windows),
+        slots if own and isinstance(slots, Template) else None,
+        most if isinstance(most, int) else 1,
+    )
+
+
+def _longest(stage: Stage, *, windows: bool) -> int:
+    if not windows:
+        return _SH_ARGUMENT
+    by_cmd = stage.command.template and stage.command.shell is Shell.DEFAULT
+    return _CMD_LINE if by_cmd else _PROGRAM_LINE
+
+
+def _leaves(path: str) -> bool:
+    parts = PurePosixPath(path.replace("\\", "/"))
+    return not parts.name or parts.is_absolute() or ".." in parts.parts
+
+
+def _size(value: Value) -> int:
+    """About how many bytes a value is as JSON, signatures included."""
+    match value:
+        case Record():
+            return sum(len(key) + 6 + _size(item) for key, item in value.items())
+        case tuple():
+            return sum(1 + _size(item) for item in value)
+        case str():
+            return len(value) + 2 if value.isascii() else len(json.dumps(value))
+        case Text():
+            urls = sum(1 for _ in value.urls())
+            return _size(value.shown) + urls * _SIGNATURE
+        case None | bool() | int() | float():
+            return 8
+    return _SIGNATURE
