@@ -19,6 +19,7 @@ from pathlib import Path
 from batchspec.local.azurite.install import install as _install
 from batchspec.local.azurite.look import Engine, look_at_engine
 from batchspec.local.azurite.node import find_node
+from batchspec.local.conditions import NOTHING_ASKED, Asked, Conditions
 from batchspec.local.daemon.endpoints import Endpoints
 from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.start import start_daemon
@@ -30,6 +31,8 @@ from batchspec.local.phase import Notify, Phase
 from batchspec.local.settings import Settings
 
 __all__ = [
+    "Asked",
+    "Conditions",
     "Endpoints",
     "Engine",
     "Format",
@@ -53,7 +56,13 @@ def _ignore(_: Phase) -> None:
     pass
 
 
-def start(data: Path | None = None, *, port: int = 0, notify: Notify = _ignore) -> Endpoints:
+def start(
+    data: Path | None = None,
+    *,
+    port: int = 0,
+    notify: Notify = _ignore,
+    asked: Asked = NOTHING_ASKED,
+) -> Endpoints:
     """The local service, running and ready; it is started if it is not.
 
     ``data`` is the folder of the account: ``BATCHSPEC_LOCAL_HOME`` if it is not given, else one in
@@ -61,10 +70,16 @@ def start(data: Path | None = None, *, port: int = 0, notify: Notify = _ignore) 
     run or any that is free. Azurite is installed first if need be. Safe to be called by several
     processes at once: they get the same service.
 
+    ``asked`` says how fast its time passes and what goes wrong in it: ``Asked(speed=60)``,
+    ``Asked(chaos="bad-day", seed=7)``; where it says nothing, the environment does
+    (``BATCHSPEC_LOCAL_SPEED`` ...).
+
     Raises:
-        LocalError: it cannot be installed or started.
+        LocalError: it cannot be installed or started, or it runs and not as it is ``asked`` to.
     """
-    return start_daemon(_settings(data), port=port, notify=notify)
+    settings = _settings(data, asked)
+    wanted = settings.conditions if asked else None
+    return start_daemon(settings, port=port, notify=notify, wanted=wanted)
 
 
 def status(data: Path | None = None) -> Status:
@@ -121,14 +136,14 @@ def store_parts() -> Engine:
     return look_at_engine(_settings(None))
 
 
-def _settings(data: Path | None) -> Settings:
+def _settings(data: Path | None, asked: Asked = NOTHING_ASKED) -> Settings:
     if sys.platform == "win32":
         raise LocalError(
             "unsupported-platform",
             "The local service does not run on Windows.",
             hint="Use it in WSL, or choose --target azure",
         )
-    return Settings.read(os.environ, data=data)
+    return Settings.read(os.environ, data=data, asked=asked)
 
 
 def _home(data: Path | None) -> Home:

@@ -10,8 +10,10 @@ import argparse
 import logging
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from batchspec.local.conditions import Asked
 from batchspec.local.daemon.report import Reporter
 from batchspec.local.daemon.serve import run_daemon
 from batchspec.local.error import LocalError
@@ -24,18 +26,15 @@ def main(arguments: list[str]) -> int:
     if asked.detach and os.fork():
         # The child belongs to nobody, so that whoever started us never has to wait for it.
         return 0
-    settings = Settings.read(os.environ, data=asked.data)
-    settings = Settings(
-        data=settings.data,
-        cache=asked.cache or settings.cache,
-        node=asked.node or settings.node,
-        path=settings.path,
-        limits=settings.limits,
-    )
     logging.basicConfig(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO
     )
+    conditions = Asked(asked.speed, asked.allocation, asked.chaos, asked.seed)
     try:
+        settings = Settings.read(os.environ, data=asked.data, asked=conditions)
+        settings = replace(
+            settings, cache=asked.cache or settings.cache, node=asked.node or settings.node
+        )
         run_daemon(settings, port=asked.port, reporter=Reporter(asked.report))
     except LocalError as error:
         log = logging.getLogger(__name__)
@@ -51,6 +50,10 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=0, help="where Batch listens; 0: any")
     serve.add_argument("--cache", type=Path, help="where Azurite is installed")
     serve.add_argument("--node", type=Path, help="the Node.js to use")
+    serve.add_argument("--speed", type=float, help="how many times as fast time passes")
+    serve.add_argument("--allocation", help="how long a node takes to come up")
+    serve.add_argument("--chaos", help="what goes wrong")
+    serve.add_argument("--seed", type=int, help="the seed of what goes wrong")
     serve.add_argument("--detach", action="store_true", help="go into the background")
     serve.add_argument("--report", type=int, help="a descriptor to say on that it is ready")
     return parser

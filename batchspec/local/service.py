@@ -11,18 +11,21 @@ import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
-from batchspec.local.agent.clock import Clock
+from batchspec.local.agent.clock import Ahead, Clock
 from batchspec.local.agent.containers import Containers
 from batchspec.local.agent.grants import NoGrants, StorageAccount
 from batchspec.local.agent.leftovers import mark
 from batchspec.local.api.context import Context
+from batchspec.local.chaos.dose import NO_CHAOS, Chaos
 from batchspec.local.engine.engine import Engine as ProcessEngine
 from batchspec.local.engine.environment import Site
+from batchspec.local.engine.fates import Fates, absence_of
+from batchspec.local.engine.state import Delays
 from batchspec.local.http.app import Door
 from batchspec.local.http.server import listen, serving, url_of
 from batchspec.local.settings import NO_LIMITS, Limits
@@ -39,7 +42,8 @@ class ServiceConfig:
     those of every task.
     ``port`` 0 takes a free one. ``storage`` is the connection string of the account's storage, for
     ``autoStorageContainerName``; ``None`` when there is none. ``speed`` is how much faster than the
-    wall's the service's time passes.
+    wall's the service's time passes, ``allocation`` how much of that time a node takes to come up,
+    ``chaos`` what goes wrong on purpose.
     """
 
     data: Path
@@ -49,6 +53,8 @@ class ServiceConfig:
     port: int = 0
     storage: str | None = field(default=None, repr=False)
     speed: float = 1.0
+    allocation: timedelta = timedelta()
+    chaos: Chaos = NO_CHAOS
     applications: Path | None = None
     limits: Limits = NO_LIMITS
 
@@ -69,7 +75,16 @@ def make_engine_of(store: Store, config: ServiceConfig, url: str, clock: Clock) 
     grants = NoGrants() if config.storage is None else StorageAccount.read(config.storage)
     site = Site(config.account, url, applications=applications_of(config), limits=config.limits)
     containers = Containers(os.environ, mark(config.data))
-    return ProcessEngine(store, config.data, site, grants, clock=clock, containers=containers)
+    return ProcessEngine(
+        store,
+        config.data,
+        site,
+        grants,
+        clock=clock,
+        containers=containers,
+        delays=Delays(allocation=config.allocation, absence=absence_of(config.chaos)),
+        fates=Fates(config.chaos) if config.chaos else None,
+    )
 
 
 def applications_of(config: ServiceConfig) -> Applications:
@@ -95,7 +110,8 @@ async def serve(
         RuntimeError: the data folder was written by a newer version.
     """
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    clock = Clock(config.speed)
+    time = Ahead(config.data)
+    clock = Clock(config.speed, time.read())
     listening = listen(config.host, config.port)
     with contextlib.closing(listening), contextlib.closing(Store(_database(config))) as store:
         url = url_of(listening)
@@ -111,7 +127,7 @@ async def serve(
         )
         # Signatures are dated by the wall, whatever time the service lives in.
         door = Door(context, config.key, now=clock.now, wall=_wall)
-        async with serving(door, listening) as http:
+        async with time.keeping(clock), serving(door, listening, config.chaos) as http:
             working = {http}
             if make_engine is not None:
                 engine = make_engine(store, config, url, clock)

@@ -13,6 +13,7 @@ from typing import Self
 
 import platformdirs
 
+from batchspec.local.conditions import NOTHING_ASKED, REAL, Asked, Conditions
 from batchspec.local.error import LocalError
 
 MEMORY, PROCESSES = "BATCHSPEC_LOCAL_TASK_MEMORY", "BATCHSPEC_LOCAL_TASK_PROCESSES"
@@ -64,7 +65,8 @@ class Settings:
 
     ``data`` is the folder of its state, ``cache`` the folder of what can be fetched again,
     ``node`` the Node.js executable that the user named (``BATCHSPEC_NODE``), ``path`` the search
-    path for a Node.js of the system, and ``limits`` are those of every task.
+    path for a Node.js of the system, ``limits`` are those of every task, and ``conditions`` say how
+    time passes and what goes wrong.
     """
 
     data: Path
@@ -72,10 +74,15 @@ class Settings:
     node: Path | None
     path: str
     limits: Limits = NO_LIMITS
+    conditions: Conditions = REAL
 
     @classmethod
-    def read(cls, environ: Mapping[str, str], *, data: Path | None = None) -> Self:
+    def read(
+        cls, environ: Mapping[str, str], *, data: Path | None = None, asked: Asked = NOTHING_ASKED
+    ) -> Self:
         """The settings in ``environ``; ``data`` comes first, then ``BATCHSPEC_LOCAL_HOME``.
+
+        So do the conditions that are ``asked`` for.
 
         Raises:
             LocalError: one cannot be understood.
@@ -90,4 +97,5 @@ class Settings:
             node=Path(node).expanduser() if node else None,
             path=environ.get("PATH", ""),
             limits=Limits.read(environ),
+            conditions=Conditions.read(environ, asked),
         )

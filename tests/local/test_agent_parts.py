@@ -133,12 +133,14 @@ def test_a_blob_url_keeps_the_credential_and_quotes_the_name() -> None:
 
 def test_a_clock_follows_the_wall_or_runs_faster() -> None:
     assert abs(Clock().now() - datetime.now(UTC)) < timedelta(seconds=5)
-    start = datetime(2030, 1, 1, tzinfo=UTC)
-    fast = Clock(1e6, start)
+    ahead = timedelta(days=400)
+    assert abs(Clock(1, ahead).now() - datetime.now(UTC) - ahead) < timedelta(seconds=5)
+    before = datetime.now(UTC)
+    fast = Clock(1e6, ahead)
     first = fast.now()
-    assert start <= first <= fast.now()
-    with pytest.raises(ValueError, match="positive"):
-        Clock(0)
+    assert before + ahead <= first <= fast.now()
+    with pytest.raises(ValueError, match="more slowly"):
+        Clock(0.5)
 
 
 async def test_a_fast_clock_is_soon_there() -> None:

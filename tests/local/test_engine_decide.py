@@ -30,8 +30,10 @@ from batchspec.local.engine.decision import (
     PurgeJob,
     Release,
     RemoveNode,
+    ReturnNode,
     RunStartTask,
     SettlePool,
+    TakeNode,
 )
 from batchspec.local.engine.scheduler import decide, is_settled
 from batchspec.local.engine.state import (
@@ -41,6 +43,7 @@ from batchspec.local.engine.state import (
     Offer,
     PoolView,
     Queue,
+    Room,
     State,
     run_key,
 )
@@ -260,8 +263,38 @@ def test_a_deleted_pool_loses_its_nodes_and_then_itself(allocation: AllocationSt
     assert of_pool(pool) == [DropPool(pool)]
 
 
+def test_a_quota_leaves_no_room_and_the_resize_says_so_for_each_kind() -> None:
+    pool = resizing(2, 1)
+    full = State(pools=(PoolView(pool, ()),), room=Room(0, 0))
+    (settle,) = decide(full, NOW)
+    assert isinstance(settle, SettlePool)
+    assert [error["code"] for error in settle.errors] == [
+        "AccountCoreQuotaReached",
+        "AccountLowPriorityCoreQuotaReached",
+    ]
+    assert settle.errors[0]["message"] == "The specified account has reached core quota"
+
+
+def test_pools_share_what_a_quota_leaves() -> None:
+    first, second = resizing(2, 1), replace(resizing(2), seq=2, id="other")
+    views = PoolView(first, ()), PoolView(second, ())
+    assert decide(State(pools=views, room=Room(3, None)), NOW) == [
+        AddNodes(first, True, 2),
+        AddNodes(first, False, 1),
+        AddNodes(second, True, 1),
+    ]
+
+
+def test_a_pool_that_got_a_part_is_short_of_the_rest() -> None:
+    pool, there = resizing(2), a_node()
+    (settle,) = decide(State(pools=(PoolView(pool, (there,)),), room=Room(0)), NOW)
+    assert isinstance(settle, SettlePool)
+    assert [error["code"] for error in settle.errors] == ["AccountCoreQuotaReached"]
+
+
 # --- nodes
 
+GONE = {NodeState.LEAVING_POOL}
 AT_REST = {
     NodeState.START_TASK_FAILED,
     NodeState.IDLE,
@@ -269,7 +302,6 @@ AT_REST = {
     NodeState.UNUSABLE,
     NodeState.UNKNOWN,
     NodeState.LEAVING_POOL,
-    NodeState.PREEMPTED,
     NodeState.UPGRADING_OS,
     NodeState.DEALLOCATED,
 }
@@ -290,6 +322,7 @@ def test_each_state_of_a_node_leads_where_it_should(state: NodeState) -> None:
         NodeState.REBOOTING: [BootNode(node)],
         NodeState.REIMAGING: [BootNode(node, fresh=True)],
         NodeState.DEALLOCATING: [MoveNode(node, NodeState.DEALLOCATED)],
+        NodeState.PREEMPTED: [ReturnNode(node)],
         NodeState.OFFLINE: [],
     }
     waits = state is NodeState.WAITING_FOR_START_TASK
@@ -334,6 +367,23 @@ def test_delays_are_waited_for() -> None:
         assert after(state, 1) != []
 
 
+def test_a_spot_node_whose_time_has_come_is_taken_away() -> None:
+    node = a_node(dedicated=False, state=NodeState.RUNNING)
+    assert decide(State(taken=(node,)), NOW) == [TakeNode(node)]
+    gone = replace(node, state=NodeState.PREEMPTED, intent="preempt", intent_option="requeue")
+    assert of_node(gone, live=(LIVE,)) == [AskToEnd(LIVE, "requeue")]
+    assert of_node(gone, others=OTHERS) == [EndProcess(key) for key in OTHERS]
+
+
+def test_a_node_that_was_taken_away_stays_away_for_a_while() -> None:
+    node = a_node(state=NodeState.PREEMPTED)
+    view = NodeView(node, a_pool())
+    later = NOW + timedelta(seconds=3)
+    delays = Delays(absence=timedelta(seconds=3))
+    assert decide(State(delays=delays, nodes=(view,)), NOW) == []
+    assert decide(State(delays=delays, nodes=(view,)), later) == [ReturnNode(node)]
+
+
 def test_a_node_that_is_offline_comes_back_when_it_may() -> None:
     node = a_node(state=NodeState.OFFLINE)
     assert of_node(node) == [MoveNode(node, NodeState.IDLE)]
@@ -343,7 +393,7 @@ DONE: dict[str, NodeState] = {
     "reboot": NodeState.REBOOTING,
     "reimage": NodeState.REIMAGING,
     "deallocate": NodeState.DEALLOCATING,
-    "offline": NodeState.OFFLINE,
+    "preempt": NodeState.PREEMPTED,
 }
 
 
@@ -356,6 +406,18 @@ def test_what_is_asked_of_an_empty_node_is_done(intent: str) -> None:
         assert of_node(node) == [BootNode(node)]
     else:
         assert of_node(node) == [MoveNode(node, DONE[intent], done=True)]
+
+
+@pytest.mark.parametrize("state", [state for state in NodeState if state not in GONE])
+def test_a_node_goes_offline_where_it_may_and_else_stays_as_it_is(state: NodeState) -> None:
+    """Scheduling can be disabled in any state; no node is brought where its life does not lead."""
+    node = a_node(intent="offline", intent_option="requeue", state=state)
+    (move,) = of_node(node)
+    assert isinstance(move, MoveNode) and move.done
+    assert move.state in {state, NodeState.OFFLINE}
+    NODE.check(state, move.state)
+    up = state in {NodeState.IDLE, NodeState.RUNNING, NodeState.STARTING}
+    assert move.state is NodeState.OFFLINE or not up
 
 
 @pytest.mark.parametrize("intent", ["remove", *DONE])

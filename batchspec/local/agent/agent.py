@@ -27,6 +27,7 @@ from batchspec.local.agent.preparing import fill, make_directory, why_unprepared
 from batchspec.local.agent.processes import Processes
 from batchspec.local.agent.resources import ResourceError
 from batchspec.local.agent.storage import Grants, Storage
+from batchspec.local.model.usage import NOTHING
 
 T = TypeVar("T")
 
@@ -113,6 +114,8 @@ class Agent:
         container: Mapping[str, Any] | None = None
         try:
             why = await self._prepare(launch, run)
+            if why is None and run.ended is None and launch.lag:
+                await self._step(run, self._clock.sleep(launch.lag.total_seconds()))
             if why is None and (why := run.ended) is None:
                 if launch.gang is not None:
                     ran, subtasks = await self._process_gang(launch, launch.gang, run)
@@ -130,9 +133,12 @@ class Agent:
             why = run.ended
         finally:
             del self._runs[launch.key]
+            usage = self._processes.used(launch.key)
             if timer is not None:
                 timer.cancel()
-        return Outcome(started, self._clock.now(), code, why, uploads, subtasks, container)
+        ended = self._clock.now()
+        usage = replace(usage if launch.container is None else NOTHING, running=ended - started)
+        return Outcome(started, ended, code, why, uploads, subtasks, container, usage)
 
     def _stop(self, key: str, why: Failure, *, by_user: bool = False) -> None:
         run = self._runs.get(key)

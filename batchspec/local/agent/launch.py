@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from batchspec.local.model.usage import NOTHING, Usage
 from batchspec.local.settings import NO_LIMITS, Limits
 
 
@@ -117,7 +118,8 @@ class Launch:
     ``fresh`` empties the directory first; a retry runs in the directory as it was left.
     ``gang`` is that of a multi-instance task; the launch is its primary. ``container`` is what the
     command runs in, if it is no plain process; ``refused`` is why it shall not run at all.
-    ``limits`` are those of the command, and in a gang of each member.
+    ``limits`` are those of the command, and in a gang of each member. ``lag`` passes before the
+    command begins, on a node that is made to be slow.
     """
 
     key: str
@@ -134,6 +136,7 @@ class Launch:
     container: Container | None = None
     refused: Failure | None = None
     limits: Limits = NO_LIMITS
+    lag: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,8 @@ class Outcome:
     a process that a signal ended it is 128 and the number of the signal, as shells count.
     ``failure`` is ``None`` exactly when the run counts as a success; an upload that failed gives
     ``exit_code == 0`` *and* a failure. ``subtasks`` are the outcomes of the rest of a gang,
-    ``container`` is what is told of the container, in wire form.
+    ``container`` is what is told of the container, in wire form. ``usage`` is that of all its
+    processes, and nothing for a container, whose processes are its engine's.
     """
 
     started: datetime
@@ -154,3 +158,4 @@ class Outcome:
     uploads: tuple[str, ...] = field(default=())
     subtasks: tuple[Outcome, ...] = ()
     container: Mapping[str, Any] | None = None
+    usage: Usage = NOTHING

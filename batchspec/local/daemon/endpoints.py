@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from batchspec.local.conditions import REAL, Asked, Conditions
 from batchspec.local.daemon.account import Account
 from batchspec.local.daemon.home import Home, write_private
+from batchspec.local.span import write_span
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Endpoints:
     blob_key: str = field(repr=False)
     pid: int
     data: Path
+    conditions: Conditions = REAL
 
     @property
     def connection_string(self) -> str:
@@ -39,13 +42,18 @@ def connection_string(url: str, account: str, key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What the daemon tells about itself while it is ready; it holds no key."""
+    """What the daemon tells about itself while it is ready; it holds no key.
+
+    ``ahead`` is how far its time was ahead of the wall's when it ``started``.
+    """
 
     batch_url: str
     blob_url: str
     pid: int
     started: datetime
     version: str
+    conditions: Conditions = REAL
+    ahead: timedelta = timedelta()
 
     def endpoints(self, account: Account, home: Home) -> Endpoints:
         """The announcement together with the keys."""
@@ -58,16 +66,24 @@ class Announcement:
             blob_key=account.blob_key,
             pid=self.pid,
             data=home.root,
+            conditions=self.conditions,
         )
 
 
 def announce(home: Home, announcement: Announcement) -> None:
     """Write the announcement, whole or not at all."""
-    data = {name: getattr(announcement, name) for name in Announcement.__slots__}
-    write_private(
-        home.endpoints,
-        json.dumps(data | {"started": announcement.started.isoformat()}, indent=1) + "\n",
-    )
+    conditions = announcement.conditions
+    data = {name: getattr(announcement, name) for name in Announcement.__slots__} | {
+        "started": announcement.started.isoformat(),
+        "conditions": {
+            "speed": conditions.speed,
+            "allocation": write_span(conditions.allocation),
+            "chaos": conditions.chaos.text,
+            "seed": conditions.chaos.seed,
+        },
+        "ahead": announcement.ahead.total_seconds(),
+    }
+    write_private(home.endpoints, json.dumps(data, indent=1) + "\n")
 
 
 def read_announcement(home: Home) -> Announcement | None:
@@ -77,6 +93,11 @@ def read_announcement(home: Home) -> Announcement | None:
     """
     try:
         data = json.loads(home.endpoints.read_text())
-        return Announcement(**(data | {"started": datetime.fromisoformat(data["started"])}))
+        read = {
+            "started": datetime.fromisoformat(data["started"]),
+            "conditions": Conditions.read({}, Asked(**data["conditions"])),
+            "ahead": timedelta(seconds=data["ahead"]),
+        }
+        return Announcement(**(data | read))
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -155,10 +155,12 @@ async def _work(
     reporter: Reporter,
 ) -> None:
     # Imported while Azurite starts: it takes as long.
+    from batchspec.local.agent.clock import Ahead  # noqa: PLC0415
     from batchspec.local.service import ServiceConfig, serve  # noqa: PLC0415
 
     blob_port = await keeper.ready()
     blob_url = f"http://127.0.0.1:{blob_port}/{account.blob_account}"
+    conditions, ahead = settings.conditions, Ahead(home.batch).read()
 
     def ready(batch_url: str) -> None:
         announcement = Announcement(
@@ -167,12 +169,14 @@ async def _work(
             pid=os.getpid(),
             started=datetime.now(UTC),
             version=version("batchspec"),
+            conditions=conditions,
+            ahead=ahead,
         )
         ports = Ports(batch=urlsplit(batch_url).port or 0, blob=blob_port)
         write_private(home.ports, json.dumps(asdict(ports)) + "\n")
         announce(home, announcement)
         reporter.ready()
-        _log.info("ready: Batch at %s, blobs at %s", batch_url, blob_url)
+        _log.info("ready: Batch at %s, blobs at %s; %s", batch_url, blob_url, conditions.text)
 
     config = ServiceConfig(
         data=home.batch,
@@ -182,6 +186,9 @@ async def _work(
         storage=connection_string(blob_url, account.blob_account, account.blob_key),
         applications=home.applications,
         limits=settings.limits,
+        speed=conditions.speed,
+        allocation=conditions.allocation,
+        chaos=conditions.chaos,
     )
     keeping = asyncio.create_task(keeper.keep())
     serving = asyncio.create_task(_serve(serve(config, ready), home))

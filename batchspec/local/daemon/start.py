@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 from batchspec.local.azurite.install import install
 from batchspec.local.azurite.node import Node, find_node
+from batchspec.local.chaos.read import check_operations
+from batchspec.local.conditions import Conditions
 from batchspec.local.daemon.account import Account
 from batchspec.local.daemon.endpoints import Endpoints, read_announcement
 from batchspec.local.daemon.home import Home
@@ -27,20 +29,24 @@ _POLITE = 15.0
 _POLL = 0.02
 
 
-def start_daemon(settings: Settings, *, port: int, notify: Notify) -> Endpoints:
+def start_daemon(
+    settings: Settings, *, port: int, notify: Notify, wanted: Conditions | None = None
+) -> Endpoints:
     """The running service of ``settings.data``; it is started if it does not run.
 
-    Several processes may do so at once: one starts it, the others wait for that.
+    Several processes may do so at once: one starts it, the others wait for that. One that runs
+    must do so under the conditions that are ``wanted``, if any are.
 
     Raises:
         LocalError: it cannot be started.
     """
     home = Home(settings.data)
-    if endpoints := _running(home, port):
+    if endpoints := _running(home, port, wanted):
         return endpoints
+    _check_operations(settings.conditions)
     home.make()
     with alone(home, notify):
-        if endpoints := _await_running(home, port):
+        if endpoints := _await_running(home, port, wanted):
             return endpoints
         node = find_node(settings)
         install(
@@ -52,7 +58,7 @@ def start_daemon(settings: Settings, *, port: int, notify: Notify) -> Endpoints:
         )
         notify(Phase.STARTING)
         _spawn(home, settings, node, port)
-        endpoints = _running(home, port)
+        endpoints = _running(home, port, wanted)
         if endpoints is None:
             raise _ended(home)
         return endpoints
@@ -82,7 +88,15 @@ def alone(home: Home, notify: Notify) -> Iterator[None]:
         yield
 
 
-def _running(home: Home, port: int) -> Endpoints | None:
+def _check_operations(conditions: Conditions) -> None:
+    if any(dose.operation is not None for dose in conditions.chaos.doses):
+        # Only then: the table of operations takes as long to load as everything else here.
+        from batchspec.local.api.routes import ROUTES  # noqa: PLC0415
+
+        check_operations(conditions.chaos, (route.operation for route in ROUTES))
+
+
+def _running(home: Home, port: int, wanted: Conditions | None) -> Endpoints | None:
     """The endpoints if the daemon of ``home`` runs and is ready."""
     with home.writing():
         daemon = Process.read(home.running) if held(home.running) else None
@@ -98,14 +112,20 @@ def _running(home: Home, port: int) -> Endpoints | None:
             f"The local service runs at {announcement.batch_url}, not on port {port}.",
             hint="Stop it first",
         )
+    if wanted is not None and announcement.conditions != wanted:
+        raise LocalError(
+            "running-otherwise",
+            f"The local service runs otherwise ({announcement.conditions.text}).",
+            hint="Stop it first: its time and what goes wrong are chosen when it starts",
+        )
     return announcement.endpoints(account, home)
 
 
-def _await_running(home: Home, port: int) -> Endpoints | None:
+def _await_running(home: Home, port: int, wanted: Conditions | None) -> Endpoints | None:
     """As :func:`_running`, for a daemon that is about to be ready or to end."""
     until = time.monotonic() + _PATIENCE
     while True:
-        if endpoints := _running(home, port):
+        if endpoints := _running(home, port, wanted):
             return endpoints
         if not held(home.running):
             return None
@@ -133,6 +153,7 @@ def _spawn(home: Home, settings: Settings, node: Node, port: int) -> None:
         f"--cache={settings.cache}",
         f"--node={node.executable}",
         f"--port={port}",
+        *settings.conditions.options(),
         "--detach",
         f"--report={tell}",
     ]

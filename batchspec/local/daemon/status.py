@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
+from batchspec.local.conditions import Conditions
 from batchspec.local.daemon.account import Account
 from batchspec.local.daemon.endpoints import Endpoints, read_announcement
 from batchspec.local.daemon.home import Home
@@ -27,7 +28,9 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What is known; ``endpoints``, ``started``, ``version`` and pids only while it runs."""
+    """What is known; ``endpoints``, ``started``, ``version``, ``conditions`` and pids only while it
+    runs. ``ahead`` is how far its time was ahead of the wall's when it started.
+    """
 
     state: State
     data: Path
@@ -37,10 +40,18 @@ class Status:
     version: str | None = None
     pid: int | None = None
     azurite_pid: int | None = None
+    conditions: Conditions | None = None
+    ahead: timedelta = timedelta()
 
     def uptime(self, now: datetime) -> timedelta | None:
         """How long it has been ready at the aware moment ``now``."""
         return now - self.started if self.started else None
+
+    def time(self, now: datetime) -> datetime | None:
+        """What the service's own clock shows at the aware moment ``now``."""
+        if self.started is None or self.conditions is None:
+            return None
+        return now + self.ahead + (now - self.started) * (self.conditions.speed - 1)
 
 
 def look(home: Home) -> Status:
@@ -68,4 +79,6 @@ def look(home: Home) -> Status:
         version=told.version,
         pid=daemon.pid,
         azurite_pid=azurite.pid if azurite else None,
+        conditions=told.conditions,
+        ahead=told.ahead,
     )

@@ -38,10 +38,12 @@ from batchspec.local.engine.decision import (
     PurgeJob,
     Release,
     RemoveNode,
+    ReturnNode,
     RunStartTask,
     ScalePool,
     SettlePool,
     SkipRun,
+    TakeNode,
     TakeSample,
 )
 from batchspec.local.engine.disk import Disk
@@ -126,6 +128,12 @@ class Committer:
                 self._disk.remove_pool(pool.id)
             case MoveNode(node, state, done):
                 store.nodes.move(node, state, now, done=done)
+            case TakeNode(node):
+                store.nodes.ask(node, "preempt", "requeue", state=NodeState.PREEMPTED, now=now)
+            case ReturnNode(node):
+                self._unprepare(node, fresh=True)
+                self._disk.remove_node(node.pool_id, node.id)
+                store.nodes.move(node, NodeState.CREATING, now)
             case BootNode(node, fresh):
                 self._unprepare(node, fresh=fresh)
                 if fresh:

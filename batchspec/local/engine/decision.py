@@ -102,6 +102,20 @@ class MoveNode:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeNode:
+    """A Spot node is taken away: what runs there runs again elsewhere."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnNode:
+    """A node that was taken away is given again, with nothing on it."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
 class BootNode:
     """A node comes up: its directories are made; ``fresh`` wipes them first (reimage)."""
 
@@ -272,6 +286,8 @@ Decision = (
     | ScalePool
     | DropPool
     | MoveNode
+    | TakeNode
+    | ReturnNode
     | BootNode
     | InstallPackages
     | RunStartTask

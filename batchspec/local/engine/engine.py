@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from batchspec.local.agent.storage import Grants
 from batchspec.local.engine.commit import Committer
 from batchspec.local.engine.disk import Disk
 from batchspec.local.engine.environment import Site
+from batchspec.local.engine.fates import Fates
 from batchspec.local.engine.hands import Hands, Order
 from batchspec.local.engine.observe import next_moment, observe
 from batchspec.local.engine.record import Recorder
@@ -46,12 +47,17 @@ class Engine:
         clock: Clock | None = None,
         containers: Containers | None = None,
         delays: Delays | None = None,
+        fates: Fates | None = None,
         token: Callable[[], str] = lambda: secrets.token_hex(32),
     ) -> None:
-        """``data`` is the folder of the nodes' disks; ``token`` makes ids for nodes."""
+        """``data`` is the folder of the nodes' disks; ``token`` makes ids for nodes.
+
+        ``fates`` are those of a bad day.
+        """
         self._store = store
         self._clock = clock or Clock()
         self._delays = delays or Delays()
+        self._fates = fates
         self._wake = asyncio.Event()
         self._agent = Agent(data, self._clock, grants, containers)
         self._hands = Hands(self._agent, self._wake.set)
@@ -84,11 +90,10 @@ class Engine:
         orders: list[Order] = []
         with self._store.transaction():
             orders += self._recorder.record(self._hands.take(), now)
-            state = observe(self._store, self._hands, self._delays, now)
+            state = observe(self._store, self._hands, self._delays, now, self._fates)
             decisions = decide(state, now)
             orders += self._committer.commit(decisions, now)
-        for order in orders:
-            self._hands.obey(order)
+        self._obey(orders)
         # The commit has woken us, but most rounds need no other to see that all is done.
         if is_settled(state, decisions):
             self._wake.clear()
@@ -96,6 +101,10 @@ class Engine:
             # At rest: see to what is not urgent.
             self._disk.empty_trash()
             self._set_timer(next_moment(self._store, state, now), now)
+
+    def _obey(self, orders: Iterable[Order]) -> None:
+        for order in orders:
+            self._hands.obey(order if self._fates is None else self._fates.change(order))
 
     def _set_timer(self, moment: datetime | None, now: datetime) -> None:
         if self._timer is not None:
@@ -121,5 +130,4 @@ class Engine:
                 runs = (node.start_task_info or {}).get("state") == "running"
                 if runs and pool is not None and "startTask" in pool.body:
                     orders.append(self._committer.start(node, pool, now))
-        for order in orders:
-            self._hands.obey(order)
+        self._obey(orders)

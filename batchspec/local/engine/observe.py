@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
+from batchspec.local.engine.fates import TAKEABLE, Fates
 from batchspec.local.engine.hands import Hands
 from batchspec.local.engine.multi import instances, takes_gangs
 from batchspec.local.engine.recurring import ScheduleView
@@ -20,6 +21,7 @@ from batchspec.local.engine.state import (
     Offer,
     PoolView,
     Queue,
+    Room,
     State,
     packages_key,
     preparation_key,
@@ -39,6 +41,7 @@ _ON_THE_WAY = (
     NodeState.REIMAGING,
     NodeState.DEALLOCATING,
     NodeState.OFFLINE,
+    NodeState.PREEMPTED,
 )
 _DOOMED = 500
 _BETWEEN = (
@@ -49,8 +52,11 @@ _BETWEEN = (
 )
 
 
-def observe(store: Store, hands: Hands, delays: Delays, now: datetime) -> State:
-    """The state of things at ``now``."""
+def observe(
+    store: Store, hands: Hands, delays: Delays, now: datetime, fates: Fates | None = None
+) -> State:
+    """The state of things at ``now``; ``fates`` are those of a bad day."""
+    room, ends = (Room(), {}) if fates is None else (_room(store, fates), _ends(store, fates))
     doomed = store.runs.doomed(_DOOMED)
     return State(
         delays=delays,
@@ -75,7 +81,29 @@ def observe(store: Store, hands: Hands, delays: Delays, now: datetime) -> State:
         scales=tuple(_scales(store, now)),
         schedules=tuple(_schedules(store, now)),
         running=hands.running,
+        room=room,
+        taken=tuple(node for node, end in ends.values() if end <= now),
+        fated=tuple(end for _, end in ends.values() if end > now),
     )
+
+
+def _room(store: Store, fates: Fates) -> Room:
+    """What the quota leaves."""
+    left = []
+    for dedicated, there in zip((True, False), store.nodes.totals(), strict=True):
+        limit = fates.chaos.limit(dedicated=dedicated)
+        left.append(None if limit is None else max(0, limit - there))
+    return Room(*left)
+
+
+def _ends(store: Store, fates: Fates) -> dict[int, tuple[Node, datetime]]:
+    """The nodes that are taken away, by ``seq``, and when."""
+    ends = {}
+    for node in store.nodes.in_state(*TAKEABLE):
+        end = fates.end_of(node)
+        if end is not None and node.intent is None:
+            ends[node.seq] = node, end
+    return ends
 
 
 def _schedules(store: Store, now: datetime) -> Iterator[ScheduleView]:
@@ -191,7 +219,8 @@ def next_moment(store: Store, state: State, now: datetime) -> datetime | None:
         store.scaling.next_moment(),
         store.schedules.next_moment(now),
     ]
-    delays = {state.delays.allocation, state.delays.boot}
+    moments += state.fated
+    delays = {state.delays.allocation, state.delays.boot, state.delays.absence}
     moments += [_later(view.node.state_since, delay) for view in state.nodes for delay in delays]
     moments += [
         _later(view.pool.allocation_since, timeout)

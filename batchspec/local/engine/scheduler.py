@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from batchspec.local.engine.allocating import allocate
+from batchspec.local.engine.allocating import Allotment, allocate
 from batchspec.local.engine.decision import (
     BeginTask,
     ClearFiles,
@@ -19,6 +19,7 @@ from batchspec.local.engine.decision import (
     ExpireFiles,
     KillRun,
     MoveJob,
+    TakeNode,
 )
 from batchspec.local.engine.placing import Place, place
 from batchspec.local.engine.recurring import follow
@@ -63,11 +64,13 @@ def _decide(state: State, now: datetime) -> Iterator[Decision]:
             yield CutShort(task)
         else:
             yield KillRun(task.seq, task.run)
+    allotment = Allotment(state.room)
     for pool_view in state.pools:
         timeout = read_duration(pool_view.pool.resize_timeout)
         since = pool_view.pool.allocation_since
         timed_out = timeout is not None and due(since, timeout, now)
-        yield from allocate(pool_view, timed_out=timed_out)
+        yield from allocate(pool_view, allotment, timed_out=timed_out)
+    yield from (TakeNode(node) for node in state.taken)
     for node_view in state.nodes:
         yield from tend_node(node_view, state.delays, now)
     for scale_view in state.scales:

@@ -18,11 +18,21 @@ from batchspec.local.model.record import Doomed, Job, Node, Pool, Preparation, T
 class Delays:
     """How long the things take that take no time on this machine.
 
-    ``allocation`` passes before a node exists, ``boot`` before it has started.
+    ``allocation`` passes before a node exists, ``boot`` before it has started, ``absence`` before
+    one that was taken away is given again.
     """
 
     allocation: timedelta = timedelta()
     boot: timedelta = timedelta()
+    absence: timedelta = timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many more nodes of each kind the account's quota leaves; ``None`` is any number."""
+
+    dedicated: int | None = None
+    spot: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,7 @@ class State:
 
     ``ending`` are tasks on nodes that are to end and whose processes have not been told;
     ``running`` are the keys of the runs that have a process now (see :func:`run_key`).
+    ``taken`` are Spot nodes whose time has come, ``fated`` the moments at which it will for others.
     """
 
     delays: Delays = field(default_factory=Delays)
@@ -110,6 +121,9 @@ class State:
     scales: tuple[ScaleView, ...] = ()
     schedules: tuple[ScheduleView, ...] = ()
     running: frozenset[str] = frozenset()
+    room: Room = field(default_factory=Room)
+    taken: tuple[Node, ...] = ()
+    fated: tuple[datetime, ...] = ()
 
 
 def run_key(task_seq: int, run: int) -> str:

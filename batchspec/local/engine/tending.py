@@ -6,7 +6,7 @@ Pure: a view in, decisions out. Nothing is ended here that has not been asked fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from batchspec.local.engine.decision import (
     AskToEnd,
@@ -21,6 +21,7 @@ from batchspec.local.engine.decision import (
     MoveNode,
     PurgeJob,
     Release,
+    ReturnNode,
     RunStartTask,
 )
 from batchspec.local.engine.packages import has_packages
@@ -33,35 +34,55 @@ from batchspec.local.engine.state import (
     preparation_key,
     start_key,
 )
-from batchspec.local.model.life import JobState, NodeState
-from batchspec.local.model.record import Job, Task
+from batchspec.local.model.life import NODE, JobState, NodeState
+from batchspec.local.model.record import Job, Node, Task
 
 _WAITING_OPTIONS = {"taskcompletion", "retaineddata"}
+_AT_ONCE = timedelta()
+_WISHES = {
+    "reboot": NodeState.REBOOTING,
+    "reimage": NodeState.REIMAGING,
+    "deallocate": NodeState.DEALLOCATING,
+    "preempt": NodeState.PREEMPTED,
+}
+"""What is asked of a node, and the state that it is in when its tasks are out of the way."""
 
 
 def tend_node(view: NodeView, delays: Delays, now: datetime) -> Iterator[Decision]:
     """The next step of a node: what is asked of it first, else what its state leads to."""
     node = view.node
+    waits = {
+        NodeState.CREATING: delays.allocation,
+        NodeState.DEALLOCATING: delays.allocation,
+        NodeState.PREEMPTED: delays.absence,
+        NodeState.STARTING: delays.boot,
+        NodeState.REBOOTING: delays.boot,
+        NodeState.REIMAGING: delays.boot,
+    }
     if node.intent is not None:
         yield from _heed(view)
-        return
-    if node.state is NodeState.CREATING:
-        if due(node.state_since, delays.allocation, now):
+    elif due(node.state_since, waits.get(node.state, _AT_ONCE), now):
+        yield from _go_on(view)
+
+
+def _go_on(view: NodeView) -> Iterator[Decision]:
+    """What follows from the state of a node of which nothing is asked."""
+    node = view.node
+    match node.state:
+        case NodeState.CREATING | NodeState.REBOOTING:
             yield BootNode(node)
-    elif node.state in {NodeState.REBOOTING, NodeState.REIMAGING}:
-        if due(node.state_since, delays.boot, now):
-            yield BootNode(node, fresh=node.state is NodeState.REIMAGING)
-    elif node.state is NodeState.STARTING:
-        if due(node.state_since, delays.boot, now):
+        case NodeState.REIMAGING:
+            yield BootNode(node, fresh=True)
+        case NodeState.STARTING:
             yield from _come_up(view)
-    elif node.state is NodeState.DEALLOCATING:
-        if due(node.state_since, delays.allocation, now):
+        case NodeState.DEALLOCATING:
             yield MoveNode(node, NodeState.DEALLOCATED)
-    elif node.state is NodeState.WAITING_FOR_START_TASK:
-        if start_key(node) not in view.others:
+        case NodeState.PREEMPTED:
+            yield ReturnNode(node)
+        case NodeState.WAITING_FOR_START_TASK if start_key(node) not in view.others:
             yield RunStartTask(node, view.pool)
-    elif node.state is NodeState.OFFLINE and node.scheduling == "enabled":
-        yield MoveNode(node, NodeState.IDLE)
+        case NodeState.OFFLINE if node.scheduling == "enabled":
+            yield MoveNode(node, NodeState.IDLE)
 
 
 def _come_up(view: NodeView) -> Iterator[Decision]:
@@ -95,21 +116,24 @@ def _heed(view: NodeView) -> Iterator[Decision]:
     if view.others and intent != "offline":
         yield from (EndProcess(key) for key in view.others)
         return
-    match intent:
+    yield _done(node)
+
+
+def _done(node: Node) -> Decision:
+    """What was asked of a node on which nothing goes on any more."""
+    match node.intent:
         case "remove":
-            yield DropNode(node)
-        case "reboot":
-            yield MoveNode(node, NodeState.REBOOTING, done=True)
-        case "reimage":
-            yield MoveNode(node, NodeState.REIMAGING, done=True)
-        case "deallocate":
-            yield MoveNode(node, NodeState.DEALLOCATING, done=True)
+            return DropNode(node)
         case "start":
-            yield BootNode(node)
+            return BootNode(node)
         case "offline":
-            yield MoveNode(node, NodeState.OFFLINE, done=True)
+            # One that is not up takes no tasks anyway, and none when it comes up.
+            up = NodeState.OFFLINE in NODE.moves[node.state]
+            return MoveNode(node, NodeState.OFFLINE if up else node.state, done=True)
+        case wish if wish in _WISHES:
+            return MoveNode(node, _WISHES[wish], done=True)
         case _:
-            raise ValueError(f"nobody knows what '{intent}' asks of a node")
+            raise ValueError(f"nobody knows what '{node.intent}' asks of a node")
 
 
 def tend_job(view: JobView) -> Iterator[Decision]:

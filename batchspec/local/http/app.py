@@ -12,7 +12,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -60,6 +60,26 @@ class Door:
         except Exception:  # noqa: BLE001  the boundary: a bug is an answer to this request alone
             _LOG.exception("request %s failed", request_id)
             reply = fault_reply(Fault("InternalError"), request_id, self.now())
+        await self._send(scope["method"], headers, reply, request_id, send)
+
+    async def refuse(
+        self,
+        scope: Message,
+        receive: Receive,
+        send: Send,
+        fault: Fault,
+        extra: Mapping[str, str],
+    ) -> None:
+        """Answer a request with ``fault`` and these headers, whatever it asks for."""
+        request_id = str(uuid.uuid4())
+        headers = _headers(scope)
+        try:
+            # What is sent is taken, or a client that is still sending sees a broken connection.
+            await _read_body(headers, receive)
+        except Fault as earlier:
+            fault, extra = earlier, {}
+        reply = fault_reply(fault, request_id, self.now())
+        reply = replace(reply, headers={**reply.headers, **extra})
         await self._send(scope["method"], headers, reply, request_id, send)
 
     async def _answer(

@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 
-from batchspec.local.http.app import Door
+from batchspec.local.chaos.dose import NO_CHAOS, Chaos
+from batchspec.local.http.app import Door, Message
+from batchspec.local.http.rehearsal import Rehearsal
 
 _DRAIN = 2
 """Seconds that requests on their way are given when the service stops."""
@@ -67,16 +69,26 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def serving(door: Door, listening: socket.socket) -> AsyncIterator[asyncio.Task[None]]:
+async def serving(
+    door: Door, listening: socket.socket, chaos: Chaos = NO_CHAOS
+) -> AsyncIterator[asyncio.Task[None]]:
     """Answer requests while the context lasts; the task given ends only by a failure.
+
+    With ``chaos`` they are answered as on a bad day.
 
     On the way out no new request is taken and those on their way are finished.
     """
+
+    def hang_up(scope: Message) -> None:
+        for connection in server.server_state.connections:
+            if getattr(connection, "client", None) == scope["client"]:
+                connection.transport.abort()
+
     started = asyncio.Event()
     server = _Server(
         started,
         uvicorn.Config(
-            door,
+            Rehearsal(door, chaos, hang_up) if chaos else door,
             lifespan="off",
             ws="none",
             access_log=False,

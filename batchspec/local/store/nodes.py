@@ -136,6 +136,11 @@ class Nodes:
         )
         return [_read(row) for row in rows]
 
+    def totals(self) -> tuple[int, int]:
+        """How many dedicated and how many other nodes all pools together have."""
+        row = self._db.one("SELECT total(dedicated), total(1 - dedicated) FROM node")
+        return (0, 0) if row is None else (int(row[0]), int(row[1]))
+
     def asked(self) -> list[Node]:
         """Nodes with an intent that the engine has not done yet."""
         rows = self._db.all(

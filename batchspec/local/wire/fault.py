@@ -186,6 +186,8 @@ FAULTS: Mapping[str, tuple[int, str]] = {
         409,
         "One or more of the specified application package references are invalid.",  # rec
     ),
+    # Without a recording: the status is documented (Batch "Error handling and detection").
+    "TooManyRequests": (429, "Too many requests were made. Please try again after some time."),
     "InternalError": (
         500,
         "Server encountered an internal error. Please try again after some time.",  # rec

@@ -1,0 +1,103 @@
+"""A bad day at the door: requests that are refused, answered late, or whose answer is lost.
+
+What lives here: what happens to a request under chaos, before and behind the door. What may not:
+what happens to nodes (``engine.fates``). Every reply that is made or lost here is told in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from urllib.parse import quote
+
+from batchspec.local.api.routes import find_route
+from batchspec.local.chaos.dice import Dice
+from batchspec.local.chaos.dose import REQUESTS, Chaos, Dose, Kind
+from batchspec.local.http.app import Door, Message, Receive, Send
+from batchspec.local.wire.fault import Fault
+
+_LOG = logging.getLogger("batchspec.local.chaos")
+
+_FAULTS = {
+    Kind.THROTTLE: "TooManyRequests",
+    Kind.THROTTLE_SILENT: "TooManyRequests",
+    Kind.BUSY: "ServerBusy",
+    Kind.ERROR: "InternalError",
+}
+
+HangUp = Callable[[Message], None]
+"""Closes the connection of a request, without a reply."""
+
+
+class Rehearsal:
+    """The ASGI application ``door``, on a bad day.
+
+    What happens to a request is decided by its operation and by how many of that came before it,
+    so that it is the same again with the same seed.
+    """
+
+    def __init__(self, door: Door, chaos: Chaos, hang_up: HangUp) -> None:
+        self._door = door
+        self._chaos = chaos
+        self._dice = Dice(chaos)
+        self._hang_up = hang_up
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer a request as the door does, or worse."""
+        operation = _operation(scope)
+        dose = None if operation is None else self._draw(operation)
+        if dose is None:
+            await self._door(scope, receive, send)
+            return
+        _LOG.warning("%s: %s", dose.text, operation)
+        if dose.kind is Kind.LOST:
+            await self._lose(scope, receive)
+        elif dose.kind is Kind.SLOW:
+            await self._door(scope, receive, _late(send, dose.span))
+        else:
+            headers = {}
+            if dose.kind is Kind.THROTTLE:
+                headers["Retry-After"] = str(math.ceil(dose.span.total_seconds()))
+            await self._door.refuse(scope, receive, send, Fault(_FAULTS[dose.kind]), headers)
+
+    def _draw(self, operation: str) -> Dose | None:
+        """What happens to the next request for ``operation``."""
+        number = self._dice.next(operation)
+        for kind in REQUESTS:
+            dose = self._chaos.dose(kind, operation)
+            if dose is not None and self._dice.strikes(dose, operation, number):
+                return dose
+        return None
+
+    async def _lose(self, scope: Message, receive: Receive) -> None:
+        """Carry the request out, and let nobody know."""
+
+        async def drop(message: Message) -> None:
+            pass
+
+        await self._door(scope, receive, drop)
+        self._hang_up(scope)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+
+def _operation(scope: Message) -> str | None:
+    if scope["type"] != "http":
+        return None
+    try:
+        path = quote(scope["raw_path"], safe="/%")
+        return find_route(scope["method"], path).route.operation
+    except Fault:
+        return None
+
+
+def _late(send: Send, delay: timedelta) -> Send:
+    async def wait(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await asyncio.sleep(delay.total_seconds())
+        await send(message)
+
+    return wait
