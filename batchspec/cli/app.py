@@ -13,6 +13,7 @@ import typer
 
 from batchspec import __version__
 from batchspec.cli import app_look, app_run
+from batchspec.cli.listing import Listing, show_help
 from batchspec.cli.options import (
     AnyFormat,
     Format,
@@ -33,12 +34,13 @@ from batchspec.plan.wishes import Part, Wishes
 
 app = typer.Typer(
     name="batchspec",
-    no_args_is_help=True,
+    cls=Listing,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-local = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+local = typer.Typer(cls=Listing, invoke_without_command=True, rich_markup_mode=None)
 app.add_typer(local, name="local", help="The embedded Batch service and its blob store.")
 
 
@@ -50,7 +52,8 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    version: Annotated[
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001  (its callback acts on it)
         bool,
         typer.Option(
             "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
@@ -58,6 +61,7 @@ def root(
     ] = False,
 ) -> None:
     """Run a whole Azure Batch job from one YAML file: plan it, apply it, or run it right here."""
+    show_help(context)
 
 
 app.command()(app_run.init)
@@ -204,6 +208,9 @@ def schema() -> int:
     return run()
 
 
+local.callback()(show_help)
+
+
 @local.command("start")
 def local_start(
     port: Annotated[
@@ -211,7 +218,7 @@ def local_start(
     ] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print its state as JSON.")] = False,
 ) -> int:
-    """Start it, if it does not run, and return when it is ready."""
+    """Start it if it does not run, and return when it is ready."""
     from batchspec.cli.commands.local import start
 
     return start(port, Format.JSON if json else Format.TEXT)
@@ -227,7 +234,7 @@ def local_stop() -> int:
 
 @local.command("status")
 def local_status(form: TextOrJson = Format.TEXT) -> int:
-    """Say how it is with it."""
+    """Say whether it runs, where it listens, and where its data are."""
     from batchspec.cli.commands.local import show
 
     return show(form)

@@ -47,9 +47,9 @@ def _misused(error: TyperException) -> UsageError:
     """A command line that cannot be understood."""
     context = getattr(error, "ctx", None)
     command = getattr(context, "command_path", "batchspec")
-    return UsageError(
-        Problem("command-line", error.format_message(), hint=f"See `{command} --help`.")
-    )
+    # The name of an exception, which tells the reader nothing.
+    summary = error.format_message().replace(" Value error, ", " ")
+    return UsageError(Problem("command-line", summary, hint=f"See `{command} --help`."))
 
 
 def _told(error: BatchspecError) -> int:

@@ -164,15 +164,16 @@ def _finished(spec: Spec, observed: Observed, work: Work) -> tuple[list[Step], l
     kept = list(_done(work, job))
     if spec.results and observed.receipt is not None:
         number = observed.receipt.files
-        what = "1 file is" if number == 1 else f"{number} files are"
-        reason = f"{what} here, as they arrived"
+        what = "1 file is here, as it" if number == 1 else f"{number} files are here, as they"
+        reason = f"{what} arrived"
         kept.append(Step("results", None, Verb.KEEP, "results", reason, (), number))
     return list(cleanup_steps(spec, observed, job, (), idle=True)), kept
 
 
 def _done(work: Work, job: str) -> Iterable[Step]:
     for stage in work.stages:
-        reason = f"all {stage.total} succeeded in job {job}"
+        which = "it" if stage.total == 1 else f"all {stage.total}"
+        reason = f"{which} succeeded in job {job}"
         name = stage.stage.name
         yield Step(
             f"tasks:{name}:kept", None, Verb.KEEP, f"tasks of {name}", reason, (), stage.total

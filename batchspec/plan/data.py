@@ -130,7 +130,7 @@ class _Count:
 
 
 def _all_there(files: int) -> str:
-    what = "the file is" if files == 1 else f"all {files} files are"
+    what = {1: "the file is", 2: "both files are"}.get(files, f"all {files} files are")
     return f"{what} there with the same content"
 
 

@@ -13,24 +13,17 @@ from batchspec.render.sink import flat
 _SHOWN = 5
 
 
-def written_text(
-    spec: str, files: Sequence[Path], *, planned_only: bool, color: bool = False
-) -> str:
+def written_text(spec: str, files: Sequence[Path], *, containers: bool, color: bool = False) -> str:
     """The files that were written, and the commands for the spec among them.
 
-    ``planned_only`` says that the embedded service can plan this spec and not run it.
+    ``containers`` says that tasks run in containers, which needs more of this machine.
     """
     ink = Ink(color)
     lines = [f"{ink('create', '+')} {flat(str(file))}" for file in files]
     lines += ["", "Next:", f"  {ink('bold', f'batchspec plan {flat(spec)}')}   what it would do"]
-    if planned_only:
-        lines += [
-            f"  {ink('bold', f'batchspec apply {flat(spec)} --target azure')}",
-            "",
-            "Tasks in containers run on Azure; the embedded service plans them only.",
-        ]
-    else:
-        lines.append(f"  {ink('bold', f'batchspec apply {flat(spec)}')}  do it, on this machine")
+    lines.append(f"  {ink('bold', f'batchspec apply {flat(spec)}')}  do it, on this machine")
+    if containers:
+        lines += ["", "On this machine, tasks in containers need Docker or Podman."]
     return "\n".join(lines)
 
 

@@ -14,10 +14,11 @@ import pytest
     [
         (["validate", "--nope"], "--nope"),
         (["nope"], "nope"),
+        (["aply"], "Did you mean 'apply'?"),
         (["plan"], "SPEC"),
         (["plan", "a.yaml", "b.yaml"], "b.yaml"),
         (["local", "start", "--port", "x"], "--port"),
-        (["apply", "x.yaml", "--progress", "fancy"], "fancy"),
+        (["apply", "x.yaml", "--progress", "fancy"], "'--progress': 'fancy' is not one of 'auto'"),
         (["validate", "x.yaml", "--var", "top"], "NAME=VALUE"),
     ],
 )
@@ -45,6 +46,21 @@ def test_help_and_version_are_quick_to_say_and_succeed() -> None:
             check=True,
         )
         assert "batchspec" in done.stdout
+
+
+@pytest.mark.parametrize("group", [[], ["local"]], ids=["batchspec", "local"])
+def test_a_group_without_a_command_says_what_there_is(group: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "batchspec", *group],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "\nCommands:\n" in done.stdout
+    assert "..." not in done.stdout.partition("\nCommands:\n")[2], "a sentence breaks off"
+    assert done.stderr == ""
 
 
 def test_faults_of_the_spec_and_of_its_files_are_told_together(tmp_path: Path) -> None:

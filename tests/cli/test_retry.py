@@ -87,6 +87,9 @@ tasks:
 
 
 def test_when_nothing_failed_it_says_so(near: Workplace) -> None:
+    before = near.run("retry", near.spec)
+    assert before.code == 0
+    assert "No task of topn has failed" in before.out, "there is no run at all"
     assert near.run("apply", near.spec, "--progress", "quiet").code == 0
     done = near.run("retry", near.spec)
     assert done.code == 0

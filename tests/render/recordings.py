@@ -151,6 +151,7 @@ def _start_task() -> Tape:
     )
     tape.at(2.0, e.StepFailed("pool:topn:ready", "wait", "nodes of topn", 1.6, problem))
     tape.at(2.0, e.StepSkipped("job:done", "wait", "tasks of topn", "pool:topn:ready"))
+    tape.at(2.0, e.StepSkipped("results", "download", "results from output", "job:done"))
     tape.at(2.0, e.StepSkipped("cleanup:pool", "delete", "pool topn", "failed"))
     tape.at(2.1, e.RunEnded(Outcome.FAILED, 2.1, 4, ("pool topn",)))
     return tape

@@ -47,8 +47,8 @@ def init(folder: Path, template: StarterTemplate) -> int:
     except OSError as error:
         raise UsageError(unwritable(folder, error.strerror or str(error))) from error
     color = wants_color(sys.stdout, os.environ)
-    only = template is StarterTemplate.CONTAINER
-    out(written_text(str(folder / _SPEC), written, planned_only=only, color=color))
+    contained = template is StarterTemplate.CONTAINER
+    out(written_text(str(folder / _SPEC), written, containers=contained, color=color))
     return Exit.DONE
 
 

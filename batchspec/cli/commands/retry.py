@@ -32,7 +32,8 @@ async def retry(
     async with session(wanted) as found:
         only = await _selection(found, causes, tasks)
         made = build(found.spec, found.observed, only=only)
-        if not _submits(made):
+        # Without a job, all of the run is still to be done, and none of it has failed.
+        if not counted(found.observed.jobs) or not _submits(made):
             look = command_for(wanted, found.spec, "failures")
             if causes or tasks:
                 raise UsageError(no_such_failure(causes, look=look))

@@ -108,9 +108,10 @@ def _questions(steps: Sequence[Step]) -> str:
     asked = [flat(step.subject) for step in steps if step.gate is Gate.ASK]
     if not asked:
         return ""
+    kept = "it is kept" if len(asked) == 1 else "they are kept"
     return (
         f"At the end it asks before it deletes {units.listed(asked)}; "
-        "-y means yes, and without a terminal they are kept."
+        f"-y means yes, and without a terminal {kept}."
     )
 
 

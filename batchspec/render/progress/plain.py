@@ -76,6 +76,7 @@ class PlainView:
                 first = f"{phrase(event.verb, event.subject)} (after {took})"
                 return "FAILED", [first, *problem_text(event.problem).splitlines()]
             case events.StepSkipped():
+                self._names.setdefault(event.step, phrase(event.verb, event.subject))
                 why = lines.skipped_words(event, self._names)
                 return "skipped", [f"{phrase(event.verb, event.subject)}: {why}"]
             case events.RunEnded():
