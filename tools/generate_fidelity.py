@@ -55,8 +55,10 @@ _BEHAVIOUR = """\
   minutes off, is answered 403 `AuthenticationFailed` before anything of it is read. The real
   service answers some of these 401.
 - **Bodies.** A request body is at most 1 MiB (`RequestBodyTooLarge`).
-- **Statistics.** `$expand=stats`: waiting and running times, retries and counts are true. Processor
-  time and I/O are not measured and are shown as zero.
+- **Statistics.** `$expand=stats`: times of waiting and running, retries, counts, and what all
+  processes of all runs of a task have used of processors and disks (bytes, of which what came from
+  memory is none), once they have ended. `readIOps` and `writeIOps` are 0, and of what runs in
+  containers nothing is known. A pool shows the core time of its present nodes.
 - **Autoscale.** Formulas are evaluated when a pool is made, and then on its interval; samples are
   taken every 30 seconds and can be read at once, where the real service takes about a minute.
   Tasks and nodes are measured; processors, memory, disks and networks have no samples. A target

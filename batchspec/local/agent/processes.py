@@ -12,10 +12,12 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from batchspec.local.agent.host import START
+from batchspec.local.model.usage import NOTHING, Usage
 from batchspec.local.settings import NO_LIMITS, Limits
 
 _FOLDER = Path(__file__).parent
@@ -82,6 +84,7 @@ class Processes:
         self._endings: dict[str, asyncio.Future[Ending]] = {}
         self._told: set[str] = set()
         self._staying: set[str] = set()
+        self._used: dict[str, Usage] = {}
         self._starting = asyncio.Lock()
 
     async def run(self, key: str, program: Program) -> Ending:
@@ -128,6 +131,10 @@ class Processes:
             _tell(self._host, kill=key)
         elif key in self._endings and not self._endings[key].done():
             self._endings[key].set_result(Killed(signal.SIGKILL))
+
+    def used(self, key: str) -> Usage:
+        """What has been used under ``key`` and the keys below it (``key/...``) since last asked."""
+        return self._used.pop(key, NOTHING)
 
     async def leave(self, key: str) -> None:
         """Kill what the run ``key`` has left and may not stay any more; none of it is left then."""
@@ -189,6 +196,8 @@ class Processes:
         async for line in host.stdout:
             report = json.loads(line)
             key = report["run"]
+            if "used" in report:
+                self._note(key.partition("/")[0], *report["used"])
             if "stays" in report:
                 self._staying.add(key)
             else:
@@ -204,6 +213,11 @@ class Processes:
         for key, ending in self._endings.items():
             if not ending.done():
                 ending.set_exception(ProcessLostError(key))
+
+    def _note(self, key: str, user: float, kernel: float, read: int, written: int) -> None:
+        times = {"user": timedelta(seconds=user), "kernel": timedelta(seconds=kernel)}
+        used = Usage(**times, read=read, written=written)
+        self._used[key] = self._used.get(key, NOTHING) + used
 
 
 def _tell(host: asyncio.subprocess.Process, **order: Any) -> None:

@@ -52,7 +52,8 @@ _POOL, _NODE = "/pools/{poolId}", "/pools/{poolId}/nodes/{nodeId}"
 _JOB, _TASK = "/jobs/{jobId}", "/jobs/{jobId}/tasks/{taskId}"
 _SCHEDULE = "/jobschedules/{jobScheduleId}"
 _KEPT = "settings that mean nothing on one machine are kept and shown; see the list below"
-_STATS = "`$expand=stats`: processor time and I/O are not measured and are shown as 0"
+_STATS = "`$expand=stats`: how many operations disks took is not measured and shown as 0"
+_POOL_STATS = "`$expand=stats`: core time alone, of the nodes that are there, one core each"
 _METRICS = "metrics of processors, memory, disks and networks are not measured: no samples"
 _USERS = "nodes are directories of this machine and have no users of their own"
 _EXTENSIONS = "nodes take no extensions: there are none"
@@ -70,10 +71,10 @@ ROUTES: tuple[Route, ...] = (
     Route("list_pool_usage_metrics", "GET", "/poolusagemetrics", account.list_pool_usage_metrics,
           note="retired on the real service: `PoolUsageMetricAPIRetired`"),
     Route("create_pool", "POST", "/pools", pools.create_pool, "partial", _KEPT),
-    Route("list_pools", "GET", "/pools", pools.list_pools, "partial", _STATS),
+    Route("list_pools", "GET", "/pools", pools.list_pools, "partial", _POOL_STATS),
     Route("delete_pool", "DELETE", _POOL, pools.delete_pool),
     Route("pool_exists", "HEAD", _POOL, pools.pool_exists),
-    Route("get_pool", "GET", _POOL, pools.get_pool, "partial", _STATS),
+    Route("get_pool", "GET", _POOL, pools.get_pool, "partial", _POOL_STATS),
     Route("update_pool", "PATCH", _POOL, pools.update_pool, "partial", _KEPT),
     Route("disable_pool_auto_scale", "POST", _POOL + "/disableautoscale",
           autoscale.disable_pool_auto_scale),

@@ -1,7 +1,7 @@
 """``$expand=stats``: what is known of use, from the records.
 
-Times of waiting and running and counts of tasks are true. Processor time and I/O are not measured
-and are shown as zero, which ``docs/fidelity.md`` says.
+What processes use is known when they have ended. Bytes are those of disks; how many operations they
+took is not known and shown as zero, as ``docs/fidelity.md`` says.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ from typing import Any
 
 from batchspec.local.api.context import Context
 from batchspec.local.model.record import Job, Pool, Schedule, Task
+from batchspec.local.model.usage import NOTHING, Usage
 from batchspec.local.wire.times import write_duration, write_time
 
-_NOTHING = write_duration(0)
+_GIB = 1 << 30
 
 
 def job_stats(context: Context, job: Job, now: datetime) -> dict[str, Any]:
     """``stats`` of a job: sums over its tasks."""
-    use = context.store.tasks.use(job.id)
+    use = context.store.tasks.use(job.id, now)
     counts = context.store.jobs.counts(job.id).tasks
     return {
         "stats": {
             "url": f"{context.base_url}/jobs/{job.id}",
             "startTime": write_time(job.created),
             "lastUpdateTime": write_time(now),
-            **_unmeasured(_duration(use.running)),
+            **_used(use.usage),
             "numTaskRetries": str(use.retries),
             "numSucceededTasks": str(counts.succeeded),
             "numFailedTasks": str(counts.failed),
@@ -37,14 +38,14 @@ def job_stats(context: Context, job: Job, now: datetime) -> dict[str, Any]:
 def schedule_stats(context: Context, schedule: Schedule, now: datetime) -> dict[str, Any]:
     """``stats`` of a job schedule: sums over the jobs that are there."""
     jobs = context.store.jobs.of_schedule(schedule.id, completed=True)
-    uses = [context.store.tasks.use(job.id) for job in jobs]
+    uses = [context.store.tasks.use(job.id, now) for job in jobs]
     counts = [context.store.jobs.counts(job.id).tasks for job in jobs]
     return {
         "stats": {
             "url": f"{context.base_url}/jobschedules/{schedule.id}",
             "startTime": write_time(schedule.created),
             "lastUpdateTime": write_time(now),
-            **_unmeasured(_duration(sum((use.running for use in uses), timedelta()))),
+            **_used(sum((use.usage for use in uses), NOTHING)),
             "numTaskRetries": str(sum(use.retries for use in uses)),
             "numSucceededTasks": str(sum(count.succeeded for count in counts)),
             "numFailedTasks": str(sum(count.failed for count in counts)),
@@ -57,14 +58,14 @@ def task_stats(context: Context, task: Task, now: datetime) -> dict[str, Any]:
     """``stats`` of a task; only one that ran has any."""
     if task.started is None:
         return {}
-    running = (task.ended or now) - task.started
+    use = context.store.tasks.use_of(task, now)
     return {
         "stats": {
             "url": f"{context.base_url}/jobs/{task.job_id}/tasks/{task.id}",
             "startTime": write_time(task.started),
             "lastUpdateTime": write_time(now),
-            **_unmeasured(_duration(running)),
-            "waitTime": _duration(task.started - task.created),
+            **_used(use.usage),
+            "waitTime": _duration(use.waiting),
         }
     }
 
@@ -85,15 +86,15 @@ def pool_stats(context: Context, pool: Pool, now: datetime) -> dict[str, Any]:
     }
 
 
-def _unmeasured(wall_clock: str) -> dict[str, Any]:
+def _used(usage: Usage) -> dict[str, Any]:
     return {
-        "userCPUTime": _NOTHING,
-        "kernelCPUTime": _NOTHING,
-        "wallClockTime": wall_clock,
+        "userCPUTime": _duration(usage.user),
+        "kernelCPUTime": _duration(usage.kernel),
+        "wallClockTime": _duration(usage.running),
         "readIOps": "0",
         "writeIOps": "0",
-        "readIOGiB": 0.0,
-        "writeIOGiB": 0.0,
+        "readIOGiB": usage.read / _GIB,
+        "writeIOGiB": usage.written / _GIB,
     }
 
 

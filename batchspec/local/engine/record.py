@@ -57,6 +57,8 @@ class Recorder:
             job = jobs[job_id]
             if job is None:  # deleted with its tasks
                 continue
+            if one.outcome is not None:
+                self._store.runs.note_usage(one.subject.task, one.outcome.usage)
             if self._was_requeued(one.subject.task, one.outcome):
                 self._store.runs.requeue(one.subject.task, now)
             elif one.outcome is not None:

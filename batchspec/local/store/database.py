@@ -41,6 +41,11 @@ def to_optional(moment: datetime | None) -> int | None:
     return None if moment is None else to_column(moment)
 
 
+def to_span(span: timedelta) -> int:
+    """Whole microseconds."""
+    return span // _MICROSECOND
+
+
 def to_json(value: Any) -> str:
     """Compact JSON text."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -9,12 +9,19 @@ so. The slots of the node are kept in the same transaction.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from batchspec.local.model.life import TASK, TaskState
 from batchspec.local.model.record import Doomed, Node, Task, Wire
-from batchspec.local.store.database import Database, fold, from_optional, to_column, to_json
+from batchspec.local.model.usage import Usage
+from batchspec.local.store.database import (
+    Database,
+    fold,
+    from_optional,
+    to_column,
+    to_json,
+    to_span,
+)
 from batchspec.local.store.dependencies import Dependencies
 from batchspec.local.store.slots import free, take
 from batchspec.local.store.tasks import COLUMNS, read_task
@@ -159,28 +166,7 @@ class Runs:
                 (task.seq,),
             )
             take(self._db, pool, key, task.slots, now)
-            # What was written is known: it need not be read back.
-            return replace(
-                task,
-                state=state,
-                state_since=now,
-                previous_state=TaskState.ACTIVE,
-                previous_since=task.state_since,
-                run=task.run + 1,
-                pool_id=node.pool_id,
-                node_id=node.id,
-                directory=directory,
-                process=None,
-                ending=None,
-                started=now,
-                ended=None,
-                exit_code=None,
-                result=None,
-                failure=None,
-                container=None,
-                retain_until=None,
-                cleaned=False,
-            )
+            return self.get(task.seq)
 
     def prepared(self, task: Task, now: datetime) -> Task | None:
         """The job preparation task is done: ``preparing`` becomes ``running``, started now."""
@@ -255,6 +241,16 @@ class Runs:
             if satisfies:
                 self._dependencies.satisfy(task.seq)
             return self.get(task.seq)
+
+    def note_usage(self, task: Task, usage: Usage) -> None:
+        """Add what a run has used to what the task has; to be called before its end is written."""
+        times = map(to_span, (usage.running, usage.user, usage.kernel))
+        self._db.write(
+            "UPDATE task SET running_time = running_time + ?, user_time = user_time + ?, "
+            "kernel_time = kernel_time + ?, bytes_read = bytes_read + ?, "
+            f"bytes_written = bytes_written + ? WHERE seq = ? AND run = ? AND {_LIVE}",
+            (*times, usage.read, usage.written, *_run(task)),
+        )
 
     def retry(self, task: Task, now: datetime) -> Task | None:
         """The run failed and is tried again on the same node, which keeps its slots taken.

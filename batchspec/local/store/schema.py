@@ -304,6 +304,16 @@ CREATE INDEX task_by_result ON task (job, result, key) WHERE result IS NOT NULL;
 CREATE INDEX node_on_its_way ON node (state);
 """
 
+# What the runs of a task have used that are over; see ``model.usage``. Times are microseconds.
+_VERSION_8 = """
+ALTER TABLE task ADD COLUMN running_time INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE task ADD COLUMN user_time INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE task ADD COLUMN kernel_time INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE task ADD COLUMN bytes_read INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE task ADD COLUMN bytes_written INTEGER NOT NULL DEFAULT 0;
+UPDATE task SET running_time = ended - started WHERE started IS NOT NULL AND ended IS NOT NULL;
+"""
+
 _STEPS: tuple[str, ...] = (
     _VERSION_1 + _counters(),
     _VERSION_2,
@@ -312,6 +322,7 @@ _STEPS: tuple[str, ...] = (
     _VERSION_5,
     _VERSION_6,
     _VERSION_7,
+    _VERSION_8,
 )
 """One script for each version; a change to the tables is a new script at the end."""
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from batchspec.local.model.life import TASK, TaskState
 from batchspec.local.model.record import Job, Task, Wire
+from batchspec.local.model.usage import Usage
 from batchspec.local.store.database import (
     Database,
     after,
@@ -50,10 +51,10 @@ class NewTask:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """Sums over the tasks of a job: time waited and run, and retries."""
+    """Of one task, or summed over those of a job: time waited, what was used, and retries."""
 
     waiting: timedelta
-    running: timedelta
+    usage: Usage
     retries: int
 
 
@@ -123,15 +124,26 @@ class Tasks:
         )
         return [read_task(row) for row in rows]
 
-    def use(self, job_id: str) -> Use:
+    def use(self, job_id: str, now: datetime) -> Use:
         """What the tasks of a job have used; reads all of them, and only when it is asked for."""
+        return self._use("job = ? AND started IS NOT NULL", fold(job_id), now)
+
+    def use_of(self, task: Task, now: datetime) -> Use:
+        """What a task has used, in all its runs."""
+        return self._use("seq = ?", task.seq, now)
+
+    def _use(self, where: str, value: str | int, now: datetime) -> Use:
+        """Of a run that goes on, it is known for how long it does."""
         row = self._db.one(
-            "SELECT total(started - created), total(ended - started), total(retry_count) "
-            "FROM task WHERE job = ? AND started IS NOT NULL",
-            (fold(job_id),),
+            "SELECT total(started - created), total(retry_count), total(running_time + "
+            "iif(state = 'running' AND started < ?, ? - started, 0)), total(user_time), "
+            f"total(kernel_time), total(bytes_read), total(bytes_written) FROM task WHERE {where}",
+            (to_column(now), to_column(now), value),
         )
-        waiting, running, retries = (0.0, 0.0, 0) if row is None else row
-        return Use(timedelta(microseconds=waiting), timedelta(microseconds=running), int(retries))
+        waiting, retries, *times, read, written = (0.0,) * 7 if row is None else row
+        running, user, kernel = (timedelta(microseconds=time) for time in times)
+        usage = Usage(running, user, kernel, int(read), int(written))
+        return Use(timedelta(microseconds=waiting), usage, int(retries))
 
     def update(self, task: Task, body: Wire, now: datetime) -> Task:
         """Replace the settings of a task (only its constraints can change)."""

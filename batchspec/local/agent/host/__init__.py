@@ -17,6 +17,9 @@ Its processes may have so many bytes of ``"memory"``, and be so many (``"process
     {"run": "7.1", "errno": 2}      it could not be started; with "place", for want of that file
     {"run": "7.1", "lost": true}    whoever watched it was killed; what it left is dead too
 
+When it ended, or a signal ended it, the report tells what all processes of the run have ``"used"``:
+seconds of processors for themselves and in the kernel, bytes read from and written to disks.
+
 Each run has a supervisor, a fork of this process, that is the *subreaper* of all that the run
 starts: whatever a task does (``setsid``, double forks, an empty environment), its processes stay
 below the supervisor, which kills them when the task has ended or is to end. The end is reported

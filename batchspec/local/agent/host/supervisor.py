@@ -16,6 +16,9 @@ from .watch import Watch
 _RESET = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 """What a task finds as by default: Python ignores some, and a shell those of its background."""
 
+_BLOCK = 512
+"""The bytes that the system counts I/O in, whatever the disk."""
+
 
 class Supervisor:
     """One run after another, each to its end and beyond: until nothing of it is left."""
@@ -24,6 +27,7 @@ class Supervisor:
         self.orders = Lines(0)
         self.woken = wakeup()
         self.waiting: list[Any] = []
+        self.used = [0.0, 0.0, 0, 0]
 
     def work(self) -> None:
         while not self.orders.closed:
@@ -56,14 +60,11 @@ class Supervisor:
         finally:
             for file in files:
                 os.close(file)
+        self.used = [0.0, 0.0, 0, 0]
         status, over = self.follow(order, main)
         status = self.sweep(main, status)
         os.chdir("/")
-        if over is not None:
-            return {"signal": int(signal.SIGKILL), "over": over}
-        if status is not None and os.WIFEXITED(status):
-            return {"exit": os.WEXITSTATUS(status)}
-        return {"signal": int(signal.SIGKILL) if status is None else os.WTERMSIG(status)}
+        return {**_ending(status, over), "used": self.used}
 
     def follow(self, order: dict[str, Any], main: int) -> tuple[int | None, str | None]:
         """Wait until ``main`` has ended or is to end; its status, and which limit is exceeded."""
@@ -102,9 +103,14 @@ class Supervisor:
         )
 
     def collect(self, main: int, status: int | None) -> int | None:
-        while pid := (ended := reap())[0]:
+        while (ended := reap())[0]:
+            pid, code, use = ended
+            self.used[0] += use.ru_utime
+            self.used[1] += use.ru_stime
+            self.used[2] += use.ru_inblock * _BLOCK
+            self.used[3] += use.ru_oublock * _BLOCK
             if pid == main:
-                status = ended[1]
+                status = code
         return status
 
     def sweep(self, main: int, status: int | None) -> int | None:
@@ -121,3 +127,11 @@ class Supervisor:
             if not sum(map(kill, left)):
                 raise StrayError
             select.select([self.woken], [], [], 0.02)
+
+
+def _ending(status: int | None, over: str | None) -> dict[str, Any]:
+    if over is not None:
+        return {"signal": int(signal.SIGKILL), "over": over}
+    if status is not None and os.WIFEXITED(status):
+        return {"exit": os.WEXITSTATUS(status)}
+    return {"signal": int(signal.SIGKILL) if status is None else os.WTERMSIG(status)}

@@ -94,11 +94,11 @@ def own_memory(pid: int) -> int:
     return 0
 
 
-def reap() -> tuple[int, int]:
-    """A child that has ended and its status; zeros when there is none."""
+def reap() -> tuple[int, int, Any]:
+    """A child that has ended, its status and what it has used; zeros when there is none."""
     with contextlib.suppress(ChildProcessError):
-        return os.waitpid(-1, os.WNOHANG)
-    return 0, 0
+        return os.wait4(-1, os.WNOHANG)
+    return 0, 0, None
 
 
 def kill(pid: int) -> bool:

@@ -1,0 +1,91 @@
+"""``$expand=stats``: what tasks, jobs, schedules and pools have used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchspec.local.model.usage import Usage
+from batchspec.local.wire.times import ticks_of
+from tests.local.engines import engined, job, pool, task, until
+from tests.local.playing import finish, idle_node, start
+from tests.local.running import Service
+
+BURN = f'{sys.executable} -S -c "import time\nwhile time.process_time() < 0.1: pass"'
+"""A tenth of a second of a processor, however long that takes."""
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> Iterator[Service]:
+    """A service with a pool of one node, and a job on it."""
+    with engined(tmp_path / "batch") as found:
+        found.client.create_pool(pool())
+        found.client.create_job(job())
+        yield found
+        assert found.wrong == []
+
+
+def stats(service: Service, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = service.request("GET", path, query="$expand=stats").json["stats"]
+    return found
+
+
+def seconds(shown: str) -> float:
+    return ticks_of(shown) / 10_000_000
+
+
+def processor(found: dict[str, Any]) -> float:
+    return seconds(found["userCPUTime"]) + seconds(found["kernelCPUTime"])
+
+
+def test_all_processes_of_a_task_count(batch: Service) -> None:
+    script = f"{BURN}; ({BURN} &); {BURN} & wait; touch done; sleep 1000"
+    batch.client.create_task("j", task("t", script))
+    (node,) = batch.client.list_nodes("p")
+    root = batch.data / "nodes" / "p" / node.id / "workitems" / "j" / "job-1" / "t"
+    until((root / "wd" / "done").exists)
+    assert processor(stats(batch, "/jobs/j/tasks/t")) == 0  # it is known when they have ended
+    batch.client.terminate_task("j", "t")
+    until(lambda: batch.client.get_task("j", "t").state == "completed")
+    found = stats(batch, "/jobs/j/tasks/t")
+    assert processor(found) >= 0.2
+    assert seconds(found["wallClockTime"]) > 0
+    assert stats(batch, "/jobs/j")["userCPUTime"] == found["userCPUTime"]
+
+
+def test_retries_are_summed(batch: Service) -> None:
+    again = {"maxTaskRetryCount": 2}
+    batch.client.create_task("j", task("t", f"{BURN}; exit 1", constraints=again))
+    until(lambda: batch.client.get_task("j", "t").state == "completed")
+    info = batch.client.get_task("j", "t").execution_info
+    found = stats(batch, "/jobs/j/tasks/t")
+    assert processor(found) >= 0.3
+    assert stats(batch, "/jobs/j")["numTaskRetries"] == "2"
+    last = (info.end_time - info.start_time).total_seconds()
+    assert seconds(found["wallClockTime"]) > last
+
+
+def test_what_is_shown_is_what_was_noted(service: Service) -> None:
+    node = idle_node(service)
+    service.client.create_job(job())
+    service.client.create_task("j", task("t", "true"))
+    run = start(service, node, "t")
+    half = timedelta(milliseconds=500)
+    usage = Usage(timedelta(minutes=1), 3 * half, half, read=1 << 29, written=3 << 30)
+    service.store.runs.note_usage(run, usage)
+    finish(service, run)
+    for path in ("/jobs/j/tasks/t", "/jobs/j"):
+        found = stats(service, path)
+        assert {name: value for name, value in found.items() if name[:4] in ("user", "kern")} == {
+            "userCPUTime": "PT1.5S",
+            "kernelCPUTime": "PT0.5S",
+        }
+        assert found["wallClockTime"] == "PT1M"
+        assert (found["readIOGiB"], found["writeIOGiB"]) == (0.5, 3.0)
+    listed = service.request("GET", "/jobs/j/tasks", query="$expand=stats").json["value"]
+    assert [one["stats"]["writeIOGiB"] for one in listed] == [3.0]
