@@ -17,8 +17,11 @@ from batchspec.cli.listing import Listing, show_help
 from batchspec.cli.options import (
     AnyFormat,
     Format,
+    OnlyStep,
     Progress,
     ProgressKind,
+    Replace,
+    Rerun,
     Shape,
     SpecFile,
     SpecOrPlan,
@@ -30,7 +33,7 @@ from batchspec.cli.options import (
     Wanted,
     Yes,
 )
-from batchspec.plan.wishes import Part, Wishes
+from batchspec.plan.wishes import Wishes
 
 app = typer.Typer(
     name="batchspec",
@@ -107,13 +110,17 @@ def plan(
         Path | None,
         typer.Option("--out", metavar="FILE", help="Save the plan, for `batchspec apply FILE`."),
     ] = None,
+    rerun: Rerun = False,
+    replace: Replace = None,
+    step: OnlyStep = "",
     verbose: Verbose = False,
 ) -> int:
     """Show the ordered plan, with a reason for each step. Reads the account, changes nothing."""
     from batchspec.cli.commands.plan import plan as run
 
     wanted = Wanted.of(spec, variables, variable_files, target)
-    return asyncio.run(run(wanted, form, out, exit_code=exit_code, verbose=verbose))
+    wishes = Wishes(rerun=rerun, replace=frozenset(replace or ()), step=step)
+    return asyncio.run(run(wanted, form, out, exit_code=exit_code, verbose=verbose, wishes=wishes))
 
 
 @app.command()
@@ -127,19 +134,9 @@ def apply(
         bool,
         typer.Option("--detach", help="Return when all is submitted; the job ends by itself."),
     ] = False,
-    rerun: Annotated[
-        bool, typer.Option("--rerun", help="Do all of it again, what is finished included.")
-    ] = False,
-    replace: Annotated[
-        list[Part] | None,
-        typer.Option("--replace", help="Make the pool or the job anew. May be repeated."),
-    ] = None,
-    step: Annotated[
-        str,
-        typer.Option(
-            "--target-step", metavar="STEP", help="Only this step of the plan, and what it needs."
-        ),
-    ] = "",
+    rerun: Rerun = False,
+    replace: Replace = None,
+    step: OnlyStep = "",
     progress: Progress = ProgressKind.AUTO,
     verbose: Verbose = False,
 ) -> int:

@@ -11,6 +11,7 @@ from typing import Annotated, Self, TypeAlias
 
 import typer
 
+from batchspec.plan.wishes import Part
 from batchspec.problems import Problem, UsageError
 
 
@@ -61,6 +62,19 @@ class StarterTemplate(StrEnum):
 
 
 SpecFile: TypeAlias = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, a YAML file.")]
+Rerun: TypeAlias = Annotated[
+    bool, typer.Option("--rerun", help="Do all of it again, what is finished included.")
+]
+Replace: TypeAlias = Annotated[
+    list[Part] | None,
+    typer.Option("--replace", help="Make the pool or the job anew. May be repeated."),
+]
+OnlyStep: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--target-step", metavar="STEP", help="Only this step of the plan, and what it needs."
+    ),
+]
 SpecOrPlan: TypeAlias = Annotated[
     Path, typer.Argument(metavar="SPEC", help="The spec, or a plan that `plan --out` saved.")
 ]

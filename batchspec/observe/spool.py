@@ -201,6 +201,13 @@ class Tasks:
         row = self._newest("job", task_id)
         return None if row is None else str(row[0])
 
+    def ends(self) -> Iterator[tuple[str, str, bool | None]]:
+        """Each task in order of the ids: its id, its job, and whether it succeeded."""
+        # With max() the other columns are of the same row, as SQLite documents.
+        query = "SELECT id, job, succeeded, max(age) FROM task GROUP BY id ORDER BY id"
+        for name, job, succeeded, _ in self.spool.rows(query, ()):
+            yield str(name), str(job), None if succeeded is None else bool(succeeded)
+
     def _newest(self, columns: str, task_id: str) -> tuple[object, ...] | None:
         query = f"SELECT {columns} FROM task WHERE id=? ORDER BY age DESC LIMIT 1"  # noqa: S608 - our own names
         return next(self.spool.rows(query, (task_id,)), None)

@@ -132,6 +132,10 @@ class TaskIndex(Protocol):
         """The job that holds it, or ``None``."""
         ...
 
+    def ends(self) -> Iterator[tuple[str, str, bool | None]]:
+        """Each task in order of the ids: its id, its job, and whether it succeeded."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class SupportedImage:

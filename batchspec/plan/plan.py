@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from batchspec.plan.actions import Action
 from batchspec.plan.observed import Account
@@ -57,11 +58,22 @@ class Step:
     gate: Gate = Gate.FLOW
 
 
+class Ground(NamedTuple):
+    """A fact that a plan rests on: what it is, and its parts by name where they can be told apart.
+
+    From a ``#`` on a text is a digest: it tells that something moved, and is not shown. It is a
+    tuple, and so a value that can be part of a digest.
+    """
+
+    value: str
+    parts: tuple[tuple[str, str], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A whole plan. ``digest`` is the spec's; ``fingerprint`` covers all that it rests on.
 
-    ``grounds`` are what it rests on, one by one, each by a name with a digest.
+    ``grounds`` are what it rests on, by what the user calls them.
 
     ``kept`` are the parts that stay as they are, each with its reason (verb ``keep``). A plan that
     is ``detached`` ends before its job does.
@@ -75,7 +87,7 @@ class Plan:
     kept: tuple[Step, ...]
     findings: tuple[Problem, ...]
     fingerprint: str
-    grounds: Mapping[str, str] = field(default_factory=dict)
+    grounds: Mapping[str, Ground] = field(default_factory=dict)
     detached: bool = False
 
     @property

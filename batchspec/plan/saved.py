@@ -1,8 +1,8 @@
 """A plan written to a file, to be carried out later as it was shown, or not at all.
 
-The file says how the plan was made (spec, variables, account), what it rests on, and its steps with
-their reasons. It holds no body, no address and no secret: to apply it, the plan is made anew, and
-is carried out only if it rests on the same.
+The file says how the plan was made (spec, variables, wishes, account), what it rests on, and its
+steps with their reasons. It holds no body and no secret: to apply it, the plan is made anew, and is
+carried out only if it rests on the same.
 """
 
 from __future__ import annotations
@@ -11,35 +11,44 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from batchspec.plan.plan import Plan
-from batchspec.problems import Problem, Secret, SpecError, StalePlanError
+from batchspec.plan.plan import Ground, Plan
+from batchspec.plan.stale import moved
+from batchspec.plan.wishes import Part, Wishes
+from batchspec.problems import Problem, Secret, SpecError, StalePlanError, redact
 from batchspec.spec.model import Spec
 
 _FORM = "batchspec-plan"
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
     """A plan file: ``spec`` is the path of the spec, ``variables`` those that are no secret.
 
-    ``secrets`` are the names of parameters whose values have to be given again. ``grounds`` are
-    what the plan rests on; ``steps`` are for reading, and to tell what moved.
+    ``secrets`` are the names of parameters whose values have to be given again. ``wishes`` are what
+    was asked for beyond the spec. ``grounds`` are what the plan rests on; ``steps`` are for
+    reading, and to tell what moved.
     """
 
     spec: Path
     variables: Mapping[str, str]
     variable_files: tuple[Path, ...]
     secrets: tuple[str, ...]
+    wishes: Wishes
     target: str
     fingerprint: str
-    grounds: Mapping[str, str]
+    grounds: Mapping[str, Ground]
     steps: Mapping[str, str]
 
 
 def saved(
-    plan: Plan, spec: Spec, variables: Mapping[str, str], variable_files: tuple[Path, ...]
+    plan: Plan,
+    spec: Spec,
+    variables: Mapping[str, str],
+    variable_files: tuple[Path, ...],
+    wishes: Wishes,
 ) -> SavedPlan:
     """What of a plan goes to a file."""
     secret = tuple(name for name, value in spec.parameters.items() if isinstance(value, Secret))
@@ -48,10 +57,11 @@ def saved(
         {name: value for name, value in variables.items() if name not in secret},
         tuple(path.absolute() for path in variable_files),
         secret,
+        wishes,
         plan.account.target,
         plan.fingerprint,
         plan.grounds,
-        {step.id: f"{step.verb} {step.subject}: {step.reason}" for step in plan.steps},
+        _steps(plan),
     )
 
 
@@ -64,9 +74,17 @@ def plan_file(plan: SavedPlan) -> str:
         "variables": dict(plan.variables),
         "variable_files": [str(path) for path in plan.variable_files],
         "secrets": list(plan.secrets),
+        "wishes": {
+            "rerun": plan.wishes.rerun,
+            "replace": sorted(plan.wishes.replace),
+            "step": plan.wishes.step,
+        },
         "target": plan.target,
         "fingerprint": plan.fingerprint,
-        "grounds": dict(plan.grounds),
+        "grounds": {
+            name: {"is": ground.value, "parts": dict(ground.parts)}
+            for name, ground in plan.grounds.items()
+        },
         "steps": dict(plan.steps),
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
@@ -93,16 +111,33 @@ def read_plan_file(path: Path) -> SavedPlan | None:
     try:
         return SavedPlan(
             Path(document["spec"]),
-            {str(name): str(value) for name, value in document["variables"].items()},
+            _texts(document["variables"]),
             tuple(Path(name) for name in document["variable_files"]),
             tuple(str(name) for name in document["secrets"]),
+            _wishes(document["wishes"]),
             str(document["target"]),
             str(document["fingerprint"]),
-            {str(name): str(value) for name, value in document["grounds"].items()},
-            {str(name): str(value) for name, value in document["steps"].items()},
+            {str(name): _ground(item) for name, item in document["grounds"].items()},
+            _texts(document["steps"]),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SpecError(_not_understood(path, f"something is missing: {error}")) from None
+
+
+def _wishes(item: Mapping[str, Any]) -> Wishes:
+    return Wishes(
+        rerun=bool(item["rerun"]),
+        replace=frozenset(Part(part) for part in item["replace"]),
+        step=str(item["step"]),
+    )
+
+
+def _ground(item: Mapping[str, Any]) -> Ground:
+    return Ground(str(item["is"]), tuple(_texts(item["parts"]).items()))
+
+
+def _texts(item: Mapping[str, Any]) -> Mapping[str, str]:
+    return {str(name): str(value) for name, value in item.items()}
 
 
 def check_fresh(saved: SavedPlan, plan: Plan) -> None:
@@ -112,18 +147,20 @@ def check_fresh(saved: SavedPlan, plan: Plan) -> None:
         StalePlanError: it is not; what moved is told, a problem each.
     """
     if saved.fingerprint != plan.fingerprint:
-        raise StalePlanError(*_moved(saved, plan))
+        raise StalePlanError(*_stale(saved, plan))
 
 
-def _moved(saved: SavedPlan, plan: Plan) -> Iterator[Problem]:
-    names = dict.fromkeys((*saved.grounds, *plan.grounds))
-    moved = [n for n in names if saved.grounds.get(n) != plan.grounds.get(n)]
-    for name in moved:
-        if name != "the steps":
-            yield Problem("plan-stale", f"the plan is stale: {name} is not what it was", hint=_HINT)
-    if moved in ([], ["the steps"]):
-        yield Problem("plan-stale", "the plan is stale: other steps are to be done", hint=_HINT)
-    now = {step.id: f"{step.verb} {step.subject}: {step.reason}" for step in plan.steps}
+def _stale(saved: SavedPlan, plan: Plan) -> Iterator[Problem]:
+    """What moved, and what that does to the steps."""
+    found = list(moved(saved.grounds, plan.grounds))
+    yield from found
+    if not found:
+        yield Problem(
+            "plan-stale",
+            "the plan is stale: other steps are to be done",
+            hint="Look at `batchspec plan` again, and save it anew.",
+        )
+    now = _steps(plan)
     for name in dict.fromkeys((*saved.steps, *now)):
         before, after = saved.steps.get(name), now.get(name)
         if before != after:
@@ -134,7 +171,8 @@ def _moved(saved: SavedPlan, plan: Plan) -> Iterator[Problem]:
             )
 
 
-_HINT = "Look at `batchspec plan` again, and save it anew."
+def _steps(plan: Plan) -> Mapping[str, str]:
+    return {step.id: redact(f"{step.verb} {step.subject}: {step.reason}") for step in plan.steps}
 
 
 def _not_understood(path: Path, why: str) -> Problem:

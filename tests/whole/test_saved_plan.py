@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import stat
 
 from tests.whole.conftest import Workplace
@@ -26,7 +27,9 @@ def test_a_stale_plan_says_what_moved_and_sends_nothing(place: Workplace) -> Non
     (place.folder / "specs" / "data" / "lighthouse.txt").write_text("other\n")
     done = place.run("apply", file)
     assert done.code == 5, done.text
-    assert "the files for input" in done.err
+    assert "the files for input changed" in done.err
+    assert "lighthouse.txt: " in done.err
+    assert " bytes -> 6 bytes" in done.err
     assert not place.results.exists()
     assert json.loads(place.run("status", place.spec, "--format", "json").out)["job"] is None
 
@@ -39,6 +42,30 @@ def test_a_plan_is_stale_when_the_account_moved(place: Workplace) -> None:
     assert done.code == 5, done.text
     assert "pool topn" in done.err
     assert "the jobs of topn" in done.err
+
+
+def test_a_plan_is_stale_when_none_can_be_made_any_more(place: Workplace) -> None:
+    file = place.folder / "topn.plan"
+    assert place.run("plan", place.spec, "--out", file).code == 0
+    shutil.rmtree(place.folder / "specs" / "data")
+    done = place.run("apply", file)
+    assert done.code == 5, done.text
+    assert "the plan is stale" in done.err
+    assert "matches no file" in done.err
+
+
+def test_what_was_wished_for_is_saved_and_nothing_is_added(place: Workplace) -> None:
+    file = place.folder / "topn.plan"
+    wish = ("--target-step", "container:input")
+    assert place.run("plan", place.spec, *wish, "--out", file).code == 0
+    for more in (("--rerun",), ("--replace", "job"), wish):
+        refused = place.run("apply", file, *more)
+        assert refused.code == 2, refused.text
+        assert more[0] in refused.err
+    done = place.run("apply", file)
+    assert done.code == 0, done.text
+    assert json.loads(place.run("status", place.spec, "--format", "json").out)["job"] is None
+    assert place.run("apply", file).code == 5, "the container is there now"
 
 
 def test_no_secret_is_saved_and_it_has_to_be_given_again(place: Workplace) -> None:

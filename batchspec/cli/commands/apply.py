@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+
 from batchspec.cli.asking import ask_and_run
 from batchspec.cli.options import ProgressKind, Target, Wanted, variables_of
 from batchspec.cli.session import session
@@ -9,7 +12,13 @@ from batchspec.plan.build import build
 from batchspec.plan.detach import detached
 from batchspec.plan.saved import SavedPlan, check_fresh, read_plan_file
 from batchspec.plan.wishes import Wishes
-from batchspec.problems import Problem, UsageError
+from batchspec.problems import (
+    BatchspecError,
+    Problem,
+    SpecError,
+    StalePlanError,
+    UsageError,
+)
 
 
 async def apply(
@@ -24,26 +33,58 @@ async def apply(
     """Bring the account to what the spec, or the saved plan, says; the exit code."""
     plan = read_plan_file(wanted.path)
     if plan is not None:
-        wanted = _of(plan, wanted)
-    async with session(wanted) as found:
-        made = build(found.spec, found.observed, wishes=wishes)
-        if plan is not None:
-            check_fresh(plan, made)
-        if detach:
-            made = detached(made)
-        return await ask_and_run(made, found, progress, yes=yes, verbose=verbose)
+        wanted, wishes = _of(plan, wanted, wishes), plan.wishes
+    made = None
+    try:
+        async with session(wanted) as found:
+            made = build(found.spec, found.observed, wishes=wishes)
+            if plan is not None:
+                check_fresh(plan, made)
+            if detach:
+                made = detached(made)
+            return await ask_and_run(made, found, progress, yes=yes, verbose=verbose)
+    except (SpecError, UsageError) as error:
+        if plan is None or made is not None or _secret_is_wrong(error, plan, wanted):
+            raise
+        raise StalePlanError(_not_made(wanted), *error.problems) from None
 
 
-def _of(plan: SavedPlan, given: Wanted) -> Wanted:
+def _secret_is_wrong(error: BatchspecError, plan: SavedPlan, wanted: Wanted) -> bool:
+    """Whether it is not the world that moved: a secret was not given again, or is a bad one."""
+    given = variables_of(wanted.variables)
+    if any(name not in given for name in plan.secrets) and not wanted.variable_files:
+        return True
+    return all(problem.code == "bad-variable" for problem in error.problems)
+
+
+def _not_made(wanted: Wanted) -> Problem:
+    return Problem(
+        "plan-stale",
+        f"the plan is stale: of {wanted.path.name} as it is now none can be made",
+        hint="Mend what is told next, look at `batchspec plan` again, and save it anew.",
+    )
+
+
+_OPTIONS: Mapping[str, Callable[[Wishes], object]] = {
+    "--rerun": attrgetter("rerun"),
+    "--replace": attrgetter("replace"),
+    "--target-step": attrgetter("step"),
+}
+
+
+def _of(plan: SavedPlan, given: Wanted, wishes: Wishes) -> Wanted:
     """What a saved plan was made of; ``given`` may add nothing but the secrets it does not hold.
 
     Raises:
         UsageError: something else is given, or a secret is not.
     """
     variables = variables_of(given.variables)
-    other = [name for name in variables if name not in plan.secrets]
-    if other or (given.target is not None and given.target.value != plan.target):
-        what = f"--var {other[0]}" if other else "--target"
+    other = [f"--var {name}" for name in variables if name not in plan.secrets]
+    if given.target is not None and given.target.value != plan.target:
+        other.append("--target")
+    other += [name for name, is_ in _OPTIONS.items() if is_(wishes)]
+    if other:
+        what = other[0]
         hint = "Save another plan with it."
         raise UsageError(Problem("plan-is-fixed", f"a saved plan cannot take {what}", hint=hint))
     return Wanted(

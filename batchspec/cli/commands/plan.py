@@ -9,21 +9,28 @@ from batchspec.cli.screen import show_plan
 from batchspec.cli.session import session
 from batchspec.plan.build import build
 from batchspec.plan.saved import plan_file, saved
+from batchspec.plan.wishes import Wishes
 from batchspec.problems import Exit, Problem, UsageError
 
 
 async def plan(
-    wanted: Wanted, form: Format, out: Path | None, *, exit_code: bool, verbose: bool
+    wanted: Wanted,
+    form: Format,
+    out: Path | None,
+    *,
+    exit_code: bool,
+    verbose: bool,
+    wishes: Wishes,
 ) -> int:
     """Show the plan, and save it to ``out``; the exit code."""
     async with session(wanted) as found:
-        made = build(found.spec, found.observed)
+        made = build(found.spec, found.observed, wishes=wishes)
         # Shown while the session lasts: the streams of a plan end with it.
         show_plan(made, form, verbose=verbose)
         if out is not None:
             variables = variables_of(wanted.variables)
-            text = plan_file(saved(made, found.spec, variables, wanted.variable_files))
-            _write(out, text)
+            file = saved(made, found.spec, variables, wanted.variable_files, wishes)
+            _write(out, plan_file(file))
     return Exit.CHANGES if exit_code and not made.empty else Exit.DONE
 
 
