@@ -255,13 +255,15 @@ class Runs:
     def retry(self, task: Task, now: datetime) -> Task | None:
         """The run failed and is tried again on the same node, which keeps its slots taken.
 
-        A new run begins at once (``retryCount`` + 1). ``None`` if the run was overtaken.
+        A new run begins at once (``retryCount`` + 1), and the time of its start is that of the
+        task. ``None`` if the run was overtaken.
         """
         changed = self._db.update(
             "task",
             {
                 "retry_count": task.retry_count + 1,
                 "last_retry": to_column(now),
+                "started": to_column(now),
                 "run": task.run + 1,
                 "process": None,
             },
