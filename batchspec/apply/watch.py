@@ -22,6 +22,7 @@ from batchspec.apply.events import (
 )
 from batchspec.apply.gone import job_gone, pool_gone
 from batchspec.apply.ports import TaskCounts, World
+from batchspec.apply.shortfall import no_allocation
 from batchspec.apply.work import Performed
 from batchspec.plan.actions import WaitForPool, WaitForTasks
 from batchspec.plan.observed import JobFacts, PoolFacts
@@ -262,7 +263,7 @@ async def _raise_if_hopeless(
         first = await _tell_nodes(pool, world, emit)
         raise ServiceError(_no_nodes(pool, first), code="StartTaskFailed")
     if pool.resize_errors and not states:
-        raise ServiceError(_no_allocation(pool), code=pool.resize_errors[0][0])
+        raise ServiceError(no_allocation(pool), code=pool.resize_errors[0][0])
 
 
 async def _tell_nodes(pool: PoolFacts, world: World, emit: Emit) -> str:
@@ -285,16 +286,6 @@ def _no_nodes(pool: PoolFacts, state: str) -> Problem:
         f"no node of the pool {pool.id!r} can run a task: {what} on every one",
         detail="The pool is still there, and its nodes are paid for.",
         hint="Mend `pool.start_task` and apply again, or delete everything: `batchspec destroy`.",
-    )
-
-
-def _no_allocation(pool: PoolFacts) -> Problem:
-    code, message = pool.resize_errors[0]
-    return Problem(
-        "no-nodes",
-        f"the pool {pool.id!r} got no node: {code}",
-        detail=message,
-        hint="Ask for fewer or smaller nodes, or for more quota, and apply again.",
     )
 
 
