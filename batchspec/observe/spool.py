@@ -1,13 +1,13 @@
 """Where observed facts that may be many are put down: a temporary SQLite file.
 
 Files, blobs and tasks are written as they are found and read back in order, as often as wanted, so
-a plan over millions of them holds only the current row. The file goes with the :class:`Spool`.
+a plan over millions of them holds only the current row. The file has no name: it goes with the
+process, however that ends.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,11 +30,12 @@ _BATCH = 1000
 
 
 class Spool:
-    """Temporary storage of facts; a context manager that takes its file away at the end."""
+    """Temporary storage of facts; a context manager that gives its space back at the end."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="batchspec-")
-        self._db = sqlite3.connect(Path(self._folder.name) / "facts.sqlite")
+        # SQLite's own temporary file (https://sqlite.org/inmemorydb.html, "temporary databases"):
+        # deleted while it is open, so that a process that is killed leaves nothing behind.
+        self._db = sqlite3.connect("")
         # Nothing here outlives the process, so durability would only cost time.
         self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _TABLES)
 
@@ -48,7 +49,6 @@ class Spool:
         at: TracebackType | None,
     ) -> None:
         self._db.close()
-        self._folder.cleanup()
 
     def add_file(self, container: str, file: LocalFile) -> LocalFile | None:
         """Put a file down; if its blob name is taken, nothing is put down and the taker is told."""
