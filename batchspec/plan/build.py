@@ -20,7 +20,7 @@ from batchspec.plan.lifetime import sas_lifetime
 from batchspec.plan.observed import JobFacts, Observed
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.pool import pool_steps
-from batchspec.plan.pool_body import SPEC, pool_body
+from batchspec.plan.pool_body import SPEC, pool_body, runs_windows
 from batchspec.plan.selection import Selection
 from batchspec.plan.target import only_step
 from batchspec.plan.wishes import NONE, Part, Wishes
@@ -100,15 +100,6 @@ def _ending(spec: Spec, observed: Observed, pool: Record, wishes: Wishes) -> End
         return Ending(job, "as asked for (--replace job)")
     reason = why_another(spec, observed, pool, job)
     return Ending(job, reason) if reason else None
-
-
-def runs_windows(spec: Spec, observed: Observed) -> bool:
-    """Whether the nodes run Windows: what the spec says, else what the pool that is there is."""
-    if spec.pool.windows is not None:
-        return spec.pool.windows
-    machine = observed.pool.properties.get("virtualMachineConfiguration") if observed.pool else None
-    agent = machine.get("nodeAgentSKUId") if isinstance(machine, Record) else None
-    return isinstance(agent, str) and "windows" in agent.lower()
 
 
 def _run(

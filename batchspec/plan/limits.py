@@ -9,8 +9,10 @@ import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from batchspec.plan.bodies import filler
+from batchspec.plan.findings.landing import Landing, place, same_file, spelled
 from batchspec.plan.tasks import Task
-from batchspec.problems import Problem
+from batchspec.problems import Place, Problem
 from batchspec.spec.model import PoolKind, Shell, Spec, Stage
 from batchspec.spec.rules_stage import too_many_slots
 from batchspec.spec.values import Record, Template, Text, Value
@@ -37,16 +39,27 @@ class Limits:
 
     ``command`` is the longest command line. ``slots`` is the template of the slots that differ from
     task to task, and ``most`` how many a node has; ``None`` where nothing is left to look at.
+    ``mixed`` says that a task has files of its own beside others, which are written at ``files``;
+    case does not count in their names where they are ``folded``.
     """
 
     stage: Stage
     command: int
     slots: Template | None
     most: int
+    mixed: bool
+    files: Place | None
+    folded: bool
 
     def fault(self, task: Task) -> Problem | None:
         """The first thing that is wrong with a task, if anything is."""
-        return self._request(task) or self._command(task) or self._slots(task) or self._files(task)
+        return (
+            self._request(task)
+            or self._command(task)
+            or self._slots(task)
+            or self._leaves(task)
+            or (self._same_file(task) if self.mixed else None)
+        )
 
     def _request(self, task: Task) -> Problem | None:
         size = _size(task.body)
@@ -77,7 +90,7 @@ class Limits:
         where = self.slots.kind.where if self.slots.kind else self.slots.where
         return too_many_slots(taken, self.most, where, f"task {task.id}")
 
-    def _files(self, task: Task) -> Problem | None:
+    def _leaves(self, task: Task) -> Problem | None:
         files = task.body.get("resourceFiles")
         for file in files if isinstance(files, tuple) else ():
             path = file.get("filePath") if isinstance(file, Record) else None
@@ -90,17 +103,35 @@ class Limits:
                 )
         return None
 
+    def _same_file(self, task: Task) -> Problem | None:
+        seen: dict[str, Landing] = {}
+        for file in spelled(task.body.get("resourceFiles")):
+            before = seen.setdefault(place(file, folded=self.folded), file)
+            if before.content != file.content:
+                return same_file(f"task {task.id}", before, file, self.files)
+        return None
+
 
 def limits(spec: Spec, stage: Stage, *, windows: bool) -> Limits:
     """The limits of a stage's tasks on the nodes of the spec's pool."""
     slots, most = stage.body.get("requiredSlots"), spec.pool.properties.get("taskSlotsPerNode")
-    own = spec.pool.kind is not PoolKind.EXISTING
+    ours = spec.pool.kind is not PoolKind.EXISTING
+    at = f"tasks.{stage.name}"
     return Limits(
         stage,
         _longest(stage, windows=windows),
-        slots if own and isinstance(slots, Template) else None,
+        slots if ours and isinstance(slots, Template) else None,
         most if isinstance(most, int) else 1,
+        _mixed(stage, windows=windows),
+        spec.place(f"{at}.resource_files", f"{at}.resources") or stage.where,
+        windows,
     )
+
+
+def _mixed(stage: Stage, *, windows: bool) -> bool:
+    """Whether the files that are spelled out may be in the way of others of one task alone."""
+    own = stage.body.get("resourceFiles")
+    return own is not None and (stage.resources is None or filler(own, windows=windows) is not None)
 
 
 def _longest(stage: Stage, *, windows: bool) -> int:

@@ -60,6 +60,15 @@ def _owned(spec: Spec, observed: Observed, body: Record) -> Record:
     )
 
 
+def runs_windows(spec: Spec, observed: Observed) -> bool:
+    """Whether the nodes run Windows: what the spec says, else what the pool that is there is."""
+    if spec.pool.windows is not None:
+        return spec.pool.windows
+    machine = observed.pool.properties.get("virtualMachineConfiguration") if observed.pool else None
+    agent = machine.get("nodeAgentSKUId") if isinstance(machine, Record) else None
+    return isinstance(agent, str) and "windows" in agent.lower()
+
+
 def without_size(body: Record) -> Record:
     """The body less what says how many nodes it has: a resize is not another pool."""
     return Record({key: value for key, value in body.items() if POOL.get(key) is not How.SIZE})

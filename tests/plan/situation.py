@@ -32,7 +32,6 @@ import yaml
 
 from batchspec.observe.disk import scan
 from batchspec.observe.spool import Spool
-from batchspec.plan.build import runs_windows
 from batchspec.plan.data import OWNER
 from batchspec.plan.job_body import job_body
 from batchspec.plan.observed import (
@@ -46,7 +45,7 @@ from batchspec.plan.observed import (
     SupportedImage,
     TaskFacts,
 )
-from batchspec.plan.pool_body import pool_body
+from batchspec.plan.pool_body import pool_body, runs_windows
 from batchspec.plan.tasks import expand
 from batchspec.plan.work import build_work
 from batchspec.problems import Problems

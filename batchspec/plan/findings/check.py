@@ -9,6 +9,7 @@ from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, Down
 from batchspec.plan.findings.access import earlier, handed_in, signing
 from batchspec.plan.findings.account import quotas
 from batchspec.plan.findings.fit import fit, times
+from batchspec.plan.findings.landing import landing, left_out
 from batchspec.plan.findings.machine import machine, size
 from batchspec.plan.findings.money import pool_cost, retries
 from batchspec.plan.findings.nodes import nodes, start
@@ -27,6 +28,8 @@ CHECKS: tuple[Check, ...] = (
     start,
     fit,
     times,
+    landing,
+    left_out,
     signing,
     handed_in,
     pool_cost,

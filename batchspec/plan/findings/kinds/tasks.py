@@ -73,6 +73,23 @@ TASKS = Family(
             "No path may start with `/` or hold `..`.",
         ),
         Kind(
+            "same-file",
+            ERROR,
+            "Two files of a task would be one on the node",
+            "They come to the same path, and which of them stays is left to chance. Files of the"
+            " same content do not count.",
+            "Give one of them another `file_path`, or a folder in its container (`path` of"
+            " `upload`).",
+        ),
+        Kind(
+            "item-not-there",
+            WARNING,
+            "A command names its item's file, and `resources` leaves it out",
+            "`resources` stands in the place of the item's own file, so that no such file is on the"
+            " node.",
+            'Add `{http_url: "{{ file.url }}", file_path: "{{ file.name }}"}` to `resources`.',
+        ),
+        Kind(
             "too-many-dependencies",
             ERROR,
             "A task waits for more ids than the service takes",

@@ -1,0 +1,98 @@
+"""Files that would be one on a node are told, and files that are the same anyway are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from batchspec.plan.findings.landing import landing, left_out
+from batchspec.plan.findings.scene import Scene
+from batchspec.plan.observed import Blob, LocalFile, Observed
+from batchspec.problems import Problem
+from batchspec.spec.model import EachFile, Stage
+from batchspec.spec.values import BlobUrl, Record, Value
+from tests.plan.making import blob, local_file, observed, spec, stage, template
+
+
+def told(
+    it: Stage,
+    files: Iterable[LocalFile] = (),
+    blobs: Iterable[Blob] = (),
+    *,
+    windows: bool = False,
+) -> list[Problem]:
+    world: Observed = observed(files, blobs=blobs)
+    whole = spec(it, start=())
+    whole = replace(whole, pool=replace(whole.pool, windows=windows))
+    return [*landing(Scene(whole, world, Record())), *left_out(Scene(whole, world, Record()))]
+
+
+def own(path: str, url: Value = "https://example.org/x") -> Record:
+    return Record(resourceFiles=(Record(httpUrl=url, filePath=path),))
+
+
+def test_two_containers_with_a_file_of_one_name() -> None:
+    it = stage("run", resources=("input", "there"))
+    (problem,) = told(it, [local_file("a"), local_file("b")], [blob("b"), blob("c")])
+    assert problem.code == "same-file"
+    assert "'b'" in problem.summary
+    assert problem.detail == "They are input/b and there/b."
+
+
+def test_files_of_the_same_content_harm_nobody() -> None:
+    it = stage("run", resources=("input", "there"))
+    assert told(it, [local_file("a", "x")], [blob("a", "x")]) == []
+    (problem,) = told(it, [local_file("a", "x"), local_file("b")], [blob("a", "x"), blob("b")])
+    assert "'b'" in problem.summary
+
+
+def test_a_container_named_twice_is_one() -> None:
+    assert told(stage("run", resources=("input", "input")), [local_file("a")]) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "windows", "count"),
+    [
+        ("d/a.txt", False, 1),
+        ("./d//a.txt", False, 1),
+        ("D/A.TXT", False, 0),
+        ("D/A.TXT", True, 1),
+        ("d\\a.txt", False, 0),
+        ("d\\a.txt", True, 1),
+        ("a.txt", False, 0),
+    ],
+)
+def test_one_place_in_several_spellings(path: str, windows: bool, count: int) -> None:
+    it = stage("run", resources=("input",), body=own(path))
+    assert len(told(it, [local_file("d/a.txt")], windows=windows)) == count
+
+
+def test_a_file_that_differs_by_task_is_left_to_its_task() -> None:
+    it = stage("run", resources=("input",), body=own("a", template("{{ value }}")))
+    assert [problem.code for problem in told(it, [local_file("a")])] == ["same-file"]
+    unnamed = Record(resourceFiles=(Record(httpUrl="https://x", filePath=template("{{ value }}")),))
+    assert told(stage("run", resources=("input",), body=unnamed), [local_file("a")]) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "resources", "body", "count"),
+    [
+        ("run {{ file.name }}", ("app",), Record(), 1),
+        ("run {{ file }}", ("app",), Record(), 1),
+        ("run {{ file.stem }} {{ file.url }}", ("app",), Record(), 0),
+        ("run {{ containers.input.read_url }} {{ file }}", ("app",), Record(), 0),
+        ("run {{ file }}", ("app", "input"), Record(), 0),
+        ("run {{ file }}", None, Record(), 0),
+        ("run {{ index }} file", ("app",), Record(), 0),
+        ("run {{ file }}", ("app",), own("x", template("{{ file.url }}")), 0),
+        ("run {{ file }}", ("app",), own("x", BlobUrl("input", "x", "r")), 1),
+    ],
+)
+def test_a_file_that_is_named_and_not_there(
+    command: str, resources: tuple[str, ...] | None, body: Record, count: int
+) -> None:
+    it = stage(command, EachFile("input"), resources=resources, body=body)
+    found = told(it, [local_file("a")])
+    assert [problem.code for problem in found] == ["item-not-there"] * count
