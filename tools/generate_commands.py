@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from inspect import getdoc
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias, get_args, get_origin
 
 import typer
 from typer.models import ArgumentInfo, OptionInfo, ParamMeta
@@ -184,6 +184,7 @@ def _kind(param: ParamMeta) -> str:
         return str(param.default.metavar).replace("|", "/")
     kinds = [kind for kind in get_args(param.annotation) if kind is not type(None)]
     kind = kinds[0] if kinds else param.annotation
+    kind = get_args(kind)[0] if get_origin(kind) is list else kind
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return "/".join(str(member.value) for member in kind)
     return {bool: "", int: "NUMBER", Path: "FILE"}.get(kind, "TEXT")
@@ -192,7 +193,7 @@ def _kind(param: ParamMeta) -> str:
 def _about(param: ParamMeta) -> str:
     words, default = param.default.help or "", param.default.default
     plain = default.value if isinstance(default, enum.Enum) else default
-    if isinstance(plain, str) and "[default" not in words:
+    if isinstance(plain, str) and plain and "[default" not in words:
         words += f" [default: {plain}]"
     if param.default.envvar:
         words += f" [environment: {param.default.envvar}]"

@@ -13,7 +13,7 @@ import typer
 
 from batchspec import __version__
 from batchspec.cli import app_look, app_run
-from batchspec.cli.listing import Listing, show_help
+from batchspec.cli.help import CommandLine, show_help
 from batchspec.cli.options import (
     AnyFormat,
     Format,
@@ -35,15 +35,12 @@ from batchspec.cli.options import (
 )
 from batchspec.plan.wishes import Wishes
 
-app = typer.Typer(
+app = CommandLine(
     name="batchspec",
-    cls=Listing,
-    invoke_without_command=True,
-    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-local = typer.Typer(cls=Listing, invoke_without_command=True, rich_markup_mode=None)
+local = CommandLine()
 app.add_typer(local, name="local", help="The embedded Batch service and its blob store.")
 
 

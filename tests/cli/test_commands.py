@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 from typer.utils import get_params_from_function
 
 from batchspec.cli.app import app
@@ -85,6 +86,15 @@ def test_every_command_and_option_says_what_it_does() -> None:
         assert getdoc(command.callback)
         for param in get_params_from_function(command.callback).values():
             assert param.default.help, f"{command.callback.__name__} {param.name}"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_things_as_they_are_typed(name: str) -> None:
+    done = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "80"})
+    usage = done.stdout.partition("\n\n")[0]
+    assert not re.search(r"[{}<>]|\[\[", usage), usage
+    assert not re.search(r"^ .*([{}]|<[a-z])", done.stdout, re.MULTILINE), done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
 
 
 def test_the_reference_is_fresh() -> None:
