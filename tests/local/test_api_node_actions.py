@@ -111,4 +111,5 @@ def test_what_nodes_do_not_have(whole: Service) -> None:
     node = f"/pools/p/nodes/{first(whole)}"
     assert list(whole.client.list_node_extensions("p", first(whole))) == []
     assert whole.request("GET", f"{node}/extensions/x").code == "VMExtensionNotFound"
-    assert whole.request("POST", f"{node}/users", {"name": "x"}).status == 501
+    logs = {"containerUrl": "http://x/c", "startTime": "2026-01-01T00:00:00Z"}
+    assert whole.request("POST", f"{node}/uploadbatchservicelogs", logs).status == 501

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from batchspec.local.model.life import AllocationState, NodeState, PoolState
 from batchspec.local.model.record import Node, Pool
@@ -113,6 +114,9 @@ class Pools:
         if action in (["disablescheduling"], ["enablescheduling"]):
             other = "enabled" if action == ["disablescheduling"] else "disabled"
             self._store.nodes.set_scheduling(node, other, None)
+        if action[:1] == ["users"]:
+            users = dict.fromkeys(map(unquote, action[1:]), "9999-01-01T00:00:00Z")
+            self._store.nodes.move(node, node.state, now(), detail={"users": users})
         return self._node(pool_id, item["id"])
 
     def _allocate(self, pool: Pool, wanted: AllocationState, shown: Mapping[str, Any]) -> None:

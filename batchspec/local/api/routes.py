@@ -18,6 +18,7 @@ from batchspec.local.api import (
     files,
     jobs,
     node_actions,
+    node_users,
     nodes,
     pools,
     schedules,
@@ -55,7 +56,7 @@ _KEPT = "settings that mean nothing on one machine are kept and shown; see the l
 _STATS = "`$expand=stats`: how many operations disks took is not measured and shown as 0"
 _POOL_STATS = "`$expand=stats`: core time alone, of the nodes that are there, one core each"
 _METRICS = "metrics of processors, memory, disks and networks are not measured: no samples"
-_USERS = "nodes are directories of this machine and have no users of their own"
+_USERS = "the name is kept until it expires; nobody can log in, since nodes are directories"
 _EXTENSIONS = "nodes take no extensions: there are none"
 
 
@@ -141,9 +142,12 @@ ROUTES: tuple[Route, ...] = (
     Route("get_task_file_properties", "HEAD", _TASK + "/files/{filePath}",
           files.get_task_file_properties),
     Route("list_task_files", "GET", _TASK + "/files", files.list_task_files),
-    _absent("create_node_user", "POST", _NODE + "/users", _USERS),
-    _absent("delete_node_user", "DELETE", _NODE + "/users/{userName}", _USERS),
-    _absent("replace_node_user", "PUT", _NODE + "/users/{userName}", _USERS),
+    Route("create_node_user", "POST", _NODE + "/users", node_users.create_node_user,
+          "partial", _USERS),
+    Route("delete_node_user", "DELETE", _NODE + "/users/{userName}",
+          node_users.delete_node_user, "partial", _USERS),
+    Route("replace_node_user", "PUT", _NODE + "/users/{userName}",
+          node_users.replace_node_user, "partial", _USERS),
     Route("get_node", "GET", _NODE, nodes.get_node),
     Route("reboot_node", "POST", _NODE + "/reboot", node_actions.reboot_node),
     Route("start_node", "POST", _NODE + "/start", node_actions.start_node),
@@ -157,7 +161,7 @@ ROUTES: tuple[Route, ...] = (
           node_actions.get_node_remote_login_settings, "partial",
           "the machine's own SSH port, whether or not something listens there"),
     _absent("upload_node_logs", "POST", _NODE + "/uploadbatchservicelogs",
-            "nodes have no agent whose logs could be uploaded"),
+            "nodes have no logs; that of the service is `daemon.log` in the data folder"),
     Route("list_nodes", "GET", _POOL + "/nodes", nodes.list_nodes),
     Route("get_node_extension", "GET", _NODE + "/extensions/{extensionName}",
           node_actions.get_node_extension, "partial", _EXTENSIONS),

@@ -139,7 +139,7 @@ class Committer:
                 if fresh:
                     self._disk.remove_node(node.pool_id, node.id)
                 self._disk.make_node(node.pool_id, node.id)
-                detail = forget_packages(node)
+                detail = {} if fresh else forget_packages(node)
                 state = NodeState.STARTING
                 store.nodes.move(node, state, now, booted=now, detail=detail, errors=(), done=True)
             case InstallPackages(node, pool):

@@ -213,6 +213,10 @@ NODE: Life[NodeState] = Life(
         "start": _NODE_BUSY
         | dict.fromkeys(_NODE_AT_REST, Refusal("OperationInvalidForCurrentState"))
         | {_N.DEALLOCATED: _N.STARTING},
+        # The reference: "only when it is in the idle or running state".
+        "users": _NODE_BUSY
+        | dict.fromkeys(_NODE_AT_REST, Refusal("OperationInvalidForCurrentState"))
+        | {_N.IDLE: _N.IDLE, _N.RUNNING: _N.RUNNING},
     },
 )
 

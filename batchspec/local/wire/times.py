@@ -97,10 +97,13 @@ def read_time(text: str) -> datetime:
     """A time of a request in UTC.
 
     Raises:
-        ValueError: it is not an ISO 8601 time.
+        ValueError: it is not an ISO 8601 time, or not one of the years 1 to 9999.
     """
     moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError:  # before the year 1 or after 9999, in UTC
+        raise ValueError(text) from None
 
 
 def write_http_date(moment: datetime) -> str:
