@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,12 +19,32 @@ from azure.batch import BatchClient
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient
 
-FILES = 40
-STAGES = {"one": 40, "two": 200, "three": 10}
-AGAIN = {"one": 1, "two": 200, "three": 10}
-"""What runs again when one input changes: its own task, and all that needs the first stage."""
+_GROUP = 4
+"""So many files a task of the third stage takes."""
 
-_GROUP = FILES // STAGES["three"]
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much there is to do: ``files``, a task each in the first stage; ``two`` in the second."""
+
+    files: int
+    two: int
+
+    @property
+    def stages(self) -> Mapping[str, int]:
+        """How many tasks each stage has."""
+        return {"one": self.files, "two": self.two, "three": self.files // _GROUP}
+
+    @property
+    def again(self) -> Mapping[str, int]:
+        """What runs again when one input changes: its task, and all that needs the first stage."""
+        return {**self.stages, "one": 1}
+
+
+WHOLE = Size(40, 200)
+"""The reference run: 250 tasks."""
+SMALL = Size(8, 12)
+"""The same in short, for what is played often."""
 
 _SPEC = """\
 version: 1
@@ -46,7 +66,7 @@ tasks:
     command: test -s {{{{ file.name }}}} && {mark}
     logs: false
   two:
-    for_each: {{range: [0, 200, 1]}}
+    for_each: {{range: [0, {two}, 1]}}
     needs: [one]
     command: {mark}
     logs: false
@@ -74,11 +94,12 @@ class Reference:
     marks: Path
     """Where each task appends its id when it has done its work."""
     changed: bool = False
+    size: Size = WHOLE
 
     @classmethod
-    def at(cls, folder: Path, name: str) -> Reference:
+    def at(cls, folder: Path, name: str, size: Size = WHOLE) -> Reference:
         """A run that has its folder for itself."""
-        return cls(folder, name, folder / "marks")
+        return cls(folder, name, folder / "marks", size=size)
 
     @property
     def spec(self) -> Path:
@@ -87,12 +108,12 @@ class Reference:
     def lay_out(self) -> None:
         """Write the spec and its inputs."""
         (self.folder / "data").mkdir(parents=True)
-        for number in range(FILES):
+        for number in range(self.size.files):
             path = self.folder / "data" / f"{number:02}.txt"
             path.write_text(_content(number), encoding="utf-8")
         mark = f'echo "$AZ_BATCH_TASK_ID" >> "{self.marks}"'
         # A YAML string that holds quotes: JSON is one.
-        text = _SPEC.format(name=self.name, mark="@MARK@")
+        text = _SPEC.format(name=self.name, mark="@MARK@", two=self.size.two)
         lines = [_quoted(line, mark) if "@MARK@" in line else line for line in text.splitlines()]
         self.spec.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -115,7 +136,7 @@ class Reference:
     def copied(self, folder: Path) -> Reference:
         """The same run from another folder, as a second person has it."""
         shutil.copytree(self.folder, folder)
-        return Reference(folder, self.name, self.marks)
+        return replace(self, folder=folder)
 
     def wrong(self, batch: BatchClient, blobs: BlobServiceClient) -> Iterator[str]:
         """Everything that is not as one undisturbed run would have left it."""
@@ -131,7 +152,9 @@ class Reference:
 
     def _wrong_tasks(self, batch: BatchClient) -> Iterator[str]:
         """The tasks are read one by one: their ids, their ends, and what they did themselves."""
-        expected = {self.name: STAGES} | ({f"{self.name}-r2": AGAIN} if self.changed else {})
+        expected = {self.name: self.size.stages}
+        if self.changed:
+            expected[f"{self.name}-r2"] = self.size.again
         found = {job.id for job in batch.list_jobs() if f"{job.id}-".startswith(f"{self.name}-")}
         if found != set(expected):
             yield f"the jobs are {found}"
@@ -166,11 +189,12 @@ class Reference:
     def expected(self) -> dict[str, str]:
         """The content of each result, by its name."""
         inputs = [
-            _content(number, changed=self.changed and number == _CHANGED) for number in range(FILES)
+            _content(number, changed=self.changed and number == _CHANGED)
+            for number in range(self.size.files)
         ]
         return {
             f"part-{part}.out": "".join(inputs[part * _GROUP : (part + 1) * _GROUP])
-            for part in range(STAGES["three"])
+            for part in range(self.size.stages["three"])
         }
 
 

@@ -24,7 +24,7 @@ from batchspec.local import Endpoints
 from batchspec.problems import Secret
 from tests.proof.client import Command, apply, ended, plan
 from tests.proof.proxy import KILLS, PATIENT, Fault, Proxy
-from tests.proof.reference import Reference
+from tests.proof.reference import WHOLE, Reference, Size
 
 IMPATIENT = Limits(read=2.0)
 """For the faults that end by a time-out; for all others the limits are those of users."""
@@ -107,9 +107,9 @@ class Bench:
             blob_key=Secret(self.endpoints.blob_key),
         )
 
-    def lay_out(self, name: str) -> Reference:
+    def lay_out(self, name: str, size: Size = WHOLE) -> Reference:
         """A fresh reference run of that name."""
-        reference = Reference.at(self.folder / name, name)
+        reference = Reference.at(self.folder / name, name, size)
         reference.lay_out()
         return reference
 
@@ -178,7 +178,9 @@ class Meeting:
     wrong: tuple[str, ...]
 
 
-async def meet(bench: Bench, name: str, delay: float, *, apart: bool) -> Meeting:
+async def meet(
+    bench: Bench, name: str, delay: float, *, apart: bool, size: Size = WHOLE
+) -> Meeting:
     """Two applies of one spec, the second ``delay`` seconds after the first.
 
     ``apart`` gives each a copy of the folder, as two people on two machines have; otherwise they
@@ -186,7 +188,7 @@ async def meet(bench: Bench, name: str, delay: float, *, apart: bool) -> Meeting
     ended well has the results. After that nothing is left to do.
     """
     began = time.monotonic()
-    first = bench.lay_out(name)
+    first = bench.lay_out(name, size)
     second = first.copied(first.folder.with_name(f"{name}.second")) if apart else first
     account = bench.account()
 
