@@ -12,8 +12,8 @@ from batchspec.cli.screen import Notices
 from batchspec.cloud.account import AnyAccount, LocalAccount, account_from
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.open import open_account
-from batchspec.problems import Problem, Secret, ServiceError, conceal
-from batchspec.render.local import phase_text
+from batchspec.problems import Problem, Secret, ServiceError, UsageError, conceal
+from batchspec.render.local import LocalDay, day_notice, phase_text
 
 _NAMED = ("AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ENDPOINT")
 
@@ -33,7 +33,7 @@ def account_of(target: Target | None, environ: Mapping[str, str]) -> AnyAccount:
         ServiceError: the embedded service could not be started.
     """
     azure = chosen_target(target, environ) is Target.AZURE
-    account = account_from(environ) if azure else local_account(started())
+    account = account_from(environ) if azure else local_account(_noticed(started()))
     conceal(*(key for key in (account.batch_key, account.blob_key) if key is not None))
     return account
 
@@ -50,7 +50,24 @@ def local_account(endpoints: local.Endpoints) -> LocalAccount:
     )
 
 
-def started(*, port: int = 0) -> local.Endpoints:
+def day_of(conditions: local.Conditions) -> LocalDay:
+    """The conditions of the embedded service as they are shown."""
+    return LocalDay(
+        speed=conditions.speed,
+        allocation=conditions.allocation_text,
+        chaos=conditions.chaos.text,
+        seed=conditions.chaos.seed,
+    )
+
+
+def _noticed(endpoints: local.Endpoints) -> local.Endpoints:
+    """The endpoints; whoever uses a service that rehearses is told so, lest they be fooled."""
+    if notice := day_notice(day_of(endpoints.conditions)):
+        print(notice, file=sys.stderr, flush=True)
+    return endpoints
+
+
+def started(*, port: int = 0, asked: local.Asked = local.NOTHING_ASKED) -> local.Endpoints:
     """The embedded service's endpoints; it is started if it does not run.
 
     Raises:
@@ -61,7 +78,7 @@ def started(*, port: int = 0) -> local.Endpoints:
         print(phase_text(phase.value), file=sys.stderr, flush=True)
 
     with translated():
-        return local.start(port=port, notify=say)
+        return local.start(port=port, notify=say, asked=asked)
 
 
 class translated:  # noqa: N801 - a context manager, named as it reads
@@ -74,6 +91,8 @@ class translated:  # noqa: N801 - a context manager, named as it reads
         if isinstance(error, local.LocalError):
             lines = [*(f"| {line}" for line in error.lines), *_log(error)]
             problem = Problem(error.code, error.summary, "\n".join(lines), hint=error.hint)
+            if error.code.endswith("-unreadable"):
+                raise UsageError(problem) from error
             raise ServiceError(problem, code=error.code) from error
 
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from batchspec import __version__
-from batchspec.cli import app_look, app_run
+from batchspec.cli import app_local, app_look, app_run
 from batchspec.cli.help import CommandLine, show_help
 from batchspec.cli.options import (
     AnyFormat,
@@ -203,52 +203,8 @@ def schema() -> int:
 
 
 local.callback()(show_help)
-
-
-@local.command("start")
-def local_start(
-    port: Annotated[
-        int, typer.Option("--port", help="Where it listens. 0: the last port, or any.", min=0)
-    ] = 0,
-    json: Annotated[bool, typer.Option("--json", help="Print its state as JSON.")] = False,
-) -> int:
-    """Start it if it does not run, and return when it is ready."""
-    from batchspec.cli.commands.local import start
-
-    return start(port, Format.JSON if json else Format.TEXT)
-
-
-@local.command("stop")
-def local_stop() -> int:
-    """End it: the service, the processes of its tasks, and the blob store. Nothing is lost."""
-    from batchspec.cli.commands.local import stop
-
-    return stop()
-
-
-@local.command("status")
-def local_status(form: TextOrJson = Format.TEXT) -> int:
-    """Say whether it runs, where it listens, and where its data are."""
-    from batchspec.cli.commands.local import show
-
-    return show(form)
-
-
-@local.command("reset")
-def local_reset(yes: Yes = False) -> int:
-    """End it and delete its pools, jobs, tasks and blobs."""
-    from batchspec.cli.commands.local import reset
-
-    return reset(yes=yes)
-
-
-@local.command("env")
-def local_env(
-    form: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="sh, powershell, dotenv or json.")
-    ] = "sh",
-) -> int:
-    """Print what other Batch and Storage clients need to use it. This holds its keys."""
-    from batchspec.cli.commands.local import env
-
-    return env(form)
+local.command()(app_local.start)
+local.command()(app_local.stop)
+local.command()(app_local.status)
+local.command()(app_local.reset)
+local.command()(app_local.env)

@@ -31,6 +31,7 @@ from batchspec.local.phase import Notify, Phase
 from batchspec.local.settings import Settings
 
 __all__ = [
+    "NOTHING_ASKED",
     "Asked",
     "Conditions",
     "Endpoints",

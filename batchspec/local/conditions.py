@@ -82,10 +82,15 @@ class Conditions:
         """The conditions as options of the daemon."""
         return (
             f"--speed={self.speed!r}",
-            f"--allocation={write_span(self.allocation)}",
+            f"--allocation={self.allocation_text}",
             f"--chaos={self.chaos.text}",
             f"--seed={self.chaos.seed}",
         )
+
+    @property
+    def allocation_text(self) -> str:
+        """How long a node takes to come up, as it is written."""
+        return write_span(self.allocation)
 
     @property
     def text(self) -> str:
@@ -93,7 +98,7 @@ class Conditions:
         time = f"{self.speed:g} times as fast as the wall's" if self.speed != 1 else "real"
         words = [f"time: {time}"]
         if self.allocation:
-            words.append(f"a node takes {write_span(self.allocation)}")
+            words.append(f"a node takes {self.allocation_text} to come up")
         chaos = self.chaos
         words.append(f"chaos: {chaos.text} (seed {chaos.seed})" if chaos else "no chaos")
         return "; ".join(words)

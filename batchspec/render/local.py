@@ -34,6 +34,21 @@ def phase_text(phase: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalDay:
+    """How time passes in the service and what goes wrong there.
+
+    ``time`` is what its clock shows, ``allocation`` how long a node takes to come up by that clock.
+    """
+
+    speed: float
+    allocation: str
+    chaos: str
+    seed: int
+    time: datetime | None = None
+    ahead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class LocalStatus:
     """How it is with the service: what is known only while it runs is ``None`` otherwise."""
 
@@ -45,6 +60,7 @@ class LocalStatus:
     started: datetime | None = None
     pid: int | None = None
     version: str | None = None
+    day: LocalDay | None = None
 
 
 def local_status_text(status: LocalStatus, *, color: bool = False) -> str:
@@ -61,6 +77,7 @@ def _lines(status: LocalStatus, ink: Ink) -> Iterator[str]:
         "since": status.started and f"{status.started.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
         "process": status.pid and str(status.pid),
         "version": status.version,
+        **_day_rows(status.day),
         "data": str(status.data),
         "log": str(status.log),
     }
@@ -81,14 +98,43 @@ def local_status_json(status: LocalStatus) -> str:
             "version": status.version,
             "data": str(status.data),
             "log": str(status.log),
+            "speed": status.day and status.day.speed,
+            "allocation": status.day and status.day.allocation,
+            "chaos": status.day and (status.day.chaos or None),
+            "seed": status.day and status.day.seed,
+            "time": status.day and status.day.time and status.day.time.astimezone(UTC).isoformat(),
         },
         indent=2,
     )
 
 
-def started_text(*, batch_url: str, blob_url: str, data: Path) -> str:
+def _day_rows(day: LocalDay | None) -> Mapping[str, str]:
+    """What is not as on any other day."""
+    rows = {}
+    if day is not None and (day.speed != 1 or day.ahead):
+        shown = "" if day.time is None else f"{day.time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, "
+        rows["time"] = f"{shown}{_pace(day)}"
+    elif day is not None and day.allocation != "0":
+        rows["time"] = f"real; a node takes {day.allocation} to come up"
+    if day is not None and day.chaos:
+        rows["chaos"] = f"{day.chaos} (seed {day.seed})"
+    return rows
+
+
+def _pace(day: LocalDay) -> str:
+    words = "as fast as the wall's" if day.speed == 1 else f"{day.speed:g} times as fast"
+    return words + (f"; a node takes {day.allocation} to come up" if day.allocation != "0" else "")
+
+
+def day_notice(day: LocalDay) -> str:
+    """A line for whoever uses a service that is not as on any other day; else empty."""
+    rows = "; ".join(f"{name}: {value}" for name, value in _day_rows(day).items())
+    return f"the local service rehearses ({flat(rows)})" if rows else ""
+
+
+def started_text(*, batch_url: str, blob_url: str, data: Path, day: LocalDay | None = None) -> str:
     """That the service runs, and where."""
-    rows = {"batch": batch_url, "storage": blob_url, "data": str(data)}
+    rows = {"batch": batch_url, "storage": blob_url, **_day_rows(day), "data": str(data)}
     lines = [f"{name:<8} {flat(value)}" for name, value in rows.items()]
     more = "`batchspec local env` prints what other clients need; `batchspec local stop` ends it."
     return "\n".join(["The local service runs.", *lines, more])

@@ -6,6 +6,7 @@ import pytest
 
 from batchspec.apply.shortfall import no_allocation
 from batchspec.plan.observed import PoolFacts
+from batchspec.spec.values import Record
 
 
 @pytest.mark.parametrize(
@@ -21,7 +22,7 @@ from batchspec.plan.observed import PoolFacts
 )
 def test_the_hint_follows_the_code(code: str, words: str) -> None:
     errors = ((code, "as the service says"),)
-    pool = PoolFacts("p", "active", "steady", {}, {}, 0, 0, 2, 0, errors)
+    pool = PoolFacts("p", "active", "steady", Record(), {}, 0, 0, 2, 0, errors)
     problem = no_allocation(pool)
     assert code in problem.summary
     assert problem.detail == "as the service says"

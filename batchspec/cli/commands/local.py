@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import get_args
 
 from batchspec import local
-from batchspec.cli.account import started, translated
+from batchspec.cli.account import day_of, started, translated
 from batchspec.cli.options import Format
 from batchspec.cli.screen import confirm, has_terminal, needs_answer, out
 from batchspec.problems import Exit, Problem, UsageError
@@ -23,14 +25,17 @@ from batchspec.render.local import (
 )
 
 
-def start(port: int, form: Format) -> int:
+def start(port: int, asked: local.Asked, form: Format) -> int:
     """Start it, if it does not run."""
-    endpoints = started(port=port)
+    endpoints = started(port=port, asked=asked)
     if form is Format.JSON:
         return show(form)
     out(
         started_text(
-            batch_url=endpoints.batch_url, blob_url=endpoints.blob_url, data=endpoints.data
+            batch_url=endpoints.batch_url,
+            blob_url=endpoints.blob_url,
+            data=endpoints.data,
+            day=day_of(endpoints.conditions),
         )
     )
     return Exit.DONE
@@ -49,6 +54,10 @@ def show(form: Format) -> int:
     with translated():
         seen = local.status()
     endpoints = seen.endpoints
+    day = None
+    if seen.conditions is not None:
+        time = seen.time(datetime.now(UTC))
+        day = replace(day_of(seen.conditions), time=time, ahead=bool(seen.ahead))
     shown = LocalStatus(
         state=seen.state.value,
         data=seen.data,
@@ -58,6 +67,7 @@ def show(form: Format) -> int:
         started=seen.started,
         pid=seen.pid,
         version=seen.version,
+        day=day,
     )
     if form is Format.JSON:
         out(local_status_json(shown))

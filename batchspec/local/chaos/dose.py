@@ -58,7 +58,7 @@ SPANS: Mapping[Kind, timedelta] = {
 class Dose:
     """One kind of trouble: its chance in percent, and its length of time where it has one.
 
-    ``operation`` (``create_tasks`` ...) keeps a kind that happens to requests to those alone.
+    ``operation`` (``create_pool`` ...) keeps a kind that happens to requests to those alone.
     """
 
     kind: Kind

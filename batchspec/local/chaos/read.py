@@ -1,7 +1,7 @@
 """The text of a bad day: a profile, a list of what goes wrong, or a file with one.
 
     bad-day
-    throttle=5%:1s,lost@create_tasks=20%,quota=4
+    throttle=5%:1s,lost@create_task_collection=20%,quota=4
     bad-day,preempt=0%
 
 An item is ``KIND=P%``, ``KIND=P%:TIME``, ``KIND@OPERATION=P%``, ``quota=N`` or a profile; a later
@@ -52,7 +52,9 @@ def read_chaos(text: str, seed: int = 0) -> Chaos:
             doses[read.kind, read.operation] = read
         else:
             limits[read[0]] = read[1]
-    return Chaos(tuple(doses.values()), tuple(limits.items()), seed)
+    # One of 0 % is worth a word only where it makes an exception.
+    real = (dose for dose in doses.values() if dose.percent or dose.operation is not None)
+    return Chaos(tuple(real), tuple(limits.items()), seed)
 
 
 def check_operations(chaos: Chaos, operations: Iterable[str]) -> None:
@@ -63,7 +65,10 @@ def check_operations(chaos: Chaos, operations: Iterable[str]) -> None:
     """
     known = sorted(operations)
     for name in {dose.operation for dose in chaos.doses} - {None, *known}:
-        hint = _near(str(name), known) or "Operations are called as in the SDK: create_tasks ..."
+        hint = (
+            _near(str(name), known)
+            or "Operations are called as in the SDK: create_task_collection ..."
+        )
         raise _unreadable(f"There is no operation {name!r}", hint)
 
 
@@ -72,17 +77,18 @@ def _of_file(text: str) -> str:
     named = text.strip()
     if not named or "=" in named or any(item in PROFILES for item in named.split(",")):
         return text
-    path = Path(named).expanduser()
-    if not path.is_file() and "/" not in named and not path.suffix:
-        raise _unreadable(
-            f"There is no chaos {named!r}",
-            _near(named, (*PROFILES, *_WORDS)) or _known(),
-        )
     try:
+        path = Path(named).expanduser()
+        if not path.is_file() and "/" not in named and not path.suffix:
+            raise _unreadable(
+                f"There is no chaos {named!r}",
+                _near(named, (*PROFILES, *_WORDS)) or _known(),
+            )
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    # A name may be none for a file, a home be unknown, and what is there be no text.
+    except (OSError, ValueError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or "it is no text"
-        raise _unreadable(f"The file {named} cannot be read: {why}", _known()) from error
+        raise _unreadable(f"The file {named!r} cannot be read: {why}", _known()) from error
 
 
 def _items(text: str) -> Iterator[str]:
@@ -98,8 +104,8 @@ def _items(text: str) -> Iterator[str]:
 def _read(item: str) -> Dose | tuple[Limit, int]:
     found = _ITEM.fullmatch(item)
     if found is None:
-        hint = _near(item, (*PROFILES, *_WORDS)) or _known()
-        raise _unreadable(f"{item!r} is no chaos", hint)
+        hint = "" if "=" in item else _near(item, (*PROFILES, *_WORDS))
+        raise _unreadable(f"{item!r} is no chaos", hint or _known())
     word, operation, amount = found["kind"], found["operation"], found["amount"]
     if word not in _WORDS:
         raise _unreadable(f"There is no chaos {word!r}", _near(word, _WORDS) or _known())

@@ -10,7 +10,6 @@ from pathlib import Path
 from batchspec.local.conditions import REAL, Asked, Conditions
 from batchspec.local.daemon.account import Account
 from batchspec.local.daemon.home import Home, write_private
-from batchspec.local.span import write_span
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ def announce(home: Home, announcement: Announcement) -> None:
         "started": announcement.started.isoformat(),
         "conditions": {
             "speed": conditions.speed,
-            "allocation": write_span(conditions.allocation),
+            "allocation": conditions.allocation_text,
             "chaos": conditions.chaos.text,
             "seed": conditions.chaos.seed,
         },

@@ -1,0 +1,163 @@
+"""Time that passes faster: what is lived through in seconds, and a clock that never goes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from batchspec.local.agent.clock import Ahead, Clock
+from tests.local.engines import WAIT, engined, job, pool, task, until
+from tests.local.running import ACCOUNT, KEY, Service
+
+FAST = 1800.0
+
+
+def time_of(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def stamp(service: Service) -> datetime:
+    """What the service's clock shows: the time at which a job is made."""
+    name = f"j{uuid4().hex}"
+    assert service.request("POST", "/jobs", job(name)).status == 201
+    return time_of(service.request("GET", f"/jobs/{name}").json["creationTime"])
+
+
+def live(service: Service, span: timedelta) -> tuple[datetime, datetime]:
+    """Let so much of the service's time pass; from when to when."""
+    first = stamp(service)
+    until(lambda: stamp(service) >= first + span)
+    return first, stamp(service)
+
+
+def task_of(service: Service) -> Any:
+    return service.request("GET", "/jobs/j/tasks/t").json
+
+
+def test_a_node_takes_as_long_as_on_azure_and_that_is_soon_over(tmp_path: Path) -> None:
+    delay = timedelta(seconds=226)
+    with engined(tmp_path / "batch", speed=FAST, allocation=delay) as service:
+        service.request("POST", "/pools", pool())
+        first = service.request("GET", "/pools/p").json
+        assert first["allocationState"] == "resizing"
+        until(lambda: service.request("GET", "/pools/p").json["allocationState"] == "steady")
+        (node,) = service.request("GET", "/pools/p/nodes").json["value"]
+        took = time_of(node["lastBootTime"]) - time_of(node["allocationTime"])
+        assert took >= delay
+
+
+def test_a_pool_scales_on_its_interval(tmp_path: Path) -> None:
+    """The formula is evaluated each 5 minutes, and the tasks of the job are there by the second."""
+    with engined(tmp_path / "batch", speed=FAST) as service:
+        formula = "$TargetDedicatedNodes = min(2, $PendingTasks.GetSample(1));"
+        scaled = pool() | {
+            "enableAutoScale": True,
+            "autoScaleFormula": formula,
+            "autoScaleEvaluationInterval": "PT5M",
+        }
+        del scaled["targetDedicatedNodes"]
+        service.request("POST", "/pools", scaled)
+        service.request("POST", "/jobs", job())
+        for name in ("t", "u"):
+            service.request("POST", "/jobs/j/tasks", task(name, "true"))
+        until(lambda: task_of(service)["state"] == "completed")
+        until(lambda: service.request("GET", "/pools/p").json["currentDedicatedNodes"] == 0)
+
+
+def test_a_task_ends_at_its_limit_and_its_files_after_their_retention(tmp_path: Path) -> None:
+    with engined(tmp_path / "batch", speed=FAST) as service:
+        service.request("POST", "/pools", pool())
+        service.request("POST", "/jobs", job())
+        constraints = {"maxWallClockTime": "PT10M", "retentionTime": "PT30M"}
+        service.request("POST", "/jobs/j/tasks", task("t", WAIT, constraints=constraints))
+        until(lambda: task_of(service)["state"] == "completed")
+        info = task_of(service)["executionInfo"]
+        assert info["failureInfo"]["code"] == "TaskEnded"
+        took = time_of(info["endTime"]) - time_of(info["startTime"])
+        assert took >= timedelta(minutes=10)
+        gone = "/jobs/j/tasks/t/files/stdout.txt"
+        until(lambda: service.request("GET", gone).status == 409)
+
+
+def test_a_job_ends_at_its_limit(tmp_path: Path) -> None:
+    with engined(tmp_path / "batch", speed=FAST) as service:
+        service.request("POST", "/jobs", job(constraints={"maxWallClockTime": "PT30M"}))
+        until(lambda: service.request("GET", "/jobs/j").json["state"] == "completed")
+        info = service.request("GET", "/jobs/j").json["executionInfo"]
+        assert info["terminateReason"] == "MaxWallClockTimeExpiry"
+
+
+def test_time_goes_on_from_where_it_was_at_any_speed(tmp_path: Path) -> None:
+    times: list[datetime] = []
+    for speed in (3600.0, 3600.0, 1.0, 60.0):
+        with engined(tmp_path / "batch", speed=speed) as service:
+            times += live(service, timedelta(seconds=speed / 4))
+    assert times == sorted(times)
+    ahead = Ahead(tmp_path / "batch").read()
+    assert timedelta(minutes=29) <= ahead < timedelta(days=10)
+
+
+SERVICE = f"""
+import asyncio, sys
+from pathlib import Path
+from batchspec.local.service import ServiceConfig, serve
+config = ServiceConfig(Path(sys.argv[1]), {ACCOUNT!r}, {KEY!r}, speed=float(sys.argv[2]))
+asyncio.run(serve(config, lambda url: print(url, flush=True)))
+"""
+
+
+def test_a_killed_service_goes_on_later_than_it_was(tmp_path: Path) -> None:
+    data = tmp_path / "batch"
+    times: list[datetime] = []
+    for speed in ("3600", "3600", "1"):
+        command = [sys.executable, "-c", SERVICE, str(data), speed]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                service = Service(process.stdout.readline().strip(), data)
+                times += live(service, timedelta(milliseconds=1))
+            finally:
+                process.kill()
+    assert times == sorted(times)
+
+
+async def test_the_clock_stands_where_it_cannot_be_kept(tmp_path: Path) -> None:
+    """It does not go beyond what is written, so that no restart can be behind it."""
+    clock, time = Clock(3600.0), Ahead(tmp_path)
+    async with time.keeping(clock):
+        promised = time.read()
+        clock.hold_after(0)
+        stood = clock.now()
+        await asyncio.sleep(0)
+        assert clock.now() == stood
+        assert datetime.now(UTC) + promised >= stood
+
+
+def test_without_a_faster_life_there_is_no_file(tmp_path: Path) -> None:
+    with engined(tmp_path / "batch") as service:
+        assert abs(stamp(service) - datetime.now(UTC)) < timedelta(minutes=1)
+    assert not (tmp_path / "batch" / "clock.json").exists()
+
+
+def test_a_file_that_is_there_is_believed(tmp_path: Path) -> None:
+    data = tmp_path / "batch"
+    data.mkdir()
+    (data / "clock.json").write_text(json.dumps({"ahead": 86400 * 30}))
+    with engined(data) as service:
+        ahead = stamp(service) - datetime.now(UTC)
+        assert timedelta(days=29) < ahead < timedelta(days=31)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "null"])
+def test_a_damaged_file_is_not_taken_for_no_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "clock.json").write_text(text)
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        Ahead(tmp_path).read()
