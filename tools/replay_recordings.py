@@ -1,15 +1,17 @@
 """Replay what was recorded with the real service, and say where the embedded one differs.
 
-    python tools/replay_recordings.py [--all] [FILE]
+    python tools/replay_recordings.py [--all] [--keep COUNTS] [FILE]
 
 FILE is ``real-service.jsonl``; by default the one in ``../shared/recordings`` beside the project.
-Exits 1 if a difference has no reason, or if fewer than 95 % of those that apply agree.
+``--keep tools/replay/counts.json`` is for ``tools/generate_fidelity.py``. Exits 1 if a difference
+has no reason, or if fewer than 95 % of those that apply agree.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 import tempfile
 from collections import Counter, defaultdict
@@ -71,16 +73,25 @@ def main() -> int:
     parser.add_argument(
         "--all", action="store_true", help="show every difference of every exchange"
     )
+    parser.add_argument("--keep", type=Path, metavar="COUNTS", help="write the counts as JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as data:
         verdicts = asyncio.run(replay_all(read_recordings(options.file), Path(data)))
     skipped = [verdict for verdict in verdicts if verdict.skipped]
     applied = [verdict for verdict in verdicts if not verdict.skipped]
     differing = [verdict for verdict in applied if verdict.found]
+    reasons = {
+        "do not apply": Counter(verdict.skipped for verdict in skipped),
+        "differ": Counter(verdict.reason or f"? {_what(verdict)}" for verdict in differing),
+    }
     print(f"{len(verdicts)} recorded exchanges, {len(skipped)} do not apply:")
-    _table(Counter(verdict.skipped for verdict in skipped))
+    _table(reasons["do not apply"])
     print(f"\n{len(applied)} apply, {len(differing)} differ:")
-    _table(Counter(verdict.reason or f"? {_what(verdict)}" for verdict in differing))
+    _table(reasons["differ"])
+    if options.keep is not None:
+        tables = {name: dict(counter.most_common()) for name, counter in reasons.items()}
+        counts = {"recorded": len(verdicts), "apply": len(applied), **tables}
+        options.keep.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
     if options.all:
         for verdict in differing:
             exchange = verdict.exchange

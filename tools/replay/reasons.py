@@ -25,6 +25,8 @@ _CLOUD_SERVICES = "pools of cloud services are retired and refused by the real s
 
 def unbuilt(why: str) -> str:
     """Why an exchange does not apply for which ``why`` something could not be made."""
+    if "mountConfiguration" in why:
+        return "of a pool that mounts something, which cannot be made here"
     return _CLOUD_SERVICES if "CloudServiceConfigurationRetired" in why else f"not built: {why}"
 
 
@@ -62,8 +64,14 @@ def _reason(text: str, pattern: str, holds: Callable[[Exchange], bool] = lambda 
 
 _REASONS = (
     _reason(
-        "the embedded service says that it does not do this (501)",
-        r"status 501 NotImplemented for .*",
+        "nodes have no logs that could be uploaded, which is said (501)",
+        r"status 501 NotImplemented for 200",
+        lambda exchange: exchange.parts[-1] == "uploadbatchservicelogs",
+    ),
+    _reason(
+        "nothing is mounted on nodes, which is said (501)",
+        r"status 501 NotImplemented for 201",
+        lambda exchange: "mountConfiguration" in json.dumps(exchange.body),
     ),
     _reason(
         "recorded on a Windows node, which keeps creation times and has no modes of files",
