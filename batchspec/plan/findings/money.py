@@ -21,7 +21,7 @@ def pool_cost(scene: Scene) -> Iterator[Problem]:
     if pool.kind is PoolKind.JOB and pool.auto.get("keepAlive") is True and nodes:
         yield finding(
             "pool-kept",
-            f"nothing ever deletes the pool of the job: its {_nodes(nodes)} stay when it ends",
+            f"nothing ever deletes the pool of the job: it stays ({_nodes(nodes)}) when that ends",
             where=scene.at_pool("keep_alive"),
             hint="Take `keep_alive` out.",
         )
@@ -31,15 +31,15 @@ def pool_cost(scene: Scene) -> Iterator[Problem]:
     if scene.spec.cleanup.pool is When.NEVER:
         yield finding(
             "pool-kept",
-            f"nothing ever deletes the pool {pool.id!r}: its {_nodes(nodes)} are paid for until"
+            f"nothing ever deletes the pool {pool.id!r} ({_nodes(nodes)}): it costs money until"
             " somebody does",
             where=scene.spec.place("cleanup.pool") or scene.at_pool(*sizes),
         )
     elif scene.observed.account.target == _PAID:
         yield finding(
             "pool-needs-client",
-            f"the {_nodes(nodes)} of the pool {pool.id!r} are paid for until batchspec deletes"
-            " them, however long that takes",
+            f"the pool {pool.id!r} ({_nodes(nodes)}) costs money until batchspec comes back and"
+            " deletes it",
             where=scene.at_pool(*sizes),
         )
 
