@@ -9,12 +9,17 @@ A case is a YAML file with ``about`` (a sentence) and, all optional:
 ``before``     ``{change, files}``: what was different when the pool and the jobs were made; texts
                to replace in the spec of now, and files as they were
 ``pool``       ``{by, state, nodes, metadata, set: {REST name: value}}``: the pool as it was made,
-               with what somebody set since; ``nodes`` are those it has, if not what it should
+               with what somebody set since; ``nodes`` are those it has, if not what it should;
+               ``errors`` are ``[code, message]`` of its last resize
 ``jobs``       a list of ``{id, state, by, scope, reason, set, tasks: {STAGE: [STATE, ...]}}``, the
                oldest first; a state is ``active``, ``running``, ``done``, ``failed``, or ``null``
                (absent)
 ``receipt``    ``{job, files, missing}``
 ``target``     ``local`` (if left out) or ``azure``
+``variables``  what is set with --var
+``usage``      ``{pools, jobs}``: how many the account has
+``longest_sas`` for how many hours an address can be signed; left out, any number
+``occupied``   the folders of results that hold other files
 ``wishes``     ``{rerun, replace: [pool, job], step}``: what was asked for on the command line
 """
 
@@ -44,6 +49,7 @@ from batchspec.plan.observed import (
     Receipt,
     SupportedImage,
     TaskFacts,
+    Usage,
 )
 from batchspec.plan.pool_body import pool_body, runs_windows
 from batchspec.plan.tasks import expand
@@ -106,6 +112,15 @@ IMAGES = (
         end_of_life=datetime(2026, 4, 1, tzinfo=UTC),
     ),
     SupportedImage(
+        "microsoft-dsvm",
+        "ubuntu-hpc",
+        "2204",
+        "batch.node.ubuntu 22.04",
+        False,
+        False,
+        ("DockerCompatible",),
+    ),
+    SupportedImage(
         "microsoftwindowsserver",
         "windowsserver",
         "2022-datacenter",
@@ -135,13 +150,15 @@ def situation(case: Mapping[str, Any], folder: Path) -> Iterator[Situation]:
     """The spec and the account of a case, in ``folder``."""
     text = _changed(case.get("spec", SPEC), case.get("change", {}))
     files = {**FILES, **case.get("files", {})}
-    with _written(text, files, folder) as (spec, spool):
+    variables = case.get("variables", {})
+    with _written(text, files, folder, variables) as (spec, spool):
         if (before := case.get("before")) is None:
             yield Situation(spec, _observed(case, spec, spool, None))
             return
         earlier = _changed(text, before.get("change", {}))
         then = folder / "before"
-        with _written(earlier, {**files, **before.get("files", {})}, then) as (was, held):
+        with _written(earlier, {**files, **before.get("files", {})}, then, variables) as made:
+            was, held = made
             made = Situation(was, _bare(case, was, held))
             yield Situation(spec, _observed(case, spec, spool, made))
 
@@ -155,7 +172,7 @@ def _changed(text: str, changes: Mapping[str, str]) -> str:
 
 @contextmanager
 def _written(
-    text: str, files: Mapping[str, str | None], folder: Path
+    text: str, files: Mapping[str, str | None], folder: Path, variables: Mapping[str, str]
 ) -> Iterator[tuple[Spec, Spool]]:
     """A spec with files beside it, read."""
     folder.mkdir(exist_ok=True)
@@ -165,7 +182,7 @@ def _written(
         if content is not None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(content, encoding="utf-8")
-    spec = read_spec(path)
+    spec = read_spec(path, variables=variables)
     problems = Problems()
     with Spool() as spool:
         scan(spec.containers.values(), spool, problems)
@@ -181,6 +198,9 @@ def _bare(case: Mapping[str, Any], spec: Spec, spool: Spool) -> Observed:
         now=NOW,
         containers={key: _container(given.get(key), key, spool) for key in spec.containers},
         images=IMAGES,
+        usage=Usage(**case["usage"]) if "usage" in case else None,
+        longest_sas=timedelta(hours=case["longest_sas"]) if "longest_sas" in case else None,
+        occupied=frozenset(result.to for result in spec.results if case.get("occupied")),
         rows={
             stage.name: read_rows(stage.for_each.path)
             for stage in spec.stages
@@ -236,7 +256,8 @@ def _pool(given: Mapping[str, Any], spec: Spec, observed: Observed) -> PoolFacts
     target = count if isinstance(count, int) else 0
     target = given.get("nodes", target) if found.get("enableAutoScale") else target
     nodes, state = given.get("nodes", target), given.get("state", "active")
-    return PoolFacts(spec.pool.id, state, "steady", found, metadata, nodes, 0, target, 0)
+    errors = tuple((code, message) for code, message in given.get("errors", ()))
+    return PoolFacts(spec.pool.id, state, "steady", found, metadata, nodes, 0, target, 0, errors)
 
 
 def _job(given: Mapping[str, Any], number: int, made: Situation) -> JobFacts:
