@@ -42,6 +42,17 @@ it replaces or deletes. `-y` answers yes. Where there is no terminal and no `-y`
 have to ask ends with exit code 2. `cleanup: ask` asks at the end; without a terminal and without
 `-y` that means keep.
 
+## Saved plans
+
+`plan --out FILE` saves what a plan rests on: the account, the spec and its parameters, the files
+and the rows that tasks are made from, what is in the containers, the pool, the jobs and their
+tasks as they are, and what was asked for with `--rerun`, `--replace` and `--target-step`. `apply
+FILE` makes the plan anew and carries it out if it rests on the same; else it ends with exit code
+5 and says what moved, before anything is sent. What moves by itself makes no plan stale: tasks
+that start, the nodes of a pool that scales itself, signatures. Of up to 500 files, blobs and
+tasks each is told by name, of more how many there are. No secret is in the file: values of secret
+parameters are given again, with `--var` or `--var-file`, and nothing else can be.
+
 ## Ctrl-C
 
 Once: requests that are in flight are finished, nothing new is begun, and the command ends with exit

@@ -10,6 +10,8 @@ from batchspec.problems import Problem, Severity, UsageError
 
 PART = "part-of-plan"
 """The code of the note that a plan is a part of one."""
+NO_SUCH_STEP = "no-such-step"
+"""The code of the problem that there is no such step."""
 
 
 def only_step(
@@ -50,7 +52,7 @@ def _left_out(name: str, number: int) -> Problem:
 def _unknown(name: str, names: list[str]) -> Problem:
     near = get_close_matches(name, names, n=1)
     return Problem(
-        "no-such-step",
+        NO_SUCH_STEP,
         f"the plan has no step {name!r}",
         detail="It has: " + ", ".join(names),
         hint=f"Did you mean `{near[0]}`?" if near else "",

@@ -1,7 +1,7 @@
 """The reference run: three stages, 250 tasks, 40 files; and everything it must have left behind.
 
 It can be changed after it has ended: another input, another start task. Then what depends on the
-input runs again in a second job, on a pool that takes the place of the first.
+input runs again in a second job, on nodes that have been restarted for it.
 
 What is left behind is read with azure-batch and azure-storage-blob, by no code of batchspec.
 """

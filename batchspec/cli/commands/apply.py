@@ -11,6 +11,7 @@ from batchspec.cli.session import session
 from batchspec.plan.build import build
 from batchspec.plan.detach import detached
 from batchspec.plan.saved import SavedPlan, check_fresh, read_plan_file
+from batchspec.plan.target import NO_SUCH_STEP
 from batchspec.plan.wishes import Wishes
 from batchspec.problems import (
     BatchspecError,
@@ -44,17 +45,19 @@ async def apply(
                 made = detached(made)
             return await ask_and_run(made, found, progress, yes=yes, verbose=verbose)
     except (SpecError, UsageError) as error:
-        if plan is None or made is not None or _secret_is_wrong(error, plan, wanted):
+        if plan is None or made is not None or not _moved(error, plan, wanted):
             raise
         raise StalePlanError(_not_made(wanted), *error.problems) from None
 
 
-def _secret_is_wrong(error: BatchspecError, plan: SavedPlan, wanted: Wanted) -> bool:
-    """Whether it is not the world that moved: a secret was not given again, or is a bad one."""
+def _moved(error: BatchspecError, plan: SavedPlan, wanted: Wanted) -> bool:
+    """Whether there is no plan because the spec or a file is another, and not by what was given."""
+    if isinstance(error, UsageError):
+        return any(problem.code == NO_SUCH_STEP for problem in error.problems)
     given = variables_of(wanted.variables)
     if any(name not in given for name in plan.secrets) and not wanted.variable_files:
-        return True
-    return all(problem.code == "bad-variable" for problem in error.problems)
+        return False
+    return any(problem.code != "bad-variable" for problem in error.problems)
 
 
 def _not_made(wanted: Wanted) -> Problem:
