@@ -19,7 +19,7 @@ from batchspec.cloud.batch import BatchService
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.download import RANGE
 from batchspec.cloud.limiter import Limiter, Limits, Timing
-from batchspec.cloud.pipeline import Notice, Patience, transport
+from batchspec.cloud.pipeline import AsSent, Notice, Patience, transport
 from batchspec.cloud.reader import AccountReader
 from batchspec.cloud.signing import Mint
 from batchspec.cloud.storage import BlobStorage
@@ -56,6 +56,7 @@ async def connect(
                 _batch_credential(account, token),
                 api_version=API_VERSION,
                 credential_scopes=[f"https://batch.{_suffix(account)}//.default"],
+                per_call_policies=[AsSent()],
                 retry_policy=Patience(batch_limiter, limits, timing, notice),
                 transport=transport(account.batch_url, limits, verify),
             )

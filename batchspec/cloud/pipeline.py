@@ -23,8 +23,9 @@ from azure.core.exceptions import (
     ServiceRequestTimeoutError,
 )
 from azure.core.pipeline import PipelineRequest, PipelineResponse
-from azure.core.pipeline.policies import AsyncHTTPPolicy
+from azure.core.pipeline.policies import AsyncHTTPPolicy, SansIOHTTPPolicy
 from azure.core.pipeline.transport import AioHttpTransport, AsyncHttpTransport
+from yarl import URL
 
 from batchspec.cloud.account import is_loopback
 from batchspec.cloud.errors import no_credential, unreachable
@@ -163,6 +164,17 @@ class Patience(AsyncHTTPPolicy[Any, Any]):
         self._said = now
         host = request.http_request.url.split("?", 1)[0].split("/", 3)[2]
         self._notice(Problem("waiting", f"{host} {words}; going on trying", severity=Severity.NOTE))
+
+
+class AsSent(SansIOHTTPPolicy[Any, Any]):
+    """Writes the address of a request as aiohttp will send it, before it is signed.
+
+    The SDK writes the job ``nightly:job-1`` of a schedule as ``nightly%3Ajob-1`` and signs that;
+    aiohttp then takes back every escape that is none to it, and the signature is of another path.
+    """
+
+    def on_request(self, request: PipelineRequest[Any]) -> None:
+        request.http_request.url = str(URL(request.http_request.url))
 
 
 def _never_sent(error: AzureError) -> bool:
