@@ -25,6 +25,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     DETACHED = "detached"
+    SCHEDULED = "scheduled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,16 @@ class NodeFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleSeen:
+    """A job schedule as it is now: ``next_run`` is when its next job is due, if one is."""
+
+    schedule: str
+    state: str
+    next_run: datetime | None = None
+    recent_job: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Noticed:
     """Something the user should know that does not fail the run."""
 
@@ -166,6 +177,7 @@ Event: TypeAlias = (
     | TasksSeen
     | TaskFailed
     | NodeFailed
+    | ScheduleSeen
     | Noticed
     | StepDone
     | StepFailed

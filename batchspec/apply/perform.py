@@ -5,6 +5,7 @@ from __future__ import annotations
 from batchspec.apply.gone import explained
 from batchspec.apply.ports import World
 from batchspec.apply.remove import delete_containers, delete_job, delete_pool, until_gone
+from batchspec.apply.schedule import perform_schedule
 from batchspec.apply.submit import close, retry, submit
 from batchspec.apply.transfer import download, upload
 from batchspec.apply.watch import Pace, wait_for_pool, wait_for_tasks
@@ -14,18 +15,22 @@ from batchspec.plan.actions import (
     CreateContainer,
     CreateJob,
     CreatePool,
+    CreateSchedule,
     DeleteContainers,
     DeleteJob,
     DeletePool,
+    DeleteSchedule,
     DownloadResults,
     ReplaceJob,
     ReplacePool,
+    ReplaceSchedule,
     ResizePool,
     RetryTasks,
     ScalePool,
     SubmitTasks,
     UpdateJob,
     UpdatePool,
+    UpdateSchedule,
     UploadFiles,
     WaitForPool,
     WaitForTasks,
@@ -52,6 +57,8 @@ async def perform(step: Step, tools: Tools) -> Performed:
                 return await _perform_data(step, tools)
             case SubmitTasks() | RetryTasks() | CloseJob() | WaitForPool() | WaitForTasks():
                 return await _perform_tasks(step, tools)
+            case CreateSchedule() | UpdateSchedule() | ReplaceSchedule() | DeleteSchedule():
+                return await perform_schedule(step.action, tools)
             case _:
                 return await _perform_request(step, tools.world)
     except ServiceError as error:

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Protocol
 
 from batchspec.apply.halt import Halt
-from batchspec.plan.observed import Blob, JobFacts, LocalFile, PoolFacts, TaskFacts
+from batchspec.plan.observed import (
+    Blob,
+    JobFacts,
+    LocalFile,
+    PoolFacts,
+    ScheduleFacts,
+    TaskFacts,
+)
 from batchspec.problems import Problem
 from batchspec.spec.values import Record
 
@@ -106,7 +113,7 @@ class Storage(Protocol):
 
 
 class Batch(Protocol):
-    """Pools, jobs and tasks. ``sas`` is how long the URLs in a body must stay valid."""
+    """Pools, jobs, schedules and tasks. ``sas`` is how long the URLs in a body must stay valid."""
 
     async def pool(self, pool_id: str) -> PoolFacts | None:
         """The pool, or ``None``."""
@@ -174,6 +181,25 @@ class Batch(Protocol):
 
     async def delete_job(self, job_id: str) -> bool:
         """Ask for a job's deletion; ``False`` if there was none. It takes time: see ``job``."""
+        ...
+
+    async def schedule(self, schedule_id: str) -> ScheduleFacts | None:
+        """The job schedule, or ``None``."""
+        ...
+
+    async def create_schedule(self, body: Record, sas: timedelta) -> bool:
+        """Make a job schedule; ``False`` if an equal one by the same spec was there."""
+        ...
+
+    async def update_schedule(self, schedule_id: str, patch: Record, sas: timedelta) -> None:
+        """Change properties of a job schedule."""
+        ...
+
+    async def delete_schedule(self, schedule_id: str) -> bool:
+        """Ask for a job schedule's deletion, with all its jobs; ``False`` if there was none.
+
+        It takes time: see ``schedule``.
+        """
         ...
 
     async def add_tasks(

@@ -29,6 +29,7 @@ from batchspec.plan.actions import (
     DeleteContainers,
     DeleteJob,
     DeletePool,
+    DeleteSchedule,
     UploadFiles,
     WaitForTasks,
 )
@@ -43,8 +44,10 @@ _EXITS = {
     Outcome.FAILED: Exit.SERVICE,
     Outcome.INTERRUPTED: Exit.INTERRUPTED,
     Outcome.DETACHED: Exit.DONE,
+    Outcome.SCHEDULED: Exit.DONE,
 }
 _INTERRUPTED = "interrupted"
+_DELETIONS = DeletePool | DeleteJob | DeleteSchedule | DeleteContainers
 
 
 async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
@@ -96,7 +99,11 @@ class _Run:
             return Outcome.NOTHING_TO_DO
         if self.halted:
             return Outcome.INTERRUPTED
-        return self.trouble or (Outcome.DETACHED if self.plan.detached else Outcome.DONE)
+        if self.trouble is not None:
+            return self.trouble
+        if self.plan.scheduled:
+            return Outcome.SCHEDULED
+        return Outcome.DETACHED if self.plan.detached else Outcome.DONE
 
     def _end(self, outcome: Outcome, began: float) -> Exit:
         code = self.exit if outcome is Outcome.FAILED else _EXITS[outcome]
@@ -109,8 +116,7 @@ class _Run:
         return tuple(
             step.subject
             for step in self.plan.steps
-            if isinstance(step.action, DeletePool | DeleteJob | DeleteContainers)
-            and step.id not in self.done
+            if isinstance(step.action, _DELETIONS) and step.id not in self.done
         )
 
     def _skip_rest(self) -> None:

@@ -6,7 +6,15 @@ from batchspec.cli.options import Format, ProgressKind
 from batchspec.cli.running import carry_out
 from batchspec.cli.screen import confirm, has_terminal, needs_answer, show_plan
 from batchspec.cli.session import Session
-from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, ReplaceJob, ReplacePool
+from batchspec.plan.actions import (
+    DeleteContainers,
+    DeleteJob,
+    DeletePool,
+    DeleteSchedule,
+    ReplaceJob,
+    ReplacePool,
+    ReplaceSchedule,
+)
 from batchspec.plan.plan import Gate, Plan
 from batchspec.problems import Exit
 from batchspec.render.questions import apply_question, unasked_words
@@ -41,9 +49,9 @@ def _has_to_ask(plan: Plan) -> bool:
         return False
     if plan.account.target == "azure":
         return True
-    gone = DeletePool | DeleteJob | DeleteContainers
+    gone = DeletePool | DeleteJob | DeleteSchedule | DeleteContainers
     return any(
-        isinstance(step.action, ReplacePool | ReplaceJob)
+        isinstance(step.action, ReplacePool | ReplaceJob | ReplaceSchedule)
         or (isinstance(step.action, gone) and step.gate is Gate.FLOW)
         for step in plan.steps
     )

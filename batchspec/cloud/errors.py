@@ -88,6 +88,15 @@ TABLE: dict[str, tuple[str, str]] = {
     # What is there already, or no more.
     "PoolExists": ("a pool of that id is there already", ""),
     "JobExists": ("a job of that id is there already", ""),
+    "JobScheduleExists": ("a job schedule of that id is there already", ""),
+    "JobWithSameIdExists": (
+        "a job of that id is there, and jobs and schedules share their ids",
+        "give the schedule another id, or delete that job",
+    ),
+    "JobScheduleWithSameIdExists": (
+        "a job schedule of that id is there, and jobs and schedules share their ids",
+        "give the job another id, or delete that schedule",
+    ),
     "PoolBeingDeleted": ("the pool is being deleted", "wait until it is gone, and run again"),
     "PoolBeingResized": ("the pool is being resized", "wait until it is steady, and run again"),
     "PoolNotFound": ("there is no such pool", ""),
@@ -96,6 +105,13 @@ TABLE: dict[str, tuple[str, str]] = {
     "JobBeingDeleted": ("the job is being deleted", "wait until it is gone, and run again"),
     "JobBeingTerminated": ("the job is ending and takes no more tasks", "wait, and run again"),
     "JobCompleted": ("the job has ended and takes no more tasks", "run again: it plans a new job"),
+    "JobScheduleNotFound": ("there is no such job schedule", ""),
+    "JobScheduleBeingDeleted": (
+        "the job schedule is being deleted",
+        "wait until it is gone, and run again",
+    ),
+    "JobScheduleBeingTerminated": ("the job schedule is ending", "run again: it is made anew"),
+    "JobScheduleCompleted": ("the job schedule has ended", "run again: it is made anew"),
     "JobDisabled": ("the job is disabled", "enable it"),
     "ContainerBeingDeleted": ("the container is being deleted", "try again in a minute"),
     "ContainerNotFound": ("there is no such container", ""),

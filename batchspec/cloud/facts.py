@@ -8,7 +8,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from batchspec.apply.ports import NodeFacts, TaskCounts
-from batchspec.plan.observed import JobFacts, PoolFacts, SupportedImage, TaskFacts
+from batchspec.plan.observed import (
+    JobFacts,
+    PoolFacts,
+    ScheduleFacts,
+    SupportedImage,
+    TaskFacts,
+)
 from batchspec.spec.expand_stage import LOGS
 from batchspec.spec.values import Record, freeze
 
@@ -51,6 +57,22 @@ def job_facts(body: Json) -> JobFacts:
         metadata=metadata(body),
         ended=moment(ended) if ended else None,
         terminate_reason=execution.get("terminateReason"),
+    )
+
+
+def schedule_facts(body: Json) -> ScheduleFacts:
+    """Get Job Schedule's body."""
+    execution: Json = body.get("executionInfo") or {}
+    due, ended = execution.get("nextRunTime"), execution.get("endTime")
+    return ScheduleFacts(
+        id=body["id"],
+        state=body.get("state", ""),
+        created=moment(body["creationTime"]),
+        properties=_record(body),
+        metadata=metadata(body),
+        next_run=moment(due) if due else None,
+        recent_job=(execution.get("recentJob") or {}).get("id"),
+        ended=moment(ended) if ended else None,
     )
 
 

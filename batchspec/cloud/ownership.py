@@ -1,4 +1,6 @@
-"""Making and deleting pools and jobs, exactly once: ambiguous answers are settled by reading back.
+"""Making and deleting pools, jobs and schedules, exactly once, whatever comes of an answer.
+
+Ambiguous answers are settled by reading back.
 
 "Exists" may come because somebody else made it, because an earlier run did, or because our own
 request was carried out and its answer lost. The metadata tell them apart.
@@ -11,17 +13,17 @@ from typing import Any, TypeVar
 
 from azure.core.exceptions import AzureError
 
-from batchspec.cloud.errors import translate
+from batchspec.cloud.errors import kebab, translate
 from batchspec.cloud.facts import metadata
 from batchspec.cloud.pipeline import watched
 from batchspec.cloud.wire import code_of, status_of
-from batchspec.plan.observed import JobFacts, PoolFacts
+from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
 from batchspec.problems import Problem, ServiceError
 
 SPEC = "batchspec:spec"
 DIGEST = "batchspec:digest"
 
-Found = TypeVar("Found", PoolFacts, JobFacts)
+Found = TypeVar("Found", PoolFacts, JobFacts, ScheduleFacts)
 
 
 async def make(
@@ -40,7 +42,7 @@ async def make(
             await send()
     except AzureError as error:
         refusal = translate(error, f"{kind} {wire['id']}")
-        if refusal.code.lower() != f"{kind}exists":
+        if refusal.code.lower() != f"{_code(kind)}exists":
             raise refusal from None
         found = await read(wire["id"])
         if found is None or found.state == "deleting":
@@ -56,7 +58,7 @@ async def remove(kind: str, name: str, send: Callable[[], Awaitable[object]]) ->
         with watched() as attempts:
             await send()
     except AzureError as error:
-        if code_of(error).lower() == f"{kind}beingdeleted":
+        if code_of(error).lower() == f"{_code(kind)}beingdeleted":
             return True
         if status_of(error) == 404:
             return attempts.lost
@@ -78,5 +80,13 @@ def _settle(kind: str, wire: Mapping[str, Any], found: Mapping[str, str]) -> Non
     else:
         whose = "made by this spec when it said something else"
         hint = "run `batchspec plan` to see what differs"
-    problem = Problem(f"{kind}-exists", f"{kind} {wire['id']} is there already, {whose}", hint=hint)
-    raise ServiceError(problem, code=f"{kind.capitalize()}Exists", status=409)
+    code = kind.title().replace(" ", "")
+    problem = Problem(
+        f"{kebab(code)}-exists", f"{kind} {wire['id']} is there already, {whose}", hint=hint
+    )
+    raise ServiceError(problem, code=f"{code}Exists", status=409)
+
+
+def _code(kind: str) -> str:
+    """How the service's error codes begin that are about a thing of that kind."""
+    return kind.replace(" ", "")

@@ -12,6 +12,7 @@ from batchspec.plan.observed import (
     Blob,
     JobFacts,
     PoolFacts,
+    ScheduleFacts,
     SupportedImage,
     TaskFacts,
     Usage,
@@ -51,6 +52,14 @@ class AccountReader:
     def jobs(self, name: str) -> AsyncIterator[JobFacts]:
         """Every job whose id starts with ``name``."""
         return self._batch.jobs(name)
+
+    async def schedule(self, schedule_id: str) -> ScheduleFacts | None:
+        """The job schedule, or ``None``."""
+        return await self._batch.schedule(schedule_id)
+
+    def schedules(self) -> AsyncIterator[ScheduleFacts]:
+        """Every job schedule."""
+        return self._batch.schedules()
 
     async def tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
         """Every task of a job, streamed; nothing if the job is not there."""

@@ -146,6 +146,7 @@ def _too_long(lifetime: timedelta, longest: timedelta) -> ServiceError:
         "sas-too-long",
         f"the nodes need addresses that are valid for {lifetime}; without the storage account's"
         f" key they can be signed for {longest}",
-        hint="shorten max_wall_clock_time, or set AZURE_STORAGE_KEY",
+        hint="shorten max_wall_clock_time, bring a schedule's `until` nearer, or set"
+        " AZURE_STORAGE_KEY",
     )
     return ServiceError(problem, code="sas-too-long")

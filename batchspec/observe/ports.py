@@ -12,6 +12,7 @@ from batchspec.plan.observed import (
     Blob,
     JobFacts,
     PoolFacts,
+    ScheduleFacts,
     SupportedImage,
     TaskFacts,
     Usage,
@@ -85,6 +86,10 @@ class Reader(Protocol):
         """Every job whose id starts with ``name``."""
         ...
 
+    async def schedule(self, schedule_id: str) -> ScheduleFacts | None:
+        """The job schedule, or ``None``."""
+        ...
+
     def tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
         """Every task of a job, streamed, with only the fields of :class:`TaskFacts` read."""
         ...
@@ -143,6 +148,10 @@ class Inventory(Protocol):
 
     def jobs(self, name: str) -> AsyncIterator[JobFacts]:
         """Every job whose id starts with ``name``."""
+        ...
+
+    def schedules(self) -> AsyncIterator[ScheduleFacts]:
+        """Every job schedule."""
         ...
 
     def containers(self) -> AsyncIterator[ContainerSeen]:

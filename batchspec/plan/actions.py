@@ -123,6 +123,33 @@ class UpdateJob:
 
 
 @dataclass(frozen=True, slots=True)
+class CreateSchedule:
+    """Make a job schedule. ``sas`` is how long the URLs in the body must stay valid."""
+
+    schedule: str
+    body: Record
+    sas: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateSchedule:
+    """Change a job schedule in place: ``patch`` is the body of Update Job Schedule."""
+
+    schedule: str
+    patch: Record
+    sas: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceSchedule:
+    """Delete a job schedule with its jobs, wait until it is gone, and make it anew."""
+
+    schedule: str
+    body: Record
+    sas: timedelta
+
+
+@dataclass(frozen=True, slots=True)
 class SubmitTasks:
     """Add the tasks of a stage to a job, in the order of the stream.
 
@@ -195,6 +222,13 @@ class DeleteJob:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteSchedule:
+    """Delete a job schedule with all its jobs and wait until it is gone."""
+
+    schedule: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeleteContainers:
     """Delete containers with all that is in them."""
 
@@ -213,6 +247,9 @@ Action: TypeAlias = (
     | CreateJob
     | ReplaceJob
     | UpdateJob
+    | CreateSchedule
+    | UpdateSchedule
+    | ReplaceSchedule
     | SubmitTasks
     | RetryTasks
     | CloseJob
@@ -220,6 +257,7 @@ Action: TypeAlias = (
     | DownloadResults
     | DeletePool
     | DeleteJob
+    | DeleteSchedule
     | DeleteContainers
 )
 """Everything a step can do."""

@@ -103,6 +103,24 @@ class JobFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleFacts:
+    """A job schedule as it is. ``properties`` is Get Job Schedule's body.
+
+    ``next_run`` is when its next job is due, ``recent_job`` the id of its newest one, ``ended``
+    when it was over; each ``None`` until there is such a thing.
+    """
+
+    id: str
+    state: str
+    created: datetime
+    properties: Record
+    metadata: Mapping[str, str]
+    next_run: datetime | None = None
+    recent_job: str | None = None
+    ended: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskFacts:
     """A task as it is: ``succeeded`` is ``None`` until it is completed.
 
@@ -181,7 +199,8 @@ class Observed:
     """All that a plan needs to know of the world.
 
     ``containers`` is by key. ``jobs`` are all jobs that this spec made and the one its id names,
-    oldest first. ``receipt`` is ``None`` when nothing was downloaded yet.
+    oldest first; of those that its ``schedule`` made, the newest alone. ``receipt`` is ``None``
+    when nothing was downloaded yet.
 
     ``usage`` is ``None`` where nobody has counted. ``longest_sas`` bounds how long an address can be
     signed for; ``None`` is no bound. ``occupied`` are the folders of results that hold other files.
@@ -192,6 +211,7 @@ class Observed:
     containers: Mapping[str, ContainerFacts]
     pool: PoolFacts | None = None
     jobs: tuple[JobFacts, ...] = ()
+    schedule: ScheduleFacts | None = None
     tasks: TaskIndex | None = None
     images: tuple[SupportedImage, ...] = ()
     receipt: Receipt | None = None

@@ -76,7 +76,8 @@ class Plan:
     ``grounds`` are what it rests on, by what the user calls them.
 
     ``kept`` are the parts that stay as they are, each with its reason (verb ``keep``). A plan that
-    is ``detached`` ends before its job does.
+    is ``detached`` ends before its job does; one that is ``scheduled`` before the jobs that a
+    schedule makes.
     """
 
     account: Account
@@ -89,6 +90,7 @@ class Plan:
     fingerprint: str
     grounds: Mapping[str, Ground] = field(default_factory=dict)
     detached: bool = False
+    scheduled: bool = False
 
     @property
     def counts(self) -> Mapping[str, int]:

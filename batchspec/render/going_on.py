@@ -16,6 +16,11 @@ _NEXT: Mapping[Outcome | None, Mapping[str, str]] = {
         "attach": "watches it, fetches the results and cleans up",
         "status": "looks how far it is",
     },
+    Outcome.SCHEDULED: {
+        "status": "says how it is, and when the next job comes",
+        "attach": "watches its newest job",
+        "destroy": "deletes it with its jobs and all else",
+    },
     Outcome.TASKS_FAILED: {
         "failures": "shows them by cause",
         "retry": "runs them again",

@@ -11,6 +11,7 @@ from batchspec.render.sink import flat
 
 _COSTS = {
     "pool": "its nodes are billed until it is deleted",
+    "schedule": "it makes jobs until it is deleted",
     "job": "it is free, but counts against the quota while it is active",
     "container": "its data is billed as storage",
     "containers": "their data is billed as storage",

@@ -53,6 +53,8 @@ def _value(name: str, value: Any) -> Any:
             return _problem(value)
         case "outcome", str() if value in set(Outcome):
             return Outcome(value)
+        case "next_run", str():
+            return datetime.fromisoformat(value)
         case _, list():
             return tuple(value)
     return value

@@ -85,6 +85,7 @@ class Report:
     downloaded: int = 0
     failures: tuple[events.TaskFailed, ...] = ()
     nodes: tuple[events.NodeFailed, ...] = ()
+    schedule: events.ScheduleSeen | None = None
     problems: tuple[Problem, ...] = ()
     left: tuple[str, ...] = ()
 
@@ -127,6 +128,7 @@ class Tally:
         self._failed = 0
         self._failures: list[events.TaskFailed] = []
         self._nodes: list[events.NodeFailed] = []
+        self._schedule: events.ScheduleSeen | None = None
         self._problems: list[Problem] = []
 
     def __call__(self, stamped: Stamped) -> None:  # noqa: PLR0912  (one case an event)
@@ -157,6 +159,8 @@ class Tally:
                 self._failures += [event] if len(self._failures) < KEPT else []
             case events.NodeFailed():
                 self._nodes += [event] if len(self._nodes) < KEPT else []
+            case events.ScheduleSeen():
+                self._schedule = event
             case events.Noticed(problem):
                 self._problems.append(problem)
             case events.RunEnded():
@@ -189,6 +193,7 @@ class Tally:
             downloaded=self._moved(Verb.DOWNLOAD),
             failures=tuple(self._failures),
             nodes=tuple(self._nodes),
+            schedule=self._schedule,
             problems=tuple(self._problems),
             left=end.left if end else (),
         )
@@ -265,6 +270,13 @@ def report_json(report: Report) -> dict[str, object]:
             {"job": task.job, "task": task.task, "exit_code": task.exit_code, "code": task.code}
             for task in report.failures
         ],
+        "schedule": report.schedule
+        and {
+            "id": report.schedule.schedule,
+            "state": report.schedule.state,
+            "next_run": report.schedule.next_run and report.schedule.next_run.isoformat(),
+            "recent_job": report.schedule.recent_job,
+        },
         "problems": [problem_json(problem) for problem in report.problems],
         "left": list(report.left),
     }

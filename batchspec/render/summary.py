@@ -9,12 +9,12 @@ from batchspec.apply.events import Outcome
 from batchspec.render import units
 from batchspec.render.ink import Ink
 from batchspec.render.problems import cell_width
-from batchspec.render.progress.lines import outcome_words
+from batchspec.render.progress.lines import outcome_words, schedule_state
 from batchspec.render.questions import left_lines
 from batchspec.render.report import Report, StepState
 from batchspec.render.sink import clean, flat
 
-_GOOD = {Outcome.DONE, Outcome.NOTHING_TO_DO, Outcome.DETACHED}
+_GOOD = {Outcome.DONE, Outcome.NOTHING_TO_DO, Outcome.DETACHED, Outcome.SCHEDULED}
 
 
 def summary_text(
@@ -57,6 +57,8 @@ def _facts(report: Report, width: int) -> Iterator[str]:
         yield from _row("steps", _steps(report), width)
     if report.tasks.total or report.tasks.failed:
         yield from _row("tasks", _tasks(report), width)
+    if report.schedule is not None:
+        yield from _row("jobs", schedule_state(report.schedule), width)
     moved = (("up", report.uploaded), ("down", report.downloaded))
     data = ", ".join(f"{units.size(count)} {way}" for way, count in moved if count)
     if data:

@@ -68,6 +68,15 @@ def requests(action: Action) -> Iterator[Request]:  # noqa: PLR0912, PLR0915  (o
             yield Request("POST", "/jobs", _shown(body))
         case actions.UpdateJob(job, patch):
             yield Request("PATCH", f"/jobs/{job}", _shown(patch))
+        case actions.CreateSchedule(_, body):
+            yield Request("POST", "/jobschedules", _shown(body))
+        case actions.UpdateSchedule(schedule, patch):
+            yield Request("PATCH", f"/jobschedules/{schedule}", _shown(patch))
+        case actions.ReplaceSchedule(schedule, body):
+            yield Request("DELETE", f"/jobschedules/{schedule}")
+            yield Request("POST", "/jobschedules", _shown(body))
+        case actions.DeleteSchedule(schedule):
+            yield Request("DELETE", f"/jobschedules/{schedule}")
         case actions.SubmitTasks(job, _, tasks):
             for task in tasks:
                 value = {"value": [_shown(task.body)]}

@@ -9,10 +9,12 @@ from typing import assert_never
 
 from batchspec.plan import actions
 from batchspec.plan.actions import Action
+from batchspec.plan.diff import duration_seconds
 from batchspec.plan.observed import Account
 from batchspec.plan.plan import Gate, Step, Verb
 from batchspec.render import units
 from batchspec.render.sink import flat
+from batchspec.spec.values import Record
 
 PHRASES: Mapping[Verb, str] = {
     Verb.CREATE: "create {}",
@@ -75,6 +77,8 @@ def _parts(step: Step, here: Path | None) -> Iterator[str]:
                 yield _counted(nodes, "node", step.subject)
         case actions.ResizePool(dedicated=dedicated, spot=spot):
             yield f"{dedicated:,} dedicated, {spot:,} spot"
+        case actions.CreateSchedule(body=body) | actions.ReplaceSchedule(body=body):
+            yield schedule_words(body)
         case actions.DownloadResults(to=to):
             yield f"to {_path(to, here)}"
         case (
@@ -84,15 +88,25 @@ def _parts(step: Step, here: Path | None) -> Iterator[str]:
             | actions.CreateJob()
             | actions.ReplaceJob()
             | actions.UpdateJob()
+            | actions.UpdateSchedule()
             | actions.CloseJob()
             | actions.DeletePool()
             | actions.DeleteJob()
+            | actions.DeleteSchedule()
             | actions.DeleteContainers()
             | None
         ):
             pass
         case _:
             assert_never(step.action)
+
+
+def schedule_words(body: Record) -> str:
+    """How often a schedule makes a job: ``every 1d``, ``once``."""
+    times = body.get("schedule")
+    every = times.get("recurrenceInterval") if isinstance(times, Record) else None
+    seconds = duration_seconds(every) if isinstance(every, str) else None
+    return "once" if seconds is None else f"every {units.limit(seconds)}"
 
 
 def _counted(count: int, noun: str, subject: str) -> str:

@@ -10,7 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from batchspec.apply.ports import NodeFacts, TaskAdded, TaskCounts, TaskWaiting, World
-from batchspec.plan.observed import Blob, JobFacts, LocalFile, PoolFacts, TaskFacts
+from batchspec.plan.observed import (
+    Blob,
+    JobFacts,
+    LocalFile,
+    PoolFacts,
+    ScheduleFacts,
+    TaskFacts,
+)
 from batchspec.problems import Problem, ServiceError
 from batchspec.spec.values import Record
 
@@ -51,6 +58,7 @@ class FakeAccount:
     containers: dict[str, dict[str, bytes]] = field(default_factory=dict)
     pools: dict[str, Record] = field(default_factory=dict)
     jobs: dict[str, Record] = field(default_factory=dict)
+    schedules: dict[str, Record] = field(default_factory=dict)
     tasks: dict[str, list[str]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     fail: set[str] = field(default_factory=set)
@@ -191,6 +199,27 @@ class FakeAccount:
     async def delete_job(self, job_id: str) -> bool:
         await self._call("delete_job", job_id)
         return self.jobs.pop(job_id, None) is not None
+
+    async def schedule(self, schedule_id: str) -> ScheduleFacts | None:
+        body = self.schedules.get(schedule_id)
+        if body is None:
+            return None
+        due = START + timedelta(days=1)
+        return ScheduleFacts(schedule_id, "active", START, body, {}, due, f"{schedule_id}:job-1")
+
+    async def create_schedule(self, body: Record, sas: timedelta) -> bool:
+        await self._call("create_schedule", str(body["id"]))
+        there = body["id"] in self.schedules
+        self.schedules.setdefault(str(body["id"]), body)
+        return not there
+
+    async def update_schedule(self, schedule_id: str, patch: Record, sas: timedelta) -> None:
+        await self._call("update_schedule", schedule_id)
+        self.schedules[schedule_id] = Record({**self.schedules[schedule_id], **patch})
+
+    async def delete_schedule(self, schedule_id: str) -> bool:
+        await self._call("delete_schedule", schedule_id)
+        return self.schedules.pop(schedule_id, None) is not None
 
     async def add_tasks(
         self, job_id: str, tasks: Sequence[Record], sas: timedelta

@@ -165,6 +165,19 @@ def _nothing() -> Tape:
     return tape
 
 
+def _scheduled() -> Tape:
+    """A job schedule is made: the run ends, and jobs come by themselves."""
+    tape = Tape()
+    tape.at(0, e.RunStarted("nightly", *AZURE, 2))
+    step(tape, 0, 0.4, "container:output", "create", "container output")
+    tape.at(0.4, e.StepStarted("schedule:nightly", "create", "schedule nightly"))
+    due = datetime(2026, 1, 3, 2, 0, tzinfo=UTC)
+    tape.at(1.1, e.ScheduleSeen("nightly", "active", due, "nightly:job-1"))
+    tape.at(1.1, e.StepDone("schedule:nightly", "create", "schedule nightly", 1, 0.7))
+    tape.at(1.1, e.RunEnded(Outcome.SCHEDULED, 1.1, 0))
+    return tape
+
+
 def _time_limit() -> Tape:
     """The job's limit passes before all tasks are done."""
     tape = Tape()
@@ -236,6 +249,7 @@ RECORDINGS: dict[str, list[Stamped]] = {
     "nothing-to-do": _nothing().stamped,
     "time-limit": _time_limit().stamped,
     "large": _large().stamped,
+    "scheduled": _scheduled().stamped,
 }
 """Every recording by name; in each, time only goes forward."""
 

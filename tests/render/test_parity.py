@@ -46,6 +46,7 @@ VALUES: dict[str, object] = {
     "float | None": 1.5,
     "tuple[str, ...]": ("name",),
     "timedelta": timedelta(hours=2),
+    "datetime | None": START,
     "Path": Path("results"),
     "Record": Record(id="name"),
     "Problem": Problem("code", "summary"),

@@ -85,6 +85,8 @@ def plan_summary(plan: Plan) -> str:
     """One line: ``Plan: 3 to create, 2 to upload; 1 kept.`` or that there is nothing to do."""
     if plan.empty and any(finding.code == PART for finding in plan.findings):
         return "Nothing to do here: it is there, as the spec says."
+    if plan.empty and plan.scheduled:
+        return "Nothing to do: the schedule is as the spec says."
     if plan.empty:
         return "Nothing to do: all that the spec asks for is there and done."
     counts = plan.counts

@@ -68,8 +68,8 @@ def _value(value: object) -> object:
     match value:
         case Problem():
             return problem_json(value)
-        case Enum():
-            return value.value
+        case datetime() | Enum():
+            return moment(value) if isinstance(value, datetime) else value.value
         case Mapping():
             return {str(key): _value(item) for key, item in value.items()}
         case tuple() | list():

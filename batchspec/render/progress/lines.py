@@ -10,6 +10,7 @@ from batchspec.apply.events import (
     Outcome,
     RunEnded,
     RunStarted,
+    ScheduleSeen,
     StepProgress,
     StepSkipped,
     TaskFailed,
@@ -32,6 +33,7 @@ _OUTCOMES: Mapping[Outcome | None, str] = {
     Outcome.FAILED: "failed after {}",
     Outcome.INTERRUPTED: "interrupted after {}; the same command goes on from there",
     Outcome.DETACHED: "detached after {}; the run goes on in the account",
+    Outcome.SCHEDULED: "scheduled after {}; its jobs come by themselves",
     None: "broke off after {}",
 }
 
@@ -106,6 +108,20 @@ def tasks_words(event: TasksSeen) -> str:
     parts = [f"{event.succeeded + event.failed:,} of {units.counted(event.total, 'task')} done"]
     counts = ((event.failed, "failed"), (event.running, "running"), (event.active, "waiting"))
     return ", ".join([*parts, *(f"{count:,} {name}" for count, name in counts if count)])
+
+
+def schedule_words(event: ScheduleSeen) -> str:
+    """A schedule: its state, and when its next job comes: ``schedule n: active, next job ...``."""
+    return f"schedule {flat(event.schedule)}: {schedule_state(event)}"
+
+
+def schedule_state(event: ScheduleSeen) -> str:
+    """How it is with a schedule, and when its next job comes."""
+    words = [flat(event.state)]
+    if event.recent_job is not None:
+        words.append(f"newest job {flat(event.recent_job)}")
+    due = "no job to come" if event.next_run is None else f"next job {units.moment(event.next_run)}"
+    return ", ".join([*words, due])
 
 
 def task_failed_lines(event: TaskFailed) -> Iterator[str]:

@@ -67,6 +67,8 @@ class PlainView:
                 return "FAILED", self._few("task", lines.task_failed_lines(event))
             case events.NodeFailed():
                 return "FAILED", self._few("node", lines.node_failed_lines(event))
+            case events.ScheduleSeen():
+                return "next", [lines.schedule_words(event)]
             case events.Noticed(problem):
                 return "note", problem_text(problem).splitlines()
             case events.StepDone():

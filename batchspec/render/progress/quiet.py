@@ -56,6 +56,7 @@ class QuietView:
                 | events.StepProgress()
                 | events.NodesSeen()
                 | events.TasksSeen()
+                | events.ScheduleSeen()
                 | events.StepDone()
                 | events.StepSkipped()
             ):

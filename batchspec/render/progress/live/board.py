@@ -87,7 +87,7 @@ class Board:
                 row.state, row.note = StepState.SKIPPED, because
             case events.RunEnded():
                 self.end = event
-            case events.Noticed():
+            case events.Noticed() | events.ScheduleSeen():
                 pass
             case _:
                 assert_never(event)
