@@ -30,11 +30,11 @@ def expanded(ready: Prepared) -> Expanded:
     root = ready.root
     containers = _containers(ready)
     ids = {key: _id(key, node) for key, node in containers.members.items()}
-    pool, tasks = root.members["pool"], root.members["tasks"]
+    pool, tasks = root.members["pool"], root.get("tasks")
     ends = ends_job(root.members["job"])
     stages = {
         name: expanded_stage(_with_logs(node), ids, windows=ready.windows, ends_job=ends)
-        for name, node in tasks.members.items()
+        for name, node in (tasks.members if tasks else {}).items()
     }
     depends = any(node.get("needs") or node.get("depends_on") for node in stages.values())
     members = {
@@ -42,8 +42,9 @@ def expanded(ready: Prepared) -> Expanded:
         "containers": containers,
         "pool": pool if pool.get("existing") else _named(expanded_pool(pool), ready.name),
         "job": _named(expanded_job(root.members["job"], depends=depends), ready.name),
-        "tasks": replace(tasks, value=stages),
     }
+    if tasks is not None:
+        members["tasks"] = replace(tasks, value=stages)
     return Expanded(
         replace(root, value=members), ready.name, ready.parameters, ready.windows, ready.implied
     )

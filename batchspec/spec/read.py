@@ -53,7 +53,7 @@ def read_spec(
     }
     ids = {key: container.id for key, container in containers.items()}
     ends = ends_job(root.members["job"])
-    description, results = root.get("description"), root.get("results")
+    description, results, tasks = (root.get(key) for key in ("description", "results", "tasks"))
     return Spec(
         path=path,
         name=name,
@@ -64,7 +64,7 @@ def read_spec(
         job=build.job(root.members["job"], name),
         stages=tuple(
             build.stage(key, node, folder, ids, ends_job=ends)
-            for key, node in root.members["tasks"].members.items()
+            for key, node in (tasks.members if tasks else {}).items()
         ),
         description=str(description.plain()) if description is not None else "",
         results=tuple(build.result(item, folder) for item in results.items) if results else (),

@@ -15,6 +15,7 @@ from batchspec.spec.rules_job import job_rules
 from batchspec.spec.rules_names import name_rules, secret_rules
 from batchspec.spec.rules_pool import pool_rules
 from batchspec.spec.rules_references import reference_rules
+from batchspec.spec.rules_schedule import schedule_rules
 from batchspec.spec.rules_stage import stage_rules
 
 Rule: TypeAlias = Callable[[Node], Iterator[Problem]]
@@ -24,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     secret_rules,
     pool_rules,
     job_rules,
+    schedule_rules,
     reference_rules,
     stage_rules,
 )

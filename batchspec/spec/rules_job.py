@@ -1,4 +1,4 @@
-"""Rules of the job: an end, a schedule, preparation and release."""
+"""Rules of the job: an end, preparation and release."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 from batchspec.problems import Problem
 from batchspec.spec.node import Node
 from batchspec.spec.rules_pool import at_least
-from batchspec.spec.units import duration, moment
+from batchspec.spec.units import duration
 
 
 def job_rules(root: Node) -> Iterator[Problem]:
@@ -18,7 +18,6 @@ def job_rules(root: Node) -> Iterator[Problem]:
         return
     yield from _limit(job)
     yield from _numbers(job)
-    yield from _schedule(job.get("schedule"))
     yield from _release(job)
     for task in task_nodes(root):
         yield from _command(task)
@@ -60,22 +59,6 @@ def _numbers(job: Node) -> Iterator[Problem]:
             f"`max_parallel_tasks` is at least 1, or -1 for no bound, not {most.value}",
             where=most.where,
         )
-
-
-def _schedule(schedule: Node | None) -> Iterator[Problem]:
-    if schedule is None:
-        return
-    every = schedule.get("every") or schedule.get("recurrence_interval")
-    yield from at_least("every", every, timedelta(minutes=1))
-    window = schedule.get("window") or schedule.get("start_window")
-    yield from at_least("window", window, timedelta(minutes=1))
-    start = schedule.get("start") or schedule.get("do_not_run_until")
-    until = schedule.get("until") or schedule.get("do_not_run_after")
-    if start is None or until is None:
-        return
-    first, last = moment(start.text or ""), moment(until.text or "")
-    if first and last and last <= first:
-        yield Problem("out-of-range", "this is not after the start", where=until.where)
 
 
 def _release(job: Node) -> Iterator[Problem]:
