@@ -43,6 +43,7 @@ async def observe(
         }
         pool = group.create_task(_pool(spec, reader))
         jobs = group.create_task(_jobs(spec, reader, spool) if work else jobs_of(spec, reader))
+        schedule = group.create_task(reader.schedule(spec.job.id))
         images = group.create_task(reader.images()) if work else None
         # The embedded service has no quota.
         limited = work and reader.account.target == "azure"
@@ -53,6 +54,7 @@ async def observe(
         containers={key: task.result() for key, task in containers.items()},
         pool=pool.result(),
         jobs=jobs.result(),
+        schedule=schedule.result(),
         tasks=spool.tasks() if work else None,
         images=images.result() if images is not None else (),
         receipt=read_receipt(spec),
@@ -97,6 +99,9 @@ async def _jobs(spec: Spec, reader: Reader, spool: Spool) -> tuple[JobFacts, ...
     Those count that are in the newest job made to hold the whole run, or in one after it.
     """
     found = await jobs_of(spec, reader)
+    if spec.job.schedule is not None:
+        # What the tasks of an earlier job came to is nothing to the next.
+        return found
     for age, job in enumerate(counted(found)):
         async for task in reader.tasks(job.id):
             spool.add_task(job.id, age, task)
@@ -110,10 +115,23 @@ def counted(jobs: tuple[JobFacts, ...]) -> tuple[JobFacts, ...]:
 
 
 async def jobs_of(spec: Spec, reader: Reader) -> tuple[JobFacts, ...]:
-    """The jobs of a spec, oldest first: the one it names, and the later ones made of it."""
+    """The jobs of a spec, oldest first: the one it names, and the later ones made of it.
+
+    Of a schedule that is the newest job it made, and whatever has the schedule's own id: a schedule
+    may have made thousands.
+    """
     base = job_base(spec)
+    if spec.job.schedule is not None:
+        return await _scheduled(spec.job.id, reader)
     found = [job async for job in reader.jobs(base) if _is_job_of(job, spec, base)]
     return tuple(sorted(found, key=lambda job: job.created))
+
+
+async def _scheduled(schedule_id: str, reader: Reader) -> tuple[JobFacts, ...]:
+    schedule, named = await reader.schedule(schedule_id), await reader.job(schedule_id)
+    recent = schedule.recent_job if schedule is not None else None
+    newest = await reader.job(recent) if recent is not None else None
+    return tuple(job for job in (named, newest) if job is not None)
 
 
 def _is_job_of(job: JobFacts, spec: Spec, base: str) -> bool:

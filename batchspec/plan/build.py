@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from batchspec.plan.actions import SubmitTasks
+from batchspec.plan.assembled import assembled
 from batchspec.plan.data import container_steps, missing_containers, upload_steps
-from batchspec.plan.digest import digest
 from batchspec.plan.ending import cleanup_steps, result_steps, results_lost, results_safe
 from batchspec.plan.faults import check_tasks
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.check import in_the_way, worth_knowing
 from batchspec.plan.findings.scene import Scene
-from batchspec.plan.grounds import grounds
 from batchspec.plan.job import ending_steps, job_steps, task_steps
 from batchspec.plan.job_body import job_body
 from batchspec.plan.job_change import why_another
 from batchspec.plan.lifetime import sas_lifetime
-from batchspec.plan.observed import JobFacts, Observed
+from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.pool import pool_steps
 from batchspec.plan.pool_body import SPEC, pool_body, runs_windows
+from batchspec.plan.scheduled import build_scheduled
 from batchspec.plan.selection import Selection
-from batchspec.plan.target import only_step
 from batchspec.plan.wishes import NONE, Part, Wishes
 from batchspec.plan.work import Ending, Work, build_work, newest_open
 from batchspec.problems import Problem, Problems, SpecError
@@ -41,11 +40,13 @@ def build(
         SpecError: the spec cannot be carried out on this account; every reason is carried.
         UsageError: there is no step of the name that is wished for.
     """
+    if spec.job.schedule is not None:
+        return build_scheduled(spec, observed, only=only, wishes=wishes)
     problems = Problems()
     problems.extend(spec.warnings)
     windows = runs_windows(spec, observed)
-    if spec.job.schedule is not None:
-        problems.add(_no_schedules(spec))
+    if observed.schedule is not None and observed.schedule.state != "deleting":
+        problems.add(_schedule_there(spec, observed.schedule))
     body = pool_body(spec, observed, problems)
     scene = Scene(spec, observed, body)
     problems.extend(in_the_way(scene))
@@ -74,21 +75,7 @@ def build(
     problems.raise_if_any()
     if wishes.replace and work.finished:
         problems.add(_nothing_replaced(wishes))
-    if wishes.step:
-        steps, kept, note = only_step(wishes.step, steps, kept)
-        problems.add(note)
-    rests_on = grounds(spec, observed, steps)
-    return Plan(
-        account=observed.account,
-        name=spec.name,
-        description=spec.description,
-        digest=spec.digest,
-        steps=_wired(steps),
-        kept=tuple(kept),
-        findings=problems.found,
-        fingerprint=digest(tuple(rests_on.items())),
-        grounds=rests_on,
-    )
+    return assembled(spec, observed, steps, kept, problems=problems, wishes=wishes)
 
 
 def _ending(spec: Spec, observed: Observed, pool: Record, wishes: Wishes) -> Ending | None:
@@ -113,7 +100,7 @@ def _run(
     windows: bool,
 ) -> tuple[list[Step], list[Step]]:
     """Everything from the containers to the clean-up."""
-    sas = sas_lifetime(spec)
+    sas = sas_lifetime(spec, observed.now)
     containers = list(container_steps(spec, observed))
     made = tuple(step.id for step, kept in containers if not kept)
     uploads = list(upload_steps(spec, observed, work, frozenset(made)))
@@ -171,27 +158,6 @@ def _done(work: Work, job: str) -> Iterable[Step]:
         )
 
 
-def _wired(steps: list[Step]) -> tuple[Step, ...]:
-    """The steps with only such ``after`` as are steps of this plan; what is kept is not waited for.
-
-    Names of steps that do not exist are how the parts of a plan stay ignorant of each other.
-    """
-    there = {step.id for step in steps}
-    return tuple(
-        Step(
-            step.id,
-            step.action,
-            step.verb,
-            step.subject,
-            step.reason,
-            tuple(dict.fromkeys(name for name in step.after if name in there)),
-            step.items,
-            step.gate,
-        )
-        for step in steps
-    )
-
-
 def _results_lost(spec: Spec, observed: Observed) -> Problem:
     gone = [r for r in spec.results if not observed.containers[r.container].exists]
     return finding(
@@ -210,18 +176,16 @@ def _still_open(spec: Spec, job: JobFacts) -> Problem:
     )
 
 
+def _schedule_there(spec: Spec, schedule: ScheduleFacts) -> Problem:
+    ours = schedule.metadata.get(SPEC) == spec.name
+    return finding(
+        "schedule-there",
+        f"a job schedule {schedule.id!r} is there, and a job cannot have its id",
+        where=spec.job.where,
+        hint="`batchspec destroy` deletes it with all else of this spec." if ours else "",
+    )
+
+
 def _nothing_replaced(wishes: Wishes) -> Problem:
     parts = " and ".join(f"the {part}" for part in sorted(wishes.replace))
-    return finding(
-        "nothing-replaced", f"there is no work to do, so {parts} will not be replaced"
-    )
-
-
-def _no_schedules(spec: Spec) -> Problem:
-    return Problem(
-        "no-schedules",
-        "batchspec reads and checks job schedules, and does not carry them out yet",
-        detail="The service would make job after job, and each needs its tasks from somebody.",
-        where=spec.job.where,
-        hint="Leave `schedule` out, and let cron or CI apply the spec.",
-    )
+    return finding("nothing-replaced", f"there is no work to do, so {parts} will not be replaced")

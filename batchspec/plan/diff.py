@@ -1,7 +1,8 @@
 """What is different between a body we would send and what the account has.
 
 Only what the body says is compared: the service fills in the rest. URLs are compared without their
-signature, durations by their length, words of the service (enum values, sizes) without case.
+signature, durations by their length, times by the moment, words of the service (enum values, sizes)
+without case.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import unquote, urlsplit
 
 from batchspec.problems import Secret
@@ -18,6 +20,7 @@ from batchspec.spec.values import BlobUrl, Record, Template, Text, Value, thaw
 _DURATION = re.compile(
     r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.IGNORECASE
 )
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", re.IGNORECASE)
 _OURS = frozenset({"metadata"})
 """Members that say who made a thing, not what it is."""
 _HIDDEN = frozenset({"password", "accountKey", "sasKey", "protectedSettings"})
@@ -89,6 +92,8 @@ def _same_text(key: str, wanted: str, found: str) -> bool:
     seconds = duration_seconds(wanted)
     if seconds is not None:
         return seconds == duration_seconds(found)
+    if _TIME.fullmatch(wanted) and _TIME.fullmatch(found):
+        return datetime.fromisoformat(wanted) == datetime.fromisoformat(found)
     return wanted.lower() == found.lower()
 
 

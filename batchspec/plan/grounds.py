@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 from batchspec.plan.digest import digest
 from batchspec.plan.images import resolve_image
-from batchspec.plan.live import ABSENT, job_ground, pool_ground, told
+from batchspec.plan.live import ABSENT, job_ground, pool_ground, schedule_ground, told
 from batchspec.plan.observed import Blob, ContainerFacts, LocalFile, Observed, Stream, TaskIndex
 from batchspec.plan.plan import Ground, Step
-from batchspec.problems import Problems
+from batchspec.problems import Problems, Secret
 from batchspec.spec.model import ImageAlias, Rows, Spec
 from batchspec.spec.values import Record
 
@@ -34,10 +34,25 @@ def _grounds(spec: Spec, observed: Observed, steps: Iterable[Step]) -> Iterator[
     account = observed.account
     yield "the account", Ground(f"{account.target}: {account.batch}, {account.storage}")
     yield "the spec", Ground(f"#{spec.digest}")
+    for name, value in spec.parameters.items():
+        if not isinstance(value, Secret):
+            yield f"parameter {name}", Ground(told(value))
     yield from _data(spec, observed)
     if isinstance(spec.pool.image, ImageAlias):
         yield f"image {spec.pool.image.name}", _image(spec.pool.image, observed)
     yield f"pool {spec.pool.id}", pool_ground(observed.pool)
+    if observed.schedule is not None:
+        yield f"schedule {observed.schedule.id}", schedule_ground(observed.schedule)
+    if spec.job.schedule is None:
+        yield from _work(spec, observed)
+    yield (
+        "the steps",
+        Ground("#" + digest(tuple((s.id, s.verb, s.reason, s.items) for s in steps))),
+    )
+
+
+def _work(spec: Spec, observed: Observed) -> Iterator[tuple[str, Ground]]:
+    """Jobs, tasks and results; those of a schedule come and go by themselves."""
     names = ", ".join(job.id for job in observed.jobs)
     yield f"the jobs of {spec.job.id}", Ground(names or ABSENT)
     for job in observed.jobs:
@@ -45,10 +60,6 @@ def _grounds(spec: Spec, observed: Observed, steps: Iterable[Step]) -> Iterator[
     if observed.tasks is not None:
         yield f"the tasks of {spec.job.id}", _tasks(observed.tasks)
     yield "the results on this disk", _results(observed)
-    yield (
-        "the steps",
-        Ground("#" + digest(tuple((s.id, s.verb, s.reason, s.items) for s in steps))),
-    )
 
 
 def _data(spec: Spec, observed: Observed) -> Iterator[tuple[str, Ground]]:

@@ -54,7 +54,7 @@ def why_another(spec: Spec, observed: Observed, pool: Record, job: JobFacts) -> 
 
 def job_change(body: Record, job: JobFacts) -> JobChange:
     """What is to be changed about an open job that may stay; ``body`` is that of Create Job."""
-    found = [d for d in _differences(body, job) if JOB[d.property] is How.NOW]
+    found = [d for d in job_differences(body, job.properties) if JOB[d.property] is How.NOW]
     found = [d for d in found if d.property not in {"onAllTasksComplete", "metadata"}]
     patch = {d.property: _whole(d.property, body) for d in found}
     wanted, there = own_metadata(metadata_of(body)), own_metadata(job.metadata)
@@ -70,7 +70,7 @@ def job_change(body: Record, job: JobFacts) -> JobChange:
 
 
 def _words(body: Record, job: JobFacts, how: How) -> Iterator[str]:
-    for difference in _differences(body, job):
+    for difference in job_differences(body, job.properties):
         if _how(difference) is how:
             yield difference.words
 
@@ -81,21 +81,24 @@ def _how(difference: Difference) -> How:
     return How.NEXT if sizes else JOB[difference.property]
 
 
-def _differences(body: Record, job: JobFacts) -> Iterator[Difference]:
-    """Every property in which the job is not what the body says, what it leaves out included."""
+def job_differences(body: Record, there: Record) -> Iterator[Difference]:
+    """Every property in which a job is not what the body says, what it leaves out included.
+
+    ``there`` is Get Job's body, or the job specification of a schedule.
+    """
     wanted = {key: _whole(key, body) for key in JOB if key in body or key in _DEFAULTS}
     for key in ("id", "metadata", "onAllTasksComplete"):
         wanted.pop(key, None)
-    for difference in differences(Record(wanted), job.properties):
+    for difference in differences(Record(wanted), there):
         left_out = difference.found is None and _is_default(difference)
         if not left_out and not difference.path.endswith(".pool.metadata"):
             yield difference
     for key in ("jobManagerTask", "jobPreparationTask", "jobReleaseTask"):
-        if key not in body and job.properties.get(key) is not None:
-            yield Difference(key, None, job.properties[key])
+        if key not in body and there.get(key) is not None:
+            yield Difference(key, None, there[key])
     env = "commonEnvironmentSettings"
-    if env not in body and job.properties.get(env):
-        yield Difference(env, None, job.properties[env])
+    if env not in body and there.get(env):
+        yield Difference(env, None, there[env])
 
 
 def _whole(key: str, body: Record) -> Value:

@@ -1,4 +1,4 @@
-"""A pool and a job as they are, in grounds: every property that the spec could set, by its path.
+"""A pool, a job and a schedule as they are: every property that the spec could set, by its path.
 
 What the service counts and stamps (states of nodes, times of change, statistics) is left out: it
 moves by itself. No value that may be secret is kept, not even in a digest: of environment settings
@@ -11,9 +11,9 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from batchspec.plan.changes import JOB, POOL
+from batchspec.plan.changes import JOB, POOL, SCHEDULE
 from batchspec.plan.digest import digest
-from batchspec.plan.observed import JobFacts, PoolFacts
+from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
 from batchspec.plan.plan import Ground
 from batchspec.problems import redact
 from batchspec.spec.values import Record, Value, thaw
@@ -44,6 +44,11 @@ def job_ground(job: JobFacts) -> Ground:
     return Ground(job.state, tuple(_parts(job.properties, JOB, job.metadata)))
 
 
+def schedule_ground(schedule: ScheduleFacts) -> Ground:
+    """What a job schedule is."""
+    return Ground(schedule.state, tuple(_parts(schedule.properties, SCHEDULE, schedule.metadata)))
+
+
 def told(value: Value) -> str:
     """A value as a message shows it: itself if it is short, else ``#`` and a digest."""
     match _plain(value):
@@ -65,11 +70,11 @@ def _plain(value: Value) -> object:
             return {key: _plain(item) for key, item in value.items() if key not in _HIDDEN}
         case tuple() if all(isinstance(item, Record) and set(item) <= _SETTING for item in value):
             # What a setting of the environment was set to may be a secret.
-            return [item.get("name") for item in value if isinstance(item, Record)]
+            return str([dict(item) for item in value if isinstance(item, Record)])
         case tuple():
             return [_plain(item) for item in value]
         case str():
-            return _SIGNED.sub("?...", value)
+            return value
     return thaw(value, lambda text: text.shown)
 
 

@@ -68,7 +68,7 @@ def _existing(pool: Pool, facts: PoolFacts | None, problems: Problems) -> PoolPl
 def _own(
     spec: Spec, observed: Observed, body: Record, problems: Problems, *, anew: bool
 ) -> PoolPlan:
-    pool, facts, sas = spec.pool, observed.pool, sas_lifetime(spec)
+    pool, facts, sas = spec.pool, observed.pool, sas_lifetime(spec, observed.now)
     step_id, subject = f"pool:{pool.id}", f"pool {pool.id}"
     uploads = tuple(f"upload:{key}" for key in pool.start_containers)
     nodes = _nodes(body)
@@ -104,7 +104,7 @@ def _in_place(
     spec: Spec, observed: Observed, facts: PoolFacts, body: Record, change: PoolChange | None
 ) -> Iterator[Step]:
     """What is changed about a pool that stays: properties, old signatures, its size."""
-    pool, sas = spec.pool, sas_lifetime(spec)
+    pool, sas = spec.pool, sas_lifetime(spec, observed.now)
     step_id, subject = f"pool:{pool.id}", f"pool {pool.id}"
     uploads = tuple(f"upload:{key}" for key in pool.start_containers)
     until = runs_out(facts, spec, observed.now)

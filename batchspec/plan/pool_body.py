@@ -47,7 +47,7 @@ def _owned(spec: Spec, observed: Observed, body: Record) -> Record:
     content = tuple(
         content_digest(observed.containers[key].files) for key in spec.pool.start_containers
     )
-    given = body.get("metadata")
+    given, lifetime = body.get("metadata"), sas_lifetime(spec, observed.now)
     return body.with_(
         metadata=(
             *(given if isinstance(given, tuple) else ()),
@@ -55,7 +55,7 @@ def _owned(spec: Spec, observed: Observed, body: Record) -> Record:
             Record(name=DIGEST, value=digest(without_size(body), content)),
             Record(name=START, value=digest(_part(body, How.REBOOT), content)),
             Record(name=MACHINE, value=digest(_part(body, How.EMPTY))),
-            Record(name=UNTIL, value=(observed.now + sas_lifetime(spec)).isoformat()),
+            Record(name=UNTIL, value=(observed.now + lifetime).isoformat()),
         )
     )
 

@@ -14,6 +14,7 @@ A case is a YAML file with ``about`` (a sentence) and, all optional:
 ``jobs``       a list of ``{id, state, by, scope, reason, set, tasks: {STAGE: [STATE, ...]}}``, the
                oldest first; a state is ``active``, ``running``, ``done``, ``failed``, or ``null``
                (absent)
+``schedule``   ``{by, state, set}``: the job schedule as it was made, with what somebody set since
 ``receipt``    ``{job, files, missing}``
 ``target``     ``local`` (if left out) or ``azure``
 ``variables``  what is set with --var
@@ -39,6 +40,7 @@ from batchspec.observe.disk import scan
 from batchspec.observe.spool import Spool
 from batchspec.plan.data import OWNER
 from batchspec.plan.job_body import job_body
+from batchspec.plan.manager import manager_task
 from batchspec.plan.observed import (
     Account,
     Blob,
@@ -47,11 +49,13 @@ from batchspec.plan.observed import (
     Observed,
     PoolFacts,
     Receipt,
+    ScheduleFacts,
     SupportedImage,
     TaskFacts,
     Usage,
 )
 from batchspec.plan.pool_body import pool_body, runs_windows
+from batchspec.plan.schedule_body import schedule_body
 from batchspec.plan.tasks import expand
 from batchspec.plan.work import build_work
 from batchspec.problems import Problems
@@ -221,6 +225,9 @@ def _observed(
         jobs = tuple(_job(job, n, made) for n, job in enumerate(case["jobs"]))
         observed = replace(observed, jobs=jobs)
         _put_tasks(case["jobs"], made.spec, made.observed, spool)
+    if "schedule" in case:
+        found = _schedule(case["schedule"], made.spec, made.observed)
+        observed = replace(observed, schedule=found)
     if "receipt" in case:
         observed = replace(observed, receipt=Receipt(**case["receipt"]))
     return replace(observed, tasks=spool.tasks())
@@ -277,6 +284,18 @@ def _job(given: Mapping[str, Any], number: int, made: Situation) -> JobFacts:
         metadata,
         terminate_reason=given.get("reason"),
     )
+
+
+def _schedule(given: Mapping[str, Any], spec: Spec, observed: Observed) -> ScheduleFacts:
+    windows, pool = runs_windows(spec, observed), pool_body(spec, observed, Problems())
+    manager = manager_task(spec, observed, windows=windows, problems=Problems())
+    assert manager is not None
+    body = schedule_body(spec, observed, pool, manager)
+    pairs = {str(item["name"]): str(item["value"]) for item in _records(body["metadata"])}
+    by = given.get("by", spec.name)
+    metadata = {**pairs, "batchspec:spec": by} if by else {}
+    found = _as_found(body, given)
+    return ScheduleFacts(spec.job.id, given.get("state", "active"), NOW, found, metadata)
 
 
 def _as_found(body: Record, given: Mapping[str, Any]) -> Record:

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from batchspec.plan.diff import duration_seconds
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.scene import Scene, record
+from batchspec.plan.lifetime import run_ends, sas_lifetime
 from batchspec.plan.work import Work
 from batchspec.problems import Problem, Secret
 from batchspec.spec.model import Command, Stage
@@ -24,7 +25,7 @@ _MARGIN = timedelta(hours=1)
 def signing(scene: Scene) -> Iterator[Problem]:
     """Whether the account can sign for so long."""
     spec, longest = scene.spec, scene.observed.longest_sas
-    needed = spec.job.limit + _MARGIN
+    needed = sas_lifetime(spec, scene.observed.now)
     if longest is None or needed <= longest or not _signs(scene):
         return
     yield finding(
@@ -88,7 +89,7 @@ def _is_signed(value: Value) -> bool:
 
 def handed_in(scene: Scene) -> Iterator[Problem]:
     """Signed addresses among the secret parameters that expire before the run has to end."""
-    ends = scene.observed.now + scene.spec.job.limit
+    ends = run_ends(scene.spec, scene.observed.now)
     for name, value in scene.spec.parameters.items():
         expiry = _expiry(value.reveal()) if isinstance(value, Secret) else None
         if expiry is not None and expiry < ends:

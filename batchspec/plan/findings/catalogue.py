@@ -16,10 +16,11 @@ from batchspec.plan.findings.kinds.machine import MACHINE
 from batchspec.plan.findings.kinds.money import MONEY
 from batchspec.plan.findings.kinds.nodes import NODES
 from batchspec.plan.findings.kinds.run import RUN
+from batchspec.plan.findings.kinds.schedule import SCHEDULE
 from batchspec.plan.findings.kinds.tasks import TASKS
 from batchspec.problems import Place, Problem
 
-FAMILIES: tuple[Family, ...] = (FILES, MACHINE, NODES, TASKS, ACCESS, MONEY, ACCOUNT, RUN)
+FAMILIES: tuple[Family, ...] = (FILES, MACHINE, NODES, TASKS, ACCESS, MONEY, ACCOUNT, RUN, SCHEDULE)
 
 CATALOGUE: Mapping[str, Kind] = {kind.code: kind for family in FAMILIES for kind in family.kinds}
 

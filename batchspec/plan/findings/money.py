@@ -13,6 +13,10 @@ from batchspec.spec.values import Record
 _MANY = 10
 _RETRIES = ("retries", "max_retries", "constraints.max_task_retry_count", "max_task_retry_count")
 _PAID = "azure"
+_BETWEEN = (
+    "`pool: {lifetime: job, ...}` makes one for each job of the schedule, `nodes: {scale: {max:"
+    " N}}` has it shrink between them."
+)
 
 
 def pool_cost(scene: Scene) -> Iterator[Problem]:
@@ -28,12 +32,14 @@ def pool_cost(scene: Scene) -> Iterator[Problem]:
     if pool.kind is not PoolKind.OWN or not nodes:
         return
     sizes = ("nodes", "target_dedicated_nodes", "target_low_priority_nodes")
-    if scene.spec.cleanup.pool is When.NEVER:
+    scheduled = scene.spec.job.schedule is not None
+    if scheduled or scene.spec.cleanup.pool is When.NEVER:
         yield finding(
             "pool-kept",
             f"nothing ever deletes the pool {pool.id!r} ({_nodes(nodes)}): it costs money until"
             " somebody does",
             where=scene.spec.place("cleanup.pool") or scene.at_pool(*sizes),
+            hint=_BETWEEN if scheduled else "",
         )
     elif scene.observed.account.target == _PAID:
         yield finding(
