@@ -1,20 +1,20 @@
 """Everything in an account that batchspec made, whoever ran it, and what of it nobody uses.
 
 Pools and jobs carry the name of their spec in their metadata, and so do containers; that is how
-they are known. A thing is in use while a job is open that needs it.
+they are known. A thing is in use while a job is open that needs it, or a schedule makes such jobs.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from batchspec.observe.ports import ContainerSeen, Inventory
 from batchspec.plan.data import OWNER
-from batchspec.plan.observed import JobFacts, PoolFacts
+from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
 from batchspec.plan.work import OPEN
 from batchspec.spec.values import Record
 
@@ -25,6 +25,7 @@ class Kind(StrEnum):
     """What a thing is."""
 
     POOL = "pool"
+    SCHEDULE = "schedule"
     JOB = "job"
     CONTAINER = "container"
 
@@ -50,7 +51,7 @@ class Owned:
 
 
 async def inventory(account: Inventory) -> tuple[Owned, ...]:
-    """What batchspec made in the account, by spec, pools before jobs before containers.
+    """What batchspec made in the account, by spec: pools, schedules, jobs, containers.
 
     Raises:
         ServiceError: the account refused, or could not be reached.
@@ -58,8 +59,10 @@ async def inventory(account: Inventory) -> tuple[Owned, ...]:
     async with asyncio.TaskGroup() as group:
         pools = group.create_task(_pools(account))
         jobs = group.create_task(_jobs(account))
+        schedules = group.create_task(_schedules(account))
         containers = group.create_task(_containers(account))
-    found = _owned(pools.result(), jobs.result(), containers.result())
+    makers = [*_as_jobs(schedules.result())]
+    found = _owned(pools.result(), jobs.result(), makers, containers.result())
     order = list(Kind)
     return tuple(sorted(found, key=lambda o: (o.spec, order.index(o.kind), o.id.lower())))
 
@@ -73,14 +76,29 @@ async def _jobs(account: Inventory) -> list[JobFacts]:
     return [job async for job in account.jobs("")]
 
 
+async def _schedules(account: Inventory) -> list[ScheduleFacts]:
+    return [schedule async for schedule in account.schedules()]
+
+
 async def _containers(account: Inventory) -> list[ContainerSeen]:
     return [seen async for seen in account.containers() if OWNER in seen.metadata]
 
 
+def _as_jobs(schedules: Iterable[ScheduleFacts]) -> Iterator[JobFacts]:
+    """Each schedule as the job that it makes: that is what it needs, and when it needs it."""
+    for schedule in schedules:
+        jobs = schedule.properties.get("jobSpecification")
+        body = jobs if isinstance(jobs, Record) else Record()
+        yield JobFacts(schedule.id, schedule.state, schedule.created, body, schedule.metadata)
+
+
 def _owned(
-    pools: Sequence[PoolFacts], jobs: Sequence[JobFacts], containers: Sequence[ContainerSeen]
+    pools: Sequence[PoolFacts],
+    jobs: Sequence[JobFacts],
+    schedules: Sequence[JobFacts],
+    containers: Sequence[ContainerSeen],
 ) -> Iterator[Owned]:
-    active = [job for job in jobs if job.state in OPEN]
+    active = [job for job in (*schedules, *jobs) if job.state in OPEN]
     specs = {job.metadata[_SPEC] for job in active if _SPEC in job.metadata}
     run_on = {_pool_of(job) for job in active}
     there = {pool.id.lower() for pool in pools if pool.state != "deleting"}
@@ -92,13 +110,14 @@ def _owned(
             nodes, wanted = pool.dedicated + pool.spot, pool.target_dedicated + pool.target_spot
             since = _moment(pool.properties.get("creationTime"))
             yield Owned(Kind.POOL, pool.id, spec, pool.state, since, used, orphan, nodes, wanted)
-    for job in jobs:
+    made = [(Kind.SCHEDULE, job) for job in schedules] + [(Kind.JOB, job) for job in jobs]
+    for kind, job in made:
         spec = job.metadata.get(_SPEC)
         if spec is not None:
             used, needs = job.state in OPEN, _pool_of(job)
             # Its tasks will never run, and it counts against the quota.
             orphan = used and bool(needs) and needs not in there
-            yield Owned(Kind.JOB, job.id, spec, job.state, job.created, used, orphan)
+            yield Owned(kind, job.id, spec, job.state, job.created, used, orphan)
     for container in containers:
         spec = container.metadata[OWNER]
         used = spec in specs

@@ -12,11 +12,12 @@ from dataclasses import replace
 from batchspec.plan.actions import DeleteContainers, DeletePool, WaitForTasks
 from batchspec.plan.digest import digest
 from batchspec.plan.ending import cleanup_steps, result_steps, results_safe
-from batchspec.plan.observed import JobFacts, Observed
+from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.work import scope_is_whole
 from batchspec.problems import Problem, Severity, UsageError
 from batchspec.spec.model import PoolKind, Spec
+from batchspec.spec.values import Record
 
 _OVER = "completed"
 
@@ -24,11 +25,13 @@ _OVER = "completed"
 def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
     """Wait for the newest job, fetch its results, clean up; ``tasks`` is how many it has now.
 
+    After a job of a schedule nothing is cleaned up: the next one needs what there is.
+
     Raises:
         UsageError: there is no job.
     """
     job = _newest(spec, observed)
-    closed = job.state == _OVER or job.properties.get("onAllTasksComplete") == "terminatejob"
+    closed = job.state == _OVER or _ends_by_itself(job)
     pool = "" if spec.pool.kind is PoolKind.JOB else spec.pool.id
     wait = Step(
         f"job:{job.id}:done",
@@ -48,7 +51,9 @@ def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
         if _is_there(step, observed)
     ]
     found = [] if closed else [_still_open(job)]
-    if not scope_is_whole(job):
+    if spec.job.schedule is not None:
+        cleanup = []
+    elif not scope_is_whole(job):
         # That all is well in it does not say that all is well.
         kept = [step for step in cleanup if step.gate is Gate.END]
         found += [_a_part(job)] if len(kept) < len(cleanup) else []
@@ -82,15 +87,32 @@ def build_download(spec: Spec, observed: Observed) -> Plan:
     return _plan(spec, observed, steps, () if over else (_not_all(job),))
 
 
+def _ends_by_itself(job: JobFacts) -> bool:
+    """Whether the job ends when all its tasks are completed, or its job manager task is."""
+    manager = job.properties.get("jobManagerTask")
+    ends = isinstance(manager, Record) and manager.get("killJobOnCompletion") is True
+    return ends or job.properties.get("onAllTasksComplete") == "terminatejob"
+
+
 def _newest(spec: Spec, observed: Observed) -> JobFacts:
     if observed.jobs and observed.jobs[-1].state != "deleting":
         return observed.jobs[-1]
+    if observed.schedule is not None:
+        raise UsageError(_no_job_yet(observed.schedule))
     raise UsageError(
         Problem(
             "no-run",
             f"there is no job of {spec.name} in the account",
             hint="`batchspec apply` starts one.",
         )
+    )
+
+
+def _no_job_yet(schedule: ScheduleFacts) -> Problem:
+    return Problem(
+        "no-job-yet",
+        f"there is no job of the schedule {schedule.id!r} in the account",
+        hint="`batchspec status` says when the next one comes.",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool
+from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DeleteSchedule
 from batchspec.plan.data import OWNER
 from batchspec.plan.digest import digest
 from batchspec.plan.ending import results_safe
@@ -15,10 +15,10 @@ from batchspec.spec.model import Spec
 
 
 def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
-    """What is to be deleted: jobs, then the pool, then the containers, each only if it is ours.
+    """What is to be deleted: schedule, jobs, pool, then containers, each only if it is ours.
 
-    Jobs go first so that no task runs while the pool goes, the pool before the containers that its
-    nodes read from.
+    A schedule goes first, and its jobs with it, so that no other comes; then jobs, so that no task
+    runs while the pool goes; the pool before the containers that its nodes read from.
 
     Raises:
         SpecError: results are in the account that are not on this disk, and not ``force``.
@@ -42,16 +42,13 @@ def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
     )
 
 
+_NOT_OURS = "this spec did not make it"
+
+
 def _steps(spec: Spec, observed: Observed) -> Iterator[Step]:
-    jobs = []
-    for job in observed.jobs:
-        subject = f"job {job.id}"
-        if job.metadata.get("batchspec:spec") == spec.name:
-            jobs.append(f"job:{job.id}")
-            yield Step(jobs[-1], DeleteJob(job.id), Verb.DELETE, subject, "this spec made it")
-        else:
-            yield Step(f"job:{job.id}", None, Verb.KEEP, subject, "this spec did not make it")
-    before = tuple(jobs)
+    work = tuple(_work(spec, observed))
+    yield from work
+    before = tuple(step.id for step in work if step.action is not None)
     if observed.pool is not None:
         pool_id, subject = f"pool:{observed.pool.id}", f"pool {observed.pool.id}"
         if observed.pool.metadata.get("batchspec:spec") == spec.name:
@@ -59,7 +56,7 @@ def _steps(spec: Spec, observed: Observed) -> Iterator[Step]:
             yield Step(pool_id, action, Verb.DELETE, subject, "this spec made it", before)
             before = (*before, pool_id)
         else:
-            yield Step(pool_id, None, Verb.KEEP, subject, "this spec did not make it")
+            yield Step(pool_id, None, Verb.KEEP, subject, _NOT_OURS)
     ours = []
     for key, container in spec.containers.items():
         metadata = observed.containers[key].metadata
@@ -69,7 +66,7 @@ def _steps(spec: Spec, observed: Observed) -> Iterator[Step]:
             ours.append(container.id)
         else:
             subject = f"container {container.id}"
-            yield Step(f"container:{key}", None, Verb.KEEP, subject, "this spec did not make it")
+            yield Step(f"container:{key}", None, Verb.KEEP, subject, _NOT_OURS)
     if ours:
         yield Step(
             "containers",
@@ -82,17 +79,38 @@ def _steps(spec: Spec, observed: Observed) -> Iterator[Step]:
         )
 
 
+def _work(spec: Spec, observed: Observed) -> Iterator[Step]:
+    """The schedule and the jobs, but those that a schedule takes with it."""
+    schedule = observed.schedule
+    if schedule is not None:
+        step_id, subject = f"schedule:{schedule.id}", f"schedule {schedule.id}"
+        if schedule.metadata.get("batchspec:spec") == spec.name:
+            reason = "this spec made it; its jobs go with it"
+            yield Step(step_id, DeleteSchedule(schedule.id), Verb.DELETE, subject, reason)
+        else:
+            yield Step(step_id, None, Verb.KEEP, subject, _NOT_OURS)
+    for job in observed.jobs:
+        if schedule is not None and job.id == schedule.recent_job:
+            continue
+        step_id, subject = f"job:{job.id}", f"job {job.id}"
+        if job.metadata.get("batchspec:spec") == spec.name:
+            yield Step(step_id, DeleteJob(job.id), Verb.DELETE, subject, "this spec made it")
+        else:
+            yield Step(step_id, None, Verb.KEEP, subject, _NOT_OURS)
+
+
 def _unfetched(spec: Spec, observed: Observed) -> Problem | None:
     """The problem that results would be lost, if they would."""
     if not observed.jobs or results_safe(spec, observed):
         return None
     there = [r for r in spec.results if observed.containers[r.container].exists]
-    if not there or not observed.tasks:
+    if not there or (spec.job.schedule is None and not observed.tasks):
         return None
+    verb = "apply" if spec.job.schedule is None else "download"
     return Problem(
         "results-missing",
         "results in the account are not on this disk yet",
         detail=", ".join(f"container {spec.container_id(r.container)}" for r in there),
         where=there[0].where,
-        hint="`batchspec apply` fetches them; `--force` deletes them all the same.",
+        hint=f"`batchspec {verb}` fetches them; `--force` deletes them all the same.",
     )

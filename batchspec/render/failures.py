@@ -32,14 +32,15 @@ class Failures:
     """All that failed in a run; ``total`` is how many tasks its newest job has.
 
     ``retry`` makes the command that runs the tasks of a cause again (of all causes: ``None``);
-    ``apply`` is the one that goes on after a start task was mended.
+    there is none where the next job of a schedule does the work. ``apply`` is the one that goes on
+    after something was mended.
     """
 
     account: Account
     name: str
     job: str | None
     found: tuple[Failure, ...]
-    retry: Callable[[str | None], str]
+    retry: Callable[[str | None], str] | None
     apply: str
 
     @property
@@ -89,13 +90,16 @@ def failures_text(failures: Failures, *, color: bool = False, width: int = 80) -
         lines.append(f"{units.counted(failures.tasks, 'task')} of {flat(failures.name)} failed.")
     for failure in failures.found:
         lines += ["", *_paragraph(failures, failure, ink, width)]
-    if sum(not failure.of_nodes for failure in failures.found) > 1:
+    several = sum(not failure.of_nodes for failure in failures.found) > 1
+    if several and failures.retry is not None:
         lines += ["", f"Retry them all: {ink('bold', flat(failures.retry(None)))}"]
     return "\n".join(lines)
 
 
 def _command(failures: Failures, failure: Failure) -> str:
-    return failures.apply if failure.of_nodes else failures.retry(failure.cause)
+    if failure.of_nodes or failures.retry is None:
+        return failures.apply
+    return failures.retry(failure.cause)
 
 
 def _paragraph(failures: Failures, failure: Failure, ink: Ink, width: int) -> Iterator[str]:
@@ -117,6 +121,8 @@ def _paragraph(failures: Failures, failure: Failure, ink: Ink, width: int) -> It
         yield ink("dim", f"  {failure.file} of {flat(failure.sample)} is empty or gone")
     if failure.of_nodes:
         yield f"  Mend `pool.start_task`, then: {ink('bold', flat(failures.apply))}"
+    elif failures.retry is None:
+        yield f"  Mend it, then, for the next job: {ink('bold', flat(failures.apply))}"
     else:
         yield f"  Retry: {ink('bold', flat(failures.retry(failure.cause)))}"
 

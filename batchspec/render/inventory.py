@@ -80,7 +80,7 @@ def _state(owned: Owned) -> str:
     if owned.kind is Kind.POOL:
         nodes = units.counted(owned.nodes, "node")
         words.append(nodes if owned.nodes == owned.wanted else f"{nodes} of {owned.wanted:,}")
-    if owned.orphan and owned.kind is Kind.JOB:
+    if owned.orphan and owned.kind in {Kind.JOB, Kind.SCHEDULE}:
         words.append("its pool is gone")
     elif owned.orphan:
         words.append("no open job")

@@ -109,8 +109,14 @@ def no_output(subject: str, name: str, *, kept: bool | None) -> Problem:
     return Problem("no-output", summary, detail=where[kept], hint=hints[kept])
 
 
-def no_run(name: str) -> Problem:
-    """That nothing of this spec is in the account."""
+def no_run(name: str, *, scheduled: bool = False) -> Problem:
+    """That nothing of this spec is in the account; of a schedule, that there is no job yet."""
+    if scheduled:
+        return Problem(
+            "no-run",
+            f"there is no job of the schedule {name} in the account",
+            hint="`batchspec status` says when the next one comes.",
+        )
     return Problem(
         "no-run",
         f"there is no job of {name} in the account",

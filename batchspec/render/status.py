@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from batchspec.apply.ports import TaskCounts
-from batchspec.plan.observed import Account
+from batchspec.plan.observed import Account, ScheduleFacts
 from batchspec.render import units
 from batchspec.render.ink import Ink
+from batchspec.render.progress.jsonl import moment
 from batchspec.render.progress.lines import state_words
 from batchspec.render.sink import flat, json_text
 from batchspec.render.words import account_line
@@ -16,7 +17,7 @@ from batchspec.render.words import account_line
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A run as it is now; a pool or a job that is not there is ``None``.
+    """A run as it is now; a pool, a job or a schedule that is not there is ``None``.
 
     ``total`` is how many tasks the spec has, where that is known to be more than the job holds.
     ``rate`` is tasks completed in a second; ``left`` and ``limit`` are seconds: until all tasks are
@@ -31,6 +32,7 @@ class Status:
     pool: str | None = None
     pool_state: str = ""
     nodes: Mapping[str, int] | None = None
+    schedule: ScheduleFacts | None = None
     total: int = 0
     rate: float | None = None
     left: float | None = None
@@ -38,8 +40,8 @@ class Status:
 
 
 def status_json(status: Status) -> str:
-    """The status as indented JSON; ``job``, ``tasks`` and ``pool`` are null where there is none."""
-    tasks = status.tasks
+    """The status as indented JSON; what is not there is null."""
+    tasks, schedule = status.tasks, status.schedule
     return json_text(
         {
             "job": status.job and {"id": status.job, "state": status.job_state},
@@ -50,6 +52,12 @@ def status_json(status: Status) -> str:
                 "running": tasks.running,
                 "succeeded": tasks.succeeded,
                 "failed": tasks.failed,
+            },
+            "schedule": schedule
+            and {
+                "id": schedule.id,
+                "state": schedule.state,
+                "next_run": schedule.next_run and moment(schedule.next_run),
             },
             "nodes": dict(status.nodes or {}),
             "pool": status.pool and {"id": status.pool, "state": status.pool_state},
@@ -72,6 +80,10 @@ def _lines(status: Status, ink: Ink) -> Iterator[str]:
         yield f"pool   {flat(status.pool)}: {flat(status.pool_state)}"
         states = [f"{n:,} {state_words(state)}" for state, n in (status.nodes or {}).items() if n]
         yield f"nodes  {', '.join(states) or ink('dim', 'none')}"
+    if status.schedule is not None:
+        seen = status.schedule
+        due = "no job to come" if seen.next_run is None else units.moment(seen.next_run)
+        yield f"next   {due}: schedule {flat(seen.id)}, {flat(seen.state)}"
     if status.job is None:
         yield f"job    {ink('dim', 'not there')}"
         return

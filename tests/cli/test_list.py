@@ -11,7 +11,7 @@ from pathlib import Path
 from batchspec.observe.inventory import Owned, inventory
 from batchspec.observe.ports import ContainerSeen
 from batchspec.plan.data import OWNER
-from batchspec.plan.observed import Account, JobFacts, PoolFacts
+from batchspec.plan.observed import Account, JobFacts, PoolFacts, ScheduleFacts
 from batchspec.render.inventory import inventory_text
 from batchspec.spec.values import Record
 from tests.cli.conftest import Workplace
@@ -28,6 +28,7 @@ class Store:
     all_pools: Sequence[PoolFacts] = ()
     all_jobs: Sequence[JobFacts] = ()
     all_containers: Sequence[ContainerSeen] = ()
+    all_schedules: Sequence[ScheduleFacts] = ()
 
     async def pools(self) -> AsyncIterator[PoolFacts]:
         for pool in self.all_pools:
@@ -37,6 +38,10 @@ class Store:
         assert name == ""
         for job in self.all_jobs:
             yield job
+
+    async def schedules(self) -> AsyncIterator[ScheduleFacts]:
+        for schedule in self.all_schedules:
+            yield schedule
 
     async def containers(self) -> AsyncIterator[ContainerSeen]:
         for container in self.all_containers:

@@ -33,7 +33,7 @@ async def failures(wanted: Wanted, form: Format) -> int:
         spec.name,
         jobs[-1].id if jobs else None,
         found,
-        retry,
+        None if spec.job.schedule is not None else retry,
         command_for(wanted, spec, "apply"),
     )
     if form is Format.JSON:

@@ -51,7 +51,7 @@ async def logs(
         if start_task is not None:
             pool = pool_of(spec, jobs)
             if pool is None:
-                raise UsageError(no_run(spec.name))
+                raise UsageError(_no_run(spec))
             node = (await find_node(cloud.reader, pool, start_task)).id
             output = output_of_start_task(cloud.reader, pool, node, name)
             subject = f"the start task of {node}"
@@ -72,7 +72,7 @@ async def _task(
     if where is None:
         # Clean-up may have taken the job and left the logs.
         output = output_kept(cloud.reader, spec, wanted, name)
-        return await _show(output, cloud, wanted, name, follow=False, missing=no_run(spec.name))
+        return await _show(output, cloud, wanted, name, follow=False, missing=_no_run(spec))
     facts = where.seen.facts
     if facts.state in {"active", "preparing"}:
         if not follow:
@@ -82,6 +82,10 @@ async def _task(
     missing = no_output(facts.id, name, kept=any(stage.logs for stage in spec.stages))
     output = output_of_task(cloud.reader, spec, where, name)
     return await _show(output, cloud, facts.id, name, follow=follow, missing=missing)
+
+
+def _no_run(spec: Spec) -> Problem:
+    return no_run(spec.name, scheduled=spec.job.schedule is not None)
 
 
 async def _show(
@@ -118,7 +122,7 @@ def _write(data: bytes) -> None:
 async def _list(jobs: Sequence[JobFacts], cloud: Cloud, spec: Spec) -> str | None:
     """List the tasks that have been started; the only one there is, without listing it."""
     if not jobs:
-        raise UsageError(no_run(spec.name))
+        raise UsageError(_no_run(spec))
     color = wants_color(sys.stdout, os.environ)
     first = None
     count = 0

@@ -31,7 +31,8 @@ async def status(wanted: Wanted, form: Format) -> int:
 
 
 async def _look(spec: Spec, cloud: Cloud) -> Status:
-    """The newest job of the spec and its pool, as they are now."""
+    """The newest job of the spec, its schedule and its pool, as they are now."""
+    schedule = await cloud.reader.schedule(spec.job.id)
     jobs = await jobs_of(spec, cloud.reader)
     job = jobs[-1] if jobs else None
     counts = await cloud.batch.task_counts(job.id) if job else None
@@ -55,6 +56,7 @@ async def _look(spec: Spec, cloud: Cloud) -> Status:
         pool=pool.id if pool else None,
         pool_state=pool.state if pool else "",
         nodes=nodes,
+        schedule=schedule,
         rate=rate,
         left=left,
         limit=limit,
