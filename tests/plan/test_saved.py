@@ -122,6 +122,12 @@ MOVED: Mapping[str, tuple[Case, Case, str, str]] = {
         "the spec",
         "",
     ),
+    "a parameter": (
+        case(change={"name: demo\n": "name: demo\nparameters: {top: {default: 2}}\n"}),
+        case(change={"name: demo\n": "name: demo\nparameters: {top: {default: 3}}\n"}),
+        "parameter top",
+        "2 -> 3",
+    ),
     "a pool that is gone": (THERE, case(pool={"state": "deleting"}), "pool demo", "active"),
     "the size of a pool": (
         THERE,
@@ -225,10 +231,21 @@ SCALES = {"nodes: 2": "nodes: {scale: {max: 4, idle: 10m}}"}
             pool(**{"startTask.resourceFiles": [{"httpUrl": "http://s/a?se=1&sig=one"}]}),
             pool(**{"startTask.resourceFiles": [{"httpUrl": "http://s/a?se=2&sig=two"}]}),
         ),
+        (
+            pool(**{"startTask.environmentSettings": ENV}),
+            pool(**{"startTask.environmentSettings": [{"name": "COLOUR", "value": "blue"}]}),
+        ),
     ],
-    ids=["nothing", "tasks that start", "a pool that scales itself", "a stamp", "a signature"],
+    ids=[
+        "nothing",
+        "tasks that start",
+        "a pool that scales itself",
+        "a stamp",
+        "a signature",
+        "what may be secret",
+    ],
 )
-def test_what_moves_by_itself_makes_no_plan_stale(
+def test_what_moves_by_itself_and_what_is_hidden_make_no_plan_stale(
     before: Case, after: Case, tmp_path: Path
 ) -> None:
     assert moved(before, after, tmp_path) == ()
