@@ -5,32 +5,17 @@ What is written out in a spec was looked at when it was read; this is what shows
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from batchspec.plan.bodies import filler
 from batchspec.plan.findings.landing import Landing, place, same_file, spelled
+from batchspec.plan.room import CMD_LINE, PROGRAM_LINE, REQUEST, SH_ARGUMENT, size_of
 from batchspec.plan.tasks import Task
 from batchspec.problems import Place, Problem
 from batchspec.spec.model import PoolKind, Shell, Spec, Stage
 from batchspec.spec.rules_stage import too_many_slots
-from batchspec.spec.values import Record, Template, Text, Value
-
-_REQUEST = 1_000_000
-"""The service takes requests of up to 1 MB (Create Task Collection)."""
-
-_SIGNATURE = 300
-"""About the length of a signature that is added to a URL at submission."""
-
-_CMD_LINE = 8191
-"""What cmd.exe takes ("Command prompt line string limitation")."""
-
-_PROGRAM_LINE = 32_767
-"""What CreateProcess takes, of which no task comes near."""
-
-_SH_ARGUMENT = 131_071
-"""What Linux takes as one argument in bytes (MAX_ARG_STRLEN less the NUL): all of ``sh -c``."""
+from batchspec.spec.values import Record, Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +47,18 @@ class Limits:
         )
 
     def _request(self, task: Task) -> Problem | None:
-        size = _size(task.body)
-        if size <= _REQUEST:
+        size = size_of(task.body)
+        if size <= REQUEST:
             return None
         return Problem(
             "task-too-large",
-            f"task {task.id} would be a request of {size:,} bytes; at most {_REQUEST:,} go",
+            f"task {task.id} would be a request of {size:,} bytes; at most {REQUEST:,} go",
             where=self.stage.where,
             hint="Take smaller groups, or name containers as `resources`.",
         )
 
     def _command(self, task: Task) -> Problem | None:
-        length = _size(task.body["commandLine"])
+        length = size_of(task.body["commandLine"])
         if length <= self.command:
             return None
         return Problem(
@@ -136,28 +121,11 @@ def _mixed(stage: Stage, *, windows: bool) -> bool:
 
 def _longest(stage: Stage, *, windows: bool) -> int:
     if not windows:
-        return _SH_ARGUMENT
+        return SH_ARGUMENT
     by_cmd = stage.command.template and stage.command.shell is Shell.DEFAULT
-    return _CMD_LINE if by_cmd else _PROGRAM_LINE
+    return CMD_LINE if by_cmd else PROGRAM_LINE
 
 
 def _leaves(path: str) -> bool:
     parts = PurePosixPath(path.replace("\\", "/"))
     return not parts.name or parts.is_absolute() or ".." in parts.parts
-
-
-def _size(value: Value) -> int:
-    """About how many bytes a value is as JSON, signatures included."""
-    match value:
-        case Record():
-            return sum(len(key) + 6 + _size(item) for key, item in value.items())
-        case tuple():
-            return sum(1 + _size(item) for item in value)
-        case str():
-            return len(value) + 2 if value.isascii() else len(json.dumps(value))
-        case Text():
-            urls = sum(1 for _ in value.urls())
-            return _size(value.shown) + urls * _SIGNATURE
-        case None | bool() | int() | float():
-            return 8
-    return _SIGNATURE
