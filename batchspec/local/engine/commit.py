@@ -129,7 +129,7 @@ class Committer:
             case MoveNode(node, state, done):
                 store.nodes.move(node, state, now, done=done)
             case TakeNode(node):
-                store.nodes.ask(node, "preempt", "requeue", state=NodeState.PREEMPTED, now=now)
+                self._take(node, now)
             case ReturnNode(node):
                 self._unprepare(node, fresh=True)
                 self._disk.remove_node(node.pool_id, node.id)
@@ -309,6 +309,13 @@ class Committer:
         if job is not None and auto.get("poolLifetimeOption") == "jobschedule":
             pool_id = job.pool_id
         self._store.schedules.ran(schedule, job_id, pool_id, due, following)
+
+    def _take(self, node: Node, now: datetime) -> None:
+        """Take a node away, unless something else was just asked of it."""
+        current = self._store.nodes.get(node.pool_id, node.id)
+        if current is not None and current.intent is None:
+            away = NodeState.PREEMPTED
+            self._store.nodes.ask(current, "preempt", "requeue", state=away, now=now)
 
     def _add_nodes(self, pool: Pool, count: int, now: datetime, *, dedicated: bool) -> None:
         suffix = "d" if dedicated else "p"

@@ -124,14 +124,13 @@ def _scales(store: Store, now: datetime) -> Iterator[ScaleView]:
 
 def _nodes(store: Store, hands: Hands) -> Iterator[NodeView]:
     pools: dict[str, Pool | None] = {}
-    asked = store.nodes.asked()
-    for node in (*asked, *store.nodes.in_state(*_ON_THE_WAY)):
+    on_the_way = store.nodes.in_state(*_ON_THE_WAY)
+    for node in (*store.nodes.asked(), *(node for node in on_the_way if node.intent is None)):
         if node.pool_id not in pools:
             pools[node.pool_id] = store.pools.get(node.pool_id)
         pool = pools[node.pool_id]
-        if pool is None or (node.intent is not None and node not in asked):
-            continue
-        yield view_of(store, hands, node, pool)
+        if pool is not None:
+            yield view_of(store, hands, node, pool)
 
 
 def view_of(store: Store, hands: Hands, node: Node, pool: Pool) -> NodeView:

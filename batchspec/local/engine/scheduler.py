@@ -70,7 +70,6 @@ def _decide(state: State, now: datetime) -> Iterator[Decision]:
         since = pool_view.pool.allocation_since
         timed_out = timeout is not None and due(since, timeout, now)
         yield from allocate(pool_view, allotment, timed_out=timed_out)
-    yield from (TakeNode(node) for node in state.taken)
     for node_view in state.nodes:
         yield from tend_node(node_view, state.delays, now)
     for scale_view in state.scales:
@@ -81,6 +80,7 @@ def _decide(state: State, now: datetime) -> Iterator[Decision]:
     blocked = _blocked(state)
     for offer in state.offers:
         yield from place(offer, blocked)
+    yield from (TakeNode(node) for node in state.taken)
 
 
 def _end_jobs(state: State) -> Iterator[Decision]:

@@ -1,0 +1,216 @@
+"""A bad day in the pool: nodes that are taken away, that are slow, that do not come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from batchspec.local.chaos.read import read_chaos
+from batchspec.local.engine.fates import Fates
+from batchspec.local.model.life import NodeState
+from tests.local.engines import WAIT, engined, go, job, pool, processes_of, task, until
+from tests.local.running import Service
+from tests.local.test_engine_decide import NOW, a_node
+
+
+@contextmanager
+def day(folder: Path, text: str, seed: int = 0) -> Iterator[Service]:
+    """A whole service on such a day."""
+    with engined(folder / "batch", chaos=read_chaos(text, seed)) as service:
+        yield service
+        assert service.wrong == []
+
+
+def nodes(service: Service) -> list[Any]:
+    return list(service.client.list_nodes("p"))
+
+
+def states(service: Service) -> list[str]:
+    return sorted(str(node.state.value) for node in nodes(service))
+
+
+def the_task(service: Service, name: str = "t") -> Any:
+    return service.request("GET", f"/jobs/j/tasks/{name}").json
+
+
+def ended(service: Service, name: str = "t") -> Any:
+    until(lambda: the_task(service, name)["state"] == "completed")
+    return the_task(service, name)["executionInfo"]
+
+
+def text_of(service: Service, path: str) -> str:
+    return service.request("GET", path).body.decode()
+
+
+def test_a_spot_node_is_taken_away_and_comes_back_empty(tmp_path: Path) -> None:
+    """The same node, reinitialized; what ran on it runs again, and never twice at a time."""
+    runs, old = tmp_path / "runs", tmp_path / "old"
+    script = (
+        f"test -e $AZ_BATCH_NODE_SHARED_DIR/mark && touch {old}; "
+        f"touch $AZ_BATCH_NODE_SHARED_DIR/mark; echo x >> {runs}; sleep 600"
+    )
+    with day(tmp_path, "preempt=100%:1s") as service:
+        service.client.create_pool(pool(nodes=0, targetLowPriorityNodes=1))
+        service.client.create_job(job())
+        service.client.create_task("j", task("t", script))
+        until(lambda: states(service) == ["running"])
+        (first,) = nodes(service)
+        until(lambda: states(service) == ["preempted"])
+        until(lambda: processes_of(tmp_path, "sleep 600") == [])
+        until(lambda: runs.exists() and runs.read_text().count("x") >= 3)
+        assert the_task(service)["executionInfo"]["requeueCount"] >= 2
+        assert the_task(service)["executionInfo"]["retryCount"] == 0
+        (again,) = nodes(service)
+        assert (again.id, again.affinity_id) == (first.id, first.affinity_id)
+        assert again.last_boot_time > first.last_boot_time
+    assert not old.exists()
+
+
+def test_a_dedicated_node_is_not(tmp_path: Path) -> None:
+    with day(tmp_path, "preempt=100%:200ms") as service:
+        service.client.create_pool(pool(nodes=1, targetLowPriorityNodes=1))
+        until(lambda: states(service) == ["idle", "preempted"])
+        until(lambda: states(service) != ["idle", "preempted"])
+        (kept,) = [node for node in nodes(service) if node.is_dedicated]
+        assert kept.state.value == "idle"
+
+
+def test_a_node_that_was_away_comes_back_on_a_good_day(tmp_path: Path) -> None:
+    with day(tmp_path, "preempt=100%:1h") as service:
+        service.client.create_pool(pool(nodes=0, targetLowPriorityNodes=1))
+        until(lambda: states(service) == ["idle"])
+        (node,) = service.store.nodes.of("p")
+        service.store.nodes.move(node, NodeState.PREEMPTED, node.state_since)
+    with engined(tmp_path / "batch") as service:
+        until(lambda: states(service) == ["idle"])
+
+
+def test_a_pool_can_be_deleted_while_nodes_are_away(tmp_path: Path) -> None:
+    with day(tmp_path, "preempt=100%:400ms") as service:
+        service.client.create_pool(pool(nodes=0, targetLowPriorityNodes=4))
+        until(lambda: "preempted" in states(service))
+        assert service.request("DELETE", "/pools/p").status == 202
+        until(lambda: service.request("GET", "/pools/p").status == 404)
+
+
+def test_a_start_task_fails_and_says_why(tmp_path: Path) -> None:
+    start = {"commandLine": "/bin/sh -c 'touch $AZ_BATCH_NODE_SHARED_DIR/done'"}
+    with day(tmp_path, "start-task=100%") as service:
+        service.client.create_pool(pool(startTask=start | {"maxTaskRetryCount": 1}))
+        until(lambda: states(service) == ["starttaskfailed"])
+        (node,) = nodes(service)
+        assert (node.start_task_info.exit_code, node.start_task_info.retry_count) == (1, 1)
+        said = text_of(service, f"/pools/p/nodes/{node.id}/files/startup/stderr.txt")
+        assert "chaos" in said and "start-task=100%" in said
+        assert not list((service.data / "nodes").glob("*/*/shared/done"))
+
+
+def test_a_task_fails_by_chance_and_is_tried_again(tmp_path: Path) -> None:
+    """Which attempt of which task fails is the same with the same seed, whatever the order."""
+    found = []
+    for number, order in enumerate(("abcdef", "fedcba")):
+        with day(tmp_path / str(number), "task=50%", seed=3) as service:
+            service.client.create_pool(pool(nodes=2))
+            service.client.create_job(job())
+            for name in order:
+                constraints = {"maxTaskRetryCount": 20}
+                service.client.create_task("j", task(name, "true", constraints=constraints))
+            infos = {name: ended(service, name) for name in "abcdef"}
+            assert {info["exitCode"] for info in infos.values()} == {0}
+            found.append({name: info["retryCount"] for name, info in infos.items()})
+    assert found[0] == found[1]
+    assert any(found[0].values())
+
+
+def test_a_slow_node_takes_its_time(tmp_path: Path) -> None:
+    with day(tmp_path, "slow-node=100%:300ms") as service:
+        service.client.create_pool(pool())
+        service.client.create_job(job())
+        service.client.create_task("j", task("t", "true"))
+        info = ended(service)
+        took = datetime.fromisoformat(info["endTime"]) - datetime.fromisoformat(info["startTime"])
+        assert took >= timedelta(milliseconds=300)
+
+
+def test_a_run_that_waits_on_a_slow_node_can_be_ended(tmp_path: Path) -> None:
+    with day(tmp_path, "slow-node=100%:1h") as service:
+        service.client.create_pool(pool())
+        service.client.create_job(job())
+        service.client.create_task("j", task("t", "true"))
+        until(lambda: the_task(service)["state"] == "running")
+        service.request("POST", "/jobs/j/tasks/t/terminate")
+        assert ended(service)["failureInfo"]["code"] == "TaskEnded"
+
+
+def test_a_quota_gives_a_part_and_says_so(tmp_path: Path) -> None:
+    with day(tmp_path, "quota=1,spot-quota=0") as service:
+        service.client.create_pool(pool(nodes=3, targetLowPriorityNodes=1))
+        until(lambda: service.client.get_pool("p").allocation_state.value == "steady")
+        found = service.client.get_pool("p")
+        assert found.current_dedicated_nodes == 1
+        assert [(error.code, error.message) for error in found.resize_errors] == [
+            ("AccountCoreQuotaReached", "The specified account has reached core quota"),
+            (
+                "AccountLowPriorityCoreQuotaReached",
+                "The specified account has reached low priority core quota",
+            ),
+        ]
+        service.client.create_pool(pool("other"))
+        until(lambda: service.client.get_pool("other").allocation_state.value == "steady")
+        assert service.client.get_pool("other").resize_errors[0].code == "AccountCoreQuotaReached"
+        service.client.begin_delete_pool("p").result()
+        service.request("POST", "/pools/other/resize", {"targetDedicatedNodes": 1})
+        until(lambda: service.client.get_pool("other").current_dedicated_nodes == 1)
+
+
+def test_the_same_spot_nodes_are_taken_in_each_life_of_a_pool() -> None:
+    """A node is known by its place in its pool, whatever its id, and each boot is a new chance."""
+    day = read_chaos("preempt=50%:1h", 4)
+    ends = []
+    for first in (1, 501):
+        fates = Fates(day)
+        nodes = [a_node(first + place, dedicated=False) for place in range(40)]
+        once = [fates.end_of(node) for node in nodes]
+        assert [fates.end_of(node) for node in nodes] == once, "asked again, it is the same"
+        booted = NOW + timedelta(hours=2)
+        again = [fates.end_of(replace(node, booted=booted)) for node in reversed(nodes)]
+        ends.append((once, again[::-1]))
+    assert ends[0] == ends[1]
+    once, again = ends[0]
+    assert 10 < sum(end is None for end in once) < 30
+    assert [end is None for end in once] != [end is None for end in again]
+    assert all(end is None or NOW <= end < NOW + timedelta(hours=1) for end in once)
+    assert Fates(replace(day, seed=5)).end_of(a_node(dedicated=True)) is None
+
+
+def test_a_pool_can_be_deleted_while_its_nodes_are_on_their_way(tmp_path: Path) -> None:
+    with engined(tmp_path / "batch", allocation=timedelta(hours=1)) as service:
+        service.client.create_pool(pool(nodes=2))
+        until(lambda: states(service) == ["creating", "creating"])
+        service.client.begin_delete_pool("p").result()
+        assert service.request("GET", "/pools/p").status == 404
+
+
+def test_scheduling_can_be_disabled_on_a_node_that_is_on_its_way(tmp_path: Path) -> None:
+    with engined(tmp_path / "batch", allocation=timedelta(hours=1)) as service:
+        service.client.create_pool(pool(nodes=2))
+        until(lambda: states(service) == ["creating", "creating"])
+        name = nodes(service)[0].id
+        assert service.request("POST", f"/pools/p/nodes/{name}/disablescheduling").status == 200
+        until(lambda: service.store.nodes.get("p", name).intent is None)  # type: ignore[union-attr]
+        assert states(service) == ["creating", "creating"]
+        assert service.request("GET", f"/pools/p/nodes/{name}").json["schedulingState"] == (
+            "disabled"
+        )
+    with engined(tmp_path / "batch") as service:
+        until(lambda: states(service) == ["idle", "idle"])
+        service.client.create_job(job())
+        for number in range(2):
+            service.client.create_task("j", task(f"t{number}", WAIT))
+        until(lambda: states(service) == ["idle", "running"])
+        assert the_task(service, "t1")["state"] == "active"
+        go(service)

@@ -1,0 +1,124 @@
+"""A bad day at the door: what a client sees, what was carried out, and that it is repeated."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchspec.local.chaos.dice import Dice
+from batchspec.local.chaos.dose import Kind
+from batchspec.local.chaos.read import read_chaos
+from tests.local.engines import pool
+from tests.local.running import Service, running
+
+LOST = (http.client.RemoteDisconnected, ConnectionError)
+
+
+def day(folder: Path, text: str, seed: int = 0) -> Any:
+    """A service without an engine, on such a day."""
+    return running(folder / "batch", chaos=read_chaos(text, seed))
+
+
+def statuses(service: Service, count: int) -> list[int | str]:
+    """What so many requests for the same thing came to."""
+    found: list[int | str] = []
+    for _ in range(count):
+        try:
+            found.append(service.request("GET", "/jobs").status)
+        except LOST:
+            found.append("lost")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "code", "after"),
+    [
+        ("throttle=100%", 429, "TooManyRequests", "1"),
+        ("throttle=100%:2500ms", 429, "TooManyRequests", "3"),
+        ("throttle-silent=100%", 429, "TooManyRequests", None),
+        ("busy=100%", 503, "ServerBusy", None),
+        ("error=100%", 500, "InternalError", None),
+    ],
+)
+def test_a_request_is_refused_and_not_carried_out(
+    tmp_path: Path, text: str, status: int, code: str, after: str | None
+) -> None:
+    with day(tmp_path, text) as service:
+        refused = service.request("POST", "/pools", pool())
+        assert (refused.status, refused.code) == (status, code)
+        assert refused.headers.get("retry-after") == after
+        assert refused.headers["request-id"] in refused.json["message"]["value"]
+        assert service.store.pools.get("p") is None
+        assert service.request("HEAD", "/pools/p").body == b""
+        assert service.wrong == []
+
+
+def test_a_lost_reply_was_carried_out(tmp_path: Path) -> None:
+    with day(tmp_path, "lost@create_pool=100%") as service:
+        with pytest.raises(LOST):
+            service.request("POST", "/pools", pool())
+        assert service.request("GET", "/pools/p").status == 200
+        with pytest.raises(LOST):  # that it is there already is lost, too
+            service.request("POST", "/pools", pool())
+
+
+def test_a_slow_reply_comes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with day(tmp_path, "slow=100%:50ms") as service:
+        assert service.request("GET", "/jobs").json["value"] == []
+    assert "slow=100%:50ms: list_jobs" in caplog.text
+
+
+def test_only_the_operation_that_is_named_has_trouble(tmp_path: Path) -> None:
+    with day(tmp_path, "error=100%,error@list_pools=0%,busy@list_jobs=100%") as service:
+        assert service.request("GET", "/pools").status == 200
+        # One thing happens to a request: that it is busy comes first.
+        assert service.request("GET", "/jobs").status == 503
+        assert service.request("GET", "/jobschedules").status == 500
+
+
+def test_the_same_seed_has_the_same_day(tmp_path: Path) -> None:
+    text = "throttle=20%:0,error=20%,lost=20%"
+    days = []
+    for number, seed in enumerate((1, 1, 2)):
+        with day(tmp_path / str(number), text, seed) as service:
+            days.append(statuses(service, 40))
+    assert days[0] == days[1] != days[2]
+    assert set(days[0]) == {200, 429, 500, "lost"}
+
+
+def test_what_else_is_asked_does_not_change_the_day_of_an_operation() -> None:
+    chaos = read_chaos("error=50%", 5)
+    dose = chaos.dose(Kind.ERROR)
+    assert dose is not None
+    alone, among = Dice(chaos), Dice(chaos)
+    drawn = [alone.strikes(dose, "get_job", alone.next("get_job")) for _ in range(30)]
+    for expected in drawn:
+        among.next("list_jobs")
+        assert among.strikes(dose, "get_job", among.next("get_job")) is expected
+
+
+def test_what_is_no_operation_is_answered_as_ever(tmp_path: Path) -> None:
+    with day(tmp_path, "error=100%") as service:
+        assert service.request("GET", "/nowhere").status == 400
+        assert service.request("GET", "/jobs", key="d3Jvbmc=", judged=False).status == 500
+
+
+def test_a_request_that_is_too_large_is_told_so_on_a_bad_day_too(tmp_path: Path) -> None:
+    with day(tmp_path, "busy=100%") as service:
+        assert service.request("POST", "/pools", b"x" * (1 << 20) + b"y").status == 413
+
+
+def test_the_log_names_what_was_made_and_no_secret(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO), day(tmp_path, "lost=100%") as service:
+        with pytest.raises(LOST):
+            service.request("GET", "/jobs/j/tasks", query="x=secret")
+        assert "lost=100%: list_tasks" in caplog.text
+        assert service.key not in caplog.text
+        assert "secret" not in caplog.text
+    assert not [entry for entry in caplog.records if entry.levelno >= logging.ERROR]
