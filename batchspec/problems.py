@@ -104,6 +104,12 @@ class ServiceError(BatchspecError):
         self.status = status
 
 
+class DiskError(BatchspecError):
+    """This machine's disk refused: it is full, say, or a folder is not ours to write to."""
+
+    exit = Exit.SERVICE
+
+
 class StalePlanError(BatchspecError):
     """A saved plan no longer fits the account or the files; the problems say what moved."""
 

@@ -77,7 +77,8 @@ _EXITS = {
     Exit.BUG: "a bug in batchspec",
     Exit.USAGE: "the spec or the command line is wrong; nothing was sent",
     Exit.TASKS_FAILED: "the run ended, and tasks failed",
-    Exit.SERVICE: "the service refused or could not be reached; for `doctor`: something failed",
+    Exit.SERVICE: "the service refused or could not be reached, or this disk refused; for "
+    "`doctor`: something failed",
     Exit.STALE: "the saved plan is stale; what moved is said",
     Exit.CHANGES: "`plan --exit-code`: there are changes",
     Exit.TIME_LIMIT: "the time limit passed before all tasks were done",

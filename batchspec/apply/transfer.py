@@ -24,7 +24,7 @@ from batchspec.plan.actions import DownloadResults, UploadFiles
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.plan.plan import Step
 from batchspec.plan.receipt import Arrived, receipt_entries, receipt_job
-from batchspec.problems import Problem, ServiceError, Severity
+from batchspec.problems import DiskError, Problem, ServiceError, Severity
 
 _WORKERS = 16
 """Measured: more at a time makes small files slower again, on one core of the client."""
@@ -59,17 +59,25 @@ async def download(action: DownloadResults, step: Step, tools: Tools) -> Perform
 
     Raises:
         ServiceError: the container is gone, and the results are not here; refusals.
+        DiskError: the results, or the note of what arrived, cannot be written.
     """
-    async with alone(tools.receipt):
-        try:
-            return await _download(action, step, tools)
-        except ServiceError as error:
-            if error.code not in ABSENT:
-                raise
-        here = _here(tools.receipt, action)
-        if here is None:
-            raise container_gone(action.container)
-        return Performed(here, note=f"{here} were here already")
+    try:
+        async with alone(tools.receipt):
+            return await _download_once(action, step, tools)
+    except OSError as error:
+        raise _unwritable(action, error) from error
+
+
+async def _download_once(action: DownloadResults, step: Step, tools: Tools) -> Performed:
+    try:
+        return await _download(action, step, tools)
+    except ServiceError as error:
+        if error.code not in ABSENT:
+            raise
+    here = _here(tools.receipt, action)
+    if here is None:
+        raise container_gone(action.container)
+    return Performed(here, note=_already(here))
 
 
 async def _download(action: DownloadResults, step: Step, tools: Tools) -> Performed:
@@ -96,7 +104,7 @@ async def _download(action: DownloadResults, step: Step, tools: Tools) -> Perfor
         draft.keep()
     if not fetch.so_far.done:
         tools.emit(Noticed(_nothing(action)))
-    note = f"{fetch.same} were here already" if fetch.same else ""
+    note = _already(fetch.same) if fetch.same else ""
     return Performed(fetch.so_far.done, fetch.so_far.moved, note)
 
 
@@ -180,6 +188,22 @@ def _earlier(receipt: Path) -> Iterator[Arrived]:
 
 def _is_there(entry: Arrived) -> bool:
     return _digest(entry.path, entry.size) == entry.md5
+
+
+def _already(files: int) -> str:
+    return f"{files} {'was' if files == 1 else 'were'} here already"
+
+
+def _unwritable(action: DownloadResults, error: OSError) -> DiskError:
+    why = error.strerror or str(error)
+    return DiskError(
+        Problem(
+            "results-unwritable",
+            f"the results cannot be written to {os.fspath(action.to)}: {why}",
+            detail=f"At {os.fspath(error.filename)}." if error.filename else "",
+            hint="They are still in the account. Make room, or mend the folder, and go on.",
+        )
+    )
 
 
 def _in_the_way(place: Path) -> Problem:

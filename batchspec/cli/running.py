@@ -30,8 +30,13 @@ PACE = {"local": 0.1, "azure": 2.0}
 """Seconds between two looks: the embedded service is next door, and answers in milliseconds."""
 
 
-async def carry_out(plan: Plan, found: Session, progress: ProgressKind, *, yes: bool) -> int:
-    """Run a plan, show it, and end with a summary; the exit code."""
+async def carry_out(
+    plan: Plan, found: Session, progress: ProgressKind, *, yes: bool, again: str = "apply"
+) -> int:
+    """Run a plan, show it, and end with a summary; the exit code.
+
+    ``again`` is the verb of the command that goes on with it.
+    """
     interrupts = Interrupts()
     clock = SystemClock(interrupts.halt)
     view = open_view(
@@ -61,7 +66,7 @@ async def carry_out(plan: Plan, found: Session, progress: ProgressKind, *, yes: 
         if record is not None:
             record.close()
         if progress not in {ProgressKind.JSON, ProgressKind.QUIET}:
-            out(_summary(tally.report(), found))
+            out(_summary(tally.report(), found, again))
     return code
 
 
@@ -79,14 +84,14 @@ def _record(
     return RunFolder(runs_folder(found.spec.path, found.spec.name), clock.now(), warn)
 
 
-def _summary(report: Report, found: Session) -> str:
+def _summary(report: Report, found: Session, again: str) -> str:
     def command(verb: str) -> str:
         return command_for(found.wanted, found.spec, verb)
 
     return summary_text(
         report,
         destroy=command("destroy"),
-        commands={command(verb): does for verb, does in next_commands(report.outcome).items()},
+        commands={command(verb): does for verb, does in next_commands(report, again).items()},
         color=wants_color(sys.stdout, os.environ),
         width=width(),
     )

@@ -94,7 +94,7 @@ def confirm(question: str, *, default: bool) -> bool:
 
 def needs_answer(words: str) -> UsageError:
     """The error of a run that would have to ask where nobody can answer."""
-    hint = "Look at `batchspec plan`, then say `-y`."
+    hint = "Look at the plan, then say `-y`."
     return UsageError(Problem("needs-answer", words, hint=hint))
 
 

@@ -112,7 +112,8 @@ def task_steps(
             )
         kept = stage.done + stage.under_way
         if kept:
-            reason = f"{stage.done} succeeded, {stage.under_way} on their way"
+            parts = ((stage.done, "succeeded"), (stage.under_way, "on their way"))
+            reason = ", ".join(f"{count} {words}" for count, words in parts if count)
             yield (
                 Step(f"tasks:{name}:kept", None, Verb.KEEP, f"tasks of {name}", reason, (), kept),
                 True,

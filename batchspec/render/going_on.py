@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from batchspec.apply.events import Outcome
+from batchspec.plan.plan import Verb
 from batchspec.problems import Problem, Severity
+from batchspec.render.report import Report, StepState
 
 _NEXT: Mapping[Outcome | None, Mapping[str, str]] = {
-    Outcome.INTERRUPTED: {
-        "apply": "goes on from there",
-        "status": "looks how far it is",
-    },
     Outcome.DETACHED: {
         "attach": "watches it, fetches the results and cleans up",
         "status": "looks how far it is",
@@ -32,9 +30,35 @@ _NEXT: Mapping[Outcome | None, Mapping[str, str]] = {
 }
 
 
-def next_commands(outcome: Outcome | None) -> Mapping[str, str]:
-    """What can be done after a run that ended so: verbs of the command line, and what they do."""
-    return _NEXT.get(outcome, {})
+_JOB_GONE: Mapping[str, str] = {
+    "report": "writes down what happened, as a page",
+    "apply": "runs all of it again",
+}
+"""What is left to do about failed tasks when clean-up has deleted their job."""
+
+
+def next_commands(report: Report, again: str) -> Mapping[str, str]:
+    """What can be done after such a run: verbs of the command line, and what they do.
+
+    ``again`` is the verb that goes on with what was begun.
+    """
+    match report.outcome:
+        case Outcome.INTERRUPTED:
+            return {again: "goes on from there", "status": "looks how far it is"}
+        case Outcome.FAILED:
+            why = {"failures": "shows what the nodes said"} if report.nodes else {}
+            return {**why, again: "goes on from there, when it is mended"}
+        case Outcome.TASKS_FAILED | Outcome.TIME_LIMIT if _job_gone(report):
+            return _JOB_GONE
+    return _NEXT.get(report.outcome, {})
+
+
+def _job_gone(report: Report) -> bool:
+    return any(
+        step.verb == Verb.DELETE and step.subject.startswith("job ")
+        for step in report.steps
+        if step.state is StepState.DONE
+    )
 
 
 def stopping() -> Problem:

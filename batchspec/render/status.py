@@ -103,8 +103,8 @@ def _tasks(status: Status, tasks: TaskCounts) -> str:
     )
     parts = [f"{tasks.completed:,} of {total:,} done"]
     parts += [f"{count:,} {word}" for count, word in counts if count]
-    if status.rate:
+    if status.rate and status.job_state != "completed":
         parts.append(units.rate(status.rate, "tasks"))
-    if status.left is not None and tasks.completed < total:
+    if status.left is not None and tasks.completed < total and status.job_state != "completed":
         parts.append(f"{units.duration(status.left)} left")
     return ", ".join(parts)

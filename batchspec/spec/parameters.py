@@ -83,7 +83,7 @@ def _from_files(
 ) -> Iterator[tuple[str, _Given]]:
     for file in files:
         try:
-            root = parse(read_source(file))
+            root = parse(read_source(file, "`--var-file` names a YAML or JSON file of values."))
         except SpecError as error:
             problems.extend(error.problems)
             continue

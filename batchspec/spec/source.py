@@ -21,6 +21,8 @@ _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\
 _BREAK = re.compile("\r\n|\n|\r")
 _WIDE = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
+_START = "`batchspec init` writes a spec to start from."
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -55,15 +57,15 @@ def source(text: str, file: str) -> Source:
     return Source(file, text, starts, lines)
 
 
-def read_source(path: Path) -> Source:
-    """Read a file of the user's.
+def read_source(path: Path, missing: str = _START) -> Source:
+    """Read a file of the user's; ``missing`` is the hint where there is none.
 
     Raises:
         SpecError: it is missing, a folder, not readable, too large, not UTF-8, or holds characters
             that no YAML text may have.
     """
     file = str(path)
-    data = _bytes(path, file)
+    data = _bytes(path, file, missing)
     for mark, encoding in _WIDE.items():
         if data.startswith(mark):
             _refuse(
@@ -92,14 +94,12 @@ def read_source(path: Path) -> Source:
     return found
 
 
-def _bytes(path: Path, file: str) -> bytes:
+def _bytes(path: Path, file: str, missing: str) -> bytes:
     try:
         with path.open("rb") as stream:
             data = stream.read(LARGEST + 1)
     except FileNotFoundError:
-        _refuse(
-            "no-file", f"there is no file {file}", "`batchspec init` writes a spec to start from."
-        )
+        _refuse("no-file", f"there is no file {file}", missing)
     except IsADirectoryError:
         _refuse("not-a-file", f"{file} is a folder", "Name the spec file in it.")
     except PermissionError:

@@ -6,6 +6,8 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from batchspec.apply.events import Event, StepDone, StepFailed
 from batchspec.apply.receipt import alone
 from batchspec.apply.run import run
@@ -52,6 +54,23 @@ async def test_results_that_another_run_has_fetched_are_here(tmp_path: Path) -> 
     assert code == Exit.DONE
     assert [e.note for e in events if isinstance(e, StepDone)] == ["2 were here already"]
     assert receipt.read_bytes() == before
+
+
+@pytest.mark.parametrize("place", ["results", ".batchspec"])
+async def test_a_disk_that_refuses_ends_the_step_and_not_the_program(
+    tmp_path: Path, place: str
+) -> None:
+    account, receipt = FakeAccount(), tmp_path / ".batchspec" / "results.jsonl"
+    account.containers["output"] = {"a.txt": b"a"}
+    (tmp_path / place).write_text("a file where a folder is wanted")
+    code, events = await carried_out(account, receipt, fetch(tmp_path))
+    assert code == Exit.SERVICE
+    (problem,) = problems(events)
+    assert problem.code == "results-unwritable"
+    assert str(tmp_path / place) in problem.detail
+    (tmp_path / place).unlink()
+    assert (await carried_out(account, receipt, fetch(tmp_path)))[0] == Exit.DONE
+    assert (tmp_path / "results" / "a.txt").read_bytes() == b"a"
 
 
 async def test_a_container_that_goes_while_it_is_read(tmp_path: Path) -> None:

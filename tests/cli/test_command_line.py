@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
@@ -20,11 +22,13 @@ import pytest
         (["local", "start", "--port", "x"], "--port"),
         (["apply", "x.yaml", "--progress", "fancy"], "'--progress': 'fancy' is not one of 'auto'"),
         (["validate", "x.yaml", "--var", "top"], "NAME=VALUE"),
+        (["validate", "specs/topn.yaml", "--var-file", "gone.yaml"], "`--var-file` names a YAML"),
     ],
 )
 def test_a_wrong_command_line_is_told(arguments: list[str], said: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "batchspec", *arguments],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=30,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from batchspec.apply import events as e
-from batchspec.apply.events import Outcome, Stamped
+from batchspec.apply.events import NodeFailed, Outcome, Stamped
 from batchspec.apply.ports import TaskCounts
 from batchspec.plan.observed import Account
 from batchspec.problems import Exit
+from batchspec.render.going_on import next_commands
 from batchspec.render.local import (
     LocalStatus,
     local_status_json,
@@ -29,7 +31,16 @@ from batchspec.render.questions import (
     left_lines,
     unasked_words,
 )
-from batchspec.render.report import Phase, StepState, Tally, TaskTally, fold, report_json
+from batchspec.render.report import (
+    Phase,
+    Report,
+    StepReport,
+    StepState,
+    Tally,
+    TaskTally,
+    fold,
+    report_json,
+)
 from batchspec.render.status import Status, status_json, status_text
 from batchspec.render.summary import summary_text
 from tests.render.plans import AZURE, LOCAL, PLANS
@@ -131,6 +142,27 @@ def test_status_text() -> None:
         "tasks  62 of 100 done, 60 succeeded, 2 failed, 8 running, 30 waiting, 0.5 tasks/s, "
         "1m 16s left",
     ]
+
+
+def test_status_of_a_job_that_has_ended_has_no_time_left() -> None:
+    ended = replace(STATUS, job_state="completed", limit=None)
+    assert status_text(ended).splitlines()[-1] == (
+        "tasks  62 of 100 done, 60 succeeded, 2 failed, 8 running, 30 waiting"
+    )
+
+
+def test_what_to_do_next_depends_on_how_it_ended_and_on_what_was_begun() -> None:
+    assert next_commands(Report(outcome=Outcome.DONE), "apply") == {}
+    stopped = next_commands(Report(outcome=Outcome.INTERRUPTED), "destroy")
+    assert list(stopped) == ["destroy", "status"], "apply would make it all again"
+    broken = Report(outcome=Outcome.FAILED)
+    assert list(next_commands(broken, "apply")) == ["apply"]
+    node = NodeFailed("topn", "tvm-1", "starttaskfailed", 1, "", "")
+    assert list(next_commands(replace(broken, nodes=(node,)), "apply")) == ["failures", "apply"]
+    failed = Report(outcome=Outcome.TASKS_FAILED)
+    assert list(next_commands(failed, "apply")) == ["failures", "retry"]
+    gone = StepReport("cleanup:job", "delete", "job topn", StepState.DONE)
+    assert "retry" not in next_commands(replace(failed, steps=(gone,)), "apply"), "no job, no tasks"
 
 
 def test_status_of_nothing() -> None:

@@ -21,4 +21,4 @@ async def attach(wanted: Wanted, progress: ProgressKind, *, yes: bool, verbose: 
         made = build_attach(found.spec, found.observed, counts.total if counts else 0)
         if progress not in {ProgressKind.JSON, ProgressKind.QUIET}:
             show_plan(made, Format.TEXT, verbose=verbose)
-        return await carry_out(made, found, progress, yes=yes)
+        return await carry_out(made, found, progress, yes=yes, again="attach")

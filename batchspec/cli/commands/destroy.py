@@ -22,4 +22,4 @@ async def destroy(wanted: Wanted, progress: ProgressKind, *, yes: bool, force: b
                 raise needs_answer(unasked_words(made))
             if not confirm(apply_question(made), default=False):
                 return Exit.DONE
-        return await carry_out(made, found, progress, yes=True)
+        return await carry_out(made, found, progress, yes=True, again="destroy")

@@ -15,4 +15,4 @@ async def download(wanted: Wanted, progress: ProgressKind) -> int:
         made = build_download(found.spec, found.observed)
         if progress not in {ProgressKind.JSON, ProgressKind.QUIET}:
             show_plan(made, Format.TEXT, verbose=False)
-        return await carry_out(made, found, progress, yes=True)
+        return await carry_out(made, found, progress, yes=True, again="download")
