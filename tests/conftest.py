@@ -20,6 +20,7 @@ from batchspec.local.azurite.install import install
 from batchspec.local.azurite.node import find_node
 from batchspec.local.azurite.server import Launch, Server
 from batchspec.local.settings import Settings
+from tests.witness.witness import HERE, Witness
 
 _MISSING = {"no-node", "node-too-old", "no-npm", "registry-unreachable", "registry-untrusted"}
 
@@ -39,6 +40,22 @@ class BlobStore:
             f"DefaultEndpointsProtocol=http;AccountName={self.account};AccountKey={self.key};"
             f"BlobEndpoint={self.url};"
         )
+
+
+@pytest.fixture(scope="session")
+def witness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Witness]:
+    """What services in processes of their own are asked, and what they answer."""
+    found = Witness(tmp_path_factory.mktemp("exchanges"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
+        patch.setenv("EXCHANGES_OF_TESTS", str(found.folder))
+        yield found
+
+
+@pytest.fixture(autouse=True)
+def _every_exchange_is_as_described(witness: Witness) -> Iterator[None]:
+    yield
+    assert witness.wrong() == []
 
 
 @pytest.fixture(scope="session")

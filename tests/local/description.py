@@ -18,7 +18,12 @@ from urllib.parse import parse_qs, urlsplit
 
 from jsonschema import Draft4Validator
 
-PATH = Path(__file__).parents[3] / "shared" / "openapi" / "BatchService-2025-06-01.derived.json"
+FOLDER = Path(__file__).parents[3] / "shared" / "openapi"
+FILES = {
+    "2025-06-01": "BatchService-2025-06-01.derived.json",
+    "2024-02-01.19.0": "BatchService-2024-02-01.19.0.json",
+}
+"""By api-version; of 2022-10-01.16.0 there is none."""
 
 DEVIATIONS = {
     "'password' is a required property": "a pool's user accounts are shown without it",
@@ -151,6 +156,7 @@ def _close(schema: Any) -> Any:
 
 
 @cache
-def description() -> Description | None:
-    """The judge; ``None`` where the description is not there."""
-    return Description(PATH) if PATH.exists() else None
+def judge_of(version: str) -> Description | None:
+    """The judge of an api-version; ``None`` where its description is not there."""
+    path = FOLDER / FILES.get(version, "")
+    return Description(path) if path.is_file() else None

@@ -26,7 +26,7 @@ from azure.core.pipeline.policies import SansIOHTTPPolicy
 
 from batchspec.local.service import MakeEngine, ServiceConfig, serve
 from batchspec.local.store.store import Store
-from tests.local.description import description
+from tests.local.description import judge_of
 from tests.local.signing import authorization
 
 ACCOUNT = "testaccount"
@@ -125,8 +125,8 @@ class Service:
             answer = Answer(reply.status, got, reply.read())
         finally:
             connection.close()
-        judge = description()
-        if judged and judge is not None and version == VERSION:
+        judge = judge_of(version or "")
+        if judged and judge is not None:
             url = f"{self.url}{path}?{full}"
             self.wrong += judge.judge(method, url, content, answer.status, got, answer.body)
         return answer
@@ -145,7 +145,7 @@ class _Judge(SansIOHTTPPolicy[Any, Any]):
         self._wrong = wrong
 
     def on_response(self, request: Any, response: Any) -> None:
-        judge, sent, got = description(), request.http_request, response.http_response
+        judge, sent, got = judge_of(VERSION), request.http_request, response.http_response
         if judge is None or sent.headers.get("Accept") == "application/octet-stream":
             return
         content = sent.content
@@ -194,6 +194,7 @@ def running(
         if failures:
             raise failures[0]
         yield service
+        assert service.wrong == []
     finally:
         service.close()
         loop.call_soon_threadsafe(task.cancel)
