@@ -5,7 +5,6 @@ Only names and help texts live here, so that ``--help`` costs no more than readi
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ import typer
 from batchspec import __version__
 from batchspec.cli import app_local, app_look, app_run
 from batchspec.cli.help import CommandLine, show_help
+from batchspec.cli.loop import complete
 from batchspec.cli.options import (
     AnyFormat,
     Format,
@@ -117,7 +117,7 @@ def plan(
 
     wanted = Wanted.of(spec, variables, variable_files, target)
     wishes = Wishes(rerun=rerun, replace=frozenset(replace or ()), step=step)
-    return asyncio.run(run(wanted, form, out, exit_code=exit_code, verbose=verbose, wishes=wishes))
+    return complete(run(wanted, form, out, exit_code=exit_code, verbose=verbose, wishes=wishes))
 
 
 @app.command()
@@ -142,9 +142,7 @@ def apply(
 
     wanted = Wanted.of(spec, variables, variable_files, target)
     wishes = Wishes(rerun=rerun, replace=frozenset(replace or ()), step=step)
-    return asyncio.run(
-        run(wanted, progress, yes=yes, verbose=verbose, detach=detach, wishes=wishes)
-    )
+    return complete(run(wanted, progress, yes=yes, verbose=verbose, detach=detach, wishes=wishes))
 
 
 app.command()(app_run.attach)
@@ -161,7 +159,7 @@ def status(
     """Look once: pool, nodes, job, task counts, time left."""
     from batchspec.cli.commands.status import status as run
 
-    return asyncio.run(run(Wanted.of(spec, variables, variable_files, target), form))
+    return complete(run(Wanted.of(spec, variables, variable_files, target), form))
 
 
 app.command()(app_look.logs)
@@ -186,7 +184,7 @@ def destroy(
     from batchspec.cli.commands.destroy import destroy as run
 
     wanted = Wanted.of(spec, variables, variable_files, target)
-    return asyncio.run(run(wanted, progress, yes=yes, force=force))
+    return complete(run(wanted, progress, yes=yes, force=force))
 
 
 app.command()(app_look.report)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from batchspec.cli.loop import complete
 from batchspec.cli.options import (
     Format,
     SpecFile,
@@ -46,7 +46,7 @@ def logs(
     from batchspec.cli.commands.logs import logs as run
 
     wanted = Wanted.of(spec, variables, variable_files, target)
-    return asyncio.run(run(wanted, task, stderr=stderr, follow=follow, start_task=start_task))
+    return complete(run(wanted, task, stderr=stderr, follow=follow, start_task=start_task))
 
 
 def failures(
@@ -59,7 +59,7 @@ def failures(
     """Show what failed, by cause: how many, what one said, and the command that retries them."""
     from batchspec.cli.commands.failures import failures as run
 
-    return asyncio.run(run(Wanted.of(spec, variables, variable_files, target), form))
+    return complete(run(Wanted.of(spec, variables, variable_files, target), form))
 
 
 def report(
@@ -87,7 +87,7 @@ def list_(
     """List what batchspec has made in the account: pools, jobs, containers."""
     from batchspec.cli.commands.list import list_ as run
 
-    return asyncio.run(run(target, os.environ, form, orphans=orphans))
+    return complete(run(target, os.environ, form, orphans=orphans))
 
 
 def doctor(
@@ -97,4 +97,4 @@ def doctor(
     """Look at account, credentials, clock, images and local engine, and say how to mend them."""
     from batchspec.cli.commands.doctor import doctor as run
 
-    return asyncio.run(run(target, os.environ, form))
+    return complete(run(target, os.environ, form))

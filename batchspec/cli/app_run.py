@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from batchspec.cli.loop import complete
 from batchspec.cli.options import (
     Progress,
     ProgressKind,
@@ -49,7 +49,7 @@ def attach(
     from batchspec.cli.commands.attach import attach as run
 
     wanted = Wanted.of(spec, variables, variable_files, target)
-    return asyncio.run(run(wanted, progress, yes=yes, verbose=verbose))
+    return complete(run(wanted, progress, yes=yes, verbose=verbose))
 
 
 def download(
@@ -62,7 +62,7 @@ def download(
     """Fetch the results that are there now, whatever else is to be done."""
     from batchspec.cli.commands.download import download as run
 
-    return asyncio.run(run(Wanted.of(spec, variables, variable_files, target), progress))
+    return complete(run(Wanted.of(spec, variables, variable_files, target), progress))
 
 
 def retry(
@@ -94,6 +94,6 @@ def retry(
     from batchspec.cli.commands.retry import retry as run
 
     wanted = Wanted.of(spec, variables, variable_files, target)
-    return asyncio.run(
+    return complete(
         run(wanted, progress, causes=causes or (), tasks=tasks or (), yes=yes, verbose=verbose)
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import shutil
@@ -10,20 +9,20 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from batchspec.apply.halt import Halt
 from batchspec.cli.options import Format
-from batchspec.plan.plan import Plan
 from batchspec.problems import Problem, UsageError, redact
-from batchspec.render.glyphs import glyphs_for
 from batchspec.render.ink import wants_color
-from batchspec.render.plan.data import plan_json
-from batchspec.render.plan.markdown import plan_markdown
-from batchspec.render.plan.text import plan_text
 from batchspec.render.problems import problem_json, problems_text
-from batchspec.render.progress.view import View
-from batchspec.render.questions import delete_question
 from batchspec.render.sink import json_text
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from batchspec.apply.halt import Halt
+    from batchspec.plan.plan import Plan
+    from batchspec.render.progress.view import View
 
 
 def out(text: str) -> None:
@@ -57,6 +56,10 @@ def show_problems(problems: Sequence[Problem], form: Format = Format.TEXT) -> No
 
 def show_plan(plan: Plan, form: Format, *, verbose: bool) -> None:
     """A plan to standard output."""
+    from batchspec.render.glyphs import glyphs_for
+    from batchspec.render.plan.data import plan_json
+    from batchspec.render.plan.markdown import plan_markdown
+    from batchspec.render.plan.text import plan_text
 
     match form:
         case Format.JSON:
@@ -142,6 +145,7 @@ class Asker:
         Raises:
             Halted: the run is to stop; Ctrl-C is no answer.
         """
+        from batchspec.render.questions import delete_question
 
         if self._yes:
             return True
@@ -157,6 +161,8 @@ async def _answer(ask: Callable[[], bool]) -> bool:
 
     The thread is a daemon: after Ctrl-C nobody waits for a line that never comes.
     """
+    import asyncio
+
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bool] = loop.create_future()
 

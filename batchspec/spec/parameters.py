@@ -13,6 +13,7 @@ from pathlib import Path
 
 from batchspec.problems import Place, Problem, Problems, Secret, SpecError
 from batchspec.spec.node import Node
+from batchspec.spec.plainly import plainly_declared, plainly_fits
 from batchspec.spec.shape_words import did_you_mean
 from batchspec.spec.source import read_source
 from batchspec.spec.tree import parse
@@ -183,20 +184,7 @@ _EXAMPLES = {
 def _is_good_declaration(name: str, node: Node, problems: Problems) -> bool:
     if node.wrong or any(below.wrong for below in node.walk()):
         return False
-    from jsonschema import Draft7Validator  # noqa: PLC0415 - for specs with parameters
-    from jsonschema.exceptions import SchemaError  # noqa: PLC0415 - the same
-
-    try:
-        Draft7Validator.check_schema(_fragment(node))
-    except SchemaError as error:
-        place = _within(node, list(error.absolute_path))
-        problems.add(
-            Problem(
-                "bad-parameter",
-                f"`{name}` is not declared as JSON Schema has it: {_one_line(error.message)}",
-                where=place,
-            )
-        )
+    if not plainly_declared(_fragment(node)) and not _is_good_schema(name, node, problems):
         return False
     if not is_secret(node):
         return True
@@ -225,15 +213,36 @@ def _is_good_declaration(name: str, node: Node, problems: Problems) -> bool:
     return True
 
 
+def _is_good_schema(name: str, node: Node, problems: Problems) -> bool:
+    from jsonschema import Draft7Validator  # noqa: PLC0415 - loaded for who needs it
+    from jsonschema.exceptions import SchemaError  # noqa: PLC0415 - the same
+
+    try:
+        Draft7Validator.check_schema(_fragment(node))
+    except SchemaError as error:
+        place = _within(node, list(error.absolute_path))
+        problems.add(
+            Problem(
+                "bad-parameter",
+                f"`{name}` is not declared as JSON Schema has it: {_one_line(error.message)}",
+                where=place,
+            )
+        )
+        return False
+    return True
+
+
 def _fragment(node: Node) -> dict[str, object]:
     return {key: item.plain() for key, item in node.members.items() if key not in _BESIDE}
 
 
 def _fits(name: str, node: Node, given: _Given, problems: Problems) -> bool:
-    from jsonschema import Draft7Validator  # noqa: PLC0415 - for specs with parameters
+    fragment = _fragment(node)
+    if plainly_fits(fragment, given.value):
+        return True
+    from jsonschema import Draft7Validator  # noqa: PLC0415 - loaded for who needs it
     from jsonschema.exceptions import best_match  # noqa: PLC0415 - the same
 
-    fragment = _fragment(node)
     error = best_match(Draft7Validator(fragment).iter_errors(given.value))
     if error is None:
         return True

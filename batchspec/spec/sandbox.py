@@ -94,12 +94,6 @@ class Sandbox(ImmutableSandboxedEnvironment):
         except TemplateError as error:
             raise RefusalError(error.message or type(error).__name__) from error
         render, scope_class = template.root_render_func, self.context_class
-        simple = _simple(tree)
-
-        def parts(scope: Mapping[str, object]) -> Iterable[object]:
-            if simple is not None and (found := _looked_up(simple, scope)) is not None:
-                return found
-            return evaluated(scope)
 
         def evaluated(scope: Mapping[str, object]) -> Iterator[object]:
             try:
@@ -107,7 +101,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             except TemplateError as error:
                 raise RefusalError(error.message or type(error).__name__) from error
 
-        return parts
+        return evaluated
 
     def getattr(self, obj: object, attribute: str) -> object:
         """``obj.attribute``: a member of a mapping, or a method of a string."""
@@ -161,36 +155,6 @@ def _value(_: Context, value: object) -> tuple[object]:
     Asking for the context keeps Jinja from folding constants into the text.
     """
     return (value,)
-
-
-def _simple(tree: nodes.Template) -> list[str | tuple[str, ...]] | None:
-    """Texts and paths of names, if a template is made of nothing else, as most are."""
-    parts: list[str | tuple[str, ...]] = []
-    for output in tree.body:
-        for child in output.iter_child_nodes():
-            part = child.data if isinstance(child, nodes.TemplateData) else name_path(child)
-            if part is None:
-                return None
-            parts.append(part)
-    return parts
-
-
-def _looked_up(
-    parts: list[str | tuple[str, ...]], scope: Mapping[str, object]
-) -> list[object] | None:
-    """What Jinja would yield, several times as fast; ``None`` where a name is not simply there."""
-    found: list[object] = []
-    for part in parts:
-        if type(part) is str:
-            found.append(part)
-            continue
-        value: object = scope
-        for name in part:
-            if not isinstance(value, _OBJECTS) or name not in value:
-                return None
-            value = value[name]
-        found.append((guard(value),))
-    return found
 
 
 def name_path(node: nodes.Node) -> tuple[str, ...] | None:

@@ -1,0 +1,73 @@
+"""A yes that is given without jsonschema is one of jsonschema's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft7Validator
+
+from batchspec.spec.plainly import plainly_declared, plainly_fits
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 3),
+    st.floats(-3, 3),
+    st.sampled_from(["", "a", "b", "1", "true"]),
+)
+VALUES = st.one_of(SCALARS, st.lists(SCALARS, max_size=2), st.just({"a": 1}))
+FRAGMENTS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(
+            ["string", "integer", "number", "boolean", "array", "null", "text", ["string", "null"]]
+        ),
+        "enum": st.one_of(st.lists(SCALARS, max_size=3), st.just("a")),
+        "minimum": SCALARS,
+        "maximum": SCALARS,
+        "pattern": st.just("^a"),
+    },
+)
+
+
+@given(FRAGMENTS, VALUES)
+def test_a_yes_is_right(fragment: dict[str, Any], value: object) -> None:
+    if plainly_declared(fragment):
+        Draft7Validator.check_schema(fragment)
+    if plainly_fits(fragment, value):
+        assert Draft7Validator(fragment).is_valid(value)
+
+
+@pytest.mark.parametrize(
+    ("fragment", "value"),
+    [
+        ({"type": "integer", "minimum": 1}, 3),
+        ({"type": "number", "maximum": 1.5}, 1),
+        ({"type": "string"}, "x"),
+        ({"enum": ["fast", "slow"]}, "slow"),
+        ({"type": "boolean"}, False),
+        ({}, {"a": [1]}),
+    ],
+)
+def test_the_common_ones_are_told_at_a_glance(fragment: dict[str, Any], value: object) -> None:
+    assert plainly_fits(fragment, value)
+
+
+@pytest.mark.parametrize(
+    ("fragment", "value"),
+    [
+        ({"type": "integer"}, True),
+        ({"type": "integer"}, "1"),
+        ({"enum": [1]}, True),
+        ({"minimum": 1}, "2"),
+        ({"minimum": 2}, 1),
+        ({"maximum": 2}, 3),
+        ({"type": "string", "pattern": "x"}, "x"),
+        ({"type": "array"}, []),
+    ],
+)
+def test_the_rest_is_left_to_jsonschema(fragment: dict[str, Any], value: object) -> None:
+    assert not plainly_fits(fragment, value)
