@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from batchspec.plan.actions import DeleteContainers, DeletePool, WaitForTasks
 from batchspec.plan.digest import digest
-from batchspec.plan.ending import cleanup_steps, result_steps, results_safe
+from batchspec.plan.ending import cleanup_steps, receipt_name, result_steps, results_safe
+from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.work import scope_is_whole
@@ -43,7 +44,7 @@ def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
         tasks,
     )
     safe = job.state == _OVER and results_safe(spec, observed)
-    results = [] if safe else list(result_steps(spec, job.id, (wait.id,)))
+    results = [] if safe else list(result_steps(spec, receipt_name(spec, job), (wait.id,)))
     last = (results or [wait])[-1].id
     cleanup = [
         step
@@ -82,7 +83,7 @@ def build_download(spec: Spec, observed: Observed) -> Plan:
     over = job.state == _OVER
     steps = tuple(
         replace(step, reason="they are there now")
-        for step in result_steps(spec, job.id if over else "", ())
+        for step in result_steps(spec, receipt_name(spec, job) if over else "", ())
     )
     return _plan(spec, observed, steps, () if over else (_not_all(job),))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DownloadResults
 from batchspec.plan.data import OWNER
-from batchspec.plan.observed import Observed
+from batchspec.plan.observed import JobFacts, Observed
 from batchspec.plan.plan import Gate, Step, Verb
 from batchspec.spec.model import PoolKind, Spec, When
 
@@ -20,7 +20,18 @@ def results_safe(spec: Spec, observed: Observed) -> bool:
     receipt, newest = observed.receipt, observed.jobs[-1] if observed.jobs else None
     if receipt is None or newest is None:
         return False
-    return receipt.job.lower() == newest.id.lower() and not receipt.missing
+    return receipt.job.lower() == receipt_name(spec, newest).lower() and not receipt.missing
+
+
+def receipt_name(spec: Spec, job: JobFacts) -> str:
+    """What a receipt calls a job: its id.
+
+    A schedule that is made anew counts its jobs from 1 again, so of those it is also said when they
+    were made.
+    """
+    if spec.job.schedule is None:
+        return job.id
+    return f"{job.id} of {job.created.isoformat()}"
 
 
 def results_lost(spec: Spec, observed: Observed) -> bool:
