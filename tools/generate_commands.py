@@ -88,10 +88,12 @@ _EXITS = {
 _NOTES = {
     "attach": """\
 Submits nothing and asks for nothing at the beginning; the files of the spec need not be here. A job
-that is still being filled by another terminal is waited for until it is closed.""",
+that is still being filled by another terminal is waited for until it is closed. Of a job schedule
+the newest job is waited for, and nothing is cleaned up.""",
     "apply": """\
-With `--detach` it returns when all tasks are submitted and the job is closed, so that the job ends
-by itself. Nothing is fetched and nothing is cleaned up until `batchspec attach` or another
+Of a job schedule it returns when that is there, and says when the next job comes. With `--detach`
+it returns when all tasks are submitted and the job is closed, so that the job ends by itself.
+Nothing is fetched and nothing is cleaned up until `batchspec attach` or another
 `batchspec apply`.""",
     "logs": """\
 Read from the node while it lives, else from the container where the service keeps logs when a task
@@ -116,12 +118,13 @@ ten), `message`, `sample` (`id`, `file`, `text`) and `command`, the one that run
     "retry": """\
 In a job that is still open the tasks run again where they are; of a job that has ended a new one is
 made for them. While other tasks have failed and are not retried, clean-up deletes only what it
-deletes in any case.""",
+deletes in any case. Tasks of a job schedule are not run again: its next job does the work.""",
     "download": """\
-Of a job that still runs what is there is fetched, and fetched again at its end.""",
+Of a job that still runs, or of a schedule, what is there is fetched, and fetched again at its end or
+the next time.""",
     "list": """\
 Known by their metadata, whoever made them. Orphans are pools and containers that no open job needs,
-and open jobs whose pool is gone.""",
+and open jobs and schedules whose pool is gone; a schedule that goes on needs what its jobs do.""",
     "doctor": """\
 Starts nothing and changes nothing. Quotas are not told by the services that batchspec talks to; it
 names the command that shows them.""",

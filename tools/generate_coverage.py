@@ -78,7 +78,8 @@ ROOTS = (
         {
             "id": "`job.id`",
             "schedule": "`job.schedule`, as below",
-            "job_specification": "the properties of `job` but `id` and `schedule`",
+            "job_specification": "the properties of `job` but `id` and `schedule`; its job"
+            " manager task is the one task of the spec, unless `job.job_manager_task` is written",
         },
     ),
     Root(
@@ -163,7 +164,7 @@ _TASKS = {
 
 def _local(root: Root, wires: tuple[str, ...]) -> str:
     if root.kind is None:
-        return "refused"
+        return "acts"  # no table of gaps: of what stands around a job, all is there
     path = "/".join(wires)
     for table, word in ((ABSENT, "refused"), (KEPT, "kept")):
         if any(path == known or path.startswith(f"{known}/") for known in table[root.kind]):
