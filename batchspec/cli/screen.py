@@ -37,7 +37,7 @@ def err(text: str) -> None:
 
 def width() -> int:
     """The columns of the terminal, within what reads well."""
-    return max(60, min(shutil.get_terminal_size((80, 24)).columns, 110))
+    return max(40, min(shutil.get_terminal_size((80, 24)).columns, 110))
 
 
 def has_terminal() -> bool:

@@ -46,7 +46,7 @@ def test_the_first_line_says_which_account(name: str) -> None:
 
 
 @each
-@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
 def test_no_line_of_a_step_is_too_long(name: str, width: int) -> None:
     plan = replace(PLANS[name], findings=())
     lines = plan_text(plan, width=width, here=HERE).splitlines()

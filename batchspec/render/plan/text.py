@@ -138,27 +138,40 @@ class _Rows:
         room = max(width * 2 // 5, 20)
         fitting = [w for step in steps if (w := cell_width(self._subject(step))) <= room]
         self._subjects = max(fitting, default=room)
+        self._reasons = self._start + self._subjects + 2
+        self._beside = width - self._reasons >= _LEAST_REASON
+        if not self._beside:
+            self._reasons = self._start + 2
 
     def lines(self, step: Step, number: str) -> Iterator[str]:
-        """One step; a reason that is too long goes on below its own beginning."""
+        """One step; a reason that is too long goes on below its own beginning.
+
+        Where there is no room for a column of reasons, each stands below its step.
+        """
         ink = self._ink
         style = STYLES[step.verb]
         glyph = f"{self._glyphs.verbs[step.verb]:>{self._glyph}}"
         head = f" {number:>{self._digits}} {ink(style, glyph)} {ink(style, step.verb.value)}"
         head += " " * (self._verb - len(step.verb) + 2)
-        subject = self._subject(step)
-        column = self._start + self._subjects + 2
-        reason = textwrap.wrap(
-            self._reason(step),
+        subject, *more = self._wrapped(self._subject(step), self._start) or [""]
+        reason = self._wrapped(self._reason(step), self._reasons)
+        gap = self._subjects - cell_width(subject) + 2
+        beside = bool(reason) and self._beside and gap >= 2 and not more
+        first = " " * gap + ink("dim", reason.pop(0)) if beside else ""
+        yield (head + subject + first).rstrip()
+        for line in more:
+            yield " " * self._start + line
+        for line in reason:
+            yield " " * self._reasons + ink("dim", line)
+
+    def _wrapped(self, text: str, column: int) -> list[str]:
+        """A text from a column to the end of the line, and on below."""
+        return textwrap.wrap(
+            text,
             max(self._width - column, _LEAST_REASON),
             break_long_words=False,
             break_on_hyphens=False,
         )
-        gap = self._subjects - cell_width(subject) + 2
-        first = reason.pop(0) if reason and gap >= 2 else ""
-        yield (head + subject + (" " * gap + ink("dim", first) if first else "")).rstrip()
-        for line in reason:
-            yield " " * column + ink("dim", line)
 
     def _subject(self, step: Step) -> str:
         much = quantity(step, self._here)
