@@ -16,7 +16,7 @@ from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.work import scope_is_whole
-from batchspec.problems import Problem, Severity, UsageError
+from batchspec.problems import Problem, UsageError
 from batchspec.spec.model import PoolKind, Spec
 from batchspec.spec.values import Record
 
@@ -144,27 +144,24 @@ def _plan(
 
 
 def _still_open(job: JobFacts) -> Problem:
-    return Problem(
+    return finding(
         "job-open",
         f"more tasks may come into the job {job.id!r}: it is waited for until it is closed",
         hint="If no other terminal is filling it, `batchspec apply` goes on from where it stopped.",
-        severity=Severity.WARNING,
     )
 
 
 def _a_part(job: JobFacts) -> Problem:
-    return Problem(
+    return finding(
         "part-of-run",
         f"the job {job.id!r} holds a part of the run: it is not enough to clean up after",
         hint="`batchspec apply` looks at all of it, and cleans up.",
-        severity=Severity.NOTE,
     )
 
 
 def _not_all(job: JobFacts) -> Problem:
-    return Problem(
+    return finding(
         "not-all-results",
         f"the job {job.id!r} is not over: more results may come",
         hint="`batchspec attach` waits for it and fetches them all.",
-        severity=Severity.NOTE,
     )

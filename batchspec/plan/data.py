@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from batchspec.plan.actions import CreateContainer, UploadFiles
+from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import ContainerFacts, LocalFile, Observed
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.streams import Compared, pair, same
@@ -135,7 +136,7 @@ def _all_there(files: int) -> str:
 
 
 def _not_there(container: Container) -> Problem:
-    return Problem(
+    return finding(
         "missing-container",
         f"the container {container.id!r} is marked `existing`, but is not in the account",
         where=container.where,

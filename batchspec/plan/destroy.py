@@ -8,6 +8,7 @@ from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, Dele
 from batchspec.plan.data import OWNER
 from batchspec.plan.digest import digest
 from batchspec.plan.ending import results_safe
+from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import Observed
 from batchspec.plan.plan import Plan, Step, Verb
 from batchspec.problems import Problem, SpecError
@@ -107,7 +108,7 @@ def _unfetched(spec: Spec, observed: Observed) -> Problem | None:
     if not there or (spec.job.schedule is None and not observed.tasks):
         return None
     verb = "apply" if spec.job.schedule is None else "download"
-    return Problem(
+    return finding(
         "results-missing",
         "results in the account are not on this disk yet",
         detail=", ".join(f"container {spec.container_id(r.container)}" for r in there),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from batchspec.plan.actions import DeletePool, DownloadResults, WaitForPool, WaitForTasks
+from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.plan import Gate, Plan, Step
-from batchspec.problems import Problem, Severity
+from batchspec.problems import Problem
 
 
 def detached(plan: Plan) -> Plan:
@@ -27,10 +28,9 @@ def _comes_after(step: Step) -> bool:
 
 
 def _stays(pool: str) -> Problem:
-    return Problem(
+    return finding(
         "pool-stays",
         f"nobody deletes the pool {pool!r} when the job has ended: clean-up is left to another run",
         hint="`batchspec attach` waits, fetches the results and cleans up; `batchspec destroy`"
         " deletes.",
-        severity=Severity.WARNING,
     )

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
+from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.limits import Limits, limits
 from batchspec.plan.observed import Observed, Stream
 from batchspec.plan.repeats import repeats
 from batchspec.plan.tasks import Expansion, Task, expand
-from batchspec.problems import Problem, Severity, SpecError
+from batchspec.problems import Problem, SpecError
 from batchspec.spec.model import EachBlob, Rows, Spec, Stage
 from batchspec.spec.values import Record, Text, Value
 
@@ -82,12 +83,10 @@ class _Look:
 def _nothing(stage: Stage) -> Problem:
     """What is in the account or in a file may be nothing for once; a spec may not say nothing."""
     data = isinstance(stage.for_each, EachBlob | Rows)
-    return Problem(
+    return finding(
         "no-items-now" if data else "no-items",
         f"`for_each` of {stage.name} has no item, so the stage has no task",
         where=stage.where,
-        hint="" if data else "Mend `match`, `exclude` or the range.",
-        severity=Severity.WARNING if data else Severity.ERROR,
     )
 
 

@@ -14,6 +14,7 @@ from batchspec.plan.actions import (
     UpdateJob,
     WaitForTasks,
 )
+from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.job_change import job_change
 from batchspec.plan.needs import link
 from batchspec.plan.observed import JobFacts, Stream
@@ -58,7 +59,7 @@ def job_steps(
 
 
 def _not_ours(spec: Spec, job: JobFacts) -> Problem:
-    return Problem(
+    return finding(
         "job-not-ours",
         f"a job {job.id!r} is there that this spec did not make",
         where=spec.job.where,

@@ -202,8 +202,9 @@ class Observed:
     oldest first; of those that its ``schedule`` made, the newest alone. ``receipt`` is ``None``
     when nothing was downloaded yet.
 
-    ``usage`` is ``None`` where nobody has counted. ``longest_sas`` bounds how long an address can be
-    signed for; ``None`` is no bound. ``occupied`` are the folders of results that hold other files.
+    ``usage`` is ``None`` where nobody has counted. ``longest_sas`` bounds how long an address can
+    be signed for; ``None`` is no bound. ``occupied`` are the folders of results that hold other
+    files.
     """
 
     account: Account

@@ -15,12 +15,13 @@ from batchspec.plan.actions import (
 )
 from batchspec.plan.changes import How
 from batchspec.plan.diff import Difference, differences
+from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.lifetime import runs_out, sas_lifetime
 from batchspec.plan.observed import Observed, PoolFacts
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.pool_body import SPEC, without_size
 from batchspec.plan.pool_change import PoolChange, drift, pool_change
-from batchspec.problems import Problem, Problems, Severity
+from batchspec.problems import Problem, Problems
 from batchspec.spec.model import Pool, PoolKind, Spec
 from batchspec.spec.values import Record, Value
 
@@ -55,7 +56,7 @@ def pool_steps(
 def _existing(pool: Pool, facts: PoolFacts | None, problems: Problems) -> PoolPlan:
     if facts is None or facts.state == "deleting":
         problems.add(
-            Problem(
+            finding(
                 "missing-pool",
                 f"the pool {pool.id!r} is marked `existing`, but is not in the account",
                 where=pool.where,
@@ -201,7 +202,7 @@ def _sizes(targets: tuple[int, int]) -> str:
 
 def _foreign(pool: Pool, facts: PoolFacts, found: tuple[Difference, ...]) -> Problem:
     how = "and it differs" if found else "and only its maker may replace it"
-    return Problem(
+    return finding(
         "pool-differs",
         f"a pool {facts.id!r} is there that this spec did not make, {how}",
         detail="\n".join(difference.words for difference in found),
@@ -211,11 +212,10 @@ def _foreign(pool: Pool, facts: PoolFacts, found: tuple[Difference, ...]) -> Pro
 
 
 def _drifted(pool: Pool, found: tuple[Difference, ...]) -> Problem:
-    return Problem(
+    return finding(
         "pool-drift",
         f"somebody has changed the pool {pool.id!r} since this spec made it; it stays so",
         detail="\n".join(difference.words for difference in found),
         where=pool.where,
         hint="`--replace pool` makes it anew, as the spec says.",
-        severity=Severity.WARNING,
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.plan import Step
-from batchspec.problems import Problem, Severity, UsageError
+from batchspec.problems import Problem, UsageError
 
 PART = "part-of-plan"
 """The code of the note that a plan is a part of one."""
@@ -41,11 +42,9 @@ def only_step(
 
 def _left_out(name: str, number: int) -> Problem:
     steps = "1 other step is" if number == 1 else f"{number} other steps are"
-    return Problem(
+    return finding(
         PART,
         f"only {name} and what it needs is done: {steps} left out",
-        hint="Without `--target-step` the rest is done.",
-        severity=Severity.NOTE,
     )
 
 

@@ -16,6 +16,7 @@ A case is a YAML file with ``about`` (a sentence) and, all optional:
                (absent)
 ``schedule``   ``{by, state, set}``: the job schedule as it was made, with what somebody set since
 ``receipt``    ``{job, files, missing}``
+``command``    ``attach``, ``download``, ``detach`` or ``destroy`` instead of ``plan``
 ``target``     ``local`` (if left out) or ``azure``
 ``variables``  what is set with --var
 ``usage``      ``{pools, jobs}``: how many the account has
@@ -161,8 +162,8 @@ def situation(case: Mapping[str, Any], folder: Path) -> Iterator[Situation]:
             return
         earlier = _changed(text, before.get("change", {}))
         then = folder / "before"
-        with _written(earlier, {**files, **before.get("files", {})}, then, variables) as made:
-            was, held = made
+        with _written(earlier, {**files, **before.get("files", {})}, then, variables) as found:
+            was, held = found
             made = Situation(was, _bare(case, was, held))
             yield Situation(spec, _observed(case, spec, spool, made))
 

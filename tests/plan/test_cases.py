@@ -10,12 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.plan.attach import build_attach, build_download
 from batchspec.plan.build import build
+from batchspec.plan.destroy import build_destroy
+from batchspec.plan.detach import detached
+from batchspec.plan.plan import Plan
 from batchspec.plan.wishes import Part, Wishes
 from batchspec.problems import SpecError, UsageError
 from batchspec.render.plan.text import plan_text
 from batchspec.render.problems import problems_text
-from tests.plan.situation import read_case, situation
+from tests.plan.situation import Situation, read_case, situation
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.yaml"))
 
@@ -38,13 +42,26 @@ def planned(case: object, folder: Path) -> str:
     wishes = Wishes(given.get("rerun", False), parts, given.get("step", ""))
     try:
         with situation(case, folder) as found:
-            plan = build(found.spec, found.observed, wishes=wishes)
-            again = build(found.spec, found.observed, wishes=wishes)
+            plan, again = (made(case.get("command", "plan"), found, wishes) for _ in range(2))
             assert plan.fingerprint == again.fingerprint, "the same situation, the same plan"
             return plan_text(plan, width=100, here=folder)
     except (SpecError, UsageError) as error:
         return problems_text(error.problems)
 
 
+def made(command: str, found: Situation, wishes: Wishes) -> Plan:
+    spec, observed = found.spec, found.observed
+    match command:
+        case "attach":
+            return build_attach(spec, observed, len(observed.tasks or ()))
+        case "download":
+            return build_download(spec, observed)
+        case "destroy":
+            return build_destroy(spec, observed, force=False)
+        case "detach":
+            return detached(build(spec, observed, wishes=wishes))
+    return build(spec, observed, wishes=wishes)
+
+
 def test_there_are_cases() -> None:
-    assert len(CASES) >= 45
+    assert len(CASES) >= 100

@@ -38,7 +38,7 @@ def signing(scene: Scene) -> Iterator[Problem]:
 
 def _days(length: timedelta) -> str:
     days, hours = length.days, length.seconds // 3600
-    parts = [f"{n} {what}" for n, what in ((days, "days"), (hours, "hours")) if n]
+    parts = [f"{n} {what}{'s'[: n > 1]}" for n, what in ((days, "day"), (hours, "hour")) if n]
     return " and ".join(parts) or f"{length.seconds // 60} minutes"
 
 

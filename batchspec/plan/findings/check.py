@@ -8,11 +8,12 @@ from typing import TypeAlias
 from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DownloadResults
 from batchspec.plan.findings.access import earlier, handed_in, signing
 from batchspec.plan.findings.account import quotas
-from batchspec.plan.findings.fit import fit, times
+from batchspec.plan.findings.fit import fit, many, times
 from batchspec.plan.findings.landing import landing, left_out
 from batchspec.plan.findings.machine import machine, size
 from batchspec.plan.findings.money import pool_cost, retries
 from batchspec.plan.findings.nodes import nodes, start
+from batchspec.plan.findings.requests import requests
 from batchspec.plan.findings.results import results
 from batchspec.plan.findings.scene import Scene
 from batchspec.plan.plan import Step
@@ -28,6 +29,7 @@ CHECKS: tuple[Check, ...] = (
     start,
     fit,
     times,
+    requests,
     landing,
     left_out,
     signing,
@@ -56,6 +58,7 @@ def worth_knowing(
         yield from (found for found in _all(scene) if found.severity is not Severity.ERROR)
     if work is not None:
         yield from earlier(scene, work)
+        yield from many(scene, work)
     yield from quotas(scene, steps)
     yield from results(scene, steps)
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from batchspec.plan.diff import duration_seconds
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.scene import Scene, number, record
+from batchspec.plan.work import Work
 from batchspec.problems import Problem
 from batchspec.spec.model import Stage
 from batchspec.spec.values import Record
@@ -17,6 +18,12 @@ _LIMITS = ("max_wall_clock_time", "constraints.max_wall_clock_time")
 _CONTAINER = ("container_image", "container_settings")
 _LONG = timedelta(hours=4)
 """Of a task on a Spot node: work that it is a pity to lose."""
+_DEPENDENCIES = 64_000
+"""Characters of ids in one task's ``dependsOn`` (Add Task: TaskDependencyListTooLong above)."""
+_AROUND = 3
+"""Two quotes and a comma."""
+_COUNTED = 200_000
+"""Tasks; Get Task Counts is not validated above that, as its reference says."""
 _LIFE = timedelta(days=180)
 """Add Task: a task that is not completed within 180 days of being added is ended."""
 
@@ -28,6 +35,8 @@ def fit(scene: Scene) -> Iterator[Problem]:
     for stage in scene.spec.stages:
         yield from _containers(scene, stage)
         yield from _instances(scene, stage)
+        yield from _slots(scene, stage)
+    yield from _dependencies(scene)
 
 
 def _containers(scene: Scene, stage: Stage) -> Iterator[Problem]:
@@ -73,6 +82,43 @@ def _instances(scene: Scene, stage: Stage) -> Iterator[Problem]:
             f"a task of {stage.name} runs on several nodes, each of which takes"
             f" {scene.slots} tasks at a time",
             where=where,
+        )
+
+
+def _slots(scene: Scene, stage: Stage) -> Iterator[Problem]:
+    """Those of a pool that is used as it is; of others the spec says both, and is read so."""
+    taken = number(stage.body.get("requiredSlots"), 1)
+    if scene.existing and taken > scene.slots:
+        yield finding(
+            "too-many-slots",
+            f"a task of {stage.name} takes {taken} slots, and a node of the pool has {scene.slots}",
+            where=scene.at_stage(stage, "slots", "required_slots"),
+            hint=f"Give the task {scene.slots} or fewer, or name another pool.",
+        )
+
+
+def _dependencies(scene: Scene) -> Iterator[Problem]:
+    for stage in scene.spec.stages:
+        ids = record(stage.body.get("dependsOn")).get("taskIds")
+        names = [name for name in ids if isinstance(name, str)] if isinstance(ids, tuple) else []
+        size = sum(len(name) + _AROUND for name in names)
+        if size > _DEPENDENCIES:
+            yield finding(
+                "too-many-dependencies",
+                f"each task of {stage.name} waits for {size:,} characters of ids; the service takes"
+                f" {_DEPENDENCIES:,}",
+                where=scene.at_stage(stage, "depends_on.task_ids", "depends_on"),
+            )
+
+
+def many(scene: Scene, work: Work) -> Iterator[Problem]:
+    """A job with more tasks than the service counts reliably."""
+    tasks = sum(len(stage.here) for stage in work.stages)
+    if tasks > _COUNTED:
+        yield finding(
+            "many-tasks",
+            f"the job has {tasks:,} tasks; the service vouches for its counts of {_COUNTED:,}",
+            where=scene.spec.job.where,
         )
 
 
