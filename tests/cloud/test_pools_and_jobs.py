@@ -1,4 +1,4 @@
-"""Pools and jobs: made and deleted exactly once, whatever becomes of the answers."""
+"""Pools, jobs and job schedules: made and deleted exactly once, whatever becomes of the answers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,12 @@ def found(metadata: list[dict[str, str]], **more: Any) -> Reply:
     )
 
 
-@pytest.fixture(params=["pool", "job"])
+PATHS = {"pool": "pools", "job": "jobs", "job schedule": "jobschedules"}
+CODES = {"pool": "Pool", "job": "Job", "job schedule": "JobSchedule"}
+"""How the service's error codes begin."""
+
+
+@pytest.fixture(params=PATHS)
 def kind(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
@@ -55,23 +60,27 @@ def kind(request: pytest.FixtureRequest) -> str:
 async def create(cloud: Cloud, kind: str, record: Record) -> bool:
     if kind == "pool":
         return await cloud.batch.create_pool(record, HOUR)
-    return await cloud.batch.create_job(record, HOUR)
+    if kind == "job":
+        return await cloud.batch.create_job(record, HOUR)
+    return await cloud.batch.create_schedule(record, HOUR)
 
 
 async def delete(cloud: Cloud, kind: str) -> bool:
     if kind == "pool":
         return await cloud.batch.delete_pool("x")
-    return await cloud.batch.delete_job("x")
+    if kind == "job":
+        return await cloud.batch.delete_job("x")
+    return await cloud.batch.delete_schedule("x")
 
 
 async def test_created(cloud: Cloud, server: Scripted, kind: str) -> None:
-    server.on("POST", f"/{kind}s", Reply(201))
+    server.on("POST", f"/{PATHS[kind]}", Reply(201))
     assert await create(cloud, kind, body()) is True
 
 
 async def test_a_body_goes_as_it_is(cloud: Cloud, server: Scripted, kind: str) -> None:
     """A zero duration is not touched: the SDK writes ``timedelta(0)`` as ``P``."""
-    server.on("POST", f"/{kind}s", Reply(201))
+    server.on("POST", f"/{PATHS[kind]}", Reply(201))
     await create(cloud, kind, body(constraints={"retentionTime": "PT0S"}, aKeyOfTomorrow=[1, None]))
     assert server.asked[-1].json == {
         "id": "x",
@@ -82,8 +91,8 @@ async def test_a_body_goes_as_it_is(cloud: Cloud, server: Scripted, kind: str) -
 
 
 async def test_an_equal_one_is_used(cloud: Cloud, server: Scripted, kind: str) -> None:
-    server.on("POST", f"/{kind}s", refusal(409, f"{kind.capitalize()}Exists"))
-    server.on("GET", f"/{kind}s/x", found(marked()))
+    server.on("POST", f"/{PATHS[kind]}", refusal(409, f"{CODES[kind]}Exists"))
+    server.on("GET", f"/{PATHS[kind]}/x", found(marked()))
     assert await create(cloud, kind, body()) is False
 
 
@@ -91,8 +100,8 @@ async def test_an_equal_one_is_used(cloud: Cloud, server: Scripted, kind: str) -
 async def test_a_creation_whose_answer_was_lost(
     cloud: Cloud, server: Scripted, kind: str, fault: Reply
 ) -> None:
-    server.on("POST", f"/{kind}s", fault, refusal(409, f"{kind.capitalize()}Exists"))
-    server.on("GET", f"/{kind}s/x", found(marked()))
+    server.on("POST", f"/{PATHS[kind]}", fault, refusal(409, f"{CODES[kind]}Exists"))
+    server.on("GET", f"/{PATHS[kind]}/x", found(marked()))
     assert await create(cloud, kind, body()) is True
 
 
@@ -107,11 +116,11 @@ async def test_a_creation_whose_answer_was_lost(
 async def test_another_one_is_not_touched(
     cloud: Cloud, server: Scripted, kind: str, metadata: list[dict[str, str]], says: str
 ) -> None:
-    server.on("POST", f"/{kind}s", refusal(409, f"{kind.capitalize()}Exists"))
-    server.on("GET", f"/{kind}s/x", found(metadata))
+    server.on("POST", f"/{PATHS[kind]}", refusal(409, f"{CODES[kind]}Exists"))
+    server.on("GET", f"/{PATHS[kind]}/x", found(metadata))
     with pytest.raises(ServiceError) as caught:
         await create(cloud, kind, body())
-    assert caught.value.code == f"{kind.capitalize()}Exists"
+    assert caught.value.code == f"{CODES[kind]}Exists"
     assert says in caught.value.problems[0].summary
     assert caught.value.problems[0].hint
     assert [asked.method for asked in server.asked] == ["POST", "GET"]
@@ -120,8 +129,8 @@ async def test_another_one_is_not_touched(
 async def test_one_that_is_not_marked_is_never_taken_for_ours(
     cloud: Cloud, server: Scripted, kind: str
 ) -> None:
-    server.on("POST", f"/{kind}s", refusal(409, f"{kind.capitalize()}Exists"))
-    server.on("GET", f"/{kind}s/x", found([]))
+    server.on("POST", f"/{PATHS[kind]}", refusal(409, f"{CODES[kind]}Exists"))
+    server.on("GET", f"/{PATHS[kind]}/x", found([]))
     with pytest.raises(ServiceError):
         await create(cloud, kind, Record(id="x"))
 
@@ -129,36 +138,37 @@ async def test_one_that_is_not_marked_is_never_taken_for_ours(
 async def test_one_that_is_being_deleted_is_not_used(
     cloud: Cloud, server: Scripted, kind: str
 ) -> None:
-    server.on("POST", f"/{kind}s", refusal(409, f"{kind.capitalize()}Exists"))
-    server.on("GET", f"/{kind}s/x", found(marked(), state="deleting"))
+    server.on("POST", f"/{PATHS[kind]}", refusal(409, f"{CODES[kind]}Exists"))
+    server.on("GET", f"/{PATHS[kind]}/x", found(marked(), state="deleting"))
     with pytest.raises(ServiceError):
         await create(cloud, kind, body())
 
 
 async def test_deleted(cloud: Cloud, server: Scripted, kind: str) -> None:
-    server.on("DELETE", f"/{kind}s/x", Reply(202))
+    server.on("DELETE", f"/{PATHS[kind]}/x", Reply(202))
     assert await delete(cloud, kind) is True
 
 
 async def test_nothing_to_delete(cloud: Cloud, server: Scripted, kind: str) -> None:
-    server.on("DELETE", f"/{kind}s/x", refusal(404, f"{kind.capitalize()}NotFound"))
+    server.on("DELETE", f"/{PATHS[kind]}/x", refusal(404, f"{CODES[kind]}NotFound"))
     assert await delete(cloud, kind) is False
 
 
 async def test_being_deleted_already(cloud: Cloud, server: Scripted, kind: str) -> None:
-    server.on("DELETE", f"/{kind}s/x", refusal(409, f"{kind.capitalize()}BeingDeleted"))
+    server.on("DELETE", f"/{PATHS[kind]}/x", refusal(409, f"{CODES[kind]}BeingDeleted"))
     assert await delete(cloud, kind) is True
 
 
 async def test_a_deletion_whose_answer_was_lost(cloud: Cloud, server: Scripted, kind: str) -> None:
-    server.on("DELETE", f"/{kind}s/x", RESET, refusal(404, f"{kind.capitalize()}NotFound"))
+    server.on("DELETE", f"/{PATHS[kind]}/x", RESET, refusal(404, f"{CODES[kind]}NotFound"))
     assert await delete(cloud, kind) is True
 
 
 async def test_absent_is_none(cloud: Cloud, server: Scripted, kind: str) -> None:
     """The SDK's ``pool_exists`` raises on 404; it is not used."""
-    server.on("GET", f"/{kind}s/x", refusal(404, f"{kind.capitalize()}NotFound"))
-    assert await (cloud.batch.pool("x") if kind == "pool" else cloud.batch.job("x")) is None
+    server.on("GET", f"/{PATHS[kind]}/x", refusal(404, f"{CODES[kind]}NotFound"))
+    look = {"pool": cloud.batch.pool, "job": cloud.batch.job, "job schedule": cloud.batch.schedule}
+    assert await look[kind]("x") is None
 
 
 async def test_nothing_polls_behind_our_back(cloud: Cloud, server: Scripted) -> None:
