@@ -70,11 +70,11 @@ def _plain(value: Value) -> object:
             return {key: _plain(item) for key, item in value.items() if key not in _HIDDEN}
         case tuple() if all(isinstance(item, Record) and set(item) <= _SETTING for item in value):
             # What a setting of the environment was set to may be a secret.
-            return str([dict(item) for item in value if isinstance(item, Record)])
+            return [item.get("name") for item in value if isinstance(item, Record)]
         case tuple():
             return [_plain(item) for item in value]
         case str():
-            return value
+            return _SIGNED.sub("?...", value)
     return thaw(value, lambda text: text.shown)
 
 
