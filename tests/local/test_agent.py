@@ -15,6 +15,7 @@ import pytest
 
 from batchspec.local.agent.agent import Agent
 from batchspec.local.agent.clock import Clock
+from batchspec.local.agent.commands import Ran, run_command
 from batchspec.local.agent.launch import Failure, Launch
 from batchspec.local.agent.leftovers import reap_leftovers
 from tests.local.blobs import SAS, Blobs, blob_store
@@ -100,6 +101,30 @@ async def test_a_failing_program_and_its_words(agent: Agent, tmp_path: Path) -> 
             ("AdditionalErrorCode", "FailureExitCode"),
         ),
     )
+
+
+async def test_a_run_that_is_ended_before_its_files_are_uploaded_has_not_succeeded(
+    agent: Agent, tmp_path: Path, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process was the faster by a hair: what is to run again elsewhere must not count."""
+
+    async def run(*given: Any) -> Ran:
+        ran = await run_command(*given)
+        agent.end("1")
+        return ran
+
+    monkeypatch.setattr("batchspec.local.agent.agent.run_command", run)
+    target = {"container": {"containerUrl": blobs.container("out")}}
+    output = {
+        "filePattern": "made",
+        "destination": target,
+        "uploadOptions": {"uploadCondition": "taskcompletion"},
+    }
+    outcome = await agent.perform(launch(tmp_path, "echo x > made", output_files=(output,)))
+    assert (outcome.exit_code, outcome.uploads, blobs.containers["out"]) == (0, (), {})
+    assert outcome.failure is not None and outcome.failure.code == "TaskEnded"
+    outcome = await agent.perform(launch(tmp_path, "true"))
+    assert (outcome.exit_code, outcome.failure) == (0, None), "nothing of it is missing"
 
 
 async def test_a_signal_counts_as_shells_count_it(agent: Agent, tmp_path: Path) -> None:

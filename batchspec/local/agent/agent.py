@@ -126,7 +126,7 @@ class Agent:
                 code, why = ran.code, ran.failure
             if timer is not None:
                 timer.cancel()
-            if code is not None and launch.output_files and not run.by_user:
+            if code is not None and launch.output_files:
                 uploads, missed = await self._upload(launch, run, succeeded=why is None)
                 why = why or missed
         except _StoppedError:
@@ -237,6 +237,9 @@ class Agent:
     async def _upload(
         self, launch: Launch, run: _Run, *, succeeded: bool
     ) -> tuple[tuple[str, ...], Failure | None]:
+        if run.by_user:
+            # Its process was the faster, perhaps; but without its files it has not done its work.
+            return (), run.ended
         outputs = wanted(launch.output_files, succeeded=succeeded)
         if not outputs:
             return (), None
