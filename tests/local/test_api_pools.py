@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 
 from batchspec.local.model.life import NodeState
+from tests.local.engines import WAIT, engined, go, pool, task, until
 from tests.local.running import Service
 
 IMAGE = {"publisher": "canonical", "offer": "0001-com-ubuntu-server-jammy", "sku": "22_04-lts"}
@@ -153,6 +155,29 @@ def test_a_patch_replaces_what_it_names(service: Service) -> None:
     assert after["startTask"]["commandLine"] == "x"
     assert after["metadata"] == before["metadata"]
     assert after["eTag"] != before["eTag"]
+
+
+def test_what_nodes_are_made_of_changes_only_while_there_are_none(tmp_path: Path) -> None:
+    with engined(tmp_path / "batch") as service:
+        service.client.create_pool(pool(nodes=1))
+        free = {"metadata": [], "startTask": {"commandLine": "true"}}
+        fixed = {"vmSize": "standard_d4s_v3", "displayName": "x", "taskSlotsPerNode": 2}
+        assert service.request("PATCH", "/pools/p", free).status == 200
+        for name, value in fixed.items():
+            refused = service.request("PATCH", "/pools/p", {name: value})
+            assert (refused.status, refused.code) == (409, "OperationInvalidForCurrentState")
+            assert name in refused.values["Reason"]
+        service.request("POST", "/pools/p/resize", {"targetDedicatedNodes": 0})
+        until(lambda: service.client.get_pool("p").allocation_state == "steady")
+        assert service.request("PATCH", "/pools/p", fixed).status == 200
+        shown = service.request("GET", "/pools/p").json
+        assert fixed.items() <= shown.items()
+        service.request("POST", "/pools/p/resize", {"targetDedicatedNodes": 1})
+        until(lambda: service.client.get_pool("p").allocation_state == "steady")
+        service.client.create_job({"id": "j", "poolInfo": {"poolId": "p"}})
+        service.client.create_tasks("j", [task(name, WAIT) for name in "ab"])
+        until(lambda: service.client.get_job_task_counts("j").task_counts.running == 2)
+        go(service)
 
 
 def test_updateproperties_removes_what_it_does_not_name(service: Service) -> None:

@@ -28,6 +28,19 @@ from batchspec.local.wire.reply import Reply, created, done, one, versioned
 from batchspec.local.wire.request import Request, pick
 
 REPLACED = ("startTask", "applicationPackageReferences", "metadata")
+WHILE_EMPTY = (
+    "displayName",
+    "vmSize",
+    "enableInterNodeCommunication",
+    "virtualMachineConfiguration",
+    "taskSlotsPerNode",
+    "taskSchedulingPolicy",
+    "networkConfiguration",
+    "userAccounts",
+    "mountConfiguration",
+    "upgradePolicy",
+)
+"""What "can be updated only when the pool is empty", says the reference of each of these."""
 
 
 def create_pool(context: Context, request: Request) -> Reply:
@@ -94,10 +107,11 @@ def pool_exists(context: Context, request: Request) -> Reply:
 
 
 def update_pool(context: Context, request: Request) -> Reply:
-    """``PATCH /pools/{poolId}``: what is given replaces what is there."""
+    """``PATCH /pools/{poolId}``: what is given replaces what is there, much of it while empty."""
     given = request.shape("BatchPoolUpdateOptions")
     pool = find_pool(context, request)
     ask(POOL, "update", pool.state)
+    _check_empty(context, pool, given)
     refuse_absent("pool", given)
     _check_packages(context, given)
     changed = context.store.pools.update(pool, complete_pool({**pool.body, **given}), request.now)
@@ -162,6 +176,21 @@ def delete_pool(context: Context, request: Request) -> Reply:
     ask(POOL, "delete", pool.state)
     context.store.pools.delete(pool, request.now)
     return done(202, None)
+
+
+def _check_empty(context: Context, pool: Pool, given: Mapping[str, Any]) -> None:
+    """See that what is given of ``WHILE_EMPTY`` is given to a pool without nodes.
+
+    Raises:
+        Fault: the pool has nodes, or is about to.
+    """
+    fixed = [name for name in given if name in WHILE_EMPTY]
+    moves = pool.allocation is not AllocationState.STEADY
+    if fixed and (moves or context.store.nodes.sizes(pool.id) != (0, 0)):
+        raise Fault(
+            "OperationInvalidForCurrentState",
+            ("Reason", f"The property {fixed[0]} can be updated only when the pool is empty."),
+        )
 
 
 def _check_packages(context: Context, given: Mapping[str, Any]) -> None:
