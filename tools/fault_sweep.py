@@ -2,6 +2,7 @@
 
     python -m tools.fault_sweep [--scenarios fresh,changed] [--kinds cut,lost] [--sample K]
                                 [--seed S] [--side-by-side 2] [--verbose]
+                                [--points kill:13,429-after:7]
 
 The reference run has three stages, 250 tasks and 40 files (``tests/proof/reference.py``); in the
 second scenario it has ended, and an input and the pool have changed since. A scenario is played
@@ -30,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchspec import local
-from tests.proof.proxy import Kind
+from tests.proof.proxy import Fault, Kind
 from tests.proof.rounds import Bench, Scenario, Verdict, play
 from tests.proof.sweep import points, sweep
 
@@ -99,7 +100,7 @@ async def run(options: argparse.Namespace, folder: Path) -> int:
     tally = Tally(options.verbose)
     for scenario in options.scenarios:
         requests = await requests_of(bench, scenario)
-        faults = points(requests, options.kinds)
+        faults = options.points or points(requests, options.kinds)
         # In no order, so that whatever goes wrong shows early.
         random.Random(options.seed).shuffle(faults)
         faults = faults[: options.sample or None]
@@ -108,6 +109,11 @@ async def run(options: argparse.Namespace, folder: Path) -> int:
             tally.add(verdict)
     tally.tell()
     return tally.failed.total()
+
+
+def _faults(text: str) -> list[Fault]:
+    named = [point.rpartition(":") for point in text.split(",")]
+    return [Fault(Kind(kind), int(number)) for kind, _, number in named]
 
 
 def main() -> int:
@@ -120,6 +126,9 @@ def main() -> int:
     )
     parser.add_argument(
         "--kinds", type=lambda text: [Kind(kind) for kind in text.split(",")], default=list(Kind)
+    )
+    parser.add_argument(
+        "--points", type=_faults, default=[], help="these points alone, as KIND:NUMBER"
     )
     parser.add_argument("--sample", type=int, default=0, help="so many points at random, not all")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
