@@ -1,0 +1,290 @@
+"""What a job schedule is sent with: its task, its end, its signatures; and what keeps it equal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchspec.plan.actions import CreateSchedule, UpdateSchedule
+from batchspec.plan.build import build
+from batchspec.plan.destroy import build_destroy
+from batchspec.plan.lifetime import run_ends, sas_lifetime
+from batchspec.plan.observed import JobFacts, Receipt
+from batchspec.plan.plan import Plan
+from batchspec.plan.selection import Selection
+from batchspec.problems import SpecError, UsageError
+from batchspec.spec.values import Record
+from tests.plan.situation import NOW, Situation, read_case, situation
+
+CASES = Path(__file__).parent / "cases"
+DAY = timedelta(days=1)
+
+
+def case(**more: Any) -> dict[str, Any]:
+    """The case of a schedule that is not there yet, or as ``more`` says."""
+    return {**read_case(CASES / "schedule.yaml"), **more}
+
+
+def planned(folder: Path, **more: Any) -> Plan:
+    with situation(case(**more), folder) as found:
+        return build(found.spec, found.observed)
+
+
+def created(plan: Plan) -> CreateSchedule:
+    action = plan.steps[-1].action
+    assert isinstance(action, CreateSchedule)
+    return action
+
+
+def jobs_of(body: Record) -> Record:
+    jobs = body["jobSpecification"]
+    assert isinstance(jobs, Record)
+    return jobs
+
+
+def manager_of(body: Record) -> Record:
+    manager = jobs_of(body)["jobManagerTask"]
+    assert isinstance(manager, Record)
+    return manager
+
+
+def test_the_schedule_comes_when_all_it_needs_is_there(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    assert set(plan.steps[-1].after) == {step.id for step in plan.steps[:-1]}
+    assert (plan.scheduled, plan.detached) == (True, False)
+
+
+WHOLE = """\
+version: 1
+name: demo
+containers:
+  data: {existing: true}
+  output: {}
+pool: {existing: shared}
+job:
+  max_wall_clock_time: 2h
+  max_retries: 3
+  priority: 7
+  display_name: jobs
+  env: {ALL: "1"}
+  metadata: [{name: of, value: jobs}]
+  prepare: {command: ./prepare, resources: [data]}
+  release: {command: ./release}
+  schedule: {every: 1d, until: 2026-06-01T00:00:00Z, display_name: nightly}
+tasks:
+  report:
+    command: ./report {{ containers.output.write_url }}
+    resources: [data]
+    env: {ONE: "1"}
+    elevated: true
+    slots: 2
+    retries: 1
+    retention: 1d
+    max_wall_clock_time: 1h
+    display_name: the report
+    outputs: [{files: "*.txt", container: output}]
+    application_package_references: [{application_id: tool, version: "2"}]
+"""
+
+
+POOL = {"by": None, "set": {"taskSlotsPerNode": 4}}
+
+
+def whole(folder: Path, **change: str) -> Record:
+    given = {"spec": WHOLE, "containers": {"data": {}}, "pool": POOL, "about": ""}
+    with situation({**given, "change": change}, folder) as found:
+        return created(build(found.spec, found.observed)).body
+
+
+def test_all_of_the_task_is_in_the_job_manager(tmp_path: Path) -> None:
+    manager = manager_of(whole(tmp_path))
+    assert str(manager["id"]).startswith("report-")
+    assert manager["displayName"] == "the report"
+    assert manager["requiredSlots"] == 2
+    assert manager["constraints"] == Record(
+        maxWallClockTime="PT1H", maxTaskRetryCount=1, retentionTime="P1D"
+    )
+    assert manager["applicationPackageReferences"] == (Record(applicationId="tool", version="2"),)
+    assert manager["userIdentity"] == Record(autoUser=Record(scope="pool", elevationLevel="admin"))
+    environment, files, outputs = (
+        manager[key] for key in ("environmentSettings", "resourceFiles", "outputFiles")
+    )
+    assert environment == (Record(name="ONE", value="1"),)
+    assert isinstance(files, tuple) and isinstance(outputs, tuple)
+    assert (len(files), len(outputs)) == (1, 2), "the container; the files and the logs"
+    # It shares its node as any task does, and what its program adds is waited for.
+    assert (manager["runExclusive"], manager["killJobOnCompletion"]) == (False, False)
+
+
+def test_all_of_the_job_is_in_its_specification(tmp_path: Path) -> None:
+    body = whole(tmp_path)
+    jobs = jobs_of(body)
+    assert (body["id"], body["displayName"]) == ("demo", "nightly")
+    assert "id" not in jobs
+    assert (jobs["displayName"], jobs["priority"]) == ("jobs", 7)
+    assert jobs["poolInfo"] == Record(poolId="shared")
+    assert jobs["constraints"] == Record(maxWallClockTime="PT2H", maxTaskRetryCount=3)
+    assert jobs["commonEnvironmentSettings"] == (Record(name="ALL", value="1"),)
+    preparation = jobs["jobPreparationTask"]
+    assert isinstance(preparation, Record) and preparation["resourceFiles"]
+    assert "jobReleaseTask" in jobs
+    assert jobs["onAllTasksComplete"] == "terminatejob"
+    pairs = jobs["metadata"]
+    assert isinstance(pairs, tuple)
+    assert Record(name="of", value="jobs") in pairs
+    assert Record(name="batchspec:spec", value="demo") in pairs
+
+
+def test_a_job_may_be_told_to_go_on(tmp_path: Path) -> None:
+    body = whole(tmp_path, **{"priority: 7": "all_tasks_complete_mode: noaction"})
+    assert jobs_of(body)["onAllTasksComplete"] == "noaction"
+
+
+def test_a_job_manager_that_is_spelled_out_goes_as_it_is(tmp_path: Path) -> None:
+    with situation(read_case(CASES / "schedule-manager.yaml"), tmp_path) as found:
+        manager = manager_of(created(build(found.spec, found.observed)).body)
+    assert {key: manager[key] for key in manager if key != "environmentSettings"} == {
+        "id": "manager",
+        "commandLine": "./manage",
+        "killJobOnCompletion": False,
+    }
+
+
+def at(found: Situation, moment: datetime) -> Situation:
+    return Situation(found.spec, replace(found.observed, now=moment))
+
+
+@pytest.mark.parametrize("pool", ["nodes: 2", "nodes: 2\n  lifetime: job"], ids=["own", "auto"])
+def test_it_stays_equal_as_time_goes_by(tmp_path: Path, pool: str) -> None:
+    given = case(
+        change={"nodes: 2": pool},
+        containers={"application": {"as_uploaded": True}, "output": {}},
+        schedule={},
+        **({"pool": {}} if pool == "nodes: 2" else {}),
+    )
+    with situation(given, tmp_path) as found:
+        later = at(found, NOW + 60 * DAY)
+        plan = build(later.spec, later.observed)
+    assert [step.id for step in plan.steps] == []
+
+
+def lasts(folder: Path, times: str) -> tuple[timedelta, timedelta]:
+    """How long a schedule with these times lasts from now, and how long it is signed for."""
+    given = case(
+        change={"every: 1d, start: 2026-03-02T02:00:00Z, until: 2026-06-01T00:00:00Z": times}
+    )
+    with situation(given, folder) as found:
+        return run_ends(found.spec, NOW) - NOW, sas_lifetime(found.spec, NOW)
+
+
+def test_signatures_outlive_the_last_job(tmp_path: Path) -> None:
+    limit, margin = timedelta(hours=1), timedelta(hours=1)
+    until = datetime(2026, 6, 1, tzinfo=UTC) - NOW
+    start = datetime(2026, 3, 9, tzinfo=UTC) - NOW
+    for times, last in (
+        ("every: 1d, until: 2026-06-01T00:00:00Z", until),
+        ("start: 2026-03-09T00:00:00Z, window: 2h", start + timedelta(hours=2)),
+        ("start: 2026-03-09T00:00:00Z", start),
+        ("start: 2026-02-01T00:00:00Z", timedelta()),
+        ("window: 1h", timedelta(hours=1)),
+    ):
+        assert lasts(tmp_path, times) == (last + limit, last + limit + margin), times
+
+
+def test_what_is_sent_is_signed_for_so_long(tmp_path: Path) -> None:
+    plan = planned(tmp_path)
+    wanted = datetime(2026, 6, 1, 2, tzinfo=UTC) - NOW
+    lengths = {step.action.sas for step in plan.steps if hasattr(step.action, "sas")}
+    assert lengths == {wanted}
+
+
+def test_an_update_signs_anew_and_leaves_the_beat_alone(tmp_path: Path) -> None:
+    plan = planned(
+        tmp_path,
+        containers={"application": {"as_uploaded": True}, "output": {}},
+        pool={},
+        schedule={},
+        before={"change": {"WORD: one": "WORD: two"}},
+    )
+    (step,) = plan.steps
+    assert isinstance(step.action, UpdateSchedule)
+    assert set(step.action.patch) == {"jobSpecification", "metadata"}
+
+
+def test_new_content_of_a_file_is_a_change(tmp_path: Path) -> None:
+    plan = planned(
+        tmp_path,
+        containers={"application": {"as_uploaded": True}, "output": {}},
+        pool={},
+        schedule={},
+        before={"files": {"app/count.py": "print(0)\n"}},
+    )
+    reasons = {step.id: step.reason for step in plan.steps}
+    assert reasons["schedule:demo"].startswith("what its task works on has changed")
+
+
+def test_failed_tasks_are_not_run_again(tmp_path: Path) -> None:
+    with situation(case(schedule={}), tmp_path) as found, pytest.raises(UsageError) as caught:
+        build(found.spec, found.observed, only=Selection())
+    assert caught.value.problems[0].code == "not-retried"
+
+
+# --- what is deleted
+
+
+def a_job(name: str, metadata: Mapping[str, str], state: str = "completed") -> JobFacts:
+    return JobFacts(name, state, NOW, Record(), metadata)
+
+
+OURS = {"batchspec:spec": "demo"}
+
+
+def destroyed(found: Situation, *, force: bool = True, **more: Any) -> dict[str, str]:
+    plan = build_destroy(found.spec, replace(found.observed, **more), force=force)
+    return {step.id: step.verb.value for step in (*plan.steps, *plan.kept)}
+
+
+def test_its_jobs_go_with_it_and_the_pool_after_it(tmp_path: Path) -> None:
+    given = case(schedule={}, pool={}, containers={"output": {}})
+    with situation(given, tmp_path) as found:
+        assert found.observed.schedule is not None
+        schedule = replace(found.observed.schedule, recent_job="demo:job-7")
+        jobs = (a_job("demo-r2", OURS), a_job("demo:job-7", OURS))
+        plan = build_destroy(
+            found.spec, replace(found.observed, schedule=schedule, jobs=jobs), force=True
+        )
+    ids = [step.id for step in plan.steps]
+    assert ids == ["schedule:demo", "job:demo-r2", "pool:demo", "containers"]
+    assert plan.steps[2].after == ("schedule:demo", "job:demo-r2")
+
+
+def test_what_another_made_is_left_alone(tmp_path: Path) -> None:
+    with situation(case(schedule={"by": "other"}), tmp_path) as found:
+        assert destroyed(found) == {"schedule:demo": "keep"}
+
+
+def test_a_schedule_that_the_spec_lost_is_deleted(tmp_path: Path) -> None:
+    with situation(read_case(CASES / "schedule-removed.yaml"), tmp_path) as found:
+        assert destroyed(found) == {"schedule:demo": "delete"}
+
+
+def test_results_that_were_not_fetched_keep_it_from_being_deleted(tmp_path: Path) -> None:
+    results = "results: [{container: output, to: results/}]\ntasks:"
+    given = case(change={"tasks:": results}, schedule={}, containers={"output": {}})
+    job = a_job("demo:job-7", OURS)
+    with situation(given, tmp_path) as found:
+        there = {"jobs": (job,)}
+        with pytest.raises(SpecError) as caught:
+            destroyed(found, force=False, **there)
+        assert caught.value.problems[0].code == "results-missing"
+        assert "download" in caught.value.problems[0].hint
+        other = Receipt(f"{job.id} of {(NOW - DAY).isoformat()}", 3, 0)
+        with pytest.raises(SpecError):
+            destroyed(found, force=False, receipt=other, **there)
+        same = Receipt(f"{job.id} of {NOW.isoformat()}", 3, 0)
+        assert "schedule:demo" in destroyed(found, force=False, receipt=same, **there)
