@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Iterator
 
 from batchspec import __version__
 from batchspec.apply.events import Noticed, Stamp
@@ -19,7 +20,7 @@ from batchspec.cli.screen import Asker, out, show_problems, width
 from batchspec.cli.session import Session
 from batchspec.plan.plan import Plan
 from batchspec.plan.receipt import receipt_path
-from batchspec.problems import Exit
+from batchspec.problems import Exit, Problem, Severity
 from batchspec.render.going_on import next_commands, stopping, unrecorded
 from batchspec.render.ink import wants_color
 from batchspec.render.progress.view import Kind, open_view
@@ -54,6 +55,8 @@ async def carry_out(
         halt=interrupts.halt,
     )
     receipt = receipt_path(found.spec.path, found.spec.name)
+    for finding in _unseen(plan, progress):
+        stamp(Noticed(finding))
     try:
         with interruptible(interrupts, lambda: stamp(Noticed(stopping()))):
             code = await run(plan, world, stamp, receipt)
@@ -68,6 +71,14 @@ async def carry_out(
         if progress not in {ProgressKind.JSON, ProgressKind.QUIET}:
             out(_summary(tally.report(), found, again))
     return code
+
+
+def _unseen(plan: Plan, progress: ProgressKind) -> Iterator[Problem]:
+    """The findings of a plan that was not shown; quiet is no word on what is a note."""
+    if progress in {ProgressKind.JSON, ProgressKind.QUIET}:
+        for finding in plan.findings:
+            if progress is ProgressKind.JSON or finding.severity is not Severity.NOTE:
+                yield finding
 
 
 def _record(

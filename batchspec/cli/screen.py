@@ -47,7 +47,6 @@ def has_terminal() -> bool:
 
 def show_problems(problems: Sequence[Problem], form: Format = Format.TEXT) -> None:
     """Problems to standard error, or as JSON to standard output."""
-
     if form is Format.JSON:
         out(json_text({"version": 1, "problems": [problem_json(p) for p in problems]}))
         return
@@ -79,6 +78,19 @@ def show_plan(plan: Plan, form: Format, *, verbose: bool) -> None:
                     here=Path.cwd(),
                 )
             )
+
+
+def show_refusal(spec: Path, problems: Sequence[Problem], form: Format) -> None:
+    """Why there is no plan, to standard output: as JSON or markdown where that was asked for."""
+    from batchspec.render.plan.markdown import refusal_markdown
+
+    match form:
+        case Format.JSON:
+            show_problems(problems, form)
+        case Format.MARKDOWN:
+            out(refusal_markdown(str(spec), problems))
+        case Format.TEXT:
+            pass
 
 
 def confirm(question: str, *, default: bool) -> bool:

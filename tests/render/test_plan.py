@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from batchspec.plan.plan import Verb
-from batchspec.problems import Problem, Severity
+from batchspec.problems import Place, Problem, Severity
 from batchspec.render.glyphs import ASCII
 from batchspec.render.plan import plan_json, plan_markdown, plan_summary, plan_text
 from batchspec.render.problems import cell_width
@@ -102,3 +102,11 @@ def test_markdown_takes_what_is_between_backticks_as_code() -> None:
     text = plan_markdown(replace(PLANS["nothing"], findings=(finding,)))
     assert r"use `a_b\|c` or \*d\*" in text
     assert r"an odd \` one" in text
+
+
+def test_markdown_puts_each_line_of_a_detail_on_its_own() -> None:
+    where = Place("a.yaml", 3, 5)
+    finding = Problem("c", "changed", "vmSize: a -> b\nstartTask: x -> y", where, "Mend it.")
+    text = plan_markdown(replace(PLANS["nothing"], findings=(finding,)))
+    assert "- **error** `c`: changed (`a.yaml:3:5`)\n" in text
+    assert "  <br>vmSize: a -> b\n  <br>startTask: x -> y\n  <br>*Hint:* Mend it.\n" in text

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from batchspec.cli.options import Format, Wanted, variables_of
-from batchspec.cli.screen import show_plan
+from batchspec.cli.screen import show_plan, show_refusal
 from batchspec.cli.session import session
 from batchspec.plan.build import build
 from batchspec.plan.saved import plan_file, saved
 from batchspec.plan.wishes import Wishes
-from batchspec.problems import Exit, Problem, UsageError
+from batchspec.problems import Exit, Problem, SpecError, UsageError
 
 
 async def plan(
@@ -23,14 +23,19 @@ async def plan(
     wishes: Wishes,
 ) -> int:
     """Show the plan, and save it to ``out``; the exit code."""
-    async with session(wanted) as found:
-        made = build(found.spec, found.observed, wishes=wishes)
-        # Shown while the session lasts: the streams of a plan end with it.
-        show_plan(made, form, verbose=verbose)
-        if out is not None:
-            variables = variables_of(wanted.variables)
-            file = saved(made, found.spec, variables, wanted.variable_files, wishes)
-            _write(out, plan_file(file))
+    try:
+        async with session(wanted) as found:
+            made = build(found.spec, found.observed, wishes=wishes)
+            # Shown while the session lasts: the streams of a plan end with it.
+            show_plan(made, form, verbose=verbose)
+            if out is not None:
+                variables = variables_of(wanted.variables)
+                file = saved(made, found.spec, variables, wanted.variable_files, wishes)
+                _write(out, plan_file(file))
+    except SpecError as error:
+        # Whatever reads a plan in such a form reads no standard error.
+        show_refusal(wanted.path, error.problems, form)
+        raise
     return Exit.CHANGES if exit_code and not made.empty else Exit.DONE
 
 

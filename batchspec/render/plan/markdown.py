@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from batchspec.plan.plan import Plan, Step
-from batchspec.problems import Problem
+from batchspec.problems import Place, Problem
 from batchspec.render.glyphs import UNICODE
 from batchspec.render.plan.text import plan_summary
 from batchspec.render.problems import tally
@@ -38,6 +38,13 @@ def plan_markdown(plan: Plan, *, here: Path | None = None) -> str:
     return "\n".join(lines)
 
 
+def refusal_markdown(spec: str, problems: Sequence[Problem]) -> str:
+    """That nothing is planned for a spec, and why; ``spec`` is its path."""
+    title = f"### batchspec plan: {_code(spec)}"
+    said = "**No plan: it cannot be carried out as it is written.**"
+    return "\n".join([title, "", said, "", *_findings(problems)])
+
+
 def _table(steps: Sequence[Step], here: Path | None) -> Iterator[str]:
     yield "| | step | how much | why |"
     yield "|---|---|---|---|"
@@ -56,12 +63,16 @@ def _findings(findings: Sequence[Problem]) -> Iterator[str]:
     yield f"**Findings: {tally(findings)}**"
     yield ""
     for finding in findings:
-        where = f" ({_code(f'{finding.where.file}:{finding.where.line}')})" if finding.where else ""
         summary = _prose(finding.summary)
-        yield f"- **{finding.severity}** {_code(finding.code)}: {summary}{where}"
-        for text in (finding.detail, finding.hint):
-            if text:
-                yield f"  <br>{_prose(text)}"
+        yield f"- **{finding.severity}** {_code(finding.code)}: {summary}{_place(finding.where)}"
+        for line in finding.detail.splitlines():
+            yield f"  <br>{_prose(line)}"
+        if finding.hint:
+            yield f"  <br>*Hint:* {_prose(finding.hint)}"
+
+
+def _place(where: Place | None) -> str:
+    return "" if where is None else f" ({_code(f'{where.file}:{where.line}:{where.column}')})"
 
 
 _SPECIAL = re.compile(r"([\\`*\[\]<|~$&]|(?<!\w)_|_(?!\w))")

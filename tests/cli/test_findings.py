@@ -1,0 +1,61 @@
+"""Findings where no plan is read: in a stream, in a quiet run, and where there is no plan."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batchspec.cli.commands.plan import plan
+from batchspec.cli.options import Format, ProgressKind, Wanted
+from batchspec.cli.running import _unseen
+from batchspec.cli.screen import show_refusal
+from batchspec.plan.findings.catalogue import finding
+from batchspec.plan.wishes import NONE
+from batchspec.problems import Place, SpecError
+from tests.render.plans import PLANS
+
+WHERE = Place("a.yaml", 3, 5, "  x: 1")
+FOUND = (finding("pool-kept", "a warning"), finding("pool-needs-client", "a note"))
+
+
+@pytest.mark.parametrize(
+    ("progress", "told"),
+    [
+        (ProgressKind.JSON, ["pool-kept", "pool-needs-client"]),
+        (ProgressKind.QUIET, ["pool-kept"]),
+        (ProgressKind.PLAIN, []),
+        (ProgressKind.AUTO, []),
+    ],
+)
+def test_a_run_that_shows_no_plan_tells_its_findings(
+    progress: ProgressKind, told: list[str]
+) -> None:
+    it = replace(PLANS["fresh"], findings=FOUND)
+    assert [problem.code for problem in _unseen(it, progress)] == told
+
+
+def test_a_refusal_is_in_the_form_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    problem = finding("no-nodes", "the pool has no node", where=WHERE)
+    show_refusal(Path("a.yaml"), [problem], Format.MARKDOWN)
+    text = capsys.readouterr().out
+    assert text.startswith("### batchspec plan: `a.yaml`\n")
+    assert "- **error** `no-nodes`: the pool has no node (`a.yaml:3:5`)\n" in text
+    show_refusal(Path("a.yaml"), [problem], Format.JSON)
+    (found,) = json.loads(capsys.readouterr().out)["problems"]
+    assert (found["code"], found["where"]["line"]) == ("no-nodes", 3)
+    show_refusal(Path("a.yaml"), [problem], Format.TEXT)
+    assert capsys.readouterr().out == ""
+
+
+async def test_a_plan_that_cannot_be_made_says_so_in_markdown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("version: 1\nnmae: a\n")
+    wanted = Wanted(path, (), (), None, {})
+    with pytest.raises(SpecError):
+        await plan(wanted, Format.MARKDOWN, None, exit_code=False, verbose=False, wishes=NONE)
+    assert "**error** `unknown-key`" in capsys.readouterr().out
