@@ -63,7 +63,9 @@ def job_facts(body: Json) -> JobFacts:
 def schedule_facts(body: Json) -> ScheduleFacts:
     """Get Job Schedule's body."""
     execution: Json = body.get("executionInfo") or {}
-    due, ended = execution.get("nextRunTime"), execution.get("endTime")
+    # Of a schedule that is not active it says when a job would be due if it were.
+    due = execution.get("nextRunTime") if body.get("state") == "active" else None
+    ended = execution.get("endTime")
     return ScheduleFacts(
         id=body["id"],
         state=body.get("state", ""),

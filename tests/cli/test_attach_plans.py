@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,14 @@ from batchspec.plan.actions import (
 from batchspec.plan.attach import build_attach, build_download
 from batchspec.plan.data import OWNER
 from batchspec.plan.detach import detached
-from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, PoolFacts, Receipt
+from batchspec.plan.observed import (
+    ContainerFacts,
+    JobFacts,
+    Observed,
+    PoolFacts,
+    Receipt,
+    ScheduleFacts,
+)
 from batchspec.plan.plan import Plan
 from batchspec.problems import UsageError
 from batchspec.spec.model import Cleanup, Result, Spec, When
@@ -142,3 +150,42 @@ def test_a_detached_plan_ends_when_the_job_is_closed() -> None:
     assert plan.steps[1].after == ("job",)
     assert plan.detached
     assert [finding.code for finding in plan.findings] == ["pool-stays"]
+
+
+# --- the jobs of a schedule
+
+
+def scheduled() -> Spec:
+    base = a_spec()
+    return replace(base, job=replace(base.job, schedule=Record(recurrenceInterval="P1D")))
+
+
+def test_after_a_job_of_a_schedule_nothing_is_cleaned_up() -> None:
+    job = replace(a_job(), id="job-1:job-7")
+    plan = build_attach(scheduled(), world(job), 1)
+    assert actions(plan) == [WaitForTasks, DownloadResults]
+    assert plan.findings == ()
+
+
+def test_a_job_that_ends_with_its_job_manager_is_waited_for_until_then() -> None:
+    manager = Record(id="m", killJobOnCompletion=True)
+    job = a_job(body=Record(onAllTasksComplete="noaction", jobManagerTask=manager))
+    plan = build_attach(scheduled(), world(job), 1)
+    wait = plan.steps[0].action
+    assert isinstance(wait, WaitForTasks) and wait.closed
+    assert plan.findings == ()
+
+
+def test_a_job_of_a_schedule_that_was_made_anew_is_another() -> None:
+    job = a_job("completed")
+    for created, fetched in ((NOW, []), (NOW + timedelta(hours=1), [DownloadResults])):
+        receipt = Receipt(f"job-1 of {NOW.isoformat()}", 3, 0)
+        plan = build_attach(scheduled(), world(replace(job, created=created), receipt=receipt), 1)
+        assert actions(plan) == [WaitForTasks, *fetched]
+
+
+def test_before_its_first_job_there_is_nothing_to_attach_to() -> None:
+    found = ScheduleFacts("job-1", "active", NOW, Record(), {})
+    with pytest.raises(UsageError) as caught:
+        build_attach(scheduled(), replace(world(), schedule=found), 0)
+    assert caught.value.problems[0].code == "no-job-yet"

@@ -85,6 +85,25 @@ async def test_after_the_job_has_ended_pool_and_containers_are_left() -> None:
     assert await orphans(store) == ["pool p", "container c"]
 
 
+def schedule(name: str, spec: str | None, state: str = "active", on: str = "") -> ScheduleFacts:
+    info = Record(poolId=on) if on else Record(autoPoolSpecification=Record())
+    body = Record(jobSpecification=Record(poolInfo=info))
+    return ScheduleFacts(name, state, NOW - timedelta(days=2), body, by(spec))
+
+
+async def test_what_the_jobs_of_a_schedule_need_is_used_between_them() -> None:
+    ended = job("s:job-1", "a", "completed", "p")
+    store = Store([pool("p", "a")], [ended], [container("c", "a")], [schedule("s", "a", on="p")])
+    assert await orphans(store) == []
+    store.all_schedules = [schedule("s", "a", "completed", on="p")]
+    assert await orphans(store) == ["pool p", "container c"]
+
+
+async def test_a_schedule_whose_pool_is_gone_is_an_orphan() -> None:
+    assert await orphans(Store(all_schedules=[schedule("s", "a", on="gone")])) == ["schedule s"]
+    assert await orphans(Store(all_schedules=[schedule("s", "a"), schedule("t", None)])) == []
+
+
 async def test_a_pool_on_its_way_out_is_no_orphan() -> None:
     assert await orphans(Store([pool("p", "a", "deleting")])) == []
 
@@ -105,6 +124,7 @@ async def found() -> tuple[Owned, ...]:
             [pool("p", "b", nodes=0), pool("q", "a"), pool("r", "c", "deleting")],
             [job("j", "a", "completed", "q"), job("k", "b", on="gone"), job("l", "b", on="p")],
             [container("a-input", "a"), container("b-input", "b")],
+            [schedule("s", "b", on="p"), schedule("t", None)],
         )
     )
 

@@ -42,9 +42,11 @@ async def test_a_schedule_as_it_is(cloud: Cloud, server: Scripted) -> None:
 
 async def test_one_that_has_not_run_and_one_that_is_over(cloud: Cloud, server: Scripted) -> None:
     ended = {"endTime": "2026-11-24T00:00:00Z"}
-    both = [{**SCHEDULE, "executionInfo": {}}, {**SCHEDULE, "executionInfo": ended}]
-    server.on("GET", "/jobschedules", Reply(body={"value": both}))
-    first, second = [schedule async for schedule in cloud.reader.schedules()]
+    those = [{**SCHEDULE, "executionInfo": {}}, {**SCHEDULE, "executionInfo": ended}]
+    those.append({**SCHEDULE, "state": "disabled"})
+    server.on("GET", "/jobschedules", Reply(body={"value": those}))
+    first, second, third = [schedule async for schedule in cloud.reader.schedules()]
+    assert third.next_run is None, "it makes no job then, whatever time there is"
     assert (first.next_run, first.recent_job, first.ended) == (None, None, None)
     assert second.ended == datetime(2026, 11, 24, tzinfo=UTC)
 

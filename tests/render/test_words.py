@@ -12,7 +12,7 @@ import pytest
 from batchspec.apply import events as e
 from batchspec.apply.events import NodeFailed, Outcome, Stamped
 from batchspec.apply.ports import TaskCounts
-from batchspec.plan.observed import Account
+from batchspec.plan.observed import Account, ScheduleFacts
 from batchspec.problems import Exit
 from batchspec.render.going_on import next_commands
 from batchspec.render.local import (
@@ -43,6 +43,7 @@ from batchspec.render.report import (
 )
 from batchspec.render.status import Status, status_json, status_text
 from batchspec.render.summary import summary_text
+from batchspec.spec.values import Record
 from tests.render.plans import AZURE, LOCAL, PLANS
 from tests.render.recordings import RECORDINGS, START, Tape
 
@@ -169,6 +170,20 @@ def test_status_of_nothing() -> None:
     nothing = Status(LOCAL, "topn")
     assert json.loads(status_json(nothing))["job"] is None
     assert status_text(nothing).splitlines()[1:] == ["pool   not there", "job    not there"]
+
+
+def test_status_of_a_schedule() -> None:
+    due = START + timedelta(hours=3)
+    found = ScheduleFacts("nightly", "active", START, Record(), {}, due, "nightly:job-2")
+    seen = replace(STATUS, schedule=found)
+    assert "next   2026-01-02 06:04 UTC: schedule nightly, active" in status_text(seen).splitlines()
+    assert json.loads(status_json(seen))["schedule"] == {
+        "id": "nightly",
+        "state": "active",
+        "next_run": "2026-01-02T06:04:05.000Z",
+    }
+    over = replace(STATUS, schedule=replace(found, state="completed", next_run=None))
+    assert "next   no job to come: schedule nightly, completed" in status_text(over).splitlines()
 
 
 def test_questions_say_what_is_lost_and_what_it_costs() -> None:
