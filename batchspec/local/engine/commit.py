@@ -7,6 +7,7 @@ decision of its own.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -74,6 +75,8 @@ from batchspec.local.model.record import Job, Node, Pool, Preparation, Schedule,
 from batchspec.local.store.opening import open_job
 from batchspec.local.store.store import Store
 from batchspec.local.wire.times import write_time
+
+_CHAOS = logging.getLogger("batchspec.local.chaos")
 
 
 class Committer:
@@ -314,6 +317,7 @@ class Committer:
         """Take a node away, unless something else was just asked of it."""
         current = self._store.nodes.get(node.pool_id, node.id)
         if current is not None and current.intent is None:
+            _CHAOS.warning("preempt: node %s of pool %s", node.id, node.pool_id)
             away = NodeState.PREEMPTED
             self._store.nodes.ask(current, "preempt", "requeue", state=away, now=now)
 
