@@ -21,7 +21,7 @@ Part: TypeAlias = str | tuple[str, ...]
 """A text as it is, or a path of names: ``containers.output.url`` in three."""
 
 _MEMBER = r"""\.[A-Za-z_][A-Za-z0-9_]*|\[\s*(?:'[^'"\\\s]*'|"[^'"\\\s]*")\s*\]"""
-_PATH = re.compile(rf"\{{\{{\s*([A-Za-z_][A-Za-z0-9_]*)((?:{_MEMBER})*)\s*\}}\}}")
+_PATH = re.compile(rf"(?<!\{{)\{{\{{\s*([A-Za-z_][A-Za-z0-9_]*)((?:{_MEMBER})*)\s*\}}\}}")
 _MORE = re.compile(r"\{\{|\r|\0")
 """What makes a text more than a text."""
 
