@@ -6,7 +6,9 @@ python tools/generate_fidelity.py --check  # exit 1 if the file is stale
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,8 @@ from batchspec.local.wire.request import NEWEST, OLDER_VERSIONS
 TARGET = Path(__file__).parent.parent / "docs" / "fidelity.md"
 COUNTS = Path(__file__).parent / "replay" / "counts.json"
 """What ``tools/replay_recordings.py`` has kept."""
+
+CONTRACT = Path(__file__).parent.parent / "tests" / "local" / "test_contract.py"
 
 _HEAD = """\
 # How true the local service is
@@ -122,6 +126,23 @@ def _lines() -> Iterator[str]:
     yield _BEHAVIOUR
     yield from _replays(json.loads(COUNTS.read_text(encoding="utf-8")))
     yield _JUDGED
+    yield from _contract(CONTRACT.read_text(encoding="utf-8"))
+
+
+def _contract(source: str) -> Iterator[str]:
+    """What the tests of the contract say of themselves."""
+    yield "## What the description does not settle"
+    yield ""
+    yield "By the number of its test in `tests/local/test_contract.py`."
+    yield ""
+    yield "| | what holds here | why |"
+    yield "| --- | --- | --- |"
+    for node in ast.parse(source).body:
+        said = (ast.get_docstring(node) or "") if isinstance(node, ast.FunctionDef) else ""
+        if found := re.fullmatch(r"(\d+)\. (.+)\n\nEvidence: (.+)", said, re.DOTALL):
+            number, what, why = (" ".join(part.split()) for part in found.groups())
+            yield f"| {number} | {what} | {why} |".replace("``", "`")
+    yield ""
 
 
 def _replays(counts: dict[str, Any]) -> Iterator[str]:

@@ -144,7 +144,7 @@ class Outcome:
     """How a :class:`Launch` or an :class:`Installation` ended.
 
     ``exit_code`` is ``None`` when no process ran (resource file missing, program not found); for
-    a process that a signal ended it is 128 and the number of the signal, as shells count.
+    a process that a signal ended it is 128 and its number, as shells count (contract 15).
     ``failure`` is ``None`` exactly when the run counts as a success; an upload that failed gives
     ``exit_code == 0`` *and* a failure. ``subtasks`` are the outcomes of the rest of a gang,
     ``container`` is what is told of the container, in wire form. ``usage`` is that of all its

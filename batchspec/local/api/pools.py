@@ -179,7 +179,7 @@ def delete_pool(context: Context, request: Request) -> Reply:
 
 
 def _check_empty(context: Context, pool: Pool, given: Mapping[str, Any]) -> None:
-    """See that what is given of ``WHILE_EMPTY`` is given to a pool without nodes.
+    """See that what is given of ``WHILE_EMPTY`` is given to a pool without nodes (contract 2).
 
     Raises:
         Fault: the pool has nodes, or is about to.

@@ -143,7 +143,7 @@ ALLOCATION: Life[AllocationState] = Life(
             _A.STOPPING: _POOL_RESIZED,
         },
         # Stopping what is already still is accepted and changes nothing, so that a client which
-        # races with the end of a resize is not punished for it.
+        # races with the end of a resize is not punished for it (contract 1).
         "stop": {_A.STEADY: _A.STEADY, _A.RESIZING: _A.STOPPING, _A.STOPPING: _A.STOPPING},
     },
 )

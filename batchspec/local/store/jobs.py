@@ -215,7 +215,7 @@ class Jobs:
     def done(self) -> list[Job]:
         """Active jobs with ``onAllTasksComplete: terminatejob`` and no task left to do.
 
-        A job without tasks counts: it ends at once, as the reference says.
+        A job without tasks counts: it ends at once, as the reference says (contract 7).
         """
         rows = self._db.all(
             "SELECT job.* FROM job JOIN tally ON tally.job = job.key "

@@ -256,7 +256,7 @@ class Runs:
         """The run failed and is tried again on the same node, which keeps its slots taken.
 
         A new run begins at once (``retryCount`` + 1), and the time of its start is that of the
-        task. ``None`` if the run was overtaken.
+        task (contract 20). ``None`` if the run was overtaken.
         """
         changed = self._db.update(
             "task",
