@@ -144,7 +144,7 @@ def _dependencies(
     needs = tuple(depends.get("taskIds", ()))
     ranges = tuple((part["start"], part["end"]) for part in depends.get("taskIdRanges", ()))
     if (needs or ranges) and not job.body["usesTaskDependencies"]:
-        # The reference says TaskDependenciesNotSpecifiedOnJob; users are answered this (contract 12).
+        # The reference has TaskDependenciesNotSpecifiedOnJob; see contract 12.
         raise Fault("UnsupportedProperty", ("PropertyName", "dependsOn"))
     if sum(map(len, needs)) > MAX_DEPENDENCY_CHARACTERS:
         raise Fault("TaskDependencyListTooLong")
