@@ -55,6 +55,38 @@ def test_each_test_has_an_account_that_ends_with_it(
 
 
 REAL_HOME = Path.home()
+DAYS = """
+import pytest
+
+@pytest.mark.batch_chaos("spot,quota=0", seed=3)
+@pytest.mark.batch_speed(60)
+def test_marked(batch_account):
+    day = batch_account.conditions
+    assert (day.chaos.text, day.chaos.seed) == ("preempt=75%:10s,quota=0", 3)
+    assert day.speed == 60
+
+def test_not_marked(batch_account):
+    day = batch_account.conditions
+    assert (day.chaos.text, day.chaos.seed, day.speed) == ("busy=5%", 7, 1)
+
+@pytest.mark.batch_chaos("bad-dya")
+def test_badly_marked(batch_account):
+    pass
+"""
+
+
+@pytest.mark.usefixtures("azurite_installed")
+def test_a_test_has_the_day_that_it_asks_for(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "XDG_CACHE_HOME" not in os.environ:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(REAL_HOME / ".cache"))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    pytester.makepyfile(DAYS)
+    options = ("--batch-chaos=busy=5%", "--batch-seed=7", "--strict-markers")
+    ran = pytester.runpytest_subprocess("-p", "batchspec.local.pytest_plugin", *options)
+    ran.assert_outcomes(passed=2, errors=1)
+    ran.stdout.fnmatch_lines(["*There is no chaos 'bad-dya'*"])
 
 
 def test_pytest_finds_it_by_itself() -> None:
