@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from batchspec.plan.digest import digest
 from batchspec.plan.findings.catalogue import finding
+from batchspec.plan.first_task import MANAGER
 from batchspec.plan.job_body import properties
 from batchspec.plan.lifetime import UNTIL, is_endless
-from batchspec.plan.manager import MANAGER
 from batchspec.plan.observed import Observed
 from batchspec.plan.pool_body import DIGEST, SPEC, START, metadata_of, without_size
 from batchspec.problems import Problem

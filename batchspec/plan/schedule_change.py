@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from batchspec.plan.changes import SCHEDULE, How
 from batchspec.plan.diff import Difference, differences
+from batchspec.plan.first_task import MANAGER
 from batchspec.plan.job_change import job_differences
-from batchspec.plan.manager import MANAGER
 from batchspec.plan.observed import ScheduleFacts
 from batchspec.plan.pool_body import DIGEST, metadata_of, own_metadata
 from batchspec.plan.schedule_body import POOL

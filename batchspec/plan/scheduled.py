@@ -15,8 +15,8 @@ from batchspec.plan.faults import check_tasks
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.check import in_the_way, worth_knowing
 from batchspec.plan.findings.scene import Scene
+from batchspec.plan.first_task import manager_task
 from batchspec.plan.lifetime import is_over, sas_lifetime
-from batchspec.plan.manager import manager_task
 from batchspec.plan.observed import Observed, ScheduleFacts
 from batchspec.plan.plan import Plan, Step, Verb
 from batchspec.plan.pool import pool_steps

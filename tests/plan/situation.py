@@ -40,8 +40,8 @@ import yaml
 from batchspec.observe.disk import scan
 from batchspec.observe.spool import Spool
 from batchspec.plan.data import OWNER
+from batchspec.plan.first_task import manager_task
 from batchspec.plan.job_body import job_body
-from batchspec.plan.manager import manager_task
 from batchspec.plan.observed import (
     Account,
     Blob,
