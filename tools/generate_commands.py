@@ -59,6 +59,9 @@ Once: requests that are in flight are finished, nothing new is begun, and the co
 code 130. Twice: it ends at once. Neither deletes anything, and `batchspec apply` goes on from
 there. `batchspec attach` takes up watching a run whose tasks have all been submitted.
 
+SIGTERM (a CI that cancels its job), a terminal that is closed, and an output that nobody reads any
+more (`| head`) ask a run to stop in the same way.
+
 ## What is written beside a spec
 
 `.batchspec/NAME/` holds `results.jsonl`, which says what results arrived here, and
@@ -120,8 +123,8 @@ In a job that is still open the tasks run again where they are; of a job that ha
 made for them. While other tasks have failed and are not retried, clean-up deletes only what it
 deletes in any case. Tasks of a job schedule are not run again: its next job does the work.""",
     "download": """\
-Of a job that still runs, or of a schedule, what is there is fetched, and fetched again at its end or
-the next time.""",
+Of a job that still runs, or of a schedule, what is there is fetched, and fetched again at its end
+or the next time.""",
     "list": """\
 Known by their metadata, whoever made them. Orphans are pools and containers that no open job needs,
 and open jobs and schedules whose pool is gone; a schedule that goes on needs what its jobs do.""",

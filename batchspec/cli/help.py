@@ -1,4 +1,7 @@
-"""What ``--help`` says: commands with their whole sentences, arguments as they are typed."""
+"""The command line as typer sees it, mended where typer's ways are not a user's.
+
+``--help`` has whole sentences, and arguments as they are typed.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,27 @@ _WHOLE = 1000
 """Characters; no sentence is longer."""
 
 
+class UnreadError(Exception):
+    """Whoever read what ``command`` wrote has gone away."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__(command)
+        self.command = command
+
+
 class Listing(TyperGroup):
     """A group that does not break off what its commands do where a line ends."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; that its output is read no more is told before typer ends it as a bug.
+
+        Raises:
+            UnreadError: it is read no more.
+        """
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise UnreadError(str(ctx.invoked_subcommand)) from error
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands in two columns; a long sentence takes several lines."""

@@ -1,4 +1,7 @@
-"""Ctrl-C while a plan is carried out: once to stop when it is safe, twice to stop at once."""
+"""Ctrl-C while a plan is carried out: once to stop when it is safe, twice to stop at once.
+
+SIGTERM and SIGHUP are the same wish in other ways.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,13 @@ from types import FrameType
 
 from batchspec.apply.halt import Halt
 
+_ALSO = ("SIGTERM", "SIGHUP")
+"""A CI that cancels its job, a terminal that is closed: they ask to stop as Ctrl-C does."""
+
 
 @dataclass(slots=True)
 class Interrupts:
-    """How often Ctrl-C was pressed; ``at_once`` says that it was often enough to give up."""
+    """Whether somebody asked to stop; ``at_once`` says that it was often enough to give up."""
 
     halt: Halt = field(default_factory=Halt)
     at_once: bool = False
@@ -41,8 +47,18 @@ def interruptible(interrupts: Interrupts, say: Callable[[], None]) -> Iterator[N
         # From the main thread between any two of its steps: the loop does the rest.
         loop.call_soon_threadsafe(pressed)
 
-    before = signal.signal(signal.SIGINT, handle)
+    before = {number: signal.signal(number, handle) for number in _asking()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _asking() -> Iterator[signal.Signals]:
+    """The signals that ask to stop; what `nohup` has turned off, or the system lacks, does not."""
+    yield signal.SIGINT
+    for name in _ALSO:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            yield number

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from typer.exceptions import TyperException
 
 
+_DOING = {"apply", "attach", "retry", "download", "destroy"}
+"""Commands that have not done what they were given for when nobody reads what they write."""
+
+
 def main() -> None:
     """The entry point: every way to end has its exit code."""
     sys.exit(int(_run()))
@@ -25,6 +29,7 @@ def _run() -> int:
     from typer.exceptions import Abort, TyperException
 
     from batchspec.cli.app import app
+    from batchspec.cli.help import UnreadError
 
     try:
         code = app(standalone_mode=False)
@@ -34,10 +39,10 @@ def _run() -> int:
         return _told(_misused(error))
     except (KeyboardInterrupt, Abort):
         return Exit.INTERRUPTED
-    except BrokenPipeError:
+    except UnreadError as error:
         # Whoever read our output has enough of it; a second error at exit helps nobody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.DONE
+        return Exit.INTERRUPTED if error.command in _DOING else Exit.DONE
     except Exception as error:  # noqa: BLE001 - the boundary: what gets here is a bug
         return _bug(error)
     return code if isinstance(code, int) else Exit.DONE

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 from batchspec import __version__
-from batchspec.apply.events import Noticed, Stamp
+from batchspec.apply.events import Noticed, Stamp, Stamped
 from batchspec.apply.ports import World
 from batchspec.apply.run import run
 from batchspec.cli.again import command_for
@@ -20,10 +20,10 @@ from batchspec.cli.screen import Asker, out, show_problems, width
 from batchspec.cli.session import Session
 from batchspec.plan.plan import Plan
 from batchspec.plan.receipt import receipt_path
-from batchspec.problems import Exit, Problem, Severity
+from batchspec.problems import Exit
 from batchspec.render.going_on import next_commands, stopping, unrecorded
 from batchspec.render.ink import wants_color
-from batchspec.render.progress.view import Kind, open_view
+from batchspec.render.progress.view import Kind, View, open_view
 from batchspec.render.report import Report, Tally
 from batchspec.render.summary import summary_text
 
@@ -45,7 +45,7 @@ async def carry_out(
     )
     tally = Tally()
     record = _record(plan, found, clock, progress)
-    stamp = Stamp(clock.now, (view, tally, *([record] if record else [])))
+    stamp = Stamp(clock.now, (_Heard(view, interrupts), tally, *([record] if record else [])))
     world = World(
         storage=found.cloud.storage,
         batch=found.cloud.batch,
@@ -55,8 +55,6 @@ async def carry_out(
         halt=interrupts.halt,
     )
     receipt = receipt_path(found.spec.path, found.spec.name)
-    for finding in _unseen(plan, progress):
-        stamp(Noticed(finding))
     try:
         with interruptible(interrupts, lambda: stamp(Noticed(stopping()))):
             code = await run(plan, world, stamp, receipt)
@@ -73,12 +71,22 @@ async def carry_out(
     return code
 
 
-def _unseen(plan: Plan, progress: ProgressKind) -> Iterator[Problem]:
-    """The findings of a plan that was not shown; quiet is no word on what is a note."""
-    if progress in {ProgressKind.JSON, ProgressKind.QUIET}:
-        for finding in plan.findings:
-            if progress is ProgressKind.JSON or finding.severity is not Severity.NOTE:
-                yield finding
+@dataclass(slots=True)
+class _Heard:
+    """Shows events for as long as somebody reads them; then the run is to stop, as by Ctrl-C."""
+
+    view: View
+    interrupts: Interrupts
+    gone: bool = False
+
+    def __call__(self, stamped: Stamped) -> None:
+        if self.gone:
+            return
+        try:
+            self.view(stamped)
+        except BrokenPipeError:
+            self.gone = True
+            self.interrupts.halt.ask()
 
 
 def _record(

@@ -1,0 +1,78 @@
+"""Whoever reads or watches a command goes away: it stops where it is safe, and is no bug."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from batchspec.cli.interrupt import Interrupts, interruptible
+from tests.whole.conftest import Workplace, until
+
+WAITING = """\
+version: 1
+name: waiting
+pool: {vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}
+job: {max_wall_clock_time: 10m}
+tasks:
+  wait:
+    command: while [ ! -e $AZ_BATCH_NODE_SHARED_DIR/go ]; do sleep 0.05; done
+"""
+
+
+def test_a_reader_that_has_enough_is_no_error() -> None:
+    line = [sys.executable, "-m", "batchspec", "schema"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"{\n"
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, b"")
+
+
+def test_a_run_that_nobody_watches_stops_as_by_ctrl_c_and_can_go_on(place: Workplace) -> None:
+    place.spec.write_text(WAITING, encoding="utf-8")
+    unread = place.start("apply", place.spec, "--progress", "plain")
+    assert unread.stdout is not None
+    unread.stdout.readline()
+    unread.stdout.close()
+    assert unread.wait(timeout=30) == 130, "the plan was not read, so nothing was begun"
+    unread = place.start("apply", place.spec, "--progress", "plain")
+    until(unread, " running, limit in")
+    assert unread.stdout is not None
+    unread.stdout.close()
+    # The next line is written when there is news of the nodes.
+    again = place.start("apply", place.spec, "--progress", "plain")
+    until(again, " running, limit in")
+    os.kill(again.pid, signal.SIGTERM)
+    said, _ = again.communicate(timeout=30)
+    assert again.returncode == 130, said
+    assert "the same command goes on from there" in said
+    (shared,) = place.home.rglob("shared")
+    (shared / "go").touch()
+    assert unread.wait(timeout=30) == 130
+    assert place.run("apply", place.spec).code == 0
+
+
+@pytest.mark.parametrize("ignored", [False, True], ids=["terminal", "nohup"])
+async def test_a_terminal_that_is_closed_asks_to_stop_unless_nohup_was_said(
+    *, ignored: bool
+) -> None:
+    interrupts, said = Interrupts(), asyncio.Event()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    try:
+        with interruptible(interrupts, said.set):
+            handler = signal.getsignal(signal.SIGHUP)
+            if ignored:
+                assert handler is signal.SIG_IGN
+            else:
+                os.kill(os.getpid(), signal.SIGHUP)
+                await asyncio.wait_for(said.wait(), timeout=10)
+        assert interrupts.halt.asked is not ignored
+    finally:
+        signal.signal(signal.SIGHUP, before)
