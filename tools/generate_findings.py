@@ -32,9 +32,7 @@ findings below the steps, `--format json` has them in `findings` (`code`, `sever
   than what was meant.
 - A **note** is something to know.
 
-What is wrong with the writing of a spec (an unknown key, a value of the wrong type, a name that is
-not there) is told in the same form when it is read, and needs no list: the message says it all.
-Codes do not change; words may.
+All that is wrong is told at once. Codes do not change; words may.
 
 What batchspec cannot see from where it asks: the quotas of the account, the VM sizes of its region,
 and prices. Those are told by Azure's control plane, and batchspec talks to the Batch and Storage

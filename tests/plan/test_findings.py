@@ -31,8 +31,11 @@ from tests.plan.making import observed, spec, stage
 ROOT = Path(__file__).parents[2]
 RAISED_IN = (
     *sorted((ROOT / "batchspec/plan").rglob("*.py")),
+    *sorted((ROOT / "batchspec/spec").rglob("*.py")),
     ROOT / "batchspec/observe/disk.py",
 )
+TELLING = {"Problem", "finding", "_refuse", "refuse", "_fail", "add", "_add"}
+"""What is called with a code to tell a finding."""
 OF_THE_COMMAND_LINE = {
     "bad-plan-file": "a file that is no saved plan",
     "no-job-yet": "attach to a schedule that has not begun",
@@ -45,30 +48,51 @@ OF_THE_COMMAND_LINE = {
 """What is raised in these rooms and is wrong with what was typed, not with what would be done."""
 
 GOLDENS = (*(ROOT / "tests/plan/cases").glob("*.txt"), *(ROOT / "tests/spec/cases").glob("*.txt"))
+HERE, SOURCE = Path(__file__), ROOT / "tests/spec/test_source.py"
+DISK, ROWS = ROOT / "tests/observe/test_disk.py", ROOT / "tests/spec/test_rows.py"
+TEMPLATE = ROOT / "tests/spec/test_template.py"
 ELSEWHERE = {
-    "many-tasks": __file__,
-    "not-a-file": ROOT / "tests/observe/test_disk.py",
-    "request-too-large": __file__,
-    "task-too-large": ROOT / "tests/plan/test_faults.py",
-    "too-many-dependencies": __file__,
-    "unreadable-file": ROOT / "tests/observe/test_disk.py",
+    "changed-file": (ROWS, 'match="changed"'),
+    "control-character": (SOURCE, ""),
+    "many-tasks": (HERE, ""),
+    "no-file": (SOURCE, ""),
+    "no-permission": (SOURCE, ""),
+    "not-a-file": (DISK, ""),
+    "not-readable": (SOURCE, ""),
+    "not-utf8": (SOURCE, ""),
+    "request-too-large": (HERE, ""),
+    "rows-encoding": (ROWS, '"UTF-16"'),
+    "rows-format": (ROWS, ""),
+    "task-too-large": (ROOT / "tests/plan/test_faults.py", ""),
+    "template-call": (TEMPLATE, ""),
+    "template-statement": (TEMPLATE, ""),
+    "too-deep": (SOURCE, ""),
+    "too-large": (SOURCE, ""),
+    "too-many-dependencies": (HERE, ""),
+    "unreadable-file": (DISK, ""),
 }
-"""Tests of what no situation shows."""
+"""Tests of what no situation shows, and what they ask for if not for the code."""
 
 
 def raised() -> Iterator[tuple[Path, str, Severity | None]]:
     """Every code in the source, and what it is said to weigh there (``None``: what it does)."""
     for path in RAISED_IN:
         for call in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-                continue
-            if call.func.id not in {"Problem", "finding"} or not call.args:
+            if not isinstance(call, ast.Call) or not call.args or named(call) not in TELLING:
                 continue
             by_name = {keyword.arg: keyword.value for keyword in call.keywords}
             weight = by_name.get("severity")
             said = Severity[weight.attr] if isinstance(weight, ast.Attribute) else Severity.ERROR
             for code in codes(call.args[0]):
-                yield path, code, None if call.func.id == "finding" else said
+                yield path, code, None if named(call) == "finding" else said
+
+
+def named(call: ast.Call) -> str:
+    """What is called."""
+    match call.func:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+    return ""
 
 
 def codes(argument: ast.expr) -> Iterator[str]:
@@ -103,8 +127,8 @@ def test_every_code_of_the_catalogue_is_shown_by_a_situation() -> None:
         for golden in GOLDENS
         for code in re.findall(r"\[([a-z0-9-]+)\]$", golden.read_text("utf-8"), re.MULTILINE)
     }
-    for code, path in ELSEWHERE.items():
-        assert f'"{code}"' in Path(path).read_text("utf-8"), code
+    for code, (path, words) in ELSEWHERE.items():
+        assert (words or f'"{code}"') in path.read_text("utf-8"), code
     assert sorted(set(CATALOGUE) - shown - set(ELSEWHERE)) == []
 
 

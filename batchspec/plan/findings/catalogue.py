@@ -1,7 +1,8 @@
 """Every finding there is, by code: the one place that says what it weighs.
 
 ``docs/findings.md`` is made of it. What is found is told by :func:`finding`, which takes the weight
-from here, and the mend where there is nothing better to say.
+from here, and the mend where there is nothing better to say. What is wrong with the writing of a
+spec is told in a room below, which does not know this table; a test holds the two together.
 """
 
 from __future__ import annotations
@@ -12,15 +13,31 @@ from batchspec.plan.findings.kind import Family, Kind
 from batchspec.plan.findings.kinds.access import ACCESS
 from batchspec.plan.findings.kinds.account import ACCOUNT
 from batchspec.plan.findings.kinds.files import FILES
+from batchspec.plan.findings.kinds.language import LANGUAGE
 from batchspec.plan.findings.kinds.machine import MACHINE
 from batchspec.plan.findings.kinds.money import MONEY
 from batchspec.plan.findings.kinds.nodes import NODES
+from batchspec.plan.findings.kinds.reading import READING
 from batchspec.plan.findings.kinds.run import RUN
 from batchspec.plan.findings.kinds.schedule import SCHEDULE
 from batchspec.plan.findings.kinds.tasks import TASKS
+from batchspec.plan.findings.kinds.values import VALUES
 from batchspec.problems import Place, Problem
 
-FAMILIES: tuple[Family, ...] = (FILES, MACHINE, NODES, TASKS, ACCESS, MONEY, ACCOUNT, RUN, SCHEDULE)
+FAMILIES: tuple[Family, ...] = (
+    READING,
+    LANGUAGE,
+    VALUES,
+    FILES,
+    MACHINE,
+    NODES,
+    TASKS,
+    ACCESS,
+    MONEY,
+    ACCOUNT,
+    RUN,
+    SCHEDULE,
+)
 
 CATALOGUE: Mapping[str, Kind] = {kind.code: kind for family in FAMILIES for kind in family.kinds}
 

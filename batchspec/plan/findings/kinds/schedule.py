@@ -9,6 +9,20 @@ SCHEDULE = Family(
     "What `job.schedule` makes the service do, time and again and without anybody there.",
     (
         Kind(
+            "no-cleanup",
+            WARNING,
+            "`cleanup` stands in the spec of a schedule",
+            "Nothing is cleaned up after one job, since others come.",
+            "Leave `cleanup` out; `batchspec destroy` deletes the schedule and all else.",
+        ),
+        Kind(
+            "not-of-manager",
+            ERROR,
+            "The task of a schedule has what the first task of a job cannot have",
+            "It is the job manager task, of which the service takes less.",
+            "Leave it out; or have a `job_manager_task` add a task that has it.",
+        ),
+        Kind(
             "one-task",
             ERROR,
             "The jobs of a schedule begin with one task, and the spec has others",
