@@ -9,6 +9,10 @@ from typing import Any
 import pytest
 
 from batchspec import local
+from batchspec.local.chaos.dose import SPANS, Kind, Limit
+from batchspec.local.chaos.read import PROFILES
+from batchspec.local.conditions import ALLOCATION, CHAOS, SEED, SPEED
+from batchspec.local.span import write_span
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/local.md").read_text()
@@ -35,7 +39,7 @@ def test_its_python_runs(
 def test_it_lists_every_error_code() -> None:
     codes = {
         code
-        for folder in ("azurite", "daemon", ".")
+        for folder in ("azurite", "daemon", "chaos", ".")
         for file in (ROOT / "batchspec/local" / folder).glob("*.py")
         for code in re.findall(r'LocalError\(\s*"([a-z-]+)"', file.read_text())
     } | {"registry-unreachable", "registry-untrusted", "registry-refused"}
@@ -53,6 +57,21 @@ def test_it_names_every_file_of_the_data_folder(local_home: local.Endpoints) -> 
     for file in local_home.data.iterdir():
         pattern = "*.lock" if file.suffix == ".lock" else file.name
         assert f"`{pattern}{'/' if file.is_dir() else ''}`" in TEXT, file.name
+
+
+def test_it_lists_all_that_can_go_wrong_on_purpose() -> None:
+    chapter = TEXT.partition("## Rehearse a bad day")[2].partition("\n## ")[0]
+    items = re.findall(r"^\| `([a-z-]+)=[^`]*` \|", chapter, re.MULTILINE)
+    assert sorted(items) == sorted([*Kind, *Limit])
+    for kind, span in SPANS.items():
+        assert re.search(rf"^\| `{kind}=.*{write_span(span).rstrip('s')} ?s", chapter, re.MULTILINE)
+    profiles = dict(re.findall(r"^\| `([a-z-]+)` \| `(.*)` \|$", chapter, re.MULTILINE))
+    assert profiles == PROFILES
+
+
+def test_it_names_every_variable_that_the_service_reads() -> None:
+    for name in (SPEED, ALLOCATION, CHAOS, SEED):
+        assert f"`{name}`" in TEXT
 
 
 def test_windows_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
