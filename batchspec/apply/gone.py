@@ -16,6 +16,7 @@ ABSENT = frozenset({"ContainerNotFound", "ContainerBeingDeleted", "ResourceNotFo
 _TAKEN = ABSENT | {
     *("PoolNotFound", "PoolBeingDeleted"),
     *("JobNotFound", "JobBeingDeleted"),
+    *("JobScheduleNotFound", "JobScheduleBeingDeleted"),
 }
 _HINT = (
     "If another apply of this spec went on at the same time, it may have ended first and cleaned up"

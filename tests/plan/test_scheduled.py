@@ -173,6 +173,16 @@ def test_it_stays_equal_as_time_goes_by(tmp_path: Path, pool: str) -> None:
     assert [step.id for step in plan.steps] == []
 
 
+def test_one_that_makes_a_single_job_stays_equal_while_that_runs(tmp_path: Path) -> None:
+    once = {"every: 1d, start: 2026-03-02T02:00:00Z, until: 2026-06-01T00:00:00Z": "window: 1h"}
+    there = {"application": {"as_uploaded": True}, "output": {}}
+    given = case(change=once, containers=there, schedule={}, pool={})
+    with situation(given, tmp_path) as found:
+        later = at(found, NOW + timedelta(hours=3))
+        plan = build(later.spec, later.observed)
+    assert plan.empty
+
+
 def lasts(folder: Path, times: str) -> tuple[timedelta, timedelta]:
     """How long a schedule with these times lasts from now, and how long it is signed for."""
     given = case(

@@ -12,6 +12,7 @@ from batchspec.cli.reading import read
 from batchspec.cli.screen import out
 from batchspec.cloud.cloud import Cloud
 from batchspec.observe.account import jobs_of
+from batchspec.observe.output import pool_of
 from batchspec.problems import Exit
 from batchspec.render.ink import wants_color
 from batchspec.render.status import Status, status_json, status_text
@@ -36,7 +37,8 @@ async def _look(spec: Spec, cloud: Cloud) -> Status:
     jobs = await jobs_of(spec, cloud.reader)
     job = jobs[-1] if jobs else None
     counts = await cloud.batch.task_counts(job.id) if job else None
-    pool = await cloud.reader.pool(spec.pool.id)
+    name = pool_of(spec, jobs)
+    pool = await cloud.reader.pool(name) if name is not None else None
     nodes = await cloud.batch.node_states(pool.id) if pool else None
     now = datetime.now(UTC)
     rate = left = limit = None
