@@ -7,14 +7,9 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from batchspec import __version__
-from batchspec.problems import BatchspecError, Exit, Problem, UsageError, redact
-
-if TYPE_CHECKING:
-    from typer.exceptions import TyperException
-
+from batchspec.problems import BatchspecError, Exit, Problem, redact
 
 _DOING = {"apply", "attach", "retry", "download", "destroy"}
 """Commands that have not done what they were given for when nobody reads what they write."""
@@ -36,7 +31,9 @@ def _run() -> int:
     except BatchspecError as error:
         return _told(error)
     except TyperException as error:
-        return _told(_misused(error))
+        from batchspec.cli.misused import misused
+
+        return _told(misused(error))
     except (KeyboardInterrupt, Abort):
         return Exit.INTERRUPTED
     except UnreadError as error:
@@ -46,15 +43,6 @@ def _run() -> int:
     except Exception as error:  # noqa: BLE001 - the boundary: what gets here is a bug
         return _bug(error)
     return code if isinstance(code, int) else Exit.DONE
-
-
-def _misused(error: TyperException) -> UsageError:
-    """A command line that cannot be understood."""
-    context = getattr(error, "ctx", None)
-    command = getattr(context, "command_path", "batchspec")
-    # The name of an exception, which tells the reader nothing.
-    summary = error.format_message().replace(" Value error, ", " ")
-    return UsageError(Problem("command-line", summary, hint=f"See `{command} --help`."))
 
 
 def _told(error: BatchspecError) -> int:

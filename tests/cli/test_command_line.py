@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[2]
     [
         (["validate", "--nope"], "--nope"),
         (["nope"], "nope"),
-        (["aply"], "Did you mean 'apply'?"),
+        (["aply"], "Did you mean `apply`?"),
         (["plan"], "SPEC"),
         (["plan", "a.yaml", "b.yaml"], "b.yaml"),
         (["local", "start", "--port", "x"], "--port"),
-        (["apply", "x.yaml", "--progress", "fancy"], "'--progress': 'fancy' is not one of 'auto'"),
+        (["apply", "x.yaml", "--progress", "fancy"], "`--progress` is `auto`, "),
         (["validate", "x.yaml", "--var", "top"], "NAME=VALUE"),
         (["validate", "specs/topn.yaml", "--var-file", "gone.yaml"], "`--var-file` names a YAML"),
     ],
