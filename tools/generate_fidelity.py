@@ -69,9 +69,10 @@ _BEHAVIOUR = """\
   containers nothing is known. A pool shows the core time of its present nodes.
 - **Autoscale.** Formulas are evaluated when a pool is made, and then on its interval; samples are
   taken every 30 seconds and can be read at once, where the real service takes about a minute.
-  Tasks and nodes are measured; processors, memory, disks and networks have no samples. A target
-  below zero is zero. What the page on formulas does not settle: a vector may have 100,000 values,
-  an expression may nest 48 deep, and a metric used like a number is its last sample.
+  Tasks and nodes are measured, and the processors of this machine, which are those of every node
+  (`$CPUPercent`, a fraction of 1); memory, disks and networks have no samples. A target below zero
+  is zero. What the page on formulas does not settle: a vector may have 100,000 values, an
+  expression may nest 48 deep, and a metric used like a number is its last sample.
 - **Job schedules.** Jobs are made when they are due; one that is due while the one before it goes
   on is made when that is over. The real service takes a schedule or a job whose auto pool cannot be
   made, and ends the job with a scheduling error; here a job does so, and a schedule is refused.

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from batchspec.local.engine.processor import Processor
 from tests.local.engines import WAIT, engined, go, job, pool, task, until
 from tests.local.playing import finish, idle_node, start
 from tests.local.running import Service
@@ -348,6 +350,16 @@ def test_26_no_results_at_all(service: Service) -> None:
     """
     refused = service.request("GET", "/jobs", query="maxresults=0")
     assert (refused.status, refused.code) == (400, "InvalidQueryParameterValue")
+
+
+def test_27_how_busy_a_processor_is(tmp_path: Path) -> None:
+    """27. Samples of ``$CPUPercent`` are fractions of 1.
+
+    Evidence: the example of the page on formulas compares them with 0.7.
+    """
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  70 0 0 30 0 0 0 0\n")
+    assert Processor(stat).busy("p") == 0.7
 
 
 def test_they_are_numbered_without_a_gap() -> None:

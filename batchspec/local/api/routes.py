@@ -55,7 +55,10 @@ _SCHEDULE = "/jobschedules/{jobScheduleId}"
 _KEPT = "settings that mean nothing on one machine are kept and shown; see the list below"
 _STATS = "`$expand=stats`: how many operations disks took is not measured and shown as 0"
 _POOL_STATS = "`$expand=stats`: core time alone, of the nodes that are there, one core each"
-_METRICS = "metrics of processors, memory, disks and networks are not measured: no samples"
+_METRICS = (
+    "`$CPUPercent` is that of this machine for all nodes; of `$MemoryBytes`, `$WallClockSeconds`, "
+    "disks and networks there are no samples"
+)
 _USERS = "the name is kept until it expires; nobody can log in, since nodes are directories"
 _EXTENSIONS = "nodes take no extensions: there are none"
 

@@ -25,6 +25,7 @@ from batchspec.local.engine.environment import Site
 from batchspec.local.engine.fates import Fates
 from batchspec.local.engine.hands import Hands, Order
 from batchspec.local.engine.observe import next_moment, observe
+from batchspec.local.engine.processor import Processor
 from batchspec.local.engine.record import Recorder
 from batchspec.local.engine.scheduler import decide, is_settled
 from batchspec.local.engine.state import Delays
@@ -61,6 +62,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._agent = Agent(data, self._clock, grants, containers)
         self._hands = Hands(self._agent, self._wake.set)
+        self._processor = Processor()
         self._disk = Disk(data)
         self._committer = Committer(store, self._disk, site, data, token)
         self._recorder = Recorder(store, self._committer)
@@ -90,7 +92,14 @@ class Engine:
         orders: list[Order] = []
         with self._store.transaction():
             orders += self._recorder.record(self._hands.take(), now)
-            state = observe(self._store, self._hands, self._delays, now, self._fates)
+            state = observe(
+                self._store,
+                self._hands,
+                self._delays,
+                now,
+                self._fates,
+                processor=self._processor,
+            )
             decisions = decide(state, now)
             orders += self._committer.commit(decisions, now)
         self._obey(orders)

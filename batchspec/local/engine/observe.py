@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from batchspec.local.engine.fates import TAKEABLE, Fates
 from batchspec.local.engine.hands import Hands
 from batchspec.local.engine.multi import instances, takes_gangs
+from batchspec.local.engine.processor import Processor
 from batchspec.local.engine.recurring import ScheduleView
 from batchspec.local.engine.scaling import ScaleView
 from batchspec.local.engine.state import (
@@ -53,9 +54,18 @@ _BETWEEN = (
 
 
 def observe(
-    store: Store, hands: Hands, delays: Delays, now: datetime, fates: Fates | None = None
+    store: Store,
+    hands: Hands,
+    delays: Delays,
+    now: datetime,
+    fates: Fates | None = None,
+    *,
+    processor: Processor | None = None,
 ) -> State:
-    """The state of things at ``now``; ``fates`` are those of a bad day."""
+    """The state of things at ``now``; ``fates`` are those of a bad day.
+
+    ``processor`` is looked at for samples; without one there are none of it.
+    """
     room, ends = (Room(), {}) if fates is None else (_room(store, fates), _ends(store, fates))
     doomed = store.runs.doomed(_DOOMED)
     return State(
@@ -78,7 +88,7 @@ def observe(
         expired=tuple(store.runs.expired(now)),
         # Nothing begins while it is not known where something is still to be removed.
         offers=() if len(doomed) == _DOOMED else tuple(_offers(store)),
-        scales=tuple(_scales(store, now)),
+        scales=tuple(_scales(store, now, processor)),
         schedules=tuple(_schedules(store, now)),
         running=hands.running,
         room=room,
@@ -113,13 +123,17 @@ def _schedules(store: Store, now: datetime) -> Iterator[ScheduleView]:
         yield ScheduleView(schedule, tuple(jobs))
 
 
-def _scales(store: Store, now: datetime) -> Iterator[ScaleView]:
+def _scales(store: Store, now: datetime, processor: Processor | None) -> Iterator[ScaleView]:
     for pool_id in store.scaling.due(now):
         pool, scale = store.pools.get(pool_id), store.scaling.of(pool_id)
         if pool is None or scale is None or pool.state is PoolState.DELETING:
             continue
         samples = tuple(store.scaling.samples(pool_id)) if scale.due <= now else ()
-        yield ScaleView(pool, scale, store.scaling.measure(pool_id), samples)
+        metrics = dict(store.scaling.measure(pool_id))
+        busy = processor.busy(pool_id) if processor and scale.sample_due <= now else None
+        if busy is not None:
+            metrics["CPUPercent"] = busy
+        yield ScaleView(pool, scale, metrics, samples)
 
 
 def _nodes(store: Store, hands: Hands) -> Iterator[NodeView]:

@@ -1,0 +1,49 @@
+"""``$CPUPercent``: the processors of this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from batchspec.local.engine.processor import Processor
+from tests.local.engines import engined, pool, until
+
+
+def test_it_is_what_was_worked_since_the_same_asker_asked(tmp_path: Path) -> None:
+    stat = tmp_path / "stat"
+
+    def ticks(worked: int, rested: int) -> None:
+        stat.write_text(f"cpu  {worked} 0 0 {rested} 0 0 0 0 99 99\ncpu0 1 1 1 1\n")
+
+    ticks(60, 40)
+    processor = Processor(stat)
+    assert processor.busy("p") == 0.6
+    assert processor.busy("p") is None  # no time has passed
+    ticks(135, 65)
+    assert processor.busy("p") == 0.75
+    ticks(135, 165)
+    assert processor.busy("p") == 0
+    assert processor.busy("q") == 0.45
+    stat.unlink()
+    assert processor.busy("p") is None
+    assert Processor(stat).busy("p") is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_formula_can_read_it(tmp_path: Path) -> None:
+    formula = "$TargetDedicatedNodes=0; x=$CPUPercent.GetSample(1); n=len(x); b=max(x)<=1;"
+    wanted = ";$b=1;$n=1;"
+    scaled = {"enableAutoScale": True, "autoScaleFormula": "$TargetDedicatedNodes=0;"}
+    with engined(tmp_path / "batch") as service:
+        settings = pool(**scaled)
+        del settings["targetDedicatedNodes"]
+        service.client.create_pool(settings)
+
+        def told() -> str:
+            body = {"autoScaleFormula": formula}
+            run = service.request("POST", "/pools/p/evaluateautoscale", body).json
+            return str(run.get("results"))
+
+        until(lambda: wanted in told())
