@@ -107,10 +107,11 @@ def _summary(report: Report, found: Session, again: str) -> str:
     def command(verb: str) -> str:
         return command_for(found.wanted, found.spec, verb)
 
+    commands = next_commands(report, again, scheduled=found.spec.job.schedule is not None)
     return summary_text(
         report,
         destroy=command("destroy"),
-        commands={command(verb): does for verb, does in next_commands(report, again).items()},
+        commands={command(verb): does for verb, does in commands.items()},
         color=wants_color(sys.stdout, os.environ),
         width=width(),
     )

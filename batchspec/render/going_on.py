@@ -37,10 +37,18 @@ _JOB_GONE: Mapping[str, str] = {
 """What is left to do about failed tasks when clean-up has deleted their job."""
 
 
-def next_commands(report: Report, again: str) -> Mapping[str, str]:
+_ANOTHER_COMES: Mapping[str, str] = {
+    "failures": "shows them by cause",
+    "status": "says when the next job comes, which does the work",
+}
+"""What there is to do about failed tasks of a schedule."""
+
+
+def next_commands(report: Report, again: str, *, scheduled: bool = False) -> Mapping[str, str]:
     """What can be done after such a run: verbs of the command line, and what they do.
 
-    ``again`` is the verb that goes on with what was begun.
+    ``again`` is the verb that goes on with what was begun. ``scheduled``: its jobs are made by a
+    schedule.
     """
     match report.outcome:
         case Outcome.INTERRUPTED:
@@ -48,6 +56,8 @@ def next_commands(report: Report, again: str) -> Mapping[str, str]:
         case Outcome.FAILED:
             why = {"failures": "shows what the nodes said"} if report.nodes else {}
             return {**why, again: "goes on from there, when it is mended"}
+        case Outcome.TASKS_FAILED | Outcome.TIME_LIMIT if scheduled:
+            return _ANOTHER_COMES
         case Outcome.TASKS_FAILED | Outcome.TIME_LIMIT if _job_gone(report):
             return _JOB_GONE
     return _NEXT.get(report.outcome, {})

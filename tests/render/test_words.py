@@ -162,6 +162,7 @@ def test_what_to_do_next_depends_on_how_it_ended_and_on_what_was_begun() -> None
     assert list(next_commands(replace(broken, nodes=(node,)), "apply")) == ["failures", "apply"]
     failed = Report(outcome=Outcome.TASKS_FAILED)
     assert list(next_commands(failed, "apply")) == ["failures", "retry"]
+    assert list(next_commands(failed, "attach", scheduled=True)) == ["failures", "status"]
     gone = StepReport("cleanup:job", "delete", "job topn", StepState.DONE)
     assert "retry" not in next_commands(replace(failed, steps=(gone,)), "apply"), "no job, no tasks"
 
