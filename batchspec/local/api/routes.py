@@ -25,6 +25,8 @@ from batchspec.local.api import (
     tasks,
 )
 from batchspec.local.api.context import Context
+from batchspec.local.api.gaps import ABSENT, KEPT
+from batchspec.local.api.images import IMAGES
 from batchspec.local.wire.fault import Fault
 from batchspec.local.wire.reply import Reply
 from batchspec.local.wire.request import Request
@@ -52,7 +54,6 @@ class Route:
 _POOL, _NODE = "/pools/{poolId}", "/pools/{poolId}/nodes/{nodeId}"
 _JOB, _TASK = "/jobs/{jobId}", "/jobs/{jobId}/tasks/{taskId}"
 _SCHEDULE = "/jobschedules/{jobScheduleId}"
-_KEPT = "settings that mean nothing on one machine are kept and shown; see the list below"
 _STATS = "`$expand=stats`: how many operations disks took is not measured and shown as 0"
 _POOL_STATS = "`$expand=stats`: core time alone, of the nodes that are there, one core each"
 _METRICS = (
@@ -60,7 +61,14 @@ _METRICS = (
     "disks and networks there are no samples"
 )
 _USERS = "the name is kept until it expires; nobody can log in, since nodes are directories"
+_IMAGES = f"{len(IMAGES)} common images; a pool may name any other of a publisher who has some"
 _EXTENSIONS = "nodes take no extensions: there are none"
+
+
+def _settings(kind: str) -> str:
+    absent, kept = len(ABSENT[kind]), len(KEPT[kind])
+    are, have = ("is" if absent == 1 else "are"), ("has" if kept == 1 else "have")
+    return f"of the properties of a {kind}, {absent} {are} refused, {kept} {have} no effect: below"
 
 
 def _absent(operation: str, method: str, path: str, note: str) -> Route:
@@ -74,12 +82,14 @@ ROUTES: tuple[Route, ...] = (
           applications.get_application),
     Route("list_pool_usage_metrics", "GET", "/poolusagemetrics", account.list_pool_usage_metrics,
           note="retired on the real service: `PoolUsageMetricAPIRetired`"),
-    Route("create_pool", "POST", "/pools", pools.create_pool, "partial", _KEPT),
+    Route("create_pool", "POST", "/pools", pools.create_pool, "partial",
+          _settings("pool")),
     Route("list_pools", "GET", "/pools", pools.list_pools, "partial", _POOL_STATS),
     Route("delete_pool", "DELETE", _POOL, pools.delete_pool),
     Route("pool_exists", "HEAD", _POOL, pools.pool_exists),
     Route("get_pool", "GET", _POOL, pools.get_pool, "partial", _POOL_STATS),
-    Route("update_pool", "PATCH", _POOL, pools.update_pool, "partial", _KEPT),
+    Route("update_pool", "PATCH", _POOL, pools.update_pool, "partial",
+          _settings("pool")),
     Route("disable_pool_auto_scale", "POST", _POOL + "/disableautoscale",
           autoscale.disable_pool_auto_scale),
     Route("enable_pool_auto_scale", "POST", _POOL + "/enableautoscale",
@@ -92,7 +102,7 @@ ROUTES: tuple[Route, ...] = (
           pools.replace_pool_properties),
     Route("remove_nodes", "POST", _POOL + "/removenodes", node_actions.remove_nodes),
     Route("list_supported_images", "GET", "/supportedimages", account.list_supported_images,
-          "partial", "a table of common images, not the marketplace's"),
+          "partial", _IMAGES),
     Route("list_pool_node_counts", "GET", "/nodecounts", nodes.list_pool_node_counts),
     Route("delete_job", "DELETE", _JOB, jobs.delete_job),
     Route("get_job", "GET", _JOB, jobs.get_job, "partial", _STATS),
@@ -101,7 +111,7 @@ ROUTES: tuple[Route, ...] = (
     Route("disable_job", "POST", _JOB + "/disable", jobs.disable_job),
     Route("enable_job", "POST", _JOB + "/enable", jobs.enable_job),
     Route("terminate_job", "POST", _JOB + "/terminate", jobs.terminate_job),
-    Route("create_job", "POST", "/jobs", jobs.create_job, "partial", "see the list below"),
+    Route("create_job", "POST", "/jobs", jobs.create_job, "partial", _settings("job")),
     Route("list_jobs", "GET", "/jobs", jobs.list_jobs, "partial", _STATS),
     Route("list_jobs_from_schedule", "GET", _SCHEDULE + "/jobs",
           jobs.list_jobs_from_schedule, "partial", _STATS),
@@ -130,10 +140,10 @@ ROUTES: tuple[Route, ...] = (
     Route("list_job_schedules", "GET", "/jobschedules",
           schedules.list_job_schedules, "partial", _STATS),
     Route("create_task", "POST", _JOB + "/tasks", tasks.create_task, "partial",
-          "see the list below"),
+          _settings("task")),
     Route("list_tasks", "GET", _JOB + "/tasks", tasks.list_tasks, "partial", _STATS),
     Route("create_task_collection", "POST", _JOB + "/addtaskcollection",
-          tasks.create_task_collection, "partial", "see the list below"),
+          tasks.create_task_collection, "partial", _settings("task")),
     Route("delete_task", "DELETE", _TASK, tasks.delete_task),
     Route("get_task", "GET", _TASK, tasks.get_task, "partial", _STATS),
     Route("replace_task", "PUT", _TASK, tasks.replace_task),
