@@ -18,6 +18,7 @@ from batchspec.cli.options import ProgressKind
 from batchspec.cli.run_folder import RunFolder, runs_folder
 from batchspec.cli.screen import Asker, out, show_problems, width
 from batchspec.cli.session import Session
+from batchspec.cli.unseen import unseen
 from batchspec.plan.plan import Plan
 from batchspec.plan.receipt import receipt_path
 from batchspec.problems import Exit
@@ -56,6 +57,8 @@ async def carry_out(
     )
     receipt = receipt_path(found.spec.path, found.spec.name)
     try:
+        for finding in unseen(plan, progress):
+            stamp(Noticed(finding))
         with interruptible(interrupts, lambda: stamp(Noticed(stopping()))):
             code = await run(plan, world, stamp, receipt)
     except asyncio.CancelledError:

@@ -10,8 +10,8 @@ import pytest
 
 from batchspec.cli.commands.plan import plan
 from batchspec.cli.options import Format, ProgressKind, Wanted
-from batchspec.cli.running import _unseen
 from batchspec.cli.screen import show_refusal
+from batchspec.cli.unseen import unseen
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.wishes import NONE
 from batchspec.problems import Place, SpecError
@@ -34,7 +34,7 @@ def test_a_run_that_shows_no_plan_tells_its_findings(
     progress: ProgressKind, told: list[str]
 ) -> None:
     it = replace(PLANS["fresh"], findings=FOUND)
-    assert [problem.code for problem in _unseen(it, progress)] == told
+    assert [problem.code for problem in unseen(it, progress)] == told
 
 
 def test_a_refusal_is_in_the_form_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
