@@ -82,7 +82,8 @@ _EXITS = {
     Exit.TASKS_FAILED: "the run ended, and tasks failed",
     Exit.SERVICE: "the service refused or could not be reached, or this disk refused; for "
     "`doctor`: something failed",
-    Exit.STALE: "the saved plan is stale; what moved is said",
+    Exit.STALE: "the plan is stale (a saved one, or a file changed while it went up); what moved "
+    "is said",
     Exit.CHANGES: "`plan --exit-code`: there are changes",
     Exit.TIME_LIMIT: "the time limit passed before all tasks were done",
     Exit.INTERRUPTED: "interrupted; the same command goes on from there",

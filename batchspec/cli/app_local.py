@@ -11,7 +11,14 @@ from batchspec.cli.options import Format, TextOrJson, Yes
 
 def start(
     port: Annotated[
-        int, typer.Option("--port", help="Where it listens. 0: the last port, or any.", min=0)
+        int,
+        typer.Option(
+            "--port",
+            metavar="PORT",
+            help="Where it listens. 0: the last port, or any.",
+            min=0,
+            max=65535,
+        ),
     ] = 0,
     speed: Annotated[
         float | None,

@@ -109,7 +109,7 @@ def confirm(question: str, *, default: bool) -> bool:
 
 def needs_answer(words: str) -> UsageError:
     """The error of a run that would have to ask where nobody can answer."""
-    hint = "Look at the plan, then say `-y`."
+    hint = "Say `-y` if that is what you want."
     return UsageError(Problem("needs-answer", words, hint=hint))
 
 

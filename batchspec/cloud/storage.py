@@ -130,8 +130,8 @@ class BlobStorage:
     async def upload(self, container: str, file: LocalFile, moved: Callable[[int], None]) -> None:
         """Upload one file, checked in transit and at rest (MD5).
 
-        Raises SpecError ``file-moved`` if the file vanished or is not what it was when the plan
-        was made, ``blob-name`` if no blob can have its name.
+        Raises StalePlanError ``file-moved`` if the file vanished or is not what it was when the
+        plan was made, SpecError ``blob-name`` if no blob can have its name.
         """
         with translated(f"{container}/{file.blob}"):
             await self._uploads.upload(container, file, moved)

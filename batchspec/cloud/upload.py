@@ -19,7 +19,7 @@ from azure.storage.blob import BlobBlock, ContentSettings
 from batchspec.cloud.aside import SMALL, aside
 from batchspec.cloud.names import check_blob_name
 from batchspec.plan.observed import LocalFile
-from batchspec.problems import Problem, SpecError
+from batchspec.problems import Problem, StalePlanError
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobClient, BlobServiceClient
@@ -160,12 +160,12 @@ def _check(file: LocalFile, size: int, md5: bytes) -> None:
         raise _moved(file, "its content is not what it was when the plan was made")
 
 
-def _moved(file: LocalFile, why: str) -> SpecError:
-    return SpecError(
+def _moved(file: LocalFile, why: str) -> StalePlanError:
+    return StalePlanError(
         Problem(
             "file-moved",
             f"{file.path} changed after the plan was made: {why}",
-            hint="run the command again",
+            hint="Give the same command again: a new plan sees the file as it is.",
         )
     )
 

@@ -153,6 +153,14 @@ def reset_question(data: Path) -> str:
     return f"Delete every pool, job, task and blob of the local service in {where}? [y/N] "
 
 
+def reset_unasked(data: Path) -> str:
+    """Why it is not reset where nobody can answer."""
+    return (
+        f"this deletes every pool, job, task and blob of the local service in {flat(str(data))}; "
+        "it asks first, and there is no terminal to ask on"
+    )
+
+
 def reset_text(data: Path) -> str:
     """That all that the service held is gone."""
     return f"The local service has ended, and {flat(str(data))} is as new."

@@ -57,4 +57,4 @@ def apply_question(plan: Plan) -> str:
 
 def unasked_words(plan: Plan) -> str:
     """Why a run that would have to ask ends where nobody can answer."""
-    return f"{plan_summary(plan)} It asks first, and there is no terminal to ask on."
+    return f"there is no terminal to ask on. {plan_summary(plan)}"

@@ -28,7 +28,7 @@ from batchspec.cloud.names import check_blob_name
 from batchspec.cloud.signing import Mint
 from batchspec.cloud.upload import BLOCK as REAL_BLOCK
 from batchspec.plan.observed import Blob, LocalFile
-from batchspec.problems import Secret, ServiceError, SpecError
+from batchspec.problems import Secret, ServiceError, SpecError, StalePlanError
 from batchspec.spec.values import BlobUrl
 from tests.cloud.conftest import BLOCK, KEY, Opener
 
@@ -267,7 +267,7 @@ async def test_a_file_that_is_not_what_was_planned_does_not_arrive(
             file.path.write_bytes(data[:-1])
         case "other":
             file.path.write_bytes(os.urandom(size))
-    with pytest.raises(SpecError) as caught:
+    with pytest.raises(StalePlanError) as caught:
         await real.storage.upload(container, file, nothing)
     assert caught.value.problems[0].code == "file-moved"
     assert str(file.path) in caught.value.problems[0].summary

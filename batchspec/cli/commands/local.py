@@ -20,6 +20,7 @@ from batchspec.render.local import (
     local_status_text,
     reset_question,
     reset_text,
+    reset_unasked,
     started_text,
     stopped_text,
 )
@@ -81,10 +82,9 @@ def reset(*, yes: bool) -> int:
     with translated():
         data = local.status().data
     if not yes:
-        question = reset_question(data)
         if not has_terminal():
-            raise needs_answer(question)
-        if not confirm(question, default=False):
+            raise needs_answer(reset_unasked(data))
+        if not confirm(reset_question(data), default=False):
             return Exit.DONE
     with translated():
         local.reset()
