@@ -52,6 +52,8 @@ _BEHAVIOUR = """\
   back-end ports of the pool's endpoint configuration, whether or not something listens there.
 - **Users.** Processes run as the user who started the service. `userIdentity` and elevation are
   kept and shown.
+- **Identities.** A node may use every container of the account's own storage, as auto-storage and
+  by `identityReference`, whichever identity that names; a URL of other storage is used as it is.
 - **Addresses of nodes.** Each node has a loopback address of its own (127.1.0.1 and on; on systems
   other than Linux all have 127.0.0.1). A port that a process opens on 0.0.0.0 is open on all nodes.
 - **Multi-instance tasks.** `AZ_BATCH_TASK_SHARED_DIR` is the same directory for all members, as its
