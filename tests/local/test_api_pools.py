@@ -276,6 +276,11 @@ def test_nodes_are_counted_and_listed(service: Service) -> None:
     assert "etag" not in shown.headers
     assert shown.json["affinityId"] == "TVM:tvmps_a_d"
     assert shown.json["startTaskInfo"] == info
+    for text, count in (("lt 2026-01-01T00:00:01Z", 1), ("gt 2026-01-01T00:00:00.5Z", 0)):
+        when = f"startTaskInfo/startTime {text}"
+        assert len(list(service.client.list_nodes("Pool-1", filter=when))) == count
+    ended = "startTaskInfo/endTime gt 2020-01-01T00:00:00Z"
+    assert list(service.client.list_nodes("Pool-1", filter=ended)) == []
     (counts,) = service.client.list_pool_node_counts(filter="poolId eq 'Pool-1'")
     assert (counts.dedicated.idle, counts.dedicated.creating, counts.dedicated.total) == (1, 1, 2)
     assert counts.low_priority.total == 1

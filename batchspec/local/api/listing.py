@@ -43,6 +43,14 @@ POOLS: Columns = {
     "vmSize": Column("vm_size", Kind.WORD),
 }
 POOL_IDS: Columns = {"poolId": Column("key", Kind.WORD)}
+
+
+def _told(name: str) -> Column:
+    """A time that is kept as it is shown, in the note of a start task."""
+    days = f"julianday(json_extract(start_task_info, '$.{name}')) - 2440587.5"  # since 1970
+    return Column(f"CAST(({days}) * 86400000000 AS INTEGER)", Kind.TIME)
+
+
 NODES: Columns = {
     **_ID,
     **_STATE,
@@ -51,6 +59,8 @@ NODES: Columns = {
     "startTaskInfo/state": Column("json_extract(start_task_info, '$.state')", Kind.WORD),
     "startTaskInfo/result": Column("json_extract(start_task_info, '$.result')", Kind.WORD),
     "startTaskInfo/exitCode": Column("json_extract(start_task_info, '$.exitCode')", Kind.NUMBER),
+    "startTaskInfo/startTime": _told("startTime"),
+    "startTaskInfo/endTime": _told("endTime"),
 }
 PREPARATIONS: Columns = {"poolId": Column("pool", Kind.WORD), "nodeId": Column("node", Kind.WORD)}
 JOBS: Columns = {
