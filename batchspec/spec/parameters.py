@@ -215,21 +215,27 @@ def _is_good_declaration(name: str, node: Node, problems: Problems) -> bool:
 
 def _is_good_schema(name: str, node: Node, problems: Problems) -> bool:
     from jsonschema import Draft7Validator  # noqa: PLC0415 - loaded for who needs it
-    from jsonschema.exceptions import SchemaError  # noqa: PLC0415 - the same
+    from jsonschema.exceptions import best_match  # noqa: PLC0415 - the same
 
-    try:
-        Draft7Validator.check_schema(_fragment(node))
-    except SchemaError as error:
-        place = _within(node, list(error.absolute_path))
-        problems.add(
-            Problem(
-                "bad-parameter",
-                f"`{name}` is not declared as JSON Schema has it: {_one_line(error.message)}",
-                where=place,
-            )
+    formats = Draft7Validator.FORMAT_CHECKER
+    rules = Draft7Validator(Draft7Validator.META_SCHEMA, format_checker=formats)
+    error = best_match(rules.iter_errors(_fragment(node)))
+    if error is None:
+        return True
+    while error.context:
+        # Of a union, the branch that was got to furthest is the one that was meant.
+        error = max(error.context, key=lambda below: len(below.absolute_path))
+    path = [str(step) for step in error.absolute_path]
+    said = _said(str(error.validator), error.validator_value, _shown(error.instance))
+    problems.add(
+        Problem(
+            "bad-parameter",
+            f"`{'.'.join((name, *path))}` {said}",
+            "A parameter is declared as JSON Schema has it.",
+            where=_within(node, list(error.absolute_path)),
         )
-        return False
-    return True
+    )
+    return False
 
 
 def _fragment(node: Node) -> dict[str, object]:
@@ -282,6 +288,7 @@ def _said(keyword: str, wanted: object, value: str) -> str:
         "maxItems": f"must have at most {wanted} items",
         "uniqueItems": "must have no item twice",
         "required": f"must have {choices}" if many else "lacks a member",
+        "format": "must be a regular expression" if wanted == "regex" else f"must be a {wanted}",
     }
     return words.get(keyword, f"does not fit its `{keyword}`") + value
 

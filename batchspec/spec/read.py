@@ -160,8 +160,10 @@ def _declared(parameters: Node | None) -> Mapping[str, Node]:
 
 
 def _told(problems: Problems) -> tuple[Problem, ...]:
-    """Each problem once; no line is shown that has a secret in it."""
-    found = tuple(dict.fromkeys(problems.found))
+    """Each problem once, whatever hints it came with; no line is shown that has a secret in it."""
+    found = tuple({(p.code, p.where, p.summary): p for p in reversed(problems.found)}.values())[
+        ::-1
+    ]
     hidden = {
         (p.where.file, p.where.line)
         for p in found

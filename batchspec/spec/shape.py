@@ -182,8 +182,9 @@ class _Walker:
             return None
         if "items" not in schema:
             return node
-        found = (self.visit(item, schema["items"], name) for item in node.items)
-        return replace(node, value=tuple(item for item in found if item is not None))
+        return replace(
+            node, value=tuple(self._member(item, schema["items"], name) for item in node.items)
+        )
 
     def _scalar(self, node: Node, schema: Fragment, name: str) -> Node | None:
         fault = None

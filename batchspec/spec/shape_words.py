@@ -76,6 +76,8 @@ def described(node: Node) -> str:  # noqa: PLR0911 - one for each kind of value
             return f"`{node.raw or str(node.value).lower()}`"
         case int() | float():
             return f"the number {node.raw or node.value}"
+        case str() if not node.value.strip():
+            return "an empty text"
         case str():
             return f"the text `{_short(node.value)}`"
         case tuple():

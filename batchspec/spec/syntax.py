@@ -85,10 +85,12 @@ class _Checker:
         try:
             return sandbox().parse(self.template.source)
         except TemplateSyntaxError as error:
+            span = self._broken()
+            closed = "}}" in self.template.source[span[0] :]
             self.add(
                 "template-syntax",
-                f"this is no expression: {_sentence(error)}",
-                self._broken(),
+                f"this is no expression: {_sentence(error)}" if closed else "`}}` is missing",
+                span,
                 "`{{` itself is written `{{ '{{' | raw }}`.",
             )
         except RecursionError:

@@ -131,7 +131,12 @@ class _Composer:
 
     def _alias(self, event: yaml.AliasEvent) -> None:
         if event.anchor not in self._anchors:
-            self._fail("unknown-anchor", f"nothing is anchored as `&{event.anchor}`", event)
+            self._fail(
+                "unknown-anchor",
+                f"nothing is anchored as `&{event.anchor}`",
+                event,
+                "A text that starts with `*` is written in quotes.",
+            )
         anchored = self._anchors[event.anchor]
         if anchored is None:
             self._fail("recursive", f"`*{event.anchor}` is a part of itself", event)

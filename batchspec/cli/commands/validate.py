@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 from batchspec.cli.options import Format, Wanted
 from batchspec.cli.reading import scanned
 from batchspec.cli.screen import out, show_problems
 from batchspec.problems import BatchspecError, Problem
+from batchspec.spec.model import Rows, Spec
+from batchspec.spec.rows import read_rows
 
 
 def validate(specs: Sequence[Wanted], form: Format) -> int:
@@ -18,6 +21,7 @@ def validate(specs: Sequence[Wanted], form: Format) -> int:
         try:
             with scanned(wanted) as (spec, _):
                 found += spec.warnings
+                _read_rows(spec)
         except BatchspecError as error:
             found += error.problems
             code = max(code, error.exit)
@@ -27,3 +31,14 @@ def validate(specs: Sequence[Wanted], form: Format) -> int:
     if found or form is Format.JSON:
         show_problems(found, form)
     return code
+
+
+def _read_rows(spec: Spec) -> None:
+    """Read every file of rows to its end; no row is kept.
+
+    Raises:
+        SpecError: there is no such file, or a row of it is wrong.
+    """
+    for stage in spec.stages:
+        if isinstance(stage.for_each, Rows):
+            deque(read_rows(stage.for_each.path, stage.for_each.where), maxlen=0)
