@@ -29,14 +29,24 @@ _log = logging.getLogger(__name__)
 
 
 class Clock:
-    """Time that passes ``speed`` times as fast as the wall's, starting ``ahead`` of it."""
+    """Time that passes ``speed`` times as fast as the wall's, starting ``ahead`` of it.
 
-    def __init__(self, speed: float = 1.0, ahead: timedelta = timedelta()) -> None:
+    ``monotonic`` counts seconds of the wall.
+    """
+
+    def __init__(
+        self,
+        speed: float = 1.0,
+        ahead: timedelta = timedelta(),
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         if speed < 1:
             raise ValueError("time does not pass more slowly than the wall's")
         self.speed = speed
         self._ahead = ahead
-        self._origin = time.monotonic()
+        self._monotonic = monotonic
+        self._origin = monotonic()
         # At the wall's speed the system's time is followed, through corrections of it too.
         self._start = None if speed == 1 else datetime.now(UTC) + ahead
         self._until = math.inf
@@ -67,7 +77,7 @@ class Clock:
 
     def _passed(self) -> float:
         """Seconds of the wall since the start that count."""
-        return min(time.monotonic() - self._origin, self._until)
+        return min(self._monotonic() - self._origin, self._until)
 
 
 class Ahead:
