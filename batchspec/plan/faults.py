@@ -5,25 +5,22 @@ Every task is made once and looked at; none is held.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from batchspec.plan.findings.catalogue import finding
+from batchspec.plan.findings.outputs import output_faults
 from batchspec.plan.limits import Limits, limits
-from batchspec.plan.observed import Observed, Stream
+from batchspec.plan.observed import Observed
 from batchspec.plan.repeats import repeats
-from batchspec.plan.tasks import Expansion, Task, expand
+from batchspec.plan.tasks import Expansion, expand
 from batchspec.problems import Problem, SpecError
 from batchspec.spec.model import EachBlob, Rows, Spec, Stage
-from batchspec.spec.values import Record, Text, Value
 
 _SHOWN = 5
 """How many faults of one kind are told one by one."""
-
-_WILD = re.compile(r"[*?\[]")
 
 
 def check_tasks(
@@ -46,9 +43,8 @@ def check_tasks(
         more = look.number - _SHOWN
         found.append(Problem("more-faults", f"{more} more tasks of {stage.name} have such faults"))
     found += _across(spec, stage, observed, windows=windows, folder=folder)
-    if _fixed_outputs(stage):
-        outputs = repeats(_outputs(tasks), folder=folder)
-        found += [_same_output(stage) for _ in _first(outputs, 1)] if not look.number else []
+    if not look.number:
+        found += output_faults(spec, stage, observed, windows=windows, folder=folder)
     return tuple(found)
 
 
@@ -147,43 +143,3 @@ def _ids(
     for stage in stages:
         for task in expand(spec, stage, observed, windows=windows):
             yield task.id.lower()
-
-
-def _fixed_outputs(stage: Stage) -> bool:
-    """Whether outputs of the stage name single blobs, which two tasks could both write."""
-    files = stage.body.get("outputFiles")
-    return isinstance(files, tuple) and any(
-        isinstance(file, Record) and _is_name(file.get("filePattern")) for file in files
-    )
-
-
-def _is_name(pattern: Value) -> bool:
-    """A pattern without wildcard: its path is then the blob's name."""
-    return isinstance(pattern, str) and not _WILD.search(pattern)
-
-
-def _outputs(tasks: Stream[Task]) -> Iterator[str]:
-    """Each blob that a task's outputs name."""
-    for task in tasks:
-        files = task.body.get("outputFiles")
-        for file in files if isinstance(files, tuple) else ():
-            destination = file.get("destination") if isinstance(file, Record) else None
-            container = destination.get("container") if isinstance(destination, Record) else None
-            pattern = file.get("filePattern") if isinstance(file, Record) else None
-            if not isinstance(container, Record) or not _is_name(pattern):
-                continue
-            path = container.get("path") or PurePosixPath(str(pattern)).name
-            yield f"{_said(container.get('containerUrl'))}\0{_said(path)}"
-
-
-def _said(value: Value) -> str:
-    return value.identity() if isinstance(value, Text) else repr(value)
-
-
-def _same_output(stage: Stage) -> Problem:
-    return Problem(
-        "same-output",
-        f"tasks of {stage.name} write the same blob, each over the other's",
-        where=stage.where,
-        hint="Put `{{ task.id }}/` into the `path` of the output.",
-    )

@@ -143,3 +143,33 @@ def test_two_tasks_that_write_one_blob_are_told(body: Record, expected: list[str
     assert codes(stage("run {{ value }}", TEN, body=body)) == expected
     one = stage("run", body=body)
     assert codes(one) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "needs", "expected"),
+    [
+        ("out.csv", "out.csv", (), ["same-output"]),
+        ("out.csv", "other.csv", (), []),
+        ("out.csv", "out.csv", ("first",), []),
+        ("{{ task.id }}/out.csv", "out.csv", (), []),
+    ],
+)
+def test_two_stages_that_write_one_blob_are_told(
+    first: str, second: str, needs: tuple[str, ...], expected: list[str]
+) -> None:
+    """A stage that waits for the other may mean to write over it."""
+    one = stage("run {{ value }}", TEN, name="first", body=output(template(first)))
+    other = stage("run", name="second", body=output(template(second)), needs=needs)
+    one = stage("run", name="first", body=output(template(first))) if first == "out.csv" else one
+    assert codes(other, before=(one,)) == expected
+
+
+def test_a_fault_in_another_stage_is_not_told_twice() -> None:
+    broken = stage("run {{ gone }}", TEN, name="first", body=output("out.csv"))
+    assert codes(stage("run", body=output("out.csv")), before=(broken,)) == []
+
+
+def test_only_what_another_stage_writes_is_looked_at() -> None:
+    """That the tasks of the other write over each other is told with the other."""
+    twice = stage("run {{ value }}", TEN, name="first", body=output("all.csv"))
+    assert codes(stage("run", body=output("out.csv")), before=(twice,)) == []

@@ -122,6 +122,35 @@ READING = Family(
             "Write two backslashes, or use single quotes.",
         ),
         Kind(
+            "bad-list",
+            ERROR,
+            "An item of a list begins where none can",
+            "A list of lines has a line for each item.",
+            "Start it on a line of its own, or write `[a, b]`.",
+        ),
+        Kind(
+            "bad-block",
+            ERROR,
+            "A text stands beside the `|` or `>` that begins it",
+            "YAML takes the text from the next line on.",
+            "Begin the text on the next line, indented; put one that starts with such a character in"
+            " quotes.",
+        ),
+        Kind(
+            "after-value",
+            ERROR,
+            "Something stands behind the end of a value",
+            "A quote has ended the value earlier than was meant.",
+            "Put the whole value in quotes; within single quotes, `'` is written twice.",
+        ),
+        Kind(
+            "unquoted-star",
+            ERROR,
+            "A text that starts with `*` is not in quotes",
+            "YAML takes it for an alias.",
+            'Put it in quotes, as in `"*.csv"`.',
+        ),
+        Kind(
             "bad-start",
             ERROR,
             "A value begins with a character that none can begin with",
