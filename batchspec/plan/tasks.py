@@ -200,7 +200,9 @@ def _own_id(template: Template, scope: Mapping[str, object]) -> str:
 
 
 def _told(problem: Problem, index: int, item: Item) -> Problem:
-    """The problem with the item it came up at."""
+    """The problem with the item it came up at; a stage without ``for_each`` has but one."""
+    if not item.variables:
+        return problem
     words = ", ".join(repr(word) for word in item.words[:4])
     which = f"With index {index}" + (f": {words}." if words else ".")
     return replace(problem, detail=f"{problem.detail} {which}".strip())

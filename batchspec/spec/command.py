@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from batchspec.problems import Problem
+from batchspec.problems import Problem, SpecError
 from batchspec.spec.model import Command, Shell
 from batchspec.spec.template import Names, check, evaluate, place
-from batchspec.spec.values import Piece, Quoted, Quoting, Template, Text, quote
+from batchspec.spec.values import (
+    Piece,
+    Quoted,
+    Quoting,
+    Template,
+    Text,
+    UnquotableError,
+    quote,
+)
 
 
 def value_quoting(command: Command, *, windows: bool) -> Quoting | None:
@@ -52,16 +60,20 @@ def command_line(command: Command, scope: Mapping[str, object], *, windows: bool
     the last as it is. A list is quoted argument by argument.
 
     Raises:
-        SpecError: a template cannot be evaluated.
+        SpecError: a template cannot be evaluated, or makes what no command line can hold.
     """
     shell = Quoting.WINDOWS if windows else Quoting.POSIX
     quoting = value_quoting(command, windows=windows)
-    if command.template is None:
-        arguments = [evaluate(item, scope, shell=shell) for item in command.arguments]
-        return joined(arguments, windows=windows)
-    assert quoting is not None
-    text = evaluate(command.template, scope, quoting=quoting, shell=quoting)
-    return text if command.shell is Shell.NONE else wrapped(text, windows=windows)
+    try:
+        if command.template is None:
+            arguments = [evaluate(item, scope, shell=shell) for item in command.arguments]
+            return joined(arguments, windows=windows)
+        assert quoting is not None
+        text = evaluate(command.template, scope, quoting=quoting, shell=quoting)
+        return text if command.shell is Shell.NONE else wrapped(text, windows=windows)
+    except UnquotableError as error:
+        where = (command.template or command.arguments[0]).where
+        raise SpecError(Problem("template-value", f"{error}", where=where)) from None
 
 
 def wrapped(text: str | Text, *, windows: bool) -> str | Text:

@@ -58,7 +58,7 @@ def _named_containers(root: Node) -> Iterator[Node]:
 def _resources(task: Node | None) -> Iterator[Node]:
     resources = task.get("resources") if task else None
     for item in resources.items if resources else ():
-        if not item.members:
+        if not item.is_collection:
             yield item
 
 

@@ -182,7 +182,7 @@ def _resource_files(root: Node) -> Iterator[Node]:
         for key in ("resource_files", "resources", "common_resource_files"):
             listed = node.get(key)
             for item in listed.items if listed else ():
-                if item.members:
+                if item.is_collection:
                     yield item
 
 

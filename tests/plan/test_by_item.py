@@ -207,7 +207,7 @@ def test_what_config_prints_makes_the_same_tasks(tmp_path: Path) -> None:
     ("member", "value", "summary", "hint"),
     [
         ({"slots": "{{ value }}"}, "x", "`slots` takes a whole number, not the text `x`", ""),
-        ({"slots": "{{ value }}"}, "", "`slots` takes a whole number, not the text ``", ""),
+        ({"slots": "{{ value }}"}, "", "`slots` takes a whole number, not an empty text", ""),
         (
             {"slots": "{{ value / 2 }}"},
             4,
