@@ -7,6 +7,7 @@ python tools/generate_changes.py --check  # exit 1 if the file is stale
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,12 @@ _SAID: Mapping[How, tuple[str, str]] = {
     ),
     How.REPLACE: ("replace", "another is made in its place"),
 }
+
+
+_NOTE = (
+    "`poolInfo` of a job is the pool of the spec. `onAllTasksComplete` is batchspec's own: it is set"
+    " when all tasks are in the job, and the service does not take it back."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,7 @@ def _lines() -> Iterator[str]:
         yield ""
         yield f"## {table.title}"
         yield ""
-        yield table.about
+        yield textwrap.fill(table.about, 100)
         yield ""
         yield "| in a spec | on the wire | a change |"
         yield "| --- | --- | --- |"
@@ -117,8 +124,7 @@ def _lines() -> Iterator[str]:
         for wire, how in sorted(table.rows.items(), key=lambda row: order.index(row[1])):
             yield f"| `{names[wire]}` | `{wire}` | {_SAID[how][0]} |"
     yield ""
-    yield "`poolInfo` of a job is the pool of the spec. `onAllTasksComplete` is batchspec's own: it"
-    yield "is set when all tasks are in the job, and the service does not take it back."
+    yield textwrap.fill(_NOTE, 100)
     yield ""
     yield "`--replace pool` and `--replace job` make either anew although nothing has changed."
 

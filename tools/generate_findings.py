@@ -7,6 +7,7 @@ python tools/generate_findings.py --check  # exit 1 if the file is stale
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,16 +62,20 @@ def _lines() -> Iterator[str]:
 def _family(family: Family) -> Iterator[str]:
     yield f"## {family.title}"
     yield ""
-    yield family.about
+    yield _filled(family.about)
     for kind in family.kinds:
         yield ""
         yield f"### `{kind.code}`"
         yield ""
         yield f"**{kind.severity}**: {kind.title}."
         yield ""
-        yield f"{kind.why}"
+        yield _filled(kind.why)
         yield ""
-        yield f"*Mend:* {kind.mend}"
+        yield _filled(f"*Mend:* {kind.mend}")
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def main(arguments: list[str]) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,3 +55,32 @@ def test_what_takes_an_empty_pool_says_so_in_the_sdk() -> None:
         said = text.partition(f":ivar {name}: ")[2].partition(":ivar ")[0]
         only_empty = "updated only when the pool is empty" in said
         assert only_empty == (POOL[on_wire] is How.EMPTY), name
+
+
+SHARED = Path(__file__).parents[3] / "shared" / "openapi"
+
+
+@pytest.mark.parametrize(
+    ("table", "definition", "more"),
+    [(POOL, "PoolPatchParameter", set()), (JOB, "JobPatchParameter", {"poolInfo"})],
+    ids=["pool", "job"],
+)
+def test_what_is_updated_is_what_the_service_documents(
+    table: dict[str, How], definition: str, more: set[str]
+) -> None:
+    described = SHARED / "BatchService-2025-06-01.derived.json"
+    if not described.exists():
+        pytest.skip("the description of the service does not lie beside the project")
+    found = json.loads(described.read_text("utf-8"))["definitions"][definition]["properties"]
+    assert {name for name, how in table.items() if how in UPDATED} == set(found) - more
+
+
+def test_nodes_restart_for_what_the_service_documents() -> None:
+    """Those of the pool's properties that its nodes have from their start."""
+    described = SHARED / "BatchService-2025-06-01.derived.json"
+    if not described.exists():
+        pytest.skip("the description of the service does not lie beside the project")
+    pool = json.loads(described.read_text("utf-8"))["definitions"]["PoolUpdatePropertiesParameter"]
+    assert {name for name, how in POOL.items() if how is How.REBOOT} == set(pool["properties"]) - {
+        "metadata"
+    }

@@ -22,6 +22,5 @@ def results(scene: Scene, steps: Sequence[Step]) -> Iterator[Problem]:
             yield finding(
                 "results-folder-used",
                 f"the results go to {result.to.name}/, which holds other files; they {risk}",
-                detail=str(result.to),
                 where=result.where,
             )
