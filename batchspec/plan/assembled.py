@@ -33,6 +33,7 @@ def assembled(
     if wishes.step:
         steps, kept, note = only_step(wishes.step, steps, kept)
         problems.add(note)
+        scheduled = scheduled and wishes.step.startswith("schedule:")
     rests_on = grounds(spec, observed, steps)
     return Plan(
         account=observed.account,

@@ -17,6 +17,7 @@ from batchspec.plan.lifetime import run_ends, sas_lifetime
 from batchspec.plan.observed import JobFacts, Receipt
 from batchspec.plan.plan import Plan
 from batchspec.plan.selection import Selection
+from batchspec.plan.wishes import Wishes
 from batchspec.problems import SpecError, UsageError
 from batchspec.spec.values import Record
 from tests.plan.situation import NOW, Situation, read_case, situation
@@ -211,6 +212,22 @@ def test_what_is_sent_is_signed_for_so_long(tmp_path: Path) -> None:
     wanted = datetime(2026, 6, 1, 2, tzinfo=UTC) - NOW
     lengths = {step.action.sas for step in plan.steps if hasattr(step.action, "sas")}
     assert lengths == {wanted}
+
+
+def test_what_cannot_be_signed_for_so_long_is_told_where_the_end_is(tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        planned(tmp_path, longest_sas=167)
+    (problem,) = [p for p in caught.value.problems if p.code == "sas-too-long"]
+    assert problem.where is not None
+    assert problem.where.text[problem.where.column - 1 :].startswith("2026-06-01")
+    assert "until" in problem.hint
+
+
+def test_a_part_of_the_plan_without_the_schedule_does_not_end_as_one(tmp_path: Path) -> None:
+    with situation(case(), tmp_path) as found:
+        for step, scheduled in (("upload:application", False), ("schedule:demo", True)):
+            plan = build(found.spec, found.observed, wishes=Wishes(step=step))
+            assert plan.scheduled is scheduled
 
 
 def test_an_update_signs_anew_and_leaves_the_beat_alone(tmp_path: Path) -> None:

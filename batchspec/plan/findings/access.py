@@ -17,6 +17,11 @@ from batchspec.spec.model import Command, Stage
 from batchspec.spec.values import BlobUrl, Record, Template, Text, Value
 
 _LIMITS = ("max_wall_clock_time", "constraints.max_wall_clock_time")
+_UNTIL = ("schedule.until", "schedule.do_not_run_after", "schedule")
+_SOONER = (
+    "Take an earlier `until`, and a later one by and by; have the nodes sign in with"
+    " `identity_reference`; or set AZURE_STORAGE_KEY."
+)
 _EXPIRY = re.compile(r"[?&]se=([^&\s\"']+)")
 _MARGIN = timedelta(hours=1)
 """What tasks are signed for beyond the limit of their job."""
@@ -28,11 +33,13 @@ def signing(scene: Scene) -> Iterator[Problem]:
     needed = sas_lifetime(spec, scene.observed.now)
     if longest is None or needed <= longest or not _signs(scene):
         return
+    scheduled = spec.job.schedule is not None
     yield finding(
         "sas-too-long",
         f"the nodes need addresses that are good for {_days(needed)}; without the storage account's"
         f" key they can be signed for {_days(longest)}",
-        where=scene.at_job(*_LIMITS),
+        where=scene.at_job(*(_UNTIL if scheduled else _LIMITS)),
+        hint=_SOONER if scheduled else "",
     )
 
 
