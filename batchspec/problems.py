@@ -143,9 +143,14 @@ class Problems:
             )
         )
 
+    @property
+    def stops(self) -> bool:
+        """Whether an error is among them."""
+        return any(problem.severity is Severity.ERROR for problem in self._found)
+
     def raise_if_any(self) -> None:
         """Raise a :class:`SpecError` with everything found, if an error is among it."""
-        if any(problem.severity is Severity.ERROR for problem in self._found):
+        if self.stops:
             raise SpecError(*self.found)
 
 

@@ -49,10 +49,12 @@ def build(
         problems.add(_schedule_there(spec, observed.schedule))
     body = pool_body(spec, observed, problems)
     scene = Scene(spec, observed, body)
-    problems.extend(in_the_way(scene))
+    obstacles = tuple(in_the_way(scene))
     problems.extend(missing_containers(spec, observed))
     for stage in spec.stages:
         problems.extend(check_tasks(spec, stage, observed, windows=windows))
+    if problems.stops:
+        problems.extend(obstacles)
     problems.raise_if_any()
     ends = _ending(spec, observed, body, wishes)
     if wishes.rerun and ends is None and (still_open := newest_open(observed)) is not None:
@@ -62,6 +64,10 @@ def build(
     if lost:
         problems.add(_results_lost(spec, observed))
         work = build_work(spec, observed, windows=windows, again=True)
+    if not work.finished:
+        # What is done can be fetched whatever has become of its image.
+        problems.extend(obstacles)
+        problems.raise_if_any()
     if work.finished and results_safe(spec, observed):
         steps, kept = _finished(spec, observed, work)
     elif work.finished and not observed.jobs:
