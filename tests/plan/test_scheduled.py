@@ -223,6 +223,11 @@ def test_what_cannot_be_signed_for_so_long_is_told_where_the_end_is(tmp_path: Pa
     assert "until" in problem.hint
 
 
+def test_it_counts_against_the_quota_of_jobs(tmp_path: Path) -> None:
+    plan = planned(tmp_path, target="azure", usage={"pools": 1, "jobs": 99})
+    assert "jobs-near-quota" in {finding.code for finding in plan.findings}
+
+
 def test_a_part_of_the_plan_without_the_schedule_does_not_end_as_one(tmp_path: Path) -> None:
     with situation(case(), tmp_path) as found:
         for step, scheduled in (("upload:application", False), ("schedule:demo", True)):

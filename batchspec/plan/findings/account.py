@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from batchspec.plan.actions import CreateJob, CreatePool, ReplaceJob
+from batchspec.plan.actions import CreateJob, CreatePool, CreateSchedule, ReplaceJob
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.scene import Scene
 from batchspec.plan.plan import Step
@@ -14,6 +14,7 @@ _POOLS = 100
 """The most pools that an account has by default (Batch quotas and limits: 0 to 100)."""
 _JOBS = 100
 """The fewest active jobs and schedules that it may have (Batch quotas and limits: 100 to 300)."""
+_COUNTED = CreateJob | ReplaceJob | CreateSchedule
 _NEAR = 0.9
 _LIMITED = "azure"
 """The embedded service has no quota."""
@@ -35,7 +36,7 @@ def quotas(scene: Scene, steps: Sequence[Step]) -> Iterator[Problem]:
             f"with this one the account has {pools} pools; by default it may have up to {_POOLS}",
             where=scene.spec.pool.where,
         )
-    jobs = usage.jobs + sum(isinstance(action, CreateJob | ReplaceJob) for action in actions)
+    jobs = usage.jobs + sum(isinstance(action, _COUNTED) for action in actions)
     if jobs > usage.jobs and jobs >= _NEAR * _JOBS:
         yield finding(
             "jobs-near-quota",
