@@ -52,6 +52,18 @@ def schedule_change(body: Record, facts: ScheduleFacts) -> ScheduleChange | None
     )
 
 
+def for_the_next(body: Record, facts: ScheduleFacts) -> str:
+    """Words on what only a schedule that is made anew will have; empty if that is nothing."""
+    fixed = [key for key, how in SCHEDULE.items() if how is How.NEXT]
+    wanted, there = ({key: value.get(key) for key in fixed} for value in (body, facts.properties))
+    found = (Difference(key, wanted[key], there[key]) for key in fixed)
+    return "".join(
+        f"; one that is made anew has {difference.words}"
+        for difference in found
+        if difference.wanted != difference.found
+    )
+
+
 def drift(body: Record, facts: ScheduleFacts) -> tuple[Difference, ...]:
     """In what a schedule made from the same spec is another now: somebody has changed it."""
     keys = ("schedule", _JOBS)

@@ -22,7 +22,7 @@ from batchspec.plan.plan import Plan, Step, Verb
 from batchspec.plan.pool import pool_steps
 from batchspec.plan.pool_body import SPEC, pool_body, runs_windows
 from batchspec.plan.schedule_body import endless, schedule_body
-from batchspec.plan.schedule_change import drift, schedule_change
+from batchspec.plan.schedule_change import drift, for_the_next, schedule_change
 from batchspec.plan.selection import Selection
 from batchspec.plan.wishes import Part, Wishes
 from batchspec.plan.work import Work
@@ -135,13 +135,13 @@ def _schedule_step(
     if change is not None:
         _check_new(spec, observed, problems)
         update = UpdateSchedule(name, change.patch, sas)
-        reason = f"{change.reason}; from its next job on"
+        reason = f"{change.reason}; from its next job on{for_the_next(body, facts)}"
         return Step(step_id, update, Verb.UPDATE, subject, reason)
     changed = drift(body, facts)
     problems.extend(_kept_so(spec, facts, changed))
     why = "as somebody has changed it" if changed else "as the spec says"
     why = f"it has ended, {why}" if _ended(facts) else f"it is there, {why}"
-    return Step(step_id, None, Verb.KEEP, subject, why)
+    return Step(step_id, None, Verb.KEEP, subject, why + for_the_next(body, facts))
 
 
 def _anew(facts: ScheduleFacts | None, wishes: Wishes) -> str:
