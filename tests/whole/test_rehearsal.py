@@ -43,10 +43,12 @@ def kept_of(home: Path) -> tuple[list[str], list[str], dict[str, tuple[str, str 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_run_comes_through_a_bad_day(inside: Inside, seed: int) -> None:
     spec = inside.folder / "specs" / "rehearsal.yaml"
-    local.start(inside.home, asked=local.Asked(chaos="bad-day,preempt=100%:1s", seed=seed))
+    local.start(
+        inside.home, asked=local.Asked(chaos="bad-day,throttle=5%:0,preempt=100%:1s", seed=seed)
+    )
     done = inside.run("apply", spec, "--progress", "plain")
     assert done.code == 0, done.text
-    assert "the local service rehearses (chaos: throttle=5%:1s,throttle-silent" in done.err
+    assert "the local service rehearses (chaos: throttle=5%:0,throttle-silent" in done.err
     assert f"(seed {seed})" in done.err
     results = inside.folder / "results" / "rehearsal"
     assert {path.name: path.read_text() for path in results.iterdir()} == RESULTS
@@ -55,6 +57,17 @@ def test_a_run_comes_through_a_bad_day(inside: Inside, seed: int) -> None:
     pools, jobs, tasks = kept_of(inside.home)
     assert (pools, jobs, len(tasks)) == ([], ["rehearsal"], 13)
     assert set(tasks.values()) == {("completed", "success")}
+
+
+def test_a_run_lives_through_faster_time(inside: Inside) -> None:
+    """Nodes come as late as they are asked to; files arrive, since their SAS go by the wall."""
+    asked = local.Asked(speed=20, allocation="20s")
+    local.start(inside.home, asked=asked)
+    done = inside.run("apply", inside.folder / "specs" / "rehearsal.yaml", "--progress", "plain")
+    assert done.code == 0, done.text
+    assert "pool rehearsal: 4 creating (4 wanted)" in done.out
+    results = inside.folder / "results" / "rehearsal"
+    assert {path.name: path.read_text() for path in results.iterdir()} == RESULTS
 
 
 def test_a_run_without_quota_ends_soon_and_names_what_mends_it(inside: Inside) -> None:
