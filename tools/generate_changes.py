@@ -54,8 +54,8 @@ _SAID: Mapping[How, tuple[str, str]] = {
 
 
 _NOTE = (
-    "`poolInfo` of a job is the pool of the spec. `onAllTasksComplete` is batchspec's own: it is set"
-    " when all tasks are in the job, and the service does not take it back."
+    "`poolInfo` of a job is the pool of the spec. `onAllTasksComplete` is batchspec's own: it is"
+    " set when all tasks are in the job, and the service does not take it back."
 )
 
 

@@ -16,6 +16,7 @@ from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.wishes import NONE
 from batchspec.problems import Place, SpecError
 from tests.render.plans import PLANS
+from tests.whole.conftest import Workplace
 
 WHERE = Place("a.yaml", 3, 5, "  x: 1")
 FOUND = (finding("pool-kept", "a warning"), finding("pool-needs-client", "a note"))
@@ -59,3 +60,25 @@ async def test_a_plan_that_cannot_be_made_says_so_in_markdown(
     with pytest.raises(SpecError):
         await plan(wanted, Format.MARKDOWN, None, exit_code=False, verbose=False, wishes=NONE)
     assert "**error** `unknown-key`" in capsys.readouterr().out
+
+
+def test_findings_are_told_in_every_form(near: Workplace) -> None:
+    near.edit("  pool: ask", "  pool: never")
+    near.results.mkdir()
+    (near.results / "notes.txt").write_text("mine\n")
+    codes = {"pool-kept", "results-folder-used"}
+    planned = near.run("plan", near.spec, "--format", "json")
+    findings = json.loads(planned.out)["findings"]
+    assert {found["code"] for found in findings} == codes
+    kept = next(found for found in findings if found["code"] == "pool-kept")
+    lines = near.spec.read_text("utf-8").splitlines()
+    assert lines[kept["where"]["line"] - 1] == "  pool: never"
+    text = near.run("plan", near.spec, "--format", "markdown").out
+    assert all(f"**warning** `{code}`" in text for code in codes)
+    applied = near.run("apply", near.spec, "--progress", "json")
+    events = [json.loads(line) for line in applied.out.splitlines()]
+    began = next(n for n, event in enumerate(events) if event["type"] == "run_started")
+    noticed = [event["problem"]["code"] for event in events[:began] if event["type"] == "noticed"]
+    assert (applied.code, set(noticed)) == (0, codes)
+    again = near.run("plan", near.spec)
+    assert "results-folder-used" not in again.out, "what lies there are results now"

@@ -100,6 +100,8 @@ async def prepare(cloud: Cloud, tmp_path: Path) -> None:
     job = record(id="j", poolInfo={"poolId": "p"}, metadata=marks("d1"))
     assert await cloud.batch.create_job(job, HOUR) is True
     assert await cloud.batch.create_job(job, HOUR) is False
+    usage = await cloud.reader.usage()
+    assert usage.pools >= 1 and usage.jobs >= 1
 
 
 async def run(cloud: Cloud) -> None:

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.plan.findings.access import handed_in
 from batchspec.plan.findings.catalogue import CATALOGUE, FAMILIES, finding
 from batchspec.plan.findings.check import in_the_way, worth_knowing
 from batchspec.plan.findings.machine import size
 from batchspec.plan.findings.scene import Scene
 from batchspec.plan.work import StageWork, Work
-from batchspec.problems import Problem, Severity
+from batchspec.problems import Problem, Secret, Severity
 from batchspec.spec.autoscale import scale_bounds, scale_formula
 from batchspec.spec.model import Spec
 from batchspec.spec.values import Record
@@ -317,3 +318,29 @@ cleanup: {pool: never}
         encoding="utf-8",
     )
     return read_spec(path)
+
+
+def test_no_signature_is_shown_that_was_handed_in() -> None:
+    """``signature-handed-in.yaml`` has one, marked."""
+    goldens = [path.read_text("utf-8") for path in GOLDENS]
+    assert any("[sas-ends-early]" in text for text in goldens)
+    assert not any("MARKED" in text for text in goldens)
+
+
+@pytest.mark.parametrize(
+    ("secret", "expected"),
+    [
+        ("https://s/c?se=2026-03-01T00%3A30%3A00Z&sig=x", ["sas-ends-early"]),
+        ("https://s/c?se=2026-03-01&sig=x", ["sas-ends-early"]),
+        ("BlobEndpoint=x;a?se=2027-01-01&b?sv=1&se=2026-03-01T00:59:00Z", ["sas-ends-early"]),
+        ("https://s/c?se=2026-03-01T02:00:00Z&sig=x", []),
+        ("https://s/c?se=soon", []),
+        ("se=2020-01-01", []),
+    ],
+)
+def test_the_first_address_that_expires_counts(secret: str, expected: list[str]) -> None:
+    scene = of_pool(targetDedicatedNodes=1)
+    it = replace(scene.spec, parameters={"address": Secret(secret)})
+    found = list(handed_in(replace(scene, spec=it)))
+    assert [problem.code for problem in found] == expected
+    assert not any("sig=x" in f"{problem}" for problem in found)

@@ -109,12 +109,14 @@ def handed_in(scene: Scene) -> Iterator[Problem]:
 
 
 def _expiry(text: str) -> datetime | None:
-    """When a SAS that is in a text expires (its ``se``)."""
-    found = _EXPIRY.search(text)
-    if found is None:
-        return None
+    """When the first SAS that is in a text expires (its ``se``)."""
+    found = [moment for word in _EXPIRY.findall(text) if (moment := _moment(word)) is not None]
+    return min(found, default=None)
+
+
+def _moment(word: str) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(unquote(found[1]))
+        moment = datetime.fromisoformat(unquote(word))
     except ValueError:
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

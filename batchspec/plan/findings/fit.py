@@ -140,12 +140,14 @@ def times(scene: Scene) -> Iterator[Problem]:
                 where=scene.at_stage(stage, *_LIMITS),
             )
         lasts = min(own or limit, limit)
-        if not scene.existing and scene.targets[1] and not scene.scales and lasts >= _LONG:
+        if not scene.existing and scene.spot and lasts >= _LONG:
             yield finding(
                 "long-tasks-on-spot",
                 f"a task of {stage.name} may run for {_hours(lasts)} on a Spot node, and starts"
                 " over when that is taken away",
-                where=scene.at_pool("nodes.spot", "target_low_priority_nodes"),
+                where=scene.at_pool(
+                    "nodes.spot", "nodes.scale.spot_max", "target_low_priority_nodes", "nodes"
+                ),
             )
 
 

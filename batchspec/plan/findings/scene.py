@@ -61,6 +61,13 @@ class Scene:
         return number(dedicated, 0), number(spot, 0)
 
     @property
+    def spot(self) -> bool:
+        """Whether nodes of the pool may be taken away; of others' formulas, whether one asks so."""
+        if self.scales:
+            return "$TargetLowPriorityNodes" in _text(self.pool.get("autoScaleFormula"))
+        return self.targets[1] > 0
+
+    @property
     def least(self) -> int:
         """How many nodes there are however little there is to do; of others' formulas, 0."""
         bounds = scale_bounds(_text(self.pool.get("autoScaleFormula"))) if self.scales else None

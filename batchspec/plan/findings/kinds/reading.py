@@ -133,8 +133,8 @@ READING = Family(
             ERROR,
             "A text stands beside the `|` or `>` that begins it",
             "YAML takes the text from the next line on.",
-            "Begin the text on the next line, indented; put one that starts with such a character in"
-            " quotes.",
+            "Begin the text on the next line, indented; put one that starts with such a character"
+            " in quotes.",
         ),
         Kind(
             "after-value",
