@@ -6,7 +6,9 @@ Each round runs ``true`` so many times, so many at once: as tasks of one job on 
 embedded service, from the moment the job is enabled until all are completed; by ``xargs -P``; and
 by GNU ``parallel``, when there is one. A task has a directory with its output in files, an
 environment of its own, a record in a database that outlives a SIGKILL, and a supervisor that lets
-nothing of it survive; ``true`` has none of these, so the ratio is what they cost.
+nothing of it survive; ``true`` has none of these, so the ratio is what they cost. Beside the time
+that passes is that of processors, which other users of a machine disturb less. ``TMPDIR`` says on
+which disk it all lies.
 """
 
 from __future__ import annotations
@@ -14,13 +16,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from socket_client import Service, pool
 
@@ -28,54 +31,68 @@ XARGS, PARALLEL = "xargs -P", "GNU parallel"
 TASKS, ADDING = "tasks of the service", "(adding them)"
 
 
-def by_service(service: Service, job: str, tasks: int) -> tuple[float, float]:
-    """The seconds to add the tasks, and to run them."""
+@dataclass(frozen=True)
+class Took:
+    """Seconds that passed, and seconds of processors."""
+
+    time: float
+    processor: float
+
+
+def by_service(service: Service, job: str, tasks: int) -> tuple[Took, Took]:
+    """What it takes to add the tasks, and to run them."""
     service.ask("POST", "/jobs", {"id": job, "poolInfo": {"poolId": "p"}})
     service.ask("POST", f"/jobs/{job}/disable", {"disableTasks": "wait"})
-    start = time.perf_counter()
+    start, used = time.perf_counter(), service.processor()
     for first in range(0, tasks, 100):
         numbers = range(first, min(first + 100, tasks))
         some = [{"id": f"t{n}", "commandLine": "true"} for n in numbers]
         service.ask("POST", f"/jobs/{job}/addtaskcollection", {"value": some})
-    added = time.perf_counter()
+    added, used_to_add = time.perf_counter(), service.processor()
     service.ask("POST", f"/jobs/{job}/enable")
     while (counts := service.ask("GET", f"/jobs/{job}/taskcounts")["taskCounts"])[
         "completed"
     ] < tasks:
         time.sleep(0.02)
-    ended = time.perf_counter()
+    ended, used_to_run = time.perf_counter(), service.processor()
     if counts["failed"]:
         raise SystemExit(f"{counts['failed']} tasks failed")
     service.ask("DELETE", f"/jobs/{job}")
-    return added - start, ended - added
+    return (
+        Took(added - start, used_to_add - used),
+        Took(ended - added, used_to_run - used_to_add),
+    )
 
 
-def by_command(command: list[str], tasks: int) -> float:
-    """The seconds that a command takes for so many lines."""
+def by_command(command: list[str], tasks: int) -> Took:
+    """What a command takes for so many lines."""
     lines = "".join(f"{n}\n" for n in range(tasks))
-    start = time.perf_counter()
+    start, used = time.perf_counter(), _of_children()
     subprocess.run(command, input=lines, text=True, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    return Took(time.perf_counter() - start, _of_children() - used)
 
 
-def measure(folder: Path, tasks: int, slots: int, rounds: int) -> dict[str, list[float]]:
-    """Seconds by name, one figure a round, after one round that only warms up."""
+def _of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def measure(folder: Path, tasks: int, slots: int, rounds: int) -> dict[str, list[Took]]:
+    """What it took by name, once a round, after one round that only warms up."""
     commands = {XARGS: ["xargs", "-n", "1", "-P", str(slots), "true"]}
     if shutil.which("parallel"):
         commands[PARALLEL] = ["parallel", "--will-cite", "-j", str(slots), "true"]
-    taken: dict[str, list[float]] = {name: [] for name in (*commands, TASKS, ADDING)}
+    taken: dict[str, list[Took]] = {name: [] for name in (*commands, TASKS, ADDING)}
     with Service(folder) as service:
         service.ask("POST", "/pools", {**pool("p", 1), "taskSlotsPerNode": slots})
         while not service.ask("GET", "/pools/p/nodes?$filter=state eq 'idle'")["value"]:
             time.sleep(0.02)
         for number in range(rounds + 1):
-            once: dict[str, Any] = {
-                name: by_command(line, tasks) for name, line in commands.items()
-            }
+            once = {name: by_command(line, tasks) for name, line in commands.items()}
             once[ADDING], once[TASKS] = by_service(service, f"j{number}", tasks)
             if number:
-                for name, seconds in once.items():
-                    taken[name].append(seconds)
+                for name, took in once.items():
+                    taken[name].append(took)
     return taken
 
 
@@ -92,20 +109,34 @@ def main() -> None:
     floor = taken[XARGS]
     rows = {
         name: {
-            "median_s": round(statistics.median(times), 2),
-            "each_ms": round(statistics.median(times) / options.tasks * 1000, 2),
+            "each_ms": _each([one.time for one in took], options.tasks),
             # Pair by pair: a busy moment of the machine falls on a whole round.
-            "ratio": round(statistics.median(a / b for a, b in zip(times, floor, strict=True)), 2),
+            "ratio": _ratio([(one.time, low.time) for one, low in zip(took, floor, strict=True)]),
+            "processor_ms": _each([one.processor for one in took], options.tasks),
+            "processor_ratio": _ratio(
+                [(one.processor, low.processor) for one, low in zip(took, floor, strict=True)]
+            ),
         }
-        for name, times in taken.items()
+        for name, took in taken.items()
     }
     if options.json:
         print(json.dumps({"tasks": options.tasks, "slots": options.slots, "rows": rows}, indent=2))
         return
     print(f"{options.tasks} times true, {options.slots} at once, {options.rounds} rounds")
-    print(f"{'':<24}{'median':>9}{'each':>11}{'ratio':>8}")
+    print(f"{'':<24}{'each':>10}{'ratio':>8}{'processor':>14}{'ratio':>8}")
     for name, row in rows.items():
-        print(f"{name:<24}{row['median_s']:>7} s{row['each_ms']:>8} ms{row['ratio']:>8}")
+        print(
+            f"{name:<24}{row['each_ms']:>7} ms{row['ratio']:>8}"
+            f"{row['processor_ms']:>11} ms{row['processor_ratio']:>8}"
+        )
+
+
+def _each(seconds: list[float], tasks: int) -> float:
+    return round(statistics.median(seconds) / tasks * 1000, 2)
+
+
+def _ratio(pairs: list[tuple[float, float]]) -> float:
+    return round(statistics.median(one / floor for one, floor in pairs), 2)
 
 
 if __name__ == "__main__":
