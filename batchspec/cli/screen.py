@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -53,8 +54,8 @@ def show_problems(problems: Sequence[Problem], form: Format = Format.TEXT) -> No
     err(problems_text(problems, color=wants_color(sys.stderr, os.environ), width=width()))
 
 
-def show_plan(plan: Plan, form: Format, *, verbose: bool) -> None:
-    """A plan to standard output."""
+def show_plan(plan: Plan, form: Format, *, verbose: bool, nothing: str = "") -> None:
+    """A plan to standard output; ``nothing`` is what is said of one without steps."""
     from batchspec.render.glyphs import glyphs_for
     from batchspec.render.plan.data import plan_json
     from batchspec.render.plan.markdown import plan_markdown
@@ -76,6 +77,7 @@ def show_plan(plan: Plan, form: Format, *, verbose: bool) -> None:
                     glyphs=glyphs,
                     verbose=verbose,
                     here=Path.cwd(),
+                    nothing=nothing,
                 )
             )
 
@@ -94,7 +96,35 @@ def show_refusal(spec: Path, problems: Sequence[Problem], form: Format) -> None:
 
 
 def confirm(question: str, *, default: bool) -> bool:
-    """Ask on the terminal until the answer is yes or no; the default is a bare Enter."""
+    """Ask on the terminal until the answer is yes or no; the default is a bare Enter.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, which is no answer.
+    """
+    with _ctrl_c_ends():
+        return _ask(question, default=default)
+
+
+@contextlib.contextmanager
+def _ctrl_c_ends() -> Iterator[None]:
+    """Let Ctrl-C end the wait for a line.
+
+    A loop that runs would take it for a wish to cancel the task, which has no ear while it waits.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _ask(question: str, *, default: bool) -> bool:
     while True:
         print(redact(question), end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()

@@ -55,6 +55,9 @@ def apply_question(plan: Plan) -> str:
     return f"{text} [y/N] "
 
 
+NOTHING_TO_DELETE = "Nothing to delete: nothing that the spec made is in the account."
+
+
 def unasked_words(plan: Plan) -> str:
     """Why a run that would have to ask ends where nobody can answer."""
     return f"there is no terminal to ask on. {plan_summary(plan)}"

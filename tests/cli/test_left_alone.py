@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -76,3 +77,30 @@ async def test_a_terminal_that_is_closed_asks_to_stop_unless_nohup_was_said(
         assert interrupts.halt.asked is not ignored
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_ctrl_c_at_a_question_is_no_answer_and_ends_at_once() -> None:
+    """Where a loop runs, its own handling of Ctrl-C would wait for the line that never comes."""
+    program = (
+        "import asyncio\n"
+        "from batchspec.cli.screen import confirm\n"
+        "async def ask():\n"
+        "    confirm('Sure? ', default=False)\n"
+        "asyncio.run(ask())\n"
+    )
+    ours, theirs = pty.openpty()
+    asking = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    assert asking.stderr is not None
+    assert asking.stderr.read(6) == b"Sure? "
+    os.kill(asking.pid, signal.SIGINT)
+    _, said = asking.communicate(timeout=30)
+    os.close(ours)
+    assert asking.returncode == -signal.SIGINT
+    assert b"KeyboardInterrupt" in said

@@ -55,6 +55,12 @@ def test_no_line_of_a_step_is_too_long(name: str, width: int) -> None:
     assert max((cell_width(line) for line in lines), default=0) <= width
 
 
+def test_a_command_has_its_own_words_for_nothing_to_do() -> None:
+    empty = replace(PLANS["fresh"], steps=())
+    assert plan_text(empty, nothing="Nothing to delete.").splitlines()[-1] == "Nothing to delete."
+    assert plan_text(PLANS["fresh"], nothing="Nothing.") == plan_text(PLANS["fresh"])
+
+
 @each
 def test_colour_adds_nothing_but_colour(name: str) -> None:
     plain = plan_text(PLANS[name], verbose=True)

@@ -8,7 +8,7 @@ from batchspec.cli.screen import confirm, has_terminal, needs_answer, show_plan
 from batchspec.cli.session import session
 from batchspec.plan.destroy import build_destroy
 from batchspec.problems import Exit
-from batchspec.render.questions import apply_question, unasked_words
+from batchspec.render.questions import NOTHING_TO_DELETE, apply_question, unasked_words
 
 
 async def destroy(wanted: Wanted, progress: ProgressKind, *, yes: bool, force: bool) -> int:
@@ -16,7 +16,9 @@ async def destroy(wanted: Wanted, progress: ProgressKind, *, yes: bool, force: b
     async with session(wanted, files=False) as found:
         made = build_destroy(found.spec, found.observed, force=force)
         if progress not in {ProgressKind.JSON, ProgressKind.QUIET}:
-            show_plan(made, Format.TEXT, verbose=False)
+            show_plan(made, Format.TEXT, verbose=False, nothing=NOTHING_TO_DELETE)
+            if made.empty:
+                return Exit.DONE
         if not made.empty and not yes:
             if not has_terminal():
                 raise needs_answer(unasked_words(made))

@@ -54,11 +54,12 @@ def plan_text(
     glyphs: Glyphs = UNICODE,
     verbose: bool = False,
     here: Path | None = None,
+    nothing: str = "",
 ) -> str:
     """The plan, to be read from top to bottom at ``width`` columns.
 
     ``verbose`` adds below each step what it waits for and the requests it will send. ``here`` is
-    the folder that paths are shown relative to.
+    the folder that paths are shown relative to. ``nothing`` is what to say of a plan without steps.
     """
     ink = Ink(color)
     lines = [ink("bold", account_line(plan.account)), *_title(plan, ink, width)]
@@ -75,7 +76,8 @@ def plan_text(
             lines += rows.lines(step, "")
     for finding in plan.findings:
         lines += ["", problem_text(finding, color=color, width=width)]
-    summary = textwrap.wrap(plan_summary(plan), width, subsequent_indent="  ")
+    words = (plan.empty and nothing) or plan_summary(plan)
+    summary = textwrap.wrap(words, width, subsequent_indent="  ")
     lines += ["", *(ink("bold", line) for line in summary)]
     lines += textwrap.wrap(_questions(plan.steps), width)
     return "\n".join(lines)
