@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from batchspec.local.api.routes import ROUTES
 from batchspec.local.chaos.dice import chance
 from batchspec.local.chaos.dose import REQUESTS, SPANS, Chaos, Dose, Kind, Limit
 from batchspec.local.chaos.read import PROFILES, check_operations, read_chaos
+from batchspec.local.daemon.endpoints import Announcement, announce, read_announcement
+from batchspec.local.daemon.home import Home
+from batchspec.local.daemon.status import State, Status
 from batchspec.local.span import read_span, write_span
 
 ROOT = Path(__file__).parents[2]
@@ -173,6 +177,34 @@ def test_conditions_are_options_of_the_daemon() -> None:
     given = dict(option.removeprefix("--").split("=", 1) for option in wanted.options())
     asked = Asked(float(given["speed"]), given["allocation"], given["chaos"], int(given["seed"]))
     assert Conditions.read({"BATCHSPEC_LOCAL_CHAOS": "spot"}, asked) == wanted
+
+
+def test_an_announcement_tells_the_conditions_and_an_older_one_none(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    wanted = Conditions(60, timedelta(seconds=226), read_chaos("bad-day", 7))
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    told = Announcement("http://b", "http://s", 1, now, "0", wanted, timedelta(hours=3))
+    announce(home, told)
+    assert read_announcement(home) == told
+    older = json.loads(home.endpoints.read_text())
+    del older["conditions"], older["ahead"]
+    home.endpoints.write_text(json.dumps(older))
+    assert read_announcement(home) == Announcement("http://b", "http://s", 1, now, "0")
+
+
+def test_a_status_shows_the_time_of_the_service() -> None:
+    started = datetime(2026, 1, 1, tzinfo=UTC)
+    status = Status(
+        State.RUNNING,
+        Path("data"),
+        Path("log"),
+        started=started,
+        conditions=Conditions(60),
+        ahead=timedelta(hours=3),
+    )
+    minute = timedelta(minutes=1)
+    assert status.time(started + minute) == started + timedelta(hours=4)
+    assert Status(State.STOPPED, Path("data"), Path("log")).time(started) is None
 
 
 @pytest.mark.parametrize(

@@ -60,12 +60,11 @@ def test_a_run_comes_through_a_bad_day(inside: Inside, seed: int) -> None:
 
 
 def test_a_run_lives_through_faster_time(inside: Inside) -> None:
-    """Nodes come as late as they are asked to; files arrive, since their SAS go by the wall."""
+    """Files come and go although their SAS are dated by the wall and the tasks are not."""
     asked = local.Asked(speed=20, allocation="20s")
     local.start(inside.home, asked=asked)
     done = inside.run("apply", inside.folder / "specs" / "rehearsal.yaml", "--progress", "plain")
     assert done.code == 0, done.text
-    assert "pool rehearsal: 4 creating (4 wanted)" in done.out
     results = inside.folder / "results" / "rehearsal"
     assert {path.name: path.read_text() for path in results.iterdir()} == RESULTS
 

@@ -94,8 +94,9 @@ def read_announcement(home: Home) -> Announcement | None:
         data = json.loads(home.endpoints.read_text())
         read = {
             "started": datetime.fromisoformat(data["started"]),
-            "conditions": Conditions.read({}, Asked(**data["conditions"])),
-            "ahead": timedelta(seconds=data["ahead"]),
+            # One of before there was a choice says nothing of them.
+            "conditions": Conditions.read({}, Asked(**data.get("conditions", {}))),
+            "ahead": timedelta(seconds=data.get("ahead", 0.0)),
         }
         return Announcement(**(data | read))
     except (OSError, ValueError, TypeError, KeyError):
