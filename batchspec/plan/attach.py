@@ -34,12 +34,13 @@ def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
     job = _newest(spec, observed)
     closed = job.state == _OVER or _ends_by_itself(job)
     pool = "" if spec.pool.kind is PoolKind.JOB else spec.pool.id
+    scheduled = spec.job.schedule is not None
     wait = Step(
         f"job:{job.id}:done",
         WaitForTasks(job.id, pool, tasks, spec.job.limit, closed=closed),
         Verb.WAIT,
         f"tasks of {job.id}",
-        "another terminal started it, or this one before",
+        "its schedule made it" if scheduled else "another terminal started it, or this one before",
         (),
         tasks,
     )
@@ -51,9 +52,10 @@ def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
         for step in cleanup_steps(spec, observed, job.id, (last,), idle=False)
         if _is_there(step, observed)
     ]
-    found = [] if closed else [_still_open(job)]
-    if spec.job.schedule is not None:
+    found = [] if closed else [_still_open(job, scheduled=scheduled)]
+    if scheduled:
         cleanup = []
+        results = [replace(step, reason="they are there when it has ended") for step in results]
     elif not scope_is_whole(job):
         # That all is well in it does not say that all is well.
         kept = [step for step in cleanup if step.gate is Gate.END]
@@ -143,11 +145,12 @@ def _plan(
     )
 
 
-def _still_open(job: JobFacts) -> Problem:
+def _still_open(job: JobFacts, *, scheduled: bool) -> Problem:
+    goes_on = "If no other terminal is filling it, `batchspec apply` goes on from where it stopped."
     return finding(
         "job-open",
         f"more tasks may come into the job {job.id!r}: it is waited for until it is closed",
-        hint="If no other terminal is filling it, `batchspec apply` goes on from where it stopped.",
+        hint="Its own program ends it, or its time limit does." if scheduled else goes_on,
     )
 
 
