@@ -61,7 +61,7 @@ def _unlisted(
     if isinstance(agent, str) and agent.lower() not in agents:
         yield finding(
             "unknown-agent",
-            f"the account knows no node agent {agent!r}",
+            f"the account lists no node agent {agent!r}",
             detail="It lists: " + ", ".join(sorted(agents.values())),
             where=scene.at_pool("virtual_machine_configuration.node_agent_sku_id", *_WRITTEN),
         )

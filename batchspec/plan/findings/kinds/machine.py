@@ -33,9 +33,9 @@ MACHINE = Family(
         ),
         Kind(
             "unknown-agent",
-            ERROR,
-            "The account knows no such node agent",
-            "No node can run it.",
+            WARNING,
+            "The account lists no such node agent",
+            "The service refuses a pool whose nodes cannot have it.",
             "Take one that it lists, such as `batch.node.ubuntu 24.04`.",
         ),
         Kind(
