@@ -136,6 +136,17 @@ def test_whatever_it_does_to_its_directories_nothing_else_is_touched(
     assert (outside / "t" / "file").read_text() == "kept"
 
 
+def test_the_data_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "batch").symlink_to("elsewhere")
+    with engined(tmp_path / "batch") as service:
+        service.client.create_pool(pool())
+        service.client.create_job(job())
+        assert run(service, "echo here") == "here\n"
+        service.request("DELETE", "/pools/p")
+        until(lambda: service.request("GET", "/pools/p").status == 404)
+
+
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "../../x", "/etc", "a\0b", "", "é", "a b"])
 def test_no_id_is_a_path(batch: Service, name: str) -> None:
     known = sorted(path for path in batch.data.parent.rglob("*") if path.is_dir())

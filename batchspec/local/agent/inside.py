@@ -31,13 +31,15 @@ def parts_of(path: str) -> list[str]:
 
 
 @contextmanager
-def directory_inside(root: Path, parts: list[str]) -> Iterator[int]:
+def directory_inside(root: Path, parts: list[str], *, ours: bool = False) -> Iterator[int]:
     """A descriptor of the directory ``parts`` below ``root``; what is missing is made.
+
+    A root that is ``ours``, where no task puts anything, may be a link itself.
 
     Raises:
         OSError: a component is a file or a link, or cannot be made.
     """
-    descriptor = os.open(root, _DIRECTORY)
+    descriptor = os.open(root, _DIRECTORY & ~os.O_NOFOLLOW if ours else _DIRECTORY)
     try:
         for part in parts:
             below = _open_or_make(part, descriptor)

@@ -40,7 +40,7 @@ async def make_directory(data: Path, directory: Path, *, fresh: bool) -> None:
 
 async def _make(data: Path, directory: Path, *, fresh: bool) -> None:
     *above, name = directory.relative_to(data).parts
-    with directory_inside(data, above) as parent:
+    with directory_inside(data, above, ours=True) as parent:
         try:
             os.mkdir(name, 0o755, dir_fd=parent)
         except FileExistsError:

@@ -44,7 +44,7 @@ class Disk:
         above = root.relative_to(self._data).parts
         for name in NODE_DIRECTORIES:
             try:
-                with directory_inside(self._data, [*above, name]):
+                with directory_inside(self._data, [*above, name], ours=True):
                     pass
             except OSError as error:  # a task put something else there
                 _log.warning("cannot make %s: %s", root / name, error.strerror)
