@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from batchspec.render.ink import Ink
 from batchspec.render.sink import clean, flat
 
 _TAB = 4
+_WORD = re.compile(r"[a-z]+(?=[ ,])")
 _ORDER = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
 
 
@@ -34,10 +36,16 @@ def problem_text(problem: Problem, *, color: bool = False, width: int = 100) -> 
     if problem.request_id:
         lines.append(ink("dim", f"  request id: {flat(problem.request_id)}"))
     if problem.hint:
-        first, *rest = clean(problem.hint).splitlines()
+        first, *rest = _capital(clean(problem.hint)).splitlines()
         lines.append(f"  {ink('hint', 'hint:')} {first}")
         lines += [f"        {line}".rstrip() for line in rest]
     return "\n".join(lines)
+
+
+def _capital(text: str) -> str:
+    """A sentence as it begins; what is to be typed (an address, a command) stays as it is."""
+    word = _WORD.match(text)
+    return text[0].upper() + text[1:] if word and word.group() != "batchspec" else text
 
 
 def problems_text(problems: Sequence[Problem], *, color: bool = False, width: int = 100) -> str:

@@ -119,3 +119,18 @@ def test_json() -> None:
         "hint": "h",
     }
     assert problem_json(Problem("x", "y"))["where"] is None
+
+
+@pytest.mark.parametrize(
+    ("hint", "shown"),
+    [
+        ("wait, and run again", "Wait, and run again"),
+        ("Stop it first.", "Stop it first."),
+        ("`-y` means yes.", "`-y` means yes."),
+        ("https:// and what it says", "https:// and what it says"),
+        ("vm_size is missing", "vm_size is missing"),
+        ("batchspec local stop", "batchspec local stop"),
+    ],
+)
+def test_a_hint_begins_as_a_sentence_unless_it_is_to_be_typed(hint: str, shown: str) -> None:
+    assert problem_text(Problem("x", "y", hint=hint)).splitlines()[-1] == f"  hint: {shown}"
