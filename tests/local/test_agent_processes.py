@@ -21,6 +21,7 @@ from batchspec.local.agent.processes import (
     ProcessLostError,
     Program,
 )
+from batchspec.local.model.usage import NOTHING
 
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 linux = pytest.mark.skipif(sys.platform != "linux", reason="subreapers and /proc are Linux's")
@@ -340,3 +341,15 @@ async def test_many_short_runs_share_few_processes(processes: Processes, tmp_pat
     for start in range(0, 60, 4):
         supervisors |= set(await asyncio.gather(*(one(n) for n in range(start, start + 4))))
     assert len(supervisors) <= 4
+
+
+async def test_what_is_used_is_summed_below_a_key_and_told_once(
+    processes: Processes, tmp_path: Path
+) -> None:
+    burn = "import time\nwhile time.process_time() < 0.1: pass"
+    work = program(tmp_path, sys.executable, "-S", "-c", burn)
+    await asyncio.gather(*(processes.run(key, work) for key in ("7.1", "7.1/0", "7.2")))
+    used = processes.used("7.1")
+    assert (used.user + used.kernel).total_seconds() >= 0.2
+    assert processes.used("7.1") == NOTHING
+    assert processes.used("7.2") != NOTHING
