@@ -59,11 +59,12 @@ _BEHAVIOUR = """\
 - **Multi-instance tasks.** `AZ_BATCH_TASK_SHARED_DIR` is the same directory for all members, as its
   path must be the same and nodes share one disk. While the job preparation task runs on its nodes,
   a multi-instance task is `active`. What is free is kept for one that waits for more nodes.
-- **Quotas.** There are none, neither for cores nor for pools and jobs.
+- **Quotas.** There are none, neither for cores nor for pools and jobs, unless `--chaos` sets one for
+  nodes.
 - **Addresses.** URLs in replies are those of the loopback address; it listens nowhere else.
 - **Signatures.** Shared key alone. A request without a right signature, or dated more than 15
-  minutes off, is answered 403 `AuthenticationFailed` before anything of it is read. The real
-  service answers some of these 401.
+  minutes off, is answered 403 `AuthenticationFailed` before anything of it is read. What the real
+  service answers to one without any signature (401 or 403) is not established.
 - **Bodies.** A request body is at most 1 MiB (`RequestBodyTooLarge`).
 - **Statistics.** `$expand=stats`: times of waiting and running, retries, counts, and what all
   processes of all runs of a task have used of processors and disks (bytes, of which what came from
