@@ -59,8 +59,8 @@ _BEHAVIOUR = """\
 - **Multi-instance tasks.** `AZ_BATCH_TASK_SHARED_DIR` is the same directory for all members, as its
   path must be the same and nodes share one disk. While the job preparation task runs on its nodes,
   a multi-instance task is `active`. What is free is kept for one that waits for more nodes.
-- **Quotas.** There are none, neither for cores nor for pools and jobs, unless `--chaos` sets one for
-  nodes.
+- **Quotas.** There are none, neither for cores nor for pools and jobs, but the one for nodes that
+  `--chaos` can set.
 - **Addresses.** URLs in replies are those of the loopback address; it listens nowhere else.
 - **Signatures.** Shared key alone. A request without a right signature, or dated more than 15
   minutes off, is answered 403 `AuthenticationFailed` before anything of it is read. What the real
