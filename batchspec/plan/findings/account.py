@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from batchspec.plan.actions import CreateJob, CreatePool, CreateSchedule, ReplaceJob
+from batchspec.plan.actions import CreateJob, CreatePool, CreateSchedule
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.scene import Scene
 from batchspec.plan.plan import Step
@@ -14,7 +14,8 @@ _POOLS = 100
 """The most pools that an account has by default (Batch quotas and limits: 0 to 100)."""
 _JOBS = 100
 """The fewest active jobs and schedules that it may have (Batch quotas and limits: 100 to 300)."""
-_COUNTED = CreateJob | ReplaceJob | CreateSchedule
+_COUNTED = CreateJob | CreateSchedule
+"""One that is replaced takes the place of the one before."""
 _NEAR = 0.9
 _LIMITED = "azure"
 """The embedded service has no quota."""
