@@ -174,6 +174,16 @@ def test_it_stays_equal_as_time_goes_by(tmp_path: Path, pool: str) -> None:
     assert [step.id for step in plan.steps] == []
 
 
+def test_one_without_an_end_stays_equal_too(tmp_path: Path) -> None:
+    """Until when the nodes of its auto pool can read is another moment at every look."""
+    given = dict(read_case(CASES / "schedule-endless-unsigned.yaml"))
+    given["change"] = {**given["change"], "nodes: 2": "nodes: 2\n  lifetime: job"}
+    there = {"application": {"as_uploaded": True}, "output": {}}
+    with situation({**given, "containers": there, "schedule": {}}, tmp_path) as found:
+        later = at(found, NOW + 60 * DAY)
+        assert build(later.spec, later.observed).empty
+
+
 def test_one_that_makes_a_single_job_stays_equal_while_that_runs(tmp_path: Path) -> None:
     once = {"every: 1d, start: 2026-03-02T02:00:00Z, until: 2026-06-01T00:00:00Z": "window: 1h"}
     there = {"application": {"as_uploaded": True}, "output": {}}
