@@ -131,16 +131,17 @@ def _day(year: int, month: int, day: int) -> datetime:
     return datetime(year, month, day, tzinfo=UTC)
 
 
-_RETIRED: tuple[tuple[re.Pattern[str], datetime], ...] = (
-    (re.compile(r"standard_n[cv]\d+r?|standard_nc\d+r?s_v2|standard_nd\d+r?s"), _day(2023, 9, 6)),
-    (re.compile(r"basic_a\d|standard_a\d+"), _day(2024, 8, 31)),
-    (re.compile(r"standard_h\d+m?r?|standard_hb60(-\d+)?rs"), _day(2024, 8, 31)),
-    (re.compile(r"standard_nc\d+r?s_v3|standard_nd40rs_v2"), _day(2025, 9, 30)),
-    (re.compile(r"standard_nv\d+s_v3|standard_nv\d+as_v4"), _day(2026, 9, 30)),
-    (re.compile(r"standard_ds?\d+(-\d+)?(_v2)?|standard_l\d+s"), _day(2028, 5, 1)),
-    (re.compile(r"standard_(a\d+m?_v2|b\d+\w*s|f\d+s?(_v2)?|gs?\d\S*)"), _day(2028, 11, 15)),
+_RETIRED: tuple[tuple[str, datetime], ...] = (
+    (r"standard_n[cv]\d+r?|standard_nc\d+r?s_v2|standard_nd\d+r?s", _day(2023, 9, 6)),
+    (r"basic_a\d|standard_a\d+", _day(2024, 8, 31)),
+    (r"standard_h\d+m?r?|standard_hb60(-\d+)?rs", _day(2024, 8, 31)),
+    (r"standard_nc\d+r?s_v3|standard_nd40rs_v2", _day(2025, 9, 30)),
+    (r"standard_nv\d+s_v3|standard_nv\d+as_v4", _day(2026, 9, 30)),
+    (r"standard_ds?\d+(-\d+)?(_v2)?|standard_l\d+s", _day(2028, 5, 1)),
+    (r"standard_(a\d+m?_v2|b\d+\w*s|f\d+s?(_v2)?|gs?\d\S*)", _day(2028, 11, 15)),
 )
-"""Families of sizes by their names, and the day that Azure has announced as their last."""
+"""Families of sizes by their names (compiled when looked at), and the day that Azure has announced as
+their last."""
 
 
 def size(scene: Scene) -> Iterator[Problem]:
@@ -158,7 +159,7 @@ def size(scene: Scene) -> Iterator[Problem]:
             hint=f"Did you mean `{near}`?" if _SIZE.fullmatch(near) else "",
         )
     for pattern, end in _RETIRED:
-        if pattern.fullmatch(name.lower()) and end - scene.observed.now < _YEAR:
+        if re.fullmatch(pattern, name.lower()) and end - scene.observed.now < _YEAR:
             gone = end <= scene.observed.now
             says = f"was retired by Azure on {end:%Y-%m-%d}" if gone else f"goes on {end:%Y-%m-%d}"
             yield finding("vm-size-retired", f"the VM size {name!r} {says}", where=where)
