@@ -140,8 +140,7 @@ _RETIRED: tuple[tuple[str, datetime], ...] = (
     (r"standard_ds?\d+(-\d+)?(_v2)?|standard_l\d+s", _day(2028, 5, 1)),
     (r"standard_(a\d+m?_v2|b\d+\w*s|f\d+s?(_v2)?|gs?\d\S*)", _day(2028, 11, 15)),
 )
-"""Families of sizes by their names (compiled when looked at), and the day that Azure has announced as
-their last."""
+"""Families of sizes by their names, and the day that Azure has announced as their last."""
 
 
 def size(scene: Scene) -> Iterator[Problem]:
