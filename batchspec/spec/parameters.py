@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchspec.problems import Place, Problem, Problems, Secret, SpecError
+from batchspec.spec.judged import declaration_error, value_error
 from batchspec.spec.node import Node
 from batchspec.spec.plainly import plainly_declared, plainly_fits
 from batchspec.spec.shape_words import did_you_mean
@@ -214,17 +215,9 @@ def _is_good_declaration(name: str, node: Node, problems: Problems) -> bool:
 
 
 def _is_good_schema(name: str, node: Node, problems: Problems) -> bool:
-    from jsonschema import Draft7Validator  # noqa: PLC0415 - loaded for who needs it
-    from jsonschema.exceptions import best_match  # noqa: PLC0415 - the same
-
-    formats = Draft7Validator.FORMAT_CHECKER
-    rules = Draft7Validator(Draft7Validator.META_SCHEMA, format_checker=formats)
-    error = best_match(rules.iter_errors(_fragment(node)))
+    error = declaration_error(_fragment(node))
     if error is None:
         return True
-    while error.context:
-        # Of a union, the branch that was got to furthest is the one that was meant.
-        error = max(error.context, key=lambda below: len(below.absolute_path))
     path = [str(step) for step in error.absolute_path]
     said = _said(str(error.validator), error.validator_value, _shown(error.instance))
     problems.add(
@@ -246,10 +239,7 @@ def _fits(name: str, node: Node, given: _Given, problems: Problems) -> bool:
     fragment = _fragment(node)
     if plainly_fits(fragment, given.value):
         return True
-    from jsonschema import Draft7Validator  # noqa: PLC0415 - loaded for who needs it
-    from jsonschema.exceptions import best_match  # noqa: PLC0415 - the same
-
-    error = best_match(Draft7Validator(fragment).iter_errors(given.value))
+    error = value_error(fragment, given.value)
     if error is None:
         return True
     secret = is_secret(node)
@@ -271,7 +261,8 @@ def _shown(value: object) -> str:
 def _said(keyword: str, wanted: object, value: str) -> str:
     """What a keyword of JSON Schema asks for, in words."""
     many = isinstance(wanted, list)
-    choices = ", ".join(f"`{item}`" for item in wanted) if isinstance(wanted, list) else ""
+    shown = [item if isinstance(item, str) else json.dumps(item) for item in _list(wanted)]
+    choices = ", ".join(f"`{item}`" for item in shown)
     words = {
         "type": f"must be {_kinds(wanted)}",
         "enum": f"must be one of {choices}",
@@ -293,8 +284,12 @@ def _said(keyword: str, wanted: object, value: str) -> str:
     return words.get(keyword, f"does not fit its `{keyword}`") + value
 
 
+def _list(wanted: object) -> list[object]:
+    return wanted if isinstance(wanted, list) else []
+
+
 def _kinds(wanted: object) -> str:
-    given = wanted if isinstance(wanted, list) else [wanted]
+    given = _list(wanted) or [wanted]
     return " or ".join(_KINDS.get(str(kind), str(kind)) for kind in given)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
@@ -12,6 +13,9 @@ from batchspec.spec.expand_stage import EXIT_CODE
 from batchspec.spec.node import Node
 
 _ROWS = (".csv", ".tsv", ".jsonl")
+_MOST = 100_000_000
+"""The most items of a stage. Who writes down more means something else."""
+
 _JOB_ACTIONS = frozenset({"terminate", "disable", "none"})
 
 
@@ -68,6 +72,8 @@ def _items(root: Node, stage: Node) -> Iterator[Problem]:
                 hint="Give the variable another name.",
             )
         yield from _range(axis.get("range"))
+    if matrix is not None:
+        yield from _combinations(matrix)
     yield from _range(stage.get("for_each", "range"))
     rows = stage.get("for_each", "rows")
     if rows is not None and rows.text and not rows.text.lower().endswith(_ROWS):
@@ -78,6 +84,29 @@ def _items(root: Node, stage: Node) -> Iterator[Problem]:
         )
 
 
+def _length(numbers: Node) -> int:
+    """How many numbers a range has; 0 while it cannot be told."""
+    values = [item.value for item in numbers.items if isinstance(item.value, int | float)]
+    if len(values) != len(numbers.items) or len(values) < 2:
+        return 0
+    step = values[2] if len(values) > 2 else 1
+    return max(0, math.ceil((values[1] - values[0]) / step)) if step else 0
+
+
+def _combinations(matrix: Node) -> Iterator[Problem]:
+    axes = matrix.members.values()
+    lengths = [
+        _length(range_) if (range_ := axis.get("range")) else len(axis.items) for axis in axes
+    ]
+    number = math.prod(max(1, length) for length in lengths)
+    if number > _MOST and max(lengths) <= _MOST:
+        yield Problem(
+            "out-of-range",
+            f"a stage has at most {_MOST:,} tasks, and these are more combinations",
+            where=matrix.name,
+        )
+
+
 def _range(numbers: Node | None) -> Iterator[Problem]:
     if numbers is None:
         return
@@ -85,7 +114,13 @@ def _range(numbers: Node | None) -> Iterator[Problem]:
     if len(values) != len(numbers.items) or len(values) < 2:
         return
     step = values[2] if len(values) > 2 else 1
-    if step == 0:
+    if _length(numbers) > _MOST:
+        yield Problem(
+            "out-of-range",
+            f"a range has at most {_MOST:,} numbers, and this has more",
+            where=numbers.at,
+        )
+    elif step == 0:
         yield Problem("out-of-range", "a step of 0 leads nowhere", where=numbers.items[2].where)
     elif (values[1] - values[0]) / step <= 0:
         yield Problem(

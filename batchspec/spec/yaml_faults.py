@@ -47,6 +47,8 @@ def _slip(  # noqa: PLR0911 - one for each kind of slip
     said = error.problem or ""
     if "'\\t'" in said or place.text[: place.column].strip(" ").startswith("\t"):
         return _tab(place)
+    if "<scalar>" in said and (opened := _opened(source, place)) is not None:
+        return opened
     if said.startswith("expected ',' or") and error.context_mark is not None:
         return _unclosed(source, place, error.context_mark, said)
     if "mapping values" in said:
@@ -164,6 +166,24 @@ def _misfit(place: Place, said: str) -> Problem:
         where=place,
         hint="Indent it as its neighbours are, and put values with special characters in quotes.",
     )
+
+
+def _opened(source: Source, place: Place) -> Problem | None:
+    """A quote that was opened lines above, and that the one before this place has closed."""
+    before = place.text[: place.column - 1].rstrip()
+    quote = before[-1:]
+    if quote not in ("'", '"') or before.count(quote) % 2 == 0:
+        return None
+    for above in range(place.line - 1, 0, -1):
+        text = source.line(above)
+        if text.count(quote) % 2 == 1:
+            return Problem(
+                "unclosed",
+                f"the text in quotes that starts here goes on to line {place.line}",
+                where=source.place(above, text.rindex(quote) + 1),
+                hint="Close the quotes.",
+            )
+    return None
 
 
 def _starred(source: Source, place: Place) -> Problem:
