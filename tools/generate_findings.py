@@ -28,7 +28,8 @@ finds: with a code, a weight, the place in the spec, and how to mend it. `plan` 
 findings below the steps, `--format json` has them in `findings` (`code`, `severity`, `message`,
 `where`, `detail`, `hint`), `--format markdown` above the steps, and `--progress json` as `noticed`.
 
-- An **error** stops the plan: nothing is sent, and the exit code is 2.
+- An **error** stops the plan: nothing is sent, and the exit code is 2. There is no plan then:
+  `--format json` has `problems` instead, in the same form, and `--format markdown` a list of them.
 - A **warning** stops nothing: the run can be carried out, and is likely to come to something other
   than what was meant.
 - A **note** is something to know.
