@@ -4,24 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from batchspec.cli.options import Wanted, variables_of
 from batchspec.observe.disk import scan
 from batchspec.observe.spool import Spool
-from batchspec.problems import Problems, Secret, SpecError, conceal
+from batchspec.problems import Problem, Problems, Secret, SpecError, UsageError, conceal
 from batchspec.spec.model import Container, Spec
 from batchspec.spec.read import read_spec, uploads
 
 
 def read(wanted: Wanted) -> Spec:
-    """The spec, read and checked; its secrets are shown nowhere from now on."""
-    spec = read_spec(
-        wanted.path,
-        variables=variables_of(wanted.variables),
-        variable_files=wanted.variable_files,
-    )
+    """The spec, read and checked; its secrets are shown nowhere from now on.
+
+    Raises:
+        SpecError: all that is wrong with it.
+        UsageError: it is no spec but a saved plan.
+    """
+    try:
+        spec = read_spec(
+            wanted.path,
+            variables=variables_of(wanted.variables),
+            variable_files=wanted.variable_files,
+        )
+    except SpecError:
+        if (plan := _saved_plan(wanted.path)) is not None:
+            raise UsageError(plan) from None
+        raise
     conceal(*(value for value in spec.parameters.values() if isinstance(value, Secret)))
     return spec
+
+
+def _saved_plan(path: Path) -> Problem | None:
+    """What to say of a file that is a saved plan, where a spec was wanted."""
+    from batchspec.plan.saved import read_plan_file  # noqa: PLC0415  (only when something is wrong)
+
+    found = read_plan_file(path)
+    if found is None:
+        return None
+    return Problem(
+        "saved-plan",
+        f"{path} is a saved plan, and this command takes a spec",
+        hint=f"Its spec is {found.spec}. `batchspec apply {path}` carries the plan out.",
+    )
 
 
 @contextmanager

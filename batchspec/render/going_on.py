@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
+from pathlib import Path
 
 from batchspec.apply.events import Outcome
 from batchspec.plan.plan import Verb
 from batchspec.problems import Problem, Severity
 from batchspec.render.report import Report, StepState
+from batchspec.render.sink import flat
 
 _NEXT: Mapping[Outcome | None, Mapping[str, str]] = {
     Outcome.DETACHED: {
@@ -69,6 +72,11 @@ def _job_gone(report: Report) -> bool:
         for step in report.steps
         if step.state is StepState.DONE
     )
+
+
+def plan_saved(path: Path) -> str:
+    """What is said of a plan that was saved."""
+    return f"The plan is saved. Carry it out with: batchspec apply {flat(shlex.quote(str(path)))}"
 
 
 def stopping() -> Problem:

@@ -15,6 +15,11 @@ def test_a_saved_plan_is_carried_out(place: Workplace) -> None:
     assert done.code == 0, done.text
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "not there yet" in file.read_text(), "the reasons are in it"
+    assert f"Carry it out with: batchspec apply {file}" in done.err
+    wrong = place.run("validate", file)
+    assert wrong.code == 2
+    assert "[saved-plan]" in wrong.err
+    assert "1 error" not in wrong.err, "what no spec would have is not listed"
     done = place.run("apply", file)
     assert done.code == 0, done.text
     lines = (place.results / "lighthouse.txt.top.txt").read_text().splitlines()

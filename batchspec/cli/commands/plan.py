@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from batchspec.cli.options import Format, Wanted, variables_of
-from batchspec.cli.screen import show_plan, show_refusal
+from batchspec.cli.screen import err, show_plan, show_refusal
 from batchspec.cli.session import session
 from batchspec.plan.build import build
 from batchspec.plan.saved import plan_file, saved
 from batchspec.plan.wishes import Wishes
 from batchspec.problems import Exit, Problem, SpecError, UsageError
+from batchspec.render.going_on import plan_saved
 
 
 async def plan(
@@ -32,6 +33,7 @@ async def plan(
                 variables = variables_of(wanted.variables)
                 file = saved(made, found.spec, variables, wanted.variable_files, wishes)
                 _write(out, plan_file(file))
+                err(plan_saved(out))
     except SpecError as error:
         # Whatever reads a plan in such a form reads no standard error.
         show_refusal(wanted.path, error.problems, form)
