@@ -1,0 +1,58 @@
+"""A good spec with something wrong in it, made into tasks: told with a place, or tasks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from batchspec.plan.faults import check_tasks
+from batchspec.plan.findings.landing import landing, left_out
+from batchspec.plan.findings.scene import Scene
+from batchspec.plan.observed import Account, ContainerFacts, Observed
+from batchspec.problems import SpecError
+from batchspec.spec.model import Rows, Spec
+from batchspec.spec.read import read_spec
+from batchspec.spec.rows import read_rows
+from batchspec.spec.values import Record
+from tests.spec.test_mutations import GOOD, SECRETS, as_text, trees
+
+
+@settings(max_examples=60, deadline=None)
+@given(trees())
+def test_changed_data(tmp_path_factory: pytest.TempPathFactory, tree: dict[str, Any]) -> None:
+    path = tmp_path_factory.getbasetemp() / "changed.yaml"
+    path.write_text(as_text(tree), encoding="utf-8", errors="surrogatepass", newline="")
+    is_answered(path, SECRETS.get(str(tree.get("name")), {}))
+
+
+@pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
+def test_unchanged(path: Path) -> None:
+    is_answered(path, SECRETS.get(path.stem, {}))
+
+
+def is_answered(path: Path, given: dict[str, str]) -> None:
+    try:
+        spec = read_spec(path, variables=given)
+        world = observed(spec)
+    except SpecError:
+        return
+    scene = Scene(spec, world, Record())
+    found = [*landing(scene), *left_out(scene)]
+    for stage in spec.stages:
+        found += check_tasks(spec, stage, world, windows=bool(spec.pool.windows))
+    assert all(p.where is not None or p.code == "more-faults" for p in found), found
+
+
+def observed(spec: Spec) -> Observed:
+    """An account with nothing in it."""
+    facts = {key: ContainerFacts(None) for key in spec.containers}
+    rows = {
+        stage.name: read_rows(stage.for_each.path, stage.for_each.where)
+        for stage in spec.stages
+        if isinstance(stage.for_each, Rows)
+    }
+    return Observed(Account("local", "b", "s"), datetime(2026, 3, 1, tzinfo=UTC), facts, rows=rows)
