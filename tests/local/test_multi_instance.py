@@ -102,13 +102,16 @@ def test_what_the_coordination_leaves_lives_until_the_task_ends(batch: Service) 
     assert processes_of(batch.data, "sleep 1000") == []
 
 
-def test_a_subtask_that_fails_fails_the_task_which_is_retried_as_a_whole(batch: Service) -> None:
-    # Each node counts its tries; once, one that is not the master's fails.
-    coordination = (
-        "echo x >> tries; [ $AZ_BATCH_IS_CURRENT_NODE_MASTER = true ] || [ $(wc -l < tries) = 2 ]"
-    )
-    limits = {"maxTaskRetryCount": 2}
-    batch.client.create_task("j", together("t", coordination, "cat tries", constraints=limits))
+def test_a_subtask_that_fails_fails_the_task_which_is_retried_as_a_whole(
+    batch: Service, tmp_path: Path
+) -> None:
+    # Of those that are not the master's, the one that makes the directory fails, once.
+    coordination = "[ $AZ_BATCH_IS_CURRENT_NODE_MASTER = true ] || ! mkdir $OUT/failed"
+    more = {
+        "constraints": {"maxTaskRetryCount": 2},
+        "environmentSettings": [{"name": "OUT", "value": str(tmp_path)}],
+    }
+    batch.client.create_task("j", together("t", coordination, "true", **more))
     info = ended(batch)
     assert (info.exit_code, info.retry_count) == (0, 1)
     batch.client.create_task("j", together("u", "exit 3", "echo never"))
