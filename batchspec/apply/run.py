@@ -25,7 +25,10 @@ from batchspec.apply.perform import perform
 from batchspec.apply.ports import World
 from batchspec.apply.work import Performed, Tools
 from batchspec.plan.actions import (
+    Action,
     CloseJob,
+    CreateJob,
+    CreatePool,
     DeleteContainers,
     DeleteJob,
     DeletePool,
@@ -34,7 +37,7 @@ from batchspec.plan.actions import (
     WaitForTasks,
 )
 from batchspec.plan.plan import Gate, Plan, Step
-from batchspec.problems import BatchspecError, Exit
+from batchspec.problems import BatchspecError, Exit, ServiceError
 
 _EXITS = {
     Outcome.DONE: Exit.DONE,
@@ -47,6 +50,8 @@ _EXITS = {
     Outcome.SCHEDULED: Exit.DONE,
 }
 _INTERRUPTED = "interrupted"
+_UNDECIDED = frozenset({408, 409, 429})
+"""Refusals that do not say that nothing was made: by this request or by one before it."""
 _DELETIONS = DeletePool | DeleteJob | DeleteSchedule | DeleteContainers
 
 
@@ -69,6 +74,7 @@ class _Run:
     tools: Tools
     ended: dict[str, asyncio.Event] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
+    unmade: set[Action] = field(default_factory=set)
     trouble: Outcome | None = None
     exit: Exit = Exit.SERVICE
     asked: asyncio.Task[bool] | None = None
@@ -112,12 +118,21 @@ class _Run:
         return code
 
     def _left(self) -> tuple[str, ...]:
-        """What the plan would have deleted and did not."""
+        """What the plan would have deleted and did not; what was never made is not left."""
         return tuple(
             step.subject
             for step in self.plan.steps
-            if isinstance(step.action, _DELETIONS) and step.id not in self.done
+            if isinstance(step.action, _DELETIONS)
+            and step.id not in self.done
+            and step.action not in self.unmade
         )
+
+    def _never_made(self, action: Action | None) -> None:
+        match action:
+            case CreatePool(pool=pool):
+                self.unmade.add(DeletePool(pool))
+            case CreateJob(job=job):
+                self.unmade.add(DeleteJob(job))
 
     def _skip_rest(self) -> None:
         for step in self.plan.steps:
@@ -132,6 +147,7 @@ class _Run:
             await self._others(step)
         because = await self._blocked(step)
         if because:
+            self._never_made(step.action)
             self.tools.emit(StepSkipped(step.id, step.verb, step.subject, because))
         else:
             await self._perform(step)
@@ -189,6 +205,8 @@ class _Run:
         if self.trouble is not Outcome.FAILED:
             self.exit = error.exit
         self.trouble = Outcome.FAILED
+        if _is_refusal(error):
+            self._never_made(step.action)
         for problem in error.problems:
             self.tools.emit(StepFailed(step.id, step.verb, step.subject, seconds, problem))
 
@@ -207,3 +225,11 @@ class _Run:
                 performed.note,
             )
         )
+
+
+def _is_refusal(error: BatchspecError) -> bool:
+    """Whether the service has said that it did nothing; no answer is none, and may have worked."""
+    status = error.status if isinstance(error, ServiceError) else None
+    if status is None or status in _UNDECIDED:
+        return False
+    return 400 <= status < 500 or status == 501

@@ -42,7 +42,7 @@ from batchspec.plan.actions import (
 from batchspec.plan.observed import Account, LocalFile
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.tasks import Task
-from batchspec.problems import Exit
+from batchspec.problems import Exit, Problem, ServiceError
 from batchspec.spec.values import Record
 from tests.apply.fake import FakeAccount, refused
 
@@ -162,6 +162,30 @@ async def test_failed_tasks_are_told_with_stderr_and_nothing_is_deleted(tmp_path
     assert account.pools
     assert not account.asked
     assert ended(events).left == ("delete-pool", "delete-containers", "delete-job")
+
+
+@pytest.mark.parametrize(
+    ("status", "left"),
+    [
+        (403, ("delete-containers",)),
+        (501, ("delete-containers",)),
+        (409, ("delete-pool", "delete-containers")),
+        (500, ("delete-pool", "delete-containers")),
+        (None, ("delete-pool", "delete-containers")),
+    ],
+)
+async def test_what_was_never_made_is_not_left(
+    tmp_path: Path, status: int | None, left: tuple[str, ...]
+) -> None:
+    """A pool that was refused is not there; one whose making was not answered may be."""
+
+    class Refusing(FakeAccount):
+        async def create_pool(self, body: Record, sas: timedelta) -> bool:
+            raise ServiceError(Problem("no", "no"), code="No", status=status)
+
+    events, code = await events_of(tutorial(tmp_path), Refusing(), tmp_path)
+    assert code is Exit.SERVICE
+    assert ended(events).left == left
 
 
 async def test_a_start_task_that_fails_ends_the_run_with_its_stderr(tmp_path: Path) -> None:
