@@ -17,6 +17,8 @@ from batchspec.render.problems import problem_json
 KEPT = 20
 """How many failed tasks and nodes a report keeps; the others are counted."""
 
+_GOOD = {Outcome.DONE, Outcome.NOTHING_TO_DO, Outcome.DETACHED, Outcome.SCHEDULED}
+
 
 class Phase(StrEnum):
     """What a run spends its time on. Phases overlap: the pool starts while files go up."""
@@ -88,6 +90,11 @@ class Report:
     schedule: events.ScheduleSeen | None = None
     problems: tuple[Problem, ...] = ()
     left: tuple[str, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """Whether the run ended, and as it was to end."""
+        return self.outcome in _GOOD
 
 
 def phase_of(verb: str, subject: str) -> Phase:

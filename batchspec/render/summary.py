@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from batchspec.apply.events import Outcome
 from batchspec.render import units
 from batchspec.render.ink import Ink
 from batchspec.render.problems import cell_width
@@ -13,8 +12,6 @@ from batchspec.render.progress.lines import outcome_words, schedule_state
 from batchspec.render.questions import left_lines
 from batchspec.render.report import Report, StepState
 from batchspec.render.sink import clean, flat
-
-_GOOD = {Outcome.DONE, Outcome.NOTHING_TO_DO, Outcome.DETACHED, Outcome.SCHEDULED}
 
 
 def summary_text(
@@ -47,7 +44,7 @@ def summary_text(
 
 
 def _head(report: Report, ink: Ink) -> Iterator[str]:
-    style = "create" if report.outcome in _GOOD else "error"
+    style = "create" if report.good else "error"
     name = f"{flat(report.name)}: " if report.name else ""
     yield ink("bold", name) + ink(style, outcome_words(report.outcome, report.seconds))
 

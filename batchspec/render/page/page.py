@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from pathlib import Path
 
-from batchspec.apply.events import NodeFailed, Outcome, TaskFailed
+from batchspec.apply.events import NodeFailed, TaskFailed
 from batchspec.plan.observed import Account
 from batchspec.problems import Problem
 from batchspec.render import units
 from batchspec.render.page.chart import steps_chart, tasks_chart
 from batchspec.render.page.trace import Trace
 from batchspec.render.progress.jsonl import moment
-from batchspec.render.progress.lines import outcome_words, state_words, tail_lines, task_cause
-from batchspec.render.report import Report, StepReport
+from batchspec.render.progress.lines import (
+    outcome_words,
+    skipped_words,
+    state_words,
+    tail_lines,
+    task_cause,
+)
+from batchspec.render.report import Report, StepReport, StepState
 from batchspec.render.sink import clean, flat
 from batchspec.render.words import account_line, phrase
 
 _STYLE = Path(__file__).with_name("style.css")
-_GOOD = {Outcome.DONE, Outcome.NOTHING_TO_DO, Outcome.DETACHED}
 
 
 def page_html(trace: Trace) -> str:
@@ -34,7 +39,7 @@ def _page(trace: Trace) -> Iterator[str]:
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
     yield f"<title>{name}: batchspec report</title>"
     yield f"<style>\n{_STYLE.read_text(encoding='utf-8').strip()}\n</style>\n</head>\n<body>"
-    good = "good" if report.outcome in _GOOD else "bad"
+    good = "good" if report.good else "bad"
     words = escape(outcome_words(report.outcome, report.seconds))
     yield f'<h1>{name}</h1>\n<p class="outcome {good}">{words}</p>'
     yield from _facts(report)
@@ -128,7 +133,9 @@ def _left(report: Report) -> Iterator[str]:
 
 
 def _steps(steps: Iterable[StepReport]) -> Iterator[str]:
-    rows = list(map(_row, steps))
+    steps = tuple(steps)
+    names = {step.step: phrase(step.verb, step.subject) for step in steps}
+    rows = [_row(step, names) for step in steps]
     if rows:
         yield "<table>\n<thead><tr><th>step</th><th>state</th><th>time</th><th>items</th>"
         yield "<th>size</th><th>note</th></tr></thead>\n<tbody>"
@@ -136,12 +143,14 @@ def _steps(steps: Iterable[StepReport]) -> Iterator[str]:
         yield "</tbody>\n</table>"
 
 
-def _row(step: StepReport) -> str:
+def _row(step: StepReport, names: Mapping[str, str]) -> str:
+    skipped = step.state is StepState.SKIPPED
+    note = skipped_words(step.note, names) if skipped else step.note
     cells = (
         units.duration(step.seconds),
         f"{step.items:,}",
         units.size(step.size) if step.size else "",
-        escape(flat(step.note)),
+        escape(flat(note)),
     )
     name, state = escape(phrase(step.verb, step.subject)), step.state.value
     rest = "".join(f"<td>{cell}</td>" for cell in cells)

@@ -12,7 +12,6 @@ from batchspec.apply.events import (
     RunStarted,
     ScheduleSeen,
     StepProgress,
-    StepSkipped,
     TaskFailed,
     TasksSeen,
 )
@@ -161,10 +160,10 @@ def tail_lines(stderr: str) -> Iterator[str]:
         yield f"  | {line}".rstrip()
 
 
-def skipped_words(event: StepSkipped, names: Mapping[str, str]) -> str:
+def skipped_words(because: str, names: Mapping[str, str]) -> str:
     """Why a step was not run; ``names`` are the phrases of steps by id."""
-    words = _BECAUSE.get(event.because)
-    return words or f"it needs this first: {names.get(event.because) or flat(event.because)}"
+    words = _BECAUSE.get(because)
+    return words or f"it needs this first: {names.get(because) or flat(because)}"
 
 
 def ended_words(event: RunEnded) -> str:

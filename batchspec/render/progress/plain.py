@@ -79,7 +79,7 @@ class PlainView:
                 return "FAILED", [first, *problem_text(event.problem).splitlines()]
             case events.StepSkipped():
                 self._names.setdefault(event.step, phrase(event.verb, event.subject))
-                why = lines.skipped_words(event, self._names)
+                why = lines.skipped_words(event.because, self._names)
                 return "skipped", [f"{phrase(event.verb, event.subject)}: {why}"]
             case events.RunEnded():
                 return "end", [lines.ended_words(event)]

@@ -110,9 +110,8 @@ class Rows:
             return cut(Text(flat(row.note), "red"), room, self._glyphs)
         if row.state is StepState.DONE:
             return cut(Text(", ".join(_facts(row)), "dim"), room, self._glyphs)
-        skipped = events.StepSkipped(row.step, row.verb, row.subject, row.note)
         names = {r.step: phrase(r.verb, r.subject) for r in self._board.rows.values()}
-        return cut(Text(lines.skipped_words(skipped, names), "dim"), room, self._glyphs)
+        return cut(Text(lines.skipped_words(row.note, names), "dim"), room, self._glyphs)
 
     @staticmethod
     def _progress(row: Row) -> events.StepProgress:
