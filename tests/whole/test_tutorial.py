@@ -129,7 +129,7 @@ def test_destroy_takes_away_what_apply_left_and_only_that(place: Workplace) -> N
         assert not list(client.list_jobs())
     again = place.run("destroy", place.spec, "-y")
     assert again.code == 0
-    assert "Nothing to do" in again.out
+    assert "Nothing to delete" in again.out
 
 
 def test_the_windows_form_plans_and_prints_its_requests(place: Workplace) -> None:
