@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+_EXITING = 0x4
+"""``PF_EXITING`` among a process's flags, of Linux's ``sched.h``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -36,6 +39,17 @@ class Process:
 
     def __str__(self) -> str:
         return f"{self.pid} {self.born}"
+
+    @property
+    def ending(self) -> bool:
+        """Whether it has begun to end, or is gone: what it holds open is closed one by one then.
+
+        Only Linux tells; elsewhere a process is thought to go on until it is gone.
+        """
+        if sys.platform != "linux":
+            return _born(self.pid) != self.born
+        fields = _stat(self.pid)
+        return fields is None or fields[19] != self.born or bool(int(fields[6]) & _EXITING)
 
     def signal(self, number: signal.Signals) -> bool:
         """Send a signal to this process and to no other; false if it is gone.
@@ -77,13 +91,19 @@ def _open(pid: int) -> int | None:
 def _born(pid: int) -> str | None:
     """When a process was started, in a form that only serves to be compared; ``None`` if gone."""
     if sys.platform == "linux":
-        try:
-            # proc(5): the name, field 2, may hold blanks and brackets; starttime is field 22.
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if fields[0] in {"Z", "X"} else fields[19]
+        fields = _stat(pid)
+        return fields[19] if fields else None
     answer = subprocess.run(
         ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
     return answer.stdout.strip() or None
+
+
+def _stat(pid: int) -> list[str] | None:
+    """What proc(5) tells of a process from field 3, its state, on; ``None`` if it is gone."""
+    try:
+        # The name, field 2, may hold blanks and brackets.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in {"Z", "X"} else fields

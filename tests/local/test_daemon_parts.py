@@ -107,6 +107,22 @@ def test_a_signal_reaches_only_the_process_that_was_meant(tmp_path: Path) -> Non
         assert real.signal(signal.SIGKILL)
         sleeper.wait()
     assert Process.of(sleeper.pid) is None
+    assert real.ending
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_a_process_that_was_killed_is_ending_before_it_lets_go() -> None:
+    # Its pipe is closed on its way out, hence the moment in which it must be known to be ending.
+    listen, hold = os.pipe()
+    sleeper = subprocess.Popen(["sleep", "600"], pass_fds=[hold])
+    os.close(hold)
+    process = Process.of(sleeper.pid)
+    assert process and not process.ending
+    sleeper.kill()
+    assert os.read(listen, 1) == b""
+    assert process.ending
+    os.close(listen)
+    sleeper.wait()
     assert not real.signal(signal.SIGKILL)
 
 

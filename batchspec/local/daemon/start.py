@@ -101,7 +101,9 @@ def _running(home: Home, port: int, wanted: Conditions | None) -> Endpoints | No
     with home.writing():
         daemon = Process.read(home.running) if held(home.running) else None
     announcement = read_announcement(home)
-    if daemon is None or announcement is None or announcement.pid != daemon.pid:
+    if daemon is None or daemon.ending:  # killed, it holds its lock a moment longer
+        return None
+    if announcement is None or announcement.pid != daemon.pid:
         return None
     account = Account.read(home)
     if account is None:
