@@ -108,6 +108,7 @@ def test_a_signal_reaches_only_the_process_that_was_meant(tmp_path: Path) -> Non
         sleeper.wait()
     assert Process.of(sleeper.pid) is None
     assert real.ending
+    assert not real.signal(signal.SIGKILL)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
@@ -123,7 +124,6 @@ def test_a_process_that_was_killed_is_ending_before_it_lets_go() -> None:
     assert process.ending
     os.close(listen)
     sleeper.wait()
-    assert not real.signal(signal.SIGKILL)
 
 
 @pytest.mark.parametrize("text", ["", "12", "twelve 3", "12 "])
