@@ -70,7 +70,8 @@ def test_a_task_runs_on_the_node_it_wishes_for_if_there_is_room(batch: Service) 
             until(lambda: sorted(states(batch)) == ["idle", "idle", "running"])
     go(batch)
     gone = {"affinityInfo": {"affinityId": "TVM:tvmps_none"}}
-    running_task(batch, "gone", **gone)
+    batch.client.create_task("j", task("gone", "true", **gone))
+    until(lambda: state(batch, "gone") == "completed")
 
 
 def test_a_pool_of_a_windows_image_gets_no_node_and_says_why(batch: Service) -> None:
