@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from generated import main
+
 from batchspec.plan.changes import JOB, POOL, SCHEDULE, TASK, How
 from batchspec.spec.schema import definition
 
@@ -135,17 +137,5 @@ def _names(model: str) -> Mapping[str, str]:
     return {member.get("x-wire", name): name for name, member in members.items()}
 
 
-def main(arguments: list[str]) -> int:
-    """Write the file, or with ``--check`` say whether it is as it should be."""
-    wanted = text()
-    if "--check" not in arguments:
-        TARGET.write_text(wanted, "utf-8")
-        return 0
-    if TARGET.exists() and TARGET.read_text("utf-8") == wanted:
-        return 0
-    print(f"{TARGET} is out of date; run: python tools/generate_changes.py")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main({TARGET: text()}))

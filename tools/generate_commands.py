@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, get_args, get_origin
 
 import typer
+from generated import main
 from typer.models import ArgumentInfo, OptionInfo, ParamMeta
 from typer.utils import get_params_from_function
 
@@ -223,18 +224,5 @@ def _cell(words: str) -> str:
     return " ".join(words.split()).replace("|", "\\|")
 
 
-def main() -> int:
-    """Write or check; the exit code."""
-    made = text()
-    if "--check" in sys.argv[1:]:
-        found = TARGET.read_text(encoding="utf-8") if TARGET.exists() else ""
-        if found != made:
-            print(f"{TARGET.name} is stale: run tools/{Path(__file__).name}", file=sys.stderr)
-            return 1
-        return 0
-    TARGET.write_text(made, encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main({TARGET: text()}))

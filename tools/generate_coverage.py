@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from generated import main
+
 from batchspec.local.api.gaps import ABSENT, KEPT
 from batchspec.spec.schema import Fragment, branches, definition, resolved
 
@@ -174,17 +176,5 @@ def _local(root: Root, wires: tuple[str, ...]) -> str:
     return "acts"
 
 
-def main(arguments: list[str]) -> int:
-    """Write the file, or with ``--check`` say whether it is as it should be."""
-    wanted = text()
-    if "--check" not in arguments:
-        TARGET.write_text(wanted, "utf-8")
-        return 0
-    if TARGET.exists() and TARGET.read_text("utf-8") == wanted:
-        return 0
-    print(f"{TARGET} is out of date; run: python tools/generate_coverage.py")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main({TARGET: text()}))

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from generated import main
+
 from batchspec.local.api.gaps import ABSENT, KEPT
 from batchspec.local.api.routes import ROUTES
 from batchspec.local.wire.request import NEWEST, OLDER_VERSIONS
@@ -173,7 +175,4 @@ def _table(table: object) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    fresh = text()
-    if "--check" in sys.argv[1:]:
-        sys.exit(0 if TARGET.read_text(encoding="utf-8") == fresh else f"{TARGET.name} is stale")
-    TARGET.write_text(fresh, encoding="utf-8")
+    sys.exit(main({TARGET: text()}))

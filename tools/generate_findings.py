@@ -11,6 +11,8 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from generated import main
+
 from batchspec.plan.findings.catalogue import CATALOGUE, FAMILIES
 from batchspec.plan.findings.kind import Family
 from batchspec.problems import Severity
@@ -79,17 +81,5 @@ def _filled(text: str) -> str:
     return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
 
 
-def main(arguments: list[str]) -> int:
-    """Write the file, or with ``--check`` say whether it is as it should be."""
-    wanted = text()
-    if "--check" not in arguments:
-        TARGET.write_text(wanted, "utf-8")
-        return 0
-    if TARGET.exists() and TARGET.read_text("utf-8") == wanted:
-        return 0
-    print(f"{TARGET} is out of date; run: python tools/generate_findings.py")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main({TARGET: text()}))

@@ -14,6 +14,8 @@ import re
 import sys
 from pathlib import Path
 
+from generated import main
+
 from batchspec.spec.schema import Fragment, branches, definition, resolved, shipped, types
 
 TARGET = Path(__file__).parent.parent / "docs" / "spec.md"
@@ -77,18 +79,5 @@ def _kind(schema: Fragment) -> str:
     return " or ".join(found) if found else "any"
 
 
-def main(arguments: list[str]) -> int:
-    """Write the file, or with ``--check`` say whether it is as it should be."""
-    text = TARGET.read_text("utf-8")
-    wanted = filled(text)
-    if "--check" not in arguments:
-        TARGET.write_text(wanted, "utf-8")
-        return 0
-    if text == wanted:
-        return 0
-    print(f"{TARGET} is out of date; run: python tools/generate_reference.py")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main({TARGET: filled(TARGET.read_text("utf-8"))}))

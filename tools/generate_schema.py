@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
-sys.path.insert(0, str(Path(__file__).parent))
+from generated import main
 from sdk_models import DURATION, TEMPLATE, Schema, definitions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -93,18 +92,5 @@ def text() -> str:
     return json.dumps(build(), indent=1, ensure_ascii=False) + "\n"
 
 
-def main(arguments: list[str]) -> int:
-    """Write the files, or with ``--check`` say whether they are as they should be."""
-    wanted = text()
-    if "--check" in arguments:
-        stale = [path for path in TARGETS if path.read_text("utf-8") != wanted]
-        for path in stale:
-            print(f"{path} is out of date; run: python tools/generate_schema.py")
-        return 1 if stale else 0
-    for path in TARGETS:
-        path.write_text(wanted, "utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(dict.fromkeys(TARGETS, text())))

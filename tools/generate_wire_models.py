@@ -24,6 +24,7 @@ from typing import Any
 
 from azure.batch import models
 from azure.batch.models import _enums, _models
+from generated import main
 
 TARGET = Path(__file__).parent.parent / "batchspec" / "local" / "wire" / "models.json"
 _PLAIN: Mapping[Any, str] = {
@@ -105,7 +106,4 @@ def text() -> str:
 
 
 if __name__ == "__main__":
-    fresh = text()
-    if "--check" in sys.argv[1:]:
-        sys.exit(0 if TARGET.read_text(encoding="utf-8") == fresh else f"{TARGET.name} is stale")
-    TARGET.write_text(fresh, encoding="utf-8")
+    sys.exit(main({TARGET: text()}))
