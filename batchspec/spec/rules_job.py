@@ -16,9 +16,10 @@ def job_rules(root: Node) -> Iterator[Problem]:
     job = root.get("job")
     if job is None:
         return
-    yield from _limit(job)
-    yield from _numbers(job)
-    yield from _release(job)
+    if not job.wrong:  # else nobody knows what is missing in it
+        yield from _limit(job)
+        yield from _numbers(job)
+        yield from _release(job)
     for task in task_nodes(root):
         yield from _command(task)
 

@@ -39,6 +39,8 @@ def pool_rules(root: Node) -> Iterator[Problem]:
     if pool is None or pool.get("existing") is not None:
         yield from _kept(root, pool)
         return
+    if pool.wrong:
+        return  # what is missing in it nobody knows
     yield from _image(pool)
     yield from _nodes(pool)
     yield from _scale(pool)

@@ -33,12 +33,23 @@ def nearest(given: str, known: Iterable[str]) -> str | None:
     begun = [name for folding, name in folded.items() if folding.startswith(_folded(given))]
     if len(begun) == 1 and len(given) > 2:
         return begun[0]
+    swapped = [name for folding, name in folded.items() if _is_swapped(_folded(given), folding)]
+    if len(swapped) == 1:
+        return swapped[0]
     close = get_close_matches(_folded(given), folded, n=1, cutoff=0.7)
     return folded[close[0]] if close else None
 
 
 def _folded(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "")
+
+
+def _is_swapped(given: str, known: str) -> bool:
+    """Two neighbours changed places: of a short word too much for the others to tell it by."""
+    if len(given) != len(known) or given == known:
+        return False
+    at = next(at for at, letter in enumerate(known) if given[at] != letter)
+    return given == known[:at] + known[at : at + 2][::-1] + known[at + 2 :]
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
