@@ -8,13 +8,13 @@ carried out only if it rests on the same.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from batchspec.plan.plan import Ground, Plan
-from batchspec.plan.stale import moved
+from batchspec.plan.stale import moved, stepped
 from batchspec.plan.wishes import Part, Wishes
 from batchspec.problems import Problem, Secret, SpecError, StalePlanError, redact
 from batchspec.spec.model import Spec
@@ -144,31 +144,11 @@ def check_fresh(saved: SavedPlan, plan: Plan) -> None:
     """Make sure that a plan made anew is the saved one.
 
     Raises:
-        StalePlanError: it is not; what moved is told, a problem each.
+        StalePlanError: it is not; a problem tells of each thing that moved, the last of the steps.
     """
     if saved.fingerprint != plan.fingerprint:
-        raise StalePlanError(*_stale(saved, plan))
-
-
-def _stale(saved: SavedPlan, plan: Plan) -> Iterator[Problem]:
-    """What moved, and what that does to the steps."""
-    found = list(moved(saved.grounds, plan.grounds))
-    yield from found
-    if not found:
-        yield Problem(
-            "plan-stale",
-            "the plan is stale: other steps are to be done",
-            hint="Look at `batchspec plan` again, and save it anew.",
-        )
-    now = _steps(plan)
-    for name in dict.fromkeys((*saved.steps, *now)):
-        before, after = saved.steps.get(name), now.get(name)
-        if before != after:
-            yield Problem(
-                "plan-stale",
-                f"step {name} is another",
-                detail=f"saved: {before or 'not in the plan'}\nnow:   {after or 'not needed'}",
-            )
+        steps = stepped(saved.steps, _steps(plan))
+        raise StalePlanError(*moved(saved.grounds, plan.grounds), steps)
 
 
 def _steps(plan: Plan) -> Mapping[str, str]:

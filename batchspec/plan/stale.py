@@ -1,8 +1,8 @@
-"""What moved since a plan was saved: a problem for each ground that is another."""
+"""What moved since a plan was saved: what it rests on, and what that does to its steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from batchspec.plan.live import ABSENT
 from batchspec.plan.plan import Ground
@@ -10,30 +10,42 @@ from batchspec.problems import Problem
 
 _STEPS = "the steps"
 _MOST = 10
-"""Parts of one ground that are told of."""
+"""Parts of one ground, and steps, that are told of."""
+_AGAIN = "Look at `batchspec plan` again, and save it anew."
+_DONE = "All of it is done: there is nothing left to carry out."
 
 
 def moved(saved: Mapping[str, Ground], now: Mapping[str, Ground]) -> Iterator[Problem]:
-    """A problem for each ground that is not what it was; the steps alone are told of elsewhere."""
+    """A problem for each ground that is not what it was; of the steps :func:`stepped` tells."""
     for name in dict.fromkeys((*saved, *now)):
         before, after = saved.get(name, _NONE), now.get(name, _NONE)
         if before != after and name != _STEPS:
-            yield _stale(name, before, after)
+            yield _stale(f"{name} changed since it was saved", _lines(before, after))
+
+
+def stepped(saved: Mapping[str, str], now: Mapping[str, str]) -> Problem:
+    """What that does to the steps, which are in words here, by their ids."""
+    if not now:
+        return _stale("no step of it is needed any more", (), _DONE)
+    names = dict.fromkeys((*saved, *now))
+    others = [name for name in names if saved.get(name) != now.get(name)]
+    lines = (
+        f"{name}\n  saved: {saved.get(name, 'not in the plan')}\n"
+        f"  now:   {now.get(name, 'not needed')}"
+        for name in others
+    )
+    what = "other steps are to be done" if others else "its steps would do something else"
+    return _stale(what, lines, _AGAIN)
 
 
 _NONE = Ground(ABSENT)
 
 
-def _stale(name: str, saved: Ground, now: Ground) -> Problem:
-    lines = list(_lines(saved, now))
+def _stale(what: str, details: Iterable[str], hint: str = "") -> Problem:
+    lines = list(details)
     if len(lines) > _MOST:
         lines[_MOST:] = [f"... and {len(lines) - _MOST} more"]
-    return Problem(
-        "plan-stale",
-        f"the plan is stale: {name} changed since it was saved",
-        detail="\n".join(lines),
-        hint="Look at `batchspec plan` again, and save it anew.",
-    )
+    return Problem("plan-stale", f"the plan is stale: {what}", detail="\n".join(lines), hint=hint)
 
 
 def _lines(saved: Ground, now: Ground) -> Iterator[str]:

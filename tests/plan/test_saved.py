@@ -312,3 +312,24 @@ def test_a_file_of_another_form_is_refused(old: str, new: str, tmp_path: Path) -
     path.write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(SpecError, match="does not understand"):
         read_plan_file(path)
+
+
+def test_the_steps_are_told_of_once(tmp_path: Path) -> None:
+    after = case(jobs=[{"id": "demo", "state": "completed"}])
+    *grounds, steps = moved(THERE, after, tmp_path)
+    assert [problem.hint for problem in grounds] == [""] * len(grounds)
+    assert steps.summary == "the plan is stale: other steps are to be done"
+    assert "  saved: not in the plan\n  now:   create job demo-r2" in steps.detail
+
+
+def test_steps_that_are_the_same_in_words_do_something_else(tmp_path: Path) -> None:
+    *_, steps = moved(THERE, case(files={"data/a.txt": "b\n"}), tmp_path)
+    assert steps.summary == "the plan is stale: its steps would do something else"
+
+
+def test_of_a_plan_that_was_carried_out_nothing_is_left(tmp_path: Path) -> None:
+    done = {"id": "demo", "state": "completed", "tasks": {"count": ["done"] * 3}}
+    after = {"jobs": [done], "receipt": {"job": "demo", "files": 3, "missing": 0}}
+    *_, steps = moved(THERE, after, tmp_path)
+    assert steps.summary == "the plan is stale: no step of it is needed any more"
+    assert steps.hint == "All of it is done: there is nothing left to carry out."
