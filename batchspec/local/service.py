@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,8 @@ from batchspec.local.engine.environment import Site
 from batchspec.local.engine.fates import Fates, absence_of
 from batchspec.local.engine.state import Delays
 from batchspec.local.http.app import Door
-from batchspec.local.http.server import listen, serving, url_of
+from batchspec.local.http.listening import listen, url_of
+from batchspec.local.http.server import serving
 from batchspec.local.settings import NO_LIMITS, Limits
 from batchspec.local.store.applications import Applications
 from batchspec.local.store.store import Store
@@ -40,7 +42,7 @@ class ServiceConfig:
     ``data`` is a folder of its own. ``key`` is the account's key in base64, which is never shown.
     ``applications`` is the folder of the application packages that users put there, ``limits`` are
     those of every task.
-    ``port`` 0 takes a free one. ``storage`` is the connection string of the account's storage, for
+    ``storage`` is the connection string of the account's storage, for
     ``autoStorageContainerName``; ``None`` when there is none. ``speed`` is how much faster than the
     wall's the service's time passes, ``allocation`` how much of that time a node takes to come up,
     ``chaos`` what goes wrong on purpose.
@@ -49,8 +51,6 @@ class ServiceConfig:
     data: Path
     account: str
     key: str = field(repr=False)
-    host: str = "127.0.0.1"
-    port: int = 0
     storage: str | None = field(default=None, repr=False)
     speed: float = 1.0
     allocation: timedelta = timedelta()
@@ -96,23 +96,25 @@ async def serve(
     config: ServiceConfig,
     ready: Callable[[str], None],
     *,
+    listening: socket.socket | None = None,
     make_engine: MakeEngine | None = make_engine_of,
 ) -> None:
     """Run the service until cancelled; call ``ready`` with its URL once it answers.
+
+    It is asked at ``listening``, by default at a free port of this machine.
 
     When cancelled: requests on their way are finished, the process groups of all tasks are ended,
     the state is saved. Without an engine (``None``) nothing that is wanted happens; that is for
     tests.
 
     Raises:
-        OSError: the port is taken, or the data folder cannot be written.
-        NotLoopbackError: the host is not a loopback address.
+        OSError: the data folder cannot be written.
         RuntimeError: the data folder was written by a newer version.
     """
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     time = Ahead(config.data)
     clock = Clock(config.speed, time.read())
-    listening = listen(config.host, config.port)
+    listening = listening or listen()
     with contextlib.closing(listening), contextlib.closing(Store(_database(config))) as store:
         url = url_of(listening)
         agent = f"batchspec {version('batchspec')}"

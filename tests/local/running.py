@@ -160,9 +160,7 @@ class _Judge(SansIOHTTPPolicy[Any, Any]):
 
 
 @contextmanager
-def running(
-    data: Path, make_engine: MakeEngine | None = None, port: int = 0, **config: Any
-) -> Iterator[Service]:
+def running(data: Path, make_engine: MakeEngine | None = None, **config: Any) -> Iterator[Service]:
     """A service on ``data`` while the context lasts, in a thread of its own."""
     ready = threading.Event()
     loop = asyncio.new_event_loop()
@@ -173,7 +171,7 @@ def running(
         urls.append(url)
         ready.set()
 
-    settings = ServiceConfig(data=data, account=ACCOUNT, key=KEY, port=port, **config)
+    settings = ServiceConfig(data=data, account=ACCOUNT, key=KEY, **config)
     task = loop.create_task(serve(settings, announce, make_engine=make_engine))
 
     def run() -> None:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchspec.local.api.routes import ROUTES
-from batchspec.local.http.server import NotLoopbackError, listen
+from batchspec.local.http.listening import NotLoopbackError, listen
 from tests.local.running import Service
 
 OTHER_KEY = base64.b64encode(b"another key").decode()
@@ -148,7 +148,7 @@ def test_an_operation_that_is_absent_says_so_by_name(service: Service, route: An
 def test_the_service_listens_on_loopback_alone() -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1"):
         with pytest.raises(NotLoopbackError):
-            listen(host, 0)
+            listen(host=host)
 
 
 def test_http_that_is_broken_is_answered_and_harms_nobody(service: Service) -> None:

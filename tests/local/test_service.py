@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.local.agent.clock import Clock
+from batchspec.local.http.listening import listen
 from batchspec.local.service import ServiceConfig, serve
 from batchspec.local.store.store import Store
 from tests.local.engines import pool
@@ -35,11 +36,11 @@ def test_the_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
         assert service.data.stat().st_mode & 0o077 == 0
 
 
-def test_a_port_that_is_taken_is_an_error_and_not_another_port(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+def test_a_port_that_is_taken_is_an_error_and_not_another_port() -> None:
+    with listen() as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(OSError, match="in use"), running(tmp_path / "batch", port=port):
-            pass
+        with pytest.raises(OSError, match="in use"):
+            listen(port)
 
 
 def test_the_key_is_not_in_the_config_that_is_shown() -> None:

@@ -7,6 +7,8 @@ two works. Blobs come first and go last, since tasks that are ended may still be
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import json
 import logging
 import os
@@ -29,6 +31,7 @@ from batchspec.local.daemon.keeper import Keeper
 from batchspec.local.daemon.leftovers import end_leftovers
 from batchspec.local.daemon.report import Reporter
 from batchspec.local.error import LocalError
+from batchspec.local.http.listening import listen
 from batchspec.local.lock import Lock
 from batchspec.local.process import Process
 from batchspec.local.settings import Settings
@@ -87,12 +90,8 @@ def _hold_blobs(
         notify=lambda _: None,
     )
     last = _last_ports(home)
-    if port and not _is_free(port):
-        raise LocalError(
-            "port-taken",
-            f"Another program listens on port {port}.",
-            hint="Port 0 takes a free one",
-        )
+    # Listening from now on: a port that is only looked at may be somebody else's a moment later.
+    listening = _listening(port, last.batch)
     with home.writing():
         home.azurite_log.unlink(missing_ok=True)
         for folder in (home.batch, home.blobs, home.applications):
@@ -100,7 +99,7 @@ def _hold_blobs(
         storing = Lock.take(home.storing)
     if storing is None:
         raise LocalError("data-locked", f"Another process works on {home.blobs}.")
-    with storing:
+    with storing, listening:
         launch = Launch(
             node=node,
             installed=installed,
@@ -108,12 +107,11 @@ def _hold_blobs(
             key=account.blob_key,
             log=home.azurite_log,
             location=home.blobs,
-            port=_if_free(last.blob),
+            port=last.blob,
             inherit=(storing.fileno,),
         )
         keeper = Keeper(launch, storing)
-        port = port or _if_free(last.batch)
-        work = _work(home, settings, account, keeper, port=port, reporter=reporter)
+        work = _work(home, settings, account, keeper, listening=listening, reporter=reporter)
         asyncio.run(_live(home, running, keeper, work))
 
 
@@ -151,7 +149,7 @@ async def _work(
     account: Account,
     keeper: Keeper,
     *,
-    port: int,
+    listening: socket.socket,
     reporter: Reporter,
 ) -> None:
     # Imported while Azurite starts: it takes as long.
@@ -182,7 +180,6 @@ async def _work(
         data=home.batch,
         account=account.batch_account,
         key=account.batch_key,
-        port=port,
         storage=connection_string(blob_url, account.blob_account, account.blob_key),
         applications=home.applications,
         limits=settings.limits,
@@ -191,7 +188,7 @@ async def _work(
         chaos=conditions.chaos,
     )
     keeping = asyncio.create_task(keeper.keep())
-    serving = asyncio.create_task(_serve(serve(config, ready), home))
+    serving = asyncio.create_task(_serve(serve(config, ready, listening=listening), home))
     try:
         await _until_one_ends(keeping, serving)
     finally:
@@ -235,16 +232,24 @@ def _last_ports(home: Home) -> Ports:
         return Ports()  # a wish, and no more: without it any free port will do
 
 
-def _if_free(port: int) -> int:
-    """``port``, or 0 (any) if somebody else listens there."""
-    return port if port and _is_free(port) else 0
+def _listening(asked: int, last: int) -> socket.socket:
+    """At the port that is asked for; else at that of the last run, or at any if that was taken.
 
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
+    Raises:
+        LocalError: the port that is asked for cannot be had.
+    """
+    if not asked:
+        with contextlib.suppress(OSError):
+            return listen(last)
+        return listen()
+    try:
+        return listen(asked)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        raise LocalError(
+            "port-taken",
+            f"Another program listens on port {asked}."
+            if taken
+            else f"Port {asked} cannot be listened on: {error.strerror}.",
+            hint="Port 0 takes a free one",
+        ) from error

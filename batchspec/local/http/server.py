@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 from collections.abc import AsyncIterator, Iterator
 
@@ -16,40 +15,6 @@ from batchspec.local.http.rehearsal import Rehearsal
 
 _DRAIN = 2
 """Seconds that requests on their way are given when the service stops."""
-
-
-class NotLoopbackError(Exception):
-    """The address is not one of this machine alone: the service would be open to others."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens on ``host`` (a loopback address); port 0 takes a free one.
-
-    Raises:
-        NotLoopbackError: ``host`` is no loopback address.
-        OSError: the port is taken.
-    """
-    if not ipaddress.ip_address(host).is_loopback:
-        raise NotLoopbackError(host)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio sees TCP in what it accepts and turns off Nagle's waiting,
-    # which costs each reply 40 ms.
-    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((host, port))
-        found.listen(1024)
-        found.setblocking(False)
-    except OSError:
-        found.close()
-        raise
-    return found
-
-
-def url_of(listening: socket.socket) -> str:
-    """The URL of a socket, without a slash at its end."""
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 class _Server(uvicorn.Server):
