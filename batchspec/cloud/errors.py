@@ -136,6 +136,9 @@ _BY_STATUS = {
 _UNSAID = frozenset({"AuthenticationErrorDetail"})
 
 
+_THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What a service said: its code, the HTTP status, its message, its details, its request id."""
@@ -212,11 +215,15 @@ def unreachable(url: str, error: BaseException, waited: float) -> ServiceError:
     """A service gave no answer; ``waited`` is how long it was tried, in seconds."""
     parts = urlsplit(url)
     address = f"{parts.scheme}://{parts.netloc}"
+    # What the transport says of its own settings is no news to a user.
+    why = re.sub(r" ssl:\w+(?= \[)", "", _first_part(str(error)))
     problem = Problem(
         "unreachable",
         f"{address} does not answer",
-        detail=redact(f"tried for {waited:.0f} s: {_first_part(str(error))}"),
-        hint="check the address and the network; the local service: batchspec local status",
+        detail=redact(f"tried for {waited:.0f} s: {why}"),
+        hint="see `batchspec local status`"
+        if parts.hostname in _THIS_MACHINE
+        else "check the address, and the network: a firewall, a proxy, a VPN",
     )
     return ServiceError(problem, code="unreachable")
 
