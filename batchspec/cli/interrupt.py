@@ -34,8 +34,12 @@ def interruptible(interrupts: Interrupts, say: Callable[[], None]) -> Iterator[N
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
+    over = False
 
     def pressed() -> None:
+        # The loop comes to it after the signal, and the run may have ended by itself meanwhile.
+        if over:
+            return
         if interrupts.halt.asked:
             interrupts.at_once = True
             task.cancel()
@@ -51,6 +55,7 @@ def interruptible(interrupts: Interrupts, say: Callable[[], None]) -> Iterator[N
     try:
         yield
     finally:
+        over = True
         for number, handler in before.items():
             signal.signal(number, handler)
 
