@@ -7,19 +7,6 @@ import json
 from tests.cli.conftest import Workplace
 from tests.whole.conftest import interrupt, until
 
-WAITING = 'command: until test -e "$AZ_BATCH_NODE_SHARED_DIR/go"; do sleep 0.1; done; python3'
-
-
-def waits_for_go(place: Workplace) -> None:
-    """Make the tasks wait for a file on their node."""
-    place.edit("command: python3", WAITING)
-    place.edit("nodes: 3", "nodes: 1\n  task_slots_per_node: 3")
-
-
-def go(place: Workplace) -> None:
-    (folder,) = place.home.glob("batch/nodes/topn/*/shared")
-    (folder / "go").touch()
-
 
 def status(place: Workplace) -> dict[str, object]:
     seen = json.loads(place.run("status", place.spec, "--format", "json").out)
@@ -28,7 +15,8 @@ def status(place: Workplace) -> dict[str, object]:
 
 
 def test_a_detached_run_ends_by_itself_and_attach_brings_it_home(near: Workplace) -> None:
-    waits_for_go(near)
+    near.hold()
+    near.edit("nodes: 3", "nodes: 1\n  task_slots_per_node: 3")
     done = near.run("apply", near.spec, "--detach")
     assert done.code == 0, done.text
     assert "detached" in done.out
@@ -45,8 +33,8 @@ def test_a_detached_run_ends_by_itself_and_attach_brings_it_home(near: Workplace
 
     other = near.start("attach", near.spec, "--progress", "plain")
     until(other, "3 running")
-    go(near)
-    rest, _ = other.communicate(timeout=30)
+    near.let_go()
+    rest, _ = other.communicate(timeout=60)
     assert other.returncode == 0, rest
     assert "done in" in rest
     assert len(list(near.results.glob("*.top.txt"))) == 3
@@ -57,8 +45,8 @@ def test_early_results_are_not_taken_for_all(near: Workplace) -> None:
     """What is there now is fetched; that is not written down as if the run were over."""
     near.edit(
         "command: python3",
-        "command: test {{ file.stem }} = lighthouse || until test -e "
-        '"$AZ_BATCH_NODE_SHARED_DIR/go"; do sleep 0.1; done; python3',
+        "command: test {{ file.stem }} = lighthouse || "
+        f'until test -e "{near.folder}/go"; do sleep 0.1; done; python3',
     )
     near.edit("nodes: 3", "nodes: 1\n  task_slots_per_node: 3")
     run = near.start("apply", near.spec, "--progress", "plain")
@@ -66,8 +54,8 @@ def test_early_results_are_not_taken_for_all(near: Workplace) -> None:
     assert near.run("download", near.spec, "--progress", "quiet").code == 0
     assert [path.name for path in near.results.iterdir()] == ["lighthouse.txt.top.txt"]
     interrupt(run)
-    assert run.wait(timeout=20) == 130
-    go(near)
+    assert run.wait(timeout=60) == 130
+    near.let_go()
     assert near.run("attach", near.spec, "--progress", "quiet").code == 0
     assert len(list(near.results.iterdir())) == 3
 
@@ -87,12 +75,13 @@ def test_without_a_job_there_is_nothing_to_attach_to(near: Workplace) -> None:
 
 
 def test_ctrl_c_once_lets_go_and_deletes_nothing(near: Workplace) -> None:
-    waits_for_go(near)
+    near.hold()
+    near.edit("nodes: 3", "nodes: 1\n  task_slots_per_node: 3")
     near.edit("pool: ask", "pool: always")
     run = near.start("apply", near.spec, "-y", "--progress", "plain")
     until(run, "3 running")
     interrupt(run)
-    rest, _ = run.communicate(timeout=20)
+    rest, _ = run.communicate(timeout=60)
     assert run.returncode == 130, rest
     assert "Ctrl-C once more" in rest
     assert "start   delete" not in rest
@@ -104,13 +93,14 @@ def test_ctrl_c_once_lets_go_and_deletes_nothing(near: Workplace) -> None:
         "succeeded": 0,
         "failed": 0,
     }
-    go(near)
+    near.let_go()
     assert near.run("apply", near.spec, "-y", "--progress", "quiet").code == 0
     assert status(near)["pool"] is None
 
 
 def test_ctrl_c_twice_ends_at_once_and_deletes_nothing(near: Workplace) -> None:
     """The first waits for an upload that is in flight; the second does not."""
+    near.hold()
     big = near.folder / "specs" / "data" / "big.txt"
     with big.open("wb") as file:
         file.truncate(150 << 20)
@@ -119,8 +109,9 @@ def test_ctrl_c_twice_ends_at_once_and_deletes_nothing(near: Workplace) -> None:
     interrupt(run)
     until(run, "Ctrl-C once more")
     interrupt(run)
-    rest, _ = run.communicate(timeout=20)
+    rest, _ = run.communicate(timeout=60)
     assert run.returncode == 130, rest
     assert "start   delete" not in rest
     big.unlink()
+    near.let_go()
     assert near.run("apply", near.spec, "--progress", "quiet").code == 0

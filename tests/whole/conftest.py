@@ -55,6 +55,15 @@ class Workplace:
         assert old in text
         self.spec.write_text(text.replace(old, new), encoding="utf-8")
 
+    def hold(self) -> None:
+        """Make the tutorial's tasks wait until they are let go: so long the run cannot end."""
+        wait = f'until test -e "{self.folder}/go"; do sleep 0.1; done'
+        self.edit("command: python3", f"command: {wait}; python3")
+
+    def let_go(self) -> None:
+        """Let the tasks go on that were held, and those to come."""
+        (self.folder / "go").touch()
+
     def command(self, *arguments: str | Path) -> list[str]:
         return [sys.executable, "-m", "batchspec", *map(str, arguments)]
 

@@ -38,7 +38,8 @@ def test_a_program_that_is_not_there_is_told(place: Workplace) -> None:
 
 def test_a_task_that_hangs_is_ended_at_the_limit(place: Workplace) -> None:
     place.edit(COMMAND, "command: sleep 600")
-    place.edit("max_wall_clock_time: 30m", "max_wall_clock_time: 3s")
+    # From the making of the job on: its tasks have to be in it by then.
+    place.edit("max_wall_clock_time: 30m", "max_wall_clock_time: 8s")
     done = place.run("apply", place.spec, timeout=60)
     assert done.code == 7, done.text
     assert "time limit" in done.out
@@ -75,7 +76,7 @@ def test_a_service_that_is_not_there_is_told_within_seconds(place: Workplace) ->
                 f"BlobEndpoint={address}/nobody;"
             ),
         )
-        done = place.run("plan", place.spec, "--target", "azure", timeout=30)
+        done = place.run("plan", place.spec, "--target", "azure", timeout=60)
     assert done.code == 4, done.text
     assert address in done.err
     assert "hint" in done.err
@@ -89,7 +90,7 @@ def test_a_wrong_key_is_told(place: Workplace) -> None:
         AZURE_BATCH_ACCESS_KEY="d3Jvbmc=",
         AZURE_STORAGE_CONNECTION_STRING=ends.connection_string,
     )
-    done = place.run("plan", place.spec, "--target", "azure", timeout=30)
+    done = place.run("plan", place.spec, "--target", "azure")
     assert done.code == 4, done.text
     assert "AZURE_BATCH_ACCESS_KEY" in done.err
 
@@ -127,12 +128,13 @@ def test_two_inputs_of_one_name_are_told_before_anything_is_sent(place: Workplac
     ],
 )
 def test_ctrl_c_in_every_phase_and_the_same_command_goes_on(place: Workplace, words: str) -> None:
-    place.edit("command: python3", "command: sleep 0.4; python3")
+    place.hold()
     process = place.start("apply", place.spec, "--progress", "plain")
     until(process, words)
     interrupt(process)
-    rest, _ = process.communicate(timeout=30)
+    rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130, rest
+    place.let_go()
     done = place.run("apply", place.spec)
     assert done.code == 0, done.text
     assert len(list(place.results.glob("*.top.txt"))) == 3
