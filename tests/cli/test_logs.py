@@ -79,9 +79,9 @@ tasks:
     assert follow.stdout.readline() == "one\n"
     (shared,) = place.home.glob("batch/nodes/slow/*/shared")
     (shared / "go").touch()
-    assert follow.communicate(timeout=20)[0] == "two\n"
+    assert follow.communicate(timeout=60)[0] == "two\n"
     assert follow.returncode == 0
-    run.communicate(timeout=20)
+    run.communicate(timeout=60)
     assert run.returncode == 0
 
 

@@ -49,7 +49,7 @@ def happening(place: Workplace, text: str) -> Iterator[str]:
 
 
 def timeless(text: str) -> str:
-    return re.sub(r"\b\d+(\.\d+)?m?s\b", "0s", text)
+    return re.sub(r"\b(\d+m )?\d+(\.\d+)?m?s\b", "0s", text)
 
 
 def test_the_transcript_is_what_happens(place: Workplace) -> None:

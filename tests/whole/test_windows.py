@@ -8,7 +8,7 @@ from tests.whole.conftest import Workplace
 
 
 def test_a_missing_package_is_named(place: Workplace) -> None:
-    done = place.run("apply", place.folder / "specs" / "topn-windows.yaml", timeout=60)
+    done = place.run("apply", place.folder / "specs" / "topn-windows.yaml")
     assert done.code == 4, done.text
     assert "an application package is not in the account" in done.text, done.text
     assert "python" in done.text
@@ -19,7 +19,7 @@ def test_windows_nodes_are_refused_by_name(place: Workplace) -> None:
     package.parent.mkdir(parents=True)
     with zipfile.ZipFile(package, "w") as archive:
         archive.writestr("python.exe", "")
-    done = place.run("apply", place.folder / "specs" / "topn-windows.yaml", timeout=60)
+    done = place.run("apply", place.folder / "specs" / "topn-windows.yaml")
     assert done.code == 4, done.text
     said = " ".join(done.text.split())
     assert "got no node: AllocationFailed" in said
