@@ -167,17 +167,23 @@ def test_what_nodes_are_made_of_changes_only_while_there_are_none(tmp_path: Path
             refused = service.request("PATCH", "/pools/p", {name: value})
             assert (refused.status, refused.code) == (409, "OperationInvalidForCurrentState")
             assert name in refused.values["Reason"]
-        service.request("POST", "/pools/p/resize", {"targetDedicatedNodes": 0})
-        until(lambda: service.client.get_pool("p").allocation_state == "steady")
+        resize(service, 0)
         assert service.request("PATCH", "/pools/p", fixed).status == 200
         shown = service.request("GET", "/pools/p").json
         assert fixed.items() <= shown.items()
-        service.request("POST", "/pools/p/resize", {"targetDedicatedNodes": 1})
-        until(lambda: service.client.get_pool("p").allocation_state == "steady")
+        resize(service, 1)
         service.client.create_job({"id": "j", "poolInfo": {"poolId": "p"}})
         service.client.create_tasks("j", [task(name, WAIT) for name in "ab"])
         until(lambda: service.client.get_job_task_counts("j").task_counts.running == 2)
         go(service)
+
+
+def resize(service: Service, nodes: int) -> None:
+    """Bring the pool to that size, once it has come to the one it was asked for before."""
+    until(lambda: service.client.get_pool("p").allocation_state == "steady")
+    asked = service.request("POST", "/pools/p/resize", {"targetDedicatedNodes": nodes})
+    assert asked.status == 202
+    until(lambda: service.client.get_pool("p").allocation_state == "steady")
 
 
 def test_updateproperties_removes_what_it_does_not_name(service: Service) -> None:
