@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,20 @@ def test_files_that_were_cleaned_up_say_so(service: Service, root: Path) -> None
     assert task is not None
     service.store.runs.cleaned(task)
     assert service.request("GET", TASK_FILES).code == "TaskFilesCleanedup"
+
+
+def test_a_file_that_is_removed_while_it_is_sent_arrives_whole(
+    service: Service, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine removes files at any time, also when they were found and not yet read."""
+
+    def late(chunks: Iterator[bytes]) -> bytes | None:
+        (root / "stdout.txt").unlink(missing_ok=True)
+        return next(chunks, None)
+
+    monkeypatch.setattr("batchspec.local.http.app._next", late)
+    assert service.request("GET", f"{TASK_FILES}/stdout.txt").body == b"hello\n"
+    assert service.request("GET", f"{TASK_FILES}/stdout.txt").status == 404
 
 
 def test_a_large_file_streams(service: Service, root: Path) -> None:

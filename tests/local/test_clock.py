@@ -143,6 +143,20 @@ async def test_the_clock_stands_where_it_cannot_be_kept(tmp_path: Path) -> None:
         assert first + timedelta(hours=1) < clock.now() <= first + promised + timedelta(seconds=10)
 
 
+async def test_the_clock_stands_where_it_is_kept_however_long_that_took(tmp_path: Path) -> None:
+    seconds = [0.0]
+
+    class Slow(Ahead):
+        def write(self, ahead: timedelta) -> None:
+            super().write(ahead)
+            seconds[0] += 1.5
+
+    clock, time = Clock(3600.0, monotonic=lambda: seconds[0]), Slow(tmp_path)
+    async with time.keeping(clock):
+        seconds[0] = 1000.0
+        assert clock.ahead() <= time.read()
+
+
 def test_without_a_faster_life_there_is_no_file(tmp_path: Path) -> None:
     with engined(tmp_path / "batch") as service:
         assert abs(stamp(service) - datetime.now(UTC)) < timedelta(minutes=1)

@@ -55,7 +55,7 @@ class Clock:
         """The time, aware and in UTC."""
         if self._start is None:
             return datetime.now(UTC) + self._ahead
-        return self._start + timedelta(seconds=self._passed() * self.speed)
+        return self._start + timedelta(seconds=self.passed() * self.speed)
 
     async def sleep(self, seconds: float) -> None:
         """Wait for so many seconds of this clock."""
@@ -66,16 +66,16 @@ class Clock:
         seconds = min(max(0.0, delay.total_seconds() / self.speed), _LONGEST)
         return asyncio.get_running_loop().call_later(seconds, call)
 
-    def ahead(self, later: float = 0.0) -> timedelta:
-        """How far ahead of the wall it is, or will be so many seconds of the wall ``later``."""
-        gained = (self._passed() + later) * (self.speed - 1)
+    def ahead(self, passed: float | None = None) -> timedelta:
+        """How far ahead of the wall it is, or is when so many seconds have :meth:`passed`."""
+        gained = (self.passed() if passed is None else passed) * (self.speed - 1)
         return self._ahead + timedelta(seconds=gained)
 
-    def hold_after(self, seconds: float) -> None:
-        """Stand still after so many seconds of the wall, unless this is called again by then."""
-        self._until = self._passed() + seconds
+    def hold_at(self, passed: float) -> None:
+        """Stand still when so many seconds have :meth:`passed`, unless told otherwise by then."""
+        self._until = passed
 
-    def _passed(self) -> float:
+    def passed(self) -> float:
         """Seconds of the wall since the start that count."""
         return min(self._monotonic() - self._origin, self._until)
 
@@ -132,5 +132,7 @@ class Ahead:
                 _log.warning("the time cannot be kept: %s", error.strerror)
 
     def _promise(self, clock: Clock) -> None:
-        self.write(clock.ahead(_LEASE))
-        clock.hold_after(_LEASE)
+        # Writing takes time, too: the clock stops where the file says, not so much later.
+        end = clock.passed() + _LEASE
+        self.write(clock.ahead(end))
+        clock.hold_at(end)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 
 MAX_DEPTH = 100
@@ -99,13 +100,13 @@ def opened(root: Root, path: str) -> Iterator[tuple[int, Entry]]:
         os.close(descriptor)
 
 
-def read_chunks(root: Root, path: str, start: int, length: int, size: int) -> Iterator[bytes]:
-    """``length`` bytes of a file from ``start`` on, ``size`` at a time.
+def read_chunks(file: FileIO, start: int, length: int, size: int) -> Iterator[bytes]:
+    """``length`` bytes of a file from ``start`` on, ``size`` at a time; then it is closed.
 
     A file that shrinks while it is read gives fewer.
     """
-    with opened(root, path) as (descriptor, _):
-        while length > 0 and (chunk := os.pread(descriptor, min(size, length), start)):
+    with file:
+        while length > 0 and (chunk := os.pread(file.fileno(), min(size, length), start)):
             yield chunk
             start += len(chunk)
             length -= len(chunk)

@@ -6,8 +6,10 @@ import mimetypes
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
@@ -137,14 +139,15 @@ def _download(place: Place, request: Request) -> Work:
     path = request.parameters["filePath"]
 
     def work() -> Reply:
-        entry = _find(place, path)
-        if entry.is_directory:
-            raise Fault("FileNotFound")
-        _check(request, entry)
-        start, length = _range(request, entry.size)
+        with _opened(place, path) as (descriptor, entry):
+            if entry.is_directory:
+                raise Fault("FileNotFound")
+            _check(request, entry)
+            start, length = _range(request, entry.size)
+            # What was announced is sent, though the file may be removed or replaced by then.
+            file = FileIO(os.dup(descriptor))
         headers = {**_headers(place, entry), "Content-Length": str(length)}
-        chunks = read_chunks(place.root, path, start, length, CHUNK)
-        return Reply(200, headers=headers, chunks=chunks)
+        return Reply(200, headers=headers, chunks=read_chunks(file, start, length, CHUNK))
 
     return work
 
@@ -176,12 +179,20 @@ def _delete(place: Place, request: Request) -> Work:
 
 
 def _find(place: Place, path: str) -> Entry:
-    """The entry at ``path``. What lies elsewhere is, for a client, not there."""
-    try:
-        with opened(place.root, path) as (_, entry):
-            return entry
-    except (OSError, OutsideError, ValueError):
-        raise Fault("FileNotFound") from None
+    """The entry at ``path``."""
+    with _opened(place, path) as (_, entry):
+        return entry
+
+
+@contextmanager
+def _opened(place: Place, path: str) -> Iterator[tuple[int, Entry]]:
+    """A descriptor of what is at ``path``. What lies elsewhere is, for a client, not there."""
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(opened(place.root, path))
+        except (OSError, OutsideError, ValueError):
+            raise Fault("FileNotFound") from None
+        yield found
 
 
 def _check(request: Request, entry: Entry) -> None:
