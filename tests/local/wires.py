@@ -33,7 +33,7 @@ class Got:
 def exchange(service: Service, *pieces: bytes, half_close: bool = False) -> Got:
     """Send the pieces, and read the answer. Fails when neither it nor a close comes."""
     parts = urlsplit(service.url)
-    with socket.create_connection((str(parts.hostname), parts.port), timeout=5) as connection:
+    with socket.create_connection((str(parts.hostname), parts.port), timeout=30) as connection:
         received = b""
         bare = pieces[0].startswith(b"HEAD ")
         try:
