@@ -7,7 +7,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchspec.problems import Place, Problem, Severity
@@ -67,6 +67,7 @@ def test_a_mark_behind_the_end_of_the_line() -> None:
     assert lines[1:] == ["   1 | key:", "     |     ^"]
 
 
+@settings(deadline=None)
 @given(
     text=st.text(max_size=400).filter(lambda text: "\n" not in text),
     column=st.integers(1, 500),
@@ -79,6 +80,7 @@ def test_no_line_breaks_it(text: str, column: int, length: int, width: int) -> N
         assert not any(unicodedata.category(c) == "Cc" for c in line)
 
 
+@settings(deadline=None)
 @given(before=st.text("ab名\t", max_size=300), after=st.text("ab名", max_size=300))
 def test_a_long_line_is_cut_around_its_mark(before: str, after: str) -> None:
     text = f"{before}KEY{after}"

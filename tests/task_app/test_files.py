@@ -88,7 +88,9 @@ def test_a_damaged_text_with_a_mark_keeps_its_encoding_and_says_so(tmp_path: Pat
     assert "damaged" in done.stderr
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+)
 @given(st.text("aé中😀' \n", max_size=50), st.integers(1, 9), st.sampled_from(["utf-8", "utf-16"]))
 def test_characters_cut_at_the_end_of_a_block_are_whole(
     topn: ModuleType, tmp_path: Path, text: str, size: int, codec: str

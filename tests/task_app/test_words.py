@@ -10,7 +10,7 @@ from itertools import pairwise
 from types import ModuleType
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.task_app.naive import naive_count
@@ -28,6 +28,7 @@ def cut(text: str, places: list[int]) -> list[str]:
     return [text[start:end] for start, end in pairwise(edges)]
 
 
+@settings(deadline=None)
 @given(TEXTS, CUTS)
 @example("don't", [3])
 @example("don't", [4])
@@ -40,6 +41,7 @@ def test_words_are_counted_by_the_stated_rule_wherever_the_blocks_are_cut(
     assert topn.count_words(cut(text, places)) == naive_count(text, topn.LONGEST)
 
 
+@settings(deadline=None)
 @given(
     st.text("ab'’\u0301", max_size=30).map(lambda text: text * 40), st.lists(st.integers(0, 1200))
 )
