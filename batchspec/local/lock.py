@@ -34,7 +34,7 @@ class Lock:
     def take(cls, path: Path, *, wait: float = 0.5) -> Self | None:
         """The lock on ``path``, or ``None`` if another process keeps it for ``wait`` seconds.
 
-        ``wait`` should not be zero: :func:`held` locks the file for the moment of its look.
+        Those who only look at it (:func:`held`) do not keep it, however long it takes them.
 
         Raises:
             OSError: the file cannot be opened or created.
@@ -43,7 +43,7 @@ class Lock:
         until = time.monotonic() + wait
         try:
             while not _try(descriptor, fcntl.LOCK_EX):
-                if time.monotonic() >= until:
+                if time.monotonic() >= until and not _is_looked_at(descriptor):
                     os.close(descriptor)
                     return None
                 time.sleep(_POLL)
@@ -104,6 +104,14 @@ def wait_free(path: Path, seconds: float) -> bool:
         if time.monotonic() >= until:
             return False
         time.sleep(_POLL)
+    return True
+
+
+def _is_looked_at(descriptor: int) -> bool:
+    """Whether what keeps a lock from being taken was the look of somebody, or is so no more."""
+    if not _try(descriptor, fcntl.LOCK_SH):
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
     return True
 
 

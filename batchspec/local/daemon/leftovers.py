@@ -7,6 +7,7 @@ both are usually gone before anybody looks. This is for the case that they are n
 from __future__ import annotations
 
 import signal
+import sys
 
 from batchspec.local.agent.leftovers import reap_leftovers
 from batchspec.local.azurite.server import STOP_SECONDS
@@ -36,7 +37,10 @@ def _end_azurite(home: Home) -> bool:
         return False
     azurite = Process.read(home.storing)
     for number, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
-        if azurite:
+        # Linux has told it when the daemon ended. Told twice, it ends at once, and what it was
+        # given last is lost.
+        told = number == signal.SIGTERM and sys.platform == "linux"
+        if azurite and not told:
             azurite.signal(number)
         if wait_free(home.storing, patience):
             return True

@@ -1,0 +1,177 @@
+"""Who runs: locks, the processes that hold them, and what a daemon that was killed has left."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from batchspec.local import Phase
+from batchspec.local.daemon.home import Home
+from batchspec.local.daemon.leftovers import end_leftovers
+from batchspec.local.daemon.start import alone
+from batchspec.local.lock import Lock, held, wait_free
+from batchspec.local.process import Process
+
+
+def test_a_lock_is_exclusive_and_ends_with_its_holder(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert not held(path)
+    with Lock.take(path) or pytest.fail():
+        assert held(path)
+        assert Lock.take(path, wait=0.01) is None
+    assert not held(path)
+
+
+def test_looks_at_a_lock_do_not_take_each_other_for_its_holder(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    seen: list[bool] = []
+
+    def look() -> None:
+        seen.extend(held(path) for _ in range(500))
+
+    watchers = [threading.Thread(target=look) for _ in range(4)]
+    for watcher in watchers:
+        watcher.start()
+    for watcher in watchers:
+        watcher.join()
+    assert seen == [False] * 2000
+
+
+def test_a_lock_can_be_taken_while_others_look_at_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.0001):
+            held(path)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        for _ in range(20):
+            lock = Lock.take(path)
+            assert lock
+            lock.release()
+    finally:
+        done.set()
+        watcher.join()
+
+
+def test_a_look_that_takes_long_is_not_taken_for_a_holder(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with path.open("w") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        timer = threading.Timer(0.2, lambda: fcntl.flock(looking, fcntl.LOCK_UN))
+        timer.start()
+        with Lock.take(path, wait=0) or pytest.fail():
+            assert held(path)
+        timer.join()
+
+
+def test_a_free_lock_is_waited_for_and_no_longer(tmp_path: Path) -> None:
+    lock = Lock.take(tmp_path / "lock")
+    assert lock
+    assert not wait_free(tmp_path / "lock", 0.02)
+    lock.release()
+    assert wait_free(tmp_path / "lock", 0.02)
+
+
+def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError):
+        Lock.take(tmp_path / "lock")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_signal_reaches_only_the_process_that_was_meant(tmp_path: Path) -> None:
+    with subprocess.Popen(["/bin/sleep", "60"]) as sleeper:
+        real = Process.of(sleeper.pid)
+        assert real
+        assert not Process(real.pid, "0").signal(signal.SIGKILL), "a number that was given away"
+        assert sleeper.poll() is None
+
+        (tmp_path / "pid").write_text(str(real))
+        assert Process.read(tmp_path / "pid") == real
+        assert real.signal(signal.SIGKILL)
+        sleeper.wait()
+    assert Process.of(sleeper.pid) is None
+    assert real.ending
+    assert not real.signal(signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_a_process_that_was_killed_is_ending_before_it_lets_go() -> None:
+    # Its pipe is closed on its way out, hence the moment in which it must be known to be ending.
+    listen, hold = os.pipe()
+    sleeper = subprocess.Popen(["sleep", "600"], pass_fds=[hold])
+    os.close(hold)
+    process = Process.of(sleeper.pid)
+    assert process and not process.ending
+    sleeper.kill()
+    assert os.read(listen, 1) == b""
+    assert process.ending
+    os.close(listen)
+    sleeper.wait()
+
+
+@pytest.mark.parametrize("text", ["", "12", "twelve 3", "12 "])
+def test_a_lock_file_without_a_process_in_it_names_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pid").write_text(text)
+    assert Process.read(tmp_path / "pid") is None
+    assert Process.read(tmp_path / "missing") is None
+
+
+def test_waiting_for_another_start_is_a_phase(tmp_path: Path) -> None:
+    home = Home(tmp_path / "local")
+    home.make()
+    phases: list[Phase] = []
+    first = Lock.take(home.starting)
+    assert first
+
+    def notify(phase: Phase) -> None:
+        phases.append(phase)
+        first.release()
+
+    with alone(home, notify):
+        assert phases == [Phase.WAITING]
+
+
+STORE = """
+import signal, sys, time
+def end(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as Azurite does
+    print("closing", flush=True)
+    time.sleep(0.5)
+    print("saved", flush=True)
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")
+def test_a_store_that_was_told_to_end_is_not_told_again(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    lock = Lock.take(home.storing)
+    assert lock
+    with subprocess.Popen(
+        [sys.executable, "-c", STORE], stdout=subprocess.PIPE, text=True, pass_fds=[lock.fileno]
+    ) as store:
+        assert store.stdout
+        assert store.stdout.readline() == "ready\n"
+        lock.note(str(Process.of(store.pid)))
+        lock.release()
+        store.terminate()  # as the kernel does when the daemon was killed
+        assert store.stdout.readline() == "closing\n"
+        assert end_leftovers(home) is True
+        assert store.stdout.read() == "saved\n"
