@@ -121,23 +121,25 @@ class Host:
         if "stays" in report:
             return
         del self.busy[pid]
-        if len(self.idle) < _IDLE:
+        # When the service is gone they are all on their way out, and their pipes closed.
+        if self.orders.closed or len(self.idle) < _IDLE:
             self.idle.append(pid)
         else:
             os.close(self.pipes.pop(pid))
 
     def collect(self) -> None:
         while pid := reap()[0]:
+            if pid in self.busy:
+                # It may have reported before it died; so it is idle for a moment, and then gone.
+                while select.select([self.reports.descriptor], [], [], 0)[0]:
+                    for report in self.reports.read():
+                        self.report(report)
             if pid in self.idle:
                 self.idle.remove(pid)
             pipe = self.pipes.pop(pid, None)
             if pipe is not None and not self.orders.closed:
                 os.close(pipe)
             if pid in self.busy:
-                # It may have reported before it died.
-                while select.select([self.reports.descriptor], [], [], 0)[0]:
-                    for report in self.reports.read():
-                        self.report(report)
                 self.bury(pid)
 
     def bury(self, pid: int) -> None:

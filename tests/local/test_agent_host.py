@@ -1,0 +1,61 @@
+"""The host of tasks, where its supervisors end in a moment that does not suit it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from batchspec.local.agent.host import main
+from batchspec.local.agent.host.main import Host
+from batchspec.local.agent.host.system import Lines, line
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    """A host that works in no process of its own, and has started nothing."""
+    found = Host.__new__(Host)  # not set up: signals and limits are those of the tests
+    found.orders = Lines(0)
+    reports, found.reporting = os.pipe()
+    found.reports = Lines(reports)
+    found.pipes, found.busy, found.idle = {}, {}, []
+    yield found
+    os.close(reports)
+    os.close(found.reporting)
+
+
+def test_a_supervisor_that_was_killed_once_it_had_reported_takes_no_run(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, pipe = pipes = os.pipe()
+    host.pipes, host.busy = {7: pipe}, {7: "1"}
+    report = line(run="1", me=7, exit=0)
+    os.write(host.reporting, report)
+    ended = iter([(7, 9, None), (0, 0, None)])
+    said: list[bytes] = []
+    monkeypatch.setattr(main, "reap", lambda: next(ended))
+    monkeypatch.setattr(main, "say", said.append)
+    host.collect()
+    assert (host.pipes, host.busy, host.idle) == ({}, {}, [])
+    assert said == [report]
+    os.close(pipes[0])
+
+
+def test_supervisors_that_end_together_when_the_service_is_gone_are_waited_for(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # More than are kept for later runs; their pipes are closed by now, as a sign to them.
+    pids = range(1000, 1200)
+    gone = 1 << 20  # no descriptor
+    host.orders.closed = True
+    host.pipes, host.busy = dict.fromkeys(pids, gone), {pid: str(pid) for pid in pids}
+    for pid in pids:
+        os.write(host.reporting, line(run=str(pid), me=pid, signal=9))
+    ended = iter([*((pid, 0, None) for pid in pids), (0, 0, None)])
+    said: list[bytes] = []
+    monkeypatch.setattr(main, "reap", lambda: next(ended))
+    monkeypatch.setattr(main, "say", said.append)
+    host.collect()
+    assert (host.pipes, host.busy, host.idle) == ({}, {}, [])
+    assert len(said) == len(pids)
