@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from pathlib import Path
 
@@ -39,6 +40,34 @@ def test_it_sees_a_service_in_a_process_of_its_own(
     exchange = json.loads(seen)
     assert (exchange["method"], exchange["path"], exchange["status"]) == ("GET", "/pools", 200)
     assert json.loads(base64.b64decode(exchange["told"]))["value"] == []
+
+
+def test_a_line_that_grows_while_it_is_read_is_read_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = json.dumps({**SEEN, "told": ""}).encode() + b"\n"
+    (tmp_path / "1.jsonl").write_bytes(text)
+
+    class Growing(io.BytesIO):
+        """Its end is met in the middle of a line, and a moment later there is more."""
+
+        def __init__(self) -> None:
+            super().__init__(text[:40])
+
+        def __next__(self) -> bytes:
+            if not (line := self.readline()):
+                raise StopIteration
+            at = self.tell()
+            self.seek(0, io.SEEK_END)
+            self.write(text[40:])
+            self.seek(at)
+            return line
+
+    own = Witness(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", lambda *_: Growing())
+        assert list(own._new()) == []
+    assert [exchange["path"] for exchange in own._new()] == [SEEN["path"]]
 
 
 @pytest.mark.skipif(judge_of("2025-06-01") is None, reason="no description beside the project")

@@ -40,9 +40,10 @@ class Witness:
             with path.open("rb") as file:
                 file.seek(start)
                 for line in file:
-                    if line.endswith(b"\n"):  # the last one may be cut short
-                        start += len(line)
-                        yield json.loads(line)
+                    if not line.endswith(b"\n"):
+                        break  # it is being written; what comes next would be the rest of it
+                    start += len(line)
+                    yield json.loads(line)
             self._read[path] = start
 
     def _judge(self, exchange: dict[str, Any]) -> list[str]:
