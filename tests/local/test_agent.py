@@ -69,7 +69,7 @@ def text(tmp_path: Path, name: str) -> str:
 
 
 async def file_there(path: Path) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not path.exists():
             await asyncio.sleep(0.005)
 
@@ -289,7 +289,7 @@ async def test_a_download_can_be_ended(agent: Agent, tmp_path: Path, blobs: Blob
     blobs.fail = [503] * 100
     resource = {"httpUrl": blobs.blob("in", "a.txt"), "filePath": "a"}
     run = asyncio.create_task(agent.perform(launch(tmp_path, "true", resource_files=(resource,))))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not blobs.requests:
             await asyncio.sleep(0.005)
     agent.end("1")

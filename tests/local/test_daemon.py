@@ -26,7 +26,7 @@ from batchspec.local.process import Process
 pytestmark = pytest.mark.usefixtures("azurite_installed")
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -44,7 +44,7 @@ def kill(data: Path) -> None:
     pid = local.status(data).pid
     assert pid
     os.kill(pid, signal.SIGKILL)
-    assert wait_free(Home(data).running, 10)
+    assert wait_free(Home(data).running, 60)
 
 
 def starter(data: Path) -> subprocess.Popen[str]:
@@ -137,7 +137,7 @@ def test_a_second_daemon_on_the_folder_ends_at_once(shared: Endpoints) -> None:
         [sys.executable, "-m", "batchspec.local", "serve", "--data", shared.data],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
     )
     assert second.returncode == 1
@@ -180,7 +180,7 @@ def test_it_outlives_the_process_that_started_it_and_its_terminal(data: Path) ->
     process = starter(data)
     assert process.stdout
     pid = int(process.stdout.readline())
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert os.getsid(pid) != process.pid
     assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
     assert local.status(data).state is State.RUNNING
@@ -262,7 +262,12 @@ def test_an_azurite_that_dies_again_and_again_ends_the_service_with_a_reason(dat
 def test_it_ends_when_its_folder_is_deleted(data: Path) -> None:
     endpoints = local.start(data)
     daemon = Process.of(endpoints.pid)
-    shutil.rmtree(data)
+
+    def deleted() -> bool:  # not always at once: it may write meanwhile
+        shutil.rmtree(data, ignore_errors=True)
+        return not data.exists()
+
+    until(deleted)
     until(lambda: Process.of(endpoints.pid) != daemon)
     assert not listens(endpoints.batch_url)
     assert not listens(endpoints.blob_url)
@@ -331,7 +336,7 @@ def test_in_the_foreground_it_ends_with_ctrl_c(data: Path) -> None:
         until(lambda: local.status(data).state is State.RUNNING)
         assert local.start(data).pid == process.pid
         process.send_signal(signal.SIGINT)
-        errors = process.communicate(timeout=30)[1]
+        errors = process.communicate(timeout=60)[1]
     assert process.returncode == 0, errors
     assert local.status(data).state is State.STOPPED
 

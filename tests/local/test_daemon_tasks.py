@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -18,7 +19,7 @@ from batchspec.local.lock import wait_free
 from batchspec.local.process import Process
 
 
-def until(condition: Callable[[], object], seconds: float = 30) -> None:
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen"
@@ -105,41 +106,32 @@ def test_tasks_that_outlived_everything_are_ended_by_stop(
     local_home: local.Endpoints, task: Process
 ) -> None:
     # Who would have ended it goes too: the service, the host, and the host's supervisors.
-    hosts = [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and is_host_of(local_home, entry)
-    ]
-    assert hosts
+    hosts = hosts_of(local_home)
+    assert len(hosts) > 1
     for pid in [*hosts, local_home.pid]:
         os.kill(pid, signal.SIGSTOP)
     for pid in [*hosts, local_home.pid]:
         os.kill(pid, signal.SIGKILL)
-    assert wait_free(Home(local_home.data).running, 10)
+    assert wait_free(Home(local_home.data).running, 60)
     assert runs(task), "nothing is left to be ended"
 
     assert local.stop(local_home.data) is True
     until(lambda: not runs(task))
 
 
-def is_host_of(endpoints: local.Endpoints, entry: Path) -> bool:
-    """Whether a process belongs to the host that the daemon started."""
-    try:
-        if b"from host.main" not in (entry / "cmdline").read_bytes():
-            return False
-        parents = {int(entry.name), parent(entry)}
-        return bool(parents & {endpoints.pid, *children(endpoints.pid)})
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+def hosts_of(endpoints: local.Endpoints) -> list[int]:
+    """The host that the daemon started, and its supervisors, which are forks of it."""
+    found = parents_of_hosts()
+    (host,) = (pid for pid, parent in found.items() if parent == endpoints.pid)
+    return [host, *(pid for pid, parent in found.items() if parent == host)]
 
 
-def parent(entry: Path) -> int:
-    return int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-
-
-def children(pid: int) -> set[int]:
-    return {
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and entry.joinpath("stat").exists() and parent(entry) == pid
-    }
+def parents_of_hosts() -> dict[int, int]:
+    """All hosts and supervisors of this machine, with their parents."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            if b"from host.main" in (entry / "cmdline").read_bytes():
+                stat = (entry / "stat").read_text()
+                found[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    return found
