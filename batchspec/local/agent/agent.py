@@ -170,7 +170,8 @@ class Agent:
         into = launch.directory / "wd"
         try:
             await make_directory(self._data, launch.directory, fresh=launch.fresh)
-            if launch.packages or launch.resource_files:
+            # It may have been cut short while an old directory was removed.
+            if run.ended is None and (launch.packages or launch.resource_files):
                 filling = fill(
                     launch.packages, launch.resource_files, into, self._storage, self._grants
                 )
@@ -220,7 +221,8 @@ class Agent:
         ran = Ran(None, None)
         try:
             await coordination.make_directories(self._data)
-            await self._step(run, coordination.perform())
+            if run.ended is None:
+                await self._step(run, coordination.perform())
             if run.ended is None:
                 ran = await self._process(launch, run)
         except GangError as error:

@@ -123,7 +123,9 @@ class Hands:
             self._runs[key] = asyncio.create_task(self._perform(order), name=f"run {key}")
         elif order.key in self._runs and order.key not in self._told:
             self._told.add(order.key)
-            self._agent.end(order.key)
+            # The agent knows of a run when its task has taken the first step: one that was ordered
+            # together with this is ended after that.
+            asyncio.get_running_loop().call_soon(self._agent.end, order.key)
 
     def take(self) -> list[Finished]:
         """What has finished since this was last asked."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from batchspec.local.agent.failures import ended_by_user
 from batchspec.local.agent.launch import Outcome
 from batchspec.local.engine.commit import Committer
 from batchspec.local.engine.hands import (
@@ -59,10 +60,11 @@ class Recorder:
                 continue
             if one.outcome is not None:
                 self._store.runs.note_usage(one.subject.task, one.outcome.usage)
-            if self._was_requeued(one.subject.task, one.outcome):
+            outcome = self._as_asked(one.subject.task, job, one.outcome)
+            if self._was_requeued(one.subject.task, outcome):
                 self._store.runs.requeue(one.subject.task, now)
-            elif one.outcome is not None:
-                acted = yield from self._task(one.subject, job, one.outcome, now)
+            elif outcome is not None:
+                acted = yield from self._task(one.subject, job, outcome, now)
                 if acted:
                     del jobs[job_id]
 
@@ -110,6 +112,14 @@ class Recorder:
                 self._store.runs.requeue(task, now, counted=False)
             elif (begun := self._store.runs.prepared(task, now)) is not None:
                 yield self._committer.again(TaskRun(begun, job, node), fresh=True)
+
+    def _as_asked(self, task: Task, job: Job, outcome: Outcome | None) -> Outcome | None:
+        """``outcome``, or that the task was ended: if it would run again, but is asked to end."""
+        current = self._store.runs.get(task.seq)
+        if outcome is None or current is None or current.ending is None:
+            return outcome
+        again = judge(task.body, job.body, task.retry_count, outcome).retry
+        return replace(outcome, failure=ended_by_user()) if again else outcome
 
     def _was_requeued(self, task: Task, outcome: Outcome | None) -> bool:
         if outcome is None:

@@ -308,8 +308,12 @@ class Runs:
             return self.get(task.seq)
 
     def ask_to_end(self, task: Task, how: str) -> None:
-        """Mark a live task to be ended: ``terminate`` or ``requeue`` (a job ends, is disabled)."""
-        self._db.update("task", {"ending": how}, f"seq = ? AND {_LIVE}", (task.seq,))
+        """Mark a live task to be ended: ``terminate`` or ``requeue`` (a job ends, is disabled).
+
+        The first wish stands.
+        """
+        where = f"seq = ? AND ending IS NULL AND {_LIVE}"
+        self._db.update("task", {"ending": how}, where, (task.seq,))
 
     # --- what is left behind
 

@@ -1,0 +1,144 @@
+"""Runs that are to end at the very moment at which something else happens to them."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchspec.local.agent import agent as agents
+from batchspec.local.agent.agent import Agent
+from batchspec.local.agent.clock import Clock
+from batchspec.local.agent.failures import exit_failure
+from batchspec.local.agent.gang import Coordination
+from batchspec.local.agent.grants import NoGrants
+from batchspec.local.agent.launch import Gang, Launch, Member, Outcome
+from batchspec.local.engine.commit import Committer
+from batchspec.local.engine.disk import Disk
+from batchspec.local.engine.environment import Site
+from batchspec.local.engine.hands import End, Finished, Hands, Perform, TaskRun
+from batchspec.local.engine.record import Recorder
+from batchspec.local.model.record import Task
+from tests.local.engines import job, task
+from tests.local.playing import NOW, idle_node, start
+from tests.local.running import Service
+
+
+@pytest.fixture
+async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
+    found = Agent(tmp_path, Clock(), NoGrants())
+    yield found
+    await found.close()
+
+
+def launch(folder: Path, **more: Any) -> Launch:
+    """A run that does not end by itself."""
+    directory, line = folder / "node" / "task", "/bin/sh -c 'sleep 1000'"
+    return Launch("1.1", folder / "node", directory, line, {"PATH": "/usr/bin:/bin"}, **more)
+
+
+def code(outcome: Outcome) -> str | None:
+    return None if outcome.failure is None else outcome.failure.code
+
+
+async def ended_at_once(agent: Agent, run: Launch, patch: pytest.MonkeyPatch) -> Outcome:
+    """How a run ends that is to end while an old directory is removed."""
+    loop, remove = asyncio.get_running_loop(), shutil.rmtree
+
+    def rmtree(*place: Any, **more: Any) -> None:
+        loop.call_soon_threadsafe(agent.end, run.key)
+        remove(*place, **more)
+
+    patch.setattr(shutil, "rmtree", rmtree)
+    async with asyncio.timeout(30):
+        return await agent.perform(run)
+
+
+async def test_files_are_not_fetched_for_a_run_that_ends_as_it_empties_its_directory(
+    agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = []
+
+    async def fill(*_: object) -> None:
+        fetched.append("files")
+
+    monkeypatch.setattr(agents, "fill", fill)
+    (tmp_path / "node" / "task").mkdir(parents=True)
+    run = launch(tmp_path, resource_files=({"httpUrl": "http://x/y", "filePath": "y"},))
+    assert code(await ended_at_once(agent, run, monkeypatch)) == "TaskEnded"
+    assert fetched == []
+
+
+async def test_nodes_are_not_coordinated_for_a_run_that_ends_as_it_empties_a_directory(
+    agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinated = []
+
+    async def perform(_: Coordination) -> None:
+        coordinated.append("nodes")
+
+    monkeypatch.setattr(Coordination, "perform", perform)
+    other = tmp_path / "other" / "task"
+    other.mkdir(parents=True)
+    members = Member(0, tmp_path / "node" / "task", {}), Member(1, other, {})
+    run = launch(tmp_path, gang=Gang("true", (), members))
+    assert code(await ended_at_once(agent, run, monkeypatch)) == "TaskEnded"
+    assert coordinated == []
+
+
+@pytest.fixture
+def run(service: Service) -> TaskRun:
+    """A run of a task that may be tried again for ever."""
+    node = idle_node(service)
+    service.client.create_job(job())
+    again = {"maxTaskRetryCount": -1}
+    service.client.create_task("j", task("t", "exit 1", constraints=again))
+    found = service.store.jobs.get("j")
+    assert found is not None
+    return TaskRun(start(service, node, "t"), found, node)
+
+
+async def test_a_run_that_is_ended_as_it_is_ordered_ends(
+    agent: Agent, run: TaskRun, tmp_path: Path
+) -> None:
+    woken = asyncio.Event()
+    hands = Hands(agent, woken.set)
+    hands.obey(Perform(launch(tmp_path), run))
+    hands.obey(End("1.1"))
+    async with asyncio.timeout(30):
+        await woken.wait()
+    (finished,) = hands.take()
+    assert finished.outcome is not None
+    assert code(finished.outcome) == "TaskEnded"
+
+
+@pytest.mark.parametrize(
+    ("how", "shown"),
+    [("terminate", ("completed", 1, "TaskEnded", 0)), ("requeue", ("active", None, None, 1))],
+)
+def test_a_run_that_fails_as_it_is_to_end_is_not_tried_again(
+    service: Service, run: TaskRun, tmp_path: Path, how: str, shown: tuple[object, ...]
+) -> None:
+    store, data = service.store, tmp_path / "nodes"
+    committer = Committer(store, Disk(data), Site("a", service.url), data, lambda: "0" * 64)
+    store.runs.ask_to_end(run.task, how)
+    failed = Finished(run, Outcome(NOW, NOW, 1, exit_failure()))
+    assert list(Recorder(store, committer).record([failed], NOW)) == []
+    found = service.client.get_task("j", "t")
+    info = found.execution_info
+    why = None if info.failure_info is None else info.failure_info.code
+    assert (str(found.state.value), info.exit_code, why, info.requeue_count) == shown
+    assert info.retry_count == 0
+
+
+def test_the_first_wish_of_how_a_task_is_to_end_stands(service: Service, run: TaskRun) -> None:
+    """A job is terminated while a node that it runs on is taken away."""
+    for how in ("terminate", "requeue"):
+        service.store.runs.ask_to_end(run.task, how)
+    found: Task | None = service.store.runs.get(run.task.seq)
+    assert found is not None
+    assert found.ending == "terminate"
