@@ -292,6 +292,19 @@ def test_a_pool_that_got_a_part_is_short_of_the_rest() -> None:
     assert [error["code"] for error in settle.errors] == ["AccountCoreQuotaReached"]
 
 
+def test_a_node_that_is_asked_to_leave_or_to_stay_is_looked_at_again_before_it_moves() -> None:
+    """What it would have done otherwise would undo what is asked, or go against it."""
+    unborn = a_node(1, state=NodeState.CREATING)
+    leaving = a_node(2, intent="remove", intent_option="requeue")
+    pool = replace(resizing(1), allocation=AllocationState.STOPPING)
+    views = tuple(NodeView(node, pool) for node in (unborn, leaving))
+    keep, remove, settle = decide(
+        State(pools=(PoolView(pool, (unborn, leaving)),), nodes=views), NOW
+    )
+    assert (keep, remove) == (KeepNode(leaving), RemoveNode(unborn, "requeue"))
+    assert isinstance(settle, SettlePool)
+
+
 # --- nodes
 
 GONE = {NodeState.LEAVING_POOL}
@@ -503,6 +516,14 @@ def test_jobs_end_by_time_and_by_being_done() -> None:
     assert decide(State(overdue=(late,), done=(done,)), NOW) == [
         MoveJob(late, JobState.TERMINATING, "MaxWallClockTimeExpiry"),
         MoveJob(done, JobState.TERMINATING, "AllTasksComplete"),
+    ]
+
+
+@pytest.mark.parametrize("state", [JobState.DISABLING, JobState.ENABLING])
+def test_a_job_that_comes_to_its_end_on_its_way_to_another_state_ends(state: JobState) -> None:
+    job = a_job(state=state)
+    assert decide(State(jobs=(JobView(job),), overdue=(job,)), NOW) == [
+        MoveJob(job, JobState.TERMINATING, "MaxWallClockTimeExpiry")
     ]
 
 

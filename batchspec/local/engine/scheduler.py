@@ -17,8 +17,10 @@ from batchspec.local.engine.decision import (
     CutShort,
     Decision,
     ExpireFiles,
+    KeepNode,
     KillRun,
     MoveJob,
+    RemoveNode,
     TakeNode,
 )
 from batchspec.local.engine.placing import Place, place
@@ -56,22 +58,13 @@ def is_settled(state: State, decisions: Iterable[Decision]) -> bool:
 
 
 def _decide(state: State, now: datetime) -> Iterator[Decision]:
-    yield from _end_jobs(state)
-    for job_view in state.jobs:
-        yield from tend_job(job_view)
+    yield from _tend_jobs(state)
     for task in state.ending:
         if task.state is TaskState.PREPARING:
             yield CutShort(task)
         else:
             yield KillRun(task.seq, task.run)
-    allotment = Allotment(state.room)
-    for pool_view in state.pools:
-        timeout = read_duration(pool_view.pool.resize_timeout)
-        since = pool_view.pool.allocation_since
-        timed_out = timeout is not None and due(since, timeout, now)
-        yield from allocate(pool_view, allotment, timed_out=timed_out)
-    for node_view in state.nodes:
-        yield from tend_node(node_view, state.delays, now)
+    yield from _tend_nodes(state, now)
     for scale_view in state.scales:
         yield from scale(scale_view, now)
     for schedule_view in state.schedules:
@@ -83,7 +76,35 @@ def _decide(state: State, now: datetime) -> Iterator[Decision]:
     yield from (TakeNode(node) for node in state.taken)
 
 
-def _end_jobs(state: State) -> Iterator[Decision]:
+def _tend_jobs(state: State) -> Iterator[Decision]:
+    ended = set()
+    for end in _end_jobs(state):
+        ended.add(end.job.seq)
+        yield end
+    for view in state.jobs:
+        # What follows from the state it was in must not undo that it ends.
+        if view.job.seq not in ended:
+            yield from tend_job(view)
+
+
+def _tend_nodes(state: State, now: datetime) -> Iterator[Decision]:
+    asked = set()
+    allotment = Allotment(state.room)
+    for pool_view in state.pools:
+        timeout = read_duration(pool_view.pool.resize_timeout)
+        since = pool_view.pool.allocation_since
+        timed_out = timeout is not None and due(since, timeout, now)
+        for decision in allocate(pool_view, allotment, timed_out=timed_out):
+            if isinstance(decision, RemoveNode | KeepNode):
+                asked.add(decision.node.seq)
+            yield decision
+    for node_view in state.nodes:
+        # One of which something else is asked now is looked at again as it is then.
+        if node_view.node.seq not in asked:
+            yield from tend_node(node_view, state.delays, now)
+
+
+def _end_jobs(state: State) -> Iterator[MoveJob]:
     """Jobs that come to their end by themselves, each for the first reason that it has."""
     told = set()
     for jobs, reason in (
