@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -129,13 +129,32 @@ async def serve(
         )
         # Signatures are dated by the wall, whatever time the service lives in.
         door = Door(context, config.key, now=clock.now, wall=_wall)
-        async with time.keeping(clock), serving(door, listening, config.chaos) as http:
-            working = {http}
-            if make_engine is not None:
-                engine = make_engine(store, config, url, clock)
-                working.add(asyncio.create_task(engine.run(), name="batch-engine"))
+        engine = None if make_engine is None else make_engine(store, config, url, clock)
+        async with (
+            time.keeping(clock),
+            _working(engine) as working,
+            serving(door, listening, config.chaos) as http,
+        ):
             ready(url)
-            await _until_one_ends(working, besides=http)
+            await _until_one_ends({http, *working}, besides=http)
+
+
+@contextlib.asynccontextmanager
+async def _working(engine: Engine | None) -> AsyncIterator[set[asyncio.Task[None]]]:
+    """The task of ``engine``, if there is one, which has taken its first step.
+
+    So what an earlier life has left is seen to before anybody can ask about it.
+    """
+    if engine is None:
+        yield set()
+        return
+    task = asyncio.create_task(engine.run(), name="batch-engine")
+    try:
+        await asyncio.sleep(0)
+        yield {task}
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _until_one_ends(working: set[asyncio.Task[None]], besides: asyncio.Task[None]) -> None:

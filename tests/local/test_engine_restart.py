@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -14,15 +15,20 @@ from typing import Any
 
 import pytest
 
-from tests.local.engines import WAIT, go, job, pool, processes_of, task, until
-from tests.local.running import ACCOUNT, KEY, Service
+from batchspec.local.agent.agent import Agent
+from tests.local.engines import WAIT, engined, go, job, pool, processes_of, task, until
+from tests.local.playing import idle_node
+from tests.local.playing import start as begin
+from tests.local.running import ACCOUNT, KEY, Service, running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 PROGRAM = f"""
 import asyncio, sys
 from pathlib import Path
+from batchspec.local.agent.leftovers import reap_leftovers
 from batchspec.local.service import ServiceConfig, serve
+reap_leftovers(Path(sys.argv[1]))
 config = ServiceConfig(data=Path(sys.argv[1]), account={ACCOUNT!r}, key={KEY!r})
 asyncio.run(serve(config, lambda url: print(url, flush=True)))
 """
@@ -82,12 +88,11 @@ def test_an_interrupted_start_task_runs_again(tmp_path: Path) -> None:
     start = {"commandLine": f"/bin/sh -c 'echo x >> tries; {WAIT}'"}
 
     def tries() -> str:
-        (found,) = (data / "nodes").glob("p/*/startup/wd/tries")
-        return found.read_text()
+        return "".join(path.read_text() for path in (data / "nodes").glob("p/*/startup/wd/tries"))
 
     with living(data) as (batch, process):
         batch.client.create_pool(pool(startTask=start))
-        until(lambda: any((data / "nodes").glob("p/*/startup/wd/tries")))
+        until(lambda: tries() == "x\n")
         process.kill()
         until(lambda: processes_of(data) == [])
     with living(data) as (batch, _):
@@ -112,6 +117,25 @@ def test_a_task_that_was_to_end_is_ended(tmp_path: Path) -> None:
     with living(data) as (batch, _):
         until(lambda: state(batch, "t") == "completed")
         assert batch.client.get_task("j", "t").execution_info.failure_info.code == "TaskEnded"
+
+
+def test_nobody_hears_that_something_of_an_earlier_life_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "batch"
+    with running(data) as batch:
+        node = idle_node(batch)
+        batch.client.create_job(job())
+        batch.client.create_task("j", task("t", WAIT))
+        begin(batch, node, "t")
+
+    async def hang(_: Agent) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Agent, "start", hang)
+    with engined(data) as batch:
+        found = batch.client.get_task("j", "t")
+        assert (found.state.value, found.execution_info.requeue_count) == ("active", 1)
 
 
 def test_killed_at_any_moment_no_task_is_lost_or_runs_twice_at_once(tmp_path: Path) -> None:

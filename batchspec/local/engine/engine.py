@@ -72,8 +72,10 @@ class Engine:
         """Work until cancelled; then end all processes and return."""
         self._store.on_change(self._wake.set)
         try:
+            # The first step of all: nobody shall hear that something of an earlier life runs.
+            orders = self._recover(self._clock.now())
             await self._agent.start()
-            self._recover(self._clock.now())
+            self._obey(orders)
             while True:
                 self._wake.clear()
                 self._round(self._clock.now())
@@ -122,7 +124,7 @@ class Engine:
         if moment is not None:
             self._timer = self._clock.call_later(moment - now + _TICK, self._wake.set)
 
-    def _recover(self, now: datetime) -> None:
+    def _recover(self, now: datetime) -> list[Order]:
         orders: list[Order] = []
         with self._store.transaction():
             for task in self._store.runs.live():
@@ -139,4 +141,4 @@ class Engine:
                 runs = (node.start_task_info or {}).get("state") == "running"
                 if runs and pool is not None and "startTask" in pool.body:
                     orders.append(self._committer.start(node, pool, now))
-        self._obey(orders)
+        return orders
