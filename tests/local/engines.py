@@ -72,8 +72,8 @@ def until(condition: Callable[[], bool]) -> None:
 
 def go(service: Service) -> None:
     """Let those end that :data:`WAIT`, on all nodes."""
-    for root in (service.data / "nodes").glob("*/*"):
-        (root / "shared" / "go").touch()
+    for shared in (service.data / "nodes").glob("*/*/shared"):
+        (shared / "go").touch()
 
 
 def processes_of(folder: Path, name: str = "") -> list[str]:

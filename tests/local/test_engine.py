@@ -122,6 +122,13 @@ def test_a_task_is_retried_in_its_directory_until_it_succeeds(batch: Service) ->
     assert output(batch, "t", "wd/tries") == "x\n" * 3
 
 
+def test_a_task_that_fails_again_and_again_can_be_terminated(batch: Service) -> None:
+    batch.client.create_task("j", task("t", "exit 1", constraints={"maxTaskRetryCount": -1}))
+    until(lambda: batch.client.get_task("j", "t").execution_info.retry_count > 3)
+    batch.client.terminate_task("j", "t")
+    assert ended(batch, "t").failure_info.code == "TaskEnded"
+
+
 @pytest.mark.parametrize(("limit", "runs"), [(0, 1), (2, 3)])
 def test_retries_have_an_end(batch: Service, limit: int, runs: int) -> None:
     script = "echo x >> tries; exit 9"
@@ -207,7 +214,7 @@ def test_a_failed_task_blocks_its_dependants_unless_told_otherwise(batch: Servic
 def test_the_files_of_a_task_go_when_its_retention_has_passed(batch: Service) -> None:
     batch.client.create_task("j", task("t", "true", constraints={"retentionTime": "PT0.1S"}))
     ended(batch, "t")
-    until(lambda: not any((batch.data / "nodes").rglob("job-1/t")))
+    until(lambda: not any((batch.data / "nodes").glob("p/*/workitems/j/job-1/t")))
     answer = batch.request("GET", "/jobs/j/tasks/t/files/stdout.txt", judged=False)
     assert answer.code == "TaskFilesCleanedup"
 
@@ -234,7 +241,9 @@ def test_priority_comes_before_age_and_a_job_keeps_its_limit(batch: Service) -> 
     for number in range(4):
         note = "echo $AZ_BATCH_JOB_ID >> $AZ_BATCH_NODE_SHARED_DIR/order"
         alone = "! ls $AZ_BATCH_NODE_SHARED_DIR | grep -q busy"
-        inside = f"{alone} && touch $AZ_BATCH_NODE_SHARED_DIR/busy && sleep 0.05"
+        # The first of them lasts until the job of low priority has run beside it.
+        beside = "until grep -q low $AZ_BATCH_NODE_SHARED_DIR/order; do sleep 0.01; done"
+        inside = f"{alone} && touch $AZ_BATCH_NODE_SHARED_DIR/busy && {beside}"
         done = "rm $AZ_BATCH_NODE_SHARED_DIR/busy"
         batch.client.create_task("narrow", task(f"n{number}", f"{note}; {inside} && {done}"))
     batch.client.create_task("low", task("l", "echo low >> $AZ_BATCH_NODE_SHARED_DIR/order"))

@@ -157,9 +157,11 @@ def test_a_failed_release_does_not_keep_a_job_from_ending(batch: Service) -> Non
 
 @pytest.mark.parametrize(("rerun", "times"), [(True, 2), (False, 1)])
 def test_a_rebooted_node_is_prepared_again(batch: Service, rerun: bool, times: int) -> None:
-    batch.request("POST", "/pools/p/resize", {"targetDedicatedNodes": 1})
-    until(lambda: len(list(batch.client.list_nodes("p"))) == 1)
-    until(lambda: batch.client.get_pool("p").allocation_state.value == "steady")
+    steady = lambda: batch.client.get_pool("p").allocation_state.value == "steady"  # noqa: E731
+    until(steady)  # no other resize is taken before
+    answer = batch.request("POST", "/pools/p/resize", {"targetDedicatedNodes": 1})
+    assert answer.status == 202
+    until(steady)
     note = shell(
         "echo x >> $AZ_BATCH_NODE_SHARED_DIR/prepared", rerunOnNodeRebootAfterSuccess=rerun
     )
@@ -168,7 +170,12 @@ def test_a_rebooted_node_is_prepared_again(batch: Service, rerun: bool, times: i
     until(lambda: state(batch, "one") == "completed")
     (node,) = batch.client.list_nodes("p")
     batch.request("POST", f"/pools/p/nodes/{node.id}/reboot", {"nodeRebootOption": "requeue"})
-    until(lambda: batch.client.get_node("p", node.id).last_boot_time > node.last_boot_time)
+
+    def has_booted() -> bool:
+        booted = batch.client.get_node("p", node.id).last_boot_time  # none while it goes down
+        return booted is not None and booted > node.last_boot_time
+
+    until(has_booted)
     batch.client.create_task("j", task("two", "true"))
     until(lambda: state(batch, "two") == "completed")
     assert len(notes(batch, "prepared")) == times

@@ -140,8 +140,7 @@ def test_a_terminated_task_ends_on_all_its_nodes(batch: Service) -> None:
     batch.client.delete_task("j", "u")
     idle(batch)
     until(lambda: processes_of(batch.data) == [])
-    left = (batch.data / "nodes").glob("p/*/workitems/j/job-1/u")
-    until(lambda: not list(left))
+    until(lambda: not any((batch.data / "nodes").glob("p/*/workitems/j/job-1/u")))
 
 
 def test_a_node_that_is_rebooted_ends_the_task_of_its_subtask(batch: Service) -> None:
