@@ -73,7 +73,7 @@ tasks:
   three:
     for_each: {{files: input, group: 4}}
     needs: [two]
-    command: cat *.txt > part-{{{{ index }}}}.out && {mark}
+    command: {hold}cat *.txt > part-{{{{ index }}}}.out && {mark}
     outputs: [{{files: "*.out", container: output}}]
     logs: false
 results: [{{container: output, to: results}}]
@@ -95,11 +95,13 @@ class Reference:
     """Where each task appends its id when it has done its work."""
     changed: bool = False
     size: Size = WHOLE
+    held: bool = False
+    """Whether the last stage waits until it is let go: so long the run cannot end."""
 
     @classmethod
-    def at(cls, folder: Path, name: str, size: Size = WHOLE) -> Reference:
+    def at(cls, folder: Path, name: str, size: Size = WHOLE, *, held: bool = False) -> Reference:
         """A run that has its folder for itself."""
-        return cls(folder, name, folder / "marks", size=size)
+        return cls(folder, name, folder / "marks", size=size, held=held)
 
     @property
     def spec(self) -> Path:
@@ -112,10 +114,19 @@ class Reference:
             path = self.folder / "data" / f"{number:02}.txt"
             path.write_text(_content(number), encoding="utf-8")
         mark = f'echo "$AZ_BATCH_TASK_ID" >> "{self.marks}"'
+        hold = f'until test -e "{self._go}"; do sleep 0.1; done; ' if self.held else ""
         # A YAML string that holds quotes: JSON is one.
-        text = _SPEC.format(name=self.name, mark="@MARK@", two=self.size.two)
+        text = _SPEC.format(name=self.name, mark="@MARK@", hold=hold, two=self.size.two)
         lines = [_quoted(line, mark) if "@MARK@" in line else line for line in text.splitlines()]
         self.spec.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+    @property
+    def _go(self) -> Path:
+        return self.marks.with_name("go")
+
+    def let_go(self) -> None:
+        """Let the last stage of a run go on that was held."""
+        self._go.touch()
 
     def keep(self) -> None:
         """Let the run leave its pool and its containers: it is to be changed."""

@@ -107,9 +107,9 @@ class Bench:
             blob_key=Secret(self.endpoints.blob_key),
         )
 
-    def lay_out(self, name: str, size: Size = WHOLE) -> Reference:
+    def lay_out(self, name: str, size: Size = WHOLE, *, held: bool = False) -> Reference:
         """A fresh reference run of that name."""
-        reference = Reference.at(self.folder / name, name, size)
+        reference = Reference.at(self.folder / name, name, size, held=held)
         reference.lay_out()
         return reference
 
@@ -186,17 +186,27 @@ async def meet(
     ``apart`` gives each a copy of the folder, as two people on two machines have; otherwise they
     are two terminals in one folder. One of them at least must end well, and a copy whose apply
     ended well has the results. After that nothing is left to do.
+
+    However late the second comes to it, the first of two people has not ended by then: else it is
+    no meeting, since its results are gone with the containers, and the second runs it all again.
     """
     began = time.monotonic()
-    first = bench.lay_out(name, size)
+    first = bench.lay_out(name, size, held=apart)
     second = first.copied(first.folder.with_name(f"{name}.second")) if apart else first
-    account = bench.account()
+    account, there = bench.account(), set[str]()
 
     async def apply_at(place: Reference, log: str, wait: float) -> int:
         await asyncio.sleep(wait)
         process = apply(Command(place.spec, account, place.folder / log, Limits()))
         try:
-            return await asyncio.wait_for(ended(process), LONGEST)
+            async with asyncio.timeout(LONGEST):
+                # What it says first is that it begins to carry out the plan that it has made.
+                while process.is_alive() and not _says(place.folder / log):
+                    await asyncio.sleep(0.02)
+                there.add(log)
+                if len(there) == 2:
+                    first.let_go()
+                return await ended(process)
         finally:
             process.kill()
 
@@ -221,6 +231,10 @@ async def meet(
         if apart:
             shutil.rmtree(second.folder)
     return Meeting((codes[0], codes[1]), time.monotonic() - began, tuple(wrong))
+
+
+def _says(log: Path) -> bool:
+    return log.exists() and log.stat().st_size > 0
 
 
 async def _applied(command: Command, proxy: Proxy) -> int:

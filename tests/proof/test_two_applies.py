@@ -19,8 +19,7 @@ ROUNDS = 20
 async def test_two_applies_at_once_are_one_run(bench: Bench, number: int) -> None:
     delay = (number // 2) * LATEST / (ROUNDS // 2)
     apart = bool(number % 2)
-    # A short run may have ended before the second begins. In the same folder that changes nothing;
-    # in another one it is no meeting: its results are gone with the containers, and it runs again.
+    # A short run may have ended before the second begins: in the same folder that changes nothing.
     size = WHOLE if apart or number in {0, ROUNDS - 2} else SMALL
     met = await meet(bench, f"meet-{number}", delay, apart=apart, size=size)
     assert met.wrong == ()
