@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.proof.proxy import DONE, Fault, Kind, Proxy
+from tests.proof.proxy import DONE, PATIENT, Fault, Kind, Proxy
 
 SIGNED = {"Authorization": "SharedKey account:c2lnbmF0dXJl"}
 TEXT = "x" * 1000
@@ -44,11 +44,12 @@ async def serving(fault: Fault | None) -> AsyncIterator[tuple[Upstream, Proxy]]:
         await runner.cleanup()
 
 
-async def ask(proxy: Proxy, path: str = "/jobs?a=%20b", timeout: float = 10) -> tuple[int, str]:
+async def ask(proxy: Proxy) -> tuple[int, str]:
     """One signed request, as a client sends it that tries once."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(timeout)) as session:
+    async with aiohttp.ClientSession() as session:
         session._retry_connection = False
-        async with session.post(proxy.url + path, data=b"body", headers=SIGNED) as answer:
+        url = f"{proxy.url}/jobs?a=%20b"
+        async with session.post(url, data=b"body", headers=SIGNED) as answer:
             return answer.status, await answer.text()
 
 
@@ -69,8 +70,14 @@ async def test_each_kind_does_what_it_says(kind: Kind) -> None:
             status, _ = await ask(proxy)
             assert status == int(kind.value[:3])
         else:
-            with pytest.raises((aiohttp.ClientError, TimeoutError)):
-                await ask(proxy, timeout=0.2)
+            asking = asyncio.ensure_future(ask(proxy))
+            if kind in PATIENT:
+                # The client has enough of it when the proxy has the request, not before.
+                while not proxy.hit:
+                    await asyncio.sleep(0)
+                asking.cancel()
+            with pytest.raises((aiohttp.ClientError, asyncio.CancelledError)):
+                await asking
         await proxy.settled()
         assert len(upstream.asked) == (2 if kind in DONE else 1)
         assert await ask(proxy) == (200, TEXT), "one request is harmed, and no other"

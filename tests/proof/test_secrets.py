@@ -143,6 +143,7 @@ def marked(azurite_installed: Path, tmp_path: Path) -> Iterator[Marked]:
         local.stop(home)
 
 
+@pytest.mark.timeout(600)
 def test_no_byte_that_is_written_holds_a_secret(marked: Marked) -> None:
     look(marked)
     runs(marked)

@@ -18,6 +18,7 @@ FEWEST = {Scenario.FRESH: 85, Scenario.CHANGED: 34}
 """So many requests a run makes at least."""
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("scenario", Scenario)
 async def test_whatever_happens_to_a_request_the_same_command_gets_there(
     bench: Bench, scenario: Scenario
