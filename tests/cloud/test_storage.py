@@ -131,7 +131,7 @@ async def test_every_name_comes_back(real: Cloud, container: str, tmp_path: Path
 @settings(
     max_examples=40,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(name=st.text(min_size=1, max_size=40))
 def test_a_name_is_either_refused_or_comes_back(
