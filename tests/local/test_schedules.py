@@ -28,6 +28,8 @@ from tests.local.engines import WAIT, engined, go, pool, task, until
 from tests.local.running import Service
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PATIENT = {"resizeTimeout": "P7D"}
+"""What a pool needs where the 15 minutes that it has for its nodes are one and a half seconds."""
 SCHEDULES = "/jobschedules"
 
 
@@ -300,7 +302,7 @@ def test_deleting_deletes_all_jobs_first() -> None:
 
 def auto(lifetime: str = "jobschedule", **more: Any) -> dict[str, Any]:
     """An auto pool in wire form."""
-    settings = pool()
+    settings = pool(**PATIENT)
     del settings["id"]
     return {
         "autoPoolSpecification": {
@@ -336,7 +338,7 @@ def jobs_of(service: Service) -> dict[str, str]:
 
 
 def test_jobs_recur_until_the_schedule_is_deleted(fast: Service) -> None:
-    fast.request("POST", "/pools", pool())
+    fast.request("POST", "/pools", pool(**PATIENT))
     manager = {"id": "manager", "commandLine": "/bin/sh -c 'echo $AZ_BATCH_JOB_ID'"}
     body = schedule(when={"recurrenceInterval": "PT1M"}, jobManagerTask=manager)
     fast.request("POST", SCHEDULES, body)
@@ -367,7 +369,7 @@ def test_a_disabled_schedule_makes_no_jobs(fast: Service) -> None:
 
 
 def test_terminating_ends_the_running_job(fast: Service) -> None:
-    fast.request("POST", "/pools", pool())
+    fast.request("POST", "/pools", pool(**PATIENT))
     fast.request("POST", SCHEDULES, schedule(when={"recurrenceInterval": "P1D"}))
     until(lambda: jobs_of(fast) == {"s:job-1": "active"})
     fast.request("POST", "/jobs/s:job-1/tasks", task("t", WAIT))
@@ -410,7 +412,7 @@ def test_schedules_go_on_after_a_restart(tmp_path: Path) -> None:
 
 def test_a_single_job_completes_its_schedule(fast: Service) -> None:
     """Its job manager ends and the job stays; the schedule ends with the job."""
-    fast.request("POST", "/pools", pool())
+    fast.request("POST", "/pools", pool(**PATIENT))
     manager = {"id": "manager", "commandLine": "true", "killJobOnCompletion": False}
     body = schedule(jobManagerTask=manager, onAllTasksComplete="noaction")
     fast.request("POST", SCHEDULES, body)
