@@ -14,8 +14,11 @@ from tests.proof.rounds import Bench, Scenario
 from tests.proof.sweep import sweep
 
 SEED = 20
-FEWEST = {Scenario.FRESH: 85, Scenario.CHANGED: 34}
-"""So many requests a run makes at least."""
+FEWEST = {Scenario.FRESH: 75, Scenario.CHANGED: 31}
+"""So many requests a run makes at least: one that finds its tasks done at the first look at them.
+
+Each further look is four more, and how many there are depends on how fast the machine is.
+"""
 
 
 @pytest.mark.timeout(600)
