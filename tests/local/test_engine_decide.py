@@ -595,6 +595,17 @@ def test_a_job_is_released_where_it_was_prepared_before_it_ends(
     assert isinstance(end, last)
 
 
+def test_a_node_does_not_go_in_the_round_in_which_a_job_is_released_there() -> None:
+    """A job and its pool are deleted together: the release task would run on no node."""
+    job = a_job(state=JobState.DELETING, body={**PREPARES, "jobReleaseTask": {}})
+    ready = a_preparation(pool_id="P", node_id="N1")
+    node = a_node(intent="remove", intent_option="requeue", state=NodeState.LEAVING_POOL)
+    jobs, nodes = (JobView(job, (), (ready,)),), (NodeView(node, a_pool()),)
+    assert decide(State(jobs=jobs, nodes=nodes), NOW) == [Release(job, ready)]
+    running = NodeView(node, a_pool(), others=("release.3",))
+    assert decide(State(nodes=(running,)), NOW) == [EndProcess("release.3")]
+
+
 def test_a_job_without_a_release_task_just_ends() -> None:
     job = a_job(state=JobState.TERMINATING, body=PREPARES)
     view = JobView(job, (), (a_preparation(),))

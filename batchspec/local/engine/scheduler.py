@@ -7,7 +7,7 @@ same state it says the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from datetime import datetime
 
 from batchspec.local.engine.allocating import Allotment, allocate
@@ -20,6 +20,7 @@ from batchspec.local.engine.decision import (
     KeepNode,
     KillRun,
     MoveJob,
+    Release,
     RemoveNode,
     TakeNode,
 )
@@ -58,13 +59,19 @@ def is_settled(state: State, decisions: Iterable[Decision]) -> bool:
 
 
 def _decide(state: State, now: datetime) -> Iterator[Decision]:
-    yield from _tend_jobs(state)
+    for_jobs = tuple(_tend_jobs(state))
+    yield from for_jobs
+    released = {
+        (one.preparation.pool_id.lower(), one.preparation.node_id.lower())
+        for one in for_jobs
+        if isinstance(one, Release)
+    }
     for task in state.ending:
         if task.state is TaskState.PREPARING:
             yield CutShort(task)
         else:
             yield KillRun(task.seq, task.run)
-    yield from _tend_nodes(state, now)
+    yield from _tend_nodes(state, now, released)
     for scale_view in state.scales:
         yield from scale(scale_view, now)
     for schedule_view in state.schedules:
@@ -87,7 +94,13 @@ def _tend_jobs(state: State) -> Iterator[Decision]:
             yield from tend_job(view)
 
 
-def _tend_nodes(state: State, now: datetime) -> Iterator[Decision]:
+def _tend_nodes(
+    state: State, now: datetime, released: Container[tuple[str, str]]
+) -> Iterator[Decision]:
+    """Pools and nodes; but none of ``released``, by pool and id in lower case.
+
+    A release task begins there now, and a node that goes would not know of it.
+    """
     asked = set()
     allotment = Allotment(state.room)
     for pool_view in state.pools:
@@ -99,8 +112,9 @@ def _tend_nodes(state: State, now: datetime) -> Iterator[Decision]:
                 asked.add(decision.node.seq)
             yield decision
     for node_view in state.nodes:
+        node = node_view.node
         # One of which something else is asked now is looked at again as it is then.
-        if node_view.node.seq not in asked:
+        if node.seq not in asked and (node.pool_id.lower(), node.id.lower()) not in released:
             yield from tend_node(node_view, state.delays, now)
 
 
