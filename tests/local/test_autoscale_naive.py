@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from batchspec.local.autoscale.evaluate import Surroundings, evaluate
@@ -139,6 +139,7 @@ def exact_sum(items: list[float]) -> float:
     return float(sum(map(Fraction, items)))
 
 
+@settings(deadline=None)
 @given(trees(), st.data())
 def test_expressions(tree: Any, data: st.DataObject) -> None:
     try:
@@ -158,6 +159,7 @@ def test_expressions(tree: Any, data: st.DataObject) -> None:
     ), text
 
 
+@settings(deadline=None)
 @given(samples, st.integers(0, 90), st.integers(1, 90), st.integers(0, 29))
 def test_windows_of_samples(values: list[float], near: int, length: int, off: int) -> None:
     """A window holds the samples whose age in seconds lies in it, oldest first."""
@@ -175,6 +177,7 @@ def test_windows_of_samples(values: list[float], near: int, length: int, off: in
     assert math.isclose(float(results["$p"]), percent)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="v$=;+-*/()?:<>!&|.,'\"1 \nmaxtime", max_size=60))
 def test_any_text_is_a_formula_or_says_where_it_is_not(text: str) -> None:
     around = Surroundings(Timestamp.of(NOW), 0, 0, {}, lambda: 0.0)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchspec.local import Asked, Conditions, LocalError
@@ -46,11 +46,13 @@ days = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(days)
 def test_what_is_written_is_read_again(day: Chaos) -> None:
     assert read_chaos(day.text, day.seed) == day
 
 
+@settings(deadline=None)
 @given(spans)
 def test_a_length_of_time_is_read_as_it_is_written(span: timedelta) -> None:
     assert read_span(write_span(span)) == span
@@ -131,6 +133,7 @@ def test_what_cannot_be_read_says_why_and_what_can(text: str, hint: str) -> None
     assert hint in caught.value.hint, caught.value.hint
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:

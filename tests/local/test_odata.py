@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchspec.local.wire.odata import MAX_DEPTH, parse, read_select
@@ -125,6 +125,7 @@ def test_what_is_no_filter_is_refused(text: str) -> None:
         parse(text)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_a_filter_or_refused(text: str) -> None:
     try:
@@ -234,6 +235,7 @@ records = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(tree=filters, many=st.lists(records, min_size=1, max_size=8))
 def test_sql_selects_what_the_evaluator_accepts(tree: Filter, many: list[dict[str, Any]]) -> None:
     base = sqlite3.connect(":memory:")

@@ -15,7 +15,7 @@ from azure.batch._patch import BatchSharedKeyAuthPolicy
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.pipeline import PipelineContext, PipelineRequest
 from azure.core.rest import HttpRequest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from batchspec.local.wire.sharedkey import MAX_SKEW, SignatureError, SignedRequest, check
@@ -52,6 +52,7 @@ def change(request: SignedRequest, **headers: str) -> SignedRequest:
     return SignedRequest(request.method, request.path, request.query, {**request.headers, **named})
 
 
+@settings(deadline=None)
 @given(
     method=st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]),
     parts=segments,
@@ -74,6 +75,7 @@ def test_what_the_sdk_signs_is_accepted(
     check(sign(method, "/" + "/".join(parts), urlencode(query), headers), ACCOUNT, KEY, NOW)
 
 
+@settings(deadline=None)
 @given(parts=segments, other=segments)
 def test_a_signature_is_for_one_path(parts: list[str], other: list[str]) -> None:
     assume(parts != other)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from azure.batch._utils.serialization import Serializer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchspec.local.wire.conditions import check_conditions
@@ -23,11 +23,13 @@ from batchspec.local.wire.times import (
 )
 
 
+@settings(deadline=None)
 @given(st.integers(0, UNLIMITED_TICKS))
 def test_durations_come_back(ticks: int) -> None:
     assert ticks_of(write_duration(ticks)) == ticks
 
 
+@settings(deadline=None)
 @given(st.timedeltas(timedelta(microseconds=1), timedelta(days=10_000)))
 def test_what_the_sdk_writes_is_read(span: timedelta) -> None:
     assert read_duration(Serializer.serialize_duration(span)) == span
@@ -70,6 +72,7 @@ def test_an_etag_is_the_time_of_the_last_change_in_ticks() -> None:
     assert etag_of(read_time("2024-10-24T00:18:18.933609Z")) == "0x8DCF3C15CB4761A"
 
 
+@settings(deadline=None)
 @given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_times_come_back(moment: datetime) -> None:
     text = write_time(moment)
