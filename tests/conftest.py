@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from batchspec import local
 from batchspec.local.azurite.install import install
@@ -21,6 +22,10 @@ from batchspec.local.azurite.node import find_node
 from batchspec.local.azurite.server import Launch, Server
 from batchspec.local.settings import Settings
 from tests.witness.witness import HERE, Witness
+
+# How long an example takes tells how busy the machine is. All else stays as it is chosen.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 _MISSING = {"no-node", "node-too-old", "no-npm", "registry-unreachable", "registry-untrusted"}
 

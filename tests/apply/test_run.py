@@ -237,7 +237,7 @@ async def test_tasks_are_submitted_as_their_inputs_arrive(tmp_path: Path) -> Non
 
         async def upload(self, container: str, file: LocalFile, moved: object) -> None:
             if file.blob >= "f200.txt":
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(60):
                     while "j" not in self.tasks:
                         await asyncio.sleep(0)
             await super().upload(container, file, lambda _: None)

@@ -13,7 +13,6 @@ from aiohttp import web
 
 from batchspec.cloud.account import LocalAccount
 from batchspec.cloud.cloud import Cloud
-from batchspec.cloud.limiter import Limits
 from batchspec.cloud.open import open_account
 from batchspec.problems import Problem, Secret
 from tests.cloud.scripted import Scripted
@@ -94,7 +93,6 @@ def opened(clock: Time, notices: list[Problem]) -> Opener:
     """Opens an account on the clock of the test."""
     return lambda account: open_account(
         account,
-        limits=Limits(read=5.0),
         monotonic=clock.monotonic,
         sleep=clock.sleep,
         random=lambda: 0.5,

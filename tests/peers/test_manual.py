@@ -7,6 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
 from azure.batch import BatchClient
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.storage.blob import BlobServiceClient
@@ -19,6 +20,8 @@ MANUAL = Path(__file__).parents[2] / "docs" / "local.md"
 (PROGRAM,) = re.findall(r"```javascript\n(.*?)```", MANUAL.read_text("utf-8"), re.DOTALL)
 
 
+# Alone it installs the client, which counts as a part of the test.
+@pytest.mark.timeout(600)
 def test_its_javascript_runs(javascript: Peer, local_home: local.Endpoints, tmp_path: Path) -> None:
     variables = local.variables(local_home)
     key = AzureNamedKeyCredential(local_home.batch_account, local_home.batch_key)

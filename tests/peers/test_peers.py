@@ -14,6 +14,9 @@ from batchspec import local
 from tests.peers.conftest import Peer
 from tests.whole.conftest import Workplace
 
+# The first to ask for a client installs it, which counts as a part of that test.
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture(params=["former_sdk", "javascript"])
 def peer(request: pytest.FixtureRequest) -> Peer:

@@ -14,6 +14,9 @@ from batchspec.local.settings import Settings
 from tests.peers.conftest import _installed, _run
 from tests.spec.editor.client import Editor, opened
 
+# The first test installs the language server, which counts as a part of it.
+pytestmark = pytest.mark.timeout(600)
+
 HERE = Path(__file__).parent
 SCHEMA = HERE.parents[1] / "schemas" / "batchspec.schema.json"
 GOOD = sorted((HERE / "good").glob("*.yaml"))
