@@ -24,8 +24,9 @@ def root(service: Service) -> Path:
     finish(service, start(service, node, "t"))
     directory = service.data / "nodes" / "p" / node.id / "workitems" / "j" / "job-1" / "t"
     (directory / "wd" / "sub dir").mkdir(parents=True)
-    (directory / "stdout.txt").write_text("hello\n")
-    (directory / "stderr.txt").write_text("")
+    for name, text in (("stdout.txt", "hello\n"), ("stderr.txt", "")):
+        (directory / name).write_text(text)
+        (directory / name).chmod(0o644)  # whatever the umask is
     (directory / "wd" / "sub dir" / "ä&#?%.bin").write_bytes(bytes(range(256)) * 4)
     return directory
 
