@@ -15,13 +15,33 @@ from urllib.parse import SplitResult, urlsplit
 from batchspec.plan.observed import Account
 from batchspec.problems import Problem, Secret, UsageError
 
-PUBLIC = "core.windows.net"
+
+@dataclass(frozen=True, slots=True)
+class AzureCloud:
+    """One of Azure's clouds: its storage suffix, and what a token for its Batch service is for.
+
+    ``authority`` is who signs in there; ``None``: whom the SDK takes, ``AZURE_AUTHORITY_HOST`` too.
+    """
+
+    suffix: str
+    audience: str
+    authority: str | None = None
+
+
+PUBLIC = AzureCloud("core.windows.net", "https://batch.core.windows.net/")
 _CLOUDS = {
     "batch.azure.com": PUBLIC,
-    "batch.chinacloudapi.cn": "core.chinacloudapi.cn",
-    "batch.usgovcloudapi.net": "core.usgovcloudapi.net",
+    # No rule makes the one name from the other: these are the Azure CLI's (its cloud.py).
+    "batch.chinacloudapi.cn": AzureCloud(
+        "core.chinacloudapi.cn", "https://batch.chinacloudapi.cn/", "login.chinacloudapi.cn"
+    ),
+    "batch.usgovcloudapi.net": AzureCloud(
+        "core.usgovcloudapi.net",
+        "https://batch.core.usgovcloudapi.net/",
+        "login.microsoftonline.us",
+    ),
 }
-"""The suffix of Batch endpoints and that of everything else, in each of Azure's clouds."""
+"""Each of them, by the suffix of its Batch endpoints."""
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -54,8 +74,8 @@ class LocalAccount:
 class AzureAccount:
     """A Batch account and a Storage account on Azure.
 
-    A key that is ``None`` means signing in (``DefaultAzureCredential``). ``suffix`` is the domain
-    of the Azure cloud that they live in.
+    A key that is ``None`` means signing in (``DefaultAzureCredential``). ``cloud`` is the one of
+    Azure's clouds that they live in.
     """
 
     batch_url: str
@@ -64,7 +84,7 @@ class AzureAccount:
     blob_url: str
     blob_account: str
     blob_key: Secret | None
-    suffix: str = PUBLIC
+    cloud: AzureCloud = PUBLIC
 
     @property
     def shown(self) -> Account:
@@ -97,21 +117,21 @@ def account_from(environment: Mapping[str, str]) -> AzureAccount:
         )
     batch_url = _batch_url(environment, found)
     batch_key = _key(environment, "AZURE_BATCH_ACCESS_KEY", found)
-    suffix = next(
+    cloud = next(
         (
-            storage
-            for batch, storage in _CLOUDS.items()
+            cloud
+            for batch, cloud in _CLOUDS.items()
             if (urlsplit(batch_url).hostname or "").endswith(f".{batch}")
         ),
         PUBLIC,
     )
-    blob_url, blob_account, blob_key = _storage(environment, suffix, found)
+    blob_url, blob_account, blob_key = _storage(environment, cloud.suffix, found)
     _check_transport("AZURE_BATCH_ENDPOINT", batch_url, batch_key, found)
     _check_transport("AZURE_STORAGE_CONNECTION_STRING", blob_url, blob_key, found)
     if found:
         raise UsageError(*found)
     return AzureAccount(
-        batch_url, batch_account, batch_key, blob_url, blob_account, blob_key, suffix
+        batch_url, batch_account, batch_key, blob_url, blob_account, blob_key, cloud
     )
 
 

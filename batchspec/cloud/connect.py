@@ -14,7 +14,7 @@ from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.storage.blob.aio import BlobServiceClient
 
-from batchspec.cloud.account import PUBLIC, AnyAccount, AzureAccount
+from batchspec.cloud.account import PUBLIC, AnyAccount, AzureAccount, AzureCloud
 from batchspec.cloud.batch import BatchService
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.download import RANGE
@@ -49,13 +49,15 @@ async def connect(
     async with AsyncExitStack() as stack:
         token: Any = None
         if account.batch_key is None or account.blob_key is None:
-            token = await stack.enter_async_context((credential or _signed_in)())
+            token = await stack.enter_async_context(
+                credential() if credential else _signed_in(_cloud(account))
+            )
         client = await stack.enter_async_context(
             BatchClient(
                 account.batch_url,
                 _batch_credential(account, token),
                 api_version=API_VERSION,
-                credential_scopes=[f"https://batch.{_suffix(account)}//.default"],
+                credential_scopes=[f"{_cloud(account).audience}/.default"],
                 per_call_policies=[AsSent()],
                 retry_policy=Patience(batch_limiter, limits, timing, notice),
                 transport=transport(account.batch_url, limits, verify),
@@ -78,11 +80,11 @@ async def connect(
         yield Cloud(AccountReader(account.shown, batch, storage), storage, batch, mint.longest)
 
 
-def _signed_in() -> AsyncTokenCredential:
+def _signed_in(cloud: AzureCloud) -> AsyncTokenCredential:
     # It takes as long to import as all the rest, and with keys it is not needed.
     from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415
 
-    return DefaultAzureCredential()
+    return DefaultAzureCredential(authority=cloud.authority)
 
 
 def _batch_credential(account: AnyAccount, token: Any) -> Any:
@@ -97,5 +99,5 @@ def _blob_credential(account: AnyAccount, token: Any) -> Any:
     return {"account_name": account.blob_account, "account_key": account.blob_key.reveal()}
 
 
-def _suffix(account: AnyAccount) -> str:
-    return account.suffix if isinstance(account, AzureAccount) else PUBLIC
+def _cloud(account: AnyAccount) -> AzureCloud:
+    return account.cloud if isinstance(account, AzureAccount) else PUBLIC

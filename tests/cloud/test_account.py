@@ -100,7 +100,7 @@ def test_the_cloud_of_the_batch_endpoint_is_that_of_its_storage() -> None:
         without(AZURE_BATCH_ENDPOINT="https://mine.chinaeast2.batch.chinacloudapi.cn")
     )
     assert account.blob_url == "https://store.blob.core.chinacloudapi.cn"
-    assert account.suffix == "core.chinacloudapi.cn"
+    assert account.cloud.suffix == "core.chinacloudapi.cn"
 
 
 def test_everything_that_is_missing_is_said_at_once() -> None:

@@ -1,0 +1,74 @@
+"""Signing in, in each of Azure's clouds: for what, and with whom."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError
+
+from batchspec.cloud.account import account_from
+from batchspec.cloud.open import open_account
+from batchspec.problems import ServiceError
+
+# What the Azure CLI calls `batch_resource_id` and `active_directory`, in its cloud.py.
+CLOUDS = {
+    "mine.westeurope.batch.azure.com": ("https://batch.core.windows.net//.default", None),
+    "mine.chinaeast2.batch.chinacloudapi.cn": (
+        "https://batch.chinacloudapi.cn//.default",
+        "login.chinacloudapi.cn",
+    ),
+    "mine.usgovvirginia.batch.usgovcloudapi.net": (
+        "https://batch.core.usgovcloudapi.net//.default",
+        "login.microsoftonline.us",
+    ),
+}
+
+
+class Nobody:
+    """Nobody who is signed in; it notes what a token was wanted for, and who was to give it."""
+
+    def __init__(self, authority: str | None = None) -> None:
+        self.authority = authority
+        self.scopes: list[str] = []
+
+    async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
+        self.scopes += scopes
+        raise ClientAuthenticationError("run az login")
+
+    async def close(self) -> None:
+        return None
+
+    async def __aenter__(self) -> Nobody:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        return None
+
+
+@pytest.mark.parametrize("host", CLOUDS)
+async def test_a_token_is_asked_for_in_the_cloud_of_the_endpoint(
+    host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Nobody] = []
+
+    def nobody(authority: str | None = None) -> Nobody:
+        made.append(Nobody(authority))
+        return made[-1]
+
+    monkeypatch.setattr("azure.identity.aio.DefaultAzureCredential", nobody)
+    account = account_from(
+        {
+            "AZURE_BATCH_ACCOUNT": "mine",
+            "AZURE_BATCH_ENDPOINT": f"https://{host}/",
+            "AZURE_STORAGE_ACCOUNT": "store",
+        }
+    )
+    async with open_account(account) as cloud:
+        with pytest.raises(ServiceError) as caught:
+            await cloud.batch.pool("x")
+    assert caught.value.code == "no-credential"
+    scope, authority = CLOUDS[host]
+    assert made[0].scopes == [scope]
+    assert made[0].authority == authority
