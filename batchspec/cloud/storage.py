@@ -23,6 +23,7 @@ _ABSENT = frozenset(
     {"ContainerNotFound", "ResourceNotFound", "ContainerBeingDeleted", "BlobNotFound"}
 )
 _PAGE = 5000
+_DIRECTORY = "hdi_isfolder"
 
 
 class BlobStorage:
@@ -96,11 +97,19 @@ class BlobStorage:
         return True
 
     async def blobs(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
-        """Every blob of a container, streamed; nothing if the container is not there."""
+        """Every blob of a container, streamed; nothing if the container is not there.
+
+        Where an account has a hierarchical namespace, its directories are listed, too, as empty
+        blobs; only their metadata tell (azure-sdk-for-python#34734). They are left out.
+        """
         client = self.service.get_container_client(container)
-        listed = client.list_blobs(name_starts_with=prefix or None, results_per_page=_PAGE)
+        listed = client.list_blobs(
+            name_starts_with=prefix or None, include=["metadata"], results_per_page=_PAGE
+        )
         try:
             async for found in listed:
+                if _is_directory(found.metadata or {}):
+                    continue
                 md5 = found.content_settings.content_md5
                 yield Blob(
                     name=found.name,
@@ -142,6 +151,11 @@ class BlobStorage:
         """Download one blob to the file ``part``, checked (length; MD5 where kept); its MD5."""
         with translated(f"{container}/{blob.name}"):
             return await self._downloads.download(container, blob, part, moved)
+
+
+def _is_directory(metadata: Mapping[str, str]) -> bool:
+    # Written in another case by some that made directories before there were any.
+    return any(key.lower() == _DIRECTORY and metadata[key] == "true" for key in metadata)
 
 
 def _code(error: AzureError) -> str:

@@ -342,6 +342,18 @@ async def test_a_packed_blob_comes_as_it_is(
     assert (tmp_path / "part").read_bytes() == packed
 
 
+@pytest.mark.parametrize("key", ["hdi_isfolder", "Hdi_isfolder"])
+async def test_a_directory_is_no_blob(
+    real: Cloud, container: str, plain: BlobServiceClient, key: str
+) -> None:
+    """Accounts with a hierarchical namespace list their directories so, beside what is in them."""
+    target = plain.get_container_client(container)
+    target.upload_blob("logs", b"", metadata={key: "true"})
+    target.upload_blob("logs/a", b"a", metadata={"made": "by a task"})
+    target.upload_blob("empty", b"")
+    assert set(await blobs(real, container)) == {"logs/a", "empty"}
+
+
 @pytest.mark.parametrize("size", [100, BLOCK + 1])
 @pytest.mark.parametrize("change", ["content", "longer", "shorter"])
 async def test_a_blob_that_is_not_what_was_listed(
