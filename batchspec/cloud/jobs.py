@@ -45,7 +45,7 @@ class Jobs(Session):
     async def create_job(self, body: Record, sas: timedelta) -> bool:
         """Make a job; ``False`` if an equal one by the same spec was there."""
         wire: Any = await body_of(self.mint, body, sas)
-        return await make("job", wire, lambda: self.client.create_job(wire), self.job)
+        return await make("job", wire, lambda: self.client.create_job(wire), self.job, self)
 
     async def update_job(self, job_id: str, patch: Record) -> None:
         """Change properties of a job."""

@@ -16,6 +16,7 @@ from azure.core.exceptions import AzureError
 from batchspec.cloud.errors import kebab, translate
 from batchspec.cloud.facts import metadata
 from batchspec.cloud.pipeline import watched
+from batchspec.cloud.session import Session
 from batchspec.cloud.wire import code_of, status_of
 from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
 from batchspec.problems import Problem, ServiceError
@@ -31,25 +32,34 @@ async def make(
     wire: Mapping[str, Any],
     send: Callable[[], Awaitable[object]],
     read: Callable[[str], Awaitable[Found | None]],
+    session: Session,
 ) -> bool:
     """Send a creation; ``False`` if what ``wire`` asks for was there before.
+
+    One of that id that is being deleted is waited out: with a pool's nodes that takes minutes.
 
     Raises:
         ServiceError: refused, or another one of that id is there.
     """
-    try:
-        with watched() as attempts:
-            await send()
-    except AzureError as error:
-        refusal = translate(error, f"{kind} {wire['id']}")
-        if refusal.code.lower() != f"{_code(kind)}exists":
-            raise refusal from None
+    taken = {f"{_code(kind)}exists", f"{_code(kind)}beingdeleted"}
+    began, tries = session.timing.monotonic(), 0
+    while True:
+        try:
+            with watched() as attempts:
+                await send()
+            return True
+        except AzureError as error:
+            refusal = translate(error, f"{kind} {wire['id']}")
+        if refusal.code.lower() not in taken:
+            raise refusal
         found = await read(wire["id"])
-        if found is None or found.state == "deleting":
-            raise refusal from None
-        _settle(kind, wire, found.metadata)
-        return attempts.lost
-    return True
+        if found is not None and found.state != "deleting":
+            _settle(kind, wire, found.metadata)
+            return attempts.lost
+        if session.timing.monotonic() - began > session.limits.settle:
+            raise refusal
+        tries += 1
+        await session.timing.sleep(min(2.0**tries, 15.0))
 
 
 async def remove(kind: str, name: str, send: Callable[[], Awaitable[object]]) -> bool:

@@ -66,7 +66,7 @@ class Pools(Session):
     async def create_pool(self, body: Record, sas: timedelta) -> bool:
         """Ask for a pool; ``False`` if an equal one by the same spec was there."""
         wire: Any = await body_of(self.mint, body, sas)
-        return await make("pool", wire, lambda: self.client.create_pool(wire), self.pool)
+        return await make("pool", wire, lambda: self.client.create_pool(wire), self.pool, self)
 
     async def update_pool(self, pool_id: str, patch: Record, sas: timedelta) -> None:
         """Change properties of a pool."""

@@ -45,7 +45,7 @@ class Schedules(Session):
         """Make a job schedule; ``False`` if an equal one by the same spec was there."""
         wire: Any = await body_of(self.mint, body, sas)
         send = self.client.create_job_schedule
-        return await make(_KIND, wire, lambda: send(wire), self.schedule)
+        return await make(_KIND, wire, lambda: send(wire), self.schedule, self)
 
     async def update_schedule(self, schedule_id: str, patch: Record, sas: timedelta) -> None:
         """Change properties of a job schedule."""

@@ -136,12 +136,26 @@ async def test_one_that_is_not_marked_is_never_taken_for_ours(
 
 
 async def test_one_that_is_being_deleted_is_not_used(
-    cloud: Cloud, server: Scripted, kind: str
+    cloud: Cloud, server: Scripted, kind: str, clock: Time
 ) -> None:
     server.on("POST", f"/{PATHS[kind]}", refusal(409, f"{CODES[kind]}Exists"))
     server.on("GET", f"/{PATHS[kind]}/x", found(marked(), state="deleting"))
     with pytest.raises(ServiceError):
         await create(cloud, kind, body())
+    assert sum(clock.slept) >= 1200
+
+
+async def test_one_that_is_being_deleted_is_waited_for(
+    cloud: Cloud, server: Scripted, kind: str
+) -> None:
+    """The deletion of a pool lasts minutes; its id is taken until then, and a little longer."""
+    path, code = f"/{PATHS[kind]}", CODES[kind]
+    refusals = [f"{code}Exists", f"{code}BeingDeleted", f"{code}BeingDeleted"]
+    server.on("POST", path, *(refusal(409, said) for said in refusals), Reply(201))
+    leaving, gone = found(marked(), state="deleting"), refusal(404, f"{code}NotFound")
+    server.on("GET", f"{path}/x", leaving, leaving, gone)
+    assert await create(cloud, kind, body()) is True
+    assert len(server.requests("POST", path)) == 4
 
 
 async def test_deleted(cloud: Cloud, server: Scripted, kind: str) -> None:
