@@ -60,9 +60,11 @@ class Lock:
             return False
 
     def note(self, text: str) -> None:
-        """Write who holds the lock into its file."""
-        os.ftruncate(self.fileno, 0)
-        os.pwrite(self.fileno, text.encode(), 0)
+        """Write who holds the lock into the first line of its file."""
+        line = f"{text}\n".encode()
+        # In this order, so that whoever reads it meanwhile finds the one before or this one.
+        os.pwrite(self.fileno, line, 0)
+        os.ftruncate(self.fileno, len(line))
 
     def release(self) -> None:
         """Give the lock up; children that inherited it go on holding it."""

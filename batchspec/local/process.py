@@ -30,9 +30,9 @@ class Process:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """The process that ``str(process)`` in a file names; ``None`` if there is none in it."""
+        """The process that the first line of a file names; ``None`` if it names none."""
         try:
-            pid, _, born = path.read_text().partition(" ")
+            pid, _, born = path.read_text().partition("\n")[0].partition(" ")
             return cls(int(pid), born) if born else None
         except (OSError, ValueError):
             return None

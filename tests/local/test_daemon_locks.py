@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from batchspec import local
 from batchspec.local import Phase
 from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.leftovers import end_leftovers
@@ -143,6 +145,49 @@ def test_waiting_for_another_start_is_a_phase(tmp_path: Path) -> None:
 
     with alone(home, notify):
         assert phases == [Phase.WAITING]
+
+
+BEGINNING = """
+import os, sys, time
+from pathlib import Path
+from batchspec.local.lock import Lock
+from batchspec.local.process import Process
+lock = Lock.take(Path(sys.argv[1]))
+print("held", flush=True)
+time.sleep(0.5)
+lock.note(str(Process.of(os.getpid())))
+time.sleep(600)
+"""
+
+
+def test_a_daemon_that_has_just_begun_is_told_to_end_once_it_says_who_it_is(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    command = [sys.executable, "-c", BEGINNING, str(home.running)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as daemon:
+        assert daemon.stdout
+        assert daemon.stdout.readline() == "held\n"
+        assert local.stop(tmp_path) is True
+    assert daemon.returncode == -signal.SIGTERM
+
+
+def test_who_holds_a_lock_is_read_as_it_was_or_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = Process(123456, "a long time ago"), Process(7, "now")
+    seen: list[Process | None] = []
+    with Lock.take(tmp_path / "lock") or pytest.fail() as lock:
+        lock.note(str(before))
+        for name in ("ftruncate", "pwrite"):
+            real = getattr(os, name)
+
+            def look(*given: object, real: Callable[..., object] = real) -> None:
+                seen.append(Process.read(lock.path))
+                real(*given)
+                seen.append(Process.read(lock.path))
+
+            monkeypatch.setattr(os, name, look)
+        lock.note(str(after))
+    assert seen == [before, after, after, after]
 
 
 STORE = """

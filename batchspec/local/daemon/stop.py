@@ -6,18 +6,20 @@ import os
 import shutil
 import signal
 import stat
+import time
 from pathlib import Path
 
 from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.leftovers import end_leftovers
 from batchspec.local.daemon.start import alone
 from batchspec.local.error import LocalError, last_lines
-from batchspec.local.lock import Lock, held, wait_free
+from batchspec.local.lock import Lock, held
 from batchspec.local.phase import Notify
 from batchspec.local.process import Process
 
 _PATIENCE = 45.0
 """A clean end takes the service's own patience and Azurite's together at most."""
+_POLL = 0.01
 
 
 def stop_daemon(home: Home, *, notify: Notify) -> bool:
@@ -59,9 +61,7 @@ def _end(home: Home) -> bool:
         # Before the signal, so that nobody is given the address of a service on its way out.
         home.endpoints.unlink(missing_ok=True)
     for number, patience in ((signal.SIGTERM, _PATIENCE), (signal.SIGKILL, 5.0)):
-        if held(home.running) and (daemon := Process.read(home.running)):
-            daemon.signal(number)
-        if wait_free(home.running, patience):
+        if _signal(home, number, patience):
             break
     lock = Lock.take(home.running)
     if lock is None:
@@ -75,6 +75,20 @@ def _end(home: Home) -> bool:
     with lock:  # so that nobody starts one while we look for what the old one left
         lock.note("")
         return end_leftovers(home) or ran
+
+
+def _signal(home: Home, number: signal.Signals, patience: float) -> bool:
+    """Send a signal to the daemon, and wait until it is gone; false if that takes too long."""
+    until = time.monotonic() + patience
+    told = False
+    while held(home.running):
+        # One that has just begun holds the lock a moment before it has written who it is.
+        if not told and (daemon := Process.read(home.running)):
+            told = daemon.signal(number)
+        if time.monotonic() >= until:
+            return False
+        time.sleep(_POLL)
+    return True
 
 
 def _delete(folder: Path) -> None:
