@@ -138,13 +138,31 @@ def test_an_end_before_it_listens_is_an_error(
 
 def test_a_line_in_the_log_is_not_enough(launch: Launch, tmp_path: Path) -> None:
     source = (
-        "console.log('successfully listens on http://127.0.0.1:1'); setInterval(() => {}, 1000)"
+        "console.log('successfully listens on http://127.0.0.1:1'); "
+        "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)"
     )
     server = Server.spawn(script(launch, tmp_path, source), port=0)
     with pytest.raises(LocalError) as caught:
         server.wait_ready(0.5)
     assert caught.value.code == "azurite-not-ready"
     assert server.process.returncode is not None, "it was left running"
+
+
+def test_it_is_not_ready_before_it_can_be_stopped_without_loss(
+    launch: Launch, tmp_path: Path
+) -> None:
+    source = """
+        const server = require("http").createServer((_, reply) => reply.end());
+        server.listen(0, "127.0.0.1", () => {
+            const address = `http://127.0.0.1:${server.address().port}`;
+            console.log(`successfully listens on ${address}`);
+            setTimeout(() => process.once("SIGTERM", () => process.exit(0)), 300);
+        });
+    """
+    server = Server.spawn(script(launch, tmp_path, source), port=0)
+    server.wait_ready()
+    assert server.stop()
+    assert server.process.returncode == 0
 
 
 def test_one_that_ignores_the_request_to_end_is_killed(launch: Launch, tmp_path: Path) -> None:

@@ -28,7 +28,11 @@ STOP_SECONDS = 10.0
 START_SECONDS = 60.0
 """How long it may take to be ready: half a second when the machine is idle."""
 
-_LISTENING = re.compile(rb"successfully listens on http://127\.0\.0\.1:(\d+)")
+_READY = re.compile(
+    rb"successfully listens on http://127\.0\.0\.1:(\d+)\n.*^SIGTERM is handled$",
+    re.DOTALL | re.MULTILINE,
+)
+_TELL = Path(__file__).with_name("tell.js")
 _POLL = 0.01
 
 
@@ -55,6 +59,8 @@ class Launch:
         where = ["--location", os.fspath(self.location)] if self.location else None
         return [
             os.fspath(self.node.executable),
+            "--require",
+            os.fspath(_TELL),
             os.fspath(self.installed.entry),
             "--blobHost",
             "127.0.0.1",
@@ -110,8 +116,8 @@ class Server:
     def wait_ready(self, seconds: float = START_SECONDS) -> int:
         """Wait until it answers, and return its port.
 
-        The line in its log comes first, then a reply; but only when it handles SIGTERM, a moment
-        later, can it be stopped without losing what it was given.
+        The line in its log comes first; but only when it handles SIGTERM, a moment later, can it
+        be stopped without losing what it was given.
 
         Raises:
             LocalError: it ended before it was ready (``azurite-port-taken``, ``azurite-damaged``,
@@ -121,10 +127,10 @@ class Server:
         while True:
             # Whether it has exited is looked at first: what it wrote before is then complete.
             ended = self.process.poll() is not None
-            port = self._listening_port()
+            port = self._ready_port()
             if ended:
                 raise self._exited()
-            if port and _answers(port) and _handles_sigterm(self.process.pid):
+            if port and _answers(port):
                 return port
             if time.monotonic() > until:
                 self.stop(0)
@@ -155,8 +161,8 @@ class Server:
             log.seek(self._offset)
             return log.read(65_536)
 
-    def _listening_port(self) -> int | None:
-        found = _LISTENING.search(self._output())
+    def _ready_port(self) -> int | None:
+        found = _READY.search(self._output())
         return int(found[1]) if found else None
 
     def _exited(self) -> LocalError:
@@ -195,18 +201,6 @@ def _answers(port: int) -> bool:
             return connection.recv(5) == b"HTTP/"
     except OSError:
         return False
-
-
-def _handles_sigterm(pid: int) -> bool:
-    """Whether the process has a handler for SIGTERM; before it has one, the signal kills it."""
-    if sys.platform != "linux":
-        return True
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False  # it has ended, which is noticed next
-    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
-    return caught is None or bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 def _die_with_parent() -> Callable[[], None] | None:
