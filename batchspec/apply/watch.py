@@ -6,7 +6,7 @@ that will never run a task ends the wait at once, with what its nodes said.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -20,8 +20,9 @@ from batchspec.apply.events import (
     TaskFailed,
     TasksSeen,
 )
+from batchspec.apply.exact import all_unwell, any_left, final_counts
 from batchspec.apply.gone import job_gone, pool_gone
-from batchspec.apply.ports import TaskCounts, World
+from batchspec.apply.ports import NodeFacts, TaskCounts, World
 from batchspec.apply.shortfall import no_allocation
 from batchspec.apply.work import Performed
 from batchspec.plan.actions import WaitForPool, WaitForTasks
@@ -38,6 +39,8 @@ USABLE = frozenset({"idle", "running"})
 _HOPELESS = frozenset({"starttaskfailed", "unusable"})
 BLOCKED = "DependenciesFailed"
 """Why a job is ended in which no task can start any more."""
+_ALL_DONE = "AllTasksComplete"
+"""Why a job has ended that ended by itself."""
 _OVER = frozenset({"completed"})
 _ENDING = frozenset({"terminating", "completed", "deleting"})
 
@@ -109,10 +112,13 @@ class _TaskWatch:
                 await self._tell_failed(counts)
             if job.state in _ENDING:
                 return await self._job_ended()
-            if self._all_done(counts):
+            # Just after a retry the counts may still be those from before it.
+            if self._all_done(counts) and not (counts.failed and await self._any_left()):
                 # Tasks of a job that was ended count as completed, too: why did they end?
                 job = await self._job() if counts.failed else job
-                return await self._job_ended() if job.state in _ENDING else self._ended(counts)
+                if job.state in _ENDING:
+                    return await self._job_ended()
+                return self._ended(await self._final(counts))
             if left <= 0:
                 await self.world.batch.terminate_job(self.action.job, "TimeLimit")
                 return self._out_of_time(counts)
@@ -127,6 +133,12 @@ class _TaskWatch:
         """Whether every task is completed and no more come."""
         done = counts.completed >= max(self.action.tasks, 1) and counts.completed == counts.total
         return done and self.action.closed
+
+    async def _any_left(self) -> bool:
+        return await any_left(self.world.batch, self.action.job)
+
+    async def _final(self, counts: TaskCounts) -> TaskCounts:
+        return await final_counts(self.world.batch, self.action.job, counts, self.action.tasks)
 
     async def _nothing_can_start(self, counts: TaskCounts) -> bool:
         """Whether all that is left waits for tasks that failed; asked once while nothing moves."""
@@ -197,6 +209,8 @@ class _TaskWatch:
         """The job ended, or is ending, by itself or before all its tasks had: why."""
         job = await self._over()
         counts = await self.world.batch.task_counts(self.action.job)
+        if job.terminate_reason == _ALL_DONE:
+            counts = await self._final(counts)
         self._tell(counts, 0.0)
         if counts.failed > self.counted:
             await self._tell_failed(counts)
@@ -260,23 +274,22 @@ async def _raise_if_hopeless(
         return
     hopeless = sum(states.get(state, 0) for state in _HOPELESS)
     if hopeless and hopeless == sum(states.values()):
-        first = await _tell_nodes(pool, world, emit)
-        raise ServiceError(_no_nodes(pool, first), code="StartTaskFailed")
-    if pool.resize_errors and not states:
+        # Nodes that have just been restarted may still be counted as failed.
+        if unwell := await all_unwell(world.batch, pool, hopeless):
+            await _tell_nodes(pool, unwell[:_NODES_DETAILED], world, emit)
+            raise ServiceError(_no_nodes(pool, unwell[0].state), code="StartTaskFailed")
+        return
+    # The pool's own numbers are exact: a node may be there that is in no count yet.
+    if pool.resize_errors and not states and not pool.dedicated + pool.spot:
         raise ServiceError(no_allocation(pool), code=pool.resize_errors[0][0])
 
 
-async def _tell_nodes(pool: PoolFacts, world: World, emit: Emit) -> str:
-    """Tell of the first nodes that are not well; the state of the first."""
-    first, told = "", 0
-    async for node in world.batch.unwell_nodes(pool.id):
+async def _tell_nodes(
+    pool: PoolFacts, nodes: Sequence[NodeFacts], world: World, emit: Emit
+) -> None:
+    for node in nodes:
         tail = await world.batch.node_file_tail(pool.id, node.id, "startup/stderr.txt", _TAIL)
         emit(NodeFailed(pool.id, node.id, node.state, node.exit_code, node.message, tail))
-        first = first or node.state
-        told += 1
-        if told >= _NODES_DETAILED:
-            break
-    return first
 
 
 def _no_nodes(pool: PoolFacts, state: str) -> Problem:

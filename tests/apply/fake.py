@@ -163,7 +163,10 @@ class FakeAccount:
         return {self.node_state if look > 2 else "starting": count}
 
     async def unwell_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
-        yield NodeFacts("node-1", self.node_state, 7, "it exited with 7")
+        count = self.pools[pool_id].get("targetDedicatedNodes")
+        assert isinstance(count, int)
+        for number in range(1, count + 1):
+            yield NodeFacts(f"node-{number}", self.node_state, 7, "it exited with 7")
 
     async def node_file_tail(self, pool_id: str, node: str, path: str, size: int) -> str:
         return "cp: no such file\n"

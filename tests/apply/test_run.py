@@ -193,7 +193,9 @@ async def test_a_start_task_that_fails_ends_the_run_with_its_stderr(tmp_path: Pa
     events, code = await events_of(tutorial(tmp_path), account, tmp_path)
     assert code is Exit.SERVICE
     nodes = [e for e in events if isinstance(e, NodeFailed)]
-    assert [(e.node, e.exit_code, e.stderr) for e in nodes] == [("node-1", 7, "cp: no such file\n")]
+    assert [(e.node, e.exit_code, e.stderr) for e in nodes] == [
+        (f"node-{number}", 7, "cp: no such file\n") for number in (1, 2, 3)
+    ]
     failed = [e for e in events if isinstance(e, StepFailed)]
     assert [e.problem.code for e in failed] == ["start-task-failed"]
     assert "done" in {e.step for e in events if isinstance(e, StepSkipped)}

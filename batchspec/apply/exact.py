@@ -1,0 +1,38 @@
+"""What counts cannot settle, by lists: the service's counts may lag behind, its lists do not.
+
+Evidence: the descriptions of Job_GetTaskCounts and Account_ListPoolNodeCounts ("may not always be
+up to date. If you need exact ... counts, use a list query"). Counts are for watching; what ends a
+wait for good is looked up here.
+"""
+
+from __future__ import annotations
+
+from batchspec.apply.ports import Batch, NodeFacts, TaskCounts
+from batchspec.plan.observed import PoolFacts
+
+
+async def any_left(batch: Batch, job: str) -> bool:
+    """Whether a task of the job waits or runs.
+
+    What runs is looked at last: a task may have started since those that wait were listed.
+    """
+    async for _ in batch.waiting_tasks(job):
+        return True
+    return await batch.runs_any(job)
+
+
+async def final_counts(batch: Batch, job: str, counts: TaskCounts, tasks: int) -> TaskCounts:
+    """The counts of a job whose tasks are all completed; there should be ``tasks`` of them."""
+    total = counts.total
+    if counts.completed < max(total, tasks):
+        total = sum([1 async for _ in batch.task_ids(job)])
+    elif not counts.failed:
+        return counts
+    failed = sum([1 async for _ in batch.failed_tasks(job)])
+    return TaskCounts(0, 0, total - failed, failed)
+
+
+async def all_unwell(batch: Batch, pool: PoolFacts, counted: int) -> tuple[NodeFacts, ...]:
+    """The nodes that cannot run a task, if that is every one; ``counted`` is what counts say."""
+    found = tuple([node async for node in batch.unwell_nodes(pool.id)])
+    return found if len(found) >= max(counted, pool.dedicated + pool.spot) else ()
