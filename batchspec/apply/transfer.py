@@ -81,7 +81,7 @@ async def _download_once(action: DownloadResults, step: Step, tools: Tools) -> P
 
 
 async def _download(action: DownloadResults, step: Step, tools: Tools) -> Performed:
-    fetch = _Fetch(action, tools.world, tools.emit, progress(step, tools, items=0))
+    fetch = _Fetch(action, tools.world, tools.emit, progress(step, tools, items=None))
     with ReceiptDraft(tools.receipt, action.job) as draft:
 
         async def one(blob: Blob) -> None:
@@ -94,6 +94,7 @@ async def _download(action: DownloadResults, step: Step, tools: Tools) -> Perfor
             workers=_WORKERS,
             halt=tools.world.halt,
         )
+        fetch.so_far.end()
         if not fetch.so_far.done and await tools.world.storage.container(action.container) is None:
             raise container_gone(action.container)
         for entry in _earlier(tools.receipt):

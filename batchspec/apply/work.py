@@ -45,7 +45,11 @@ class Performed:
 
 @dataclass(slots=True)
 class Progress:
-    """Counts what a step has done and says so, at most every ``every`` seconds."""
+    """Counts what a step has done and says so, at most every ``every`` seconds and at the end.
+
+    ``growing`` is for items that are counted as they are found: that all of those found so far are
+    done is then not the end. ``end`` is said of it.
+    """
 
     step: Step
     emit: Emit
@@ -53,9 +57,11 @@ class Progress:
     items: int
     size: int | None = None
     every: float = 0.1
+    growing: bool = False
     done: int = 0
     moved: int = 0
     _last: float = field(default=float("-inf"), init=False)
+    _said: tuple[int, int] = field(default=(0, 0), init=False)
 
     def move(self, count: int) -> None:
         """So many bytes more."""
@@ -67,13 +73,21 @@ class Progress:
         self.done += count
         self._say()
 
+    def end(self) -> None:
+        """No more items will be found."""
+        self.growing = False
+        if self.done and (self.done, self.moved) != self._said:
+            self._say()
+
     def _say(self) -> None:
         now = self.now()
-        if now - self._last >= self.every or self.done == self.items:
-            self._last = now
+        ended = self.done == self.items and not self.growing
+        if now - self._last >= self.every or ended:
+            self._last, self._said = now, (self.done, self.moved)
             self.emit(StepProgress(self.step.id, self.done, self.items, self.moved, self.size))
 
 
-def progress(step: Step, tools: Tools, *, items: int, size: int | None = None) -> Progress:
-    """A progress counter for a step."""
-    return Progress(step, tools.emit, tools.world.clock.monotonic, items, size)
+def progress(step: Step, tools: Tools, *, items: int | None, size: int | None = None) -> Progress:
+    """A progress counter for a step; ``items`` is ``None`` where they are counted as they come."""
+    now, growing = tools.world.clock.monotonic, items is None
+    return Progress(step, tools.emit, now, items or 0, size, growing=growing)

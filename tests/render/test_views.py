@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from batchspec.apply.events import Noticed, Stamped, StepStarted, TaskFailed
+from batchspec.apply.events import Noticed, Stamped, StepProgress, StepStarted, TaskFailed
 from batchspec.problems import Problem
 from batchspec.render.progress import Kind, View, open_view
 from batchspec.render.report import fold
@@ -68,6 +68,17 @@ def test_a_long_run_stays_readable_in_a_log() -> None:
     text = replay(Kind.PLAIN, RECORDINGS["large"])
     assert len(text.splitlines()) < 350
     assert "1,000,000 of 1,000,000 tasks done, 10 failed" in text
+
+
+def test_what_grows_is_not_at_its_end_with_every_item() -> None:
+    stream = [Stamped(1, START, StepStarted("a", "download", "results from output"))]
+    stream += [
+        Stamped(1 + n, START + timedelta(seconds=n / 100), StepProgress("a", n, n, 0))
+        for n in range(1, 501)
+    ]
+    lines = replay(Kind.PLAIN, stream).splitlines()
+    assert len(lines) < 8
+    assert "1 of 1 file, 100 %" in lines[1]
 
 
 def test_a_line_is_on_the_stream_as_soon_as_it_happened() -> None:

@@ -28,6 +28,7 @@ class PlainView:
         self._nouns: dict[str, str] = {}
         self._paces: dict[str, Pace] = {}
         self._seen: dict[str, object] = {}
+        self._ended: set[str] = set()
         self._few = Few()
 
     def __call__(self, stamped: Stamped) -> None:
@@ -123,14 +124,19 @@ class PlainView:
             yield words
 
     def _again(self, subject: str, news: object, at: datetime, done: int, whole: int) -> bool:
-        """Whether to speak of it: it is news, and it is time or it has come to its end."""
+        """Whether to speak of it: it is news, and it is time or it has come to its end.
+
+        What grows may come to its end time and again: only the first is told at once.
+        """
         if self._seen.get(subject) == news or self._throttle is None:
             return False
         due = self._throttle.due(subject, at, done / whole if whole else 1.0)
-        if due or done >= whole:
-            self._seen[subject] = news
-            return True
-        return False
+        ended = done >= whole
+        if not due and (not ended or subject in self._ended):
+            return False
+        self._seen[subject] = news
+        (self._ended.add if ended else self._ended.discard)(subject)
+        return True
 
     @staticmethod
     def _speed(pace: Pace, at: datetime, whole: int, noun: str | None) -> str:
