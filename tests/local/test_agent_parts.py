@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchspec.local.agent.clock import Clock
@@ -27,6 +27,7 @@ from batchspec.local.agent.storage import blob_url
 names = st.text("ab.*?[]!-^\\ \u00e9", min_size=1, max_size=6)
 
 
+@settings(deadline=None)
 @given(name=names, pattern=st.text("ab.*?c-", min_size=1, max_size=6))
 def test_star_and_question_mark_are_those_of_everyone(name: str, pattern: str) -> None:
     hidden = name.startswith(".") and not pattern.startswith(".")
@@ -34,6 +35,7 @@ def test_star_and_question_mark_are_those_of_everyone(name: str, pattern: str) -
     assert bool(compile_name(pattern).fullmatch(name)) is expected
 
 
+@settings(deadline=None)
 @given(name=names)
 def test_brackets_make_any_name_literal(name: str) -> None:
     escaped = re.sub(r"([*?\[])", r"[\1]", name)
@@ -93,6 +95,7 @@ def test_what_is_a_wildcard(pattern: str, wild: bool) -> None:
     assert is_wild(pattern) is wild
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=8).filter(lambda s: "\0" not in s), min_size=1, max_size=5))
 def test_splitting_undoes_quoting(arguments: list[str]) -> None:
     line = " ".join("'" + argument.replace("'", "'\"'\"'") + "'" for argument in arguments)
@@ -104,6 +107,7 @@ def test_expansion_knows_both_spellings_and_leaves_what_is_not_set() -> None:
     assert expand("$A/${A}B/$AB/$C/${D}/$", environment) == "1/1B/2/$C/${D}/$"
 
 
+@settings(deadline=None)
 @given(st.text("ab./\\\0", max_size=12))
 def test_a_path_stays_inside_or_is_refused(path: str) -> None:
     try:
