@@ -13,9 +13,11 @@ import stat
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from errno import ELOOP, ENOENT
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from batchspec.observe.globs import matches
 from batchspec.observe.spool import Spool
 from batchspec.plan.observed import LocalFile
 from batchspec.problems import Problem, Problems
@@ -83,8 +85,7 @@ def _scan_entry(
 def _matches(entry: UploadGlob) -> Iterator[tuple[Path, str]]:
     """The files of an entry with their blob names: the tree below the fixed part is kept."""
     fixed = fixed_part(entry.pattern)
-    # Path.glob has no `root_dir` and does not take patterns with `..`.
-    for match in glob.iglob(entry.pattern, root_dir=entry.root, recursive=True):  # noqa: PTH207
+    for match in matches(entry.root, entry.pattern):
         path = entry.root / match
         if path.is_dir():
             continue
@@ -135,11 +136,14 @@ def _read(
             )
         size, md5 = look(path)
     except OSError as error:
+        link = error.errno in {ENOENT, ELOOP} and path.is_symlink()
+        mend = "Mend the link" if link else "Give yourself the right to read it"
         return Problem(
             "unreadable-file",
             f"{path} cannot be read: {error.strerror}",
+            detail=f"It is a link to {path.readlink()}." if link else "",
             where=entry.where,
-            hint="Give yourself the right to read it, or leave it out with `exclude`.",
+            hint=f"{mend}, or leave it out with `exclude`.",
         )
     return LocalFile(blob, path, size, md5, entry.content_type)
 

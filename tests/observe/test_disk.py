@@ -147,3 +147,15 @@ def test_a_file_that_may_not_be_read_is_told(folder: Path) -> None:
     (folder / "data" / "a.txt").chmod(0)
     _, problems = found(folder, "[data/*.txt]")
     assert [problem.code for problem in problems] == ["unreadable-file"]
+
+
+def test_a_link_to_nothing_is_told_as_such(folder: Path) -> None:
+    (folder / "data" / "x.txt").symlink_to("gone/y.txt")
+    (folder / "data" / "z.txt").symlink_to("z.txt")
+    _, problems = found(folder, "[data/*.txt]")
+    assert [problem.code for problem in problems] == ["unreadable-file", "unreadable-file"]
+    assert sorted(problem.detail for problem in problems) == [
+        "It is a link to gone/y.txt.",
+        "It is a link to z.txt.",
+    ]
+    assert all(problem.hint.startswith("Mend the link,") for problem in problems)

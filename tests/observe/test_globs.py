@@ -1,0 +1,61 @@
+"""What a pattern names: the same as of `glob`, and an end where links lead in circles."""
+
+from __future__ import annotations
+
+import glob
+import os
+from pathlib import Path
+
+import pytest
+
+from batchspec.observe.globs import matches
+
+FILES = (
+    "a.txt",
+    "b.bak",
+    "d/c.txt",
+    "d/e/f.txt",
+    "d/e/.h.txt",
+    ".g/i.txt",
+    "o/d/e/j.txt",
+    "[k].txt",
+)
+
+PATTERNS = (
+    "*.txt", "a.txt", "**", "**/*", "**/*.txt", "*/**", "**/e/*.txt", "**/e/**", "d/**/*.txt",
+    "d/**", "**/d/**/*.txt", "**/a.txt", "**/.g/*", "**/.*", "[[]k].txt", "none/**/*.txt",
+    "../*/**/*.txt", "**/../*.txt", "**.txt", "o/../d/**/f.txt", "?/**/?.txt",
+)  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in FILES:
+        path = tmp_path / "root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "root" / "empty").mkdir()
+    (tmp_path / "root" / "linked").symlink_to("d")
+    (tmp_path / "root" / "broken.txt").symlink_to("nothing")
+    return tmp_path / "root"
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_the_files_are_those_of_glob(folder: Path, pattern: str) -> None:
+    for whole in (pattern, f"{folder}/{pattern}"):
+        expected = glob.glob(whole, root_dir=folder, recursive=True)  # noqa: PTH207
+        assert files(folder, matches(folder, whole)) == files(folder, expected)
+
+
+def files(folder: Path, names: object) -> list[str]:
+    assert hasattr(names, "__iter__")
+    return sorted({os.path.normpath(name) for name in names if not (folder / name).is_dir()})
+
+
+def test_links_that_lead_in_circles_have_an_end(folder: Path) -> None:
+    """Each of the three would double the folders at each of forty levels."""
+    before = sorted(matches(folder, "**/*.txt"))
+    (folder / "d" / "latest").symlink_to(".")
+    (folder / "d" / "e" / "up").symlink_to("../..")
+    (folder / "d" / "e" / "whole").symlink_to(folder)
+    assert sorted(matches(folder, "**/*.txt")) == before
