@@ -19,7 +19,7 @@ from batchspec.plan.observed import Blob, ContainerFacts, LocalFile, Observed, S
 from batchspec.plan.plan import Ground, Step
 from batchspec.problems import Problems, Secret
 from batchspec.spec.model import ImageAlias, Rows, Spec
-from batchspec.spec.values import Record
+from batchspec.spec.values import Record, Value
 
 SINGLY = 500
 """Of so many members at most each is told apart; of more, only their number, size and digest."""
@@ -39,7 +39,8 @@ def _grounds(spec: Spec, observed: Observed, steps: Iterable[Step]) -> Iterator[
             yield f"parameter {name}", Ground(told(value))
     yield from _data(spec, observed)
     if isinstance(spec.pool.image, ImageAlias):
-        yield f"image {spec.pool.image.name}", _image(spec.pool.image, observed)
+        size = spec.pool.properties.get("vmSize")
+        yield f"image {spec.pool.image.name}", _image(spec.pool.image, observed, size)
     yield f"pool {spec.pool.id}", pool_ground(observed.pool)
     if observed.schedule is not None:
         yield f"schedule {observed.schedule.id}", schedule_ground(observed.schedule)
@@ -84,8 +85,8 @@ def _container(facts: ContainerFacts) -> Ground:
     return Ground("there", tuple((f"metadata.{name}", told(text)) for name, text in pairs))
 
 
-def _image(alias: ImageAlias, observed: Observed) -> Ground:
-    found = resolve_image(alias, observed.images, observed.now, Problems())
+def _image(alias: ImageAlias, observed: Observed, size: Value) -> Ground:
+    found = resolve_image(alias, observed.images, observed.now, Problems(), size)
     reference = found.get("imageReference")
     words = [*reference.values()] if isinstance(reference, Record) else []
     return Ground(":".join(map(str, [*words, found.get("nodeAgentSKUId", ABSENT)])))

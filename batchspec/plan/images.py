@@ -15,15 +15,28 @@ from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import SupportedImage
 from batchspec.problems import Problem, Problems
 from batchspec.spec.model import ImageAlias
-from batchspec.spec.values import Record
+from batchspec.spec.values import Record, Value
+
+_GENERATION_2 = "Generation2VMImage"
+"""The capability of images that boot by UEFI; those without it boot by BIOS."""
+
+_ONLY_GENERATION_2 = re.compile(
+    r"standard_(?:(?:dc|ec|nd)\d|m\d.*_v[23]$|.*_(?:a100|h100|h200)_|.*_v(?:[6-9]|\d\d)$)"
+)
+"""Sizes that "cannot boot Hypervisor Generation '1'" (learn.microsoft.com, generation-2)."""
 
 
 def resolve_image(
-    alias: ImageAlias, images: Iterable[SupportedImage], now: datetime, problems: Problems
+    alias: ImageAlias,
+    images: Iterable[SupportedImage],
+    now: datetime,
+    problems: Problems,
+    size: Value = None,
 ) -> Record:
     """The ``virtualMachineConfiguration`` members of an alias; empty if it cannot be resolved.
 
-    Of several images of one alias the verified one that is supported longest is taken.
+    Of several images of one alias it is one that machines of this ``size`` boot, then a verified
+    one, then the one that is supported longest.
     """
     offered = tuple(images)
     named = [image for image in offered if alias.name in aliases(image)]
@@ -31,7 +44,16 @@ def resolve_image(
         problems.add(_unknown(alias, offered))
         return Record()
     forever = now + timedelta(days=36500)
-    best = max(named, key=lambda i: (i.verified, i.end_of_life or forever, i.sku))
+    newer = isinstance(size, str) and _ONLY_GENERATION_2.match(size.lower()) is not None
+
+    def rank(image: SupportedImage) -> tuple[object, ...]:
+        second = _GENERATION_2 in image.capabilities
+        # Where the one has to be, the other is of no use; else all sizes boot the first generation,
+        # and older ones no other.
+        fits = (second or not newer, image.verified, second == newer)
+        return (*fits, image.end_of_life or forever, image.sku)
+
+    best = max(named, key=rank)
     return Record(
         imageReference=Record(
             publisher=best.publisher, offer=best.offer, sku=best.sku, version=best.version

@@ -32,7 +32,9 @@ def pool_body(spec: Spec, observed: Observed, problems: Problems) -> Record:
     pool = spec.pool
     body = pool.properties
     if pool.image is not None:
-        found = resolve_image(pool.image, observed.images, observed.now, problems)
+        found = resolve_image(
+            pool.image, observed.images, observed.now, problems, body.get("vmSize")
+        )
         machine = body.get("virtualMachineConfiguration")
         spelled = machine if isinstance(machine, Record) else Record()
         body = body.with_(virtualMachineConfiguration=Record({**found, **spelled}))

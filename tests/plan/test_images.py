@@ -1,0 +1,59 @@
+"""Which image an alias is: one that machines of the pool's size can boot, first of all.
+
+"The selected VM size 'Standard_D2ads_v6' cannot boot Hypervisor Generation '1'" ends an allocation,
+and so does "'Standard_D1_v2' cannot boot Hypervisor Generation '2'".
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from batchspec.cloud.facts import image
+from batchspec.local.api.images import IMAGES, write_image
+from batchspec.plan.images import resolve_image
+from batchspec.problems import Place, Problems
+from batchspec.spec.model import ImageAlias
+from batchspec.spec.values import Record
+
+OFFERED = tuple(image(write_image(one)) for one in IMAGES)
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def chosen(alias: str, size: str) -> object:
+    place = Place("topn.yaml", 1, 1)
+    found = resolve_image(ImageAlias(alias, place), OFFERED, NOW, Problems(), size)
+    reference = found["imageReference"]
+    assert isinstance(reference, Record)
+    return reference["sku"]
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        "standard_d2ads_v6",
+        "Standard_D4s_v7",
+        "STANDARD_DC2s_V2",
+        "standard_nd96asr_v4",
+        "standard_nc24ads_a100_v4",
+        "standard_nc40ads_h100_v5",
+        "standard_m208ms_v2",
+    ],
+)
+def test_some_sizes_boot_the_second_generation_alone(size: str) -> None:
+    assert chosen("ubuntu-24.04", size) == "server"
+    assert chosen("ubuntu-22.04", size) == "22_04-lts-gen2"
+    # Its verified image is of the first.
+    assert chosen("windowsserver-2022", size) == "2022-datacenter-g2"
+
+
+@pytest.mark.parametrize("size", ["standard_d1_v2", "standard_a2_v2", "standard_d2s_v5", ""])
+def test_all_others_boot_the_first(size: str) -> None:
+    assert chosen("ubuntu-24.04", size) == "server-gen1"
+    assert chosen("ubuntu-22.04", size) == "22_04-lts"
+    assert chosen("windowsserver-2022", size) == "2022-datacenter"
+
+
+def test_what_is_there_in_one_generation_is_taken() -> None:
+    assert chosen("ubuntu-hpc-2204", "standard_d2s_v5") == "2204"
