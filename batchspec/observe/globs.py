@@ -14,6 +14,8 @@ def matches(root: Path, pattern: str) -> Iterator[str]:
     ``**`` goes through links to folders, but not through one that leads back to a folder that it
     lies in: all that is there has been found already, and there is no end to it.
     """
+    while "/**/**/" in f"/{pattern}/":
+        pattern = pattern.replace("**/**", "**", 1)  # twice in a row, and no more than once
     parts = pattern.split("/")
     if "**" not in parts:
         yield from glob.iglob(pattern, root_dir=root)  # noqa: PTH207  (`..` and `root_dir`)

@@ -59,3 +59,11 @@ def test_links_that_lead_in_circles_have_an_end(folder: Path) -> None:
     (folder / "d" / "e" / "up").symlink_to("../..")
     (folder / "d" / "e" / "whole").symlink_to(folder)
     assert sorted(matches(folder, "**/*.txt")) == before
+
+
+@pytest.mark.parametrize("pattern", ["**/**/*.txt", "d/**/**/**", "**/**"])
+def test_two_stars_twice_in_a_row_name_each_file_once(folder: Path, pattern: str) -> None:
+    (folder / "d" / "e" / "up").symlink_to("../..")
+    found = list(matches(folder, pattern))
+    once = pattern.replace("**/**", "**").replace("**/**", "**")
+    assert sorted(found) == sorted(matches(folder, once))
