@@ -51,13 +51,13 @@ async def make(
         except AzureError as error:
             refusal = translate(error, f"{kind} {wire['id']}")
         if refusal.code.lower() not in taken:
-            raise refusal
+            raise refusal from None
         found = await read(wire["id"])
         if found is not None and found.state != "deleting":
             _settle(kind, wire, found.metadata)
             return attempts.lost
         if session.timing.monotonic() - began > session.limits.settle:
-            raise refusal
+            raise refusal from None
         tries += 1
         await session.timing.sleep(min(2.0**tries, 15.0))
 

@@ -24,6 +24,8 @@ JOB = Record(id="j")
 
 async def refused(cloud: Cloud, server: Scripted, reply: Reply) -> tuple[ServiceError, Problem]:
     server.on("POST", "/jobs", reply)
+    # Asked where the id is taken: as long as its job is being deleted, it is waited for.
+    server.on("GET", "/jobs/j", refusal(404, "JobNotFound"))
     with pytest.raises(ServiceError) as caught:
         await cloud.batch.create_job(JOB, timedelta(hours=1))
     return caught.value, caught.value.problems[0]
