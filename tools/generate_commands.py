@@ -118,8 +118,9 @@ The causes, which `retry --cause` takes:
 | `start-task` | nodes, not tasks: their start task failed, so that they take no tasks |
 | else | the service's own failure code: `command-program-not-found`, `blob-not-found` ... |
 
-With `--format json` each cause has `cause`, `kind` (`task` or `node`), `count`, `ids` (the first
-ten), `message`, `sample` (`id`, `file`, `text`) and `command`, the one that runs them again.""",
+With `--format json` each cause has `cause`, `kind` (`task` or `node`), `count`, `earlier` (how many
+of them are in jobs before the newest), `ids` (the first ten), `message`, `sample` (`id`, `file`,
+`text`) and `command`, the one that runs them again.""",
     "retry": """\
 In a job that is still open the tasks run again where they are; of a job that has ended a new one is
 made for them. While other tasks have failed and are not retried, clean-up deletes only what it

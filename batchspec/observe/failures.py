@@ -26,7 +26,8 @@ class Failure:
     """A cause: how many tasks (or nodes) failed by it, the first of them, and what one said.
 
     ``code`` and ``message`` are the service's words about the sample, ``text`` the last lines of
-    ``file`` of it (empty where there are none any more).
+    ``file`` of it (empty where there are none any more). ``earlier`` is how many are in jobs before
+    the newest: the spec may have changed since, so that it asks for them no longer.
     """
 
     cause: str
@@ -35,6 +36,7 @@ class Failure:
     message: str = ""
     file: str = ""
     text: str = ""
+    earlier: int = 0
 
     @property
     def sample(self) -> str:
@@ -52,6 +54,7 @@ class _Group:
     job: JobFacts
     first: TaskFacts
     count: int = 0
+    earlier: int = 0
     named: list[str] = field(default_factory=list)
 
 
@@ -71,6 +74,7 @@ async def failures_of(
                 continue
             group = groups.setdefault(cause_of(task, job), _Group(job, task))
             group.count += 1
+            group.earlier += number > 1
             group.named += [task.id] if len(group.named) < _NAMED else []
         if number < len(jobs):
             later |= {task.id.lower() async for task in outputs.tasks(job.id)}
@@ -93,7 +97,8 @@ async def _told(spec: Spec, cause: str, group: _Group, outputs: Outputs) -> Fail
             break
         file = name
         text = await output_of_task(outputs, spec, TaskOf(group.job.id, seen), name).tail(_TAIL)
-    return Failure(cause, group.count, tuple(group.named), task.message or "", file, text)
+    named, message = tuple(group.named), task.message or ""
+    return Failure(cause, group.count, named, message, file, text, group.earlier)
 
 
 async def _nodes(pool: str, outputs: Outputs) -> Failure | None:

@@ -266,7 +266,7 @@ def _none(wanted: str, names: list[str]) -> Problem:
     return Problem(
         "no-such-task",
         f"no task of the run has {wanted!r} in its id",
-        hint=f"Did you mean {close[0]!r}?" if close else "Without a task, they are listed.",
+        hint=f"Did you mean {close[0]!r}?" if close else "`batchspec logs` lists them.",
     )
 
 

@@ -62,6 +62,7 @@ def failures_json(failures: Failures) -> str:
                     "cause": failure.cause,
                     "kind": "node" if failure.of_nodes else "task",
                     "count": failure.count,
+                    "earlier": failure.earlier,
                     "ids": list(failure.named),
                     "message": failure.message,
                     "sample": {
@@ -93,6 +94,8 @@ def failures_text(failures: Failures, *, color: bool = False, width: int = 80) -
     several = sum(not failure.of_nodes for failure in failures.found) > 1
     if several and failures.retry is not None:
         lines += ["", f"Retry them all: {ink('bold', flat(failures.retry(None)))}"]
+    if failures.retry is not None and any(failure.earlier for failure in failures.found):
+        lines += ["", "Tasks of earlier jobs that have changed in the spec since are not retried."]
     return "\n".join(lines)
 
 
@@ -105,6 +108,9 @@ def _command(failures: Failures, failure: Failure) -> str:
 def _paragraph(failures: Failures, failure: Failure, ink: Ink, width: int) -> Iterator[str]:
     noun = "node" if failure.of_nodes else "task"
     head = f"{ink('error', flat(failure.cause))}  {units.counted(failure.count, noun)}"
+    if failure.earlier:
+        part = "" if failure.earlier == failure.count else f"{failure.earlier:,} "
+        head += f" ({part}of {'an earlier job' if failure.earlier == 1 else 'earlier jobs'})"
     words = _WORDS.get(failure.cause)
     yield f"{head}: {words}" if words else head
     more = failure.count - len(failure.named)
@@ -143,13 +149,13 @@ def nothing_failed(name: str, *, look: str) -> str:
     return f"No task of {flat(name)} has failed as the spec is now. See: {flat(look)}"
 
 
-def no_such_failure(causes: Sequence[str], *, look: str) -> Problem:
+def no_such_failure(causes: Sequence[str], *, look: str, apply: str) -> Problem:
     """That no failed task is what was asked for."""
     by = f" by {units.listed(causes, last='or')}" if causes else ""
     return Problem(
         "nothing-to-retry",
         f"no task of the spec as it is now has failed{by}",
-        hint=f"`{look}` shows what failed, and by what.",
+        hint=f"`{look}` shows what failed, and by what; `{apply}` runs what has changed since.",
     )
 
 

@@ -82,7 +82,9 @@ def test_the_text() -> None:
             "stderr.txt",
             "Traceback\n  see http://x/y?sig=secret\n\x1b[31mred\n",
         ),
-        Failure("upload", 1, ("merge",), "Access was denied", "fileuploaderr.txt", ""),
+        Failure("upload", 1, ("merge",), "Access was denied", "fileuploaderr.txt", "", 1),
+        Failure("timeout", 3, ("a", "b", "c"), "", "stderr.txt", "", 2),
+        Failure("exit-1", 1, ("d",), "", "stderr.txt", "", 1),
     )
     seen = Failures(
         Account("azure", "acct.westeurope.batch.azure.com", "store"),
@@ -122,6 +124,24 @@ def test_the_text_names_the_command_with_the_options_given(mixed: Workplace) -> 
     done = mixed.run("failures", mixed.spec, "--target", "local")
     assert f"batchspec retry {mixed.spec} --cause timeout --target local" in done.out
     assert "sig=" not in done.out.replace("sig=***", "")
+
+
+def test_what_the_spec_has_no_longer_is_said_to_be_of_earlier_jobs(near: Workplace) -> None:
+    bad = "{{ 'none' if file.stem == 'lighthouse' else top }}"
+    near.edit("{{ file.name }} {{ top }}", f"{{{{ file.name }}}} {bad}")
+    assert near.run("apply", near.spec, "--progress", "quiet").code == 3
+    (cause,) = json.loads(near.run("failures", near.spec, "--format", "json").out)["causes"]
+    assert (cause["count"], cause["earlier"]) == (1, 0)
+    near.edit(bad, "{{ top }}")
+    assert near.run("apply", near.spec, "--progress", "quiet").code == 0
+    seen = near.run("failures", near.spec).out
+    assert f"{cause['cause']}  1 task (of an earlier job)" in seen
+    assert "Tasks of earlier jobs that have changed in the spec since are not retried." in seen
+    retry = near.run("retry", near.spec, "--cause", cause["cause"])
+    assert retry.code == 2
+    assert f"`batchspec apply {near.spec}` runs what has changed since" in retry.err
+    nothing = near.run("retry", near.spec, "--task", "nosuch")
+    assert "`batchspec logs` lists them" in nothing.err
 
 
 def test_nodes_whose_start_task_failed_are_a_cause(near: Workplace) -> None:

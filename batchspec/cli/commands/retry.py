@@ -36,7 +36,8 @@ async def retry(
         if not counted(found.observed.jobs) or not _submits(made):
             look = command_for(wanted, found.spec, "failures")
             if causes or tasks:
-                raise UsageError(no_such_failure(causes, look=look))
+                apply = command_for(wanted, found.spec, "apply")
+                raise UsageError(no_such_failure(causes, look=look, apply=apply))
             out(nothing_failed(found.spec.name, look=look))
             return Exit.DONE
         return await ask_and_run(made, found, progress, yes=yes, verbose=verbose)
