@@ -6,14 +6,15 @@ Going through them again makes them again, the same: nothing is held but what al
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from urllib.parse import quote
 
 from batchspec.plan.bodies import filler, names_task
 from batchspec.plan.identity import VALID, Identity, covered, task_id
 from batchspec.plan.items import Item, items
-from batchspec.plan.observed import ContainerFacts, Observed, Stream
+from batchspec.plan.observed import ContainerFacts, LocalFile, Observed, Stream
 from batchspec.problems import Problem, SpecError
 from batchspec.spec.command import command_line
 from batchspec.spec.model import Container, Spec, Stage
@@ -21,8 +22,12 @@ from batchspec.spec.scope import READ, spec_scope
 from batchspec.spec.template import evaluate
 from batchspec.spec.values import BlobUrl, Record, Template, Text, Value
 
-BY_NAME = 100
-"""The most blobs of a container that are handed over by name, each with its own signature."""
+NAMED = 32_768
+"""Characters of all resource files of one task: the service takes no more of them ("Total size of
+resourceFiles cannot be more than 32768 characters", BatchExplorer#30)."""
+
+SIGNED = 470
+"""Characters of one of them beside the blob's name: of an address signed without a key, at most."""
 
 _ITSELF = "\ue000task.id\ue000"
 """What ``task.id`` is while the id is being worked out; of the private use area of Unicode."""
@@ -84,7 +89,9 @@ class Maker:
         self._shared = tuple(
             resource
             for key in stage.resources or ()
-            for resource in container_resources(spec.containers[key], observed.containers[key])
+            for resource in container_resources(
+                spec.containers[key], observed.containers[key], NAMED // len(stage.resources or ())
+            )
         )
         command = (stage.command.template, *stage.command.arguments)
         self._renamed = any(names_task(template) for template in command)
@@ -146,13 +153,16 @@ class Maker:
             yield Record(httpUrl=url, filePath=path)
 
 
-def container_resources(container: Container, facts: ContainerFacts) -> tuple[Value, ...]:
+def container_resources(
+    container: Container, facts: ContainerFacts, room: int = NAMED
+) -> tuple[Value, ...]:
     """All of a container as ResourceFiles, for a start task, a preparation task or a stage.
 
     A few files that this spec uploads are named one by one, each with a signature that reads
-    nothing else. Of more, or of what is not known, the service lists the container itself.
+    nothing else. Of more than there is ``room`` for (in characters), or of what is not known, the
+    service lists the container itself.
     """
-    if container.upload and len(facts.files) <= BY_NAME:
+    if container.upload and _have_room(facts.files, room):
         return tuple(
             Record(httpUrl=BlobUrl(container.id, file.blob, "r"), filePath=file.blob)
             for file in facts.files
@@ -161,14 +171,23 @@ def container_resources(container: Container, facts: ContainerFacts) -> tuple[Va
 
 
 def with_resources(
-    body: Record, spec: Spec, observed: Observed, containers: Iterable[str]
+    body: Record, spec: Spec, observed: Observed, containers: Sequence[str]
 ) -> Record:
     """A start, preparation or release task with all of these containers (keys) among its files."""
     given = body.get("resourceFiles")
     files = [*(given if isinstance(given, tuple) else ())]
     for key in containers:
-        files += container_resources(spec.containers[key], observed.containers[key])
+        room = NAMED // len(containers)
+        files += container_resources(spec.containers[key], observed.containers[key], room)
     return body.with_(resourceFiles=tuple(files))
+
+
+def _have_room(files: Stream[LocalFile], room: int) -> bool:
+    if len(files) * SIGNED > room:
+        return False
+    # As the name of the blob, with its special characters encoded, and as the path.
+    names = sum(len(quote(file.blob)) + len(file.blob) for file in files)
+    return len(files) * SIGNED + names <= room
 
 
 def container_resource(container: str) -> Record:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchspec.plan.observed import LocalFile, Observed
-from batchspec.plan.tasks import BY_NAME, Task, container_resources, expand
+from batchspec.plan.tasks import NAMED, SIGNED, Task, container_resources, expand
 from batchspec.problems import Secret, SpecError
 from batchspec.spec.model import (
     EachBlob,
@@ -112,12 +112,16 @@ def test_resources_take_the_place_of_the_items_own_file() -> None:
 
 def test_a_container_is_listed_by_the_service_where_its_blobs_are_many_or_unknown() -> None:
     whole = spec()
-    few = observed([local_file(f"{n:03}") for n in range(BY_NAME)])
-    many = observed([local_file(f"{n:03}") for n in range(BY_NAME + 1)])
+    most = NAMED // (SIGNED + 6)
+    few = observed([local_file(f"{n:03}") for n in range(most)])
+    many = observed([local_file(f"{n:03}") for n in range(most + 1)])
+    long = observed([local_file(f"{n:03}" + "é" * 200) for n in range(most // 2)])
     mine, theirs = whole.containers["input"], whole.containers["there"]
-    assert len(container_resources(mine, few.containers["input"])) == BY_NAME
+    assert len(container_resources(mine, few.containers["input"])) == most
     everything = (Record(storageContainerUrl=BlobUrl("input", None, "rl")),)
     assert container_resources(mine, many.containers["input"]) == everything
+    assert container_resources(mine, long.containers["input"]) == everything
+    assert container_resources(mine, few.containers["input"], NAMED // 2) == everything
     assert container_resources(theirs, few.containers["there"]) == (
         Record(storageContainerUrl=BlobUrl("there", None, "rl")),
     )
