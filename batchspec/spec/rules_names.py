@@ -13,6 +13,9 @@ _CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*")
 _SPECIAL = frozenset({"$root", "$web", "$logs"})
 """Containers that the storage service itself names so; they are used as they are."""
 
+_METADATA = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_HEADER = re.compile(r"[ -~]*")
+
 _IDS = (("name",), ("pool", "id"), ("pool", "existing"), ("job", "id"))
 _MORE_IDS = (
     ("job", "prepare", "id"),
@@ -55,6 +58,7 @@ def _containers(root: Node) -> Iterator[Problem]:
     containers = root.get("containers")
     seen: dict[str, str] = {}
     for key, node in (containers.members if containers else {}).items():
+        yield from _metadata(node.get("metadata"))
         id_ = node.get("id")
         if id_ is not None and (id_.text is None or id_.template is not None):
             continue
@@ -70,6 +74,26 @@ def _containers(root: Node) -> Iterator[Problem]:
         seen[given] = key
         if not _CONTAINER.fullmatch(given) and given not in _SPECIAL:
             yield _bad_container(given, where, has_id=id_ is not None)
+
+
+def _metadata(node: Node | None) -> Iterator[Problem]:
+    """Storage takes metadata as headers: "names must adhere to the naming rules for C#
+    identifiers", and of other values than ASCII it says that the signature is wrong."""
+    for name, value in (node.members if node is not None else {}).items():
+        if not _METADATA.fullmatch(name):
+            yield Problem(
+                "bad-container-metadata",
+                f"no metadata of a container can be called `{name}`",
+                where=value.name,
+                hint="Such names have letters, digits and `_`, and begin with no digit.",
+            )
+        if value.template is None and not _HEADER.fullmatch((value.text or "").strip()):
+            yield Problem(
+                "bad-container-metadata",
+                f"the metadata `{name}` of a container is not one line of ASCII",
+                where=value.where,
+                hint="Storage takes it as a header: English letters, digits and signs.",
+            )
 
 
 def _bad_container(given: str, where: Place, *, has_id: bool) -> Problem:

@@ -128,6 +128,13 @@ LANGUAGE = Family(
             "Give it an `id` that fits.",
         ),
         Kind(
+            "bad-container-metadata",
+            ERROR,
+            "A container cannot have such metadata",
+            "Storage takes them as headers: identifiers for names, ASCII in one line for values.",
+            "Write them so, or leave them out.",
+        ),
+        Kind(
             "same-container",
             ERROR,
             "Two keys name one container",
