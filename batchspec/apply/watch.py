@@ -6,7 +6,7 @@ that will never run a task ends the wait at once, with what its nodes said.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Awaitable, Hashable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -188,8 +188,8 @@ class _TaskWatch:
             if task.id in self.told:
                 continue
             self.told.add(task.id)
-            tail = await self.world.batch.task_file_tail(
-                self.action.job, task.id, "stderr.txt", _TAIL
+            tail = await _or_nothing(
+                self.world.batch.task_file_tail(self.action.job, task.id, "stderr.txt", _TAIL)
             )
             self.emit(
                 TaskFailed(
@@ -288,8 +288,17 @@ async def _tell_nodes(
     pool: PoolFacts, nodes: Sequence[NodeFacts], world: World, emit: Emit
 ) -> None:
     for node in nodes:
-        tail = await world.batch.node_file_tail(pool.id, node.id, "startup/stderr.txt", _TAIL)
+        path = "startup/stderr.txt"
+        tail = await _or_nothing(world.batch.node_file_tail(pool.id, node.id, path, _TAIL))
         emit(NodeFailed(pool.id, node.id, node.state, node.exit_code, node.message, tail))
+
+
+async def _or_nothing(tail: Awaitable[str]) -> str:
+    try:
+        return await tail
+    except ServiceError:
+        # It is read from a node that may not be well. What ends the wait is told without it.
+        return ""
 
 
 def _no_nodes(pool: PoolFacts, state: str) -> Problem:

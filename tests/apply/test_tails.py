@@ -1,0 +1,43 @@
+"""What a node has written is shown where it can be had; a run does not end for want of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from batchspec.apply.events import Event, NodeFailed, Outcome, TaskFailed
+from batchspec.apply.watch import wait_for_pool, wait_for_tasks
+from batchspec.plan.actions import WaitForPool, WaitForTasks
+from batchspec.problems import ServiceError
+from batchspec.spec.values import Record
+from tests.apply.fake import FakeAccount, refused
+
+
+class Mute(FakeAccount):
+    """Its nodes hand nothing over."""
+
+    async def node_file_tail(self, pool_id: str, node: str, path: str, size: int) -> str:
+        raise refused("OperationTimedOut")
+
+    async def task_file_tail(self, job_id: str, task: str, path: str, size: int) -> str:
+        raise refused("OperationTimedOut")
+
+
+async def test_a_task_whose_output_cannot_be_read() -> None:
+    account, events = Mute(failing={"a"}), list[Event]()
+    account.jobs["j"], account.tasks["j"] = Record(id="j"), ["a", "b"]
+    wait = WaitForTasks("j", "", 2, timedelta(hours=1))
+    done = await wait_for_tasks(wait, account.world(), events.append)
+    assert (done.items, done.trouble) == (2, Outcome.TASKS_FAILED)
+    (failed,) = (event for event in events if isinstance(event, TaskFailed))
+    assert (failed.task, failed.stderr) == ("a", "")
+
+
+async def test_a_node_whose_output_cannot_be_read() -> None:
+    account, events = Mute(node_state="unusable"), list[Event]()
+    account.pools["p"] = Record(id="p", targetDedicatedNodes=1)
+    with pytest.raises(ServiceError) as caught:
+        await wait_for_pool(WaitForPool("p", 1), account.world(), events.append)
+    assert caught.value.problems[0].code == "nodes-unusable"
+    assert [event.stderr for event in events if isinstance(event, NodeFailed)] == [""]
