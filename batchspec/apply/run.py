@@ -33,6 +33,7 @@ from batchspec.plan.actions import (
     DeleteJob,
     DeletePool,
     DeleteSchedule,
+    DownloadResults,
     UploadFiles,
     WaitForTasks,
 )
@@ -170,13 +171,25 @@ class _Run:
 
     async def _unmet(self, step: Step) -> str:
         if step.gate is Gate.END:
-            return ""
+            return self._missing_results(step.action)
         if step.gate is Gate.FLOW:
             return next((name for name in step.after if name not in self.done), "")
         if self.trouble is not None:
             return str(self.trouble)
         if step.gate is Gate.ASK and not await self._agreed():
             return "declined"
+        return ""
+
+    def _missing_results(self, action: Action | None) -> str:
+        """The step whose results are missing and would be lost by a deletion; empty if none is.
+
+        A job that has ended says which tasks are done, and costs nothing. One that has not may keep
+        nodes, and so does a pool: neither is a place of results.
+        """
+        left = [step for step in self.plan.steps if step.id not in self.done]
+        over = not any(isinstance(step.action, WaitForTasks) for step in left)
+        if isinstance(action, DeleteContainers) or (isinstance(action, DeleteJob) and over):
+            return next((step.id for step in left if isinstance(step.action, DownloadResults)), "")
         return ""
 
     async def _agreed(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -306,6 +307,31 @@ async def test_any_effect_that_fails_is_an_event_and_the_same_plan_goes_on(
     assert code is Exit.DONE
     assert len(account.tasks["j"]) == 250
     assert not account.containers
+
+
+@pytest.mark.parametrize(
+    ("effect", "kept"),
+    [
+        ("download", ("delete-containers", "delete-job")),
+        # A job that has not ended may keep nodes.
+        ("task_counts", ("delete-containers",)),
+    ],
+)
+async def test_what_holds_results_is_not_deleted_in_any_case_while_they_are_missing(
+    tmp_path: Path, effect: str, kept: tuple[str, ...]
+) -> None:
+    """A disk that is full for a moment would cost the whole run."""
+    account = FakeAccount(fail={effect})
+    plan = tutorial(tmp_path)
+    always = [replace(s, gate=Gate.END) if s.id.startswith("delete") else s for s in plan.steps]
+    events, code = await events_of(replace(plan, steps=tuple(always)), account, tmp_path)
+    assert code is Exit.SERVICE
+    assert "input" in account.containers
+    assert "p" not in account.pools, "it costs money"
+    skipped = {e.step: e.because for e in events if isinstance(e, StepSkipped)}
+    assert {name for name in skipped if name.startswith("delete")} == set(kept)
+    assert {skipped[name] for name in kept} == {"results"}
+    assert ended(events).left == kept
 
 
 @pytest.mark.parametrize("looks", range(1, 30, 2))
