@@ -26,4 +26,6 @@ async def aside(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwar
         return await asyncio.shield(working)
     except asyncio.CancelledError:
         await asyncio.wait([working])
+        # Nobody asks any more how it ended; what nobody has asked for, asyncio would print.
+        working.exception()
         raise

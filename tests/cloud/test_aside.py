@@ -1,0 +1,35 @@
+"""Work in a thread, and what becomes of it when nobody waits for it any more."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+from typing import Any
+
+import pytest
+
+from batchspec.cloud.aside import SMALL, aside
+
+
+async def test_what_fails_after_it_was_cancelled_is_not_told() -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    begun, go = threading.Event(), threading.Event()
+
+    def full() -> None:
+        begun.set()
+        go.wait(60)
+        raise OSError(28, "No space left on device")
+
+    task = asyncio.create_task(aside(SMALL + 1, full))
+    await asyncio.to_thread(begun.wait, 60)
+    task.cancel()
+    await asyncio.sleep(0)
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    del task
+    gc.collect()
+    await asyncio.sleep(0)
+    assert told == []
