@@ -19,7 +19,8 @@ from batchspec.problems import Problem, ServiceError, redact
 _KEYS = "check AZURE_BATCH_ACCESS_KEY / AZURE_STORAGE_KEY and AZURE_BATCH_ACCOUNT, and this clock"
 _ROLE = (
     "the identity needs the roles Azure Batch Data Contributor on the Batch account and"
-    " Storage Blob Data Contributor on the Storage account"
+    " Storage Blob Data Contributor on the Storage account; one that was just given takes up to"
+    " ten minutes"
 )
 _SKIP = "a storage emulator: start Azurite with --skipApiVersionCheck"
 
@@ -29,8 +30,8 @@ TABLE: dict[str, tuple[str, str]] = {
     "InvalidAuthenticationInfo": ("the service does not accept the credentials", _KEYS),
     "NoAuthenticationInformation": ("the service wants credentials", _KEYS),
     "AuthorizationFailure": (
-        "the storage account refuses: wrong key, expired SAS, or its firewall",
-        _KEYS,
+        "the account refuses: its firewall, a wrong key, or an expired SAS",
+        f"see in its network settings whether this machine may reach it; {_KEYS}",
     ),
     "AuthorizationPermissionMismatch": ("the identity may not do this in the account", _ROLE),
     "AuthorizationProtocolMismatch": ("the SAS is for https only", "use an https address"),

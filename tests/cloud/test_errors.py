@@ -35,6 +35,9 @@ async def refused(cloud: Cloud, server: Scripted, reply: Reply) -> tuple[Service
     ("status", "code", "hint"),
     [
         (403, "AuthenticationFailed", "AZURE_BATCH_ACCESS_KEY"),
+        # By Batch, too: Azure/BatchExplorer#2203.
+        (403, "AuthorizationFailure", "network"),
+        (403, "AuthorizationPermissionMismatch", "ten minutes"),
         (409, "ActiveJobAndScheduleQuotaReached", "quota"),
         (409, "PoolQuotaReached", "quota"),
         (409, "AccountCoreQuotaReached", "quota"),
