@@ -30,12 +30,21 @@ def container_steps(spec: Spec, observed: Observed) -> Iterator[tuple[Step, bool
         facts = observed.containers[key]
         step_id, subject = f"container:{key}", f"container {container.id}"
         if facts.exists:
-            yield Step(step_id, None, Verb.KEEP, subject, "it is there"), True
+            reason = _why_kept(container, facts, spec.name)
+            yield Step(step_id, None, Verb.KEEP, subject, reason), True
         elif not container.existing:
             action = CreateContainer(
                 container.id, {**container.metadata, OWNER: spec.name}, container.public_access
             )
             yield Step(step_id, action, Verb.CREATE, subject, "it is not there yet"), False
+
+
+def _why_kept(container: Container, facts: ContainerFacts, name: str) -> str:
+    """That it is there, and which other spec made it and may have its own blobs in it."""
+    maker = (facts.metadata or {}).get(OWNER, name)
+    if container.existing or maker == name:
+        return "it is there"
+    return f"it is there; the spec {maker} made it"
 
 
 def upload_steps(
