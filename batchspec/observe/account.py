@@ -6,7 +6,7 @@ import asyncio
 import re
 from datetime import datetime, timedelta
 
-from batchspec.observe.folders import occupied
+from batchspec.observe.folders import occupied, unwritable
 from batchspec.observe.ports import Reader
 from batchspec.observe.receipt import read_receipt
 from batchspec.observe.spool import Spool
@@ -66,6 +66,7 @@ async def observe(
         usage=usage.result() if usage is not None else None,
         longest_sas=longest_sas,
         occupied=occupied(spec) if work else frozenset(),
+        unwritable=unwritable(spec) if work else {},
     )
 
 

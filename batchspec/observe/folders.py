@@ -1,8 +1,9 @@
-"""The folders that results go to: whether other files lie there already."""
+"""The folders that results go to: whether other files lie there, and whether any can."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from batchspec.plan.receipt import receipt_path
@@ -25,5 +26,23 @@ def _holds_files(folder: Path) -> bool:
         with os.scandir(folder) as entries:
             return any(entry.is_file() and not entry.name.startswith(".") for entry in entries)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        # What cannot be written to is told when results arrive.
+        # Whether it can be written to is looked at beside this.
         return False
+
+
+def unwritable(spec: Spec) -> Mapping[Path, str]:
+    """The folders of results where no file can be made, each with why.
+
+    That of the receipt counts as one: without a receipt, nobody knows that the results are here.
+    """
+    receipt = receipt_path(spec.path, spec.name).parent
+    folders = [*(result.to for result in spec.results), *([receipt] if spec.results else ())]
+    return {folder: why for folder in folders if (why := _why_not(folder))}
+
+
+def _why_not(folder: Path) -> str:
+    """Why no file can be made in a folder, which need not be there yet; empty if one can."""
+    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        return f"{there} is no folder"
+    return "" if os.access(there, os.W_OK | os.X_OK) else f"no file can be made in {there}"

@@ -204,7 +204,7 @@ class Observed:
 
     ``usage`` is ``None`` where nobody has counted. ``longest_sas`` bounds how long an address can
     be signed for; ``None`` is no bound. ``occupied`` are the folders of results that hold other
-    files.
+    files, ``unwritable`` those where no file can be made, with why.
     """
 
     account: Account
@@ -220,6 +220,7 @@ class Observed:
     usage: Usage | None = None
     longest_sas: timedelta | None = None
     occupied: frozenset[Path] = frozenset()
+    unwritable: Mapping[Path, str] = field(default_factory=dict)
 
 
 def totals(files: Iterable[LocalFile]) -> tuple[int, int]:

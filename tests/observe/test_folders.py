@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from batchspec.observe.folders import occupied
+from batchspec.observe.folders import occupied, unwritable
 from batchspec.plan.receipt import receipt_path
 from batchspec.spec.model import Result, Spec
 from tests.plan.making import WHERE, spec, stage
@@ -44,3 +45,36 @@ def test_what_lies_where_results_have_arrived_is_results(tmp_path: Path) -> None
 def test_a_file_in_place_of_the_folder_holds_none(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("x")
     assert not occupied(into(tmp_path))
+
+
+def test_a_folder_that_is_made_when_results_arrive_can_be_written_to(tmp_path: Path) -> None:
+    assert unwritable(into(tmp_path, to="deep/down/results")) == {}
+
+
+@pytest.mark.parametrize("to", ["taken", "taken/results"])
+def test_a_file_in_the_way_of_results_is_seen(tmp_path: Path, to: str) -> None:
+    (tmp_path / "taken").write_text("x")
+    assert unwritable(into(tmp_path, to=to)) == {
+        tmp_path / to: f"{tmp_path / 'taken'} is no folder"
+    }
+
+
+def test_a_link_to_nothing_in_the_way_of_results_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "results").symlink_to("nothing")
+    assert unwritable(into(tmp_path)) == {
+        tmp_path / "results": f"{tmp_path / 'results'} is no folder"
+    }
+
+
+def test_the_folder_of_the_receipt_is_one_of_them(tmp_path: Path) -> None:
+    (tmp_path / ".batchspec").write_text("x")
+    it = into(tmp_path)
+    why = f"{tmp_path / '.batchspec'} is no folder"
+    assert unwritable(it) == {receipt_path(it.path, it.name).parent: why}
+    assert unwritable(replace(it, results=())) == {}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_the_right_to_write_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir(mode=0o500)
+    assert list(unwritable(into(tmp_path))) == [tmp_path / "results"]

@@ -22,6 +22,7 @@ A case is a YAML file with ``about`` (a sentence) and, all optional:
 ``usage``      ``{pools, jobs}``: how many the account has
 ``longest_sas`` for how many hours an address can be signed; left out, any number
 ``occupied``   the folders of results that hold other files
+``unwritable`` why no file can be made in the folders of results
 ``wishes``     ``{rerun, replace: [pool, job], step}``: what was asked for on the command line
 """
 
@@ -206,6 +207,7 @@ def _bare(case: Mapping[str, Any], spec: Spec, spool: Spool) -> Observed:
         usage=Usage(**case["usage"]) if "usage" in case else None,
         longest_sas=timedelta(hours=case["longest_sas"]) if "longest_sas" in case else None,
         occupied=frozenset(result.to for result in spec.results if case.get("occupied")),
+        unwritable={r.to: case["unwritable"] for r in spec.results if "unwritable" in case},
         rows={
             stage.name: read_rows(stage.for_each.path)
             for stage in spec.stages

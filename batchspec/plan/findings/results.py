@@ -1,7 +1,8 @@
-"""Whether results would come to lie among files that are none."""
+"""Whether results can come to lie where they shall, and among what."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 from batchspec.plan.actions import DownloadResults
@@ -12,8 +13,11 @@ from batchspec.problems import Problem
 
 
 def results(scene: Scene, steps: Sequence[Step]) -> Iterator[Problem]:
-    """The folders of results that hold other files."""
+    """The folders of results that cannot be written to, and those that hold other files."""
     fetched = {step.action.container for step in steps if isinstance(step.action, DownloadResults)}
+    if not fetched:
+        return
+    yield from _unwritable(scene)
     for result in scene.spec.results:
         if result.to not in scene.observed.occupied:
             continue
@@ -24,3 +28,14 @@ def results(scene: Scene, steps: Sequence[Step]) -> Iterator[Problem]:
                 f"the results go to {result.to.name}/, which holds other files; they {risk}",
                 where=result.where,
             )
+
+
+def _unwritable(scene: Scene) -> Iterator[Problem]:
+    """At the result that goes there; that of the receipt at the first."""
+    places = {result.to: result.where for result in reversed(scene.spec.results)}
+    for folder, why in scene.observed.unwritable.items():
+        yield finding(
+            "results-unwritable",
+            f"the results cannot be written to {os.fspath(folder)}: {why}",
+            where=places.get(folder, scene.spec.results[0].where),
+        )

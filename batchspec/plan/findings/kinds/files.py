@@ -67,6 +67,14 @@ FILES = Family(
             "Put `{{ task.id }}/` into the `path` of the output.",
         ),
         Kind(
+            "results-unwritable",
+            ERROR,
+            "Results cannot be written where they shall go",
+            "It would be told when all tasks have run. Beside the results, a receipt is kept in"
+            " `.batchspec/`, in the folder of the spec.",
+            "Name another folder in `results.to`, or mend that one.",
+        ),
+        Kind(
             "results-folder-used",
             WARNING,
             "Results go to a folder that holds other files",
