@@ -134,6 +134,6 @@ def gate_words(gate: Gate) -> str:
         case Gate.SUCCESS:
             return "if all goes well"
         case Gate.END:
-            return "at the end, in any case"
+            return "at the end, also if tasks fail"
         case Gate.ASK:
             return "asks first"

@@ -207,8 +207,14 @@ def unknown_key(
         "unknown-key",
         f"there is no `{_short(key)}` in {called(schema, name)}",
         where=node.name,
-        hint=did_you_mean(key, known),
+        hint=" ".join(filter(None, (_unseen(key), did_you_mean(key, known)))),
     )
+
+
+def _unseen(key: str) -> str:
+    """A character that nobody sees, as pages and word processors put them in."""
+    found = next((letter for letter in key if not letter.isprintable()), None)
+    return f"It has a character in it that cannot be seen, U+{ord(found):04X}." if found else ""
 
 
 def missing_key(node: Node, key: str, schema: Fragment, name: str) -> Problem:
