@@ -7,7 +7,7 @@ that will never run a task ends the wait at once, with what its nodes said.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from batchspec.apply.blocked import all_blocked
@@ -188,8 +188,9 @@ class _TaskWatch:
             if task.id in self.told:
                 continue
             self.told.add(task.id)
-            tail = await _or_nothing(
-                self.world.batch.task_file_tail(self.action.job, task.id, "stderr.txt", _TAIL)
+            tail = await _if_readable(
+                self.world.batch.task_file_tail(self.action.job, task.id, "stderr.txt", _TAIL),
+                self.emit,
             )
             self.emit(
                 TaskFailed(
@@ -289,15 +290,17 @@ async def _tell_nodes(
 ) -> None:
     for node in nodes:
         path = "startup/stderr.txt"
-        tail = await _or_nothing(world.batch.node_file_tail(pool.id, node.id, path, _TAIL))
+        tail = await _if_readable(world.batch.node_file_tail(pool.id, node.id, path, _TAIL), emit)
         emit(NodeFailed(pool.id, node.id, node.state, node.exit_code, node.message, tail))
 
 
-async def _or_nothing(tail: Awaitable[str]) -> str:
+async def _if_readable(tail: Awaitable[str], emit: Emit) -> str:
+    """What was written, or nothing and a warning: it is read from a node that may not be well."""
     try:
         return await tail
-    except ServiceError:
-        # It is read from a node that may not be well. What ends the wait is told without it.
+    except ServiceError as error:
+        for problem in error.problems:
+            emit(Noticed(replace(problem, severity=Severity.WARNING)))
         return ""
 
 

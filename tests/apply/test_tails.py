@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-from batchspec.apply.events import Event, NodeFailed, Outcome, TaskFailed
+from batchspec.apply.events import Event, NodeFailed, Noticed, Outcome, TaskFailed
 from batchspec.apply.watch import wait_for_pool, wait_for_tasks
 from batchspec.plan.actions import WaitForPool, WaitForTasks
-from batchspec.problems import ServiceError
+from batchspec.problems import ServiceError, Severity
 from batchspec.spec.values import Record
 from tests.apply.fake import FakeAccount, refused
 
@@ -24,6 +24,13 @@ class Mute(FakeAccount):
         raise refused("OperationTimedOut")
 
 
+def warnings(events: list[Event]) -> list[str]:
+    """The codes of what was noticed, which is no error."""
+    problems = [event.problem for event in events if isinstance(event, Noticed)]
+    assert all(problem.severity is Severity.WARNING for problem in problems)
+    return [problem.code for problem in problems]
+
+
 async def test_a_task_whose_output_cannot_be_read() -> None:
     account, events = Mute(failing={"a"}), list[Event]()
     account.jobs["j"], account.tasks["j"] = Record(id="j"), ["a", "b"]
@@ -32,6 +39,7 @@ async def test_a_task_whose_output_cannot_be_read() -> None:
     assert (done.items, done.trouble) == (2, Outcome.TASKS_FAILED)
     (failed,) = (event for event in events if isinstance(event, TaskFailed))
     assert (failed.task, failed.stderr) == ("a", "")
+    assert warnings(events) == ["refused"]
 
 
 async def test_a_node_whose_output_cannot_be_read() -> None:
@@ -41,3 +49,4 @@ async def test_a_node_whose_output_cannot_be_read() -> None:
         await wait_for_pool(WaitForPool("p", 1), account.world(), events.append)
     assert caught.value.problems[0].code == "nodes-unusable"
     assert [event.stderr for event in events if isinstance(event, NodeFailed)] == [""]
+    assert warnings(events) == ["refused"]
