@@ -23,6 +23,10 @@ CLI = ROOT.parent / "shared" / "CLI.md"
 NAMED = re.compile(r"(?:`|^|: |\s{2})batchspec ((?:local )?[a-z]+)((?: (?!`)[^\s`]+)*)")
 PROSE = {"itself", "reads"}
 """What batchspec does in sentences that begin with it."""
+PENDING = {"stop", "cost", "import", "package", "ls/cat", "explain"}
+"""Commands of the interface that are not implemented; an implemented one must leave this set."""
+PENDING_OPTIONS = {"report": {"--run"}}
+"""Options of the interface that are not implemented; an implemented one must leave this map."""
 
 
 def commands(group: typer.Typer = app, before: str = "") -> Iterator[tuple[str, set[str]]]:
@@ -73,11 +77,20 @@ def test_every_command_of_the_interface_is_there() -> None:
     rows = re.findall(r"^\| `batchspec (.*?)` \|", CLI.read_text(encoding="utf-8"), re.MULTILINE)
     for row in rows:
         word, *rest = row.split()
+        if word in PENDING:
+            continue
         names = [f"local {name}" for name in rest[0].split("/")] if word == "local" else [word]
         for name in names:
             assert name in COMMANDS
-            asked = set(re.findall(r"--[a-z-]+", row))
+            asked = set(re.findall(r"--[a-z-]+", row)) - PENDING_OPTIONS.get(name, set())
             assert asked <= COMMANDS[name], f"{name} lacks {asked - COMMANDS[name]}"
+
+
+def test_no_pending_command_is_implemented() -> None:
+    names = {name for row in PENDING for name in row.split("/")}
+    assert names & set(COMMANDS) == set(), "remove it from PENDING"
+    for name, options in PENDING_OPTIONS.items():
+        assert options & COMMANDS[name] == set(), "remove it from PENDING_OPTIONS"
 
 
 def test_every_command_and_option_says_what_it_does() -> None:
