@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from batchspec.cli.account import opened
 from batchspec.cli.options import Target, Wanted
+from batchspec.cli.origin import origin_of
 from batchspec.cli.reading import read, scanned
 from batchspec.cli.screen import Notices
 from batchspec.cloud.cloud import Cloud
@@ -52,6 +53,7 @@ async def session(
                     datetime.now(UTC),
                     work=work,
                     longest_sas=cloud.longest_sas,
+                    origin=origin_of(spec.path, wanted.environ),
                 )
             yield Session(wanted, spec, cloud, observed, notices)
 

@@ -10,7 +10,7 @@ from batchspec.observe.folders import occupied, unwritable
 from batchspec.observe.ports import Reader
 from batchspec.observe.receipt import read_receipt
 from batchspec.observe.spool import Spool
-from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, PoolFacts
+from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Origin, PoolFacts
 from batchspec.plan.work import job_base, scope_is_whole
 from batchspec.spec.model import Container, EachBlob, PoolKind, Rows, Spec
 from batchspec.spec.rows import read_rows
@@ -24,12 +24,14 @@ async def observe(
     *,
     work: bool = True,
     longest_sas: timedelta | None = None,
+    origin: Origin | None = None,
 ) -> Observed:
     """Everything that :func:`~batchspec.plan.build.build` needs.
 
     The files must have been put into the spool before (:func:`~batchspec.observe.disk.scan`).
     Without ``work``, what tasks are made of and what they came to (blobs, tasks, images) is left
     out: there may be a million. ``longest_sas`` is how long an address can be signed for.
+    ``origin`` is who asks.
 
     Raises:
         ServiceError: the account refused, or could not be reached.
@@ -67,6 +69,7 @@ async def observe(
         longest_sas=longest_sas,
         occupied=occupied(spec) if work else frozenset(),
         unwritable=unwritable(spec) if work else {},
+        origin=origin or Origin(),
     )
 
 

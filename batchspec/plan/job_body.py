@@ -6,6 +6,7 @@ from batchspec.plan.changes import JOB, How
 from batchspec.plan.digest import content_digest, digest
 from batchspec.plan.observed import Observed
 from batchspec.plan.pool_body import DIGEST, SPEC, without_size
+from batchspec.plan.provenance import VERSION, provenance, version
 from batchspec.plan.tasks import with_resources
 from batchspec.plan.work import Work
 from batchspec.spec.model import PoolKind, Spec
@@ -31,6 +32,8 @@ def job_body(spec: Spec, observed: Observed, work: Work, pool: Record) -> Record
             Record(name=SPEC, value=spec.name),
             Record(name=DIGEST, value=fixed_digest(spec, observed, body)),
             Record(name=SCOPE, value="whole" if work.whole else "rest"),
+            Record(name=VERSION, value=version(spec, observed)),
+            *provenance(observed),
         ),
     )
 

@@ -35,6 +35,17 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Who runs a spec, and from where: ``user@host``, and a digest of the host and the spec's path.
+
+    Both are empty where that is unknown.
+    """
+
+    by: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LocalFile:
     """A file that the spec uploads: its blob name, size in bytes and MD5."""
 
@@ -204,7 +215,7 @@ class Observed:
 
     ``usage`` is ``None`` where nobody has counted. ``longest_sas`` bounds how long an address can
     be signed for; ``None`` is no bound. ``occupied`` are the folders of results that hold other
-    files, ``unwritable`` those where no file can be made, with why.
+    files, ``unwritable`` those where no file can be made, with why. ``origin`` is who plans this.
     """
 
     account: Account
@@ -221,6 +232,7 @@ class Observed:
     longest_sas: timedelta | None = None
     occupied: frozenset[Path] = frozenset()
     unwritable: Mapping[Path, str] = field(default_factory=dict)
+    origin: Origin = field(default_factory=Origin)
 
 
 def totals(files: Iterable[LocalFile]) -> tuple[int, int]:

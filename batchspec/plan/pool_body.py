@@ -9,6 +9,7 @@ from batchspec.plan.digest import content_digest, digest
 from batchspec.plan.images import resolve_image
 from batchspec.plan.lifetime import UNTIL, sas_lifetime
 from batchspec.plan.observed import Observed
+from batchspec.plan.provenance import provenance
 from batchspec.plan.tasks import with_resources
 from batchspec.problems import Problems
 from batchspec.spec.model import Spec
@@ -58,6 +59,7 @@ def _owned(spec: Spec, observed: Observed, body: Record) -> Record:
             Record(name=START, value=digest(_part(body, How.REBOOT), content)),
             Record(name=MACHINE, value=digest(_part(body, How.EMPTY))),
             Record(name=UNTIL, value=(observed.now + lifetime).isoformat()),
+            *provenance(observed),
         )
     )
 

@@ -11,6 +11,7 @@ from batchspec.plan.job_body import properties
 from batchspec.plan.lifetime import UNTIL, is_endless
 from batchspec.plan.observed import Observed
 from batchspec.plan.pool_body import DIGEST, SPEC, START, metadata_of, without_size
+from batchspec.plan.provenance import AT, BY, ORIGIN, provenance
 from batchspec.problems import Problem
 from batchspec.spec.model import Spec
 from batchspec.spec.values import BlobUrl, Record, Text, Value
@@ -36,7 +37,11 @@ def schedule_body(spec: Spec, observed: Observed, pool: Record, manager: Record)
     body = Record(id=spec.job.id, schedule=schedule, jobSpecification=jobs)
     return body.with_(
         displayName=spec.job.schedule_properties.get("displayName"),
-        metadata=(*given, *(Record(name=k, value=v) for k, v in ours.items() if v)),
+        metadata=(
+            *given,
+            *(Record(name=k, value=v) for k, v in ours.items() if v),
+            *provenance(observed),
+        ),
     )
 
 
@@ -54,11 +59,12 @@ def _auto_pool(jobs: Record) -> tuple[Record, Record] | None:
 
 
 def _lasting(jobs: Record) -> Record:
-    """The jobs less what is another at every look: until when the pool's nodes can read."""
+    """The jobs without what changes at every plan: who plans, when, and how long nodes can read."""
     if (found := _auto_pool(jobs)) is None:
         return jobs
     auto, pool = found
-    pairs = (p for p in _pairs(pool) if isinstance(p, Record) and p.get("name") != UNTIL)
+    moving = {UNTIL, BY, AT, ORIGIN}
+    pairs = (p for p in _pairs(pool) if isinstance(p, Record) and p.get("name") not in moving)
     pool = pool.with_(metadata=tuple(pairs))
     return jobs.with_(poolInfo=Record(autoPoolSpecification=auto.with_(pool=pool)))
 
