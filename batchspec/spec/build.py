@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -128,7 +129,8 @@ def stage(
     """
     id_, resources, needs = node.get("id"), node.get("resources"), node.get("needs")
     logs = node.get("logs")
-    spelled = spelled_out(_with_logs(node, containers), containers, ends_job=ends_job)
+    node = _with_logs(node, containers)
+    spelled = spelled_out(node, containers, ends_job=ends_job)
     body = on_wire(spelled, "BatchTaskCreateOptions")
     shell = node.get("shell")
     written = node.get("command")
@@ -147,7 +149,16 @@ def stage(
         resources=tuple(text(item) for item in resources.items) if resources is not None else None,
         needs=tuple(text(item) for item in needs.items) if needs else (),
         logs=text(container_of_logs) if container_of_logs is not None else None,
+        required=frozenset(_required(node)),
     )
+
+
+def _required(node: Node) -> Iterator[int]:
+    """The indices of the required outputs, which come after the output files."""
+    files, outputs = node.get("output_files"), node.get("outputs")
+    for number, item in enumerate(outputs.items if outputs else ()):
+        if truth(item, "required"):
+            yield number + (len(files.items) if files else 0)
 
 
 def _with_logs(node: Node, containers: dict[str, str]) -> Node:

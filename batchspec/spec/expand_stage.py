@@ -48,17 +48,20 @@ def expanded_stage(
         members["multi_instance_settings"] = _instances(instances, windows=windows)
     if (outputs := stage.get("outputs")) is not None:
         given = stage.get("output_files")
-        late = [item for item in outputs.items if _is_late(item)]
-        files = [output(item, containers) for item in outputs.items if item not in late]
-        if files or not late:
+        if any(_is_late(item) for item in outputs.items):
+            members["outputs"] = outputs  # All of them, so that their order stays.
+        else:
+            files = [output(item, containers) for item in outputs.items]
             members["output_files"] = made([*(given.items if given else ()), *files], outputs)
-        members["outputs"] = made(late, outputs) if late else None
     return stage.with_(**members)
 
 
 def _is_late(output: Node) -> bool:
-    when = output.get("when")
-    return when is not None and when.kind is not None
+    """Whether an output says more than an output file can."""
+    when, required = output.get("when"), output.get("required")
+    return (when is not None and when.kind is not None) or (
+        required is not None and required.value is True
+    )
 
 
 def conditions(codes: Node, *, ends_job: bool) -> Node:

@@ -49,7 +49,10 @@ def _exit(node: Node, ends_job: bool) -> Node:
 
 
 def _output(node: Node, containers: dict[str, str]) -> Node:
-    return output(node.with_(when=_choice(node.members["when"], WHEN)), containers)
+    when = node.get("when")
+    if when is not None and when.kind is not None:
+        node = node.with_(when=_choice(when, WHEN))
+    return output(node, containers)
 
 
 def _choice(node: Node, meant: Mapping[Any, Value]) -> Node:

@@ -202,7 +202,8 @@ class Stage:
     ``dependsOn`` and the resource files that follow from ``resources``. ``resources`` are the keys
     of containers whose every blob the task gets; ``None`` means the item's own file. ``logs`` is
     the key of the container that keeps stdout and stderr, where the service puts them (``body`` has
-    the OutputFile); ``None`` where logs are off.
+    the OutputFile); ``None`` where logs are off. ``required`` are the indices in the body's
+    ``outputFiles`` of those that every task must have written.
     """
 
     name: str
@@ -214,6 +215,7 @@ class Stage:
     resources: tuple[str, ...] | None = None
     needs: tuple[str, ...] = ()
     logs: str | None = None
+    required: frozenset[int] = frozenset()
 
 
 class When(StrEnum):

@@ -317,3 +317,40 @@ def test_the_formula_of_scale() -> None:
         "$TargetDedicatedNodes = min(10, max(1, wanted));\n"
         "$NodeDeallocationOption = taskcompletion;"
     )
+
+
+def test_required_outputs_are_found_among_the_output_files(tmp_path: Path) -> None:
+    tasks = """
+  run:
+    command: echo hello
+    output_files:
+      - file_pattern: first
+        destination: {container: {container_url: "{{ containers.output.url }}"}}
+        upload_options: {upload_condition: tasksuccess}
+    outputs:
+      - {files: second, container: output}
+      - {files: third, container: output, required: true}
+      - files: fourth
+        container: output
+        required: false
+        when: "{{ 'always' if index else 'failure' }}"
+"""
+    stage = spec(tmp_path, containers="{output: {}}", tasks=tasks).stages[0]
+    files = stage.body["outputFiles"]
+    assert isinstance(files, tuple)
+    patterns = [file["filePattern"] for file in files if isinstance(file, Record)]
+    assert patterns == ["first", "../std*.txt", "second", "third", "fourth"]
+    assert {patterns[index] for index in stage.required} == {"third"}
+
+
+def test_to_require_an_output_leaves_the_order_of_the_outputs(tmp_path: Path) -> None:
+    def patterns(more: str) -> list[str]:
+        tasks = (
+            "{run: {command: echo hello, logs: false, outputs: ["
+            f"{{files: a, container: output{more}}}, {{files: b, container: output}}]}}}}"
+        )
+        files = spec(tmp_path, containers="{output: {}}", tasks=tasks).stages[0].body["outputFiles"]
+        assert isinstance(files, tuple)
+        return [str(file["filePattern"]) for file in files if isinstance(file, Record)]
+
+    assert patterns("") == patterns(", required: true") == ["a", "b"]
