@@ -21,7 +21,7 @@ from batchspec.local.azurite.install import install
 from batchspec.local.azurite.node import find_node
 from batchspec.local.azurite.server import Launch, Server
 from batchspec.local.settings import Settings
-from tests.witness.witness import HERE, Witness
+from tests.openapi_conformance.exchanges import HERE, Witness
 
 # How long an example takes tells how busy the machine is. All else stays as it is chosen.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from generated import main
 
-from batchspec.local.api.gaps import ABSENT, KEPT
+from batchspec.local.api.unsupported import ABSENT, KEPT
 from batchspec.spec.schema import Fragment, branches, definition, resolved
 
 TARGET = Path(__file__).parent.parent / "docs" / "coverage.md"
@@ -28,7 +28,7 @@ Every property that the Batch service (api-version 2025-06-01, SDK 15.1) takes w
 job schedule or a task is created is here: its name in a spec, the short form if there is one, its
 name on the wire, and what the local service does about it. *Acts* means that it has the effect it
 has on Azure, *kept* that it is kept and shown without effect, *refused* that the request is
-answered 501 and names the property. Why, is in [fidelity.md](fidelity.md).
+answered 501 and names the property. Why, is in [compatibility.md](compatibility.md).
 
 A property that is not written as it is has its reason beside it; there is no other gap.
 """

@@ -3,8 +3,8 @@
     python tools/replay_recordings.py [--all] [--keep COUNTS] [FILE]
 
 FILE is ``real-service.jsonl``; by default the one in ``../shared/recordings`` beside the project.
-``--keep tools/replay/counts.json`` is for ``tools/generate_fidelity.py``. Exits 1 if a difference
-has no reason, or if fewer than 95 % of those that apply agree.
+``--keep tools/replay/counts.json`` is for ``tools/generate_compatibility.py``. Exits 1 if a
+difference has no reason, or if fewer than 95 % of those that apply agree.
 """
 
 from __future__ import annotations

@@ -16,16 +16,15 @@ import os
 import sys
 from pathlib import Path
 
+from batchspec.local.azurite.install import Engine, look_at_engine
 from batchspec.local.azurite.install import install as _install
-from batchspec.local.azurite.look import Engine, look_at_engine
 from batchspec.local.azurite.node import find_node
 from batchspec.local.conditions import NOTHING_ASKED, Asked, Conditions
-from batchspec.local.daemon.endpoints import Endpoints
+from batchspec.local.daemon.endpoints import Endpoints, Format, env, variables
 from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.start import start_daemon
 from batchspec.local.daemon.status import State, Status, look
 from batchspec.local.daemon.stop import reset_daemon, stop_daemon
-from batchspec.local.daemon.variables import Format, env, variables
 from batchspec.local.error import LocalError
 from batchspec.local.phase import Notify, Phase
 from batchspec.local.settings import Settings

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from batchspec.local.conditions import Asked
-from batchspec.local.daemon.report import Reporter
+from batchspec.local.daemon.readiness import Reporter
 from batchspec.local.daemon.serve import run_daemon
 from batchspec.local.error import LocalError
 from batchspec.local.settings import Settings

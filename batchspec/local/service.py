@@ -28,8 +28,8 @@ from batchspec.local.engine.environment import Site
 from batchspec.local.engine.fates import Fates, absence_of
 from batchspec.local.engine.state import Delays
 from batchspec.local.http.app import Door
-from batchspec.local.http.listening import listen, url_of
 from batchspec.local.http.server import serving
+from batchspec.local.loopback import listen, url_of
 from batchspec.local.settings import NO_LIMITS, Limits
 from batchspec.local.store.applications import Applications
 from batchspec.local.store.store import Store

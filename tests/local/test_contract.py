@@ -1,8 +1,8 @@
-"""What the description of the protocol does not settle: a number, what holds here, and why.
+"""Numbered contracts: behaviour that the service description does not settle, with its evidence.
 
-``docs/fidelity.md`` lists them, and the code cites a number where it is not plain. What recordings
-show in the small (defaults, headers, spellings) is in ``test_api_recorded.py``, and replayed as a
-whole by ``tools/replay_recordings.py``.
+``docs/compatibility.md`` lists the contracts, and the code cites the number. Details that
+recordings show (defaults, headers, spelling) are tested in ``test_api_recorded.py`` and replayed as
+a whole by ``tools/replay_recordings.py``.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ import pytest
 from batchspec import local
 from batchspec.local import Phase
 from batchspec.local.daemon.home import Home
-from batchspec.local.daemon.leftovers import end_leftovers
 from batchspec.local.daemon.start import alone
+from batchspec.local.daemon.stop import end_leftovers
 from batchspec.local.lock import Lock, held, wait_free
 from batchspec.local.process import Process
 

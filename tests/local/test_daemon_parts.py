@@ -15,9 +15,9 @@ from dotenv import dotenv_values
 
 from batchspec import local
 from batchspec.local import Endpoints, Format, LocalError
-from batchspec.local.daemon.account import Account
+from batchspec.local.daemon.endpoints import Account
 from batchspec.local.daemon.home import Home, write_private
-from batchspec.local.daemon.report import Reporter, await_report
+from batchspec.local.daemon.readiness import Reporter, await_report
 from batchspec.local.settings import Settings
 
 ENDPOINTS = Endpoints(

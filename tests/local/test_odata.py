@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchspec.local.wire.odata import MAX_DEPTH, parse, read_select
-from batchspec.local.wire.odata_sql import Column, where
-from batchspec.local.wire.odata_tree import (
+from batchspec.local.wire.odata import (
+    MAX_DEPTH,
     And,
     Comparison,
     Filter,
@@ -23,8 +22,11 @@ from batchspec.local.wire.odata_tree import (
     QueryError,
     StartsWith,
     matches,
+    parse,
+    read_select,
     typed,
 )
+from batchspec.local.wire.odata_sql import Column, where
 
 NOON = datetime(2024, 4, 18, 12, 0, tzinfo=UTC)
 

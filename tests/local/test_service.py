@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.local.agent.clock import Clock
-from batchspec.local.http.listening import listen
+from batchspec.local.loopback import listen
 from batchspec.local.service import ServiceConfig, serve
 from batchspec.local.store.store import Store
 from tests.local.engines import pool

@@ -9,8 +9,8 @@ from azure.batch._utils.serialization import Serializer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchspec.local.wire.conditions import check_conditions
 from batchspec.local.wire.fault import Fault
+from batchspec.local.wire.request import check_conditions
 from batchspec.local.wire.times import (
     UNLIMITED,
     UNLIMITED_TICKS,

@@ -14,7 +14,7 @@ import batchspec
 ROOT = Path(__file__).parents[2]
 
 LONG_FILES: dict[str, str] = {}
-"""Files that may be longer than 400 lines, each with the reason."""
+"""Files that may be longer than 500 lines, each with the reason."""
 
 REGISTRIES = re.compile(
     r"https?://[^\s\"'/]*(?:pypi|pythonhosted|npmjs|yarnpkg|debian\.org)", re.IGNORECASE
@@ -35,7 +35,7 @@ def test_no_file_has_grown_into_two() -> None:
     long = {
         path.relative_to(ROOT).as_posix(): lines
         for path in tracked("batchspec/**.py", "task_app/*.py", "tools/*.py", "benchmarks/*.py")
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) >= 400
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 500
     }
     assert set(long) - set(LONG_FILES) == set(), long
     assert set(LONG_FILES) - set(long) == set(), "no longer long: take it off the list"

@@ -11,7 +11,7 @@ import pytest
 
 from batchspec.local.azurite.node import find_node
 from batchspec.local.settings import Settings
-from tests.peers.conftest import _installed, _run
+from tests.interop.conftest import _installed, _run
 from tests.spec.editor.client import Editor, opened
 
 # The first test installs the language server, which counts as a part of it.

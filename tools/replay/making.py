@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from batchspec.local.store.store import Store
-from batchspec.local.wire.casing import OLDER
+from batchspec.local.wire.body import OLDER, properties
 from batchspec.local.wire.request import OLDER_VERSIONS
-from batchspec.local.wire.shape import properties
 from replay.reading import Exchange
 from replay.service import Service
 

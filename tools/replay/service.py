@@ -22,7 +22,7 @@ from batchspec.local.api.context import Context
 from batchspec.local.http.app import Door
 from batchspec.local.store.applications import Applications
 from batchspec.local.store.store import Store
-from batchspec.local.wire.sharedkey import SignedRequest, strings_to_sign
+from batchspec.local.wire.shared_key import SignedRequest, strings_to_sign
 from replay.judging import Answer
 
 ACCOUNT = "replay"

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from batchspec.local.api.context import Context
-from batchspec.local.api.find import ask, find_pool
+from batchspec.local.api.context import Context, ask, find_pool
 from batchspec.local.autoscale.parse import parse
 from batchspec.local.autoscale.run import MAX_CHARACTERS, run_formula, write_run
 from batchspec.local.autoscale.tree import FormulaSyntaxError

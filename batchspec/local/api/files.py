@@ -14,14 +14,12 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from batchspec.local.api.beneath import Entry, OutsideError, Root, opened, read_chunks, remove, walk
-from batchspec.local.api.context import Context
-from batchspec.local.api.find import find_node, find_owner
-from batchspec.local.wire.conditions import check_conditions
+from batchspec.local.api.context import Context, find_node, find_owner
+from batchspec.local.safe_paths import Entry, OutsideError, Root, opened, read_chunks, remove, walk
 from batchspec.local.wire.fault import Fault, bad_query
-from batchspec.local.wire.odata_tree import Kind, QueryError, matches, typed
+from batchspec.local.wire.odata import Kind, QueryError, matches, typed
 from batchspec.local.wire.reply import Reply, done, many
-from batchspec.local.wire.request import Request
+from batchspec.local.wire.request import Request, check_conditions
 from batchspec.local.wire.times import write_http_date, write_time
 
 CHUNK = 256 * 1024

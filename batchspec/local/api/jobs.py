@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from batchspec.local.api.auto_pool import AutoPoolFault, check_auto_pool
-from batchspec.local.api.context import Context
-from batchspec.local.api.find import ask, check_id, find_job, find_parent_job, find_schedule
-from batchspec.local.api.job_form import complete_job, fill_job, write_job
+from batchspec.local.api.auto_pools import AutoPoolFault, check_auto_pool, complete_pool_info
+from batchspec.local.api.context import (
+    Context,
+    ask,
+    check_id,
+    find_job,
+    find_parent_job,
+    find_schedule,
+)
+from batchspec.local.api.job_tasks import complete_manager, complete_special, write_preparation
 from batchspec.local.api.listing import JOBS, PREPARATIONS, read_page, write_page
-from batchspec.local.api.preparation_form import write_preparation
 from batchspec.local.api.statistics import job_stats
+from batchspec.local.api.task_settings import (
+    as_known,
+    check_positive,
+    check_retries,
+    in_order,
+)
+from batchspec.local.api.unsupported import refuse_absent
 from batchspec.local.model.life import JOB, JobState
 from batchspec.local.model.record import Counts, Job
 from batchspec.local.store.opening import deadline_of, open_job
 from batchspec.local.wire.fault import Fault, bad_property
-from batchspec.local.wire.reply import Reply, created, done, one
+from batchspec.local.wire.reply import Reply, created, done, one, without_secrets
 from batchspec.local.wire.request import Request, pick
+from batchspec.local.wire.times import UNLIMITED, etag_of, write_time
 
 _REPLACED = (
     "priority",
@@ -227,3 +240,112 @@ def _with_pool(job: Job, given: Mapping[str, Any]) -> Mapping[str, Any]:
 def _show(context: Context, request: Request, job: Job, *, stats: bool) -> dict[str, Any]:
     shown = write_job(context, job, older=request.older)
     return shown | job_stats(context, job, request.now) if stats else shown
+
+
+_FIRST = (
+    "priority",
+    "maxParallelTasks",
+    "usesTaskDependencies",
+    "allowTaskPreemption",
+    "constraints",
+    "jobManagerTask",
+    "jobPreparationTask",
+    "jobReleaseTask",
+    "commonEnvironmentSettings",
+    "poolInfo",
+    "networkConfiguration",
+    "metadata",
+)
+_LAST = ("onAllTasksComplete", "onTaskFailure")
+
+
+def complete_job(body: Mapping[str, Any], *, scheduled: bool = False) -> dict[str, Any]:
+    """Job settings with all defaults, in the service's order; of a schedule if ``scheduled``.
+
+    Raises:
+        Fault: a rule of jobs is broken, or something is asked for that this service has not.
+        AutoPoolFault: all is well, but its auto pool cannot be made.
+    """
+    filled = fill_job(body)
+    return {**filled, "poolInfo": complete_pool_info(body["poolInfo"], scheduled=scheduled)}
+
+
+def fill_job(body: Mapping[str, Any]) -> dict[str, Any]:
+    """As :func:`complete_job`, with ``poolInfo`` as it was given.
+
+    Raises:
+        Fault: a rule of jobs is broken, or something is asked for that this service has not.
+    """
+    refuse_absent("job", body)
+    given = body.get("constraints", {})
+    check_positive("maxWallClockTime", given.get("maxWallClockTime"))
+    check_retries("maxTaskRetryCount", given.get("maxTaskRetryCount"))
+    priority = body.get("priority", 0)
+    if not -1000 <= priority <= 1000:
+        raise bad_property("priority", str(priority), "The value must be from -1000 to 1000.")
+    parallel = body.get("maxParallelTasks", -1)
+    if parallel != -1 and parallel < 1:
+        raise bad_property(
+            "maxParallelTasks", str(parallel), "The value must be -1 or greater than 0."
+        )
+    return in_order(
+        {
+            **body,
+            **complete_manager(body, given.get("maxTaskRetryCount", 0)),
+            **complete_special(body),
+            "priority": priority,
+            "maxParallelTasks": parallel,
+            "usesTaskDependencies": body.get("usesTaskDependencies", False),
+            "allowTaskPreemption": body.get("allowTaskPreemption", False),
+            "constraints": {
+                "maxWallClockTime": given.get("maxWallClockTime", UNLIMITED),
+                "maxTaskRetryCount": given.get("maxTaskRetryCount", 0),
+            },
+            "onAllTasksComplete": body.get("onAllTasksComplete", "noaction"),
+            "onTaskFailure": body.get("onTaskFailure", "noaction"),
+        },
+        ("displayName", *_FIRST),
+    )
+
+
+def write_job(context: Context, job: Job, *, older: bool) -> dict[str, Any]:
+    """A job as the service shows it."""
+    body = without_secrets(with_manager(job.body, older=older))
+    shown: dict[str, Any] = {"id": job.id}
+    if "displayName" in body:
+        shown["displayName"] = body["displayName"]
+    shown |= {
+        "url": f"{context.base_url}/jobs/{job.id}",
+        "eTag": etag_of(job.modified),
+        "lastModified": write_time(job.modified),
+        "creationTime": write_time(job.created),
+        "state": job.state,
+        "stateTransitionTime": write_time(job.state_since),
+    }
+    if job.previous_state is not None and job.previous_since is not None:
+        shown |= {
+            "previousState": job.previous_state,
+            "previousStateTransitionTime": write_time(job.previous_since),
+        }
+    shown |= {name: body[name] for name in body if name not in {*shown, *_LAST}}
+    shown["executionInfo"] = _execution(job)
+    return shown | {name: body[name] for name in _LAST}
+
+
+def with_manager(body: Mapping[str, Any], *, older: bool) -> Mapping[str, Any]:
+    """The settings of jobs with the job manager task as an api-version knows it."""
+    if "jobManagerTask" not in body:
+        return body
+    return {**body, "jobManagerTask": as_known(body["jobManagerTask"], older=older)}
+
+
+def _execution(job: Job) -> dict[str, Any]:
+    info: dict[str, Any] = {"startTime": write_time(job.started)}
+    if job.ended is not None:
+        info["endTime"] = write_time(job.ended)
+    info["poolId"] = job.pool_id
+    if job.scheduling_error is not None:
+        info["schedulingError"] = job.scheduling_error
+    if job.reason is not None:
+        info["terminateReason"] = job.reason
+    return info

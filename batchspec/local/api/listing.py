@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from batchspec.local.store.database import to_column
 from batchspec.local.store.page import Page
 from batchspec.local.wire.fault import bad_query
+from batchspec.local.wire.odata import Kind, QueryError, matches, typed
 from batchspec.local.wire.odata_sql import Column, where
-from batchspec.local.wire.odata_tree import Kind, QueryError, matches, typed
 from batchspec.local.wire.reply import Reply, many
 from batchspec.local.wire.request import MAX_RESULTS, Request, pick
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
-from batchspec.local.api.context import Context
-from batchspec.local.api.find import find_node, find_pool
+from batchspec.local.api.context import Context, ask, find_node, find_pool
 from batchspec.local.api.listing import NODES, POOL_IDS, read_page, write_page
-from batchspec.local.api.secrets import without_secrets
-from batchspec.local.api.task_form import write_execution
+from batchspec.local.api.pools import read_resize_timeout
+from batchspec.local.api.tasks import write_execution
 from batchspec.local.model.layout import node_address
-from batchspec.local.model.life import NodeState
+from batchspec.local.model.life import ALLOCATION, NODE, POOL, NodeState
 from batchspec.local.model.record import Node, Pool, Task
-from batchspec.local.wire.reply import Reply, one
+from batchspec.local.wire.fault import Fault, bad_property
+from batchspec.local.wire.reply import Reply, created, done, many, one, without_secrets
 from batchspec.local.wire.request import Request, pick
-from batchspec.local.wire.times import write_time
+from batchspec.local.wire.times import read_time, write_time
 
 MAX_COUNTS = 10
 ADDRESS = "127.0.0.1"
@@ -176,3 +178,181 @@ def _counts(context: Context, pool: Pool, *, older: bool) -> dict[str, Any]:
         "dedicated": count(dedicated=True),
         "lowPriority": count(dedicated=False),
     }
+
+
+MAX_REMOVED = 100
+
+
+def remove_nodes(context: Context, request: Request) -> Reply:
+    """``POST /pools/{poolId}/removenodes``: a resize that takes away these nodes."""
+    given = request.shape("BatchNodeRemoveOptions")
+    ids = dict.fromkeys(name.lower() for name in given["nodeList"])
+    if not 1 <= len(given["nodeList"]) <= MAX_REMOVED:
+        raise bad_property("nodeList", None, f"The list must have 1 to {MAX_REMOVED} nodes.")
+    pool = find_pool(context, request)
+    ask(POOL, "update", pool.state)
+    if pool.autoscale is not None:
+        raise Fault(
+            "OperationInvalidForCurrentState",
+            ("Reason", "The pool is scaled automatically; disable autoscale to remove nodes."),
+        )
+    ask(ALLOCATION, "resize", pool.allocation)
+    nodes = [context.store.nodes.get(pool.id, name) for name in ids]
+    found = [node for node in nodes if node is not None]
+    if len(found) < len(nodes):
+        raise Fault("NodeNotFound")
+    option = given.get("nodeDeallocationOption", "requeue")
+    dedicated = sum(node.dedicated for node in found)
+    with context.store.transaction():
+        pool = context.store.pools.resize(
+            pool,
+            request.now,
+            target_dedicated=max(0, pool.target_dedicated - dedicated),
+            target_spot=max(0, pool.target_spot - len(found) + dedicated),
+            timeout=read_resize_timeout(given),
+            deallocation=option,
+        )
+        for node in found:
+            context.store.nodes.ask(node, "remove", option)
+    return done(202, request.url, pool.modified)
+
+
+def reboot_node(context: Context, request: Request) -> Reply:
+    """``POST .../reboot``: the start task runs again."""
+    given = request.optional_shape("BatchNodeRebootOptions")
+    return _ask(context, request, "reboot", given.get("nodeRebootOption", "requeue"))
+
+
+def reimage_node(context: Context, request: Request) -> Reply:
+    """``POST .../reimage``: the node's directories are made anew."""
+    given = request.optional_shape("BatchNodeReimageOptions")
+    return _ask(context, request, "reimage", given.get("nodeReimageOption", "requeue"))
+
+
+def deallocate_node(context: Context, request: Request) -> Reply:
+    """``POST .../deallocate``: the node rests until it is started."""
+    given = request.optional_shape("BatchNodeDeallocateOptions")
+    return _ask(context, request, "deallocate", given.get("nodeDeallocateOption", "requeue"))
+
+
+def start_node(context: Context, request: Request) -> Reply:
+    """``POST .../start``: a deallocated node comes back."""
+    return _ask(context, request, "start", None)
+
+
+def disable_node_scheduling(context: Context, request: Request) -> Reply:
+    """``POST .../disablescheduling``: no task is started there; the option rules the running."""
+    given = request.optional_shape("BatchNodeDisableSchedulingOptions")
+    return _schedule(
+        context, request, "disabled", given.get("nodeDisableSchedulingOption", "requeue")
+    )
+
+
+def enable_node_scheduling(context: Context, request: Request) -> Reply:
+    """``POST .../enablescheduling``."""
+    return _schedule(context, request, "enabled", None)
+
+
+def get_node_remote_login_settings(context: Context, request: Request) -> Reply:
+    """``GET .../remoteloginsettings``: a node is this machine, reached by the machine's own SSH."""
+    find_node(context, request)
+    return one(
+        {"remoteLoginIPAddress": ADDRESS, "remoteLoginPort": SSH},
+        "Microsoft.Azure.Batch.Protocol.Entities.ComputeNodeGetRemoteLoginSettingsResult",
+    )
+
+
+def list_node_extensions(context: Context, request: Request) -> Reply:
+    """``GET .../extensions``: nodes take none, so there are none."""
+    request.max_results()
+    find_node(context, request)
+    return many([], "extensions", None)
+
+
+def get_node_extension(context: Context, request: Request) -> Reply:
+    """``GET .../extensions/{extensionName}``: there is none."""
+    find_node(context, request)
+    raise Fault("VMExtensionNotFound")
+
+
+def _ask(context: Context, request: Request, verb: str, option: str | None) -> Reply:
+    node = find_node(context, request)
+    if node.intent == "remove":
+        raise Fault("OperationInvalidForCurrentState")
+    state: NodeState = ask(NODE, verb, node.state)
+    context.store.nodes.ask(node, verb, option, state=state, now=request.now)
+    return done(202, request.url)
+
+
+def _schedule(context: Context, request: Request, scheduling: str, option: str | None) -> Reply:
+    node = find_node(context, request)
+    if node.scheduling == scheduling:
+        raise Fault("NodeAlreadyInTargetSchedulingState")
+    context.store.nodes.set_scheduling(node, scheduling, option)
+    return done(200, request.url)
+
+
+_LIFETIME = timedelta(days=1)
+_LONGEST = 64
+
+
+def create_node_user(context: Context, request: Request) -> Reply:
+    """``POST .../users``: an account that expires after a day, unless it says when."""
+    given = request.shape("BatchNodeUserCreateOptions")
+    name: str = given["name"]
+    if not 1 <= len(name) <= _LONGEST:
+        raise bad_property("name", name[:256], f"The value must have 1 to {_LONGEST} characters.")
+    node = _ready(context, request)
+    users = _users(node, request.now)
+    if name in users:
+        raise Fault("NodeUserExists")
+    _keep(context, node, {**users, name: _expiry(given, request.now)}, request.now)
+    return created(f"{request.url}/{quote(name, safe='')}", None)
+
+
+def replace_node_user(context: Context, request: Request) -> Reply:
+    """``PUT .../users/{userName}``: what is not given is as if it were new."""
+    given = request.shape("BatchNodeUserReplaceOptions")
+    node, users, name = _known(context, request)
+    _keep(context, node, {**users, name: _expiry(given, request.now)}, request.now)
+    return done(200, request.url)
+
+
+def delete_node_user(context: Context, request: Request) -> Reply:
+    """``DELETE .../users/{userName}``."""
+    node, users, name = _known(context, request)
+    _keep(context, node, {user: end for user, end in users.items() if user != name}, request.now)
+    return done(200, None)
+
+
+def _ready(context: Context, request: Request) -> Node:
+    node = find_node(context, request)
+    ask(NODE, "users", node.state)
+    return node
+
+
+def _known(context: Context, request: Request) -> tuple[Node, dict[str, str], str]:
+    node = _ready(context, request)
+    users, name = _users(node, request.now), request.parameters["userName"]
+    if name not in users:
+        raise Fault("NodeUserNotFound")
+    return node, users, name
+
+
+def _users(node: Node, now: datetime) -> dict[str, str]:
+    """The accounts that have not expired, each with the time when it does."""
+    kept: Mapping[str, str] = node.detail.get("users", {})
+    return {name: end for name, end in kept.items() if read_time(end) > now}
+
+
+def _expiry(given: Mapping[str, Any], now: datetime) -> str:
+    if "expiryTime" not in given:
+        return write_time(now + _LIFETIME)
+    expiry: str = given["expiryTime"]
+    if read_time(expiry) <= now:
+        raise bad_property("expiryTime", expiry, "The value must be in the future.")
+    return expiry
+
+
+def _keep(context: Context, node: Node, users: Mapping[str, str], now: datetime) -> None:
+    context.store.nodes.move(node, node.state, now, detail={**node.detail, "users": users})

@@ -1,7 +1,7 @@
 """``$expand=stats``: what is known of use, from the records.
 
 What processes use is known when they have ended. Bytes are those of disks; how many operations they
-took is not known and shown as zero, as ``docs/fidelity.md`` says.
+took is not known and shown as zero, as ``docs/compatibility.md`` says.
 """
 
 from __future__ import annotations

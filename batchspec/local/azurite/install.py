@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.azurite.node import Node
+from batchspec.local.azurite.node import Node, find_node
 from batchspec.local.error import LocalError, last_lines
 from batchspec.local.lock import Lock
 from batchspec.local.phase import Notify, Phase
+from batchspec.local.settings import Settings
 
 SHIPPED = Path(__file__).parent
 """The folder with ``package.json``, its lock and the stub."""
@@ -278,3 +279,27 @@ def _telling(lines: Iterable[str]) -> tuple[str, ...]:
         for line in lines
         if line.startswith("npm error ") and not re.search(r" at |proxy|Log files|[{}]$", line)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The Node.js that runs Azurite, the Azurite of this release, and whether it is there yet."""
+
+    node: Path
+    azurite: str
+    folder: Path
+    installed: bool
+
+
+def look_at_engine(settings: Settings) -> Engine:
+    """What the engine's parts are.
+
+    Raises:
+        LocalError: there is no Node.js that can run Azurite, or no npm to install it with.
+    """
+    node = find_node(settings)
+    wanted = place(settings.cache)
+    installed = is_there(wanted)
+    if not installed:
+        node.npm(settings.path)
+    return Engine(node.executable, wanted.version, wanted.folder, installed)

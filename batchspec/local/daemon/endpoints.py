@@ -1,15 +1,79 @@
-"""Where the running service is reached, for clients; and the file that tells them."""
+"""The names and keys of the local accounts: made on the first start, kept for good."""
 
 from __future__ import annotations
 
+import base64
 import json
-from dataclasses import dataclass, field
+import secrets
+import shlex
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal, Self
 
 from batchspec.local.conditions import REAL, Asked, Conditions
-from batchspec.local.daemon.account import Account
-from batchspec.local.daemon.home import Home, write_private
+from batchspec.local.daemon.home import Home, is_private, write_private
+from batchspec.local.error import LocalError
+
+_NAME = "batchspeclocal"
+_KEY_BYTES = 64  # as long as Azure's
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A Batch account and a storage account; keys are base64."""
+
+    batch_account: str
+    batch_key: str = field(repr=False)
+    blob_account: str
+    blob_key: str = field(repr=False)
+
+    @classmethod
+    def read(cls, home: Home) -> Self | None:
+        """The account of ``home``; ``None`` if none was made yet.
+
+        Raises:
+            LocalError: the file is damaged, or others can read it (``account-damaged``,
+                ``account-exposed``).
+        """
+        path = home.account
+        try:
+            with home.writing():
+                data, private = path.read_bytes(), is_private(path)
+        except LocalError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
+        if not private:
+            raise LocalError(
+                "account-exposed",
+                f"Others can read or write the account key in {path}.",
+                hint=f"rm {path} for a new key, or chmod 600 {path} if it was never seen",
+            )
+        try:
+            account = cls(**json.loads(data))
+            base64.b64decode(account.batch_key, validate=True)
+            base64.b64decode(account.blob_key, validate=True)
+        except (TypeError, ValueError):
+            # Without the cause: its text could hold the key.
+            raise LocalError(
+                "account-damaged",
+                f"The file with the account's key, {path}, is damaged.",
+                hint=f"rm {path} for a new key; the state stays",
+            ) from None
+        return account
+
+    @classmethod
+    def make(cls, home: Home) -> Self:
+        """A new account with keys of its own, saved in ``home``."""
+        account = cls(batch_account=_NAME, batch_key=_key(), blob_account=_NAME, blob_key=_key())
+        with home.writing():
+            write_private(home.account, json.dumps(asdict(account), indent=1) + "\n")
+        return account
+
+
+def _key() -> str:
+    return base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +165,37 @@ def read_announcement(home: Home) -> Announcement | None:
         return Announcement(**(data | read))
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+Format = Literal["sh", "powershell", "dotenv", "json"]
+
+
+def variables(endpoints: Endpoints) -> dict[str, str]:
+    """The environment of a client, with the names that the Azure CLI and the SDKs read."""
+    return {
+        "AZURE_BATCH_ACCOUNT": endpoints.batch_account,
+        "AZURE_BATCH_ENDPOINT": endpoints.batch_url,
+        "AZURE_BATCH_ACCESS_KEY": endpoints.batch_key,
+        "AZURE_STORAGE_ACCOUNT": endpoints.blob_account,
+        "AZURE_STORAGE_KEY": endpoints.blob_key,
+        "AZURE_STORAGE_CONNECTION_STRING": endpoints.connection_string,
+    }
+
+
+def env(endpoints: Endpoints, format: Format) -> str:  # noqa: A002  the option's name
+    """:func:`variables` as text that ``format`` reads, one variable a line. Holds the keys."""
+    pairs = variables(endpoints)
+    match format:
+        case "sh":
+            lines = [f"export {name}={shlex.quote(value)}" for name, value in pairs.items()]
+        case "powershell":
+            lines = [
+                f"$env:{name} = '{value.replace(chr(39), chr(39) * 2)}'"
+                for name, value in pairs.items()
+            ]
+        case "dotenv":
+            # Quoted, since a connection string has semicolons; nothing in it needs an escape.
+            lines = [f'{name}="{value}"' for name, value in pairs.items()]
+        case "json":
+            lines = [json.dumps(pairs, indent=2)]
+    return "\n".join(lines) + "\n"

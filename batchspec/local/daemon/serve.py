@@ -24,15 +24,14 @@ from urllib.parse import urlsplit
 from batchspec.local.azurite.install import install
 from batchspec.local.azurite.node import find_node
 from batchspec.local.azurite.server import Launch
-from batchspec.local.daemon.account import Account
-from batchspec.local.daemon.endpoints import Announcement, announce, connection_string
+from batchspec.local.daemon.endpoints import Account, Announcement, announce, connection_string
 from batchspec.local.daemon.home import Home, write_private
-from batchspec.local.daemon.keeper import Keeper
-from batchspec.local.daemon.leftovers import end_leftovers
-from batchspec.local.daemon.report import Reporter
+from batchspec.local.daemon.readiness import Reporter
+from batchspec.local.daemon.stop import end_leftovers
+from batchspec.local.daemon.supervisor import Keeper
 from batchspec.local.error import LocalError
-from batchspec.local.http.listening import listen
 from batchspec.local.lock import Lock
+from batchspec.local.loopback import listen
 from batchspec.local.process import Process
 from batchspec.local.settings import Settings
 

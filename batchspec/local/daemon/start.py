@@ -14,10 +14,9 @@ from batchspec.local.azurite.install import install
 from batchspec.local.azurite.node import Node, find_node
 from batchspec.local.chaos.read import check_operations
 from batchspec.local.conditions import Conditions
-from batchspec.local.daemon.account import Account
-from batchspec.local.daemon.endpoints import Endpoints, read_announcement
+from batchspec.local.daemon.endpoints import Account, Endpoints, read_announcement
 from batchspec.local.daemon.home import Home
-from batchspec.local.daemon.report import await_report
+from batchspec.local.daemon.readiness import await_report
 from batchspec.local.error import LocalError, last_lines
 from batchspec.local.lock import Lock, held, wait_free
 from batchspec.local.phase import Notify, Phase

@@ -8,8 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from batchspec.local.conditions import Conditions
-from batchspec.local.daemon.account import Account
-from batchspec.local.daemon.endpoints import Endpoints, read_announcement
+from batchspec.local.daemon.endpoints import Account, Endpoints, read_announcement
 from batchspec.local.daemon.home import Home
 from batchspec.local.lock import held
 from batchspec.local.process import Process

@@ -22,7 +22,7 @@ from batchspec.local.api.routes import Match, find_route
 from batchspec.local.wire.fault import Fault, absent
 from batchspec.local.wire.reply import JSON_TYPE, Reply, fault_reply, write_body
 from batchspec.local.wire.request import Request, check_version
-from batchspec.local.wire.sharedkey import SignatureError, SignedRequest, check
+from batchspec.local.wire.shared_key import SignatureError, SignedRequest, check
 
 MAX_BODY = 1024 * 1024
 """The largest request body, in bytes; the service's own limit for a collection of tasks."""

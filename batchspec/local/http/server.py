@@ -11,7 +11,7 @@ import uvicorn
 
 from batchspec.local.chaos.dose import NO_CHAOS, Chaos
 from batchspec.local.http.app import Door, Message
-from batchspec.local.http.rehearsal import Rehearsal
+from batchspec.local.http.fault_injection import Rehearsal
 
 _DRAIN = 2
 """Seconds that requests on their way are given when the service stops."""

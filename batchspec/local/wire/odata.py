@@ -1,28 +1,195 @@
-"""``$filter`` and ``$select``: text in, a frozen value out.
+"""The tree of a ``$filter``: its nouns, its fit to the fields of a resource, its evaluation.
 
-What lives here: the grammar. What may not: what a tree means (``odata_tree``), SQL
-(``odata_sql``), HTTP.
+What may not live here: the grammar (``odata``), SQL (``odata_sql``), HTTP, which resource has
+which fields.
+
+A filter has two values of truth, as OData says: a field that is absent equals nothing, differs
+from everything, and is neither less nor greater. Texts are compared without regard to the case of
+ASCII letters, since the ids of the service are.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import Enum
+from operator import eq, ge, gt, le, lt, ne
+from typing import Any
 
-from batchspec.local.wire.odata_tree import (
-    OPERATORS,
-    TIME,
-    And,
-    Comparison,
-    Filter,
-    Literal,
-    Not,
-    Or,
-    QueryError,
-    StartsWith,
-    read_time,
-)
+Literal = str | int | float | bool | datetime | None
+Record = Mapping[str, Any]
+
+OPERATORS = {"eq": eq, "ne": ne, "gt": gt, "ge": ge, "lt": lt, "le": le}
+
+
+class QueryError(Exception):
+    """The query option cannot be understood; ``reason`` says why, fit for a fault's ``Reason``."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Kind(Enum):
+    """What a field holds. ``WORD`` is one of a fixed set of lower-case words, such as a state."""
+
+    TEXT = "text"
+    WORD = "word"
+    NUMBER = "number"
+    BOOL = "bool"
+    TIME = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """``field operator value``."""
+
+    field: str
+    operator: str
+    value: Literal
+
+
+@dataclass(frozen=True, slots=True)
+class StartsWith:
+    """``startswith(field,'prefix')``."""
+
+    field: str
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """``not term``."""
+
+    term: Filter
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All terms hold."""
+
+    terms: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """One term holds at least."""
+
+    terms: tuple[Filter, ...]
+
+
+Filter = Comparison | StartsWith | Not | And | Or
+
+
+TIME = r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)?"
+"""How a time looks in a filter: a date alone, or with a time of day, fraction and offset."""
+
+
+def read_time(text: str) -> datetime:
+    """A time as the service writes it, or as a filter does, in UTC, cut to microseconds.
+
+    Raises:
+        QueryError: it is not an ISO 8601 time.
+    """
+    try:
+        time = datetime.fromisoformat(text if re.fullmatch(TIME, text) else "")
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise QueryError(f"'{text}' is not a time.") from None
+
+
+def typed(tree: Filter, kinds: Mapping[str, Kind]) -> Filter:
+    """Fit the literals of ``tree`` to the fields that a resource has.
+
+    Times in plain quotes become times, words lower case.
+
+    Raises:
+        QueryError: a field is not in ``kinds``, or a literal does not fit its field.
+    """
+    match tree:
+        case And(terms):
+            return And(tuple(typed(term, kinds) for term in terms))
+        case Or(terms):
+            return Or(tuple(typed(term, kinds) for term in terms))
+        case Not(term):
+            return Not(typed(term, kinds))
+    kind = kinds.get(tree.field)
+    if kind is None:
+        raise QueryError(f"The property '{tree.field}' cannot be used in a filter.")
+    if isinstance(tree, StartsWith):
+        if kind not in {Kind.TEXT, Kind.WORD}:
+            raise QueryError(f"startswith does not apply to the property '{tree.field}'.")
+        return tree
+    return replace(tree, value=_fit(tree, kind))
+
+
+def _fit(term: Comparison, kind: Kind) -> Literal:
+    value = term.value
+    if value is None:
+        if term.operator in {"eq", "ne"}:
+            return None
+    elif kind is Kind.WORD and isinstance(value, str):
+        return fold(value)
+    elif kind is Kind.TIME and isinstance(value, str):
+        return read_time(value)
+    elif kind is Kind.BOOL or isinstance(value, bool):
+        if kind is Kind.BOOL and isinstance(value, bool) and term.operator in {"eq", "ne"}:
+            return value
+    elif isinstance(value, _FITTING[kind]):
+        return value
+    raise QueryError(
+        f"'{term.operator}' cannot compare the property '{term.field}' with the value given."
+    )
+
+
+_FITTING: Mapping[Kind, type | tuple[type, ...]] = {
+    Kind.TEXT: str,
+    Kind.WORD: str,
+    Kind.NUMBER: (int, float),
+    Kind.TIME: datetime,
+}
+_FOLD = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
+
+
+def fold(text: str) -> str:
+    """``text`` with its ASCII letters in lower case, which is how texts are compared."""
+    return text.translate(_FOLD)
+
+
+def matches(tree: Filter, record: Record) -> bool:
+    """Does ``record``, in wire form, pass the typed filter ``tree``?"""
+    match tree:
+        case And(terms):
+            return all(matches(term, record) for term in terms)
+        case Or(terms):
+            return any(matches(term, record) for term in terms)
+        case Not(term):
+            return not matches(term, record)
+        case StartsWith(field, prefix):
+            value = _field(record, field)
+            return isinstance(value, str) and fold(value).startswith(fold(prefix))
+        case Comparison(field, operator, literal):
+            return _compare(_field(record, field), operator, literal)
+
+
+def _field(record: Record, path: str) -> Any:
+    value: Any = record
+    for name in path.split("/"):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _compare(value: Any, operator: str, literal: Literal) -> bool:
+    if literal is None or value is None:
+        return (value is literal) == (operator == "eq") and operator in {"eq", "ne"}
+    if isinstance(literal, datetime):
+        value = read_time(value)
+    elif isinstance(literal, str):
+        literal, value = fold(literal), fold(value)
+    return bool(OPERATORS[operator](value, literal))
+
 
 MAX_DEPTH = 50
 """How deep parentheses and ``not`` may nest."""

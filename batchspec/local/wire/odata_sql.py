@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from batchspec.local.wire.odata_tree import (
+from batchspec.local.wire.odata import (
     And,
     Filter,
     Kind,

@@ -95,3 +95,19 @@ def write_body(reply: Reply, base_url: str) -> bytes:
     first = {"odata.metadata": f"{base_url}/$metadata#{reply.metadata}"}
     text = json.dumps({**first, **(reply.body or {})}, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace")
+
+
+_SECRETS = frozenset({"password", "sshPrivateKey"})
+
+
+def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``settings``, in wire form, without the properties that hold a secret, however deep."""
+    return {name: _without(value) for name, value in settings.items() if name not in _SECRETS}
+
+
+def _without(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return without_secrets(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_without(item) for item in value]
+    return value

@@ -12,14 +12,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from batchspec.local.wire.body import properties, read_shape
 from batchspec.local.wire.fault import Fault, bad_body, bad_query
-from batchspec.local.wire.odata import parse, read_select
-from batchspec.local.wire.odata_tree import Filter, QueryError
-from batchspec.local.wire.shape import properties, read_shape
+from batchspec.local.wire.odata import Filter, QueryError, parse, read_select
+from batchspec.local.wire.times import etag_of, read_http_date
 
 NEWEST = "2025-06-01"
 OLDER_VERSIONS = frozenset({"2024-02-01.19.0", "2022-10-01.16.0"})
@@ -210,3 +210,48 @@ def pick(body: Mapping[str, Any], names: frozenset[str] | None) -> Mapping[str, 
 
 def _refuse(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
+
+
+_HEADERS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+
+
+def check_conditions(
+    headers: Mapping[str, str], modified: datetime, *, reads: bool, tagged: bool = True
+) -> None:
+    """Return when the request's conditions hold for a resource last changed at ``modified``.
+
+    Both spellings of an ETag are taken, bare as the service writes it and quoted as the SDKs send
+    it back; dates count in whole seconds, as HTTP dates do. Files are not ``tagged``.
+
+    Raises:
+        Fault: ``ConditionNotMet``, 304 for a read and 412 for a change; ``InvalidHeaderValue``.
+    """
+    if not any(name in headers for name in _HEADERS):
+        return
+    etag = etag_of(modified) if tagged else None
+    second = modified.replace(microsecond=0)
+    holds = True
+    if "if-match" in headers:
+        holds &= _names(headers["if-match"], etag)
+    if "if-none-match" in headers:
+        holds &= not _names(headers["if-none-match"], etag)
+    if "if-modified-since" in headers:
+        holds &= second > _date(headers, "if-modified-since")
+    if "if-unmodified-since" in headers:
+        holds &= second <= _date(headers, "if-unmodified-since")
+    if not holds:
+        raise Fault("ConditionNotMet", status=304 if reads else 412)
+
+
+def _names(header: str, etag: str | None) -> bool:
+    tags = {tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")}
+    return "*" in tags or (etag is not None and etag in tags)
+
+
+def _date(headers: Mapping[str, str], name: str) -> datetime:
+    try:
+        return read_http_date(headers[name]) + timedelta(0)
+    except (ValueError, OverflowError):
+        raise Fault(
+            "InvalidHeaderValue", ("HeaderName", name), ("HeaderValue", headers[name])
+        ) from None

@@ -1,8 +1,8 @@
-"""What a request may ask for that this service does not do, and what it only keeps.
+"""Properties that this service refuses, and properties that it stores without effect.
 
-What lives here: the two tables, and the refusal. ``docs/fidelity.md`` is made of them. Nothing is
-taken in silence: a property is either done, or in ``KEPT`` (kept and shown, without effect on this
-machine), or in ``ABSENT`` (refused with 501, by name).
+``docs/compatibility.md`` is generated from the two tables. No property is ignored silently: it is
+implemented, or listed in ``KEPT`` (stored and returned, without effect on this machine), or listed
+in ``ABSENT`` (refused with 501 and its name).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from batchspec import local
-from tests.peers.conftest import Peer
+from tests.interop.conftest import Peer
 from tests.whole.conftest import Workplace
 
 # The first to ask for a client installs it, which counts as a part of that test.

@@ -13,8 +13,8 @@ from azure.core.credentials import AzureNamedKeyCredential
 from azure.storage.blob import BlobServiceClient
 
 from batchspec import local
+from tests.interop.conftest import Peer
 from tests.local.engines import pool
-from tests.peers.conftest import Peer
 
 MANUAL = Path(__file__).parents[2] / "docs" / "local.md"
 (PROGRAM,) = re.findall(r"```javascript\n(.*?)```", MANUAL.read_text("utf-8"), re.DOTALL)

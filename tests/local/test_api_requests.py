@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchspec.local.api.routes import ROUTES
-from batchspec.local.http.listening import NotLoopbackError, listen
+from batchspec.local.loopback import NotLoopbackError, listen
 from tests.local.running import Service
 
 OTHER_KEY = base64.b64encode(b"another key").decode()

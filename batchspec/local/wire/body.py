@@ -1,10 +1,6 @@
-"""Request bodies, checked against the wire models and brought to one spelling.
+"""Where the service's spelling of a word differs from the description's, or an older client's.
 
-What lives here: JSON types, unknown and missing properties, words, durations, numbers. What may
-not: rules of one resource (ranges, combinations), which are its ``api`` file's.
-
-As the real service does: unknown properties are refused, words are taken in any case and numbers
-also as texts (azure-cli sends ``"2"``), a ``null`` is an absent property.
+Recorded exchanges show these words in replies in the spelling here; a request may use any.
 """
 
 from __future__ import annotations
@@ -15,9 +11,50 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from batchspec.local.wire.casing import OLDER, SPELLING
 from batchspec.local.wire.fault import FAULTS, Fault, bad_body, bad_property
 from batchspec.local.wire.times import read_time, ticks_of, write_duration
+
+SPELLING: Mapping[str, tuple[str, ...]] = {
+    "BatchErrorSourceCategory": ("UserError", "ServerError"),
+    "BatchNodeFillType": ("Spread", "Pack"),
+    "BatchNodePlacementPolicyType": ("Regional", "Zonal"),
+    "BatchTaskAddStatus": ("Success", "ClientError", "ServerError"),
+    "CachingType": ("None", "ReadOnly", "ReadWrite"),
+    "DiffDiskPlacement": ("CacheDisk",),
+    "OutputFileUploadCondition": ("TaskSuccess", "TaskFailure", "TaskCompletion"),
+    "SecurityTypes": ("trustedlaunch", "confidentialvm"),
+}
+"""Enum of the wire models: its words as the service writes them."""
+
+OLDER: Mapping[str, Mapping[str, str]] = {
+    "BatchPoolCreateOptions": {
+        "cloudServiceConfiguration": "any",
+        "certificateReferences": "[any]",
+        "applicationLicenses": "[string]",
+        "targetNodeCommunicationMode": "string",
+        "resourceTags": "{string}",
+    },
+    "BatchPoolSpecification": {
+        "cloudServiceConfiguration": "any",
+        "certificateReferences": "[any]",
+        "applicationLicenses": "[string]",
+        "targetNodeCommunicationMode": "string",
+        "resourceTags": "{string}",
+    },
+    "BatchPoolUpdateOptions": {
+        "certificateReferences": "[any]",
+        "targetNodeCommunicationMode": "string",
+    },
+    "BatchPoolReplaceOptions": {
+        "certificateReferences": "[any]",
+        "targetNodeCommunicationMode": "string",
+    },
+    "BatchTaskCreateOptions": {"authenticationTokenSettings": "any"},
+    "BatchJobManagerTask": {"authenticationTokenSettings": "any"},
+    "DataDisk": {"storageAccountType": "string"},
+}
+"""Model: what earlier api-versions have in it and the newest has not, by type."""
+
 
 Reader = Callable[[Any, str], Any]
 """Takes a value and the name of its property; gives the value in the service's spelling."""

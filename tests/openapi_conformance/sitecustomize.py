@@ -1,7 +1,7 @@
 """Has each embedded service that a test starts write down what it is asked and what it answers.
 
 Python imports this in every process whose ``PYTHONPATH`` has this folder; it waits for the door of
-the service to be imported, and costs nothing where that never happens. See ``witness.py``.
+the service to be imported, and costs nothing where that never happens. See ``exchanges.py``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from azure.core.credentials import AzureNamedKeyCredential
 
 from batchspec import local
 from tests.local.description import judge_of
-from tests.witness.witness import Witness
+from tests.openapi_conformance.exchanges import Witness
 
 SEEN = {
     "method": "GET",
