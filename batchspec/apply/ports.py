@@ -115,6 +115,10 @@ class Storage(Protocol):
 class Batch(Protocol):
     """Pools, jobs, schedules and tasks. ``sas`` is how long the URLs in a body must stay valid."""
 
+    def now(self) -> datetime:
+        """The time at the service (UTC), as its latest answers say."""
+        ...
+
     async def pool(self, pool_id: str) -> PoolFacts | None:
         """The pool, or ``None``."""
         ...

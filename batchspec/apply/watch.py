@@ -165,7 +165,7 @@ class _TaskWatch:
     def _left(self, job: JobFacts) -> float:
         """Seconds until the limit, which counts from the making of the job."""
         end = job.created + self.action.limit
-        return (end - self.world.clock.now()) / timedelta(seconds=1)
+        return (end - self.world.batch.now()) / timedelta(seconds=1)
 
     def _tell(self, counts: TaskCounts, left: float) -> None:
         self.emit(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TypeAlias
 
 from batchspec.cli.account import opened
@@ -50,7 +49,6 @@ async def session(
                     spec,
                     cloud.reader,
                     spool,
-                    datetime.now(UTC),
                     work=work,
                     longest_sas=cloud.longest_sas,
                     origin=origin_of(spec.path, wanted.environ),

@@ -21,6 +21,7 @@ from batchspec.cloud.download import RANGE
 from batchspec.cloud.limiter import Limiter, Limits, Timing
 from batchspec.cloud.pipeline import AsSent, Notice, Patience, transport
 from batchspec.cloud.reader import AccountReader
+from batchspec.cloud.service_time import ServiceTime
 from batchspec.cloud.signing import Mint
 from batchspec.cloud.storage import BlobStorage
 from batchspec.cloud.upload import BLOCK
@@ -46,6 +47,7 @@ async def connect(
     # One limiter for each service, shared by everybody who talks to it: that the one is busy says
     # nothing of the other.
     batch_limiter, blob_limiter = Limiter(limits, timing), Limiter(limits, timing)
+    batch_time, blob_time = (ServiceTime(timing.monotonic, now) for _ in range(2))
     async with AsyncExitStack() as stack:
         token: Any = None
         if account.batch_key is None or account.blob_key is None:
@@ -59,7 +61,7 @@ async def connect(
                 api_version=API_VERSION,
                 credential_scopes=[f"{_cloud(account).audience}/.default"],
                 per_call_policies=[AsSent()],
-                retry_policy=Patience(batch_limiter, limits, timing, notice),
+                retry_policy=Patience(batch_limiter, limits, timing, batch_time, notice),
                 transport=transport(account.batch_url, limits, verify),
             )
         )
@@ -67,15 +69,15 @@ async def connect(
             BlobServiceClient(
                 account.blob_url,
                 credential=_blob_credential(account, token),
-                retry_policy=Patience(blob_limiter, limits, timing, notice),
+                retry_policy=Patience(blob_limiter, limits, timing, blob_time, notice),
                 transport=transport(account.blob_url, limits, verify),
                 max_single_put_size=BLOCK,
                 max_single_get_size=RANGE,
                 max_chunk_get_size=RANGE,
             )
         )
-        mint = Mint(account, service, now)
-        batch = BatchService(client, mint, batch_limiter, limits, timing)
+        mint = Mint(account, service, blob_time.now)
+        batch = BatchService(client, mint, batch_limiter, limits, timing, batch_time)
         storage = BlobStorage(service, blob_limiter, limits, timing)
         yield Cloud(AccountReader(account.shown, batch, storage), storage, batch, mint.longest)
 

@@ -8,8 +8,6 @@ every retry here rests on: all requests may be repeated, since their callers set
 from __future__ import annotations
 
 import contextlib
-import email.utils
-import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -30,6 +28,7 @@ from yarl import URL
 from batchspec.cloud.account import is_loopback
 from batchspec.cloud.errors import no_credential, unreachable
 from batchspec.cloud.limiter import Limiter, Limits, Timing
+from batchspec.cloud.service_time import ServiceTime, until
 from batchspec.problems import Problem, Severity
 
 Notice: TypeAlias = Callable[[Problem], None]
@@ -79,9 +78,12 @@ class Patience(AsyncHTTPPolicy[Any, Any]):
     5xx when patience ends goes back to the SDK, which makes an error of it.
     """
 
-    def __init__(self, limiter: Limiter, limits: Limits, timing: Timing, notice: Notice) -> None:
+    def __init__(
+        self, limiter: Limiter, limits: Limits, timing: Timing, clock: ServiceTime, notice: Notice
+    ) -> None:
         super().__init__()
         self._limiter = limiter
+        self._clock = clock
         self._limits = limits
         self._timing = timing
         self._notice = notice
@@ -102,6 +104,7 @@ class Patience(AsyncHTTPPolicy[Any, Any]):
             except AzureError as error:
                 wait = self._no_answer(request, error, since, attempts)
             else:
+                self._clock.answered(response.http_response.headers.get("Date"), sent)
                 # What the Storage SDK expects its own retry policy to say.
                 response.http_response.location_mode = "primary"
                 verdict = self._verdict(request, response, sent, since, attempts)
@@ -209,9 +212,8 @@ def _retry_after(headers: Any) -> float | None:
         return None
     with contextlib.suppress(ValueError):
         return max(0.0, float(text))
-    with contextlib.suppress(ValueError, TypeError):
-        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
-    return None
+    wait = until(text, headers.get("Date"))
+    return None if wait is None else max(0.0, wait.total_seconds())
 
 
 async def _discard(response: PipelineResponse[Any, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 
 from batchspec.cloud.batch import BatchService
 from batchspec.cloud.storage import BlobStorage
@@ -32,6 +33,10 @@ class AccountReader:
     def account(self) -> Account:
         """Which account this is."""
         return self._account
+
+    def now(self) -> datetime:
+        """The time at the Batch service (UTC)."""
+        return self._batch.now()
 
     async def container(self, name: str) -> Mapping[str, str] | None:
         """The container's metadata, or ``None`` if there is no such container."""

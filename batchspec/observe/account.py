@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from batchspec.observe.folders import occupied, unwritable
 from batchspec.observe.ports import Reader
@@ -20,7 +20,6 @@ async def observe(
     spec: Spec,
     reader: Reader,
     spool: Spool,
-    now: datetime,
     *,
     work: bool = True,
     longest_sas: timedelta | None = None,
@@ -52,7 +51,7 @@ async def observe(
         usage = group.create_task(reader.usage()) if limited else None
     return Observed(
         account=reader.account,
-        now=now,
+        now=reader.now(),
         containers={key: task.result() for key, task in containers.items()},
         pool=pool.result(),
         jobs=jobs.result(),

@@ -66,6 +66,10 @@ class Reader(Protocol):
         """Which account this is."""
         ...
 
+    def now(self) -> datetime:
+        """The time at the Batch service (UTC), as its latest answers say."""
+        ...
+
     async def container(self, name: str) -> Mapping[str, str] | None:
         """The container's metadata, or ``None`` if there is no such container."""
         ...

@@ -71,6 +71,11 @@ class FakeAccount:
     looks: dict[str, int] = field(default_factory=dict)
     answers: list[bool] = field(default_factory=lambda: [True])
     asked: list[tuple[str, ...]] = field(default_factory=list)
+    ahead: timedelta = timedelta()
+    """How far the service's time is ahead of this machine's."""
+
+    def now(self) -> datetime:
+        return self.clock.now() + self.ahead
 
     async def _call(self, name: str, what: str = "") -> None:
         self.calls.append(f"{name} {what}".strip())

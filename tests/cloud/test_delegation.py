@@ -203,11 +203,12 @@ async def test_one_key_serves_many_signers(signed_in: Cloud, who: SignIn) -> Non
 
 
 async def test_the_key_is_renewed_before_it_is_too_short(secure_store: Store) -> None:
-    now = datetime.now(UTC)
+    now, passed = datetime.now(UTC), 0.0
     async with open_account(
-        account(secure_store), credential=SignIn, ca_file=secure_store.ca, now=lambda: now
+        account(secure_store), credential=SignIn, ca_file=secure_store.ca, monotonic=lambda: passed
     ) as cloud:
         first = (await cloud.batch.mint.signer(timedelta(days=1)))(BlobUrl("c", None, "r"))
+        passed += timedelta(days=6).total_seconds()
         now += timedelta(days=6)
         late = await cloud.batch.mint.signer(timedelta(days=1))
         second = late(BlobUrl("c", None, "r"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from batchspec.cli.account import opened
 from batchspec.cli.options import Format, Wanted
@@ -40,7 +40,7 @@ async def _look(spec: Spec, cloud: Cloud) -> Status:
     name = pool_of(spec, jobs)
     pool = await cloud.reader.pool(name) if name is not None else None
     nodes = await cloud.batch.node_states(pool.id) if pool else None
-    now = datetime.now(UTC)
+    now = cloud.batch.now()
     rate = left = limit = None
     if job is not None and counts is not None:
         spent = ((job.ended or now) - job.created) / timedelta(seconds=1)

@@ -23,6 +23,7 @@ from batchspec.local.wire.fault import Fault, absent
 from batchspec.local.wire.reply import JSON_TYPE, Reply, fault_reply, write_body
 from batchspec.local.wire.request import Request, check_version
 from batchspec.local.wire.shared_key import SignatureError, SignedRequest, check
+from batchspec.local.wire.times import write_http_date
 
 MAX_BODY = 1024 * 1024
 """The largest request body, in bytes; the service's own limit for a collection of tasks."""
@@ -123,6 +124,7 @@ class Door:
         send: Send,
     ) -> None:
         out = {"request-id": request_id, "DataServiceVersion": "3.0"}
+        out["Date"] = write_http_date(self.now())
         if headers.get("return-client-request-id", "").lower() == "true":
             out["client-request-id"] = headers.get("client-request-id", "")
         content = b""

@@ -59,6 +59,7 @@ async def serving(
             access_log=False,
             log_config=None,
             server_header=False,
+            date_header=False,  # the service's own time, which may not be the wall's
             timeout_keep_alive=75,
             timeout_graceful_shutdown=_DRAIN,
         ),

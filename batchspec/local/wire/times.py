@@ -107,7 +107,7 @@ def read_time(text: str) -> datetime:
 
 
 def write_http_date(moment: datetime) -> str:
-    """RFC 1123, for ``Last-Modified``."""
+    """RFC 1123, for ``Date`` and ``Last-Modified``."""
     return format_datetime(moment.astimezone(UTC), usegmt=True)
 
 
