@@ -50,7 +50,7 @@ def local_account(endpoints: local.Endpoints) -> LocalAccount:
     )
 
 
-def day_of(conditions: local.Conditions) -> LocalDay:
+def day_of(conditions: local.Simulation) -> LocalDay:
     """The conditions of the embedded service as they are shown."""
     return LocalDay(
         speed=conditions.speed,
@@ -67,18 +67,20 @@ def _noticed(endpoints: local.Endpoints) -> local.Endpoints:
     return endpoints
 
 
-def started(*, port: int = 0, asked: local.Asked = local.NOTHING_ASKED) -> local.Endpoints:
+def started(
+    *, port: int = 0, options: local.SimulationOptions = local.NO_OPTIONS
+) -> local.Endpoints:
     """The embedded service's endpoints; it is started if it does not run.
 
     Raises:
         ServiceError: it could not be started; the problem says how to mend that.
     """
 
-    def say(phase: local.Phase) -> None:
+    def say(phase: local.StartupPhase) -> None:
         print(phase_text(phase.value), file=sys.stderr, flush=True)
 
     with translated():
-        return local.start(port=port, notify=say, asked=asked)
+        return local.start(port=port, notify=say, options=options)
 
 
 class translated:  # noqa: N801 - a context manager, named as it reads

@@ -66,9 +66,13 @@ def start(
 ) -> int:
     """Start it if it does not run, and return when it is ready."""
     from batchspec.cli.commands.local import start as run
-    from batchspec.local.conditions import Asked
+    from batchspec.local.simulation import SimulationOptions
 
-    return run(port, Asked(speed, allocation, chaos, seed), Format.JSON if json else Format.TEXT)
+    return run(
+        port,
+        SimulationOptions(speed, allocation, chaos, seed),
+        Format.JSON if json else Format.TEXT,
+    )
 
 
 def stop() -> int:

@@ -19,26 +19,26 @@ from pathlib import Path
 from batchspec.local.azurite.install import Engine, look_at_engine
 from batchspec.local.azurite.install import install as _install
 from batchspec.local.azurite.node import find_node
-from batchspec.local.conditions import NOTHING_ASKED, Asked, Conditions
 from batchspec.local.daemon.endpoints import Endpoints, Format, env, variables
 from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.start import start_daemon
 from batchspec.local.daemon.status import State, Status, look
 from batchspec.local.daemon.stop import reset_daemon, stop_daemon
 from batchspec.local.error import LocalError
-from batchspec.local.phase import Notify, Phase
 from batchspec.local.settings import Settings
+from batchspec.local.simulation import NO_OPTIONS, Simulation, SimulationOptions
+from batchspec.local.startup_phase import Notify, StartupPhase
 
 __all__ = [
-    "NOTHING_ASKED",
-    "Asked",
-    "Conditions",
+    "NO_OPTIONS",
     "Endpoints",
     "Engine",
     "Format",
     "LocalError",
     "Notify",
-    "Phase",
+    "Simulation",
+    "SimulationOptions",
+    "StartupPhase",
     "State",
     "Status",
     "env",
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 
-def _ignore(_: Phase) -> None:
+def _ignore(_: StartupPhase) -> None:
     pass
 
 
@@ -61,7 +61,7 @@ def start(
     *,
     port: int = 0,
     notify: Notify = _ignore,
-    asked: Asked = NOTHING_ASKED,
+    options: SimulationOptions = NO_OPTIONS,
 ) -> Endpoints:
     """The local service, running and ready; it is started if it is not.
 
@@ -70,15 +70,15 @@ def start(
     run or any that is free. Azurite is installed first if need be. Safe to be called by several
     processes at once: they get the same service.
 
-    ``asked`` says how fast its time passes and what goes wrong in it: ``Asked(speed=60)``,
-    ``Asked(chaos="bad-day", seed=7)``; where it says nothing, the environment does
-    (``BATCHSPEC_LOCAL_SPEED`` ...).
+    ``options`` set the speed of time and the injected faults: ``SimulationOptions(speed=60)``,
+    ``SimulationOptions(chaos="bad-day", seed=7)``. The environment (``BATCHSPEC_LOCAL_SPEED`` ...)
+    sets those that are ``None``.
 
     Raises:
-        LocalError: it cannot be installed or started, or it runs and not as it is ``asked`` to.
+        LocalError: it cannot be installed or started, or it runs with other ``options``.
     """
-    settings = _settings(data, asked)
-    wanted = settings.conditions if asked else None
+    settings = _settings(data, options)
+    wanted = settings.conditions if options else None
     return start_daemon(settings, port=port, notify=notify, wanted=wanted)
 
 
@@ -136,14 +136,14 @@ def store_parts() -> Engine:
     return look_at_engine(_settings(None))
 
 
-def _settings(data: Path | None, asked: Asked = NOTHING_ASKED) -> Settings:
+def _settings(data: Path | None, options: SimulationOptions = NO_OPTIONS) -> Settings:
     if sys.platform == "win32":
         raise LocalError(
             "unsupported-platform",
             "The local service does not run on Windows.",
             hint="Use it in WSL, or choose --target azure",
         )
-    return Settings.read(os.environ, data=data, asked=asked)
+    return Settings.read(os.environ, data=data, options=options)
 
 
 def _home(data: Path | None) -> Home:

@@ -13,11 +13,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from batchspec.local.conditions import Asked
 from batchspec.local.daemon.readiness import Reporter
 from batchspec.local.daemon.serve import run_daemon
 from batchspec.local.error import LocalError
 from batchspec.local.settings import Settings
+from batchspec.local.simulation import SimulationOptions
 
 
 def main(arguments: list[str]) -> int:
@@ -29,9 +29,9 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO
     )
-    conditions = Asked(asked.speed, asked.allocation, asked.chaos, asked.seed)
+    conditions = SimulationOptions(asked.speed, asked.allocation, asked.chaos, asked.seed)
     try:
-        settings = Settings.read(os.environ, data=asked.data, asked=conditions)
+        settings = Settings.read(os.environ, data=asked.data, options=conditions)
         settings = replace(
             settings, cache=asked.cache or settings.cache, node=asked.node or settings.node
         )

@@ -44,19 +44,19 @@ def batch_account(
     """
     data = tmp_path_factory.mktemp("batch") / "account"
     try:
-        yield local.start(data, asked=_asked(request))
+        yield local.start(data, options=_options(request))
     finally:
         local.stop(data)
 
 
-def _asked(request: pytest.FixtureRequest) -> local.Asked:
+def _options(request: pytest.FixtureRequest) -> local.SimulationOptions:
     chaos, seed = (request.config.getoption(name) for name in ("--batch-chaos", "--batch-seed"))
     if mark := request.node.get_closest_marker("batch_chaos"):
         chaos, seed = _of_chaos(*mark.args, **mark.kwargs)
     speed = None
     if mark := request.node.get_closest_marker("batch_speed"):
         speed = _of_speed(*mark.args, **mark.kwargs)
-    return local.Asked(speed=speed, chaos=chaos, seed=seed)
+    return local.SimulationOptions(speed=speed, chaos=chaos, seed=seed)
 
 
 def _of_chaos(chaos: str, seed: int = 0) -> tuple[str, int]:

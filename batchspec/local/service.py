@@ -17,22 +17,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
-from batchspec.local.agent.clock import Ahead, Clock
-from batchspec.local.agent.containers import Containers
-from batchspec.local.agent.grants import NoGrants, StorageAccount
-from batchspec.local.agent.leftovers import mark
+from batchspec.local.agent.containers import ContainerEngine
+from batchspec.local.agent.credentials import NoAutoStorage, StorageAccount
 from batchspec.local.api.context import Context
-from batchspec.local.chaos.dose import NO_CHAOS, Chaos
+from batchspec.local.clock import Clock, ClockOffset
 from batchspec.local.engine.engine import Engine as ProcessEngine
-from batchspec.local.engine.environment import Site
-from batchspec.local.engine.fates import Fates, absence_of
+from batchspec.local.engine.environment import NodeConfig
+from batchspec.local.engine.node_faults import NodeFaults, preemption_absence
 from batchspec.local.engine.state import Delays
+from batchspec.local.fault_injection import NO_FAULTS, FaultInjection
 from batchspec.local.http.app import Door
 from batchspec.local.http.server import serving
 from batchspec.local.loopback import listen, url_of
+from batchspec.local.orphans import process_tag
 from batchspec.local.settings import NO_LIMITS, Limits
-from batchspec.local.store.applications import Applications
-from batchspec.local.store.store import Store
+from batchspec.local.store import Applications, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class ServiceConfig:
     storage: str | None = field(default=None, repr=False)
     speed: float = 1.0
     allocation: timedelta = timedelta()
-    chaos: Chaos = NO_CHAOS
+    chaos: FaultInjection = NO_FAULTS
     applications: Path | None = None
     limits: Limits = NO_LIMITS
 
@@ -72,9 +71,11 @@ MakeEngine = Callable[[Store, ServiceConfig, str, Clock], Engine]
 
 def make_engine_of(store: Store, config: ServiceConfig, url: str, clock: Clock) -> Engine:
     """The engine that runs tasks as processes of this machine."""
-    grants = NoGrants() if config.storage is None else StorageAccount.read(config.storage)
-    site = Site(config.account, url, applications=applications_of(config), limits=config.limits)
-    containers = Containers(os.environ, mark(config.data))
+    grants = NoAutoStorage() if config.storage is None else StorageAccount.read(config.storage)
+    site = NodeConfig(
+        config.account, url, applications=applications_of(config), limits=config.limits
+    )
+    containers = ContainerEngine(os.environ, process_tag(config.data))
     return ProcessEngine(
         store,
         config.data,
@@ -82,8 +83,8 @@ def make_engine_of(store: Store, config: ServiceConfig, url: str, clock: Clock) 
         grants,
         clock=clock,
         containers=containers,
-        delays=Delays(allocation=config.allocation, absence=absence_of(config.chaos)),
-        fates=Fates(config.chaos) if config.chaos else None,
+        delays=Delays(allocation=config.allocation, absence=preemption_absence(config.chaos)),
+        fates=NodeFaults(config.chaos) if config.chaos else None,
     )
 
 
@@ -112,7 +113,7 @@ async def serve(
         RuntimeError: the data folder was written by a newer version.
     """
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    time = Ahead(config.data)
+    time = ClockOffset(config.data)
     clock = Clock(config.speed, time.read())
     listening = listening or listen()
     with contextlib.closing(listening), contextlib.closing(Store(_database(config))) as store:
@@ -125,7 +126,7 @@ async def serve(
             config.data,
             agent,
             applications_of(config),
-            Containers(os.environ),
+            ContainerEngine(os.environ),
         )
         # Signatures are dated by the wall, whatever time the service lives in.
         door = Door(context, config.key, now=clock.now, wall=_wall)

@@ -13,8 +13,8 @@ from typing import Self
 
 import platformdirs
 
-from batchspec.local.conditions import NOTHING_ASKED, REAL, Asked, Conditions
 from batchspec.local.error import LocalError
+from batchspec.local.simulation import NO_OPTIONS, REAL_TIME, Simulation, SimulationOptions
 
 MEMORY, PROCESSES = "BATCHSPEC_LOCAL_TASK_MEMORY", "BATCHSPEC_LOCAL_TASK_PROCESSES"
 _SIZE = re.compile(r"(\d{1,15})([KMGT]?)", re.ASCII | re.IGNORECASE)
@@ -74,11 +74,15 @@ class Settings:
     node: Path | None
     path: str
     limits: Limits = NO_LIMITS
-    conditions: Conditions = REAL
+    conditions: Simulation = REAL_TIME
 
     @classmethod
     def read(
-        cls, environ: Mapping[str, str], *, data: Path | None = None, asked: Asked = NOTHING_ASKED
+        cls,
+        environ: Mapping[str, str],
+        *,
+        data: Path | None = None,
+        options: SimulationOptions = NO_OPTIONS,
     ) -> Self:
         """The settings in ``environ``; ``data`` comes first, then ``BATCHSPEC_LOCAL_HOME``.
 
@@ -97,5 +101,5 @@ class Settings:
             node=Path(node).expanduser() if node else None,
             path=environ.get("PATH", ""),
             limits=Limits.read(environ),
-            conditions=Conditions.read(environ, asked),
+            conditions=Simulation.read(environ, options),
         )

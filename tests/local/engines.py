@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.agent.storage import Grants
+from batchspec.local.agent.credentials import StorageAccess
 from batchspec.local.engine.engine import Engine
-from batchspec.local.engine.environment import Site
+from batchspec.local.engine.environment import NodeConfig
 from batchspec.local.service import MakeEngine, make_engine_of
 from tests.local.running import Service, running
 
@@ -19,10 +19,10 @@ WAIT = "while [ ! -e $AZ_BATCH_NODE_SHARED_DIR/go ]; do sleep 0.01; done"
 """A script that runs until :func:`go`."""
 
 
-def engine_with(grants: Grants) -> MakeEngine:
+def engine_with(grants: StorageAccess) -> MakeEngine:
     """Makes engines that lend ``grants`` to their nodes."""
     return lambda store, config, url, clock: Engine(
-        store, config.data, Site(config.account, url), grants, clock=clock
+        store, config.data, NodeConfig(config.account, url), grants, clock=clock
     )
 
 

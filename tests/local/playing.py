@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from batchspec.local.model.life import NodeState
-from batchspec.local.model.record import Node, Task
+from batchspec.local.model import Node, NodeState, Task
 from tests.local.running import Service
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)

@@ -25,7 +25,7 @@ from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 
 from batchspec.local.service import MakeEngine, ServiceConfig, serve
-from batchspec.local.store.store import Store
+from batchspec.local.store import Store
 from tests.local.description import judge_of
 from tests.local.signing import authorization
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from batchspec.local.agent.agent import Agent
-from batchspec.local.agent.clock import Clock
-from batchspec.local.agent.commands import Ran, run_command
+from batchspec.local.agent.command import CommandResult, run_command
 from batchspec.local.agent.launch import Failure, Launch
-from batchspec.local.agent.leftovers import reap_leftovers
+from batchspec.local.clock import Clock
+from batchspec.local.orphans import kill_orphans
 from tests.local.blobs import SAS, Blobs, blob_store
 
 
@@ -47,7 +47,7 @@ async def agent(tmp_path: Path, blobs: Blobs) -> AsyncIterator[Agent]:
     hands = Agent(tmp_path, Clock(), Lent(blobs))
     yield hands
     await hands.close()
-    assert reap_leftovers(tmp_path) == 0
+    assert kill_orphans(tmp_path) == 0
 
 
 def launch(tmp_path: Path, script: str, **more: Any) -> Launch:
@@ -108,7 +108,7 @@ async def test_a_run_that_is_ended_before_its_files_are_uploaded_has_not_succeed
 ) -> None:
     """Its process was the faster by a hair: what is to run again elsewhere must not count."""
 
-    async def run(*given: Any) -> Ran:
+    async def run(*given: Any) -> CommandResult:
         ran = await run_command(*given)
         agent.end("1")
         return ran

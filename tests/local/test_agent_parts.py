@@ -13,16 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchspec.local.agent.clock import Clock
-from batchspec.local.agent.command import expand, split
-from batchspec.local.agent.inside import (
-    OutsideError,
-    directory_inside,
-    new_file_inside,
-    parts_of,
-)
-from batchspec.local.agent.pattern import compile_name, find, is_wild
-from batchspec.local.agent.storage import blob_url
+from batchspec.local.agent.blob_client import blob_url
+from batchspec.local.agent.command import expand_variables, split_command_line
+from batchspec.local.agent.output_files import compile_pattern, find_files, has_wildcard
+from batchspec.local.agent.path_guard import OutsideError, create_file, open_directory, path_parts
+from batchspec.local.clock import Clock
 
 names = st.text("ab.*?[]!-^\\ \u00e9", min_size=1, max_size=6)
 
@@ -32,14 +27,14 @@ names = st.text("ab.*?[]!-^\\ \u00e9", min_size=1, max_size=6)
 def test_star_and_question_mark_are_those_of_everyone(name: str, pattern: str) -> None:
     hidden = name.startswith(".") and not pattern.startswith(".")
     expected = fnmatch.fnmatchcase(name, pattern) and not hidden
-    assert bool(compile_name(pattern).fullmatch(name)) is expected
+    assert bool(compile_pattern(pattern).fullmatch(name)) is expected
 
 
 @settings(deadline=None)
 @given(name=names)
 def test_brackets_make_any_name_literal(name: str) -> None:
     escaped = re.sub(r"([*?\[])", r"[\1]", name)
-    assert compile_name(escaped).fullmatch(name)
+    assert compile_pattern(escaped).fullmatch(name)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +56,7 @@ def test_brackets_make_any_name_literal(name: str) -> None:
     ],
 )
 def test_patterns_of_the_reference(pattern: str, yes: list[str], no: list[str]) -> None:
-    matches = compile_name(pattern)
+    matches = compile_pattern(pattern)
     assert [name for name in yes + no if matches.fullmatch(name)] == yes
 
 
@@ -74,7 +69,7 @@ def test_find_goes_into_directories_and_not_through_links(tmp_path: Path) -> Non
     (tmp_path / "broken.txt").symlink_to(tmp_path / "none")
 
     def found(pattern: str, base: Path = tmp_path) -> list[str]:
-        return [below for _, below in find(pattern, base)]
+        return [below for _, below in find_files(pattern, base)]
 
     assert found("**/*.txt") == ["a.txt", "d/b.txt", "d/e/c.txt", "link.txt"]
     assert found("d/**") == ["b.txt", "e/c.txt"]
@@ -92,26 +87,26 @@ def test_find_goes_into_directories_and_not_through_links(tmp_path: Path) -> Non
     ("pattern", "wild"), [("a/b.txt", False), ("a*", True), ("a?", True), ("[a]", True)]
 )
 def test_what_is_a_wildcard(pattern: str, wild: bool) -> None:
-    assert is_wild(pattern) is wild
+    assert has_wildcard(pattern) is wild
 
 
 @settings(deadline=None)
 @given(st.lists(st.text(max_size=8).filter(lambda s: "\0" not in s), min_size=1, max_size=5))
 def test_splitting_undoes_quoting(arguments: list[str]) -> None:
     line = " ".join("'" + argument.replace("'", "'\"'\"'") + "'" for argument in arguments)
-    assert split(line) == arguments
+    assert split_command_line(line) == arguments
 
 
 def test_expansion_knows_both_spellings_and_leaves_what_is_not_set() -> None:
     environment = {"A": "1", "AB": "2"}
-    assert expand("$A/${A}B/$AB/$C/${D}/$", environment) == "1/1B/2/$C/${D}/$"
+    assert expand_variables("$A/${A}B/$AB/$C/${D}/$", environment) == "1/1B/2/$C/${D}/$"
 
 
 @settings(deadline=None)
 @given(st.text("ab./\\\0", max_size=12))
 def test_a_path_stays_inside_or_is_refused(path: str) -> None:
     try:
-        parts = parts_of(path)
+        parts = path_parts(path)
     except OutsideError:
         return
     assert os.path.normpath(path) == "/".join(parts)
@@ -119,12 +114,12 @@ def test_a_path_stays_inside_or_is_refused(path: str) -> None:
 
 
 def test_a_new_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    with directory_inside(tmp_path, ["a", "b"]) as directory:
-        with new_file_inside(directory, "f", 0o640) as target:
+    with open_directory(tmp_path, ["a", "b"]) as directory:
+        with create_file(directory, "f", 0o640) as target:
             os.write(target, b"x")
             assert not (tmp_path / "a/b/f").exists()
         assert (tmp_path / "a/b/f").stat().st_mode & 0o777 == 0o640
-        with pytest.raises(RuntimeError), new_file_inside(directory, "g", 0o640) as target:
+        with pytest.raises(RuntimeError), create_file(directory, "g", 0o640) as target:
             os.write(target, b"x")
             raise RuntimeError
     assert [path.name for path in (tmp_path / "a/b").iterdir()] == ["f"]

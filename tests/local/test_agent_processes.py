@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.local.agent.leftovers import VARIABLE, mark, reap_leftovers
 from batchspec.local.agent.processes import (
     Exited,
     Killed,
@@ -21,7 +20,8 @@ from batchspec.local.agent.processes import (
     ProcessLostError,
     Program,
 )
-from batchspec.local.model.usage import NOTHING
+from batchspec.local.model import NO_USAGE
+from batchspec.local.orphans import TAG_VARIABLE, kill_orphans, process_tag
 from batchspec.local.process import Process
 
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
@@ -30,7 +30,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="subreapers and /proc
 
 @pytest.fixture
 async def processes(tmp_path: Path) -> AsyncIterator[Processes]:
-    service = Processes({VARIABLE: mark(tmp_path)})
+    service = Processes({TAG_VARIABLE: process_tag(tmp_path)})
     yield service
     await service.close()
     assert alive(tmp_path) == []
@@ -39,7 +39,7 @@ async def processes(tmp_path: Path) -> AsyncIterator[Processes]:
 def program(tmp_path: Path, *argv: str, **environment: str) -> Program:
     return Program(
         argv,
-        {**ENVIRONMENT, VARIABLE: mark(tmp_path), **environment},
+        {**ENVIRONMENT, TAG_VARIABLE: process_tag(tmp_path), **environment},
         tmp_path,
         tmp_path / "stdout.txt",
         tmp_path / "stderr.txt",
@@ -57,7 +57,7 @@ def alive(tmp_path: Path) -> list[str]:
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
                 here = (entry / "cwd").readlink() == tmp_path
-                marked = mark(tmp_path).encode() in (entry / "environ").read_bytes()
+                marked = process_tag(tmp_path).encode() in (entry / "environ").read_bytes()
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue
@@ -104,7 +104,7 @@ async def test_signals_are_as_a_fresh_program_finds_them(
 ) -> None:
     before = signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # as in the background of a shell
     request.addfinalizer(lambda: signal.signal(signal.SIGQUIT, before))
-    processes = Processes({VARIABLE: mark(tmp_path)})
+    processes = Processes({TAG_VARIABLE: process_tag(tmp_path)})
     run = program(tmp_path, "/bin/grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status")
     await processes.run("1", run)
     await processes.close()
@@ -229,7 +229,7 @@ async def test_cancelling_a_run_kills_it(processes: Processes, tmp_path: Path) -
 
 
 async def test_closing_ends_every_run(tmp_path: Path) -> None:
-    processes = Processes({VARIABLE: mark(tmp_path)})
+    processes = Processes({TAG_VARIABLE: process_tag(tmp_path)})
     run = asyncio.create_task(processes.run("1", shell(tmp_path, "echo > left; sleep 1000")))
     await until(written(tmp_path / "left"))
     await processes.close()
@@ -276,14 +276,16 @@ async def test_a_supervisor_that_is_killed_takes_its_run_along_and_no_other(
 async def test_leftovers_of_one_folder_are_reaped_and_of_no_other(tmp_path: Path) -> None:
     mine, other = tmp_path / "mine", tmp_path / "other"
     children = [
-        await asyncio.create_subprocess_exec("/bin/sleep", "1000", env={VARIABLE: mark(folder)})
+        await asyncio.create_subprocess_exec(
+            "/bin/sleep", "1000", env={TAG_VARIABLE: process_tag(folder)}
+        )
         for folder in (mine, mine, other)
     ]
     try:
-        assert reap_leftovers(mine) == 2
+        assert kill_orphans(mine) == 2
         assert [await child.wait() for child in children[:2]] == [-signal.SIGKILL] * 2
         assert children[2].returncode is None
-        assert reap_leftovers(mine) == 0
+        assert kill_orphans(mine) == 0
     finally:
         children[2].kill()
         await children[2].wait()
@@ -291,12 +293,12 @@ async def test_leftovers_of_one_folder_are_reaped_and_of_no_other(tmp_path: Path
 
 @linux
 async def test_leftovers_without_a_mark_are_reaped_with_those_above_them(tmp_path: Path) -> None:
-    processes = Processes({VARIABLE: mark(tmp_path)})
+    processes = Processes({TAG_VARIABLE: process_tag(tmp_path)})
     # Neither the environment nor the session tells whose it is; its parent has ended.
     script = "env -i setsid /bin/sh -c 'echo $$ > left; exec sleep 1000' & sleep 1000"
     run = asyncio.create_task(processes.run("1", shell(tmp_path, script)))
     await until(written(tmp_path / "left"))
-    assert reap_leftovers(tmp_path) >= 4
+    assert kill_orphans(tmp_path) >= 4
     # It is dead when this returns, although who would have killed it died with it.
     assert Process.of(pid_in(tmp_path / "left")) is None
     assert alive(tmp_path) == []
@@ -356,5 +358,5 @@ async def test_what_is_used_is_summed_below_a_key_and_told_once(
     await asyncio.gather(*(processes.run(key, work) for key in ("7.1", "7.1/0", "7.2")))
     used = processes.used("7.1")
     assert (used.user + used.kernel).total_seconds() >= 0.2
-    assert processes.used("7.1") == NOTHING
-    assert processes.used("7.2") != NOTHING
+    assert processes.used("7.1") == NO_USAGE
+    assert processes.used("7.2") != NO_USAGE

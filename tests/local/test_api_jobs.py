@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from azure.batch import models as m
 
-from batchspec.local.model.life import JobState
+from batchspec.local.model import JobState
 from tests.local.running import Service
 
 JOB: dict[str, Any] = {"id": "Job-1", "poolInfo": {"poolId": "pool-1"}}

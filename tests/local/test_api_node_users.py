@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.local.model.life import NodeState
+from batchspec.local.model import NodeState
 from tests.local.engines import engined, pool, until
 from tests.local.playing import NOW, idle_node
 from tests.local.running import Answer, Service

@@ -11,7 +11,7 @@ from azure.batch import models as m
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 
-from batchspec.local.model.life import NodeState
+from batchspec.local.model import NodeState
 from tests.local.engines import WAIT, engined, go, pool, task, until
 from tests.local.running import Service
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from batchspec.local.model.life import NodeState
+from batchspec.local.model import NodeState
 from tests.local.engines import job, pool, task
 from tests.local.playing import NOW, finish, idle_node, start
 from tests.local.running import Service

@@ -7,10 +7,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from batchspec.local.autoscale.evaluate import Evaluated, Surroundings, evaluate
-from batchspec.local.autoscale.parse import parse
-from batchspec.local.autoscale.tree import FormulaSyntaxError
-from batchspec.local.autoscale.values import Series, Timestamp
+from batchspec.autoscale import (
+    Evaluation,
+    FormulaInputs,
+    FormulaSyntaxError,
+    Series,
+    Timestamp,
+    evaluate,
+    parse,
+)
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)  # a Wednesday
 
@@ -22,8 +27,8 @@ def series(name: str, *values: float, since: datetime = NOW) -> Series:
     return Series(name, tuple(zip(map(Timestamp.of, times), values, strict=True)))
 
 
-def run(text: str, *metrics: Series, dedicated: int = 2, spot: int = 0) -> Evaluated:
-    around = Surroundings(
+def run(text: str, *metrics: Series, dedicated: int = 2, spot: int = 0) -> Evaluation:
+    around = FormulaInputs(
         now=Timestamp.of(NOW),
         dedicated=dedicated,
         spot=spot,

@@ -15,10 +15,7 @@ from typing import Any
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from batchspec.local.autoscale.evaluate import Surroundings, evaluate
-from batchspec.local.autoscale.parse import parse
-from batchspec.local.autoscale.tree import FormulaError
-from batchspec.local.autoscale.values import Series, Timestamp
+from batchspec.autoscale import FormulaError, FormulaInputs, Series, Timestamp, evaluate, parse
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 BINARY = ["+", "-", "*", "/", "<", "<=", "==", ">=", ">", "!=", "&&", "||"]
@@ -151,7 +148,7 @@ def test_expressions(tree: Any, data: st.DataObject) -> None:
     assume(math.isfinite(expected) and abs(expected) < 1e12)
     assume(expected == 0 or abs(expected) > 1e-6)
     text = "v = " + write(tree, data.draw)
-    around = Surroundings(Timestamp.of(NOW), 0, 0, {}, lambda: 0.0)
+    around = FormulaInputs(Timestamp.of(NOW), 0, 0, {}, lambda: 0.0)
     done = evaluate(parse(text), around)
     assert done.error is None, text
     assert math.isclose(
@@ -165,7 +162,7 @@ def test_windows_of_samples(values: list[float], near: int, length: int, off: in
     """A window holds the samples whose age in seconds lies in it, oldest first."""
     ages = [(Timestamp.of(NOW - timedelta(seconds=off + 30 * i)), v) for i, v in enumerate(values)]
     metric = Series("ActiveTasks", tuple(reversed(ages)))
-    around = Surroundings(Timestamp.of(NOW), 0, 0, {"ActiveTasks": metric}, lambda: 0.0)
+    around = FormulaInputs(Timestamp.of(NOW), 0, 0, {"ActiveTasks": metric}, lambda: 0.0)
     first, last = near * 10 + length * 10, near * 10
     window = f"TimeInterval_Second * {first}, TimeInterval_Second * {last}"
     text = f"n = len($ActiveTasks.GetSample({window}));p = $ActiveTasks.GetSamplePercent({window});"
@@ -180,7 +177,7 @@ def test_windows_of_samples(values: list[float], near: int, length: int, off: in
 @settings(deadline=None)
 @given(st.text(alphabet="v$=;+-*/()?:<>!&|.,'\"1 \nmaxtime", max_size=60))
 def test_any_text_is_a_formula_or_says_where_it_is_not(text: str) -> None:
-    around = Surroundings(Timestamp.of(NOW), 0, 0, {}, lambda: 0.0)
+    around = FormulaInputs(Timestamp.of(NOW), 0, 0, {}, lambda: 0.0)
     try:
         formula = parse(text)
     except FormulaError as error:

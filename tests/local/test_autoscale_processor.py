@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.local.engine.processor import Processor
+from batchspec.local.engine.observe import CpuUsage
 from tests.local.engines import engined, pool, until
 
 
@@ -18,7 +18,7 @@ def test_it_is_what_was_worked_since_the_same_asker_asked(tmp_path: Path) -> Non
         stat.write_text(f"cpu  {worked} 0 0 {rested} 0 0 0 0 99 99\ncpu0 1 1 1 1\n")
 
     ticks(60, 40)
-    processor = Processor(stat)
+    processor = CpuUsage(stat)
     assert processor.busy("p") == 0.6
     assert processor.busy("p") is None  # no time has passed
     ticks(135, 65)
@@ -28,7 +28,7 @@ def test_it_is_what_was_worked_since_the_same_asker_asked(tmp_path: Path) -> Non
     assert processor.busy("q") == 0.45
     stat.unlink()
     assert processor.busy("p") is None
-    assert Processor(stat).busy("p") is None
+    assert CpuUsage(stat).busy("p") is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from batchspec.local.engine.decision import Decision, NoteScaleRun, ScalePool, TakeSample
-from batchspec.local.engine.scaling import ScaleView, scale
-from batchspec.local.model.life import AllocationState, PoolState
-from batchspec.local.model.record import Pool, Scale
+from batchspec.local.engine.decisions import Decision, RecordAutoscaleRun, RecordSample, ResizePool
+from batchspec.local.engine.pool_size import autoscale_pool
+from batchspec.local.engine.state import AutoscaleView
+from batchspec.local.model import AllocationState, AutoscaleTimes, Pool, PoolState
 from batchspec.spec.autoscale import scale_formula
 from tests.local.engines import WAIT, engined, go, job, pool, task, until
 from tests.local.running import Service
@@ -160,7 +160,7 @@ def test_disabling_stops_a_resize_as_recorded(service: Service) -> None:
 # --- what is decided
 
 
-def view(formula: str, *, due: int = 0, sample_due: int = 0, **changes: Any) -> ScaleView:
+def view(formula: str, *, due: int = 0, sample_due: int = 0, **changes: Any) -> AutoscaleView:
     """A pool whose formula and sample are due so many seconds after ``NOW``."""
     record = Pool(
         seq=1,
@@ -181,47 +181,51 @@ def view(formula: str, *, due: int = 0, sample_due: int = 0, **changes: Any) -> 
         autoscale={"autoScaleFormula": formula, "autoScaleEvaluationInterval": "PT5M"},
     )
     after = [NOW + timedelta(seconds=seconds) for seconds in (due, sample_due)]
-    return ScaleView(replace(record, **changes), Scale(NOW, *after), {"PendingTasks": 4.0})
+    return AutoscaleView(
+        replace(record, **changes), AutoscaleTimes(NOW, *after), {"PendingTasks": 4.0}
+    )
 
 
-def decided(one: ScaleView, now: datetime = NOW) -> list[Decision]:
-    return list(scale(one, now))
+def decided(one: AutoscaleView, now: datetime = NOW) -> list[Decision]:
+    return list(autoscale_pool(one, now))
 
 
 def test_the_sample_that_is_due_counts_for_the_formula_that_is_due() -> None:
     sample, note, resize = decided(view("$TargetDedicatedNodes = $PendingTasks;"))
-    assert isinstance(sample, TakeSample) and sample.following == NOW + timedelta(seconds=30)
-    assert isinstance(note, NoteScaleRun) and note.following == NOW + timedelta(minutes=5)
+    assert isinstance(sample, RecordSample) and sample.following == NOW + timedelta(seconds=30)
+    assert isinstance(note, RecordAutoscaleRun) and note.following == NOW + timedelta(minutes=5)
     assert note.run["timestamp"] == "2026-01-01T00:00:00Z"
-    assert isinstance(resize, ScalePool)
+    assert isinstance(resize, ResizePool)
     assert (resize.dedicated, resize.spot, resize.option) == (4, 0, "requeue")
 
 
 def test_between_two_evaluations_only_samples_are_taken() -> None:
     (sample,) = decided(view("$TargetDedicatedNodes = 9;", due=60))
-    assert isinstance(sample, TakeSample)
+    assert isinstance(sample, RecordSample)
 
 
 def test_nothing_is_resized_to_the_size_that_it_has() -> None:
     kinds = [type(one) for one in decided(view("$TargetDedicatedNodes = 1;"))]
-    assert kinds == [TakeSample, NoteScaleRun]
+    assert kinds == [RecordSample, RecordAutoscaleRun]
 
 
 def test_an_error_is_noted_and_resizes_nothing() -> None:
     _, note = decided(view("$TargetDedicatedNodes = 9; v = nothing;"))
-    assert isinstance(note, NoteScaleRun) and note.run["error"]["code"].endswith("EvaluationError")
+    assert isinstance(note, RecordAutoscaleRun) and note.run["error"]["code"].endswith(
+        "EvaluationError"
+    )
 
 
 def test_a_resize_that_is_being_stopped_is_left_alone() -> None:
     stopping = view("$TargetDedicatedNodes = 9;", allocation=AllocationState.STOPPING)
-    assert ScalePool not in {type(one) for one in decided(stopping)}
+    assert ResizePool not in {type(one) for one in decided(stopping)}
 
 
 def test_what_was_missed_is_not_made_up_for_and_the_beat_stays() -> None:
     late = NOW + timedelta(seconds=617)
     sample, note, *_ = decided(view("v = 1;"), late)
-    assert isinstance(sample, TakeSample) and sample.following == NOW + timedelta(seconds=630)
-    assert isinstance(note, NoteScaleRun) and note.following == NOW + timedelta(seconds=900)
+    assert isinstance(sample, RecordSample) and sample.following == NOW + timedelta(seconds=630)
+    assert isinstance(note, RecordAutoscaleRun) and note.following == NOW + timedelta(seconds=900)
 
 
 def test_chance_is_the_same_when_asked_twice() -> None:

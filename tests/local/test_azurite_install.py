@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.local import LocalError, Phase
+from batchspec.local import LocalError, StartupPhase
 from batchspec.local.azurite.install import SHIPPED, Installed, install, is_there, place
 from batchspec.local.azurite.node import Node, find_node
 from batchspec.local.settings import Settings
@@ -40,7 +40,7 @@ class FakeNpm:
         self.node.executable.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {self.calls}\n{body}\n')
         self.node.executable.chmod(0o755)
 
-    def install(self, cache: Path, phases: list[Phase] | None = None) -> Installed:
+    def install(self, cache: Path, phases: list[StartupPhase] | None = None) -> Installed:
         return install(
             self.node,
             cache,
@@ -60,10 +60,10 @@ def npm(tmp_path: Path) -> FakeNpm:
 
 
 def test_it_is_installed_once_and_offline_afterwards(npm: FakeNpm, tmp_path: Path) -> None:
-    phases: list[Phase] = []
+    phases: list[StartupPhase] = []
     first = npm.install(tmp_path / "cache", phases)
     assert is_there(first)
-    assert phases == [Phase.INSTALLING_AZURITE]
+    assert phases == [StartupPhase.INSTALLING_AZURITE]
 
     npm.does("exit 1")
     assert npm.install(tmp_path / "cache") == first

@@ -10,18 +10,14 @@ from pathlib import Path
 import pytest
 
 from batchspec.local.agent.agent import Agent
-from batchspec.local.agent.clock import Clock
-from batchspec.local.agent.grants import NoGrants
+from batchspec.local.agent.credentials import NoAutoStorage
 from batchspec.local.api.listing import TASKS
-from batchspec.local.engine.hands import Hands
+from batchspec.local.clock import Clock
+from batchspec.local.engine.executor import Executor
 from batchspec.local.engine.observe import next_moment, observe
 from batchspec.local.engine.state import Delays
-from batchspec.local.model.life import NodeState
-from batchspec.local.model.record import Job, Pool
-from batchspec.local.store.database import to_column
-from batchspec.local.store.page import Page
-from batchspec.local.store.store import Store
-from batchspec.local.store.tasks import NewTask
+from batchspec.local.model import Job, NodeState, Pool
+from batchspec.local.store import NewTask, Page, Store, to_column
 from batchspec.local.wire.odata import parse
 from batchspec.local.wire.odata_sql import where
 
@@ -99,13 +95,13 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Store]:
     return filled(folder / "few.db", FEW), filled(folder / "many.db", MANY)
 
 
-def one_round(store: Store, hands: Hands) -> None:
+def one_round(store: Store, hands: Executor) -> None:
     state = observe(store, hands, Delays(), NOW)
     next_moment(store, state, NOW)
 
 
 def test_a_round_of_the_engine(stores: tuple[Store, Store], tmp_path: Path) -> None:
-    hands = Hands(Agent(tmp_path, Clock(), NoGrants()), lambda: None)
+    hands = Executor(Agent(tmp_path, Clock(), NoAutoStorage()), lambda: None)
     few, many = (steps(store, partial(one_round, store, hands)) for store in stores)
     assert many <= 2 * few + 5
 

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.chaos.read import read_chaos
-from batchspec.local.engine.fates import Fates
-from batchspec.local.model.life import NodeState
+from batchspec.local.engine.node_faults import NodeFaults
+from batchspec.local.fault_injection import parse_fault_injection
+from batchspec.local.model import NodeState
 from tests.local.engines import WAIT, engined, go, job, pool, processes_of, task, until
 from tests.local.running import Service
 from tests.local.test_engine_decide import NOW, a_node
@@ -20,7 +20,7 @@ from tests.local.test_engine_decide import NOW, a_node
 @contextmanager
 def day(folder: Path, text: str, seed: int = 0) -> Iterator[Service]:
     """A whole service on such a day."""
-    with engined(folder / "batch", chaos=read_chaos(text, seed)) as service:
+    with engined(folder / "batch", chaos=parse_fault_injection(text, seed)) as service:
         yield service
         assert service.wrong == []
 
@@ -182,10 +182,10 @@ def test_a_quota_gives_a_part_and_says_so(tmp_path: Path) -> None:
 
 def test_the_same_spot_nodes_are_taken_in_each_life_of_a_pool() -> None:
     """A node is known by its place in its pool, whatever its id, and each boot is a new chance."""
-    day = read_chaos("preempt=50%:1h", 4)
+    day = parse_fault_injection("preempt=50%:1h", 4)
     ends = []
     for first in (1, 501):
-        fates = Fates(day)
+        fates = NodeFaults(day)
         nodes = [a_node(first + place, dedicated=False) for place in range(40)]
         once = [fates.end_of(node) for node in nodes]
         assert [fates.end_of(node) for node in nodes] == once, "asked again, it is the same"
@@ -197,7 +197,7 @@ def test_the_same_spot_nodes_are_taken_in_each_life_of_a_pool() -> None:
     assert 10 < sum(end is None for end in once) < 30
     assert [end is None for end in once] != [end is None for end in again]
     assert all(end is None or NOW <= end < NOW + timedelta(hours=1) for end in once)
-    assert Fates(replace(day, seed=5)).end_of(a_node(dedicated=True)) is None
+    assert NodeFaults(replace(day, seed=5)).end_of(a_node(dedicated=True)) is None
 
 
 def test_a_pool_can_be_deleted_while_its_nodes_are_on_their_way(tmp_path: Path) -> None:

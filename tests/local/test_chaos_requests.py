@@ -9,9 +9,7 @@ from typing import Any
 
 import pytest
 
-from batchspec.local.chaos.dice import Dice
-from batchspec.local.chaos.dose import Kind
-from batchspec.local.chaos.read import read_chaos
+from batchspec.local.fault_injection import FaultKind, RandomSource, parse_fault_injection
 from tests.local.engines import pool
 from tests.local.running import Service, running
 
@@ -20,7 +18,7 @@ LOST = (http.client.RemoteDisconnected, ConnectionError)
 
 def day(folder: Path, text: str, seed: int = 0) -> Any:
     """A service without an engine, on such a day."""
-    return running(folder / "batch", chaos=read_chaos(text, seed))
+    return running(folder / "batch", chaos=parse_fault_injection(text, seed))
 
 
 def statuses(service: Service, count: int) -> list[int | str]:
@@ -91,10 +89,10 @@ def test_the_same_seed_has_the_same_day(tmp_path: Path) -> None:
 
 
 def test_what_else_is_asked_does_not_change_the_day_of_an_operation() -> None:
-    chaos = read_chaos("error=50%", 5)
-    dose = chaos.dose(Kind.ERROR)
+    chaos = parse_fault_injection("error=50%", 5)
+    dose = chaos.dose(FaultKind.ERROR)
     assert dose is not None
-    alone, among = Dice(chaos), Dice(chaos)
+    alone, among = RandomSource(chaos), RandomSource(chaos)
     drawn = [alone.strikes(dose, "get_job", alone.next("get_job")) for _ in range(30)]
     for expected in drawn:
         among.next("list_jobs")

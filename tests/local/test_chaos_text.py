@@ -10,15 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchspec.local import Asked, Conditions, LocalError
+from batchspec.local import LocalError, Simulation, SimulationOptions
 from batchspec.local.api.routes import ROUTES
-from batchspec.local.chaos.dice import chance
-from batchspec.local.chaos.dose import REQUESTS, SPANS, Chaos, Dose, Kind, Limit
-from batchspec.local.chaos.read import PROFILES, check_operations, read_chaos
 from batchspec.local.daemon.endpoints import Announcement, announce, read_announcement
 from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.status import State, Status
-from batchspec.local.span import read_span, write_span
+from batchspec.local.duration import format_duration, parse_duration
+from batchspec.local.fault_injection import (
+    DEFAULT_DURATIONS,
+    PROFILES,
+    REQUEST_FAULTS,
+    FaultInjection,
+    FaultKind,
+    FaultRule,
+    QuotaKind,
+    check_operations,
+    hash_fraction,
+    parse_fault_injection,
+)
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS = [route.operation for route in ROUTES]
@@ -26,20 +35,20 @@ OPERATIONS = [route.operation for route in ROUTES]
 spans = st.integers(0, 10**9).map(lambda count: timedelta(milliseconds=count))
 percents = st.integers(1, 100_000).map(lambda thousandth: thousandth / 1000)
 doses = st.builds(
-    lambda kind, percent, span, operation: Dose(
+    lambda kind, percent, span, operation: FaultRule(
         kind,
         percent,
-        span if kind in SPANS else timedelta(),
-        operation if kind in REQUESTS else None,
+        span if kind in DEFAULT_DURATIONS else timedelta(),
+        operation if kind in REQUEST_FAULTS else None,
     ),
-    st.sampled_from(list(Kind)),
+    st.sampled_from(list(FaultKind)),
     percents,
     spans,
     st.sampled_from([None, "create_pool", "list_tasks"]),
 )
-limits = st.tuples(st.sampled_from(list(Limit)), st.integers(0, 1_000_000))
+limits = st.tuples(st.sampled_from(list(QuotaKind)), st.integers(0, 1_000_000))
 days = st.builds(
-    Chaos,
+    FaultInjection,
     st.lists(doses, unique_by=lambda dose: (dose.kind, dose.operation)).map(tuple),
     st.lists(limits, unique_by=lambda limit: limit[0]).map(tuple),
     st.integers(-(2**40), 2**40),
@@ -48,32 +57,34 @@ days = st.builds(
 
 @settings(deadline=None)
 @given(days)
-def test_what_is_written_is_read_again(day: Chaos) -> None:
-    assert read_chaos(day.text, day.seed) == day
+def test_what_is_written_is_read_again(day: FaultInjection) -> None:
+    assert parse_fault_injection(day.text, day.seed) == day
 
 
 @settings(deadline=None)
 @given(spans)
 def test_a_length_of_time_is_read_as_it_is_written(span: timedelta) -> None:
-    assert read_span(write_span(span)) == span
+    assert parse_duration(format_duration(span)) == span
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("0", 0), ("500ms", 0.5), ("1.5m", 90), ("226s", 226), ("2h", 7200)]
 )
 def test_lengths_of_time(text: str, seconds: float) -> None:
-    assert read_span(text) == timedelta(seconds=seconds)
+    assert parse_duration(text) == timedelta(seconds=seconds)
 
 
 def test_a_day_is_a_list_of_what_goes_wrong() -> None:
-    day = read_chaos("throttle=5%, lost@create_task_collection=12.5%,slow=1%:300ms,quota=4", seed=7)
-    assert day == Chaos(
+    day = parse_fault_injection(
+        "throttle=5%, lost@create_task_collection=12.5%,slow=1%:300ms,quota=4", seed=7
+    )
+    assert day == FaultInjection(
         (
-            Dose(Kind.THROTTLE, 5, timedelta(seconds=1)),
-            Dose(Kind.LOST, 12.5, operation="create_task_collection"),
-            Dose(Kind.SLOW, 1, timedelta(milliseconds=300)),
+            FaultRule(FaultKind.THROTTLE, 5, timedelta(seconds=1)),
+            FaultRule(FaultKind.LOST, 12.5, operation="create_task_collection"),
+            FaultRule(FaultKind.SLOW, 1, timedelta(milliseconds=300)),
         ),
-        ((Limit.QUOTA, 4),),
+        ((QuotaKind.QUOTA, 4),),
         7,
     )
     assert day.limit(dedicated=True) == 4
@@ -81,30 +92,30 @@ def test_a_day_is_a_list_of_what_goes_wrong() -> None:
 
 
 def test_a_later_item_takes_the_place_of_an_earlier_one() -> None:
-    day = read_chaos("bad-day,preempt=0%,error=50%,error@get_job=0%")
-    assert day.dose(Kind.PREEMPT) is None
-    assert day.dose(Kind.ERROR) == Dose(Kind.ERROR, 50)
-    assert day.dose(Kind.ERROR, "create_job") == Dose(Kind.ERROR, 50)
-    assert day.dose(Kind.ERROR, "get_job") is None
-    assert day.dose(Kind.LOST) is not None
+    day = parse_fault_injection("bad-day,preempt=0%,error=50%,error@get_job=0%")
+    assert day.dose(FaultKind.PREEMPT) is None
+    assert day.dose(FaultKind.ERROR) == FaultRule(FaultKind.ERROR, 50)
+    assert day.dose(FaultKind.ERROR, "create_job") == FaultRule(FaultKind.ERROR, 50)
+    assert day.dose(FaultKind.ERROR, "get_job") is None
+    assert day.dose(FaultKind.LOST) is not None
 
 
 def test_a_file_has_lines_and_comments(tmp_path: Path) -> None:
     file = tmp_path / "monday"
     file.write_text("# after the holidays\nspot  # they are gone\nerror=1%,\n\nbusy = 2%\n")
-    assert read_chaos(str(file)) == read_chaos("spot,error=1%,busy=2%")
+    assert parse_fault_injection(str(file)) == parse_fault_injection("spot,error=1%,busy=2%")
 
 
 def test_a_good_day_is_empty() -> None:
-    assert not read_chaos("")
-    assert not read_chaos("preempt=0%")
-    assert read_chaos("").text == ""
+    assert not parse_fault_injection("")
+    assert not parse_fault_injection("preempt=0%")
+    assert parse_fault_injection("").text == ""
 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_can_be_read_and_is_bad(name: str) -> None:
-    assert read_chaos(name)
-    assert read_chaos(f"{name},error=1%").dose(Kind.ERROR) is not None
+    assert parse_fault_injection(name)
+    assert parse_fault_injection(f"{name},error=1%").dose(FaultKind.ERROR) is not None
 
 
 @pytest.mark.parametrize(
@@ -128,7 +139,7 @@ def test_every_profile_can_be_read_and_is_bad(name: str) -> None:
 )
 def test_what_cannot_be_read_says_why_and_what_can(text: str, hint: str) -> None:
     with pytest.raises(LocalError) as caught:
-        read_chaos(text)
+        parse_fault_injection(text)
     assert caught.value.code == "chaos-unreadable"
     assert hint in caught.value.hint, caught.value.hint
 
@@ -137,24 +148,29 @@ def test_what_cannot_be_read_says_why_and_what_can(text: str, hint: str) -> None
 @given(st.text())
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        read_chaos(text)
+        parse_fault_injection(text)
     except LocalError as error:
         assert error.code == "chaos-unreadable"
 
 
 def test_operations_are_those_of_the_protocol() -> None:
     check_operations(
-        read_chaos("lost@create_task_collection=5%,error@get_pool=1%,busy=1%"), OPERATIONS
+        parse_fault_injection("lost@create_task_collection=5%,error@get_pool=1%,busy=1%"),
+        OPERATIONS,
     )
     with pytest.raises(LocalError) as caught:
-        check_operations(read_chaos("lost@create_taks_collection=5%"), OPERATIONS)
+        check_operations(parse_fault_injection("lost@create_taks_collection=5%"), OPERATIONS)
     assert "create_task_collection" in caught.value.hint
 
 
 def test_chance_is_the_same_again_and_evenly_spread() -> None:
-    assert chance(1, "error", "get_job", 3) == chance(1, "error", "get_job", 3)
-    assert chance(1, "a", "bc") != chance(1, "ab", "c")
-    drawn = [chance(seed, "error", "get_job", number) for seed in range(20) for number in range(50)]
+    assert hash_fraction(1, "error", "get_job", 3) == hash_fraction(1, "error", "get_job", 3)
+    assert hash_fraction(1, "a", "bc") != hash_fraction(1, "ab", "c")
+    drawn = [
+        hash_fraction(seed, "error", "get_job", number)
+        for seed in range(20)
+        for number in range(50)
+    ]
     assert len(set(drawn)) == 1000
     assert 0.45 < sum(drawn) / 1000 < 0.55
     assert 70 < sum(one < 0.1 for one in drawn) < 130
@@ -166,25 +182,31 @@ def test_conditions_come_from_options_and_then_from_the_environment() -> None:
         "BATCHSPEC_LOCAL_CHAOS": "flaky",
         "BATCHSPEC_LOCAL_SEED": "3",
     }
-    read = Conditions.read(environ, Asked())
-    assert read == Conditions(60, timedelta(seconds=226), read_chaos("flaky", 3))
-    asked = Asked(speed=2, allocation="5s", chaos="", seed=4)
-    assert Conditions.read(environ, asked) == Conditions(2, timedelta(seconds=5), Chaos(seed=4))
-    assert Conditions.read({}, Asked()) == Conditions()
-    assert not Asked()
-    assert Asked(seed=0)
+    read = Simulation.read(environ, SimulationOptions())
+    assert read == Simulation(60, timedelta(seconds=226), parse_fault_injection("flaky", 3))
+    asked = SimulationOptions(speed=2, allocation="5s", chaos="", seed=4)
+    assert Simulation.read(environ, asked) == Simulation(
+        2, timedelta(seconds=5), FaultInjection(seed=4)
+    )
+    assert Simulation.read({}, SimulationOptions()) == Simulation()
+    assert not SimulationOptions()
+    assert SimulationOptions(seed=0)
 
 
 def test_conditions_are_options_of_the_daemon() -> None:
-    wanted = Conditions(2.5, timedelta(milliseconds=1500), read_chaos("bad-day,quota=1", 9))
+    wanted = Simulation(
+        2.5, timedelta(milliseconds=1500), parse_fault_injection("bad-day,quota=1", 9)
+    )
     given = dict(option.removeprefix("--").split("=", 1) for option in wanted.options())
-    asked = Asked(float(given["speed"]), given["allocation"], given["chaos"], int(given["seed"]))
-    assert Conditions.read({"BATCHSPEC_LOCAL_CHAOS": "spot"}, asked) == wanted
+    asked = SimulationOptions(
+        float(given["speed"]), given["allocation"], given["chaos"], int(given["seed"])
+    )
+    assert Simulation.read({"BATCHSPEC_LOCAL_CHAOS": "spot"}, asked) == wanted
 
 
 def test_an_announcement_tells_the_conditions_and_an_older_one_none(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    wanted = Conditions(60, timedelta(seconds=226), read_chaos("bad-day", 7))
+    wanted = Simulation(60, timedelta(seconds=226), parse_fault_injection("bad-day", 7))
     now = datetime(2026, 1, 1, tzinfo=UTC)
     told = Announcement("http://b", "http://s", 1, now, "0", wanted, timedelta(hours=3))
     announce(home, told)
@@ -202,7 +224,7 @@ def test_a_status_shows_the_time_of_the_service() -> None:
         Path("data"),
         Path("log"),
         started=started,
-        conditions=Conditions(60),
+        conditions=Simulation(60),
         ahead=timedelta(hours=3),
     )
     minute = timedelta(minutes=1)
@@ -217,6 +239,6 @@ def test_a_status_shows_the_time_of_the_service() -> None:
 )  # fmt: skip
 def test_an_environment_that_cannot_be_read_is_told(name: str, value: str) -> None:
     with pytest.raises(LocalError) as caught:
-        Conditions.read({f"BATCHSPEC_LOCAL_{name}": value}, Asked())
+        Simulation.read({f"BATCHSPEC_LOCAL_{name}": value}, SimulationOptions())
     assert caught.value.code.endswith("-unreadable")
     assert caught.value.hint

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from batchspec.local.agent.clock import Ahead, Clock
+from batchspec.local.clock import Clock, ClockOffset
 from tests.local.engines import WAIT, engined, job, pool, task, until
 from tests.local.running import ACCOUNT, KEY, Service
 
@@ -110,7 +110,7 @@ def test_time_goes_on_from_where_it_was_at_any_speed(tmp_path: Path) -> None:
         with engined(tmp_path / "batch", speed=speed) as service:
             times += live(service, timedelta(seconds=speed / 4))
     assert times == sorted(times)
-    ahead = Ahead(tmp_path / "batch").read()
+    ahead = ClockOffset(tmp_path / "batch").read()
     assert timedelta(minutes=29) <= ahead < timedelta(days=10)
 
 
@@ -141,7 +141,7 @@ def test_a_killed_service_goes_on_later_than_it_was(tmp_path: Path) -> None:
 async def test_the_clock_stands_where_it_cannot_be_kept(tmp_path: Path) -> None:
     """It does not go beyond what is written, so that no restart can be behind it."""
     seconds = [0.0]
-    clock, time = Clock(3600.0, monotonic=lambda: seconds[0]), Ahead(tmp_path)
+    clock, time = Clock(3600.0, monotonic=lambda: seconds[0]), ClockOffset(tmp_path)
     first = clock.now()
     async with time.keeping(clock):
         promised = time.read()
@@ -154,7 +154,7 @@ async def test_the_clock_stands_where_it_cannot_be_kept(tmp_path: Path) -> None:
 async def test_the_clock_stands_where_it_is_kept_however_long_that_took(tmp_path: Path) -> None:
     seconds = [0.0]
 
-    class Slow(Ahead):
+    class Slow(ClockOffset):
         def write(self, ahead: timedelta) -> None:
             super().write(ahead)
             seconds[0] += 1.5
@@ -184,4 +184,4 @@ def test_a_file_that_is_there_is_believed(tmp_path: Path) -> None:
 def test_a_damaged_file_is_not_taken_for_no_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "clock.json").write_text(text)
     with pytest.raises((ValueError, KeyError, TypeError)):
-        Ahead(tmp_path).read()
+        ClockOffset(tmp_path).read()

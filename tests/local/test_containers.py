@@ -94,7 +94,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (programs / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     # The stand-in is a program of Python's, which may start slowly.
-    monkeypatch.setattr("batchspec.local.agent.containers._PATIENCE", 60.0)
+    monkeypatch.setattr("batchspec.local.agent.containers._PROBE_TIMEOUT", 60.0)
     monkeypatch.setenv("STAND_IN", str(home))
     return home
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from batchspec.local.engine.processor import Processor
+from batchspec.local.engine.observe import CpuUsage
 from tests.local.engines import WAIT, engined, go, job, pool, task, until
 from tests.local.playing import finish, idle_node, start
 from tests.local.running import Service
@@ -360,7 +360,7 @@ def test_27_how_busy_a_processor_is(tmp_path: Path) -> None:
     """
     stat = tmp_path / "stat"
     stat.write_text("cpu  70 0 0 30 0 0 0 0\n")
-    assert Processor(stat).busy("p") == 0.7
+    assert CpuUsage(stat).busy("p") == 0.7
 
 
 def test_they_are_numbered_without_a_gap() -> None:

@@ -18,7 +18,7 @@ import pytest
 from azure.storage.blob import BlobServiceClient
 
 from batchspec import local
-from batchspec.local import Endpoints, LocalError, Phase, State
+from batchspec.local import Endpoints, LocalError, StartupPhase, State
 from batchspec.local.daemon.home import Home
 from batchspec.local.lock import held, wait_free
 from batchspec.local.process import Process
@@ -76,7 +76,7 @@ def shared(
 
 
 def test_a_second_start_finds_the_first(shared: Endpoints) -> None:
-    phases: list[Phase] = []
+    phases: list[StartupPhase] = []
     assert local.start(shared.data, notify=phases.append) == shared
     assert phases == []
 

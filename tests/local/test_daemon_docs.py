@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from batchspec import local
-from batchspec.local.chaos.dose import SPANS, Kind, Limit
-from batchspec.local.chaos.read import PROFILES
-from batchspec.local.conditions import ALLOCATION, CHAOS, SEED, SPEED
-from batchspec.local.span import write_span
+from batchspec.local.duration import format_duration
+from batchspec.local.fault_injection import DEFAULT_DURATIONS, PROFILES, FaultKind, QuotaKind
+from batchspec.local.simulation import ALLOCATION, CHAOS, SEED, SPEED
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/local.md").read_text()
@@ -62,9 +61,11 @@ def test_it_names_every_file_of_the_data_folder(local_home: local.Endpoints) -> 
 def test_it_lists_all_that_can_go_wrong_on_purpose() -> None:
     chapter = TEXT.partition("## Rehearse a bad day")[2].partition("\n## ")[0]
     items = re.findall(r"^\| `([a-z-]+)=[^`]*` \|", chapter, re.MULTILINE)
-    assert sorted(items) == sorted([*Kind, *Limit])
-    for kind, span in SPANS.items():
-        assert re.search(rf"^\| `{kind}=.*{write_span(span).rstrip('s')} ?s", chapter, re.MULTILINE)
+    assert sorted(items) == sorted([*FaultKind, *QuotaKind])
+    for kind, span in DEFAULT_DURATIONS.items():
+        assert re.search(
+            rf"^\| `{kind}=.*{format_duration(span).rstrip('s')} ?s", chapter, re.MULTILINE
+        )
     profiles = dict(re.findall(r"^\| `([a-z-]+)` \| `(.*)` \|$", chapter, re.MULTILINE))
     assert profiles == PROFILES
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from batchspec import local
-from batchspec.local import Phase
+from batchspec.local import StartupPhase
 from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.start import alone
 from batchspec.local.daemon.stop import end_leftovers
@@ -135,16 +135,16 @@ def test_a_lock_file_without_a_process_in_it_names_none(tmp_path: Path, text: st
 def test_waiting_for_another_start_is_a_phase(tmp_path: Path) -> None:
     home = Home(tmp_path / "local")
     home.make()
-    phases: list[Phase] = []
+    phases: list[StartupPhase] = []
     first = Lock.take(home.starting)
     assert first
 
-    def notify(phase: Phase) -> None:
+    def notify(phase: StartupPhase) -> None:
         phases.append(phase)
         first.release()
 
     with alone(home, notify):
-        assert phases == [Phase.WAITING]
+        assert phases == [StartupPhase.WAITING]
 
 
 BEGINNING = """

@@ -12,17 +12,17 @@ import pytest
 
 from batchspec.local.agent import agent as agents
 from batchspec.local.agent.agent import Agent
-from batchspec.local.agent.clock import Clock
+from batchspec.local.agent.credentials import NoAutoStorage
 from batchspec.local.agent.failures import exit_failure
-from batchspec.local.agent.gang import Coordination
-from batchspec.local.agent.grants import NoGrants
-from batchspec.local.agent.launch import Gang, Launch, Member, Outcome
-from batchspec.local.engine.commit import Committer
-from batchspec.local.engine.disk import Disk
-from batchspec.local.engine.environment import Site
-from batchspec.local.engine.hands import End, Finished, Hands, Perform, TaskRun
-from batchspec.local.engine.record import Recorder
-from batchspec.local.model.record import Task
+from batchspec.local.agent.launch import Launch, MultiInstance, Outcome, TaskInstance
+from batchspec.local.agent.multi_instance import Coordination
+from batchspec.local.clock import Clock
+from batchspec.local.engine.apply_decisions import DecisionApplier
+from batchspec.local.engine.environment import NodeConfig
+from batchspec.local.engine.executor import Cancel, Execute, Executor, FinishedRun, TaskRun
+from batchspec.local.engine.node_directories import NodeDirectories
+from batchspec.local.engine.record_outcomes import OutcomeRecorder
+from batchspec.local.model import Task
 from tests.local.engines import job, task
 from tests.local.playing import NOW, idle_node, start
 from tests.local.running import Service
@@ -30,7 +30,7 @@ from tests.local.running import Service
 
 @pytest.fixture
 async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
-    found = Agent(tmp_path, Clock(), NoGrants())
+    found = Agent(tmp_path, Clock(), NoAutoStorage())
     yield found
     await found.close()
 
@@ -66,7 +66,7 @@ async def test_files_are_not_fetched_for_a_run_that_ends_as_it_empties_its_direc
     async def fill(*_: object) -> None:
         fetched.append("files")
 
-    monkeypatch.setattr(agents, "fill", fill)
+    monkeypatch.setattr(agents, "add_files", fill)
     (tmp_path / "node" / "task").mkdir(parents=True)
     run = launch(tmp_path, resource_files=({"httpUrl": "http://x/y", "filePath": "y"},))
     assert code(await ended_at_once(agent, run, monkeypatch)) == "TaskEnded"
@@ -84,8 +84,8 @@ async def test_nodes_are_not_coordinated_for_a_run_that_ends_as_it_empties_a_dir
     monkeypatch.setattr(Coordination, "perform", perform)
     other = tmp_path / "other" / "task"
     other.mkdir(parents=True)
-    members = Member(0, tmp_path / "node" / "task", {}), Member(1, other, {})
-    run = launch(tmp_path, gang=Gang("true", (), members))
+    members = TaskInstance(0, tmp_path / "node" / "task", {}), TaskInstance(1, other, {})
+    run = launch(tmp_path, gang=MultiInstance("true", (), members))
     assert code(await ended_at_once(agent, run, monkeypatch)) == "TaskEnded"
     assert coordinated == []
 
@@ -106,9 +106,9 @@ async def test_a_run_that_is_ended_as_it_is_ordered_ends(
     agent: Agent, run: TaskRun, tmp_path: Path
 ) -> None:
     woken = asyncio.Event()
-    hands = Hands(agent, woken.set)
-    hands.obey(Perform(launch(tmp_path), run))
-    hands.obey(End("1.1"))
+    hands = Executor(agent, woken.set)
+    hands.obey(Execute(launch(tmp_path), run))
+    hands.obey(Cancel("1.1"))
     async with asyncio.timeout(30):
         await woken.wait()
     (finished,) = hands.take()
@@ -124,10 +124,12 @@ def test_a_run_that_fails_as_it_is_to_end_is_not_tried_again(
     service: Service, run: TaskRun, tmp_path: Path, how: str, shown: tuple[object, ...]
 ) -> None:
     store, data = service.store, tmp_path / "nodes"
-    committer = Committer(store, Disk(data), Site("a", service.url), data, lambda: "0" * 64)
+    committer = DecisionApplier(
+        store, NodeDirectories(data), NodeConfig("a", service.url), data, lambda: "0" * 64
+    )
     store.runs.ask_to_end(run.task, how)
-    failed = Finished(run, Outcome(NOW, NOW, 1, exit_failure()))
-    assert list(Recorder(store, committer).record([failed], NOW)) == []
+    failed = FinishedRun(run, Outcome(NOW, NOW, 1, exit_failure()))
+    assert list(OutcomeRecorder(store, committer).record([failed], NOW)) == []
     found = service.client.get_task("j", "t")
     info = found.execution_info
     why = None if info.failure_info is None else info.failure_info.code

@@ -10,53 +10,58 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchspec.local.engine.decision import (
+from batchspec.local.engine.decide import decide, is_settled
+from batchspec.local.engine.decisions import (
     AddNodes,
-    AskToEnd,
-    BeginTask,
     BootNode,
-    ClearFiles,
-    CutShort,
+    CancelNodeRemoval,
+    CompleteResize,
     Decision,
-    DropNode,
-    DropPool,
-    EndProcess,
-    ExpireFiles,
-    KeepNode,
+    DeleteExpiredFiles,
+    DeletePendingFiles,
+    EndPreparingTask,
+    KillProcess,
     KillRun,
-    MoveJob,
-    MoveNode,
-    Prepare,
-    PurgeJob,
-    Release,
+    PreemptNode,
+    ReallocateNode,
+    RemoveJob,
     RemoveNode,
-    ReturnNode,
+    RemovePool,
+    RequestNodeRemoval,
+    RequestTaskEnd,
+    RunPreparationTask,
+    RunReleaseTask,
     RunStartTask,
-    SettlePool,
-    TakeNode,
+    RunTask,
+    SetJobState,
+    SetNodeState,
 )
-from batchspec.local.engine.scheduler import decide, is_settled
 from batchspec.local.engine.state import (
     Delays,
+    JobQueue,
     JobView,
     NodeView,
-    Offer,
     PoolView,
-    Queue,
-    Room,
-    State,
+    PoolWork,
+    RemainingQuota,
+    SchedulerState,
     run_key,
 )
-from batchspec.local.model.life import (
+from batchspec.local.model import (
     JOB,
     NODE,
     AllocationState,
+    Job,
     JobState,
+    Node,
     NodeState,
+    PendingDeletion,
+    Pool,
     PoolState,
+    Preparation,
+    Task,
     TaskState,
 )
-from batchspec.local.model.record import Doomed, Job, Node, Pool, Preparation, Task
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 START = {"commandLine": "true", "waitForSuccess": True, "maxTaskRetryCount": 0}
@@ -175,14 +180,14 @@ TOLD = replace(LIVE, ending="terminate")
 
 
 def test_nothing_is_decided_about_nothing() -> None:
-    assert decide(State(), NOW) == []
+    assert decide(SchedulerState(), NOW) == []
 
 
 # --- pools
 
 
 def of_pool(pool: Pool, *nodes: Node, now: datetime = NOW) -> list[Decision]:
-    return decide(State(pools=(PoolView(pool, nodes),)), now)
+    return decide(SchedulerState(pools=(PoolView(pool, nodes),)), now)
 
 
 def resizing(dedicated: int = 0, spot: int = 0, **more: Any) -> Pool:
@@ -202,8 +207,8 @@ def test_a_pool_that_resizes_adds_what_is_missing_of_each_kind() -> None:
 def test_a_pool_is_steady_when_its_nodes_are_made() -> None:
     pool = resizing(1)
     assert of_pool(pool, a_node(state=NodeState.CREATING)) == []
-    assert of_pool(pool, a_node(state=NodeState.STARTING)) == [SettlePool(pool)]
-    assert of_pool(resizing()) == [SettlePool(resizing())]
+    assert of_pool(pool, a_node(state=NodeState.STARTING)) == [CompleteResize(pool)]
+    assert of_pool(resizing()) == [CompleteResize(resizing())]
 
 
 def test_the_least_burdened_and_youngest_nodes_leave() -> None:
@@ -216,9 +221,9 @@ def test_the_least_burdened_and_youngest_nodes_leave() -> None:
     )
     pool = resizing(1, 1, deallocation="taskcompletion")
     assert of_pool(pool, *nodes) == [
-        RemoveNode(nodes[3], "taskcompletion"),
-        RemoveNode(nodes[2], "taskcompletion"),
-        RemoveNode(nodes[1], "taskcompletion"),
+        RequestNodeRemoval(nodes[3], "taskcompletion"),
+        RequestNodeRemoval(nodes[2], "taskcompletion"),
+        RequestNodeRemoval(nodes[1], "taskcompletion"),
     ]
 
 
@@ -232,8 +237,8 @@ def test_a_resize_that_takes_too_long_ends_with_errors() -> None:
     late = NOW + timedelta(minutes=15)
     assert of_pool(pool, leaving, now=late - timedelta(seconds=1)) == []
     keep, settle = of_pool(pool, leaving, now=late)
-    assert keep == KeepNode(leaving)
-    assert isinstance(settle, SettlePool)
+    assert keep == CancelNodeRemoval(leaving)
+    assert isinstance(settle, CompleteResize)
     assert [error["code"] for error in settle.errors] == ["AllocationTimedout"]
 
 
@@ -247,8 +252,8 @@ def test_a_stopped_resize_keeps_what_is_there_and_drops_what_is_not_yet() -> Non
         a_node(5, dedicated=False),
     )
     keep, remove, settle = of_pool(pool, *nodes)
-    assert (keep, remove) == (KeepNode(nodes[2]), RemoveNode(nodes[1], "requeue"))
-    assert isinstance(settle, SettlePool)
+    assert (keep, remove) == (CancelNodeRemoval(nodes[2]), RequestNodeRemoval(nodes[1], "requeue"))
+    assert isinstance(settle, CompleteResize)
     (error,) = settle.errors
     assert error["code"] == "ResizeStopped"
     assert "dedicated" in error["message"]
@@ -258,16 +263,16 @@ def test_a_stopped_resize_keeps_what_is_there_and_drops_what_is_not_yet() -> Non
 def test_a_deleted_pool_loses_its_nodes_and_then_itself(allocation: AllocationState) -> None:
     pool = a_pool(state=PoolState.DELETING, allocation=allocation, target_dedicated=5)
     node, leaving = a_node(1), a_node(2, intent="remove")
-    assert of_pool(pool, node, leaving) == [RemoveNode(node, "requeue")]
+    assert of_pool(pool, node, leaving) == [RequestNodeRemoval(node, "requeue")]
     assert of_pool(pool, leaving) == []
-    assert of_pool(pool) == [DropPool(pool)]
+    assert of_pool(pool) == [RemovePool(pool)]
 
 
 def test_a_quota_leaves_no_room_and_the_resize_says_so_for_each_kind() -> None:
     pool = resizing(2, 1)
-    full = State(pools=(PoolView(pool, ()),), room=Room(0, 0))
+    full = SchedulerState(pools=(PoolView(pool, ()),), room=RemainingQuota(0, 0))
     (settle,) = decide(full, NOW)
-    assert isinstance(settle, SettlePool)
+    assert isinstance(settle, CompleteResize)
     assert [error["code"] for error in settle.errors] == [
         "AccountCoreQuotaReached",
         "AccountLowPriorityCoreQuotaReached",
@@ -278,7 +283,7 @@ def test_a_quota_leaves_no_room_and_the_resize_says_so_for_each_kind() -> None:
 def test_pools_share_what_a_quota_leaves() -> None:
     first, second = resizing(2, 1), replace(resizing(2), seq=2, id="other")
     views = PoolView(first, ()), PoolView(second, ())
-    assert decide(State(pools=views, room=Room(3, None)), NOW) == [
+    assert decide(SchedulerState(pools=views, room=RemainingQuota(3, None)), NOW) == [
         AddNodes(first, True, 2),
         AddNodes(first, False, 1),
         AddNodes(second, True, 1),
@@ -287,8 +292,10 @@ def test_pools_share_what_a_quota_leaves() -> None:
 
 def test_a_pool_that_got_a_part_is_short_of_the_rest() -> None:
     pool, there = resizing(2), a_node()
-    (settle,) = decide(State(pools=(PoolView(pool, (there,)),), room=Room(0)), NOW)
-    assert isinstance(settle, SettlePool)
+    (settle,) = decide(
+        SchedulerState(pools=(PoolView(pool, (there,)),), room=RemainingQuota(0)), NOW
+    )
+    assert isinstance(settle, CompleteResize)
     assert [error["code"] for error in settle.errors] == ["AccountCoreQuotaReached"]
 
 
@@ -299,10 +306,10 @@ def test_a_node_that_is_asked_to_leave_or_to_stay_is_looked_at_again_before_it_m
     pool = replace(resizing(1), allocation=AllocationState.STOPPING)
     views = tuple(NodeView(node, pool) for node in (unborn, leaving))
     keep, remove, settle = decide(
-        State(pools=(PoolView(pool, (unborn, leaving)),), nodes=views), NOW
+        SchedulerState(pools=(PoolView(pool, (unborn, leaving)),), nodes=views), NOW
     )
-    assert (keep, remove) == (KeepNode(leaving), RemoveNode(unborn, "requeue"))
-    assert isinstance(settle, SettlePool)
+    assert (keep, remove) == (CancelNodeRemoval(leaving), RequestNodeRemoval(unborn, "requeue"))
+    assert isinstance(settle, CompleteResize)
 
 
 # --- nodes
@@ -322,7 +329,7 @@ AT_REST = {
 
 def of_node(node: Node, *, body: dict[str, Any] | None = None, **more: Any) -> list[Decision]:
     pool = a_pool(body=body or {})
-    return decide(State(nodes=(NodeView(node, pool, **more),)), NOW)
+    return decide(SchedulerState(nodes=(NodeView(node, pool, **more),)), NOW)
 
 
 @pytest.mark.parametrize("state", list(NodeState))
@@ -330,12 +337,12 @@ def test_each_state_of_a_node_leads_where_it_should(state: NodeState) -> None:
     node = a_node(state=state, scheduling="disabled")
     expected: dict[NodeState, list[Decision]] = {
         NodeState.CREATING: [BootNode(node)],
-        NodeState.STARTING: [MoveNode(node, NodeState.IDLE)],
+        NodeState.STARTING: [SetNodeState(node, NodeState.IDLE)],
         NodeState.WAITING_FOR_START_TASK: [RunStartTask(node, a_pool(body={"startTask": START}))],
         NodeState.REBOOTING: [BootNode(node)],
         NodeState.REIMAGING: [BootNode(node, fresh=True)],
-        NodeState.DEALLOCATING: [MoveNode(node, NodeState.DEALLOCATED)],
-        NodeState.PREEMPTED: [ReturnNode(node)],
+        NodeState.DEALLOCATING: [SetNodeState(node, NodeState.DEALLOCATED)],
+        NodeState.PREEMPTED: [ReallocateNode(node)],
         NodeState.OFFLINE: [],
     }
     waits = state is NodeState.WAITING_FOR_START_TASK
@@ -343,7 +350,7 @@ def test_each_state_of_a_node_leads_where_it_should(state: NodeState) -> None:
     assert found == expected.get(state, [])
     assert (state in expected) is (state not in AT_REST)
     for decision in found:
-        if isinstance(decision, MoveNode):
+        if isinstance(decision, SetNodeState):
             NODE.check(state, decision.state)
         elif isinstance(decision, BootNode):
             NODE.check(state, NodeState.STARTING)
@@ -356,7 +363,7 @@ def test_a_node_with_a_start_task_runs_it_when_it_comes_up(waits: bool, state: N
     node = a_node(state=NodeState.STARTING)
     body = {"startTask": {**START, "waitForSuccess": waits}}
     assert of_node(node, body=body) == [
-        MoveNode(node, state),
+        SetNodeState(node, state),
         RunStartTask(node, a_pool(body=body)),
     ]
 
@@ -371,7 +378,7 @@ def test_delays_are_waited_for() -> None:
 
     def after(state: NodeState, minutes: float) -> list[Decision]:
         view = NodeView(a_node(state=state), a_pool())
-        return decide(State(delays, nodes=(view,)), NOW + timedelta(minutes=minutes))
+        return decide(SchedulerState(delays, nodes=(view,)), NOW + timedelta(minutes=minutes))
 
     assert after(NodeState.CREATING, 2.9) == []
     assert after(NodeState.CREATING, 3) != []
@@ -382,10 +389,10 @@ def test_delays_are_waited_for() -> None:
 
 def test_a_spot_node_whose_time_has_come_is_taken_away() -> None:
     node = a_node(dedicated=False, state=NodeState.RUNNING)
-    assert decide(State(taken=(node,)), NOW) == [TakeNode(node)]
+    assert decide(SchedulerState(taken=(node,)), NOW) == [PreemptNode(node)]
     gone = replace(node, state=NodeState.PREEMPTED, intent="preempt", intent_option="requeue")
-    assert of_node(gone, live=(LIVE,)) == [AskToEnd(LIVE, "requeue")]
-    assert of_node(gone, others=OTHERS) == [EndProcess(key) for key in OTHERS]
+    assert of_node(gone, live=(LIVE,)) == [RequestTaskEnd(LIVE, "requeue")]
+    assert of_node(gone, others=OTHERS) == [KillProcess(key) for key in OTHERS]
 
 
 def test_a_node_that_was_taken_away_stays_away_for_a_while() -> None:
@@ -393,13 +400,13 @@ def test_a_node_that_was_taken_away_stays_away_for_a_while() -> None:
     view = NodeView(node, a_pool())
     later = NOW + timedelta(seconds=3)
     delays = Delays(absence=timedelta(seconds=3))
-    assert decide(State(delays=delays, nodes=(view,)), NOW) == []
-    assert decide(State(delays=delays, nodes=(view,)), later) == [ReturnNode(node)]
+    assert decide(SchedulerState(delays=delays, nodes=(view,)), NOW) == []
+    assert decide(SchedulerState(delays=delays, nodes=(view,)), later) == [ReallocateNode(node)]
 
 
 def test_a_node_that_is_offline_comes_back_when_it_may() -> None:
     node = a_node(state=NodeState.OFFLINE)
-    assert of_node(node) == [MoveNode(node, NodeState.IDLE)]
+    assert of_node(node) == [SetNodeState(node, NodeState.IDLE)]
 
 
 DONE: dict[str, NodeState] = {
@@ -414,11 +421,11 @@ DONE: dict[str, NodeState] = {
 def test_what_is_asked_of_an_empty_node_is_done(intent: str) -> None:
     node = a_node(intent=intent, intent_option="requeue", state=NodeState.UNUSABLE)
     if intent == "remove":
-        assert of_node(node) == [MoveNode(node, NodeState.LEAVING_POOL), DropNode(node)]
+        assert of_node(node) == [SetNodeState(node, NodeState.LEAVING_POOL), RemoveNode(node)]
     elif intent == "start":
         assert of_node(node) == [BootNode(node)]
     else:
-        assert of_node(node) == [MoveNode(node, DONE[intent], done=True)]
+        assert of_node(node) == [SetNodeState(node, DONE[intent], done=True)]
 
 
 @pytest.mark.parametrize("state", [state for state in NodeState if state not in GONE])
@@ -426,7 +433,7 @@ def test_a_node_goes_offline_where_it_may_and_else_stays_as_it_is(state: NodeSta
     """Scheduling can be disabled in any state; no node is brought where its life does not lead."""
     node = a_node(intent="offline", intent_option="requeue", state=state)
     (move,) = of_node(node)
-    assert isinstance(move, MoveNode) and move.done
+    assert isinstance(move, SetNodeState) and move.done
     assert move.state in {state, NodeState.OFFLINE}
     NODE.check(state, move.state)
     up = state in {NodeState.IDLE, NodeState.RUNNING, NodeState.STARTING}
@@ -437,11 +444,11 @@ def test_a_node_goes_offline_where_it_may_and_else_stays_as_it_is(state: NodeSta
 @pytest.mark.parametrize("option", ["requeue", "terminate", "taskcompletion", "retaineddata"])
 def test_tasks_are_out_of_the_way_first(intent: str, option: str) -> None:
     node = a_node(intent=intent, intent_option=option, state=NodeState.RUNNING)
-    leaving = [MoveNode(node, NodeState.LEAVING_POOL)]
+    leaving = [SetNodeState(node, NodeState.LEAVING_POOL)]
     patient = option in {"taskcompletion", "retaineddata"}
     first: list[Decision] = leaving if intent == "remove" and not patient else []
     how: Any = option
-    asked: list[Decision] = [] if patient else [AskToEnd(LIVE, how)]
+    asked: list[Decision] = [] if patient else [RequestTaskEnd(LIVE, how)]
     assert of_node(node, live=(LIVE,)) == first + asked
     assert of_node(node, live=(TOLD,)) == first
 
@@ -449,18 +456,18 @@ def test_tasks_are_out_of_the_way_first(intent: str, option: str) -> None:
 def test_retained_data_is_waited_for() -> None:
     node = a_node(intent="remove", intent_option="retaineddata")
     assert of_node(node, retained=True) == []
-    assert of_node(node, retained=False) == [DropNode(node)]
+    assert of_node(node, retained=False) == [RemoveNode(node)]
 
 
 @pytest.mark.parametrize("intent", ["remove", "reboot", "reimage", "deallocate"])
 def test_a_start_task_is_killed_before_its_node_goes_down(intent: str) -> None:
     node = a_node(intent=intent, intent_option="requeue", state=NodeState.LEAVING_POOL)
-    assert of_node(node, others=OTHERS) == [EndProcess("start.1"), EndProcess("preparation.3")]
+    assert of_node(node, others=OTHERS) == [KillProcess("start.1"), KillProcess("preparation.3")]
 
 
 def test_a_start_task_goes_on_while_its_node_takes_no_tasks() -> None:
     node = a_node(intent="offline", intent_option="requeue")
-    assert of_node(node, others=OTHERS) == [MoveNode(node, NodeState.OFFLINE, done=True)]
+    assert of_node(node, others=OTHERS) == [SetNodeState(node, NodeState.OFFLINE, done=True)]
 
 
 def test_an_intent_nobody_knows_is_a_bug() -> None:
@@ -472,22 +479,22 @@ def test_an_intent_nobody_knows_is_a_bug() -> None:
 
 
 def of_job(job: Job, *live: Task) -> list[Decision]:
-    return decide(State(jobs=(JobView(job, live),)), NOW)
+    return decide(SchedulerState(jobs=(JobView(job, live),)), NOW)
 
 
 @pytest.mark.parametrize("state", list(JobState))
 def test_each_state_of_a_job_leads_where_it_should(state: JobState) -> None:
     job = a_job(state=state, disable_tasks="wait")
     expected: dict[JobState, list[Decision]] = {
-        JobState.TERMINATING: [MoveJob(job, JobState.COMPLETED)],
-        JobState.DELETING: [PurgeJob(job)],
-        JobState.DISABLING: [MoveJob(job, JobState.DISABLED)],
-        JobState.ENABLING: [MoveJob(job, JobState.ACTIVE)],
+        JobState.TERMINATING: [SetJobState(job, JobState.COMPLETED)],
+        JobState.DELETING: [RemoveJob(job)],
+        JobState.DISABLING: [SetJobState(job, JobState.DISABLED)],
+        JobState.ENABLING: [SetJobState(job, JobState.ACTIVE)],
     }
     found = of_job(job)
     assert found == expected.get(state, [])
     for decision in found:
-        if isinstance(decision, MoveJob):
+        if isinstance(decision, SetJobState):
             JOB.check(state, decision.state)
 
 
@@ -495,15 +502,15 @@ def test_each_state_of_a_job_leads_where_it_should(state: JobState) -> None:
 def test_the_tasks_of_a_job_that_ends_are_ended_first(state: JobState) -> None:
     job = a_job(state=state)
     asked = of_job(job, LIVE)
-    assert asked == [AskToEnd(LIVE, "terminate")]
+    assert asked == [RequestTaskEnd(LIVE, "terminate")]
     assert of_job(job, TOLD) == []
 
 
 @pytest.mark.parametrize(
     ("option", "asked"),
     [
-        ("requeue", [AskToEnd(LIVE, "requeue")]),
-        ("terminate", [AskToEnd(LIVE, "terminate")]),
+        ("requeue", [RequestTaskEnd(LIVE, "requeue")]),
+        ("terminate", [RequestTaskEnd(LIVE, "terminate")]),
         ("wait", []),
     ],
 )
@@ -513,17 +520,17 @@ def test_disabling_does_to_the_tasks_what_it_says(option: str, asked: list[Decis
 
 def test_jobs_end_by_time_and_by_being_done() -> None:
     late, done = a_job(id="late"), a_job(id="done")
-    assert decide(State(overdue=(late,), done=(done,)), NOW) == [
-        MoveJob(late, JobState.TERMINATING, "MaxWallClockTimeExpiry"),
-        MoveJob(done, JobState.TERMINATING, "AllTasksComplete"),
+    assert decide(SchedulerState(overdue=(late,), done=(done,)), NOW) == [
+        SetJobState(late, JobState.TERMINATING, "MaxWallClockTimeExpiry"),
+        SetJobState(done, JobState.TERMINATING, "AllTasksComplete"),
     ]
 
 
 @pytest.mark.parametrize("state", [JobState.DISABLING, JobState.ENABLING])
 def test_a_job_that_comes_to_its_end_on_its_way_to_another_state_ends(state: JobState) -> None:
     job = a_job(state=state)
-    assert decide(State(jobs=(JobView(job),), overdue=(job,)), NOW) == [
-        MoveJob(job, JobState.TERMINATING, "MaxWallClockTimeExpiry")
+    assert decide(SchedulerState(jobs=(JobView(job),), overdue=(job,)), NOW) == [
+        SetJobState(job, JobState.TERMINATING, "MaxWallClockTimeExpiry")
     ]
 
 
@@ -554,29 +561,35 @@ def test_a_node_is_prepared_for_a_job_once_and_first(
     prepared: dict[str, str], waits: bool, expected: list[str]
 ) -> None:
     job = a_job(body={"jobPreparationTask": {"waitForSuccess": waits}})
-    queue = Queue(job, (a_task(1),), prepared=prepared)
-    offer = Offer(a_pool(), (a_node(1, id="N1"), a_node(2, id="N2")), (queue,))
+    queue = JobQueue(job, (a_task(1),), prepared=prepared)
+    offer = PoolWork(a_pool(), (a_node(1, id="N1"), a_node(2, id="N2")), (queue,))
     told = []
-    for decision in decide(State(offers=(offer,)), NOW):
-        assert isinstance(decision, Prepare | BeginTask)
-        verb = "prepare" if isinstance(decision, Prepare) else "wait" if decision.waits else "begin"
+    for decision in decide(SchedulerState(offers=(offer,)), NOW):
+        assert isinstance(decision, RunPreparationTask | RunTask)
+        verb = (
+            "prepare"
+            if isinstance(decision, RunPreparationTask)
+            else "wait"
+            if decision.waits
+            else "begin"
+        )
         told.append(f"{verb} {decision.node.id.lower()}")
     assert told == expected
 
 
 def test_tasks_that_come_together_share_a_preparation() -> None:
-    queue = Queue(a_job(body=PREPARES), (a_task(1), a_task(2)))
-    found = decide(State(offers=(Offer(a_pool(), (a_node(slots=2),), (queue,)),)), NOW)
-    assert [type(decision) for decision in found] == [Prepare, BeginTask, BeginTask]
+    queue = JobQueue(a_job(body=PREPARES), (a_task(1), a_task(2)))
+    found = decide(SchedulerState(offers=(PoolWork(a_pool(), (a_node(slots=2),), (queue,)),)), NOW)
+    assert [type(decision) for decision in found] == [RunPreparationTask, RunTask, RunTask]
 
 
 def test_a_task_that_waits_for_its_node_is_cut_short_without_a_process() -> None:
     waiting = replace(TOLD, state=TaskState.PREPARING)
-    assert decide(State(ending=(waiting,)), NOW) == [CutShort(waiting)]
+    assert decide(SchedulerState(ending=(waiting,)), NOW) == [EndPreparingTask(waiting)]
 
 
 @pytest.mark.parametrize(
-    ("state", "last"), [(JobState.TERMINATING, MoveJob), (JobState.DELETING, PurgeJob)]
+    ("state", "last"), [(JobState.TERMINATING, SetJobState), (JobState.DELETING, RemoveJob)]
 )
 def test_a_job_is_released_where_it_was_prepared_before_it_ends(
     state: JobState, last: type[Decision]
@@ -584,12 +597,12 @@ def test_a_job_is_released_where_it_was_prepared_before_it_ends(
     job = a_job(state=state, body={**PREPARES, "jobReleaseTask": {}})
 
     def steps(*preparations: Preparation, live: tuple[Task, ...] = ()) -> list[Decision]:
-        return decide(State(jobs=(JobView(job, live, preparations),)), NOW)
+        return decide(SchedulerState(jobs=(JobView(job, live, preparations),)), NOW)
 
     ready, failed = a_preparation(), a_preparation(4, state="failed")
     assert steps(ready, failed, live=(TOLD,)) == []
-    assert steps(a_preparation(state="running")) == [EndProcess("preparation.3")]
-    assert steps(ready, failed) == [Release(job, ready)]
+    assert steps(a_preparation(state="running")) == [KillProcess("preparation.3")]
+    assert steps(ready, failed) == [RunReleaseTask(job, ready)]
     assert steps(a_preparation(release_state="running")) == []
     (end,) = steps(a_preparation(release_state="completed"), failed)
     assert isinstance(end, last)
@@ -601,54 +614,54 @@ def test_a_node_does_not_go_in_the_round_in_which_a_job_is_released_there() -> N
     ready = a_preparation(pool_id="P", node_id="N1")
     node = a_node(intent="remove", intent_option="requeue", state=NodeState.LEAVING_POOL)
     jobs, nodes = (JobView(job, (), (ready,)),), (NodeView(node, a_pool()),)
-    assert decide(State(jobs=jobs, nodes=nodes), NOW) == [Release(job, ready)]
+    assert decide(SchedulerState(jobs=jobs, nodes=nodes), NOW) == [RunReleaseTask(job, ready)]
     running = NodeView(node, a_pool(), others=("release.3",))
-    assert decide(State(nodes=(running,)), NOW) == [EndProcess("release.3")]
+    assert decide(SchedulerState(nodes=(running,)), NOW) == [KillProcess("release.3")]
 
 
 def test_a_job_without_a_release_task_just_ends() -> None:
     job = a_job(state=JobState.TERMINATING, body=PREPARES)
     view = JobView(job, (), (a_preparation(),))
-    assert decide(State(jobs=(view,)), NOW) == [MoveJob(job, JobState.COMPLETED)]
+    assert decide(SchedulerState(jobs=(view,)), NOW) == [SetJobState(job, JobState.COMPLETED)]
 
 
 # --- what is left behind
 
 
 def test_files_go_when_nothing_writes_them_any_more() -> None:
-    doomed = Doomed(1, "p", "n1", "workitems/j/job-1/t", task_seq=5, run=2)
-    assert decide(State(doomed=(doomed,)), NOW) == [ClearFiles(doomed)]
+    doomed = PendingDeletion(1, "p", "n1", "workitems/j/job-1/t", task_seq=5, run=2)
+    assert decide(SchedulerState(doomed=(doomed,)), NOW) == [DeletePendingFiles(doomed)]
     running = frozenset({run_key(5, 2)})
-    assert decide(State(doomed=(doomed,), running=running), NOW) == [KillRun(5, 2)]
+    assert decide(SchedulerState(doomed=(doomed,), running=running), NOW) == [KillRun(5, 2)]
     expired = a_task()
-    assert decide(State(expired=(expired,)), NOW) == [ExpireFiles(expired)]
-    assert decide(State(ending=(TOLD,)), NOW) == [KillRun(TOLD.seq, TOLD.run)]
+    assert decide(SchedulerState(expired=(expired,)), NOW) == [DeleteExpiredFiles(expired)]
+    assert decide(SchedulerState(ending=(TOLD,)), NOW) == [KillRun(TOLD.seq, TOLD.run)]
 
 
 def test_nothing_begins_in_a_directory_that_is_still_in_use() -> None:
-    doomed = Doomed(1, "P", "N1", "workitems/j/job-1/T1", task_seq=5, run=2)
-    offer = Offer(a_pool(), (a_node(),), (Queue(a_job(), (a_task(1),)),))
-    state = State(doomed=(doomed,), offers=(offer,), running=frozenset({run_key(5, 2)}))
-    assert not any(isinstance(decision, BeginTask) for decision in decide(state, NOW))
-    assert any(isinstance(one, BeginTask) for one in decide(replace(state, doomed=()), NOW))
+    doomed = PendingDeletion(1, "P", "N1", "workitems/j/job-1/T1", task_seq=5, run=2)
+    offer = PoolWork(a_pool(), (a_node(),), (JobQueue(a_job(), (a_task(1),)),))
+    state = SchedulerState(doomed=(doomed,), offers=(offer,), running=frozenset({run_key(5, 2)}))
+    assert not any(isinstance(decision, RunTask) for decision in decide(state, NOW))
+    assert any(isinstance(one, RunTask) for one in decide(replace(state, doomed=()), NOW))
 
 
 # --- placing
 
 
-def placed(offer: Offer) -> list[BeginTask]:
-    found = decide(State(offers=(offer,)), NOW)
-    assert all(isinstance(decision, BeginTask) for decision in found)
-    return [decision for decision in found if isinstance(decision, BeginTask)]
+def placed(offer: PoolWork) -> list[RunTask]:
+    found = decide(SchedulerState(offers=(offer,)), NOW)
+    assert all(isinstance(decision, RunTask) for decision in found)
+    return [decision for decision in found if isinstance(decision, RunTask)]
 
 
 def offer_of(
     free: list[int], needs: list[int], *, fill: str = "Spread", room: int | None = None
-) -> Offer:
+) -> PoolWork:
     pool = a_pool(body={"taskSchedulingPolicy": {"nodeFillType": fill}})
     nodes = tuple(a_node(seq, slots=slots) for seq, slots in enumerate(free, start=1))
     tasks = tuple(a_task(seq, slots=slots) for seq, slots in enumerate(needs, start=1))
-    return Offer(pool, nodes, (Queue(a_job(), tasks, room),))
+    return PoolWork(pool, nodes, (JobQueue(a_job(), tasks, room),))
 
 
 @pytest.mark.parametrize(
@@ -683,12 +696,12 @@ def test_tasks_find_their_nodes(
 def test_another_look_is_needed_while_there_is_room(
     free: list[int], needs: list[int], settled: bool
 ) -> None:
-    state = State(offers=(offer_of(free, needs),))
+    state = SchedulerState(offers=(offer_of(free, needs),))
     assert is_settled(state, decide(state, NOW)) is settled
 
 
 def test_another_look_is_needed_after_anything_but_a_begin() -> None:
-    state = State(pools=(PoolView(a_pool(allocation=AllocationState.RESIZING), ()),))
+    state = SchedulerState(pools=(PoolView(a_pool(allocation=AllocationState.RESIZING), ()),))
     decisions = decide(state, NOW)
     assert decisions
     assert not is_settled(state, decisions)

@@ -26,9 +26,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 PROGRAM = f"""
 import asyncio, sys
 from pathlib import Path
-from batchspec.local.agent.leftovers import reap_leftovers
+from batchspec.local.orphans import kill_orphans
 from batchspec.local.service import ServiceConfig, serve
-reap_leftovers(Path(sys.argv[1]))
+kill_orphans(Path(sys.argv[1]))
 config = ServiceConfig(data=Path(sys.argv[1]), account={ACCOUNT!r}, key={KEY!r})
 asyncio.run(serve(config, lambda url: print(url, flush=True)))
 """

@@ -16,7 +16,7 @@ from batchspec.local.agent.failures import (
     program_failure,
 )
 from batchspec.local.agent.launch import Failure, Outcome
-from batchspec.local.engine.verdict import Verdict, judge, write_failure
+from batchspec.local.engine.task_result import TaskResult, failure_json, task_result
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ACTS = {"onTaskFailure": "performexitoptionsjobaction"}
@@ -38,12 +38,12 @@ NOT_SENT = exited(0, failure("FileUploadAccessDenied", FilePath="x"))
 )
 def test_a_bad_exit_code_is_retried_to_the_limit(limit: int, retries: int, again: bool) -> None:
     task = {"constraints": {"maxTaskRetryCount": limit}}
-    assert judge(task, {}, retries, exited(1)).retry is again
+    assert task_result(task, {}, retries, exited(1)).retry is again
 
 
 @pytest.mark.parametrize("outcome", [exited(0), NOT_STARTED, NOT_FETCHED, CUT_SHORT, NOT_SENT])
 def test_nothing_else_is_retried(outcome: Outcome) -> None:
-    assert not judge({"constraints": {"maxTaskRetryCount": -1}}, {}, 0, outcome).retry
+    assert not task_result({"constraints": {"maxTaskRetryCount": -1}}, {}, 0, outcome).retry
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_nothing_else_is_retried(outcome: Outcome) -> None:
 def test_without_conditions_a_failure_blocks_and_terminates(
     outcome: Outcome, satisfies: bool, action: str
 ) -> None:
-    assert judge({}, ACTS, 0, outcome) == Verdict(False, satisfies, action)
-    assert judge({}, {}, 0, outcome) == Verdict(False, satisfies, "none")
+    assert task_result({}, ACTS, 0, outcome) == TaskResult(False, satisfies, action)
+    assert task_result({}, {}, 0, outcome) == TaskResult(False, satisfies, "none")
 
 
 def options(name: str) -> dict[str, Any]:
@@ -100,13 +100,13 @@ def test_the_condition_that_fits_best_applies(
     outcome: Outcome, without: tuple[str, ...], action: str
 ) -> None:
     conditions = {name: value for name, value in ALL.items() if name not in without}
-    assert judge({"exitConditions": conditions}, ACTS, 0, outcome).job_action == action
+    assert task_result({"exitConditions": conditions}, ACTS, 0, outcome).job_action == action
 
 
 def test_exit_code_0_can_block() -> None:
     blocks = {"exitOptions": {"dependencyAction": "block", "jobAction": "disable"}}
     conditions = {"exitCodes": [{"code": 0, **blocks}]}
-    assert judge({"exitConditions": conditions}, ACTS, 0, exited(0)) == Verdict(
+    assert task_result({"exitConditions": conditions}, ACTS, 0, exited(0)) == TaskResult(
         False, False, "disable"
     )
 
@@ -119,17 +119,17 @@ def test_ranges_are_inclusive(code: int, start: int, end: int) -> None:
         ],
         "default": {"dependencyAction": "block"},
     }
-    verdict = judge({"exitConditions": conditions}, {}, 0, exited(code))
+    verdict = task_result({"exitConditions": conditions}, {}, 0, exited(code))
     assert verdict.satisfies is (start <= code <= end or code == 0)
 
 
 def test_a_failure_in_wire_form() -> None:
-    assert write_failure(None) is None
-    assert write_failure(Failure("UserError", "TaskEnded", "m")) == {
+    assert failure_json(None) is None
+    assert failure_json(Failure("UserError", "TaskEnded", "m")) == {
         "category": "UserError",
         "code": "TaskEnded",
         "message": "m",
     }
-    shown = write_failure(program_failure("x y"))
+    shown = failure_json(program_failure("x y"))
     assert shown is not None
     assert shown["details"][0] == {"name": "CommandLine", "value": "x y"}

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from batchspec.local.agent.grants import NoGrants
+from batchspec.local.agent.credentials import NoAutoStorage
 from batchspec.local.agent.processes import Exited, Killed, Processes, Program
 from batchspec.local.engine.engine import Engine
-from batchspec.local.engine.environment import Site
+from batchspec.local.engine.environment import NodeConfig
 from batchspec.local.error import LocalError
 from batchspec.local.settings import Limits, Settings
 from tests.local.engines import job, pool, processes_of, task, until
@@ -93,8 +93,8 @@ async def test_the_memory_of_a_run_is_summed_up(processes: Processes, tmp_path: 
 @pytest.fixture
 def batch(tmp_path: Path) -> Iterator[Service]:
     def limited(store: Any, config: Any, url: str, clock: Any) -> Engine:
-        site = Site(config.account, url, limits=Limits(100 * MIB, 20))
-        return Engine(store, config.data, site, NoGrants(), clock=clock)
+        site = NodeConfig(config.account, url, limits=Limits(100 * MIB, 20))
+        return Engine(store, config.data, site, NoAutoStorage(), clock=clock)
 
     with running(tmp_path / "batch", limited) as service:
         yield service

@@ -12,18 +12,18 @@ import pytest
 from azure.batch import models as m
 from azure.core.exceptions import HttpResponseError
 
-from batchspec.local.engine.decision import (
+from batchspec.local.engine.decisions import (
+    CreateScheduledJob,
     Decision,
     DeletePool,
-    DropSchedule,
-    MoveJob,
-    MoveSchedule,
-    OpenJob,
-    SkipRun,
+    RemoveSchedule,
+    SetJobState,
+    SetScheduleState,
+    SkipScheduledJob,
 )
-from batchspec.local.engine.recurring import ScheduleView, follow
-from batchspec.local.model.life import JobState, ScheduleState
-from batchspec.local.model.record import Job, Schedule
+from batchspec.local.engine.lifecycle import schedule_steps
+from batchspec.local.engine.state import ScheduleView
+from batchspec.local.model import Job, JobState, Schedule, ScheduleState
 from tests.local.engines import WAIT, engined, go, pool, task, until
 from tests.local.running import Service
 
@@ -238,7 +238,7 @@ def a_job(state: JobState = JobState.ACTIVE) -> Job:
 
 
 def decided(one: Schedule, *jobs: Job, after: timedelta = timedelta()) -> list[Decision]:
-    return list(follow(ScheduleView(one, jobs), NOW + after))
+    return list(schedule_steps(ScheduleView(one, jobs), NOW + after))
 
 
 DAILY = {"recurrenceInterval": "P1D"}
@@ -247,57 +247,57 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 def test_the_first_job_is_made_at_once_and_the_next_an_interval_later() -> None:
     one = record(DAILY)
-    assert decided(one) == [OpenJob(one, NOW, NOW + DAY)]
+    assert decided(one) == [CreateScheduledJob(one, NOW, NOW + DAY)]
 
 
 def test_without_an_interval_there_is_one_job_and_then_an_end() -> None:
     one = record()
-    assert decided(one) == [OpenJob(one, NOW, None)]
+    assert decided(one) == [CreateScheduledJob(one, NOW, None)]
     waiting = record(next_run=None, runs=1)
     assert decided(waiting, a_job()) == []
-    assert decided(waiting) == [MoveSchedule(waiting, ScheduleState.COMPLETED)]
+    assert decided(waiting) == [SetScheduleState(waiting, ScheduleState.COMPLETED)]
 
 
 def test_one_job_at_a_time_and_the_next_as_soon_as_it_is_over() -> None:
     one = record(DAILY)
     assert decided(one, a_job(), after=HOUR) == []
-    assert decided(one, after=HOUR) == [OpenJob(one, NOW, NOW + DAY)]
+    assert decided(one, after=HOUR) == [CreateScheduledJob(one, NOW, NOW + DAY)]
 
 
 def test_what_was_missed_is_not_carried_forward() -> None:
     one = record(DAILY)
-    assert decided(one, after=3 * DAY + HOUR) == [OpenJob(one, NOW, NOW + 4 * DAY)]
+    assert decided(one, after=3 * DAY + HOUR) == [CreateScheduledJob(one, NOW, NOW + 4 * DAY)]
 
 
 def test_after_its_window_a_job_is_not_made() -> None:
     one = record({**DAILY, "startWindow": "PT30M"})
-    assert decided(one, after=HOUR) == [SkipRun(one, NOW, NOW + DAY)]
-    assert decided(one, a_job(), after=HOUR) == [SkipRun(one, NOW, NOW + DAY)]
-    assert decided(one, after=HOUR / 2) == [OpenJob(one, NOW, NOW + DAY)]
+    assert decided(one, after=HOUR) == [SkipScheduledJob(one, NOW, NOW + DAY)]
+    assert decided(one, a_job(), after=HOUR) == [SkipScheduledJob(one, NOW, NOW + DAY)]
+    assert decided(one, after=HOUR / 2) == [CreateScheduledJob(one, NOW, NOW + DAY)]
     single = record({"startWindow": "PT30M"})
-    assert decided(single, after=HOUR) == [SkipRun(single, NOW, None)]
+    assert decided(single, after=HOUR) == [SkipScheduledJob(single, NOW, None)]
 
 
 def test_after_its_last_time_a_schedule_makes_no_job() -> None:
     one = record({**DAILY, "doNotRunAfter": "2026-01-01T12:00:00Z"})
-    assert decided(one) == [OpenJob(one, NOW, None)]
-    assert decided(one, after=DAY) == [SkipRun(one, NOW, None)]
+    assert decided(one) == [CreateScheduledJob(one, NOW, None)]
+    assert decided(one, after=DAY) == [SkipScheduledJob(one, NOW, None)]
 
 
 def test_ending_ends_the_job_first() -> None:
     one = record(DAILY, state=ScheduleState.TERMINATING)
     job = a_job()
-    assert decided(one, job) == [MoveJob(job, JobState.TERMINATING, "TerminateJobSchedule")]
+    assert decided(one, job) == [SetJobState(job, JobState.TERMINATING, "TerminateJobSchedule")]
     assert decided(one, a_job(JobState.TERMINATING)) == []
-    assert decided(one) == [MoveSchedule(one, ScheduleState.COMPLETED)]
+    assert decided(one) == [SetScheduleState(one, ScheduleState.COMPLETED)]
 
 
 def test_deleting_deletes_all_jobs_first() -> None:
     one = record(DAILY, state=ScheduleState.DELETING)
     job = a_job(JobState.COMPLETED)
-    assert decided(one, job) == [MoveJob(job, JobState.DELETING)]
+    assert decided(one, job) == [SetJobState(job, JobState.DELETING)]
     assert decided(one, a_job(JobState.DELETING)) == []
-    assert decided(one) == [DropSchedule(one)]
+    assert decided(one) == [RemoveSchedule(one)]
 
 
 def auto(lifetime: str = "jobschedule", **more: Any) -> dict[str, Any]:
@@ -319,7 +319,7 @@ def test_the_pool_of_a_schedule_goes_with_it_unless_it_is_kept() -> None:
         body = {"schedule": {}, "jobSpecification": {"poolInfo": auto(keepAlive=keep)}}
         one = record(body=body, state=ScheduleState.DELETING, pool_id="mine_1")
         gone = [] if keep else [DeletePool("mine_1")]
-        assert decided(one) == [*gone, DropSchedule(one)]
+        assert decided(one) == [*gone, RemoveSchedule(one)]
 
 
 # --- schedules that are followed

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.local.agent.clock import Clock
+from batchspec.local.clock import Clock
 from batchspec.local.loopback import listen
 from batchspec.local.service import ServiceConfig, serve
-from batchspec.local.store.store import Store
+from batchspec.local.store import Store
 from tests.local.engines import pool
 from tests.local.running import ACCOUNT, KEY, running
 

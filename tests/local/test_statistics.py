@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from batchspec.local.model.usage import Usage
+from batchspec.local.model import Usage
 from batchspec.local.wire.times import ticks_of
 from tests.local.engines import engined, job, pool, task, until
 from tests.local.playing import finish, idle_node, start

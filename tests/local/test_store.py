@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batchspec.local.model.life import (
+from batchspec.local.model import (
     ALLOCATION,
     JOB,
     NODE,
@@ -22,19 +22,20 @@ from batchspec.local.model.life import (
     SCHEDULE,
     TASK,
     AllocationState,
-    IllegalMoveError,
+    IllegalTransitionError,
+    Job,
     JobState,
-    Life,
+    Node,
     NodeState,
+    Pool,
     PoolState,
     Refusal,
     ScheduleState,
+    StateMachine,
+    Task,
     TaskState,
 )
-from batchspec.local.model.record import Job, Node, Pool, Task
-from batchspec.local.store.page import Page
-from batchspec.local.store.store import Store
-from batchspec.local.store.tasks import NewTask
+from batchspec.local.store import NewTask, Page, Store
 from batchspec.local.wire.fault import FAULTS
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -84,7 +85,7 @@ def end(store: Store, task: Task, *, good: bool = True) -> Task | None:
     )
 
 
-LIVES: list[tuple[Life[object], type]] = [  # type: ignore[type-var]
+LIVES: list[tuple[StateMachine[object], type]] = [  # type: ignore[type-var]
     (POOL, PoolState),
     (ALLOCATION, AllocationState),
     (NODE, NodeState),
@@ -95,7 +96,7 @@ LIVES: list[tuple[Life[object], type]] = [  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize(("life", "states"), LIVES, ids=[states.__name__ for _, states in LIVES])
-def test_life_cycles_are_complete_tables(life: Life[object], states: type) -> None:  # type: ignore[type-var]
+def test_life_cycles_are_complete_tables(life: StateMachine[object], states: type) -> None:  # type: ignore[type-var]
     assert set(life.moves) == set(states)
     for verb, cells in life.verbs.items():
         assert set(cells) == set(states), verb
@@ -107,7 +108,7 @@ def test_life_cycles_are_complete_tables(life: Life[object], states: type) -> No
     for state in states:
         for other in states:
             if other != state and other not in life.moves[state]:
-                with pytest.raises(IllegalMoveError):
+                with pytest.raises(IllegalTransitionError):
                     life.check(state, other)
 
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from batchspec import local
-from batchspec.local.agent.containers import Containers, NoEngineError
+from batchspec.local.agent.containers import ContainerEngine, NoContainerEngineError
 from tests.cli.conftest import Inside
 from tests.whole.conftest import ROOT, Workplace, clean_environ
 from tests.whole.gallery import CASES, KEY, Case, Without
@@ -101,8 +101,8 @@ def test_what_is_not_run_with_the_others_can_be_planned(gallery: Workplace, name
 
 def test_containers_are_refused_by_name_where_no_engine_answers(gallery: Workplace) -> None:
     try:
-        Containers(os.environ).check()
-    except NoEngineError:
+        ContainerEngine(os.environ).check()
+    except NoContainerEngineError:
         done = gallery.run("apply", spec_of(gallery, "container-image"), "-y")
         assert done.code == 4, done.text
         assert "no container engine answers: docker: " in " ".join(done.text.split())

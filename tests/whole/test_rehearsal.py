@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchspec import local
-from batchspec.local.store.store import Store
+from batchspec.local.store import Store
 from tests.cli.conftest import Inside
 from tests.whole.conftest import Workplace
 from tests.whole.conftest import place as place  # noqa: PLC0414
@@ -44,7 +44,8 @@ def kept_of(home: Path) -> tuple[list[str], list[str], dict[str, tuple[str, str 
 def test_a_run_comes_through_a_bad_day(inside: Inside, seed: int) -> None:
     spec = inside.folder / "specs" / "rehearsal.yaml"
     local.start(
-        inside.home, asked=local.Asked(chaos="bad-day,throttle=5%:0,preempt=100%:1s", seed=seed)
+        inside.home,
+        options=local.SimulationOptions(chaos="bad-day,throttle=5%:0,preempt=100%:1s", seed=seed),
     )
     done = inside.run("apply", spec, "--progress", "plain")
     assert done.code == 0, done.text
@@ -61,8 +62,8 @@ def test_a_run_comes_through_a_bad_day(inside: Inside, seed: int) -> None:
 
 def test_a_run_lives_through_faster_time(inside: Inside) -> None:
     """Files come and go although their SAS are dated by the wall and the tasks are not."""
-    asked = local.Asked(speed=20, allocation="20s")
-    local.start(inside.home, asked=asked)
+    asked = local.SimulationOptions(speed=20, allocation="20s")
+    local.start(inside.home, options=asked)
     done = inside.run("apply", inside.folder / "specs" / "rehearsal.yaml", "--progress", "plain")
     assert done.code == 0, done.text
     results = inside.folder / "results" / "rehearsal"
@@ -70,7 +71,7 @@ def test_a_run_lives_through_faster_time(inside: Inside) -> None:
 
 
 def test_a_run_without_quota_ends_soon_and_names_what_mends_it(inside: Inside) -> None:
-    local.start(inside.home, asked=local.Asked(chaos="no-quota"))
+    local.start(inside.home, options=local.SimulationOptions(chaos="no-quota"))
     done = inside.run("apply", inside.folder / "specs" / "rehearsal.yaml")
     assert done.code == 4, done.text
     said = " ".join(done.text.split())

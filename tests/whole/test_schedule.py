@@ -41,7 +41,7 @@ tasks:
 results: [{container: output, to: results/}]
 """
 PATIENCE = 60.0
-FAST = local.Asked(speed=120, allocation="0s")
+FAST = local.SimulationOptions(speed=120, allocation="0s")
 """A minute in half a second."""
 
 
@@ -59,7 +59,7 @@ def there(place: Workplace) -> Iterator[tuple[Workplace, BatchClient]]:
     near = Inside(place.folder, place.home, place.environ)
     near.spec.write_text(SPEC, encoding="utf-8")
     (near.spec.parent / "hello.sh").write_text('echo "hello $TO, the $WORD"\n', encoding="utf-8")
-    ends = local.start(near.home, asked=FAST)
+    ends = local.start(near.home, options=FAST)
     credential = AzureNamedKeyCredential(ends.batch_account, ends.batch_key)
     with BatchClient(ends.batch_url, credential) as client:
         yield near, client

@@ -21,10 +21,10 @@ _KEY = base64.b64encode(b"for one sweep").decode()
 _BARE = f"""
 import asyncio, sys
 from pathlib import Path
-from batchspec.local.agent.leftovers import reap_leftovers
+from batchspec.local.orphans import kill_orphans
 from batchspec.local.service import ServiceConfig, serve
 data = Path(sys.argv[1])
-reap_leftovers(data)
+kill_orphans(data)
 config = ServiceConfig(data=data, account="account", key={_KEY!r})
 asyncio.run(serve(config, lambda url: print(url, flush=True)))
 """

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.model.layout import task_directory
-from batchspec.local.model.life import JobState, TaskState
-from batchspec.local.model.record import Job, Task
+from batchspec.local.model import Job, JobState, Task, TaskState, task_directory
 from replay.making import Maker, now, time_of
 from replay.pools import Pools
 from replay.reading import Exchange

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.store.store import Store
+from batchspec.local.store import Store
 from batchspec.local.wire.body import OLDER, properties
 from batchspec.local.wire.request import OLDER_VERSIONS
 from replay.reading import Exchange

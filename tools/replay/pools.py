@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from batchspec.local.model.life import AllocationState, NodeState, PoolState
-from batchspec.local.model.record import Node, Pool
+from batchspec.local.model import AllocationState, Node, NodeState, Pool, PoolState
 from replay.making import Maker, now
 from replay.reading import Exchange
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from batchspec.local.model.life import JobState, ScheduleState
-from batchspec.local.model.record import Schedule
-from batchspec.local.store.opening import open_job
+from batchspec.local.model import JobState, Schedule, ScheduleState
+from batchspec.local.store import add_job
 from replay.jobs import Jobs
 from replay.making import Maker, now, time_of
 from replay.reading import Exchange
@@ -76,7 +75,7 @@ class Schedules:
 
     def _run(self, schedule: Schedule, info: Mapping[str, Any]) -> None:
         job_id = f"{schedule.id}:job-{schedule.runs + 1}"
-        open_job(self._store, job_id, schedule.body["jobSpecification"], now(), schedule=schedule)
+        add_job(self._store, job_id, schedule.body["jobSpecification"], now(), schedule=schedule)
         following = time_of(info.get("nextRunTime"))
         self._store.schedules.ran(schedule, job_id, None, now(), following)
 

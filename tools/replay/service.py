@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from batchspec.local.agent.containers import Containers
+from batchspec.local.agent.containers import ContainerEngine
 from batchspec.local.api.context import Context
 from batchspec.local.http.app import Door
-from batchspec.local.store.applications import Applications
-from batchspec.local.store.store import Store
+from batchspec.local.store import Applications, Store
 from batchspec.local.wire.shared_key import SignedRequest, strings_to_sign
 from replay.judging import Answer
 
@@ -36,7 +35,7 @@ class Service:
         self.store = store
         applications = Applications(data / "applications")
         self.context = Context(
-            store, ACCOUNT, "http://127.0.0.1", data, "replay", applications, Containers({})
+            store, ACCOUNT, "http://127.0.0.1", data, "replay", applications, ContainerEngine({})
         )
         self._door = Door(self.context, _KEY, now=_now, wall=_now)
 

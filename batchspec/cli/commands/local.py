@@ -26,9 +26,9 @@ from batchspec.render.local import (
 )
 
 
-def start(port: int, asked: local.Asked, form: Format) -> int:
+def start(port: int, options: local.SimulationOptions, form: Format) -> int:
     """Start it, if it does not run."""
-    endpoints = started(port=port, asked=asked)
+    endpoints = started(port=port, options=options)
     if form is Format.JSON:
         return show(form)
     out(

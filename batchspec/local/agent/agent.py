@@ -13,21 +13,37 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from batchspec.local.agent.clock import Clock
-from batchspec.local.agent.commands import Command, Ran, run_command
-from batchspec.local.agent.contained import NOTE, Contained, ContainerError
-from batchspec.local.agent.containers import Containers
+from batchspec.local.agent.application_packages import PackageError, install_all
+from batchspec.local.agent.blob_client import BlobClient
+from batchspec.local.agent.command import Command, CommandResult, run_command
+from batchspec.local.agent.containers import (
+    CONTAINERS_FILE,
+    ContainerEngine,
+    ContainerError,
+    ContainerRun,
+)
+from batchspec.local.agent.credentials import StorageAccess
 from batchspec.local.agent.failures import ended_by_limit, ended_by_user, failure
-from batchspec.local.agent.gang import Coordination, GangError, Tools
-from batchspec.local.agent.launch import Container, Failure, Gang, Installation, Launch, Outcome
-from batchspec.local.agent.leftovers import VARIABLE, mark
-from batchspec.local.agent.outputs import send_all, wanted
-from batchspec.local.agent.packages import PackageError, install_all
-from batchspec.local.agent.preparing import fill, make_directory, why_unprepared
+from batchspec.local.agent.launch import (
+    Container,
+    Failure,
+    Installation,
+    Launch,
+    MultiInstance,
+    Outcome,
+)
+from batchspec.local.agent.multi_instance import Coordination, CoordinationError, NodeTools
+from batchspec.local.agent.output_files import select_outputs, upload_all
 from batchspec.local.agent.processes import Processes
-from batchspec.local.agent.resources import ResourceError
-from batchspec.local.agent.storage import Grants, Storage
-from batchspec.local.model.usage import NOTHING
+from batchspec.local.agent.task_files import (
+    ResourceError,
+    add_files,
+    make_directory,
+    preparation_failure,
+)
+from batchspec.local.clock import Clock
+from batchspec.local.model import NO_USAGE
+from batchspec.local.orphans import TAG_VARIABLE, process_tag
 
 T = TypeVar("T")
 
@@ -41,7 +57,7 @@ class _Run:
     by_user: bool = False
 
 
-class _StoppedError(Exception):
+class _StepCancelledError(Exception):
     """The run was cut short in a step without a process."""
 
 
@@ -49,16 +65,20 @@ class Agent:
     """Performs launches, any number at a time."""
 
     def __init__(
-        self, data: Path, clock: Clock, grants: Grants, containers: Containers | None = None
+        self,
+        data: Path,
+        clock: Clock,
+        grants: StorageAccess,
+        containers: ContainerEngine | None = None,
     ) -> None:
         """``data`` is the folder whose mark all processes get; see ``leftovers``."""
         self._data = data
-        self._mark = mark(data)
-        self._containers = containers or Containers({})
+        self._mark = process_tag(data)
+        self._containers = containers or ContainerEngine({})
         self._clock = clock
         self._grants = grants
-        self._storage = Storage()
-        self._processes = Processes({VARIABLE: self._mark})
+        self._storage = BlobClient()
+        self._processes = Processes({TAG_VARIABLE: self._mark})
         self._runs: dict[str, _Run] = {}
 
     def now(self) -> datetime:
@@ -68,7 +88,7 @@ class Agent:
     async def start(self) -> None:
         """Be ready to start processes at once."""
         await self._processes.start()
-        if _is_there(self._data / NOTE):
+        if _exists(self._data / CONTAINERS_FILE):
             await self._containers.reap()
 
     async def close(self) -> None:
@@ -89,7 +109,7 @@ class Agent:
             await self._step(run, install_all(installation.packages))
         except PackageError as error:
             why = error.failure
-        except _StoppedError:
+        except _StepCancelledError:
             why = run.ended
         finally:
             del self._runs[installation.key]
@@ -129,7 +149,7 @@ class Agent:
             if code is not None and launch.output_files:
                 uploads, missed = await self._upload(launch, run, succeeded=why is None)
                 why = why or missed
-        except _StoppedError:
+        except _StepCancelledError:
             why = run.ended
         finally:
             del self._runs[launch.key]
@@ -137,7 +157,7 @@ class Agent:
             if timer is not None:
                 timer.cancel()
         ended = self._clock.now()
-        usage = replace(usage if launch.container is None else NOTHING, running=ended - started)
+        usage = replace(usage if launch.container is None else NO_USAGE, running=ended - started)
         return Outcome(started, ended, code, why, uploads, subtasks, container, usage)
 
     def _stop(self, key: str, why: Failure, *, by_user: bool = False) -> None:
@@ -160,7 +180,7 @@ class Agent:
         except asyncio.CancelledError:
             if run.ended is None:  # it is this task that is cancelled
                 raise
-            raise _StoppedError from None
+            raise _StepCancelledError from None
         finally:
             run.step = None
 
@@ -172,16 +192,16 @@ class Agent:
             await make_directory(self._data, launch.directory, fresh=launch.fresh)
             # It may have been cut short while an old directory was removed.
             if run.ended is None and (launch.packages or launch.resource_files):
-                filling = fill(
+                filling = add_files(
                     launch.packages, launch.resource_files, into, self._storage, self._grants
                 )
                 await self._step(run, filling)
         except (PackageError, ResourceError, OSError) as error:
-            return why_unprepared(error)
+            return preparation_failure(error)
         return None
 
-    async def _process(self, launch: Launch, run: _Run) -> Ran:
-        environment = {**launch.environment, VARIABLE: self._mark}
+    async def _process(self, launch: Launch, run: _Run) -> CommandResult:
+        environment = {**launch.environment, TAG_VARIABLE: self._mark}
         together = launch.gang is not None
         command = Command(
             launch.command_line,
@@ -191,49 +211,51 @@ class Agent:
             limits=launch.limits,
         )
         ran = await run_command(self._processes, launch.key, command)
-        return _settled(ran, run)
+        return _final_result(ran, run)
 
     async def _process_container(
         self, launch: Launch, container: Container, run: _Run
-    ) -> tuple[Ran, Mapping[str, Any] | None]:
+    ) -> tuple[CommandResult, Mapping[str, Any] | None]:
         name = f"batchspec-{self._mark[:12]}-{launch.key.replace('.', '-')}"
-        contained = Contained(self._containers, launch, container, self._data / NOTE, name)
-        ran, told = Ran(None, None), None
+        contained = ContainerRun(
+            self._containers, launch, container, self._data / CONTAINERS_FILE, name
+        )
+        ran, told = CommandResult(None, None), None
         try:
             await self._step(run, contained.create())
             if run.ended is None:
-                ran, told = await contained.run(self._processes, {VARIABLE: self._mark})
+                ran, told = await contained.run(self._processes, {TAG_VARIABLE: self._mark})
         except ContainerError as error:
-            ran = Ran(None, error.failure)
-        except _StoppedError:
+            ran = CommandResult(None, error.failure)
+        except _StepCancelledError:
             pass
         finally:
             await contained.remove()
-        return _settled(ran, run), told
+        return _final_result(ran, run), told
 
     async def _process_gang(
-        self, launch: Launch, gang: Gang, run: _Run
-    ) -> tuple[Ran, tuple[Outcome, ...]]:
+        self, launch: Launch, gang: MultiInstance, run: _Run
+    ) -> tuple[CommandResult, tuple[Outcome, ...]]:
         """The coordination on all nodes, then the command of the primary, then an end of all."""
-        mark = {VARIABLE: self._mark}
-        tools = Tools(self._processes, self._storage, self._grants, self._clock, mark)
+        process_tag = {TAG_VARIABLE: self._mark}
+        tools = NodeTools(self._processes, self._storage, self._grants, self._clock, process_tag)
         coordination = Coordination(launch, gang, tools)
-        ran = Ran(None, None)
+        ran = CommandResult(None, None)
         try:
             await coordination.make_directories(self._data)
             if run.ended is None:
                 await self._step(run, coordination.perform())
             if run.ended is None:
                 ran = await self._process(launch, run)
-        except GangError as error:
+        except CoordinationError as error:
             ran = error.ran
         except OSError as error:
-            ran = Ran(None, why_unprepared(error))
-        except _StoppedError:
+            ran = CommandResult(None, preparation_failure(error))
+        except _StepCancelledError:
             pass
         finally:
             await coordination.disband()
-        ran = _settled(ran, run)
+        ran = _final_result(ran, run)
         return ran, coordination.outcomes(ran.failure)
 
     async def _upload(
@@ -242,11 +264,11 @@ class Agent:
         if run.by_user:
             # Its process was the faster, perhaps; but without its files it has not done its work.
             return (), run.ended
-        outputs = wanted(launch.output_files, succeeded=succeeded)
+        outputs = select_outputs(launch.output_files, succeeded=succeeded)
         if not outputs:
             return (), None
         try:
-            sending = send_all(
+            sending = upload_all(
                 outputs, launch.directory, launch.environment, self._storage, self._grants
             )
             return await self._step(run, sending)
@@ -255,12 +277,12 @@ class Agent:
             return (), why
 
 
-def _settled(ran: Ran, run: _Run) -> Ran:
+def _final_result(ran: CommandResult, run: _Run) -> CommandResult:
     """How a run ended that was perhaps to be ended: if it did so by itself, it was the faster."""
     if ran.killed:
         return replace(ran, failure=run.ended or ran.failure)
     return ran if ran.code is not None else replace(ran, failure=ran.failure or run.ended)
 
 
-def _is_there(path: Path) -> bool:
+def _exists(path: Path) -> bool:
     return path.exists()

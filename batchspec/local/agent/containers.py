@@ -18,33 +18,52 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from batchspec.local.agent.launch import Container, Registry
+from batchspec.local.agent.command import CommandResult, split_command_line
+from batchspec.local.agent.failures import (
+    container_failure,
+    exit_failure,
+    launch_failure,
+    program_failure,
+)
+from batchspec.local.agent.launch import Container, Failure, Launch, Registry
+from batchspec.local.agent.processes import Killed, NotStarted, Processes, Program
 
 _PROBES: Mapping[str, tuple[str, ...]] = {
     "docker": ("version", "--format", "{{.Server.Version}}"),
     "podman": ("info", "--format", "{{.Version.Version}}"),
 }
-_PATIENCE = 5.0
+_PROBE_TIMEOUT = 5.0
 """Seconds that an engine has to say that it is there."""
 _LABEL = "batchspec.local.node"
-_OF_THE_CLIENT = ("PATH", "HOME", "TMPDIR", "XDG_", "DOCKER_", "CONTAINER", "SSH_", "HTTP", "NO_P")
+_ENGINE_VARIABLES = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "XDG_",
+    "DOCKER_",
+    "CONTAINER",
+    "SSH_",
+    "HTTP",
+    "NO_P",
+)
 """Beginnings of the names of variables that an engine's own command listens to."""
 
 
 _log = logging.getLogger(__name__)
 
 
-class NoEngineError(Exception):
+class NoContainerEngineError(Exception):
     """No container engine answers; the text says what was tried."""
 
 
-class EngineError(Exception):
+class ContainerEngineError(Exception):
     """A command of the engine failed; the text is the engine's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Inspected:
+class ContainerState:
     """What the engine says of a container that has run."""
 
     exit_code: int
@@ -52,7 +71,7 @@ class Inspected:
     error: str
 
 
-class Containers:
+class ContainerEngine:
     """Containers of one data folder, which ``mark`` names. ``environ`` is that of the service."""
 
     def __init__(self, environ: Mapping[str, str], mark: str = "") -> None:
@@ -76,7 +95,7 @@ class Containers:
                 self._program = program
                 return
             tried.append(f"{name}: {why}")
-        raise NoEngineError("; ".join(tried))
+        raise NoContainerEngineError("; ".join(tried))
 
     def _probe(self, command: Sequence[str]) -> str | None:
         """Why an engine is of no use; ``None`` if it is."""
@@ -87,7 +106,7 @@ class Containers:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=_PATIENCE,
+                timeout=_PROBE_TIMEOUT,
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
@@ -119,7 +138,7 @@ class Containers:
         given = self.environment
         variables = []
         for key, value in container.environment.items():
-            own = key.upper().startswith(_OF_THE_CLIENT)
+            own = key.upper().startswith(_ENGINE_VARIABLES)
             variables += ["--env", f"{key}={value}" if own else key]
             if not own:
                 given[key] = value
@@ -144,7 +163,7 @@ class Containers:
         """The command that runs a container to its end, its output with it."""
         return [self._program or "", "start", "--attach", name]
 
-    async def inspect(self, name: str) -> Inspected:
+    async def inspect(self, name: str) -> ContainerState:
         """What has become of a container.
 
         Raises:
@@ -152,14 +171,14 @@ class Containers:
         """
         form = "{{.State.ExitCode}} {{.State.Status}} {{.State.Error}}"
         code, state, error = f"{await self._run('inspect', '--format', form, name)}  ".split(" ", 2)
-        return Inspected(int(code), state, error.strip())
+        return ContainerState(int(code), state, error.strip())
 
     async def forget(self, *names: str) -> None:
         """Kill and remove containers; those that are not there are gone already."""
         if self._program is not None and names:
             try:
                 await self._run("rm", "--force", "--volumes", *names)
-            except EngineError as error:
+            except ContainerEngineError as error:
                 if "no such container" not in str(error).lower():
                     _log.warning("containers were left: %s", error)
 
@@ -169,7 +188,7 @@ class Containers:
         try:
             await self.ready()
             left = await self._run("ps", "--all", "--quiet", "--filter", label)
-        except (NoEngineError, EngineError) as error:
+        except (NoContainerEngineError, ContainerEngineError) as error:
             _log.warning("nobody knows whether containers were left: %s", error)
             return
         await self.forget(*left.split())
@@ -196,7 +215,7 @@ class Containers:
 
     async def _run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
         if self._program is None:
-            raise EngineError("no container engine answers")
+            raise ContainerEngineError("no container engine answers")
         process = await asyncio.create_subprocess_exec(
             self._program,
             *arguments,
@@ -213,5 +232,102 @@ class Containers:
             await process.wait()
             raise
         if process.returncode:
-            raise EngineError(err.decode(errors="replace").strip()[-2000:])
+            raise ContainerEngineError(err.decode(errors="replace").strip()[-2000:])
         return out.decode(errors="replace").strip()
+
+
+_IMAGE_ERRORS = (
+    "no such image",
+    "unable to find image",
+    "pull access denied",
+    "repository does not exist",
+    "manifest unknown",
+    "invalid reference format",
+    "short-name",
+)
+"""What engines say when it is the image that is wrong."""
+CONTAINERS_FILE = "containers"
+"""The file in the data folder that says that containers have been made."""
+
+
+class ContainerError(Exception):
+    """The container cannot be made; ``failure`` is the task's."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.code)
+        self.failure = failure
+
+
+class ContainerRun:
+    """The container of one launch; to be removed whatever comes of it."""
+
+    def __init__(
+        self,
+        containers: ContainerEngine,
+        launch: Launch,
+        container: Container,
+        note: Path,
+        name: str,
+    ) -> None:
+        self._containers = containers
+        self._launch = launch
+        self._container = container
+        self._note = note
+        self._name = name
+        self._id: str | None = None
+
+    async def create(self) -> None:
+        """Make the container.
+
+        Raises:
+            ContainerError: it cannot be made.
+        """
+        try:
+            arguments = split_command_line(self._launch.command_line)
+        except ValueError as error:
+            raise ContainerError(launch_failure(self._launch.command_line, str(error))) from None
+        self._note.touch()
+        try:
+            await self._containers.ready()
+            self._id = await self._containers.create(self._name, self._container, arguments)
+        except (ContainerEngineError, NoContainerEngineError) as error:
+            text = str(error)
+            wrong = any(words in text.lower() for words in _IMAGE_ERRORS)
+            code = "ContainerInvalidImage" if wrong else "ContainerInvalidSettings"
+            raise ContainerError(container_failure(code, text)) from None
+
+    async def run(
+        self, processes: Processes, mark: Mapping[str, str]
+    ) -> tuple[CommandResult, Mapping[str, Any]]:
+        """Run what was made; how it ended, and what is told of the container, in wire form.
+
+        Raises:
+            ProcessLostError: nobody knows how it ended.
+        """
+        directory = self._launch.directory
+        program = Program(
+            self._containers.start(self._name),
+            {**self._containers.environment, **mark},
+            directory / "wd",
+            directory / "stdout.txt",
+            directory / "stderr.txt",
+        )
+        ending = await processes.run(self._launch.key, program)
+        try:
+            found = await self._containers.inspect(self._name)
+        except ContainerEngineError as error:
+            found = ContainerState(1, "unknown", str(error))
+        info = {"containerId": self._id, "state": found.state}
+        told = {**info, "error": found.error} if found.error else info
+        if isinstance(ending, Killed):
+            return CommandResult(128 + ending.signal, exit_failure(), killed=True), told
+        line = self._launch.command_line
+        if isinstance(ending, NotStarted) or found.state in {"created", "unknown"}:
+            missing = found.exit_code == 127
+            why = program_failure(line) if missing else launch_failure(line, found.error)
+            return CommandResult(None, why), told
+        return CommandResult(found.exit_code, exit_failure() if found.exit_code else None), told
+
+    async def remove(self) -> None:
+        """Kill and remove the container, if it is there."""
+        await self._containers.forget(self._name)

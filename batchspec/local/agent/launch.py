@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.model.usage import NOTHING, Usage
+from batchspec.local.model import NO_USAGE, Usage
 from batchspec.local.settings import NO_LIMITS, Limits
 
 
@@ -80,7 +80,7 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class TaskInstance:
     """The part that one node has in a multi-instance task.
 
     ``number`` is 0 for the node of the primary. ``directory``, ``environment`` and ``packages`` are
@@ -94,7 +94,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
-class Gang:
+class MultiInstance:
     """What precedes the command of a multi-instance task: the coordination on all its nodes.
 
     ``common_files`` are resource files for the directory of each member, the primary first.
@@ -102,7 +102,7 @@ class Gang:
 
     command_line: str
     common_files: tuple[Mapping[str, Any], ...]
-    members: tuple[Member, ...]
+    members: tuple[TaskInstance, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class Launch:
     max_wall_clock_time: timedelta | None = None
     fresh: bool = True
     packages: tuple[Package, ...] = ()
-    gang: Gang | None = None
+    gang: MultiInstance | None = None
     container: Container | None = None
     refused: Failure | None = None
     limits: Limits = NO_LIMITS
@@ -158,4 +158,4 @@ class Outcome:
     uploads: tuple[str, ...] = field(default=())
     subtasks: tuple[Outcome, ...] = ()
     container: Mapping[str, Any] | None = None
-    usage: Usage = NOTHING
+    usage: Usage = NO_USAGE

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from batchspec.local.agent.host import START
-from batchspec.local.model.usage import NOTHING, Usage
+from batchspec.local.model import NO_USAGE, Usage
 from batchspec.local.settings import NO_LIMITS, Limits
 
-_FOLDER = Path(__file__).parent
-_PATIENCE = 10.0
+_HOST_FOLDER = Path(__file__).parent
+_SHUTDOWN_TIMEOUT = 10.0
 """Seconds that the host has to kill everything when the service closes it."""
 
 
@@ -66,7 +66,7 @@ class NotStarted:
     place: str | None = None
 
 
-Ending = Exited | Killed | NotStarted
+ProcessEnd = Exited | Killed | NotStarted
 
 
 class ProcessLostError(Exception):
@@ -81,13 +81,13 @@ class Processes:
         self._environment = dict(environment)
         self._host: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
-        self._endings: dict[str, asyncio.Future[Ending]] = {}
+        self._endings: dict[str, asyncio.Future[ProcessEnd]] = {}
         self._told: set[str] = set()
         self._staying: set[str] = set()
         self._used: dict[str, Usage] = {}
         self._starting = asyncio.Lock()
 
-    async def run(self, key: str, program: Program) -> Ending:
+    async def run(self, key: str, program: Program) -> ProcessEnd:
         """Run ``program`` to its end; when this returns, none of it is left that may not stay.
 
         ``key`` names the run for :meth:`kill`, and may be in use once at a time. If this is
@@ -98,12 +98,12 @@ class Processes:
         """
         if key in self._endings:
             raise ValueError(f"{key} is running")
-        ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        ending: asyncio.Future[ProcessEnd] = asyncio.get_running_loop().create_future()
         self._endings[key] = ending
         try:
             host = await self._ready()
             if not ending.done():
-                _tell(
+                _send(
                     host,
                     run=key,
                     argv=list(program.argv),
@@ -128,19 +128,19 @@ class Processes:
     def kill(self, key: str) -> None:
         """End the run ``key`` if there is one: all its processes, at once."""
         if key in self._told and self._host is not None:
-            _tell(self._host, kill=key)
+            _send(self._host, kill=key)
         elif key in self._endings and not self._endings[key].done():
             self._endings[key].set_result(Killed(signal.SIGKILL))
 
     def used(self, key: str) -> Usage:
         """What has been used under ``key`` and the keys below it (``key/...``) since last asked."""
-        return self._used.pop(key, NOTHING)
+        return self._used.pop(key, NO_USAGE)
 
     async def leave(self, key: str) -> None:
         """Kill what the run ``key`` has left and may not stay any more; none of it is left then."""
         if key not in self._staying:
             return
-        ending: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        ending: asyncio.Future[ProcessEnd] = asyncio.get_running_loop().create_future()
         self._endings[key] = ending
         self._told.add(key)
         self.kill(key)
@@ -163,7 +163,7 @@ class Processes:
         if self._host.stdin is not None:
             self._host.stdin.close()
         try:
-            await asyncio.wait_for(self._host.wait(), _PATIENCE)
+            await asyncio.wait_for(self._host.wait(), _SHUTDOWN_TIMEOUT)
         except TimeoutError:
             self._host.kill()
             await self._host.wait()
@@ -181,7 +181,7 @@ class Processes:
                     "-I",
                     "-S",
                     "-c",
-                    f"import sys; sys.path[:0] = [{str(_FOLDER)!r}]; {START}",
+                    f"import sys; sys.path[:0] = [{str(_HOST_FOLDER)!r}]; {START}",
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     env=self._environment,
@@ -208,7 +208,7 @@ class Processes:
             if "lost" in report:
                 ending.set_exception(ProcessLostError(key))
             else:
-                ending.set_result(_ending(report))
+                ending.set_result(_process_end(report))
         self._staying.clear()
         for key, ending in self._endings.items():
             if not ending.done():
@@ -217,15 +217,15 @@ class Processes:
     def _note(self, key: str, user: float, kernel: float, read: int, written: int) -> None:
         times = {"user": timedelta(seconds=user), "kernel": timedelta(seconds=kernel)}
         used = Usage(**times, read=read, written=written)
-        self._used[key] = self._used.get(key, NOTHING) + used
+        self._used[key] = self._used.get(key, NO_USAGE) + used
 
 
-def _tell(host: asyncio.subprocess.Process, **order: Any) -> None:
+def _send(host: asyncio.subprocess.Process, **order: Any) -> None:
     if host.stdin is not None and not host.stdin.is_closing():
         host.stdin.write(json.dumps(order).encode() + b"\n")
 
 
-def _ending(report: Mapping[str, Any]) -> Ending:
+def _process_end(report: Mapping[str, Any]) -> ProcessEnd:
     if "stays" in report:
         return Exited(0)
     if "exit" in report:

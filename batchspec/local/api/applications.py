@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from batchspec.local.api.context import Context
-from batchspec.local.store.applications import Application
+from batchspec.local.store import Application
 from batchspec.local.wire.fault import Fault
 from batchspec.local.wire.reply import Reply, many, one
 from batchspec.local.wire.request import Request

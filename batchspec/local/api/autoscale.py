@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from batchspec.autoscale import MAX_CHARACTERS, FormulaSyntaxError, parse, run_formula
 from batchspec.local.api.context import Context, ask, find_pool
-from batchspec.local.autoscale.parse import parse
-from batchspec.local.autoscale.run import MAX_CHARACTERS, run_formula, write_run
-from batchspec.local.autoscale.tree import FormulaSyntaxError
-from batchspec.local.model.life import ALLOCATION, POOL, AllocationState
+from batchspec.local.model import ALLOCATION, POOL, AllocationState
+from batchspec.local.store import autoscale_run
 from batchspec.local.wire.fault import Fault, bad_property
 from batchspec.local.wire.reply import Reply, done, one
 from batchspec.local.wire.request import Request
@@ -93,7 +92,7 @@ def evaluate_pool_auto_scale(context: Context, request: Request) -> Reply:
         context.store.scaling.samples(pool.id),
         random.random,
     )
-    run = write_run(evaluated, request.now)
+    run = autoscale_run(evaluated, request.now)
     metadata = "Microsoft.Azure.Batch.Protocol.Entities.AutoScaleRun"
     return one(run, metadata, headers={"DataServiceId": request.url})
 

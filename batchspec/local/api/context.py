@@ -8,12 +8,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from batchspec.local.agent.containers import Containers
+from batchspec.local.agent.containers import ContainerEngine
+from batchspec.local.model import Job, Node, Pool, Refusal, Schedule, StateMachine, Task
 from batchspec.local.model.layout import node_root
-from batchspec.local.model.life import Life, Refusal
-from batchspec.local.model.record import Job, Node, Pool, Schedule, Task
-from batchspec.local.store.applications import Applications
-from batchspec.local.store.store import Store
+from batchspec.local.store import Applications, Store
 from batchspec.local.wire.fault import Fault, bad_property
 from batchspec.local.wire.request import Request, check_conditions
 
@@ -28,7 +26,7 @@ class Context:
     data: Path
     version: str
     applications: Applications
-    containers: Containers
+    containers: ContainerEngine
 
     def root(self, pool_id: str, node_id: str) -> Path:
         """The root directory of a node."""
@@ -139,7 +137,7 @@ def find_owner(context: Context, request: Request) -> Task:
     return task
 
 
-def ask(life: Life[S], verb: str, state: S) -> S:
+def ask(life: StateMachine[S], verb: str, state: S) -> S:
     """What ``verb`` makes of ``state``.
 
     Raises:

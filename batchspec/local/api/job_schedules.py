@@ -11,8 +11,7 @@ from batchspec.local.api.context import Context, ask, check_id, find_schedule
 from batchspec.local.api.jobs import complete_job, with_manager
 from batchspec.local.api.listing import SCHEDULES, read_page, write_page
 from batchspec.local.api.statistics import schedule_stats
-from batchspec.local.model.life import SCHEDULE, ScheduleState
-from batchspec.local.model.record import Schedule
+from batchspec.local.model import SCHEDULE, Schedule, ScheduleState
 from batchspec.local.wire.fault import Fault, bad_property
 from batchspec.local.wire.recurrence import first_run, next_run
 from batchspec.local.wire.reply import Reply, created, done, one, versioned, without_secrets

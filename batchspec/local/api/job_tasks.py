@@ -15,8 +15,7 @@ from batchspec.local.api.task_settings import (
     fill_identity,
     in_order,
 )
-from batchspec.local.model.layout import PREPARATION, RELEASE
-from batchspec.local.model.record import Preparation
+from batchspec.local.model import PREPARATION, RELEASE, Preparation
 from batchspec.local.wire.fault import bad_property
 from batchspec.local.wire.times import ticks_of
 

@@ -24,9 +24,8 @@ from batchspec.local.api.task_settings import (
     in_order,
 )
 from batchspec.local.api.unsupported import refuse_absent
-from batchspec.local.model.life import JOB, JobState
-from batchspec.local.model.record import Counts, Job
-from batchspec.local.store.opening import deadline_of, open_job
+from batchspec.local.model import JOB, Counts, Job, JobState
+from batchspec.local.store import add_job, job_deadline
 from batchspec.local.wire.fault import Fault, bad_property
 from batchspec.local.wire.reply import Reply, created, done, one, without_secrets
 from batchspec.local.wire.request import Request, pick
@@ -55,7 +54,7 @@ def create_job(context: Context, request: Request) -> Reply:
         check_auto_pool(context, body["poolInfo"])
     except AutoPoolFault as fault:
         body, error = fill_job(given), fault.scheduling_error
-    job = open_job(context.store, job_id, body, request.now, error=error)
+    job = add_job(context.store, job_id, body, request.now, error=error)
     if job is None:
         raise Fault("JobExists")
     if error is not None:
@@ -210,7 +209,7 @@ def _update(
         pool_id=body["poolInfo"].get("poolId", job.pool_id),
         priority=body["priority"],
         max_parallel=body["maxParallelTasks"],
-        deadline=deadline_of(body, job.started),
+        deadline=job_deadline(body, job.started),
     )
     return done(200, request.url, job.modified)
 

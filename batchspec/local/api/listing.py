@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from batchspec.local.store.database import to_column
-from batchspec.local.store.page import Page
+from batchspec.local.store import Page, to_column
 from batchspec.local.wire.fault import bad_query
 from batchspec.local.wire.odata import Kind, QueryError, matches, typed
 from batchspec.local.wire.odata_sql import Column, where

@@ -11,9 +11,8 @@ from batchspec.local.api.context import Context, ask, find_node, find_pool
 from batchspec.local.api.listing import NODES, POOL_IDS, read_page, write_page
 from batchspec.local.api.pools import read_resize_timeout
 from batchspec.local.api.tasks import write_execution
+from batchspec.local.model import ALLOCATION, NODE, POOL, Node, NodeState, Pool, Task
 from batchspec.local.model.layout import node_address
-from batchspec.local.model.life import ALLOCATION, NODE, POOL, NodeState
-from batchspec.local.model.record import Node, Pool, Task
 from batchspec.local.wire.fault import Fault, bad_property
 from batchspec.local.wire.reply import Reply, created, done, many, one, without_secrets
 from batchspec.local.wire.request import Request, pick

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from batchspec.local.agent.containers import NoEngineError
+from batchspec.local.agent.containers import NoContainerEngineError
 from batchspec.local.api.account import PUBLISHERS
 from batchspec.local.api.applications import check_references
 from batchspec.local.api.autoscale import read_autoscale
@@ -16,9 +16,7 @@ from batchspec.local.api.listing import POOLS, read_page, write_page
 from batchspec.local.api.statistics import pool_stats
 from batchspec.local.api.task_settings import fill_start_task, in_order
 from batchspec.local.api.unsupported import refuse_absent
-from batchspec.local.model.life import ALLOCATION, POOL, AllocationState
-from batchspec.local.model.machine import is_windows
-from batchspec.local.model.record import Pool
+from batchspec.local.model import ALLOCATION, POOL, AllocationState, Pool, is_windows
 from batchspec.local.wire.fault import Fault, absent, bad_property
 from batchspec.local.wire.reply import Reply, created, done, one, versioned, without_secrets
 from batchspec.local.wire.request import Request, pick
@@ -433,6 +431,6 @@ def check_containers(context: Context, pool: Mapping[str, Any]) -> None:
         return
     try:
         context.containers.check()
-    except NoEngineError as error:
+    except NoContainerEngineError as error:
         why = f"no container engine answers: {error}"
         raise absent(f"The property '{CONFIGURATION}' of a pool ({why})") from None

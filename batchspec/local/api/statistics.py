@@ -10,8 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from batchspec.local.api.context import Context
-from batchspec.local.model.record import Job, Pool, Schedule, Task
-from batchspec.local.model.usage import NOTHING, Usage
+from batchspec.local.model import NO_USAGE, Job, Pool, Schedule, Task, Usage
 from batchspec.local.wire.times import write_duration, write_time
 
 _GIB = 1 << 30
@@ -45,7 +44,7 @@ def schedule_stats(context: Context, schedule: Schedule, now: datetime) -> dict[
             "url": f"{context.base_url}/jobschedules/{schedule.id}",
             "startTime": write_time(schedule.created),
             "lastUpdateTime": write_time(now),
-            **_used(sum((use.usage for use in uses), NOTHING)),
+            **_used(sum((use.usage for use in uses), NO_USAGE)),
             "numTaskRetries": str(sum(use.retries for use in uses)),
             "numSucceededTasks": str(sum(count.succeeded for count in counts)),
             "numFailedTasks": str(sum(count.failed for count in counts)),

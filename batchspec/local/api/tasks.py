@@ -25,9 +25,8 @@ from batchspec.local.api.task_settings import (
     in_order,
 )
 from batchspec.local.api.unsupported import refuse_absent
-from batchspec.local.model.life import JOB, TASK
-from batchspec.local.model.record import Job, Subtask, Task
-from batchspec.local.store.tasks import NewTask
+from batchspec.local.model import JOB, TASK, Job, Subtask, Task
+from batchspec.local.store import NewTask
 from batchspec.local.wire.body import read_shape
 from batchspec.local.wire.fault import Fault, absent, bad_body, bad_property
 from batchspec.local.wire.reply import Reply, created, done, fault_body, many, one, without_secrets

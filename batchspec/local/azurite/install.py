@@ -25,8 +25,8 @@ from typing import Any
 from batchspec.local.azurite.node import Node, find_node
 from batchspec.local.error import LocalError, last_lines
 from batchspec.local.lock import Lock
-from batchspec.local.phase import Notify, Phase
 from batchspec.local.settings import Settings
+from batchspec.local.startup_phase import Notify, StartupPhase
 
 SHIPPED = Path(__file__).parent
 """The folder with ``package.json``, its lock and the stub."""
@@ -101,7 +101,7 @@ def install(
         with _alone(parent / "install.lock", notify):
             if is_there(wanted):
                 return wanted
-            notify(Phase.INSTALLING_AZURITE)
+            notify(StartupPhase.INSTALLING_AZURITE)
             _clear(parent, wanted)
             stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=parent))
             try:
@@ -137,7 +137,7 @@ def _writing(folder: Path) -> Iterator[None]:
 def _alone(path: Path, notify: Notify) -> Iterator[None]:
     lock = Lock.take(path)
     if lock is None:
-        notify(Phase.WAITING)
+        notify(StartupPhase.WAITING)
         lock = Lock.take(path, wait=_PATIENCE)
     if lock is None:
         raise LocalError(

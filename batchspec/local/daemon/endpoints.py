@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal, Self
 
-from batchspec.local.conditions import REAL, Asked, Conditions
 from batchspec.local.daemon.home import Home, is_private, write_private
 from batchspec.local.error import LocalError
+from batchspec.local.simulation import REAL_TIME, Simulation, SimulationOptions
 
 _NAME = "batchspeclocal"
 _KEY_BYTES = 64  # as long as Azure's
@@ -88,7 +88,7 @@ class Endpoints:
     blob_key: str = field(repr=False)
     pid: int
     data: Path
-    conditions: Conditions = REAL
+    conditions: Simulation = REAL_TIME
 
     @property
     def connection_string(self) -> str:
@@ -115,7 +115,7 @@ class Announcement:
     pid: int
     started: datetime
     version: str
-    conditions: Conditions = REAL
+    conditions: Simulation = REAL_TIME
     ahead: timedelta = timedelta()
 
     def endpoints(self, account: Account, home: Home) -> Endpoints:
@@ -159,7 +159,7 @@ def read_announcement(home: Home) -> Announcement | None:
         read = {
             "started": datetime.fromisoformat(data["started"]),
             # One of before there was a choice says nothing of them.
-            "conditions": Conditions.read({}, Asked(**data.get("conditions", {}))),
+            "conditions": Simulation.read({}, SimulationOptions(**data.get("conditions", {}))),
             "ahead": timedelta(seconds=data.get("ahead", 0.0)),
         }
         return Announcement(**(data | read))

@@ -152,12 +152,12 @@ async def _work(
     reporter: Reporter,
 ) -> None:
     # Imported while Azurite starts: it takes as long.
-    from batchspec.local.agent.clock import Ahead  # noqa: PLC0415
+    from batchspec.local.clock import ClockOffset  # noqa: PLC0415
     from batchspec.local.service import ServiceConfig, serve  # noqa: PLC0415
 
     blob_port = await keeper.ready()
     blob_url = f"http://127.0.0.1:{blob_port}/{account.blob_account}"
-    conditions, ahead = settings.conditions, Ahead(home.batch).read()
+    conditions, ahead = settings.conditions, ClockOffset(home.batch).read()
 
     def ready(batch_url: str) -> None:
         announcement = Announcement(

@@ -12,16 +12,16 @@ from contextlib import contextmanager
 
 from batchspec.local.azurite.install import install
 from batchspec.local.azurite.node import Node, find_node
-from batchspec.local.chaos.read import check_operations
-from batchspec.local.conditions import Conditions
 from batchspec.local.daemon.endpoints import Account, Endpoints, read_announcement
 from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.readiness import await_report
 from batchspec.local.error import LocalError, last_lines
+from batchspec.local.fault_injection import check_operations
 from batchspec.local.lock import Lock, held, wait_free
-from batchspec.local.phase import Notify, Phase
 from batchspec.local.process import Process
 from batchspec.local.settings import Settings
+from batchspec.local.simulation import Simulation
+from batchspec.local.startup_phase import Notify, StartupPhase
 
 _PATIENCE = 120.0
 _POLITE = 15.0
@@ -29,7 +29,7 @@ _POLL = 0.02
 
 
 def start_daemon(
-    settings: Settings, *, port: int, notify: Notify, wanted: Conditions | None = None
+    settings: Settings, *, port: int, notify: Notify, wanted: Simulation | None = None
 ) -> Endpoints:
     """The running service of ``settings.data``; it is started if it does not run.
 
@@ -55,7 +55,7 @@ def start_daemon(
             environ=dict(os.environ),
             notify=notify,
         )
-        notify(Phase.STARTING)
+        notify(StartupPhase.STARTING)
         _spawn(home, settings, node, port)
         endpoints = _running(home, port, wanted)
         if endpoints is None:
@@ -73,7 +73,7 @@ def alone(home: Home, notify: Notify) -> Iterator[None]:
     with home.writing():
         lock = Lock.take(home.starting)
         if lock is None:
-            notify(Phase.WAITING)
+            notify(StartupPhase.WAITING)
             lock = Lock.take(home.starting, wait=_PATIENCE)
     if lock is None:
         raise LocalError(
@@ -87,7 +87,7 @@ def alone(home: Home, notify: Notify) -> Iterator[None]:
         yield
 
 
-def _check_operations(conditions: Conditions) -> None:
+def _check_operations(conditions: Simulation) -> None:
     if any(dose.operation is not None for dose in conditions.chaos.doses):
         # Only then: the table of operations takes as long to load as everything else here.
         from batchspec.local.api.routes import ROUTES  # noqa: PLC0415
@@ -95,7 +95,7 @@ def _check_operations(conditions: Conditions) -> None:
         check_operations(conditions.chaos, (route.operation for route in ROUTES))
 
 
-def _running(home: Home, port: int, wanted: Conditions | None) -> Endpoints | None:
+def _running(home: Home, port: int, wanted: Simulation | None) -> Endpoints | None:
     """The endpoints if the daemon of ``home`` runs and is ready."""
     with home.writing():
         daemon = Process.read(home.running) if held(home.running) else None
@@ -122,7 +122,7 @@ def _running(home: Home, port: int, wanted: Conditions | None) -> Endpoints | No
     return announcement.endpoints(account, home)
 
 
-def _await_running(home: Home, port: int, wanted: Conditions | None) -> Endpoints | None:
+def _await_running(home: Home, port: int, wanted: Simulation | None) -> Endpoints | None:
     """As :func:`_running`, for a daemon that is about to be ready or to end."""
     until = time.monotonic() + _PATIENCE
     while True:

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
-from batchspec.local.conditions import Conditions
 from batchspec.local.daemon.endpoints import Account, Endpoints, read_announcement
 from batchspec.local.daemon.home import Home
 from batchspec.local.lock import held
 from batchspec.local.process import Process
+from batchspec.local.simulation import Simulation
 
 
 class State(StrEnum):
@@ -39,7 +39,7 @@ class Status:
     version: str | None = None
     pid: int | None = None
     azurite_pid: int | None = None
-    conditions: Conditions | None = None
+    conditions: Simulation | None = None
     ahead: timedelta = timedelta()
 
     def uptime(self, now: datetime) -> timedelta | None:

@@ -10,14 +10,14 @@ import sys
 import time
 from pathlib import Path
 
-from batchspec.local.agent.leftovers import reap_leftovers
 from batchspec.local.azurite.server import STOP_SECONDS
 from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.start import alone
 from batchspec.local.error import LocalError, last_lines
 from batchspec.local.lock import Lock, held, wait_free
-from batchspec.local.phase import Notify
+from batchspec.local.orphans import kill_orphans
 from batchspec.local.process import Process
+from batchspec.local.startup_phase import Notify
 
 _PATIENCE = 45.0
 """A clean end takes the service's own patience and Azurite's together at most."""
@@ -115,7 +115,7 @@ def end_leftovers(home: Home) -> bool:
         LocalError: somebody keeps Azurite's lock and cannot be ended (``data-locked``).
     """
     stale = home.endpoints.exists()
-    tasks = reap_leftovers(home.batch)
+    tasks = kill_orphans(home.batch)
     azurite = _end_azurite(home)
     home.endpoints.unlink(missing_ok=True)
     return stale or bool(tasks) or azurite

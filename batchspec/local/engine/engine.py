@@ -16,21 +16,20 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from batchspec.local.agent.agent import Agent
-from batchspec.local.agent.clock import Clock
-from batchspec.local.agent.containers import Containers
-from batchspec.local.agent.storage import Grants
-from batchspec.local.engine.commit import Committer
-from batchspec.local.engine.disk import Disk
-from batchspec.local.engine.environment import Site
-from batchspec.local.engine.fates import Fates
-from batchspec.local.engine.hands import Hands, Order
-from batchspec.local.engine.observe import next_moment, observe
-from batchspec.local.engine.processor import Processor
-from batchspec.local.engine.record import Recorder
-from batchspec.local.engine.scheduler import decide, is_settled
+from batchspec.local.agent.containers import ContainerEngine
+from batchspec.local.agent.credentials import StorageAccess
+from batchspec.local.clock import Clock
+from batchspec.local.engine.apply_decisions import DecisionApplier
+from batchspec.local.engine.decide import decide, is_settled
+from batchspec.local.engine.environment import NodeConfig
+from batchspec.local.engine.executor import Executor, ExecutorRequest
+from batchspec.local.engine.node_directories import NodeDirectories
+from batchspec.local.engine.node_faults import NodeFaults
+from batchspec.local.engine.observe import CpuUsage, next_moment, observe
+from batchspec.local.engine.record_outcomes import OutcomeRecorder
 from batchspec.local.engine.state import Delays
-from batchspec.local.model.life import NodeState
-from batchspec.local.store.store import Store
+from batchspec.local.model import NodeState
+from batchspec.local.store import Store
 
 _TICK = timedelta(milliseconds=1)
 
@@ -42,13 +41,13 @@ class Engine:
         self,
         store: Store,
         data: Path,
-        site: Site,
-        grants: Grants,
+        site: NodeConfig,
+        grants: StorageAccess,
         *,
         clock: Clock | None = None,
-        containers: Containers | None = None,
+        containers: ContainerEngine | None = None,
         delays: Delays | None = None,
-        fates: Fates | None = None,
+        fates: NodeFaults | None = None,
         token: Callable[[], str] = lambda: secrets.token_hex(32),
     ) -> None:
         """``data`` is the folder of the nodes' disks; ``token`` makes ids for nodes.
@@ -61,11 +60,11 @@ class Engine:
         self._fates = fates
         self._wake = asyncio.Event()
         self._agent = Agent(data, self._clock, grants, containers)
-        self._hands = Hands(self._agent, self._wake.set)
-        self._processor = Processor()
-        self._disk = Disk(data)
-        self._committer = Committer(store, self._disk, site, data, token)
-        self._recorder = Recorder(store, self._committer)
+        self._hands = Executor(self._agent, self._wake.set)
+        self._processor = CpuUsage()
+        self._disk = NodeDirectories(data)
+        self._committer = DecisionApplier(store, self._disk, site, data, token)
+        self._recorder = OutcomeRecorder(store, self._committer)
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
@@ -91,7 +90,7 @@ class Engine:
             await self._disk.close()
 
     def _round(self, now: datetime) -> None:
-        orders: list[Order] = []
+        orders: list[ExecutorRequest] = []
         with self._store.transaction():
             orders += self._recorder.record(self._hands.take(), now)
             state = observe(
@@ -113,7 +112,7 @@ class Engine:
             self._disk.empty_trash()
             self._set_timer(next_moment(self._store, state, now), now)
 
-    def _obey(self, orders: Iterable[Order]) -> None:
+    def _obey(self, orders: Iterable[ExecutorRequest]) -> None:
         for order in orders:
             self._hands.obey(order if self._fates is None else self._fates.change(order))
 
@@ -124,8 +123,8 @@ class Engine:
         if moment is not None:
             self._timer = self._clock.call_later(moment - now + _TICK, self._wake.set)
 
-    def _recover(self, now: datetime) -> list[Order]:
-        orders: list[Order] = []
+    def _recover(self, now: datetime) -> list[ExecutorRequest]:
+        orders: list[ExecutorRequest] = []
         with self._store.transaction():
             for task in self._store.runs.live():
                 self._committer.cut_short(task, now)

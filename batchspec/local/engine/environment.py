@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.engine.packages import node_package_variables
-from batchspec.local.model.record import Node
+from batchspec.local.engine.application_packages import node_package_variables
+from batchspec.local.model import Node
 from batchspec.local.settings import NO_LIMITS, Limits
-from batchspec.local.store.applications import Applications
+from batchspec.local.store import Applications
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where a node finds programs."""
@@ -23,7 +23,7 @@ _RESERVED_DISK = "1000000"
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class NodeConfig:
     """What is the same for all tasks of the service: its account, and where programs are.
 
     ``applications`` are the account's; ``None`` if it has none. ``cores`` are those of every
@@ -38,7 +38,7 @@ class Site:
     limits: Limits = NO_LIMITS
 
 
-def node_variables(site: Site, node: Node, root: Path) -> dict[str, str]:
+def node_variables(site: NodeConfig, node: Node, root: Path) -> dict[str, str]:
     """What every process on a node sees."""
     return {
         "AZ_BATCH_ACCOUNT_NAME": site.account,
@@ -64,8 +64,8 @@ def directory_variables(directory: Path) -> dict[str, str]:
     }
 
 
-def compose(
-    site: Site,
+def task_environment(
+    site: NodeConfig,
     own: Mapping[str, str],
     directory: Path,
     *settings: Iterable[Mapping[str, Any]],
@@ -74,19 +74,21 @@ def compose(
 
     A later one wins, so that nobody can put another value in the place of the service's.
     """
-    environment = _of_the_system(site, directory)
+    environment = _system_variables(site, directory)
     for entries in settings:
         environment |= {entry["name"]: entry.get("value") or "" for entry in entries}
     return {**environment, **own, **directory_variables(directory)}
 
 
-def without_system(site: Site, environment: Mapping[str, str], directory: Path) -> dict[str, str]:
+def container_environment(
+    site: NodeConfig, environment: Mapping[str, str], directory: Path
+) -> dict[str, str]:
     """``environment`` without what only holds on the node itself: a container has its own."""
-    system = _of_the_system(site, directory)
+    system = _system_variables(site, directory)
     return {name: value for name, value in environment.items() if system.get(name) != value}
 
 
-def _of_the_system(site: Site, directory: Path) -> dict[str, str]:
+def _system_variables(site: NodeConfig, directory: Path) -> dict[str, str]:
     return {
         "PATH": site.path,
         "HOME": f"{directory}/wd",

@@ -5,22 +5,46 @@ What lives here: record in, :class:`Launch` out. What may not: running anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from batchspec.local.agent.launch import Installation, Launch, Member
-from batchspec.local.engine.containers import contain
-from batchspec.local.engine.environment import Site, compose, node_variables, without_system
-from batchspec.local.engine.multi import SETTINGS, gang_of, gang_variables
-from batchspec.local.engine.packages import package_variables, packages_of
+from batchspec.local.agent.failures import container_failure
+from batchspec.local.agent.launch import (
+    Container,
+    Failure,
+    Installation,
+    Launch,
+    MultiInstance,
+    Registry,
+    TaskInstance,
+)
+from batchspec.local.engine.application_packages import package_variables, referenced_packages
+from batchspec.local.engine.environment import (
+    NodeConfig,
+    container_environment,
+    node_variables,
+    task_environment,
+)
 from batchspec.local.engine.state import packages_key, run_key, start_key
-from batchspec.local.model.layout import node_root, task_directory
-from batchspec.local.model.record import Job, Node, Pool, Task, Wire
+from batchspec.local.model import (
+    MULTI_INSTANCE,
+    Job,
+    Node,
+    Pool,
+    Task,
+    Wire,
+    node_address,
+    node_root,
+    task_directory,
+)
 from batchspec.local.wire.times import read_duration
 
 
 def task_launch(
-    site: Site,
+    site: NodeConfig,
     data: Path,
     task: Task,
     job: Job,
@@ -40,7 +64,7 @@ def task_launch(
     for at, node in enumerate(nodes):
         root = node_root(data, node.pool_id, node.id)
         directory = root / task.directory
-        packages = packages_of(task.body, site.applications, root)
+        packages = referenced_packages(task.body, site.applications, root)
         own = {
             **node_variables(site, node, root),
             **package_variables(packages),
@@ -48,16 +72,16 @@ def task_launch(
             "AZ_BATCH_TASK_ID": task.id,
             **_preparation_variables(job, root),
         }
-        if SETTINGS in task.body:
-            own |= gang_variables(nodes, at, first / task.directory, site.cores)
-        environment = compose(
+        if MULTI_INSTANCE in task.body:
+            own |= multi_instance_variables(nodes, at, first / task.directory, site.cores)
+        environment = task_environment(
             site,
             own,
             directory,
             job.body.get("commonEnvironmentSettings", ()),
             task.body.get("environmentSettings", ()),
         )
-        members.append(Member(at, directory, environment, packages))
+        members.append(TaskInstance(at, directory, environment, packages))
     primary = members[0]
     launch = Launch(
         key=run_key(task.seq, task.run),
@@ -70,14 +94,14 @@ def task_launch(
         max_wall_clock_time=read_duration(task.body["constraints"]["maxWallClockTime"]),
         fresh=fresh,
         packages=primary.packages,
-        gang=gang_of(task, members) if SETTINGS in task.body else None,
+        gang=multi_instance_of(task, members) if MULTI_INSTANCE in task.body else None,
         limits=site.limits,
     )
-    return _contained(site, launch, task.body, pool, required=True)
+    return _with_container(site, launch, task.body, pool, required=True)
 
 
-def special_launch(
-    site: Site,
+def job_task_launch(
+    site: NodeConfig,
     data: Path,
     job: Job,
     node: Node,
@@ -90,7 +114,7 @@ def special_launch(
     """The preparation or the ``release`` task of ``job`` on ``node``."""
     root = node_root(data, node.pool_id, node.id)
     settings = job.body["jobReleaseTask" if release else "jobPreparationTask"]
-    directory = root / special_directory(job, release=release)
+    directory = root / job_task_directory(job, release=release)
     limit = settings if release else settings["constraints"]
     own = {
         **node_variables(site, node, root),
@@ -103,7 +127,7 @@ def special_launch(
         node_root=root,
         directory=directory,
         command_line=settings["commandLine"],
-        environment=compose(
+        environment=task_environment(
             site,
             own,
             directory,
@@ -114,10 +138,10 @@ def special_launch(
         max_wall_clock_time=read_duration(limit["maxWallClockTime"]),
         fresh=fresh,
     )
-    return _contained(site, launch, settings, pool, required=False)
+    return _with_container(site, launch, settings, pool, required=False)
 
 
-def special_directory(job: Job, *, release: bool) -> str:
+def job_task_directory(job: Job, *, release: bool) -> str:
     """Where the preparation or the ``release`` task lies, relative to its node's root."""
     settings = job.body["jobReleaseTask" if release else "jobPreparationTask"]
     return task_directory(job.id, settings["id"])
@@ -126,20 +150,20 @@ def special_directory(job: Job, *, release: bool) -> str:
 def _preparation_variables(job: Job, root: Path) -> dict[str, str]:
     if "jobPreparationTask" not in job.body:
         return {}
-    directory = root / special_directory(job, release=False)
+    directory = root / job_task_directory(job, release=False)
     return {
         "AZ_BATCH_JOB_PREP_DIR": str(directory),
         "AZ_BATCH_JOB_PREP_WORKING_DIR": str(directory / "wd"),
     }
 
 
-def installation(site: Site, data: Path, node: Node, pool: Pool) -> Installation:
+def installation(site: NodeConfig, data: Path, node: Node, pool: Pool) -> Installation:
     """The packages of ``pool`` on ``node``."""
     root = node_root(data, node.pool_id, node.id)
-    return Installation(packages_key(node), packages_of(pool.body, site.applications, root))
+    return Installation(packages_key(node), referenced_packages(pool.body, site.applications, root))
 
 
-def start_launch(site: Site, data: Path, node: Node, pool: Pool) -> Launch:
+def start_launch(site: NodeConfig, data: Path, node: Node, pool: Pool) -> Launch:
     """The start task of ``pool`` on ``node``: it has the node to itself, and is re-entered."""
     root = node_root(data, node.pool_id, node.id)
     start_task = pool.body["startTask"]
@@ -148,7 +172,7 @@ def start_launch(site: Site, data: Path, node: Node, pool: Pool) -> Launch:
         node_root=root,
         directory=root / "startup",
         command_line=start_task["commandLine"],
-        environment=compose(
+        environment=task_environment(
             site,
             node_variables(site, node, root),
             root / "startup",
@@ -157,9 +181,133 @@ def start_launch(site: Site, data: Path, node: Node, pool: Pool) -> Launch:
         resource_files=tuple(start_task.get("resourceFiles", ())),
         fresh=False,
     )
-    return _contained(site, launch, start_task, pool, required=False)
+    return _with_container(site, launch, start_task, pool, required=False)
 
 
-def _contained(site: Site, launch: Launch, settings: Wire, pool: Pool, *, required: bool) -> Launch:
-    inside = without_system(site, launch.environment, launch.directory)
-    return contain(launch, settings, pool.body, inside, required=required)
+def _with_container(
+    site: NodeConfig, launch: Launch, settings: Wire, pool: Pool, *, required: bool
+) -> Launch:
+    inside = container_environment(site, launch.environment, launch.directory)
+    return in_container(launch, settings, pool.body, inside, required=required)
+
+
+_PORT = 6000
+"""Of ``AZ_BATCH_MASTER_NODE``: the one in the reference, where nothing listens here either."""
+
+
+def multi_instance_variables(
+    nodes: Sequence[Node], at: int, shared: Path, cores: int
+) -> dict[str, str]:
+    """What the member on ``nodes[at]`` sees; the first is the master.
+
+    ``shared`` is the one directory that all members see.
+    """
+    addresses = [node_address(node.seq) for node in nodes]
+    with_cores = [f"{address} {cores}" for address in addresses]
+    return {
+        "AZ_BATCH_NODE_LIST": ";".join(addresses),
+        "AZ_BATCH_HOST_LIST": ",".join(addresses),
+        "AZ_BATCH_MASTER_NODE": f"{addresses[0]}:{_PORT}",
+        "AZ_BATCH_IS_CURRENT_NODE_MASTER": "false" if at else "true",
+        "AZ_BATCH_TASK_SHARED_DIR": str(shared),
+        "CCP_NODES": f"{len(nodes)} {' '.join(with_cores)}",
+    }
+
+
+def multi_instance_of(task: Task, members: Sequence[TaskInstance]) -> MultiInstance:
+    """The gang of a multi-instance task."""
+    settings = task.body[MULTI_INSTANCE]
+    return MultiInstance(
+        settings["coordinationCommandLine"],
+        tuple(settings.get("commonResourceFiles", ())),
+        tuple(members),
+    )
+
+
+CONTAINER_SETTINGS = "containerSettings"
+_DOCKER = "docker.io"
+_DOCKER_KEY = "https://index.docker.io/v1/"
+"""Under what name the engines keep the credentials of the default registry."""
+_MOUNT_FOLDERS = {
+    "shared": "shared",
+    "startup": "startup",
+    "vfsmounts": "fsmounts",
+    "applications": "applications",
+}
+
+
+def in_container(
+    launch: Launch,
+    settings: Wire,
+    pool: Wire,
+    environment: Mapping[str, str],
+    *,
+    required: bool,
+) -> Launch:
+    """``launch`` in the container that ``settings``, those of its task, ask for, if any.
+
+    ``environment`` is what the container gets. In a pool for containers a task has to have them if
+    they are ``required``: job preparation, job release and start tasks may run without.
+    """
+    wanted = settings.get(CONTAINER_SETTINGS)
+    configuration = pool.get("virtualMachineConfiguration", {}).get("containerConfiguration")
+    if wanted is None:
+        if configuration is None or not required:
+            return launch
+        return replace(launch, refused=container_failure("ContainerTaskSettingsNotFound"))
+    if configuration is None:
+        return replace(launch, refused=container_failure("ContainerPoolNotSupported"))
+    try:
+        options = tuple(shlex.split(wanted.get("containerRunOptions", "")))
+    except ValueError as error:
+        return replace(launch, refused=_invalid_settings(f"containerRunOptions: {error}"))
+    where = wanted.get("workingDirectory", "taskWorkingDirectory").lower()
+    return replace(
+        launch,
+        container=Container(
+            image=wanted["imageName"],
+            mounts=tuple(_mounts(wanted, launch)),
+            directory=None if where == "containerimagedefault" else launch.directory / "wd",
+            environment=environment,
+            options=(*_limit_options(launch), *options),
+            registries=tuple(_registries(wanted, configuration)),
+        ),
+    )
+
+
+def _limit_options(launch: Launch) -> Iterator[str]:
+    """Options with which the engine holds the limits of a task."""
+    if launch.limits.memory is not None:
+        yield from ("--memory", str(launch.limits.memory))
+    if launch.limits.processes is not None:
+        yield from ("--pids-limit", str(launch.limits.processes))
+
+
+def _invalid_settings(why: str) -> Failure:
+    return container_failure("ContainerInvalidSettings", why)
+
+
+def _mounts(wanted: Wire, launch: Launch) -> Iterator[tuple[Path, bool]]:
+    """All of the node, or what is listed."""
+    root, listed = launch.node_root, wanted.get("containerHostBatchBindMounts")
+    if not listed:
+        yield root, False
+        return
+    for entry in listed:
+        source, read_only = entry.get("source", "task").lower(), entry.get("isReadOnly", False)
+        if source == "task":
+            yield launch.directory, read_only
+        elif source == "jobprep":
+            yield Path(launch.environment.get("AZ_BATCH_JOB_PREP_DIR", launch.directory)), read_only
+        else:
+            yield root / _MOUNT_FOLDERS[source], read_only
+
+
+def _registries(wanted: Wire, configuration: Wire) -> Iterator[Registry]:
+    """Credentials, those of the task last, so that they come first."""
+    own: Any = wanted.get("registry")
+    for given in (*configuration.get("containerRegistries", ()), *([own] if own else ())):
+        if "username" in given:
+            server = given.get("registryServer", _DOCKER)
+            key = _DOCKER_KEY if server == _DOCKER else server
+            yield Registry(key, given["username"], given.get("password", ""))

@@ -8,34 +8,77 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 
-from batchspec.local.engine.fates import TAKEABLE, Fates
-from batchspec.local.engine.hands import Hands
-from batchspec.local.engine.multi import instances, takes_gangs
-from batchspec.local.engine.processor import Processor
-from batchspec.local.engine.recurring import ScheduleView
-from batchspec.local.engine.scaling import ScaleView
+from batchspec.local.engine.executor import Executor
+from batchspec.local.engine.node_faults import PREEMPTIBLE_STATES, NodeFaults
 from batchspec.local.engine.state import (
+    AutoscaleView,
     Delays,
+    JobQueue,
     JobView,
     NodeView,
-    Offer,
     PoolView,
-    Queue,
-    Room,
-    State,
+    PoolWork,
+    RemainingQuota,
+    SchedulerState,
+    ScheduleView,
     packages_key,
     preparation_key,
     release_key,
     run_key,
     start_key,
 )
-from batchspec.local.model.life import JobState, NodeState, PoolState, ScheduleState
-from batchspec.local.model.record import Job, Node, Pool, Preparation, Task
-from batchspec.local.store.store import Store
+from batchspec.local.model import (
+    Job,
+    JobState,
+    Node,
+    NodeState,
+    Pool,
+    PoolState,
+    Preparation,
+    ScheduleState,
+    Task,
+    allows_multi_instance,
+    instance_count,
+)
+from batchspec.local.store import Store
 from batchspec.local.wire.times import read_duration
 
-_ON_THE_WAY = (
+_STAT = Path("/proc/stat")
+_IDLE = (3, 4)  # idle, and waiting for disks
+
+
+class CpuUsage:
+    """Looks at the counters of the system, and remembers where each asker saw them last."""
+
+    def __init__(self, stat: Path = _STAT) -> None:
+        self._stat = stat
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def busy(self, asker: str) -> float | None:
+        """The part of all processors, 0 to 1, that worked since the same asker last asked.
+
+        At first it is since the machine was started; ``None`` where it is not known.
+        """
+        now, before = self._look(), self._seen.get(asker, (0, 0))
+        if now is None:
+            return None
+        self._seen[asker] = now
+        worked, passed = now[0] - before[0], now[1] - before[1]
+        return min(1.0, max(0.0, worked / passed)) if passed > 0 else None
+
+    def _look(self) -> tuple[int, int] | None:
+        """Ticks that all processors together have worked, and all ticks."""
+        try:
+            first = self._stat.read_text(encoding="ascii").partition("\n")[0]
+        except OSError:
+            return None
+        ticks = [int(number) for number in first.split()[1:9]]
+        return sum(ticks) - sum(ticks[place] for place in _IDLE), sum(ticks)
+
+
+_TRANSIENT_NODES = (
     NodeState.CREATING,
     NodeState.STARTING,
     NodeState.REBOOTING,
@@ -44,8 +87,8 @@ _ON_THE_WAY = (
     NodeState.OFFLINE,
     NodeState.PREEMPTED,
 )
-_DOOMED = 500
-_BETWEEN = (
+_MAX_PENDING_DELETIONS = 500
+_TRANSIENT_JOBS = (
     JobState.TERMINATING,
     JobState.DELETING,
     JobState.DISABLING,
@@ -55,28 +98,32 @@ _BETWEEN = (
 
 def observe(
     store: Store,
-    hands: Hands,
+    hands: Executor,
     delays: Delays,
     now: datetime,
-    fates: Fates | None = None,
+    fates: NodeFaults | None = None,
     *,
-    processor: Processor | None = None,
-) -> State:
+    processor: CpuUsage | None = None,
+) -> SchedulerState:
     """The state of things at ``now``; ``fates`` are those of a bad day.
 
     ``processor`` is looked at for samples; without one there are none of it.
     """
-    room, ends = (Room(), {}) if fates is None else (_room(store, fates), _ends(store, fates))
-    doomed = store.runs.doomed(_DOOMED)
-    return State(
+    room, ends = (
+        (RemainingQuota(), {})
+        if fates is None
+        else (_remaining_quota(store, fates), _preemptions(store, fates))
+    )
+    doomed = store.runs.doomed(_MAX_PENDING_DELETIONS)
+    return SchedulerState(
         delays=delays,
         pools=tuple(
             PoolView(pool, tuple(store.nodes.of(pool.id))) for pool in store.pools.unsettled()
         ),
-        nodes=tuple(_nodes(store, hands)),
+        nodes=tuple(_node_views(store, hands)),
         jobs=tuple(
             JobView(job, tuple(store.runs.live(job.id)), _preparations(store, job))
-            for job in store.jobs.in_state(*_BETWEEN)
+            for job in store.jobs.in_state(*_TRANSIENT_JOBS)
         ),
         overdue=tuple(store.jobs.overdue(now)),
         managed=tuple(store.jobs.managed()),
@@ -87,9 +134,9 @@ def observe(
         doomed=tuple(doomed),
         expired=tuple(store.runs.expired(now)),
         # Nothing begins while it is not known where something is still to be removed.
-        offers=() if len(doomed) == _DOOMED else tuple(_offers(store)),
-        scales=tuple(_scales(store, now, processor)),
-        schedules=tuple(_schedules(store, now)),
+        offers=() if len(doomed) == _MAX_PENDING_DELETIONS else tuple(_pool_work(store)),
+        scales=tuple(_autoscale_views(store, now, processor)),
+        schedules=tuple(_schedule_views(store, now)),
         running=hands.running,
         room=room,
         taken=tuple(node for node, end in ends.values() if end <= now),
@@ -97,33 +144,35 @@ def observe(
     )
 
 
-def _room(store: Store, fates: Fates) -> Room:
+def _remaining_quota(store: Store, fates: NodeFaults) -> RemainingQuota:
     """What the quota leaves."""
     left = []
     for dedicated, there in zip((True, False), store.nodes.totals(), strict=True):
         limit = fates.chaos.limit(dedicated=dedicated)
         left.append(None if limit is None else max(0, limit - there))
-    return Room(*left)
+    return RemainingQuota(*left)
 
 
-def _ends(store: Store, fates: Fates) -> dict[int, tuple[Node, datetime]]:
+def _preemptions(store: Store, fates: NodeFaults) -> dict[int, tuple[Node, datetime]]:
     """The nodes that are taken away, by ``seq``, and when."""
     ends = {}
-    for node in store.nodes.in_state(*TAKEABLE):
+    for node in store.nodes.in_state(*PREEMPTIBLE_STATES):
         end = fates.end_of(node)
         if end is not None and node.intent is None:
             ends[node.seq] = node, end
     return ends
 
 
-def _schedules(store: Store, now: datetime) -> Iterator[ScheduleView]:
+def _schedule_views(store: Store, now: datetime) -> Iterator[ScheduleView]:
     for schedule in store.schedules.due(now):
         deleting = schedule.state is ScheduleState.DELETING
         jobs = store.jobs.of_schedule(schedule.id, completed=deleting)
         yield ScheduleView(schedule, tuple(jobs))
 
 
-def _scales(store: Store, now: datetime, processor: Processor | None) -> Iterator[ScaleView]:
+def _autoscale_views(
+    store: Store, now: datetime, processor: CpuUsage | None
+) -> Iterator[AutoscaleView]:
     for pool_id in store.scaling.due(now):
         pool, scale = store.pools.get(pool_id), store.scaling.of(pool_id)
         if pool is None or scale is None or pool.state is PoolState.DELETING:
@@ -133,21 +182,21 @@ def _scales(store: Store, now: datetime, processor: Processor | None) -> Iterato
         busy = processor.busy(pool_id) if processor and scale.sample_due <= now else None
         if busy is not None:
             metrics["CPUPercent"] = busy
-        yield ScaleView(pool, scale, metrics, samples)
+        yield AutoscaleView(pool, scale, metrics, samples)
 
 
-def _nodes(store: Store, hands: Hands) -> Iterator[NodeView]:
+def _node_views(store: Store, hands: Executor) -> Iterator[NodeView]:
     pools: dict[str, Pool | None] = {}
-    on_the_way = store.nodes.in_state(*_ON_THE_WAY)
+    on_the_way = store.nodes.in_state(*_TRANSIENT_NODES)
     for node in (*store.nodes.asked(), *(node for node in on_the_way if node.intent is None)):
         if node.pool_id not in pools:
             pools[node.pool_id] = store.pools.get(node.pool_id)
         pool = pools[node.pool_id]
         if pool is not None:
-            yield view_of(store, hands, node, pool)
+            yield node_view(store, hands, node, pool)
 
 
-def view_of(store: Store, hands: Hands, node: Node, pool: Pool) -> NodeView:
+def node_view(store: Store, hands: Executor, node: Node, pool: Pool) -> NodeView:
     """What the scheduler sees of a node."""
     keys = [start_key(node), packages_key(node)]
     if node.intent is None:
@@ -159,7 +208,7 @@ def view_of(store: Store, hands: Hands, node: Node, pool: Pool) -> NodeView:
     return NodeView(node, pool, tuple(store.runs.live_on(node)), others, retained)
 
 
-def _offers(store: Store) -> Iterator[Offer]:
+def _pool_work(store: Store) -> Iterator[PoolWork]:
     for pool_id in store.jobs.pools_with_work():
         total, largest = store.nodes.room(pool_id)
         pool = store.pools.get(pool_id) if total else None
@@ -169,10 +218,10 @@ def _offers(store: Store) -> Iterator[Offer]:
         queues = tuple(_queues(store, pool, total, largest))
         if queues:
             free = tuple(store.nodes.free(pool_id))
-            yield Offer(pool, free, queues, store.nodes.capable(pool_id))
+            yield PoolWork(pool, free, queues, store.nodes.capable(pool_id))
 
 
-def _queues(store: Store, pool: Pool, total: int, largest: int) -> Iterator[Queue]:
+def _queues(store: Store, pool: Pool, total: int, largest: int) -> Iterator[JobQueue]:
     for job in store.jobs.with_work(pool.id):
         room = None
         if job.max_parallel > 0:
@@ -181,7 +230,7 @@ def _queues(store: Store, pool: Pool, total: int, largest: int) -> Iterator[Queu
         tasks = _runnable(store, pool, job, most, largest)
         if tasks:
             prepared = {one.node_id.lower(): str(one.state) for one in _preparations(store, job)}
-            yield Queue(job, tuple(tasks), room, prepared)
+            yield JobQueue(job, tuple(tasks), room, prepared)
         total -= sum(task.slots for task in tasks)
         if total <= 0:
             return
@@ -192,21 +241,21 @@ def _runnable(store: Store, pool: Pool, job: Job, most: int, largest: int) -> li
     passed: list[int] = []
     while True:
         tasks = store.runs.runnable(job.id, most, largest, passed)
-        stuck = [*_too_many(store, pool, tasks), *_for_dedicated(store, pool, job, tasks)]
+        stuck = [*_too_large(store, pool, tasks), *_manager_without_node(store, pool, job, tasks)]
         if not stuck:
             return tasks
         passed += stuck
 
 
-def _too_many(store: Store, pool: Pool, tasks: list[Task]) -> list[int]:
+def _too_large(store: Store, pool: Pool, tasks: list[Task]) -> list[int]:
     """Those that need more nodes at once than there are."""
-    if not any(map(instances, tasks)):
+    if not any(map(instance_count, tasks)):
         return []
-    nodes = store.nodes.capable(pool.id) if takes_gangs(pool) else 0
-    return [task.seq for task in tasks if instances(task) > nodes]
+    nodes = store.nodes.capable(pool.id) if allows_multi_instance(pool) else 0
+    return [task.seq for task in tasks if instance_count(task) > nodes]
 
 
-def _for_dedicated(store: Store, pool: Pool, job: Job, tasks: list[Task]) -> list[int]:
+def _manager_without_node(store: Store, pool: Pool, job: Job, tasks: list[Task]) -> list[int]:
     """A job manager task that is for dedicated nodes alone, while none has room for it."""
     manager = job.body.get("jobManagerTask")
     if manager is None or manager["allowLowPriorityNode"]:
@@ -224,7 +273,7 @@ def _preparations(store: Store, job: Job) -> tuple[Preparation, ...]:
     return tuple(store.preparations.of_job(job.id))
 
 
-def next_moment(store: Store, state: State, now: datetime) -> datetime | None:
+def next_moment(store: Store, state: SchedulerState, now: datetime) -> datetime | None:
     """When something will be due although nothing changes; ``None`` if never."""
     moments = [
         store.jobs.next_deadline(),
@@ -234,16 +283,18 @@ def next_moment(store: Store, state: State, now: datetime) -> datetime | None:
     ]
     moments += state.fated
     delays = {state.delays.allocation, state.delays.boot, state.delays.absence}
-    moments += [_later(view.node.state_since, delay) for view in state.nodes for delay in delays]
     moments += [
-        _later(view.pool.allocation_since, timeout)
+        _add_delay(view.node.state_since, delay) for view in state.nodes for delay in delays
+    ]
+    moments += [
+        _add_delay(view.pool.allocation_since, timeout)
         for view in state.pools
         if (timeout := read_duration(view.pool.resize_timeout)) is not None
     ]
     return min((moment for moment in moments if moment is not None and moment > now), default=None)
 
 
-def _later(since: datetime, delay: timedelta) -> datetime | None:
+def _add_delay(since: datetime, delay: timedelta) -> datetime | None:
     try:
         return since + delay
     except OverflowError:

@@ -9,9 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from batchspec.local.engine.recurring import ScheduleView
-from batchspec.local.engine.scaling import ScaleView
-from batchspec.local.model.record import Doomed, Job, Node, Pool, Preparation, Task
+from batchspec.autoscale import Sample
+from batchspec.local.model import (
+    AutoscaleTimes,
+    Job,
+    Node,
+    PendingDeletion,
+    Pool,
+    Preparation,
+    Schedule,
+    Task,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +36,7 @@ class Delays:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class RemainingQuota:
     """How many more nodes of each kind the account's quota leaves; ``None`` is any number."""
 
     dedicated: int | None = None
@@ -72,7 +80,7 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
+class JobQueue:
     """A job's next tasks. ``room`` is how many more may run at once; ``None`` is no limit.
 
     ``prepared`` is how far the job's preparation task is on each node (id in lower case) where it
@@ -86,7 +94,7 @@ class Queue:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class PoolWork:
     """A pool with free slots: its nodes that have some, and its jobs in their order.
 
     ``capable`` is how many nodes would have some if nothing ran.
@@ -94,12 +102,33 @@ class Offer:
 
     pool: Pool
     nodes: tuple[Node, ...]
-    queues: tuple[Queue, ...]
+    queues: tuple[JobQueue, ...]
     capable: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class AutoscaleView:
+    """A pool for which a sample or its formula is due.
+
+    ``metrics`` are as they are now, ``samples`` those of before, read only when the formula is due.
+    """
+
+    pool: Pool
+    times: AutoscaleTimes
+    metrics: Mapping[str, float]
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleView:
+    """A schedule, and its jobs that are not completed; all of them when it is being deleted."""
+
+    schedule: Schedule
+    jobs: tuple[Job, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerState:
     """All that the scheduler is asked about at one time.
 
     ``ending`` are tasks on nodes that are to end and whose processes have not been told;
@@ -115,13 +144,13 @@ class State:
     managed: tuple[Job, ...] = ()
     done: tuple[Job, ...] = ()
     ending: tuple[Task, ...] = ()
-    doomed: tuple[Doomed, ...] = ()
+    doomed: tuple[PendingDeletion, ...] = ()
     expired: tuple[Task, ...] = ()
-    offers: tuple[Offer, ...] = ()
-    scales: tuple[ScaleView, ...] = ()
+    offers: tuple[PoolWork, ...] = ()
+    scales: tuple[AutoscaleView, ...] = ()
     schedules: tuple[ScheduleView, ...] = ()
     running: frozenset[str] = frozenset()
-    room: Room = field(default_factory=Room)
+    room: RemainingQuota = field(default_factory=RemainingQuota)
     taken: tuple[Node, ...] = ()
     fated: tuple[datetime, ...] = ()
 
@@ -151,6 +180,6 @@ def release_key(preparation: Preparation) -> str:
     return f"release.{preparation.seq}"
 
 
-def due(since: datetime, delay: timedelta, now: datetime) -> bool:
+def is_due(since: datetime, delay: timedelta, now: datetime) -> bool:
     """Whether ``delay`` has passed."""
     return now - since >= delay

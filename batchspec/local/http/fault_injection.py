@@ -14,18 +14,23 @@ from datetime import timedelta
 from urllib.parse import quote
 
 from batchspec.local.api.routes import find_route
-from batchspec.local.chaos.dice import Dice
-from batchspec.local.chaos.dose import REQUESTS, Chaos, Dose, Kind
+from batchspec.local.fault_injection import (
+    REQUEST_FAULTS,
+    FaultInjection,
+    FaultKind,
+    FaultRule,
+    RandomSource,
+)
 from batchspec.local.http.app import Door, Message, Receive, Send
 from batchspec.local.wire.fault import Fault
 
 _LOG = logging.getLogger("batchspec.local.chaos")
 
 _FAULTS = {
-    Kind.THROTTLE: "TooManyRequests",
-    Kind.THROTTLE_SILENT: "TooManyRequests",
-    Kind.BUSY: "ServerBusy",
-    Kind.ERROR: "InternalError",
+    FaultKind.THROTTLE: "TooManyRequests",
+    FaultKind.THROTTLE_SILENT: "TooManyRequests",
+    FaultKind.BUSY: "ServerBusy",
+    FaultKind.ERROR: "InternalError",
 }
 
 HangUp = Callable[[Message], None]
@@ -39,10 +44,10 @@ class Rehearsal:
     so that it is the same again with the same seed.
     """
 
-    def __init__(self, door: Door, chaos: Chaos, hang_up: HangUp) -> None:
+    def __init__(self, door: Door, chaos: FaultInjection, hang_up: HangUp) -> None:
         self._door = door
         self._chaos = chaos
-        self._dice = Dice(chaos)
+        self._dice = RandomSource(chaos)
         self._hang_up = hang_up
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -53,20 +58,20 @@ class Rehearsal:
             await self._door(scope, receive, send)
             return
         _LOG.warning("%s: %s", dose.text, operation)
-        if dose.kind is Kind.LOST:
+        if dose.kind is FaultKind.LOST:
             await self._lose(scope, receive)
-        elif dose.kind is Kind.SLOW:
+        elif dose.kind is FaultKind.SLOW:
             await self._door(scope, receive, _late(send, dose.span))
         else:
             headers = {}
-            if dose.kind is Kind.THROTTLE:
+            if dose.kind is FaultKind.THROTTLE:
                 headers["Retry-After"] = str(math.ceil(dose.span.total_seconds()))
             await self._door.refuse(scope, receive, send, Fault(_FAULTS[dose.kind]), headers)
 
-    def _draw(self, operation: str) -> Dose | None:
+    def _draw(self, operation: str) -> FaultRule | None:
         """What happens to the next request for ``operation``."""
         number = self._dice.next(operation)
-        for kind in REQUESTS:
+        for kind in REQUEST_FAULTS:
             dose = self._chaos.dose(kind, operation)
             if dose is not None and self._dice.strikes(dose, operation, number):
                 return dose

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import uvicorn
 
-from batchspec.local.chaos.dose import NO_CHAOS, Chaos
+from batchspec.local.fault_injection import NO_FAULTS, FaultInjection
 from batchspec.local.http.app import Door, Message
 from batchspec.local.http.fault_injection import Rehearsal
 
@@ -35,7 +35,7 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(
-    door: Door, listening: socket.socket, chaos: Chaos = NO_CHAOS
+    door: Door, listening: socket.socket, chaos: FaultInjection = NO_FAULTS
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Answer requests while the context lasts; the task given ends only by a failure.
 

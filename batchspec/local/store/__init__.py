@@ -1,0 +1,29 @@
+"""The state of the service in SQLite, and its only writer.
+
+The API and the engine meet here and nowhere else: the API writes what is wanted, the engine reads
+it, acts, and writes what is. Records (:mod:`batchspec.local.model`) go in and come out. Rules about
+what to do next, HTTP and processes may not live here.
+"""
+
+from batchspec.local.store.applications import Application, Applications, application_id
+from batchspec.local.store.autoscale import SAMPLE_INTERVAL, autoscale_run
+from batchspec.local.store.database import ALL_ROWS, Page, to_column
+from batchspec.local.store.job_creation import add_job, job_deadline
+from batchspec.local.store.store import Store
+from batchspec.local.store.tasks import NewTask, ResourceUse
+
+__all__ = [
+    "ALL_ROWS",
+    "SAMPLE_INTERVAL",
+    "Application",
+    "Applications",
+    "NewTask",
+    "Page",
+    "ResourceUse",
+    "Store",
+    "add_job",
+    "application_id",
+    "autoscale_run",
+    "job_deadline",
+    "to_column",
+]

@@ -11,11 +11,30 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from batchspec.local.store.schema import migrate
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list, by key: rows after ``after``, at most ``limit``.
+
+    ``where`` is an SQL condition over the columns of the table, with ``?`` for ``values``; it is
+    made by the service from a parsed filter, never by joining in text of a request.
+    """
+
+    limit: int
+    after: str = ""
+    where: str = "1"
+    values: tuple[Any, ...] = ()
+
+
+ALL_ROWS = Page(limit=-1)
+"""All rows; only for tables that are small by nature."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -41,7 +60,7 @@ def to_optional(moment: datetime | None) -> int | None:
     return None if moment is None else to_column(moment)
 
 
-def to_span(span: timedelta) -> int:
+def to_microseconds(span: timedelta) -> int:
     """Whole microseconds."""
     return span // _MICROSECOND
 
@@ -153,7 +172,7 @@ class Database:
         return self._connection.execute(sql, values).fetchall()
 
 
-def after(previous: datetime, now: datetime) -> datetime:
+def next_modified(previous: datetime, now: datetime) -> datetime:
     """``now``, but later than ``previous``: the next ``lastModified``.
 
     The ETag is made of it, so two changes in one tick of the clock must still differ.

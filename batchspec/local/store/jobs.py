@@ -6,20 +6,20 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from batchspec.local.model.life import JOB, JobState
-from batchspec.local.model.record import Counts, Job, TaskCounts, Wire
+from batchspec.local.model import JOB, Counts, Job, JobState, TaskCounts, Wire
 from batchspec.local.store.database import (
+    ALL_ROWS,
     Database,
-    after,
+    Page,
     fold,
     from_column,
     from_json,
     from_optional,
+    next_modified,
     to_column,
     to_json,
     to_optional,
 )
-from batchspec.local.store.page import EVERYTHING, Page
 
 
 class Jobs:
@@ -74,7 +74,7 @@ class Jobs:
         row = self._db.one("SELECT * FROM job WHERE key = ?", (fold(job_id),))
         return None if row is None else _read(row)
 
-    def page(self, page: Page = EVERYTHING, schedule_id: str | None = None) -> list[Job]:
+    def page(self, page: Page = ALL_ROWS, schedule_id: str | None = None) -> list[Job]:
         """Jobs by id: all, or those that a schedule made."""
         where = f"key > ? AND ({page.where})"
         values: tuple[object, ...] = (page.after, *page.values)
@@ -100,7 +100,7 @@ class Jobs:
         """Replace the settings of ``job``."""
         return self._set(
             job,
-            modified=to_column(after(job.modified, now)),
+            modified=to_column(next_modified(job.modified, now)),
             body=to_json(body),
             pool=fold(pool_id),
             pool_id=pool_id,
@@ -141,7 +141,7 @@ class Jobs:
             "state_since": to_column(now),
             "previous_state": job.state,
             "previous_since": to_column(job.state_since),
-            "modified": to_column(after(job.modified, now)),
+            "modified": to_column(next_modified(job.modified, now)),
             "disable_tasks": disable_tasks,
         }
         if reason is not None and job.reason is None:

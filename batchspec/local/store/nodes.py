@@ -7,10 +7,11 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from batchspec.local.model.life import NODE, NodeState
-from batchspec.local.model.record import Node, Pool, Wire
+from batchspec.local.model import NODE, Node, NodeState, Pool, Task, Wire
 from batchspec.local.store.database import (
+    ALL_ROWS,
     Database,
+    Page,
     fold,
     from_column,
     from_json,
@@ -18,7 +19,48 @@ from batchspec.local.store.database import (
     to_column,
     to_json,
 )
-from batchspec.local.store.page import EVERYTHING, Page
+
+
+def take_slots(database: Database, pool: str, node: str, slots: int, now: datetime) -> None:
+    """A run of ``slots`` slots begins on the node of those keys."""
+    database.write(
+        "UPDATE node SET running_tasks = running_tasks + 1, "
+        "running_slots = running_slots + :slots, "
+        "state_since = CASE state WHEN 'idle' THEN :now ELSE state_since END, "
+        "state = CASE state WHEN 'idle' THEN 'running' ELSE state END "
+        "WHERE pool = :pool AND key = :key",
+        {"slots": slots, "now": to_column(now), "pool": pool, "key": node},
+    )
+
+
+def free_slots(database: Database, task: Task, now: datetime, *, ran: int, succeeded: int) -> None:
+    """The run of ``task`` is over; ``ran`` and ``succeeded`` are added to the node's totals.
+
+    So are the runs of its subtasks.
+    """
+    places = [(fold(task.pool_id or ""), fold(task.node_id or ""))]
+    if "multiInstanceSettings" in task.body:
+        running = "SELECT pool, node FROM subtask WHERE task = ? AND state = 'running'"
+        places += [(row["pool"], row["node"]) for row in database.all(running, (task.seq,))]
+    for pool, key in places:
+        database.write(
+            "UPDATE node SET running_tasks = running_tasks - 1, "
+            "running_slots = running_slots - :slots, total_run = total_run + :ran, "
+            "total_succeeded = total_succeeded + :succeeded, "
+            "state_since = CASE WHEN state = 'running' AND running_tasks = 1 "
+            "THEN :now ELSE state_since END, "
+            "state = CASE WHEN state = 'running' AND running_tasks = 1 THEN 'idle' ELSE state END "
+            "WHERE pool = :pool AND key = :key",
+            {
+                "slots": task.slots,
+                "ran": ran,
+                "succeeded": succeeded,
+                "now": to_column(now),
+                "pool": pool,
+                "key": key,
+            },
+        )
+
 
 _FREE = (
     "pool = ? AND state IN ('idle', 'running') AND scheduling = 'enabled' "
@@ -41,7 +83,7 @@ class Nodes:
         )
         return None if row is None else _read(row)
 
-    def page(self, pool_id: str, page: Page = EVERYTHING) -> list[Node]:
+    def page(self, pool_id: str, page: Page = ALL_ROWS) -> list[Node]:
         """Nodes of a pool, by id."""
         rows = self._db.all(
             f"SELECT * FROM node WHERE pool = ? AND key > ? AND ({page.where}) "

@@ -7,18 +7,18 @@ import sqlite3
 from dataclasses import replace
 from datetime import datetime
 
-from batchspec.local.model.life import ALLOCATION, POOL, AllocationState, PoolState
-from batchspec.local.model.record import Pool, Wire
+from batchspec.local.model import ALLOCATION, POOL, AllocationState, Pool, PoolState, Wire
 from batchspec.local.store.database import (
+    ALL_ROWS,
     Database,
-    after,
+    Page,
     fold,
     from_column,
     from_json,
+    next_modified,
     to_column,
     to_json,
 )
-from batchspec.local.store.page import EVERYTHING, Page
 
 
 class Pools:
@@ -70,7 +70,7 @@ class Pools:
         row = self._db.one("SELECT * FROM pool WHERE key = ?", (fold(pool_id),))
         return None if row is None else _read(row)
 
-    def page(self, page: Page = EVERYTHING) -> list[Pool]:
+    def page(self, page: Page = ALL_ROWS) -> list[Pool]:
         """Pools by id."""
         rows = self._db.all(
             f"SELECT * FROM pool WHERE key > ? AND ({page.where}) ORDER BY key LIMIT ?",
@@ -171,7 +171,7 @@ class Pools:
         )
 
     def _set(self, pool: Pool, now: datetime, **columns: object) -> Pool:
-        modified = to_column(after(pool.modified, now))
+        modified = to_column(next_modified(pool.modified, now))
         self._db.update("pool", {**columns, "modified": modified}, "seq = ?", (pool.seq,))
         found = self._db.one("SELECT * FROM pool WHERE seq = ?", (pool.seq,))
         if found is None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from batchspec.local.model.record import Job, Node, Preparation, Wire
-from batchspec.local.store.database import Database, fold, from_json, to_json
-from batchspec.local.store.page import EVERYTHING, Page
+from batchspec.local.model import Job, Node, Preparation, Wire
+from batchspec.local.store.database import ALL_ROWS, Database, Page, fold, from_json, to_json
 
 
 class Preparations:
@@ -48,7 +47,7 @@ class Preparations:
         row = self._db.one("SELECT * FROM preparation WHERE seq = ?", (seq,))
         return None if row is None else _read(row)
 
-    def of_job(self, job_id: str, page: Page = EVERYTHING) -> list[Preparation]:
+    def of_job(self, job_id: str, page: Page = ALL_ROWS) -> list[Preparation]:
         """The nodes of a job, by node."""
         rows = self._db.all(
             f"SELECT * FROM preparation WHERE job = ? AND node > ? AND ({page.where}) "

@@ -8,23 +8,77 @@ so. The slots of the node are kept in the same transaction.
 # ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
-from batchspec.local.model.life import TASK, TaskState
-from batchspec.local.model.record import Doomed, Node, Task, Wire
-from batchspec.local.model.usage import Usage
+from batchspec.local.model import TASK, Node, PendingDeletion, Subtask, Task, TaskState, Usage, Wire
 from batchspec.local.store.database import (
     Database,
     fold,
+    from_json,
     from_optional,
     to_column,
     to_json,
-    to_span,
+    to_microseconds,
 )
-from batchspec.local.store.dependencies import Dependencies
-from batchspec.local.store.slots import free, take
-from batchspec.local.store.tasks import COLUMNS, read_task
+from batchspec.local.store.nodes import free_slots, take_slots
+from batchspec.local.store.tasks import COLUMNS, Dependencies, task_from_row
+
+
+class Subtasks:
+    """The table ``subtask``."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def begin(self, task: Task, nodes: Sequence[Node], info: Wire, now: datetime) -> None:
+        """The subtasks of a run begin, one on each of ``nodes``, whose slots are taken."""
+        with self._db.transaction():
+            for number, node in enumerate(nodes, start=1):
+                self._db.insert(
+                    "subtask",
+                    {
+                        "task": task.seq,
+                        "number": number,
+                        "pool": fold(node.pool_id),
+                        "pool_id": node.pool_id,
+                        "node": fold(node.id),
+                        "node_id": node.id,
+                        "directory": task.directory,
+                        "state": "running",
+                        "info": to_json(info),
+                        "run": task.run,
+                    },
+                )
+                take_slots(self._db, fold(node.pool_id), fold(node.id), task.slots, now)
+
+    def again(self, task: Task, info: Wire) -> None:
+        """The task is retried, and with it its subtasks, where they are."""
+        values = {"state": "running", "info": to_json(info), "run": task.run}
+        self._db.update("subtask", values, "task = ?", (task.seq,))
+
+    def note(self, task: Task, number: int, info: Wire) -> None:
+        """What a subtask has come to, at the end of its task."""
+        where = "task = ? AND number = ?"
+        self._db.update("subtask", {"info": to_json(info)}, where, (task.seq, number))
+
+    def of(self, task: Task) -> list[Subtask]:
+        """The subtasks of a task, by number."""
+        rows = self._db.all("SELECT * FROM subtask WHERE task = ? ORDER BY number", (task.seq,))
+        return [_read(row) for row in rows]
+
+
+def _read(row: sqlite3.Row) -> Subtask:
+    return Subtask(
+        number=row["number"],
+        pool_id=row["pool_id"],
+        node_id=row["node_id"],
+        directory=row["directory"],
+        state=row["state"],
+        info=from_json(row["info"]),
+    )
+
 
 _LIVE = "state IN ('preparing', 'running')"
 
@@ -54,7 +108,7 @@ class Runs:
             "ORDER BY seq LIMIT ?",
             (fold(job_id), largest, *skip, limit),
         )
-        return [read_task(row) for row in rows]
+        return [task_from_row(row) for row in rows]
 
     def live(self, job_id: str | None = None) -> list[Task]:
         """Tasks that are preparing or running: of a job, or all; bounded by the nodes' slots."""
@@ -67,7 +121,7 @@ class Runs:
                 f"SELECT {COLUMNS} FROM task WHERE job = ? AND {_LIVE} ORDER BY seq",
                 (fold(job_id),),
             )
-        return [read_task(row) for row in rows]
+        return [task_from_row(row) for row in rows]
 
     def live_on(self, node: Node) -> list[Task]:
         """Tasks that are preparing or running on a node, or have a subtask running there."""
@@ -78,7 +132,7 @@ class Runs:
             f"WHERE pool = ? AND node = ? AND state = 'running') AND {_LIVE} ORDER BY seq",
             (*place, *place),
         )
-        return [read_task(row) for row in rows]
+        return [task_from_row(row) for row in rows]
 
     def preparing_on(self, node: Node, job_id: str) -> list[Task]:
         """Tasks of a job that wait on a node for its preparation task."""
@@ -103,12 +157,12 @@ class Runs:
             f"SELECT {COLUMNS} FROM task INDEXED BY task_ending "
             f"WHERE ending IS NOT NULL AND {_LIVE} ORDER BY seq"
         )
-        return [read_task(row) for row in rows]
+        return [task_from_row(row) for row in rows]
 
     def get(self, seq: int) -> Task | None:
         """The task of that ``seq``; ``None`` once it is deleted."""
         row = self._db.one(f"SELECT {COLUMNS} FROM task WHERE seq = ?", (seq,))
-        return None if row is None else read_task(row)
+        return None if row is None else task_from_row(row)
 
     # --- the course of a run
 
@@ -165,7 +219,7 @@ class Runs:
                 "seq = ?",
                 (task.seq,),
             )
-            take(self._db, pool, key, task.slots, now)
+            take_slots(self._db, pool, key, task.slots, now)
             return self.get(task.seq)
 
     def prepared(self, task: Task, now: datetime) -> Task | None:
@@ -234,7 +288,7 @@ class Runs:
             )
             if not changed:
                 return None
-            free(self._db, task, now, ran=1, succeeded=int(failure is None))
+            free_slots(self._db, task, now, ran=1, succeeded=int(failure is None))
             if "multiInstanceSettings" in task.body:
                 over = {"state": TaskState.COMPLETED}
                 self._db.update("subtask", over, "task = ?", (task.seq,))
@@ -244,7 +298,7 @@ class Runs:
 
     def note_usage(self, task: Task, usage: Usage) -> None:
         """Add what a run has used to what the task has; to be called before its end is written."""
-        times = map(to_span, (usage.running, usage.user, usage.kernel))
+        times = map(to_microseconds, (usage.running, usage.user, usage.kernel))
         self._db.write(
             "UPDATE task SET running_time = running_time + ?, user_time = user_time + ?, "
             "kernel_time = kernel_time + ?, bytes_read = bytes_read + ?, "
@@ -302,7 +356,7 @@ class Runs:
             )
             if not changed:
                 return None
-            free(self._db, task, now, ran=0, succeeded=0)
+            free_slots(self._db, task, now, ran=0, succeeded=0)
             if "multiInstanceSettings" in task.body:
                 self._db.write("DELETE FROM subtask WHERE task = ?", (task.seq,))
             return self.get(task.seq)
@@ -317,12 +371,12 @@ class Runs:
 
     # --- what is left behind
 
-    def doomed(self, limit: int = 100) -> list[Doomed]:
+    def doomed(self, limit: int = 100) -> list[PendingDeletion]:
         """Runs and directories of tasks that are no more, oldest first."""
         rows = self._db.all("SELECT * FROM doomed ORDER BY seq LIMIT ?", (limit,))
-        return [Doomed(*row) for row in rows]
+        return [PendingDeletion(*row) for row in rows]
 
-    def forget(self, doomed: Doomed) -> None:
+    def forget(self, doomed: PendingDeletion) -> None:
         """A doomed run is dead and its directory removed."""
         self._db.write("DELETE FROM doomed WHERE seq = ?", (doomed.seq,))
 
@@ -333,7 +387,7 @@ class Runs:
             "ORDER BY retain_until LIMIT ?",
             (to_column(now), limit),
         )
-        return [read_task(row) for row in rows]
+        return [task_from_row(row) for row in rows]
 
     def cleaned(self, task: Task) -> None:
         """The files of an expired task are removed: its file operations answer so from now on."""

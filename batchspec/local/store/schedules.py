@@ -6,20 +6,20 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from batchspec.local.model.life import SCHEDULE, ScheduleState
-from batchspec.local.model.record import Schedule, Wire
+from batchspec.local.model import SCHEDULE, Schedule, ScheduleState, Wire
 from batchspec.local.store.database import (
+    ALL_ROWS,
     Database,
-    after,
+    Page,
     fold,
     from_column,
     from_json,
     from_optional,
+    next_modified,
     to_column,
     to_json,
     to_optional,
 )
-from batchspec.local.store.page import EVERYTHING, Page
 
 
 class Schedules:
@@ -58,7 +58,7 @@ class Schedules:
         row = self._db.one("SELECT * FROM schedule WHERE key = ?", (fold(schedule_id),))
         return None if row is None else _read(row)
 
-    def page(self, page: Page = EVERYTHING) -> list[Schedule]:
+    def page(self, page: Page = ALL_ROWS) -> list[Schedule]:
         """Schedules by id."""
         rows = self._db.all(
             f"SELECT * FROM schedule WHERE key > ? AND ({page.where}) ORDER BY key LIMIT ?",
@@ -73,7 +73,7 @@ class Schedules:
         return self._set(
             schedule,
             body=to_json(body),
-            modified=to_column(after(schedule.modified, now)),
+            modified=to_column(next_modified(schedule.modified, now)),
             next_run=to_optional(next_run),
         )
 
@@ -93,7 +93,7 @@ class Schedules:
             "state_since": to_column(now),
             "previous_state": schedule.state,
             "previous_since": to_column(schedule.state_since),
-            "modified": to_column(after(schedule.modified, now)),
+            "modified": to_column(next_modified(schedule.modified, now)),
         }
         if state is ScheduleState.COMPLETED:
             columns |= {"ended": to_column(now), "next_run": None}

@@ -10,15 +10,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from batchspec.local.store.autoscale import Autoscale
 from batchspec.local.store.database import Database
 from batchspec.local.store.jobs import Jobs
 from batchspec.local.store.nodes import Nodes
 from batchspec.local.store.pools import Pools
 from batchspec.local.store.preparations import Preparations
-from batchspec.local.store.runs import Runs
-from batchspec.local.store.scaling import Scaling
+from batchspec.local.store.runs import Runs, Subtasks
 from batchspec.local.store.schedules import Schedules
-from batchspec.local.store.subtasks import Subtasks
 from batchspec.local.store.tasks import Tasks
 
 
@@ -41,7 +40,7 @@ class Store:
         self.runs = Runs(self._database)
         self.subtasks = Subtasks(self._database)
         self.preparations = Preparations(self._database)
-        self.scaling = Scaling(self._database)
+        self.scaling = Autoscale(self._database)
         self.schedules = Schedules(self._database)
 
     @property

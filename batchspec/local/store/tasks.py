@@ -11,22 +11,112 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from batchspec.local.model.life import TASK, TaskState
-from batchspec.local.model.record import Job, Task, Wire
-from batchspec.local.model.usage import Usage
+from batchspec.local.model import TASK, Job, Task, TaskState, Usage, Wire
 from batchspec.local.store.database import (
+    ALL_ROWS,
     Database,
-    after,
+    Page,
     fold,
     from_column,
     from_json,
     from_optional,
+    next_modified,
     to_column,
     to_json,
 )
-from batchspec.local.store.dependencies import Dependencies, number_of
-from batchspec.local.store.page import EVERYTHING, Page
-from batchspec.local.store.slots import free
+from batchspec.local.store.nodes import free_slots
+
+_LARGEST = 2**31 - 1
+_DEPENDS_ON = (
+    "((job = :job AND key = :key) OR (job = :job AND first <= :number AND last >= :number))"
+)
+
+
+def number_of(task_id: str) -> int | None:
+    """The integer a task id stands for in a range (leading zeros ignored); ``None`` for others."""
+    if not (task_id.isascii() and task_id.isdigit()):
+        return None
+    number = int(task_id)
+    return number if number <= _LARGEST else None
+
+
+class Dependencies:
+    """The table ``dependency``."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add(
+        self, job: str, task: int, needs: Sequence[str], ranges: Sequence[tuple[int, int]]
+    ) -> int:
+        """Note what ``task`` depends on; return how much of it is not satisfied yet.
+
+        Every integer of a range counts, whether or not its task exists yet.
+        """
+        waiting = 0
+        for key in dict.fromkeys(map(fold, needs)):
+            self._db.write(
+                "INSERT INTO dependency (task, job, key) VALUES (?, ?, ?)", (task, job, key)
+            )
+            row = self._db.one(
+                "SELECT 1 FROM task WHERE job = ? AND key = ? AND satisfied = 1", (job, key)
+            )
+            waiting += row is None
+        for first, last in ranges:
+            self._db.write(
+                "INSERT INTO dependency (task, job, first, last) VALUES (?, ?, ?, ?)",
+                (task, job, first, last),
+            )
+            row = self._db.one(
+                "SELECT count(DISTINCT number) FROM task "
+                "WHERE job = ? AND number BETWEEN ? AND ? AND satisfied = 1",
+                (job, first, last),
+            )
+            waiting += last - first + 1 - (row[0] if row is not None else 0)
+        return waiting
+
+    def satisfy(self, task: int) -> None:
+        """Task ``task`` has ended in a way that lets those run that wait for it."""
+        self._shift(task, satisfied=True)
+
+    def withdraw(self, task: int) -> None:
+        """Task ``task`` runs again: those that wait for it wait again."""
+        self._shift(task, satisfied=False)
+
+    def _shift(self, task: int, *, satisfied: bool) -> None:
+        row = self._db.one("SELECT job, key, number, satisfied FROM task WHERE seq = ?", (task,))
+        if row is None or bool(row["satisfied"]) is satisfied:
+            return
+        number = row["number"]
+        if number is not None and self._twin(row["job"], number, task):
+            number = None
+        values = {
+            "job": row["job"],
+            "key": row["key"],
+            "number": number,
+            "step": -1 if satisfied else 1,
+        }
+        self._db.write("UPDATE task SET satisfied = ? WHERE seq = ?", (int(satisfied), task))
+        waiting = self._db.all(
+            f"SELECT task, count(*) AS n FROM dependency WHERE {_DEPENDS_ON} GROUP BY task",
+            values,
+        )
+        for other in waiting:
+            self._db.write(
+                "UPDATE task SET waiting = waiting + ? WHERE seq = ?",
+                (values["step"] * other["n"], other["task"]),
+            )
+
+    def _twin(self, job: str, number: int, task: int) -> bool:
+        """Whether another id of the same number (``7``, ``007``) is satisfied already."""
+        return (
+            self._db.one(
+                "SELECT 1 FROM task WHERE job = ? AND number = ? AND satisfied = 1 AND seq <> ?",
+                (job, number, task),
+            )
+            is not None
+        )
+
 
 # Read by place: looking columns up by name costs a page of a list half its time.
 COLUMNS = (
@@ -50,7 +140,7 @@ class NewTask:
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class ResourceUse:
     """Of one task, or summed over those of a job: time waited, what was used, and retries."""
 
     waiting: timedelta
@@ -103,18 +193,18 @@ class Tasks:
         row = self._db.one(
             f"SELECT {COLUMNS} FROM task WHERE job = ? AND key = ?", (fold(job_id), fold(task_id))
         )
-        return None if row is None else read_task(row)
+        return None if row is None else task_from_row(row)
 
-    def page(self, job_id: str, page: Page = EVERYTHING, *, bodies: bool = True) -> list[Task]:
+    def page(self, job_id: str, page: Page = ALL_ROWS, *, bodies: bool = True) -> list[Task]:
         """Tasks of a job, by id; without ``bodies`` when those are not to be shown."""
         # Of two lower bounds an index serves the first: on the first page that of the condition.
-        after, values = ("key > ? AND", [page.after]) if page.after else ("", [])
+        next_modified, values = ("key > ? AND", [page.after]) if page.after else ("", [])
         rows = self._db.all(
-            f"SELECT {COLUMNS} FROM task WHERE job = ? AND {after} ({page.where}) "
+            f"SELECT {COLUMNS} FROM task WHERE job = ? AND {next_modified} ({page.where}) "
             "ORDER BY key LIMIT ?",
             (fold(job_id), *values, *page.values, page.limit),
         )
-        return [read_task(row, bodies=bodies) for row in rows]
+        return [task_from_row(row, bodies=bodies) for row in rows]
 
     def recent(self, pool_id: str, node_id: str, limit: int = 10) -> list[Task]:
         """The tasks a node started last, newest first."""
@@ -122,17 +212,17 @@ class Tasks:
             f"SELECT {COLUMNS} FROM task WHERE pool = ? AND node = ? ORDER BY started DESC LIMIT ?",
             (fold(pool_id), fold(node_id), limit),
         )
-        return [read_task(row) for row in rows]
+        return [task_from_row(row) for row in rows]
 
-    def use(self, job_id: str, now: datetime) -> Use:
+    def use(self, job_id: str, now: datetime) -> ResourceUse:
         """What the tasks of a job have used; reads all of them, and only when it is asked for."""
         return self._use("job = ? AND started IS NOT NULL", fold(job_id), now)
 
-    def use_of(self, task: Task, now: datetime) -> Use:
+    def use_of(self, task: Task, now: datetime) -> ResourceUse:
         """What a task has used, in all its runs."""
         return self._use("seq = ?", task.seq, now)
 
-    def _use(self, where: str, value: str | int, now: datetime) -> Use:
+    def _use(self, where: str, value: str | int, now: datetime) -> ResourceUse:
         """Of a run that goes on, it is known for how long it does."""
         row = self._db.one(
             "SELECT total(started - created), total(retry_count), total(running_time + "
@@ -143,13 +233,13 @@ class Tasks:
         waiting, retries, *times, read, written = (0.0,) * 7 if row is None else row
         running, user, kernel = (timedelta(microseconds=time) for time in times)
         usage = Usage(running, user, kernel, int(read), int(written))
-        return Use(timedelta(microseconds=waiting), usage, int(retries))
+        return ResourceUse(timedelta(microseconds=waiting), usage, int(retries))
 
     def update(self, task: Task, body: Wire, now: datetime) -> Task:
         """Replace the settings of a task (only its constraints can change)."""
         self._db.update(
             "task",
-            {"body": to_json(body), "modified": to_column(after(task.modified, now))},
+            {"body": to_json(body), "modified": to_column(next_modified(task.modified, now))},
             "seq = ?",
             (task.seq,),
         )
@@ -162,7 +252,7 @@ class Tasks:
             IllegalMoveError: it is completed.
         """
         stamp = to_column(now)
-        modified = to_column(after(task.modified, now))
+        modified = to_column(next_modified(task.modified, now))
         if task.state is TaskState.ACTIVE:
             columns: dict[str, object] = {
                 "state": TaskState.COMPLETED,
@@ -195,7 +285,7 @@ class Tasks:
                     "state_since": to_column(now),
                     "previous_state": task.state,
                     "previous_since": to_column(task.state_since),
-                    "modified": to_column(after(task.modified, now)),
+                    "modified": to_column(next_modified(task.modified, now)),
                     "retry_count": 0,
                     "pool": None,
                     "pool_id": None,
@@ -219,7 +309,7 @@ class Tasks:
         """Forget a task; the run and the files it leaves on a node are doomed."""
         with self._db.transaction():
             if task.state in (TaskState.PREPARING, TaskState.RUNNING):
-                free(self._db, task, now, ran=0, succeeded=0)
+                free_slots(self._db, task, now, ran=0, succeeded=0)
             self._doom(task)
             self._db.write("DELETE FROM task WHERE seq = ?", (task.seq,))
 
@@ -243,7 +333,7 @@ class Tasks:
         row = self._db.one(f"SELECT {COLUMNS} FROM task WHERE seq = ?", (task.seq,))
         if row is None:
             raise LookupError(f"task {task.id} is gone")
-        return read_task(row)
+        return task_from_row(row)
 
 
 def _new(job: Job, task: NewTask, seq: int, waiting: int, now: datetime) -> Task:
@@ -282,7 +372,7 @@ def _new(job: Job, task: NewTask, seq: int, waiting: int, now: datetime) -> Task
     )
 
 
-def read_task(row: Sequence[Any], *, bodies: bool = True) -> Task:
+def task_from_row(row: Sequence[Any], *, bodies: bool = True) -> Task:
     """A :class:`Task` of a row of :data:`COLUMNS`; without ``bodies`` its body is empty."""
     seq, job_id, task_id, body, created, modified, state, since, previous, previous_since = row[:10]
     slots, waiting, run, retries, requeues, last_retry, last_requeue = row[10:17]

@@ -1,0 +1,34 @@
+"""The language of autoscale formulas: source text in, node targets out.
+
+The language is the one of the article "Create a formula to automatically scale compute nodes in a
+Batch pool". Everything here is pure: the time, the samples and the random numbers are arguments.
+A store, a clock and the records of a pool may not live here.
+"""
+
+from batchspec.autoscale.evaluate import (
+    MAX_CHARACTERS,
+    METRICS,
+    Evaluation,
+    FormulaInputs,
+    Sample,
+    evaluate,
+    run_formula,
+)
+from batchspec.autoscale.syntax import Formula, FormulaError, FormulaSyntaxError, parse
+from batchspec.autoscale.values import Series, Timestamp
+
+__all__ = [
+    "MAX_CHARACTERS",
+    "METRICS",
+    "Evaluation",
+    "Formula",
+    "FormulaError",
+    "FormulaInputs",
+    "FormulaSyntaxError",
+    "Sample",
+    "Series",
+    "Timestamp",
+    "evaluate",
+    "parse",
+    "run_formula",
+]

@@ -1,0 +1,188 @@
+"""Blob storage over its REST API, as far as a node needs it: list, read, write.
+
+What lives here: requests and answers. What may not: which files a task wants, where they lie on
+the disk, failure codes. URLs carry their own credentials (a SAS); none is ever part of an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
+from typing import TypeVar
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from xml.etree import ElementTree
+
+import aiohttp
+from yarl import URL
+
+_VERSION = "2023-11-03"
+_CHUNK = 1 << 18
+_MAX_SINGLE_UPLOAD = 8 << 20
+"""Bytes; a file up to this size goes up in one request, a larger one in blocks of it or more."""
+_MAX_BLOCKS = 50_000
+_ATTEMPTS = 4
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
+_RETRY_STATUSES = {408, 429, 500, 502, 503, 504}
+
+T = TypeVar("T")
+
+
+class StorageError(Exception):
+    """The answer was no: ``status`` (0 when there was none) and the service's error ``code``."""
+
+    def __init__(self, status: int, code: str) -> None:
+        super().__init__(f"{status} {code}")
+        self.status = status
+        self.code = code
+
+
+class StorageTimeoutError(StorageError):
+    """There was no answer in time."""
+
+
+def blob_url(container: str, name: str) -> str:
+    """The URL of a blob of the container at the URL ``container``, with the same credential."""
+    url = urlsplit(container)
+    path = url.path.rstrip("/") + "/" + quote(name, safe="/~")
+    return urlunsplit(url._replace(path=path))
+
+
+def _with_query(url: str, **more: str) -> str:
+    parts = urlsplit(url)
+    query = "&".join(filter(None, (parts.query, urlencode(more))))
+    return urlunsplit(parts._replace(query=query))
+
+
+class BlobClient:
+    """A client over one pool of connections. Transient answers are tried again, a few times."""
+
+    def __init__(self, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._pause = pause
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def list_blobs(self, container: str, prefix: str) -> AsyncIterator[str]:
+        """The names of the blobs that start with ``prefix``, page by page.
+
+        Raises:
+            StorageError: the container cannot be listed.
+        """
+        more = {"restype": "container", "comp": "list", "maxresults": "5000"}
+        if prefix:
+            more["prefix"] = prefix
+        while True:
+            body = await self._try(partial(self._get, _with_query(container, **more)))
+            try:
+                # The parser of Python's expat refuses entities that multiply.
+                page = ElementTree.fromstring(body)  # noqa: S314
+            except ElementTree.ParseError:
+                raise StorageError(200, "the list of blobs is not XML") from None
+            for blob in page.iter("Blob"):
+                yield blob.findtext("Name") or ""
+            marker = page.findtext("NextMarker")
+            if not marker:
+                return
+            more["marker"] = marker
+
+    async def download(self, url: str, target: int) -> None:
+        """Write what is at ``url`` to the descriptor ``target``, from its start.
+
+        Raises:
+            StorageError: it cannot be read.
+            OSError: it cannot be written.
+        """
+
+        async def fetch() -> None:
+            os.lseek(target, 0, os.SEEK_SET)
+            os.ftruncate(target, 0)
+            async with self._open().get(URL(url, encoded=True)) as answer:
+                await _check(answer)
+                async for chunk in answer.content.iter_chunked(_CHUNK):
+                    _write_all(target, chunk)
+
+        await self._try(fetch)
+
+    async def upload(self, source: int, url: str, headers: Mapping[str, str]) -> None:
+        """Make the blob at ``url`` of the descriptor ``source``, in blocks if it is large.
+
+        Raises:
+            StorageError: it cannot be written.
+            OSError: the file cannot be read.
+        """
+        size = os.fstat(source).st_size
+        if size <= _MAX_SINGLE_UPLOAD:
+            data = await asyncio.to_thread(os.pread, source, size, 0)
+            typed = {**headers, "x-ms-blob-type": "BlockBlob"}
+            await self._try(partial(self._put, url, data, typed))
+            return
+        length = max(_MAX_SINGLE_UPLOAD, -(-size // _MAX_BLOCKS))
+        names = []
+        for number, start in enumerate(range(0, size, length)):
+            name = base64.b64encode(f"{number:08}".encode()).decode()
+            names.append(name)
+            block = await asyncio.to_thread(os.pread, source, length, start)
+            place = _with_query(url, comp="block", blockid=name)
+            await self._try(partial(self._put, place, block, {}))
+        listing = "".join(f"<Latest>{name}</Latest>" for name in names)
+        body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listing}</BlockList>'.encode()
+        await self._try(partial(self._put, _with_query(url, comp="blocklist"), body, headers))
+
+    async def _get(self, url: str) -> bytes:
+        headers = {"x-ms-version": _VERSION}
+        async with self._open().get(URL(url, encoded=True), headers=headers) as answer:
+            await _check(answer)
+            return await answer.read()
+
+    async def _put(self, url: str, data: bytes, headers: Mapping[str, str]) -> None:
+        sent = {"x-ms-version": _VERSION, **headers}
+        async with self._open().put(URL(url, encoded=True), data=data, headers=sent) as answer:
+            await _check(answer)
+
+    async def _try(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                return await attempt()
+            except StorageError as error:
+                if error.status not in _RETRY_STATUSES or not left:
+                    raise
+            except TimeoutError:
+                if not left:
+                    raise StorageTimeoutError(0, "no answer in time") from None
+            except aiohttp.ClientError as error:
+                if not left or isinstance(error, aiohttp.InvalidURL):
+                    # Its text may quote the URL, and with it a signature.
+                    raise StorageError(0, type(error).__name__) from None
+            except ValueError:  # no URL at all, as its parser says, quoting it
+                raise StorageError(0, "InvalidUrl") from None
+            await self._pause(0.2 * 2 ** (_ATTEMPTS - left))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                timeout=_TIMEOUT,
+                connector=aiohttp.TCPConnector(limit=32),
+                auto_decompress=False,
+                headers={"Accept-Encoding": "identity"},
+            )
+        return self._session
+
+
+async def _check(answer: aiohttp.ClientResponse) -> None:
+    if answer.status >= 300:
+        code = answer.headers.get("x-ms-error-code", answer.reason or "")
+        raise StorageError(answer.status, code)
+
+
+def _write_all(target: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(target, view) :]

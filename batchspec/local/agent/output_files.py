@@ -1,0 +1,223 @@
+"""Output files: uploaded from a task's directory, after it has ended.
+
+What lives here: which file becomes which blob, under which condition, and what its failure is
+called. What may not: HTTP (``storage``), patterns (``pattern``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchspec.local.agent.blob_client import BlobClient, StorageError, blob_url
+from batchspec.local.agent.command import expand_variables
+from batchspec.local.agent.credentials import StorageAccess
+from batchspec.local.agent.failures import failure, without_query
+from batchspec.local.agent.launch import Failure
+
+_CONDITIONS: Mapping[str, tuple[bool, ...]] = {
+    "tasksuccess": (True,),
+    "taskfailure": (False,),
+    "taskcompletion": (True, False),
+}
+UPLOAD_LOG, UPLOAD_ERROR_LOG = "fileuploadout.txt", "fileuploaderr.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class _Upload:
+    file: Path
+    blob: str
+    container: str
+    headers: Mapping[str, str]
+
+
+def select_outputs(
+    outputs: Sequence[Mapping[str, Any]], *, succeeded: bool
+) -> list[Mapping[str, Any]]:
+    """Those of ``outputs`` (in wire form) whose condition holds."""
+    return [
+        output
+        for output in outputs
+        if succeeded
+        in _CONDITIONS[
+            output.get("uploadOptions", {}).get("uploadCondition", "taskcompletion").lower()
+        ]
+    ]
+
+
+async def upload_all(
+    outputs: Sequence[Mapping[str, Any]],
+    directory: Path,
+    environment: Mapping[str, str],
+    storage: BlobClient,
+    grants: StorageAccess,
+) -> tuple[tuple[str, ...], Failure | None]:
+    """Upload the files of ``outputs`` from the task ``directory``; blobs, and the first failure.
+
+    A file that cannot be uploaded does not keep the others from it. What happened is told in
+    ``fileuploadout.txt`` and ``fileuploaderr.txt`` in the task directory.
+    """
+    sent: list[str] = []
+    first: Failure | None = None
+    with _open_log(directory / UPLOAD_LOG) as out, _open_log(directory / UPLOAD_ERROR_LOG) as err:
+        for output in outputs:
+            pattern = expand_variables(output["filePattern"], environment)
+            found = 0
+            uploads = _uploads(output, pattern, directory / "wd", grants)
+            for upload in await asyncio.to_thread(list, uploads):
+                found += 1
+                try:
+                    await _upload(upload, storage)
+                except (StorageError, OSError) as error:
+                    why = _failure(upload, output["filePattern"], error)
+                    first = first or why
+                    err.write(f"{upload.file}: {why.code}: {error}\n")
+                else:
+                    sent.append(upload.blob)
+                    out.write(f"{upload.file} -> {upload.blob}\n")
+            if not found:
+                out.write(f"no file matches {output['filePattern']}\n")
+    return tuple(sent), first
+
+
+def _open_log(path: Path) -> Any:
+    # A task may have put a link there: it is not written through.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    return os.fdopen(os.open(path, flags, 0o644), "w", encoding="utf-8", errors="replace")
+
+
+def _uploads(
+    output: Mapping[str, Any], pattern: str, base: Path, grants: StorageAccess
+) -> Iterator[_Upload]:
+    target = output["destination"]["container"]
+    container = target["containerUrl"]
+    if "identityReference" in target:
+        container = grants.identity(container)
+    path = (target.get("path") or "").strip("/")
+    headers = {entry["name"]: entry.get("value", "") for entry in target.get("uploadHeaders", ())}
+    for file, below in find_files(pattern, base):
+        name = "/".join(filter(None, (path, below))) if has_wildcard(pattern) else path or file.name
+        yield _Upload(file, name, container, headers)
+
+
+async def _upload(upload: _Upload, storage: BlobClient) -> None:
+    source = os.open(upload.file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        await storage.upload(source, blob_url(upload.container, upload.blob), upload.headers)
+    finally:
+        os.close(source)
+
+
+def _failure(upload: _Upload, pattern: str, error: StorageError | OSError) -> Failure:
+    code = "FileUploadMiscError"
+    if isinstance(error, StorageError):
+        if error.status in {401, 403}:
+            code = "FileUploadAccessDenied"
+        elif error.status == 404:
+            code = "FileUploadContainerNotFound"
+    return failure(
+        code,
+        FilePath=str(upload.file),
+        FilePattern=pattern,
+        FileDestination=without_query(upload.container),
+    )
+
+
+_WILD = re.compile(r"[*?\[]")
+
+
+def has_wildcard(pattern: str) -> bool:
+    """Whether ``pattern`` may name more than one file."""
+    return _WILD.search(pattern) is not None
+
+
+def find_files(pattern: str, base: Path) -> Iterator[tuple[Path, str]]:
+    """The files that ``pattern`` names, sorted, each with its path below the pattern's fixed part.
+
+    A relative pattern starts at ``base``; it may climb with ``..`` (``../std*.txt``), and may be
+    absolute. The fixed part are the components before the first wildcard: ``out/**/*.txt`` finds
+    ``base/out/a/b.txt`` as ``a/b.txt``.
+    """
+    parts = [part for part in pattern.split("/") if part not in {"", "."}]
+    root = Path("/") if pattern.startswith("/") else base
+    while len(parts) > 1 and not has_wildcard(parts[0]):
+        root = root / parts.pop(0)
+    if not parts:
+        return
+    if not has_wildcard(parts[0]):
+        if (root / parts[0]).is_file():
+            yield root / parts[0], parts[0]
+        return
+    for found in sorted(set(_matches(root, parts))):
+        yield root / found, found
+
+
+def _matches(root: Path, parts: list[str], below: str = "") -> Iterator[str]:
+    first, rest = parts[0], parts[1:]
+    try:
+        entries = list(os.scandir(root))
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return
+    if first == "**":
+        # ``**`` at the end means every file below.
+        yield from _matches(root, rest or ["*"], below)
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                yield from _matches(Path(entry), parts, f"{below}{entry.name}/")
+        return
+    matches = compile_pattern(first)
+    for entry in entries:
+        if matches.fullmatch(entry.name):
+            if rest and entry.is_dir(follow_symlinks=False):
+                yield from _matches(Path(entry), rest, f"{below}{entry.name}/")
+            elif not rest and entry.is_file():
+                yield below + entry.name
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """The regular expression of a pattern for one name."""
+    out = "" if pattern.startswith(".") else r"(?!\.)"
+    at = 0
+    while at < len(pattern):
+        char = pattern[at]
+        at += 1
+        if char == "*":
+            out += ".*"
+        elif char == "?":
+            out += "."
+        elif char == "[" and (end := _closing(pattern, at)) > 0:
+            out += _character_class(pattern[at:end])
+            at = end + 1
+        else:
+            out += re.escape(char)
+    return re.compile(out, re.DOTALL)
+
+
+def _closing(pattern: str, at: int) -> int:
+    """Where the bracket opened before ``at`` closes: not at once, as in ``[]]``; -1 if nowhere."""
+    start = at + 1 if pattern[at : at + 1] == "!" else at
+    return pattern.find("]", start + 1)
+
+
+def _character_class(inner: str) -> str:
+    negated = inner.startswith("!")
+    inner = inner[negated:]
+    ranges = ""
+    at = 0
+    while at < len(inner):
+        if inner[at + 1 : at + 2] == "-" and at + 2 < len(inner):
+            low, high = inner[at], inner[at + 2]
+            if low <= high:
+                ranges += f"{re.escape(low)}-{re.escape(high)}"
+            at += 3
+        else:
+            ranges += re.escape(inner[at])
+            at += 1
+    if not ranges:
+        return "." if negated else r"(?!)"
+    return f"[{'^' if negated else ''}{ranges}]"

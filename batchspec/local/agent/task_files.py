@@ -1,0 +1,209 @@
+"""Resource files: fetched into the working directory of a task, before it starts.
+
+What lives here: which blob becomes which file, and what its failure is called. What may not: HTTP
+(``storage``), descriptors and links (``inside``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchspec.local.agent.application_packages import PackageError, install_all
+from batchspec.local.agent.blob_client import (
+    BlobClient,
+    StorageError,
+    StorageTimeoutError,
+    blob_url,
+)
+from batchspec.local.agent.credentials import StorageAccess
+from batchspec.local.agent.failures import failure, without_query
+from batchspec.local.agent.launch import Failure, Package
+from batchspec.local.agent.path_guard import OutsideError, create_file, open_directory, path_parts
+
+_MODE = "0770"
+_CONCURRENCY = 8
+_DENIED = {401, 403}
+
+
+class ResourceError(Exception):
+    """A resource file is not there as it should be; ``failure`` is the task's."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.code)
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    url: str
+    path: str
+    mode: int
+
+
+async def fetch_all(
+    resources: Sequence[Mapping[str, Any]], into: Path, storage: BlobClient, grants: StorageAccess
+) -> None:
+    """Bring all ``resources`` (in wire form) into the directory ``into``, a few at a time.
+
+    Raises:
+        ResourceError: one of them failed; the others may be there or not.
+    """
+    gate = asyncio.Semaphore(_CONCURRENCY)
+    fetches: set[asyncio.Task[None]] = set()
+    try:
+        for resource in resources:
+            async for file in _expand_resource(resource, storage, grants):
+                await gate.acquire()
+                fetch = asyncio.create_task(_fetch(file, into, storage))
+                fetch.add_done_callback(lambda _: gate.release())
+                fetches.add(fetch)
+                # A failure ends the rest at once.
+                for done in [task for task in fetches if task.done()]:
+                    fetches.remove(done)
+                    done.result()
+        await asyncio.gather(*fetches)
+    finally:
+        for task in fetches:
+            task.cancel()
+        await asyncio.gather(*fetches, return_exceptions=True)
+
+
+async def _expand_resource(
+    resource: Mapping[str, Any], storage: BlobClient, grants: StorageAccess
+) -> AsyncIterator[_File]:
+    """The single files that one resource stands for."""
+    mode = int(resource.get("fileMode") or _MODE, 8) & 0o7777
+    identified = "identityReference" in resource
+    if url := resource.get("httpUrl"):
+        yield _File(grants.identity(url) if identified else url, resource["filePath"], mode)
+        return
+    name = resource.get("autoStorageContainerName")
+    container = grants.container(name) if name else resource["storageContainerUrl"]
+    if container is None:
+        raise ResourceError(failure("ResourceContainerListMiscError", ContainerName=name or ""))
+    if identified:
+        container = grants.identity(container)
+    folder = resource.get("filePath") or ""
+    prefix = resource.get("blobPrefix") or ""
+    try:
+        async for blob in storage.list_blobs(container, prefix):
+            if not blob.endswith("/"):  # the mark of an empty directory, in other tools
+                path = f"{folder}/{blob}" if folder else blob
+                yield _File(blob_url(container, blob), path, mode)
+    except StorageError as error:
+        raise ResourceError(_listing_failure(container, error)) from None
+
+
+async def _fetch(file: _File, into: Path, storage: BlobClient) -> None:
+    try:
+        parts = path_parts(file.path)
+    except OutsideError:
+        raise ResourceError(
+            failure(
+                "ResourceFileCreateFailed",
+                FilePath=file.path,
+                Message="The path leaves the working directory of the task.",
+            )
+        ) from None
+    code = "ResourceDirectoryCreateFailed"
+    try:
+        with open_directory(into, parts[:-1]) as directory:
+            code = "ResourceFileCreateFailed"
+            with create_file(directory, parts[-1], file.mode) as target:
+                code = "ResourceFileWriteFailed"
+                await storage.download(file.url, target)
+                code = "ResourceFileCreateFailed"
+    except StorageError as error:
+        raise ResourceError(_download_failure(file, error)) from None
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            code = "DiskFull"
+        raise ResourceError(
+            failure(code, FilePath=file.path, Message=error.strerror or "")
+        ) from None
+
+
+def _download_failure(file: _File, error: StorageError) -> Failure:
+    if isinstance(error, StorageTimeoutError):
+        code = "BlobDownloadTimedOut"
+    elif error.status in _DENIED or error.code == "PublicAccessNotPermitted":
+        code = "BlobAccessDenied"
+    elif error.status == 404:
+        code = "BlobNotFound"
+    else:
+        code = "BlobDownloadMiscError"
+    return failure(code, FilePath=file.path, BlobSource=without_query(file.url), Message=str(error))
+
+
+def _listing_failure(container: str, error: StorageError) -> Failure:
+    denied = error.status in _DENIED or error.code == "PublicAccessNotPermitted"
+    code = "ResourceContainerAccessDenied" if denied else "ResourceContainerListMiscError"
+    return failure(code, ContainerUrl=without_query(container), Message=str(error))
+
+
+async def make_directory(data: Path, directory: Path, *, fresh: bool) -> None:
+    """Make the directory of a task and those in it; ``fresh`` removes what is there first.
+
+    No link is followed below the folder ``data``, where a task may have put one. Not to be cut
+    short: the next run in the same directory must not meet the removal.
+
+    Raises:
+        OSError: it cannot be made, or what is there cannot be removed.
+    """
+    try:
+        await _make_directory(data, directory, fresh=fresh)
+    except OSError as error:  # whose path is relative to a descriptor
+        raise OSError(error.errno, error.strerror, str(directory)) from None
+
+
+async def _make_directory(data: Path, directory: Path, *, fresh: bool) -> None:
+    *above, name = directory.relative_to(data).parts
+    with open_directory(data, above, ours=True) as parent:
+        try:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        except FileExistsError:
+            if fresh:
+                await asyncio.to_thread(shutil.rmtree, name, dir_fd=parent)
+                os.mkdir(name, 0o755, dir_fd=parent)
+        made = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        for below in ("wd", "certs"):
+            with suppress(FileExistsError):
+                os.mkdir(below, 0o755, dir_fd=made)
+    finally:
+        os.close(made)
+
+
+async def add_files(
+    packages: Sequence[Package],
+    files: Sequence[Mapping[str, Any]],
+    into: Path,
+    storage: BlobClient,
+    grants: StorageAccess,
+) -> None:
+    """Put packages on the node, and resource ``files`` (in wire form) into a directory.
+
+    Raises:
+        PackageError, ResourceError, OSError: one of them is not there as it should be.
+    """
+    if packages:
+        await install_all(packages)
+    if files:
+        await fetch_all(files, into, storage, grants)
+
+
+def preparation_failure(error: PackageError | ResourceError | OSError) -> Failure:
+    """The failure of a run that could not be prepared."""
+    if isinstance(error, OSError):
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        code = "DiskFull" if full else "ResourceDirectoryCreateFailed"
+        return failure(code, FilePath=str(error.filename), Message=error.strerror or "")
+    return error.failure

@@ -1,0 +1,149 @@
+"""decide: what is to be done now, from what is.
+
+Pure: no clock, no store, no process. It is asked again after every change, so a decision never
+has to look further than the next step; and what it decides is idempotent: asked twice about the
+same state it says the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+from datetime import datetime
+
+from batchspec.local.engine.decisions import (
+    CancelNodeRemoval,
+    Decision,
+    DeleteExpiredFiles,
+    DeletePendingFiles,
+    EndPreparingTask,
+    KillRun,
+    PreemptNode,
+    RequestNodeRemoval,
+    RunReleaseTask,
+    RunTask,
+    SetJobState,
+)
+from batchspec.local.engine.lifecycle import job_steps, node_steps, schedule_steps
+from batchspec.local.engine.pool_size import QuotaBudget, autoscale_pool, resize_steps
+from batchspec.local.engine.scheduling import DirectoryKey, schedule_tasks
+from batchspec.local.engine.state import SchedulerState, is_due, run_key
+from batchspec.local.model import JobState, TaskState
+from batchspec.local.wire.times import read_duration
+
+
+def decide(state: SchedulerState, now: datetime) -> list[Decision]:
+    """Everything that can be done at once, in the order in which it is to be done."""
+    return list(_decide(state, now))
+
+
+def is_settled(state: SchedulerState, decisions: Iterable[Decision]) -> bool:
+    """Whether ``decisions`` are all that there is to do until something else changes.
+
+    So when nothing was decided; and when tasks were begun, and nothing else was done, until their
+    pools had no slot left.
+    """
+    left = {
+        offer.pool.id: sum(node.slots - node.running_slots for node in offer.nodes)
+        for offer in state.offers
+    }
+    begun = set()
+    for decision in decisions:
+        if not isinstance(decision, RunTask) or decision.waits:
+            return False
+        pool_id = decision.node.pool_id
+        begun.add(pool_id)
+        left[pool_id] -= decision.task.slots * (1 + len(decision.others))
+    return not any(left[pool_id] for pool_id in begun)
+
+
+def _decide(state: SchedulerState, now: datetime) -> Iterator[Decision]:
+    for_jobs = tuple(_job_decisions(state))
+    yield from for_jobs
+    released = {
+        (one.preparation.pool_id.lower(), one.preparation.node_id.lower())
+        for one in for_jobs
+        if isinstance(one, RunReleaseTask)
+    }
+    for task in state.ending:
+        if task.state is TaskState.PREPARING:
+            yield EndPreparingTask(task)
+        else:
+            yield KillRun(task.seq, task.run)
+    yield from _pool_and_node_decisions(state, now, released)
+    for scale_view in state.scales:
+        yield from autoscale_pool(scale_view, now)
+    for schedule_view in state.schedules:
+        yield from schedule_steps(schedule_view, now)
+    yield from _file_deletions(state)
+    blocked = _directories_in_use(state)
+    for offer in state.offers:
+        yield from schedule_tasks(offer, blocked)
+    yield from (PreemptNode(node) for node in state.taken)
+
+
+def _job_decisions(state: SchedulerState) -> Iterator[Decision]:
+    ended = set()
+    for end in _completed_jobs(state):
+        ended.add(end.job.seq)
+        yield end
+    for view in state.jobs:
+        # What follows from the state it was in must not undo that it ends.
+        if view.job.seq not in ended:
+            yield from job_steps(view)
+
+
+def _pool_and_node_decisions(
+    state: SchedulerState, now: datetime, released: Container[tuple[str, str]]
+) -> Iterator[Decision]:
+    """Pools and nodes; but none of ``released``, by pool and id in lower case.
+
+    A release task begins there now, and a node that goes would not know of it.
+    """
+    asked = set()
+    allotment = QuotaBudget(state.room)
+    for pool_view in state.pools:
+        timeout = read_duration(pool_view.pool.resize_timeout)
+        since = pool_view.pool.allocation_since
+        timed_out = timeout is not None and is_due(since, timeout, now)
+        for decision in resize_steps(pool_view, allotment, timed_out=timed_out):
+            if isinstance(decision, RequestNodeRemoval | CancelNodeRemoval):
+                asked.add(decision.node.seq)
+            yield decision
+    for node_view in state.nodes:
+        node = node_view.node
+        # One of which something else is asked now is looked at again as it is then.
+        if node.seq not in asked and (node.pool_id.lower(), node.id.lower()) not in released:
+            yield from node_steps(node_view, state.delays, now)
+
+
+def _completed_jobs(state: SchedulerState) -> Iterator[SetJobState]:
+    """Jobs that come to their end by themselves, each for the first reason that it has."""
+    told = set()
+    for jobs, reason in (
+        (state.overdue, "MaxWallClockTimeExpiry"),
+        (state.managed, "JMComplete"),
+        (state.done, "AllTasksComplete"),
+    ):
+        for job in jobs:
+            if job.id not in told:
+                told.add(job.id)
+                yield SetJobState(job, JobState.TERMINATING, reason)
+
+
+def _file_deletions(state: SchedulerState) -> Iterator[Decision]:
+    for doomed in state.doomed:
+        if run_key(doomed.task_seq, doomed.run) in state.running:
+            yield KillRun(doomed.task_seq, doomed.run)
+        else:
+            yield DeletePendingFiles(doomed)
+    for task in state.expired:
+        yield DeleteExpiredFiles(task)
+
+
+def _directories_in_use(state: SchedulerState) -> set[DirectoryKey]:
+    """The directories that a run of a task that is no more may still write."""
+    return {
+        (doomed.pool_id.lower(), doomed.node_id.lower(), doomed.directory.lower())
+        for doomed in state.doomed
+        if run_key(doomed.task_seq, doomed.run) in state.running
+    }

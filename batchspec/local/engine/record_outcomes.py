@@ -1,0 +1,239 @@
+"""record: what has finished into the store, and what follows from it.
+
+What lives here: outcome to record. What may not: when anything runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from batchspec.local.agent.failures import ended_by_user
+from batchspec.local.agent.launch import Outcome
+from batchspec.local.engine.application_packages import with_packages
+from batchspec.local.engine.apply_decisions import DecisionApplier
+from batchspec.local.engine.executor import (
+    ExecutorRequest,
+    FinishedRun,
+    InstallRun,
+    PreparationRun,
+    ReleaseRun,
+    StartTaskRun,
+    TaskRun,
+)
+from batchspec.local.engine.task_result import (
+    failure_json,
+    node_error_json,
+    subtask_ended,
+    subtask_started,
+    task_result,
+)
+from batchspec.local.model import Job, JobState, NodeState, Task, Wire
+from batchspec.local.store import Store
+from batchspec.local.wire.times import read_duration, write_time
+
+_OPEN_JOBS = (JobState.ACTIVE, JobState.DISABLING, JobState.DISABLED, JobState.ENABLING)
+
+
+class OutcomeRecorder:
+    """Writes what came of runs; to be used in a transaction."""
+
+    def __init__(self, store: Store, committer: DecisionApplier) -> None:
+        self._store = store
+        self._committer = committer
+
+    def record(self, finished: Iterable[FinishedRun], now: datetime) -> Iterator[ExecutorRequest]:
+        """Write each in turn; the orders are the retries."""
+        jobs: dict[str, Job | None] = {}
+        for one in finished:
+            if not isinstance(one.subject, TaskRun):
+                yield from self._other(one.subject, one.outcome, now)
+                continue
+            job_id = one.subject.task.job_id
+            if job_id not in jobs:
+                jobs[job_id] = self._store.jobs.get(job_id)
+            job = jobs[job_id]
+            if job is None:  # deleted with its tasks
+                continue
+            if one.outcome is not None:
+                self._store.runs.note_usage(one.subject.task, one.outcome.usage)
+            outcome = self._as_asked(one.subject.task, job, one.outcome)
+            if self._was_requeued(one.subject.task, outcome):
+                self._store.runs.requeue(one.subject.task, now)
+            elif outcome is not None:
+                acted = yield from self._task(one.subject, job, outcome, now)
+                if acted:
+                    del jobs[job_id]
+
+    def _other(
+        self,
+        run: StartTaskRun | PreparationRun | ReleaseRun | InstallRun,
+        outcome: Outcome | None,
+        now: datetime,
+    ) -> Iterator[ExecutorRequest]:
+        if isinstance(run, InstallRun):
+            self._installation(run, outcome, now)
+        elif isinstance(run, StartTaskRun):
+            yield from self._start_task(run, outcome, now)
+        elif isinstance(run, PreparationRun):
+            yield from self._preparation(run, outcome, now)
+        elif (row := self._store.preparations.get(run.preparation.seq)) is not None:
+            # One that was lost is due again; one that failed does not keep its job from ending.
+            state = None if outcome is None else "completed"
+            info = None if outcome is None else _task_info(outcome, row.release)
+            self._store.preparations.note_release(row, state, info)
+
+    def _preparation(
+        self, run: PreparationRun, outcome: Outcome | None, now: datetime
+    ) -> Iterator[ExecutorRequest]:
+        row = self._store.preparations.get(run.preparation.seq)
+        node = self._store.nodes.get(run.node.pool_id, run.node.id)
+        job = self._store.jobs.get(run.job.id)
+        if row is None or node is None or job is None:
+            return
+        if outcome is None:
+            yield self._committer.prepare_again(run, fresh=False)
+            return
+        limit = run.job.body["jobPreparationTask"]["constraints"]["maxTaskRetryCount"]
+        if (
+            job.state in _OPEN_JOBS
+            and node.intent is None
+            and _should_retry(outcome, run.retries, limit)
+        ):
+            info = {**row.info, "retryCount": run.retries + 1, "lastRetryTime": write_time(now)}
+            self._store.preparations.note(row, "running", info)
+            yield self._committer.prepare_again(replace(run, retries=run.retries + 1), fresh=False)
+            return
+        ready = outcome.failure is None
+        self._store.preparations.note(
+            row, "ready" if ready else "failed", _task_info(outcome, row.info)
+        )
+        for task in self._store.runs.preparing_on(node, job.id):
+            if task.ending is not None:
+                continue
+            if not ready:
+                self._store.runs.requeue(task, now, counted=False)
+            elif (begun := self._store.runs.prepared(task, now)) is not None:
+                yield self._committer.again(TaskRun(begun, job, node), fresh=True)
+
+    def _as_asked(self, task: Task, job: Job, outcome: Outcome | None) -> Outcome | None:
+        """``outcome``, or that the task was ended: if it would run again, but is asked to end."""
+        current = self._store.runs.get(task.seq)
+        if outcome is None or current is None or current.ending is None:
+            return outcome
+        again = task_result(task.body, job.body, task.retry_count, outcome).retry
+        return replace(outcome, failure=ended_by_user()) if again else outcome
+
+    def _was_requeued(self, task: Task, outcome: Outcome | None) -> bool:
+        if outcome is None:
+            return True
+        if outcome.failure is None or outcome.failure.code != "TaskEnded":
+            return False
+        current = self._store.runs.get(task.seq)
+        return current is not None and current.ending == "requeue"
+
+    def _task(
+        self, run: TaskRun, job: Job, outcome: Outcome, now: datetime
+    ) -> Generator[ExecutorRequest, None, bool]:
+        """Write the end of a task's run; returns whether its job was moved."""
+        task = run.task
+        verdict = task_result(task.body, job.body, task.retry_count, outcome)
+        if verdict.retry and job.state in _OPEN_JOBS:
+            again = self._store.runs.retry(task, now)
+            if again is not None:
+                if run.others:
+                    self._store.subtasks.again(again, subtask_started(now))
+                yield self._committer.again(replace(run, task=again, job=job), fresh=False)
+            return False
+        self._store.runs.finish(
+            task,
+            now,
+            started=outcome.started,
+            ended=outcome.ended,
+            exit_code=outcome.exit_code,
+            failure=failure_json(outcome.failure),
+            satisfies=verdict.satisfies,
+            retain_until=_retention_end(task.body, outcome.ended),
+            container=outcome.container,
+        )
+        for number in range(1, len(run.others) + 1):
+            # There are none where the primary could not be prepared.
+            ends = outcome.subtasks or (replace(outcome, exit_code=None),) * len(run.others)
+            self._store.subtasks.note(task, number, subtask_ended(ends[number - 1]))
+        if verdict.job_action == "terminate" and job.state in _OPEN_JOBS:
+            self._store.jobs.move(job, JobState.TERMINATING, now, reason="TaskFailed")
+            return True
+        if verdict.job_action == "disable" and job.state is JobState.ACTIVE:
+            self._store.jobs.move(job, JobState.DISABLING, now, disable_tasks="requeue")
+            return True
+        return False
+
+    def _installation(self, run: InstallRun, outcome: Outcome | None, now: datetime) -> None:
+        """A node without its packages is unusable until it comes up again, as on the service."""
+        node = self._store.nodes.get(run.node.pool_id, run.node.id)
+        if node is None or node.seq != run.node.seq or outcome is None:
+            return
+        if outcome.failure is None:
+            detail = with_packages(node, run.packages)
+            self._store.nodes.move(node, node.state, now, detail=detail)
+        elif node.intent is None and node.state is NodeState.STARTING:
+            errors = (node_error_json(outcome.failure),)
+            self._store.nodes.move(node, NodeState.UNUSABLE, now, errors=errors)
+
+    def _start_task(
+        self, run: StartTaskRun, outcome: Outcome | None, now: datetime
+    ) -> Iterator[ExecutorRequest]:
+        node = self._store.nodes.get(run.node.pool_id, run.node.id)
+        if node is None or node.seq != run.node.seq:
+            return
+        if outcome is None:
+            if node.intent is None:
+                yield self._committer.start(node, run.pool, now, run.retries)
+            return
+        limit = run.pool.body["startTask"]["maxTaskRetryCount"]
+        if node.intent is None and _should_retry(outcome, run.retries, limit):
+            retried = {"lastRetryTime": write_time(now)}
+            yield self._committer.start(node, run.pool, now, run.retries + 1, retried)
+            return
+        state = node.state
+        if state is NodeState.WAITING_FOR_START_TASK and node.intent is None:
+            state = NodeState.IDLE if outcome.failure is None else NodeState.START_TASK_FAILED
+        info = _task_info(outcome, node.start_task_info)
+        self._store.nodes.move(node, state, now, start_task_info=info)
+
+
+def _should_retry(outcome: Outcome, retries: int, limit: int) -> bool:
+    """Whether a start or preparation task is to be run once more."""
+    by_code = outcome.failure is not None and outcome.failure.code == "FailureExitCode"
+    return by_code and (limit < 0 or retries < limit)
+
+
+def _task_info(outcome: Outcome, before: Wire | None) -> Wire:
+    """The note of a run that has ended; what was noted ``before`` stays where it still holds."""
+    info: dict[str, Any] = {
+        **(before or {}),
+        "state": "completed",
+        "startTime": write_time(outcome.started),
+        "endTime": write_time(outcome.ended),
+    }
+    if outcome.exit_code is not None:
+        info["exitCode"] = outcome.exit_code
+    if outcome.container is not None:
+        info["containerInfo"] = outcome.container
+    failure = failure_json(outcome.failure)
+    if failure is not None:
+        info["failureInfo"] = failure
+    return info | {"result": "success" if failure is None else "failure"}
+
+
+def _retention_end(body: Wire, ended: datetime) -> datetime | None:
+    """When the files of a task that ended then are removed; ``None`` if never."""
+    retention: timedelta | None = read_duration(body["constraints"]["retentionTime"])
+    if retention is None:
+        return None
+    try:
+        return ended + retention
+    except OverflowError:
+        return None

@@ -1,0 +1,278 @@
+"""The text of a bad day: a profile, a list of what goes wrong, or a file with one.
+
+    bad-day
+    throttle=5%:1s,lost@create_task_collection=20%,quota=4
+    bad-day,preempt=0%
+
+An item is ``KIND=P%``, ``KIND=P%:TIME``, ``KIND@OPERATION=P%``, ``quota=N`` or a profile; a later
+one takes the place of an earlier one of the same kind and operation. In a file each line may have
+items, and a comment behind ``#``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from difflib import get_close_matches
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+
+from batchspec.local.duration import format_duration, parse_duration
+from batchspec.local.error import LocalError
+
+
+class FaultKind(StrEnum):
+    """A kind of trouble that comes by chance."""
+
+    THROTTLE = "throttle"
+    THROTTLE_SILENT = "throttle-silent"
+    BUSY = "busy"
+    ERROR = "error"
+    LOST = "lost"
+    SLOW = "slow"
+    PREEMPT = "preempt"
+    START_TASK = "start-task"
+    SLOW_NODE = "slow-node"
+    TASK = "task"
+
+
+class QuotaKind(StrEnum):
+    """A quota of the account, in nodes."""
+
+    QUOTA = "quota"
+    SPOT_QUOTA = "spot-quota"
+
+
+REQUEST_FAULTS = (
+    FaultKind.THROTTLE,
+    FaultKind.THROTTLE_SILENT,
+    FaultKind.BUSY,
+    FaultKind.ERROR,
+    FaultKind.LOST,
+    FaultKind.SLOW,
+)
+"""Those that happen to requests, in the order in which they are tried: one request has one."""
+
+DEFAULT_DURATIONS: Mapping[FaultKind, timedelta] = {
+    FaultKind.THROTTLE: timedelta(seconds=1),
+    FaultKind.SLOW: timedelta(seconds=2),
+    FaultKind.PREEMPT: timedelta(seconds=30),
+    FaultKind.SLOW_NODE: timedelta(seconds=5),
+}
+"""The kinds that take a length of time, and what it is when it is not said."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRule:
+    """One kind of trouble: its chance in percent, and its length of time where it has one.
+
+    ``operation`` (``create_pool`` ...) keeps a kind that happens to requests to those alone.
+    """
+
+    kind: FaultKind
+    percent: float
+    span: timedelta = timedelta()
+    operation: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The dose as it is written."""
+        at = "" if self.operation is None else f"@{self.operation}"
+        span = f":{format_duration(self.span)}" if self.kind in DEFAULT_DURATIONS else ""
+        return f"{self.kind}{at}={self.percent:g}%{span}"
+
+
+@dataclass(frozen=True, slots=True)
+class FaultInjection:
+    """A bad day. ``limits`` are quotas; ``seed`` decides what happens to whom."""
+
+    doses: tuple[FaultRule, ...] = ()
+    limits: tuple[tuple[QuotaKind, int], ...] = ()
+    seed: int = 0
+
+    def __bool__(self) -> bool:
+        """Whether anything goes wrong at all."""
+        return bool(self.doses or self.limits)
+
+    @property
+    def text(self) -> str:
+        """The day as it is written, profiles and files spelled out; empty when it is a good one."""
+        limits = (f"{limit}={count}" for limit, count in self.limits)
+        return ",".join([*(dose.text for dose in self.doses), *limits])
+
+    def dose(self, kind: FaultKind, operation: str | None = None) -> FaultRule | None:
+        """The dose of ``kind`` for ``operation``; one for it alone comes before one for all."""
+        mine = [one for one in self.doses if one.kind is kind]
+        found = [one for one in mine if one.operation == operation]
+        found += [one for one in mine if one.operation is None]
+        return found[0] if found and found[0].percent else None
+
+    def limit(self, *, dedicated: bool) -> int | None:
+        """How many nodes of a kind the account may have; ``None`` is no limit."""
+        return dict(self.limits).get(QuotaKind.QUOTA if dedicated else QuotaKind.SPOT_QUOTA)
+
+
+NO_FAULTS = FaultInjection()
+
+
+def hash_fraction(seed: int, *words: str | int) -> float:
+    """A number in [0, 1), evenly spread over seeds and words."""
+    text = "\0".join(map(str, (seed, *words)))
+    return int.from_bytes(sha256(text.encode("utf-8", "surrogateescape")).digest()[:8]) / 2**64
+
+
+class RandomSource:
+    """Throws for one life of the service; counts how often each thing has come up."""
+
+    def __init__(self, chaos: FaultInjection) -> None:
+        self._chaos = chaos
+        self._counts: Counter[tuple[str, ...]] = Counter()
+
+    def strikes(self, dose: FaultRule, *words: str | int) -> bool:
+        """Whether ``dose`` is for what ``words`` name."""
+        return hash_fraction(self._chaos.seed, dose.kind, *words) * 100 < dose.percent
+
+    def share(self, kind: FaultKind, *words: str | int) -> float:
+        """How much of its length of time ``kind`` takes: a number in [0, 1)."""
+        return hash_fraction(self._chaos.seed, kind, "share", *words)
+
+    def next(self, *words: str) -> int:
+        """How often this was asked of ``words`` before: their next number, from 0."""
+        number = self._counts[words]
+        self._counts[words] += 1
+        return number
+
+
+PROFILES: Mapping[str, str] = {
+    "throttled": "throttle=15%:1s,throttle-silent=5%,busy=5%",
+    "flaky": "error=5%,lost=5%,slow=5%:1s",
+    "spot": "preempt=75%:10s",
+    "bad-nodes": "start-task=30%,slow-node=30%:2s,task=10%",
+    "no-quota": "quota=0,spot-quota=0",
+    "bad-day": "throttle=5%:1s,throttle-silent=2%,busy=2%,error=3%,lost=5%,slow=3%:500ms,"
+    "preempt=75%:4s,start-task=25%,slow-node=25%:1s,task=10%",
+}
+"""Days that have a name."""
+
+_ITEM = re.compile(r"(?P<kind>[^@=\s]+)(?:@(?P<operation>[^=\s]+))?\s*=\s*(?P<amount>\S+)")
+_PROBABILITY = re.compile(r"(\d{1,3}(?:\.\d{1,3})?)%(?::(\S+))?", re.ASCII)
+_MAX_QUOTA = 1_000_000
+_KINDS = (*FaultKind, *QuotaKind)
+
+
+def parse_fault_injection(text: str, seed: int = 0) -> FaultInjection:
+    """The bad day that ``text`` describes; an empty one is a good day.
+
+    Raises:
+        LocalError: it cannot be understood (``chaos-unreadable``); the hint says what can.
+    """
+    doses: dict[tuple[FaultKind, str | None], FaultRule] = {}
+    limits: dict[QuotaKind, int] = {}
+    for item in _rule_texts(_text_or_file(text)):
+        read = _parse_item(item)
+        if isinstance(read, FaultRule):
+            doses[read.kind, read.operation] = read
+        else:
+            limits[read[0]] = read[1]
+    # One of 0 % is worth a word only where it makes an exception.
+    real = (dose for dose in doses.values() if dose.percent or dose.operation is not None)
+    return FaultInjection(tuple(real), tuple(limits.items()), seed)
+
+
+def check_operations(chaos: FaultInjection, operations: Iterable[str]) -> None:
+    """See that ``chaos`` names only ``operations`` that are there.
+
+    Raises:
+        LocalError: it names another (``chaos-unreadable``).
+    """
+    known = sorted(operations)
+    for name in {dose.operation for dose in chaos.doses} - {None, *known}:
+        hint = (
+            _suggestion(str(name), known)
+            or "Operations are called as in the SDK: create_task_collection ..."
+        )
+        raise _error(f"There is no operation {name!r}", hint)
+
+
+def _text_or_file(text: str) -> str:
+    """``text``, or what the file that it names holds."""
+    named = text.strip()
+    if not named or "=" in named or any(item in PROFILES for item in named.split(",")):
+        return text
+    try:
+        path = Path(named).expanduser()
+        if not path.is_file() and "/" not in named and not path.suffix:
+            raise _error(
+                f"There is no chaos {named!r}",
+                _suggestion(named, (*PROFILES, *_KINDS)) or _valid_names(),
+            )
+        return path.read_text(encoding="utf-8")
+    # A name may be none for a file, a home be unknown, and what is there be no text.
+    except (OSError, ValueError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text"
+        raise _error(f"The file {named!r} cannot be read: {why}", _valid_names()) from error
+
+
+def _rule_texts(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        for item in line.partition("#")[0].split(","):
+            word = item.strip()
+            if word in PROFILES:
+                yield from PROFILES[word].split(",")
+            elif word:
+                yield word
+
+
+def _parse_item(item: str) -> FaultRule | tuple[QuotaKind, int]:
+    found = _ITEM.fullmatch(item)
+    if found is None:
+        hint = "" if "=" in item else _suggestion(item, (*PROFILES, *_KINDS))
+        raise _error(f"{item!r} is no chaos", hint or _valid_names())
+    word, operation, amount = found["kind"], found["operation"], found["amount"]
+    if word not in _KINDS:
+        raise _error(f"There is no chaos {word!r}", _suggestion(word, _KINDS) or _valid_names())
+    if operation is not None and word not in REQUEST_FAULTS:
+        hint = f"Only these happen to requests: {', '.join(REQUEST_FAULTS)}"
+        raise _error(f"{word!r} does not happen to requests, so it takes no '@'", hint)
+    if word in set(QuotaKind):
+        return QuotaKind(word), _parse_quota(item, amount)
+    return _parse_rule(item, FaultKind(word), operation, amount)
+
+
+def _parse_quota(item: str, amount: str) -> int:
+    if not (amount.isascii() and amount.isdecimal() and int(amount) <= _MAX_QUOTA):
+        raise _error(f"{item!r} is no quota", "A quota is a number of nodes: quota=4")
+    return int(amount)
+
+
+def _parse_rule(item: str, kind: FaultKind, operation: str | None, amount: str) -> FaultRule:
+    found = _PROBABILITY.fullmatch(amount)
+    if found is None or float(found[1]) > 100:
+        example = f"{kind}=5%" + (":2s" if kind in DEFAULT_DURATIONS else "")
+        raise _error(f"{item!r} does not say how often", f"Write it so: {example}")
+    span = DEFAULT_DURATIONS.get(kind)
+    if found[2] is not None:
+        if span is None:
+            raise _error(f"{item!r}: {kind} takes no time", f"Write it so: {kind}=5%")
+        try:
+            span = parse_duration(found[2])
+        except ValueError as error:
+            raise _error(f"{item!r}: {error}", "Times look like 500ms, 2s, 5m") from error
+    return FaultRule(kind, float(found[1]), span or timedelta(), operation)
+
+
+def _suggestion(word: str, known: Iterable[str]) -> str:
+    close = get_close_matches(word.partition("=")[0].lower(), list(known), 1, 0.6)
+    return f"Did you mean {close[0]}?" if close else ""
+
+
+def _valid_names() -> str:
+    return f"There are the profiles {', '.join(PROFILES)} and the kinds {', '.join(_KINDS)}"
+
+
+def _error(what: str, hint: str) -> LocalError:
+    return LocalError("chaos-unreadable", f"{what}.", hint=hint)
