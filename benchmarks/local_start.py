@@ -23,9 +23,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from batchspec import local
-from batchspec.local.azurite.install import install, place
-from batchspec.local.azurite.node import find_node
-from batchspec.local.azurite.server import Launch, Server
+from batchspec.local.azurite.install import expected_installation, install
+from batchspec.local.azurite.nodejs import find_nodejs
+from batchspec.local.azurite.server import AzuriteServer, LaunchOptions
 from batchspec.local.settings import Settings
 
 FLOOR = "node -e 0"
@@ -46,22 +46,22 @@ class Watch:
 
 def one_round(watch: Watch, settings: Settings, folder: Path) -> None:
     """Everything once, in an empty ``folder``."""
-    node = find_node(settings)
+    node = find_nodejs(settings)
     with watch.time(FLOOR):
         subprocess.run([node.executable, "-e", "0"], check=True)
     with watch.time("python -c pass"):
         subprocess.run([sys.executable, "-c", "pass"], check=True)
 
-    launch = Launch(
+    launch = LaunchOptions(
         node=node,
-        installed=place(settings.cache),
+        installed=expected_installation(settings.cache),
         account="bench",
         key="a2V5",
         log=folder / "azurite.log",
         location=folder / "blobs",
     )
     with watch.time("Azurite alone"):
-        server = Server.spawn(launch, port=0)
+        server = AzuriteServer.spawn(launch, port=0)
         server.wait_ready()
     server.stop()
 
@@ -84,7 +84,7 @@ def measure_installation(watch: Watch, settings: Settings) -> None:
     """One installation, with nothing of it in any cache."""
     with tempfile.TemporaryDirectory() as folder, watch.time("installation (npm ci)"):
         install(
-            find_node(settings),
+            find_nodejs(settings),
             Path(folder),
             search_path=settings.path,
             environ=dict(os.environ),

@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, settings
 
 from batchspec import local
 from batchspec.local.azurite.install import install
-from batchspec.local.azurite.node import find_node
-from batchspec.local.azurite.server import Launch, Server
+from batchspec.local.azurite.nodejs import find_nodejs
+from batchspec.local.azurite.server import AzuriteServer, LaunchOptions
 from batchspec.local.settings import Settings
 from tests.openapi_conformance.exchanges import HERE, Witness
 
@@ -80,8 +80,8 @@ def azurite(
 ) -> Iterator[BlobStore]:
     """One blob store for the whole session; a test makes containers of its own in it."""
     settings = Settings.read(os.environ)
-    node = find_node(settings)
-    store = Launch(
+    node = find_nodejs(settings)
+    store = LaunchOptions(
         node=node,
         installed=install(
             node, settings.cache, search_path=settings.path, environ={}, notify=lambda _: None
@@ -90,7 +90,7 @@ def azurite(
         key=base64.b64encode(secrets.token_bytes(64)).decode(),
         log=tmp_path_factory.mktemp("azurite") / "azurite.log",
     )
-    server = Server.spawn(store, port=0)
+    server = AzuriteServer.spawn(store, port=0)
     try:
         port = server.wait_ready()
         yield BlobStore(f"http://127.0.0.1:{port}/{store.account}", store.account, store.key)

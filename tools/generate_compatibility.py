@@ -17,7 +17,7 @@ from typing import Any
 from generated import main
 
 from batchspec.local.api.routes import ROUTES
-from batchspec.local.api.unsupported import ABSENT, KEPT
+from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
 from batchspec.local.wire.request import NEWEST, OLDER_VERSIONS
 
 TARGET = Path(__file__).parent.parent / "docs" / "compatibility.md"
@@ -125,10 +125,10 @@ def _lines() -> Iterator[str]:
     yield ""
     yield "## Properties that are refused (501)"
     yield ""
-    yield from _table(ABSENT)
+    yield from _table(REFUSED)
     yield "## Properties that are kept and shown, without effect"
     yield ""
-    yield from _table(KEPT)
+    yield from _table(WITHOUT_EFFECT)
     yield _BEHAVIOUR
     yield from _replays(json.loads(COUNTS.read_text(encoding="utf-8")))
     yield _JUDGED

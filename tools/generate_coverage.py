@@ -13,7 +13,7 @@ from pathlib import Path
 
 from generated import main
 
-from batchspec.local.api.unsupported import ABSENT, KEPT
+from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
 from batchspec.spec.schema import Fragment, branches, definition, resolved
 
 TARGET = Path(__file__).parent.parent / "docs" / "coverage.md"
@@ -168,10 +168,10 @@ def _local(root: Root, wires: tuple[str, ...]) -> str:
     if root.kind is None:
         return "acts"  # no table of gaps: of what stands around a job, all is there
     path = "/".join(wires)
-    for table, word in ((ABSENT, "refused"), (KEPT, "kept")):
+    for table, word in ((REFUSED, "refused"), (WITHOUT_EFFECT, "kept")):
         if any(path == known or path.startswith(f"{known}/") for known in table[root.kind]):
             return word
-    if any(known.startswith(f"{path}/") for known in ABSENT[root.kind]):
+    if any(known.startswith(f"{path}/") for known in REFUSED[root.kind]):
         return "acts, in part"
     return "acts"
 

@@ -16,13 +16,14 @@ import os
 import sys
 from pathlib import Path
 
-from batchspec.local.azurite.install import Engine, look_at_engine
+from batchspec.local.azurite.install import AzuriteStatus
+from batchspec.local.azurite.install import azurite_status as _azurite_status
 from batchspec.local.azurite.install import install as _install
-from batchspec.local.azurite.node import find_node
+from batchspec.local.azurite.nodejs import find_nodejs
 from batchspec.local.daemon.endpoints import Endpoints, Format, env, variables
 from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.start import start_daemon
-from batchspec.local.daemon.status import State, Status, look
+from batchspec.local.daemon.status import State, Status, read_status
 from batchspec.local.daemon.stop import reset_daemon, stop_daemon
 from batchspec.local.error import LocalError
 from batchspec.local.settings import Settings
@@ -31,8 +32,8 @@ from batchspec.local.startup_phase import Notify, StartupPhase
 
 __all__ = [
     "NO_OPTIONS",
+    "AzuriteStatus",
     "Endpoints",
-    "Engine",
     "Format",
     "LocalError",
     "Notify",
@@ -41,13 +42,13 @@ __all__ = [
     "StartupPhase",
     "State",
     "Status",
+    "azurite_status",
     "env",
     "install",
     "reset",
     "start",
     "status",
     "stop",
-    "store_parts",
     "variables",
 ]
 
@@ -88,7 +89,7 @@ def status(data: Path | None = None) -> Status:
     Raises:
         LocalError: the folder cannot be read.
     """
-    return look(_home(data))
+    return read_status(_home(data))
 
 
 def stop(data: Path | None = None, *, notify: Notify = _ignore) -> bool:
@@ -119,7 +120,7 @@ def install(*, notify: Notify = _ignore) -> Path:
     """
     settings = _settings(None)
     return _install(
-        find_node(settings),
+        find_nodejs(settings),
         settings.cache,
         search_path=settings.path,
         environ=dict(os.environ),
@@ -127,13 +128,13 @@ def install(*, notify: Notify = _ignore) -> Path:
     ).folder
 
 
-def store_parts() -> Engine:
-    """What the local service is run with. Changes nothing.
+def azurite_status() -> AzuriteStatus:
+    """The Node.js and the Azurite that the local service uses. Changes nothing.
 
     Raises:
         LocalError: something is missing; the hint says how to get it.
     """
-    return look_at_engine(_settings(None))
+    return _azurite_status(_settings(None))
 
 
 def _settings(data: Path | None, options: SimulationOptions = NO_OPTIONS) -> Settings:

@@ -13,7 +13,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from batchspec.local.daemon.readiness import Reporter
+from batchspec.local.daemon.readiness import ReadinessReporter
 from batchspec.local.daemon.serve import run_daemon
 from batchspec.local.error import LocalError
 from batchspec.local.settings import Settings
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
         settings = replace(
             settings, cache=asked.cache or settings.cache, node=asked.node or settings.node
         )
-        run_daemon(settings, port=asked.port, reporter=Reporter(asked.report))
+        run_daemon(settings, port=asked.port, reporter=ReadinessReporter(asked.report))
     except LocalError as error:
         log = logging.getLogger(__name__)
         log.error("%s: %s %s", error.code, error.summary, error.hint)  # noqa: TRY400  data, no bug

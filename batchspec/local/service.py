@@ -26,7 +26,7 @@ from batchspec.local.engine.environment import NodeConfig
 from batchspec.local.engine.node_faults import NodeFaults, preemption_absence
 from batchspec.local.engine.state import Delays
 from batchspec.local.fault_injection import NO_FAULTS, FaultInjection
-from batchspec.local.http.app import Door
+from batchspec.local.http.app import App
 from batchspec.local.http.server import serving
 from batchspec.local.loopback import listen, url_of
 from batchspec.local.orphans import process_tag
@@ -65,11 +65,11 @@ class Engine(Protocol):
         """Work until cancelled; then end all processes and return."""
 
 
-MakeEngine = Callable[[Store, ServiceConfig, str, Clock], Engine]
+EngineFactory = Callable[[Store, ServiceConfig, str, Clock], Engine]
 """Makes the engine of a service; the text is its URL."""
 
 
-def make_engine_of(store: Store, config: ServiceConfig, url: str, clock: Clock) -> Engine:
+def default_engine(store: Store, config: ServiceConfig, url: str, clock: Clock) -> Engine:
     """The engine that runs tasks as processes of this machine."""
     grants = NoAutoStorage() if config.storage is None else StorageAccount.read(config.storage)
     site = NodeConfig(
@@ -98,7 +98,7 @@ async def serve(
     ready: Callable[[str], None],
     *,
     listening: socket.socket | None = None,
-    make_engine: MakeEngine | None = make_engine_of,
+    make_engine: EngineFactory | None = default_engine,
 ) -> None:
     """Run the service until cancelled; call ``ready`` with its URL once it answers.
 
@@ -129,7 +129,7 @@ async def serve(
             ContainerEngine(os.environ),
         )
         # Signatures are dated by the wall, whatever time the service lives in.
-        door = Door(context, config.key, now=clock.now, wall=_wall)
+        door = App(context, config.key, now=clock.now, wall=_wall)
         engine = None if make_engine is None else make_engine(store, config, url, clock)
         async with (
             time.keeping(clock),

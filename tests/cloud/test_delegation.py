@@ -36,7 +36,7 @@ from batchspec.cloud.account import AzureAccount
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.limiter import Limits
 from batchspec.cloud.open import open_account
-from batchspec.local.azurite.node import find_node
+from batchspec.local.azurite.nodejs import find_nodejs
 from batchspec.local.settings import Settings
 from batchspec.problems import ServiceError
 from batchspec.spec.values import BlobUrl
@@ -131,7 +131,7 @@ def secure_store(
     secret = base64.b64encode(secrets.token_bytes(64)).decode()
     process = subprocess.Popen(
         [
-            os.fspath(find_node(Settings.read(os.environ)).executable),
+            os.fspath(find_nodejs(Settings.read(os.environ)).executable),
             os.fspath(entry),
             *("--blobHost", "127.0.0.1", "--blobPort", "0", "--inMemoryPersistence", "--silent"),
             *("--disableTelemetry", "--skipApiVersionCheck", "--disableProductStyleUrl"),

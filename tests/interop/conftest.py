@@ -25,7 +25,7 @@ import pytest
 from filelock import FileLock
 
 from batchspec import local
-from batchspec.local.azurite.node import find_node
+from batchspec.local.azurite.nodejs import find_nodejs
 from batchspec.local.settings import Settings
 from tests.whole.conftest import place
 
@@ -85,7 +85,7 @@ def former_sdk() -> Peer:
 def javascript(azurite_installed: Path) -> Peer:
     """@azure/batch 10.2 (api-version 2022-10-01.16.0) on the Node.js that runs the blob store."""
     settings = Settings.read(os.environ)
-    node = find_node(settings)
+    node = find_nodejs(settings)
     lock = HERE / "javascript" / "package-lock.json"
 
     def fill(folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from batchspec.local.agent.credentials import StorageAccess
 from batchspec.local.engine.engine import Engine
 from batchspec.local.engine.environment import NodeConfig
-from batchspec.local.service import MakeEngine, make_engine_of
+from batchspec.local.service import EngineFactory, default_engine
 from tests.local.running import Service, running
 
 PATIENCE = 30.0
@@ -19,7 +19,7 @@ WAIT = "while [ ! -e $AZ_BATCH_NODE_SHARED_DIR/go ]; do sleep 0.01; done"
 """A script that runs until :func:`go`."""
 
 
-def engine_with(grants: StorageAccess) -> MakeEngine:
+def engine_with(grants: StorageAccess) -> EngineFactory:
     """Makes engines that lend ``grants`` to their nodes."""
     return lambda store, config, url, clock: Engine(
         store, config.data, NodeConfig(config.account, url), grants, clock=clock
@@ -29,7 +29,7 @@ def engine_with(grants: StorageAccess) -> MakeEngine:
 @contextmanager
 def engined(data: Path, **config: Any) -> Iterator[Service]:
     """A whole service on ``data``."""
-    with running(data, make_engine_of, **config) as service:
+    with running(data, default_engine, **config) as service:
         yield service
 
 

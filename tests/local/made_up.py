@@ -84,7 +84,9 @@ def enums() -> dict[str, list[str]]:
 def models_of(route: Route) -> tuple[str, ...]:
     """The wire models that an operation reads."""
     found = (
-        re.findall(r'shape\(\s*"(\w+)"', inspect.getsource(route.handler)) if route.handler else []
+        re.findall(r'parse_(?:optional_)?body\(\s*"(\w+)"', inspect.getsource(route.handler))
+        if route.handler
+        else []
     )
     return tuple(name for name in found if name in model_names())
 

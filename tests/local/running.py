@@ -24,7 +24,7 @@ from azure.batch import BatchClient
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 
-from batchspec.local.service import MakeEngine, ServiceConfig, serve
+from batchspec.local.service import EngineFactory, ServiceConfig, serve
 from batchspec.local.store import Store
 from tests.local.description import judge_of
 from tests.local.signing import authorization
@@ -160,7 +160,9 @@ class _Judge(SansIOHTTPPolicy[Any, Any]):
 
 
 @contextmanager
-def running(data: Path, make_engine: MakeEngine | None = None, **config: Any) -> Iterator[Service]:
+def running(
+    data: Path, make_engine: EngineFactory | None = None, **config: Any
+) -> Iterator[Service]:
     """A service on ``data`` while the context lasts, in a thread of its own."""
     ready = threading.Event()
     loop = asyncio.new_event_loop()

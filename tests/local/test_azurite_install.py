@@ -16,8 +16,14 @@ from pathlib import Path
 import pytest
 
 from batchspec.local import LocalError, StartupPhase
-from batchspec.local.azurite.install import SHIPPED, Installed, install, is_there, place
-from batchspec.local.azurite.node import Node, find_node
+from batchspec.local.azurite.install import (
+    SHIPPED,
+    Installation,
+    expected_installation,
+    install,
+    is_complete,
+)
+from batchspec.local.azurite.nodejs import NodeJs, find_nodejs
 from batchspec.local.settings import Settings
 
 ENTRY = "node_modules/azurite/dist/src/blob"
@@ -33,14 +39,14 @@ class FakeNpm:
         cli.parent.mkdir(parents=True)
         cli.touch()
         (folder / "bin").mkdir()
-        self.node = Node(folder / "bin/node")
+        self.node = NodeJs(folder / "bin/node")
         self.does(f"mkdir -p {ENTRY} && echo hello > {ENTRY}/main.js")
 
     def does(self, body: str) -> None:
         self.node.executable.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >> {self.calls}\n{body}\n')
         self.node.executable.chmod(0o755)
 
-    def install(self, cache: Path, phases: list[StartupPhase] | None = None) -> Installed:
+    def install(self, cache: Path, phases: list[StartupPhase] | None = None) -> Installation:
         return install(
             self.node,
             cache,
@@ -62,7 +68,7 @@ def npm(tmp_path: Path) -> FakeNpm:
 def test_it_is_installed_once_and_offline_afterwards(npm: FakeNpm, tmp_path: Path) -> None:
     phases: list[StartupPhase] = []
     first = npm.install(tmp_path / "cache", phases)
-    assert is_there(first)
+    assert is_complete(first)
     assert phases == [StartupPhase.INSTALLING_AZURITE]
 
     npm.does("exit 1")
@@ -71,13 +77,13 @@ def test_it_is_installed_once_and_offline_afterwards(npm: FakeNpm, tmp_path: Pat
 
 
 def test_the_place_is_named_by_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = place(tmp_path)
+    before = expected_installation(tmp_path)
     changed = tmp_path / "changed"
     changed.mkdir()
     (changed / "package.json").write_text((SHIPPED / "package.json").read_text())
     (changed / "package-lock.json").write_text((SHIPPED / "package-lock.json").read_text() + " ")
     monkeypatch.setattr("batchspec.local.azurite.install.SHIPPED", changed)
-    assert place(tmp_path).folder != before.folder
+    assert expected_installation(tmp_path).folder != before.folder
 
 
 def test_npm_runs_no_scripts_and_uses_a_cache_that_is_gone_afterwards(
@@ -96,7 +102,7 @@ def test_npm_runs_no_scripts_and_uses_a_cache_that_is_gone_afterwards(
 
 def test_many_at_once_install_it_once(npm: FakeNpm, tmp_path: Path) -> None:
     npm.does(f"sleep 0.2; mkdir -p {ENTRY} && echo hello > {ENTRY}/main.js")
-    found: list[Installed] = []
+    found: list[Installation] = []
     threads = [
         threading.Thread(target=lambda: found.append(npm.install(tmp_path / "cache")))
         for _ in range(4)
@@ -115,21 +121,21 @@ def test_a_failure_leaves_nothing_and_can_be_repeated(npm: FakeNpm, tmp_path: Pa
     npm.does(f"mkdir -p {ENTRY}; echo half > {ENTRY}/main.js; exit 1")
     with pytest.raises(LocalError):
         npm.install(tmp_path / "cache")
-    assert not place(tmp_path / "cache").folder.exists()
+    assert not expected_installation(tmp_path / "cache").folder.exists()
     assert not list((tmp_path / "cache/azurite").glob("stage-*"))
 
     npm.node.executable.write_text(works)
-    assert is_there(npm.install(tmp_path / "cache"))
+    assert is_complete(npm.install(tmp_path / "cache"))
 
 
 def test_what_a_killed_installation_left_is_cleared_away(npm: FakeNpm, tmp_path: Path) -> None:
     abandoned = tmp_path / "cache/azurite/stage-abandoned"
     abandoned.mkdir(parents=True)
-    damaged = place(tmp_path / "cache").folder
+    damaged = expected_installation(tmp_path / "cache").folder
     damaged.mkdir()
     (damaged / "half").touch()
     installed = npm.install(tmp_path / "cache")
-    assert is_there(installed)
+    assert is_complete(installed)
     assert not abandoned.exists()
     assert not (installed.folder / "half").exists()
 
@@ -173,7 +179,7 @@ def test_a_cache_that_cannot_be_written_is_named(npm: FakeNpm, tmp_path: Path) -
 def real_npm(tmp_path: Path, registry: str) -> LocalError:
     settings = Settings.read(os.environ)
     try:
-        node = find_node(settings)
+        node = find_nodejs(settings)
         node.npm(settings.path)
     except LocalError as error:
         pytest.skip(error.summary)
@@ -189,7 +195,7 @@ def real_npm(tmp_path: Path, registry: str) -> LocalError:
             notify=lambda _: None,
         )
     assert not list(home.iterdir()), "npm wrote into the user's home"
-    assert not place(tmp_path / "cache").folder.exists()
+    assert not expected_installation(tmp_path / "cache").folder.exists()
     return caught.value
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from batchspec.local import LocalError
-from batchspec.local.azurite import node as module
-from batchspec.local.azurite.node import Node, find_node
+from batchspec.local.azurite import nodejs as module
+from batchspec.local.azurite.nodejs import NodeJs, find_nodejs
 from batchspec.local.settings import Settings
 
 
@@ -39,25 +39,25 @@ def wheel(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
 def test_the_named_node_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel(monkeypatch, tmp_path)
     named = program(tmp_path / "mine", "echo v22.0.0")
-    assert find_node(settings(tmp_path, node=named)).executable == named
+    assert find_nodejs(settings(tmp_path, node=named)).executable == named
 
 
 def test_the_wheel_comes_before_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheeled = wheel(monkeypatch, tmp_path)
     program(tmp_path / "bin/node", "echo v24.1.0")
-    assert find_node(settings(tmp_path)).executable == wheeled
+    assert find_nodejs(settings(tmp_path)).executable == wheeled
 
 
 @pytest.mark.usefixtures("no_wheel")
 def test_a_new_enough_node_on_the_path_will_do(tmp_path: Path) -> None:
     found = program(tmp_path / "bin/node", "echo v22.11.0")
-    assert find_node(settings(tmp_path)).executable == found
+    assert find_nodejs(settings(tmp_path)).executable == found
 
 
 @pytest.mark.usefixtures("no_wheel")
 def test_no_node_names_both_ways_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(LocalError) as caught:
-        find_node(settings(tmp_path))
+        find_nodejs(settings(tmp_path))
     assert caught.value.code == "no-node"
     assert "batchspec[local]" in caught.value.hint
     assert "BATCHSPEC_NODE" in caught.value.hint
@@ -67,7 +67,7 @@ def test_no_node_names_both_ways_to_get_one(tmp_path: Path) -> None:
 def test_an_old_node_is_named_with_its_version(tmp_path: Path) -> None:
     program(tmp_path / "bin/node", "echo v18.19.0")
     with pytest.raises(LocalError) as caught:
-        find_node(settings(tmp_path))
+        find_nodejs(settings(tmp_path))
     assert caught.value.code == "node-too-old"
     assert "v18.19.0" in caught.value.summary
 
@@ -76,20 +76,20 @@ def test_an_old_node_is_named_with_its_version(tmp_path: Path) -> None:
 def test_a_named_program_that_is_no_node_is_refused(tmp_path: Path, body: str) -> None:
     named = program(tmp_path / "mine", body)
     with pytest.raises(LocalError) as caught:
-        find_node(settings(tmp_path, node=named))
+        find_nodejs(settings(tmp_path, node=named))
     assert caught.value.code == "node-broken"
 
 
 def test_a_named_node_that_is_missing_is_not_replaced_in_silence(tmp_path: Path) -> None:
     with pytest.raises(LocalError) as caught:
-        find_node(settings(tmp_path, node=tmp_path / "nowhere"))
+        find_nodejs(settings(tmp_path, node=tmp_path / "nowhere"))
     assert caught.value.code == "node-broken"
     assert str(tmp_path / "nowhere") in caught.value.summary
 
 
 @pytest.mark.usefixtures("no_wheel")
 def test_npm_is_looked_for_beside_node_and_then_on_the_path(tmp_path: Path) -> None:
-    node = Node(program(tmp_path / "usr/bin/node", ""))
+    node = NodeJs(program(tmp_path / "usr/bin/node", ""))
     with pytest.raises(LocalError) as caught:
         node.npm(str(tmp_path / "bin"))
     assert caught.value.code == "no-npm"

@@ -18,9 +18,9 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobServiceClient
 
 from batchspec.local import LocalError
-from batchspec.local.azurite.install import Installed, place
-from batchspec.local.azurite.node import find_node
-from batchspec.local.azurite.server import Launch, Server
+from batchspec.local.azurite.install import Installation, expected_installation
+from batchspec.local.azurite.nodejs import find_nodejs
+from batchspec.local.azurite.server import AzuriteServer, LaunchOptions
 from batchspec.local.lock import Lock, held, wait_free
 from batchspec.local.settings import Settings
 
@@ -36,11 +36,11 @@ WELL_KNOWN = (
 
 
 @pytest.fixture
-def launch(azurite_installed: Path, tmp_path: Path) -> Launch:
+def launch(azurite_installed: Path, tmp_path: Path) -> LaunchOptions:
     settings = Settings.read(os.environ)
-    return Launch(
-        node=find_node(settings),
-        installed=place(settings.cache),
+    return LaunchOptions(
+        node=find_nodejs(settings),
+        installed=expected_installation(settings.cache),
         account="acc",
         key=KEY,
         log=tmp_path / "azurite.log",
@@ -63,20 +63,20 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.01)
 
 
-def script(launch: Launch, tmp_path: Path, source: str) -> Launch:
+def script(launch: LaunchOptions, tmp_path: Path, source: str) -> LaunchOptions:
     """A launch of something else than Azurite."""
     entry = tmp_path / "main.js"
     entry.write_text(source)
-    return replace(launch, installed=Installed(tmp_path, entry, "0"))
+    return replace(launch, installed=Installation(tmp_path, entry, "0"))
 
 
-def test_a_clean_stop_keeps_what_was_acknowledged_a_moment_before(launch: Launch) -> None:
-    server = Server.spawn(launch, port=0)
+def test_a_clean_stop_keeps_what_was_acknowledged_a_moment_before(launch: LaunchOptions) -> None:
+    server = AzuriteServer.spawn(launch, port=0)
     with client(server.wait_ready()) as store:
         store.create_container("box").upload_blob("b", b"hello")
     assert server.stop()
 
-    again = Server.spawn(launch, port=0)
+    again = AzuriteServer.spawn(launch, port=0)
     try:
         with client(again.wait_ready()) as store:
             assert store.get_blob_client("box", "b").download_blob().readall() == b"hello"
@@ -100,10 +100,12 @@ def test_only_the_accounts_own_key_opens_it(azurite: BlobStore) -> None:
         assert caught.value.status_code in {403, 404}
 
 
-def test_a_port_that_is_taken_is_an_error_with_the_log(launch: Launch, tmp_path: Path) -> None:
-    first = Server.spawn(launch, port=0)
+def test_a_port_that_is_taken_is_an_error_with_the_log(
+    launch: LaunchOptions, tmp_path: Path
+) -> None:
+    first = AzuriteServer.spawn(launch, port=0)
     try:
-        second = Server.spawn(
+        second = AzuriteServer.spawn(
             replace(launch, location=tmp_path / "other", log=tmp_path / "other.log"),
             port=first.wait_ready(),
         )
@@ -126,9 +128,9 @@ def test_a_port_that_is_taken_is_an_error_with_the_log(launch: Launch, tmp_path:
     ids=["an exit with 0", "a missing module", "an exit with 7"],
 )
 def test_an_end_before_it_listens_is_an_error(
-    launch: Launch, tmp_path: Path, source: str, code: str
+    launch: LaunchOptions, tmp_path: Path, source: str, code: str
 ) -> None:
-    server = Server.spawn(script(launch, tmp_path, source), port=0)
+    server = AzuriteServer.spawn(script(launch, tmp_path, source), port=0)
     with pytest.raises(LocalError) as caught:
         server.wait_ready()
     assert caught.value.code == code
@@ -136,12 +138,12 @@ def test_an_end_before_it_listens_is_an_error(
         assert caught.value.lines == ('The option "bogus" is unknown',)
 
 
-def test_a_line_in_the_log_is_not_enough(launch: Launch, tmp_path: Path) -> None:
+def test_a_line_in_the_log_is_not_enough(launch: LaunchOptions, tmp_path: Path) -> None:
     source = (
         "console.log('successfully listens on http://127.0.0.1:1'); "
         "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)"
     )
-    server = Server.spawn(script(launch, tmp_path, source), port=0)
+    server = AzuriteServer.spawn(script(launch, tmp_path, source), port=0)
     with pytest.raises(LocalError) as caught:
         server.wait_ready(0.5)
     assert caught.value.code == "azurite-not-ready"
@@ -149,7 +151,7 @@ def test_a_line_in_the_log_is_not_enough(launch: Launch, tmp_path: Path) -> None
 
 
 def test_it_is_not_ready_before_it_can_be_stopped_without_loss(
-    launch: Launch, tmp_path: Path
+    launch: LaunchOptions, tmp_path: Path
 ) -> None:
     source = """
         const server = require("http").createServer((_, reply) => reply.end());
@@ -159,27 +161,29 @@ def test_it_is_not_ready_before_it_can_be_stopped_without_loss(
             setTimeout(() => process.once("SIGTERM", () => process.exit(0)), 300);
         });
     """
-    server = Server.spawn(script(launch, tmp_path, source), port=0)
+    server = AzuriteServer.spawn(script(launch, tmp_path, source), port=0)
     server.wait_ready()
     assert server.stop()
     assert server.process.returncode == 0
 
 
-def test_one_that_ignores_the_request_to_end_is_killed(launch: Launch, tmp_path: Path) -> None:
+def test_one_that_ignores_the_request_to_end_is_killed(
+    launch: LaunchOptions, tmp_path: Path
+) -> None:
     source = "process.on('SIGTERM', () => {}); console.log('deaf'); setInterval(() => {}, 1000)"
-    server = Server.spawn(script(launch, tmp_path, source), port=0)
+    server = AzuriteServer.spawn(script(launch, tmp_path, source), port=0)
     until(lambda: b"deaf" in launch.log.read_bytes())
     assert not server.stop(0.1)
     assert server.process.returncode == -signal.SIGKILL
 
 
 def test_it_has_a_session_of_its_own_and_nothing_of_our_environment(
-    launch: Launch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    launch: LaunchOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AZURITE_DB", "mysql://somewhere")
     monkeypatch.setenv("NODE_OPTIONS", "--require=/nowhere.js")
     source = "console.log(JSON.stringify(process.env)); setInterval(() => {}, 1000)"
-    server = Server.spawn(script(launch, tmp_path, source), port=0)
+    server = AzuriteServer.spawn(script(launch, tmp_path, source), port=0)
     try:
         until(lambda: b"AZURITE_ACCOUNTS" in launch.log.read_bytes())
         assert os.getsid(server.process.pid) != os.getsid(0)
@@ -189,8 +193,8 @@ def test_it_has_a_session_of_its_own_and_nothing_of_our_environment(
     assert "NODE_OPTIONS" not in launch.log.read_text()
 
 
-def test_no_key_is_in_the_command_line_or_the_log(launch: Launch) -> None:
-    server = Server.spawn(launch, port=0)
+def test_no_key_is_in_the_command_line_or_the_log(launch: LaunchOptions) -> None:
+    server = AzuriteServer.spawn(launch, port=0)
     try:
         server.wait_ready()
     finally:
@@ -203,15 +207,15 @@ def test_no_key_is_in_the_command_line_or_the_log(launch: Launch) -> None:
 ORPHAN = """
 import os, sys, time
 from pathlib import Path
-from batchspec.local.azurite.node import Node
-from batchspec.local.azurite.install import Installed
-from batchspec.local.azurite.server import Launch, Server
+from batchspec.local.azurite.nodejs import NodeJs
+from batchspec.local.azurite.install import Installation
+from batchspec.local.azurite.server import LaunchOptions, AzuriteServer
 from batchspec.local.lock import Lock
 node, folder, entry, home = map(Path, sys.argv[1:])
 lock = Lock.take(home / "lock")
-server = Server.spawn(
-    Launch(
-        Node(node), Installed(folder, entry, "0"), "acc", "a2V5", home / "log",
+server = AzuriteServer.spawn(
+    LaunchOptions(
+        NodeJs(node), Installation(folder, entry, "0"), "acc", "a2V5", home / "log",
         home / "blobs", inherit=(lock.fileno,),
     ),
     port=0,
@@ -224,7 +228,7 @@ time.sleep(600)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")
 def test_it_ends_when_its_parent_is_killed_and_holds_the_lock_until_then(
-    launch: Launch, tmp_path: Path
+    launch: LaunchOptions, tmp_path: Path
 ) -> None:
     installed = launch.installed
     command = [sys.executable, "-c", ORPHAN, launch.node.executable]

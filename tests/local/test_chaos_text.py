@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batchspec.local import LocalError, Simulation, SimulationOptions
 from batchspec.local.api.routes import ROUTES
-from batchspec.local.daemon.endpoints import Announcement, announce, read_announcement
+from batchspec.local.daemon.endpoints import Announcement, read_announcement, write_announcement
 from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.status import State, Status
 from batchspec.local.duration import format_duration, parse_duration
@@ -209,7 +209,7 @@ def test_an_announcement_tells_the_conditions_and_an_older_one_none(tmp_path: Pa
     wanted = Simulation(60, timedelta(seconds=226), parse_fault_injection("bad-day", 7))
     now = datetime(2026, 1, 1, tzinfo=UTC)
     told = Announcement("http://b", "http://s", 1, now, "0", wanted, timedelta(hours=3))
-    announce(home, told)
+    write_announcement(home, told)
     assert read_announcement(home) == told
     older = json.loads(home.endpoints.read_text())
     del older["conditions"], older["ahead"]

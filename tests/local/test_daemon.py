@@ -44,7 +44,7 @@ def kill(data: Path) -> None:
     pid = local.status(data).pid
     assert pid
     os.kill(pid, signal.SIGKILL)
-    assert wait_free(Home(data).running, 60)
+    assert wait_free(Home(data).daemon_lock, 60)
 
 
 def starter(data: Path) -> subprocess.Popen[str]:
@@ -188,7 +188,7 @@ def test_it_outlives_the_process_that_started_it_and_its_terminal(data: Path) ->
 
 def test_a_starter_that_is_killed_does_not_take_it_along(data: Path) -> None:
     process = starter(data)
-    until(lambda: held(Home(data).running))
+    until(lambda: held(Home(data).daemon_lock))
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     until(lambda: local.status(data).state is State.RUNNING)
@@ -213,7 +213,7 @@ def test_an_azurite_that_hangs_after_a_sigkill_is_ended_by_the_next_start(data: 
     assert hanging
     os.kill(hanging, signal.SIGSTOP)
     kill(data)
-    assert held(Home(data).storing)
+    assert held(Home(data).azurite_lock)
     # It is given ten seconds; so many are not needed here.
     waker = subprocess.Popen(["/bin/sh", "-c", f"sleep 1.5; kill -CONT {hanging}"])
     again = local.start(data)

@@ -16,8 +16,8 @@ import pytest
 from batchspec import local
 from batchspec.local import StartupPhase
 from batchspec.local.daemon.home import Home
-from batchspec.local.daemon.start import alone
-from batchspec.local.daemon.stop import end_leftovers
+from batchspec.local.daemon.start import exclusive
+from batchspec.local.daemon.stop import end_orphans
 from batchspec.local.lock import Lock, held, wait_free
 from batchspec.local.process import Process
 
@@ -134,16 +134,16 @@ def test_a_lock_file_without_a_process_in_it_names_none(tmp_path: Path, text: st
 
 def test_waiting_for_another_start_is_a_phase(tmp_path: Path) -> None:
     home = Home(tmp_path / "local")
-    home.make()
+    home.create()
     phases: list[StartupPhase] = []
-    first = Lock.take(home.starting)
+    first = Lock.take(home.start_lock)
     assert first
 
     def notify(phase: StartupPhase) -> None:
         phases.append(phase)
         first.release()
 
-    with alone(home, notify):
+    with exclusive(home, notify):
         assert phases == [StartupPhase.WAITING]
 
 
@@ -162,7 +162,7 @@ time.sleep(600)
 
 def test_a_daemon_that_has_just_begun_is_told_to_end_once_it_says_who_it_is(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    command = [sys.executable, "-c", BEGINNING, str(home.running)]
+    command = [sys.executable, "-c", BEGINNING, str(home.daemon_lock)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as daemon:
         assert daemon.stdout
         assert daemon.stdout.readline() == "held\n"
@@ -207,7 +207,7 @@ time.sleep(600)
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")
 def test_a_store_that_was_told_to_end_is_not_told_again(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    lock = Lock.take(home.storing)
+    lock = Lock.take(home.azurite_lock)
     assert lock
     with subprocess.Popen(
         [sys.executable, "-c", STORE], stdout=subprocess.PIPE, text=True, pass_fds=[lock.fileno]
@@ -218,5 +218,5 @@ def test_a_store_that_was_told_to_end_is_not_told_again(tmp_path: Path) -> None:
         lock.release()
         store.terminate()  # as the kernel does when the daemon was killed
         assert store.stdout.readline() == "closing\n"
-        end_leftovers(home)
+        end_orphans(home)
         assert store.stdout.read() == "saved\n"

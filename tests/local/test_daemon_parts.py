@@ -17,7 +17,7 @@ from batchspec import local
 from batchspec.local import Endpoints, Format, LocalError
 from batchspec.local.daemon.endpoints import Account
 from batchspec.local.daemon.home import Home, write_private
-from batchspec.local.daemon.readiness import Reporter, await_report
+from batchspec.local.daemon.readiness import ReadinessReporter, await_readiness
 from batchspec.local.settings import Settings
 
 ENDPOINTS = Endpoints(
@@ -77,16 +77,16 @@ def test_looking_and_stopping_make_nothing(tmp_path: Path) -> None:
 def test_keys_are_random_as_long_as_azures_and_kept(tmp_path: Path) -> None:
     home = Home(tmp_path)
     assert Account.read(home) is None
-    made = Account.make(home)
+    made = Account.create(home)
     assert Account.read(home) == made
-    assert len({made.batch_key, made.blob_key, Account.make(home).batch_key}) == 3
+    assert len({made.batch_key, made.blob_key, Account.create(home).batch_key}) == 3
     assert len(base64.b64decode(made.batch_key)) == 64
     assert home.account.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_key_that_others_could_read_is_refused(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    Account.make(home)
+    Account.create(home)
     home.account.chmod(0o640)
     with pytest.raises(LocalError) as caught:
         Account.read(home)
@@ -160,16 +160,16 @@ def test_every_format_names_what_the_azure_cli_reads(format_: Format) -> None:
 def test_a_daemon_can_tell_that_it_is_ready_or_why_not(tmp_path: Path) -> None:
     error = LocalError("code", "What.", hint="Do.", log=tmp_path / "log", lines=["a", "b"])
     listen, tell = os.pipe()
-    Reporter(tell).ready()
-    assert await_report(listen, 5) is True
+    ReadinessReporter(tell).ready()
+    assert await_readiness(listen, 5) is True
     os.close(listen)
 
     listen, tell = os.pipe()
-    reporter = Reporter(tell)
+    reporter = ReadinessReporter(tell)
     reporter.failed(error)
     reporter.failed(error)  # the second time nobody listens
     with pytest.raises(LocalError) as caught:
-        await_report(listen, 5)
+        await_readiness(listen, 5)
     os.close(listen)
     assert caught.value.to_json() == error.to_json()
 
@@ -177,16 +177,16 @@ def test_a_daemon_can_tell_that_it_is_ready_or_why_not(tmp_path: Path) -> None:
 def test_a_daemon_that_dies_or_hangs_is_noticed() -> None:
     listen, tell = os.pipe()
     with pytest.raises(TimeoutError):
-        await_report(listen, 0.05)
+        await_readiness(listen, 0.05)
     os.close(tell)
-    assert await_report(listen, 5) is False
+    assert await_readiness(listen, 5) is False
     os.close(listen)
 
 
 def test_a_starter_that_is_gone_does_not_disturb_the_daemon() -> None:
     listen, tell = os.pipe()
     os.close(listen)
-    Reporter(tell).ready()
+    ReadinessReporter(tell).ready()
 
 
 def test_importing_the_package_brings_no_server() -> None:

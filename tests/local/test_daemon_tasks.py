@@ -112,7 +112,7 @@ def test_tasks_that_outlived_everything_are_ended_by_stop(
         os.kill(pid, signal.SIGSTOP)
     for pid in [*hosts, local_home.pid]:
         os.kill(pid, signal.SIGKILL)
-    assert wait_free(Home(local_home.data).running, 60)
+    assert wait_free(Home(local_home.data).daemon_lock, 60)
     assert runs(task), "nothing is left to be ended"
 
     assert local.stop(local_home.data) is True

@@ -15,28 +15,28 @@ from batchspec.local.wire.odata import (
     MAX_DEPTH,
     And,
     Comparison,
+    FieldType,
     Filter,
-    Kind,
     Not,
     Or,
     QueryError,
     StartsWith,
+    bind_fields,
     matches,
     parse,
     read_select,
-    typed,
 )
-from batchspec.local.wire.odata_sql import Column, where
+from batchspec.local.wire.odata_sql import Column, to_sql
 
 NOON = datetime(2024, 4, 18, 12, 0, tzinfo=UTC)
 
 COLUMNS = {
-    "id": Column("id", Kind.TEXT),
-    "state": Column("state", Kind.WORD),
-    "creationTime": Column("created", Kind.TIME),
-    "enableAutoScale": Column("scaled", Kind.BOOL),
-    "executionInfo/exitCode": Column("code", Kind.NUMBER),
-    "executionInfo/result": Column("json_extract(doc, '$.executionInfo.result')", Kind.WORD),
+    "id": Column("id", FieldType.TEXT),
+    "state": Column("state", FieldType.WORD),
+    "creationTime": Column("created", FieldType.TIME),
+    "enableAutoScale": Column("scaled", FieldType.BOOL),
+    "executionInfo/exitCode": Column("code", FieldType.NUMBER),
+    "executionInfo/result": Column("json_extract(doc, '$.executionInfo.result')", FieldType.WORD),
 }
 KINDS = {name: column.kind for name, column in COLUMNS.items()}
 
@@ -154,20 +154,20 @@ def test_any_text_is_a_filter_or_refused(text: str) -> None:
 )
 def test_literals_that_do_not_fit_their_field_are_refused(text: str) -> None:
     with pytest.raises(QueryError):
-        typed(parse(text), KINDS)
+        bind_fields(parse(text), KINDS)
     with pytest.raises(QueryError):
-        where(parse(text), COLUMNS, datetime.isoformat)
+        to_sql(parse(text), COLUMNS, datetime.isoformat)
 
 
 def test_a_time_in_plain_quotes_is_a_time() -> None:
-    tree = typed(parse("creationTime gt '2024-04-18T12:00:00Z'"), KINDS)
+    tree = bind_fields(parse("creationTime gt '2024-04-18T12:00:00Z'"), KINDS)
     assert matches(tree, {"creationTime": "2024-04-18T12:00:00.0000010Z"})
     assert not matches(tree, {"creationTime": "2024-04-18T12:00:00Z"})
 
 
 def test_an_absent_field_equals_nothing_and_differs_from_all() -> None:
     def passes(text: str) -> bool:
-        return matches(typed(parse(text), KINDS), {"id": "t"})
+        return matches(bind_fields(parse(text), KINDS), {"id": "t"})
 
     assert not passes("executionInfo/exitCode eq 0")
     assert passes("executionInfo/exitCode ne 0")
@@ -178,7 +178,7 @@ def test_an_absent_field_equals_nothing_and_differs_from_all() -> None:
 
 def test_texts_ignore_the_case_of_ascii_only() -> None:
     def passes(text: str, name: str) -> bool:
-        return matches(typed(parse(text), KINDS), {"id": name, "state": "active"})
+        return matches(bind_fields(parse(text), KINDS), {"id": name, "state": "active"})
 
     assert passes("id eq 'POOL' and state eq 'Active'", "pool")
     assert passes("startswith(id,'PO')", "pool")
@@ -193,12 +193,12 @@ numbers = st.integers(-2, 2) | st.sampled_from([0.5, -1.0, 2**62])
 # Next to these, the order of characters has its edges.
 odd = st.text(st.sampled_from("a\ud7ff\ue000\U0010ffff"), max_size=3)
 states = st.sampled_from(["active", "running", "completed"])
-LITERALS: dict[Kind, st.SearchStrategy[Any]] = {
-    Kind.TEXT: words,
-    Kind.WORD: states | states.map(str.title),
-    Kind.NUMBER: numbers,
-    Kind.BOOL: st.booleans(),
-    Kind.TIME: times | times.map(datetime.isoformat),
+LITERALS: dict[FieldType, st.SearchStrategy[Any]] = {
+    FieldType.TEXT: words,
+    FieldType.WORD: states | states.map(str.title),
+    FieldType.NUMBER: numbers,
+    FieldType.BOOL: st.booleans(),
+    FieldType.TIME: times | times.map(datetime.isoformat),
 }
 
 
@@ -206,9 +206,9 @@ LITERALS: dict[Kind, st.SearchStrategy[Any]] = {
 def comparisons(draw: st.DrawFn) -> Filter:
     name = draw(st.sampled_from(sorted(COLUMNS)))
     kind = KINDS[name]
-    if kind in {Kind.TEXT, Kind.WORD} and draw(st.booleans()):
+    if kind in {FieldType.TEXT, FieldType.WORD} and draw(st.booleans()):
         return StartsWith(name, draw(words | odd | st.sampled_from(["R", "runn", "com"])))
-    operators = ["eq", "ne"] if kind is Kind.BOOL else ["eq", "ne", "lt", "le", "gt", "ge"]
+    operators = ["eq", "ne"] if kind is FieldType.BOOL else ["eq", "ne", "lt", "le", "gt", "ge"]
     operator = draw(st.sampled_from(operators))
     literal = LITERALS[kind]
     if operator in {"eq", "ne"}:
@@ -256,17 +256,17 @@ def test_sql_selects_what_the_evaluator_accepts(tree: Filter, many: list[dict[st
                 json.dumps(record),
             ),
         )
-    condition = where(tree, COLUMNS, datetime.timestamp)
+    condition = to_sql(tree, COLUMNS, datetime.timestamp)
     rows = base.execute(
         f"SELECT n FROM t WHERE {condition.sql} ORDER BY n", condition.parameters
     ).fetchall()
     base.close()
-    fitted = typed(tree, KINDS)
+    fitted = bind_fields(tree, KINDS)
     assert [n for (n,) in rows] == [n for n, one in enumerate(many) if matches(fitted, one)]
 
 
 def test_no_text_of_a_filter_becomes_sql() -> None:
-    condition = where(parse("id eq '''; DROP TABLE t; --'"), COLUMNS, datetime.isoformat)
+    condition = to_sql(parse("id eq '''; DROP TABLE t; --'"), COLUMNS, datetime.isoformat)
     assert "DROP" not in condition.sql
     assert condition.parameters == ("'; DROP TABLE t; --",)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from batchspec.local.api.routes import ROUTES
-from batchspec.local.api.unsupported import ABSENT, KEPT
-from batchspec.local.wire.body import OLDER, SPELLING, model_names, properties, read_shape
+from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
+from batchspec.local.wire.body import OLDER, SPELLING, model_names, parse_body, properties
 
 ROOT = Path(__file__).parents[2]
 MODELS = {"pool": "BatchPoolCreateOptions", "job": "BatchJobCreateOptions",
@@ -42,7 +42,7 @@ def test_a_route_without_a_handler_is_absent_and_says_why() -> None:
         assert route.support == "whole" or route.note
 
 
-@pytest.mark.parametrize("table", [ABSENT, KEPT])
+@pytest.mark.parametrize("table", [REFUSED, WITHOUT_EFFECT])
 def test_gaps_name_properties_that_exist(table: dict[str, dict[str, str]]) -> None:
     for kind, paths in table.items():
         for path in paths:
@@ -72,4 +72,4 @@ def test_every_model_can_be_read_into() -> None:
     for model in model_names():
         required = [name for name, kind in properties(model).items() if kind.endswith("!")]
         if not required:
-            assert read_shape(model, {}) == {}
+            assert parse_body(model, {}) == {}

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any
 
-DOOR = "batchspec.local.http.app"
+APP = "batchspec.local.http.app"
 FOLDER = os.environ.get("EXCHANGES_OF_TESTS", "")
 
 
@@ -18,7 +18,7 @@ class _Finder:
     """Finds the door as Python would, and has it tapped once it is there."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        if name != DOOR:
+        if name != APP:
             return None
         from importlib.util import find_spec  # noqa: PLC0415  few processes need it
 
@@ -30,7 +30,7 @@ class _Finder:
 
         def exec_module(module: Any) -> None:
             execute(module)
-            _tap(module.Door)
+            _tap(module.App)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec

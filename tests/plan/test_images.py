@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 import pytest
 
 from batchspec.cloud.facts import image
-from batchspec.local.api.account import IMAGES, write_image
+from batchspec.local.api.account import IMAGES, serialize_image
 from batchspec.plan.images import resolve_image
 from batchspec.problems import Place, Problems
 from batchspec.spec.model import ImageAlias
 from batchspec.spec.values import Record
 
-OFFERED = tuple(image(write_image(one)) for one in IMAGES)
+OFFERED = tuple(image(serialize_image(one)) for one in IMAGES)
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.local.azurite.node import find_node
+from batchspec.local.azurite.nodejs import find_nodejs
 from batchspec.local.settings import Settings
 from tests.interop.conftest import _installed, _run
 from tests.spec.editor.client import Editor, opened
@@ -36,7 +36,7 @@ def editor(azurite_installed: Path) -> Iterator[Editor]:
     """The language server, installed once; skipped where its registry cannot be reached."""
     del azurite_installed  # asked for because it skips where there is no Node.js
     settings = Settings.read(os.environ)
-    node = find_node(settings)
+    node = find_nodejs(settings)
     lock = HERE / "editor" / "package-lock.json"
 
     def fill(folder: Path) -> None:

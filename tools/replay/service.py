@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 
 from batchspec.local.agent.containers import ContainerEngine
 from batchspec.local.api.context import Context
-from batchspec.local.http.app import Door
+from batchspec.local.http.app import App
 from batchspec.local.store import Applications, Store
 from batchspec.local.wire.shared_key import SignedRequest, strings_to_sign
 from replay.judging import Answer
@@ -37,7 +37,7 @@ class Service:
         self.context = Context(
             store, ACCOUNT, "http://127.0.0.1", data, "replay", applications, ContainerEngine({})
         )
-        self._door = Door(self.context, _KEY, now=_now, wall=_now)
+        self._door = App(self.context, _KEY, now=_now, wall=_now)
 
     async def send(
         self, method: str, path: str, query: Mapping[str, str], body: Any = None

@@ -66,7 +66,7 @@ def _local() -> tuple[AnyAccount | None, list[Check]]:
     checks = [python]
     try:
         with translated():
-            engine = local.store_parts()
+            engine = local.azurite_status()
             checks.append(
                 engine_check(str(engine.node), engine.azurite, installed=engine.installed)
             )

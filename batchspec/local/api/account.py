@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from batchspec.local.api.context import Context
-from batchspec.local.api.listing import passing
+from batchspec.local.api.listing import filtered
 from batchspec.local.wire.fault import Fault
-from batchspec.local.wire.odata import Kind
-from batchspec.local.wire.reply import Reply, many
+from batchspec.local.wire.odata import FieldType
+from batchspec.local.wire.reply import Reply, list_reply
 from batchspec.local.wire.request import Request
 
 GEN2 = "Generation2VMImage"
@@ -93,7 +93,7 @@ PUBLISHERS = frozenset(image.publisher for image in IMAGES) | {
 """Who publishes images that the real service takes, those included that it has stopped listing."""
 
 
-def write_image(image: Image) -> dict[str, Any]:
+def serialize_image(image: Image) -> dict[str, Any]:
     """An image as the service shows it."""
     shown: dict[str, Any] = {
         "imageReference": {
@@ -114,9 +114,9 @@ def write_image(image: Image) -> dict[str, Any]:
 
 
 _IMAGE_FILTER = {
-    "osType": Kind.WORD,
-    "verificationType": Kind.WORD,
-    "nodeAgentSKUId": Kind.TEXT,
+    "osType": FieldType.WORD,
+    "verificationType": FieldType.WORD,
+    "nodeAgentSKUId": FieldType.TEXT,
 }
 
 
@@ -124,10 +124,10 @@ def list_supported_images(_context: Context, request: Request) -> Reply:
     """``GET /supportedimages``."""
     limit, after = request.max_results(), request.after()
     start = int(after) if after.isdecimal() else 0
-    images = passing(request, _IMAGE_FILTER, [write_image(image) for image in IMAGES])
+    images = filtered(request, _IMAGE_FILTER, [serialize_image(image) for image in IMAGES])
     end = start + limit
     link = request.next_link(str(end)) if len(images) > end else None
-    return many(images[start:end], "supportedimages", link)
+    return list_reply(images[start:end], "supportedimages", link)
 
 
 def list_pool_usage_metrics(_context: Context, _request: Request) -> Reply:

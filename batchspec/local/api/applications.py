@@ -8,7 +8,7 @@ from typing import Any
 from batchspec.local.api.context import Context
 from batchspec.local.store import Application
 from batchspec.local.wire.fault import Fault
-from batchspec.local.wire.reply import Reply, many, one
+from batchspec.local.wire.reply import Reply, list_reply, resource_reply
 from batchspec.local.wire.request import Request
 
 
@@ -18,7 +18,7 @@ def list_applications(context: Context, request: Request) -> Reply:
     found = [item for item in context.applications.all() if item.id.lower() > after]
     link = request.next_link(found[limit - 1].id.lower()) if len(found) > limit else None
     shown = [_write(item) for item in found[:limit]]
-    return many(shown, "listapplicationsummariesresponses", link)
+    return list_reply(shown, "listapplicationsummariesresponses", link)
 
 
 def get_application(context: Context, request: Request) -> Reply:
@@ -26,7 +26,7 @@ def get_application(context: Context, request: Request) -> Reply:
     found = context.applications.get(request.parameters["applicationId"])
     if found is None:
         raise Fault("ApplicationNotFound")
-    return one(_write(found), "getapplicationsummaryresponse/@Element")
+    return resource_reply(_write(found), "getapplicationsummaryresponse/@Element")
 
 
 def check_references(

@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any
 
 from batchspec.autoscale import MAX_CHARACTERS, FormulaSyntaxError, parse, run_formula
-from batchspec.local.api.context import Context, ask, find_pool
+from batchspec.local.api.context import Context, find_pool, next_state
 from batchspec.local.model import ALLOCATION, POOL, AllocationState
 from batchspec.local.store import autoscale_run
 from batchspec.local.wire.fault import Fault, bad_property
-from batchspec.local.wire.reply import Reply, done, one
+from batchspec.local.wire.reply import Reply, empty_reply, resource_reply
 from batchspec.local.wire.request import Request
 from batchspec.local.wire.times import TICKS, ticks_of
 
@@ -44,14 +44,14 @@ def read_autoscale(given: Mapping[str, Any]) -> dict[str, str] | None:
 
 def enable_pool_auto_scale(context: Context, request: Request) -> Reply:
     """``POST /pools/{poolId}/enableautoscale``: a formula, an interval, or new ones."""
-    given = request.shape("BatchPoolEnableAutoScaleOptions")
+    given = request.parse_body("BatchPoolEnableAutoScaleOptions")
     pool = find_pool(context, request)
-    ask(POOL, "update", pool.state)
+    next_state(POOL, "update", pool.state)
     before = context.store.scaling.of(pool.id)
     if before is not None and request.now - before.since < _PAUSE:
         raise Fault("TooManyEnableAutoScaleRequests")
     if pool.autoscale is None:
-        ask(ALLOCATION, "resize", pool.allocation)
+        next_state(ALLOCATION, "resize", pool.allocation)
     kept = {k: v for k, v in (pool.autoscale or {}).items() if k in _SETTINGS}
     if "autoScaleFormula" not in {**kept, **given}:
         raise Fault("MissingRequiredProperty", ("PropertyName", "autoScaleFormula"))
@@ -59,25 +59,25 @@ def enable_pool_auto_scale(context: Context, request: Request) -> Reply:
     with context.store.transaction():
         pool = context.store.pools.set_autoscale(pool, settings, request.now)
         context.store.scaling.start(pool, request.now)
-    return done(200, request.url, pool.modified)
+    return empty_reply(200, request.url, pool.modified)
 
 
 def disable_pool_auto_scale(context: Context, request: Request) -> Reply:
     """``POST /pools/{poolId}/disableautoscale``: the targets stay; a resize on its way stops."""
     pool = find_pool(context, request)
-    ask(POOL, "update", pool.state)
+    next_state(POOL, "update", pool.state)
     with context.store.transaction():
         pool = context.store.pools.set_autoscale(pool, None, request.now)
         context.store.scaling.stop(pool)
         if pool.allocation is AllocationState.RESIZING:
             # Recorded: azure-sdk-for-python, test_batch_scale_pools (2018-12-20).
             pool = context.store.pools.stop(pool, request.now)
-    return done(200, request.url, pool.modified)
+    return empty_reply(200, request.url, pool.modified)
 
 
 def evaluate_pool_auto_scale(context: Context, request: Request) -> Reply:
     """``POST /pools/{poolId}/evaluateautoscale``: what a formula would do now. Nothing changes."""
-    given = request.shape("BatchPoolEvaluateAutoScaleOptions")
+    given = request.parse_body("BatchPoolEvaluateAutoScaleOptions")
     pool = find_pool(context, request)
     if pool.autoscale is None:
         raise Fault(
@@ -94,7 +94,7 @@ def evaluate_pool_auto_scale(context: Context, request: Request) -> Reply:
     )
     run = autoscale_run(evaluated, request.now)
     metadata = "Microsoft.Azure.Batch.Protocol.Entities.AutoScaleRun"
-    return one(run, metadata, headers={"DataServiceId": request.url})
+    return resource_reply(run, metadata, headers={"DataServiceId": request.url})
 
 
 def _settings(given: Mapping[str, Any], kept: Mapping[str, str]) -> dict[str, str]:

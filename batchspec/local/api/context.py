@@ -119,12 +119,12 @@ def find_task(context: Context, request: Request) -> Task:
     Raises:
         Fault: ``JobNotFound``, ``TaskNotFound``, ``ConditionNotMet``.
     """
-    task = find_owner(context, request)
+    task = find_parent_task(context, request)
     _check(request, task)
     return task
 
 
-def find_owner(context: Context, request: Request) -> Task:
+def find_parent_task(context: Context, request: Request) -> Task:
     """The task in whose files the request is interested; conditions are not about it.
 
     Raises:
@@ -137,7 +137,7 @@ def find_owner(context: Context, request: Request) -> Task:
     return task
 
 
-def ask(life: StateMachine[S], verb: str, state: S) -> S:
+def next_state(life: StateMachine[S], verb: str, state: S) -> S:
     """What ``verb`` makes of ``state``.
 
     Raises:

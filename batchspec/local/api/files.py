@@ -14,11 +14,11 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from batchspec.local.api.context import Context, find_node, find_owner
+from batchspec.local.api.context import Context, find_node, find_parent_task
 from batchspec.local.safe_paths import Entry, OutsideError, Root, opened, read_chunks, remove, walk
 from batchspec.local.wire.fault import Fault, bad_query
-from batchspec.local.wire.odata import Kind, QueryError, matches, typed
-from batchspec.local.wire.reply import Reply, done, many
+from batchspec.local.wire.odata import FieldType, QueryError, bind_fields, matches
+from batchspec.local.wire.reply import Reply, empty_reply, list_reply
 from batchspec.local.wire.request import Request, check_conditions
 from batchspec.local.wire.times import write_http_date, write_time
 
@@ -86,7 +86,7 @@ def _node_place(context: Context, request: Request) -> Place:
 
 
 def _task_place(context: Context, request: Request) -> Place:
-    task = find_owner(context, request)
+    task = find_parent_task(context, request)
     if task.cleaned:
         raise Fault("TaskFilesCleanedup")
     if task.pool_id is None or task.node_id is None or task.directory is None:
@@ -117,7 +117,7 @@ def _list(place: Place, request: Request) -> Work:
         except FileNotFoundError:
             raise Fault("TaskFilesUnavailable") from None
         link = request.next_link(found[limit - 1].name) if len(found) > limit else None
-        return many([_show(place, entry) for entry in found[:limit]], "files", link)
+        return list_reply([_show(place, entry) for entry in found[:limit]], "files", link)
 
     return work
 
@@ -127,7 +127,7 @@ def _filter(request: Request) -> Callable[[Entry], bool]:
     if tree is None:
         return lambda _: True
     try:
-        fitted = typed(tree, {"name": Kind.TEXT})
+        fitted = bind_fields(tree, {"name": FieldType.TEXT})
     except QueryError as error:
         raise bad_query("$filter", request.query["$filter"], error.reason) from None
     return lambda entry: matches(fitted, {"name": entry.name})
@@ -171,7 +171,7 @@ def _delete(place: Place, request: Request) -> Work:
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise Fault("OperationInvalidForCurrentState", ("Reason", reason)) from None
-        return done(200, None)
+        return empty_reply(200, None)
 
     return work
 

@@ -7,21 +7,28 @@ from datetime import datetime
 from typing import Any
 
 from batchspec.local.api.auto_pools import check_auto_pool
-from batchspec.local.api.context import Context, ask, check_id, find_schedule
-from batchspec.local.api.jobs import complete_job, with_manager
+from batchspec.local.api.context import Context, check_id, find_schedule, next_state
+from batchspec.local.api.jobs import complete_job, with_job_manager
 from batchspec.local.api.listing import SCHEDULES, read_page, write_page
 from batchspec.local.api.statistics import schedule_stats
 from batchspec.local.model import SCHEDULE, Schedule, ScheduleState
 from batchspec.local.wire.fault import Fault, bad_property
 from batchspec.local.wire.recurrence import first_run, next_run
-from batchspec.local.wire.reply import Reply, created, done, one, versioned, without_secrets
-from batchspec.local.wire.request import Request, pick
+from batchspec.local.wire.reply import (
+    Reply,
+    created_reply,
+    empty_reply,
+    resource_reply,
+    version_headers,
+    without_secrets,
+)
+from batchspec.local.wire.request import Request, select_properties
 from batchspec.local.wire.times import TICKS, etag_of, read_time, ticks_of, write_time
 
 
 def create_job_schedule(context: Context, request: Request) -> Reply:
     """``POST /jobschedules``: the engine makes its first job as soon as that is due."""
-    given = request.shape("BatchJobScheduleCreateOptions")
+    given = request.parse_body("BatchJobScheduleCreateOptions")
     schedule_id = check_id("id", given.pop("id"))
     body = complete_schedule(given)
     check_auto_pool(context, body["jobSpecification"]["poolInfo"])
@@ -31,7 +38,7 @@ def create_job_schedule(context: Context, request: Request) -> Reply:
     schedule = context.store.schedules.add(schedule_id, body, request.now, first)
     if schedule is None:
         raise Fault("JobScheduleExists")
-    return created(f"{context.base_url}/jobschedules/{schedule.id}", schedule.modified)
+    return created_reply(f"{context.base_url}/jobschedules/{schedule.id}", schedule.modified)
 
 
 def list_job_schedules(context: Context, request: Request) -> Reply:
@@ -53,24 +60,24 @@ def get_job_schedule(context: Context, request: Request) -> Reply:
     """``GET /jobschedules/{jobScheduleId}``."""
     names, stats = request.select("BatchJobSchedule"), request.expands_stats()
     schedule = find_schedule(context, request)
-    shown = pick(_show(context, request, schedule, stats=stats), names)
-    return one(shown, "jobschedules/@Element", schedule.modified)
+    shown = select_properties(_show(context, request, schedule, stats=stats), names)
+    return resource_reply(shown, "jobschedules/@Element", schedule.modified)
 
 
 def job_schedule_exists(context: Context, request: Request) -> Reply:
     """``HEAD /jobschedules/{jobScheduleId}``."""
-    return Reply(200, headers=versioned(find_schedule(context, request).modified))
+    return Reply(200, headers=version_headers(find_schedule(context, request).modified))
 
 
 def update_job_schedule(context: Context, request: Request) -> Reply:
     """``PATCH /jobschedules/{jobScheduleId}``: what is given replaces what is there."""
-    given = request.shape("BatchJobScheduleUpdateOptions")
+    given = request.parse_body("BatchJobScheduleUpdateOptions")
     return _update(context, request, given, kept=("schedule", "jobSpecification", "metadata"))
 
 
 def replace_job_schedule(context: Context, request: Request) -> Reply:
     """``PUT /jobschedules/{jobScheduleId}``: what is not given is reset."""
-    return _update(context, request, request.shape("BatchJobSchedule"), kept=())
+    return _update(context, request, request.parse_body("BatchJobSchedule"), kept=())
 
 
 def disable_job_schedule(context: Context, request: Request) -> Reply:
@@ -91,14 +98,14 @@ def terminate_job_schedule(context: Context, request: Request) -> Reply:
 def delete_job_schedule(context: Context, request: Request) -> Reply:
     """``DELETE /jobschedules/{jobScheduleId}``: with all its jobs, which the engine sees to."""
     _move(context, request, "delete", 202)
-    return done(202, None)
+    return empty_reply(202, None)
 
 
 def _update(
     context: Context, request: Request, given: Mapping[str, Any], kept: tuple[str, ...]
 ) -> Reply:
     schedule = find_schedule(context, request)
-    ask(SCHEDULE, "update", schedule.state)
+    next_state(SCHEDULE, "update", schedule.state)
     before = schedule.body
     # The display name cannot be changed, so it stays however the rest is replaced.
     stays = {name: before[name] for name in (*kept, "displayName") if name in before}
@@ -106,7 +113,7 @@ def _update(
     check_auto_pool(context, body["jobSpecification"]["poolInfo"])
     following = _following(schedule, body, request.now)
     schedule = context.store.schedules.update(schedule, body, request.now, following)
-    return done(200, request.url, schedule.modified)
+    return empty_reply(200, request.url, schedule.modified)
 
 
 def _following(schedule: Schedule, body: Mapping[str, Any], now: datetime) -> datetime | None:
@@ -123,13 +130,13 @@ def _move(context: Context, request: Request, verb: str, status: int) -> Reply:
     schedule = find_schedule(context, request)
     going = {"terminate": ScheduleState.TERMINATING, "delete": ScheduleState.DELETING}
     if not (force and schedule.state is going.get(verb)):
-        state = ask(SCHEDULE, verb, schedule.state)
+        state = next_state(SCHEDULE, verb, schedule.state)
         schedule = context.store.schedules.move(schedule, state, request.now)
-    return done(status, request.url, schedule.modified)
+    return empty_reply(status, request.url, schedule.modified)
 
 
 def _show(context: Context, request: Request, schedule: Schedule, *, stats: bool) -> dict[str, Any]:
-    shown = write_schedule(context, schedule, older=request.older)
+    shown = serialize_schedule(context, schedule, older=request.older)
     return shown | schedule_stats(context, schedule, request.now) if stats else shown
 
 
@@ -157,10 +164,10 @@ def complete_schedule(body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in complete.items() if value != []}
 
 
-def write_schedule(context: Context, schedule: Schedule, *, older: bool) -> dict[str, Any]:
+def serialize_schedule(context: Context, schedule: Schedule, *, older: bool) -> dict[str, Any]:
     """A schedule as the service shows it."""
     body = schedule.body
-    jobs = without_secrets(with_manager(body["jobSpecification"], older=older))
+    jobs = without_secrets(with_job_manager(body["jobSpecification"], older=older))
     shown: dict[str, Any] = {"id": schedule.id}
     if "displayName" in body:
         shown["displayName"] = body["displayName"]

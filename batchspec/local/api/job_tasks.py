@@ -22,7 +22,7 @@ from batchspec.local.wire.times import ticks_of
 _FIRST = ("id", "displayName", "commandLine", "resourceFiles", "outputFiles", "environmentSettings")
 
 
-def complete_manager(body: Mapping[str, Any], max_retries: int) -> dict[str, Any]:
+def complete_job_manager(body: Mapping[str, Any], max_retries: int) -> dict[str, Any]:
     """The job manager task of a job's settings, complete, where it has one.
 
     ``max_retries`` is the job's, which it inherits.
@@ -53,7 +53,7 @@ MAX_RELEASE = "PT15M"
 """The default and the most of a release task's ``maxWallClockTime``."""
 
 
-def complete_special(body: Mapping[str, Any]) -> dict[str, Any]:
+def complete_preparation_and_release(body: Mapping[str, Any]) -> dict[str, Any]:
     """The preparation and the release task of a job's settings, complete, where it has them.
 
     Raises:
@@ -108,7 +108,7 @@ def _release(given: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def write_preparation(context: Context, preparation: Preparation) -> dict[str, Any]:
+def serialize_preparation(context: Context, preparation: Preparation) -> dict[str, Any]:
     """How far the two tasks of a job are on one node."""
     node = f"{context.base_url}/pools/{preparation.pool_id}/nodes/{preparation.node_id}"
 

@@ -8,13 +8,17 @@ from typing import Any
 from batchspec.local.api.auto_pools import AutoPoolFault, check_auto_pool, complete_pool_info
 from batchspec.local.api.context import (
     Context,
-    ask,
     check_id,
     find_job,
     find_parent_job,
     find_schedule,
+    next_state,
 )
-from batchspec.local.api.job_tasks import complete_manager, complete_special, write_preparation
+from batchspec.local.api.job_tasks import (
+    complete_job_manager,
+    complete_preparation_and_release,
+    serialize_preparation,
+)
 from batchspec.local.api.listing import JOBS, PREPARATIONS, read_page, write_page
 from batchspec.local.api.statistics import job_stats
 from batchspec.local.api.task_settings import (
@@ -23,12 +27,18 @@ from batchspec.local.api.task_settings import (
     check_retries,
     in_order,
 )
-from batchspec.local.api.unsupported import refuse_absent
+from batchspec.local.api.unsupported import refuse_unsupported
 from batchspec.local.model import JOB, Counts, Job, JobState
 from batchspec.local.store import add_job, job_deadline
 from batchspec.local.wire.fault import Fault, bad_property
-from batchspec.local.wire.reply import Reply, created, done, one, without_secrets
-from batchspec.local.wire.request import Request, pick
+from batchspec.local.wire.reply import (
+    Reply,
+    created_reply,
+    empty_reply,
+    resource_reply,
+    without_secrets,
+)
+from batchspec.local.wire.request import Request, select_properties
 from batchspec.local.wire.times import UNLIMITED, etag_of, write_time
 
 _REPLACED = (
@@ -44,7 +54,7 @@ _REPLACED = (
 
 def create_job(context: Context, request: Request) -> Reply:
     """``POST /jobs``. That its pool exists is not asked: the job waits for one."""
-    given = request.shape("BatchJobCreateOptions")
+    given = request.parse_body("BatchJobCreateOptions")
     job_id = check_id("id", given.pop("id"))
     if context.store.schedules.get(job_id) is not None:
         raise Fault("JobScheduleWithSameIdExists")
@@ -60,7 +70,7 @@ def create_job(context: Context, request: Request) -> Reply:
     if error is not None:
         for state in (JobState.TERMINATING, JobState.COMPLETED):
             job = context.store.jobs.move(job, state, request.now, scheduling_error=error)
-    return created(f"{context.base_url}/jobs/{job.id}", job.modified)
+    return created_reply(f"{context.base_url}/jobs/{job.id}", job.modified)
 
 
 def list_jobs(context: Context, request: Request) -> Reply:
@@ -98,48 +108,48 @@ def get_job(context: Context, request: Request) -> Reply:
     """``GET /jobs/{jobId}``."""
     names, stats = request.select("BatchJob"), request.expands_stats()
     job = find_job(context, request)
-    shown = pick(_show(context, request, job, stats=stats), names)
-    return one(shown, "jobs/@Element", job.modified)
+    shown = select_properties(_show(context, request, job, stats=stats), names)
+    return resource_reply(shown, "jobs/@Element", job.modified)
 
 
 def update_job(context: Context, request: Request) -> Reply:
     """``PATCH /jobs/{jobId}``: what is given replaces what is there."""
-    given = request.shape("BatchJobUpdateOptions")
+    given = request.parse_body("BatchJobUpdateOptions")
     return _update(context, request, given)
 
 
 def replace_job(context: Context, request: Request) -> Reply:
     """``PUT /jobs/{jobId}``: what is not given is reset to its default."""
-    given = request.shape("BatchJob")
+    given = request.parse_body("BatchJob")
     return _update(context, request, given, reset=_REPLACED)
 
 
 def terminate_job(context: Context, request: Request) -> Reply:
     """``POST /jobs/{jobId}/terminate``: the engine ends what runs, then completes the job."""
-    given = request.optional_shape("BatchJobTerminateOptions")
+    given = request.parse_optional_body("BatchJobTerminateOptions")
     force = request.flag("force")
     job = find_job(context, request)
     if not (force and job.state is JobState.TERMINATING):
-        state = ask(JOB, "terminate", job.state)
+        state = next_state(JOB, "terminate", job.state)
         reason = given.get("terminateReason", "UserTerminate")
         job = context.store.jobs.move(job, state, request.now, reason=reason)
-    return done(202, request.url, job.modified)
+    return empty_reply(202, request.url, job.modified)
 
 
 def disable_job(context: Context, request: Request) -> Reply:
     """``POST /jobs/{jobId}/disable``: no task is started; ``disableTasks`` rules the running."""
-    given = request.shape("BatchJobDisableOptions")
+    given = request.parse_body("BatchJobDisableOptions")
     job = find_job(context, request)
-    state = ask(JOB, "disable", job.state)
+    state = next_state(JOB, "disable", job.state)
     job = context.store.jobs.move(job, state, request.now, disable_tasks=given["disableTasks"])
-    return done(202, request.url, job.modified)
+    return empty_reply(202, request.url, job.modified)
 
 
 def enable_job(context: Context, request: Request) -> Reply:
     """``POST /jobs/{jobId}/enable``."""
     job = find_job(context, request)
-    job = context.store.jobs.move(job, ask(JOB, "enable", job.state), request.now)
-    return done(202, request.url, job.modified)
+    job = context.store.jobs.move(job, next_state(JOB, "enable", job.state), request.now)
+    return empty_reply(202, request.url, job.modified)
 
 
 def delete_job(context: Context, request: Request) -> Reply:
@@ -147,15 +157,15 @@ def delete_job(context: Context, request: Request) -> Reply:
     force = request.flag("force")
     job = find_job(context, request)
     if not (force and job.state is JobState.DELETING):
-        context.store.jobs.move(job, ask(JOB, "delete", job.state), request.now)
-    return done(202, None)
+        context.store.jobs.move(job, next_state(JOB, "delete", job.state), request.now)
+    return empty_reply(202, None)
 
 
 def get_job_task_counts(context: Context, request: Request) -> Reply:
     """``GET /jobs/{jobId}/taskcounts``."""
     job = find_parent_job(context, request)
     counts = context.store.jobs.counts(job.id)
-    return one(
+    return resource_reply(
         {"taskCounts": _counts(counts.tasks), "taskSlotCounts": _counts(counts.slots)},
         "taskcountsresult/@Element",
     )
@@ -171,7 +181,7 @@ def list_job_preparation_and_release_task_status(context: Context, request: Requ
         request,
         page,
         context.store.preparations.of_job(job.id, page),
-        lambda one: write_preparation(context, one),
+        lambda one: serialize_preparation(context, one),
         lambda one: one.node_id.lower(),
         model="BatchJobPreparationAndReleaseTaskStatus",
         metadata="jobpreparationandreleasetaskstatuslist",
@@ -192,7 +202,7 @@ def _update(
     context: Context, request: Request, given: Mapping[str, Any], reset: tuple[str, ...] = ()
 ) -> Reply:
     job = find_job(context, request)
-    ask(JOB, "update", job.state)
+    next_state(JOB, "update", job.state)
     given = _with_pool(job, given)
     kept = {name: value for name, value in job.body.items() if name not in reset}
     body = complete_job({**kept, **given}, scheduled=job.schedule_id is not None)
@@ -211,7 +221,7 @@ def _update(
         max_parallel=body["maxParallelTasks"],
         deadline=job_deadline(body, job.started),
     )
-    return done(200, request.url, job.modified)
+    return empty_reply(200, request.url, job.modified)
 
 
 def _with_pool(job: Job, given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -237,7 +247,7 @@ def _with_pool(job: Job, given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _show(context: Context, request: Request, job: Job, *, stats: bool) -> dict[str, Any]:
-    shown = write_job(context, job, older=request.older)
+    shown = serialize_job(context, job, older=request.older)
     return shown | job_stats(context, job, request.now) if stats else shown
 
 
@@ -275,7 +285,7 @@ def fill_job(body: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         Fault: a rule of jobs is broken, or something is asked for that this service has not.
     """
-    refuse_absent("job", body)
+    refuse_unsupported("job", body)
     given = body.get("constraints", {})
     check_positive("maxWallClockTime", given.get("maxWallClockTime"))
     check_retries("maxTaskRetryCount", given.get("maxTaskRetryCount"))
@@ -290,8 +300,8 @@ def fill_job(body: Mapping[str, Any]) -> dict[str, Any]:
     return in_order(
         {
             **body,
-            **complete_manager(body, given.get("maxTaskRetryCount", 0)),
-            **complete_special(body),
+            **complete_job_manager(body, given.get("maxTaskRetryCount", 0)),
+            **complete_preparation_and_release(body),
             "priority": priority,
             "maxParallelTasks": parallel,
             "usesTaskDependencies": body.get("usesTaskDependencies", False),
@@ -307,9 +317,9 @@ def fill_job(body: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def write_job(context: Context, job: Job, *, older: bool) -> dict[str, Any]:
+def serialize_job(context: Context, job: Job, *, older: bool) -> dict[str, Any]:
     """A job as the service shows it."""
-    body = without_secrets(with_manager(job.body, older=older))
+    body = without_secrets(with_job_manager(job.body, older=older))
     shown: dict[str, Any] = {"id": job.id}
     if "displayName" in body:
         shown["displayName"] = body["displayName"]
@@ -331,7 +341,7 @@ def write_job(context: Context, job: Job, *, older: bool) -> dict[str, Any]:
     return shown | {name: body[name] for name in _LAST}
 
 
-def with_manager(body: Mapping[str, Any], *, older: bool) -> Mapping[str, Any]:
+def with_job_manager(body: Mapping[str, Any], *, older: bool) -> Mapping[str, Any]:
     """The settings of jobs with the job manager task as an api-version knows it."""
     if "jobManagerTask" not in body:
         return body

@@ -10,75 +10,80 @@ from typing import Any, TypeVar
 
 from batchspec.local.store import Page, to_column
 from batchspec.local.wire.fault import bad_query
-from batchspec.local.wire.odata import Kind, QueryError, matches, typed
-from batchspec.local.wire.odata_sql import Column, where
-from batchspec.local.wire.reply import Reply, many
-from batchspec.local.wire.request import MAX_RESULTS, Request, pick
+from batchspec.local.wire.odata import FieldType, QueryError, bind_fields, matches
+from batchspec.local.wire.odata_sql import Column, to_sql
+from batchspec.local.wire.reply import Reply, list_reply
+from batchspec.local.wire.request import MAX_RESULTS, Request, select_properties
 
 R = TypeVar("R")
 Columns = Mapping[str, Column]
 
-_ID = {"id": Column("key", Kind.WORD)}
+_ID = {"id": Column("key", FieldType.WORD)}
 _STATE = {
-    "state": Column("state", Kind.WORD),
-    "stateTransitionTime": Column("state_since", Kind.TIME),
+    "state": Column("state", FieldType.WORD),
+    "stateTransitionTime": Column("state_since", FieldType.TIME),
 }
 _TIMES = {
-    "creationTime": Column("created", Kind.TIME),
-    "lastModified": Column("modified", Kind.TIME),
-    "lastModifiedTime": Column("modified", Kind.TIME),
+    "creationTime": Column("created", FieldType.TIME),
+    "lastModified": Column("modified", FieldType.TIME),
+    "lastModifiedTime": Column("modified", FieldType.TIME),
 }
 
 POOLS: Columns = {
     **_ID,
     **_STATE,
     **_TIMES,
-    "allocationState": Column("allocation", Kind.WORD),
-    "allocationStateTransitionTime": Column("allocation_since", Kind.TIME),
-    "enableAutoScale": Column("(autoscale IS NOT NULL)", Kind.BOOL),
+    "allocationState": Column("allocation", FieldType.WORD),
+    "allocationStateTransitionTime": Column("allocation_since", FieldType.TIME),
+    "enableAutoScale": Column("(autoscale IS NOT NULL)", FieldType.BOOL),
     "enableInterNodeCommunication": Column(
-        "json_extract(body, '$.enableInterNodeCommunication')", Kind.BOOL
+        "json_extract(body, '$.enableInterNodeCommunication')", FieldType.BOOL
     ),
-    "vmSize": Column("vm_size", Kind.WORD),
+    "vmSize": Column("vm_size", FieldType.WORD),
 }
-POOL_IDS: Columns = {"poolId": Column("key", Kind.WORD)}
+POOL_IDS: Columns = {"poolId": Column("key", FieldType.WORD)}
 
 
 def _told(name: str) -> Column:
     """A time that is kept as it is shown, in the note of a start task."""
     days = f"julianday(json_extract(start_task_info, '$.{name}')) - 2440587.5"  # since 1970
-    return Column(f"CAST(({days}) * 86400000000 AS INTEGER)", Kind.TIME)
+    return Column(f"CAST(({days}) * 86400000000 AS INTEGER)", FieldType.TIME)
 
 
 NODES: Columns = {
     **_ID,
     **_STATE,
-    "lastBootTime": Column("booted", Kind.TIME),
-    "allocationTime": Column("allocated", Kind.TIME),
-    "startTaskInfo/state": Column("json_extract(start_task_info, '$.state')", Kind.WORD),
-    "startTaskInfo/result": Column("json_extract(start_task_info, '$.result')", Kind.WORD),
-    "startTaskInfo/exitCode": Column("json_extract(start_task_info, '$.exitCode')", Kind.NUMBER),
+    "lastBootTime": Column("booted", FieldType.TIME),
+    "allocationTime": Column("allocated", FieldType.TIME),
+    "startTaskInfo/state": Column("json_extract(start_task_info, '$.state')", FieldType.WORD),
+    "startTaskInfo/result": Column("json_extract(start_task_info, '$.result')", FieldType.WORD),
+    "startTaskInfo/exitCode": Column(
+        "json_extract(start_task_info, '$.exitCode')", FieldType.NUMBER
+    ),
     "startTaskInfo/startTime": _told("startTime"),
     "startTaskInfo/endTime": _told("endTime"),
 }
-PREPARATIONS: Columns = {"poolId": Column("pool", Kind.WORD), "nodeId": Column("node", Kind.WORD)}
+PREPARATIONS: Columns = {
+    "poolId": Column("pool", FieldType.WORD),
+    "nodeId": Column("node", FieldType.WORD),
+}
 JOBS: Columns = {
     **_ID,
     **_STATE,
     **_TIMES,
-    "executionInfo/startTime": Column("started", Kind.TIME),
-    "executionInfo/endTime": Column("ended", Kind.TIME),
-    "executionInfo/poolId": Column("pool", Kind.WORD),
+    "executionInfo/startTime": Column("started", FieldType.TIME),
+    "executionInfo/endTime": Column("ended", FieldType.TIME),
+    "executionInfo/poolId": Column("pool", FieldType.WORD),
 }
 SCHEDULES: Columns = {**_ID, **_STATE, **_TIMES}
 TASKS: Columns = {
     **_ID,
     **_STATE,
     **_TIMES,
-    "executionInfo/startTime": Column("started", Kind.TIME),
-    "executionInfo/endTime": Column("ended", Kind.TIME),
-    "executionInfo/exitCode": Column("exit_code", Kind.NUMBER),
-    "executionInfo/result": Column("result", Kind.WORD),
+    "executionInfo/startTime": Column("started", FieldType.TIME),
+    "executionInfo/endTime": Column("ended", FieldType.TIME),
+    "executionInfo/exitCode": Column("exit_code", FieldType.NUMBER),
+    "executionInfo/result": Column("result", FieldType.WORD),
 }
 
 
@@ -93,7 +98,7 @@ def read_page(request: Request, columns: Columns, most: int = MAX_RESULTS) -> Pa
     if tree is None:
         return Page(limit, after)
     try:
-        condition = where(tree, columns, to_column)
+        condition = to_sql(tree, columns, to_column)
     except QueryError as error:
         raise bad_query("$filter", request.query["$filter"], error.reason) from None
     return Page(limit, after, condition.sql, condition.parameters)
@@ -113,11 +118,11 @@ def write_page(
     names = request.select(model)
     shown = rows[: page.limit - 1]
     link = request.next_link(key(shown[-1])) if len(rows) > len(shown) else None
-    return many([pick(write(row), names) for row in shown], metadata, link)
+    return list_reply([select_properties(write(row), names) for row in shown], metadata, link)
 
 
-def passing(
-    request: Request, kinds: Mapping[str, Kind], items: Sequence[Mapping[str, Any]]
+def filtered(
+    request: Request, kinds: Mapping[str, FieldType], items: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
     """The items, in wire form, that the request's filter lets pass; for lists not in the store.
 
@@ -128,7 +133,7 @@ def passing(
     if tree is None:
         return list(items)
     try:
-        fitted = typed(tree, kinds)
+        fitted = bind_fields(tree, kinds)
     except QueryError as error:
         raise bad_query("$filter", request.query["$filter"], error.reason) from None
     return [item for item in items if matches(fitted, item)]

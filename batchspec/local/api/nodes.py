@@ -7,15 +7,22 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from batchspec.local.api.context import Context, ask, find_node, find_pool
+from batchspec.local.api.context import Context, find_node, find_pool, next_state
 from batchspec.local.api.listing import NODES, POOL_IDS, read_page, write_page
 from batchspec.local.api.pools import read_resize_timeout
-from batchspec.local.api.tasks import write_execution
+from batchspec.local.api.tasks import serialize_execution
 from batchspec.local.model import ALLOCATION, NODE, POOL, Node, NodeState, Pool, Task
 from batchspec.local.model.layout import node_address
 from batchspec.local.wire.fault import Fault, bad_property
-from batchspec.local.wire.reply import Reply, created, done, many, one, without_secrets
-from batchspec.local.wire.request import Request, pick
+from batchspec.local.wire.reply import (
+    Reply,
+    created_reply,
+    empty_reply,
+    list_reply,
+    resource_reply,
+    without_secrets,
+)
+from batchspec.local.wire.request import Request, select_properties
 from batchspec.local.wire.times import read_time, write_time
 
 MAX_COUNTS = 10
@@ -53,7 +60,7 @@ def list_nodes(context: Context, request: Request) -> Reply:
         request,
         page,
         context.store.nodes.page(pool.id, page),
-        lambda node: write_node(context, pool, node),
+        lambda node: serialize_node(context, pool, node),
         lambda node: node.id.lower(),
         model="BatchNode",
         metadata="nodes",
@@ -65,7 +72,9 @@ def get_node(context: Context, request: Request) -> Reply:
     names = request.select("BatchNode")
     pool = find_pool(context, request)
     node = find_node(context, request)
-    return one(pick(write_node(context, pool, node), names), "nodes/@Element")
+    return resource_reply(
+        select_properties(serialize_node(context, pool, node), names), "nodes/@Element"
+    )
 
 
 def list_pool_node_counts(context: Context, request: Request) -> Reply:
@@ -82,7 +91,7 @@ def list_pool_node_counts(context: Context, request: Request) -> Reply:
     )
 
 
-def write_node(context: Context, pool: Pool, node: Node) -> dict[str, Any]:
+def serialize_node(context: Context, pool: Pool, node: Node) -> dict[str, Any]:
     """A node as the service shows it."""
     url = f"{context.base_url}/pools/{node.pool_id}/nodes/{node.id}"
     shown: dict[str, Any] = {
@@ -160,7 +169,7 @@ def _recent(context: Context, task: Task) -> dict[str, Any]:
         "jobId": task.job_id,
         "taskId": task.id,
         "taskState": task.state,
-        "executionInfo": write_execution(task),
+        "executionInfo": serialize_execution(task),
     }
 
 
@@ -184,18 +193,18 @@ MAX_REMOVED = 100
 
 def remove_nodes(context: Context, request: Request) -> Reply:
     """``POST /pools/{poolId}/removenodes``: a resize that takes away these nodes."""
-    given = request.shape("BatchNodeRemoveOptions")
+    given = request.parse_body("BatchNodeRemoveOptions")
     ids = dict.fromkeys(name.lower() for name in given["nodeList"])
     if not 1 <= len(given["nodeList"]) <= MAX_REMOVED:
         raise bad_property("nodeList", None, f"The list must have 1 to {MAX_REMOVED} nodes.")
     pool = find_pool(context, request)
-    ask(POOL, "update", pool.state)
+    next_state(POOL, "update", pool.state)
     if pool.autoscale is not None:
         raise Fault(
             "OperationInvalidForCurrentState",
             ("Reason", "The pool is scaled automatically; disable autoscale to remove nodes."),
         )
-    ask(ALLOCATION, "resize", pool.allocation)
+    next_state(ALLOCATION, "resize", pool.allocation)
     nodes = [context.store.nodes.get(pool.id, name) for name in ids]
     found = [node for node in nodes if node is not None]
     if len(found) < len(nodes):
@@ -213,24 +222,24 @@ def remove_nodes(context: Context, request: Request) -> Reply:
         )
         for node in found:
             context.store.nodes.ask(node, "remove", option)
-    return done(202, request.url, pool.modified)
+    return empty_reply(202, request.url, pool.modified)
 
 
 def reboot_node(context: Context, request: Request) -> Reply:
     """``POST .../reboot``: the start task runs again."""
-    given = request.optional_shape("BatchNodeRebootOptions")
+    given = request.parse_optional_body("BatchNodeRebootOptions")
     return _ask(context, request, "reboot", given.get("nodeRebootOption", "requeue"))
 
 
 def reimage_node(context: Context, request: Request) -> Reply:
     """``POST .../reimage``: the node's directories are made anew."""
-    given = request.optional_shape("BatchNodeReimageOptions")
+    given = request.parse_optional_body("BatchNodeReimageOptions")
     return _ask(context, request, "reimage", given.get("nodeReimageOption", "requeue"))
 
 
 def deallocate_node(context: Context, request: Request) -> Reply:
     """``POST .../deallocate``: the node rests until it is started."""
-    given = request.optional_shape("BatchNodeDeallocateOptions")
+    given = request.parse_optional_body("BatchNodeDeallocateOptions")
     return _ask(context, request, "deallocate", given.get("nodeDeallocateOption", "requeue"))
 
 
@@ -241,7 +250,7 @@ def start_node(context: Context, request: Request) -> Reply:
 
 def disable_node_scheduling(context: Context, request: Request) -> Reply:
     """``POST .../disablescheduling``: no task is started there; the option rules the running."""
-    given = request.optional_shape("BatchNodeDisableSchedulingOptions")
+    given = request.parse_optional_body("BatchNodeDisableSchedulingOptions")
     return _schedule(
         context, request, "disabled", given.get("nodeDisableSchedulingOption", "requeue")
     )
@@ -255,7 +264,7 @@ def enable_node_scheduling(context: Context, request: Request) -> Reply:
 def get_node_remote_login_settings(context: Context, request: Request) -> Reply:
     """``GET .../remoteloginsettings``: a node is this machine, reached by the machine's own SSH."""
     find_node(context, request)
-    return one(
+    return resource_reply(
         {"remoteLoginIPAddress": ADDRESS, "remoteLoginPort": SSH},
         "Microsoft.Azure.Batch.Protocol.Entities.ComputeNodeGetRemoteLoginSettingsResult",
     )
@@ -265,7 +274,7 @@ def list_node_extensions(context: Context, request: Request) -> Reply:
     """``GET .../extensions``: nodes take none, so there are none."""
     request.max_results()
     find_node(context, request)
-    return many([], "extensions", None)
+    return list_reply([], "extensions", None)
 
 
 def get_node_extension(context: Context, request: Request) -> Reply:
@@ -278,9 +287,9 @@ def _ask(context: Context, request: Request, verb: str, option: str | None) -> R
     node = find_node(context, request)
     if node.intent == "remove":
         raise Fault("OperationInvalidForCurrentState")
-    state: NodeState = ask(NODE, verb, node.state)
+    state: NodeState = next_state(NODE, verb, node.state)
     context.store.nodes.ask(node, verb, option, state=state, now=request.now)
-    return done(202, request.url)
+    return empty_reply(202, request.url)
 
 
 def _schedule(context: Context, request: Request, scheduling: str, option: str | None) -> Reply:
@@ -288,7 +297,7 @@ def _schedule(context: Context, request: Request, scheduling: str, option: str |
     if node.scheduling == scheduling:
         raise Fault("NodeAlreadyInTargetSchedulingState")
     context.store.nodes.set_scheduling(node, scheduling, option)
-    return done(200, request.url)
+    return empty_reply(200, request.url)
 
 
 _LIFETIME = timedelta(days=1)
@@ -297,7 +306,7 @@ _LONGEST = 64
 
 def create_node_user(context: Context, request: Request) -> Reply:
     """``POST .../users``: an account that expires after a day, unless it says when."""
-    given = request.shape("BatchNodeUserCreateOptions")
+    given = request.parse_body("BatchNodeUserCreateOptions")
     name: str = given["name"]
     if not 1 <= len(name) <= _LONGEST:
         raise bad_property("name", name[:256], f"The value must have 1 to {_LONGEST} characters.")
@@ -306,27 +315,27 @@ def create_node_user(context: Context, request: Request) -> Reply:
     if name in users:
         raise Fault("NodeUserExists")
     _keep(context, node, {**users, name: _expiry(given, request.now)}, request.now)
-    return created(f"{request.url}/{quote(name, safe='')}", None)
+    return created_reply(f"{request.url}/{quote(name, safe='')}", None)
 
 
 def replace_node_user(context: Context, request: Request) -> Reply:
     """``PUT .../users/{userName}``: what is not given is as if it were new."""
-    given = request.shape("BatchNodeUserReplaceOptions")
+    given = request.parse_body("BatchNodeUserReplaceOptions")
     node, users, name = _known(context, request)
     _keep(context, node, {**users, name: _expiry(given, request.now)}, request.now)
-    return done(200, request.url)
+    return empty_reply(200, request.url)
 
 
 def delete_node_user(context: Context, request: Request) -> Reply:
     """``DELETE .../users/{userName}``."""
     node, users, name = _known(context, request)
     _keep(context, node, {user: end for user, end in users.items() if user != name}, request.now)
-    return done(200, None)
+    return empty_reply(200, None)
 
 
 def _ready(context: Context, request: Request) -> Node:
     node = find_node(context, request)
-    ask(NODE, "users", node.state)
+    next_state(NODE, "users", node.state)
     return node
 
 

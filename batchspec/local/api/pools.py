@@ -11,15 +11,22 @@ from batchspec.local.agent.containers import NoContainerEngineError
 from batchspec.local.api.account import PUBLISHERS
 from batchspec.local.api.applications import check_references
 from batchspec.local.api.autoscale import read_autoscale
-from batchspec.local.api.context import Context, ask, check_id, find_pool
+from batchspec.local.api.context import Context, check_id, find_pool, next_state
 from batchspec.local.api.listing import POOLS, read_page, write_page
 from batchspec.local.api.statistics import pool_stats
 from batchspec.local.api.task_settings import fill_start_task, in_order
-from batchspec.local.api.unsupported import refuse_absent
+from batchspec.local.api.unsupported import refuse_unsupported
 from batchspec.local.model import ALLOCATION, POOL, AllocationState, Pool, is_windows
-from batchspec.local.wire.fault import Fault, absent, bad_property
-from batchspec.local.wire.reply import Reply, created, done, one, versioned, without_secrets
-from batchspec.local.wire.request import Request, pick
+from batchspec.local.wire.fault import Fault, bad_property, not_implemented
+from batchspec.local.wire.reply import (
+    Reply,
+    created_reply,
+    empty_reply,
+    resource_reply,
+    version_headers,
+    without_secrets,
+)
+from batchspec.local.wire.request import Request, select_properties
 from batchspec.local.wire.times import etag_of, ticks_of, write_time
 
 REPLACED = ("startTask", "applicationPackageReferences", "metadata")
@@ -40,13 +47,13 @@ WHILE_EMPTY = (
 
 def create_pool(context: Context, request: Request) -> Reply:
     """``POST /pools``: a pool that resizes to its targets."""
-    given = request.shape("BatchPoolCreateOptions")
+    given = request.parse_body("BatchPoolCreateOptions")
     _check_packages(context, given)
     check_containers(context, given)
     pool = add_pool(context, check_id("id", given["id"]), given, request.now)
     if pool is None:
         raise Fault("PoolExists")
-    return created(f"{context.base_url}/pools/{pool.id}", pool.modified)
+    return created_reply(f"{context.base_url}/pools/{pool.id}", pool.modified)
 
 
 def add_pool(
@@ -92,44 +99,44 @@ def get_pool(context: Context, request: Request) -> Reply:
     """``GET /pools/{poolId}``."""
     names, stats = request.select("BatchPool"), request.expands_stats()
     pool = find_pool(context, request)
-    shown = pick(_show(context, request, pool, stats=stats), names)
-    return one(shown, "pools/@Element", pool.modified)
+    shown = select_properties(_show(context, request, pool, stats=stats), names)
+    return resource_reply(shown, "pools/@Element", pool.modified)
 
 
 def pool_exists(context: Context, request: Request) -> Reply:
     """``HEAD /pools/{poolId}``."""
-    return Reply(200, headers=versioned(find_pool(context, request).modified))
+    return Reply(200, headers=version_headers(find_pool(context, request).modified))
 
 
 def update_pool(context: Context, request: Request) -> Reply:
     """``PATCH /pools/{poolId}``: what is given replaces what is there, much of it while empty."""
-    given = request.shape("BatchPoolUpdateOptions")
+    given = request.parse_body("BatchPoolUpdateOptions")
     pool = find_pool(context, request)
-    ask(POOL, "update", pool.state)
+    next_state(POOL, "update", pool.state)
     _check_empty(context, pool, given)
-    refuse_absent("pool", given)
+    refuse_unsupported("pool", given)
     _check_packages(context, given)
     changed = context.store.pools.update(pool, complete_pool({**pool.body, **given}), request.now)
-    return done(200, request.url, changed.modified)
+    return empty_reply(200, request.url, changed.modified)
 
 
 def replace_pool_properties(context: Context, request: Request) -> Reply:
     """``POST /pools/{poolId}/updateproperties``: what is not given is removed."""
-    given = request.shape("BatchPoolReplaceOptions")
+    given = request.parse_body("BatchPoolReplaceOptions")
     pool = find_pool(context, request)
-    ask(POOL, "update", pool.state)
-    refuse_absent("pool", given)
+    next_state(POOL, "update", pool.state)
+    refuse_unsupported("pool", given)
     _check_packages(context, given)
     kept = {name: value for name, value in pool.body.items() if name not in REPLACED}
     if request.older:
         kept["targetNodeCommunicationMode"] = "default"
     changed = context.store.pools.update(pool, complete_pool({**kept, **given}), request.now)
-    return done(204, request.url, changed.modified)
+    return empty_reply(204, request.url, changed.modified)
 
 
 def resize_pool(context: Context, request: Request) -> Reply:
     """``POST /pools/{poolId}/resize``."""
-    given = request.shape("BatchPoolResizeOptions")
+    given = request.parse_body("BatchPoolResizeOptions")
     timeout = read_resize_timeout(given)
     if not {"targetDedicatedNodes", "targetLowPriorityNodes"} & given.keys():
         raise bad_property(
@@ -138,13 +145,13 @@ def resize_pool(context: Context, request: Request) -> Reply:
             "At least one of targetDedicatedNodes and targetLowPriorityNodes must be specified.",
         )
     pool = find_pool(context, request)
-    ask(POOL, "update", pool.state)
+    next_state(POOL, "update", pool.state)
     if pool.autoscale is not None:
         raise Fault(
             "OperationInvalidForCurrentState",
             ("Reason", "The pool is scaled automatically; disable autoscale to resize it."),
         )
-    ask(ALLOCATION, "resize", pool.allocation)
+    next_state(ALLOCATION, "resize", pool.allocation)
     changed = context.store.pools.resize(
         pool,
         request.now,
@@ -153,24 +160,24 @@ def resize_pool(context: Context, request: Request) -> Reply:
         timeout=timeout,
         deallocation=given.get("nodeDeallocationOption", "requeue"),
     )
-    return done(202, request.url, changed.modified)
+    return empty_reply(202, request.url, changed.modified)
 
 
 def stop_pool_resize(context: Context, request: Request) -> Reply:
     """``POST /pools/{poolId}/stopresize``."""
     pool = find_pool(context, request)
-    ask(POOL, "update", pool.state)
-    if ask(ALLOCATION, "stop", pool.allocation) is AllocationState.STOPPING:
+    next_state(POOL, "update", pool.state)
+    if next_state(ALLOCATION, "stop", pool.allocation) is AllocationState.STOPPING:
         pool = context.store.pools.stop(pool, request.now)
-    return done(202, request.url, pool.modified)
+    return empty_reply(202, request.url, pool.modified)
 
 
 def delete_pool(context: Context, request: Request) -> Reply:
     """``DELETE /pools/{poolId}``: the pool is ``deleting`` until its nodes are gone."""
     pool = find_pool(context, request)
-    ask(POOL, "delete", pool.state)
+    next_state(POOL, "delete", pool.state)
     context.store.pools.delete(pool, request.now)
-    return done(202, None)
+    return empty_reply(202, None)
 
 
 def _check_empty(context: Context, pool: Pool, given: Mapping[str, Any]) -> None:
@@ -193,7 +200,7 @@ def _check_packages(context: Context, given: Mapping[str, Any]) -> None:
 
 
 def _show(context: Context, request: Request, pool: Pool, *, stats: bool) -> dict[str, Any]:
-    shown = write_pool(context, pool, older=request.older)
+    shown = serialize_pool(context, pool, older=request.older)
     return shown | pool_stats(context, pool, request.now) if stats else shown
 
 
@@ -242,7 +249,7 @@ def read_pool(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     if "cloudServiceConfiguration" in given:
         raise Fault("CloudServiceConfigurationRetired")
-    refuse_absent("pool", given)
+    refuse_unsupported("pool", given)
     if "virtualMachineConfiguration" not in given:
         raise Fault("MissingRequiredProperty", ("PropertyName", "virtualMachineConfiguration"))
     return complete_pool({k: v for k, v in given.items() if k not in _OF_THE_SERVICE})
@@ -357,7 +364,7 @@ def read_resize_timeout(given: Mapping[str, Any]) -> str:
     return text
 
 
-def write_pool(context: Context, pool: Pool, *, older: bool) -> dict[str, Any]:
+def serialize_pool(context: Context, pool: Pool, *, older: bool) -> dict[str, Any]:
     """A pool as the service shows it."""
     body = pool.body
     dedicated, spot = context.store.nodes.sizes(pool.id)
@@ -433,4 +440,4 @@ def check_containers(context: Context, pool: Mapping[str, Any]) -> None:
         context.containers.check()
     except NoContainerEngineError as error:
         why = f"no container engine answers: {error}"
-        raise absent(f"The property '{CONFIGURATION}' of a pool ({why})") from None
+        raise not_implemented(f"The property '{CONFIGURATION}' of a pool ({why})") from None

@@ -24,7 +24,7 @@ from batchspec.local.api import (
 )
 from batchspec.local.api.account import IMAGES
 from batchspec.local.api.context import Context
-from batchspec.local.api.unsupported import ABSENT, KEPT
+from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
 from batchspec.local.wire.fault import Fault
 from batchspec.local.wire.reply import Reply
 from batchspec.local.wire.request import Request
@@ -64,7 +64,7 @@ _EXTENSIONS = "nodes take no extensions: there are none"
 
 
 def _settings(kind: str) -> str:
-    absent, kept = len(ABSENT[kind]), len(KEPT[kind])
+    absent, kept = len(REFUSED[kind]), len(WITHOUT_EFFECT[kind])
     are, have = ("is" if absent == 1 else "are"), ("has" if kept == 1 else "have")
     return f"of the properties of a {kind}, {absent} {are} refused, {kept} {have} no effect: below"
 

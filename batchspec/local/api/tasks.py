@@ -8,11 +8,11 @@ from typing import Any
 from batchspec.local.api.applications import check_references
 from batchspec.local.api.context import (
     Context,
-    ask,
     check_id,
-    find_owner,
     find_parent_job,
+    find_parent_task,
     find_task,
+    next_state,
 )
 from batchspec.local.api.listing import TASKS, read_page, write_page
 from batchspec.local.api.statistics import task_stats
@@ -24,13 +24,21 @@ from batchspec.local.api.task_settings import (
     fill_identity,
     in_order,
 )
-from batchspec.local.api.unsupported import refuse_absent
+from batchspec.local.api.unsupported import refuse_unsupported
 from batchspec.local.model import JOB, TASK, Job, Subtask, Task
 from batchspec.local.store import NewTask
-from batchspec.local.wire.body import read_shape
-from batchspec.local.wire.fault import Fault, absent, bad_body, bad_property
-from batchspec.local.wire.reply import Reply, created, done, fault_body, many, one, without_secrets
-from batchspec.local.wire.request import Request, pick
+from batchspec.local.wire.body import parse_body
+from batchspec.local.wire.fault import Fault, bad_body, bad_property, not_implemented
+from batchspec.local.wire.reply import (
+    Reply,
+    created_reply,
+    empty_reply,
+    fault_body,
+    list_reply,
+    resource_reply,
+    without_secrets,
+)
+from batchspec.local.wire.request import Request, select_properties
 from batchspec.local.wire.times import etag_of, write_time
 
 MAX_COLLECTION = 100
@@ -45,25 +53,25 @@ USER_ENDED: Mapping[str, str] = {
 
 def create_task(context: Context, request: Request) -> Reply:
     """``POST /jobs/{jobId}/tasks``."""
-    given = request.shape("BatchTaskCreateOptions")
+    given = request.parse_body("BatchTaskCreateOptions")
     job = find_parent_job(context, request)
-    ask(JOB, "add_task", job.state)
+    next_state(JOB, "add_task", job.state)
     (task,) = context.store.tasks.add(job, [_read(context, job, given)], request.now)
     if task is None:
         raise Fault("TaskExists")
-    return created(_url(context, task), task.modified)
+    return created_reply(_url(context, task), task.modified)
 
 
 def create_task_collection(context: Context, request: Request) -> Reply:
     """``POST /jobs/{jobId}/addtaskcollection``: each task succeeds or fails on its own."""
     given = request.json()
     if not isinstance(given, dict) or not isinstance(given.get("value"), list):
-        read_shape("BatchTaskGroup", given, older=request.older)
+        parse_body("BatchTaskGroup", given, older=request.older)
         raise bad_body("The request body must have an array of tasks.")
     if len(given["value"]) > MAX_COLLECTION:
         raise bad_body(f"At most {MAX_COLLECTION} tasks can be added in one request.")
     job = find_parent_job(context, request)
-    ask(JOB, "add_task", job.state)
+    next_state(JOB, "add_task", job.state)
     drafts = [_draft(context, job, item, older=request.older) for item in given["value"]]
     made = iter(
         context.store.tasks.add(
@@ -99,52 +107,56 @@ def get_task(context: Context, request: Request) -> Reply:
     """``GET /jobs/{jobId}/tasks/{taskId}``."""
     names, stats = request.select("BatchTask"), request.expands_stats()
     task = find_task(context, request)
-    shown = pick(_show(context, request, task, stats=stats), names)
-    return one(shown, "tasks/@Element", task.modified)
+    shown = select_properties(_show(context, request, task, stats=stats), names)
+    return resource_reply(shown, "tasks/@Element", task.modified)
 
 
 def replace_task(context: Context, request: Request) -> Reply:
     """``PUT /jobs/{jobId}/tasks/{taskId}``: new constraints; those not given are reset."""
-    given = request.shape("BatchTask")
+    given = request.parse_body("BatchTask")
     task = find_task(context, request)
     job = find_parent_job(context, request)
-    ask(TASK, "update", task.state)
+    next_state(TASK, "update", task.state)
     retries = job.body["constraints"]["maxTaskRetryCount"]
     constraints = fill_constraints(given.get("constraints"), retries)
     task = context.store.tasks.update(task, {**task.body, "constraints": constraints}, request.now)
-    return done(200, request.url, task.modified)
+    return empty_reply(200, request.url, task.modified)
 
 
 def terminate_task(context: Context, request: Request) -> Reply:
     """``POST .../terminate``: an active task is completed at once, a running one by the engine."""
     task = find_task(context, request)
-    ask(TASK, "terminate", task.state)
+    next_state(TASK, "terminate", task.state)
     task = context.store.tasks.end(task, request.now, USER_ENDED)
-    return done(204, request.url, task.modified)
+    return empty_reply(204, request.url, task.modified)
 
 
 def reactivate_task(context: Context, request: Request) -> Reply:
     """``POST .../reactivate``: a completed task that did not succeed becomes active again."""
     task = find_task(context, request)
-    ask(JOB, "add_task", find_parent_job(context, request).state)
-    ask(TASK, "reactivate", task.state)
+    next_state(JOB, "add_task", find_parent_job(context, request).state)
+    next_state(TASK, "reactivate", task.state)
     if task.exit_code == 0 and task.failure is None:
         raise Fault("TaskSucceeded")
     task = context.store.tasks.reactivate(task, request.now)
-    return done(204, None, task.modified)
+    return empty_reply(204, None, task.modified)
 
 
 def delete_task(context: Context, request: Request) -> Reply:
     """``DELETE .../tasks/{taskId}``: gone at once; the engine ends its run and clears its files."""
     context.store.tasks.delete(find_task(context, request), request.now)
-    return done(200, None)
+    return empty_reply(200, None)
 
 
 def list_subtasks(context: Context, request: Request) -> Reply:
     """``GET .../subtasksinfo``: a task that is not multi-instance has none."""
     names = request.select("BatchSubtask")
-    found = context.store.subtasks.of(find_owner(context, request))
-    return many([pick(write_subtask(context, one), names) for one in found], "subtaskinfo", None)
+    found = context.store.subtasks.of(find_parent_task(context, request))
+    return list_reply(
+        [select_properties(serialize_subtask(context, one), names) for one in found],
+        "subtaskinfo",
+        None,
+    )
 
 
 def _read(context: Context, job: Job, given: Mapping[str, Any]) -> NewTask:
@@ -156,7 +168,7 @@ def _read(context: Context, job: Job, given: Mapping[str, Any]) -> NewTask:
 
 def _draft(context: Context, job: Job, item: Any, *, older: bool) -> NewTask | Fault:
     """What one entry of a collection asks for. Its shape is the whole request's affair."""
-    shaped = read_shape("BatchTaskCreateOptions", item, older=older)
+    shaped = parse_body("BatchTaskCreateOptions", item, older=older)
     try:
         return _read(context, job, shaped)
     except Fault as fault:
@@ -189,7 +201,7 @@ def _url(context: Context, task: Task) -> str:
 
 
 def _show(context: Context, request: Request, task: Task, *, stats: bool) -> dict[str, Any]:
-    shown = write_task(context, task, older=request.older)
+    shown = serialize_task(context, task, older=request.older)
     return shown | task_stats(context, task, request.now) if stats else shown
 
 
@@ -236,7 +248,7 @@ def read_task(job: Job, given: Mapping[str, Any]) -> NewTask:
     task_id = check_id("id", given["id"])
     _check_names(job, task_id)
     body = {name: value for name, value in given.items() if name != "id"}
-    refuse_absent("task", body)
+    refuse_unsupported("task", body)
     check_resource_files(body.get("resourceFiles", ()))
     _check_exit_options(job, body.get("exitConditions", {}))
     slots = body.get("requiredSlots", 1)
@@ -270,7 +282,7 @@ def _together(body: Mapping[str, Any]) -> dict[str, Any]:
             "requiredSlots", str(slots), "The value must be 1 for a multi-instance task."
         )
     if "containerSettings" in body:
-        raise absent("A multi-instance task in containers")
+        raise not_implemented("A multi-instance task in containers")
     check_resource_files(settings.get("commonResourceFiles", ()))
     return {"multiInstanceSettings": {"numberOfInstances": count, **settings}}
 
@@ -324,7 +336,7 @@ def _dependencies(
     return needs, ranges
 
 
-def write_task(context: Context, task: Task, *, older: bool) -> dict[str, Any]:
+def serialize_task(context: Context, task: Task, *, older: bool) -> dict[str, Any]:
     """A task as the service shows it."""
     body = as_known(task.body, older=older)
     shown: dict[str, Any] = {"id": task.id}
@@ -346,13 +358,13 @@ def write_task(context: Context, task: Task, *, older: bool) -> dict[str, Any]:
     if "containerSettings" in body:
         body = without_secrets(body)
     shown |= {name: value for name, value in body.items() if name not in shown}
-    shown["executionInfo"] = write_execution(task)
+    shown["executionInfo"] = serialize_execution(task)
     if task.node_id is not None:
         shown["nodeInfo"] = _node_info(context, task)
     return shown
 
 
-def write_execution(task: Task) -> dict[str, Any]:
+def serialize_execution(task: Task) -> dict[str, Any]:
     """``executionInfo`` of a task."""
     info: dict[str, Any] = {}
     if task.started is not None:
@@ -376,7 +388,7 @@ def write_execution(task: Task) -> dict[str, Any]:
     return info
 
 
-def write_subtask(context: Context, subtask: Subtask) -> dict[str, Any]:
+def serialize_subtask(context: Context, subtask: Subtask) -> dict[str, Any]:
     """A subtask as the service shows it."""
     node = _node_info(context, subtask)
     return {"id": subtask.number, "nodeInfo": node, **subtask.info, "state": subtask.state}

@@ -1,8 +1,8 @@
 """Properties that this service refuses, and properties that it stores without effect.
 
 ``docs/compatibility.md`` is generated from the two tables. No property is ignored silently: it is
-implemented, or listed in ``KEPT`` (stored and returned, without effect on this machine), or listed
-in ``ABSENT`` (refused with 501 and its name).
+implemented, or listed in ``WITHOUT_EFFECT`` (stored and returned, with no effect on this machine),
+or listed in ``REFUSED`` (refused with 501 and its name).
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from batchspec.local.wire.fault import absent
+from batchspec.local.wire.fault import not_implemented
 
 _IDENTITY = "no registry knows the identities of nodes; name a user and a password"
 _SYSTEM = "nodes run the system of this machine"
 _NETWORK = "nodes share the network of this machine"
 _USER = "processes run as the user who started the service"
 
-ABSENT: Mapping[str, Mapping[str, str]] = {
+REFUSED: Mapping[str, Mapping[str, str]] = {
     "pool": {
         "mountConfiguration": "nodes are directories, and nothing is mounted in them",
         "startTask/containerSettings/registry/identityReference": _IDENTITY,
@@ -38,7 +38,7 @@ ABSENT: Mapping[str, Mapping[str, str]] = {
 }
 """By kind of resource: the property (a path), and why it is refused."""
 
-KEPT: Mapping[str, Mapping[str, str]] = {
+WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
     "pool": {
         "taskSchedulingPolicy/jobDefaultOrder": (
             "jobs of one priority always run in the order of their creation"
@@ -94,15 +94,15 @@ KEPT: Mapping[str, Mapping[str, str]] = {
 """By kind of resource: the property, and why it has no effect here."""
 
 
-def refuse_absent(kind: str, body: Mapping[str, Any]) -> None:
+def refuse_unsupported(kind: str, body: Mapping[str, Any]) -> None:
     """Return when ``body`` asks for nothing that is absent. Empty and ``false`` ask for nothing.
 
     Raises:
         Fault: ``NotImplemented``, naming the property.
     """
-    for path, why in ABSENT[kind].items():
+    for path, why in REFUSED[kind].items():
         if any(_asked(body, path.split("/"))):
-            raise absent(f"The property '{path}' of a {kind} ({why})")
+            raise not_implemented(f"The property '{path}' of a {kind} ({why})")
 
 
 def _asked(body: Mapping[str, Any], path: list[str]) -> Iterator[bool]:

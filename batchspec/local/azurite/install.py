@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.azurite.node import Node, find_node
+from batchspec.local.azurite.nodejs import NodeJs, find_nodejs
 from batchspec.local.error import LocalError, last_lines
 from batchspec.local.lock import Lock
 from batchspec.local.settings import Settings
@@ -53,7 +53,7 @@ _REFUSED = re.compile(r"\b(E401|E403|E404|ENEEDAUTH)\b")
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
+class Installation:
     """An Azurite on the disk: ``entry`` is the script of its blob service."""
 
     folder: Path
@@ -68,21 +68,21 @@ def pinned_version() -> str:
     return version
 
 
-def place(cache: Path) -> Installed:
+def expected_installation(cache: Path) -> Installation:
     """Where in ``cache`` the Azurite of this release belongs, whether or not it is there."""
     digest = hashlib.sha256((SHIPPED / "package-lock.json").read_bytes()).hexdigest()[:16]
     folder = cache / "azurite" / digest
-    return Installed(folder, folder / _ENTRY, pinned_version())
+    return Installation(folder, folder / _ENTRY, pinned_version())
 
 
-def is_there(wanted: Installed) -> bool:
+def is_complete(wanted: Installation) -> bool:
     """Whether the installation is complete."""
     return (wanted.folder / _DONE).is_file() and wanted.entry.is_file()
 
 
 def install(
-    node: Node, cache: Path, *, search_path: str, environ: dict[str, str], notify: Notify
-) -> Installed:
+    node: NodeJs, cache: Path, *, search_path: str, environ: dict[str, str], notify: Notify
+) -> Installation:
     """Make sure that Azurite is in ``cache``; if it is, neither npm nor the network is touched.
 
     Safe when several processes do it at once: one installs, the others wait for it.
@@ -91,15 +91,15 @@ def install(
         LocalError: there is no npm, the registry cannot be reached, a package is not what the lock
             says, or the folder cannot be written; the code and the log tell which.
     """
-    wanted = place(cache)
-    if is_there(wanted):
+    wanted = expected_installation(cache)
+    if is_complete(wanted):
         return wanted
     npm = node.npm(search_path)
     parent = wanted.folder.parent
     with _writing(parent):
         parent.mkdir(parents=True, exist_ok=True)
         with _alone(parent / "install.lock", notify):
-            if is_there(wanted):
+            if is_complete(wanted):
                 return wanted
             notify(StartupPhase.INSTALLING_AZURITE)
             _clear(parent, wanted)
@@ -149,7 +149,7 @@ def _alone(path: Path, notify: Notify) -> Iterator[None]:
         yield
 
 
-def _clear(parent: Path, wanted: Installed) -> None:
+def _clear(parent: Path, wanted: Installation) -> None:
     # The lock is ours, so each stage is what a killed installation left behind.
     for abandoned in parent.glob(f"{_STAGE}*"):
         shutil.rmtree(abandoned)
@@ -163,7 +163,7 @@ def _fill(stage: Path) -> None:
         shutil.copyfile(SHIPPED / name, stage / name)
 
 
-def _run_npm(node: Node, npm: Path, stage: Path, log: Path, environ: dict[str, str]) -> None:
+def _run_npm(node: NodeJs, npm: Path, stage: Path, log: Path, environ: dict[str, str]) -> None:
     command = [
         os.fspath(node.executable),
         os.fspath(npm),
@@ -282,7 +282,7 @@ def _telling(lines: Iterable[str]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class AzuriteStatus:
     """The Node.js that runs Azurite, the Azurite of this release, and whether it is there yet."""
 
     node: Path
@@ -291,15 +291,15 @@ class Engine:
     installed: bool
 
 
-def look_at_engine(settings: Settings) -> Engine:
+def azurite_status(settings: Settings) -> AzuriteStatus:
     """What the engine's parts are.
 
     Raises:
         LocalError: there is no Node.js that can run Azurite, or no npm to install it with.
     """
-    node = find_node(settings)
-    wanted = place(settings.cache)
-    installed = is_there(wanted)
+    node = find_nodejs(settings)
+    wanted = expected_installation(settings.cache)
+    installed = is_complete(wanted)
     if not installed:
         node.npm(settings.path)
-    return Engine(node.executable, wanted.version, wanted.folder, installed)
+    return AzuriteStatus(node.executable, wanted.version, wanted.folder, installed)

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from batchspec.local.azurite.install import Installed
-from batchspec.local.azurite.node import Node
+from batchspec.local.azurite.install import Installation
+from batchspec.local.azurite.nodejs import NodeJs
 from batchspec.local.error import LocalError, last_lines
 
 STOP_SECONDS = 10.0
@@ -37,7 +37,7 @@ _POLL = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Launch:
+class LaunchOptions:
     """What to start.
 
     ``location`` is the folder of the blobs; ``None`` keeps them in memory. ``port`` 0 takes a free
@@ -45,8 +45,8 @@ class Launch:
     exist on this server. ``log`` gets all output. ``inherit`` are descriptors that stay open in it.
     """
 
-    node: Node
-    installed: Installed
+    node: NodeJs
+    installed: Installation
     account: str
     key: str = field(repr=False)
     log: Path
@@ -81,16 +81,18 @@ class Launch:
         return kept | {"AZURITE_ACCOUNTS": f"{self.account}:{self.key}"}
 
 
-class Server:
+class AzuriteServer:
     """An Azurite that was started and belongs to this process: it ends when this process does."""
 
-    def __init__(self, launch: Launch, process: subprocess.Popen[bytes], offset: int) -> None:
+    def __init__(
+        self, launch: LaunchOptions, process: subprocess.Popen[bytes], offset: int
+    ) -> None:
         self.launch = launch
         self.process = process
         self._offset = offset
 
     @classmethod
-    def spawn(cls, launch: Launch, *, port: int) -> Self:
+    def spawn(cls, launch: LaunchOptions, *, port: int) -> Self:
         """Start it; it is not ready before :meth:`wait_ready` has returned.
 
         To be called from a thread that lives as long as the server shall: on Linux the kernel

@@ -38,7 +38,7 @@ class Account:
         """
         path = home.account
         try:
-            with home.writing():
+            with home.disk_errors():
                 data, private = path.read_bytes(), is_private(path)
         except LocalError as error:
             if isinstance(error.__cause__, FileNotFoundError):
@@ -64,10 +64,10 @@ class Account:
         return account
 
     @classmethod
-    def make(cls, home: Home) -> Self:
+    def create(cls, home: Home) -> Self:
         """A new account with keys of its own, saved in ``home``."""
         account = cls(batch_account=_NAME, batch_key=_key(), blob_account=_NAME, blob_key=_key())
-        with home.writing():
+        with home.disk_errors():
             write_private(home.account, json.dumps(asdict(account), indent=1) + "\n")
         return account
 
@@ -133,7 +133,7 @@ class Announcement:
         )
 
 
-def announce(home: Home, announcement: Announcement) -> None:
+def write_announcement(home: Home, announcement: Announcement) -> None:
     """Write the announcement, whole or not at all."""
     conditions = announcement.conditions
     data = {name: getattr(announcement, name) for name in Announcement.__slots__} | {

@@ -66,21 +66,21 @@ class Home:
         return self.root / "applications"
 
     @property
-    def starting(self) -> Path:
+    def start_lock(self) -> Path:
         """The lock of whoever is starting, stopping or resetting."""
         return self.root / "start.lock"
 
     @property
-    def running(self) -> Path:
+    def daemon_lock(self) -> Path:
         """The lock that the daemon holds for as long as it lives, with its pid."""
         return self.root / "daemon.lock"
 
     @property
-    def storing(self) -> Path:
+    def azurite_lock(self) -> Path:
         """The lock that Azurite inherits: two of them on one folder would destroy it."""
         return self.root / "azurite.lock"
 
-    def make(self) -> None:
+    def create(self) -> None:
         """Make the folder, for its owner alone.
 
         Raises:
@@ -88,7 +88,7 @@ class Home:
                 or holds other files (``data-foreign``): it is deleted by ``reset``, so it must be
                 ours alone.
         """
-        with self.writing():
+        with self.disk_errors():
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             owner = self.root.stat().st_uid
             foreign = owner != os.geteuid() or (
@@ -104,7 +104,7 @@ class Home:
             if not os.access(self.root, os.W_OK | os.X_OK):
                 raise PermissionError(13, os.strerror(13))
 
-    def trash(self) -> tuple[Path, ...]:
+    def set_state_aside(self) -> tuple[Path, ...]:
         """Set the state aside, at once, and return everything that is to be deleted."""
         for name in _STATE:
             state = self.root / name
@@ -113,7 +113,7 @@ class Home:
         return tuple(self.root.glob(f"{_TRASH}*"))
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def disk_errors(self) -> Iterator[None]:
         """Say in one way that something in the folder could not be read or written."""
         try:
             yield
@@ -152,7 +152,7 @@ def is_private(path: Path) -> bool:
 
 def _strangers(root: Path) -> set[str]:
     home = Home(root)
-    ours = {home.starting.name, home.running.name, home.storing.name, home.log.name}
+    ours = {home.start_lock.name, home.daemon_lock.name, home.azurite_lock.name, home.log.name}
     ours.add(home.applications.name)  # may have been filled before the first start
     return {
         name

@@ -15,7 +15,7 @@ from typing import Any
 from batchspec.local.error import LocalError
 
 
-class Reporter:
+class ReadinessReporter:
     """The daemon's end of the pipe. It speaks once; without a pipe nobody waits for the news."""
 
     def __init__(self, descriptor: int | None) -> None:
@@ -41,7 +41,7 @@ class Reporter:
         os.close(descriptor)
 
 
-def await_report(descriptor: int, seconds: float) -> bool:
+def await_readiness(descriptor: int, seconds: float) -> bool:
     """Wait for a daemon's news; true when it is ready, false when it ended without a word.
 
     Raises:

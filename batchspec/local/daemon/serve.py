@@ -22,13 +22,18 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from batchspec.local.azurite.install import install
-from batchspec.local.azurite.node import find_node
-from batchspec.local.azurite.server import Launch
-from batchspec.local.daemon.endpoints import Account, Announcement, announce, connection_string
+from batchspec.local.azurite.nodejs import find_nodejs
+from batchspec.local.azurite.server import LaunchOptions
+from batchspec.local.daemon.endpoints import (
+    Account,
+    Announcement,
+    connection_string,
+    write_announcement,
+)
 from batchspec.local.daemon.home import Home, write_private
-from batchspec.local.daemon.readiness import Reporter
-from batchspec.local.daemon.stop import end_leftovers
-from batchspec.local.daemon.supervisor import Keeper
+from batchspec.local.daemon.readiness import ReadinessReporter
+from batchspec.local.daemon.stop import end_orphans
+from batchspec.local.daemon.supervisor import AzuriteSupervisor
 from batchspec.local.error import LocalError
 from batchspec.local.lock import Lock
 from batchspec.local.loopback import listen
@@ -49,7 +54,7 @@ class Ports:
     blob: int = 0
 
 
-def run_daemon(settings: Settings, *, port: int, reporter: Reporter) -> None:
+def run_daemon(settings: Settings, *, port: int, reporter: ReadinessReporter) -> None:
     """Be the daemon of ``settings.data`` until SIGTERM or SIGINT; this process is for nothing else.
 
     Raises:
@@ -57,9 +62,9 @@ def run_daemon(settings: Settings, *, port: int, reporter: Reporter) -> None:
     """
     os.umask(0o077)
     home = Home(settings.data)
-    home.make()
-    with home.writing():
-        running = Lock.take(home.running)
+    home.create()
+    with home.disk_errors():
+        running = Lock.take(home.daemon_lock)
     if running is None:
         raise LocalError(
             "already-running",
@@ -76,11 +81,11 @@ def run_daemon(settings: Settings, *, port: int, reporter: Reporter) -> None:
 
 
 def _hold_blobs(
-    settings: Settings, home: Home, running: Lock, port: int, reporter: Reporter
+    settings: Settings, home: Home, running: Lock, port: int, reporter: ReadinessReporter
 ) -> None:
-    end_leftovers(home)
-    account = Account.read(home) or Account.make(home)
-    node = find_node(settings)
+    end_orphans(home)
+    account = Account.read(home) or Account.create(home)
+    node = find_nodejs(settings)
     installed = install(
         node,
         settings.cache,
@@ -91,15 +96,15 @@ def _hold_blobs(
     last = _last_ports(home)
     # Listening from now on: a port that is only looked at may be somebody else's a moment later.
     listening = _listening(port, last.batch)
-    with home.writing():
+    with home.disk_errors():
         home.azurite_log.unlink(missing_ok=True)
         for folder in (home.batch, home.blobs, home.applications):
             folder.mkdir(exist_ok=True)
-        storing = Lock.take(home.storing)
+        storing = Lock.take(home.azurite_lock)
     if storing is None:
         raise LocalError("data-locked", f"Another process works on {home.blobs}.")
     with storing, listening:
-        launch = Launch(
+        launch = LaunchOptions(
             node=node,
             installed=installed,
             account=account.blob_account,
@@ -109,12 +114,14 @@ def _hold_blobs(
             port=last.blob,
             inherit=(storing.fileno,),
         )
-        keeper = Keeper(launch, storing)
+        keeper = AzuriteSupervisor(launch, storing)
         work = _work(home, settings, account, keeper, listening=listening, reporter=reporter)
         asyncio.run(_live(home, running, keeper, work))
 
 
-async def _live(home: Home, running: Lock, keeper: Keeper, work: Coroutine[Any, Any, None]) -> None:
+async def _live(
+    home: Home, running: Lock, keeper: AzuriteSupervisor, work: Coroutine[Any, Any, None]
+) -> None:
     """Work until told to end, until the work fails, or until nobody could find us any more."""
     loop = asyncio.get_running_loop()
     told_to_end = asyncio.Event()
@@ -146,10 +153,10 @@ async def _work(
     home: Home,
     settings: Settings,
     account: Account,
-    keeper: Keeper,
+    keeper: AzuriteSupervisor,
     *,
     listening: socket.socket,
-    reporter: Reporter,
+    reporter: ReadinessReporter,
 ) -> None:
     # Imported while Azurite starts: it takes as long.
     from batchspec.local.clock import ClockOffset  # noqa: PLC0415
@@ -171,7 +178,7 @@ async def _work(
         )
         ports = Ports(batch=urlsplit(batch_url).port or 0, blob=blob_port)
         write_private(home.ports, json.dumps(asdict(ports)) + "\n")
-        announce(home, announcement)
+        write_announcement(home, announcement)
         reporter.ready()
         _log.info("ready: Batch at %s, blobs at %s; %s", batch_url, blob_url, conditions.text)
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from batchspec.local.azurite.install import install
-from batchspec.local.azurite.node import Node, find_node
+from batchspec.local.azurite.nodejs import NodeJs, find_nodejs
 from batchspec.local.daemon.endpoints import Account, Endpoints, read_announcement
 from batchspec.local.daemon.home import Home
-from batchspec.local.daemon.readiness import await_report
+from batchspec.local.daemon.readiness import await_readiness
 from batchspec.local.error import LocalError, last_lines
 from batchspec.local.fault_injection import check_operations
 from batchspec.local.lock import Lock, held, wait_free
@@ -43,11 +43,11 @@ def start_daemon(
     if endpoints := _running(home, port, wanted):
         return endpoints
     _check_operations(settings.conditions)
-    home.make()
-    with alone(home, notify):
+    home.create()
+    with exclusive(home, notify):
         if endpoints := _await_running(home, port, wanted):
             return endpoints
-        node = find_node(settings)
+        node = find_nodejs(settings)
         install(
             node,
             settings.cache,
@@ -64,23 +64,23 @@ def start_daemon(
 
 
 @contextmanager
-def alone(home: Home, notify: Notify) -> Iterator[None]:
+def exclusive(home: Home, notify: Notify) -> Iterator[None]:
     """Be the only one who starts, stops or resets the service of ``home``.
 
     Raises:
         LocalError: another process has been at it for two minutes (``start-busy``).
     """
-    with home.writing():
-        lock = Lock.take(home.starting)
+    with home.disk_errors():
+        lock = Lock.take(home.start_lock)
         if lock is None:
             notify(StartupPhase.WAITING)
-            lock = Lock.take(home.starting, wait=_PATIENCE)
+            lock = Lock.take(home.start_lock, wait=_PATIENCE)
     if lock is None:
         raise LocalError(
             "start-busy",
             f"Another process has been starting or stopping the local service for "
             f"{_PATIENCE:.0f} seconds.",
-            hint=f"It holds the lock {home.starting}; end it and try again",
+            hint=f"It holds the lock {home.start_lock}; end it and try again",
             log=home.log,
         )
     with lock:
@@ -97,8 +97,8 @@ def _check_operations(conditions: Simulation) -> None:
 
 def _running(home: Home, port: int, wanted: Simulation | None) -> Endpoints | None:
     """The endpoints if the daemon of ``home`` runs and is ready."""
-    with home.writing():
-        daemon = Process.read(home.running) if held(home.running) else None
+    with home.disk_errors():
+        daemon = Process.read(home.daemon_lock) if held(home.daemon_lock) else None
     announcement = read_announcement(home)
     if daemon is None or daemon.ending:  # killed, it holds its lock a moment longer
         return None
@@ -128,7 +128,7 @@ def _await_running(home: Home, port: int, wanted: Simulation | None) -> Endpoint
     while True:
         if endpoints := _running(home, port, wanted):
             return endpoints
-        if not held(home.running):
+        if not held(home.daemon_lock):
             return None
         if time.monotonic() > until:
             raise LocalError(
@@ -141,7 +141,7 @@ def _await_running(home: Home, port: int, wanted: Simulation | None) -> Endpoint
         time.sleep(_POLL)
 
 
-def _spawn(home: Home, settings: Settings, node: Node, port: int) -> None:
+def _spawn(home: Home, settings: Settings, node: NodeJs, port: int) -> None:
     """Start the daemon and return when it is ready."""
     listen, tell = os.pipe()
     command = [
@@ -160,7 +160,7 @@ def _spawn(home: Home, settings: Settings, node: Node, port: int) -> None:
     ]
     try:
         try:
-            with home.writing(), _new_log(home) as log:
+            with home.disk_errors(), _new_log(home) as log:
                 process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
@@ -173,12 +173,14 @@ def _spawn(home: Home, settings: Settings, node: Node, port: int) -> None:
         finally:
             os.close(tell)
         process.wait()  # it leaves a child behind and ends at once
-        ready = await_report(listen, _PATIENCE)
+        ready = await_readiness(listen, _PATIENCE)
     except LocalError:
-        wait_free(home.running, _POLITE)  # it is on its way out; it shall be gone when we say so
+        wait_free(
+            home.daemon_lock, _POLITE
+        )  # it is on its way out; it shall be gone when we say so
         raise
     except TimeoutError:
-        if daemon := Process.read(home.running):
+        if daemon := Process.read(home.daemon_lock):
             daemon.signal(signal.SIGKILL)
         raise LocalError(
             "start-timeout",

@@ -53,16 +53,16 @@ class Status:
         return now + self.ahead + (now - self.started) * (self.conditions.speed - 1)
 
 
-def look(home: Home) -> Status:
+def read_status(home: Home) -> Status:
     """The status of the service of ``home``.
 
     Raises:
         LocalError: the folder or the account cannot be read.
     """
-    with home.writing():
-        daemon = Process.read(home.running) if held(home.running) else None
+    with home.disk_errors():
+        daemon = Process.read(home.daemon_lock) if held(home.daemon_lock) else None
         told = read_announcement(home)
-        azurite = Process.read(home.storing) if held(home.storing) else None
+        azurite = Process.read(home.azurite_lock) if held(home.azurite_lock) else None
     if daemon is None:
         state = State.STALE if told or azurite else State.STOPPED
         return Status(state, home.root, home.log)

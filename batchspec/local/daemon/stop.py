@@ -12,7 +12,7 @@ from pathlib import Path
 
 from batchspec.local.azurite.server import STOP_SECONDS
 from batchspec.local.daemon.home import Home
-from batchspec.local.daemon.start import alone
+from batchspec.local.daemon.start import exclusive
 from batchspec.local.error import LocalError, last_lines
 from batchspec.local.lock import Lock, held, wait_free
 from batchspec.local.orphans import kill_orphans
@@ -32,9 +32,9 @@ def stop_daemon(home: Home, *, notify: Notify) -> bool:
     Raises:
         LocalError: it could not be ended.
     """
-    if not home.running.exists():
+    if not home.daemon_lock.exists():
         return False
-    with alone(home, notify):
+    with exclusive(home, notify):
         return _end(home)
 
 
@@ -49,43 +49,43 @@ def reset_daemon(home: Home, *, notify: Notify) -> None:
     """
     if not home.root.exists():
         return
-    home.make()
-    with alone(home, notify):
+    home.create()
+    with exclusive(home, notify):
         _end(home)
-        with home.writing():
-            for folder in home.trash():
+        with home.disk_errors():
+            for folder in home.set_state_aside():
                 _delete(folder)
 
 
 def _end(home: Home) -> bool:
-    ran = held(home.running)
+    ran = held(home.daemon_lock)
     if ran:
         # Before the signal, so that nobody is given the address of a service on its way out.
         home.endpoints.unlink(missing_ok=True)
     for number, patience in ((signal.SIGTERM, _PATIENCE), (signal.SIGKILL, 5.0)):
         if _signal(home, number, patience):
             break
-    lock = Lock.take(home.running)
+    lock = Lock.take(home.daemon_lock)
     if lock is None:
         raise LocalError(
             "stop-failed",
             "The local service does not end.",
-            hint=f"End the process that holds {home.running} (fuser names it)",
+            hint=f"End the process that holds {home.daemon_lock} (fuser names it)",
             log=home.log,
             lines=last_lines(home.log),
         )
     with lock:  # so that nobody starts one while we look for what the old one left
         lock.note("")
-        return end_leftovers(home) or ran
+        return end_orphans(home) or ran
 
 
 def _signal(home: Home, number: signal.Signals, patience: float) -> bool:
     """Send a signal to the daemon, and wait until it is gone; false if that takes too long."""
     until = time.monotonic() + patience
     told = False
-    while held(home.running):
+    while held(home.daemon_lock):
         # One that has just begun holds the lock a moment before it has written who it is.
-        if not told and (daemon := Process.read(home.running)):
+        if not told and (daemon := Process.read(home.daemon_lock)):
             told = daemon.signal(number)
         if time.monotonic() >= until:
             return False
@@ -106,10 +106,10 @@ def _delete(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def end_leftovers(home: Home) -> bool:
+def end_orphans(home: Home) -> bool:
     """End the processes of an earlier daemon; whether there was anything to clear away.
 
-    To be called while holding ``home.running``, and by nobody who holds ``home.storing``.
+    To be called while holding ``home.daemon_lock``, and by nobody who holds ``home.azurite_lock``.
 
     Raises:
         LocalError: somebody keeps Azurite's lock and cannot be ended (``data-locked``).
@@ -122,20 +122,20 @@ def end_leftovers(home: Home) -> bool:
 
 
 def _end_azurite(home: Home) -> bool:
-    if not held(home.storing):
+    if not held(home.azurite_lock):
         return False
-    azurite = Process.read(home.storing)
+    azurite = Process.read(home.azurite_lock)
     for number, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
         # Linux has told it when the daemon ended. Told twice, it ends at once, and what it was
         # given last is lost.
         told = number == signal.SIGTERM and sys.platform == "linux"
         if azurite and not told:
             azurite.signal(number)
-        if wait_free(home.storing, patience):
+        if wait_free(home.azurite_lock, patience):
             return True
     raise LocalError(
         "data-locked",
         f"Another Azurite works on {home.blobs} and cannot be ended.",
-        hint=f"End the process that holds {home.storing} (fuser names it)",
+        hint=f"End the process that holds {home.azurite_lock} (fuser names it)",
         log=home.azurite_log,
     )

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
-from batchspec.local.azurite.server import Launch, Server
+from batchspec.local.azurite.server import AzuriteServer, LaunchOptions
 from batchspec.local.error import LocalError, last_lines
 from batchspec.local.lock import Lock
 from batchspec.local.process import Process
@@ -21,7 +21,7 @@ WINDOW = 60.0
 _log = logging.getLogger(__name__)
 
 
-class Keeper:
+class AzuriteSupervisor:
     """An Azurite that is started again on its port when it dies.
 
     ``hold`` is the lock of the blob folder; each Azurite inherits it, so that nobody works on the
@@ -30,7 +30,7 @@ class Keeper:
     """
 
     def __init__(
-        self, launch: Launch, hold: Lock, *, monotonic: Callable[[], float] = time.monotonic
+        self, launch: LaunchOptions, hold: Lock, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._launch = launch
         self._hold = hold
@@ -92,7 +92,7 @@ class Keeper:
         if not await asyncio.to_thread(self._server.stop):
             _log.error("Azurite did not end and was killed; the last 5 s of writes can be lost")
 
-    def _spawn(self, port: int) -> Server:
-        server = Server.spawn(self._launch, port=port)
+    def _spawn(self, port: int) -> AzuriteServer:
+        server = AzuriteServer.spawn(self._launch, port=port)
         self._hold.note(str(Process.of(server.process.pid) or ""))
         return server

@@ -19,10 +19,10 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from batchspec.local.api.context import Context
 from batchspec.local.api.routes import Match, find_route
-from batchspec.local.wire.fault import Fault, absent
+from batchspec.local.wire.fault import Fault, not_implemented
 from batchspec.local.wire.reply import JSON_TYPE, Reply, fault_reply, write_body
 from batchspec.local.wire.request import Request, check_version
-from batchspec.local.wire.shared_key import SignatureError, SignedRequest, check
+from batchspec.local.wire.shared_key import SignatureError, SignedRequest, check_signature
 from batchspec.local.wire.times import write_http_date
 
 MAX_BODY = 1024 * 1024
@@ -36,7 +36,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class App:
     """The ASGI application over a service.
 
     ``now`` is the service's clock, which resources are stamped with; ``wall`` the true one, which
@@ -90,7 +90,7 @@ class Door:
         text = _ascii(query)
         signed = SignedRequest(method, path, text, headers)
         try:
-            check(signed, self.context.account, self.key, self.wall())
+            check_signature(signed, self.context.account, self.key, self.wall())
         except SignatureError as error:
             raise Fault(
                 "AuthenticationFailed", ("AuthenticationErrorDetail", error.detail)
@@ -100,7 +100,7 @@ class Door:
         check_version(options)
         body = await _read_body(headers, receive)
         if match.route.handler is None:
-            raise absent(f"The operation {match.route.operation} ({match.route.note})")
+            raise not_implemented(f"The operation {match.route.operation} ({match.route.note})")
         request = Request(
             method=method,
             path=path,

@@ -21,7 +21,7 @@ from batchspec.local.fault_injection import (
     FaultRule,
     RandomSource,
 )
-from batchspec.local.http.app import Door, Message, Receive, Send
+from batchspec.local.http.app import App, Message, Receive, Send
 from batchspec.local.wire.fault import Fault
 
 _LOG = logging.getLogger("batchspec.local.chaos")
@@ -33,18 +33,18 @@ _FAULTS = {
     FaultKind.ERROR: "InternalError",
 }
 
-HangUp = Callable[[Message], None]
+CloseConnection = Callable[[Message], None]
 """Closes the connection of a request, without a reply."""
 
 
-class Rehearsal:
+class FaultInjectionMiddleware:
     """The ASGI application ``door``, on a bad day.
 
     What happens to a request is decided by its operation and by how many of that came before it,
     so that it is the same again with the same seed.
     """
 
-    def __init__(self, door: Door, chaos: FaultInjection, hang_up: HangUp) -> None:
+    def __init__(self, door: App, chaos: FaultInjection, hang_up: CloseConnection) -> None:
         self._door = door
         self._chaos = chaos
         self._dice = RandomSource(chaos)

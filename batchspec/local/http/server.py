@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Iterator
 import uvicorn
 
 from batchspec.local.fault_injection import NO_FAULTS, FaultInjection
-from batchspec.local.http.app import Door, Message
-from batchspec.local.http.fault_injection import Rehearsal
+from batchspec.local.http.app import App, Message
+from batchspec.local.http.fault_injection import FaultInjectionMiddleware
 
 _DRAIN = 2
 """Seconds that requests on their way are given when the service stops."""
@@ -35,7 +35,7 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(
-    door: Door, listening: socket.socket, chaos: FaultInjection = NO_FAULTS
+    door: App, listening: socket.socket, chaos: FaultInjection = NO_FAULTS
 ) -> AsyncIterator[asyncio.Task[None]]:
     """Answer requests while the context lasts; the task given ends only by a failure.
 
@@ -53,7 +53,7 @@ async def serving(
     server = _Server(
         started,
         uvicorn.Config(
-            Rehearsal(door, chaos, hang_up) if chaos else door,
+            FaultInjectionMiddleware(door, chaos, hang_up) if chaos else door,
             lifespan="off",
             ws="none",
             access_log=False,

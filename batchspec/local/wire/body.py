@@ -83,7 +83,7 @@ def properties(model: str) -> Mapping[str, str]:
     return shape
 
 
-def read_shape(model: str, value: Any, *, older: bool = False) -> dict[str, Any]:
+def parse_body(model: str, value: Any, *, older: bool = False) -> dict[str, Any]:
     """``value``, a decoded request body, as a complete and well-spelt ``model``.
 
     ``older`` also takes the properties that only earlier api-versions have.

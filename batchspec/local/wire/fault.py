@@ -239,6 +239,6 @@ def bad_body(reason: str) -> Fault:
     return Fault("InvalidRequestBody", ("Reason", reason))
 
 
-def absent(what: str) -> Fault:
+def not_implemented(what: str) -> Fault:
     """``NotImplemented``, naming the operation or property that this service does not have."""
     return Fault("NotImplemented", ("Reason", f"{what} is not implemented by this service."))

@@ -32,7 +32,7 @@ class QueryError(Exception):
         self.reason = reason
 
 
-class Kind(Enum):
+class FieldType(Enum):
     """What a field holds. ``WORD`` is one of a fixed set of lower-case words, such as a state."""
 
     TEXT = "text"
@@ -100,7 +100,7 @@ def read_time(text: str) -> datetime:
         raise QueryError(f"'{text}' is not a time.") from None
 
 
-def typed(tree: Filter, kinds: Mapping[str, Kind]) -> Filter:
+def bind_fields(tree: Filter, kinds: Mapping[str, FieldType]) -> Filter:
     """Fit the literals of ``tree`` to the fields that a resource has.
 
     Times in plain quotes become times, words lower case.
@@ -110,32 +110,32 @@ def typed(tree: Filter, kinds: Mapping[str, Kind]) -> Filter:
     """
     match tree:
         case And(terms):
-            return And(tuple(typed(term, kinds) for term in terms))
+            return And(tuple(bind_fields(term, kinds) for term in terms))
         case Or(terms):
-            return Or(tuple(typed(term, kinds) for term in terms))
+            return Or(tuple(bind_fields(term, kinds) for term in terms))
         case Not(term):
-            return Not(typed(term, kinds))
+            return Not(bind_fields(term, kinds))
     kind = kinds.get(tree.field)
     if kind is None:
         raise QueryError(f"The property '{tree.field}' cannot be used in a filter.")
     if isinstance(tree, StartsWith):
-        if kind not in {Kind.TEXT, Kind.WORD}:
+        if kind not in {FieldType.TEXT, FieldType.WORD}:
             raise QueryError(f"startswith does not apply to the property '{tree.field}'.")
         return tree
     return replace(tree, value=_fit(tree, kind))
 
 
-def _fit(term: Comparison, kind: Kind) -> Literal:
+def _fit(term: Comparison, kind: FieldType) -> Literal:
     value = term.value
     if value is None:
         if term.operator in {"eq", "ne"}:
             return None
-    elif kind is Kind.WORD and isinstance(value, str):
+    elif kind is FieldType.WORD and isinstance(value, str):
         return fold(value)
-    elif kind is Kind.TIME and isinstance(value, str):
+    elif kind is FieldType.TIME and isinstance(value, str):
         return read_time(value)
-    elif kind is Kind.BOOL or isinstance(value, bool):
-        if kind is Kind.BOOL and isinstance(value, bool) and term.operator in {"eq", "ne"}:
+    elif kind is FieldType.BOOL or isinstance(value, bool):
+        if kind is FieldType.BOOL and isinstance(value, bool) and term.operator in {"eq", "ne"}:
             return value
     elif isinstance(value, _FITTING[kind]):
         return value
@@ -144,11 +144,11 @@ def _fit(term: Comparison, kind: Kind) -> Literal:
     )
 
 
-_FITTING: Mapping[Kind, type | tuple[type, ...]] = {
-    Kind.TEXT: str,
-    Kind.WORD: str,
-    Kind.NUMBER: (int, float),
-    Kind.TIME: datetime,
+_FITTING: Mapping[FieldType, type | tuple[type, ...]] = {
+    FieldType.TEXT: str,
+    FieldType.WORD: str,
+    FieldType.NUMBER: (int, float),
+    FieldType.TIME: datetime,
 }
 _FOLD = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 

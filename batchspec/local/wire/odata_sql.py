@@ -13,14 +13,14 @@ from datetime import datetime
 
 from batchspec.local.wire.odata import (
     And,
+    FieldType,
     Filter,
-    Kind,
     Literal,
     Not,
     Or,
     StartsWith,
+    bind_fields,
     fold,
-    typed,
 )
 
 Parameter = str | int | float | None
@@ -28,18 +28,18 @@ Parameter = str | int | float | None
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Where a field is kept: an SQL expression and what it holds.
+    """Where a field is stored: an SQL expression and what it holds.
 
     ``BOOL`` is kept as 0 or 1; ``TIME`` in a form that sorts as time does, the same that the
     ``time`` argument of :func:`where` writes.
     """
 
     sql: str
-    kind: Kind
+    kind: FieldType
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class SqlCondition:
     """A condition for ``WHERE``, with a ``?`` for each of ``parameters`` in their order."""
 
     sql: str
@@ -50,15 +50,15 @@ _LAST = "\U0010ffff"
 _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 
 
-def where(
+def to_sql(
     tree: Filter, columns: Mapping[str, Column], time: Callable[[datetime], str | int | float]
-) -> Where:
+) -> SqlCondition:
     """Translate ``tree``; ``time`` writes a UTC time as the columns of kind ``TIME`` hold it.
 
     Raises:
         QueryError: a field has no column, or a literal does not fit its field.
     """
-    fitted = typed(tree, {name: column.kind for name, column in columns.items()})
+    fitted = bind_fields(tree, {name: column.kind for name, column in columns.items()})
     return _condition(fitted, columns, time, holds=True)
 
 
@@ -68,7 +68,7 @@ def _condition(
     time: Callable[[datetime], str | int | float],
     *,
     holds: bool,
-) -> Where:
+) -> SqlCondition:
     # A negation is pushed to the leaves, where NULL can be given its two-valued meaning; so the
     # common filters stay plain comparisons, which an index serves.
     if isinstance(tree, Not):
@@ -76,38 +76,38 @@ def _condition(
     if isinstance(tree, And | Or):
         parts = [_condition(term, columns, time, holds=holds) for term in tree.terms]
         word = " AND " if isinstance(tree, And) == holds else " OR "
-        return Where(
+        return SqlCondition(
             "(" + word.join(part.sql for part in parts) + ")",
             tuple(value for part in parts for value in part.parameters),
         )
     column = columns[tree.field]
-    collate = " COLLATE NOCASE" if column.kind is Kind.TEXT else ""
+    collate = " COLLATE NOCASE" if column.kind is FieldType.TEXT else ""
     if isinstance(tree, StartsWith):
         found = _begins(column, tree.prefix)
-        return found if holds else Where(f"({found.sql}) IS NOT TRUE", found.parameters)
+        return found if holds else SqlCondition(f"({found.sql}) IS NOT TRUE", found.parameters)
     value = _parameter(tree.value, time)
     if tree.operator in {"eq", "ne"}:
         if (tree.operator == "eq") != holds:
-            return Where(f"{column.sql} IS NOT ?{collate}", (value,))
+            return SqlCondition(f"{column.sql} IS NOT ?{collate}", (value,))
         # NULL equals nothing but NULL; and an index without NULLs does not serve an ``IS``.
-        return Where(f"{column.sql} {'IS' if value is None else '='} ?{collate}", (value,))
+        return SqlCondition(f"{column.sql} {'IS' if value is None else '='} ?{collate}", (value,))
     sql = f"{column.sql} {_SIGNS[tree.operator]} ?{collate}"
-    return Where(sql if holds else f"({sql}) IS NOT TRUE", (value,))
+    return SqlCondition(sql if holds else f"({sql}) IS NOT TRUE", (value,))
 
 
-def _begins(column: Column, prefix: str) -> Where:
-    if column.kind is not Kind.WORD:
+def _begins(column: Column, prefix: str) -> SqlCondition:
+    if column.kind is not FieldType.WORD:
         sql = f"substr({column.sql}, 1, {len(prefix)}) = ? COLLATE NOCASE"
-        return Where(sql, (prefix,))
+        return SqlCondition(sql, (prefix,))
     # Words are in lower case, so those with a prefix lie side by side, where an index finds them.
     first = fold(prefix)
     behind = first.rstrip(_LAST)
     if not behind:
-        return Where(f"{column.sql} >= ?", (first,))
+        return SqlCondition(f"{column.sql} >= ?", (first,))
     # There are no characters from D800 to DFFF.
     following = 0xE000 if behind[-1] == "\ud7ff" else ord(behind[-1]) + 1
     sql = f"({column.sql} >= ? AND {column.sql} < ?)"
-    return Where(sql, (first, behind[:-1] + chr(following)))
+    return SqlCondition(sql, (first, behind[:-1] + chr(following)))
 
 
 def _parameter(value: Literal, time: Callable[[datetime], str | int | float]) -> Parameter:

@@ -33,18 +33,18 @@ class Reply:
     chunks: Iterator[bytes] | None = None
 
 
-def one(
+def resource_reply(
     body: Mapping[str, Any],
     metadata: str,
     modified: datetime | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
     """200 with one resource; ``modified`` for those that have an ETag."""
-    extra = {**(headers or {}), **({} if modified is None else versioned(modified))}
+    extra = {**(headers or {}), **({} if modified is None else version_headers(modified))}
     return Reply(200, body, metadata, extra)
 
 
-def many(items: Sequence[Mapping[str, Any]], metadata: str, next_link: str | None) -> Reply:
+def list_reply(items: Sequence[Mapping[str, Any]], metadata: str, next_link: str | None) -> Reply:
     """200 with a page of a list."""
     body: dict[str, Any] = {"value": items}
     if next_link is not None:
@@ -52,19 +52,19 @@ def many(items: Sequence[Mapping[str, Any]], metadata: str, next_link: str | Non
     return Reply(200, body, metadata)
 
 
-def created(url: str, modified: datetime | None) -> Reply:
+def created_reply(url: str, modified: datetime | None) -> Reply:
     """201 with an empty body; the resource is at ``url``."""
-    stamp = {} if modified is None else versioned(modified)
+    stamp = {} if modified is None else version_headers(modified)
     return Reply(201, headers={**stamp, "Location": url, "DataServiceId": url})
 
 
-def done(status: int, url: str | None, modified: datetime | None = None) -> Reply:
+def empty_reply(status: int, url: str | None, modified: datetime | None = None) -> Reply:
     """An empty answer to a change; ``url`` is the request's own, with the action."""
-    stamp = {} if modified is None else versioned(modified)
+    stamp = {} if modified is None else version_headers(modified)
     return Reply(status, headers=stamp if url is None else {**stamp, "DataServiceId": url})
 
 
-def versioned(modified: datetime) -> dict[str, str]:
+def version_headers(modified: datetime) -> dict[str, str]:
     """``ETag`` (bare, as the service writes it) and ``Last-Modified``."""
     return {"ETag": etag_of(modified), "Last-Modified": write_http_date(modified)}
 

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from batchspec.local.wire.body import properties, read_shape
+from batchspec.local.wire.body import parse_body, properties
 from batchspec.local.wire.fault import Fault, bad_body, bad_query
 from batchspec.local.wire.odata import Filter, QueryError, parse, read_select
 from batchspec.local.wire.times import etag_of, read_http_date
@@ -72,17 +72,17 @@ class Request:
         except (ValueError, RecursionError):
             raise bad_body("The request body is not JSON.") from None
 
-    def shape(self, model: str) -> dict[str, Any]:
+    def parse_body(self, model: str) -> dict[str, Any]:
         """The body as a wire model.
 
         Raises:
-            Fault: see :func:`read_shape`.
+            Fault: see :func:`parse_body`.
         """
-        return read_shape(model, self.json(), older=self.older)
+        return parse_body(model, self.json(), older=self.older)
 
-    def optional_shape(self, model: str) -> dict[str, Any]:
-        """As :meth:`shape`; a request without a body has an empty one."""
-        return self.shape(model) if self.body.strip() else {}
+    def parse_optional_body(self, model: str) -> dict[str, Any]:
+        """As :meth:`parse_body`; a request without a body has an empty one."""
+        return self.parse_body(model) if self.body.strip() else {}
 
     def flag(self, name: str) -> bool:
         """A query parameter that is ``true`` or ``false``; absent is false.
@@ -201,7 +201,7 @@ def check_version(query: Mapping[str, str]) -> None:
         raise bad_query("api-version", version, "The specified api version string is invalid")
 
 
-def pick(body: Mapping[str, Any], names: frozenset[str] | None) -> Mapping[str, Any]:
+def select_properties(body: Mapping[str, Any], names: frozenset[str] | None) -> Mapping[str, Any]:
     """``body`` cut to the selected names, in its own order."""
     if names is None:
         return body

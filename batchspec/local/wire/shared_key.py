@@ -64,7 +64,7 @@ class SignedRequest:
     headers: Mapping[str, str]
 
 
-def check(request: SignedRequest, account: str, key: str, now: datetime) -> None:
+def check_signature(request: SignedRequest, account: str, key: str, now: datetime) -> None:
     """Return when ``request`` carries a signature made with ``key`` (base64) for ``account``.
 
     Raises:

@@ -26,13 +26,13 @@ _ADVICE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class NodeJs:
     """A Node.js executable that can run Azurite."""
 
     executable: Path
 
     def npm(self, search_path: str) -> Path:
-        """The ``npm-cli.js`` that this Node runs: its own, the wheel's, or the one on the path.
+        """The ``npm-cli.js`` that this Node.js runs: its own, the wheel's, or the one on the path.
 
         Raises:
             LocalError: there is none (``no-npm``).
@@ -47,24 +47,24 @@ class Node:
         )
 
 
-def find_node(settings: Settings) -> Node:
+def find_nodejs(settings: Settings) -> NodeJs:
     """The Node.js to use: ``BATCHSPEC_NODE``, else the wheel's, else the one on the path.
 
-    The wheel comes before the path, so that it is the same Node everywhere; its version is fixed by
-    the package's requirement and is not asked for, which saves a process on each start.
+    The wheel comes before the path, so that every machine uses the same Node.js. Its version is
+    fixed by the package requirement and is not queried, which saves a process at each start.
 
     Raises:
         LocalError: there is none (``no-node``), it is too old (``node-too-old``), or the one that
             the user named does not run (``node-broken``).
     """
     if settings.node:
-        return Node(_checked(settings.node, "BATCHSPEC_NODE"))
+        return NodeJs(_checked(settings.node, "BATCHSPEC_NODE"))
     if wheel := _wheel():
         executable = wheel / "bin" / "node"
         if executable.is_file():
-            return Node(executable)
+            return NodeJs(executable)
     if found := shutil.which("node", path=settings.path):
-        return Node(_checked(Path(found), "PATH"))
+        return NodeJs(_checked(Path(found), "PATH"))
     raise LocalError("no-node", f"The local target needs Node.js {MINIMUM} or newer.", hint=_ADVICE)
 
 
