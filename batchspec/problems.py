@@ -29,9 +29,14 @@ class Exit(IntEnum):
 
 
 class Severity(StrEnum):
-    """How much a problem weighs: an error stops the command, a warning does not."""
+    """How much a problem weighs.
+
+    An error stops the command, a question stops it until the user agrees, a warning and a note do
+    not stop it.
+    """
 
     ERROR = "error"
+    QUESTION = "question"
     WARNING = "warning"
     NOTE = "note"
 
@@ -102,6 +107,12 @@ class ServiceError(BatchspecError):
         super().__init__(problem)
         self.code = code
         self.status = status
+
+
+class ConflictError(BatchspecError):
+    """Another run has what this run was about to use, and the user did not agree to share it."""
+
+    exit = Exit.USAGE
 
 
 class DiskError(BatchspecError):

@@ -32,6 +32,8 @@ findings below the steps, `--format json` has them in `findings` (`code`, `sever
 
 - An **error** stops the plan: nothing is sent, and the exit code is 2. There is no plan then:
   `--format json` has `problems` instead, in the same form, and `--format markdown` a list of them.
+- A **question** is asked before anything is sent; `-y` answers yes. Without a terminal and without
+  `-y` the command ends with exit code 2, and nothing is sent.
 - A **warning** stops nothing: the run can be carried out, and is likely to come to something other
   than what was meant.
 - A **note** is something to know.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from batchspec.apply.gone import explained
 from batchspec.apply.ports import World
 from batchspec.apply.remove import delete_containers, delete_job, delete_pool, until_gone
@@ -35,8 +37,10 @@ from batchspec.plan.actions import (
     WaitForPool,
     WaitForTasks,
 )
+from batchspec.plan.other_run import created_meanwhile, is_other_run
 from batchspec.plan.plan import Step
-from batchspec.problems import ServiceError
+from batchspec.plan.pool_body import metadata_of
+from batchspec.problems import ConflictError, ServiceError, Severity
 from batchspec.spec.values import Record
 
 _EXISTED = "it was there already"
@@ -114,9 +118,8 @@ async def _perform_request(step: Step, world: World) -> Performed:
             await world.batch.create_pool(body, sas)
         case ReplaceJob():
             await _replace_job(step.action, world)
-        case CreateJob(_, body, sas):
-            made = await world.batch.create_job(body, sas)
-            return Performed(note="" if made else _EXISTED)
+        case CreateJob():
+            return await _create_job(step.action, world)
         case DeletePool():
             return await delete_pool(step.action, world)
         case DeleteJob():
@@ -126,6 +129,23 @@ async def _perform_request(step: Step, world: World) -> Performed:
         case _:
             raise AssertionError(f"an action nobody performs: {step.action!r}")
     return Performed(step.items)
+
+
+async def _create_job(action: CreateJob, world: World) -> Performed:
+    """Create a job, or use an equal one of the same spec.
+
+    Raises:
+        ConflictError: it is that of another run, and the user does not agree to share it.
+    """
+    if await world.batch.create_job(action.body, action.sas):
+        return Performed()
+    there = await world.batch.job(action.job)
+    wanted = {name: str(value) for name, value in metadata_of(action.body).items()}
+    if there is not None and is_other_run(there.metadata, wanted):
+        problem = created_meanwhile("job", action.job, there.metadata)
+        if not await world.questions.accept(problem):
+            raise ConflictError(replace(problem, severity=Severity.ERROR))
+    return Performed(note=_EXISTED)
 
 
 async def _update_pool(action: UpdatePool, world: World) -> None:

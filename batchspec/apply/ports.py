@@ -269,7 +269,15 @@ class Clock(Protocol):
 
 
 class Questions(Protocol):
-    """Someone to ask."""
+    """The user, as far as there is one to ask."""
+
+    async def accept(self, problem: Problem) -> bool:
+        """Whether to continue although ``problem`` came up.
+
+        Raises:
+            Halted: the run is to stop.
+        """
+        ...
 
     async def agree(self, subjects: Sequence[str]) -> bool:
         """Whether to delete these (``pool topn``, ``job topn``).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from batchspec.cli.options import Format, ProgressKind
 from batchspec.cli.running import carry_out
-from batchspec.cli.screen import confirm, has_terminal, needs_answer, show_plan
+from batchspec.cli.screen import confirm, has_terminal, needs_answer, show_plan, show_problems
 from batchspec.cli.session import Session
 from batchspec.plan.actions import (
     DeleteContainers,
@@ -17,7 +17,7 @@ from batchspec.plan.actions import (
 )
 from batchspec.plan.plan import Gate, Plan
 from batchspec.problems import Exit
-from batchspec.render.questions import apply_question, unasked_words
+from batchspec.render.questions import apply_question, unanswered, unasked_words
 
 
 async def ask_and_run(
@@ -28,16 +28,33 @@ async def ask_and_run(
     Raises:
         UsageError: it would have to ask, and there is nobody to answer.
     """
-    if progress not in {ProgressKind.JSON, ProgressKind.QUIET}:
+    if shows_plan(progress):
         show_plan(plan, Format.TEXT, verbose=verbose)
         if plan.empty:
             return Exit.DONE
-    if not yes and _has_to_ask(plan):
-        if not has_terminal():
-            raise needs_answer(unasked_words(plan))
-        if not confirm(apply_question(plan), default=False):
-            return Exit.DONE
+    if _has_to_ask(plan) and not agreed(plan, progress, yes=yes):
+        return Exit.DONE
     return await carry_out(plan, found, progress, yes=yes)
+
+
+def shows_plan(progress: ProgressKind) -> bool:
+    """Whether a plan is printed before it is carried out."""
+    return progress not in {ProgressKind.JSON, ProgressKind.QUIET}
+
+
+def agreed(plan: Plan, progress: ProgressKind, *, yes: bool) -> bool:
+    """Whether the user agrees to carry out a plan and to each of its questions.
+
+    Raises:
+        UsageError: without a terminal and without ``-y`` (``yes``) there is no answer.
+    """
+    if yes:
+        return True
+    if not has_terminal():
+        raise needs_answer(unasked_words(plan), unanswered(plan))
+    if not shows_plan(progress) and plan.questions:
+        show_problems(plan.questions)
+    return confirm(apply_question(plan), default=False)
 
 
 def _has_to_ask(plan: Plan) -> bool:
@@ -47,7 +64,7 @@ def _has_to_ask(plan: Plan) -> bool:
     """
     if plan.empty:
         return False
-    if plan.account.target == "azure":
+    if plan.account.target == "azure" or plan.questions:
         return True
     gone = DeletePool | DeleteJob | DeleteSchedule | DeleteContainers
     return any(

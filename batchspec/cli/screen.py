@@ -137,10 +137,9 @@ def _ask(question: str, *, default: bool) -> bool:
             return answer.startswith("y")
 
 
-def needs_answer(words: str) -> UsageError:
-    """The error of a run that would have to ask where nobody can answer."""
-    hint = "Say `-y` if that is what you want."
-    return UsageError(Problem("needs-answer", words, hint=hint))
+def needs_answer(words: str, detail: str = "") -> UsageError:
+    """The error of a run that has to ask without a terminal; ``detail`` is what it would ask."""
+    return UsageError(Problem("needs-answer", words, detail, hint="Use `-y` to answer yes."))
 
 
 class Notices:
@@ -170,9 +169,9 @@ class Notices:
 
 
 class Asker:
-    """Asks about clean-up at the end of a run.
+    """Asks during a run: about clean-up at its end, and about other runs that it meets.
 
-    ``-y`` means yes. Without a terminal and without ``-y`` it means keep.
+    ``-y`` means yes. Without a terminal and without ``-y`` the answer is no.
     """
 
     def __init__(self, view: View, target: str, halt: Halt, *, yes: bool) -> None:
@@ -193,9 +192,31 @@ class Asker:
             return True
         if not has_terminal():
             return False
+        question = delete_question(subjects, target=self._target)
+        return await self._ask(lambda: confirm(question, default=True))
+
+    async def accept(self, problem: Problem) -> bool:
+        """Whether to continue although ``problem`` came up; without a terminal, no.
+
+        Raises:
+            Halted: the run is to stop; Ctrl-C is no answer.
+        """
+        from batchspec.render.questions import CONTINUE
+
+        if self._yes:
+            return True
+        if not has_terminal():
+            return False
+
+        def ask() -> bool:
+            show_problems([problem])
+            return confirm(CONTINUE, default=False)
+
+        return await self._ask(ask)
+
+    async def _ask(self, ask: Callable[[], bool]) -> bool:
         with self._view.paused():
-            question = delete_question(subjects, target=self._target)
-            return await self._halt.race(_answer(lambda: confirm(question, default=True)))
+            return await self._halt.race(_answer(ask))
 
 
 async def _answer(ask: Callable[[], bool]) -> bool:

@@ -9,6 +9,7 @@ request was carried out and its answer lost. The metadata tell them apart.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from azure.core.exceptions import AzureError
@@ -19,7 +20,8 @@ from batchspec.cloud.pipeline import watched
 from batchspec.cloud.session import Session
 from batchspec.cloud.wire import code_of, status_of
 from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
-from batchspec.problems import Problem, ServiceError
+from batchspec.plan.other_run import created_meanwhile, from_elsewhere
+from batchspec.problems import ConflictError, Problem, ServiceError, Severity
 
 SPEC = "batchspec:spec"
 DIGEST = "batchspec:digest"
@@ -40,6 +42,7 @@ async def make(
 
     Raises:
         ServiceError: refused, or another one of that id is there.
+        ConflictError: another run of the same spec has created it since the plan was made.
     """
     taken = {f"{_code(kind)}exists", f"{_code(kind)}beingdeleted"}
     began, tries = session.timing.monotonic(), 0
@@ -81,6 +84,9 @@ def _settle(kind: str, wire: Mapping[str, Any], found: Mapping[str, str]) -> Non
     if wanted.get(DIGEST) and all(wanted.get(key) == found.get(key) for key in (SPEC, DIGEST)):
         return
     owner = found.get(SPEC)
+    if owner == wanted.get(SPEC) and from_elsewhere(found, wanted):
+        problem = created_meanwhile(kind, str(wire["id"]), found)
+        raise ConflictError(replace(problem, severity=Severity.ERROR))
     if owner is None:
         whose = "and batchspec did not make it"
         hint = f"give the {kind} of this spec another id, or delete the one that is there"

@@ -17,6 +17,7 @@ from batchspec.plan.job_body import job_body
 from batchspec.plan.job_change import why_another
 from batchspec.plan.lifetime import sas_lifetime
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
+from batchspec.plan.other_run import other_run
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.pool import pool_steps
 from batchspec.plan.pool_body import SPEC, pool_body, runs_windows
@@ -77,6 +78,7 @@ def build(
         steps, kept = _fetch_only(spec, observed, work)
     else:
         steps, kept = _run(spec, observed, work, body, problems, wishes=wishes, windows=windows)
+    problems.extend(other_run(spec, observed, work) if steps else ())
     problems.extend(worth_knowing(scene, steps, work))
     problems.raise_if_any()
     if wishes.replace and work.finished:

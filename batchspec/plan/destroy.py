@@ -10,6 +10,7 @@ from batchspec.plan.digest import digest
 from batchspec.plan.ending import results_safe
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import Observed
+from batchspec.plan.other_run import active_elsewhere
 from batchspec.plan.plan import Plan, Step, Verb
 from batchspec.problems import Problem, SpecError
 from batchspec.spec.model import Spec
@@ -30,7 +31,7 @@ def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
         (steps if step.action is not None else kept).append(step)
     missing = _unfetched(spec, observed)
     if steps and missing is not None and not force:
-        raise SpecError(missing)
+        raise SpecError(missing, *active_elsewhere(spec, observed))
     return Plan(
         account=observed.account,
         name=spec.name,
@@ -38,7 +39,7 @@ def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
         digest=spec.digest,
         steps=tuple(steps),
         kept=tuple(kept),
-        findings=(),
+        findings=tuple(active_elsewhere(spec, observed)) if steps else (),
         fingerprint=digest(spec.digest, tuple((step.id, step.verb) for step in steps)),
     )
 

@@ -10,6 +10,7 @@ from batchspec.plan.diff import Difference, differences
 from batchspec.plan.job_body import fixed_digest, properties
 from batchspec.plan.observed import JobFacts, Observed
 from batchspec.plan.pool_body import DIGEST, SPEC, metadata_of, own_metadata
+from batchspec.plan.provenance import VERSION
 from batchspec.spec.model import Spec
 from batchspec.spec.values import Record, Value
 
@@ -57,14 +58,19 @@ def job_change(body: Record, job: JobFacts) -> JobChange:
     found = [d for d in job_differences(body, job.properties) if JOB[d.property] is How.NOW]
     found = [d for d in found if d.property not in {"onAllTasksComplete", "metadata"}]
     patch = {d.property: _whole(d.property, body) for d in found}
+    reasons = [difference.words for difference in found]
     wanted, there = own_metadata(metadata_of(body)), own_metadata(job.metadata)
     for name in dict.fromkeys((*wanted, *there)):
         if wanted.get(name) != there.get(name):
-            found.append(Difference(f"metadata.{name}", wanted.get(name), there.get(name)))
+            reasons.append(Difference(f"metadata.{name}", wanted.get(name), there.get(name)).words)
             patch["metadata"] = body["metadata"]
+    made = job.metadata.get(VERSION)
+    if made is not None and made != metadata_of(body)[VERSION]:
+        reasons = reasons or ["the spec has changed since it was applied"]
+        patch["metadata"] = body["metadata"]
     return JobChange(
         Record(patch),
-        "; ".join(difference.words for difference in found),
+        "; ".join(reasons),
         tuple(_words(body, job, How.NEXT)),
     )
 

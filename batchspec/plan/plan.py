@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from batchspec.plan.actions import Action
 from batchspec.plan.observed import Account
-from batchspec.problems import Problem
+from batchspec.problems import Problem, Severity
 
 
 class Verb(StrEnum):
@@ -99,6 +99,11 @@ class Plan:
         for step in (*self.steps, *self.kept):
             counts[step.verb] = counts.get(step.verb, 0) + 1
         return counts
+
+    @property
+    def questions(self) -> tuple[Problem, ...]:
+        """The findings that the user has to agree to before anything is sent."""
+        return tuple(found for found in self.findings if found.severity is Severity.QUESTION)
 
     @property
     def empty(self) -> bool:

@@ -10,6 +10,7 @@ _CODES = {
     "bold": "1",
     "dim": "2",
     "error": "1;31",
+    "question": "1;35",
     "warning": "1;33",
     "note": "1;36",
     "hint": "32",

@@ -13,7 +13,7 @@ from batchspec.render.sink import clean, flat
 
 _TAB = 4
 _WORD = re.compile(r"[a-z]+(?=[ ,])")
-_ORDER = (Severity.ERROR, Severity.WARNING, Severity.NOTE)
+_ORDER = tuple(Severity)
 
 
 def problem_text(problem: Problem, *, color: bool = False, width: int = 100) -> str:

@@ -58,6 +58,14 @@ def apply_question(plan: Plan) -> str:
 NOTHING_TO_DELETE = "Nothing to delete: nothing that the spec made is in the account."
 
 
+CONTINUE = "Continue? [y/N] "
+
+
+def unanswered(plan: Plan) -> str:
+    """The questions of a plan, a line each."""
+    return "\n".join(flat(question.summary) for question in plan.questions)
+
+
 def unasked_words(plan: Plan) -> str:
     """Why a run that would have to ask ends where nobody can answer."""
     return f"there is no terminal to ask on. {plan_summary(plan)}"

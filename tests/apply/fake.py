@@ -90,6 +90,10 @@ class FakeAccount:
         self.asked.append(tuple(subjects))
         return self.answers.pop(0)
 
+    async def accept(self, problem: Problem) -> bool:
+        self.asked.append((problem.code,))
+        return self.answers.pop(0)
+
     # Storage
 
     async def container(self, name: str) -> Mapping[str, str] | None:

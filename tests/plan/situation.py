@@ -12,7 +12,8 @@ A case is a YAML file with ``about`` (a sentence) and, all optional:
                with what somebody set since; ``nodes`` are those it has, if not what it should;
                ``errors`` are ``[code, message]`` of its last resize
 ``jobs``       a list of ``{id, state, by, scope, reason, set, tasks: {STAGE: [STATE, ...]}}``, the
-               oldest first; a state is ``active``, ``running``, ``done``, ``failed``, or ``null``
+               oldest first; ``applied_by`` (``user@host``) is who did so from elsewhere; a state is
+               ``active``, ``running``, ``done``, ``failed``, or ``null``
                (absent)
 ``schedule``   ``{by, state, set}``: the job schedule as it was made, with what somebody set since
 ``receipt``    ``{job, files, missing}``
@@ -49,6 +50,7 @@ from batchspec.plan.observed import (
     ContainerFacts,
     JobFacts,
     Observed,
+    Origin,
     PoolFacts,
     Receipt,
     ScheduleFacts,
@@ -57,6 +59,7 @@ from batchspec.plan.observed import (
     Usage,
 )
 from batchspec.plan.pool_body import pool_body, runs_windows
+from batchspec.plan.provenance import BY, ORIGIN
 from batchspec.plan.schedule_body import schedule_body
 from batchspec.plan.tasks import expand
 from batchspec.plan.work import build_work
@@ -202,6 +205,7 @@ def _bare(case: Mapping[str, Any], spec: Spec, spool: Spool) -> Observed:
     return Observed(
         account=Account(case.get("target", "local"), "batch", "storage"),
         now=NOW,
+        origin=Origin("ada@here", "here"),
         containers={key: _container(given.get(key), key, spool) for key in spec.containers},
         images=IMAGES,
         usage=Usage(**case["usage"]) if "usage" in case else None,
@@ -279,6 +283,8 @@ def _job(given: Mapping[str, Any], number: int, made: Situation) -> JobFacts:
     pairs = {str(item["name"]): str(item["value"]) for item in _records(body["metadata"])}
     metadata = {**pairs, "batchspec:spec": by} if by else {}
     metadata["batchspec:scope"] = given.get("scope", "whole")
+    if "applied_by" in given:
+        metadata.update({BY: given["applied_by"], ORIGIN: "elsewhere"})
     return JobFacts(
         given["id"],
         state,

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 from batchspec.problems import Severity
 
-ERROR, WARNING, NOTE = Severity.ERROR, Severity.WARNING, Severity.NOTE
+ERROR, QUESTION = Severity.ERROR, Severity.QUESTION
+WARNING, NOTE = Severity.WARNING, Severity.NOTE
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One code: how much it weighs, what it is called, why it matters, how to mend it.
 
-    An ``ERROR`` stops the plan, and nothing is sent; a ``WARNING`` and a ``NOTE`` are told with it.
+    An ``ERROR`` stops the plan, and nothing is sent. A ``QUESTION`` is asked before anything is
+    sent. A ``WARNING`` and a ``NOTE`` are shown with the plan.
     """
 
     code: str

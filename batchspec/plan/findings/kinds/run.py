@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from batchspec.plan.findings.kind import ERROR, NOTE, WARNING, Family, Kind
+from batchspec.plan.findings.kind import ERROR, NOTE, QUESTION, WARNING, Family, Kind
 
 RUN = Family(
     "Run",
     "What was done before, and what was asked for on the command line.",
     (
+        Kind(
+            "other-run",
+            QUESTION,
+            "Another run of the same name is active",
+            "A spec of this name was applied from another folder or host, and its job has tasks"
+            " that this spec does not have, or may still get some. Pool, job and containers of"
+            " both runs have the same names, so that this run would change those of the other. The"
+            " same work from elsewhere joins the job without a question.",
+            "Give this spec another `name` to keep the runs apart, or wait until the other run has"
+            " ended. The answer yes (`-y`) carries this plan out all the same.",
+        ),
         Kind(
             "results-gone",
             WARNING,

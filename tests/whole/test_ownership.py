@@ -1,0 +1,165 @@
+"""What another spec or another run made is not changed without a question that names it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from azure.batch import BatchClient
+from azure.core.credentials import AzureNamedKeyCredential
+
+from tests.whole.conftest import Workplace, until
+
+RUN = """\
+version: 1
+name: my-run
+containers: {my-output: {}}
+pool: {vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}
+job: {max_wall_clock_time: 10m}
+tasks:
+  say:
+    for_each: {range: [0, 3]}
+    command: until test -e "GO"; do sleep 0.05; done; echo WORD > {{ index }}.txt
+    outputs: [{files: "*.txt", container: my-output}]
+    logs: false
+results: [{container: my-output, to: results/}]
+"""
+
+
+def folder(place: Workplace, name: str, text: str) -> Workplace:
+    """A spec in a folder of its own, on the same service."""
+    made = place.folder.parent / name
+    (made / "specs").mkdir(parents=True)
+    found = replace(place, folder=made)
+    found.spec.write_text(text.replace("GO", str(place.folder / "go")), encoding="utf-8")
+    return found
+
+
+def batch(place: Workplace) -> BatchClient:
+    ends = place.endpoints()
+    return BatchClient(ends.batch_url, AzureNamedKeyCredential(ends.batch_account, ends.batch_key))
+
+
+def said(place: Workplace) -> set[str]:
+    found = (place.spec.parent / "results").iterdir()
+    return {path.read_text(encoding="utf-8").strip() for path in found}
+
+
+def first_to_end(processes: list[subprocess.Popen[str]]) -> int:
+    """The index of the process that ends first."""
+    while True:
+        for number, process in enumerate(processes):
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.05)
+                return number
+
+
+def answered(place: Workplace, answer: str, *arguments: str | Path) -> tuple[int, str]:
+    """Run a command on a terminal and answer its first question; the exit code and all output."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        place.command(*arguments),
+        cwd=place.folder,
+        env={**place.environ, "TERM": "dumb"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    text, sent = "", False
+    while True:
+        try:
+            data = os.read(ours, 65536)
+        except OSError:  # Linux reports the end of a terminal as EIO.
+            break
+        if not data:
+            break
+        text += data.decode()
+        if not sent and "[y/N]" in text:
+            os.write(ours, f"{answer}\n".encode())
+            sent = True
+    os.close(ours)
+    return process.wait(timeout=60), text
+
+
+def test_a_run_of_the_same_name_from_another_folder_is_a_question(place: Workplace) -> None:
+    one = folder(place, "one", RUN.replace("WORD", "first"))
+    two = folder(place, "two", RUN.replace("WORD", "second"))
+    place.endpoints()
+    assert one.run("apply", one.spec, "--detach").code == 0
+    client = batch(place)
+    before = client.get_job("my-run").last_modified
+    refused = two.run("apply", two.spec)
+    assert refused.code == 2, refused.text
+    for words in ("another run of 'my-run' is active", "another folder of this host", "3 tasks"):
+        assert words in refused.text
+    assert "there is no terminal to ask on" in refused.err
+    assert client.get_job("my-run").last_modified == before
+    assert len(list(client.list_tasks("my-run"))) == 3
+    quiet = two.run("apply", two.spec, "--progress", "json")
+    assert quiet.code == 2, quiet.text
+    assert "another run of 'my-run' is active" in quiet.err
+    assert two.run("plan", two.spec).code == 0, "a plan only shows it"
+    code, text = answered(two, "n", "apply", two.spec)
+    assert code == 0, text
+    assert "another run of 'my-run' is active" in text
+    assert client.get_job("my-run").last_modified == before
+    destroyed = two.run("destroy", two.spec, "--force")
+    assert destroyed.code == 2, destroyed.text
+    assert "another run of 'my-run' is active" in destroyed.text
+    place.let_go()
+    done = one.run("attach", one.spec)
+    assert done.code == 0, done.text
+    assert said(one) == {"first"}
+    # The other run has ended, so that there is no question.
+    done = two.run("apply", two.spec)
+    assert done.code == 0, done.text
+    assert "another run" not in done.text
+
+
+def test_the_same_work_from_another_folder_joins(place: Workplace) -> None:
+    one, two = (folder(place, name, RUN) for name in ("one", "two"))
+    place.endpoints()
+    assert one.run("apply", one.spec, "--detach").code == 0
+    joined = two.start("apply", two.spec, "--progress", "plain")
+    until(joined, "running")
+    place.let_go()
+    text, _ = joined.communicate(timeout=60)
+    assert joined.returncode == 0, text
+    assert "another run" not in text
+    assert said(two) == {"WORD"}
+
+
+def test_the_same_folder_continues_after_an_edit_without_a_question(place: Workplace) -> None:
+    one = folder(place, "one", RUN)
+    place.endpoints()
+    assert one.run("apply", one.spec, "--detach").code == 0
+    one.edit("[0, 3]", "[0, 4]")
+    assert one.run("apply", one.spec, "--detach").code == 0
+    two = folder(place, "two", one.spec.read_text(encoding="utf-8"))
+    planned = two.run("plan", two.spec)
+    assert planned.code == 0
+    assert "another run" not in planned.text, "the job records the edited version"
+    place.let_go()
+
+
+def test_of_two_runs_that_start_at_once_one_is_a_question(place: Workplace) -> None:
+    places = [folder(place, word, RUN.replace("WORD", word)) for word in ("first", "second")]
+    place.endpoints()
+    runs = [each.start("apply", each.spec, "--progress", "plain") for each in places]
+    loser = first_to_end(runs)
+    text, _ = runs[loser].communicate(timeout=60)
+    assert runs[loser].returncode == 2, text
+    assert "another run" in text
+    place.let_go()
+    text, _ = runs[1 - loser].communicate(timeout=60)
+    assert runs[1 - loser].returncode == 0, text
+    assert said(places[1 - loser]) == {("first", "second")[1 - loser]}
+    client = batch(place)
+    assert [job.id for job in client.list_jobs()] == ["my-run"]
+    assert [pool.id for pool in client.list_pools()] == ["my-run"], "the other's pool stays"
