@@ -23,14 +23,15 @@ async def each(
     The stream is read as workers become free; the first failure ends all, and is raised as it is.
 
     Raises:
-        Halted: the run is to stop; items that were begun have been finished.
+        Halted: the run is to stop; items that were begun have been finished, but for those whose
+            ``work`` has stopped by it between two parts.
     """
     source = _stream(items)
     lock = asyncio.Lock()
-    exhausted = False
+    exhausted = halted = False
 
     async def worker() -> None:
-        nonlocal exhausted
+        nonlocal exhausted, halted
         while not halt.asked:
             async with lock:
                 try:
@@ -38,7 +39,12 @@ async def each(
                 except StopAsyncIteration:
                     exhausted = True
                     return
-            await work(item)
+            try:
+                await work(item)
+            except Halted:
+                # Raised on, it would cancel the other workers in the middle of their requests.
+                halted = True
+                return
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -46,7 +52,7 @@ async def each(
                 group.create_task(worker())
     except BaseExceptionGroup as failures:
         raise _first(failures) from None
-    if not exhausted:
+    if halted or not exhausted:
         raise Halted
 
 

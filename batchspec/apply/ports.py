@@ -90,10 +90,18 @@ class Storage(Protocol):
         """Make a container; ``False`` if it was there. Waits out one that is being deleted."""
         ...
 
-    async def upload(self, container: str, file: LocalFile, moved: Callable[[int], None]) -> None:
+    async def upload(
+        self, container: str, file: LocalFile, moved: Callable[[int], None], halt: Halt
+    ) -> None:
         """Upload one file, checked in transit and at rest (MD5).
 
-        Raises SpecError if the file vanished or is not what it was when the plan was made.
+        A large file is sent in blocks. Blocks that an interrupted upload of the same content has
+        left are not sent again.
+
+        Raises:
+            StalePlanError: the file is gone, or is not what it was when the plan was made.
+            Halted: the run is to stop, and blocks of the file were not sent; those that were in
+                flight have arrived, and the blob is what it was.
         """
         ...
 

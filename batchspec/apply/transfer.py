@@ -38,7 +38,7 @@ async def upload(action: UploadFiles, step: Step, tools: Tools) -> Performed:
 
     async def one(file: LocalFile) -> None:
         arrivals.start(action.container, file.blob)
-        await storage.upload(action.container, file, so_far.move)
+        await storage.upload(action.container, file, so_far.move, tools.world.halt)
         await arrivals.arrive(action.container, file.blob)
         so_far.finish()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from azure.core.exceptions import AzureError, HttpResponseError
 
+from batchspec.apply.halt import Halt
 from batchspec.cloud.download import Downloads
 from batchspec.cloud.errors import fault, translate, translated
 from batchspec.cloud.limiter import Limiter, Limits, Timing
@@ -136,14 +137,23 @@ class BlobStorage:
                 return None
             raise translate(error, f"{container}/{blob}") from None
 
-    async def upload(self, container: str, file: LocalFile, moved: Callable[[int], None]) -> None:
+    async def upload(
+        self,
+        container: str,
+        file: LocalFile,
+        moved: Callable[[int], None],
+        halt: Halt | None = None,
+    ) -> None:
         """Upload one file, checked in transit and at rest (MD5).
 
-        Raises StalePlanError ``file-moved`` if the file vanished or is not what it was when the
-        plan was made, SpecError ``blob-name`` if no blob can have its name.
+        Raises:
+            StalePlanError: ``file-moved``: the file is gone, or is not what it was when the plan
+                was made.
+            SpecError: ``blob-name``: no blob can have its name.
+            Halted: ``halt`` was asked for, and blocks of the file were not sent.
         """
         with translated(f"{container}/{file.blob}"):
-            await self._uploads.upload(container, file, moved)
+            await self._uploads.upload(container, file, moved, halt or Halt())
 
     async def download(
         self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]

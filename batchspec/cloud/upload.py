@@ -1,7 +1,12 @@
 """One file to one blob. The file is hashed while it is read: what arrives is what was planned.
 
 Small files go in one request. Larger ones go in blocks that become a blob only when the last byte
-was read and the hash agrees, so that a file that changed meanwhile leaves nothing behind.
+was read and the hash agrees, so that a file that changed meanwhile does not replace the blob.
+
+The id of a block says what is in it (its place, size and MD5), and the service has checked the MD5
+of each block that it stored. Blocks that an interrupted upload left uncommitted are therefore used
+where the file still has the same bytes; the service deletes the others when the list of blocks is
+committed, or after a week (REST reference, Put Block, "Remarks").
 """
 
 from __future__ import annotations
@@ -14,9 +19,12 @@ from collections.abc import Callable
 from io import FileIO
 from typing import TYPE_CHECKING
 
+from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, ContentSettings
 
+from batchspec.apply.halt import Halt, Halted
 from batchspec.cloud.aside import SMALL, aside
+from batchspec.cloud.errors import fault
 from batchspec.cloud.names import check_blob_name
 from batchspec.plan.observed import LocalFile
 from batchspec.problems import Problem, StalePlanError
@@ -40,8 +48,14 @@ class Uploads:
         self._service = service
         self._room = asyncio.Semaphore(_IN_FLIGHT)
 
-    async def upload(self, container: str, file: LocalFile, moved: Callable[[int], None]) -> None:
-        """Upload one file; ``moved`` is told the bytes that have arrived."""
+    async def upload(
+        self, container: str, file: LocalFile, moved: Callable[[int], None], halt: Halt
+    ) -> None:
+        """Upload one file; ``moved`` is called with the numbers of bytes that have arrived.
+
+        Raises:
+            Halted: ``halt`` was asked for; the blocks that were in flight have arrived.
+        """
         check_blob_name(file.blob)
         client = self._service.get_blob_client(container, file.blob)
         source = await aside(file.size, _open, file)
@@ -50,7 +64,7 @@ class Uploads:
                 await self._whole(client, file, source)
                 moved(file.size)
             else:
-                await self._blocks(client, file, source, moved)
+                await self._blocks(client, file, source, moved, halt)
         finally:
             source.close()
 
@@ -75,18 +89,30 @@ class Uploads:
         file: LocalFile,
         source: FileIO,
         moved: Callable[[int], None],
+        halt: Halt,
     ) -> None:
         """Stage blocks side by side, read in order; commit them when all is as planned.
 
         Not the SDK's ``upload_blob``: cancelled, or failing in one block, it leaves the others
         running.
         """
+        staged = await _uncommitted(client)
+        group = asyncio.TaskGroup()
+
+        def stage(block: str, data: bytes) -> asyncio.Task[None] | None:
+            if block not in staged:
+                return group.create_task(_stage(client, block, data, moved))
+            moved(len(data))
+            return None
+
         try:
-            async with asyncio.TaskGroup() as group:
-                ids = await self._stage_all(client, file, source, group, moved)
+            async with group:
+                ids = await self._stage_all(file, source, stage, halt)
         except BaseExceptionGroup as failures:
-            # One is enough to tell; the others were cancelled for it.
+            # One is enough to report; the others were cancelled for it.
             raise failures.exceptions[0] from None
+        if ids is None:
+            raise Halted
         await client.commit_block_list(
             [BlobBlock(block_id) for block_id in ids],
             content_settings=_settings(file),
@@ -95,13 +121,15 @@ class Uploads:
 
     async def _stage_all(
         self,
-        client: BlobClient,
         file: LocalFile,
         source: FileIO,
-        group: asyncio.TaskGroup,
-        moved: Callable[[int], None],
-    ) -> list[str]:
-        """Read the file to its end and start a task for each block; the ids of the blocks."""
+        stage: Callable[[str, bytes], asyncio.Task[None] | None],
+        halt: Halt,
+    ) -> list[str] | None:
+        """Read the file to its end and ``stage`` each block, as a task if it has to be sent.
+
+        The ids of all blocks; ``None`` if ``halt`` was asked for before the end of the file.
+        """
         block_size = max(BLOCK, -(-file.size // MOST_BLOCKS))
         md5 = hashlib.md5(usedforsecurity=False)
         ids: list[str] = []
@@ -110,21 +138,36 @@ class Uploads:
             await self._room.acquire()
             staging: asyncio.Task[None] | None = None
             try:
+                if halt.asked:
+                    return None
                 data = await aside(block_size, _read, file, source, block_size)
+                block = await aside(len(data), _block_id, len(ids), data)
                 await aside(len(data), md5.update, data)
                 seen += len(data)
                 if not data:
                     break
-                ids.append(_block_id(len(ids)))
-                staging = group.create_task(_stage(client, ids[-1], data, moved))
-                # A block keeps its place in memory until its task is over, even if it was
-                # cancelled before it began.
-                staging.add_done_callback(lambda _: self._room.release())
+                ids.append(block)
+                staging = stage(block, data)
+                if staging is not None:
+                    # A block keeps its place in memory until its task is over, even if it was
+                    # cancelled before it began.
+                    staging.add_done_callback(lambda _: self._room.release())
             finally:
                 if staging is None:
                     self._room.release()
         _check(file, seen, md5.digest())
         return ids
+
+
+async def _uncommitted(client: BlobClient) -> frozenset[str]:
+    """The ids of the blocks that were sent for a blob and are not part of it."""
+    try:
+        _, blocks = await client.get_block_list("uncommitted")
+    except HttpResponseError as error:
+        if fault(error).status == 404:
+            return frozenset()
+        raise
+    return frozenset(block.id for block in blocks)
 
 
 async def _stage(
@@ -174,9 +217,11 @@ def _settings(file: LocalFile) -> ContentSettings:
     return ContentSettings(content_type=file.content_type, content_md5=bytearray(file.md5))
 
 
-def _block_id(index: int) -> str:
-    """The id of a block: all ids of a blob must be equally long, those left by others included.
+def _block_id(index: int, data: bytes) -> str:
+    """The id of a block: its place in the blob, its size and its MD5, which the service checks.
 
-    48 bytes is what the SDKs use.
+    All ids of a blob must be equally long, those that other clients left included: these have 48
+    bytes before they are encoded, as those of the SDKs.
     """
-    return base64.b64encode(f"{index:048d}".encode("ascii")).decode("ascii")
+    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+    return base64.b64encode(f"{index:06d}-{len(data):08x}-{md5}".encode("ascii")).decode("ascii")

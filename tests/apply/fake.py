@@ -107,7 +107,9 @@ class FakeAccount:
         self.containers.setdefault(name, {})
         return not there
 
-    async def upload(self, container: str, file: LocalFile, moved: Callable[[int], None]) -> None:
+    async def upload(
+        self, container: str, file: LocalFile, moved: Callable[[int], None], halt: object
+    ) -> None:
         await self._call("upload", f"{container}/{file.blob}")
         self.containers[container][file.blob] = file.path.read_bytes()
         moved(file.size)

@@ -100,6 +100,27 @@ async def test_items_that_were_begun_are_finished() -> None:
     assert sorted(finished) == begun
 
 
+async def test_an_item_that_stops_in_the_middle_leaves_the_others_to_finish() -> None:
+    halt, begun, finished = Halt(), asyncio.Semaphore(0), []
+    stopped = asyncio.Event()
+
+    async def work(item: int) -> None:
+        if item == 0:
+            await begun.acquire()
+            await begun.acquire()
+            halt.ask()
+            stopped.set()
+            raise Halted
+        begun.release()
+        await stopped.wait()
+        await asyncio.sleep(0)
+        finished.append(item)
+
+    with pytest.raises(Halted):
+        await each(range(3), work, workers=3, halt=halt)
+    assert finished == [1, 2]
+
+
 async def test_a_stream_that_was_at_its_end_is_done() -> None:
     halt = Halt()
 

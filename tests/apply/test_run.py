@@ -238,12 +238,14 @@ async def test_tasks_are_submitted_as_their_inputs_arrive(tmp_path: Path) -> Non
     class Account(FakeAccount):
         """The last files arrive only after the first tasks were submitted."""
 
-        async def upload(self, container: str, file: LocalFile, moved: object) -> None:
+        async def upload(
+            self, container: str, file: LocalFile, moved: object, halt: object
+        ) -> None:
             if file.blob >= "f200.txt":
                 async with asyncio.timeout(60):
                     while "j" not in self.tasks:
                         await asyncio.sleep(0)
-            await super().upload(container, file, lambda _: None)
+            await super().upload(container, file, lambda _: None, halt)
 
         async def add_tasks(self, job_id: str, tasks: Sequence[Record], sas: timedelta) -> object:
             for task in tasks:
@@ -259,10 +261,12 @@ async def test_tasks_are_submitted_as_their_inputs_arrive(tmp_path: Path) -> Non
 
 async def test_tasks_whose_inputs_do_not_arrive_are_not_submitted(tmp_path: Path) -> None:
     class Account(FakeAccount):
-        async def upload(self, container: str, file: LocalFile, moved: object) -> None:
+        async def upload(
+            self, container: str, file: LocalFile, moved: object, halt: object
+        ) -> None:
             if file.blob == "f150.txt":
                 raise refused("upload")
-            await super().upload(container, file, lambda _: None)
+            await super().upload(container, file, lambda _: None, halt)
 
     account = Account()
     events, code = await events_of(with_inputs(tmp_path, 230), account, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import gzip
 import hashlib
@@ -18,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import pytest
 from azure.storage.blob import BlobServiceClient, ContentSettings
+from azure.storage.blob.aio import BlobClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
+from batchspec.apply.halt import Halt, Halted
 from batchspec.cloud.account import LocalAccount
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.names import check_blob_name
@@ -283,6 +286,132 @@ async def test_blocks_that_others_left_do_not_matter(
     other.upload_blob(data, max_concurrency=1)
     await real.storage.upload(container, a_file(tmp_path / "big", data[::-1]), nothing)
     assert other.download_blob().readall() == data[::-1]
+
+
+class Stopping:
+    """Counts the bytes that were moved, and asks to stop once ``after`` blocks have arrived."""
+
+    def __init__(self, after: int) -> None:
+        self.halt = Halt()
+        self.moved: list[int] = []
+        self.after = after
+
+    def __call__(self, count: int) -> None:
+        self.moved.append(count)
+        if len(self.moved) == self.after:
+            self.halt.ask()
+
+
+def staged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """From now on, the sizes of the blocks that are sent."""
+    sent: list[int] = []
+    stage = BlobClient.stage_block
+
+    async def counted(self: BlobClient, block_id: str, data: bytes, **more: Any) -> Any:
+        sent.append(len(data))
+        return await stage(self, block_id, data, **more)
+
+    monkeypatch.setattr(BlobClient, "stage_block", counted)
+    return sent
+
+
+BLOCKS = 12
+FLIGHT = 3
+"""How many blocks are in flight here (``small_blocks``)."""
+
+
+async def test_an_upload_stops_after_the_blocks_in_flight_and_resumes_from_them(
+    real: Cloud, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = staged(monkeypatch)
+    data = os.urandom(BLOCKS * BLOCK - 7)
+    file = a_file(tmp_path / "big", data)
+    first = Stopping(after=2)
+    with pytest.raises(Halted):
+        await real.storage.upload(container, file, first, first.halt)
+    arrived = len(first.moved)
+    assert 2 <= arrived == len(sent) <= 2 + FLIGHT, "each block that was begun has arrived"
+    assert await blobs(real, container) == {}, "there is no blob before all of it has arrived"
+    sent.clear()
+    second: list[int] = []
+    await real.storage.upload(container, file, second.append)
+    assert len(sent) == BLOCKS - arrived
+    assert sum(second) == len(data)
+    (blob,) = (await blobs(real, container)).values()
+    assert await real.storage.download(container, blob, tmp_path / "part", nothing) == file.md5
+    assert (tmp_path / "part").read_bytes() == data
+
+
+async def test_a_stop_before_the_first_block_sends_nothing(
+    real: Cloud, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = staged(monkeypatch)
+    halt = Halt()
+    halt.ask()
+    file = a_file(tmp_path / "big", os.urandom(2 * BLOCK))
+    with pytest.raises(Halted):
+        await real.storage.upload(container, file, nothing, halt)
+    assert sent == []
+
+
+async def test_a_stop_after_the_last_block_was_read_is_too_late(
+    real: Cloud, container: str, tmp_path: Path
+) -> None:
+    file = a_file(tmp_path / "big", os.urandom(2 * BLOCK))
+    late = Stopping(after=2)
+    await real.storage.upload(container, file, late, late.halt)
+    assert (await blobs(real, container))["big"].md5 == file.md5
+
+
+async def test_only_the_blocks_of_a_file_that_changed_are_sent_again(
+    real: Cloud, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytearray(os.urandom(BLOCKS * BLOCK))
+    first = Stopping(after=6)
+    with pytest.raises(Halted):
+        await real.storage.upload(
+            container, a_file(tmp_path / "big", bytes(data)), first, first.halt
+        )
+    arrived = len(first.moved)
+    data[BLOCK] ^= 1
+    # Blocks that changed places are others.
+    data[3 * BLOCK : 4 * BLOCK], data[4 * BLOCK : 5 * BLOCK] = (
+        data[4 * BLOCK : 5 * BLOCK],
+        data[3 * BLOCK : 4 * BLOCK],
+    )
+    sent = staged(monkeypatch)
+    file = a_file(tmp_path / "big", bytes(data))
+    await real.storage.upload(container, file, nothing)
+    assert len(sent) == BLOCKS - arrived + 3
+    (blob,) = (await blobs(real, container)).values()
+    await real.storage.download(container, blob, tmp_path / "part", nothing)
+    assert (tmp_path / "part").read_bytes() == bytes(data)
+
+
+async def test_blocks_of_the_same_place_and_other_content_are_not_used(
+    real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path
+) -> None:
+    """As an earlier version, and other clients, number them: their ids do not say what they are."""
+    other = plain.get_blob_client(container, "big")
+    for number in range(2):
+        other.stage_block(base64.b64encode(f"{number:048d}".encode()).decode(), b"x" * BLOCK)
+    data = os.urandom(2 * BLOCK)
+    await real.storage.upload(container, a_file(tmp_path / "big", data), nothing)
+    assert other.download_blob().readall() == data
+
+
+async def test_the_blob_that_was_there_stays_until_its_successor_has_arrived(
+    real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path
+) -> None:
+    blob = plain.get_blob_client(container, "big")
+    blob.upload_blob(b"before")
+    file = a_file(tmp_path / "big", os.urandom(BLOCKS * BLOCK))
+    first = Stopping(after=1)
+    with pytest.raises(Halted):
+        await real.storage.upload(container, file, first, first.halt)
+    assert blob.download_blob().readall() == b"before"
+    await real.storage.upload(container, file, nothing)
+    assert (await blobs(real, container))["big"].md5 == file.md5
 
 
 async def interrupted(

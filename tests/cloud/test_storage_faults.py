@@ -141,6 +141,7 @@ async def test_blocks_are_sent_again_each_and_committed_once(
             committed.append(b"".join(blocks[name.decode()] for name in names))
         return CREATED
 
+    server.on("GET", BLOB, storage_refusal(404, "BlobNotFound"))
     server.on("PUT", BLOB, put)
     moved: list[int] = []
     await cloud.storage.upload("data", a_file(tmp_path / "f", data), moved.append)
@@ -151,12 +152,13 @@ async def test_blocks_are_sent_again_each_and_committed_once(
 async def test_a_block_that_is_refused_ends_the_upload(
     cloud: Cloud, server: Scripted, tmp_path: Path
 ) -> None:
+    server.on("GET", BLOB, storage_refusal(404, "BlobNotFound"))
     server.on("PUT", BLOB, storage_refusal(403, "AuthorizationPermissionMismatch"))
     with pytest.raises(ServiceError) as caught:
         await cloud.storage.upload("data", a_file(tmp_path / "f", os.urandom(2 * BLOCK)), nothing)
     assert caught.value.code == "AuthorizationPermissionMismatch"
     assert "data/f" in caught.value.problems[0].summary
-    assert {asked.query["comp"] for asked in server.asked} == {"block"}
+    assert {asked.query["comp"] for asked in server.asked} == {"blocklist", "block"}
 
 
 async def test_a_range_that_breaks_off_is_asked_for_again(
