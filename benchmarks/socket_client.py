@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
-from batchspec.local.wire.shared_key import SignedRequest, strings_to_sign
+from batchspec.local.wire import SignedRequest, strings_to_sign
 
 KEY = base64.b64encode(b"of a benchmark").decode()
 PROGRAM = f"""

@@ -18,7 +18,7 @@ from generated import main
 
 from batchspec.local.api.routes import ROUTES
 from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
-from batchspec.local.wire.request import NEWEST, OLDER_VERSIONS
+from batchspec.local.wire import NEWEST_VERSION, OLDER_VERSIONS
 
 TARGET = Path(__file__).parent.parent / "docs" / "compatibility.md"
 COUNTS = Path(__file__).parent / "replay" / "counts.json"
@@ -116,7 +116,7 @@ def text() -> str:
 def _lines() -> Iterator[str]:
     count = {kind: sum(route.support == kind for route in ROUTES) for kind in _KINDS}
     older = " and ".join(sorted(OLDER_VERSIONS, reverse=True))
-    yield _HEAD.format(newest=NEWEST, older=older, total=len(ROUTES), **count)
+    yield _HEAD.format(newest=NEWEST_VERSION, older=older, total=len(ROUTES), **count)
     yield "| operation | request | here | note |"
     yield "| --- | --- | --- | --- |"
     for route in sorted(ROUTES, key=lambda route: (route.path.split("/")[1], route.operation)):

@@ -12,7 +12,7 @@ from batchspec.cloud.account import LocalAccount
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.open import open_account
 from batchspec.cloud.service_time import ServiceTime, until
-from batchspec.local.wire.times import write_http_date
+from batchspec.local.wire import write_http_date
 from tests.cloud.conftest import KEY, Time
 from tests.cloud.scripted import Reply, Scripted
 

@@ -12,7 +12,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from batchspec.local.api.routes import ROUTES, Route
-from batchspec.local.wire.body import model_names, properties
+from batchspec.local.wire import model_names, properties
 from tests.local.wires import VERSION
 
 METHODS = st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])

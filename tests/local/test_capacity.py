@@ -18,8 +18,7 @@ from batchspec.local.engine.observe import next_moment, observe
 from batchspec.local.engine.state import Delays
 from batchspec.local.model import Job, NodeState, Pool
 from batchspec.local.store import NewTask, Page, Store, to_column
-from batchspec.local.wire.odata import parse
-from batchspec.local.wire.odata_sql import to_sql
+from batchspec.local.wire import parse_filter, to_sql
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 FEW, MANY = 50, 5000
@@ -128,7 +127,7 @@ def test_a_page_of_a_list(stores: tuple[Store, Store], page: Page) -> None:
     ],
 )
 def test_a_page_of_a_filtered_list(stores: tuple[Store, Store], text: str, after: str) -> None:
-    found = to_sql(parse(text), TASKS, to_column)
+    found = to_sql(parse_filter(text), TASKS, to_column)
     page = Page(100, after, found.sql, found.parameters)
     few, many = (steps(store, partial(store.tasks.page, "of", page)) for store in stores)
     # Where there were fewer than a page, there is a page now.

@@ -18,7 +18,7 @@ from azure.core.rest import HttpRequest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from batchspec.local.wire.shared_key import MAX_SKEW, SignatureError, SignedRequest, check_signature
+from batchspec.local.wire import MAX_SKEW, SignatureError, SignedRequest, check_signature
 
 ACCOUNT = "acct"
 KEY = base64.b64encode(b"not a key of anyone" * 3).decode()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from batchspec.local.model import Usage
-from batchspec.local.wire.times import ticks_of
+from batchspec.local.wire import ticks_of
 from tests.local.engines import engined, job, pool, task, until
 from tests.local.playing import finish, idle_node, start
 from tests.local.running import Service

@@ -36,7 +36,7 @@ from batchspec.local.model import (
     TaskState,
 )
 from batchspec.local.store import NewTask, Page, Store
-from batchspec.local.wire.fault import FAULTS
+from batchspec.local.wire import FAULTS
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 

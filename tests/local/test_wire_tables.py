@@ -10,7 +10,8 @@ import pytest
 
 from batchspec.local.api.routes import ROUTES
 from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
-from batchspec.local.wire.body import OLDER, SPELLING, model_names, parse_body, properties
+from batchspec.local.wire import OLDER_PROPERTIES, model_names, parse_body, properties
+from batchspec.local.wire.body import SPELLING
 
 ROOT = Path(__file__).parents[2]
 MODELS = {"pool": "BatchPoolCreateOptions", "job": "BatchJobCreateOptions",
@@ -53,8 +54,8 @@ def test_gaps_name_properties_that_exist(table: dict[str, dict[str, str]]) -> No
 
 
 def test_spellings_and_older_properties_are_of_known_models() -> None:
-    assert set(OLDER) <= model_names()
-    for model, extra in OLDER.items():
+    assert set(OLDER_PROPERTIES) <= model_names()
+    for model, extra in OLDER_PROPERTIES.items():
         assert not set(extra) & set(properties(model))
     for words in SPELLING.values():
         assert len({word.lower() for word in words}) == len(words)

@@ -9,11 +9,10 @@ from azure.batch._utils.serialization import Serializer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchspec.local.wire.fault import Fault
-from batchspec.local.wire.request import check_conditions
-from batchspec.local.wire.times import (
+from batchspec.local.wire import (
     UNLIMITED,
-    UNLIMITED_TICKS,
+    Fault,
+    check_conditions,
     etag_of,
     read_duration,
     read_time,
@@ -21,6 +20,7 @@ from batchspec.local.wire.times import (
     write_duration,
     write_time,
 )
+from batchspec.local.wire.times import UNLIMITED_TICKS
 
 
 @settings(deadline=None)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from urllib.parse import urlsplit
 
-from batchspec.local.wire.shared_key import SignedRequest, strings_to_sign
+from batchspec.local.wire import SignedRequest, strings_to_sign
 from tests.local.running import ACCOUNT, KEY, Service
 
 VERSION = b"api-version=2025-06-01"

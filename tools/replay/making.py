@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from batchspec.local.store import Store
-from batchspec.local.wire.body import OLDER, properties
-from batchspec.local.wire.request import OLDER_VERSIONS
+from batchspec.local.wire import OLDER_PROPERTIES, OLDER_VERSIONS, properties
 from replay.reading import Exchange
 from replay.service import Service
 
@@ -67,7 +66,7 @@ class Maker:
         *parent, name = path
         body = self._made.get(_key(path))
         if body is None:
-            known = {*properties(model), *OLDER.get(model, {})}
+            known = {*properties(model), *OLDER_PROPERTIES.get(model, {})}
             shown = shown if shown.get("url") else {**self._seen.get(_key(path), {}), **shown}
             body = {**default, **{k: v for k, v in shown.items() if k in known}, "id": name}
             if "userAccounts" in body:  # passwords are taken and never shown

@@ -21,7 +21,7 @@ from batchspec.local.agent.containers import ContainerEngine
 from batchspec.local.api.context import Context
 from batchspec.local.http.app import App
 from batchspec.local.store import Applications, Store
-from batchspec.local.wire.shared_key import SignedRequest, strings_to_sign
+from batchspec.local.wire import SignedRequest, strings_to_sign
 from replay.judging import Answer
 
 ACCOUNT = "replay"

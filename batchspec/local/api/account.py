@@ -12,10 +12,7 @@ from typing import Any
 
 from batchspec.local.api.context import Context
 from batchspec.local.api.listing import filtered
-from batchspec.local.wire.fault import Fault
-from batchspec.local.wire.odata import FieldType
-from batchspec.local.wire.reply import Reply, list_reply
-from batchspec.local.wire.request import Request
+from batchspec.local.wire import Fault, FieldType, Reply, Request, list_reply
 
 GEN2 = "Generation2VMImage"
 DOCKER = "DockerCompatible"

@@ -7,9 +7,7 @@ from typing import Any
 
 from batchspec.local.api.context import Context
 from batchspec.local.store import Application
-from batchspec.local.wire.fault import Fault
-from batchspec.local.wire.reply import Reply, list_reply, resource_reply
-from batchspec.local.wire.request import Request
+from batchspec.local.wire import Fault, Reply, Request, list_reply, resource_reply
 
 
 def list_applications(context: Context, request: Request) -> Reply:

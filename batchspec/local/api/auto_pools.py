@@ -9,7 +9,7 @@ from batchspec.local.api.applications import check_references
 from batchspec.local.api.autoscale import read_autoscale
 from batchspec.local.api.context import Context
 from batchspec.local.api.pools import check_containers, read_pool, read_resize_timeout, read_target
-from batchspec.local.wire.fault import Fault, bad_property
+from batchspec.local.wire import Fault, bad_property
 
 MAX_PREFIX = 20
 _TARGETS = ("targetDedicatedNodes", "targetLowPriorityNodes")

@@ -11,10 +11,16 @@ from batchspec.autoscale import MAX_CHARACTERS, FormulaSyntaxError, parse, run_f
 from batchspec.local.api.context import Context, find_pool, next_state
 from batchspec.local.model import ALLOCATION, POOL, AllocationState
 from batchspec.local.store import autoscale_run
-from batchspec.local.wire.fault import Fault, bad_property
-from batchspec.local.wire.reply import Reply, empty_reply, resource_reply
-from batchspec.local.wire.request import Request
-from batchspec.local.wire.times import TICKS, ticks_of
+from batchspec.local.wire import (
+    TICKS,
+    Fault,
+    Reply,
+    Request,
+    bad_property,
+    empty_reply,
+    resource_reply,
+    ticks_of,
+)
 
 DEFAULT_INTERVAL = "PT15M"
 _MINUTE = 60 * TICKS

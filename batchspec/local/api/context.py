@@ -12,8 +12,7 @@ from batchspec.local.agent.containers import ContainerEngine
 from batchspec.local.model import Job, Node, Pool, Refusal, Schedule, StateMachine, Task
 from batchspec.local.model.layout import node_root
 from batchspec.local.store import Applications, Store
-from batchspec.local.wire.fault import Fault, bad_property
-from batchspec.local.wire.request import Request, check_conditions
+from batchspec.local.wire import Fault, Request, bad_property, check_conditions
 
 
 @dataclass(frozen=True, slots=True)

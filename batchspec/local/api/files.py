@@ -16,11 +16,21 @@ from urllib.parse import quote
 
 from batchspec.local.api.context import Context, find_node, find_parent_task
 from batchspec.local.safe_paths import Entry, OutsideError, Root, opened, read_chunks, remove, walk
-from batchspec.local.wire.fault import Fault, bad_query
-from batchspec.local.wire.odata import FieldType, QueryError, bind_fields, matches
-from batchspec.local.wire.reply import Reply, empty_reply, list_reply
-from batchspec.local.wire.request import Request, check_conditions
-from batchspec.local.wire.times import write_http_date, write_time
+from batchspec.local.wire import (
+    Fault,
+    FieldType,
+    QueryError,
+    Reply,
+    Request,
+    bad_query,
+    bind_fields,
+    check_conditions,
+    empty_reply,
+    list_reply,
+    matches_filter,
+    write_http_date,
+    write_time,
+)
 
 CHUNK = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?", re.ASCII)
@@ -130,7 +140,7 @@ def _filter(request: Request) -> Callable[[Entry], bool]:
         fitted = bind_fields(tree, {"name": FieldType.TEXT})
     except QueryError as error:
         raise bad_query("$filter", request.query["$filter"], error.reason) from None
-    return lambda entry: matches(fitted, {"name": entry.name})
+    return lambda entry: matches_filter(fitted, {"name": entry.name})
 
 
 def _download(place: Place, request: Request) -> Work:

@@ -12,18 +12,25 @@ from batchspec.local.api.jobs import complete_job, with_job_manager
 from batchspec.local.api.listing import SCHEDULES, read_page, write_page
 from batchspec.local.api.statistics import schedule_stats
 from batchspec.local.model import SCHEDULE, Schedule, ScheduleState
-from batchspec.local.wire.fault import Fault, bad_property
-from batchspec.local.wire.recurrence import first_run, next_run
-from batchspec.local.wire.reply import (
+from batchspec.local.wire import (
+    TICKS,
+    Fault,
     Reply,
+    Request,
+    bad_property,
     created_reply,
     empty_reply,
+    etag_of,
+    first_run,
+    next_run,
+    read_time,
     resource_reply,
+    select_properties,
+    ticks_of,
     version_headers,
     without_secrets,
+    write_time,
 )
-from batchspec.local.wire.request import Request, select_properties
-from batchspec.local.wire.times import TICKS, etag_of, read_time, ticks_of, write_time
 
 
 def create_job_schedule(context: Context, request: Request) -> Reply:

@@ -16,8 +16,7 @@ from batchspec.local.api.task_settings import (
     in_order,
 )
 from batchspec.local.model import PREPARATION, RELEASE, Preparation
-from batchspec.local.wire.fault import bad_property
-from batchspec.local.wire.times import ticks_of
+from batchspec.local.wire import bad_property, ticks_of
 
 _FIRST = ("id", "displayName", "commandLine", "resourceFiles", "outputFiles", "environmentSettings")
 

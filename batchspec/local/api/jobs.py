@@ -30,16 +30,20 @@ from batchspec.local.api.task_settings import (
 from batchspec.local.api.unsupported import refuse_unsupported
 from batchspec.local.model import JOB, Counts, Job, JobState
 from batchspec.local.store import add_job, job_deadline
-from batchspec.local.wire.fault import Fault, bad_property
-from batchspec.local.wire.reply import (
+from batchspec.local.wire import (
+    UNLIMITED,
+    Fault,
     Reply,
+    Request,
+    bad_property,
     created_reply,
     empty_reply,
+    etag_of,
     resource_reply,
+    select_properties,
     without_secrets,
+    write_time,
 )
-from batchspec.local.wire.request import Request, select_properties
-from batchspec.local.wire.times import UNLIMITED, etag_of, write_time
 
 _REPLACED = (
     "priority",

@@ -9,11 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from batchspec.local.store import Page, to_column
-from batchspec.local.wire.fault import bad_query
-from batchspec.local.wire.odata import FieldType, QueryError, bind_fields, matches
-from batchspec.local.wire.odata_sql import Column, to_sql
-from batchspec.local.wire.reply import Reply, list_reply
-from batchspec.local.wire.request import MAX_RESULTS, Request, select_properties
+from batchspec.local.wire import (
+    MAX_RESULTS,
+    Column,
+    FieldType,
+    QueryError,
+    Reply,
+    Request,
+    bad_query,
+    bind_fields,
+    list_reply,
+    matches_filter,
+    select_properties,
+    to_sql,
+)
 
 R = TypeVar("R")
 Columns = Mapping[str, Column]
@@ -136,4 +145,4 @@ def filtered(
         fitted = bind_fields(tree, kinds)
     except QueryError as error:
         raise bad_query("$filter", request.query["$filter"], error.reason) from None
-    return [item for item in items if matches(fitted, item)]
+    return [item for item in items if matches_filter(fitted, item)]

@@ -13,17 +13,20 @@ from batchspec.local.api.pools import read_resize_timeout
 from batchspec.local.api.tasks import serialize_execution
 from batchspec.local.model import ALLOCATION, NODE, POOL, Node, NodeState, Pool, Task
 from batchspec.local.model.layout import node_address
-from batchspec.local.wire.fault import Fault, bad_property
-from batchspec.local.wire.reply import (
+from batchspec.local.wire import (
+    Fault,
     Reply,
+    Request,
+    bad_property,
     created_reply,
     empty_reply,
     list_reply,
+    read_time,
     resource_reply,
+    select_properties,
     without_secrets,
+    write_time,
 )
-from batchspec.local.wire.request import Request, select_properties
-from batchspec.local.wire.times import read_time, write_time
 
 MAX_COUNTS = 10
 ADDRESS = "127.0.0.1"

@@ -17,17 +17,22 @@ from batchspec.local.api.statistics import pool_stats
 from batchspec.local.api.task_settings import fill_start_task, in_order
 from batchspec.local.api.unsupported import refuse_unsupported
 from batchspec.local.model import ALLOCATION, POOL, AllocationState, Pool, is_windows
-from batchspec.local.wire.fault import Fault, bad_property, not_implemented
-from batchspec.local.wire.reply import (
+from batchspec.local.wire import (
+    Fault,
     Reply,
+    Request,
+    bad_property,
     created_reply,
     empty_reply,
+    etag_of,
+    not_implemented,
     resource_reply,
+    select_properties,
+    ticks_of,
     version_headers,
     without_secrets,
+    write_time,
 )
-from batchspec.local.wire.request import Request, select_properties
-from batchspec.local.wire.times import etag_of, ticks_of, write_time
 
 REPLACED = ("startTask", "applicationPackageReferences", "metadata")
 WHILE_EMPTY = (

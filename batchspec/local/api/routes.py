@@ -25,9 +25,7 @@ from batchspec.local.api import (
 from batchspec.local.api.account import IMAGES
 from batchspec.local.api.context import Context
 from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
-from batchspec.local.wire.fault import Fault
-from batchspec.local.wire.reply import Reply
-from batchspec.local.wire.request import Request
+from batchspec.local.wire import Fault, Reply, Request
 
 Work = Callable[[], Reply]
 Handler = Callable[[Context, Request], Reply | Work]

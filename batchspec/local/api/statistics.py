@@ -11,7 +11,7 @@ from typing import Any
 
 from batchspec.local.api.context import Context
 from batchspec.local.model import NO_USAGE, Job, Pool, Schedule, Task, Usage
-from batchspec.local.wire.times import write_duration, write_time
+from batchspec.local.wire import write_duration, write_time
 
 _GIB = 1 << 30
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from batchspec.local.wire.fault import Fault, bad_property
-from batchspec.local.wire.times import UNLIMITED, ticks_of
+from batchspec.local.wire import UNLIMITED, Fault, bad_property, ticks_of
 
 RETENTION = "P7D"
 MAX_SLOTS = 256

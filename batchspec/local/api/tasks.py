@@ -27,19 +27,24 @@ from batchspec.local.api.task_settings import (
 from batchspec.local.api.unsupported import refuse_unsupported
 from batchspec.local.model import JOB, TASK, Job, Subtask, Task
 from batchspec.local.store import NewTask
-from batchspec.local.wire.body import parse_body
-from batchspec.local.wire.fault import Fault, bad_body, bad_property, not_implemented
-from batchspec.local.wire.reply import (
+from batchspec.local.wire import (
+    Fault,
     Reply,
+    Request,
+    bad_body,
+    bad_property,
     created_reply,
     empty_reply,
+    etag_of,
     fault_body,
     list_reply,
+    not_implemented,
+    parse_body,
     resource_reply,
+    select_properties,
     without_secrets,
+    write_time,
 )
-from batchspec.local.wire.request import Request, select_properties
-from batchspec.local.wire.times import etag_of, write_time
 
 MAX_COLLECTION = 100
 

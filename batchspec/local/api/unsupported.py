@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from batchspec.local.wire.fault import not_implemented
+from batchspec.local.wire import not_implemented
 
 _IDENTITY = "no registry knows the identities of nodes; name a user and a password"
 _SYSTEM = "nodes run the system of this machine"

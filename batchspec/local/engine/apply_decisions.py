@@ -83,7 +83,7 @@ from batchspec.local.model import (
     task_directory,
 )
 from batchspec.local.store import Store, add_job
-from batchspec.local.wire.times import write_time
+from batchspec.local.wire import write_time
 
 _FAULT_LOG = logging.getLogger("batchspec.local.chaos")
 

@@ -28,7 +28,7 @@ from batchspec.local.engine.pool_size import QuotaBudget, autoscale_pool, resize
 from batchspec.local.engine.scheduling import DirectoryKey, schedule_tasks
 from batchspec.local.engine.state import SchedulerState, is_due, run_key
 from batchspec.local.model import JobState, TaskState
-from batchspec.local.wire.times import read_duration
+from batchspec.local.wire import read_duration
 
 
 def decide(state: SchedulerState, now: datetime) -> list[Decision]:

@@ -40,7 +40,7 @@ from batchspec.local.model import (
     node_root,
     task_directory,
 )
-from batchspec.local.wire.times import read_duration
+from batchspec.local.wire import read_duration
 
 
 def task_launch(

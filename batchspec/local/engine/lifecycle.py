@@ -49,7 +49,7 @@ from batchspec.local.model import (
     ScheduleState,
     Task,
 )
-from batchspec.local.wire.recurrence import next_run, window_passed
+from batchspec.local.wire import next_run, window_passed
 
 _WAITING_OPTIONS = {"taskcompletion", "retaineddata"}
 _NO_DELAY = timedelta()

@@ -43,7 +43,7 @@ from batchspec.local.model import (
     instance_count,
 )
 from batchspec.local.store import Store
-from batchspec.local.wire.times import read_duration
+from batchspec.local.wire import read_duration
 
 _STAT = Path("/proc/stat")
 _IDLE = (3, 4)  # idle, and waiting for disks

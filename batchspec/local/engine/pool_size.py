@@ -32,7 +32,7 @@ from batchspec.local.model import (
     is_windows,
 )
 from batchspec.local.store import SAMPLE_INTERVAL, autoscale_run
-from batchspec.local.wire.times import read_duration
+from batchspec.local.wire import read_duration
 
 _KINDS = ((True, "dedicated"), (False, "low priority"))
 _WINDOWS_UNSUPPORTED = (

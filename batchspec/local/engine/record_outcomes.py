@@ -32,7 +32,7 @@ from batchspec.local.engine.task_result import (
 )
 from batchspec.local.model import Job, JobState, NodeState, Task, Wire
 from batchspec.local.store import Store
-from batchspec.local.wire.times import read_duration, write_time
+from batchspec.local.wire import read_duration, write_time
 
 _OPEN_JOBS = (JobState.ACTIVE, JobState.DISABLING, JobState.DISABLED, JobState.ENABLING)
 

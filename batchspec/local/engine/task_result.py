@@ -12,7 +12,7 @@ from typing import Any
 
 from batchspec.local.agent.launch import Failure, Outcome
 from batchspec.local.model import Wire
-from batchspec.local.wire.times import write_time
+from batchspec.local.wire import write_time
 
 
 @dataclass(frozen=True, slots=True)

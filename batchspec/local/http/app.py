@@ -19,11 +19,20 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from batchspec.local.api.context import Context
 from batchspec.local.api.routes import Match, find_route
-from batchspec.local.wire.fault import Fault, not_implemented
-from batchspec.local.wire.reply import JSON_TYPE, Reply, fault_reply, write_body
-from batchspec.local.wire.request import Request, check_version
-from batchspec.local.wire.shared_key import SignatureError, SignedRequest, check_signature
-from batchspec.local.wire.times import write_http_date
+from batchspec.local.wire import (
+    JSON_TYPE,
+    Fault,
+    Reply,
+    Request,
+    SignatureError,
+    SignedRequest,
+    check_signature,
+    check_version,
+    fault_reply,
+    not_implemented,
+    write_body,
+    write_http_date,
+)
 
 MAX_BODY = 1024 * 1024
 """The largest request body, in bytes; the service's own limit for a collection of tasks."""

@@ -22,7 +22,7 @@ from batchspec.local.fault_injection import (
     RandomSource,
 )
 from batchspec.local.http.app import App, Message, Receive, Send
-from batchspec.local.wire.fault import Fault
+from batchspec.local.wire import Fault
 
 _LOG = logging.getLogger("batchspec.local.chaos")
 

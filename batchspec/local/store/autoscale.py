@@ -21,7 +21,7 @@ from batchspec.local.store.database import (
     to_column,
     to_json,
 )
-from batchspec.local.wire.times import write_time
+from batchspec.local.wire import write_time
 
 SAMPLE_INTERVAL = timedelta(seconds=30)
 _SAMPLE_RETENTION = timedelta(days=7)

@@ -14,7 +14,7 @@ from typing import Any
 from batchspec.local.model import Job, Schedule, Wire
 from batchspec.local.store.store import Store
 from batchspec.local.store.tasks import NewTask
-from batchspec.local.wire.times import read_duration
+from batchspec.local.wire import read_duration
 
 _AUTOSCALE_FIELDS = ("autoScaleFormula", "autoScaleEvaluationInterval")
 _POOL_FIELDS = (

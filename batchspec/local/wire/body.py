@@ -1,6 +1,8 @@
-"""Where the service's spelling of a word differs from the description's, or an older client's.
+"""Request bodies: validation against the wire models and normalisation.
 
-Recorded exchanges show these words in replies in the spelling here; a request may use any.
+As the real service does: unknown properties are rejected, enum values are accepted in any case,
+numbers are accepted as strings (azure-cli sends ``"2"``), and ``null`` counts as absent. Rules of
+one resource (ranges, combinations) belong to its module in ``api``.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ SPELLING: Mapping[str, tuple[str, ...]] = {
     "OutputFileUploadCondition": ("TaskSuccess", "TaskFailure", "TaskCompletion"),
     "SecurityTypes": ("trustedlaunch", "confidentialvm"),
 }
-"""Enum of the wire models: its words as the service writes them."""
+"""Enums whose values the service spells differently from its description (recorded in replies)."""
 
-OLDER: Mapping[str, Mapping[str, str]] = {
+OLDER_PROPERTIES: Mapping[str, Mapping[str, str]] = {
     "BatchPoolCreateOptions": {
         "cloudServiceConfiguration": "any",
         "certificateReferences": "[any]",
@@ -53,16 +55,16 @@ OLDER: Mapping[str, Mapping[str, str]] = {
     "BatchJobManagerTask": {"authenticationTokenSettings": "any"},
     "DataDisk": {"storageAccountType": "string"},
 }
-"""Model: what earlier api-versions have in it and the newest has not, by type."""
+"""By model: properties of earlier api-versions that the newest does not have, with their types."""
 
 
 Reader = Callable[[Any, str], Any]
-"""Takes a value and the name of its property; gives the value in the service's spelling."""
+"""Takes a value and the name of its property; returns the value as the service spells it."""
 
 _INVALID = FAULTS["InvalidPropertyValue"][1]
 _ENTITIES = "Microsoft.Azure.Batch.Protocol.Entities."
-# Echoed as it came, recorded: "P0D" and "PT0S" both come back.
-_AS_IT_CAME = frozenset({"pauseTimeBetweenBatches"})
+# Recorded: returned unchanged; "P0D" and "PT0S" both occur.
+_UNCHANGED = frozenset({"pauseTimeBetweenBatches"})
 
 
 @cache
@@ -78,15 +80,15 @@ def model_names() -> frozenset[str]:
 
 
 def properties(model: str) -> Mapping[str, str]:
-    """Wire name and type (in the table's spelling) of each property of a model."""
+    """Name and type (in the notation of ``models.json``) of each property of a model."""
     shape: Mapping[str, str] = _table()["models"][model]
     return shape
 
 
 def parse_body(model: str, value: Any, *, older: bool = False) -> dict[str, Any]:
-    """``value``, a decoded request body, as a complete and well-spelt ``model``.
+    """Validate ``value``, a decoded request body, as a ``model`` and normalise its spelling.
 
-    ``older`` also takes the properties that only earlier api-versions have.
+    ``older`` also accepts properties that only earlier api-versions have.
 
     Raises:
         Fault: ``InvalidRequestBody`` (not an object, unknown property),
@@ -100,7 +102,7 @@ def parse_body(model: str, value: Any, *, older: bool = False) -> dict[str, Any]
 def _model(model: str, older: bool) -> Reader:
     shape = {name: kind for name, kind in properties(model).items() if not kind.startswith("-")}
     if older:
-        shape |= OLDER.get(model, {})
+        shape |= OLDER_PROPERTIES.get(model, {})
     readers = {name: _reader(kind.rstrip("!"), older) for name, kind in shape.items()}
     required = tuple(name for name, kind in shape.items() if kind.endswith("!"))
     title = _ENTITIES + model.removeprefix("Batch")
@@ -142,7 +144,7 @@ def _reader(kind: str, older: bool) -> Reader:
 
 
 def _later(model: str, older: bool) -> Reader:
-    # Looked up when used: a model may hold itself.
+    # Looked up on use, since a model may contain itself.
     def read(value: Any, name: str) -> dict[str, Any]:
         found: dict[str, Any] = _model(model, older)(value, name)
         return found
@@ -235,7 +237,7 @@ def _duration(value: Any, name: str) -> str:
         ticks = ticks_of(value)
     except ValueError:
         raise bad_property(name, value, _INVALID) from None
-    return value if name in _AS_IT_CAME else write_duration(ticks)
+    return value if name in _UNCHANGED else write_duration(ticks)
 
 
 def _any(value: Any, _name: str) -> Any:

@@ -1,10 +1,7 @@
-"""The faults of the protocol: a code, its HTTP status, its sentence.
+"""The error codes of the service: HTTP status and message of each code.
 
-What lives here: the table and the exception that carries one row of it. What may not: when a fault
-is raised, and how it is written (``reply``).
-
-The statuses are those of the REST reference, "Batch Status and Error Codes"; sentences marked
-``rec`` were recorded from the real service, the others are the reference's own.
+Status codes follow the REST reference, "Batch Status and Error Codes". Messages marked ``rec`` were
+recorded from the real service; the other messages are those of the reference.
 """
 
 from __future__ import annotations
@@ -12,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 FAULTS: Mapping[str, tuple[int, str]] = {
-    # 304 and 412 share a code; the status is chosen by the kind of request.
+    # 304 and 412 share a code; the method of the request decides the status.
     "ConditionNotMet": (
         412,
         "The condition specified using HTTP conditional header(s) is not met.",  # rec
@@ -186,13 +183,13 @@ FAULTS: Mapping[str, tuple[int, str]] = {
         409,
         "One or more of the specified application package references are invalid.",  # rec
     ),
-    # Without a recording: the status is documented (Batch "Error handling and detection").
+    # Not recorded: the status is documented in "Error handling and detection".
     "TooManyRequests": (429, "Too many requests were made. Please try again after some time."),
     "InternalError": (
         500,
         "Server encountered an internal error. Please try again after some time.",  # rec
     ),
-    # The code of this service alone: what it does not do, it says by name.
+    # Only this service returns this code: it names the operation or property not implemented.
     "NotImplemented": (501, "This service does not implement what the request asks for."),
     "ServerBusy": (503, "The server is busy."),  # rec
     "TooManyEnableAutoScaleRequests": (
@@ -202,10 +199,10 @@ FAULTS: Mapping[str, tuple[int, str]] = {
 }
 
 
-class Fault(Exception):  # noqa: N818  the protocol's own word
-    """The answer is a fault of the table. ``values`` are the ``key``/``value`` pairs of its body.
+class Fault(Exception):  # noqa: N818  the word of the protocol
+    """An error reply: a code of :data:`FAULTS` and the ``key``/``value`` pairs of its body.
 
-    ``status`` differs from the table's only for a read whose condition is not met (304).
+    ``status`` differs from the table only for a read whose condition is not met (304).
     """
 
     def __init__(self, code: str, *values: tuple[str, str], status: int | None = None) -> None:
@@ -217,7 +214,7 @@ class Fault(Exception):  # noqa: N818  the protocol's own word
 
 
 def bad_property(name: str, value: str | None, reason: str) -> Fault:
-    """``InvalidPropertyValue`` with the three values that the service gives it."""
+    """``InvalidPropertyValue`` with the three values that the service returns."""
     values = [("PropertyName", name)]
     if value is not None:
         values.append(("PropertyValue", value))
@@ -225,7 +222,7 @@ def bad_property(name: str, value: str | None, reason: str) -> Fault:
 
 
 def bad_query(name: str, value: str, reason: str) -> Fault:
-    """``InvalidQueryParameterValue`` with the three values that the service gives it."""
+    """``InvalidQueryParameterValue`` with the three values that the service returns."""
     return Fault(
         "InvalidQueryParameterValue",
         ("QueryParameterName", name),

@@ -1,11 +1,10 @@
-"""The tree of a ``$filter``: its nouns, its fit to the fields of a resource, its evaluation.
+"""``$filter`` and ``$select``: parsing, binding to the fields of a resource, evaluation.
 
-What may not live here: the grammar (``odata``), SQL (``odata_sql``), HTTP, which resource has
-which fields.
+SQL is in ``odata_sql``; the fields of each resource are in ``api.listing``.
 
-A filter has two values of truth, as OData says: a field that is absent equals nothing, differs
-from everything, and is neither less nor greater. Texts are compared without regard to the case of
-ASCII letters, since the ids of the service are.
+A filter has two truth values, as OData defines: a missing field equals nothing, differs from
+everything, and is neither less nor greater than a value. Strings are compared without regard to the
+case of ASCII letters, as the service compares ids.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ OPERATORS = {"eq": eq, "ne": ne, "gt": gt, "ge": ge, "lt": lt, "le": le}
 
 
 class QueryError(Exception):
-    """The query option cannot be understood; ``reason`` says why, fit for a fault's ``Reason``."""
+    """The query option is not valid; ``reason`` is the ``Reason`` of the fault."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -33,7 +32,7 @@ class QueryError(Exception):
 
 
 class FieldType(Enum):
-    """What a field holds. ``WORD`` is one of a fixed set of lower-case words, such as a state."""
+    """The type of a field. ``WORD`` is a lower-case value, such as a state or a stored id key."""
 
     TEXT = "text"
     WORD = "word"
@@ -68,14 +67,14 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All terms hold."""
+    """True if all terms are true."""
 
     terms: tuple[Filter, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Or:
-    """One term holds at least."""
+    """True if at least one term is true."""
 
     terms: tuple[Filter, ...]
 
@@ -84,14 +83,14 @@ Filter = Comparison | StartsWith | Not | And | Or
 
 
 TIME = r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)?"
-"""How a time looks in a filter: a date alone, or with a time of day, fraction and offset."""
+"""A time in a filter: a date, optionally with a time of day, a fraction and an offset."""
 
 
 def read_time(text: str) -> datetime:
-    """A time as the service writes it, or as a filter does, in UTC, cut to microseconds.
+    """Parse a time of a filter or of a record; UTC, truncated to microseconds.
 
     Raises:
-        QueryError: it is not an ISO 8601 time.
+        QueryError: ``text`` is not an ISO 8601 time.
     """
     try:
         time = datetime.fromisoformat(text if re.fullmatch(TIME, text) else "")
@@ -101,12 +100,12 @@ def read_time(text: str) -> datetime:
 
 
 def bind_fields(tree: Filter, kinds: Mapping[str, FieldType]) -> Filter:
-    """Fit the literals of ``tree`` to the fields that a resource has.
+    """Convert the literals of ``tree`` to the types of the fields they are compared with.
 
-    Times in plain quotes become times, words lower case.
+    Quoted times become times; words become lower case.
 
     Raises:
-        QueryError: a field is not in ``kinds``, or a literal does not fit its field.
+        QueryError: a field is not in ``kinds``, or a literal has the wrong type for its field.
     """
     match tree:
         case And(terms):
@@ -154,19 +153,19 @@ _FOLD = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
 
 def fold(text: str) -> str:
-    """``text`` with its ASCII letters in lower case, which is how texts are compared."""
+    """``text`` with its ASCII letters in lower case, for comparison."""
     return text.translate(_FOLD)
 
 
-def matches(tree: Filter, record: Record) -> bool:
-    """Does ``record``, in wire form, pass the typed filter ``tree``?"""
+def matches_filter(tree: Filter, record: Record) -> bool:
+    """Whether ``record`` (JSON data) matches ``tree``, a result of :func:`bind_fields`."""
     match tree:
         case And(terms):
-            return all(matches(term, record) for term in terms)
+            return all(matches_filter(term, record) for term in terms)
         case Or(terms):
-            return any(matches(term, record) for term in terms)
+            return any(matches_filter(term, record) for term in terms)
         case Not(term):
-            return not matches(term, record)
+            return not matches_filter(term, record)
         case StartsWith(field, prefix):
             value = _field(record, field)
             return isinstance(value, str) and fold(value).startswith(fold(prefix))
@@ -192,7 +191,7 @@ def _compare(value: Any, operator: str, literal: Literal) -> bool:
 
 
 MAX_DEPTH = 50
-"""How deep parentheses and ``not`` may nest."""
+"""Maximum nesting of parentheses and ``not``."""
 
 _TOKEN = re.compile(
     rf"""\s*(?:
@@ -229,14 +228,14 @@ def _tokens(text: str) -> Iterator[_Token]:
         at = found.end()
 
 
-def parse(text: str) -> Filter:
+def parse_filter(text: str) -> Filter:
     """Parse the text of a ``$filter``.
 
     Raises:
-        QueryError: the text is not a filter; the reason names the position.
+        QueryError: syntax error; the reason names the position.
     """
     if "\0" in text:
-        raise QueryError("A filter cannot hold the character U+0000.")
+        raise QueryError("A filter cannot contain the character U+0000.")
     parser = _Parser(text, list(_tokens(text)))
     tree = parser.either(0)
     if parser.peek() is not None:
@@ -245,7 +244,7 @@ def parse(text: str) -> Filter:
 
 
 class _Parser:
-    """Recursive descent: or < and < not < comparison."""
+    """A recursive descent parser; precedence: or < and < not < comparison."""
 
     def __init__(self, text: str, tokens: list[_Token]) -> None:
         self.text = text
@@ -267,7 +266,7 @@ class _Parser:
 
     def error(self) -> QueryError:
         if self.at >= len(self.tokens):
-            return QueryError(f"The expression '{self.text}' ends too early.")
+            return QueryError(f"The expression '{self.text}' is incomplete.")
         token = self.tokens[self.at]
         place = f"position {token.at} in '{self.text}'"
         return QueryError(f"Syntax error: '{token.text}' was not expected at {place}.")
@@ -315,7 +314,7 @@ class _Parser:
         prefix = self.literal()
         self.take(")")
         if field.kind != "name" or not isinstance(prefix, str):
-            raise QueryError("startswith takes a field and a text in single quotes.")
+            raise QueryError("startswith takes a field and a string in single quotes.")
         term = StartsWith(field.text, prefix)
         if self.peek("eq", "ne"):
             same = self.take().text == "eq"
@@ -350,8 +349,8 @@ def _number(text: str) -> int | float:
     return number
 
 
-def read_select(text: str) -> frozenset[str]:
-    """The top-level names that a ``$select`` or ``$expand`` asks for; a nested path by its top.
+def parse_select(text: str) -> frozenset[str]:
+    """The top-level property names of a ``$select`` or ``$expand``; a path counts as its root.
 
     Raises:
         QueryError: an entry is empty or not a name.

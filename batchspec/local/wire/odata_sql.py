@@ -1,8 +1,7 @@
-"""A typed filter as a parameterised SQL condition for SQLite.
+"""Translation of a ``$filter`` to a parameterised SQL condition for SQLite.
 
-What lives here: the translation. What may not: the grammar (``odata``), table names, a connection.
-It selects exactly the records for which :func:`odata_tree.matches` holds; no text of a filter ever
-becomes SQL text.
+The condition selects exactly the records for which :func:`odata.matches_filter` is true. Text of a
+filter never becomes SQL text. Table names and connections do not belong here.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ Parameter = str | int | float | None
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Where a field is stored: an SQL expression and what it holds.
+    """Where a field is stored: an SQL expression and its type.
 
-    ``BOOL`` is kept as 0 or 1; ``TIME`` in a form that sorts as time does, the same that the
-    ``time`` argument of :func:`where` writes.
+    ``BOOL`` is stored as 0 or 1, ``TIME`` in a form that sorts chronologically: the one that the
+    ``time`` argument of :func:`to_sql` writes.
     """
 
     sql: str
@@ -40,7 +39,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class SqlCondition:
-    """A condition for ``WHERE``, with a ``?`` for each of ``parameters`` in their order."""
+    """A condition for ``WHERE``, with a ``?`` for each of ``parameters``, in order."""
 
     sql: str
     parameters: tuple[Parameter, ...] = ()
@@ -53,10 +52,10 @@ _SIGNS = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
 def to_sql(
     tree: Filter, columns: Mapping[str, Column], time: Callable[[datetime], str | int | float]
 ) -> SqlCondition:
-    """Translate ``tree``; ``time`` writes a UTC time as the columns of kind ``TIME`` hold it.
+    """Translate ``tree``; ``time`` converts a UTC time to the form of ``TIME`` columns.
 
     Raises:
-        QueryError: a field has no column, or a literal does not fit its field.
+        QueryError: a field has no column, or a literal has the wrong type for its field.
     """
     fitted = bind_fields(tree, {name: column.kind for name, column in columns.items()})
     return _condition(fitted, columns, time, holds=True)
@@ -69,8 +68,8 @@ def _condition(
     *,
     holds: bool,
 ) -> SqlCondition:
-    # A negation is pushed to the leaves, where NULL can be given its two-valued meaning; so the
-    # common filters stay plain comparisons, which an index serves.
+    # A negation moves to the leaves, where NULL gets its two-valued meaning. Common filters thus
+    # stay plain comparisons that can use an index.
     if isinstance(tree, Not):
         return _condition(tree.term, columns, time, holds=not holds)
     if isinstance(tree, And | Or):
@@ -89,7 +88,7 @@ def _condition(
     if tree.operator in {"eq", "ne"}:
         if (tree.operator == "eq") != holds:
             return SqlCondition(f"{column.sql} IS NOT ?{collate}", (value,))
-        # NULL equals nothing but NULL; and an index without NULLs does not serve an ``IS``.
+        # NULL equals only NULL, and a partial index without NULLs is not used for ``IS``.
         return SqlCondition(f"{column.sql} {'IS' if value is None else '='} ?{collate}", (value,))
     sql = f"{column.sql} {_SIGNS[tree.operator]} ?{collate}"
     return SqlCondition(sql if holds else f"({sql}) IS NOT TRUE", (value,))
@@ -99,12 +98,12 @@ def _begins(column: Column, prefix: str) -> SqlCondition:
     if column.kind is not FieldType.WORD:
         sql = f"substr({column.sql}, 1, {len(prefix)}) = ? COLLATE NOCASE"
         return SqlCondition(sql, (prefix,))
-    # Words are in lower case, so those with a prefix lie side by side, where an index finds them.
+    # Words are stored in lower case, so those with a common prefix are a range of the index.
     first = fold(prefix)
     behind = first.rstrip(_LAST)
     if not behind:
         return SqlCondition(f"{column.sql} >= ?", (first,))
-    # There are no characters from D800 to DFFF.
+    # U+D800 to U+DFFF are not characters.
     following = 0xE000 if behind[-1] == "\ud7ff" else ord(behind[-1]) + 1
     sql = f"({column.sql} >= ? AND {column.sql} < ?)"
     return SqlCondition(sql, (first, behind[:-1] + chr(following)))

@@ -1,7 +1,7 @@
-"""When the next job of a schedule is due, from the wire form of the schedule.
+"""The recurrence of a job schedule: when its next job is due.
 
-Pure. Evidence: the reference of ``JobSchedule``; recorded: the first job is made at once, and
-``nextRunTime`` is then the time of creation and the interval.
+Pure functions on the JSON of ``schedule``. Source: the REST reference of ``JobSchedule``. Recorded:
+the first job is created at once, and ``nextRunTime`` is the creation time plus the interval.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def first_run(schedule: Mapping[str, Any], now: datetime) -> datetime:
 
 
 def next_run(schedule: Mapping[str, Any], due: datetime, now: datetime) -> datetime | None:
-    """When the job after the one that was due at ``due`` is; ``None`` if there is none.
+    """When the job after the one due at ``due`` is due; ``None`` if there is none.
 
-    What was missed is not carried forward: it is the first of the beat that lies after ``now``.
+    Missed jobs are skipped: the result is the first multiple of the interval after ``now``.
     """
     interval = read_duration(schedule.get("recurrenceInterval"))
     if interval is None:
@@ -35,7 +35,7 @@ def next_run(schedule: Mapping[str, Any], due: datetime, now: datetime) -> datet
 
 
 def window_passed(schedule: Mapping[str, Any], due: datetime, now: datetime) -> bool:
-    """Whether it is too late for the job that was due at ``due``."""
+    """Whether the start window of the job due at ``due`` has passed."""
     end = schedule.get("doNotRunAfter")
     if end is not None and now > read_time(end):
         return True

@@ -1,7 +1,7 @@
-"""Replies: what an operation answers, and its bytes and headers in the service's form.
+"""Replies: status, headers and body of an operation, in the form that the service sends them.
 
-What lives here: the frozen reply, ``odata.metadata``, the body of a fault. What may not: the HTTP
-library.
+Contains ``odata.metadata``, the body of an error, and the removal of secrets. The HTTP library does
+not belong here.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _FAULTS = "Microsoft.Azure.Batch.Protocol.Entities.Container.errors/@Element"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer. ``body`` is a JSON object to write, ``chunks`` the bytes of a file; or neither.
+    """A reply with a JSON ``body``, with the bytes of a file in ``chunks``, or with neither.
 
-    ``metadata`` is the part of ``odata.metadata`` behind ``#``.
+    ``metadata`` is the part of ``odata.metadata`` after ``#``.
     """
 
     status: int
@@ -39,7 +39,7 @@ def resource_reply(
     modified: datetime | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """200 with one resource; ``modified`` for those that have an ETag."""
+    """200 with one resource; ``modified`` is given for resources that have an ETag."""
     extra = {**(headers or {}), **({} if modified is None else version_headers(modified))}
     return Reply(200, body, metadata, extra)
 
@@ -53,24 +53,24 @@ def list_reply(items: Sequence[Mapping[str, Any]], metadata: str, next_link: str
 
 
 def created_reply(url: str, modified: datetime | None) -> Reply:
-    """201 with an empty body; the resource is at ``url``."""
+    """201 with an empty body; ``url`` is the URL of the new resource."""
     stamp = {} if modified is None else version_headers(modified)
     return Reply(201, headers={**stamp, "Location": url, "DataServiceId": url})
 
 
 def empty_reply(status: int, url: str | None, modified: datetime | None = None) -> Reply:
-    """An empty answer to a change; ``url`` is the request's own, with the action."""
+    """An empty reply to a change; ``url`` is the URL of the request, including the action."""
     stamp = {} if modified is None else version_headers(modified)
     return Reply(status, headers=stamp if url is None else {**stamp, "DataServiceId": url})
 
 
 def version_headers(modified: datetime) -> dict[str, str]:
-    """``ETag`` (bare, as the service writes it) and ``Last-Modified``."""
+    """``ETag`` (without quotes, as the service sends it) and ``Last-Modified``."""
     return {"ETag": etag_of(modified), "Last-Modified": write_http_date(modified)}
 
 
 def fault_body(fault: Fault, request_id: str, now: datetime) -> dict[str, Any]:
-    """The JSON of a fault, without ``odata.metadata``."""
+    """The JSON body of an error, without ``odata.metadata``."""
     body: dict[str, Any] = {
         "code": fault.code,
         "message": {
@@ -84,14 +84,14 @@ def fault_body(fault: Fault, request_id: str, now: datetime) -> dict[str, Any]:
 
 
 def fault_reply(fault: Fault, request_id: str, now: datetime) -> Reply:
-    """The reply of a fault; a read whose condition is not met (304) has no body."""
+    """The reply for a fault; a read whose condition is not met (304) has no body."""
     if fault.status == 304:
         return Reply(304)
     return Reply(fault.status, fault_body(fault, request_id, now), _FAULTS)
 
 
 def write_body(reply: Reply, base_url: str) -> bytes:
-    """The bytes of a JSON body, ``odata.metadata`` first."""
+    """The bytes of a JSON body; ``odata.metadata`` comes first."""
     first = {"odata.metadata": f"{base_url}/$metadata#{reply.metadata}"}
     text = json.dumps({**first, **(reply.body or {})}, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace")
@@ -101,7 +101,11 @@ _SECRETS = frozenset({"password", "sshPrivateKey"})
 
 
 def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``settings``, in wire form, without the properties that hold a secret, however deep."""
+    """``settings`` (JSON data) without secret properties at any depth.
+
+    Recorded: user accounts of a pool are returned without their passwords; these are omitted, not
+    masked. All other secrets in the settings of a resource are omitted in the same way.
+    """
     return {name: _without(value) for name, value in settings.items() if name not in _SECRETS}
 
 

@@ -1,7 +1,6 @@
-"""A request as the API sees it: decoded, bounded, its query options understood.
+"""Requests: body, query options (``maxresults``, ``$filter``, ...) and conditional headers.
 
-What lives here: the frozen request, ``maxresults``, ``$skiptoken``, ``$select``, ``$expand``. What
-may not: HTTP libraries, signatures (checked before a request is made), the store.
+The HTTP library, signatures (checked before a request is built) and the store do not belong here.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from urllib.parse import quote, urlencode
 
 from batchspec.local.wire.body import parse_body, properties
 from batchspec.local.wire.fault import Fault, bad_body, bad_query
-from batchspec.local.wire.odata import Filter, QueryError, parse, read_select
+from batchspec.local.wire.odata import Filter, QueryError, parse_filter, parse_select
 from batchspec.local.wire.times import etag_of, read_http_date
 
-NEWEST = "2025-06-01"
+NEWEST_VERSION = "2025-06-01"
 OLDER_VERSIONS = frozenset({"2024-02-01.19.0", "2022-10-01.16.0"})
 MAX_RESULTS = 1000
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
@@ -29,10 +28,10 @@ _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, after its signature was found right.
+    """An authenticated request.
 
-    ``path`` is as sent, ``parameters`` are the decoded parts of it by the route's names; the names
-    in ``headers`` are lower case. ``url`` is ``base_url`` and ``path``; ``now`` the service's time.
+    ``path`` is as sent; ``parameters`` are its decoded variable segments by the names in the route.
+    Names in ``headers`` are lower case. ``now`` is the service's time.
     """
 
     method: str
@@ -47,12 +46,12 @@ class Request:
 
     @property
     def older(self) -> bool:
-        """Whether it speaks an api-version before the newest."""
-        return self.query.get("api-version") != NEWEST
+        """Whether its api-version is older than the newest."""
+        return self.query.get("api-version") != NEWEST_VERSION
 
     @property
     def url(self) -> str:
-        """The absolute URL of what was asked for, without the query."""
+        """The absolute URL of the request, without the query."""
         return self.base_url + self.path
 
     def json(self) -> Any:
@@ -62,8 +61,8 @@ class Request:
             Fault: ``InvalidRequestBody``.
         """
         try:
-            # What is no text, in bytes or as an escape that stands for half a character, is refused
-            # here: nobody could store it, or send it back.
+            # Invalid UTF-8 and escapes of single surrogates are rejected here: they could be
+            # neither stored nor sent back.
             text = self.body.decode(json.detect_encoding(self.body))
             value = json.loads(text, parse_constant=_refuse)
             if _HALF.search(text):
@@ -73,22 +72,22 @@ class Request:
             raise bad_body("The request body is not JSON.") from None
 
     def parse_body(self, model: str) -> dict[str, Any]:
-        """The body as a wire model.
+        """The validated body as a wire model.
 
         Raises:
-            Fault: see :func:`parse_body`.
+            Fault: see :func:`batchspec.local.wire.body.parse_body`.
         """
         return parse_body(model, self.json(), older=self.older)
 
     def parse_optional_body(self, model: str) -> dict[str, Any]:
-        """As :meth:`parse_body`; a request without a body has an empty one."""
+        """As :meth:`parse_body`; a missing body counts as an empty object."""
         return self.parse_body(model) if self.body.strip() else {}
 
     def flag(self, name: str) -> bool:
-        """A query parameter that is ``true`` or ``false``; absent is false.
+        """A query parameter that is ``true`` or ``false``; false if missing.
 
         Raises:
-            Fault: it is neither.
+            Fault: the value is something else.
         """
         value = self.query.get(name, "false")
         if value.lower() not in {"true", "false"}:
@@ -96,7 +95,7 @@ class Request:
         return value.lower() == "true"
 
     def max_results(self, most: int = MAX_RESULTS) -> int:
-        """``maxresults``, at most ``most``, which is also the default.
+        """``maxresults``; ``most`` is its maximum and its default.
 
         Raises:
             Fault: it is not a number from 1 to ``most``.
@@ -114,12 +113,12 @@ class Request:
         return int(text)
 
     def after(self, *, file: bool = False) -> str:
-        """The key that the page before this one ended with; empty for the first.
+        """The last key of the previous page; empty for the first page.
 
-        An id is text; the name of a ``file`` may be any bytes.
+        Ids are text; the name of a ``file`` may contain any bytes.
 
         Raises:
-            Fault: the ``$skiptoken`` is none of ours.
+            Fault: the ``$skiptoken`` is not valid.
         """
         token = self.query.get("$skiptoken")
         if token is None:
@@ -132,28 +131,28 @@ class Request:
             raise bad_query("$skiptoken", token, "The skip token is not valid") from None
 
     def next_link(self, last: str) -> str:
-        """The URL of the page behind the one that ends with key ``last``."""
+        """The URL of the page that follows the one ending with key ``last``."""
         token = base64.urlsafe_b64encode(last.encode(errors="surrogateescape")).decode().rstrip("=")
         query = {name: value for name, value in self.query.items() if name != "$skiptoken"}
         text = urlencode({**query, "$skiptoken": token}, quote_via=quote, safe="$,")
         return f"{self.url}?{text}"
 
     def filter(self) -> Filter | None:
-        """The parsed ``$filter``.
+        """The parsed ``$filter``; ``None`` without one.
 
         Raises:
-            Fault: it cannot be understood.
+            Fault: it is not valid.
         """
         text = self.query.get("$filter")
         if text is None or not text.strip():
             return None
         try:
-            return parse(text)
+            return parse_filter(text)
         except QueryError as error:
             raise bad_query("$filter", text, error.reason) from None
 
     def select(self, model: str) -> frozenset[str] | None:
-        """The top-level names asked for; ``None`` for all.
+        """The selected top-level properties; ``None`` for all.
 
         Raises:
             Fault: ``model`` has no such property.
@@ -162,7 +161,7 @@ class Request:
         if text is None or not text.strip():
             return None
         try:
-            names = read_select(text)
+            names = parse_select(text)
         except QueryError as error:
             raise bad_query("$select", text, error.reason) from None
         unknown = sorted(names - properties(model).keys())
@@ -171,16 +170,16 @@ class Request:
         return names
 
     def expands_stats(self) -> bool:
-        """Whether ``$expand=stats`` was asked for.
+        """Whether the request has ``$expand=stats``.
 
         Raises:
-            Fault: something else is to be expanded.
+            Fault: it expands another property.
         """
         text = self.query.get("$expand")
         if text is None or not text.strip():
             return False
         try:
-            names = read_select(text)
+            names = parse_select(text)
         except QueryError as error:
             raise bad_query("$expand", text, error.reason) from None
         if names != {"stats"}:
@@ -189,20 +188,20 @@ class Request:
 
 
 def check_version(query: Mapping[str, str]) -> None:
-    """Return when the ``api-version`` is one that this service speaks.
+    """Check that the service supports the ``api-version``.
 
     Raises:
-        Fault: it is missing or another.
+        Fault: it is missing or not supported.
     """
     version = query.get("api-version")
     if version is None:
         raise Fault("MissingRequiredQueryParameter", ("QueryParameterName", "api-version"))
-    if version != NEWEST and version not in OLDER_VERSIONS:
+    if version != NEWEST_VERSION and version not in OLDER_VERSIONS:
         raise bad_query("api-version", version, "The specified api version string is invalid")
 
 
 def select_properties(body: Mapping[str, Any], names: frozenset[str] | None) -> Mapping[str, Any]:
-    """``body`` cut to the selected names, in its own order."""
+    """``body`` reduced to ``names``, in its order."""
     if names is None:
         return body
     return {name: value for name, value in body.items() if name in names}
@@ -218,10 +217,10 @@ _HEADERS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-sin
 def check_conditions(
     headers: Mapping[str, str], modified: datetime, *, reads: bool, tagged: bool = True
 ) -> None:
-    """Return when the request's conditions hold for a resource last changed at ``modified``.
+    """Check the conditional headers for a resource last changed at ``modified``.
 
-    Both spellings of an ETag are taken, bare as the service writes it and quoted as the SDKs send
-    it back; dates count in whole seconds, as HTTP dates do. Files are not ``tagged``.
+    An ETag is accepted without quotes, as the service sends it, and with quotes, as the SDKs send
+    it back. Times are compared in whole seconds, as HTTP dates are. Files are not ``tagged``.
 
     Raises:
         Fault: ``ConditionNotMet``, 304 for a read and 412 for a change; ``InvalidHeaderValue``.

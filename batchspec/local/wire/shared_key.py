@@ -1,11 +1,10 @@
-"""The shared-key signature of a Batch request: is it right?
+"""Verification of the Shared Key signature of a request.
 
-What lives here: the string that a client signs, rebuilt from the request as it came over the wire,
-and its comparison. What may not: HTTP replies, where a key is kept, logging (nothing here may ever
-write a key or a signature).
+Rebuilds the string that the client signed from the request as received. Nothing here logs: keys and
+signatures must not be written anywhere.
 
-The form is the one that four clients of the service were seen to send; where they differ (a body
-that is absent is signed as ``0``, as nothing, or as the header says) every form is accepted.
+The format is the one that four Batch clients were observed to send. Where they differ (a missing
+body is signed as ``0``, as an empty string, or as the header value), every form is accepted.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import parse_qs
 
 MAX_SKEW = timedelta(minutes=15)
-"""How far a request's date may be from the service's clock, in either direction."""
+"""Maximum difference between the date of a request and the clock, in either direction."""
 
 _SIGNED_HEADERS = (
     "content-encoding",
@@ -39,10 +38,10 @@ _SIGNED_HEADERS = (
 
 
 class SignatureError(Exception):
-    """The request is not signed by a holder of the account's key.
+    """The request is not signed with the account's key.
 
-    ``detail`` is the text of the fault's ``AuthenticationErrorDetail``. It holds neither the key
-    nor a signature.
+    ``detail`` is the ``AuthenticationErrorDetail`` of the fault. It contains neither the key nor a
+    signature.
     """
 
     def __init__(self, detail: str) -> None:
@@ -52,10 +51,10 @@ class SignatureError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """What of a request takes part in its signature.
+    """The signed parts of a request.
 
-    ``path`` and ``query`` are as sent: percent-encoding kept, no leading ``?``. The names in
-    ``headers`` are lower case; a header that came twice is joined by commas.
+    ``path`` and ``query`` are as sent: percent-encoded, no leading ``?``. Names in ``headers`` are
+    lower case; repeated headers are joined by commas.
     """
 
     method: str
@@ -65,11 +64,11 @@ class SignedRequest:
 
 
 def check_signature(request: SignedRequest, account: str, key: str, now: datetime) -> None:
-    """Return when ``request`` carries a signature made with ``key`` (base64) for ``account``.
+    """Check that ``request`` has a signature made with ``key`` (base64) for ``account``.
 
     Raises:
-        SignatureError: the header is missing or not understood, names another account, the date is
-            missing or more than :data:`MAX_SKEW` from ``now``, or the signature is not right.
+        SignatureError: the header is missing or malformed or names another account, the date is
+            missing or more than :data:`MAX_SKEW` from ``now``, or the signature is wrong.
     """
     given = _signature(request.headers.get("authorization"), account)
     _check_date(request.headers, now)
@@ -86,7 +85,7 @@ def check_signature(request: SignedRequest, account: str, key: str, now: datetim
 
 
 def strings_to_sign(request: SignedRequest, account: str) -> Iterator[str]:
-    """Every text that a correct client may have signed for ``request``, the likeliest first."""
+    """All strings that a correct client may have signed for ``request``, most likely first."""
     headers = request.headers
     ocp = "".join(
         f"{name}:{value}\n"
@@ -115,8 +114,8 @@ def _content_lengths(request: SignedRequest) -> tuple[str, ...]:
 
 
 def _queries(query: str) -> Iterator[str]:
-    # Python's clients sign names as they stand and the first of several values; the written
-    # rules ask for lower-case names and all values, sorted.
+    # The Python clients sign names unchanged and only the first of repeated values; the
+    # documentation requires lower-case names and all values, sorted.
     values = parse_qs(query)
     yield "".join(f"\n{name}:{values[name][0]}" for name in sorted(values))
     lowered: dict[str, list[str]] = {}

@@ -1,9 +1,7 @@
-"""Times, durations and ETags as the protocol writes them.
+"""Times, durations and ETags in the notation of the protocol.
 
-What lives here: text to value and back. What may not: a clock.
-
-Durations are counted in ticks of 100 ns, as the service does; the longest one stands for "no
-limit" and is written ``P10675199DT2H48M5.4775807S``.
+Durations are counted in ticks of 100 ns, as the service does. The longest duration means "no limit"
+and is written ``P10675199DT2H48M5.4775807S``.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ _DURATION = re.compile(
     re.ASCII,
 )
 _SECONDS = {
-    # A year is 365 and a month 30 days, as the service's own platform reads them.
+    # A year has 365 days and a month 30, as in .NET's XmlConvert.ToTimeSpan.
     "years": 365 * 86400,
     "months": 30 * 86400,
     "days": 86400,
@@ -37,10 +35,10 @@ _SECONDS = {
 
 
 def ticks_of(text: str) -> int:
-    """The ticks of an ISO 8601 duration.
+    """Parse an ISO 8601 duration to ticks.
 
     Raises:
-        ValueError: it is not one, or is longer than ticks can count.
+        ValueError: ``text`` is not a duration, or does not fit into 64 bits.
     """
     found = _DURATION.fullmatch(text)
     if found is None or text.endswith("T"):
@@ -55,7 +53,7 @@ def ticks_of(text: str) -> int:
 
 
 def write_duration(ticks: int) -> str:
-    """The shortest form, as the service writes it: ``PT15M``, ``P1D``, ``PT0S``."""
+    """The shortest notation, as the service writes it: ``PT15M``, ``P1D``, ``PT0S``."""
     rest = abs(ticks)
     days, rest = divmod(rest, 86400 * TICKS)
     hours, rest = divmod(rest, 3600 * TICKS)
@@ -71,9 +69,9 @@ def write_duration(ticks: int) -> str:
 
 
 def read_duration(text: str | None) -> timedelta | None:
-    """A duration already checked, as a ``timedelta``; ``None`` when it sets no limit.
+    """A validated duration as a ``timedelta``; ``None`` if it sets no limit.
 
-    Longer than a ``timedelta`` can hold counts as no limit.
+    A duration too long for a ``timedelta`` sets no limit.
     """
     if text is None:
         return None
@@ -82,27 +80,27 @@ def read_duration(text: str | None) -> timedelta | None:
 
 
 def write_time(moment: datetime) -> str:
-    """RFC 3339 in UTC with as many digits as it takes: ``2024-04-18T19:12:27.9903444Z``."""
-    # isoformat is several times as fast as strftime, and a page of a list has thousands of these.
+    """RFC 3339 in UTC without trailing zeros: ``2024-04-18T19:12:27.9903444Z``."""
+    # isoformat is several times as fast as strftime, and a page of a list has thousands of times.
     text = (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()[:-6]
     return (text.rstrip("0") if "." in text else text) + "Z"
 
 
 def write_exact(moment: datetime) -> str:
-    """As :func:`write_time` with all seven digits; the form of a fault's ``Time:``."""
+    """As :func:`write_time` with all seven digits, for the ``Time:`` of an error message."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + "0Z"
 
 
 def read_time(text: str) -> datetime:
-    """A time of a request in UTC.
+    """Parse an ISO 8601 time to UTC.
 
     Raises:
-        ValueError: it is not an ISO 8601 time, or not one of the years 1 to 9999.
+        ValueError: ``text`` is not a time, or is outside the years 1 to 9999.
     """
     moment = datetime.fromisoformat(text)
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except OverflowError:  # before the year 1 or after 9999, in UTC
+    except OverflowError:  # before year 1 or after year 9999 in UTC
         raise ValueError(text) from None
 
 
@@ -112,17 +110,17 @@ def write_http_date(moment: datetime) -> str:
 
 
 def read_http_date(text: str) -> datetime:
-    """A date of a conditional header in UTC.
+    """Parse the date of a conditional header to UTC.
 
     Raises:
-        ValueError: it is not an HTTP date.
+        ValueError: ``text`` is not an HTTP date.
     """
     moment = parsedate_to_datetime(text)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def etag_of(modified: datetime) -> str:
-    """The ETag of a resource: its ``lastModified`` in ticks since the year 1, as the service's.
+    """The ETag of a resource: its ``lastModified`` in ticks since year 1, as the service does.
 
     Recorded: ``2024-04-18T19:12:27.9903444Z`` has ``0x8DC5FDB7D07BCD4``.
     """
