@@ -55,8 +55,8 @@ def day_of(conditions: local.Simulation) -> LocalDay:
     return LocalDay(
         speed=conditions.speed,
         allocation=conditions.allocation_text,
-        chaos=conditions.chaos.text,
-        seed=conditions.chaos.seed,
+        chaos=conditions.faults.text,
+        seed=conditions.faults.seed,
     )
 
 

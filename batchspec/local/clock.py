@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class Clock:
-    """Time that passes ``speed`` times as fast as the wall's, starting ``ahead`` of it.
+    """Time that passes ``speed`` times as fast as the wall's, starting ``offset`` of it.
 
     ``monotonic`` counts seconds of the wall.
     """
@@ -37,25 +37,25 @@ class Clock:
     def __init__(
         self,
         speed: float = 1.0,
-        ahead: timedelta = timedelta(),
+        offset: timedelta = timedelta(),
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if speed < 1:
             raise ValueError("time does not pass more slowly than the wall's")
         self.speed = speed
-        self._ahead = ahead
+        self._offset = offset
         self._monotonic = monotonic
         self._origin = monotonic()
         # At the wall's speed the system's time is followed, through corrections of it too.
-        self._start = None if speed == 1 else datetime.now(UTC) + ahead
+        self._start = None if speed == 1 else datetime.now(UTC) + offset
         self._until = math.inf
 
     def now(self) -> datetime:
         """The time, aware and in UTC."""
         if self._start is None:
-            return datetime.now(UTC) + self._ahead
-        return self._start + timedelta(seconds=self.passed() * self.speed)
+            return datetime.now(UTC) + self._offset
+        return self._start + timedelta(seconds=self.elapsed() * self.speed)
 
     async def sleep(self, seconds: float) -> None:
         """Wait for so many seconds of this clock."""
@@ -66,16 +66,16 @@ class Clock:
         seconds = min(max(0.0, delay.total_seconds() / self.speed), _MAX_TIMER)
         return asyncio.get_running_loop().call_later(seconds, call)
 
-    def ahead(self, passed: float | None = None) -> timedelta:
+    def offset(self, elapsed: float | None = None) -> timedelta:
         """How far ahead of the wall it is, or is when so many seconds have :meth:`passed`."""
-        gained = (self.passed() if passed is None else passed) * (self.speed - 1)
-        return self._ahead + timedelta(seconds=gained)
+        gained = (self.elapsed() if elapsed is None else elapsed) * (self.speed - 1)
+        return self._offset + timedelta(seconds=gained)
 
-    def hold_at(self, passed: float) -> None:
+    def stop_at(self, elapsed: float) -> None:
         """Stand still when so many seconds have :meth:`passed`, unless told otherwise by then."""
-        self._until = passed
+        self._until = elapsed
 
-    def passed(self) -> float:
+    def elapsed(self) -> float:
         """Seconds of the wall since the start that count."""
         return min(self._monotonic() - self._origin, self._until)
 
@@ -95,14 +95,14 @@ class ClockOffset:
             return timedelta()
         return timedelta(seconds=float(seconds))
 
-    def write(self, ahead: timedelta) -> None:
+    def write(self, offset: timedelta) -> None:
         """Keep it, whole or not at all."""
         beside = self._path.with_suffix(".new")
-        beside.write_text(json.dumps({"ahead": ahead.total_seconds()}) + "\n")
+        beside.write_text(json.dumps({"ahead": offset.total_seconds()}) + "\n")
         beside.replace(self._path)
 
     @contextlib.asynccontextmanager
-    async def keeping(self, clock: Clock) -> AsyncIterator[None]:
+    async def persist(self, clock: Clock) -> AsyncIterator[None]:
         """Keep how far ``clock`` is ahead while the context lasts; nobody asks it afterwards.
 
         It is written before it comes true, and the clock does not go beyond what is written: after
@@ -111,7 +111,7 @@ class ClockOffset:
         if clock.speed == 1:
             yield
             return
-        self._promise(clock)
+        self._write_ahead(clock)
         renewing = asyncio.create_task(self._renew(clock), name="batch-clock")
         try:
             yield
@@ -120,19 +120,19 @@ class ClockOffset:
             await asyncio.gather(renewing, return_exceptions=True)
             # The folder may be gone: that can be why the service ends.
             with contextlib.suppress(FileNotFoundError):
-                self.write(clock.ahead())
+                self.write(clock.offset())
 
     async def _renew(self, clock: Clock) -> None:
         while True:
             await asyncio.sleep(_RENEWAL)
             try:
-                self._promise(clock)
+                self._write_ahead(clock)
             except OSError as error:
                 # Time stands still until it can be written again.
                 _log.warning("the time cannot be kept: %s", error.strerror)
 
-    def _promise(self, clock: Clock) -> None:
+    def _write_ahead(self, clock: Clock) -> None:
         # Writing takes time, too: the clock stops where the file says, not so much later.
-        end = clock.passed() + _LEASE
-        self.write(clock.ahead(end))
-        clock.hold_at(end)
+        end = clock.elapsed() + _LEASE
+        self.write(clock.offset(end))
+        clock.stop_at(end)

@@ -75,45 +75,45 @@ class FaultRule:
 
     kind: FaultKind
     percent: float
-    span: timedelta = timedelta()
+    duration: timedelta = timedelta()
     operation: str | None = None
 
     @property
     def text(self) -> str:
         """The dose as it is written."""
         at = "" if self.operation is None else f"@{self.operation}"
-        span = f":{format_duration(self.span)}" if self.kind in DEFAULT_DURATIONS else ""
-        return f"{self.kind}{at}={self.percent:g}%{span}"
+        duration = f":{format_duration(self.duration)}" if self.kind in DEFAULT_DURATIONS else ""
+        return f"{self.kind}{at}={self.percent:g}%{duration}"
 
 
 @dataclass(frozen=True, slots=True)
 class FaultInjection:
-    """A bad day. ``limits`` are quotas; ``seed`` decides what happens to whom."""
+    """A bad day. ``quotas`` are quotas; ``seed`` decides what happens to whom."""
 
-    doses: tuple[FaultRule, ...] = ()
-    limits: tuple[tuple[QuotaKind, int], ...] = ()
+    rules: tuple[FaultRule, ...] = ()
+    quotas: tuple[tuple[QuotaKind, int], ...] = ()
     seed: int = 0
 
     def __bool__(self) -> bool:
         """Whether anything goes wrong at all."""
-        return bool(self.doses or self.limits)
+        return bool(self.rules or self.quotas)
 
     @property
     def text(self) -> str:
         """The day as it is written, profiles and files spelled out; empty when it is a good one."""
-        limits = (f"{limit}={count}" for limit, count in self.limits)
-        return ",".join([*(dose.text for dose in self.doses), *limits])
+        quotas = (f"{limit}={count}" for limit, count in self.quotas)
+        return ",".join([*(rule.text for rule in self.rules), *quotas])
 
-    def dose(self, kind: FaultKind, operation: str | None = None) -> FaultRule | None:
+    def rule(self, kind: FaultKind, operation: str | None = None) -> FaultRule | None:
         """The dose of ``kind`` for ``operation``; one for it alone comes before one for all."""
-        mine = [one for one in self.doses if one.kind is kind]
+        mine = [one for one in self.rules if one.kind is kind]
         found = [one for one in mine if one.operation == operation]
         found += [one for one in mine if one.operation is None]
         return found[0] if found and found[0].percent else None
 
-    def limit(self, *, dedicated: bool) -> int | None:
+    def quota(self, *, dedicated: bool) -> int | None:
         """How many nodes of a kind the account may have; ``None`` is no limit."""
-        return dict(self.limits).get(QuotaKind.QUOTA if dedicated else QuotaKind.SPOT_QUOTA)
+        return dict(self.quotas).get(QuotaKind.QUOTA if dedicated else QuotaKind.SPOT_QUOTA)
 
 
 NO_FAULTS = FaultInjection()
@@ -132,11 +132,11 @@ class RandomSource:
         self._chaos = chaos
         self._counts: Counter[tuple[str, ...]] = Counter()
 
-    def strikes(self, dose: FaultRule, *words: str | int) -> bool:
-        """Whether ``dose`` is for what ``words`` name."""
-        return hash_fraction(self._chaos.seed, dose.kind, *words) * 100 < dose.percent
+    def applies(self, rule: FaultRule, *words: str | int) -> bool:
+        """Whether ``rule`` is for what ``words`` name."""
+        return hash_fraction(self._chaos.seed, rule.kind, *words) * 100 < rule.percent
 
-    def share(self, kind: FaultKind, *words: str | int) -> float:
+    def fraction(self, kind: FaultKind, *words: str | int) -> float:
         """How much of its length of time ``kind`` takes: a number in [0, 1)."""
         return hash_fraction(self._chaos.seed, kind, "share", *words)
 
@@ -170,17 +170,17 @@ def parse_fault_injection(text: str, seed: int = 0) -> FaultInjection:
     Raises:
         LocalError: it cannot be understood (``chaos-unreadable``); the hint says what can.
     """
-    doses: dict[tuple[FaultKind, str | None], FaultRule] = {}
-    limits: dict[QuotaKind, int] = {}
+    rules: dict[tuple[FaultKind, str | None], FaultRule] = {}
+    quotas: dict[QuotaKind, int] = {}
     for item in _rule_texts(_text_or_file(text)):
         read = _parse_item(item)
         if isinstance(read, FaultRule):
-            doses[read.kind, read.operation] = read
+            rules[read.kind, read.operation] = read
         else:
-            limits[read[0]] = read[1]
+            quotas[read[0]] = read[1]
     # One of 0 % is worth a word only where it makes an exception.
-    real = (dose for dose in doses.values() if dose.percent or dose.operation is not None)
-    return FaultInjection(tuple(real), tuple(limits.items()), seed)
+    real = (rule for rule in rules.values() if rule.percent or rule.operation is not None)
+    return FaultInjection(tuple(real), tuple(quotas.items()), seed)
 
 
 def check_operations(chaos: FaultInjection, operations: Iterable[str]) -> None:
@@ -190,7 +190,7 @@ def check_operations(chaos: FaultInjection, operations: Iterable[str]) -> None:
         LocalError: it names another (``chaos-unreadable``).
     """
     known = sorted(operations)
-    for name in {dose.operation for dose in chaos.doses} - {None, *known}:
+    for name in {rule.operation for rule in chaos.rules} - {None, *known}:
         hint = (
             _suggestion(str(name), known)
             or "Operations are called as in the SDK: create_task_collection ..."
@@ -254,15 +254,15 @@ def _parse_rule(item: str, kind: FaultKind, operation: str | None, amount: str) 
     if found is None or float(found[1]) > 100:
         example = f"{kind}=5%" + (":2s" if kind in DEFAULT_DURATIONS else "")
         raise _error(f"{item!r} does not say how often", f"Write it so: {example}")
-    span = DEFAULT_DURATIONS.get(kind)
+    duration = DEFAULT_DURATIONS.get(kind)
     if found[2] is not None:
-        if span is None:
+        if duration is None:
             raise _error(f"{item!r}: {kind} takes no time", f"Write it so: {kind}=5%")
         try:
-            span = parse_duration(found[2])
+            duration = parse_duration(found[2])
         except ValueError as error:
             raise _error(f"{item!r}: {error}", "Times look like 500ms, 2s, 5m") from error
-    return FaultRule(kind, float(found[1]), span or timedelta(), operation)
+    return FaultRule(kind, float(found[1]), duration or timedelta(), operation)
 
 
 def _suggestion(word: str, known: Iterable[str]) -> str:

@@ -53,7 +53,7 @@ class ServiceConfig:
     storage: str | None = field(default=None, repr=False)
     speed: float = 1.0
     allocation: timedelta = timedelta()
-    chaos: FaultInjection = NO_FAULTS
+    faults: FaultInjection = NO_FAULTS
     applications: Path | None = None
     limits: Limits = NO_LIMITS
 
@@ -71,20 +71,22 @@ EngineFactory = Callable[[Store, ServiceConfig, str, Clock], Engine]
 
 def default_engine(store: Store, config: ServiceConfig, url: str, clock: Clock) -> Engine:
     """The engine that runs tasks as processes of this machine."""
-    grants = NoAutoStorage() if config.storage is None else StorageAccount.read(config.storage)
-    site = NodeConfig(
+    storage_access = (
+        NoAutoStorage() if config.storage is None else StorageAccount.read(config.storage)
+    )
+    node_config = NodeConfig(
         config.account, url, applications=applications_of(config), limits=config.limits
     )
     containers = ContainerEngine(os.environ, process_tag(config.data))
     return ProcessEngine(
         store,
         config.data,
-        site,
-        grants,
+        node_config,
+        storage_access,
         clock=clock,
         containers=containers,
-        delays=Delays(allocation=config.allocation, absence=preemption_absence(config.chaos)),
-        fates=NodeFaults(config.chaos) if config.chaos else None,
+        delays=Delays(allocation=config.allocation, absence=preemption_absence(config.faults)),
+        node_faults=NodeFaults(config.faults) if config.faults else None,
     )
 
 
@@ -132,9 +134,9 @@ async def serve(
         door = App(context, config.key, now=clock.now, wall=_wall)
         engine = None if make_engine is None else make_engine(store, config, url, clock)
         async with (
-            time.keeping(clock),
+            time.persist(clock),
             _working(engine) as working,
-            serving(door, listening, config.chaos) as http,
+            serving(door, listening, config.faults) as http,
         ):
             ready(url)
             await _until_one_ends({http, *working}, besides=http)

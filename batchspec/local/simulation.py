@@ -50,7 +50,7 @@ class Simulation:
 
     speed: float = 1.0
     allocation: timedelta = timedelta()
-    chaos: FaultInjection = NO_FAULTS
+    faults: FaultInjection = NO_FAULTS
 
     @classmethod
     def read(cls, environ: Mapping[str, str], asked: SimulationOptions) -> Self:
@@ -84,8 +84,8 @@ class Simulation:
         return (
             f"--speed={self.speed!r}",
             f"--allocation={self.allocation_text}",
-            f"--chaos={self.chaos.text}",
-            f"--seed={self.chaos.seed}",
+            f"--chaos={self.faults.text}",
+            f"--seed={self.faults.seed}",
         )
 
     @property
@@ -100,7 +100,7 @@ class Simulation:
         words = [f"time: {time}"]
         if self.allocation:
             words.append(f"a node takes {self.allocation_text} to come up")
-        chaos = self.chaos
+        chaos = self.faults
         words.append(f"chaos: {chaos.text} (seed {chaos.seed})" if chaos else "no chaos")
         return "; ".join(words)
 

@@ -19,10 +19,10 @@ WAIT = "while [ ! -e $AZ_BATCH_NODE_SHARED_DIR/go ]; do sleep 0.01; done"
 """A script that runs until :func:`go`."""
 
 
-def engine_with(grants: StorageAccess) -> EngineFactory:
-    """Makes engines that lend ``grants`` to their nodes."""
+def engine_with(storage_access: StorageAccess) -> EngineFactory:
+    """Makes engines that lend ``storage_access`` to their nodes."""
     return lambda store, config, url, clock: Engine(
-        store, config.data, NodeConfig(config.account, url), grants, clock=clock
+        store, config.data, NodeConfig(config.account, url), storage_access, clock=clock
     )
 
 

@@ -19,8 +19,8 @@ def idle_node(service: Service, slots: int = 4) -> Node:
     service.store.nodes.add(pool, ["tvmps_a_d"], NOW, dedicated=True, slots=slots)
     node = service.store.nodes.get("p", "tvmps_a_d")
     assert node is not None
-    node = service.store.nodes.move(node, NodeState.STARTING, NOW)
-    return service.store.nodes.move(node, NodeState.IDLE, NOW)
+    node = service.store.nodes.update(node, NodeState.STARTING, NOW)
+    return service.store.nodes.update(node, NodeState.IDLE, NOW)
 
 
 def start(service: Service, node: Node, task_id: str) -> Task:

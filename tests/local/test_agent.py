@@ -44,9 +44,9 @@ async def blobs() -> AsyncIterator[Blobs]:
 
 @pytest.fixture
 async def agent(tmp_path: Path, blobs: Blobs) -> AsyncIterator[Agent]:
-    hands = Agent(tmp_path, Clock(), Lent(blobs))
-    yield hands
-    await hands.close()
+    executor = Agent(tmp_path, Clock(), Lent(blobs))
+    yield executor
+    await executor.close()
     assert kill_orphans(tmp_path) == 0
 
 

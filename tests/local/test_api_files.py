@@ -203,7 +203,7 @@ def test_a_task_that_has_not_run_has_no_files(service: Service) -> None:
 def test_files_that_were_cleaned_up_say_so(service: Service, root: Path) -> None:
     task = service.store.tasks.get("j", "t")
     assert task is not None
-    service.store.runs.cleaned(task)
+    service.store.runs.files_deleted(task)
     assert service.request("GET", TASK_FILES).code == "TaskFilesCleanedup"
 
 

@@ -94,7 +94,7 @@ def test_the_pool_of_a_job_changes_only_while_it_is_disabled(service: Service) -
     service.request("POST", "/jobs/Job-1/disable", {"disableTasks": "wait"})
     job = service.store.jobs.get("job-1")
     assert job is not None
-    service.store.jobs.move(job, JobState.DISABLED, job.created)
+    service.store.jobs.set_state(job, JobState.DISABLED, job.created)
     assert service.request("PATCH", "/jobs/Job-1", move).status == 200
     shown = service.request("GET", "/jobs/Job-1").json
     assert shown["executionInfo"]["poolId"] == "other"
@@ -111,7 +111,7 @@ def test_terminate_then_complete(service: Service) -> None:
     assert service.request("POST", "/jobs/Job-1/terminate", query="force=true").status == 202
     job = service.store.jobs.get("job-1")
     assert job is not None
-    service.store.jobs.move(job, JobState.COMPLETED, job.created)
+    service.store.jobs.set_state(job, JobState.COMPLETED, job.created)
     poller.wait(10)
     assert poller.status() == "Succeeded"
     info = service.request("GET", "/jobs/Job-1").json["executionInfo"]

@@ -56,7 +56,7 @@ def test_no_secret_is_kept(service: Service) -> None:
 def test_one_that_has_expired_is_gone(service: Service) -> None:
     node = idle_node(service)
     gone = {"users": {"ann": (datetime.now(UTC) - timedelta(seconds=1)).isoformat()}}
-    service.store.nodes.move(node, node.state, NOW, detail=gone)
+    service.store.nodes.update(node, node.state, NOW, detail=gone)
     assert service.request("DELETE", f"{USERS}/ann").code == "NodeUserNotFound"
     assert add(service).status == 201
 
@@ -79,7 +79,7 @@ def test_what_is_refused(service: Service, name: str, more: dict[str, str], name
 
 def test_only_a_node_that_is_idle_or_running_takes_one(service: Service) -> None:
     node = idle_node(service)
-    service.store.nodes.move(node, NodeState.UNUSABLE, NOW)
+    service.store.nodes.update(node, NodeState.UNUSABLE, NOW)
     assert add(service).code == "NodeStateUnusable"
     assert service.request("POST", "/pools/p/nodes/none/users", {"name": "a"}).code == (
         "NodeNotFound"

@@ -204,7 +204,7 @@ def test_a_resize_waits_for_the_last_one(service: Service) -> None:
     assert (refused.status, refused.code) == (409, "PoolBeingResized")
     pool = service.store.pools.get("pool-1")
     assert pool is not None
-    service.store.pools.settle(pool, pool.created, ({"code": "AllocationFailed"},))
+    service.store.pools.complete_resize(pool, pool.created, ({"code": "AllocationFailed"},))
     assert service.request("GET", "/pools/Pool-1").json["resizeErrors"]
     accepted = service.request("POST", "/pools/Pool-1/resize", resize)
     assert accepted.status == 202
@@ -231,7 +231,7 @@ def test_a_deleted_pool_is_deleting_until_the_engine_drops_it(service: Service) 
     assert service.client.get_pool("Pool-1").state == "deleting"
     pool = service.store.pools.get("pool-1")
     assert pool is not None
-    service.store.pools.drop(pool)
+    service.store.pools.remove(pool)
     poller.wait(10)
     assert poller.status() == "Succeeded"
     assert service.request("GET", "/pools/Pool-1").status == 404
@@ -269,9 +269,9 @@ def test_nodes_are_counted_and_listed(service: Service) -> None:
     store.nodes.add(pool, ["tvmps_c_p"], now, dedicated=False, slots=2)
     node = store.nodes.get("pool-1", "TVMPS_A_D")
     assert node is not None
-    started = store.nodes.move(node, NodeState.STARTING, now, booted=now)
+    started = store.nodes.update(node, NodeState.STARTING, now, booted=now)
     info = {"state": "completed", "startTime": "2026-01-01T00:00:00Z", "retryCount": 0}
-    store.nodes.move(started, NodeState.IDLE, now, start_task_info=info)
+    store.nodes.update(started, NodeState.IDLE, now, start_task_info=info)
     nodes = list(service.client.list_nodes("Pool-1", max_results=2))
     assert [node.id for node in nodes] == ["tvmps_a_d", "tvmps_b_d", "tvmps_c_p"]
     assert [node.is_dedicated for node in nodes] == [True, True, False]

@@ -94,10 +94,10 @@ def test_a_node_tells_of_its_boot_once_it_has_booted(service: Service) -> None:
     service.store.nodes.add(found, ["n"], NOW, dedicated=True, slots=1)
     node = service.store.nodes.get("p", "n")
     assert node is not None
-    node = service.store.nodes.move(node, NodeState.STARTING, NOW, booted=NOW)
+    node = service.store.nodes.update(node, NodeState.STARTING, NOW, booted=NOW)
     starting = service.request("GET", "/pools/p/nodes/n").json
     assert not {"lastBootTime", "nodeAgentInfo"} & starting.keys()
-    service.store.nodes.move(node, NodeState.IDLE, NOW)
+    service.store.nodes.update(node, NodeState.IDLE, NOW)
     assert {"lastBootTime", "nodeAgentInfo"} <= service.request(
         "GET", "/pools/p/nodes/n"
     ).json.keys()
@@ -160,5 +160,5 @@ def test_a_reactivated_task_is_on_no_node(service: Service) -> None:
     shown = service.request("GET", "/jobs/j/tasks/t").json
     assert (shown["state"], shown["previousState"]) == ("active", "completed")
     assert "nodeInfo" not in shown
-    (left,) = service.store.runs.doomed()
+    (left,) = service.store.runs.pending_deletions()
     assert (left.node_id, left.directory) == (run.node_id, run.directory)

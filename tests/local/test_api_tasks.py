@@ -260,7 +260,7 @@ def test_a_deleted_task_is_gone_and_its_run_doomed(service: Service) -> None:
     answer = service.request("DELETE", f"{TASKS}/Task-1")
     assert (answer.status, answer.body) == (200, b"")
     assert service.request("GET", f"{TASKS}/Task-1").code == "TaskNotFound"
-    (doomed,) = service.store.runs.doomed()
+    (doomed,) = service.store.runs.pending_deletions()
     assert doomed.directory == "workitems/j/job-1/Task-1"
     node = service.store.nodes.get("p", "tvmps_a_d")
     assert node is not None

@@ -65,7 +65,7 @@ def test_an_auto_pool_can_scale(service: Service) -> None:
     name = service.request("GET", "/jobs/j").json["executionInfo"]["poolId"]
     made = service.request("GET", f"/pools/{name}").json
     assert made["autoScaleFormula"] == "$TargetDedicatedNodes=2;"
-    assert service.store.scaling.of(name) is not None
+    assert service.store.autoscale.of(name) is not None
 
 
 @pytest.mark.parametrize(

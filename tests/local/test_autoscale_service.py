@@ -113,7 +113,7 @@ def test_only_a_pool_that_scales_evaluates(service: Service) -> None:
 def settle(service: Service) -> None:
     found = service.store.pools.get("p")
     assert found is not None
-    service.store.pools.settle(found, datetime.now(UTC))
+    service.store.pools.complete_resize(found, datetime.now(UTC))
 
 
 def test_scaling_is_enabled_changed_and_disabled(service: Service) -> None:
@@ -250,7 +250,7 @@ def test_tasks_and_nodes_are_measured(service: Service) -> None:
     assert found is not None
     service.store.nodes.add(found, ["a", "b"], NOW, dedicated=True, slots=1)
     service.store.nodes.add(found, ["c"], NOW, dedicated=False, slots=1)
-    measured = service.store.scaling.measure("p")
+    measured = service.store.autoscale.current_metrics("p")
     assert measured["ActiveTasks"] == measured["PendingTasks"] == 3, "a blocked task is not ready"
     assert (measured["CurrentDedicatedNodes"], measured["CurrentLowPriorityNodes"]) == (2, 1)
     assert measured["RunningTasks"] == 0
@@ -260,12 +260,12 @@ def test_samples_go_with_their_pool_and_after_a_week(service: Service) -> None:
     service.request("POST", POOLS, scaled())
     found = service.store.pools.get("p")
     assert found is not None
-    scaling = service.store.scaling
+    scaling = service.store.autoscale
     for days in range(9):
         at = NOW + timedelta(days=days)
-        scaling.sample(found, at, {"ActiveTasks": 1.0}, at + timedelta(seconds=30))
+        scaling.add_sample(found, at, {"ActiveTasks": 1.0}, at + timedelta(seconds=30))
     assert len(scaling.samples("p")) == 8
-    service.store.pools.drop(service.store.pools.delete(found, NOW))
+    service.store.pools.remove(service.store.pools.delete(found, NOW))
     assert scaling.of("p") is None
     assert scaling.samples("p") == []
 

@@ -33,8 +33,8 @@ def filled(path: Path, count: int) -> Store:
     with store.transaction():
         store.nodes.add(idle, names, NOW, dedicated=True, slots=1)
         for node in store.nodes.of("idle"):
-            started = store.nodes.move(node, NodeState.STARTING, NOW)
-            store.nodes.move(started, NodeState.IDLE, NOW)
+            started = store.nodes.update(node, NodeState.STARTING, NOW)
+            store.nodes.update(started, NodeState.IDLE, NOW)
     for name in ("of", "other"):
         job = store.jobs.add(
             name,
@@ -55,7 +55,7 @@ def add_pool(store: Store, name: str) -> Pool:
         name, {"vmSize": "x"}, NOW, target_dedicated=0, target_spot=0, resize_timeout="PT15M"
     )
     assert pool is not None
-    store.pools.settle(pool, NOW, ())
+    store.pools.complete_resize(pool, NOW, ())
     return pool
 
 
@@ -94,14 +94,14 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Store]:
     return filled(folder / "few.db", FEW), filled(folder / "many.db", MANY)
 
 
-def one_round(store: Store, hands: Executor) -> None:
-    state = observe(store, hands, Delays(), NOW)
+def one_round(store: Store, executor: Executor) -> None:
+    state = observe(store, executor, Delays(), NOW)
     next_moment(store, state, NOW)
 
 
 def test_a_round_of_the_engine(stores: tuple[Store, Store], tmp_path: Path) -> None:
-    hands = Executor(Agent(tmp_path, Clock(), NoAutoStorage()), lambda: None)
-    few, many = (steps(store, partial(one_round, store, hands)) for store in stores)
+    executor = Executor(Agent(tmp_path, Clock(), NoAutoStorage()), lambda: None)
+    few, many = (steps(store, partial(one_round, store, executor)) for store in stores)
     assert many <= 2 * few + 5
 
 

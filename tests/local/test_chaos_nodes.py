@@ -20,7 +20,7 @@ from tests.local.test_engine_decide import NOW, a_node
 @contextmanager
 def day(folder: Path, text: str, seed: int = 0) -> Iterator[Service]:
     """A whole service on such a day."""
-    with engined(folder / "batch", chaos=parse_fault_injection(text, seed)) as service:
+    with engined(folder / "batch", faults=parse_fault_injection(text, seed)) as service:
         yield service
         assert service.wrong == []
 
@@ -97,7 +97,7 @@ def test_a_node_that_was_away_comes_back_on_a_good_day(tmp_path: Path) -> None:
         service.client.create_pool(pool(nodes=0, targetLowPriorityNodes=1))
         until(lambda: states(service) == ["idle"])
         (node,) = service.store.nodes.of("p")
-        service.store.nodes.move(node, NodeState.PREEMPTED, node.state_since)
+        service.store.nodes.update(node, NodeState.PREEMPTED, node.state_since)
     with engined(tmp_path / "batch") as service:
         until(lambda: states(service) == ["idle"])
 
@@ -118,7 +118,7 @@ def test_a_start_task_fails_and_says_why(tmp_path: Path) -> None:
         (node,) = nodes(service)
         assert (node.start_task_info.exit_code, node.start_task_info.retry_count) == (1, 1)
         said = text_of(service, f"/pools/p/nodes/{node.id}/files/startup/stderr.txt")
-        assert "chaos" in said and "start-task=100%" in said
+        assert "fault injection" in said and "start-task=100%" in said
         assert not list((service.data / "nodes").glob("*/*/shared/done"))
 
 
@@ -185,12 +185,12 @@ def test_the_same_spot_nodes_are_taken_in_each_life_of_a_pool() -> None:
     day = parse_fault_injection("preempt=50%:1h", 4)
     ends = []
     for first in (1, 501):
-        fates = NodeFaults(day)
+        node_faults = NodeFaults(day)
         nodes = [a_node(first + place, dedicated=False) for place in range(40)]
-        once = [fates.end_of(node) for node in nodes]
-        assert [fates.end_of(node) for node in nodes] == once, "asked again, it is the same"
+        once = [node_faults.end_of(node) for node in nodes]
+        assert [node_faults.end_of(node) for node in nodes] == once, "asked again, it is the same"
         booted = NOW + timedelta(hours=2)
-        again = [fates.end_of(replace(node, booted=booted)) for node in reversed(nodes)]
+        again = [node_faults.end_of(replace(node, booted=booted)) for node in reversed(nodes)]
         ends.append((once, again[::-1]))
     assert ends[0] == ends[1]
     once, again = ends[0]

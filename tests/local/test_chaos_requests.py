@@ -18,7 +18,7 @@ LOST = (http.client.RemoteDisconnected, ConnectionError)
 
 def day(folder: Path, text: str, seed: int = 0) -> Any:
     """A service without an engine, on such a day."""
-    return running(folder / "batch", chaos=parse_fault_injection(text, seed))
+    return running(folder / "batch", faults=parse_fault_injection(text, seed))
 
 
 def statuses(service: Service, count: int) -> list[int | str]:
@@ -90,13 +90,13 @@ def test_the_same_seed_has_the_same_day(tmp_path: Path) -> None:
 
 def test_what_else_is_asked_does_not_change_the_day_of_an_operation() -> None:
     chaos = parse_fault_injection("error=50%", 5)
-    dose = chaos.dose(FaultKind.ERROR)
-    assert dose is not None
+    rule = chaos.rule(FaultKind.ERROR)
+    assert rule is not None
     alone, among = RandomSource(chaos), RandomSource(chaos)
-    drawn = [alone.strikes(dose, "get_job", alone.next("get_job")) for _ in range(30)]
+    drawn = [alone.applies(rule, "get_job", alone.next("get_job")) for _ in range(30)]
     for expected in drawn:
         among.next("list_jobs")
-        assert among.strikes(dose, "get_job", among.next("get_job")) is expected
+        assert among.applies(rule, "get_job", among.next("get_job")) is expected
 
 
 def test_what_is_no_operation_is_answered_as_ever(tmp_path: Path) -> None:

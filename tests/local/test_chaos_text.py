@@ -34,11 +34,11 @@ OPERATIONS = [route.operation for route in ROUTES]
 
 spans = st.integers(0, 10**9).map(lambda count: timedelta(milliseconds=count))
 percents = st.integers(1, 100_000).map(lambda thousandth: thousandth / 1000)
-doses = st.builds(
-    lambda kind, percent, span, operation: FaultRule(
+rules = st.builds(
+    lambda kind, percent, duration, operation: FaultRule(
         kind,
         percent,
-        span if kind in DEFAULT_DURATIONS else timedelta(),
+        duration if kind in DEFAULT_DURATIONS else timedelta(),
         operation if kind in REQUEST_FAULTS else None,
     ),
     st.sampled_from(list(FaultKind)),
@@ -46,11 +46,11 @@ doses = st.builds(
     spans,
     st.sampled_from([None, "create_pool", "list_tasks"]),
 )
-limits = st.tuples(st.sampled_from(list(QuotaKind)), st.integers(0, 1_000_000))
+quotas = st.tuples(st.sampled_from(list(QuotaKind)), st.integers(0, 1_000_000))
 days = st.builds(
     FaultInjection,
-    st.lists(doses, unique_by=lambda dose: (dose.kind, dose.operation)).map(tuple),
-    st.lists(limits, unique_by=lambda limit: limit[0]).map(tuple),
+    st.lists(rules, unique_by=lambda rule: (rule.kind, rule.operation)).map(tuple),
+    st.lists(quotas, unique_by=lambda limit: limit[0]).map(tuple),
     st.integers(-(2**40), 2**40),
 )
 
@@ -63,8 +63,8 @@ def test_what_is_written_is_read_again(day: FaultInjection) -> None:
 
 @settings(deadline=None)
 @given(spans)
-def test_a_length_of_time_is_read_as_it_is_written(span: timedelta) -> None:
-    assert parse_duration(format_duration(span)) == span
+def test_a_length_of_time_is_read_as_it_is_written(duration: timedelta) -> None:
+    assert parse_duration(format_duration(duration)) == duration
 
 
 @pytest.mark.parametrize(
@@ -87,17 +87,17 @@ def test_a_day_is_a_list_of_what_goes_wrong() -> None:
         ((QuotaKind.QUOTA, 4),),
         7,
     )
-    assert day.limit(dedicated=True) == 4
-    assert day.limit(dedicated=False) is None
+    assert day.quota(dedicated=True) == 4
+    assert day.quota(dedicated=False) is None
 
 
 def test_a_later_item_takes_the_place_of_an_earlier_one() -> None:
     day = parse_fault_injection("bad-day,preempt=0%,error=50%,error@get_job=0%")
-    assert day.dose(FaultKind.PREEMPT) is None
-    assert day.dose(FaultKind.ERROR) == FaultRule(FaultKind.ERROR, 50)
-    assert day.dose(FaultKind.ERROR, "create_job") == FaultRule(FaultKind.ERROR, 50)
-    assert day.dose(FaultKind.ERROR, "get_job") is None
-    assert day.dose(FaultKind.LOST) is not None
+    assert day.rule(FaultKind.PREEMPT) is None
+    assert day.rule(FaultKind.ERROR) == FaultRule(FaultKind.ERROR, 50)
+    assert day.rule(FaultKind.ERROR, "create_job") == FaultRule(FaultKind.ERROR, 50)
+    assert day.rule(FaultKind.ERROR, "get_job") is None
+    assert day.rule(FaultKind.LOST) is not None
 
 
 def test_a_file_has_lines_and_comments(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_good_day_is_empty() -> None:
 @pytest.mark.parametrize("name", PROFILES)
 def test_every_profile_can_be_read_and_is_bad(name: str) -> None:
     assert parse_fault_injection(name)
-    assert parse_fault_injection(f"{name},error=1%").dose(FaultKind.ERROR) is not None
+    assert parse_fault_injection(f"{name},error=1%").rule(FaultKind.ERROR) is not None
 
 
 @pytest.mark.parametrize(

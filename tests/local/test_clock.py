@@ -143,7 +143,7 @@ async def test_the_clock_stands_where_it_cannot_be_kept(tmp_path: Path) -> None:
     seconds = [0.0]
     clock, time = Clock(3600.0, monotonic=lambda: seconds[0]), ClockOffset(tmp_path)
     first = clock.now()
-    async with time.keeping(clock):
+    async with time.persist(clock):
         promised = time.read()
         seconds[0] = 1.0
         assert clock.now() == first + timedelta(hours=1)
@@ -160,9 +160,9 @@ async def test_the_clock_stands_where_it_is_kept_however_long_that_took(tmp_path
             seconds[0] += 1.5
 
     clock, time = Clock(3600.0, monotonic=lambda: seconds[0]), Slow(tmp_path)
-    async with time.keeping(clock):
+    async with time.persist(clock):
         seconds[0] = 1000.0
-        assert clock.ahead() <= time.read()
+        assert clock.offset() <= time.read()
 
 
 def test_without_a_faster_life_there_is_no_file(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_01_stop_resize_of_a_steady_pool(service: Service) -> None:
     service.client.create_pool(pool(nodes=0))
     made = service.store.pools.get("p")
     assert made is not None
-    service.store.pools.settle(made, datetime.now(UTC), ())
+    service.store.pools.complete_resize(made, datetime.now(UTC), ())
     assert service.request("POST", "/pools/p/stopresize").status == 202
     assert service.request("GET", "/pools/p").json["allocationState"] == "steady"
 

@@ -85,7 +85,7 @@ async def test_nodes_are_not_coordinated_for_a_run_that_ends_as_it_empties_a_dir
     other = tmp_path / "other" / "task"
     other.mkdir(parents=True)
     members = TaskInstance(0, tmp_path / "node" / "task", {}), TaskInstance(1, other, {})
-    run = launch(tmp_path, gang=MultiInstance("true", (), members))
+    run = launch(tmp_path, multi_instance=MultiInstance("true", (), members))
     assert code(await ended_at_once(agent, run, monkeypatch)) == "TaskEnded"
     assert coordinated == []
 
@@ -106,12 +106,12 @@ async def test_a_run_that_is_ended_as_it_is_ordered_ends(
     agent: Agent, run: TaskRun, tmp_path: Path
 ) -> None:
     woken = asyncio.Event()
-    hands = Executor(agent, woken.set)
-    hands.obey(Execute(launch(tmp_path), run))
-    hands.obey(Cancel("1.1"))
+    executor = Executor(agent, woken.set)
+    executor.submit(Execute(launch(tmp_path), run))
+    executor.submit(Cancel("1.1"))
     async with asyncio.timeout(30):
         await woken.wait()
-    (finished,) = hands.take()
+    (finished,) = executor.take_finished()
     assert finished.outcome is not None
     assert code(finished.outcome) == "TaskEnded"
 
@@ -127,7 +127,7 @@ def test_a_run_that_fails_as_it_is_to_end_is_not_tried_again(
     committer = DecisionApplier(
         store, NodeDirectories(data), NodeConfig("a", service.url), data, lambda: "0" * 64
     )
-    store.runs.ask_to_end(run.task, how)
+    store.runs.request_end(run.task, how)
     failed = FinishedRun(run, Outcome(NOW, NOW, 1, exit_failure()))
     assert list(OutcomeRecorder(store, committer).record([failed], NOW)) == []
     found = service.client.get_task("j", "t")
@@ -140,7 +140,7 @@ def test_a_run_that_fails_as_it_is_to_end_is_not_tried_again(
 def test_the_first_wish_of_how_a_task_is_to_end_stands(service: Service, run: TaskRun) -> None:
     """A job is terminated while a node that it runs on is taken away."""
     for how in ("terminate", "requeue"):
-        service.store.runs.ask_to_end(run.task, how)
+        service.store.runs.request_end(run.task, how)
     found: Task | None = service.store.runs.get(run.task.seq)
     assert found is not None
     assert found.ending == "terminate"

@@ -161,7 +161,6 @@ def a_task(seq: int = 1, **more: Any) -> Task:
         pool_id=None,
         node_id=None,
         directory=None,
-        process=None,
         ending=None,
         started=None,
         ended=None,
@@ -389,7 +388,7 @@ def test_delays_are_waited_for() -> None:
 
 def test_a_spot_node_whose_time_has_come_is_taken_away() -> None:
     node = a_node(dedicated=False, state=NodeState.RUNNING)
-    assert decide(SchedulerState(taken=(node,)), NOW) == [PreemptNode(node)]
+    assert decide(SchedulerState(preempted=(node,)), NOW) == [PreemptNode(node)]
     gone = replace(node, state=NodeState.PREEMPTED, intent="preempt", intent_option="requeue")
     assert of_node(gone, live=(LIVE,)) == [RequestTaskEnd(LIVE, "requeue")]
     assert of_node(gone, others=OTHERS) == [KillProcess(key) for key in OTHERS]
@@ -566,14 +565,14 @@ def test_a_node_is_prepared_for_a_job_once_and_first(
     told = []
     for decision in decide(SchedulerState(offers=(offer,)), NOW):
         assert isinstance(decision, RunPreparationTask | RunTask)
-        verb = (
+        operation = (
             "prepare"
             if isinstance(decision, RunPreparationTask)
             else "wait"
             if decision.waits
             else "begin"
         )
-        told.append(f"{verb} {decision.node.id.lower()}")
+        told.append(f"{operation} {decision.node.id.lower()}")
     assert told == expected
 
 
@@ -630,9 +629,11 @@ def test_a_job_without_a_release_task_just_ends() -> None:
 
 def test_files_go_when_nothing_writes_them_any_more() -> None:
     doomed = PendingDeletion(1, "p", "n1", "workitems/j/job-1/t", task_seq=5, run=2)
-    assert decide(SchedulerState(doomed=(doomed,)), NOW) == [DeletePendingFiles(doomed)]
+    assert decide(SchedulerState(pending_deletions=(doomed,)), NOW) == [DeletePendingFiles(doomed)]
     running = frozenset({run_key(5, 2)})
-    assert decide(SchedulerState(doomed=(doomed,), running=running), NOW) == [KillRun(5, 2)]
+    assert decide(SchedulerState(pending_deletions=(doomed,), running=running), NOW) == [
+        KillRun(5, 2)
+    ]
     expired = a_task()
     assert decide(SchedulerState(expired=(expired,)), NOW) == [DeleteExpiredFiles(expired)]
     assert decide(SchedulerState(ending=(TOLD,)), NOW) == [KillRun(TOLD.seq, TOLD.run)]
@@ -641,9 +642,13 @@ def test_files_go_when_nothing_writes_them_any_more() -> None:
 def test_nothing_begins_in_a_directory_that_is_still_in_use() -> None:
     doomed = PendingDeletion(1, "P", "N1", "workitems/j/job-1/T1", task_seq=5, run=2)
     offer = PoolWork(a_pool(), (a_node(),), (JobQueue(a_job(), (a_task(1),)),))
-    state = SchedulerState(doomed=(doomed,), offers=(offer,), running=frozenset({run_key(5, 2)}))
+    state = SchedulerState(
+        pending_deletions=(doomed,), offers=(offer,), running=frozenset({run_key(5, 2)})
+    )
     assert not any(isinstance(decision, RunTask) for decision in decide(state, NOW))
-    assert any(isinstance(one, RunTask) for one in decide(replace(state, doomed=()), NOW))
+    assert any(
+        isinstance(one, RunTask) for one in decide(replace(state, pending_deletions=()), NOW)
+    )
 
 
 # --- placing

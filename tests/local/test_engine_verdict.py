@@ -119,8 +119,8 @@ def test_ranges_are_inclusive(code: int, start: int, end: int) -> None:
         ],
         "default": {"dependencyAction": "block"},
     }
-    verdict = task_result({"exitConditions": conditions}, {}, 0, exited(code))
-    assert verdict.satisfies is (start <= code <= end or code == 0)
+    result = task_result({"exitConditions": conditions}, {}, 0, exited(code))
+    assert result.satisfies is (start <= code <= end or code == 0)
 
 
 def test_a_failure_in_wire_form() -> None:

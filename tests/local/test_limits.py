@@ -93,8 +93,8 @@ async def test_the_memory_of_a_run_is_summed_up(processes: Processes, tmp_path: 
 @pytest.fixture
 def batch(tmp_path: Path) -> Iterator[Service]:
     def limited(store: Any, config: Any, url: str, clock: Any) -> Engine:
-        site = NodeConfig(config.account, url, limits=Limits(100 * MIB, 20))
-        return Engine(store, config.data, site, NoAutoStorage(), clock=clock)
+        node_config = NodeConfig(config.account, url, limits=Limits(100 * MIB, 20))
+        return Engine(store, config.data, node_config, NoAutoStorage(), clock=clock)
 
     with running(tmp_path / "batch", limited) as service:
         yield service

@@ -76,7 +76,7 @@ def test_what_is_shown_is_what_was_noted(service: Service) -> None:
     run = start(service, node, "t")
     half = timedelta(milliseconds=500)
     usage = Usage(timedelta(minutes=1), 3 * half, half, read=1 << 29, written=3 << 30)
-    service.store.runs.note_usage(run, usage)
+    service.store.runs.add_usage(run, usage)
     finish(service, run)
     for path in ("/jobs/j/tasks/t", "/jobs/j"):
         found = stats(service, path)

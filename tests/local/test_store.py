@@ -59,7 +59,7 @@ def node_of(store: Store, pool: Pool, name: str = "n", slots: int = 4) -> Node:
     node = store.nodes.get(pool.id, name)
     assert node is not None
     for state in (NodeState.STARTING, NodeState.IDLE):
-        node = store.nodes.move(node, state, NOW)
+        node = store.nodes.update(node, state, NOW)
     return node
 
 
@@ -97,17 +97,17 @@ LIVES: list[tuple[StateMachine[object], type]] = [  # type: ignore[type-var]
 
 @pytest.mark.parametrize(("life", "states"), LIVES, ids=[states.__name__ for _, states in LIVES])
 def test_life_cycles_are_complete_tables(life: StateMachine[object], states: type) -> None:  # type: ignore[type-var]
-    assert set(life.moves) == set(states)
-    for verb, cells in life.verbs.items():
-        assert set(cells) == set(states), verb
+    assert set(life.transitions) == set(states)
+    for operation, cells in life.operations.items():
+        assert set(cells) == set(states), operation
         for state, cell in cells.items():
             if isinstance(cell, Refusal):
                 assert cell.code in FAULTS
             else:
-                life.check(state, cell)  # a verb never asks for what the engine may not do
+                life.check(state, cell)  # a operation never asks for what the engine may not do
     for state in states:
         for other in states:
-            if other != state and other not in life.moves[state]:
+            if other != state and other not in life.transitions[state]:
                 with pytest.raises(IllegalTransitionError):
                     life.check(state, other)
 
@@ -125,7 +125,7 @@ def test_a_run_takes_slots_and_gives_them_back(store: Store) -> None:
     full = store.nodes.get("P", "N")
     assert full is not None
     assert (full.state, full.running_tasks, full.running_slots) == (NodeState.RUNNING, 2, 4)
-    assert store.nodes.free("P") == []
+    assert store.nodes.with_free_slots("P") == []
     assert end(store, run) is not None
     assert end(store, run) is None  # nor does it end twice
     left = store.nodes.get("P", "N")
@@ -163,14 +163,14 @@ def test_jobs_with_work_come_by_priority_then_age(store: Store) -> None:
 
 def test_a_job_is_done_when_no_task_is_left(store: Store) -> None:
     node, job = node_of(store, pool_of(store)), job_of(store, ends=True)
-    assert [found.id for found in store.jobs.done()] == ["J"]  # empty: at once
+    assert [found.id for found in store.jobs.with_all_tasks_complete()] == ["J"]  # empty: at once
     store.tasks.add(job, [NewTask("t", {})], NOW)
-    assert store.jobs.done() == []
+    assert store.jobs.with_all_tasks_complete() == []
     run = store.runs.begin(store.runs.runnable("j", 1, 1)[0], node, "d", NOW)
     assert run is not None
-    assert store.jobs.done() == []
+    assert store.jobs.with_all_tasks_complete() == []
     end(store, run, good=False)
-    assert [found.id for found in store.jobs.done()] == ["J"]
+    assert [found.id for found in store.jobs.with_all_tasks_complete()] == ["J"]
 
 
 def test_the_engine_is_told_of_each_commit_and_of_nothing_else(store: Store) -> None:
@@ -255,7 +255,7 @@ def test_purging_a_large_job_goes_in_slices(store: Store) -> None:
     job = job_of(store)
     for part in range(5):
         store.tasks.add(job, [NewTask(f"{part}-{n}", {}) for n in range(100)], NOW)
-    job = store.jobs.move(job, JobState.DELETING, NOW)
+    job = store.jobs.set_state(job, JobState.DELETING, NOW)
     assert [store.jobs.purge(job, limit=200) for _ in range(3)] == [False, False, True]
     assert store.jobs.get("j") is None
 

@@ -69,7 +69,7 @@ class Jobs:
         if job is not None:
             for task in self._store.tasks.page(job_id):
                 self._store.tasks.delete(task, now())
-            self._store.jobs.purge(self._store.jobs.move(job, JobState.DELETING, now()))
+            self._store.jobs.purge(self._store.jobs.set_state(job, JobState.DELETING, now()))
 
     async def have(self, job_id: str, shown: Mapping[str, Any] | None = None) -> Job:
         """A job, as it is shown."""
@@ -87,14 +87,14 @@ class Jobs:
         elif wanted is JobState.ACTIVE and "previousState" in shown and job.previous_state is None:
             way = (*_WAY[JobState.ENABLING], JobState.ACTIVE)
             for state in way:
-                job = self._store.jobs.move(job, state, now())
+                job = self._store.jobs.set_state(job, state, now())
         return self.there(job_id)
 
     def bring(self, job: Job, wanted: JobState, shown: Mapping[str, Any]) -> None:
         """Bring an active job to a state."""
         info = shown.get("executionInfo", {})
         for state in _WAY[wanted]:
-            job = self._store.jobs.move(
+            job = self._store.jobs.set_state(
                 job,
                 state,
                 now(),

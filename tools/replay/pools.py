@@ -49,10 +49,10 @@ class Pools:
         if pool is None:
             return
         for node in self._store.nodes.page(pool_id):
-            self._store.nodes.drop(node)
+            self._store.nodes.delete(node)
         if pool.state is not PoolState.DELETING:
             pool = self._store.pools.delete(pool, now())
-        self._store.pools.drop(pool)
+        self._store.pools.remove(pool)
 
     async def have(self, pool_id: str, shown: Mapping[str, Any] | None = None) -> Pool:
         """A pool, as it is shown."""
@@ -93,7 +93,7 @@ class Pools:
         found = self._store.nodes.get(pool_id, item["id"])
         wanted = NodeState(item["state"])
         if found is not None and found.state is not wanted:
-            self._store.nodes.drop(found)
+            self._store.nodes.delete(found)
             found = None
         if found is None:
             self._store.nodes.add(
@@ -107,15 +107,15 @@ class Pools:
         if found is None:
             for state in _WAY.get(wanted, (*_UP, wanted)):
                 booted = now() if state is NodeState.STARTING else None
-                node = self._store.nodes.move(node, state, now(), booted=booted)
+                node = self._store.nodes.update(node, state, now(), booted=booted)
         if "startTaskInfo" in item:
-            self._store.nodes.move(node, node.state, now(), start_task_info=item["startTaskInfo"])
+            self._store.nodes.update(node, node.state, now(), start_task_info=item["startTaskInfo"])
         if action in (["disablescheduling"], ["enablescheduling"]):
             other = "enabled" if action == ["disablescheduling"] else "disabled"
             self._store.nodes.set_scheduling(node, other, None)
         if action[:1] == ["users"]:
             users = dict.fromkeys(map(unquote, action[1:]), "9999-01-01T00:00:00Z")
-            self._store.nodes.move(node, node.state, now(), detail={"users": users})
+            self._store.nodes.update(node, node.state, now(), detail={"users": users})
         return self._node(pool_id, item["id"])
 
     def _allocate(self, pool: Pool, wanted: AllocationState, shown: Mapping[str, Any]) -> None:
@@ -129,9 +129,9 @@ class Pools:
                 deallocation=pool.deallocation,
             )
         if wanted is AllocationState.STOPPING:
-            self._store.pools.stop(pool, now())
+            self._store.pools.stop_resize(pool, now())
         elif wanted is AllocationState.STEADY:
-            self._store.pools.settle(pool, now(), tuple(shown.get("resizeErrors", ())))
+            self._store.pools.complete_resize(pool, now(), tuple(shown.get("resizeErrors", ())))
 
     def _there(self, pool_id: str) -> Pool:
         pool = self._store.pools.get(pool_id)

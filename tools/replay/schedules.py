@@ -36,8 +36,8 @@ class Schedules:
         if schedule is not None:
             for job in self._store.jobs.of_schedule(schedule_id, completed=True):
                 self._jobs.remove(job.id)
-            self._store.schedules.drop(
-                self._store.schedules.move(schedule, ScheduleState.DELETING, now())
+            self._store.schedules.delete(
+                self._store.schedules.set_state(schedule, ScheduleState.DELETING, now())
             )
 
     async def have(self, schedule_id: str, shown: Mapping[str, Any] | None = None) -> Schedule:
@@ -56,11 +56,11 @@ class Schedules:
         if "recentJob" in info and schedule.recent_job is None:
             self._run(schedule, info)
         if "previousState" in shown and schedule.previous_state is None:
-            self._store.schedules.move(schedule, ScheduleState.DISABLED, now())
-            self._store.schedules.move(self._there(schedule_id), ScheduleState.ACTIVE, now())
+            self._store.schedules.set_state(schedule, ScheduleState.DISABLED, now())
+            self._store.schedules.set_state(self._there(schedule_id), ScheduleState.ACTIVE, now())
         schedule = self._there(schedule_id)
         for state in () if schedule.state is wanted else _WAY.get(wanted, (wanted,)):
-            schedule = self._store.schedules.move(schedule, state, now())
+            schedule = self._store.schedules.set_state(schedule, state, now())
         return schedule
 
     async def have_job(self, schedule_id: str, job_id: str, shown: Mapping[str, Any]) -> None:
@@ -77,7 +77,7 @@ class Schedules:
         job_id = f"{schedule.id}:job-{schedule.runs + 1}"
         add_job(self._store, job_id, schedule.body["jobSpecification"], now(), schedule=schedule)
         following = time_of(info.get("nextRunTime"))
-        self._store.schedules.ran(schedule, job_id, None, now(), following)
+        self._store.schedules.job_created(schedule, job_id, None, now(), following)
 
     def _there(self, schedule_id: str) -> Schedule:
         schedule = self._store.schedules.get(schedule_id)

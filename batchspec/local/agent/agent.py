@@ -68,7 +68,7 @@ class Agent:
         self,
         data: Path,
         clock: Clock,
-        grants: StorageAccess,
+        storage_access: StorageAccess,
         containers: ContainerEngine | None = None,
     ) -> None:
         """``data`` is the folder whose mark all processes get; see ``leftovers``."""
@@ -76,7 +76,7 @@ class Agent:
         self._mark = process_tag(data)
         self._containers = containers or ContainerEngine({})
         self._clock = clock
-        self._grants = grants
+        self._storage_access = storage_access
         self._storage = BlobClient()
         self._processes = Processes({TAG_VARIABLE: self._mark})
         self._runs: dict[str, _Run] = {}
@@ -134,11 +134,11 @@ class Agent:
         container: Mapping[str, Any] | None = None
         try:
             why = await self._prepare(launch, run)
-            if why is None and run.ended is None and launch.lag:
-                await self._step(run, self._clock.sleep(launch.lag.total_seconds()))
+            if why is None and run.ended is None and launch.start_delay:
+                await self._step(run, self._clock.sleep(launch.start_delay.total_seconds()))
             if why is None and (why := run.ended) is None:
-                if launch.gang is not None:
-                    ran, subtasks = await self._process_gang(launch, launch.gang, run)
+                if launch.multi_instance is not None:
+                    ran, subtasks = await self._process_gang(launch, launch.multi_instance, run)
                 elif launch.container is not None:
                     ran, container = await self._process_container(launch, launch.container, run)
                 else:
@@ -193,7 +193,11 @@ class Agent:
             # It may have been cut short while an old directory was removed.
             if run.ended is None and (launch.packages or launch.resource_files):
                 filling = add_files(
-                    launch.packages, launch.resource_files, into, self._storage, self._grants
+                    launch.packages,
+                    launch.resource_files,
+                    into,
+                    self._storage,
+                    self._storage_access,
                 )
                 await self._step(run, filling)
         except (PackageError, ResourceError, OSError) as error:
@@ -202,7 +206,7 @@ class Agent:
 
     async def _process(self, launch: Launch, run: _Run) -> CommandResult:
         environment = {**launch.environment, TAG_VARIABLE: self._mark}
-        together = launch.gang is not None
+        together = launch.multi_instance is not None
         command = Command(
             launch.command_line,
             launch.directory,
@@ -234,12 +238,14 @@ class Agent:
         return _final_result(ran, run), told
 
     async def _process_gang(
-        self, launch: Launch, gang: MultiInstance, run: _Run
+        self, launch: Launch, multi_instance: MultiInstance, run: _Run
     ) -> tuple[CommandResult, tuple[Outcome, ...]]:
         """The coordination on all nodes, then the command of the primary, then an end of all."""
         process_tag = {TAG_VARIABLE: self._mark}
-        tools = NodeTools(self._processes, self._storage, self._grants, self._clock, process_tag)
-        coordination = Coordination(launch, gang, tools)
+        tools = NodeTools(
+            self._processes, self._storage, self._storage_access, self._clock, process_tag
+        )
+        coordination = Coordination(launch, multi_instance, tools)
         ran = CommandResult(None, None)
         try:
             await coordination.make_directories(self._data)
@@ -269,7 +275,7 @@ class Agent:
             return (), None
         try:
             sending = upload_all(
-                outputs, launch.directory, launch.environment, self._storage, self._grants
+                outputs, launch.directory, launch.environment, self._storage, self._storage_access
             )
             return await self._step(run, sending)
         except OSError as error:  # its log files cannot be written

@@ -1,7 +1,7 @@
-"""What a node is asked to run, and what came of it.
+"""What a node is asked to run, and the outcome.
 
-Two frozen values: a :class:`Launch` goes in, an :class:`Outcome` comes out. Nothing here knows of
-HTTP, of the store, or of how a task is scheduled.
+A :class:`Launch` goes in, an :class:`Outcome` comes out. Nothing here knows HTTP, the store or how
+a task is scheduled.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from batchspec.local.settings import NO_LIMITS, Limits
 class Failure:
     """A ``failureInfo`` as the service reports it.
 
-    ``category`` is ``UserError`` or ``ServerError``; ``code`` is one of the documented task failure
-    codes (``FailureExitCode``, ``CommandProgramNotFound``, ``TaskEnded``, ``BlobNotFound`` ...).
+    ``category`` is ``UserError`` or ``ServerError``; ``code`` is a documented task failure code
+    (``FailureExitCode``, ``CommandProgramNotFound``, ``TaskEnded``, ``BlobNotFound`` ...).
     """
 
     category: str
@@ -32,10 +32,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """An application package that has to be on a node, in the directory ``target``.
+    """An application package that a node needs in the directory ``target``.
 
-    ``application`` and ``version`` are as the reference to it says; ``source`` is its zip file,
-    ``None`` where there is no such package.
+    ``application`` and ``version`` are as in the reference to it. ``source`` is its zip file,
+    ``None`` if the package does not exist.
     """
 
     application: str
@@ -46,7 +46,7 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Packages to be put on a node, and nothing to be run. ``key`` is as in :class:`Launch`."""
+    """Packages to install on a node, with nothing to run. ``key`` is as in :class:`Launch`."""
 
     key: str
     packages: tuple[Package, ...]
@@ -54,7 +54,7 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """Credentials for a registry of images."""
+    """Credentials for a container registry."""
 
     server: str
     user: str
@@ -65,10 +65,10 @@ class Registry:
 class Container:
     """The container that a command runs in.
 
-    ``mounts`` are directories of the node, seen in the container under the same path, and whether
-    they can only be read there; ``directory`` is where the command runs, ``None`` for where the
-    image says; ``options`` are further ones of the engine's ``create``. ``environment`` holds
-    nothing of the machine's: an image has its own.
+    ``mounts`` are directories of the node, mounted at the same path, each with whether it is
+    read-only. ``directory`` is the working directory, ``None`` for the image's own. ``options`` are
+    further options of the engine's ``create`` command. ``environment`` has no variable of the
+    machine, because an image has its own.
     """
 
     image: str
@@ -81,10 +81,10 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class TaskInstance:
-    """The part that one node has in a multi-instance task.
+    """The part of a multi-instance task on one node.
 
-    ``number`` is 0 for the node of the primary. ``directory``, ``environment`` and ``packages`` are
-    as in :class:`Launch`.
+    ``number`` is 0 for the primary task, else the id of the subtask. ``directory``, ``environment``
+    and ``packages`` are as in :class:`Launch`.
     """
 
     number: int
@@ -95,9 +95,10 @@ class TaskInstance:
 
 @dataclass(frozen=True, slots=True)
 class MultiInstance:
-    """What precedes the command of a multi-instance task: the coordination on all its nodes.
+    """What precedes the command of a multi-instance task: the coordination command on all its
+    nodes.
 
-    ``common_files`` are resource files for the directory of each member, the primary first.
+    ``common_files`` are resource files for the directory of each instance; the primary comes first.
     """
 
     command_line: str
@@ -109,17 +110,16 @@ class MultiInstance:
 class Launch:
     """One process to run on a node: a start task, a task, a job preparation or release task.
 
-    ``directory`` is the task's directory (``stdout.txt``, ``stderr.txt`` and ``wd/`` lie in it);
-    ``command_line`` is split into arguments without a shell, as on a real node;
-    ``environment`` is complete: the process sees nothing of the service's own environment.
-    ``resource_files`` and ``output_files`` are in wire form (``httpUrl``, ``filePath`` ...).
-    ``packages`` are put on the node before anything else.
-    ``key`` names the run while it lasts; two that go on at the same time must differ in it.
+    ``directory`` is the task's directory, with ``stdout.txt``, ``stderr.txt`` and ``wd/``.
+    ``command_line`` is split into arguments without a shell, as on a real node. ``environment`` is
+    complete: the process sees nothing of the service's own environment. ``resource_files`` and
+    ``output_files`` are in wire form (``httpUrl``, ``filePath`` ...). ``packages`` are installed on
+    the node first. ``key`` names the run while it lasts and is unique among the runs of that time.
     ``fresh`` empties the directory first; a retry runs in the directory as it was left.
-    ``gang`` is that of a multi-instance task; the launch is its primary. ``container`` is what the
-    command runs in, if it is no plain process; ``refused`` is why it shall not run at all.
-    ``limits`` are those of the command, and in a gang of each member. ``lag`` passes before the
-    command begins, on a node that is made to be slow.
+    ``multi_instance`` is set for a multi-instance task, whose primary the launch is. ``container``
+    is what the command runs in, if any. ``refused`` is why the launch must fail without running.
+    ``limits`` apply to the command, and in a multi-instance task to each instance. ``start_delay``
+    passes before the command begins, on a node that is slow by fault injection.
     """
 
     key: str
@@ -132,23 +132,23 @@ class Launch:
     max_wall_clock_time: timedelta | None = None
     fresh: bool = True
     packages: tuple[Package, ...] = ()
-    gang: MultiInstance | None = None
+    multi_instance: MultiInstance | None = None
     container: Container | None = None
     refused: Failure | None = None
     limits: Limits = NO_LIMITS
-    lag: timedelta = timedelta()
+    start_delay: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a :class:`Launch` or an :class:`Installation` ended.
 
-    ``exit_code`` is ``None`` when no process ran (resource file missing, program not found); for
-    a process that a signal ended it is 128 and its number, as shells count (contract 15).
-    ``failure`` is ``None`` exactly when the run counts as a success; an upload that failed gives
-    ``exit_code == 0`` *and* a failure. ``subtasks`` are the outcomes of the rest of a gang,
-    ``container`` is what is told of the container, in wire form. ``usage`` is that of all its
-    processes, and nothing for a container, whose processes are its engine's.
+    ``exit_code`` is ``None`` when no process ran (resource file missing, program not found); for a
+    process that a signal ended it is 128 plus the signal number, as in shells (contract 15).
+    ``failure`` is ``None`` exactly when the run counts as a success; a failed upload gives
+    ``exit_code == 0`` *and* a failure. ``subtasks`` are the outcomes of the subtasks of a
+    multi-instance task, ``container`` is the ``containerInfo`` in wire form. ``usage`` is that of
+    all its processes, and zero for a container, whose processes belong to the container engine.
     """
 
     started: datetime

@@ -42,7 +42,7 @@ class NodeTools:
 
     processes: Processes
     storage: BlobClient
-    grants: StorageAccess
+    storage_access: StorageAccess
     clock: Clock
     mark: Mapping[str, str]
 
@@ -50,9 +50,9 @@ class NodeTools:
 class Coordination:
     """That of one run; to be disbanded whatever comes of it."""
 
-    def __init__(self, launch: Launch, gang: MultiInstance, tools: NodeTools) -> None:
+    def __init__(self, launch: Launch, multi_instance: MultiInstance, tools: NodeTools) -> None:
         self._launch = launch
-        self._gang = gang
+        self._gang = multi_instance
         self._tools = tools
         self._started: dict[int, datetime] = {}
         self._ran: dict[int, CommandResult] = {}
@@ -118,7 +118,9 @@ class Coordination:
         self._started[member.number] = self._tools.clock.now()
         files, into = self._gang.common_files, member.directory
         try:
-            await add_files(member.packages, files, into, self._tools.storage, self._tools.grants)
+            await add_files(
+                member.packages, files, into, self._tools.storage, self._tools.storage_access
+            )
         except (PackageError, ResourceError, OSError) as error:
             self._fail(member, CommandResult(None, preparation_failure(error)))
 

@@ -55,7 +55,7 @@ async def upload_all(
     directory: Path,
     environment: Mapping[str, str],
     storage: BlobClient,
-    grants: StorageAccess,
+    storage_access: StorageAccess,
 ) -> tuple[tuple[str, ...], Failure | None]:
     """Upload the files of ``outputs`` from the task ``directory``; blobs, and the first failure.
 
@@ -68,7 +68,7 @@ async def upload_all(
         for output in outputs:
             pattern = expand_variables(output["filePattern"], environment)
             found = 0
-            uploads = _uploads(output, pattern, directory / "wd", grants)
+            uploads = _uploads(output, pattern, directory / "wd", storage_access)
             for upload in await asyncio.to_thread(list, uploads):
                 found += 1
                 try:
@@ -92,12 +92,12 @@ def _open_log(path: Path) -> Any:
 
 
 def _uploads(
-    output: Mapping[str, Any], pattern: str, base: Path, grants: StorageAccess
+    output: Mapping[str, Any], pattern: str, base: Path, storage_access: StorageAccess
 ) -> Iterator[_Upload]:
     target = output["destination"]["container"]
     container = target["containerUrl"]
     if "identityReference" in target:
-        container = grants.identity(container)
+        container = storage_access.identity(container)
     path = (target.get("path") or "").strip("/")
     headers = {entry["name"]: entry.get("value", "") for entry in target.get("uploadHeaders", ())}
     for file, below in find_files(pattern, base):

@@ -82,7 +82,7 @@ class Processes:
         self._host: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._endings: dict[str, asyncio.Future[ProcessEnd]] = {}
-        self._told: set[str] = set()
+        self._sent: set[str] = set()
         self._staying: set[str] = set()
         self._used: dict[str, Usage] = {}
         self._starting = asyncio.Lock()
@@ -116,18 +116,18 @@ class Processes:
                     memory=program.limits.memory,
                     processes=program.limits.processes,
                 )
-                self._told.add(key)
+                self._sent.add(key)
             return await ending
         except asyncio.CancelledError:
             self.kill(key)
             raise
         finally:
             self._endings.pop(key, None)
-            self._told.discard(key)
+            self._sent.discard(key)
 
     def kill(self, key: str) -> None:
         """End the run ``key`` if there is one: all its processes, at once."""
-        if key in self._told and self._host is not None:
+        if key in self._sent and self._host is not None:
             _send(self._host, kill=key)
         elif key in self._endings and not self._endings[key].done():
             self._endings[key].set_result(Killed(signal.SIGKILL))
@@ -142,7 +142,7 @@ class Processes:
             return
         ending: asyncio.Future[ProcessEnd] = asyncio.get_running_loop().create_future()
         self._endings[key] = ending
-        self._told.add(key)
+        self._sent.add(key)
         self.kill(key)
         try:
             await ending
@@ -150,7 +150,7 @@ class Processes:
             pass  # what watched it was killed; then it is dead too
         finally:
             self._endings.pop(key, None)
-            self._told.discard(key)
+            self._sent.discard(key)
 
     async def start(self) -> None:
         """Have the host ready; :meth:`run` does so too when it has to."""

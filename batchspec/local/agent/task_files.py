@@ -49,7 +49,10 @@ class _File:
 
 
 async def fetch_all(
-    resources: Sequence[Mapping[str, Any]], into: Path, storage: BlobClient, grants: StorageAccess
+    resources: Sequence[Mapping[str, Any]],
+    into: Path,
+    storage: BlobClient,
+    storage_access: StorageAccess,
 ) -> None:
     """Bring all ``resources`` (in wire form) into the directory ``into``, a few at a time.
 
@@ -60,7 +63,7 @@ async def fetch_all(
     fetches: set[asyncio.Task[None]] = set()
     try:
         for resource in resources:
-            async for file in _expand_resource(resource, storage, grants):
+            async for file in _expand_resource(resource, storage, storage_access):
                 await gate.acquire()
                 fetch = asyncio.create_task(_fetch(file, into, storage))
                 fetch.add_done_callback(lambda _: gate.release())
@@ -77,20 +80,20 @@ async def fetch_all(
 
 
 async def _expand_resource(
-    resource: Mapping[str, Any], storage: BlobClient, grants: StorageAccess
+    resource: Mapping[str, Any], storage: BlobClient, storage_access: StorageAccess
 ) -> AsyncIterator[_File]:
     """The single files that one resource stands for."""
     mode = int(resource.get("fileMode") or _MODE, 8) & 0o7777
     identified = "identityReference" in resource
     if url := resource.get("httpUrl"):
-        yield _File(grants.identity(url) if identified else url, resource["filePath"], mode)
+        yield _File(storage_access.identity(url) if identified else url, resource["filePath"], mode)
         return
     name = resource.get("autoStorageContainerName")
-    container = grants.container(name) if name else resource["storageContainerUrl"]
+    container = storage_access.container(name) if name else resource["storageContainerUrl"]
     if container is None:
         raise ResourceError(failure("ResourceContainerListMiscError", ContainerName=name or ""))
     if identified:
-        container = grants.identity(container)
+        container = storage_access.identity(container)
     folder = resource.get("filePath") or ""
     prefix = resource.get("blobPrefix") or ""
     try:
@@ -187,7 +190,7 @@ async def add_files(
     files: Sequence[Mapping[str, Any]],
     into: Path,
     storage: BlobClient,
-    grants: StorageAccess,
+    storage_access: StorageAccess,
 ) -> None:
     """Put packages on the node, and resource ``files`` (in wire form) into a directory.
 
@@ -197,7 +200,7 @@ async def add_files(
     if packages:
         await install_all(packages)
     if files:
-        await fetch_all(files, into, storage, grants)
+        await fetch_all(files, into, storage, storage_access)
 
 
 def preparation_failure(error: PackageError | ResourceError | OSError) -> Failure:

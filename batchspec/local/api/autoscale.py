@@ -53,7 +53,7 @@ def enable_pool_auto_scale(context: Context, request: Request) -> Reply:
     given = request.parse_body("BatchPoolEnableAutoScaleOptions")
     pool = find_pool(context, request)
     next_state(POOL, "update", pool.state)
-    before = context.store.scaling.of(pool.id)
+    before = context.store.autoscale.of(pool.id)
     if before is not None and request.now - before.since < _PAUSE:
         raise Fault("TooManyEnableAutoScaleRequests")
     if pool.autoscale is None:
@@ -64,7 +64,7 @@ def enable_pool_auto_scale(context: Context, request: Request) -> Reply:
     settings = _settings(given, kept)
     with context.store.transaction():
         pool = context.store.pools.set_autoscale(pool, settings, request.now)
-        context.store.scaling.start(pool, request.now)
+        context.store.autoscale.start(pool, request.now)
     return empty_reply(200, request.url, pool.modified)
 
 
@@ -74,10 +74,10 @@ def disable_pool_auto_scale(context: Context, request: Request) -> Reply:
     next_state(POOL, "update", pool.state)
     with context.store.transaction():
         pool = context.store.pools.set_autoscale(pool, None, request.now)
-        context.store.scaling.stop(pool)
+        context.store.autoscale.stop(pool)
         if pool.allocation is AllocationState.RESIZING:
             # Recorded: azure-sdk-for-python, test_batch_scale_pools (2018-12-20).
-            pool = context.store.pools.stop(pool, request.now)
+            pool = context.store.pools.stop_resize(pool, request.now)
     return empty_reply(200, request.url, pool.modified)
 
 
@@ -95,7 +95,7 @@ def evaluate_pool_auto_scale(context: Context, request: Request) -> Reply:
         given["autoScaleFormula"],
         request.now,
         (pool.target_dedicated, pool.target_spot),
-        context.store.scaling.samples(pool.id),
+        context.store.autoscale.samples(pool.id),
         random.random,
     )
     run = autoscale_run(evaluated, request.now)

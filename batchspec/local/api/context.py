@@ -142,7 +142,7 @@ def next_state(life: StateMachine[S], verb: str, state: S) -> S:
     Raises:
         Fault: the life cycle refuses it.
     """
-    answer = life.ask(verb, state)
+    answer = life.next_state(verb, state)
     if isinstance(answer, Refusal):
         raise Fault(answer.code)
     return answer

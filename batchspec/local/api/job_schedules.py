@@ -138,7 +138,7 @@ def _move(context: Context, request: Request, verb: str, status: int) -> Reply:
     going = {"terminate": ScheduleState.TERMINATING, "delete": ScheduleState.DELETING}
     if not (force and schedule.state is going.get(verb)):
         state = next_state(SCHEDULE, verb, schedule.state)
-        schedule = context.store.schedules.move(schedule, state, request.now)
+        schedule = context.store.schedules.set_state(schedule, state, request.now)
     return empty_reply(status, request.url, schedule.modified)
 
 

@@ -73,7 +73,7 @@ def create_job(context: Context, request: Request) -> Reply:
         raise Fault("JobExists")
     if error is not None:
         for state in (JobState.TERMINATING, JobState.COMPLETED):
-            job = context.store.jobs.move(job, state, request.now, scheduling_error=error)
+            job = context.store.jobs.set_state(job, state, request.now, scheduling_error=error)
     return created_reply(f"{context.base_url}/jobs/{job.id}", job.modified)
 
 
@@ -136,7 +136,7 @@ def terminate_job(context: Context, request: Request) -> Reply:
     if not (force and job.state is JobState.TERMINATING):
         state = next_state(JOB, "terminate", job.state)
         reason = given.get("terminateReason", "UserTerminate")
-        job = context.store.jobs.move(job, state, request.now, reason=reason)
+        job = context.store.jobs.set_state(job, state, request.now, reason=reason)
     return empty_reply(202, request.url, job.modified)
 
 
@@ -145,14 +145,14 @@ def disable_job(context: Context, request: Request) -> Reply:
     given = request.parse_body("BatchJobDisableOptions")
     job = find_job(context, request)
     state = next_state(JOB, "disable", job.state)
-    job = context.store.jobs.move(job, state, request.now, disable_tasks=given["disableTasks"])
+    job = context.store.jobs.set_state(job, state, request.now, disable_tasks=given["disableTasks"])
     return empty_reply(202, request.url, job.modified)
 
 
 def enable_job(context: Context, request: Request) -> Reply:
     """``POST /jobs/{jobId}/enable``."""
     job = find_job(context, request)
-    job = context.store.jobs.move(job, next_state(JOB, "enable", job.state), request.now)
+    job = context.store.jobs.set_state(job, next_state(JOB, "enable", job.state), request.now)
     return empty_reply(202, request.url, job.modified)
 
 
@@ -161,7 +161,7 @@ def delete_job(context: Context, request: Request) -> Reply:
     force = request.flag("force")
     job = find_job(context, request)
     if not (force and job.state is JobState.DELETING):
-        context.store.jobs.move(job, next_state(JOB, "delete", job.state), request.now)
+        context.store.jobs.set_state(job, next_state(JOB, "delete", job.state), request.now)
     return empty_reply(202, None)
 
 

@@ -224,7 +224,7 @@ def remove_nodes(context: Context, request: Request) -> Reply:
             deallocation=option,
         )
         for node in found:
-            context.store.nodes.ask(node, "remove", option)
+            context.store.nodes.set_intent(node, "remove", option)
     return empty_reply(202, request.url, pool.modified)
 
 
@@ -291,7 +291,7 @@ def _ask(context: Context, request: Request, verb: str, option: str | None) -> R
     if node.intent == "remove":
         raise Fault("OperationInvalidForCurrentState")
     state: NodeState = next_state(NODE, verb, node.state)
-    context.store.nodes.ask(node, verb, option, state=state, now=request.now)
+    context.store.nodes.set_intent(node, verb, option, state=state, now=request.now)
     return empty_reply(202, request.url)
 
 
@@ -366,4 +366,4 @@ def _expiry(given: Mapping[str, Any], now: datetime) -> str:
 
 
 def _keep(context: Context, node: Node, users: Mapping[str, str], now: datetime) -> None:
-    context.store.nodes.move(node, node.state, now, detail={**node.detail, "users": users})
+    context.store.nodes.update(node, node.state, now, detail={**node.detail, "users": users})

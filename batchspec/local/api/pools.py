@@ -81,7 +81,7 @@ def add_pool(
             autoscale=autoscale,
         )
         if pool is not None and autoscale is not None:
-            context.store.scaling.start(pool, now)
+            context.store.autoscale.start(pool, now)
     return pool
 
 
@@ -173,7 +173,7 @@ def stop_pool_resize(context: Context, request: Request) -> Reply:
     pool = find_pool(context, request)
     next_state(POOL, "update", pool.state)
     if next_state(ALLOCATION, "stop", pool.allocation) is AllocationState.STOPPING:
-        pool = context.store.pools.stop(pool, request.now)
+        pool = context.store.pools.stop_resize(pool, request.now)
     return empty_reply(202, request.url, pool.modified)
 
 

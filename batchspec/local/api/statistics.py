@@ -18,7 +18,7 @@ _GIB = 1 << 30
 
 def job_stats(context: Context, job: Job, now: datetime) -> dict[str, Any]:
     """``stats`` of a job: sums over its tasks."""
-    use = context.store.tasks.use(job.id, now)
+    use = context.store.tasks.use_of_job(job.id, now)
     counts = context.store.jobs.counts(job.id).tasks
     return {
         "stats": {
@@ -37,7 +37,7 @@ def job_stats(context: Context, job: Job, now: datetime) -> dict[str, Any]:
 def schedule_stats(context: Context, schedule: Schedule, now: datetime) -> dict[str, Any]:
     """``stats`` of a job schedule: sums over the jobs that are there."""
     jobs = context.store.jobs.of_schedule(schedule.id, completed=True)
-    uses = [context.store.tasks.use(job.id, now) for job in jobs]
+    uses = [context.store.tasks.use_of_job(job.id, now) for job in jobs]
     counts = [context.store.jobs.counts(job.id).tasks for job in jobs]
     return {
         "stats": {
@@ -57,7 +57,7 @@ def task_stats(context: Context, task: Task, now: datetime) -> dict[str, Any]:
     """``stats`` of a task; only one that ran has any."""
     if task.started is None:
         return {}
-    use = context.store.tasks.use_of(task, now)
+    use = context.store.tasks.use_of_task(task, now)
     return {
         "stats": {
             "url": f"{context.base_url}/jobs/{task.job_id}/tasks/{task.id}",

@@ -141,8 +141,8 @@ def write_announcement(home: Home, announcement: Announcement) -> None:
         "conditions": {
             "speed": conditions.speed,
             "allocation": conditions.allocation_text,
-            "chaos": conditions.chaos.text,
-            "seed": conditions.chaos.seed,
+            "chaos": conditions.faults.text,
+            "seed": conditions.faults.seed,
         },
         "ahead": announcement.ahead.total_seconds(),
     }

@@ -191,7 +191,7 @@ async def _work(
         limits=settings.limits,
         speed=conditions.speed,
         allocation=conditions.allocation,
-        chaos=conditions.chaos,
+        faults=conditions.faults,
     )
     keeping = asyncio.create_task(keeper.keep())
     serving = asyncio.create_task(_serve(serve(config, ready, listening=listening), home))

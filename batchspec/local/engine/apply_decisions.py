@@ -95,13 +95,13 @@ class DecisionApplier:
         self,
         store: Store,
         disk: NodeDirectories,
-        site: NodeConfig,
+        node_config: NodeConfig,
         data: Path,
         token: Callable[[], str],
     ) -> None:
         self._store = store
         self._disk = disk
-        self._site = site
+        self._node_config = node_config
         self._data = data
         self._token = token
 
@@ -121,16 +121,16 @@ class DecisionApplier:
             case AddNodes(pool, dedicated, count):
                 self._add_nodes(pool, count, now, dedicated=dedicated)
             case RequestNodeRemoval(node, option):
-                store.nodes.ask(node, "remove", option)
+                store.nodes.set_intent(node, "remove", option)
             case CancelNodeRemoval(node):
-                store.nodes.move(node, node.state, now, done=True)
+                store.nodes.update(node, node.state, now, done=True)
             case CompleteResize(pool, errors):
-                store.pools.settle(pool, now, errors)
+                store.pools.complete_resize(pool, now, errors)
             case RecordSample(pool, metrics, following):
-                store.scaling.sample(pool, now, metrics, following)
+                store.autoscale.add_sample(pool, now, metrics, following)
             case RecordAutoscaleRun(pool, run, following):
-                store.pools.note_scale_run(pool, run)
-                store.scaling.evaluated(pool, following)
+                store.pools.set_autoscale_run(pool, run)
+                store.autoscale.set_next_evaluation(pool, following)
             case ResizePool(pool, dedicated, spot, option):
                 store.pools.resize(
                     pool,
@@ -141,16 +141,16 @@ class DecisionApplier:
                     deallocation=option,
                 )
             case RemovePool(pool):
-                store.pools.drop(pool)
+                store.pools.remove(pool)
                 self._disk.remove_pool(pool.id)
             case SetNodeState(node, state, done):
-                store.nodes.move(node, state, now, done=done)
+                store.nodes.update(node, state, now, done=done)
             case PreemptNode(node):
                 self._take(node, now)
             case ReallocateNode(node):
                 self._unprepare(node, fresh=True)
                 self._disk.remove_node(node.pool_id, node.id)
-                store.nodes.move(node, NodeState.CREATING, now)
+                store.nodes.update(node, NodeState.CREATING, now)
             case BootNode(node, fresh):
                 self._unprepare(node, fresh=fresh)
                 if fresh:
@@ -158,9 +158,11 @@ class DecisionApplier:
                 self._disk.make_node(node.pool_id, node.id)
                 detail = {} if fresh else without_packages(node)
                 state = NodeState.STARTING
-                store.nodes.move(node, state, now, booted=now, detail=detail, errors=(), done=True)
+                store.nodes.update(
+                    node, state, now, booted=now, detail=detail, errors=(), done=True
+                )
             case InstallPackages(node, pool):
-                order = installation(self._site, self._data, node, pool)
+                order = installation(self._node_config, self._data, node, pool)
                 yield Execute(order, InstallRun(node, order.packages))
             case RunStartTask(node, pool):
                 yield self.start(node, pool, now)
@@ -172,41 +174,41 @@ class DecisionApplier:
                 yield from self._release(job, preparation, now)
             case RemoveNode(node):
                 self._disk.remove_node(node.pool_id, node.id)
-                store.preparations.forget_node(node)
-                store.nodes.drop(node)
+                store.preparations.delete_node(node)
+                store.nodes.delete(node)
             case EndPreparingTask(task):
                 self.cut_short(task, now)
             case RequestTaskEnd(task, how):
-                store.runs.ask_to_end(task, how)
+                store.runs.request_end(task, how)
             case KillRun(seq, run):
                 yield Cancel(run_key(seq, run))
             case SetJobState(job, state, reason):
-                store.jobs.move(job, state, now, reason=reason)
+                store.jobs.set_state(job, state, now, reason=reason)
             case CreateScheduledJob(schedule, due, following):
                 self._open_job(schedule, due, following, now)
             case SkipScheduledJob(schedule, due, following):
-                store.schedules.skip(schedule, due, following)
+                store.schedules.run_skipped(schedule, due, following)
             case SetScheduleState(schedule, state):
-                store.schedules.move(schedule, state, now)
+                store.schedules.set_state(schedule, state, now)
             case RemoveSchedule(schedule):
-                store.schedules.drop(schedule)
+                store.schedules.delete(schedule)
             case DeletePool(pool_id):
                 found = store.pools.get(pool_id)
                 if found is not None and found.state is PoolState.ACTIVE:
                     store.pools.delete(found, now)
             case RemoveJob(job):
                 if store.jobs.purge(job):
-                    store.preparations.forget_job(job)
+                    store.preparations.delete_job(job)
                     self._remove_job(job.id, job.pool_id)
-            case DeletePendingFiles(doomed):
-                self._disk.remove(doomed.pool_id, doomed.node_id, doomed.directory)
-                store.runs.forget(doomed)
+            case DeletePendingFiles(deletion):
+                self._disk.remove(deletion.pool_id, deletion.node_id, deletion.directory)
+                store.runs.deletion_done(deletion)
             case DeleteExpiredFiles(task):
                 if task.pool_id and task.node_id and task.directory:
                     self._disk.remove(task.pool_id, task.node_id, task.directory)
                 for one in store.subtasks.of(task):
                     self._disk.remove(one.pool_id, one.node_id, one.directory)
-                store.runs.cleaned(task)
+                store.runs.files_deleted(task)
 
     def start(
         self, node: Node, pool: Pool, now: datetime, retries: int = 0, info: Wire | None = None
@@ -214,10 +216,10 @@ class DecisionApplier:
         """Note on ``node`` that its start task runs, and order it; ``info`` adds to the note."""
         noted = {"state": "running", "startTime": write_time(now), "retryCount": retries}
         current = self._store.nodes.get(node.pool_id, node.id) or node
-        moved = self._store.nodes.move(
+        moved = self._store.nodes.update(
             current, current.state, now, start_task_info=noted | dict(info or {})
         )
-        launch = start_launch(self._site, self._data, moved, pool)
+        launch = start_launch(self._node_config, self._data, moved, pool)
         return Execute(launch, StartTaskRun(moved, pool, retries))
 
     def again(self, run: TaskRun, *, fresh: bool) -> Execute:
@@ -225,7 +227,7 @@ class DecisionApplier:
         nodes = (run.node, *run.others)
         pool = self._pool(run.node)
         launch = task_launch(
-            self._site, self._data, run.task, run.job, nodes, pool=pool, fresh=fresh
+            self._node_config, self._data, run.task, run.job, nodes, pool=pool, fresh=fresh
         )
         return Execute(launch, run)
 
@@ -249,7 +251,7 @@ class DecisionApplier:
         """Order a run of a preparation task that the store knows of."""
         key, pool = preparation_key(run.preparation), self._pool(run.node)
         launch = job_task_launch(
-            self._site,
+            self._node_config,
             self._data,
             run.job,
             run.node,
@@ -275,17 +277,17 @@ class DecisionApplier:
     ) -> Iterator[ExecutorRequest]:
         node = self._store.nodes.get(preparation.pool_id, preparation.node_id)
         if node is None:
-            self._store.preparations.forget(preparation)
+            self._store.preparations.delete(preparation)
             return
         info = {
             "startTime": write_time(now),
             "state": "running",
             "taskRootDirectory": job_task_directory(job, release=True),
         }
-        self._store.preparations.note_release(preparation, "running", info)
+        self._store.preparations.update_release(preparation, "running", info)
         key, pool = release_key(preparation), self._pool(node)
         launch = job_task_launch(
-            self._site, self._data, job, node, pool=pool, key=key, release=True, fresh=True
+            self._node_config, self._data, job, node, pool=pool, key=key, release=True, fresh=True
         )
         yield Execute(launch, ReleaseRun(preparation))
 
@@ -303,7 +305,7 @@ class DecisionApplier:
             settings = {} if job is None else job.body.get("jobPreparationTask", {})
             kept = not settings.get("rerunOnNodeRebootAfterSuccess", True)
             if fresh or preparation.state != "ready" or not kept:
-                self._store.preparations.forget(preparation)
+                self._store.preparations.delete(preparation)
 
     def _begin(self, decision: RunTask, now: datetime) -> Iterator[ExecutorRequest]:
         task, node, job = decision.task, decision.node, decision.job
@@ -327,7 +329,7 @@ class DecisionApplier:
         pool_id = schedule.pool_id
         if job is not None and auto.get("poolLifetimeOption") == "jobschedule":
             pool_id = job.pool_id
-        self._store.schedules.ran(schedule, job_id, pool_id, due, following)
+        self._store.schedules.job_created(schedule, job_id, pool_id, due, following)
 
     def _take(self, node: Node, now: datetime) -> None:
         """Take a node away, unless something else was just asked of it."""
@@ -335,7 +337,7 @@ class DecisionApplier:
         if current is not None and current.intent is None:
             _FAULT_LOG.warning("preempt: node %s of pool %s", node.id, node.pool_id)
             away = NodeState.PREEMPTED
-            self._store.nodes.ask(current, "preempt", "requeue", state=away, now=now)
+            self._store.nodes.set_intent(current, "preempt", "requeue", state=away, now=now)
 
     def _add_nodes(self, pool: Pool, count: int, now: datetime, *, dedicated: bool) -> None:
         suffix = "d" if dedicated else "p"
@@ -344,7 +346,7 @@ class DecisionApplier:
         self._store.nodes.add(pool, ids, now, dedicated=dedicated, slots=slots)
 
     def _remove_job(self, job_id: str, pool_id: str) -> None:
-        """Remove the directories that held a job's tasks, which were doomed one by one."""
+        """Remove the directories that held a job's tasks, which were deletion one by one."""
         directory = task_directory(job_id, "any").rpartition("/")[0]
         for node in self._store.nodes.of(pool_id):
             self._disk.remove(node.pool_id, node.id, directory)

@@ -78,7 +78,7 @@ def _decide(state: SchedulerState, now: datetime) -> Iterator[Decision]:
     blocked = _directories_in_use(state)
     for offer in state.offers:
         yield from schedule_tasks(offer, blocked)
-    yield from (PreemptNode(node) for node in state.taken)
+    yield from (PreemptNode(node) for node in state.preempted)
 
 
 def _job_decisions(state: SchedulerState) -> Iterator[Decision]:
@@ -100,12 +100,12 @@ def _pool_and_node_decisions(
     A release task begins there now, and a node that goes would not know of it.
     """
     asked = set()
-    allotment = QuotaBudget(state.room)
+    budget = QuotaBudget(state.room)
     for pool_view in state.pools:
         timeout = read_duration(pool_view.pool.resize_timeout)
         since = pool_view.pool.allocation_since
         timed_out = timeout is not None and is_due(since, timeout, now)
-        for decision in resize_steps(pool_view, allotment, timed_out=timed_out):
+        for decision in resize_steps(pool_view, budget, timed_out=timed_out):
             if isinstance(decision, RequestNodeRemoval | CancelNodeRemoval):
                 asked.add(decision.node.seq)
             yield decision
@@ -131,11 +131,11 @@ def _completed_jobs(state: SchedulerState) -> Iterator[SetJobState]:
 
 
 def _file_deletions(state: SchedulerState) -> Iterator[Decision]:
-    for doomed in state.doomed:
-        if run_key(doomed.task_seq, doomed.run) in state.running:
-            yield KillRun(doomed.task_seq, doomed.run)
+    for deletion in state.pending_deletions:
+        if run_key(deletion.task_seq, deletion.run) in state.running:
+            yield KillRun(deletion.task_seq, deletion.run)
         else:
-            yield DeletePendingFiles(doomed)
+            yield DeletePendingFiles(deletion)
     for task in state.expired:
         yield DeleteExpiredFiles(task)
 
@@ -143,7 +143,7 @@ def _file_deletions(state: SchedulerState) -> Iterator[Decision]:
 def _directories_in_use(state: SchedulerState) -> set[DirectoryKey]:
     """The directories that a run of a task that is no more may still write."""
     return {
-        (doomed.pool_id.lower(), doomed.node_id.lower(), doomed.directory.lower())
-        for doomed in state.doomed
-        if run_key(doomed.task_seq, doomed.run) in state.running
+        (deletion.pool_id.lower(), deletion.node_id.lower(), deletion.directory.lower())
+        for deletion in state.pending_deletions
+        if run_key(deletion.task_seq, deletion.run) in state.running
     }

@@ -238,7 +238,7 @@ class RemoveJob:
 class DeletePendingFiles:
     """Remove the files of a task that is no more."""
 
-    doomed: PendingDeletion
+    deletion: PendingDeletion
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,29 +41,29 @@ class Engine:
         self,
         store: Store,
         data: Path,
-        site: NodeConfig,
-        grants: StorageAccess,
+        node_config: NodeConfig,
+        storage_access: StorageAccess,
         *,
         clock: Clock | None = None,
         containers: ContainerEngine | None = None,
         delays: Delays | None = None,
-        fates: NodeFaults | None = None,
+        node_faults: NodeFaults | None = None,
         token: Callable[[], str] = lambda: secrets.token_hex(32),
     ) -> None:
         """``data`` is the folder of the nodes' disks; ``token`` makes ids for nodes.
 
-        ``fates`` are those of a bad day.
+        ``node_faults`` are those of a bad day.
         """
         self._store = store
         self._clock = clock or Clock()
         self._delays = delays or Delays()
-        self._fates = fates
+        self._node_faults = node_faults
         self._wake = asyncio.Event()
-        self._agent = Agent(data, self._clock, grants, containers)
-        self._hands = Executor(self._agent, self._wake.set)
+        self._agent = Agent(data, self._clock, storage_access, containers)
+        self._executor = Executor(self._agent, self._wake.set)
         self._processor = CpuUsage()
         self._disk = NodeDirectories(data)
-        self._committer = DecisionApplier(store, self._disk, site, data, token)
+        self._committer = DecisionApplier(store, self._disk, node_config, data, token)
         self._recorder = OutcomeRecorder(store, self._committer)
         self._timer: asyncio.TimerHandle | None = None
 
@@ -74,7 +74,7 @@ class Engine:
             # The first step of all: nobody shall hear that something of an earlier life runs.
             orders = self._recover(self._clock.now())
             await self._agent.start()
-            self._obey(orders)
+            self._submit(orders)
             while True:
                 self._wake.clear()
                 self._round(self._clock.now())
@@ -85,25 +85,25 @@ class Engine:
             self._store.on_change(lambda: None)
             if self._timer is not None:
                 self._timer.cancel()
-            await self._hands.close()
+            await self._executor.close()
             await self._agent.close()
             await self._disk.close()
 
     def _round(self, now: datetime) -> None:
         orders: list[ExecutorRequest] = []
         with self._store.transaction():
-            orders += self._recorder.record(self._hands.take(), now)
+            orders += self._recorder.record(self._executor.take_finished(), now)
             state = observe(
                 self._store,
-                self._hands,
+                self._executor,
                 self._delays,
                 now,
-                self._fates,
+                self._node_faults,
                 processor=self._processor,
             )
             decisions = decide(state, now)
             orders += self._committer.commit(decisions, now)
-        self._obey(orders)
+        self._submit(orders)
         # The commit has woken us, but most rounds need no other to see that all is done.
         if is_settled(state, decisions):
             self._wake.clear()
@@ -112,9 +112,11 @@ class Engine:
             self._disk.empty_trash()
             self._set_timer(next_moment(self._store, state, now), now)
 
-    def _obey(self, orders: Iterable[ExecutorRequest]) -> None:
+    def _submit(self, orders: Iterable[ExecutorRequest]) -> None:
         for order in orders:
-            self._hands.obey(order if self._fates is None else self._fates.change(order))
+            self._executor.submit(
+                order if self._node_faults is None else self._node_faults.change(order)
+            )
 
     def _set_timer(self, moment: datetime | None, now: datetime) -> None:
         if self._timer is not None:
@@ -130,9 +132,9 @@ class Engine:
                 self._committer.cut_short(task, now)
             for one in self._store.preparations.interrupted():
                 if one.state == "running":
-                    self._store.preparations.forget(one)
+                    self._store.preparations.delete(one)
                 else:
-                    self._store.preparations.note_release(one, None, None)
+                    self._store.preparations.update_release(one, None, None)
             for node in self._store.nodes.in_state(
                 NodeState.WAITING_FOR_START_TASK, NodeState.IDLE, NodeState.RUNNING
             ):

@@ -38,11 +38,11 @@ class NodeConfig:
     limits: Limits = NO_LIMITS
 
 
-def node_variables(site: NodeConfig, node: Node, root: Path) -> dict[str, str]:
+def node_variables(node_config: NodeConfig, node: Node, root: Path) -> dict[str, str]:
     """What every process on a node sees."""
     return {
-        "AZ_BATCH_ACCOUNT_NAME": site.account,
-        "AZ_BATCH_ACCOUNT_URL": site.url,
+        "AZ_BATCH_ACCOUNT_NAME": node_config.account,
+        "AZ_BATCH_ACCOUNT_URL": node_config.url,
         "AZ_BATCH_POOL_ID": node.pool_id,
         "AZ_BATCH_NODE_ID": node.id,
         "AZ_BATCH_NODE_IS_DEDICATED": "true" if node.dedicated else "false",
@@ -65,7 +65,7 @@ def directory_variables(directory: Path) -> dict[str, str]:
 
 
 def task_environment(
-    site: NodeConfig,
+    node_config: NodeConfig,
     own: Mapping[str, str],
     directory: Path,
     *settings: Iterable[Mapping[str, Any]],
@@ -74,23 +74,23 @@ def task_environment(
 
     A later one wins, so that nobody can put another value in the place of the service's.
     """
-    environment = _system_variables(site, directory)
+    environment = _system_variables(node_config, directory)
     for entries in settings:
         environment |= {entry["name"]: entry.get("value") or "" for entry in entries}
     return {**environment, **own, **directory_variables(directory)}
 
 
 def container_environment(
-    site: NodeConfig, environment: Mapping[str, str], directory: Path
+    node_config: NodeConfig, environment: Mapping[str, str], directory: Path
 ) -> dict[str, str]:
     """``environment`` without what only holds on the node itself: a container has its own."""
-    system = _system_variables(site, directory)
+    system = _system_variables(node_config, directory)
     return {name: value for name, value in environment.items() if system.get(name) != value}
 
 
-def _system_variables(site: NodeConfig, directory: Path) -> dict[str, str]:
+def _system_variables(node_config: NodeConfig, directory: Path) -> dict[str, str]:
     return {
-        "PATH": site.path,
+        "PATH": node_config.path,
         "HOME": f"{directory}/wd",
         "PWD": f"{directory}/wd",
         "LANG": "C.UTF-8",

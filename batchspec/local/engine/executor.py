@@ -95,12 +95,12 @@ class FinishedRun:
 class Executor:
     """Performs launches side by side and collects what comes of them."""
 
-    def __init__(self, agent: Agent, nudge: Callable[[], None]) -> None:
-        """``nudge`` is called when something has finished."""
+    def __init__(self, agent: Agent, on_finished: Callable[[], None]) -> None:
+        """``on_finished`` is called when something has finished."""
         self._agent = agent
-        self._nudge = nudge
+        self._on_finished = on_finished
         self._runs: dict[str, asyncio.Task[None]] = {}
-        self._told: set[str] = set()
+        self._cancelled: set[str] = set()
         self._finished: list[FinishedRun] = []
 
     @property
@@ -108,26 +108,26 @@ class Executor:
         """The keys of the runs that go on."""
         return frozenset(self._runs)
 
-    def runs(self, key: str) -> bool:
+    def is_running(self, key: str) -> bool:
         """Whether a run goes on."""
         return key in self._runs
 
-    def told(self, key: str) -> bool:
+    def is_cancelled(self, key: str) -> bool:
         """Whether a run that goes on was told to end."""
-        return key in self._told
+        return key in self._cancelled
 
-    def obey(self, order: ExecutorRequest) -> None:
+    def submit(self, order: ExecutorRequest) -> None:
         """Begin a launch, or cut one short."""
         if isinstance(order, Execute):
             key = order.launch.key
             self._runs[key] = asyncio.create_task(self._perform(order), name=f"run {key}")
-        elif order.key in self._runs and order.key not in self._told:
-            self._told.add(order.key)
+        elif order.key in self._runs and order.key not in self._cancelled:
+            self._cancelled.add(order.key)
             # The agent knows of a run when its task has taken the first step: one that was ordered
             # together with this is ended after that.
             asyncio.get_running_loop().call_soon(self._agent.end, order.key)
 
-    def take(self) -> list[FinishedRun]:
+    def take_finished(self) -> list[FinishedRun]:
         """What has finished since this was last asked."""
         finished, self._finished = self._finished, []
         return finished
@@ -153,9 +153,9 @@ class Executor:
             outcome = _internal_error(self._agent)
         key = order.launch.key
         self._runs.pop(key, None)
-        self._told.discard(key)
+        self._cancelled.discard(key)
         self._finished.append(FinishedRun(order.subject, outcome))
-        self._nudge()
+        self._on_finished()
 
 
 def _internal_error(agent: Agent) -> Outcome:

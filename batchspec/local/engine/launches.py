@@ -44,7 +44,7 @@ from batchspec.local.wire import read_duration
 
 
 def task_launch(
-    site: NodeConfig,
+    node_config: NodeConfig,
     data: Path,
     task: Task,
     job: Job,
@@ -64,18 +64,18 @@ def task_launch(
     for at, node in enumerate(nodes):
         root = node_root(data, node.pool_id, node.id)
         directory = root / task.directory
-        packages = referenced_packages(task.body, site.applications, root)
+        packages = referenced_packages(task.body, node_config.applications, root)
         own = {
-            **node_variables(site, node, root),
+            **node_variables(node_config, node, root),
             **package_variables(packages),
             "AZ_BATCH_JOB_ID": task.job_id,
             "AZ_BATCH_TASK_ID": task.id,
             **_preparation_variables(job, root),
         }
         if MULTI_INSTANCE in task.body:
-            own |= multi_instance_variables(nodes, at, first / task.directory, site.cores)
+            own |= multi_instance_variables(nodes, at, first / task.directory, node_config.cores)
         environment = task_environment(
-            site,
+            node_config,
             own,
             directory,
             job.body.get("commonEnvironmentSettings", ()),
@@ -94,14 +94,14 @@ def task_launch(
         max_wall_clock_time=read_duration(task.body["constraints"]["maxWallClockTime"]),
         fresh=fresh,
         packages=primary.packages,
-        gang=multi_instance_of(task, members) if MULTI_INSTANCE in task.body else None,
-        limits=site.limits,
+        multi_instance=multi_instance_of(task, members) if MULTI_INSTANCE in task.body else None,
+        limits=node_config.limits,
     )
-    return _with_container(site, launch, task.body, pool, required=True)
+    return _with_container(node_config, launch, task.body, pool, required=True)
 
 
 def job_task_launch(
-    site: NodeConfig,
+    node_config: NodeConfig,
     data: Path,
     job: Job,
     node: Node,
@@ -117,7 +117,7 @@ def job_task_launch(
     directory = root / job_task_directory(job, release=release)
     limit = settings if release else settings["constraints"]
     own = {
-        **node_variables(site, node, root),
+        **node_variables(node_config, node, root),
         "AZ_BATCH_JOB_ID": job.id,
         "AZ_BATCH_TASK_ID": settings["id"],
         **(_preparation_variables(job, root) if release else {}),
@@ -128,7 +128,7 @@ def job_task_launch(
         directory=directory,
         command_line=settings["commandLine"],
         environment=task_environment(
-            site,
+            node_config,
             own,
             directory,
             job.body.get("commonEnvironmentSettings", ()),
@@ -138,7 +138,7 @@ def job_task_launch(
         max_wall_clock_time=read_duration(limit["maxWallClockTime"]),
         fresh=fresh,
     )
-    return _with_container(site, launch, settings, pool, required=False)
+    return _with_container(node_config, launch, settings, pool, required=False)
 
 
 def job_task_directory(job: Job, *, release: bool) -> str:
@@ -157,13 +157,15 @@ def _preparation_variables(job: Job, root: Path) -> dict[str, str]:
     }
 
 
-def installation(site: NodeConfig, data: Path, node: Node, pool: Pool) -> Installation:
+def installation(node_config: NodeConfig, data: Path, node: Node, pool: Pool) -> Installation:
     """The packages of ``pool`` on ``node``."""
     root = node_root(data, node.pool_id, node.id)
-    return Installation(packages_key(node), referenced_packages(pool.body, site.applications, root))
+    return Installation(
+        packages_key(node), referenced_packages(pool.body, node_config.applications, root)
+    )
 
 
-def start_launch(site: NodeConfig, data: Path, node: Node, pool: Pool) -> Launch:
+def start_launch(node_config: NodeConfig, data: Path, node: Node, pool: Pool) -> Launch:
     """The start task of ``pool`` on ``node``: it has the node to itself, and is re-entered."""
     root = node_root(data, node.pool_id, node.id)
     start_task = pool.body["startTask"]
@@ -173,21 +175,21 @@ def start_launch(site: NodeConfig, data: Path, node: Node, pool: Pool) -> Launch
         directory=root / "startup",
         command_line=start_task["commandLine"],
         environment=task_environment(
-            site,
-            node_variables(site, node, root),
+            node_config,
+            node_variables(node_config, node, root),
             root / "startup",
             start_task.get("environmentSettings", ()),
         ),
         resource_files=tuple(start_task.get("resourceFiles", ())),
         fresh=False,
     )
-    return _with_container(site, launch, start_task, pool, required=False)
+    return _with_container(node_config, launch, start_task, pool, required=False)
 
 
 def _with_container(
-    site: NodeConfig, launch: Launch, settings: Wire, pool: Pool, *, required: bool
+    node_config: NodeConfig, launch: Launch, settings: Wire, pool: Pool, *, required: bool
 ) -> Launch:
-    inside = container_environment(site, launch.environment, launch.directory)
+    inside = container_environment(node_config, launch.environment, launch.directory)
     return in_container(launch, settings, pool.body, inside, required=required)
 
 

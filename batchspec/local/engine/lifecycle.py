@@ -142,7 +142,7 @@ def _intent_done(node: Node) -> Decision:
             return BootNode(node)
         case "offline":
             # One that is not up takes no tasks anyway, and none when it comes up.
-            up = NodeState.OFFLINE in NODE.moves[node.state]
+            up = NodeState.OFFLINE in NODE.transitions[node.state]
             return SetNodeState(node, NodeState.OFFLINE if up else node.state, done=True)
         case wish if wish in _INTENT_STATES:
             return SetNodeState(node, _INTENT_STATES[wish], done=True)

@@ -1,4 +1,4 @@
-"""What chaos does to nodes and to what runs on them.
+"""What faults does to nodes and to what runs on them.
 
 What lives here: which Spot node is taken away and when, which run fails, which node is slow. What
 may not: requests (``http.rehearsal``), and how a node goes or a run ends: those are the same as on
@@ -31,15 +31,15 @@ PREEMPTIBLE_STATES = (
 """The states in which a Spot node can be taken away; before those it has not been given."""
 
 
-def preemption_absence(chaos: FaultInjection) -> timedelta:
+def preemption_absence(faults: FaultInjection) -> timedelta:
     """How long a node that was taken away stays away: a quarter of the time it may have."""
-    dose = chaos.dose(FaultKind.PREEMPT)
-    return timedelta() if dose is None else dose.span / 4
+    rule = faults.rule(FaultKind.PREEMPT)
+    return timedelta() if rule is None else rule.duration / 4
 
 
 @dataclass(slots=True)
 class _NodeIdentity:
-    """A node as chaos knows it: its number in its pool, and its lives, each with its boot."""
+    """A node as faults knows it: its number in its pool, and its lives, each with its boot."""
 
     number: int
     booted: datetime | None = None
@@ -50,23 +50,23 @@ class _NodeIdentity:
 class NodeFaults:
     """The fates of all nodes, for one life of the service."""
 
-    chaos: FaultInjection
-    _dice: RandomSource = field(init=False)
+    faults: FaultInjection
+    _random: RandomSource = field(init=False)
     _nodes: dict[int, _NodeIdentity] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_dice", RandomSource(self.chaos))
+        object.__setattr__(self, "_random", RandomSource(self.faults))
 
     def end_of(self, node: Node) -> datetime | None:
         """When a Spot node that is up is taken away; ``None`` if it is not."""
-        dose = self.chaos.dose(FaultKind.PREEMPT)
-        if dose is None or node.dedicated or node.booted is None:
+        rule = self.faults.rule(FaultKind.PREEMPT)
+        if rule is None or node.dedicated or node.booted is None:
             return None
         known = self._know(node)
         name = (node.pool_id.lower(), known.number, known.life)
-        if not self._dice.strikes(dose, *name):
+        if not self._random.applies(rule, *name):
             return None
-        return node.booted + dose.span * self._dice.share(FaultKind.PREEMPT, *name)
+        return node.booted + rule.duration * self._random.fraction(FaultKind.PREEMPT, *name)
 
     def change(self, order: ExecutorRequest) -> ExecutorRequest:
         """An order as it is carried out: as it is, later, or so that it fails."""
@@ -85,29 +85,29 @@ class NodeFaults:
 
     def _spoil(self, launch: Launch, kind: FaultKind, *name: str | int) -> Launch:
         """The launch, or one whose command does nothing but fail."""
-        dose = self.chaos.dose(kind)
-        if dose is None or not self._dice.strikes(dose, *name):
+        rule = self.faults.rule(kind)
+        if rule is None or not self._random.applies(rule, *name):
             return launch
-        _LOG.warning("%s: run %s fails", dose.text, launch.key)
-        said = f"chaos: this run fails, by {dose.text} and seed {self.chaos.seed}"
+        _LOG.warning("%s: run %s fails", rule.text, launch.key)
+        said = f"fault injection: this run fails (rule {rule.text}, seed {self.faults.seed})"
         command = f"/bin/sh -c 'echo \"{said}\" >&2; exit 1'"
-        return replace(launch, command_line=command, gang=None, container=None)
+        return replace(launch, command_line=command, multi_instance=None, container=None)
 
     def _hold_up(self, launch: Launch, node: Node) -> Launch:
         """The launch, or one that begins later since its node is slow."""
-        dose = self.chaos.dose(FaultKind.SLOW_NODE)
-        if dose is None:
+        rule = self.faults.rule(FaultKind.SLOW_NODE)
+        if rule is None:
             return launch
         number = self._know(node).number
-        if not self._dice.strikes(dose, node.pool_id.lower(), number):
+        if not self._random.applies(rule, node.pool_id.lower(), number):
             return launch
-        _LOG.warning("%s: run %s has to wait", dose.text, launch.key)
-        return replace(launch, lag=dose.span)
+        _LOG.warning("%s: run %s has to wait", rule.text, launch.key)
+        return replace(launch, start_delay=rule.duration)
 
     def _know(self, node: Node) -> _NodeIdentity:
         known = self._nodes.get(node.seq)
         if known is None:
-            number = self._dice.next("node", node.pool_id.lower())
+            number = self._random.next("node", node.pool_id.lower())
             known = self._nodes[node.seq] = _NodeIdentity(number, node.booted)
         # An order may hold a node as it was before; and before its first boot it has none.
         if node.booted is not None and node.booted > (known.booted or node.booted):

@@ -98,66 +98,68 @@ _TRANSIENT_JOBS = (
 
 def observe(
     store: Store,
-    hands: Executor,
+    executor: Executor,
     delays: Delays,
     now: datetime,
-    fates: NodeFaults | None = None,
+    node_faults: NodeFaults | None = None,
     *,
     processor: CpuUsage | None = None,
 ) -> SchedulerState:
-    """The state of things at ``now``; ``fates`` are those of a bad day.
+    """The state of things at ``now``; ``node_faults`` are those of a bad day.
 
     ``processor`` is looked at for samples; without one there are none of it.
     """
     room, ends = (
         (RemainingQuota(), {})
-        if fates is None
-        else (_remaining_quota(store, fates), _preemptions(store, fates))
+        if node_faults is None
+        else (_remaining_quota(store, node_faults), _preemptions(store, node_faults))
     )
-    doomed = store.runs.doomed(_MAX_PENDING_DELETIONS)
+    pending_deletions = store.runs.pending_deletions(_MAX_PENDING_DELETIONS)
     return SchedulerState(
         delays=delays,
         pools=tuple(
-            PoolView(pool, tuple(store.nodes.of(pool.id))) for pool in store.pools.unsettled()
+            PoolView(pool, tuple(store.nodes.of(pool.id))) for pool in store.pools.in_transition()
         ),
-        nodes=tuple(_node_views(store, hands)),
+        nodes=tuple(_node_views(store, executor)),
         jobs=tuple(
             JobView(job, tuple(store.runs.live(job.id)), _preparations(store, job))
             for job in store.jobs.in_state(*_TRANSIENT_JOBS)
         ),
         overdue=tuple(store.jobs.overdue(now)),
-        managed=tuple(store.jobs.managed()),
-        done=tuple(store.jobs.done()),
+        managed=tuple(store.jobs.with_manager_complete()),
+        done=tuple(store.jobs.with_all_tasks_complete()),
         ending=tuple(
-            task for task in store.runs.ending() if not hands.told(run_key(task.seq, task.run))
+            task
+            for task in store.runs.ending()
+            if not executor.is_cancelled(run_key(task.seq, task.run))
         ),
-        doomed=tuple(doomed),
+        pending_deletions=tuple(pending_deletions),
         expired=tuple(store.runs.expired(now)),
         # Nothing begins while it is not known where something is still to be removed.
-        offers=() if len(doomed) == _MAX_PENDING_DELETIONS else tuple(_pool_work(store)),
+        offers=() if len(pending_deletions) == _MAX_PENDING_DELETIONS else tuple(_pool_work(store)),
         scales=tuple(_autoscale_views(store, now, processor)),
         schedules=tuple(_schedule_views(store, now)),
-        running=hands.running,
+        running=executor.running,
         room=room,
-        taken=tuple(node for node, end in ends.values() if end <= now),
-        fated=tuple(end for _, end in ends.values() if end > now),
+        preempted=tuple(node for node, end in ends.values() if end <= now),
+        preemption_times=tuple(end for _, end in ends.values() if end > now),
     )
 
 
-def _remaining_quota(store: Store, fates: NodeFaults) -> RemainingQuota:
+def _remaining_quota(store: Store, node_faults: NodeFaults) -> RemainingQuota:
     """What the quota leaves."""
     left = []
     for dedicated, there in zip((True, False), store.nodes.totals(), strict=True):
-        limit = fates.chaos.limit(dedicated=dedicated)
+        limit = node_faults.faults.quota(dedicated=dedicated)
         left.append(None if limit is None else max(0, limit - there))
     return RemainingQuota(*left)
 
 
-def _preemptions(store: Store, fates: NodeFaults) -> dict[int, tuple[Node, datetime]]:
+def _preemptions(store: Store, node_faults: NodeFaults) -> dict[int, tuple[Node, datetime]]:
     """The nodes that are taken away, by ``seq``, and when."""
     ends = {}
     for node in store.nodes.in_state(*PREEMPTIBLE_STATES):
-        end = fates.end_of(node)
+        end = node_faults.end_of(node)
         if end is not None and node.intent is None:
             ends[node.seq] = node, end
     return ends
@@ -173,52 +175,52 @@ def _schedule_views(store: Store, now: datetime) -> Iterator[ScheduleView]:
 def _autoscale_views(
     store: Store, now: datetime, processor: CpuUsage | None
 ) -> Iterator[AutoscaleView]:
-    for pool_id in store.scaling.due(now):
-        pool, scale = store.pools.get(pool_id), store.scaling.of(pool_id)
+    for pool_id in store.autoscale.due(now):
+        pool, scale = store.pools.get(pool_id), store.autoscale.of(pool_id)
         if pool is None or scale is None or pool.state is PoolState.DELETING:
             continue
-        samples = tuple(store.scaling.samples(pool_id)) if scale.due <= now else ()
-        metrics = dict(store.scaling.measure(pool_id))
+        samples = tuple(store.autoscale.samples(pool_id)) if scale.due <= now else ()
+        metrics = dict(store.autoscale.current_metrics(pool_id))
         busy = processor.busy(pool_id) if processor and scale.sample_due <= now else None
         if busy is not None:
             metrics["CPUPercent"] = busy
         yield AutoscaleView(pool, scale, metrics, samples)
 
 
-def _node_views(store: Store, hands: Executor) -> Iterator[NodeView]:
+def _node_views(store: Store, executor: Executor) -> Iterator[NodeView]:
     pools: dict[str, Pool | None] = {}
     on_the_way = store.nodes.in_state(*_TRANSIENT_NODES)
-    for node in (*store.nodes.asked(), *(node for node in on_the_way if node.intent is None)):
+    for node in (*store.nodes.with_intent(), *(node for node in on_the_way if node.intent is None)):
         if node.pool_id not in pools:
             pools[node.pool_id] = store.pools.get(node.pool_id)
         pool = pools[node.pool_id]
         if pool is not None:
-            yield node_view(store, hands, node, pool)
+            yield node_view(store, executor, node, pool)
 
 
-def node_view(store: Store, hands: Executor, node: Node, pool: Pool) -> NodeView:
+def node_view(store: Store, executor: Executor, node: Node, pool: Pool) -> NodeView:
     """What the scheduler sees of a node."""
     keys = [start_key(node), packages_key(node)]
     if node.intent is None:
-        return NodeView(node, pool, others=tuple(filter(hands.runs, keys)))
+        return NodeView(node, pool, others=tuple(filter(executor.is_running, keys)))
     for one in store.preparations.on_node(node):
         keys += [preparation_key(one), release_key(one)]
     retained = node.intent_option == "retaineddata" and store.runs.retained(node)
-    others = tuple(filter(hands.runs, keys))
+    others = tuple(filter(executor.is_running, keys))
     return NodeView(node, pool, tuple(store.runs.live_on(node)), others, retained)
 
 
 def _pool_work(store: Store) -> Iterator[PoolWork]:
     for pool_id in store.jobs.pools_with_work():
-        total, largest = store.nodes.room(pool_id)
+        total, largest = store.nodes.free_slots(pool_id)
         pool = store.pools.get(pool_id) if total else None
         if pool is None:
             continue
         # The nodes are read last: there may be many, and nothing that could run.
         queues = tuple(_queues(store, pool, total, largest))
         if queues:
-            free = tuple(store.nodes.free(pool_id))
-            yield PoolWork(pool, free, queues, store.nodes.capable(pool_id))
+            free = tuple(store.nodes.with_free_slots(pool_id))
+            yield PoolWork(pool, free, queues, store.nodes.schedulable_nodes(pool_id))
 
 
 def _queues(store: Store, pool: Pool, total: int, largest: int) -> Iterator[JobQueue]:
@@ -251,7 +253,7 @@ def _too_large(store: Store, pool: Pool, tasks: list[Task]) -> list[int]:
     """Those that need more nodes at once than there are."""
     if not any(map(instance_count, tasks)):
         return []
-    nodes = store.nodes.capable(pool.id) if allows_multi_instance(pool) else 0
+    nodes = store.nodes.schedulable_nodes(pool.id) if allows_multi_instance(pool) else 0
     return [task.seq for task in tasks if instance_count(task) > nodes]
 
 
@@ -260,7 +262,11 @@ def _manager_without_node(store: Store, pool: Pool, job: Job, tasks: list[Task])
     manager = job.body.get("jobManagerTask")
     if manager is None or manager["allowLowPriorityNode"]:
         return []
-    free = [node.slots - node.running_slots for node in store.nodes.free(pool.id) if node.dedicated]
+    free = [
+        node.slots - node.running_slots
+        for node in store.nodes.with_free_slots(pool.id)
+        if node.dedicated
+    ]
     most = max(free, default=0)
     return [
         task.seq for task in tasks if task.id.lower() == manager["id"].lower() and task.slots > most
@@ -278,10 +284,10 @@ def next_moment(store: Store, state: SchedulerState, now: datetime) -> datetime 
     moments = [
         store.jobs.next_deadline(),
         store.runs.next_expiry(),
-        store.scaling.next_moment(),
+        store.autoscale.next_moment(),
         store.schedules.next_moment(now),
     ]
-    moments += state.fated
+    moments += state.preemption_times
     delays = {state.delays.allocation, state.delays.boot, state.delays.absence}
     moments += [
         _add_delay(view.node.state_since, delay) for view in state.nodes for delay in delays

@@ -79,7 +79,7 @@ class QuotaBudget:
         return taken
 
 
-def resize_steps(view: PoolView, allotment: QuotaBudget, *, timed_out: bool) -> Iterator[Decision]:
+def resize_steps(view: PoolView, budget: QuotaBudget, *, timed_out: bool) -> Iterator[Decision]:
     """Bring the pool nearer to its targets, or to its end.
 
     ``timed_out`` says that ``resizeTimeout`` has passed since the resize began.
@@ -95,7 +95,7 @@ def resize_steps(view: PoolView, allotment: QuotaBudget, *, timed_out: bool) -> 
     if pool.allocation is AllocationState.STOPPING:
         yield from _end_resize(view, staying, leaving, _STOPPED)
     elif pool.allocation is AllocationState.RESIZING:
-        grown = list(_grow_or_shrink(view, staying, allotment))
+        grown = list(_grow_or_shrink(view, staying, budget))
         yield from grown
         creating = any(node.state is NodeState.CREATING for node in staying)
         if not (grown or leaving or creating):
@@ -109,14 +109,12 @@ def _targets(view: PoolView) -> dict[bool, int]:
     return {True: view.pool.target_dedicated, False: view.pool.target_spot}
 
 
-def _grow_or_shrink(
-    view: PoolView, staying: list[Node], allotment: QuotaBudget
-) -> Iterator[Decision]:
+def _grow_or_shrink(view: PoolView, staying: list[Node], budget: QuotaBudget) -> Iterator[Decision]:
     for dedicated, _ in _KINDS:
         mine = [node for node in staying if node.dedicated is dedicated]
         missing = _targets(view)[dedicated] - len(mine)
         if missing > 0 and not is_windows(view.pool.body):
-            if taken := allotment.take(missing, dedicated=dedicated):
+            if taken := budget.take(missing, dedicated=dedicated):
                 yield AddNodes(view.pool, dedicated, taken)
         elif missing < 0:
             mine.sort(

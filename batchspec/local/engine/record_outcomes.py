@@ -58,7 +58,7 @@ class OutcomeRecorder:
             if job is None:  # deleted with its tasks
                 continue
             if one.outcome is not None:
-                self._store.runs.note_usage(one.subject.task, one.outcome.usage)
+                self._store.runs.add_usage(one.subject.task, one.outcome.usage)
             outcome = self._as_asked(one.subject.task, job, one.outcome)
             if self._was_requeued(one.subject.task, outcome):
                 self._store.runs.requeue(one.subject.task, now)
@@ -83,7 +83,7 @@ class OutcomeRecorder:
             # One that was lost is due again; one that failed does not keep its job from ending.
             state = None if outcome is None else "completed"
             info = None if outcome is None else _task_info(outcome, row.release)
-            self._store.preparations.note_release(row, state, info)
+            self._store.preparations.update_release(row, state, info)
 
     def _preparation(
         self, run: PreparationRun, outcome: Outcome | None, now: datetime
@@ -103,11 +103,11 @@ class OutcomeRecorder:
             and _should_retry(outcome, run.retries, limit)
         ):
             info = {**row.info, "retryCount": run.retries + 1, "lastRetryTime": write_time(now)}
-            self._store.preparations.note(row, "running", info)
+            self._store.preparations.update(row, "running", info)
             yield self._committer.prepare_again(replace(run, retries=run.retries + 1), fresh=False)
             return
         ready = outcome.failure is None
-        self._store.preparations.note(
+        self._store.preparations.update(
             row, "ready" if ready else "failed", _task_info(outcome, row.info)
         )
         for task in self._store.runs.preparing_on(node, job.id):
@@ -115,7 +115,7 @@ class OutcomeRecorder:
                 continue
             if not ready:
                 self._store.runs.requeue(task, now, counted=False)
-            elif (begun := self._store.runs.prepared(task, now)) is not None:
+            elif (begun := self._store.runs.start_prepared(task, now)) is not None:
                 yield self._committer.again(TaskRun(begun, job, node), fresh=True)
 
     def _as_asked(self, task: Task, job: Job, outcome: Outcome | None) -> Outcome | None:
@@ -139,12 +139,12 @@ class OutcomeRecorder:
     ) -> Generator[ExecutorRequest, None, bool]:
         """Write the end of a task's run; returns whether its job was moved."""
         task = run.task
-        verdict = task_result(task.body, job.body, task.retry_count, outcome)
-        if verdict.retry and job.state in _OPEN_JOBS:
+        result = task_result(task.body, job.body, task.retry_count, outcome)
+        if result.retry and job.state in _OPEN_JOBS:
             again = self._store.runs.retry(task, now)
             if again is not None:
                 if run.others:
-                    self._store.subtasks.again(again, subtask_started(now))
+                    self._store.subtasks.restart(again, subtask_started(now))
                 yield self._committer.again(replace(run, task=again, job=job), fresh=False)
             return False
         self._store.runs.finish(
@@ -154,19 +154,19 @@ class OutcomeRecorder:
             ended=outcome.ended,
             exit_code=outcome.exit_code,
             failure=failure_json(outcome.failure),
-            satisfies=verdict.satisfies,
+            satisfies=result.satisfies,
             retain_until=_retention_end(task.body, outcome.ended),
             container=outcome.container,
         )
         for number in range(1, len(run.others) + 1):
             # There are none where the primary could not be prepared.
             ends = outcome.subtasks or (replace(outcome, exit_code=None),) * len(run.others)
-            self._store.subtasks.note(task, number, subtask_ended(ends[number - 1]))
-        if verdict.job_action == "terminate" and job.state in _OPEN_JOBS:
-            self._store.jobs.move(job, JobState.TERMINATING, now, reason="TaskFailed")
+            self._store.subtasks.complete(task, number, subtask_ended(ends[number - 1]))
+        if result.job_action == "terminate" and job.state in _OPEN_JOBS:
+            self._store.jobs.set_state(job, JobState.TERMINATING, now, reason="TaskFailed")
             return True
-        if verdict.job_action == "disable" and job.state is JobState.ACTIVE:
-            self._store.jobs.move(job, JobState.DISABLING, now, disable_tasks="requeue")
+        if result.job_action == "disable" and job.state is JobState.ACTIVE:
+            self._store.jobs.set_state(job, JobState.DISABLING, now, disable_tasks="requeue")
             return True
         return False
 
@@ -177,10 +177,10 @@ class OutcomeRecorder:
             return
         if outcome.failure is None:
             detail = with_packages(node, run.packages)
-            self._store.nodes.move(node, node.state, now, detail=detail)
+            self._store.nodes.update(node, node.state, now, detail=detail)
         elif node.intent is None and node.state is NodeState.STARTING:
             errors = (node_error_json(outcome.failure),)
-            self._store.nodes.move(node, NodeState.UNUSABLE, now, errors=errors)
+            self._store.nodes.update(node, NodeState.UNUSABLE, now, errors=errors)
 
     def _start_task(
         self, run: StartTaskRun, outcome: Outcome | None, now: datetime
@@ -201,7 +201,7 @@ class OutcomeRecorder:
         if state is NodeState.WAITING_FOR_START_TASK and node.intent is None:
             state = NodeState.IDLE if outcome.failure is None else NodeState.START_TASK_FAILED
         info = _task_info(outcome, node.start_task_info)
-        self._store.nodes.move(node, state, now, start_task_info=info)
+        self._store.nodes.update(node, state, now, start_task_info=info)
 
 
 def _should_retry(outcome: Outcome, retries: int, limit: int) -> bool:

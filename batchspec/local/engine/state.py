@@ -1,6 +1,6 @@
 """What the scheduler looks at: the part of the service in which something may have to be done.
 
-What lives here: frozen views, made by ``observe``. What may not: reading a store, deciding.
+Frozen views, made by ``observe``. Nothing here reads the store or decides.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from batchspec.local.model import (
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """How long the things take that take no time on this machine.
+    """Simulated durations of what takes no time on this machine.
 
-    ``allocation`` passes before a node exists, ``boot`` before it has started, ``absence`` before
-    one that was taken away is given again.
+    ``allocation`` passes before a node exists, ``boot`` before it has started, ``absence`` before a
+    preempted node is allocated again.
     """
 
     allocation: timedelta = timedelta()
@@ -37,7 +37,7 @@ class Delays:
 
 @dataclass(frozen=True, slots=True)
 class RemainingQuota:
-    """How many more nodes of each kind the account's quota leaves; ``None`` is any number."""
+    """How many more nodes of each kind the account's quota allows; ``None`` is no limit."""
 
     dedicated: int | None = None
     spot: int | None = None
@@ -53,10 +53,11 @@ class PoolView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node on its way, or of which something is asked.
+    """A node in transition, or one with an intent.
 
-    ``live`` are the tasks on it; ``others`` the keys of what runs there beside tasks: start,
-    preparation and release tasks; ``retained`` says whether files of tasks are still kept on it.
+    ``live`` are the tasks on it. ``others`` are the keys of the start, preparation and release
+    tasks and installations that run there. ``retained`` means that files of completed tasks are
+    still kept.
     """
 
     node: Node
@@ -68,10 +69,10 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job on its way to another state.
+    """A job in transition.
 
-    ``live`` are its tasks that are on nodes, ``preparations`` the nodes it has been on, if it has
-    a preparation task.
+    ``live`` are its tasks that are on nodes; ``preparations`` the nodes it has run on, if it has a
+    preparation task.
     """
 
     job: Job
@@ -83,8 +84,8 @@ class JobView:
 class JobQueue:
     """A job's next tasks. ``room`` is how many more may run at once; ``None`` is no limit.
 
-    ``prepared`` is how far the job's preparation task is on each node (id in lower case) where it
-    has begun: ``running``, ``ready``, ``failed``.
+    ``prepared`` is the state of the job's preparation task by node (id in lower case): ``running``,
+    ``ready`` or ``failed``.
     """
 
     job: Job
@@ -95,22 +96,23 @@ class JobQueue:
 
 @dataclass(frozen=True, slots=True)
 class PoolWork:
-    """A pool with free slots: its nodes that have some, and its jobs in their order.
+    """A pool with free slots: its nodes that have some, and its jobs in scheduling order.
 
-    ``capable`` is how many nodes would have some if nothing ran.
+    ``schedulable_nodes`` is how many nodes would have free slots if nothing ran.
     """
 
     pool: Pool
     nodes: tuple[Node, ...]
     queues: tuple[JobQueue, ...]
-    capable: int = 0
+    schedulable_nodes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class AutoscaleView:
-    """A pool for which a sample or its formula is due.
+    """A pool for which a sample or the evaluation of its formula is due.
 
-    ``metrics`` are as they are now, ``samples`` those of before, read only when the formula is due.
+    ``metrics`` are the current ones. ``samples`` are the earlier ones, read only when the formula
+    is due.
     """
 
     pool: Pool
@@ -121,7 +123,9 @@ class AutoscaleView:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleView:
-    """A schedule, and its jobs that are not completed; all of them when it is being deleted."""
+    """A job schedule and its jobs that are not completed; all its jobs while it is being
+    deleted.
+    """
 
     schedule: Schedule
     jobs: tuple[Job, ...] = ()
@@ -129,11 +133,12 @@ class ScheduleView:
 
 @dataclass(frozen=True, slots=True)
 class SchedulerState:
-    """All that the scheduler is asked about at one time.
+    """Everything that one call of the scheduler decides about.
 
-    ``ending`` are tasks on nodes that are to end and whose processes have not been told;
+    ``ending`` are tasks on nodes that are to end and whose processes have not been killed yet.
     ``running`` are the keys of the runs that have a process now (see :func:`run_key`).
-    ``taken`` are Spot nodes whose time has come, ``fated`` the moments at which it will for others.
+    ``preempted`` are Spot nodes to preempt now; ``preemption_times`` are the times at which others
+    will be.
     """
 
     delays: Delays = field(default_factory=Delays)
@@ -144,39 +149,39 @@ class SchedulerState:
     managed: tuple[Job, ...] = ()
     done: tuple[Job, ...] = ()
     ending: tuple[Task, ...] = ()
-    doomed: tuple[PendingDeletion, ...] = ()
+    pending_deletions: tuple[PendingDeletion, ...] = ()
     expired: tuple[Task, ...] = ()
     offers: tuple[PoolWork, ...] = ()
     scales: tuple[AutoscaleView, ...] = ()
     schedules: tuple[ScheduleView, ...] = ()
     running: frozenset[str] = frozenset()
     room: RemainingQuota = field(default_factory=RemainingQuota)
-    taken: tuple[Node, ...] = ()
-    fated: tuple[datetime, ...] = ()
+    preempted: tuple[Node, ...] = ()
+    preemption_times: tuple[datetime, ...] = ()
 
 
 def run_key(task_seq: int, run: int) -> str:
-    """The name of one run of one task."""
+    """The key of one run of one task."""
     return f"{task_seq}.{run}"
 
 
 def start_key(node: Node) -> str:
-    """The name of the start task's run on a node."""
+    """The key of the start task's run on a node."""
     return f"start.{node.seq}"
 
 
 def packages_key(node: Node) -> str:
-    """The name of the installation of the pool's packages on a node."""
+    """The key of the installation of the pool's packages on a node."""
     return f"packages.{node.seq}"
 
 
 def preparation_key(preparation: Preparation) -> str:
-    """The name of a preparation task's run."""
+    """The key of a preparation task's run."""
     return f"preparation.{preparation.seq}"
 
 
 def release_key(preparation: Preparation) -> str:
-    """The name of a release task's run."""
+    """The key of a release task's run."""
     return f"release.{preparation.seq}"
 
 

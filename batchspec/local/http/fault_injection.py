@@ -47,34 +47,34 @@ class FaultInjectionMiddleware:
     def __init__(self, door: App, chaos: FaultInjection, hang_up: CloseConnection) -> None:
         self._door = door
         self._chaos = chaos
-        self._dice = RandomSource(chaos)
+        self._random = RandomSource(chaos)
         self._hang_up = hang_up
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request as the door does, or worse."""
         operation = _operation(scope)
-        dose = None if operation is None else self._draw(operation)
-        if dose is None:
+        rule = None if operation is None else self._draw(operation)
+        if rule is None:
             await self._door(scope, receive, send)
             return
-        _LOG.warning("%s: %s", dose.text, operation)
-        if dose.kind is FaultKind.LOST:
+        _LOG.warning("%s: %s", rule.text, operation)
+        if rule.kind is FaultKind.LOST:
             await self._lose(scope, receive)
-        elif dose.kind is FaultKind.SLOW:
-            await self._door(scope, receive, _late(send, dose.span))
+        elif rule.kind is FaultKind.SLOW:
+            await self._door(scope, receive, _late(send, rule.duration))
         else:
             headers = {}
-            if dose.kind is FaultKind.THROTTLE:
-                headers["Retry-After"] = str(math.ceil(dose.span.total_seconds()))
-            await self._door.refuse(scope, receive, send, Fault(_FAULTS[dose.kind]), headers)
+            if rule.kind is FaultKind.THROTTLE:
+                headers["Retry-After"] = str(math.ceil(rule.duration.total_seconds()))
+            await self._door.refuse(scope, receive, send, Fault(_FAULTS[rule.kind]), headers)
 
     def _draw(self, operation: str) -> FaultRule | None:
         """What happens to the next request for ``operation``."""
-        number = self._dice.next(operation)
+        number = self._random.next(operation)
         for kind in REQUEST_FAULTS:
-            dose = self._chaos.dose(kind, operation)
-            if dose is not None and self._dice.strikes(dose, operation, number):
-                return dose
+            rule = self._chaos.rule(kind, operation)
+            if rule is not None and self._random.applies(rule, operation, number):
+                return rule
         return None
 
     async def _lose(self, scope: Message, receive: Receive) -> None:

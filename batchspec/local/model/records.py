@@ -160,7 +160,7 @@ class Task:
     task, so that (``seq``, ``run``) names one run. ``waiting`` counts unmet dependencies.
     ``directory`` is the task's directory below the root of its node. ``ending`` is set while the
     engine is asked to end the run: ``terminate`` (to ``TaskEnded``) or ``requeue``.
-    ``process`` is the engine's own note of what runs, kept over a restart. ``container`` is what is
+    ``container`` is what is
     told of the container that it ran in, in wire form.
     """
 
@@ -184,7 +184,6 @@ class Task:
     pool_id: str | None
     node_id: str | None
     directory: str | None
-    process: str | None
     ending: str | None
     started: datetime | None
     ended: datetime | None

@@ -1,9 +1,9 @@
-"""Life cycles, as tables.
+"""The state machines of pools, nodes, jobs, tasks and job schedules, as tables.
 
-For each resource: its states, the moves the engine may make (``*_MOVES``), and what each verb of
-the API does to each state (``*_VERBS``): the next state, or the code of the fault that refuses it.
-The tables are complete: every state has a row, every verb a cell in it. Nothing here reads a
-record or a clock.
+Each table has the transitions that the engine may make, and for each operation of the API what it
+does in each state: the next state, or the code of the error that refuses it. The tables are
+complete: every state has a row, and every operation a cell in it. Nothing here reads a record or a
+clock.
 """
 
 from __future__ import annotations
@@ -86,33 +86,37 @@ S = TypeVar("S", bound=StrEnum)
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A cell that is a fault: the code that answers the verb in that state."""
+    """A table cell that refuses the operation with this error code."""
 
     code: str
 
 
 class IllegalTransitionError(Exception):
-    """The engine asked for a transition that no table has: a bug, never a user's mistake."""
+    """The engine asked for a transition that is in no table. This is a bug, not a user error."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateMachine(Generic[S]):
-    """The life cycle of one resource: the engine's moves and the API's verbs."""
+    """The states of one resource: the engine's transitions and the API's operations."""
 
-    moves: Mapping[S, frozenset[S]]
-    verbs: Mapping[str, Mapping[S, S | Refusal]]
+    transitions: Mapping[S, frozenset[S]]
+    operations: Mapping[str, Mapping[S, S | Refusal]]
 
     def check(self, old: S, new: S) -> None:
-        """Raise :class:`IllegalTransitionError` unless ``old`` may become ``new``."""
-        if old != new and new not in self.moves[old]:
+        """Check that ``old`` may become ``new``; a state may always stay as it is.
+
+        Raises:
+            IllegalTransitionError: the table has no such transition.
+        """
+        if old != new and new not in self.transitions[old]:
             raise IllegalTransitionError(f"{type(old).__name__}: {old} may not become {new}")
 
-    def ask(self, verb: str, state: S) -> S | Refusal:
-        """What ``verb`` makes of ``state``: the next state, or why it is refused."""
-        return self.verbs[verb][state]
+    def next_state(self, operation: str, state: S) -> S | Refusal:
+        """The state that ``operation`` leads to from ``state``, or the refusal."""
+        return self.operations[operation][state]
 
 
-def _transitions(table: Mapping[S, tuple[S, ...]]) -> Mapping[S, frozenset[S]]:
+def _table(table: Mapping[S, tuple[S, ...]]) -> Mapping[S, frozenset[S]]:
     return {state: frozenset(following) for state, following in table.items()}
 
 
@@ -121,29 +125,29 @@ _POOL_DELETED = Refusal("PoolBeingDeleted")
 _POOL_RESIZED = Refusal("PoolBeingResized")
 
 POOL: StateMachine[PoolState] = StateMachine(
-    moves=_transitions({_P.ACTIVE: (_P.DELETING,), _P.DELETING: ()}),
-    verbs={
+    transitions=_table({_P.ACTIVE: (_P.DELETING,), _P.DELETING: ()}),
+    operations={
         "delete": {_P.ACTIVE: _P.DELETING, _P.DELETING: _POOL_DELETED},
         "update": {_P.ACTIVE: _P.ACTIVE, _P.DELETING: _POOL_DELETED},
     },
 )
 
 ALLOCATION: StateMachine[AllocationState] = StateMachine(
-    moves=_transitions(
+    transitions=_table(
         {
             _A.STEADY: (_A.RESIZING,),
             _A.RESIZING: (_A.STEADY, _A.STOPPING),
             _A.STOPPING: (_A.STEADY,),
         }
     ),
-    verbs={
+    operations={
         "resize": {
             _A.STEADY: _A.RESIZING,
             _A.RESIZING: _POOL_RESIZED,
             _A.STOPPING: _POOL_RESIZED,
         },
-        # Stopping what is already still is accepted and changes nothing, so that a client which
-        # races with the end of a resize is not punished for it (contract 1).
+        # Stopping a steady pool is accepted and changes nothing: a client may race with the end
+        # of a resize (contract 1).
         "stop": {_A.STEADY: _A.STEADY, _A.RESIZING: _A.STOPPING, _A.STOPPING: _A.STOPPING},
     },
 )
@@ -182,7 +186,7 @@ _NODE_BUSY: dict[NodeState, NodeState | Refusal] = {
 _NODE_AT_REST = (_N.IDLE, _N.RUNNING, _N.OFFLINE, _N.START_TASK_FAILED)
 
 NODE: StateMachine[NodeState] = StateMachine(
-    moves=_transitions(
+    transitions=_table(
         {
             _N.CREATING: (_N.STARTING, _N.PREEMPTED, _N.REBOOTING, *_NODE_LOST),
             _N.STARTING: (
@@ -232,9 +236,9 @@ NODE: StateMachine[NodeState] = StateMachine(
             _N.DEALLOCATED: (_N.STARTING, _N.CREATING, *_NODE_LOST),
         }
     ),
-    verbs={
-        # The reference allows these on idle and running nodes; a node whose start task failed
-        # would be lost otherwise.
+    operations={
+        # The reference allows these on idle and running nodes. Here also on a node whose start task
+        # failed, which could not be recovered otherwise.
         "reboot": _NODE_BUSY
         | dict.fromkeys(_NODE_AT_REST, _N.REBOOTING)
         | {_N.UNUSABLE: _N.REBOOTING},
@@ -263,7 +267,7 @@ _JOB_FINAL: dict[JobState, JobState | Refusal] = {
 _JOB_OPEN = (_J.ACTIVE, _J.DISABLING, _J.DISABLED, _J.ENABLING)
 
 JOB: StateMachine[JobState] = StateMachine(
-    moves=_transitions(
+    transitions=_table(
         {
             _J.ACTIVE: (_J.DISABLING, _J.TERMINATING, _J.DELETING),
             _J.DISABLING: (_J.DISABLED, _J.ENABLING, _J.TERMINATING, _J.DELETING),
@@ -274,7 +278,7 @@ JOB: StateMachine[JobState] = StateMachine(
             _J.DELETING: (),
         }
     ),
-    verbs={
+    operations={
         "update": _JOB_FINAL | {state: state for state in _JOB_OPEN},
         "add_task": _JOB_FINAL | {state: state for state in _JOB_OPEN},
         "terminate": _JOB_FINAL | dict.fromkeys(_JOB_OPEN, _J.TERMINATING),
@@ -301,7 +305,7 @@ _TASK_ENDED = Refusal("TaskCompleted")
 _TASK_OPEN = Refusal("TaskNotCompleted")
 
 TASK: StateMachine[TaskState] = StateMachine(
-    moves=_transitions(
+    transitions=_table(
         {
             _T.ACTIVE: (_T.PREPARING, _T.RUNNING, _T.COMPLETED),
             _T.PREPARING: (_T.ACTIVE, _T.RUNNING, _T.COMPLETED),
@@ -309,8 +313,8 @@ TASK: StateMachine[TaskState] = StateMachine(
             _T.COMPLETED: (_T.ACTIVE,),
         }
     ),
-    verbs={
-        # A task that is on a node is ended by the engine; until then its state stays.
+    operations={
+        # The engine ends a task that is on a node; its state stays until then.
         "terminate": {
             _T.ACTIVE: _T.COMPLETED,
             _T.PREPARING: _T.PREPARING,
@@ -339,7 +343,7 @@ _SCHEDULE_FINAL: dict[ScheduleState, ScheduleState | Refusal] = {
 }
 
 SCHEDULE: StateMachine[ScheduleState] = StateMachine(
-    moves=_transitions(
+    transitions=_table(
         {
             _C.ACTIVE: (_C.DISABLED, _C.COMPLETED, _C.TERMINATING, _C.DELETING),
             _C.DISABLED: (_C.ACTIVE, _C.COMPLETED, _C.TERMINATING, _C.DELETING),
@@ -348,7 +352,7 @@ SCHEDULE: StateMachine[ScheduleState] = StateMachine(
             _C.DELETING: (),
         }
     ),
-    verbs={
+    operations={
         "update": {_C.ACTIVE: _C.ACTIVE, _C.DISABLED: _C.DISABLED} | _SCHEDULE_FINAL,
         "disable": {_C.ACTIVE: _C.DISABLED, _C.DISABLED: _C.DISABLED} | _SCHEDULE_FINAL,
         "enable": {_C.ACTIVE: _C.ACTIVE, _C.DISABLED: _C.ACTIVE} | _SCHEDULE_FINAL,

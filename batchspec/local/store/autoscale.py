@@ -80,7 +80,7 @@ class Autoscale:
         row = self._db.one("SELECT min(min(due, sample_due)) FROM scaling")
         return from_optional(row[0] if row is not None else None)
 
-    def measure(self, pool_id: str) -> Mapping[str, float]:
+    def current_metrics(self, pool_id: str) -> Mapping[str, float]:
         """The metrics of a pool as they are: of its nodes, and of the tasks of its active jobs."""
         key = fold(pool_id)
         tasks = self._db.one(
@@ -113,7 +113,7 @@ class Autoscale:
             "SampleNodeCount": nodes[3],
         }
 
-    def sample(
+    def add_sample(
         self, pool: Pool, at: datetime, metrics: Mapping[str, float], following: datetime
     ) -> None:
         """Keep a sample; the next one is due at ``following``."""
@@ -131,7 +131,7 @@ class Autoscale:
                 "UPDATE scaling SET sample_due = ? WHERE pool = ?", (to_column(following), key)
             )
 
-    def evaluated(self, pool: Pool, following: datetime) -> None:
+    def set_next_evaluation(self, pool: Pool, following: datetime) -> None:
         """The formula was evaluated; it is due again at ``following``."""
         self._db.write(
             "UPDATE scaling SET due = ? WHERE pool = ?", (to_column(following), fold(pool.id))

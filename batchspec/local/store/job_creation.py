@@ -109,7 +109,7 @@ def _create_auto_pool(
         autoscale=scaling or None,
     )
     if pool is not None and scaling:
-        store.scaling.start(pool, now)
+        store.autoscale.start(pool, now)
 
 
 def _manager_task(store: Store, job: Job) -> NewTask:

@@ -118,7 +118,7 @@ class Jobs:
 
     # --- both sides
 
-    def move(
+    def set_state(
         self,
         job: Job,
         state: JobState,
@@ -194,7 +194,7 @@ class Jobs:
         )
         return [_read(row) for row in rows]
 
-    def managed(self) -> list[Job]:
+    def with_manager_complete(self) -> list[Job]:
         """Jobs whose job manager task is completed, and that end with it."""
         rows = self._db.all(
             "SELECT job.* FROM job CROSS JOIN task "
@@ -212,7 +212,7 @@ class Jobs:
         )
         return [_read(row) for row in rows]
 
-    def done(self) -> list[Job]:
+    def with_all_tasks_complete(self) -> list[Job]:
         """Active jobs with ``onAllTasksComplete: terminatejob`` and no task left to do.
 
         A job without tasks counts: it ends at once, as the reference says (contract 7).
@@ -223,10 +223,6 @@ class Jobs:
             "AND tally.n_active = 0 AND tally.n_running = 0 ORDER BY job.seq"
         )
         return [_read(row) for row in rows]
-
-    def set_pool(self, job: Job, pool_id: str) -> Job:
-        """The auto pool of ``job`` is made: its tasks run there."""
-        return self._set(job, pool=fold(pool_id), pool_id=pool_id)
 
     def purge(self, job: Job, limit: int = 2000) -> bool:
         """Remove up to ``limit`` tasks of a job that is deleting; then the job itself.

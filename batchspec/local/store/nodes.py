@@ -1,4 +1,6 @@
-"""Compute nodes in the store. The engine makes, moves and drops them; the API only asks."""
+"""Compute nodes in the store. The engine creates, updates and deletes them; the API sets
+intents.
+"""
 
 # ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
 from __future__ import annotations
@@ -22,7 +24,7 @@ from batchspec.local.store.database import (
 
 
 def take_slots(database: Database, pool: str, node: str, slots: int, now: datetime) -> None:
-    """A run of ``slots`` slots begins on the node of those keys."""
+    """Take ``slots`` slots of the node with these keys for a run that begins."""
     database.write(
         "UPDATE node SET running_tasks = running_tasks + 1, "
         "running_slots = running_slots + :slots, "
@@ -34,9 +36,9 @@ def take_slots(database: Database, pool: str, node: str, slots: int, now: dateti
 
 
 def free_slots(database: Database, task: Task, now: datetime, *, ran: int, succeeded: int) -> None:
-    """The run of ``task`` is over; ``ran`` and ``succeeded`` are added to the node's totals.
+    """Free the slots of a run that is over, and of its subtasks.
 
-    So are the runs of its subtasks.
+    ``ran`` and ``succeeded`` are added to the node's totals.
     """
     places = [(fold(task.pool_id or ""), fold(task.node_id or ""))]
     if "multiInstanceSettings" in task.body:
@@ -77,7 +79,7 @@ class Nodes:
     # --- the API's side
 
     def get(self, pool_id: str, node_id: str) -> Node | None:
-        """The node of that id in that pool."""
+        """The node with this id in this pool."""
         row = self._db.one(
             "SELECT * FROM node WHERE pool = ? AND key = ?", (fold(pool_id), fold(node_id))
         )
@@ -93,7 +95,7 @@ class Nodes:
         return [_read(row) for row in rows]
 
     def counts(self, pool_id: str) -> Mapping[tuple[NodeState, bool], int]:
-        """How many nodes of a pool are in each (state, dedicated); absent is none."""
+        """The number of nodes of a pool by (state, dedicated); zero counts are absent."""
         rows = self._db.all(
             "SELECT state, dedicated, count(*) AS n FROM node WHERE pool = ? "
             "GROUP BY state, dedicated",
@@ -107,7 +109,7 @@ class Nodes:
         dedicated = sum(n for (_, is_dedicated), n in counts.items() if is_dedicated)
         return dedicated, sum(counts.values()) - dedicated
 
-    def ask(
+    def set_intent(
         self,
         node: Node,
         intent: str,
@@ -116,9 +118,10 @@ class Nodes:
         state: NodeState | None = None,
         now: datetime | None = None,
     ) -> None:
-        """Ask the engine for something (see :class:`Node`); a later wish replaces an earlier.
+        """Ask the engine for an action (see :class:`Node`); a later intent replaces an earlier one.
 
-        With ``state`` the node is shown in it from ``now`` on, while the engine is still at it.
+        With ``state`` the node shows that state from ``now`` on, while the engine is still working
+        on it.
         """
         columns: dict[str, object] = {"intent": intent, "intent_option": option}
         if state is not None and now is not None:
@@ -129,7 +132,7 @@ class Nodes:
     def set_scheduling(self, node: Node, scheduling: str, option: str | None) -> None:
         """Enable or disable scheduling; ``option`` says what disabling does to running tasks.
 
-        What else is asked of the node stands; it comes back from that as it is scheduled now.
+        Another pending intent stays; after it the node keeps the scheduling that is set here.
         """
         columns: dict[str, object] = {"scheduling": scheduling}
         if node.intent in (None, "offline"):
@@ -142,7 +145,7 @@ class Nodes:
     def add(
         self, pool: Pool, ids: Collection[str], now: datetime, *, dedicated: bool, slots: int
     ) -> None:
-        """Make nodes in state ``creating``."""
+        """Create nodes in state ``creating``."""
         with self._db.transaction():
             for node_id in ids:
                 self._db.insert(
@@ -161,7 +164,7 @@ class Nodes:
                 )
 
     def of(self, pool_id: str, states: Collection[NodeState] = tuple(NodeState)) -> list[Node]:
-        """Nodes of a pool in one of ``states``, oldest first."""
+        """The nodes of a pool that are in one of ``states``, oldest first."""
         marks = ", ".join("?" * len(states))
         rows = self._db.all(
             f"SELECT * FROM node WHERE pool = ? AND state IN ({marks}) ORDER BY seq",
@@ -170,7 +173,7 @@ class Nodes:
         return [_read(row) for row in rows]
 
     def in_state(self, *states: NodeState) -> list[Node]:
-        """Nodes of all pools in one of ``states``, oldest first."""
+        """The nodes of all pools that are in one of ``states``, oldest first."""
         marks = ", ".join("?" * len(states))
         rows = self._db.all(
             f"SELECT * FROM node WHERE state IN ({marks}) ORDER BY seq",
@@ -179,19 +182,21 @@ class Nodes:
         return [_read(row) for row in rows]
 
     def totals(self) -> tuple[int, int]:
-        """How many dedicated and how many other nodes all pools together have."""
+        """The number of dedicated and of Spot nodes in all pools together."""
         row = self._db.one("SELECT total(dedicated), total(1 - dedicated) FROM node")
         return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
-    def asked(self) -> list[Node]:
-        """Nodes with an intent that the engine has not done yet."""
+    def with_intent(self) -> list[Node]:
+        """Nodes with an intent that the engine has not carried out yet."""
         rows = self._db.all(
             "SELECT * FROM node INDEXED BY node_by_intent WHERE intent IS NOT NULL ORDER BY seq"
         )
         return [_read(row) for row in rows]
 
-    def room(self, pool_id: str) -> tuple[int, int]:
-        """The slots that :meth:`free` nodes have free: of all together, and the most of one."""
+    def free_slots(self, pool_id: str) -> tuple[int, int]:
+        """The free slots of :meth:`with_free_slots`: the total, and the largest number on one
+        node.
+        """
         row = self._db.one(
             "SELECT total(slots - running_slots), max(slots - running_slots) FROM node "
             f"WHERE {_FREE}",
@@ -200,8 +205,8 @@ class Nodes:
         total, most = (0.0, None) if row is None else row
         return int(total), most or 0
 
-    def capable(self, pool_id: str) -> int:
-        """How many nodes could take a task if they had nothing to do."""
+    def schedulable_nodes(self, pool_id: str) -> int:
+        """The number of nodes that could take a task if nothing ran on them."""
         row = self._db.one(
             "SELECT count(*) FROM node WHERE pool = ? AND state IN ('idle', 'running') "
             "AND scheduling = 'enabled' AND intent IS NULL",
@@ -209,10 +214,11 @@ class Nodes:
         )
         return 0 if row is None else int(row[0])
 
-    def free(self, pool_id: str) -> list[Node]:
+    def with_free_slots(self, pool_id: str) -> list[Node]:
         """Nodes that can take a task now: idle or running, scheduling enabled, a slot free.
 
-        Also nodes still running a start task that nobody waits for are ``idle`` in the store.
+        This includes nodes that run a start task without ``waitForSuccess``; they are ``idle``
+        here.
         """
         rows = self._db.all(
             f"SELECT * FROM node WHERE {_FREE} ORDER BY seq",
@@ -220,7 +226,7 @@ class Nodes:
         )
         return [_read(row) for row in rows]
 
-    def move(
+    def update(
         self,
         node: Node,
         state: NodeState,
@@ -232,10 +238,11 @@ class Nodes:
         errors: tuple[Wire, ...] | None = None,
         done: bool = False,
     ) -> Node:
-        """Bring a node to ``state``; what is ``None`` stays. ``done`` clears the intent.
+        """Bring a node to ``state``. A ``None`` leaves its field as it is; ``done`` clears the
+        intent.
 
         Raises:
-            IllegalMoveError: the life cycle has no such transition.
+            IllegalTransitionError: the state machine has no such transition.
         """
         NODE.check(node.state, state)
         columns: dict[str, object] = {}
@@ -255,8 +262,8 @@ class Nodes:
             self._set(node, **columns)
         return self._again(node)
 
-    def drop(self, node: Node) -> None:
-        """Forget a node that has left its pool; its tasks must have been requeued before."""
+    def delete(self, node: Node) -> None:
+        """Delete a node that has left its pool; its tasks must have been requeued before."""
         self._db.write("DELETE FROM node WHERE seq = ?", (node.seq,))
 
     def _set(self, node: Node, **columns: object) -> None:

@@ -111,7 +111,7 @@ class Pools:
             deallocation=deallocation,
         )
 
-    def stop(self, pool: Pool, now: datetime) -> Pool:
+    def stop_resize(self, pool: Pool, now: datetime) -> Pool:
         """Ask for the resize to stop: ``stopping`` if it was resizing, else nothing."""
         if pool.allocation is not AllocationState.RESIZING:
             return pool
@@ -123,7 +123,7 @@ class Pools:
         """Keep the autoscale formula, its interval and its last run; ``None`` turns it off."""
         return self._set(pool, now, autoscale=None if autoscale is None else to_json(autoscale))
 
-    def note_scale_run(self, pool: Pool, run: Wire) -> Pool:
+    def set_autoscale_run(self, pool: Pool, run: Wire) -> Pool:
         """Keep the last run of the formula; that is no change of the pool."""
         if pool.autoscale is None:
             return pool
@@ -138,14 +138,14 @@ class Pools:
 
     # --- the engine's side
 
-    def unsettled(self) -> list[Pool]:
+    def in_transition(self) -> list[Pool]:
         """Pools the engine has something to do for: deleting, resizing or stopping."""
         rows = self._db.all(
             "SELECT * FROM pool WHERE allocation <> 'steady' OR state = 'deleting' ORDER BY seq"
         )
         return [_read(row) for row in rows]
 
-    def settle(self, pool: Pool, now: datetime, errors: tuple[Wire, ...] = ()) -> None:
+    def complete_resize(self, pool: Pool, now: datetime, errors: tuple[Wire, ...] = ()) -> None:
         """The resize is over: ``steady``, with ``resizeErrors`` where it fell short.
 
         Nothing is written if another resize was asked for since ``pool`` was read.
@@ -162,7 +162,7 @@ class Pools:
             (pool.seq, pool.resize),
         )
 
-    def drop(self, pool: Pool) -> None:
+    def remove(self, pool: Pool) -> None:
         """Forget a pool that was deleting and has no node left."""
         self._db.write(
             "DELETE FROM pool WHERE seq = ? AND state = 'deleting' "

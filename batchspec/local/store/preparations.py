@@ -32,12 +32,14 @@ class Preparations:
         )
         return Preparation(seq, job.id, node.pool_id, node.id, "running", info, None, None)
 
-    def note(self, preparation: Preparation, state: str, info: Wire) -> None:
+    def update(self, preparation: Preparation, state: str, info: Wire) -> None:
         """What the preparation task has come to."""
         values = {"state": state, "info": to_json(info)}
         self._db.update("preparation", values, "seq = ?", (preparation.seq,))
 
-    def note_release(self, preparation: Preparation, state: str | None, info: Wire | None) -> None:
+    def update_release(
+        self, preparation: Preparation, state: str | None, info: Wire | None
+    ) -> None:
         """What the release task has come to; ``None`` if it is to run again."""
         values = {"release_state": state, "release": None if info is None else to_json(info)}
         self._db.update("preparation", values, "seq = ?", (preparation.seq,))
@@ -71,18 +73,18 @@ class Preparations:
         )
         return [_read(row) for row in rows]
 
-    def forget(self, preparation: Preparation) -> None:
+    def delete(self, preparation: Preparation) -> None:
         """The preparation task is to run again before the next task of the job on that node."""
         self._db.write("DELETE FROM preparation WHERE seq = ?", (preparation.seq,))
 
-    def forget_node(self, node: Node) -> None:
+    def delete_node(self, node: Node) -> None:
         """A node has left its pool."""
         self._db.write(
             "DELETE FROM preparation WHERE pool = ? AND node = ?",
             (fold(node.pool_id), fold(node.id)),
         )
 
-    def forget_job(self, job: Job) -> None:
+    def delete_job(self, job: Job) -> None:
         """A job is deleted."""
         self._db.write("DELETE FROM preparation WHERE job = ?", (fold(job.id),))
 

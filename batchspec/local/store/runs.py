@@ -53,12 +53,12 @@ class Subtasks:
                 )
                 take_slots(self._db, fold(node.pool_id), fold(node.id), task.slots, now)
 
-    def again(self, task: Task, info: Wire) -> None:
+    def restart(self, task: Task, info: Wire) -> None:
         """The task is retried, and with it its subtasks, where they are."""
         values = {"state": "running", "info": to_json(info), "run": task.run}
         self._db.update("subtask", values, "task = ?", (task.seq,))
 
-    def note(self, task: Task, number: int, info: Wire) -> None:
+    def complete(self, task: Task, number: int, info: Wire) -> None:
         """What a subtask has come to, at the end of its task."""
         where = "task = ? AND number = ?"
         self._db.update("subtask", {"info": to_json(info)}, where, (task.seq, number))
@@ -205,7 +205,6 @@ class Runs:
                     "node": key,
                     "node_id": node.id,
                     "directory": directory,
-                    "process": None,
                     "ending": None,
                     "started": stamp,
                     "ended": None,
@@ -222,7 +221,7 @@ class Runs:
             take_slots(self._db, pool, key, task.slots, now)
             return self.get(task.seq)
 
-    def prepared(self, task: Task, now: datetime) -> Task | None:
+    def start_prepared(self, task: Task, now: datetime) -> Task | None:
         """The job preparation task is done: ``preparing`` becomes ``running``, started now."""
         changed = self._db.update(
             "task",
@@ -237,14 +236,6 @@ class Runs:
             (task.seq, task.run),
         )
         return self.get(task.seq) if changed else None
-
-    def note(self, task: Task, process: str) -> bool:
-        """Keep the engine's note of the process behind a run; whether the run still goes on."""
-        return bool(
-            self._db.update(
-                "task", {"process": process}, f"seq = ? AND run = ? AND {_LIVE}", _run(task)
-            )
-        )
 
     def finish(
         self,
@@ -281,7 +272,6 @@ class Runs:
                     "container": None if container is None else to_json(container),
                     "retain_until": None if retain_until is None else to_column(retain_until),
                     "ending": None,
-                    "process": None,
                 },
                 f"seq = ? AND run = ? AND {_LIVE}",
                 _run(task),
@@ -296,7 +286,7 @@ class Runs:
                 self._dependencies.satisfy(task.seq)
             return self.get(task.seq)
 
-    def note_usage(self, task: Task, usage: Usage) -> None:
+    def add_usage(self, task: Task, usage: Usage) -> None:
         """Add what a run has used to what the task has; to be called before its end is written."""
         times = map(to_microseconds, (usage.running, usage.user, usage.kernel))
         self._db.write(
@@ -319,7 +309,6 @@ class Runs:
                 "last_retry": to_column(now),
                 "started": to_column(now),
                 "run": task.run + 1,
-                "process": None,
             },
             f"seq = ? AND run = ? AND {_LIVE}",
             _run(task),
@@ -347,7 +336,6 @@ class Runs:
                     "node": None,
                     "node_id": None,
                     "directory": None,
-                    "process": None,
                     "ending": None,
                     "started": None,
                 },
@@ -361,7 +349,7 @@ class Runs:
                 self._db.write("DELETE FROM subtask WHERE task = ?", (task.seq,))
             return self.get(task.seq)
 
-    def ask_to_end(self, task: Task, how: str) -> None:
+    def request_end(self, task: Task, how: str) -> None:
         """Mark a live task to be ended: ``terminate`` or ``requeue`` (a job ends, is disabled).
 
         The first wish stands.
@@ -371,12 +359,12 @@ class Runs:
 
     # --- what is left behind
 
-    def doomed(self, limit: int = 100) -> list[PendingDeletion]:
+    def pending_deletions(self, limit: int = 100) -> list[PendingDeletion]:
         """Runs and directories of tasks that are no more, oldest first."""
         rows = self._db.all("SELECT * FROM doomed ORDER BY seq LIMIT ?", (limit,))
         return [PendingDeletion(*row) for row in rows]
 
-    def forget(self, doomed: PendingDeletion) -> None:
+    def deletion_done(self, doomed: PendingDeletion) -> None:
         """A doomed run is dead and its directory removed."""
         self._db.write("DELETE FROM doomed WHERE seq = ?", (doomed.seq,))
 
@@ -389,7 +377,7 @@ class Runs:
         )
         return [task_from_row(row) for row in rows]
 
-    def cleaned(self, task: Task) -> None:
+    def files_deleted(self, task: Task) -> None:
         """The files of an expired task are removed: its file operations answer so from now on."""
         self._db.update(
             "task", {"retain_until": None, "cleaned": 1}, "seq = ? AND run = ?", _run(task)

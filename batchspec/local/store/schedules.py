@@ -79,7 +79,7 @@ class Schedules:
 
     # --- both sides
 
-    def move(self, schedule: Schedule, state: ScheduleState, now: datetime) -> Schedule:
+    def set_state(self, schedule: Schedule, state: ScheduleState, now: datetime) -> Schedule:
         """Bring a schedule to ``state``; ``completed`` sets its end and that nothing runs next.
 
         Raises:
@@ -118,7 +118,7 @@ class Schedules:
         )
         return from_optional(row[0] if row is not None else None)
 
-    def ran(
+    def job_created(
         self,
         schedule: Schedule,
         job_id: str,
@@ -136,11 +136,11 @@ class Schedules:
             next_run=to_optional(next_run),
         )
 
-    def skip(self, schedule: Schedule, due: datetime, next_run: datetime | None) -> None:
+    def run_skipped(self, schedule: Schedule, due: datetime, next_run: datetime | None) -> None:
         """The job that was due at ``due`` is not made: its start window has passed."""
         self._set(schedule, last_due=to_column(due), next_run=to_optional(next_run))
 
-    def drop(self, schedule: Schedule) -> None:
+    def delete(self, schedule: Schedule) -> None:
         """Forget a schedule that was deleting and has no job left."""
         self._db.write("DELETE FROM schedule WHERE seq = ? AND state = 'deleting'", (schedule.seq,))
 

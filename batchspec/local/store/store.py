@@ -27,8 +27,8 @@ class Store:
     Group writes that belong together::
 
         with store.transaction():
-            store.pools.settle(pool, now)
-            store.nodes.drop(node)
+            store.pools.complete_resize(pool, now)
+            store.nodes.delete(node)
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -40,7 +40,7 @@ class Store:
         self.runs = Runs(self._database)
         self.subtasks = Subtasks(self._database)
         self.preparations = Preparations(self._database)
-        self.scaling = Autoscale(self._database)
+        self.autoscale = Autoscale(self._database)
         self.schedules = Schedules(self._database)
 
     @property

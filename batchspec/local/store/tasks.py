@@ -122,7 +122,7 @@ class Dependencies:
 COLUMNS = (
     "seq, job_id, id, body, created, modified, state, state_since, previous_state, "
     "previous_since, slots, waiting, run, retry_count, requeue_count, last_retry, last_requeue, "
-    "pool_id, node_id, directory, process, ending, started, ended, exit_code, result, failure, "
+    "pool_id, node_id, directory, ending, started, ended, exit_code, result, failure, "
     "retain_until, cleaned, container"
 )
 _STATES = {str(state): state for state in TaskState}
@@ -214,11 +214,11 @@ class Tasks:
         )
         return [task_from_row(row) for row in rows]
 
-    def use(self, job_id: str, now: datetime) -> ResourceUse:
+    def use_of_job(self, job_id: str, now: datetime) -> ResourceUse:
         """What the tasks of a job have used; reads all of them, and only when it is asked for."""
         return self._use("job = ? AND started IS NOT NULL", fold(job_id), now)
 
-    def use_of(self, task: Task, now: datetime) -> ResourceUse:
+    def use_of_task(self, task: Task, now: datetime) -> ResourceUse:
         """What a task has used, in all its runs."""
         return self._use("seq = ?", task.seq, now)
 
@@ -359,7 +359,6 @@ def _new(job: Job, task: NewTask, seq: int, waiting: int, now: datetime) -> Task
         pool_id=None,
         node_id=None,
         directory=None,
-        process=None,
         ending=None,
         started=None,
         ended=None,
@@ -376,8 +375,8 @@ def task_from_row(row: Sequence[Any], *, bodies: bool = True) -> Task:
     """A :class:`Task` of a row of :data:`COLUMNS`; without ``bodies`` its body is empty."""
     seq, job_id, task_id, body, created, modified, state, since, previous, previous_since = row[:10]
     slots, waiting, run, retries, requeues, last_retry, last_requeue = row[10:17]
-    pool_id, node_id, directory, process, ending, started, ended = row[17:24]
-    exit_code, result, failure, retain_until, cleaned, container = row[24:]
+    pool_id, node_id, directory, ending, started, ended = row[17:23]
+    exit_code, result, failure, retain_until, cleaned, container = row[23:]
     return Task(
         seq=seq,
         job_id=job_id,
@@ -399,7 +398,6 @@ def task_from_row(row: Sequence[Any], *, bodies: bool = True) -> Task:
         pool_id=pool_id,
         node_id=node_id,
         directory=directory,
-        process=process,
         ending=ending,
         started=from_optional(started),
         ended=from_optional(ended),
