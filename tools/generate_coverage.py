@@ -13,7 +13,7 @@ from pathlib import Path
 
 from generated import main
 
-from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
+from batchspec.local.api import REFUSED, WITHOUT_EFFECT
 from batchspec.spec.schema import Fragment, branches, definition, resolved
 
 TARGET = Path(__file__).parent.parent / "docs" / "coverage.md"

@@ -1,10 +1,10 @@
-"""Replay what was recorded with the real service, and say where the embedded one differs.
+"""Replay recordings of the real service and report where the embedded service differs.
 
     python tools/replay_recordings.py [--all] [--keep COUNTS] [FILE]
 
 FILE is ``real-service.jsonl``; by default the one in ``../shared/recordings`` beside the project.
 ``--keep tools/replay/counts.json`` is for ``tools/generate_compatibility.py``. Exits 1 if a
-difference has no reason, or if fewer than 95 % of those that apply agree.
+difference has no reason, or if fewer than 95 % of the applicable exchanges agree.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ TARGET = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came of one exchange. ``skipped`` is why it was not replayed; ``reason`` why it differs
-    as it should; an empty ``found`` is agreement."""
+    """The result of one exchange.
+
+    ``skipped`` is the reason why it was not replayed, ``found`` the differences (empty if the
+    replies agree), and ``reason`` the known reason of the differences.
+    """
 
     exchange: Exchange
     skipped: str = ""
@@ -41,7 +44,7 @@ class Verdict:
 
 
 async def replay_all(exchanges: Iterable[Exchange], data: Path) -> list[Verdict]:
-    """Replay the exchanges, each source on a service of its own."""
+    """Replay the exchanges, each source on a separate service."""
     sources: dict[str, list[Exchange]] = defaultdict(list)
     for exchange in exchanges:
         sources[exchange.source].append(exchange)
@@ -99,7 +102,7 @@ def main() -> int:
             print("".join(f"    {line}\n" for line in verdict.found), end="")
     share = (len(applied) - len(differing)) / max(1, len(applied))
     unexplained = sum(not verdict.reason for verdict in differing)
-    print(f"\n{share:.1%} of those that apply agree; {unexplained} differ without a reason")
+    print(f"\n{share:.1%} of the applicable exchanges agree; {unexplained} differ without a reason")
     return int(share < TARGET or unexplained > 0)
 
 

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from batchspec.local.agent.containers import ContainerEngine
 from batchspec.local.agent.credentials import NoAutoStorage, StorageAccount
-from batchspec.local.api.context import Context
+from batchspec.local.api import Context
 from batchspec.local.clock import Clock, ClockOffset
 from batchspec.local.engine.engine import Engine as ProcessEngine
 from batchspec.local.engine.environment import NodeConfig

@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from batchspec.local.api.routes import ROUTES, Route
+from batchspec.local.api import ROUTES, Route
 from batchspec.local.wire import model_names, properties
 from tests.local.wires import VERSION
 

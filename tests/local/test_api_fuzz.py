@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from batchspec.local.api.routes import Route
+from batchspec.local.api import Route
 from tests.local.engines import engined, job, pool, task, until
 from tests.local.made_up import (
     BODIES,

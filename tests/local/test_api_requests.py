@@ -14,7 +14,7 @@ from azure.core.exceptions import HttpResponseError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batchspec.local.api.routes import ROUTES
+from batchspec.local.api import ROUTES
 from batchspec.local.loopback import NotLoopbackError, listen
 from tests.local.running import Service
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchspec.local import LocalError, Simulation, SimulationOptions
-from batchspec.local.api.routes import ROUTES
+from batchspec.local.api import ROUTES
 from batchspec.local.daemon.endpoints import Announcement, read_announcement, write_announcement
 from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.status import State, Status

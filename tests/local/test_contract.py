@@ -24,7 +24,7 @@ OLDER = "2024-02-01.19.0"
 
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service with its engine, a pool of one node and two slots, and a job."""
+    """A service with its engine, a pool of one node with two slots, and a job."""
     with engined(tmp_path_factory.mktemp("contract") / "batch") as service:
         service.client.create_pool(pool(taskSlotsPerNode=2))
         service.client.create_job(job())
@@ -32,7 +32,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def ended(batch: Service, task_id: str, script: str, **more: Any) -> dict[str, Any]:
-    """The execution information of a task that was run."""
+    """Run a task to completion and return its ``executionInfo``."""
     batch.client.create_task("j", task(task_id, script, **more))
     until(lambda: batch.client.get_task("j", task_id).state == "completed")
     found: dict[str, Any] = batch.request("GET", f"/jobs/j/tasks/{task_id}").json["executionInfo"]
@@ -43,10 +43,10 @@ def ended(batch: Service, task_id: str, script: str, **more: Any) -> dict[str, A
 
 
 def test_01_stop_resize_of_a_steady_pool(service: Service) -> None:
-    """1. Stopping the resize of a pool that is steady is accepted and changes nothing.
+    """1. Stop resize of a steady pool succeeds and changes nothing.
 
-    Evidence: none recorded; the reference names no error, and a client that races with the end of
-    a resize cannot know.
+    Evidence: not recorded; the reference names no error, and a client cannot know that the resize
+    has just ended.
     """
     service.client.create_pool(pool(nodes=0))
     made = service.store.pools.get("p")
@@ -56,12 +56,12 @@ def test_01_stop_resize_of_a_steady_pool(service: Service) -> None:
     assert service.request("GET", "/pools/p").json["allocationState"] == "steady"
 
 
-def test_02_what_a_pool_with_nodes_keeps(service: Service) -> None:
-    """2. A property that only an empty pool may change is refused on others with 409
-    OperationInvalidForCurrentState, even if its value is the same.
+def test_02_properties_that_need_an_empty_pool(service: Service) -> None:
+    """2. Updating a property that requires an empty pool in a pool with nodes is 409
+    OperationInvalidForCurrentState, even if the value is unchanged.
 
     Evidence: "can be updated only when the pool is empty"; the code is that of other operations
-    that a state forbids.
+    that a state does not allow.
     """
     idle_node(service)
     refused = service.request("PATCH", "/pools/p", {"vmSize": "x"})
@@ -69,8 +69,7 @@ def test_02_what_a_pool_with_nodes_keeps(service: Service) -> None:
 
 
 def test_03_evaluate_on_a_fixed_pool(service: Service) -> None:
-    """3. A formula is evaluated only for a pool that scales by one: else 409
-    OperationInvalidForCurrentState.
+    """3. Evaluating a formula for a pool without autoscale is 409 OperationInvalidForCurrentState.
 
     Evidence: "autoscaling must first be enabled on the pool"; the code is not recorded.
     """
@@ -81,7 +80,7 @@ def test_03_evaluate_on_a_fixed_pool(service: Service) -> None:
 
 
 def test_04_delete_twice(service: Service) -> None:
-    """4. Deleting a pool that is being deleted is refused with 409 PoolBeingDeleted.
+    """4. Deleting a pool that is being deleted is 409 PoolBeingDeleted.
 
     Evidence: recorded, azure-sdk-for-node.
     """
@@ -91,10 +90,10 @@ def test_04_delete_twice(service: Service) -> None:
     assert (again.status, again.code) == (409, "PoolBeingDeleted")
 
 
-def test_05_accounts_of_nodes(service: Service) -> None:
-    """5. Two accounts of a node may differ in case; one that has expired may be made again.
+def test_05_user_accounts_of_nodes(service: Service) -> None:
+    """5. Names of node users are case-sensitive; an expired user can be created again.
 
-    Evidence: none recorded; so it is on Linux.
+    Evidence: not recorded; this is the behaviour of Linux.
     """
     node = idle_node(service)
     path = f"/pools/p/nodes/{node.id}/users"
@@ -105,18 +104,18 @@ def test_05_accounts_of_nodes(service: Service) -> None:
 # --- jobs
 
 
-def test_06_a_job_without_its_pool(service: Service) -> None:
-    """6. A job may name a pool that is not there; its tasks wait for one of that name.
+def test_06_a_job_whose_pool_does_not_exist(service: Service) -> None:
+    """6. A job can name a pool that does not exist; its tasks wait for a pool with that id.
 
-    Evidence: the reference names no error for it.
+    Evidence: the reference names no error for this.
     """
     assert service.request("POST", "/jobs", job(pool_id="none")).status == 201
     assert service.request("POST", "/jobs/j/tasks", task("t", "true")).status == 201
     assert service.request("GET", "/jobs/j/tasks/t").json["state"] == "active"
 
 
-def test_07_a_job_without_tasks_that_ends_with_them(batch: Service) -> None:
-    """7. A job made with ``onAllTasksComplete: terminatejob`` and no task ends at once.
+def test_07_a_job_without_tasks_that_terminates_with_them(batch: Service) -> None:
+    """7. A job created with ``onAllTasksComplete: terminatejob`` and without tasks ends at once.
 
     Evidence: "if there are no Tasks, then all Tasks are considered complete", and the advice to set
     it only when all tasks are added. 27 recorded jobs were still active within a second.
@@ -127,18 +126,18 @@ def test_07_a_job_without_tasks_that_ends_with_them(batch: Service) -> None:
     assert info["terminateReason"] == "AllTasksComplete"
 
 
-def test_08_a_disabled_job_takes_tasks(service: Service) -> None:
-    """8. A job that is disabled takes tasks, which wait until it is enabled.
+def test_08_a_disabled_job_accepts_tasks(service: Service) -> None:
+    """8. Tasks can be added to a disabled job; they wait until it is enabled.
 
-    Evidence: none recorded; the reference of disabling a job speaks of running tasks alone.
+    Evidence: not recorded; the reference of Disable Job mentions only running tasks.
     """
     service.client.create_job(job())
     service.request("POST", "/jobs/j/disable", {"disableTasks": "wait"})
     assert service.request("POST", "/jobs/j/tasks", task("t", "true")).status == 201
 
 
-def test_09_what_a_terminated_job_leaves_active(batch: Service) -> None:
-    """9. The active tasks of a job that was terminated stay active.
+def test_09_active_tasks_of_a_terminated_job(batch: Service) -> None:
+    """9. The active tasks of a terminated job stay active.
 
     Evidence: azure-sdk-for-python#26037, "by design".
     """
@@ -149,8 +148,8 @@ def test_09_what_a_terminated_job_leaves_active(batch: Service) -> None:
     assert batch.client.get_task("cut", "t").state == "active"
 
 
-def test_10_no_preparation_to_tell_of(service: Service) -> None:
-    """10. The status of preparation and release tasks of a job with neither is 409
+def test_10_preparation_status_of_a_job_without_preparation(service: Service) -> None:
+    """10. The preparation and release task status of a job with neither is 409
     JobPreparationTaskOrReleaseTaskNotSpecified.
 
     Evidence: recorded, azure-sdk-for-node; the reference names other codes.
@@ -161,9 +160,9 @@ def test_10_no_preparation_to_tell_of(service: Service) -> None:
 
 
 def test_11_the_pool_of_an_enabled_job(service: Service) -> None:
-    """11. An active job takes its own ``poolInfo`` again, and no other (409).
+    """11. An active job accepts its current ``poolInfo``, and no other (409).
 
-    Evidence: the tests of azure-sdk-for-python put a fetched job back as it is; the reference:
+    Evidence: the tests of azure-sdk-for-python put a job back unchanged; the reference:
     "will fail if you include the poolInfo element and the Job is not disabled".
     """
     service.client.create_job(job())
@@ -175,7 +174,7 @@ def test_11_the_pool_of_an_enabled_job(service: Service) -> None:
 # --- tasks
 
 
-def test_12_depending_without_saying_so(service: Service) -> None:
+def test_12_dependencies_in_a_job_without_dependencies(service: Service) -> None:
     """12. ``dependsOn`` in a job without ``usesTaskDependencies`` is 400 UnsupportedProperty.
 
     Evidence: azure-sdk-for-python#27859 and #42399; the reference has
@@ -186,10 +185,10 @@ def test_12_depending_without_saying_so(service: Service) -> None:
     assert (refused.status, refused.code) == (400, "UnsupportedProperty")
 
 
-def test_13_the_words_of_a_collection(service: Service) -> None:
-    """13. Results of a collection are ``Success`` and ``ClientError``, in these cases of letters.
+def test_13_the_status_values_of_a_collection(service: Service) -> None:
+    """13. The status of a task of a collection is ``Success`` or ``ClientError``, in this spelling.
 
-    Evidence: recorded 647 times, up to 2024-02-01.19.0; the description has lower case.
+    Evidence: recorded 647 times, up to 2024-02-01.19.0; the API description has lower case.
     """
     service.client.create_job(job())
     tasks = [task("t", "true"), {"id": "..", "commandLine": "x"}]
@@ -197,28 +196,28 @@ def test_13_the_words_of_a_collection(service: Service) -> None:
     assert [one["status"] for one in found] == ["Success", "ClientError"]
 
 
-def test_14_the_end_by_time(batch: Service) -> None:
-    """14. A task that ran too long has the code TaskEnded, and on Linux the exit code 137.
+def test_14_a_task_that_exceeds_its_time_limit(batch: Service) -> None:
+    """14. A task that exceeds ``maxWallClockTime`` has the error TaskEnded and exit code 137.
 
-    Evidence: the reference has the code of Windows alone (0xC000013A); 128 and the number of the
-    signal that ended it, as shells count.
+    Evidence: the reference has only the exit code on Windows (0xC000013A); shells report 128 plus
+    the signal number.
     """
-    # Where the time is over before it was started, it has no exit code at all.
+    # If the time limit passes before the process starts, there is no exit code.
     info = ended(batch, "long", "sleep 1000", constraints={"maxWallClockTime": "PT2S"})
     assert (info["exitCode"], info["failureInfo"]["code"]) == (137, "TaskEnded")
 
 
-def test_15_the_end_by_a_signal(batch: Service) -> None:
-    """15. A task that a signal ended has an exit code of 128 and the number of the signal.
+def test_15_a_task_that_a_signal_ended(batch: Service) -> None:
+    """15. A task that a signal ended has the exit code 128 plus the signal number.
 
-    Evidence: as shells count; the reference says nothing of Linux.
+    Evidence: the convention of shells; the reference does not describe Linux.
     """
     info = ended(batch, "signal", "kill -USR1 $$")
     assert (info["exitCode"], info["failureInfo"]["code"]) == (138, "FailureExitCode")
 
 
-def test_16_no_program(batch: Service) -> None:
-    """16. A program that is not there leaves no exit code, but the times of start and end.
+def test_16_a_program_that_does_not_exist(batch: Service) -> None:
+    """16. A task whose program does not exist has no exit code, but a start and an end time.
 
     Evidence: recorded, azure-batch-cli-extensions.
     """
@@ -230,10 +229,10 @@ def test_16_no_program(batch: Service) -> None:
     assert "exitCode" not in info
 
 
-def test_17_an_output_that_cannot_be_sent(batch: Service) -> None:
-    """17. A task whose output cannot be uploaded has exit code 0 and a failure.
+def test_17_an_output_that_cannot_be_uploaded(batch: Service) -> None:
+    """17. A task whose output file cannot be uploaded has exit code 0 and the result failure.
 
-    Evidence: recorded, azure-batch-cli-extensions: FileUploadContainerNotFound beside exit code 0.
+    Evidence: recorded, azure-batch-cli-extensions: FileUploadContainerNotFound with exit code 0.
     """
     always = {"uploadCondition": "taskcompletion"}
     nowhere = {"container": {"containerUrl": "http://127.0.0.1:1/none"}}
@@ -243,10 +242,10 @@ def test_17_an_output_that_cannot_be_sent(batch: Service) -> None:
     assert info["failureInfo"]["code"].startswith("FileUpload")
 
 
-def test_18_ending_what_has_not_begun(service: Service) -> None:
-    """18. Terminating an active task completes it at once, with an end and no start.
+def test_18_terminating_an_active_task(service: Service) -> None:
+    """18. Terminating an active task completes it at once, with an end time and no start time.
 
-    Evidence: the tests of azure-sdk-for-python expect it.
+    Evidence: the tests of azure-sdk-for-python expect this.
     """
     service.client.create_job(job())
     service.client.create_task("j", task("t", "true"))
@@ -257,10 +256,10 @@ def test_18_ending_what_has_not_begun(service: Service) -> None:
     assert "startTime" not in shown["executionInfo"]
 
 
-def test_19_the_version_of_a_task(service: Service) -> None:
+def test_19_the_etag_of_a_task(service: Service) -> None:
     """19. The ETag of a task does not change with its state.
 
-    Evidence: recorded: ``lastModified`` of tasks that ran is the time of their creation.
+    Evidence: recorded: ``lastModified`` of completed tasks is their creation time.
     """
     node = idle_node(service)
     service.client.create_job(job())
@@ -271,7 +270,7 @@ def test_19_the_version_of_a_task(service: Service) -> None:
 
 
 def test_20_the_start_of_a_retried_task(batch: Service) -> None:
-    """20. The start of a task that was retried is that of its latest run, also while it runs.
+    """20. The start time of a retried task is that of its latest run, also while it runs.
 
     Evidence: "the most recent time at which the Task started running"; recorded when completed.
     """
@@ -289,9 +288,9 @@ def test_20_the_start_of_a_retried_task(batch: Service) -> None:
 
 
 def test_21_a_part_of_a_file(batch: Service) -> None:
-    """21. A part of a file (``ocp-range``) is answered 200, not 206.
+    """21. The status of a range of a file (``ocp-range``) is 200, not 206.
 
-    Evidence: recorded; clients take 206 for an error.
+    Evidence: recorded; clients treat 206 as an error.
     """
     ended(batch, "part", "echo whole")
     headers = {"ocp-range": "bytes=0-1"}
@@ -299,8 +298,8 @@ def test_21_a_part_of_a_file(batch: Service) -> None:
     assert (found.status, found.body) == (200, b"wh")
 
 
-def test_22_numbers_as_texts(service: Service) -> None:
-    """22. A number may be written as a text, and words in any case of letters.
+def test_22_numbers_as_strings(service: Service) -> None:
+    """22. A number can be sent as a string, and an enum value in any case.
 
     Evidence: recorded: azure-cli sends ``"targetDedicatedNodes": "2"``.
     """
@@ -310,9 +309,9 @@ def test_22_numbers_as_texts(service: Service) -> None:
 
 
 def test_23_quotes_around_an_etag(service: Service) -> None:
-    """23. ETags are told without quotes, and are taken with them and without.
+    """23. ETags are sent without quotes and accepted with and without quotes.
 
-    Evidence: recorded bare; azure-core sends them back in quotes.
+    Evidence: recorded without quotes; azure-core sends them back with quotes.
     """
     service.client.create_job(job())
     etag = service.request("GET", "/jobs/j").headers["etag"]
@@ -321,8 +320,8 @@ def test_23_quotes_around_an_etag(service: Service) -> None:
         assert service.request("GET", "/jobs/j", headers={"if-none-match": sent}).status == 304
 
 
-def test_24_the_id_of_a_request(service: Service) -> None:
-    """24. The client's id of a request comes back only if it asks for that.
+def test_24_the_client_request_id(service: Service) -> None:
+    """24. The ``client-request-id`` is returned only with ``return-client-request-id: true``.
 
     Evidence: recorded.
     """
@@ -333,9 +332,9 @@ def test_24_the_id_of_a_request(service: Service) -> None:
 
 
 def test_25_times_in_filters(service: Service) -> None:
-    """25. A time in a filter may be bare, in quotes, or ``DateTime'...'``.
+    """25. A time in a filter can be unquoted, quoted, or ``DateTime'...'``.
 
-    Evidence: OData has the bare form, older samples of Batch the last; none is recorded.
+    Evidence: OData has the unquoted form, older Batch samples the last; not recorded.
     """
     service.client.create_job(job())
     for text in ("2020-01-01T00:00:00Z", "'2020-01-01'", "DateTime'2020-01-01T00:00:00Z'"):
@@ -344,7 +343,7 @@ def test_25_times_in_filters(service: Service) -> None:
         assert [one["id"] for one in found] == ["j"], text
 
 
-def test_26_no_results_at_all(service: Service) -> None:
+def test_26_maxresults_of_zero(service: Service) -> None:
     """26. ``maxresults=0`` is 400 InvalidQueryParameterValue.
 
     Evidence: recorded, azure-sdk-for-node: "MaxResults cannot be less than 1".
@@ -353,21 +352,21 @@ def test_26_no_results_at_all(service: Service) -> None:
     assert (refused.status, refused.code) == (400, "InvalidQueryParameterValue")
 
 
-def test_27_how_busy_a_processor_is(tmp_path: Path) -> None:
+def test_27_cpu_percent_is_a_fraction(tmp_path: Path) -> None:
     """27. Samples of ``$CPUPercent`` are fractions of 1.
 
-    Evidence: the example of the page on formulas compares them with 0.7.
+    Evidence: an example in the documentation of formulas compares them with 0.7.
     """
     stat = tmp_path / "stat"
     stat.write_text("cpu  70 0 0 30 0 0 0 0\n")
     assert CpuUsage(stat).busy("p") == 0.7
 
 
-def test_they_are_numbered_without_a_gap() -> None:
+def test_contracts_are_numbered_consecutively() -> None:
     names = [name for name in globals() if name.startswith("test_") and name[5].isdigit()]
     numbers = [int(name[5:7]) for name in names]
     assert numbers == list(range(1, len(numbers) + 1))
     for number, name in zip(numbers, names, strict=True):
-        said = globals()[name].__doc__
-        assert said.startswith(f"{number}. "), name
-        assert "\n\n    Evidence: " in said, name
+        doc = globals()[name].__doc__
+        assert doc.startswith(f"{number}. "), name
+        assert "\n\n    Evidence: " in doc, name

@@ -1,6 +1,6 @@
-"""What was recorded with the real service, replayed: the embedded one answers the same.
+"""Recordings of the real service, replayed: the embedded service gives the same replies.
 
-The tool tells what does not apply, and gives a reason for each answer that differs.
+The tool reports which recordings do not apply, and a reason for each reply that differs.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ ROOT = Path(__file__).parents[2]
 RECORDINGS = ROOT.parent / "shared" / "recordings" / "real-service.jsonl"
 
 
-@pytest.mark.skipif(not RECORDINGS.exists(), reason="the recordings do not lie beside the project")
-def test_what_was_recorded_is_answered_the_same(tmp_path: Path) -> None:
-    """Fails with the table that shows what differs."""
+@pytest.mark.skipif(not RECORDINGS.exists(), reason="no recordings beside the project")
+def test_recorded_requests_get_the_recorded_replies(tmp_path: Path) -> None:
+    """A failure prints the table of differences."""
     counts, known = tmp_path / "counts.json", ROOT / "tools" / "replay" / "counts.json"
     done = subprocess.run(
         [sys.executable, "tools/replay_recordings.py", "--keep", counts],
         cwd=ROOT,
-        # It sends what was sent, right or not.
+        # Recorded requests are sent even if they are invalid.
         env={**os.environ, "EXCHANGES_OF_TESTS": ""},
         capture_output=True,
         text=True,

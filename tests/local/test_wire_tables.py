@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.local.api.routes import ROUTES
-from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
+from batchspec.local.api import REFUSED, ROUTES, WITHOUT_EFFECT
 from batchspec.local.wire import OLDER_PROPERTIES, model_names, parse_body, properties
 from batchspec.local.wire.body import SPELLING
 
@@ -37,10 +36,10 @@ def test_every_operation_of_the_sdk_has_its_route() -> None:
     assert len(ROUTES) == 72
 
 
-def test_a_route_without_a_handler_is_absent_and_says_why() -> None:
+def test_a_route_without_a_handler_is_not_supported_and_has_a_reason() -> None:
     for route in ROUTES:
-        assert (route.handler is None) == (route.support == "absent")
-        assert route.support == "whole" or route.note
+        assert (route.handler is None) == (route.support == "not supported")
+        assert route.support == "full" or route.note
 
 
 @pytest.mark.parametrize("table", [REFUSED, WITHOUT_EFFECT])

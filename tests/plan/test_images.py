@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from batchspec.cloud.facts import image
-from batchspec.local.api.account import IMAGES, serialize_image
+from batchspec.local.api import IMAGES, serialize_image
 from batchspec.plan.images import resolve_image
 from batchspec.problems import Place, Problems
 from batchspec.spec.model import ImageAlias

@@ -1,6 +1,6 @@
-"""Why an exchange does not apply, and why one that applies may differ: each with its reason.
+"""Reasons why a recorded exchange does not apply, or why its replay differs.
 
-What may not live here: a reason for what could be mended.
+A difference that could be fixed in the service must not be listed here.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _GONE = {
 }
 
 
-_CLOUD_SERVICES = "pools of cloud services are retired and refused by the real service too"
+_CLOUD_SERVICES = "Cloud Services pools are retired and also rejected by the real service"
 
 
 def unbuilt(why: str) -> str:
-    """Why an exchange does not apply for which ``why`` something could not be made."""
+    """The reason why an exchange does not apply whose precondition failed with ``why``."""
     if "mountConfiguration" in why:
-        return "of a pool that mounts something, which cannot be made here"
+        return "the pool has a mount configuration, which is not supported"
     return _CLOUD_SERVICES if "CloudServiceConfigurationRetired" in why else f"not built: {why}"
 
 
 def does_not_apply(exchange: Exchange) -> str:
-    """Why an exchange cannot be replayed; empty when it can."""
+    """The reason why an exchange cannot be replayed; empty if it can."""
     kind = exchange.parts[0].partition("(")[0]
     if kind in _GONE:
         return _GONE[kind]
@@ -41,17 +41,17 @@ def does_not_apply(exchange: Exchange) -> str:
     if "cloudServiceConfiguration" in text or "Microsoft.WindowsAzure.Plugins" in text:
         return _CLOUD_SERVICES
     if exchange.parts == ("poolusagemetrics",) and exchange.status == 200:
-        return "pool usage metrics are retired and refused by the real service too"
+        return "pool usage metrics are retired and also rejected by the real service"
     if exchange.mangled:
-        return "the recorder did not keep the request's body"
+        return "the recording does not contain the request body"
     if exchange.status >= 500:
-        return "a fault of that moment"
+        return "a transient server error"
     return ""
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Explains an exchange all of whose differences match ``pattern``, where it ``holds``."""
+    """Explains an exchange for which ``holds`` is true and all differences match ``pattern``."""
 
     text: str
     pattern: re.Pattern[str]
@@ -64,57 +64,57 @@ def _reason(text: str, pattern: str, holds: Callable[[Exchange], bool] = lambda 
 
 _REASONS = (
     _reason(
-        "nodes have no logs that could be uploaded, which is said (501)",
+        "uploading node logs is not supported (501)",
         r"status 501 NotImplemented for 200",
         lambda exchange: exchange.parts[-1] == "uploadbatchservicelogs",
     ),
     _reason(
-        "nothing is mounted on nodes, which is said (501)",
+        "mount configurations are not supported (501)",
         r"status 501 NotImplemented for 201",
         lambda exchange: "mountConfiguration" in json.dumps(exchange.body),
     ),
     _reason(
-        "recorded on a Windows node, which keeps creation times and has no modes of files",
+        "recorded on a Windows node, which has creation times and no file modes",
         r"- header ocp-creation-time|\+ header ocp-batch-file-mode"
         r"|- body value\[\]\.properties\.creationTime.*|\+ body value\[\]\.properties\.fileMode.*",
     ),
     _reason(
-        "the real service showed a node's address or its name, not always both",
+        "the real service did not always return both the address and the name of a node",
         r"\+ body (value\[\]\.)?endpointConfiguration\.inboundEndpoints"
         r"(: list|\[\]\..*)",
     ),
     _reason(
-        "the real service knows the account's subscription, and refuses networks and images of "
-        "others; here there is none",
+        "the real service rejects networks and images of other subscriptions; an account here has "
+        "no subscription",
         r"status 201 for 400 InvalidPropertyValue",
         lambda exchange: "different subscription" in json.dumps(exchange.reply),
     ),
     _reason(
-        "recorded between two states of a task: shown as active, with an earlier active before it",
+        "recorded during a state transition: the task is active, and so is its previous state",
         r"- body (value\[\]\.)?previousState(TransitionTime)?: str",
         lambda exchange: '"previousState": "active"' in json.dumps(exchange.reply),
     ),
     _reason(
-        "recorded in the moment in which a task began, before its directory was known",
+        "recorded while a task started, before its directory was known",
         r"\+ body value\[\]\.nodeInfo\.taskRootDirectory(Url)?: str",
     ),
     _reason(
-        "another test's task had run on the node, and was gone from its recent tasks",
+        "a task of another test had run on the node and was no longer among its recent tasks",
         r"\+ body value\[\]\.recentTasks\[\]\.executionInfo\.failureInfo\..*",
     ),
     _reason(
-        "an annotation that older api-versions gave a refused task, and no description has",
+        "an annotation of older api-versions that no API description contains",
         r"- body value\[\]\.error@odata\.navigationLinkUrl: str",
     ),
     _reason(
-        "nodes of virtual machines could not be reimaged then; now they can",
+        "nodes of virtual machine pools could not be reimaged at that time",
         r"status 202 for 409 OperationNotValidOnNode",
     ),
 )
 
 
 def why(exchange: Exchange, found: Sequence[str]) -> str:
-    """The reason of a difference; empty when there is none."""
+    """The reason of the differences ``found``; empty if none is known."""
     for reason in _REASONS:
         if reason.holds(exchange) and all(reason.pattern.fullmatch(one) for one in found):
             return reason.text

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from batchspec.local.agent.containers import ContainerEngine
-from batchspec.local.api.context import Context
+from batchspec.local.api import Context
 from batchspec.local.http.app import App
 from batchspec.local.store import Applications, Store
 from batchspec.local.wire import SignedRequest, strings_to_sign

@@ -42,7 +42,7 @@ class World:
             NotBuiltError: that cannot be made; the text says what.
         """
         if "$skiptoken" in exchange.query:
-            raise NotBuiltError("a skip token is the service's own")
+            raise NotBuiltError("skip tokens are specific to a service")
         self._maker.version = exchange.spoken
         reply = exchange.reply or {}
         have_applications(self._maker.applications, (exchange.body, reply), exchange.parts)

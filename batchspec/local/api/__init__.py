@@ -1,0 +1,22 @@
+"""The operations of the Batch REST API, one module for each resource.
+
+In: a :class:`Context` and a request. Out: a reply, or a ``Fault``. An operation writes the intent
+of a change to the store, and the engine carries it out. Processes and HTTP do not belong here.
+"""
+
+from batchspec.local.api.account import IMAGES, serialize_image
+from batchspec.local.api.context import Context
+from batchspec.local.api.routes import ROUTES, Match, Route, find_route
+from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
+
+__all__ = [
+    "IMAGES",
+    "REFUSED",
+    "ROUTES",
+    "WITHOUT_EFFECT",
+    "Context",
+    "Match",
+    "Route",
+    "find_route",
+    "serialize_image",
+]

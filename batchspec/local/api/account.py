@@ -1,7 +1,7 @@
-"""The images that nodes are said to run: ``supportedimages``.
+"""Operations on the account: supported images and the retired pool usage metrics.
 
-The table follows what the real service lists; whatever image a pool names, its nodes run the
-system of this machine.
+The table of images follows the list of the real service. Nodes always run the operating system of
+this machine, whatever image their pool names.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DOCKER = "DockerCompatible"
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One line of the list. ``ends`` is the ``batchSupportEndOfLife``, a date."""
+    """One entry of the list; ``ends`` is the date of ``batchSupportEndOfLife``."""
 
     publisher: str
     offer: str
@@ -87,11 +87,11 @@ PUBLISHERS = frozenset(image.publisher for image in IMAGES) | {
     "redhat",
     "xilinx",
 }
-"""Who publishes images that the real service takes, those included that it has stopped listing."""
+"""Publishers of images that the real service accepts, including images no longer listed."""
 
 
 def serialize_image(image: Image) -> dict[str, Any]:
-    """An image as the service shows it."""
+    """An image as JSON."""
     shown: dict[str, Any] = {
         "imageReference": {
             "publisher": image.publisher,
@@ -128,5 +128,5 @@ def list_supported_images(_context: Context, request: Request) -> Reply:
 
 
 def list_pool_usage_metrics(_context: Context, _request: Request) -> Reply:
-    """``GET /poolusagemetrics``: retired on the real service too, in these words."""
+    """``GET /poolusagemetrics``: retired; the error is that of the real service."""
     raise Fault("PoolUsageMetricAPIRetired")

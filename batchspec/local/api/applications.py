@@ -1,4 +1,4 @@
-"""Applications: those that the account has, and references to them."""
+"""Operations on applications, and validation of application package references."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ def get_application(context: Context, request: Request) -> Reply:
 def check_references(
     context: Context, references: Iterable[Mapping[str, Any]], *, needs_default: bool
 ) -> None:
-    """Return when every package that is referred to is there.
+    """Check that all referenced packages exist.
 
-    A reference without a version means the default one. That an application has none is a fault
-    only where it ``needs_default``: of a pool, says the reference; the run of a task fails then.
+    A reference without a version means the default version. If the application has no default
+    version, this is an error only with ``needs_default``: the REST reference requires it for pools,
+    while a task fails when it runs.
 
     Raises:
-        Fault: ``InvalidApplicationPackageReferences``, with a value for each that is wrong.
+        Fault: ``InvalidApplicationPackageReferences``, with a value for each invalid reference.
     """
     wrong = []
     for reference in references:
@@ -51,5 +52,5 @@ def check_references(
 
 
 def _write(application: Application) -> dict[str, Any]:
-    """As recorded: without the display name, which only the account's management can give."""
+    """As recorded: without the display name, which only the management plane can set."""
     return {"id": application.id, "versions": list(application.packages)}

@@ -1,4 +1,4 @@
-"""Auto pools: the settings in ``poolInfo``, complete, and what the service says of wrong ones."""
+"""Auto pools: validation and defaults of ``poolInfo``, and the scheduling error of invalid ones."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _SENTENCES = {
 
 
 class AutoPoolFault(Fault):
-    """The settings of the pool itself are wrong.
+    """The settings of the pool itself are invalid.
 
-    The service takes the job all the same, and ends it with ``scheduling_error``.
+    The service accepts the job nevertheless and completes it with ``scheduling_error``.
     """
 
     def __init__(self, fault: Fault) -> None:
@@ -46,11 +46,11 @@ class AutoPoolFault(Fault):
 
 
 def complete_pool_info(info: Mapping[str, Any], *, scheduled: bool) -> dict[str, Any]:
-    """Where a job runs, complete. ``scheduled`` says that it is of a schedule.
+    """``poolInfo`` with defaults; ``scheduled`` if it belongs to a job schedule.
 
     Raises:
-        Fault: neither a pool nor an auto pool is named, or both, or it cannot live so.
-        AutoPoolFault: the pool of an auto pool cannot be made.
+        Fault: it does not name exactly one of a pool and an auto pool, or the lifetime is invalid.
+        AutoPoolFault: the settings of the pool of an auto pool are invalid.
     """
     auto = info.get("autoPoolSpecification")
     if auto is None:
@@ -81,11 +81,11 @@ def complete_pool_info(info: Mapping[str, Any], *, scheduled: bool) -> dict[str,
 
 
 def check_auto_pool(context: Context, info: Mapping[str, Any]) -> None:
-    """Return when what an auto pool needs is there: its packages, an engine for its containers.
+    """Check that the packages of an auto pool and a container engine for it exist.
 
     Raises:
-        AutoPoolFault: a package is not.
-        Fault: an engine is not.
+        AutoPoolFault: a package does not exist.
+        Fault: no container engine is available.
     """
     references = info.get("autoPoolSpecification", {}).get("pool", {})
     check_containers(context, references)

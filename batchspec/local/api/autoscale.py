@@ -1,4 +1,4 @@
-"""Autoscale: what a pool is told of it, and its three operations."""
+"""Autoscale settings of a pool, and the operations enable, disable and evaluate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_autoscale(given: Mapping[str, Any]) -> dict[str, str] | None:
     """The autoscale settings of a new pool; ``None`` for a pool of fixed size.
 
     Raises:
-        Fault: they contradict each other, or the formula is not one.
+        Fault: the settings contradict each other, or the formula is invalid.
     """
     if not given.get("enableAutoScale", False):
         for name in _SETTINGS:
@@ -49,7 +49,7 @@ def read_autoscale(given: Mapping[str, Any]) -> dict[str, str] | None:
 
 
 def enable_pool_auto_scale(context: Context, request: Request) -> Reply:
-    """``POST /pools/{poolId}/enableautoscale``: a formula, an interval, or new ones."""
+    """``POST /pools/{poolId}/enableautoscale``: set or change the formula or the interval."""
     given = request.parse_body("BatchPoolEnableAutoScaleOptions")
     pool = find_pool(context, request)
     next_state(POOL, "update", pool.state)
@@ -69,7 +69,7 @@ def enable_pool_auto_scale(context: Context, request: Request) -> Reply:
 
 
 def disable_pool_auto_scale(context: Context, request: Request) -> Reply:
-    """``POST /pools/{poolId}/disableautoscale``: the targets stay; a resize on its way stops."""
+    """``POST /pools/{poolId}/disableautoscale``: keep the targets, stop a resize in progress."""
     pool = find_pool(context, request)
     next_state(POOL, "update", pool.state)
     with context.store.transaction():
@@ -82,7 +82,7 @@ def disable_pool_auto_scale(context: Context, request: Request) -> Reply:
 
 
 def evaluate_pool_auto_scale(context: Context, request: Request) -> Reply:
-    """``POST /pools/{poolId}/evaluateautoscale``: what a formula would do now. Nothing changes."""
+    """``POST /pools/{poolId}/evaluateautoscale``: the result of a formula; changes nothing."""
     given = request.parse_body("BatchPoolEvaluateAutoScaleOptions")
     pool = find_pool(context, request)
     if pool.autoscale is None:

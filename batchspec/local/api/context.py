@@ -1,4 +1,4 @@
-"""What the API works with: the store, and who and where the service is."""
+"""The context of an operation, and the lookup of the resource that a request names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from batchspec.local.wire import Fault, Request, bad_property, check_conditions
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Handed to every operation. ``base_url`` has no slash at its end."""
+    """What every operation needs; ``base_url`` has no trailing slash."""
 
     store: Store
     account: str
@@ -37,7 +37,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
 def check_id(name: str, value: str) -> str:
-    """``value``, when it may name a resource that a user makes.
+    """Return ``value`` if it is a valid id of a pool, job, schedule or task.
 
     Raises:
         Fault: it has other characters, or more than 64.
@@ -104,7 +104,7 @@ def find_job(context: Context, request: Request) -> Job:
 
 
 def find_parent_job(context: Context, request: Request) -> Job:
-    """The job in whose tasks the request is interested; conditions are not about it.
+    """The job that contains the resource of the request; conditional headers do not apply to it.
 
     Raises:
         Fault: ``JobNotFound``.
@@ -124,7 +124,7 @@ def find_task(context: Context, request: Request) -> Task:
 
 
 def find_parent_task(context: Context, request: Request) -> Task:
-    """The task in whose files the request is interested; conditions are not about it.
+    """The task that contains the resource of the request; conditional headers do not apply to it.
 
     Raises:
         Fault: ``JobNotFound``, ``TaskNotFound``.

@@ -35,67 +35,67 @@ from batchspec.local.wire import (
 CHUNK = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?", re.ASCII)
 
-Work = Callable[[], Reply]
-"""What is left to do when the store was asked: reading a disk, in a thread of its own."""
+DiskOperation = Callable[[], Reply]
+"""The part of an operation that reads the disk; it runs in a worker thread."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A directory whose files a request is about, and the URL of those files."""
+class FileDirectory:
+    """The directory that a request refers to, and the URL of its files."""
 
     root: Root
     url: str
 
 
-def list_node_files(context: Context, request: Request) -> Work:
+def list_node_files(context: Context, request: Request) -> DiskOperation:
     """``GET /pools/{poolId}/nodes/{nodeId}/files``."""
-    return _list(_node_place(context, request), request)
+    return _list(_node_directory(context, request), request)
 
 
-def list_task_files(context: Context, request: Request) -> Work:
+def list_task_files(context: Context, request: Request) -> DiskOperation:
     """``GET /jobs/{jobId}/tasks/{taskId}/files``."""
-    return _list(_task_place(context, request), request)
+    return _list(_task_directory(context, request), request)
 
 
-def download_node_file(context: Context, request: Request) -> Work:
+def download_node_file(context: Context, request: Request) -> DiskOperation:
     """``GET /pools/{poolId}/nodes/{nodeId}/files/{filePath}``."""
-    return _download(_node_place(context, request), request)
+    return _download(_node_directory(context, request), request)
 
 
-def download_task_file(context: Context, request: Request) -> Work:
+def download_task_file(context: Context, request: Request) -> DiskOperation:
     """``GET /jobs/{jobId}/tasks/{taskId}/files/{filePath}``."""
-    return _download(_task_place(context, request), request)
+    return _download(_task_directory(context, request), request)
 
 
-def get_node_file_properties(context: Context, request: Request) -> Work:
+def get_node_file_properties(context: Context, request: Request) -> DiskOperation:
     """``HEAD /pools/{poolId}/nodes/{nodeId}/files/{filePath}``."""
-    return _properties(_node_place(context, request), request)
+    return _properties(_node_directory(context, request), request)
 
 
-def get_task_file_properties(context: Context, request: Request) -> Work:
+def get_task_file_properties(context: Context, request: Request) -> DiskOperation:
     """``HEAD /jobs/{jobId}/tasks/{taskId}/files/{filePath}``."""
-    return _properties(_task_place(context, request), request)
+    return _properties(_task_directory(context, request), request)
 
 
-def delete_node_file(context: Context, request: Request) -> Work:
+def delete_node_file(context: Context, request: Request) -> DiskOperation:
     """``DELETE /pools/{poolId}/nodes/{nodeId}/files/{filePath}``."""
-    return _delete(_node_place(context, request), request)
+    return _delete(_node_directory(context, request), request)
 
 
-def delete_task_file(context: Context, request: Request) -> Work:
+def delete_task_file(context: Context, request: Request) -> DiskOperation:
     """``DELETE /jobs/{jobId}/tasks/{taskId}/files/{filePath}``."""
-    return _delete(_task_place(context, request), request)
+    return _delete(_task_directory(context, request), request)
 
 
-def _node_place(context: Context, request: Request) -> Place:
+def _node_directory(context: Context, request: Request) -> FileDirectory:
     node = find_node(context, request)
-    return Place(
+    return FileDirectory(
         _root(context, node.pool_id, node.id),
         f"{context.base_url}/pools/{node.pool_id}/nodes/{node.id}/files",
     )
 
 
-def _task_place(context: Context, request: Request) -> Place:
+def _task_directory(context: Context, request: Request) -> FileDirectory:
     task = find_parent_task(context, request)
     if task.cleaned:
         raise Fault("TaskFilesCleanedup")
@@ -103,7 +103,7 @@ def _task_place(context: Context, request: Request) -> Place:
         raise Fault("TaskFilesUnavailable")
     if context.store.nodes.get(task.pool_id, task.node_id) is None:
         raise Fault("NodeNotFound")
-    return Place(
+    return FileDirectory(
         _root(context, task.pool_id, task.node_id, task.directory),
         f"{context.base_url}/jobs/{task.job_id}/tasks/{task.id}/files",
     )
@@ -114,7 +114,7 @@ def _root(context: Context, pool_id: str, node_id: str, directory: str = "") -> 
     return Root(context.data, path.relative_to(context.data).parts)
 
 
-def _list(place: Place, request: Request) -> Work:
+def _list(directory: FileDirectory, request: Request) -> DiskOperation:
     recursive, limit = request.flag("recursive"), request.max_results()
     after = request.after(file=True)
     passes = _filter(request)
@@ -122,12 +122,12 @@ def _list(place: Place, request: Request) -> Work:
     def work() -> Reply:
         start = tuple(after.split("/")) if after else ()
         try:
-            entries = walk(place.root, recursive=recursive, after=start)
+            entries = walk(directory.root, recursive=recursive, after=start)
             found = list(islice(filter(passes, entries), limit + 1))
         except FileNotFoundError:
             raise Fault("TaskFilesUnavailable") from None
         link = request.next_link(found[limit - 1].name) if len(found) > limit else None
-        return list_reply([_show(place, entry) for entry in found[:limit]], "files", link)
+        return list_reply([_show(directory, entry) for entry in found[:limit]], "files", link)
 
     return work
 
@@ -143,39 +143,39 @@ def _filter(request: Request) -> Callable[[Entry], bool]:
     return lambda entry: matches_filter(fitted, {"name": entry.name})
 
 
-def _download(place: Place, request: Request) -> Work:
+def _download(directory: FileDirectory, request: Request) -> DiskOperation:
     path = request.parameters["filePath"]
 
     def work() -> Reply:
-        with _opened(place, path) as (descriptor, entry):
+        with _opened(directory, path) as (descriptor, entry):
             if entry.is_directory:
                 raise Fault("FileNotFound")
             _check(request, entry)
             start, length = _range(request, entry.size)
-            # What was announced is sent, though the file may be removed or replaced by then.
+            # The reply continues with this file if it is removed or replaced meanwhile.
             file = FileIO(os.dup(descriptor))
-        headers = {**_headers(place, entry), "Content-Length": str(length)}
+        headers = {**_headers(directory, entry), "Content-Length": str(length)}
         return Reply(200, headers=headers, chunks=read_chunks(file, start, length, CHUNK))
 
     return work
 
 
-def _properties(place: Place, request: Request) -> Work:
+def _properties(directory: FileDirectory, request: Request) -> DiskOperation:
     def work() -> Reply:
-        entry = _find(place, request.parameters["filePath"])
+        entry = _find(directory, request.parameters["filePath"])
         _check(request, entry)
         size = 0 if entry.is_directory else entry.size
-        return Reply(200, headers={**_headers(place, entry), "Content-Length": str(size)})
+        return Reply(200, headers={**_headers(directory, entry), "Content-Length": str(size)})
 
     return work
 
 
-def _delete(place: Place, request: Request) -> Work:
+def _delete(directory: FileDirectory, request: Request) -> DiskOperation:
     recursive = request.flag("recursive")
 
     def work() -> Reply:
         try:
-            remove(place.root, request.parameters["filePath"], recursive=recursive)
+            remove(directory.root, request.parameters["filePath"], recursive=recursive)
         except (FileNotFoundError, NotADirectoryError, OutsideError):
             raise Fault("FileNotFound") from None
         except OSError as error:
@@ -186,18 +186,18 @@ def _delete(place: Place, request: Request) -> Work:
     return work
 
 
-def _find(place: Place, path: str) -> Entry:
+def _find(directory: FileDirectory, path: str) -> Entry:
     """The entry at ``path``."""
-    with _opened(place, path) as (_, entry):
+    with _opened(directory, path) as (_, entry):
         return entry
 
 
 @contextmanager
-def _opened(place: Place, path: str) -> Iterator[tuple[int, Entry]]:
-    """A descriptor of what is at ``path``. What lies elsewhere is, for a client, not there."""
+def _opened(directory: FileDirectory, path: str) -> Iterator[tuple[int, Entry]]:
+    """A descriptor of the entry at ``path``. A path outside the directory is ``FileNotFound``."""
     with ExitStack() as stack:
         try:
-            found = stack.enter_context(opened(place.root, path))
+            found = stack.enter_context(opened(directory.root, path))
         except (OSError, OutsideError, ValueError):
             raise Fault("FileNotFound") from None
         yield found
@@ -208,7 +208,7 @@ def _check(request: Request, entry: Entry) -> None:
 
 
 def _range(request: Request, size: int) -> tuple[int, int]:
-    """Start and length that ``ocp-range`` asks for; all without it (200 either way)."""
+    """Start and length of ``ocp-range``; the whole file without it (status 200 in both cases)."""
     text = request.headers.get("ocp-range")
     if text is None:
         return 0, size
@@ -225,8 +225,8 @@ def _range(request: Request, size: int) -> tuple[int, int]:
     return start, end - start + 1
 
 
-def _headers(place: Place, entry: Entry) -> dict[str, str]:
-    url = _url(place, entry)
+def _headers(directory: FileDirectory, entry: Entry) -> dict[str, str]:
+    url = _url(directory, entry)
     headers = {
         "Last-Modified": write_http_date(entry.modified),
         "ocp-batch-file-isdirectory": str(entry.is_directory),
@@ -236,16 +236,16 @@ def _headers(place: Place, entry: Entry) -> dict[str, str]:
     return headers if entry.is_directory else {"Content-Type": _type(entry.name), **headers}
 
 
-def _show(place: Place, entry: Entry) -> Mapping[str, Any]:
+def _show(directory: FileDirectory, entry: Entry) -> Mapping[str, Any]:
     shown: dict[str, Any] = {
         "name": entry.name,
-        "url": _url(place, entry),
+        "url": _url(directory, entry),
         "isDirectory": entry.is_directory,
     }
     if not entry.is_directory:
         shown["properties"] = {
             "lastModified": write_time(entry.modified),
-            # A 64-bit number, which the protocol writes as a text.
+            # A 64-bit number, which the protocol writes as a string.
             "contentLength": str(entry.size),
             "contentType": _type(entry.name),
             "fileMode": _mode(entry),
@@ -253,8 +253,8 @@ def _show(place: Place, entry: Entry) -> Mapping[str, Any]:
     return shown
 
 
-def _url(place: Place, entry: Entry) -> str:
-    return f"{place.url}/{quote(os.fsencode(entry.name))}"
+def _url(directory: FileDirectory, entry: Entry) -> str:
+    return f"{directory.url}/{quote(os.fsencode(entry.name))}"
 
 
 def _mode(entry: Entry) -> str:

@@ -1,4 +1,4 @@
-"""Operations on job schedules."""
+"""Job schedules: operations, validation and defaults, and their JSON."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from batchspec.local.wire import (
 
 
 def create_job_schedule(context: Context, request: Request) -> Reply:
-    """``POST /jobschedules``: the engine makes its first job as soon as that is due."""
+    """``POST /jobschedules``: the engine creates the first job when it is due."""
     given = request.parse_body("BatchJobScheduleCreateOptions")
     schedule_id = check_id("id", given.pop("id"))
     body = complete_schedule(given)
@@ -77,18 +77,18 @@ def job_schedule_exists(context: Context, request: Request) -> Reply:
 
 
 def update_job_schedule(context: Context, request: Request) -> Reply:
-    """``PATCH /jobschedules/{jobScheduleId}``: what is given replaces what is there."""
+    """``PATCH /jobschedules/{jobScheduleId}``: properties of the request replace stored ones."""
     given = request.parse_body("BatchJobScheduleUpdateOptions")
     return _update(context, request, given, kept=("schedule", "jobSpecification", "metadata"))
 
 
 def replace_job_schedule(context: Context, request: Request) -> Reply:
-    """``PUT /jobschedules/{jobScheduleId}``: what is not given is reset."""
+    """``PUT /jobschedules/{jobScheduleId}``: properties not in the request are reset."""
     return _update(context, request, request.parse_body("BatchJobSchedule"), kept=())
 
 
 def disable_job_schedule(context: Context, request: Request) -> Reply:
-    """``POST .../disable``: no job is made until it is enabled."""
+    """``POST .../disable``: no job is created until the schedule is enabled."""
     return _move(context, request, "disable", 204)
 
 
@@ -98,12 +98,12 @@ def enable_job_schedule(context: Context, request: Request) -> Reply:
 
 
 def terminate_job_schedule(context: Context, request: Request) -> Reply:
-    """``POST .../terminate``: the engine ends its job, then completes the schedule."""
+    """``POST .../terminate``: the engine terminates its job, then completes the schedule."""
     return _move(context, request, "terminate", 202)
 
 
 def delete_job_schedule(context: Context, request: Request) -> Reply:
-    """``DELETE /jobschedules/{jobScheduleId}``: with all its jobs, which the engine sees to."""
+    """``DELETE /jobschedules/{jobScheduleId}``: the engine deletes it with all its jobs."""
     _move(context, request, "delete", 202)
     return empty_reply(202, None)
 
@@ -114,7 +114,7 @@ def _update(
     schedule = find_schedule(context, request)
     next_state(SCHEDULE, "update", schedule.state)
     before = schedule.body
-    # The display name cannot be changed, so it stays however the rest is replaced.
+    # The display name cannot be changed, so a replacement keeps it.
     stays = {name: before[name] for name in (*kept, "displayName") if name in before}
     body = complete_schedule({**stays, **given})
     check_auto_pool(context, body["jobSpecification"]["poolInfo"])
@@ -151,10 +151,10 @@ _MINUTE = 60 * TICKS
 
 
 def complete_schedule(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a schedule with those of its jobs complete, in the service's order.
+    """Settings of a schedule with all defaults, in the service's order.
 
     Raises:
-        Fault: a rule of schedules or of jobs is broken.
+        Fault: a setting of the schedule or of its jobs is invalid.
     """
     when = body.get("schedule", {})
     for name in ("startWindow", "recurrenceInterval"):
@@ -172,7 +172,7 @@ def complete_schedule(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def serialize_schedule(context: Context, schedule: Schedule, *, older: bool) -> dict[str, Any]:
-    """A schedule as the service shows it."""
+    """A job schedule as JSON."""
     body = schedule.body
     jobs = without_secrets(with_job_manager(body["jobSpecification"], older=older))
     shown: dict[str, Any] = {"id": schedule.id}

@@ -1,4 +1,4 @@
-"""The job manager task of a job: rules and defaults."""
+"""The job manager, job preparation and job release task of a job: validation, defaults, JSON."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 from batchspec.local.api.context import Context, check_id
 from batchspec.local.api.task_settings import (
-    RETENTION,
+    DEFAULT_RETENTION,
     check_positive,
     check_resource_files,
     check_slots,
-    fill_constraints,
-    fill_identity,
+    complete_constraints,
+    complete_identity,
     in_order,
 )
 from batchspec.local.model import PREPARATION, RELEASE, Preparation
@@ -22,12 +22,12 @@ _FIRST = ("id", "displayName", "commandLine", "resourceFiles", "outputFiles", "e
 
 
 def complete_job_manager(body: Mapping[str, Any], max_retries: int) -> dict[str, Any]:
-    """The job manager task of a job's settings, complete, where it has one.
+    """The job manager task of job settings ``body`` with defaults; empty if there is none.
 
-    ``max_retries`` is the job's, which it inherits.
+    ``max_retries`` is the retry count of the job, which the task inherits.
 
     Raises:
-        Fault: a rule is broken.
+        Fault: a setting is invalid.
     """
     given = body.get("jobManagerTask")
     if given is None:
@@ -38,9 +38,9 @@ def complete_job_manager(body: Mapping[str, Any], max_retries: int) -> dict[str,
     complete = {
         **given,
         "id": check_id("id", given["id"]),
-        "constraints": fill_constraints(given.get("constraints"), max_retries),
+        "constraints": complete_constraints(given.get("constraints"), max_retries),
         "requiredSlots": slots,
-        "userIdentity": fill_identity(given.get("userIdentity")),
+        "userIdentity": complete_identity(given.get("userIdentity")),
         "runExclusive": given.get("runExclusive", True),
         "allowLowPriorityNode": given.get("allowLowPriorityNode", True),
         "killJobOnCompletion": given.get("killJobOnCompletion", True),
@@ -49,14 +49,14 @@ def complete_job_manager(body: Mapping[str, Any], max_retries: int) -> dict[str,
 
 
 MAX_RELEASE = "PT15M"
-"""The default and the most of a release task's ``maxWallClockTime``."""
+"""Default and maximum of a job release task's ``maxWallClockTime``."""
 
 
 def complete_preparation_and_release(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The preparation and the release task of a job's settings, complete, where it has them.
+    """The preparation and release task of job settings ``body`` with defaults, where present.
 
     Raises:
-        Fault: a rule is broken.
+        Fault: a setting is invalid.
     """
     preparation, release = body.get("jobPreparationTask"), body.get("jobReleaseTask")
     if release is not None and preparation is None:
@@ -80,8 +80,8 @@ def _preparation(given: Mapping[str, Any]) -> dict[str, Any]:
         {
             **given,
             "id": check_id("id", given.get("id", PREPARATION)),
-            "userIdentity": fill_identity(given.get("userIdentity")),
-            "constraints": fill_constraints(given.get("constraints"), 0),
+            "userIdentity": complete_identity(given.get("userIdentity")),
+            "constraints": complete_constraints(given.get("constraints"), 0),
             "waitForSuccess": given.get("waitForSuccess", True),
             "rerunOnNodeRebootAfterSuccess": given.get("rerunOnNodeRebootAfterSuccess", True),
         },
@@ -99,16 +99,16 @@ def _release(given: Mapping[str, Any]) -> dict[str, Any]:
         {
             **given,
             "id": check_id("id", given.get("id", RELEASE)),
-            "userIdentity": fill_identity(given.get("userIdentity")),
+            "userIdentity": complete_identity(given.get("userIdentity")),
             "maxWallClockTime": limit,
-            "retentionTime": given.get("retentionTime", RETENTION),
+            "retentionTime": given.get("retentionTime", DEFAULT_RETENTION),
         },
         ("id", "commandLine"),
     )
 
 
 def serialize_preparation(context: Context, preparation: Preparation) -> dict[str, Any]:
-    """How far the two tasks of a job are on one node."""
+    """The status of the preparation and release task of a job on one node, as JSON."""
     node = f"{context.base_url}/pools/{preparation.pool_id}/nodes/{preparation.node_id}"
 
     def located(info: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Operations on jobs."""
+"""Jobs: operations, validation and defaults, and their JSON.
+
+Defaults and the order of properties are those of recorded replies.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,9 @@ from batchspec.local.api.job_tasks import (
 from batchspec.local.api.listing import JOBS, PREPARATIONS, read_page, write_page
 from batchspec.local.api.statistics import job_stats
 from batchspec.local.api.task_settings import (
-    as_known,
     check_positive,
     check_retries,
+    for_version,
     in_order,
 )
 from batchspec.local.api.unsupported import refuse_unsupported
@@ -57,7 +60,7 @@ _REPLACED = (
 
 
 def create_job(context: Context, request: Request) -> Reply:
-    """``POST /jobs``. That its pool exists is not asked: the job waits for one."""
+    """``POST /jobs``. The pool need not exist: the job waits for it."""
     given = request.parse_body("BatchJobCreateOptions")
     job_id = check_id("id", given.pop("id"))
     if context.store.schedules.get(job_id) is not None:
@@ -67,7 +70,7 @@ def create_job(context: Context, request: Request) -> Reply:
         body = complete_job(given)
         check_auto_pool(context, body["poolInfo"])
     except AutoPoolFault as fault:
-        body, error = fill_job(given), fault.scheduling_error
+        body, error = complete_job_without_pool(given), fault.scheduling_error
     job = add_job(context.store, job_id, body, request.now, error=error)
     if job is None:
         raise Fault("JobExists")
@@ -117,19 +120,19 @@ def get_job(context: Context, request: Request) -> Reply:
 
 
 def update_job(context: Context, request: Request) -> Reply:
-    """``PATCH /jobs/{jobId}``: what is given replaces what is there."""
+    """``PATCH /jobs/{jobId}``: properties of the request replace stored ones."""
     given = request.parse_body("BatchJobUpdateOptions")
     return _update(context, request, given)
 
 
 def replace_job(context: Context, request: Request) -> Reply:
-    """``PUT /jobs/{jobId}``: what is not given is reset to its default."""
+    """``PUT /jobs/{jobId}``: properties not in the request are reset to their defaults."""
     given = request.parse_body("BatchJob")
     return _update(context, request, given, reset=_REPLACED)
 
 
 def terminate_job(context: Context, request: Request) -> Reply:
-    """``POST /jobs/{jobId}/terminate``: the engine ends what runs, then completes the job."""
+    """``POST /jobs/{jobId}/terminate``: the engine ends running tasks, then completes the job."""
     given = request.parse_optional_body("BatchJobTerminateOptions")
     force = request.flag("force")
     job = find_job(context, request)
@@ -141,7 +144,7 @@ def terminate_job(context: Context, request: Request) -> Reply:
 
 
 def disable_job(context: Context, request: Request) -> Reply:
-    """``POST /jobs/{jobId}/disable``: no task is started; ``disableTasks`` rules the running."""
+    """``POST /jobs/{jobId}/disable``: no task starts; ``disableTasks`` applies to running tasks."""
     given = request.parse_body("BatchJobDisableOptions")
     job = find_job(context, request)
     state = next_state(JOB, "disable", job.state)
@@ -157,7 +160,7 @@ def enable_job(context: Context, request: Request) -> Reply:
 
 
 def delete_job(context: Context, request: Request) -> Reply:
-    """``DELETE /jobs/{jobId}``: the job is ``deleting`` until its tasks and files are gone."""
+    """``DELETE /jobs/{jobId}``: the job is ``deleting`` until its tasks and files are deleted."""
     force = request.flag("force")
     job = find_job(context, request)
     if not (force and job.state is JobState.DELETING):
@@ -176,7 +179,7 @@ def get_job_task_counts(context: Context, request: Request) -> Reply:
 
 
 def list_job_preparation_and_release_task_status(context: Context, request: Request) -> Reply:
-    """``GET .../jobpreparationandreleasetaskstatus``: one entry for each node it has been on."""
+    """``GET .../jobpreparationandreleasetaskstatus``: one entry for each node it has run on."""
     page = read_page(request, PREPARATIONS)
     job = find_parent_job(context, request)
     if "jobPreparationTask" not in job.body:
@@ -229,9 +232,9 @@ def _update(
 
 
 def _with_pool(job: Job, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A job changes its pool only while it is disabled; naming the same pool changes nothing.
+    """Check a change of ``poolInfo``: the pool of a job can be changed only while it is disabled.
 
-    Of an auto pool only ``keepAlive`` changes, whatever else is given (the reference of
+    Of an auto pool only ``keepAlive`` changes; other settings are ignored (REST reference of
     ``BatchJobUpdateOptions``).
     """
     info = given.get("poolInfo", {})
@@ -276,18 +279,18 @@ def complete_job(body: Mapping[str, Any], *, scheduled: bool = False) -> dict[st
     """Job settings with all defaults, in the service's order; of a schedule if ``scheduled``.
 
     Raises:
-        Fault: a rule of jobs is broken, or something is asked for that this service has not.
-        AutoPoolFault: all is well, but its auto pool cannot be made.
+        Fault: a setting is invalid or not supported.
+        AutoPoolFault: only the settings of the auto pool are invalid.
     """
-    filled = fill_job(body)
+    filled = complete_job_without_pool(body)
     return {**filled, "poolInfo": complete_pool_info(body["poolInfo"], scheduled=scheduled)}
 
 
-def fill_job(body: Mapping[str, Any]) -> dict[str, Any]:
-    """As :func:`complete_job`, with ``poolInfo`` as it was given.
+def complete_job_without_pool(body: Mapping[str, Any]) -> dict[str, Any]:
+    """As :func:`complete_job`, with ``poolInfo`` unchanged.
 
     Raises:
-        Fault: a rule of jobs is broken, or something is asked for that this service has not.
+        Fault: a setting is invalid or not supported.
     """
     refuse_unsupported("job", body)
     given = body.get("constraints", {})
@@ -322,7 +325,7 @@ def fill_job(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def serialize_job(context: Context, job: Job, *, older: bool) -> dict[str, Any]:
-    """A job as the service shows it."""
+    """A job as JSON."""
     body = without_secrets(with_job_manager(job.body, older=older))
     shown: dict[str, Any] = {"id": job.id}
     if "displayName" in body:
@@ -346,10 +349,10 @@ def serialize_job(context: Context, job: Job, *, older: bool) -> dict[str, Any]:
 
 
 def with_job_manager(body: Mapping[str, Any], *, older: bool) -> Mapping[str, Any]:
-    """The settings of jobs with the job manager task as an api-version knows it."""
+    """Job settings whose job manager task has only properties of the request's api-version."""
     if "jobManagerTask" not in body:
         return body
-    return {**body, "jobManagerTask": as_known(body["jobManagerTask"], older=older)}
+    return {**body, "jobManagerTask": for_version(body["jobManagerTask"], older=older)}
 
 
 def _execution(job: Job) -> dict[str, Any]:

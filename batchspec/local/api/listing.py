@@ -1,6 +1,6 @@
-"""Lists: from a request's filter, page and selection to rows, and from rows to a reply.
+"""List operations: filter, page and selection of a request, and the reply with a page.
 
-What lives here: which fields of which resource can be filtered, and where the store keeps them.
+The tables map the fields that can be filtered to columns of the store.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ POOLS: Columns = {
 POOL_IDS: Columns = {"poolId": Column("key", FieldType.WORD)}
 
 
-def _told(name: str) -> Column:
-    """A time that is kept as it is shown, in the note of a start task."""
+def _start_task_time(name: str) -> Column:
+    """A time in ``startTaskInfo``, which is stored as JSON."""
     days = f"julianday(json_extract(start_task_info, '$.{name}')) - 2440587.5"  # since 1970
     return Column(f"CAST(({days}) * 86400000000 AS INTEGER)", FieldType.TIME)
 
@@ -69,8 +69,8 @@ NODES: Columns = {
     "startTaskInfo/exitCode": Column(
         "json_extract(start_task_info, '$.exitCode')", FieldType.NUMBER
     ),
-    "startTaskInfo/startTime": _told("startTime"),
-    "startTaskInfo/endTime": _told("endTime"),
+    "startTaskInfo/startTime": _start_task_time("startTime"),
+    "startTaskInfo/endTime": _start_task_time("endTime"),
 }
 PREPARATIONS: Columns = {
     "poolId": Column("pool", FieldType.WORD),
@@ -97,10 +97,10 @@ TASKS: Columns = {
 
 
 def read_page(request: Request, columns: Columns, most: int = MAX_RESULTS) -> Page:
-    """The page a request asks for, with one row more than it shows, which tells of a next page.
+    """The requested page, plus one row that shows whether there is a next page.
 
     Raises:
-        Fault: ``maxresults``, ``$filter`` or ``$skiptoken`` is not right.
+        Fault: ``maxresults``, ``$filter`` or ``$skiptoken`` is invalid.
     """
     limit, after = request.max_results(most) + 1, request.after()
     tree = request.filter()
@@ -123,7 +123,7 @@ def write_page(
     model: str,
     metadata: str,
 ) -> Reply:
-    """The reply with a page of rows; ``key`` is what the list is sorted by."""
+    """The reply with a page of rows; ``key`` returns the sort key of a row."""
     names = request.select(model)
     shown = rows[: page.limit - 1]
     link = request.next_link(key(shown[-1])) if len(rows) > len(shown) else None
@@ -133,10 +133,10 @@ def write_page(
 def filtered(
     request: Request, kinds: Mapping[str, FieldType], items: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """The items, in wire form, that the request's filter lets pass; for lists not in the store.
+    """The ``items`` (JSON data) that match the request's filter, for lists not in the store.
 
     Raises:
-        Fault: the ``$filter`` is not right.
+        Fault: the ``$filter`` is invalid.
     """
     tree = request.filter()
     if tree is None:

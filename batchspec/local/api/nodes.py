@@ -1,4 +1,8 @@
-"""Operations on compute nodes, and how a node is shown."""
+"""Compute nodes: operations, node users, and their JSON.
+
+The engine carries out what is written here. User accounts are stored by name until they expire;
+their passwords and keys are never stored, and logging in with them is not possible.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ from batchspec.local.wire import (
 
 MAX_COUNTS = 10
 ADDRESS = "127.0.0.1"
-"""Where the ports of every node are: they are all this machine."""
+"""The address of the ports of every node: all nodes are this machine."""
 SSH = 22
 _UNBOOTED = frozenset({NodeState.CREATING, NodeState.STARTING})
 _COUNTED: Mapping[str, NodeState] = {
@@ -81,7 +85,7 @@ def get_node(context: Context, request: Request) -> Reply:
 
 
 def list_pool_node_counts(context: Context, request: Request) -> Reply:
-    """``GET /nodecounts``: nodes by state for each pool, ten pools a page."""
+    """``GET /nodecounts``: nodes by state for each pool, ten pools per page."""
     page = read_page(request, POOL_IDS, MAX_COUNTS)
     return write_page(
         request,
@@ -95,7 +99,7 @@ def list_pool_node_counts(context: Context, request: Request) -> Reply:
 
 
 def serialize_node(context: Context, pool: Pool, node: Node) -> dict[str, Any]:
-    """A node as the service shows it."""
+    """A node as JSON."""
     url = f"{context.base_url}/pools/{node.pool_id}/nodes/{node.id}"
     shown: dict[str, Any] = {
         "id": node.id,
@@ -143,9 +147,10 @@ def serialize_node(context: Context, pool: Pool, node: Node) -> dict[str, Any]:
 
 
 def _endpoints(pool: Pool) -> list[dict[str, Any]]:
-    """How a node is reached: it is this machine, so its ports are the machine's own.
+    """The endpoints of a node: ports of this machine.
 
-    Those of the pool's endpoint configuration, and that of SSH, whether or not something listens.
+    The ports of the pool's endpoint configuration and the SSH port, whether or not a process
+    listens.
     """
     network = pool.body.get("networkConfiguration", {}).get("endpointConfiguration", {})
     ports = [
@@ -195,7 +200,7 @@ MAX_REMOVED = 100
 
 
 def remove_nodes(context: Context, request: Request) -> Reply:
-    """``POST /pools/{poolId}/removenodes``: a resize that takes away these nodes."""
+    """``POST /pools/{poolId}/removenodes``: a resize that removes the given nodes."""
     given = request.parse_body("BatchNodeRemoveOptions")
     ids = dict.fromkeys(name.lower() for name in given["nodeList"])
     if not 1 <= len(given["nodeList"]) <= MAX_REMOVED:
@@ -235,24 +240,24 @@ def reboot_node(context: Context, request: Request) -> Reply:
 
 
 def reimage_node(context: Context, request: Request) -> Reply:
-    """``POST .../reimage``: the node's directories are made anew."""
+    """``POST .../reimage``: the node's directories are deleted and created again."""
     given = request.parse_optional_body("BatchNodeReimageOptions")
     return _ask(context, request, "reimage", given.get("nodeReimageOption", "requeue"))
 
 
 def deallocate_node(context: Context, request: Request) -> Reply:
-    """``POST .../deallocate``: the node rests until it is started."""
+    """``POST .../deallocate``: the node is deallocated until it is started."""
     given = request.parse_optional_body("BatchNodeDeallocateOptions")
     return _ask(context, request, "deallocate", given.get("nodeDeallocateOption", "requeue"))
 
 
 def start_node(context: Context, request: Request) -> Reply:
-    """``POST .../start``: a deallocated node comes back."""
+    """``POST .../start``: start a deallocated node."""
     return _ask(context, request, "start", None)
 
 
 def disable_node_scheduling(context: Context, request: Request) -> Reply:
-    """``POST .../disablescheduling``: no task is started there; the option rules the running."""
+    """``POST .../disablescheduling``: no task starts; the option applies to running tasks."""
     given = request.parse_optional_body("BatchNodeDisableSchedulingOptions")
     return _schedule(
         context, request, "disabled", given.get("nodeDisableSchedulingOption", "requeue")
@@ -265,7 +270,7 @@ def enable_node_scheduling(context: Context, request: Request) -> Reply:
 
 
 def get_node_remote_login_settings(context: Context, request: Request) -> Reply:
-    """``GET .../remoteloginsettings``: a node is this machine, reached by the machine's own SSH."""
+    """``GET .../remoteloginsettings``: the SSH port of this machine."""
     find_node(context, request)
     return resource_reply(
         {"remoteLoginIPAddress": ADDRESS, "remoteLoginPort": SSH},
@@ -274,14 +279,14 @@ def get_node_remote_login_settings(context: Context, request: Request) -> Reply:
 
 
 def list_node_extensions(context: Context, request: Request) -> Reply:
-    """``GET .../extensions``: nodes take none, so there are none."""
+    """``GET .../extensions``: always empty, since extensions are not supported."""
     request.max_results()
     find_node(context, request)
     return list_reply([], "extensions", None)
 
 
 def get_node_extension(context: Context, request: Request) -> Reply:
-    """``GET .../extensions/{extensionName}``: there is none."""
+    """``GET .../extensions/{extensionName}``: always not found."""
     find_node(context, request)
     raise Fault("VMExtensionNotFound")
 
@@ -308,7 +313,7 @@ _LONGEST = 64
 
 
 def create_node_user(context: Context, request: Request) -> Reply:
-    """``POST .../users``: an account that expires after a day, unless it says when."""
+    """``POST .../users``: the account expires after one day unless ``expiryTime`` is given."""
     given = request.parse_body("BatchNodeUserCreateOptions")
     name: str = given["name"]
     if not 1 <= len(name) <= _LONGEST:
@@ -322,7 +327,7 @@ def create_node_user(context: Context, request: Request) -> Reply:
 
 
 def replace_node_user(context: Context, request: Request) -> Reply:
-    """``PUT .../users/{userName}``: what is not given is as if it were new."""
+    """``PUT .../users/{userName}``: properties not in the request get the default of a new user."""
     given = request.parse_body("BatchNodeUserReplaceOptions")
     node, users, name = _known(context, request)
     _keep(context, node, {**users, name: _expiry(given, request.now)}, request.now)
@@ -351,7 +356,7 @@ def _known(context: Context, request: Request) -> tuple[Node, dict[str, str], st
 
 
 def _users(node: Node, now: datetime) -> dict[str, str]:
-    """The accounts that have not expired, each with the time when it does."""
+    """The accounts that have not expired, with their expiry times."""
     kept: Mapping[str, str] = node.detail.get("users", {})
     return {name: end for name, end in kept.items() if read_time(end) > now}
 

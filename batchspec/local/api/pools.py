@@ -1,4 +1,7 @@
-"""Operations on pools."""
+"""Pools: operations, validation and defaults, and their JSON.
+
+Defaults and the order of properties are those of recorded replies.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from batchspec.local.api.autoscale import read_autoscale
 from batchspec.local.api.context import Context, check_id, find_pool, next_state
 from batchspec.local.api.listing import POOLS, read_page, write_page
 from batchspec.local.api.statistics import pool_stats
-from batchspec.local.api.task_settings import fill_start_task, in_order
+from batchspec.local.api.task_settings import complete_start_task, in_order
 from batchspec.local.api.unsupported import refuse_unsupported
 from batchspec.local.model import ALLOCATION, POOL, AllocationState, Pool, is_windows
 from batchspec.local.wire import (
@@ -47,11 +50,11 @@ WHILE_EMPTY = (
     "mountConfiguration",
     "upgradePolicy",
 )
-"""What "can be updated only when the pool is empty", says the reference of each of these."""
+"""Properties that "can be updated only when the pool is empty" according to the REST reference."""
 
 
 def create_pool(context: Context, request: Request) -> Reply:
-    """``POST /pools``: a pool that resizes to its targets."""
+    """``POST /pools``: the engine resizes the new pool to its targets."""
     given = request.parse_body("BatchPoolCreateOptions")
     _check_packages(context, given)
     check_containers(context, given)
@@ -64,10 +67,10 @@ def create_pool(context: Context, request: Request) -> Reply:
 def add_pool(
     context: Context, pool_id: str, given: Mapping[str, Any], now: datetime
 ) -> Pool | None:
-    """Make a pool of a create body that has the right shape; ``None`` if the id is taken.
+    """Create a pool from a validated request body; ``None`` if the id exists.
 
     Raises:
-        Fault: a rule of pools is broken.
+        Fault: a setting is invalid.
     """
     autoscale = read_autoscale(given)
     with context.store.transaction():
@@ -114,7 +117,7 @@ def pool_exists(context: Context, request: Request) -> Reply:
 
 
 def update_pool(context: Context, request: Request) -> Reply:
-    """``PATCH /pools/{poolId}``: what is given replaces what is there, much of it while empty."""
+    """``PATCH /pools/{poolId}``: properties of the request replace stored ones."""
     given = request.parse_body("BatchPoolUpdateOptions")
     pool = find_pool(context, request)
     next_state(POOL, "update", pool.state)
@@ -126,7 +129,7 @@ def update_pool(context: Context, request: Request) -> Reply:
 
 
 def replace_pool_properties(context: Context, request: Request) -> Reply:
-    """``POST /pools/{poolId}/updateproperties``: what is not given is removed."""
+    """``POST /pools/{poolId}/updateproperties``: properties not in the request are removed."""
     given = request.parse_body("BatchPoolReplaceOptions")
     pool = find_pool(context, request)
     next_state(POOL, "update", pool.state)
@@ -178,7 +181,7 @@ def stop_pool_resize(context: Context, request: Request) -> Reply:
 
 
 def delete_pool(context: Context, request: Request) -> Reply:
-    """``DELETE /pools/{poolId}``: the pool is ``deleting`` until its nodes are gone."""
+    """``DELETE /pools/{poolId}``: the pool is ``deleting`` until its nodes are removed."""
     pool = find_pool(context, request)
     next_state(POOL, "delete", pool.state)
     context.store.pools.delete(pool, request.now)
@@ -186,10 +189,10 @@ def delete_pool(context: Context, request: Request) -> Reply:
 
 
 def _check_empty(context: Context, pool: Pool, given: Mapping[str, Any]) -> None:
-    """See that what is given of ``WHILE_EMPTY`` is given to a pool without nodes (contract 2).
+    """Check that properties of ``WHILE_EMPTY`` change only in an empty pool (contract 2).
 
     Raises:
-        Fault: the pool has nodes, or is about to.
+        Fault: the pool has nodes, or is resizing.
     """
     fixed = [name for name in given if name in WHILE_EMPTY]
     moves = pool.allocation is not AllocationState.STEADY
@@ -212,7 +215,7 @@ def _show(context: Context, request: Request, pool: Pool, *, stats: bool) -> dic
 DEFAULT_RESIZE_TIMEOUT = "PT15M"
 _MINUTE = 60 * 10_000_000
 MAX_SLOTS = 256
-_OF_THE_SERVICE = (
+_SERVICE_PROPERTIES = (
     "id",
     "resizeTimeout",
     "targetDedicatedNodes",
@@ -247,24 +250,24 @@ _ONLY_OLDER = ("certificateReferences", "targetNodeCommunicationMode", "resource
 
 
 def read_pool(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a new pool: what of a create body is kept, complete.
+    """The settings of a new pool with all defaults, from a request body.
 
     Raises:
-        Fault: a rule of pools is broken, or something is asked for that this service has not.
+        Fault: a setting is invalid or not supported.
     """
     if "cloudServiceConfiguration" in given:
         raise Fault("CloudServiceConfigurationRetired")
     refuse_unsupported("pool", given)
     if "virtualMachineConfiguration" not in given:
         raise Fault("MissingRequiredProperty", ("PropertyName", "virtualMachineConfiguration"))
-    return complete_pool({k: v for k, v in given.items() if k not in _OF_THE_SERVICE})
+    return complete_pool({k: v for k, v in given.items() if k not in _SERVICE_PROPERTIES})
 
 
 def complete_pool(body: Mapping[str, Any]) -> dict[str, Any]:
     """Pool settings with all defaults, in the service's order.
 
     Raises:
-        Fault: a rule of pools is broken.
+        Fault: a setting is invalid.
     """
     slots = body.get("taskSlotsPerNode", 1)
     if not 1 <= slots <= MAX_SLOTS:
@@ -283,7 +286,7 @@ def complete_pool(body: Mapping[str, Any]) -> dict[str, Any]:
         "virtualMachineConfiguration": _machine(body["virtualMachineConfiguration"]),
     }
     if "startTask" in body:
-        filled["startTask"] = fill_start_task(body["startTask"])
+        filled["startTask"] = complete_start_task(body["startTask"])
     if "networkConfiguration" in body:
         filled["networkConfiguration"] = _network(body["networkConfiguration"])
     if "userAccounts" in body:
@@ -309,10 +312,10 @@ def _machine(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_image(image: Mapping[str, Any]) -> None:
-    """Refuse what can only be a slip: an image of nobody who publishes any for Batch.
+    """Reject an image whose publisher has no images for Batch: this can only be a typing error.
 
     Raises:
-        Fault: ``InvalidPropertyValue``, in the recorded words.
+        Fault: ``InvalidPropertyValue`` with the recorded message.
     """
     if image["publisher"].lower() not in PUBLISHERS:
         named = " ".join(f"{name} {image.get(name, '')}" for name in ("publisher", "offer", "sku"))
@@ -356,10 +359,10 @@ def read_target(given: Mapping[str, Any], name: str, default: int) -> int:
 
 
 def read_resize_timeout(given: Mapping[str, Any]) -> str:
-    """The resize timeout: at least 5 minutes, at most 168 hours, by default 15 minutes.
+    """The resize timeout: 5 minutes to 168 hours, 15 minutes by default.
 
     Raises:
-        Fault: it is out of those bounds.
+        Fault: it is out of range.
     """
     text: str = given.get("resizeTimeout", DEFAULT_RESIZE_TIMEOUT)
     if not 5 * _MINUTE <= ticks_of(text) <= 168 * 60 * _MINUTE:
@@ -370,7 +373,7 @@ def read_resize_timeout(given: Mapping[str, Any]) -> str:
 
 
 def serialize_pool(context: Context, pool: Pool, *, older: bool) -> dict[str, Any]:
-    """A pool as the service shows it."""
+    """A pool as JSON."""
     body = pool.body
     dedicated, spot = context.store.nodes.sizes(pool.id)
     shown: dict[str, Any] = {"id": pool.id}
@@ -411,13 +414,13 @@ def serialize_pool(context: Context, pool: Pool, *, older: bool) -> dict[str, An
         rest = {name: value for name, value in rest.items() if name not in _ONLY_OLDER}
     rest = in_order(without_secrets(rest), order)
     if older:
-        # Recorded since November 2024: there even when there are none, which is always.
+        # Recorded since November 2024: present, and always empty.
         rest = {"certificateReferences": [], **rest}
     return shown | _with_disks(rest, older=older)
 
 
 def _with_disks(body: Mapping[str, Any], *, older: bool) -> dict[str, Any]:
-    """The kind of storage of a data disk moved into ``managedDisk`` in the newest api-version."""
+    """In the newest api-version, the storage type of a data disk is part of ``managedDisk``."""
     machine = body["virtualMachineConfiguration"]
     if "dataDisks" not in machine:
         return dict(body)
@@ -433,10 +436,10 @@ CONFIGURATION = "virtualMachineConfiguration/containerConfiguration"
 
 
 def check_containers(context: Context, pool: Mapping[str, Any]) -> None:
-    """Return when a pool of these settings asks for no containers, or there is an engine for them.
+    """Check that a container engine is available if the pool settings need one.
 
     Raises:
-        Fault: ``NotImplemented``, with what the engines say.
+        Fault: ``NotImplemented``, with the messages of the engines.
     """
     machine = pool.get("virtualMachineConfiguration", {})
     if "containerConfiguration" not in machine:

@@ -1,7 +1,7 @@
-"""The route table: every operation of the protocol, and what of it is here.
+"""The route table: every operation of the protocol, its handler and how far it is supported.
 
-What lives here: data. The door routes by it, and ``docs/compatibility.md`` is generated from it. An
-operation without a handler answers 501, by name.
+``docs/compatibility.md`` is generated from this table. An operation without a handler answers 501
+with its name.
 """
 
 from __future__ import annotations
@@ -27,57 +27,57 @@ from batchspec.local.api.context import Context
 from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
 from batchspec.local.wire import Fault, Reply, Request
 
-Work = Callable[[], Reply]
-Handler = Callable[[Context, Request], Reply | Work]
-Support = Literal["whole", "partial", "absent"]
+DiskOperation = Callable[[], Reply]
+Handler = Callable[[Context, Request], Reply | DiskOperation]
+Support = Literal["full", "partial", "not supported"]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation: its name in the SDK, where it is, who does it.
+    """One operation: its name in the Python SDK, method, path and handler.
 
-    ``note`` says what a partial operation leaves out, or why an absent one is.
+    ``note`` describes what is missing of a partial operation, or why one is not supported.
     """
 
     operation: str
     method: str
     path: str
     handler: Handler | None = None
-    support: Support = "whole"
+    support: Support = "full"
     note: str = ""
 
 
 _POOL, _NODE = "/pools/{poolId}", "/pools/{poolId}/nodes/{nodeId}"
 _JOB, _TASK = "/jobs/{jobId}", "/jobs/{jobId}/tasks/{taskId}"
 _SCHEDULE = "/jobschedules/{jobScheduleId}"
-_STATS = "`$expand=stats`: how many operations disks took is not measured and shown as 0"
-_POOL_STATS = "`$expand=stats`: core time alone, of the nodes that are there, one core each"
+_STATS = "`$expand=stats`: the number of disk operations is not measured and reported as 0"
+_POOL_STATS = "`$expand=stats`: only the core time of the current nodes, with one core each"
 _METRICS = (
-    "`$CPUPercent` is that of this machine for all nodes; of `$MemoryBytes`, `$WallClockSeconds`, "
-    "disks and networks there are no samples"
+    "`$CPUPercent` is that of this machine for all nodes; there are no samples of `$MemoryBytes`, "
+    "`$WallClockSeconds`, disks and networks"
 )
-_USERS = "the name is kept until it expires; nobody can log in, since nodes are directories"
-_IMAGES = f"{len(IMAGES)} common images; a pool may name any other of a publisher who has some"
-_EXTENSIONS = "nodes take no extensions: there are none"
+_USERS = "the name is stored until it expires; login is not possible, since nodes are directories"
+_IMAGES = f"{len(IMAGES)} common images; a pool can name other images of publishers with images"
+_EXTENSIONS = "extensions are not supported; the list is always empty"
 
 
 def _settings(kind: str) -> str:
-    absent, kept = len(REFUSED[kind]), len(WITHOUT_EFFECT[kind])
-    are, have = ("is" if absent == 1 else "are"), ("has" if kept == 1 else "have")
-    return f"of the properties of a {kind}, {absent} {are} refused, {kept} {have} no effect: below"
+    refused, stored = len(REFUSED[kind]), len(WITHOUT_EFFECT[kind])
+    are, have = ("y is" if refused == 1 else "ies are"), ("has" if stored == 1 else "have")
+    return f"{refused} {kind} propert{are} refused and {stored} {have} no effect; see below"
 
 
-def _absent(operation: str, method: str, path: str, note: str) -> Route:
-    return Route(operation, method, path, None, "absent", note)
+def _not_supported(operation: str, method: str, path: str, note: str) -> Route:
+    return Route(operation, method, path, None, "not supported", note)
 
 
 ROUTES: tuple[Route, ...] = (
     Route("list_applications", "GET", "/applications", applications.list_applications,
-          note="those in the account's folder; see `docs/local.md`"),
+          note="the packages in the account's folder; see `docs/local.md`"),
     Route("get_application", "GET", "/applications/{applicationId}",
           applications.get_application),
     Route("list_pool_usage_metrics", "GET", "/poolusagemetrics", account.list_pool_usage_metrics,
-          note="retired on the real service: `PoolUsageMetricAPIRetired`"),
+          note="retired, as in the real service: `PoolUsageMetricAPIRetired`"),
     Route("create_pool", "POST", "/pools", pools.create_pool, "partial",
           _settings("pool")),
     Route("list_pools", "GET", "/pools", pools.list_pools, "partial", _POOL_STATS),
@@ -168,9 +168,9 @@ ROUTES: tuple[Route, ...] = (
           nodes.enable_node_scheduling),
     Route("get_node_remote_login_settings", "GET", _NODE + "/remoteloginsettings",
           nodes.get_node_remote_login_settings, "partial",
-          "the machine's own SSH port, whether or not something listens there"),
-    _absent("upload_node_logs", "POST", _NODE + "/uploadbatchservicelogs",
-            "nodes have no logs; that of the service is `daemon.log` in the data folder"),
+          "the SSH port of this machine, whether or not a process listens there"),
+    _not_supported("upload_node_logs", "POST", _NODE + "/uploadbatchservicelogs",
+                   "nodes have no logs; the log of the service is `daemon.log` in the data folder"),
     Route("list_nodes", "GET", _POOL + "/nodes", nodes.list_nodes),
     Route("get_node_extension", "GET", _NODE + "/extensions/{extensionName}",
           nodes.get_node_extension, "partial", _EXTENSIONS),
@@ -186,7 +186,7 @@ ROUTES: tuple[Route, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The route of a request, and the still encoded parts of its path by the route's names."""
+    """The route of a request, and the percent-encoded variable segments of its path by name."""
 
     route: Route
     parameters: Mapping[str, str]
@@ -196,12 +196,12 @@ def find_route(method: str, path: str) -> Match:
     """The route of ``method`` and ``path`` (as sent, percent-encoded).
 
     Raises:
-        Fault: ``InvalidUri``, or ``UnsupportedHttpVerb`` when the path is known with another verb.
+        Fault: ``InvalidUri``, or ``UnsupportedHttpVerb`` if the path exists with another method.
     """
     segments = path.strip("/").split("/")
     files_at = _files_at(segments)
     if files_at is not None:
-        # The rest is one file's path, whether its slashes came encoded or not.
+        # The rest is the path of one file, whether or not its slashes are encoded.
         segments = [*segments[:files_at], "/".join(segments[files_at:])]
     known = False
     for template, verbs in _by_length().get(len(segments), ()):
@@ -236,7 +236,7 @@ def _fit(template: tuple[str, ...], segments: list[str]) -> Mapping[str, str] | 
 
 @cache
 def _by_length() -> Mapping[int, list[tuple[tuple[str, ...], dict[str, Route]]]]:
-    """Templates by how many segments they have, each with its routes by verb."""
+    """Path templates by number of segments, each with its routes by method."""
     templates: dict[tuple[str, ...], dict[str, Route]] = {}
     for route in ROUTES:
         verbs = templates.setdefault(tuple(route.path.strip("/").split("/")), {})

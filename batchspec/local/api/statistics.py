@@ -1,7 +1,7 @@
-"""``$expand=stats``: what is known of use, from the records.
+"""``$expand=stats``: resource usage from the records of the store.
 
-What processes use is known when they have ended. Bytes are those of disks; how many operations they
-took is not known and shown as zero, as ``docs/compatibility.md`` says.
+The usage of a process is known after it has ended. Bytes are those of disks. The number of I/O
+operations is not measured and reported as zero (``docs/compatibility.md``).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def job_stats(context: Context, job: Job, now: datetime) -> dict[str, Any]:
 
 
 def schedule_stats(context: Context, schedule: Schedule, now: datetime) -> dict[str, Any]:
-    """``stats`` of a job schedule: sums over the jobs that are there."""
+    """``stats`` of a job schedule: sums over its existing jobs."""
     jobs = context.store.jobs.of_schedule(schedule.id, completed=True)
     uses = [context.store.tasks.use_of_job(job.id, now) for job in jobs]
     counts = [context.store.jobs.counts(job.id).tasks for job in jobs]
@@ -54,7 +54,7 @@ def schedule_stats(context: Context, schedule: Schedule, now: datetime) -> dict[
 
 
 def task_stats(context: Context, task: Task, now: datetime) -> dict[str, Any]:
-    """``stats`` of a task; only one that ran has any."""
+    """``stats`` of a task; empty if it has not run."""
     if task.started is None:
         return {}
     use = context.store.tasks.use_of_task(task, now)
@@ -70,7 +70,7 @@ def task_stats(context: Context, task: Task, now: datetime) -> dict[str, Any]:
 
 
 def pool_stats(context: Context, pool: Pool, now: datetime) -> dict[str, Any]:
-    """``stats`` of a pool. Core time is that of its present nodes, one core each."""
+    """``stats`` of a pool. Core time counts the current nodes with one core each."""
     alive = sum(
         (now - node.allocated for node in context.store.nodes.page(pool.id) if node.dedicated),
         timedelta(),

@@ -1,4 +1,4 @@
-"""What every kind of task has in its settings: files, identity, constraints; rules and defaults."""
+"""Settings common to all kinds of tasks: files, identity, constraints; validation and defaults."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 
 from batchspec.local.wire import UNLIMITED, Fault, bad_property, ticks_of
 
-RETENTION = "P7D"
+DEFAULT_RETENTION = "P7D"
 MAX_SLOTS = 256
 _SOURCES = ("httpUrl", "storageContainerUrl", "autoStorageContainerName")
 _IDENTITY: Mapping[str, Any] = {"autoUser": {"scope": "pool", "elevationLevel": "nonadmin"}}
 
 
 def check_resource_files(resource_files: Sequence[Mapping[str, Any]]) -> None:
-    """Each names exactly one source, and a single file its path.
+    """Check that each resource file has exactly one source, and a path if it is a single file.
 
     Raises:
         Fault: ``InvalidPropertyValue``, ``MissingRequiredProperty``.
@@ -50,7 +50,7 @@ def _is_url(text: str) -> bool:
 
 
 def check_retries(name: str, count: int | None) -> None:
-    """-1 is "no limit"; less than that is nothing.
+    """Check that a retry count is at least -1, which means no limit.
 
     Raises:
         Fault: ``InvalidPropertyValue``.
@@ -60,7 +60,7 @@ def check_retries(name: str, count: int | None) -> None:
 
 
 def check_slots(slots: int) -> None:
-    """A task takes at least one of the slots that a node can have.
+    """Check that a task uses 1 to :data:`MAX_SLOTS` slots.
 
     Raises:
         Fault: ``InvalidPropertyValue``.
@@ -70,7 +70,7 @@ def check_slots(slots: int) -> None:
 
 
 def check_positive(name: str, text: str | None) -> None:
-    """A duration that is more than nothing.
+    """Check that a duration is greater than zero.
 
     Raises:
         Fault: ``InvalidPropertyValue``.
@@ -79,11 +79,11 @@ def check_positive(name: str, text: str | None) -> None:
         raise bad_property(name, text, "The value must be greater than zero.")
 
 
-def fill_identity(identity: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The identity a task runs as, complete; by default the pool's automatic user, no admin.
+def complete_identity(identity: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The user identity of a task with defaults: the pool's non-admin auto-user.
 
     Raises:
-        Fault: both a name and an automatic user are given.
+        Fault: it has both a user name and an auto-user.
     """
     if not identity:
         return _IDENTITY
@@ -96,8 +96,8 @@ def fill_identity(identity: Mapping[str, Any] | None) -> Mapping[str, Any]:
     return {"autoUser": {**_IDENTITY["autoUser"], **identity.get("autoUser", {})}}
 
 
-def fill_constraints(constraints: Mapping[str, Any] | None, max_retries: int) -> dict[str, Any]:
-    """The constraints of a task, complete; ``max_retries`` is the job's, which it inherits.
+def complete_constraints(constraints: Mapping[str, Any] | None, max_retries: int) -> dict[str, Any]:
+    """The constraints of a task with defaults; ``max_retries`` is inherited from the job.
 
     Raises:
         Fault: ``InvalidPropertyValue``.
@@ -105,7 +105,7 @@ def fill_constraints(constraints: Mapping[str, Any] | None, max_retries: int) ->
     given = constraints or {}
     check_retries("maxTaskRetryCount", given.get("maxTaskRetryCount"))
     check_positive("maxWallClockTime", given.get("maxWallClockTime"))
-    retention = given.get("retentionTime", RETENTION)
+    retention = given.get("retentionTime", DEFAULT_RETENTION)
     if ticks_of(retention) < 0:
         raise bad_property("retentionTime", retention, "The value cannot be negative.")
     return {
@@ -115,18 +115,18 @@ def fill_constraints(constraints: Mapping[str, Any] | None, max_retries: int) ->
     }
 
 
-def fill_start_task(task: Mapping[str, Any]) -> dict[str, Any]:
-    """A start task, complete, in the service's order.
+def complete_start_task(task: Mapping[str, Any]) -> dict[str, Any]:
+    """A start task with defaults, in the service's order.
 
     Raises:
-        Fault: see the checks above.
+        Fault: a setting is invalid.
     """
     check_resource_files(task.get("resourceFiles", ()))
     check_retries("maxTaskRetryCount", task.get("maxTaskRetryCount"))
     return in_order(
         {
             **task,
-            "userIdentity": fill_identity(task.get("userIdentity")),
+            "userIdentity": complete_identity(task.get("userIdentity")),
             "maxTaskRetryCount": task.get("maxTaskRetryCount", 0),
             "waitForSuccess": task.get("waitForSuccess", True),
         },
@@ -142,11 +142,11 @@ def fill_start_task(task: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def as_known(task: Mapping[str, Any], *, older: bool) -> Mapping[str, Any]:
-    """A task's settings as an api-version knows them.
+def for_version(task: Mapping[str, Any], *, older: bool) -> Mapping[str, Any]:
+    """Task settings without properties that the request's api-version does not have.
 
-    Authentication tokens were retired on 2024-09-30. Since then they are not given out, but older
-    clients are still shown that they asked for one (recorded in January 2025).
+    Authentication tokens were retired on 2024-09-30. The service no longer issues them, but returns
+    the setting to clients with an older api-version (recorded in January 2025).
     """
     if older or "authenticationTokenSettings" not in task:
         return task
@@ -154,7 +154,7 @@ def as_known(task: Mapping[str, Any], *, older: bool) -> Mapping[str, Any]:
 
 
 def in_order(body: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """``body`` with ``names`` first, in their order; empty lists are left out, as there."""
+    """``body`` with ``names`` first, in that order, without empty lists, as the service does."""
     ordered = {name: body[name] for name in names if name in body}
     ordered |= {name: value for name, value in body.items() if name not in ordered}
     return {name: value for name, value in ordered.items() if value != []}

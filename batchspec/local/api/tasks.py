@@ -1,4 +1,7 @@
-"""Operations on tasks."""
+"""Tasks: operations, validation and defaults, and their JSON.
+
+Defaults and the order of properties are those of recorded replies.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,11 @@ from batchspec.local.api.context import (
 from batchspec.local.api.listing import TASKS, read_page, write_page
 from batchspec.local.api.statistics import task_stats
 from batchspec.local.api.task_settings import (
-    as_known,
     check_resource_files,
     check_slots,
-    fill_constraints,
-    fill_identity,
+    complete_constraints,
+    complete_identity,
+    for_version,
     in_order,
 )
 from batchspec.local.api.unsupported import refuse_unsupported
@@ -68,7 +71,7 @@ def create_task(context: Context, request: Request) -> Reply:
 
 
 def create_task_collection(context: Context, request: Request) -> Reply:
-    """``POST /jobs/{jobId}/addtaskcollection``: each task succeeds or fails on its own."""
+    """``POST /jobs/{jobId}/addtaskcollection``: each task succeeds or fails independently."""
     given = request.json()
     if not isinstance(given, dict) or not isinstance(given.get("value"), list):
         parse_body("BatchTaskGroup", given, older=request.older)
@@ -77,7 +80,7 @@ def create_task_collection(context: Context, request: Request) -> Reply:
         raise bad_body(f"At most {MAX_COLLECTION} tasks can be added in one request.")
     job = find_parent_job(context, request)
     next_state(JOB, "add_task", job.state)
-    drafts = [_draft(context, job, item, older=request.older) for item in given["value"]]
+    drafts = [_validate_entry(context, job, item, older=request.older) for item in given["value"]]
     made = iter(
         context.store.tasks.add(
             job, [draft for draft in drafts if isinstance(draft, NewTask)], request.now
@@ -95,8 +98,8 @@ def list_tasks(context: Context, request: Request) -> Reply:
     job = find_parent_job(context, request)
     page = read_page(request, TASKS)
     stats, names = request.expands_stats(), request.select("BatchTask")
-    # Progress is watched by reading states over and over: settings are not even decoded for it.
-    bodies = names is None or not names <= OF_THE_SERVICE
+    # Clients poll states to show progress; settings are not decoded for that.
+    bodies = names is None or not names <= SERVICE_PROPERTIES
     return write_page(
         request,
         page,
@@ -117,19 +120,19 @@ def get_task(context: Context, request: Request) -> Reply:
 
 
 def replace_task(context: Context, request: Request) -> Reply:
-    """``PUT /jobs/{jobId}/tasks/{taskId}``: new constraints; those not given are reset."""
+    """``PUT /jobs/{jobId}/tasks/{taskId}``: replace the constraints; missing ones are reset."""
     given = request.parse_body("BatchTask")
     task = find_task(context, request)
     job = find_parent_job(context, request)
     next_state(TASK, "update", task.state)
     retries = job.body["constraints"]["maxTaskRetryCount"]
-    constraints = fill_constraints(given.get("constraints"), retries)
+    constraints = complete_constraints(given.get("constraints"), retries)
     task = context.store.tasks.update(task, {**task.body, "constraints": constraints}, request.now)
     return empty_reply(200, request.url, task.modified)
 
 
 def terminate_task(context: Context, request: Request) -> Reply:
-    """``POST .../terminate``: an active task is completed at once, a running one by the engine."""
+    """``POST .../terminate``: completes an active task at once; the engine ends a running one."""
     task = find_task(context, request)
     next_state(TASK, "terminate", task.state)
     task = context.store.tasks.end(task, request.now, USER_ENDED)
@@ -148,13 +151,13 @@ def reactivate_task(context: Context, request: Request) -> Reply:
 
 
 def delete_task(context: Context, request: Request) -> Reply:
-    """``DELETE .../tasks/{taskId}``: gone at once; the engine ends its run and clears its files."""
+    """``DELETE .../tasks/{taskId}``: takes effect at once; the engine ends the process later."""
     context.store.tasks.delete(find_task(context, request), request.now)
     return empty_reply(200, None)
 
 
 def list_subtasks(context: Context, request: Request) -> Reply:
-    """``GET .../subtasksinfo``: a task that is not multi-instance has none."""
+    """``GET .../subtasksinfo``: empty for a task that is not multi-instance."""
     names = request.select("BatchSubtask")
     found = context.store.subtasks.of(find_parent_task(context, request))
     return list_reply(
@@ -171,8 +174,8 @@ def _read(context: Context, job: Job, given: Mapping[str, Any]) -> NewTask:
     return new
 
 
-def _draft(context: Context, job: Job, item: Any, *, older: bool) -> NewTask | Fault:
-    """What one entry of a collection asks for. Its shape is the whole request's affair."""
+def _validate_entry(context: Context, job: Job, item: Any, *, older: bool) -> NewTask | Fault:
+    """The new task of one entry, or its error. An invalid shape fails the whole request."""
     shaped = parse_body("BatchTaskCreateOptions", item, older=older)
     try:
         return _read(context, job, shaped)
@@ -211,7 +214,7 @@ def _show(context: Context, request: Request, task: Task, *, stats: bool) -> dic
 
 
 MAX_DEPENDENCY_CHARACTERS = 64_000
-OF_THE_SERVICE = frozenset(
+SERVICE_PROPERTIES = frozenset(
     {
         "id",
         "url",
@@ -226,7 +229,7 @@ OF_THE_SERVICE = frozenset(
         "nodeInfo",
     }
 )
-"""What a task shows that is not in its body."""
+"""Properties of a task that are not part of its stored settings."""
 _ORDER = (
     "commandLine",
     "containerSettings",
@@ -245,13 +248,13 @@ _ORDER = (
 
 
 def read_task(job: Job, given: Mapping[str, Any]) -> NewTask:
-    """A task to add, of a create body that has the right shape.
+    """A new task with defaults, from a validated request body.
 
     Raises:
-        Fault: a rule of tasks is broken, or something is asked for that this service has not.
+        Fault: a setting is invalid or not supported.
     """
     task_id = check_id("id", given["id"])
-    _check_names(job, task_id)
+    _check_id_unique(job, task_id)
     body = {name: value for name, value in given.items() if name != "id"}
     refuse_unsupported("task", body)
     check_resource_files(body.get("resourceFiles", ()))
@@ -262,20 +265,20 @@ def read_task(job: Job, given: Mapping[str, Any]) -> NewTask:
     filled = in_order(
         {
             **body,
-            "userIdentity": fill_identity(body.get("userIdentity")),
-            "constraints": fill_constraints(
+            "userIdentity": complete_identity(body.get("userIdentity")),
+            "constraints": complete_constraints(
                 body.get("constraints"), job.body["constraints"]["maxTaskRetryCount"]
             ),
             "requiredSlots": slots,
-            **_together(body),
+            **_multi_instance(body),
         },
         _ORDER,
     )
     return NewTask(task_id, filled, slots, needs, ranges)
 
 
-def _together(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a multi-instance task, complete."""
+def _multi_instance(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a multi-instance task with defaults; empty for other tasks."""
     settings = body.get("multiInstanceSettings")
     if settings is None:
         return {}
@@ -292,7 +295,7 @@ def _together(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"multiInstanceSettings": {"numberOfInstances": count, **settings}}
 
 
-def _check_names(job: Job, task_id: str) -> None:
+def _check_id_unique(job: Job, task_id: str) -> None:
     for special, default, code in (
         ("jobPreparationTask", "jobpreparation", "TaskIdSameAsJobPreparationTask"),
         ("jobReleaseTask", "jobrelease", "TaskIdSameAsJobReleaseTask"),
@@ -342,8 +345,8 @@ def _dependencies(
 
 
 def serialize_task(context: Context, task: Task, *, older: bool) -> dict[str, Any]:
-    """A task as the service shows it."""
-    body = as_known(task.body, older=older)
+    """A task as JSON."""
+    body = for_version(task.body, older=older)
     shown: dict[str, Any] = {"id": task.id}
     if "displayName" in body:
         shown["displayName"] = body["displayName"]
@@ -394,7 +397,7 @@ def serialize_execution(task: Task) -> dict[str, Any]:
 
 
 def serialize_subtask(context: Context, subtask: Subtask) -> dict[str, Any]:
-    """A subtask as the service shows it."""
+    """A subtask as JSON."""
     node = _node_info(context, subtask)
     return {"id": subtask.number, "nodeInfo": node, **subtask.info, "state": subtask.state}
 

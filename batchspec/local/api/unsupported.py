@@ -12,20 +12,18 @@ from typing import Any
 
 from batchspec.local.wire import not_implemented
 
-_IDENTITY = "no registry knows the identities of nodes; name a user and a password"
-_SYSTEM = "nodes run the system of this machine"
+_IDENTITY = "nodes have no managed identity; specify a user name and a password"
+_SYSTEM = "nodes run the operating system of this machine"
 _NETWORK = "nodes share the network of this machine"
 _USER = "processes run as the user who started the service"
 
 REFUSED: Mapping[str, Mapping[str, str]] = {
     "pool": {
-        "mountConfiguration": "nodes are directories, and nothing is mounted in them",
+        "mountConfiguration": "nodes are directories; file systems cannot be mounted in them",
         "startTask/containerSettings/registry/identityReference": _IDENTITY,
         "virtualMachineConfiguration/containerConfiguration/containerRegistries/"
         "identityReference": _IDENTITY,
-        "virtualMachineConfiguration/extensions": (
-            "nodes are no virtual machines that could be extended"
-        ),
+        "virtualMachineConfiguration/extensions": "nodes are not virtual machines",
     },
     "job": {
         "jobManagerTask/containerSettings/registry/identityReference": _IDENTITY,
@@ -36,52 +34,52 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
         "containerSettings/registry/identityReference": _IDENTITY,
     },
 }
-"""By kind of resource: the property (a path), and why it is refused."""
+"""By resource type: the path of each refused property, and the reason."""
 
 WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
     "pool": {
         "taskSchedulingPolicy/jobDefaultOrder": (
-            "jobs of one priority always run in the order of their creation"
+            "jobs of equal priority always run in the order of their creation"
         ),
-        "vmSize": "nodes are directories and processes of this machine, whatever their size",
+        "vmSize": "nodes are directories and processes of this machine for every size",
         "enableInterNodeCommunication": (
-            "nodes share one machine and can always communicate; multi-instance tasks do ask for it"
+            "nodes share one machine and can always communicate; multi-instance tasks require it"
         ),
         "networkConfiguration/subnetId": _NETWORK,
         "networkConfiguration/dynamicVNetAssignmentScope": _NETWORK,
         "networkConfiguration/endpointConfiguration": (
-            "a port that a process listens on is open on this machine, and shown as it is"
+            "a port that a process listens on is open on this machine under the same number"
         ),
-        "networkConfiguration/publicIPAddressConfiguration": "nodes have loopback addresses alone",
+        "networkConfiguration/publicIPAddressConfiguration": "nodes have only loopback addresses",
         "networkConfiguration/enableAcceleratedNetworking": _NETWORK,
-        "virtualMachineConfiguration/imageReference": f"{_SYSTEM}, whatever image is named",
+        "virtualMachineConfiguration/imageReference": f"{_SYSTEM} for every image",
         "virtualMachineConfiguration/nodeAgentSKUId": (
-            "there is one agent; the name only tells whether the image is one of Windows"
+            "there is one node agent; the name only shows whether the image is a Windows image"
         ),
         "virtualMachineConfiguration/windowsConfiguration": "there are no Windows nodes",
         "virtualMachineConfiguration/dataDisks": (
-            "no disk is attached; one that a start task formats and mounts is not there"
+            "no disk is attached; a start task that formats and mounts one fails"
         ),
         "virtualMachineConfiguration/licenseType": _SYSTEM,
         "virtualMachineConfiguration/diskEncryptionConfiguration": (
-            "files lie in the data folder, on a disk that is as encrypted as it is"
+            "files are in the data folder; its disk is encrypted or not"
         ),
         "virtualMachineConfiguration/nodePlacementConfiguration": "all nodes are on this machine",
         "virtualMachineConfiguration/osDisk": _SYSTEM,
         "virtualMachineConfiguration/securityProfile": _SYSTEM,
         "virtualMachineConfiguration/serviceArtifactReference": _SYSTEM,
         "virtualMachineConfiguration/containerConfiguration/type": (
-            "whatever engine this machine has is used"
+            "the container engine of this machine is used"
         ),
         "virtualMachineConfiguration/containerConfiguration/containerImageNames": (
-            "an image is fetched when the first task needs it, not when a node comes up"
+            "an image is pulled when the first task needs it, not when a node starts"
         ),
-        "upgradePolicy": "the system of this machine is not upgraded",
+        "upgradePolicy": "the operating system of this machine is not upgraded",
         "userAccounts": _USER,
         "startTask/userIdentity": _USER,
     },
     "job": {
-        "allowTaskPreemption": "tasks are never preempted for others",
+        "allowTaskPreemption": "tasks are never preempted",
         "networkConfiguration": _NETWORK,
         "jobManagerTask/userIdentity": _USER,
         "jobPreparationTask/userIdentity": _USER,
@@ -91,14 +89,14 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "userIdentity": _USER,
     },
 }
-"""By kind of resource: the property, and why it has no effect here."""
+"""By resource type: the path of each property without effect, and the reason."""
 
 
 def refuse_unsupported(kind: str, body: Mapping[str, Any]) -> None:
-    """Return when ``body`` asks for nothing that is absent. Empty and ``false`` ask for nothing.
+    """Check that ``body`` sets no property of :data:`REFUSED`; empty values and ``false`` pass.
 
     Raises:
-        Fault: ``NotImplemented``, naming the property.
+        Fault: ``NotImplemented`` with the name of the property.
     """
     for path, why in REFUSED[kind].items():
         if any(_asked(body, path.split("/"))):

@@ -90,7 +90,7 @@ def exclusive(home: Home, notify: Notify) -> Iterator[None]:
 def _check_operations(conditions: Simulation) -> None:
     if any(rule.operation is not None for rule in conditions.faults.rules):
         # Only then: the table of operations takes as long to load as everything else here.
-        from batchspec.local.api.routes import ROUTES  # noqa: PLC0415
+        from batchspec.local.api import ROUTES  # noqa: PLC0415
 
         check_operations(conditions.faults, (route.operation for route in ROUTES))
 

@@ -17,8 +17,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from batchspec.local.api.context import Context
-from batchspec.local.api.routes import Match, find_route
+from batchspec.local.api import Context, Match, find_route
 from batchspec.local.wire import (
     JSON_TYPE,
     Fault,

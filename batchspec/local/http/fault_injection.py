@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from urllib.parse import quote
 
-from batchspec.local.api.routes import find_route
+from batchspec.local.api import find_route
 from batchspec.local.fault_injection import (
     REQUEST_FAULTS,
     FaultInjection,
