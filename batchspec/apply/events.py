@@ -119,6 +119,25 @@ class ScheduleSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """A cause for which the run, or a part of it, waits; or that this is over (``resolved``).
+
+    ``code`` is one of :data:`batchspec.apply.monitor.table.CAUSES`; a cause is told apart by its
+    code and its ``subject`` (``pool topn``). It is reported again only when its words change.
+    ``since`` is the service's time; ``action`` is what to do; ``ends``: the run ends by it.
+    """
+
+    code: str
+    subject: str
+    summary: str = ""
+    since: datetime | None = None
+    action: str = ""
+    detail: str = ""
+    ends: bool = False
+    resolved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Noticed:
     """Something the user should know that does not fail the run."""
 
@@ -178,6 +197,7 @@ Event: TypeAlias = (
     | TaskFailed
     | NodeFailed
     | ScheduleSeen
+    | Waiting
     | Noticed
     | StepDone
     | StepFailed

@@ -48,9 +48,3 @@ def job_gone(job: str) -> ServiceError:
     """The job that is waited for is not there any more."""
     problem = Problem("job-gone", f"the job {job!r} was deleted while it ran")
     return ServiceError(problem, code="JobNotFound")
-
-
-def pool_gone(pool: str) -> ServiceError:
-    """The pool that tasks are to run on is not there any more."""
-    problem = Problem("pool-gone", f"the pool {pool!r} is not there any more")
-    return ServiceError(problem, code="PoolNotFound")

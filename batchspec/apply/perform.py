@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from batchspec.apply.gone import explained
 from batchspec.apply.ports import World
-from batchspec.apply.remove import delete_containers, delete_job, delete_pool, until_gone
 from batchspec.apply.schedule import perform_schedule
+from batchspec.apply.settle import until_gone, until_over
 from batchspec.apply.submit import close, retry, submit
 from batchspec.apply.transfer import download, upload
-from batchspec.apply.watch import Pace, wait_for_pool, wait_for_tasks
-from batchspec.apply.work import Performed, Tools
+from batchspec.apply.wait import wait_for_pool, wait_for_tasks
+from batchspec.apply.work import Performed, Tools, progress
 from batchspec.plan.actions import (
     CloseJob,
     CreateContainer,
@@ -44,6 +44,7 @@ from batchspec.problems import ConflictError, ServiceError, Severity
 from batchspec.spec.values import Record
 
 _EXISTED = "it was there already"
+_GONE = "it was gone already"
 _REPLACED = "Replaced"
 """Why a job ended that made way for another."""
 
@@ -78,11 +79,11 @@ async def _perform_tasks(step: Step, tools: Tools) -> Performed:
         case CloseJob():
             return await close(step.action, tools)
         case WaitForPool():
-            return await wait_for_pool(step.action, tools.world, tools.emit)
+            return await wait_for_pool(tools.monitor)
         case WaitForTasks():
             # Where the job was closed before, there is no step that closes it.
             await tools.ledger.settle(step.action.job, tools.world)
-            return await wait_for_tasks(step.action, tools.world, tools.emit)
+            return await wait_for_tasks(step.action, tools.monitor)
     raise AssertionError(f"no task action: {step.action!r}")
 
 
@@ -96,7 +97,7 @@ async def _perform_data(step: Step, tools: Tools) -> Performed:
         case DownloadResults():
             return await download(step.action, step, tools)
         case DeleteContainers():
-            return await delete_containers(step.action, step, tools)
+            return await _delete_containers(step.action, step, tools)
     raise AssertionError(f"no data action: {step.action!r}")
 
 
@@ -114,16 +115,16 @@ async def _perform_request(step: Step, world: World) -> Performed:
             await world.batch.scale_pool(pool, formula, interval)
         case ReplacePool(pool, body, sas):
             await world.batch.delete_pool(pool)
-            await until_gone(lambda: world.batch.pool(pool), world)
+            await until_gone(lambda: world.batch.pool(pool), f"pool {pool}", world)
             await world.batch.create_pool(body, sas)
         case ReplaceJob():
             await _replace_job(step.action, world)
         case CreateJob():
             return await _create_job(step.action, world)
         case DeletePool():
-            return await delete_pool(step.action, world)
+            return await _delete_pool(step.action, world)
         case DeleteJob():
-            return await delete_job(step.action, world)
+            return await _delete_job(step.action, world)
         case UpdateJob(job, patch):
             await world.batch.update_job(job, patch)
         case _:
@@ -161,7 +162,28 @@ async def _update_pool(action: UpdatePool, world: World) -> None:
 async def _replace_job(action: ReplaceJob, world: World) -> None:
     """End a job, wait until none of its tasks runs any more, and make the next."""
     await world.batch.terminate_job(action.ended, _REPLACED)
-    pace = Pace(world.pace)
-    while (job := await world.batch.job(action.ended)) is not None and job.state != "completed":
-        await world.clock.sleep(pace.next(None))
+    await until_over(action.ended, world)
     await world.batch.create_job(action.body, action.sas)
+
+
+async def _delete_pool(action: DeletePool, world: World) -> Performed:
+    """Delete a pool and wait until it is gone."""
+    found = await world.batch.delete_pool(action.pool)
+    await until_gone(lambda: world.batch.pool(action.pool), f"pool {action.pool}", world)
+    return Performed(note="" if found else _GONE)
+
+
+async def _delete_job(action: DeleteJob, world: World) -> Performed:
+    """Delete a job with its tasks and wait until it is gone."""
+    found = await world.batch.delete_job(action.job)
+    await until_gone(lambda: world.batch.job(action.job), f"job {action.job}", world)
+    return Performed(note="" if found else _GONE)
+
+
+async def _delete_containers(action: DeleteContainers, step: Step, tools: Tools) -> Performed:
+    """Delete containers, each with everything that it contains."""
+    so_far = progress(step, tools, items=len(action.containers))
+    for name in action.containers:
+        await tools.world.storage.delete_container(name)
+        so_far.finish()
+    return Performed(so_far.done)

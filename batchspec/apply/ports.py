@@ -57,6 +57,25 @@ class NodeFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class PreparationFacts:
+    """How the preparation task of a job went on one node."""
+
+    node: str
+    failed: bool
+    exit_code: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTimes:
+    """When a task started and ended, each ``None`` until it has."""
+
+    id: str
+    started: datetime | None
+    ended: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskAdded:
     """What came of adding one task: ``problem`` is ``None`` if it is in the job now.
 
@@ -70,11 +89,15 @@ class TaskAdded:
 
 @dataclass(frozen=True, slots=True)
 class TaskWaiting:
-    """A task that has not started, and what it waits for: ids, and ranges of ids, ends included."""
+    """A task that has not started, and what it waits for: ids, and ranges of ids, ends included.
+
+    ``slots`` is how many slots of a node it takes.
+    """
 
     id: str
     needs: tuple[str, ...] = ()
     ranges: tuple[tuple[int, int], ...] = ()
+    slots: int = 1
 
 
 class Storage(Protocol):
@@ -235,6 +258,10 @@ class Batch(Protocol):
         """How many tasks of the job there are in each state, by one cheap request."""
         ...
 
+    def preparations(self, job_id: str) -> AsyncIterator[PreparationFacts]:
+        """How the job's preparation task went on each node, streamed."""
+        ...
+
     def failed_tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
         """The completed tasks that failed, streamed, filtered by the service."""
         ...
@@ -245,6 +272,10 @@ class Batch(Protocol):
 
     def blocking_tasks(self, job_id: str) -> AsyncIterator[str]:
         """The ids of the failed tasks that let nothing start that depends on them, streamed."""
+        ...
+
+    def task_times(self, job_id: str, *, running: bool) -> AsyncIterator[TaskTimes]:
+        """When the tasks that run, or else those that succeeded, started and ended, streamed."""
         ...
 
     async def runs_any(self, job_id: str) -> bool:

@@ -21,6 +21,7 @@ from batchspec.apply.events import (
     StepStarted,
 )
 from batchspec.apply.halt import Halted
+from batchspec.apply.monitor import Monitor, watched_of
 from batchspec.apply.perform import perform
 from batchspec.apply.ports import World
 from batchspec.apply.work import Performed, Tools
@@ -66,7 +67,8 @@ async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
     later = frozenset(
         step.action.job for step in plan.steps if isinstance(step.action, CloseJob | WaitForTasks)
     )
-    return await _Run(plan, Tools(world, emit, receipt, proved_later=later)).run()
+    monitor = Monitor(world, emit, watched_of(plan))
+    return await _Run(plan, Tools(world, emit, receipt, monitor, proved_later=later)).run()
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from batchspec.apply.events import ScheduleSeen
 from batchspec.apply.ports import World
-from batchspec.apply.remove import until_gone
+from batchspec.apply.settle import until_gone
 from batchspec.apply.work import Performed, Tools
 from batchspec.plan.actions import (
     CreateSchedule,
@@ -38,5 +38,5 @@ async def perform_schedule(
 async def _delete(name: str, world: World) -> bool:
     """Delete a schedule with its jobs and wait until it is gone; whether there was one."""
     there = await world.batch.delete_schedule(name)
-    await until_gone(lambda: world.batch.schedule(name), world)
+    await until_gone(lambda: world.batch.schedule(name), f"schedule {name}", world)
     return there

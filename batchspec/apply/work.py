@@ -9,6 +9,7 @@ from pathlib import Path
 from batchspec.apply.arrivals import Arrivals
 from batchspec.apply.events import Emit, Outcome, StepProgress
 from batchspec.apply.ledger import Ledger
+from batchspec.apply.monitor import Monitor
 from batchspec.apply.ports import World
 from batchspec.plan.plan import Step
 
@@ -17,13 +18,15 @@ from batchspec.plan.plan import Step
 class Tools:
     """What every step of a run is performed with.
 
-    ``receipt`` is the file that says which results are on this disk. ``proved_later`` are the jobs
-    with a step further on that looks for the tasks in the ``ledger``.
+    ``monitor`` is what every wait listens to. ``receipt`` is the file that says which results are
+    on this disk. ``proved_later`` are the jobs with a step further on that looks for the tasks in
+    the ``ledger``.
     """
 
     world: World
     emit: Emit
     receipt: Path
+    monitor: Monitor
     arrivals: Arrivals = field(default_factory=Arrivals)
     ledger: Ledger = field(default_factory=Ledger)
     proved_later: frozenset[str] = frozenset()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from batchspec.apply.ports import TaskWaiting
 from batchspec.cloud.facts import Json
 
-WAITING_FIELDS = ["id", "dependsOn"]
+WAITING_FIELDS = ["id", "dependsOn", "requiredSlots"]
 """What :func:`task_waiting` reads."""
 
 ENDED_FIELDS = ["id", "executionInfo", "exitConditions"]
@@ -20,7 +20,8 @@ def task_waiting(body: Json) -> TaskWaiting:
     """A task of a list, with :data:`WAITING_FIELDS`."""
     depends: Json = body.get("dependsOn") or {}
     ranges = tuple((r["start"], r["end"]) for r in depends.get("taskIdRanges") or ())
-    return TaskWaiting(body["id"], tuple(depends.get("taskIds") or ()), ranges)
+    needs = tuple(depends.get("taskIds") or ())
+    return TaskWaiting(body["id"], needs, ranges, body.get("requiredSlots", 1))
 
 
 def satisfies(body: Json) -> bool:

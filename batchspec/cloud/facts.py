@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from batchspec.apply.ports import NodeFacts, TaskCounts
+from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts, TaskTimes
 from batchspec.plan.observed import (
     JobFacts,
     PoolFacts,
@@ -29,6 +29,7 @@ NODE_FIELDS = ["id", "state", "startTaskInfo", "errors"]
 
 def pool_facts(body: Json) -> PoolFacts:
     """Get Pool's body."""
+    run: Json = body.get("autoScaleRun") or {}
     return PoolFacts(
         id=body["id"],
         state=body.get("state", ""),
@@ -42,21 +43,25 @@ def pool_facts(body: Json) -> PoolFacts:
         resize_errors=tuple(
             (error.get("code", ""), _error_text(error)) for error in body.get("resizeErrors", ())
         ),
+        allocation_since=_moment_of(body, "allocationStateTransitionTime"),
+        autoscale_error=_error(run.get("error")),
+        autoscale_at=_moment_of(run, "timestamp"),
     )
 
 
 def job_facts(body: Json) -> JobFacts:
     """Get Job's body."""
     execution: Json = body.get("executionInfo") or {}
-    ended = execution.get("endTime")
     return JobFacts(
         id=body["id"],
         state=body.get("state", ""),
         created=moment(body["creationTime"]),
         properties=_record(body),
         metadata=metadata(body),
-        ended=moment(ended) if ended else None,
+        ended=_moment_of(execution, "endTime"),
         terminate_reason=execution.get("terminateReason"),
+        pool=execution.get("poolId", ""),
+        scheduling_error=_error(execution.get("schedulingError")),
     )
 
 
@@ -121,6 +126,27 @@ def node_facts(body: Json) -> NodeFacts:
     )
 
 
+def preparation_facts(body: Json) -> PreparationFacts:
+    """An element of List Job Preparation and Release Task Status."""
+    execution: Json = body.get("jobPreparationTaskExecutionInfo") or {}
+    failure: Json = execution.get("failureInfo") or {}
+    over = str(execution.get("state", "")).lower() == "completed"
+    return PreparationFacts(
+        node=body.get("nodeId", ""),
+        failed=over and str(execution.get("result", "")).lower() == "failure",
+        exit_code=execution.get("exitCode"),
+        message=_error_text(failure) if failure else "",
+    )
+
+
+def task_times(body: Json) -> TaskTimes:
+    """A task of a list, with its id and executionInfo."""
+    execution: Json = body.get("executionInfo") or {}
+    return TaskTimes(
+        body["id"], _moment_of(execution, "startTime"), _moment_of(execution, "endTime")
+    )
+
+
 def task_counts(body: Json) -> TaskCounts:
     """Get Task Counts' body."""
     counts: Json = body.get("taskCounts") or {}
@@ -167,6 +193,16 @@ def image(body: Json) -> SupportedImage:
 def metadata(body: Json) -> dict[str, str]:
     """The name and value pairs of a pool's or a job's metadata."""
     return {item["name"]: item.get("value", "") for item in body.get("metadata") or ()}
+
+
+def _moment_of(body: Json, name: str) -> datetime | None:
+    text = body.get(name)
+    return moment(text) if text else None
+
+
+def _error(error: Json | None) -> tuple[str, str] | None:
+    """Code and message of an error, if there is one."""
+    return (str(error.get("code", "")), _error_text(error)) if error else None
 
 
 def moment(text: str) -> datetime:

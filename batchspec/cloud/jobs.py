@@ -8,12 +8,12 @@ from typing import Any
 
 from azure.core.exceptions import AzureError
 
-from batchspec.apply.ports import TaskCounts
+from batchspec.apply.ports import PreparationFacts, TaskCounts
 from batchspec.cloud import facts
 from batchspec.cloud.errors import translate, translated
 from batchspec.cloud.ownership import make, remove
 from batchspec.cloud.session import Session
-from batchspec.cloud.wire import body_of, code_of, listed, literal, raw, status_of
+from batchspec.cloud.wire import body_of, code_of, listed, literal, raw, segment, status_of
 from batchspec.plan.observed import JobFacts
 from batchspec.spec.values import Record
 
@@ -67,6 +67,14 @@ class Jobs(Session):
     async def delete_job(self, job_id: str) -> bool:
         """Ask for a job's deletion; ``False`` if there was none. It takes time: see ``job``."""
         return await remove("job", job_id, lambda: self.client.begin_delete_job(job_id))
+
+    async def preparations(self, job_id: str) -> AsyncIterator[PreparationFacts]:
+        """How the job's preparation task went on each node, streamed."""
+        path = f"/jobs/{segment(job_id)}/jobpreparationandreleasetaskstatus"
+        fields = ["nodeId", "jobPreparationTaskExecutionInfo"]
+        with translated(f"job {job_id}"):
+            async for body in listed(self.client, path, select=fields):
+                yield facts.preparation_facts(body)
 
     async def task_counts(self, job_id: str) -> TaskCounts:
         """How many tasks of the job there are in each state, by one cheap request."""

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from azure.core.exceptions import AzureError
 
-from batchspec.apply.ports import TaskAdded, TaskWaiting
+from batchspec.apply.ports import TaskAdded, TaskTimes, TaskWaiting
 from batchspec.cloud import dependencies, facts
 from batchspec.cloud.errors import Fault, problem_of, translate, translated
 from batchspec.cloud.facts import Json
@@ -25,6 +25,7 @@ from batchspec.problems import Problem, ServiceError
 from batchspec.spec.values import Record, thaw
 
 _FAILED = "state eq 'completed' and executionInfo/result eq 'failure'"
+_SUCCEEDED = "state eq 'completed' and executionInfo/result eq 'success'"
 _WAITING = "state eq 'active'"
 _RUNNING = "state eq 'running' or state eq 'preparing'"
 _ENDED = frozenset({"JobCompleted", "JobBeingTerminated"})
@@ -168,6 +169,12 @@ class Tasks(Session):
         async for _ in self._listed(job_id, _RUNNING, ["id"]):
             return True
         return False
+
+    async def task_times(self, job_id: str, *, running: bool) -> AsyncIterator[TaskTimes]:
+        """When the tasks that run, or else those that succeeded, started and ended, streamed."""
+        where = _RUNNING if running else _SUCCEEDED
+        async for body in self._listed(job_id, where, ["id", "executionInfo"]):
+            yield facts.task_times(body)
 
     async def _tasks(self, job_id: str, where: str) -> AsyncIterator[TaskFacts]:
         async for task in self._listed(job_id, where, facts.TASK_FIELDS):

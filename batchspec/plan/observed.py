@@ -86,7 +86,12 @@ class ContainerFacts:
 
 @dataclass(frozen=True, slots=True)
 class PoolFacts:
-    """A pool as it is. ``properties`` is Get Pool's body; counts are of nodes."""
+    """A pool as it is. ``properties`` is Get Pool's body; counts are of nodes.
+
+    ``resize_errors`` are the code and message of each; ``allocation_since`` is when the allocation
+    state last changed, which is when a resize that is over has ended. ``autoscale_error`` is the
+    code and message of the formula's latest evaluation (at ``autoscale_at``), if it failed.
+    """
 
     id: str
     state: str
@@ -98,11 +103,33 @@ class PoolFacts:
     target_dedicated: int
     target_spot: int
     resize_errors: tuple[tuple[str, str], ...] = ()
+    allocation_since: datetime | None = None
+    autoscale_error: tuple[str, str] | None = None
+    autoscale_at: datetime | None = None
+
+    @property
+    def scales(self) -> bool:
+        """Whether the pool follows an autoscale formula."""
+        return self.properties.get("enableAutoScale") is True
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes the pool has, dedicated and Spot."""
+        return self.dedicated + self.spot
+
+    @property
+    def target(self) -> int:
+        """How many nodes the pool is to have, dedicated and Spot."""
+        return self.target_dedicated + self.target_spot
 
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """A job as it is. ``properties`` is Get Job's body."""
+    """A job as it is. ``properties`` is Get Job's body.
+
+    ``pool`` is the pool that it runs on, also where the service made that for it.
+    ``scheduling_error`` is the code and message of a job that could not be started.
+    """
 
     id: str
     state: str
@@ -111,6 +138,8 @@ class JobFacts:
     metadata: Mapping[str, str]
     ended: datetime | None = None
     terminate_reason: str | None = None
+    pool: str = ""
+    scheduling_error: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

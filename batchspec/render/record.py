@@ -53,7 +53,7 @@ def _value(name: str, value: Any) -> Any:
             return _problem(value)
         case "outcome", str() if value in set(Outcome):
             return Outcome(value)
-        case "next_run", str():
+        case "next_run" | "since", str():
             return datetime.fromisoformat(value)
         case _, list():
             return tuple(value)

@@ -69,7 +69,8 @@ class Report:
     """A whole run. ``outcome`` is ``None`` while it lasts (or if it broke off).
 
     ``phases`` are seconds of wall-clock time during which a step of the phase ran. ``failures`` are
-    the first failed tasks; ``tasks.failed`` counts all.
+    the first failed tasks; ``tasks.failed`` counts all. ``waits`` are the causes for which the run
+    waited to its end.
     """
 
     name: str = ""
@@ -89,6 +90,7 @@ class Report:
     nodes: tuple[events.NodeFailed, ...] = ()
     schedule: events.ScheduleSeen | None = None
     problems: tuple[Problem, ...] = ()
+    waits: tuple[events.Waiting, ...] = ()
     left: tuple[str, ...] = ()
 
     @property
@@ -137,6 +139,7 @@ class Tally:
         self._nodes: list[events.NodeFailed] = []
         self._schedule: events.ScheduleSeen | None = None
         self._problems: list[Problem] = []
+        self._waits: dict[tuple[str, str], events.Waiting] = {}
 
     def __call__(self, stamped: Stamped) -> None:  # noqa: PLR0912  (one case an event)
         """Take one event into account."""
@@ -168,6 +171,10 @@ class Tally:
                 self._nodes += [event] if len(self._nodes) < KEPT else []
             case events.ScheduleSeen():
                 self._schedule = event
+            case events.Waiting(code, subject):
+                self._waits.pop((code, subject), None)
+                if not event.resolved:
+                    self._waits[code, subject] = event
             case events.Noticed(problem):
                 self._problems.append(problem)
             case events.RunEnded():
@@ -202,6 +209,7 @@ class Tally:
             nodes=tuple(self._nodes),
             schedule=self._schedule,
             problems=tuple(self._problems),
+            waits=tuple(self._waits.values()),
             left=end.left if end else (),
         )
 
@@ -236,6 +244,19 @@ def _covered(spans: Iterable[tuple[datetime, datetime]]) -> float:
             seconds += (end - start).total_seconds()
             until = end
     return seconds
+
+
+def waiting_json(wait: events.Waiting) -> dict[str, object]:
+    """A cause for which a run waits, as a JSON object."""
+    return {
+        "code": wait.code,
+        "subject": wait.subject,
+        "summary": wait.summary,
+        "detail": wait.detail,
+        "since": None if wait.since is None else wait.since.isoformat(),
+        "action": wait.action,
+        "ends": wait.ends,
+    }
 
 
 def report_json(report: Report) -> dict[str, object]:
@@ -285,5 +306,6 @@ def report_json(report: Report) -> dict[str, object]:
             "recent_job": report.schedule.recent_job,
         },
         "problems": [problem_json(problem) for problem in report.problems],
+        "waiting": [waiting_json(wait) for wait in report.waits],
         "left": list(report.left),
     }

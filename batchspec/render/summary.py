@@ -54,6 +54,8 @@ def _facts(report: Report, width: int) -> Iterator[str]:
         yield from _row("steps", _steps(report), width)
     if report.tasks.total or report.tasks.failed:
         yield from _row("tasks", _tasks(report), width)
+    for wait in report.waits:
+        yield from _row("waits" if report.outcome is None else "cause", flat(wait.summary), width)
     if report.schedule is not None:
         yield from _row("jobs", schedule_state(report.schedule), width)
     moved = (("up", report.uploaded), ("down", report.downloaded))

@@ -9,7 +9,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from batchspec.apply.ports import NodeFacts, TaskAdded, TaskCounts, TaskWaiting, World
+from batchspec.apply.ports import (
+    NodeFacts,
+    PreparationFacts,
+    TaskAdded,
+    TaskCounts,
+    TaskTimes,
+    TaskWaiting,
+    World,
+)
 from batchspec.plan.observed import (
     Blob,
     JobFacts,
@@ -64,6 +72,8 @@ class FakeAccount:
     fail: set[str] = field(default_factory=set)
     failing: set[str] = field(default_factory=set)
     waiting: tuple[TaskWaiting, ...] = ()
+    prepared: tuple[PreparationFacts, ...] = ()
+    times: tuple[TaskTimes, ...] = ()
     started_late: bool = False
     node_state: str = "idle"
     never_done: bool = False
@@ -168,6 +178,8 @@ class FakeAccount:
 
     async def node_states(self, pool_id: str) -> Mapping[str, int]:
         await self._call("node_states", pool_id)
+        if pool_id not in self.pools:
+            return {}
         count = self.pools[pool_id].get("targetDedicatedNodes")
         assert isinstance(count, int)
         look = self.looks[pool_id] = self.looks.get(pool_id, 0) + 1
@@ -263,9 +275,18 @@ class FakeAccount:
         total = len(self.tasks.get(job_id, ()))
         if self.never_done or look < 2:
             return TaskCounts(0, total, 0, 0)
-        failed = len(self.failing & set(self.tasks[job_id]))
+        failed = len(self.failing & set(self.tasks.get(job_id, ())))
         waiting = len(self.waiting)
         return TaskCounts(waiting, 0, total - failed - waiting, failed)
+
+    async def preparations(self, job_id: str) -> AsyncIterator[PreparationFacts]:
+        for one in self.prepared:
+            yield one
+
+    async def task_times(self, job_id: str, *, running: bool) -> AsyncIterator[TaskTimes]:
+        for one in self.times:
+            if running is (one.ended is None):
+                yield one
 
     async def failed_tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
         for name in self.tasks[job_id]:

@@ -1,4 +1,4 @@
-"""Tasks that wait for failed ones never start, and the service does not say so: the run ends."""
+"""Tasks that can never start: the service does not say so, and the run ends."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.apply.blocked import all_blocked
-from batchspec.apply.events import Noticed
+from batchspec.apply.events import Noticed, Waiting
+from batchspec.apply.monitor.health import Stuck
+from batchspec.apply.monitor.stuck import why_stuck
 from batchspec.apply.ports import TaskWaiting
-from batchspec.apply.watch import BLOCKED
+from batchspec.apply.wait import BLOCKED
 from batchspec.problems import Exit
 from tests.apply.fake import FakeAccount
 from tests.apply.test_run import events_of, tutorial
@@ -32,8 +33,10 @@ async def test_the_run_ends_and_so_does_the_job(tmp_path: Path) -> None:
     assert world.terminated == {"j": BLOCKED}
     assert world.clock.elapsed < timedelta(minutes=1) / timedelta(seconds=1)
     (told,) = [e.problem for e in events if isinstance(e, Noticed)]
-    assert told.code == "tasks-blocked"
-    assert "the task that is left waits for tasks that failed" in told.summary
+    assert told.code == "dependency-failed"
+    assert told.summary == "the task 'merge' waits for task 'count-2', which has failed"
+    (wait,) = [e for e in events if isinstance(e, Waiting)]
+    assert (wait.code, wait.summary, wait.ends) == (told.code, told.summary, True)
 
 
 async def test_a_task_that_can_start_keeps_the_run_going(tmp_path: Path) -> None:
@@ -55,7 +58,6 @@ FREE_ONES = {
     "nothing waits": (),
     "one waits for nothing": (MERGE, TaskWaiting("other")),
     "one waits for a task that is done": (MERGE, TaskWaiting("other", ("count-1",))),
-    "one waits for a task that is to come": (MERGE, TaskWaiting("other", ("later",))),
     "a chain that is free": (MERGE, TaskWaiting("a", ("b",)), TaskWaiting("b", ("count-1",))),
     "a range without the failed one": (TaskWaiting("merge", (), ((9, 12),)),),
 }
@@ -63,17 +65,44 @@ FREE_ONES = {
 
 @pytest.mark.parametrize("waiting", BLOCKED_ONES.values(), ids=BLOCKED_ONES)
 async def test_blocked(waiting: tuple[TaskWaiting, ...]) -> None:
-    assert await all_blocked(account(*waiting, failing=("count-2", "08")), "j")
+    stuck = await why_stuck(account(*waiting, failing=("count-2", "08")), "j", 1)
+    assert stuck is not None and stuck.failed is not None
+    assert stuck.tasks == len(waiting)
 
 
 @pytest.mark.parametrize("waiting", FREE_ONES.values(), ids=FREE_ONES)
 async def test_free(waiting: tuple[TaskWaiting, ...]) -> None:
-    assert not await all_blocked(account(*waiting, failing=("count-2", "08")), "j")
+    assert await why_stuck(account(*waiting, failing=("count-2", "08")), "j", 1) is None
 
 
 async def test_without_a_failure_nothing_is_blocked() -> None:
-    assert not await all_blocked(account(MERGE, failing=()), "j")
+    assert await why_stuck(account(MERGE, failing=()), "j", 1) is None
 
 
 async def test_what_has_started_since_the_lists_were_read_is_not_ended() -> None:
-    assert not await all_blocked(replace(account(MERGE), started_late=True), "j")
+    assert await why_stuck(replace(account(MERGE), started_late=True), "j", 1) is None
+
+
+OTHERS = {
+    "an id that does not exist": (
+        (TaskWaiting("merge", ("nothing",)),),
+        Stuck(1, missing=("merge", "nothing"), slots=4),
+    ),
+    "more slots than a node has": (
+        (TaskWaiting("wide", slots=5), TaskWaiting("after", ("wide",))),
+        Stuck(2, too_large=("wide", 5), slots=4),
+    ),
+    "each other": (
+        (TaskWaiting("a", ("b",)), TaskWaiting("b", ("a",))),
+        Stuck(2, slots=4, circle="a"),
+    ),
+    "several at once": (
+        (TaskWaiting("x", ("nothing",)), MERGE, TaskWaiting("wide", slots=9)),
+        Stuck(3, ("merge", "count-2"), ("x", "nothing"), ("wide", 9), 4),
+    ),
+}
+
+
+@pytest.mark.parametrize(("waiting", "stuck"), OTHERS.values(), ids=OTHERS)
+async def test_other_reasons(waiting: tuple[TaskWaiting, ...], stuck: Stuck) -> None:
+    assert await why_stuck(account(*waiting), "j", 4) == stuck

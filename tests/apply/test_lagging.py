@@ -13,9 +13,10 @@ from datetime import timedelta
 import pytest
 
 from batchspec.apply.events import Event, Noticed, Outcome
+from batchspec.apply.monitor import Monitor, Watched
 from batchspec.apply.ports import NodeFacts, TaskCounts
-from batchspec.apply.watch import wait_for_pool, wait_for_tasks
-from batchspec.plan.actions import WaitForPool, WaitForTasks
+from batchspec.apply.wait import wait_for_pool, wait_for_tasks
+from batchspec.plan.actions import WaitForTasks
 from batchspec.plan.observed import PoolFacts
 from batchspec.problems import ServiceError
 from batchspec.spec.values import Record
@@ -23,6 +24,12 @@ from tests.apply.fake import FakeAccount
 
 WAIT = WaitForTasks("j", "", 2, timedelta(hours=1))
 POOL = Record(id="p", targetDedicatedNodes=2)
+
+
+def monitor(account: FakeAccount, events: list[Event] | None = None) -> Monitor:
+    """Of the job or the pool that the account has."""
+    watched = Watched("p" if account.pools else "", "j" if account.jobs else "")
+    return Monitor(account.world(), (events if events is not None else []).append, watched)
 
 
 @dataclass
@@ -52,18 +59,18 @@ def lagging(before: TaskCounts, *failing: str, ended: str = "", late: int = 3) -
 
 async def test_a_task_that_was_retried_is_waited_for_though_counts_say_it_failed() -> None:
     account = lagging(TaskCounts(0, 0, 1, 1))
-    done = await wait_for_tasks(WAIT, account.world(), list[Event]().append)
+    done = await wait_for_tasks(WAIT, monitor(account))
     assert (done.items, done.trouble) == (2, None)
     assert account.looks == {}, "its counts never were up to date"
     account = lagging(TaskCounts(0, 0, 1, 1), "b")
-    done = await wait_for_tasks(WAIT, account.world(), list[Event]().append)
+    done = await wait_for_tasks(WAIT, monitor(account))
     assert (done.items, done.note, done.trouble) == (2, "1 failed", Outcome.TASKS_FAILED)
 
 
 async def test_a_job_that_ended_by_itself_has_done_all_its_tasks() -> None:
     account = lagging(TaskCounts(0, 1, 1, 0), ended="AllTasksComplete", late=100)
     events: list[Event] = []
-    done = await wait_for_tasks(WAIT, account.world(), events.append)
+    done = await wait_for_tasks(WAIT, monitor(account, events))
     assert (done.items, done.trouble) == (2, None)
     assert not [event for event in events if isinstance(event, Noticed)]
 
@@ -71,20 +78,20 @@ async def test_a_job_that_ended_by_itself_has_done_all_its_tasks() -> None:
 @pytest.mark.parametrize("before", [TaskCounts(0, 1, 1, 0), TaskCounts(0, 0, 1, 1)])
 async def test_which_of_them_failed_is_looked_up(before: TaskCounts) -> None:
     account = lagging(before, "b", ended="AllTasksComplete", late=100)
-    done = await wait_for_tasks(WAIT, account.world(), list[Event]().append)
+    done = await wait_for_tasks(WAIT, monitor(account))
     assert (done.items, done.note, done.trouble) == (2, "1 failed", Outcome.TASKS_FAILED)
 
 
 async def test_a_failure_of_before_a_retry_is_none() -> None:
     account = lagging(TaskCounts(0, 0, 1, 1), ended="AllTasksComplete", late=100)
-    done = await wait_for_tasks(WAIT, account.world(), list[Event]().append)
+    done = await wait_for_tasks(WAIT, monitor(account))
     assert (done.items, done.trouble) == (2, None)
 
 
 async def test_a_task_that_somebody_deleted_is_not_done() -> None:
     account = lagging(TaskCounts(0, 0, 1, 0), ended="AllTasksComplete", late=100)
     del account.tasks["j"][1]
-    done = await wait_for_tasks(WAIT, account.world(), list[Event]().append)
+    done = await wait_for_tasks(WAIT, monitor(account))
     assert (done.items, done.trouble) == (1, Outcome.TASKS_FAILED)
 
 
@@ -114,7 +121,7 @@ class Restarting(FakeAccount):
 async def test_nodes_that_were_restarted_are_given_their_chance() -> None:
     account = Restarting(wrong={"starttaskfailed": 2})
     account.pools["p"] = POOL
-    done = await wait_for_pool(WaitForPool("p", 2), account.world(), list[Event]().append)
+    done = await wait_for_pool(monitor(account))
     assert done.items == 2
 
 
@@ -124,9 +131,9 @@ async def test_a_pool_with_some_of_its_nodes_is_one() -> None:
     facts = PoolFacts("p", "active", "steady", POOL, {}, 2, 0, 3, 0, errors)
     account = Restarting(facts=facts)
     account.pools["p"] = POOL
-    done = await wait_for_pool(WaitForPool("p", 3), account.world(), list[Event]().append)
+    done = await wait_for_pool(monitor(account))
     assert done.items == 2
     account = replace(account, facts=replace(facts, dedicated=0), late=3)
     with pytest.raises(ServiceError) as caught:
-        await wait_for_pool(WaitForPool("p", 3), account.world(), list[Event]().append)
+        await wait_for_pool(monitor(account))
     assert caught.value.code == "AccountCoreQuotaReached"

@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from batchspec.apply.events import Event, NodeFailed, Noticed, Outcome, TaskFailed
-from batchspec.apply.watch import wait_for_pool, wait_for_tasks
-from batchspec.plan.actions import WaitForPool, WaitForTasks
+from batchspec.apply.monitor import Monitor, Watched
+from batchspec.apply.wait import wait_for_pool, wait_for_tasks
+from batchspec.plan.actions import WaitForTasks
 from batchspec.problems import ServiceError, Severity
 from batchspec.spec.values import Record
 from tests.apply.fake import FakeAccount, refused
@@ -35,7 +36,7 @@ async def test_a_task_whose_output_cannot_be_read() -> None:
     account, events = Mute(failing={"a"}), list[Event]()
     account.jobs["j"], account.tasks["j"] = Record(id="j"), ["a", "b"]
     wait = WaitForTasks("j", "", 2, timedelta(hours=1))
-    done = await wait_for_tasks(wait, account.world(), events.append)
+    done = await wait_for_tasks(wait, Monitor(account.world(), events.append, Watched(job="j")))
     assert (done.items, done.trouble) == (2, Outcome.TASKS_FAILED)
     (failed,) = (event for event in events if isinstance(event, TaskFailed))
     assert (failed.task, failed.stderr) == ("a", "")
@@ -46,7 +47,7 @@ async def test_a_node_whose_output_cannot_be_read() -> None:
     account, events = Mute(node_state="unusable"), list[Event]()
     account.pools["p"] = Record(id="p", targetDedicatedNodes=1)
     with pytest.raises(ServiceError) as caught:
-        await wait_for_pool(WaitForPool("p", 1), account.world(), events.append)
+        await wait_for_pool(Monitor(account.world(), events.append, Watched("p")))
     assert caught.value.problems[0].code == "nodes-unusable"
     assert [event.stderr for event in events if isinstance(event, NodeFailed)] == [""]
     assert warnings(events) == ["refused"]

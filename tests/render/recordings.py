@@ -203,6 +203,42 @@ def _time_limit() -> Tape:
     return tape
 
 
+def _waiting() -> Tape:
+    """Quota gives one node of three, the service is busy for a while, and a task never starts."""
+    tape = Tape()
+    tape.at(0, e.RunStarted("merge", *AZURE, 2))
+    tape.at(0, e.StepStarted("job:done", "wait", "tasks of merge", 3))
+    tape.at(1, e.NodesSeen("merge", {"running": 1}, 3))
+    tape.at(1, e.TasksSeen("merge", 3, 2, 1, 0, 0, 600.0))
+    few = e.Waiting(
+        "fewer-nodes",
+        "pool merge",
+        "1 of 3 nodes: AccountCoreQuotaReached",
+        START + timedelta(seconds=1),
+        "Delete unused pools (`batchspec list`), or have the quota raised.",
+        "The specified account has reached core quota",
+    )
+    host = "service mybatch.westeurope.batch.azure.com"
+    tape.at(1, few)
+    tape.at(20, e.Waiting("service-busy", host, "the service is busy (429)", None, "Wait."))
+    tape.at(50, e.Waiting("service-busy", host, resolved=True))
+    tape.at(60, e.TasksSeen("merge", 3, 1, 0, 2, 0, 540.0))
+    never = e.Waiting(
+        "dependency-missing",
+        "job merge",
+        "the task 'report' waits for task 'summ', which does not exist",
+        START + timedelta(seconds=62),
+        "Correct the id in `depends_on`, or add the task, and apply again.",
+        ends=True,
+    )
+    tape.at(62, never)
+    problem = Problem(never.code, never.summary, hint=never.action)
+    tape.at(62, e.StepFailed("job:done", "wait", "tasks of merge", 62.0, problem))
+    tape.at(62, e.StepSkipped("cleanup:pool", "delete", "pool merge", "failed"))
+    tape.at(63, e.RunEnded(Outcome.FAILED, 63.0, 4, ("pool merge", "job merge")))
+    return tape
+
+
 def _large() -> Tape:
     """1,000 nodes and 1,000,000 tasks; a few of both fail."""
     tape = Tape()
@@ -250,6 +286,7 @@ RECORDINGS: dict[str, list[Stamped]] = {
     "time-limit": _time_limit().stamped,
     "large": _large().stamped,
     "scheduled": _scheduled().stamped,
+    "waiting": _waiting().stamped,
 }
 """Every recording by name; in each, time only goes forward."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from pathlib import Path
 
-from batchspec.apply.events import NodeFailed, TaskFailed
+from batchspec.apply.events import NodeFailed, TaskFailed, Waiting
 from batchspec.plan.observed import Account
 from batchspec.problems import Problem
 from batchspec.render import units
@@ -48,6 +48,7 @@ def _page(trace: Trace) -> Iterator[str]:
     yield from _section("What ran when", steps_chart(trace.spans, steps, report.seconds))
     yield from _section("Failed tasks", _failures(report))
     yield from _section("Nodes that took no tasks", map(_node, report.nodes))
+    yield from _section("What the run waited for", map(_wait, report.waits))
     yield from _section("Problems", map(_problem, report.problems))
     yield from _section("Left in the account", _left(report))
     yield from _section("Steps", _steps(report.steps))
@@ -123,6 +124,11 @@ def _problem(problem: Problem) -> str:
     rest = "".join(f"<br>{escape(text)}" for text in more)
     level = problem.severity.value
     return f'<p class="{level}"><b>{level}</b> {escape(flat(problem.summary))}{rest}</p>'
+
+
+def _wait(wait: Waiting) -> str:
+    more = "".join(f"<br>{escape(clean(text))}" for text in (wait.detail, wait.action) if text)
+    return f'<p class="warning"><b>{escape(wait.code)}</b> {escape(flat(wait.summary))}{more}</p>'
 
 
 def _left(report: Report) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 
 from batchspec.apply.events import (
     NodeFailed,
@@ -14,6 +15,7 @@ from batchspec.apply.events import (
     StepProgress,
     TaskFailed,
     TasksSeen,
+    Waiting,
 )
 from batchspec.plan.observed import Account
 from batchspec.plan.plan import Verb
@@ -107,6 +109,20 @@ def tasks_words(event: TasksSeen) -> str:
     parts = [f"{event.succeeded + event.failed:,} of {units.counted(event.total, 'task')} done"]
     counts = ((event.failed, "failed"), (event.running, "running"), (event.active, "waiting"))
     return ", ".join([*parts, *(f"{count:,} {name}" for count, name in counts if count)])
+
+
+def waiting_lines(event: Waiting) -> Iterator[str]:
+    """A cause for which a run waits: what, why, and what to do."""
+    yield flat(event.summary)
+    for text in (event.detail, event.action):
+        if text:
+            yield f"  {flat(text)}"
+
+
+def lasting_words(began: datetime, now: datetime) -> str:
+    """For how long something lasts, in brackets; empty while that is no time."""
+    seconds = (now - began).total_seconds()
+    return f" (for {units.duration(seconds)})" if seconds >= 1 else ""
 
 
 def schedule_words(event: ScheduleSeen) -> str:

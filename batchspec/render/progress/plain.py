@@ -29,6 +29,7 @@ class PlainView:
         self._paces: dict[str, Pace] = {}
         self._seen: dict[str, object] = {}
         self._ended: set[str] = set()
+        self._waits: dict[tuple[str, str], str] = {}
         self._few = Few()
 
     def __call__(self, stamped: Stamped) -> None:
@@ -70,6 +71,8 @@ class PlainView:
                 return "FAILED", self._few("node", lines.node_failed_lines(event))
             case events.ScheduleSeen():
                 return "next", [lines.schedule_words(event)]
+            case events.Waiting():
+                return self._waiting(event)
             case events.Noticed(problem):
                 return "note", problem_text(problem).splitlines()
             case events.StepDone():
@@ -86,6 +89,13 @@ class PlainView:
                 return "end", [lines.ended_words(event)]
             case _:
                 assert_never(event)
+
+    def _waiting(self, event: events.Waiting) -> tuple[str, list[str]]:
+        key = event.code, event.subject
+        if event.resolved:
+            return "cleared", [self._waits.pop(key, flat(" ".join(key)))]
+        self._waits[key] = flat(event.summary)
+        return "waits", list(lines.waiting_lines(event))
 
     def _start(self, event: events.StepStarted, at: datetime) -> str:
         name = self._names[event.step] = phrase(event.verb, event.subject)
@@ -118,7 +128,9 @@ class PlainView:
         same = (event.active, event.running, event.succeeded, event.failed, event.total)
         if self._again(subject, same, at, done, event.total):
             words = f"{flat(subject)}: {lines.tasks_words(event)}"
-            words += self._speed(pace, at, event.total, "tasks")
+            # While nothing runs there is no telling how long it takes.
+            if event.running or not event.active:
+                words += self._speed(pace, at, event.total, "tasks")
             if event.left is not None and done < event.total:
                 words += f", limit in {units.duration(event.left)}"
             yield words

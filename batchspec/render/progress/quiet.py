@@ -57,6 +57,7 @@ class QuietView:
                 | events.NodesSeen()
                 | events.TasksSeen()
                 | events.ScheduleSeen()
+                | events.Waiting()
                 | events.StepDone()
                 | events.StepSkipped()
             ):

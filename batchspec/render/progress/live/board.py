@@ -42,6 +42,8 @@ class Board:
     nodes: dict[str, events.NodesSeen] = field(default_factory=dict)
     tasks: dict[str, tuple[datetime, events.TasksSeen]] = field(default_factory=dict)
     paces: dict[str, Pace] = field(default_factory=dict)
+    waits: dict[tuple[str, str], tuple[datetime, events.Waiting]] = field(default_factory=dict)
+    """The causes for which the run waits, each with when it was first reported."""
     closed: bool = False
     """The screen is left as it is, whether or not the run has ended."""
     failed_tasks: int = 0
@@ -71,6 +73,10 @@ class Board:
                 self.tasks[event.job] = (at, event)
                 pace = self.paces.setdefault(event.job, Pace())
                 pace.see(at, event.succeeded + event.failed)
+            case events.Waiting(code, subject):
+                first, _ = self.waits.pop((code, subject), (at, event))
+                if not event.resolved:
+                    self.waits[code, subject] = first, event
             case events.TaskFailed():
                 self.failed_tasks += 1
             case events.NodeFailed():

@@ -9,15 +9,18 @@ from rich.text import Text
 
 from batchspec.render import units
 from batchspec.render.glyphs import Glyphs
+from batchspec.render.progress.lines import lasting_words
 from batchspec.render.progress.live.bars import Part, node_parts, shares, strip, task_parts
 from batchspec.render.progress.live.board import Board
+from batchspec.render.progress.live.fit import cut
+from batchspec.render.sink import flat
 
 _HEAD = 7
 """Columns before the strip and the bar."""
 
 
 def gauges(board: Board, now: datetime, width: int, glyphs: Glyphs) -> Iterator[Text]:
-    """The nodes (while the run lasts) and the tasks."""
+    """The nodes (while the run lasts), the tasks, and for what the run waits."""
     for pool in board.nodes.values() if not board.over else ():
         parts = node_parts(pool, glyphs)
         yield _band("nodes", strip(parts, width - _HEAD))
@@ -28,6 +31,13 @@ def gauges(board: Board, now: datetime, width: int, glyphs: Glyphs) -> Iterator[
         yield _band("tasks", list(zip(parts, cells, strict=True)))
         yield from _legend(parts, width)
         yield Text(" " * _HEAD + glyphs.dot.join(_pace(board, job, now)))
+    for first, wait in board.waits.values() if not board.over else ():
+        words = f"{flat(wait.summary)}{lasting_words(first, now)}"
+        yield cut(
+            Text().append(f"{'waits':<{_HEAD}}", "bold").append(words, "yellow"), width, glyphs
+        )
+        if wait.action:
+            yield cut(Text(" " * _HEAD + flat(wait.action), "dim"), width, glyphs)
 
 
 def _band(name: str, parts: list[tuple[Part, int]]) -> Text:
@@ -45,7 +55,7 @@ def _pace(board: Board, job: str, now: datetime) -> Iterator[str]:
     if board.over or done >= seen.total:
         return
     speed, left = board.paces[job].rate(now), board.paces[job].left(now, seen.total)
-    if speed is not None and left is not None:
+    if seen.running and speed is not None and left is not None:
         yield units.rate(speed, "tasks")
         yield f"{units.duration(left)} left"
     if seen.left is not None:

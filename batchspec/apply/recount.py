@@ -7,8 +7,7 @@ wait for good is looked up here.
 
 from __future__ import annotations
 
-from batchspec.apply.ports import Batch, NodeFacts, TaskCounts
-from batchspec.plan.observed import PoolFacts
+from batchspec.apply.ports import Batch, TaskCounts
 
 
 async def any_left(batch: Batch, job: str) -> bool:
@@ -30,9 +29,3 @@ async def final_counts(batch: Batch, job: str, counts: TaskCounts, tasks: int) -
         return counts
     failed = sum([1 async for _ in batch.failed_tasks(job)])
     return TaskCounts(0, 0, total - failed, failed)
-
-
-async def all_unwell(batch: Batch, pool: PoolFacts, counted: int) -> tuple[NodeFacts, ...]:
-    """The nodes that cannot run a task, if that is every one; ``counted`` is what counts say."""
-    found = tuple([node async for node in batch.unwell_nodes(pool.id)])
-    return found if len(found) >= max(counted, pool.dedicated + pool.spot) else ()

@@ -1,0 +1,264 @@
+"""Why a run waits, from one look at it: pure, and the same for a run and for ``status``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from batchspec.apply.monitor.health import USABLE, Health
+from batchspec.apply.monitor.table import CAUSES, Cause
+from batchspec.apply.ports import NodeFacts
+from batchspec.plan.observed import JobFacts, PoolFacts
+
+_STARTING = (
+    "creating",
+    "starting",
+    "rebooting",
+    "reimaging",
+    "upgradingos",
+    "leavingpool",
+    "deallocating",
+    "deallocated",
+)
+"""The states of a node that takes no tasks yet, or not any more, in the course of things."""
+
+_RESIZE: Mapping[str, str] = {
+    "AccountCoreQuotaReached": "Ask for fewer or smaller nodes, delete unused pools "
+    "(`batchspec list`), or have the account's quota of dedicated cores raised; then apply again.",
+    "AccountLowPriorityCoreQuotaReached": "Ask for fewer or smaller Spot nodes or for dedicated "
+    "ones, delete unused pools (`batchspec list`), or have the account's quota of Spot cores "
+    "raised; then apply again.",
+    "AllocationFailed": "Fix what the message names, or use another `vm_size` or image, and apply "
+    "again. For a Windows image: `--target azure`.",
+    "AllocationTimedout": "No such machines were available within the pool's `resize_timeout`. "
+    "Apply again later, or ask for another `vm_size`, fewer nodes, or dedicated ones instead of "
+    "Spot.",
+    "ResizeStopped": "Another client stopped the resize. Apply again.",
+}
+"""What to do about a resize error, by its code (``PoolResizeErrorCodes``)."""
+
+_UNWELL = {"starttaskfailed": "start-task-failed", "unusable": "nodes-unusable"}
+
+
+def causes(health: Health) -> tuple[Cause, ...]:
+    """The causes for which the run waits, those first that end it.
+
+    A run whose job has ended waits for nothing.
+    """
+    if health.over:
+        return ()
+    found = [*_of_job(health), *_of_pool(health), *_of_nodes(health), *_of_tasks(health)]
+    if not found:
+        found = list(_unexplained(health))
+    return tuple(sorted(found, key=lambda cause: not cause.ends))
+
+
+def _cause(code: str, subject: str, summary: str, **fields: Any) -> Cause:
+    kind = CAUSES[code]
+    fields.setdefault("action", kind.action)
+    return Cause(kind, subject, summary, **fields)
+
+
+def _of_job(health: Health) -> Iterator[Cause]:
+    job, watched = health.job, health.watched
+    subject = f"job {watched.job}"
+    if job is None:
+        if health.job_seen:
+            summary = f"the job {watched.job!r} was deleted while it ran"
+            yield _cause("job-gone", subject, summary, ends=True, service="JobNotFound")
+        return
+    if job.state in {"disabled", "disabling"}:
+        yield _cause("job-disabled", subject, f"the job {job.id!r} is disabled")
+    if job.scheduling_error is not None:
+        code, message = job.scheduling_error
+        summary = f"the job {job.id!r} cannot be started: {code}"
+        ends = not health.counts.running
+        yield _cause("job-unschedulable", subject, summary, detail=message, ends=ends, service=code)
+
+
+def _of_pool(health: Health) -> Iterator[Cause]:
+    pool, name = health.pool, health.pool_id
+    if not name:
+        return
+    subject, resting = f"pool {name}", not health.counts.running
+    if pool is None or pool.state == "deleting":
+        what = "does not exist" if pool is None else "is being deleted"
+        summary = f"the pool {name!r} {what}"
+        ends = pool is None or resting
+        yield _cause("pool-gone", subject, summary, ends=ends, service="PoolNotFound")
+        return
+    bare = not pool.nodes and not health.nodes
+    if pool.autoscale_error is not None:
+        code, message = pool.autoscale_error
+        yield _cause(
+            "autoscale-error",
+            subject,
+            f"the autoscale formula of the pool {name!r} cannot be evaluated: {code}",
+            detail=message,
+            since=pool.autoscale_at,
+            service=code,
+            # Samples are taken every 30 seconds: those of a new pool are not there at first.
+            ends=bare and resting and "sample" not in message.lower(),
+        )
+    elif bare and not pool.target:
+        yield _without_target(pool)
+    if pool.resize_errors and pool.allocation == "steady" and pool.nodes < pool.target:
+        yield _shortfall(pool, bare=bare, resting=resting)
+
+
+def _without_target(pool: PoolFacts) -> Cause:
+    subject, steps = f"pool {pool.id}", CAUSES["pool-empty"].action.replace("POOL", pool.id)
+    if pool.scales:
+        summary = f"the formula of the pool {pool.id!r} asks for no node"
+        return _cause("scaled-to-zero", subject, summary, since=pool.autoscale_at)
+    summary = f"the pool {pool.id!r} has no node and does not scale itself"
+    return _cause("pool-empty", subject, summary, since=pool.allocation_since, action=steps)
+
+
+def _shortfall(pool: PoolFacts, *, bare: bool, resting: bool) -> Cause:
+    code, message = pool.resize_errors[0]
+    kind, subject = "no-nodes" if bare else "fewer-nodes", f"pool {pool.id}"
+    counts = f"{pool.nodes} of {pool.target} node{'' if pool.target == 1 else 's'}"
+    return _cause(
+        kind,
+        subject,
+        f"the pool {pool.id!r} got no node: {code}" if bare else f"{counts}: {code}",
+        detail=message,
+        action=_RESIZE.get(code, CAUSES[kind].action),
+        ends=bare and resting and not pool.scales,
+        service=code,
+        since=pool.allocation_since,
+    )
+
+
+def _of_nodes(health: Health) -> Iterator[Cause]:
+    pool = health.pool
+    if pool is None or pool.state == "deleting":
+        return
+    yield from _unwell(health, pool)
+    if health.usable:
+        return
+    subject = f"pool {pool.id}"
+    waiting = health.of_nodes("waitingforstarttask")
+    if waiting:
+        summary = f"the start task runs on {_part(waiting, pool, health)}"
+        yield _cause("start-task-running", subject, summary)
+    starting = health.of_nodes(*_STARTING)
+    coming = pool.allocation == "resizing" and not health.nodes and pool.target
+    if starting or coming:
+        summary = f"0 of {pool.target} nodes of the pool {pool.id!r} take tasks: "
+        summary += f"{starting} starting" if starting else "none is allocated yet"
+        yield _cause("nodes-starting", subject, summary)
+    for state, code, what in (
+        ("preempted", "spot-preempted", "taken away (Spot)"),
+        ("offline", "nodes-offline", "offline"),
+        ("unknown", "nodes-lost", "out of contact"),
+    ):
+        if count := health.of_nodes(state):
+            are = "is" if count == 1 else "are"
+            yield _cause(code, subject, f"{_part(count, pool, health)} {are} {what}")
+
+
+def _unwell(health: Health, pool: PoolFacts) -> Iterator[Cause]:
+    """The nodes that take no tasks until a client does something: as listed, not as counted."""
+    every = len(health.unwell) >= max(sum(health.nodes.values()), pool.nodes)
+    steady = pool.allocation == "steady"
+    for state, code in _UNWELL.items():
+        nodes = [node for node in health.unwell if node.state == state]
+        if not nodes:
+            continue
+        part = _part(len(nodes), pool, health)
+        how = "" if nodes[0].exit_code is None else f" (exit code {nodes[0].exit_code})"
+        summary = (
+            f"start task failed on {part}{how}"
+            if state == "starttaskfailed"
+            else f"{part} {'is' if len(nodes) == 1 else 'are'} unusable"
+        )
+        yield _cause(
+            code,
+            f"pool {pool.id}",
+            summary,
+            detail=_said(nodes),
+            ends=every and steady and not health.counts.running,
+            service="StartTaskFailed" if state == "starttaskfailed" else "NodeStateUnusable",
+        )
+
+
+def _said(nodes: list[NodeFacts]) -> str:
+    return next((f"node {node.id}: {node.message}" for node in nodes if node.message), "")
+
+
+def _part(count: int, pool: PoolFacts, health: Health) -> str:
+    """So many of the nodes of the pool, in words."""
+    total = max(sum(health.nodes.values()), pool.nodes, count)
+    return f"{count} of {total} node{'' if total == 1 else 's'} of the pool {pool.id!r}"
+
+
+def _of_tasks(health: Health) -> Iterator[Cause]:
+    if health.job is None:
+        return
+    yield from _preparation(health, health.job)
+    if health.stuck is not None and health.halted:
+        yield from _stuck(health, health.job)
+    for task in health.slow:
+        took = int(task.longest.total_seconds())
+        summary = f"the task {task.id!r} still runs; the longest before it took {took} s"
+        action = CAUSES["task-slow"].action.replace("TASK", task.id)
+        yield _cause("task-slow", f"task {task.id}", summary, since=task.started, action=action)
+
+
+def _preparation(health: Health, job: JobFacts) -> Iterator[Cause]:
+    failed = [node for node in health.preparations if node.failed]
+    if not failed or not health.counts.active:
+        return
+    pool, able = health.pool, health.usable
+    steady = pool is None or pool.allocation == "steady"
+    how = "" if failed[0].exit_code is None else f" (exit code {failed[0].exit_code})"
+    nodes = f"{len(failed)} node{'' if len(failed) == 1 else 's'}"
+    yield _cause(
+        "preparation-failed",
+        f"job {job.id}",
+        f"the preparation task of the job {job.id!r} failed on {nodes}{how}",
+        detail=next((f"node {one.node}: {one.message}" for one in failed if one.message), ""),
+        ends=health.halted and steady and 0 < able <= len(failed),
+        service="JobPreparationTaskFailed",
+    )
+
+
+def _stuck(health: Health, job: JobFacts) -> Iterator[Cause]:
+    stuck = health.stuck
+    assert stuck is not None
+    subject = f"job {job.id}"
+    head = "" if stuck.tasks == 1 else f"{stuck.tasks:,} tasks can never start: "
+    for code, pair, what in (
+        ("dependency-failed", stuck.failed, "has failed"),
+        ("dependency-missing", stuck.missing, "does not exist"),
+    ):
+        if pair is not None:
+            summary = f"{head}the task {pair[0]!r} waits for task {pair[1]!r}, which {what}"
+            # More tasks may make good what is missing, and not what has failed.
+            ends = health.watched.closed or code == "dependency-failed"
+            yield _cause(code, subject, summary, ends=ends)
+    if stuck.too_large is not None:
+        task, slots = stuck.too_large
+        summary = f"{head}the task {task!r} takes {slots} slots, a node has {stuck.slots}"
+        yield _cause("too-many-slots", subject, summary, ends=health.watched.closed)
+    if stuck.circle:
+        summary = f"{head}the task {stuck.circle!r} and others wait for each other"
+        yield _cause("dependency-circle", subject, summary, ends=health.watched.closed)
+
+
+def _unexplained(health: Health) -> Iterator[Cause]:
+    """Tasks wait, nodes could take them, and nothing says why they do not start."""
+    job = health.job
+    if job is None or not health.halted or not health.usable:
+        return
+    idle = health.of_nodes("idle")
+    if not idle:
+        busy = health.of_nodes(*USABLE)
+        summary = f"{busy} node{'' if busy == 1 else 's'} of the pool run tasks of other jobs"
+        yield _cause("pool-busy", f"pool {health.pool_id}", summary)
+        return
+    nodes = f"{idle} node{' is' if idle == 1 else 's are'} idle"
+    summary = f"{health.counts.active:,} tasks wait although {nodes}"
+    yield _cause("not-started", f"job {job.id}", summary)

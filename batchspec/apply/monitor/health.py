@@ -1,0 +1,136 @@
+"""What the monitor knows of a run after one look: frozen values; nothing is read or decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts
+from batchspec.plan.actions import WaitForPool, WaitForTasks
+from batchspec.plan.observed import JobFacts, PoolFacts
+from batchspec.plan.plan import Plan
+
+USABLE = frozenset({"idle", "running"})
+"""The states of a node that takes tasks."""
+
+UNWELL = frozenset({"starttaskfailed", "unusable"})
+"""The states of a node that will take none until a client does something about it."""
+
+ENDING = frozenset({"terminating", "completed", "deleting"})
+"""The states of a job that starts no more tasks."""
+
+NODES_LIMIT = timedelta(hours=2)
+"""How long nodes are waited for by a plan that has no job to wait for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What is watched: a pool and a job, each empty if there is none or it is not known yet.
+
+    The run is over ``limit`` after the creation of the job, by the service's clock. A job that is
+    not ``closed`` may get more tasks.
+    """
+
+    pool: str = ""
+    job: str = ""
+    limit: timedelta = NODES_LIMIT
+    closed: bool = True
+
+
+def watched_of(plan: Plan) -> Watched:
+    """What the waits of a plan are about."""
+    found = Watched()
+    for step in plan.steps:
+        match step.action:
+            case WaitForTasks(job, pool, _, limit, closed):
+                return Watched(pool, job, limit, closed)
+            case WaitForPool(pool):
+                found = Watched(pool)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """Why none of the tasks that wait can ever start; each pair is an example.
+
+    ``failed`` and ``missing`` are a task and the task that it waits for; ``too_large`` is a task
+    and the slots that it takes, ``slots`` how many a node has. ``circle``: tasks wait for each
+    other.
+    """
+
+    tasks: int
+    failed: tuple[str, str] | None = None
+    missing: tuple[str, str] | None = None
+    too_large: tuple[str, int] | None = None
+    slots: int = 1
+    circle: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SlowTask:
+    """A task that runs far longer than the ``longest`` of those that have succeeded took."""
+
+    id: str
+    started: datetime
+    longest: timedelta
+
+
+NO_TASKS = TaskCounts(0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One look at a run, at the service's time ``at``.
+
+    ``pool_id`` is the pool's name as far as it is known, ``pool`` is ``None`` where there is none;
+    ``nodes`` counts by state. ``job_seen``: there was such a job before. ``steady_since`` is when
+    the counts of tasks last changed. The fields that follow are read when they may explain why
+    nothing moves.
+    """
+
+    at: datetime
+    deadline: datetime
+    watched: Watched
+    job: JobFacts | None = None
+    job_seen: bool = False
+    counts: TaskCounts = NO_TASKS
+    pool_id: str = ""
+    pool: PoolFacts | None = None
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    steady_since: datetime | None = None
+    unwell: tuple[NodeFacts, ...] = ()
+    preparations: tuple[PreparationFacts, ...] = ()
+    examined: TaskCounts | None = None
+    stuck: Stuck | None = None
+    slow: tuple[SlowTask, ...] = ()
+    compared: datetime | None = None
+
+    @property
+    def left(self) -> float:
+        """Seconds until the deadline; negative when it has passed."""
+        return (self.deadline - self.at).total_seconds()
+
+    @property
+    def over(self) -> bool:
+        """Whether the job has ended, or is ending."""
+        return self.job is not None and self.job.state in ENDING
+
+    @property
+    def usable(self) -> int:
+        """How many nodes take tasks."""
+        return self.of_nodes(*USABLE)
+
+    @property
+    def halted(self) -> bool:
+        """Whether tasks wait and none runs."""
+        return self.counts.active > 0 and self.counts.running == 0
+
+    @property
+    def quiet(self) -> timedelta:
+        """For how long the counts of tasks have not changed."""
+        return self.at - (self.steady_since or self.at)
+
+    def of_nodes(self, *states: str) -> int:
+        """How many nodes are in one of these states."""
+        return sum(self.nodes.get(state, 0) for state in states)

@@ -1,0 +1,265 @@
+"""The causes for which a run waits or ends: one table, from which docs/waiting.md is generated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from batchspec.problems import Exit
+
+
+@dataclass(frozen=True, slots=True)
+class CauseKind:
+    """A kind of cause.
+
+    ``ends`` says when the run ends early by it; empty: it waits, to the deadline at most. ``exit``
+    is the exit code of a run that ends by it. ``after`` is how long it must last before it is
+    reported, for what is part of every run. ``job_ends``: a run that ends by it ends the job, in
+    which nothing can run; otherwise the job is left for the next apply.
+    """
+
+    code: str
+    about: str
+    meaning: str
+    action: str
+    ends: str = ""
+    exit: Exit = Exit.SERVICE
+    after: timedelta = field(default=timedelta())
+    job_ends: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a run, or a part of it, waits.
+
+    ``subject`` is the object (``pool topn``); ``service`` is the service's own code, if there is
+    one; ``ends``: nothing can ever move, and the run ends. ``since`` is the service's time.
+    """
+
+    kind: CauseKind
+    subject: str
+    summary: str
+    detail: str = ""
+    action: str = ""
+    ends: bool = False
+    service: str = ""
+    since: datetime | None = None
+
+    @property
+    def code(self) -> str:
+        """The code of its kind."""
+        return self.kind.code
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is recognised by from one look to the next."""
+        return self.kind.code, self.subject
+
+
+_KINDS = (
+    CauseKind(
+        "job-gone",
+        "job",
+        "The job was deleted by another client.",
+        "If another apply of this spec ran at the same time, it may have ended first and cleaned "
+        "up. `batchspec plan` shows what is left to do.",
+        ends="always",
+    ),
+    CauseKind(
+        "job-disabled",
+        "job",
+        "Another client has disabled the job; its tasks do not start.",
+        "Enable it: `az batch job enable --job-id JOB`, or end it: `batchspec destroy`.",
+    ),
+    CauseKind(
+        "job-unschedulable",
+        "job",
+        "The service cannot start the job: its own pool cannot be created, for example for quota "
+        "or a formula (`schedulingError`).",
+        "Fix what the message names and apply again.",
+        ends="nothing runs",
+        job_ends=True,
+    ),
+    CauseKind(
+        "pool-gone",
+        "pool",
+        "The pool does not exist, or is being deleted by another client.",
+        "If another apply of this spec ran at the same time, it may have ended first and cleaned "
+        "up. `batchspec plan` shows what is left to do.",
+        ends="it does not exist; while it is being deleted, when nothing runs",
+    ),
+    CauseKind(
+        "no-nodes",
+        "pool",
+        "The last resize failed and the pool has no node (quota, allocation, time-out). A resize "
+        "error that is older than the present target is not one.",
+        "Ask for fewer or other nodes, and apply again.",
+        ends="the pool has a fixed size and nothing runs; a pool that scales itself is resized "
+        "again at the next evaluation of its formula",
+    ),
+    CauseKind(
+        "fewer-nodes",
+        "pool",
+        "The last resize failed in part: the pool has fewer nodes than it is to have.",
+        "The tasks run on the nodes that there are. For more, raise the quota or ask for another "
+        "`vm_size`.",
+    ),
+    CauseKind(
+        "autoscale-error",
+        "pool",
+        "The autoscale formula cannot be evaluated.",
+        "Fix `pool.scale` or `pool.auto_scale_formula` and apply again.",
+        ends="the pool has no node, nothing runs, and samples that are not there yet are not the "
+        "reason",
+    ),
+    CauseKind(
+        "pool-empty",
+        "pool",
+        "The pool has no node and does not scale itself.",
+        "Resize it: `az batch pool resize --pool-id POOL --target-dedicated-nodes N`.",
+    ),
+    CauseKind(
+        "scaled-to-zero",
+        "pool",
+        "The autoscale formula asks for no node although tasks wait.",
+        "The formula is evaluated again after its interval (`az batch pool autoscale evaluate` "
+        "shows its values).",
+        after=timedelta(minutes=5),
+    ),
+    CauseKind(
+        "nodes-starting",
+        "pool",
+        "Nodes are being allocated or are starting; none takes tasks.",
+        "The service allocates a node in 2 to 13 minutes as a rule. If it lasts, ask for another "
+        "`vm_size` or region.",
+        after=timedelta(minutes=10),
+    ),
+    CauseKind(
+        "start-task-running",
+        "pool",
+        "No node takes tasks because the start task still runs on them.",
+        "`batchspec logs --start-task NODE` shows its output. A start task that does not end needs "
+        "a limit of its own, such as `timeout 600 COMMAND`.",
+        after=timedelta(minutes=2),
+    ),
+    CauseKind(
+        "start-task-failed",
+        "pool",
+        "The start task failed on nodes of the pool.",
+        "Fix `pool.start_task` and apply again; `batchspec logs --start-task NODE` shows its "
+        "output.",
+        ends="on every node, with the allocation steady and nothing running",
+    ),
+    CauseKind(
+        "nodes-unusable",
+        "pool",
+        "Nodes are unusable: an application package, an image or a mount that the node refuses.",
+        "Fix what the message names and apply again with `--replace pool`.",
+        ends="every node is unusable or its start task failed, with the allocation steady and "
+        "nothing running",
+    ),
+    CauseKind(
+        "spot-preempted",
+        "pool",
+        "Spot nodes were taken away; the service replaces them when there is capacity.",
+        "Wait, or ask for dedicated nodes (`nodes: {dedicated: N}`).",
+    ),
+    CauseKind(
+        "nodes-offline",
+        "pool",
+        "Another client has disabled scheduling on the nodes.",
+        "Enable it: `az batch node scheduling enable --pool-id POOL --node-id NODE`.",
+    ),
+    CauseKind(
+        "nodes-lost",
+        "pool",
+        "The service has lost contact with the nodes.",
+        "The service waits for them. Restart one that stays unknown: "
+        "`az batch node reboot --pool-id POOL --node-id NODE`.",
+    ),
+    CauseKind(
+        "pool-busy",
+        "pool",
+        "Every node of the pool runs tasks of other jobs.",
+        "Wait, add nodes, or raise the `priority` of the job.",
+        after=timedelta(minutes=1),
+    ),
+    CauseKind(
+        "preparation-failed",
+        "job",
+        "The preparation task of the job failed on nodes; its tasks do not start there.",
+        "Fix `job.preparation_task` and apply again.",
+        ends="on every node that takes tasks, with the allocation steady and nothing running",
+        job_ends=True,
+    ),
+    CauseKind(
+        "dependency-failed",
+        "job",
+        "The tasks that are left wait for tasks that failed.",
+        "Apply again to run the failed tasks again, and then the rest.",
+        ends="nothing else can run",
+        exit=Exit.TASKS_FAILED,
+        job_ends=True,
+    ),
+    CauseKind(
+        "dependency-missing",
+        "job",
+        "The tasks that are left wait for a task that does not exist.",
+        "Correct the id in `depends_on`, or add the task, and apply again.",
+        ends="nothing else can run, and no more tasks come",
+        job_ends=True,
+    ),
+    CauseKind(
+        "dependency-circle",
+        "job",
+        "The tasks that are left wait for each other.",
+        "Correct `depends_on` or `needs` and apply again.",
+        ends="nothing else can run, and no more tasks come",
+        job_ends=True,
+    ),
+    CauseKind(
+        "too-many-slots",
+        "job",
+        "The tasks that are left take more slots than a node of the pool has.",
+        "Lower `required_slots`, or raise `task_slots_per_node` of the pool.",
+        ends="nothing else can run, and no more tasks come",
+        job_ends=True,
+    ),
+    CauseKind(
+        "not-started",
+        "job",
+        "Tasks wait although nodes are idle, and the service gives no reason.",
+        "Look at `max_parallel_tasks` of the job, and whether a task needs more nodes than the "
+        "pool has.",
+        after=timedelta(minutes=2),
+    ),
+    CauseKind(
+        "task-slow",
+        "task",
+        "A task runs ten times as long as the longest of those that have succeeded.",
+        "`batchspec logs TASK` shows its output; a limit for it is `max_wall_clock_time` of the "
+        "stage.",
+    ),
+    CauseKind(
+        "service-busy",
+        "service",
+        "The service answers that it is busy (429 or 503); requests are repeated.",
+        "Wait. The run continues when the service answers.",
+    ),
+    CauseKind(
+        "service-failing",
+        "service",
+        "The service answers with errors (500, 502, 504); requests are repeated.",
+        "Wait. The run continues when the service answers.",
+    ),
+    CauseKind(
+        "service-silent",
+        "service",
+        "The service does not answer; requests are repeated.",
+        "Check the network. The run continues when the service answers.",
+    ),
+)
+
+CAUSES: Mapping[str, CauseKind] = {kind.code: kind for kind in _KINDS}
+"""Every kind of cause by its code."""

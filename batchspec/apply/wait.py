@@ -1,0 +1,243 @@
+"""The waits of a run, for nodes and for tasks: both listen to the one monitor, and decide nothing
+that it has not seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from batchspec.apply.events import Noticed, Outcome, TaskFailed, TasksSeen
+from batchspec.apply.gone import job_gone
+from batchspec.apply.monitor import Cause, Health, Monitor
+from batchspec.apply.output import TAIL, readable
+from batchspec.apply.ports import TaskCounts
+from batchspec.apply.recount import any_left, final_counts
+from batchspec.apply.settle import until_over
+from batchspec.apply.work import Performed
+from batchspec.plan.actions import WaitForTasks
+from batchspec.plan.observed import JobFacts
+from batchspec.problems import Exit, Problem, ServiceError, Severity
+
+_DETAILED = 10
+"""How many failed tasks are shown with their stderr; the others are counted."""
+
+TIME_LIMIT = "TimeLimit"
+"""Why a job is ended at its limit, if the service has not ended it."""
+BLOCKED = "DependenciesFailed"
+"""Why a job is ended in which no task can start any more."""
+_AT_LIMIT = frozenset({"MaxWallClockTimeExpiry", TIME_LIMIT})
+_ALL_DONE = "AllTasksComplete"
+"""Why a job has ended that ended by itself."""
+
+
+async def wait_for_pool(monitor: Monitor) -> Performed:
+    """Wait until a node can take tasks.
+
+    What comes of a job that ends meanwhile, or reaches its limit, is told by the wait for its
+    tasks.
+
+    Raises:
+        ServiceError: no node ever will take tasks, as far as the service says.
+    """
+    while True:
+        health = await monitor.look()
+        if health.over:
+            return Performed(0, note="the job has ended")
+        if health.usable:
+            return Performed(health.usable)
+        if (cause := monitor.ending) is not None:
+            raise _error_of(cause)
+        if health.pool is not None and not (health.pool.target or health.nodes):
+            scales = "until tasks wait" if health.pool.scales else "and does not scale itself"
+            return Performed(0, note=f"it has no nodes {scales}")
+        if health.left <= 0:
+            monitor.report_all()
+            if health.job is not None:
+                await monitor.world.batch.terminate_job(health.job.id, TIME_LIMIT)
+            return Performed(0, note="the time limit has passed", trouble=Outcome.TIME_LIMIT)
+        await monitor.pause()
+
+
+async def wait_for_tasks(action: WaitForTasks, monitor: Monitor) -> Performed:
+    """Wait until every task is completed, report those that failed, and end the job at its limit.
+
+    Raises:
+        ServiceError: nothing can ever run, as far as the service says; the job or its pool is gone.
+    """
+    return await _TaskWait(action, monitor).run()
+
+
+@dataclass(slots=True)
+class _TaskWait:
+    action: WaitForTasks
+    monitor: Monitor
+    reported: set[str] = field(default_factory=set)
+    counted: int = 0
+
+    async def run(self) -> Performed:
+        batch = self.monitor.world.batch
+        while True:
+            health = await self.monitor.look()
+            if health.job is None:
+                raise job_gone(self.action.job)
+            self._report(health.counts, health.left)
+            if health.counts.failed > self.counted:
+                await self._report_failed(health.counts)
+            if health.over:
+                return await self._job_ended()
+            if self._complete(health.counts):
+                # Just after a retry the counts may still be those from before it.
+                failed = health.counts.failed
+                if not (failed and await any_left(batch, self.action.job)):
+                    # Tasks of a job that was ended count as completed, too: why did they end?
+                    if failed and await self._is_ending():
+                        return await self._job_ended()
+                    return self._completed(await self._final(health.counts))
+            if health.left <= 0:
+                return await self._time_limit(health)
+            if (cause := self.monitor.ending) is not None:
+                return await self._ended_by(cause)
+            await self.monitor.pause()
+
+    async def _ended_by(self, cause: Cause) -> Performed:
+        """Nothing can ever move: the run ends with the cause."""
+        if cause.kind.job_ends:
+            await self.monitor.world.batch.terminate_job(self.action.job, BLOCKED)
+        if cause.kind.exit is not Exit.TASKS_FAILED:
+            raise _error_of(cause)
+        return await self._job_ended()
+
+    async def _time_limit(self, health: Health) -> Performed:
+        self.monitor.report_all()
+        await self.monitor.world.batch.terminate_job(self.action.job, TIME_LIMIT)
+        return self._out_of_time(health.counts)
+
+    def _complete(self, counts: TaskCounts) -> bool:
+        """Whether every task is completed and no more come."""
+        done = counts.completed >= max(self.action.tasks, 1) and counts.completed == counts.total
+        return done and self.action.closed
+
+    async def _is_ending(self) -> bool:
+        job = await self.monitor.world.batch.job(self.action.job)
+        return job is not None and job.state != "active"
+
+    async def _final(self, counts: TaskCounts) -> TaskCounts:
+        batch = self.monitor.world.batch
+        return await final_counts(batch, self.action.job, counts, self.action.tasks)
+
+    def _report(self, counts: TaskCounts, left: float) -> None:
+        self.monitor.emit(
+            TasksSeen(
+                self.action.job,
+                max(counts.total, self.action.tasks),
+                counts.active,
+                counts.running,
+                counts.succeeded,
+                counts.failed,
+                max(left, 0.0),
+            )
+        )
+
+    async def _report_failed(self, counts: TaskCounts) -> None:
+        self.counted = counts.failed
+        if len(self.reported) >= _DETAILED:
+            return
+        batch, emit = self.monitor.world.batch, self.monitor.emit
+        async for task in batch.failed_tasks(self.action.job):
+            if task.id in self.reported:
+                continue
+            self.reported.add(task.id)
+            tail = await readable(
+                batch.task_file_tail(self.action.job, task.id, "stderr.txt", TAIL), emit
+            )
+            emit(
+                TaskFailed(
+                    self.action.job,
+                    task.id,
+                    task.exit_code,
+                    task.code or "",
+                    task.message or "",
+                    tail,
+                    task.node,
+                )
+            )
+            if len(self.reported) >= _DETAILED:
+                return
+
+    async def _job_ended(self) -> Performed:
+        """The job ended, or is ending, by itself or before all its tasks had: why."""
+        job = await until_over(self.action.job, self.monitor.world)
+        if job is None:
+            raise job_gone(self.action.job)
+        counts = await self.monitor.world.batch.task_counts(self.action.job)
+        if job.terminate_reason == _ALL_DONE:
+            counts = await self._final(counts)
+        self._report(counts, 0.0)
+        if counts.failed > self.counted:
+            await self._report_failed(counts)
+        if job.terminate_reason in _AT_LIMIT:
+            self.monitor.report_all()
+            return self._out_of_time(counts)
+        # Of a job that was not closed it is not known how many tasks it would have had.
+        if counts.completed >= (self.action.tasks if self.action.closed else counts.total):
+            return self._completed(counts)
+        cause = self.monitor.ending
+        problem = (
+            _problem_of(cause, Severity.WARNING)
+            if cause is not None and job.terminate_reason == BLOCKED
+            else _ended_early(job, counts)
+        )
+        self.monitor.emit(Noticed(problem))
+        return Performed(counts.completed, trouble=Outcome.TASKS_FAILED)
+
+    def _completed(self, counts: TaskCounts) -> Performed:
+        if counts.failed:
+            return Performed(
+                counts.completed, note=f"{counts.failed} failed", trouble=Outcome.TASKS_FAILED
+            )
+        return Performed(counts.completed)
+
+    def _out_of_time(self, counts: TaskCounts) -> Performed:
+        unfinished = self.action.tasks - counts.succeeded
+        reason = next(iter(self.monitor.causes), None)
+        self.monitor.emit(Noticed(_time_limit(self.action, unfinished, reason)))
+        return Performed(counts.completed, trouble=Outcome.TIME_LIMIT)
+
+
+def _problem_of(cause: Cause, severity: Severity = Severity.ERROR) -> Problem:
+    return Problem(
+        cause.code, cause.summary, detail=cause.detail, hint=cause.action, severity=severity
+    )
+
+
+def _error_of(cause: Cause) -> ServiceError:
+    return ServiceError(_problem_of(cause), code=cause.service or cause.code)
+
+
+def _ended_early(job: JobFacts, counts: TaskCounts) -> Problem:
+    unfinished = counts.active + counts.running
+    return Problem(
+        "job-ended",
+        f"the job {job.id!r} ended before all its tasks had: {job.terminate_reason or 'no reason'}",
+        detail=f"{unfinished} task{'' if unfinished == 1 else 's'} did not run to the end."
+        if unfinished
+        else "",
+        hint="Apply again to run the rest.",
+        severity=Severity.WARNING,
+    )
+
+
+def _time_limit(action: WaitForTasks, unfinished: int, reason: Cause | None) -> Problem:
+    """``reason`` is what the run was waiting for at the end, if it is known."""
+    detail = f"{unfinished} of {action.tasks} tasks did not succeed."
+    hint = "Raise `job.max_wall_clock_time` and apply again; what has succeeded is kept."
+    if reason is not None:
+        detail += f" At the end: {reason.summary}."
+        hint = reason.action
+    return Problem(
+        "time-limit",
+        f"the job {action.job!r} was ended: its time limit has passed",
+        detail=detail,
+        hint=hint,
+        severity=Severity.WARNING,
+    )
