@@ -229,7 +229,9 @@ def _ended_early(job: JobFacts, counts: TaskCounts) -> Problem:
 
 def _time_limit(action: WaitForTasks, unfinished: int, reason: Cause | None) -> Problem:
     """``reason`` is what the run was waiting for at the end, if it is known."""
-    detail = f"{unfinished} of {action.tasks} tasks did not succeed."
+    detail = (
+        f"{unfinished} of {action.tasks} task{'' if action.tasks == 1 else 's'} did not succeed."
+    )
     hint = "Raise `job.max_wall_clock_time` and apply again; what has succeeded is kept."
     if reason is not None:
         detail += f" At the end: {reason.summary}."

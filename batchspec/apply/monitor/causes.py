@@ -81,6 +81,9 @@ def _of_pool(health: Health) -> Iterator[Cause]:
     if not name:
         return
     subject, resting = f"pool {name}", not health.counts.running
+    if pool is None and not (health.watched.pool or health.pool_seen):
+        # The service makes the pool of a job when the job is made, and not at the same instant.
+        return
     if pool is None or pool.state == "deleting":
         what = "does not exist" if pool is None else "is being deleted"
         summary = f"the pool {name!r} {what}"

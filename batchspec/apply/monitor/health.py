@@ -84,7 +84,8 @@ class Health:
     """One look at a run, at the service's time ``at``.
 
     ``pool_id`` is the pool's name as far as it is known, ``pool`` is ``None`` where there is none;
-    ``nodes`` counts by state. ``job_seen``: there was such a job before. ``steady_since`` is when
+    ``nodes`` counts by state. ``job_seen`` and ``pool_seen``: there was
+    such a one now or before. ``steady_since`` is when
     the counts of tasks last changed. The fields that follow are read when they may explain why
     nothing moves.
     """
@@ -97,6 +98,7 @@ class Health:
     counts: TaskCounts = NO_TASKS
     pool_id: str = ""
     pool: PoolFacts | None = None
+    pool_seen: bool = False
     nodes: Mapping[str, int] = field(default_factory=dict)
     steady_since: datetime | None = None
     unwell: tuple[NodeFacts, ...] = ()

@@ -55,6 +55,7 @@ async def look(
         counts=counts,
         pool_id=name,
         pool=pool,
+        pool_seen=pool is not None or (before is not None and before.pool_seen),
         nodes=nodes,
         steady_since=before.steady_since if before and same else now,
     )

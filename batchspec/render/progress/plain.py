@@ -95,7 +95,9 @@ class PlainView:
         if event.resolved:
             return "cleared", [self._waits.pop(key, flat(" ".join(key)))]
         self._waits[key] = flat(event.summary)
-        return "waits", list(lines.waiting_lines(event))
+        words = list(lines.waiting_lines(event))
+        # A cause that ends the run is told in full by the failure that follows.
+        return "waits", words[:1] if event.ends else words
 
     def _start(self, event: events.StepStarted, at: datetime) -> str:
         name = self._names[event.step] = phrase(event.verb, event.subject)
