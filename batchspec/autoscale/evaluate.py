@@ -1,7 +1,4 @@
-"""Tree to targets: the evaluation of a formula.
-
-What lives here: variables and the walk over the tree. What may not: the operators and functions.
-"""
+"""Syntax tree to node targets: the evaluation of a formula."""
 
 from __future__ import annotations
 
@@ -63,7 +60,7 @@ METRICS = (
     "CurrentLowPriorityNodes",
     "PreemptedNodeCount",
 )
-"""The read-only variables; one that is not measured has no samples."""
+"""The read-only variables. A metric that is not measured has no samples."""
 
 _CONSTANTS: Mapping[str, Value] = {
     "TimeInterval_Zero": Interval(0.0),
@@ -82,7 +79,7 @@ _CONSTANTS: Mapping[str, Value] = {
 
 @dataclass(frozen=True, slots=True)
 class FormulaInputs:
-    """What a formula can look at. ``rand`` gives numbers from 0 to 1."""
+    """What a formula can read. ``rand`` returns numbers from 0 to 1."""
 
     now: Timestamp
     dedicated: int
@@ -93,9 +90,10 @@ class FormulaInputs:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What came of a formula. With an ``error`` the targets are those there were.
+    """The result of a formula. With an ``error`` the targets are the previous ones.
 
-    ``results`` is the service's text: the three service variables, then the formula's own.
+    ``results`` is the text that the service returns: the three service variables, then the
+    variables of the formula.
     """
 
     dedicated: int
@@ -106,11 +104,11 @@ class Evaluation:
 
 
 class _StopSignal(Exception):  # noqa: N818  not an error
-    """``stop()``: what was assigned so far counts."""
+    """``stop()`` was called; the assignments so far count."""
 
 
 def evaluate(formula: Formula, around: FormulaInputs) -> Evaluation:
-    """Evaluate ``formula`` in its surroundings."""
+    """Evaluate ``formula``; an error of the formula is part of the result."""
     walk = _Evaluator(around)
     before = _evaluation(walk)
     try:
@@ -149,7 +147,9 @@ class _Evaluator:
             self.own[name] = value
 
     def target(self, name: str) -> Value:
-        """A variable of the service. Where it and its alias are set, the full name counts."""
+        """A variable of the service. If it and its alias are both assigned, the full name
+        counts.
+        """
         alias = next((short for short, full in _ALIASES.items() if full == name), name)
         return self._assigned.get(name, self._assigned.get(alias, self._given[name]))
 
@@ -172,14 +172,14 @@ class _Evaluator:
                     return self._call(expression)
                 case Member():
                     return self._member(expression)
-        except (FormulaValueError, OverflowError) as fault:
-            reason = (
-                str(fault) if isinstance(fault, FormulaValueError) else "The number is too large"
-            )
-            raise FormulaError(expression.at, reason) from None
+        except FormulaValueError as error:
+            raise FormulaError(expression.at, str(error)) from None
+        except (ArithmeticError, ValueError):
+            # No number of a formula may raise through the caller, which is the engine's loop.
+            raise FormulaError(expression.at, "The number is out of range") from None
 
     def _binary(self, last: Binary) -> Value:
-        """A chain of operators, however long, from its left end: not by recursion."""
+        """A chain of operators from its left end, of any length: without recursion."""
         chain = [last]
         while isinstance(chain[-1].left, Binary):
             chain.append(chain[-1].left)
@@ -228,7 +228,7 @@ class _Evaluator:
 
 
 def _check_target(target: Name, value: Value) -> Value:
-    """What a variable of the service can be; a metric is its last sample."""
+    """The value for a variable of the service; a metric is its last sample."""
     try:
         value = last_sample(value)
     except FormulaValueError as fault:
@@ -240,6 +240,8 @@ def _check_target(target: Name, value: Value) -> Value:
         raise FormulaError(target.at, f"${target.name} must be a double, not a {type_name(value)}")
     elif not math.isfinite(value):
         raise FormulaError(target.at, f"${target.name} must be a finite number")
+    elif value > MAX_NODES:
+        raise FormulaError(target.at, f"${target.name} must be at most {MAX_NODES}")
     return value
 
 
@@ -252,7 +254,7 @@ def _evaluation(walk: _Evaluator) -> Evaluation:
 
 
 def _node_count(value: Value) -> int:
-    """A target is a whole number, none below zero."""
+    """A target as a whole number of at least zero."""
     assert isinstance(value, float)
     return max(0, int(value))
 
@@ -275,11 +277,13 @@ def write_value(value: Value) -> str:
     return str(value)
 
 
+MAX_NODES = 2**31 - 1
+"""The largest target: ``targetDedicatedNodes`` is a 32-bit integer in the REST reference."""
 MAX_CHARACTERS = 8192
-"""How long a formula may be."""
+"""The largest length of a formula, in characters."""
 
 Sample = tuple[datetime, Mapping[str, float]]
-"""When it was taken, and what was measured, by the names of the metrics without ``$``."""
+"""The time of a sample, and the values by the names of the metrics without ``$``."""
 
 
 def run_formula(
@@ -289,9 +293,9 @@ def run_formula(
     samples: Sequence[Sample],
     rand: Callable[[], float],
 ) -> Evaluation:
-    """Evaluate a formula.
+    """Parse and evaluate a formula.
 
-    ``targets`` are those there are, of dedicated and of Spot nodes; ``samples`` come oldest first.
+    ``targets`` are the current ones of dedicated and Spot nodes; ``samples`` come oldest first.
 
     Raises:
         FormulaSyntaxError: the text is not a formula.

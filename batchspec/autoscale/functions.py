@@ -1,4 +1,8 @@
-"""The functions of the language, by name."""
+"""The functions of the language and the methods of metrics, by name.
+
+The service samples every 30 seconds and takes up to a minute to publish a sample; here a sample is
+available at once.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ Function: TypeAlias = Callable[[tuple[Value, ...]], Value]
 
 
 def _reduction(name: str, compute: Callable[[Vector], float]) -> Function:
-    """A function of a doubleVecList that has at least one value."""
+    """A function of a doubleVecList with at least one value."""
 
     def call(arguments: tuple[Value, ...]) -> Value:
         items = flatten(arguments)
@@ -52,7 +56,7 @@ def _elementwise(name: str, compute: Callable[[float], float]) -> Function:
 
 
 def _logarithm(compute: Callable[[float], float], value: float) -> float:
-    """As IEEE 754 has it: minus infinity of zero, no number of less."""
+    """A logarithm by IEEE 754: minus infinity for zero, not a number below zero."""
     if value > 0:
         return compute(value)
     return -math.inf if value == 0 else math.nan
@@ -67,12 +71,12 @@ def _sum(arguments: tuple[Value, ...]) -> Value:
 
 
 def _total(items: Vector) -> float:
-    """The sum, rounded once; of infinities what IEEE 754 says."""
+    """The sum, rounded once; for infinities as IEEE 754 defines it."""
     return math.fsum(items) if all(map(math.isfinite, items)) else sum(items)
 
 
 def _deviation(items: Vector) -> float:
-    """The sample standard deviation: none of one value, and no number where one is infinite."""
+    """The sample standard deviation: 0 for one value, not a number if a value is infinite."""
     if not all(map(math.isfinite, items)):
         return math.nan
     return statistics.stdev(items) if len(items) > 1 else 0.0
@@ -104,23 +108,23 @@ def _val(arguments: tuple[Value, ...]) -> Value:
 
 
 def parse_time(text: str) -> Timestamp:
-    """A W3C-DTF or RFC 1123 time; without a zone it is UTC.
+    """A W3C-DTF or RFC 1123 time; without a time zone it is UTC.
 
     Raises:
-        ValueFault: it is neither.
+        FormulaValueError: the text is neither, or is outside the calendar.
     """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         try:
             moment = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, TypeError, IndexError, OverflowError):
             raise FormulaValueError(f"'{text}' is not a time") from None
     return Timestamp.of(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def functions(now: Timestamp, rand: Callable[[], float]) -> Mapping[str, Function]:
-    """All functions but ``stop``; ``rand`` gives numbers from 0 to 1."""
+    """All functions except ``stop``; ``rand`` returns numbers from 0 to 1."""
 
     def time(arguments: tuple[Value, ...]) -> Value:
         if not arguments or arguments == ("",):
@@ -164,8 +168,7 @@ def call_method(series: Series, name: str, arguments: tuple[Value, ...], now: Ti
     """``$Metric.name(arguments)``.
 
     Raises:
-        ValueFault: there is no such method, its arguments are not right, or too few samples are
-            there.
+        FormulaValueError: there is no such method, its arguments are wrong, or samples are missing.
     """
     method = _METHODS.get(name)
     if method is None:
@@ -226,7 +229,7 @@ def _require_no_arguments(arguments: tuple[Value, ...]) -> None:
 
 
 def _time_window(times: tuple[Value, ...], now: Timestamp) -> tuple[float, float]:
-    """The span of one or two times; an interval counts back from now."""
+    """The window of one or two times; an interval counts back from now."""
     ticks = []
     for time in times:
         if isinstance(time, Interval):
@@ -248,6 +251,6 @@ def _samples_between(series: Series, first: float, last: float) -> tuple[float, 
 
 
 def _sample_percent(there: int, first: float, last: float) -> float:
-    """How many of the samples that a span can have are there, in per cent."""
+    """The percentage of the samples of a window that exist."""
     possible = max(1, int((last - first) // PERIOD.ticks))
     return min(100.0, 100.0 * there / possible)

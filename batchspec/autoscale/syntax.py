@@ -1,4 +1,19 @@
-"""A formula as a tree of frozen values, each with its place in the text."""
+"""Source text to syntax tree: the grammar of autoscale formulas.
+
+    formula    = [ statement { ";" [ statement ] } ]
+    statement  = [ name "=" ] conditional
+    conditional = or [ "?" conditional ":" conditional ]
+    or         = and { "||" and }            and   = equal { "&&" equal }
+    equal      = order { ("==" | "!=") order }
+    order      = sum { ("<" | "<=" | ">" | ">=") sum }
+    sum        = product { ("+" | "-") product }
+    product    = unary { ("*" | "/") unary }
+    unary      = ("-" | "!") unary | member
+    member     = primary { "." name [ arguments ] }
+    primary    = number | string | name [ arguments ] | "(" conditional ")"
+
+Comments are ``// to the end of the line`` and ``/* like this */``.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +25,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A line and a column of the text, counted from 1."""
+    """A line and a column of the source, counted from 1."""
 
     line: int
     column: int
@@ -20,7 +35,7 @@ class Position:
 
 
 class FormulaError(Exception):
-    """A formula is wrong at a place: its text, or in the course of its evaluation."""
+    """A formula has an error at a position: in its syntax or during its evaluation."""
 
     def __init__(self, place: Position, reason: str) -> None:
         super().__init__(f"{place}: {reason}")
@@ -50,7 +65,7 @@ class String:
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A variable or constant; ``dollar`` says that it was written with a ``$``."""
+    """A variable or constant; ``dollar`` means that it was written with a ``$``."""
 
     at: Position
     name: str
@@ -68,7 +83,7 @@ class Unary:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """Two operands; ``&&`` and ``||`` look at the second only if they must."""
+    """Two operands. ``&&`` and ``||`` evaluate the second only if they need it."""
 
     at: Position
     operator: str
@@ -78,7 +93,7 @@ class Binary:
 
 @dataclass(frozen=True, slots=True)
 class Conditional:
-    """``test ? yes : no``; only one of the two is evaluated."""
+    """``test ? yes : no``; only one of the two branches is evaluated."""
 
     at: Position
     test: Expression
@@ -88,7 +103,7 @@ class Conditional:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A function by name."""
+    """A function call."""
 
     at: Position
     name: str
@@ -97,7 +112,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of a value: of a timestamp (``.hour``), or a method of a metric with arguments."""
+    """A member of a value: of a timestamp (``.hour``), or with arguments a method of a metric."""
 
     at: Position
     owner: Expression
@@ -110,7 +125,7 @@ Expression: TypeAlias = Number | String | Name | Unary | Binary | Conditional | 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """``target = value``, or a value for its effects (``stop()``)."""
+    """``target = value``, or a value for its effect (``stop()``)."""
 
     target: Name | None
     value: Expression
@@ -118,14 +133,14 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Formula:
-    """Statements, in the order of the text."""
+    """A formula: statements in the order of the source."""
 
     statements: tuple[Statement, ...]
 
 
 MAX_STATEMENTS = 100
 MAX_DEPTH = 48
-"""How deep an expression may nest; no limit is documented, and this is more than anybody writes."""
+"""The largest nesting of an expression. No limit is documented; real formulas nest less."""
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+|//[^\n]*|/\*.*?\*/)
@@ -136,7 +151,7 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL | re.ASCII,
 )
 _LEVELS = (("||",), ("&&",), ("==", "!="), ("<", "<=", ">", ">="), ("+", "-"), ("*", "/"))
-"""Binary operators from the loosest to the tightest."""
+"""Binary operators from the loosest to the tightest binding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +162,7 @@ class _Token:
 
 
 def parse(text: str) -> Formula:
-    """The tree of a formula.
+    """The syntax tree of a formula.
 
     Raises:
         FormulaSyntaxError: the text is not a formula, or has too many statements.

@@ -1,4 +1,4 @@
-"""The values of a formula, and what operators make of them.
+"""The values of a formula and the operators on them.
 
 The table of operators is the documented one. A double is a ``float``, a doubleVec a ``tuple``.
 """
@@ -13,10 +13,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
 _EPOCH = datetime(1, 1, 1, tzinfo=UTC)
+_MAX_TICKS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) * 10
 SECOND = 10_000_000.0
-"""Ticks in a second; a tick is 100 ns."""
+"""Ticks of a second; a tick is 100 ns."""
 MAX_LENGTH = 100_000
-"""How long a vector may grow; no limit is documented."""
+"""The largest length of a vector; no limit is documented."""
 
 
 class FormulaValueError(Exception):
@@ -32,25 +33,33 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Timestamp:
-    """A moment, in whole ticks since the year 1: more than a double can count."""
+    """A time in whole ticks since the year 1, which a double could not count exactly."""
 
     ticks: int
 
     @classmethod
     def of(cls, moment: datetime) -> Timestamp:
-        """The timestamp of an aware ``moment``."""
-        return cls((moment - _EPOCH) // timedelta(microseconds=1) * 10)
+        """The timestamp of ``moment``, which is aware."""
+        return cls.at((moment - _EPOCH) // timedelta(microseconds=1) * 10)
+
+    @classmethod
+    def at(cls, ticks: int) -> Timestamp:
+        """The timestamp at ``ticks``.
+
+        Raises:
+            FormulaValueError: it is outside the calendar.
+        """
+        if not 0 <= ticks < _MAX_TICKS:
+            raise FormulaValueError("The timestamp is out of range")
+        return cls(ticks)
 
     def member(self, name: str) -> float:
         """``year``, ``month``, ``day``, ``weekday``, ``hour``, ``minute`` or ``second``.
 
         Raises:
-            ValueFault: it has no such member, or is beyond the calendar.
+            FormulaValueError: there is no such member.
         """
-        try:
-            moment = _EPOCH + timedelta(microseconds=self.ticks // 10)
-        except OverflowError:
-            raise FormulaValueError("The timestamp is out of range") from None
+        moment = _EPOCH + timedelta(microseconds=self.ticks // 10)
         if name == "weekday":
             # Sunday is 0 where the service runs; the page gives Monday as 1.
             return float(moment.isoweekday() % 7)
@@ -61,7 +70,7 @@ class Timestamp:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The samples of a metric that there are, oldest first: when, and how much."""
+    """The samples of a metric, oldest first, each with its time."""
 
     name: str
     samples: tuple[tuple[Timestamp, float], ...]
@@ -81,7 +90,7 @@ _TYPE_NAMES: Mapping[type, str] = {
 
 
 def divide(left: float, right: float) -> float:
-    """As IEEE 754 has it: division by zero is infinity, or no number."""
+    """Division by IEEE 754: division by zero is an infinity, or not a number."""
     if right != 0:
         return left / right
     if left == 0 or math.isnan(left):
@@ -111,10 +120,10 @@ def type_name(value: Value) -> str:
 
 
 def last_sample(value: Value) -> Value:
-    """``value``; a metric that is used like a number is its last sample.
+    """``value``; a metric that is used as a number is its last sample.
 
     Raises:
-        ValueFault: the metric has no sample.
+        FormulaValueError: the metric has no sample.
     """
     if not isinstance(value, Series):
         return value
@@ -124,10 +133,10 @@ def last_sample(value: Value) -> Value:
 
 
 def truth(value: Value) -> bool:
-    """A double that is not zero.
+    """Whether a double is not zero.
 
     Raises:
-        ValueFault: it is not a double.
+        FormulaValueError: the value is not a double.
     """
     value = last_sample(value)
     if not isinstance(value, float):
@@ -139,7 +148,7 @@ def apply_unary(mark: str, value: Value) -> Value:
     """``-value`` or ``!value``.
 
     Raises:
-        ValueFault: the operator is not defined for it.
+        FormulaValueError: the operator is not defined for the value.
     """
     value = last_sample(value)
     if mark == "!" and isinstance(value, float):
@@ -152,10 +161,10 @@ def apply_unary(mark: str, value: Value) -> Value:
 
 
 def apply_binary(mark: str, left: Value, right: Value) -> Value:
-    """Two values by an operator that needs both.
+    """``left`` and ``right`` combined by an operator that needs both.
 
     Raises:
-        ValueFault: the operator is not defined for them.
+        FormulaValueError: the operator is not defined for them, or the result is out of range.
     """
     left, right = last_sample(left), last_sample(right)
     if mark in _ORDER:
@@ -216,11 +225,11 @@ def _time_arithmetic(  # noqa: PLR0911  one for each line of the documented tabl
         case Interval(), "+" | "-", Interval():
             return Interval(compute(left.ticks, right.ticks))
         case Interval(), "+", Timestamp():
-            return Timestamp(_whole_ticks(left) + right.ticks)
+            return Timestamp.at(_whole_ticks(left) + right.ticks)
         case Timestamp(), "+", Interval():
-            return Timestamp(left.ticks + _whole_ticks(right))
+            return Timestamp.at(left.ticks + _whole_ticks(right))
         case Timestamp(), "-", Interval():
-            return Timestamp(left.ticks - _whole_ticks(right))
+            return Timestamp.at(left.ticks - _whole_ticks(right))
         case Timestamp(), "-", Timestamp():
             return Interval(float(left.ticks - right.ticks))
     return None
@@ -236,7 +245,7 @@ def flatten(values: tuple[Value, ...]) -> Vector:
     """A doubleVecList as one vector.
 
     Raises:
-        ValueFault: one is neither a double nor a doubleVec, or they are too many.
+        FormulaValueError: a value is neither a double nor a doubleVec, or there are too many.
     """
     items: list[float] = []
     for value in map(last_sample, values):
@@ -246,6 +255,6 @@ def flatten(values: tuple[Value, ...]) -> Vector:
             items += value
         else:
             raise FormulaValueError(f"A double or a doubleVec is needed, not a {type_name(value)}")
-    if len(items) > MAX_LENGTH:
-        raise FormulaValueError(f"A vector can have at most {MAX_LENGTH} values")
+        if len(items) > MAX_LENGTH:
+            raise FormulaValueError(f"A vector can have at most {MAX_LENGTH} values")
     return tuple(items)

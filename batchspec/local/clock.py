@@ -1,11 +1,11 @@
-"""The clock of the service: the time it shows, and waiting for a time to come.
+"""The clock of the service: its time, and timers on it.
 
-Everything in the service that has to do with time asks this, so that a service can live faster
-than the wall: with ``speed`` 60 an hour passes in a minute. Processes of tasks are not sped up.
+Everything in the service that depends on time uses this clock, so that a service can run faster
+than real time: with a ``speed`` of 60 an hour passes in a minute. Processes of tasks are not
+faster.
 
-A service that has lived faster is ahead of the wall and stays so: its time never goes back. How far
-it is ahead is kept in a file (:class:`ClockOffset`), since the next life of the service starts from
-there.
+A service that has run faster is ahead of real time and stays ahead: its time never goes back. The
+offset is kept in a file (:class:`ClockOffset`), from which the next run of the service continues.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 _MAX_TIMER = 86400.0 * 30
-"""Seconds; the event loop does not take arbitrarily long timers, and nobody waits for those."""
+"""Seconds; the event loop does not accept arbitrarily long timers."""
 _LEASE, _RENEWAL = 2.0, 0.5
-"""Seconds of the wall that the clock may go on without a word in the file, and between two."""
+"""Real seconds for which the file covers the clock in advance, and between two writes of it."""
 
 _log = logging.getLogger(__name__)
 
 
 class Clock:
-    """Time that passes ``speed`` times as fast as the wall's, starting ``offset`` of it.
+    """Time that passes ``speed`` times as fast as real time and starts ``offset`` ahead of it.
 
-    ``monotonic`` counts seconds of the wall.
+    ``monotonic`` returns real seconds.
     """
 
     def __init__(
@@ -47,48 +47,48 @@ class Clock:
         self._offset = offset
         self._monotonic = monotonic
         self._origin = monotonic()
-        # At the wall's speed the system's time is followed, through corrections of it too.
+        # At speed 1 the clock follows the system's time, including its corrections.
         self._start = None if speed == 1 else datetime.now(UTC) + offset
         self._until = math.inf
 
     def now(self) -> datetime:
-        """The time, aware and in UTC."""
+        """The time; aware and in UTC."""
         if self._start is None:
             return datetime.now(UTC) + self._offset
         return self._start + timedelta(seconds=self.elapsed() * self.speed)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for so many seconds of this clock."""
+        """Wait for ``seconds`` of this clock."""
         await asyncio.sleep(seconds / self.speed)
 
     def call_later(self, delay: timedelta, call: Callable[[], None]) -> asyncio.TimerHandle:
-        """Have ``call`` called after ``delay`` of this clock, in the running loop."""
+        """Call ``call`` after ``delay`` of this clock, in the running event loop."""
         seconds = min(max(0.0, delay.total_seconds() / self.speed), _MAX_TIMER)
         return asyncio.get_running_loop().call_later(seconds, call)
 
     def offset(self, elapsed: float | None = None) -> timedelta:
-        """How far ahead of the wall it is, or is when so many seconds have :meth:`passed`."""
+        """How far ahead of real time the clock is, now or when ``elapsed`` seconds have passed."""
         gained = (self.elapsed() if elapsed is None else elapsed) * (self.speed - 1)
         return self._offset + timedelta(seconds=gained)
 
     def stop_at(self, elapsed: float) -> None:
-        """Stand still when so many seconds have :meth:`passed`, unless told otherwise by then."""
+        """Stop when ``elapsed`` real seconds have passed, unless this is called again before."""
         self._until = elapsed
 
     def elapsed(self) -> float:
-        """Seconds of the wall since the start that count."""
+        """The real seconds that count since the start."""
         return min(self._monotonic() - self._origin, self._until)
 
 
 class ClockOffset:
-    """The file that says how far ahead of the wall the service's time is."""
+    """The file with the offset of the service's time from real time."""
 
     def __init__(self, data: Path) -> None:
         """``data`` is the folder of the service's state."""
         self._path = data / "clock.json"
 
     def read(self) -> timedelta:
-        """How far; not at all when the service never lived faster."""
+        """The offset; zero if the service never ran faster."""
         try:
             seconds = json.loads(self._path.read_text())["ahead"]
         except FileNotFoundError:
@@ -96,17 +96,18 @@ class ClockOffset:
         return timedelta(seconds=float(seconds))
 
     def write(self, offset: timedelta) -> None:
-        """Keep it, whole or not at all."""
+        """Write the offset atomically."""
         beside = self._path.with_suffix(".new")
         beside.write_text(json.dumps({"ahead": offset.total_seconds()}) + "\n")
         beside.replace(self._path)
 
     @contextlib.asynccontextmanager
     async def persist(self, clock: Clock) -> AsyncIterator[None]:
-        """Keep how far ``clock`` is ahead while the context lasts; nobody asks it afterwards.
+        """Keep the file up to date for ``clock`` in this context; nothing may use the clock after
+        it.
 
-        It is written before it comes true, and the clock does not go beyond what is written: after
-        a SIGKILL the time goes on from there, at most :data:`_LEASE` seconds of the wall too far.
+        The offset is written in advance and the clock does not pass what is written. After a
+        SIGKILL the time continues there, at most :data:`_LEASE` real seconds too far.
         """
         if clock.speed == 1:
             yield
@@ -118,7 +119,7 @@ class ClockOffset:
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
-            # The folder may be gone: that can be why the service ends.
+            # The folder may have been deleted, which can be why the service ends.
             with contextlib.suppress(FileNotFoundError):
                 self.write(clock.offset())
 
@@ -128,11 +129,11 @@ class ClockOffset:
             try:
                 self._write_ahead(clock)
             except OSError as error:
-                # Time stands still until it can be written again.
+                # The clock stops until the file can be written again.
                 _log.warning("the time cannot be kept: %s", error.strerror)
 
     def _write_ahead(self, clock: Clock) -> None:
-        # Writing takes time, too: the clock stops where the file says, not so much later.
+        # Writing takes time: the clock must stop at the value in the file, not later.
         end = clock.elapsed() + _LEASE
         self.write(clock.offset(end))
         clock.stop_at(end)

@@ -1,8 +1,4 @@
-"""What can go wrong with the local service, as data.
-
-Here: the one exception of this package that a caller should expect. No sentence is put together
-from it here; whoever shows it decides how.
-"""
+"""The error of the embedded service, as data; how it is shown is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -12,11 +8,11 @@ from typing import Any, Self
 
 
 class LocalError(Exception):
-    """The local service cannot be installed, started or stopped.
+    """The embedded service cannot be installed, started or stopped.
 
     ``code`` is a stable kebab-case name (``no-node``, ``registry-unreachable`` ...), ``summary``
-    one sentence, ``hint`` how to mend it, ``log`` the file that holds more, and ``lines`` the last
-    lines of that file, where they tell why. None of them ever holds a key.
+    one sentence, ``hint`` how to fix it, ``log`` the file with more details, and ``lines`` the last
+    lines of that file if they show the cause. None of them contains a key.
     """
 
     def __init__(
@@ -36,7 +32,7 @@ class LocalError(Exception):
         self.lines = tuple(lines)
 
     def to_json(self) -> dict[str, Any]:
-        """The error as JSON data, for its way from one process to another."""
+        """The error as JSON data, to be passed to another process."""
         return {
             "code": self.code,
             "summary": self.summary,
@@ -47,7 +43,7 @@ class LocalError(Exception):
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
-        """The error that :meth:`to_json` wrote."""
+        """The error from the data of :meth:`to_json`."""
         log = data["log"]
         return cls(
             data["code"],

@@ -1,12 +1,17 @@
-"""The text of a bad day: a profile, a list of what goes wrong, or a file with one.
+"""Fault injection: which faults are injected, how often, and for how long.
+
+The text of a user is a profile, a list of rules, or a file with rules::
 
     bad-day
     throttle=5%:1s,lost@create_task_collection=20%,quota=4
     bad-day,preempt=0%
 
-An item is ``KIND=P%``, ``KIND=P%:TIME``, ``KIND@OPERATION=P%``, ``quota=N`` or a profile; a later
-one takes the place of an earlier one of the same kind and operation. In a file each line may have
-items, and a comment behind ``#``.
+A rule is ``KIND=P%``, ``KIND=P%:TIME``, ``KIND@OPERATION=P%``, ``quota=N`` or a profile. A later
+rule replaces an earlier one of the same kind and operation. In a file each line may have several
+rules, and a comment after ``#``.
+
+Random numbers depend on a seed and on the name of what they decide, so that a run with the same
+seed gets the same faults, on any machine.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from batchspec.local.error import LocalError
 
 
 class FaultKind(StrEnum):
-    """A kind of trouble that comes by chance."""
+    """A kind of fault that is injected at random."""
 
     THROTTLE = "throttle"
     THROTTLE_SILENT = "throttle-silent"
@@ -55,7 +60,7 @@ REQUEST_FAULTS = (
     FaultKind.LOST,
     FaultKind.SLOW,
 )
-"""Those that happen to requests, in the order in which they are tried: one request has one."""
+"""The faults of requests, in the order in which they are tried; a request has at most one."""
 
 DEFAULT_DURATIONS: Mapping[FaultKind, timedelta] = {
     FaultKind.THROTTLE: timedelta(seconds=1),
@@ -63,14 +68,14 @@ DEFAULT_DURATIONS: Mapping[FaultKind, timedelta] = {
     FaultKind.PREEMPT: timedelta(seconds=30),
     FaultKind.SLOW_NODE: timedelta(seconds=5),
 }
-"""The kinds that take a length of time, and what it is when it is not said."""
+"""The kinds that have a duration, and its default."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultRule:
-    """One kind of trouble: its chance in percent, and its length of time where it has one.
+    """One kind of fault: its probability in percent, and its duration if it has one.
 
-    ``operation`` (``create_pool`` ...) keeps a kind that happens to requests to those alone.
+    ``operation`` (``create_pool`` ...) limits a fault of requests to that operation.
     """
 
     kind: FaultKind
@@ -80,7 +85,7 @@ class FaultRule:
 
     @property
     def text(self) -> str:
-        """The dose as it is written."""
+        """The rule in the syntax of :func:`parse_fault_injection`."""
         at = "" if self.operation is None else f"@{self.operation}"
         duration = f":{format_duration(self.duration)}" if self.kind in DEFAULT_DURATIONS else ""
         return f"{self.kind}{at}={self.percent:g}%{duration}"
@@ -88,31 +93,33 @@ class FaultRule:
 
 @dataclass(frozen=True, slots=True)
 class FaultInjection:
-    """A bad day. ``quotas`` are quotas; ``seed`` decides what happens to whom."""
+    """The injected faults. ``quotas`` limit the account; ``seed`` selects the random numbers."""
 
     rules: tuple[FaultRule, ...] = ()
     quotas: tuple[tuple[QuotaKind, int], ...] = ()
     seed: int = 0
 
     def __bool__(self) -> bool:
-        """Whether anything goes wrong at all."""
+        """Whether any fault is injected."""
         return bool(self.rules or self.quotas)
 
     @property
     def text(self) -> str:
-        """The day as it is written, profiles and files spelled out; empty when it is a good one."""
+        """The rules as text, with profiles and files expanded; empty if no fault is injected."""
         quotas = (f"{limit}={count}" for limit, count in self.quotas)
         return ",".join([*(rule.text for rule in self.rules), *quotas])
 
     def rule(self, kind: FaultKind, operation: str | None = None) -> FaultRule | None:
-        """The dose of ``kind`` for ``operation``; one for it alone comes before one for all."""
+        """The rule of ``kind`` for ``operation``; a rule for this operation precedes a general
+        one.
+        """
         mine = [one for one in self.rules if one.kind is kind]
         found = [one for one in mine if one.operation == operation]
         found += [one for one in mine if one.operation is None]
         return found[0] if found and found[0].percent else None
 
     def quota(self, *, dedicated: bool) -> int | None:
-        """How many nodes of a kind the account may have; ``None`` is no limit."""
+        """The largest number of nodes of the account; ``None`` is no limit."""
         return dict(self.quotas).get(QuotaKind.QUOTA if dedicated else QuotaKind.SPOT_QUOTA)
 
 
@@ -120,28 +127,28 @@ NO_FAULTS = FaultInjection()
 
 
 def hash_fraction(seed: int, *words: str | int) -> float:
-    """A number in [0, 1), evenly spread over seeds and words."""
+    """A number in [0, 1), uniformly distributed over seeds and names."""
     text = "\0".join(map(str, (seed, *words)))
     return int.from_bytes(sha256(text.encode("utf-8", "surrogateescape")).digest()[:8]) / 2**64
 
 
 class RandomSource:
-    """Throws for one life of the service; counts how often each thing has come up."""
+    """The random decisions of one run of the service; counts how often each name occurred."""
 
-    def __init__(self, chaos: FaultInjection) -> None:
-        self._chaos = chaos
+    def __init__(self, faults: FaultInjection) -> None:
+        self._faults = faults
         self._counts: Counter[tuple[str, ...]] = Counter()
 
     def applies(self, rule: FaultRule, *words: str | int) -> bool:
-        """Whether ``rule`` is for what ``words`` name."""
-        return hash_fraction(self._chaos.seed, rule.kind, *words) * 100 < rule.percent
+        """Whether ``rule`` applies to what ``words`` name."""
+        return hash_fraction(self._faults.seed, rule.kind, *words) * 100 < rule.percent
 
     def fraction(self, kind: FaultKind, *words: str | int) -> float:
-        """How much of its length of time ``kind`` takes: a number in [0, 1)."""
-        return hash_fraction(self._chaos.seed, kind, "share", *words)
+        """The fraction of the duration that ``kind`` takes: a number in [0, 1)."""
+        return hash_fraction(self._faults.seed, kind, "share", *words)
 
     def next(self, *words: str) -> int:
-        """How often this was asked of ``words`` before: their next number, from 0."""
+        """The number of earlier calls with ``words``: its next ordinal, from 0."""
         number = self._counts[words]
         self._counts[words] += 1
         return number
@@ -156,7 +163,7 @@ PROFILES: Mapping[str, str] = {
     "bad-day": "throttle=5%:1s,throttle-silent=2%,busy=2%,error=3%,lost=5%,slow=3%:500ms,"
     "preempt=75%:4s,start-task=25%,slow-node=25%:1s,task=10%",
 }
-"""Days that have a name."""
+"""Named sets of rules."""
 
 _ITEM = re.compile(r"(?P<kind>[^@=\s]+)(?:@(?P<operation>[^=\s]+))?\s*=\s*(?P<amount>\S+)")
 _PROBABILITY = re.compile(r"(\d{1,3}(?:\.\d{1,3})?)%(?::(\S+))?", re.ASCII)
@@ -165,10 +172,10 @@ _KINDS = (*FaultKind, *QuotaKind)
 
 
 def parse_fault_injection(text: str, seed: int = 0) -> FaultInjection:
-    """The bad day that ``text`` describes; an empty one is a good day.
+    """The fault injection that ``text`` describes; nothing for an empty text.
 
     Raises:
-        LocalError: it cannot be understood (``chaos-unreadable``); the hint says what can.
+        LocalError: the text is not valid (``chaos-unreadable``); the hint shows valid text.
     """
     rules: dict[tuple[FaultKind, str | None], FaultRule] = {}
     quotas: dict[QuotaKind, int] = {}
@@ -178,28 +185,28 @@ def parse_fault_injection(text: str, seed: int = 0) -> FaultInjection:
             rules[read.kind, read.operation] = read
         else:
             quotas[read[0]] = read[1]
-    # One of 0 % is worth a word only where it makes an exception.
+    # A rule of 0 % matters only if it is an exception for one operation.
     real = (rule for rule in rules.values() if rule.percent or rule.operation is not None)
     return FaultInjection(tuple(real), tuple(quotas.items()), seed)
 
 
-def check_operations(chaos: FaultInjection, operations: Iterable[str]) -> None:
-    """See that ``chaos`` names only ``operations`` that are there.
+def check_operations(faults: FaultInjection, operations: Iterable[str]) -> None:
+    """Check that ``faults`` names only ``operations`` that exist.
 
     Raises:
-        LocalError: it names another (``chaos-unreadable``).
+        LocalError: it names another one (``chaos-unreadable``).
     """
     known = sorted(operations)
-    for name in {rule.operation for rule in chaos.rules} - {None, *known}:
+    for name in {rule.operation for rule in faults.rules} - {None, *known}:
         hint = (
             _suggestion(str(name), known)
-            or "Operations are called as in the SDK: create_task_collection ..."
+            or "Use an operation name of the SDK, such as create_task_collection"
         )
-        raise _error(f"There is no operation {name!r}", hint)
+        raise _error(f"The operation {name!r} does not exist", hint)
 
 
 def _text_or_file(text: str) -> str:
-    """``text``, or what the file that it names holds."""
+    """``text``, or the content of the file that it names."""
     named = text.strip()
     if not named or "=" in named or any(item in PROFILES for item in named.split(",")):
         return text
@@ -207,13 +214,13 @@ def _text_or_file(text: str) -> str:
         path = Path(named).expanduser()
         if not path.is_file() and "/" not in named and not path.suffix:
             raise _error(
-                f"There is no chaos {named!r}",
+                f"The fault injection {named!r} does not exist",
                 _suggestion(named, (*PROFILES, *_KINDS)) or _valid_names(),
             )
         return path.read_text(encoding="utf-8")
-    # A name may be none for a file, a home be unknown, and what is there be no text.
+    # The name may be no valid path, the home folder unknown, or the content not UTF-8.
     except (OSError, ValueError, RuntimeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text"
+        why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise _error(f"The file {named!r} cannot be read: {why}", _valid_names()) from error
 
 
@@ -231,13 +238,15 @@ def _parse_item(item: str) -> FaultRule | tuple[QuotaKind, int]:
     found = _ITEM.fullmatch(item)
     if found is None:
         hint = "" if "=" in item else _suggestion(item, (*PROFILES, *_KINDS))
-        raise _error(f"{item!r} is no chaos", hint or _valid_names())
+        raise _error(f"{item!r} is not a fault injection rule", hint or _valid_names())
     word, operation, amount = found["kind"], found["operation"], found["amount"]
     if word not in _KINDS:
-        raise _error(f"There is no chaos {word!r}", _suggestion(word, _KINDS) or _valid_names())
+        raise _error(
+            f"The fault {word!r} does not exist", _suggestion(word, _KINDS) or _valid_names()
+        )
     if operation is not None and word not in REQUEST_FAULTS:
-        hint = f"Only these happen to requests: {', '.join(REQUEST_FAULTS)}"
-        raise _error(f"{word!r} does not happen to requests, so it takes no '@'", hint)
+        hint = f"Faults of requests: {', '.join(REQUEST_FAULTS)}"
+        raise _error(f"{word!r} is not a fault of requests, so it takes no '@OPERATION'", hint)
     if word in set(QuotaKind):
         return QuotaKind(word), _parse_quota(item, amount)
     return _parse_rule(item, FaultKind(word), operation, amount)
@@ -245,7 +254,7 @@ def _parse_item(item: str) -> FaultRule | tuple[QuotaKind, int]:
 
 def _parse_quota(item: str, amount: str) -> int:
     if not (amount.isascii() and amount.isdecimal() and int(amount) <= _MAX_QUOTA):
-        raise _error(f"{item!r} is no quota", "A quota is a number of nodes: quota=4")
+        raise _error(f"{item!r} is not a quota", "Set a number of nodes, for example quota=4")
     return int(amount)
 
 
@@ -253,15 +262,15 @@ def _parse_rule(item: str, kind: FaultKind, operation: str | None, amount: str) 
     found = _PROBABILITY.fullmatch(amount)
     if found is None or float(found[1]) > 100:
         example = f"{kind}=5%" + (":2s" if kind in DEFAULT_DURATIONS else "")
-        raise _error(f"{item!r} does not say how often", f"Write it so: {example}")
+        raise _error(f"{item!r} has no probability", f"Write it as {example}")
     duration = DEFAULT_DURATIONS.get(kind)
     if found[2] is not None:
         if duration is None:
-            raise _error(f"{item!r}: {kind} takes no time", f"Write it so: {kind}=5%")
+            raise _error(f"{item!r}: {kind} has no duration", f"Write it as {kind}=5%")
         try:
             duration = parse_duration(found[2])
         except ValueError as error:
-            raise _error(f"{item!r}: {error}", "Times look like 500ms, 2s, 5m") from error
+            raise _error(f"{item!r}: {error}", "Set a duration such as 500ms, 2s or 5m") from error
     return FaultRule(kind, float(found[1]), duration or timedelta(), operation)
 
 
@@ -271,7 +280,7 @@ def _suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def _valid_names() -> str:
-    return f"There are the profiles {', '.join(PROFILES)} and the kinds {', '.join(_KINDS)}"
+    return f"Use one of the profiles {', '.join(PROFILES)} or the kinds {', '.join(_KINDS)}"
 
 
 def _error(what: str, hint: str) -> LocalError:

@@ -1,7 +1,9 @@
-"""An operating-system lock on a file: the truth about who runs.
+"""An operating-system lock on a file, which shows whether a process is running.
 
-A lock ends with the processes that hold it, however they end, so nothing here can go stale; a pid
-in a file can. What may not live here: what is locked, and what to do about its holder.
+The operating system releases a lock when its last holder ends, however it ends, so that a lock
+cannot be stale as a file with a process id can. This is not ``filelock``: here child processes
+inherit the lock, and other processes can test it without taking it. What is locked, and what to do
+about its holder, is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ _POLL = 0.01
 
 
 class Lock:
-    """An exclusive lock; held by this process and by each child that inherits :attr:`fileno`.
+    """An exclusive lock, held by this process and by each child that inherits :attr:`fileno`.
 
-    The file stays when the lock is released: removing it would let two processes lock two files
-    of one name.
+    The file stays when the lock is released: if it were removed, two processes could lock two files
+    of the same name.
     """
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -32,9 +34,9 @@ class Lock:
 
     @classmethod
     def take(cls, path: Path, *, wait: float = 0.5) -> Self | None:
-        """The lock on ``path``, or ``None`` if another process keeps it for ``wait`` seconds.
+        """The lock on ``path``, or ``None`` if another process holds it for ``wait`` seconds.
 
-        Those who only look at it (:func:`held`) do not keep it, however long it takes them.
+        Processes that only test the lock (:func:`held`) do not count as holders.
 
         Raises:
             OSError: the file cannot be opened or created.
@@ -53,21 +55,21 @@ class Lock:
         return cls(path, descriptor)
 
     def is_in_place(self) -> bool:
-        """Whether the file that is locked is still the one that others find under its name."""
+        """Whether the locked file is still the one that other processes find at the path."""
         try:
             return os.path.samestat(os.fstat(self.fileno), self.path.stat())
         except FileNotFoundError:
             return False
 
     def note(self, text: str) -> None:
-        """Write who holds the lock into the first line of its file."""
+        """Write the identity of the holder into the first line of the file."""
         line = f"{text}\n".encode()
-        # In this order, so that whoever reads it meanwhile finds the one before or this one.
+        # In this order, so that a concurrent reader finds either the old line or the new one.
         os.pwrite(self.fileno, line, 0)
         os.ftruncate(self.fileno, len(line))
 
     def release(self) -> None:
-        """Give the lock up; children that inherited it go on holding it."""
+        """Release the lock; children that inherited it still hold it."""
         os.close(self.fileno)
 
     def __enter__(self) -> Self:
@@ -83,24 +85,24 @@ class Lock:
 
 
 def held(path: Path) -> bool:
-    """Whether any process holds the lock on ``path`` at this moment.
+    """Whether any process holds the lock on ``path`` now.
 
     Raises:
-        OSError: the file is there and cannot be opened.
+        OSError: the file exists and cannot be opened.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     try:
-        # A shared lock: two looks at once do not take each other for the holder.
+        # A shared lock, so that two concurrent tests do not take each other for the holder.
         return not _try(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
 
 
 def wait_free(path: Path, seconds: float) -> bool:
-    """Wait until nobody holds the lock on ``path``; false if that takes more than ``seconds``."""
+    """Wait until no process holds the lock on ``path``; false after ``seconds``."""
     until = time.monotonic() + seconds
     while held(path):
         if time.monotonic() >= until:
@@ -110,7 +112,9 @@ def wait_free(path: Path, seconds: float) -> bool:
 
 
 def _is_looked_at(descriptor: int) -> bool:
-    """Whether what keeps a lock from being taken was the look of somebody, or is so no more."""
+    """Whether only a test of the lock (:func:`held`) kept it from being taken, or it is free
+    again.
+    """
     if not _try(descriptor, fcntl.LOCK_SH):
         return False
     fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -1,10 +1,10 @@
-"""Processes that an earlier life of the service left: found by a mark, and killed.
+"""Task processes that an earlier run of the service left behind: found by a tag and killed.
 
-Normally there are none: the host kills all when the service goes. They exist while it is at it, and
-when the host itself was killed together with the service. The mark is an environment variable that
-the host and each process of a task inherit, named after the data folder, so that services of other
-folders are left alone. A task may have given its processes another environment, so those that
-descend from a marked one count too.
+Normally there are none: the host kills all of them when the service ends. They exist while the host
+is doing so, and after the host was killed together with the service. The tag is an environment
+variable that the host and every process of a task inherit; its value is made of the path of the
+data folder, so that other services are not affected. A task may give its processes another
+environment, so the descendants of a tagged process count too.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TAG_VARIABLE = "BATCHSPEC_LOCAL_NODE"
-"""The environment variable that marks the processes of tasks."""
+"""The environment variable that tags the processes of tasks."""
 
 _STOPPED = frozenset("TtZXx")
 _TIMEOUT = 5.0
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
-# One of another user is not of a task, and looks as if it were gone.
+# A process of another user is not a task's; it counts as gone.
 
 
 def process_tag(data: Path) -> str:
@@ -35,10 +35,10 @@ def process_tag(data: Path) -> str:
 
 
 def kill_orphans(data: Path) -> int:
-    """Kill every process that carries the mark of ``data``, and those below them; how many.
+    """Kill every process with the tag of ``data`` and its descendants; the number of them.
 
-    Returns when they are gone. Call it before anything is started, and only while holding the
-    folder's lock. It needs ``/proc``; elsewhere it does nothing, and a process that outlived its
+    Returns when they are gone. Call it before anything is started, while holding the lock of the
+    folder. It needs ``/proc``; on other systems it does nothing, and a process that outlived its
     service stays.
     """
     if sys.platform != "linux":
@@ -46,8 +46,8 @@ def kill_orphans(data: Path) -> int:
     wanted = f"{TAG_VARIABLE}={process_tag(data)}".encode()
     held: dict[int, int] = {}
     try:
-        # All are stopped before one is killed: none starts another meanwhile, and none is orphaned
-        # by the death of its parent and so no longer to be found below it.
+        # All are stopped before any is killed, so that none starts another one meanwhile and none
+        # loses the parent by which it is found.
         until = time.monotonic() + _TIMEOUT
         while not _stop_all(wanted, held) and time.monotonic() < until:
             pass
@@ -70,9 +70,10 @@ class _Process:
 
 
 def _stop_all(wanted: bytes, held: dict[int, int]) -> bool:
-    """Stop and hold those that are not ``held`` yet; whether there was none, and all are at rest.
+    """Stop the processes that are not in ``held`` yet; true if there were none and all are stopped.
 
-    What is held is a descriptor: it names this very process, also if its id is given to another.
+    ``held`` has a descriptor for each process, which refers to that process even if its id is used
+    again.
     """
     table = {process.pid: process for process in _processes()}
     family = _tagged_tree(table, wanted, held)
@@ -93,7 +94,9 @@ def _stop_all(wanted: bytes, held: dict[int, int]) -> bool:
 
 
 def _tagged_tree(table: dict[int, _Process], wanted: bytes, held: dict[int, int]) -> set[int]:
-    """The processes that are marked or held, and all below them; never us, nor who started us."""
+    """The processes that are tagged or held, and their descendants; without this process and its
+    ancestors.
+    """
     children: dict[int, list[int]] = {}
     for process in table.values():
         children.setdefault(process.parent, []).append(process.pid)
@@ -129,13 +132,13 @@ def _read_process(pid: int) -> _Process | None:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except _GONE:
         return None
-    # The name comes in parentheses, and may hold any character.
+    # The name is in parentheses and may contain any character.
     fields = text.rpartition(")")[2].split()
     return _Process(pid, fields[0], int(fields[1]), fields[19])
 
 
 def _wait_for_exit(descriptors: Iterable[int], until: float) -> None:
-    """Wait until the processes are gone, with all that they held, or until it is too late."""
+    """Wait until the processes have exited, at most until ``until``."""
     for descriptor in descriptors:
         left = max(0.0, until - time.monotonic())
         poll = select.poll()

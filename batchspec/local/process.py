@@ -1,4 +1,4 @@
-"""A process that is surely the one that was meant, though its number may be given away again."""
+"""The identity of a process, which a process id alone is not: ids are used again."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ _EXITING = 0x4
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process by number and birth: two that share a ``pid`` differ in ``born``."""
+    """A process id and the start time of the process: two processes with the same ``pid`` differ
+    in ``born``.
+    """
 
     pid: int
     born: str
 
     @classmethod
     def of(cls, pid: int) -> Self | None:
-        """The process that has the number ``pid`` now."""
+        """The process that has the id ``pid`` now; ``None`` if there is none."""
         born = _born(pid)
         return cls(pid, born) if born else None
 
@@ -42,9 +44,11 @@ class Process:
 
     @property
     def ending(self) -> bool:
-        """Whether it has begun to end, or is gone: what it holds open is closed one by one then.
+        """Whether the process is exiting or has exited; while it exits, its files are closed one by
+        one.
 
-        Only Linux tells; elsewhere a process is thought to go on until it is gone.
+        Only Linux shows that a process is exiting; on other systems it is true once the process is
+        gone.
         """
         if sys.platform != "linux":
             return _born(self.pid) != self.born
@@ -58,8 +62,8 @@ class Process:
             PermissionError: the process belongs to another user.
         """
         try:
-            # A descriptor fixes the process before its birth is looked at, so the number cannot
-            # pass to another one in between.
+            # The descriptor is opened before the start time is compared, so that the id cannot
+            # pass to another process in between.
             descriptor = _open(self.pid)
             try:
                 if _born(self.pid) != self.born:
@@ -77,7 +81,7 @@ class Process:
 
 
 def _open(pid: int) -> int | None:
-    """A descriptor of the process where the system has such; else the number must do."""
+    """A descriptor of the process; ``None`` where the system has no such descriptors."""
     if sys.platform != "linux":
         return None
     try:
@@ -89,7 +93,7 @@ def _open(pid: int) -> int | None:
 
 
 def _born(pid: int) -> str | None:
-    """When a process was started, in a form that only serves to be compared; ``None`` if gone."""
+    """The start time of a process in a form that can only be compared; ``None`` if it is gone."""
     if sys.platform == "linux":
         fields = _stat(pid)
         return fields[19] if fields else None
@@ -100,9 +104,11 @@ def _born(pid: int) -> str | None:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """What proc(5) tells of a process from field 3, its state, on; ``None`` if it is gone."""
+    """The fields of ``/proc/PID/stat`` (proc(5)) from field 3, the state, on; ``None`` if it is
+    gone.
+    """
     try:
-        # The name, field 2, may hold blanks and brackets.
+        # The name, field 2, may contain spaces and parentheses.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None

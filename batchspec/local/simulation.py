@@ -1,7 +1,7 @@
-"""Under what conditions the service lives: how fast its time passes, and what goes wrong in it.
+"""Simulated conditions of the service: the speed of its time, allocation delays, injected faults.
 
-What lives here: the choices of a user, read from options and from the environment. What may not:
-anything that touches the disk but the file that a choice names.
+The values come from options and from the environment. Nothing here touches the disk, except the
+file that ``chaos`` may name.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ SPEED, ALLOCATION = "BATCHSPEC_LOCAL_SPEED", "BATCHSPEC_LOCAL_ALLOCATION"
 CHAOS, SEED = "BATCHSPEC_LOCAL_CHAOS", "BATCHSPEC_LOCAL_SEED"
 
 MAX_SPEED = 3600.0
-"""An hour in a second: what is faster has no use for the processes of tasks."""
+"""An hour per second. The processes of tasks run in real time and could not follow a faster
+clock.
+"""
 
 MEDIAN_ALLOCATION = timedelta(seconds=226)
-"""What Azure takes to allocate and boot a node: the median of 66 that were recorded."""
+"""The time that Azure takes to allocate and boot a node: the median of 66 recorded allocations."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimulationOptions:
-    """What was asked for by options; ``None`` where nothing was, and the environment decides."""
+    """Options of the user; the environment decides those that are ``None``."""
 
     speed: float | None = None
     allocation: str | None = None
@@ -35,7 +37,7 @@ class SimulationOptions:
     seed: int | None = None
 
     def __bool__(self) -> bool:
-        """Whether anything was asked for."""
+        """Whether any option is set."""
         return any(one is not None for one in (self.speed, self.allocation, self.chaos, self.seed))
 
 
@@ -44,8 +46,10 @@ NO_OPTIONS = SimulationOptions()
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """``speed`` is how much faster than the wall's the service's time passes; ``allocation`` how
-    much of that time passes before a new node comes up.
+    """The conditions under which a service runs.
+
+    ``speed`` is the factor by which the service's time is faster than real time; ``allocation`` is
+    how much of that time passes before a new node starts.
     """
 
     speed: float = 1.0
@@ -53,30 +57,29 @@ class Simulation:
     faults: FaultInjection = NO_FAULTS
 
     @classmethod
-    def read(cls, environ: Mapping[str, str], asked: SimulationOptions) -> Self:
-        """The conditions in ``asked``, and in ``environ`` where it asks for nothing.
+    def read(cls, environ: Mapping[str, str], options: SimulationOptions) -> Self:
+        """The conditions in ``options``, and in ``environ`` where an option is not set.
 
-        A service that lives faster allocates its nodes as slowly as Azure does, unless it is told
-        otherwise.
+        With a ``speed`` other than 1, nodes take as long to allocate as on Azure by default.
 
         Raises:
-            LocalError: one cannot be understood.
+            LocalError: a value is not valid.
         """
-        speed = asked.speed
+        speed = options.speed
         if speed is None:
             speed = _parse_speed(environ.get(SPEED, ""))
         if not 1 <= speed <= MAX_SPEED:
             raise LocalError(
                 "speed-unreadable",
-                f"Time cannot pass {speed:g} times as fast as it does.",
-                hint=f"A speed is a number from 1 to {MAX_SPEED:g}",
+                f"The speed {speed:g} is out of range.",
+                hint=f"Set a speed from 1 to {MAX_SPEED:g}",
             )
-        text = environ.get(ALLOCATION, "") if asked.allocation is None else asked.allocation
+        text = environ.get(ALLOCATION, "") if options.allocation is None else options.allocation
         allocation = (
             _parse_allocation(text) if text else MEDIAN_ALLOCATION if speed != 1 else timedelta()
         )
-        seed = _parse_seed(environ.get(SEED, "")) if asked.seed is None else asked.seed
-        named = environ.get(CHAOS, "") if asked.chaos is None else asked.chaos
+        seed = _parse_seed(environ.get(SEED, "")) if options.seed is None else options.seed
+        named = environ.get(CHAOS, "") if options.chaos is None else options.chaos
         return cls(speed, allocation, parse_fault_injection(named, seed))
 
     def options(self) -> tuple[str, ...]:
@@ -90,19 +93,19 @@ class Simulation:
 
     @property
     def allocation_text(self) -> str:
-        """How long a node takes to come up, as it is written."""
+        """The allocation delay as text."""
         return format_duration(self.allocation)
 
     @property
     def text(self) -> str:
-        """The conditions in a few words."""
-        time = f"{self.speed:g} times as fast as the wall's" if self.speed != 1 else "real"
-        words = [f"time: {time}"]
+        """A summary of the conditions for the log."""
+        time = f"{self.speed:g} times real time" if self.speed != 1 else "real time"
+        parts = [time]
         if self.allocation:
-            words.append(f"a node takes {self.allocation_text} to come up")
-        chaos = self.faults
-        words.append(f"chaos: {chaos.text} (seed {chaos.seed})" if chaos else "no chaos")
-        return "; ".join(words)
+            parts.append(f"allocation of a node: {self.allocation_text}")
+        faults = self.faults
+        parts.append(f"chaos: {faults.text} (seed {faults.seed})" if faults else "no chaos")
+        return "; ".join(parts)
 
 
 REAL_TIME = Simulation()
@@ -114,8 +117,8 @@ def _parse_speed(text: str) -> float:
     except ValueError:
         raise LocalError(
             "speed-unreadable",
-            f"{SPEED} is {text!r}, which is no speed.",
-            hint=f"A speed is a number from 1 to {MAX_SPEED:g}",
+            f"{SPEED} is {text!r}, which is not a number.",
+            hint=f"Set a speed from 1 to {MAX_SPEED:g}",
         ) from None
 
 
@@ -125,8 +128,8 @@ def _parse_allocation(text: str) -> timedelta:
     except ValueError as error:
         raise LocalError(
             "allocation-unreadable",
-            f"A node cannot take so long to come up: {error}.",
-            hint="It looks like 0, 20s, 226s, 4m",
+            f"The allocation delay is not valid: {error}.",
+            hint="Set a duration such as 0, 20s, 226s or 4m",
         ) from error
 
 
@@ -135,5 +138,7 @@ def _parse_seed(text: str) -> int:
         return int(text) if text else 0
     except ValueError:
         raise LocalError(
-            "chaos-unreadable", f"{SEED} is {text!r}, which is no seed.", hint="A seed is a number"
+            "chaos-unreadable",
+            f"{SEED} is {text!r}, which is not a number.",
+            hint="Set a whole number",
         ) from None

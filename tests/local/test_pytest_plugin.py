@@ -86,7 +86,7 @@ def test_a_test_has_the_day_that_it_asks_for(
     options = ("--batch-chaos=busy=5%", "--batch-seed=7", "--strict-markers")
     ran = pytester.runpytest_subprocess("-p", "batchspec.local.pytest_plugin", *options)
     ran.assert_outcomes(passed=2, errors=1)
-    ran.stdout.fnmatch_lines(["*There is no chaos 'bad-dya'*"])
+    ran.stdout.fnmatch_lines(["*The fault injection 'bad-dya' does not exist*"])
 
 
 def test_pytest_finds_it_by_itself() -> None:

@@ -1,7 +1,6 @@
-"""Where nodes are: their directories in the data folder, what lies in those, their addresses.
+"""Where nodes are: their directories in the data folder and their addresses.
 
-What lives here: paths made of ids, addresses made of numbers. What may not: anything that touches a
-disk.
+Paths are made of ids and addresses of numbers; nothing here touches a disk.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ NODE_DIRECTORIES = ("applications", "fsmounts", "shared", "startup", "volatile",
 """The directories at the root of a node."""
 
 
-@lru_cache(maxsize=1024)  # asked for many times a task, and made of several paths
+@lru_cache(maxsize=1024)  # called several times a task
 def node_root(data: Path, pool_id: str, node_id: str) -> Path:
     """The root directory of a node (``AZ_BATCH_NODE_ROOT_DIR``)."""
     return data / "nodes" / pool_id.lower() / node_id.lower()
 
 
 def node_address(seq: int) -> str:
-    """The address of the node of that ``seq``: a loopback address of its own.
+    """The address of the node with this ``seq``: a separate loopback address.
 
-    Only Linux takes all of 127.0.0.0/8 for its own; elsewhere all nodes have one address.
+    Only Linux accepts all of 127.0.0.0/8 as local; on other systems all nodes have one address.
     """
     if sys.platform != "linux":
         return "127.0.0.1"
@@ -32,14 +31,14 @@ def node_address(seq: int) -> str:
 
 
 PREPARATION, RELEASE = "jobpreparation", "jobrelease"
-"""The ids of a job's preparation and release task, unless the job names them."""
+"""The default ids of a job's preparation task and release task."""
 
 
 def task_directory(job_id: str, task_id: str) -> str:
     """A task's directory, relative to its node's root.
 
-    A job of a schedule is called ``schedule:job-n`` and lies in ``workitems/schedule/job-n``; any
-    other lies in ``workitems/job/job-1``.
+    The job ``schedule:job-n`` of a job schedule is in ``workitems/schedule/job-n``; any other job
+    is in ``workitems/job/job-1``.
     """
     schedule, colon, job = job_id.partition(":")
     return f"workitems/{schedule}/{job if colon else 'job-1'}/{task_id}"

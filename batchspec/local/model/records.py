@@ -1,8 +1,8 @@
 """The records of the service: what the store keeps and the engine and the API read.
 
-A record is frozen. It holds the body its resource was made with, in wire JSON with the defaults
-filled in, and beside it the fields that the service alone sets. Ids keep the case they were
-created in; every look-up ignores it. All times are aware UTC datetimes of the service's clock.
+A record is frozen. It has the body with which its resource was created, in wire JSON with the
+defaults filled in, and beside it the fields that only the service sets. Ids keep their case; every
+look-up ignores it. All times are aware UTC datetimes of the service's clock.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from batchspec.local.model.state_machines import (
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What runs have used: of one run, or summed over several.
+    """What processes have used: of one run, or the sum of several.
 
-    ``running`` is time that passed, ``user`` and ``kernel`` are of processors, over all processes
-    and nodes; ``read`` and ``written`` are bytes that came from and went to disks (what came from
-    memory, as the system keeps files there, is not counted).
+    ``running`` is elapsed time; ``user`` and ``kernel`` are processor times over all processes and
+    nodes; ``read`` and ``written`` are bytes transferred from and to disks, without what the
+    system's cache served.
     """
 
     running: timedelta = timedelta()
@@ -53,15 +53,15 @@ MULTI_INSTANCE = "multiInstanceSettings"
 """The property that makes a task a multi-instance task."""
 
 Wire: TypeAlias = Mapping[str, Any]
-"""A JSON object in the spelling of the protocol."""
+"""A JSON object with the property names of the protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A pool. ``body`` holds the settings, without the targets and counts, which are fields here.
+    """A pool. ``body`` has the settings without the targets and counts, which are fields here.
 
-    ``allocation_since`` is when the allocation state was entered; ``resize`` counts resizes, so
-    that an engine can tell a new one from the one it is at work on.
+    ``allocation_since`` is when the allocation state was entered. ``resize`` counts resizes, so
+    that the engine can tell a new one from the one it works on.
     """
 
     seq: int
@@ -93,13 +93,13 @@ class AutoscaleTimes:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A compute node. ``running_slots`` and the totals are kept by the store with each task run.
+    """A compute node. The store keeps ``running_slots`` and the totals up to date with each run.
 
-    ``start_task_info`` is in wire form, without the start task; ``detail`` is the engine's own
-    (address, ports, agent version ...), shown where the protocol has a place for it.
-    ``intent`` is what the API asked for and the engine has not done yet:
-    ``remove``, ``reboot``, ``reimage``, ``deallocate``, ``start``; ``intent_option`` how
-    (``requeue``, ``terminate``, ``taskcompletion``, ``retaineddata``).
+    ``start_task_info`` is in wire form. ``detail`` are further facts of the engine (packages ...).
+    ``intent`` is the action that was requested and that the engine has not carried out yet:
+    ``remove``, ``reboot``, ``reimage``, ``deallocate``, ``start``, ``offline`` or ``preempt``;
+    ``intent_option`` is its option (``requeue``, ``terminate``, ``taskcompletion``,
+    ``retaineddata``).
     """
 
     seq: int
@@ -125,10 +125,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job. ``pool_id`` is the pool it runs on (that of an auto pool once it is made).
+    """A job. ``pool_id`` is the pool that it runs on; for an auto pool, its id once it exists.
 
-    ``reason`` is the ``terminateReason``; ``disable_tasks`` what a disable does to running tasks;
-    ``deadline`` is when ``maxWallClockTime`` ends it; ``schedule_id`` the schedule that made it.
+    ``reason`` is the ``terminateReason``; ``disable_tasks`` is what disabling does to running
+    tasks; ``deadline`` is when ``maxWallClockTime`` ends the job; ``schedule_id`` is the job
+    schedule that created it.
     """
 
     seq: int
@@ -154,14 +155,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task, and the latest of its runs.
+    """A task and its latest run.
 
-    ``seq`` is unique over all jobs and grows with creation. ``run`` counts the starts of this
-    task, so that (``seq``, ``run``) names one run. ``waiting`` counts unmet dependencies.
-    ``directory`` is the task's directory below the root of its node. ``ending`` is set while the
-    engine is asked to end the run: ``terminate`` (to ``TaskEnded``) or ``requeue``.
-    ``container`` is what is
-    told of the container that it ran in, in wire form.
+    ``seq`` is unique over all jobs and grows with creation. ``run`` counts the runs of this task,
+    so that (``seq``, ``run``) identifies a run. ``waiting`` counts unmet dependencies.
+    ``directory`` is the task's directory relative to the root of its node. ``ending`` is set while
+    the engine is requested to end the run: ``terminate`` (with ``TaskEnded``) or ``requeue``.
+    ``container`` is the ``containerInfo`` in wire form.
     """
 
     seq: int
@@ -197,7 +197,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Subtask:
-    """What of a multi-instance task is on another node than its primary; ``number`` is its id.
+    """A subtask of a multi-instance task, on another node than its primary; ``number`` is its id.
 
     ``info`` is in wire form, without the node and the state.
     """
@@ -212,10 +212,10 @@ class Subtask:
 
 @dataclass(frozen=True, slots=True)
 class PendingDeletion:
-    """Files that nobody owns any more, and a run that may still write them.
+    """A task directory to delete, and the run that may still write there.
 
-    Left by a task that was deleted, or whose retention passed: the engine ends run
-    (``task_seq``, ``run``) if it is still alive, removes ``directory`` on the node, and says so.
+    It remains of a task that was deleted, or whose retention time passed: the engine ends the run
+    (``task_seq``, ``run``) if it is still alive and then deletes ``directory`` on the node.
     """
 
     seq: int
@@ -230,7 +230,7 @@ class PendingDeletion:
 class Preparation:
     """A job's preparation task on one node, and its release task there.
 
-    ``state`` is ``running``, ``ready`` (the job's tasks may run there) or ``failed``;
+    ``state`` is ``running``, ``ready`` (the job's tasks may run there) or ``failed``.
     ``release_state`` is ``None`` until the release task is due, then ``running`` or ``completed``.
     ``info`` and ``release`` are in wire form.
     """
@@ -247,10 +247,10 @@ class Preparation:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A job schedule. ``next_run`` is when it makes its next job, ``runs`` how many it made.
+    """A job schedule. ``next_run`` is when its next job is due, ``runs`` how many jobs it created.
 
-    ``last_due`` is when the last one was due; ``pool_id`` the auto pool that lives as long as the
-    schedule, once it is made.
+    ``last_due`` is when the last job was due; ``pool_id`` is the auto pool with the lifetime of the
+    schedule, once it exists.
     """
 
     seq: int
@@ -272,7 +272,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Tasks of a job by state. ``running`` includes ``preparing``, as the service counts."""
+    """Tasks of a job by state. ``running`` includes ``preparing``, as in the service."""
 
     active: int
     running: int
@@ -287,25 +287,25 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class TaskCounts:
-    """Counts of a job's tasks, and the same weighed by the slots they require."""
+    """Counts of a job's tasks, and the same weighted by the slots that they require."""
 
     tasks: Counts
     slots: Counts
 
 
 def is_windows(pool: Wire) -> bool:
-    """Whether a pool of that body names an image of Windows."""
+    """Whether the body of a pool names a Windows image."""
     agent: str = pool.get("virtualMachineConfiguration", {}).get("nodeAgentSKUId", "")
     return "windows" in agent.lower()
 
 
 def instance_count(task: Task) -> int:
-    """On how many nodes a task runs at once; 0 if it is no multi-instance task."""
+    """The number of nodes that a task runs on; 0 if it is not a multi-instance task."""
     settings = task.body.get(MULTI_INSTANCE)
     return 0 if settings is None else int(settings["numberOfInstances"])
 
 
 def allows_multi_instance(pool: Pool) -> bool:
-    """Whether multi-instance tasks run in a pool; in any other they stay active for ever."""
+    """Whether multi-instance tasks can run in a pool; in other pools they stay active."""
     together: bool = pool.body["enableInterNodeCommunication"]
     return together and pool.body["taskSlotsPerNode"] == 1

@@ -1,7 +1,7 @@
-"""Autoscale formulas against a second evaluation, as naive as can be.
+"""Autoscale formulas compared with a second, naive evaluation.
 
-A tree of plain Python tuples is drawn; it is written as a formula by one function, with needless
-parentheses, blanks and comments, and computed by another, with Python's own arithmetic on lists.
+Hypothesis draws a tree of Python tuples. One function writes it as a formula, with redundant
+parentheses, spaces and comments; another computes it with Python's own arithmetic on lists.
 """
 
 from __future__ import annotations

@@ -28,14 +28,14 @@ def series(name: str, *values: float, since: datetime = NOW) -> Series:
 
 
 def run(text: str, *metrics: Series, dedicated: int = 2, spot: int = 0) -> Evaluation:
-    around = FormulaInputs(
+    inputs = FormulaInputs(
         now=Timestamp.of(NOW),
         dedicated=dedicated,
         spot=spot,
         metrics={metric.name: metric for metric in metrics},
         rand=lambda: 0.25,
     )
-    return evaluate(parse(text), around)
+    return evaluate(parse(text), inputs)
 
 
 def shown(expression: str, *metrics: Series) -> str:
@@ -243,10 +243,17 @@ def test_samples(expression: str, value: str) -> None:
             "Only 20 percent of the samples of $ActiveTasks are there, 95 are needed",
         ),
         ("v = TimeInterval_Second * (1/0) + time()", "The timeinterval is not finite"),
-        ("v = (time() + TimeInterval_Year * 9999).year", "The timestamp is out of range"),
+        ("v = (time() + TimeInterval_Year * 9999).year", "Col 13: The timestamp is out of range"),
+        ("v = time() + TimeInterval_Year * 9999", "Col 12: The timestamp is out of range"),
+        ("v = time() - TimeInterval_Year * 9999", "Col 12: The timestamp is out of range"),
+        ("v = TimeInterval_Year * 1e300 + time()", "The timeinterval is not finite"),
+        ("v = time('0001-01-01T00:00+14:00')", "The timestamp is out of range"),
+        ("$TargetDedicatedNodes = 1e300", "$TargetDedicatedNodes must be at most 2147483647"),
+        ("v = $ActiveTasks.GetSamplePercent(TimeInterval_Zero * (0/0))", "out of range"),
+        ("v = $ActiveTasks.GetSamplePercent(TimeInterval_Day * 1e308)", "out of range"),
     ],
 )
-def test_errors_of_an_evaluation_say_where_and_why(text: str, reason: str) -> None:
+def test_an_evaluation_error_has_position_and_reason(text: str, reason: str) -> None:
     assert reason in error(text, TASKS)
 
 
@@ -270,34 +277,34 @@ def test_errors_of_an_evaluation_say_where_and_why(text: str, reason: str) -> No
         ("v = " + "1 ? 1 : " * 200 + "1", "nested too deeply"),
     ],
 )
-def test_errors_of_the_text_say_where_and_why(text: str, reason: str) -> None:
+def test_a_syntax_error_has_position_and_reason(text: str, reason: str) -> None:
     with pytest.raises(FormulaSyntaxError) as found:
         parse(text)
     assert reason in str(found.value)
 
 
-def test_long_chains_are_no_depth() -> None:
+def test_a_long_chain_of_operators_is_not_nesting() -> None:
     assert shown("+".join(["1"] * 2000)) == "2000"
     assert shown("&&".join(["1"] * 2000)) == "1"
 
 
-def test_nothing_changes_where_nothing_is_assigned() -> None:
+def test_unassigned_targets_stay() -> None:
     done = run("; ;v = 1;;", dedicated=3, spot=4)
     assert (done.dedicated, done.spot, done.option) == (3, 4, "requeue")
 
 
-def test_targets_are_whole_and_none_is_below_zero() -> None:
+def test_targets_are_truncated_and_not_negative() -> None:
     done = run("$TargetDedicatedNodes = 2.9; $TargetLowPriorityNodes = -1;")
     assert (done.dedicated, done.spot) == (2, 0)
 
 
-def test_the_full_name_counts_where_its_alias_is_set_too() -> None:
+def test_a_full_name_precedes_its_alias() -> None:
     assert run("$TargetDedicated = 4;").dedicated == 4
     assert run("$TargetDedicatedNodes = 2; $TargetDedicated = 4;").dedicated == 2
     assert run("$TargetLowPriority = 4; $TargetLowPriorityNodes = 0;").spot == 0
 
 
-def test_stop_keeps_what_was_assigned() -> None:
+def test_stop_keeps_earlier_assignments() -> None:
     done = run("$TargetDedicatedNodes = 5; stop(); $TargetDedicatedNodes = nothing;")
     assert (done.error, done.dedicated) == (None, 5)
 
@@ -308,6 +315,49 @@ def test_an_error_keeps_the_targets() -> None:
     assert done.results.startswith("$TargetDedicatedNodes=1;")
 
 
-def test_a_vector_cannot_grow_without_end() -> None:
+def test_the_length_of_a_vector_is_limited() -> None:
     doubling = "v = vec(1);" + "v = vec(v, v);" * 90
     assert "at most 100000 values" in error(doubling)
+
+
+VALUES = (
+    "0",
+    "-1",
+    "1e308",
+    "(0/0)",
+    "(1/0)",
+    "time()",
+    "TimeInterval_Year",
+    "TimeInterval_Zero",
+    "vec(1e308, -1e308)",
+    "'9999-12-31T23:59:59'",
+    "$ActiveTasks",
+    "time('9999-12-31')",
+)
+TEMPLATES = (
+    "{0} * {1}",
+    "{0} / {1}",
+    "{0} + {1}",
+    "{0} - {1}",
+    "{0} * 1e308 * {1} * 1e308",
+    "time() + TimeInterval_Year * {0} * {1}",
+    "percentile(vec({0}), {1})",
+    "val(vec({0}), {1})",
+    "std({0}, {1})",
+    "norm({0}, {1})",
+    "lg({0})",
+    "time({0})",
+    "$ActiveTasks.GetSample({0} * TimeInterval_Year, {1})",
+    "$ActiveTasks.GetSample({0})",
+    "$ActiveTasks.GetSamplePercent(TimeInterval_Year * {0}, TimeInterval_Year * {1})",
+)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_no_value_raises_through_the_evaluation(template: str) -> None:
+    for first in VALUES:
+        for second in VALUES:
+            expression = template.format(first, second)
+            done = run(f"v = {expression}; $TargetDedicatedNodes = v; w = -v;", TASKS)
+            assert 0 <= done.dedicated < 2**31, expression
+            assert done.results, expression
