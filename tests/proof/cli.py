@@ -32,7 +32,7 @@ def run(
     with tempfile.TemporaryDirectory() as name:
         out, err = Path(name) / "out", Path(name) / "err"
         process = CONTEXT.Process(
-            target=_run, args=([str(word) for word in words], folder, dict(environ), out, err)
+            target=run_child, args=([str(word) for word in words], folder, dict(environ), out, err)
         )
         process.start()
         process.join(timeout)
@@ -43,8 +43,8 @@ def run(
         return Done(process.exitcode, out.read_text("utf-8"), err.read_text("utf-8"))
 
 
-def _run(words: list[str], folder: Path, environ: dict[str, str], out: Path, err: Path) -> None:
-    """The child; :func:`main` ends it."""
+def run_child(words: list[str], folder: Path, environ: dict[str, str], out: Path, err: Path) -> None:
+    """What the child process does; :func:`main` ends it."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environ)
