@@ -6,6 +6,7 @@ import importlib
 import multiprocessing
 import os
 import pkgutil
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -43,8 +44,12 @@ def run(
         return Done(process.exitcode, out.read_text("utf-8"), err.read_text("utf-8"))
 
 
-def run_child(words: list[str], folder: Path, environ: dict[str, str], out: Path, err: Path) -> None:
+def run_child(
+    words: list[str], folder: Path, environ: dict[str, str], out: Path, err: Path
+) -> None:
     """What the child process does; :func:`main` ends it."""
+    # A shell that runs the tests in the background ignores SIGINT, and so would this process.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environ)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 import shutil
-from collections import Counter
 from pathlib import Path
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests.proof.rounds import Bench
 from tests.proof.sequences import Run
@@ -54,7 +52,7 @@ def machine_of(bench: Bench, folder: Path, prefix: str) -> type[RuleBasedStateMa
             fails = {run.work(s).line for s in run.broken & run.inputs.keys()}
             assert done.code in ({0, 3} if fails else {0}), run.story(done)
             if done.code == 0:
-                run.check_results(keeps=True, done=done)
+                run.check_results(done)
                 self.nothing_left(done)
             else:
                 assert fails & set(run.journal), run.story(done, "no task of the run can fail")
@@ -74,9 +72,11 @@ def machine_of(bench: Bench, folder: Path, prefix: str) -> type[RuleBasedStateMa
                 return
             done = run.call("retry", "-y")
             assert done.code in (0, 2, 3), run.story(done)
-            if done.code == 0 and "failed" not in done.text.partition("\n")[0]:
-                run.check_results(keeps=True, done=done)
             run.note_success()
+            if done.code == 0 and "othing" not in done.text:
+                run.check_results(done, retried=True)
+                run.accept()
+                self.nothing_left(done)
 
         @rule()
         def destroy(self) -> None:

@@ -109,6 +109,8 @@ class Run:
     inputs: dict[str, str] = field(default_factory=lambda: {"a": "one", "b": "two"})
     broken: set[str] = field(default_factory=set)
     succeeded: dict[str, set[Work]] = field(default_factory=dict)
+    accepted: dict[str, Work] = field(default_factory=dict)
+    definition: tuple[int, str, int] | None = None
     interrupted: bool = False
     steps: list[str] = field(default_factory=list)
     _edits: int = 0
@@ -203,19 +205,24 @@ class Run:
     def interrupt(self, verb: str = "apply") -> None:
         """A command that gets Ctrl-C while its tasks run; the tasks go on when it has ended."""
         self.steps.append(f"{verb}, interrupted")
-        hold, before = self.folder / "hold", len(self.journal)
+        hold = self.folder / "hold"
         hold.touch()
         log = self.folder / "interrupted.log"
+        log.unlink(missing_ok=True)
         process = CONTEXT.Process(
             target=run_child,
             args=(
-                self._words(verb, "-y"), self.folder, dict(self.environ), log, log
+                self._words(verb, "-y", "--progress", "json"),
+                self.folder,
+                dict(self.environ),
+                log,
+                log,
             ),
         )
         process.start()
         try:
             end = time.monotonic() + LONGEST
-            while process.is_alive() and len(self.journal) == before and time.monotonic() < end:
+            while process.is_alive() and not _watches(log) and time.monotonic() < end:
                 process.join(0.02)
             if process.is_alive() and process.pid is not None:
                 os.kill(process.pid, signal.SIGINT)
@@ -257,16 +264,20 @@ class Run:
         steps = json.loads(done.out)["steps"]
         return sum(step["items"] for step in steps if step["verb"] == "submit")
 
-    def check_results(self, *, keeps: bool, done: Done) -> None:
-        """Every present input has its result, of its present work; ``keeps``: or of kept work."""
+    def check_results(self, done: Done, *, retried: bool = False) -> None:
+        """Every present input has the result of its present work.
+
+        A retry also keeps what succeeded before of the same input, and so does a later apply for as
+        long as program, parameter and command stay what they were then.
+        """
         found = self.results()
+        kept = self.succeeded if retried else {}
+        if not retried and self.definition == (self.program, self.word, self.command):
+            kept = {stem: {work} for stem, work in self.accepted.items()}
         for stem, work in self.present.items():
             line = found.get(f"{stem}.out", "nothing").strip()
             allowed = {work.line}
-            if keeps:
-                allowed |= {
-                    w.line for w in self.succeeded.get(stem, ()) if w.content == work.content
-                }
+            allowed |= {w.line for w in kept.get(stem, ()) if w.content == work.content}
             assert line in allowed, self.story(done, f"{stem}.out is {line!r}, not {allowed}")
         if self.merges:
             whole = "".join(found[f"{stem}.out"] for stem in sorted(self.inputs))
@@ -275,6 +286,17 @@ class Run:
     def forget(self) -> None:
         """Nothing that has succeeded is in the account any more."""
         self.succeeded.clear()
+        self.accepted.clear()
+        self.definition = None
+
+    def accept(self) -> None:
+        """A retry has kept what has succeeded, for the program as it is now."""
+        self.definition = (self.program, self.word, self.command)
+        self.accepted = {
+            words[0]: Work(*words)
+            for name, text in self.results().items()
+            if name != "all.out" and len(words := text.split()) == 5
+        }
 
     def note_success(self) -> None:
         """Remember what has succeeded, as the results say."""
@@ -300,3 +322,8 @@ class Run:
     def doubled(self) -> Counter[str]:
         """The work that was started more than once."""
         return Counter({line: n for line, n in Counter(self.journal).items() if n > 1})
+
+
+def _watches(log: Path) -> bool:
+    """Whether the command has come to watch its tasks."""
+    return log.exists() and '"tasks_seen"' in log.read_text()

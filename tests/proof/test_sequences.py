@@ -22,8 +22,8 @@ def test_sequences_of_commands_end_with_the_right_results(bench: Bench, tmp_path
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=5,
-            stateful_step_count=8,
+            max_examples=8,
+            stateful_step_count=12,
             deadline=None,
             derandomize=True,
             database=None,
