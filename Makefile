@@ -3,18 +3,22 @@
 BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
+FAST := tests/spec tests/plan tests/apply tests/observe tests/render tests/project
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint install lock format bench clean
+.PHONY: help demo test test-fast check lint install lock format bench clean
 
 help: ## say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## run the tutorial, specs/topn.yaml, on this machine
 	@$(BIN)/batchspec apply specs/topn.yaml $(ARGS)
 
-test: $(READY) ## run the tests (ARGS="tests/spec -k colon" runs some)
-	@$(BIN)/pytest $(ARGS)
+test: $(READY) ## run the tests in parallel (ARGS="tests/spec -k colon" runs some)
+	@$(BIN)/pytest -n auto $(ARGS)
+
+test-fast: $(READY) ## run the tests that need no service, in less than a minute
+	@$(BIN)/pytest -n auto $(FAST) $(ARGS)
 
 check: lint ## format, lint, types, layers and tests
 	@$(MAKE) --no-print-directory test

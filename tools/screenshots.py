@@ -2,7 +2,7 @@
 
     python -m tools.screenshots [FOLDER]
 
-Runs the tutorial on an embedded service of its own, in a pseudo-terminal, and writes one SVG for each
+Runs the tutorial on a separate embedded service, in a pseudo-terminal, and writes one SVG for each
 command of :data:`PICTURES`. The pictures are made by the tool itself, never drawn.
 """
 
