@@ -14,7 +14,7 @@ from pathlib import Path
 from generated import main
 
 from batchspec.local.api import REFUSED, WITHOUT_EFFECT
-from batchspec.spec.schema import Fragment, branches, definition, resolved
+from batchspec.spec.json_schema import Fragment, branches, definition, resolved
 
 TARGET = Path(__file__).parent.parent / "docs" / "coverage.md"
 

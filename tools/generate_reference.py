@@ -16,7 +16,14 @@ from pathlib import Path
 
 from generated import main
 
-from batchspec.spec.schema import Fragment, branches, definition, resolved, shipped, types
+from batchspec.spec.json_schema import (
+    Fragment,
+    branches,
+    definition,
+    resolved,
+    shared_schema,
+    types,
+)
 
 TARGET = Path(__file__).parent.parent / "docs" / "spec.md"
 
@@ -38,7 +45,7 @@ def filled(text: str) -> str:
 
 
 def _table(name: str) -> str:
-    noun = shipped() if name == "spec" else definition(name)
+    noun = shared_schema() if name == "spec" else definition(name)
     own = [(key, member) for key, member in noun["properties"].items() if not _is_sdk(name, key)]
     required = noun.get("required", ())
     lines = [f"<!-- keys: {name} -->", "| key | value | what |", "| --- | --- | --- |"]

@@ -16,10 +16,7 @@ from generated import main
 from sdk_models import DURATION, TEMPLATE, Schema, definitions
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = (
-    ROOT / "batchspec" / "spec" / "batchspec.schema.json",
-    ROOT / "schemas" / "batchspec.schema.json",
-)
+TARGETS = (ROOT / "schemas" / "batchspec.schema.json",)
 TIME = {"type": "string", "x-unit": "time", "examples": ["2026-12-01T06:00:00Z"]}
 
 

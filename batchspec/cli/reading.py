@@ -11,7 +11,7 @@ from batchspec.observe.disk import scan
 from batchspec.observe.spool import Spool
 from batchspec.problems import Problem, Problems, Secret, SpecError, UsageError, conceal
 from batchspec.spec.model import Container, Spec
-from batchspec.spec.read import read_spec, uploads
+from batchspec.spec.read import read_spec, read_uploads
 
 
 def read(wanted: Wanted) -> Spec:
@@ -71,7 +71,7 @@ def scanned(wanted: Wanted) -> Iterator[tuple[Spec, Spool]]:
 
 
 def _uploads(wanted: Wanted) -> tuple[Container, ...]:
-    return uploads(
+    return read_uploads(
         wanted.path,
         variables=variables_of(wanted.variables),
         variable_files=wanted.variable_files,

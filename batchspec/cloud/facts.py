@@ -15,7 +15,7 @@ from batchspec.plan.observed import (
     SupportedImage,
     TaskFacts,
 )
-from batchspec.spec.expand_stage import LOGS
+from batchspec.spec.expand_task import LOGS
 from batchspec.spec.values import Record, freeze
 
 Json = Mapping[str, Any]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from batchspec.observe.ports import NodeSeen, Outputs, Part, TaskSeen
 from batchspec.plan.observed import JobFacts, TaskFacts
 from batchspec.problems import Problem, UsageError
-from batchspec.spec.expand_stage import LOGS_PATH
+from batchspec.spec.expand_task import LOGS_PATH
 from batchspec.spec.model import PoolKind, Spec
 from batchspec.spec.values import Record
 

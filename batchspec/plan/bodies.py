@@ -8,7 +8,7 @@ from functools import lru_cache, partial
 from typing import TypeAlias
 
 from batchspec.spec.template import evaluate
-from batchspec.spec.typed import typed
+from batchspec.spec.validator import typed
 from batchspec.spec.values import Quoting, Record, Template, Value
 
 Scope: TypeAlias = Mapping[str, object]

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 
 from batchspec.plan.items import Item, Source
 from batchspec.plan.observed import ContainerFacts, Observed
+from batchspec.spec.formats import slug
 from batchspec.spec.model import Container, Spec, Stage
-from batchspec.spec.names import slug
 from batchspec.spec.values import Record, Text, Value, thaw
 
 LONGEST = 64

@@ -11,8 +11,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from batchspec.plan.observed import PoolFacts
+from batchspec.spec.formats import duration
 from batchspec.spec.model import Spec
-from batchspec.spec.units import duration
 from batchspec.spec.values import Record
 
 UNTIL = "batchspec:until"

@@ -1,60 +1,278 @@
-"""The short forms that every kind of task has: ``command``, ``env``, ``elevated``, ``resources``.
+"""Expands the short forms of tasks: start, preparation and release tasks, and those of stages.
 
-Expansion goes from tree to tree: what comes out has the names of the SDK, could have been written
-so, and is what ``batchspec config`` prints.
+Most short forms are expanded when the spec is read. A choice that varies from task to task
+(``elevated``, ``exit_codes``, ``when``) stays a template in ``batchspec config``, because it has no
+single long form; :func:`expand_deferred` attaches to it the long form of every choice.
 """
 
 from __future__ import annotations
 
-from batchspec.spec.node import Node, made
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
 
-USERS = {
+from batchspec.spec.command_line import wrapped
+from batchspec.spec.json_schema import definition
+from batchspec.spec.rest_body import value
+from batchspec.spec.scope import WRITE
+from batchspec.spec.values import BlobUrl, Text, Value
+from batchspec.spec.yaml_tree import Node, made
+
+EXIT_CODE = re.compile(r"(-?[0-9]+)(?:-(-?[0-9]+))?")
+"""A key of ``exit_codes`` that is a code or a range of codes."""
+
+LOGS = "../std*.txt"
+"""stdout.txt and stderr.txt, which are beside the working directory of a task."""
+
+LOGS_PATH = "logs/{{ task.id }}/"
+
+_USERS = {
     True: {"auto_user": {"scope": "pool", "elevation_level": "admin"}},
     False: {"auto_user": {"scope": "task", "elevation_level": "nonadmin"}},
 }
-"""Whom ``elevated`` runs a task as. ``False`` is what the service does where nothing is said."""
+"""The users for ``elevated``. ``False`` is the default of the service."""
+
+_WHEN = {"success": "tasksuccess", "failure": "taskfailure", "always": "taskcompletion"}
+_LIMITS = {
+    "max_wall_clock_time": "max_wall_clock_time",
+    "max_retries": "max_task_retry_count",
+    "retries": "max_task_retry_count",
+    "retention": "retention_time",
+}
+_RENAMED = {"slots": "required_slots"}
+_WILDCARD = re.compile(r"[*?\[]")
 
 
 def expanded_task(task: Node) -> Node:
-    """A start, preparation or release task with the names of the SDK; ``resources`` stay.
+    """A start, preparation or release task; ``resources`` that name containers are kept.
 
-    Its command was filled in before, and is the whole line already.
+    The command is already the complete command line.
     """
     command = task.get("command") or task.get("command_line")
-    return common(task.with_(command=None, command_line=command))
+    return _common(task.with_(command=None, command_line=command))
 
 
-def common(task: Node) -> Node:
-    """``env``, ``elevated`` and ResourceFiles among ``resources`` with the names of the SDK."""
+def _common(task: Node) -> Node:
+    """Expand ``env``, ``elevated`` and the ResourceFiles among ``resources``."""
     members: dict[str, Node | None] = {"env": None}
     if (env := task.get("env")) is not None:
-        members["environment_settings"] = settings(env)
+        members["environment_settings"] = environment(env)
     elevated = task.get("elevated")
     if elevated is not None and elevated.kind is None:
         members["elevated"] = None
         if elevated.value is True:
-            members["user_identity"] = made(USERS[True], elevated)
+            members["user_identity"] = made(_USERS[True], elevated)
     if (resources := task.get("resources")) is not None:
-        spelled = [item for item in resources.items if item.members]
-        named = [item for item in resources.items if not item.members]
+        files = [item for item in resources.items if item.members]
+        names = [item for item in resources.items if not item.members]
         given = task.get("resource_files")
-        if spelled:
-            members["resource_files"] = made([*(given.items if given else ()), *spelled], resources)
-        members["resources"] = made(named, resources)
+        if files:
+            members["resource_files"] = made([*(given.items if given else ()), *files], resources)
+        members["resources"] = made(names, resources)
     return task.with_(**members)
 
 
-def settings(env: Node) -> Node:
-    """A mapping of variables as the list that the service takes."""
+def environment(env: Node) -> Node:
+    """A mapping of environment variables as the list that the service takes."""
     return made(
-        [{"name": name, "value": setting(value)} for name, value in env.members.items()], env
+        [{"name": name, "value": _variable(value)} for name, value in env.members.items()], env
     )
 
 
-def setting(node: Node) -> Node:
-    """The value of a variable as text; a number as it is written."""
+def _variable(node: Node) -> Node:
+    """The value of a variable as a string; a number as it is written."""
     if isinstance(node.value, bool):
         return made("true" if node.value else "false", node)
     if isinstance(node.value, int | float):
         return made(node.raw or str(node.value), node)
     return node
+
+
+def constrained(node: Node, keys: tuple[str, ...]) -> Node:
+    """Move limits of a job or task to its ``constraints``."""
+    given = {_LIMITS[key]: node.get(key) for key in keys if node.get(key) is not None}
+    if not given:
+        return node
+    constraints = node.get("constraints") or made({}, node)
+    removed: dict[str, Node | None] = dict.fromkeys(keys)
+    return node.with_(**removed, constraints=constraints.with_(**given))
+
+
+def renamed(node: Node, names: Mapping[str, str]) -> Node:
+    """Rename members; their order is kept."""
+    return made({names.get(key, key): child for key, child in node.members.items()}, node)
+
+
+def expanded_stage(
+    stage: Node, containers: dict[str, str], *, windows: bool, ends_job: bool
+) -> Node:
+    """A stage. ``containers`` are names in the account by key.
+
+    ``ends_job``: a failed task terminates the job unless its exit conditions differ. Members that
+    have no long form are kept: ``command``, ``for_each``, ``needs``, ``resources`` that name
+    containers, ``logs``, and choices that vary from task to task.
+    """
+    stage = constrained(_common(stage), ("max_wall_clock_time", "retries", "retention"))
+    stage = renamed(stage, _RENAMED)
+    members: dict[str, Node | None] = dict.fromkeys(("container_image", "instances", "outputs"))
+    if (image := stage.get("container_image")) is not None:
+        members["container_settings"] = made({"image_name": image}, image)
+    codes = stage.get("exit_codes")
+    if codes is not None and not any(node.kind for node in codes.members.values()):
+        members |= {"exit_codes": None, "exit_conditions": _exit_conditions(codes, ends_job)}
+    if (instances := stage.get("instances")) is not None:
+        members["multi_instance_settings"] = _instances(instances, windows=windows)
+    if (outputs := stage.get("outputs")) is not None:
+        given = stage.get("output_files")
+        if any(_has_no_long_form(item) for item in outputs.items):
+            members["outputs"] = outputs  # all of them, to keep their order
+        else:
+            files = [_output(item, containers) for item in outputs.items]
+            members["output_files"] = made([*(given.items if given else ()), *files], outputs)
+    return stage.with_(**members)
+
+
+def expand_deferred(stage: Node, containers: dict[str, str], *, ends_job: bool) -> Node:
+    """An expanded stage with every choice that varies from task to task expanded as well."""
+    members: dict[str, Node | None] = dict.fromkeys(("elevated", "exit_codes", "outputs"))
+    if (elevated := stage.get("elevated")) is not None:
+        users = ((choice, made(user, elevated)) for choice, user in _USERS.items())
+        expansions = {choice: _body(user, "UserIdentity") for choice, user in users}
+        members["user_identity"] = _choice(elevated, expansions)
+    if (codes := stage.get("exit_codes")) is not None:
+        codes = codes.with_(
+            **{key: _exit_choice(node, ends_job) for key, node in codes.members.items()}
+        )
+        members["exit_conditions"] = _exit_conditions(codes, ends_job)
+    if (outputs := stage.get("outputs")) is not None:
+        given = stage.get("output_files")
+        files = [_output(_with_condition(item), containers) for item in outputs.items]
+        members["output_files"] = made([*(given.items if given else ()), *files], outputs)
+    return stage.with_(**members)
+
+
+def _is_deferred(node: Node | None) -> bool:
+    """Whether a choice varies from task to task."""
+    return node is not None and node.kind is not None
+
+
+def _has_no_long_form(output: Node) -> bool:
+    """Whether an output has a property that an OutputFile lacks."""
+    required = output.get("required")
+    return _is_deferred(output.get("when")) or (required is not None and required.value is True)
+
+
+def _with_condition(output: Node) -> Node:
+    """The output with its ``when`` expanded if it varies from task to task."""
+    when = output.get("when")
+    if when is None or not _is_deferred(when):
+        return output
+    return output.with_(when=_choice(when, _WHEN))
+
+
+def _choice(node: Node, expansions: Mapping[Any, Value]) -> Node:
+    """A template whose result is replaced by its expansion, in the form of the REST API."""
+    assert node.kind is not None
+    return replace(node, kind=replace(node.kind, becomes=expansions))
+
+
+def _body(node: Node, model: str) -> Value:
+    return value(node, definition(model))
+
+
+def _exit_choice(node: Node, ends_job: bool) -> Node:
+    if node.kind is None:
+        return node
+    # The service accepts a job action only if failed tasks act on the job.
+    choices = node.kind.schema["enum"] if ends_job else ["satisfy", "block"]
+    expansions = {
+        choice: _body(_exit_options(made(choice, node), ends_job), "ExitOptions")
+        for choice in choices
+    }
+    kind = replace(node.kind, schema={"enum": choices})
+    return _choice(replace(node, kind=kind), expansions)
+
+
+def _exit_conditions(codes: Node, ends_job: bool) -> Node:
+    """``exit_codes`` as ``exit_conditions``."""
+    single, ranges = [], []
+    others: dict[str, object] = {}
+    for key, node in codes.members.items():
+        options = _exit_options(node, ends_job)
+        match = EXIT_CODE.fullmatch(key)
+        if match is None:
+            others[key] = options
+        elif match[2] is None:
+            single.append({"code": int(match[1]), "exit_options": options})
+        else:
+            ranges.append({"start": int(match[1]), "end": int(match[2]), "exit_options": options})
+    listed = {"exit_codes": single, "exit_code_ranges": ranges}
+    return made({**{key: value for key, value in listed.items() if value}, **others}, codes)
+
+
+def _exit_options(node: Node, ends_job: bool) -> Node:
+    """The action for an exit code; a template that varies from task to task is kept."""
+    if node.members or node.kind is not None:
+        return node
+    if node.value not in ("satisfy", "block"):
+        return made({"job_action": node.value}, node)
+    # With a dependency action the job is meant to continue. Without a `job_action` the service
+    # terminates the job for any exit code but 0 where failed tasks act on the job.
+    continues = {"job_action": "none"} if ends_job else {}
+    return made({**continues, "dependency_action": node.value}, node)
+
+
+def _instances(node: Node, *, windows: bool) -> Node:
+    if not node.members:
+        # The service requires a coordination command; `exit 0` suits programs that need none.
+        nothing = wrapped("exit 0", windows=windows)
+        return made({"number_of_instances": node, "coordination_command_line": nothing}, node)
+    settings: dict[str, object] = {
+        "number_of_instances": node.members["count"],
+        "coordination_command_line": node.members["command"],
+    }
+    if (resources := node.get("resources")) is not None:
+        settings["common_resource_files"] = resources
+    return made(settings, node)
+
+
+def _output(node: Node, containers: dict[str, str]) -> Node:
+    """An output as an OutputFile; a ``when`` that varies from task to task is kept."""
+    files = node.members["files"]
+    when = node.get("when")
+    condition: object = _WHEN["success"]
+    if when is not None:
+        condition = when if _is_deferred(when) else _WHEN[str(when.value)]
+    return made(
+        {
+            "file_pattern": files,
+            "destination": {"container": destination(node, containers, files.text or "*")},
+            "upload_options": {"upload_condition": condition},
+        },
+        node,
+    )
+
+
+def destination(node: Node, containers: dict[str, str], pattern: str) -> dict[str, object]:
+    """The container that files are uploaded to: a signed URL, or with an identity a plain one."""
+    named = node.members["container"]
+    identity = node.get("identity_reference")
+    permissions = "" if identity is not None else WRITE
+    url = BlobUrl(containers[str(named.value)], None, permissions)
+    found: dict[str, object] = {"container_url": made(Text((url,)), named)}
+    if (path := node.get("path")) is not None and path.value != "":
+        found["path"] = replace(path, value=_path(str(path.value), pattern))
+    beside = {"identity_reference": identity, "upload_headers": node.get("upload_headers")}
+    return {**found, **{key: given for key, given in beside.items() if given is not None}}
+
+
+def _path(path: str, pattern: str) -> str:
+    """The path of an OutputFile. A path that ends in ``/`` is a folder, also for a single file.
+
+    For a pattern without a wildcard the service uses the path as the name of the blob.
+    """
+    if not path.endswith("/"):
+        return path
+    return path.rstrip("/") if _WILDCARD.search(pattern) else path + PurePosixPath(pattern).name

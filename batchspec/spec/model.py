@@ -1,7 +1,8 @@
-"""The nouns of a spec: complete, frozen, defaults filled in, positions kept for messages.
+"""The parts of a spec as frozen dataclasses: complete, with defaults and source positions.
 
-``read`` makes a :class:`Spec` from text; nobody looks at YAML after it. Properties of pool, job and
-task are in the form of the REST API (camelCase), since that is what is compared and sent.
+``read`` creates a :class:`Spec` from text; later stages do not use YAML. Properties of pool, job
+and task have the names of the REST API (camelCase), because they are compared and sent in that
+form.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from batchspec.spec.values import Record, Template, Value
 class UploadGlob:
     """One entry of ``containers.NAME.upload``.
 
-    ``root`` is the folder the relative pattern starts from (the spec's own folder); ``prefix`` goes
-    before the blob's name; the tree below the fixed part of the pattern is kept.
+    ``root`` is the folder that a relative pattern starts from (the folder of the spec). ``prefix``
+    is prepended to the blob name; the folder structure below the fixed part of the pattern is kept.
     """
 
     pattern: str
@@ -37,7 +38,7 @@ class UploadGlob:
 class Container:
     """A blob container: ``key`` is its name in the spec, ``id`` its name in the account.
 
-    ``implied`` is one that nobody declared: it keeps the logs of tasks.
+    ``implied``: the spec does not declare it; it is added for the logs of tasks.
     """
 
     key: str
@@ -51,7 +52,7 @@ class Container:
 
 
 class PoolKind(StrEnum):
-    """Whose a pool is, and how long it lives."""
+    """Who owns a pool, and its lifetime."""
 
     OWN = "own"
     EXISTING = "existing"
@@ -60,7 +61,7 @@ class PoolKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ImageAlias:
-    """An ``image:`` alias, to be looked up among the account's supported images."""
+    """An ``image:`` alias, resolved from the account's list of supported images."""
 
     name: str
     where: Place
@@ -68,11 +69,11 @@ class ImageAlias:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The pool: ``properties`` is the body of Create Pool without what ``image`` resolves to.
+    """The pool. ``properties`` is the body of Create Pool without the result of ``image``.
 
-    ``windows`` is ``None`` where only the account knows (``existing``). ``start_containers`` names
-    (by key) the containers whose blobs the start task reads. ``auto`` is what an auto pool has
-    beside its own properties: ``poolLifetimeOption``, ``keepAlive``, ``autoPoolIdPrefix``.
+    ``windows`` is ``None`` for an existing pool. ``start_containers`` are the keys of the
+    containers whose blobs the start task reads. ``auto`` are the additional properties of an auto
+    pool: ``poolLifetimeOption``, ``keepAlive``, ``autoPoolIdPrefix``.
     """
 
     id: str
@@ -87,12 +88,12 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The job: ``properties`` is the body of Create Job without the pool it runs on.
+    """The job. ``properties`` is the body of Create Job without the pool.
 
-    ``limit`` is the finite wall-clock limit every run has. ``schedule`` is the body of Create Job
-    Schedule's ``schedule`` when this is a job schedule; ``schedule_properties`` are the display
-    name and metadata of the schedule itself. ``prepare_containers`` and ``release_containers`` name
-    (by key) the containers whose blobs the preparation and the release task read.
+    ``limit`` is the maximum wall-clock time, which every run has. ``schedule`` is the ``schedule``
+    of Create Job Schedule for a job schedule; ``schedule_properties`` are its display name and
+    metadata. ``prepare_containers`` and ``release_containers`` are the keys of the containers whose
+    blobs the preparation and release tasks read.
     """
 
     id: str
@@ -112,7 +113,7 @@ class Once:
 
 @dataclass(frozen=True, slots=True)
 class EachFile:
-    """``{files: CONTAINER}``: what this spec uploads there; ``group`` files a task (1: each)."""
+    """``{files: CONTAINER}``: the files that this spec uploads there, ``group`` files per task."""
 
     container: str
     match: tuple[str, ...] = ()
@@ -121,7 +122,7 @@ class EachFile:
 
 @dataclass(frozen=True, slots=True)
 class EachBlob:
-    """``{blobs: CONTAINER}``: what is in the container already."""
+    """``{blobs: CONTAINER}``: the existing blobs of the container."""
 
     container: str
     prefix: str = ""
@@ -131,7 +132,7 @@ class EachBlob:
 
 @dataclass(frozen=True, slots=True)
 class NumberRange:
-    """``[start, stop, step]``: the numbers from ``start`` up to but without ``stop``."""
+    """``[start, stop, step]``: the numbers from ``start`` to ``stop``, exclusive."""
 
     start: int | float
     stop: int | float
@@ -140,7 +141,7 @@ class NumberRange:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Every combination of the axes, the first axis slowest, less ``exclude``, then ``include``."""
+    """All combinations of the axes, the last one fastest; ``exclude`` removes, ``include`` adds."""
 
     axes: tuple[tuple[str, tuple[Value, ...] | NumberRange], ...]
     exclude: tuple[Record, ...] = ()
@@ -149,7 +150,7 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """``{rows: FILE}``: a task for each row; the columns (or keys) are the variables."""
+    """``{rows: FILE}``: one task per row; the columns (or keys) are the variables."""
 
     path: Path
     where: Place
@@ -164,7 +165,7 @@ class EachNumber:
 
 @dataclass(frozen=True, slots=True)
 class EachValue:
-    """``{list: [...]}``: the variable is ``value``; the keys of an object are variables too."""
+    """``{list: [...]}``: the variable is ``value``; keys of an object are also variables."""
 
     values: tuple[Value, ...]
 
@@ -173,20 +174,20 @@ ForEach: TypeAlias = Once | EachFile | EachBlob | Matrix | Rows | EachNumber | E
 
 
 class Shell(StrEnum):
-    """Who reads a command on the node."""
+    """The program that interprets a command on the node."""
 
     DEFAULT = "default"
     """``/bin/sh -c`` on Linux, ``cmd /c`` on Windows."""
     NONE = "none"
-    """The bare program: the service splits the line itself."""
+    """No shell: the service splits the command line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
     """A command line before its templates are evaluated.
 
-    ``template`` is the text of a string command; ``arguments`` are those of a list command, each
-    one argument. Exactly one of the two is set.
+    ``template`` is the text of a string command; ``arguments`` are the items of a list command.
+    Exactly one of the two is set.
     """
 
     shell: Shell
@@ -196,14 +197,13 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One entry of ``tasks``: a source of items and the task that is made of each.
+    """One entry of ``tasks``: a source of items, and the task to create for each item.
 
-    ``body`` is the task in REST form, with templates, without ``id``, ``commandLine``,
-    ``dependsOn`` and the resource files that follow from ``resources``. ``resources`` are the keys
-    of containers whose every blob the task gets; ``None`` means the item's own file. ``logs`` is
-    the key of the container that keeps stdout and stderr, where the service puts them (``body`` has
-    the OutputFile); ``None`` where logs are off. ``required`` are the indices in the body's
-    ``outputFiles`` of those that every task must have written.
+    ``body`` is the body of Create Task with templates, without ``id``, ``commandLine``,
+    ``dependsOn`` and the resource files for ``resources``. ``resources`` are the keys of containers
+    whose blobs the task downloads; ``None`` means the file of its item. ``logs`` is the key of the
+    container for stdout and stderr (``body`` has the OutputFile); ``None`` if logs are off.
+    ``required`` are the indices of the required outputs in the ``outputFiles`` of the body.
     """
 
     name: str
@@ -219,7 +219,7 @@ class Stage:
 
 
 class When(StrEnum):
-    """When clean-up deletes something."""
+    """When clean-up deletes a resource."""
 
     ALWAYS = "always"
     ON_SUCCESS = "on_success"
@@ -229,7 +229,7 @@ class When(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One entry of ``results``: what is downloaded, where to. ``container`` is a key."""
+    """One entry of ``results``: the files to download and their folder. ``container`` is a key."""
 
     container: str
     to: Path
@@ -241,7 +241,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Cleanup:
-    """What is deleted at the end, after the results are safe."""
+    """What is deleted at the end, after the results are downloaded."""
 
     containers: When = When.NEVER
     job: When = When.NEVER
@@ -250,11 +250,11 @@ class Cleanup:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """A whole run, as written down.
+    """A complete spec.
 
-    ``digest`` is a hash of the spec with its parameters set (secret values left out), hexadecimal.
-    ``parameters`` hold secrets as :class:`~batchspec.problems.Secret`. ``warnings`` are what was
-    found while reading that does not stop a run. ``places`` are those of its keys, by dotted path.
+    ``digest`` is the hexadecimal SHA-256 of the expanded spec with its parameters, without the
+    values of secrets. Secret ``parameters`` are :class:`~batchspec.problems.Secret`. ``warnings``
+    do not prevent a run. ``places`` are the positions of the keys by dotted path.
     """
 
     path: Path
@@ -272,9 +272,9 @@ class Spec:
     places: Mapping[str, Place] = field(default_factory=dict)
 
     def container_id(self, key: str) -> str:
-        """The name in the account of the container that the spec calls ``key``."""
+        """The name in the account of the container with this key."""
         return self.containers[key].id
 
     def place(self, *paths: str) -> Place | None:
-        """Where the first of these keys stands that is written down."""
+        """The position of the first of these keys that the spec contains."""
         return next((self.places[path] for path in paths if path in self.places), None)

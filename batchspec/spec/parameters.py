@@ -1,40 +1,54 @@
-"""Parameters: what is declared, what is given, and the values that follow.
+"""Parameters: their declarations, the values given for them, and the resulting values.
 
-A ``--var`` value is a text, read by the declared type; a ``--var-file`` is YAML (or JSON), its
-values have types of their own. The value of a secret is in no message, whatever is wrong with it.
+A ``--var`` value is a string that is parsed by the declared type. A ``--var-file`` is YAML or JSON,
+and its values have their own types. The value of a secret is not part of any message.
+
+``jsonschema`` checks declarations and values, because a declaration is JSON Schema. It takes 40-60
+ms to import; declarations of a type, bounds and choices, which are most of them, are checked
+without it (:func:`is_simple`, :func:`fits_simple`). The tests compare the two.
 """
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batchspec.problems import Place, Problem, Problems, Secret, SpecError
-from batchspec.spec.judged import declaration_error, value_error
-from batchspec.spec.node import Node
-from batchspec.spec.plainly import plainly_declared, plainly_fits
-from batchspec.spec.shape_words import did_you_mean
 from batchspec.spec.source import read_source
-from batchspec.spec.tree import parse
+from batchspec.spec.validator_messages import TYPE_NAMES, did_you_mean
 from batchspec.spec.values import Value, freeze
+from batchspec.spec.yaml_tree import Node, parse
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 RESERVED = frozenset(
     {"name", "job", "pool", "containers", "index", "task", "file", "files", "value"}
 )
-"""Names that templates have for other things."""
+"""Names that have another meaning in templates."""
 
-_BESIDE = ("secret", "examples", "default", "title", "description")
-"""Members of a declaration that say nothing of which values are good."""
+_ANNOTATIONS = ("secret", "examples", "default", "title", "description")
+"""Members of a declaration that do not restrict the value."""
+
+_SIMPLE_TYPES: Mapping[str, tuple[type, ...]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (int, float),
+    "boolean": (bool,),
+}
+_BOUNDS = ("minimum", "maximum")
 
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """A value and where it comes from: an option (no place), a file, or the default."""
+    """A value; ``where`` is its position in a file, ``None`` for the command line."""
 
     value: object
-    source: str
+    is_option: bool = False
     where: Place | None = None
 
 
@@ -44,24 +58,42 @@ def read_parameters(
     variable_files: Sequence[Path],
     problems: Problems,
 ) -> dict[str, Value]:
-    """The value of every declared parameter that has a good one; the rest are problems."""
+    """The value of every declared parameter that has a valid one; the rest are problems."""
     given = dict(_from_files(variable_files, declared, problems))
     for name, text in variables.items():
         if name not in declared:
             problems.add(_unknown(f"--var {name}", name, declared, None))
-        elif (read := _read_option(name, text, declared[name], problems)) is not None:
+        elif (read := _from_option(name, text, declared[name], problems)) is not None:
             given[name] = read
     values: dict[str, Value] = {}
     for name, node in declared.items():
         if name in RESERVED:
-            problems.add(_reserved(name, node))
-        if not _is_good_declaration(name, node, problems):
+            problems.add(
+                Problem(
+                    "reserved-name",
+                    f"a parameter cannot be named `{name}`, which has another meaning in templates",
+                    where=node.name,
+                    hint=f"Rename it, for example to `my_{name}`.",
+                )
+            )
+        if not _is_valid_declaration(name, node, problems):
             continue
-        if name not in given and node.get("default") is None:
+        default = node.get("default")
+        if name in given:
+            found = given[name]
+        elif default is not None:
+            found = _Given(default.plain(), where=default.at)
+        else:
             if name not in variables:
-                problems.add(_missing(name, node))
+                problems.add(
+                    Problem(
+                        "missing-variable",
+                        f"the parameter `{name}` has no value and no default",
+                        where=node.name,
+                        hint=f"Set it with `--var {name}=VALUE`.",
+                    )
+                )
             continue
-        found = given.get(name) or _default(node)
         if _fits(name, node, found, problems):
             value = found.value
             secret = is_secret(node) and isinstance(value, str)
@@ -70,14 +102,9 @@ def read_parameters(
 
 
 def is_secret(node: Node) -> bool:
-    """Whether a declared parameter keeps its value out of everything."""
+    """Whether a parameter is declared as secret."""
     secret = node.get("secret")
     return secret is not None and secret.value is True
-
-
-def _default(node: Node) -> _Given:
-    default = node.members["default"]
-    return _Given(default.plain(), "default", default.at)
 
 
 def _from_files(
@@ -85,7 +112,7 @@ def _from_files(
 ) -> Iterator[tuple[str, _Given]]:
     for file in files:
         try:
-            root = parse(read_source(file, "`--var-file` names a YAML or JSON file of values."))
+            root = parse(read_source(file, "Give `--var-file` a YAML or JSON file of values."))
         except SpecError as error:
             problems.extend(error.problems)
             continue
@@ -95,37 +122,35 @@ def _from_files(
                     "wrong-type",
                     f"{file} is not a mapping",
                     where=root.where,
-                    hint="A variable file holds lines such as `top: 5`.",
+                    hint="Write lines such as `top: 5` in a variable file.",
                 )
             )
         for name, node in root.members.items():
-            if name in declared:
-                value = node.raw if _as_written(declared[name], node) else node.plain()
-                yield name, _Given(value, "file", _hidden(node.at, declared[name]))
-            else:
+            if name not in declared:
                 problems.add(_unknown(f"`{name}`", name, declared, node.name))
-
-
-def _as_written(declared: Node, node: Node) -> bool:
-    """A bare number in a variable file is a text where only a text is declared."""
-    return _types(declared) == ("string",) and isinstance(node.value, int | float)
+                continue
+            number = isinstance(node.value, int | float)
+            # A number in a variable file is a string if only a string is declared.
+            as_text = number and _types(declared[name]) == ("string",)
+            value = node.raw if as_text else node.plain()
+            yield name, _Given(value, where=_without_text(node.at, declared[name]))
 
 
 def _types(declared: Node) -> tuple[str, ...]:
-    """The declared types; without any, that of the default, or else text."""
+    """The declared types; without a declaration the type of the default, or string."""
     kind = declared.get("type")
     if kind is not None:
         return tuple(str(item.value) for item in kind.items or (kind,))
     default = declared.get("default")
     if default is None:
         return ("string",)
-    for name, test in _TESTS.items():
+    for name, test in _TYPE_TESTS.items():
         if test(default.plain()):
             return (name,)
     return ("string",)
 
 
-_TESTS: Mapping[str, Callable[[object], bool]] = {
+_TYPE_TESTS: Mapping[str, Callable[[object], bool]] = {
     "boolean": lambda value: isinstance(value, bool),
     "integer": lambda value: isinstance(value, int),
     "number": lambda value: isinstance(value, float),
@@ -134,32 +159,32 @@ _TESTS: Mapping[str, Callable[[object], bool]] = {
 }
 
 
-def _read_option(name: str, text: str, declared: Node, problems: Problems) -> _Given | None:
+def _from_option(name: str, text: str, declared: Node, problems: Problems) -> _Given | None:
     types = _types(declared)
     for kind in types:
         if kind == "string":
             continue
         try:
-            value = json.loads(text, parse_constant=_no_constant)
+            value = json.loads(text, parse_constant=_refuse_constant)
         except (ValueError, RecursionError):
             break
-        if _TESTS.get(kind, _is_number)(value) or (kind == "number" and _is_number(value)):
-            return _Given(value, "option")
-    if "string" in types or not set(types) & (_TESTS.keys() | {"null"}):
-        return _Given(text, "option")
-    shown = "" if is_secret(declared) else f", and `{text}` is none"
+        if _TYPE_TESTS.get(kind, _is_number)(value) or (kind == "number" and _is_number(value)):
+            return _Given(value, is_option=True)
+    if "string" in types or not set(types) & (_TYPE_TESTS.keys() | {"null"}):
+        return _Given(text, is_option=True)
+    shown = "" if is_secret(declared) else f", not `{text}`"
     problems.add(
         Problem(
             "bad-variable",
-            f"--var {name} takes {_KINDS.get(types[0], types[0])}{shown}",
+            f"--var {name} must be {TYPE_NAMES.get(types[0], types[0])}{shown}",
             where=declared.name,
-            hint=_EXAMPLES.get(types[0], "").format(name=name),
+            hint=_OPTION_EXAMPLES.get(types[0], "").format(name=name),
         )
     )
     return None
 
 
-def _no_constant(constant: str) -> float:
+def _refuse_constant(constant: str) -> float:
     raise ValueError(constant)
 
 
@@ -167,25 +192,17 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-_KINDS = {
-    "string": "a text",
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "`true` or `false`",
-    "array": "a list",
-    "object": "an object",
-}
-_EXAMPLES = {
+_OPTION_EXAMPLES = {
     "boolean": "Write `--var {name}=true`.",
     "array": "Write `--var '{name}=[1, 2]'`.",
     "object": "Write `--var '{name}={{\"a\": 1}}'`.",
 }
 
 
-def _is_good_declaration(name: str, node: Node, problems: Problems) -> bool:
-    if node.wrong or any(below.wrong for below in node.walk()):
+def _is_valid_declaration(name: str, node: Node, problems: Problems) -> bool:
+    if any(below.wrong for below in node.walk()):
         return False
-    if not plainly_declared(_fragment(node)) and not _is_good_schema(name, node, problems):
+    if not is_simple(_fragment(node)) and not _is_json_schema(name, node, problems):
         return False
     if not is_secret(node):
         return True
@@ -195,9 +212,9 @@ def _is_good_declaration(name: str, node: Node, problems: Problems) -> bool:
         problems.add(
             Problem(
                 "secret-in-clear",
-                f"the secret `{name}` has a default in the clear",
+                f"the secret `{name}` has a default in plain text",
                 where=Place(place.file, place.line, place.column),
-                hint="Take it out; a secret is given with `--var` or `--var-file`.",
+                hint="Remove it, and give the value with `--var` or `--var-file`.",
             )
         )
         return False
@@ -205,7 +222,7 @@ def _is_good_declaration(name: str, node: Node, problems: Problems) -> bool:
         problems.add(
             Problem(
                 "bad-parameter",
-                f"the secret `{name}` must be a text",
+                f"the secret `{name}` must be a string",
                 where=node.name,
                 hint="Write `type: string`.",
             )
@@ -214,57 +231,121 @@ def _is_good_declaration(name: str, node: Node, problems: Problems) -> bool:
     return True
 
 
-def _is_good_schema(name: str, node: Node, problems: Problems) -> bool:
-    error = declaration_error(_fragment(node))
+def _is_json_schema(name: str, node: Node, problems: Problems) -> bool:
+    error = _declaration_error(_fragment(node))
     if error is None:
         return True
     path = [str(step) for step in error.absolute_path]
-    said = _said(str(error.validator), error.validator_value, _shown(error.instance))
     problems.add(
         Problem(
             "bad-parameter",
-            f"`{'.'.join((name, *path))}` {said}",
-            "A parameter is declared as JSON Schema has it.",
-            where=_within(node, list(error.absolute_path)),
+            f"`{'.'.join((name, *path))}` "
+            + _expectation(str(error.validator), error.validator_value, _shown(error.instance)),
+            "The declaration of a parameter is JSON Schema.",
+            where=_position(node, list(error.absolute_path)),
         )
     )
     return False
 
 
 def _fragment(node: Node) -> dict[str, object]:
-    return {key: item.plain() for key, item in node.members.items() if key not in _BESIDE}
+    return {key: item.plain() for key, item in node.members.items() if key not in _ANNOTATIONS}
 
 
 def _fits(name: str, node: Node, given: _Given, problems: Problems) -> bool:
     fragment = _fragment(node)
-    if plainly_fits(fragment, given.value):
+    if fits_simple(fragment, given.value):
         return True
-    error = value_error(fragment, given.value)
+    error = _value_error(fragment, given.value)
     if error is None:
         return True
-    secret = is_secret(node)
-    where = given.where or node.name
-    what = f"--var {name}" if given.source == "option" else f"`{name}`"
+    what = f"--var {name}" if given.is_option else f"`{name}`"
     path = "".join(f"[{step}]" for step in error.absolute_path)
-    said = _said(
-        str(error.validator), error.validator_value, "" if secret else _shown(error.instance)
-    )
-    problems.add(Problem("bad-variable", f"{what}{path} {said}", where=_hidden(where, node)))
+    shown = "" if is_secret(node) else _shown(error.instance)
+    expected = _expectation(str(error.validator), error.validator_value, shown)
+    where = _without_text(given.where or node.name, node)
+    problems.add(Problem("bad-variable", f"{what}{path} {expected}", where=where))
     return False
+
+
+def is_simple(fragment: Mapping[str, object]) -> bool:
+    """Whether a declaration is valid and has only a type, choices and bounds."""
+    return all(_is_simple_keyword(keyword, value) for keyword, value in fragment.items())
+
+
+def _is_simple_keyword(keyword: str, value: object) -> bool:
+    if keyword == "type":
+        return isinstance(value, str) and value in _SIMPLE_TYPES
+    if keyword == "enum":
+        scalars = (str, int, float, bool)
+        return isinstance(value, list) and bool(value) and all(type(v) in scalars for v in value)
+    return keyword in _BOUNDS and type(value) in (int, float)
+
+
+def fits_simple(fragment: Mapping[str, object], value: object) -> bool:
+    """Whether a declaration is simple and a value is valid for it."""
+    if not is_simple(fragment):
+        return False
+    kind, choices = fragment.get("type"), fragment.get("enum")
+    if isinstance(kind, str) and type(value) not in _SIMPLE_TYPES[kind]:
+        return False
+    if isinstance(choices, list) and not any(
+        type(choice) is type(value) and choice == value for choice in choices
+    ):
+        return False
+    least, most = (fragment.get(bound) for bound in _BOUNDS)
+    if least is None and most is None:
+        return True
+    return (
+        isinstance(value, int | float)
+        and (not isinstance(least, int | float) or value >= least)
+        and (not isinstance(most, int | float) or value <= most)
+    )
+
+
+def _declaration_error(fragment: Mapping[str, object]) -> ValidationError | None:
+    """The most relevant error of a declaration as JSON Schema."""
+    from jsonschema import Draft7Validator  # noqa: PLC0415 - slow to import
+
+    formats = Draft7Validator.FORMAT_CHECKER
+    meta_schema = Draft7Validator(Draft7Validator.META_SCHEMA, format_checker=formats)
+    error = _best_error(meta_schema, dict(fragment))
+    while error is not None and error.context:
+        # Of a union, the branch with the deepest error is the one that was meant.
+        error = max(error.context, key=lambda below: len(below.absolute_path))
+    return error
+
+
+def _value_error(fragment: Mapping[str, object], value: object) -> ValidationError | None:
+    """The most relevant error of a value for a valid declaration."""
+    from jsonschema import Draft7Validator  # noqa: PLC0415 - slow to import
+
+    return _best_error(Draft7Validator(dict(fragment)), value)
+
+
+def _best_error(validator: object, instance: object) -> ValidationError | None:
+    from jsonschema.exceptions import best_match  # noqa: PLC0415 - slow to import
+
+    with warnings.catch_warnings():
+        # Python warns about patterns whose meaning may change in a later version.
+        warnings.simplefilter("ignore", FutureWarning)
+        return best_match(validator.iter_errors(instance))  # type: ignore[attr-defined,no-any-return]
 
 
 def _shown(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else value
-    return f", not `{_one_line(text)}`"
+    line = " ".join(text.split())
+    return f", not `{line if len(line) <= 60 else f'{line[:57]}...'}`"
 
 
-def _said(keyword: str, wanted: object, value: str) -> str:
-    """What a keyword of JSON Schema asks for, in words."""
-    many = isinstance(wanted, list)
-    shown = [item if isinstance(item, str) else json.dumps(item) for item in _list(wanted)]
+def _expectation(keyword: str, wanted: object, value: str) -> str:
+    """What a keyword of JSON Schema requires, in words."""
+    items = wanted if isinstance(wanted, list) else [wanted]
+    shown = [item if isinstance(item, str) else json.dumps(item) for item in items]
     choices = ", ".join(f"`{item}`" for item in shown)
+    types = " or ".join(TYPE_NAMES.get(str(kind), str(kind)) for kind in items)
     words = {
-        "type": f"must be {_kinds(wanted)}",
+        "type": f"must be {types}",
         "enum": f"must be one of {choices}",
         "const": f"must be `{wanted}`",
         "minimum": f"must be at least {wanted}",
@@ -277,29 +358,15 @@ def _said(keyword: str, wanted: object, value: str) -> str:
         "maxLength": f"must have at most {wanted} characters",
         "minItems": f"must have at least {wanted} items",
         "maxItems": f"must have at most {wanted} items",
-        "uniqueItems": "must have no item twice",
-        "required": f"must have {choices}" if many else "lacks a member",
+        "uniqueItems": "must not have duplicate items",
+        "required": f"must have {choices}" if isinstance(wanted, list) else "must have a member",
         "format": "must be a regular expression" if wanted == "regex" else f"must be a {wanted}",
     }
-    return words.get(keyword, f"does not fit its `{keyword}`") + value
+    return words.get(keyword, f"does not match its `{keyword}`") + value
 
 
-def _list(wanted: object) -> list[object]:
-    return wanted if isinstance(wanted, list) else []
-
-
-def _kinds(wanted: object) -> str:
-    given = _list(wanted) or [wanted]
-    return " or ".join(_KINDS.get(str(kind), str(kind)) for kind in given)
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 60 else f"{line[:57]}..."
-
-
-def _within(node: Node, path: Sequence[str | int]) -> Place:
-    """The place of what is at a path of keys and indices, as deep as the path leads."""
+def _position(node: Node, path: Sequence[str | int]) -> Place:
+    """The position of the deepest node on a path of keys and indices."""
     for step in path:
         if isinstance(step, int) and step < len(node.items):
             node = node.items[step]
@@ -308,31 +375,13 @@ def _within(node: Node, path: Sequence[str | int]) -> Place:
     return node.at
 
 
-def _hidden(where: Place, declared: Node) -> Place:
-    """A place whose line is not shown when the value in it is a secret."""
+def _without_text(where: Place, declared: Node) -> Place:
+    """A position without its source line if the value there is a secret."""
     return Place(where.file, where.line, where.column) if is_secret(declared) else where
 
 
 def _unknown(what: str, name: str, declared: Mapping[str, Node], where: Place | None) -> Problem:
-    hint = did_you_mean(name, declared) or "The spec declares no parameters."
+    fix = did_you_mean(name, declared) or "The spec declares no parameters; remove it."
     return Problem(
-        "unknown-variable", f"{what} is no parameter of the spec", where=where, hint=hint
-    )
-
-
-def _reserved(name: str, node: Node) -> Problem:
-    return Problem(
-        "reserved-name",
-        f"a parameter cannot be called `{name}`: templates have that name for something else",
-        where=node.name,
-        hint=f"Call it `my_{name}`, say.",
-    )
-
-
-def _missing(name: str, node: Node) -> Problem:
-    return Problem(
-        "missing-variable",
-        f"the parameter `{name}` has no default, and was not given",
-        where=node.name,
-        hint=f"Give it with `--var {name}=...`.",
+        "unknown-variable", f"{what} is not a parameter of the spec", where=where, hint=fix
     )

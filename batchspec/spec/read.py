@@ -1,7 +1,7 @@
-"""Text → :class:`Spec`: the one door of this room. All problems of a spec are raised together.
+"""Reads a spec: text → :class:`~batchspec.spec.model.Spec`. All problems are raised together.
 
-A spec goes through it once: composed from YAML, its shape checked, parameters set and templates
-filled in, rules checked, short forms spelled out, nouns built.
+The steps: compose a tree from YAML, validate it against the schema, read the parameters, fill in
+templates, check the rules, expand short forms, build the dataclasses.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ from pathlib import Path
 
 from batchspec.problems import Place, Problem, Problems, Severity, SpecError
 from batchspec.spec import build
-from batchspec.spec.expand_job import ends_job
-from batchspec.spec.expanded import Expanded, expanded
+from batchspec.spec.dump import document
+from batchspec.spec.expand import ends_job, expanded
 from batchspec.spec.model import Container, Spec
-from batchspec.spec.node import Node
 from batchspec.spec.parameters import read_parameters
-from batchspec.spec.places import places
-from batchspec.spec.prepared import Prepared, prepared
-from batchspec.spec.rules import broken
-from batchspec.spec.schema import json_schema, schema_text
-from batchspec.spec.shape import shaped
-from batchspec.spec.shown import shown, written
+from batchspec.spec.rules_job import job_rules
+from batchspec.spec.rules_names import name_rules
+from batchspec.spec.rules_pool import pool_rules
+from batchspec.spec.rules_stage import stage_rules
 from batchspec.spec.source import read_source
-from batchspec.spec.tree import parse
+from batchspec.spec.substitute import Rendered, rendered
+from batchspec.spec.validator import validated
+from batchspec.spec.yaml_tree import parse, positions
 
-__all__ = ["configured", "json_schema", "read_spec", "schema_text", "uploads", "written"]
+_RULES = (name_rules, pool_rules, job_rules, stage_rules)
+"""Rules between parts of a spec. Each takes the tree, in which invalid parts are marked, and yields
+problems; it must accept a tree that lacks any part."""
 
 
 def read_spec(
@@ -37,16 +38,16 @@ def read_spec(
     variables: Mapping[str, str] | None = None,
     variable_files: Sequence[Path] = (),
 ) -> Spec:
-    """Read a spec, with its parameters set by ``variables`` and files of them.
+    """Read a spec with its parameters.
 
-    A variable wins over a file, a later file over an earlier one, any of them over the default.
+    A value of ``variables`` takes precedence over ``variable_files``, a later file over an earlier
+    one, and each of them over the default.
 
     Raises:
-        SpecError: with every problem of the file, in the order of their places.
+        SpecError: the spec has errors; carries all of them in the order of their positions.
     """
-    found, warnings, at = _read(path, variables or {}, variable_files)
-    root, folder = found.root, path.parent
-    name = found.name
+    found, warnings, places = _read(path, variables or {}, variable_files)
+    root, folder, name = found.root, path.parent, found.name
     containers = {
         key: build.container(key, node, folder, implied=key == found.implied)
         for key, node in root.members["containers"].members.items()
@@ -70,48 +71,46 @@ def read_spec(
         results=tuple(build.result(item, folder) for item in results.items) if results else (),
         cleanup=build.cleanup(root.get("cleanup")),
         warnings=warnings,
-        places=at,
+        places=places,
     )
 
 
-def configured(
+def expanded_document(
     path: Path,
     *,
     variables: Mapping[str, str] | None = None,
     variable_files: Sequence[Path] = (),
 ) -> dict[str, object]:
-    """The spec as plain data, in order: parameters set, short forms spelled out, secrets ``***``.
+    """The spec as plain data: parameters set, short forms expanded, secrets ``***``.
 
-    It is a spec itself, and but for the secrets reads as the same run.
+    The result is a valid spec of the same run, except for the secrets.
 
     Raises:
         SpecError: as :func:`read_spec`.
     """
     found, _, _ = _read(path, variables or {}, variable_files)
-    return shown(found)
+    return document(found)
 
 
-def uploads(
+def read_uploads(
     path: Path,
     *,
     variables: Mapping[str, str] | None = None,
     variable_files: Sequence[Path] = (),
 ) -> tuple[Container, ...]:
-    """The containers of a spec as far as they can be read, however wrong the rest of it is.
+    """The containers of a spec that may have errors elsewhere; empty if it cannot be parsed.
 
-    So that missing files can be told together with what else is wrong. What is wrong is not told
-    here; a file that is no spec at all has no containers.
+    They serve to report missing files together with the errors of the spec.
     """
-    problems = Problems()
     try:
-        root = _checked(path, variables or {}, variable_files, problems).root
+        root = _checked(path, variables or {}, variable_files, Problems()).root
     except SpecError:
         return ()
     containers = root.get("containers")
     if containers is None:
         return ()
     found = (build.container(key, node, path.parent) for key, node in containers.members.items())
-    # A pattern whose parameters have no value yet names no file.
+    # A pattern with a template that has no value yet does not name files.
     return tuple(
         replace(each, upload=tuple(glob for glob in each.upload if "{{" not in glob.pattern))
         for each in found
@@ -120,68 +119,58 @@ def uploads(
 
 def _read(
     path: Path, variables: Mapping[str, str], files: Sequence[Path]
-) -> tuple[Expanded, tuple[Problem, ...], Mapping[str, Place]]:
-    """The spec spelled out, its warnings, and where its keys stand."""
+) -> tuple[Rendered, tuple[Problem, ...], Mapping[str, Place]]:
+    """The expanded spec, its warnings, and the positions of its keys."""
     problems = Problems()
-    ready = _checked(path, variables, files, problems)
-    found = _told(problems)
-    if any(problem.severity is Severity.ERROR for problem in found):
-        raise SpecError(*found)
-    return expanded(ready), found, places(ready.root)
+    found = _checked(path, variables, files, problems)
+    reported = _unique(problems)
+    if any(problem.severity is Severity.ERROR for problem in reported):
+        raise SpecError(*reported)
+    return expanded(found), reported, positions(found.root)
 
 
 def _checked(
     path: Path, variables: Mapping[str, str], files: Sequence[Path], problems: Problems
-) -> Prepared:
-    """The tree with its parameters set; what is wrong with it goes to ``problems``."""
+) -> Rendered:
+    """The tree with its templates filled in; all errors are added to ``problems``."""
     source = read_source(path)
     written = parse(source)
     if not isinstance(written.value, Mapping):
         raise SpecError(
             Problem(
                 "not-a-mapping",
-                "a spec is a mapping",
+                "the spec is not a mapping",
                 where=written.where,
-                hint="It starts with `version: 1`.",
+                hint="Start it with `version: 1`.",
             )
         )
-    root = shaped(written, problems)
-    declared = root.get("parameters")
-    wanted = _declared(declared)
-    parameters = read_parameters(wanted, variables, files, problems)
-    ready = prepared(root, source, parameters, wanted, path.parent, problems=problems)
-    root = shaped(ready.root, problems, again=True)
-    problems.extend(broken(root))
-    return replace(ready, root=root)
+    root = validated(written, problems)
+    parameters = root.get("parameters")
+    declared = parameters.members if parameters is not None else {}
+    values = read_parameters(declared, variables, files, problems)
+    found = rendered(root, source, values, tuple(declared), path.parent, problems=problems)
+    for rule in _RULES:
+        problems.extend(rule(found.root))
+    return found
 
 
-def _declared(parameters: Node | None) -> Mapping[str, Node]:
-    return parameters.members if parameters is not None else {}
-
-
-def _told(problems: Problems) -> tuple[Problem, ...]:
-    """Each problem once, whatever hints it came with; no line is shown that has a secret in it."""
-    found = tuple({(p.code, p.where, p.summary): p for p in reversed(problems.found)}.values())[
-        ::-1
-    ]
-    hidden = {
+def _unique(problems: Problems) -> tuple[Problem, ...]:
+    """Each problem once (an alias repeats them), without the lines that contain a secret."""
+    found = tuple({(p.code, p.where, p.summary): p for p in reversed(problems.found)}.values())
+    secret_lines = {
         (p.where.file, p.where.line)
         for p in found
         if p.where is not None and p.code == "secret-in-clear" and not p.where.text
     }
     return tuple(
-        replace(p, where=_without_text(p.where))
-        if p.where is not None and (p.where.file, p.where.line) in hidden
+        replace(p, where=replace(p.where, text=""))
+        if p.where is not None and (p.where.file, p.where.line) in secret_lines
         else p
-        for p in found
+        for p in reversed(found)
     )
 
 
-def _without_text(where: Place) -> Place:
-    return replace(where, text="")
-
-
-def _digest(found: Expanded) -> str:
-    """A digest of the run as it is spelled out; secrets are no part of it."""
-    text = json.dumps(shown(found), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def _digest(found: Rendered) -> str:
+    """The SHA-256 of the expanded spec without the values of secrets."""
+    text = json.dumps(document(found), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

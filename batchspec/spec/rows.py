@@ -1,8 +1,8 @@
-"""Files of rows: CSV, TSV and JSON lines, one row after the other; none is held.
+"""Reads files of rows (CSV, TSV and JSON Lines) one row at a time.
 
-The first line of a CSV or TSV file names the columns, and every value is text, as it stands there.
-A line of JSON lines is an object; its values keep their types. Empty lines are passed over. What is
-wrong with a file is told with the line it is in.
+The first line of a CSV or TSV file names the columns, and every value is a string. Each line of a
+JSON Lines file is an object whose values keep their types. Empty lines are skipped. Errors are
+reported with their line.
 """
 
 from __future__ import annotations
@@ -24,31 +24,33 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _JSON = (".jsonl", ".ndjson")
 _WIDE = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _SHOWN = 200
-"""The most characters of a line that a message shows."""
+"""The maximum number of characters of a line in a message."""
 
 
 def read_rows(path: Path, where: Place | None = None) -> RowFile:
-    """The rows of a file; ``where`` is the place in the spec that names it.
+    """Open a file of rows; ``where`` is the position in the spec that names it.
 
     Raises:
-        SpecError: there is no such file, it may not be read, or it is of no known format.
+        SpecError: the file does not exist, is not readable, or has an unknown extension.
     """
     ending = path.suffix.lower()
     if ending not in (*_DELIMITERS, *_JSON):
         known = ", ".join((*_DELIMITERS, *_JSON))
-        _refuse("rows-format", f"{path.name} is of no known format", where, f"Use one of {known}.")
+        _refuse(
+            "rows-format", f"the format of {path.name} is not supported", where, f"Use {known}."
+        )
     try:
         with path.open("rb"):
             return RowFile(path, _DELIMITERS.get(ending), where, _stamp(path.stat()))
     except FileNotFoundError:
-        hint = "Relative paths start at the spec's folder."
-        _refuse("missing-file", f"there is no file {path}", where, hint)
+        fix = "Check the path; relative paths start at the folder of the spec."
+        _refuse("missing-file", f"the file {path} does not exist", where, fix)
     except OSError as error:
         _refuse("unreadable-file", f"{path} cannot be read: {error.strerror}", where)
 
 
 def columns(path: Path) -> tuple[str, ...] | None:
-    """The names of the columns; ``None`` where there is no header, or the file cannot be read."""
+    """The column names; ``None`` for a file without a header, or if it cannot be read."""
     try:
         return read_rows(path).columns()
     except SpecError:
@@ -57,11 +59,11 @@ def columns(path: Path) -> tuple[str, ...] | None:
 
 @dataclass(slots=True)
 class RowFile:
-    """The rows of a file, as often as they are gone through; counted when first asked.
+    """The rows of a file; can be iterated repeatedly, and are counted on first use.
 
-    ``delimiter`` is ``None`` for JSON lines. Iterating raises
-    :class:`~batchspec.problems.SpecError` at the first row that is wrong, and when the file is no
-    longer the one that was opened first.
+    ``delimiter`` is ``None`` for JSON Lines. Iteration raises
+    :class:`~batchspec.problems.SpecError` at the first invalid row, and when the file has changed
+    since it was opened first.
     """
 
     path: Path
@@ -85,7 +87,7 @@ class RowFile:
         return self._count
 
     def columns(self) -> tuple[str, ...] | None:
-        """The names of the columns; ``None`` for JSON lines, where each row has its own."""
+        """The column names; ``None`` for JSON Lines, where each row has its own names."""
         if self.delimiter is None:
             return None
         with self._open() as file:
@@ -102,7 +104,12 @@ class RowFile:
             _refuse("unreadable-file", f"{self.path} cannot be read: {error.strerror}", self.where)
         if _stamp(self.path.stat()) != self.stamp:
             file.close()
-            _refuse("changed-file", f"{self.path} has changed meanwhile", self.where, "Plan again.")
+            _refuse(
+                "changed-file",
+                f"{self.path} changed while it was being read",
+                self.where,
+                "Run the command again.",
+            )
         return file
 
 
@@ -111,7 +118,7 @@ def _stamp(facts: stat_result) -> tuple[int, int]:
 
 
 class _Lines:
-    """The lines of a file as text, their ends kept; ``number`` is that of the last one."""
+    """The lines of a file with their ends; ``number`` is the number of the last line read."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self.path = path
@@ -120,7 +127,7 @@ class _Lines:
         start = file.read(2)
         file.seek(0)
         wide = next((encoding for mark, encoding in _WIDE if start == mark), None)
-        # Line breaks stay as they are: one may stand in a quoted value.
+        # Keep line breaks unchanged: a quoted value can contain them.
         text = io.TextIOWrapper(file, wide, newline="") if wide else None
         self._lines: Iterable[str] | Iterable[bytes] = file if text is None else text
 
@@ -130,7 +137,9 @@ class _Lines:
             try:
                 line = next(lines, None)
             except UnicodeError:
-                self.refuse("rows-encoding", "the file is not UTF-16 text throughout")
+                self.refuse(
+                    "rows-encoding", "the file is not valid UTF-16 text", "Save the file as UTF-8."
+                )
             if line is None:
                 return
             self.number += 1
@@ -151,16 +160,16 @@ class _Lines:
             )
 
     def refuse(
-        self, code: str, summary: str, hint: str = "", *, line: int | None = None, column: int = 1
+        self, code: str, summary: str, fix: str = "", *, line: int | None = None, column: int = 1
     ) -> NoReturn:
-        """Raise a problem with the last line, or with an earlier one."""
+        """Raise a problem in the last line read, or in an earlier one."""
         here = line is None or line == self.number
         text = redact(self.text.rstrip("\r\n")[:_SHOWN]) if here else ""
-        _refuse(code, summary, Place(str(self.path), line or self.number, column, text), hint)
+        _refuse(code, summary, Place(str(self.path), line or self.number, column, text), fix)
 
 
 class _Cells:
-    """The rows of a delimited file, each with the number of the line it begins in."""
+    """The rows of a delimited file, each with the number of its first line."""
 
     def __init__(self, lines: _Lines, delimiter: str) -> None:
         self._lines = lines
@@ -176,8 +185,8 @@ class _Cells:
             except csv.Error as error:
                 self._lines.refuse(
                     "rows-syntax",
-                    f"the row that begins here cannot be read: {error}",
-                    'A quote in a quoted value is written twice: `"a ""b"" c"`.',
+                    f"the row that starts here is not valid: {error}",
+                    'Write a quote in a quoted value twice: `"a ""b"" c"`.',
                     line=begins,
                 )
             if cells:
@@ -187,7 +196,9 @@ class _Cells:
 def _header(cells: _Cells, lines: _Lines) -> tuple[str, ...]:
     line, names = next(iter(cells), (1, []))
     if not names:
-        lines.refuse("rows-header", "the file is empty", "Name the columns in line 1.", line=1)
+        lines.refuse(
+            "rows-header", "the file is empty", "Write the column names in line 1.", line=1
+        )
     names = [name.strip() for name in names]
     for number, name in enumerate(names, 1):
         if not name:
@@ -195,8 +206,8 @@ def _header(cells: _Cells, lines: _Lines) -> tuple[str, ...]:
         if name in names[: number - 1]:
             lines.refuse("rows-header", f"two columns are named {name!r}", line=line)
     if len(names) == 1 and (other := next((d for d in ";\t|," if d in names[0]), None)):
-        hint = "Separate by commas in a .csv file, and by tabs in a .tsv file."
-        lines.refuse("rows-header", f"the columns are separated by {other!r}", hint, line=line)
+        fix = "Separate columns with commas in a .csv file and with tabs in a .tsv file."
+        lines.refuse("rows-header", f"the columns are separated by {other!r}", fix, line=line)
     return tuple(names)
 
 
@@ -208,8 +219,8 @@ def _rows(lines: _Lines, delimiter: str) -> Iterator[Record]:
         if len(values) != width:
             lines.refuse(
                 "rows-width",
-                f"the row has {_count(len(values))}, and there are {_count(width, 'column')}",
-                "Put a value that holds the separator into double quotes.",
+                f"the row has {_count(len(values))} for {_count(width, 'column')}",
+                "Put a value that contains the separator in double quotes.",
                 line=line,
             )
         yield Record(dict(zip(names, values, strict=True)))
@@ -226,16 +237,16 @@ def _json_rows(lines: _Lines) -> Iterator[Record]:
         try:
             row = json.loads(line, object_pairs_hook=_members, parse_constant=_no_constant)
         except json.JSONDecodeError as error:
-            summary = f"this line is not JSON: {error.msg[:1].lower()}{error.msg[1:]}"
-            hint = "Each line is one object: `{...}`."
-            lines.refuse("rows-syntax", summary, hint, column=error.colno)
+            summary = f"the line is not valid JSON: {error.msg[:1].lower()}{error.msg[1:]}"
+            fix = "Write one JSON object in each line: `{...}`."
+            lines.refuse("rows-syntax", summary, fix, column=error.colno)
         except ValueError as error:
             lines.refuse("rows-syntax", str(error))
         except RecursionError:
             lines.refuse("rows-syntax", "the object is nested too deeply")
         if not isinstance(row, dict):
-            hint = 'Each line is one object: `{"name": value}`.'
-            lines.refuse("rows-syntax", "this line is not an object", hint)
+            fix = 'Write one JSON object in each line: `{"name": value}`.'
+            lines.refuse("rows-syntax", "the line is not a JSON object", fix)
         frozen = freeze(row)
         assert isinstance(frozen, Record)
         yield frozen
@@ -251,8 +262,8 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
-def _refuse(code: str, summary: str, where: Place | None, hint: str = "") -> NoReturn:
-    raise SpecError(Problem(code, summary, where=where, hint=hint))
+def _refuse(code: str, summary: str, where: Place | None, fix: str = "") -> NoReturn:
+    raise SpecError(Problem(code, summary, where=where, hint=fix))

@@ -1,31 +1,42 @@
-"""Rules of the job: an end, preparation and release."""
+"""Rules of the job, its preparation and release tasks, and its schedule."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
 
-from batchspec.problems import Problem
-from batchspec.spec.node import Node
+from batchspec.problems import Problem, Severity
+from batchspec.spec.formats import duration, moment
 from batchspec.spec.rules_pool import at_least
-from batchspec.spec.units import duration
+from batchspec.spec.yaml_tree import Node
+
+_TASK_ONLY = (
+    "affinity_info",
+    "depends_on",
+    "exit_codes",
+    "exit_conditions",
+    "instances",
+    "multi_instance_settings",
+)
+"""Properties of a task that a job manager task (``BatchJobManagerTask``) does not have."""
 
 
 def job_rules(root: Node) -> Iterator[Problem]:
-    """What the service would refuse of a job, and that no run is without an end."""
+    """Properties of the job that the service refuses, and the required time limit."""
     job = root.get("job")
     if job is None:
         return
-    if not job.wrong:  # else nobody knows what is missing in it
+    if not job.wrong:
         yield from _limit(job)
         yield from _numbers(job)
         yield from _release(job)
-    for task in task_nodes(root):
+    for task in _task_nodes(root):
         yield from _command(task)
+    yield from _schedule_rules(root)
 
 
-def task_nodes(root: Node) -> Iterator[Node]:
-    """The start task, and the preparation and release tasks written in short."""
+def _task_nodes(root: Node) -> Iterator[Node]:
+    """The start task and the short forms of the preparation and release tasks."""
     for path in (("pool", "start_task"), ("job", "prepare"), ("job", "release")):
         if (node := root.get(*path)) is not None:
             yield node
@@ -37,12 +48,14 @@ def _limit(job: Node) -> Iterator[Problem]:
         yield Problem(
             "missing-key",
             "`max_wall_clock_time` is missing in the job",
-            detail="Every run has an end, so that nothing is paid for that nobody waits for.",
+            detail="Every run needs a time limit, so that it cannot cause costs indefinitely.",
             where=job.name,
-            hint="Write `max_wall_clock_time: 2h`, say.",
+            hint="Write a limit, for example `max_wall_clock_time: 2h`.",
         )
     elif limit.text and duration(limit.text) == timedelta():
-        yield Problem("out-of-range", "the job would end at once", where=limit.where)
+        yield Problem(
+            "out-of-range", "`max_wall_clock_time` must be greater than 0", where=limit.where
+        )
 
 
 def _numbers(job: Node) -> Iterator[Problem]:
@@ -50,14 +63,14 @@ def _numbers(job: Node) -> Iterator[Problem]:
     if priority is not None and isinstance(priority.value, int) and abs(priority.value) > 1000:
         yield Problem(
             "out-of-range",
-            f"`priority` is -1000 to 1000, not {priority.value}",
+            f"`priority` must be -1000 to 1000, not {priority.value}",
             where=priority.where,
         )
     most = job.get("max_parallel_tasks")
     if most is not None and isinstance(most.value, int) and (most.value < -1 or most.value == 0):
         yield Problem(
             "out-of-range",
-            f"`max_parallel_tasks` is at least 1, or -1 for no bound, not {most.value}",
+            f"`max_parallel_tasks` must be at least 1, or -1 for no limit, not {most.value}",
             where=most.where,
         )
 
@@ -69,9 +82,10 @@ def _release(job: Node) -> Iterator[Problem]:
     if job.get("prepare") is None and job.get("job_preparation_task") is None:
         yield Problem(
             "missing-key",
-            "the service runs `release` only where it ran `prepare`, and there is none",
+            "`release` requires `prepare`: the service runs a release task only after a "
+            "preparation task",
             where=release.name,
-            hint="Add a `prepare`; `command: exit 0` will do.",
+            hint="Add `prepare: {command: exit 0}`.",
         )
     limit = release.get("max_wall_clock_time")
     yield from at_least("max_wall_clock_time", limit, timedelta(), timedelta(minutes=15))
@@ -83,3 +97,74 @@ def _command(task: Node) -> Iterator[Problem]:
         yield Problem("missing-key", "`command` is missing", where=task.name)
     elif command.text is not None and not command.text.strip():
         yield Problem("empty", "`command` is empty", where=command.where)
+
+
+def _schedule_rules(root: Node) -> Iterator[Problem]:
+    """Properties of a schedule that the service refuses, and the first task of its jobs."""
+    schedule, manager = root.get("job", "schedule"), root.get("job", "job_manager_task")
+    tasks = root.get("tasks")
+    if schedule is None:
+        return
+    yield from _schedule_times(schedule)
+    yield from _schedule_cleanup(root.get("cleanup"))
+    if manager is None:
+        yield from _one_task(tasks)
+    elif tasks is not None:
+        yield Problem(
+            "either-or",
+            "`tasks` cannot be combined with a `job_manager_task` in a job schedule: the service "
+            "creates the jobs, and only the job manager task submits tasks to them",
+            where=tasks.name,
+            hint="Remove `tasks`, and submit them from the job manager task.",
+        )
+
+
+def _schedule_times(schedule: Node) -> Iterator[Problem]:
+    every = schedule.get("every") or schedule.get("recurrence_interval")
+    yield from at_least("every", every, timedelta(minutes=1))
+    window = schedule.get("window") or schedule.get("start_window")
+    yield from at_least("window", window, timedelta(minutes=1))
+    start = schedule.get("start") or schedule.get("do_not_run_until")
+    until = schedule.get("until") or schedule.get("do_not_run_after")
+    if start is None or until is None:
+        return
+    first, last = moment(start.text or ""), moment(until.text or "")
+    if first and last and last <= first:
+        yield Problem(
+            "out-of-range", "the end of the schedule is not after its start", where=until.where
+        )
+
+
+def _schedule_cleanup(cleanup: Node | None) -> Iterator[Problem]:
+    if cleanup is None or all(when.value == "never" for when in cleanup.members.values()):
+        return
+    yield Problem(
+        "no-cleanup",
+        "`cleanup` has no effect with a schedule, which keeps creating jobs",
+        where=cleanup.name,
+        hint="Remove `cleanup`; to delete everything, run `batchspec destroy`.",
+        severity=Severity.WARNING,
+    )
+
+
+def _one_task(tasks: Node | None) -> Iterator[Problem]:
+    stages = tuple(tasks.members.values()) if tasks else ()
+    if len(stages) > 1:
+        yield Problem(
+            "one-task",
+            "a job schedule can have only one stage, and this is another one",
+            detail="The service creates the jobs with a single task, the job manager task.",
+            where=stages[1].name,
+            hint="Do everything in one command, submit more tasks from a `job_manager_task`, or "
+            "remove `schedule` and apply the spec from cron or CI.",
+        )
+    for stage in stages[:1]:
+        for key in _TASK_ONLY:
+            if (node := stage.get(key)) is not None:
+                yield Problem(
+                    "not-of-manager",
+                    f"`{key}` is not supported for the task of a job schedule",
+                    detail="It is created as a job manager task, which lacks this property.",
+                    where=node.name,
+                    hint="Remove it, or submit a task that has it from a `job_manager_task`.",
+                )

@@ -1,17 +1,18 @@
-"""Rules of names: ids of the service, containers in the account, and nothing secret in the file."""
+"""Rules of names: ids, container names, references between parts of a spec, and no secrets."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from batchspec.problems import Place, Problem, redact
-from batchspec.spec.node import Node
+from batchspec.spec.validator_messages import did_you_mean
+from batchspec.spec.yaml_tree import Node
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CONTAINER = re.compile(r"(?=.{3,63}$)[a-z0-9]+(?:-[a-z0-9]+)*")
 _SPECIAL = frozenset({"$root", "$web", "$logs"})
-"""Containers that the storage service itself names so; they are used as they are."""
+"""Container names that the storage service reserves."""
 
 _METADATA = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEADER = re.compile(r"[ -~]*")
@@ -24,16 +25,25 @@ _MORE_IDS = (
     ("job", "job_release_task", "id"),
     ("job", "job_manager_task", "id"),
 )
+_TASKS = (
+    ("pool", "start_task"),
+    ("job", "prepare"),
+    ("job", "release"),
+    ("job", "job_preparation_task"),
+    ("job", "job_release_task"),
+)
 
 
 def name_rules(root: Node) -> Iterator[Problem]:
-    """Ids of the service and names of containers are such as they take."""
+    """Names that the services refuse, unknown references, and secrets in plain text."""
     for path in _IDS + _MORE_IDS:
         node = root.get(*path)
         if node is not None and node.text is not None and node.template is None:
             yield from _id(node, path[-1])
     yield from _containers(root)
-    yield from _stages(root)
+    yield from _stage_names(root)
+    yield from _secrets(root)
+    yield from _references(root)
 
 
 def _id(node: Node, key: str) -> Iterator[Problem]:
@@ -42,15 +52,15 @@ def _id(node: Node, key: str) -> Iterator[Problem]:
         return
     if len(given) > 64:
         yield Problem(
-            "long-id", f"`{key}` has {len(given)} characters, and may have 64", where=node.where
+            "long-id", f"`{key}` has {len(given)} characters; the maximum is 64", where=node.where
         )
         return
     bad = "".join(dict.fromkeys(re.sub(r"[A-Za-z0-9_-]", "", given)))
     yield Problem(
         "bad-id",
-        f"`{key}` cannot have {' '.join(f'`{c}`' for c in bad)}" if bad else f"`{key}` is empty",
+        f"`{key}` cannot contain {' '.join(f'`{c}`' for c in bad)}" if bad else f"`{key}` is empty",
         where=node.where,
-        hint="Ids have letters, digits, `-` and `_`.",
+        hint="Use letters, digits, `-` and `_`.",
     )
 
 
@@ -67,9 +77,9 @@ def _containers(root: Node) -> Iterator[Problem]:
         if given in seen:
             yield Problem(
                 "same-container",
-                f"`{key}` is the container `{given}`, and so is `{seen[given]}`",
+                f"`{key}` and `{seen[given]}` both have the container name `{given}`",
                 where=where,
-                hint="Use one of them for both.",
+                hint="Use one of them for both, or give one another `id`.",
             )
         seen[given] = key
         if not _CONTAINER.fullmatch(given) and given not in _SPECIAL:
@@ -77,69 +87,182 @@ def _containers(root: Node) -> Iterator[Problem]:
 
 
 def _metadata(node: Node | None) -> Iterator[Problem]:
-    """Storage takes metadata as headers: "names must adhere to the naming rules for C#
-    identifiers", and of other values than ASCII it says that the signature is wrong."""
+    """Storage transfers metadata as HTTP headers. "Names must adhere to the naming rules for C#
+    identifiers"; for values that are not ASCII it reports a wrong signature."""
     for name, value in (node.members if node is not None else {}).items():
         if not _METADATA.fullmatch(name):
             yield Problem(
                 "bad-container-metadata",
-                f"no metadata of a container can be called `{name}`",
+                f"`{name}` is not a valid name for metadata of a container",
                 where=value.name,
-                hint="Such names have letters, digits and `_`, and begin with no digit.",
+                hint="Use letters, digits and `_`; do not start with a digit.",
             )
         if value.template is None and not _HEADER.fullmatch((value.text or "").strip()):
             yield Problem(
                 "bad-container-metadata",
-                f"the metadata `{name}` of a container is not one line of ASCII",
+                f"the metadata `{name}` of a container must be a single line of ASCII",
                 where=value.where,
-                hint="Storage takes it as a header: English letters, digits and signs.",
+                hint="Storage sends it as an HTTP header: use English letters, digits and signs.",
             )
 
 
 def _bad_container(given: str, where: Place, *, has_id: bool) -> Problem:
     better = re.sub(r"[^a-z0-9]+", "-", given.lower()).strip("-")[:63].strip("-")
     if len(given) < 3:
-        said = f"the container name `{given}` has fewer than 3 characters"
+        problem = f"the container name `{given}` has fewer than 3 characters"
     elif len(given) > 63:
-        said = f"the container name has {len(given)} characters, and may have 63"
+        problem = f"the container name has {len(given)} characters; the maximum is 63"
     else:
-        said = f"`{given}` cannot be the name of a container"
+        problem = f"`{given}` is not a valid container name"
     write = f"`{better}`" if has_id else f"`id: {better}` below it"
     return Problem(
         "bad-container-name",
-        said,
+        problem,
         where=where,
-        hint=f"Names have 3-63 lower-case letters, digits and single hyphens. Try {write}."
+        hint=f"Use 3-63 lowercase letters, digits and single hyphens. Write {write}."
         if len(better) >= 3
-        else "Names have 3-63 lower-case letters, digits and single hyphens.",
+        else "Use 3-63 lowercase letters, digits and single hyphens.",
     )
 
 
-def _stages(root: Node) -> Iterator[Problem]:
+def _stage_names(root: Node) -> Iterator[Problem]:
     tasks = root.get("tasks")
     seen: dict[str, str] = {}
     for name, node in (tasks.members if tasks else {}).items():
         if (first := seen.get(name.lower())) is not None:
             yield Problem(
                 "same-id",
-                f"the stages `{first}` and `{name}` differ only in case",
+                f"the names of the stages `{first}` and `{name}` differ only in case",
                 where=node.name,
-                hint="To the service, ids that differ only in case are the same.",
+                hint="Rename one of them: ids in Batch are not case-sensitive.",
             )
         seen[name.lower()] = name
 
 
-def secret_rules(root: Node) -> Iterator[Problem]:
-    """No signature and no key is in the file. The message does not repeat it."""
+def _secrets(root: Node) -> Iterator[Problem]:
+    """No signature and no key in the file. The message does not contain it."""
     for node in root.walk():
         if isinstance(node.value, str) and redact(node.value) != node.value:
             place = node.where
             shown = redact(place.text)
             yield Problem(
                 "secret-in-clear",
-                "a signature or a key is written here",
-                detail="A spec is made to be committed; what it holds is no secret any more.",
+                "a signature or a key is written in plain text",
+                detail="A spec is made to be committed; a secret in it is disclosed.",
                 where=Place(place.file, place.line, place.column, shown),
-                hint="Name a container of the spec, as in `{{ containers.NAME.read_url }}`, or "
+                hint="Use a container of the spec, as in `{{ containers.NAME.read_url }}`, or "
                 "declare a parameter with `secret: true`.",
             )
+
+
+def _references(root: Node) -> Iterator[Problem]:
+    """Every container and stage that is referred to must be in the spec."""
+    containers = _members(root, "containers")
+    for node in _named_containers(root):
+        if node.text is not None and node.template is None and node.text not in containers:
+            yield Problem(
+                "unknown-container",
+                f"the container `{node.text}` is not in the spec",
+                where=node.where,
+                hint=did_you_mean(node.text, containers)
+                or f"Declare it in `containers`: `{node.text}: {{}}`.",
+            )
+    yield from _uploads(root, containers)
+    yield from _needs(root)
+
+
+def _members(root: Node, key: str) -> Mapping[str, Node]:
+    node = root.get(key)
+    return node.members if node is not None else {}
+
+
+def _named_containers(root: Node) -> Iterator[Node]:
+    """Every reference to a container of the spec."""
+    for path in _TASKS:
+        yield from _resources(root.get(*path))
+    for stage in _members(root, "tasks").values():
+        yield from _resources(stage)
+        outputs = stage.get("outputs")
+        for output in outputs.items if outputs else ():
+            yield from _present(output.get("container"))
+        yield from _present(stage.get("logs", "container"))
+        yield from _present(stage.get("for_each", "files"))
+        yield from _present(stage.get("for_each", "blobs"))
+    results = root.get("results")
+    for result in results.items if results else ():
+        yield from _present(result.get("container"))
+
+
+def _resources(task: Node | None) -> Iterator[Node]:
+    resources = task.get("resources") if task else None
+    for item in resources.items if resources else ():
+        if not item.is_collection:
+            yield item
+
+
+def _present(node: Node | None) -> Iterator[Node]:
+    if node is not None:
+        yield node
+
+
+def _uploads(root: Node, containers: Mapping[str, Node]) -> Iterator[Problem]:
+    """``for_each: {files: X}`` requires ``upload`` in X."""
+    for stage in _members(root, "tasks").values():
+        files = stage.get("for_each", "files")
+        container = containers.get(files.text or "") if files is not None else None
+        if files is None or container is None:
+            continue
+        upload = container.get("upload")
+        if upload is None or not upload.items:
+            yield Problem(
+                "no-upload",
+                f"`for_each.files` needs uploads, and the spec uploads nothing to `{files.text}`",
+                where=files.where,
+                hint="Add `upload` to the container, or write `blobs` instead of `files` for its "
+                "existing blobs.",
+            )
+
+
+def _needs(root: Node) -> Iterator[Problem]:
+    stages = _members(root, "tasks")
+    waits: dict[str, list[tuple[str, Node]]] = {}
+    for name, stage in stages.items():
+        needs = stage.get("needs")
+        waits[name] = []
+        for item in needs.items if needs else ():
+            if item.text in stages:
+                waits[name].append((item.text or "", item))
+            elif item.text is not None and item.template is None:
+                yield Problem(
+                    "unknown-stage",
+                    f"the stage `{item.text}` is not in the spec",
+                    where=item.where,
+                    hint=did_you_mean(item.text, stages),
+                )
+    yield from _cycles(waits)
+
+
+def _cycles(waits: Mapping[str, list[tuple[str, Node]]]) -> Iterator[Problem]:
+    """Each cycle of stages, reported once."""
+    done: set[str] = set()
+    for first in waits:
+        path: list[str] = []
+        ahead: list[tuple[str, Node | None, int]] = [(first, None, 0)]
+        while ahead:
+            name, node, depth = ahead.pop()
+            del path[depth:]
+            if name in path:
+                cycle = [*path[path.index(name) :], name]
+                assert node is not None
+                yield Problem(
+                    "circular",
+                    f"`{name}` depends on itself: {' needs '.join(f'`{n}`' for n in cycle)}",
+                    where=node.where,
+                    hint="Remove one of these `needs`.",
+                )
+                continue
+            if name in done:
+                continue
+            path.append(name)
+            done.add(name)
+            ahead += [(other, item, depth + 1) for other, item in reversed(waits[name])]

@@ -1,4 +1,4 @@
-"""Rules of the pool: its nodes, its image, its slots."""
+"""Rules of the pool: image, nodes, autoscale, slots and lifetime."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from batchspec.problems import Problem, Severity
-from batchspec.spec.expand_pool import number
-from batchspec.spec.node import Node
-from batchspec.spec.units import duration
+from batchspec.spec.expand import number
+from batchspec.spec.formats import duration
+from batchspec.spec.yaml_tree import Node
 
 _TARGETS = ("target_dedicated_nodes", "target_low_priority_nodes")
 _AUTO = ("enable_auto_scale", "auto_scale_formula", "auto_scale_evaluation_interval")
@@ -21,11 +21,11 @@ _CORES = re.compile(
     r"|fx?(\d+)(?:-(\d+))?m?d?s_v2)",
     re.IGNORECASE,
 )
-"""Sizes whose name has the number of cores. Before version 3 only that of the F series has."""
+"""VM sizes whose name contains the number of cores; before version 3 only those of the F series."""
 
 
 def cores(vm_size: str) -> int | None:
-    """How many cores a size has, where its name tells."""
+    """The number of cores of a VM size, if its name contains it."""
     match = _CORES.fullmatch(vm_size)
     if match is None:
         return None
@@ -34,13 +34,13 @@ def cores(vm_size: str) -> int | None:
 
 
 def pool_rules(root: Node) -> Iterator[Problem]:
-    """What the service would refuse of a pool, or what makes no pool."""
+    """Properties of the pool that the service refuses, and combinations without effect."""
     pool = root.get("pool")
     if pool is None or pool.get("existing") is not None:
         yield from _kept(root, pool)
         return
     if pool.wrong:
-        return  # what is missing in it nobody knows
+        return  # the error is already reported
     yield from _image(pool)
     yield from _nodes(pool)
     yield from _scale(pool)
@@ -52,7 +52,7 @@ def pool_rules(root: Node) -> Iterator[Problem]:
 def at_least(
     name: str, node: Node | None, least: timedelta, most: timedelta | None = None
 ) -> Iterator[Problem]:
-    """A duration is within bounds."""
+    """A duration must be within bounds."""
     length = duration(node.text) if node is not None and node.text else None
     if node is None or length is None:
         return
@@ -61,7 +61,7 @@ def at_least(
         bounds += [f"at most {_words(most)}"] if most is not None else []
         yield Problem(
             "out-of-range",
-            f"`{name}` is {' and '.join(bounds)}, not {node.raw}",
+            f"`{name}` must be {' and '.join(bounds)}, not {node.raw}",
             where=node.where,
         )
 
@@ -78,9 +78,9 @@ def _kept(root: Node, pool: Node | None) -> Iterator[Problem]:
     if pool is not None and cleanup is not None and cleanup.value != "never":
         yield Problem(
             "no-effect",
-            "an `existing` pool is never deleted",
+            "`cleanup.pool` has no effect: an `existing` pool is never deleted",
             where=cleanup.where,
-            hint="Take this line out.",
+            hint="Remove this line.",
             severity=Severity.WARNING,
         )
 
@@ -102,9 +102,9 @@ def _image(pool: Node) -> Iterator[Problem]:
     elif agent is None:
         yield Problem(
             "missing-key",
-            "`node_agent_sku_id` is missing beside `image_reference`",
+            "`node_agent_sku_id` is missing: `image_reference` requires it",
             where=reference.name,
-            hint="For Ubuntu 24.04 it is `batch.node.ubuntu 24.04`.",
+            hint="For Ubuntu 24.04 write `node_agent_sku_id: batch.node.ubuntu 24.04`.",
         )
 
 
@@ -118,18 +118,22 @@ def _nodes(pool: Node) -> Iterator[Problem]:
         for node in targets:
             yield Problem(
                 "either-or",
-                "a pool that scales itself has no target",
+                "a pool with `enable_auto_scale` cannot have a target number of nodes",
                 where=node.name,
-                hint="Take this line out, or `enable_auto_scale`.",
+                hint="Remove this line or `enable_auto_scale`.",
             )
         if formula is None:
-            yield Problem("missing-key", "`auto_scale_formula` is missing", where=auto.name)
+            yield Problem(
+                "missing-key",
+                "`auto_scale_formula` is missing: `enable_auto_scale` requires it",
+                where=auto.name,
+            )
         return
     for key in _AUTO[1:]:
         if (node := pool.get(key)) is not None:
             yield Problem(
                 "missing-key",
-                f"`{key}` has no effect without `enable_auto_scale: true`",
+                f"`{key}` requires `enable_auto_scale: true`",
                 where=node.name,
             )
     if not targets and formula is None:
@@ -145,20 +149,24 @@ def _scale(pool: Node) -> Iterator[Problem]:
         if scale.get("max") is not None and most < least:
             yield Problem(
                 "out-of-range",
-                f"`max` is less than `min` ({least})",
+                f"`max` must be at least `min` ({least})",
                 where=scale.members["max"].where,
             )
         if not most and not number(scale, "spot_max", 0) and not least:
             yield Problem(
                 "missing-key",
-                "`scale` has neither `max` nor `spot_max`: there would never be a node",
+                "`scale` has neither `max` nor `spot_max`, so the pool would never have a node",
                 where=scale.name,
-                hint="Write `max: 10`, say.",
+                hint="Write the maximum, for example `max: 10`.",
             )
     for path in (("nodes", "autoscale", "formula"), ("auto_scale_formula",)):
         node = pool.get(*path)
         if node is not None and len((node.text or "").encode()) > _LONGEST_FORMULA:
-            yield Problem("too-large", "the formula has more than 8 KiB", where=node.name)
+            yield Problem(
+                "too-large",
+                "the autoscale formula is longer than 8 KiB, the limit of the service",
+                where=node.name,
+            )
 
 
 def _times(pool: Node) -> Iterator[Problem]:
@@ -181,7 +189,7 @@ def _slots(pool: Node) -> Iterator[Problem]:
         why = f" for {known} cores" if known and 4 * known < _MOST_SLOTS else ""
         yield Problem(
             "out-of-range",
-            f"`task_slots_per_node` is 1 to {most}{why}, not {slots.value}",
+            f"`task_slots_per_node` must be 1 to {most}{why}, not {slots.value}",
             where=slots.where,
         )
 
@@ -189,23 +197,21 @@ def _slots(pool: Node) -> Iterator[Problem]:
 def _lifetime(root: Node, pool: Node) -> Iterator[Problem]:
     lifetime, keep = pool.get("lifetime"), pool.get("keep_alive")
     if lifetime is None and keep is not None:
-        yield Problem(
-            "missing-key", "`keep_alive` has no meaning without `lifetime`", where=keep.name
-        )
+        yield Problem("missing-key", "`keep_alive` requires `lifetime`", where=keep.name)
     if lifetime is not None and lifetime.value == "job_schedule":
         job = root.get("job")
         if job is not None and job.get("schedule") is None:
             yield Problem(
                 "missing-key",
-                "a pool that lives as long as a job schedule needs one",
+                "`lifetime: job_schedule` requires a job with a `schedule`",
                 where=lifetime.where,
-                hint="Give the job a `schedule`, or write `lifetime: job`.",
+                hint="Add a `schedule` to the job, or write `lifetime: job`.",
             )
     prefix = pool.get("id")
     if lifetime is not None and prefix is not None and len(prefix.text or "") > 20:
         yield Problem(
             "long-id",
-            "the id of an auto pool is the start of the one that the service makes, and may have "
-            "20 characters",
+            "the `id` of an auto pool is the prefix of the id that the service generates, and "
+            "cannot be longer than 20 characters",
             where=prefix.where,
         )

@@ -1,4 +1,4 @@
-"""Rules of a stage: its command, its items, its files, and how it fits the pool and the job."""
+"""Rules of stages: commands, items, files, and what they require of pool and job."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from batchspec.problems import Place, Problem
-from batchspec.spec.expand_job import ends_job
-from batchspec.spec.expand_pool import number
-from batchspec.spec.expand_stage import EXIT_CODE
-from batchspec.spec.node import Node
+from batchspec.spec.expand import ends_job, number
+from batchspec.spec.expand_task import EXIT_CODE
+from batchspec.spec.yaml_tree import Node
 
 _ROWS = (".csv", ".tsv", ".jsonl")
 _MOST = 100_000_000
-"""The most items of a stage. Who writes down more means something else."""
+"""The maximum number of items of a stage; a larger number is a mistake."""
 
 _JOB_ACTIONS = frozenset({"terminate", "disable", "none"})
 
 
 def stage_rules(root: Node) -> Iterator[Problem]:
-    """What the service would refuse of the tasks of a stage."""
+    """Properties of stages that the service refuses, and mistakes in their items."""
     tasks = root.get("tasks")
     for stage in (tasks.members if tasks else {}).values():
         yield from _command(stage)
@@ -47,9 +46,9 @@ def _id(stage: Node) -> Iterator[Problem]:
         return
     yield Problem(
         "same-id",
-        "every task of the stage would have this id",
+        "all tasks of the stage would have the same `id`",
         where=id_.where,
-        hint="Put something of the item into it, such as `{{ index }}`, or leave `id` out.",
+        hint="Add a part of the item, such as `{{ index }}`, or remove `id`.",
     )
 
 
@@ -60,16 +59,16 @@ def _items(root: Node, stage: Node) -> Iterator[Problem]:
         if name in ("exclude", "include"):
             yield Problem(
                 "not-an-axis",
-                f"`{name}` is not an axis: it stands beside `matrix`",
+                f"`{name}` is not an axis; it belongs beside `matrix`",
                 where=axis.name,
                 hint=f"Write `for_each: {{matrix: {{...}}, {name}: [...]}}`.",
             )
         if parameters is not None and name in parameters.members:
             yield Problem(
                 "same-name",
-                f"`{name}` is a parameter already",
+                f"the axis `{name}` has the name of a parameter",
                 where=axis.name,
-                hint="Give the variable another name.",
+                hint="Rename the axis.",
             )
         yield from _range(axis.get("range"))
     if matrix is not None:
@@ -79,13 +78,13 @@ def _items(root: Node, stage: Node) -> Iterator[Problem]:
     if rows is not None and rows.text and not rows.text.lower().endswith(_ROWS):
         yield Problem(
             "bad-rows",
-            "rows are read from .csv, .tsv and .jsonl files",
+            "`rows` must be a .csv, .tsv or .jsonl file",
             where=rows.where,
         )
 
 
 def _length(numbers: Node) -> int:
-    """How many numbers a range has; 0 while it cannot be told."""
+    """The number of items of a range; 0 if it is not known."""
     values = [item.value for item in numbers.items if isinstance(item.value, int | float)]
     if len(values) != len(numbers.items) or len(values) < 2:
         return 0
@@ -102,7 +101,7 @@ def _combinations(matrix: Node) -> Iterator[Problem]:
     if number > _MOST and max(lengths) <= _MOST:
         yield Problem(
             "out-of-range",
-            f"a stage has at most {_MOST:,} tasks, and these are more combinations",
+            f"the matrix has more than {_MOST:,} combinations, the maximum for a stage",
             where=matrix.name,
         )
 
@@ -117,15 +116,17 @@ def _range(numbers: Node | None) -> Iterator[Problem]:
     if _length(numbers) > _MOST:
         yield Problem(
             "out-of-range",
-            f"a range has at most {_MOST:,} numbers, and this has more",
+            f"the range has more than {_MOST:,} numbers",
             where=numbers.at,
         )
     elif step == 0:
-        yield Problem("out-of-range", "a step of 0 leads nowhere", where=numbers.items[2].where)
+        yield Problem(
+            "out-of-range", "the step of a range cannot be 0", where=numbers.items[2].where
+        )
     elif (values[1] - values[0]) / step <= 0:
         yield Problem(
             "empty",
-            f"there is no number from {values[0]} up to {values[1]} in steps of {step}",
+            f"the range from {values[0]} to {values[1]} with step {step} is empty",
             where=numbers.items[0].where,
         )
 
@@ -144,28 +145,28 @@ def _fits_pool(root: Node, stage: Node) -> Iterator[Problem]:
         name = image.text or "IMAGE"
         yield Problem(
             "no-containers",
-            "the nodes of the pool cannot run containers",
+            "the stage uses a container image, but the pool is not configured for containers",
             where=image.name,
-            hint=f"Write `container_images: [{name}]` in the pool.",
+            hint=f"Add `container_images: [{name}]` to the pool.",
         )
     instances = stage.get("instances") or stage.get("multi_instance_settings")
     between = pool.get("enable_inter_node_communication")
     if instances is not None and (between is None or between.value is False):
         yield Problem(
             "no-communication",
-            "a task on several nodes needs nodes that reach each other",
+            "a multi-instance task requires communication between nodes",
             where=instances.name,
-            hint="Write `enable_inter_node_communication: true` in the pool.",
+            hint="Add `enable_inter_node_communication: true` to the pool.",
         )
 
 
 def too_many_slots(slots: int, most: int, where: Place, task: str = "the task") -> Problem:
-    """A task that no node has room for."""
+    """A task that needs more slots than a node has."""
     return Problem(
         "out-of-range",
-        f"{task} takes {slots} slots, and a node has {most}",
+        f"{task} requires {slots} slots, and a node has {most}",
         where=where,
-        hint=f"Write `task_slots_per_node: {slots}` in the pool." if slots <= 256 else "",
+        hint=f"Add `task_slots_per_node: {slots}` to the pool." if slots <= 256 else "",
     )
 
 
@@ -177,20 +178,24 @@ def _exit_codes(root: Node, stage: Node) -> Iterator[Problem]:
     for key, node in (codes.members if codes else {}).items():
         match = EXIT_CODE.fullmatch(key)
         if match is not None and match[2] is not None and int(match[2]) < int(match[1]):
-            yield Problem("out-of-range", f"the range `{key}` is empty", where=node.name)
+            yield Problem(
+                "out-of-range",
+                f"the range `{key}` is empty: its end is less than its start",
+                where=node.name,
+            )
         action = node.get("job_action") if node.members else node
         acts = action is not None and (action.text in _JOB_ACTIONS or _acts_later(node, action))
         if acts and not ends and (mode is None or mode.template is None):
             yield Problem(
                 "no-job-action",
-                "an exit code acts on the job only where the job lets it",
+                "this exit code has a job action, but failed tasks do not act on the job",
                 where=node.name,
-                hint="Write `on_task_failure: terminate` in the job.",
+                hint="Add `on_task_failure: terminate` to the job.",
             )
 
 
 def _acts_later(node: Node, action: Node) -> bool:
-    """A ``job_action`` that differs from task to task acts on the job, whichever it is."""
+    """A ``job_action`` that varies from task to task always acts on the job."""
     return bool(node.members) and action.kind is not None
 
 
@@ -205,14 +210,14 @@ def _outputs(stage: Node) -> Iterator[Problem]:
         if path is None or "{{" not in (path.text or "{{"):
             yield Problem(
                 "same-blob",
-                "every task of the stage would write the same blob",
+                "all tasks of the stage would write the same blob",
                 where=(path or files).where,
                 hint='Write `path: "{{ task.id }}/"`.',
             )
 
 
 def _resource_files(root: Node) -> Iterator[Node]:
-    """Every ResourceFile that is spelled out."""
+    """Every ResourceFile in its long form."""
     for node in root.walk():
         for key in ("resource_files", "resources", "common_resource_files"):
             listed = node.get(key)
@@ -227,23 +232,23 @@ def _resource(resource: Node) -> Iterator[Problem]:
     if not given:
         yield Problem(
             "missing-key",
-            "a resource file has one of `http_url`, `storage_container_url` and "
+            "a resource file must have `http_url`, `storage_container_url` or "
             "`auto_storage_container_name`",
             where=resource.name,
         )
     for node in given[1:]:
-        yield Problem("either-or", "a resource file has one source", where=node.name)
+        yield Problem("either-or", "a resource file can have only one source", where=node.name)
     path = resource.get("file_path")
     if resource.get("http_url") is not None and path is None:
         yield Problem(
-            "missing-key", "`file_path` is missing beside `http_url`", where=resource.name
+            "missing-key", "`file_path` is missing: `http_url` requires it", where=resource.name
         )
     if path is not None and path.text is not None:
         parts = PurePosixPath(path.text.replace("\\", "/")).parts
         if path.text.startswith(("/", "\\")) or ".." in parts or path.text[1:2] == ":":
             yield Problem(
                 "leaves-directory",
-                "a resource file must stay in the task's working directory",
+                "`file_path` is outside the working directory of the task",
                 where=path.where,
-                hint="Take a path without `..` that does not start at the root.",
+                hint="Write a relative path without `..`.",
             )

@@ -1,22 +1,30 @@
-"""Jinja2 with everything taken out that a spec has no use for.
+"""The Jinja2 environment for template expressions, restricted to what a spec needs.
 
-Expressions see the members of mappings, a few methods of strings, and the filters: no attribute of
-a Python object can be reached, nothing is loaded, nothing grows without bound. Words for the user
-come as :class:`~batchspec.spec.held.RefusalError`; ``template`` makes problems of them.
+Expressions can use members of mappings, some string methods, and the filters and tests below. They
+cannot reach attributes of Python objects, load templates, or yield results of unbounded size.
+Errors are :class:`~batchspec.spec.opaque_values.RefusalError`; ``template`` adds the position.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import wraps
+from pathlib import PurePosixPath
 
 from jinja2 import StrictUndefined, TemplateError, nodes, pass_context
+from jinja2.filters import FILTERS as JINJA_FILTERS
 from jinja2.nativetypes import NativeCodeGenerator
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.tests import TESTS as JINJA_TESTS
 from jinja2.utils import missing
 
-from batchspec.spec.filters import CONCAT, FILTERS, TESTS
-from batchspec.spec.held import LIMIT, Held, RefusalError, guard
+from batchspec.spec.formats import slug
+from batchspec.spec.opaque_values import LIMIT, Argument, Opaque, Raw, RefusalError, guard, plain
+
+_TOO_LONG = f"the result has more than {LIMIT:,} characters"
 
 _METHODS = """
 startswith endswith upper lower title capitalize strip lstrip rstrip removeprefix removesuffix
@@ -26,11 +34,120 @@ split rsplit splitlines partition rpartition find count isdigit isalpha isalnum 
 _OBJECTS = (dict, Mapping)
 
 METHODS = frozenset(_METHODS.split())
-"""The methods of a string that an expression may call."""
+"""The string methods that an expression can call."""
+
+
+CONCAT = "~"
+"""The internal filter for ``~``, so that it converts to text as everything else does."""
+
+_KEPT_FILTERS = """
+abs capitalize count d default first float int items last length list lower map max min reject
+rejectattr reverse round select selectattr sort string sum title trim truncate unique upper
+urlencode
+"""
+
+_KEPT_TESTS = """
+boolean defined divisibleby eq even false float ge gt in integer le lower lt mapping ne none number
+odd sequence string true undefined upper
+"""
+
+
+def _guarded(function: Callable[..., object]) -> Callable[..., object]:
+    """A filter that refuses opaque values; several of Jinja's filters swallow the error."""
+
+    @wraps(function)
+    def guarded(*args: object, **named: object) -> object:
+        for value in (*args, *named.values()):
+            if isinstance(value, Opaque):
+                value.refuse()
+        return function(*args, **named)
+
+    return guarded
+
+
+def _raw(value: object) -> Raw:
+    return Raw(value.value if isinstance(value, Argument) else value)
+
+
+def _quote(value: object) -> Argument:
+    return Argument(value.value if isinstance(value, Raw) else value)
+
+
+def _hash(value: object, length: int = 8) -> str:
+    """The first hexadecimal digits of the SHA-256 of a string."""
+    return hashlib.sha256(plain(value).encode("utf-8", "surrogatepass")).hexdigest()[:length]
+
+
+def _zfill(value: object, width: int) -> str:
+    if width > 1024:
+        raise RefusalError("`zfill` takes a width of at most 1,024")
+    return plain(value).zfill(width)
+
+
+def _replace(value: object, old: str, new: str) -> str:
+    text, new = plain(value), plain(new)
+    if len(text) + text.count(old) * len(new) > LIMIT:
+        raise RefusalError(_TOO_LONG)
+    return text.replace(old, new)
+
+
+def _join(values: Iterable[object], between: str = "", attribute: str | None = None) -> str:
+    """Like Jinja's ``join``; ``attribute`` names a member of each value."""
+    strings = []
+    for value in values:
+        if attribute is not None and isinstance(value, Mapping):
+            strings.append(plain(guard(value.get(attribute))))
+        else:
+            strings.append(plain(value))
+    if sum(map(len, strings)) + len(strings) * len(between) > LIMIT:
+        raise RefusalError(_TOO_LONG)
+    return between.join(strings)
+
+
+def _tojson(value: object) -> str:
+    return json.dumps(_json(value), ensure_ascii=False)
+
+
+def _json(value: object) -> object:
+    match guard(value):
+        case Mapping() as members:
+            return {str(key): _json(item) for key, item in members.items()}
+        case list() | tuple() | Iterator() as items:
+            return [_json(item) for item in items]
+        case None | bool() | int() | float() | str() as scalar:
+            return scalar
+        case other:
+            return plain(other)  # refuses opaque and undefined values
+
+
+def _path(value: object) -> PurePosixPath:
+    return PurePosixPath(plain(value).replace("\\", "/"))
+
+
+FILTERS: Mapping[str, Callable[..., object]] = {
+    **{name: _guarded(JINJA_FILTERS[name]) for name in _KEPT_FILTERS.split()},
+    "raw": _raw,
+    "quote": _quote,
+    "stem": lambda value: _path(value).stem,
+    "suffix": lambda value: _path(value).suffix,
+    "basename": lambda value: _path(value).name,
+    "dirname": lambda value: str(_path(value).parent),
+    "zfill": _zfill,
+    "hash": _hash,
+    "slug": lambda value: slug(plain(value)),
+    "replace": _replace,
+    "join": _join,
+    "tojson": _tojson,
+    CONCAT: _join,
+}
+"""Filters by name."""
+
+TESTS = {name: JINJA_TESTS[name] for name in _KEPT_TESTS.split()}
+"""Tests (``is ...``) by name."""
 
 
 class _Unknown(StrictUndefined):
-    """What a name that is not there stands for: anything done with it but ``default`` fails."""
+    """An undefined name: every operation but ``default`` fails."""
 
     __slots__ = ()
 
@@ -43,12 +160,12 @@ class _Unknown(StrictUndefined):
     def _undefined_message(self) -> str:
         name = self._undefined_name
         if self._undefined_obj is missing:
-            return f"there is no `{name}`"
-        return f"there is no `{name}` in it"
+            return f"`{name}` is not defined"
+        return f"the value has no member `{name}`"
 
 
 class _Scope(Context):
-    """The names of one evaluation, looked up where they are and not copied."""
+    """The names of one evaluation, looked up without copying the scope."""
 
     def resolve_or_missing(self, key: str) -> object:
         found = super().resolve_or_missing(key)
@@ -56,7 +173,7 @@ class _Scope(Context):
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """The environment of every template. Its templates yield text and, as 1-tuples, values."""
+    """The environment of every template. A template yields strings and, as 1-tuples, values."""
 
     code_generator_class = NativeCodeGenerator
     context_class = _Scope
@@ -64,8 +181,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def __init__(self) -> None:
         super().__init__(
-            # Only `{{ }}` is a mark: `{%` and `{#` are the shell's (`${#list}`), and what looks
-            # like a statement is refused before it gets here. No spec can hold these characters.
+            # Only `{{ }}` is a delimiter: `{%` and `{#` belong to the shell (`${#list}`); Jinja
+            # statements are refused earlier. A spec cannot contain these control characters.
             block_start_string="\0{",
             block_end_string="\0}",
             comment_start_string="\0(",
@@ -81,10 +198,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.tests = dict(TESTS)
 
     def renderer(self, source: str) -> Callable[[Mapping[str, object]], Iterable[object]]:
-        """A template as a function from scope to parts. The scope is not copied.
+        """Compile a template to a function from a scope to parts. The scope is not copied.
 
         Raises:
-            RefusalError: the template cannot be read.
+            RefusalError: the template has a syntax error.
         """
         try:
             tree = self.parse(source)
@@ -104,7 +221,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return evaluated
 
     def getattr(self, obj: object, attribute: str) -> object:
-        """``obj.attribute``: a member of a mapping, or a method of a string."""
+        """``obj.attribute``: a member of a mapping or a method of a string."""
         if isinstance(obj, _OBJECTS):
             try:
                 return guard(obj[attribute])
@@ -115,7 +232,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return self.undefined(obj=obj, name=attribute)
 
     def getitem(self, obj: object, argument: object) -> object:
-        """``obj[argument]``: a member of a mapping, or a part of a list or string."""
+        """``obj[argument]``: a member of a mapping or a part of a list or string."""
         if isinstance(obj, _OBJECTS):
             try:
                 return guard(obj[argument])
@@ -123,12 +240,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 return self.undefined(obj=obj, name=str(argument))
         if isinstance(obj, str | list | tuple) and isinstance(argument, int | slice):
             return obj[argument]
-        if isinstance(obj, Held):
+        if isinstance(obj, Opaque):
             obj.refuse()
         return self.undefined(obj=obj, name=str(argument))
 
     def is_safe_callable(self, obj: object) -> bool:
-        """Only the methods that ``getattr`` hands out."""
+        """Only the methods that ``getattr`` returns."""
         return getattr(obj, "__name__", "") in METHODS and isinstance(
             getattr(obj, "__self__", None), str
         )
@@ -136,10 +253,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Context, operator: str, left: object, right: object) -> object:
         """Arithmetic, of bounded size."""
         for side in (left, right):
-            if isinstance(side, Held):
+            if isinstance(side, Opaque):
                 side.refuse()
         if operator == "%" and isinstance(left, str):
-            raise RefusalError("`%` formats no text here", "Join texts with `~`.")
+            raise RefusalError("`%` does not format strings", "Join strings with `~`.")
         if operator == "**":
             _bound_power(left, right)
         if operator == "*":
@@ -150,15 +267,15 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 @pass_context
 def _value(_: Context, value: object) -> tuple[object]:
-    """Mark a value, so that it can be told from the text around it.
+    """Mark a value, to distinguish it from the text around it.
 
-    Asking for the context keeps Jinja from folding constants into the text.
+    Passing the context prevents Jinja from folding constants into the text.
     """
     return (value,)
 
 
 def name_path(node: nodes.Node) -> tuple[str, ...] | None:
-    """``a.b['c']`` as names, or ``None`` if it is something else."""
+    """``a.b['c']`` as names, or ``None`` for another expression."""
     match node:
         case nodes.Name(name=str(name)):
             return (name,)
@@ -172,18 +289,18 @@ def name_path(node: nodes.Node) -> tuple[str, ...] | None:
 
 
 def _concat(node: nodes.Concat) -> nodes.Filter:
-    """``a ~ b`` as a filter over a list: Jinja's own would make text of anything."""
+    """``a ~ b`` as a filter over a list; Jinja's operator converts any value to text."""
     return nodes.Filter(nodes.List(node.nodes), CONCAT, [], [], None, None, lineno=node.lineno)
 
 
 def _bound_power(base: object, exponent: object) -> None:
     if not isinstance(base, int | float) or not isinstance(exponent, int | float):
-        raise RefusalError("`**` takes numbers")
+        raise RefusalError("`**` requires numbers")
     if abs(exponent) > 1024 or abs(base) > 1e18:
-        raise RefusalError("the power is too large")
+        raise RefusalError("the result of `**` is too large")
 
 
 def _bound_repetition(repeated: object, times: object) -> None:
     long = isinstance(repeated, str | list | tuple) and isinstance(times, int)
     if long and len(repeated) * times > LIMIT:  # type: ignore[arg-type,operator]
-        raise RefusalError(f"a text of more than {LIMIT:,} characters")
+        raise RefusalError(_TOO_LONG)

@@ -1,36 +1,35 @@
-"""What the names in templates stand for.
+"""The names that templates can use, and their values.
 
-``parameters`` by their names, ``name``, ``job.id``, ``pool.id`` and ``containers`` are in scope
-everywhere; in a stage also ``index``, ``task.id`` and the item. The innermost wins: a column
-``name`` of a file of rows hides the spec's own ``name`` in its stage.
+The parameters, ``name``, ``job.id``, ``pool.id`` and ``containers`` are in scope everywhere; in a
+stage also ``index``, ``task.id`` and the item. Inner names hide outer ones: a column ``name`` of a
+file of rows hides the spec's ``name`` in its stage.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from batchspec.spec.held import Named
 from batchspec.spec.model import (
-    Container,
     EachBlob,
     EachFile,
     EachNumber,
     EachValue,
+    ForEach,
     Matrix,
     NumberRange,
     Once,
     Rows,
     Spec,
-    Stage,
 )
+from batchspec.spec.opaque_values import Named
 from batchspec.spec.rows import columns
 from batchspec.spec.template import ANYTHING, VALUE, Names
 from batchspec.spec.values import BlobUrl, Record, Value
 
 READ = "rl"
-"""A container to read from: its blobs, and which there are."""
+"""SAS permissions to read and list the blobs of a container."""
 WRITE = "cw"
-"""A container to write to: new blobs and, when a task runs again, the same ones anew."""
+"""SAS permissions to create blobs in a container and to overwrite them in a retry."""
 
 
 def base_scope(
@@ -39,14 +38,14 @@ def base_scope(
     job: str,
     pool: str,
     parameters: Mapping[str, Value],
-    containers: Mapping[str, Container],
+    containers: Mapping[str, str],
 ) -> dict[str, object]:
-    """The names that are in scope everywhere, with their values."""
+    """The names that are in scope everywhere. ``containers`` are names in the account by key."""
     return {
         "name": name,
         "job": {"id": job},
         "pool": {"id": pool},
-        "containers": {key: _container(container.id) for key, container in containers.items()},
+        "containers": {key: _container(id_) for key, id_ in containers.items()},
         **parameters,
     }
 
@@ -58,7 +57,7 @@ def spec_scope(spec: Spec) -> dict[str, object]:
         job=spec.job.id,
         pool=spec.pool.id,
         parameters=spec.parameters,
-        containers=spec.containers,
+        containers={key: container.id for key, container in spec.containers.items()},
     )
 
 
@@ -72,10 +71,10 @@ def _container(container: str) -> dict[str, object]:
 
 
 def file_item(container: str, blob: str, size: int, *, keep_path: bool) -> Named:
-    """A file as an item: its text is its place in the task's working directory."""
+    """A file as an item; its text form is its path in the task's working directory."""
     folder, _, name = blob.rpartition("/")
     dot = name.rfind(".")
-    # As pathlib has it: a dot that begins or ends a name is a part of it.
+    # As in pathlib, a dot at the start or end of a name does not start a suffix.
     dot = dot if 0 < dot < len(name) - 1 else len(name)
     return Named(
         blob if keep_path else name,
@@ -109,17 +108,17 @@ def base_names(parameters: Mapping[str, Value], containers: Iterable[str]) -> Na
     )
 
 
-def stage_names(base: Names, stage: Stage, *, task: bool = True) -> Names:
-    """The names in a stage; ``task`` is not there in the template of the task's own id.
+def stage_names(base: Names, items: ForEach, *, task: bool = True) -> Names:
+    """The names in a stage. ``task`` is not defined in the template of the task's own id.
 
-    The columns of a file of rows are read from it; where that fails, any name may be one, for the
-    file has its own messages.
+    The columns of a file of rows are read from the file. If that fails, any name is accepted,
+    because the error of the file is reported separately.
     """
     known = {**base.known, "index": VALUE}
     if task:
         known["task"] = _ID
     is_open = base.open
-    match stage.for_each:
+    match items:
         case EachFile(group=None) | EachBlob(group=None):
             known["file"] = _FILE
         case EachFile() | EachBlob():

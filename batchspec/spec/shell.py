@@ -1,8 +1,8 @@
-"""How a shell reads the user's own text around an inserted value: between quotes, or not.
+"""Finds inserted values that stand inside the user's own quotes in a shell command.
 
-A value is inserted as one quoted argument. Where the user has put quotes of their own around it,
-the two cancel out, and the value is read by the shell as if it were typed. What is told here is
-only where something of that kind happens; nothing is evaluated.
+A value is inserted as one quoted argument. Inside quotes of the user's own, the two pairs cancel
+out, and the shell interprets the value as if it were typed. These readers only locate such values;
+they evaluate nothing.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ _HEREDOC = re.compile(r"<<(-?)[ \t]*(?:'([^'\n]+)'|\"([^\"\n]+)\"|\\?([^\s'\"\\;
 
 
 class Reader(Protocol):
-    """Reads a command line piece by piece; between the pieces stand values."""
+    """Reads a command line piece by piece; a value stands between two pieces."""
 
     def read(self, text: str) -> None:
-        """Read on through the user's own text."""
+        """Read the next part of the user's text."""
         ...
 
     def value(self, following: str) -> str:
-        """Pass over a value: where it stands if it is not safe there, in words, else nothing."""
+        """Pass over a value: the context in words if a value is not safe there, otherwise empty."""
         ...
 
 
 def reader(quoting: Quoting) -> Reader:
-    """A reader for the text of a command line of that kind."""
+    """A reader for a command line of that kind."""
     if quoting is Quoting.POSIX:
         return _Posix()
     return _Windows(cmd=quoting is Quoting.WINDOWS)
@@ -37,8 +37,8 @@ def reader(quoting: Quoting) -> Reader:
 
 @dataclass(slots=True)
 class _Posix:
-    """``_open`` is what is open, innermost last: ``'``, ``"``, a backtick, ``(`` of a substitution
-    or group, ``{`` of an expansion, ``#`` of a comment, and ``<`` of a here-document."""
+    """``_open`` lists the open constructs, innermost last: ``'``, ``"``, a backtick, ``(`` of a
+    substitution or group, ``{`` of an expansion, ``#`` of a comment, ``<`` of a here-document."""
 
     _open: list[str] = field(default_factory=list)
     _ends: list[tuple[str, bool]] = field(default_factory=list)
@@ -53,11 +53,11 @@ class _Posix:
         last, self._last = self._last, ""
         match self._open[-1] if self._open else "":
             case "'":
-                return "between single quotes"
+                return "inside single quotes"
             case '"':
-                return "between double quotes"
+                return "inside double quotes"
             case "{" if '"' in self._open:
-                return "between double quotes"
+                return "inside double quotes"
             case "<":
                 return "in a here-document"
             case "#":
@@ -86,7 +86,7 @@ class _Posix:
                     at = self._in_code(text, at)
 
     def _in_document(self, text: str, at: int) -> int:
-        """Read one line of a here-document, or as much of it as is there."""
+        """Read one line of a here-document, or the part of it that is available."""
         end = text.find("\n", at)
         self._line += text[at : end if end >= 0 else len(text)]
         if end < 0:
@@ -136,7 +136,7 @@ class _Posix:
         return at + 1
 
     def _opened(self, text: str, at: int) -> int:
-        """Read what means the same between double quotes and outside; 0 if it is not there."""
+        """Read a construct that is valid inside and outside double quotes; 0 if there is none."""
         match text[at]:
             case "\\":
                 self._word = True
@@ -164,9 +164,9 @@ class _Posix:
 
 @dataclass(slots=True)
 class _Windows:
-    """Quotes as ``cmd`` counts them, and as the program does: a value stands outside of both.
+    """Counts quotes as ``cmd`` does and as the program does; a value must be outside of both.
 
-    A quote beside a value's own quote would be read as a quote character.
+    A quote next to the quote of a value would become a quote character.
     """
 
     cmd: bool
@@ -178,9 +178,9 @@ class _Windows:
     def value(self, following: str) -> str:
         last, self._last, self._backslashes = self._last, "", 0
         if self._cmd_open or self._program_open:
-            return "between double quotes"
+            return "inside double quotes"
         if last == '"' or following.startswith('"'):
-            return "beside a double quote"
+            return "next to a double quote"
         return "right after `^`" if last == "^" and self.cmd else ""
 
     def read(self, text: str) -> None:

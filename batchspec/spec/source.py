@@ -1,7 +1,6 @@
-"""A file as text, with its lines kept for messages.
+"""Reads a file as text, and converts offsets to positions for messages.
 
-What YAML means is the business of :mod:`batchspec.spec.tree`; here are only bytes, characters and
-the places between them. A line that carries a key or a signature is kept redacted.
+Lines that contain a key or a signature are stored redacted.
 """
 
 from __future__ import annotations
@@ -15,20 +14,20 @@ from typing import NoReturn
 from batchspec.problems import Place, Problem, SpecError, redact
 
 LARGEST = 1024 * 1024
-"""The most bytes a spec may have; what is longer is data, and belongs into a file of rows."""
+"""The maximum size of a spec in bytes; larger data belongs in a file of rows."""
 
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\ufeff")
 _BREAK = re.compile("\r\n|\n|\r")
 _WIDE = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
-_START = "`batchspec init` writes a spec to start from."
+_START = "Check the path, or create a spec with `batchspec init`."
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A text that was read from ``file`` (as the user named it).
+    """The text of ``file`` (the path as the user wrote it).
 
-    ``starts`` are where its lines start; ``lines`` are their texts, without ends and secrets.
+    ``starts`` are the offsets of its lines; ``lines`` are the lines without their ends, redacted.
     """
 
     file: str
@@ -37,39 +36,42 @@ class Source:
     lines: tuple[str, ...] = field(repr=False)
 
     def line(self, number: int) -> str:
-        """The line of that number (from 1), as it may be shown."""
+        """A line by its number (from 1), redacted."""
         return self.lines[number - 1] if 1 <= number <= len(self.lines) else ""
 
     def place(self, line: int, column: int, length: int = 1) -> Place:
-        """A place by line and column, both from 1."""
+        """A position by line and column, both from 1."""
         return Place(self.file, line, column, self.line(line), max(1, length))
 
     def at(self, offset: int, length: int = 1) -> Place:
-        """A place by the number of characters before it."""
+        """A position by its offset in characters."""
         line = bisect_right(self.starts, offset)
         return self.place(line, offset - self.starts[line - 1] + 1, length)
 
 
 def source(text: str, file: str) -> Source:
-    """A text with its lines found."""
+    """A source for a string."""
     starts = (0, *(match.end() for match in _BREAK.finditer(text)))
     lines = tuple(redact(line) for line in _BREAK.split(text))
     return Source(file, text, starts, lines)
 
 
 def read_source(path: Path, missing: str = _START) -> Source:
-    """Read a file of the user's; ``missing`` is the hint where there is none.
+    """Read a file of the user; ``missing`` is the fix if it does not exist.
 
     Raises:
-        SpecError: it is missing, a folder, not readable, too large, not UTF-8, or holds characters
-            that no YAML text may have.
+        SpecError: the file is missing, a folder, not readable, larger than :data:`LARGEST`, not
+            UTF-8, or contains characters that YAML does not allow.
     """
     file = str(path)
     data = _bytes(path, file, missing)
     for mark, encoding in _WIDE.items():
         if data.startswith(mark):
             _refuse(
-                "not-utf8", f"{file} is {encoding} text", "Save it as UTF-8.", Place(file, 1, 1)
+                "not-utf8",
+                f"{file} is {encoding} text",
+                "Save the file as UTF-8.",
+                Place(file, 1, 1),
             )
     try:
         text = data.decode("utf-8-sig")
@@ -87,8 +89,8 @@ def read_source(path: Path, missing: str = _START) -> Source:
         code = ord(control.group())
         _refuse(
             "control-character",
-            f"the character U+{code:04X} cannot be in a spec",
-            "Take it out, or write it with a backslash in a double-quoted text.",
+            f"the character U+{code:04X} is not allowed in YAML",
+            "Remove it, or write it as an escape in a double-quoted string.",
             found.at(control.start()),
         )
     return found
@@ -99,23 +101,23 @@ def _bytes(path: Path, file: str, missing: str) -> bytes:
         with path.open("rb") as stream:
             data = stream.read(LARGEST + 1)
     except FileNotFoundError:
-        _refuse("no-file", f"there is no file {file}", missing)
+        _refuse("no-file", f"the file {file} does not exist", missing)
     except IsADirectoryError:
-        _refuse("not-a-file", f"{file} is a folder", "Name the spec file in it.")
+        _refuse("not-a-file", f"{file} is a folder", "Give the path of the spec file in it.")
     except PermissionError:
-        _refuse("no-permission", f"no permission to read {file}", f"Try `chmod u+r {file}`.")
+        _refuse("no-permission", f"no permission to read {file}", f"Run `chmod u+r {file}`.")
     except OSError as error:
         _refuse("not-readable", f"{file} cannot be read: {error.strerror or error}", "")
     except ValueError:
-        _refuse("no-file", f"{file!r} is not the name of a file", "")
+        _refuse("no-file", f"{file!r} is not a valid path", "")
     if len(data) > LARGEST:
         _refuse(
             "too-large",
-            f"{file} has more than {LARGEST // 1024} KiB",
-            "Put data into a .csv or .jsonl file, and use `for_each: {rows: FILE}`.",
+            f"{file} is larger than {LARGEST // 1024:,} KiB",
+            "Move data to a .csv or .jsonl file, and use `for_each: {rows: FILE}`.",
         )
     return data
 
 
-def _refuse(code: str, summary: str, hint: str, where: Place | None = None) -> NoReturn:
-    raise SpecError(Problem(code, summary, hint=hint, where=where))
+def _refuse(code: str, summary: str, fix: str, where: Place | None = None) -> NoReturn:
+    raise SpecError(Problem(code, summary, hint=fix, where=where))

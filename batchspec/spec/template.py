@@ -1,9 +1,12 @@
-"""Templates: checked without being evaluated, and evaluated once for every task.
+"""Checks templates without evaluating them, and evaluates them for every task.
 
-``{{ ... }}`` is a Jinja2 expression; nothing else of Jinja is there. What it inserts into a command
-is quoted for the node's shell, unless it ends in ``| raw``. A secret, or a URL that is signed at
-submission, becomes a piece of a :class:`~batchspec.spec.values.Text`. What expressions may do is
-the business of ``sandbox`` and ``filters``; how shells read is told by ``shell``.
+``{{ ... }}`` is a Jinja2 expression; no other Jinja syntax is supported. Values inserted into a
+command are quoted for the node's shell, unless the expression ends in ``| raw``. A secret, or a URL
+that is signed at submission, becomes a piece of a :class:`~batchspec.spec.values.Text`.
+
+Most templates consist of strings and paths of names. They are checked and evaluated here without
+Jinja, which takes time to import and is several times slower; everything else, and every error, is
+left to Jinja (``sandbox``, ``template_syntax``).
 """
 
 from __future__ import annotations
@@ -13,11 +16,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from itertools import groupby
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from batchspec.problems import Place, Problem, Secret, SpecError
-from batchspec.spec.held import LIMIT, Argument, Held, Raw, RefusalError, plain
-from batchspec.spec.paths import Part, is_good, looked_up, parts
+from batchspec.spec.opaque_values import LIMIT, Argument, Opaque, Raw, RefusalError, guard, plain
+from batchspec.spec.shell import reader
 from batchspec.spec.values import (
     Piece,
     Quoted,
@@ -33,45 +36,62 @@ if TYPE_CHECKING:
 
     from batchspec.spec.sandbox import Sandbox
 
+_OBJECTS = (dict, Mapping)
+
 EXPRESSION = re.compile(
     r"""\{\{ (?: '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" | [^'"}] | \}(?!\}) )* \}\}""",
     re.DOTALL | re.VERBOSE,
 )
-"""An expression with its braces, as far as its place is concerned."""
+"""An expression with its braces; used to find positions."""
+
+
+Part: TypeAlias = str | tuple[str, ...]
+"""A literal text, or a path of names such as ``("containers", "output", "url")``."""
+
+_MEMBER = r"""\.[A-Za-z_][A-Za-z0-9_]*|\[\s*(?:'[^'"\\\s]*'|"[^'"\\\s]*")\s*\]"""
+_PATH = re.compile(rf"(?<!\{{)\{{\{{\s*([A-Za-z_][A-Za-z0-9_]*)((?:{_MEMBER})*)\s*\}}\}}")
+_MORE = re.compile(r"\{\{|\r|\0")
+"""Makes a literal text more than that."""
+
+_STATEMENT = re.compile(r"\{%|\{#")
+"""Starts a statement or a comment in Jinja."""
+
+_WORDS = frozenset(("and", "else", "false", "if", "in", "is", "none", "not", "or", "true"))
+"""Words that are not names in Jinja, in any case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """The names that a template may use: what each has below it, or anything (``open``)."""
+    """The names that a template can use, with their members; ``open``: any name is allowed."""
 
     known: Mapping[str, Names] = field(default_factory=dict)
     open: bool = False
 
 
 VALUE = Names()
-"""A text or a number: nothing is below it."""
+"""A string or a number: it has no members."""
 
 ANYTHING = Names(open=True)
-"""What only the data can tell."""
+"""A value whose members are known only from the data."""
 
 
 def has_expression(source: str) -> bool:
-    """Whether there is anything in a text to evaluate."""
+    """Whether a string has an expression."""
     return "{{" in source
 
 
 def check(
     template: Template, names: Names, *, quoting: Quoting | None = None
 ) -> tuple[Problem, ...]:
-    """Everything that is wrong with a template, found without evaluating it.
+    """Check a template without evaluating it.
 
-    ``quoting`` is given for a command line: expressions between the user's own quotes are refused.
+    ``quoting`` is given for a command: expressions inside the user's own quotes are refused.
     """
-    if is_good(template.source, names, quoting):
+    if is_simple_and_valid(template.source, names, quoting):
         return ()
-    from batchspec.spec.syntax import faults  # noqa: PLC0415 - Jinja is for those who use it
+    from batchspec.spec.template_syntax import problems_of  # noqa: PLC0415 - imports Jinja
 
-    return faults(template, names, quoting)
+    return problems_of(template, names, quoting)
 
 
 def evaluate(
@@ -81,16 +101,16 @@ def evaluate(
     quoting: Quoting | None = None,
     shell: Quoting = Quoting.POSIX,
 ) -> str | Text:
-    """The text of a template, all its expressions evaluated.
+    """Evaluate a template.
 
-    With ``quoting``, each value is one argument of a command line, and a list is one for each of
-    its members; values that stand side by side are one argument together. Without it values go in
-    as they are, and ``| quote`` quotes for ``shell``. The text is a ``str`` unless something in it
-    is only known at submission.
+    With ``quoting``, each value becomes one argument of a command line, and a list one argument for
+    each item; adjacent values form one argument. Without it values are inserted unquoted, and
+    ``| quote`` quotes for ``shell``. The result is a ``str`` unless a part of it is only known at
+    submission.
 
     Raises:
-        SpecError: the template cannot be read, or an expression fails on these values; the
-            problem has its place.
+        SpecError: the template has a syntax error, or an expression fails on these values; the
+            problem has its position.
     """
     try:
         render = _compiled(template.source)
@@ -116,20 +136,20 @@ _EXPECTED = (
     ValueError,
     RecursionError,
 )
-"""What evaluating an expression on unfit values raises."""
+"""Exceptions that evaluating an expression on unsuitable values raises."""
 
 
 @cache
 def sandbox() -> Sandbox:
-    """The environment, made when the first template is met."""
-    from batchspec.spec.sandbox import Sandbox  # noqa: PLC0415 - Jinja is for those who use it
+    """The Jinja environment, created for the first template that needs it."""
+    from batchspec.spec.sandbox import Sandbox  # noqa: PLC0415 - imports Jinja
 
     return Sandbox()
 
 
 @lru_cache(maxsize=4096)
 def _compiled(source: str) -> Callable[[Mapping[str, object]], Iterable[object]] | None:
-    """A function from scope to parts: ``str`` is the text around, a 1-tuple holds a value."""
+    """A function from a scope to parts: strings are literal text, 1-tuples contain values."""
     if not has_expression(source):
         return None
     simple = parts(source)
@@ -142,14 +162,73 @@ def _with_jinja(source: str) -> Callable[[Mapping[str, object]], Iterable[object
 
 
 def _simply(source: str, simple: tuple[Part, ...], scope: Mapping[str, object]) -> Iterable[object]:
-    """What Jinja would yield, several times as fast; where a name is not there, it has its say."""
+    """The parts without Jinja, which is several times slower; Jinja reports unknown names."""
     found = looked_up(simple, scope)
     return found if found is not None else _with_jinja(source)(scope)
 
 
+@lru_cache(maxsize=4096)
+def parts(source: str) -> tuple[Part, ...] | None:
+    """The strings and paths of a template; ``None`` if it has any other expression."""
+    found: list[Part] = []
+    end = 0
+    for match in _PATH.finditer(source):
+        path = (match[1], *(name.strip("[]'\". \t\n") for name in re.findall(_MEMBER, match[2])))
+        if any(name.lower() in _WORDS for name in path):
+            return None
+        found += [source[end : match.start()], path]
+        end = match.end()
+    found.append(source[end:])
+    if any(_MORE.search(part) for part in found if isinstance(part, str)):
+        return None
+    return tuple(part for part in found if part)
+
+
+def is_simple_and_valid(source: str, names: Names, quoting: Quoting | None) -> bool:
+    """Whether a template has only paths, all of them known and outside of quotes."""
+    simple = parts(source)
+    if simple is None or _STATEMENT.search(source):
+        return False
+    if not all(_is_known(part, names) for part in simple if type(part) is tuple):
+        return False
+    if quoting is None:
+        return True
+    shell = reader(quoting)
+    for part, following in zip(simple, (*simple[1:], ""), strict=False):
+        if isinstance(part, str):
+            shell.read(part)
+        elif shell.value(following if isinstance(following, str) else ""):
+            return False
+    return True
+
+
+def _is_known(path: tuple[str, ...], names: Names) -> bool:
+    for name in path:
+        if name not in names.known:
+            return names.open
+        names = names.known[name]
+    return True
+
+
+def looked_up(simple: tuple[Part, ...], scope: Mapping[str, object]) -> list[object] | None:
+    """The parts as Jinja yields them; ``None`` where a name is not found."""
+    found: list[object] = []
+    for part in simple:
+        if type(part) is str:
+            found.append(part)
+            continue
+        value: object = scope
+        for name in part:
+            if not isinstance(value, _OBJECTS) or name not in value:
+                return None
+            value = value[name]
+        found.append((guard(value),))
+    return found
+
+
 @dataclass(slots=True)
 class _Writer:
-    """Puts parts together: ``_out`` is done, ``_argument`` the argument that is being built."""
+    """Joins parts: ``_out`` is finished, ``_argument`` is the argument in progress."""
 
     quoting: Quoting | None
     shell: Quoting
@@ -158,7 +237,7 @@ class _Writer:
     _argument: list[Piece] = field(default_factory=list)
 
     def write(self, parts: Iterable[object]) -> None:
-        """Put all parts of a template together."""
+        """Append the parts of a template."""
         bare = self.quoting is None
         out = self._out
         for part in parts:
@@ -184,11 +263,11 @@ class _Writer:
             self.values += 1
 
     def text(self) -> str | Text:
-        """What was written."""
+        """The text that was written."""
         self._close()
         pieces = _merged(self._out)
         if sum(len(piece) for piece in pieces if type(piece) is str) > LIMIT:
-            raise RefusalError(f"a text of more than {LIMIT:,} characters")
+            raise RefusalError(f"the result has more than {LIMIT:,} characters")
         if not pieces:
             return ""
         only = pieces[0]
@@ -199,7 +278,7 @@ class _Writer:
         self._out.append(text)
 
     def _many(self, value: object, *, raw: bool = False) -> None:
-        """A value, or the members of a list with spaces between."""
+        """Append a value, or the items of a list separated by spaces."""
         items = value if isinstance(value, list | tuple | Iterator) else (value,)
         for number, item in enumerate(items):
             if number:
@@ -207,13 +286,13 @@ class _Writer:
             (self._out if raw else self._argument).extend(_pieces(item))
 
     def _close(self) -> None:
-        """End the argument that is being built."""
+        """End the argument in progress."""
         if not self._argument:
             return
         quoting = self.quoting or self.shell
         pieces, self._argument = self._argument, []
         if quoting is not Quoting.POSIX and self._out and isinstance(self._out[-1], str):
-            # A backslash before a quote would escape it: the user's own `dir\` joins the argument.
+            # A backslash before a quote escapes it: the user's own `dir\` joins the argument.
             before = self._out[-1].rstrip("\\")
             pieces = [self._out[-1][len(before) :], *pieces]
             self._out[-1] = before
@@ -224,67 +303,67 @@ class _Writer:
         else:
             for piece in merged:
                 if isinstance(piece, Secret):
-                    quote(piece.reveal(), quoting)  # What no line can carry is told now.
+                    quote(piece.reveal(), quoting)  # Report an unquotable value now.
             self._out.append(Quoted(Text(merged), quoting))
 
 
 def _pieces(value: object) -> tuple[Piece, ...]:
-    if not isinstance(value, Held):
+    if not isinstance(value, Opaque):
         return (plain(value),)
-    held = value.value
-    return held.pieces if isinstance(held, Text) else (held,)
+    deferred = value.value
+    return deferred.pieces if isinstance(deferred, Text) else (deferred,)
 
 
 def _merged(pieces: list[Piece]) -> tuple[Piece, ...]:
-    """The pieces with neighbouring strings joined and empty ones gone."""
+    """The pieces with adjacent strings joined and empty ones removed."""
     if len(pieces) == 1:
         return tuple(pieces) if pieces[0] != "" else ()
     merged: list[Piece] = []
-    for held, run in groupby(pieces, _is_held):
-        if held:
+    for deferred, run in groupby(pieces, _is_deferred):
+        if deferred:
             merged.extend(run)
         elif text := "".join(run):  # type: ignore[arg-type]
             merged.append(text)
     return tuple(merged)
 
 
-def _is_held(piece: Piece) -> bool:
+def _is_deferred(piece: Piece) -> bool:
     return type(piece) is not str
 
 
 def _fail(template: Template, error: Exception, number: int) -> NoReturn:
-    """Say which expression failed, and why. No value is told, for it might be a secret."""
-    hint = error.hint if isinstance(error, RefusalError) else ""
+    """Report which expression failed and why, without its values, which may be secret."""
+    fix = error.fix if isinstance(error, RefusalError) else ""
     expressions = [match.group() for match in EXPRESSION.finditer(template.source)]
     which = expressions[number] if number < len(expressions) else template.source
     problem = Problem(
         "template-value",
-        f"`{which}` cannot be evaluated: {_words(error)}",
-        where=place_of(template, number),
-        hint=hint,
+        f"`{which}` cannot be evaluated: {_reason(error)}",
+        where=position_of(template, number),
+        hint=fix,
     )
     raise SpecError(problem) from None
 
 
-def _words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     return str(error) or type(error).__name__
 
 
-def place_of(template: Template, number: int) -> Place:
-    """The place of an expression by its number (from 0), as well as it can be told."""
+def position_of(template: Template, number: int) -> Place:
+    """The position of an expression by its number (from 0)."""
     for count, match in enumerate(EXPRESSION.finditer(template.source)):
         if count == number:
-            return place(template, match.start(), match.end() - match.start())
+            return position(template, match.start(), match.end() - match.start())
     return template.where
 
 
-def place(template: Template, offset: int, length: int = 1) -> Place:
-    """The place of a part of a template in the file.
+def position(template: Template, offset: int, length: int = 1) -> Place:
+    """The position of a part of a template in the file.
 
-    The text of a scalar is not always what stands in the file: where the two differ (escapes,
-    folded lines) the part is looked for in the line, and else the template's own place is given.
+    The text of a scalar can differ from the text in the file (escapes, folded lines). The part is
+    then searched for in the line; if it is not found, the position of the template is used.
     """
     where, source = template.where, template.source
     lines = source[:offset].split("\n")

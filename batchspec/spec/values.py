@@ -1,8 +1,8 @@
-"""Values of a spec that are complete, though a part of them is only known when they are sent.
+"""Frozen JSON values of a spec, some parts of which are resolved only when they are sent.
 
-A URL that carries a SAS is minted at submission, never before, and never shown; a secret parameter
-is never shown at all. Both travel as parts of a :class:`Text`, so a plan, a log or a saved file can
-only hold ``<sas>`` and ``***``. :class:`Record` is the frozen form of a JSON object.
+A URL with a SAS is signed at submission and never shown; a secret parameter is never shown. Both
+are pieces of a :class:`Text`, so that a plan, a log or a saved file can only contain ``<sas>`` and
+``***``. :class:`Record` is a frozen JSON object.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from batchspec.problems import Place, Secret
 
@@ -21,20 +21,20 @@ class Quoting(StrEnum):
     """How a value becomes one argument of a command line on the node."""
 
     POSIX = "posix"
-    """For ``sh``, and for a line that the service splits itself on Linux."""
+    """For ``sh``, and for a line that the service itself splits on Linux."""
     WINDOWS = "windows"
-    """For ``cmd /c``, which then starts a program that splits its own command line."""
+    """For ``cmd /c``, which starts a program that parses its own command line."""
     WINDOWS_PROGRAM = "windows-program"
-    """For a Windows program that is started without ``cmd``."""
+    """For a Windows program started without ``cmd``."""
 
 
 class UnquotableError(ValueError):
-    """A value that no command line of that kind can carry. The value is not in the text."""
+    """A command line of that kind cannot contain the value. The text does not include the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlobUrl:
-    """The URL of a container, or of a blob in it.
+    """The URL of a container or of a blob in it.
 
     ``container`` is the name in the account. ``permissions`` are SAS letters in the service's order
     (``r``, ``rl``, ``cw`` ...); empty means the plain URL without a SAS.
@@ -46,14 +46,14 @@ class BlobUrl:
 
     @property
     def shown(self) -> str:
-        """What a plan or a log may show in its place."""
+        """The placeholder in a plan or a log."""
         name = self.container if self.blob is None else f"{self.container}/{self.blob}"
         return f"<sas>{name}" if self.permissions else f"<url>{name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Quoted:
-    """Inner text that is quoted as one argument once it is resolved."""
+    """A string that is quoted as one argument after it is resolved."""
 
     inner: Text
     quoting: Quoting
@@ -65,25 +65,25 @@ Piece: TypeAlias = str | BlobUrl | Secret | Quoted
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A string of which some pieces are filled in at submission."""
+    """A string with pieces that are resolved at submission."""
 
     pieces: tuple[Piece, ...]
 
     @property
     def shown(self) -> str:
-        """The text with ``<sas>`` for URLs that carry one and ``***`` for secrets."""
+        """The text with ``<sas>`` for signed URLs and ``***`` for secrets."""
         return self._join(lambda url: "<sas>" if url.permissions else "<url>", str, _show)
 
     def resolve(self, url: Callable[[BlobUrl], str]) -> str:
-        """The text as it goes to the service; ``url`` mints the URLs.
+        """The text to send to the service; ``url`` signs and formats each URL.
 
         Raises:
-            UnquotableError: a secret that is an argument cannot be one.
+            UnquotableError: a command line cannot contain the value of a secret.
         """
         return self._join(url, Secret.reveal, lambda text, quoted: quote(text, quoted.quoting))
 
     def identity(self) -> str:
-        """What the text says, independent of signatures and secret values: stable over time."""
+        """The text for hashing and comparison, without signatures and values of secrets."""
         return self._join(
             lambda u: f"\x00{u.container}\x00{u.blob or ''}\x00{u.permissions}\x00",
             lambda _: "\x00***\x00",
@@ -91,7 +91,7 @@ class Text:
         )
 
     def urls(self) -> Iterator[BlobUrl]:
-        """Every blob URL in it."""
+        """Every blob URL in the text."""
         for piece in self.pieces:
             if isinstance(piece, BlobUrl):
                 yield piece
@@ -119,38 +119,39 @@ class Text:
 
 
 def _show(text: str, quoted: Quoted) -> str:
-    # A placeholder needs no quotes; a reader of the plan is better off without.
+    # A plan is easier to read without quotes around a placeholder.
     pieces = quoted.inner.pieces
     bare = len(pieces) == 1 and isinstance(pieces[0], BlobUrl | Secret)
     return text if bare else quote(text, quoted.quoting)
 
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./:\\@+-]*[A-Za-z0-9_./:@+-]")
-"""What needs no quotes for ``cmd`` and for a Windows program; a backslash last would escape one."""
+"""Values that ``cmd`` and Windows programs take without quotes; a final backslash would escape a
+quote."""
 
 
 _META = re.compile(r"(?<=%).|[^A-Za-z0-9_./:\\-]")
-"""What gets a caret: everything that could mean something, and whatever comes after a ``%``."""
+"""Characters that get a caret: all that ``cmd`` may interpret, and the one after a ``%``."""
 
 
 def quote(value: str, quoting: Quoting) -> str:
-    """Quote ``value`` so that the node hands it on as exactly one argument.
+    """Quote ``value`` so that the node passes it on as exactly one argument.
 
     POSIX: ``shlex.quote``; ``sh`` expands nothing between single quotes.
 
     Windows: the rules of the C runtime's argument parser (a backslash is doubled before a quote,
-    and only there). ``cmd`` reads the line first: between quotes it leaves all alone but ``%``, and
-    it counts quotes without regard to backslashes. A value with either is therefore escaped by
-    carets throughout, quotes included, so that ``cmd`` never takes itself to be between quotes; it
-    expands variables before it looks at carets, and ``%^PATH%`` names none. A batch file reads its
-    arguments once more, and no quoting holds there.
+    and only there). ``cmd`` parses the line first: between quotes it interprets only ``%``, and it
+    counts quotes without regard to backslashes. A value with either is therefore escaped with
+    carets throughout, quotes included, so that ``cmd`` is never between quotes; it expands
+    variables before it processes carets, and ``%^PATH%`` is not a variable. A batch file parses its
+    arguments a second time, and quoting is not reliable there.
 
     Raises:
-        UnquotableError: NUL, which ends an argument everywhere; for ``cmd`` also a line break,
-            which ends the line.
+        UnquotableError: the value contains NUL, which ends an argument everywhere, or for ``cmd``
+            a line break, which ends the command.
     """
     if "\0" in value:
-        raise UnquotableError("no argument can hold a NUL character")
+        raise UnquotableError("an argument cannot contain a NUL character")
     if quoting is Quoting.POSIX:
         return shlex.quote(value)
     if _PLAIN.fullmatch(value):
@@ -159,7 +160,7 @@ def quote(value: str, quoting: Quoting) -> str:
     if quoting is Quoting.WINDOWS_PROGRAM:
         return argument
     if "\n" in value or "\r" in value:
-        raise UnquotableError("no argument of a cmd line can hold a line break")
+        raise UnquotableError("an argument for cmd cannot contain a line break")
     if '"' in value or "%" in value:
         return _META.sub(r"^\g<0>", argument)
     return argument
@@ -172,26 +173,28 @@ def _double(match: re.Match[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What is wanted where a template stands, if it is not any text: a number, a choice, a unit.
+    """What the schema expects where a template is written.
 
-    ``schema`` is the part of the spec's schema that says which values are good there, ``name`` the
-    key, and ``where`` the place of the whole value. ``becomes`` is given for the choice of a short
-    form: what each of them is short for.
+    ``schema`` is the subschema, ``name`` the key, ``where`` the position of the whole value.
+    ``form`` is ``text`` where any text is accepted, ``scalar`` for a number, choice, duration or
+    the like, ``collection`` for a list or mapping. ``becomes`` maps each choice of a short form to
+    the value that it is short for.
     """
 
     name: str
     schema: Mapping[str, Any] = field(hash=False)
     where: Place
+    form: Literal["text", "scalar", "collection"] = "scalar"
     becomes: Mapping[Any, Value] | None = field(default=None, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A ``{{ ... }}`` text of a stage, to be evaluated once for every task.
+    """A ``{{ ... }}`` text of a stage that is evaluated for every task.
 
-    ``where`` is the place of its first character in the spec. ``kind`` says what its text is read
-    as; ``None`` leaves it a text. A template is gone from a value once it was evaluated; one that
-    is still there cannot be sent (:func:`thaw` refuses it).
+    ``where`` is the position of its first character in the spec. ``kind`` is the type that the
+    result is converted to; ``None`` for a string. Every template is evaluated before a value is
+    sent (:func:`thaw` refuses one that is not).
     """
 
     source: str
@@ -203,11 +206,11 @@ Value: TypeAlias = (
     "bool | int | float | str | Text | Template | Secret | BlobUrl"
     " | tuple[Value, ...] | Record | None"
 )
-"""A JSON value whose strings may still be deferred."""
+"""A JSON value whose strings may be resolved later."""
 
 
 class Record(Mapping[str, Value]):
-    """A frozen JSON object that keeps its order. Equal when it holds the same; hashable."""
+    """A frozen, hashable JSON object that keeps its order; compared by content."""
 
     __slots__ = ("_items",)
 
@@ -223,21 +226,21 @@ class Record(Mapping[str, Value]):
     def __len__(self) -> int:
         return len(self._items)
 
-    # What Mapping would make of the above, without its detour: tasks by the million are made so.
+    # Faster than the methods of Mapping, which matters for millions of tasks.
 
     def __contains__(self, key: object) -> bool:
         return key in self._items
 
     def keys(self) -> KeysView[str]:
-        """The names, in order."""
+        """The names in order."""
         return self._items.keys()
 
     def values(self) -> ValuesView[Value]:
-        """The values, in order."""
+        """The values in order."""
         return self._items.values()
 
     def items(self) -> ItemsView[str, Value]:
-        """Names and values, in order."""
+        """Names and values in order."""
         return self._items.items()
 
     def __hash__(self) -> int:
@@ -247,16 +250,16 @@ class Record(Mapping[str, Value]):
         return f"Record({self._items!r})"
 
     def with_(self, **named: Value) -> Record:
-        """A copy with these members set; ``None`` takes a member away."""
+        """A copy with these members set; ``None`` removes a member."""
         merged = {**self._items, **named}
         return Record({key: value for key, value in merged.items() if value is not None})
 
 
 def freeze(value: object) -> Value:
-    """A plain JSON value (dicts and lists) as a frozen one.
+    """Freeze a plain JSON value (dicts and lists).
 
     Raises:
-        TypeError: something in it is not JSON.
+        TypeError: a part of the value is not JSON.
     """
     match value:
         case None | bool() | int() | float() | str():
@@ -271,14 +274,14 @@ def freeze(value: object) -> Value:
 
 
 def thaw(value: Value, text: Callable[[Text], str]) -> object:
-    """A frozen value as plain dicts and lists; ``text`` says what becomes of a :class:`Text`.
+    """Convert a frozen value to plain dicts and lists; ``text`` converts each :class:`Text`.
 
-    ``thaw(body, lambda t: t.resolve(mint))`` is a request body; ``lambda t: t.shown`` is what may
-    be printed; ``Text.identity`` is what may be hashed or compared. A lone :class:`BlobUrl` or
-    :class:`Secret` counts as a text of one piece.
+    With ``lambda t: t.resolve(sign)`` the result is a request body, with ``lambda t: t.shown`` it
+    can be printed, with ``Text.identity`` it can be hashed or compared. A single :class:`BlobUrl`
+    or :class:`Secret` is converted as a string of one piece.
 
     Raises:
-        TypeError: a :class:`Template` was not evaluated.
+        TypeError: the value contains a :class:`Template`.
     """
     match value:
         case Text():

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
         (["local", "start", "--port", "x"], "--port"),
         (["apply", "x.yaml", "--progress", "fancy"], "`--progress` is `auto`, "),
         (["validate", "x.yaml", "--var", "top"], "NAME=VALUE"),
-        (["validate", "specs/topn.yaml", "--var-file", "gone.yaml"], "`--var-file` names a YAML"),
+        (["validate", "specs/topn.yaml", "--var-file", "gone.yaml"], "Give `--var-file` a YAML"),
     ],
 )
 def test_a_wrong_command_line_is_told(arguments: list[str], said: str) -> None:

@@ -26,7 +26,7 @@ tasks:
     ("rows", "code", "said"),
     [
         ("who\nme\nyou\n", Exit.DONE, ": ok"),
-        (None, Exit.USAGE, "spec.yaml:7:22: error: there is no file"),
+        (None, Exit.USAGE, "spec.yaml:7:22: error: the file"),
         ("who\nme\nyou,they\n", Exit.USAGE, "rows.csv:3"),
     ],
 )

@@ -15,8 +15,9 @@ from batchspec.plan.faults import check_tasks
 from batchspec.plan.observed import Account, ContainerFacts, Observed
 from batchspec.plan.tasks import expand
 from batchspec.problems import Problem, SpecError
+from batchspec.spec.dump import dump
 from batchspec.spec.model import Spec
-from batchspec.spec.read import configured, read_spec, written
+from batchspec.spec.read import expanded_document, read_spec
 from batchspec.spec.values import thaw
 
 FACTS = {key: ContainerFacts({}) for key in ("output", "logs")}
@@ -167,7 +168,7 @@ def test_exit_codes_act_on_the_job_where_it_lets_them(tmp_path: Path) -> None:
         {"jobAction": "none", "dependencyAction": "satisfy"},
     ]
     (problem,) = told(spec(tmp_path, stage))
-    assert problem.summary == "`default` is `satisfy` or `block`, not the text `terminate`"
+    assert problem.summary == "`default` must be `satisfy` or `block`, not the string `terminate`"
     with pytest.raises(SpecError) as caught:
         spec(tmp_path, each("none", exit_codes={3: {"job_action": "{{ value }}"}}))
     assert [problem.code for problem in caught.value.problems] == ["no-job-action"]
@@ -198,7 +199,7 @@ def test_what_config_prints_makes_the_same_tasks(tmp_path: Path) -> None:
     )
     found = spec(tmp_path, stage)
     again = tmp_path / "again.yaml"
-    again.write_text(written(configured(found.path), "yaml"), encoding="utf-8")
+    again.write_text(dump(expanded_document(found.path), "yaml"), encoding="utf-8")
     assert bodies(read_spec(again)) == bodies(found)
     assert read_spec(again).digest == found.digest
 
@@ -206,37 +207,37 @@ def test_what_config_prints_makes_the_same_tasks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("member", "value", "summary", "hint"),
     [
-        ({"slots": "{{ value }}"}, "x", "`slots` takes a whole number, not the text `x`", ""),
-        ({"slots": "{{ value }}"}, "", "`slots` takes a whole number, not an empty text", ""),
+        ({"slots": "{{ value }}"}, "x", "`slots` must be an integer, not the string `x`", ""),
+        ({"slots": "{{ value }}"}, "", "`slots` must be an integer, not an empty string", ""),
         (
             {"slots": "{{ value / 2 }}"},
             4,
-            "`slots` takes a whole number, not the text `2.0`",
-            "Make it whole with `| int`, or divide with `//`.",
+            "`slots` must be an integer, not the string `2.0`",
+            "Convert it with `| int`, or divide with `//`.",
         ),
-        ({"slots": "{{ value }}"}, 0, "`slots` is at least 1, not 0", ""),
+        ({"slots": "{{ value }}"}, 0, "`slots` must be at least 1, not 0", ""),
         (
             {"max_wall_clock_time": "{{ value }}"},
             30,
-            "`max_wall_clock_time` takes a duration, not the text `30`",
+            "`max_wall_clock_time` must be a duration, not the string `30`",
             "Write a unit: `30s`, `30m` or `30h`.",
         ),
         (
             {"elevated": "{{ value }}"},
             "yes",
-            "`elevated` takes `true` or `false`, not the text `yes`",
+            "`elevated` must be `true` or `false`, not the string `yes`",
             "Write `true`.",
         ),
         (
             {"user_identity": {"auto_user": {"elevation_level": "{{ value }}"}}},
             "Admin",
-            "`elevation_level` is `nonadmin` or `admin`, not the text `Admin`",
+            "`elevation_level` must be `nonadmin` or `admin`, not the string `Admin`",
             "Did you mean `admin`?",
         ),
         (
             {"slots": "{{ containers.output.url if value else 1 }}"},
             1,
-            "`slots` takes a whole number, not `<url>`",
+            "`slots` must be an integer, not `<url>`",
             "",
         ),
     ],
@@ -255,8 +256,8 @@ def test_what_is_no_such_value_is_told_where_it_stands(
 def test_slots_that_no_node_has_are_told(tmp_path: Path) -> None:
     found = spec(tmp_path, each(1, 8, id="each-{{ value }}", slots="{{ value }}"))
     (problem,) = told(found)
-    assert problem.summary == "task each-8 takes 8 slots, and a node has 4"
-    assert problem.hint == "Write `task_slots_per_node: 8` in the pool."
+    assert problem.summary == "task each-8 requires 8 slots, and a node has 4"
+    assert problem.hint == "Add `task_slots_per_node: 8` to the pool."
     assert problem.where is not None
     assert problem.where.text[problem.where.column - 1 :] == "'{{ value }}'"
 

@@ -24,7 +24,7 @@ from batchspec.plan.findings.machine import size
 from batchspec.plan.findings.scene import Scene
 from batchspec.plan.work import StageWork, Work
 from batchspec.problems import Problem, Secret, Severity
-from batchspec.spec.autoscale import scale_bounds, scale_formula
+from batchspec.spec.expand import scale_bounds, scale_formula
 from batchspec.spec.model import Spec
 from batchspec.spec.values import Record
 from tests.plan.making import observed, spec, stage

@@ -18,11 +18,12 @@ from jsonschema import Draft7Validator
 
 from batchspec.problems import Problems, SpecError
 from batchspec.render.problems import problems_text
+from batchspec.spec.json_schema import json_schema
 from batchspec.spec.model import Spec
-from batchspec.spec.read import configured, json_schema, read_spec
-from batchspec.spec.shape import shaped
+from batchspec.spec.read import expanded_document, read_spec
 from batchspec.spec.source import source
-from batchspec.spec.tree import parse
+from batchspec.spec.validator import validated
+from batchspec.spec.yaml_tree import parse
 
 GOOD = sorted((Path(__file__).parent / "good").glob("*.yaml"))
 TEXTS = [path.read_text("utf-8") for path in GOOD]
@@ -170,7 +171,8 @@ def answered(factory: Any, text: str, name: object = "") -> None:
     path.write_text(text, encoding="utf-8", errors="surrogatepass", newline="")
     given = SECRETS.get(str(name), {})
     is_answered(
-        path, lambda: (configured(path, variables=given), read_spec(path, variables=given))[1]
+        path,
+        lambda: (expanded_document(path, variables=given), read_spec(path, variables=given))[1],
     )
 
 
@@ -203,7 +205,7 @@ def test_our_walk_and_jsonschema_agree(tree: dict[str, Any]) -> None:
     """The shipped schema says the same to an editor as to us."""
     root = parse(source(as_text(tree), "f"))
     problems = Problems()
-    shaped(root, problems)
+    validated(root, problems)
     ours = {p.code for p in problems.found} - STRICTER
     theirs = [error.message for error in VALIDATOR.iter_errors(root.plain())]
     assert bool(theirs) == bool(ours) or {p.code for p in problems.found} & STRICTER, (ours, theirs)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.problems import SpecError
-from batchspec.spec.autoscale import scale_formula
+from batchspec.spec.expand import scale_formula
 from batchspec.spec.model import (
     Cleanup,
     EachFile,

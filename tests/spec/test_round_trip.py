@@ -20,9 +20,9 @@ import yaml
 from azure.batch import models
 from azure.batch._utils.model_base import SdkJSONEncoder
 
-from batchspec.spec.read import json_schema, read_spec
-from batchspec.spec.schema import definition, resolved
-from batchspec.spec.units import duration, iso
+from batchspec.spec.formats import duration, iso
+from batchspec.spec.json_schema import definition, json_schema, resolved
+from batchspec.spec.read import read_spec
 from batchspec.spec.values import BlobUrl, Value, thaw
 
 SECRET = "hunter2"

@@ -89,7 +89,7 @@ def test_what_a_csv_writer_writes_is_read_back(
 @pytest.mark.parametrize(
     ("data", "line", "words"),
     [
-        ("a,b\n1,2\n3\n", 3, "has 1 value, and there are 2 columns"),
+        ("a,b\n1,2\n3\n", 3, "has 1 value for 2 columns"),
         ("a,b\n1,2,3\n", 2, "has 3 values"),
         ('a,b\n"x\ny",2\n3\n', 4, "has 1 value"),
         ("a,,b\n", 1, "column 2 has no name"),
@@ -97,8 +97,8 @@ def test_what_a_csv_writer_writes_is_read_back(
         ("", 1, "empty"),
         ("\n\n", 1, "empty"),
         ("a;b\n1;2\n", 1, "separated by ';'"),
-        ('a,b\n1,2\n"x,3\n4,5\n', 3, "the row that begins here"),
-        ('a,b\n"x"y,2\n', 2, "cannot be read"),
+        ('a,b\n1,2\n"x,3\n4,5\n', 3, "the row that starts here"),
+        ('a,b\n"x"y,2\n', 2, "is not valid"),
         (b"a,b\n1,2\nx\xff,3\n", 3, "byte 0xff is not UTF-8"),
         ("a\n" + '"' + "x" * 200_000 + '"\n', 2, "field larger"),
         ("a,b\n1,2\n".encode("utf-16") + b"\x00\xd8", 2, "UTF-16"),
@@ -116,9 +116,9 @@ def test_a_wrong_csv_is_told_with_its_line(
 @pytest.mark.parametrize(
     ("data", "place", "words"),
     [
-        ('{"a": 1}\n{"a": }\n', (2, 7), "not JSON"),
-        ('{"a": 1}\n[1]\n', (2, 1), "not an object"),
-        ("1\n", (1, 1), "not an object"),
+        ('{"a": 1}\n{"a": }\n', (2, 7), "not valid JSON"),
+        ('{"a": 1}\n[1]\n', (2, 1), "not a JSON object"),
+        ("1\n", (1, 1), "not a JSON object"),
         ('{"a": 1, "a": 2}\n', (1, 1), "two members are named 'a'"),
         ('{"a": NaN}\n', (1, 1), "NaN"),
         ('{"a": ' + "[" * 100_000 + "\n", (1, 1), "nested too deeply"),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from batchspec.spec.read import json_schema, schema_text
+from batchspec.spec.json_schema import json_schema, schema_text
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json_schema()

@@ -9,7 +9,6 @@ import pytest
 
 from batchspec.plan.items import items
 from batchspec.problems import Secret
-from batchspec.spec.held import Named
 from batchspec.spec.model import (
     EachBlob,
     EachFile,
@@ -21,6 +20,7 @@ from batchspec.spec.model import (
     Once,
     Rows,
 )
+from batchspec.spec.opaque_values import Named
 from batchspec.spec.rows import read_rows
 from batchspec.spec.scope import base_names, file_item, spec_scope, stage_names
 from batchspec.spec.template import Names
@@ -48,7 +48,7 @@ def values(scope: Mapping[str, object], before: str = "") -> set[str]:
 
 def names_of(for_each: ForEach) -> Names:
     whole = spec(parameters=PARAMETERS)
-    return stage_names(base_names(whole.parameters, whole.containers), stage(for_each=for_each))
+    return stage_names(base_names(whole.parameters, whole.containers), for_each)
 
 
 def test_what_is_known_everywhere_is_there_everywhere() -> None:
@@ -111,8 +111,8 @@ def test_where_no_columns_are_known_any_name_may_be_one(tmp_path: Path, name: st
 
 def test_an_id_cannot_be_made_of_itself() -> None:
     base = base_names({}, ())
-    assert "task" not in stage_names(base, stage(), task=False).known
-    assert "task" in stage_names(base, stage()).known
+    assert "task" not in stage_names(base, Once(), task=False).known
+    assert "task" in stage_names(base, Once()).known
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batchspec.problems import Place
-from batchspec.spec.command import check_command
+from batchspec.spec.command_line import check_command
 from batchspec.spec.model import Command, Shell
 from batchspec.spec.shell import reader
 from batchspec.spec.template import ANYTHING, check
@@ -22,7 +22,7 @@ def stands(source: str, quoting: Quoting = Quoting.POSIX) -> list[str]:
     """What is told of each value in a command, in order; nothing of one that is safe."""
     found = check(Template(source, Place("f", 1, 1, source)), ANYTHING, quoting=quoting)
     assert {problem.code for problem in found} <= {"quoted-expression"}
-    return [problem.summary.removeprefix("an expression ") for problem in found]
+    return [problem.summary.removeprefix("an expression cannot be inserted ") for problem in found]
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def test_what_sh_reads_as_one_argument_is_let_pass(source: str) -> None:
 @pytest.mark.parametrize(
     ("source", "where"),
     [
-        (f"echo '{V}'", "between single quotes"),
-        (f'echo "{V}"', "between double quotes"),
-        (f"python3 -c 'print({V})'", "between single quotes"),
-        (f'echo "a `date` $(date) ${{x}} {V}"', "between double quotes"),
-        (f'echo "${{x:-{V}}}"', "between double quotes"),
-        (f"echo $(echo '{V}')", "between single quotes"),
+        (f"echo '{V}'", "inside single quotes"),
+        (f'echo "{V}"', "inside double quotes"),
+        (f"python3 -c 'print({V})'", "inside single quotes"),
+        (f'echo "a `date` $(date) ${{x}} {V}"', "inside double quotes"),
+        (f'echo "${{x:-{V}}}"', "inside double quotes"),
+        (f"echo $(echo '{V}')", "inside single quotes"),
         (f"echo a # to {V}\n", "in a comment"),
         (f"cat <<EOF\nvalue: {V}\nEOF\n", "in a here-document"),
         (f'cat << "E F"\n{V}\nE F\n', "in a here-document"),
@@ -85,11 +85,11 @@ def test_raw_is_the_way_out(source: str) -> None:
         (f'prog "a b" {V} "c" "C:\\\\" {V}', []),
         (f"echo it's {V}", []),
         (f"echo ^^{V} ^& {V}", []),
-        (f'prog "{V}"', ["between double quotes"]),
-        (f'prog "a"{V}', ["beside a double quote"]),
-        (f'prog {V}"a"', ["beside a double quote"]),
+        (f'prog "{V}"', ["inside double quotes"]),
+        (f'prog "a"{V}', ["next to a double quote"]),
+        (f'prog {V}"a"', ["next to a double quote"]),
         (f"prog ^{V}", ["right after `^`"]),
-        (f'prog "a\\" {V}', ["between double quotes"]),
+        (f'prog "a\\" {V}', ["inside double quotes"]),
     ],
 )
 def test_windows_quotes(source: str, where: list[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from batchspec.problems import Problem, SpecError
 from batchspec.spec.read import read_spec
 from batchspec.spec.source import LARGEST, read_source, source
-from batchspec.spec.tree import parse, resolve
+from batchspec.spec.yaml_tree import parse, resolve
 
 
 def problem(path: Path) -> Problem:
@@ -63,7 +63,7 @@ def test_permission_denied_whoever_we_are(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_utf16(tmp_path: Path) -> None:
     found = refused(tmp_path, "version: 1".encode("utf-16"))
-    assert (found.code, found.hint) == ("not-utf8", "Save it as UTF-8.")
+    assert (found.code, found.hint) == ("not-utf8", "Save the file as UTF-8.")
 
 
 def test_latin1_is_told_with_its_place(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchspec.problems import Place, Problem, Secret, SpecError
-from batchspec.spec.held import Named
+from batchspec.spec.opaque_values import Named
 from batchspec.spec.template import ANYTHING, VALUE, Names, check, evaluate
 from batchspec.spec.values import BlobUrl, Quoting, Template, Text
 
@@ -243,15 +243,15 @@ def test_what_is_held_can_only_be_inserted(use: str, held: str) -> None:
         ("a {{ none }}", "null"),
         ("a {{ object }}", "an object"),
         ("a {{ list }}", "a list"),
-        ("a {{ gone }}", "there is no `gone`"),
-        ("a {{ object.gone }}", "there is no `gone` in it"),
+        ("a {{ gone }}", "`gone` is not defined"),
+        ("a {{ object.gone }}", "has no member `gone`"),
         ("a {{ 1 / 0 }}", "division by zero"),
         ("a {{ top + 'x' }}", "unsupported operand"),
         ("a {{ 'x' if not yes }}", "`if` without `else`"),
         ("a {{ 'a' * 9999999 }}", "1,000,000"),
         ("a {{ [1, 2] * 9999999 }}", "1,000,000"),
         ("a {{ 9 ** 99999 }}", "too large"),
-        ("a {{ 'a' | zfill(99999999) }}", "1024"),
+        ("a {{ 'a' | zfill(99999999) }}", "1,024"),
         ("a {{ list | map('nope') | join }}", "nope"),
     ],
 )

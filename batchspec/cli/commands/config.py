@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from batchspec.cli.options import Shape, Wanted, variables_of
 from batchspec.cli.screen import out
-from batchspec.spec.read import configured, written
+from batchspec.spec.dump import dump
+from batchspec.spec.read import expanded_document
 
 
 def config(wanted: Wanted, shape: Shape) -> int:
     """Print the spec with parameters set and short forms expanded."""
-    document = configured(
+    document = expanded_document(
         wanted.path,
         variables=variables_of(wanted.variables),
         variable_files=wanted.variable_files,
     )
-    out(written(document, shape.value).rstrip("\n"))
+    out(dump(document, shape.value).rstrip("\n"))
     return 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from batchspec.plan.observed import Observed
 from batchspec.problems import Place
-from batchspec.spec.autoscale import scale_bounds
+from batchspec.spec.expand import scale_bounds
 from batchspec.spec.model import PoolKind, Spec, Stage
 from batchspec.spec.values import Record, Value
 

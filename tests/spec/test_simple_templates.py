@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchspec.problems import Place
-from batchspec.spec.paths import is_good, looked_up, parts
-from batchspec.spec.syntax import faults
-from batchspec.spec.template import VALUE, Names, sandbox
+from batchspec.spec.template import VALUE, Names, is_simple_and_valid, looked_up, parts, sandbox
+from batchspec.spec.template_syntax import problems_of
 from batchspec.spec.values import BlobUrl, Quoting, Record, Template
 
 SCOPE = {
@@ -80,8 +79,8 @@ def test_the_same_parts(source: str) -> None:
 @settings(max_examples=300)
 @given(TEMPLATES, st.sampled_from([None, *Quoting]))
 def test_what_is_good_has_no_faults(source: str, quoting: Quoting | None) -> None:
-    if is_good(source, NAMES, quoting):
-        assert faults(Template(source, Place("f", 1, 1, source)), NAMES, quoting) == ()
+    if is_simple_and_valid(source, NAMES, quoting):
+        assert problems_of(Template(source, Place("f", 1, 1, source)), NAMES, quoting) == ()
 
 
 @pytest.mark.parametrize(
@@ -92,7 +91,7 @@ def test_the_common_ones_need_no_jinja(source: str) -> None:
     simple = parts(source)
     assert simple is not None
     assert looked_up(simple, SCOPE) is not None
-    assert is_good(source, NAMES, Quoting.POSIX)
+    assert is_simple_and_valid(source, NAMES, Quoting.POSIX)
 
 
 @pytest.mark.parametrize("source", ["{{ nope }}", "{{ b.nope }}", "{{ a.upper }}"])
@@ -100,4 +99,4 @@ def test_what_is_not_simply_there_is_left_to_jinja(source: str) -> None:
     simple = parts(source)
     assert simple is not None
     assert looked_up(simple, SCOPE) is None
-    assert not is_good(source, NAMES, None)
+    assert not is_simple_and_valid(source, NAMES, None)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from batchspec.spec.plainly import plainly_declared, plainly_fits
+from batchspec.spec.parameters import fits_simple, is_simple
 
 SCALARS = st.one_of(
     st.none(),
@@ -35,9 +35,9 @@ FRAGMENTS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 
 @given(FRAGMENTS, VALUES)
 def test_a_yes_is_right(fragment: dict[str, Any], value: object) -> None:
-    if plainly_declared(fragment):
+    if is_simple(fragment):
         Draft7Validator.check_schema(fragment)
-    if plainly_fits(fragment, value):
+    if fits_simple(fragment, value):
         assert Draft7Validator(fragment).is_valid(value)
 
 
@@ -53,7 +53,7 @@ def test_a_yes_is_right(fragment: dict[str, Any], value: object) -> None:
     ],
 )
 def test_the_common_ones_are_told_at_a_glance(fragment: dict[str, Any], value: object) -> None:
-    assert plainly_fits(fragment, value)
+    assert fits_simple(fragment, value)
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_the_common_ones_are_told_at_a_glance(fragment: dict[str, Any], value: o
     ],
 )
 def test_the_rest_is_left_to_jsonschema(fragment: dict[str, Any], value: object) -> None:
-    assert not plainly_fits(fragment, value)
+    assert not fits_simple(fragment, value)

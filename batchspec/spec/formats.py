@@ -1,8 +1,9 @@
-"""Durations and times as a spec writes them, and as the service takes them."""
+"""Text formats: durations and times in a spec and in a request, and names as parts of an id."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 _SHORT = re.compile(
@@ -15,11 +16,12 @@ _ISO = re.compile(
 )
 _PARTS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d\d)")
+_LONG_UNIT = re.compile(r"days?|hours?|hrs|min(?:ute)?s?|sec(?:ond)?s?")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def duration(text: str) -> timedelta | None:
-    """A duration such as ``90s``, ``1h30m`` or ``PT30M``; ``None`` if it is none."""
+    """Parse a duration such as ``90s``, ``1h30m`` or ``PT30M``; ``None`` if it is not valid."""
     match = _SHORT.fullmatch(text) or _ISO.fullmatch(text)
     if match is None:
         return None
@@ -30,7 +32,7 @@ def duration(text: str) -> timedelta | None:
 
 
 def iso(length: timedelta) -> str:
-    """A duration in ISO 8601, as the service writes it: ``PT30M``, ``P1DT2H``, ``PT0S``."""
+    """Format a duration in ISO 8601 as the service does: ``PT30M``, ``P1DT2H``, ``PT0S``."""
     hours, rest = divmod(length.seconds, 3600)
     minutes, seconds = divmod(rest, 60)
     second = f"{seconds + length.microseconds / 1_000_000:.6f}".rstrip("0").rstrip(".")
@@ -41,7 +43,7 @@ def iso(length: timedelta) -> str:
 
 
 def suggested(text: str) -> str:
-    """How a text that looks like a duration, and is none, is to be written; or nothing."""
+    """The fix for a string that is not a valid duration."""
     if _NUMBER.fullmatch(text):
         return f"Write a unit: `{text}s`, `{text}m` or `{text}h`."
     if clock := _CLOCK.fullmatch(text):
@@ -49,30 +51,14 @@ def suggested(text: str) -> str:
         if hours is None:
             return f"Write `{int(minutes)}h{int(seconds)}m` or `{int(minutes)}m{int(seconds)}s`."
         return f"Write `{int(hours)}h{int(minutes)}m{int(seconds)}s`."
-    packed = text.replace(" ", "").lower()
-    for long, short in (
-        ("days", "d"),
-        ("day", "d"),
-        ("hours", "h"),
-        ("hour", "h"),
-        ("hrs", "h"),
-        ("minutes", "m"),
-        ("minute", "m"),
-        ("mins", "m"),
-        ("min", "m"),
-        ("seconds", "s"),
-        ("second", "s"),
-        ("secs", "s"),
-        ("sec", "s"),
-    ):
-        packed = packed.replace(long, short)
+    packed = _LONG_UNIT.sub(lambda match: match[0][0], text.replace(" ", "").lower())
     if packed != text and duration(packed) is not None:
         return f"Write `{packed}`."
-    return "Durations are written `90s`, `30m`, `2h`, `7d`, `1h30m` or `PT30M`."
+    return "Write a duration such as `90s`, `30m`, `2h`, `7d`, `1h30m` or `PT30M`."
 
 
 def moment(text: str) -> str | None:
-    """A time with its offset, such as ``2026-12-01T06:00:00Z``, in UTC; ``None`` if it is none."""
+    """A time with an offset, such as ``2026-12-01T06:00:00Z``, in UTC; ``None`` if not valid."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
@@ -80,3 +66,13 @@ def moment(text: str) -> str | None:
     if found.tzinfo is None:
         return None
     return found.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def slug(text: str, longest: int = 64) -> str:
+    """Convert a string to a part of an id: ``A-Za-z0-9_`` and single hyphens.
+
+    Accents are removed. The result has at most ``longest`` characters and may be empty.
+    """
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:longest].rstrip("-")

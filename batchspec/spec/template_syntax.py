@@ -1,4 +1,4 @@
-"""What is wrong with a template, as its syntax tree tells: nothing is evaluated here."""
+"""Checks a template by its Jinja syntax tree, without evaluating it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jinja2 import TemplateSyntaxError, nodes
 from batchspec.problems import Problem
 from batchspec.spec.sandbox import METHODS, name_path
 from batchspec.spec.shell import reader
-from batchspec.spec.template import EXPRESSION, Names, place, sandbox
+from batchspec.spec.template import EXPRESSION, Names, position, sandbox
 from batchspec.spec.values import Quoting, Template
 
 _STATEMENT = re.compile(
@@ -42,8 +42,8 @@ _ALLOWED = (
 )
 
 
-def faults(template: Template, names: Names, quoting: Quoting | None) -> tuple[Problem, ...]:
-    """Every fault of a template, in the order of their places."""
+def problems_of(template: Template, names: Names, quoting: Quoting | None) -> tuple[Problem, ...]:
+    """All problems of a template."""
     checker = _Checker(template, names)
     checker.statements()
     tree = checker.tree()
@@ -61,26 +61,26 @@ class _Checker:
     found: list[Problem] = field(default_factory=list)
 
     def statements(self) -> None:
-        """Refuse what is a statement or comment elsewhere, and would go to the shell as it is."""
+        """Refuse Jinja statements and comments; the shell would get them as literal text."""
         for match in _STATEMENT.finditer(self.template.source):
             self.add(
                 "template-statement",
-                "a template has expressions only: `{{ ... }}`",
+                "Jinja statements are not supported in a template",
                 (match.start(), len(match.group())),
-                "Write a condition as `{{ a if x else b }}`, and a loop as `for_each`.",
+                "Write a condition as `{{ a if x else b }}` and a loop as `for_each`.",
             )
         for match in _COMMENT.finditer(self.template.source):
             self.add(
                 "template-statement",
-                "a template has no comments",
+                "Jinja comments are not supported in a template",
                 (match.start(), len(match.group())),
-                "Write the comment in YAML: `# ...`.",
+                "Write a YAML comment: `# ...`.",
             )
 
     def tree(self) -> nodes.Template | None:
-        """The syntax tree; ``None`` if there is none, or nothing to see in it."""
+        """The syntax tree; ``None`` after a syntax error."""
         if "\0" in self.template.source:
-            self.add("template-syntax", "a template holds no NUL character", (0, 1))
+            self.add("template-syntax", "a template cannot contain a NUL character", (0, 1))
             return None
         try:
             return sandbox().parse(self.template.source)
@@ -89,23 +89,25 @@ class _Checker:
             closed = "}}" in self.template.source[span[0] :]
             self.add(
                 "template-syntax",
-                f"this is no expression: {_sentence(error)}" if closed else "`}}` is missing",
+                f"syntax error in the expression: {_sentence(error)}"
+                if closed
+                else "the closing `}}` is missing",
                 span,
-                "`{{` itself is written `{{ '{{' | raw }}`.",
+                "To write `{{` itself, use `{{ '{{' | raw }}`.",
             )
         except RecursionError:
             self.add("template-syntax", "the expression is nested too deeply", (0, 1))
         return None
 
     def expressions(self, tree: nodes.Template) -> None:
-        """Look at each expression by itself."""
+        """Check each expression."""
         spans = [(m.start(), m.end()) for m in EXPRESSION.finditer(self.template.source)]
         for number, expression in enumerate(_expressions(tree)):
             span = spans[number] if number < len(spans) else (0, 1)
             _Expression(self, span).visit(expression)
 
     def quotes(self, tree: nodes.Template, quoting: Quoting) -> None:
-        """Refuse values where the user's own quotes would undo those of the value."""
+        """Refuse values inside the user's own quotes, which cancel the quotes of the value."""
         shell = reader(quoting)
         parts = [child for output in tree.body for child in output.iter_child_nodes()]
         spans = iter([(m.start(), m.end()) for m in EXPRESSION.finditer(self.template.source)])
@@ -115,20 +117,21 @@ class _Checker:
                 continue
             start, end = next(spans, (0, 1))
             after = following.data if isinstance(following, nodes.TemplateData) else ""
-            stands = shell.value(after)
-            if stands and not _is_raw(part):
+            context = shell.value(after)
+            if context and not _is_raw(part):
                 self.add(
                     "quoted-expression",
-                    f"an expression {stands}",
+                    f"an expression cannot be inserted {context}",
                     (start, end - start),
-                    "Leave the quotes out: values are quoted as they are inserted."
-                    if "quote" in stands
-                    else "Put it elsewhere, or insert it as it is with `| raw`.",
-                    "Its own quotes would end those around it. `| raw` inserts it as it is.",
+                    "Remove the quotes: inserted values are quoted automatically."
+                    if "quote" in context
+                    else "Move the expression, or insert the value unquoted with `| raw`.",
+                    "The value is quoted when it is inserted, and its quotes would end those "
+                    "around it. To insert it unquoted, add `| raw`.",
                 )
 
     def _broken(self) -> tuple[int, int]:
-        """Where the first expression that cannot be read stands."""
+        """Offset and length of the first expression with a syntax error."""
         end = 0
         for match in EXPRESSION.finditer(self.template.source):
             end = match.end()
@@ -142,24 +145,24 @@ class _Checker:
     def add(
         self, code: str, summary: str, span: tuple[int, int], hint: str = "", detail: str = ""
     ) -> None:
-        """Keep a fault; ``span`` is offset and length in the source."""
-        where = place(self.template, *span)
+        """Report a problem; ``span`` is offset and length in the source."""
+        where = position(self.template, *span)
         self.found.append(Problem(code, summary, detail, where, hint))
 
 
 @dataclass(slots=True)
 class _Expression:
-    """One expression; ``span`` is where it stands in the source."""
+    """Checks one expression; ``span`` is its start and end in the source."""
 
     checker: _Checker
     span: tuple[int, int]
     seen: set[tuple[str, ...]] = field(default_factory=set)
 
     def visit(self, node: nodes.Node) -> None:
-        """Check a node and what is below it."""
+        """Check a node and all nodes below it."""
         if not isinstance(node, _ALLOWED):
             kind = type(node).__name__.lower()
-            self._add("template-syntax", f"a {kind} cannot stand in an expression", ())
+            self._add("template-syntax", f"{kind} is not supported in an expression", ())
             return
         sandbox_ = sandbox()
         if isinstance(node, nodes.Filter):
@@ -183,7 +186,7 @@ class _Expression:
             path = name_path(called) or ()
             self._add(
                 "template-call",
-                f"`{'.'.join(path) or 'this'}` cannot be called",
+                f"`{'.'.join(path) or 'this'}` is not a function",
                 path,
                 "Use a filter: `{{ value | filter }}`.",
             )
@@ -194,10 +197,10 @@ class _Expression:
         names = [str(k) for k in known] if isinstance(known, dict) else []
         if name not in names:
             hint = _like(name, names)
-            self._add(f"unknown-{kind}", f"there is no {kind} `{name}`", (name,), hint)
+            self._add(f"unknown-{kind}", f"`{name}` is not a {kind}", (name,), hint)
 
     def _name(self, path: tuple[str, ...]) -> None:
-        """Follow a path of names as far as they are known."""
+        """Check a path of names."""
         below = self.checker.names
         for depth, name in enumerate(path):
             if name in below.known:
@@ -212,13 +215,13 @@ class _Expression:
 
     def _unknown(self, path: tuple[str, ...], depth: int, below: Names) -> None:
         above, name = ".".join(path[:depth]), path[depth]
-        summary = f"`{above}` has no `{name}`" if above else f"`{name}` is not known here"
+        summary = f"`{above}` has no member `{name}`" if above else f"`{name}` is not defined here"
         known = sorted(below.known)
         hint = _like(name, known)
         if not hint and known:
-            hint = "Known here: " + ", ".join(f"`{k}`" for k in known) + "."
+            hint = "Use " + ", ".join(f"`{k}`" for k in known) + "."
         if not hint and above:
-            hint = f"`{above}` is a single value."
+            hint = f"Write `{above}`: it is a single value."
         if path not in self.seen:
             self.seen.add(path)
             self._add("unknown-name", summary, path[: depth + 1], hint)
@@ -227,7 +230,7 @@ class _Expression:
         self.checker.add(code, summary, self._find(path), hint)
 
     def _find(self, path: tuple[str, ...]) -> tuple[int, int]:
-        """Where the last part of a path of names stands; the whole expression if in doubt."""
+        """Start and length of the last name of a path, or else of the whole expression."""
         start, end = self.span
         if path:
             dots = r"\s*(?:\.\s*|\[\s*['\"])".join(map(re.escape, path[:-1]))
@@ -258,6 +261,6 @@ def _like(name: str, known: list[str]) -> str:
 
 
 def _sentence(error: TemplateSyntaxError) -> str:
-    text = (error.message or "it cannot be read").rstrip(".")
+    text = (error.message or "it is not valid").rstrip(".")
     text = text.replace("'end of print statement'", "`}}`").replace("end of template", "end")
     return text[:1].lower() + text[1:]

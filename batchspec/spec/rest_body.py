@@ -1,28 +1,28 @@
-"""A tree with the names of the SDK → a record with the names of the wire.
+"""Converts an expanded tree (the SDK's names) to a request body (the REST API's names).
 
-The schema has both names of every member. Durations and times come out as the service writes them;
-a template that differs from task to task stays one.
+The schema contains both names of every member. Durations and times are formatted as the service
+does; a template that varies from task to task stays a template.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from batchspec.spec.node import Node
-from batchspec.spec.schema import Fragment, definition, resolved
-from batchspec.spec.units import duration, iso, moment
+from batchspec.spec.formats import duration, iso, moment
+from batchspec.spec.json_schema import Fragment, definition, resolved
 from batchspec.spec.values import Record, Template, Value
+from batchspec.spec.yaml_tree import Node
 
 
-def on_wire(node: Node, model: str) -> Record:
-    """The members of a mapping that ``model``, a definition of the schema, has."""
+def rest_body(node: Node, model: str) -> Record:
+    """The members of a mapping that belong to ``model``, a definition of the schema."""
     found = value(node, definition(model))
     assert isinstance(found, Record)
     return found
 
 
 def value(node: Node, schema: Fragment) -> Value:
-    """A part of a tree that ``schema`` says is good."""
+    """A part of a tree that is valid against ``schema``."""
     schema = resolved(schema)
     given = node.value
     if isinstance(given, Mapping):
@@ -31,9 +31,10 @@ def value(node: Node, schema: Fragment) -> Value:
         items = schema.get("items", {})
         return tuple(value(item, items) for item in given)
     if node.template is not None:
-        return Template(node.template, node.inner or node.where, node.kind)
+        kind = node.kind if node.kind is not None and node.kind.form != "text" else None
+        return Template(node.template, node.inner or node.where, kind)
     if isinstance(given, str):
-        return _united(given, schema.get("x-unit", ""))
+        return _formatted(given, schema.get("x-unit", ""))
     return given
 
 
@@ -51,7 +52,7 @@ def _record(node: Node, schema: Fragment) -> Record:
     )
 
 
-def _united(text: str, unit: str) -> str:
+def _formatted(text: str, unit: str) -> str:
     if unit == "duration" and (length := duration(text)) is not None:
         return iso(length)
     return moment(text) or text if unit == "time" else text

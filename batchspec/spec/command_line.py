@@ -1,4 +1,4 @@
-"""A command as the line that the service takes: the service splits it itself, without a shell."""
+"""Commands of a spec as command lines of the service, which splits them without a shell."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from batchspec.problems import Problem, SpecError
 from batchspec.spec.model import Command, Shell
-from batchspec.spec.template import Names, check, evaluate, place
+from batchspec.spec.template import Names, check, evaluate, position
 from batchspec.spec.values import (
     Piece,
     Quoted,
@@ -19,7 +19,7 @@ from batchspec.spec.values import (
 
 
 def value_quoting(command: Command, *, windows: bool) -> Quoting | None:
-    """How values are quoted in the text of a command; an argument of a list is quoted whole."""
+    """How values in the text of a command are quoted; ``None`` for a list (quoted as a whole)."""
     if command.template is None:
         return None
     if not windows:
@@ -28,7 +28,7 @@ def value_quoting(command: Command, *, windows: bool) -> Quoting | None:
 
 
 def check_command(command: Command, names: Names, *, windows: bool) -> tuple[Problem, ...]:
-    """Everything that is wrong with a command, found without evaluating it."""
+    """Check a command without evaluating it."""
     quoting = value_quoting(command, windows=windows)
     found: list[Problem] = []
     for template in (command.template, *command.arguments):
@@ -40,27 +40,27 @@ def check_command(command: Command, names: Names, *, windows: bool) -> tuple[Pro
 
 
 def _one_line(template: Template) -> tuple[Problem, ...]:
-    """``cmd`` reads one line and forgets the rest."""
+    """``cmd /c`` runs the first line and ignores the rest."""
     offset = template.source.rstrip().find("\n")
     if offset < 0:
         return ()
     problem = Problem(
         "command-lines",
-        "`cmd /c` runs one line, and this command has several",
-        where=place(template, offset + 1),
+        "the command has several lines, and `cmd /c` runs only the first",
+        where=position(template, offset + 1),
         hint="Join the lines with `&&`, or fold them with `>-`.",
     )
     return (problem,)
 
 
 def command_line(command: Command, scope: Mapping[str, object], *, windows: bool) -> str | Text:
-    """The command line of a task, a start task or the like.
+    """The command line of a task, start task or the like.
 
-    A text is run by ``/bin/sh -c``, or by ``cmd /c``, which takes all between the first quote and
-    the last as it is. A list is quoted argument by argument.
+    A string is run with ``/bin/sh -c``, or with ``cmd /c``, which takes all text between the first
+    and the last quote literally. A list is quoted argument by argument.
 
     Raises:
-        SpecError: a template cannot be evaluated, or makes what no command line can hold.
+        SpecError: a template cannot be evaluated, or a command line cannot contain its result.
     """
     shell = Quoting.WINDOWS if windows else Quoting.POSIX
     quoting = value_quoting(command, windows=windows)
@@ -77,15 +77,15 @@ def command_line(command: Command, scope: Mapping[str, object], *, windows: bool
 
 
 def wrapped(text: str | Text, *, windows: bool) -> str | Text:
-    """A text that the node's shell runs, as the line that starts the shell."""
-    text = _without_end(text)
+    """The command line that starts the node's shell with a string."""
+    text = _without_final_newline(text)
     if windows:
         return _between('cmd /c "', text, '"')
     return _between("/bin/sh -c ", _argument(text, Quoting.POSIX), "")
 
 
 def joined(arguments: Sequence[str | Text], *, windows: bool) -> str | Text:
-    """An argument vector as one line, for a program that no shell starts."""
+    """An argument vector as one command line, for a program that is started without a shell."""
     quoting = Quoting.WINDOWS_PROGRAM if windows else Quoting.POSIX
     quoted = [_argument(argument, quoting) for argument in arguments]
     if all(isinstance(argument, str) for argument in quoted):
@@ -108,8 +108,8 @@ def _between(before: str, text: str | Text, after: str) -> str | Text:
     return Text(tuple(piece for piece in (before, *text.pieces, after) if piece != ""))
 
 
-def _without_end(text: str | Text) -> str | Text:
-    """Without the line break that a block scalar ends in."""
+def _without_final_newline(text: str | Text) -> str | Text:
+    """Remove the line break at the end of a block scalar."""
     if isinstance(text, str):
         return text.rstrip("\r\n")
     *before, last = text.pieces

@@ -1,4 +1,4 @@
-"""A spec as ``batchspec config`` prints it: a spec again, spelled out, with no secret in it."""
+"""Writes an expanded spec as a document, for ``batchspec config``. Secrets are ``***``."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Mapping
 import yaml
 
 from batchspec.problems import Secret
-from batchspec.spec.expanded import Expanded
-from batchspec.spec.node import Node
 from batchspec.spec.scope import READ, WRITE
+from batchspec.spec.substitute import Rendered
 from batchspec.spec.values import BlobUrl, Piece, Quoted, Text, Value, quote, thaw
+from batchspec.spec.yaml_tree import Node
 
 _URLS = {"": "url", READ: "read_url", WRITE: "write_url"}
 
 
-def shown(found: Expanded) -> dict[str, object]:
-    """The members of the spec, in the order written; those that were implied come last."""
+def document(found: Rendered) -> dict[str, object]:
+    """An expanded spec as plain data, in the order of the file; implied members come last."""
     keys = {_id(key, node): key for key, node in found.root.members["containers"].members.items()}
     plain = {key: _plain(node, keys) for key, node in found.root.members.items()}
     if found.parameters:
@@ -28,18 +28,18 @@ def shown(found: Expanded) -> dict[str, object]:
     return plain
 
 
-def written(document: Mapping[str, object], form: str) -> str:
-    """A document as text: ``form`` is ``yaml`` or ``json``."""
+def dump(document: Mapping[str, object], form: str) -> str:
+    """A document as text. ``form`` is ``yaml`` or ``json``."""
     if form == "json":
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDEST)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Texts of several lines as blocks, as people write them; nothing by reference."""
+    """Writes strings of several lines as block scalars, and no aliases."""
 
     def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the name is the base class's
-        """Write what stands in two places twice."""
+        """Write repeated values in full."""
         return True
 
     def _str(self, text: str) -> yaml.ScalarNode:
@@ -50,7 +50,7 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper._str)
 
 _WIDEST = 10_000
-"""No text of one line is folded: a command is easier to read, and to copy, in one."""
+"""Do not fold lines, so that commands can be copied."""
 
 
 def _id(key: str, node: Node) -> str:
@@ -59,7 +59,7 @@ def _id(key: str, node: Node) -> str:
 
 
 def _set(declared: Node, value: Value) -> dict[str, object]:
-    """A declaration with the value as its default; that of a secret is not told."""
+    """A declaration with the value as its default, except for a secret."""
     plain = declared.plain()
     assert isinstance(plain, dict)
     if isinstance(value, Secret):
@@ -99,5 +99,5 @@ def _piece(piece: Piece, keys: Mapping[str, str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """A text that is no template, as one that evaluates to it."""
+    """A literal text as a template that yields it."""
     return text.replace("{{", "{{ '{{' | raw }}")

@@ -1,6 +1,6 @@
-"""What is wrong with a text that is not YAML, in words that name the usual slip.
+"""Explains YAML syntax errors by the mistakes that usually cause them.
 
-The parser says what it could not go on with; the line itself, or the one above, mostly says why.
+The parser reports where it had to stop; the cause is usually in that line or the one above.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ _JOINED = re.compile(r"\s*(?:- +)*([A-Za-z_][\w-]*:)(?=[^\s/])")
 _STARRED = re.compile(r"\*[^\s,\]}]*")
 
 
-def faulty(source: Source, error: yaml.MarkedYAMLError) -> Problem:
-    """The problem that a parser's error stands for."""
+def explained(source: Source, error: yaml.MarkedYAMLError) -> Problem:
+    """The problem for an error of the parser."""
     mark = error.problem_mark or error.context_mark
     said = error.problem or ""
     if any(part in said for part in _LATE) and error.context_mark is not None:
-        # Where it is noticed says nothing; where it began does.
+        # The start of the construct is more useful than the position of the parser.
         mark = error.context_mark
     if mark is None:
-        return Problem("not-yaml", f"{source.file} is not YAML: {said}")
+        return Problem("not-yaml", f"{source.file} is not valid YAML: {said}")
     line = min(mark.line + 1, len(source.starts))
     place = source.place(line, mark.column + 1)
     bare = _bare_template(source, line, said)
-    return bare if bare is not None else _slip(source, place, error)
+    return bare if bare is not None else _mistake(source, place, error)
 
 
 _LATE = ("end of stream", "could not find expected ':'")
-"""What is noticed lines after it happened: an open quote, a key without its colon."""
+"""Errors that the parser notices several lines late: an open quote, a key without a colon."""
 
 
-def _slip(  # noqa: PLR0911 - one for each kind of slip
+def _mistake(  # noqa: PLR0911 - one for each kind of mistake
     source: Source, place: Place, error: yaml.MarkedYAMLError
 ) -> Problem:
-    """The usual slip behind an error."""
+    """The mistake that usually causes an error."""
     said = error.problem or ""
     if "'\\t'" in said or place.text[: place.column].strip(" ").startswith("\t"):
         return _tab(place)
@@ -61,11 +61,11 @@ def _slip(  # noqa: PLR0911 - one for each kind of slip
         if fragment in said:
             return Problem(code, summary, where=place, hint=hint)
     context = f" ({error.context})" if error.context else ""
-    return Problem("not-yaml", f"this is not YAML: {said}{context}", where=place)
+    return Problem("not-yaml", f"the YAML is not valid: {said}{context}", where=place)
 
 
 def _bare_template(source: Source, line: int, said: str) -> Problem | None:
-    """A value with ``{{`` that is in no quotes, in the line of the error or just above it."""
+    """An unquoted value with ``{{`` in the line of the error or the line above."""
     for near in (line, line - 1):
         bare = _BARE_TEMPLATE.search(source.line(near))
         if bare is not None and not _in_quotes(source.line(near), bare.start(1)):
@@ -81,18 +81,18 @@ def _bare_template(source: Source, line: int, said: str) -> Problem | None:
 
 
 def _in_quotes(text: str, end: int) -> bool:
-    """Whether quotes are open at a place of a line, as well as one line tells."""
+    """Whether quotes are open at an offset of a line, judged by the line alone."""
     return text.count('"', 0, end) % 2 == 1 or text.count("'", 0, end) % 2 == 1
 
 
 def _tab(place: Place) -> Problem:
     indents = not place.text[: place.column - 1].strip()
-    words = "a tab cannot indent a line" if indents else "a tab cannot stand here"
+    words = "a tab cannot be used for indentation" if indents else "a tab is not allowed here"
     return Problem("tab", words, where=place, hint="Use spaces.")
 
 
 def _unclosed(source: Source, place: Place, start: yaml.Mark, said: str) -> Problem:
-    """A ``[`` or ``{`` whose end is missing: where it went wrong, or where it began lines above."""
+    """A ``[`` or ``{`` without its end."""
     end = "]" if "or ']'" in said else "}"
     opened = source.place(start.line + 1, start.column + 1)
     if opened.line == place.line:
@@ -100,21 +100,21 @@ def _unclosed(source: Source, place: Place, start: yaml.Mark, said: str) -> Prob
     comment = " #" in opened.text[opened.column :]
     return Problem(
         "unclosed",
-        f"this is not closed before line {place.line}: `{end}` is missing",
+        f"the closing `{end}` is missing before line {place.line}",
         where=opened,
-        hint="` #` starts a comment: put a text that has it in quotes." if comment else "",
+        hint="Put a string that contains ` #` in quotes; ` #` starts a comment." if comment else "",
     )
 
 
 def _colon(source: Source, place: Place) -> Problem:
-    """A ``:`` in what YAML takes for a text: of one line, or of this one and the one above."""
+    """A ``:`` in a plain scalar of this line, or of this line and the one above."""
     first = _KEY.match(place.text)
     if first is None or first.end() != place.column:
         return Problem(
             "bad-colon",
-            "a `:` cannot be here",
+            "a `:` is not allowed here",
             where=place,
-            hint="Put a text that holds `: ` in quotes, and indent the line as its neighbours are.",
+            hint="Put a value that contains `: ` in quotes, and indent the line like those nearby.",
         )
     above = place.line - 1
     while above > 1 and not source.line(above).strip():
@@ -125,51 +125,51 @@ def _colon(source: Source, place: Place) -> Problem:
         start = len(place.text) - len(place.text.lstrip())
         return Problem(
             "bad-indent",
-            "this line is indented more than the one above, which has a value",
+            "the line is indented more than the one above, which already has a value",
             where=source.place(place.line, start + 1, place.column - start),
-            hint="Indent the two alike.",
+            hint="Indent both lines equally.",
         )
     return Problem(
         "no-colon",
-        "there is no `: ` in this line",
+        "the `: ` after the key is missing",
         where=source.place(above, len(text) - len(text.lstrip()) + 1, len(written)),
         hint="Write a space after the `:`." if ":" in written else "Write `key: value`.",
     )
 
 
 def _misfit(place: Place, said: str) -> Problem:
-    """Something that ends no block: a stray text after a value, or a line out of line."""
+    """Text after a value, or a line with the wrong indentation."""
     before = place.text[: place.column - 1].rstrip()
     if (joined := _JOINED.match(place.text)) is not None and _KEY.match(place.text) is None:
         start, end = joined.span(1)
         return Problem(
             "no-colon",
-            "there is no `: ` in this line",
+            "the `: ` after the key is missing",
             where=replace(place, column=start + 1, length=end - start),
             hint="Write a space after the `:`.",
         )
     if place.text[place.column - 1 :].startswith(":") and not before.strip(" -"):
-        return Problem("no-key", "there is no key before the `:`", where=place)
+        return Problem("no-key", "the key before the `:` is missing", where=place)
     if "<scalar>" in said and before.endswith(("'", '"', "]", "}")):
         quote = before.endswith("'")
         return Problem(
             "after-value",
-            "the value ends before this",
+            "unexpected text after the value",
             where=place,
-            hint="Within single quotes, `'` is written twice."
+            hint="Inside single quotes, write `'` twice."
             if quote
             else "Put the whole value in quotes.",
         )
     return Problem(
         "bad-indent",
-        "this line does not fit the ones above it",
+        "the indentation does not match the lines above",
         where=place,
-        hint="Indent it as its neighbours are, and put values with special characters in quotes.",
+        hint="Indent it like its neighbors, and put values with special characters in quotes.",
     )
 
 
 def _opened(source: Source, place: Place) -> Problem | None:
-    """A quote that was opened lines above, and that the one before this place has closed."""
+    """A quote that was opened in a line above and closed just before this position."""
     before = place.text[: place.column - 1].rstrip()
     quote = before[-1:]
     if quote not in ("'", '"') or before.count(quote) % 2 == 0:
@@ -179,7 +179,7 @@ def _opened(source: Source, place: Place) -> Problem | None:
         if text.count(quote) % 2 == 1:
             return Problem(
                 "unclosed",
-                f"the text in quotes that starts here goes on to line {place.line}",
+                f"the quoted string that starts here continues to line {place.line}",
                 where=source.place(above, text.rindex(quote) + 1),
                 hint="Close the quotes.",
             )
@@ -187,20 +187,20 @@ def _opened(source: Source, place: Place) -> Problem | None:
 
 
 def _starred(source: Source, place: Place) -> Problem:
-    """A pattern that YAML takes for the name of an anchor."""
+    """A glob pattern that YAML interprets as an alias."""
     start = place.text.rfind("*", 0, place.column)
     match = _STARRED.match(place.text, max(0, start))
     written = match.group() if match else "*"
     return Problem(
         "unquoted-star",
-        "a text that starts with `*` must be in quotes",
+        "a string that starts with `*` must be in quotes",
         where=source.place(place.line, start + 1, len(written)),
         hint=f'Write "{written}".',
     )
 
 
 def unquoted_template(source: Source, where: Place) -> Problem | None:
-    """The problem of a ``{{ ... }}`` that YAML took for a mapping, if one stands there."""
+    """The problem for a ``{{ ... }}`` that YAML interprets as a mapping, if there is one."""
     text = source.line(where.line)
     start = text.rfind("{{", 0, where.column + 1)
     if start < 0 or where.column - 1 - start > 1:
@@ -224,56 +224,56 @@ _KNOWN = (
     (
         "could not find expected ':'",
         "no-colon",
-        "there is no `:` after this key",
+        "the `:` after the key is missing",
         "Write `key: value`.",
     ),
     (
         "expected '<document start>', but found '<block mapping start>'",
         "bad-indent",
-        "this line is indented less than the first one",
-        "Keys of the same level start in the same column.",
+        "the line is indented less than the first line",
+        "Start keys of the same level in the same column.",
     ),
     (
         "but found '<stream end>'",
         "unclosed",
-        "the file ends within `[ ]` or `{ }`",
-        "Close what is open.",
+        "the file ends inside `[ ]` or `{ }`",
+        "Add the closing bracket.",
     ),
-    ("node content, but found ':'", "no-key", "there is no key before the `:`", ""),
+    ("node content, but found ':'", "no-key", "the key before the `:` is missing", ""),
     (
         "node content, but found",
         "no-value",
-        "a value is missing before this",
-        "Write one, or take this out.",
+        "a value is missing here",
+        "Write a value, or remove this character.",
     ),
     (
         "sequence entries are not allowed",
         "bad-list",
-        "an item of a list cannot start here",
-        "Start it on a line of its own, or write `[a, b]`.",
+        "a list item cannot start here",
+        "Start it on a new line, or write `[a, b]`.",
     ),
     (
         "expected a comment or a line break",
         "bad-block",
-        "after `|` or `>` the text starts on the next line",
-        "Put a text that is to start with such a character in quotes.",
+        "the text after `|` or `>` must start on the next line",
+        "To start a string with `|` or `>`, put it in quotes.",
     ),
     (
         "expected chomping or indentation indicators",
         "bad-block",
-        "after `|` or `>` the text starts on the next line",
-        "Put a text that is to start with such a character in quotes.",
+        "the text after `|` or `>` must start on the next line",
+        "To start a string with `|` or `>`, put it in quotes.",
     ),
     (
         "found unexpected end of stream",
         "unclosed",
-        "the text ends inside quotes",
+        "the closing quote is missing",
         "Close the quotes.",
     ),
     (
         "found unknown escape character",
         "bad-escape",
-        "a backslash in double quotes starts an escape, and this is none",
+        "the escape sequence is not valid; a backslash in double quotes starts one",
         "Write two backslashes, or use single quotes.",
     ),
     (

@@ -1,7 +1,7 @@
-"""The JSON Schema of a spec, as it is shipped, and ways to look things up in it.
+"""The JSON Schema of a spec (draft-07), and look-ups in it.
 
-The file is generated (``tools/generate_schema.py``) from the SDK's models and the language; nothing
-here or anywhere else at run time imports the SDK.
+``tools/generate_schema.py`` generates the file from the SDK's models and the language. Nothing
+imports the SDK at run time.
 """
 
 from __future__ import annotations
@@ -13,56 +13,58 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 Fragment: TypeAlias = Mapping[str, Any]
-"""A part of the schema: JSON as it is."""
+"""A subschema as parsed JSON."""
 
-FILE = Path(__file__).with_name("batchspec.schema.json")
+_NAME = "batchspec.schema.json"
+_INSTALLED = Path(__file__).with_name(_NAME)
+_CHECKOUT = Path(__file__).parents[2] / "schemas" / _NAME
+"""A source checkout has the one committed file; the wheel contains it in the package."""
 
 
 def json_schema() -> dict[str, Any]:
-    """The schema (draft-07) as it is published; a fresh copy."""
+    """The published schema; a new copy for each call."""
     loaded: dict[str, Any] = json.loads(schema_text())
     return loaded
 
 
 @lru_cache(maxsize=1)
-def shipped() -> Fragment:
-    """The schema, read once; not to be changed."""
+def shared_schema() -> Fragment:
+    """The schema, loaded once. Do not change it."""
     return json_schema()
 
 
 def schema_text() -> str:
-    """The schema as the file that is shipped."""
-    return FILE.read_text("utf-8")
+    """The published schema as text."""
+    return (_INSTALLED if _INSTALLED.exists() else _CHECKOUT).read_text("utf-8")
 
 
 def definition(name: str) -> Fragment:
-    """A definition by name: a model of the SDK, or a noun of the language."""
-    found: Fragment = shipped()["definitions"][name]
+    """A definition by name: a model of the SDK or a term of the language."""
+    found: Fragment = shared_schema()["definitions"][name]
     return found
 
 
 def resolved(schema: Fragment) -> Fragment:
-    """A fragment with its reference followed; what stands beside the reference stays."""
+    """A subschema with its reference followed. Keywords beside the reference are kept."""
     while True:
         reference = schema.get("$ref")
-        beside = schema
         if reference is None and len(schema.get("allOf", ())) == 1:
             reference = schema["allOf"][0].get("$ref")
         if reference is None:
             return schema
-        kept = {key: value for key, value in beside.items() if key not in ("$ref", "allOf")}
+        kept = {key: value for key, value in schema.items() if key not in ("$ref", "allOf")}
         schema = {**definition(reference.rpartition("/")[2]), **kept}
 
 
 def branches(schema: Fragment) -> Iterator[Fragment]:
-    """The branches of a union, resolved, less the one that stands for a template."""
+    """The branches of a union, resolved, without the branch for a template."""
     for branch in (*schema.get("oneOf", ()), *schema.get("anyOf", ())):
         if branch.get("$ref") != "#/definitions/template":
             yield resolved(branch)
 
 
 def types(schema: Fragment) -> tuple[str, ...]:
-    """The types that a fragment admits, less the text that only a template may be."""
+    """The types that a subschema accepts, without the string that only a template may be."""
     given = schema.get("type", ())
     found = (given,) if isinstance(given, str) else tuple(given)
     if "string" in found and len(found) > 1 and schema.get("pattern") == r"\{\{":

@@ -1,6 +1,6 @@
-"""What expressions see of values: as they are, or held, so that they can only be put into a text.
+"""Values as template expressions see them. Secrets and signed URLs are opaque.
 
-No Jinja here: ``sandbox`` and ``filters`` are made of this.
+An opaque value can be inserted into a string, and nothing else. This module does not import Jinja.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from batchspec.problems import Secret
 from batchspec.spec.values import BlobUrl, Text
 
 LIMIT = 1_000_000
-"""The most characters that an expression may make: no request to the service may be longer."""
+"""The maximum number of characters that an expression may yield; no request can be longer."""
 
 
 class RefusalError(Exception):
-    """An expression that may not be evaluated: what is wrong, and how to write it instead."""
+    """An expression cannot be evaluated; carries the reason and the fix."""
 
-    def __init__(self, summary: str, hint: str = "") -> None:
+    def __init__(self, summary: str, fix: str = "") -> None:
         super().__init__(summary)
         self.summary = summary
-        self.hint = hint
+        self.fix = fix
 
 
-class Held:
-    """A value that may be put into a text, and nothing else: its content is not known here."""
+class Opaque:
+    """A value that can only be inserted into a string; its content is not available."""
 
     __slots__ = ("value",)
 
@@ -36,12 +36,16 @@ class Held:
         return "***"
 
     def refuse(self, *_: object) -> NoReturn:
-        """Say that this is not possible; every operation on it ends here."""
+        """Refuse an operation on the value.
+
+        Raises:
+            RefusalError: always.
+        """
         url = isinstance(self.value, BlobUrl)
-        kind = "the URL of a blob or container, made at submission," if url else "a secret"
+        kind = "a URL that is signed at submission" if url else "a secret"
         raise RefusalError(
-            f"{kind} can be inserted, and not worked on",
-            "Put it into an expression of its own: `{{ name }}`.",
+            f"{kind} can be inserted but not processed",
+            "Insert it with a separate expression: `{{ name }}`.",
         )
 
     __str__ = __format__ = __iter__ = __len__ = __getitem__ = __contains__ = refuse
@@ -51,19 +55,19 @@ class Held:
 
 
 class Raw(NamedTuple):
-    """The outcome of ``| raw``: goes in without quotes."""
+    """The result of ``| raw``: inserted without quotes."""
 
     value: object
 
 
 class Argument(NamedTuple):
-    """The outcome of ``| quote``: goes in as one argument of the node's shell."""
+    """The result of ``| quote``: inserted as one argument of the node's shell."""
 
     value: object
 
 
 class Named(dict[str, object]):
-    """An object that has a text of its own: a file is its path where an object is no text."""
+    """A mapping with a string form: a file inserted as a string is its path."""
 
     __slots__ = ("text",)
 
@@ -72,26 +76,26 @@ class Named(dict[str, object]):
         self.text = text
 
 
-_HELD = (Secret, BlobUrl, Text)
+_OPAQUE = (Secret, BlobUrl, Text)
 _LISTS = (tuple, list)
 
 
 def guard(value: object) -> object:
-    """A value as expressions may see it."""
+    """A value as expressions see it."""
     if type(value) is str or type(value) is int:
         return value
-    if isinstance(value, _HELD):
-        return Held(value)
+    if isinstance(value, _OPAQUE):
+        return Opaque(value)
     if isinstance(value, _LISTS):
         return [guard(item) for item in value]
     return value
 
 
 def plain(value: object) -> str:
-    """A value as text: booleans as in YAML; lists, objects and null have none.
+    """A value as text; booleans are written as in YAML.
 
     Raises:
-        RefusalError: it has none, it is held, or there is no such value.
+        RefusalError: the value is a list, an object, null, opaque or undefined.
     """
     match value:
         case str():
@@ -102,13 +106,13 @@ def plain(value: object) -> str:
             return str(value)
         case Named():
             return value.text
-        case Held():
+        case Opaque():
             value.refuse()
-    raise RefusalError(f"a text or a number is wanted, and this is {_kind(value)}", _mend(value))
+    raise RefusalError(f"a string or number is required, not {_kind(value)}", _fix(value))
 
 
 def _kind(value: object) -> str:
-    """What a value that has no text is, in the words of a spec."""
+    """The type of a value that has no text form."""
     match value:
         case None:
             return "null"
@@ -116,17 +120,17 @@ def _kind(value: object) -> str:
             return "an object"
         case list() | tuple() | Iterator():
             return "a list"
-    # What is undefined has its own words, and raises them; but for a condition without `else`.
-    words = str(value)
-    return f"no value of a spec: {words}" if words else "nothing: an `if` without `else` fails"
+    # An undefined name raises its own message here, except for a condition without `else`.
+    text = str(value)
+    return text or "the missing result of an `if` without `else`"
 
 
-def _mend(value: object) -> str:
+def _fix(value: object) -> str:
     match value:
         case None:
-            return "Say what stands for it: `| default('', true)`."
+            return "Give a default: `| default('', true)`."
         case Mapping():
-            return "Name one of its members, or write it as JSON: `| tojson`."
+            return "Insert one of its members, or convert it with `| tojson`."
         case list() | tuple() | Iterator():
-            return "Make one text of it: `| join(',')`."
+            return "Join the items with `| join(',')`."
     return ""

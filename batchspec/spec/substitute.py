@@ -1,0 +1,304 @@
+"""Fills in the templates of a tree: all that have the same value for every task.
+
+Templates are evaluated in one pass, in the order in which they depend on each other: ``name``, then
+ids, then everything else. What differs from task to task is checked here and evaluated by ``plan``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from batchspec.problems import Problem, Problems, SpecError
+from batchspec.spec.command_line import check_command, command_line
+from batchspec.spec.convert import command_of, for_each, template_of
+from batchspec.spec.model import Shell
+from batchspec.spec.scope import base_names, base_scope, stage_names
+from batchspec.spec.source import Source
+from batchspec.spec.template import VALUE, Names, check, evaluate
+from batchspec.spec.validator import coerced, lone_name
+from batchspec.spec.validator_messages import varies
+from batchspec.spec.values import Quoting, Record, Text, Value, thaw
+from batchspec.spec.yaml_tree import Node, made
+
+LOGS_KEY = "logs"
+"""The key of the container for the logs of stages that do not name one."""
+
+_COMMANDS = {
+    "command": Shell.DEFAULT,
+    "command_line": Shell.NONE,
+    "coordination_command_line": Shell.NONE,
+}
+_PER_TASK = frozenset({"command", "command_line", "id"})
+"""Members of a stage that are evaluated for every task."""
+
+_PER_STAGE = frozenset({"for_each", "needs", "shell", *_COMMANDS})
+"""Members of a stage that all its tasks share; a command is one of them below ``instances``."""
+
+_PER_STAGE_TEXTS = frozenset({"container", "logs"})
+"""Members that all tasks share unless they are mappings."""
+
+_WINDOWS_MARKS = (
+    ("image",),
+    ("virtual_machine_configuration", "node_agent_sku_id"),
+    ("virtual_machine_configuration", "image_reference", "publisher"),
+    ("virtual_machine_configuration", "image_reference", "offer"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A tree with its templates filled in, before short forms are expanded.
+
+    ``implied`` is the key of the container for logs when the spec does not declare it.
+    """
+
+    root: Node
+    name: str
+    parameters: Mapping[str, Value]
+    windows: bool
+    implied: str | None
+
+
+def rendered(
+    root: Node,
+    source: Source,
+    parameters: Mapping[str, Value],
+    declared: Iterable[str],
+    folder: Path,
+    *,
+    problems: Problems,
+) -> Rendered:
+    """Fill in all templates that do not depend on a task.
+
+    ``declared`` are the names of all parameters. Templates are only checked when one of them has no
+    value.
+    """
+    complete = parameters.keys() >= set(declared)
+    stand_in: dict[str, Value] = {name: parameters.get(name, "") for name in declared}
+    known = {key: names for key, names in base_names(stand_in, ()).known.items() if key in stand_in}
+    filler = _Substitution(
+        source, Names(known), dict(parameters) if complete else None, False, problems
+    )
+    root = filler.fill_at(root, "name")
+    name = _text(root, "name")
+
+    filler = replace(
+        filler,
+        names=Names({"name": VALUE, **known}),
+        scope={"name": name, **parameters} if complete else None,
+    )
+    containers = root.get("containers")
+    keys = tuple(containers.members) if containers is not None else ()
+    for path in (("job", "id"), ("pool", "id"), ("pool", "existing")):
+        root = filler.fill_at(root, *path)
+    for key in keys:
+        root = filler.fill_at(root, "containers", key, "id")
+    ids = {key: _text(root, "containers", key, "id") or key for key in keys}
+    implied = LOGS_KEY if _needs_logs_container(root) and LOGS_KEY not in ids else None
+    if implied is not None:
+        ids[implied] = logs_container(name)
+    scope = base_scope(
+        name=name,
+        job=_text(root, "job", "id") or name,
+        pool=_text(root, "pool", "id") or _text(root, "pool", "existing") or name,
+        parameters=parameters,
+        containers=ids,
+    )
+    filler = replace(filler, names=base_names(stand_in, ids), scope=scope if complete else None)
+    filler = replace(filler, windows=_is_windows(root, filler))
+    members = {
+        key: node
+        if key == "parameters"
+        else _stages(node, filler, folder)
+        if key == "tasks"
+        else filler.fill(node, key)
+        for key, node in root.members.items()
+    }
+    return Rendered(replace(root, value=members), name, parameters, filler.windows, implied)
+
+
+def logs_container(name: str) -> str:
+    """The name of the container for the logs of a run."""
+    base = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:58].strip("-")
+    return f"{base}-logs" if base else "logs"
+
+
+def _text(root: Node, *path: str) -> str:
+    node = root.get(*path)
+    return node.value if node is not None and isinstance(node.value, str) else ""
+
+
+def _needs_logs_container(root: Node) -> bool:
+    """Whether a stage keeps its logs without naming a container."""
+    tasks = root.get("tasks")
+    for stage in (tasks.members if tasks else {}).values():
+        logs = stage.get("logs")
+        if logs is None or logs.value is True:
+            return True
+    return False
+
+
+def _is_windows(root: Node, filler: _Substitution) -> bool:
+    """Whether the nodes run Windows, as far as the spec shows."""
+    quiet = replace(filler, problems=Problems())
+    pool = root.get("pool")
+    marks = (pool.get(*path) if pool is not None else None for path in _WINDOWS_MARKS)
+    return any("windows" in str(quiet.fill(mark).value).lower() for mark in marks if mark)
+
+
+def _stages(tasks: Node, filler: _Substitution, folder: Path) -> Node:
+    stages = {name: _stage(node, filler, folder) for name, node in tasks.members.items()}
+    return replace(tasks, value=stages)
+
+
+def _stage(node: Node, filler: _Substitution, folder: Path) -> Node:
+    """A stage with everything filled in that its tasks share; the rest is checked."""
+    each = node.get("for_each")
+    quiet = replace(filler, problems=Problems())
+    items = for_each(quiet.fill(each, "for_each") if each else None, folder)
+    names = stage_names(filler.names, items)
+    for key, shell in (("command", Shell.DEFAULT), ("command_line", Shell.NONE)):
+        written, chosen = node.get(key), node.get("shell")
+        if key == "command" and chosen is not None and chosen.value == "none":
+            shell = Shell.NONE  # noqa: PLW2901 - `shell: none` applies to `command` alone
+        command = command_of(written, shell) if written is not None else None
+        if command is not None:
+            filler.report(check_command(command, names, windows=filler.windows))
+    if (id_ := node.get("id")) is not None and id_.text is not None:
+        without_task = stage_names(filler.names, items, task=False)
+        filler.report(check(template_of(id_), without_task))
+    members = {
+        key: child if key in _PER_TASK else filler.of_task(child, key, names)
+        for key, child in node.members.items()
+    }
+    return replace(node, value=members)
+
+
+@dataclass(frozen=True, slots=True)
+class _Substitution:
+    """Fills in templates from ``scope``. Without a scope it only checks them."""
+
+    source: Source
+    names: Names
+    scope: Mapping[str, object] | None
+    windows: bool
+    problems: Problems
+
+    def fill(self, node: Node, key: str = "") -> Node:
+        """The tree with every template evaluated; those with an error are marked as invalid.
+
+        A command becomes the complete command line.
+        """
+        if key in _COMMANDS and not isinstance(node.value, Mapping):
+            return self._command(node, _COMMANDS[key])
+        if node.template is not None:
+            return self._template(node)
+        if isinstance(node.value, Mapping):
+            members = {name: self.fill(child, name) for name, child in node.value.items()}
+            return replace(node, value=members)
+        if isinstance(node.value, tuple):
+            return replace(node, value=tuple(self.fill(item) for item in node.value))
+        return node
+
+    def fill_at(self, root: Node, *path: str) -> Node:
+        """The tree with the member at a path filled in; unchanged if there is none."""
+        key, *below = path
+        if (member := root.get(key)) is None:
+            return root
+        filled = self.fill_at(member, *below) if below else self.fill(member, key)
+        return replace(root, value={**root.members, key: filled})
+
+    def of_task(  # noqa: PLR0911 - one for each kind of node
+        self, node: Node, key: str, names: Names
+    ) -> Node:
+        """A member of a stage; a template that needs ``names`` of a task is checked and kept."""
+        if key in _PER_STAGE or (key in _PER_STAGE_TEXTS and not node.members):
+            return self._of_stage(node, key, names)
+        if node.template is not None:
+            template = template_of(node)
+            if not check(template, self.names):
+                return self._template(node)
+            found = check(template, names)
+            self.report(found)
+            if not found and node.kind is not None and node.kind.form == "collection":
+                self.problems.add(varies(node, node.kind.name))
+                return node.invalid()
+            return node.invalid() if found else node
+        if isinstance(node.value, Mapping):
+            members = {
+                name: self.of_task(child, name, names) for name, child in node.members.items()
+            }
+            return replace(node, value=members)
+        if isinstance(node.value, tuple):
+            return replace(node, value=tuple(self.of_task(item, "", names) for item in node.items))
+        return node
+
+    def report(self, problems: tuple[Problem, ...]) -> None:
+        """Report problems of a template with the source line of their positions."""
+        for found in problems:
+            where = found.where
+            text = self.source.line(where.line) if where else ""
+            self.problems.add(replace(found, where=replace(where, text=text)) if where else found)
+
+    def _of_stage(self, node: Node, key: str, names: Names) -> Node:
+        """Fill in a member that all tasks share; refuse a template that varies."""
+        strings = [template_of(part) for part in node.walk() if part.template is not None]
+        if any(check(text, self.names) and not check(text, names) for text in strings):
+            self.problems.add(varies(node, key))
+            return node.invalid()
+        return self.fill(node, key)
+
+    def _template(self, node: Node) -> Node:
+        if found := check(template_of(node), self.names):
+            self.report(found)
+            return node.invalid()
+        if self.scope is None:
+            return node.invalid()
+        shell = Quoting.WINDOWS if self.windows else Quoting.POSIX
+        result = self._collection(node)
+        if result is None:
+            try:
+                result = _filled(node, evaluate(template_of(node), self.scope, shell=shell))
+            except SpecError as error:
+                self.report(error.problems)
+                return node.invalid()
+        kind = node.kind
+        if kind is None or (
+            kind.form == "text" and not result.is_collection and not kind.schema.get("x-secret")
+        ):
+            return result
+        return coerced(result, kind, self.problems)
+
+    def _command(self, node: Node, shell: Shell) -> Node:
+        command = command_of(node, shell)
+        if command is None or node.filled:
+            return node
+        if (shell is Shell.NONE and node.template is None) or node.text == "" or node.raw.isspace():
+            return node
+        if found := check_command(command, self.names, windows=self.windows):
+            self.report(found)
+            return node.invalid()
+        if self.scope is None:
+            return node.invalid()
+        try:
+            return _filled(node, command_line(command, self.scope, windows=self.windows))
+        except SpecError as error:
+            self.report(error.problems)
+            return node.invalid()
+
+    def _collection(self, node: Node) -> Node | None:
+        """The parameter that is a list or an object, where a template is only its name."""
+        assert self.scope is not None
+        name = lone_name(node.template or "")
+        value = self.scope.get(name) if name else None
+        if not isinstance(value, tuple | Record):
+            return None
+        return made(thaw(value, lambda text: text.shown), node)
+
+
+def _filled(node: Node, value: str | Text) -> Node:
+    """A node whose templates are replaced by this text."""
+    return replace(node, value=value, raw="" if isinstance(value, Text) else value, filled=True)

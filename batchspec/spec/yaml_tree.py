@@ -1,0 +1,387 @@
+"""YAML text → a tree of :class:`Node` that keeps the position of every key and value.
+
+The tree is composed from parser events, so that no text can exhaust the stack or the memory.
+Scalars are resolved by the rules of JSON and YAML 1.2, not by the wider rules of YAML 1.1: ``no``,
+``0755``, ``1:30`` and ``2026-01-01`` are strings. Merge keys (``<<``) and aliases are supported;
+tags and multiple documents are not.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NoReturn, TypeAlias
+
+import yaml
+
+from batchspec.problems import Place, Problem, Problems, SpecError
+from batchspec.spec.source import Source
+from batchspec.spec.values import Kind, Text
+
+DEEPEST = 60
+"""The maximum nesting depth; a spec needs about ten levels."""
+
+MOST_COPIES = 20_000
+"""The maximum number of nodes that aliases may add; an alias bomb makes millions."""
+
+_NUMBER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_BOOLEANS = {
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_LONGEST_NUMBER = 40
+_POSITION_DEPTH = 4
+"""``tasks.STAGE.constraints.max_wall_clock_time`` is the deepest key that a message refers to."""
+
+Scalar: TypeAlias = "str | int | float | bool | Text | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A scalar, a list or a mapping, with its position.
+
+    ``raw`` is the scalar as written. ``key`` is the position of the key of a mapping member.
+    ``inner`` is the position of the first character of a string. ``quoted``: the string is quoted.
+    ``filled``: the value is the result of a template. ``wrong``: an error was reported for the
+    member; it is present, but its value is unknown. ``kind`` is what the schema expects where a
+    template is written.
+    """
+
+    value: Scalar | tuple[Node, ...] | Mapping[str, Node]
+    where: Place
+    raw: str = ""
+    key: Place | None = None
+    inner: Place | None = None
+    quoted: bool = False
+    filled: bool = False
+    wrong: bool = False
+    kind: Kind | None = None
+
+    @property
+    def at(self) -> Place:
+        """The best position for a message: a scalar's value, otherwise the key."""
+        nothing = self.value is None and not self.raw
+        return self.key if self.key and (self.is_collection or nothing) else self.where
+
+    @property
+    def name(self) -> Place:
+        """The position of the key, or of the value when there is no key."""
+        return self.key or self.where
+
+    @property
+    def is_collection(self) -> bool:
+        """Whether this is a list or a mapping."""
+        return isinstance(self.value, tuple | Mapping)
+
+    @property
+    def members(self) -> Mapping[str, Node]:
+        """The members of a mapping; empty for anything else."""
+        return self.value if isinstance(self.value, Mapping) else {}
+
+    @property
+    def items(self) -> tuple[Node, ...]:
+        """The items of a list; empty for anything else."""
+        return self.value if isinstance(self.value, tuple) else ()
+
+    @property
+    def text(self) -> str | None:
+        """The value if it is a string, otherwise ``None``."""
+        return self.value if isinstance(self.value, str) else None
+
+    @property
+    def template(self) -> str | None:
+        """The text of a template that is not filled in yet, otherwise ``None``."""
+        unfilled = isinstance(self.value, str) and not self.filled and "{{" in self.value
+        return self.value if unfilled else None  # type: ignore[return-value]
+
+    def get(self, *path: str) -> Node | None:
+        """The member at the end of a path of keys, or ``None``."""
+        node: Node | None = self
+        for key in path:
+            node = node.members.get(key) if node else None
+        return node
+
+    def with_(self, **named: Node | None) -> Node:
+        """A copy of a mapping with these members set; ``None`` removes a member."""
+        merged = {**self.members, **named}
+        return replace(self, value={key: node for key, node in merged.items() if node is not None})
+
+    def invalid(self) -> Node:
+        """A copy without its value, for a member whose error was reported."""
+        return replace(self, value=None, wrong=True)
+
+    def walk(self) -> Iterator[Node]:
+        """This node and every node below it, in document order."""
+        yield self
+        for child in (*self.items, *self.members.values()):
+            yield from child.walk()
+
+    def plain(self) -> object:
+        """The value as dicts, lists and scalars; deferred parts as placeholders."""
+        if isinstance(self.value, Text):
+            return self.value.shown
+        if isinstance(self.value, Mapping):
+            return {key: node.plain() for key, node in self.value.items()}
+        if isinstance(self.value, tuple):
+            return [node.plain() for node in self.value]
+        return self.value
+
+
+def made(value: object, origin: Node) -> Node:
+    """A generated node that keeps the position of ``origin``, the node that it replaces.
+
+    ``value`` is plain data that may contain nodes. Strings in it are not templates.
+    """
+    if isinstance(value, Node):
+        return value
+    if isinstance(value, Mapping):
+        members = {str(key): made(item, origin) for key, item in value.items()}
+        return Node(members, origin.where, key=origin.key)
+    if isinstance(value, list | tuple):
+        return Node(tuple(made(item, origin) for item in value), origin.where, key=origin.key)
+    assert value is None or isinstance(value, str | int | float | bool | Text)
+    return Node(value, origin.where, key=origin.key, inner=origin.inner, quoted=True, filled=True)
+
+
+def positions(root: Node) -> Mapping[str, Place]:
+    """The position of every key by its dotted path, such as ``pool.vm_size``.
+
+    Keys inside lists are not included.
+    """
+    return dict(_positions(root, "", _POSITION_DEPTH))
+
+
+def _positions(node: Node, path: str, depth: int) -> Iterator[tuple[str, Place]]:
+    for key, member in node.members.items():
+        name = f"{path}{key}"
+        yield name, member.at
+        if depth > 1:
+            yield from _positions(member, f"{name}.", depth - 1)
+
+
+def parse(source: Source) -> Node:
+    """Parse a YAML text.
+
+    Raises:
+        SpecError: the text is not YAML, or exceeds a limit; all duplicate keys are reported.
+    """
+    composer = _Composer(source)
+    try:
+        for event in yaml.parse(source.text, Loader=yaml.SafeLoader):
+            composer.take(event)
+    except yaml.MarkedYAMLError as error:
+        from batchspec.spec.yaml_errors import explained  # noqa: PLC0415 - only after an error
+
+        raise SpecError(explained(source, error)) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise SpecError(Problem("not-yaml", f"{source.file} is not valid YAML: {error}")) from None
+    if composer.root is None:
+        raise SpecError(
+            Problem("empty", f"{source.file} is empty", hint="Start the spec with `version: 1`.")
+        )
+    composer.problems.raise_if_any()
+    return composer.root
+
+
+def resolve(text: str) -> Scalar:
+    """The value of a plain (unquoted) scalar."""
+    if text in _NULLS:
+        return None
+    if text in _BOOLEANS:
+        return _BOOLEANS[text]
+    match = _NUMBER.fullmatch(text)
+    if not match or len(text) > _LONGEST_NUMBER:
+        return text
+    if not any(match.groups()):
+        return int(text)
+    number = float(text)
+    return number if math.isfinite(number) else text
+
+
+@dataclass(slots=True)
+class _Open:
+    """A collection whose end event has not been read yet."""
+
+    start: yaml.Event
+    anchor: str | None
+    is_mapping: bool
+    nodes: list[tuple[Node, int]] = field(default_factory=list)
+
+
+class _Composer:
+    """Builds nodes from events. The number beside a node is its size with aliases expanded."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.problems = Problems()
+        self.root: Node | None = None
+        self._open: list[_Open] = []
+        self._anchors: dict[str, tuple[Node, int] | None] = {}
+        self._copied = 0
+        self._documents = 0
+
+    def take(self, event: yaml.Event) -> None:
+        match event:
+            case yaml.DocumentStartEvent():
+                self._documents += 1
+                if self._documents > 1:
+                    self._fail(
+                        "two-documents",
+                        "a second YAML document starts here",
+                        event,
+                        "A spec is a single document; remove the `---`.",
+                    )
+            case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
+                self._refuse_tag(event)
+                if len(self._open) >= DEEPEST:
+                    self._fail("too-deep", f"more than {DEEPEST} levels of nesting", event)
+                if event.anchor:
+                    self._anchors[event.anchor] = None
+                self._open.append(
+                    _Open(event, event.anchor, isinstance(event, yaml.MappingStartEvent))
+                )
+            case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
+                done = self._open.pop()
+                node = self._mapping(done) if done.is_mapping else self._sequence(done)
+                self._add(node, 1 + sum(size for _, size in done.nodes), done.anchor)
+            case yaml.ScalarEvent():
+                self._add(self._scalar(event), 1, event.anchor)
+            case yaml.AliasEvent():
+                self._alias(event)
+
+    def _add(self, node: Node, size: int, anchor: str | None) -> None:
+        if anchor:
+            self._anchors[anchor] = (node, size)
+        if self._open:
+            self._open[-1].nodes.append((node, size))
+        else:
+            self.root = node
+
+    def _alias(self, event: yaml.AliasEvent) -> None:
+        if event.anchor not in self._anchors:
+            self._fail(
+                "unknown-anchor",
+                f"the anchor `&{event.anchor}` is not defined",
+                event,
+                "Put a string that starts with `*` in quotes.",
+            )
+        anchored = self._anchors[event.anchor]
+        if anchored is None:
+            self._fail(
+                "recursive", f"`*{event.anchor}` refers to a collection that contains it", event
+            )
+        node, size = anchored
+        self._copied += size
+        if self._copied > MOST_COPIES:
+            self._fail(
+                "alias-bomb",
+                f"aliases add more than {MOST_COPIES:,} values",
+                event,
+                "Replace some of the aliases by the values themselves.",
+            )
+        self._add(node, size, None)
+
+    def _scalar(self, event: yaml.ScalarEvent) -> Node:
+        plain = event.style is None
+        start, end = event.start_mark, event.end_mark
+        assert start is not None
+        assert end is not None
+        as_text = event.tag == "tag:yaml.org,2002:str"
+        if event.tag is not None and not as_text and event.tag != "!":
+            self._refuse_tag(event)
+        one_line = start.line == end.line
+        length = end.column - start.column if one_line else len(self.source.line(start.line + 1))
+        where = self.source.place(start.line + 1, start.column + 1, length)
+        value = resolve(event.value) if plain and not as_text else event.value
+        inner = self._inner(event, where)
+        return Node(value, where, raw=event.value, inner=inner, quoted=not plain)
+
+    def _inner(self, event: yaml.ScalarEvent, where: Place) -> Place:
+        """The start of the text: after the opening quote, or on the line after ``|`` or ``>``."""
+        if event.style in ("|", ">"):
+            line = where.line + 1
+            text = self.source.line(line)
+            indent = len(text) - len(text.lstrip(" "))
+            return Place(where.file, line, indent + 1, text)
+        if event.style is None:
+            return where
+        return replace(where, column=where.column + 1)
+
+    def _place(self, event: yaml.Event) -> Place:
+        assert event.start_mark is not None
+        return self.source.place(event.start_mark.line + 1, event.start_mark.column + 1)
+
+    def _sequence(self, done: _Open) -> Node:
+        return Node(tuple(node for node, _ in done.nodes), self._place(done.start))
+
+    def _mapping(self, done: _Open) -> Node:
+        members: dict[str, Node] = {}
+        merged: dict[str, Node] = {}
+        nodes = [node for node, _ in done.nodes]
+        for key, node in zip(nodes[::2], nodes[1::2], strict=True):
+            if key.is_collection:
+                self._refuse_key(key, node)
+                continue
+            if key.raw == "<<" and not key.quoted:
+                self._merge(merged, node)
+                continue
+            name = key.raw
+            if key.value is None and not key.quoted:
+                self.problems.add(
+                    Problem("no-key", "the key before the `:` is missing", where=key.where)
+                )
+            elif name in members:
+                first = members[name].name.line
+                self.problems.add(
+                    Problem(
+                        "duplicate-key",
+                        f"the key `{name}` is used twice",
+                        where=key.where,
+                        hint=f"Keep this one or the one in line {first}.",
+                    )
+                )
+            else:
+                members[name] = replace(node, key=key.where)
+        inherited = {name: node for name, node in merged.items() if name not in members}
+        return Node({**inherited, **members}, self._place(done.start))
+
+    def _merge(self, merged: dict[str, Node], node: Node) -> None:
+        for part in node.items or (node,):
+            if not isinstance(part.value, Mapping):
+                self.problems.add(
+                    Problem(
+                        "bad-merge",
+                        "`<<` takes a mapping or a list of mappings",
+                        where=part.where,
+                        hint="Anchor a mapping with `&NAME`, and merge it with `<<: *NAME`.",
+                    )
+                )
+                continue
+            for name, value in part.members.items():
+                merged.setdefault(name, value)
+
+    def _refuse_key(self, key: Node, node: Node) -> None:
+        from batchspec.spec.yaml_errors import unquoted_template  # noqa: PLC0415
+
+        if node.value is None and (found := unquoted_template(self.source, key.where)):
+            self.problems.add(found)
+            return
+        self.problems.add(
+            Problem("bad-key", "a key must be a string", where=key.where, hint="Put it in quotes.")
+        )
+
+    def _refuse_tag(self, event: yaml.Event) -> None:
+        tag = getattr(event, "tag", None)
+        if tag is None or tag in ("!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
+            return
+        shown = tag.replace("tag:yaml.org,2002:", "!!")
+        self._fail(
+            "unknown-tag", f"the YAML tag `{shown}` is not supported", event, "Remove the tag."
+        )
+
+    def _fail(self, code: str, summary: str, event: yaml.Event, hint: str = "") -> NoReturn:
+        found = Problem(code, summary, where=self._place(event), hint=hint)
+        raise SpecError(*self.problems.found, found)
