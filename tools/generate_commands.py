@@ -39,9 +39,14 @@ started when it is needed. The variables are the ones the Azure CLI reads: `AZUR
 ## Questions
 
 Against an Azure account a run asks before it touches anything; on the embedded service only before
-it replaces or deletes. `-y` answers yes. Where there is no terminal and no `-y`, a run that would
-have to ask ends with exit code 2. `cleanup: ask` asks at the end; without a terminal and without
-`-y` that means keep.
+it replaces or deletes. Findings of the kind *question* (see `findings.md`) are asked on both, by
+`apply`, `retry` and `destroy`, before anything is sent. `-y` answers yes. Where there is no
+terminal and no `-y`, a run that would have to ask ends with exit code 2.
+
+`cleanup: ask` asks at the end, also after failures, for the job and the pool separately, and shows
+what it costs to keep them. After a failure, Enter keeps the job and deletes the pool, and so does
+`-y`: a job costs nothing, and `batchspec failures` and `batchspec retry` need it. Without a
+terminal and without `-y` both are kept.
 
 ## Saved plans
 

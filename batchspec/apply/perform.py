@@ -91,7 +91,7 @@ async def _perform_data(step: Step, tools: Tools) -> Performed:
     match step.action:
         case CreateContainer(name, metadata, access):
             made = await tools.world.storage.create_container(name, metadata, access)
-            return Performed(note="" if made else _EXISTED)
+            return Performed(note="" if made else _EXISTED, created=made)
         case UploadFiles():
             return await upload(step.action, step, tools)
         case DownloadResults():
@@ -106,7 +106,7 @@ async def _perform_request(step: Step, world: World) -> Performed:
     match step.action:
         case CreatePool(_, body, sas):
             made = await world.batch.create_pool(body, sas)
-            return Performed(step.items, note="" if made else _EXISTED)
+            return Performed(step.items, note="" if made else _EXISTED, created=made)
         case UpdatePool():
             await _update_pool(step.action, world)
         case ResizePool(pool, dedicated, spot, timeout):
@@ -146,7 +146,7 @@ async def _create_job(action: CreateJob, world: World) -> Performed:
         problem = created_meanwhile("job", action.job, there.metadata)
         if not await world.questions.accept(problem):
             raise ConflictError(replace(problem, severity=Severity.ERROR))
-    return Performed(note=_EXISTED)
+    return Performed(note=_EXISTED, created=False)
 
 
 async def _update_pool(action: UpdatePool, world: World) -> None:

@@ -307,6 +307,24 @@ class Clock(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What is asked about at the end of a run: ``subject`` is ``pool topn``, ``job topn`` ...
+
+    ``nodes`` is how many nodes a pool has or will have, and ``None`` of everything else. ``failed``
+    is true when the run has not reached its goal: what is left of it may be needed.
+    """
+
+    subject: str
+    nodes: int | None
+    failed: bool
+
+    @property
+    def advised(self) -> bool:
+        """Whether to delete it unless the user disagrees: after a failure, only what is billed."""
+        return not self.failed or self.nodes is not None
+
+
 class Questions(Protocol):
     """The user, as far as there is one to ask."""
 
@@ -318,8 +336,8 @@ class Questions(Protocol):
         """
         ...
 
-    async def agree(self, subjects: Sequence[str]) -> bool:
-        """Whether to delete these (``pool topn``, ``job topn``).
+    async def agree(self, deletion: Deletion) -> bool:
+        """Whether to delete something.
 
         Raises:
             Halted: the run is to stop.

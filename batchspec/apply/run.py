@@ -21,25 +21,24 @@ from batchspec.apply.events import (
     StepStarted,
 )
 from batchspec.apply.halt import Halted
+from batchspec.apply.leftovers import Leftovers
 from batchspec.apply.monitor import Monitor, watched_of
 from batchspec.apply.perform import perform
-from batchspec.apply.ports import World
+from batchspec.apply.ports import Deletion, World
 from batchspec.apply.work import Performed, Tools
 from batchspec.plan.actions import (
     Action,
     CloseJob,
-    CreateJob,
-    CreatePool,
     DeleteContainers,
     DeleteJob,
     DeletePool,
-    DeleteSchedule,
     DownloadResults,
     UploadFiles,
     WaitForTasks,
 )
+from batchspec.plan.observed import PoolFacts
 from batchspec.plan.plan import Gate, Plan, Step
-from batchspec.problems import BatchspecError, Exit, ServiceError
+from batchspec.problems import BatchspecError, ConflictError, Exit, ServiceError
 
 _EXITS = {
     Outcome.DONE: Exit.DONE,
@@ -52,9 +51,6 @@ _EXITS = {
     Outcome.SCHEDULED: Exit.DONE,
 }
 _INTERRUPTED = "interrupted"
-_UNDECIDED = frozenset({408, 409, 429})
-"""Refusals that do not say that nothing was made: by this request or by one before it."""
-_DELETIONS = DeletePool | DeleteJob | DeleteSchedule | DeleteContainers
 
 
 async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
@@ -68,19 +64,21 @@ async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
         step.action.job for step in plan.steps if isinstance(step.action, CloseJob | WaitForTasks)
     )
     monitor = Monitor(world, emit, watched_of(plan))
-    return await _Run(plan, Tools(world, emit, receipt, monitor, proved_later=later)).run()
+    tools = Tools(world, emit, receipt, monitor, proved_later=later)
+    return await _Run(plan, tools, Leftovers(world)).run()
 
 
 @dataclass(slots=True)
 class _Run:
     plan: Plan
     tools: Tools
+    leftovers: Leftovers
     ended: dict[str, asyncio.Event] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
-    unmade: set[Action] = field(default_factory=set)
+    conflict: str = ""
     trouble: Outcome | None = None
     exit: Exit = Exit.SERVICE
-    asked: asyncio.Task[bool] | None = None
+    asked: asyncio.Task[frozenset[str]] | None = None
     halted: bool = False
 
     async def run(self) -> Exit:
@@ -121,21 +119,8 @@ class _Run:
         return code
 
     def _left(self) -> tuple[str, ...]:
-        """What the plan would have deleted and did not; what was never made is not left."""
-        return tuple(
-            step.subject
-            for step in self.plan.steps
-            if isinstance(step.action, _DELETIONS)
-            and step.id not in self.done
-            and step.action not in self.unmade
-        )
-
-    def _never_made(self, action: Action | None) -> None:
-        match action:
-            case CreatePool(pool=pool):
-                self.unmade.add(DeletePool(pool))
-            case CreateJob(job=job):
-                self.unmade.add(DeleteJob(job))
+        undone = (step for step in self.plan.steps if step.id not in self.done)
+        return tuple(self.leftovers.left(undone, conflict=bool(self.conflict)))
 
     def _skip_rest(self) -> None:
         for step in self.plan.steps:
@@ -150,7 +135,7 @@ class _Run:
             await self._others(step)
         because = await self._blocked(step)
         if because:
-            self._never_made(step.action)
+            self.leftovers.skipped(step.action)
             self.tools.emit(StepSkipped(step.id, step.verb, step.subject, because))
         else:
             await self._perform(step)
@@ -172,15 +157,17 @@ class _Run:
             return _INTERRUPTED
 
     async def _unmet(self, step: Step) -> str:
-        if step.gate is Gate.END:
-            return self._missing_results(step.action)
         if step.gate is Gate.FLOW:
             return next((name for name in step.after if name not in self.done), "")
-        if self.trouble is not None:
-            return str(self.trouble)
-        if step.gate is Gate.ASK and not await self._agreed():
+        if self.conflict:
+            # What the plan would delete may be in use by the other run.
+            return self.conflict
+        if step.gate is Gate.SUCCESS:
+            return str(self.trouble or "")
+        because = self._missing_results(step.action)
+        if not because and step.gate is Gate.ASK and not await self._agreed(step):
             return "declined"
-        return ""
+        return because
 
     def _missing_results(self, action: Action | None) -> str:
         """The step whose results are missing and would be lost by a deletion; empty if none is.
@@ -194,12 +181,32 @@ class _Run:
             return next((step.id for step in left if isinstance(step.action, DownloadResults)), "")
         return ""
 
-    async def _agreed(self) -> bool:
-        """The answer to the one question about everything that is to be asked about."""
+    async def _agreed(self, step: Step) -> bool:
+        """Whether the user agrees to a deletion. All questions are asked before the first one."""
         if self.asked is None:
-            subjects = [step.subject for step in self.plan.steps if step.gate is Gate.ASK]
-            self.asked = asyncio.ensure_future(self.tools.world.questions.agree(subjects))
-        return await self.asked
+            self.asked = asyncio.ensure_future(self._ask_all())
+        return step.id in await self.asked
+
+    async def _ask_all(self) -> frozenset[str]:
+        """Ask about each deletion on its own: first jobs, then the pool; those agreed to."""
+        asking = [step for step in self.plan.steps if step.gate is Gate.ASK]
+        asking.sort(key=lambda step: not isinstance(step.action, DeleteJob))
+        asking = [step for step in asking if not self._missing_results(step.action)]
+        return frozenset([step.id for step in asking if await self._ask(step)])
+
+    async def _ask(self, step: Step) -> bool:
+        """Ask about one deletion; what does not exist is not asked about."""
+        if not await self.leftovers.exists(step.action):
+            return True
+        nodes = None
+        if isinstance(step.action, DeletePool):
+            try:
+                pool = await self.tools.world.batch.pool(step.action.pool)
+            except ServiceError:
+                return False  # What it costs cannot be read, so it is kept.
+            nodes = _nodes(pool) if pool is not None else 0
+        failed = self.trouble is not None
+        return await self.tools.world.questions.agree(Deletion(step.subject, nodes, failed))
 
     async def _perform(self, step: Step) -> None:
         began = self.tools.world.clock.monotonic()
@@ -212,6 +219,7 @@ class _Run:
             self.tools.emit(StepSkipped(step.id, step.verb, step.subject, _INTERRUPTED))
             return
         except BatchspecError as error:
+            await self.leftovers.failed(step.action, error)
             self._failed(step, error, self.tools.world.clock.monotonic() - began)
             return
         self._done(step, performed, self.tools.world.clock.monotonic() - began)
@@ -220,13 +228,15 @@ class _Run:
         if self.trouble is not Outcome.FAILED:
             self.exit = error.exit
         self.trouble = Outcome.FAILED
-        if _is_refusal(error):
-            self._never_made(step.action)
+        if isinstance(error, ConflictError):
+            self.conflict = step.id
         for problem in error.problems:
             self.tools.emit(StepFailed(step.id, step.verb, step.subject, seconds, problem))
 
     def _done(self, step: Step, performed: Performed, seconds: float) -> None:
         self.done.add(step.id)
+        if performed.created:
+            self.leftovers.done(step.action)
         if performed.trouble is not None and self.trouble is not Outcome.FAILED:
             self.trouble = performed.trouble
         self.tools.emit(
@@ -242,9 +252,7 @@ class _Run:
         )
 
 
-def _is_refusal(error: BatchspecError) -> bool:
-    """Whether the service has said that it did nothing; no answer is none, and may have worked."""
-    status = error.status if isinstance(error, ServiceError) else None
-    if status is None or status in _UNDECIDED:
-        return False
-    return 400 <= status < 500 or status == 501
+def _nodes(pool: PoolFacts) -> int:
+    """How many nodes a pool has or will have."""
+    now, wanted = pool.dedicated + pool.spot, pool.target_dedicated + pool.target_spot
+    return max(now, wanted)

@@ -37,13 +37,15 @@ class Performed:
     """How a step that did not fail ended.
 
     ``trouble`` is set when the run as a whole cannot end well any more although this step did what
-    it is there for: tasks failed, or the time limit passed.
+    it is there for: tasks failed, or the time limit passed. ``created`` is false where what it was
+    to create existed already.
     """
 
     items: int = 1
     size: int | None = None
     note: str = ""
     trouble: Outcome | None = None
+    created: bool = True
 
 
 @dataclass(slots=True)

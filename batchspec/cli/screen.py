@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from batchspec.apply.halt import Halt
+    from batchspec.apply.ports import Deletion
     from batchspec.plan.plan import Plan
     from batchspec.render.progress.view import View
 
@@ -171,7 +172,8 @@ class Notices:
 class Asker:
     """Asks during a run: about clean-up at its end, and about other runs that it meets.
 
-    ``-y`` means yes. Without a terminal and without ``-y`` the answer is no.
+    ``-y`` answers yes; after a failure, to the deletion of the pool alone. Without a terminal and
+    without ``-y`` the answer is no.
     """
 
     def __init__(self, view: View, target: str, halt: Halt, *, yes: bool) -> None:
@@ -180,8 +182,8 @@ class Asker:
         self._halt = halt
         self._yes = yes
 
-    async def agree(self, subjects: Sequence[str]) -> bool:
-        """Whether to delete these.
+    async def agree(self, deletion: Deletion) -> bool:
+        """Whether to delete something; ``-y`` is what :attr:`Deletion.advised` says.
 
         Raises:
             Halted: the run is to stop; Ctrl-C is no answer.
@@ -189,11 +191,11 @@ class Asker:
         from batchspec.render.questions import delete_question
 
         if self._yes:
-            return True
+            return deletion.advised
         if not has_terminal():
             return False
-        question = delete_question(subjects, target=self._target)
-        return await self._ask(lambda: confirm(question, default=True))
+        question = delete_question(deletion, target=self._target)
+        return await self._ask(lambda: confirm(question, default=deletion.advised))
 
     async def accept(self, problem: Problem) -> bool:
         """Whether to continue although ``problem`` came up; without a terminal, no.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DeleteSchedule
 from batchspec.plan.data import OWNER
 from batchspec.plan.digest import digest
-from batchspec.plan.ending import results_safe
+from batchspec.plan.ending import containers_subject, results_safe
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import Observed
 from batchspec.plan.other_run import active_elsewhere
@@ -74,7 +74,7 @@ def _steps(spec: Spec, observed: Observed) -> Iterator[Step]:
             "containers",
             DeleteContainers(tuple(ours)),
             Verb.DELETE,
-            f"containers {', '.join(ours)}" if len(ours) > 1 else f"container {ours[0]}",
+            containers_subject(ours),
             "this spec made them" if len(ours) > 1 else "this spec made it",
             before,
             len(ours),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DownloadResults
 from batchspec.plan.data import OWNER
@@ -134,12 +134,17 @@ def _containers(
         "cleanup:containers",
         DeleteContainers(ours),
         Verb.DELETE,
-        f"containers {', '.join(ours)}" if len(ours) > 1 else f"container {ours[0]}",
+        containers_subject(ours),
         _why(rule),
         after,
         len(ours),
         _GATES[rule],
     )
+
+
+def containers_subject(names: Sequence[str]) -> str:
+    """What a step about these containers is about."""
+    return f"containers {', '.join(names)}" if len(names) > 1 else f"container {names[0]}"
 
 
 def _made_here(observed: Observed, key: str, name: str, *, idle: bool) -> bool:

@@ -37,7 +37,7 @@ class Gate(StrEnum):
     END = "end"
     """When all else has ended, well or not."""
     ASK = "ask"
-    """When nothing failed so far, and the user agrees."""
+    """When all else has ended, well or not, and the user agrees."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from batchspec.apply.ports import Deletion
 from batchspec.plan.plan import Gate, Plan, Verb
 from batchspec.render import units
 from batchspec.render.plan.text import plan_summary
@@ -33,13 +34,28 @@ def left_lines(left: Sequence[str], *, target: str) -> Iterator[str]:
         yield f"{flat(subject)}: {cost_words(subject, target=target)}"
 
 
-def delete_question(subjects: Sequence[str], *, target: str) -> str:
-    """Whether to delete: what, and what it costs to leave it; yes is the default."""
-    if len(subjects) == 1:
-        cost = cost_words(subjects[0], target=target)
-        return f"Delete {flat(subjects[0])}? If not, {cost}. [Y/n] "
-    lines = "".join(f"  {line}\n" for line in left_lines(subjects, target=target))
-    return f"If they are not deleted:\n{lines}Delete them all? [Y/n] "
+def delete_question(deletion: Deletion, *, target: str) -> str:
+    """Whether to delete something, and what it costs or is good for to keep it."""
+    choice = "[Y/n]" if deletion.advised else "[y/N]"
+    keeping = _keeping(deletion, target)
+    return f"Delete {flat(deletion.subject)}? If it is kept, {keeping}. {choice} "
+
+
+def _keeping(deletion: Deletion, target: str) -> str:
+    if deletion.nodes is not None:
+        return _node_hours(deletion.nodes, target)
+    if deletion.failed and deletion.subject.startswith("job "):
+        return "`batchspec failures` and `batchspec retry` can use it"
+    return cost_words(deletion.subject, target=target)
+
+
+def _node_hours(nodes: int, target: str) -> str:
+    """What it costs to keep a pool, in node-hours."""
+    if not nodes:
+        return "it has no nodes and costs nothing"
+    stay = "its node stays" if nodes == 1 else f"its {nodes} nodes stay"
+    hours = units.counted(nodes, "node-hour")
+    return f"{stay}: {hours} per hour{', not billed on this machine' if target == 'local' else ''}"
 
 
 def apply_question(plan: Plan) -> str:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from batchspec.apply.ports import (
+    Deletion,
     NodeFacts,
     PreparationFacts,
     TaskAdded,
@@ -79,8 +80,8 @@ class FakeAccount:
     never_done: bool = False
     terminated: dict[str, str] = field(default_factory=dict)
     looks: dict[str, int] = field(default_factory=dict)
-    answers: list[bool] = field(default_factory=lambda: [True])
-    asked: list[tuple[str, ...]] = field(default_factory=list)
+    answers: list[bool] = field(default_factory=list)
+    asked: list[Deletion | Problem] = field(default_factory=list)
     ahead: timedelta = timedelta()
     """How far the service's time is ahead of this machine's."""
 
@@ -96,12 +97,12 @@ class FakeAccount:
     def world(self) -> World:
         return World(storage=self, batch=self, clock=self.clock, questions=self, pace=1.0)
 
-    async def agree(self, subjects: Sequence[str]) -> bool:
-        self.asked.append(tuple(subjects))
-        return self.answers.pop(0)
+    async def agree(self, deletion: Deletion) -> bool:
+        self.asked.append(deletion)
+        return self.answers.pop(0) if self.answers else deletion.advised
 
     async def accept(self, problem: Problem) -> bool:
-        self.asked.append((problem.code,))
+        self.asked.append(problem)
         return self.answers.pop(0)
 
     # Storage

@@ -24,6 +24,7 @@ from batchspec.apply.events import (
     StepStarted,
     TaskFailed,
 )
+from batchspec.apply.ports import Deletion
 from batchspec.apply.run import run
 from batchspec.plan.actions import (
     Action,
@@ -40,8 +41,9 @@ from batchspec.plan.actions import (
     WaitForPool,
     WaitForTasks,
 )
-from batchspec.plan.observed import Account, LocalFile
+from batchspec.plan.observed import Account, JobFacts, LocalFile
 from batchspec.plan.plan import Gate, Plan, Step, Verb
+from batchspec.plan.provenance import ORIGIN, VERSION
 from batchspec.plan.tasks import Task
 from batchspec.problems import Exit, Problem, ServiceError
 from batchspec.spec.values import Record
@@ -126,14 +128,44 @@ async def test_a_run_goes_from_start_to_end(tmp_path: Path) -> None:
     assert account.tasks["j"] == [f"count-{n}" for n in range(250)]
 
 
-async def test_one_question_covers_everything_that_is_asked_about(tmp_path: Path) -> None:
-    account = FakeAccount()
+async def test_job_and_pool_are_asked_about_separately(tmp_path: Path) -> None:
+    account = FakeAccount(answers=[False, True])
+    events, _ = await events_of(tutorial(tmp_path), account, tmp_path)
+    assert account.asked == [
+        Deletion("delete-job", None, failed=False),
+        Deletion("delete-pool", 3, failed=False),
+    ]
+    assert set(account.jobs) == {"j"}
+    assert not account.pools
+    assert ended(events).left == ("delete-job",)
+
+
+async def test_it_asks_after_failures_too(tmp_path: Path) -> None:
+    account = FakeAccount(answers=[False, True], failing={"count-7"})
+    events, code = await events_of(tutorial(tmp_path), account, tmp_path)
+    assert code is Exit.TASKS_FAILED
+    assert account.asked == [
+        Deletion("delete-job", None, failed=True),
+        Deletion("delete-pool", 3, failed=True),
+    ]
+    assert not account.pools
+    assert ended(events).left == ("delete-containers", "delete-job")
+
+
+async def test_what_does_not_exist_is_not_asked_about(tmp_path: Path) -> None:
+    account = FakeAccount(answers=[True], fail={"create_pool"})
     await events_of(tutorial(tmp_path), account, tmp_path)
-    assert account.asked == [("delete-pool", "delete-job")]
+    assert account.asked == []
+
+
+def test_after_a_failure_only_the_pool_is_deleted_unless_the_user_says_otherwise() -> None:
+    assert Deletion("pool p", 3, failed=True).advised
+    assert not Deletion("job j", None, failed=True).advised
+    assert Deletion("job j", None, failed=False).advised
 
 
 async def test_no_keeps_pool_and_job_and_says_what_is_left(tmp_path: Path) -> None:
-    account = FakeAccount(answers=[False])
+    account = FakeAccount(answers=[False, False])
     events, code = await events_of(tutorial(tmp_path), account, tmp_path)
     assert code is Exit.DONE
     assert set(account.pools) == {"p"}
@@ -149,8 +181,10 @@ async def test_the_pool_goes_before_the_containers_its_nodes_read_from(tmp_path:
     assert account.calls.index("delete_pool p") < account.calls.index("delete_container input")
 
 
-async def test_failed_tasks_are_told_with_stderr_and_nothing_is_deleted(tmp_path: Path) -> None:
-    account = FakeAccount(failing={"count-3", "count-4"})
+async def test_failed_tasks_are_reported_and_only_what_is_agreed_to_is_deleted(
+    tmp_path: Path,
+) -> None:
+    account = FakeAccount(failing={"count-3", "count-4"}, answers=[False, False])
     events, code = await events_of(tutorial(tmp_path), account, tmp_path)
     assert code is Exit.TASKS_FAILED
     failed = [e for e in events if isinstance(e, TaskFailed)]
@@ -161,32 +195,72 @@ async def test_failed_tasks_are_told_with_stderr_and_nothing_is_deleted(tmp_path
     assert (tmp_path / "results" / "a.txt").exists(), "what there is is fetched all the same"
     assert account.containers
     assert account.pools
-    assert not account.asked
     assert ended(events).left == ("delete-pool", "delete-containers", "delete-job")
 
 
-@pytest.mark.parametrize(
-    ("status", "left"),
-    [
-        (403, ("delete-containers",)),
-        (501, ("delete-containers",)),
-        (409, ("delete-pool", "delete-containers")),
-        (500, ("delete-pool", "delete-containers")),
-        (None, ("delete-pool", "delete-containers")),
-    ],
-)
-async def test_what_was_never_made_is_not_left(
-    tmp_path: Path, status: int | None, left: tuple[str, ...]
-) -> None:
-    """A pool that was refused is not there; one whose making was not answered may be."""
+@pytest.mark.parametrize("status", [403, 409, 500, 501, None])
+@pytest.mark.parametrize("made", [False, True])
+async def test_only_what_exists_is_left(tmp_path: Path, status: int | None, *, made: bool) -> None:
+    """After a failed creation the pool may exist; a refusal (403, 501) says that it does not."""
 
     class Refusing(FakeAccount):
         async def create_pool(self, body: Record, sas: timedelta) -> bool:
+            if made:
+                await super().create_pool(body, sas)
             raise ServiceError(Problem("no", "no"), code="No", status=status)
 
-    events, code = await events_of(tutorial(tmp_path), Refusing(), tmp_path)
+    events, code = await events_of(tutorial(tmp_path), Refusing(answers=[False]), tmp_path)
     assert code is Exit.SERVICE
-    assert ended(events).left == left
+    pool = ("delete-pool",) if made and status not in {403, 501} else ()
+    assert ended(events).left == (*pool, "delete-containers")
+
+
+async def test_a_container_that_was_not_created_is_not_left(tmp_path: Path) -> None:
+    class Refusing(FakeAccount):
+        async def create_container(self, *_: object) -> bool:
+            raise ServiceError(Problem("no", "no"), code="No", status=403)
+
+    events, _ = await events_of(tutorial(tmp_path), Refusing(), tmp_path)
+    assert ended(events).left == ()
+
+
+async def test_the_pool_and_job_of_another_run_are_not_deleted(tmp_path: Path) -> None:
+    """Another client created pool and job after the plan was made, for another version."""
+    plan = tutorial(tmp_path)
+    ours = tuple(Record(name=name, value="ours") for name in (ORIGIN, VERSION))
+    job = next(s for s in plan.steps if isinstance(s.action, CreateJob))
+    action = CreateJob("j", Record(id="j", metadata=ours), HOUR)
+    always = [
+        replace(s, action=action if s is job else s.action)
+        if s.gate is Gate.FLOW
+        else replace(s, gate=Gate.END)
+        for s in plan.steps
+    ]
+
+    class Shared(FakeAccount):
+        async def job(self, job_id: str) -> JobFacts | None:
+            found = await super().job(job_id)
+            theirs = {ORIGIN: "theirs", VERSION: "theirs"}
+            return found and replace(found, metadata=theirs)
+
+    account = Shared(
+        pools={"p": Record(id="p", targetDedicatedNodes=3)},
+        jobs={"j": Record(id="j")},
+        answers=[False],
+    )
+    events, code = await events_of(plan_of(always), account, tmp_path)
+    assert code is Exit.USAGE
+    assert set(account.pools) == {"p"}
+    assert set(account.jobs) == {"j"}
+    assert ended(events).left == ("delete-containers",), "that is what this run created"
+    assert not account.tasks
+    account = Shared(
+        pools={"p": Record(id="p", targetDedicatedNodes=3)},
+        jobs={"j": Record(id="j")},
+        answers=[True],
+    )
+    _, code = await events_of(plan_of(always), account, tmp_path)
+    assert code is Exit.DONE, "the user agreed"
 
 
 async def test_a_start_task_that_fails_ends_the_run_with_its_stderr(tmp_path: Path) -> None:

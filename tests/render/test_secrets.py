@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from batchspec.apply.events import Event, Stamped
+from batchspec.apply.ports import Deletion
 from batchspec.plan.observed import Account
 from batchspec.plan.plan import Step, Verb
 from batchspec.problems import Place, Problem, redact
@@ -133,8 +134,8 @@ def test_other_words(leak: str) -> None:
         status_json(status),
         local_status_text(local),
         local_status_json(local),
-        delete_question([leak, leak], target="azure"),
-        delete_question([leak], target="local"),
+        delete_question(Deletion(leak, None, failed=True), target="azure"),
+        delete_question(Deletion(leak, 3, failed=False), target="local"),
     ]
     for text in texts:
         assert MARK not in text

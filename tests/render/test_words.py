@@ -11,7 +11,7 @@ import pytest
 
 from batchspec.apply import events as e
 from batchspec.apply.events import NodeFailed, Outcome, Stamped
-from batchspec.apply.ports import TaskCounts
+from batchspec.apply.ports import Deletion, TaskCounts
 from batchspec.plan.observed import Account, ScheduleFacts
 from batchspec.problems import Exit
 from batchspec.render.going_on import next_commands
@@ -188,11 +188,21 @@ def test_status_of_a_schedule() -> None:
 
 
 def test_questions_say_what_is_lost_and_what_it_costs() -> None:
-    one = delete_question(["pool topn"], target="azure")
-    assert one == "Delete pool topn? If not, its nodes are billed until it is deleted. [Y/n] "
-    both = delete_question(["pool topn", "job topn"], target="azure")
-    assert both.startswith("If they are not deleted:\n  pool topn: its nodes are billed")
-    assert both.endswith("Delete them all? [Y/n] ")
+    pool = Deletion("pool topn", 20, failed=True)
+    asked = delete_question(pool, target="azure")
+    assert asked == (
+        "Delete pool topn? If it is kept, its 20 nodes stay: 20 node-hours per hour. [Y/n] "
+    )
+    assert "1 node-hour per hour, not" in delete_question(replace(pool, nodes=1), target="local")
+    assert "it has no nodes and" in delete_question(replace(pool, nodes=0), target="azure")
+    job = Deletion("job topn", None, failed=True)
+    assert delete_question(job, target="azure") == (
+        "Delete job topn? If it is kept, `batchspec failures` and `batchspec retry` can use it."
+        " [y/N] "
+    )
+    asked = delete_question(replace(job, failed=False), target="azure")
+    assert "it is free, but counts" in asked
+    assert asked.endswith("[Y/n] ")
     asked = apply_question(PLANS["changed"])
     assert AZURE.batch in asked
     assert "This deletes pool topn with all in it." in asked

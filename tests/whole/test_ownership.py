@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import subprocess
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from azure.batch import BatchClient
 from azure.core.credentials import AzureNamedKeyCredential
 
 from tests.whole.conftest import Workplace, until
+from tests.whole.terminal import answered
 
 RUN = """\
 version: 1
@@ -58,35 +56,6 @@ def first_to_end(processes: list[subprocess.Popen[str]]) -> int:
                 return number
 
 
-def answered(place: Workplace, answer: str, *arguments: str | Path) -> tuple[int, str]:
-    """Run a command on a terminal and answer its first question; the exit code and all output."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        place.command(*arguments),
-        cwd=place.folder,
-        env={**place.environ, "TERM": "dumb"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    )
-    os.close(theirs)
-    text, sent = "", False
-    while True:
-        try:
-            data = os.read(ours, 65536)
-        except OSError:  # Linux reports the end of a terminal as EIO.
-            break
-        if not data:
-            break
-        text += data.decode()
-        if not sent and "[y/N]" in text:
-            os.write(ours, f"{answer}\n".encode())
-            sent = True
-    os.close(ours)
-    return process.wait(timeout=60), text
-
-
 def test_a_run_of_the_same_name_from_another_folder_is_a_question(place: Workplace) -> None:
     one = folder(place, "one", RUN.replace("WORD", "first"))
     two = folder(place, "two", RUN.replace("WORD", "second"))
@@ -105,7 +74,7 @@ def test_a_run_of_the_same_name_from_another_folder_is_a_question(place: Workpla
     assert quiet.code == 2, quiet.text
     assert "another run of 'my-run' is active" in quiet.err
     assert two.run("plan", two.spec).code == 0, "a plan only shows it"
-    code, text = answered(two, "n", "apply", two.spec)
+    code, text = answered(two, ("n",), "apply", two.spec)
     assert code == 0, text
     assert "another run of 'my-run' is active" in text
     assert client.get_job("my-run").last_modified == before

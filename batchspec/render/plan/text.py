@@ -114,8 +114,8 @@ def _questions(steps: Sequence[Step]) -> str:
         return ""
     kept = "it is kept" if len(asked) == 1 else "they are kept"
     return (
-        f"At the end it asks before it deletes {units.listed(asked)}; "
-        f"-y means yes, and without a terminal {kept}."
+        f"At the end it asks before it deletes {units.listed(asked)}. -y answers yes, after a"
+        f" failure for the pool alone; without a terminal {kept}."
     )
 
 
