@@ -73,7 +73,9 @@ more (`| head`) ask a run to stop in the same way.
 `.batchspec/NAME/` holds `results.jsonl`, which says what results arrived here, and
 `runs/TIME/events.jsonl`, the events of each run, with `failed/`, the last lines that failed tasks
 wrote. The events are for `batchspec report`; nothing else reads them, and deleting them loses
-nothing but the report. No secret is in any of these files.
+nothing but the report. With `batchspec --debug COMMAND`, or `BATCHSPEC_LOG=debug` in the
+environment, `requests.log` gets a line for each request: method, address without signatures,
+status, duration, the service's request id. No secret is in any of these files.
 
 ## Exit codes
 

@@ -5,6 +5,7 @@ Only names and help texts live here, so that ``--help`` costs no more than readi
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -59,8 +60,18 @@ def root(
             "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
         ),
     ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug",
+            help="Log every request, without secrets, to .batchspec/NAME/requests.log beside the "
+            "spec. BATCHSPEC_LOG=debug does the same.",
+        ),
+    ] = False,
 ) -> None:
     """Run a whole Azure Batch job from one YAML file: plan it, apply it, or run it right here."""
+    if debug:
+        os.environ["BATCHSPEC_LOG"] = "debug"
     show_help(context)
 
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from batchspec.cli.options import Wanted, variables_of
+from batchspec.cli.request_log import debugs, log_requests
+from batchspec.cli.run_folder import runs_folder
 from batchspec.observe.disk import scan
 from batchspec.observe.spool import Spool
 from batchspec.problems import Problem, Problems, Secret, SpecError, UsageError, conceal
@@ -32,6 +34,8 @@ def read(wanted: Wanted) -> Spec:
             raise UsageError(plan) from None
         raise
     conceal(*(value for value in spec.parameters.values() if isinstance(value, Secret)))
+    if debugs(wanted.environ):
+        log_requests(runs_folder(spec.path, spec.name).parent)
     return spec
 
 

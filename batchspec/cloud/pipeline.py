@@ -28,6 +28,7 @@ from yarl import URL
 from batchspec.cloud.account import is_loopback
 from batchspec.cloud.errors import no_credential, unreachable
 from batchspec.cloud.limiter import Limiter, Limits, Timing
+from batchspec.cloud.request_log import log_attempt
 from batchspec.cloud.service_time import ServiceTime, until
 from batchspec.problems import Problem, Severity
 
@@ -102,8 +103,10 @@ class Patience(AsyncHTTPPolicy[Any, Any]):
             except ClientAuthenticationError as error:
                 raise no_credential(error) from None
             except AzureError as error:
+                self._log(request, sent, attempts, error=error)
                 wait = self._no_answer(request, error, since, attempts)
             else:
+                self._log(request, sent, attempts, response=response)
                 self._clock.answered(response.http_response.headers.get("Date"), sent)
                 # What the Storage SDK expects its own retry policy to say.
                 response.http_response.location_mode = "primary"
@@ -116,6 +119,27 @@ class Patience(AsyncHTTPPolicy[Any, Any]):
             # Signed anew: the service refuses a request that is dated more than 15 minutes back,
             # and the Batch policy leaves a date alone that is there.
             request.http_request.headers.pop("ocp-date", None)
+
+    def _log(
+        self,
+        request: PipelineRequest[Any],
+        sent: float,
+        attempts: Attempts,
+        *,
+        response: PipelineResponse[Any, Any] | None = None,
+        error: AzureError | None = None,
+    ) -> None:
+        reply = response.http_response if response is not None else None
+        log_attempt(
+            request,
+            self._timing.monotonic() - sent,
+            attempts.failures,
+            status=reply.status_code if reply is not None else None,
+            request_id=reply.headers.get("request-id") or reply.headers.get("x-ms-request-id")
+            if reply is not None
+            else None,
+            error=error,
+        )
 
     def _no_answer(
         self, request: PipelineRequest[Any], error: AzureError, since: float, attempts: Attempts

@@ -134,7 +134,11 @@ def marked(azurite_installed: Path, tmp_path: Path) -> Iterator[Marked]:
     account.touch(mode=0o600)
     account.write_text(json.dumps({**names, "batch_key": BATCH_KEY, "blob_key": BLOB_KEY}))
     # Whatever is written to a temporary folder is searched, too.
-    environ = {"BATCHSPEC_LOCAL_HOME": str(home), "TMPDIR": str(folder / "tmp")}
+    environ = {
+        "BATCHSPEC_LOCAL_HOME": str(home),
+        "TMPDIR": str(folder / "tmp"),
+        "BATCHSPEC_LOG": "debug",
+    }
     here = Marked(Workplace(folder, home, clean_environ(environ)))
     here.spec.write_text(SPEC)
     try:
@@ -153,6 +157,7 @@ def test_no_byte_that_is_written_holds_a_secret(marked: Marked) -> None:
     wrong(marked)
     bug(marked)
     destroy(marked)
+    assert (marked.place.folder / ".batchspec" / "marked" / "requests.log").stat().st_size
     names = {name.split()[2] for name in marked.said if "batchspec" in name}
     assert names >= set(typer.main.get_command(app).commands), "a command nobody looks at"  # type: ignore[attr-defined]
     found = [

@@ -1,0 +1,44 @@
+"""``--debug``: the log of requests goes to a file beside the spec."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from batchspec.problems import redact
+
+_LARGEST = 10 << 20
+"""Bytes of the file; what was written before is kept once, as ``requests.log.1``."""
+
+
+def debugs(environ: Mapping[str, str]) -> bool:
+    """Whether ``BATCHSPEC_LOG`` asks for the log."""
+    return environ.get("BATCHSPEC_LOG", "").lower() == "debug"
+
+
+def log_requests(folder: Path) -> None:
+    """Log every request of this process to ``requests.log`` in a folder, readable by its owner."""
+    logger = logging.getLogger("batchspec.requests")
+    if logger.handlers:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "requests.log"
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    handler = RotatingFileHandler(path, maxBytes=_LARGEST, backupCount=1, encoding="utf-8")
+    handler.setFormatter(_Redacted("%(asctime)s.%(msecs)03dZ %(message)s", "%Y-%m-%dT%H:%M:%S"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+
+
+class _Redacted(logging.Formatter):
+    """Lines in UTC, without any key, signature or secret parameter."""
+
+    converter = time.gmtime
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
