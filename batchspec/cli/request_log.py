@@ -29,7 +29,9 @@ def log_requests(folder: Path) -> None:
     path = folder / "requests.log"
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     handler = RotatingFileHandler(path, maxBytes=_LARGEST, backupCount=1, encoding="utf-8")
-    handler.setFormatter(_Redacted("%(asctime)s.%(msecs)03dZ %(message)s", "%Y-%m-%dT%H:%M:%S"))
+    form = _Redacted("%(asctime)s.%(msecs)03dZ %(message)s", "%Y-%m-%dT%H:%M:%S")
+    form.converter = time.gmtime
+    handler.setFormatter(form)
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
     logger.propagate = False
@@ -37,8 +39,6 @@ def log_requests(folder: Path) -> None:
 
 class _Redacted(logging.Formatter):
     """Lines in UTC, without any key, signature or secret parameter."""
-
-    converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
