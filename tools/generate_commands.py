@@ -108,9 +108,14 @@ it returns when all tasks are submitted and the job is closed, so that the job e
 Nothing is fetched and nothing is cleaned up until `batchspec attach` or another
 `batchspec apply`.""",
     "logs": """\
-Read from the node while it lives, else from the container where the service keeps logs when a task
-ends. Secrets are taken out on the way. With `--follow` it ends when the task does; a task that has
-not started is waited for.""",
+Read from the node while it exists, else from the container where the service stores logs when a
+task ends. Secrets are removed. With `--follow` it ends when the task does; a task that has not
+started is waited for.
+
+What failed start tasks wrote is stored in the same container by the run that sees them fail, under
+`_nodes/POOL/NODE/startup/`, so that `--start-task` shows it after the pool is deleted: the last
+64 KiB of each file, of up to 50 nodes with ten different failures. Of nodes that failed alike the
+output of one is stored. It is deleted when the pool is created again or its nodes restart.""",
     "failures": """\
 The causes, which `retry --cause` takes:
 
@@ -123,9 +128,17 @@ The causes, which `retry --cause` takes:
 | `job-ended` | the job was ended while the task ran |
 | `ended` | somebody ended the task |
 | `start-task` | nodes, not tasks: their start task failed, so that they take no tasks |
+| `unusable` | nodes, not tasks: the service cannot use them |
 | else | the service's own failure code: `command-program-not-found`, `blob-not-found` ... |
 
-With `--format json` each cause has `cause`, `kind` (`task` or `node`), `count`, `earlier` (how many
+The tasks of a cause are divided by the last significant line that they wrote to stderr (or, where
+the cause is the service's, by its message), in which numbers, paths, ids, times, and URLs do not
+count. Each group is an entry of its own, such as `exit-1:3f2a9c`; `retry --cause` takes that as
+well as `exit-1`, which is all of them. The ends of the stderr of up to 500 failed tasks are read;
+further tasks and those of rarer groups than the ten largest are `exit-1:other`.
+
+With `--format json` each entry has `cause`, `group` (empty where a cause is not divided), `line`
+(what the tasks have in common), `kind` (`task` or `node`), `count`, `earlier` (how many
 of them are in jobs before the newest), `ids` (the first ten), `message`, `sample` (`id`, `file`,
 `text`) and `command`, the one that runs them again.""",
     "retry": """\

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from batchspec.apply.events import Emit
 from batchspec.apply.gone import explained
+from batchspec.apply.node_logs import forget_node_output, keep_node_output
 from batchspec.apply.ports import World
 from batchspec.apply.schedule import perform_schedule
 from batchspec.apply.settle import until_gone, until_over
@@ -65,7 +67,7 @@ async def perform(step: Step, tools: Tools) -> Performed:
             case CreateSchedule() | UpdateSchedule() | ReplaceSchedule() | DeleteSchedule():
                 return await perform_schedule(step.action, tools)
             case _:
-                return await _perform_request(step, tools.world)
+                return await _perform_request(step, tools.world, tools.emit)
     except ServiceError as error:
         raise explained(error) from None
 
@@ -101,14 +103,15 @@ async def _perform_data(step: Step, tools: Tools) -> Performed:
     raise AssertionError(f"no data action: {step.action!r}")
 
 
-async def _perform_request(step: Step, world: World) -> Performed:
+async def _perform_request(step: Step, world: World, emit: Emit) -> Performed:
     """The actions that ask the account for one thing."""
     match step.action:
         case CreatePool(_, body, sas):
+            await forget_node_output(step.action.pool, world, emit)
             made = await world.batch.create_pool(body, sas)
             return Performed(step.items, note="" if made else _EXISTED, created=made)
         case UpdatePool():
-            await _update_pool(step.action, world)
+            await _update_pool(step.action, world, emit)
         case ResizePool(pool, dedicated, spot, timeout):
             await world.batch.resize_pool(pool, dedicated, spot, timeout)
         case ScalePool(pool, formula, interval):
@@ -116,12 +119,14 @@ async def _perform_request(step: Step, world: World) -> Performed:
         case ReplacePool(pool, body, sas):
             await world.batch.delete_pool(pool)
             await until_gone(lambda: world.batch.pool(pool), f"pool {pool}", world)
+            await forget_node_output(pool, world, emit)
             await world.batch.create_pool(body, sas)
         case ReplaceJob():
             await _replace_job(step.action, world)
         case CreateJob():
             return await _create_job(step.action, world)
-        case DeletePool():
+        case DeletePool(pool):
+            await keep_node_output(pool, world, emit)
             return await _delete_pool(step.action, world)
         case DeleteJob():
             return await _delete_job(step.action, world)
@@ -149,11 +154,12 @@ async def _create_job(action: CreateJob, world: World) -> Performed:
     return Performed(note=_EXISTED, created=False)
 
 
-async def _update_pool(action: UpdatePool, world: World) -> None:
+async def _update_pool(action: UpdatePool, world: World, emit: Emit) -> None:
     """Change a pool in place. What it was made from is written when its nodes have it, too."""
     patch = action.patch
     if action.restart:
         await world.batch.update_pool(action.pool, patch.with_(metadata=None), action.sas)
+        await forget_node_output(action.pool, world, emit)
         await world.batch.restart_nodes(action.pool)
         patch = Record(metadata=patch["metadata"])
     await world.batch.update_pool(action.pool, patch, action.sas)

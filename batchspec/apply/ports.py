@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from batchspec.apply.halt import Halt
+from batchspec.apply.node_logs import NodeLogs
 from batchspec.plan.observed import (
     Blob,
     JobFacts,
@@ -136,6 +137,14 @@ class Storage(Protocol):
         self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]
     ) -> bytes:
         """Download one blob to the file ``part``, checked (length; MD5 where kept); its MD5."""
+        ...
+
+    async def put(self, container: str, blob: str, data: bytes) -> None:
+        """Write a small blob of plain text; one of that name is replaced."""
+        ...
+
+    async def delete_blob(self, container: str, blob: str) -> None:
+        """Delete a blob, if it exists."""
         ...
 
     async def delete_container(self, name: str) -> bool:
@@ -350,7 +359,7 @@ class World:
     """Everything the runner is handed.
 
     ``pace`` is the shortest time between two looks, in seconds; ``halt`` is how the run is asked to
-    stop.
+    stop. ``node_logs`` is where the output of failed start tasks is stored.
     """
 
     storage: Storage
@@ -359,3 +368,4 @@ class World:
     questions: Questions
     pace: float = 2.0
     halt: Halt = field(default_factory=Halt)
+    node_logs: NodeLogs = field(default_factory=NodeLogs)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from batchspec import __version__
 from batchspec.apply.events import Noticed, Stamp, Stamped
+from batchspec.apply.node_logs import NodeLogs
 from batchspec.apply.ports import World
 from batchspec.apply.run import run
 from batchspec.cli.again import command_for
@@ -19,6 +20,7 @@ from batchspec.cli.run_folder import RunFolder, runs_folder
 from batchspec.cli.screen import Asker, out, show_problems, width
 from batchspec.cli.session import Session
 from batchspec.cli.unseen import unseen
+from batchspec.plan.node_logs import node_logs_container
 from batchspec.plan.plan import Plan
 from batchspec.plan.receipt import receipt_path
 from batchspec.problems import Exit
@@ -54,6 +56,7 @@ async def carry_out(
         questions=Asker(view, plan.account.target, interrupts.halt, yes=yes),
         pace=PACE[plan.account.target],
         halt=interrupts.halt,
+        node_logs=NodeLogs(node_logs_container(found.spec)),
     )
     receipt = receipt_path(found.spec.path, found.spec.name)
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from azure.core.exceptions import AzureError, HttpResponseError
+from azure.storage.blob import ContentSettings
 
 from batchspec.apply.halt import Halt
 from batchspec.cloud.download import Downloads
@@ -121,6 +122,22 @@ class BlobStorage:
         except AzureError as error:
             if not _absent(error):
                 raise translate(error, f"container {container}") from None
+
+    async def put(self, container: str, blob: str, data: bytes) -> None:
+        """Write a small blob of plain text; one of that name is replaced."""
+        settings = ContentSettings(content_type="text/plain; charset=utf-8")
+        with translated(f"{container}/{blob}"):
+            await self.service.get_blob_client(container, blob).upload_blob(
+                data, length=len(data), overwrite=True, content_settings=settings
+            )
+
+    async def delete_blob(self, container: str, blob: str) -> None:
+        """Delete a blob, if it exists."""
+        try:
+            await self.service.get_blob_client(container, blob).delete_blob()
+        except AzureError as error:
+            if not _absent(error):
+                raise translate(error, f"{container}/{blob}") from None
 
     async def blob_part(self, container: str, blob: str, start: int, most: int) -> Part | None:
         """At most ``most`` bytes of a blob from ``start`` on; ``None`` without a blob."""

@@ -1,33 +1,57 @@
-"""The failed tasks of a run, grouped by cause, each cause with one sample of what was said.
+"""The failed tasks of a run by cause and by what they wrote last, each group with one sample.
 
-Counted as they come: of a group no more is held than its first tasks.
+Tasks are counted as they are listed; of each cause only the first are kept, and of those the ends
+of stderr are read with bounded concurrency. What is not read is counted under its cause.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
-from batchspec.observe.output import TaskOf, output_of_start_task, output_of_task
-from batchspec.observe.ports import NodeSeen, Outputs
-from batchspec.plan.causes import START_TASK, cause_of
+from batchspec.observe.node_output import stored_failures
+from batchspec.observe.output import (
+    TaskOf,
+    output_of_node,
+    output_of_start_task,
+    output_of_task,
+)
+from batchspec.observe.ports import NodeSeen, Outputs, TaskSeen
+from batchspec.plan.causes import NODE_CAUSES, START_TASK, UNUSABLE, cause_of
+from batchspec.plan.failure_signature import distinctive_parts, signature
+from batchspec.plan.node_logs import NodeFailure, node_logs_container
 from batchspec.plan.observed import JobFacts, TaskFacts
+from batchspec.problems import ServiceError
 from batchspec.spec.model import Spec
 
 _TAIL = 2048
-"""Bytes of a sample."""
+"""Bytes that are read of the end of a file, and shown of a sample."""
+_READ = 500
+"""How many failed tasks, of all causes together, stderr is read of."""
+_NODES_READ = 20
+"""How many nodes the start task's stderr is read of."""
+_AT_ONCE = 16
+"""How many files are read at the same time."""
+_GROUPS = 10
+"""How many groups a cause is divided into; what is left is one more."""
 _NAMED = 10
-_UNWELL = frozenset({"starttaskfailed", "unusable"})
+_UNWELL = {"starttaskfailed": START_TASK, "unusable": UNUSABLE}
+_SAME = frozenset({"timeout", "preempted", "ended", "job-ended"})
+"""Causes that say all: what such tasks wrote last is not why they failed."""
+_OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A cause: how many tasks (or nodes) failed by it, the first of them, and what one said.
+    """A group of failed tasks (or nodes): their cause, how many, the first of them, a sample.
 
-    ``code`` and ``message`` are the service's words about the sample, ``text`` the last lines of
-    ``file`` of it (empty where there are none any more). ``earlier`` is how many are in jobs before
-    the newest: the spec may have changed since, so that it asks for them no longer.
+    ``line`` is what all of them wrote last, without what varies; empty where that is not known.
+    ``group`` tells the groups of a cause apart, and is empty where there is one only. ``code`` and
+    ``message`` are the service's words about the sample, ``text`` the last lines of ``file`` of it
+    (empty where nothing can be read). ``earlier`` is how many are in jobs before the newest: the
+    spec may have changed since, so that they are no longer a part of it.
     """
 
     cause: str
@@ -37,84 +61,284 @@ class Failure:
     file: str = ""
     text: str = ""
     earlier: int = 0
+    line: str = ""
+    group: str = ""
+
+    @property
+    def key(self) -> str:
+        """What ``retry --cause`` takes: ``exit-1``, or ``exit-1:3f2a9c`` for a group of it."""
+        return f"{self.cause}:{self.group}" if self.group else self.cause
 
     @property
     def sample(self) -> str:
-        """The task (or node) whose words these are."""
-        return self.named[0]
+        """The task (or node) that ``message`` and ``text`` are of; empty where none was read."""
+        return self.named[0] if self.named else ""
 
     @property
     def of_nodes(self) -> bool:
         """Whether nodes failed, and not tasks."""
-        return self.cause == START_TASK
+        return self.cause in NODE_CAUSES
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A failed task: its job, and whether a newer job of the run exists."""
+
+    job: JobFacts
+    task: TaskFacts
+    earlier: bool
+    text: str = ""
+    line: str = ""
 
 
 @dataclass(slots=True)
-class _Group:
-    job: JobFacts
-    first: TaskFacts
+class _Cause:
+    """The failed tasks of a cause: their number, and the first of them."""
+
     count: int = 0
     earlier: int = 0
-    named: list[str] = field(default_factory=list)
+    first: list[_Failed] = field(default_factory=list)
 
 
 async def failures_of(
     spec: Spec, jobs: Sequence[JobFacts], pool: str | None, outputs: Outputs
 ) -> tuple[Failure, ...]:
-    """The failures of a run, the most frequent first; ``jobs`` are those that count, oldest first.
+    """The failures of a run, those of nodes first, then the most frequent; ``jobs`` oldest first.
 
-    ``pool`` is whose nodes are looked at; ``None`` is none.
+    ``pool`` is whose nodes are looked at; ``None`` is none. Nodes that were deleted are known by
+    what was stored of them.
     """
-    groups: dict[str, _Group] = {}
+    nodes = await _nodes(spec, jobs, pool, outputs)
+    found = [
+        failure
+        for cause, group in (await _causes(spec, jobs, outputs)).items()
+        for failure in await _failures(spec, cause, group, outputs)
+    ]
+    ordered = sorted(found, key=lambda failure: (-failure.count, failure.key))
+    return (*nodes, *ordered)
+
+
+async def tasks_alike(
+    spec: Spec, jobs: Sequence[JobFacts], outputs: Outputs, keys: Iterable[str]
+) -> frozenset[str]:
+    """The ids (lower case) of the failed tasks of these groups, as :attr:`Failure.key` names them.
+
+    A cause without a group is not looked up.
+    """
+    wanted = {key.lower() for key in keys if ":" in key}
+    if not wanted:
+        return frozenset()
+    ids: set[str] = set()
+    others: dict[str, frozenset[str]] = {}
+    for cause, found in (await _causes(spec, jobs, outputs)).items():
+        named: set[str] = set()
+        for line, members in _named_groups(found):
+            here = {failed.task.id.lower() for failed in members}
+            named |= here
+            if f"{cause}:{_digest(line)}" in wanted:
+                ids |= here
+        if f"{cause}:{_OTHER}" in wanted:
+            others[cause] = frozenset(named)
+    if others:
+        async for failed in _failed(jobs, outputs):
+            name, cause = failed.task.id.lower(), cause_of(failed.task, failed.job)
+            if cause in others and name not in others[cause]:
+                ids.add(name)
+    return frozenset(ids)
+
+
+async def _failed(jobs: Sequence[JobFacts], outputs: Outputs) -> AsyncIterator[_Failed]:
+    """The failed tasks of a run, newest job first; a task that a later job has is left out."""
     later: set[str] = set()
     for number, job in enumerate(reversed(jobs), start=1):
         async for task in outputs.failed_tasks(job.id):
-            # What a later job holds was tried again there.
-            if task.id.lower() in later:
-                continue
-            group = groups.setdefault(cause_of(task, job), _Group(job, task))
-            group.count += 1
-            group.earlier += number > 1
-            group.named += [task.id] if len(group.named) < _NAMED else []
+            # What a later job has was tried again there.
+            if task.id.lower() not in later:
+                yield _Failed(job, task, number > 1)
         if number < len(jobs):
             later |= {task.id.lower() async for task in outputs.tasks(job.id)}
-    found = await asyncio.gather(
-        *(_told(spec, cause, group, outputs) for cause, group in groups.items())
-    )
-    nodes = await _nodes(pool, outputs) if pool is not None else None
-    ordered = sorted(found, key=lambda failure: (-failure.count, failure.cause))
-    return (*([nodes] if nodes else []), *ordered)
 
 
-async def _told(spec: Spec, cause: str, group: _Group, outputs: Outputs) -> Failure:
-    task = group.first
-    # What an upload said is beside what the task said.
-    files = ["fileuploaderr.txt", "stderr.txt"] if cause == "upload" else ["stderr.txt"]
-    seen = await outputs.task(group.job.id, task.id)
-    file = text = ""
-    for name in files:
-        if seen is None or text:
-            break
-        file = name
-        text = await output_of_task(outputs, spec, TaskOf(group.job.id, seen), name).tail(_TAIL)
-    named, message = tuple(group.named), task.message or ""
-    return Failure(cause, group.count, named, message, file, text, group.earlier)
+async def _causes(spec: Spec, jobs: Sequence[JobFacts], outputs: Outputs) -> dict[str, _Cause]:
+    """The failed tasks by cause, of each the first with the last line that they wrote."""
+    causes: dict[str, _Cause] = {}
+    async for failed in _failed(jobs, outputs):
+        found = causes.setdefault(cause_of(failed.task, failed.job), _Cause())
+        found.count += 1
+        found.earlier += failed.earlier
+        if len(found.first) < _READ:
+            found.first.append(failed)
+    left = _READ
+    # The rare causes first, so that each gets its part and the most frequent what is left.
+    for number, cause in enumerate(sorted(causes, key=lambda name: causes[name].count)):
+        found = causes[cause]
+        if _is_read(cause):
+            found.first = found.first[: max(1, left // (len(causes) - number))]
+            left -= len(found.first)
+            found.first = await _read_all(spec, found.first, outputs)
+        if cause not in _SAME:
+            found.first = _with_lines(found.first, read=_is_read(cause))
+    return causes
 
 
-async def _nodes(pool: str, outputs: Outputs) -> Failure | None:
-    """The nodes that take no tasks, as a group; ``None`` if all are well."""
-    unwell: list[NodeSeen] = [
-        node async for node in outputs.nodes(pool) if node.state.lower() in _UNWELL
+def _with_lines(tasks: Sequence[_Failed], *, read: bool) -> list[_Failed]:
+    """The tasks with the last lines that they wrote, or that the service wrote of them."""
+    parts = distinctive_parts(one.task.id for one in tasks)
+    return [
+        replace(
+            one,
+            line=signature(
+                one.text if read else one.task.message or "",
+                one.task.id,
+                one.task.node or "",
+                *parts[one.task.id],
+            ),
+        )
+        for one in tasks
     ]
-    if not unwell:
-        return None
-    first, file = unwell[0], "stderr.txt"
-    text = await output_of_start_task(outputs, pool, first.id, file).tail(_TAIL)
+
+
+def _is_read(cause: str) -> bool:
+    """Whether it is the task's own stderr that says why it failed."""
+    return cause.startswith("exit-") or cause == "unknown"
+
+
+async def _read_all(spec: Spec, tasks: Sequence[_Failed], outputs: Outputs) -> list[_Failed]:
+    room = asyncio.Semaphore(_AT_ONCE)
+
+    async def read(one: _Failed) -> _Failed:
+        where = TaskOf(one.job.id, TaskSeen(one.task))
+        async with room:
+            try:
+                text = await output_of_task(outputs, spec, where, "stderr.txt").tail(_TAIL)
+            except ServiceError:
+                # One file that cannot be read, of a node in trouble, must not hide all failures.
+                text = ""
+        return replace(one, text=text)
+
+    return list(await asyncio.gather(*map(read, tasks)))
+
+
+def _named_groups(found: _Cause) -> list[tuple[str, list[_Failed]]]:
+    """The groups of a cause that are shown, the largest first: their line and their tasks."""
+    lines: dict[str, list[_Failed]] = {}
+    for failed in found.first:
+        lines.setdefault(failed.line, []).append(failed)
+    ordered = sorted(lines.items(), key=lambda item: (-len(item[1]), item[0]))
+    # One more would be alone in the group of what is left.
+    whole = len(found.first) == found.count and len(ordered) == _GROUPS + 1
+    return ordered if whole else ordered[:_GROUPS]
+
+
+async def _failures(spec: Spec, cause: str, found: _Cause, outputs: Outputs) -> list[Failure]:
+    """The groups of a cause, each with a sample; what was not read, or is rare, is one group."""
+    groups = _named_groups(found)
+    if cause in _SAME:
+        whole = await _failure(spec, cause, found.first, outputs)
+        return [replace(whole, count=found.count, earlier=found.earlier)]
+    named = {id(failed) for _, members in groups for failed in members}
+    rest = [failed for failed in found.first if id(failed) not in named]
+    left = found.count - len(named)
+    failures = [
+        replace(
+            await _failure(spec, cause, members, outputs),
+            line=line,
+            group=_digest(line) if len(groups) > 1 or left else "",
+        )
+        for line, members in groups
+    ]
+    if left:
+        earlier = found.earlier - sum(failure.earlier for failure in failures)
+        other = await _failure(spec, cause, rest, outputs) if rest else Failure(cause, 0, ())
+        failures.append(replace(other, count=left, earlier=earlier, group=_OTHER))
+    return failures
+
+
+def _digest(line: str) -> str:
+    return hashlib.sha256(line.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+
+
+async def _failure(spec: Spec, cause: str, members: Sequence[_Failed], outputs: Outputs) -> Failure:
+    """A group with a sample: its first task, and what it wrote."""
+    first = members[0]
+    file, text = "stderr.txt", first.text
+    seen = await outputs.task(first.job.id, first.task.id) if not text.strip() else None
+    if seen is not None:
+        # What an upload wrote is beside what the task wrote; programs report errors on stdout, too.
+        files = ["fileuploaderr.txt"] if cause == "upload" else []
+        where = TaskOf(first.job.id, seen)
+        for name in (*files, "stderr.txt", "stdout.txt"):
+            found = await output_of_task(outputs, spec, where, name).tail(_TAIL)
+            if found.strip():
+                file, text = name, found
+                break
     return Failure(
-        START_TASK,
-        len(unwell),
-        tuple(node.id for node in unwell[:_NAMED]),
-        first.message,
-        f"startup/{file}",
+        cause,
+        len(members),
+        tuple(failed.task.id for failed in members[:_NAMED]),
+        first.task.message or "",
+        file,
+        text if text.strip() else "",
+        sum(failed.earlier for failed in members),
+    )
+
+
+async def _nodes(
+    spec: Spec, jobs: Sequence[JobFacts], pool: str | None, outputs: Outputs
+) -> list[Failure]:
+    """The nodes that take no tasks, and those that took none and were deleted, in groups."""
+    seen = [node async for node in outputs.nodes(pool)] if pool is not None else []
+    unwell = [node for node in seen if node.state.lower() in _UNWELL]
+    alive = {node.id for node in seen}
+    groups: dict[tuple[str, str], Failure] = {}
+    for number, node in enumerate(unwell):
+        text = ""
+        if pool is not None and number < _NODES_READ:
+            text = await output_of_start_task(outputs, pool, node.id, "stderr.txt").tail(_TAIL)
+            found = _node_failure(node, text, pool)
+        else:
+            found = Failure(_UNWELL[node.state.lower()], 1, (node.id,), node.message)
+        _join(groups, found)
+    since = jobs[-1].created if jobs else None
+    for stored in await stored_failures(spec, pool, outputs, since):
+        if stored.node not in alive:
+            _join(groups, await _stored(spec, stored, outputs))
+    found_groups = list(groups.values())
+    several = {failure.cause for failure in found_groups if _count(found_groups, failure) > 1}
+    return [
+        replace(failure, group=_digest(failure.line)) if failure.cause in several else failure
+        for failure in sorted(found_groups, key=lambda failure: (-failure.count, failure.line))
+    ]
+
+
+def _count(found: Sequence[Failure], like: Failure) -> int:
+    return sum(failure.cause == like.cause for failure in found)
+
+
+def _join(groups: dict[tuple[str, str], Failure], found: Failure) -> None:
+    """Put nodes into the group of those that failed alike."""
+    known = groups.get((found.cause, found.line))
+    if known is not None:
+        named = (*known.named, *found.named)[:_NAMED]
+        found = replace(known, count=known.count + found.count, named=named)
+    groups[found.cause, found.line] = found
+
+
+def _node_failure(node: NodeSeen, text: str, pool: str) -> Failure:
+    line = signature(text or node.message, pool, node.id)
+    cause = _UNWELL[node.state.lower()]
+    return Failure(cause, 1, (node.id,), node.message, "startup/stderr.txt", text, line=line)
+
+
+async def _stored(spec: Spec, stored: NodeFailure, outputs: Outputs) -> Failure:
+    container = node_logs_container(spec) or ""
+    text = await output_of_node(outputs, container, stored, "stderr.txt").tail(_TAIL)
+    return Failure(
+        _UNWELL.get(stored.state.lower(), START_TASK),
+        stored.count,
+        stored.nodes[:_NAMED],
+        stored.message,
+        f"{stored.folder}/stderr.txt",
         text,
+        line=signature(text or stored.message, stored.pool, stored.node),
     )

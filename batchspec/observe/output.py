@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from batchspec.observe.ports import NodeSeen, Outputs, Part, TaskSeen
+from batchspec.observe.node_output import stored_failures
+from batchspec.observe.ports import Outputs, Part, TaskSeen
+from batchspec.plan.node_logs import STARTUP, NodeFailure, node_logs_container
 from batchspec.plan.observed import JobFacts, TaskFacts
 from batchspec.problems import Problem, UsageError
 from batchspec.spec.expand_task import LOGS_PATH
@@ -20,9 +22,6 @@ from batchspec.spec.values import Record
 
 _MOST = 1 << 20
 """Bytes read at once."""
-
-_BEHIND = 1 << 62
-"""An offset behind the end of any file: asked for, it tells the length."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SHOWN = 10
@@ -72,12 +71,13 @@ class Output:
 
     async def tail(self, size: int) -> str:
         """The last ``size`` bytes of what there is now, as text; empty where there is nothing."""
-        whole = await self.fetch(_BEHIND, 0) or await self.kept(_BEHIND, 0)
-        if whole is None:
-            return ""
-        start = max(0, whole.length - size)
-        part = await self.fetch(start, size) or await self.kept(start, size)
-        return part.data.decode("utf-8", "replace").lstrip("\ufffd") if part is not None else ""
+        for read in (self.fetch, self.kept):
+            part = await read(0, size)
+            if part is not None and part.length > size:
+                part = await read(part.length - size, size)
+            if part is not None:
+                return part.data.decode("utf-8", "replace").lstrip("\ufffd")
+        return ""
 
     async def _next(self, *, over: bool) -> bytes:
         part = await self.fetch(self.offset, _MOST)
@@ -112,23 +112,13 @@ def output_of_task(outputs: Outputs, spec: Spec, where: TaskOf, name: str) -> Ou
 
 
 def output_kept(outputs: Outputs, spec: Spec, task: str, name: str) -> Output:
-    """``name`` of a task whose job is not there any more."""
-
-    async def nothing(_start: int, _most: int) -> Part | None:
-        return None
-
-    async def ended() -> bool:
-        return True
-
+    """``name`` of a task whose job does not exist any more."""
     folders = kept_folders(spec, task)
-    return Output(nothing, lambda start, most: _kept(outputs, folders, name, start, most), ended)
+    return Output(_nothing, lambda start, most: _kept(outputs, folders, name, start, most), _true)
 
 
 def output_of_start_task(outputs: Outputs, pool: str, node: str, name: str) -> Output:
-    """``name`` of the start task of a node."""
-
-    async def nothing(_start: int, _most: int) -> Part | None:
-        return None
+    """``name`` of the start task of a node that exists."""
 
     async def ended() -> bool:
         async for seen in outputs.nodes(pool):
@@ -137,10 +127,26 @@ def output_of_start_task(outputs: Outputs, pool: str, node: str, name: str) -> O
         return True
 
     return Output(
-        lambda start, most: outputs.node_file(pool, node, f"startup/{name}", start, most),
-        nothing,
+        lambda start, most: outputs.node_file(pool, node, f"{STARTUP}/{name}", start, most),
+        _nothing,
         ended,
     )
+
+
+def output_of_node(outputs: Outputs, container: str, stored: NodeFailure, name: str) -> Output:
+    """``name`` of a task of a node that was deleted, as it was stored before."""
+    blob = f"{stored.path}{name}"
+    return Output(
+        _nothing, lambda start, most: outputs.blob_part(container, blob, start, most), _true
+    )
+
+
+async def _nothing(_start: int, _most: int) -> Part | None:
+    return None
+
+
+async def _true() -> bool:
+    return True
 
 
 def kept_folders(spec: Spec, task: str) -> Sequence[tuple[str, str]]:
@@ -225,29 +231,72 @@ def pool_of(spec: Spec, jobs: Sequence[JobFacts]) -> str | None:
     return None
 
 
-async def find_node(outputs: Outputs, pool: str, wanted: str) -> NodeSeen:
-    """The node of that id, or the only one whose id has ``wanted`` in it.
+@dataclass(frozen=True, slots=True)
+class NodeOutput:
+    """A file of the start task of ``node``.
+
+    ``like`` is the node whose output it really is, where that of several was stored once.
+    """
+
+    node: str
+    output: Output
+    like: str = ""
+
+
+async def find_node_output(
+    spec: Spec, jobs: Sequence[JobFacts], outputs: Outputs, wanted: str, name: str
+) -> NodeOutput:
+    """``name`` of the start task of the node of that id, or the only one with ``wanted`` in it.
+
+    Of nodes that do not exist any more it is what was stored of them.
+
+    Raises:
+        UsageError: there is no such node, or there are several.
+    """
+    pool = pool_of(spec, jobs)
+    alive = [node async for node in outputs.nodes(pool)] if pool is not None else []
+    since = jobs[-1].created if jobs else None
+    stored = {
+        node: failure
+        for failure in await stored_failures(spec, pool, outputs, since)
+        for node in failure.nodes
+    }
+    states = {
+        **{node: f"deleted; {failure.state}" for node, failure in stored.items()},
+        **{node.id: node.state for node in alive},
+    }
+    node = _one_node(states, pool, wanted)
+    if pool is not None and any(seen.id == node for seen in alive):
+        return NodeOutput(node, output_of_start_task(outputs, pool, node, name))
+    failure = stored[node]
+    container = node_logs_container(spec) or ""
+    output = output_of_node(outputs, container, failure, name)
+    return NodeOutput(node, output, "" if failure.node == node else failure.node)
+
+
+def _one_node(states: Mapping[str, str], pool: str | None, wanted: str) -> str:
+    """The node that is meant, of those with these states.
 
     Raises:
         UsageError: there is none, or there are several.
     """
-    nodes = [node async for node in outputs.nodes(pool)]
-    hits = [node for node in nodes if wanted.lower() in node.id.lower()]
-    exact = [node for node in hits if node.id.lower() == wanted.lower()]
+    hits = [node for node in states if wanted.lower() in node.lower()]
+    exact = [node for node in hits if node.lower() == wanted.lower()]
     if len(exact or hits) == 1:
         return (exact or hits)[0]
-    found = hits or nodes
-    listed = _listed([f"{node.id} ({node.state})" for node in found])
+    listed = _listed([f"{node} ({states[node]})" for node in hits or states])
+    of = f"of the pool {pool!r} " if pool is not None else ""
     if hits:
-        summary = f"{len(hits)} nodes of the pool {pool!r} have {wanted!r} in their ids"
+        summary = f"{len(hits)} nodes {of}have {wanted!r} in their ids"
     else:
-        summary = f"the pool {pool!r} has no node {wanted!r}"
+        summary = f"no node {of}has {wanted!r} in its id"
     raise UsageError(
         Problem(
             "no-such-node",
             summary,
-            detail=listed or "It has no nodes now.",
-            hint="Name one of these." if found else "Without its node the output is gone.",
+            detail=listed
+            or "The pool has no nodes, and no output of failed start tasks is stored.",
+            hint="Name one of these." if states else "`batchspec failures` shows what failed.",
         )
     )
 

@@ -138,6 +138,10 @@ class Outputs(Protocol):
         """At most ``most`` bytes of a file of a node from ``start`` on; ``None`` without a file."""
         ...
 
+    def blobs(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
+        """The blobs of a container, streamed; nothing if the container does not exist."""
+        ...
+
     async def blob_part(self, container: str, blob: str, start: int, most: int) -> Part | None:
         """At most ``most`` bytes of a blob from ``start`` on; ``None`` without a blob."""
         ...

@@ -1,7 +1,8 @@
 """Why a task failed, as one word: what failed tasks are grouped by and retried by.
 
 The words are part of the command line: ``exit-7``, ``timeout``, ``upload``, ``preempted``,
-``start-task``, ``job-ended``; else the service's own failure code (``command-program-not-found``).
+``start-task``, ``unusable``, ``job-ended``; else the service's own failure code
+(``command-program-not-found``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from batchspec.plan.observed import JobFacts, TaskFacts
 
 START_TASK = "start-task"
 """The cause of nodes that take no tasks; a task does not fail by it, but waits."""
+UNUSABLE = "unusable"
+"""The cause of nodes that the service cannot use, whatever their start tasks did."""
+NODE_CAUSES = frozenset({START_TASK, UNUSABLE})
+"""The causes of nodes; all others are of tasks."""
 
 _TIMED_OUT = -1073741510
 """0xC000013A, the documented exit code of a task that ran into its wall-clock limit."""

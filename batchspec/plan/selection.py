@@ -14,11 +14,14 @@ class Selection:
     """Failed tasks: of ``causes`` and with ``ids`` (lower case), each empty where it is not asked.
 
     ``jobs`` are the facts of the jobs of the run by id; why a task ended may be why its job did.
+    ``alike`` are the ids (lower case) of tasks that count as being of one of the ``causes``: those
+    of a part of a cause.
     """
 
     causes: frozenset[str] = frozenset()
     ids: frozenset[str] = frozenset()
     jobs: Mapping[str, JobFacts] = field(default_factory=dict)
+    alike: frozenset[str] = frozenset()
 
     def picks(self, task: TaskFacts | None, job: str | None) -> bool:
         """Whether a task of that job is to run again."""
@@ -26,4 +29,6 @@ class Selection:
             return False
         if self.ids and task.id.lower() not in self.ids:
             return False
-        return not self.causes or cause_of(task, self.jobs.get(job or "")) in self.causes
+        if not self.causes or task.id.lower() in self.alike:
+            return True
+        return cause_of(task, self.jobs.get(job or "")) in self.causes

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from batchspec.observe.failures import Failure
 from batchspec.plan.observed import Account, TaskFacts
-from batchspec.problems import Problem
+from batchspec.problems import Problem, redact
 from batchspec.render import units
 from batchspec.render.ink import Ink
 from batchspec.render.progress.lines import tail_lines
@@ -20,6 +20,7 @@ _WORDS = {
     "upload": "an output file could not be uploaded",
     "preempted": "the node was taken away",
     "start-task": "the start task failed",
+    "unusable": "the service cannot use the node",
     "job-ended": "the job was ended while they ran",
     "ended": "ended by request",
     "command-program-not-found": "the program is not on the node",
@@ -32,8 +33,9 @@ class Failures:
     """All that failed in a run; ``total`` is how many tasks its newest job has.
 
     ``retry`` makes the command that runs the tasks of a cause again (of all causes: ``None``);
-    there is none where the next job of a schedule does the work. ``apply`` is the one that goes on
-    after something was mended.
+    there is none where the next job of a schedule does the work. ``apply`` is the one that resumes
+    after something was fixed. ``report`` is the command that shows the last recorded run, empty
+    where there is none.
     """
 
     account: Account
@@ -42,6 +44,7 @@ class Failures:
     found: tuple[Failure, ...]
     retry: Callable[[str | None], str] | None
     apply: str
+    report: str = ""
 
     @property
     def tasks(self) -> int:
@@ -60,6 +63,8 @@ def failures_json(failures: Failures) -> str:
             "causes": [
                 {
                     "cause": failure.cause,
+                    "group": failure.group,
+                    "line": redact(failure.line),
                     "kind": "node" if failure.of_nodes else "task",
                     "count": failure.count,
                     "earlier": failure.earlier,
@@ -84,7 +89,11 @@ def failures_text(failures: Failures, *, color: bool = False, width: int = 80) -
     ink = Ink(color)
     lines = [ink("bold", account_line(failures.account))]
     if failures.job is None:
-        return "\n".join([*lines, f"There is no job of {flat(failures.name)}."])
+        words = f"There is no job of {flat(failures.name)} in the account."
+        if not failures.found:
+            recorded = f" See the last run here: {flat(failures.report)}" if failures.report else ""
+            return "\n".join([*lines, words + recorded])
+        lines.append(words)
     if not failures.found:
         return "\n".join([*lines, f"No task of {flat(failures.name)} has failed."])
     if failures.tasks:
@@ -102,21 +111,21 @@ def failures_text(failures: Failures, *, color: bool = False, width: int = 80) -
 def _command(failures: Failures, failure: Failure) -> str:
     if failure.of_nodes or failures.retry is None:
         return failures.apply
-    return failures.retry(failure.cause)
+    return failures.retry(failure.key)
 
 
 def _paragraph(failures: Failures, failure: Failure, ink: Ink, width: int) -> Iterator[str]:
     noun = "node" if failure.of_nodes else "task"
-    head = f"{ink('error', flat(failure.cause))}  {units.counted(failure.count, noun)}"
+    head = f"{ink('error', flat(failure.key))}  {units.counted(failure.count, noun)}"
     if failure.earlier:
         part = "" if failure.earlier == failure.count else f"{failure.earlier:,} "
         head += f" ({part}of {'an earlier job' if failure.earlier == 1 else 'earlier jobs'})"
-    words = _WORDS.get(failure.cause)
+    words = _words(failure)
     yield f"{head}: {words}" if words else head
-    more = failure.count - len(failure.named)
-    names = ", ".join(flat(name) for name in failure.named)
-    names += f", and {more:,} more" if more else ""
-    yield from _wrapped(names, width)
+    if failure.named:
+        more = failure.count - len(failure.named)
+        names = ", ".join(flat(name) for name in failure.named)
+        yield from _wrapped(names + (f", and {more:,} more" if more else ""), width)
     if failure.message and not failure.cause.startswith("exit-"):
         yield from _wrapped(flat(failure.message), width)
     tail = list(tail_lines(failure.text))
@@ -126,11 +135,23 @@ def _paragraph(failures: Failures, failure: Failure, ink: Ink, width: int) -> It
     elif failure.file:
         yield ink("dim", f"  {failure.file} of {flat(failure.sample)} is empty or gone")
     if failure.of_nodes:
-        yield f"  Mend `pool.start_task`, then: {ink('bold', flat(failures.apply))}"
+        yield f"  Fix `pool.start_task`, then: {ink('bold', flat(failures.apply))}"
     elif failures.retry is None:
-        yield f"  Mend it, then, for the next job: {ink('bold', flat(failures.apply))}"
+        yield f"  Fix it, then, for the next job: {ink('bold', flat(failures.apply))}"
     else:
-        yield f"  Retry: {ink('bold', flat(failures.retry(failure.cause)))}"
+        yield f"  Retry: {ink('bold', flat(failures.retry(failure.key)))}"
+
+
+def _words(failure: Failure) -> str:
+    """What the tasks of a group have in common, in short."""
+    if failure.group == "other":
+        return "other messages, or not read"
+    known = _WORDS.get(failure.cause, "")
+    if failure.group and failure.line:
+        return f"{known}: {flat(failure.line)}" if known else flat(failure.line)
+    if failure.group:
+        return known or "nothing was written to stderr"
+    return known
 
 
 def _wrapped(text: str, width: int) -> Iterator[str]:

@@ -80,6 +80,11 @@ def empty_note(subject: str, name: str, *, other: str) -> str:
     return f"{flat(name)} of {flat(subject)} is empty" + (f"; try {other}" if other else "")
 
 
+def stored_note(subject: str, node: str) -> str:
+    """That the output of another node is shown, since both failed alike and one was stored."""
+    return f"{flat(subject)} failed like that of {flat(node)}, whose output follows"
+
+
 def not_started(task: str) -> Problem:
     """That a task has written nothing since it has not started."""
     return Problem(

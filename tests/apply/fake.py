@@ -128,6 +128,8 @@ class FakeAccount:
     async def blobs(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
         await self._call("blobs", container)
         for name, data in sorted(self.containers.get(container, {}).items()):
+            if not name.startswith(prefix):
+                continue
             yield Blob(name, len(data), hashlib.md5(data).digest())
 
     async def download(
@@ -138,6 +140,14 @@ class FakeAccount:
         part.write_bytes(data)
         moved(len(data))
         return hashlib.md5(data).digest()
+
+    async def put(self, container: str, blob: str, data: bytes) -> None:
+        await self._call("put", f"{container}/{blob}")
+        self.containers[container][blob] = data
+
+    async def delete_blob(self, container: str, blob: str) -> None:
+        await self._call("delete_blob", f"{container}/{blob}")
+        self.containers[container].pop(blob, None)
 
     async def delete_container(self, name: str) -> bool:
         await self._call("delete_container", name)

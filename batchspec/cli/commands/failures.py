@@ -9,6 +9,7 @@ from batchspec.cli.account import opened
 from batchspec.cli.again import command_for
 from batchspec.cli.options import Format, Wanted
 from batchspec.cli.reading import read
+from batchspec.cli.run_folder import newest_record, runs_folder
 from batchspec.cli.screen import out, width
 from batchspec.observe.account import counted, jobs_of
 from batchspec.observe.failures import failures_of
@@ -28,6 +29,7 @@ async def failures(wanted: Wanted, form: Format) -> int:
     async with opened(wanted.target, wanted.environ) as cloud:
         jobs = counted(await jobs_of(spec, cloud.reader))
         found = await failures_of(spec, jobs, pool_of(spec, jobs), cloud.reader)
+    recorded = newest_record(runs_folder(spec.path, spec.name)) is not None
     seen = Failures(
         cloud.reader.account,
         spec.name,
@@ -35,6 +37,7 @@ async def failures(wanted: Wanted, form: Format) -> int:
         found,
         None if spec.job.schedule is not None else retry,
         command_for(wanted, spec, "apply"),
+        command_for(wanted, spec, "report") if recorded else "",
     )
     if form is Format.JSON:
         out(failures_json(seen))

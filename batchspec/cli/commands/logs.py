@@ -16,12 +16,10 @@ from batchspec.cloud.cloud import Cloud
 from batchspec.observe.account import counted, jobs_of
 from batchspec.observe.output import (
     Output,
-    find_node,
+    find_node_output,
     find_task,
     output_kept,
-    output_of_start_task,
     output_of_task,
-    pool_of,
     started,
 )
 from batchspec.plan.observed import JobFacts
@@ -34,6 +32,7 @@ from batchspec.render.output import (
     no_output,
     no_run,
     not_started,
+    stored_note,
     task_line,
     waiting_note,
 )
@@ -49,14 +48,12 @@ async def logs(
     async with opened(wanted.target, wanted.environ) as cloud:
         jobs = counted(await jobs_of(spec, cloud.reader))
         if start_task is not None:
-            pool = pool_of(spec, jobs)
-            if pool is None:
-                raise UsageError(_no_run(spec))
-            node = (await find_node(cloud.reader, pool, start_task)).id
-            output = output_of_start_task(cloud.reader, pool, node, name)
-            subject = f"the start task of {node}"
+            found = await find_node_output(spec, jobs, cloud.reader, start_task, name)
+            subject = f"the start task of {found.node}"
+            if found.like:
+                err(stored_note(subject, found.like))
             missing = no_output(subject, name, kept=None)
-            return await _show(output, cloud, subject, name, follow=follow, missing=missing)
+            return await _show(found.output, cloud, subject, name, follow=follow, missing=missing)
         if task is None:
             only = await _list(jobs, cloud, spec)
             if only is None:

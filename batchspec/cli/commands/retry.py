@@ -10,6 +10,7 @@ from batchspec.cli.options import ProgressKind, Wanted
 from batchspec.cli.screen import out
 from batchspec.cli.session import Session, session
 from batchspec.observe.account import counted
+from batchspec.observe.failures import tasks_alike
 from batchspec.observe.output import find_task
 from batchspec.plan.actions import RetryTasks, SubmitTasks
 from batchspec.plan.build import build
@@ -61,6 +62,7 @@ async def _selection(found: Session, causes: Sequence[str], tasks: Sequence[str]
         frozenset(cause.lower() for cause in causes),
         frozenset(ids),
         {job.id: job for job in jobs},
+        await tasks_alike(found.spec, jobs, found.cloud.reader, causes),
     )
 
 

@@ -1,0 +1,91 @@
+"""Failed start tasks leave traces: shown after the pool, and everything else, is gone."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.cli.conftest import Workplace
+
+SPEC = """\
+version: 1
+name: nodes
+containers: {out: {}}
+pool:
+  vm_size: standard_d2s_v5
+  nodes: 3
+  image: ubuntu-24.04
+  start_task: {command: "echo on stdout; echo no disk >&2; exit 3", wait_for_success: true}
+job: {max_wall_clock_time: 5m}
+tasks:
+  one: {id: one, command: echo hi}
+cleanup: {pool: always, job: always}
+"""
+
+
+def ran(place: Workplace, spec: str, code: int = 4) -> str:
+    place.spec.write_text(spec, encoding="utf-8")
+    done = place.run("apply", place.spec, "--progress", "plain", "-y")
+    assert done.code == code, done.text
+    return done.text
+
+
+def causes(place: Workplace) -> list[dict[str, Any]]:
+    done = place.run("failures", place.spec, "--format", "json")
+    assert done.code == 0, done.text
+    found: list[dict[str, Any]] = json.loads(done.out)["causes"]
+    return found
+
+
+def test_start_tasks_that_failed_alike_are_one_entry_after_the_pool_is_gone(
+    near: Workplace,
+) -> None:
+    said = ran(near, SPEC)
+    assert "still" not in said, "no word that the pool exists, which is deleted next"
+    assert f"batchspec failures {near.spec}" in said
+    (cause,) = causes(near)
+    assert (cause["cause"], cause["kind"], cause["count"]) == ("start-task", "node", 3)
+    assert cause["sample"]["text"] == "no disk\n"
+    first, second, _ = cause["ids"]
+    out = near.run("logs", near.spec, "--start-task", first)
+    assert (out.code, out.out) == (0, "on stdout\n")
+    # What several nodes wrote is stored once.
+    err = near.run("logs", near.spec, "--start-task", second, "--stderr")
+    assert (err.code, err.out) == (0, "no disk\n")
+    wrong = near.run("logs", near.spec, "--start-task", "nowhere")
+    assert wrong.code == 2
+    assert first in wrong.err
+    text = near.run("failures", near.spec).out
+    assert "There is no job of nodes" in text
+    assert "| no disk" in text
+
+
+def test_a_start_task_that_was_fixed_leaves_nothing(near: Workplace) -> None:
+    ran(near, SPEC)
+    ran(near, SPEC.replace("exit 3", "true").replace("job: always", "job: never"), code=0)
+    assert causes(near) == []
+
+
+def test_nodes_that_restart_leave_nothing(near: Workplace) -> None:
+    kept = SPEC.replace("cleanup: {pool: always, job: always}", "")
+    ran(near, kept)
+    assert [cause["count"] for cause in causes(near)] == [3]
+    ran(near, kept.replace("exit 3", "true"), code=0)
+    assert causes(near) == []
+    near.run("destroy", near.spec, "-y")
+    assert causes(near) == []
+
+
+def test_without_logs_the_record_of_the_run_shows_what_failed(near: Workplace) -> None:
+    ran(near, SPEC.replace("echo hi}", "echo hi, logs: false}"))
+    assert causes(near) == []
+    text = near.run("failures", near.spec).out
+    assert f"batchspec report {near.spec}" in text
+    assert "no disk" in near.run("report", near.spec, "--out", "-").out
+
+
+def test_containers_that_clean_up_deletes_take_the_output_with_them(near: Workplace) -> None:
+    said = ran(near, SPEC.replace("job: always", "job: always, containers: always"))
+    assert "node-output" not in said, "no warning"
+    assert causes(near) == []
+    assert f"batchspec report {near.spec}" in near.run("failures", near.spec).out
