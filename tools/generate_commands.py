@@ -112,9 +112,10 @@ Read from the node while it exists, else from the container where the service st
 task ends. Secrets are removed. With `--follow` it ends when the task does; a task that has not
 started is waited for.
 
-What failed start tasks wrote is stored in the same container by the run that sees them fail, under
-`_nodes/POOL/NODE/startup/`, so that `--start-task` shows it after the pool is deleted: the last
-64 KiB of each file, of up to 50 nodes with ten different failures. Of nodes that failed alike the
+What failed start and preparation tasks wrote is stored in the same container by the run that sees
+them fail, under `_nodes/POOL/NODE/startup/` and `.../preparation/`, so that `failures` and
+`--start-task` show it after the pool is deleted: the last 64 KiB of each file, of up to 50 nodes
+with ten different failures. Of nodes that failed alike the
 output of one is stored. It is deleted when the pool is created again or its nodes restart.""",
     "failures": """\
 The causes, which `retry --cause` takes:
@@ -128,6 +129,7 @@ The causes, which `retry --cause` takes:
 | `job-ended` | the job was ended while the task ran |
 | `ended` | somebody ended the task |
 | `start-task` | nodes, not tasks: their start task failed, so that they take no tasks |
+| `preparation-task` | nodes, not tasks: the preparation task of the job failed on them |
 | `unusable` | nodes, not tasks: the service cannot use them |
 | else | the service's own failure code: `command-program-not-found`, `blob-not-found` ... |
 

@@ -1,8 +1,8 @@
-"""Stores what failed start tasks wrote, before the nodes and their files are deleted."""
+"""Stores what failed start and preparation tasks wrote, before their nodes are deleted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from batchspec.plan.failure_signature import signature
 from batchspec.plan.node_logs import (
     FILES,
     NAMED,
+    PREPARATION,
     RECORD,
     STARTUP,
     NodeFailure,
@@ -20,7 +21,7 @@ from batchspec.plan.node_logs import (
 from batchspec.problems import Problem, ServiceError, Severity, redact
 
 if TYPE_CHECKING:
-    from batchspec.apply.ports import NodeFacts, World
+    from batchspec.apply.ports import NodeFacts, PreparationFacts, World
 
 _TAIL = 64 * 1024
 """Bytes that are stored of a file: its end."""
@@ -30,50 +31,95 @@ _STORED = 10
 """How many different failures are stored; further ones are not."""
 
 
+@dataclass(frozen=True, slots=True)
+class FailedOnNode:
+    """A start or preparation task that failed; ``directory`` is that of its files on the node."""
+
+    pool: str
+    node: str
+    folder: str
+    directory: str
+    state: str
+    exit_code: int | None
+    message: str
+
+
+def failed_start_task(pool: str, node: NodeFacts) -> FailedOnNode:
+    """The start task of a node."""
+    return FailedOnNode(
+        pool, node.id, STARTUP, STARTUP, node.state.lower(), node.exit_code, node.message
+    )
+
+
+def failed_preparation(pool: str, node: PreparationFacts) -> FailedOnNode:
+    """The preparation task of a job on a node."""
+    return FailedOnNode(
+        pool,
+        node.node,
+        PREPARATION,
+        node.directory,
+        "preparationfailed",
+        node.exit_code,
+        node.message,
+    )
+
+
 @dataclass(slots=True)
 class NodeLogs:
-    """What this run has stored of the nodes of each pool, by what the failures have in common.
+    """What this run has stored, by what the failures have in common.
 
-    ``container`` is the one for logs; ``None`` where the spec keeps none.
+    ``container`` is the one for logs; ``None`` where the spec keeps none. ``seen`` are the pools,
+    nodes and folders that were read. After a refusal nothing more is stored.
     """
 
     container: str | None = None
     stored: dict[tuple[str, ...], NodeFailure] = field(default_factory=dict)
-    seen: set[tuple[str, str]] = field(default_factory=set)
+    seen: set[tuple[str, str, str]] = field(default_factory=set)
     refused: bool = False
 
 
-async def keep_node_output(pool: str, world: World, emit: Emit) -> None:
-    """Store the output of the failed start tasks of a pool, once for nodes that failed alike.
+async def keep_node_output(failed: Iterable[FailedOnNode], world: World, emit: Emit) -> None:
+    """Store what failed start or preparation tasks wrote, once for nodes that failed alike.
 
-    To be called when nodes are known to have failed, and before their pool is deleted or its nodes
-    restart; nodes that were read are not read again. A failure to store is a warning, once in a
-    run.
+    Nodes that were read are not read again. A failure to store is a warning, once in a run.
     """
     logs = world.node_logs
     if logs.container is None or logs.refused:
         return
-    try:
-        async for node in world.batch.unwell_nodes(pool):
-            if len(logs.seen) >= _READ:
-                break
-            if (pool, node.id) not in logs.seen:
-                logs.seen.add((pool, node.id))
-                await _keep(pool, node, logs.container, world)
-    except ServiceError as error:
-        if error.status == 404:
-            # The pool is gone, or clean-up has taken the container: there is nothing to keep.
+    for one in failed:
+        key = (one.pool, one.node, one.folder)
+        if key in logs.seen or len(logs.seen) >= _READ:
+            continue
+        logs.seen.add(key)
+        try:
+            await _keep(one, logs.container, world)
+        except ServiceError as error:
+            # Where clean-up has deleted the container, all logs are to go.
+            logs.refused = True
+            if error.status != 404:
+                emit(Noticed(_not_stored(one.pool, error)))
             return
-        logs.refused = True
-        emit(Noticed(_not_kept(pool, error)))
 
 
-async def forget_node_output(pool: str, world: World, emit: Emit) -> None:
+async def keep_pool_output(pool: str, world: World, emit: Emit) -> None:
+    """Store what failed start tasks of a pool wrote, before the pool is deleted."""
+    if world.node_logs.container is None:
+        return
+    try:
+        nodes = [node async for node in world.batch.unwell_nodes(pool)]
+    except ServiceError as error:
+        if error.status != 404:
+            emit(Noticed(_not_stored(pool, error)))
+        return
+    await keep_node_output((failed_start_task(pool, node) for node in nodes), world, emit)
+
+
+async def forget_pool_output(pool: str, world: World, emit: Emit) -> None:
     """Delete what was stored of a pool, before it is created again or its nodes restart."""
     logs = world.node_logs
     if logs.container is None:
         return
-    logs.seen = {pair for pair in logs.seen if pair[0] != pool}
+    logs.seen = {key for key in logs.seen if key[0] != pool}
     logs.stored = {key: failure for key, failure in logs.stored.items() if failure.pool != pool}
     try:
         async for blob in world.storage.blobs(logs.container, pool_folder(pool)):
@@ -82,45 +128,41 @@ async def forget_node_output(pool: str, world: World, emit: Emit) -> None:
         emit(Noticed(_not_deleted(logs.container, pool, error)))
 
 
-async def _keep(pool: str, node: NodeFacts, container: str, world: World) -> None:
+async def _keep(one: FailedOnNode, container: str, world: World) -> None:
     logs = world.node_logs
     files: Mapping[str, str] = {
-        name: await _read(world, pool, node.id, f"{STARTUP}/{name}") for name in FILES
+        name: await _read(world, one.pool, one.node, f"{one.directory}/{name}") for name in FILES
     }
-    words = files[FILES[0]] or node.message
-    key = (pool, node.state.lower(), str(node.exit_code), signature(words, pool, node.id))
+    words = files[FILES[0]] or one.message
+    line = signature(words, one.pool, one.node)
+    key = (one.pool, one.folder, one.state, str(one.exit_code), line)
     known = logs.stored.get(key)
     if known is not None:
-        names = (*known.nodes, node.id)[:NAMED]
+        names = (*known.nodes, one.node)[:NAMED]
         failure = replace(known, nodes=names, count=known.count + 1)
     elif len(logs.stored) < _STORED:
+        message = redact(one.message)
         failure = NodeFailure(
-            pool,
-            node.id,
-            STARTUP,
-            node.state,
-            node.exit_code,
-            redact(node.message),
-            (node.id,),
+            one.pool, one.node, one.folder, one.state, one.exit_code, message, (one.node,)
         )
         for name, text in files.items():
             await world.storage.put(container, f"{failure.path}{name}", redact(text).encode())
     else:
         return
     logs.stored[key] = failure
-    # Last, so that what a record names is there.
+    # Last, so that everything that a record names exists.
     await world.storage.put(container, f"{failure.path}{RECORD}", record_text(failure).encode())
 
 
 async def _read(world: World, pool: str, node: str, path: str) -> str:
-    """The end of a file of a node; empty if it cannot be read: the node is not well."""
+    """The end of a file of a node; empty if it cannot be read: such a node is often not well."""
     try:
         return await world.batch.node_file_tail(pool, node, path, _TAIL)
     except ServiceError:
         return ""
 
 
-def _not_kept(pool: str, error: ServiceError) -> Problem:
+def _not_stored(pool: str, error: ServiceError) -> Problem:
     return Problem(
         "node-output-not-stored",
         f"the output of failed start tasks of the pool {pool!r} was not stored",

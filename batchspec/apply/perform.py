@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from batchspec.apply.events import Emit
 from batchspec.apply.gone import explained
-from batchspec.apply.node_logs import forget_node_output, keep_node_output
+from batchspec.apply.node_logs import forget_pool_output, keep_pool_output
 from batchspec.apply.ports import World
 from batchspec.apply.schedule import perform_schedule
 from batchspec.apply.settle import until_gone, until_over
@@ -107,7 +107,7 @@ async def _perform_request(step: Step, world: World, emit: Emit) -> Performed:
     """The actions that ask the account for one thing."""
     match step.action:
         case CreatePool(_, body, sas):
-            await forget_node_output(step.action.pool, world, emit)
+            await forget_pool_output(step.action.pool, world, emit)
             made = await world.batch.create_pool(body, sas)
             return Performed(step.items, note="" if made else _EXISTED, created=made)
         case UpdatePool():
@@ -119,14 +119,14 @@ async def _perform_request(step: Step, world: World, emit: Emit) -> Performed:
         case ReplacePool(pool, body, sas):
             await world.batch.delete_pool(pool)
             await until_gone(lambda: world.batch.pool(pool), f"pool {pool}", world)
-            await forget_node_output(pool, world, emit)
+            await forget_pool_output(pool, world, emit)
             await world.batch.create_pool(body, sas)
         case ReplaceJob():
             await _replace_job(step.action, world)
         case CreateJob():
             return await _create_job(step.action, world)
         case DeletePool(pool):
-            await keep_node_output(pool, world, emit)
+            await keep_pool_output(pool, world, emit)
             return await _delete_pool(step.action, world)
         case DeleteJob():
             return await _delete_job(step.action, world)
@@ -159,7 +159,7 @@ async def _update_pool(action: UpdatePool, world: World, emit: Emit) -> None:
     patch = action.patch
     if action.restart:
         await world.batch.update_pool(action.pool, patch.with_(metadata=None), action.sas)
-        await forget_node_output(action.pool, world, emit)
+        await forget_pool_output(action.pool, world, emit)
         await world.batch.restart_nodes(action.pool)
         patch = Record(metadata=patch["metadata"])
     await world.batch.update_pool(action.pool, patch, action.sas)

@@ -59,12 +59,16 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class PreparationFacts:
-    """How the preparation task of a job went on one node."""
+    """How the preparation task of a job went on one node.
+
+    ``directory`` is where its files are on the node.
+    """
 
     node: str
     failed: bool
     exit_code: int | None = None
     message: str = ""
+    directory: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,8 @@ def preparation_facts(body: Json) -> PreparationFacts:
         failed=over and str(execution.get("result", "")).lower() == "failure",
         exit_code=execution.get("exitCode"),
         message=_error_text(failure) if failure else "",
+        # With the separators of the node's system in the answer, with slashes in a request.
+        directory=str(execution.get("taskRootDirectory") or "").replace("\\", "/").rstrip("/"),
     )
 
 

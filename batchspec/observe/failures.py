@@ -19,9 +19,9 @@ from batchspec.observe.output import (
     output_of_task,
 )
 from batchspec.observe.ports import NodeSeen, Outputs, TaskSeen
-from batchspec.plan.causes import NODE_CAUSES, START_TASK, UNUSABLE, cause_of
+from batchspec.plan.causes import NODE_CAUSES, PREPARATION_TASK, START_TASK, UNUSABLE, cause_of
 from batchspec.plan.failure_signature import distinctive_parts, signature
-from batchspec.plan.node_logs import NodeFailure, node_logs_container
+from batchspec.plan.node_logs import PREPARATION, NodeFailure, node_logs_container
 from batchspec.plan.observed import JobFacts, TaskFacts
 from batchspec.problems import ServiceError
 from batchspec.spec.model import Spec
@@ -301,7 +301,8 @@ async def _nodes(
         _join(groups, found)
     since = jobs[-1].created if jobs else None
     for stored in await stored_failures(spec, pool, outputs, since):
-        if stored.node not in alive:
+        # A node on which a preparation task failed is well otherwise.
+        if stored.node not in alive or stored.folder == PREPARATION:
             _join(groups, await _stored(spec, stored, outputs))
     found_groups = list(groups.values())
     several = {failure.cause for failure in found_groups if _count(found_groups, failure) > 1}
@@ -334,7 +335,9 @@ async def _stored(spec: Spec, stored: NodeFailure, outputs: Outputs) -> Failure:
     container = node_logs_container(spec) or ""
     text = await output_of_node(outputs, container, stored, "stderr.txt").tail(_TAIL)
     return Failure(
-        _UNWELL.get(stored.state.lower(), START_TASK),
+        PREPARATION_TASK
+        if stored.folder == PREPARATION
+        else _UNWELL.get(stored.state.lower(), START_TASK),
         stored.count,
         stored.nodes[:_NAMED],
         stored.message,

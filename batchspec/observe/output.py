@@ -259,6 +259,7 @@ async def find_node_output(
     stored = {
         node: failure
         for failure in await stored_failures(spec, pool, outputs, since)
+        if failure.folder == STARTUP
         for node in failure.nodes
     }
     states = {

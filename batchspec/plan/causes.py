@@ -1,8 +1,8 @@
 """Why a task failed, as one word: what failed tasks are grouped by and retried by.
 
 The words are part of the command line: ``exit-7``, ``timeout``, ``upload``, ``preempted``,
-``start-task``, ``unusable``, ``job-ended``; else the service's own failure code
-(``command-program-not-found``).
+``start-task``, ``preparation-task``, ``unusable``, ``job-ended``; else the service's own failure
+code (``command-program-not-found``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ START_TASK = "start-task"
 """The cause of nodes that take no tasks; a task does not fail by it, but waits."""
 UNUSABLE = "unusable"
 """The cause of nodes that the service cannot use, whatever their start tasks did."""
-NODE_CAUSES = frozenset({START_TASK, UNUSABLE})
+PREPARATION_TASK = "preparation-task"
+"""The cause of nodes that take no tasks of a job, since its preparation task failed on them."""
+NODE_CAUSES = frozenset({START_TASK, UNUSABLE, PREPARATION_TASK})
 """The causes of nodes; all others are of tasks."""
 
 _TIMED_OUT = -1073741510

@@ -20,12 +20,16 @@ _WORDS = {
     "upload": "an output file could not be uploaded",
     "preempted": "the node was taken away",
     "start-task": "the start task failed",
+    "preparation-task": "the preparation task of the job failed",
     "unusable": "the service cannot use the node",
     "job-ended": "the job was ended while they ran",
     "ended": "ended by request",
     "command-program-not-found": "the program is not on the node",
     "unknown": "the service gives no reason",
 }
+
+_NODE_TASKS = {"start-task": "pool.start_task", "preparation-task": "job.prepare"}
+"""The keys of a spec to fix where a task of the nodes failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,8 @@ def _paragraph(failures: Failures, failure: Failure, ink: Ink, width: int) -> It
     elif failure.file:
         yield ink("dim", f"  {failure.file} of {flat(failure.sample)} is empty or gone")
     if failure.of_nodes:
-        yield f"  Fix `pool.start_task`, then: {ink('bold', flat(failures.apply))}"
+        task = _NODE_TASKS.get(failure.cause)
+        yield f"  {f'Fix `{task}`, then' if task else 'Then'}: {ink('bold', flat(failures.apply))}"
     elif failures.retry is None:
         yield f"  Fix it, then, for the next job: {ink('bold', flat(failures.apply))}"
     else:

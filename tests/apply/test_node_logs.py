@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
 from batchspec.apply.events import Event, Noticed
-from batchspec.apply.node_logs import NodeLogs, forget_node_output, keep_node_output
+from batchspec.apply.node_logs import NodeLogs, forget_pool_output, keep_pool_output
 from batchspec.apply.ports import NodeFacts, World
 from batchspec.plan.node_logs import NodeFailure, read_record
 from batchspec.problems import Problem, ServiceError
@@ -47,7 +47,7 @@ def nothing(_: Event) -> None:
 
 async def test_nodes_that_failed_alike_are_stored_once() -> None:
     nodes = account(**{f"n{number}": f"no disk {number}\n" for number in range(12)}, odd="other\n")
-    await keep_node_output("p", nodes.kept(), nothing)
+    await keep_pool_output("p", nodes.kept(), nothing)
     first, odd = nodes.records()
     assert (first.count, first.node, len(first.nodes)) == (12, "n0", 10)
     assert (odd.count, odd.nodes) == (1, ("odd",))
@@ -60,11 +60,11 @@ async def test_nodes_that_failed_alike_are_stored_once() -> None:
 async def test_a_node_is_read_once_and_later_ones_are_added() -> None:
     nodes = account(a="no disk 1\n")
     world = nodes.kept()
-    await keep_node_output("p", world, nothing)
-    await keep_node_output("p", world, nothing)
+    await keep_pool_output("p", world, nothing)
+    await keep_pool_output("p", world, nothing)
     assert len(nodes.read) == 2
     nodes.wrote["b"] = "no disk 2\n"
-    await keep_node_output("p", world, nothing)
+    await keep_pool_output("p", world, nothing)
     (record,) = nodes.records()
     assert (record.count, record.nodes) == (2, ("a", "b"))
 
@@ -72,14 +72,14 @@ async def test_a_node_is_read_once_and_later_ones_are_added() -> None:
 async def test_the_number_of_nodes_and_of_failures_is_bounded() -> None:
     words = [f"{chr(97 + number // 26)}{chr(97 + number % 26)}" for number in range(200)]
     nodes = account(**{f"n{word}": f"cause {word}\n" for word in words})
-    await keep_node_output("p", nodes.kept(), nothing)
+    await keep_pool_output("p", nodes.kept(), nothing)
     assert len(nodes.records()) == 10
     assert len(nodes.read) == 2 * 50
 
 
 async def test_output_is_cut_at_its_beginning_and_redacted() -> None:
     nodes = account(a="x" * 100_000 + "\nsee http://h/c?sig=abcdef&se=1\n")
-    await keep_node_output("p", nodes.kept(), nothing)
+    await keep_pool_output("p", nodes.kept(), nothing)
     data = nodes.containers["logs"]["_nodes/p/a/startup/stderr.txt"]
     assert len(data) <= 64 * 1024
     assert data.endswith(b"sig=***&se=1\n")
@@ -87,14 +87,14 @@ async def test_output_is_cut_at_its_beginning_and_redacted() -> None:
 
 async def test_what_is_no_text_is_stored() -> None:
     nodes = account(a="\ufffd\x00\x01")
-    await keep_node_output("p", nodes.kept(), nothing)
+    await keep_pool_output("p", nodes.kept(), nothing)
     assert nodes.containers["logs"]["_nodes/p/a/startup/stderr.txt"] == "\ufffd\x00\x01".encode()
 
 
 async def test_without_a_container_nothing_is_read() -> None:
     nodes = account(a="x")
-    await keep_node_output("p", nodes.world(), nothing)
-    await forget_node_output("p", nodes.world(), nothing)
+    await keep_pool_output("p", nodes.world(), nothing)
+    await forget_pool_output("p", nodes.world(), nothing)
     assert nodes.read == []
 
 
@@ -102,8 +102,8 @@ async def test_a_refusal_is_one_warning() -> None:
     nodes, events = account(a="x", b="y"), list[Event]()
     nodes.fail.add("put")
     world = nodes.kept()
-    await keep_node_output("p", world, events.append)
-    await keep_node_output("p", world, events.append)
+    await keep_pool_output("p", world, events.append)
+    await keep_pool_output("p", world, events.append)
     (event,) = events
     assert isinstance(event, Noticed)
     assert event.problem.code == "node-output-not-stored"
@@ -114,20 +114,20 @@ async def test_a_container_that_is_gone_is_no_news() -> None:
         async def put(self, container: str, blob: str, data: bytes) -> None:
             raise ServiceError(Problem("x", "gone"), code="ContainerNotFound", status=404)
 
-    await keep_node_output("p", Gone(wrote={"a": "x"}).kept(), nothing)
+    await keep_pool_output("p", Gone(wrote={"a": "x"}).kept(), nothing)
 
 
 async def test_what_was_stored_is_deleted_before_the_pool_is_created_again() -> None:
     nodes = account(a="x")
     world = nodes.kept()
     nodes.containers["logs"] |= {"_nodes/p2/z/startup/stderr.txt": b"", "logs/t/stderr.txt": b""}
-    await keep_node_output("p", world, nothing)
-    await forget_node_output("p", world, nothing)
+    await keep_pool_output("p", world, nothing)
+    await forget_pool_output("p", world, nothing)
     assert sorted(nodes.containers["logs"]) == [
         "_nodes/p2/z/startup/stderr.txt",
         "logs/t/stderr.txt",
     ]
-    await keep_node_output("p", world, nothing)
+    await keep_pool_output("p", world, nothing)
     assert len(nodes.records()) == 1, "it is stored again"
 
 

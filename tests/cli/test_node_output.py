@@ -89,3 +89,34 @@ def test_containers_that_clean_up_deletes_take_the_output_with_them(near: Workpl
     assert "node-output" not in said, "no warning"
     assert causes(near) == []
     assert f"batchspec report {near.spec}" in near.run("failures", near.spec).out
+
+
+def test_nodes_of_a_scaled_pool_leave_traces(near: Workplace) -> None:
+    spec = SPEC.replace("nodes: 3", "nodes: {scale: {min: 0, max: 2}}")
+    near.spec.write_text(spec.replace("5m", "20s"), encoding="utf-8")
+    assert near.run("apply", near.spec, "--progress", "quiet", "-y").code in {4, 7}
+    (cause,) = causes(near)
+    assert (cause["cause"], cause["sample"]["text"]) == ("start-task", "no disk\n")
+
+
+def test_nodes_that_go_with_the_job_leave_traces(near: Workplace) -> None:
+    spec = SPEC.replace("nodes: 3", "nodes: 2\n  lifetime: job")
+    near.spec.write_text(spec.replace("cleanup: {pool: always, job: always}", ""), encoding="utf-8")
+    assert near.run("apply", near.spec, "--progress", "quiet", "-y").code == 4
+    near.run("stop", near.spec, "-y")
+    (cause,) = causes(near)
+    assert (cause["cause"], cause["count"]) == ("start-task", 2)
+    assert near.run("destroy", near.spec, "-y").code == 0
+    assert causes(near) == [], "destroy deletes the container for logs"
+
+
+def test_a_failed_preparation_task_leaves_traces(near: Workplace) -> None:
+    spec = SPEC.replace("; exit 3", "").replace(
+        "{max_wall_clock_time: 5m}",
+        "{max_wall_clock_time: 5m, prepare: {command: echo no licence >&2; exit 9}}",
+    )
+    ran(near, spec)
+    (cause,) = causes(near)
+    assert (cause["cause"], cause["kind"]) == ("preparation-task", "node")
+    assert cause["sample"]["text"] == "no licence\n"
+    assert "Fix `job.prepare`" in near.run("failures", near.spec).out

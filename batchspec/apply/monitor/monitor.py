@@ -13,6 +13,7 @@ from batchspec.apply.monitor.causes import causes
 from batchspec.apply.monitor.health import Health, Watched
 from batchspec.apply.monitor.look import look
 from batchspec.apply.monitor.table import Cause
+from batchspec.apply.node_logs import failed_preparation, failed_start_task, keep_node_output
 from batchspec.apply.output import TAIL, readable
 from batchspec.apply.pace import Pace
 from batchspec.apply.ports import World
@@ -56,6 +57,7 @@ class Monitor:
         if health.pool is not None:
             self.emit(NodesSeen(health.pool.id, health.nodes, health.pool.target))
         await self._report_nodes(health)
+        await self._keep_output(health)
         if not health.over:
             self.causes = tuple(self._dated(health))
             self._report(health.at)
@@ -117,6 +119,13 @@ class Monitor:
                 cause.ends,
             )
         )
+
+    async def _keep_output(self, health: Health) -> None:
+        """Store what failed start and preparation tasks wrote: nodes may be deleted at any time."""
+        pool = health.pool_id
+        failed = [failed_start_task(pool, node) for node in health.unwell]
+        failed += [failed_preparation(pool, one) for one in health.preparations if one.failed]
+        await keep_node_output(failed, self.world, self.emit)
 
     async def _report_nodes(self, health: Health) -> None:
         """Report the nodes that take no tasks, each once, with what its start task wrote."""
