@@ -23,9 +23,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from batchspec import local
-from batchspec.local.azurite.install import expected_installation, install
-from batchspec.local.azurite.nodejs import find_nodejs
-from batchspec.local.azurite.server import AzuriteServer, LaunchOptions
+from batchspec.local.azurite import (
+    AzuriteServer,
+    LaunchOptions,
+    expected_installation,
+    find_nodejs,
+    install,
+)
 from batchspec.local.settings import Settings
 
 FLOOR = "node -e 0"

@@ -17,9 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from batchspec import local
-from batchspec.local.azurite.install import install
-from batchspec.local.azurite.nodejs import find_nodejs
-from batchspec.local.azurite.server import AzuriteServer, LaunchOptions
+from batchspec.local.azurite import AzuriteServer, LaunchOptions, find_nodejs, install
 from batchspec.local.settings import Settings
 from tests.openapi_conformance.exchanges import HERE, Witness
 

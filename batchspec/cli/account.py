@@ -50,19 +50,19 @@ def local_account(endpoints: local.Endpoints) -> LocalAccount:
     )
 
 
-def day_of(conditions: local.Simulation) -> LocalDay:
-    """The conditions of the embedded service as they are shown."""
+def day_of(simulation: local.Simulation) -> LocalDay:
+    """The simulation options of the embedded service, for display."""
     return LocalDay(
-        speed=conditions.speed,
-        allocation=conditions.allocation_text,
-        chaos=conditions.faults.text,
-        seed=conditions.faults.seed,
+        speed=simulation.speed,
+        allocation=simulation.allocation_text,
+        chaos=simulation.faults.text,
+        seed=simulation.faults.seed,
     )
 
 
 def _noticed(endpoints: local.Endpoints) -> local.Endpoints:
     """The endpoints; whoever uses a service that rehearses is told so, lest they be fooled."""
-    if notice := day_notice(day_of(endpoints.conditions)):
+    if notice := day_notice(day_of(endpoints.simulation)):
         print(notice, file=sys.stderr, flush=True)
     return endpoints
 

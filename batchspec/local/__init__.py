@@ -1,8 +1,8 @@
-"""The embedded Batch service and its blob store: start, look, stop.
+"""The embedded Batch service and its blob store: start, status, stop.
 
-This is all that the rest of batchspec sees of it, and what a program of yours can use. It imports
-nothing of batchspec outside this package, and neither the web server nor the engine: those belong
-to the daemon, which is a process of its own.
+This is the public interface, for batchspec and for other programs. The package imports nothing of
+batchspec except ``autoscale``. Importing it loads neither the HTTP server nor the engine, which run
+in the daemon, a separate process.
 
     endpoints = start()
     client = BatchClient(
@@ -16,15 +16,22 @@ import os
 import sys
 from pathlib import Path
 
-from batchspec.local.azurite.install import AzuriteStatus
-from batchspec.local.azurite.install import azurite_status as _azurite_status
-from batchspec.local.azurite.install import install as _install
-from batchspec.local.azurite.nodejs import find_nodejs
-from batchspec.local.daemon.endpoints import Endpoints, Format, env, variables
-from batchspec.local.daemon.home import Home
-from batchspec.local.daemon.start import start_daemon
-from batchspec.local.daemon.status import State, Status, read_status
-from batchspec.local.daemon.stop import reset_daemon, stop_daemon
+from batchspec.local.azurite import AzuriteStatus, find_nodejs
+from batchspec.local.azurite import azurite_status as _azurite_status
+from batchspec.local.azurite import install as _install
+from batchspec.local.daemon import (
+    Endpoints,
+    Format,
+    Home,
+    State,
+    Status,
+    env,
+    read_status,
+    reset_daemon,
+    start_daemon,
+    stop_daemon,
+    variables,
+)
 from batchspec.local.error import LocalError
 from batchspec.local.settings import Settings
 from batchspec.local.simulation import NO_OPTIONS, Simulation, SimulationOptions
@@ -64,12 +71,12 @@ def start(
     notify: Notify = _ignore,
     options: SimulationOptions = NO_OPTIONS,
 ) -> Endpoints:
-    """The local service, running and ready; it is started if it is not.
+    """Return the endpoints of the running local service; start it if it does not run.
 
-    ``data`` is the folder of the account: ``BATCHSPEC_LOCAL_HOME`` if it is not given, else one in
-    the user's data folder. ``port`` is where the Batch service listens, 0 for the port of the last
-    run or any that is free. Azurite is installed first if need be. Safe to be called by several
-    processes at once: they get the same service.
+    ``data`` is the data folder; by default ``BATCHSPEC_LOCAL_HOME``, or else a folder in the user's
+    data folder. ``port`` is the port of the Batch service; 0 is the port of the last run or any
+    free port. Azurite is installed first if necessary. Several processes that call this at the same
+    time get the same service.
 
     ``options`` set the speed of time and the injected faults: ``SimulationOptions(speed=60)``,
     ``SimulationOptions(chaos="bad-day", seed=7)``. The environment (``BATCHSPEC_LOCAL_SPEED`` ...)
@@ -79,12 +86,12 @@ def start(
         LocalError: it cannot be installed or started, or it runs with other ``options``.
     """
     settings = _settings(data, options)
-    wanted = settings.conditions if options else None
+    wanted = settings.simulation if options else None
     return start_daemon(settings, port=port, notify=notify, wanted=wanted)
 
 
 def status(data: Path | None = None) -> Status:
-    """How it is with the service of ``data``. Changes nothing.
+    """The status of the service of ``data``. Changes nothing.
 
     Raises:
         LocalError: the folder cannot be read.
@@ -93,30 +100,30 @@ def status(data: Path | None = None) -> Status:
 
 
 def stop(data: Path | None = None, *, notify: Notify = _ignore) -> bool:
-    """End the service of ``data``, the processes of its tasks and Azurite, without losing anything.
+    """Stop the service of ``data``, the processes of its tasks and Azurite without loss of data.
 
-    Returns when they are gone; whether there were any.
+    Returns when they have ended: true if there were any.
 
     Raises:
-        LocalError: it could not be ended.
+        LocalError: it could not be stopped.
     """
     return stop_daemon(_home(data), notify=notify)
 
 
 def reset(data: Path | None = None, *, notify: Notify = _ignore) -> None:
-    """End the service of ``data`` and delete its pools, jobs, tasks and blobs. The keys stay.
+    """Stop the service of ``data`` and delete its pools, jobs, tasks and blobs; keep its keys.
 
     Raises:
-        LocalError: it could not be ended, or something could not be deleted.
+        LocalError: it could not be stopped, or something could not be deleted.
     """
     reset_daemon(_home(data), notify=notify)
 
 
 def install(*, notify: Notify = _ignore) -> Path:
-    """Install Azurite ahead of its first use, and return its folder. Needs the npm registry once.
+    """Install Azurite before its first use and return its folder. Needs the npm registry once.
 
     Raises:
-        LocalError: there is no Node.js, or npm cannot install it.
+        LocalError: there is no Node.js, or npm cannot install Azurite.
     """
     settings = _settings(None)
     return _install(
@@ -132,7 +139,7 @@ def azurite_status() -> AzuriteStatus:
     """The Node.js and the Azurite that the local service uses. Changes nothing.
 
     Raises:
-        LocalError: something is missing; the hint says how to get it.
+        LocalError: Node.js or npm is missing; the hint shows how to install it.
     """
     return _azurite_status(_settings(None))
 
@@ -142,7 +149,7 @@ def _settings(data: Path | None, options: SimulationOptions = NO_OPTIONS) -> Set
         raise LocalError(
             "unsupported-platform",
             "The local service does not run on Windows.",
-            hint="Use it in WSL, or choose --target azure",
+            hint="Use WSL, or the account in Azure: --target azure",
         )
     return Settings.read(os.environ, data=data, options=options)
 

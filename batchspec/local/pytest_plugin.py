@@ -1,8 +1,7 @@
-"""For the tests of others: a pytest fixture that hands out a local Batch account.
+"""A pytest plugin with a fixture that provides a local Batch account.
 
-What lives here: fixtures, with their options and marks, and nothing else; it is the one module of
-this package that knows pytest. It is loaded by each run of pytest where batchspec is installed;
-``-p no:batchspec`` leaves it out.
+pytest loads it wherever batchspec is installed; ``-p no:batchspec`` disables it. Only this module
+imports pytest.
 """
 
 from __future__ import annotations
@@ -13,19 +12,19 @@ import pytest
 
 from batchspec import local
 
-_CHAOS = "batch_chaos(chaos, seed=0): give the test's batch_account a bad day (`bad-day`, ...)"
-_SPEED = "batch_speed(speed): let the time of the test's batch_account pass so many times as fast"
+_CHAOS = "batch_chaos(chaos, seed=0): inject faults into the test's batch_account (`bad-day`, ...)"
+_SPEED = "batch_speed(speed): run the clock of the test's batch_account this many times as fast"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The day of every account that a mark gives no other."""
+    """Options for the accounts of tests without a mark."""
     group = parser.getgroup("batchspec", "local Batch accounts")
-    group.addoption("--batch-chaos", metavar="CHAOS", help="what goes wrong in batch_account")
+    group.addoption("--batch-chaos", metavar="CHAOS", help="faults injected into batch_account")
     group.addoption("--batch-seed", metavar="NUMBER", type=int, help="the seed of --batch-chaos")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marks known."""
+    """Register the marks."""
     for mark in (_CHAOS, _SPEED):
         config.addinivalue_line("markers", mark)
 
@@ -34,13 +33,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def batch_account(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[local.Endpoints]:
-    """A Batch account with its storage, empty and of this test alone, running until it is done.
+    """An empty Batch account with storage, for this test only; it is stopped after the test.
 
-    Its day is a good one, or the one that the mark ``batch_chaos`` or ``--batch-chaos`` describes;
-    its time passes as the wall's, or as fast as the mark ``batch_speed`` says.
+    The mark ``batch_chaos`` or the option ``--batch-chaos`` injects faults; the mark
+    ``batch_speed`` sets the speed of its clock.
 
     Raises:
-        LocalError: the service cannot be started; its code and hint say why.
+        LocalError: the service cannot be started; its code and hint explain why.
     """
     data = tmp_path_factory.mktemp("batch") / "account"
     try:
@@ -60,7 +59,7 @@ def _options(request: pytest.FixtureRequest) -> local.SimulationOptions:
 
 
 def _of_chaos(chaos: str, seed: int = 0) -> tuple[str, int]:
-    """The arguments of the mark; Python says what is wrong with others."""
+    """The arguments of the mark; Python reports invalid ones."""
     return chaos, seed
 
 

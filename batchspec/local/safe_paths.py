@@ -1,8 +1,7 @@
-"""Files below a directory, and nowhere else.
+"""Access to files below a directory, and nowhere else.
 
-What lives here: opening and walking by directory descriptors, one component at a time, so that
-neither ``..`` nor a symbolic link, not even one put there meanwhile, leads out of the directory.
-What may not: HTTP, the store.
+Paths are opened component by component with directory descriptors, so that neither ``..`` nor a
+symbolic link leads out of the directory, even if a task replaces a component meanwhile.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ from io import FileIO
 from pathlib import Path
 
 MAX_DEPTH = 100
-"""How deep a recursive listing looks; it holds a descriptor for each level."""
+"""Maximum depth of a recursive listing, which keeps one descriptor open for each level."""
 
 _MAX_LINKS = 40
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Without O_NONBLOCK, opening a pipe that a task made would wait for a writer.
+# Without O_NONBLOCK, opening a pipe created by a task would wait for a writer.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class OutsideError(Exception):
-    """The path leads out of the directory, or to what is neither a file nor a directory."""
+    """The path leads out of the directory, or is neither a file nor a directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file or directory found; ``name`` is its path below the root, with ``/``."""
+    """A file or directory; ``name`` is its path relative to the root, with ``/``."""
 
     name: str
     is_directory: bool
@@ -42,10 +41,10 @@ class Entry:
 
 
 def split(path: str) -> tuple[str, ...]:
-    """The components of a path of a request.
+    """The components of a relative path.
 
     Raises:
-        OutsideError: it is empty, absolute, or has a component ``..`` or a NUL.
+        OutsideError: it is empty or absolute, or has a ``..`` component or a NUL.
     """
     parts = tuple(part for part in path.split("/") if part not in ("", "."))
     if not parts or path.startswith("/") or ".." in parts or "\0" in path:
@@ -55,19 +54,19 @@ def split(path: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A directory ``below`` a ``base`` that is ours alone; what lies between may be swapped.
+    """The directory with the components ``below`` in ``base``, which tasks cannot change.
 
-    A task may put a link in the place of its own directory, or of its node's: it is not followed.
+    A task may replace its own or its node's directory by a link; such a link is not followed.
     """
 
     base: Path
     below: tuple[str, ...]
 
     def open(self) -> int:
-        """A descriptor of it.
+        """Open the directory and return its descriptor.
 
         Raises:
-            FileNotFoundError: there is none, or it cannot be opened.
+            FileNotFoundError: it does not exist or cannot be opened.
         """
         descriptor = os.open(self.base, _DIRECTORY & ~os.O_NOFOLLOW)
         for part in self.below:
@@ -83,13 +82,13 @@ class Root:
 
 @contextmanager
 def opened(root: Root, path: str) -> Iterator[tuple[int, Entry]]:
-    """A descriptor of the file or directory ``path`` below ``root``, and what it is.
+    """Open the file or directory ``path`` below ``root``: its descriptor and its entry.
 
-    Links are followed as long as they stay below ``root``.
+    Links are followed if they stay below ``root``.
 
     Raises:
-        FileNotFoundError: there is none.
-        OutsideError: it is elsewhere, or a pipe, socket or device.
+        FileNotFoundError: it does not exist.
+        OutsideError: it is outside ``root``, or a pipe, socket or device.
     """
     parts = split(path)
     with _walked(root, parts) as (parent, name):
@@ -101,9 +100,9 @@ def opened(root: Root, path: str) -> Iterator[tuple[int, Entry]]:
 
 
 def read_chunks(file: FileIO, start: int, length: int, size: int) -> Iterator[bytes]:
-    """``length`` bytes of a file from ``start`` on, ``size`` at a time; then it is closed.
+    """Yield ``length`` bytes of a file from offset ``start`` in chunks of ``size``, then close it.
 
-    A file that shrinks while it is read gives fewer.
+    If the file shrinks meanwhile, fewer bytes are yielded.
     """
     with file:
         while length > 0 and (chunk := os.pread(file.fileno(), min(size, length), start)):
@@ -113,13 +112,13 @@ def read_chunks(file: FileIO, start: int, length: int, size: int) -> Iterator[by
 
 
 def walk(root: Root, *, recursive: bool, after: tuple[str, ...] = ()) -> Iterator[Entry]:
-    """The entries below ``root`` in the order of their names, those behind ``after``.
+    """The entries below ``root`` after the path ``after``, sorted by name.
 
-    A directory comes before what is in it. Links are not followed: one that names a file is shown
-    as that file, when it stays below ``root``; others are left out.
+    A directory precedes its contents. A link to a file below ``root`` is listed as that file; other
+    links are omitted.
 
     Raises:
-        FileNotFoundError: ``root`` is not there.
+        FileNotFoundError: ``root`` does not exist.
     """
     descriptor = root.open()
     try:
@@ -129,11 +128,11 @@ def walk(root: Root, *, recursive: bool, after: tuple[str, ...] = ()) -> Iterato
 
 
 def remove(root: Root, path: str, *, recursive: bool) -> None:
-    """Remove a file, or a directory: an empty one, or with all that is in it.
+    """Remove a file, an empty directory, or with ``recursive`` a directory and its contents.
 
     Raises:
-        FileNotFoundError: there is none.
-        OutsideError: it is elsewhere.
+        FileNotFoundError: it does not exist.
+        OutsideError: it is outside ``root``.
         OSError: the directory is not empty.
     """
     parts = split(path)
@@ -164,7 +163,7 @@ def _walk(
             continue
         try:
             below = os.open(name, _DIRECTORY, dir_fd=descriptor)
-        except OSError:  # a file, a link, closed to us, or gone meanwhile
+        except OSError:  # a file, a link, not readable, or removed meanwhile
             continue
         try:
             rest = after[1:] if name == first else ()
@@ -174,7 +173,7 @@ def _walk(
 
 
 def _look(root: Root, descriptor: int, path: tuple[str, ...]) -> Entry | None:
-    """What one name of a listing is; ``None`` for what cannot be shown or is gone meanwhile."""
+    """The entry of one name of a listing; ``None`` if it is not listed or was removed."""
     name = "/".join(path)
     with suppress(FileNotFoundError, OutsideError, PermissionError):
         found = os.stat(path[-1], dir_fd=descriptor, follow_symlinks=False)
@@ -187,9 +186,9 @@ def _look(root: Root, descriptor: int, path: tuple[str, ...]) -> Entry | None:
 
 @contextmanager
 def _walked(root: Root, parts: tuple[str, ...], *, last: bool = True) -> Iterator[tuple[int, str]]:
-    """The directory that holds the last of ``parts``, and its name there, links resolved.
+    """The directory that contains the last of ``parts``, and the name there, with links resolved.
 
-    ``last`` says whether a link at the end is resolved too.
+    ``last``: resolve a link at the end as well.
     """
     todo = list(reversed(parts))
     trail = [root.open()]

@@ -1,7 +1,7 @@
-"""The embedded Batch service, wired together: store, engine, door.
+"""The embedded Batch service: assembles store, engine and HTTP application.
 
-``serve`` runs it until it is cancelled. A second service on the same data folder is the caller's
-to prevent (the daemon holds a lock).
+:func:`serve` runs it until it is cancelled. The caller must prevent a second service on the same
+data folder (the daemon has a lock for this).
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from batchspec.local.engine.environment import NodeConfig
 from batchspec.local.engine.node_faults import NodeFaults, preemption_absence
 from batchspec.local.engine.state import Delays
 from batchspec.local.fault_injection import NO_FAULTS, FaultInjection
-from batchspec.local.http.app import App
-from batchspec.local.http.server import serving
+from batchspec.local.http import App, serving
 from batchspec.local.loopback import listen, url_of
 from batchspec.local.orphans import process_tag
 from batchspec.local.settings import NO_LIMITS, Limits
@@ -36,15 +35,13 @@ from batchspec.local.store import Applications, Store
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
-    """What a service is started with.
+    """The configuration of a service.
 
-    ``data`` is a folder of its own. ``key`` is the account's key in base64, which is never shown.
-    ``applications`` is the folder of the application packages that users put there, ``limits`` are
-    those of every task.
-    ``storage`` is the connection string of the account's storage, for
-    ``autoStorageContainerName``; ``None`` when there is none. ``speed`` is how much faster than the
-    wall's the service's time passes, ``allocation`` how much of that time a node takes to come up,
-    ``chaos`` what goes wrong on purpose.
+    ``data`` is the folder of its state, used by no other service. ``key`` is the account's key in
+    base64; it is never shown. ``storage`` is the connection string of the account's storage for
+    ``autoStorageContainerName``, or ``None``. ``speed`` is the ratio of the service's time to real
+    time, ``allocation`` the service's time that a node needs to start, ``faults`` the injected
+    faults. ``applications`` is the folder of application packages, ``limits`` apply to every task.
     """
 
     data: Path
@@ -59,14 +56,14 @@ class ServiceConfig:
 
 
 class Engine(Protocol):
-    """What makes happen what the store says is wanted."""
+    """Carries out the intent that the API writes to the store."""
 
     async def run(self) -> None:
         """Work until cancelled; then end all processes and return."""
 
 
 EngineFactory = Callable[[Store, ServiceConfig, str, Clock], Engine]
-"""Makes the engine of a service; the text is its URL."""
+"""Creates the engine of a service; the string is its URL."""
 
 
 def default_engine(store: Store, config: ServiceConfig, url: str, clock: Clock) -> Engine:
@@ -91,7 +88,7 @@ def default_engine(store: Store, config: ServiceConfig, url: str, clock: Clock) 
 
 
 def applications_of(config: ServiceConfig) -> Applications:
-    """The account's applications; by default in a folder in its data folder."""
+    """The applications of the account; by default in the data folder."""
     return Applications(config.applications or config.data / "applications")
 
 
@@ -104,11 +101,10 @@ async def serve(
 ) -> None:
     """Run the service until cancelled; call ``ready`` with its URL once it answers.
 
-    It is asked at ``listening``, by default at a free port of this machine.
+    It listens on ``listening``, by default on a free loopback port.
 
-    When cancelled: requests on their way are finished, the process groups of all tasks are ended,
-    the state is saved. Without an engine (``None``) nothing that is wanted happens; that is for
-    tests.
+    On cancellation, requests in progress are completed, the process groups of all tasks are ended,
+    and the state is saved. Without an engine (``None``, for tests) no intent is carried out.
 
     Raises:
         OSError: the data folder cannot be written.
@@ -130,13 +126,13 @@ async def serve(
             applications_of(config),
             ContainerEngine(os.environ),
         )
-        # Signatures are dated by the wall, whatever time the service lives in.
-        door = App(context, config.key, now=clock.now, wall=_wall)
+        # Dates of signatures are real time, whatever the speed of the service's clock.
+        app = App(context, config.key, now=clock.now, wall=_wall)
         engine = None if make_engine is None else make_engine(store, config, url, clock)
         async with (
             time.persist(clock),
             _working(engine) as working,
-            serving(door, listening, config.faults) as http,
+            serving(app, listening, config.faults) as http,
         ):
             ready(url)
             await _until_one_ends({http, *working}, besides=http)
@@ -144,9 +140,9 @@ async def serve(
 
 @contextlib.asynccontextmanager
 async def _working(engine: Engine | None) -> AsyncIterator[set[asyncio.Task[None]]]:
-    """The task of ``engine``, if there is one, which has taken its first step.
+    """Run ``engine``, if any; its first step is done when the context is entered.
 
-    So what an earlier life has left is seen to before anybody can ask about it.
+    Thus the remains of an earlier run are cleaned up before the first request.
     """
     if engine is None:
         yield set()
@@ -161,7 +157,7 @@ async def _working(engine: Engine | None) -> AsyncIterator[set[asyncio.Task[None
 
 
 async def _until_one_ends(working: set[asyncio.Task[None]], besides: asyncio.Task[None]) -> None:
-    """Wait for one of the tasks to fail, or to be cancelled; end the others but ``besides``."""
+    """Wait until a task ends or this one is cancelled; then cancel all tasks except ``besides``."""
     try:
         ended, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:

@@ -1,6 +1,6 @@
-"""Where things lie and which Node to use: the one place that reads the environment.
+"""Settings of the local service from the environment: folders, Node.js, task limits, simulation.
 
-What may not live here: anything that touches the disk.
+Nothing here accesses the disk.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ _SIZE = re.compile(r"(\d{1,15})([KMGT]?)", re.ASCII | re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a task may use: bytes of memory, number of processes; ``None`` is no limit."""
+    """Limits of a task: memory in bytes and number of processes; ``None`` is no limit."""
 
     memory: int | None = None
     processes: int | None = None
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
-        """The limits in ``environ``; a size may end with ``K``, ``M``, ``G`` or ``T``.
+        """The limits in ``environ``; a size may have the suffix ``K``, ``M``, ``G`` or ``T``.
 
         Raises:
-            LocalError: one is no number above zero.
+            LocalError: a value is not a positive number.
         """
         processes = environ.get(PROCESSES, "")
         return cls(
@@ -53,20 +53,19 @@ def _read(name: str, text: str, *, units: bool = True) -> int | None:
         example = "4G" if units else "100"
         raise LocalError(
             "limit-unreadable",
-            f"{name} is {text!r}, which is no limit.",
-            hint=f"A limit looks like {example}; unset it for none",
+            f"{name} is {text!r}, which is not a valid limit.",
+            hint=f"Set {name} to a number such as {example}, or unset it for no limit",
         )
     return value
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The choices of a user about the local service.
+    """The settings of a local service.
 
-    ``data`` is the folder of its state, ``cache`` the folder of what can be fetched again,
-    ``node`` the Node.js executable that the user named (``BATCHSPEC_NODE``), ``path`` the search
-    path for a Node.js of the system, ``limits`` are those of every task, and ``conditions`` say how
-    time passes and what goes wrong.
+    ``data`` is the folder of its state, ``cache`` the folder of downloads, ``node`` the Node.js
+    executable from ``BATCHSPEC_NODE``, ``path`` the search path for another Node.js. ``limits``
+    apply to every task; ``simulation`` sets the speed of time and the injected faults.
     """
 
     data: Path
@@ -74,7 +73,7 @@ class Settings:
     node: Path | None
     path: str
     limits: Limits = NO_LIMITS
-    conditions: Simulation = REAL_TIME
+    simulation: Simulation = REAL_TIME
 
     @classmethod
     def read(
@@ -84,12 +83,10 @@ class Settings:
         data: Path | None = None,
         options: SimulationOptions = NO_OPTIONS,
     ) -> Self:
-        """The settings in ``environ``; ``data`` comes first, then ``BATCHSPEC_LOCAL_HOME``.
-
-        So do the conditions that are ``asked`` for.
+        """The settings in ``environ``; ``data`` and ``options`` take precedence.
 
         Raises:
-            LocalError: one cannot be understood.
+            LocalError: a value is not valid.
         """
         if data is None:
             named = environ.get("BATCHSPEC_LOCAL_HOME")
@@ -101,5 +98,5 @@ class Settings:
             node=Path(node).expanduser() if node else None,
             path=environ.get("PATH", ""),
             limits=Limits.read(environ),
-            conditions=Simulation.read(environ, options),
+            simulation=Simulation.read(environ, options),
         )

@@ -36,7 +36,7 @@ from batchspec.cloud.account import AzureAccount
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.limiter import Limits
 from batchspec.cloud.open import open_account
-from batchspec.local.azurite.nodejs import find_nodejs
+from batchspec.local.azurite import find_nodejs
 from batchspec.local.settings import Settings
 from batchspec.problems import ServiceError
 from batchspec.spec.values import BlobUrl

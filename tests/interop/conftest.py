@@ -25,7 +25,7 @@ import pytest
 from filelock import FileLock
 
 from batchspec import local
-from batchspec.local.azurite.nodejs import find_nodejs
+from batchspec.local.azurite import find_nodejs
 from batchspec.local.settings import Settings
 from tests.whole.conftest import place
 

@@ -16,14 +16,15 @@ from pathlib import Path
 import pytest
 
 from batchspec.local import LocalError, StartupPhase
-from batchspec.local.azurite.install import (
-    SHIPPED,
+from batchspec.local.azurite import (
     Installation,
+    NodeJs,
     expected_installation,
+    find_nodejs,
     install,
     is_complete,
 )
-from batchspec.local.azurite.nodejs import NodeJs, find_nodejs
+from batchspec.local.azurite.installation import SHIPPED
 from batchspec.local.settings import Settings
 
 ENTRY = "node_modules/azurite/dist/src/blob"
@@ -82,7 +83,7 @@ def test_the_place_is_named_by_the_lock(tmp_path: Path, monkeypatch: pytest.Monk
     changed.mkdir()
     (changed / "package.json").write_text((SHIPPED / "package.json").read_text())
     (changed / "package-lock.json").write_text((SHIPPED / "package-lock.json").read_text() + " ")
-    monkeypatch.setattr("batchspec.local.azurite.install.SHIPPED", changed)
+    monkeypatch.setattr("batchspec.local.azurite.installation.SHIPPED", changed)
     assert expected_installation(tmp_path).folder != before.folder
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from batchspec.local import LocalError
+from batchspec.local.azurite import NodeJs, find_nodejs
 from batchspec.local.azurite import nodejs as module
-from batchspec.local.azurite.nodejs import NodeJs, find_nodejs
 from batchspec.local.settings import Settings
 
 

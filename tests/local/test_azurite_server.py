@@ -18,9 +18,13 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobServiceClient
 
 from batchspec.local import LocalError
-from batchspec.local.azurite.install import Installation, expected_installation
-from batchspec.local.azurite.nodejs import find_nodejs
-from batchspec.local.azurite.server import AzuriteServer, LaunchOptions
+from batchspec.local.azurite import (
+    AzuriteServer,
+    Installation,
+    LaunchOptions,
+    expected_installation,
+    find_nodejs,
+)
 from batchspec.local.lock import Lock, held, wait_free
 from batchspec.local.settings import Settings
 
@@ -207,9 +211,9 @@ def test_no_key_is_in_the_command_line_or_the_log(launch: LaunchOptions) -> None
 ORPHAN = """
 import os, sys, time
 from pathlib import Path
-from batchspec.local.azurite.nodejs import NodeJs
-from batchspec.local.azurite.install import Installation
-from batchspec.local.azurite.server import LaunchOptions, AzuriteServer
+from batchspec.local.azurite import NodeJs
+from batchspec.local.azurite import Installation
+from batchspec.local.azurite import LaunchOptions, AzuriteServer
 from batchspec.local.lock import Lock
 node, folder, entry, home = map(Path, sys.argv[1:])
 lock = Lock.take(home / "lock")

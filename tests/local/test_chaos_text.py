@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 
 from batchspec.local import LocalError, Simulation, SimulationOptions
 from batchspec.local.api import ROUTES
-from batchspec.local.daemon.endpoints import Announcement, read_announcement, write_announcement
-from batchspec.local.daemon.home import Home
-from batchspec.local.daemon.status import State, Status
+from batchspec.local.daemon import (
+    Announcement,
+    Home,
+    State,
+    Status,
+    read_announcement,
+    write_announcement,
+)
 from batchspec.local.duration import format_duration, parse_duration
 from batchspec.local.fault_injection import (
     DEFAULT_DURATIONS,
@@ -212,7 +217,7 @@ def test_an_announcement_tells_the_conditions_and_an_older_one_none(tmp_path: Pa
     write_announcement(home, told)
     assert read_announcement(home) == told
     older = json.loads(home.endpoints.read_text())
-    del older["conditions"], older["ahead"]
+    del older["simulation"], older["ahead"]
     home.endpoints.write_text(json.dumps(older))
     assert read_announcement(home) == Announcement("http://b", "http://s", 1, now, "0")
 
@@ -224,7 +229,7 @@ def test_a_status_shows_the_time_of_the_service() -> None:
         Path("data"),
         Path("log"),
         started=started,
-        conditions=Simulation(60),
+        simulation=Simulation(60),
         ahead=timedelta(hours=3),
     )
     minute = timedelta(minutes=1)

@@ -15,9 +15,7 @@ import pytest
 
 from batchspec import local
 from batchspec.local import StartupPhase
-from batchspec.local.daemon.home import Home
-from batchspec.local.daemon.start import exclusive
-from batchspec.local.daemon.stop import end_orphans
+from batchspec.local.daemon import Home, end_orphans, exclusive
 from batchspec.local.lock import Lock, held, wait_free
 from batchspec.local.process import Process
 

@@ -15,9 +15,8 @@ from dotenv import dotenv_values
 
 from batchspec import local
 from batchspec.local import Endpoints, Format, LocalError
-from batchspec.local.daemon.endpoints import Account
-from batchspec.local.daemon.home import Home, write_private
-from batchspec.local.daemon.readiness import ReadinessReporter, await_readiness
+from batchspec.local.daemon import Account, Home, ReadinessReporter, await_readiness
+from batchspec.local.daemon.home import write_private
 from batchspec.local.settings import Settings
 
 ENDPOINTS = Endpoints(

@@ -14,7 +14,7 @@ from azure.batch import BatchClient, models
 from azure.core.credentials import AzureNamedKeyCredential
 
 from batchspec import local
-from batchspec.local.daemon.home import Home
+from batchspec.local.daemon import Home
 from batchspec.local.lock import wait_free
 from batchspec.local.process import Process
 

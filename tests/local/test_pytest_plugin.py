@@ -61,12 +61,12 @@ import pytest
 @pytest.mark.batch_chaos("spot,quota=0", seed=3)
 @pytest.mark.batch_speed(60)
 def test_marked(batch_account):
-    day = batch_account.conditions
+    day = batch_account.simulation
     assert (day.faults.text, day.faults.seed) == ("preempt=75%:10s,quota=0", 3)
     assert day.speed == 60
 
 def test_not_marked(batch_account):
-    day = batch_account.conditions
+    day = batch_account.simulation
     assert (day.faults.text, day.faults.seed, day.speed) == ("busy=5%", 7, 1)
 
 @pytest.mark.batch_chaos("bad-dya")

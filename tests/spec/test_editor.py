@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.local.azurite.nodejs import find_nodejs
+from batchspec.local.azurite import find_nodejs
 from batchspec.local.settings import Settings
 from tests.interop.conftest import _installed, _run
 from tests.spec.editor.client import Editor, opened

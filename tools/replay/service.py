@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode
 
 from batchspec.local.agent.containers import ContainerEngine
 from batchspec.local.api import Context
-from batchspec.local.http.app import App
+from batchspec.local.http import App
 from batchspec.local.store import Applications, Store
 from batchspec.local.wire import SignedRequest, strings_to_sign
 from replay.judging import Answer
@@ -37,7 +37,7 @@ class Service:
         self.context = Context(
             store, ACCOUNT, "http://127.0.0.1", data, "replay", applications, ContainerEngine({})
         )
-        self._door = App(self.context, _KEY, now=_now, wall=_now)
+        self._app = App(self.context, _KEY, now=_now, wall=_now)
 
     async def send(
         self, method: str, path: str, query: Mapping[str, str], body: Any = None
@@ -70,7 +70,7 @@ class Service:
             "query_string": text.encode(),
             "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         }
-        await self._door(scope, receive, respond)
+        await self._app(scope, receive, respond)
         got = {name.decode().lower(): value.decode() for name, value in started["headers"]}
         raw = b"".join(parts)
         is_json = got.get("content-type", "").startswith("application/json")

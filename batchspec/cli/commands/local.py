@@ -36,7 +36,7 @@ def start(port: int, options: local.SimulationOptions, form: Format) -> int:
             batch_url=endpoints.batch_url,
             blob_url=endpoints.blob_url,
             data=endpoints.data,
-            day=day_of(endpoints.conditions),
+            day=day_of(endpoints.simulation),
         )
     )
     return Exit.DONE
@@ -56,9 +56,9 @@ def show(form: Format) -> int:
         seen = local.status()
     endpoints = seen.endpoints
     day = None
-    if seen.conditions is not None:
+    if seen.simulation is not None:
         time = seen.time(datetime.now(UTC))
-        day = replace(day_of(seen.conditions), time=time, ahead=bool(seen.ahead))
+        day = replace(day_of(seen.simulation), time=time, ahead=bool(seen.ahead))
     shown = LocalStatus(
         state=seen.state.value,
         data=seen.data,

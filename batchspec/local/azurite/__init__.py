@@ -1,1 +1,30 @@
-"""Azurite, Azure's own storage emulator: finding a Node.js for it, installing it, running it."""
+"""Azurite, the Azure Storage emulator: finding a Node.js, installation, one running server.
+
+In: `Settings`. Out: an installation and its server process. Supervision of the server is in the
+package ``daemon``.
+"""
+
+from batchspec.local.azurite.installation import (
+    AzuriteStatus,
+    Installation,
+    azurite_status,
+    expected_installation,
+    install,
+    is_complete,
+)
+from batchspec.local.azurite.nodejs import NodeJs, find_nodejs
+from batchspec.local.azurite.server import STOP_SECONDS, AzuriteServer, LaunchOptions
+
+__all__ = [
+    "STOP_SECONDS",
+    "AzuriteServer",
+    "AzuriteStatus",
+    "Installation",
+    "LaunchOptions",
+    "NodeJs",
+    "azurite_status",
+    "expected_installation",
+    "find_nodejs",
+    "install",
+    "is_complete",
+]

@@ -1,7 +1,4 @@
-"""Which Node.js runs Azurite, and the npm that belongs to it.
-
-What lives here: the search and its order. What may not: installing anything.
-"""
+"""The search for a Node.js that runs Azurite, and for its npm."""
 
 from __future__ import annotations
 
@@ -17,11 +14,11 @@ from batchspec.local.error import LocalError
 from batchspec.local.settings import Settings
 
 MINIMUM = 22
-"""The oldest major version that Azurite's ``engines`` field allows."""
+"""The minimum major version according to the ``engines`` field of Azurite."""
 
 _ADVICE = (
-    "pip install 'batchspec[local]' brings one (61 MB, nothing outside the virtual environment); "
-    "or set BATCHSPEC_NODE to a Node.js of yours"
+    "Install one into the virtual environment (61 MB): pip install 'batchspec[local]'; "
+    "or set BATCHSPEC_NODE to the path of a Node.js"
 )
 
 
@@ -32,7 +29,7 @@ class NodeJs:
     executable: Path
 
     def npm(self, search_path: str) -> Path:
-        """The ``npm-cli.js`` that this Node.js runs: its own, the wheel's, or the one on the path.
+        """The ``npm-cli.js`` for this Node.js: its own, that of the wheel, or the one on the path.
 
         Raises:
             LocalError: there is none (``no-npm``).
@@ -54,8 +51,8 @@ def find_nodejs(settings: Settings) -> NodeJs:
     fixed by the package requirement and is not queried, which saves a process at each start.
 
     Raises:
-        LocalError: there is none (``no-node``), it is too old (``node-too-old``), or the one that
-            the user named does not run (``node-broken``).
+        LocalError: there is none (``no-node``), it is too old (``node-too-old``), or the selected
+            one does not run (``node-broken``).
     """
     if settings.node:
         return NodeJs(_checked(settings.node, "BATCHSPEC_NODE"))
@@ -87,14 +84,14 @@ def _checked(executable: Path, source: str) -> Path:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise LocalError(
             "node-broken",
-            f"The Node.js that {source} names does not run: {executable} ({_reason(error)}).",
+            f"The Node.js from {source} does not run: {executable} ({_reason(error)}).",
             hint=_ADVICE,
         ) from error
     match = re.fullmatch(r"v(\d+)\.\S+", answer.stdout.strip())
     if answer.returncode or not match:
         raise LocalError(
             "node-broken",
-            f"What {source} names is not a Node.js that works: {executable}.",
+            f"The Node.js from {source} does not print its version: {executable}.",
             hint=_ADVICE,
             lines=answer.stderr.splitlines()[-5:],
         )
@@ -115,7 +112,7 @@ def _reason(error: Exception) -> str:
 def _npm_candidates(executable: Path, search_path: str) -> Iterator[Path]:
     cli = Path("node_modules/npm/bin/npm-cli.js")
     home = executable.resolve().parent
-    # The wheel's own bin/npm is broken (wheels flatten links), hence the script itself.
+    # The bin/npm of the wheel does not work (wheels do not keep links), so use the script.
     yield home.parent / "lib" / cli
     yield home.parent / "share/nodejs/npm/bin/npm-cli.js"
     if found := shutil.which("npm", path=search_path):

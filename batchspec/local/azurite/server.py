@@ -1,7 +1,6 @@
-"""One running Azurite: started, known to be ready, stopped without loss.
+"""A running Azurite: its command line, readiness, and a stop without loss of data.
 
-What lives here: its command line, its readiness and its end. What may not: finding or installing
-it, and starting it again when it dies (``daemon.keeper``).
+Restarts are in ``daemon.supervisor``.
 """
 
 from __future__ import annotations
@@ -19,30 +18,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from batchspec.local.azurite.install import Installation
+from batchspec.local.azurite.installation import Installation
 from batchspec.local.azurite.nodejs import NodeJs
 from batchspec.local.error import LocalError, last_lines
 
 STOP_SECONDS = 10.0
-"""How long an Azurite that was told to end may take; a request in flight costs up to 6 s."""
+"""Timeout of a graceful stop; a request in progress takes up to 6 s."""
 START_SECONDS = 60.0
-"""How long it may take to be ready: half a second when the machine is idle."""
+"""Timeout of a start, which takes half a second on an idle machine."""
 
 _READY = re.compile(
     rb"successfully listens on http://127\.0\.0\.1:(\d+)\n.*^SIGTERM is handled$",
     re.DOTALL | re.MULTILINE,
 )
-_TELL = Path(__file__).with_name("tell.js")
+_PRELOADED = Path(__file__).with_name("report_sigterm_handler.js")
 _POLL = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchOptions:
-    """What to start.
+    """Options of a start.
 
-    ``location`` is the folder of the blobs; ``None`` keeps them in memory. ``port`` 0 takes a free
-    one. ``key`` (base64) is the account's only way in: the published development account does not
-    exist on this server. ``log`` gets all output. ``inherit`` are descriptors that stay open in it.
+    ``location`` is the folder of the blobs; ``None`` keeps them in memory. ``port`` 0 is any free
+    port. ``account`` with ``key`` (base64) is the only account: the well-known development account
+    does not exist. ``log`` receives all output. ``inherit`` are descriptors that Azurite inherits.
     """
 
     node: NodeJs
@@ -55,12 +54,12 @@ class LaunchOptions:
     inherit: tuple[int, ...] = ()
 
     def command(self, port: int) -> list[str]:
-        """The command line; it holds no key."""
+        """The command line; it does not contain the key."""
         where = ["--location", os.fspath(self.location)] if self.location else None
         return [
             os.fspath(self.node.executable),
             "--require",
-            os.fspath(_TELL),
+            os.fspath(_PRELOADED),
             os.fspath(self.installed.entry),
             "--blobHost",
             "127.0.0.1",
@@ -69,20 +68,20 @@ class LaunchOptions:
             *(where or ["--inMemoryPersistence"]),
             "--silent",
             "--disableTelemetry",
-            # Each release of the SDK sends a newer version than the newest that Azurite knows, and
-            # would be refused (Azure/Azurite #2466, #2564, #2651).
+            # Current SDKs send api-versions that Azurite does not know yet and would reject
+            # (Azure/Azurite #2466, #2564, #2651).
             "--skipApiVersionCheck",
             "--disableProductStyleUrl",
         ]
 
     def environment(self) -> dict[str, str]:
-        """All that it sees of the environment: nothing of ours can change what it does."""
+        """Its complete environment: variables of this process cannot change its behaviour."""
         kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
         return kept | {"AZURITE_ACCOUNTS": f"{self.account}:{self.key}"}
 
 
 class AzuriteServer:
-    """An Azurite that was started and belongs to this process: it ends when this process does."""
+    """An Azurite that this process has started; it ends when this process ends."""
 
     def __init__(
         self, launch: LaunchOptions, process: subprocess.Popen[bytes], offset: int
@@ -93,10 +92,9 @@ class AzuriteServer:
 
     @classmethod
     def spawn(cls, launch: LaunchOptions, *, port: int) -> Self:
-        """Start it; it is not ready before :meth:`wait_ready` has returned.
+        """Start it; it is ready when :meth:`wait_ready` returns.
 
-        To be called from a thread that lives as long as the server shall: on Linux the kernel
-        ends the server when the thread that started it ends.
+        On Linux the kernel ends the server when the thread that called this ends.
         """
         descriptor = os.open(launch.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "wb") as output:
@@ -109,17 +107,17 @@ class AzuriteServer:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=launch.inherit,
-                # Ctrl-C in a terminal must not end the store before its users are done with it.
+                # Ctrl-C in a terminal must not end the blob store before its clients.
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),  # noqa: PLW1509  one system call, prepared before
+                preexec_fn=_die_with_parent(),  # noqa: PLW1509  one prepared system call
             )
         return cls(launch, process, offset)
 
     def wait_ready(self, seconds: float = START_SECONDS) -> int:
         """Wait until it answers, and return its port.
 
-        The line in its log comes first; but only when it handles SIGTERM, a moment later, can it
-        be stopped without losing what it was given.
+        It is ready when it handles SIGTERM, shortly after the line in its log: only then can it be
+        stopped without loss of data.
 
         Raises:
             LocalError: it ended before it was ready (``azurite-port-taken``, ``azurite-damaged``,
@@ -127,7 +125,7 @@ class AzuriteServer:
         """
         until = time.monotonic() + seconds
         while True:
-            # Whether it has exited is looked at first: what it wrote before is then complete.
+            # Check for its exit first: its output is then complete.
             ended = self.process.poll() is not None
             port = self._ready_port()
             if ended:
@@ -145,9 +143,9 @@ class AzuriteServer:
             time.sleep(_POLL)
 
     def stop(self, seconds: float = STOP_SECONDS) -> bool:
-        """Tell it to end and wait; kill it after ``seconds``, which can lose 5 s of writes.
+        """Stop it gracefully; after ``seconds`` kill it, which can lose 5 s of writes.
 
-        Returns whether it ended by itself, with everything on the disk.
+        Returns whether it stopped gracefully, with all data on disk.
         """
         self.process.terminate()
         try:
@@ -168,22 +166,23 @@ class AzuriteServer:
         return int(found[1]) if found else None
 
     def _exited(self) -> LocalError:
-        # The exit code says nothing: an option that it does not know ends it with 0.
+        # The exit code is not useful: with an unknown option it exits with 0.
         output = self._output().decode(errors="replace")
         log, lines = self.launch.log, output.splitlines()[-12:]
         if "EADDRINUSE" in output:
             return LocalError(
                 "azurite-port-taken",
                 "Azurite cannot be started: another program listens on its port.",
-                hint="Port 0 takes a free one",
+                hint="Use port 0 for any free port",
                 log=log,
                 lines=lines,
             )
         if "MODULE_NOT_FOUND" in output or "ERR_REQUIRE_ESM" in output:
             return LocalError(
                 "azurite-damaged",
-                "The installed Azurite is not complete, or does not fit this Node.js.",
-                hint=f"Delete {self.launch.installed.folder}; the next start installs it again",
+                "The installed Azurite is incomplete or does not work with this Node.js.",
+                hint="Delete it; the next start installs it again: "
+                f"rm -r {self.launch.installed.folder}",
                 log=log,
                 lines=lines,
             )
@@ -196,7 +195,7 @@ class AzuriteServer:
 
 
 def _answers(port: int) -> bool:
-    """Whether an HTTP server on ``port`` gives a reply, whatever it is."""
+    """Whether an HTTP server on ``port`` sends any reply."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
@@ -206,9 +205,10 @@ def _answers(port: int) -> bool:
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """What the child does before it becomes Azurite, so that it cannot outlive us.
+    """A function for the child process that makes the kernel end it with this process.
 
-    Python has no name for prctl(2). All is looked up here, before the fork; the child only calls.
+    Python has no binding of prctl(2). The lookup happens here, before the fork; the child only
+    makes the call.
     """
     if sys.platform != "linux":
         return None
@@ -218,7 +218,7 @@ def _die_with_parent() -> Callable[[], None] | None:
 
     def prepare() -> None:
         prctl(set_death_signal, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # it died in between, and no signal will come
+        if os.getppid() != parent:  # the parent ended before the call; there will be no signal
             os._exit(1)
 
     return prepare

@@ -1,4 +1,4 @@
-"""The names and keys of the local accounts: made on the first start, kept for good."""
+"""Account names and keys, the addresses of the running service, and variables for clients."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _KEY_BYTES = 64  # as long as Azure's
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A Batch account and a storage account; keys are base64."""
+    """Names and keys of the Batch account and the storage account; keys are base64.
+
+    They are created at the first start and never change.
+    """
 
     batch_account: str
     batch_key: str = field(repr=False)
@@ -30,11 +33,11 @@ class Account:
 
     @classmethod
     def read(cls, home: Home) -> Self | None:
-        """The account of ``home``; ``None`` if none was made yet.
+        """The account of ``home``; ``None`` if it has not been created yet.
 
         Raises:
-            LocalError: the file is damaged, or others can read it (``account-damaged``,
-                ``account-exposed``).
+            LocalError: the file is damaged (``account-damaged``), or other users can read it
+                (``account-exposed``).
         """
         path = home.account
         try:
@@ -47,25 +50,25 @@ class Account:
         if not private:
             raise LocalError(
                 "account-exposed",
-                f"Others can read or write the account key in {path}.",
-                hint=f"rm {path} for a new key, or chmod 600 {path} if it was never seen",
+                f"Other users can read or write the account key in {path}.",
+                hint=f"Run rm {path} to get a new key, or chmod 600 {path} if no one has read it",
             )
         try:
             account = cls(**json.loads(data))
             base64.b64decode(account.batch_key, validate=True)
             base64.b64decode(account.blob_key, validate=True)
         except (TypeError, ValueError):
-            # Without the cause: its text could hold the key.
+            # Without the cause: its text could contain the key.
             raise LocalError(
                 "account-damaged",
-                f"The file with the account's key, {path}, is damaged.",
-                hint=f"rm {path} for a new key; the state stays",
+                f"The account key file {path} is damaged.",
+                hint=f"Run rm {path} to get a new key; the state of the service is kept",
             ) from None
         return account
 
     @classmethod
     def create(cls, home: Home) -> Self:
-        """A new account with keys of its own, saved in ``home``."""
+        """Create an account with new keys and save it in ``home``."""
         account = cls(batch_account=_NAME, batch_key=_key(), blob_account=_NAME, blob_key=_key())
         with home.disk_errors():
             write_private(home.account, json.dumps(asdict(account), indent=1) + "\n")
@@ -78,7 +81,7 @@ def _key() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """All that a client of the Batch service and of its storage needs. Keys are base64."""
+    """Addresses and credentials of the Batch service and its storage; keys are base64."""
 
     batch_url: str
     batch_account: str
@@ -88,16 +91,16 @@ class Endpoints:
     blob_key: str = field(repr=False)
     pid: int
     data: Path
-    conditions: Simulation = REAL_TIME
+    simulation: Simulation = REAL_TIME
 
     @property
     def connection_string(self) -> str:
-        """The storage account in the form that Azure's storage clients take. Holds the key."""
+        """The connection string of the storage account, including the key."""
         return connection_string(self.blob_url, self.blob_account, self.blob_key)
 
 
 def connection_string(url: str, account: str, key: str) -> str:
-    """A storage account in the form that Azure's clients take."""
+    """The connection string of a storage account for Azure's clients."""
     return (
         f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};BlobEndpoint={url};"
     )
@@ -105,9 +108,9 @@ def connection_string(url: str, account: str, key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What the daemon tells about itself while it is ready; it holds no key.
+    """What the daemon publishes about itself while it is ready; it contains no key.
 
-    ``ahead`` is how far its time was ahead of the wall's when it ``started``.
+    ``ahead`` is the difference of its time to real time when it ``started``.
     """
 
     batch_url: str
@@ -115,11 +118,11 @@ class Announcement:
     pid: int
     started: datetime
     version: str
-    conditions: Simulation = REAL_TIME
+    simulation: Simulation = REAL_TIME
     ahead: timedelta = timedelta()
 
     def endpoints(self, account: Account, home: Home) -> Endpoints:
-        """The announcement together with the keys."""
+        """The endpoints: this announcement and the keys."""
         return Endpoints(
             batch_url=self.batch_url,
             batch_account=account.batch_account,
@@ -129,20 +132,20 @@ class Announcement:
             blob_key=account.blob_key,
             pid=self.pid,
             data=home.root,
-            conditions=self.conditions,
+            simulation=self.simulation,
         )
 
 
 def write_announcement(home: Home, announcement: Announcement) -> None:
-    """Write the announcement, whole or not at all."""
-    conditions = announcement.conditions
+    """Write the announcement atomically."""
+    simulation = announcement.simulation
     data = {name: getattr(announcement, name) for name in Announcement.__slots__} | {
         "started": announcement.started.isoformat(),
-        "conditions": {
-            "speed": conditions.speed,
-            "allocation": conditions.allocation_text,
-            "chaos": conditions.faults.text,
-            "seed": conditions.faults.seed,
+        "simulation": {
+            "speed": simulation.speed,
+            "allocation": simulation.allocation_text,
+            "chaos": simulation.faults.text,
+            "seed": simulation.faults.seed,
         },
         "ahead": announcement.ahead.total_seconds(),
     }
@@ -150,19 +153,22 @@ def write_announcement(home: Home, announcement: Announcement) -> None:
 
 
 def read_announcement(home: Home) -> Announcement | None:
-    """The announcement in ``home``; ``None`` if there is none that can be read.
+    """The announcement in ``home``; ``None`` if it is missing or not valid.
 
-    It is only true while the daemon's lock is held: a killed daemon leaves it behind.
+    It is valid only while the daemon has its lock: a killed daemon leaves the file behind.
     """
     try:
         data = json.loads(home.endpoints.read_text())
-        read = {
-            "started": datetime.fromisoformat(data["started"]),
-            # One of before there was a choice says nothing of them.
-            "conditions": Simulation.read({}, SimulationOptions(**data.get("conditions", {}))),
-            "ahead": timedelta(seconds=data.get("ahead", 0.0)),
-        }
-        return Announcement(**(data | read))
+        return Announcement(
+            batch_url=data["batch_url"],
+            blob_url=data["blob_url"],
+            pid=data["pid"],
+            started=datetime.fromisoformat(data["started"]),
+            version=data["version"],
+            # Versions without simulation options do not write them.
+            simulation=Simulation.read({}, SimulationOptions(**data.get("simulation", {}))),
+            ahead=timedelta(seconds=data.get("ahead", 0.0)),
+        )
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -171,7 +177,7 @@ Format = Literal["sh", "powershell", "dotenv", "json"]
 
 
 def variables(endpoints: Endpoints) -> dict[str, str]:
-    """The environment of a client, with the names that the Azure CLI and the SDKs read."""
+    """Environment variables for clients, with the names that the Azure CLI and SDKs read."""
     return {
         "AZURE_BATCH_ACCOUNT": endpoints.batch_account,
         "AZURE_BATCH_ENDPOINT": endpoints.batch_url,
@@ -183,7 +189,7 @@ def variables(endpoints: Endpoints) -> dict[str, str]:
 
 
 def env(endpoints: Endpoints, format: Format) -> str:  # noqa: A002  the option's name
-    """:func:`variables` as text that ``format`` reads, one variable a line. Holds the keys."""
+    """:func:`variables` as text in ``format``, one variable per line, including the keys."""
     pairs = variables(endpoints)
     match format:
         case "sh":
@@ -194,7 +200,7 @@ def env(endpoints: Endpoints, format: Format) -> str:  # noqa: A002  the option'
                 for name, value in pairs.items()
             ]
         case "dotenv":
-            # Quoted, since a connection string has semicolons; nothing in it needs an escape.
+            # Quoted, since a connection string contains semicolons; no character needs escaping.
             lines = [f'{name}="{value}"' for name, value in pairs.items()]
         case "json":
             lines = [json.dumps(pairs, indent=2)]

@@ -1,7 +1,4 @@
-"""The data folder: what lies where, and files that only their owner can read.
-
-What may not live here: what the files mean.
-"""
+"""The data folder: paths, and files that only their owner can read."""
 
 from __future__ import annotations
 
@@ -21,28 +18,28 @@ _STATE = ("batch", "blobs")
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """The folder of one local account; everything about it lies in here."""
+    """The data folder of one local account; it contains all of its state."""
 
     root: Path
 
     @property
     def account(self) -> Path:
-        """Names and keys of the two accounts; made once."""
+        """Names and keys of the two accounts; created once."""
         return self.root / "account.json"
 
     @property
     def endpoints(self) -> Path:
-        """Where the service listens; there while it is ready."""
+        """The addresses of the service; exists while it is ready."""
         return self.root / "endpoints.json"
 
     @property
     def ports(self) -> Path:
-        """The ports of the last run, which the next one takes again if they are free."""
+        """The ports of the last run; the next run uses them again if they are free."""
         return self.root / "ports.json"
 
     @property
     def log(self) -> Path:
-        """The output of the daemon since its start; the run before is in ``daemon.log.1``."""
+        """The output of the daemon since its start; that of the last run is in ``daemon.log.1``."""
         return self.root / "daemon.log"
 
     @property
@@ -52,7 +49,7 @@ class Home:
 
     @property
     def batch(self) -> Path:
-        """The Batch service's state and its nodes' directories."""
+        """The state of the Batch service and the directories of its nodes."""
         return self.root / "batch"
 
     @property
@@ -62,31 +59,30 @@ class Home:
 
     @property
     def applications(self) -> Path:
-        """Application packages, which their owner puts there; kept by ``reset``."""
+        """Application packages, placed there by the user; ``reset`` keeps them."""
         return self.root / "applications"
 
     @property
     def start_lock(self) -> Path:
-        """The lock of whoever is starting, stopping or resetting."""
+        """The lock of a process that starts, stops or resets the service."""
         return self.root / "start.lock"
 
     @property
     def daemon_lock(self) -> Path:
-        """The lock that the daemon holds for as long as it lives, with its pid."""
+        """The lock of the running daemon; the file contains its pid."""
         return self.root / "daemon.lock"
 
     @property
     def azurite_lock(self) -> Path:
-        """The lock that Azurite inherits: two of them on one folder would destroy it."""
+        """The lock that Azurite inherits: two Azurites would destroy the blob folder."""
         return self.root / "azurite.lock"
 
     def create(self) -> None:
-        """Make the folder, for its owner alone.
+        """Create the folder with access only for its owner.
 
         Raises:
-            LocalError: it cannot be made or written (``data-unwritable``), belongs to somebody else
-                or holds other files (``data-foreign``): it is deleted by ``reset``, so it must be
-                ours alone.
+            LocalError: it cannot be created or written (``data-unwritable``), belongs to another
+                user or contains other files (``data-foreign``), which ``reset`` would delete.
         """
         with self.disk_errors():
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -97,15 +93,15 @@ class Home:
             if foreign:
                 raise LocalError(
                     "data-foreign",
-                    f"The folder {self.root} is not one that the local service made.",
-                    hint="Set BATCHSPEC_LOCAL_HOME to an empty or a new folder",
+                    f"The folder {self.root} was not created by the local service.",
+                    hint="Set BATCHSPEC_LOCAL_HOME to an empty or new folder",
                 )
             self.root.chmod(0o700)
             if not os.access(self.root, os.W_OK | os.X_OK):
                 raise PermissionError(13, os.strerror(13))
 
     def set_state_aside(self) -> tuple[Path, ...]:
-        """Set the state aside, at once, and return everything that is to be deleted."""
+        """Rename the state folders atomically, and return all folders to be deleted."""
         for name in _STATE:
             state = self.root / name
             if state.is_dir():
@@ -114,19 +110,19 @@ class Home:
 
     @contextmanager
     def disk_errors(self) -> Iterator[None]:
-        """Say in one way that something in the folder could not be read or written."""
+        """Convert an ``OSError`` in the folder to ``data-unwritable``."""
         try:
             yield
         except OSError as error:
             raise LocalError(
                 "data-unwritable",
                 f"The data folder {self.root} cannot be used: {error.strerror or error}.",
-                hint="Mend its permissions, or set BATCHSPEC_LOCAL_HOME to another folder",
+                hint="Fix its permissions, or set BATCHSPEC_LOCAL_HOME to another folder",
             ) from error
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file at once and for good, readable by its owner alone from its first moment."""
+    """Replace a file atomically and durably; only its owner can ever read it."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
@@ -141,7 +137,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def is_private(path: Path) -> bool:
-    """Whether a file belongs to this user and nobody else can read or write it."""
+    """Whether a file belongs to this user and no other user can read or write it."""
     status = path.lstat()
     return (
         stat.S_ISREG(status.st_mode)
@@ -153,7 +149,7 @@ def is_private(path: Path) -> bool:
 def _strangers(root: Path) -> set[str]:
     home = Home(root)
     ours = {home.start_lock.name, home.daemon_lock.name, home.azurite_lock.name, home.log.name}
-    ours.add(home.applications.name)  # may have been filled before the first start
+    ours.add(home.applications.name)  # the user may fill it before the first start
     return {
         name
         for name in os.listdir(root)  # noqa: PTH208  names are enough

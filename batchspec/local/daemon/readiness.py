@@ -1,6 +1,6 @@
-"""What a daemon tells the process that started it, over a pipe: one line of JSON each.
+"""How a daemon reports readiness to the process that started it: one line of JSON over a pipe.
 
-``{"ready": true}`` or ``{"error": {..}}``; the end of the pipe without either means that it died.
+``{"ready": true}`` or ``{"error": {..}}``; a closed pipe without either means that it ended.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from batchspec.local.error import LocalError
 
 
 class ReadinessReporter:
-    """The daemon's end of the pipe. It speaks once; without a pipe nobody waits for the news."""
+    """The daemon's end of the pipe; only the first report is sent. ``None``: no report."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
@@ -24,29 +24,29 @@ class ReadinessReporter:
             os.set_inheritable(descriptor, False)
 
     def ready(self) -> None:
-        """Say that clients can come."""
-        self._tell({"ready": True})
+        """Report that the service accepts requests."""
+        self._report({"ready": True})
 
     def failed(self, error: LocalError) -> None:
-        """Say why they cannot; too late for that once they could."""
-        self._tell({"error": error.to_json()})
+        """Report why it does not start; without effect after :meth:`ready`."""
+        self._report({"error": error.to_json()})
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _report(self, message: dict[str, Any]) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
             return
-        # Whoever started us may be gone by now, and the service is there all the same.
+        # The service keeps running if the process that started it has ended.
         with contextlib.suppress(BrokenPipeError):
             os.write(descriptor, json.dumps(message).encode() + b"\n")
         os.close(descriptor)
 
 
 def await_readiness(descriptor: int, seconds: float) -> bool:
-    """Wait for a daemon's news; true when it is ready, false when it ended without a word.
+    """Wait for the report; true if the daemon is ready, false if it ended without a report.
 
     Raises:
-        LocalError: what the daemon said.
-        TimeoutError: it said nothing for ``seconds``.
+        LocalError: the error that the daemon reported.
+        TimeoutError: there was no report for ``seconds``.
     """
     until = time.monotonic() + seconds
     received = b""

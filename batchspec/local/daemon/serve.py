@@ -1,7 +1,7 @@
-"""The daemon: one process that runs the Batch service and keeps Azurite beside it.
+"""The daemon: one process that runs the Batch service and supervises Azurite.
 
-What lives here: the order of things at the start and at the end. What may not: how either of the
-two works. Blobs come first and go last, since tasks that are ended may still be writing some.
+It defines the order of start and stop. Azurite starts first and stops last, since tasks may still
+write blobs while they are being ended.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ from importlib.metadata import version
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from batchspec.local.azurite.install import install
-from batchspec.local.azurite.nodejs import find_nodejs
-from batchspec.local.azurite.server import LaunchOptions
+from batchspec.local.azurite import LaunchOptions, find_nodejs, install
 from batchspec.local.daemon.endpoints import (
     Account,
     Announcement,
@@ -40,25 +38,25 @@ from batchspec.local.loopback import listen
 from batchspec.local.process import Process
 from batchspec.local.settings import Settings
 
-_PATIENCE = 20.0
-_LOOK_SECONDS = 2.0
+_TIMEOUT = 20.0
+_CHECK_SECONDS = 2.0
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where the two listen; 0 is any free port."""
+    """The ports of the two services; 0 is any free port."""
 
     batch: int = 0
     blob: int = 0
 
 
 def run_daemon(settings: Settings, *, port: int, reporter: ReadinessReporter) -> None:
-    """Be the daemon of ``settings.data`` until SIGTERM or SIGINT; this process is for nothing else.
+    """Run the daemon of ``settings.data`` until SIGTERM or SIGINT; changes process-wide settings.
 
     Raises:
-        LocalError: it runs already (``already-running``), or cannot be started or kept running.
+        LocalError: it is already running (``already-running``), cannot be started, or failed.
     """
     os.umask(0o077)
     home = Home(settings.data)
@@ -68,19 +66,20 @@ def run_daemon(settings: Settings, *, port: int, reporter: ReadinessReporter) ->
     if running is None:
         raise LocalError(
             "already-running",
-            f"The local service of {home.root} runs already.",
+            f"The local service of {home.root} is already running.",
+            hint="Show its address: batchspec local status",
             log=home.log,
         )
-    # Never released: the end of this process frees it, so that a free lock means that it is gone.
+    # Never released explicitly: a free lock then means that this process has ended.
     running.note(str(Process.of(os.getpid())))
     try:
-        _hold_blobs(settings, home, running, port, reporter)
+        _run_locked(settings, home, running, port, reporter)
     except LocalError as error:
         reporter.failed(error)
         raise
 
 
-def _hold_blobs(
+def _run_locked(
     settings: Settings, home: Home, running: Lock, port: int, reporter: ReadinessReporter
 ) -> None:
     end_orphans(home)
@@ -94,16 +93,20 @@ def _hold_blobs(
         notify=lambda _: None,
     )
     last = _last_ports(home)
-    # Listening from now on: a port that is only looked at may be somebody else's a moment later.
+    # Listen from now on: a port that is only checked may be taken by another program.
     listening = _listening(port, last.batch)
     with home.disk_errors():
         home.azurite_log.unlink(missing_ok=True)
         for folder in (home.batch, home.blobs, home.applications):
             folder.mkdir(exist_ok=True)
-        storing = Lock.take(home.azurite_lock)
-    if storing is None:
-        raise LocalError("data-locked", f"Another process works on {home.blobs}.")
-    with storing, listening:
+        azurite_lock = Lock.take(home.azurite_lock)
+    if azurite_lock is None:
+        raise LocalError(
+            "data-locked",
+            f"Another process uses {home.blobs}.",
+            hint=f"Find the process that has the lock and end it: fuser {home.azurite_lock}",
+        )
+    with azurite_lock, listening:
         launch = LaunchOptions(
             node=node,
             installed=installed,
@@ -112,22 +115,22 @@ def _hold_blobs(
             log=home.azurite_log,
             location=home.blobs,
             port=last.blob,
-            inherit=(storing.fileno,),
+            inherit=(azurite_lock.fileno,),
         )
-        keeper = AzuriteSupervisor(launch, storing)
-        work = _work(home, settings, account, keeper, listening=listening, reporter=reporter)
-        asyncio.run(_live(home, running, keeper, work))
+        supervisor = AzuriteSupervisor(launch, azurite_lock)
+        work = _work(home, settings, account, supervisor, listening=listening, reporter=reporter)
+        asyncio.run(_run_until_stopped(home, running, supervisor, work))
 
 
-async def _live(
-    home: Home, running: Lock, keeper: AzuriteSupervisor, work: Coroutine[Any, Any, None]
+async def _run_until_stopped(
+    home: Home, running: Lock, supervisor: AzuriteSupervisor, work: Coroutine[Any, Any, None]
 ) -> None:
-    """Work until told to end, until the work fails, or until nobody could find us any more."""
+    """Work until a signal, until the work fails, or until the data folder is deleted."""
     loop = asyncio.get_running_loop()
-    told_to_end = asyncio.Event()
+    stop_requested = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told_to_end.set)
-    ending = asyncio.create_task(told_to_end.wait())
+        loop.add_signal_handler(number, stop_requested.set)
+    ending = asyncio.create_task(stop_requested.wait())
     working = asyncio.create_task(work)
     watching = asyncio.create_task(_watch_folder(home, running))
     try:
@@ -138,14 +141,14 @@ async def _live(
         ending.cancel()
         watching.cancel()
         await _cancel(working)
-        await keeper.stop()
+        await supervisor.stop()
         _log.info("ended")
 
 
 async def _watch_folder(home: Home, running: Lock) -> NoReturn:
-    """Raise when the data folder was deleted: no ``stop`` would ever reach this process."""
-    while running.is_in_place():  # noqa: ASYNC110  nothing tells of a deletion
-        await asyncio.sleep(_LOOK_SECONDS)
+    """Raise when the data folder is deleted: ``stop`` could no longer find this process."""
+    while running.is_in_place():  # noqa: ASYNC110  there is no notification of a deletion
+        await asyncio.sleep(_CHECK_SECONDS)
     raise LocalError("data-gone", f"The data folder {home.root} was deleted.")
 
 
@@ -153,18 +156,18 @@ async def _work(
     home: Home,
     settings: Settings,
     account: Account,
-    keeper: AzuriteSupervisor,
+    supervisor: AzuriteSupervisor,
     *,
     listening: socket.socket,
     reporter: ReadinessReporter,
 ) -> None:
-    # Imported while Azurite starts: it takes as long.
+    # Imported while Azurite starts, which takes as long.
     from batchspec.local.clock import ClockOffset  # noqa: PLC0415
     from batchspec.local.service import ServiceConfig, serve  # noqa: PLC0415
 
-    blob_port = await keeper.ready()
+    blob_port = await supervisor.ready()
     blob_url = f"http://127.0.0.1:{blob_port}/{account.blob_account}"
-    conditions, ahead = settings.conditions, ClockOffset(home.batch).read()
+    simulation, ahead = settings.simulation, ClockOffset(home.batch).read()
 
     def ready(batch_url: str) -> None:
         announcement = Announcement(
@@ -173,14 +176,14 @@ async def _work(
             pid=os.getpid(),
             started=datetime.now(UTC),
             version=version("batchspec"),
-            conditions=conditions,
+            simulation=simulation,
             ahead=ahead,
         )
         ports = Ports(batch=urlsplit(batch_url).port or 0, blob=blob_port)
         write_private(home.ports, json.dumps(asdict(ports)) + "\n")
         write_announcement(home, announcement)
         reporter.ready()
-        _log.info("ready: Batch at %s, blobs at %s; %s", batch_url, blob_url, conditions.text)
+        _log.info("ready: Batch at %s, blobs at %s; %s", batch_url, blob_url, simulation.text)
 
     config = ServiceConfig(
         data=home.batch,
@@ -189,11 +192,11 @@ async def _work(
         storage=connection_string(blob_url, account.blob_account, account.blob_key),
         applications=home.applications,
         limits=settings.limits,
-        speed=conditions.speed,
-        allocation=conditions.allocation,
-        faults=conditions.faults,
+        speed=simulation.speed,
+        allocation=simulation.allocation,
+        faults=simulation.faults,
     )
-    keeping = asyncio.create_task(keeper.keep())
+    keeping = asyncio.create_task(supervisor.keep())
     serving = asyncio.create_task(_serve(serve(config, ready, listening=listening), home))
     try:
         await _until_one_ends(keeping, serving)
@@ -213,11 +216,11 @@ async def _serve(service: Coroutine[Any, Any, None], home: Home) -> NoReturn:
             log=home.log,
             lines=str(error).splitlines()[-3:],
         ) from error
-    raise LocalError("service-failed", "The Batch service ended by itself.", log=home.log)
+    raise LocalError("service-failed", "The Batch service ended unexpectedly.", log=home.log)
 
 
 async def _until_one_ends(*tasks: asyncio.Task[Any]) -> None:
-    """Wait for the first of ``tasks`` that ends; raise what it raised."""
+    """Wait until one of ``tasks`` ends; raise its exception, if any."""
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
@@ -225,24 +228,24 @@ async def _until_one_ends(*tasks: asyncio.Task[Any]) -> None:
 
 async def _cancel(task: asyncio.Task[Any]) -> None:
     task.cancel()
-    _, late = await asyncio.wait({task}, timeout=_PATIENCE)
+    _, late = await asyncio.wait({task}, timeout=_TIMEOUT)
     if late:
-        _log.error("the Batch service did not end within %.0f s", _PATIENCE)
+        _log.error("the Batch service did not stop within %.0f s", _TIMEOUT)
 
 
 def _last_ports(home: Home) -> Ports:
-    """The ports of the last run, so that a client that knows an address can go on."""
+    """The ports of the last run, so that clients can keep using its addresses."""
     try:
         return Ports(**json.loads(home.ports.read_text()))
     except (OSError, ValueError, TypeError):
-        return Ports()  # a wish, and no more: without it any free port will do
+        return Ports()  # any free port will do
 
 
 def _listening(asked: int, last: int) -> socket.socket:
-    """At the port that is asked for; else at that of the last run, or at any if that was taken.
+    """Listen on port ``asked``; if 0, on the port of the last run or another free port.
 
     Raises:
-        LocalError: the port that is asked for cannot be had.
+        LocalError: port ``asked`` is not available.
     """
     if not asked:
         with contextlib.suppress(OSError):
@@ -256,6 +259,6 @@ def _listening(asked: int, last: int) -> socket.socket:
             "port-taken",
             f"Another program listens on port {asked}."
             if taken
-            else f"Port {asked} cannot be listened on: {error.strerror}.",
-            hint="Port 0 takes a free one",
+            else f"The local service cannot listen on port {asked}: {error.strerror}.",
+            hint="Use --port 0 for any free port",
         ) from error

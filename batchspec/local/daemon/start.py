@@ -1,4 +1,4 @@
-"""Starting the daemon, from the process that needs it."""
+"""Start the daemon from the process that needs it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from batchspec.local.azurite.install import install
-from batchspec.local.azurite.nodejs import NodeJs, find_nodejs
+from batchspec.local.azurite import NodeJs, find_nodejs, install
 from batchspec.local.daemon.endpoints import Account, Endpoints, read_announcement
 from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.readiness import await_readiness
@@ -23,26 +22,26 @@ from batchspec.local.settings import Settings
 from batchspec.local.simulation import Simulation
 from batchspec.local.startup_phase import Notify, StartupPhase
 
-_PATIENCE = 120.0
-_POLITE = 15.0
+_TIMEOUT = 120.0
+_STOP_SECONDS = 15.0
 _POLL = 0.02
 
 
 def start_daemon(
     settings: Settings, *, port: int, notify: Notify, wanted: Simulation | None = None
 ) -> Endpoints:
-    """The running service of ``settings.data``; it is started if it does not run.
+    """The running service of ``settings.data``; starts it if it does not run.
 
-    Several processes may do so at once: one starts it, the others wait for that. One that runs
-    must do so under the conditions that are ``wanted``, if any are.
+    Several processes may call this at the same time: one starts the service, the others wait. A
+    running service must have the simulation options ``wanted``, if given.
 
     Raises:
-        LocalError: it cannot be started.
+        LocalError: it cannot be started, or runs with other options.
     """
     home = Home(settings.data)
     if endpoints := _running(home, port, wanted):
         return endpoints
-    _check_operations(settings.conditions)
+    _check_operations(settings.simulation)
     home.create()
     with exclusive(home, notify):
         if endpoints := _await_running(home, port, wanted):
@@ -65,42 +64,42 @@ def start_daemon(
 
 @contextmanager
 def exclusive(home: Home, notify: Notify) -> Iterator[None]:
-    """Be the only one who starts, stops or resets the service of ``home``.
+    """Exclude other processes from starting, stopping and resetting the service of ``home``.
 
     Raises:
-        LocalError: another process has been at it for two minutes (``start-busy``).
+        LocalError: another process has had the lock for two minutes (``start-busy``).
     """
     with home.disk_errors():
         lock = Lock.take(home.start_lock)
         if lock is None:
             notify(StartupPhase.WAITING)
-            lock = Lock.take(home.start_lock, wait=_PATIENCE)
+            lock = Lock.take(home.start_lock, wait=_TIMEOUT)
     if lock is None:
         raise LocalError(
             "start-busy",
             f"Another process has been starting or stopping the local service for "
-            f"{_PATIENCE:.0f} seconds.",
-            hint=f"It holds the lock {home.start_lock}; end it and try again",
+            f"{_TIMEOUT:.0f} seconds.",
+            hint=f"Find that process, end it and try again: fuser {home.start_lock}",
             log=home.log,
         )
     with lock:
         yield
 
 
-def _check_operations(conditions: Simulation) -> None:
-    if any(rule.operation is not None for rule in conditions.faults.rules):
-        # Only then: the table of operations takes as long to load as everything else here.
+def _check_operations(simulation: Simulation) -> None:
+    if any(rule.operation is not None for rule in simulation.faults.rules):
+        # Imported only here: the table of operations takes as long to load as all else together.
         from batchspec.local.api import ROUTES  # noqa: PLC0415
 
-        check_operations(conditions.faults, (route.operation for route in ROUTES))
+        check_operations(simulation.faults, (route.operation for route in ROUTES))
 
 
 def _running(home: Home, port: int, wanted: Simulation | None) -> Endpoints | None:
-    """The endpoints if the daemon of ``home`` runs and is ready."""
+    """The endpoints, if the daemon of ``home`` runs and is ready."""
     with home.disk_errors():
         daemon = Process.read(home.daemon_lock) if held(home.daemon_lock) else None
     announcement = read_announcement(home)
-    if daemon is None or daemon.ending:  # killed, it holds its lock a moment longer
+    if daemon is None or daemon.ending:  # a killed process has its lock a moment longer
         return None
     if announcement is None or announcement.pid != daemon.pid:
         return None
@@ -111,20 +110,20 @@ def _running(home: Home, port: int, wanted: Simulation | None) -> Endpoints | No
         raise LocalError(
             "running-elsewhere",
             f"The local service runs at {announcement.batch_url}, not on port {port}.",
-            hint="Stop it first",
+            hint="Stop it first: batchspec local stop",
         )
-    if wanted is not None and announcement.conditions != wanted:
+    if wanted is not None and announcement.simulation != wanted:
         raise LocalError(
             "running-otherwise",
-            f"The local service runs otherwise ({announcement.conditions.text}).",
-            hint="Stop it first: its time and what goes wrong are chosen when it starts",
+            f"The local service runs with other options ({announcement.simulation.text}).",
+            hint="Stop it first, since options are set at its start: batchspec local stop",
         )
     return announcement.endpoints(account, home)
 
 
 def _await_running(home: Home, port: int, wanted: Simulation | None) -> Endpoints | None:
-    """As :func:`_running`, for a daemon that is about to be ready or to end."""
-    until = time.monotonic() + _PATIENCE
+    """As :func:`_running`, but wait for a daemon that is starting or stopping."""
+    until = time.monotonic() + _TIMEOUT
     while True:
         if endpoints := _running(home, port, wanted):
             return endpoints
@@ -133,8 +132,8 @@ def _await_running(home: Home, port: int, wanted: Simulation | None) -> Endpoint
         if time.monotonic() > until:
             raise LocalError(
                 "start-timeout",
-                f"The local service runs but was not ready after {_PATIENCE:.0f} seconds.",
-                hint="Stop it and start it again",
+                f"The local service runs but was not ready after {_TIMEOUT:.0f} seconds.",
+                hint="Stop it and try again: batchspec local stop",
                 log=home.log,
                 lines=last_lines(home.log),
             )
@@ -146,7 +145,7 @@ def _spawn(home: Home, settings: Settings, node: NodeJs, port: int) -> None:
     listen, tell = os.pipe()
     command = [
         sys.executable,
-        "-P",  # the current folder is no place to find modules in
+        "-P",  # do not import modules from the current folder
         "-m",
         "batchspec.local",
         "serve",
@@ -154,7 +153,7 @@ def _spawn(home: Home, settings: Settings, node: NodeJs, port: int) -> None:
         f"--cache={settings.cache}",
         f"--node={node.executable}",
         f"--port={port}",
-        *settings.conditions.options(),
+        *settings.simulation.options(),
         "--detach",
         f"--report={tell}",
     ]
@@ -172,19 +171,18 @@ def _spawn(home: Home, settings: Settings, node: NodeJs, port: int) -> None:
                 )
         finally:
             os.close(tell)
-        process.wait()  # it leaves a child behind and ends at once
-        ready = await_readiness(listen, _PATIENCE)
+        process.wait()  # it forks the daemon and ends at once
+        ready = await_readiness(listen, _TIMEOUT)
     except LocalError:
-        wait_free(
-            home.daemon_lock, _POLITE
-        )  # it is on its way out; it shall be gone when we say so
+        # The daemon is stopping; it has ended when the error is reported.
+        wait_free(home.daemon_lock, _STOP_SECONDS)
         raise
     except TimeoutError:
         if daemon := Process.read(home.daemon_lock):
             daemon.signal(signal.SIGKILL)
         raise LocalError(
             "start-timeout",
-            f"The local service was not ready after {_PATIENCE:.0f} seconds.",
+            f"The local service was not ready after {_TIMEOUT:.0f} seconds.",
             log=home.log,
             lines=last_lines(home.log),
         ) from None

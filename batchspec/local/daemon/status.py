@@ -1,4 +1,4 @@
-"""One look at the daemon of a data folder; changes nothing."""
+"""The status of the daemon of a data folder."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from batchspec.local.simulation import Simulation
 
 
 class State(StrEnum):
-    """How it is with the service."""
+    """The state of the service."""
 
     RUNNING = "running"
     BUSY = "busy"
-    """It is starting or ending at this moment."""
+    """It is starting or stopping."""
     STOPPED = "stopped"
     STALE = "stale"
-    """It was killed: traces of it are there; ``start`` and ``stop`` clear them away."""
+    """It was killed and left files or processes; ``start`` and ``stop`` clean them up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What is known; ``endpoints``, ``started``, ``version``, ``conditions`` and pids only while it
-    runs. ``ahead`` is how far its time was ahead of the wall's when it started.
+    """The status of the service.
+
+    ``endpoints``, ``started``, ``version``, ``simulation`` and the pids are set only while it runs.
+    ``ahead`` is the difference of its time to real time when it started.
     """
 
     state: State
@@ -39,18 +41,14 @@ class Status:
     version: str | None = None
     pid: int | None = None
     azurite_pid: int | None = None
-    conditions: Simulation | None = None
+    simulation: Simulation | None = None
     ahead: timedelta = timedelta()
 
-    def uptime(self, now: datetime) -> timedelta | None:
-        """How long it has been ready at the aware moment ``now``."""
-        return now - self.started if self.started else None
-
     def time(self, now: datetime) -> datetime | None:
-        """What the service's own clock shows at the aware moment ``now``."""
-        if self.started is None or self.conditions is None:
+        """The time of the service at the real time ``now``; ``None`` if it does not run."""
+        if self.started is None or self.simulation is None:
             return None
-        return now + self.ahead + (now - self.started) * (self.conditions.speed - 1)
+        return now + self.ahead + (now - self.started) * (self.simulation.speed - 1)
 
 
 def read_status(home: Home) -> Status:
@@ -61,23 +59,23 @@ def read_status(home: Home) -> Status:
     """
     with home.disk_errors():
         daemon = Process.read(home.daemon_lock) if held(home.daemon_lock) else None
-        told = read_announcement(home)
+        announcement = read_announcement(home)
         azurite = Process.read(home.azurite_lock) if held(home.azurite_lock) else None
     if daemon is None:
-        state = State.STALE if told or azurite else State.STOPPED
+        state = State.STALE if announcement or azurite else State.STOPPED
         return Status(state, home.root, home.log)
     account = Account.read(home)
-    if told is None or told.pid != daemon.pid or account is None:
+    if announcement is None or announcement.pid != daemon.pid or account is None:
         return Status(State.BUSY, home.root, home.log, pid=daemon.pid)
     return Status(
         State.RUNNING,
         home.root,
         home.log,
-        endpoints=told.endpoints(account, home),
-        started=told.started,
-        version=told.version,
+        endpoints=announcement.endpoints(account, home),
+        started=announcement.started,
+        version=announcement.version,
         pid=daemon.pid,
         azurite_pid=azurite.pid if azurite else None,
-        conditions=told.conditions,
-        ahead=told.ahead,
+        simulation=announcement.simulation,
+        ahead=announcement.ahead,
     )

@@ -1,4 +1,4 @@
-"""Ending the daemon and all that belongs to it, and deleting its state."""
+"""Stop the daemon with all its processes, and reset its state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from batchspec.local.azurite.server import STOP_SECONDS
+from batchspec.local.azurite import STOP_SECONDS
 from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.start import exclusive
 from batchspec.local.error import LocalError, last_lines
@@ -19,18 +19,18 @@ from batchspec.local.orphans import kill_orphans
 from batchspec.local.process import Process
 from batchspec.local.startup_phase import Notify
 
-_PATIENCE = 45.0
-"""A clean end takes the service's own patience and Azurite's together at most."""
+_TIMEOUT = 45.0
+"""Seconds for a graceful stop: those of the service and of Azurite together."""
 _POLL = 0.01
 
 
 def stop_daemon(home: Home, *, notify: Notify) -> bool:
-    """End the service, the processes of its tasks and Azurite; return when they are gone.
+    """Stop the service, the processes of its tasks and Azurite; return when they have ended.
 
-    Returns whether anything ran, or was left by a service that was killed.
+    Returns whether anything ran, including what a killed service left behind.
 
     Raises:
-        LocalError: it could not be ended.
+        LocalError: it could not be stopped.
     """
     if not home.daemon_lock.exists():
         return False
@@ -39,13 +39,13 @@ def stop_daemon(home: Home, *, notify: Notify) -> bool:
 
 
 def reset_daemon(home: Home, *, notify: Notify) -> None:
-    """End the service and delete its state and its blobs; the account keeps its keys.
+    """Stop the service and delete its state and its blobs; the account keeps its keys.
 
-    The state is set aside at once and deleted then, so that a reset which is interrupted is either
-    not begun or carried to its end by the next one.
+    The state folders are renamed first and then deleted, so that the next reset completes an
+    interrupted one.
 
     Raises:
-        LocalError: it could not be ended, or something could not be deleted.
+        LocalError: it could not be stopped, or something could not be deleted.
     """
     if not home.root.exists():
         return
@@ -60,33 +60,33 @@ def reset_daemon(home: Home, *, notify: Notify) -> None:
 def _end(home: Home) -> bool:
     ran = held(home.daemon_lock)
     if ran:
-        # Before the signal, so that nobody is given the address of a service on its way out.
+        # Before the signal, so that no client gets the address of a stopping service.
         home.endpoints.unlink(missing_ok=True)
-    for number, patience in ((signal.SIGTERM, _PATIENCE), (signal.SIGKILL, 5.0)):
+    for number, patience in ((signal.SIGTERM, _TIMEOUT), (signal.SIGKILL, 5.0)):
         if _signal(home, number, patience):
             break
     lock = Lock.take(home.daemon_lock)
     if lock is None:
         raise LocalError(
             "stop-failed",
-            "The local service does not end.",
-            hint=f"End the process that holds {home.daemon_lock} (fuser names it)",
+            "The local service does not stop.",
+            hint=f"Find the process that has the lock and end it: fuser {home.daemon_lock}",
             log=home.log,
             lines=last_lines(home.log),
         )
-    with lock:  # so that nobody starts one while we look for what the old one left
+    with lock:  # prevents a start during the cleanup
         lock.note("")
         return end_orphans(home) or ran
 
 
 def _signal(home: Home, number: signal.Signals, patience: float) -> bool:
-    """Send a signal to the daemon, and wait until it is gone; false if that takes too long."""
+    """Send a signal to the daemon and wait until it has ended; false after ``patience`` seconds."""
     until = time.monotonic() + patience
-    told = False
+    sent = False
     while held(home.daemon_lock):
-        # One that has just begun holds the lock a moment before it has written who it is.
-        if not told and (daemon := Process.read(home.daemon_lock)):
-            told = daemon.signal(number)
+        # A starting daemon has the lock shortly before it writes its pid.
+        if not sent and (daemon := Process.read(home.daemon_lock)):
+            sent = daemon.signal(number)
         if time.monotonic() >= until:
             return False
         time.sleep(_POLL)
@@ -97,7 +97,7 @@ def _delete(folder: Path) -> None:
     try:
         shutil.rmtree(folder)
     except PermissionError:
-        # A task may leave folders that even their owner cannot change.
+        # A task may leave folders without permissions for their owner.
         for parent, names, _ in os.walk(folder):
             for name in names:
                 inner = Path(parent, name)
@@ -107,12 +107,14 @@ def _delete(folder: Path) -> None:
 
 
 def end_orphans(home: Home) -> bool:
-    """End the processes of an earlier daemon; whether there was anything to clear away.
+    """End the processes that a killed daemon left behind; whether there were any.
 
-    To be called while holding ``home.daemon_lock``, and by nobody who holds ``home.azurite_lock``.
+    The kernel usually ends Azurite with its daemon, and the host of the tasks ends when its pipe
+    closes; this covers all other cases. Call it with ``home.daemon_lock`` and without
+    ``home.azurite_lock``.
 
     Raises:
-        LocalError: somebody keeps Azurite's lock and cannot be ended (``data-locked``).
+        LocalError: the process with Azurite's lock cannot be ended (``data-locked``).
     """
     stale = home.endpoints.exists()
     tasks = kill_orphans(home.batch)
@@ -126,16 +128,16 @@ def _end_azurite(home: Home) -> bool:
         return False
     azurite = Process.read(home.azurite_lock)
     for number, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
-        # Linux has told it when the daemon ended. Told twice, it ends at once, and what it was
-        # given last is lost.
-        told = number == signal.SIGTERM and sys.platform == "linux"
-        if azurite and not told:
+        # Linux sent it SIGTERM when the daemon ended. After a second SIGTERM it would exit at once
+        # and lose its last writes.
+        sent = number == signal.SIGTERM and sys.platform == "linux"
+        if azurite and not sent:
             azurite.signal(number)
         if wait_free(home.azurite_lock, patience):
             return True
     raise LocalError(
         "data-locked",
-        f"Another Azurite works on {home.blobs} and cannot be ended.",
-        hint=f"End the process that holds {home.azurite_lock} (fuser names it)",
+        f"Another Azurite uses {home.blobs} and cannot be stopped.",
+        hint=f"Find the process that has the lock and end it: fuser {home.azurite_lock}",
         log=home.azurite_log,
     )

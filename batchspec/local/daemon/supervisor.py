@@ -1,4 +1,4 @@
-"""Keeps one Azurite running at one address for as long as the daemon lives."""
+"""Supervision of Azurite: keeps it running at one address while the daemon runs."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from collections import deque
 from collections.abc import Callable
 from typing import NoReturn
 
-from batchspec.local.azurite.server import AzuriteServer, LaunchOptions
+from batchspec.local.azurite import AzuriteServer, LaunchOptions
 from batchspec.local.error import LocalError, last_lines
 from batchspec.local.lock import Lock
 from batchspec.local.process import Process
 
 RESTARTS = 3
-"""So often within :data:`WINDOW` seconds it is started again; then the daemon gives up."""
+"""Number of restarts within :data:`WINDOW` seconds before the daemon gives up."""
 WINDOW = 60.0
 
 _log = logging.getLogger(__name__)
 
 
 class AzuriteSupervisor:
-    """An Azurite that is started again on its port when it dies.
+    """Azurite, restarted on its port when it ends.
 
-    ``hold`` is the lock of the blob folder; each Azurite inherits it, so that nobody works on the
-    folder before the last one is gone, even if this process is killed. :meth:`begin` and
-    :meth:`keep` belong to the main thread: the kernel ends Azurite with the thread that started it.
+    ``lock`` is the lock of the blob folder. Each Azurite inherits it, so that no other process uses
+    the folder before the last Azurite has ended, even if this process is killed. Create it and call
+    :meth:`keep` in the main thread: the kernel ends Azurite with the thread that started it.
     """
 
     def __init__(
-        self, launch: LaunchOptions, hold: Lock, *, monotonic: Callable[[], float] = time.monotonic
+        self, launch: LaunchOptions, lock: Lock, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._launch = launch
-        self._hold = hold
+        self._lock = lock
         self._monotonic = monotonic
         self._ends: deque[float] = deque(maxlen=RESTARTS)
         self._server = self._spawn(launch.port)
@@ -41,13 +41,13 @@ class AzuriteSupervisor:
 
     @property
     def pid(self) -> int:
-        """The process that serves now."""
+        """The pid of the current process."""
         return self._server.process.pid
 
     async def ready(self) -> int:
-        """The port, once Azurite answers there.
+        """Wait until Azurite answers, and return its port.
 
-        The port of the last run is only a wish: if somebody took it, another one will do.
+        If the port of the last run is in use, another one is used.
 
         Raises:
             LocalError: it did not become ready.
@@ -62,15 +62,15 @@ class AzuriteSupervisor:
         return self.port
 
     async def keep(self) -> NoReturn:
-        """Watch it, and start it again when it dies.
+        """Restart Azurite whenever it ends.
 
         Raises:
-            LocalError: it dies again and again (``azurite-keeps-ending``).
+            LocalError: it ends repeatedly (``azurite-keeps-ending``).
         """
         while True:
             code = await asyncio.to_thread(self._server.process.wait)
             now = self._monotonic()
-            _log.error("Azurite ended by itself (exit code %d); see %s", code, self._launch.log)
+            _log.error("Azurite ended unexpectedly (exit code %d); see %s", code, self._launch.log)
             if len(self._ends) == RESTARTS and now - self._ends[0] < WINDOW:
                 raise LocalError(
                     "azurite-keeps-ending",
@@ -83,16 +83,16 @@ class AzuriteSupervisor:
             try:
                 await asyncio.to_thread(self._server.wait_ready)
             except LocalError as error:
-                _log.warning("Azurite did not come back: %s", error.code)
+                _log.warning("Azurite could not be restarted: %s", error.code)
             else:
-                _log.warning("Azurite was started again on port %d", self.port)
+                _log.warning("Azurite was restarted on port %d", self.port)
 
     async def stop(self) -> None:
-        """End it cleanly; everything that it acknowledged is on the disk then."""
+        """Stop it gracefully: all acknowledged writes are on disk afterwards."""
         if not await asyncio.to_thread(self._server.stop):
-            _log.error("Azurite did not end and was killed; the last 5 s of writes can be lost")
+            _log.error("Azurite did not stop and was killed; up to 5 s of writes may be lost")
 
     def _spawn(self, port: int) -> AzuriteServer:
         server = AzuriteServer.spawn(self._launch, port=port)
-        self._hold.note(str(Process.of(server.process.pid) or ""))
+        self._lock.note(str(Process.of(server.process.pid) or ""))
         return server

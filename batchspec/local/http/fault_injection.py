@@ -1,7 +1,6 @@
-"""A bad day at the door: requests that are refused, answered late, or whose answer is lost.
+"""Fault injection middleware: requests that fail, are delayed, or whose reply is lost.
 
-What lives here: what happens to a request under chaos, before and behind the door. What may not:
-what happens to nodes (``engine.fates``). Every reply that is made or lost here is told in the log.
+Every injected fault is logged. Faults of nodes are in ``engine.node_faults``.
 """
 
 from __future__ import annotations
@@ -34,57 +33,57 @@ _FAULTS = {
 }
 
 CloseConnection = Callable[[Message], None]
-"""Closes the connection of a request, without a reply."""
+"""Closes the connection of a request without a reply."""
 
 
 class FaultInjectionMiddleware:
-    """The ASGI application ``door``, on a bad day.
+    """The ASGI application ``app`` with injected faults.
 
-    What happens to a request is decided by its operation and by how many of that came before it,
-    so that it is the same again with the same seed.
+    The fault of a request depends on its operation and on the number of earlier requests for that
+    operation, so that a seed always gives the same faults.
     """
 
-    def __init__(self, door: App, chaos: FaultInjection, hang_up: CloseConnection) -> None:
-        self._door = door
-        self._chaos = chaos
-        self._random = RandomSource(chaos)
-        self._hang_up = hang_up
+    def __init__(self, app: App, faults: FaultInjection, close: CloseConnection) -> None:
+        self._app = app
+        self._faults = faults
+        self._random = RandomSource(faults)
+        self._close = close
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer a request as the door does, or worse."""
+        """Answer a request, possibly with a fault."""
         operation = _operation(scope)
-        rule = None if operation is None else self._draw(operation)
+        rule = None if operation is None else self._next_fault(operation)
         if rule is None:
-            await self._door(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         _LOG.warning("%s: %s", rule.text, operation)
         if rule.kind is FaultKind.LOST:
-            await self._lose(scope, receive)
+            await self._drop_reply(scope, receive)
         elif rule.kind is FaultKind.SLOW:
-            await self._door(scope, receive, _late(send, rule.duration))
+            await self._app(scope, receive, _delayed(send, rule.duration))
         else:
             headers = {}
             if rule.kind is FaultKind.THROTTLE:
                 headers["Retry-After"] = str(math.ceil(rule.duration.total_seconds()))
-            await self._door.refuse(scope, receive, send, Fault(_FAULTS[rule.kind]), headers)
+            await self._app.reply_fault(scope, receive, send, Fault(_FAULTS[rule.kind]), headers)
 
-    def _draw(self, operation: str) -> FaultRule | None:
-        """What happens to the next request for ``operation``."""
+    def _next_fault(self, operation: str) -> FaultRule | None:
+        """The fault of the next request for ``operation``, if any."""
         number = self._random.next(operation)
         for kind in REQUEST_FAULTS:
-            rule = self._chaos.rule(kind, operation)
+            rule = self._faults.rule(kind, operation)
             if rule is not None and self._random.applies(rule, operation, number):
                 return rule
         return None
 
-    async def _lose(self, scope: Message, receive: Receive) -> None:
-        """Carry the request out, and let nobody know."""
+    async def _drop_reply(self, scope: Message, receive: Receive) -> None:
+        """Carry out the request, then close the connection without a reply."""
 
         async def drop(message: Message) -> None:
             pass
 
-        await self._door(scope, receive, drop)
-        self._hang_up(scope)
+        await self._app(scope, receive, drop)
+        self._close(scope)
         while (await receive())["type"] != "http.disconnect":
             pass
 
@@ -99,7 +98,7 @@ def _operation(scope: Message) -> str | None:
         return None
 
 
-def _late(send: Send, delay: timedelta) -> Send:
+def _delayed(send: Send, delay: timedelta) -> Send:
     async def wait(message: Message) -> None:
         if message["type"] == "http.response.start":
             await asyncio.sleep(delay.total_seconds())

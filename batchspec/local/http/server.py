@@ -1,4 +1,4 @@
-"""Listening: uvicorn on a loopback socket, from "it answers" to "it has stopped"."""
+"""The HTTP server: uvicorn on a loopback socket, from the first reply to a graceful stop."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from batchspec.local.http.app import App, Message
 from batchspec.local.http.fault_injection import FaultInjectionMiddleware
 
 _DRAIN = 2
-"""Seconds that requests on their way are given when the service stops."""
+"""Seconds for requests in progress when the service stops."""
 
 
 class _Server(uvicorn.Server):
-    """Says when it answers. Signals belong to whoever runs the service."""
+    """Sets an event when it accepts requests; leaves signals to the process that runs it."""
 
     def __init__(self, answers: asyncio.Event, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -35,16 +35,15 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(
-    door: App, listening: socket.socket, chaos: FaultInjection = NO_FAULTS
+    app: App, listening: socket.socket, faults: FaultInjection = NO_FAULTS
 ) -> AsyncIterator[asyncio.Task[None]]:
-    """Answer requests while the context lasts; the task given ends only by a failure.
+    """Serve ``app`` within the context; the yielded task ends only on a failure.
 
-    With ``chaos`` they are answered as on a bad day.
-
-    On the way out no new request is taken and those on their way are finished.
+    ``faults`` are injected into requests. On exit, requests in progress are completed and new ones
+    are not accepted.
     """
 
-    def hang_up(scope: Message) -> None:
+    def close_connection(scope: Message) -> None:
         for connection in server.server_state.connections:
             if getattr(connection, "client", None) == scope["client"]:
                 connection.transport.abort()
@@ -53,7 +52,7 @@ async def serving(
     server = _Server(
         started,
         uvicorn.Config(
-            FaultInjectionMiddleware(door, chaos, hang_up) if chaos else door,
+            FaultInjectionMiddleware(app, faults, close_connection) if faults else app,
             lifespan="off",
             ws="none",
             access_log=False,

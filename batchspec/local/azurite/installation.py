@@ -1,10 +1,8 @@
-"""Azurite from the npm registry into the user's cache, once for each lock file.
+"""Installation of Azurite from the npm registry into the user's cache, once for each lock file.
 
-What lives here: the installation and what can go wrong with it. What may not: running Azurite.
-
-The lock pins every package by its hash; telemetry and SQL drivers, which we never switch on, are
-replaced by an empty stub, which takes a quarter of the time and of the disk. An installation is
-built beside its place and renamed, so whatever lies in the place is whole.
+The lock file pins every package by its hash. Telemetry and SQL drivers, which are never enabled,
+are replaced by an empty stub, which saves three quarters of time and disk space. An installation is
+created in a temporary folder and renamed, so that it is always complete.
 """
 
 from __future__ import annotations
@@ -35,12 +33,12 @@ _FILES = ("package.json", "package-lock.json", ".npmrc", "stub/package.json", "s
 _ENTRY = Path("node_modules/azurite/dist/src/blob/main.js")
 _DONE = ".ok"
 _STAGE = "stage-"
-_PATIENCE = 600.0
+_TIMEOUT = 600.0
 
-_AIDS = {
-    # What the system trusts: a company's own registry has a certificate from there.
+_ENVIRONMENT = {
+    # Trust the certificates of the system: those of company registries are installed there.
     "NODE_USE_SYSTEM_CA": "1",
-    # A name that nobody answers for: the resolver's defaults take 36 s to say so, and twice.
+    # With the default timeouts, a name server that does not answer takes 72 s to fail.
     "RES_OPTIONS": "timeout:2 attempts:2",
 }
 
@@ -54,7 +52,7 @@ _REFUSED = re.compile(r"\b(E401|E403|E404|ENEEDAUTH)\b")
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """An Azurite on the disk: ``entry`` is the script of its blob service."""
+    """An installed Azurite; ``entry`` is the script of its blob service."""
 
     folder: Path
     entry: Path
@@ -62,14 +60,14 @@ class Installation:
 
 
 def pinned_version() -> str:
-    """The version of Azurite that is installed."""
+    """The version of Azurite that this release installs."""
     package = json.loads((SHIPPED / "package.json").read_text())
     version: str = package["dependencies"]["azurite"]
     return version
 
 
 def expected_installation(cache: Path) -> Installation:
-    """Where in ``cache`` the Azurite of this release belongs, whether or not it is there."""
+    """The installation of this release's Azurite in ``cache``, whether or not it exists."""
     digest = hashlib.sha256((SHIPPED / "package-lock.json").read_bytes()).hexdigest()[:16]
     folder = cache / "azurite" / digest
     return Installation(folder, folder / _ENTRY, pinned_version())
@@ -83,13 +81,13 @@ def is_complete(wanted: Installation) -> bool:
 def install(
     node: NodeJs, cache: Path, *, search_path: str, environ: dict[str, str], notify: Notify
 ) -> Installation:
-    """Make sure that Azurite is in ``cache``; if it is, neither npm nor the network is touched.
+    """Install Azurite into ``cache`` unless it exists, which needs neither npm nor the network.
 
-    Safe when several processes do it at once: one installs, the others wait for it.
+    Several processes may call this at the same time: one installs, the others wait.
 
     Raises:
-        LocalError: there is no npm, the registry cannot be reached, a package is not what the lock
-            says, or the folder cannot be written; the code and the log tell which.
+        LocalError: there is no npm, the registry cannot be reached, the hash of a package is wrong,
+            or the folder cannot be written; the code and the log show which.
     """
     wanted = expected_installation(cache)
     if is_complete(wanted):
@@ -111,7 +109,7 @@ def install(
                 if not (stage / _ENTRY).is_file():
                     raise LocalError(
                         "npm-failed",
-                        "npm reported success, but Azurite is not there.",
+                        "npm reported success but did not install Azurite.",
                         log=log,
                     )
                 (stage / _DONE).write_text(f"{wanted.version}\n")
@@ -129,7 +127,7 @@ def _writing(folder: Path) -> Iterator[None]:
         raise LocalError(
             "cache-unwritable",
             f"Azurite cannot be installed into {folder}: {error.strerror or error}.",
-            hint="Mend the permissions or free space, or set XDG_CACHE_HOME to another folder",
+            hint="Fix the permissions or free space, or set XDG_CACHE_HOME to another folder",
         ) from error
 
 
@@ -138,19 +136,19 @@ def _alone(path: Path, notify: Notify) -> Iterator[None]:
     lock = Lock.take(path)
     if lock is None:
         notify(StartupPhase.WAITING)
-        lock = Lock.take(path, wait=_PATIENCE)
+        lock = Lock.take(path, wait=_TIMEOUT)
     if lock is None:
         raise LocalError(
             "install-busy",
-            f"Another process has been installing Azurite for {_PATIENCE / 60:.0f} minutes.",
-            hint=f"It holds the lock {path}; end it and try again",
+            f"Another process has been installing Azurite for {_TIMEOUT / 60:.0f} minutes.",
+            hint=f"Find that process, end it and try again: fuser {path}",
         )
     with lock:
         yield
 
 
 def _clear(parent: Path, wanted: Installation) -> None:
-    # The lock is ours, so each stage is what a killed installation left behind.
+    # This process has the lock, so every stage was left behind by a killed installation.
     for abandoned in parent.glob(f"{_STAGE}*"):
         shutil.rmtree(abandoned)
     if wanted.folder.exists():
@@ -176,7 +174,7 @@ def _run_npm(node: NodeJs, npm: Path, stage: Path, log: Path, environ: dict[str,
         "--no-progress",
         "--global=false",
         "--package-lock=true",
-        # npm's own retries take more than a minute to say that there is no network.
+        # With npm's default retries, a missing network takes more than a minute to fail.
         "--fetch-retries=1",
         "--fetch-retry-mintimeout=1000",
         f"--cache={stage / 'cache'}",
@@ -187,17 +185,17 @@ def _run_npm(node: NodeJs, npm: Path, stage: Path, log: Path, environ: dict[str,
             code = subprocess.run(
                 command,
                 cwd=stage,
-                env=_AIDS | environ,
+                env=_ENVIRONMENT | environ,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                timeout=_PATIENCE,
+                timeout=_TIMEOUT,
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired:
             raise LocalError(
                 "npm-failed",
-                f"npm was still installing Azurite after {_PATIENCE / 60:.0f} minutes.",
+                f"npm was still installing Azurite after {_TIMEOUT / 60:.0f} minutes.",
                 log=log,
                 lines=last_lines(log),
             ) from None
@@ -208,15 +206,14 @@ def _run_npm(node: NodeJs, npm: Path, stage: Path, log: Path, environ: dict[str,
 
 def _npm_error(log: Path, code: int, lock: dict[str, Any]) -> LocalError:
     text = log.read_text(errors="replace")
-    lines = _telling(last_lines(log))
+    lines = _relevant(last_lines(log))
     azurite = f"Azurite {pinned_version()}"
     if "EINTEGRITY" in text:
         return LocalError(
             "azurite-integrity",
-            f"A package of {azurite} is not what its hash says: {_tampered(text, lock)}. "
+            f"A package of {azurite} does not match its hash: {_mismatched(text, lock)}. "
             "Nothing was installed.",
-            hint="The registry or something on the way to it changed the package; do not go on "
-            "before it is known what",
+            hint="The registry or a proxy changed the package. Find out why before you try again",
             log=log,
             lines=lines,
         )
@@ -231,14 +228,14 @@ def _npm_error(log: Path, code: int, lock: dict[str, Any]) -> LocalError:
             _UNREACHABLE,
             "registry-unreachable",
             "the npm registry cannot be reached",
-            "The first local run needs it once; later runs are offline. "
-            "`npm config set registry` names another one",
+            "The first local run needs it once; later runs are offline. To use another registry: "
+            "npm config set registry URL",
         ),
         (
             _REFUSED,
             "registry-refused",
             "the npm registry refused a package",
-            "`npm config get registry` shows which registry is asked, `npm login` signs in",
+            "Show the registry: npm config get registry. Sign in: npm login",
         ),
     ):
         if found := pattern.search(text):
@@ -253,7 +250,7 @@ def _npm_error(log: Path, code: int, lock: dict[str, Any]) -> LocalError:
         return LocalError(
             "cache-unwritable",
             f"{azurite} cannot be installed: no space is left on the disk.",
-            hint="It needs about 110 MB while it is being installed, 63 MB afterwards",
+            hint="Free 110 MB; the installed Azurite needs 63 MB",
             log=log,
         )
     return LocalError(
@@ -264,16 +261,16 @@ def _npm_error(log: Path, code: int, lock: dict[str, Any]) -> LocalError:
     )
 
 
-def _tampered(text: str, lock: dict[str, Any]) -> str:
-    """The package whose hash npm named; npm itself does not say which one it is."""
+def _mismatched(text: str, lock: dict[str, Any]) -> str:
+    """The package with the hash in npm's message, which does not contain its name."""
     for path, package in lock["packages"].items():
         if (integrity := package.get("integrity")) and integrity in text:
             return f"{path.removeprefix('node_modules/')} {package['version']}"
     return "see the log"
 
 
-def _telling(lines: Iterable[str]) -> tuple[str, ...]:
-    """What npm says about the failure, without stack traces and advice that does not apply."""
+def _relevant(lines: Iterable[str]) -> tuple[str, ...]:
+    """The lines of npm about the failure, without stack traces and unrelated advice."""
     return tuple(
         line
         for line in lines
@@ -283,7 +280,7 @@ def _telling(lines: Iterable[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class AzuriteStatus:
-    """The Node.js that runs Azurite, the Azurite of this release, and whether it is there yet."""
+    """The Node.js that runs Azurite, the Azurite of this release, and whether it is installed."""
 
     node: Path
     azurite: str
@@ -292,7 +289,7 @@ class AzuriteStatus:
 
 
 def azurite_status(settings: Settings) -> AzuriteStatus:
-    """What the engine's parts are.
+    """Find Node.js and Azurite without installing anything.
 
     Raises:
         LocalError: there is no Node.js that can run Azurite, or no npm to install it with.
