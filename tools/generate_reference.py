@@ -1,7 +1,7 @@
-"""Fill in the tables of ``docs/spec.md`` from the schema; the text around them is written by hand.
+"""Write the tables of ``docs/spec.md`` from the schema; the text around them is written by hand.
 
-A table stands between ``<!-- keys: NAME -->`` and ``<!-- end -->``, where NAME is a definition of
-the schema, or ``spec`` for the top.
+A table is between ``<!-- keys: NAME -->`` and ``<!-- end -->``, where NAME is a definition of the
+schema, or ``spec`` for the top level.
 
 python tools/generate_reference.py          # write
 python tools/generate_reference.py --check  # exit 1 if the file is stale
@@ -30,8 +30,8 @@ TARGET = Path(__file__).parent.parent / "docs" / "spec.md"
 _TABLE = re.compile(r"<!-- keys: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 
 _TYPES = {
-    "string": "text",
-    "integer": "whole number",
+    "string": "string",
+    "integer": "integer",
     "number": "number",
     "boolean": "`true`, `false`",
     "array": "list",
@@ -40,7 +40,7 @@ _TYPES = {
 
 
 def filled(text: str) -> str:
-    """The text with every table as the schema has it."""
+    """The text with all tables generated from the schema."""
     return _TABLE.sub(lambda match: _table(match[1]), text)
 
 
@@ -48,7 +48,7 @@ def _table(name: str) -> str:
     noun = shared_schema() if name == "spec" else definition(name)
     own = [(key, member) for key, member in noun["properties"].items() if not _is_sdk(name, key)]
     required = noun.get("required", ())
-    lines = [f"<!-- keys: {name} -->", "| key | value | what |", "| --- | --- | --- |"]
+    lines = [f"<!-- keys: {name} -->", "| key | value | description |", "| --- | --- | --- |"]
     for key, member in own:
         schema = resolved(member)
         mark = ", required" if key in required else ""
@@ -61,7 +61,7 @@ def _table(name: str) -> str:
 
 
 def _is_sdk(name: str, key: str) -> bool:
-    """Whether a key is one of the SDK's, that the language does not describe anew."""
+    """Whether a key is a property of the SDK that the language does not redefine."""
     model = {
         "pool": "BatchPoolCreateOptions",
         "job": "BatchJobCreateOptions",

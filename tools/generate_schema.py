@@ -1,7 +1,7 @@
-"""Write the JSON Schema of a spec: the language (``language.yaml``) over the SDK's create models.
+"""Write the JSON Schema of a spec from ``language.yaml`` and the create models of the SDK.
 
 Run it after a change of either: ``python tools/generate_schema.py``. With ``--check`` it writes
-nothing and fails when the files are out of date.
+nothing, and fails if the file is out of date.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TIME = {"type": "string", "x-unit": "time", "examples": ["2026-12-01T06:00:00Z"]
 
 
 def build() -> Schema:
-    """The whole schema."""
+    """The complete schema."""
     language = yaml.safe_load((Path(__file__).parent / "language.yaml").read_text("utf-8"))
     models = definitions()
     shared = language["definitions"]
@@ -37,7 +37,7 @@ def build() -> Schema:
 
 
 def _extended(schema: Schema, models: dict[str, Schema], shared: dict[str, Schema]) -> Schema:
-    """A definition with the members of the model it extends, its own ones first."""
+    """A definition with the members of the model that it extends, its own members first."""
     if "x-extends" not in schema:
         return schema
     model = models[schema.pop("x-extends")]
@@ -52,7 +52,7 @@ def _extended(schema: Schema, models: dict[str, Schema], shared: dict[str, Schem
     taken = {name: value for name, value in model["properties"].items() if name not in without}
     merged = {**own, **{name: own.get(name, value) for name, value in taken.items()}}
     for name, value in taken.items():
-        # A member that the language describes anew is the same member on the wire.
+        # A member that the language redefines keeps its name in the REST API.
         if name in own and "x-wire" in value:
             merged[name] = {**own[name], "x-wire": value["x-wire"]}
     schema = {**model, **schema, "properties": merged}
@@ -62,15 +62,15 @@ def _extended(schema: Schema, models: dict[str, Schema], shared: dict[str, Schem
 
 
 def _finished(value: Any) -> Any:
-    """Spell out ``x-template`` and ``x-unit``, and drop what only the generator needs."""
+    """Expand ``x-template`` and ``x-unit``, and remove keys that only the generator uses."""
     if isinstance(value, list):
         return [_finished(item) for item in value]
     if not isinstance(value, dict):
         return value
-    value = {key: _finished(item) for key, item in value.items() if key != "x-said"}
+    value = {key: _finished(item) for key, item in value.items() if key != "x-choices"}
     if isinstance(long := value.get("x-short-for"), list):
-        said = [f"`{name}`" for name in long]
-        names = f"{', '.join(said[:-1])} and {said[-1]}" if len(said) > 1 else said[0]
+        quoted = [f"`{name}`" for name in long]
+        names = f"{', '.join(quoted[:-1])} and {quoted[-1]}" if len(quoted) > 1 else quoted[0]
         value["description"] = f"{value['description']} Short for {names}."
     if value.get("x-unit") == "duration":
         return {"type": "string", "pattern": DURATION, "examples": ["30m", "1h30m"], **value}
@@ -85,7 +85,7 @@ def _finished(value: Any) -> Any:
 
 
 def text() -> str:
-    """The file as it is written."""
+    """The content of the file."""
     return json.dumps(build(), indent=1, ensure_ascii=False) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""How a generated file is written, or held against what its tool makes now."""
+"""Writes generated files, or checks that they are up to date."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def main(texts: Mapping[Path, str]) -> int:
-    """Write the files, or with ``--check`` say which are out of date; the exit code.
+    """Write the files, or with ``--check`` report those out of date. Returns the exit code.
 
-    ``texts`` are what the files hold, by path.
+    ``texts`` are the contents of the files by path.
     """
     if "--check" not in sys.argv[1:]:
         for path, text in texts.items():

@@ -1,7 +1,7 @@
-"""The create models of the Batch SDK as JSON Schema definitions, read from the SDK's own source.
+"""The create models of the Batch SDK as JSON Schema definitions, from the source of the SDK.
 
-Names are the SDK's attribute names (snake_case); ``x-wire`` is the name on the wire where it
-differs. Only what may be written when something is created is here: read-only members are not.
+Names are the attribute names of the SDK (snake_case); ``x-wire`` is the name in the REST API if it
+differs. Read-only members are excluded.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ ROOTS = (
     "BatchJobScheduleCreateOptions",
     "BatchTaskCreateOptions",
 )
-"""What a spec can be made into; everything below them is followed."""
+"""The models that a spec is converted to; nested models follow from them."""
 
 TEMPLATE = r"\{\{"
-"""A text that is filled in later; the fragment of a pattern."""
+"""Matches a template; used in patterns."""
 
 _PART = r"[0-9]+(?:\.[0-9]+)?"
 DURATION = (
@@ -36,11 +36,11 @@ DURATION = (
 )
 
 SECRETS = frozenset({"password", "account_key", "sas_key", "ssh_private_key"})
-"""Members that hold a secret wherever they stand; a spec may only name a secret parameter there."""
+"""Members that contain a secret in any model; a spec must use a secret parameter for them."""
 
 
 def definitions() -> dict[str, Schema]:
-    """Every model that can be reached from :data:`ROOTS`, by its SDK name."""
+    """Every model reachable from :data:`ROOTS`, by its name in the SDK."""
     classes = _classes(_models)
     enums = {name: _members(node) for name, node in _classes(_enums).items()}
     found: dict[str, Schema] = {}
@@ -60,28 +60,28 @@ def _classes(module: Any) -> dict[str, ast.ClassDef]:
 
 
 def _members(node: ast.ClassDef) -> list[tuple[str, str]]:
-    """The wire values of an enumeration, each with what the SDK says of it."""
+    """The REST values of an enumeration, each with its description in the SDK."""
     members: list[tuple[str, str]] = []
-    for statement, said in _documented(node):
+    for statement, description in _documented(node):
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant):
-            members.append((str(statement.value.value), said))
+            members.append((str(statement.value.value), description))
     return members
 
 
 def _documented(node: ast.ClassDef) -> Iterator[tuple[ast.stmt, str]]:
     for position, statement in enumerate(node.body):
         following = node.body[position + 1] if position + 1 < len(node.body) else None
-        said = ""
+        description = ""
         if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
-            said = plain(str(following.value.value))
-        yield statement, said
+            description = plain(str(following.value.value))
+        yield statement, description
 
 
 def _model(node: ast.ClassDef, enums: dict[str, list[tuple[str, str]]]) -> tuple[Schema, list[str]]:
     properties: dict[str, Schema] = {}
     required: list[str] = []
     needed: list[str] = []
-    for statement, said in _documented(node):
+    for statement, description in _documented(node):
         if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
             continue
         field = _field(statement)
@@ -92,13 +92,13 @@ def _model(node: ast.ClassDef, enums: dict[str, list[tuple[str, str]]]) -> tuple
         optional = annotation.startswith("Optional[")
         kind = annotation.removeprefix("Optional[")[:-1] if optional else annotation
         schema = _type(kind, enums, needed)
-        parts = (_own_words(said), schema.pop("x-said", ""))
+        parts = (_own_words(description), schema.pop("x-choices", ""))
         described: Schema = {"description": "\n\n".join(part for part in parts if part)}
         if field["name"] != attribute:
             described["x-wire"] = field["name"]
         if attribute in SECRETS or attribute == "protected_settings":
             described["x-secret"] = True
-            described["description"] += " A secret: written as a parameter with `secret: true`."
+            described["description"] += " A secret: use a parameter with `secret: true`."
             schema = _SECRETS[schema["type"]]
         properties[attribute] = {**schema, **described}
         if not optional:
@@ -116,10 +116,12 @@ def _model(node: ast.ClassDef, enums: dict[str, list[tuple[str, str]]]) -> tuple
     return schema, needed
 
 
-def _own_words(said: str) -> str:
-    """A description less what the schema says by itself."""
-    said = said.removesuffix("Required.").strip()
-    return re.sub(r"\s*(?:Required\.\s*)?(?:Known values are|Is one of|Is either).*$", "", said)
+def _own_words(description: str) -> str:
+    """A description without the parts that the schema contains."""
+    description = description.removesuffix("Required.").strip()
+    return re.sub(
+        r"\s*(?:Required\.\s*)?(?:Known values are|Is one of|Is either).*$", "", description
+    )
 
 
 def _field(statement: ast.AnnAssign) -> dict[str, Any]:
@@ -137,8 +139,8 @@ def _type(kind: str, enums: dict[str, list[tuple[str, str]]], needed: list[str])
     quoted = re.findall(r"_models\.(\w+)", kind)
     if kind.startswith("list["):
         items = _type(kind[5:-1], enums, needed)
-        said = items.pop("x-said", "")
-        return {"type": "array", "items": items, "x-said": said}
+        description = items.pop("x-choices", "")
+        return {"type": "array", "items": items, "x-choices": description}
     if kind == "dict[str, str]":
         return {"type": "object", "additionalProperties": {"type": "string"}}
     if kind.startswith("Union[str,"):
@@ -177,14 +179,14 @@ _SECRETS: dict[str, Schema] = {
 
 
 def enumeration(members: list[tuple[str, str]]) -> Schema:
-    """One of the members, or a template that becomes one."""
-    said = "\n".join(f"- `{value}`: {text}" for value, text in members if text)
+    """One of the members, or a template that yields one."""
+    description = "\n".join(f"- `{value}`: {text}" for value, text in members if text)
     return {
         "anyOf": [
             {"enum": [value for value, _ in members]},
             {"$ref": "#/definitions/template"},
         ],
-        "x-said": said,
+        "x-choices": description,
     }
 
 

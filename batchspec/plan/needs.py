@@ -17,7 +17,7 @@ from itertools import chain
 
 from batchspec.plan.observed import Stream
 from batchspec.plan.tasks import Task
-from batchspec.spec.command_line import wrapped
+from batchspec.spec.commands import wrapped
 from batchspec.spec.model import Stage
 from batchspec.spec.values import Record, Value
 

@@ -16,7 +16,7 @@ from batchspec.plan.identity import VALID, Identity, covered, task_id
 from batchspec.plan.items import Item, items
 from batchspec.plan.observed import ContainerFacts, LocalFile, Observed, Stream
 from batchspec.problems import Problem, SpecError
-from batchspec.spec.command_line import command_line
+from batchspec.spec.commands import command_line
 from batchspec.spec.model import Container, Spec, Stage
 from batchspec.spec.scope import READ, spec_scope
 from batchspec.spec.template import evaluate

@@ -1,0 +1,155 @@
+"""The spec language: YAML text → :class:`Spec`.
+
+In: a spec file, its parameters and files of rows. Out: a frozen :class:`Spec` with defaults and
+source positions, or a ``SpecError`` with every problem of the file. Also here: the JSON Schema, the
+evaluation of templates for each task, and the quoting of command lines.
+
+Not here: the account and the files to upload (``observe``), decisions (``plan``), requests
+(``cloud``), and formatted output (``render``). Only this package imports yaml, jinja2 and
+jsonschema.
+
+Functions are imported on first use, because not every command reads a spec and imports count in
+the start time.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from batchspec.spec.model import (
+    Cleanup,
+    Command,
+    Container,
+    EachBlob,
+    EachFile,
+    EachNumber,
+    EachValue,
+    ForEach,
+    ImageAlias,
+    Job,
+    Matrix,
+    NumberRange,
+    Once,
+    Pool,
+    PoolKind,
+    Result,
+    Rows,
+    Shell,
+    Spec,
+    Stage,
+    UploadGlob,
+    When,
+)
+from batchspec.spec.values import (
+    BlobUrl,
+    Kind,
+    Quoted,
+    Quoting,
+    Record,
+    Template,
+    Text,
+    UnquotableError,
+    Value,
+    freeze,
+    quote,
+    thaw,
+)
+
+if TYPE_CHECKING:
+    from batchspec.spec.commands import command_line, wrapped
+    from batchspec.spec.dump import dump_document
+    from batchspec.spec.expand import scale_bounds, scale_formula
+    from batchspec.spec.expand_task import LOGS, LOGS_PATH
+    from batchspec.spec.formats import duration, iso, slug
+    from batchspec.spec.json_schema import definition, load_schema, schema_text
+    from batchspec.spec.read import expanded_document, read_spec, read_uploads
+    from batchspec.spec.rows import RowFile, read_rows
+    from batchspec.spec.rules_stage import too_many_slots
+    from batchspec.spec.scope import READ, WRITE, file_item, spec_scope
+    from batchspec.spec.template import EXPRESSION, evaluate
+    from batchspec.spec.validator import typed
+
+__all__ = [
+    "EXPRESSION",
+    "LOGS",
+    "LOGS_PATH",
+    "READ",
+    "WRITE",
+    "BlobUrl",
+    "Cleanup",
+    "Command",
+    "Container",
+    "EachBlob",
+    "EachFile",
+    "EachNumber",
+    "EachValue",
+    "ForEach",
+    "ImageAlias",
+    "Job",
+    "Kind",
+    "Matrix",
+    "NumberRange",
+    "Once",
+    "Pool",
+    "PoolKind",
+    "Quoted",
+    "Quoting",
+    "Record",
+    "Result",
+    "RowFile",
+    "Rows",
+    "Shell",
+    "Spec",
+    "Stage",
+    "Template",
+    "Text",
+    "UnquotableError",
+    "UploadGlob",
+    "Value",
+    "When",
+    "command_line",
+    "definition",
+    "dump_document",
+    "duration",
+    "evaluate",
+    "expanded_document",
+    "file_item",
+    "freeze",
+    "iso",
+    "load_schema",
+    "quote",
+    "read_rows",
+    "read_spec",
+    "read_uploads",
+    "scale_bounds",
+    "scale_formula",
+    "schema_text",
+    "slug",
+    "spec_scope",
+    "thaw",
+    "too_many_slots",
+    "typed",
+    "wrapped",
+]
+
+_MODULES = {
+    **dict.fromkeys(("command_line", "wrapped"), "commands"),
+    **dict.fromkeys(("dump_document",), "dump"),
+    **dict.fromkeys(("scale_bounds", "scale_formula"), "expand"),
+    **dict.fromkeys(("LOGS", "LOGS_PATH"), "expand_task"),
+    **dict.fromkeys(("duration", "iso", "slug"), "formats"),
+    **dict.fromkeys(("definition", "load_schema", "schema_text"), "json_schema"),
+    **dict.fromkeys(("expanded_document", "read_spec", "read_uploads"), "read"),
+    **dict.fromkeys(("RowFile", "read_rows"), "rows"),
+    **dict.fromkeys(("too_many_slots",), "rules_stage"),
+    **dict.fromkeys(("READ", "WRITE", "file_item", "spec_scope"), "scope"),
+    **dict.fromkeys(("EXPRESSION", "evaluate"), "template"),
+    **dict.fromkeys(("typed",), "validator"),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

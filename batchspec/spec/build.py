@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from batchspec.spec.convert import command_of, for_each, patterns, template_of, text
+from batchspec.spec.convert import command_of, for_each, patterns, rest_body, template_of, text
 from batchspec.spec.expand_task import LOGS, LOGS_PATH, destination, expand_deferred
 from batchspec.spec.formats import duration
 from batchspec.spec.model import (
@@ -24,7 +24,6 @@ from batchspec.spec.model import (
     UploadGlob,
     When,
 )
-from batchspec.spec.rest_body import rest_body
 from batchspec.spec.values import Record
 from batchspec.spec.yaml_tree import Node, made
 

@@ -1,10 +1,15 @@
-"""Typed parts of a validated tree: strings, commands, templates and the items of a stage."""
+"""Converts parts of a validated tree: to strings, commands, items of a stage and request bodies.
+
+A request body has the names of the REST API; the schema contains both names of every member.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from batchspec.spec.formats import duration, iso, moment
+from batchspec.spec.json_schema import Fragment, definition, resolved
 from batchspec.spec.model import (
     Command,
     EachBlob,
@@ -34,12 +39,12 @@ def patterns(node: Node | None) -> tuple[str, ...]:
     return tuple(text(item) for item in node.items) if node.items else (text(node),)
 
 
-def value(node: Node) -> Value:
+def frozen(node: Node) -> Value:
     """A node as a frozen value."""
     if isinstance(node.value, Mapping):
-        return Record({key: value(child) for key, child in node.value.items()})
+        return Record({key: frozen(child) for key, child in node.value.items()})
     if isinstance(node.value, tuple):
-        return tuple(value(item) for item in node.value)
+        return tuple(frozen(item) for item in node.value)
     return node.value
 
 
@@ -74,7 +79,7 @@ def for_each(node: Node | None, folder: Path) -> ForEach:  # noqa: PLR0911 - one
     if (numbers := node.get("range")) is not None:
         return EachNumber(_range(numbers))
     values = node.get("list")
-    return EachValue(tuple(value(item) for item in values.items)) if values else Once()
+    return EachValue(tuple(frozen(item) for item in values.items)) if values else Once()
 
 
 def _group(node: Node) -> int | None:
@@ -84,7 +89,7 @@ def _group(node: Node) -> int | None:
 
 def _axis(node: Node) -> tuple[Value, ...] | NumberRange:
     numbers = node.get("range")
-    return _range(numbers) if numbers is not None else tuple(value(item) for item in node.items)
+    return _range(numbers) if numbers is not None else tuple(frozen(item) for item in node.items)
 
 
 def _range(node: Node) -> NumberRange:
@@ -94,5 +99,49 @@ def _range(node: Node) -> NumberRange:
 
 
 def _records(node: Node | None) -> tuple[Record, ...]:
-    found = (value(item) for item in node.items) if node else ()
+    found = (frozen(item) for item in node.items) if node else ()
     return tuple(item for item in found if isinstance(item, Record))
+
+
+def rest_body(node: Node, model: str) -> Record:
+    """The members of an expanded mapping that belong to ``model``, a definition of the schema."""
+    found = rest_value(node, definition(model))
+    assert isinstance(found, Record)
+    return found
+
+
+def rest_value(node: Node, schema: Fragment) -> Value:
+    """A node that is valid against ``schema``; a template that varies from task to task is kept."""
+    schema = resolved(schema)
+    given = node.value
+    if isinstance(given, Mapping):
+        return _record(node, schema)
+    if isinstance(given, tuple):
+        items = schema.get("items", {})
+        return tuple(rest_value(item, items) for item in given)
+    if node.template is not None:
+        kind = node.kind if node.kind is not None and node.kind.form != "text" else None
+        return Template(node.template, node.inner or node.where, kind)
+    if isinstance(given, str):
+        return _formatted(given, schema.get("x-unit", ""))
+    return given
+
+
+def _record(node: Node, schema: Fragment) -> Record:
+    known: Mapping[str, Fragment] | None = schema.get("properties")
+    if known is None:
+        others = schema.get("additionalProperties", {})
+        return Record({key: rest_value(child, others) for key, child in node.members.items()})
+    return Record(
+        {
+            known[key].get("x-wire", key): rest_value(child, known[key])
+            for key, child in node.members.items()
+            if key in known
+        }
+    )
+
+
+def _formatted(text: str, unit: str) -> str:
+    if unit == "duration" and (length := duration(text)) is not None:
+        return iso(length)
+    return moment(text) or text if unit == "time" else text

@@ -28,7 +28,7 @@ def document(found: Rendered) -> dict[str, object]:
     return plain
 
 
-def dump(document: Mapping[str, object], form: str) -> str:
+def dump_document(document: Mapping[str, object], form: str) -> str:
     """A document as text. ``form`` is ``yaml`` or ``json``."""
     if form == "json":
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

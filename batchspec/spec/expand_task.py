@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from batchspec.spec.command_line import wrapped
+from batchspec.spec.commands import wrapped
+from batchspec.spec.convert import rest_value
 from batchspec.spec.json_schema import definition
-from batchspec.spec.rest_body import value
 from batchspec.spec.scope import WRITE
 from batchspec.spec.values import BlobUrl, Text, Value
 from batchspec.spec.yaml_tree import Node, made
@@ -179,7 +179,7 @@ def _choice(node: Node, expansions: Mapping[Any, Value]) -> Node:
 
 
 def _body(node: Node, model: str) -> Value:
-    return value(node, definition(model))
+    return rest_value(node, definition(model))
 
 
 def _exit_choice(node: Node, ends_job: bool) -> Node:

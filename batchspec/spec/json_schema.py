@@ -21,7 +21,7 @@ _CHECKOUT = Path(__file__).parents[2] / "schemas" / _NAME
 """A source checkout has the one committed file; the wheel contains it in the package."""
 
 
-def json_schema() -> dict[str, Any]:
+def load_schema() -> dict[str, Any]:
     """The published schema; a new copy for each call."""
     loaded: dict[str, Any] = json.loads(schema_text())
     return loaded
@@ -30,7 +30,7 @@ def json_schema() -> dict[str, Any]:
 @lru_cache(maxsize=1)
 def shared_schema() -> Fragment:
     """The schema, loaded once. Do not change it."""
-    return json_schema()
+    return load_schema()
 
 
 def schema_text() -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchspec.problems import Problem, Problems, SpecError
-from batchspec.spec.command_line import check_command, command_line
+from batchspec.spec.commands import check_command, command_line
 from batchspec.spec.convert import command_of, for_each, template_of
 from batchspec.spec.model import Shell
 from batchspec.spec.scope import base_names, base_scope, stage_names

@@ -19,9 +19,9 @@ from typing import Literal
 
 from batchspec.problems import Problem, Problems, Secret
 from batchspec.spec import validator_messages as messages
+from batchspec.spec.convert import rest_value
 from batchspec.spec.formats import duration, moment, suggested
 from batchspec.spec.json_schema import Fragment, branches, resolved, shared_schema, types
-from batchspec.spec.rest_body import value
 from batchspec.spec.values import Kind, Text, Value
 from batchspec.spec.yaml_tree import Node, resolve
 
@@ -68,7 +68,7 @@ def typed(text: str | Text, kind: Kind) -> Value:
     raw = text if isinstance(text, str) else ""
     found = coerced(Node(text, kind.where, raw, key=kind.where, filled=True), kind, problems)
     problems.raise_if_any()
-    result = value(found, kind.schema)
+    result = rest_value(found, kind.schema)
     return result if kind.becomes is None else kind.becomes[result]
 
 

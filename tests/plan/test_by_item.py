@@ -15,7 +15,7 @@ from batchspec.plan.faults import check_tasks
 from batchspec.plan.observed import Account, ContainerFacts, Observed
 from batchspec.plan.tasks import expand
 from batchspec.problems import Problem, SpecError
-from batchspec.spec.dump import dump
+from batchspec.spec.dump import dump_document
 from batchspec.spec.model import Spec
 from batchspec.spec.read import expanded_document, read_spec
 from batchspec.spec.values import thaw
@@ -199,7 +199,7 @@ def test_what_config_prints_makes_the_same_tasks(tmp_path: Path) -> None:
     )
     found = spec(tmp_path, stage)
     again = tmp_path / "again.yaml"
-    again.write_text(dump(expanded_document(found.path), "yaml"), encoding="utf-8")
+    again.write_text(dump_document(expanded_document(found.path), "yaml"), encoding="utf-8")
     assert bodies(read_spec(again)) == bodies(found)
     assert read_spec(again).digest == found.digest
 

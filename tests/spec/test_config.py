@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from batchspec.spec.dump import dump
+from batchspec.spec.dump import dump_document
 from batchspec.spec.read import expanded_document, read_spec
 
 GOOD = Path(__file__).parent / "good"
@@ -23,13 +23,13 @@ GIVEN = {"pool": {"password": "hunter2"}, "job": {"token": "hunter2"}}
 @pytest.mark.parametrize("name", NAMES)
 def test_expansion(name: str) -> None:
     document = expanded_document(GOOD / f"{name}.yaml", variables=GIVEN.get(name))
-    text = dump(document, "yaml")
+    text = dump_document(document, "yaml")
     golden = GOOD / f"{name}.config.txt"
     if os.environ.get("BATCHSPEC_ACCEPT"):
         golden.write_text(text, encoding="utf-8")
     assert text == golden.read_text("utf-8")
     assert "hunter2" not in text
-    assert json.loads(dump(document, "json")) == yaml.safe_load(text)
+    assert json.loads(dump_document(document, "json")) == yaml.safe_load(text)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in GIVEN])
@@ -37,7 +37,7 @@ def test_what_is_printed_is_the_same_spec(name: str, tmp_path: Path) -> None:
     """But for secrets, which are not told."""
     first = GOOD / f"{name}.yaml"
     again = tmp_path / f"{name}.yaml"
-    again.write_text(dump(expanded_document(first), "yaml"), encoding="utf-8")
+    again.write_text(dump_document(expanded_document(first), "yaml"), encoding="utf-8")
     assert expanded_document(again) == expanded_document(first)
     one, two = read_spec(first), read_spec(again)
     assert one.digest == two.digest
@@ -55,7 +55,7 @@ def test_a_text_with_braces_stays_one(tmp_path: Path) -> None:
         "tasks: {run: {command: echo}}\n"
     )
     again = tmp_path / "again.yaml"
-    again.write_text(dump(expanded_document(spec), "yaml"))
+    again.write_text(dump_document(expanded_document(spec), "yaml"))
     for path in (spec, again):
         settings = read_spec(path).job.properties["commonEnvironmentSettings"]
         assert isinstance(settings, tuple)

@@ -87,7 +87,7 @@ def test_examples_are_offered(editor: Editor) -> None:
 
 def test_a_key_is_explained(editor: Editor) -> None:
     told = editor.hover(START.replace("nodes", "^nodes"))
-    assert "How many nodes" in told
+    assert "number of nodes" in told
     assert "target_dedicated_nodes" in told.replace("\\", "")
 
 

@@ -18,7 +18,7 @@ from jsonschema import Draft7Validator
 
 from batchspec.problems import Problems, SpecError
 from batchspec.render.problems import problems_text
-from batchspec.spec.json_schema import json_schema
+from batchspec.spec.json_schema import load_schema
 from batchspec.spec.model import Spec
 from batchspec.spec.read import expanded_document, read_spec
 from batchspec.spec.source import source
@@ -176,7 +176,7 @@ def answered(factory: Any, text: str, name: object = "") -> None:
     )
 
 
-VALIDATOR = Draft7Validator(json_schema())
+VALIDATOR = Draft7Validator(load_schema())
 SPELLED = tuple(value for value in STRANGE if not (isinstance(value, str) and "{{" in value))
 
 

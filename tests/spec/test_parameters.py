@@ -8,7 +8,7 @@ import pytest
 
 from batchspec.problems import Secret, SpecError
 from batchspec.render.problems import problems_text
-from batchspec.spec.dump import dump
+from batchspec.spec.dump import dump_document
 from batchspec.spec.model import Spec
 from batchspec.spec.read import expanded_document, read_spec
 from batchspec.spec.values import Record, Text, Value, thaw
@@ -155,7 +155,7 @@ def test_a_secret_is_sent_and_never_shown(tmp_path: Path) -> None:
     assert isinstance(settings, tuple)
     assert all(isinstance(s["value"], Text) for s in settings if isinstance(s, Record))
     shown = expanded_document(tmp_path / "spec.yaml", variables={"token": "hunter2"})
-    assert "hunter2" not in dump(shown, "yaml")
+    assert "hunter2" not in dump_document(shown, "yaml")
 
 
 def test_a_secret_is_no_part_of_the_digest(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batchspec.problems import Place, Secret, SpecError
-from batchspec.spec.command_line import command_line, joined
+from batchspec.spec.commands import command_line, joined
 from batchspec.spec.model import Command, Shell
 from batchspec.spec.values import BlobUrl, Quoting, Template, Text, UnquotableError, quote
 from tests.spec.windows_model import arguments, program_line

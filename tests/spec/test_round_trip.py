@@ -21,7 +21,7 @@ from azure.batch import models
 from azure.batch._utils.model_base import SdkJSONEncoder
 
 from batchspec.spec.formats import duration, iso
-from batchspec.spec.json_schema import definition, json_schema, resolved
+from batchspec.spec.json_schema import definition, load_schema, resolved
 from batchspec.spec.read import read_spec
 from batchspec.spec.values import BlobUrl, Value, thaw
 
@@ -224,7 +224,7 @@ def test_nothing_is_left_out() -> None:
         seen |= filled.seen
     all_members = {
         (name, attribute)
-        for name, schema in json_schema()["definitions"].items()
+        for name, schema in load_schema()["definitions"].items()
         if hasattr(models, name)
         for attribute in schema["properties"]
     }

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from batchspec.spec.json_schema import json_schema, schema_text
+from batchspec.spec.json_schema import load_schema, schema_text
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = json_schema()
+SCHEMA = load_schema()
 
 
 def test_up_to_date() -> None:

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batchspec.problems import Place
-from batchspec.spec.command_line import check_command
+from batchspec.spec.commands import check_command
 from batchspec.spec.model import Command, Shell
 from batchspec.spec.shell import reader
 from batchspec.spec.template import ANYTHING, check

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from batchspec.cli.options import Shape, Wanted, variables_of
 from batchspec.cli.screen import out
-from batchspec.spec.dump import dump
+from batchspec.spec.dump import dump_document
 from batchspec.spec.read import expanded_document
 
 
@@ -15,5 +15,5 @@ def config(wanted: Wanted, shape: Shape) -> int:
         variables=variables_of(wanted.variables),
         variable_files=wanted.variable_files,
     )
-    out(dump(document, shape.value).rstrip("\n"))
+    out(dump_document(document, shape.value).rstrip("\n"))
     return 0
