@@ -43,7 +43,7 @@ def test_it_lists_every_error_code() -> None:
         for code in re.findall(r'LocalError\(\s*"([a-z-]+)"', file.read_text())
     } | {"registry-unreachable", "registry-untrusted", "registry-refused"}
     assert len(codes) > 25
-    listed = set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", TEXT.partition("## When it does not")[2]))
+    listed = set(re.findall(r"`([a-z]+(?:-[a-z]+)+)`", TEXT.partition("## Errors at the start")[2]))
     assert listed == codes
 
 
@@ -59,7 +59,7 @@ def test_it_names_every_file_of_the_data_folder(local_home: local.Endpoints) -> 
 
 
 def test_it_lists_all_that_can_go_wrong_on_purpose() -> None:
-    chapter = TEXT.partition("## Rehearse a bad day")[2].partition("\n## ")[0]
+    chapter = TEXT.partition("## Fault injection")[2].partition("\n## ")[0]
     items = re.findall(r"^\| `([a-z-]+)=[^`]*` \|", chapter, re.MULTILINE)
     assert sorted(items) == sorted([*FaultKind, *QuotaKind])
     for kind, span in DEFAULT_DURATIONS.items():
