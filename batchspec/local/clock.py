@@ -42,7 +42,7 @@ class Clock:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if speed < 1:
-            raise ValueError("time does not pass more slowly than the wall's")
+            raise ValueError("the speed is less than 1")
         self.speed = speed
         self._offset = offset
         self._monotonic = monotonic

@@ -122,7 +122,7 @@ def _has_tag(pid: int, wanted: bytes) -> bool:
 
 
 def _processes() -> Iterator[_Process]:
-    for name in os.listdir("/proc"):  # noqa: PTH208  there are many, and it is asked often
+    for name in os.listdir("/proc"):  # noqa: PTH208  faster for many entries
         if name.isdigit() and (process := _read_process(int(name))) is not None:
             yield process
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -97,6 +97,58 @@ def opened(root: Root, path: str) -> Iterator[tuple[int, Entry]]:
         yield descriptor, _entry("/".join(parts), os.fstat(descriptor))
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def open_directory(root: Path, parts: Sequence[str], *, own: bool = False) -> Iterator[int]:
+    """A descriptor of the directory ``parts`` below ``root``; missing components are created.
+
+    A root that is the service's ``own``, where no task creates files, may itself be a link.
+
+    Raises:
+        OSError: a component is a file or a link, or cannot be created.
+    """
+    descriptor = os.open(root, _DIRECTORY & ~os.O_NOFOLLOW if own else _DIRECTORY)
+    try:
+        for part in parts:
+            below = _open_or_create(part, descriptor)
+            os.close(descriptor)
+            descriptor = below
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _open_or_create(name: str, above: int) -> int:
+    try:
+        return os.open(name, _DIRECTORY, dir_fd=above)
+    except FileNotFoundError:
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o755, dir_fd=above)
+        return os.open(name, _DIRECTORY, dir_fd=above)
+
+
+@contextmanager
+def create_file(directory: int, name: str, mode: int) -> Iterator[int]:
+    """A descriptor for a new file, which appears as ``name`` completely or not at all.
+
+    Raises:
+        OSError: it cannot be created, or ``name`` is a directory.
+    """
+    hidden = f".{os.urandom(6).hex()}.part"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(hidden, flags, 0o600, dir_fd=directory)
+    try:
+        try:
+            yield descriptor
+            os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
+        os.rename(hidden, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(hidden, dir_fd=directory)
+        raise
 
 
 def read_chunks(file: FileIO, start: int, length: int, size: int) -> Iterator[bytes]:

@@ -17,14 +17,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
-from batchspec.local.agent.containers import ContainerEngine
-from batchspec.local.agent.credentials import NoAutoStorage, StorageAccount
+from batchspec.local.agent import ContainerEngine, NoAutoStorage, StorageAccount
 from batchspec.local.api import Context
 from batchspec.local.clock import Clock, ClockOffset
-from batchspec.local.engine.engine import Engine as ProcessEngine
-from batchspec.local.engine.environment import NodeConfig
-from batchspec.local.engine.node_faults import NodeFaults, preemption_absence
-from batchspec.local.engine.state import Delays
+from batchspec.local.engine import Delays, NodeConfig, NodeFaults, preemption_absence
+from batchspec.local.engine import Engine as ProcessEngine
 from batchspec.local.fault_injection import NO_FAULTS, FaultInjection
 from batchspec.local.http import App, serving
 from batchspec.local.loopback import listen, url_of

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.agent.credentials import StorageAccess
-from batchspec.local.engine.engine import Engine
-from batchspec.local.engine.environment import NodeConfig
+from batchspec.local.agent import StorageAccess
+from batchspec.local.engine import Engine, NodeConfig
 from batchspec.local.service import EngineFactory, default_engine
 from tests.local.running import Service, running
 

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from batchspec.local.agent.agent import Agent
+from batchspec.local.agent import Agent, Failure, Launch
 from batchspec.local.agent.command import CommandResult, run_command
-from batchspec.local.agent.launch import Failure, Launch
 from batchspec.local.clock import Clock
 from batchspec.local.orphans import kill_orphans
 from tests.local.blobs import SAS, Blobs, blob_store

@@ -35,7 +35,7 @@ def test_a_supervisor_that_was_killed_once_it_had_reported_takes_no_run(
     ended = iter([(7, 9, None), (0, 0, None)])
     said: list[bytes] = []
     monkeypatch.setattr(main, "reap", lambda: next(ended))
-    monkeypatch.setattr(main, "say", said.append)
+    monkeypatch.setattr(main, "send_line", said.append)
     host.collect()
     assert (host.pipes, host.busy, host.idle) == ({}, {}, [])
     assert said == [report]
@@ -55,7 +55,7 @@ def test_supervisors_that_end_together_when_the_service_is_gone_are_waited_for(
     ended = iter([*((pid, 0, None) for pid in pids), (0, 0, None)])
     said: list[bytes] = []
     monkeypatch.setattr(main, "reap", lambda: next(ended))
-    monkeypatch.setattr(main, "say", said.append)
+    monkeypatch.setattr(main, "send_line", said.append)
     host.collect()
     assert (host.pipes, host.busy, host.idle) == ({}, {}, [])
     assert len(said) == len(pids)

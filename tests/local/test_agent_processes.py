@@ -12,14 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.local.agent.processes import (
-    Exited,
-    Killed,
-    NotStarted,
-    Processes,
-    ProcessLostError,
-    Program,
-)
+from batchspec.local.agent import ProcessLostError
+from batchspec.local.agent.processes import Exited, Killed, NotStarted, Processes, Program
 from batchspec.local.model import NO_USAGE
 from batchspec.local.orphans import TAG_VARIABLE, kill_orphans, process_tag
 from batchspec.local.process import Process

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.engine.node_faults import NodeFaults
+from batchspec.local.engine import NodeFaults
 from batchspec.local.fault_injection import parse_fault_injection
 from batchspec.local.model import NodeState
 from tests.local.engines import WAIT, engined, go, job, pool, processes_of, task, until
@@ -187,17 +187,17 @@ def test_the_same_spot_nodes_are_taken_in_each_life_of_a_pool() -> None:
     for first in (1, 501):
         node_faults = NodeFaults(day)
         nodes = [a_node(first + place, dedicated=False) for place in range(40)]
-        once = [node_faults.end_of(node) for node in nodes]
-        assert [node_faults.end_of(node) for node in nodes] == once, "asked again, it is the same"
+        once = [node_faults.preemption_time(node) for node in nodes]
+        assert [node_faults.preemption_time(node) for node in nodes] == once, "asked again, it is the same"
         booted = NOW + timedelta(hours=2)
-        again = [node_faults.end_of(replace(node, booted=booted)) for node in reversed(nodes)]
+        again = [node_faults.preemption_time(replace(node, booted=booted)) for node in reversed(nodes)]
         ends.append((once, again[::-1]))
     assert ends[0] == ends[1]
     once, again = ends[0]
     assert 10 < sum(end is None for end in once) < 30
     assert [end is None for end in once] != [end is None for end in again]
     assert all(end is None or NOW <= end < NOW + timedelta(hours=1) for end in once)
-    assert NodeFaults(replace(day, seed=5)).end_of(a_node(dedicated=True)) is None
+    assert NodeFaults(replace(day, seed=5)).preemption_time(a_node(dedicated=True)) is None
 
 
 def test_a_pool_can_be_deleted_while_its_nodes_are_on_their_way(tmp_path: Path) -> None:

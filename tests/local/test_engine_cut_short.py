@@ -10,18 +10,22 @@ from typing import Any
 
 import pytest
 
+from batchspec.local.agent import (
+    Agent,
+    Launch,
+    MultiInstance,
+    NoAutoStorage,
+    Outcome,
+    TaskInstance,
+    exit_failure,
+)
 from batchspec.local.agent import agent as agents
-from batchspec.local.agent.agent import Agent
-from batchspec.local.agent.credentials import NoAutoStorage
-from batchspec.local.agent.failures import exit_failure
-from batchspec.local.agent.launch import Launch, MultiInstance, Outcome, TaskInstance
 from batchspec.local.agent.multi_instance import Coordination
 from batchspec.local.clock import Clock
-from batchspec.local.engine.apply_decisions import DecisionApplier
-from batchspec.local.engine.environment import NodeConfig
+from batchspec.local.engine import NodeConfig
 from batchspec.local.engine.executor import Cancel, Execute, Executor, FinishedRun, TaskRun
-from batchspec.local.engine.node_directories import NodeDirectories
 from batchspec.local.engine.record_outcomes import OutcomeRecorder
+from batchspec.local.engine.run_starter import RunStarter
 from batchspec.local.model import Task
 from tests.local.engines import job, task
 from tests.local.playing import NOW, idle_node, start
@@ -84,8 +88,8 @@ async def test_nodes_are_not_coordinated_for_a_run_that_ends_as_it_empties_a_dir
     monkeypatch.setattr(Coordination, "perform", perform)
     other = tmp_path / "other" / "task"
     other.mkdir(parents=True)
-    members = TaskInstance(0, tmp_path / "node" / "task", {}), TaskInstance(1, other, {})
-    run = launch(tmp_path, multi_instance=MultiInstance("true", (), members))
+    instances = TaskInstance(0, tmp_path / "node" / "task", {}), TaskInstance(1, other, {})
+    run = launch(tmp_path, multi_instance=MultiInstance("true", (), instances))
     assert code(await ended_at_once(agent, run, monkeypatch)) == "TaskEnded"
     assert coordinated == []
 
@@ -124,12 +128,10 @@ def test_a_run_that_fails_as_it_is_to_end_is_not_tried_again(
     service: Service, run: TaskRun, tmp_path: Path, how: str, shown: tuple[object, ...]
 ) -> None:
     store, data = service.store, tmp_path / "nodes"
-    committer = DecisionApplier(
-        store, NodeDirectories(data), NodeConfig("a", service.url), data, lambda: "0" * 64
-    )
+    starter = RunStarter(store, NodeConfig("a", service.url), data)
     store.runs.request_end(run.task, how)
     failed = FinishedRun(run, Outcome(NOW, NOW, 1, exit_failure()))
-    assert list(OutcomeRecorder(store, committer).record([failed], NOW)) == []
+    assert list(OutcomeRecorder(store, starter).record([failed], NOW)) == []
     found = service.client.get_task("j", "t")
     info = found.execution_info
     why = None if info.failure_info is None else info.failure_info.code

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchspec.local.engine import Delays
 from batchspec.local.engine.decide import decide, is_settled
 from batchspec.local.engine.decisions import (
     AddNodes,
@@ -37,7 +38,6 @@ from batchspec.local.engine.decisions import (
     SetNodeState,
 )
 from batchspec.local.engine.state import (
-    Delays,
     JobQueue,
     JobView,
     NodeView,

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from batchspec.local.agent.agent import Agent
+from batchspec.local.agent import Agent
 from tests.local.engines import WAIT, engined, go, job, pool, processes_of, task, until
 from tests.local.playing import idle_node
 from tests.local.playing import start as begin

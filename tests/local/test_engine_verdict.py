@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchspec.local.agent.failures import (
+from batchspec.local.agent import (
+    Failure,
+    Outcome,
     ended_by_limit,
     exit_failure,
     failure,
     program_failure,
 )
-from batchspec.local.agent.launch import Failure, Outcome
 from batchspec.local.engine.task_result import TaskResult, failure_json, task_result
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from batchspec.local.agent.credentials import NoAutoStorage
+from batchspec.local.agent import NoAutoStorage
 from batchspec.local.agent.processes import Exited, Killed, Processes, Program
-from batchspec.local.engine.engine import Engine
-from batchspec.local.engine.environment import NodeConfig
+from batchspec.local.engine import Engine, NodeConfig
 from batchspec.local.error import LocalError
 from batchspec.local.settings import Limits, Settings
 from tests.local.engines import job, pool, processes_of, task, until

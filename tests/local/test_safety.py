@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from batchspec.local.agent.credentials import StorageAccount
+from batchspec.local.agent import StorageAccount
 from tests.local.blobs import SAS, blob_store
 from tests.local.engines import engine_with, engined, job, pool, processes_of, task, until
 from tests.local.running import KEY, Service, running

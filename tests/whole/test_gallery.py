@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from batchspec import local
-from batchspec.local.agent.containers import ContainerEngine, NoContainerEngineError
+from batchspec.local.agent import ContainerEngine, NoContainerEngineError
 from tests.cli.conftest import Inside
 from tests.whole.conftest import ROOT, Workplace, clean_environ
 from tests.whole.gallery import CASES, KEY, Case, Without

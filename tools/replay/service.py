@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from batchspec.local.agent.containers import ContainerEngine
+from batchspec.local.agent import ContainerEngine
 from batchspec.local.api import Context
 from batchspec.local.http import App
 from batchspec.local.store import Applications, Store

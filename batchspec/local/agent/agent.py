@@ -1,7 +1,6 @@
-"""A node's hands: perform a launch, from its resource files to its output files.
+"""The agent of a node: performs a launch, from its resource files to its output files.
 
-What lives here: the order of the steps, and how a run is cut short. What may not: when a task
-runs, what its outcome means for the task or its job, the store.
+When a task runs, and what its outcome means for the task or its job, is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -50,7 +49,9 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Run:
-    """What goes on for a launch: the step that can be cancelled, and why it is to end."""
+    """The state of a launch in progress: the step that can be cancelled, and why the launch must
+    end.
+    """
 
     step: asyncio.Task[object] | None = None
     ended: Failure | None = None
@@ -58,11 +59,11 @@ class _Run:
 
 
 class _StepCancelledError(Exception):
-    """The run was cut short in a step without a process."""
+    """The run was ended in a step without a process."""
 
 
 class Agent:
-    """Performs launches, any number at a time."""
+    """Performs any number of launches concurrently."""
 
     def __init__(
         self,
@@ -71,14 +72,14 @@ class Agent:
         storage_access: StorageAccess,
         containers: ContainerEngine | None = None,
     ) -> None:
-        """``data`` is the folder whose mark all processes get; see ``leftovers``."""
+        """``data`` is the data folder, whose tag all processes get; see ``orphans``."""
         self._data = data
-        self._mark = process_tag(data)
+        self._tag = process_tag(data)
         self._containers = containers or ContainerEngine({})
         self._clock = clock
         self._storage_access = storage_access
-        self._storage = BlobClient()
-        self._processes = Processes({TAG_VARIABLE: self._mark})
+        self._blobs = BlobClient()
+        self._processes = Processes({TAG_VARIABLE: self._tag})
         self._runs: dict[str, _Run] = {}
 
     def now(self) -> datetime:
@@ -86,22 +87,22 @@ class Agent:
         return self._clock.now()
 
     async def start(self) -> None:
-        """Be ready to start processes at once."""
+        """Start the host, so that later processes start at once, and remove orphaned containers."""
         await self._processes.start()
         if _exists(self._data / CONTAINERS_FILE):
-            await self._containers.reap()
+            await self._containers.remove_orphans()
 
     async def close(self) -> None:
-        """Kill every process and close every connection; nothing is left when this returns."""
+        """Kill every process and close every connection; none is left when this returns."""
         await self._processes.close()
-        await self._storage.close()
+        await self._blobs.close()
 
     def end(self, key: str) -> None:
-        """Cut the run ``key`` short: its outcome is ``TaskEnded``. Nothing is uploaded."""
+        """End the run ``key`` early: its outcome is ``TaskEnded`` and nothing is uploaded."""
         self._stop(key, ended_by_user(), by_user=True)
 
     async def install(self, installation: Installation) -> Outcome:
-        """Put packages on a node; the outcome has no exit code."""
+        """Install packages on a node; the outcome has no exit code."""
         run = self._runs[installation.key] = _Run()
         started = self._clock.now()
         why: Failure | None = None
@@ -116,10 +117,10 @@ class Agent:
         return Outcome(started, self._clock.now(), None, why)
 
     async def perform(self, launch: Launch) -> Outcome:
-        """Run ``launch`` to its end; when this returns, no process of it is left.
+        """Run ``launch`` to its end; when this returns, none of its processes is left.
 
         Raises:
-            ProcessLostError: nobody knows how it ended, since what watched it was killed.
+            ProcessLostError: it is not known how the run ended, because its supervisor was killed.
         """
         run = self._runs[launch.key] = _Run()
         started = self._clock.now()
@@ -138,7 +139,9 @@ class Agent:
                 await self._step(run, self._clock.sleep(launch.start_delay.total_seconds()))
             if why is None and (why := run.ended) is None:
                 if launch.multi_instance is not None:
-                    ran, subtasks = await self._process_gang(launch, launch.multi_instance, run)
+                    ran, subtasks = await self._process_multi_instance(
+                        launch, launch.multi_instance, run
+                    )
                 elif launch.container is not None:
                     ran, container = await self._process_container(launch, launch.container, run)
                 else:
@@ -172,13 +175,13 @@ class Agent:
             self._processes.kill(key)
 
     async def _step(self, run: _Run, work: Coroutine[object, object, T]) -> T:
-        """Do ``work`` so that :meth:`_stop` can cut it short."""
+        """Await ``work`` so that :meth:`_stop` can cancel it."""
         step = asyncio.ensure_future(work)
         run.step = step
         try:
             return await step
         except asyncio.CancelledError:
-            if run.ended is None:  # it is this task that is cancelled
+            if run.ended is None:  # this asyncio task itself is cancelled
                 raise
             raise _StepCancelledError from None
         finally:
@@ -190,13 +193,13 @@ class Agent:
         into = launch.directory / "wd"
         try:
             await make_directory(self._data, launch.directory, fresh=launch.fresh)
-            # It may have been cut short while an old directory was removed.
+            # It may have been ended while an old directory was removed.
             if run.ended is None and (launch.packages or launch.resource_files):
                 filling = add_files(
                     launch.packages,
                     launch.resource_files,
                     into,
-                    self._storage,
+                    self._blobs,
                     self._storage_access,
                 )
                 await self._step(run, filling)
@@ -205,13 +208,13 @@ class Agent:
         return None
 
     async def _process(self, launch: Launch, run: _Run) -> CommandResult:
-        environment = {**launch.environment, TAG_VARIABLE: self._mark}
-        together = launch.multi_instance is not None
+        environment = {**launch.environment, TAG_VARIABLE: self._tag}
+        appends = launch.multi_instance is not None
         command = Command(
             launch.command_line,
             launch.directory,
             environment,
-            append=together,
+            append=appends,
             limits=launch.limits,
         )
         ran = await run_command(self._processes, launch.key, command)
@@ -220,31 +223,29 @@ class Agent:
     async def _process_container(
         self, launch: Launch, container: Container, run: _Run
     ) -> tuple[CommandResult, Mapping[str, Any] | None]:
-        name = f"batchspec-{self._mark[:12]}-{launch.key.replace('.', '-')}"
-        contained = ContainerRun(
+        name = f"batchspec-{self._tag[:12]}-{launch.key.replace('.', '-')}"
+        container_run = ContainerRun(
             self._containers, launch, container, self._data / CONTAINERS_FILE, name
         )
-        ran, told = CommandResult(None, None), None
+        ran, info = CommandResult(None, None), None
         try:
-            await self._step(run, contained.create())
+            await self._step(run, container_run.create())
             if run.ended is None:
-                ran, told = await contained.run(self._processes, {TAG_VARIABLE: self._mark})
+                ran, info = await container_run.run(self._processes, {TAG_VARIABLE: self._tag})
         except ContainerError as error:
             ran = CommandResult(None, error.failure)
         except _StepCancelledError:
             pass
         finally:
-            await contained.remove()
-        return _final_result(ran, run), told
+            await container_run.remove()
+        return _final_result(ran, run), info
 
-    async def _process_gang(
+    async def _process_multi_instance(
         self, launch: Launch, multi_instance: MultiInstance, run: _Run
     ) -> tuple[CommandResult, tuple[Outcome, ...]]:
-        """The coordination on all nodes, then the command of the primary, then an end of all."""
-        process_tag = {TAG_VARIABLE: self._mark}
-        tools = NodeTools(
-            self._processes, self._storage, self._storage_access, self._clock, process_tag
-        )
+        """Run the coordination on all nodes, then the primary's command, then end all instances."""
+        tag = {TAG_VARIABLE: self._tag}
+        tools = NodeTools(self._processes, self._blobs, self._storage_access, self._clock, tag)
         coordination = Coordination(launch, multi_instance, tools)
         ran = CommandResult(None, None)
         try:
@@ -260,7 +261,7 @@ class Agent:
         except _StepCancelledError:
             pass
         finally:
-            await coordination.disband()
+            await coordination.close()
         ran = _final_result(ran, run)
         return ran, coordination.outcomes(ran.failure)
 
@@ -268,23 +269,25 @@ class Agent:
         self, launch: Launch, run: _Run, *, succeeded: bool
     ) -> tuple[tuple[str, ...], Failure | None]:
         if run.by_user:
-            # Its process was the faster, perhaps; but without its files it has not done its work.
+            # The process may have exited first, but without its output files its work is not done.
             return (), run.ended
         outputs = select_outputs(launch.output_files, succeeded=succeeded)
         if not outputs:
             return (), None
         try:
             sending = upload_all(
-                outputs, launch.directory, launch.environment, self._storage, self._storage_access
+                outputs, launch.directory, launch.environment, self._blobs, self._storage_access
             )
             return await self._step(run, sending)
-        except OSError as error:  # its log files cannot be written
+        except OSError as error:  # the upload logs cannot be written
             why = failure("FileUploadMiscError", FilePath=str(error.filename))
             return (), why
 
 
 def _final_result(ran: CommandResult, run: _Run) -> CommandResult:
-    """How a run ended that was perhaps to be ended: if it did so by itself, it was the faster."""
+    """The result of a run that may have been requested to end: a process that exited by itself
+    before keeps its own result.
+    """
     if ran.killed:
         return replace(ran, failure=run.ended or ran.failure)
     return ran if ran.code is not None else replace(ran, failure=ran.failure or run.ended)

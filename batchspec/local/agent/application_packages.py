@@ -1,7 +1,7 @@
-"""Application packages: unpacked on a node, once, before anything there uses them.
+"""Application packages: unpacked on a node once, before anything uses them.
 
-What lives here: zip file to directory, whole or not at all, and nothing outside of it whatever the
-names in the file are. What may not: which package a reference means.
+A zip file becomes a directory, completely or not at all, and nothing outside of it whatever the
+names in the file are. Which package a reference means is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from pathlib import Path
 
 from batchspec.local.agent.failures import package_failure
 from batchspec.local.agent.launch import Failure, Package
-from batchspec.local.agent.path_guard import OutsideError, create_file, open_directory, path_parts
+from batchspec.local.safe_paths import OutsideError, create_file, open_directory, split
 
 _CHUNK = 1 << 20
 _MODE = 0o770
-"""Of a file whose zip says nothing of it, as for resource files."""
+"""The mode of a file without a mode in the zip file; the same as for resource files."""
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
-"""What ``zipfile`` raises for a file it cannot read: damaged, encrypted, in another format."""
+"""What ``zipfile`` raises for a damaged or encrypted file, or one in an unsupported format."""
 
 
 class PackageError(Exception):
-    """A package is not on the node as it should be; ``failure`` is the task's or the node's."""
+    """A package could not be installed; ``failure`` is that of the task or node."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.code)
@@ -39,7 +39,7 @@ class PackageError(Exception):
 
 @dataclass(slots=True)
 class _Stop:
-    """Tells a thread that nobody waits for it any more."""
+    """Tells a thread that its result is not needed any more."""
 
     event: threading.Event
 
@@ -49,10 +49,10 @@ class _Stop:
 
 
 async def install_all(packages: Sequence[Package]) -> None:
-    """Have every package in its place, one after another; one that is there already stays.
+    """Install every package that is not installed yet, one after another.
 
     Raises:
-        PackageError: one of them is not there, or cannot be unpacked.
+        PackageError: a package does not exist or cannot be unpacked.
     """
     event = threading.Event()
     try:
@@ -65,11 +65,11 @@ async def install_all(packages: Sequence[Package]) -> None:
                 await asyncio.to_thread(_install, package.source, package.target, _Stop(event))
             except OutsideError as error:
                 raise PackageError(
-                    package_failure(package, f"'{error}' leads out of the package.")
+                    package_failure(package, f"'{error}' is outside of the package.")
                 ) from None
             except _DAMAGED as error:
                 raise PackageError(
-                    package_failure(package, f"It is no zip file: {error}")
+                    package_failure(package, f"It is not a zip file: {error}")
                 ) from None
             except OSError as error:
                 raise PackageError(package_failure(package, error.strerror or str(error))) from None
@@ -88,7 +88,7 @@ def _install(source: Path, target: Path, stop: _Stop) -> None:
         try:
             beside.rename(target)
         except OSError:
-            if not target.is_dir():  # not that another task was the faster
+            if not target.is_dir():  # otherwise another task has just installed it
                 raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -98,11 +98,11 @@ def _unpack(source: Path, target: Path, stop: _Stop) -> None:
     with zipfile.ZipFile(source) as archive:
         for entry in archive.infolist():
             stop.check()
-            # Some Windows tools write "\"; no file of an application has one in its name.
+            # Some Windows tools use "\" as the separator.
             name = entry.filename.replace("\\", "/")
             if name == "./":
                 continue
-            parts = path_parts(name)
+            parts = split(name)
             mode = entry.external_attr >> 16
             folders = parts if name.endswith("/") else parts[:-1]
             with open_directory(target, folders) as directory:
@@ -124,8 +124,8 @@ def _copy(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: int, stop: _St
                 view = view[os.write(file, view) :]
 
 
-def _link(points_to: str, parts: list[str], directory: int) -> None:
-    """Make a link that stays in the package; nothing is ever written through one."""
+def _link(points_to: str, parts: Sequence[str], directory: int) -> None:
+    """Create a link that stays in the package; nothing is ever written through a link."""
     depth = len(parts) - 1
     for step in points_to.split("/"):
         depth += {"..": -1, ".": 0, "": 0}.get(step, 1)

@@ -1,7 +1,8 @@
-"""Blob storage over its REST API, as far as a node needs it: list, read, write.
+"""A client for blob storage with what a node needs: list, read, write.
 
-What lives here: requests and answers. What may not: which files a task wants, where they lie on
-the disk, failure codes. URLs carry their own credentials (a SAS); none is ever part of an error.
+URLs carry their own credentials (a SAS); no error contains one. It uses the REST API directly,
+because the node must stream to file descriptors that it opened safely, with few dependencies at
+start.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from yarl import URL
 _VERSION = "2023-11-03"
 _CHUNK = 1 << 18
 _MAX_SINGLE_UPLOAD = 8 << 20
-"""Bytes; a file up to this size goes up in one request, a larger one in blocks of it or more."""
+"""Bytes; a file up to this size is uploaded in one request, a larger one in blocks of at least
+this size.
+"""
 _MAX_BLOCKS = 50_000
 _ATTEMPTS = 4
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
@@ -31,7 +34,7 @@ T = TypeVar("T")
 
 
 class StorageError(Exception):
-    """The answer was no: ``status`` (0 when there was none) and the service's error ``code``."""
+    """The service refused a request: ``status`` (0 without a response) and its error ``code``."""
 
     def __init__(self, status: int, code: str) -> None:
         super().__init__(f"{status} {code}")
@@ -40,11 +43,11 @@ class StorageError(Exception):
 
 
 class StorageTimeoutError(StorageError):
-    """There was no answer in time."""
+    """There was no response in time."""
 
 
 def blob_url(container: str, name: str) -> str:
-    """The URL of a blob of the container at the URL ``container``, with the same credential."""
+    """The URL of a blob in the container at the URL ``container``, with the same credential."""
     url = urlsplit(container)
     path = url.path.rstrip("/") + "/" + quote(name, safe="/~")
     return urlunsplit(url._replace(path=path))
@@ -57,7 +60,7 @@ def _with_query(url: str, **more: str) -> str:
 
 
 class BlobClient:
-    """A client over one pool of connections. Transient answers are tried again, a few times."""
+    """A client over one connection pool. Transient errors are retried a few times."""
 
     def __init__(self, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         self._pause = pause
@@ -81,7 +84,7 @@ class BlobClient:
         while True:
             body = await self._try(partial(self._get, _with_query(container, **more)))
             try:
-                # The parser of Python's expat refuses entities that multiply.
+                # Python's expat refuses exponential entity expansion.
                 page = ElementTree.fromstring(body)  # noqa: S314
             except ElementTree.ParseError:
                 raise StorageError(200, "the list of blobs is not XML") from None
@@ -93,7 +96,7 @@ class BlobClient:
             more["marker"] = marker
 
     async def download(self, url: str, target: int) -> None:
-        """Write what is at ``url`` to the descriptor ``target``, from its start.
+        """Write the content of ``url`` to the descriptor ``target``, from its start.
 
         Raises:
             StorageError: it cannot be read.
@@ -111,7 +114,7 @@ class BlobClient:
         await self._try(fetch)
 
     async def upload(self, source: int, url: str, headers: Mapping[str, str]) -> None:
-        """Make the blob at ``url`` of the descriptor ``source``, in blocks if it is large.
+        """Upload the descriptor ``source`` to the blob at ``url``, in blocks if it is large.
 
         Raises:
             StorageError: it cannot be written.
@@ -158,9 +161,9 @@ class BlobClient:
                     raise StorageTimeoutError(0, "no answer in time") from None
             except aiohttp.ClientError as error:
                 if not left or isinstance(error, aiohttp.InvalidURL):
-                    # Its text may quote the URL, and with it a signature.
+                    # Its text may contain the URL, and with it a signature.
                     raise StorageError(0, type(error).__name__) from None
-            except ValueError:  # no URL at all, as its parser says, quoting it
+            except ValueError:  # not a URL; the message of the parser contains it
                 raise StorageError(0, "InvalidUrl") from None
             await self._pause(0.2 * 2 ** (_ATTEMPTS - left))
         raise AssertionError("the last attempt returns or raises")

@@ -1,8 +1,4 @@
-"""A command line as a process of a task, to its end.
-
-What lives here: from a command line to a program, from its ending to an exit code and a failure.
-What may not: why a run is ended, what its end means.
-"""
+"""Command lines: split without a shell, and run as a process of a task."""
 
 from __future__ import annotations
 
@@ -28,7 +24,7 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
 
 
 def split_command_line(command_line: str) -> list[str]:
-    """The arguments of a command line, by the quoting rules of POSIX and with no expansion.
+    """The arguments of a command line, by the quoting rules of POSIX and without expansion.
 
     Raises:
         ValueError: a quote is not closed.
@@ -37,9 +33,9 @@ def split_command_line(command_line: str) -> list[str]:
 
 
 def expand_variables(text: str, environment: Mapping[str, str]) -> str:
-    """``text`` with ``$NAME`` and ``${NAME}`` replaced; names that are not set stay as they are.
+    """``text`` with ``$NAME`` and ``${NAME}`` replaced; unset names stay as they are.
 
-    A node does this to the ``filePattern`` of an output file, and to no command line.
+    A node does this for the ``filePattern`` of an output file, and for no command line.
     """
     return _VARIABLE.sub(
         lambda found: environment.get(found[1] or found[2], found[0]),
@@ -49,7 +45,7 @@ def expand_variables(text: str, environment: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What is to run: ``directory`` is the task's, ``environment`` complete.
+    """What to run: ``directory`` is the task's directory, ``environment`` is complete.
 
     ``append``, ``stays`` and ``limits`` are those of :class:`Program`.
     """
@@ -64,7 +60,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How it ended; ``killed`` says that a signal ended it."""
+    """How a command ended; ``killed`` means that a signal ended it."""
 
     code: int | None
     failure: Failure | None
@@ -72,10 +68,10 @@ class CommandResult:
 
 
 async def run_command(processes: Processes, key: str, command: Command) -> CommandResult:
-    """Run ``command`` as ``key``.
+    """Run ``command`` as the run ``key``.
 
     Raises:
-        ProcessLostError: nobody knows how it ended.
+        ProcessLostError: it is not known how it ended.
     """
     try:
         argv = split_command_line(command.line)

@@ -1,7 +1,7 @@
-"""The container engine of this machine, and single commands of it.
+"""Tasks in containers: docker or podman, and one run of a task in a container.
 
-What lives here: docker or podman, found and asked whether it answers; their command lines. What may
-not: when a container runs, what its end means for a task.
+An engine is used if its command is on the path and answers. When a container runs, and what its end
+means for a task, is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PROBES: Mapping[str, tuple[str, ...]] = {
     "podman": ("info", "--format", "{{.Version.Version}}"),
 }
 _PROBE_TIMEOUT = 5.0
-"""Seconds that an engine has to say that it is there."""
+"""Seconds within which an engine must answer to be used."""
 _LABEL = "batchspec.local.node"
 _ENGINE_VARIABLES = (
     "PATH",
@@ -48,14 +48,14 @@ _ENGINE_VARIABLES = (
     "HTTP",
     "NO_P",
 )
-"""Beginnings of the names of variables that an engine's own command listens to."""
+"""Prefixes of variables that the command of an engine itself reads."""
 
 
 _log = logging.getLogger(__name__)
 
 
 class NoContainerEngineError(Exception):
-    """No container engine answers; the text says what was tried."""
+    """No container engine answers; the text lists what was tried."""
 
 
 class ContainerEngineError(Exception):
@@ -64,7 +64,7 @@ class ContainerEngineError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:
-    """What the engine says of a container that has run."""
+    """The state of a container that has run."""
 
     exit_code: int
     state: str
@@ -72,18 +72,21 @@ class ContainerState:
 
 
 class ContainerEngine:
-    """Containers of one data folder, which ``mark`` names. ``environ`` is that of the service."""
+    """The container engine of this machine, for one data folder.
 
-    def __init__(self, environ: Mapping[str, str], mark: str = "") -> None:
+    ``tag`` is the tag of the data folder; ``environ`` is the environment of the service.
+    """
+
+    def __init__(self, environ: Mapping[str, str], tag: str = "") -> None:
         self._environ = dict(environ)
-        self._mark = mark
+        self._tag = tag
         self._program: str | None = None
 
     def check(self) -> None:
-        """Return when an engine answers; one that did is not asked again.
+        """Check that an engine answers; the answer is remembered.
 
         Raises:
-            NoEngineError: there is none.
+            NoContainerEngineError: no engine answers.
         """
         if self._program is not None:
             return
@@ -98,7 +101,7 @@ class ContainerEngine:
         raise NoContainerEngineError("; ".join(tried))
 
     def _probe(self, command: Sequence[str]) -> str | None:
-        """Why an engine is of no use; ``None`` if it is."""
+        """Why an engine cannot be used; ``None`` if it can."""
         try:
             done = subprocess.run(
                 command,
@@ -120,21 +123,21 @@ class ContainerEngine:
         return dict(self._environ)
 
     async def ready(self) -> None:
-        """As :meth:`check`, without keeping anybody waiting.
+        """As :meth:`check`, without blocking the event loop.
 
         Raises:
-            NoEngineError: there is none.
+            NoContainerEngineError: no engine answers.
         """
         await asyncio.to_thread(self.check)
 
     async def create(self, name: str, container: Container, arguments: Sequence[str]) -> str:
-        """Make the container ``name``, its image fetched if need be; its id.
+        """Create the container ``name``, pulling its image if needed; returns its id.
 
         Raises:
-            EngineError: it cannot be made.
+            ContainerEngineError: it cannot be created.
         """
-        # A secret in a value must not be seen in a list of processes, so that values go another
-        # way, where they do not change what the command does.
+        # Values are passed in the environment, so that the list of processes shows no secret.
+        # Variables that the engine's command reads itself must be passed as arguments.
         given = self.environment
         variables = []
         for key, value in container.environment.items():
@@ -152,7 +155,7 @@ class ContainerEngine:
             else:
                 secret = f"{credentials}/config.json"
                 before, after = [], ["--authfile", secret] if credentials else []
-            label = f"{_LABEL}={self._mark}"
+            label = f"{_LABEL}={self._tag}"
             return await self._run(
                 *before, "create", *after, "--name", name, "--label", label,
                 *mounts, *where, *variables, *container.options, container.image,
@@ -160,46 +163,46 @@ class ContainerEngine:
             )  # fmt: skip
 
     def start(self, name: str) -> list[str]:
-        """The command that runs a container to its end, its output with it."""
+        """The command that runs a container to its end, with its output attached."""
         return [self._program or "", "start", "--attach", name]
 
     async def inspect(self, name: str) -> ContainerState:
-        """What has become of a container.
+        """The state of a container.
 
         Raises:
-            EngineError: the engine does not know.
+            ContainerEngineError: the engine does not know the container.
         """
         form = "{{.State.ExitCode}} {{.State.Status}} {{.State.Error}}"
         code, state, error = f"{await self._run('inspect', '--format', form, name)}  ".split(" ", 2)
         return ContainerState(int(code), state, error.strip())
 
-    async def forget(self, *names: str) -> None:
-        """Kill and remove containers; those that are not there are gone already."""
+    async def remove(self, *names: str) -> None:
+        """Kill and remove containers; those that do not exist are ignored."""
         if self._program is not None and names:
             try:
                 await self._run("rm", "--force", "--volumes", *names)
             except ContainerEngineError as error:
                 if "no such container" not in str(error).lower():
-                    _log.warning("containers were left: %s", error)
+                    _log.warning("containers could not be removed: %s", error)
 
-    async def reap(self) -> None:
-        """Remove the containers that an earlier life of the service has left."""
-        label = f"label={_LABEL}={self._mark}"
+    async def remove_orphans(self) -> None:
+        """Remove the containers that an earlier run of the service left behind."""
+        label = f"label={_LABEL}={self._tag}"
         try:
             await self.ready()
             left = await self._run("ps", "--all", "--quiet", "--filter", label)
         except (NoContainerEngineError, ContainerEngineError) as error:
-            _log.warning("nobody knows whether containers were left: %s", error)
+            _log.warning("cannot check for orphaned containers: %s", error)
             return
-        await self.forget(*left.split())
+        await self.remove(*left.split())
 
     def _user(self) -> list[str]:
-        # What a container of docker's writes as its root could not be removed by anybody else.
+        # Files that a docker container writes as root could not be removed by this user.
         return ["--user", f"{os.getuid()}:{os.getgid()}"] if os.getuid() else []
 
     @contextmanager
     def _credentials(self, registries: Sequence[Registry]) -> Iterator[str | None]:
-        """A folder with a ``config.json`` that lets the engine into registries, for a moment."""
+        """A temporary folder with a ``config.json`` with the credentials of registries."""
         if not registries:
             yield None
             return
@@ -245,13 +248,13 @@ _IMAGE_ERRORS = (
     "invalid reference format",
     "short-name",
 )
-"""What engines say when it is the image that is wrong."""
+"""Parts of the engines' messages that mean that the image is the cause."""
 CONTAINERS_FILE = "containers"
-"""The file in the data folder that says that containers have been made."""
+"""The file in the data folder that records that containers were created."""
 
 
 class ContainerError(Exception):
-    """The container cannot be made; ``failure`` is the task's."""
+    """The container cannot be created; ``failure`` is that of the task."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.code)
@@ -259,7 +262,7 @@ class ContainerError(Exception):
 
 
 class ContainerRun:
-    """The container of one launch; to be removed whatever comes of it."""
+    """The container of one launch; it must be removed whatever the outcome."""
 
     def __init__(
         self,
@@ -277,10 +280,10 @@ class ContainerRun:
         self._id: str | None = None
 
     async def create(self) -> None:
-        """Make the container.
+        """Create the container.
 
         Raises:
-            ContainerError: it cannot be made.
+            ContainerError: it cannot be created.
         """
         try:
             arguments = split_command_line(self._launch.command_line)
@@ -297,17 +300,17 @@ class ContainerRun:
             raise ContainerError(container_failure(code, text)) from None
 
     async def run(
-        self, processes: Processes, mark: Mapping[str, str]
+        self, processes: Processes, tag: Mapping[str, str]
     ) -> tuple[CommandResult, Mapping[str, Any]]:
-        """Run what was made; how it ended, and what is told of the container, in wire form.
+        """Run the created container; returns its result and the ``containerInfo`` in wire form.
 
         Raises:
-            ProcessLostError: nobody knows how it ended.
+            ProcessLostError: it is not known how it ended.
         """
         directory = self._launch.directory
         program = Program(
             self._containers.start(self._name),
-            {**self._containers.environment, **mark},
+            {**self._containers.environment, **tag},
             directory / "wd",
             directory / "stdout.txt",
             directory / "stderr.txt",
@@ -317,17 +320,17 @@ class ContainerRun:
             found = await self._containers.inspect(self._name)
         except ContainerEngineError as error:
             found = ContainerState(1, "unknown", str(error))
-        info = {"containerId": self._id, "state": found.state}
-        told = {**info, "error": found.error} if found.error else info
+        base = {"containerId": self._id, "state": found.state}
+        info = {**base, "error": found.error} if found.error else base
         if isinstance(ending, Killed):
-            return CommandResult(128 + ending.signal, exit_failure(), killed=True), told
+            return CommandResult(128 + ending.signal, exit_failure(), killed=True), info
         line = self._launch.command_line
         if isinstance(ending, NotStarted) or found.state in {"created", "unknown"}:
             missing = found.exit_code == 127
             why = program_failure(line) if missing else launch_failure(line, found.error)
-            return CommandResult(None, why), told
-        return CommandResult(found.exit_code, exit_failure() if found.exit_code else None), told
+            return CommandResult(None, why), info
+        return CommandResult(found.exit_code, exit_failure() if found.exit_code else None), info
 
     async def remove(self) -> None:
-        """Kill and remove the container, if it is there."""
-        await self._containers.forget(self._name)
+        """Kill and remove the container, if it exists."""
+        await self._containers.remove(self._name)

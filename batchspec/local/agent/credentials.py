@@ -1,7 +1,7 @@
-"""Credentials that the account lends its nodes, made from the key of its storage account.
+"""Access of nodes to the storage of the account, made from the key of its storage account.
 
-Stands in for auto-storage keys and managed identities. A container of the account's own storage is
-granted by a service SAS; a URL of any other storage is left as it is. The key is never shown.
+This stands in for auto-storage keys and managed identities. A container of the account's own
+storage is granted by a service SAS; a URL of other storage stays as it is. The key is never shown.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ def _now() -> datetime:
 
 
 class StorageAccess(Protocol):
-    """What the account lends to its nodes: URLs with a credential in them."""
+    """What the account grants its nodes: URLs with a credential."""
 
     def container(self, name: str) -> str | None:
-        """A container of the auto-storage account, to read, list and write; ``None`` if none."""
+        """A container of the auto-storage account, to read, list and write; ``None`` if there is
+        none.
+        """
 
     def identity(self, url: str) -> str:
         """``url`` as the managed identity of the nodes may use it."""
@@ -36,10 +38,10 @@ class StorageAccess(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NoAutoStorage:
-    """An account without storage of its own."""
+    """Access of an account without a storage account."""
 
     def container(self, name: str) -> str | None:  # noqa: ARG002  the protocol's
-        """None: there is no auto-storage account."""
+        """``None``: there is no auto-storage account."""
         return None
 
     def identity(self, url: str) -> str:
@@ -49,7 +51,9 @@ class NoAutoStorage:
 
 @dataclass(frozen=True, slots=True)
 class StorageAccount:
-    """A storage account whose key is known. ``endpoint`` is that of its blobs, with no slash."""
+    """A storage account and its key. ``endpoint`` is its blob endpoint, without a slash at the
+    end.
+    """
 
     name: str
     endpoint: str
@@ -58,10 +62,10 @@ class StorageAccount:
 
     @classmethod
     def read(cls, connection_string: str) -> Self:
-        """The account of a connection string, which must name its ``BlobEndpoint``.
+        """The account of a connection string, which must have a ``BlobEndpoint``.
 
         Raises:
-            ValueError: a part is missing; the message does not quote the string.
+            ValueError: a part is missing; the message does not contain the string.
         """
         parts: Mapping[str, str] = dict(
             entry.split("=", 1) for entry in connection_string.split(";") if "=" in entry
@@ -73,11 +77,11 @@ class StorageAccount:
             raise ValueError(f"the connection string has no {error.args[0]}") from None
 
     def container(self, name: str) -> str | None:
-        """A container of this account with a SAS to read, list and write."""
+        """The URL of a container of this account, with a SAS to read, list and write."""
         return f"{self.endpoint}/{name}?{self._sas(name)}"
 
     def identity(self, url: str) -> str:
-        """``url`` with a SAS, if it is of this account and has none."""
+        """``url`` with a SAS, if it is in this account and has none."""
         parts = urlsplit(url)
         if not url.startswith(self.endpoint + "/") or parts.query:
             return url
@@ -85,7 +89,7 @@ class StorageAccount:
         return urlunsplit(parts._replace(query=self._sas(below.partition("/")[0])))
 
     def _sas(self, container: str) -> str:
-        # Of the service SAS, version 2020-12-06 and later, for a container.
+        # String to sign of the service SAS for a container, version 2020-12-06 and later.
         expiry = (self.now() + _LIFETIME).strftime("%Y-%m-%dT%H:%M:%SZ")
         place = f"/blob/{self.name}/{container}"
         text = [_ALL, "", expiry, place, "", "", "", _VERSION, "c", "", "", "", "", "", "", ""]

@@ -1,8 +1,8 @@
-"""The failures of a run, as the service words them.
+"""The failures of a run, in the words of the service.
 
-Messages and details are the recorded ones where there is a recording (``FailureExitCode``,
-``CommandProgramNotFound``, ``TaskEnded``, ``FileUploadContainerNotFound``), else in their style.
-What may not live here: deciding that something has failed.
+Messages and details are recorded ones where there is a recording (``FailureExitCode``,
+``CommandProgramNotFound``, ``TaskEnded``, ``FileUploadContainerNotFound``), else in the same style.
+Whether something has failed is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ _MESSAGES: dict[str, tuple[str, str]] = {
 
 
 def failure(code: str, **details: str) -> Failure:
-    """The failure ``code`` of a file, with its details in the order given."""
+    """The failure ``code`` of a file, with its details in the given order."""
     category, message = _MESSAGES[code]
     return Failure(category, code, message, tuple(details.items()))
 
 
 def exit_failure() -> Failure:
-    """The program ended with another exit code than 0."""
+    """The program exited with a code other than 0."""
     return Failure(
         _USER,
         "FailureExitCode",
@@ -80,7 +80,7 @@ def exit_failure() -> Failure:
 
 
 def limit_failure(limits: Limits, over: str) -> Failure:
-    """The processes of a task took more than they may: as the end of a process that was killed."""
+    """The processes of a task exceeded a limit: a failure as for a process that was killed."""
     why = f"more than {limits.processes} processes"
     if over == "memory":
         why = f"more than {limits.memory} bytes of memory"
@@ -90,7 +90,7 @@ def limit_failure(limits: Limits, over: str) -> Failure:
 
 
 def program_failure(command_line: str) -> Failure:
-    """The program of the command line is not there."""
+    """The program of the command line does not exist."""
     return Failure(
         _USER,
         "CommandProgramNotFound",
@@ -103,7 +103,7 @@ def program_failure(command_line: str) -> Failure:
 
 
 def launch_failure(command_line: str, why: str) -> Failure:
-    """The program is there, or the command line cannot be read; in any case it did not start."""
+    """The program did not start although it exists, or the command line cannot be parsed."""
     return Failure(
         _USER,
         "CommandLaunchFailed",
@@ -133,16 +133,18 @@ _CONTAINER: dict[str, str] = {
         "Container-enabled compute node requires task container settings"
     ),
 }
-"""The first and the last as users quote them (Azure/Batch#4, MicrosoftDocs/azure-docs#16473)."""
+"""The first and the last message are quoted by users (Azure/Batch#4,
+MicrosoftDocs/azure-docs#16473).
+"""
 
 
 def container_failure(code: str, why: str = "") -> Failure:
-    """A container cannot be made, or shall not be."""
+    """A container cannot be created, or is not allowed."""
     return Failure(_USER, code, _CONTAINER[code], (("Message", why),) if why else ())
 
 
 def ended_by_user() -> Failure:
-    """Somebody asked for the end."""
+    """The end was requested."""
     return Failure(_USER, "TaskEnded", "Task Was Ended by User Request")
 
 
@@ -156,5 +158,5 @@ def ended_by_limit() -> Failure:
 
 
 def without_query(url: str) -> str:
-    """``url`` without its query, which holds a signature."""
+    """``url`` without its query, which may contain a signature."""
     return urlunsplit(urlsplit(url)._replace(query="", fragment=""))

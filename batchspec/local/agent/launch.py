@@ -103,7 +103,7 @@ class MultiInstance:
 
     command_line: str
     common_files: tuple[Mapping[str, Any], ...]
-    members: tuple[TaskInstance, ...]
+    instances: tuple[TaskInstance, ...]
 
 
 @dataclass(frozen=True, slots=True)

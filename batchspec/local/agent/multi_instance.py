@@ -1,8 +1,8 @@
-"""The coordination of a multi-instance task: on all its nodes at once, undone on all together.
+"""The coordination command of a multi-instance task, on all its nodes together.
 
-Evidence: the page "Use multi-instance tasks to run MPI applications". What it leaves running on a
-node (a daemon of MPI, say) lives until the task ends. What may not live here: the command of the
-task itself, which the agent runs on the primary's node in between.
+Source: the article "Use multi-instance tasks to run MPI applications". What the command leaves
+running on a node (such as an MPI daemon) lives until the task ends. The command of the task itself,
+which the agent runs on the primary's node, is not part of this module.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from batchspec.local.clock import Clock
 
 
 class CoordinationError(Exception):
-    """A member failed, and with it all; ``ran`` is how, as the outcome of the primary."""
+    """An instance failed, and with it the task; ``ran`` is the result for the primary."""
 
     def __init__(self, ran: CommandResult) -> None:
         super().__init__(ran.code)
@@ -38,71 +38,71 @@ class CoordinationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NodeTools:
-    """What a node works with. ``mark`` goes into the environment of every process."""
+    """What a node works with. ``tag`` is added to the environment of every process."""
 
     processes: Processes
     storage: BlobClient
     storage_access: StorageAccess
     clock: Clock
-    mark: Mapping[str, str]
+    tag: Mapping[str, str]
 
 
 class Coordination:
-    """That of one run; to be disbanded whatever comes of it."""
+    """The coordination of one run; it must be closed whatever the outcome."""
 
-    def __init__(self, launch: Launch, multi_instance: MultiInstance, tools: NodeTools) -> None:
+    def __init__(self, launch: Launch, settings: MultiInstance, tools: NodeTools) -> None:
         self._launch = launch
-        self._gang = multi_instance
+        self._settings = settings
         self._tools = tools
         self._started: dict[int, datetime] = {}
         self._ran: dict[int, CommandResult] = {}
-        self._first: CoordinationError | None = None
+        self._first_error: CoordinationError | None = None
 
     async def make_directories(self, data: Path) -> None:
-        """Make those of the subtasks, below the folder ``data``; see :func:`make_directory`.
+        """Create the directories of the subtasks in the folder ``data``.
 
         Raises:
-            OSError: one cannot be made.
+            OSError: a directory cannot be created.
         """
-        for member in self._gang.members[1:]:
-            await make_directory(data, member.directory, fresh=self._launch.fresh)
+        for instance in self._settings.instances[1:]:
+            await make_directory(data, instance.directory, fresh=self._launch.fresh)
 
     async def perform(self) -> None:
-        """Fetch the common files everywhere, then run the coordination command everywhere.
+        """Download the common files on all nodes, then run the coordination command on all nodes.
 
         Raises:
-            GangError: a member failed; the others are ended.
-            ProcessLostError: nobody knows how one of them ended; the others are ended.
+            CoordinationError: an instance failed; the others are ended.
+            ProcessLostError: it is not known how an instance ended; the others are ended.
         """
         await self._together(self._prepare, lambda _, task: task.cancel())
         await self._together(self._run, lambda key, _: self._tools.processes.kill(key))
 
-    async def disband(self) -> None:
-        """Kill what the coordination has left; nothing of it is left when this returns."""
-        leaving = [self._tools.processes.leave(self._key(one)) for one in self._gang.members]
+    async def close(self) -> None:
+        """Kill the processes that the coordination left running; none is left when this returns."""
+        leaving = [self._tools.processes.leave(self._key(one)) for one in self._settings.instances]
         await asyncio.gather(*leaving)
 
     def outcomes(self, why: Failure | None) -> tuple[Outcome, ...]:
-        """What came of the subtasks, once all is over; ``why`` holds for those cut short."""
+        """The outcomes of the subtasks; ``why`` is the failure of those that were ended early."""
         now = self._tools.clock.now()
-        cut = CommandResult(None, why)
+        ended = CommandResult(None, why)
         found = []
-        for member in self._gang.members[1:]:
-            ran = self._ran.get(member.number, cut)
-            started = self._started.get(member.number, now)
+        for instance in self._settings.instances[1:]:
+            ran = self._ran.get(instance.number, ended)
+            started = self._started.get(instance.number, now)
             found.append(Outcome(started, now, ran.code, ran.failure))
         return tuple(found)
 
-    def _key(self, member: TaskInstance) -> str:
-        return f"{self._launch.key}/{member.number}"
+    def _key(self, instance: TaskInstance) -> str:
+        return f"{self._launch.key}/{instance.number}"
 
     async def _together(
         self,
         work: Callable[[TaskInstance], Coroutine[object, object, None]],
         end: Callable[[str, asyncio.Task[None]], object],
     ) -> None:
-        """Have all members do ``work``; a failure, or a cancellation, ends all."""
-        tasks = {asyncio.create_task(work(one)): self._key(one) for one in self._gang.members}
+        """Await ``work`` for all instances; a failure or a cancellation ends all of them."""
+        tasks = {asyncio.create_task(work(one)): self._key(one) for one in self._settings.instances}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         finally:
@@ -110,37 +110,37 @@ class Coordination:
                 if not task.done():
                     end(key, task)
             results = await asyncio.gather(*tasks, return_exceptions=True)
-        for error in (self._first, *results):
+        for error in (self._first_error, *results):
             if isinstance(error, BaseException):
                 raise error
 
-    async def _prepare(self, member: TaskInstance) -> None:
-        self._started[member.number] = self._tools.clock.now()
-        files, into = self._gang.common_files, member.directory
+    async def _prepare(self, instance: TaskInstance) -> None:
+        self._started[instance.number] = self._tools.clock.now()
+        files, into = self._settings.common_files, instance.directory
         try:
             await add_files(
-                member.packages, files, into, self._tools.storage, self._tools.storage_access
+                instance.packages, files, into, self._tools.storage, self._tools.storage_access
             )
         except (PackageError, ResourceError, OSError) as error:
-            self._fail(member, CommandResult(None, preparation_failure(error)))
+            self._fail(instance, CommandResult(None, preparation_failure(error)))
 
-    async def _run(self, member: TaskInstance) -> None:
-        environment = {**member.environment, **self._tools.mark}
+    async def _run(self, instance: TaskInstance) -> None:
+        environment = {**instance.environment, **self._tools.tag}
         command = Command(
-            self._gang.command_line,
-            member.directory,
+            self._settings.command_line,
+            instance.directory,
             environment,
             append=True,
             stays=True,
             limits=self._launch.limits,
         )
-        ran = await run_command(self._tools.processes, self._key(member), command)
+        ran = await run_command(self._tools.processes, self._key(instance), command)
         if ran.failure is not None:
-            self._fail(member, ran)
-        self._ran[member.number] = ran
+            self._fail(instance, ran)
+        self._ran[instance.number] = ran
 
-    def _fail(self, member: TaskInstance, ran: CommandResult) -> None:
-        if self._first is None:
-            self._ran[member.number] = ran
-            self._first = CoordinationError(ran)
-        raise self._first
+    def _fail(self, instance: TaskInstance, ran: CommandResult) -> None:
+        if self._first_error is None:
+            self._ran[instance.number] = ran
+            self._first_error = CoordinationError(ran)
+        raise self._first_error

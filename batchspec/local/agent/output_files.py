@@ -1,7 +1,9 @@
-"""Output files: uploaded from a task's directory, after it has ended.
+"""Output files: uploaded from a task's directory after the task has ended.
 
-What lives here: which file becomes which blob, under which condition, and what its failure is
-called. What may not: HTTP (``storage``), patterns (``pattern``).
+In a file pattern ``*`` matches any characters of one name, ``?`` one of them, ``[abc]`` and
+``[a-c]`` one of these, ``[!abc]`` none of these, ``**`` any directories. A name that starts with a
+dot is matched only by a pattern that does. Links to files count as files; links to directories are
+not followed.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ class _Upload:
 def select_outputs(
     outputs: Sequence[Mapping[str, Any]], *, succeeded: bool
 ) -> list[Mapping[str, Any]]:
-    """Those of ``outputs`` (in wire form) whose condition holds."""
+    """The ``outputs`` (in wire form) whose upload condition is met."""
     return [
         output
         for output in outputs
@@ -57,10 +59,11 @@ async def upload_all(
     storage: BlobClient,
     storage_access: StorageAccess,
 ) -> tuple[tuple[str, ...], Failure | None]:
-    """Upload the files of ``outputs`` from the task ``directory``; blobs, and the first failure.
+    """Upload the files of ``outputs`` from the task ``directory``; returns the blobs and the first
+    failure.
 
-    A file that cannot be uploaded does not keep the others from it. What happened is told in
-    ``fileuploadout.txt`` and ``fileuploaderr.txt`` in the task directory.
+    A file that cannot be uploaded does not keep others from being uploaded. The uploads are logged
+    in ``fileuploadout.txt`` and ``fileuploaderr.txt`` in the task directory.
     """
     sent: list[str] = []
     first: Failure | None = None
@@ -86,7 +89,7 @@ async def upload_all(
 
 
 def _open_log(path: Path) -> Any:
-    # A task may have put a link there: it is not written through.
+    # A task may have created a link there; it is not followed.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     return os.fdopen(os.open(path, flags, 0o644), "w", encoding="utf-8", errors="replace")
 
@@ -132,14 +135,15 @@ _WILD = re.compile(r"[*?\[]")
 
 
 def has_wildcard(pattern: str) -> bool:
-    """Whether ``pattern`` may name more than one file."""
+    """Whether ``pattern`` may match more than one file."""
     return _WILD.search(pattern) is not None
 
 
 def find_files(pattern: str, base: Path) -> Iterator[tuple[Path, str]]:
-    """The files that ``pattern`` names, sorted, each with its path below the pattern's fixed part.
+    """The files that ``pattern`` matches, sorted, each with its path below the fixed part of the
+    pattern.
 
-    A relative pattern starts at ``base``; it may climb with ``..`` (``../std*.txt``), and may be
+    A relative pattern starts at ``base``; it may contain ``..`` (``../std*.txt``) and may be
     absolute. The fixed part are the components before the first wildcard: ``out/**/*.txt`` finds
     ``base/out/a/b.txt`` as ``a/b.txt``.
     """
@@ -164,7 +168,7 @@ def _matches(root: Path, parts: list[str], below: str = "") -> Iterator[str]:
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
     if first == "**":
-        # ``**`` at the end means every file below.
+        # ``**`` at the end matches every file below.
         yield from _matches(root, rest or ["*"], below)
         for entry in entries:
             if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
@@ -199,7 +203,9 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
 
 
 def _closing(pattern: str, at: int) -> int:
-    """Where the bracket opened before ``at`` closes: not at once, as in ``[]]``; -1 if nowhere."""
+    """The index at which the bracket opened before ``at`` closes, not directly as in ``[]]``; -1
+    if none.
+    """
     start = at + 1 if pattern[at : at + 1] == "!" else at
     return pattern.find("]", start + 1)
 

@@ -1,7 +1,7 @@
-"""Processes of tasks, as the service sees them: started, ended on request, accounted for.
+"""Processes of tasks, as the service sees them: started, ended on request, accounted.
 
-What lives here: the service's side of the talk with the host. What may not: tasks, directories,
-environment variables, failure codes.
+This is the service's side of the protocol with the host process. Tasks, directories and failure
+codes may not live here.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _SHUTDOWN_TIMEOUT = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run: arguments (no shell), the complete environment, where, the files it writes.
+    """What to run: arguments (no shell), the complete environment, working directory, output files.
 
-    ``append`` keeps what is in those files. With ``stays``, what the program leaves behind when it
-    ends with 0 is not killed until :meth:`Processes.leave`.
+    ``append`` keeps the content of the output files. With ``stays``, processes that the program
+    leaves when it exits with 0 are not killed until :meth:`Processes.leave`.
     """
 
     argv: Sequence[str]
@@ -45,14 +45,16 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """It ended by itself."""
+    """The program exited by itself."""
 
     code: int
 
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """A signal ended it; ``over`` is the limit for which it did, ``memory`` or ``processes``."""
+    """A signal ended the program; ``over`` is the exceeded limit, ``memory`` or ``processes``,
+    if any.
+    """
 
     signal: int
     over: str | None = None
@@ -60,7 +62,7 @@ class Killed:
 
 @dataclass(frozen=True, slots=True)
 class NotStarted:
-    """It could not be started: the ``errno``, and the path of a file or directory in the way."""
+    """The program could not be started: ``errno``, and the path that caused it if there is one."""
 
     errno: int
     place: str | None = None
@@ -70,14 +72,16 @@ ProcessEnd = Exited | Killed | NotStarted
 
 
 class ProcessLostError(Exception):
-    """Nobody knows how it ended: what watched it was killed. Nothing of it is left."""
+    """It is not known how the program ended: its supervisor was killed. No process of it is
+    left.
+    """
 
 
 class Processes:
-    """Runs programs through a host process; see :mod:`host` for what it promises."""
+    """Runs programs through a host process; :mod:`host` describes its guarantees."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        """``environment`` is the host's own; tasks do not get it."""
+        """``environment`` is that of the host; tasks do not get it."""
         self._environment = dict(environment)
         self._host: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -88,10 +92,11 @@ class Processes:
         self._starting = asyncio.Lock()
 
     async def run(self, key: str, program: Program) -> ProcessEnd:
-        """Run ``program`` to its end; when this returns, none of it is left that may not stay.
+        """Run ``program`` to its end; when this returns, none of its processes is left, except
+        those that may stay.
 
-        ``key`` names the run for :meth:`kill`, and may be in use once at a time. If this is
-        cancelled, the processes are killed, but it is not waited for that.
+        ``key`` names the run for :meth:`kill` and may be in use only once at a time. If this is
+        cancelled, the processes are killed, but their end is not awaited.
 
         Raises:
             ProcessLostError: the host was killed.
@@ -126,18 +131,18 @@ class Processes:
             self._sent.discard(key)
 
     def kill(self, key: str) -> None:
-        """End the run ``key`` if there is one: all its processes, at once."""
+        """Kill all processes of the run ``key``, if it is running."""
         if key in self._sent and self._host is not None:
             _send(self._host, kill=key)
         elif key in self._endings and not self._endings[key].done():
             self._endings[key].set_result(Killed(signal.SIGKILL))
 
     def used(self, key: str) -> Usage:
-        """What has been used under ``key`` and the keys below it (``key/...``) since last asked."""
+        """What was used under ``key`` and the keys below it (``key/...``) since the last call."""
         return self._used.pop(key, NO_USAGE)
 
     async def leave(self, key: str) -> None:
-        """Kill what the run ``key`` has left and may not stay any more; none of it is left then."""
+        """Kill the processes that the run ``key`` left running; none is left when this returns."""
         if key not in self._staying:
             return
         ending: asyncio.Future[ProcessEnd] = asyncio.get_running_loop().create_future()
@@ -147,17 +152,17 @@ class Processes:
         try:
             await ending
         except ProcessLostError:
-            pass  # what watched it was killed; then it is dead too
+            pass  # its supervisor was killed, and with it the processes
         finally:
             self._endings.pop(key, None)
             self._sent.discard(key)
 
     async def start(self) -> None:
-        """Have the host ready; :meth:`run` does so too when it has to."""
+        """Start the host; :meth:`run` starts it too if needed."""
         await self._ready()
 
     async def close(self) -> None:
-        """End every run, and the host; nothing is left when this returns."""
+        """End every run and the host; no process is left when this returns."""
         if self._host is None:
             return
         if self._host.stdin is not None:

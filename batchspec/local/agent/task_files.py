@@ -1,8 +1,4 @@
-"""Resource files: fetched into the working directory of a task, before it starts.
-
-What lives here: which blob becomes which file, and what its failure is called. What may not: HTTP
-(``storage``), descriptors and links (``inside``).
-"""
+"""What a task finds when it starts: its directory, its packages, its resource files."""
 
 from __future__ import annotations
 
@@ -26,7 +22,7 @@ from batchspec.local.agent.blob_client import (
 from batchspec.local.agent.credentials import StorageAccess
 from batchspec.local.agent.failures import failure, without_query
 from batchspec.local.agent.launch import Failure, Package
-from batchspec.local.agent.path_guard import OutsideError, create_file, open_directory, path_parts
+from batchspec.local.safe_paths import OutsideError, create_file, open_directory, split
 
 _MODE = "0770"
 _CONCURRENCY = 8
@@ -34,7 +30,7 @@ _DENIED = {401, 403}
 
 
 class ResourceError(Exception):
-    """A resource file is not there as it should be; ``failure`` is the task's."""
+    """A resource file could not be downloaded; ``failure`` is that of the task."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.code)
@@ -54,10 +50,10 @@ async def fetch_all(
     storage: BlobClient,
     storage_access: StorageAccess,
 ) -> None:
-    """Bring all ``resources`` (in wire form) into the directory ``into``, a few at a time.
+    """Download all ``resources`` (in wire form) to the directory ``into``, a few at a time.
 
     Raises:
-        ResourceError: one of them failed; the others may be there or not.
+        ResourceError: one of them failed; the others may exist or not.
     """
     gate = asyncio.Semaphore(_CONCURRENCY)
     fetches: set[asyncio.Task[None]] = set()
@@ -68,7 +64,7 @@ async def fetch_all(
                 fetch = asyncio.create_task(_fetch(file, into, storage))
                 fetch.add_done_callback(lambda _: gate.release())
                 fetches.add(fetch)
-                # A failure ends the rest at once.
+                # A failure cancels the others at once.
                 for done in [task for task in fetches if task.done()]:
                     fetches.remove(done)
                     done.result()
@@ -98,7 +94,7 @@ async def _expand_resource(
     prefix = resource.get("blobPrefix") or ""
     try:
         async for blob in storage.list_blobs(container, prefix):
-            if not blob.endswith("/"):  # the mark of an empty directory, in other tools
+            if not blob.endswith("/"):  # other tools mark an empty directory like this
                 path = f"{folder}/{blob}" if folder else blob
                 yield _File(blob_url(container, blob), path, mode)
     except StorageError as error:
@@ -107,7 +103,7 @@ async def _expand_resource(
 
 async def _fetch(file: _File, into: Path, storage: BlobClient) -> None:
     try:
-        parts = path_parts(file.path)
+        parts = split(file.path)
     except OutsideError:
         raise ResourceError(
             failure(
@@ -153,23 +149,23 @@ def _listing_failure(container: str, error: StorageError) -> Failure:
 
 
 async def make_directory(data: Path, directory: Path, *, fresh: bool) -> None:
-    """Make the directory of a task and those in it; ``fresh`` removes what is there first.
+    """Create the directory of a task and those in it; ``fresh`` removes an existing one first.
 
-    No link is followed below the folder ``data``, where a task may have put one. Not to be cut
-    short: the next run in the same directory must not meet the removal.
+    No link is followed below the folder ``data``, where a task may have created one. This must not
+    be cancelled: the removal must be over before the next run in the same directory.
 
     Raises:
-        OSError: it cannot be made, or what is there cannot be removed.
+        OSError: it cannot be created, or the existing one cannot be removed.
     """
     try:
         await _make_directory(data, directory, fresh=fresh)
-    except OSError as error:  # whose path is relative to a descriptor
+    except OSError as error:  # its path is relative to a descriptor
         raise OSError(error.errno, error.strerror, str(directory)) from None
 
 
 async def _make_directory(data: Path, directory: Path, *, fresh: bool) -> None:
     *above, name = directory.relative_to(data).parts
-    with open_directory(data, above, ours=True) as parent:
+    with open_directory(data, above, own=True) as parent:
         try:
             os.mkdir(name, 0o755, dir_fd=parent)
         except FileExistsError:
@@ -192,10 +188,10 @@ async def add_files(
     storage: BlobClient,
     storage_access: StorageAccess,
 ) -> None:
-    """Put packages on the node, and resource ``files`` (in wire form) into a directory.
+    """Install packages on the node, and download resource ``files`` (in wire form) to a directory.
 
     Raises:
-        PackageError, ResourceError, OSError: one of them is not there as it should be.
+        PackageError, ResourceError, OSError: one of them failed.
     """
     if packages:
         await install_all(packages)

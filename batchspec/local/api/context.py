@@ -8,9 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from batchspec.local.agent.containers import ContainerEngine
-from batchspec.local.model import Job, Node, Pool, Refusal, Schedule, StateMachine, Task
-from batchspec.local.model.layout import node_root
+from batchspec.local.agent import ContainerEngine
+from batchspec.local.model import Job, Node, Pool, Refusal, Schedule, StateMachine, Task, node_root
 from batchspec.local.store import Applications, Store
 from batchspec.local.wire import Fault, Request, bad_property, check_conditions
 

@@ -15,8 +15,7 @@ from batchspec.local.api.context import Context, find_node, find_pool, next_stat
 from batchspec.local.api.listing import NODES, POOL_IDS, read_page, write_page
 from batchspec.local.api.pools import read_resize_timeout
 from batchspec.local.api.tasks import serialize_execution
-from batchspec.local.model import ALLOCATION, NODE, POOL, Node, NodeState, Pool, Task
-from batchspec.local.model.layout import node_address
+from batchspec.local.model import ALLOCATION, NODE, POOL, Node, NodeState, Pool, Task, node_address
 from batchspec.local.wire import (
     Fault,
     Reply,

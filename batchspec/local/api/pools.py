@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from batchspec.local.agent.containers import NoContainerEngineError
+from batchspec.local.agent import NoContainerEngineError
 from batchspec.local.api.account import PUBLISHERS
 from batchspec.local.api.applications import check_references
 from batchspec.local.api.autoscale import read_autoscale

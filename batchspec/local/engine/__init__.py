@@ -1,0 +1,13 @@
+"""The scheduler: what the store says is wanted is brought about.
+
+The loop is observe, decide, apply: ``observe`` reads the store, ``decide`` is pure, the decisions
+are written to the store in one transaction, and the runs that follow from them go to the agent.
+HTTP and the wire format of requests may not live here; the API is met in the store alone.
+"""
+
+from batchspec.local.engine.engine import Engine
+from batchspec.local.engine.environment import NodeConfig
+from batchspec.local.engine.node_faults import NodeFaults, preemption_absence
+from batchspec.local.engine.state import Delays
+
+__all__ = ["Delays", "Engine", "NodeConfig", "NodeFaults", "preemption_absence"]

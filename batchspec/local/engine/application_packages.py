@@ -1,9 +1,8 @@
-"""Application packages of pools and tasks: where they come from, where they go, how they are found.
+"""Application packages of pools and tasks: source, target directory and environment variables.
 
-Pure but for the look into the folder of applications. Evidence for the names of the variables: the
-pages "Deploy applications to compute nodes" (periods, hyphens and number signs become underscores,
-the id keeps its case) and "Azure Batch runtime environment variables" (all of it in lower case).
-They contradict each other, so a program finds its package under either name.
+Sources for the names of the variables: the article "Deploy applications to compute nodes" (periods,
+hyphens and number signs become underscores, the id keeps its case) and "Azure Batch runtime
+environment variables" (all in lower case). They contradict each other, so both names are set.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.agent.launch import Package
+from batchspec.local.agent import Package
 from batchspec.local.model import Node, Wire
 from batchspec.local.store import Applications, application_id
 
@@ -24,7 +23,7 @@ _PREFIX = "AZ_BATCH_APP_PACKAGE_"
 def referenced_packages(
     body: Wire, applications: Applications | None, root: Path
 ) -> tuple[Package, ...]:
-    """The packages that ``body``, a pool's or a task's, asks for, on the node at ``root``."""
+    """The packages that ``body``, of a pool or a task, references, on the node at ``root``."""
     return tuple(
         _package(reference, applications, root) for reference in body.get(PACKAGE_REFERENCES, ())
     )
@@ -42,7 +41,7 @@ def _package(reference: Wire, applications: Applications | None, root: Path) -> 
 
 
 def with_packages(node: Node, packages: Iterable[Package]) -> Wire:
-    """The detail of ``node`` once ``packages`` are on it."""
+    """The detail of ``node`` after ``packages`` were installed on it."""
     noted = [
         {"application": one.application, "version": one.version, "directory": str(one.target)}
         for one in packages
@@ -51,17 +50,17 @@ def with_packages(node: Node, packages: Iterable[Package]) -> Wire:
 
 
 def without_packages(node: Node) -> Wire:
-    """The detail of ``node`` when it comes up again, and has to look for its packages."""
+    """The detail of ``node`` when it boots: its packages must be checked again."""
     return {name: value for name, value in node.detail.items() if name != "packages"}
 
 
 def has_packages(node: Node, pool: Wire) -> bool:
-    """Whether nothing has to be installed on ``node`` for a pool of that body."""
+    """Whether nothing has to be installed on ``node`` for a pool with this body."""
     return "packages" in node.detail or not pool.get(PACKAGE_REFERENCES)
 
 
 def node_package_variables(node: Node) -> dict[str, str]:
-    """Where the packages of the pool are, for everything that runs on the node."""
+    """The variables of the pool's packages, for everything that runs on the node."""
     variables: dict[str, str] = {}
     for noted in node.detail.get("packages", ()):
         variables |= _package_variables(noted["application"], noted["version"], noted["directory"])
@@ -69,7 +68,7 @@ def node_package_variables(node: Node) -> dict[str, str]:
 
 
 def package_variables(packages: Iterable[Package]) -> dict[str, str]:
-    """Where the packages of a task are."""
+    """The variables of a task's packages."""
     variables: dict[str, str] = {}
     for one in packages:
         variables |= _package_variables(one.application, one.version, str(one.target))

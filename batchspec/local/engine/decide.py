@@ -1,8 +1,8 @@
-"""decide: what is to be done now, from what is.
+"""The scheduler: what to do now, from the state of the service.
 
-Pure: no clock, no store, no process. It is asked again after every change, so a decision never
-has to look further than the next step; and what it decides is idempotent: asked twice about the
-same state it says the same.
+Pure: no clock, no store, no process. It is called again after every change, so that a decision
+needs to look no further than the next step. Decisions are idempotent: the same state gives the same
+decisions.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from batchspec.local.wire import read_duration
 
 
 def decide(state: SchedulerState, now: datetime) -> list[Decision]:
-    """Everything that can be done at once, in the order in which it is to be done."""
+    """Everything that can be done at once, in the order in which to do it."""
     return list(_decide(state, now))
 
 
 def is_settled(state: SchedulerState, decisions: Iterable[Decision]) -> bool:
-    """Whether ``decisions`` are all that there is to do until something else changes.
+    """Whether nothing is left to do after ``decisions`` until something else changes.
 
-    So when nothing was decided; and when tasks were begun, and nothing else was done, until their
-    pools had no slot left.
+    This is so when nothing was decided, and when only tasks were started, until their pools had no
+    free slot left.
     """
     left = {
         offer.pool.id: sum(node.slots - node.running_slots for node in offer.nodes)
@@ -87,7 +87,7 @@ def _job_decisions(state: SchedulerState) -> Iterator[Decision]:
         ended.add(end.job.seq)
         yield end
     for view in state.jobs:
-        # What follows from the state it was in must not undo that it ends.
+        # What follows from the job's old state must not undo its end.
         if view.job.seq not in ended:
             yield from job_steps(view)
 
@@ -95,11 +95,12 @@ def _job_decisions(state: SchedulerState) -> Iterator[Decision]:
 def _pool_and_node_decisions(
     state: SchedulerState, now: datetime, released: Container[tuple[str, str]]
 ) -> Iterator[Decision]:
-    """Pools and nodes; but none of ``released``, by pool and id in lower case.
+    """Decisions about pools and nodes, except the nodes in ``released`` (pool and id in lower
+    case).
 
-    A release task begins there now, and a node that goes would not know of it.
+    A release task starts there in this round; a node that left the pool would not know of it.
     """
-    asked = set()
+    decided = set()
     budget = QuotaBudget(state.room)
     for pool_view in state.pools:
         timeout = read_duration(pool_view.pool.resize_timeout)
@@ -107,26 +108,26 @@ def _pool_and_node_decisions(
         timed_out = timeout is not None and is_due(since, timeout, now)
         for decision in resize_steps(pool_view, budget, timed_out=timed_out):
             if isinstance(decision, RequestNodeRemoval | CancelNodeRemoval):
-                asked.add(decision.node.seq)
+                decided.add(decision.node.seq)
             yield decision
     for node_view in state.nodes:
         node = node_view.node
-        # One of which something else is asked now is looked at again as it is then.
-        if node.seq not in asked and (node.pool_id.lower(), node.id.lower()) not in released:
+        # A node that gets another intent in this round is decided about in the next one.
+        if node.seq not in decided and (node.pool_id.lower(), node.id.lower()) not in released:
             yield from node_steps(node_view, state.delays, now)
 
 
 def _completed_jobs(state: SchedulerState) -> Iterator[SetJobState]:
-    """Jobs that come to their end by themselves, each for the first reason that it has."""
-    told = set()
+    """Jobs that end by themselves, each for the first reason that applies."""
+    ended = set()
     for jobs, reason in (
         (state.overdue, "MaxWallClockTimeExpiry"),
         (state.managed, "JMComplete"),
         (state.done, "AllTasksComplete"),
     ):
         for job in jobs:
-            if job.id not in told:
-                told.add(job.id)
+            if job.id not in ended:
+                ended.add(job.id)
                 yield SetJobState(job, JobState.TERMINATING, reason)
 
 
@@ -141,7 +142,7 @@ def _file_deletions(state: SchedulerState) -> Iterator[Decision]:
 
 
 def _directories_in_use(state: SchedulerState) -> set[DirectoryKey]:
-    """The directories that a run of a task that is no more may still write."""
+    """The directories that a run of a deleted task may still write."""
     return {
         (deletion.pool_id.lower(), deletion.node_id.lower(), deletion.directory.lower())
         for deletion in state.pending_deletions

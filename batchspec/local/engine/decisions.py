@@ -1,6 +1,6 @@
-"""What the scheduler can decide: a closed union of frozen values.
+"""The decisions of the scheduler: a closed union of frozen values.
 
-What lives here: the values. What may not: carrying them out (``commit``).
+``apply_decisions`` carries them out.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from batchspec.local.model import (
 )
 
 EndMode = Literal["terminate", "requeue"]
+"""How a task on a node is ended: for good (``TaskEnded``), or to run again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ class AddNodes:
 
 @dataclass(frozen=True, slots=True)
 class RequestNodeRemoval:
-    """Ask a node to leave; ``option`` is the ``nodeDeallocationOption``."""
+    """Request that a node leaves its pool; ``option`` is the ``nodeDeallocationOption``."""
 
     node: Node
     option: str
@@ -46,14 +47,14 @@ class RequestNodeRemoval:
 
 @dataclass(frozen=True, slots=True)
 class CancelNodeRemoval:
-    """Take back that a node was asked to leave."""
+    """Withdraw the request that a node leaves its pool."""
 
     node: Node
 
 
 @dataclass(frozen=True, slots=True)
 class CompleteResize:
-    """The resize is over; ``errors`` say where it fell short."""
+    """The resize is over; ``errors`` are the ``resizeErrors``."""
 
     pool: Pool
     errors: tuple[Wire, ...] = ()
@@ -61,7 +62,7 @@ class CompleteResize:
 
 @dataclass(frozen=True, slots=True)
 class RecordSample:
-    """Keep what is measured of a pool that scales; the next sample is due at ``following``."""
+    """Record the metrics of a pool that scales; the next sample is due at ``following``."""
 
     pool: Pool
     metrics: Mapping[str, float]
@@ -79,7 +80,7 @@ class RecordAutoscaleRun:
 
 @dataclass(frozen=True, slots=True)
 class ResizePool:
-    """Resize a pool to what its formula says."""
+    """Resize a pool to the targets of its formula."""
 
     pool: Pool
     dedicated: int
@@ -89,14 +90,14 @@ class ResizePool:
 
 @dataclass(frozen=True, slots=True)
 class RemovePool:
-    """The pool has no node left, and goes."""
+    """Remove a pool that is being deleted and has no node left."""
 
     pool: Pool
 
 
 @dataclass(frozen=True, slots=True)
 class SetNodeState:
-    """Bring a node to a state; ``done`` says that what was asked of it is done."""
+    """Bring a node to a state; ``done`` clears its intent."""
 
     node: Node
     state: NodeState
@@ -105,21 +106,21 @@ class SetNodeState:
 
 @dataclass(frozen=True, slots=True)
 class PreemptNode:
-    """A Spot node is taken away: what runs there runs again elsewhere."""
+    """Preempt a Spot node; its tasks run again on other nodes."""
 
     node: Node
 
 
 @dataclass(frozen=True, slots=True)
 class ReallocateNode:
-    """A node that was taken away is given again, with nothing on it."""
+    """Allocate a preempted node again, with empty disks."""
 
     node: Node
 
 
 @dataclass(frozen=True, slots=True)
 class BootNode:
-    """A node comes up: its directories are made; ``fresh`` wipes them first (reimage)."""
+    """Boot a node: create its directories; ``fresh`` deletes the old ones first (reimage)."""
 
     node: Node
     fresh: bool = False
@@ -127,7 +128,7 @@ class BootNode:
 
 @dataclass(frozen=True, slots=True)
 class InstallPackages:
-    """Put the application packages of the node's pool on it."""
+    """Install the application packages of the node's pool on it."""
 
     node: Node
     pool: Pool
@@ -143,24 +144,24 @@ class RunStartTask:
 
 @dataclass(frozen=True, slots=True)
 class KillProcess:
-    """Kill a start, preparation or release task, by the key of its run."""
+    """Kill a start, preparation or release task, or an installation, by the key of its run."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveNode:
-    """The node is empty, and goes with all its files."""
+    """Remove a node on which nothing runs, with all its files."""
 
     node: Node
 
 
 @dataclass(frozen=True, slots=True)
 class RequestTaskEnd:
-    """A task on a node is to end."""
+    """Request the end of a task that is on a node."""
 
     task: Task
-    how: EndMode
+    mode: EndMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ class KillRun:
 
 @dataclass(frozen=True, slots=True)
 class EndPreparingTask:
-    """End a task that only waits on its node for the job's preparation task."""
+    """End a task that waits on its node for the job's preparation task."""
 
     task: Task
 
@@ -189,7 +190,7 @@ class SetJobState:
 
 @dataclass(frozen=True, slots=True)
 class CreateScheduledJob:
-    """Make the job of a schedule that was due at ``due``; the next is due at ``following``."""
+    """Create the job of a schedule that was due at ``due``; the next is due at ``following``."""
 
     schedule: Schedule
     due: datetime
@@ -198,7 +199,7 @@ class CreateScheduledJob:
 
 @dataclass(frozen=True, slots=True)
 class SkipScheduledJob:
-    """Make no job for ``due``: it is too late for it."""
+    """Create no job for ``due``, because its start window has passed."""
 
     schedule: Schedule
     due: datetime
@@ -207,7 +208,7 @@ class SkipScheduledJob:
 
 @dataclass(frozen=True, slots=True)
 class SetScheduleState:
-    """Bring a schedule to a state."""
+    """Bring a job schedule to a state."""
 
     schedule: Schedule
     state: ScheduleState
@@ -215,42 +216,42 @@ class SetScheduleState:
 
 @dataclass(frozen=True, slots=True)
 class RemoveSchedule:
-    """The schedule has no job left, and goes."""
+    """Remove a job schedule that is being deleted and has no job left."""
 
     schedule: Schedule
 
 
 @dataclass(frozen=True, slots=True)
 class DeletePool:
-    """An auto pool whose life is over goes, if it is still there."""
+    """Delete an auto pool whose lifetime is over, if it still exists."""
 
     pool_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveJob:
-    """Remove tasks of a deleted job, and in the end the job."""
+    """Remove tasks of a deleted job, and finally the job."""
 
     job: Job
 
 
 @dataclass(frozen=True, slots=True)
 class DeletePendingFiles:
-    """Remove the files of a task that is no more."""
+    """Delete the files of a task that no longer exists."""
 
     deletion: PendingDeletion
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteExpiredFiles:
-    """Remove the files of a task whose retention time has passed."""
+    """Delete the files of a task whose retention time has passed."""
 
     task: Task
 
 
 @dataclass(frozen=True, slots=True)
 class RunTask:
-    """Run a task on a node; ``waits`` until the job's preparation task is done there.
+    """Run a task on a node; with ``waits``, only after the job's preparation task is done there.
 
     ``others`` are the nodes of the subtasks.
     """
@@ -272,42 +273,43 @@ class RunPreparationTask:
 
 @dataclass(frozen=True, slots=True)
 class RunReleaseTask:
-    """Run the job's release task where its preparation task ran."""
+    """Run the job's release task on a node on which its preparation task ran."""
 
     job: Job
     preparation: Preparation
 
 
-Decision = (
+PoolDecision = (
     AddNodes
-    | RequestNodeRemoval
-    | CancelNodeRemoval
     | CompleteResize
-    | RecordSample
+    | DeletePool
     | RecordAutoscaleRun
-    | ResizePool
+    | RecordSample
     | RemovePool
-    | SetNodeState
+    | ResizePool
+)
+NodeDecision = (
+    BootNode
+    | CancelNodeRemoval
     | PreemptNode
     | ReallocateNode
-    | BootNode
+    | RemoveNode
+    | RequestNodeRemoval
+    | SetNodeState
+)
+JobDecision = SetJobState | RemoveJob
+ScheduleDecision = CreateScheduledJob | SkipScheduledJob | SetScheduleState | RemoveSchedule
+RunDecision = (
+    RunTask
     | InstallPackages
     | RunStartTask
-    | KillProcess
-    | RemoveNode
-    | RequestTaskEnd
-    | KillRun
-    | EndPreparingTask
-    | SetJobState
-    | CreateScheduledJob
-    | SkipScheduledJob
-    | SetScheduleState
-    | RemoveSchedule
-    | DeletePool
-    | RemoveJob
-    | DeletePendingFiles
-    | DeleteExpiredFiles
-    | RunTask
     | RunPreparationTask
     | RunReleaseTask
+    | KillProcess
+    | KillRun
+    | EndPreparingTask
+    | RequestTaskEnd
 )
+"""Decisions about what runs on nodes; they may lead to requests to the executor."""
+FileDecision = DeletePendingFiles | DeleteExpiredFiles
+Decision = PoolDecision | NodeDecision | JobDecision | ScheduleDecision | RunDecision | FileDecision

@@ -1,10 +1,8 @@
-"""The engine: observe, decide, commit, act; woken by changes, and by the time.
+"""The engine: a loop of observe, decide, apply; woken by changes of the store and by timers.
 
-What lives here: the loop and the order of things at its start and end. What may not: a rule.
-
-At the start nothing runs: the processes of an earlier life are gone (the host killed them, or
-``reap_leftovers`` did). So what the store says is running is requeued, or ended if that was asked
-for, and start tasks begin again.
+At start no process runs: those of an earlier run of the service are dead (the host killed them, or
+``kill_orphans`` did). So the engine requeues what the store shows as running, or ends it if that
+was requested, and restarts start tasks.
 """
 
 from __future__ import annotations
@@ -15,9 +13,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from batchspec.local.agent.agent import Agent
-from batchspec.local.agent.containers import ContainerEngine
-from batchspec.local.agent.credentials import StorageAccess
+from batchspec.local.agent import Agent, ContainerEngine, StorageAccess
 from batchspec.local.clock import Clock
 from batchspec.local.engine.apply_decisions import DecisionApplier
 from batchspec.local.engine.decide import decide, is_settled
@@ -27,6 +23,7 @@ from batchspec.local.engine.node_directories import NodeDirectories
 from batchspec.local.engine.node_faults import NodeFaults
 from batchspec.local.engine.observe import CpuUsage, next_moment, observe
 from batchspec.local.engine.record_outcomes import OutcomeRecorder
+from batchspec.local.engine.run_starter import RunStarter
 from batchspec.local.engine.state import Delays
 from batchspec.local.model import NodeState
 from batchspec.local.store import Store
@@ -35,7 +32,7 @@ _TICK = timedelta(milliseconds=1)
 
 
 class Engine:
-    """Makes happen what the store says is wanted."""
+    """Brings about what the store says is wanted."""
 
     def __init__(
         self,
@@ -50,9 +47,9 @@ class Engine:
         node_faults: NodeFaults | None = None,
         token: Callable[[], str] = lambda: secrets.token_hex(32),
     ) -> None:
-        """``data`` is the folder of the nodes' disks; ``token`` makes ids for nodes.
+        """``data`` is the folder of the nodes' directories; ``token`` makes ids for nodes.
 
-        ``node_faults`` are those of a bad day.
+        ``node_faults`` are injected faults.
         """
         self._store = store
         self._clock = clock or Clock()
@@ -61,25 +58,26 @@ class Engine:
         self._wake = asyncio.Event()
         self._agent = Agent(data, self._clock, storage_access, containers)
         self._executor = Executor(self._agent, self._wake.set)
-        self._processor = CpuUsage()
-        self._disk = NodeDirectories(data)
-        self._committer = DecisionApplier(store, self._disk, node_config, data, token)
-        self._recorder = OutcomeRecorder(store, self._committer)
+        self._cpu_usage = CpuUsage()
+        self._directories = NodeDirectories(data)
+        self._starter = RunStarter(store, node_config, data)
+        self._applier = DecisionApplier(store, self._directories, self._starter, token)
+        self._recorder = OutcomeRecorder(store, self._starter)
         self._timer: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Work until cancelled; then end all processes and return."""
         self._store.on_change(self._wake.set)
         try:
-            # The first step of all: nobody shall hear that something of an earlier life runs.
-            orders = self._recover(self._clock.now())
+            # First of all: no client may see that something of an earlier run is still running.
+            requests = self._recover(self._clock.now())
             await self._agent.start()
-            self._submit(orders)
+            self._submit(requests)
             while True:
                 self._wake.clear()
                 self._round(self._clock.now())
                 await self._wake.wait()
-                # Whatever else is ready comes first: more may have finished, and requests wait.
+                # Other ready tasks come first: more runs may have finished, and requests wait.
                 await asyncio.sleep(0)
         finally:
             self._store.on_change(lambda: None)
@@ -87,35 +85,35 @@ class Engine:
                 self._timer.cancel()
             await self._executor.close()
             await self._agent.close()
-            await self._disk.close()
+            await self._directories.close()
 
     def _round(self, now: datetime) -> None:
-        orders: list[ExecutorRequest] = []
+        requests: list[ExecutorRequest] = []
         with self._store.transaction():
-            orders += self._recorder.record(self._executor.take_finished(), now)
+            requests += self._recorder.record(self._executor.take_finished(), now)
             state = observe(
                 self._store,
                 self._executor,
                 self._delays,
                 now,
                 self._node_faults,
-                processor=self._processor,
+                cpu_usage=self._cpu_usage,
             )
             decisions = decide(state, now)
-            orders += self._committer.commit(decisions, now)
-        self._submit(orders)
-        # The commit has woken us, but most rounds need no other to see that all is done.
+            requests += self._applier.apply(decisions, now)
+        self._submit(requests)
+        # The commit has set the event, but after most rounds nothing is left to do.
         if is_settled(state, decisions):
             self._wake.clear()
         if not self._wake.is_set():
-            # At rest: see to what is not urgent.
-            self._disk.empty_trash()
+            # Idle: do what is not urgent.
+            self._directories.empty_trash()
             self._set_timer(next_moment(self._store, state, now), now)
 
-    def _submit(self, orders: Iterable[ExecutorRequest]) -> None:
-        for order in orders:
+    def _submit(self, requests: Iterable[ExecutorRequest]) -> None:
+        for request in requests:
             self._executor.submit(
-                order if self._node_faults is None else self._node_faults.change(order)
+                request if self._node_faults is None else self._node_faults.apply_to(request)
             )
 
     def _set_timer(self, moment: datetime | None, now: datetime) -> None:
@@ -126,10 +124,10 @@ class Engine:
             self._timer = self._clock.call_later(moment - now + _TICK, self._wake.set)
 
     def _recover(self, now: datetime) -> list[ExecutorRequest]:
-        orders: list[ExecutorRequest] = []
+        requests: list[ExecutorRequest] = []
         with self._store.transaction():
             for task in self._store.runs.live():
-                self._committer.cut_short(task, now)
+                self._starter.end_without_process(task, now)
             for one in self._store.preparations.interrupted():
                 if one.state == "running":
                     self._store.preparations.delete(one)
@@ -141,5 +139,5 @@ class Engine:
                 pool = self._store.pools.get(node.pool_id)
                 runs = (node.start_task_info or {}).get("state") == "running"
                 if runs and pool is not None and "startTask" in pool.body:
-                    orders.append(self._committer.start(node, pool, now))
-        return orders
+                    requests.append(self._starter.start_task(node, pool, now))
+        return requests

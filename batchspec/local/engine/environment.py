@@ -1,7 +1,7 @@
 """The environment variables of a task, as a Linux node sets them.
 
-Evidence: the page "Azure Batch runtime environment variables". A task sees these, the settings of
-its job and its own, and nothing of the service.
+Source: the article "Azure Batch runtime environment variables". A task sees these, the settings of
+its job and its own, and nothing of the service's environment.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from batchspec.local.settings import NO_LIMITS, Limits
 from batchspec.local.store import Applications
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""Where a node finds programs."""
+"""The search path for programs on a node."""
 _RESERVED_DISK = "1000000"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """What is the same for all tasks of the service: its account, and where programs are.
+    """What is the same on all nodes: the account, the search path, limits.
 
-    ``applications`` are the account's; ``None`` if it has none. ``cores`` are those of every
-    node, ``limits`` those of every task; start, preparation and release tasks have none.
+    ``applications`` are those of the account, ``None`` if it has none. ``cores`` are those of every
+    node. ``limits`` apply to every task, but not to start, preparation and release tasks.
     """
 
     account: str
@@ -39,7 +39,7 @@ class NodeConfig:
 
 
 def node_variables(node_config: NodeConfig, node: Node, root: Path) -> dict[str, str]:
-    """What every process on a node sees."""
+    """The variables of every process on a node."""
     return {
         "AZ_BATCH_ACCOUNT_NAME": node_config.account,
         "AZ_BATCH_ACCOUNT_URL": node_config.url,
@@ -56,7 +56,7 @@ def node_variables(node_config: NodeConfig, node: Node, root: Path) -> dict[str,
 
 
 def directory_variables(directory: Path) -> dict[str, str]:
-    """Where a task lies."""
+    """The variables for the directory of a task."""
     return {
         "AZ_BATCH_TASK_DIR": str(directory),
         "AZ_BATCH_TASK_WORKING_DIR": f"{directory}/wd",
@@ -70,9 +70,9 @@ def task_environment(
     directory: Path,
     *settings: Iterable[Mapping[str, Any]],
 ) -> dict[str, str]:
-    """The whole environment: the system's, then ``settings`` in turn, then Batch's ``own``.
+    """The complete environment: the system's, then ``settings`` in turn, then Batch's ``own``.
 
-    A later one wins, so that nobody can put another value in the place of the service's.
+    Later values win, so that no setting replaces a variable of the service.
     """
     environment = _system_variables(node_config, directory)
     for entries in settings:
@@ -83,7 +83,7 @@ def task_environment(
 def container_environment(
     node_config: NodeConfig, environment: Mapping[str, str], directory: Path
 ) -> dict[str, str]:
-    """``environment`` without what only holds on the node itself: a container has its own."""
+    """``environment`` without the variables of the node's system: a container has its own."""
     system = _system_variables(node_config, directory)
     return {name: value for name, value in environment.items() if system.get(name) != value}
 

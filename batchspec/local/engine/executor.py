@@ -1,7 +1,6 @@
-"""What goes on now: the runs that have a process, and those that have just ended.
+"""The runs in progress: those that have a process, and those that have just ended.
 
-What lives here: the one thing in the engine that is not in the store, and that a restart finds
-empty. What may not: what a run is for, or what its end means.
+This is the only state of the engine that is not in the store; after a restart it is empty.
 """
 
 from __future__ import annotations
@@ -11,9 +10,15 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from batchspec.local.agent.agent import Agent
-from batchspec.local.agent.launch import Failure, Installation, Launch, Outcome, Package
-from batchspec.local.agent.processes import ProcessLostError
+from batchspec.local.agent import (
+    Agent,
+    Failure,
+    Installation,
+    Launch,
+    Outcome,
+    Package,
+    ProcessLostError,
+)
 from batchspec.local.model import Job, Node, Pool, Preparation, Task
 
 _log = logging.getLogger(__name__)
@@ -31,7 +36,7 @@ class TaskRun:
 
 @dataclass(frozen=True, slots=True)
 class StartTaskRun:
-    """A run of a pool's start task on a node, after so many ``retries``."""
+    """A run of a pool's start task on a node, after ``retries`` retries."""
 
     node: Node
     pool: Pool
@@ -40,7 +45,7 @@ class StartTaskRun:
 
 @dataclass(frozen=True, slots=True)
 class PreparationRun:
-    """A run of a job's preparation task on a node, after so many ``retries``."""
+    """A run of a job's preparation task on a node, after ``retries`` retries."""
 
     preparation: Preparation
     job: Job
@@ -57,7 +62,7 @@ class ReleaseRun:
 
 @dataclass(frozen=True, slots=True)
 class InstallRun:
-    """The packages of its pool are put on a node."""
+    """An installation of the packages of its pool on a node."""
 
     node: Node
     packages: tuple[Package, ...]
@@ -68,7 +73,7 @@ RunSubject = TaskRun | StartTaskRun | PreparationRun | ReleaseRun | InstallRun
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """An order to the hands: perform ``launch`` for ``subject``."""
+    """A request to the executor: run ``launch`` for ``subject``."""
 
     launch: Launch | Installation
     subject: RunSubject
@@ -76,7 +81,7 @@ class Execute:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """An order to the hands: cut a run short."""
+    """A request to the executor: end a run early."""
 
     key: str
 
@@ -86,17 +91,17 @@ ExecutorRequest = Execute | Cancel
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """A run that has ended. ``outcome`` is ``None`` when nobody knows how."""
+    """A run that has ended. ``outcome`` is ``None`` if it is not known how."""
 
     subject: RunSubject
     outcome: Outcome | None
 
 
 class Executor:
-    """Performs launches side by side and collects what comes of them."""
+    """Runs launches concurrently and collects their outcomes."""
 
     def __init__(self, agent: Agent, on_finished: Callable[[], None]) -> None:
-        """``on_finished`` is called when something has finished."""
+        """``on_finished`` is called when a run has finished."""
         self._agent = agent
         self._on_finished = on_finished
         self._runs: dict[str, asyncio.Task[None]] = {}
@@ -105,56 +110,56 @@ class Executor:
 
     @property
     def running(self) -> frozenset[str]:
-        """The keys of the runs that go on."""
+        """The keys of the runs in progress."""
         return frozenset(self._runs)
 
     def is_running(self, key: str) -> bool:
-        """Whether a run goes on."""
+        """Whether a run is in progress."""
         return key in self._runs
 
     def is_cancelled(self, key: str) -> bool:
-        """Whether a run that goes on was told to end."""
+        """Whether a run in progress was requested to end."""
         return key in self._cancelled
 
-    def submit(self, order: ExecutorRequest) -> None:
-        """Begin a launch, or cut one short."""
-        if isinstance(order, Execute):
-            key = order.launch.key
-            self._runs[key] = asyncio.create_task(self._perform(order), name=f"run {key}")
-        elif order.key in self._runs and order.key not in self._cancelled:
-            self._cancelled.add(order.key)
-            # The agent knows of a run when its task has taken the first step: one that was ordered
-            # together with this is ended after that.
-            asyncio.get_running_loop().call_soon(self._agent.end, order.key)
+    def submit(self, request: ExecutorRequest) -> None:
+        """Start a run, or end one early."""
+        if isinstance(request, Execute):
+            key = request.launch.key
+            self._runs[key] = asyncio.create_task(self._perform(request), name=f"run {key}")
+        elif request.key in self._runs and request.key not in self._cancelled:
+            self._cancelled.add(request.key)
+            # The agent knows a run once its asyncio task has taken the first step. A run that was
+            # requested together with this is ended after that.
+            asyncio.get_running_loop().call_soon(self._agent.end, request.key)
 
     def take_finished(self) -> list[FinishedRun]:
-        """What has finished since this was last asked."""
+        """The runs that have finished since the last call."""
         finished, self._finished = self._finished, []
         return finished
 
     async def close(self) -> None:
-        """Forget every run: the agent ends them, and nobody records how."""
+        """Cancel every run: the agent ends them, and no outcome is recorded."""
         runs = list(self._runs.values())
         for run in runs:
             run.cancel()
         await asyncio.gather(*runs, return_exceptions=True)
 
-    async def _perform(self, order: Execute) -> None:
+    async def _perform(self, request: Execute) -> None:
         outcome: Outcome | None = None
         try:
-            if isinstance(order.launch, Installation):
-                outcome = await self._agent.install(order.launch)
+            if isinstance(request.launch, Installation):
+                outcome = await self._agent.install(request.launch)
             else:
-                outcome = await self._agent.perform(order.launch)
+                outcome = await self._agent.perform(request.launch)
         except ProcessLostError:
-            _log.warning("run %s was lost", order.launch.key)
-        except Exception:  # noqa: BLE001  a fault of ours in one run must not end the others
-            _log.exception("run %s failed in the service", order.launch.key)
+            _log.warning("run %s was lost", request.launch.key)
+        except Exception:  # noqa: BLE001  a bug in one run must not end the others
+            _log.exception("run %s failed in the service", request.launch.key)
             outcome = _internal_error(self._agent)
-        key = order.launch.key
+        key = request.launch.key
         self._runs.pop(key, None)
         self._cancelled.discard(key)
-        self._finished.append(FinishedRun(order.subject, outcome))
+        self._finished.append(FinishedRun(request.subject, outcome))
         self._on_finished()
 
 

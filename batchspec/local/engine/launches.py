@@ -1,6 +1,10 @@
-"""Launches made of records: what a task or a start task is for the agent.
+"""Launches made from records: what a task, start task, preparation or release task is for the
+agent.
 
-What lives here: record in, :class:`Launch` out. What may not: running anything.
+Pure. Sources: the articles "Use multi-instance tasks to run MPI applications" and "Azure Batch
+runtime environment variables"; the reference of ``TaskContainerSettings`` for mounts and working
+directories; user reports for tasks whose container settings do not fit their pool, which fail when
+they run.
 """
 
 from __future__ import annotations
@@ -11,8 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.agent.failures import container_failure
-from batchspec.local.agent.launch import (
+from batchspec.local.agent import (
     Container,
     Failure,
     Installation,
@@ -20,6 +23,7 @@ from batchspec.local.agent.launch import (
     MultiInstance,
     Registry,
     TaskInstance,
+    container_failure,
 )
 from batchspec.local.engine.application_packages import package_variables, referenced_packages
 from batchspec.local.engine.environment import (
@@ -53,14 +57,14 @@ def task_launch(
     pool: Pool,
     fresh: bool,
 ) -> Launch:
-    """The run of ``task`` that the store has begun on ``nodes``; a retry is not ``fresh``.
+    """The run of ``task`` that has begun on ``nodes``; a retry is not ``fresh``.
 
-    There are several nodes for a multi-instance task; its primary is on the first.
+    A multi-instance task has several nodes; its primary is on the first one.
     """
     if task.directory is None:
         raise ValueError(f"task {task.id} has no directory: it has not begun")
     first = node_root(data, nodes[0].pool_id, nodes[0].id)
-    members = []
+    instances = []
     for at, node in enumerate(nodes):
         root = node_root(data, node.pool_id, node.id)
         directory = root / task.directory
@@ -81,8 +85,8 @@ def task_launch(
             job.body.get("commonEnvironmentSettings", ()),
             task.body.get("environmentSettings", ()),
         )
-        members.append(TaskInstance(at, directory, environment, packages))
-    primary = members[0]
+        instances.append(TaskInstance(at, directory, environment, packages))
+    primary = instances[0]
     launch = Launch(
         key=run_key(task.seq, task.run),
         node_root=first,
@@ -94,7 +98,7 @@ def task_launch(
         max_wall_clock_time=read_duration(task.body["constraints"]["maxWallClockTime"]),
         fresh=fresh,
         packages=primary.packages,
-        multi_instance=multi_instance_of(task, members) if MULTI_INSTANCE in task.body else None,
+        multi_instance=multi_instance_of(task, instances) if MULTI_INSTANCE in task.body else None,
         limits=node_config.limits,
     )
     return _with_container(node_config, launch, task.body, pool, required=True)
@@ -111,7 +115,7 @@ def job_task_launch(
     release: bool,
     fresh: bool,
 ) -> Launch:
-    """The preparation or the ``release`` task of ``job`` on ``node``."""
+    """The preparation task, or the ``release`` task, of ``job`` on ``node``."""
     root = node_root(data, node.pool_id, node.id)
     settings = job.body["jobReleaseTask" if release else "jobPreparationTask"]
     directory = root / job_task_directory(job, release=release)
@@ -142,7 +146,7 @@ def job_task_launch(
 
 
 def job_task_directory(job: Job, *, release: bool) -> str:
-    """Where the preparation or the ``release`` task lies, relative to its node's root."""
+    """The directory of the preparation or ``release`` task, relative to its node's root."""
     settings = job.body["jobReleaseTask" if release else "jobPreparationTask"]
     return task_directory(job.id, settings["id"])
 
@@ -158,7 +162,7 @@ def _preparation_variables(job: Job, root: Path) -> dict[str, str]:
 
 
 def installation(node_config: NodeConfig, data: Path, node: Node, pool: Pool) -> Installation:
-    """The packages of ``pool`` on ``node``."""
+    """The installation of the packages of ``pool`` on ``node``."""
     root = node_root(data, node.pool_id, node.id)
     return Installation(
         packages_key(node), referenced_packages(pool.body, node_config.applications, root)
@@ -166,7 +170,7 @@ def installation(node_config: NodeConfig, data: Path, node: Node, pool: Pool) ->
 
 
 def start_launch(node_config: NodeConfig, data: Path, node: Node, pool: Pool) -> Launch:
-    """The start task of ``pool`` on ``node``: it has the node to itself, and is re-entered."""
+    """The start task of ``pool`` on ``node``; its directory is kept between runs."""
     root = node_root(data, node.pool_id, node.id)
     start_task = pool.body["startTask"]
     launch = Launch(
@@ -194,15 +198,15 @@ def _with_container(
 
 
 _PORT = 6000
-"""Of ``AZ_BATCH_MASTER_NODE``: the one in the reference, where nothing listens here either."""
+"""The port of ``AZ_BATCH_MASTER_NODE``: the one in the reference, on which nothing listens."""
 
 
 def multi_instance_variables(
     nodes: Sequence[Node], at: int, shared: Path, cores: int
 ) -> dict[str, str]:
-    """What the member on ``nodes[at]`` sees; the first is the master.
+    """The variables of the instance on ``nodes[at]``; the first node is the master.
 
-    ``shared`` is the one directory that all members see.
+    ``shared`` is the directory that all instances see.
     """
     addresses = [node_address(node.seq) for node in nodes]
     with_cores = [f"{address} {cores}" for address in addresses]
@@ -216,20 +220,20 @@ def multi_instance_variables(
     }
 
 
-def multi_instance_of(task: Task, members: Sequence[TaskInstance]) -> MultiInstance:
-    """The gang of a multi-instance task."""
+def multi_instance_of(task: Task, instances: Sequence[TaskInstance]) -> MultiInstance:
+    """The coordination of a multi-instance task."""
     settings = task.body[MULTI_INSTANCE]
     return MultiInstance(
         settings["coordinationCommandLine"],
         tuple(settings.get("commonResourceFiles", ())),
-        tuple(members),
+        tuple(instances),
     )
 
 
 CONTAINER_SETTINGS = "containerSettings"
 _DOCKER = "docker.io"
 _DOCKER_KEY = "https://index.docker.io/v1/"
-"""Under what name the engines keep the credentials of the default registry."""
+"""The key under which engines store the credentials of the default registry."""
 _MOUNT_FOLDERS = {
     "shared": "shared",
     "startup": "startup",
@@ -246,10 +250,10 @@ def in_container(
     *,
     required: bool,
 ) -> Launch:
-    """``launch`` in the container that ``settings``, those of its task, ask for, if any.
+    """``launch`` in the container that the ``settings`` of its task define, if any.
 
-    ``environment`` is what the container gets. In a pool for containers a task has to have them if
-    they are ``required``: job preparation, job release and start tasks may run without.
+    ``environment`` is that of the container. In a pool for containers a task without container
+    settings fails if they are ``required``: start, preparation and release tasks may run without.
     """
     wanted = settings.get(CONTAINER_SETTINGS)
     configuration = pool.get("virtualMachineConfiguration", {}).get("containerConfiguration")
@@ -278,7 +282,7 @@ def in_container(
 
 
 def _limit_options(launch: Launch) -> Iterator[str]:
-    """Options with which the engine holds the limits of a task."""
+    """Engine options that enforce the limits of a task."""
     if launch.limits.memory is not None:
         yield from ("--memory", str(launch.limits.memory))
     if launch.limits.processes is not None:
@@ -290,7 +294,7 @@ def _invalid_settings(why: str) -> Failure:
 
 
 def _mounts(wanted: Wire, launch: Launch) -> Iterator[tuple[Path, bool]]:
-    """All of the node, or what is listed."""
+    """The mounted directories: the whole node, or the listed ones."""
     root, listed = launch.node_root, wanted.get("containerHostBatchBindMounts")
     if not listed:
         yield root, False
@@ -306,7 +310,7 @@ def _mounts(wanted: Wire, launch: Launch) -> Iterator[tuple[Path, bool]]:
 
 
 def _registries(wanted: Wire, configuration: Wire) -> Iterator[Registry]:
-    """Credentials, those of the task last, so that they come first."""
+    """Registry credentials; those of the task come last and so override the pool's."""
     own: Any = wanted.get("registry")
     for given in (*configuration.get("containerRegistries", ()), *([own] if own else ())):
         if "username" in given:

@@ -1,6 +1,6 @@
-"""The life of a node and of a job between their resting states.
+"""The next steps of nodes, jobs and job schedules between their states.
 
-Pure: a view in, decisions out. Nothing is ended here that has not been asked for in the store.
+Pure: a view in, decisions out. Nothing is ended here without a request in the store.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ _INTENT_STATES = {
     "deallocate": NodeState.DEALLOCATING,
     "preempt": NodeState.PREEMPTED,
 }
-"""What is asked of a node, and the state that it is in when its tasks are out of the way."""
+"""The intents of a node, and the state that follows when no task is left on it."""
 
 
 def node_steps(view: NodeView, delays: Delays, now: datetime) -> Iterator[Decision]:
-    """The next step of a node: what is asked of it first, else what its state leads to."""
+    """The next step of a node: its intent first, else what follows from its state."""
     node = view.node
     waits = {
         NodeState.CREATING: delays.allocation,
@@ -80,7 +80,7 @@ def node_steps(view: NodeView, delays: Delays, now: datetime) -> Iterator[Decisi
 
 
 def _state_step(view: NodeView) -> Iterator[Decision]:
-    """What follows from the state of a node of which nothing is asked."""
+    """What follows from the state of a node without an intent."""
     node = view.node
     match node.state:
         case NodeState.CREATING | NodeState.REBOOTING:
@@ -115,15 +115,15 @@ def _start_steps(view: NodeView) -> Iterator[Decision]:
 
 
 def _intent_steps(view: NodeView) -> Iterator[Decision]:
-    """Do what is asked of a node, once its tasks are out of the way."""
+    """Carry out the intent of a node, after its tasks have ended."""
     node, intent = view.node, view.node.intent
-    patient = node.intent_option in _WAITING_OPTIONS
-    if intent == "remove" and not patient and node.state is not NodeState.LEAVING_POOL:
+    waits = node.intent_option in _WAITING_OPTIONS
+    if intent == "remove" and not waits and node.state is not NodeState.LEAVING_POOL:
         yield SetNodeState(node, NodeState.LEAVING_POOL)
     if view.live:
-        if not patient:
-            how: EndMode = "terminate" if node.intent_option == "terminate" else "requeue"
-            yield from request_end(view.live, how)
+        if not waits:
+            mode: EndMode = "terminate" if node.intent_option == "terminate" else "requeue"
+            yield from request_end(view.live, mode)
         return
     if node.intent_option == "retaineddata" and view.retained:
         return
@@ -134,24 +134,24 @@ def _intent_steps(view: NodeView) -> Iterator[Decision]:
 
 
 def _intent_done(node: Node) -> Decision:
-    """What was asked of a node on which nothing goes on any more."""
+    """The last step of an intent, when nothing runs on the node any more."""
     match node.intent:
         case "remove":
             return RemoveNode(node)
         case "start":
             return BootNode(node)
         case "offline":
-            # One that is not up takes no tasks anyway, and none when it comes up.
+            # A node that is not running takes no tasks, and none after it has booted.
             up = NodeState.OFFLINE in NODE.transitions[node.state]
             return SetNodeState(node, NodeState.OFFLINE if up else node.state, done=True)
-        case wish if wish in _INTENT_STATES:
-            return SetNodeState(node, _INTENT_STATES[wish], done=True)
+        case intent if intent in _INTENT_STATES:
+            return SetNodeState(node, _INTENT_STATES[intent], done=True)
         case _:
-            raise ValueError(f"nobody knows what '{node.intent}' asks of a node")
+            raise ValueError(f"unknown intent of a node: '{node.intent}'")
 
 
 def job_steps(view: JobView) -> Iterator[Decision]:
-    """The next step of a job that is between two states."""
+    """The next step of a job in transition."""
     job, live = view.job, view.live
     match job.state:
         case JobState.TERMINATING | JobState.DELETING:
@@ -176,7 +176,7 @@ def job_steps(view: JobView) -> Iterator[Decision]:
 
 
 def _release_steps(view: JobView, *, busy: bool) -> Iterator[Decision]:
-    """End what prepares; then run the release task once, on each node that was prepared."""
+    """End preparation tasks that run; then run the release task once on each prepared node."""
     job, preparations = view.job, view.preparations
     preparing = [one for one in preparations if one.state == "running"]
     if preparing:
@@ -188,22 +188,22 @@ def _release_steps(view: JobView, *, busy: bool) -> Iterator[Decision]:
 
 
 def _delete_auto_pool(job: Job) -> Iterator[Decision]:
-    """An auto pool that lives as long as its job goes with it."""
+    """Delete an auto pool with the lifetime of the job."""
     auto = job.body.get("poolInfo", {}).get("autoPoolSpecification", {})
     if auto.get("poolLifetimeOption") == "job" and not auto.get("keepAlive", False):
         yield DeletePool(job.pool_id)
 
 
-def request_end(live: Iterable[Task], how: EndMode) -> Iterator[Decision]:
-    """Ask those to end that have not been asked; the first wish stands."""
-    return (RequestTaskEnd(task, how) for task in live if task.ending is None)
+def request_end(live: Iterable[Task], mode: EndMode) -> Iterator[Decision]:
+    """Request the end of tasks for which this was not requested yet; the first request stands."""
+    return (RequestTaskEnd(task, mode) for task in live if task.ending is None)
 
 
 _ENDING_JOBS = (JobState.TERMINATING, JobState.DELETING)
 
 
 def schedule_steps(view: ScheduleView, now: datetime) -> Iterator[Decision]:
-    """The next step of a schedule."""
+    """The next step of a job schedule."""
     schedule, jobs = view.schedule, view.jobs
     if schedule.state is ScheduleState.TERMINATING:
         yield from _terminate_jobs(view)
@@ -245,7 +245,7 @@ def _complete_schedule(schedule: Schedule) -> Iterator[Decision]:
 
 
 def _delete_schedule_pool(schedule: Schedule) -> Iterator[Decision]:
-    """The pool that lived as long as the schedule goes with it."""
+    """Delete the auto pool with the lifetime of the schedule."""
     auto = schedule.body["jobSpecification"]["poolInfo"].get("autoPoolSpecification", {})
     if schedule.pool_id is not None and not auto.get("keepAlive", False):
         yield DeletePool(schedule.pool_id)

@@ -1,9 +1,9 @@
-"""The directories of nodes and tasks: made, and taken away at once.
+"""The directories of nodes and tasks on disk: creation and removal.
 
-Taking away is a rename into ``trash``, which takes no time however much there is and can be done
-while the store is being written; the trash is emptied in the background. Whatever tasks did to
-their directories, nothing outside of ours is touched, and no error comes of it: what cannot be
-taken away stays, and the log says so. What may not live here: what runs in the directories.
+Removal is a rename into ``trash``, which takes no time whatever the size and can be done in a
+transaction of the store; the trash is emptied in the background. Whatever tasks did to their
+directories, nothing outside of the data folder is touched, and no error is raised: what cannot be
+removed stays and is logged.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.agent.path_guard import open_directory
 from batchspec.local.model import NODE_DIRECTORIES, node_root
+from batchspec.local.safe_paths import open_directory
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _log = logging.getLogger(__name__)
 
 
 class NodeDirectories:
-    """The disks of all nodes, below the folder ``data``."""
+    """The directories of all nodes, in the folder ``data``."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -35,34 +35,34 @@ class NodeDirectories:
         self._trash.mkdir(parents=True, exist_ok=True)
         self._numbers = count()
         self._emptying: asyncio.Task[None] | None = None
-        self._filled = True  # perhaps, by an earlier life
+        self._filled = True  # an earlier run may have filled it
         self._closing = threading.Event()
 
     def make_node(self, pool_id: str, node_id: str) -> None:
-        """Make the directories at the root of a node; those that are there stay."""
+        """Create the directories at the root of a node; existing ones stay."""
         root = node_root(self._data, pool_id, node_id)
         above = root.relative_to(self._data).parts
         for name in NODE_DIRECTORIES:
             try:
-                with open_directory(self._data, [*above, name], ours=True):
+                with open_directory(self._data, [*above, name], own=True):
                     pass
-            except OSError as error:  # a task put something else there
+            except OSError as error:  # a task created something else there
                 _log.warning("cannot make %s: %s", root / name, error.strerror)
 
     def remove_node(self, pool_id: str, node_id: str) -> None:
-        """Take a node's root away."""
+        """Remove the root directory of a node."""
         self._discard(node_root(self._data, pool_id, node_id))
 
     def remove_pool(self, pool_id: str) -> None:
-        """Take away the directory that held the pool's nodes."""
+        """Remove the directory that contained the nodes of a pool."""
         self._discard(node_root(self._data, pool_id, "none").parent)
 
     def remove(self, pool_id: str, node_id: str, directory: str) -> None:
-        """Take away a directory that is given relative to its node's root."""
+        """Remove a directory, given relative to the root of its node."""
         self._discard(node_root(self._data, pool_id, node_id) / directory)
 
     def empty_trash(self) -> None:
-        """Begin to delete what was taken away, unless that goes on already."""
+        """Start to delete the content of the trash, unless this is already in progress."""
         if self._filled and (self._emptying is None or self._emptying.done()):
             self._filled = False
             self._emptying = asyncio.create_task(
@@ -70,21 +70,21 @@ class NodeDirectories:
             )
 
     async def close(self) -> None:
-        """Stop deleting; what is left in the trash is deleted in the next life."""
+        """Stop deleting; the next run of the service deletes the rest of the trash."""
         self._closing.set()
         if self._emptying is not None:
             await self._emptying
 
     def _discard(self, path: Path) -> None:
         target = self._trash / str(next(self._numbers))
-        while target.exists():  # of an earlier life
+        while target.exists():  # of an earlier run
             target = self._trash / str(next(self._numbers))
         self._filled = True
         try:
             try:
                 self._move(path, target)
             except PermissionError:
-                # A task may have made a directory unwritable; renaming one writes its "..", too.
+                # A task may have made a directory read-only; renaming a directory writes its "..".
                 for directory in (*reversed(path.relative_to(self._data).parents), path):
                     _make_writable(self._data / directory)
                 self._move(path, target)
@@ -94,7 +94,7 @@ class NodeDirectories:
             _log.warning("cannot remove %s: %s", path, error.strerror)
 
     def _move(self, path: Path, target: Path) -> None:
-        """Rename ``path``, without following a link that a task may have put above it."""
+        """Rename ``path`` without following a link that a task may have created above it."""
         *above, name = path.relative_to(self._data).parts
         descriptor = os.open(self._data, _DIRECTORY & ~os.O_NOFOLLOW)
         try:
@@ -126,7 +126,7 @@ def _empty_trash(trash: Path, closing: threading.Event) -> None:
 
 
 def _retry_with_permission(function: Callable[..., Any], path: str, _: Any) -> None:
-    """Make way for one more try: a task may have taken the right to write from a directory."""
+    """Retry once with write permission: a task may have removed it from a directory."""
     with suppress(FileNotFoundError):
         if function in (os.unlink, os.rmdir):
             _make_writable(Path(path).parent)

@@ -1,11 +1,7 @@
-"""What faults does to nodes and to what runs on them.
+"""Fault injection for nodes and runs: preemption, failing start tasks and tasks, slow nodes.
 
-What lives here: which Spot node is taken away and when, which run fails, which node is slow. What
-may not: requests (``http.rehearsal``), and how a node goes or a run ends: those are the same as on
-any other day.
-
-A node is known by its pool and by the how manieth of it that it is, a task by its id: so the same
-seed does the same things to the same pools and tasks.
+A node is identified by its pool and its ordinal in it, a task by its id, so that the same seed
+injects the same faults into the same pools and tasks. Faults of requests are in ``http``.
 """
 
 from __future__ import annotations
@@ -14,7 +10,7 @@ import logging
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from batchspec.local.agent.launch import Launch
+from batchspec.local.agent import Launch
 from batchspec.local.engine.executor import Execute, ExecutorRequest, StartTaskRun, TaskRun
 from batchspec.local.fault_injection import FaultInjection, FaultKind, RandomSource
 from batchspec.local.model import Node, NodeState
@@ -28,27 +24,27 @@ PREEMPTIBLE_STATES = (
     NodeState.IDLE,
     NodeState.RUNNING,
 )
-"""The states in which a Spot node can be taken away; before those it has not been given."""
+"""The states in which a Spot node can be preempted; before them it is not allocated."""
 
 
 def preemption_absence(faults: FaultInjection) -> timedelta:
-    """How long a node that was taken away stays away: a quarter of the time it may have."""
+    """How long a preempted node stays away: a quarter of the duration of the rule."""
     rule = faults.rule(FaultKind.PREEMPT)
     return timedelta() if rule is None else rule.duration / 4
 
 
 @dataclass(slots=True)
 class _NodeIdentity:
-    """A node as faults knows it: its number in its pool, and its lives, each with its boot."""
+    """A node's ordinal in its pool, its last boot, and the ordinal of its boots."""
 
-    number: int
+    ordinal: int
     booted: datetime | None = None
-    life: int = 0
+    boots: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFaults:
-    """The fates of all nodes, for one life of the service."""
+    """The injected faults of all nodes, for one run of the service."""
 
     faults: FaultInjection
     _random: RandomSource = field(init=False)
@@ -57,60 +53,60 @@ class NodeFaults:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_random", RandomSource(self.faults))
 
-    def end_of(self, node: Node) -> datetime | None:
-        """When a Spot node that is up is taken away; ``None`` if it is not."""
+    def preemption_time(self, node: Node) -> datetime | None:
+        """When a running Spot node is preempted; ``None`` if it is not."""
         rule = self.faults.rule(FaultKind.PREEMPT)
         if rule is None or node.dedicated or node.booted is None:
             return None
-        known = self._know(node)
-        name = (node.pool_id.lower(), known.number, known.life)
+        identity = self._identity(node)
+        name = (node.pool_id.lower(), identity.ordinal, identity.boots)
         if not self._random.applies(rule, *name):
             return None
         return node.booted + rule.duration * self._random.fraction(FaultKind.PREEMPT, *name)
 
-    def change(self, order: ExecutorRequest) -> ExecutorRequest:
-        """An order as it is carried out: as it is, later, or so that it fails."""
-        if not isinstance(order, Execute) or not isinstance(order.launch, Launch):
-            return order
-        launch, subject = order.launch, order.subject
+    def apply_to(self, request: ExecutorRequest) -> ExecutorRequest:
+        """The request as it is, delayed, or changed so that the run fails."""
+        if not isinstance(request, Execute) or not isinstance(request.launch, Launch):
+            return request
+        launch, subject = request.launch, request.subject
         if isinstance(subject, StartTaskRun):
-            known = self._know(subject.node)
-            name = (subject.node.pool_id.lower(), known.number, known.life, subject.retries)
-            launch = self._spoil(launch, FaultKind.START_TASK, *name)
+            identity = self._identity(subject.node)
+            name = (subject.node.pool_id.lower(), identity.ordinal, identity.boots, subject.retries)
+            launch = self._with_failure(launch, FaultKind.START_TASK, *name)
         elif isinstance(subject, TaskRun):
-            launch = self._hold_up(launch, subject.node)
+            launch = self._with_delay(launch, subject.node)
             task = subject.task
-            launch = self._spoil(launch, FaultKind.TASK, task.job_id, task.id, task.run)
-        return replace(order, launch=launch)
+            launch = self._with_failure(launch, FaultKind.TASK, task.job_id, task.id, task.run)
+        return replace(request, launch=launch)
 
-    def _spoil(self, launch: Launch, kind: FaultKind, *name: str | int) -> Launch:
-        """The launch, or one whose command does nothing but fail."""
+    def _with_failure(self, launch: Launch, kind: FaultKind, *name: str | int) -> Launch:
+        """The launch, or one whose command only fails."""
         rule = self.faults.rule(kind)
         if rule is None or not self._random.applies(rule, *name):
             return launch
         _LOG.warning("%s: run %s fails", rule.text, launch.key)
-        said = f"fault injection: this run fails (rule {rule.text}, seed {self.faults.seed})"
-        command = f"/bin/sh -c 'echo \"{said}\" >&2; exit 1'"
+        message = f"fault injection: this run fails (rule {rule.text}, seed {self.faults.seed})"
+        command = f"/bin/sh -c 'echo \"{message}\" >&2; exit 1'"
         return replace(launch, command_line=command, multi_instance=None, container=None)
 
-    def _hold_up(self, launch: Launch, node: Node) -> Launch:
-        """The launch, or one that begins later since its node is slow."""
+    def _with_delay(self, launch: Launch, node: Node) -> Launch:
+        """The launch, or one that begins later because its node is slow."""
         rule = self.faults.rule(FaultKind.SLOW_NODE)
         if rule is None:
             return launch
-        number = self._know(node).number
-        if not self._random.applies(rule, node.pool_id.lower(), number):
+        ordinal = self._identity(node).ordinal
+        if not self._random.applies(rule, node.pool_id.lower(), ordinal):
             return launch
-        _LOG.warning("%s: run %s has to wait", rule.text, launch.key)
+        _LOG.warning("%s: run %s is delayed", rule.text, launch.key)
         return replace(launch, start_delay=rule.duration)
 
-    def _know(self, node: Node) -> _NodeIdentity:
-        known = self._nodes.get(node.seq)
-        if known is None:
-            number = self._random.next("node", node.pool_id.lower())
-            known = self._nodes[node.seq] = _NodeIdentity(number, node.booted)
-        # An order may hold a node as it was before; and before its first boot it has none.
-        if node.booted is not None and node.booted > (known.booted or node.booted):
-            known.life += 1
-        known.booted = max(filter(None, (known.booted, node.booted)), default=None)
-        return known
+    def _identity(self, node: Node) -> _NodeIdentity:
+        identity = self._nodes.get(node.seq)
+        if identity is None:
+            ordinal = self._random.next("node", node.pool_id.lower())
+            identity = self._nodes[node.seq] = _NodeIdentity(ordinal, node.booted)
+        # A request may have an older record of the node, even one from before its first boot.
+        if node.booted is not None and node.booted > (identity.booted or node.booted):
+            identity.boots += 1
+        identity.booted = max(filter(None, (identity.booted, node.booted)), default=None)
+        return identity

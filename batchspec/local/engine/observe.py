@@ -1,7 +1,7 @@
-"""observe: what of the store the scheduler has to see now.
+"""The part of the store that the scheduler has to see now.
 
-Reads by index, and no more than could be acted upon: never finished or blocked tasks, never nodes
-at rest that no task waits for. What may not live here: a decision, a write.
+It is read by index and no further than could be acted on: no finished or blocked tasks, and no idle
+nodes for which no task waits. Nothing is decided or written here.
 """
 
 from __future__ import annotations
@@ -50,26 +50,31 @@ _IDLE = (3, 4)  # idle, and waiting for disks
 
 
 class CpuUsage:
-    """Looks at the counters of the system, and remembers where each asker saw them last."""
+    """The processor usage of this machine from ``/proc/stat``, which only Linux has:
+    ``$CPUPercent``.
+
+    It remembers the counters of the previous call for each caller.
+    """
 
     def __init__(self, stat: Path = _STAT) -> None:
         self._stat = stat
         self._seen: dict[str, tuple[int, int]] = {}
 
     def busy(self, asker: str) -> float | None:
-        """The part of all processors, 0 to 1, that worked since the same asker last asked.
+        """The fraction of all processors, 0 to 1, that was busy since the last call of ``asker``.
 
-        At first it is since the machine was started; ``None`` where it is not known.
+        The first call covers the time since the machine started. ``None`` if the usage is not
+        known.
         """
         now, before = self._look(), self._seen.get(asker, (0, 0))
         if now is None:
             return None
         self._seen[asker] = now
-        worked, passed = now[0] - before[0], now[1] - before[1]
-        return min(1.0, max(0.0, worked / passed)) if passed > 0 else None
+        worked, skipped = now[0] - before[0], now[1] - before[1]
+        return min(1.0, max(0.0, worked / skipped)) if skipped > 0 else None
 
     def _look(self) -> tuple[int, int] | None:
-        """Ticks that all processors together have worked, and all ticks."""
+        """The ticks that all processors were busy, and all ticks."""
         try:
             first = self._stat.read_text(encoding="ascii").partition("\n")[0]
         except OSError:
@@ -103,13 +108,13 @@ def observe(
     now: datetime,
     node_faults: NodeFaults | None = None,
     *,
-    processor: CpuUsage | None = None,
+    cpu_usage: CpuUsage | None = None,
 ) -> SchedulerState:
-    """The state of things at ``now``; ``node_faults`` are those of a bad day.
+    """The scheduler's state at ``now``; ``node_faults`` are injected faults.
 
-    ``processor`` is looked at for samples; without one there are none of it.
+    ``cpu_usage`` is read for samples; without it they have no ``CPUPercent``.
     """
-    room, ends = (
+    room, preemptions = (
         (RemainingQuota(), {})
         if node_faults is None
         else (_remaining_quota(store, node_faults), _preemptions(store, node_faults))
@@ -135,19 +140,19 @@ def observe(
         ),
         pending_deletions=tuple(pending_deletions),
         expired=tuple(store.runs.expired(now)),
-        # Nothing begins while it is not known where something is still to be removed.
+        # Nothing starts while not all directories that are still to be deleted are known.
         offers=() if len(pending_deletions) == _MAX_PENDING_DELETIONS else tuple(_pool_work(store)),
-        scales=tuple(_autoscale_views(store, now, processor)),
+        scales=tuple(_autoscale_views(store, now, cpu_usage)),
         schedules=tuple(_schedule_views(store, now)),
         running=executor.running,
         room=room,
-        preempted=tuple(node for node, end in ends.values() if end <= now),
-        preemption_times=tuple(end for _, end in ends.values() if end > now),
+        preempted=tuple(node for node, end in preemptions.values() if end <= now),
+        preemption_times=tuple(end for _, end in preemptions.values() if end > now),
     )
 
 
 def _remaining_quota(store: Store, node_faults: NodeFaults) -> RemainingQuota:
-    """What the quota leaves."""
+    """What is left of the quotas."""
     left = []
     for dedicated, there in zip((True, False), store.nodes.totals(), strict=True):
         limit = node_faults.faults.quota(dedicated=dedicated)
@@ -156,13 +161,13 @@ def _remaining_quota(store: Store, node_faults: NodeFaults) -> RemainingQuota:
 
 
 def _preemptions(store: Store, node_faults: NodeFaults) -> dict[int, tuple[Node, datetime]]:
-    """The nodes that are taken away, by ``seq``, and when."""
-    ends = {}
+    """The nodes to preempt, by ``seq``, and when."""
+    preemptions = {}
     for node in store.nodes.in_state(*PREEMPTIBLE_STATES):
-        end = node_faults.end_of(node)
+        end = node_faults.preemption_time(node)
         if end is not None and node.intent is None:
-            ends[node.seq] = node, end
-    return ends
+            preemptions[node.seq] = node, end
+    return preemptions
 
 
 def _schedule_views(store: Store, now: datetime) -> Iterator[ScheduleView]:
@@ -173,7 +178,7 @@ def _schedule_views(store: Store, now: datetime) -> Iterator[ScheduleView]:
 
 
 def _autoscale_views(
-    store: Store, now: datetime, processor: CpuUsage | None
+    store: Store, now: datetime, cpu_usage: CpuUsage | None
 ) -> Iterator[AutoscaleView]:
     for pool_id in store.autoscale.due(now):
         pool, scale = store.pools.get(pool_id), store.autoscale.of(pool_id)
@@ -181,7 +186,7 @@ def _autoscale_views(
             continue
         samples = tuple(store.autoscale.samples(pool_id)) if scale.due <= now else ()
         metrics = dict(store.autoscale.current_metrics(pool_id))
-        busy = processor.busy(pool_id) if processor and scale.sample_due <= now else None
+        busy = cpu_usage.busy(pool_id) if cpu_usage and scale.sample_due <= now else None
         if busy is not None:
             metrics["CPUPercent"] = busy
         yield AutoscaleView(pool, scale, metrics, samples)
@@ -216,7 +221,7 @@ def _pool_work(store: Store) -> Iterator[PoolWork]:
         pool = store.pools.get(pool_id) if total else None
         if pool is None:
             continue
-        # The nodes are read last: there may be many, and nothing that could run.
+        # The nodes are read last: there may be many of them and no task to run.
         queues = tuple(_queues(store, pool, total, largest))
         if queues:
             free = tuple(store.nodes.with_free_slots(pool_id))
@@ -240,17 +245,20 @@ def _queues(store: Store, pool: Pool, total: int, largest: int) -> Iterator[JobQ
 
 def _runnable(store: Store, pool: Pool, job: Job, most: int, largest: int) -> list[Task]:
     """The next tasks of a job, without those for which there are no nodes."""
-    passed: list[int] = []
+    skipped: list[int] = []
     while True:
-        tasks = store.runs.runnable(job.id, most, largest, passed)
-        stuck = [*_too_large(store, pool, tasks), *_manager_without_node(store, pool, job, tasks)]
-        if not stuck:
+        tasks = store.runs.runnable(job.id, most, largest, skipped)
+        unplaceable = [
+            *_too_large(store, pool, tasks),
+            *_manager_without_node(store, pool, job, tasks),
+        ]
+        if not unplaceable:
             return tasks
-        passed += stuck
+        skipped += unplaceable
 
 
 def _too_large(store: Store, pool: Pool, tasks: list[Task]) -> list[int]:
-    """Those that need more nodes at once than there are."""
+    """Multi-instance tasks that need more nodes than the pool has."""
     if not any(map(instance_count, tasks)):
         return []
     nodes = store.nodes.schedulable_nodes(pool.id) if allows_multi_instance(pool) else 0
@@ -258,7 +266,7 @@ def _too_large(store: Store, pool: Pool, tasks: list[Task]) -> list[int]:
 
 
 def _manager_without_node(store: Store, pool: Pool, job: Job, tasks: list[Task]) -> list[int]:
-    """A job manager task that is for dedicated nodes alone, while none has room for it."""
+    """A job manager task that needs a dedicated node while none has room for it."""
     manager = job.body.get("jobManagerTask")
     if manager is None or manager["allowLowPriorityNode"]:
         return []
@@ -280,7 +288,7 @@ def _preparations(store: Store, job: Job) -> tuple[Preparation, ...]:
 
 
 def next_moment(store: Store, state: SchedulerState, now: datetime) -> datetime | None:
-    """When something will be due although nothing changes; ``None`` if never."""
+    """When something will be due without a change of the store; ``None`` if never."""
     moments = [
         store.jobs.next_deadline(),
         store.runs.next_expiry(),

@@ -1,6 +1,7 @@
-"""How a pool comes to its size: which nodes are added, which are asked to leave, when it is over.
+"""The size of a pool: which nodes are added and removed, when a resize ends, and autoscale.
 
-Pure: a view in, decisions out.
+Pure: a view in, decisions out. Random numbers of a formula depend on the time of its evaluation, so
+that evaluating twice gives the same result.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _QUOTA = {
         "The specified account has reached low priority core quota",
     ),
 }
-"""Both codes are documented; users have quoted the sentence for dedicated nodes."""
+"""Both codes are documented; the message for dedicated nodes is quoted by users."""
 _REMOVAL_COST = {
     NodeState.CREATING: 0,
     NodeState.STARTING: 1,
@@ -57,17 +58,17 @@ _REMOVAL_COST = {
     NodeState.PREEMPTED: 0,
     NodeState.RUNNING: 3,
 }
-"""What it costs to lose a node in a state; 2 for the others."""
+"""The cost of removing a node in a state; 2 for other states."""
 
 
 @dataclass(slots=True)
 class QuotaBudget:
-    """What of the account's quota is left while several pools take of it."""
+    """What is left of the account's quota while several pools grow."""
 
     room: RemainingQuota
 
     def take(self, count: int, *, dedicated: bool) -> int:
-        """So many nodes, or as many as there is room for."""
+        """``count`` nodes, or as many as the quota allows."""
         left = self.room.dedicated if dedicated else self.room.spot
         if left is None:
             return count
@@ -80,9 +81,9 @@ class QuotaBudget:
 
 
 def resize_steps(view: PoolView, budget: QuotaBudget, *, timed_out: bool) -> Iterator[Decision]:
-    """Bring the pool nearer to its targets, or to its end.
+    """The next steps of a pool to its targets, or to its deletion.
 
-    ``timed_out`` says that ``resizeTimeout`` has passed since the resize began.
+    ``timed_out`` means that ``resizeTimeout`` has passed since the resize began.
     """
     pool, nodes = view.pool, view.nodes
     leaving = [node for node in nodes if node.intent == "remove"]
@@ -127,7 +128,7 @@ def _grow_or_shrink(view: PoolView, staying: list[Node], budget: QuotaBudget) ->
 def _end_resize(
     view: PoolView, staying: list[Node], leaving: list[Node], why: tuple[str, str]
 ) -> Iterator[Decision]:
-    """End the resize where it is: what has not begun to come or go does not."""
+    """End the resize: nodes that have not begun to start or leave stay as they are."""
     kept = [node for node in leaving if node.state is not NodeState.LEAVING_POOL]
     yield from (CancelNodeRemoval(node) for node in kept)
     unborn = [node for node in staying if node.state is NodeState.CREATING]
@@ -139,7 +140,7 @@ def _end_resize(
 def _resize_errors(
     view: PoolView, there: list[Node], why: tuple[str, str] | None
 ) -> Iterator[Wire]:
-    """The ``resizeErrors`` of a pool that has not come to its targets; by default for quota."""
+    """The ``resizeErrors`` of a pool that did not reach its targets; by default for quota."""
     for dedicated, name in _KINDS:
         if sum(node.dedicated is dedicated for node in there) != _targets(view)[dedicated]:
             code, text = _QUOTA[dedicated]
@@ -153,7 +154,7 @@ _DEFAULT_INTERVAL = timedelta(minutes=15)
 
 
 def autoscale_pool(view: AutoscaleView, now: datetime) -> Iterator[Decision]:
-    """Take the sample that is due, then evaluate the formula if that is due too."""
+    """Take the sample that is due, then evaluate the formula if it is due."""
     pool, when, samples = view.pool, view.times, list(view.samples)
     if when.sample_due <= now:
         yield RecordSample(pool, view.metrics, _next_due(when.sample_due, SAMPLE_INTERVAL, now))
@@ -166,17 +167,17 @@ def autoscale_pool(view: AutoscaleView, now: datetime) -> Iterator[Decision]:
         now,
         (pool.target_dedicated, pool.target_spot),
         samples,
-        random.Random(when.due.timestamp()).random,  # noqa: S311  no secret comes of it
+        random.Random(when.due.timestamp()).random,  # noqa: S311  not used for security
     )
     following = _next_due(when.due, interval, now)
     yield RecordAutoscaleRun(pool, autoscale_run(evaluated, now), following)
     targets = (evaluated.dedicated, evaluated.spot)
-    # A resize that is being stopped ends first; the next evaluation comes in time.
+    # A resize that is stopping ends first; the next evaluation follows.
     changes = targets != (pool.target_dedicated, pool.target_spot)
     if changes and pool.allocation is not AllocationState.STOPPING:
         yield ResizePool(pool, *targets, evaluated.option)
 
 
 def _next_due(due: datetime, interval: timedelta, now: datetime) -> datetime:
-    """The first moment after ``now`` on the beat that ``due`` was on."""
+    """The first time after ``now`` in the series of ``due`` and ``interval``."""
     return due + interval * ((now - due) // interval + 1)

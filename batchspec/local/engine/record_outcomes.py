@@ -1,7 +1,4 @@
-"""record: what has finished into the store, and what follows from it.
-
-What lives here: outcome to record. What may not: when anything runs.
-"""
+"""Records the outcomes of finished runs in the store, and starts retries."""
 
 from __future__ import annotations
 
@@ -10,10 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from batchspec.local.agent.failures import ended_by_user
-from batchspec.local.agent.launch import Outcome
+from batchspec.local.agent import Outcome, ended_by_user
 from batchspec.local.engine.application_packages import with_packages
-from batchspec.local.engine.apply_decisions import DecisionApplier
 from batchspec.local.engine.executor import (
     ExecutorRequest,
     FinishedRun,
@@ -23,6 +18,7 @@ from batchspec.local.engine.executor import (
     StartTaskRun,
     TaskRun,
 )
+from batchspec.local.engine.run_starter import RunStarter
 from batchspec.local.engine.task_result import (
     failure_json,
     node_error_json,
@@ -38,14 +34,14 @@ _OPEN_JOBS = (JobState.ACTIVE, JobState.DISABLING, JobState.DISABLED, JobState.E
 
 
 class OutcomeRecorder:
-    """Writes what came of runs; to be used in a transaction."""
+    """Records outcomes; used in a transaction."""
 
-    def __init__(self, store: Store, committer: DecisionApplier) -> None:
+    def __init__(self, store: Store, starter: RunStarter) -> None:
         self._store = store
-        self._committer = committer
+        self._starter = starter
 
     def record(self, finished: Iterable[FinishedRun], now: datetime) -> Iterator[ExecutorRequest]:
-        """Write each in turn; the orders are the retries."""
+        """Record each outcome in turn; the requests are retries."""
         jobs: dict[str, Job | None] = {}
         for one in finished:
             if not isinstance(one.subject, TaskRun):
@@ -55,7 +51,7 @@ class OutcomeRecorder:
             if job_id not in jobs:
                 jobs[job_id] = self._store.jobs.get(job_id)
             job = jobs[job_id]
-            if job is None:  # deleted with its tasks
+            if job is None:  # deleted, and its tasks with it
                 continue
             if one.outcome is not None:
                 self._store.runs.add_usage(one.subject.task, one.outcome.usage)
@@ -80,7 +76,7 @@ class OutcomeRecorder:
         elif isinstance(run, PreparationRun):
             yield from self._preparation(run, outcome, now)
         elif (row := self._store.preparations.get(run.preparation.seq)) is not None:
-            # One that was lost is due again; one that failed does not keep its job from ending.
+            # A lost release task is due again; a failed one does not keep its job from ending.
             state = None if outcome is None else "completed"
             info = None if outcome is None else _task_info(outcome, row.release)
             self._store.preparations.update_release(row, state, info)
@@ -94,7 +90,7 @@ class OutcomeRecorder:
         if row is None or node is None or job is None:
             return
         if outcome is None:
-            yield self._committer.prepare_again(run, fresh=False)
+            yield self._starter.preparation_run(run, fresh=False)
             return
         limit = run.job.body["jobPreparationTask"]["constraints"]["maxTaskRetryCount"]
         if (
@@ -104,7 +100,7 @@ class OutcomeRecorder:
         ):
             info = {**row.info, "retryCount": run.retries + 1, "lastRetryTime": write_time(now)}
             self._store.preparations.update(row, "running", info)
-            yield self._committer.prepare_again(replace(run, retries=run.retries + 1), fresh=False)
+            yield self._starter.preparation_run(replace(run, retries=run.retries + 1), fresh=False)
             return
         ready = outcome.failure is None
         self._store.preparations.update(
@@ -116,10 +112,10 @@ class OutcomeRecorder:
             if not ready:
                 self._store.runs.requeue(task, now, counted=False)
             elif (begun := self._store.runs.start_prepared(task, now)) is not None:
-                yield self._committer.again(TaskRun(begun, job, node), fresh=True)
+                yield self._starter.task(TaskRun(begun, job, node), fresh=True)
 
     def _as_asked(self, task: Task, job: Job, outcome: Outcome | None) -> Outcome | None:
-        """``outcome``, or that the task was ended: if it would run again, but is asked to end."""
+        """``outcome``, or ``TaskEnded`` if the task would be retried but is requested to end."""
         current = self._store.runs.get(task.seq)
         if outcome is None or current is None or current.ending is None:
             return outcome
@@ -137,7 +133,7 @@ class OutcomeRecorder:
     def _task(
         self, run: TaskRun, job: Job, outcome: Outcome, now: datetime
     ) -> Generator[ExecutorRequest, None, bool]:
-        """Write the end of a task's run; returns whether its job was moved."""
+        """Record the end of a task's run; returns whether the state of its job was changed."""
         task = run.task
         result = task_result(task.body, job.body, task.retry_count, outcome)
         if result.retry and job.state in _OPEN_JOBS:
@@ -145,7 +141,7 @@ class OutcomeRecorder:
             if again is not None:
                 if run.others:
                     self._store.subtasks.restart(again, subtask_started(now))
-                yield self._committer.again(replace(run, task=again, job=job), fresh=False)
+                yield self._starter.task(replace(run, task=again, job=job), fresh=False)
             return False
         self._store.runs.finish(
             task,
@@ -159,7 +155,7 @@ class OutcomeRecorder:
             container=outcome.container,
         )
         for number in range(1, len(run.others) + 1):
-            # There are none where the primary could not be prepared.
+            # Without subtask outcomes the primary could not be prepared.
             ends = outcome.subtasks or (replace(outcome, exit_code=None),) * len(run.others)
             self._store.subtasks.complete(task, number, subtask_ended(ends[number - 1]))
         if result.job_action == "terminate" and job.state in _OPEN_JOBS:
@@ -171,7 +167,7 @@ class OutcomeRecorder:
         return False
 
     def _installation(self, run: InstallRun, outcome: Outcome | None, now: datetime) -> None:
-        """A node without its packages is unusable until it comes up again, as on the service."""
+        """Record an installation; a node without its packages is unusable until it boots again."""
         node = self._store.nodes.get(run.node.pool_id, run.node.id)
         if node is None or node.seq != run.node.seq or outcome is None:
             return
@@ -190,12 +186,12 @@ class OutcomeRecorder:
             return
         if outcome is None:
             if node.intent is None:
-                yield self._committer.start(node, run.pool, now, run.retries)
+                yield self._starter.start_task(node, run.pool, now, run.retries)
             return
         limit = run.pool.body["startTask"]["maxTaskRetryCount"]
         if node.intent is None and _should_retry(outcome, run.retries, limit):
             retried = {"lastRetryTime": write_time(now)}
-            yield self._committer.start(node, run.pool, now, run.retries + 1, retried)
+            yield self._starter.start_task(node, run.pool, now, run.retries + 1, retried)
             return
         state = node.state
         if state is NodeState.WAITING_FOR_START_TASK and node.intent is None:
@@ -205,13 +201,13 @@ class OutcomeRecorder:
 
 
 def _should_retry(outcome: Outcome, retries: int, limit: int) -> bool:
-    """Whether a start or preparation task is to be run once more."""
+    """Whether a start or preparation task is retried."""
     by_code = outcome.failure is not None and outcome.failure.code == "FailureExitCode"
     return by_code and (limit < 0 or retries < limit)
 
 
 def _task_info(outcome: Outcome, before: Wire | None) -> Wire:
-    """The note of a run that has ended; what was noted ``before`` stays where it still holds."""
+    """The info of a run that has ended; fields of the info ``before`` stay if still valid."""
     info: dict[str, Any] = {
         **(before or {}),
         "state": "completed",
@@ -229,7 +225,7 @@ def _task_info(outcome: Outcome, before: Wire | None) -> Wire:
 
 
 def _retention_end(body: Wire, ended: datetime) -> datetime | None:
-    """When the files of a task that ended then are removed; ``None`` if never."""
+    """When the files of a task that ended at ``ended`` are deleted; ``None`` if never."""
     retention: timedelta | None = read_duration(body["constraints"]["retentionTime"])
     if retention is None:
         return None

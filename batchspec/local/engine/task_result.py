@@ -1,6 +1,6 @@
-"""What the end of a run means: for the task, for those that depend on it, for its job.
+"""What the end of a run means for the task, for dependent tasks, and for the job.
 
-Pure. Evidence: the reference of ``ExitConditions``, ``ExitOptions`` and ``TaskConstraints``.
+Pure. Source: the reference of ``ExitConditions``, ``ExitOptions`` and ``TaskConstraints``.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from batchspec.local.agent.launch import Failure, Outcome
+from batchspec.local.agent import Failure, Outcome
 from batchspec.local.model import Wire
 from batchspec.local.wire import write_time
 
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """``retry``: run it again at once. Else it is over: ``satisfies`` lets dependent tasks run,
-    and ``job_action`` (``none``, ``disable``, ``terminate``) is what its job does about it.
+    """The result of a run.
+
+    With ``retry`` the task runs again at once. Otherwise it is completed: ``satisfies`` lets
+    dependent tasks run, and ``job_action`` (``none``, ``disable``, ``terminate``) applies to the
+    job.
     """
 
     retry: bool
@@ -27,10 +30,10 @@ class TaskResult:
 
 
 def task_result(task: Wire, job: Wire, retries: int, outcome: Outcome) -> TaskResult:
-    """Judge a run of ``task`` (of ``job``; both bodies), which was retried ``retries`` times.
+    """The result of a run of ``task`` after ``retries`` retries; ``task`` and ``job`` are bodies.
 
-    Only an exit code other than 0 is retried: not a file that could not be fetched or uploaded,
-    not a program that could not be started, not a run that was cut short.
+    Only an exit code other than 0 is retried: not a failed download or upload, not a program that
+    could not be started, not a run that was ended.
     """
     failure = outcome.failure
     limit = task.get("constraints", {}).get("maxTaskRetryCount", 0)
@@ -47,7 +50,7 @@ def task_result(task: Wire, job: Wire, retries: int, outcome: Outcome) -> TaskRe
 
 
 def _exit_options(conditions: Mapping[str, Any], outcome: Outcome) -> Mapping[str, Any]:
-    """The exit options that apply. A listed exit code comes before a failed upload."""
+    """The exit options that apply. A listed exit code precedes a failed upload."""
     code, failure = outcome.exit_code, outcome.failure
     none: Mapping[str, Any] = {}
     if code is not None:
@@ -68,13 +71,13 @@ def _exit_options(conditions: Mapping[str, Any], outcome: Outcome) -> Mapping[st
 
 
 def subtask_started(now: datetime) -> Wire:
-    """What is told of a subtask when it begins."""
+    """The info of a subtask when it starts."""
     stamp = write_time(now)
     return {"startTime": stamp, "stateTransitionTime": stamp}
 
 
 def subtask_ended(outcome: Outcome) -> Wire:
-    """What is told of a subtask when its task has ended."""
+    """The info of a subtask when its task has ended."""
     stamp = write_time(outcome.ended)
     info: dict[str, Any] = {"startTime": write_time(outcome.started), "endTime": stamp}
     if outcome.exit_code is not None:
@@ -91,7 +94,7 @@ def subtask_ended(outcome: Outcome) -> Wire:
 
 
 def node_error_json(failure: Failure) -> Wire:
-    """A failure in the form of a node's ``errors``."""
+    """A failure as an item of a node's ``errors``."""
     details = [{"name": name, "value": value} for name, value in failure.details]
     return {"code": failure.code, "message": failure.message, "errorDetails": details}
 

@@ -1,8 +1,8 @@
-"""The account's applications: packages that a user has put into a folder.
+"""The application packages of the account, which a user puts into a folder.
 
-What lives here: reading ``applications/<id>/<version>.zip``, and ``applications/<id>/default``, a
-text that names the default version. On Azure they are made through the account's management, which
-the Batch protocol has no operation for. What may not: writing there, what is in a package.
+``applications/<id>/<version>.zip`` is a package, and ``applications/<id>/default`` a text file with
+the default version. On Azure they are created through the management API, for which the Batch
+protocol has no operations. Nothing is written here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _VERSION = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", re.ASCII)
-# How the newest clients name an application of a pool's: by its resource id.
+# New clients reference an application by its resource id.
 _RESOURCE = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Batch"
     r"/batchAccounts/[^/]+/applications/([^/]+)",
@@ -24,14 +24,16 @@ _RESOURCE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """An application: its packages by version (in order), and the version meant by none."""
+    """An application: its packages by version (sorted), and its default version."""
 
     id: str
     packages: dict[str, Path]
     default: str | None
 
     def package(self, version: str | None) -> tuple[str, Path] | None:
-        """The version's own spelling and its zip file; ``None`` if there is no such package."""
+        """The version in its own spelling and the zip file; ``None`` if there is no such
+        package.
+        """
         wanted = self.default if version is None else version
         for name, path in self.packages.items():
             if wanted is not None and name.lower() == wanted.lower():
@@ -40,7 +42,7 @@ class Application:
 
 
 class Applications:
-    """The applications in a folder, as they are at the moment; ids and versions in any case."""
+    """The applications in a folder, read at each call; ids and versions in any case."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -50,7 +52,7 @@ class Applications:
         return sorted(self._read(), key=lambda found: found.id.lower())
 
     def get(self, reference: str) -> Application | None:
-        """The application of an id, or of a resource id that ends with it."""
+        """The application with an id, or with a resource id that ends with it."""
         name = application_id(reference).lower()
         return next((found for found in self._read() if found.id.lower() == name), None)
 
@@ -65,7 +67,7 @@ class Applications:
 
 
 def application_id(reference: str) -> str:
-    """The id of an application that is named by its id or by its resource id."""
+    """The id of an application that is referenced by its id or by its resource id."""
     found = _RESOURCE.fullmatch(reference)
     return reference if found is None else found[1]
 

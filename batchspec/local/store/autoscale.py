@@ -1,7 +1,7 @@
-"""Autoscale in the store: when a pool's formula is due, and the samples that it reads.
+"""Autoscale in the store: when a pool's formula is due, and its samples.
 
-Samples are taken every 30 seconds of pools that scale by formula, and kept for a week: the longest
-interval of evaluation.
+Pools that scale by formula are sampled every 30 seconds of the service's time. Samples are kept for
+a week, the longest evaluation interval.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ERROR_MESSAGE = "The specified auto-scaling formula has evaluation error"
 
 
 class Autoscale:
-    """The tables ``scaling`` and ``sample``; both go with their pool."""
+    """The tables ``scaling`` and ``sample``; rows of both are deleted with their pool."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -37,7 +37,7 @@ class Autoscale:
     # --- the API's side
 
     def start(self, pool: Pool, now: datetime) -> None:
-        """Evaluate from ``now`` on; what was sampled before stays."""
+        """Evaluate the formula from ``now`` on; existing samples stay."""
         stamp = to_column(now)
         self._db.write(
             "INSERT INTO scaling (pool, since, due, sample_due) VALUES (?, ?, ?, ?) "
@@ -46,11 +46,11 @@ class Autoscale:
         )
 
     def stop(self, pool: Pool) -> None:
-        """Evaluate and sample no more; forget the samples."""
+        """Stop evaluating and sampling, and delete the samples."""
         self._db.write("DELETE FROM scaling WHERE pool = ?", (fold(pool.id),))
 
     def of(self, pool_id: str) -> AutoscaleTimes | None:
-        """How it is with the scaling of a pool; ``None`` if it does not scale."""
+        """When the formula and the next sample of a pool are due; ``None`` without autoscale."""
         row = self._db.one("SELECT * FROM scaling WHERE pool = ?", (fold(pool_id),))
         if row is None:
             return None
@@ -68,7 +68,7 @@ class Autoscale:
     # --- the engine's side
 
     def due(self, now: datetime) -> list[str]:
-        """The pools (ids in lower case) for which something is due."""
+        """The pools (ids in lower case) whose formula or sample is due."""
         stamp = to_column(now)
         rows = self._db.all(
             "SELECT pool FROM scaling WHERE due <= ? OR sample_due <= ?", (stamp, stamp)
@@ -76,12 +76,12 @@ class Autoscale:
         return [row["pool"] for row in rows]
 
     def next_moment(self) -> datetime | None:
-        """The next moment at which :meth:`due` will have something."""
+        """The next time at which something is :meth:`due`."""
         row = self._db.one("SELECT min(min(due, sample_due)) FROM scaling")
         return from_optional(row[0] if row is not None else None)
 
     def current_metrics(self, pool_id: str) -> Mapping[str, float]:
-        """The metrics of a pool as they are: of its nodes, and of the tasks of its active jobs."""
+        """The current metrics of a pool: of its nodes, and of the tasks of its active jobs."""
         key = fold(pool_id)
         tasks = self._db.one(
             "SELECT total(n_running), total(n_succeeded), total(n_failed) FROM tally "
@@ -116,7 +116,7 @@ class Autoscale:
     def add_sample(
         self, pool: Pool, at: datetime, metrics: Mapping[str, float], following: datetime
     ) -> None:
-        """Keep a sample; the next one is due at ``following``."""
+        """Add a sample; the next one is due at ``following``."""
         key = fold(pool.id)
         with self._db.transaction():
             self._db.write(
@@ -139,7 +139,7 @@ class Autoscale:
 
 
 def autoscale_run(evaluated: Evaluation, now: datetime) -> dict[str, Any]:
-    """``AutoScaleRun``; the error is in the recorded words."""
+    """``AutoScaleRun`` in wire form; the error has the recorded message."""
     shown: dict[str, Any] = {"timestamp": write_time(now), "results": evaluated.results}
     if evaluated.error is not None:
         shown["error"] = {

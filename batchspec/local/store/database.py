@@ -1,10 +1,9 @@
-"""One SQLite database, its transactions, and the forms that values take in it.
+"""One SQLite database: transactions, conversions of values, and pages of lists.
 
-What lives here: the connection, ``transaction``, time and JSON to and from columns. What may not:
-the SQL of any one table.
+The SQL of single tables may not live here.
 """
 
-# ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
+# ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
 from __future__ import annotations
 
 import json
@@ -21,10 +20,10 @@ from batchspec.local.store.schema import migrate
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list, by key: rows after ``after``, at most ``limit``.
+    """One page of a list by key: at most ``limit`` rows after the key ``after``.
 
-    ``where`` is an SQL condition over the columns of the table, with ``?`` for ``values``; it is
-    made by the service from a parsed filter, never by joining in text of a request.
+    ``where`` is an SQL condition over the columns of the table, with ``?`` for ``values``. The
+    service makes it from a parsed filter; it never contains text of a request.
     """
 
     limit: int
@@ -41,27 +40,27 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def to_column(moment: datetime) -> int:
-    """Microseconds since 1970 of an aware ``moment``."""
+    """Microseconds since 1970 of ``moment``, which is aware."""
     return (moment - _EPOCH) // _MICROSECOND
 
 
 def from_column(value: int) -> datetime:
-    """The UTC moment of a column made by :func:`to_column`."""
+    """The UTC time of a column made by :func:`to_column`."""
     return _EPOCH + timedelta(microseconds=value)
 
 
 def from_optional(value: int | None) -> datetime | None:
-    """As :func:`from_column`; NULL is ``None``."""
+    """As :func:`from_column`; ``None`` for NULL."""
     return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
 def to_optional(moment: datetime | None) -> int | None:
-    """As :func:`to_column`; ``None`` is NULL."""
+    """As :func:`to_column`; NULL for ``None``."""
     return None if moment is None else to_column(moment)
 
 
 def to_microseconds(span: timedelta) -> int:
-    """Whole microseconds."""
+    """A duration in whole microseconds."""
     return span // _MICROSECOND
 
 
@@ -71,20 +70,21 @@ def to_json(value: Any) -> str:
 
 
 def from_json(text: str | None) -> Any:
-    """The value of JSON text; NULL is ``None``."""
+    """The value of JSON text; ``None`` for NULL."""
     return None if text is None else json.loads(text)
 
 
 def fold(identifier: str) -> str:
-    """The key of an id: ids are case-insensitive."""
+    """The key of an id; ids are case-insensitive."""
     return identifier.lower()
 
 
 class Database:
-    """A connection that writes in short transactions and says so when one is committed.
+    """A connection that writes in short transactions and reports each commit.
 
-    Used from one thread. WAL with ``synchronous=NORMAL``: a commit is in the operating system's
-    hands when it returns, so it outlives a SIGKILL of this process (not a power cut).
+    It is used from one thread. With WAL and ``synchronous=NORMAL`` a commit has been passed to the
+    operating system when it returns, so that it survives a SIGKILL of this process, but not a power
+    failure.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -108,12 +108,12 @@ class Database:
         """Called after each committed change; the engine sets it to be woken."""
 
     def close(self) -> None:
-        """Close the connection; the write-ahead log is folded into the database."""
+        """Close the connection; SQLite merges the write-ahead log into the database."""
         self._connection.close()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing. Nested transactions are part of the outer one."""
+        """All or nothing for the writes inside. A nested transaction is part of the outer one."""
         if self._depth:
             yield
             return
@@ -135,7 +135,7 @@ class Database:
             self.changed()
 
     def write(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
-        """Run one statement that changes something, in its own transaction if there is none."""
+        """Run one statement that changes something, in its own transaction if none is open."""
         if self._depth:
             self._wrote = True
             return self._connection.execute(sql, values)
@@ -154,7 +154,9 @@ class Database:
         return cursor.lastrowid or 0
 
     def update(self, table: str, row: Mapping[str, Any], where: str, values: Sequence[Any]) -> int:
-        """Set the columns of ``row`` where ``where`` holds; return how many rows that was."""
+        """Set the columns of ``row`` in the rows that match ``where``; returns the number of
+        rows.
+        """
         sets = ", ".join(f"{name} = ?" for name in row)
         cursor = self.write(
             f"UPDATE {table} SET {sets} WHERE {where}",
@@ -168,13 +170,13 @@ class Database:
         return row
 
     def all(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
-        """All rows of a query that is bounded by its own LIMIT or by nature."""
+        """All rows of a query that is bounded by LIMIT or by nature."""
         return self._connection.execute(sql, values).fetchall()
 
 
 def next_modified(previous: datetime, now: datetime) -> datetime:
     """``now``, but later than ``previous``: the next ``lastModified``.
 
-    The ETag is made of it, so two changes in one tick of the clock must still differ.
+    The ETag is made of it, so two changes within one tick of the clock must differ.
     """
     return max(now, previous + _MICROSECOND)

@@ -1,7 +1,7 @@
-"""What a job brings with it when it is made: its auto pool, and its job manager task.
+"""The creation of a job with its auto pool and its job manager task.
 
-Used by the API for jobs that a user makes, and by the engine for those of a schedule; both hand in
-settings that are complete.
+The API uses it for jobs of users, and the engine for jobs of a schedule; both pass complete
+settings.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MANAGER_FIELDS = (
 
 
 def new_guid() -> str:
-    """A GUID in the service's spelling."""
+    """A GUID in the spelling of the service."""
     return str(uuid.uuid4()).upper()
 
 
@@ -47,10 +47,10 @@ def add_job(
     error: Wire | None = None,
     guid: Callable[[], str] = new_guid,
 ) -> Job | None:
-    """Make a job with its auto pool and its job manager task; ``None`` if the id is taken.
+    """Create a job with its auto pool and its job manager task; ``None`` if the id exists.
 
-    A job of a ``schedule`` whose pool lives as long as that uses the schedule's. With a scheduling
-    ``error`` the job is there, but nothing is made for it.
+    A job of a ``schedule`` with a pool of the schedule's lifetime uses that pool. With a scheduling
+    ``error`` the job is created without pool and task.
     """
     with store.transaction():
         auto = body["poolInfo"].get("autoPoolSpecification")
@@ -75,7 +75,7 @@ def add_job(
 
 
 def job_deadline(body: Mapping[str, Any], started: datetime) -> datetime | None:
-    """When ``maxWallClockTime`` ends the job; ``None`` if it never does."""
+    """When ``maxWallClockTime`` ends the job; ``None`` if never."""
     limit = read_duration(body["constraints"]["maxWallClockTime"])
     if limit is None:
         return None
@@ -113,7 +113,7 @@ def _create_auto_pool(
 
 
 def _manager_task(store: Store, job: Job) -> NewTask:
-    """The job manager task as a task. One that runs alone takes all slots of its node."""
+    """The job manager task as a task. One that runs exclusively takes all slots of its node."""
     settings = job.body["jobManagerTask"]
     slots: int = settings["requiredSlots"]
     pool = store.pools.get(job.pool_id)

@@ -1,6 +1,6 @@
-"""Jobs in the store: what the API asks for, and how the engine brings them to their end."""
+"""Jobs in the store: requests of the API and transitions of the engine."""
 
-# ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
+# ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
 from __future__ import annotations
 
 import sqlite3
@@ -42,7 +42,7 @@ class Jobs:
         deadline: datetime | None,
         schedule_id: str | None = None,
     ) -> Job | None:
-        """Create an active job; ``None`` if the id is taken."""
+        """Create an active job; ``None`` if the id exists."""
         stamp = to_column(now)
         with self._db.transaction():
             if self._db.one("SELECT 1 FROM job WHERE key = ?", (fold(job_id),)):
@@ -70,12 +70,12 @@ class Jobs:
             return self.get(job_id)
 
     def get(self, job_id: str) -> Job | None:
-        """The job of that id, in any case of letters."""
+        """The job with this id, in any case."""
         row = self._db.one("SELECT * FROM job WHERE key = ?", (fold(job_id),))
         return None if row is None else _read(row)
 
     def page(self, page: Page = ALL_ROWS, schedule_id: str | None = None) -> list[Job]:
-        """Jobs by id: all, or those that a schedule made."""
+        """Jobs by id: all, or those of a schedule."""
         where = f"key > ? AND ({page.where})"
         values: tuple[object, ...] = (page.after, *page.values)
         if schedule_id is not None:
@@ -110,7 +110,7 @@ class Jobs:
         )
 
     def counts(self, job_id: str) -> TaskCounts:
-        """How many tasks (and slots) of a job are in each state; from counters, at once."""
+        """The number of tasks and of slots of a job by state, from counters."""
         row = self._db.one("SELECT * FROM tally WHERE job = ?", (fold(job_id),))
         if row is None:
             return TaskCounts(Counts(0, 0, 0, 0), Counts(0, 0, 0, 0))
@@ -128,10 +128,10 @@ class Jobs:
         disable_tasks: str | None = None,
         scheduling_error: Wire | None = None,
     ) -> Job:
-        """Bring a job to ``state``. ``completed`` sets its end; ``reason`` is kept once given.
+        """Bring a job to ``state``. ``completed`` sets its end; the first ``reason`` stays.
 
         Raises:
-            IllegalMoveError: the life cycle has no such transition.
+            IllegalTransitionError: the state machine has no such transition.
         """
         JOB.check(job.state, state)
         if state is job.state:
@@ -166,7 +166,7 @@ class Jobs:
         return [_read(row) for row in rows]
 
     def with_work(self, pool_id: str) -> list[Job]:
-        """Active jobs on a pool that have active tasks, in scheduling order.
+        """Active jobs of a pool that have active tasks, in scheduling order.
 
         That is: highest priority first, then oldest first.
         """
@@ -179,7 +179,7 @@ class Jobs:
         return [_read(row) for row in rows]
 
     def pools_with_work(self) -> list[str]:
-        """The pools for which :meth:`with_work` has something."""
+        """The pools that have jobs :meth:`with_work`."""
         rows = self._db.all(
             "SELECT DISTINCT job.pool FROM job JOIN tally ON tally.job = job.key "
             "WHERE job.state = 'active' AND tally.n_active > 0"
@@ -195,7 +195,7 @@ class Jobs:
         return [_read(row) for row in rows]
 
     def with_manager_complete(self) -> list[Job]:
-        """Jobs whose job manager task is completed, and that end with it."""
+        """Jobs whose job manager task is completed and ends them."""
         rows = self._db.all(
             "SELECT job.* FROM job CROSS JOIN task "
             "ON task.job = job.key AND task.key = job.manager "
@@ -205,7 +205,7 @@ class Jobs:
         return [_read(row) for row in rows]
 
     def of_schedule(self, schedule_id: str, *, completed: bool) -> list[Job]:
-        """Jobs that a schedule made: all, or those that are not completed."""
+        """Jobs of a schedule: all, or those that are not completed."""
         rows = self._db.all(
             "SELECT * FROM job WHERE schedule = ? AND (? OR state <> 'completed') ORDER BY seq",
             (fold(schedule_id), completed),
@@ -213,7 +213,7 @@ class Jobs:
         return [_read(row) for row in rows]
 
     def with_all_tasks_complete(self) -> list[Job]:
-        """Active jobs with ``onAllTasksComplete: terminatejob`` and no task left to do.
+        """Active jobs with ``onAllTasksComplete: terminatejob`` whose tasks are all completed.
 
         A job without tasks counts: it ends at once, as the reference says (contract 7).
         """
@@ -225,13 +225,14 @@ class Jobs:
         return [_read(row) for row in rows]
 
     def purge(self, job: Job, limit: int = 2000) -> bool:
-        """Remove up to ``limit`` tasks of a job that is deleting; then the job itself.
+        """Delete up to ``limit`` tasks of a job that is being deleted, and the job after its last
+        task.
 
-        Returns whether all of it is gone. Tasks that are still running are left: end them first.
+        Returns whether the job is deleted. Running tasks stay; they must be ended first.
         """
         with self._db.transaction():
             self._db.write(
-                "INSERT INTO doomed (pool_id, node_id, directory, task_seq, run) "
+                "INSERT INTO pending_deletion (pool_id, node_id, directory, task_seq, run) "
                 "SELECT pool_id, node_id, directory, seq, run FROM task WHERE seq IN "
                 "(SELECT seq FROM task WHERE job = ? AND state IN ('active', 'completed') LIMIT ?)"
                 " AND node IS NOT NULL AND directory IS NOT NULL AND cleaned = 0",
@@ -248,7 +249,7 @@ class Jobs:
             return True
 
     def next_deadline(self) -> datetime | None:
-        """The next moment at which :meth:`overdue` will have something."""
+        """The next time at which a job will be :meth:`overdue`."""
         row = self._db.one("SELECT min(deadline) FROM job WHERE deadline IS NOT NULL")
         return from_optional(row[0] if row is not None else None)
 

@@ -2,7 +2,7 @@
 intents.
 """
 
-# ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
+# ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
 from __future__ import annotations
 
 import sqlite3

@@ -1,6 +1,6 @@
-"""Pools in the store: what the API asks for, what the engine settles."""
+"""Pools in the store: requests of the API and resizes by the engine."""
 
-# ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
+# ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
 from __future__ import annotations
 
 import sqlite3
@@ -22,7 +22,7 @@ from batchspec.local.store.database import (
 
 
 class Pools:
-    """The table ``pool``. A pool that is deleted stays, ``deleting``, until its nodes are gone."""
+    """The table ``pool``. A deleted pool stays, ``deleting``, until its nodes are gone."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -40,7 +40,7 @@ class Pools:
         resize_timeout: str,
         autoscale: Wire | None = None,
     ) -> Pool | None:
-        """Create a pool that is resizing to its targets; ``None`` if the id is taken."""
+        """Create a pool that is resizing to its targets; ``None`` if the id exists."""
         stamp = to_column(now)
         with self._db.transaction():
             if self._db.one("SELECT 1 FROM pool WHERE key = ?", (fold(pool_id),)):
@@ -66,7 +66,7 @@ class Pools:
             return self.get(pool_id)
 
     def get(self, pool_id: str) -> Pool | None:
-        """The pool of that id, in any case of letters."""
+        """The pool with this id, in any case."""
         row = self._db.one("SELECT * FROM pool WHERE key = ?", (fold(pool_id),))
         return None if row is None else _read(row)
 
@@ -92,10 +92,10 @@ class Pools:
         timeout: str,
         deallocation: str,
     ) -> Pool:
-        """Ask for a resize: ``resizing``, errors of the last one cleared.
+        """Start a resize: ``resizing``, with the errors of the last one cleared.
 
         Raises:
-            IllegalMoveError: the pool is not steady.
+            IllegalTransitionError: the pool is not steady.
         """
         ALLOCATION.check(pool.allocation, AllocationState.RESIZING)
         return self._set(
@@ -112,7 +112,7 @@ class Pools:
         )
 
     def stop_resize(self, pool: Pool, now: datetime) -> Pool:
-        """Ask for the resize to stop: ``stopping`` if it was resizing, else nothing."""
+        """Request that a resize stops: ``stopping`` if the pool is resizing, else no change."""
         if pool.allocation is not AllocationState.RESIZING:
             return pool
         return self._set(
@@ -120,11 +120,11 @@ class Pools:
         )
 
     def set_autoscale(self, pool: Pool, autoscale: Wire | None, now: datetime) -> Pool:
-        """Keep the autoscale formula, its interval and its last run; ``None`` turns it off."""
+        """Set the autoscale formula, its interval and its last run; ``None`` disables autoscale."""
         return self._set(pool, now, autoscale=None if autoscale is None else to_json(autoscale))
 
     def set_autoscale_run(self, pool: Pool, run: Wire) -> Pool:
-        """Keep the last run of the formula; that is no change of the pool."""
+        """Set the last run of the formula, which does not count as a change of the pool."""
         if pool.autoscale is None:
             return pool
         noted = {**pool.autoscale, "autoScaleRun": run}
@@ -132,23 +132,23 @@ class Pools:
         return replace(pool, autoscale=noted)
 
     def delete(self, pool: Pool, now: datetime) -> Pool:
-        """Ask for the pool to go: ``deleting``, until the engine drops it."""
+        """Request the deletion of the pool: ``deleting`` until the engine removes it."""
         POOL.check(pool.state, PoolState.DELETING)
         return self._set(pool, now, state=PoolState.DELETING, state_since=to_column(now))
 
     # --- the engine's side
 
     def in_transition(self) -> list[Pool]:
-        """Pools the engine has something to do for: deleting, resizing or stopping."""
+        """Pools with work for the engine: deleting, resizing or stopping."""
         rows = self._db.all(
             "SELECT * FROM pool WHERE allocation <> 'steady' OR state = 'deleting' ORDER BY seq"
         )
         return [_read(row) for row in rows]
 
     def complete_resize(self, pool: Pool, now: datetime, errors: tuple[Wire, ...] = ()) -> None:
-        """The resize is over: ``steady``, with ``resizeErrors`` where it fell short.
+        """The resize is over: ``steady``, with ``resizeErrors`` if targets were not reached.
 
-        Nothing is written if another resize was asked for since ``pool`` was read.
+        Nothing is written if another resize was started since ``pool`` was read.
         """
         ALLOCATION.check(pool.allocation, AllocationState.STEADY)
         self._db.update(
@@ -163,7 +163,7 @@ class Pools:
         )
 
     def remove(self, pool: Pool) -> None:
-        """Forget a pool that was deleting and has no node left."""
+        """Remove a pool that is being deleted and has no node left."""
         self._db.write(
             "DELETE FROM pool WHERE seq = ? AND state = 'deleting' "
             "AND NOT EXISTS (SELECT 1 FROM node WHERE node.pool = pool.key)",

@@ -1,11 +1,11 @@
-"""Task runs in the store: what the engine starts, what came of it, and what is left behind.
+"""Task runs in the store: what the engine starts, the outcomes, and what is left behind.
 
-Each write checks that the run it speaks of is still the one that goes on: a task may have been
-ended, requeued or deleted since the engine read it. Then nothing is written, and the method says
-so. The slots of the node are kept in the same transaction.
+A write checks that the given run is still the current one: the task may have been ended, requeued
+or deleted since the engine read it. If so nothing is written, and the method returns ``None``. The
+slots of the node change in the same transaction.
 """
 
-# ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
+# ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
 from __future__ import annotations
 
 import sqlite3
@@ -27,7 +27,12 @@ from batchspec.local.store.tasks import COLUMNS, Dependencies, task_from_row
 
 
 class Subtasks:
-    """The table ``subtask``."""
+    """The subtasks of multi-instance tasks, one for each node except the primary's: table
+    ``subtask``.
+
+    A row describes the latest run of its task. It is deleted with its task and when the task is
+    active again; a trigger then schedules the deletion of its files.
+    """
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -54,12 +59,12 @@ class Subtasks:
                 take_slots(self._db, fold(node.pool_id), fold(node.id), task.slots, now)
 
     def restart(self, task: Task, info: Wire) -> None:
-        """The task is retried, and with it its subtasks, where they are."""
+        """The task is retried, and so are its subtasks on their nodes."""
         values = {"state": "running", "info": to_json(info), "run": task.run}
         self._db.update("subtask", values, "task = ?", (task.seq,))
 
     def complete(self, task: Task, number: int, info: Wire) -> None:
-        """What a subtask has come to, at the end of its task."""
+        """Set the info of a subtask at the end of its task."""
         where = "task = ? AND number = ?"
         self._db.update("subtask", {"info": to_json(info)}, where, (task.seq, number))
 
@@ -84,7 +89,7 @@ _LIVE = "state IN ('preparing', 'running')"
 
 
 class Runs:
-    """The table ``task``, seen from the engine, and ``doomed``."""
+    """The table ``task`` for the engine, and the table ``pending_deletion``."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -95,11 +100,12 @@ class Runs:
     def runnable(
         self, job_id: str, limit: int, largest: int, skip: Sequence[int] = ()
     ) -> list[Task]:
-        """The next active tasks of a job that wait for nothing, oldest first, at most ``limit``.
+        """The next active tasks of a job without unmet dependencies, oldest first, at most
+        ``limit``.
 
-        ``largest`` is the most slots that one node has free now: tasks that need more are passed
-        over. ``skip`` are ``seq`` of tasks that the caller cannot place. By index: blocked and
-        finished tasks are never read.
+        ``largest`` is the largest number of free slots on one node: tasks that need more are left
+        out. ``skip`` are the ``seq`` of tasks that the caller cannot place. Blocked and finished
+        tasks are never read, thanks to an index.
         """
         marks = ", ".join("?" * len(skip))
         rows = self._db.all(
@@ -111,7 +117,7 @@ class Runs:
         return [task_from_row(row) for row in rows]
 
     def live(self, job_id: str | None = None) -> list[Task]:
-        """Tasks that are preparing or running: of a job, or all; bounded by the nodes' slots."""
+        """Preparing and running tasks, of a job or all; bounded by the slots of the nodes."""
         if job_id is None:
             rows = self._db.all(
                 f"SELECT {COLUMNS} FROM task INDEXED BY task_on_node WHERE {_LIVE} ORDER BY seq"
@@ -124,7 +130,7 @@ class Runs:
         return [task_from_row(row) for row in rows]
 
     def live_on(self, node: Node) -> list[Task]:
-        """Tasks that are preparing or running on a node, or have a subtask running there."""
+        """Tasks that are preparing or running on a node, or that have a subtask running there."""
         place = (fold(node.pool_id), fold(node.id))
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM task WHERE pool = ? AND node = ? AND {_LIVE} UNION "
@@ -135,7 +141,7 @@ class Runs:
         return [task_from_row(row) for row in rows]
 
     def preparing_on(self, node: Node, job_id: str) -> list[Task]:
-        """Tasks of a job that wait on a node for its preparation task."""
+        """Tasks of a job that wait on a node for the job's preparation task."""
         return [
             task
             for task in self.live_on(node)
@@ -143,7 +149,7 @@ class Runs:
         ]
 
     def retained(self, node: Node) -> bool:
-        """Whether files of completed tasks are still kept on a node."""
+        """Whether files of completed tasks are kept on a node."""
         row = self._db.one(
             "SELECT 1 FROM task WHERE pool = ? AND node = ? AND state = 'completed' "
             "AND cleaned = 0 LIMIT 1",
@@ -152,7 +158,7 @@ class Runs:
         return row is not None
 
     def ending(self) -> list[Task]:
-        """Tasks on a node that the engine was asked to end (:attr:`Task.ending`)."""
+        """Tasks on nodes that the engine must end (:attr:`Task.ending`)."""
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM task INDEXED BY task_ending "
             f"WHERE ending IS NOT NULL AND {_LIVE} ORDER BY seq"
@@ -160,7 +166,7 @@ class Runs:
         return [task_from_row(row) for row in rows]
 
     def get(self, seq: int) -> Task | None:
-        """The task of that ``seq``; ``None`` once it is deleted."""
+        """The task with this ``seq``; ``None`` once it is deleted."""
         row = self._db.one(f"SELECT {COLUMNS} FROM task WHERE seq = ?", (seq,))
         return None if row is None else task_from_row(row)
 
@@ -174,11 +180,11 @@ class Runs:
         now: datetime,
         state: TaskState = TaskState.RUNNING,
     ) -> Task | None:
-        """Start a run of an active task on ``node`` (``preparing`` or ``running``).
+        """Start a run of an active task on ``node``, in state ``preparing`` or ``running``.
 
-        ``directory`` is relative to the node's root. Takes the node's slots; an idle node becomes
-        ``running``. ``None`` if the task is not active any more, its job is not, or the node lacks
-        the slots.
+        ``directory`` is relative to the node's root. The slots of the node are taken; an idle node
+        becomes ``running``. ``None`` if the task or its job is not active any more, or the node
+        lacks the slots.
         """
         TASK.check(TaskState.ACTIVE, state)
         stamp = to_column(now)
@@ -250,10 +256,10 @@ class Runs:
         retain_until: datetime | None,
         container: Wire | None = None,
     ) -> Task | None:
-        """The run is over for good: ``completed``, with its result.
+        """The task is ``completed``, with its result.
 
-        ``failure`` in wire form makes the result ``failure``. ``satisfies`` says whether tasks
-        that depend on this one may run. Frees the node's slots. ``None`` if the run was overtaken.
+        A ``failure``, in wire form, makes the result ``failure``. ``satisfies`` lets dependent
+        tasks run. The slots of the node are freed. ``None`` if the run is not the current one.
         """
         with self._db.transaction():
             stamps: dict[str, object] = {} if started is None else {"started": to_column(started)}
@@ -287,7 +293,9 @@ class Runs:
             return self.get(task.seq)
 
     def add_usage(self, task: Task, usage: Usage) -> None:
-        """Add what a run has used to what the task has; to be called before its end is written."""
+        """Add the usage of a run to that of its task; call it before the end of the run is
+        written.
+        """
         times = map(to_microseconds, (usage.running, usage.user, usage.kernel))
         self._db.write(
             "UPDATE task SET running_time = running_time + ?, user_time = user_time + ?, "
@@ -297,10 +305,10 @@ class Runs:
         )
 
     def retry(self, task: Task, now: datetime) -> Task | None:
-        """The run failed and is tried again on the same node, which keeps its slots taken.
+        """The run failed and is retried on the same node, which keeps the slots taken.
 
-        A new run begins at once (``retryCount`` + 1), and the time of its start is that of the
-        task (contract 20). ``None`` if the run was overtaken.
+        A new run begins at once (``retryCount`` + 1), and its start becomes the start of the task
+        (contract 20). ``None`` if the run is not the current one.
         """
         changed = self._db.update(
             "task",
@@ -316,10 +324,10 @@ class Runs:
         return self.get(task.seq) if changed else None
 
     def requeue(self, task: Task, now: datetime, *, counted: bool = True) -> Task | None:
-        """The run was cut off: the task is active again, on no node.
+        """The run was ended early: the task is active again, on no node.
 
-        ``requeueCount`` grows by one, unless it is not ``counted``. ``None`` if the run was
-        overtaken. What it left on the node stays until the task runs there again or is deleted.
+        ``requeueCount`` grows by one if it is ``counted``. ``None`` if the run is not the current
+        one. Its files stay on the node until the task runs there again or is deleted.
         """
         count = {"requeue_count": task.requeue_count + 1, "last_requeue": to_column(now)}
         with self._db.transaction():
@@ -350,9 +358,8 @@ class Runs:
             return self.get(task.seq)
 
     def request_end(self, task: Task, how: str) -> None:
-        """Mark a live task to be ended: ``terminate`` or ``requeue`` (a job ends, is disabled).
-
-        The first wish stands.
+        """Request the end of a live task: ``terminate`` or ``requeue``. The first request
+        stands.
         """
         where = f"seq = ? AND ending IS NULL AND {_LIVE}"
         self._db.update("task", {"ending": how}, where, (task.seq,))
@@ -360,16 +367,16 @@ class Runs:
     # --- what is left behind
 
     def pending_deletions(self, limit: int = 100) -> list[PendingDeletion]:
-        """Runs and directories of tasks that are no more, oldest first."""
-        rows = self._db.all("SELECT * FROM doomed ORDER BY seq LIMIT ?", (limit,))
+        """The directories to delete and the runs that may still write there, oldest first."""
+        rows = self._db.all("SELECT * FROM pending_deletion ORDER BY seq LIMIT ?", (limit,))
         return [PendingDeletion(*row) for row in rows]
 
-    def deletion_done(self, doomed: PendingDeletion) -> None:
-        """A doomed run is dead and its directory removed."""
-        self._db.write("DELETE FROM doomed WHERE seq = ?", (doomed.seq,))
+    def deletion_done(self, deletion: PendingDeletion) -> None:
+        """The run is dead and its directory is deleted."""
+        self._db.write("DELETE FROM pending_deletion WHERE seq = ?", (deletion.seq,))
 
     def expired(self, now: datetime, limit: int = 100) -> list[Task]:
-        """Completed tasks whose ``retentionTime`` has passed and whose files are still there."""
+        """Completed tasks whose ``retentionTime`` has passed and whose files still exist."""
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM task WHERE retain_until IS NOT NULL AND retain_until <= ? "
             "ORDER BY retain_until LIMIT ?",
@@ -378,13 +385,15 @@ class Runs:
         return [task_from_row(row) for row in rows]
 
     def files_deleted(self, task: Task) -> None:
-        """The files of an expired task are removed: its file operations answer so from now on."""
+        """The files of an expired task are deleted, which its file operations report from now
+        on.
+        """
         self._db.update(
             "task", {"retain_until": None, "cleaned": 1}, "seq = ? AND run = ?", _run(task)
         )
 
     def next_expiry(self) -> datetime | None:
-        """The next moment at which :meth:`expired` will have something."""
+        """The next time at which a task will be :meth:`expired`."""
         row = self._db.one("SELECT min(retain_until) FROM task WHERE retain_until IS NOT NULL")
         return from_optional(row[0] if row is not None else None)
 

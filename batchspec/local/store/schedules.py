@@ -1,6 +1,6 @@
-"""Job schedules in the store: what the API asks for, and how the engine follows them."""
+"""Job schedules in the store: requests of the API and transitions of the engine."""
 
-# ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
+# ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
 from __future__ import annotations
 
 import sqlite3
@@ -33,7 +33,7 @@ class Schedules:
     def add(
         self, schedule_id: str, body: Wire, now: datetime, next_run: datetime
     ) -> Schedule | None:
-        """Create an active schedule; ``None`` if the id is taken."""
+        """Create an active schedule; ``None`` if the id exists."""
         stamp = to_column(now)
         with self._db.transaction():
             if self.get(schedule_id) is not None:
@@ -54,7 +54,7 @@ class Schedules:
             return self.get(schedule_id)
 
     def get(self, schedule_id: str) -> Schedule | None:
-        """The schedule of that id, in any case of letters."""
+        """The schedule with this id, in any case."""
         row = self._db.one("SELECT * FROM schedule WHERE key = ?", (fold(schedule_id),))
         return None if row is None else _read(row)
 
@@ -69,7 +69,7 @@ class Schedules:
     def update(
         self, schedule: Schedule, body: Wire, now: datetime, next_run: datetime | None
     ) -> Schedule:
-        """Replace the settings of a schedule; ``next_run`` is what they say of its next job."""
+        """Replace the settings of a schedule; ``next_run`` is when its next job is due."""
         return self._set(
             schedule,
             body=to_json(body),
@@ -80,10 +80,10 @@ class Schedules:
     # --- both sides
 
     def set_state(self, schedule: Schedule, state: ScheduleState, now: datetime) -> Schedule:
-        """Bring a schedule to ``state``; ``completed`` sets its end and that nothing runs next.
+        """Bring a schedule to ``state``; ``completed`` sets its end and clears the next run.
 
         Raises:
-            IllegalMoveError: the life cycle has no such transition.
+            IllegalTransitionError: the state machine has no such transition.
         """
         SCHEDULE.check(schedule.state, state)
         if state is schedule.state:
@@ -102,7 +102,9 @@ class Schedules:
     # --- the engine's side
 
     def due(self, now: datetime) -> list[Schedule]:
-        """Those on their way out; and active ones whose next job is due, or that have none."""
+        """Schedules that are ending, and active ones whose next job is due or that have no next
+        job.
+        """
         rows = self._db.all(
             "SELECT * FROM schedule WHERE state IN ('terminating', 'deleting') "
             "OR (state = 'active' AND (next_run IS NULL OR next_run <= ?)) ORDER BY seq",
@@ -111,7 +113,7 @@ class Schedules:
         return [_read(row) for row in rows]
 
     def next_moment(self, now: datetime) -> datetime | None:
-        """The next moment after ``now`` at which a job is due."""
+        """The next time after ``now`` at which a job is due."""
         row = self._db.one(
             "SELECT min(next_run) FROM schedule WHERE state = 'active' AND next_run > ?",
             (to_column(now),),
@@ -126,7 +128,7 @@ class Schedules:
         due: datetime,
         next_run: datetime | None,
     ) -> None:
-        """A job was made that was due at ``due``; ``pool_id`` is the schedule's own pool."""
+        """The job that was due at ``due`` was created; ``pool_id`` is the pool of the schedule."""
         self._set(
             schedule,
             recent_job=job_id,
@@ -137,11 +139,11 @@ class Schedules:
         )
 
     def run_skipped(self, schedule: Schedule, due: datetime, next_run: datetime | None) -> None:
-        """The job that was due at ``due`` is not made: its start window has passed."""
+        """The job that was due at ``due`` is not created, because its start window has passed."""
         self._set(schedule, last_due=to_column(due), next_run=to_optional(next_run))
 
     def delete(self, schedule: Schedule) -> None:
-        """Forget a schedule that was deleting and has no job left."""
+        """Delete a schedule that is being deleted and has no job left."""
         self._db.write("DELETE FROM schedule WHERE seq = ? AND state = 'deleting'", (schedule.seq,))
 
     def _set(self, schedule: Schedule, **columns: object) -> Schedule:

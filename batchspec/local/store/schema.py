@@ -1,13 +1,11 @@
-"""The tables, and the steps from one version of them to the next.
+"""The tables, and the migration from each version of them to the next; only SQL that defines.
 
-What lives here: SQL that defines. What may not: SQL that reads or writes records.
-
-Times are whole microseconds since 1970; ``key`` columns are the lower-case form of an id, which is
-what makes ids case-insensitive; JSON is kept as text. Counters of tasks are kept by triggers, so
-that no writer can forget them.
+Times are whole microseconds since 1970. ``key`` columns are the lower-case form of an id, which
+makes ids case-insensitive. JSON is stored as text. Triggers keep the counters of tasks, so that no
+writer can forget them.
 """
 
-# ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
+# ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
 from __future__ import annotations
 
 import sqlite3
@@ -266,7 +264,7 @@ CREATE TRIGGER subtask_gone AFTER DELETE ON subtask BEGIN
 END;
 """
 
-# Pools that scale by a formula, and what was measured of them.
+# Pools that scale by a formula, and their samples.
 _VERSION_4 = """
 CREATE TABLE scaling (
     pool TEXT PRIMARY KEY REFERENCES pool (key) ON DELETE CASCADE,
@@ -283,10 +281,10 @@ CREATE TABLE sample (
 ) WITHOUT ROWID;
 """
 
-# What the engine of containers says of the one that a task has run in.
+# ``containerInfo`` of a task.
 _VERSION_5 = "ALTER TABLE task ADD COLUMN container TEXT;"
 
-# What a schedule remembers, and the job manager task with which its job ends.
+# The pool and last due time of a schedule, and the job manager task that ends its job.
 _VERSION_6 = """
 ALTER TABLE schedule ADD COLUMN pool_id TEXT;
 ALTER TABLE schedule ADD COLUMN last_due INTEGER;
@@ -298,13 +296,13 @@ ALTER TABLE job ADD COLUMN manager TEXT GENERATED ALWAYS AS (
 CREATE INDEX job_by_manager ON job (state, manager) WHERE manager IS NOT NULL;
 """
 
-# Failed tasks among many, and nodes on their way among many that are idle.
+# Find failed tasks among many, and nodes in transition among many idle ones.
 _VERSION_7 = """
 CREATE INDEX task_by_result ON task (job, result, key) WHERE result IS NOT NULL;
 CREATE INDEX node_on_its_way ON node (state);
 """
 
-# What the runs of a task have used that are over; see ``model.usage``. Times are microseconds.
+# Resource usage of a task's finished runs; see ``model.Usage``. Times are microseconds.
 _VERSION_8 = """
 ALTER TABLE task ADD COLUMN running_time INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE task ADD COLUMN user_time INTEGER NOT NULL DEFAULT 0;
@@ -313,6 +311,8 @@ ALTER TABLE task ADD COLUMN bytes_read INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE task ADD COLUMN bytes_written INTEGER NOT NULL DEFAULT 0;
 UPDATE task SET running_time = ended - started WHERE started IS NOT NULL AND ended IS NOT NULL;
 """
+
+_VERSION_9 = "ALTER TABLE doomed RENAME TO pending_deletion;"
 
 _STEPS: tuple[str, ...] = (
     _VERSION_1 + _counters(),
@@ -323,15 +323,16 @@ _STEPS: tuple[str, ...] = (
     _VERSION_6,
     _VERSION_7,
     _VERSION_8,
+    _VERSION_9,
 )
-"""One script for each version; a change to the tables is a new script at the end."""
+"""One script for each version. To change the tables, append a script."""
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the database of ``connection`` to the newest version, each step in a transaction.
+    """Migrate the database of ``connection`` to the newest version, each step in a transaction.
 
     Raises:
-        RuntimeError: the database was written by a newer version of this service.
+        RuntimeError: a newer version of the service has written the database.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(_STEPS):

@@ -1,8 +1,4 @@
-"""The store: the state of the service, and the only writer of it.
-
-API and engine meet here and nowhere else: the API writes what is wanted, the engine reads it,
-acts, and writes what is. ``changed`` is called after each commit, so that the engine looks at once.
-"""
+"""The store: all tables over one database."""
 
 from __future__ import annotations
 
@@ -22,13 +18,13 @@ from batchspec.local.store.tasks import Tasks
 
 
 class Store:
-    """All tables over one database. Used from one thread; every method is short.
+    """The state of the service. It is used from one thread, and every method is short.
 
-    Group writes that belong together::
+    Writes that belong together are grouped::
 
-        with store.transaction():
-            store.pools.complete_resize(pool, now)
-            store.nodes.delete(node)
+            with store.transaction():
+                store.pools.complete_resize(pool, now)
+                store.nodes.delete(node)
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -45,15 +41,15 @@ class Store:
 
     @property
     def version(self) -> int:
-        """Grows with each committed change; equal means nothing has changed."""
+        """Grows with each committed change; while it is equal, nothing has changed."""
         return self._database.version
 
     def on_change(self, call: Callable[[], None]) -> None:
-        """Have ``call`` called after each commit, in the thread that committed; one at a time."""
+        """Call ``call`` after each commit, in the thread that committed; one callback at a time."""
         self._database.changed = call
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing for what is written inside."""
+        """All or nothing for the writes inside."""
         return self._database.transaction()
 
     def close(self) -> None:

@@ -1,9 +1,9 @@
-"""Tasks in the store, as the API sees them: add, read, list, change, ask to end, delete.
+"""Tasks in the store, for the API: add, read, list, change, end, delete; and their dependencies.
 
-What a task does on a node is in :mod:`batchspec.local.store.runs`.
+The runs of a task on nodes are in :mod:`batchspec.local.store.runs`.
 """
 
-# ruff: noqa: S608 - only names and conditions of our own are joined in; values are bound
+# ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ _DEPENDS_ON = (
 
 
 def number_of(task_id: str) -> int | None:
-    """The integer a task id stands for in a range (leading zeros ignored); ``None`` for others."""
+    """The integer that a task id stands for in a range (leading zeros ignored); else ``None``."""
     if not (task_id.isascii() and task_id.isdigit()):
         return None
     number = int(task_id)
@@ -41,7 +41,10 @@ def number_of(task_id: str) -> int | None:
 
 
 class Dependencies:
-    """The table ``dependency``."""
+    """The table ``dependency``; it keeps a count of unmet dependencies on each task.
+
+    A task is runnable when its ``waiting`` is 0, so that the scheduler never reads a blocked task.
+    """
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -49,7 +52,7 @@ class Dependencies:
     def add(
         self, job: str, task: int, needs: Sequence[str], ranges: Sequence[tuple[int, int]]
     ) -> int:
-        """Note what ``task`` depends on; return how much of it is not satisfied yet.
+        """Add the dependencies of ``task``; returns how many of them are not satisfied yet.
 
         Every integer of a range counts, whether or not its task exists yet.
         """
@@ -76,11 +79,11 @@ class Dependencies:
         return waiting
 
     def satisfy(self, task: int) -> None:
-        """Task ``task`` has ended in a way that lets those run that wait for it."""
+        """Task ``task`` has ended in a way that satisfies its dependents."""
         self._shift(task, satisfied=True)
 
     def withdraw(self, task: int) -> None:
-        """Task ``task`` runs again: those that wait for it wait again."""
+        """Task ``task`` runs again: its dependents wait again."""
         self._shift(task, satisfied=False)
 
     def _shift(self, task: int, *, satisfied: bool) -> None:
@@ -108,7 +111,7 @@ class Dependencies:
             )
 
     def _twin(self, job: str, number: int, task: int) -> bool:
-        """Whether another id of the same number (``7``, ``007``) is satisfied already."""
+        """Whether another id with the same number (``7``, ``007``) is already satisfied."""
         return (
             self._db.one(
                 "SELECT 1 FROM task WHERE job = ? AND number = ? AND satisfied = 1 AND seq <> ?",
@@ -118,7 +121,7 @@ class Dependencies:
         )
 
 
-# Read by place: looking columns up by name costs a page of a list half its time.
+# Read by position: reading columns by name takes half of the time of a list page.
 COLUMNS = (
     "seq, job_id, id, body, created, modified, state, state_since, previous_state, "
     "previous_since, slots, waiting, run, retry_count, requeue_count, last_retry, last_requeue, "
@@ -130,7 +133,7 @@ _STATES = {str(state): state for state in TaskState}
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A task to add. ``needs`` are the ids, ``ranges`` the inclusive id ranges it depends on."""
+    """A task to add. It depends on the ids ``needs`` and on the inclusive id ranges ``ranges``."""
 
     id: str
     body: Wire
@@ -141,7 +144,7 @@ class NewTask:
 
 @dataclass(frozen=True, slots=True)
 class ResourceUse:
-    """Of one task, or summed over those of a job: time waited, what was used, and retries."""
+    """Of one task, or the sum over a job: waiting time, used resources, retries."""
 
     waiting: timedelta
     usage: Usage
@@ -149,14 +152,14 @@ class ResourceUse:
 
 
 class Tasks:
-    """The table ``task``, seen from the API."""
+    """The table ``task`` for the API."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
         self._dependencies = Dependencies(database)
 
     def add(self, job: Job, new: Sequence[NewTask], now: datetime) -> list[Task | None]:
-        """Add tasks to ``job``, in order, in one transaction; ``None`` where the id is taken."""
+        """Add tasks to ``job`` in order, in one transaction; ``None`` where the id exists."""
         stamp = to_column(now)
         made: list[Task | None] = []
         with self._db.transaction():
@@ -189,25 +192,25 @@ class Tasks:
         return made
 
     def get(self, job_id: str, task_id: str) -> Task | None:
-        """The task of that id in that job."""
+        """The task with this id in this job."""
         row = self._db.one(
             f"SELECT {COLUMNS} FROM task WHERE job = ? AND key = ?", (fold(job_id), fold(task_id))
         )
         return None if row is None else task_from_row(row)
 
     def page(self, job_id: str, page: Page = ALL_ROWS, *, bodies: bool = True) -> list[Task]:
-        """Tasks of a job, by id; without ``bodies`` when those are not to be shown."""
-        # Of two lower bounds an index serves the first: on the first page that of the condition.
-        next_modified, values = ("key > ? AND", [page.after]) if page.after else ("", [])
+        """Tasks of a job, by id; without ``bodies`` if those are not returned."""
+        # SQLite uses an index for the first of two lower bounds: on the first page the filter's.
+        after, values = ("key > ? AND", [page.after]) if page.after else ("", [])
         rows = self._db.all(
-            f"SELECT {COLUMNS} FROM task WHERE job = ? AND {next_modified} ({page.where}) "
+            f"SELECT {COLUMNS} FROM task WHERE job = ? AND {after} ({page.where}) "
             "ORDER BY key LIMIT ?",
             (fold(job_id), *values, *page.values, page.limit),
         )
         return [task_from_row(row, bodies=bodies) for row in rows]
 
     def recent(self, pool_id: str, node_id: str, limit: int = 10) -> list[Task]:
-        """The tasks a node started last, newest first."""
+        """The last tasks that were started on a node, newest first."""
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM task WHERE pool = ? AND node = ? ORDER BY started DESC LIMIT ?",
             (fold(pool_id), fold(node_id), limit),
@@ -215,15 +218,15 @@ class Tasks:
         return [task_from_row(row) for row in rows]
 
     def use_of_job(self, job_id: str, now: datetime) -> ResourceUse:
-        """What the tasks of a job have used; reads all of them, and only when it is asked for."""
+        """The resources that the tasks of a job have used; reads all its tasks."""
         return self._use("job = ? AND started IS NOT NULL", fold(job_id), now)
 
     def use_of_task(self, task: Task, now: datetime) -> ResourceUse:
-        """What a task has used, in all its runs."""
+        """The resources that a task has used in all its runs."""
         return self._use("seq = ?", task.seq, now)
 
     def _use(self, where: str, value: str | int, now: datetime) -> ResourceUse:
-        """Of a run that goes on, it is known for how long it does."""
+        """The sums over rows; a run in progress counts with its elapsed time."""
         row = self._db.one(
             "SELECT total(started - created), total(retry_count), total(running_time + "
             "iif(state = 'running' AND started < ?, ? - started, 0)), total(user_time), "
@@ -246,10 +249,10 @@ class Tasks:
         return self._again(task)
 
     def end(self, task: Task, now: datetime, failure: Wire) -> Task:
-        """A user ends a task: at once if it is active, else the engine is asked to.
+        """End a task for a user: at once if it is active, else by request to the engine.
 
         Raises:
-            IllegalMoveError: it is completed.
+            IllegalTransitionError: it is completed.
         """
         stamp = to_column(now)
         modified = to_column(next_modified(task.modified, now))
@@ -270,14 +273,14 @@ class Tasks:
         return self._again(task)
 
     def reactivate(self, task: Task, now: datetime) -> Task:
-        """A completed task becomes active again, with no retry used and no exit information.
+        """A completed task becomes active again, without retries and exit information.
 
-        It is on no node any more (recorded), so the files it left there are doomed.
+        It is on no node any more (recorded), so that its files there are deleted.
         """
         TASK.check(task.state, TaskState.ACTIVE)
         with self._db.transaction():
             self._dependencies.withdraw(task.seq)
-            self._doom(task)
+            self._schedule_deletion(task)
             self._db.update(
                 "task",
                 {
@@ -306,20 +309,20 @@ class Tasks:
         return self._again(task)
 
     def delete(self, task: Task, now: datetime) -> None:
-        """Forget a task; the run and the files it leaves on a node are doomed."""
+        """Delete a task, its run and its files on a node."""
         with self._db.transaction():
             if task.state in (TaskState.PREPARING, TaskState.RUNNING):
                 free_slots(self._db, task, now, ran=0, succeeded=0)
-            self._doom(task)
+            self._schedule_deletion(task)
             self._db.write("DELETE FROM task WHERE seq = ?", (task.seq,))
 
-    def _doom(self, task: Task) -> None:
-        """Have the engine end what goes on of ``task`` and remove its files."""
+    def _schedule_deletion(self, task: Task) -> None:
+        """Have the engine end the run of ``task`` and delete its files."""
         if "multiInstanceSettings" in task.body:
             self._db.write("DELETE FROM subtask WHERE task = ?", (task.seq,))
         if task.node_id and task.pool_id and task.directory and not task.cleaned:
             self._db.insert(
-                "doomed",
+                "pending_deletion",
                 {
                     "pool_id": task.pool_id,
                     "node_id": task.node_id,
@@ -337,7 +340,7 @@ class Tasks:
 
 
 def _new(job: Job, task: NewTask, seq: int, waiting: int, now: datetime) -> Task:
-    """The record of a task that was just inserted, without reading it back."""
+    """The record of a task that was just inserted, without reading it."""
     return Task(
         seq=seq,
         job_id=job.id,
@@ -372,7 +375,7 @@ def _new(job: Job, task: NewTask, seq: int, waiting: int, now: datetime) -> Task
 
 
 def task_from_row(row: Sequence[Any], *, bodies: bool = True) -> Task:
-    """A :class:`Task` of a row of :data:`COLUMNS`; without ``bodies`` its body is empty."""
+    """The :class:`Task` of a row of :data:`COLUMNS`; without ``bodies`` its body is empty."""
     seq, job_id, task_id, body, created, modified, state, since, previous, previous_since = row[:10]
     slots, waiting, run, retries, requeues, last_retry, last_requeue = row[10:17]
     pool_id, node_id, directory, ending, started, ended = row[17:23]

@@ -1,4 +1,4 @@
-"""The host itself: it hands orders to supervisors, which are forks of it."""
+"""The host process: it passes requests to supervisors, which are forks of it."""
 # pathlib would double the size of this process:
 # ruff: noqa: PTH123
 
@@ -16,24 +16,24 @@ from .supervisor import Supervisor
 from .system import (
     LINUX,
     Lines,
-    StrayError,
+    UnkillableError,
     become_subreaper,
     children,
     kill,
     reap,
-    say,
-    tell,
+    send_line,
+    send_report,
     wakeup,
 )
 
-_OOM_SCORE = b"500"  # tasks go before the service when memory runs out
-_PROCESSES = 1 << 14  # so many may a user have before a task starts no more; root has no limit
-_FILES = 1 << 16  # so many files may be open, if the system lets
-_IDLE = 64  # so many supervisors are kept for later runs
+_OOM_SCORE = b"500"  # tasks are killed before the service when memory runs out
+_PROCESSES = 1 << 14  # limit of a user's processes; root has none
+_FILES = 1 << 16  # limit of open files, if the system allows it
+_IDLE = 64  # supervisors kept for later runs
 
 
 class Host:
-    """Hands orders to supervisors, and notices when one of them was killed."""
+    """Passes requests to supervisors and notices when one of them was killed."""
 
     def __init__(self) -> None:
         self.orders = Lines(0)
@@ -43,7 +43,7 @@ class Host:
         self.pipes: dict[int, int] = {}
         self.busy: dict[int, str] = {}
         self.idle: list[int] = []
-        # A pipe for each run that goes on is more than a process may have open by default.
+        # A pipe for each run can exceed the default limit of open files.
         self.limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         files = min(_FILES, self.limits[1]) if self.limits[1] >= 0 else _FILES
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, self.limits[1]))
@@ -78,14 +78,14 @@ class Host:
         try:
             pid = self.idle.pop() if self.idle else self.fork()
         except OSError as error:
-            tell(run=order["run"], errno=error.errno)
+            send_report(run=order["run"], errno=error.errno)
             return
         self.busy[pid] = order["run"]
         self.send(pid, text)
 
     def send(self, pid: int, text: bytes) -> None:
         data = memoryview(text + b"\n")
-        with contextlib.suppress(BrokenPipeError):  # it was killed, as ``collect`` will say
+        with contextlib.suppress(BrokenPipeError):  # it was killed, which ``collect`` reports
             while data:
                 data = data[os.write(self.pipes[pid], data) :]
 
@@ -101,13 +101,13 @@ class Host:
             signal.set_wakeup_fd(-1)
             os.dup2(orders, 0)
             os.dup2(self.reporting, 1)
-            # No end of another supervisor's pipe may stay open here: its closing is their sign.
+            # No end of another supervisor's pipe may stay open: closing it is the signal to end.
             os.closerange(3, _FILES)
             resource.setrlimit(resource.RLIMIT_NOFILE, self.limits)
             become_subreaper()
             Supervisor().work()
             code = 0
-        except StrayError:
+        except UnkillableError:
             code = 2
         finally:
             os._exit(code)
@@ -117,11 +117,11 @@ class Host:
         pid = report["me"]
         if self.busy.get(pid) != report["run"]:
             return
-        say(text + b"\n")
+        send_line(text + b"\n")
         if "stays" in report:
             return
         del self.busy[pid]
-        # When the service is gone they are all on their way out, and their pipes closed.
+        # When the service is gone all supervisors are ending and their pipes are closed.
         if self.orders.closed or len(self.idle) < _IDLE:
             self.idle.append(pid)
         else:
@@ -130,7 +130,7 @@ class Host:
     def collect(self) -> None:
         while pid := reap()[0]:
             if pid in self.busy:
-                # It may have reported before it died; so it is idle for a moment, and then gone.
+                # It may have reported before it died; then it is idle until it is removed below.
                 while select.select([self.reports.descriptor], [], [], 0)[0]:
                     for report in self.reports.read():
                         self.report(report)
@@ -140,17 +140,19 @@ class Host:
             if pipe is not None and not self.orders.closed:
                 os.close(pipe)
             if pid in self.busy:
-                self.bury(pid)
+                self.kill_remains(pid)
 
-    def bury(self, pid: int) -> None:
-        """Kill what a supervisor that was killed has left: it has become ours."""
-        while LINUX and (strays := set(children()) - set(self.pipes)):
-            if not (killed := [stray for stray in strays if kill(stray)]):
+    def kill_remains(self, pid: int) -> None:
+        """Kill the processes of a supervisor that was killed: they have become children of the
+        host.
+        """
+        while LINUX and (remains := set(children()) - set(self.pipes)):
+            if not (killed := [remaining for remaining in remains if kill(remaining)]):
                 break
-            for stray in killed:
-                os.waitpid(stray, 0)
+            for remaining in killed:
+                os.waitpid(remaining, 0)
         if (run := self.busy.pop(pid, None)) is not None:
-            tell(run=run, lost=True)
+            send_report(run=run, lost=True)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A supervisor: it runs one program after another, and leaves nothing of any behind."""
+"""A supervisor: runs one program after another and kills every process that a program leaves."""
 
 from __future__ import annotations
 
@@ -8,20 +8,65 @@ import json
 import os
 import select
 import signal
+import time
 from typing import Any
 
-from .system import LINUX, Lines, StrayError, children, kill, line, reap, wakeup
-from .watch import Watch
+from .system import (
+    LINUX,
+    Lines,
+    UnkillableError,
+    children,
+    descendants,
+    kill,
+    line,
+    own_memory,
+    reap,
+    wakeup,
+)
 
 _RESET = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-"""What a task finds as by default: Python ignores some, and a shell those of its background."""
+"""Signals that a task gets with their default action: Python ignores some of them, and a shell
+some for background processes.
+"""
 
 _BLOCK = 512
-"""The bytes that the system counts I/O in, whatever the disk."""
+"""The unit in bytes in which the system counts I/O, whatever the disk."""
+
+
+WATCH_PAUSE = 0.1
+"""Seconds between two measurements."""
+
+
+class LimitWatch:
+    """The limits of one run: bytes of memory, number of processes; ``None`` is no limit.
+
+    Usage is measured periodically, so that an excess is noticed within :data:`WATCH_PAUSE` and not
+    prevented. System limits apply to one process (``RLIMIT_AS``) or to all of a user
+    (``RLIMIT_NPROC``); control groups, which apply to a task, rarely can be set by a user.
+    """
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self.memory: int | None = order.get("memory")
+        self.processes: int | None = order.get("processes")
+        watches = LINUX and (self.memory is not None or self.processes is not None)
+        self.pause = WATCH_PAUSE if watches else None
+        self.next = 0.0
+
+    def over(self) -> str | None:
+        """The exceeded limit: ``memory`` or ``processes``."""
+        if self.pause is None or time.monotonic() < self.next:
+            return None
+        self.next = time.monotonic() + self.pause
+        pids = descendants()
+        if self.processes is not None and len(pids) > self.processes:
+            return "processes"
+        if self.memory is not None and sum(map(own_memory, pids)) > self.memory:
+            return "memory"
+        return None
 
 
 class Supervisor:
-    """One run after another, each to its end and beyond: until nothing of it is left."""
+    """Runs one program after another, each until no process of it is left."""
 
     def __init__(self) -> None:
         self.orders = Lines(0)
@@ -34,7 +79,7 @@ class Supervisor:
             self.wait()
             while self.waiting:
                 order = self.waiting.pop(0)
-                if "argv" in order:  # a kill that comes here is for a run that has ended
+                if "argv" in order:  # a kill here is for a run that has already ended
                     report = self.run(order)
                     os.write(1, line(run=order["run"], me=os.getpid(), **report))
 
@@ -67,11 +112,11 @@ class Supervisor:
         return {**_ending(status, over), "used": self.used}
 
     def follow(self, order: dict[str, Any], main: int) -> tuple[int | None, str | None]:
-        """Wait until ``main`` has ended or is to end; its status, and which limit is exceeded."""
+        """Wait until ``main`` has exited or must end; returns its status and the exceeded limit."""
         status: int | None = None
         over: str | None = None
-        told, watch = {"kill": order["run"]}, Watch(order)
-        while not (over or self.orders.closed or told in self.waiting):
+        kill_request, watch = {"kill": order["run"]}, LimitWatch(order)
+        while not (over or self.orders.closed or kill_request in self.waiting):
             self.wait(watch.pause)
             before, status = status, self.collect(main, status)
             if status is not None and not (status == 0 and order.get("stay")):
@@ -90,7 +135,7 @@ class Supervisor:
         os.chdir(order["cwd"])
 
     def spawn(self, order: dict[str, Any], files: list[int]) -> int:
-        # The program is looked for in the PATH that the task will have.
+        # The program is searched in the PATH of the task.
         os.environ["PATH"] = order["env"].get("PATH", os.defpath)
         return os.posix_spawnp(
             order["argv"][0],
@@ -114,9 +159,9 @@ class Supervisor:
         return status
 
     def sweep(self, main: int, status: int | None) -> int | None:
-        """Kill all that is left below this process; the status of ``main``."""
+        """Kill all descendants of this process; returns the status of ``main``."""
         if status is None or not LINUX:
-            # Not when it was waited for, where the loop below is enough: its id may be another's.
+            # Only if it was not reaped yet: afterwards its id may belong to another process.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(main, signal.SIGKILL)
         while True:
@@ -125,7 +170,7 @@ class Supervisor:
             if not left:
                 return status
             if not sum(map(kill, left)):
-                raise StrayError
+                raise UnkillableError
             select.select([self.woken], [], [], 0.02)
 
 

@@ -1,4 +1,4 @@
-"""What the host asks of the operating system: children, their ends, lines of JSON."""
+"""Operating system functions of the host: child processes, their ends, lines of JSON."""
 # pathlib would double the size of this process:
 # ruff: noqa: PTH123, PTH208
 
@@ -16,20 +16,20 @@ LINUX = sys.platform == "linux"
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-class StrayError(Exception):
-    """The processes that are left belong to somebody else and cannot be killed."""
+class UnkillableError(Exception):
+    """The remaining processes belong to another user and cannot be killed."""
 
 
 def line(**message: Any) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-def tell(**message: Any) -> None:
-    say(line(**message))
+def send_report(**message: Any) -> None:
+    send_line(line(**message))
 
 
-def say(text: bytes) -> None:
-    """Tell the service a line; it may be gone, which shall not keep us from killing."""
+def send_line(text: bytes) -> None:
+    """Write a line to the service, which may be gone; that must not keep the host from killing."""
     with contextlib.suppress(BrokenPipeError):
         os.write(1, text)
 
@@ -65,8 +65,8 @@ def children() -> list[int]:
         return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _parent(pid) == me]
 
 
-def below() -> list[int]:
-    """All processes below this one."""
+def descendants() -> list[int]:
+    """All descendants of this process."""
     found: list[int] = []
     left = children()
     while left:
@@ -86,7 +86,7 @@ def _children_of(pid: int) -> list[int]:
 
 
 def own_memory(pid: int) -> int:
-    """The bytes of memory that a process has for itself; none once it is gone."""
+    """The bytes of unshared resident memory of a process; 0 once it is gone."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         with open(f"/proc/{pid}/statm", "rb") as pages:
             _, resident, shared = pages.read().split()[:3]
@@ -95,14 +95,14 @@ def own_memory(pid: int) -> int:
 
 
 def reap() -> tuple[int, int, Any]:
-    """A child that has ended, its status and what it has used; zeros when there is none."""
+    """A child that has ended, its status and resource usage; zeros when there is none."""
     with contextlib.suppress(ChildProcessError):
         return os.wait4(-1, os.WNOHANG)
     return 0, 0, None
 
 
 def kill(pid: int) -> bool:
-    """Kill one process; whether that was possible (one that is gone counts)."""
+    """Kill one process; false if that is not permitted. A process that is gone counts as killed."""
     try:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -112,7 +112,7 @@ def kill(pid: int) -> bool:
 
 
 class Lines:
-    """Lines from a descriptor that is known to be readable."""
+    """Reads lines from a descriptor that is known to be readable."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
