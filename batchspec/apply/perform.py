@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from batchspec.apply.events import Emit
+from batchspec.apply.earlier import end_job, terminate_tasks
+from batchspec.apply.events import Emit, Outcome
 from batchspec.apply.gone import explained
 from batchspec.apply.node_logs import forget_pool_output, keep_pool_output
 from batchspec.apply.ports import World
 from batchspec.apply.schedule import perform_schedule
-from batchspec.apply.settle import until_gone, until_over
+from batchspec.apply.settle import until_gone
 from batchspec.apply.submit import close, retry, submit
 from batchspec.apply.transfer import download, upload
 from batchspec.apply.wait import wait_for_pool, wait_for_tasks
@@ -32,6 +33,7 @@ from batchspec.plan.actions import (
     RetryTasks,
     ScalePool,
     SubmitTasks,
+    TerminateTasks,
     UpdateJob,
     UpdatePool,
     UpdateSchedule,
@@ -47,8 +49,6 @@ from batchspec.spec.values import Record
 
 _EXISTED = "it was there already"
 _GONE = "it was gone already"
-_REPLACED = "Replaced"
-"""Why a job ended that made way for another."""
 
 
 async def perform(step: Step, tools: Tools) -> Performed:
@@ -64,6 +64,8 @@ async def perform(step: Step, tools: Tools) -> Performed:
                 return await _perform_data(step, tools)
             case SubmitTasks() | RetryTasks() | CloseJob() | WaitForPool() | WaitForTasks():
                 return await _perform_tasks(step, tools)
+            case TerminateTasks():
+                return await terminate_tasks(step.action, step, tools)
             case CreateSchedule() | UpdateSchedule() | ReplaceSchedule() | DeleteSchedule():
                 return await perform_schedule(step.action, tools)
             case _:
@@ -85,8 +87,16 @@ async def _perform_tasks(step: Step, tools: Tools) -> Performed:
         case WaitForTasks():
             # Where the job was closed before, there is no step that closes it.
             await tools.ledger.settle(step.action.job, tools.world)
-            return await wait_for_tasks(step.action, tools.monitor)
+            return _incomplete(step.action, await wait_for_tasks(step.action, tools.monitor))
     raise AssertionError(f"no task action: {step.action!r}")
+
+
+def _incomplete(action: WaitForTasks, performed: Performed) -> Performed:
+    """What came of the wait, where tasks of the run are left that are not in the job."""
+    if not action.left or performed.trouble is not None:
+        return performed
+    left = "1 task is" if action.left == 1 else f"{action.left:,} tasks are"
+    return replace(performed, note=f"{left} left", trouble=Outcome.TASKS_FAILED)
 
 
 async def _perform_data(step: Step, tools: Tools) -> Performed:
@@ -167,8 +177,7 @@ async def _update_pool(action: UpdatePool, world: World, emit: Emit) -> None:
 
 async def _replace_job(action: ReplaceJob, world: World) -> None:
     """End a job, wait until none of its tasks runs any more, and make the next."""
-    await world.batch.terminate_job(action.ended, _REPLACED)
-    await until_over(action.ended, world)
+    await end_job(action.ended, world)
     await world.batch.create_job(action.body, action.sas)
 
 

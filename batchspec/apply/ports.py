@@ -8,7 +8,7 @@ settled beneath this door. All of them can be called again after an interruption
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -35,6 +35,10 @@ class TaskCounts:
     running: int
     succeeded: int
     failed: int
+
+    def without(self, succeeded: int) -> TaskCounts:
+        """The counts less so many tasks that succeeded."""
+        return replace(self, succeeded=max(0, self.succeeded - succeeded))
 
     @property
     def completed(self) -> int:
@@ -261,6 +265,18 @@ class Batch(Protocol):
 
     def task_ids(self, job_id: str) -> AsyncIterator[str]:
         """The ids of all tasks of the job, streamed."""
+        ...
+
+    def all_tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
+        """Every task of the job, streamed, with only the fields of :class:`TaskFacts` read."""
+        ...
+
+    async def terminate_task(self, job_id: str, task_id: str) -> None:
+        """Ask for the end of a task; one that is completed or gone stays as it is."""
+        ...
+
+    async def delete_task(self, job_id: str, task_id: str) -> None:
+        """Delete a task, or find it gone."""
         ...
 
     async def reactivate_task(self, job_id: str, task_id: str) -> None:

@@ -20,11 +20,16 @@ async def any_left(batch: Batch, job: str) -> bool:
     return await batch.runs_any(job)
 
 
-async def final_counts(batch: Batch, job: str, counts: TaskCounts, tasks: int) -> TaskCounts:
-    """The counts of a job whose tasks are all completed; there should be ``tasks`` of them."""
+async def final_counts(
+    batch: Batch, job: str, counts: TaskCounts, tasks: int, *, superseded: int = 0
+) -> TaskCounts:
+    """The counts of a job whose tasks are all completed; there should be ``tasks`` of them.
+
+    ``superseded`` succeeded tasks more are in the job, and are not counted.
+    """
     total = counts.total
     if counts.completed < max(total, tasks):
-        total = sum([1 async for _ in batch.task_ids(job)])
+        total = sum([1 async for _ in batch.task_ids(job)]) - superseded
     elif not counts.failed:
         return counts
     failed = sum([1 async for _ in batch.failed_tasks(job)])

@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -81,6 +82,8 @@ async def _download_once(action: DownloadResults, step: Step, tools: Tools) -> P
 
 
 async def _download(action: DownloadResults, step: Step, tools: Tools) -> Performed:
+    since = await _since(action, tools.world)
+    older = _Older(action, since)
     fetch = _Fetch(action, tools.world, tools.emit, progress(step, tools, items=None))
     with ReceiptDraft(tools.receipt, action.job) as draft:
 
@@ -89,7 +92,7 @@ async def _download(action: DownloadResults, step: Step, tools: Tools) -> Perfor
             fetch.so_far.finish()
 
         await each(
-            _matching(action, tools.world, fetch.so_far),
+            _matching(action, tools.world, fetch.so_far, older),
             one,
             workers=_WORKERS,
             halt=tools.world.halt,
@@ -105,8 +108,49 @@ async def _download(action: DownloadResults, step: Step, tools: Tools) -> Perfor
         draft.keep()
     if not fetch.so_far.done:
         tools.emit(Noticed(_nothing(action)))
-    note = _already(fetch.same) if fetch.same else ""
-    return Performed(fetch.so_far.done, fetch.so_far.moved, note)
+    notes = (_already(fetch.same) if fetch.same else "", older.words)
+    return Performed(fetch.so_far.done, fetch.so_far.moved, "; ".join(filter(None, notes)))
+
+
+async def _since(action: DownloadResults, world: World) -> datetime:
+    """When the first task was created whose results these are, to the second.
+
+    Last-Modified of a blob has no fraction of it.
+    """
+    since = action.since
+    if since is None:
+        job = await world.batch.job(action.job)
+        since = job.created if job is not None else datetime.min.replace(tzinfo=UTC)
+    return since.replace(microsecond=0)
+
+
+@dataclass(slots=True)
+class _Older:
+    """Picks the blobs of earlier runs, and counts them."""
+
+    action: DownloadResults
+    since: datetime
+    count: int = 0
+    _own: frozenset[str] | None = None
+
+    def __call__(self, blob: Blob) -> bool:
+        """Whether a blob is of an earlier run; what the spec itself uploads is not."""
+        if blob.modified is None or blob.modified >= self.since:
+            return False
+        if self._own is None:
+            self._own = frozenset(self.action.own)
+        if blob.name in self._own:
+            return False
+        self.count += 1
+        return True
+
+    @property
+    def words(self) -> str:
+        """How many there were; empty if none."""
+        if not self.count:
+            return ""
+        blobs = "1 older blob was" if self.count == 1 else f"{self.count:,} older blobs were"
+        return f"{blobs} not downloaded"
 
 
 def _here(receipt: Path, action: DownloadResults) -> int | None:
@@ -156,9 +200,12 @@ class _Fetch:
         return Arrived(container, blob.name, place, blob.size, md5)
 
 
-async def _matching(action: DownloadResults, world: World, so_far: Progress) -> AsyncIterator[Blob]:
+async def _matching(
+    action: DownloadResults, world: World, so_far: Progress, older: _Older
+) -> AsyncIterator[Blob]:
     async for blob in world.storage.blobs(action.container):
-        if not action.match or any(fnmatchcase(blob.name, glob) for glob in action.match):
+        wanted = not action.match or any(fnmatchcase(blob.name, glob) for glob in action.match)
+        if wanted and not older(blob):
             so_far.items += 1
             yield blob
 

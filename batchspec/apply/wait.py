@@ -123,16 +123,17 @@ class _TaskWait:
 
     async def _final(self, counts: TaskCounts) -> TaskCounts:
         batch = self.monitor.world.batch
-        return await final_counts(batch, self.action.job, counts, self.action.tasks)
+        tasks, superseded = self.action.tasks, self.action.superseded
+        return await final_counts(batch, self.action.job, counts, tasks, superseded=superseded)
 
     def _report(self, counts: TaskCounts, left: float) -> None:
         self.monitor.emit(
             TasksSeen(
                 self.action.job,
-                max(counts.total, self.action.tasks),
+                max(counts.total, self.action.tasks) + self.action.kept,
                 counts.active,
                 counts.running,
-                counts.succeeded,
+                counts.succeeded + self.action.kept,
                 counts.failed,
                 max(left, 0.0),
             )
@@ -170,6 +171,7 @@ class _TaskWait:
         if job is None:
             raise job_gone(self.action.job)
         counts = await self.monitor.world.batch.task_counts(self.action.job)
+        counts = counts.without(self.action.superseded)
         if job.terminate_reason == _ALL_DONE:
             counts = await self._final(counts)
         self._report(counts, 0.0)

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts, TaskTimes
+from batchspec.plan.marks import read_marks
 from batchspec.plan.observed import (
     JobFacts,
     PoolFacts,
@@ -20,7 +21,7 @@ from batchspec.spec.values import Record, freeze
 
 Json = Mapping[str, Any]
 
-TASK_FIELDS = ["id", "state", "executionInfo", "nodeInfo"]
+TASK_FIELDS = ["id", "displayName", "creationTime", "state", "executionInfo", "nodeInfo"]
 """What :func:`task_facts` reads: a full list costs ten times as much."""
 
 NODE_FIELDS = ["id", "state", "startTaskInfo", "errors"]
@@ -99,6 +100,9 @@ def task_facts(body: Json) -> TaskFacts:
         message=_error_text(failure) if failure else None,
         node=(body.get("nodeInfo") or {}).get("nodeId"),
         retries=execution.get("retryCount", 0),
+        marks=read_marks(body.get("displayName") or ""),
+        created=moment(body["creationTime"]) if body.get("creationTime") else None,
+        started=bool(execution.get("startTime")),
     )
 
 

@@ -69,7 +69,7 @@ class AccountReader:
     async def tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
         """Every task of a job, streamed; nothing if the job is not there."""
         try:
-            async for task in self._batch.tasks(job_id):
+            async for task in self._batch.all_tasks(job_id):
                 yield task
         except ServiceError as error:
             # Deleted after it was listed: a job that is gone has no tasks.

@@ -126,6 +126,22 @@ class Tasks(Session):
             if code_of(error) not in _NOT_FAILED:
                 raise translate(error, f"task {task_id}") from None
 
+    async def terminate_task(self, job_id: str, task_id: str) -> None:
+        """Ask for the end of a task; one that is completed or gone stays as it is."""
+        try:
+            await self.client.terminate_task(job_id, task_id)
+        except AzureError as error:
+            if code_of(error) != "TaskCompleted" and status_of(error) != 404:
+                raise translate(error, f"task {task_id}") from None
+
+    async def delete_task(self, job_id: str, task_id: str) -> None:
+        """Delete a task, or find it gone."""
+        try:
+            await self.client.delete_task(job_id, task_id)
+        except AzureError as error:
+            if status_of(error) != 404:
+                raise translate(error, f"task {task_id}") from None
+
     async def task(self, job_id: str, task_id: str) -> TaskSeen | None:
         """The task, or ``None``."""
         try:
@@ -136,7 +152,7 @@ class Tasks(Session):
             raise translate(error, f"task {task_id}") from None
         return TaskSeen(facts.task_facts(body), facts.kept_output(body))
 
-    async def tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
+    async def all_tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
         """Every task of a job, streamed, with only the fields of :class:`TaskFacts` read."""
         async for task in self._tasks(job_id, ""):
             yield task

@@ -8,13 +8,15 @@ process, however that ends.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
+from batchspec.plan.marks import Marks
 from batchspec.plan.observed import Blob, LocalFile, TaskFacts
 
 _TABLES = """
@@ -24,7 +26,9 @@ CREATE TABLE blob (container TEXT, name TEXT, size INTEGER, md5 BLOB, modified T
     PRIMARY KEY (container, name)) WITHOUT ROWID;
 CREATE TABLE task (id TEXT COLLATE NOCASE, job TEXT, age INTEGER, state TEXT, succeeded INTEGER,
     exit_code INTEGER, code TEXT, message TEXT, node TEXT, retries INTEGER,
+    item TEXT, content TEXT, work TEXT, created REAL, started INTEGER,
     PRIMARY KEY (id, age)) WITHOUT ROWID;
+CREATE INDEX item ON task (item) WHERE item <> '';
 """
 _BATCH = 1000
 
@@ -85,7 +89,7 @@ class Spool:
     def add_task(self, job: str, age: int, task: TaskFacts) -> None:
         """Put a task down; ``age`` orders the jobs, the newest job has the greatest."""
         self._db.execute(
-            "INSERT OR REPLACE INTO task VALUES (?,?,?,?,?,?,?,?,?,?)",
+            "INSERT OR REPLACE INTO task VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 task.id,
                 job,
@@ -97,6 +101,11 @@ class Spool:
                 task.message,
                 task.node,
                 task.retries,
+                task.marks.item,
+                task.marks.content,
+                task.marks.work,
+                task.created.timestamp() if task.created else None,
+                task.started,
             ),
         )
 
@@ -176,30 +185,28 @@ class Blobs:
 
 @dataclass(frozen=True, slots=True)
 class Tasks:
-    """The tasks of every job of a run, by id; of an id in several jobs the newest counts."""
+    """The tasks of every job of a run."""
 
     spool: Spool
 
     def __len__(self) -> int:
         return self.spool.task_count()
 
-    def state(self, task_id: str) -> TaskFacts | None:
-        """The task of that id, or ``None``."""
-        row = self._newest("id, state, succeeded, exit_code, code, message, node, retries", task_id)
-        if row is None:
-            return None
-        name, state, succeeded, *rest = row
-        return TaskFacts(
-            str(name),
-            str(state),
-            None if succeeded is None else bool(succeeded),
-            *rest,  # type: ignore[arg-type]
+    def versions(self, task_id: str, item: str = "") -> Sequence[tuple[str, TaskFacts]]:
+        """The tasks of that id or of that item, each with its job; the newest come first."""
+        found = (
+            self.spool.rows(_VERSIONS, (task_id, item))
+            if item
+            else self.spool.rows(_OF_ID, (task_id,))
         )
+        return [_task(row) for row in found]
 
-    def job_of(self, task_id: str) -> str | None:
-        """The job that holds it, or ``None``."""
-        row = self._newest("job", task_id)
-        return None if row is None else str(row[0])
+    def states(self, job: str) -> Mapping[str, int]:
+        """How many tasks with marks a job has, by state (see ``TaskIndex``)."""
+        counts: Counter[str] = Counter()
+        for state, succeeded, number in self.spool.rows(_STATES, (job,)):
+            counts[_word(state, succeeded)] += int(str(number))
+        return counts
 
     def ends(self) -> Iterator[tuple[str, str, bool | None]]:
         """Each task in order of the ids: its id, its job, and whether it succeeded."""
@@ -208,6 +215,39 @@ class Tasks:
         for name, job, succeeded, _ in self.spool.rows(query, ()):
             yield str(name), str(job), None if succeeded is None else bool(succeeded)
 
-    def _newest(self, columns: str, task_id: str) -> tuple[object, ...] | None:
-        query = f"SELECT {columns} FROM task WHERE id=? ORDER BY age DESC LIMIT 1"  # noqa: S608 - our own names
-        return next(self.spool.rows(query, (task_id,)), None)
+
+_COLUMNS = (
+    "job, id, state, succeeded, exit_code, code, message, node, retries,"
+    " item, content, work, created, started"
+)
+_OF_ID = f"SELECT {_COLUMNS} FROM task WHERE id=? ORDER BY age DESC"  # noqa: S608 - our own names
+_VERSIONS = (
+    f"SELECT {_COLUMNS} FROM task WHERE id=? OR (item=? AND item <> '')"  # noqa: S608
+    " ORDER BY age DESC, created DESC"
+)
+_STATES = "SELECT state, succeeded, count(*) FROM task WHERE job=? AND item <> '' GROUP BY 1, 2"
+
+
+def _word(state: object, succeeded: object) -> str:
+    """The state of a task as it is counted; one that prepares is as good as running."""
+    if succeeded is not None:
+        return "succeeded" if succeeded else "failed"
+    return "active" if state == "active" else "running"
+
+
+def _task(row: tuple[Any, ...]) -> tuple[str, TaskFacts]:
+    job, name, state, succeeded, exit_code, code, message, node, retries = row[:9]
+    item, content, work, created, started = row[9:]
+    return job, TaskFacts(
+        id=name,
+        state=state,
+        succeeded=None if succeeded is None else bool(succeeded),
+        exit_code=exit_code,
+        code=code,
+        message=message,
+        node=node,
+        retries=retries,
+        marks=Marks(item, content, work),
+        created=None if created is None else datetime.fromtimestamp(created, UTC),
+        started=bool(started),
+    )

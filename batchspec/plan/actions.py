@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
 
@@ -115,6 +115,21 @@ class ReplaceJob:
 
 
 @dataclass(frozen=True, slots=True)
+class TerminateTasks:
+    """End tasks of an earlier version of the spec, and wait until none of them runs.
+
+    With ``whole`` the job is ended with everything in it. Otherwise each task of ours in it whose
+    id is not in ``keep`` is terminated and deleted, unless it has succeeded and its id is not in
+    ``replaced`` either: then it stays, and counts for nothing.
+    """
+
+    job: str
+    whole: bool = True
+    keep: Stream[str] = ()
+    replaced: Stream[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class UpdateJob:
     """Change properties of a job in place: ``patch`` is the body of Update Job."""
 
@@ -186,6 +201,11 @@ class WaitForTasks:
 
     ``pool`` is watched meanwhile: a pool that will never run a task ends the wait. A job that is
     not ``closed`` may get more tasks, and is waited for until it ends by itself.
+
+    ``kept`` tasks of the run succeeded in earlier jobs and are part of every total. ``superseded``
+    tasks of the job succeeded in an earlier version of the spec and are part of none: they are
+    subtracted from its counts. ``left`` tasks of the run are not done and
+    not in the job: the run is incomplete when this step is done.
     """
 
     job: str
@@ -193,11 +213,19 @@ class WaitForTasks:
     tasks: int
     limit: timedelta
     closed: bool = True
+    kept: int = 0
+    superseded: int = 0
+    left: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadResults:
-    """Download blobs to a folder; ``job`` is the job they are the results of."""
+    """Download blobs to a folder; ``job`` is the job they are the results of.
+
+    Blobs that were last modified before ``since`` are of an earlier run and are not downloaded.
+    ``None`` is the creation of the job; ``own`` are the names of the blobs that the spec uploads to
+    the container, which are downloaded whatever their age.
+    """
 
     container: str
     to: Path
@@ -205,6 +233,8 @@ class DownloadResults:
     match: tuple[str, ...] = ()
     flat: bool = False
     overwrite: bool = True
+    since: datetime | None = None
+    own: Stream[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +276,7 @@ Action: TypeAlias = (
     | WaitForPool
     | CreateJob
     | ReplaceJob
+    | TerminateTasks
     | UpdateJob
     | CreateSchedule
     | UpdateSchedule

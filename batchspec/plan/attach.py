@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from batchspec.plan.actions import DeleteContainers, DeletePool, WaitForTasks
 from batchspec.plan.digest import digest
@@ -45,7 +46,8 @@ def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
         tasks,
     )
     safe = job.state == _OVER and results_safe(spec, observed)
-    results = [] if safe else list(result_steps(spec, receipt_name(spec, job), (wait.id,)))
+    name, since = receipt_name(spec, job), _since(spec, observed)
+    results = [] if safe else list(result_steps(spec, observed, name, (wait.id,), since))
     last = (results or [wait])[-1].id
     cleanup = [
         step
@@ -83,11 +85,23 @@ def build_download(spec: Spec, observed: Observed) -> Plan:
         )
     job = _newest(spec, observed)
     over = job.state == _OVER
+    name, since = receipt_name(spec, job) if over else "", _since(spec, observed)
     steps = tuple(
         replace(step, reason="they are there now")
-        for step in result_steps(spec, receipt_name(spec, job) if over else "", ())
+        for step in result_steps(spec, observed, name, (), since)
     )
     return _plan(spec, observed, steps, () if over else (_not_all(job),))
+
+
+def _since(spec: Spec, observed: Observed) -> datetime:
+    """When the first task was created whose results count, as far as the jobs say.
+
+    A schedule's jobs write to the same containers, one after the other: all that is there counts.
+    """
+    if spec.job.schedule is not None:
+        return datetime.min.replace(tzinfo=UTC)
+    whole = [job.created for job in observed.jobs if scope_is_whole(job)]
+    return max(whole, default=min(job.created for job in observed.jobs))
 
 
 def _ends_by_itself(job: JobFacts) -> bool:

@@ -14,7 +14,6 @@ from batchspec.spec.values import Quoting, Record, Template, Value
 Scope: TypeAlias = Mapping[str, object]
 Fill: TypeAlias = Callable[[Scope], Value]
 
-_TASK = re.compile(r"\btask\b")
 _READ = 1024
 """How many texts of one template are kept beside the values that they were read as."""
 
@@ -54,12 +53,17 @@ def _evaluated(template: Template, shell: Quoting) -> Fill:
 
 
 def names_task(value: Value) -> bool:
-    """Whether a template in a value may use ``task.id``; to be told so in error costs little."""
+    """Whether a template in a value may use ``task.id``."""
+    return names(value, "task")
+
+
+def names(value: Value, word: str) -> bool:
+    """Whether a template in a value may use a variable; a false positive costs little."""
     match value:
         case Template(source=source):
-            return _TASK.search(source) is not None
+            return re.search(rf"\b{word}\b", source) is not None
         case Record():
-            return any(names_task(item) for item in value.values())
+            return any(names(item, word) for item in value.values())
         case tuple():
-            return any(names_task(item) for item in value)
+            return any(names(item, word) for item in value)
     return False

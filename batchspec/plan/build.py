@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from batchspec.plan.actions import SubmitTasks
 from batchspec.plan.assembled import assembled
@@ -12,7 +13,7 @@ from batchspec.plan.faults import check_tasks
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.check import in_the_way, worth_knowing
 from batchspec.plan.findings.scene import Scene
-from batchspec.plan.job import ending_steps, job_steps, task_steps
+from batchspec.plan.job import earlier_steps, ending_steps, job_steps, task_steps
 from batchspec.plan.job_body import job_body
 from batchspec.plan.job_change import why_another
 from batchspec.plan.lifetime import sas_lifetime
@@ -69,13 +70,10 @@ def build(
         # What is done can be fetched whatever has become of its image.
         problems.extend(obstacles)
         problems.raise_if_any()
-    if work.finished and results_safe(spec, observed):
-        steps, kept = _finished(spec, observed, work)
-    elif work.finished and not observed.jobs:
-        # No stage has a task, and none ever had: there is nothing to fetch, either.
-        steps, kept = [], []
-    elif work.finished:
-        steps, kept = _fetch_only(spec, observed, work)
+    if only is None:
+        problems.extend(_on_versions(work))
+    if work.finished:
+        steps, kept = _without_tasks(spec, observed, work)
     else:
         steps, kept = _run(spec, observed, work, body, problems, wishes=wishes, windows=windows)
     problems.extend(other_run(spec, observed, work) if steps else ())
@@ -113,6 +111,7 @@ def _run(
     made = tuple(step.id for step, kept in containers if not kept)
     uploads = list(upload_steps(spec, observed, work, frozenset(made)))
     pool = pool_steps(spec, observed, body, problems, anew=Part.POOL in wishes.replace)
+    earlier = [(step, False) for step in earlier_steps(observed, work)]
     job = list(job_steps(spec, work, job_body(spec, observed, work, body), sas, problems))
     uploading = tuple(step.id for step, kept in uploads if not kept)
     data = (*made, *uploading)
@@ -124,24 +123,43 @@ def _run(
     )
     in_job = sum(len(stage.here) for stage in work.stages) + joins
     ending = list(ending_steps(spec, work, submitted, data, in_job))
-    results = list(result_steps(spec, work.job, (ending[-1].id,)))
+    results = list(result_steps(spec, observed, work.job, (ending[-1].id,), work.since))
     last = (results or ending)[-1].id
     cleanup = cleanup_steps(spec, observed, work.job, (last,), idle=False)
-    if any(stage.left for stage in work.stages):
-        # Success is not all there is to it: others have failed, and are not run again now.
-        cleanup = (step for step in cleanup if step.gate is Gate.END)
+    if work.left:
+        cleanup = map(_when_complete, cleanup)
     mixed = [*containers, *uploads, *((step, False) for step in pool.steps)]
-    mixed += [*((step, True) for step in pool.kept), *job, *tasks]
+    mixed += [*((step, True) for step in pool.kept), *earlier, *job, *tasks]
     mixed += [(step, False) for step in (*ending, *results, *cleanup)]
     return [step for step, kept in mixed if not kept], [step for step, kept in mixed if kept]
+
+
+def _when_complete(step: Step) -> Step:
+    """A step of the clean-up of a run of which tasks are left out."""
+    if step.gate is not Gate.SUCCESS:
+        return step
+    return replace(step, reason=f"{step.reason}, not while tasks are left")
+
+
+def _without_tasks(spec: Spec, observed: Observed, work: Work) -> tuple[list[Step], list[Step]]:
+    """All tasks are done."""
+    if work.earlier is None and results_safe(spec, observed):
+        return _finished(spec, observed, work)
+    if not observed.jobs:
+        # No stage has a task, and none ever had: there is nothing to fetch, either.
+        return [], []
+    return _fetch_only(spec, observed, work)
 
 
 def _fetch_only(spec: Spec, observed: Observed, work: Work) -> tuple[list[Step], list[Step]]:
     """All tasks are done; the results are in the account and not here."""
     job = observed.jobs[-1].id
-    results = list(result_steps(spec, job, ()))
-    cleanup = list(cleanup_steps(spec, observed, job, (results[-1].id,), idle=False))
-    return [*results, *cleanup], list(_done(work, job))
+    earlier = list(earlier_steps(observed, work))
+    before = tuple(step.id for step in earlier)
+    results = list(result_steps(spec, observed, job, before, work.since))
+    last = (results or earlier)[-1].id
+    cleanup = list(cleanup_steps(spec, observed, job, (last,), idle=False))
+    return [*earlier, *results, *cleanup], list(_done(work, job))
 
 
 def _finished(spec: Spec, observed: Observed, work: Work) -> tuple[list[Step], list[Step]]:
@@ -159,10 +177,28 @@ def _finished(spec: Spec, observed: Observed, work: Work) -> tuple[list[Step], l
 def _done(work: Work, job: str) -> Iterable[Step]:
     for stage in work.stages:
         which = "it" if stage.total == 1 else f"all {stage.total}"
-        reason = f"{which} succeeded in job {job}"
+        where = f"in job {job}" if stage.before in {0, stage.total} else f"in jobs up to {job}"
+        other = f", {stage.other} with an earlier version of the program" if stage.other else ""
+        reason = f"{which} succeeded {where}{other}"
         name = stage.stage.name
         yield Step(
             f"tasks:{name}:kept", None, Verb.KEEP, f"tasks of {name}", reason, (), stage.total
+        )
+
+
+def _on_versions(work: Work) -> Iterator[Problem]:
+    """What the user should know of tasks that an earlier version of the program ran."""
+    if work.other:
+        tasks = "1 task" if work.other == 1 else f"{work.other:,} tasks"
+        yield finding(
+            "earlier-version-kept",
+            f"{tasks} ran with an earlier version of the program (kept by retry)",
+        )
+    succeeded, failed = work.superseded
+    if succeeded and failed:
+        yield finding(
+            "work-changed",
+            f"changed tasks run again: {succeeded:,} succeeded and {failed:,} failed before",
         )
 
 

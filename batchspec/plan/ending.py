@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DownloadResults
 from batchspec.plan.data import OWNER
 from batchspec.plan.observed import JobFacts, Observed
 from batchspec.plan.plan import Gate, Step, Verb
+from batchspec.plan.streams import Mapped
 from batchspec.spec.model import PoolKind, Spec, When
 
 _GATES = {When.ALWAYS: Gate.END, When.ON_SUCCESS: Gate.SUCCESS, When.ASK: Gate.ASK}
@@ -41,14 +43,32 @@ def results_lost(spec: Spec, observed: Observed) -> bool:
     )
 
 
-def result_steps(spec: Spec, job: str, after: tuple[str, ...]) -> Iterator[Step]:
-    """A download for each entry of ``results``; one after the other, since they share a receipt."""
+def result_steps(
+    spec: Spec,
+    observed: Observed,
+    job: str,
+    after: tuple[str, ...],
+    since: datetime | None = None,
+) -> Iterator[Step]:
+    """A download for each entry of ``results``; one after the other, since they share a receipt.
+
+    ``since`` is when the first task that is kept was created; ``None``: the job was.
+    """
     for number, result in enumerate(spec.results):
         container = spec.container_id(result.container)
         step_id = f"results:{result.container}" + (f":{number}" if number else "")
         yield Step(
             step_id,
-            DownloadResults(container, result.to, job, result.match, result.flat, result.overwrite),
+            DownloadResults(
+                container,
+                result.to,
+                job,
+                result.match,
+                result.flat,
+                result.overwrite,
+                since,
+                Mapped(observed.containers[result.container].files, lambda file: file.blob),
+            ),
             Verb.DOWNLOAD,
             f"results from {container}",
             "they are checked before anything is deleted",

@@ -33,4 +33,10 @@ def manager_task(
         summary = f"each job of a schedule begins with one task, and {stage.name} has {count}"
         problems.add(finding("one-task", summary, where=stage.where))
         return None
-    return first.body.with_(killJobOnCompletion=False, runExclusive=False)
+    # The schedule carries what it was made from; a display name that does, too, says nothing more.
+    shown = stage.body.get("displayName")
+    return first.body.with_(
+        displayName=shown if isinstance(shown, str) else None,
+        killJobOnCompletion=False,
+        runExclusive=False,
+    )

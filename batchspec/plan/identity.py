@@ -1,8 +1,10 @@
-"""Task ids that say what a task computes: the same work has the same id, on every machine.
+"""The identity of a task's work: digests that are the same for the same work on every machine.
 
-``STAGE-words-digest``. The digest covers the command, the environment, the image, the content of
+The digest of the work covers the command, the environment, the image, the packages, the content of
 the files that the task and its node get, and where its results go. It covers no time, no account,
-no signature and no secret, nor where logs are kept: they change the work in nothing.
+no signature and no secret, nor where logs are kept: they do not change the work. A generated id
+ends with it (``STAGE-words-digest``); the display name of every task carries it, see
+:class:`~batchspec.plan.marks.Marks`.
 """
 
 from __future__ import annotations
@@ -10,9 +12,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from batchspec.plan.items import Item, Source
+from batchspec.plan.marks import Marks
 from batchspec.plan.observed import ContainerFacts, Observed
 from batchspec.spec.formats import slug
 from batchspec.spec.model import Container, Spec, Stage
@@ -36,8 +39,18 @@ _COVERED = (
 )
 """What of a task's body is the work itself; its outputs are, too."""
 
+_PACKAGES = "applicationPackageReferences"
+
+_LONGEST_TEXT = 128
+"""Characters of the words of a display name that the spec does not give."""
+
 _LOGS = "../std"
 """How the patterns of a task's own output begin: standard output and error are beside ``wd``."""
+
+
+def words_of(stage: str, item: Item) -> str:
+    """The display name of a task whose stage gives none."""
+    return " ".join(" ".join((stage, *item.words)).split())[:_LONGEST_TEXT]
 
 
 def covered(body: Record) -> Record:
@@ -56,10 +69,15 @@ def _is_log(file: Value) -> bool:
 class Identity:
     """The digests of a stage's tasks. What all of them share is gone through once."""
 
-    def __init__(self, spec: Spec, stage: Stage, observed: Observed) -> None:
+    def __init__(self, spec: Spec, stage: Stage, observed: Observed, *, indexed: bool) -> None:
+        """``indexed`` says that ``index`` is part of what tells the items of the stage apart."""
+        self._items = hashlib.sha256(stage.name.encode() + b"\x00")
+        self._indexed = indexed
         hasher = hashlib.sha256(stage.name.encode())
         hasher.update(_canonical(_image(spec)))
         hasher.update(_canonical(spec.job.properties.get("commonEnvironmentSettings")))
+        if packages := spec.pool.properties.get(_PACKAGES):
+            hasher.update(_canonical(packages))
         around = (*spec.pool.start_containers, *spec.job.prepare_containers)
         for key in dict.fromkeys((*around, *(stage.resources or ()))):
             hasher.update(f"\x00{key}\x00".encode())
@@ -70,11 +88,25 @@ class Identity:
         """Cover something more that is the same for all tasks."""
         self._shared.update(_canonical(value))
 
-    def digest(self, command: str | Text, value: Value, sources: Iterable[Source]) -> str:
-        """The digest of one task; ``value`` is what of its body is its own.
+    @property
+    def shared(self) -> str:
+        """A digest of what is the same for all tasks, as far as it is known by now."""
+        return self._shared.hexdigest()[:_DIGEST]
 
-        ``task.id`` must stand for itself in both, since it is not known yet.
+    def marks(self, command: str | Text, value: Value, item: Item, index: int) -> Marks:
+        """The marks of one task; ``value`` is what of its body is its own.
+
+        ``task.id`` stands for itself in both where it is generated, since it is not known yet.
         """
+        hasher = self._items.copy()
+        hasher.update(_item_key(item))
+        if self._indexed:
+            hasher.update(b"\x00%d" % index)
+        content = _content(item.sources) if item.sources else ""
+        work = self._work(command, value, item.sources)
+        return Marks(hasher.hexdigest()[:_DIGEST], content, work)
+
+    def _work(self, command: str | Text, value: Value, sources: Iterable[Source]) -> str:
         hasher = self._shared.copy()
         said = command if isinstance(command, str) else command.identity()
         hasher.update(said.encode("utf-8", "surrogatepass"))
@@ -83,6 +115,38 @@ class Identity:
         for source in sources:
             _add_file(hasher, source.blob, source.size, source.md5)
         return hasher.hexdigest()[:_DIGEST]
+
+
+def _item_key(item: Item) -> bytes:
+    """Which item of its stage it is: its files by name, or else its variables."""
+    if item.sources:
+        names = "\x00".join(f"{source.container}/{source.blob}" for source in item.sources)
+        return names.encode("utf-8", "surrogatepass")
+    members = item.variables
+    value = members.get("row", members.get("value", members))
+    number = len(value) if isinstance(value, Mapping) else 1
+    if len(item.words) == number:
+        # The usual case, all of them plain: their words are all there is to them.
+        return "\x00".join(item.words).encode("utf-8", "surrogatepass")
+    return _encode(value).encode("utf-8", "surrogatepass")
+
+
+def _content(sources: Iterable[Source]) -> str:
+    hasher = hashlib.sha256()
+    for source in sources:
+        _add_file(hasher, source.blob, source.size, source.md5)
+    return hasher.hexdigest()[:_DIGEST]
+
+
+def _plain(value: object) -> object:
+    """A member of an item that JSON has no form for."""
+    if isinstance(value, Text):
+        return value.identity()
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+_encode = json.JSONEncoder(sort_keys=True, default=_plain).encode
+"""JSON of an item's variables; a secret is ``***`` in it."""
 
 
 def _image(spec: Spec) -> Value:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 from batchspec.plan.actions import (
     CloseJob,
@@ -11,18 +12,19 @@ from batchspec.plan.actions import (
     ReplaceJob,
     RetryTasks,
     SubmitTasks,
+    TerminateTasks,
     UpdateJob,
     WaitForTasks,
 )
+from batchspec.plan.definition import KEEPS
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.job_change import job_change
-from batchspec.plan.needs import link
-from batchspec.plan.observed import JobFacts, Stream
+from batchspec.plan.observed import JobFacts, Observed
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.pool_body import SPEC
-from batchspec.plan.streams import Mapped
-from batchspec.plan.tasks import Task
-from batchspec.plan.work import StageWork, Work
+from batchspec.plan.provenance import read_provenance
+from batchspec.plan.stage_work import StageWork
+from batchspec.plan.work import Work, linked_tasks
 from batchspec.problems import Problem, Problems
 from batchspec.spec.model import EachFile, PoolKind, Spec
 from batchspec.spec.values import Record
@@ -32,24 +34,33 @@ def job_steps(
     spec: Spec, work: Work, body: Record, sas: timedelta, problems: Problems
 ) -> Iterator[tuple[Step, bool]]:
     """The step that makes the job, or keeps, updates or replaces the open one (``True``: kept)."""
-    step_id, subject, after = f"job:{work.job}", f"job {work.job}", (f"pool:{spec.pool.id}",)
-    if work.ends is not None:
+    step_id, subject = f"job:{work.job}", f"job {work.job}"
+    after = (f"pool:{spec.pool.id}", *earlier_ids(work))
+    if work.ends is not None and work.ends.reason:
         ended = work.ends.job.id
         action = ReplaceJob(ended, work.job, body, sas)
         reason = f"{work.ends.reason}; it goes on as {work.job}"
         yield Step(step_id, action, Verb.REPLACE, f"job {ended}", reason, after), False
         return
     if work.open_job is None:
-        first = work.job == spec.job.id
-        why = (
-            "it is not there yet" if first else "the earlier job has ended and takes no more tasks"
-        )
+        if work.ends is not None:
+            why = f"continues {work.ends.job.id}, which ends with the earlier version"
+        elif work.job == spec.job.id:
+            why = "it is not there yet"
+        else:
+            why = "the earlier job has ended and takes no more tasks"
         yield Step(step_id, CreateJob(work.job, body, sas), Verb.CREATE, subject, why, after), False
         return
     if work.open_job.metadata.get(SPEC) != spec.name:
         problems.add(_not_ours(spec, work.open_job))
         return
     change = job_change(body, work.open_job)
+    if work.keeps and work.open_job.metadata.get(KEEPS) != work.keeps:
+        change = replace(
+            change,
+            patch=change.patch.with_(metadata=body["metadata"]),
+            reason="; ".join(filter(None, (change.reason, "records which tasks retry keeps"))),
+        )
     later = "".join(f"; the next one has {words}" for words in change.next)
     if change.patch:
         patch = UpdateJob(work.job, change.patch)
@@ -76,6 +87,7 @@ def task_steps(
     does not wait for that upload as a whole: its tasks go as their files arrive.
     """
     job = f"job:{work.job}"
+    data = (*data, *earlier_ids(work))
     linked = linked_tasks(work, windows=windows)
     for stage in work.stages:
         name = stage.stage.name
@@ -113,28 +125,72 @@ def task_steps(
             )
         kept = stage.done + stage.under_way
         if kept:
-            parts = ((stage.done, "succeeded"), (stage.under_way, "on their way"))
-            reason = ", ".join(f"{count} {words}" for count, words in parts if count)
+            reason = kept_words(stage)
             yield (
                 Step(f"tasks:{name}:kept", None, Verb.KEEP, f"tasks of {name}", reason, (), kept),
                 True,
             )
 
 
-def linked_tasks(work: Work, *, windows: bool) -> Mapping[str, Stream[Task]]:
-    """The tasks to submit, by stage, with what they wait for and the joins that takes."""
-    return link(
-        (stage.stage for stage in work.stages),
-        {stage.stage.name: stage.submit for stage in work.stages},
-        {stage.stage.name: Mapped(stage.here, lambda task: task.id) for stage in work.stages},
-        windows=windows,
+def kept_words(stage: StageWork) -> str:
+    """Why tasks of a stage are kept."""
+    parts = (
+        (stage.done, "succeeded"),
+        (stage.under_way, "on their way"),
+        (stage.other, "with an earlier version of the program"),
+    )
+    return ", ".join(f"{count} {words}" for count, words in parts if count)
+
+
+def _left_words(left: int) -> str:
+    if not left:
+        return ""
+    return f"; {'1 task of it is' if left == 1 else f'{left:,} tasks of it are'} left out"
+
+
+def earlier_ids(work: Work) -> tuple[str, ...]:
+    """The id of the step that ends tasks of an earlier version, if there is one."""
+    return () if work.earlier is None else (f"earlier:{work.earlier.job.id}",)
+
+
+def earlier_steps(observed: Observed, work: Work) -> Iterator[Step]:
+    """The step that ends what the open job contains of an earlier version of the spec."""
+    earlier = work.earlier
+    if earlier is None:
+        return
+    job = earlier.job
+    action = TerminateTasks(job.id, earlier.whole, earlier.keep, earlier.replaced)
+    counts = (
+        (earlier.running, "running"),
+        (earlier.waiting, "waiting"),
+        (earlier.ended, "completed"),
+    )
+    states = ", ".join(f"{count} {word}" for count, word in counts if count)
+    reason = f"{states or 'all completed'}; {submitted_words(job, observed.now)}"
+    yield Step(
+        f"earlier:{job.id}",
+        action,
+        Verb.TERMINATE,
+        "tasks of an earlier version",
+        reason,
+        (),
+        earlier.total,
     )
 
 
+def submitted_words(job: JobFacts, now: datetime) -> str:
+    """Who submitted a job and when; the date is left out on the same day."""
+    recorded = read_provenance(job.metadata)
+    at = (recorded.at or job.created).astimezone(UTC)
+    when = f"{at:%H:%M} UTC" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M} UTC"
+    return f"submitted by {recorded.by} at {when}" if recorded.by else f"submitted at {when}"
+
+
 def _submit_reason(stage: StageWork, joins: int) -> str:
-    fresh = len(stage.submit) - stage.again
+    fresh = len(stage.submit) - stage.again - stage.changed
     parts = [
         (fresh, "none is there yet" if fresh == stage.total else f"{fresh} not there yet"),
+        (stage.changed, f"{stage.changed} changed"),
         (stage.again, f"{stage.again} did not succeed in an earlier job"),
         (joins, f"{joins} join them for what waits"),
     ]
@@ -172,10 +228,18 @@ def ending_steps(
     ready = (f"pool:{pool}:ready",) if pool else ()
     yield Step(
         f"job:{work.job}:done",
-        WaitForTasks(work.job, pool, tasks, spec.job.limit),
+        WaitForTasks(
+            work.job,
+            pool,
+            tasks,
+            spec.job.limit,
+            kept=sum(stage.before for stage in work.stages),
+            superseded=work.finished_earlier,
+            left=work.left,
+        ),
         Verb.WAIT,
         f"tasks of {work.job}",
-        "the run lasts until they are completed",
+        "the run lasts until they are completed" + _left_words(work.left),
         (*(submitted if closed else (close,)), *ready),
         tasks,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from batchspec.plan.changes import JOB, How
+from batchspec.plan.definition import KEEPS
 from batchspec.plan.digest import content_digest, digest
 from batchspec.plan.observed import Observed
 from batchspec.plan.pool_body import DIGEST, SPEC, without_size
@@ -34,6 +35,7 @@ def job_body(spec: Spec, observed: Observed, work: Work, pool: Record) -> Record
             Record(name=SCOPE, value="whole" if work.whole else "rest"),
             Record(name=VERSION, value=version(spec, observed)),
             *provenance(observed),
+            *([Record(name=KEEPS, value=work.keeps)] if work.keeps else []),
         ),
     )
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from batchspec.plan.marks import Marks
 from batchspec.plan.observed import Stream
 from batchspec.plan.tasks import Task
 from batchspec.spec.commands import wrapped
@@ -106,8 +107,14 @@ class Joins:
         below: Iterable[str] = self.ids
         for level in self.levels:
             for name, waits in zip(level, _parts(below), strict=True):
-                body = Record(id=name, dependsOn=Record(taskIds=waits), **self.common)
-                yield Task(name, self.stage, index, body)
+                marks = _marks(name)
+                body = Record(
+                    id=name,
+                    displayName=marks.named(f"{self.stage} join"),
+                    dependsOn=Record(taskIds=waits),
+                    **self.common,
+                )
+                yield Task(name, self.stage, index, body, marks=marks)
                 index += 1
             below = level
 
@@ -167,6 +174,12 @@ def _name(stage: str, waits: tuple[str, ...]) -> str:
     """An id that says what is waited for: waiting for other tasks is another task."""
     ending = "-join-" + hashlib.sha256("\n".join(waits).encode()).hexdigest()[:_DIGEST]
     return stage[: _LONGEST - len(ending)] + ending
+
+
+def _marks(name: str) -> Marks:
+    """The marks of a join, which is all that its id says."""
+    mark = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST]
+    return Marks(mark, "", mark)
 
 
 def _common(like: Task | None, windows: bool) -> Record:

@@ -6,12 +6,13 @@ Absent is ``None``; unknown does not exist. What may be large (files, blobs, tas
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from batchspec.plan.marks import UNMARKED, Marks
 from batchspec.spec.values import Record
 
 T_co = TypeVar("T_co", covariant=True)
@@ -164,7 +165,8 @@ class ScheduleFacts:
 class TaskFacts:
     """A task as it is: ``succeeded`` is ``None`` until it is completed.
 
-    ``code`` and ``message`` are of its ``failureInfo`` when it has one.
+    ``code`` and ``message`` are of its ``failureInfo`` when it has one. ``started`` says whether a
+    node ever began with it: a task that was ended before that has written nothing.
     """
 
     id: str
@@ -175,19 +177,28 @@ class TaskFacts:
     message: str | None = None
     node: str | None = None
     retries: int = 0
+    marks: Marks = UNMARKED
+    created: datetime | None = None
+    started: bool = True
 
 
 class TaskIndex(Protocol):
-    """The tasks of every job of a run, newest job first where an id is in several."""
+    """The tasks of every job of a run."""
 
     def __len__(self) -> int: ...
 
-    def state(self, task_id: str) -> TaskFacts | None:
-        """The task of that id (case does not count), or ``None``."""
+    def versions(self, task_id: str, item: str = "") -> Sequence[tuple[str, TaskFacts]]:
+        """The tasks of that id (case does not count) or of that item, each with its job.
+
+        The newest come first. An empty ``item`` is none.
+        """
         ...
 
-    def job_of(self, task_id: str) -> str | None:
-        """The job that holds it, or ``None``."""
+    def states(self, job: str) -> Mapping[str, int]:
+        """How many tasks of ours a job has ``active``, ``running``, ``succeeded``, ``failed``.
+
+        Ours have marks; what other clients add to the job is not counted.
+        """
         ...
 
     def ends(self) -> Iterator[tuple[str, str, bool | None]]:

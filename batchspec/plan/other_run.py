@@ -88,7 +88,7 @@ def _states(observed: Observed, job: JobFacts) -> Counter[str]:
     for name, where, succeeded in index.ends() if index is not None else ():
         if where == job.id and not _JOIN.search(name):
             assert index is not None
-            facts = index.state(name) if succeeded is None else None
+            facts = index.versions(name)[0][1] if succeeded is None else None
             counts[_state(succeeded, facts)] += 1
     return counts
 

@@ -25,6 +25,7 @@ class Verb(StrEnum):
     DOWNLOAD = "download"
     KEEP = "keep"
     RESIZE = "resize"
+    TERMINATE = "terminate"
 
 
 class Gate(StrEnum):

@@ -23,6 +23,11 @@ class Selection:
     jobs: Mapping[str, JobFacts] = field(default_factory=dict)
     alike: frozenset[str] = frozenset()
 
+    @property
+    def all(self) -> bool:
+        """Whether every failed task is to run again."""
+        return not self.causes and not self.ids
+
     def picks(self, task: TaskFacts | None, job: str | None) -> bool:
         """Whether a task of that job is to run again."""
         if task is None or task.succeeded is not False:

@@ -13,15 +13,18 @@ U = TypeVar("U")
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen(Generic[T]):
-    """The members of a stream that a test picks; ``length`` is how many, counted beforehand."""
+class Taken(Generic[T, U]):
+    """What a function takes of the members of a stream, ``None`` being nothing.
+
+    ``length`` is how many, counted beforehand.
+    """
 
     source: Stream[T]
-    test: Callable[[T], bool]
+    take: Callable[[T], U | None]
     length: int
 
-    def __iter__(self) -> Iterator[T]:
-        return filter(self.test, self.source)
+    def __iter__(self) -> Iterator[U]:
+        return (taken for member in self.source if (taken := self.take(member)) is not None)
 
     def __len__(self) -> int:
         return self.length

@@ -11,9 +11,16 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from urllib.parse import quote
 
-from batchspec.plan.bodies import filler, names_task
-from batchspec.plan.identity import VALID, Identity, covered, task_id
+from batchspec.plan.bodies import filler, names, names_task
+from batchspec.plan.identity import (
+    VALID,
+    Identity,
+    covered,
+    task_id,
+    words_of,
+)
 from batchspec.plan.items import Item, items
+from batchspec.plan.marks import UNMARKED, Marks
 from batchspec.plan.observed import ContainerFacts, LocalFile, Observed, Stream
 from batchspec.problems import Problem, SpecError
 from batchspec.spec.commands import command_line
@@ -46,6 +53,7 @@ class Task:
     index: int
     body: Record
     inputs: tuple[tuple[str, str], ...] = ()
+    marks: Marks = UNMARKED
 
 
 def expand(spec: Spec, stage: Stage, observed: Observed, *, windows: bool) -> Expansion:
@@ -98,13 +106,18 @@ class Maker:
         self._body = stage.body
         self._fill = filler(stage.body, windows=windows)
         self._covered = filler(covered(stage.body), windows=windows)
-        self._identity = Identity(spec, stage, observed)
+        indexed = any(names(template, "index") for template in (*command, stage.id, stage.body))
+        self._identity = Identity(spec, stage, observed, indexed=indexed)
         if self._covered is None:
             self._identity.share(covered(stage.body))
-        if stage.id is None:
-            # What a stage reads of those it needs follows from what they are.
-            for needed in (other for other in spec.stages if other.name in stage.needs):
-                self._identity.share(_ids(expand(spec, needed, observed, windows=windows)))
+        # What a stage reads of those it needs follows from what they are.
+        for needed in (other for other in spec.stages if other.name in stage.needs):
+            self._identity.share(_all_work(expand(spec, needed, observed, windows=windows)))
+
+    @property
+    def names_ids(self) -> bool:
+        """Whether the spec names the ids of these tasks, so that they do not tell the work."""
+        return self._stage.id is not None
 
     def task(self, index: int, item: Item) -> Task:
         """The task of an item.
@@ -119,25 +132,24 @@ class Maker:
 
     def _task(self, index: int, item: Item) -> Task:
         scope = {**self._scope, "index": index, **item.variables}
-        made: str | Text | None = None
-        if self._stage.id is not None:
-            name = _own_id(self._stage.id, scope)
-        else:
-            draft = {"task": {"id": _ITSELF}, **scope}
-            made = command_line(self._stage.command, draft, windows=self._windows)
-            value = self._covered(draft) if self._covered else None
-            digest = self._identity.digest(made, value, item.sources)
-            name = task_id(self._stage.name, item, digest)
+        own = None if self._stage.id is None else _own_id(self._stage.id, scope)
+        draft = {"task": {"id": own or _ITSELF}, **scope}
+        made = command_line(self._stage.command, draft, windows=self._windows)
+        value = self._covered(draft) if self._covered else None
+        marks = self._identity.marks(made, value, item, index)
+        name = own or task_id(self._stage.name, item, marks.work)
         scope = {"task": {"id": name}, **scope}
-        if made is None or self._renamed:
+        if own is None and self._renamed:
             made = command_line(self._stage.command, scope, windows=self._windows)
         filled = self._fill(scope) if self._fill else self._body
         assert isinstance(filled, Record)
-        body = {"id": name, "commandLine": made, **filled}
+        said = filled.get("displayName")
+        shown = said if isinstance(said, str) else words_of(self._stage.name, item)
+        body = {"id": name, "commandLine": made, **filled, "displayName": marks.named(shown)}
         if resources := self._resources(filled, item):
             body["resourceFiles"] = resources
         inputs = tuple((source.container, source.blob) for source in item.sources if source.ours)
-        return Task(name, self._stage.name, index, Record(body), inputs)
+        return Task(name, self._stage.name, index, Record(body), inputs, marks)
 
     def _resources(self, body: Record, item: Item) -> tuple[Value, ...]:
         given = body.get("resourceFiles")
@@ -195,11 +207,13 @@ def container_resource(container: str) -> Record:
     return Record(storageContainerUrl=BlobUrl(container, None, READ))
 
 
-def _ids(tasks: Expansion) -> str:
-    """A digest of the ids of tasks, which say what they compute."""
+def _all_work(tasks: Expansion) -> str:
+    """A digest of what tasks compute. A generated id says it."""
     hasher = hashlib.sha256()
     for task in tasks:
         hasher.update(task.id.encode() + b"\n")
+        if tasks.maker.names_ids:
+            hasher.update(task.marks.work.encode() + b"\n")
     return hasher.hexdigest()
 
 

@@ -1,44 +1,30 @@
-"""Which tasks are still to be done, and in which job: the heart of "the same command goes on".
+"""Which tasks are still to be done, and in which job: what makes the same command resume.
 
-A task that succeeded in a job of this run is done. One that waits or runs in the job that is still
-open is on its way. One that failed in the open job is tried again there. All others are submitted,
-to the open job, or to a new one when the last has ended: a job that has ended takes no tasks.
+Of the tasks that were ever made of an item, the newest says what has become of it. If its work is
+that of the spec as it is now, it is done when it succeeded, in progress while it waits or runs in
+the open job, tried again there when it failed. All others are submitted: to the open job, or to a
+new one when the last has ended, since a job that has ended takes no tasks. What else the open job
+contains is of an earlier version of the spec, and is ended first.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
-from enum import Enum, auto
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from batchspec.plan.observed import JobFacts, Observed, Stream, TaskIndex
+from batchspec.plan.definition import KEEPS, definition
+from batchspec.plan.needs import Linked, link
+from batchspec.plan.observed import JobFacts, Observed, Stream, TaskFacts, TaskIndex
+from batchspec.plan.pool_body import SPEC
 from batchspec.plan.selection import Selection
-from batchspec.plan.streams import Chosen
+from batchspec.plan.stage_work import Sorter, StageWork, Survey, state_of, survey
 from batchspec.plan.tasks import Task, expand
 from batchspec.spec.model import Spec, Stage
 
 _LONGEST_BASE = 60
 """Job ids have at most 64 characters; ``-r2`` and so on must fit behind."""
-
-
-@dataclass(frozen=True, slots=True)
-class StageWork:
-    """A stage's tasks: how many there are, are done, are on their way; those to submit or retry.
-
-    ``here`` are those that are in the job, or will be: what others may wait for. ``again`` of those
-    to submit were in an earlier job and did not succeed there. ``left`` are not done, and are not
-    to be done now: a selection leaves them out.
-    """
-
-    stage: Stage
-    total: int
-    done: int
-    under_way: int
-    submit: Stream[Task]
-    retry: Stream[Task]
-    here: Stream[Task]
-    again: int = 0
-    left: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +36,39 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """Tasks of an earlier version of the spec that are ended before others are submitted.
+
+    ``job`` contains ``running`` and ``waiting`` ones, and ``ended`` ones whose ids are needed. With
+    ``whole`` the job is ended with everything in it; otherwise what is not in ``keep`` (ids) is
+    deleted from it, of those that succeeded the ones in ``replaced``.
+    """
+
+    job: JobFacts
+    running: int
+    waiting: int
+    ended: int = 0
+    whole: bool = True
+    keep: Stream[str] = ()
+    replaced: Stream[str] = ()
+
+    @property
+    def total(self) -> int:
+        """How many tasks are ended or deleted."""
+        return self.running + self.waiting + self.ended
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
-    """All that is to be done. ``job`` is the job's id, ``open_job`` its facts if it is there.
+    """All that is to be done. ``job`` is the job's id, ``open_job`` its facts if it exists.
 
     ``whole`` says that the job holds every task of the run; otherwise earlier jobs hold the rest.
-    ``ends`` is the one that makes way for it.
+    ``ends`` is the one that makes way for it, ``earlier`` what is ended first. ``finished_earlier``
+    tasks of an earlier version have succeeded and stay in the open job.
+    ``since`` is when the first of the tasks that are kept was created; ``None`` if none is.
+    ``keeps`` is the digest that the job records where tasks of an earlier version of the program
+    are kept (:mod:`batchspec.plan.definition`). ``superseded`` counts the changed tasks whose
+    earlier version ``(succeeded, failed)``.
     """
 
     job: str
@@ -62,6 +76,11 @@ class Work:
     whole: bool
     stages: tuple[StageWork, ...]
     ends: Ending | None = None
+    earlier: Earlier | None = None
+    finished_earlier: int = 0
+    since: datetime | None = None
+    keeps: str = ""
+    superseded: tuple[int, int] = (0, 0)
 
     @property
     def finished(self) -> bool:
@@ -73,6 +92,16 @@ class Work:
         """How many tasks are to be submitted."""
         return sum(len(stage.submit) for stage in self.stages)
 
+    @property
+    def left(self) -> int:
+        """How many tasks are neither done nor to be done now."""
+        return sum(stage.left for stage in self.stages)
+
+    @property
+    def other(self) -> int:
+        """How many tasks are kept although an earlier version of the program ran them."""
+        return sum(stage.other for stage in self.stages)
+
 
 def build_work(
     spec: Spec,
@@ -83,22 +112,176 @@ def build_work(
     only: Selection | None = None,
     ends: Ending | None = None,
 ) -> Work:
-    """The work that is left, or ``only`` these failed tasks of it.
+    """The work that is left, or ``only`` these failed tasks of it and what depends on them.
 
     ``again`` leaves all that was done out of account. ``ends`` is an open job that takes none of
     it; its tasks that have not succeeded are submitted again.
     """
     open_job = None if again or ends is not None else newest_open(observed)
     known = None if again or observed.tasks is None or not len(observed.tasks) else observed.tasks
-    sorter = None if known is None else _Sorter(known, open_job, only)
-    stages = tuple(
-        _stage_work(stage, expand(spec, stage, observed, windows=windows), sorter)
-        for stage in spec.stages
-    )
+    told = definition(spec, observed) if known is not None else ""
+    others = only is not None or (told != "" and told in _kept_versions(observed))
+    surveys: dict[str, Survey] = {}
+    for stage in _in_order(spec.stages):
+        tasks = expand(spec, stage, observed, windows=windows)
+        sorter = None
+        if known is not None:
+            needed = [surveys[name] for name in stage.needs]
+            sorter = Sorter.of(stage, known, open_job, only, others=others, needed=needed)
+        surveys[stage.name] = survey(stage, tasks, sorter)
+    found = tuple(surveys[stage.name] for stage in spec.stages)
+    stages = tuple(each.work for each in found)
     job = open_job.id if open_job is not None else _next_id(spec, observed.jobs)
-    earlier = any(stage.done for stage in stages) and len(observed.jobs) > (open_job is not None)
-    whole = scope_is_whole(open_job) if open_job is not None else not (earlier or only)
-    return Work(job, open_job, whole, stages, ends)
+    earlier_jobs = len(observed.jobs) > (open_job is not None)
+    done_before = any(stage.done for stage in stages) and earlier_jobs
+    whole = scope_is_whole(open_job) if open_job is not None else not (done_before or only)
+    work = Work(
+        job,
+        open_job,
+        whole,
+        stages,
+        ends,
+        since=min((s.since for s in found if s.since is not None), default=None),
+        keeps=told if any(stage.other for stage in stages) else "",
+        superseded=(
+            sum(each.superseded for each in found),
+            sum(each.superseded_failed for each in found),
+        ),
+    )
+    if known is None or open_job is None or open_job.metadata.get(SPEC) != spec.name:
+        return replace(work, earlier=_still_ending(spec, observed))
+    work = _with_earlier(work, known, found, windows=windows)
+    if work.earlier is None or not work.earlier.whole:
+        return work
+    way = Ending(open_job, "")
+    rest = build_work(spec, observed, windows=windows, only=only, ends=way)
+    return replace(rest, earlier=work.earlier)
+
+
+def _kept_versions(observed: Observed) -> frozenset[str]:
+    """The definitions whose runs keep tasks of earlier versions: what the newest job records."""
+    newest = next((job for job in reversed(observed.jobs) if job.state != "deleting"), None)
+    kept = newest.metadata.get(KEEPS, "") if newest is not None else ""
+    return frozenset({kept} if kept else ())
+
+
+def _still_ending(spec: Spec, observed: Observed) -> Earlier | None:
+    """The newest job, when it was ended and some of its tasks may still run."""
+    newest = observed.jobs[-1] if observed.jobs else None
+    if newest is None or newest.state != "terminating" or newest.metadata.get(SPEC) != spec.name:
+        return None
+    states = observed.tasks.states(newest.id) if observed.tasks is not None else {}
+    return Earlier(newest, states.get("running", 0), states.get("active", 0))
+
+
+def _with_earlier(
+    work: Work, index: TaskIndex, found: tuple[Survey, ...], *, windows: bool
+) -> Work:
+    """The work with what its open job contains of an earlier version."""
+    assert work.open_job is not None
+    states = Counter(index.states(work.open_job.id))
+    clashes: Counter[str] = Counter()
+    for each in found:
+        states.subtract(each.states)
+        clashes += each.clashes
+    if states.total() <= 0:
+        return work
+    joins = _Joins(linked_tasks(work, windows=windows), index, work.open_job.id)
+    states.subtract(joins.states())
+    running, waiting = max(0, states["running"]), max(0, states["active"])
+    under_way = sum(each.states["active"] + each.states["running"] for each in found)
+    kept = under_way + sum(stage.done for stage in work.stages)
+    needed = {name for stage in work.stages for name in stage.stage.needs}
+    # What waits for an id that is made again must not find the join of its first making.
+    crossed = any(each.clashes and each.work.stage.name in needed for each in found)
+    failed = max(0, states["failed"])
+    # Of another client's task whose id is needed, no state is counted above.
+    unmarked = max(0, clashes.total() - max(0, states.total()))
+    ended = failed + clashes["succeeded"] + unmarked
+    stay = max(0, states["succeeded"] - clashes["succeeded"])
+    if running or waiting or ended or (stay and not kept):
+        whole = not under_way or crossed
+        keep, replaced = _Kept(found, joins), _Replaced(found, clashes.total())
+        earlier = Earlier(work.open_job, running, waiting, ended, whole, keep, replaced)
+        return replace(work, earlier=earlier, finished_earlier=stay)
+    return replace(work, finished_earlier=stay)
+
+
+@dataclass(frozen=True, slots=True)
+class _Joins:
+    """The joins that the spec needs now and that are in the job already."""
+
+    linked: Mapping[str, Stream[Task]]
+    index: TaskIndex
+    job: str
+
+    def states(self) -> Counter[str]:
+        return Counter(state_of(facts) for facts in self._there())
+
+    def ids(self) -> Iterator[str]:
+        return (facts.id for facts in self._there())
+
+    def _there(self) -> Iterator[TaskFacts]:
+        for tasks in self.linked.values():
+            for task in tasks.joins if isinstance(tasks, Linked) else ():
+                for job, facts in self.index.versions(task.id):
+                    if job == self.job:
+                        yield facts
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The ids of the tasks of an open job that are not of an earlier version: a stream."""
+
+    surveys: tuple[Survey, ...]
+    joins: _Joins
+
+    def __iter__(self) -> Iterator[str]:
+        for each in self.surveys:
+            yield from each.kept_here()
+        yield from self.joins.ids()
+
+    def __len__(self) -> int:
+        return sum(each.states.total() for each in self.surveys) + self.joins.states().total()
+
+
+@dataclass(frozen=True, slots=True)
+class _Replaced:
+    """The ids of the tasks of an open job that others of the same id are made for: a stream."""
+
+    surveys: tuple[Survey, ...]
+    length: int
+
+    def __iter__(self) -> Iterator[str]:
+        for each in self.surveys:
+            yield from each.clashing()
+
+    def __len__(self) -> int:
+        return self.length
+
+
+def linked_tasks(work: Work, *, windows: bool) -> Mapping[str, Stream[Task]]:
+    """The tasks to submit, by stage, with what they wait for and the joins that takes."""
+    return link(
+        (stage.stage for stage in work.stages),
+        {stage.stage.name: stage.submit for stage in work.stages},
+        {stage.stage.name: stage.here for stage in work.stages},
+        windows=windows,
+    )
+
+
+def _in_order(stages: Iterable[Stage]) -> Iterator[Stage]:
+    """The stages, each after those that it needs."""
+    left = {stage.name: stage for stage in stages}
+
+    def first(stage: Stage) -> Iterator[Stage]:
+        for name in stage.needs:
+            if name in left:
+                yield from first(left.pop(name))
+        yield stage
+
+    while left:
+        yield from first(left.pop(next(iter(left))))
 
 
 OPEN = frozenset({"active", "disabled", "disabling", "enabling"})
@@ -114,73 +297,6 @@ def newest_open(observed: Observed) -> JobFacts | None:
 def scope_is_whole(job: JobFacts) -> bool:
     """Whether a job was made to hold every task of the run."""
     return job.metadata.get("batchspec:scope", "whole") == "whole"
-
-
-class _Kind(Enum):
-    """What is to become of a task."""
-
-    NEW = auto()
-    AGAIN = auto()
-    """It was in an earlier job, and did not succeed there."""
-    RETRY = auto()
-    """It failed in the open job."""
-    UNDER_WAY = auto()
-    DONE_HERE = auto()
-    DONE_BEFORE = auto()
-    LEFT_HERE = auto()
-    """It failed in the open job, and was not picked."""
-    LEFT_OUT = auto()
-    """It is missing or failed in an earlier job, and was not picked."""
-
-
-_SUBMIT = frozenset({_Kind.NEW, _Kind.AGAIN})
-_HERE = frozenset({*_SUBMIT, _Kind.RETRY, _Kind.UNDER_WAY, _Kind.DONE_HERE, _Kind.LEFT_HERE})
-_DONE = frozenset({_Kind.DONE_HERE, _Kind.DONE_BEFORE})
-
-
-@dataclass(frozen=True, slots=True)
-class _Sorter:
-    """Tells what becomes of a task by its facts."""
-
-    index: TaskIndex
-    open_job: JobFacts | None
-    only: Selection | None = None
-
-    def kind(self, task: Task) -> _Kind:
-        facts, job = self.index.state(task.id), self.index.job_of(task.id)
-        here = self.open_job is not None and job == self.open_job.id
-        if facts is not None and facts.succeeded:
-            return _Kind.DONE_HERE if here else _Kind.DONE_BEFORE
-        if here and facts is not None and facts.succeeded is None:
-            return _Kind.UNDER_WAY
-        if self.only is not None and not self.only.picks(facts, job):
-            return _Kind.LEFT_HERE if here else _Kind.LEFT_OUT
-        if here:
-            return _Kind.RETRY
-        return _Kind.NEW if facts is None else _Kind.AGAIN
-
-
-def _stage_work(stage: Stage, tasks: Stream[Task], sorter: _Sorter | None) -> StageWork:
-    total = len(tasks)
-    if sorter is None:
-        return StageWork(stage, total, 0, 0, tasks, (), tasks)
-    counts = Counter(map(sorter.kind, tasks))
-
-    def of(kinds: frozenset[_Kind]) -> Chosen[Task]:
-        number = sum(counts[kind] for kind in kinds)
-        return Chosen(tasks, lambda task: sorter.kind(task) in kinds, number)
-
-    return StageWork(
-        stage,
-        total,
-        sum(counts[kind] for kind in _DONE),
-        counts[_Kind.UNDER_WAY],
-        of(_SUBMIT),
-        of(frozenset({_Kind.RETRY})),
-        of(_HERE),
-        counts[_Kind.AGAIN],
-        counts[_Kind.LEFT_OUT] + counts[_Kind.LEFT_HERE],
-    )
 
 
 def job_base(spec: Spec) -> str:

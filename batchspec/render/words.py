@@ -27,6 +27,7 @@ PHRASES: Mapping[Verb, str] = {
     Verb.DOWNLOAD: "download {}",
     Verb.KEEP: "keep {}",
     Verb.RESIZE: "resize {}",
+    Verb.TERMINATE: "terminate {}",
 }
 """A verb with its object."""
 
@@ -64,7 +65,7 @@ def _parts(step: Step, here: Path | None) -> Iterator[str]:
         case actions.UploadFiles(size=size):
             yield _counted(step.items, "file", step.subject)
             yield units.size(size)
-        case actions.SubmitTasks() | actions.RetryTasks():
+        case actions.SubmitTasks() | actions.RetryTasks() | actions.TerminateTasks():
             yield _counted(step.items, "task", step.subject)
         case actions.WaitForTasks(tasks=tasks, limit=limit):
             yield _counted(tasks, "task", step.subject)

@@ -276,6 +276,17 @@ class FakeAccount:
         for name in self.tasks.get(job_id, ()):
             yield name
 
+    async def all_tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
+        for name in tuple(self.tasks.get(job_id, ())):
+            yield TaskFacts(name, "active")
+
+    async def terminate_task(self, job_id: str, task_id: str) -> None:
+        await self._call("terminate_task", f"{job_id} {task_id}")
+
+    async def delete_task(self, job_id: str, task_id: str) -> None:
+        await self._call("delete_task", f"{job_id} {task_id}")
+        self.tasks[job_id].remove(task_id)
+
     async def reactivate_task(self, job_id: str, task_id: str) -> None:
         await self._call("reactivate_task", f"{job_id} {task_id}")
         self.failing.discard(task_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -17,6 +17,7 @@ from batchspec.cloud.account import LocalAccount
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.limiter import Limits
 from batchspec.cloud.open import open_account
+from batchspec.plan.marks import Marks
 from batchspec.plan.observed import TaskFacts
 from batchspec.problems import Secret, ServiceError
 from batchspec.spec.values import BlobUrl, Quoted, Quoting, Record, Text
@@ -291,8 +292,11 @@ async def test_tasks_are_read_page_by_page_with_few_fields(cloud: Cloud, server:
                 "value": [
                     {
                         "id": "t1",
+                        "displayName": f"mine [item {'a' * 14}.{'b' * 14} work {'c' * 14}]",
+                        "creationTime": "2026-03-01T12:00:00.25Z",
                         "state": "completed",
                         "executionInfo": {
+                            "startTime": "2026-03-01T12:01:00Z",
                             "exitCode": 3,
                             "result": "Failure",
                             "retryCount": 2,
@@ -310,7 +314,7 @@ async def test_tasks_are_read_page_by_page_with_few_fields(cloud: Cloud, server:
         ),
     )
     assert [task async for task in cloud.reader.tasks("j")] == [
-        TaskFacts("t0", "active"),
+        TaskFacts("t0", "active", started=False),
         TaskFacts(
             "t1",
             "completed",
@@ -320,11 +324,14 @@ async def test_tasks_are_read_page_by_page_with_few_fields(cloud: Cloud, server:
             "it failed; AdditionalErrorCode: X",
             "n1",
             2,
+            Marks("a" * 14, "b" * 14, "c" * 14),
+            datetime(2026, 3, 1, 12, 0, 0, 250_000, UTC),
+            True,
         ),
-        TaskFacts("t2", "completed", True),
+        TaskFacts("t2", "completed", True, started=False),
     ]
     first, second = server.asked
-    assert first.query["$select"] == "id,state,executionInfo,nodeInfo"
+    assert first.query["$select"] == "id,displayName,creationTime,state,executionInfo,nodeInfo"
     assert first.query["maxresults"] == "1000"
     assert first.query["api-version"] == "2025-06-01"
     assert second.query["$skiptoken"] == "WATV2:a+b c"

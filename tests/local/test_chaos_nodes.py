@@ -188,9 +188,13 @@ def test_the_same_spot_nodes_are_taken_in_each_life_of_a_pool() -> None:
         node_faults = NodeFaults(day)
         nodes = [a_node(first + place, dedicated=False) for place in range(40)]
         once = [node_faults.preemption_time(node) for node in nodes]
-        assert [node_faults.preemption_time(node) for node in nodes] == once, "asked again, it is the same"
+        assert [node_faults.preemption_time(node) for node in nodes] == once, (
+            "asked again, it is the same"
+        )
         booted = NOW + timedelta(hours=2)
-        again = [node_faults.preemption_time(replace(node, booted=booted)) for node in reversed(nodes)]
+        again = [
+            node_faults.preemption_time(replace(node, booted=booted)) for node in reversed(nodes)
+        ]
         ends.append((once, again[::-1]))
     assert ends[0] == ends[1]
     once, again = ends[0]

@@ -45,4 +45,4 @@ def test_of_a_task_in_several_jobs_the_newest_counts() -> None:
         tasks = spool.tasks()
         assert list(tasks.ends()) == [("a", "j", False), ("b", "j-r2", True), ("c", "j-r2", None)]
         assert len(tasks) == 3
-        assert tasks.job_of("B") == "j-r2"
+        assert [job for job, _ in tasks.versions("B")] == ["j-r2", "j"]

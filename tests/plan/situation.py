@@ -11,13 +11,15 @@ A case is a YAML file with ``about`` (a sentence) and, all optional:
 ``pool``       ``{by, state, nodes, metadata, set: {REST name: value}}``: the pool as it was made,
                with what somebody set since; ``nodes`` are those it has, if not what it should;
                ``errors`` are ``[code, message]`` of its last resize
-``jobs``       a list of ``{id, state, by, scope, reason, set, tasks: {STAGE: [STATE, ...]}}``, the
-               oldest first; ``applied_by`` (``user@host``) is who did so from elsewhere; a state is
-               ``active``, ``running``, ``done``, ``failed``, or ``null``
+``jobs``       a list of ``{id, state, by, scope, reason, keeps, foreign, set, tasks}``, tasks as
+               ``{STAGE: [STATE, ...]}``, the oldest first; ``applied_by`` (``user@host``) is who
+               did so from elsewhere, with ``keeps`` a retry kept tasks for the spec of now,
+               ``foreign`` is how many tasks another client has added; a state is ``active``,
+               ``running``, ``done``, ``failed``, or ``null``
                (absent)
 ``schedule``   ``{by, state, set}``: the job schedule as it was made, with what somebody set since
 ``receipt``    ``{job, files, missing}``
-``command``    ``attach``, ``download``, ``detach`` or ``destroy`` instead of ``plan``
+``command``    ``attach``, ``download``, ``detach``, ``retry`` or ``destroy`` instead of ``plan``
 ``target``     ``local`` (if left out) or ``azure``
 ``variables``  what is set with --var
 ``usage``      ``{pools, jobs}``: how many the account has
@@ -42,6 +44,7 @@ import yaml
 from batchspec.observe.disk import scan
 from batchspec.observe.spool import Spool
 from batchspec.plan.data import OWNER
+from batchspec.plan.definition import KEEPS, definition
 from batchspec.plan.first_task import manager_task
 from batchspec.plan.job_body import job_body
 from batchspec.plan.observed import (
@@ -230,6 +233,11 @@ def _observed(
         observed = replace(observed, pool=_pool(case["pool"], made.spec, made.observed))
     if "jobs" in case:
         jobs = tuple(_job(job, n, made) for n, job in enumerate(case["jobs"]))
+        told = {KEEPS: definition(spec, observed)}
+        jobs = tuple(
+            replace(job, metadata={**job.metadata, **told}) if given.get("keeps") else job
+            for job, given in zip(jobs, case["jobs"], strict=True)
+        )
         observed = replace(observed, jobs=jobs)
         _put_tasks(case["jobs"], made.spec, made.observed, spool)
     if "schedule" in case:
@@ -335,7 +343,10 @@ def _put_tasks(jobs: list[Mapping[str, Any]], spec: Spec, observed: Observed, sp
             for task, word in zip(tasks, states, strict=False):
                 if word is not None and age >= whole:
                     state, succeeded = _STATES[word]
-                    spool.add_task(job["id"], age, TaskFacts(task.id, state, succeeded))
+                    facts = TaskFacts(task.id, state, succeeded, marks=task.marks)
+                    spool.add_task(job["id"], age, facts)
+        for number in range(job.get("foreign", 0)):
+            spool.add_task(job["id"], age, TaskFacts(f"foreign-{number}", "running"))
 
 
 def _records(value: object) -> Iterator[Record]:

@@ -15,6 +15,7 @@ from batchspec.plan.build import build
 from batchspec.plan.destroy import build_destroy
 from batchspec.plan.detach import detached
 from batchspec.plan.plan import Plan
+from batchspec.plan.selection import Selection
 from batchspec.plan.wishes import Part, Wishes
 from batchspec.problems import SpecError, UsageError
 from batchspec.render.plan.text import plan_text
@@ -58,6 +59,9 @@ def made(command: str, found: Situation, wishes: Wishes) -> Plan:
             return build_download(spec, observed)
         case "destroy":
             return build_destroy(spec, observed, force=False)
+        case "retry":
+            only = Selection(jobs={job.id: job for job in observed.jobs})
+            return build(spec, observed, only=only)
         case "detach":
             return detached(build(spec, observed, wishes=wishes))
     return build(spec, observed, wishes=wishes)

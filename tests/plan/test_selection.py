@@ -57,14 +57,16 @@ def test_all_failed_tasks_go_into_a_job_that_is_a_part_of_the_run(tmp_path: Path
     assert Record(name="batchspec:scope", value="rest") in job.body["metadata"]  # type: ignore[operator]
 
 
-def test_of_one_task_nothing_is_cleaned_up_on_its_success(tmp_path: Path) -> None:
+def test_of_one_task_nothing_is_cleaned_up_while_others_are_left(tmp_path: Path) -> None:
     first, _ = failed_ids(TWO_FAILED, tmp_path)
     every = planned(TWO_FAILED, tmp_path, Selection())
     one = planned(TWO_FAILED, tmp_path, Selection(ids=frozenset({first.lower()})))
     (submit,) = (step for step in one.steps if isinstance(step.action, SubmitTasks))
     assert submit.items == 1
-    assert {DeleteContainers, DeletePool} & kinds(every)
-    assert not {DeleteContainers, DeletePool} & kinds(one)
+    for plan, left in ((every, 0), (one, 1)):
+        (wait,) = (step.action for step in plan.steps if isinstance(step.action, WaitForTasks))
+        assert wait.left == left, "the run ends as one whose tasks failed"
+        assert {DeleteContainers, DeletePool} <= kinds(plan), "so that what is left can be named"
 
 
 def test_in_an_open_job_they_run_where_they_are(tmp_path: Path) -> None:

@@ -202,6 +202,14 @@ _CHANGED = (
         "taskSlotsPerNode: 1 -> 4",
     ),
     Step(
+        "earlier:topn",
+        a.TerminateTasks("topn"),
+        Verb.TERMINATE,
+        "tasks of an earlier version",
+        "3 running, 9 waiting; submitted by ada@host at 14:02 UTC",
+        items=12,
+    ),
+    Step(
         "job:topn",
         a.UpdateJob("topn", Record(priority=10)),
         Verb.UPDATE,

@@ -53,6 +53,8 @@ VALUES: dict[str, object] = {
     "Outcome": Outcome.DONE,
     "Mapping[str, int]": {"idle": 3},
     "Mapping[str, str]": {"a": "b"},
+    "tuple[int, int]": (1, 2),
+    "Stream[str]": ("name",),
     "Stream[Task]": (TASK, TASK),
     "Stream[LocalFile]": (FILE, FILE),
 }

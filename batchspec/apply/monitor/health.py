@@ -29,13 +29,15 @@ class Watched:
     """What is watched: a pool and a job, each empty if there is none or it is not known yet.
 
     The run is over ``limit`` after the creation of the job, by the service's clock. A job that is
-    not ``closed`` may get more tasks.
+    not ``closed`` may get more tasks. ``superseded`` of its tasks succeeded in an earlier version
+    of the spec, and are not counted.
     """
 
     pool: str = ""
     job: str = ""
     limit: timedelta = NODES_LIMIT
     closed: bool = True
+    superseded: int = 0
 
 
 def watched_of(plan: Plan) -> Watched:
@@ -43,8 +45,8 @@ def watched_of(plan: Plan) -> Watched:
     found = Watched()
     for step in plan.steps:
         match step.action:
-            case WaitForTasks(job, pool, _, limit, closed):
-                return Watched(pool, job, limit, closed)
+            case WaitForTasks(job, pool, _, limit, closed) as action:
+                return Watched(pool, job, limit, closed, action.superseded)
             case WaitForPool(pool):
                 found = Watched(pool)
     return found

@@ -44,6 +44,7 @@ async def look(
         name = job.pool
         pool, nodes = await _pool(batch, name)
     counts = NO_TASKS if job is None else await batch.task_counts(job.id)
+    counts = counts.without(watched.superseded)
     now = batch.now()
     same = before is not None and before.counts == counts and before.job is not None
     health = Health(

@@ -34,6 +34,22 @@ RUN = Family(
             "`batchspec apply` fetches them; `--force` deletes them all the same.",
         ),
         Kind(
+            "work-changed",
+            NOTE,
+            "All tasks run again although some succeeded in an earlier version",
+            "What all tasks share (the program, a parameter, the image) has changed, and so has the"
+            " work of every task.",
+            "`batchspec retry` runs only the failed tasks and what depends on them, and keeps the"
+            " others.",
+        ),
+        Kind(
+            "earlier-version-kept",
+            NOTE,
+            "Tasks count as done that an earlier version of the program ran",
+            "`batchspec retry` kept them, and the spec is still the same as then.",
+            "`batchspec apply --rerun` runs everything again.",
+        ),
+        Kind(
             "run-not-over",
             ERROR,
             "The job of this run has not ended",

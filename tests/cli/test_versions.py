@@ -1,0 +1,265 @@
+"""Work that changes between two runs: what runs again, what is ended, whose the results are."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.cli.conftest import Workplace
+from tests.whole.conftest import Done, interrupt, until
+
+HEAD = """\
+version: 1
+name: run
+containers:
+  input: {upload: [in/*.txt]}
+  output: {}
+pool: {vm_size: standard_d2s_v5, nodes: 1, task_slots_per_node: 4, image: ubuntu-24.04}
+job: {max_wall_clock_time: 5m}
+results: [{container: output, to: results/}]
+"""
+
+ONE = (
+    HEAD
+    + """\
+tasks:
+  one:
+    for_each: {files: input}
+    command: until test -e "GO"; do sleep 0.1; done; echo old > {{ file.stem }}.out
+    outputs: [{files: "*.out", container: output}]
+    logs: false
+"""
+)
+
+
+def written(place: Workplace, text: str, files: dict[str, str] | None = None) -> None:
+    """The spec with the files beside it; ``GO`` is the file that lets tasks go on."""
+    place.spec.write_text(text.replace("GO", str(place.folder / "go")), encoding="utf-8")
+    for name, content in (files or {"in/a.txt": "a\n"}).items():
+        path = place.spec.parent / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+
+
+def results(place: Workplace) -> dict[str, str]:
+    folder = place.spec.parent / "results"
+    return {p.name: p.read_text("utf-8").strip() for p in sorted(folder.glob("*"))}
+
+
+def ok(done: Done, code: int = 0) -> str:
+    assert done.code == code, done.text
+    return " ".join(done.text.split())
+
+
+def steps(done: Done) -> dict[str, int]:
+    """The items of each step that was done, by verb and subject."""
+    events = [json.loads(line) for line in done.out.splitlines()]
+    return {f"{e['verb']} {e['subject']}": e["items"] for e in events if e["type"] == "step_done"}
+
+
+def started(place: Workplace) -> None:
+    """A run of which a task runs, interrupted there."""
+    run = place.start("apply", place.spec, "--progress", "plain")
+    until(run, "1 running")
+    interrupt(run)
+    assert run.wait(timeout=60) == 130
+
+
+def test_an_earlier_version_is_ended_before_its_successor_runs(near: Workplace) -> None:
+    written(near, ONE)
+    started(near)
+    near.edit("echo old", "echo new")
+    near.edit("until test -e", "true until test -e")
+    near.edit("; do sleep 0.1; done", "")
+    said = ok(near.run("plan", near.spec))
+    assert "terminate tasks of an earlier version (1) 1 running; submitted by" in said
+    done = near.run("apply", near.spec, "--progress", "json", "-y")
+    ok(done)
+    assert steps(done)["terminate tasks of an earlier version"] == 1
+    assert steps(done)["submit tasks of one"] == 1
+    last = [e for e in map(json.loads, done.out.splitlines()) if e["type"] == "tasks_seen"][-1]
+    assert (last["total"], last["succeeded"], last["failed"]) == (1, 1, 0)
+    assert results(near) == {"a.out": "new"}
+    assert "Nothing to do" in ok(near.run("apply", near.spec))
+
+
+def test_fixed_tasks_do_not_queue_behind_those_that_hang(near: Workplace) -> None:
+    files = {f"in/{n}.txt": f"{n}\n" for n in range(6)}
+    written(near, ONE, files)
+    run = near.start("apply", near.spec, "--progress", "plain")
+    until(run, "4 running")
+    interrupt(run)
+    assert run.wait(timeout=60) == 130
+    near.edit("until test -e", "true until test -e")
+    near.edit("; do sleep 0.1; done", "")
+    said = ok(near.run("plan", near.spec))
+    assert "terminate tasks of an earlier version (6) 4 running, 2 waiting;" in said
+    ok(near.run("apply", near.spec))
+    assert results(near) == {f"{n}.out": "old" for n in range(6)}
+
+
+SWEEP = (
+    HEAD.replace("containers:", "parameters: {x: {type: integer, default: 1}}\ncontainers:")
+    + """\
+tasks:
+  sweep:
+    for_each: {range: [0, 3]}
+    id: sweep-{{ value }}
+    resources: [input]
+    command: sh a.txt {{ x }} > {{ value }}.out
+    outputs: [{files: "*.out", container: output}]
+    logs: false
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (("var", "x=2"), "one 2"),
+        (("in/a.txt", "echo two $1\n"), "two 1"),
+        (("spec", "sh a.txt {{ x }}", "sh a.txt {{ x }}0"), "one 10"),
+        (("spec", "logs: false", "logs: false\n    env: {Y: z}"), "one 1"),
+        (("spec", "job: {", "job: {env: {Y: z}, "), "one 1"),
+        (("spec", "ubuntu-24.04", "ubuntu-22.04"), "one 1"),
+    ],
+    ids=["parameter", "program", "command", "env", "job-env", "image"],
+)
+@pytest.mark.parametrize("named", [True, False], ids=["explicit", "generated"])
+def test_changed_work_is_seen_in_every_ingredient(
+    near: Workplace, edit: tuple[str, ...], expected: str, named: bool
+) -> None:
+    text = SWEEP if named else SWEEP.replace("    id: sweep-{{ value }}\n", "")
+    written(near, text, {"in/a.txt": "echo one $1\n"})
+    ok(near.run("apply", near.spec, "--progress", "quiet"))
+    assert set(results(near).values()) == {"one 1"}
+    assert "Nothing to do" in ok(near.run("apply", near.spec))
+    more: tuple[str, ...] = ()
+    match edit:
+        case ("var", value):
+            more = ("--var", value)
+        case ("spec", old, new):
+            near.edit(old, new)
+        case (name, content):
+            written(near, near.spec.read_text("utf-8"), {name: content})
+    said = ok(near.run("apply", near.spec, "-y", *more))
+    assert "submit tasks of sweep (3) 3 changed" in said
+    assert set(results(near).values()) == {expected}
+    assert "Nothing to do" in ok(near.run("apply", near.spec, *more))
+
+
+def test_another_pool_is_not_other_work(near: Workplace) -> None:
+    written(near, SWEEP, {"in/a.txt": "echo one $1\n"})
+    ok(near.run("apply", near.spec, "--progress", "quiet"))
+    near.edit("pool: {", "pool: {id: other, ")
+    assert "submit" not in ok(near.run("plan", near.spec))
+
+
+STAGES = (
+    HEAD
+    + """\
+tasks:
+  map:
+    for_each: {files: input}
+    command: grep -q good {{ file.name }} || exit 7; cp {{ file.name }} {{ file.stem }}.out
+    outputs: [{files: "*.out", container: output}]
+    logs: false
+  merge:
+    needs: [map]
+    resources: [output]
+    command: cat *.out > all.txt
+    outputs: [{files: all.txt, container: output}]
+    logs: false
+  last:
+    needs: [merge]
+    resources: [output]
+    command: wc -l < all.txt > lines.txt
+    outputs: [{files: lines.txt, container: output}]
+    logs: false
+cleanup: {pool: on_success, containers: on_success}
+"""
+)
+
+
+def test_retry_continues_with_what_depends_on_the_failed_tasks(near: Workplace) -> None:
+    flag = near.folder / "fixed"
+    text = STAGES.replace(
+        "grep -q good {{ file.name }}", f"test {{{{ file.stem }}}} != b || test -e {flag}"
+    )
+    written(near, text, {f"in/{n}.txt": "good\n" for n in "abcd"})
+    ok(near.run("apply", near.spec, "--progress", "quiet"), 3)
+    flag.touch()
+    done = near.run("retry", near.spec, "--progress", "json")
+    ok(done)
+    did = steps(done)
+    assert {k: v for k, v in did.items() if k.startswith("submit")} == {
+        "submit tasks of map": 1,
+        "submit tasks of merge": 1,
+        "submit tasks of last": 1,
+    }
+    assert "delete pool run" in did
+    assert results(near)["lines.txt"] == "4"
+    assert "No task of run has failed" in ok(near.run("retry", near.spec))
+    assert "Nothing to do" in ok(near.run("apply", near.spec))
+
+
+def test_a_partial_retry_says_what_is_left(near: Workplace) -> None:
+    flag = near.folder / "fixed"
+    text = STAGES.replace("grep -q good {{ file.name }}", f"test -e {flag}")
+    written(near, text, {f"in/{n}.txt": "good\n" for n in "ab"})
+    ok(near.run("apply", near.spec, "--progress", "quiet"), 3)
+    flag.touch()
+    said = ok(near.run("retry", near.spec, "--task", "map-a"), 3)
+    assert "pool run" in said.partition("Left in the account")[2]
+    assert f"batchspec retry {near.spec}" in said
+    ok(near.run("retry", near.spec))
+    assert results(near)["lines.txt"] == "2"
+
+
+PROGRAM = (
+    HEAD.replace(
+        "input: {upload: [in/*.txt]}", "input: {upload: [in/*.txt]}\n  app: {upload: [app/*]}"
+    )
+    + """\
+tasks:
+  work:
+    for_each: {files: input}
+    resources:
+      - app
+      - {http_url: "{{ file.url }}", file_path: "{{ file.name }}"}
+    command: sh prog.sh {{ file.name }} > {{ file.stem }}.out
+    outputs: [{files: "*.out", container: output}]
+    logs: false
+"""
+)
+
+
+def program(place: Workplace, text: str) -> None:
+    path = place.spec.parent / "app" / "prog.sh"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def test_retry_runs_the_failed_tasks_with_the_fixed_program(near: Workplace) -> None:
+    program(near, "test $1 != 3.txt -a $1 != 7.txt || exit 9\necho one\n")
+    written(near, PROGRAM, {f"in/{n}.txt": f"{n}\n" for n in range(12)})
+    ok(near.run("apply", near.spec, "--progress", "quiet"), 3)
+    program(near, "echo two\n")
+    said = ok(near.run("plan", near.spec))
+    assert "10 succeeded and 2 failed" in said
+    assert "batchspec retry" in said
+    done = near.run("retry", near.spec, "--progress", "json")
+    ok(done)
+    assert steps(done)["submit tasks of work"] == 2
+    last = [e for e in map(json.loads, done.out.splitlines()) if e["type"] == "tasks_seen"][-1]
+    assert (last["total"], last["succeeded"], last["failed"]) == (12, 12, 0)
+    assert sorted(results(near).values()) == ["one"] * 10 + ["two"] * 2
+    said = ok(near.run("apply", near.spec))
+    assert "Nothing to do" in said
+    assert "10 tasks ran with an earlier version of the program" in said
+    assert "--rerun" in said
+    ok(near.run("apply", near.spec, "--rerun", "-y"))
+    assert set(results(near).values()) == {"two"}
+    said = ok(near.run("apply", near.spec))
+    assert "earlier version" not in said
