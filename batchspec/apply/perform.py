@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from batchspec.apply.containers import delete_containers, record_user, release
 from batchspec.apply.earlier import end_job, terminate_tasks
 from batchspec.apply.events import Emit, Outcome
 from batchspec.apply.gone import explained
@@ -14,7 +15,7 @@ from batchspec.apply.settle import until_gone
 from batchspec.apply.submit import close, retry, submit
 from batchspec.apply.transfer import download, upload
 from batchspec.apply.wait import wait_for_pool, wait_for_tasks
-from batchspec.apply.work import Performed, Tools, progress
+from batchspec.apply.work import Performed, Tools
 from batchspec.plan.actions import (
     CloseJob,
     CreateContainer,
@@ -26,6 +27,7 @@ from batchspec.plan.actions import (
     DeletePool,
     DeleteSchedule,
     DownloadResults,
+    ReleaseContainer,
     ReplaceJob,
     ReplacePool,
     ReplaceSchedule,
@@ -38,6 +40,7 @@ from batchspec.plan.actions import (
     UpdatePool,
     UpdateSchedule,
     UploadFiles,
+    UseContainer,
     WaitForPool,
     WaitForTasks,
 )
@@ -60,7 +63,9 @@ async def perform(step: Step, tools: Tools) -> Performed:
     """
     try:
         match step.action:
-            case CreateContainer() | UploadFiles() | DownloadResults() | DeleteContainers():
+            case CreateContainer() | UseContainer() | ReleaseContainer() | DeleteContainers():
+                return await _perform_containers(step, tools)
+            case UploadFiles() | DownloadResults():
                 return await _perform_data(step, tools)
             case SubmitTasks() | RetryTasks() | CloseJob() | WaitForPool() | WaitForTasks():
                 return await _perform_tasks(step, tools)
@@ -101,16 +106,30 @@ def _incomplete(action: WaitForTasks, performed: Performed) -> Performed:
 
 async def _perform_data(step: Step, tools: Tools) -> Performed:
     match step.action:
-        case CreateContainer(name, metadata, access):
-            made = await tools.world.storage.create_container(name, metadata, access)
-            return Performed(note="" if made else _EXISTED, created=made)
         case UploadFiles():
             return await upload(step.action, step, tools)
         case DownloadResults():
             return await download(step.action, step, tools)
-        case DeleteContainers():
-            return await _delete_containers(step.action, step, tools)
     raise AssertionError(f"no data action: {step.action!r}")
+
+
+async def _perform_containers(step: Step, tools: Tools) -> Performed:
+    storage = tools.world.storage
+    match step.action:
+        case CreateContainer(name, metadata, access, user):
+            made = await storage.create_container(name, metadata, access)
+            if not made:
+                await record_user(storage, name, user)
+            return Performed(note="" if made else _EXISTED, created=made)
+        case UseContainer(name, user):
+            await record_user(storage, name, user)
+            return Performed()
+        case ReleaseContainer(name, user):
+            await release(storage, name, user)
+            return Performed()
+        case DeleteContainers():
+            return await delete_containers(step.action, step, tools)
+    raise AssertionError(f"no container action: {step.action!r}")
 
 
 async def _perform_request(step: Step, world: World, emit: Emit) -> Performed:
@@ -193,12 +212,3 @@ async def _delete_job(action: DeleteJob, world: World) -> Performed:
     found = await world.batch.delete_job(action.job)
     await until_gone(lambda: world.batch.job(action.job), f"job {action.job}", world)
     return Performed(note="" if found else _GONE)
-
-
-async def _delete_containers(action: DeleteContainers, step: Step, tools: Tools) -> Performed:
-    """Delete containers, each with everything that it contains."""
-    so_far = progress(step, tools, items=len(action.containers))
-    for name in action.containers:
-        await tools.world.storage.delete_container(name)
-        so_far.finish()
-    return Performed(so_far.done)

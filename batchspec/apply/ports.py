@@ -155,6 +155,10 @@ class Storage(Protocol):
         """Delete a blob, if it exists."""
         ...
 
+    async def set_metadata(self, container: str, metadata: Mapping[str, str]) -> None:
+        """Replace the metadata of a container."""
+        ...
+
     async def delete_container(self, name: str) -> bool:
         """Delete a container; ``False`` if there was none."""
         ...

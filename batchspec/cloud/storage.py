@@ -87,6 +87,12 @@ class BlobStorage:
             # Azure takes half a minute at least to let a name go.
             await self._timing.sleep(min(2.0**tries, 15.0))
 
+    async def set_metadata(self, container: str, metadata: Mapping[str, str]) -> None:
+        """Replace the metadata of a container."""
+        client = self.service.get_container_client(container)
+        with translated(f"container {container}"):
+            await client.set_container_metadata(dict(metadata))
+
     async def delete_container(self, name: str) -> bool:
         """Delete a container; ``False`` if there was none."""
         try:

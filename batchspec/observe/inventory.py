@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from batchspec.observe.ports import ContainerSeen, Inventory
-from batchspec.plan.data import OWNER
+from batchspec.plan.container_users import OWNER
 from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
 from batchspec.plan.work import OPEN
 from batchspec.spec.values import Record

@@ -20,11 +20,28 @@ from batchspec.spec.values import Record
 
 @dataclass(frozen=True, slots=True)
 class CreateContainer:
-    """Make a blob container. One that came to be meanwhile is used."""
+    """Create a blob container for the spec ``user``, or use one that exists by then."""
 
     container: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     public_access: str | None = None
+    user: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UseContainer:
+    """Record in the metadata of a container that the spec ``user`` uses it."""
+
+    container: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseContainer:
+    """Remove the spec ``user`` from the recorded users of a container that other specs use."""
+
+    container: str
+    user: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,13 +277,19 @@ class DeleteSchedule:
 
 @dataclass(frozen=True, slots=True)
 class DeleteContainers:
-    """Delete containers with all that is in them."""
+    """Delete containers with their blobs.
+
+    Of one that other specs use by then than ``user``, only the record of that use is removed.
+    """
 
     containers: tuple[str, ...]
+    user: str = field(default="", compare=False)
 
 
 Action: TypeAlias = (
     CreateContainer
+    | UseContainer
+    | ReleaseContainer
     | UploadFiles
     | CreatePool
     | UpdatePool

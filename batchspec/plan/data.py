@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from batchspec.plan.actions import CreateContainer, UploadFiles
+from batchspec.plan.actions import CreateContainer, UploadFiles, UseContainer
+from batchspec.plan.container_users import OWNER, created_by, with_user
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import ContainerFacts, LocalFile, Observed
 from batchspec.plan.plan import Step, Verb
@@ -12,9 +13,6 @@ from batchspec.plan.streams import Compared, pair, same
 from batchspec.plan.work import Work
 from batchspec.problems import Problem
 from batchspec.spec.model import Container, EachFile, Spec
-
-OWNER = "batchspec_spec"
-"""The metadata name that says which spec made a container (names are C# identifiers there)."""
 
 
 def missing_containers(spec: Spec, observed: Observed) -> Iterator[Problem]:
@@ -31,11 +29,15 @@ def container_steps(spec: Spec, observed: Observed) -> Iterator[tuple[Step, bool
         step_id, subject = f"container:{key}", f"container {container.id}"
         if facts.exists:
             reason = _why_kept(container, facts, spec.name)
-            yield Step(step_id, None, Verb.KEEP, subject, reason), True
+            if with_user(facts.metadata or {}, spec.name) is None:
+                yield Step(step_id, None, Verb.KEEP, subject, reason), True
+            else:
+                use = UseContainer(container.id, spec.name)
+                reason = f"{reason}; this spec is recorded as a user"
+                yield Step(step_id, use, Verb.UPDATE, subject, reason), False
         elif not container.existing:
-            action = CreateContainer(
-                container.id, {**container.metadata, OWNER: spec.name}, container.public_access
-            )
+            metadata = {**container.metadata, **created_by(spec.name)}
+            action = CreateContainer(container.id, metadata, container.public_access, spec.name)
             yield Step(step_id, action, Verb.CREATE, subject, "it is not there yet"), False
 
 

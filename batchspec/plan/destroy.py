@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DeleteSchedule
-from batchspec.plan.data import OWNER
+from batchspec.plan.actions import (
+    DeleteContainers,
+    DeleteJob,
+    DeletePool,
+    DeleteSchedule,
+    ReleaseContainer,
+)
+from batchspec.plan.container_users import may_delete, others, users
 from batchspec.plan.digest import digest
 from batchspec.plan.ending import containers_subject, results_safe
 from batchspec.plan.findings.catalogue import finding
@@ -47,6 +53,15 @@ def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
 _NOT_OURS = "this spec did not make it"
 
 
+def _used_by(names: tuple[str, ...]) -> str:
+    """Which other specs use a container that is not deleted."""
+    if not names:
+        return "it is marked `existing`"
+    if len(names) == 1:
+        return f"the spec {names[0]} uses it"
+    return f"the specs {', '.join(names)} use it"
+
+
 def _steps(spec: Spec, observed: Observed) -> Iterator[Step]:
     work = tuple(_work(spec, observed))
     yield from work
@@ -64,15 +79,20 @@ def _steps(spec: Spec, observed: Observed) -> Iterator[Step]:
         metadata = observed.containers[key].metadata
         if metadata is None:
             continue
-        if not container.existing and metadata.get(OWNER) == spec.name:
+        step_id, subject = f"container:{key}", f"container {container.id}"
+        if not container.existing and may_delete(metadata, spec.name):
             ours.append(container.id)
+        elif spec.name in users(metadata):
+            release = ReleaseContainer(container.id, spec.name)
+            used = _used_by(others(metadata, spec.name))
+            reason = f"{used}; only the record that this spec uses it is removed"
+            yield Step(step_id, release, Verb.UPDATE, subject, reason, before)
         else:
-            subject = f"container {container.id}"
-            yield Step(f"container:{key}", None, Verb.KEEP, subject, _NOT_OURS)
+            yield Step(step_id, None, Verb.KEEP, subject, _NOT_OURS)
     if ours:
         yield Step(
             "containers",
-            DeleteContainers(tuple(ours)),
+            DeleteContainers(tuple(ours), spec.name),
             Verb.DELETE,
             containers_subject(ours),
             "this spec made them" if len(ours) > 1 else "this spec made it",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DownloadResults
-from batchspec.plan.data import OWNER
+from batchspec.plan.container_users import may_delete
 from batchspec.plan.observed import JobFacts, Observed
 from batchspec.plan.plan import Gate, Step, Verb
 from batchspec.plan.streams import Mapped
@@ -152,7 +152,7 @@ def _containers(
         return
     yield Step(
         "cleanup:containers",
-        DeleteContainers(ours),
+        DeleteContainers(ours, spec.name),
         Verb.DELETE,
         containers_subject(ours),
         _why(rule),
@@ -168,9 +168,9 @@ def containers_subject(names: Sequence[str]) -> str:
 
 
 def _made_here(observed: Observed, key: str, name: str, *, idle: bool) -> bool:
-    """Whether this spec made a container, or will: what was there before it stays."""
+    """Whether a container is used by this spec alone, or will be created by it."""
     metadata = observed.containers[key].metadata
-    return (not idle) if metadata is None else metadata.get(OWNER) == name
+    return (not idle) if metadata is None else may_delete(metadata, name)
 
 
 def _why(rule: When) -> str:

@@ -36,6 +36,8 @@ def requests(action: Action) -> Iterator[Request]:  # noqa: PLR0912, PLR0915  (o
     match action:
         case actions.CreateContainer(container):
             yield Request("PUT", f"/{container}?restype=container")
+        case actions.UseContainer(container) | actions.ReleaseContainer(container):
+            yield Request("PUT", f"/{container}?restype=container&comp=metadata")
         case actions.UploadFiles(container, files):
             for file in files:
                 more = len(files) - 1

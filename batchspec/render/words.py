@@ -84,6 +84,8 @@ def _parts(step: Step, here: Path | None) -> Iterator[str]:
             yield f"to {_path(to, here)}"
         case (
             actions.CreateContainer()
+            | actions.UseContainer()
+            | actions.ReleaseContainer()
             | actions.UpdatePool()
             | actions.ScalePool()
             | actions.CreateJob()

@@ -65,6 +65,7 @@ class FakeAccount:
 
     clock: FakeClock = field(default_factory=FakeClock)
     containers: dict[str, dict[str, bytes]] = field(default_factory=dict)
+    metadata: dict[str, Mapping[str, str]] = field(default_factory=dict)
     pools: dict[str, Record] = field(default_factory=dict)
     jobs: dict[str, Record] = field(default_factory=dict)
     schedules: dict[str, Record] = field(default_factory=dict)
@@ -108,7 +109,7 @@ class FakeAccount:
     # Storage
 
     async def container(self, name: str) -> Mapping[str, str] | None:
-        return {} if name in self.containers else None
+        return self.metadata.get(name, {}) if name in self.containers else None
 
     async def create_container(
         self, name: str, metadata: Mapping[str, str], public_access: str | None
@@ -116,6 +117,7 @@ class FakeAccount:
         await self._call("create_container", name)
         there = name in self.containers
         self.containers.setdefault(name, {})
+        self.metadata.setdefault(name, dict(metadata))
         return not there
 
     async def upload(
@@ -148,6 +150,10 @@ class FakeAccount:
     async def delete_blob(self, container: str, blob: str) -> None:
         await self._call("delete_blob", f"{container}/{blob}")
         self.containers[container].pop(blob, None)
+
+    async def set_metadata(self, container: str, metadata: Mapping[str, str]) -> None:
+        await self._call("set_metadata", container)
+        self.metadata[container] = dict(metadata)
 
     async def delete_container(self, name: str) -> bool:
         await self._call("delete_container", name)

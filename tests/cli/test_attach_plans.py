@@ -19,7 +19,7 @@ from batchspec.plan.actions import (
     WaitForTasks,
 )
 from batchspec.plan.attach import build_attach, build_download
-from batchspec.plan.data import OWNER
+from batchspec.plan.container_users import OWNER
 from batchspec.plan.detach import detached
 from batchspec.plan.observed import (
     ContainerFacts,

@@ -5,7 +5,8 @@ A case is a YAML file with ``about`` (a sentence) and, all optional:
 ``spec``       the spec's text; left out, a small one with three inputs
 ``change``     texts to replace in the spec, old to new
 ``files``      more files beside the spec, path to text; ``null`` takes one away
-``containers`` key to ``{by: SPEC, blobs: {NAME: TEXT}}``; ``as_uploaded`` adds the spec's files
+``containers`` key to ``{by: SPEC, users: [SPEC], blobs: {NAME: TEXT}}``; ``as_uploaded`` adds the
+               spec's files
 ``before``     ``{change, files}``: what was different when the pool and the jobs were made; texts
                to replace in the spec of now, and files as they were
 ``pool``       ``{by, state, nodes, metadata, set: {REST name: value}}``: the pool as it was made,
@@ -43,7 +44,7 @@ import yaml
 
 from batchspec.observe.disk import scan
 from batchspec.observe.spool import Spool
-from batchspec.plan.data import OWNER
+from batchspec.plan.container_users import OWNER, USERS
 from batchspec.plan.definition import KEEPS, definition
 from batchspec.plan.first_task import manager_task
 from batchspec.plan.job_body import job_body
@@ -258,7 +259,10 @@ def _container(given: Mapping[str, Any] | None, key: str, spool: Spool) -> Conta
         for file in spool.files(key):
             spool.add_blob(key, Blob(file.blob, file.size, file.md5))
     by = given.get("by", "demo")
-    return ContainerFacts({OWNER: by} if by else {}, spool.files(key), spool.blobs(key))
+    metadata = {OWNER: by} if by else {}
+    if "users" in given:
+        metadata[USERS] = ",".join(given["users"])
+    return ContainerFacts(metadata, spool.files(key), spool.blobs(key))
 
 
 def _pool(given: Mapping[str, Any], spec: Spec, observed: Observed) -> PoolFacts:

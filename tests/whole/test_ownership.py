@@ -6,8 +6,10 @@ import subprocess
 from contextlib import suppress
 from dataclasses import replace
 
+import pytest
 from azure.batch import BatchClient
 from azure.core.credentials import AzureNamedKeyCredential
+from azure.storage.blob import BlobServiceClient
 
 from tests.whole.conftest import Workplace, until
 from tests.whole.terminal import answered
@@ -40,6 +42,18 @@ def folder(place: Workplace, name: str, text: str) -> Workplace:
 def batch(place: Workplace) -> BatchClient:
     ends = place.endpoints()
     return BatchClient(ends.batch_url, AzureNamedKeyCredential(ends.batch_account, ends.batch_key))
+
+
+def containers(place: Workplace) -> dict[str, dict[str, str]]:
+    """The containers of the account with their metadata."""
+    with BlobServiceClient.from_connection_string(place.endpoints().connection_string) as service:
+        found = service.list_containers(include_metadata=True)
+        return {each.name: dict(each.metadata or {}) for each in found}
+
+
+def blobs(place: Workplace, container: str) -> set[str]:
+    with BlobServiceClient.from_connection_string(place.endpoints().connection_string) as service:
+        return {str(name) for name in service.get_container_client(container).list_blob_names()}
 
 
 def said(place: Workplace) -> set[str]:
@@ -132,3 +146,79 @@ def test_of_two_runs_that_start_at_once_one_is_a_question(place: Workplace) -> N
     client = batch(place)
     assert [job.id for job in client.list_jobs()] == ["my-run"]
     assert [pool.id for pool in client.list_pools()] == ["my-run"], "the other's pool stays"
+
+
+SHARING = """\
+version: 1
+name: NAME
+containers:
+  data: {id: shared-data, upload: [data.txt]}
+  output: {id: shared-output}
+pool: {vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}
+job: {max_wall_clock_time: 10m}
+tasks:
+  say:
+    command: echo NAME > NAME.txt
+    outputs: [{files: NAME.txt, container: output}]
+    resources: [data]
+    logs: false
+results: [{container: output, to: results/}]
+cleanup: {containers: CLEANUP}
+"""
+
+
+def sharing(place: Workplace, name: str, *, cleanup: str = "never") -> Workplace:
+    text = SHARING.replace("NAME", name).replace("CLEANUP", cleanup)
+    found = folder(place, name, text)
+    (found.spec.parent / "data.txt").write_text("data", encoding="utf-8")
+    return found
+
+
+@pytest.mark.parametrize("order", [("one", "two"), ("two", "one")], ids=" then ".join)
+def test_containers_of_two_specs_go_with_the_last(place: Workplace, order: tuple[str, str]) -> None:
+    both = {name: sharing(place, name) for name in ("one", "two")}
+    place.endpoints()
+    for each in both.values():
+        done = each.run("apply", each.spec)
+        assert done.code == 0, done.text
+    assert "the container 'shared-output' is used by the spec one as well" in done.text
+    found = containers(place)
+    assert found["shared-output"]["batchspec_users"] == "one,two"
+    assert found["shared-data"]["batchspec_users"] == "one,two"
+    first, last = (both[name] for name in order)
+    done = first.run("destroy", first.spec, "-y")
+    assert done.code == 0, done.text
+    assert f"the spec {order[1]} uses it" in " ".join(done.text.split())
+    assert containers(place)["shared-output"]["batchspec_users"] == order[1]
+    assert blobs(place, "shared-output") == {"one.txt", "two.txt"}
+    assert blobs(place, "shared-data") == {"data.txt"}
+    done = last.run("destroy", last.spec, "-y")
+    assert done.code == 0, done.text
+    assert not containers(place)
+
+
+def test_clean_up_leaves_a_container_that_another_spec_uses(place: Workplace) -> None:
+    one, two = sharing(place, "one"), sharing(place, "two", cleanup="always")
+    place.endpoints()
+    assert one.run("apply", one.spec).code == 0
+    done = two.run("apply", two.spec)
+    assert done.code == 0, done.text
+    assert set(containers(place)) == {"shared-data", "shared-output"}
+    # The creator, too, leaves it while the other is a user.
+    one.edit("never", "always")
+    one.edit("echo one", "echo changed")
+    done = one.run("apply", one.spec)
+    assert done.code == 0, done.text
+    assert set(containers(place)) == {"shared-data", "shared-output"}
+
+
+def test_a_container_marked_existing_is_not_deleted_by_its_creator(place: Workplace) -> None:
+    one, two = sharing(place, "one"), sharing(place, "two")
+    two.edit("{id: shared-data, upload: [data.txt]}", "{id: shared-data, existing: true}")
+    place.endpoints()
+    assert one.run("apply", one.spec).code == 0
+    assert two.run("apply", two.spec).code == 0
+    assert one.run("destroy", one.spec, "-y").code == 0
+    assert set(containers(place)) == {"shared-data", "shared-output"}
+    assert two.run("destroy", two.spec, "-y").code == 0
+    assert set(containers(place)) == {"shared-data"}, "what is marked `existing` stays"

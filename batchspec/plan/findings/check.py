@@ -16,6 +16,7 @@ from batchspec.plan.findings.nodes import nodes, start
 from batchspec.plan.findings.requests import requests
 from batchspec.plan.findings.results import results
 from batchspec.plan.findings.scene import Scene
+from batchspec.plan.findings.sharing import shared
 from batchspec.plan.plan import Step
 from batchspec.plan.work import Work
 from batchspec.problems import Problem, Severity
@@ -36,6 +37,7 @@ CHECKS: tuple[Check, ...] = (
     handed_in,
     pool_cost,
     retries,
+    shared,
 )
 """What can be said before it is known what there is to do."""
 

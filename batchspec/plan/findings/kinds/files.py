@@ -60,6 +60,16 @@ FILES = Family(
             "Create it, mend its name, or take `existing` out.",
         ),
         Kind(
+            "shared-container",
+            WARNING,
+            "Other specs use a container of this spec",
+            "What one of them writes may replace blobs of another, and `results` fetches the blobs"
+            " of all. Neither clean-up nor `destroy` deletes a container while another spec uses"
+            " it; the specs that do are in its metadata, `batchspec_users`.",
+            "Give the container another `id`, or put `match` into `results` and a `path` of its own"
+            " into each output.",
+        ),
+        Kind(
             "same-output",
             ERROR,
             "Tasks write the same blob",
