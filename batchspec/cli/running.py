@@ -62,7 +62,10 @@ async def carry_out(
     try:
         for finding in unseen(plan, progress):
             stamp(Noticed(finding))
-        with interruptible(interrupts, lambda: stamp(Noticed(stopping()))):
+        with (
+            found.notices.among(stamp),
+            interruptible(interrupts, lambda: stamp(Noticed(stopping()))),
+        ):
             code = await run(plan, world, stamp, receipt)
     except asyncio.CancelledError:
         if not interrupts.at_once:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchspec.cli.options import Format
-from batchspec.problems import Problem, UsageError, redact
+from batchspec.problems import Problem, Severity, UsageError, redact
 from batchspec.render.ink import wants_color
 from batchspec.render.problems import problem_json, problems_text
 from batchspec.render.sink import json_text
@@ -21,6 +21,7 @@ from batchspec.render.sink import json_text
 if TYPE_CHECKING:
     import asyncio
 
+    from batchspec.apply.events import Waiting
     from batchspec.apply.halt import Halt
     from batchspec.apply.ports import Deletion
     from batchspec.plan.plan import Plan
@@ -144,29 +145,30 @@ def needs_answer(words: str, detail: str = "") -> UsageError:
 
 
 class Notices:
-    """Where a word about the account goes (it keeps us waiting, say).
+    """Where it goes that a service makes requests wait.
 
     To standard error; while a run is shown, among its events, since the screen is taken then.
     """
 
     def __init__(self) -> None:
-        self._among: Callable[[Problem], None] | None = None
+        self._emit: Callable[[Waiting], None] | None = None
 
-    def __call__(self, problem: Problem) -> None:
-        """Pass it on."""
-        if self._among is not None:
-            self._among(problem)
-        else:
-            show_problems([problem])
+    def __call__(self, wait: Waiting) -> None:
+        """Show it, or pass it on."""
+        if self._emit is not None:
+            self._emit(wait)
+        elif not wait.resolved:
+            note = Problem(wait.code, wait.summary, severity=Severity.NOTE)
+            show_problems([note])
 
     @contextlib.contextmanager
-    def among(self, events: Callable[[Problem], None]) -> Iterator[None]:
-        """Meanwhile, pass what comes to ``events``."""
-        self._among = events
+    def among(self, emit: Callable[[Waiting], None]) -> Iterator[None]:
+        """Meanwhile, pass them on to ``emit``."""
+        self._emit = emit
         try:
             yield
         finally:
-            self._among = None
+            self._emit = None
 
 
 class Asker:

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batchspec.apply.events import Waiting
 from batchspec.cloud.account import AnyAccount
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.limiter import Limits, Timing
-from batchspec.problems import Problem
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -27,7 +27,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _nothing(_: Problem) -> None:
+def _nothing(_: Waiting) -> None:
     return None
 
 
@@ -40,14 +40,15 @@ async def open_account(
     monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     random: Callable[[], float] = chance.random,
-    notice: Callable[[Problem], None] = _nothing,
+    notice: Callable[[Waiting], None] = _nothing,
     credential: Callable[[], AsyncTokenCredential] | None = None,
     ca_file: Path | None = None,
 ) -> AsyncIterator[Cloud]:
     """Open an account.
 
-    ``notice`` is told when a service keeps us waiting. ``credential`` makes what signs in where
-    there is no key (``DefaultAzureCredential``); ``ca_file`` holds certificates to trust besides.
+    ``notice`` is called when a service makes requests wait, and when it answers again.
+    ``credential`` makes what signs in where there is no key (``DefaultAzureCredential``);
+    ``ca_file`` holds certificates to trust besides.
     Nothing is sent before the first call of what is yielded.
     """
     from batchspec.cloud.connect import connect  # noqa: PLC0415 - imports Azure

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import aiohttp
 from azure.core.exceptions import (
@@ -25,15 +26,16 @@ from azure.core.pipeline.policies import AsyncHTTPPolicy, SansIOHTTPPolicy
 from azure.core.pipeline.transport import AioHttpTransport, AsyncHttpTransport
 from yarl import URL
 
+from batchspec.apply.events import Waiting
+from batchspec.apply.monitor import CAUSES
 from batchspec.cloud.account import is_loopback
 from batchspec.cloud.errors import no_credential, unreachable
 from batchspec.cloud.limiter import Limiter, Limits, Timing
 from batchspec.cloud.request_log import log_attempt
 from batchspec.cloud.service_time import ServiceTime, until
-from batchspec.problems import Problem, Severity
 
-Notice: TypeAlias = Callable[[Problem], None]
-"""Where it is said that a service keeps us waiting."""
+Notice: TypeAlias = Callable[[Waiting], None]
+"""Where it is reported that a service makes requests wait, and that it answers again."""
 
 # By these the Storage SDK tells its own retry policy where to send. We never read from a secondary
 # region: it may lag behind.
@@ -41,6 +43,11 @@ _STORAGE_OPTIONS = ("hosts", "location_mode", "retry_to_secondary", "retry_hook"
 
 _BUSY = frozenset({429, 503})
 _FAULTY = frozenset({408, 500, 502, 504})
+_WORDS = {
+    "service-busy": "is busy",
+    "service-failing": "answers with errors",
+    "service-silent": "does not answer",
+}
 _WORTH_SAYING = 3.0
 _SAID_ENOUGH = 30.0
 
@@ -89,6 +96,7 @@ class Patience(AsyncHTTPPolicy[Any, Any]):
         self._timing = timing
         self._notice = notice
         self._said = float("-inf")
+        self._open: Waiting | None = None
 
     async def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
         attempts = _WATCHED.get() or Attempts()
@@ -151,7 +159,7 @@ class Patience(AsyncHTTPPolicy[Any, Any]):
         bound = limits.patience if self._limiter.reached else limits.first_contact
         if waited + wait > bound or _hopeless(error):
             raise unreachable(request.http_request.url, error, waited) from None
-        self._say("does not answer", request, wait, waited)
+        self._report("service-silent", request, wait, waited)
         return wait
 
     def _verdict(
@@ -167,6 +175,7 @@ class Patience(AsyncHTTPPolicy[Any, Any]):
         if status not in _BUSY:
             self._limiter.answered(sent)
             if status not in _FAULTY:
+                self._answers_again(sent)
                 return None
         attempts.failures += 1
         # A 429 was turned away at the door; anything else may have been carried out.
@@ -175,22 +184,36 @@ class Patience(AsyncHTTPPolicy[Any, Any]):
         if status in _BUSY:
             pause = self._limiter.throttled(sent, _retry_after(response.http_response.headers))
             # The pause itself is waited for in `enter`, together with everybody.
-            wait, bound, words = 0.0, limits.patience, "is busy"
+            wait, bound, code = 0.0, limits.patience, "service-busy"
         else:
             pause = wait = self._limiter.delay(attempts.failures)
-            bound, words = limits.faults, "answers with errors"
+            bound, code = limits.faults, "service-failing"
         if waited + pause > bound:
             return None
-        self._say(words, request, pause, waited)
+        self._report(code, request, pause, waited)
         return wait
 
-    def _say(self, words: str, request: PipelineRequest[Any], wait: float, waited: float) -> None:
+    def _report(self, code: str, request: PipelineRequest[Any], wait: float, waited: float) -> None:
+        """Report that requests wait: when it is for longer, and not more than twice a minute."""
         now = self._timing.monotonic()
         if wait + waited < _WORTH_SAYING or now - self._said < _SAID_ENOUGH:
             return
         self._said = now
-        host = request.http_request.url.split("?", 1)[0].split("/", 3)[2]
-        self._notice(Problem("waiting", f"{host} {words}; going on trying", severity=Severity.NOTE))
+        if self._open is not None and self._open.code == code:
+            return
+        if self._open is not None:
+            self._notice(Waiting(self._open.code, self._open.subject, resolved=True))
+        host = urlsplit(request.http_request.url).netloc
+        summary = f"{host} {_WORDS[code]}; the request is repeated"
+        action = CAUSES[code].action
+        self._open = Waiting(code, f"service {host}", summary, self._clock.now(), action)
+        self._notice(self._open)
+
+    def _answers_again(self, sent: float) -> None:
+        """Report that a request was answered that went out after it was said that requests wait."""
+        if self._open is not None and sent > self._said:
+            self._notice(Waiting(self._open.code, self._open.subject, resolved=True))
+            self._open = None
 
 
 class AsSent(SansIOHTTPPolicy[Any, Any]):

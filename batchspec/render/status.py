@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from batchspec.apply.events import Waiting
 from batchspec.apply.ports import TaskCounts
 from batchspec.plan.observed import Account, ScheduleFacts
 from batchspec.render import units
 from batchspec.render.ink import Ink
 from batchspec.render.progress.jsonl import moment
 from batchspec.render.progress.lines import state_words
+from batchspec.render.report import waiting_json
 from batchspec.render.sink import flat, json_text
 from batchspec.render.words import account_line
 
@@ -21,7 +23,8 @@ class Status:
 
     ``total`` is how many tasks the spec has, where that is known to be more than the job holds.
     ``rate`` is tasks completed in a second; ``left`` and ``limit`` are seconds: until all tasks are
-    done at that rate, and until the job's time is over.
+    done at that rate, and until the job's time is over. ``waits`` are the causes for which the run
+    waits, as far as they can be seen by one look.
     """
 
     account: Account
@@ -37,6 +40,7 @@ class Status:
     rate: float | None = None
     left: float | None = None
     limit: float | None = None
+    waits: tuple[Waiting, ...] = ()
 
 
 def status_json(status: Status) -> str:
@@ -61,6 +65,7 @@ def status_json(status: Status) -> str:
             },
             "nodes": dict(status.nodes or {}),
             "pool": status.pool and {"id": status.pool, "state": status.pool_state},
+            "waiting": [waiting_json(wait) for wait in status.waits],
             "target": status.account.target,
         },
         indent=2,
@@ -91,6 +96,9 @@ def _lines(status: Status, ink: Ink) -> Iterator[str]:
     yield f"job    {flat(status.job)}: {flat(status.job_state)}{limit}"
     if status.tasks is not None:
         yield f"tasks  {_tasks(status, status.tasks)}"
+    for wait in status.waits:
+        yield f"waits  {ink('warning', flat(wait.summary))}"
+        yield from (f"       {flat(text)}" for text in (wait.detail, wait.action) if text)
 
 
 def _tasks(status: Status, tasks: TaskCounts) -> str:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 import pytest
 from aiohttp import web
 
+from batchspec.apply.events import Waiting
 from batchspec.cloud.account import LocalAccount
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.open import open_account
-from batchspec.problems import Problem, Secret
+from batchspec.problems import Secret
 from tests.cloud.scripted import Scripted
 
 KEY = Secret(base64.b64encode(b"a key of ours").decode())
@@ -81,7 +82,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def notices() -> list[Problem]:
+def notices() -> list[Waiting]:
     return []
 
 
@@ -89,7 +90,7 @@ Opener = Callable[[LocalAccount], AbstractAsyncContextManager[Cloud]]
 
 
 @pytest.fixture
-def opened(clock: Time, notices: list[Problem]) -> Opener:
+def opened(clock: Time, notices: list[Waiting]) -> Opener:
     """Opens an account on the clock of the test."""
     return lambda account: open_account(
         account,

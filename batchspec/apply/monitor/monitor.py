@@ -108,17 +108,7 @@ class Monitor:
         if before is not None and replace(before, since=cause.since) == cause:
             return
         self._reported[cause.key] = cause
-        self.emit(
-            Waiting(
-                cause.code,
-                cause.subject,
-                cause.summary,
-                cause.since,
-                cause.action,
-                cause.detail,
-                cause.ends,
-            )
-        )
+        self.emit(cause.waiting())
 
     async def _keep_output(self, health: Health) -> None:
         """Store what failed start and preparation tasks wrote: nodes may be deleted at any time."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from batchspec.apply.events import Waiting
 from batchspec.problems import Exit
 
 
@@ -55,6 +56,18 @@ class Cause:
     def key(self) -> tuple[str, str]:
         """What it is recognised by from one look to the next."""
         return self.kind.code, self.subject
+
+    def waiting(self) -> Waiting:
+        """The event that reports it."""
+        return Waiting(
+            self.kind.code,
+            self.subject,
+            self.summary,
+            self.since,
+            self.action,
+            self.detail,
+            self.ends,
+        )
 
 
 _KINDS = (

@@ -6,17 +6,17 @@ import os
 import sys
 from datetime import timedelta
 
+from batchspec.apply.monitor import Watched, causes, look_closely
 from batchspec.cli.account import opened
 from batchspec.cli.options import Format, Wanted
 from batchspec.cli.reading import read
 from batchspec.cli.screen import out
 from batchspec.cloud.cloud import Cloud
 from batchspec.observe.account import jobs_of
-from batchspec.observe.output import pool_of
 from batchspec.problems import Exit
 from batchspec.render.ink import wants_color
 from batchspec.render.status import Status, status_json, status_text
-from batchspec.spec.model import Spec
+from batchspec.spec.model import PoolKind, Spec
 
 
 async def status(wanted: Wanted, form: Format) -> int:
@@ -35,31 +35,32 @@ async def _look(spec: Spec, cloud: Cloud) -> Status:
     """The newest job of the spec, its schedule and its pool, as they are now."""
     schedule = await cloud.reader.schedule(spec.job.id)
     jobs = await jobs_of(spec, cloud.reader)
-    job = jobs[-1] if jobs else None
-    counts = await cloud.batch.task_counts(job.id) if job else None
-    name = pool_of(spec, jobs)
-    pool = await cloud.reader.pool(name) if name is not None else None
-    nodes = await cloud.batch.node_states(pool.id) if pool else None
-    now = cloud.batch.now()
+    named = "" if spec.pool.kind is PoolKind.JOB else spec.pool.id
+    watched = Watched(named, jobs[-1].id if jobs else "", spec.job.limit)
+    health = await look_closely(cloud.batch, watched)
+    job, pool = health.job, health.pool
     rate = left = limit = None
-    if job is not None and counts is not None:
-        spent = ((job.ended or now) - job.created) / timedelta(seconds=1)
+    counts = health.counts
+    if job is not None:
+        spent = ((job.ended or health.at) - job.created) / timedelta(seconds=1)
         rate = counts.completed / spent if spent > 0 and counts.completed else None
         waiting = counts.active + counts.running
-        left = waiting / rate if rate and waiting else None
+        # While nothing runs there is no telling how long it takes.
+        left = waiting / rate if rate and counts.running else None
         if job.ended is None:
-            limit = max((job.created + spec.job.limit - now) / timedelta(seconds=1), 0.0)
+            limit = max(health.left, 0.0)
     return Status(
         account=cloud.reader.account,
         name=spec.name,
         job=job.id if job else None,
         job_state=job.state if job else "",
-        tasks=counts,
+        tasks=counts if job else None,
         pool=pool.id if pool else None,
         pool_state=pool.state if pool else "",
-        nodes=nodes,
+        nodes=health.nodes if pool else None,
         schedule=schedule,
         rate=rate,
         left=left,
         limit=limit,
+        waits=tuple(cause.waiting() for cause in causes(health)) if job else (),
     )
