@@ -1,0 +1,283 @@
+"""Why a run waits, from one look: each cause of the table, and what it is not taken for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchspec.apply.monitor import CAUSES, Cause, Health, Watched, causes
+from batchspec.apply.monitor.health import SlowTask, Stuck
+from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts
+from batchspec.plan.observed import JobFacts, PoolFacts
+from batchspec.problems import Exit
+from batchspec.spec.values import Record
+from tests.apply.fake import START
+
+ROOT = Path(__file__).parents[2]
+NOW = START + timedelta(minutes=20)
+QUOTA = (("AccountCoreQuotaReached", "The specified account has reached core quota"),)
+SCALES = Record(enableAutoScale=True)
+JOB = JobFacts("j", "active", START, Record(), {})
+WAITING = TaskCounts(3, 0, 1, 0)
+RUNNING = TaskCounts(2, 1, 1, 0)
+
+
+def pool(now: int = 2, target: int = 2, **fields: Any) -> PoolFacts:
+    """A pool with so many of so many nodes."""
+    found = PoolFacts("p", "active", "steady", Record(), {}, now, 0, target, 0)
+    return replace(found, **fields)
+
+
+def health(nodes: Mapping[str, int] | None = None, **fields: Any) -> Health:
+    """A look at a job with waiting tasks, on a healthy pool of two idle nodes."""
+    found = Health(
+        at=NOW,
+        deadline=START + timedelta(hours=1),
+        watched=Watched("p", "j"),
+        job=JOB,
+        job_seen=True,
+        counts=WAITING,
+        pool_id="p",
+        pool=pool(),
+        nodes={"idle": 2} if nodes is None else nodes,
+        steady_since=START,
+    )
+    return replace(found, **fields)
+
+
+def unwell(count: int, state: str = "starttaskfailed") -> tuple[NodeFacts, ...]:
+    return tuple(NodeFacts(f"n{number}", state, 3, "it failed") for number in range(count))
+
+
+def stuck(**why: Any) -> dict[str, Any]:
+    return {"stuck": Stuck(3, **why)}
+
+
+FAILED = PreparationFacts("n1", failed=True, exit_code=4, message="no disk")
+SLOW = SlowTask("t", START, timedelta(seconds=20))
+
+LOOKS: Mapping[str, tuple[Health, str, bool]] = {
+    "the job was deleted": (health(job=None), "job-gone", True),
+    "the job is disabled": (health(job=replace(JOB, state="disabled")), "job-disabled", False),
+    "the job's own pool cannot be created": (
+        health(
+            {},
+            job=replace(JOB, scheduling_error=("AutoPoolCreationFailedWithQuotaReached", "no")),
+            watched=Watched("", "j"),
+            pool=None,
+            pool_id="",
+        ),
+        "job-unschedulable",
+        True,
+    ),
+    "the pool was deleted": (health({}, pool=None), "pool-gone", True),
+    "the pool is deleted, and a task runs": (
+        health(pool=pool(state="deleting"), counts=RUNNING),
+        "pool-gone",
+        False,
+    ),
+    "quota, and no node": (health({}, pool=pool(0, resize_errors=QUOTA)), "no-nodes", True),
+    "quota, and no node, on a pool that scales": (
+        health({}, pool=pool(0, resize_errors=QUOTA, properties=SCALES)),
+        "no-nodes",
+        False,
+    ),
+    "quota, and one node": (
+        health({"running": 1}, pool=pool(1, 3, resize_errors=QUOTA), counts=RUNNING),
+        "fewer-nodes",
+        False,
+    ),
+    "a formula with an unknown variable": (
+        health({}, pool=pool(0, 0, properties=SCALES, autoscale_error=("E", "$Unknown"))),
+        "autoscale-error",
+        True,
+    ),
+    "a formula before there are samples": (
+        health({}, pool=pool(0, 0, properties=SCALES, autoscale_error=("E", "too few samples"))),
+        "autoscale-error",
+        False,
+    ),
+    "a formula that fails once there are nodes": (
+        health(pool=pool(properties=SCALES, autoscale_error=("E", "$Unknown")), counts=RUNNING),
+        "autoscale-error",
+        False,
+    ),
+    "a pool that nobody gave nodes": (health({}, pool=pool(0, 0)), "pool-empty", False),
+    "a formula that asks for none": (
+        health({}, pool=pool(0, 0, properties=SCALES)),
+        "scaled-to-zero",
+        False,
+    ),
+    "nodes are allocated": (
+        health({}, pool=pool(0, allocation="resizing")),
+        "nodes-starting",
+        False,
+    ),
+    "nodes start": (health({"starting": 2}), "nodes-starting", False),
+    "the start task runs": (health({"waitingforstarttask": 2}), "start-task-running", False),
+    "the start task failed on every node": (
+        health({"starttaskfailed": 2}, unwell=unwell(2)),
+        "start-task-failed",
+        True,
+    ),
+    "the start task failed on every node of a pool that scales": (
+        health({"starttaskfailed": 2}, unwell=unwell(2), pool=pool(properties=SCALES)),
+        "start-task-failed",
+        True,
+    ),
+    "the start task failed, and more nodes come": (
+        health({"starttaskfailed": 2}, unwell=unwell(2), pool=pool(allocation="resizing")),
+        "start-task-failed",
+        False,
+    ),
+    "the start task failed on one of two": (
+        health({"starttaskfailed": 1, "idle": 1}, unwell=unwell(1)),
+        "start-task-failed",
+        False,
+    ),
+    "every node is unusable": (
+        health({"unusable": 2}, unwell=unwell(2, "unusable")),
+        "nodes-unusable",
+        True,
+    ),
+    "Spot nodes were taken away": (health({"preempted": 2}), "spot-preempted", False),
+    "nodes are offline": (health({"offline": 2}), "nodes-offline", False),
+    "nodes are out of contact": (health({"unknown": 2}), "nodes-lost", False),
+    "other jobs have the nodes": (health({"running": 2}), "pool-busy", False),
+    "the preparation task failed everywhere": (
+        health(preparations=(FAILED, FAILED)),
+        "preparation-failed",
+        True,
+    ),
+    "the preparation task failed on one of two": (
+        health(preparations=(FAILED, replace(FAILED, failed=False))),
+        "preparation-failed",
+        False,
+    ),
+    "a dependency failed": (health(**stuck(failed=("a", "b"))), "dependency-failed", True),
+    "a dependency does not exist": (
+        health(**stuck(missing=("a", "b"))),
+        "dependency-missing",
+        True,
+    ),
+    "a dependency does not exist, and tasks may come": (
+        health(**stuck(missing=("a", "b")), watched=Watched("p", "j", closed=False)),
+        "dependency-missing",
+        False,
+    ),
+    "tasks wait for each other": (health(**stuck(circle="a")), "dependency-circle", True),
+    "a task takes too many slots": (
+        health(**stuck(too_large=("a", 4), slots=2)),
+        "too-many-slots",
+        True,
+    ),
+    "nothing explains it": (health(), "not-started", False),
+    "a task is slow": (health(counts=RUNNING, slow=(SLOW,)), "task-slow", False),
+}
+
+
+@pytest.mark.parametrize(("look", "code", "ends"), LOOKS.values(), ids=LOOKS)
+def test_the_cause(look: Health, code: str, ends: bool) -> None:
+    found = causes(look)
+    assert [(cause.code, cause.ends) for cause in found] == [(code, ends)]
+    (cause,) = found
+    assert cause.summary and cause.action and cause.subject
+    assert causes(look) == found
+    assert not ends or cause.kind.ends, "the table says when it ends a run"
+
+
+def test_every_cause_of_the_table_has_a_look_and_those_that_end_have_one_that_does() -> None:
+    of_cloud = {code for code in CAUSES if code.startswith("service-")}
+    assert {code for _, code, _ in LOOKS.values()} | of_cloud == set(CAUSES)
+    ending = {code for _, code, ends in LOOKS.values() if ends}
+    assert ending == {kind.code for kind in CAUSES.values() if kind.ends}
+    waiting = {code for _, code, ends in LOOKS.values() if not ends}
+    assert {kind.code for kind in CAUSES.values() if not kind.ends} <= waiting | of_cloud
+
+
+def test_the_document_is_fresh() -> None:
+    command = [sys.executable, "tools/generate_waiting.py", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+NONE: Mapping[str, Health] = {
+    "tasks run": health({"running": 2}, counts=RUNNING),
+    "nothing waits": health(counts=TaskCounts(0, 0, 4, 0)),
+    "the job has ended": health({}, job=replace(JOB, state="completed"), pool=None),
+    "an old resize error, and the target is met": health(
+        pool=pool(resize_errors=QUOTA), counts=RUNNING
+    ),
+    "an old resize error on a pool that is scaled to zero, before there are tasks": health(
+        {},
+        pool=pool(0, 0, resize_errors=QUOTA, properties=SCALES),
+        job=None,
+        job_seen=False,
+    ),
+    "nodes that were restarted are counted as failed, and not listed": health(
+        {"starttaskfailed": 2}, counts=RUNNING
+    ),
+    "the pool of a job that the service makes just now": health(
+        {}, watched=Watched("", "j"), pool_id="x", pool=None, counts=TaskCounts(0, 0, 0, 0)
+    ),
+}
+
+
+@pytest.mark.parametrize("look", NONE.values(), ids=NONE)
+def test_no_cause_ends_or_is_a_fault(look: Health) -> None:
+    found = causes(look)
+    assert not [cause for cause in found if cause.ends]
+    assert {cause.code for cause in found} <= {"scaled-to-zero"}
+
+
+def test_what_ends_the_run_comes_first_and_others_stay() -> None:
+    look = health(
+        {"starttaskfailed": 1},
+        pool=pool(1, 3, resize_errors=QUOTA),
+        unwell=unwell(1),
+    )
+    assert [cause.code for cause in causes(look)] == ["start-task-failed", "fewer-nodes"]
+
+
+def test_the_words_name_object_numbers_and_the_services_code() -> None:
+    def only(name: str) -> Cause:
+        (cause,) = causes(LOOKS[name][0])
+        return cause
+
+    assert only("quota, and one node").summary == "1 of 3 nodes: AccountCoreQuotaReached"
+    assert only("quota, and no node").summary == (
+        "the pool 'p' got no node: AccountCoreQuotaReached"
+    )
+    assert only("the start task failed on every node").summary == (
+        "start task failed on 2 of 2 nodes of the pool 'p' (exit code 3)"
+    )
+    assert only("a dependency does not exist").summary == (
+        "3 tasks can never start: the task 'a' waits for task 'b', which does not exist"
+    )
+    assert only("a dependency failed").kind.exit is Exit.TASKS_FAILED
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("AccountCoreQuotaReached", "quota of dedicated cores"),
+        ("AccountLowPriorityCoreQuotaReached", "quota of Spot cores"),
+        ("AllocationFailed", "--target azure"),
+        ("AllocationTimedout", "`resize_timeout`"),
+        ("ResizeStopped", "Apply again"),
+        ("SomethingNew", "other nodes"),
+    ],
+)
+def test_what_to_do_about_a_resize_error_follows_its_code(code: str, words: str) -> None:
+    (cause,) = causes(health({}, pool=pool(0, resize_errors=((code, "as the service says"),))))
+    assert code in cause.summary
+    assert cause.detail == "as the service says"
+    assert words in cause.action
+    assert ("quota" in cause.action) == ("Quota" in code)
