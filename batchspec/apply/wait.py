@@ -27,7 +27,9 @@ BLOCKED = "DependenciesFailed"
 """Why a job is ended in which no task can start any more."""
 _AT_LIMIT = frozenset({"MaxWallClockTimeExpiry", TIME_LIMIT})
 _ALL_DONE = "AllTasksComplete"
-"""Why a job has ended that ended by itself."""
+"""Why a job has ended in which every task is completed."""
+_BY_ITSELF = frozenset({None, _ALL_DONE, "JMComplete"})
+"""Why a job has ended that no client and no failed task has ended."""
 
 
 async def wait_for_pool(monitor: Monitor) -> Performed:
@@ -181,7 +183,9 @@ class _TaskWait:
             self.monitor.report_all()
             return self._out_of_time(counts)
         # Of a job that was not closed it is not known how many tasks it would have had.
-        if counts.completed >= (self.action.tasks if self.action.closed else counts.total):
+        every = counts.completed >= (self.action.tasks if self.action.closed else counts.total)
+        # Tasks that are ended with their job count as completed, and as failed.
+        if every and (not counts.failed or job.terminate_reason in _BY_ITSELF):
             return self._completed(counts)
         cause = self.monitor.ending
         problem = (
@@ -220,7 +224,8 @@ def _ended_early(job: JobFacts, counts: TaskCounts) -> Problem:
     unfinished = counts.active + counts.running
     return Problem(
         "job-ended",
-        f"the job {job.id!r} ended before all its tasks had: {job.terminate_reason or 'no reason'}",
+        f"the job {job.id!r} ended before all its tasks had succeeded: "
+        f"{job.terminate_reason or 'no reason'}",
         detail=f"{unfinished} task{'' if unfinished == 1 else 's'} did not run to the end."
         if unfinished
         else "",
