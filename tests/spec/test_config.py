@@ -34,7 +34,7 @@ def test_expansion(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in GIVEN])
 def test_what_is_printed_is_the_same_spec(name: str, tmp_path: Path) -> None:
-    """But for secrets, which are not told."""
+    """Except for secrets, which are not printed."""
     first = GOOD / f"{name}.yaml"
     again = tmp_path / f"{name}.yaml"
     again.write_text(dump_document(expanded_document(first), "yaml"), encoding="utf-8")
@@ -46,7 +46,7 @@ def test_what_is_printed_is_the_same_spec(name: str, tmp_path: Path) -> None:
     assert [stage.name for stage in one.stages] == [stage.name for stage in two.stages]
 
 
-def test_a_text_with_braces_stays_one(tmp_path: Path) -> None:
+def test_a_string_with_braces_is_escaped(tmp_path: Path) -> None:
     """What a template made is not taken for a template when it is read again."""
     spec = tmp_path / "spec.yaml"
     spec.write_text(

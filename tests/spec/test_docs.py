@@ -1,4 +1,4 @@
-"""What the documents say of the language: generated parts are fresh, examples are good ones."""
+"""The documentation of the language: generated parts are up to date, examples are valid."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REST = {
     "job": {"max_wall_clock_time": "1h"},
     "tasks": {"run": {"command": "echo hello"}},
 }
-"""What an example leaves out."""
+"""The required keys that an example omits."""
 
 
 @pytest.mark.parametrize("tool", ["generate_coverage", "generate_reference"])

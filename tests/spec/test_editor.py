@@ -54,9 +54,9 @@ def editor(azurite_installed: Path) -> Iterator[Editor]:
 
 
 @pytest.mark.parametrize("path", GOOD, ids=[path.stem for path in GOOD])
-def test_a_good_spec_has_no_underlines(editor: Editor, path: Path) -> None:
+def test_a_valid_spec_has_no_diagnostics(editor: Editor, path: Path) -> None:
     if path.stem == "yaml":
-        pytest.skip("holds what a spec and YAML 1.2 read in different ways, on purpose")
+        pytest.skip("contains values that a spec and YAML 1.2 interpret differently, on purpose")
     assert editor.diagnostics(path.read_text("utf-8")) == []
 
 
@@ -66,7 +66,7 @@ def test_keys_of_a_section_are_offered(editor: Editor) -> None:
     assert "vm_size" not in offered, "is there already"
 
 
-def test_keys_of_the_top_are_offered(editor: Editor) -> None:
+def test_top_level_keys_are_offered(editor: Editor) -> None:
     offered = editor.completion(START + "^\n")
     assert {"containers", "job", "tasks", "results", "cleanup"} <= set(offered)
 
@@ -86,27 +86,27 @@ def test_examples_are_offered(editor: Editor) -> None:
 
 
 def test_a_key_is_explained(editor: Editor) -> None:
-    told = editor.hover(START.replace("nodes", "^nodes"))
-    assert "number of nodes" in told
-    assert "target_dedicated_nodes" in told.replace("\\", "")
+    shown = editor.hover(START.replace("nodes", "^nodes"))
+    assert "number of nodes" in shown
+    assert "target_dedicated_nodes" in shown.replace("\\", "")
 
 
-def test_a_property_of_the_service_is_explained_in_its_words(editor: Editor) -> None:
-    told = editor.hover(START + "  task_slots_per_^node: 2\n")
-    assert "The number of task slots" in told
+def test_a_property_of_the_sdk_has_its_description(editor: Editor) -> None:
+    shown = editor.hover(START + "  task_slots_per_^node: 2\n")
+    assert "The number of task slots" in shown
 
 
-def test_a_misspelt_key_is_underlined(editor: Editor) -> None:
-    (told,) = editor.diagnostics(
+def test_a_misspelled_key_is_reported(editor: Editor) -> None:
+    (shown,) = editor.diagnostics(
         START + "  task_slots: 2\njob: {max_wall_clock_time: 1h}\ntasks: {run: {command: echo}}\n"
     )
-    assert told.startswith("8: ")
-    assert "task_slots" in told
+    assert shown.startswith("8: ")
+    assert "task_slots" in shown
 
 
-def test_a_wrong_choice_is_underlined(editor: Editor) -> None:
-    told = editor.diagnostics(
+def test_an_invalid_choice_is_reported(editor: Editor) -> None:
+    shown = editor.diagnostics(
         START + "job: {max_wall_clock_time: 1h}\ntasks: {run: {command: echo}}\n"
         "cleanup:\n  pool: later\n"
     )
-    assert [line for line in told if line.startswith("11: ")]
+    assert [line for line in shown if line.startswith("11: ")]

@@ -1,7 +1,7 @@
-"""Wrong specs beside the exact messages that they get: ``cases/NAME.yaml`` and ``NAME.txt``.
+"""Invalid specs beside their exact messages: ``cases/NAME.yaml`` and ``NAME.txt``.
 
 A first line ``# --var NAME=VALUE ...`` gives variables. ``BATCHSPEC_ACCEPT=1`` rewrites the
-messages; what has changed is reviewed like code.
+messages; review the changes like code.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from batchspec.spec.read import read_spec
 CASES = Path(__file__).parent / "cases"
 NAMES = sorted(path.stem for path in CASES.glob("*.yaml"))
 SECRETS = ("hunter2", "aGVsbG8", "bm90IGEga2V5", "short")
-"""What stands in the cases and may be in no message."""
+"""Secrets in the cases, which no message may contain."""
 
 
 def problems(name: str) -> tuple[Problem, ...]:
-    """What is wrong; cases are read from their folder, so that paths are short."""
+    """The problems of a case. Cases are read from their folder, so that paths are short."""
     path = Path(f"{name}.yaml")
     words = shlex.split(path.read_text("utf-8").partition("\n")[0].removeprefix("#"), posix=False)
     variables = dict(word.split("=", 1) for word in words if "=" in word)
@@ -33,30 +33,30 @@ def problems(name: str) -> tuple[Problem, ...]:
 
 
 def message(name: str) -> str:
-    """What a user reads."""
+    """The output for the user."""
     return problems_text(problems(name)) + "\n"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_message(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CASES)
-    told = message(name)
+    found = message(name)
     golden = CASES / f"{name}.txt"
     if os.environ.get("BATCHSPEC_ACCEPT"):
-        golden.write_text(told, encoding="utf-8")
-    assert told == golden.read_text("utf-8")
+        golden.write_text(found, encoding="utf-8")
+    assert found == golden.read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "secret" in name])
 def test_no_message_repeats_a_secret(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(CASES)
-    told = message(name)
-    assert not [secret for secret in SECRETS if secret in told]
+    found = message(name)
+    assert not [secret for secret in SECRETS if secret in found]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_problem_has_a_place(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All but what is wrong on the command line, or with a file that holds nothing."""
+    """Except errors of the command line and of an empty file."""
     monkeypatch.chdir(CASES)
     for problem in problems(name):
         assert problem.where is not None or problem.code in ("empty", "unknown-variable")

@@ -1,4 +1,4 @@
-"""A good spec with something wrong in it: a positioned error or a spec, and never anything else.
+"""A valid spec with random changes yields a spec or errors with positions.
 
 Good specs are mutated as text (lines and characters) and as data (values, keys). Whatever comes of
 it, reading ends in a :class:`Spec`, or in a :class:`SpecError` whose every problem has a place.
@@ -86,7 +86,7 @@ PATHS = [[path for path in paths(tree) if path] for tree in TREES]
 def trees(
     draw: st.DrawFn, good: list[Any] = TREES, strange: tuple[Any, ...] = STRANGE
 ) -> dict[str, Any]:
-    """A good spec as data, with up to three of its parts changed."""
+    """A valid spec as data, with up to three changes."""
     which = draw(st.integers(0, len(good) - 1))
     tree: dict[str, Any] = copy.deepcopy(good[which])
     for _ in range(draw(st.integers(0, 3))):
@@ -121,7 +121,7 @@ def double(parent: Any, step: Any, value: Any, key: str) -> None:
 
 @st.composite
 def texts(draw: st.DrawFn) -> str:
-    """A good spec with some of its characters changed."""
+    """A valid spec with some changed characters."""
     text = draw(st.sampled_from(TEXTS))
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(text)))
@@ -139,7 +139,7 @@ MARKS = (
 
 
 def is_answered(path: Path, read: Callable[[], object]) -> None:
-    """The one thing that every test here asks for."""
+    """Reading must yield a spec, or errors with positions."""
     try:
         found = read()
     except SpecError as error:
@@ -201,7 +201,7 @@ def without_templates(value: Any) -> Any:
 
 @settings(max_examples=100, deadline=None)
 @given(trees([without_templates(tree) for tree in TREES], SPELLED))
-def test_our_walk_and_jsonschema_agree(tree: dict[str, Any]) -> None:
+def test_the_validator_agrees_with_jsonschema(tree: dict[str, Any]) -> None:
     """The shipped schema says the same to an editor as to us."""
     root = parse(source(as_text(tree), "f"))
     problems = Problems()

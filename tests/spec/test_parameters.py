@@ -62,7 +62,7 @@ def spec(
         ("{type: integer, minimum: 1, maximum: 3}", "4", None),
     ],
 )
-def test_options_are_read_by_the_declared_type(
+def test_options_are_parsed_by_the_declared_type(
     tmp_path: Path, declared: str, given: str, value: Value
 ) -> None:
     if value is None:
@@ -73,7 +73,7 @@ def test_options_are_read_by_the_declared_type(
         assert spec(tmp_path, f"p: {declared}", p=given).parameters == {"p": value}
 
 
-def test_an_option_wins_over_a_file_and_a_later_file_over_an_earlier(tmp_path: Path) -> None:
+def test_precedence_of_options_and_files(tmp_path: Path) -> None:
     found = spec(
         tmp_path,
         "a: {default: 0}\n  b: {default: 0}\n  c: {default: 0}\n  d: {default: 0}",
@@ -83,7 +83,7 @@ def test_an_option_wins_over_a_file_and_a_later_file_over_an_earlier(tmp_path: P
     assert found.parameters == {"a": 1, "b": 2, "c": 3, "d": 0}
 
 
-def test_a_file_has_types_of_its_own(tmp_path: Path) -> None:
+def test_values_of_a_file_have_their_own_types(tmp_path: Path) -> None:
     found = spec(tmp_path, "p: {type: string}\n  q: {type: array}", files=("p: 010\nq: [1]\n",))
     assert found.parameters == {"p": "010", "q": (1,)}
     assert spec(tmp_path, "p: {type: string}", files=("p: 7\n",)).parameters == {"p": "7"}
@@ -98,7 +98,7 @@ def test_a_file_has_types_of_its_own(tmp_path: Path) -> None:
         ("", "empty"),
     ],
 )
-def test_faults_of_files_are_told_with_those_of_the_spec(
+def test_errors_of_files_are_reported_with_those_of_the_spec(
     tmp_path: Path, text: str, code: str
 ) -> None:
     with pytest.raises(SpecError) as caught:
@@ -108,7 +108,7 @@ def test_faults_of_files_are_told_with_those_of_the_spec(
     assert "unknown-key" in codes
 
 
-def test_a_fault_in_a_file_is_told_at_its_place_there(tmp_path: Path) -> None:
+def test_an_error_in_a_file_has_its_position_there(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         spec(tmp_path, "p: {type: integer}", files=("# first\np: many\n",))
     (problem,) = caught.value.problems
@@ -158,21 +158,19 @@ def test_a_secret_is_sent_and_never_shown(tmp_path: Path) -> None:
     assert "hunter2" not in dump_document(shown, "yaml")
 
 
-def test_a_secret_is_no_part_of_the_digest(tmp_path: Path) -> None:
+def test_a_secret_is_not_part_of_the_digest(tmp_path: Path) -> None:
     one = spec(tmp_path, DECLARED, SECRET, token="hunter2")
     two = spec(tmp_path, DECLARED, SECRET, token="hunter3")
     assert one.digest == two.digest
 
 
-def test_another_value_is_another_digest(tmp_path: Path) -> None:
+def test_another_value_changes_the_digest(tmp_path: Path) -> None:
     digests = {spec(tmp_path, "p: {default: 1}", p=given).digest for given in ("1", "2")}
     assert len(digests) == 2
 
 
 @pytest.mark.parametrize("files", [(), ("token: abc\n",)])
-def test_what_is_wrong_with_a_secret_is_told_without_it(
-    tmp_path: Path, files: tuple[str, ...]
-) -> None:
+def test_an_error_in_a_secret_does_not_show_it(tmp_path: Path, files: tuple[str, ...]) -> None:
     given = {} if files else {"token": "abc"}
     with pytest.raises(SpecError) as caught:
         spec(tmp_path, DECLARED, SECRET, files=files, **given)
@@ -181,7 +179,7 @@ def test_what_is_wrong_with_a_secret_is_told_without_it(
     assert "abc" not in text
 
 
-def test_a_name_that_is_known_is_not_called_unknown_for_lack_of_a_value(tmp_path: Path) -> None:
+def test_a_parameter_without_a_value_is_not_an_unknown_name(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         spec(tmp_path, "p: {type: integer}", REST.replace("echo hello", "'echo {{ p }}'"))
     assert [problem.code for problem in caught.value.problems] == ["missing-variable"]

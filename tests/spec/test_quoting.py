@@ -43,14 +43,14 @@ def sent(line: str | Text, url: str = "https://x/c?sig=a%2Fb&se=1") -> str:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_sh_gets_every_nasty_value_as_it_is(shell: str) -> None:
+def test_sh_gets_special_characters_unchanged(shell: str) -> None:
     line = " ".join(quote(value, Quoting.POSIX) for value in NASTY)
     assert run(shell, rf"printf '%s\0' {line}") == NASTY
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(posix_text | sharp, min_size=1, max_size=20))
-def test_sh_gets_any_value_as_it_is(values: list[str]) -> None:
+def test_sh_gets_any_value_unchanged(values: list[str]) -> None:
     line = " ".join(quote(value, Quoting.POSIX) for value in values)
     assert run("/bin/sh", rf"printf '%s\0' {line}") == values
 
@@ -80,7 +80,7 @@ def test_a_list_is_split_into_its_own_items(values: list[str]) -> None:
     assert shlex.split(sent(command_line(command, scope, windows=False))) == values
 
 
-def test_a_url_with_a_signature_is_one_argument_when_it_is_known() -> None:
+def test_a_signed_url_is_one_argument_once_resolved() -> None:
     url = "https://a/c?sig=x%2F'y&se=1 2"
     line = command_line(
         text_command(r"printf '%s\0' {{ u }}/x"), {"u": BlobUrl("c")}, windows=False
@@ -107,7 +107,7 @@ def test_a_windows_program_gets_any_value_without_cmd(values: list[str]) -> None
 @given(windows_text | sharp, sharp)
 @example("a b", "c")
 @example("", "a b")
-def test_windows_values_join_with_what_stands_before_them(first: str, second: str) -> None:
+def test_windows_values_join_the_text_before_them(first: str, second: str) -> None:
     """A backslash of the user's, or another value, right before a value: one argument."""
     command = text_command(r"prog C:\dir\{{ a }} {{ a }}{{ b }} {{ pair }}")
     scope = {"a": first, "b": second, "pair": (first, second)}
@@ -117,7 +117,7 @@ def test_windows_values_join_with_what_stands_before_them(first: str, second: st
 
 
 @given(sharp)
-def test_windows_values_that_come_later_are_quoted_the_same(value: str) -> None:
+def test_deferred_windows_values_are_quoted_equally(value: str) -> None:
     command = text_command(r"prog C:\dir\{{ now }} {{ now }}")
     known = command_line(command, {"now": value}, windows=True)
     later = command_line(command, {"now": Secret(value)}, windows=True)
@@ -126,7 +126,7 @@ def test_windows_values_that_come_later_are_quoted_the_same(value: str) -> None:
 
 
 @given(st.lists(windows_text | sharp, min_size=1, max_size=6))
-def test_a_windows_list_goes_to_the_program_alone(values: list[str]) -> None:
+def test_a_windows_list_is_quoted_for_the_program(values: list[str]) -> None:
     assert arguments("p " + sent(joined(values, windows=True))) == ["p", *values]
 
 
@@ -140,13 +140,13 @@ def test_a_windows_list_goes_to_the_program_alone(values: list[str]) -> None:
         ("a\rb", Quoting.WINDOWS),
     ],
 )
-def test_what_no_line_can_carry_is_refused(value: str, quoting: Quoting) -> None:
+def test_values_that_cannot_be_quoted_are_refused(value: str, quoting: Quoting) -> None:
     with pytest.raises(UnquotableError) as caught:
         quote(value, quoting)
     assert value not in str(caught.value)
 
 
-def test_a_value_that_cmd_cannot_carry_is_a_problem_of_the_spec() -> None:
+def test_a_value_that_cmd_cannot_contain_is_an_error_of_the_spec() -> None:
     with pytest.raises(SpecError, match="line break"):
         command_line(text_command("prog {{ a }}"), {"a": "x\ny"}, windows=True)
     with pytest.raises(SpecError, match="line break"):

@@ -87,7 +87,7 @@ def test_the_tutorial() -> None:
     assert found.warnings == ()
 
 
-def test_windows_is_told_by_the_image() -> None:
+def test_windows_follows_from_the_image() -> None:
     found = read_spec(ROOT / "specs" / "topn-windows.yaml")
     assert found.pool.windows is True
     start = found.pool.properties["startTask"]
@@ -166,7 +166,7 @@ def test_an_existing_pool(tmp_path: Path) -> None:
     assert [(w.code, w.where and w.where.line) for w in found.warnings] == [("no-effect", 6)]
 
 
-def test_logs_are_kept_in_a_container_of_the_spec_that_is_called_so(tmp_path: Path) -> None:
+def test_logs_go_to_a_container_named_logs(tmp_path: Path) -> None:
     tasks = "{run: {command: echo hello}}"
     found = spec(tmp_path, tasks=tasks, containers="{logs: {id: my-logs}}")
     assert [(c.key, c.id, c.implied) for c in found.containers.values()] == [
@@ -182,7 +182,7 @@ def test_logs_are_kept_in_a_container_of_the_spec_that_is_called_so(tmp_path: Pa
     assert file["uploadOptions"] == Record(uploadCondition="taskcompletion")
 
 
-def test_logs_that_are_off_make_no_container(tmp_path: Path) -> None:
+def test_disabled_logs_need_no_container(tmp_path: Path) -> None:
     found = spec(tmp_path)
     assert found.containers == {}
     assert found.stages[0].logs is None
@@ -205,7 +205,7 @@ def test_the_name_of_the_container_of_logs(tmp_path: Path, name: str, container:
     assert read_spec(path).containers["logs"].id == container
 
 
-def test_a_url_in_a_start_task_is_filled_in_when_it_is_sent(tmp_path: Path) -> None:
+def test_a_url_in_a_start_task_is_resolved_at_submission(tmp_path: Path) -> None:
     pool = (
         '{vm_size: s, nodes: 1, image: ubuntu-24.04, start_task: {command: "get {{'
         ' containers.data.read_url }}"}}'
@@ -222,7 +222,7 @@ def test_a_url_in_a_start_task_is_filled_in_when_it_is_sent(tmp_path: Path) -> N
     assert list(line.urls()) == [BlobUrl("data", None, "rl")]
 
 
-def test_a_file_with_a_folder_for_a_path_goes_into_it(tmp_path: Path) -> None:
+def test_a_path_that_ends_in_a_slash_is_a_folder(tmp_path: Path) -> None:
     """The service takes the path of a pattern without wildcards as the name of the blob."""
     tasks = (
         "{run: {command: x, logs: false, outputs: ["
@@ -274,7 +274,7 @@ def test_durations(tmp_path: Path, written: str, sent: str) -> None:
         "٣m",
     ],
 )
-def test_what_is_no_duration(tmp_path: Path, written: str) -> None:
+def test_invalid_durations(tmp_path: Path, written: str) -> None:
     with pytest.raises(SpecError) as caught:
         spec(tmp_path, tasks=f"{{run: {{command: x, retention: {written}}}}}")
     assert [problem.code for problem in caught.value.problems] == ["not-a-duration"]
@@ -293,7 +293,7 @@ def test_cores_of_a_size(size: str, number: int | None) -> None:
     assert cores(size) == number
 
 
-def test_the_digest_is_of_what_is_said_not_of_how(tmp_path: Path) -> None:
+def test_equivalent_specs_have_the_same_digest(tmp_path: Path) -> None:
     short = spec(tmp_path, tasks="{run: {command: x, slots: 1}}")
     spaced = spec(tmp_path, tasks="{ run:  {command: 'x',   required_slots: 1} } # same")
     other = spec(tmp_path, tasks="{run: {command: y, slots: 1}}")
@@ -301,7 +301,7 @@ def test_the_digest_is_of_what_is_said_not_of_how(tmp_path: Path) -> None:
     assert short.digest != other.digest
 
 
-def test_the_digest_is_the_same_wherever_the_spec_lies(tmp_path: Path) -> None:
+def test_the_digest_does_not_depend_on_the_folder(tmp_path: Path) -> None:
     (tmp_path / "deeper").mkdir()
     assert spec(tmp_path).digest == spec(tmp_path / "deeper").digest
 
@@ -343,7 +343,7 @@ def test_required_outputs_are_found_among_the_output_files(tmp_path: Path) -> No
     assert {patterns[index] for index in stage.required} == {"third"}
 
 
-def test_to_require_an_output_leaves_the_order_of_the_outputs(tmp_path: Path) -> None:
+def test_a_required_output_keeps_the_order_of_the_outputs(tmp_path: Path) -> None:
     def patterns(more: str) -> list[str]:
         tasks = (
             "{run: {command: echo hello, logs: false, outputs: ["

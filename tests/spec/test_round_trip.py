@@ -33,7 +33,7 @@ TURNS: tuple[frozenset[str], ...] = (
     | {"auto_scale_evaluation_interval"},
     frozenset({"auto_storage_container_name", "target_dedicated_nodes"}),
 )
-"""Members that are told apart by who else is there: one set of them at a time."""
+"""Members of which only one set can be used at a time."""
 
 EXCLUSIVE = frozenset().union(*TURNS)
 

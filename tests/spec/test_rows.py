@@ -1,4 +1,4 @@
-"""Files of rows: what is read, and what is told with its line."""
+"""Files of rows: their values, and errors with their line."""
 
 from __future__ import annotations
 
@@ -77,9 +77,7 @@ def test_json_lines_keep_their_types(tmp_path: Path) -> None:
         max_size=8,
     )
 )  # fmt: skip
-def test_what_a_csv_writer_writes_is_read_back(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]
-) -> None:
+def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]]) -> None:
     path = tmp_path_factory.mktemp("rows") / "rows.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["first", "second"], *rows])
@@ -104,7 +102,7 @@ def test_what_a_csv_writer_writes_is_read_back(
         ("a,b\n1,2\n".encode("utf-16") + b"\x00\xd8", 2, "UTF-16"),
     ],
 )
-def test_a_wrong_csv_is_told_with_its_line(
+def test_errors_in_csv_have_their_line(
     tmp_path: Path, data: str | bytes, line: int, words: str
 ) -> None:
     problem = fault(tmp_path, data)
@@ -124,7 +122,7 @@ def test_a_wrong_csv_is_told_with_its_line(
         ('{"a": ' + "[" * 100_000 + "\n", (1, 1), "nested too deeply"),
     ],
 )
-def test_wrong_json_lines_are_told_with_their_place(
+def test_errors_in_json_lines_have_their_position(
     tmp_path: Path, data: str, place: tuple[int, int], words: str
 ) -> None:
     problem = fault(tmp_path, data, "rows.jsonl")
@@ -133,7 +131,7 @@ def test_wrong_json_lines_are_told_with_their_place(
     assert (problem.where.line, problem.where.column) == place
 
 
-def test_a_message_shows_the_line_but_not_a_signature_in_it(tmp_path: Path) -> None:
+def test_a_message_shows_the_line_without_a_signature(tmp_path: Path) -> None:
     problem = fault(tmp_path, "a,b\nhttps://x/c?sig=abcdef\n")
     assert problem.where is not None
     assert problem.where.text == "https://x/c?sig=***"
@@ -142,7 +140,7 @@ def test_a_message_shows_the_line_but_not_a_signature_in_it(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "code"), [("rows.xlsx", "rows-format"), ("gone.csv", "missing-file")]
 )
-def test_a_file_that_cannot_be_used_is_told_where_the_spec_names_it(
+def test_an_unusable_file_is_reported_at_its_position_in_the_spec(
     tmp_path: Path, name: str, code: str
 ) -> None:
     where = Place("spec.yaml", 9, 3)
@@ -152,20 +150,20 @@ def test_a_file_that_cannot_be_used_is_told_where_the_spec_names_it(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable for root")
-def test_a_file_without_permission_is_told(tmp_path: Path) -> None:
+def test_a_file_without_permission_is_reported(tmp_path: Path) -> None:
     path = written(tmp_path, "rows.csv", "a\n")
     path.chmod(0)
     with pytest.raises(SpecError, match="Permission denied"):
         read_rows(path)
 
 
-def test_a_folder_is_no_file_of_rows(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_file_of_rows(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").mkdir()
     with pytest.raises(SpecError, match="directory"):
         read_rows(tmp_path / "rows.csv")
 
 
-def test_a_file_that_changes_between_two_passes_is_told(tmp_path: Path) -> None:
+def test_a_file_that_changes_between_two_passes_is_reported(tmp_path: Path) -> None:
     path = written(tmp_path, "rows.csv", "a\n1\n")
     rows = read_rows(path)
     assert len(list(rows)) == 1
@@ -188,7 +186,7 @@ def peak(path: str) -> int:
     return tracemalloc.get_traced_memory()[1]
 
 
-def test_rows_are_not_held(tmp_path: Path) -> None:
+def test_rows_are_not_kept_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     with path.open("w") as file:
         file.writelines(json.dumps({"name": "x" * 100, "n": n}) + "\n" for n in range(20_000))

@@ -1,4 +1,4 @@
-"""The schema that is shipped: up to date, valid, good for editors, and all that run time needs."""
+"""The published schema is up to date, valid, and complete for editors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def fragments(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]
 
 
 def test_every_member_has_a_description() -> None:
-    """It is what an editor shows over a key."""
+    """Editors show the description of a key."""
     references = {name for name, d in SCHEMA["definitions"].items() if d.get("description")}
     lacking = [
         path
@@ -66,7 +66,7 @@ def test_every_member_has_a_description() -> None:
     assert not lacking
 
 
-def test_every_reference_leads_somewhere() -> None:
+def test_every_reference_can_be_resolved() -> None:
     text = json.dumps(SCHEMA)
     names = {part.partition('"')[0] for part in text.split('"#/definitions/')[1:]}
     assert names <= SCHEMA["definitions"].keys()
@@ -83,7 +83,7 @@ def test_every_definition_is_used() -> None:
     assert SCHEMA["definitions"].keys() - used <= roots
 
 
-def test_defaults_and_examples_are_good_themselves() -> None:
+def test_defaults_and_examples_are_valid() -> None:
     for path, member in fragments(SCHEMA):
         validator = Draft7Validator({"definitions": SCHEMA["definitions"], **member})
         for value in (
@@ -93,7 +93,7 @@ def test_defaults_and_examples_are_good_themselves() -> None:
             assert not list(validator.iter_errors(value)), (path, value)
 
 
-def test_names_on_the_wire_are_those_of_the_service() -> None:
+def test_rest_names_are_those_of_the_service() -> None:
     pool = SCHEMA["definitions"]["BatchPoolCreateOptions"]["properties"]
     assert pool["vm_size"]["x-wire"] == "vmSize"
     job = SCHEMA["definitions"]["BatchJobCreateOptions"]["properties"]
@@ -101,13 +101,13 @@ def test_names_on_the_wire_are_those_of_the_service() -> None:
 
 
 @pytest.mark.parametrize("module", ["azure", "jsonschema", "jinja2", "rich", "typer"])
-def test_the_room_is_entered_without(module: str) -> None:
-    """Reading a spec is quick to start: what only some specs need is imported for those."""
+def test_reading_does_not_import(module: str) -> None:
+    """Start time: libraries that only some specs need are imported on first use."""
     code = f"import sys, batchspec.spec.read; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_no_spec_makes_it_import_the_sdk(tmp_path: Path) -> None:
+def test_no_spec_imports_the_sdk(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from batchspec.spec.read import read_spec\n"
         "for path in Path('tests/spec/good').glob('*.yaml'):\n"

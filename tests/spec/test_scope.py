@@ -51,13 +51,13 @@ def names_of(for_each: ForEach) -> Names:
     return stage_names(base_names(whole.parameters, whole.containers), for_each)
 
 
-def test_what_is_known_everywhere_is_there_everywhere() -> None:
+def test_base_names_match_the_base_scope() -> None:
     whole = spec(parameters=PARAMETERS)
     assert paths(base_names(whole.parameters, whole.containers)) == values(spec_scope(whole))
     assert "containers.output.write_url" in values(spec_scope(whole))
 
 
-def test_containers_are_read_with_read_and_list_and_written_with_create_and_write() -> None:
+def test_sas_permissions_of_containers() -> None:
     scope = spec_scope(spec(container="renamed"))
     containers = scope["containers"]
     assert isinstance(containers, dict)
@@ -83,7 +83,7 @@ def test_containers_are_read_with_read_and_list_and_written_with_create_and_writ
     ],
     ids=lambda it: type(it).__name__,
 )
-def test_every_item_has_the_names_that_are_promised(for_each: ForEach) -> None:
+def test_stage_names_match_the_items(for_each: ForEach) -> None:
     it = stage(for_each=for_each)
     whole = spec(it, parameters=PARAMETERS)
     world = observed([local_file("a.txt")], blobs=[blob("b.txt")])
@@ -104,12 +104,12 @@ def test_the_columns_of_a_file_of_rows_are_known(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "gone.csv"])
-def test_where_no_columns_are_known_any_name_may_be_one(tmp_path: Path, name: str) -> None:
+def test_any_name_is_accepted_without_known_columns(tmp_path: Path, name: str) -> None:
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\n')
     assert names_of(Rows(tmp_path / name, WHERE)).open
 
 
-def test_an_id_cannot_be_made_of_itself() -> None:
+def test_an_id_cannot_use_itself() -> None:
     base = base_names({}, ())
     assert "task" not in stage_names(base, Once(), task=False).known
     assert "task" in stage_names(base, Once()).known
@@ -118,7 +118,7 @@ def test_an_id_cannot_be_made_of_itself() -> None:
 @pytest.mark.parametrize(
     "path", ["a.txt", "d/a.tar.gz", "a", ".hidden", "d.x/a", "a.", "..a.b", "...a", "ü b.c"]
 )
-def test_parts_of_a_name_are_those_of_a_path(path: str) -> None:
+def test_parts_of_a_file_name_match_pathlib(path: str) -> None:
     file = file_item("c", path, 1, keep_path=False)
     pure = PurePosixPath(path)
     assert (file["stem"], file["suffix"], file["name"]) == (pure.stem, pure.suffix, pure.name)

@@ -1,4 +1,4 @@
-"""Where the user's own text makes quoting undone: it is told, and told nowhere else in vain."""
+"""Values inside the user's own quotes are reported, and no others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ V = "{{ v }}"
 
 
 def stands(source: str, quoting: Quoting = Quoting.POSIX) -> list[str]:
-    """What is told of each value in a command, in order; nothing of one that is safe."""
+    """The problem of each value in a command, in order; none for a safe value."""
     found = check(Template(source, Place("f", 1, 1, source)), ANYTHING, quoting=quoting)
     assert {problem.code for problem in found} <= {"quoted-expression"}
     return [problem.summary.removeprefix("an expression cannot be inserted ") for problem in found]
@@ -48,7 +48,7 @@ def stands(source: str, quoting: Quoting = Quoting.POSIX) -> list[str]:
         f"echo \\\\{V}",
     ],
 )
-def test_what_sh_reads_as_one_argument_is_let_pass(source: str) -> None:
+def test_safe_values_in_sh_are_accepted(source: str) -> None:
     assert stands(source) == []
 
 
@@ -68,13 +68,13 @@ def test_what_sh_reads_as_one_argument_is_let_pass(source: str) -> None:
         (f"echo \\{V}", "right after `\\`"),
     ],
 )
-def test_what_would_undo_the_quotes_is_told(source: str, where: str) -> None:
+def test_values_inside_quotes_are_reported(source: str, where: str) -> None:
     assert stands(source) == [where]
 
 
 @pytest.mark.parametrize("source", ["echo '{{ v | raw }}'", "cat <<E\n{{ v | raw }}\nE\n",
                                     "echo \"{{ (v | raw) if w else ('x' | raw) }}\""])  # fmt: skip
-def test_raw_is_the_way_out(source: str) -> None:
+def test_raw_is_accepted(source: str) -> None:
     assert stands(source) == []
 
 
@@ -130,7 +130,7 @@ ENDS = ["", "'", '"', "`", ")", ')"', "\n", "\nEOF\n", '}"', "}"]
 @example(before=["<<EOF", "\n"], payload="$(: >got)", after="\nEOF\n")
 @example(before=["#"], payload="\n: >got\n", after="")
 @example(before=["\\"], payload=" $(: >got)", after="'")
-def test_where_nothing_is_told_sh_does_not_run_the_value(
+def test_sh_never_runs_an_accepted_value(
     tmp_path_factory: pytest.TempPathFactory, before: list[str], payload: str, after: str
 ) -> None:
     """Random text around a value: where it is called safe, no shell can be made to run it."""

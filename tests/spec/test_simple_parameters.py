@@ -1,4 +1,4 @@
-"""A yes that is given without jsonschema is one of jsonschema's."""
+"""Values accepted without jsonschema are valid for jsonschema."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FRAGMENTS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 
 
 @given(FRAGMENTS, VALUES)
-def test_a_yes_is_right(fragment: dict[str, Any], value: object) -> None:
+def test_accepted_values_are_valid_for_jsonschema(fragment: dict[str, Any], value: object) -> None:
     if is_simple(fragment):
         Draft7Validator.check_schema(fragment)
     if fits_simple(fragment, value):
@@ -52,7 +52,7 @@ def test_a_yes_is_right(fragment: dict[str, Any], value: object) -> None:
         ({}, {"a": [1]}),
     ],
 )
-def test_the_common_ones_are_told_at_a_glance(fragment: dict[str, Any], value: object) -> None:
+def test_common_declarations_are_simple(fragment: dict[str, Any], value: object) -> None:
     assert fits_simple(fragment, value)
 
 
@@ -69,5 +69,5 @@ def test_the_common_ones_are_told_at_a_glance(fragment: dict[str, Any], value: o
         ({"type": "array"}, []),
     ],
 )
-def test_the_rest_is_left_to_jsonschema(fragment: dict[str, Any], value: object) -> None:
+def test_other_declarations_need_jsonschema(fragment: dict[str, Any], value: object) -> None:
     assert not fits_simple(fragment, value)

@@ -55,7 +55,7 @@ TEMPLATES = st.lists(PIECES, min_size=1, max_size=5).map("".join)
 
 
 def said(yielded: Iterable[object]) -> list[object]:
-    """The parts with neighbouring texts joined; Held values by what they hold."""
+    """The parts with adjacent strings joined; opaque values by their content."""
     found: list[object] = []
     for part in yielded:
         if isinstance(part, str) and found and isinstance(found[-1], str):
@@ -78,7 +78,7 @@ def test_the_same_parts(source: str) -> None:
 
 @settings(max_examples=300)
 @given(TEMPLATES, st.sampled_from([None, *Quoting]))
-def test_what_is_good_has_no_faults(source: str, quoting: Quoting | None) -> None:
+def test_accepted_templates_have_no_problems_in_jinja(source: str, quoting: Quoting | None) -> None:
     if is_simple_and_valid(source, NAMES, quoting):
         assert problems_of(Template(source, Place("f", 1, 1, source)), NAMES, quoting) == ()
 
@@ -95,7 +95,7 @@ def test_the_common_ones_need_no_jinja(source: str) -> None:
 
 
 @pytest.mark.parametrize("source", ["{{ nope }}", "{{ b.nope }}", "{{ a.upper }}"])
-def test_what_is_not_simply_there_is_left_to_jinja(source: str) -> None:
+def test_unknown_names_need_jinja(source: str) -> None:
     simple = parts(source)
     assert simple is not None
     assert looked_up(simple, SCOPE) is None

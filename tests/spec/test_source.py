@@ -51,7 +51,7 @@ def test_no_permission(tmp_path: Path) -> None:
     assert problem(path).code == "no-permission"
 
 
-def test_permission_denied_whoever_we_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_permission_denied_as_any_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def denied(*_: object, **__: object) -> object:
         raise PermissionError(13, "Permission denied")
 
@@ -66,13 +66,13 @@ def test_utf16(tmp_path: Path) -> None:
     assert (found.code, found.hint) == ("not-utf8", "Save the file as UTF-8.")
 
 
-def test_latin1_is_told_with_its_place(tmp_path: Path) -> None:
+def test_latin1_is_reported_with_its_position(tmp_path: Path) -> None:
     found = refused(tmp_path, "version: 1\nname: caf\xe9\n".encode("latin-1"))
     assert found.where is not None
     assert (found.code, found.where.line, found.where.column) == ("not-utf8", 2, 10)
 
 
-def test_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "spec.yaml"
     path.write_bytes(b"\xef\xbb\xbfversion: 1\n")
     assert read_source(path).text == "version: 1\n"
@@ -92,7 +92,7 @@ def test_too_large(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- "])
-def test_deep_nesting_neither_ends_nor_exhausts(tmp_path: Path, opening: str) -> None:
+def test_deep_nesting_is_refused(tmp_path: Path, opening: str) -> None:
     assert refused(tmp_path, opening.encode() * 20_000).code == "too-deep"
 
 
@@ -123,7 +123,7 @@ def test_plain_scalars(text: str, value: object) -> None:
     assert type(found) is type(value)
 
 
-def test_quoted_scalars_are_texts() -> None:
+def test_quoted_scalars_are_strings() -> None:
     assert parse(source("a: '1'\nb: \"true\"\nc: !!str 5\nd: |\n  7\n", "f")).plain() == {
         "a": "1",
         "b": "true",
@@ -132,7 +132,7 @@ def test_quoted_scalars_are_texts() -> None:
     }
 
 
-def test_keys_are_texts_as_they_are_written() -> None:
+def test_keys_are_strings_as_written() -> None:
     assert parse(source("on: 1\n010: 2\n1.0: 3\n2026-01-01: 4\n", "f")).plain() == {
         "on": 1,
         "010": 2,
@@ -149,7 +149,7 @@ def test_merge_keys() -> None:
     assert plain["d"] == {"<<": 1}
 
 
-def test_places_of_values_and_of_their_texts() -> None:
+def test_positions_of_values_and_their_text() -> None:
     members = parse(source("a: plain\nb: 'quoted'\nc: |\n    block\nd: [1, 22]\n", "f")).members
     assert [(m.where.line, m.where.column, m.where.length) for m in members.values()] == [
         (1, 4, 5),
@@ -162,6 +162,6 @@ def test_places_of_values_and_of_their_texts() -> None:
     assert [item.where.column for item in members["d"].items] == [5, 8]
 
 
-def test_a_line_with_a_key_in_it_is_shown_without() -> None:
+def test_a_line_with_a_key_is_redacted() -> None:
     text = source("a: AccountKey=c2VjcmV0;\nb: &x 1\nb: 2\n", "f")
     assert text.line(1) == "a: AccountKey=***;"

@@ -86,7 +86,7 @@ def failure(source: str, **options: Quoting) -> Problem:
         "{{- top -}}",
     ],
 )
-def test_what_is_right_is_let_pass(source: str) -> None:
+def test_valid_templates_are_accepted(source: str) -> None:
     assert faults(source) == []
 
 
@@ -114,11 +114,11 @@ def test_what_is_right_is_let_pass(source: str) -> None:
         ("{# note #} x {{ top }}", "template-statement", "{# note #}"),
     ],
 )
-def test_what_is_wrong_is_found_and_pointed_at(source: str, code: str, at: str) -> None:
+def test_errors_have_their_position(source: str, code: str, at: str) -> None:
     assert (code, at) in faults(source)
 
 
-def test_every_fault_is_told_at_once_with_a_hint() -> None:
+def test_all_errors_are_reported_with_a_fix() -> None:
     found = check(template("{{ tpo }} {{ file.nam }} {{ containers.output.writeurl }}"), NAMES)
     assert [p.hint for p in found] == [
         "Did you mean `top`?",
@@ -127,7 +127,7 @@ def test_every_fault_is_told_at_once_with_a_hint() -> None:
     ]
 
 
-def test_open_names_may_hold_anything() -> None:
+def test_open_names_accept_any_member() -> None:
     assert check(template("{{ whatever.else }}"), ANYTHING) == ()
 
 
@@ -142,9 +142,7 @@ def test_open_names_may_hold_anything() -> None:
     ],
     ids=["quoted", "plain", "block", "escape", "folded"],
 )
-def test_places_in_all_ways_to_write_a_text(
-    where: Place, source: str, expected: tuple[int, int]
-) -> None:
+def test_positions_in_all_yaml_styles(where: Place, source: str, expected: tuple[int, int]) -> None:
     (problem,) = check(Template(source, where), NAMES)
     assert problem.where is not None
     assert (problem.where.line, problem.where.column) == expected
@@ -174,7 +172,7 @@ def test_places_in_all_ways_to_write_a_text(
         ("{{ 'a,b'.split(',')[1].upper() }}", "B"),
     ],
 )
-def test_values_as_text(source: str, expected: str) -> None:
+def test_values_as_strings(source: str, expected: str) -> None:
     assert value(source) == expected
 
 
@@ -199,14 +197,14 @@ def test_the_explicit_quote_knows_the_shell() -> None:
     assert value("{{ '%A%' | quote }}", shell=Quoting.WINDOWS) == '^"^%^A^%^"'
 
 
-def test_an_object_with_a_text_of_its_own_is_that_text() -> None:
+def test_a_mapping_with_a_text_form() -> None:
     files = (Named("d/a b", {"name": "a b"}), Named("c", {"name": "c"}))
     made = evaluate(template("{{ files }} {{ files[0].name }}"), {"files": files},
                     quoting=Quoting.POSIX)  # fmt: skip
     assert made == "'d/a b' c 'a b'"
 
 
-def test_what_comes_later_is_a_piece() -> None:
+def test_deferred_values_are_pieces() -> None:
     made = value("run {{ url }} --pw={{ secret }}", quoting=Quoting.POSIX)
     assert isinstance(made, Text)
     assert made.shown == "run <sas> --pw=***"
@@ -229,9 +227,9 @@ def test_what_comes_later_is_a_piece() -> None:
         "'a' | replace('a', {x})",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("held", ["secret", "url", "secrets[0]"])
-def test_what_is_held_can_only_be_inserted(use: str, held: str) -> None:
-    source = "{{ " + use.replace("{x}", held) + " }}"
+@pytest.mark.parametrize("opaque", ["secret", "url", "secrets[0]"])
+def test_opaque_values_can_only_be_inserted(use: str, opaque: str) -> None:
+    source = "{{ " + use.replace("{x}", opaque) + " }}"
     problem = failure(source)
     assert problem.code == "template-value"
     assert "hunter2" not in f"{problem}"
@@ -255,7 +253,7 @@ def test_what_is_held_can_only_be_inserted(use: str, held: str) -> None:
         ("a {{ list | map('nope') | join }}", "nope"),
     ],
 )
-def test_what_cannot_be_evaluated_is_told_with_its_place(source: str, words: str) -> None:
+def test_evaluation_errors_have_their_position(source: str, words: str) -> None:
     problem = failure(source)
     assert words in problem.summary
     assert pointed(problem) == source[2:]
@@ -290,7 +288,7 @@ def test_repeated_doubling_stays_bounded() -> None:
         "{{ list.append(1) }}",
     ],
 )
-def test_nothing_of_python_can_be_reached(source: str) -> None:
+def test_python_objects_cannot_be_reached(source: str) -> None:
     with pytest.raises(SpecError):
         evaluate(template(source), SCOPE, quoting=Quoting.POSIX)
 
@@ -308,7 +306,7 @@ def test_any_text_is_evaluated_or_refused(source: str) -> None:
     assert all(problem.where is not None for problem in found)
 
 
-def test_jinja_is_imported_by_those_who_evaluate() -> None:
+def test_jinja_is_imported_on_first_use() -> None:
     script = (
         "import sys, batchspec.spec.template as t\n"
         "from batchspec.problems import Place\n"

@@ -1,4 +1,4 @@
-"""Values: frozen, complete, and silent about what nobody may see."""
+"""Values are frozen and complete, and never show secrets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_json_is_frozen_and_thawed_unchanged(value: object) -> None:
     hash(frozen)
 
 
-def test_what_is_not_json_is_refused() -> None:
+def test_values_that_are_not_json_are_refused() -> None:
     with pytest.raises(TypeError, match="set"):
         freeze({"a": {1}})
 
@@ -61,27 +61,27 @@ def test_a_record_is_a_frozen_dict(members: dict[str, Value]) -> None:
     assert not hasattr(record, "__setitem__")
 
 
-def test_a_record_is_changed_by_making_another() -> None:
+def test_with_copies_a_record() -> None:
     record = Record(a=1, b=2)
     assert record.with_(b=None, c=3) == {"a": 1, "c": 3}
     assert record == {"a": 1, "b": 2}
 
 
-def test_a_text_shows_no_url_that_is_signed_and_no_secret() -> None:
+def test_shown_text_has_no_signed_url_and_no_secret() -> None:
     text = Text(("get ", URL, " ", BlobUrl("out"), " ", Secret("hunter2"), "!"))
     assert text.shown == "get <sas> <url> ***!"
     assert "hunter2" not in f"{text!r} {text} {text.identity()} {Record(a=text)!r}"
     assert text.resolve(lambda url: f"<{url.container}>") == "get <out> <out> hunter2!"
 
 
-def test_what_is_quoted_is_quoted_when_it_is_known() -> None:
+def test_deferred_values_are_quoted_once_resolved() -> None:
     inner = Text(("a ", Quoted(Text((Secret("it's"),)), Quoting.POSIX)))
     text = Text(("/bin/sh -c ", Quoted(inner, Quoting.POSIX)))
     assert text.shown == "/bin/sh -c 'a ***'"
     assert text.resolve(str) == """/bin/sh -c 'a '"'"'it'"'"'"'"'"'"'"'"'s'"'"''"""
 
 
-def test_an_identity_tells_urls_apart_and_secrets_not() -> None:
+def test_identity_distinguishes_urls_but_not_secrets() -> None:
     def said(*pieces: object) -> str:
         return Text(pieces).identity()  # type: ignore[arg-type]
 
@@ -102,6 +102,6 @@ def test_every_url_of_a_text_is_found() -> None:
     assert list(text.urls()) == [URL, BlobUrl("y")]
 
 
-def test_a_lone_url_or_secret_counts_as_a_text() -> None:
+def test_a_single_url_or_secret_is_a_text() -> None:
     body = Record(url=URL, list=(Secret("hunter2"), 1))
     assert thaw(body, shown) == {"url": "<sas>", "list": ["***", 1]}
