@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from batchspec import local
 from batchspec.local.azurite import AzuriteServer, LaunchOptions, find_nodejs, install
 from batchspec.local.settings import Settings
-from tests.openapi_conformance.exchanges import HERE, Witness
+from tests.openapi_conformance.exchanges import HERE, ConformanceChecker
 
 # How long an example takes tells how busy the machine is. All else stays as it is chosen.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -46,9 +46,9 @@ class BlobStore:
 
 
 @pytest.fixture(scope="session")
-def witness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Witness]:
+def conformance_checker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConformanceChecker]:
     """What services in processes of their own are asked, and what they answer."""
-    found = Witness(tmp_path_factory.mktemp("exchanges"))
+    found = ConformanceChecker(tmp_path_factory.mktemp("exchanges"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
         patch.setenv("EXCHANGES_OF_TESTS", str(found.folder))
@@ -56,9 +56,9 @@ def witness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Witness]:
 
 
 @pytest.fixture(autouse=True)
-def _every_exchange_is_as_described(witness: Witness) -> Iterator[None]:
+def _exchanges_conform_to_openapi(conformance_checker: ConformanceChecker) -> Iterator[None]:
     yield
-    assert witness.wrong() == []
+    assert conformance_checker.violations() == []
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
-"""Referees: clients of Azure Batch that other people wrote, each installed for itself, once.
+"""Other clients of Azure Batch, each installed once in a separate environment.
 
-An installation lies in the user's cache, in a folder named by what is pinned here; it is made
-beside its place and renamed, so what lies there is whole. Without a network the tests are skipped,
-with the reason; with ``CI`` set they fail instead, since there a registry belongs.
+Installations are in the user's cache, in folders named after the pinned versions. They are created
+in a temporary folder and renamed, so that they are always complete. Without a network the tests are
+skipped with the reason; with ``CI`` set they fail.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _OFFLINE = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Peer:
-    """A program that uses another client. It speaks JSON."""
+class OtherClient:
+    """A program that uses another client and prints JSON."""
 
     command: tuple[str, ...]
     environ: tuple[tuple[str, str], ...] = ()
 
     def ask(self, ends: local.Endpoints, *arguments: str) -> Any:
-        """What the program says of the account."""
+        """Run the program on the account and return its output."""
         done = subprocess.run(
             [*self.command, *arguments],
             env={
@@ -67,8 +67,8 @@ class Peer:
 
 
 @pytest.fixture(scope="session")
-def former_sdk() -> Peer:
-    """azure-batch 14.2 (api-version 2024-02-01.19.0) in a virtual environment of its own."""
+def former_sdk() -> OtherClient:
+    """azure-batch 14.2 (api-version 2024-02-01.19.0) in a separate virtual environment."""
     pins = HERE / "former_sdk" / "requirements.txt"
 
     def fill(folder: Path) -> None:
@@ -78,11 +78,11 @@ def former_sdk() -> Peer:
         _run([*pip, "--quiet", "install", *options, "-r", str(pins)], folder)
 
     installed = _installed("former_sdk", pins.read_bytes(), fill)
-    return Peer((str(installed / "bin" / "python"), str(HERE / "former_sdk" / "client.py")))
+    return OtherClient((str(installed / "bin" / "python"), str(HERE / "former_sdk" / "client.py")))
 
 
 @pytest.fixture(scope="session")
-def javascript(azurite_installed: Path) -> Peer:
+def javascript(azurite_installed: Path) -> OtherClient:
     """@azure/batch 10.2 (api-version 2022-10-01.16.0) on the Node.js that runs the blob store."""
     settings = Settings.read(os.environ)
     node = find_nodejs(settings)
@@ -97,19 +97,19 @@ def javascript(azurite_installed: Path) -> Peer:
         shutil.rmtree(folder / "cache")
 
     installed = _installed("javascript", lock.read_bytes(), fill)
-    return Peer(
+    return OtherClient(
         (str(node.executable), str(lock.with_name("client.cjs"))),
         (("NODE_PATH", str(installed / "node_modules")),),
     )
 
 
 class _InstallError(Exception):
-    """An installer failed; the text is what it said."""
+    """An installer failed; the text is its output."""
 
 
 def _installed(name: str, pins: bytes, fill: Callable[[Path], None]) -> Path:
-    """The folder of an installation, which ``fill`` makes if it is not there yet."""
-    parent = platformdirs.user_cache_path("batchspec") / "peers"
+    """The folder of an installation; ``fill`` creates it if it does not exist."""
+    parent = platformdirs.user_cache_path("batchspec") / "interop"
     folder = parent / f"{name}-{hashlib.sha256(pins).hexdigest()[:16]}"
     parent.mkdir(parents=True, exist_ok=True)
     with FileLock(parent / f"{name}.lock"):

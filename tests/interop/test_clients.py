@@ -1,7 +1,7 @@
-"""Clients of Azure Batch that other people wrote take the embedded service for the real one.
+"""The embedded service works with other clients of Azure Batch.
 
-They speak older api-versions than batchspec does, sign and spell their requests in other ways, and
-parse replies by models of their own.
+They use older api-versions than batchspec, other forms of signatures and requests, and their own
+models of replies.
 """
 
 from __future__ import annotations
@@ -11,36 +11,36 @@ from typing import Any
 import pytest
 
 from batchspec import local
-from tests.interop.conftest import Peer
+from tests.interop.conftest import OtherClient
 from tests.whole.conftest import Workplace
 
-# The first to ask for a client installs it, which counts as a part of that test.
+# The first test that uses a client installs it.
 pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(params=["former_sdk", "javascript"])
-def peer(request: pytest.FixtureRequest) -> Peer:
-    found: Peer = request.getfixturevalue(request.param)
+def client(request: pytest.FixtureRequest) -> OtherClient:
+    found: OtherClient = request.getfixturevalue(request.param)
     return found
 
 
-def test_it_sees_a_run_that_batchspec_made(peer: Peer, place: Workplace) -> None:
+def test_a_client_reads_a_run_of_batchspec(client: OtherClient, place: Workplace) -> None:
     done = place.run("apply", place.spec)
     assert done.code == 0, done.text
-    seen = peer.ask(place.endpoints(), "look", "topn", "topn")
-    assert seen["pools"] == ["topn"]
-    assert seen["nodes"] == ["idle"] * 3
-    assert seen["jobs"] == [["topn", "completed"]]
-    assert [task[1:] for task in seen["tasks"]] == [["completed", 0]] * 3
+    output = client.ask(place.endpoints(), "look", "topn", "topn")
+    assert output["pools"] == ["topn"]
+    assert output["nodes"] == ["idle"] * 3
+    assert output["jobs"] == [["topn", "completed"]]
+    assert [task[1:] for task in output["tasks"]] == [["completed", 0]] * 3
     inputs = sorted(path.name for path in (place.folder / "specs" / "data").glob("*.txt"))
-    assert len(inputs) == len(seen["stdout"])
+    assert len(inputs) == len(output["stdout"])
     for name in inputs:
-        assert [text for text in seen["stdout"] if name in text], name
+        assert [text for text in output["stdout"] if name in text], name
 
 
-def test_it_makes_a_round_trip(peer: Peer, local_home: local.Endpoints) -> None:
-    said: dict[str, Any] = peer.ask(local_home, "trip")
-    assert said == {
+def test_a_client_runs_a_task(client: OtherClient, local_home: local.Endpoints) -> None:
+    output: dict[str, Any] = client.ask(local_home, "trip")
+    assert output == {
         "pool_there": True,
         "pool_absent": False,
         "again": "JobExists",

@@ -1,4 +1,4 @@
-"""The JavaScript of ``docs/local.md`` runs as it is written there (its Python: ``tests/local``)."""
+"""The JavaScript code of ``docs/local.md`` runs as written (its Python code: ``tests/local``)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from azure.core.credentials import AzureNamedKeyCredential
 from azure.storage.blob import BlobServiceClient
 
 from batchspec import local
-from tests.interop.conftest import Peer
+from tests.interop.conftest import OtherClient
 from tests.local.engines import pool
 
 MANUAL = Path(__file__).parents[2] / "docs" / "local.md"
 (PROGRAM,) = re.findall(r"```javascript\n(.*?)```", MANUAL.read_text("utf-8"), re.DOTALL)
 
 
-# Alone it installs the client, which counts as a part of the test.
+# The first test that uses the client installs it.
 @pytest.mark.timeout(600)
-def test_its_javascript_runs(javascript: Peer, local_home: local.Endpoints, tmp_path: Path) -> None:
+def test_its_javascript_code_runs(
+    javascript: OtherClient, local_home: local.Endpoints, tmp_path: Path
+) -> None:
     variables = local.variables(local_home)
     key = AzureNamedKeyCredential(local_home.batch_account, local_home.batch_key)
     with BatchClient(local_home.batch_url, key) as client:
-        client.create_pool(pool("made-in-python", nodes=0))
+        client.create_pool(pool("created-in-python", nodes=0))
     text = variables["AZURE_STORAGE_CONNECTION_STRING"]
     with BlobServiceClient.from_connection_string(text) as blobs:
         blobs.create_container("of-python")
@@ -45,4 +47,4 @@ def test_its_javascript_runs(javascript: Peer, local_home: local.Endpoints, tmp_
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["[ 'made-in-python' ]", "of-python"]
+    assert done.stdout.splitlines() == ["[ 'created-in-python' ]", "of-python"]

@@ -1,4 +1,4 @@
-"""What the tests of the local service share."""
+"""Fixtures for the tests of the local service."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.local.running import Service, running
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
-    """A fresh service without an engine; at the end, no exchange may have been wrong."""
+    """A new service without an engine; all exchanges must conform to the OpenAPI description."""
     # The SDK logs a traceback for each error without a JSON body.
     logging.getLogger("azure.batch._utils.model_base").setLevel(logging.CRITICAL)
     with running(tmp_path / "batch") as found:
         yield found
-        assert found.wrong == []
+        assert found.violations == []

@@ -19,7 +19,7 @@ WAIT = "while [ ! -e $AZ_BATCH_NODE_SHARED_DIR/go ]; do sleep 0.01; done"
 
 
 def engine_with(storage_access: StorageAccess) -> EngineFactory:
-    """Makes engines that lend ``storage_access`` to their nodes."""
+    """A factory of engines whose nodes have ``storage_access``."""
     return lambda store, config, url, clock: Engine(
         store, config.data, NodeConfig(config.account, url), storage_access, clock=clock
     )
@@ -27,13 +27,13 @@ def engine_with(storage_access: StorageAccess) -> EngineFactory:
 
 @contextmanager
 def engined(data: Path, **config: Any) -> Iterator[Service]:
-    """A whole service on ``data``."""
+    """A service with its engine on ``data``."""
     with running(data, default_engine, **config) as service:
         yield service
 
 
 def pool(pool_id: str = "p", nodes: int = 1, **more: Any) -> dict[str, Any]:
-    """A pool in wire form."""
+    """The JSON of a pool."""
     return {
         "id": pool_id,
         "vmSize": "standard_d2s_v3",
@@ -51,32 +51,32 @@ def pool(pool_id: str = "p", nodes: int = 1, **more: Any) -> dict[str, Any]:
 
 
 def job(job_id: str = "j", pool_id: str = "p", **more: Any) -> dict[str, Any]:
-    """A job in wire form."""
+    """The JSON of a job."""
     return {"id": job_id, "poolInfo": {"poolId": pool_id}, **more}
 
 
 def task(task_id: str, script: str, **more: Any) -> dict[str, Any]:
-    """A task in wire form, whose command is a shell script without single quotes."""
+    """The JSON of a task whose command is a shell script without single quotes."""
     assert "'" not in script
     return {"id": task_id, "commandLine": f"/bin/sh -c '{script}'", **more}
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition of the service."""
+    """Wait until ``condition`` is true."""
     end = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < end, "it did not come true"
+        assert time.monotonic() < end, "the condition did not become true"
         time.sleep(0.005)
 
 
 def go(service: Service) -> None:
-    """Let those end that :data:`WAIT`, on all nodes."""
+    """End all scripts that :data:`WAIT`, on all nodes."""
     for shared in (service.data / "nodes").glob("*/*/shared"):
         (shared / "go").touch()
 
 
 def processes_of(folder: Path, name: str = "") -> list[str]:
-    """The command lines of living processes that work below ``folder``, with ``name`` in them."""
+    """The command lines with ``name`` of processes whose working directory is in ``folder``."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:

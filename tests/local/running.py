@@ -1,7 +1,7 @@
-"""A Batch service of one's own, reached over a socket, every exchange judged.
+"""A Batch service for one test, reached over a socket, with every exchange checked.
 
-The service has no engine: pools stay resizing and tasks active, so that a test sees what the API
-alone does, and plays the engine through ``service.store``.
+Without an engine, pools stay resizing and tasks active, so that a test sees only the effects of the
+API and acts as the engine through ``service.store``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from azure.core.pipeline.policies import SansIOHTTPPolicy
 
 from batchspec.local.service import EngineFactory, ServiceConfig, serve
 from batchspec.local.store import Store
-from tests.local.description import judge_of
+from tests.local.openapi import openapi_description
 from tests.local.signing import authorization
 
 ACCOUNT = "testaccount"
@@ -36,7 +36,7 @@ VERSION = "2025-06-01"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back over the wire. ``headers`` by lower-case name."""
+    """A reply; ``headers`` by lower-case name."""
 
     status: int
     headers: Mapping[str, str]
@@ -66,27 +66,27 @@ class Service:
     data: Path
     account: str = ACCOUNT
     key: str = field(default=KEY, repr=False)
-    wrong: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
     _store: Store | None = None
     _client: BatchClient | None = None
 
     @property
     def store(self) -> Store:
-        """The service's own state, for a test that plays the engine."""
+        """The state of the service, for a test that acts as the engine."""
         if self._store is None:
             self._store = Store(self.data / "batch.db")
         return self._store
 
     @property
     def client(self) -> BatchClient:
-        """The SDK's client, unmodified but for the judge that looks on."""
+        """The client of the SDK, with a policy that checks every exchange."""
         if self._client is None:
             self._client = BatchClient(
                 self.url,
                 AzureNamedKeyCredential(self.account, self.key),
                 retry_total=0,
                 polling_interval=0.01,
-                per_retry_policies=[_Judge(self.wrong)],
+                per_retry_policies=[_OpenApiPolicy(self.violations)],
             )
         return self._client
 
@@ -100,9 +100,9 @@ class Service:
         headers: Mapping[str, str] | None = None,
         key: str | None = None,
         version: str | None = VERSION,
-        judged: bool = True,
+        checked: bool = True,
     ) -> Answer:
-        """One signed request as written here, for what the SDK would not send."""
+        """Send one signed request, for requests that the SDK cannot send."""
         full = "&".join(
             part for part in (f"api-version={version}" if version else "", query) if part
         )
@@ -125,10 +125,12 @@ class Service:
             answer = Answer(reply.status, got, reply.read())
         finally:
             connection.close()
-        judge = judge_of(version or "")
-        if judged and judge is not None:
+        description = openapi_description(version or "")
+        if checked and description is not None:
             url = f"{self.url}{path}?{full}"
-            self.wrong += judge.judge(method, url, content, answer.status, got, answer.body)
+            self.violations += description.violations(
+                method, url, content, answer.status, got, answer.body
+            )
         return answer
 
     def close(self) -> None:
@@ -138,18 +140,19 @@ class Service:
             self._store.close()
 
 
-class _Judge(SansIOHTTPPolicy[Any, Any]):
-    """Has the description judge each exchange of the client."""
+class _OpenApiPolicy(SansIOHTTPPolicy[Any, Any]):
+    """Checks each exchange of the client against the OpenAPI description."""
 
-    def __init__(self, wrong: list[str]) -> None:
-        self._wrong = wrong
+    def __init__(self, violations: list[str]) -> None:
+        self._violations = violations
 
     def on_response(self, request: Any, response: Any) -> None:
-        judge, sent, got = judge_of(VERSION), request.http_request, response.http_response
-        if judge is None or sent.headers.get("Accept") == "application/octet-stream":
+        sent, got = request.http_request, response.http_response
+        description = openapi_description(VERSION)
+        if description is None or sent.headers.get("Accept") == "application/octet-stream":
             return
         content = sent.content
-        self._wrong += judge.judge(
+        self._violations += description.violations(
             sent.method,
             sent.url,
             content.encode() if isinstance(content, str) else content,
@@ -163,7 +166,7 @@ class _Judge(SansIOHTTPPolicy[Any, Any]):
 def running(
     data: Path, make_engine: EngineFactory | None = None, **config: Any
 ) -> Iterator[Service]:
-    """A service on ``data`` while the context lasts, in a thread of its own."""
+    """Run a service on ``data`` in a separate thread within the context."""
     ready = threading.Event()
     loop = asyncio.new_event_loop()
     urls: list[str] = []
@@ -181,7 +184,7 @@ def running(
             loop.run_until_complete(task)
         except asyncio.CancelledError:
             pass
-        except BaseException as error:  # noqa: BLE001  told to the test's thread
+        except BaseException as error:  # noqa: BLE001  raised in the thread of the test
             failures.append(error)
         finally:
             ready.set()
@@ -194,7 +197,7 @@ def running(
         if failures:
             raise failures[0]
         yield service
-        assert service.wrong == []
+        assert service.violations == []
     finally:
         service.close()
         loop.call_soon_threadsafe(task.cancel)

@@ -1,4 +1,4 @@
-"""Files of nodes and tasks: list, read, look, delete, and never what lies outside."""
+"""Files of nodes and tasks: list, download, properties, delete, and no access outside."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from azure.core.exceptions import HttpResponseError
 
-from tests.local.playing import finish, idle_node, start
+from tests.local.engine_stub import finish, idle_node, start
 from tests.local.running import Service
 
 TASK_FILES = "/jobs/j/tasks/t/files"
@@ -57,7 +57,7 @@ def test_list_the_files_of_a_node(service: Service, root: Path) -> None:
     assert b"".join(body) == b"hello\n"
 
 
-def test_read_and_look(service: Service, root: Path) -> None:
+def test_download_and_properties(service: Service, root: Path) -> None:
     name = "wd/sub dir/ä&#?%.bin"
     assert b"".join(service.client.download_task_file("j", "t", name)) == bytes(range(256)) * 4
     look = service.request("HEAD", f"{TASK_FILES}/stdout.txt")
@@ -77,9 +77,7 @@ def test_read_and_look(service: Service, root: Path) -> None:
     ("asked", "got"),
     [("bytes=0-3", b"hell"), ("bytes=4-", b"o\n"), ("bytes=2-99", b"llo\n"), ("bytes=-3", b"lo\n")],
 )
-def test_a_range_is_answered_200_as_the_service_does(
-    service: Service, root: Path, asked: str, got: bytes
-) -> None:
+def test_a_range_is_answered_200(service: Service, root: Path, asked: str, got: bytes) -> None:
     answer = service.request("GET", f"{TASK_FILES}/stdout.txt", headers={"ocp-range": asked})
     assert (answer.status, answer.body) == (200, got)
     assert answer.headers["content-length"] == str(len(got))
@@ -95,12 +93,12 @@ def test_a_range_is_answered_200_as_the_service_does(
         ("lines=1-2", 400, "InvalidHeaderValue"),
     ],
 )
-def test_bad_ranges(service: Service, root: Path, asked: str, status: int, code: str) -> None:
+def test_invalid_ranges(service: Service, root: Path, asked: str, status: int, code: str) -> None:
     answer = service.request("GET", f"{TASK_FILES}/stdout.txt", headers={"ocp-range": asked})
     assert (answer.status, answer.code) == (status, code)
 
 
-def test_files_have_dates_as_conditions(service: Service, root: Path) -> None:
+def test_conditional_headers_of_files(service: Service, root: Path) -> None:
     os.utime(root / "stdout.txt", (1_000_000_000, 1_000_000_000))
     since = {"if-modified-since": "Sun, 09 Sep 2001 01:46:40 GMT"}
     assert service.request("GET", f"{TASK_FILES}/stdout.txt", headers=since).status == 304
@@ -136,7 +134,7 @@ def test_delete(service: Service, root: Path) -> None:
         "wd",
     ],
 )
-def test_nothing_outside_is_ever_read_or_removed(
+def test_nothing_outside_the_directory_is_read_or_removed(
     service: Service, root: Path, tmp_path: Path, path: str
 ) -> None:
     outside = tmp_path / "secret"
@@ -157,7 +155,7 @@ def test_nothing_outside_is_ever_read_or_removed(
 
 
 @pytest.mark.parametrize("swapped", [".", "..", "../../../.."])
-def test_a_directory_that_was_swapped_for_a_link_is_not_there(
+def test_a_directory_replaced_by_a_link_is_not_found(
     service: Service, root: Path, tmp_path: Path, swapped: str
 ) -> None:
     place = (root / swapped).resolve()
@@ -170,7 +168,7 @@ def test_a_directory_that_was_swapped_for_a_link_is_not_there(
     assert len(list(moved.rglob("stdout.txt"))) == 1
 
 
-def test_a_link_that_stays_inside_is_followed(service: Service, root: Path) -> None:
+def test_a_link_within_the_directory_is_followed(service: Service, root: Path) -> None:
     (root / "wd" / "latest").symlink_to("../stdout.txt")
     (root / "here").symlink_to("wd")
     for name in ("wd/latest", "here/latest"):
@@ -182,7 +180,7 @@ def test_a_link_that_stays_inside_is_followed(service: Service, root: Path) -> N
     assert (root / "stdout.txt").exists()
 
 
-def test_names_that_are_no_text_are_listed_and_read(service: Service, root: Path) -> None:
+def test_names_that_are_not_utf_8_are_listed_and_downloaded(service: Service, root: Path) -> None:
     (root / "wd" / os.fsdecode(b"\xff.dat")).write_bytes(b"data")
     page = service.request("GET", TASK_FILES, query="recursive=true").json["value"]
     (url,) = (one["url"] for one in page if one["url"].endswith(".dat"))
@@ -200,17 +198,17 @@ def test_a_task_that_has_not_run_has_no_files(service: Service) -> None:
     assert service.request("GET", "/jobs/j/tasks/x/files").code == "TaskNotFound"
 
 
-def test_files_that_were_cleaned_up_say_so(service: Service, root: Path) -> None:
+def test_cleaned_up_files_have_their_own_error(service: Service, root: Path) -> None:
     task = service.store.tasks.get("j", "t")
     assert task is not None
     service.store.runs.files_deleted(task)
     assert service.request("GET", TASK_FILES).code == "TaskFilesCleanedup"
 
 
-def test_a_file_that_is_removed_while_it_is_sent_arrives_whole(
+def test_a_file_removed_during_a_download_arrives_completely(
     service: Service, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The engine removes files at any time, also when they were found and not yet read."""
+    """The engine can remove a file between lookup and download."""
 
     def late(chunks: Iterator[bytes]) -> bytes | None:
         (root / "stdout.txt").unlink(missing_ok=True)

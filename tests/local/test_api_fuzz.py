@@ -1,4 +1,4 @@
-"""Requests of any size, shape and encoding: each gets an answer, none has an effect unsigned."""
+"""Random requests of any size and encoding: each gets a reply; unsigned ones have no effect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from batchspec.local.api import Route
 from tests.local.engines import engined, job, pool, task, until
-from tests.local.made_up import (
+from tests.local.generated_requests import (
     BODIES,
     HEADERS,
     METHODS,
@@ -25,8 +25,8 @@ from tests.local.made_up import (
     operations,
     targets,
 )
+from tests.local.raw_http import VERSION, Got, Onlooker, exchange, lines_of, onlooker, signed
 from tests.local.running import ACCOUNT, KEY, Service
-from tests.local.wires import VERSION, Got, Onlooker, exchange, lines_of, onlooker, signed
 
 MANY = settings(
     max_examples=200,
@@ -36,8 +36,8 @@ MANY = settings(
 
 
 @pytest.fixture
-def door(service: Service) -> Iterator[Onlooker]:
-    """A service without an engine: what is written was asked for."""
+def observed(service: Service) -> Iterator[Onlooker]:
+    """A service without an engine, so that every write comes from a request."""
     service.client.create_pool(pool())
     service.client.create_job(job())
     service.client.create_task("j", task("t", "true"))
@@ -53,7 +53,7 @@ HEAD = b"POST /jobs?" + VERSION + b" HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\
 
 @st.composite
 def mangled(draw: st.DrawFn) -> bytes:
-    """A request of which some bytes were changed, left out or put in."""
+    """A request with changed, removed or inserted bytes."""
     data = bytearray(HEAD)
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(data)))
@@ -67,13 +67,13 @@ def mangled(draw: st.DrawFn) -> bytes:
 
 @given(data=st.binary(max_size=300) | mangled())
 @MANY
-def test_bytes_that_are_no_request(door: Onlooker, data: bytes) -> None:
-    before = door.version()
-    got = exchange(door.service, data, half_close=True)
+def test_random_bytes(observed: Onlooker, data: bytes) -> None:
+    before = observed.version()
+    got = exchange(observed.service, data, half_close=True)
     event(f"answered {got.status}")
     assert got.status < 500
     assert not 200 <= got.status < 300
-    assert door.version() == before
+    assert observed.version() == before
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_bytes_that_are_no_request(door: Onlooker, data: bytes) -> None:
     ],
     ids=["path", "header", "headers", "names", "lines", "nulls", "chunk size"],
 )
-def test_more_than_anybody_means(door: Onlooker, data: bytes) -> None:
-    got = exchange(door.service, data, half_close=True)
+def test_oversized_requests(observed: Onlooker, data: bytes) -> None:
+    got = exchange(observed.service, data, half_close=True)
     assert got.status == 0 or 400 <= got.status < 500
 
 
@@ -102,8 +102,8 @@ def test_more_than_anybody_means(door: Onlooker, data: bytes) -> None:
     how=st.sampled_from(["nobody", "wrong key", "stale", "early", "other account", "no base64"]),
 )
 @MANY
-def test_unsigned_nothing_happens(
-    door: Onlooker,
+def test_an_unsigned_request_has_no_effect(
+    observed: Onlooker,
     method: str,
     target: bytes,
     headers: list[tuple[str, str]],
@@ -124,12 +124,12 @@ def test_unsigned_nothing_happens(
             head = signed(method, target, sized).replace(
                 f"{ACCOUNT}:".encode(), f"{ACCOUNT}:=é".encode()
             )
-    before = door.version()
-    got = exchange(door.service, head, body)
+    before = observed.version()
+    got = exchange(observed.service, head, body)
     event(f"answered {got.status}")
     assert got.status in (400, 403), got
     assert KEY.encode() not in got.body
-    assert door.version() == before
+    assert observed.version() == before
 
 
 @given(
@@ -140,8 +140,8 @@ def test_unsigned_nothing_happens(
     framing=st.sampled_from(["length", "chunks", "none"]),
 )
 @MANY
-def test_any_signed_request_gets_an_answer(
-    door: Onlooker,
+def test_any_signed_request_gets_a_reply(
+    observed: Onlooker,
     method: str,
     target: bytes,
     headers: list[tuple[str, str]],
@@ -155,13 +155,13 @@ def test_any_signed_request_gets_an_answer(
         headers = [*headers, ("content-length", str(len(body)))]
     else:
         body = b""
-    got = exchange(door.service, signed(method, target, headers), body)
+    got = exchange(observed.service, signed(method, target, headers), body)
     event(f"answered {got.status}")
-    judge(method, got)
+    check_reply(method, got)
 
 
-def judge(method: str, got: Got) -> None:
-    """An answer that is no bug of the service, and has the form that the protocol gives it."""
+def check_reply(method: str, got: Got) -> None:
+    """Check that a reply is not an internal error and has the form of the protocol."""
     assert 200 <= got.status < 500 or got.status == 501, got
     if got.status >= 400 and method != "HEAD" and got.headers and "request-id" in got.headers:
         fault = json.loads(got.body)
@@ -177,11 +177,11 @@ def judge(method: str, got: Got) -> None:
         ("GET", b"/jobs/j/tasks?$skiptoken=7aCA&", b""),
     ],
 )
-def test_half_a_character_is_no_text(
-    door: Onlooker, method: str, target: bytes, body: bytes
+def test_single_surrogates_are_rejected(
+    observed: Onlooker, method: str, target: bytes, body: bytes
 ) -> None:
     head = signed(method, target + VERSION, [("content-length", str(len(body)))])
-    assert exchange(door.service, head, body).status == 400
+    assert exchange(observed.service, head, body).status == 400
 
 
 @pytest.mark.parametrize(
@@ -206,14 +206,14 @@ def test_half_a_character_is_no_text(
         ([("expect", "100-continue"), ("content-length", "2")], b"{}"),
     ],
 )
-def test_a_body_that_is_not_as_announced(
-    door: Onlooker, headers: list[tuple[str, str]], body: bytes
+def test_a_body_with_a_wrong_content_length(
+    observed: Onlooker, headers: list[tuple[str, str]], body: bytes
 ) -> None:
     head = signed("POST", b"/jobs?" + VERSION, headers)
-    before = door.version()
-    got = exchange(door.service, head, body, half_close=True)
+    before = observed.version()
+    got = exchange(observed.service, head, body, half_close=True)
     assert got.status in (0, 100, 400, 403, 413), got
-    assert door.version() == before
+    assert observed.version() == before
 
 
 @given(
@@ -222,8 +222,8 @@ def test_a_body_that_is_not_as_announced(
     headers=st.lists(HEADERS, max_size=1),
 )
 @settings(MANY, max_examples=300)
-def test_any_operation_with_any_settings_gets_an_answer(
-    door: Onlooker,
+def test_any_operation_with_any_settings_gets_a_reply(
+    observed: Onlooker,
     operation: tuple[Route, bytes, dict[str, Any] | None],
     query: list[tuple[str, str]],
     headers: list[tuple[str, str]],
@@ -236,9 +236,9 @@ def test_any_operation_with_any_settings_gets_an_answer(
         + b"&".join([VERSION, *(f"{n}={v}".encode() for n, v in query if n != "API-VERSION")])
     )
     sized = [*headers, ("content-length", str(len(content)))]
-    got = exchange(door.service, signed(route.method, target, sized), content)
+    got = exchange(observed.service, signed(route.method, target, sized), content)
     event(f"{route.operation} answered {got.status}")
-    judge(route.method, got)
+    check_reply(route.method, got)
 
 
 @given(
@@ -247,7 +247,7 @@ def test_any_operation_with_any_settings_gets_an_answer(
     one=bodies_of("BatchTaskCreateOptions"),
 )
 @settings(MANY, max_examples=60)
-def test_whatever_was_accepted_the_engine_goes_on(
+def test_the_engine_continues_with_any_accepted_request(
     engine: Service, start: dict[str, Any], work: dict[str, Any], one: dict[str, Any]
 ) -> None:
     name = f"x{next(NUMBERS)}"
@@ -257,7 +257,7 @@ def test_whatever_was_accepted_the_engine_goes_on(
         (f"/jobs/{name}/tasks", {**one, "id": "t"}),
         ("/jobs/j/tasks", {**one, "id": name}),
     ):
-        answer = engine.request("POST", path, content, judged=False)
+        answer = engine.request("POST", path, content, checked=False)
         event(f"{path.replace(name, 'x')} answered {answer.status}")
         assert answer.status in (201, 400, 404, 409, 501)
 
@@ -267,7 +267,7 @@ NUMBERS = count()
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Service]:
-    """A service with its engine; at the end it still runs what is right."""
+    """A service with its engine; afterwards it must still run a valid task."""
     with engined(tmp_path / "batch") as service:
         service.client.create_pool(pool(taskSlotsPerNode=8))
         service.client.create_job(job())

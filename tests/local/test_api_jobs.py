@@ -1,4 +1,4 @@
-"""Jobs through the SDK: create, read, change, their life cycle, their counts."""
+"""Jobs through the SDK: create, read, change, state transitions, counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.local.running import Service
 JOB: dict[str, Any] = {"id": "Job-1", "poolInfo": {"poolId": "pool-1"}}
 
 
-def test_a_new_job_is_shown_with_the_services_defaults(service: Service) -> None:
+def test_a_new_job_has_the_recorded_defaults(service: Service) -> None:
     created = service.request("POST", "/jobs", {**JOB, "metadata": [{"name": "a", "value": "b"}]})
     assert (created.status, created.body) == (201, b"")
     shown = service.request("GET", "/jobs/job-1").json
@@ -45,14 +45,14 @@ def test_a_new_job_is_shown_with_the_services_defaults(service: Service) -> None
     )
 
 
-def test_a_job_may_come_before_its_pool(service: Service) -> None:
+def test_a_job_can_be_created_before_its_pool(service: Service) -> None:
     service.client.create_job(
         m.BatchJobCreateOptions(id="j", pool_info=m.BatchPoolInfo(pool_id="x"))
     )
     assert service.client.get_job("j").state == "active"
 
 
-def test_patch_replaces_what_it_names_and_put_resets_the_rest(service: Service) -> None:
+def test_patch_replaces_given_properties_and_put_resets_the_others(service: Service) -> None:
     service.request("POST", "/jobs", {**JOB, "priority": 5, "onTaskFailure": "NoAction"})
     service.client.update_job("Job-1", m.BatchJobUpdateOptions(max_parallel_tasks=3))
     shown = service.request("GET", "/jobs/Job-1").json
@@ -64,7 +64,7 @@ def test_patch_replaces_what_it_names_and_put_resets_the_rest(service: Service) 
     assert shown["onTaskFailure"] == "noaction"
 
 
-def test_a_fetched_job_can_be_put_back(service: Service) -> None:
+def test_a_job_can_be_replaced_by_itself(service: Service) -> None:
     service.request("POST", "/jobs", {**JOB, "priority": 5})
     job = service.client.get_job("Job-1")
     job.priority = 7
@@ -72,7 +72,7 @@ def test_a_fetched_job_can_be_put_back(service: Service) -> None:
     assert service.client.get_job("Job-1").priority == 7
 
 
-def test_a_bad_word_is_refused_with_the_services_values(service: Service) -> None:
+def test_an_invalid_enum_value_is_rejected_with_the_recorded_values(service: Service) -> None:
     service.request("POST", "/jobs", JOB)
     answer = service.request("PATCH", "/jobs/Job-1", {"onAllTasksComplete": "badValue"})
     assert (answer.status, answer.code) == (400, "InvalidPropertyValue")
@@ -168,7 +168,7 @@ def test_counts_of_tasks_and_slots(service: Service) -> None:
     }  # fmt: skip
 
 
-def test_stats_are_shown_when_asked_for(service: Service) -> None:
+def test_stats_are_returned_with_expand(service: Service) -> None:
     service.request("POST", "/jobs", JOB)
     assert "stats" not in service.request("GET", "/jobs/Job-1").json
     (job,) = service.request("GET", "/jobs", query="$expand=stats").json["value"]
@@ -191,7 +191,7 @@ def test_stats_are_shown_when_asked_for(service: Service) -> None:
         ({"usesTaskDependencies": "yes"}, "usesTaskDependencies"),
     ],
 )
-def test_values_out_of_their_range_are_refused(
+def test_values_out_of_range_are_rejected(
     service: Service, extra: dict[str, Any], name: str
 ) -> None:
     answer = service.request("POST", "/jobs", {**JOB, **extra})
@@ -199,7 +199,7 @@ def test_values_out_of_their_range_are_refused(
     assert answer.values["PropertyName"] == name
 
 
-def test_what_is_absent_is_refused_by_name(service: Service) -> None:
+def test_unsupported_properties_are_refused_with_their_names(service: Service) -> None:
     registry = {"registryServer": "r", "identityReference": {"resourceId": "i"}}
     settings = {"imageName": "x", "registry": registry}
     manager = {"id": "m", "commandLine": "true", "containerSettings": settings}

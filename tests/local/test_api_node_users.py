@@ -1,4 +1,4 @@
-"""User accounts of nodes: names that are kept until they expire."""
+"""User accounts of nodes: names that are stored until they expire."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from batchspec.local.model import NodeState
+from tests.local.engine_stub import NOW, idle_node
 from tests.local.engines import engined, pool, until
-from tests.local.playing import NOW, idle_node
 from tests.local.running import Answer, Service
 
 USERS = "/pools/p/nodes/tvmps_a_d/users"
@@ -20,7 +20,7 @@ def add(service: Service, name: str = "ann", **more: object) -> Answer:
     return service.request("POST", USERS, {"name": name, **more})
 
 
-def test_an_account_is_made_changed_and_deleted(service: Service) -> None:
+def test_create_replace_and_delete(service: Service) -> None:
     idle_node(service)
     made = add(service, password=SECRET, isAdmin=True)
     assert (made.status, made.body) == (201, b"")
@@ -37,7 +37,7 @@ def test_an_account_is_made_changed_and_deleted(service: Service) -> None:
         assert (answer.status, answer.code) == (404, "NodeUserNotFound")
 
 
-def test_the_sdk_makes_them(service: Service) -> None:
+def test_create_with_the_sdk(service: Service) -> None:
     idle_node(service)
     until_then = datetime.now(UTC) + timedelta(days=2)
     user = {"name": "ann", "password": SECRET, "expiryTime": until_then.isoformat()}
@@ -46,14 +46,14 @@ def test_the_sdk_makes_them(service: Service) -> None:
     service.client.delete_node_user("p", "tvmps_a_d", "ann")
 
 
-def test_no_secret_is_kept(service: Service) -> None:
+def test_secrets_are_not_stored(service: Service) -> None:
     idle_node(service)
     add(service, password=SECRET)
     service.request("PUT", f"{USERS}/ann", {"password": SECRET})
     assert all(SECRET.encode() not in path.read_bytes() for path in service.data.rglob("*.db*"))
 
 
-def test_one_that_has_expired_is_gone(service: Service) -> None:
+def test_an_expired_user_does_not_exist(service: Service) -> None:
     node = idle_node(service)
     gone = {"users": {"ann": (datetime.now(UTC) - timedelta(seconds=1)).isoformat()}}
     service.store.nodes.update(node, node.state, NOW, detail=gone)
@@ -70,14 +70,14 @@ def test_one_that_has_expired_is_gone(service: Service) -> None:
         ("ann", {"expiryTime": "0001-01-01T00:00:00+14:00"}, "expiryTime"),
     ],
 )
-def test_what_is_refused(service: Service, name: str, more: dict[str, str], named: str) -> None:
+def test_invalid_requests(service: Service, name: str, more: dict[str, str], named: str) -> None:
     idle_node(service)
     answer = add(service, name, **more)
     assert (answer.status, answer.code) == (400, "InvalidPropertyValue")
     assert answer.values["PropertyName"] == named
 
 
-def test_only_a_node_that_is_idle_or_running_takes_one(service: Service) -> None:
+def test_only_idle_and_running_nodes_accept_users(service: Service) -> None:
     node = idle_node(service)
     service.store.nodes.update(node, NodeState.UNUSABLE, NOW)
     assert add(service).code == "NodeStateUnusable"
@@ -86,7 +86,7 @@ def test_only_a_node_that_is_idle_or_running_takes_one(service: Service) -> None
     )
 
 
-def test_a_reboot_keeps_it_and_a_new_image_does_not(tmp_path: Path) -> None:
+def test_reboot_keeps_users_and_reimage_removes_them(tmp_path: Path) -> None:
     with engined(tmp_path / "batch") as service:
         service.client.create_pool(pool())
         until(lambda: [node.state for node in service.client.list_nodes("p")] == ["idle"])
@@ -107,4 +107,4 @@ def test_a_reboot_keeps_it_and_a_new_image_does_not(tmp_path: Path) -> None:
         assert service.request("POST", users, {"name": "ann"}).status == 201
         assert after("reboot") == 200
         assert after("reimage") == 404
-        assert service.wrong == []
+        assert service.violations == []

@@ -26,7 +26,7 @@ BODY: dict[str, Any] = {
 }
 
 
-def test_a_new_pool_is_shown_with_the_services_defaults(service: Service) -> None:
+def test_a_new_pool_has_the_recorded_defaults(service: Service) -> None:
     service.client.create_pool(
         m.BatchPoolCreateOptions(
             id="Pool-1",
@@ -81,7 +81,7 @@ def test_a_new_pool_is_shown_with_the_services_defaults(service: Service) -> Non
     assert shown["virtualMachineConfiguration"]["imageReference"]["version"] == "latest"
 
 
-def test_the_reply_to_a_create_has_the_services_headers_and_no_body(service: Service) -> None:
+def test_the_reply_to_create_has_the_recorded_headers_and_no_body(service: Service) -> None:
     answer = service.request("POST", "/pools", BODY)
     assert (answer.status, answer.body) == (201, b"")
     assert answer.headers["location"] == f"{service.url}/pools/Pool-1"
@@ -92,26 +92,26 @@ def test_the_reply_to_a_create_has_the_services_headers_and_no_body(service: Ser
     assert answer.headers["etag"] == service.request("GET", "/pools/Pool-1").json["eTag"]
 
 
-def test_ids_ignore_case_and_keep_it(service: Service) -> None:
+def test_ids_are_case_insensitive_and_keep_their_spelling(service: Service) -> None:
     service.request("POST", "/pools", BODY)
     again = service.request("POST", "/pools", {**BODY, "id": "pOOL-1"})
     assert (again.status, again.code) == (409, "PoolExists")
     assert service.client.get_pool("POOL-1").id == "Pool-1"
 
 
-def test_azure_cli_may_write_numbers_as_texts_and_words_in_any_case(service: Service) -> None:
+def test_numbers_as_strings_and_enum_values_in_any_case_are_accepted(service: Service) -> None:
     body = {
         **BODY,
         "targetDedicatedNodes": "2",
         "taskSchedulingPolicy": {"nodeFillType": "PACK"},
     }
-    assert service.request("POST", "/pools", body, judged=False).status == 201
+    assert service.request("POST", "/pools", body, checked=False).status == 201
     pool = service.client.get_pool("Pool-1")
     assert pool.target_dedicated_nodes == 2
     assert pool.task_scheduling_policy.node_fill_type == "Pack"
 
 
-def test_a_pool_that_is_not_there(service: Service) -> None:
+def test_a_pool_that_does_not_exist(service: Service) -> None:
     assert service.request("GET", "/pools/nope").code == "PoolNotFound"
     answer = service.request("HEAD", "/pools/nope")
     assert (answer.status, answer.body) == (404, b"")
@@ -119,7 +119,7 @@ def test_a_pool_that_is_not_there(service: Service) -> None:
     assert service.client.pool_exists("pool-1")
 
 
-def test_a_list_goes_by_id_over_pages(service: Service) -> None:
+def test_a_list_is_sorted_by_id_across_pages(service: Service) -> None:
     for name in ("b", "A", "d", "C"):
         service.request("POST", "/pools", {**BODY, "id": name})
     assert [pool.id for pool in service.client.list_pools(max_results=1)] == ["A", "b", "C", "d"]
@@ -145,7 +145,7 @@ def test_filters(service: Service, text: str, ids: list[str]) -> None:
     assert [pool.id for pool in service.client.list_pools(filter=text)] == ids
 
 
-def test_a_patch_replaces_what_it_names(service: Service) -> None:
+def test_patch_replaces_given_properties(service: Service) -> None:
     service.request("POST", "/pools", {**BODY, "metadata": [{"name": "a", "value": "1"}]})
     before = service.request("GET", "/pools/Pool-1").json
     service.client.update_pool(
@@ -157,7 +157,7 @@ def test_a_patch_replaces_what_it_names(service: Service) -> None:
     assert after["eTag"] != before["eTag"]
 
 
-def test_what_nodes_are_made_of_changes_only_while_there_are_none(tmp_path: Path) -> None:
+def test_some_properties_change_only_in_an_empty_pool(tmp_path: Path) -> None:
     with engined(tmp_path / "batch") as service:
         service.client.create_pool(pool(nodes=1))
         free = {"metadata": [], "startTask": {"commandLine": "true"}}
@@ -179,14 +179,14 @@ def test_what_nodes_are_made_of_changes_only_while_there_are_none(tmp_path: Path
 
 
 def resize(service: Service, nodes: int) -> None:
-    """Bring the pool to that size, once it has come to the one it was asked for before."""
+    """Resize the pool after completing the previous resize."""
     until(lambda: service.client.get_pool("p").allocation_state == "steady")
     asked = service.request("POST", "/pools/p/resize", {"targetDedicatedNodes": nodes})
     assert asked.status == 202
     until(lambda: service.client.get_pool("p").allocation_state == "steady")
 
 
-def test_updateproperties_removes_what_it_does_not_name(service: Service) -> None:
+def test_updateproperties_removes_missing_properties(service: Service) -> None:
     body = {**BODY, "startTask": {"commandLine": "x"}, "metadata": [{"name": "a", "value": "1"}]}
     service.request("POST", "/pools", body)
     service.client.replace_pool_properties(
@@ -197,7 +197,7 @@ def test_updateproperties_removes_what_it_does_not_name(service: Service) -> Non
     assert "metadata" not in shown
 
 
-def test_a_resize_waits_for_the_last_one(service: Service) -> None:
+def test_a_resize_during_a_resize_is_rejected(service: Service) -> None:
     service.request("POST", "/pools", BODY)
     resize = {"targetDedicatedNodes": 3, "nodeDeallocationOption": "taskcompletion"}
     refused = service.request("POST", "/pools/Pool-1/resize", resize)
@@ -216,13 +216,13 @@ def test_a_resize_waits_for_the_last_one(service: Service) -> None:
     assert service.client.get_pool("Pool-1").allocation_state == "stopping"
 
 
-def test_a_short_resize_timeout_is_refused(service: Service) -> None:
+def test_a_short_resize_timeout_is_rejected(service: Service) -> None:
     answer = service.request("POST", "/pools", {**BODY, "resizeTimeout": "PT4M59S"})
     assert (answer.status, answer.code) == (400, "InvalidPropertyValue")
     assert answer.values["PropertyName"] == "resizeTimeout"
 
 
-def test_a_deleted_pool_is_deleting_until_the_engine_drops_it(service: Service) -> None:
+def test_a_deleted_pool_is_deleting_until_the_engine_removes_it(service: Service) -> None:
     service.request("POST", "/pools", BODY)
     poller = service.client.begin_delete_pool("Pool-1", polling_interval=0.01)
     answer = service.request("DELETE", "/pools/Pool-1")
@@ -295,13 +295,13 @@ def test_nodes_are_counted_and_listed(service: Service) -> None:
     assert service.request("GET", "/pools/nope/nodes").code == "PoolNotFound"
 
 
-def test_the_date_of_a_resize_timeout_may_be_the_sdks_own(service: Service) -> None:
+def test_a_resize_timeout_as_the_sdk_writes_it(service: Service) -> None:
     service.client.create_pool({**BODY, "resizeTimeout": "PT01H00M00S"})
     assert service.client.get_pool("Pool-1").resize_timeout == timedelta(hours=1)
     assert service.request("GET", "/pools/Pool-1").json["resizeTimeout"] == "PT1H"
 
 
-def test_a_custom_image_must_be_of_a_gallery(service: Service) -> None:
+def test_a_custom_image_must_be_in_a_gallery(service: Service) -> None:
     image = {"virtualMachineImageId": "/subscriptions/s/resourceGroups/g/providers/x/images/i"}
     machine = {**BODY["virtualMachineConfiguration"], "imageReference": image}
     answer = service.request("POST", "/pools", {**BODY, "virtualMachineConfiguration": machine})
@@ -312,7 +312,7 @@ def test_a_custom_image_must_be_of_a_gallery(service: Service) -> None:
     )
 
 
-def test_an_older_client_sees_what_its_version_had(service: Service) -> None:
+def test_older_clients_get_the_properties_of_their_version(service: Service) -> None:
     older = "2024-02-01.19.0"
     body = {**BODY, "resourceTags": {"a": "b"}, "certificateReferences": []}
     assert service.request("POST", "/pools", body, version=older).status == 201

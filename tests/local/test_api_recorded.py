@@ -1,6 +1,6 @@
-"""What no description says and recordings of the real service show. The replay found each.
+"""Behaviour that only recordings of the real service show; each was found by the replay.
 
-The evidence of a test is in its docstring: the recorded test of a public client.
+The docstring of a test names its evidence, a recorded test of a public client.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from batchspec.local.model import NodeState
+from tests.local.engine_stub import NOW, finish, idle_node, start
 from tests.local.engines import job, pool, task
-from tests.local.playing import NOW, finish, idle_node, start
 from tests.local.running import Service
 
 OLDER = "2024-02-01.19.0"
@@ -21,7 +21,7 @@ def machine(**image: str) -> dict[str, Any]:
     return {"imageReference": image, "nodeAgentSKUId": "batch.node.windows amd64"}
 
 
-def test_an_image_of_an_unknown_publisher_is_refused(service: Service) -> None:
+def test_an_image_of_an_unknown_publisher_is_rejected(service: Service) -> None:
     """azure-cli, test_batch_pool_cmd: publisher a, offer b, sku c."""
     body = pool(virtualMachineConfiguration=machine(publisher="a", offer="b", sku="c"))
     refused = service.request("POST", "/pools", body)
@@ -32,7 +32,7 @@ def test_an_image_of_an_unknown_publisher_is_refused(service: Service) -> None:
     }
 
 
-def test_accounts_of_windows_pools_log_in_as_batch(service: Service) -> None:
+def test_user_accounts_of_windows_pools_have_login_mode_batch(service: Service) -> None:
     """azure-sdk-for-python, test_batch_create_pools."""
     accounts = [{"name": "a", "password": "p"}, {"name": "b", "password": "p"}]
     accounts[1]["elevationLevel"] = "admin"
@@ -75,7 +75,7 @@ def test_data_disks_and_network_rules_have_defaults(service: Service) -> None:
     assert disk["storageAccountType"] == "standard_lrs"
 
 
-def test_replacing_properties_resets_how_nodes_communicate(service: Service) -> None:
+def test_replacing_properties_resets_the_communication_mode(service: Service) -> None:
     """azure-cli, test_batch_pool_cmd: a property that only earlier api-versions have."""
     service.request("POST", "/pools", pool())
     empty = {"certificateReferences": [], "applicationPackageReferences": [], "metadata": []}
@@ -86,7 +86,7 @@ def test_replacing_properties_resets_how_nodes_communicate(service: Service) -> 
     assert "targetNodeCommunicationMode" not in service.request("GET", "/pools/p").json
 
 
-def test_a_node_tells_of_its_boot_once_it_has_booted(service: Service) -> None:
+def test_boot_time_and_agent_info_appear_after_the_boot(service: Service) -> None:
     """azure-sdk-for-python, test_batch_compute_nodes."""
     service.request("POST", "/pools", pool())
     found = service.store.pools.get("p")
@@ -103,7 +103,7 @@ def test_a_node_tells_of_its_boot_once_it_has_booted(service: Service) -> None:
     ).json.keys()
 
 
-def test_a_node_is_reached_on_the_ports_of_this_machine(service: Service) -> None:
+def test_endpoints_of_a_node_are_ports_of_this_machine(service: Service) -> None:
     """azure-batch-cli-extensions: every Linux node has a rule for SSH. Here it is true as well:
     a node is this machine.
     """
@@ -124,7 +124,7 @@ def test_a_node_is_reached_on_the_ports_of_this_machine(service: Service) -> Non
     ]
 
 
-def test_a_node_is_logged_into_where_this_machine_is(service: Service) -> None:
+def test_remote_login_settings_are_those_of_this_machine(service: Service) -> None:
     service.request("POST", "/pools", pool())
     found = service.store.pools.get("p")
     assert found is not None
@@ -136,7 +136,7 @@ def test_a_node_is_logged_into_where_this_machine_is(service: Service) -> None:
 
 
 @pytest.mark.parametrize("url", ["fake.url", "ftp://h/b", "http:/b", "http://[::1"])
-def test_a_resource_file_comes_from_a_url(service: Service, url: str) -> None:
+def test_a_resource_file_needs_a_valid_url(service: Service, url: str) -> None:
     """azure-batch-cli-extensions, test_batch_extensions_live: httpUrl fake.url."""
     service.request("POST", "/jobs", job())
     body = task("t", "true", resourceFiles=[{"httpUrl": url, "filePath": "f"}])
@@ -149,7 +149,7 @@ def test_a_resource_file_comes_from_a_url(service: Service, url: str) -> None:
     }
 
 
-def test_a_reactivated_task_is_on_no_node(service: Service) -> None:
+def test_a_reactivated_task_has_no_node(service: Service) -> None:
     """azure-sdk-for-node, should get task reference: previousState completed, no nodeInfo."""
     service.request("POST", "/jobs", job())
     service.request("POST", "/jobs/j/tasks", task("t", "false"))

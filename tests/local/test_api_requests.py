@@ -1,4 +1,4 @@
-"""The door: who gets in, what is answered to what no client of ours would send."""
+"""Authentication, versions, malformed requests and errors of the HTTP side."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHER_KEY = base64.b64encode(b"another key").decode()
 JOB: dict[str, Any] = {"id": "j", "poolInfo": {"poolId": "p"}}
 
 
-def test_a_wrong_key_does_nothing(service: Service) -> None:
+def test_a_request_with_a_wrong_key_has_no_effect(service: Service) -> None:
     answer = service.request("POST", "/jobs", JOB, key=OTHER_KEY)
     assert (answer.status, answer.code) == (403, "AuthenticationFailed")
     assert "AuthenticationErrorDetail" in answer.values
@@ -46,7 +46,9 @@ def test_a_wrong_key_does_nothing(service: Service) -> None:
         {"ocp-date": "soon"},
     ],
 )
-def test_no_signature_or_an_old_one_is_refused(service: Service, headers: dict[str, str]) -> None:
+def test_missing_and_expired_signatures_are_rejected(
+    service: Service, headers: dict[str, str]
+) -> None:
     if "authorization" in headers:
         sent = raw(service, b"GET /jobs?api-version=2025-06-01 HTTP/1.1", headers)
         assert sent.startswith(b"HTTP/1.1 403 ")
@@ -54,7 +56,7 @@ def test_no_signature_or_an_old_one_is_refused(service: Service, headers: dict[s
         assert service.request("GET", "/jobs", headers=headers).status == 403
 
 
-def test_the_body_of_an_unsigned_request_is_not_even_awaited(service: Service) -> None:
+def test_the_body_of_an_unsigned_request_is_not_read(service: Service) -> None:
     head = b"POST /jobs?api-version=2025-06-01 HTTP/1.1"
     assert raw(service, head, {"content-length": "1000000"}).startswith(b"HTTP/1.1 403 ")
 
@@ -71,13 +73,15 @@ def test_the_body_of_an_unsigned_request_is_not_even_awaited(service: Service) -
         ("GET", "/jobs/" + "x" * 5000, 404, "JobNotFound"),
     ],
 )
-def test_what_is_nowhere(service: Service, method: str, path: str, status: int, code: str) -> None:
-    answer = service.request(method, path, judged=False)
+def test_unknown_paths_and_methods(
+    service: Service, method: str, path: str, status: int, code: str
+) -> None:
+    answer = service.request(method, path, checked=False)
     assert (answer.status, answer.code) == (status, code)
 
 
 @pytest.mark.parametrize("version", ["2025-06-01", "2024-02-01.19.0", "2022-10-01.16.0"])
-def test_versions_that_are_spoken(service: Service, version: str) -> None:
+def test_supported_api_versions(service: Service, version: str) -> None:
     assert service.request("GET", "/jobs", version=version).status == 200
 
 
@@ -90,7 +94,7 @@ def test_versions_that_are_spoken(service: Service, version: str) -> None:
         ("x", "InvalidQueryParameterValue"),
     ],
 )
-def test_versions_that_are_not(service: Service, version: str | None, code: str) -> None:
+def test_unsupported_api_versions(service: Service, version: str | None, code: str) -> None:
     answer = service.request("GET", "/jobs", version=version)
     assert (answer.status, answer.code) == (400, code)
 
@@ -98,13 +102,13 @@ def test_versions_that_are_not(service: Service, version: str | None, code: str)
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"[1]", b"null", b"\xff", b'{"id": NaN}', b"[" * 5000, b'"x"']
 )
-def test_a_body_that_is_no_json_object(service: Service, body: bytes) -> None:
+def test_a_body_that_is_not_a_json_object(service: Service, body: bytes) -> None:
     answer = service.request("POST", "/jobs", body)
     assert (answer.status, answer.code) == (400, "InvalidRequestBody")
     assert answer.json["message"]["lang"] == "en-US"
 
 
-def test_an_unknown_property_is_refused_in_the_services_words(service: Service) -> None:
+def test_an_unknown_property_is_rejected_with_the_recorded_message(service: Service) -> None:
     body = {"applicationPackageReferences": [{"application_id": "x"}]}
     answer = service.request("PATCH", "/pools/p", body)
     assert (answer.status, answer.code) == (400, "InvalidRequestBody")
@@ -115,7 +119,7 @@ def test_an_unknown_property_is_refused_in_the_services_words(service: Service) 
     )
 
 
-def test_a_fault_carries_its_request_and_its_time(service: Service) -> None:
+def test_an_error_contains_the_request_id_and_the_time(service: Service) -> None:
     answer = service.request("GET", "/jobs/j")
     assert answer.headers["content-type"] == "application/json;odata=minimalmetadata"
     sentence, request, time = answer.json["message"]["value"].split("\n")
@@ -126,7 +130,7 @@ def test_a_fault_carries_its_request_and_its_time(service: Service) -> None:
     assert "values" not in answer.json
 
 
-def test_the_client_request_id_is_echoed_only_when_asked_for(service: Service) -> None:
+def test_the_client_request_id_is_returned_only_on_request(service: Service) -> None:
     plain = service.request("GET", "/jobs", headers={"client-request-id": "a-b"})
     assert "client-request-id" not in plain.headers
     asked = {"client-request-id": "a-b", "return-client-request-id": "true"}
@@ -136,7 +140,7 @@ def test_the_client_request_id_is_echoed_only_when_asked_for(service: Service) -
 @pytest.mark.parametrize(
     "route", [r for r in ROUTES if r.handler is None], ids=lambda r: r.operation
 )
-def test_an_operation_that_is_absent_says_so_by_name(service: Service, route: Any) -> None:
+def test_an_unsupported_operation_answers_501_with_its_name(service: Service, route: Any) -> None:
     path = "/".join("x" if part.startswith("{") else part for part in route.path.split("/"))
     answer = service.request(route.method, path)
     assert answer.status == 501
@@ -145,13 +149,13 @@ def test_an_operation_that_is_absent_says_so_by_name(service: Service, route: An
         assert route.operation in answer.values["Reason"]
 
 
-def test_the_service_listens_on_loopback_alone() -> None:
+def test_the_service_listens_only_on_loopback() -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1"):
         with pytest.raises(NotLoopbackError):
             listen(host=host)
 
 
-def test_http_that_is_broken_is_answered_and_harms_nobody(service: Service) -> None:
+def test_malformed_http_is_answered_and_the_service_continues(service: Service) -> None:
     for garbage in (b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"):
         raw(service, garbage, {})
     huge = b"GET /jobs?api-version=2025-06-01&x=" + b"a" * 200_000 + b" HTTP/1.1"
@@ -178,12 +182,12 @@ names = st.sampled_from(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_any_json_gets_an_answer_that_is_no_bug(
+def test_any_json_body_gets_a_valid_reply(
     service: Service, body: dict[str, Any], path: str
 ) -> None:
     if not list(service.client.list_jobs(select=["id"])):
         service.request("POST", "/jobs", JOB)
-    answer = service.request("POST", f"/jobs/j/{path}", body, judged=False)
+    answer = service.request("POST", f"/jobs/j/{path}", body, checked=False)
     assert answer.status in (200, 201, 400, 409, 501)
 
 
@@ -197,13 +201,13 @@ def test_any_json_gets_an_answer_that_is_no_bug(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-def test_any_filter_gets_an_answer_that_is_no_bug(service: Service, query: str) -> None:
-    answer = service.request("GET", "/pools", query=f"$filter={quote(query)}", judged=False)
+def test_any_filter_gets_a_valid_reply(service: Service, query: str) -> None:
+    answer = service.request("GET", "/pools", query=f"$filter={quote(query)}", checked=False)
     assert answer.status in (200, 400)
 
 
 def raw(service: Service, head: bytes, headers: dict[str, str]) -> bytes:
-    """The first bytes that come back for bytes sent as they are."""
+    """Send raw bytes and return the first bytes of the reply."""
     parts = urlsplit(service.url)
     lines = [head, b"host: x", *(f"{name}: {value}".encode() for name, value in headers.items())]
     with socket.create_connection((str(parts.hostname), parts.port), timeout=10) as connection:

@@ -1,4 +1,4 @@
-"""Tasks through the SDK: add one and many, read, list, change, end, delete."""
+"""Tasks through the SDK: add, read, list, change, terminate, delete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from azure.batch import models as m
 
-from tests.local.playing import NOW, finish, idle_node, start
+from tests.local.engine_stub import NOW, finish, idle_node, start
 from tests.local.running import Service
 
 TASK: dict[str, Any] = {"id": "Task-1", "commandLine": "/bin/true"}
@@ -21,7 +21,7 @@ def _job(service: Service) -> Iterator[None]:
     yield
 
 
-def test_a_new_task_is_shown_with_the_services_defaults(service: Service) -> None:
+def test_a_new_task_has_the_recorded_defaults(service: Service) -> None:
     created = service.request("POST", TASKS, TASK)
     assert (created.status, created.body) == (201, b"")
     assert created.headers["location"] == f"{service.url}/jobs/j/tasks/Task-1"
@@ -51,7 +51,7 @@ def test_a_new_task_is_shown_with_the_services_defaults(service: Service) -> Non
     )
 
 
-def test_every_setting_of_a_task_comes_back_as_it_was_given(service: Service) -> None:
+def test_all_settings_of_a_task_are_returned_unchanged(service: Service) -> None:
     service.client.create_task(
         "j",
         m.BatchTaskCreateOptions(
@@ -74,12 +74,12 @@ def test_every_setting_of_a_task_comes_back_as_it_was_given(service: Service) ->
     )
     shown = service.request("GET", f"{TASKS}/t").json
     assert shown["resourceFiles"] == [{"httpUrl": "http://h/b?sig=x", "filePath": "b"}]
-    # Recorded: the service writes these words in Pascal case.
+    # Recorded: the service writes these values in Pascal case.
     assert shown["outputFiles"][0]["uploadOptions"] == {"uploadCondition": "TaskCompletion"}
     assert shown["environmentSettings"] == [{"name": "A", "value": "b"}]
 
 
-def test_a_task_inherits_the_retries_of_its_job(service: Service) -> None:
+def test_a_task_inherits_the_retry_count_of_its_job(service: Service) -> None:
     constraints = {"maxTaskRetryCount": 3}
     service.request("PATCH", "/jobs/j", {"constraints": constraints})
     service.request("POST", TASKS, TASK)
@@ -88,7 +88,7 @@ def test_a_task_inherits_the_retries_of_its_job(service: Service) -> None:
     assert retries == {"Task-1": 3, "own": 0}
 
 
-def test_a_collection_tells_for_each_task_what_came_of_it(service: Service) -> None:
+def test_a_collection_reports_the_result_of_each_task(service: Service) -> None:
     service.request("POST", TASKS, {**TASK, "id": "b"})
     values = [
         {"id": "a", "commandLine": "x"},
@@ -110,14 +110,14 @@ def test_a_collection_tells_for_each_task_what_came_of_it(service: Service) -> N
     assert sorted(task.id for task in service.client.list_tasks("j")) == ["a", "b"]
 
 
-def test_tasks_of_one_collection_run_in_the_order_they_were_given(service: Service) -> None:
+def test_tasks_of_a_collection_run_in_their_order(service: Service) -> None:
     values = [{"id": name, "commandLine": "x"} for name in ("z", "m", "a")]
     service.request("POST", "/jobs/j/addtaskcollection", {"value": values})
     assert [task.id for task in service.store.runs.runnable("j", 9, 1)] == ["z", "m", "a"]
     assert [task.id for task in service.client.list_tasks("j")] == ["a", "m", "z"]
 
 
-def test_a_collection_is_at_most_100_tasks_and_1_mb(service: Service) -> None:
+def test_a_collection_has_at_most_100_tasks_and_1_mb(service: Service) -> None:
     values = [{"id": f"t{n}", "commandLine": "x"} for n in range(101)]
     answer = service.request("POST", "/jobs/j/addtaskcollection", {"value": values})
     assert (answer.status, answer.code) == (400, "InvalidRequestBody")
@@ -127,7 +127,7 @@ def test_a_collection_is_at_most_100_tasks_and_1_mb(service: Service) -> None:
     assert list(service.client.list_tasks("j")) == []
 
 
-def test_the_sdk_adds_many_tasks_and_halves_what_is_too_large(service: Service) -> None:
+def test_the_sdk_adds_many_tasks_and_splits_large_requests(service: Service) -> None:
     tasks = [{"id": f"t{n}", "commandLine": "x" * 6000} for n in range(250)]
     result = service.client.create_tasks("j", tasks)
     assert all(one.error is None for one in result.result_values)
@@ -169,13 +169,13 @@ def test_select_filter_and_pages(service: Service) -> None:
         ("$skiptoken=%21", "$skiptoken"),
     ],
 )
-def test_bad_query_options_are_named(service: Service, query: str, name: str) -> None:
+def test_errors_name_the_invalid_query_option(service: Service, query: str, name: str) -> None:
     answer = service.request("GET", TASKS, query=query)
     assert (answer.status, answer.code) == (400, "InvalidQueryParameterValue")
     assert answer.values["QueryParameterName"] == name
 
 
-def test_a_task_that_ran(service: Service) -> None:
+def test_a_completed_task(service: Service) -> None:
     service.request("POST", TASKS, TASK)
     node = idle_node(service)
     run = start(service, node, "Task-1")
@@ -218,7 +218,7 @@ def test_terminating_an_active_task_completes_it(service: Service) -> None:
     assert service.request("POST", f"{TASKS}/Task-1/terminate").code == "TaskCompleted"
 
 
-def test_terminating_a_running_task_is_the_engines(service: Service) -> None:
+def test_the_engine_terminates_a_running_task(service: Service) -> None:
     service.request("POST", TASKS, TASK)
     start(service, idle_node(service), "Task-1")
     service.client.terminate_task("j", "Task-1")
@@ -226,7 +226,7 @@ def test_terminating_a_running_task_is_the_engines(service: Service) -> None:
     assert [task.ending for task in service.store.runs.ending()] == ["terminate"]
 
 
-def test_a_failed_task_can_be_reactivated_and_a_good_one_not(service: Service) -> None:
+def test_only_failed_tasks_can_be_reactivated(service: Service) -> None:
     service.client.create_tasks("j", [{"id": n, "commandLine": "x"} for n in ("good", "bad")])
     node = idle_node(service)
     assert service.request("POST", f"{TASKS}/bad/reactivate").code == "TaskNotCompleted"
@@ -241,10 +241,10 @@ def test_a_failed_task_can_be_reactivated_and_a_good_one_not(service: Service) -
     assert service.request("POST", f"{TASKS}/good/reactivate").code == "TaskSucceeded"
 
 
-def test_put_sets_constraints_and_resets_those_not_given(service: Service) -> None:
+def test_put_replaces_constraints_and_resets_missing_ones(service: Service) -> None:
     service.request("POST", TASKS, {**TASK, "constraints": {"maxWallClockTime": "PT1H"}})
     answer = service.request(
-        "PUT", f"{TASKS}/Task-1", {"constraints": {"maxTaskRetryCount": "3"}}, judged=False
+        "PUT", f"{TASKS}/Task-1", {"constraints": {"maxTaskRetryCount": "3"}}, checked=False
     )
     assert answer.status == 200
     assert service.request("GET", f"{TASKS}/Task-1").json["constraints"] == {
@@ -254,7 +254,7 @@ def test_put_sets_constraints_and_resets_those_not_given(service: Service) -> No
     }
 
 
-def test_a_deleted_task_is_gone_and_its_run_doomed(service: Service) -> None:
+def test_a_deleted_task_disappears_and_its_run_is_pending_deletion(service: Service) -> None:
     service.request("POST", TASKS, TASK)
     start(service, idle_node(service), "Task-1")
     answer = service.request("DELETE", f"{TASKS}/Task-1")
@@ -278,13 +278,13 @@ def test_a_deleted_task_is_gone_and_its_run_doomed(service: Service) -> None:
         ({"commandline": "x"}, "InvalidRequestBody"),
     ],
 )
-def test_what_a_task_may_not_ask(service: Service, extra: dict[str, Any], code: str) -> None:
+def test_invalid_task_settings(service: Service, extra: dict[str, Any], code: str) -> None:
     answer = service.request("POST", TASKS, {**TASK, **extra})
     assert answer.code == code
     assert service.request("GET", f"{TASKS}/Task-1").status == 404
 
 
-def test_dependencies_hold_a_task_back_until_they_are_met(service: Service) -> None:
+def test_a_task_waits_for_its_dependencies(service: Service) -> None:
     service.request(
         "POST",
         "/jobs",

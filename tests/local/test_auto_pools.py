@@ -40,7 +40,7 @@ def whole(tmp_path: Path) -> Iterator[Service]:
 # --- auto pools
 
 
-def test_a_job_with_an_auto_pool_shows_it_complete(service: Service) -> None:
+def test_an_auto_pool_is_returned_with_defaults(service: Service) -> None:
     """azure-cli, test_batch_job_list_cmd: ``TestSpecPrefix_GUID``."""
     info = auto(startTask={"commandLine": "true"})
     del info["autoPoolSpecification"]["keepAlive"]
@@ -79,7 +79,7 @@ def test_an_auto_pool_can_scale(service: Service) -> None:
         ),
     ],
 )
-def test_a_job_whose_pool_cannot_be_made_ends_with_a_scheduling_error(
+def test_a_job_with_an_invalid_auto_pool_completes_with_a_scheduling_error(
     service: Service, settings: dict[str, Any], code: str
 ) -> None:
     info = auto(**settings)
@@ -101,7 +101,7 @@ def test_a_job_whose_pool_cannot_be_made_ends_with_a_scheduling_error(
         ({"poolLifetimeOption": "jobschedule"}, "poolLifetimeOption"),
     ],
 )
-def test_an_auto_pool_that_cannot_live_so_is_refused(
+def test_an_invalid_auto_pool_lifetime_is_rejected(
     service: Service, change: dict[str, Any], name: str
 ) -> None:
     info = auto()
@@ -110,7 +110,7 @@ def test_an_auto_pool_that_cannot_live_so_is_refused(
     assert (refused.status, refused.values["PropertyName"]) == (400, name)
 
 
-def test_a_job_names_one_pool(service: Service) -> None:
+def test_a_job_needs_exactly_one_pool(service: Service) -> None:
     refused = service.request("POST", "/jobs", a_job({**auto(), "poolId": "p"}))
     assert refused.values["PropertyName"] == "poolInfo"
     refused = service.request("POST", "/jobs", a_job({}))
@@ -134,7 +134,7 @@ def test_only_keep_alive_of_an_auto_pool_can_change(service: Service) -> None:
 
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("end", ["terminate", "delete"])
-def test_an_auto_pool_goes_with_its_job_unless_it_is_kept(
+def test_an_auto_pool_is_deleted_with_its_job_unless_kept(
     whole: Service, keep: bool, end: str
 ) -> None:
     whole.request("POST", "/jobs", a_job(auto(keep=keep)))
@@ -162,7 +162,7 @@ def test_an_auto_pool_goes_with_its_job_unless_it_is_kept(
 MANAGER = {"id": "Manager", "commandLine": "/bin/sh -c 'echo managing'"}
 
 
-def test_a_job_manager_is_a_task_with_defaults_of_its_own(service: Service) -> None:
+def test_a_job_manager_task_has_separate_defaults(service: Service) -> None:
     """azure-cli, test_batch_jobs_and_tasks."""
     limits = {"maxTaskRetryCount": 5}
     body = a_job({"poolId": "p"}, jobManagerTask=MANAGER, constraints=limits)
@@ -188,7 +188,7 @@ def test_a_job_manager_is_a_task_with_defaults_of_its_own(service: Service) -> N
     assert (taken.status, taken.code) == (409, "TaskExists")
 
 
-def test_older_clients_see_that_they_asked_for_a_token(service: Service) -> None:
+def test_older_clients_get_authentication_token_settings(service: Service) -> None:
     """azure-cli, test_batch_task_create_cmd (2025-01-10)."""
     asked = {"authenticationTokenSettings": {"access": ["job"]}}
     body = a_job({"poolId": "p"}, jobManagerTask={**MANAGER, **asked})
@@ -202,7 +202,9 @@ def test_older_clients_see_that_they_asked_for_a_token(service: Service) -> None
 
 
 @pytest.mark.parametrize(("kills", "code"), [(True, 0), (True, 3), (False, 0)])
-def test_a_job_ends_with_its_manager_if_it_says_so(whole: Service, kills: bool, code: int) -> None:
+def test_a_job_ends_with_its_manager_with_kill_job_on_completion(
+    whole: Service, kills: bool, code: int
+) -> None:
     manager = {
         "id": "manager",
         "commandLine": f"/bin/sh -c 'exit {code}'",
@@ -222,13 +224,13 @@ def test_a_job_ends_with_its_manager_if_it_says_so(whole: Service, kills: bool, 
         assert whole.request("GET", "/jobs/j").json["state"] == "active"
 
 
-def test_a_manager_that_a_user_ends_before_it_ran_ends_the_job_too(whole: Service) -> None:
+def test_terminating_an_active_manager_ends_the_job(whole: Service) -> None:
     whole.request("POST", "/jobs", a_job({"poolId": "nowhere"}, jobManagerTask=MANAGER))
     whole.request("POST", "/jobs/j/tasks/manager/terminate")
     until(lambda: whole.request("GET", "/jobs/j").json["state"] == "completed")
 
 
-def test_an_exclusive_manager_has_its_node_to_itself(whole: Service) -> None:
+def test_an_exclusive_manager_occupies_its_node(whole: Service) -> None:
     whole.request("POST", "/pools", pool(taskSlotsPerNode=4))
     manager = {"id": "m", "commandLine": f"/bin/sh -c '{WAIT}'", "killJobOnCompletion": False}
     whole.request("POST", "/jobs", a_job({"poolId": "p"}, jobManagerTask=manager))
@@ -248,7 +250,7 @@ def test_an_exclusive_manager_has_its_node_to_itself(whole: Service) -> None:
     go(whole)
 
 
-def test_a_manager_for_dedicated_nodes_waits_for_one(whole: Service) -> None:
+def test_a_manager_for_dedicated_nodes_waits_for_a_dedicated_node(whole: Service) -> None:
     whole.request("POST", "/pools", {**pool(nodes=0), "targetLowPriorityNodes": 1})
     manager = {**MANAGER, "allowLowPriorityNode": False, "killJobOnCompletion": False}
     whole.request("POST", "/jobs", a_job({"poolId": "p"}, jobManagerTask=manager))

@@ -1,7 +1,6 @@
-"""Azurite is installed once, whole, and every way to fail says what to do.
+"""Installation of Azurite: once, complete, and with a useful error for every failure.
 
-npm is played by a script where the registry does not matter, and is the real one where its words
-do.
+npm is a fake script where the registry does not matter, and real where its messages matter.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ ENTRY = "node_modules/azurite/dist/src/blob"
 
 
 class FakeNpm:
-    """A "Node" that is a shell script: what it does is what npm would do."""
+    """A "Node.js" that is a shell script with the effects of npm."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,7 +65,7 @@ def npm(tmp_path: Path) -> FakeNpm:
     return FakeNpm(tmp_path / "node")
 
 
-def test_it_is_installed_once_and_offline_afterwards(npm: FakeNpm, tmp_path: Path) -> None:
+def test_it_is_installed_once_and_then_works_offline(npm: FakeNpm, tmp_path: Path) -> None:
     phases: list[StartupPhase] = []
     first = npm.install(tmp_path / "cache", phases)
     assert is_complete(first)
@@ -77,7 +76,9 @@ def test_it_is_installed_once_and_offline_afterwards(npm: FakeNpm, tmp_path: Pat
     assert npm.count == 1
 
 
-def test_the_place_is_named_by_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_depends_on_the_lock_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = expected_installation(tmp_path)
     changed = tmp_path / "changed"
     changed.mkdir()
@@ -87,9 +88,7 @@ def test_the_place_is_named_by_the_lock(tmp_path: Path, monkeypatch: pytest.Monk
     assert expected_installation(tmp_path).folder != before.folder
 
 
-def test_npm_runs_no_scripts_and_uses_a_cache_that_is_gone_afterwards(
-    npm: FakeNpm, tmp_path: Path
-) -> None:
+def test_npm_runs_no_scripts_and_its_cache_is_removed(npm: FakeNpm, tmp_path: Path) -> None:
     npm.does(
         'case "$*" in *--ignore-scripts*) ;; *) exit 9;; esac\n'
         'for a in "$@"; do case $a in --cache=*) mkdir "${a#--cache=}";; esac; done\n'
@@ -101,7 +100,7 @@ def test_npm_runs_no_scripts_and_uses_a_cache_that_is_gone_afterwards(
     assert not (installed.folder / "cache").exists()
 
 
-def test_many_at_once_install_it_once(npm: FakeNpm, tmp_path: Path) -> None:
+def test_concurrent_installations_install_once(npm: FakeNpm, tmp_path: Path) -> None:
     npm.does(f"sleep 0.2; mkdir -p {ENTRY} && echo hello > {ENTRY}/main.js")
     found: list[Installation] = []
     threads = [
@@ -117,7 +116,7 @@ def test_many_at_once_install_it_once(npm: FakeNpm, tmp_path: Path) -> None:
     assert npm.count == 1
 
 
-def test_a_failure_leaves_nothing_and_can_be_repeated(npm: FakeNpm, tmp_path: Path) -> None:
+def test_a_failed_installation_leaves_nothing_behind(npm: FakeNpm, tmp_path: Path) -> None:
     works = npm.node.executable.read_text()
     npm.does(f"mkdir -p {ENTRY}; echo half > {ENTRY}/main.js; exit 1")
     with pytest.raises(LocalError):
@@ -129,7 +128,7 @@ def test_a_failure_leaves_nothing_and_can_be_repeated(npm: FakeNpm, tmp_path: Pa
     assert is_complete(npm.install(tmp_path / "cache"))
 
 
-def test_what_a_killed_installation_left_is_cleared_away(npm: FakeNpm, tmp_path: Path) -> None:
+def test_remains_of_a_killed_installation_are_removed(npm: FakeNpm, tmp_path: Path) -> None:
     abandoned = tmp_path / "cache/azurite/stage-abandoned"
     abandoned.mkdir(parents=True)
     damaged = expected_installation(tmp_path / "cache").folder
@@ -160,7 +159,7 @@ def test_success_without_azurite_is_a_failure(npm: FakeNpm, tmp_path: Path) -> N
         ("npm error code EWHATEVER", "npm-failed"),
     ],
 )
-def test_what_npm_says_becomes_a_code(npm: FakeNpm, tmp_path: Path, said: str, code: str) -> None:
+def test_npm_errors_become_codes(npm: FakeNpm, tmp_path: Path, said: str, code: str) -> None:
     npm.does(f"echo '{said}' >&2; exit 1")
     with pytest.raises(LocalError) as caught:
         npm.install(tmp_path / "cache")
@@ -169,7 +168,7 @@ def test_what_npm_says_becomes_a_code(npm: FakeNpm, tmp_path: Path, said: str, c
     assert said in caught.value.log.read_text()
 
 
-def test_a_cache_that_cannot_be_written_is_named(npm: FakeNpm, tmp_path: Path) -> None:
+def test_an_unwritable_cache_is_reported(npm: FakeNpm, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(LocalError) as caught:
         npm.install(tmp_path / "cache")
@@ -200,7 +199,7 @@ def real_npm(tmp_path: Path, registry: str) -> LocalError:
     return caught.value
 
 
-def test_the_real_npm_without_a_registry_says_so_within_seconds(tmp_path: Path) -> None:
+def test_the_real_npm_without_a_registry_fails_quickly(tmp_path: Path) -> None:
     error = real_npm(tmp_path, "http://127.0.0.1:9/")
     assert error.code == "registry-unreachable"
     assert "ECONNREFUSED" in error.summary
@@ -208,7 +207,7 @@ def test_the_real_npm_without_a_registry_says_so_within_seconds(tmp_path: Path) 
 
 @pytest.fixture
 def evil_registry() -> Iterator[str]:
-    """A registry that has every package of the lock, with other contents."""
+    """A registry with all packages of the lock file, with other contents."""
     packages = json.loads((SHIPPED / "package-lock.json").read_text())["packages"]
 
     class Evil(BaseHTTPRequestHandler):
@@ -241,7 +240,7 @@ def evil_registry() -> Iterator[str]:
     server.server_close()
 
 
-def test_a_package_with_other_contents_is_refused_by_name(
+def test_a_package_with_a_wrong_hash_is_rejected_with_its_name(
     tmp_path: Path, evil_registry: str
 ) -> None:
     error = real_npm(tmp_path, evil_registry)
@@ -254,7 +253,7 @@ def test_a_package_with_other_contents_is_refused_by_name(
     assert named in names
 
 
-def test_the_lock_names_no_host() -> None:
+def test_the_lock_file_names_no_host() -> None:
     lock = json.loads((SHIPPED / "package-lock.json").read_text())
     for path, package in lock["packages"].items():
         assert "://" not in package.get("resolved", ""), path

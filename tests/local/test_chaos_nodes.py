@@ -22,7 +22,7 @@ def day(folder: Path, text: str, seed: int = 0) -> Iterator[Service]:
     """A whole service on such a day."""
     with engined(folder / "batch", faults=parse_fault_injection(text, seed)) as service:
         yield service
-        assert service.wrong == []
+        assert service.violations == []
 
 
 def nodes(service: Service) -> list[Any]:

@@ -52,7 +52,7 @@ def test_a_request_is_refused_and_not_carried_out(
         assert refused.headers["request-id"] in refused.json["message"]["value"]
         assert service.store.pools.get("p") is None
         assert service.request("HEAD", "/pools/p").body == b""
-        assert service.wrong == []
+        assert service.violations == []
 
 
 def test_a_lost_reply_was_carried_out(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_what_else_is_asked_does_not_change_the_day_of_an_operation() -> None:
 def test_what_is_no_operation_is_answered_as_ever(tmp_path: Path) -> None:
     with day(tmp_path, "error=100%") as service:
         assert service.request("GET", "/nowhere").status == 400
-        assert service.request("GET", "/jobs", key="d3Jvbmc=", judged=False).status == 500
+        assert service.request("GET", "/jobs", key="d3Jvbmc=", checked=False).status == 500
 
 
 def test_a_request_that_is_too_large_is_told_so_on_a_bad_day_too(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def batch(engine: Path, tmp_path: Path) -> Iterator[Service]:
         service.client.create_pool(container_pool())
         service.client.create_job(job())
         yield service
-        assert service.wrong == []
+        assert service.violations == []
     assert processes_of(tmp_path / "batch") == []
     # Nothing is left with the engine.
     assert list(engine.glob("*.json")) == []

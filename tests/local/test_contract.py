@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from batchspec.local.engine.observe import CpuUsage
+from tests.local.engine_stub import finish, idle_node, start
 from tests.local.engines import WAIT, engined, go, job, pool, task, until
-from tests.local.playing import finish, idle_node, start
 from tests.local.running import Service
 
 OLDER = "2024-02-01.19.0"
@@ -304,7 +304,7 @@ def test_22_numbers_as_strings(service: Service) -> None:
     Evidence: recorded: azure-cli sends ``"targetDedicatedNodes": "2"``.
     """
     sent = pool(nodes=0, targetLowPriorityNodes="2", taskSchedulingPolicy={"nodeFillType": "PACK"})
-    assert service.request("POST", "/pools", sent, judged=False).status == 201
+    assert service.request("POST", "/pools", sent, checked=False).status == 201
     assert service.request("GET", "/pools/p").json["targetLowPriorityNodes"] == 2
 
 

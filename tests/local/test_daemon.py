@@ -1,4 +1,4 @@
-"""The local service as a whole: started, found, ended, started again after being killed."""
+"""The local service as a whole: start, discovery, stop, and recovery after a kill."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def listens(url: str) -> bool:
 
 
 def kill(data: Path) -> None:
-    """End the daemon as the kernel does when memory runs out, and wait until it is gone."""
+    """Kill the daemon as the kernel does when memory runs out, and wait for its end."""
     pid = local.status(data).pid
     assert pid
     os.kill(pid, signal.SIGKILL)
@@ -48,7 +48,7 @@ def kill(data: Path) -> None:
 
 
 def starter(data: Path) -> subprocess.Popen[str]:
-    """Another process that starts the service of ``data`` and prints the daemon's pid."""
+    """A process that starts the service of ``data`` and prints the pid of the daemon."""
     source = f"import pathlib; from batchspec import local; print(local.start({data!r}).pid)"
     return subprocess.Popen(
         [sys.executable, "-c", source.replace("PosixPath", "pathlib.PosixPath")],
@@ -69,7 +69,7 @@ def data(tmp_path: Path) -> Iterator[Path]:
 def shared(
     azurite_installed: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Endpoints]:
-    """One service for the tests that only look."""
+    """One service for all tests that do not change it."""
     folder = tmp_path_factory.mktemp("shared")
     yield local.start(folder)
     local.stop(folder)
@@ -87,15 +87,15 @@ def test_both_services_answer(shared: Endpoints) -> None:
         assert list(store.list_containers()) == []
 
 
-def test_only_loopback_is_listened_on(shared: Endpoints) -> None:
+def test_it_listens_only_on_loopback(shared: Endpoints) -> None:
     for url in (shared.batch_url, shared.blob_url):
         assert url.startswith("http://127.0.0.1:")
         port = int(url.split(":")[2].partition("/")[0])
-        with socket.socket() as other:  # free there: nobody holds the port on every address
+        with socket.socket() as other:  # free there: no process has the port on all addresses
             other.bind(("127.0.0.2", port))
 
 
-def test_status_tells_all_but_keys(shared: Endpoints) -> None:
+def test_status_contains_everything_except_keys(shared: Endpoints) -> None:
     status = local.status(shared.data)
     assert status.state is State.RUNNING
     assert status.endpoints == shared
@@ -108,7 +108,7 @@ def test_status_tells_all_but_keys(shared: Endpoints) -> None:
     assert shared.blob_key not in repr(status)
 
 
-def test_the_folder_and_the_keys_are_the_owners_alone(shared: Endpoints) -> None:
+def test_only_the_owner_can_read_the_folder_and_the_keys(shared: Endpoints) -> None:
     assert shared.data.stat().st_mode & 0o777 == 0o700
     for file in shared.data.iterdir():
         assert file.stat().st_mode & 0o077 == 0, file.name
@@ -124,14 +124,14 @@ def test_keys_are_in_one_file_only(shared: Endpoints) -> None:
     assert with_key == ["account.json"]
 
 
-def test_another_port_than_the_running_one_is_refused(shared: Endpoints) -> None:
+def test_a_start_on_another_port_is_rejected(shared: Endpoints) -> None:
     with pytest.raises(LocalError) as caught:
         local.start(shared.data, port=1)
     assert caught.value.code == "running-elsewhere"
     assert shared.batch_url in caught.value.summary
 
 
-def test_a_second_daemon_on_the_folder_ends_at_once(shared: Endpoints) -> None:
+def test_a_second_daemon_on_the_same_folder_exits(shared: Endpoints) -> None:
     second = subprocess.run(
         [sys.executable, "-m", "batchspec.local", "serve", "--data", shared.data],
         capture_output=True,
@@ -144,7 +144,7 @@ def test_a_second_daemon_on_the_folder_ends_at_once(shared: Endpoints) -> None:
     assert local.status(shared.data).endpoints == shared
 
 
-def test_stop_ends_all_of_it_and_loses_nothing(data: Path) -> None:
+def test_stop_ends_all_processes_and_loses_nothing(data: Path) -> None:
     first = local.start(data)
     azurite = local.status(data).azurite_pid
     with BlobServiceClient.from_connection_string(first.connection_string) as store:
@@ -168,14 +168,14 @@ def test_stop_ends_all_of_it_and_loses_nothing(data: Path) -> None:
         assert store.get_blob_client("box", "b").download_blob().readall() == b"hello"
 
 
-def test_starts_at_the_same_time_share_one_service(data: Path) -> None:
+def test_concurrent_starts_share_one_service(data: Path) -> None:
     starters = [starter(data) for _ in range(3)]
     pids = {process.communicate(timeout=60)[0] for process in starters}
     assert [process.returncode for process in starters] == [0, 0, 0]
     assert pids == {f"{local.status(data).pid}\n"}
 
 
-def test_it_outlives_the_process_that_started_it_and_its_terminal(data: Path) -> None:
+def test_it_outlives_its_starter_and_the_terminal(data: Path) -> None:
     process = starter(data)
     assert process.stdout
     pid = int(process.stdout.readline())
@@ -185,7 +185,7 @@ def test_it_outlives_the_process_that_started_it_and_its_terminal(data: Path) ->
     assert local.status(data).state is State.RUNNING
 
 
-def test_a_starter_that_is_killed_does_not_take_it_along(data: Path) -> None:
+def test_it_outlives_a_killed_starter(data: Path) -> None:
     process = starter(data)
     until(lambda: held(Home(data).daemon_lock))
     os.killpg(process.pid, signal.SIGKILL)
@@ -194,11 +194,11 @@ def test_a_starter_that_is_killed_does_not_take_it_along(data: Path) -> None:
     assert local.start(data).pid == local.status(data).pid
 
 
-def test_after_sigkill_the_next_start_goes_on_at_the_same_addresses(data: Path) -> None:
+def test_after_sigkill_the_next_start_uses_the_same_addresses(data: Path) -> None:
     first = local.start(data)
     kill(data)
     assert local.status(data).state is State.STALE
-    until(lambda: not listens(first.blob_url))  # the kernel told Azurite
+    until(lambda: not listens(first.blob_url))  # the kernel sent Azurite a signal
 
     again = local.start(data)
     assert again.pid != first.pid
@@ -206,14 +206,14 @@ def test_after_sigkill_the_next_start_goes_on_at_the_same_addresses(data: Path) 
     assert again.connection_string == first.connection_string
 
 
-def test_an_azurite_that_hangs_after_a_sigkill_is_ended_by_the_next_start(data: Path) -> None:
+def test_the_next_start_ends_an_azurite_that_hangs_after_sigkill(data: Path) -> None:
     local.start(data)
     hanging = local.status(data).azurite_pid
     assert hanging
     os.kill(hanging, signal.SIGSTOP)
     kill(data)
     assert held(Home(data).azurite_lock)
-    # It is given ten seconds; so many are not needed here.
+    # The timeout is ten seconds; a shorter one is enough here.
     waker = subprocess.Popen(["/bin/sh", "-c", f"sleep 1.5; kill -CONT {hanging}"])
     again = local.start(data)
     waker.wait()
@@ -221,7 +221,7 @@ def test_an_azurite_that_hangs_after_a_sigkill_is_ended_by_the_next_start(data: 
     assert listens(again.blob_url)
 
 
-def test_stop_clears_away_what_a_sigkill_left(data: Path) -> None:
+def test_stop_cleans_up_after_sigkill(data: Path) -> None:
     first = local.start(data)
     kill(data)
     assert local.stop(data) is True
@@ -230,7 +230,7 @@ def test_stop_clears_away_what_a_sigkill_left(data: Path) -> None:
     assert local.stop(data) is False
 
 
-def test_an_azurite_that_dies_comes_back_at_its_address(data: Path) -> None:
+def test_a_killed_azurite_is_restarted_at_its_address(data: Path) -> None:
     endpoints = local.start(data)
     before = local.status(data).azurite_pid
     assert before
@@ -241,7 +241,7 @@ def test_an_azurite_that_dies_comes_back_at_its_address(data: Path) -> None:
     assert "ended unexpectedly (exit code -9)" in (data / "daemon.log").read_text()
 
 
-def test_an_azurite_that_dies_again_and_again_ends_the_service_with_a_reason(data: Path) -> None:
+def test_repeated_ends_of_azurite_end_the_service_with_a_reason(data: Path) -> None:
     endpoints = local.start(data)
     seen: set[int | None] = {None}
 
@@ -258,11 +258,11 @@ def test_an_azurite_that_dies_again_and_again_ends_the_service_with_a_reason(dat
     assert not listens(endpoints.batch_url)
 
 
-def test_it_ends_when_its_folder_is_deleted(data: Path) -> None:
+def test_it_ends_when_its_data_folder_is_deleted(data: Path) -> None:
     endpoints = local.start(data)
     daemon = Process.of(endpoints.pid)
 
-    def deleted() -> bool:  # not always at once: it may write meanwhile
+    def deleted() -> bool:  # possibly in several attempts: the daemon may be writing
         shutil.rmtree(data, ignore_errors=True)
         return not data.exists()
 
@@ -272,7 +272,7 @@ def test_it_ends_when_its_folder_is_deleted(data: Path) -> None:
     assert not listens(endpoints.blob_url)
 
 
-def test_ports_of_the_last_run_that_were_taken_are_given_up(data: Path) -> None:
+def test_ports_of_the_last_run_are_replaced_if_in_use(data: Path) -> None:
     first = local.start(data)
     local.stop(data)
     ports = json.loads((data / "ports.json").read_text())
@@ -283,7 +283,7 @@ def test_ports_of_the_last_run_that_were_taken_are_given_up(data: Path) -> None:
     assert again.batch_url != first.batch_url
 
 
-def test_a_port_that_was_asked_for_and_is_taken_is_an_error(data: Path) -> None:
+def test_a_requested_port_in_use_is_an_error(data: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(LocalError) as caught:
@@ -318,7 +318,7 @@ def test_reset_deletes_the_state_and_keeps_the_key(data: Path) -> None:
         assert list(store.list_containers()) == []
 
 
-def test_a_reset_that_was_interrupted_is_carried_to_its_end(data: Path) -> None:
+def test_an_interrupted_reset_is_completed_by_the_next(data: Path) -> None:
     local.start(data)
     local.stop(data)
     (data / "batch").rename(data / "trash-batch-1234")
@@ -340,7 +340,7 @@ def test_in_the_foreground_it_ends_with_ctrl_c(data: Path) -> None:
     assert local.status(data).state is State.STOPPED
 
 
-def test_a_start_that_fails_shows_why(
+def test_a_failed_start_reports_the_cause(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake = tmp_path / "node"

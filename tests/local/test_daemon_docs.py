@@ -1,4 +1,4 @@
-"""``docs/local.md`` is kept true: its Python runs, and it knows every error and every variable."""
+"""``docs/local.md`` is correct: its Python code runs, and it lists all errors and variables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TEXT = (ROOT / "docs/local.md").read_text()
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
-def test_its_python_runs(
+def test_its_python_code_runs(
     local_home: local.Endpoints,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -47,18 +47,18 @@ def test_it_lists_every_error_code() -> None:
     assert listed == codes
 
 
-def test_it_names_every_variable(local_home: local.Endpoints) -> None:
+def test_it_lists_every_client_variable(local_home: local.Endpoints) -> None:
     for name in local.variables(local_home):
         assert f"`{name}`" in TEXT
 
 
-def test_it_names_every_file_of_the_data_folder(local_home: local.Endpoints) -> None:
+def test_it_lists_every_file_of_the_data_folder(local_home: local.Endpoints) -> None:
     for file in local_home.data.iterdir():
         pattern = "*.lock" if file.suffix == ".lock" else file.name
         assert f"`{pattern}{'/' if file.is_dir() else ''}`" in TEXT, file.name
 
 
-def test_it_lists_all_that_can_go_wrong_on_purpose() -> None:
+def test_it_lists_every_fault_and_profile() -> None:
     chapter = TEXT.partition("## Fault injection")[2].partition("\n## ")[0]
     items = re.findall(r"^\| `([a-z-]+)=[^`]*` \|", chapter, re.MULTILINE)
     assert sorted(items) == sorted([*FaultKind, *QuotaKind])
@@ -70,12 +70,12 @@ def test_it_lists_all_that_can_go_wrong_on_purpose() -> None:
     assert profiles == PROFILES
 
 
-def test_it_names_every_variable_that_the_service_reads() -> None:
+def test_it_lists_every_variable_of_the_simulation() -> None:
     for name in (SPEED, ALLOCATION, CHAOS, SEED):
         assert f"`{name}`" in TEXT
 
 
-def test_windows_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_windows_is_rejected_with_its_own_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "win32")
     with pytest.raises(local.LocalError) as caught:
         local.start()

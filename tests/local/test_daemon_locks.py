@@ -1,4 +1,4 @@
-"""Who runs: locks, the processes that hold them, and what a daemon that was killed has left."""
+"""Locks, the processes that have them, and what a killed daemon leaves behind."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from batchspec.local.lock import Lock, held, wait_free
 from batchspec.local.process import Process
 
 
-def test_a_lock_is_exclusive_and_ends_with_its_holder(tmp_path: Path) -> None:
+def test_a_lock_is_exclusive_and_ends_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     assert not held(path)
     with Lock.take(path) or pytest.fail():
@@ -29,7 +29,7 @@ def test_a_lock_is_exclusive_and_ends_with_its_holder(tmp_path: Path) -> None:
     assert not held(path)
 
 
-def test_looks_at_a_lock_do_not_take_each_other_for_its_holder(tmp_path: Path) -> None:
+def test_concurrent_checks_of_a_lock_do_not_report_each_other(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.touch()
     seen: list[bool] = []
@@ -45,7 +45,7 @@ def test_looks_at_a_lock_do_not_take_each_other_for_its_holder(tmp_path: Path) -
     assert seen == [False] * 2000
 
 
-def test_a_lock_can_be_taken_while_others_look_at_it(tmp_path: Path) -> None:
+def test_a_lock_can_be_taken_during_checks(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.touch()
     done = threading.Event()
@@ -66,7 +66,7 @@ def test_a_lock_can_be_taken_while_others_look_at_it(tmp_path: Path) -> None:
         watcher.join()
 
 
-def test_a_look_that_takes_long_is_not_taken_for_a_holder(tmp_path: Path) -> None:
+def test_a_slow_check_does_not_count_as_a_holder(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with path.open("w") as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
@@ -77,7 +77,7 @@ def test_a_look_that_takes_long_is_not_taken_for_a_holder(tmp_path: Path) -> Non
         timer.join()
 
 
-def test_a_free_lock_is_waited_for_and_no_longer(tmp_path: Path) -> None:
+def test_waiting_for_a_lock_ends_when_it_is_free(tmp_path: Path) -> None:
     lock = Lock.take(tmp_path / "lock")
     assert lock
     assert not wait_free(tmp_path / "lock", 0.02)
@@ -92,7 +92,7 @@ def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_a_signal_reaches_only_the_process_that_was_meant(tmp_path: Path) -> None:
+def test_a_signal_reaches_only_the_intended_process(tmp_path: Path) -> None:
     with subprocess.Popen(["/bin/sleep", "60"]) as sleeper:
         real = Process.of(sleeper.pid)
         assert real
@@ -109,8 +109,8 @@ def test_a_signal_reaches_only_the_process_that_was_meant(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
-def test_a_process_that_was_killed_is_ending_before_it_lets_go() -> None:
-    # Its pipe is closed on its way out, hence the moment in which it must be known to be ending.
+def test_a_killed_process_is_ending_before_it_releases_its_lock() -> None:
+    # Its pipe closes while it ends; at that moment it must count as ending.
     listen, hold = os.pipe()
     sleeper = subprocess.Popen(["sleep", "600"], pass_fds=[hold])
     os.close(hold)
@@ -124,7 +124,7 @@ def test_a_process_that_was_killed_is_ending_before_it_lets_go() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "12", "twelve 3", "12 "])
-def test_a_lock_file_without_a_process_in_it_names_none(tmp_path: Path, text: str) -> None:
+def test_a_lock_file_without_a_pid_has_no_process(tmp_path: Path, text: str) -> None:
     (tmp_path / "pid").write_text(text)
     assert Process.read(tmp_path / "pid") is None
     assert Process.read(tmp_path / "missing") is None
@@ -158,7 +158,7 @@ time.sleep(600)
 """
 
 
-def test_a_daemon_that_has_just_begun_is_told_to_end_once_it_says_who_it_is(tmp_path: Path) -> None:
+def test_a_starting_daemon_gets_the_signal_after_it_wrote_its_pid(tmp_path: Path) -> None:
     home = Home(tmp_path)
     command = [sys.executable, "-c", BEGINNING, str(home.daemon_lock)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as daemon:
@@ -168,7 +168,7 @@ def test_a_daemon_that_has_just_begun_is_told_to_end_once_it_says_who_it_is(tmp_
     assert daemon.returncode == -signal.SIGTERM
 
 
-def test_who_holds_a_lock_is_read_as_it_was_or_as_it_is(
+def test_reading_the_holder_during_a_write_returns_the_old_or_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, after = Process(123456, "a long time ago"), Process(7, "now")
@@ -203,7 +203,7 @@ time.sleep(600)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")
-def test_a_store_that_was_told_to_end_is_not_told_again(tmp_path: Path) -> None:
+def test_azurite_gets_only_one_sigterm(tmp_path: Path) -> None:
     home = Home(tmp_path)
     lock = Lock.take(home.azurite_lock)
     assert lock

@@ -1,4 +1,4 @@
-"""The parts of the daemon, one at a time: keys, folders, variables, reports."""
+"""The parts of the daemon: keys, folders, variables, readiness."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_folder_with_other_files_is_neither_used_nor_deleted(tmp_path: Path) -
     assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LocalError) as caught:
         local.start(tmp_path / "file/local")
@@ -56,7 +56,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(LocalError) as caught:
@@ -66,14 +66,14 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert caught.value.code == "data-unwritable"
 
 
-def test_looking_and_stopping_make_nothing(tmp_path: Path) -> None:
+def test_status_and_stop_create_nothing(tmp_path: Path) -> None:
     assert local.status(tmp_path / "none").state is local.State.STOPPED
     assert local.stop(tmp_path / "none") is False
     local.reset(tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
-def test_keys_are_random_as_long_as_azures_and_kept(tmp_path: Path) -> None:
+def test_keys_are_random_and_persistent_and_as_long_as_in_azure(tmp_path: Path) -> None:
     home = Home(tmp_path)
     assert Account.read(home) is None
     made = Account.create(home)
@@ -83,7 +83,7 @@ def test_keys_are_random_as_long_as_azures_and_kept(tmp_path: Path) -> None:
     assert home.account.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_key_that_others_could_read_is_refused(tmp_path: Path) -> None:
+def test_a_key_readable_by_other_users_is_rejected(tmp_path: Path) -> None:
     home = Home(tmp_path)
     Account.create(home)
     home.account.chmod(0o640)
@@ -93,7 +93,7 @@ def test_a_key_that_others_could_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"batch_key": "secret"}', b"\xff\x00"])
-def test_a_damaged_account_is_named_and_not_shown(tmp_path: Path, data: bytes) -> None:
+def test_a_damaged_account_is_reported_without_its_content(tmp_path: Path, data: bytes) -> None:
     home = Home(tmp_path)
     write_private(home.account, "")
     home.account.write_bytes(data)
@@ -104,7 +104,7 @@ def test_a_damaged_account_is_named_and_not_shown(tmp_path: Path, data: bytes) -
     assert caught.value.__cause__ is None
 
 
-def test_a_private_file_is_replaced_whole_or_not_at_all(
+def test_a_private_file_is_replaced_atomically(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"
@@ -116,23 +116,23 @@ def test_a_private_file_is_replaced_whole_or_not_at_all(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_data_folder_is_chosen_in_this_order(tmp_path: Path) -> None:
+def test_the_order_in_which_the_data_folder_is_chosen(tmp_path: Path) -> None:
     environ = {"BATCHSPEC_LOCAL_HOME": str(tmp_path / "named")}
     assert Settings.read(environ, data=tmp_path / "given").data == tmp_path / "given"
     assert Settings.read(environ).data == tmp_path / "named"
     assert Settings.read({}).data.parts[-2:] == ("batchspec", "local")
 
 
-# -- what is told
+# -- what is reported
 
 
-def test_no_key_is_in_the_text_of_endpoints() -> None:
+def test_the_repr_of_endpoints_contains_no_key() -> None:
     text = f"{ENDPOINTS!r} {ENDPOINTS}"
     assert ENDPOINTS.batch_key not in text
     assert ENDPOINTS.blob_key not in text
 
 
-def test_a_shell_reads_what_env_writes() -> None:
+def test_a_shell_reads_the_output_of_env() -> None:
     script = local.env(ENDPOINTS, "sh") + 'printf "%s\\n" "$AZURE_STORAGE_CONNECTION_STRING"; env'
     shell = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
     assert shell.stdout.splitlines()[0] == ENDPOINTS.connection_string
@@ -140,7 +140,7 @@ def test_a_shell_reads_what_env_writes() -> None:
         assert f"{name}={value}" in shell.stdout.splitlines()
 
 
-def test_other_readers_read_what_env_writes() -> None:
+def test_other_formats_of_env_can_be_parsed() -> None:
     expected = local.variables(ENDPOINTS)
     assert json.loads(local.env(ENDPOINTS, "json")) == expected
     dotenv = dotenv_values(stream=StringIO(local.env(ENDPOINTS, "dotenv")), interpolate=False)
@@ -149,14 +149,14 @@ def test_other_readers_read_what_env_writes() -> None:
 
 
 @pytest.mark.parametrize("format_", ["sh", "powershell", "dotenv", "json"])
-def test_every_format_names_what_the_azure_cli_reads(format_: Format) -> None:
+def test_every_format_contains_the_variables_of_the_azure_cli(format_: Format) -> None:
     text = local.env(ENDPOINTS, format_)
     for name in ("AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ENDPOINT", "AZURE_BATCH_ACCESS_KEY"):
         assert name in text
     assert text.endswith("\n")
 
 
-def test_a_daemon_can_tell_that_it_is_ready_or_why_not(tmp_path: Path) -> None:
+def test_a_daemon_reports_readiness_or_an_error(tmp_path: Path) -> None:
     error = LocalError("code", "What.", hint="Do.", log=tmp_path / "log", lines=["a", "b"])
     listen, tell = os.pipe()
     ReadinessReporter(tell).ready()
@@ -166,14 +166,14 @@ def test_a_daemon_can_tell_that_it_is_ready_or_why_not(tmp_path: Path) -> None:
     listen, tell = os.pipe()
     reporter = ReadinessReporter(tell)
     reporter.failed(error)
-    reporter.failed(error)  # the second time nobody listens
+    reporter.failed(error)  # the second report has no reader
     with pytest.raises(LocalError) as caught:
         await_readiness(listen, 5)
     os.close(listen)
     assert caught.value.to_json() == error.to_json()
 
 
-def test_a_daemon_that_dies_or_hangs_is_noticed() -> None:
+def test_a_daemon_that_ends_or_hangs_is_detected() -> None:
     listen, tell = os.pipe()
     with pytest.raises(TimeoutError):
         await_readiness(listen, 0.05)
@@ -182,13 +182,13 @@ def test_a_daemon_that_dies_or_hangs_is_noticed() -> None:
     os.close(listen)
 
 
-def test_a_starter_that_is_gone_does_not_disturb_the_daemon() -> None:
+def test_the_daemon_continues_without_its_starter() -> None:
     listen, tell = os.pipe()
     os.close(listen)
     ReadinessReporter(tell).ready()
 
 
-def test_importing_the_package_brings_no_server() -> None:
+def test_importing_the_package_loads_no_server() -> None:
     code = (
         "import sys, batchspec.local; "
         "print([m for m in ('uvicorn', 'aiohttp', 'asyncio', 'sqlite3', 'azure') "

@@ -1,4 +1,4 @@
-"""Processes of tasks end with the service, however it ends."""
+"""Processes of tasks end when the service ends, in every way."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def until(condition: Callable[[], object], seconds: float = 60) -> None:
 
 @pytest.fixture
 def task(local_home: local.Endpoints) -> Process:
-    """A task that sleeps for ten minutes, running."""
+    """A running task that sleeps for ten minutes."""
     batch = client(local_home)
     batch.create_pool(
         models.BatchPoolCreateOptions(
@@ -69,7 +69,7 @@ def pid_file(endpoints: local.Endpoints) -> Path:
 
 
 def sleeper(endpoints: local.Endpoints) -> Process:
-    """The process of the task, once it runs."""
+    """The process of the task; waits for its start."""
     until(pid_file(endpoints).exists)
     process = Process.of(int(pid_file(endpoints).read_text()))
     assert process
@@ -102,10 +102,8 @@ def test_after_sigkill_tasks_end_and_run_again(local_home: local.Endpoints, task
     assert not runs(second)
 
 
-def test_tasks_that_outlived_everything_are_ended_by_stop(
-    local_home: local.Endpoints, task: Process
-) -> None:
-    # Who would have ended it goes too: the service, the host, and the host's supervisors.
+def test_stop_ends_orphaned_tasks(local_home: local.Endpoints, task: Process) -> None:
+    # Kill everything that would end it: the service, the host and the host's supervisors.
     hosts = hosts_of(local_home)
     assert len(hosts) > 1
     for pid in [*hosts, local_home.pid]:
@@ -120,14 +118,14 @@ def test_tasks_that_outlived_everything_are_ended_by_stop(
 
 
 def hosts_of(endpoints: local.Endpoints) -> list[int]:
-    """The host that the daemon started, and its supervisors, which are forks of it."""
+    """The task host of the daemon, and its supervisors, which are forks of the host."""
     found = parents_of_hosts()
     (host,) = (pid for pid, parent in found.items() if parent == endpoints.pid)
     return [host, *(pid for pid, parent in found.items() if parent == host)]
 
 
 def parents_of_hosts() -> dict[int, int]:
-    """All hosts and supervisors of this machine, with their parents."""
+    """All task hosts and supervisors on this machine, with their parents."""
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile

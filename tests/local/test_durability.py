@@ -1,4 +1,4 @@
-"""SIGKILL under load: the sweep of ``tools/kill_service.py``, with a seed; in CI in full."""
+"""SIGKILL under load, with ``tools/kill_service.py`` and a seed; the full sweep runs in CI."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROUNDS = 100 if os.environ.get("CI") else 8
 
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process may leave its group")
-def test_killed_under_load_it_keeps_its_word() -> None:
+def test_acknowledged_changes_survive_sigkill_under_load() -> None:
     line = ["--bare", "--rounds", f"{ROUNDS}", "--longest", "0.4", "--seed", "11"]
     ran = subprocess.run(
         [sys.executable, "tools/kill_service.py", *line],
@@ -26,7 +26,7 @@ def test_killed_under_load_it_keeps_its_word() -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    # It was load: the last round tells how many writes were acknowledged until then.
+    # There was load: the last round prints the number of acknowledged writes.
     found = re.search(rf"^ *{ROUNDS} +(\d+) writes, +(\d+) tasks  right$", ran.stdout, re.MULTILINE)
     assert found
     assert int(found[1]) > 20

@@ -19,7 +19,7 @@ def batch(tmp_path: Path) -> Iterator[Service]:
         service.client.create_pool(pool(taskSlotsPerNode=2))
         service.client.create_job(job(usesTaskDependencies=True))
         yield service
-        assert service.wrong == []
+        assert service.violations == []
     assert processes_of(tmp_path) == []
 
 
@@ -215,7 +215,7 @@ def test_the_files_of_a_task_go_when_its_retention_has_passed(batch: Service) ->
     batch.client.create_task("j", task("t", "true", constraints={"retentionTime": "PT0.1S"}))
     ended(batch, "t")
     until(lambda: not any((batch.data / "nodes").glob("p/*/workitems/j/job-1/t")))
-    answer = batch.request("GET", "/jobs/j/tasks/t/files/stdout.txt", judged=False)
+    answer = batch.request("GET", "/jobs/j/tasks/t/files/stdout.txt", checked=False)
     assert answer.code == "TaskFilesCleanedup"
 
 

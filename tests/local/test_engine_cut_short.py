@@ -27,8 +27,8 @@ from batchspec.local.engine.executor import Cancel, Execute, Executor, FinishedR
 from batchspec.local.engine.record_outcomes import OutcomeRecorder
 from batchspec.local.engine.run_starter import RunStarter
 from batchspec.local.model import Task
+from tests.local.engine_stub import NOW, idle_node, start
 from tests.local.engines import job, task
-from tests.local.playing import NOW, idle_node, start
 from tests.local.running import Service
 
 

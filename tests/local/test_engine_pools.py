@@ -17,7 +17,7 @@ from tests.local.running import Service
 def batch(tmp_path: Path) -> Iterator[Service]:
     with engined(tmp_path / "batch") as service:
         yield service
-        assert service.wrong == []
+        assert service.violations == []
     assert processes_of(tmp_path) == []
 
 

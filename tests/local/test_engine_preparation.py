@@ -18,7 +18,7 @@ def batch(tmp_path: Path) -> Iterator[Service]:
     with engined(tmp_path / "batch") as service:
         service.client.create_pool(pool(nodes=2, taskSlotsPerNode=2))
         yield service
-        assert service.wrong == []
+        assert service.violations == []
     assert processes_of(tmp_path) == []
 
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from batchspec.local.agent import Agent
+from tests.local.engine_stub import idle_node
+from tests.local.engine_stub import start as begin
 from tests.local.engines import WAIT, engined, go, job, pool, processes_of, task, until
-from tests.local.playing import idle_node
-from tests.local.playing import start as begin
 from tests.local.running import ACCOUNT, KEY, Service, running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")

@@ -1,4 +1,4 @@
-"""What a task may use: read from the environment, and held with real processes."""
+"""Limits of tasks: reading them from the environment, and enforcing them on real processes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_limits_are_read_from_the_environment(memory: str, processes: str, limit
         ("BATCHSPEC_LOCAL_TASK_PROCESSES", "1K"),
     ],
 )
-def test_what_is_no_limit_is_told_by_its_name(name: str, text: str) -> None:
+def test_an_invalid_limit_is_reported_with_its_variable(name: str, text: str) -> None:
     with pytest.raises(LocalError) as caught:
         Settings.read({name: text})
     assert caught.value.code == "limit-unreadable"
@@ -82,7 +82,7 @@ async def test_the_processes_of_a_run_are_counted_together(
 
 
 @linux
-async def test_the_memory_of_a_run_is_summed_up(processes: Processes, tmp_path: Path) -> None:
+async def test_the_memory_of_a_run_is_summed(processes: Processes, tmp_path: Path) -> None:
     script = f"{HUNGRY} & {HUNGRY} & wait"
     ending = await processes.run("a", shell(tmp_path, script, Limits(memory=300 * MIB)))
     assert ending == Killed(9, "memory")
@@ -97,11 +97,11 @@ def batch(tmp_path: Path) -> Iterator[Service]:
 
     with running(tmp_path / "batch", limited) as service:
         yield service
-        assert service.wrong == []
+        assert service.violations == []
 
 
 @linux
-def test_a_task_that_takes_too_much_fails_and_says_why(batch: Service) -> None:
+def test_a_task_that_exceeds_a_limit_fails_with_the_reason(batch: Service) -> None:
     batch.client.create_pool(pool())
     batch.client.create_job(job())
     batch.client.create_task("j", {"id": "t", "commandLine": HUNGRY})

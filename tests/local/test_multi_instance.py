@@ -21,7 +21,7 @@ def batch(tmp_path: Path) -> Iterator[Service]:
         service.client.create_pool(pool(nodes=3, enableInterNodeCommunication=True))
         service.client.create_job(job())
         yield service
-        assert service.wrong == []
+        assert service.violations == []
     assert processes_of(tmp_path) == []
 
 
@@ -185,7 +185,7 @@ def test_a_pool_that_cannot_run_it_lets_it_wait_for_ever(
 
 def test_it_asks_for_one_slot_and_at_least_one_node(batch: Service) -> None:
     answer = batch.request(
-        "POST", "/jobs/j/tasks", together("t", "true", "true", requiredSlots=2), judged=False
+        "POST", "/jobs/j/tasks", together("t", "true", "true", requiredSlots=2), checked=False
     )
     assert (answer.status, answer.values["PropertyName"]) == (400, "requiredSlots")
     answer = batch.request("POST", "/jobs/j/tasks", together("t", "true", "true", nodes=0))

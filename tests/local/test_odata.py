@@ -1,4 +1,4 @@
-"""``$filter`` and ``$select``: the grammar, and that the evaluator and SQLite agree."""
+"""``$filter`` and ``$select``: the grammar, and the agreement of evaluator and SQLite."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ KINDS = {name: column.kind for name, column in COLUMNS.items()}
         ),
     ],
 )
-def test_a_filter_reads_as_its_tree(text: str, tree: Filter) -> None:
+def test_parsing(text: str, tree: Filter) -> None:
     assert parse_filter(text) == tree
 
 
@@ -125,14 +125,14 @@ def test_a_filter_reads_as_its_tree(text: str, tree: Filter) -> None:
         "not " * 5000 + "id eq 'a'",
     ],
 )
-def test_what_is_no_filter_is_refused(text: str) -> None:
+def test_invalid_filters_are_rejected(text: str) -> None:
     with pytest.raises(QueryError):
         parse_filter(text)
 
 
 @settings(deadline=None)
 @given(st.text(max_size=60))
-def test_any_text_is_a_filter_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_rejected(text: str) -> None:
     try:
         parse_filter(text)
     except QueryError:
@@ -155,20 +155,20 @@ def test_any_text_is_a_filter_or_refused(text: str) -> None:
         "startswith(creationTime,'2')",
     ],
 )
-def test_literals_that_do_not_fit_their_field_are_refused(text: str) -> None:
+def test_literals_of_the_wrong_type_are_rejected(text: str) -> None:
     with pytest.raises(QueryError):
         bind_fields(parse_filter(text), KINDS)
     with pytest.raises(QueryError):
         to_sql(parse_filter(text), COLUMNS, datetime.isoformat)
 
 
-def test_a_time_in_plain_quotes_is_a_time() -> None:
+def test_a_quoted_time_is_a_time() -> None:
     tree = bind_fields(parse_filter("creationTime gt '2024-04-18T12:00:00Z'"), KINDS)
     assert matches_filter(tree, {"creationTime": "2024-04-18T12:00:00.0000010Z"})
     assert not matches_filter(tree, {"creationTime": "2024-04-18T12:00:00Z"})
 
 
-def test_an_absent_field_equals_nothing_and_differs_from_all() -> None:
+def test_a_missing_field_equals_nothing_and_differs_from_everything() -> None:
     def passes(text: str) -> bool:
         return matches_filter(bind_fields(parse_filter(text), KINDS), {"id": "t"})
 
@@ -179,7 +179,7 @@ def test_an_absent_field_equals_nothing_and_differs_from_all() -> None:
     assert passes("executionInfo/exitCode eq null")
 
 
-def test_texts_ignore_the_case_of_ascii_only() -> None:
+def test_strings_ignore_the_case_of_ascii_letters_only() -> None:
     def passes(text: str, name: str) -> bool:
         return matches_filter(
             bind_fields(parse_filter(text), KINDS), {"id": name, "state": "active"}
@@ -195,7 +195,7 @@ def test_texts_ignore_the_case_of_ascii_only() -> None:
 words = st.text(st.sampled_from("aAbB_'%\u00e4\u00c4\U0001f600"), max_size=3)
 times = st.integers(-3, 3).map(lambda n: NOON + timedelta(microseconds=n))
 numbers = st.integers(-2, 2) | st.sampled_from([0.5, -1.0, 2**62])
-# Next to these, the order of characters has its edges.
+# The order of characters has edge cases next to these.
 odd = st.text(st.sampled_from("a\ud7ff\ue000\U0010ffff"), max_size=3)
 states = st.sampled_from(["active", "running", "completed"])
 LITERALS: dict[FieldType, st.SearchStrategy[Any]] = {
@@ -270,7 +270,7 @@ def test_sql_selects_what_the_evaluator_accepts(tree: Filter, many: list[dict[st
     assert [n for (n,) in rows] == [n for n, one in enumerate(many) if matches_filter(fitted, one)]
 
 
-def test_no_text_of_a_filter_becomes_sql() -> None:
+def test_filter_text_never_becomes_sql() -> None:
     condition = to_sql(parse_filter("id eq '''; DROP TABLE t; --'"), COLUMNS, datetime.isoformat)
     assert "DROP" not in condition.sql
     assert condition.parameters == ("'; DROP TABLE t; --",)
@@ -284,11 +284,11 @@ def test_no_text_of_a_filter_becomes_sql() -> None:
         ("executionInfo/exitCode", {"executionInfo"}),
     ],
 )
-def test_select_is_a_set_of_top_level_names(text: str, names: set[str]) -> None:
+def test_select_returns_top_level_names(text: str, names: set[str]) -> None:
     assert parse_select(text) == names
 
 
 @pytest.mark.parametrize("text", ["", "id,", "id state", "$x", "id,,state"])
-def test_what_is_no_select_is_refused(text: str) -> None:
+def test_invalid_selects_are_rejected(text: str) -> None:
     with pytest.raises(QueryError):
         parse_select(text)

@@ -45,7 +45,7 @@ def batch(tmp_path: Path) -> Iterator[Service]:
     pack(folder / "Other-Thing" / "1-b.zip", {"data.txt": "other\n"})
     with engined(tmp_path / "batch") as service:
         yield service
-        assert service.wrong == []
+        assert service.violations == []
     assert processes_of(tmp_path) == []
 
 

@@ -1,4 +1,4 @@
-"""The plugin as other people's tests use it: run by a pytest of its own."""
+"""The pytest plugin, run by a separate pytest as in other projects."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def test_that_fails(batch_account):
 
 
 @pytest.mark.usefixtures("azurite_installed")
-def test_each_test_has_an_account_that_ends_with_it(
+def test_each_test_has_a_separate_account_that_ends_with_it(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # pytester moves the home elsewhere; what is installed in it is not to be installed again.
+    # pytester changes HOME; keep the cache, so that nothing is installed again.
     if "XDG_CACHE_HOME" not in os.environ:
         monkeypatch.setenv("XDG_CACHE_HOME", str(REAL_HOME / ".cache"))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
@@ -76,7 +76,7 @@ def test_badly_marked(batch_account):
 
 
 @pytest.mark.usefixtures("azurite_installed")
-def test_a_test_has_the_day_that_it_asks_for(
+def test_marks_and_options_set_faults_and_speed(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "XDG_CACHE_HOME" not in os.environ:
@@ -89,6 +89,6 @@ def test_a_test_has_the_day_that_it_asks_for(
     ran.stdout.fnmatch_lines(["*The fault injection 'bad-dya' does not exist*"])
 
 
-def test_pytest_finds_it_by_itself() -> None:
+def test_pytest_discovers_the_plugin() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["entry-points"]["pytest11"] == {"batchspec": "batchspec.local.pytest_plugin"}

@@ -1,4 +1,4 @@
-"""What a task gets, what it cannot reach, and what nobody is told."""
+"""The environment of a task, what it cannot access, and secrets that never appear."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 @pytest.fixture
 def batch(tmp_path: Path) -> Iterator[Service]:
-    """A service whose pool ``p`` has one node and whose job is ``j``."""
+    """A service with a pool ``p`` of one node and a job ``j``."""
     with engined(tmp_path / "batch") as service:
         service.client.create_pool(pool())
         service.client.create_job(job())
@@ -31,7 +31,7 @@ def batch(tmp_path: Path) -> Iterator[Service]:
 
 
 def run(batch: Service, script: str, task_id: str = "t", **more: Any) -> str:
-    """What a script prints, run as a task to its end."""
+    """The output of a script that runs as a task."""
     batch.client.create_task("j", task(task_id, script, **more))
     until(lambda: batch.client.get_task("j", task_id).state == "completed")
     return b"".join(batch.client.download_task_file("j", task_id, "stdout.txt")).decode()
@@ -45,7 +45,7 @@ def node_root(batch: Service) -> Path:
 # --- what a task gets
 
 
-def test_a_task_sees_its_own_environment_and_nothing_of_the_services(
+def test_a_task_has_its_own_environment_and_none_of_the_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_OF_THE_SERVICE", "x")
@@ -76,7 +76,7 @@ def test_the_limits_of_a_task(batch: Service) -> None:
 
 
 @linux
-def test_when_a_task_has_ended_nothing_of_it_runs(batch: Service) -> None:
+def test_no_process_of_an_ended_task_remains(batch: Service) -> None:
     run(batch, "setsid sleep 1000 & (env -i setsid sleep 1000 &) ; sleep 0.05; echo done")
     assert [line for line in processes_of(batch.data) if "sleep" in line] == []
 
@@ -100,7 +100,7 @@ SWAPS = {
 
 
 @pytest.mark.parametrize("script", SWAPS.values(), ids=SWAPS.keys())
-def test_whatever_it_does_to_its_directories_nothing_else_is_touched(
+def test_a_task_that_changes_its_directories_affects_nothing_else(
     batch: Service, tmp_path: Path, script: str
 ) -> None:
     outside = tmp_path / "outside"
@@ -136,7 +136,7 @@ def test_whatever_it_does_to_its_directories_nothing_else_is_touched(
     assert (outside / "t" / "file").read_text() == "kept"
 
 
-def test_the_data_folder_itself_may_be_a_link(tmp_path: Path) -> None:
+def test_the_data_folder_can_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "batch").symlink_to("elsewhere")
     with engined(tmp_path / "batch") as service:
@@ -148,12 +148,12 @@ def test_the_data_folder_itself_may_be_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "../../x", "/etc", "a\0b", "", "é", "a b"])
-def test_no_id_is_a_path(batch: Service, name: str) -> None:
+def test_ids_cannot_be_paths(batch: Service, name: str) -> None:
     known = sorted(path for path in batch.data.parent.rglob("*") if path.is_dir())
     refused = [
-        batch.request("POST", "/pools", pool(name), judged=False),
-        batch.request("POST", "/jobs", job(name), judged=False),
-        batch.request("POST", "/jobs/j/tasks", task(name, "true"), judged=False),
+        batch.request("POST", "/pools", pool(name), checked=False),
+        batch.request("POST", "/jobs", job(name), checked=False),
+        batch.request("POST", "/jobs/j/tasks", task(name, "true"), checked=False),
     ]
     assert {answer.status for answer in refused} == {400}
     assert sorted(path for path in batch.data.parent.rglob("*") if path.is_dir()) == known
@@ -162,7 +162,7 @@ def test_no_id_is_a_path(batch: Service, name: str) -> None:
 # --- what nobody is told
 
 
-async def test_neither_keys_nor_signatures_are_told(
+async def test_keys_and_signatures_never_appear(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     storage_key = base64.b64encode(b"the key of the storage account").decode()
@@ -171,10 +171,10 @@ async def test_neither_keys_nor_signatures_are_told(
         account = StorageAccount.read(
             f"AccountName=a;AccountKey={storage_key};BlobEndpoint={blobs.url}"
         )
-        shown = await asyncio.to_thread(_all_that_is_told, tmp_path, account, blobs.url)
+        shown = await asyncio.to_thread(_all_output, tmp_path, account, blobs.url)
     assert "BlobAccessDenied" in shown
     assert "FileUpload" in shown
-    # Of the test itself: its clients, and the store that stands in for blobs.
+    # Loggers of the test itself: its clients and the fake blob store.
     ours = [
         one for one in caplog.records if not one.name.startswith(("azure", "urllib3", "aiohttp"))
     ]
@@ -183,8 +183,8 @@ async def test_neither_keys_nor_signatures_are_told(
         assert secret not in shown
 
 
-def _all_that_is_told(tmp_path: Path, storage: StorageAccount, url: str) -> str:
-    """Everything that the service says of tasks whose files cannot be had, and of bad requests."""
+def _all_output(tmp_path: Path, storage: StorageAccount, url: str) -> str:
+    """All output of the service about tasks with unavailable files and about invalid requests."""
     identity = {"identityReference": {"resourceId": "x"}}
     container = {"containerUrl": f"{url}/none?{SAS}"}
     condition = {"uploadCondition": "taskcompletion"}

@@ -1,4 +1,4 @@
-"""Job schedules: the operations, when a job is due, and schedules that are followed."""
+"""Job schedules: operations, due times, and schedules run by the engine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SCHEDULES = "/jobschedules"
 
 
 def schedule(schedule_id: str = "s", when: Any = None, **jobs: Any) -> dict[str, Any]:
-    """A schedule in wire form."""
+    """The JSON of a schedule."""
     return {
         "id": schedule_id,
         "schedule": when or {},
@@ -45,7 +45,7 @@ def schedule(schedule_id: str = "s", when: Any = None, **jobs: Any) -> dict[str,
 # --- the operations
 
 
-def test_a_new_schedule_is_shown_with_the_services_defaults(service: Service) -> None:
+def test_a_new_schedule_has_the_recorded_defaults(service: Service) -> None:
     """azure-sdk-for-python, test_batch_job_schedules."""
     when = {"startWindow": "PT1H", "recurrenceInterval": "P1D"}
     body = schedule(when=when, onAllTasksComplete="terminatejob")
@@ -85,7 +85,7 @@ def test_a_new_schedule_is_shown_with_the_services_defaults(service: Service) ->
     )
 
 
-def test_a_schedule_is_listed_changed_and_there(service: Service) -> None:
+def test_list_update_and_exists(service: Service) -> None:
     client = service.client
     until_ = datetime(2030, 1, 1, tzinfo=UTC)
     client.create_job_schedule(
@@ -138,18 +138,18 @@ def test_a_schedule_is_listed_changed_and_there(service: Service) -> None:
         ),
     ],
 )
-def test_times_that_cannot_be_are_refused(service: Service, when: Any, name: str) -> None:
+def test_invalid_times_are_rejected(service: Service, when: Any, name: str) -> None:
     refused = service.request("POST", SCHEDULES, schedule(when=when))
     assert (refused.status, refused.code) == (400, "InvalidPropertyValue")
     assert refused.values["PropertyName"] == name
 
 
-def test_what_is_wrong_with_its_jobs_is_told_at_once(service: Service) -> None:
+def test_invalid_job_settings_are_rejected_at_once(service: Service) -> None:
     refused = service.request("POST", SCHEDULES, schedule(priority=1001))
     assert (refused.status, refused.values["PropertyName"]) == (400, "priority")
 
 
-def test_jobs_and_schedules_share_their_ids(service: Service) -> None:
+def test_a_job_and_a_schedule_cannot_have_the_same_id(service: Service) -> None:
     service.request("POST", SCHEDULES, schedule("One"))
     again = service.request("POST", SCHEDULES, schedule("ONE"))
     assert (again.status, again.code) == (409, "JobScheduleExists")
@@ -160,7 +160,7 @@ def test_jobs_and_schedules_share_their_ids(service: Service) -> None:
     assert (taken.status, taken.code) == (409, "JobWithSameIdExists")
 
 
-def test_what_its_state_does_not_allow_is_refused(service: Service) -> None:
+def test_operations_not_allowed_in_the_state_are_rejected(service: Service) -> None:
     missing = service.request("GET", "/jobschedules/s")
     assert (missing.status, missing.code) == (404, "JobScheduleNotFound")
     service.request("POST", SCHEDULES, schedule())
@@ -174,7 +174,7 @@ def test_what_its_state_does_not_allow_is_refused(service: Service) -> None:
     assert (refused.status, refused.code) == (409, "JobScheduleBeingDeleted")
 
 
-def test_a_change_has_conditions(service: Service) -> None:
+def test_conditional_headers(service: Service) -> None:
     etag = service.request("POST", SCHEDULES, schedule()).headers["etag"]
     headers = {"if-match": etag}
     change = {"schedule": {"recurrenceInterval": "PT5H"}}
@@ -245,12 +245,12 @@ DAILY = {"recurrenceInterval": "P1D"}
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-def test_the_first_job_is_made_at_once_and_the_next_an_interval_later() -> None:
+def test_the_first_job_is_created_at_once_and_the_next_after_the_interval() -> None:
     one = record(DAILY)
     assert decided(one) == [CreateScheduledJob(one, NOW, NOW + DAY)]
 
 
-def test_without_an_interval_there_is_one_job_and_then_an_end() -> None:
+def test_without_an_interval_there_is_one_job() -> None:
     one = record()
     assert decided(one) == [CreateScheduledJob(one, NOW, None)]
     waiting = record(next_run=None, runs=1)
@@ -258,18 +258,18 @@ def test_without_an_interval_there_is_one_job_and_then_an_end() -> None:
     assert decided(waiting) == [SetScheduleState(waiting, ScheduleState.COMPLETED)]
 
 
-def test_one_job_at_a_time_and_the_next_as_soon_as_it_is_over() -> None:
+def test_one_job_at_a_time_and_the_next_when_it_ends() -> None:
     one = record(DAILY)
     assert decided(one, a_job(), after=HOUR) == []
     assert decided(one, after=HOUR) == [CreateScheduledJob(one, NOW, NOW + DAY)]
 
 
-def test_what_was_missed_is_not_carried_forward() -> None:
+def test_missed_jobs_are_skipped() -> None:
     one = record(DAILY)
     assert decided(one, after=3 * DAY + HOUR) == [CreateScheduledJob(one, NOW, NOW + 4 * DAY)]
 
 
-def test_after_its_window_a_job_is_not_made() -> None:
+def test_no_job_is_created_after_its_start_window() -> None:
     one = record({**DAILY, "startWindow": "PT30M"})
     assert decided(one, after=HOUR) == [SkipScheduledJob(one, NOW, NOW + DAY)]
     assert decided(one, a_job(), after=HOUR) == [SkipScheduledJob(one, NOW, NOW + DAY)]
@@ -278,13 +278,13 @@ def test_after_its_window_a_job_is_not_made() -> None:
     assert decided(single, after=HOUR) == [SkipScheduledJob(single, NOW, None)]
 
 
-def test_after_its_last_time_a_schedule_makes_no_job() -> None:
+def test_no_job_is_created_after_do_not_run_after() -> None:
     one = record({**DAILY, "doNotRunAfter": "2026-01-01T12:00:00Z"})
     assert decided(one) == [CreateScheduledJob(one, NOW, None)]
     assert decided(one, after=DAY) == [SkipScheduledJob(one, NOW, None)]
 
 
-def test_ending_ends_the_job_first() -> None:
+def test_terminate_ends_the_job_first() -> None:
     one = record(DAILY, state=ScheduleState.TERMINATING)
     job = a_job()
     assert decided(one, job) == [SetJobState(job, JobState.TERMINATING, "TerminateJobSchedule")]
@@ -292,7 +292,7 @@ def test_ending_ends_the_job_first() -> None:
     assert decided(one) == [SetScheduleState(one, ScheduleState.COMPLETED)]
 
 
-def test_deleting_deletes_all_jobs_first() -> None:
+def test_delete_deletes_all_jobs_first() -> None:
     one = record(DAILY, state=ScheduleState.DELETING)
     job = a_job(JobState.COMPLETED)
     assert decided(one, job) == [SetJobState(job, JobState.DELETING)]
@@ -301,7 +301,7 @@ def test_deleting_deletes_all_jobs_first() -> None:
 
 
 def auto(lifetime: str = "jobschedule", **more: Any) -> dict[str, Any]:
-    """An auto pool in wire form."""
+    """The JSON of an auto pool."""
     settings = pool(**PATIENT)
     del settings["id"]
     return {
@@ -314,7 +314,7 @@ def auto(lifetime: str = "jobschedule", **more: Any) -> dict[str, Any]:
     }
 
 
-def test_the_pool_of_a_schedule_goes_with_it_unless_it_is_kept() -> None:
+def test_the_pool_of_a_schedule_is_deleted_with_it_unless_kept() -> None:
     for keep in (False, True):
         body = {"schedule": {}, "jobSpecification": {"poolInfo": auto(keepAlive=keep)}}
         one = record(body=body, state=ScheduleState.DELETING, pool_id="mine_1")
@@ -327,7 +327,7 @@ def test_the_pool_of_a_schedule_goes_with_it_unless_it_is_kept() -> None:
 
 @pytest.fixture
 def fast(tmp_path: Path) -> Iterator[Service]:
-    """A whole service in which a minute passes in a tenth of a second."""
+    """A service with its engine in which a minute takes a tenth of a second."""
     with engined(tmp_path / "batch", speed=600.0) as found:
         yield found
 
@@ -357,7 +357,7 @@ def test_jobs_recur_until_the_schedule_is_deleted(fast: Service) -> None:
     assert fast.request("GET", "/jobs").json["value"] == []
 
 
-def test_a_disabled_schedule_makes_no_jobs(fast: Service) -> None:
+def test_a_disabled_schedule_creates_no_jobs(fast: Service) -> None:
     fast.request("POST", SCHEDULES, schedule(when={"doNotRunUntil": "2100-01-01T00:00:00Z"}))
     fast.request("POST", "/jobschedules/s/disable")
     fast.request("PATCH", "/jobschedules/s", {"schedule": {"recurrenceInterval": "PT1M"}})
@@ -368,7 +368,7 @@ def test_a_disabled_schedule_makes_no_jobs(fast: Service) -> None:
     until(lambda: bool(jobs_of(fast)))
 
 
-def test_terminating_ends_the_running_job(fast: Service) -> None:
+def test_terminate_ends_the_running_job(fast: Service) -> None:
     fast.request("POST", "/pools", pool(**PATIENT))
     fast.request("POST", SCHEDULES, schedule(when={"recurrenceInterval": "P1D"}))
     until(lambda: jobs_of(fast) == {"s:job-1": "active"})
@@ -384,7 +384,7 @@ def test_terminating_ends_the_running_job(fast: Service) -> None:
     assert "endTime" in info and "nextRunTime" not in info
 
 
-def test_the_jobs_of_a_schedule_share_its_pool_until_it_ends(fast: Service) -> None:
+def test_the_jobs_of_a_schedule_share_its_pool(fast: Service) -> None:
     manager = {"id": "manager", "commandLine": "true"}
     body = schedule(when={"recurrenceInterval": "PT1M"}, poolInfo=auto(), jobManagerTask=manager)
     fast.request("POST", SCHEDULES, body)
@@ -401,7 +401,7 @@ def test_the_jobs_of_a_schedule_share_its_pool_until_it_ends(fast: Service) -> N
     until(lambda: fast.request("GET", f"/pools/{name}").status == 404)
 
 
-def test_schedules_go_on_after_a_restart(tmp_path: Path) -> None:
+def test_schedules_continue_after_a_restart(tmp_path: Path) -> None:
     with engined(tmp_path / "batch", speed=600.0) as first:
         first.request("POST", SCHEDULES, schedule(when={"recurrenceInterval": "PT1M"}))
         until(lambda: bool(jobs_of(first)))
@@ -411,7 +411,7 @@ def test_schedules_go_on_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_single_job_completes_its_schedule(fast: Service) -> None:
-    """Its job manager ends and the job stays; the schedule ends with the job."""
+    """The job outlives its job manager task; the schedule completes with the job."""
     fast.request("POST", "/pools", pool(**PATIENT))
     manager = {"id": "manager", "commandLine": "true", "killJobOnCompletion": False}
     body = schedule(jobManagerTask=manager, onAllTasksComplete="noaction")

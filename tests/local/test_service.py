@@ -1,4 +1,4 @@
-"""The service as a whole: what it leaves, what it finds again, how it ends."""
+"""The service as a whole: state after a restart, failures, shutdown."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.local.engines import pool
 from tests.local.running import ACCOUNT, KEY, running
 
 
-def test_state_is_there_again_after_a_restart(tmp_path: Path) -> None:
+def test_the_state_survives_a_restart(tmp_path: Path) -> None:
     data = tmp_path / "batch"
     with running(data) as first:
         first.client.create_pool(pool("p"))
@@ -32,25 +32,25 @@ def test_state_is_there_again_after_a_restart(tmp_path: Path) -> None:
         assert [found.id for found in second.client.list_pools()] == ["p"]
 
 
-def test_the_data_folder_is_its_owners_alone(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_the_data_folder(tmp_path: Path) -> None:
     with running(tmp_path / "deep" / "batch") as service:
         assert service.data.stat().st_mode & 0o077 == 0
 
 
-def test_a_port_that_is_taken_is_an_error_and_not_another_port() -> None:
+def test_a_port_in_use_is_an_error() -> None:
     with listen() as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match="in use"):
             listen(port)
 
 
-def test_the_key_is_not_in_the_config_that_is_shown() -> None:
+def test_the_repr_of_the_config_contains_no_key() -> None:
     config = ServiceConfig(data=Path("/x"), account=ACCOUNT, key=KEY, storage="AccountKey=secret")
     assert KEY not in repr(config)
     assert "secret" not in repr(config)
 
 
-async def test_an_engine_that_fails_ends_the_service_with_its_error(tmp_path: Path) -> None:
+async def test_a_failing_engine_ends_the_service_with_its_error(tmp_path: Path) -> None:
     class Broken:
         async def run(self) -> None:
             await asyncio.sleep(0)
@@ -68,7 +68,7 @@ async def test_an_engine_that_fails_ends_the_service_with_its_error(tmp_path: Pa
         socket.create_connection((host, int(port)), timeout=5)
 
 
-async def test_a_cancelled_service_lets_its_engine_finish(tmp_path: Path) -> None:
+async def test_a_cancelled_service_waits_for_its_engine(tmp_path: Path) -> None:
     ends: list[str] = []
     begun = asyncio.Event()
 
@@ -94,11 +94,11 @@ async def test_a_cancelled_service_lets_its_engine_finish(tmp_path: Path) -> Non
     Store(config.data / "batch.db").close()
 
 
-async def test_a_faster_clock_stamps_the_records_and_not_the_signatures(tmp_path: Path) -> None:
+async def test_a_faster_clock_applies_to_records_and_not_to_signatures(tmp_path: Path) -> None:
     seen: list[datetime] = []
 
     def make(store: Store, config: ServiceConfig, url: str, clock: Clock) -> None:
-        # While the service lives: a moment after its end the clock stands still.
+        # While the service runs: its clock stops when it ends.
         seen.append(clock.now())
         time.sleep(0.01)
         seen.append(clock.now())

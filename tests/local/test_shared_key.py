@@ -1,4 +1,4 @@
-"""The shared-key check, against the signer of the azure SDK and against altered requests."""
+"""Shared Key verification, against the signer of the Azure SDK and altered requests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ queries = st.lists(
 def sign(
     method: str, path: str, query: str, headers: dict[str, str] | None = None, key: str = KEY
 ) -> SignedRequest:
-    """A request as the azure SDK signs it."""
+    """A request signed by the Azure SDK."""
     http = HttpRequest(method, f"http://127.0.0.1:1{path}" + (f"?{query}" if query else ""))
     http.headers.update({"ocp-date": DATE, "client-request-id": "1", **(headers or {})})
     request: PipelineRequest[Any] = PipelineRequest(http, PipelineContext(None))
@@ -60,7 +60,7 @@ def change(request: SignedRequest, **headers: str) -> SignedRequest:
     length=st.sampled_from([None, "0", "17"]),
     etag=st.sampled_from([None, '"0x8D"', "*"]),
 )
-def test_what_the_sdk_signs_is_accepted(
+def test_requests_signed_by_the_sdk_are_accepted(
     method: str,
     parts: list[str],
     query: list[tuple[str, str]],
@@ -79,7 +79,7 @@ def test_what_the_sdk_signs_is_accepted(
 
 @settings(deadline=None)
 @given(parts=segments, other=segments)
-def test_a_signature_is_for_one_path(parts: list[str], other: list[str]) -> None:
+def test_a_signature_is_valid_for_one_path(parts: list[str], other: list[str]) -> None:
     assume(parts != other)
     request = sign("GET", "/" + "/".join(parts), "api-version=1")
     moved = SignedRequest("GET", "/" + "/".join(other), request.query, request.headers)
@@ -87,7 +87,7 @@ def test_a_signature_is_for_one_path(parts: list[str], other: list[str]) -> None
         check_signature(moved, ACCOUNT, KEY, NOW)
 
 
-def test_a_body_less_request_may_sign_zero_or_nothing_whatever_the_header() -> None:
+def test_a_request_without_a_body_can_sign_zero_or_nothing() -> None:
     sent_without = sign("DELETE", "/pools/p", "")
     assert "content-length" not in sent_without.headers
     check_signature(change(sent_without, content_length="0"), ACCOUNT, KEY, NOW)
@@ -95,7 +95,7 @@ def test_a_body_less_request_may_sign_zero_or_nothing_whatever_the_header() -> N
 
 
 def test_a_delete_that_signs_an_empty_length_is_accepted() -> None:
-    # @azure/batch signs nothing for the length of a DELETE and sends "Content-Length: 0".
+    # @azure/batch signs an empty length for DELETE and sends "Content-Length: 0".
     signed_as_get = sign("GET", "/jobs/j", "")
     lines = SignedRequest("DELETE", "/jobs/j", "", dict(signed_as_get.headers))
     with pytest.raises(SignatureError):
@@ -106,7 +106,7 @@ def test_a_delete_that_signs_an_empty_length_is_accepted() -> None:
     check_signature(change(lines, content_length="0", authorization=header), ACCOUNT, KEY, NOW)
 
 
-def test_a_length_that_was_not_signed_is_refused() -> None:
+def test_an_unsigned_length_is_rejected() -> None:
     request = sign("POST", "/jobs", "", {"content-length": "17"})
     with pytest.raises(SignatureError):
         check_signature(change(request, content_length="18"), ACCOUNT, KEY, NOW)
@@ -121,7 +121,7 @@ def test_the_path_is_compared_as_sent() -> None:
 
 
 @pytest.mark.parametrize("name", ["ocp-range", "if-match", "content-type", "ocp-x"])
-def test_a_header_added_after_signing_is_refused(name: str) -> None:
+def test_a_header_added_after_signing_is_rejected(name: str) -> None:
     request = sign("GET", "/pools", "")
     with pytest.raises(SignatureError):
         check_signature(change(request, **{name: "bytes=0-1"}), ACCOUNT, KEY, NOW)
@@ -129,7 +129,7 @@ def test_a_header_added_after_signing_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("days", [0, 400])
 @pytest.mark.parametrize("sign_of", [1, -1])
-def test_stale_dates_are_refused_and_near_ones_are_not(days: int, sign_of: int) -> None:
+def test_dates_more_than_15_minutes_off_are_rejected(days: int, sign_of: int) -> None:
     request = sign("GET", "/pools", "")
     edge = sign_of * (MAX_SKEW + timedelta(days=days))
     if not days:
@@ -138,7 +138,7 @@ def test_stale_dates_are_refused_and_near_ones_are_not(days: int, sign_of: int) 
         check_signature(request, ACCOUNT, KEY, NOW + edge + sign_of * timedelta(seconds=1))
 
 
-def test_the_date_header_serves_when_there_is_no_ocp_date() -> None:
+def test_the_date_header_is_used_without_ocp_date() -> None:
     request = sign("GET", "/pools", "", {"Date": DATE})
     lines = {k: v for k, v in request.headers.items() if k != "ocp-date"}
     with pytest.raises(SignatureError, match="not the same"):  # dated, but signed with ocp-date
@@ -164,7 +164,7 @@ def test_the_date_header_serves_when_there_is_no_ocp_date() -> None:
         ("SharedKey acct:\u00e9", "base64"),
     ],
 )
-def test_malformed_headers_are_refused_with_their_reason(header: str, reason: str) -> None:
+def test_malformed_headers_are_rejected_with_the_reason(header: str, reason: str) -> None:
     with pytest.raises(SignatureError, match=reason):
         check_signature(change(sign("GET", "/pools", ""), authorization=header), ACCOUNT, KEY, NOW)
 
@@ -179,12 +179,12 @@ def test_malformed_headers_are_refused_with_their_reason(header: str, reason: st
         "Sun, 1 Nov 99999999999999999999 12:00:00 GMT",
     ],
 )
-def test_a_date_that_is_none_is_refused(date: str) -> None:
+def test_an_invalid_date_is_rejected(date: str) -> None:
     with pytest.raises(SignatureError, match="date"):
         check_signature(change(sign("GET", "/pools", ""), ocp_date=date), ACCOUNT, KEY, NOW)
 
 
-def test_a_wrong_key_is_refused_and_no_secret_is_told() -> None:
+def test_a_wrong_key_is_rejected_without_showing_secrets() -> None:
     other = base64.b64encode(b"another key").decode()
     request = sign("GET", "/pools", "api-version=1", key=other)
     with pytest.raises(SignatureError) as refused:
@@ -194,7 +194,7 @@ def test_a_wrong_key_is_refused_and_no_secret_is_told() -> None:
         assert secret not in refused.value.detail
 
 
-def test_query_names_and_repeated_values_as_the_written_rules_have_them() -> None:
+def test_query_names_and_repeated_values_as_documented() -> None:
     sdk = sign("GET", "/pools", "b=2&b=1&A=x")
     check_signature(sdk, ACCOUNT, KEY, NOW)
     by_the_rules = sign("GET", "/pools", urlencode({"a": "x", "b": "1,2"}))

@@ -1,4 +1,4 @@
-"""``$expand=stats``: what tasks, jobs, schedules and pools have used."""
+"""``$expand=stats``: resource usage of tasks, jobs, schedules and pools."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 from batchspec.local.model import Usage
 from batchspec.local.wire import ticks_of
+from tests.local.engine_stub import finish, idle_node, start
 from tests.local.engines import engined, job, pool, task, until
-from tests.local.playing import finish, idle_node, start
 from tests.local.running import Service
 
 BURN = f'{sys.executable} -S -c "import time\nwhile time.process_time() < 0.1: pass"'
@@ -22,12 +22,12 @@ BURN = f'{sys.executable} -S -c "import time\nwhile time.process_time() < 0.1: p
 
 @pytest.fixture
 def batch(tmp_path: Path) -> Iterator[Service]:
-    """A service with a pool of one node, and a job on it."""
+    """A service with a pool of one node and a job on it."""
     with engined(tmp_path / "batch") as found:
         found.client.create_pool(pool())
         found.client.create_job(job())
         yield found
-        assert found.wrong == []
+        assert found.violations == []
 
 
 def stats(service: Service, path: str) -> dict[str, Any]:
@@ -43,12 +43,12 @@ def processor(found: dict[str, Any]) -> float:
     return seconds(found["userCPUTime"]) + seconds(found["kernelCPUTime"])
 
 
-def test_all_processes_of_a_task_count(batch: Service) -> None:
+def test_usage_includes_all_processes_of_a_task(batch: Service) -> None:
     script = f"{BURN}; ({BURN} &); {BURN} & wait; touch done; sleep 1000"
     batch.client.create_task("j", task("t", script))
     done = "p/*/workitems/j/job-1/t/wd/done"
     until(lambda: any((batch.data / "nodes").glob(done)))
-    assert processor(stats(batch, "/jobs/j/tasks/t")) == 0  # it is known when they have ended
+    assert processor(stats(batch, "/jobs/j/tasks/t")) == 0  # usage is known after the end
     batch.client.terminate_task("j", "t")
     until(lambda: batch.client.get_task("j", "t").state == "completed")
     found = stats(batch, "/jobs/j/tasks/t")
@@ -69,7 +69,7 @@ def test_retries_are_summed(batch: Service) -> None:
     assert seconds(found["wallClockTime"]) > last
 
 
-def test_what_is_shown_is_what_was_noted(service: Service) -> None:
+def test_stats_are_those_in_the_store(service: Service) -> None:
     node = idle_node(service)
     service.client.create_job(job())
     service.client.create_task("j", task("t", "true"))

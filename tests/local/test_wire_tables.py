@@ -1,4 +1,4 @@
-"""The tables the service works by: generated ones are fresh, all of them agree with each other."""
+"""The tables of the service: generated files are up to date, and all tables agree."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MODELS = {"pool": "BatchPoolCreateOptions", "job": "BatchJobCreateOptions",
 
 
 @pytest.mark.parametrize("tool", ["generate_wire_models.py", "generate_compatibility.py"])
-def test_generated_files_are_fresh(tool: str) -> None:
+def test_generated_files_are_up_to_date(tool: str) -> None:
     run = [sys.executable, str(ROOT / "tools" / tool), "--check"]
     done = subprocess.run(run, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stderr}: run tools/{tool}"
 
 
-def test_every_operation_of_the_sdk_has_its_route() -> None:
+def test_every_operation_of_the_sdk_has_a_route() -> None:
     import azure.batch._operations._operations as sdk  # noqa: PLC0415
 
     builders = [name for name in vars(sdk) if name.startswith("build_batch_")]
@@ -43,7 +43,7 @@ def test_a_route_without_a_handler_is_not_supported_and_has_a_reason() -> None:
 
 
 @pytest.mark.parametrize("table", [REFUSED, WITHOUT_EFFECT])
-def test_gaps_name_properties_that_exist(table: dict[str, dict[str, str]]) -> None:
+def test_unsupported_properties_exist(table: dict[str, dict[str, str]]) -> None:
     for kind, paths in table.items():
         for path in paths:
             model = MODELS[kind]
@@ -52,7 +52,7 @@ def test_gaps_name_properties_that_exist(table: dict[str, dict[str, str]]) -> No
                 model = found.strip("[]!@")
 
 
-def test_spellings_and_older_properties_are_of_known_models() -> None:
+def test_spellings_and_older_properties_belong_to_known_models() -> None:
     assert set(OLDER_PROPERTIES) <= model_names()
     for model, extra in OLDER_PROPERTIES.items():
         assert not set(extra) & set(properties(model))
@@ -60,7 +60,7 @@ def test_spellings_and_older_properties_are_of_known_models() -> None:
         assert len({word.lower() for word in words}) == len(words)
 
 
-def test_importing_the_wire_forms_does_not_import_the_sdk() -> None:
+def test_importing_wire_does_not_import_the_sdk() -> None:
     code = (
         "import sys, batchspec.local.service; "
         "sys.exit(any(name == 'azure' or name.startswith('azure.') for name in sys.modules))"
@@ -68,7 +68,7 @@ def test_importing_the_wire_forms_does_not_import_the_sdk() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_every_model_can_be_read_into() -> None:
+def test_every_model_can_be_parsed() -> None:
     for model in model_names():
         required = [name for name, kind in properties(model).items() if kind.endswith("!")]
         if not required:

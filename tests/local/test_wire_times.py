@@ -1,4 +1,4 @@
-"""Times, durations and ETags: the forms that recorded replies have."""
+"""Times, durations and ETags in the notation of recorded replies."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from batchspec.local.wire.times import UNLIMITED_TICKS
 
 @settings(deadline=None)
 @given(st.integers(0, UNLIMITED_TICKS))
-def test_durations_come_back(ticks: int) -> None:
+def test_durations_round_trip(ticks: int) -> None:
     assert ticks_of(write_duration(ticks)) == ticks
 
 
 @settings(deadline=None)
 @given(st.timedeltas(timedelta(microseconds=1), timedelta(days=10_000)))
-def test_what_the_sdk_writes_is_read(span: timedelta) -> None:
+def test_durations_written_by_the_sdk_are_parsed(span: timedelta) -> None:
     assert read_duration(Serializer.serialize_duration(span)) == span
 
 
@@ -56,7 +56,7 @@ def test_durations_are_written_as_the_service_does(text: str, written: str) -> N
 @pytest.mark.parametrize(
     "text", ["", "P", "PT", "P1DT", "1D", "PT1", "P1000000000D", "PT1H ", "pt1h"]
 )
-def test_what_is_no_duration(text: str) -> None:
+def test_invalid_durations(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not a duration|is too long"):
         ticks_of(text)
 
@@ -74,7 +74,7 @@ def test_an_etag_is_the_time_of_the_last_change_in_ticks() -> None:
 
 @settings(deadline=None)
 @given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
-def test_times_come_back(moment: datetime) -> None:
+def test_times_round_trip(moment: datetime) -> None:
     text = write_time(moment)
     assert read_time(text) == moment
     assert not text.endswith("0Z") or "." not in text
@@ -112,7 +112,7 @@ def test_conditions(headers: dict[str, str], holds: bool) -> None:
             assert (fault.value.code, fault.value.status) == ("ConditionNotMet", status)
 
 
-def test_a_condition_that_is_no_date_is_a_bad_header() -> None:
+def test_an_invalid_date_is_an_invalid_header_value() -> None:
     with pytest.raises(Fault) as fault:
         check_conditions({"if-modified-since": "yesterday"}, NOW, reads=True)
     assert fault.value.code == "InvalidHeaderValue"

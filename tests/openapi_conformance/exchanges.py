@@ -1,7 +1,7 @@
-"""Every exchange of every embedded service that a test starts, judged by the description.
+"""Checks every exchange of every embedded service in the tests against the OpenAPI description.
 
-Services in processes of their own write their exchanges down (``sitecustomize.py``); those that a
-test runs in its own process are judged by ``tests/local/running.py``.
+Services in separate processes record their exchanges (``sitecustomize.py``); those in the process
+of a test are checked by ``tests/local/running.py``.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from tests.local.description import judge_of
+from tests.local.openapi import openapi_description
 
 HERE = Path(__file__).parent
 _VARIES = re.compile(rb"[0-9a-fA-F]{8,}|\d+")
 
 
-class Witness:
-    """Reads what services wrote into ``folder``, each exchange once."""
+class ConformanceChecker:
+    """Checks the exchanges that services record in ``folder``, each exchange once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._read: dict[Path, int] = {}
         self._known: set[tuple[object, ...]] = set()
 
-    def wrong(self) -> list[str]:
-        """What is wrong with the exchanges since this was last asked."""
-        return [text for exchange in self._new() for text in self._judge(exchange)]
+    def violations(self) -> list[str]:
+        """The violations in the exchanges since the last call."""
+        return [text for exchange in self._new() for text in self._check(exchange)]
 
     def _new(self) -> Iterator[dict[str, Any]]:
         for path in self.folder.glob("*.jsonl"):
@@ -41,22 +41,22 @@ class Witness:
                 file.seek(start)
                 for line in file:
                     if not line.endswith(b"\n"):
-                        break  # it is being written; what comes next would be the rest of it
+                        break  # the line is being written
                     start += len(line)
                     yield json.loads(line)
             self._read[path] = start
 
-    def _judge(self, exchange: dict[str, Any]) -> list[str]:
-        judge = judge_of(parse_qs(exchange["query"]).get("api-version", [""])[0])
-        if judge is None:
+    def _check(self, exchange: dict[str, Any]) -> list[str]:
+        description = openapi_description(parse_qs(exchange["query"]).get("api-version", [""])[0])
+        if description is None:
             return []
-        asked, told = (base64.b64decode(exchange[name]) for name in ("asked", "told"))
-        # Polling says the same a thousand times, but for numbers.
-        like = (_VARIES.sub(b"0", text) for text in (exchange["path"].encode(), asked, told))
-        alike = (exchange["method"], exchange["status"], *like)
-        if alike in self._known:
+        body, reply = (base64.b64decode(exchange[name]) for name in ("body", "reply"))
+        # Exchanges of polling differ only in numbers; each is checked once.
+        parts = (_VARIES.sub(b"0", text) for text in (exchange["path"].encode(), body, reply))
+        key = (exchange["method"], exchange["status"], *parts)
+        if key in self._known:
             return []
-        self._known.add(alike)
+        self._known.add(key)
         url = f"http://x{exchange['path']}?{exchange['query']}"
         status, headers = exchange["status"], exchange["headers"]
-        return judge.judge(exchange["method"], url, asked, status, headers, told)
+        return description.violations(exchange["method"], url, body, status, headers, reply)

@@ -1,7 +1,7 @@
-"""Has each embedded service that a test starts write down what it is asked and what it answers.
+"""Makes each embedded service that a test starts record its requests and replies.
 
-Python imports this in every process whose ``PYTHONPATH`` has this folder; it waits for the door of
-the service to be imported, and costs nothing where that never happens. See ``exchanges.py``.
+Python imports this module in every process whose ``PYTHONPATH`` contains this folder. It waits for
+the import of the service's application and has no effect without it. See ``exchanges.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ FOLDER = os.environ.get("EXCHANGES_OF_TESTS", "")
 
 
 class _Finder:
-    """Finds the door as Python would, and has it tapped once it is there."""
+    """Finds the module of the application as Python does, and wraps the application on import."""
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         if name != APP:
@@ -30,56 +30,56 @@ class _Finder:
 
         def exec_module(module: Any) -> None:
             execute(module)
-            _tap(module.App)
+            _record(module.App)
 
         spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 
-def _tap(door: Any) -> None:
+def _record(app: Any) -> None:
     import json  # noqa: PLC0415
     import time  # noqa: PLC0415
 
-    answer = door.__call__
-    loaded = time.time_ns()  # a later process may have the same number
+    answer = app.__call__
+    loaded = time.time_ns()  # a later process may have the same pid
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
     async def call(self: Any, scope: Any, receive: Any, send: Any) -> None:
-        asked, told = bytearray(), bytearray()
+        body, reply = bytearray(), bytearray()
         start: dict[str, Any] = {}
 
-        async def hear() -> Any:
+        async def recorded_receive() -> Any:
             message = await receive()
-            asked.extend(message.get("body", b""))
+            body.extend(message.get("body", b""))
             return message
 
-        async def say(message: Any) -> None:
+        async def recorded_send(message: Any) -> None:
             if message["type"] == "http.response.start":
                 start.update(message)
             elif _is_json(start):
-                told.extend(message.get("body", b""))
+                reply.extend(message.get("body", b""))
             if message["type"] == "http.response.body" and not message.get("more_body"):
-                write()  # before the client knows, so that no test can be the faster
+                write()  # before the client gets the reply, so that the test sees the record
             await send(message)
 
         def write() -> None:
-            exchange = _exchange(scope, start, bytes(asked), bytes(told))
-            # By process, as more than one may serve; whole lines, as any may be killed.
+            exchange = _exchange(scope, start, bytes(body), bytes(reply))
+            # One file per process; complete lines, since a process may be killed.
             try:
                 file = os.open(f"{FOLDER}/{os.getpid()}-{loaded}.jsonl", flags, 0o600)
-            except FileNotFoundError:  # the tests are over
+            except FileNotFoundError:  # the tests have ended
                 return
             try:
                 os.write(file, json.dumps(exchange).encode() + b"\n")
             finally:
                 os.close(file)
 
-        await answer(self, scope, hear, say)
+        await answer(self, scope, recorded_receive, recorded_send)
 
-    door.__call__ = call
+    app.__call__ = call
 
 
-def _exchange(scope: Any, start: dict[str, Any], asked: bytes, told: bytes) -> dict[str, Any]:
+def _exchange(scope: Any, start: dict[str, Any], body: bytes, reply: bytes) -> dict[str, Any]:
     import base64  # noqa: PLC0415
 
     return {
@@ -88,8 +88,8 @@ def _exchange(scope: Any, start: dict[str, Any], asked: bytes, told: bytes) -> d
         "query": scope["query_string"].decode("latin-1"),
         "status": start["status"],
         "headers": {n.decode().lower(): v.decode("latin-1") for n, v in start["headers"]},
-        "asked": base64.b64encode(asked).decode(),
-        "told": base64.b64encode(told).decode(),
+        "body": base64.b64encode(body).decode(),
+        "reply": base64.b64encode(reply).decode(),
     }
 
 

@@ -1,4 +1,4 @@
-"""The witness sees what a service in a process of its own answers, and notices what is wrong."""
+"""Recording of exchanges in separate processes, and detection of violations."""
 
 from __future__ import annotations
 
@@ -12,44 +12,46 @@ from azure.batch import BatchClient
 from azure.core.credentials import AzureNamedKeyCredential
 
 from batchspec import local
-from tests.local.description import judge_of
-from tests.openapi_conformance.exchanges import Witness
+from tests.local.openapi import openapi_description
+from tests.openapi_conformance.exchanges import ConformanceChecker
 
-SEEN = {
+EXCHANGE = {
     "method": "GET",
     "path": "/jobs/j/taskcounts",
     "query": "api-version=2025-06-01",
     "status": 200,
     "headers": {"content-type": "application/json;odata=minimalmetadata"},
-    "asked": "",
+    "body": "",
 }
 
 
-def lines(witness: Witness) -> set[bytes]:
-    return {line for path in witness.folder.iterdir() for line in path.read_bytes().splitlines()}
+def lines(conformance_checker: ConformanceChecker) -> set[bytes]:
+    return {
+        line
+        for path in conformance_checker.folder.iterdir()
+        for line in path.read_bytes().splitlines()
+    }
 
 
-def test_it_sees_a_service_in_a_process_of_its_own(
-    witness: Witness, local_home: local.Endpoints
+def test_exchanges_of_a_service_in_another_process_are_recorded(
+    conformance_checker: ConformanceChecker, local_home: local.Endpoints
 ) -> None:
-    before = lines(witness)
+    before = lines(conformance_checker)
     key = AzureNamedKeyCredential(local_home.batch_account, local_home.batch_key)
     with BatchClient(local_home.batch_url, key) as client:
         assert list(client.list_pools()) == []
-    (seen,) = lines(witness) - before
-    exchange = json.loads(seen)
+    (line,) = lines(conformance_checker) - before
+    exchange = json.loads(line)
     assert (exchange["method"], exchange["path"], exchange["status"]) == ("GET", "/pools", 200)
-    assert json.loads(base64.b64decode(exchange["told"]))["value"] == []
+    assert json.loads(base64.b64decode(exchange["reply"]))["value"] == []
 
 
-def test_a_line_that_grows_while_it_is_read_is_read_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = json.dumps({**SEEN, "told": ""}).encode() + b"\n"
+def test_an_incomplete_line_is_read_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = json.dumps({**EXCHANGE, "reply": ""}).encode() + b"\n"
     (tmp_path / "1.jsonl").write_bytes(text)
 
     class Growing(io.BytesIO):
-        """Its end is met in the middle of a line, and a moment later there is more."""
+        """A file that ends in the middle of a line and grows after that."""
 
         def __init__(self) -> None:
             super().__init__(text[:40])
@@ -63,22 +65,24 @@ def test_a_line_that_grows_while_it_is_read_is_read_later(
             self.seek(at)
             return line
 
-    own = Witness(tmp_path)
+    checker = ConformanceChecker(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", lambda *_: Growing())
-        assert list(own._new()) == []
-    assert [exchange["path"] for exchange in own._new()] == [SEEN["path"]]
+        assert list(checker._new()) == []
+    assert [exchange["path"] for exchange in checker._new()] == [EXCHANGE["path"]]
 
 
-@pytest.mark.skipif(judge_of("2025-06-01") is None, reason="no description beside the project")
-def test_it_notices_what_is_wrong_once(tmp_path: Path) -> None:
-    own = Witness(tmp_path)
-    told = {"odata.metadata": "x", "taskCounts": {"active": "none"}}
-    text = json.dumps({**SEEN, "told": base64.b64encode(json.dumps(told).encode()).decode()})
+@pytest.mark.skipif(
+    openapi_description("2025-06-01") is None, reason="no description beside the project"
+)
+def test_a_violation_is_reported_once(tmp_path: Path) -> None:
+    checker = ConformanceChecker(tmp_path)
+    reply = {"odata.metadata": "x", "taskCounts": {"active": "none"}}
+    text = json.dumps({**EXCHANGE, "reply": base64.b64encode(json.dumps(reply).encode()).decode()})
     exchanges = tmp_path / "1.jsonl"
-    exchanges.write_text(f"{text}\n{text[:40]}")  # the second is being written
-    found = own.wrong()
+    exchanges.write_text(f"{text}\n{text[:40]}")  # the second line is incomplete
+    found = checker.violations()
     assert any("'none' is not of type" in line for line in found)
     with exchanges.open("a") as file:
         file.write(f"{text[40:]}\n")
-    assert own.wrong() == []  # it is as the first
+    assert checker.violations() == []  # the same exchange again

@@ -1,9 +1,9 @@
-"""The published description of the protocol, as a judge of requests and replies.
+"""Checks requests and replies against the published OpenAPI description of the protocol.
 
-The description lies beside the project (``../shared/openapi``); where it is not, there is no judge.
-Objects are closed, and words are compared without regard to case: the real service does not keep
-to the description's own (721 recorded exchanges were judged this way; what it finds wrong with them
-is in ``DEVIATIONS``).
+The description is expected beside the project (``../shared/openapi``); without it nothing is
+checked. Unknown properties are violations. Enum values are compared without regard to case, since
+the real service uses other cases than its description. ``DEVIATIONS`` comes from checking 721
+recorded exchanges.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ FILES = {
     "2025-06-01": "BatchService-2025-06-01.derived.json",
     "2024-02-01.19.0": "BatchService-2024-02-01.19.0.json",
 }
-"""By api-version; of 2022-10-01.16.0 there is none."""
+"""By api-version; there is none for 2022-10-01.16.0."""
 
 DEVIATIONS = {
-    "'password' is a required property": "a pool's user accounts are shown without it",
-    "'displayName' is a required property": "an application that has none is shown without it",
+    "'password' is a required property": "user accounts of a pool are returned without it",
+    "'displayName' is a required property": "applications without a display name omit it",
 }
+"""Violations of the real service that are not reported, with the reason."""
 
 
 class Description:
-    """Judges exchanges by the description at ``path``."""
+    """The OpenAPI description at ``path``."""
 
     def __init__(self, path: Path) -> None:
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -43,7 +44,7 @@ class Description:
         self._definitions = {name: _close(shape) for name, shape in raw["definitions"].items()}
         self._parameters = raw["parameters"]
 
-    def judge(
+    def violations(
         self,
         method: str,
         url: str,
@@ -52,7 +53,7 @@ class Description:
         headers: Mapping[str, str],
         reply: bytes | None,
     ) -> list[str]:
-        """What is wrong with one exchange. A request that was refused need not be right."""
+        """The violations of one exchange; a rejected request need not conform."""
         parts = urlsplit(url)
         operation = self._operation(method, parts.path)
         if operation is None:
@@ -87,7 +88,7 @@ class Description:
         shapes = [p["schema"] for p in parameters if p["in"] == "body"]
         if body and shapes:
             value = json.loads(body)
-            # The SDK puts a fetched resource back with this in it.
+            # The SDK sends back a resource with this property.
             value.pop("odata.metadata", None)
             found += self._errors(value, shapes[0])
         elif body:
@@ -126,12 +127,12 @@ class Description:
 
 
 def _any_depth(template: str) -> str:
-    """A file's path may come with its slashes encoded or, as the service lists it, not."""
+    """The slashes in the path of a file may be encoded or, as the service lists it, plain."""
     return template.replace("{filePath}", ".+")
 
 
 def _close(schema: Any) -> Any:
-    """A schema of the description for jsonschema: objects closed, words of any case."""
+    """A schema for jsonschema: without unknown properties, enum values in any case."""
     if isinstance(schema, list):
         return [_close(part) for part in schema]
     if not isinstance(schema, dict):
@@ -145,7 +146,7 @@ def _close(schema: Any) -> Any:
         in ("type", "properties", "items", "required", "$ref", "additionalProperties", "enum")
     }
     if schema.get("format") == "int64":
-        # Recorded: 64-bit numbers are written as texts.
+        # Recorded: 64-bit numbers are written as strings.
         out["type"] = ["integer", "string"]
     if "properties" in out:
         out.setdefault("additionalProperties", False)
@@ -156,7 +157,7 @@ def _close(schema: Any) -> Any:
 
 
 @cache
-def judge_of(version: str) -> Description | None:
-    """The judge of an api-version; ``None`` where its description is not there."""
+def openapi_description(version: str) -> Description | None:
+    """The description of an api-version; ``None`` if it is not available."""
     path = FOLDER / FILES.get(version, "")
     return Description(path) if path.is_file() else None

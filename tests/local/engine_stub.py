@@ -1,4 +1,4 @@
-"""Playing the engine: a node, and tasks that ran on it, straight into the store."""
+"""Acts as the engine: writes a node and the runs of tasks directly to the store."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
 
 
 def idle_node(service: Service, slots: int = 4) -> Node:
-    """A node that can take tasks."""
+    """An idle node."""
     pool = service.store.pools.add(
         "p", {"vmSize": "x"}, NOW, target_dedicated=1, target_spot=0, resize_timeout="PT15M"
     )
@@ -24,7 +24,7 @@ def idle_node(service: Service, slots: int = 4) -> Node:
 
 
 def start(service: Service, node: Node, task_id: str) -> Task:
-    """The task, running on the node."""
+    """Start the task on the node."""
     task = service.store.tasks.get("j", task_id)
     assert task is not None
     run = service.store.runs.begin(task, node, f"workitems/j/job-1/{task_id}", NOW)
@@ -33,7 +33,7 @@ def start(service: Service, node: Node, task_id: str) -> Task:
 
 
 def finish(service: Service, run: Task, exit_code: int = 0) -> None:
-    """The run ends with that exit code."""
+    """End the run with ``exit_code``."""
     failure = {"category": "UserError", "code": "FailureExitCode"} if exit_code else None
     service.store.runs.finish(
         run,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from batchspec.local.api import ROUTES, Route
 from batchspec.local.wire import model_names, properties
-from tests.local.wires import VERSION
+from tests.local.raw_http import VERSION
 
 METHODS = st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 _IDS = "jobs pools tasks j p t J nodes files wd stdout.txt $metadata taskcounts addtaskcollection"
