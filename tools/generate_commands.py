@@ -147,6 +147,14 @@ of them are in jobs before the newest), `ids` (the first ten), `message`, `sampl
 In a job that is still open the tasks run again where they are; of a job that has ended a new one is
 made for them. While other tasks have failed and are not retried, clean-up deletes only what it
 deletes in any case. Tasks of a job schedule are not run again: its next job does the work.""",
+    "stop": """\
+Without TASK it ends the open jobs of the run and waits until none of their tasks runs; a terminal
+that is attached to the run ends with the reason and exit code 3. What has succeeded is kept, and
+`batchspec apply` runs the rest in a new job. With TASK it ends those tasks, which then count as
+failed by the cause `ended`; the run continues. The reason of a run is the job's terminate reason,
+that of a task is in the job's metadata; `failures` shows both. Of a job schedule the newest job is
+ended, and the schedule continues. What has ended already is left as it is (exit code 0). The
+question is asked on every account; `-y` answers yes.""",
     "download": """\
 Of a job that still runs, or of a schedule, what is there is fetched, and fetched again at its end
 or the next time.""",

@@ -179,6 +179,9 @@ app.command()(app_run.retry)
 app.command()(app_run.download)
 
 
+app.command()(app_run.stop)
+
+
 @app.command()
 def destroy(
     spec: SpecFile,

@@ -65,6 +65,31 @@ def download(
     return complete(run(Wanted.of(spec, variables, variable_files, target), progress))
 
 
+def stop(
+    spec: SpecFile,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TASK...]",
+            help="Tasks to end, each by its id or a part that no other id has. [default: the run]",
+            show_default=False,
+        ),
+    ] = None,
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="Why; recorded in the account.")
+    ] = "",
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    yes: Yes = False,
+) -> int:
+    """End tasks, or the whole run, with a reason. Nothing is deleted."""
+    from batchspec.cli.commands.stop import stop as run
+
+    wanted = Wanted.of(spec, variables, variable_files, target)
+    return complete(run(wanted, tasks or (), reason=reason, yes=yes))
+
+
 def retry(
     spec: SpecFile,
     causes: Annotated[

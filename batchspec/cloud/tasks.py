@@ -29,6 +29,7 @@ _SUCCEEDED = "state eq 'completed' and executionInfo/result eq 'success'"
 _WAITING = "state eq 'active'"
 _RUNNING = "state eq 'running' or state eq 'preparing'"
 _ENDED = frozenset({"JobCompleted", "JobBeingTerminated"})
+_TASK_ENDED = frozenset({"TaskCompleted", "JobCompleted", "JobBeingTerminated"})
 _NOT_FAILED = frozenset({"TaskNotCompleted", "TaskSucceeded"})
 
 
@@ -131,7 +132,7 @@ class Tasks(Session):
         try:
             await self.client.terminate_task(job_id, task_id)
         except AzureError as error:
-            if code_of(error) != "TaskCompleted" and status_of(error) != 404:
+            if code_of(error) not in _TASK_ENDED and status_of(error) != 404:
                 raise translate(error, f"task {task_id}") from None
 
     async def delete_task(self, job_id: str, task_id: str) -> None:

@@ -23,6 +23,7 @@ from batchspec.plan.causes import NODE_CAUSES, PREPARATION_TASK, START_TASK, UNU
 from batchspec.plan.failure_signature import distinctive_parts, signature
 from batchspec.plan.node_logs import PREPARATION, NodeFailure, node_logs_container
 from batchspec.plan.observed import JobFacts, TaskFacts
+from batchspec.plan.stopping import why_stopped
 from batchspec.problems import ServiceError
 from batchspec.spec.model import Spec
 
@@ -38,7 +39,7 @@ _GROUPS = 10
 """How many groups a cause is divided into; what is left is one more."""
 _NAMED = 10
 _UNWELL = {"starttaskfailed": START_TASK, "unusable": UNUSABLE}
-_SAME = frozenset({"timeout", "preempted", "ended", "job-ended"})
+_SAME = frozenset({"timeout", "preempted"})
 """Causes that say all: what such tasks wrote last is not why they failed."""
 _OTHER = "other"
 
@@ -188,7 +189,7 @@ def _with_lines(tasks: Sequence[_Failed], *, read: bool) -> list[_Failed]:
         replace(
             one,
             line=signature(
-                one.text if read else one.task.message or "",
+                one.text if read else _message(one),
                 one.task.id,
                 one.task.node or "",
                 *parts[one.task.id],
@@ -217,6 +218,17 @@ async def _read_all(spec: Spec, tasks: Sequence[_Failed], outputs: Outputs) -> l
         return replace(one, text=text)
 
     return list(await asyncio.gather(*map(read, tasks)))
+
+
+def _message(failed: _Failed) -> str:
+    """Why a task failed in the words of the service, or of the user who ended it or its job."""
+    message = failed.task.message or ""
+    match cause_of(failed.task, failed.job):
+        case "ended":
+            return why_stopped(failed.job.metadata, failed.task.id) or message
+        case "job-ended":
+            return failed.job.terminate_reason or message
+    return message
 
 
 def _named_groups(found: _Cause) -> list[tuple[str, list[_Failed]]]:
@@ -276,7 +288,7 @@ async def _failure(spec: Spec, cause: str, members: Sequence[_Failed], outputs: 
         cause,
         len(members),
         tuple(failed.task.id for failed in members[:_NAMED]),
-        first.task.message or "",
+        _message(first),
         file,
         text if text.strip() else "",
         sum(failed.earlier for failed in members),

@@ -23,7 +23,7 @@ CLI = ROOT.parent / "shared" / "CLI.md"
 NAMED = re.compile(r"(?:`|^|: |\s{2})batchspec ((?:local )?[a-z]+)((?: (?!`)[^\s`]+)*)")
 PROSE = {"itself", "reads"}
 """What batchspec does in sentences that begin with it."""
-PENDING = {"stop", "cost", "import", "package", "ls/cat", "explain"}
+PENDING = {"cost", "import", "package", "ls/cat", "explain"}
 """Commands of the interface that are not implemented; an implemented one must leave this set."""
 PENDING_OPTIONS = {"report": {"--run"}}
 """Options of the interface that are not implemented; an implemented one must leave this map."""
