@@ -36,7 +36,7 @@ def _reduction(name: str, compute: Callable[[Vector], float]) -> Function:
     def call(arguments: tuple[Value, ...]) -> Value:
         items = flatten(arguments)
         if not items:
-            raise FormulaValueError(f"{name} of no values")
+            raise FormulaValueError(f"{name} needs at least one value")
         return float(compute(items))
 
     return call
@@ -188,8 +188,8 @@ def _get_sample(series: Series, arguments: tuple[Value, ...], now: Timestamp) ->
     known = _sample_percent(len(there), first, last)
     if known < percent:
         raise FormulaValueError(
-            f"Only {known:g} percent of the samples of ${series.name} are there, "
-            f"{percent:g} are needed"
+            f"Only {known:g} percent of the samples of ${series.name} exist, "
+            f"{percent:g} percent are required"
         )
     return there
 
@@ -238,10 +238,10 @@ def _time_window(times: tuple[Value, ...], now: Timestamp) -> tuple[float, float
             ticks.append(time.ticks)
         else:
             raise FormulaValueError(
-                f"A timestamp or a timeinterval is needed, not a {type_name(time)}"
+                f"A timestamp or timeinterval is required, not a {type_name(time)}"
             )
     if len(ticks) not in (1, 2):
-        raise FormulaValueError("One or two times are needed")
+        raise FormulaValueError("One or two times are required")
     ((first, last),) = pairwise(sorted([*ticks, now.ticks][:2]))
     return first, last
 

@@ -226,7 +226,7 @@ def test_samples(expression: str, value: str) -> None:
         ("v = !'a'", "Line 1, Col 5: Operator ! is not defined for string"),
         ("v = 'a' ? 1 : 2", "Line 1, Col 9: A double is needed, not a string"),
         ("v = 1 && 'a'", "Line 1, Col 7: A double is needed, not a string"),
-        ("v = avg()", "Line 1, Col 5: avg of no values"),
+        ("v = avg()", "Line 1, Col 5: avg needs at least one value"),
         ("v = val(vec(1), 1)", "Line 1, Col 5: The vector has no element 1"),
         ("v = time('soon')", "Line 1, Col 5: 'soon' is not a time"),
         ("v = time().era", "Line 1, Col 11: A timestamp has no member 'era'"),
@@ -240,7 +240,7 @@ def test_samples(expression: str, value: str) -> None:
         ("$NodeDeallocationOption = 'never'", "must be one of requeue, terminate, taskcompletion"),
         (
             "v = $ActiveTasks.GetSample(TimeInterval_Minute * 10, 95)",
-            "Only 20 percent of the samples of $ActiveTasks are there, 95 are needed",
+            "Only 20 percent of the samples of $ActiveTasks exist, 95 percent are required",
         ),
         ("v = TimeInterval_Second * (1/0) + time()", "The timeinterval is not finite"),
         ("v = (time() + TimeInterval_Year * 9999).year", "Col 13: The timestamp is out of range"),

@@ -1,4 +1,4 @@
-"""The agent: launches performed with real processes, files and a blob store of the test's own."""
+"""The agent: launches performed with real processes, files and a blob store of the test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.local.blobs import SAS, Blobs, blob_store
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """Grants on the containers of a test's store."""
+    """Access to the containers of a test's store."""
 
     blobs: Blobs
 
@@ -88,7 +88,7 @@ async def test_no_shell_expands_a_command_line(agent: Agent, tmp_path: Path) -> 
     assert text(tmp_path, "stdout.txt") == '$HOME a  b c d * ~ e"f ; echo && > x\n'
 
 
-async def test_a_failing_program_and_its_words(agent: Agent, tmp_path: Path) -> None:
+async def test_a_failing_program_keeps_its_output(agent: Agent, tmp_path: Path) -> None:
     outcome = await agent.perform(launch(tmp_path, "exit 7"))
     assert outcome.exit_code == 7
     assert outcome.failure == Failure(
@@ -105,7 +105,7 @@ async def test_a_failing_program_and_its_words(agent: Agent, tmp_path: Path) -> 
 async def test_a_run_that_is_ended_before_its_files_are_uploaded_has_not_succeeded(
     agent: Agent, tmp_path: Path, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its process was the faster by a hair: what is to run again elsewhere must not count."""
+    """The process exits just before: a run that is repeated elsewhere must not count."""
 
     async def run(*given: Any) -> CommandResult:
         ran = await run_command(*given)
@@ -126,7 +126,7 @@ async def test_a_run_that_is_ended_before_its_files_are_uploaded_has_not_succeed
     assert (outcome.exit_code, outcome.failure) == (0, None), "nothing of it is missing"
 
 
-async def test_a_signal_counts_as_shells_count_it(agent: Agent, tmp_path: Path) -> None:
+async def test_a_signal_has_the_exit_code_of_shells(agent: Agent, tmp_path: Path) -> None:
     outcome = await agent.perform(launch(tmp_path, "kill -ABRT $$"))
     assert outcome.exit_code == 134
     assert outcome.failure is not None
@@ -152,7 +152,7 @@ async def test_what_cannot_be_started_has_no_exit_code(
     assert dict(outcome.failure.details)["CommandLine"] == line
 
 
-async def test_a_fresh_run_finds_an_empty_directory_and_a_retry_what_was_left(
+async def test_a_fresh_run_has_an_empty_directory_and_a_retry_the_previous_one(
     agent: Agent, tmp_path: Path
 ) -> None:
     await agent.perform(launch(tmp_path, "echo one > left; chmod 500 ."))
@@ -172,7 +172,7 @@ async def test_the_wall_clock_limit_ends_a_run(agent: Agent, tmp_path: Path) -> 
     assert outcome.failure.code == "TaskEnded"
 
 
-async def test_a_run_that_is_ended_by_request(agent: Agent, tmp_path: Path) -> None:
+async def test_a_run_can_be_ended_by_request(agent: Agent, tmp_path: Path) -> None:
     run = asyncio.create_task(agent.perform(launch(tmp_path, "echo > begun; sleep 1000")))
     await file_there(tmp_path / "node/task/wd/begun")
     agent.end("1")
@@ -181,7 +181,7 @@ async def test_a_run_that_is_ended_by_request(agent: Agent, tmp_path: Path) -> N
     agent.end("1")  # of one that has ended: nothing
 
 
-async def test_a_run_can_be_ended_before_its_process_is_there(agent: Agent, tmp_path: Path) -> None:
+async def test_a_run_can_be_ended_before_its_process_starts(agent: Agent, tmp_path: Path) -> None:
     run = asyncio.create_task(agent.perform(launch(tmp_path, "sleep 1000")))
     await asyncio.sleep(0)
     agent.end("1")
@@ -193,7 +193,9 @@ async def test_a_run_can_be_ended_before_its_process_is_there(agent: Agent, tmp_
 # --- resource files
 
 
-async def test_files_and_containers_are_fetched(agent: Agent, tmp_path: Path, blobs: Blobs) -> None:
+async def test_files_and_containers_are_downloaded(
+    agent: Agent, tmp_path: Path, blobs: Blobs
+) -> None:
     resources = (
         {"httpUrl": blobs.blob("in", "a.txt"), "filePath": "x/y.txt", "fileMode": "0640"},
         {"storageContainerUrl": blobs.container("in"), "filePath": "all"},
@@ -222,16 +224,16 @@ async def test_files_and_containers_are_fetched(agent: Agent, tmp_path: Path, bl
     assert stat.S_IMODE((wd / "all/a.txt").stat().st_mode) == 0o770
 
 
-async def test_a_large_file_is_fetched_whole(agent: Agent, tmp_path: Path, blobs: Blobs) -> None:
+async def test_a_large_file_is_downloaded_completely(
+    agent: Agent, tmp_path: Path, blobs: Blobs
+) -> None:
     blobs.containers["in"]["big"] = bytes(range(256)) * 40_000
     resource = {"httpUrl": blobs.blob("in", "big"), "filePath": "big"}
     await agent.perform(launch(tmp_path, "wc -c < big", resource_files=(resource,)))
     assert text(tmp_path, "stdout.txt").strip() == "10240000"
 
 
-async def test_transient_answers_are_tried_again(
-    agent: Agent, tmp_path: Path, blobs: Blobs
-) -> None:
+async def test_transient_errors_are_retried(agent: Agent, tmp_path: Path, blobs: Blobs) -> None:
     blobs.fail = [503, 500]
     resource = {"httpUrl": blobs.blob("in", "a.txt"), "filePath": "a"}
     outcome = await agent.perform(launch(tmp_path, "cat a", resource_files=(resource,)))
@@ -239,7 +241,7 @@ async def test_transient_answers_are_tried_again(
     assert text(tmp_path, "stdout.txt") == "alpha"
 
 
-async def test_what_cannot_be_fetched_has_its_code_and_tells_no_signature(
+async def test_a_failed_download_has_its_code_and_shows_no_signature(
     agent: Agent, tmp_path: Path, blobs: Blobs
 ) -> None:
     bad = blobs.blob("in", "a.txt").replace("secret", "wrong")
@@ -274,7 +276,7 @@ async def test_no_resource_file_leaves_the_working_directory(
     assert left == {"stdout.txt", "stderr.txt", "file"}
 
 
-async def test_a_blob_whose_name_climbs_is_refused(
+async def test_a_blob_name_with_dot_dot_is_refused(
     agent: Agent, tmp_path: Path, blobs: Blobs
 ) -> None:
     blobs.containers["in"] = {"../../evil": b""}
@@ -351,7 +353,7 @@ async def test_upload_conditions(
     assert set(blobs.containers["out"]) == names
 
 
-async def test_a_large_file_goes_up_in_blocks_with_its_headers(
+async def test_a_large_file_is_uploaded_in_blocks_with_its_headers(
     agent: Agent, tmp_path: Path, blobs: Blobs
 ) -> None:
     one = output(blobs, "big", "b")
@@ -391,7 +393,7 @@ async def test_a_failed_upload_fails_a_task_that_exited_with_0(
     assert "z" in blobs.containers["out"]
 
 
-async def test_an_exit_code_comes_before_a_failed_upload(
+async def test_an_exit_code_precedes_a_failed_upload(
     agent: Agent, tmp_path: Path, blobs: Blobs
 ) -> None:
     gone = output(blobs, "../stdout.txt")
@@ -415,7 +417,7 @@ async def test_nothing_is_uploaded_when_nothing_ran_or_a_user_ended_it(
     assert blobs.containers["out"] == {}
 
 
-async def test_runs_go_on_side_by_side(agent: Agent, tmp_path: Path) -> None:
+async def test_runs_are_concurrent(agent: Agent, tmp_path: Path) -> None:
     # Each waits for the other: one after the other they would never end.
     here, there = tmp_path / "here", tmp_path / "there"
     script = "echo > {}; while [ ! -e {} ]; do sleep 0.01; done"

@@ -1,4 +1,4 @@
-"""The host of tasks, where its supervisors end in a moment that does not suit it."""
+"""The host process, with supervisors that end at inconvenient moments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from batchspec.local.agent.host.system import Lines, line
 
 @pytest.fixture
 def host() -> Iterator[Host]:
-    """A host that works in no process of its own, and has started nothing."""
+    """A host in the process of the test that has started nothing."""
     found = Host.__new__(Host)  # not set up: signals and limits are those of the tests
     found.orders = Lines(0)
     reports, found.reporting = os.pipe()
@@ -25,7 +25,7 @@ def host() -> Iterator[Host]:
     os.close(found.reporting)
 
 
-def test_a_supervisor_that_was_killed_once_it_had_reported_takes_no_run(
+def test_a_supervisor_killed_after_its_report_takes_no_run(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, pipe = pipes = os.pipe()
@@ -42,7 +42,7 @@ def test_a_supervisor_that_was_killed_once_it_had_reported_takes_no_run(
     os.close(pipes[0])
 
 
-def test_supervisors_that_end_together_when_the_service_is_gone_are_waited_for(
+def test_supervisors_that_end_together_are_awaited(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # More than are kept for later runs; their pipes are closed by now, as a sign to them.

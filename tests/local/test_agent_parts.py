@@ -1,4 +1,4 @@
-"""The agent's pure parts: patterns, paths, command lines, marks."""
+"""The pure parts of the agent: patterns, paths, command lines, clocks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ names = st.text("ab.*?[]!-^\\ \u00e9", min_size=1, max_size=6)
 
 @settings(deadline=None)
 @given(name=names, pattern=st.text("ab.*?c-", min_size=1, max_size=6))
-def test_star_and_question_mark_are_those_of_everyone(name: str, pattern: str) -> None:
+def test_star_and_question_mark_are_as_in_fnmatch(name: str, pattern: str) -> None:
     hidden = name.startswith(".") and not pattern.startswith(".")
     expected = fnmatch.fnmatchcase(name, pattern) and not hidden
     assert bool(compile_pattern(pattern).fullmatch(name)) is expected
@@ -60,7 +60,7 @@ def test_patterns_of_the_reference(pattern: str, yes: list[str], no: list[str]) 
     assert [name for name in yes + no if matches.fullmatch(name)] == yes
 
 
-def test_find_goes_into_directories_and_not_through_links(tmp_path: Path) -> None:
+def test_find_files_enters_directories_but_no_links(tmp_path: Path) -> None:
     for name in ("a.txt", "d/b.txt", "d/e/c.txt", "d/.h/x.txt", ".h/y.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -92,12 +92,12 @@ def test_what_is_a_wildcard(pattern: str, wild: bool) -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.text(max_size=8).filter(lambda s: "\0" not in s), min_size=1, max_size=5))
-def test_splitting_undoes_quoting(arguments: list[str]) -> None:
+def test_splitting_reverses_quoting(arguments: list[str]) -> None:
     line = " ".join("'" + argument.replace("'", "'\"'\"'") + "'" for argument in arguments)
     assert split_command_line(line) == arguments
 
 
-def test_expansion_knows_both_spellings_and_leaves_what_is_not_set() -> None:
+def test_expansion_accepts_both_forms_and_keeps_unset_names() -> None:
     environment = {"A": "1", "AB": "2"}
     assert expand_variables("$A/${A}B/$AB/$C/${D}/$", environment) == "1/1B/2/$C/${D}/$"
 
@@ -113,7 +113,7 @@ def test_a_path_stays_inside_or_is_refused(path: str) -> None:
     assert os.path.commonpath(["/top", os.path.normpath("/top/" + path)]) == "/top"
 
 
-def test_a_new_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_new_file_appears_completely_or_not_at_all(tmp_path: Path) -> None:
     with open_directory(tmp_path, ["a", "b"]) as directory:
         with create_file(directory, "f", 0o640) as target:
             os.write(target, b"x")
@@ -125,12 +125,12 @@ def test_a_new_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "a/b").iterdir()] == ["f"]
 
 
-def test_a_blob_url_keeps_the_credential_and_quotes_the_name() -> None:
+def test_a_blob_url_keeps_the_credential_and_quotes_the_blob_name() -> None:
     url = blob_url("http://h/acct/c?sig=a%2Fb", "d/e f#?%.txt")
     assert url == "http://h/acct/c/d/e%20f%23%3F%25.txt?sig=a%2Fb"
 
 
-def test_a_clock_follows_the_wall_or_runs_faster() -> None:
+def test_a_clock_follows_real_time_or_is_faster() -> None:
     assert abs(Clock().now() - datetime.now(UTC)) < timedelta(seconds=5)
     ahead = timedelta(days=400)
     assert abs(Clock(1, ahead).now() - datetime.now(UTC) - ahead) < timedelta(seconds=5)
@@ -142,7 +142,7 @@ def test_a_clock_follows_the_wall_or_runs_faster() -> None:
         Clock(0.5)
 
 
-async def test_a_fast_clock_is_soon_there() -> None:
+async def test_timers_of_a_fast_clock_are_fast() -> None:
     fast = Clock(3600 * 1e3)
     before = fast.now()
     called = asyncio.Event()

@@ -1,4 +1,4 @@
-"""Processes of tasks, with real ones: what a run leaves behind is nothing, however it ends."""
+"""Processes of tasks, with real ones: however a run ends, no process of it is left."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def shell(tmp_path: Path, script: str) -> Program:
 
 
 def alive(tmp_path: Path) -> list[str]:
-    """The processes whose working directory or whose mark is the test's."""
+    """The processes with the working directory or the tag of the test."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -74,7 +74,7 @@ def written(path: Path) -> Callable[[], bool]:
     return lambda: path.exists() and path.read_text().endswith("\n")
 
 
-async def test_a_program_runs_with_its_arguments_environment_files_and_no_more(
+async def test_a_program_gets_exactly_its_arguments_environment_and_files(
     processes: Processes, tmp_path: Path
 ) -> None:
     script = 'import os,sys; print(sys.argv[1:], sorted(os.environ), os.getcwd()); sys.exit("bad")'
@@ -93,7 +93,7 @@ async def test_standard_input_is_empty_and_no_descriptor_is_inherited(
     assert (tmp_path / "stdout.txt").read_text() == "True [0, 1, 2, 3]\n"  # 3 is the listing's own
 
 
-async def test_signals_are_as_a_fresh_program_finds_them(
+async def test_signals_have_their_default_action(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     before = signal.signal(signal.SIGQUIT, signal.SIG_IGN)  # as in the background of a shell
@@ -109,7 +109,7 @@ async def test_signals_are_as_a_fresh_program_finds_them(
     assert [mask & ~internal for mask in masks] == [0, 0]
 
 
-async def test_a_signal_is_told_apart_from_an_exit_code(
+async def test_a_signal_is_distinguished_from_an_exit_code(
     processes: Processes, tmp_path: Path
 ) -> None:
     assert await processes.run("1", shell(tmp_path, "kill -SEGV $$")) == Killed(signal.SIGSEGV)
@@ -142,7 +142,7 @@ async def test_output_is_not_written_through_a_link(processes: Processes, tmp_pa
     assert (tmp_path / "precious").read_text() == "kept"
 
 
-async def test_an_argument_that_no_program_can_have(processes: Processes, tmp_path: Path) -> None:
+async def test_an_argument_with_a_nul_is_an_error(processes: Processes, tmp_path: Path) -> None:
     assert await processes.run("1", program(tmp_path, "true", "a\0b")) == NotStarted(22)
     assert await processes.run("2", program(tmp_path, "true", "x" * 3_000_000)) == NotStarted(7)
     assert await processes.run("3", program(tmp_path, "true")) == Exited(0)
@@ -162,7 +162,7 @@ LEAVERS = {
 
 @linux
 @pytest.mark.parametrize("script", LEAVERS.values(), ids=LEAVERS.keys())
-async def test_a_program_that_ends_leaves_nothing(
+async def test_a_program_that_exits_leaves_no_process(
     processes: Processes, tmp_path: Path, script: str
 ) -> None:
     assert await processes.run("1", shell(tmp_path, script + "; exit 3")) == Exited(3)
@@ -171,7 +171,7 @@ async def test_a_program_that_ends_leaves_nothing(
 
 @linux
 @pytest.mark.parametrize("script", LEAVERS.values(), ids=LEAVERS.keys())
-async def test_a_program_that_is_killed_leaves_nothing(
+async def test_a_program_that_is_killed_leaves_no_process(
     processes: Processes, tmp_path: Path, script: str
 ) -> None:
     run = asyncio.create_task(processes.run("1", shell(tmp_path, script + "; sleep 1000")))
@@ -183,7 +183,7 @@ async def test_a_program_that_is_killed_leaves_nothing(
 
 
 @linux
-async def test_a_program_that_multiplies_is_killed_whole(
+async def test_a_program_that_forks_repeatedly_is_killed_completely(
     processes: Processes, tmp_path: Path
 ) -> None:
     script = (
@@ -232,7 +232,7 @@ async def test_closing_ends_every_run(tmp_path: Path) -> None:
 
 
 @linux
-async def test_a_host_that_is_killed_takes_its_runs_along_and_is_replaced(
+async def test_a_killed_host_ends_its_runs_and_is_replaced(
     processes: Processes, tmp_path: Path
 ) -> None:
     script = "setsid sleep 1000 & echo $PPID > left; sleep 1000"
@@ -248,7 +248,7 @@ async def test_a_host_that_is_killed_takes_its_runs_along_and_is_replaced(
 
 
 @linux
-async def test_a_supervisor_that_is_killed_takes_its_run_along_and_no_other(
+async def test_a_killed_supervisor_ends_its_own_run_only(
     processes: Processes, tmp_path: Path
 ) -> None:
     script = "setsid sleep 1000 & echo $PPID > left; sleep 1000"
@@ -267,7 +267,7 @@ async def test_a_supervisor_that_is_killed_takes_its_run_along_and_no_other(
 
 
 @linux
-async def test_leftovers_of_one_folder_are_reaped_and_of_no_other(tmp_path: Path) -> None:
+async def test_orphans_of_one_folder_are_killed_and_of_no_other(tmp_path: Path) -> None:
     mine, other = tmp_path / "mine", tmp_path / "other"
     children = [
         await asyncio.create_subprocess_exec(
@@ -286,7 +286,7 @@ async def test_leftovers_of_one_folder_are_reaped_and_of_no_other(tmp_path: Path
 
 
 @linux
-async def test_leftovers_without_a_mark_are_reaped_with_those_above_them(tmp_path: Path) -> None:
+async def test_untagged_descendants_of_orphans_are_killed_too(tmp_path: Path) -> None:
     processes = Processes({TAG_VARIABLE: process_tag(tmp_path)})
     # Neither the environment nor the session tells whose it is; its parent has ended.
     script = "env -i setsid /bin/sh -c 'echo $$ > left; exec sleep 1000' & sleep 1000"
@@ -301,7 +301,7 @@ async def test_leftovers_without_a_mark_are_reaped_with_those_above_them(tmp_pat
     await processes.close()
 
 
-async def test_more_runs_than_files_may_be_open_by_default(
+async def test_there_can_be_more_runs_than_the_default_limit_of_open_files(
     processes: Processes, tmp_path: Path
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -344,7 +344,7 @@ async def test_many_short_runs_share_few_processes(processes: Processes, tmp_pat
     assert len(supervisors) <= 4
 
 
-async def test_what_is_used_is_summed_below_a_key_and_told_once(
+async def test_usage_is_summed_below_a_key_and_returned_once(
     processes: Processes, tmp_path: Path
 ) -> None:
     burn = "import time\nwhile time.process_time() < 0.1: pass"

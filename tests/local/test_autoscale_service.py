@@ -1,4 +1,4 @@
-"""Autoscale in the service: the operations, and pools that follow their formulas."""
+"""Autoscale in the service: its operations, and pools that follow their formulas."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_pool_shows_its_formula(service: Service) -> None:
         ({"autoScaleEvaluationInterval": "P7DT1S"}, "InvalidPropertyValue"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(
+def test_contradictory_settings_are_refused(
     service: Service, change: dict[str, Any], code: str
 ) -> None:
     refused = service.request("POST", POOLS, {**scaled(), **change})
@@ -66,7 +66,7 @@ def test_settings_that_cannot_be_are_refused(
     assert service.request("GET", "/pools/p").status == 404
 
 
-def test_a_syntax_error_says_where_it_is(service: Service) -> None:
+def test_a_syntax_error_has_a_position(service: Service) -> None:
     refused = service.request("POST", POOLS, scaled("a = 1;\nb = ;"))
     assert refused.values == {"Message": "Line 2, Col 5: Unexpected ';'"}
 
@@ -85,7 +85,7 @@ def test_a_formula_is_evaluated_without_being_applied(service: Service) -> None:
     assert shown["targetDedicatedNodes"] == 0
 
 
-def test_a_formula_that_fails_is_answered_as_recorded(service: Service) -> None:
+def test_a_failing_formula_has_the_recorded_response(service: Service) -> None:
     """azure-sdk-for-node, should fail to evaluate invalid autoscale formula."""
     service.request("POST", POOLS, scaled())
     answer = service.request(
@@ -140,7 +140,7 @@ def test_scaling_is_enabled_changed_and_disabled(service: Service) -> None:
     assert service.request("POST", "/pools/p/resize", {"targetDedicatedNodes": 1}).status == 202
 
 
-def test_an_enabled_pool_keeps_what_is_not_given_anew(
+def test_enabling_again_keeps_settings_that_are_not_given(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("batchspec.local.api.autoscale._PAUSE", timedelta())
@@ -161,7 +161,7 @@ def test_disabling_stops_a_resize_as_recorded(service: Service) -> None:
 
 
 def view(formula: str, *, due: int = 0, sample_due: int = 0, **changes: Any) -> AutoscaleView:
-    """A pool whose formula and sample are due so many seconds after ``NOW``."""
+    """A pool whose formula and sample are due the given seconds after ``NOW``."""
     record = Pool(
         seq=1,
         id="p",
@@ -190,7 +190,7 @@ def decided(one: AutoscaleView, now: datetime = NOW) -> list[Decision]:
     return list(autoscale_pool(one, now))
 
 
-def test_the_sample_that_is_due_counts_for_the_formula_that_is_due() -> None:
+def test_a_due_sample_is_taken_before_the_evaluation() -> None:
     sample, note, resize = decided(view("$TargetDedicatedNodes = $PendingTasks;"))
     assert isinstance(sample, RecordSample) and sample.following == NOW + timedelta(seconds=30)
     assert isinstance(note, RecordAutoscaleRun) and note.following == NOW + timedelta(minutes=5)
@@ -204,31 +204,31 @@ def test_between_two_evaluations_only_samples_are_taken() -> None:
     assert isinstance(sample, RecordSample)
 
 
-def test_nothing_is_resized_to_the_size_that_it_has() -> None:
+def test_equal_targets_cause_no_resize() -> None:
     kinds = [type(one) for one in decided(view("$TargetDedicatedNodes = 1;"))]
     assert kinds == [RecordSample, RecordAutoscaleRun]
 
 
-def test_an_error_is_noted_and_resizes_nothing() -> None:
+def test_an_evaluation_error_is_recorded_and_resizes_nothing() -> None:
     _, note = decided(view("$TargetDedicatedNodes = 9; v = nothing;"))
     assert isinstance(note, RecordAutoscaleRun) and note.run["error"]["code"].endswith(
         "EvaluationError"
     )
 
 
-def test_a_resize_that_is_being_stopped_is_left_alone() -> None:
+def test_a_stopping_resize_is_not_changed() -> None:
     stopping = view("$TargetDedicatedNodes = 9;", allocation=AllocationState.STOPPING)
     assert ResizePool not in {type(one) for one in decided(stopping)}
 
 
-def test_what_was_missed_is_not_made_up_for_and_the_beat_stays() -> None:
+def test_missed_evaluations_are_skipped_and_the_interval_stays() -> None:
     late = NOW + timedelta(seconds=617)
     sample, note, *_ = decided(view("v = 1;"), late)
     assert isinstance(sample, RecordSample) and sample.following == NOW + timedelta(seconds=630)
     assert isinstance(note, RecordAutoscaleRun) and note.following == NOW + timedelta(seconds=900)
 
 
-def test_chance_is_the_same_when_asked_twice() -> None:
+def test_random_numbers_are_equal_for_the_same_evaluation() -> None:
     one = view("$TargetDedicatedNodes = rand() * 1000;")
     assert decided(one) == decided(one)
 
@@ -256,7 +256,7 @@ def test_tasks_and_nodes_are_measured(service: Service) -> None:
     assert measured["RunningTasks"] == 0
 
 
-def test_samples_go_with_their_pool_and_after_a_week(service: Service) -> None:
+def test_samples_are_deleted_with_their_pool_and_after_a_week(service: Service) -> None:
     service.request("POST", POOLS, scaled())
     found = service.store.pools.get("p")
     assert found is not None
@@ -296,8 +296,8 @@ def sizes(service: Service) -> tuple[int, int]:
     return shown["currentDedicatedNodes"], shown["currentLowPriorityNodes"]
 
 
-def test_the_generated_formula_follows_the_tasks_and_goes_back(calm: Service) -> None:
-    """``nodes: {scale: ...}`` of a spec: out to what tasks need, and back once they are done."""
+def test_the_generated_formula_scales_out_and_in(calm: Service) -> None:
+    """``nodes: {scale: ...}`` of a spec: out as tasks require, and in when they are done."""
     formula = scale_formula(least=0, most=2, most_spot=2, idle=timedelta(minutes=10), slots=2)
     body = scaled(formula, autoScaleEvaluationInterval="PT5M", taskSlotsPerNode=2, **PATIENT)
     calm.request("POST", POOLS, body)
@@ -316,7 +316,7 @@ def test_the_generated_formula_follows_the_tasks_and_goes_back(calm: Service) ->
     assert calm.request("GET", counts).json["taskCounts"]["succeeded"] == 5
 
 
-def test_a_steady_pool_is_evaluated_again_and_stays(fast: Service) -> None:
+def test_a_steady_pool_is_evaluated_again_without_a_resize(fast: Service) -> None:
     formula = "$TargetDedicatedNodes = 1; $TargetLowPriorityNodes = 1;"
     fast.request("POST", POOLS, scaled(formula, **PATIENT))
     until(lambda: sizes(fast) == (1, 1))

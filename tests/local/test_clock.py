@@ -1,4 +1,4 @@
-"""Time that passes faster: what is lived through in seconds, and a clock that never goes back."""
+"""Time that passes faster than real time, and a clock that never goes back."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def time_of(text: str) -> datetime:
 
 
 def stamp(service: Service) -> datetime:
-    """What the service's clock shows: the time at which a job is made."""
+    """The service's time: the creation time of a new job."""
     name = f"j{uuid4().hex}"
     assert service.request("POST", "/jobs", job(name)).status == 201
     return time_of(service.request("GET", f"/jobs/{name}").json["creationTime"])
 
 
 def live(service: Service, span: timedelta) -> tuple[datetime, datetime]:
-    """Let so much of the service's time pass; from when to when."""
+    """Wait for a duration of the service's time; returns its start and end."""
     first = stamp(service)
     until(lambda: stamp(service) >= first + span)
     return first, stamp(service)
@@ -48,7 +48,7 @@ def task_of(service: Service) -> Any:
     return service.request("GET", "/jobs/j/tasks/t").json
 
 
-def test_a_node_takes_as_long_as_on_azure_and_that_is_soon_over(tmp_path: Path) -> None:
+def test_a_fast_node_allocation_takes_as_long_as_on_azure(tmp_path: Path) -> None:
     delay = timedelta(seconds=226)
     with engined(tmp_path / "batch", speed=FAST, allocation=delay) as service:
         service.request("POST", "/pools", pool(**PATIENT))
@@ -104,7 +104,7 @@ def test_a_job_ends_at_its_limit(tmp_path: Path) -> None:
         assert info["terminateReason"] == "MaxWallClockTimeExpiry"
 
 
-def test_time_goes_on_from_where_it_was_at_any_speed(tmp_path: Path) -> None:
+def test_time_continues_at_any_speed(tmp_path: Path) -> None:
     times: list[datetime] = []
     for speed in (3600.0, 3600.0, 1.0, 60.0):
         with engined(tmp_path / "batch", speed=speed) as service:
@@ -123,7 +123,7 @@ asyncio.run(serve(config, lambda url: print(url, flush=True)))
 """
 
 
-def test_a_killed_service_goes_on_later_than_it_was(tmp_path: Path) -> None:
+def test_the_time_of_a_killed_service_does_not_go_back(tmp_path: Path) -> None:
     data = tmp_path / "batch"
     times: list[datetime] = []
     for speed in ("3600", "3600", "1"):
@@ -138,8 +138,8 @@ def test_a_killed_service_goes_on_later_than_it_was(tmp_path: Path) -> None:
     assert times == sorted(times)
 
 
-async def test_the_clock_stands_where_it_cannot_be_kept(tmp_path: Path) -> None:
-    """It does not go beyond what is written, so that no restart can be behind it."""
+async def test_the_clock_stops_when_it_cannot_be_written(tmp_path: Path) -> None:
+    """The clock does not pass the written time, so that no restart can be behind it."""
     seconds = [0.0]
     clock, time = Clock(3600.0, monotonic=lambda: seconds[0]), ClockOffset(tmp_path)
     first = clock.now()
@@ -151,7 +151,7 @@ async def test_the_clock_stands_where_it_cannot_be_kept(tmp_path: Path) -> None:
         assert first + timedelta(hours=1) < clock.now() <= first + promised + timedelta(seconds=10)
 
 
-async def test_the_clock_stands_where_it_is_kept_however_long_that_took(tmp_path: Path) -> None:
+async def test_the_clock_stops_at_the_written_time(tmp_path: Path) -> None:
     seconds = [0.0]
 
     class Slow(ClockOffset):
@@ -165,13 +165,13 @@ async def test_the_clock_stands_where_it_is_kept_however_long_that_took(tmp_path
         assert clock.offset() <= time.read()
 
 
-def test_without_a_faster_life_there_is_no_file(tmp_path: Path) -> None:
+def test_a_clock_at_real_speed_writes_no_file(tmp_path: Path) -> None:
     with engined(tmp_path / "batch") as service:
         assert abs(stamp(service) - datetime.now(UTC)) < timedelta(minutes=1)
     assert not (tmp_path / "batch" / "clock.json").exists()
 
 
-def test_a_file_that_is_there_is_believed(tmp_path: Path) -> None:
+def test_an_existing_file_is_used(tmp_path: Path) -> None:
     data = tmp_path / "batch"
     data.mkdir()
     (data / "clock.json").write_text(json.dumps({"ahead": 86400 * 30}))
@@ -181,7 +181,7 @@ def test_a_file_that_is_there_is_believed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "null"])
-def test_a_damaged_file_is_not_taken_for_no_file(tmp_path: Path, text: str) -> None:
+def test_a_damaged_file_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "clock.json").write_text(text)
     with pytest.raises((ValueError, KeyError, TypeError)):
         ClockOffset(tmp_path).read()

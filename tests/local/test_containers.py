@@ -86,7 +86,7 @@ CONTAINERS = {"containerConfiguration": {"type": "dockerCompatible"}}
 
 @pytest.fixture
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The notes of the stand-in, which is the only engine there is."""
+    """The log of the stand-in, which is the only engine on the path."""
     programs, home = tmp_path / "programs", tmp_path / "engine"
     programs.mkdir()
     home.mkdir()
@@ -119,7 +119,7 @@ def batch(engine: Path, tmp_path: Path) -> Iterator[Service]:
 
 
 def made(engine: Path) -> dict[str, Any]:
-    """What the only container was made with."""
+    """The arguments with which the only container was created."""
     (path,) = engine.glob("*.gone")
     found: dict[str, Any] = json.loads(path.read_text())
     return found
@@ -160,7 +160,7 @@ def test_a_task_runs_in_its_container(batch: Service, engine: Path) -> None:
     assert found["env"]["DOCKER_HOST"] == "nowhere"
 
 
-def test_what_is_mounted_and_where_it_runs_can_be_chosen(batch: Service, engine: Path) -> None:
+def test_mounts_and_working_directory_can_be_set(batch: Service, engine: Path) -> None:
     mounts = [{"source": "Task"}, {"source": "Shared", "isReadOnly": True}]
     settings = {
         "imageName": "busybox",
@@ -207,7 +207,7 @@ def test_a_terminated_task_leaves_no_container(batch: Service, engine: Path) -> 
         ({}, "true", "ContainerTaskSettingsNotFound", ""),
     ],
 )
-def test_what_cannot_run_in_a_container_fails_by_its_name(
+def test_a_container_failure_has_its_code(
     batch: Service, settings: dict[str, Any], command: str, code: str, words: str
 ) -> None:
     wanted: dict[str, Any] = {"id": "t", "commandLine": command}
@@ -226,7 +226,9 @@ def test_a_pool_without_containers_runs_no_container_task(batch: Service) -> Non
     assert (info.exit_code, info.failure_info.code) == (None, "ContainerPoolNotSupported")
 
 
-def test_start_and_preparation_tasks_may_do_without(batch: Service, engine: Path) -> None:
+def test_start_and_preparation_tasks_may_run_without_containers(
+    batch: Service, engine: Path
+) -> None:
     start = {"commandLine": "true", "containerSettings": {"imageName": "starter"}}
     batch.client.create_pool(container_pool("q", startTask=start))
     until(lambda: [n.state.value for n in batch.client.list_nodes("q")] == ["idle"])
@@ -286,7 +288,7 @@ def test_without_an_engine_a_pool_for_containers_is_refused_with_the_reason(
         batch.client.create_pool(container_pool())
 
 
-def test_containers_that_an_earlier_life_left_are_removed(engine: Path, tmp_path: Path) -> None:
+def test_orphaned_containers_are_removed(engine: Path, tmp_path: Path) -> None:
     with engined(tmp_path / "batch") as batch:
         batch.client.create_pool(container_pool())
         batch.client.create_job(job())

@@ -1,4 +1,4 @@
-"""``$CPUPercent``: the processors of this machine."""
+"""``$CPUPercent``: the processor usage of this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batchspec.local.engine.observe import CpuUsage
 from tests.local.engines import engined, pool, until
 
 
-def test_it_is_what_was_worked_since_the_same_asker_asked(tmp_path: Path) -> None:
+def test_usage_covers_the_time_since_the_last_call_of_the_same_caller(tmp_path: Path) -> None:
     stat = tmp_path / "stat"
 
     def ticks(worked: int, rested: int) -> None:

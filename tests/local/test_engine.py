@@ -46,7 +46,7 @@ def prints(batch: Service, task_id: str, text: str) -> None:
     until(lambda: path.exists() and text in path.read_text())
 
 
-def test_a_task_runs_in_its_place_with_its_environment(batch: Service) -> None:
+def test_a_task_runs_in_its_directory_with_its_environment(batch: Service) -> None:
     settings = [{"name": "MINE", "value": "x y"}, {"name": "AZ_BATCH_JOB_ID", "value": "no"}]
     batch.client.create_task("j", task("t", "pwd; env", environmentSettings=settings))
     info = ended(batch, "t")
@@ -87,7 +87,7 @@ def test_a_task_runs_in_its_place_with_its_environment(batch: Service) -> None:
     }
 
 
-def test_the_settings_of_a_job_come_before_those_of_its_tasks(batch: Service) -> None:
+def test_environment_settings_of_a_task_override_those_of_its_job(batch: Service) -> None:
     common = [{"name": "A", "value": "job"}, {"name": "B", "value": "job"}]
     batch.client.create_job(job("k", commonEnvironmentSettings=common))
     own = [{"name": "B", "value": "task"}]
@@ -104,7 +104,7 @@ def test_an_exit_code_fails_a_task(batch: Service) -> None:
     assert batch.client.get_job_task_counts("j").task_counts.failed == 1
 
 
-def test_a_program_that_is_not_there_is_not_retried(batch: Service) -> None:
+def test_a_missing_program_is_not_retried(batch: Service) -> None:
     limits = {"maxTaskRetryCount": 3}
     batch.client.create_task("j", {"id": "t", "commandLine": "none", "constraints": limits})
     info = ended(batch, "t")
@@ -122,7 +122,7 @@ def test_a_task_is_retried_in_its_directory_until_it_succeeds(batch: Service) ->
     assert output(batch, "t", "wd/tries") == "x\n" * 3
 
 
-def test_a_task_that_fails_again_and_again_can_be_terminated(batch: Service) -> None:
+def test_a_task_with_unlimited_retries_can_be_terminated(batch: Service) -> None:
     batch.client.create_task("j", task("t", "exit 1", constraints={"maxTaskRetryCount": -1}))
     until(lambda: batch.client.get_task("j", "t").execution_info.retry_count > 3)
     batch.client.terminate_task("j", "t")
@@ -130,7 +130,7 @@ def test_a_task_that_fails_again_and_again_can_be_terminated(batch: Service) -> 
 
 
 @pytest.mark.parametrize(("limit", "runs"), [(0, 1), (2, 3)])
-def test_retries_have_an_end(batch: Service, limit: int, runs: int) -> None:
+def test_retries_are_limited(batch: Service, limit: int, runs: int) -> None:
     script = "echo x >> tries; exit 9"
     batch.client.create_task("j", task("t", script, constraints={"maxTaskRetryCount": limit}))
     info = ended(batch, "t")
@@ -156,7 +156,7 @@ def test_a_running_task_is_terminated_with_all_that_it_started(batch: Service) -
     assert processes_of(batch.data, "sleep") == []
 
 
-def test_a_running_task_that_is_deleted_leaves_neither_process_nor_file(batch: Service) -> None:
+def test_a_deleted_running_task_leaves_no_process_and_no_file(batch: Service) -> None:
     batch.client.create_task("j", task("t", "echo up; sleep 1000"))
     prints(batch, "t", "up")
     batch.client.delete_task("j", "t")
@@ -191,7 +191,7 @@ def test_a_task_waits_for_what_it_depends_on(batch: Service) -> None:
     assert output(batch, "last") == "1\n2\n3\na\n"
 
 
-def test_a_failed_task_blocks_its_dependants_unless_told_otherwise(batch: Service) -> None:
+def test_a_failed_task_blocks_its_dependents_unless_it_satisfies_them(batch: Service) -> None:
     batch.client.create_job(
         job("k", usesTaskDependencies=True, onTaskFailure="performexitoptionsjobaction")
     )
@@ -211,7 +211,7 @@ def test_a_failed_task_blocks_its_dependants_unless_told_otherwise(batch: Servic
     assert state(batch, "after4", "k") == "active"
 
 
-def test_the_files_of_a_task_go_when_its_retention_has_passed(batch: Service) -> None:
+def test_the_files_of_a_task_are_deleted_after_its_retention_time(batch: Service) -> None:
     batch.client.create_task("j", task("t", "true", constraints={"retentionTime": "PT0.1S"}))
     ended(batch, "t")
     until(lambda: not any((batch.data / "nodes").glob("p/*/workitems/j/job-1/t")))
@@ -219,7 +219,7 @@ def test_the_files_of_a_task_go_when_its_retention_has_passed(batch: Service) ->
     assert answer.code == "TaskFilesCleanedup"
 
 
-def test_slots_bound_what_runs_at_once(batch: Service) -> None:
+def test_slots_limit_concurrent_tasks(batch: Service) -> None:
     wait = "while [ ! -e $AZ_BATCH_NODE_SHARED_DIR/go ]; do sleep 0.01; done"
     batch.client.create_task("j", task("one", wait))
     until(lambda: state(batch, "one") == "running")
@@ -232,7 +232,7 @@ def test_slots_bound_what_runs_at_once(batch: Service) -> None:
     ended(batch, "two")
 
 
-def test_priority_comes_before_age_and_a_job_keeps_its_limit(batch: Service) -> None:
+def test_priority_precedes_age_and_a_job_keeps_its_limit(batch: Service) -> None:
     wait = "while [ ! -e $AZ_BATCH_NODE_SHARED_DIR/go ]; do sleep 0.01; done"
     batch.client.create_task("j", task("full", wait, requiredSlots=2))
     until(lambda: state(batch, "full") == "running")

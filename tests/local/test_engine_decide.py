@@ -1,4 +1,4 @@
-"""The scheduler on hand-made states: every state, every intent, every option."""
+"""The scheduler on constructed states: every state, every intent, every option."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ LIVE = a_task(state=TaskState.RUNNING)
 TOLD = replace(LIVE, ending="terminate")
 
 
-def test_nothing_is_decided_about_nothing() -> None:
+def test_an_empty_state_has_no_decisions() -> None:
     assert decide(SchedulerState(), NOW) == []
 
 
@@ -198,19 +198,19 @@ def resizing(dedicated: int = 0, spot: int = 0, **more: Any) -> Pool:
     )
 
 
-def test_a_pool_that_resizes_adds_what_is_missing_of_each_kind() -> None:
+def test_a_resizing_pool_adds_the_missing_nodes_of_each_kind() -> None:
     pool = resizing(3, 2)
     assert of_pool(pool, a_node()) == [AddNodes(pool, True, 2), AddNodes(pool, False, 2)]
 
 
-def test_a_pool_is_steady_when_its_nodes_are_made() -> None:
+def test_a_pool_is_steady_when_its_nodes_exist() -> None:
     pool = resizing(1)
     assert of_pool(pool, a_node(state=NodeState.CREATING)) == []
     assert of_pool(pool, a_node(state=NodeState.STARTING)) == [CompleteResize(pool)]
     assert of_pool(resizing()) == [CompleteResize(resizing())]
 
 
-def test_the_least_burdened_and_youngest_nodes_leave() -> None:
+def test_the_least_used_and_youngest_nodes_are_removed() -> None:
     nodes = (
         a_node(1, state=NodeState.RUNNING, running_tasks=1),
         a_node(2),
@@ -241,7 +241,7 @@ def test_a_resize_that_takes_too_long_ends_with_errors() -> None:
     assert [error["code"] for error in settle.errors] == ["AllocationTimedout"]
 
 
-def test_a_stopped_resize_keeps_what_is_there_and_drops_what_is_not_yet() -> None:
+def test_a_stopped_resize_keeps_existing_nodes_only() -> None:
     pool = replace(resizing(3, 1), allocation=AllocationState.STOPPING)
     nodes = (
         a_node(1),
@@ -259,7 +259,7 @@ def test_a_stopped_resize_keeps_what_is_there_and_drops_what_is_not_yet() -> Non
 
 
 @pytest.mark.parametrize("allocation", list(AllocationState))
-def test_a_deleted_pool_loses_its_nodes_and_then_itself(allocation: AllocationState) -> None:
+def test_a_deleted_pool_removes_its_nodes_first(allocation: AllocationState) -> None:
     pool = a_pool(state=PoolState.DELETING, allocation=allocation, target_dedicated=5)
     node, leaving = a_node(1), a_node(2, intent="remove")
     assert of_pool(pool, node, leaving) == [RequestNodeRemoval(node, "requeue")]
@@ -267,7 +267,7 @@ def test_a_deleted_pool_loses_its_nodes_and_then_itself(allocation: AllocationSt
     assert of_pool(pool) == [RemovePool(pool)]
 
 
-def test_a_quota_leaves_no_room_and_the_resize_says_so_for_each_kind() -> None:
+def test_an_exhausted_quota_is_a_resize_error_for_each_kind() -> None:
     pool = resizing(2, 1)
     full = SchedulerState(pools=(PoolView(pool, ()),), room=RemainingQuota(0, 0))
     (settle,) = decide(full, NOW)
@@ -279,7 +279,7 @@ def test_a_quota_leaves_no_room_and_the_resize_says_so_for_each_kind() -> None:
     assert settle.errors[0]["message"] == "The specified account has reached core quota"
 
 
-def test_pools_share_what_a_quota_leaves() -> None:
+def test_pools_share_the_remaining_quota() -> None:
     first, second = resizing(2, 1), replace(resizing(2), seq=2, id="other")
     views = PoolView(first, ()), PoolView(second, ())
     assert decide(SchedulerState(pools=views, room=RemainingQuota(3, None)), NOW) == [
@@ -289,7 +289,7 @@ def test_pools_share_what_a_quota_leaves() -> None:
     ]
 
 
-def test_a_pool_that_got_a_part_is_short_of_the_rest() -> None:
+def test_a_partial_allocation_is_a_resize_error() -> None:
     pool, there = resizing(2), a_node()
     (settle,) = decide(
         SchedulerState(pools=(PoolView(pool, (there,)),), room=RemainingQuota(0)), NOW
@@ -298,8 +298,8 @@ def test_a_pool_that_got_a_part_is_short_of_the_rest() -> None:
     assert [error["code"] for error in settle.errors] == ["AccountCoreQuotaReached"]
 
 
-def test_a_node_that_is_asked_to_leave_or_to_stay_is_looked_at_again_before_it_moves() -> None:
-    """What it would have done otherwise would undo what is asked, or go against it."""
+def test_a_node_with_a_new_intent_has_no_other_step_in_that_round() -> None:
+    """Another step could undo or contradict the intent."""
     unborn = a_node(1, state=NodeState.CREATING)
     leaving = a_node(2, intent="remove", intent_option="requeue")
     pool = replace(resizing(1), allocation=AllocationState.STOPPING)
@@ -332,7 +332,7 @@ def of_node(node: Node, *, body: dict[str, Any] | None = None, **more: Any) -> l
 
 
 @pytest.mark.parametrize("state", list(NodeState))
-def test_each_state_of_a_node_leads_where_it_should(state: NodeState) -> None:
+def test_the_step_of_each_node_state(state: NodeState) -> None:
     node = a_node(state=state, scheduling="disabled")
     expected: dict[NodeState, list[Decision]] = {
         NodeState.CREATING: [BootNode(node)],
@@ -358,7 +358,7 @@ def test_each_state_of_a_node_leads_where_it_should(state: NodeState) -> None:
 @pytest.mark.parametrize(
     ("waits", "state"), [(True, NodeState.WAITING_FOR_START_TASK), (False, NodeState.IDLE)]
 )
-def test_a_node_with_a_start_task_runs_it_when_it_comes_up(waits: bool, state: NodeState) -> None:
+def test_a_booted_node_runs_its_start_task(waits: bool, state: NodeState) -> None:
     node = a_node(state=NodeState.STARTING)
     body = {"startTask": {**START, "waitForSuccess": waits}}
     assert of_node(node, body=body) == [
@@ -367,12 +367,12 @@ def test_a_node_with_a_start_task_runs_it_when_it_comes_up(waits: bool, state: N
     ]
 
 
-def test_a_start_task_that_runs_is_not_run_again() -> None:
+def test_a_running_start_task_is_not_started_again() -> None:
     node = a_node(state=NodeState.WAITING_FOR_START_TASK)
     assert of_node(node, body={"startTask": START}, others=("start.1",)) == []
 
 
-def test_delays_are_waited_for() -> None:
+def test_delays_are_respected() -> None:
     delays = Delays(allocation=timedelta(minutes=3), boot=timedelta(minutes=1))
 
     def after(state: NodeState, minutes: float) -> list[Decision]:
@@ -386,7 +386,7 @@ def test_delays_are_waited_for() -> None:
         assert after(state, 1) != []
 
 
-def test_a_spot_node_whose_time_has_come_is_taken_away() -> None:
+def test_a_due_spot_node_is_preempted() -> None:
     node = a_node(dedicated=False, state=NodeState.RUNNING)
     assert decide(SchedulerState(preempted=(node,)), NOW) == [PreemptNode(node)]
     gone = replace(node, state=NodeState.PREEMPTED, intent="preempt", intent_option="requeue")
@@ -394,7 +394,7 @@ def test_a_spot_node_whose_time_has_come_is_taken_away() -> None:
     assert of_node(gone, others=OTHERS) == [KillProcess(key) for key in OTHERS]
 
 
-def test_a_node_that_was_taken_away_stays_away_for_a_while() -> None:
+def test_a_preempted_node_stays_away_for_the_delay() -> None:
     node = a_node(state=NodeState.PREEMPTED)
     view = NodeView(node, a_pool())
     later = NOW + timedelta(seconds=3)
@@ -403,7 +403,7 @@ def test_a_node_that_was_taken_away_stays_away_for_a_while() -> None:
     assert decide(SchedulerState(delays=delays, nodes=(view,)), later) == [ReallocateNode(node)]
 
 
-def test_a_node_that_is_offline_comes_back_when_it_may() -> None:
+def test_an_offline_node_is_idle_after_scheduling_is_enabled() -> None:
     node = a_node(state=NodeState.OFFLINE)
     assert of_node(node) == [SetNodeState(node, NodeState.IDLE)]
 
@@ -417,7 +417,7 @@ DONE: dict[str, NodeState] = {
 
 
 @pytest.mark.parametrize("intent", ["remove", "start", *DONE])
-def test_what_is_asked_of_an_empty_node_is_done(intent: str) -> None:
+def test_an_intent_of_a_node_without_tasks_is_carried_out(intent: str) -> None:
     node = a_node(intent=intent, intent_option="requeue", state=NodeState.UNUSABLE)
     if intent == "remove":
         assert of_node(node) == [SetNodeState(node, NodeState.LEAVING_POOL), RemoveNode(node)]
@@ -428,8 +428,8 @@ def test_what_is_asked_of_an_empty_node_is_done(intent: str) -> None:
 
 
 @pytest.mark.parametrize("state", [state for state in NodeState if state not in GONE])
-def test_a_node_goes_offline_where_it_may_and_else_stays_as_it_is(state: NodeState) -> None:
-    """Scheduling can be disabled in any state; no node is brought where its life does not lead."""
+def test_a_node_goes_offline_only_from_states_that_allow_it(state: NodeState) -> None:
+    """Scheduling can be disabled in any state; the state machine has no illegal transition."""
     node = a_node(intent="offline", intent_option="requeue", state=state)
     (move,) = of_node(node)
     assert isinstance(move, SetNodeState) and move.done
@@ -441,7 +441,7 @@ def test_a_node_goes_offline_where_it_may_and_else_stays_as_it_is(state: NodeSta
 
 @pytest.mark.parametrize("intent", ["remove", *DONE])
 @pytest.mark.parametrize("option", ["requeue", "terminate", "taskcompletion", "retaineddata"])
-def test_tasks_are_out_of_the_way_first(intent: str, option: str) -> None:
+def test_tasks_end_before_an_intent_is_carried_out(intent: str, option: str) -> None:
     node = a_node(intent=intent, intent_option=option, state=NodeState.RUNNING)
     leaving = [SetNodeState(node, NodeState.LEAVING_POOL)]
     patient = option in {"taskcompletion", "retaineddata"}
@@ -452,24 +452,24 @@ def test_tasks_are_out_of_the_way_first(intent: str, option: str) -> None:
     assert of_node(node, live=(TOLD,)) == first
 
 
-def test_retained_data_is_waited_for() -> None:
+def test_an_intent_waits_for_retained_data() -> None:
     node = a_node(intent="remove", intent_option="retaineddata")
     assert of_node(node, retained=True) == []
     assert of_node(node, retained=False) == [RemoveNode(node)]
 
 
 @pytest.mark.parametrize("intent", ["remove", "reboot", "reimage", "deallocate"])
-def test_a_start_task_is_killed_before_its_node_goes_down(intent: str) -> None:
+def test_a_start_task_is_killed_before_its_node_reboots(intent: str) -> None:
     node = a_node(intent=intent, intent_option="requeue", state=NodeState.LEAVING_POOL)
     assert of_node(node, others=OTHERS) == [KillProcess("start.1"), KillProcess("preparation.3")]
 
 
-def test_a_start_task_goes_on_while_its_node_takes_no_tasks() -> None:
+def test_a_start_task_continues_while_scheduling_is_disabled() -> None:
     node = a_node(intent="offline", intent_option="requeue")
     assert of_node(node, others=OTHERS) == [SetNodeState(node, NodeState.OFFLINE, done=True)]
 
 
-def test_an_intent_nobody_knows_is_a_bug() -> None:
+def test_an_unknown_intent_is_an_error() -> None:
     with pytest.raises(ValueError, match="dance"):
         of_node(a_node(intent="dance"))
 
@@ -482,7 +482,7 @@ def of_job(job: Job, *live: Task) -> list[Decision]:
 
 
 @pytest.mark.parametrize("state", list(JobState))
-def test_each_state_of_a_job_leads_where_it_should(state: JobState) -> None:
+def test_the_step_of_each_job_state(state: JobState) -> None:
     job = a_job(state=state, disable_tasks="wait")
     expected: dict[JobState, list[Decision]] = {
         JobState.TERMINATING: [SetJobState(job, JobState.COMPLETED)],
@@ -498,7 +498,7 @@ def test_each_state_of_a_job_leads_where_it_should(state: JobState) -> None:
 
 
 @pytest.mark.parametrize("state", [JobState.TERMINATING, JobState.DELETING])
-def test_the_tasks_of_a_job_that_ends_are_ended_first(state: JobState) -> None:
+def test_the_tasks_of_an_ending_job_end_first(state: JobState) -> None:
     job = a_job(state=state)
     asked = of_job(job, LIVE)
     assert asked == [RequestTaskEnd(LIVE, "terminate")]
@@ -513,11 +513,11 @@ def test_the_tasks_of_a_job_that_ends_are_ended_first(state: JobState) -> None:
         ("wait", []),
     ],
 )
-def test_disabling_does_to_the_tasks_what_it_says(option: str, asked: list[Decision]) -> None:
+def test_disabling_applies_its_option_to_running_tasks(option: str, asked: list[Decision]) -> None:
     assert of_job(a_job(state=JobState.DISABLING, disable_tasks=option), LIVE) == asked
 
 
-def test_jobs_end_by_time_and_by_being_done() -> None:
+def test_jobs_end_by_time_and_by_completion() -> None:
     late, done = a_job(id="late"), a_job(id="done")
     assert decide(SchedulerState(overdue=(late,), done=(done,)), NOW) == [
         SetJobState(late, JobState.TERMINATING, "MaxWallClockTimeExpiry"),
@@ -526,7 +526,7 @@ def test_jobs_end_by_time_and_by_being_done() -> None:
 
 
 @pytest.mark.parametrize("state", [JobState.DISABLING, JobState.ENABLING])
-def test_a_job_that_comes_to_its_end_on_its_way_to_another_state_ends(state: JobState) -> None:
+def test_a_job_that_completes_in_transition_ends(state: JobState) -> None:
     job = a_job(state=state)
     assert decide(SchedulerState(jobs=(JobView(job),), overdue=(job,)), NOW) == [
         SetJobState(job, JobState.TERMINATING, "MaxWallClockTimeExpiry")
@@ -576,13 +576,13 @@ def test_a_node_is_prepared_for_a_job_once_and_first(
     assert told == expected
 
 
-def test_tasks_that_come_together_share_a_preparation() -> None:
+def test_tasks_of_one_round_share_a_preparation() -> None:
     queue = JobQueue(a_job(body=PREPARES), (a_task(1), a_task(2)))
     found = decide(SchedulerState(offers=(PoolWork(a_pool(), (a_node(slots=2),), (queue,)),)), NOW)
     assert [type(decision) for decision in found] == [RunPreparationTask, RunTask, RunTask]
 
 
-def test_a_task_that_waits_for_its_node_is_cut_short_without_a_process() -> None:
+def test_a_preparing_task_is_ended_without_a_process() -> None:
     waiting = replace(TOLD, state=TaskState.PREPARING)
     assert decide(SchedulerState(ending=(waiting,)), NOW) == [EndPreparingTask(waiting)]
 
@@ -590,7 +590,7 @@ def test_a_task_that_waits_for_its_node_is_cut_short_without_a_process() -> None
 @pytest.mark.parametrize(
     ("state", "last"), [(JobState.TERMINATING, SetJobState), (JobState.DELETING, RemoveJob)]
 )
-def test_a_job_is_released_where_it_was_prepared_before_it_ends(
+def test_release_tasks_run_on_prepared_nodes_before_the_job_ends(
     state: JobState, last: type[Decision]
 ) -> None:
     job = a_job(state=state, body={**PREPARES, "jobReleaseTask": {}})
@@ -607,7 +607,7 @@ def test_a_job_is_released_where_it_was_prepared_before_it_ends(
     assert isinstance(end, last)
 
 
-def test_a_node_does_not_go_in_the_round_in_which_a_job_is_released_there() -> None:
+def test_a_node_is_not_removed_in_the_round_of_a_release_task() -> None:
     """A job and its pool are deleted together: the release task would run on no node."""
     job = a_job(state=JobState.DELETING, body={**PREPARES, "jobReleaseTask": {}})
     ready = a_preparation(pool_id="P", node_id="N1")
@@ -627,7 +627,7 @@ def test_a_job_without_a_release_task_just_ends() -> None:
 # --- what is left behind
 
 
-def test_files_go_when_nothing_writes_them_any_more() -> None:
+def test_files_are_deleted_when_no_run_writes_them() -> None:
     doomed = PendingDeletion(1, "p", "n1", "workitems/j/job-1/t", task_seq=5, run=2)
     assert decide(SchedulerState(pending_deletions=(doomed,)), NOW) == [DeletePendingFiles(doomed)]
     running = frozenset({run_key(5, 2)})
@@ -639,7 +639,7 @@ def test_files_go_when_nothing_writes_them_any_more() -> None:
     assert decide(SchedulerState(ending=(TOLD,)), NOW) == [KillRun(TOLD.seq, TOLD.run)]
 
 
-def test_nothing_begins_in_a_directory_that_is_still_in_use() -> None:
+def test_no_task_starts_in_a_directory_in_use() -> None:
     doomed = PendingDeletion(1, "P", "N1", "workitems/j/job-1/T1", task_seq=5, run=2)
     offer = PoolWork(a_pool(), (a_node(),), (JobQueue(a_job(), (a_task(1),)),))
     state = SchedulerState(
@@ -682,7 +682,7 @@ def offer_of(
         ("Spread", [], [1], []),
     ],
 )
-def test_tasks_find_their_nodes(
+def test_tasks_are_placed_on_nodes(
     fill: str, free: list[int], needs: list[int], nodes: list[str]
 ) -> None:
     assert [one.node.id for one in placed(offer_of(free, needs, fill=fill))] == nodes
@@ -698,21 +698,21 @@ def test_tasks_find_their_nodes(
         ([2, 1], [1], False),
     ],
 )
-def test_another_look_is_needed_while_there_is_room(
+def test_another_round_is_needed_while_slots_are_free(
     free: list[int], needs: list[int], settled: bool
 ) -> None:
     state = SchedulerState(offers=(offer_of(free, needs),))
     assert is_settled(state, decide(state, NOW)) is settled
 
 
-def test_another_look_is_needed_after_anything_but_a_begin() -> None:
+def test_another_round_is_needed_after_other_decisions() -> None:
     state = SchedulerState(pools=(PoolView(a_pool(allocation=AllocationState.RESIZING), ()),))
     decisions = decide(state, NOW)
     assert decisions
     assert not is_settled(state, decisions)
 
 
-def test_a_job_takes_no_more_than_its_room() -> None:
+def test_a_job_respects_its_maximum_of_parallel_tasks() -> None:
     assert len(placed(offer_of([8], [1] * 5, room=3))) == 3
     assert placed(offer_of([8], [1] * 5, room=0)) == []
 
@@ -722,7 +722,7 @@ def test_a_job_takes_no_more_than_its_room() -> None:
     needs=st.lists(st.integers(1, 8), max_size=20),
     fill=st.sampled_from(["Spread", "Pack"]),
 )
-def test_slots_are_never_overdrawn_nor_left_to_a_task_that_fits(
+def test_slots_are_never_exceeded_and_no_fitting_task_waits(
     free: list[int], needs: list[int], fill: str
 ) -> None:
     found = placed(offer_of(free, needs, fill=fill))

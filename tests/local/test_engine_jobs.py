@@ -56,7 +56,7 @@ def test_a_job_ends_when_all_its_tasks_are_complete(batch: Service) -> None:
     assert info.end_time is not None
 
 
-def test_a_job_that_waits_for_its_tasks_ends_with_the_last(batch: Service) -> None:
+def test_a_job_ends_with_its_last_task(batch: Service) -> None:
     batch.client.create_job(job())
     runs(batch, "t")
     patch(batch, onAllTasksComplete="terminatejob")
@@ -71,7 +71,7 @@ def test_an_empty_job_has_all_its_tasks_complete(batch: Service) -> None:
     until_state(batch, "completed")
 
 
-def test_a_failed_task_terminates_a_job_that_asks_for_it(batch: Service) -> None:
+def test_a_failed_task_terminates_the_job_if_configured(batch: Service) -> None:
     batch.client.create_job(job(onTaskFailure="performexitoptionsjobaction"))
     runs(batch, "long")
     batch.client.create_task("j", task("bad", "exit 1"))
@@ -80,7 +80,7 @@ def test_a_failed_task_terminates_a_job_that_asks_for_it(batch: Service) -> None
     assert batch.client.get_task("j", "long").execution_info.failure_info.code == "TaskEnded"
 
 
-def test_a_failed_task_disables_a_job_that_asks_for_it(batch: Service) -> None:
+def test_a_failed_task_disables_the_job_if_configured(batch: Service) -> None:
     batch.client.create_job(job(onTaskFailure="performexitoptionsjobaction"))
     runs(batch, "long")
     conditions = {"exitCodes": [{"code": 7, "exitOptions": {"jobAction": "disable"}}]}
@@ -90,14 +90,14 @@ def test_a_failed_task_disables_a_job_that_asks_for_it(batch: Service) -> None:
     assert batch.client.get_task("j", "long").execution_info.requeue_count == 1
 
 
-def test_a_failed_task_is_nothing_to_a_job_that_does_not_ask(batch: Service) -> None:
+def test_a_failed_task_does_not_affect_the_job_by_default(batch: Service) -> None:
     batch.client.create_job(job())
     batch.client.create_task("j", task("bad", "exit 1"))
     until(lambda: state(batch, "bad") == "completed")
     assert job_state(batch) == "active"
 
 
-def test_a_terminated_job_ends_what_runs_and_leaves_what_waits(batch: Service) -> None:
+def test_a_terminated_job_ends_running_tasks_and_keeps_waiting_ones(batch: Service) -> None:
     batch.client.create_job(job())
     runs(batch, "t")
     batch.client.create_task("j", task("large", "true", requiredSlots=4))
@@ -120,7 +120,7 @@ def test_a_job_ends_at_its_wall_clock_limit(batch: Service) -> None:
     assert state(batch, "t") == "completed"
 
 
-def test_a_job_that_is_made_with_a_wall_clock_limit_ends_at_it(batch: Service) -> None:
+def test_a_job_created_with_a_wall_clock_limit_ends_at_it(batch: Service) -> None:
     batch.client.create_job(job(constraints={"maxWallClockTime": "PT0.5S"}))
     until_state(batch, "completed")
     info = batch.client.get_job("j").execution_info
@@ -147,7 +147,7 @@ def test_a_disabled_job_starts_nothing_until_it_is_enabled(batch: Service, optio
     assert job_state(batch) == "active"
 
 
-def test_a_job_that_is_disabled_patiently_lets_tasks_end(batch: Service) -> None:
+def test_a_job_disabled_with_wait_lets_tasks_end(batch: Service) -> None:
     batch.client.create_job(job())
     runs(batch, "t")
     batch.client.begin_disable_job("j", {"disableTasks": "wait"})
@@ -174,7 +174,7 @@ def test_a_deleted_job_leaves_nothing(batch: Service) -> None:
     until(lambda: state(batch, "t") == "completed")
 
 
-def test_a_job_whose_pool_comes_later_waits_for_it(batch: Service) -> None:
+def test_a_job_waits_for_its_pool_to_be_created(batch: Service) -> None:
     batch.client.create_job(job("k", pool_id="later"))
     batch.client.create_task("k", task("t", "true"))
     batch.client.create_pool(pool("later"))

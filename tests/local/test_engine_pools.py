@@ -52,7 +52,7 @@ def state(batch: Service, task_id: str = "t") -> str:
     return str(batch.client.get_task("j", task_id).state.value)
 
 
-def test_a_task_runs_on_the_node_it_wishes_for_if_there_is_room(batch: Service) -> None:
+def test_a_task_runs_on_the_node_of_its_affinity_if_there_is_room(batch: Service) -> None:
     batch.client.create_pool(pool(nodes=3))
     batch.client.create_job(job())
     until(lambda: states(batch) == ["idle"] * 3)
@@ -115,7 +115,7 @@ def test_a_node_has_its_directories(batch: Service) -> None:
     assert names == {"applications", "fsmounts", "shared", "startup", "volatile", "workitems"}
 
 
-def test_a_start_task_comes_before_the_tasks(batch: Service) -> None:
+def test_a_start_task_precedes_the_tasks(batch: Service) -> None:
     script = "echo ready > $AZ_BATCH_NODE_SHARED_DIR/app; pwd; env | grep -c TASK_ID"
     settings = [{"name": "X", "value": "1"}]
     batch.client.create_pool(pool(nodes=2, startTask=start(f"{script}; true")))
@@ -132,7 +132,7 @@ def test_a_start_task_comes_before_the_tasks(batch: Service) -> None:
         assert out.decode() == f"{batch.data}/nodes/p/{node.id}/startup/wd\n0\n"
 
 
-def test_a_start_task_that_fails_keeps_tasks_away(batch: Service) -> None:
+def test_a_failed_start_task_keeps_tasks_off_the_node(batch: Service) -> None:
     failing = start("echo x >> tries; echo why >&2; exit 3", maxTaskRetryCount=2)
     batch.client.create_pool(pool(startTask=failing))
     batch.client.create_job(job())
@@ -147,7 +147,7 @@ def test_a_start_task_that_fails_keeps_tasks_away(batch: Service) -> None:
     assert steady(batch).current_dedicated_nodes == 1
 
 
-def test_a_start_task_nobody_waits_for_runs_beside_the_tasks(batch: Service) -> None:
+def test_a_start_task_without_wait_runs_beside_the_tasks(batch: Service) -> None:
     batch.client.create_pool(pool(startTask=start(WAIT, waitForSuccess=False)))
     batch.client.create_job(job())
     batch.client.create_task("j", task("t", "true"))
@@ -162,7 +162,7 @@ def test_a_start_task_nobody_waits_for_runs_beside_the_tasks(batch: Service) -> 
     ("option", "after", "requeued"),
     [("requeue", "active", 1), ("terminate", "completed", 0)],
 )
-def test_a_node_that_is_taken_away_gives_its_task_back(
+def test_a_removed_node_requeues_its_task(
     batch: Service, option: str, after: str, requeued: int
 ) -> None:
     batch.client.create_pool(pool())
@@ -176,7 +176,7 @@ def test_a_node_that_is_taken_away_gives_its_task_back(
     assert steady(batch).current_dedicated_nodes == 0
 
 
-def test_a_node_may_finish_its_tasks_before_it_goes(batch: Service) -> None:
+def test_a_node_may_finish_its_tasks_before_removal(batch: Service) -> None:
     batch.client.create_pool(pool())
     batch.client.create_job(job())
     running_task(batch)
@@ -189,7 +189,7 @@ def test_a_node_may_finish_its_tasks_before_it_goes(batch: Service) -> None:
     assert (state(batch), state(batch, "next")) == ("completed", "active")
 
 
-def test_a_resize_that_is_stopped_says_what_is_missing(batch: Service) -> None:
+def test_a_stopped_resize_reports_missing_nodes(batch: Service) -> None:
     batch.client.create_pool(pool())
     batch.client.create_job(job())
     running_task(batch)
@@ -229,7 +229,7 @@ def test_tasks_are_spread_or_packed(batch: Service, fill: str, spread: list[int]
     assert sorted(node.running_tasks_count for node in nodes(batch)) == spread
 
 
-def test_many_nodes_come_and_go(batch: Service) -> None:
+def test_many_nodes_are_added_and_removed(batch: Service) -> None:
     batch.client.create_pool(pool(nodes=200))
     until(lambda: batch.client.get_pool("p").current_dedicated_nodes == 200)
     until(lambda: set(states(batch)) == {"idle"})

@@ -40,7 +40,7 @@ def status(batch: Service) -> list[Any]:
 
 
 def notes(batch: Service, name: str) -> list[str]:
-    """The lines of a file in the shared directories, with how many nodes have it."""
+    """The lines of a file in the shared directories, and the number of nodes that have it."""
     found = (batch.data / "nodes").glob(f"p/*/shared/{name}")
     return [line for path in found for line in path.read_text().splitlines()]
 
@@ -87,7 +87,7 @@ def test_tasks_wait_in_state_preparing(batch: Service) -> None:
     until(lambda: state(batch, "t") == "completed")
 
 
-def test_a_task_does_not_wait_for_a_preparation_that_nobody_waits_for(batch: Service) -> None:
+def test_a_task_does_not_wait_for_a_preparation_without_wait(batch: Service) -> None:
     batch.client.create_job(job(jobPreparationTask=shell(WAIT, waitForSuccess=False)))
     batch.client.create_task("j", task("t", "true"))
     until(lambda: state(batch, "t") == "completed")
@@ -96,7 +96,7 @@ def test_a_task_does_not_wait_for_a_preparation_that_nobody_waits_for(batch: Ser
     until(lambda: status(batch)[0].job_preparation_task_execution_info.state == "completed")
 
 
-def test_a_node_whose_preparation_fails_is_passed_over(batch: Service) -> None:
+def test_a_node_whose_preparation_failed_gets_no_task(batch: Service) -> None:
     # The first node to try makes the mark and fails, after a retry; the other one finds it.
     mark = batch.data / "mark"
     script = "; ".join(
@@ -200,7 +200,7 @@ def test_what_the_reference_forbids_is_refused(batch: Service, settings: dict[st
     assert (answer.status, answer.code) == (400, "InvalidPropertyValue")
 
 
-def test_a_job_shows_the_defaults_and_one_without_is_told(batch: Service) -> None:
+def test_a_job_shows_the_defaults_of_its_preparation_task(batch: Service) -> None:
     special = {"commandLine": "true"}
     batch.client.create_job(job(jobPreparationTask=special, jobReleaseTask=special))
     found = batch.client.get_job("j")

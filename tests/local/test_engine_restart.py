@@ -1,4 +1,4 @@
-"""What a service that was killed leaves, and what the next one makes of it."""
+"""What a killed service leaves behind, and how the next one continues."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ asyncio.run(serve(config, lambda url: print(url, flush=True)))
 
 @contextmanager
 def living(data: Path) -> Iterator[tuple[Service, subprocess.Popen[str]]]:
-    """A service as a process of its own, killed at the end of the context."""
+    """A service in a separate process, killed at the end of the context."""
     command = [sys.executable, "-c", PROGRAM, str(data)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -58,7 +58,7 @@ def sleepers(data: Path) -> int:
     return sum(line.startswith("sleep 1000") for line in processes_of(data))
 
 
-def test_a_killed_service_takes_its_tasks_along_and_requeues_them(tmp_path: Path) -> None:
+def test_a_killed_service_ends_its_tasks_and_requeues_them(tmp_path: Path) -> None:
     data = tmp_path / "batch"
     with living(data) as (batch, process):
         batch.client.create_pool(pool(taskSlotsPerNode=2))
@@ -101,7 +101,7 @@ def test_an_interrupted_start_task_runs_again(tmp_path: Path) -> None:
         until(lambda: [node.state.value for node in batch.client.list_nodes("p")] == ["idle"])
 
 
-def test_a_task_that_was_to_end_is_ended(tmp_path: Path) -> None:
+def test_a_task_with_a_pending_end_is_ended_after_a_restart(tmp_path: Path) -> None:
     data = tmp_path / "batch"
     with living(data) as (batch, process):
         batch.client.create_pool(pool())
@@ -119,7 +119,7 @@ def test_a_task_that_was_to_end_is_ended(tmp_path: Path) -> None:
         assert batch.client.get_task("j", "t").execution_info.failure_info.code == "TaskEnded"
 
 
-def test_nobody_hears_that_something_of_an_earlier_life_runs(
+def test_no_client_sees_runs_of_an_earlier_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = tmp_path / "batch"

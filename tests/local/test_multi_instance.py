@@ -93,7 +93,7 @@ def test_all_nodes_coordinate_before_the_primary_runs(batch: Service) -> None:
     assert [node.total_tasks_run for node in nodes(batch)] == [1, 1, 1]
 
 
-def test_what_the_coordination_leaves_lives_until_the_task_ends(batch: Service) -> None:
+def test_processes_of_the_coordination_live_until_the_task_ends(batch: Service) -> None:
     coordination = "sleep 1000 & echo $! > $AZ_BATCH_TASK_SHARED_DIR/pid.$AZ_BATCH_NODE_ID"
     script = "for pid in $(cat $AZ_BATCH_TASK_SHARED_DIR/pid.*); do kill -0 $pid || exit 9; done"
     batch.client.create_task("j", together("t", coordination, script))
@@ -102,7 +102,7 @@ def test_what_the_coordination_leaves_lives_until_the_task_ends(batch: Service) 
     assert processes_of(batch.data, "sleep 1000") == []
 
 
-def test_a_subtask_that_fails_fails_the_task_which_is_retried_as_a_whole(
+def test_a_failed_subtask_fails_the_task_which_is_retried_completely(
     batch: Service, tmp_path: Path
 ) -> None:
     # Of those that are not the master's, the one that makes the directory fails, once.
@@ -154,7 +154,7 @@ def test_a_node_that_is_rebooted_ends_the_task_of_its_subtask(batch: Service) ->
     assert ended(batch).exit_code == 0
 
 
-def test_it_waits_for_its_nodes_and_keeps_those_that_are_free(batch: Service) -> None:
+def test_a_multi_instance_task_reserves_free_nodes(batch: Service) -> None:
     idle(batch)
     batch.client.create_task("j", task("long", WAIT))
     until(lambda: state(batch, "long") == "running")
@@ -171,7 +171,7 @@ def test_it_waits_for_its_nodes_and_keeps_those_that_are_free(batch: Service) ->
 
 
 @pytest.mark.parametrize("settings", [{"taskSlotsPerNode": 2}, {}])
-def test_a_pool_that_cannot_run_it_lets_it_wait_for_ever(
+def test_a_multi_instance_task_waits_in_an_unsuitable_pool(
     batch: Service, settings: dict[str, Any]
 ) -> None:
     close = bool(settings)
@@ -183,7 +183,7 @@ def test_a_pool_that_cannot_run_it_lets_it_wait_for_ever(
     assert batch.client.get_task("k", "t").state.value == "active"
 
 
-def test_it_asks_for_one_slot_and_at_least_one_node(batch: Service) -> None:
+def test_a_multi_instance_task_has_one_slot_and_at_least_one_node(batch: Service) -> None:
     answer = batch.request(
         "POST", "/jobs/j/tasks", together("t", "true", "true", requiredSlots=2), checked=False
     )
@@ -196,7 +196,7 @@ def test_it_asks_for_one_slot_and_at_least_one_node(batch: Service) -> None:
     assert output(batch, node, task_id="one") == "a\nb\n"
 
 
-def test_it_runs_where_the_job_is_prepared(batch: Service) -> None:
+def test_a_multi_instance_task_runs_on_prepared_nodes(batch: Service) -> None:
     prepares = {"commandLine": "/bin/sh -c 'touch $AZ_BATCH_NODE_SHARED_DIR/prepared'"}
     batch.client.create_job(job("k", jobPreparationTask=prepares))
     check = "[ -e $AZ_BATCH_NODE_SHARED_DIR/prepared ]"
@@ -229,7 +229,9 @@ def files() -> Iterator[str]:
     server.server_close()
 
 
-def test_common_files_come_to_all_and_the_others_to_the_primary(batch: Service, files: str) -> None:
+def test_common_files_go_to_all_instances_and_others_to_the_primary(
+    batch: Service, files: str
+) -> None:
     check = "cat ../common.txt; [ -e own.txt ] && echo own; true"
     wanted = together("t", check, "true")
     wanted["multiInstanceSettings"]["commonResourceFiles"] = [

@@ -69,7 +69,7 @@ def wrong_packages(error: HttpResponseError) -> list[tuple[str, str]]:
     return [(detail.code, detail.message) for detail in error.error.details]
 
 
-def test_applications_are_what_lies_in_the_folder(batch: Service) -> None:
+def test_applications_are_read_from_the_folder(batch: Service) -> None:
     found = list(batch.client.list_applications())
     assert [(one.id, one.versions) for one in found] == [
         ("Other-Thing", ["1-b"]),
@@ -81,7 +81,7 @@ def test_applications_are_what_lies_in_the_folder(batch: Service) -> None:
     assert (answer.status, answer.code) == (404, "ApplicationNotFound")
 
 
-def test_a_pools_packages_are_on_its_nodes_before_its_start_task(batch: Service) -> None:
+def test_packages_of_a_pool_are_installed_before_its_start_task(batch: Service) -> None:
     starts = {"commandLine": "/bin/sh -c '$AZ_BATCH_APP_PACKAGE_tool_1_0/bin/tool > out.txt'"}
     packages = [refer(RESOURCE, "1.0"), refer("other-thing", "1-B")]
     batch.client.create_pool(pool(startTask=starts, applicationPackageReferences=packages))
@@ -100,7 +100,7 @@ def test_a_pools_packages_are_on_its_nodes_before_its_start_task(batch: Service)
     assert [one.application_id for one in shown] == [RESOURCE, "other-thing"]
 
 
-def test_a_tasks_packages_are_its_own(batch: Service) -> None:
+def test_packages_of_a_task_are_in_its_environment_only(batch: Service) -> None:
     batch.client.create_pool(pool(taskSlotsPerNode=2))
     batch.client.create_job(job())
     (batch.data / "applications" / "tool" / "default").write_text("2.0\n")
@@ -114,7 +114,7 @@ def test_a_tasks_packages_are_its_own(batch: Service) -> None:
     assert "APP_PACKAGE" not in output(batch, "u")
 
 
-def test_a_package_that_is_not_there_is_refused_by_its_name(batch: Service) -> None:
+def test_a_missing_package_is_refused_by_name(batch: Service) -> None:
     missing = "The specified application package does not exist."
     references = [refer("none"), refer("tool", "3.0"), refer("tool", "1.0"), refer("tool")]
     with pytest.raises(HttpResponseError) as caught:
@@ -166,7 +166,7 @@ def test_a_node_without_its_package_is_unusable_until_it_is_rebooted(batch: Serv
 
 
 @pytest.mark.parametrize("name", ["../out", "/out", "a/../../out", "..\\out"])
-async def test_nothing_leaves_the_package(tmp_path: Path, name: str) -> None:
+async def test_no_file_is_written_outside_of_the_package(tmp_path: Path, name: str) -> None:
     zipped = pack(tmp_path / "x.zip", {"first": "fine", name: "out"})
     target = tmp_path / "node" / "applications" / "x" / "1"
     with pytest.raises(PackageError) as caught:
@@ -195,7 +195,7 @@ async def test_links_stay_in_the_package_and_are_not_written_through(tmp_path: P
     assert sorted(path.name for path in (tmp_path / "node").iterdir()) == ["1"]
 
 
-async def test_what_is_installed_stays_as_it_is(tmp_path: Path) -> None:
+async def test_an_installed_package_is_not_replaced(tmp_path: Path) -> None:
     target = tmp_path / "node" / "1"
     package = Package("x", "1", pack(tmp_path / "x.zip", {"tool": "one"}), target)
     await install_all([package])

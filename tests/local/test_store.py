@@ -1,4 +1,4 @@
-"""The store: what is acknowledged stays, counters are right, queries go by index."""
+"""The store: acknowledged writes are durable, counters are correct, queries use indexes."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ LIVES: list[tuple[StateMachine[object], type]] = [  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize(("life", "states"), LIVES, ids=[states.__name__ for _, states in LIVES])
-def test_life_cycles_are_complete_tables(life: StateMachine[object], states: type) -> None:  # type: ignore[type-var]
+def test_state_machines_are_complete_tables(life: StateMachine[object], states: type) -> None:  # type: ignore[type-var]
     assert set(life.transitions) == set(states)
     for operation, cells in life.operations.items():
         assert set(cells) == set(states), operation
@@ -112,7 +112,7 @@ def test_life_cycles_are_complete_tables(life: StateMachine[object], states: typ
                     life.check(state, other)
 
 
-def test_a_run_takes_slots_and_gives_them_back(store: Store) -> None:
+def test_a_run_takes_and_frees_slots(store: Store) -> None:
     node, job = node_of(store, pool_of(store)), job_of(store)
     store.tasks.add(job, [NewTask(f"t{n}", {}, slots=2) for n in range(3)], NOW)
     first, second, third = store.runs.runnable("j", 10, largest=4)
@@ -161,7 +161,7 @@ def test_jobs_with_work_come_by_priority_then_age(store: Store) -> None:
     assert [job.id for job in store.jobs.with_work("P")] == ["b", "c", "a"]
 
 
-def test_a_job_is_done_when_no_task_is_left(store: Store) -> None:
+def test_a_job_is_complete_when_no_task_is_left(store: Store) -> None:
     node, job = node_of(store, pool_of(store)), job_of(store, ends=True)
     assert [found.id for found in store.jobs.with_all_tasks_complete()] == ["J"]  # empty: at once
     store.tasks.add(job, [NewTask("t", {})], NOW)
@@ -173,7 +173,7 @@ def test_a_job_is_done_when_no_task_is_left(store: Store) -> None:
     assert [found.id for found in store.jobs.with_all_tasks_complete()] == ["J"]
 
 
-def test_the_engine_is_told_of_each_commit_and_of_nothing_else(store: Store) -> None:
+def test_the_callback_is_called_for_each_commit_only(store: Store) -> None:
     told: list[int] = []
     store.on_change(lambda: told.append(store.version))
     job = job_of(store)
@@ -232,7 +232,7 @@ def test_counters_equal_a_count(tmp_path: Path, steps: list[str]) -> None:
     assert now.state is (NodeState.RUNNING if live else NodeState.IDLE)
 
 
-def test_reactivating_what_others_wait_for_makes_them_wait_again(store: Store) -> None:
+def test_reactivation_makes_dependents_wait_again(store: Store) -> None:
     node, job = node_of(store, pool_of(store)), job_of(store)
     store.tasks.add(job, [NewTask("a", {}), NewTask("b", {}, needs=("A",))], NOW)
 
@@ -251,7 +251,7 @@ def test_reactivating_what_others_wait_for_makes_them_wait_again(store: Store) -
         store.tasks.reactivate(done, NOW)
 
 
-def test_purging_a_large_job_goes_in_slices(store: Store) -> None:
+def test_a_large_job_is_purged_in_slices(store: Store) -> None:
     job = job_of(store)
     for part in range(5):
         store.tasks.add(job, [NewTask(f"{part}-{n}", {}) for n in range(100)], NOW)
@@ -300,7 +300,7 @@ def test_sigkill_loses_no_acknowledged_write(tmp_path: Path) -> None:
         store.close()
 
 
-def test_a_database_of_a_newer_service_is_not_touched(tmp_path: Path) -> None:
+def test_a_newer_database_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "batch.db"
     Store(path).close()
     with sqlite3.connect(path) as connection:
@@ -330,7 +330,7 @@ def test_a_database_of_a_newer_service_is_not_touched(tmp_path: Path) -> None:
          "job_by_deadline"),
     ],
 )  # fmt: skip
-def test_reads_go_by_index_without_a_sort(tmp_path: Path, read: str, index: str) -> None:
+def test_reads_use_an_index_without_a_sort(tmp_path: Path, read: str, index: str) -> None:
     Store(tmp_path / "batch.db").close()
     with sqlite3.connect(tmp_path / "batch.db") as connection:
         plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {read}")]

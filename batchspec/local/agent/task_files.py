@@ -109,7 +109,7 @@ async def _fetch(file: _File, into: Path, storage: BlobClient) -> None:
             failure(
                 "ResourceFileCreateFailed",
                 FilePath=file.path,
-                Message="The path leaves the working directory of the task.",
+                Message="The path is outside of the task's working directory.",
             )
         ) from None
     code = "ResourceDirectoryCreateFailed"

@@ -38,7 +38,7 @@ from batchspec.local.wire import read_duration
 _KINDS = ((True, "dedicated"), (False, "low priority"))
 _WINDOWS_UNSUPPORTED = (
     "AllocationFailed",
-    "on this machine: the local service has Linux nodes alone, and the pool names a Windows image",
+    "on this machine: the embedded service has only Linux nodes and the pool has a Windows image",
 )
 _STOPPED = ("ResizeStopped", "due to a stop resize operation")
 _TIMED_OUT = ("AllocationTimedout", "as the resize timeout was reached")

@@ -1,4 +1,4 @@
-"""Runs that are to end at the very moment at which something else happens to them."""
+"""Runs that are ended at the moment at which something else happens to them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
 
 
 def launch(folder: Path, **more: Any) -> Launch:
-    """A run that does not end by itself."""
+    """A launch of a run that does not end by itself."""
     directory, line = folder / "node" / "task", "/bin/sh -c 'sleep 1000'"
     return Launch("1.1", folder / "node", directory, line, {"PATH": "/usr/bin:/bin"}, **more)
 
@@ -50,7 +50,7 @@ def code(outcome: Outcome) -> str | None:
 
 
 async def ended_at_once(agent: Agent, run: Launch, patch: pytest.MonkeyPatch) -> Outcome:
-    """How a run ends that is to end while an old directory is removed."""
+    """The outcome of a run that is ended while an old directory is removed."""
     loop, remove = asyncio.get_running_loop(), shutil.rmtree
 
     def rmtree(*place: Any, **more: Any) -> None:
@@ -62,7 +62,7 @@ async def ended_at_once(agent: Agent, run: Launch, patch: pytest.MonkeyPatch) ->
         return await agent.perform(run)
 
 
-async def test_files_are_not_fetched_for_a_run_that_ends_as_it_empties_its_directory(
+async def test_no_file_is_downloaded_for_a_run_that_ends_while_its_directory_is_emptied(
     agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fetched = []
@@ -77,7 +77,7 @@ async def test_files_are_not_fetched_for_a_run_that_ends_as_it_empties_its_direc
     assert fetched == []
 
 
-async def test_nodes_are_not_coordinated_for_a_run_that_ends_as_it_empties_a_directory(
+async def test_no_coordination_runs_for_a_run_that_ends_while_a_directory_is_emptied(
     agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coordinated = []
@@ -96,7 +96,7 @@ async def test_nodes_are_not_coordinated_for_a_run_that_ends_as_it_empties_a_dir
 
 @pytest.fixture
 def run(service: Service) -> TaskRun:
-    """A run of a task that may be tried again for ever."""
+    """A run of a task with unlimited retries."""
     node = idle_node(service)
     service.client.create_job(job())
     again = {"maxTaskRetryCount": -1}
@@ -106,7 +106,7 @@ def run(service: Service) -> TaskRun:
     return TaskRun(start(service, node, "t"), found, node)
 
 
-async def test_a_run_that_is_ended_as_it_is_ordered_ends(
+async def test_a_run_that_is_cancelled_as_it_is_submitted_ends(
     agent: Agent, run: TaskRun, tmp_path: Path
 ) -> None:
     woken = asyncio.Event()
@@ -124,7 +124,7 @@ async def test_a_run_that_is_ended_as_it_is_ordered_ends(
     ("how", "shown"),
     [("terminate", ("completed", 1, "TaskEnded", 0)), ("requeue", ("active", None, None, 1))],
 )
-def test_a_run_that_fails_as_it_is_to_end_is_not_tried_again(
+def test_a_run_that_fails_while_it_must_end_is_not_retried(
     service: Service, run: TaskRun, tmp_path: Path, how: str, shown: tuple[object, ...]
 ) -> None:
     store, data = service.store, tmp_path / "nodes"
@@ -139,8 +139,8 @@ def test_a_run_that_fails_as_it_is_to_end_is_not_tried_again(
     assert info.retry_count == 0
 
 
-def test_the_first_wish_of_how_a_task_is_to_end_stands(service: Service, run: TaskRun) -> None:
-    """A job is terminated while a node that it runs on is taken away."""
+def test_the_first_request_to_end_a_task_stands(service: Service, run: TaskRun) -> None:
+    """A job is terminated while its node is preempted."""
     for how in ("terminate", "requeue"):
         service.store.runs.request_end(run.task, how)
     found: Task | None = service.store.runs.get(run.task.seq)

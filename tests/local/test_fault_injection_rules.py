@@ -1,4 +1,6 @@
-"""The text of a bad day, and of the conditions of the service: what is read, what is refused."""
+"""The text of fault injection rules and of simulated conditions: what is parsed, what is
+refused.
+"""
 
 from __future__ import annotations
 
@@ -62,24 +64,24 @@ days = st.builds(
 
 @settings(deadline=None)
 @given(days)
-def test_what_is_written_is_read_again(day: FaultInjection) -> None:
+def test_the_text_of_rules_is_parsed_to_the_same_rules(day: FaultInjection) -> None:
     assert parse_fault_injection(day.text, day.seed) == day
 
 
 @settings(deadline=None)
 @given(spans)
-def test_a_length_of_time_is_read_as_it_is_written(duration: timedelta) -> None:
+def test_a_formatted_duration_is_parsed_to_the_same_duration(duration: timedelta) -> None:
     assert parse_duration(format_duration(duration)) == duration
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("0", 0), ("500ms", 0.5), ("1.5m", 90), ("226s", 226), ("2h", 7200)]
 )
-def test_lengths_of_time(text: str, seconds: float) -> None:
+def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
-def test_a_day_is_a_list_of_what_goes_wrong() -> None:
+def test_rules_are_a_list() -> None:
     day = parse_fault_injection(
         "throttle=5%, lost@create_task_collection=12.5%,slow=1%:300ms,quota=4", seed=7
     )
@@ -96,7 +98,7 @@ def test_a_day_is_a_list_of_what_goes_wrong() -> None:
     assert day.quota(dedicated=False) is None
 
 
-def test_a_later_item_takes_the_place_of_an_earlier_one() -> None:
+def test_a_later_rule_replaces_an_earlier_one() -> None:
     day = parse_fault_injection("bad-day,preempt=0%,error=50%,error@get_job=0%")
     assert day.rule(FaultKind.PREEMPT) is None
     assert day.rule(FaultKind.ERROR) == FaultRule(FaultKind.ERROR, 50)
@@ -111,14 +113,14 @@ def test_a_file_has_lines_and_comments(tmp_path: Path) -> None:
     assert parse_fault_injection(str(file)) == parse_fault_injection("spot,error=1%,busy=2%")
 
 
-def test_a_good_day_is_empty() -> None:
+def test_an_empty_text_injects_nothing() -> None:
     assert not parse_fault_injection("")
     assert not parse_fault_injection("preempt=0%")
     assert parse_fault_injection("").text == ""
 
 
 @pytest.mark.parametrize("name", PROFILES)
-def test_every_profile_can_be_read_and_is_bad(name: str) -> None:
+def test_every_profile_injects_faults(name: str) -> None:
     assert parse_fault_injection(name)
     assert parse_fault_injection(f"{name},error=1%").rule(FaultKind.ERROR) is not None
 
@@ -142,7 +144,7 @@ def test_every_profile_can_be_read_and_is_bad(name: str) -> None:
         ("error=5% busy=5%", "profiles"),
     ],
 )
-def test_what_cannot_be_read_says_why_and_what_can(text: str, hint: str) -> None:
+def test_an_invalid_rule_has_a_hint(text: str, hint: str) -> None:
     with pytest.raises(LocalError) as caught:
         parse_fault_injection(text)
     assert caught.value.code == "chaos-unreadable"
@@ -151,7 +153,7 @@ def test_what_cannot_be_read_says_why_and_what_can(text: str, hint: str) -> None
 
 @settings(deadline=None)
 @given(st.text())
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:
         parse_fault_injection(text)
     except LocalError as error:
@@ -168,7 +170,7 @@ def test_operations_are_those_of_the_protocol() -> None:
     assert "create_task_collection" in caught.value.hint
 
 
-def test_chance_is_the_same_again_and_evenly_spread() -> None:
+def test_random_fractions_are_reproducible_and_uniform() -> None:
     assert hash_fraction(1, "error", "get_job", 3) == hash_fraction(1, "error", "get_job", 3)
     assert hash_fraction(1, "a", "bc") != hash_fraction(1, "ab", "c")
     drawn = [
@@ -209,7 +211,7 @@ def test_conditions_are_options_of_the_daemon() -> None:
     assert Simulation.read({"BATCHSPEC_LOCAL_CHAOS": "spot"}, asked) == wanted
 
 
-def test_an_announcement_tells_the_conditions_and_an_older_one_none(tmp_path: Path) -> None:
+def test_an_announcement_has_the_conditions_and_an_older_one_none(tmp_path: Path) -> None:
     home = Home(tmp_path)
     wanted = Simulation(60, timedelta(seconds=226), parse_fault_injection("bad-day", 7))
     now = datetime(2026, 1, 1, tzinfo=UTC)
@@ -242,7 +244,7 @@ def test_a_status_shows_the_time_of_the_service() -> None:
     [("SPEED", "fast"), ("SPEED", "0"), ("SPEED", "nan"), ("SPEED", "1e9"),
      ("ALLOCATION", "soon"), ("CHAOS", "bad"), ("SEED", "x")],
 )  # fmt: skip
-def test_an_environment_that_cannot_be_read_is_told(name: str, value: str) -> None:
+def test_an_invalid_environment_is_reported(name: str, value: str) -> None:
     with pytest.raises(LocalError) as caught:
         Simulation.read({f"BATCHSPEC_LOCAL_{name}": value}, SimulationOptions())
     assert caught.value.code.endswith("-unreadable")

@@ -1,4 +1,4 @@
-"""A bad day in the pool: nodes that are taken away, that are slow, that do not come."""
+"""Fault injection for nodes: preemption, slow nodes, failing start tasks, quotas."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.local.test_engine_decide import NOW, a_node
 
 @contextmanager
 def day(folder: Path, text: str, seed: int = 0) -> Iterator[Service]:
-    """A whole service on such a day."""
+    """A complete service with fault injection."""
     with engined(folder / "batch", faults=parse_fault_injection(text, seed)) as service:
         yield service
         assert service.violations == []
@@ -60,8 +60,8 @@ def text_of(service: Service, path: str) -> str:
     return service.request("GET", path).body.decode()
 
 
-def test_a_spot_node_is_taken_away_and_comes_back_empty(tmp_path: Path) -> None:
-    """The same node, reinitialized; what ran on it runs again, and never twice at a time."""
+def test_a_spot_node_is_preempted_and_comes_back_empty(tmp_path: Path) -> None:
+    """The same node, reinitialized; its tasks run again, and never twice at a time."""
     runs, old = tmp_path / "runs", tmp_path / "old"
     script = (
         f"test -e $AZ_BATCH_NODE_SHARED_DIR/mark && touch {old}; "
@@ -83,7 +83,7 @@ def test_a_spot_node_is_taken_away_and_comes_back_empty(tmp_path: Path) -> None:
     assert not old.exists()
 
 
-def test_a_dedicated_node_is_not(tmp_path: Path) -> None:
+def test_a_dedicated_node_is_not_preempted(tmp_path: Path) -> None:
     with day(tmp_path, "preempt=100%:200ms") as service:
         service.client.create_pool(pool(nodes=1, targetLowPriorityNodes=1))
         until(lambda: states(service) == ["idle", "preempted"])
@@ -92,7 +92,7 @@ def test_a_dedicated_node_is_not(tmp_path: Path) -> None:
         assert kept.state.value == "idle"
 
 
-def test_a_node_that_was_away_comes_back_on_a_good_day(tmp_path: Path) -> None:
+def test_a_preempted_node_comes_back_without_fault_injection(tmp_path: Path) -> None:
     with day(tmp_path, "preempt=100%:1h") as service:
         service.client.create_pool(pool(nodes=0, targetLowPriorityNodes=1))
         until(lambda: states(service) == ["idle"])
@@ -102,7 +102,7 @@ def test_a_node_that_was_away_comes_back_on_a_good_day(tmp_path: Path) -> None:
         until(lambda: states(service) == ["idle"])
 
 
-def test_a_pool_can_be_deleted_while_nodes_are_away(tmp_path: Path) -> None:
+def test_a_pool_can_be_deleted_while_nodes_are_preempted(tmp_path: Path) -> None:
     with day(tmp_path, "preempt=100%:400ms") as service:
         service.client.create_pool(pool(nodes=0, targetLowPriorityNodes=4))
         until(lambda: "preempted" in states(service))
@@ -110,7 +110,7 @@ def test_a_pool_can_be_deleted_while_nodes_are_away(tmp_path: Path) -> None:
         until(lambda: service.request("GET", "/pools/p").status == 404)
 
 
-def test_a_start_task_fails_and_says_why(tmp_path: Path) -> None:
+def test_an_injected_start_task_failure_names_its_rule(tmp_path: Path) -> None:
     start = {"commandLine": "/bin/sh -c 'touch $AZ_BATCH_NODE_SHARED_DIR/done'"}
     with day(tmp_path, "start-task=100%") as service:
         service.client.create_pool(pool(startTask=start | {"maxTaskRetryCount": 1}))
@@ -122,8 +122,8 @@ def test_a_start_task_fails_and_says_why(tmp_path: Path) -> None:
         assert not list((service.data / "nodes").glob("*/*/shared/done"))
 
 
-def test_a_task_fails_by_chance_and_is_tried_again(tmp_path: Path) -> None:
-    """Which attempt of which task fails is the same with the same seed, whatever the order."""
+def test_a_task_fails_at_random_and_is_retried(tmp_path: Path) -> None:
+    """The same seed fails the same attempts of the same tasks, in any order."""
     found = []
     for number, order in enumerate(("abcdef", "fedcba")):
         with day(tmp_path / str(number), "task=50%", seed=3) as service:
@@ -139,7 +139,7 @@ def test_a_task_fails_by_chance_and_is_tried_again(tmp_path: Path) -> None:
     assert any(found[0].values())
 
 
-def test_a_slow_node_takes_its_time(tmp_path: Path) -> None:
+def test_a_slow_node_delays_its_runs(tmp_path: Path) -> None:
     with day(tmp_path, "slow-node=100%:300ms") as service:
         service.client.create_pool(pool())
         service.client.create_job(job())
@@ -149,7 +149,7 @@ def test_a_slow_node_takes_its_time(tmp_path: Path) -> None:
         assert took >= timedelta(milliseconds=300)
 
 
-def test_a_run_that_waits_on_a_slow_node_can_be_ended(tmp_path: Path) -> None:
+def test_a_delayed_run_can_be_ended(tmp_path: Path) -> None:
     with day(tmp_path, "slow-node=100%:1h") as service:
         service.client.create_pool(pool())
         service.client.create_job(job())
@@ -159,7 +159,7 @@ def test_a_run_that_waits_on_a_slow_node_can_be_ended(tmp_path: Path) -> None:
         assert ended(service)["failureInfo"]["code"] == "TaskEnded"
 
 
-def test_a_quota_gives_a_part_and_says_so(tmp_path: Path) -> None:
+def test_a_quota_allocates_a_part_with_resize_errors(tmp_path: Path) -> None:
     with day(tmp_path, "quota=1,spot-quota=0") as service:
         service.client.create_pool(pool(nodes=3, targetLowPriorityNodes=1))
         until(lambda: service.client.get_pool("p").allocation_state.value == "steady")
@@ -180,8 +180,8 @@ def test_a_quota_gives_a_part_and_says_so(tmp_path: Path) -> None:
         until(lambda: service.client.get_pool("other").current_dedicated_nodes == 1)
 
 
-def test_the_same_spot_nodes_are_taken_in_each_life_of_a_pool() -> None:
-    """A node is known by its place in its pool, whatever its id, and each boot is a new chance."""
+def test_the_same_seed_preempts_the_same_spot_nodes() -> None:
+    """A node is identified by its ordinal in its pool, and each boot is decided separately."""
     day = parse_fault_injection("preempt=50%:1h", 4)
     ends = []
     for first in (1, 501):
@@ -204,7 +204,7 @@ def test_the_same_spot_nodes_are_taken_in_each_life_of_a_pool() -> None:
     assert NodeFaults(replace(day, seed=5)).preemption_time(a_node(dedicated=True)) is None
 
 
-def test_a_pool_can_be_deleted_while_its_nodes_are_on_their_way(tmp_path: Path) -> None:
+def test_a_pool_can_be_deleted_while_its_nodes_are_starting(tmp_path: Path) -> None:
     with engined(tmp_path / "batch", allocation=timedelta(hours=1)) as service:
         service.client.create_pool(pool(nodes=2))
         until(lambda: states(service) == ["creating", "creating"])
@@ -212,7 +212,7 @@ def test_a_pool_can_be_deleted_while_its_nodes_are_on_their_way(tmp_path: Path) 
         assert service.request("GET", "/pools/p").status == 404
 
 
-def test_scheduling_can_be_disabled_on_a_node_that_is_on_its_way(tmp_path: Path) -> None:
+def test_scheduling_can_be_disabled_on_a_starting_node(tmp_path: Path) -> None:
     with engined(tmp_path / "batch", allocation=timedelta(hours=1)) as service:
         service.client.create_pool(pool(nodes=2))
         until(lambda: states(service) == ["creating", "creating"])

@@ -66,7 +66,7 @@ def test_without_conditions_a_failure_blocks_and_terminates(
 
 
 def options(name: str) -> dict[str, Any]:
-    """Exit options that can be told from others by their job action."""
+    """Exit options that are distinguished by their job action."""
     return {"jobAction": name, "dependencyAction": "satisfy"}
 
 
@@ -97,7 +97,7 @@ ALL = {
         (Outcome(NOW, NOW, None, ended_by_limit()), (), "default"),
     ],
 )
-def test_the_condition_that_fits_best_applies(
+def test_the_most_specific_exit_condition_applies(
     outcome: Outcome, without: tuple[str, ...], action: str
 ) -> None:
     conditions = {name: value for name, value in ALL.items() if name not in without}

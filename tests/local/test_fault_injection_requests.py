@@ -1,4 +1,4 @@
-"""A bad day at the door: what a client sees, what was carried out, and that it is repeated."""
+"""Fault injection for requests: what a client sees, what was carried out, and reproducibility."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ LOST = (http.client.RemoteDisconnected, ConnectionError)
 
 
 def day(folder: Path, text: str, seed: int = 0) -> Any:
-    """A service without an engine, on such a day."""
+    """A service without an engine, with fault injection."""
     return running(folder / "batch", faults=parse_fault_injection(text, seed))
 
 
 def statuses(service: Service, count: int) -> list[int | str]:
-    """What so many requests for the same thing came to."""
+    """The results of repeated requests."""
     found: list[int | str] = []
     for _ in range(count):
         try:
@@ -64,13 +64,13 @@ def test_a_lost_reply_was_carried_out(tmp_path: Path) -> None:
             service.request("POST", "/pools", pool())
 
 
-def test_a_slow_reply_comes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_slow_reply_is_delayed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with day(tmp_path, "slow=100%:50ms") as service:
         assert service.request("GET", "/jobs").json["value"] == []
     assert "slow=100%:50ms: list_jobs" in caplog.text
 
 
-def test_only_the_operation_that_is_named_has_trouble(tmp_path: Path) -> None:
+def test_a_rule_applies_only_to_its_operation(tmp_path: Path) -> None:
     with day(tmp_path, "error=100%,error@list_pools=0%,busy@list_jobs=100%") as service:
         assert service.request("GET", "/pools").status == 200
         # One thing happens to a request: that it is busy comes first.
@@ -78,7 +78,7 @@ def test_only_the_operation_that_is_named_has_trouble(tmp_path: Path) -> None:
         assert service.request("GET", "/jobschedules").status == 500
 
 
-def test_the_same_seed_has_the_same_day(tmp_path: Path) -> None:
+def test_the_same_seed_injects_the_same_faults(tmp_path: Path) -> None:
     text = "throttle=20%:0,error=20%,lost=20%"
     days = []
     for number, seed in enumerate((1, 1, 2)):
@@ -88,7 +88,7 @@ def test_the_same_seed_has_the_same_day(tmp_path: Path) -> None:
     assert set(days[0]) == {200, 429, 500, "lost"}
 
 
-def test_what_else_is_asked_does_not_change_the_day_of_an_operation() -> None:
+def test_other_requests_do_not_change_the_faults_of_an_operation() -> None:
     chaos = parse_fault_injection("error=50%", 5)
     rule = chaos.rule(FaultKind.ERROR)
     assert rule is not None
@@ -99,18 +99,18 @@ def test_what_else_is_asked_does_not_change_the_day_of_an_operation() -> None:
         assert among.applies(rule, "get_job", among.next("get_job")) is expected
 
 
-def test_what_is_no_operation_is_answered_as_ever(tmp_path: Path) -> None:
+def test_an_unknown_operation_is_answered_without_faults(tmp_path: Path) -> None:
     with day(tmp_path, "error=100%") as service:
         assert service.request("GET", "/nowhere").status == 400
         assert service.request("GET", "/jobs", key="d3Jvbmc=", checked=False).status == 500
 
 
-def test_a_request_that_is_too_large_is_told_so_on_a_bad_day_too(tmp_path: Path) -> None:
+def test_a_too_large_request_is_refused_under_fault_injection_too(tmp_path: Path) -> None:
     with day(tmp_path, "busy=100%") as service:
         assert service.request("POST", "/pools", b"x" * (1 << 20) + b"y").status == 413
 
 
-def test_the_log_names_what_was_made_and_no_secret(
+def test_the_log_names_the_injected_faults_and_no_secret(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO), day(tmp_path, "lost=100%") as service:
