@@ -83,7 +83,7 @@ def test_a_pool_of_a_windows_image_gets_no_node_and_says_why(batch: Service) -> 
     assert nodes(batch) == []
     assert [error.code for error in found.resize_errors] == ["AllocationFailed"] * 2
     assert "low priority nodes" in found.resize_errors[1].message
-    assert "the local service has Linux nodes alone" in found.resize_errors[0].message
+    assert "the embedded service has only Linux nodes" in found.resize_errors[0].message
     resize(batch, targetDedicatedNodes=0, targetLowPriorityNodes=0)
     assert not steady(batch).resize_errors
 

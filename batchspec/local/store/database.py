@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from batchspec.local.model import Job, Schedule, Task
 from batchspec.local.store.schema import migrate
 
 
@@ -164,6 +166,17 @@ class Database:
         )
         return cursor.rowcount
 
+    def row(self, table: str, seq: int) -> sqlite3.Row:
+        """The row of ``table`` with this ``seq``.
+
+        Raises:
+            LookupError: it does not exist.
+        """
+        row = self.one(f"SELECT * FROM {table} WHERE seq = ?", (seq,))
+        if row is None:
+            raise LookupError(f"the {table} with seq {seq} does not exist")
+        return row
+
     def one(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Row | None:
         """The first row of a query."""
         row: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
@@ -180,3 +193,13 @@ def next_modified(previous: datetime, now: datetime) -> datetime:
     The ETag is made of it, so two changes within one tick of the clock must differ.
     """
     return max(now, previous + _MICROSECOND)
+
+
+def state_columns(record: Job | Schedule | Task, state: StrEnum, now: datetime) -> dict[str, Any]:
+    """The columns of a change of ``record`` to ``state``."""
+    return {
+        "state": state,
+        "state_since": to_column(now),
+        "previous_state": record.state,
+        "previous_since": to_column(record.state_since),
+    }

@@ -16,6 +16,7 @@ from batchspec.local.store.database import (
     from_json,
     from_optional,
     next_modified,
+    state_columns,
     to_column,
     to_json,
     to_optional,
@@ -137,10 +138,7 @@ class Jobs:
         if state is job.state:
             return job
         columns: dict[str, object] = {
-            "state": state,
-            "state_since": to_column(now),
-            "previous_state": job.state,
-            "previous_since": to_column(job.state_since),
+            **state_columns(job, state, now),
             "modified": to_column(next_modified(job.modified, now)),
             "disable_tasks": disable_tasks,
         }
@@ -255,10 +253,7 @@ class Jobs:
 
     def _set(self, job: Job, **columns: object) -> Job:
         self._db.update("job", columns, "seq = ?", (job.seq,))
-        row = self._db.one("SELECT * FROM job WHERE seq = ?", (job.seq,))
-        if row is None:
-            raise LookupError(f"job {job.id} is gone")
-        return _read(row)
+        return _read(self._db.row("job", job.seq))
 
 
 def _read(row: sqlite3.Row) -> Job:

@@ -260,7 +260,7 @@ class Nodes:
             columns |= {"intent": None, "intent_option": None}
         if columns:
             self._set(node, **columns)
-        return self._again(node)
+        return _read(self._db.row("node", node.seq))
 
     def delete(self, node: Node) -> None:
         """Delete a node that has left its pool; its tasks must have been requeued before."""
@@ -268,12 +268,6 @@ class Nodes:
 
     def _set(self, node: Node, **columns: object) -> None:
         self._db.update("node", columns, "seq = ?", (node.seq,))
-
-    def _again(self, node: Node) -> Node:
-        row = self._db.one("SELECT * FROM node WHERE seq = ?", (node.seq,))
-        if row is None:
-            raise LookupError(f"node {node.id} is gone")
-        return _read(row)
 
 
 def _read(row: sqlite3.Row) -> Node:

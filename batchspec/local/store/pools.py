@@ -173,10 +173,7 @@ class Pools:
     def _set(self, pool: Pool, now: datetime, **columns: object) -> Pool:
         modified = to_column(next_modified(pool.modified, now))
         self._db.update("pool", {**columns, "modified": modified}, "seq = ?", (pool.seq,))
-        found = self._db.one("SELECT * FROM pool WHERE seq = ?", (pool.seq,))
-        if found is None:
-            raise LookupError(f"pool {pool.id} is gone")
-        return _read(found)
+        return _read(self._db.row("pool", pool.seq))
 
 
 def _read(row: sqlite3.Row) -> Pool:

@@ -18,6 +18,7 @@ from batchspec.local.store.database import (
     fold,
     from_json,
     from_optional,
+    state_columns,
     to_column,
     to_json,
     to_microseconds,
@@ -267,10 +268,7 @@ class Runs:
                 "task",
                 {
                     **stamps,
-                    "state": TaskState.COMPLETED,
-                    "state_since": to_column(now),
-                    "previous_state": task.state,
-                    "previous_since": to_column(task.state_since),
+                    **state_columns(task, TaskState.COMPLETED, now),
                     "ended": to_column(ended),
                     "exit_code": exit_code,
                     "result": "success" if failure is None else "failure",
@@ -334,10 +332,7 @@ class Runs:
             changed = self._db.update(
                 "task",
                 {
-                    "state": TaskState.ACTIVE,
-                    "state_since": to_column(now),
-                    "previous_state": task.state,
-                    "previous_since": to_column(task.state_since),
+                    **state_columns(task, TaskState.ACTIVE, now),
                     **(count if counted else {}),
                     "pool": None,
                     "pool_id": None,

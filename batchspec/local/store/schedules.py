@@ -16,6 +16,7 @@ from batchspec.local.store.database import (
     from_json,
     from_optional,
     next_modified,
+    state_columns,
     to_column,
     to_json,
     to_optional,
@@ -89,10 +90,7 @@ class Schedules:
         if state is schedule.state:
             return schedule
         columns: dict[str, object] = {
-            "state": state,
-            "state_since": to_column(now),
-            "previous_state": schedule.state,
-            "previous_since": to_column(schedule.state_since),
+            **state_columns(schedule, state, now),
             "modified": to_column(next_modified(schedule.modified, now)),
         }
         if state is ScheduleState.COMPLETED:
@@ -148,10 +146,7 @@ class Schedules:
 
     def _set(self, schedule: Schedule, **columns: object) -> Schedule:
         self._db.update("schedule", columns, "seq = ?", (schedule.seq,))
-        found = self.get(schedule.id)
-        if found is None:
-            raise LookupError(f"job schedule {schedule.id} is gone")
-        return found
+        return _read(self._db.row("schedule", schedule.seq))
 
 
 def _read(row: sqlite3.Row) -> Schedule:

@@ -21,6 +21,7 @@ from batchspec.local.store.database import (
     from_json,
     from_optional,
     next_modified,
+    state_columns,
     to_column,
     to_json,
 )
@@ -246,7 +247,7 @@ class Tasks:
             "seq = ?",
             (task.seq,),
         )
-        return self._again(task)
+        return self._reread(task)
 
     def end(self, task: Task, now: datetime, failure: Wire) -> Task:
         """End a task for a user: at once if it is active, else by request to the engine.
@@ -258,10 +259,7 @@ class Tasks:
         modified = to_column(next_modified(task.modified, now))
         if task.state is TaskState.ACTIVE:
             columns: dict[str, object] = {
-                "state": TaskState.COMPLETED,
-                "state_since": stamp,
-                "previous_state": task.state,
-                "previous_since": to_column(task.state_since),
+                **state_columns(task, TaskState.COMPLETED, now),
                 "ended": stamp,
                 "result": "failure",
                 "failure": to_json(failure),
@@ -270,7 +268,7 @@ class Tasks:
             TASK.check(task.state, TaskState.ACTIVE)
             columns = {"ending": "terminate"}
         self._db.update("task", {**columns, "modified": modified}, "seq = ?", (task.seq,))
-        return self._again(task)
+        return self._reread(task)
 
     def reactivate(self, task: Task, now: datetime) -> Task:
         """A completed task becomes active again, without retries and exit information.
@@ -284,10 +282,7 @@ class Tasks:
             self._db.update(
                 "task",
                 {
-                    "state": TaskState.ACTIVE,
-                    "state_since": to_column(now),
-                    "previous_state": task.state,
-                    "previous_since": to_column(task.state_since),
+                    **state_columns(task, TaskState.ACTIVE, now),
                     "modified": to_column(next_modified(task.modified, now)),
                     "retry_count": 0,
                     "pool": None,
@@ -306,7 +301,7 @@ class Tasks:
                 "seq = ?",
                 (task.seq,),
             )
-        return self._again(task)
+        return self._reread(task)
 
     def delete(self, task: Task, now: datetime) -> None:
         """Delete a task, its run and its files on a node."""
@@ -332,10 +327,10 @@ class Tasks:
                 },
             )
 
-    def _again(self, task: Task) -> Task:
+    def _reread(self, task: Task) -> Task:
         row = self._db.one(f"SELECT {COLUMNS} FROM task WHERE seq = ?", (task.seq,))
         if row is None:
-            raise LookupError(f"task {task.id} is gone")
+            raise LookupError(f"task {task.id} does not exist")
         return task_from_row(row)
 
 
