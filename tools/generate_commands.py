@@ -73,9 +73,10 @@ more (`| head`) ask a run to stop in the same way.
 `.batchspec/NAME/` holds `results.jsonl`, which says what results arrived here, and
 `runs/TIME/events.jsonl`, the events of each run, with `failed/`, the last lines that failed tasks
 wrote. The events are for `batchspec report`; nothing else reads them, and deleting them loses
-nothing but the report. With `batchspec --debug COMMAND`, or `BATCHSPEC_LOG=debug` in the
-environment, `requests.log` gets a line for each request: method, address without signatures,
-status, duration, the service's request id. No secret is in any of these files.
+nothing but the report. The last 30 runs are kept; older ones are deleted when another begins. With
+`batchspec --debug COMMAND`, or `BATCHSPEC_LOG=debug` in the environment, `requests.log` gets a line
+for each request: method, address without signatures, status, duration, the service's request id. No
+secret is in any of these files.
 
 ## Exit codes
 
@@ -168,7 +169,10 @@ names the command that shows them.""",
 The spec is `run.yaml`, named like its folder. A `.gitignore` that is there is left alone; any other
 file that is in the way ends the command before anything is written.""",
     "report": """\
-The page needs nothing but itself. It is written beside the record of the newest run.""",
+The page needs no other file. It shows the attempts at the run together: each `apply`, `retry` and
+`attach` from its beginning until all its tasks were done or its job was deleted. It is written
+beside the record of the newest attempt. The ids of runs are the names of the folders in
+`.batchspec/NAME/runs/`; the page lists those of its attempts.""",
 }
 
 

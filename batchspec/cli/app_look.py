@@ -68,13 +68,21 @@ def report(
         Path | None,
         typer.Option("--out", metavar="FILE", help="Where to; - is standard output."),
     ] = None,
+    run: Annotated[
+        str,
+        typer.Option(
+            "--run",
+            metavar="ID",
+            help="The run that ended with this attempt: the name of its folder, or its beginning.",
+        ),
+    ] = "",
     variables: Variables = None,
     variable_files: VariableFiles = None,
 ) -> int:
-    """Write the last run of this folder as one HTML page."""
-    from batchspec.cli.commands.report import report as run
+    """Write the last run that had tasks, with all its attempts, as one HTML page."""
+    from batchspec.cli.commands.report import report as write
 
-    return run(Wanted.of(spec, variables, variable_files), to)
+    return write(Wanted.of(spec, variables, variable_files), to, run)
 
 
 def list_(

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,9 @@ from batchspec.apply.events import NodeFailed, Stamped, TaskFailed
 from batchspec.problems import redact
 from batchspec.render.progress.jsonl import JsonView
 
+KEPT = 30
+"""How many recorded runs of a spec are kept; older ones are deleted when another begins."""
+
 _EVENTS = "events.jsonl"
 _HIDDEN = "# Written by batchspec; nothing in here belongs to a repository.\n*\n"
 
@@ -26,9 +30,9 @@ def runs_folder(spec: Path, name: str) -> Path:
     return spec.parent / ".batchspec" / name / "runs"
 
 
-def newest_record(runs: Path) -> Path | None:
-    """The events of the newest run that was recorded; their folders are named by their times."""
-    return max(runs.glob(f"*/{_EVENTS}"), default=None)
+def records(runs: Path) -> list[Path]:
+    """The events of all recorded runs, oldest first; their folders are named by their times."""
+    return sorted(runs.glob(f"*/{_EVENTS}"))
 
 
 class RunFolder:
@@ -85,6 +89,9 @@ def _made(runs: Path, now: datetime) -> Path:
     # do not share one.
     folder = runs / f"{now:%Y%m%dT%H%M%S.%fZ}"
     folder.mkdir()
+    # The new one has no events yet. What cannot be deleted now is deleted by a later run.
+    for old in records(runs)[: -(KEPT - 1)]:
+        shutil.rmtree(old.parent, ignore_errors=True)
     return folder
 
 

@@ -13,9 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.apply.events import Noticed, RunStarted, Stamped, TaskFailed, TasksSeen
-from batchspec.cli.run_folder import RunFolder, newest_record, runs_folder
+from batchspec.apply.events import (
+    Event,
+    Noticed,
+    Outcome,
+    RunEnded,
+    RunStarted,
+    Stamped,
+    StepDone,
+    StepStarted,
+    TaskFailed,
+    TasksSeen,
+)
+from batchspec.cli.run_folder import KEPT, RunFolder, records, runs_folder
 from batchspec.problems import Place, Problem, Severity
+from batchspec.render.page.attempts import Attempt, last_run
 from batchspec.render.page.page import page_html
 from batchspec.render.page.trace import POINTS, trace_of
 from batchspec.render.progress.jsonl import JsonView
@@ -91,7 +103,7 @@ def test_what_is_of_another_version_or_cut_off_is_passed_over() -> None:
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_every_page_is_whole(name: str) -> None:
-    page = checked(page_html(trace_of(RECORDINGS[name])))
+    page = checked(page_html([Attempt(name, trace_of(RECORDINGS[name]))]))
     if name in {"good", "start-task-failed"}:
         golden.check(f"{name}.html", page, GOLDEN)
 
@@ -102,7 +114,8 @@ def test_nothing_in_it_is_taken_for_markup_and_no_secret_is_in_it() -> None:
     assert isinstance(run, RunStarted)
     task = TaskFailed("j", evil, 1, "", evil, f"{evil}\n&amp;", evil)
     events = [run, task, Noticed(Problem("x", evil, evil, hint=evil))]
-    page = checked(page_html(trace_of(Stamped(n, START, e) for n, e in enumerate(events, 1))))
+    trace = trace_of(Stamped(n, START, e) for n, e in enumerate(events, 1))
+    page = checked(page_html([Attempt(evil, trace), Attempt(evil, trace)]))
     assert "&lt;script&gt;" in page
     assert "&amp;amp;" in page
     assert "secret" not in page
@@ -126,8 +139,7 @@ def test_a_record_has_no_secret_and_names_that_sort(tmp_path: Path) -> None:
         failed = TaskFailed("j", "t-1", 1, "", "see ?sig=abc", "http://x/y?sig=abc\n", "n")
         record(Stamped(1, START, failed))
         record.close()
-    newest = newest_record(runs)
-    assert newest is not None
+    newest = records(runs)[-1]
     assert newest.parent.name.startswith("20260102T030407")
     kept = (newest.parent / "failed" / "t-1.stderr.txt").read_text(encoding="utf-8")
     assert kept == "http://x/y?sig=***\n"
@@ -187,3 +199,89 @@ def test_a_run_goes_on_where_nothing_can_be_recorded(near: Workplace) -> None:
     again = near.run("apply", near.spec)
     assert "Nothing to do" in again.out
     assert again.err == "", "what does nothing is not recorded"
+
+
+def test_old_records_are_deleted_when_another_run_begins(tmp_path: Path) -> None:
+    runs = runs_folder(tmp_path / "s.yaml", "topn")
+    (runs / "notes").mkdir(parents=True)
+    (runs / "notes" / "mine.txt").write_text("kept")
+    for second in range(KEPT + 5):
+        record = RunFolder(runs, START + timedelta(seconds=second), lambda error: None)
+        record(Stamped(1, START, RunStarted("n", "local", "b", "s", 1)))
+        record.close()
+    found = records(runs)
+    assert len(found) == KEPT
+    assert found[-1].parent.name.startswith(f"{START + timedelta(seconds=KEPT + 4):%Y%m%dT%H%M%S}")
+    assert (runs / "notes" / "mine.txt").exists(), "only what batchspec wrote is deleted"
+
+
+def an_attempt(
+    name: str, outcome: Outcome | None, *, work: bool = True, target: str = "local"
+) -> Attempt:
+    verb, subject = ("submit", "tasks of t") if work else ("delete", "job j")
+    events: list[Event] = [
+        RunStarted("n", target, "b", "s", 1),
+        StepStarted("s", verb, subject),
+        StepDone("s", verb, subject, 1, 1.0),
+    ]
+    if outcome is not None:
+        events.append(RunEnded(outcome, 2.0, 0))
+    return Attempt(name, trace_of(Stamped(n, START, e) for n, e in enumerate(events, 1)))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "together"),
+    [
+        ([("a", Outcome.DONE, True)], "a"),
+        ([("a", Outcome.TASKS_FAILED, True), ("b", Outcome.DONE, True)], "ab"),
+        ([("a", Outcome.DONE, True), ("b", Outcome.TASKS_FAILED, True)], "b"),
+        ([("a", Outcome.INTERRUPTED, True), ("b", None, True), ("c", Outcome.DONE, True)], "abc"),
+        ([("a", Outcome.DETACHED, True), ("b", Outcome.DONE, True)], "ab"),
+        ([("a", Outcome.DONE, True), ("d", Outcome.DONE, False)], "a"),
+        (
+            [
+                ("a", Outcome.TASKS_FAILED, True),
+                ("d", Outcome.DONE, False),
+                ("b", Outcome.DONE, True),
+            ],
+            "b",
+        ),
+        ([("d", Outcome.DONE, False)], "d"),
+        ([], ""),
+    ],
+)
+def test_the_attempts_at_the_last_run_that_had_tasks(
+    recorded: list[tuple[str, Outcome | None, bool]], together: str
+) -> None:
+    attempts = [an_attempt(name, outcome, work=work) for name, outcome, work in recorded]
+    assert "".join(attempt.id for attempt in last_run(reversed(attempts))) == together
+
+
+def test_attempts_on_another_account_are_another_run() -> None:
+    first = an_attempt("a", Outcome.TASKS_FAILED, target="azure")
+    second = an_attempt("b", Outcome.DONE)
+    assert last_run([second, first]) == (second,)
+
+
+def test_a_retry_and_a_destroy_later_the_report_is_of_the_run(mixed_alone: Workplace) -> None:
+    place = mixed_alone
+    assert place.run("retry", place.spec, "--progress", "quiet").code == 3
+    assert place.run("destroy", place.spec, "-y", "--progress", "quiet").code == 0
+    runs = place.spec.parent / ".batchspec" / "mixed" / "runs"
+    first, second, destroyed = (record.parent.name for record in records(runs))
+    done = place.run("report", place.spec)
+    assert os.path.relpath(runs / second / "report.html", place.folder) in done.out
+    page = checked((runs / second / "report.html").read_text(encoding="utf-8"))
+    assert "Attempts" in page
+    assert first in page
+    assert "Failed tasks (attempt 1)" in page
+    assert "Failed tasks (attempt 2)" in page
+    alone = place.run("report", place.spec, "--run", first, "--out", "-").out
+    assert "Attempts" not in alone
+    assert "Failed tasks" in alone
+    assert (
+        "delete job mixed" in place.run("report", place.spec, "--run", destroyed, "--out", "-").out
+    )
+    wrong = place.run("report", place.spec, "--run", "x")
+    assert wrong.code == 2
+    assert destroyed in wrong.err

@@ -9,7 +9,7 @@ from batchspec.cli.account import opened
 from batchspec.cli.again import command_for
 from batchspec.cli.options import Format, Wanted
 from batchspec.cli.reading import read
-from batchspec.cli.run_folder import newest_record, runs_folder
+from batchspec.cli.run_folder import records, runs_folder
 from batchspec.cli.screen import out, width
 from batchspec.observe.account import counted, jobs_of
 from batchspec.observe.failures import failures_of
@@ -29,7 +29,7 @@ async def failures(wanted: Wanted, form: Format) -> int:
     async with opened(wanted.target, wanted.environ) as cloud:
         jobs = counted(await jobs_of(spec, cloud.reader))
         found = await failures_of(spec, jobs, pool_of(spec, jobs), cloud.reader)
-    recorded = newest_record(runs_folder(spec.path, spec.name)) is not None
+    recorded = bool(records(runs_folder(spec.path, spec.name)))
     seen = Failures(
         cloud.reader.account,
         spec.name,

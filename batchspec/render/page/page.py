@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from batchspec.apply.events import NodeFailed, TaskFailed, Waiting
 from batchspec.plan.observed import Account
 from batchspec.problems import Problem
 from batchspec.render import units
+from batchspec.render.page.attempts import Attempt, together
 from batchspec.render.page.chart import steps_chart, tasks_chart
 from batchspec.render.page.trace import Trace
 from batchspec.render.progress.jsonl import moment
@@ -27,13 +28,16 @@ from batchspec.render.words import account_line, phrase
 _STYLE = Path(__file__).with_name("style.css")
 
 
-def page_html(trace: Trace) -> str:
-    """The report of a run as a page: no script, and nothing that must be fetched."""
-    return "\n".join(_page(trace)) + "\n"
+def page_html(attempts: Sequence[Attempt]) -> str:
+    """The report of a run as a page: no script, and nothing that must be fetched.
+
+    ``attempts`` are those at the run, oldest first; there is at least one.
+    """
+    return "\n".join(_page(attempts)) + "\n"
 
 
-def _page(trace: Trace) -> Iterator[str]:
-    report = trace.report
+def _page(attempts: Sequence[Attempt]) -> Iterator[str]:
+    report = together(attempts)
     name = escape(flat(report.name) or "run")
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -43,16 +47,44 @@ def _page(trace: Trace) -> Iterator[str]:
     words = escape(outcome_words(report.outcome, report.seconds))
     yield f'<h1>{name}</h1>\n<p class="outcome {good}">{words}</p>'
     yield from _facts(report)
-    yield from _section("Tasks", tasks_chart(trace.points, report.seconds))
-    steps = {step.step: step for step in report.steps}
-    yield from _section("What ran when", steps_chart(trace.spans, steps, report.seconds))
-    yield from _section("Failed tasks", _failures(report))
-    yield from _section("Nodes that took no tasks", map(_node, report.nodes))
-    yield from _section("What the run waited for", map(_wait, report.waits))
-    yield from _section("Problems", map(_problem, report.problems))
-    yield from _section("Left in the account", _left(report))
-    yield from _section("Steps", _steps(report.steps))
+    if len(attempts) > 1:
+        yield from _section("Attempts", _attempts(attempts))
+    for number, attempt in reversed(list(enumerate(attempts, start=1))):
+        # The newest first: what came of the run is in it.
+        suffix = f" (attempt {number})" if len(attempts) > 1 else ""
+        yield from _attempt(attempt.trace, suffix)
     yield "</body>\n</html>"
+
+
+def _attempt(trace: Trace, suffix: str) -> Iterator[str]:
+    """The sections of one attempt; ``suffix`` tells their titles apart."""
+    report = trace.report
+    yield from _section(f"Tasks{suffix}", tasks_chart(trace.points, report.seconds))
+    steps = {step.step: step for step in report.steps}
+    chart = steps_chart(trace.spans, steps, report.seconds)
+    yield from _section(f"What ran when{suffix}", chart)
+    yield from _section(f"Failed tasks{suffix}", _failures(report))
+    yield from _section(f"Nodes that took no tasks{suffix}", map(_node, report.nodes))
+    yield from _section(f"Problems{suffix}", map(_problem, report.problems))
+    yield from _section(f"Left in the account{suffix}", _left(report))
+    yield from _section(f"Steps{suffix}", _steps(report.steps))
+
+
+def _attempts(attempts: Sequence[Attempt]) -> Iterator[str]:
+    yield "<table>\n<thead><tr><th>attempt</th><th>run id</th><th>began</th><th>took</th>"
+    yield "<th>ended</th><th>exit code</th></tr></thead>\n<tbody>"
+    for number, attempt in enumerate(attempts, start=1):
+        report = attempt.trace.report
+        cells = (
+            str(number),
+            escape(flat(attempt.id)),
+            moment(report.began) if report.began else "",
+            units.duration(report.seconds),
+            escape(outcome_words(report.outcome, report.seconds)),
+            str(int(report.exit)),
+        )
+        yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+    yield "</tbody>\n</table>"
 
 
 def _section(title: str, body: Iterable[str]) -> Iterator[str]:
