@@ -9,6 +9,7 @@ from batchspec.apply.earlier import end_job, terminate_tasks
 from batchspec.apply.events import Emit, Outcome
 from batchspec.apply.gone import explained
 from batchspec.apply.node_logs import forget_pool_output, keep_pool_output
+from batchspec.apply.outputs import check_outputs
 from batchspec.apply.ports import World
 from batchspec.apply.schedule import perform_schedule
 from batchspec.apply.settle import until_gone
@@ -92,7 +93,8 @@ async def _perform_tasks(step: Step, tools: Tools) -> Performed:
         case WaitForTasks():
             # Where the job was closed before, there is no step that closes it.
             await tools.ledger.settle(step.action.job, tools.world)
-            return _incomplete(step.action, await wait_for_tasks(step.action, tools.monitor))
+            performed = _incomplete(step.action, await wait_for_tasks(step.action, tools.monitor))
+            return await check_outputs(step.action, performed, tools)
     raise AssertionError(f"no task action: {step.action!r}")
 
 
@@ -109,7 +111,8 @@ async def _perform_data(step: Step, tools: Tools) -> Performed:
         case UploadFiles():
             return await upload(step.action, step, tools)
         case DownloadResults():
-            return await download(step.action, step, tools)
+            checked = await check_outputs(step.action, Performed(), tools)
+            return replace(await download(step.action, step, tools), trouble=checked.trouble)
     raise AssertionError(f"no data action: {step.action!r}")
 
 

@@ -85,7 +85,9 @@ async def _download(action: DownloadResults, step: Step, tools: Tools) -> Perfor
     since = await _since(action, tools.world)
     older = _Older(action, since)
     fetch = _Fetch(action, tools.world, tools.emit, progress(step, tools, items=None))
-    with ReceiptDraft(tools.receipt, action.job) as draft:
+    # Results that are not all there are fetched again by the next run.
+    job = "" if action.job in tools.incomplete else action.job
+    with ReceiptDraft(tools.receipt, job) as draft:
 
         async def one(blob: Blob) -> None:
             draft.note(await fetch(blob))

@@ -20,7 +20,7 @@ class Tools:
 
     ``monitor`` is what every wait listens to. ``receipt`` is the file that says which results are
     on this disk. ``proved_later`` are the jobs with a step further on that looks for the tasks in
-    the ``ledger``.
+    the ``ledger``. ``incomplete`` are jobs whose tasks did not write what they must.
     """
 
     world: World
@@ -30,6 +30,7 @@ class Tools:
     arrivals: Arrivals = field(default_factory=Arrivals)
     ledger: Ledger = field(default_factory=Ledger)
     proved_later: frozenset[str] = frozenset()
+    incomplete: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from batchspec.plan.observed import LocalFile, Stream
+from batchspec.plan.outputs import Outputs
 from batchspec.plan.tasks import Task
 from batchspec.spec.values import Record
 
@@ -222,7 +223,8 @@ class WaitForTasks:
     ``kept`` tasks of the run succeeded in earlier jobs and are part of every total. ``superseded``
     tasks of the job succeeded in an earlier version of the spec and are part of none: they are
     subtracted from its counts. ``left`` tasks of the run are not done and
-    not in the job: the run is incomplete when this step is done.
+    not in the job: the run is incomplete when this step is done. ``outputs`` is what the tasks
+    promise to have written when all of them have succeeded.
     """
 
     job: str
@@ -233,15 +235,17 @@ class WaitForTasks:
     kept: int = 0
     superseded: int = 0
     left: int = 0
+    outputs: Outputs | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DownloadResults:
     """Download blobs to a folder; ``job`` is the job they are the results of.
 
-    Blobs that were last modified before ``since`` are of an earlier run and are not downloaded.
-    ``None`` is the creation of the job; ``own`` are the names of the blobs that the spec uploads to
-    the container, which are downloaded whatever their age.
+    Blobs that were last modified before ``since`` are of an earlier run and are not downloaded;
+    ``None`` is the creation of the job. ``own`` are the names of the blobs that the spec uploads to
+    the container, which are downloaded whatever their age. ``outputs`` is what the tasks of the job
+    must have written, where that was not checked by a wait.
     """
 
     container: str
@@ -252,6 +256,7 @@ class DownloadResults:
     overwrite: bool = True
     since: datetime | None = None
     own: Stream[str] = ()
+    outputs: Outputs | None = None
 
 
 @dataclass(frozen=True, slots=True)

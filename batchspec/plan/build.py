@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from batchspec.plan.actions import SubmitTasks
+from batchspec.plan.actions import DownloadResults, SubmitTasks
 from batchspec.plan.assembled import assembled
 from batchspec.plan.data import container_steps, missing_containers, upload_steps
 from batchspec.plan.ending import cleanup_steps, result_steps, results_lost, results_safe
@@ -19,6 +19,7 @@ from batchspec.plan.job_change import why_another
 from batchspec.plan.lifetime import sas_lifetime
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.other_run import other_run
+from batchspec.plan.outputs import Outputs, outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.pool import pool_steps
 from batchspec.plan.pool_body import SPEC, pool_body, runs_windows
@@ -73,7 +74,7 @@ def build(
     if only is None:
         problems.extend(_on_versions(work))
     if work.finished:
-        steps, kept = _without_tasks(spec, observed, work)
+        steps, kept = _without_tasks(spec, observed, work, windows=windows)
     else:
         steps, kept = _run(spec, observed, work, body, problems, wishes=wishes, windows=windows)
     problems.extend(other_run(spec, observed, work) if steps else ())
@@ -122,7 +123,8 @@ def _run(
         sum(step.items for step, _ in tasks if isinstance(step.action, SubmitTasks)) - work.fresh
     )
     in_job = sum(len(stage.here) for stage in work.stages) + joins
-    ending = list(ending_steps(spec, work, submitted, data, in_job))
+    promised = outputs(spec, observed, work.since, windows=windows)
+    ending = list(ending_steps(spec, work, submitted, data, tasks=in_job, promised=promised))
     results = list(result_steps(spec, observed, work.job, (ending[-1].id,), work.since))
     last = (results or ending)[-1].id
     cleanup = cleanup_steps(spec, observed, work.job, (last,), idle=False)
@@ -141,25 +143,37 @@ def _when_complete(step: Step) -> Step:
     return replace(step, reason=f"{step.reason}, not while tasks are left")
 
 
-def _without_tasks(spec: Spec, observed: Observed, work: Work) -> tuple[list[Step], list[Step]]:
+def _without_tasks(
+    spec: Spec, observed: Observed, work: Work, *, windows: bool
+) -> tuple[list[Step], list[Step]]:
     """All tasks are done."""
     if work.earlier is None and results_safe(spec, observed):
         return _finished(spec, observed, work)
     if not observed.jobs:
         # No stage has a task, and none ever had: there is nothing to fetch, either.
         return [], []
-    return _fetch_only(spec, observed, work)
+    return _fetch_only(spec, observed, work, windows=windows)
 
 
-def _fetch_only(spec: Spec, observed: Observed, work: Work) -> tuple[list[Step], list[Step]]:
+def _fetch_only(
+    spec: Spec, observed: Observed, work: Work, *, windows: bool
+) -> tuple[list[Step], list[Step]]:
     """All tasks are done; the results are in the account and not here."""
     job = observed.jobs[-1].id
     earlier = list(earlier_steps(observed, work))
     before = tuple(step.id for step in earlier)
     results = list(result_steps(spec, observed, job, before, work.since))
+    if results and any(stage.required for stage in spec.stages):
+        results[0] = _checked(results[0], outputs(spec, observed, work.since, windows=windows))
     last = (results or earlier)[-1].id
     cleanup = list(cleanup_steps(spec, observed, job, (last,), idle=False))
     return [*earlier, *results, *cleanup], list(_done(work, job))
+
+
+def _checked(step: Step, promised: Outputs) -> Step:
+    """A download that first looks whether the tasks wrote what they must."""
+    assert isinstance(step.action, DownloadResults)
+    return replace(step, action=replace(step.action, outputs=promised))
 
 
 def _finished(spec: Spec, observed: Observed, work: Work) -> tuple[list[Step], list[Step]]:

@@ -20,6 +20,7 @@ from batchspec.plan.definition import KEEPS
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.job_change import job_change
 from batchspec.plan.observed import JobFacts, Observed
+from batchspec.plan.outputs import Outputs
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.pool_body import SPEC
 from batchspec.plan.provenance import read_provenance
@@ -205,9 +206,17 @@ def is_closed(work: Work) -> bool:
 
 
 def ending_steps(
-    spec: Spec, work: Work, submitted: tuple[str, ...], data: tuple[str, ...], tasks: int
+    spec: Spec,
+    work: Work,
+    submitted: tuple[str, ...],
+    data: tuple[str, ...],
+    *,
+    tasks: int,
+    promised: Outputs,
 ) -> Iterator[Step]:
     """Close the job when all is in it, and wait until its ``tasks`` tasks are completed.
+
+    ``promised`` is what the tasks of the run write.
 
     A job that is closed stays so (Update Job refuses ``noaction`` then), and takes tasks while any
     of those it has is not completed.
@@ -236,6 +245,7 @@ def ending_steps(
             kept=sum(stage.before for stage in work.stages),
             superseded=work.finished_earlier,
             left=work.left,
+            outputs=promised,
         ),
         Verb.WAIT,
         f"tasks of {work.job}",

@@ -17,6 +17,7 @@ import pytest
 from batchspec.apply import events
 from batchspec.apply.events import Event, Outcome, Stamped
 from batchspec.plan.actions import Action
+from batchspec.plan.outputs import Outputs
 from batchspec.plan.plan import Gate, Step, Verb
 from batchspec.problems import Problem, Severity
 from batchspec.render.glyphs import ASCII, UNICODE, Glyphs
@@ -54,6 +55,7 @@ VALUES: dict[str, object] = {
     "Mapping[str, int]": {"idle": 3},
     "Mapping[str, str]": {"a": "b"},
     "tuple[int, int]": (1, 2),
+    "Outputs | None": Outputs(),
     "Stream[str]": ("name",),
     "Stream[Task]": (TASK, TASK),
     "Stream[LocalFile]": (FILE, FILE),
