@@ -115,6 +115,12 @@ class ConflictError(BatchspecError):
     exit = Exit.USAGE
 
 
+class JobEndedError(ServiceError):
+    """The job of a run was ended while the run still worked on it."""
+
+    exit = Exit.TASKS_FAILED
+
+
 class DiskError(BatchspecError):
     """This machine's disk refused: it is full, say, or a folder is not ours to write to."""
 

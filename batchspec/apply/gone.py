@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from batchspec.problems import Problem, ServiceError
+from batchspec.apply.ports import World
+from batchspec.problems import JobEndedError, Problem, ServiceError
 
 ABSENT = frozenset({"ContainerNotFound", "ContainerBeingDeleted", "ResourceNotFound"})
 """The codes by which Storage says that a container is not there."""
@@ -32,6 +33,23 @@ def explained(error: ServiceError) -> ServiceError:
     said = ServiceError(replace(first, hint=_HINT), code=error.code, status=error.status)
     said.problems = (*said.problems, *rest)
     return said
+
+
+_JOB_ENDED = frozenset({"JobCompleted", "JobBeingTerminated"})
+
+
+async def why_refused(error: ServiceError, job: str, world: World) -> ServiceError:
+    """The refusal of tasks, with the reason of its end if the job has ended."""
+    facts = await world.batch.job(job) if error.code in _JOB_ENDED else None
+    if facts is None:
+        return error
+    problem = Problem(
+        "job-ended",
+        f"the job {job!r} ended before all its tasks were submitted: "
+        f"{facts.terminate_reason or 'the service gives no reason'}",
+        hint="Apply again to run the rest.",
+    )
+    return JobEndedError(problem, code=error.code, status=error.status)
 
 
 def container_gone(container: str) -> ServiceError:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from batchspec.apply.containers import delete_containers, record_user, release
 from batchspec.apply.earlier import end_job, terminate_tasks
 from batchspec.apply.events import Emit, Outcome
-from batchspec.apply.gone import explained
+from batchspec.apply.gone import explained, why_refused
 from batchspec.apply.node_logs import forget_pool_output, keep_pool_output
 from batchspec.apply.outputs import check_outputs
 from batchspec.apply.ports import World
@@ -82,10 +82,13 @@ async def perform(step: Step, tools: Tools) -> Performed:
 
 async def _perform_tasks(step: Step, tools: Tools) -> Performed:
     match step.action:
-        case SubmitTasks():
-            return await submit(step.action, step, tools)
-        case RetryTasks():
-            return await retry(step.action, step, tools)
+        case SubmitTasks() | RetryTasks():
+            try:
+                if isinstance(step.action, SubmitTasks):
+                    return await submit(step.action, step, tools)
+                return await retry(step.action, step, tools)
+            except ServiceError as error:
+                raise await why_refused(error, step.action.job, tools.world) from None
         case CloseJob():
             return await close(step.action, tools)
         case WaitForPool():

@@ -57,8 +57,8 @@ def next_commands(report: Report, again: str, *, scheduled: bool = False) -> Map
         case Outcome.INTERRUPTED:
             return {again: "goes on from there", "status": "looks how far it is"}
         case Outcome.FAILED:
-            why = {"failures": "shows what the nodes said"} if report.nodes else {}
-            return {**why, again: "goes on from there, when it is mended"}
+            why = {"failures": "shows what failed on the nodes"} if report.nodes else {}
+            return {**why, again: "resumes after you have fixed it"}
         case Outcome.TASKS_FAILED | Outcome.TIME_LIMIT if scheduled:
             return _ANOTHER_COMES
         case Outcome.TASKS_FAILED | Outcome.TIME_LIMIT if _job_gone(report):

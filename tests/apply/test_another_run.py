@@ -9,11 +9,20 @@ from pathlib import Path
 import pytest
 
 from batchspec.apply.events import Event, StepDone, StepFailed
+from batchspec.apply.ports import TaskAdded
 from batchspec.apply.receipt import alone
 from batchspec.apply.run import run
-from batchspec.plan.actions import Action, CloseJob, DownloadResults, UploadFiles, WaitForTasks
+from batchspec.plan.actions import (
+    Action,
+    CloseJob,
+    DownloadResults,
+    SubmitTasks,
+    UploadFiles,
+    WaitForTasks,
+)
 from batchspec.plan.observed import Account, LocalFile, PoolFacts
 from batchspec.plan.plan import Plan, Step, Verb
+from batchspec.plan.tasks import Task
 from batchspec.problems import Exit, Problem, ServiceError
 from batchspec.spec.values import Record
 from tests.apply.fake import FakeAccount
@@ -162,3 +171,22 @@ async def test_a_container_that_goes_while_it_is_filled(tmp_path: Path) -> None:
     code, events = await carried_out(Vanished(), tmp_path / "r", UploadFiles("input", files, 1))
     assert code == Exit.SERVICE
     assert "another apply" in problems(events)[0].hint
+
+
+@pytest.mark.parametrize("code", ["JobBeingTerminated", "JobCompleted"])
+async def test_a_job_that_is_ended_while_tasks_are_submitted(tmp_path: Path, code: str) -> None:
+    class Stopped(FakeAccount):
+        async def add_tasks(self, *_: object) -> list[TaskAdded]:
+            self.terminated["j"] = "stopped by ada@host: wrong input"
+            raise ServiceError(Problem("x", "takes no more tasks"), code=code, status=409)
+
+    account = Stopped(jobs={"j": Record(id="j")})
+    tasks = (Task("t-1", "stage", 0, Record(id="t-1", commandLine="true")),)
+    exit_code, events = await carried_out(
+        account, tmp_path / "r", SubmitTasks("j", "stage", tasks, HOUR)
+    )
+    assert exit_code == Exit.TASKS_FAILED
+    (problem,) = problems(events)
+    assert problem.code == "job-ended"
+    assert problem.summary.endswith(": stopped by ada@host: wrong input")
+    assert "Apply again" in problem.hint
