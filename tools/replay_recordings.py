@@ -19,11 +19,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from replay.judging import differences
-from replay.reading import Exchange, read_recordings
-from replay.reasons import does_not_apply, unbuilt, why
+from replay.comparison import differences
+from replay.preconditions import Preconditions, SetupError
+from replay.reasons import does_not_apply, setup_failed, why
+from replay.recordings import Exchange, read_recordings
 from replay.service import serving
-from replay.world import NotBuiltError, World
 
 RECORDINGS = Path(__file__).parents[2] / "shared" / "recordings" / "real-service.jsonl"
 TARGET = 0.95
@@ -51,21 +51,21 @@ async def replay_all(exchanges: Iterable[Exchange], data: Path) -> list[Verdict]
     verdicts = []
     for number, (_, group) in enumerate(sources.items()):
         with serving(data / str(number)) as service:
-            world = World(service, group)
+            preconditions = Preconditions(service, group)
             for exchange in group:
                 skipped = does_not_apply(exchange)
                 if skipped:
                     verdicts.append(Verdict(exchange, skipped=skipped))
                     continue
                 try:
-                    await world.arrange(exchange)
-                except NotBuiltError as error:
-                    verdicts.append(Verdict(exchange, skipped=unbuilt(str(error))))
+                    await preconditions.arrange(exchange)
+                except SetupError as error:
+                    verdicts.append(Verdict(exchange, skipped=setup_failed(str(error))))
                     continue
                 query = {**exchange.query, "api-version": exchange.spoken}
                 answer = await service.send(exchange.method, exchange.path, query, exchange.body)
                 found = tuple(differences(exchange, answer))
-                world.note(exchange, answer)
+                preconditions.note(exchange, answer)
                 verdicts.append(Verdict(exchange, found=found, reason=why(exchange, found)))
     return verdicts
 

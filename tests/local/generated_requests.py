@@ -1,4 +1,4 @@
-"""Requests that were made up: targets, headers and bodies, mostly nearly right."""
+"""Hypothesis strategies for requests that are almost valid: targets, headers and bodies."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ BODIES = st.one_of(
 
 @cache
 def enums() -> dict[str, list[str]]:
-    """The words of each enum of the wire models."""
+    """The values of each enum of the wire models."""
     text = files("batchspec.local.wire").joinpath("models.json").read_text(encoding="utf-8")
     found: dict[str, list[str]] = json.loads(text)["enums"]
     return found
@@ -82,7 +82,7 @@ def enums() -> dict[str, list[str]]:
 
 @cache
 def models_of(route: Route) -> tuple[str, ...]:
-    """The wire models that an operation reads."""
+    """The wire models that an operation parses."""
     found = (
         re.findall(r'parse_(?:optional_)?body\(\s*"(\w+)"', inspect.getsource(route.handler))
         if route.handler
@@ -126,7 +126,7 @@ ODD = st.sampled_from(
 
 @cache
 def values_of(kind: str, depth: int) -> st.SearchStrategy[Any]:
-    """Values that a property of this kind has, and now and then one that it has not."""
+    """Values of a property of this type, and occasionally an invalid value."""
     kind = kind.removeprefix("-").rstrip("!")
     if kind.startswith("@"):
         right = bodies_of(kind[1:], depth - 1) if depth else st.just({})
@@ -143,7 +143,7 @@ def values_of(kind: str, depth: int) -> st.SearchStrategy[Any]:
 
 @cache
 def bodies_of(model: str, depth: int = 3) -> st.SearchStrategy[dict[str, Any]]:
-    """Bodies with what a model must have, and a few of the properties it may have."""
+    """Bodies with the required and a few optional properties of a model."""
     fields = properties(model)
     values = {name: values_of(kind, depth) for name, kind in fields.items()}
     needed = {name: values[name] for name, kind in fields.items() if kind.endswith("!")}
@@ -159,7 +159,7 @@ def bodies_of(model: str, depth: int = 3) -> st.SearchStrategy[dict[str, Any]]:
 @st.composite
 def operations(draw: st.DrawFn) -> tuple[Route, bytes, dict[str, Any] | None]:
     route = draw(st.sampled_from([route for route in ROUTES if route.handler]))
-    # What ends a pool or a job for good is asked of others than those that the rest is about.
+    # Operations that delete or terminate use other resources than the remaining operations.
     for_good = route.operation in {"delete_pool", "delete_job", "terminate_job"}
     ids = {} if for_good else {"poolId": "p", "jobId": "j", "taskId": "t"}
     parts = [

@@ -1,4 +1,4 @@
-"""Requests over a plain socket, as no client library would send them, and what comes back."""
+"""Requests over a plain socket, which no client library would send, and their replies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VERSION = b"api-version=2025-06-01"
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """The first answer on a connection; status 0 when it was closed without one."""
+    """The first reply on a connection; status 0 if it was closed without a reply."""
 
     status: int = 0
     headers: Mapping[str, str] | None = None
@@ -31,7 +31,7 @@ class Got:
 
 
 def exchange(service: Service, *pieces: bytes, half_close: bool = False) -> Got:
-    """Send the pieces, and read the answer. Fails when neither it nor a close comes."""
+    """Send the pieces and read the reply; fails if there is neither a reply nor a close."""
     parts = urlsplit(service.url)
     with socket.create_connection((str(parts.hostname), parts.port), timeout=30) as connection:
         received = b""
@@ -41,7 +41,7 @@ def exchange(service: Service, *pieces: bytes, half_close: bool = False) -> Got:
                 connection.sendall(piece)
             if half_close:
                 connection.shutdown(socket.SHUT_WR)
-        except OSError:  # it was closed before all was sent; what was said until then counts
+        except OSError:  # closed before everything was sent; the reply so far counts
             pass
         try:
             while not _whole(received, bare=bare) and (more := connection.recv(65536)):
@@ -52,7 +52,7 @@ def exchange(service: Service, *pieces: bytes, half_close: bool = False) -> Got:
 
 
 def _whole(received: bytes, *, bare: bool) -> bool:
-    """Whether an answer is there to its end; ``bare`` is one to HEAD."""
+    """Whether the reply is complete; ``bare`` is a reply to HEAD."""
     head, found, body = received.partition(b"\r\n\r\n")
     if found and head.startswith(b"HTTP/1.1 100 "):
         return _whole(body, bare=bare)
@@ -76,8 +76,8 @@ def _read(received: bytes) -> Got:
 
 
 @dataclass(slots=True)
-class Onlooker:
-    """Sees from outside whether anything was written, and that the service still answers."""
+class Observer:
+    """Detects writes to the database, and checks that the service still answers."""
 
     service: Service
     connection: sqlite3.Connection
@@ -91,10 +91,10 @@ class Onlooker:
 
 
 @contextmanager
-def onlooker(service: Service) -> Iterator[Onlooker]:
+def observer(service: Service) -> Iterator[Observer]:
     connection = sqlite3.connect(service.data / "batch.db", check_same_thread=False)
     try:
-        yield Onlooker(service, connection)
+        yield Observer(service, connection)
     finally:
         connection.close()
 
@@ -102,7 +102,7 @@ def onlooker(service: Service) -> Iterator[Onlooker]:
 def signed(
     method: str, target: bytes, headers: list[tuple[str, str]], *, key: str = KEY, days: int = 0
 ) -> bytes:
-    """The lines of a request and its headers, signed as the service reads them."""
+    """A signed request as bytes."""
     sent = [
         ("ocp-date", format_datetime(datetime.now(UTC) + timedelta(days), usegmt=True)),
         *headers,

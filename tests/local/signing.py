@@ -1,4 +1,4 @@
-"""The signature of a request, written from the published rules, for requests made by hand."""
+"""The Shared Key signature according to the documentation, independent of the service's code."""
 
 from __future__ import annotations
 

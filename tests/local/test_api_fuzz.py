@@ -25,7 +25,7 @@ from tests.local.generated_requests import (
     operations,
     targets,
 )
-from tests.local.raw_http import VERSION, Got, Onlooker, exchange, lines_of, onlooker, signed
+from tests.local.raw_http import VERSION, Got, Observer, exchange, lines_of, observer, signed
 from tests.local.running import ACCOUNT, KEY, Service
 
 MANY = settings(
@@ -36,12 +36,12 @@ MANY = settings(
 
 
 @pytest.fixture
-def observed(service: Service) -> Iterator[Onlooker]:
+def observed(service: Service) -> Iterator[Observer]:
     """A service without an engine, so that every write comes from a request."""
     service.client.create_pool(pool())
     service.client.create_job(job())
     service.client.create_task("j", task("t", "true"))
-    with onlooker(service) as found:
+    with observer(service) as found:
         yield found
         assert found.alive()
 
@@ -67,7 +67,7 @@ def mangled(draw: st.DrawFn) -> bytes:
 
 @given(data=st.binary(max_size=300) | mangled())
 @MANY
-def test_random_bytes(observed: Onlooker, data: bytes) -> None:
+def test_random_bytes(observed: Observer, data: bytes) -> None:
     before = observed.version()
     got = exchange(observed.service, data, half_close=True)
     event(f"answered {got.status}")
@@ -89,7 +89,7 @@ def test_random_bytes(observed: Onlooker, data: bytes) -> None:
     ],
     ids=["path", "header", "headers", "names", "lines", "nulls", "chunk size"],
 )
-def test_oversized_requests(observed: Onlooker, data: bytes) -> None:
+def test_oversized_requests(observed: Observer, data: bytes) -> None:
     got = exchange(observed.service, data, half_close=True)
     assert got.status == 0 or 400 <= got.status < 500
 
@@ -103,7 +103,7 @@ def test_oversized_requests(observed: Onlooker, data: bytes) -> None:
 )
 @MANY
 def test_an_unsigned_request_has_no_effect(
-    observed: Onlooker,
+    observed: Observer,
     method: str,
     target: bytes,
     headers: list[tuple[str, str]],
@@ -141,7 +141,7 @@ def test_an_unsigned_request_has_no_effect(
 )
 @MANY
 def test_any_signed_request_gets_a_reply(
-    observed: Onlooker,
+    observed: Observer,
     method: str,
     target: bytes,
     headers: list[tuple[str, str]],
@@ -178,7 +178,7 @@ def check_reply(method: str, got: Got) -> None:
     ],
 )
 def test_single_surrogates_are_rejected(
-    observed: Onlooker, method: str, target: bytes, body: bytes
+    observed: Observer, method: str, target: bytes, body: bytes
 ) -> None:
     head = signed(method, target + VERSION, [("content-length", str(len(body)))])
     assert exchange(observed.service, head, body).status == 400
@@ -207,7 +207,7 @@ def test_single_surrogates_are_rejected(
     ],
 )
 def test_a_body_with_a_wrong_content_length(
-    observed: Onlooker, headers: list[tuple[str, str]], body: bytes
+    observed: Observer, headers: list[tuple[str, str]], body: bytes
 ) -> None:
     head = signed("POST", b"/jobs?" + VERSION, headers)
     before = observed.version()
@@ -223,7 +223,7 @@ def test_a_body_with_a_wrong_content_length(
 )
 @settings(MANY, max_examples=300)
 def test_any_operation_with_any_settings_gets_a_reply(
-    observed: Onlooker,
+    observed: Observer,
     operation: tuple[Route, bytes, dict[str, Any] | None],
     query: list[tuple[str, str]],
     headers: list[tuple[str, str]],

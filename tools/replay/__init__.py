@@ -1,1 +1,1 @@
-"""Exchanges that were recorded with the real service, replayed against the embedded one."""
+"""Replay of recordings of the real service against the embedded service."""

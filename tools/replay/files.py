@@ -1,4 +1,4 @@
-"""Files on a node, and application packages, as a recorded request found them."""
+"""Files on nodes and application packages that a recorded request needs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 
-def make_files(root: Path, path: str, shown: Mapping[str, Any]) -> None:
-    """Make the file ``path`` below ``root``, or all that a list shows."""
+def create_files(root: Path, path: str, shown: Mapping[str, Any]) -> None:
+    """Create the file ``path`` below ``root``, or all files of a list."""
     root.mkdir(parents=True, exist_ok=True)
     if path:
         _make(root, path, is_directory=False)
@@ -16,8 +16,8 @@ def make_files(root: Path, path: str, shown: Mapping[str, Any]) -> None:
         _make(root, item["name"], is_directory=item["isDirectory"])
 
 
-def have_applications(folder: Path, bodies: Iterable[Any], parts: Sequence[str]) -> None:
-    """Have every application that is shown or referred to."""
+def create_applications(folder: Path, bodies: Iterable[Any], parts: Sequence[str]) -> None:
+    """Create every application that is listed or referred to."""
     for body in bodies:
         for name, versions in _applications(body, listed=parts[0] == "applications"):
             (folder / name).mkdir(parents=True, exist_ok=True)

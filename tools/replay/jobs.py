@@ -1,4 +1,4 @@
-"""Jobs and tasks as a recorded request found them."""
+"""Jobs and tasks that a recorded request needs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from batchspec.local.model import Job, JobState, Task, TaskState, task_directory
-from replay.making import Maker, now, time_of
 from replay.pools import Pools
-from replay.reading import Exchange
+from replay.recordings import Exchange
+from replay.resource_setup import ResourceSetup, now, time_of
 
 _J = JobState
 _WAY: Mapping[JobState, tuple[JobState, ...]] = {
@@ -32,23 +32,23 @@ _RAN_BADLY = {"startTime": None, "exitCode": 1, "failureInfo": _FAILED}
 
 
 class Jobs:
-    """Makes jobs and tasks, and brings them to a state."""
+    """Creates jobs and tasks in a given state."""
 
-    def __init__(self, maker: Maker, pools: Pools) -> None:
-        self._maker = maker
+    def __init__(self, setup: ResourceSetup, pools: Pools) -> None:
+        self._setup = setup
         self._pools = pools
-        self._store = maker.store
+        self._store = setup.store
 
     async def before_create(self, exchange: Exchange) -> None:
-        """See that the job is there for the answer that says so, and not for another."""
+        """Create the job if the reply is that it exists; delete it otherwise."""
         if exchange.code == "JobExists":
-            await self.have(exchange.body["id"])
+            await self.ensure(exchange.body["id"])
         elif exchange.body:
             self.remove(exchange.body["id"])
 
     async def before_tasks(self, job_id: str, exchange: Exchange) -> None:
-        """See that there is a job to add tasks to, and that they are not there."""
-        await self.have(job_id)
+        """Create the job for new tasks, and remove these tasks."""
+        await self.ensure(job_id)
         if not exchange.body:
             return
         taken = {
@@ -59,20 +59,20 @@ class Jobs:
         for item in exchange.body.get("value", [exchange.body]):
             found = self._store.tasks.get(job_id, item["id"])
             if item["id"] in taken:
-                await self.have_task(job_id, item["id"])
+                await self.ensure_task(job_id, item["id"])
             elif found is not None:
                 self._store.tasks.delete(found, now())
 
     def remove(self, job_id: str) -> None:
-        """Take a job away with its tasks."""
+        """Remove a job with its tasks."""
         job = self._store.jobs.get(job_id)
         if job is not None:
             for task in self._store.tasks.page(job_id):
                 self._store.tasks.delete(task, now())
             self._store.jobs.purge(self._store.jobs.set_state(job, JobState.DELETING, now()))
 
-    async def have(self, job_id: str, shown: Mapping[str, Any] | None = None) -> Job:
-        """A job, as it is shown."""
+    async def ensure(self, job_id: str, shown: Mapping[str, Any] | None = None) -> Job:
+        """Create a job with the given JSON."""
         shown = shown or {}
         wanted = JobState(shown.get("state", "active"))
         job = self._store.jobs.get(job_id)
@@ -80,7 +80,7 @@ class Jobs:
             self.remove(job_id)
             job = None
         if job is None:
-            await self._maker.make(("jobs", job_id), "BatchJobCreateOptions", shown, _DEFAULT)
+            await self._setup.make(("jobs", job_id), "BatchJobCreateOptions", shown, _DEFAULT)
         job = self.there(job_id)
         if job.state is not wanted:
             self.bring(job, wanted, shown)
@@ -103,37 +103,37 @@ class Jobs:
             )
 
     async def ready(self, job_id: str, action: str) -> None:
-        """A job with which something can be done."""
-        await self.have(job_id, {"state": "disabled" if action == "enable" else "active"})
+        """Create a job for an operation on it."""
+        await self.ensure(job_id, {"state": "disabled" if action == "enable" else "active"})
 
     async def ready_task(self, job_id: str, task_id: str, action: str) -> None:
-        """A task with which something can be done."""
+        """Create a task for an operation on it."""
         state = "active"
         shown: dict[str, Any] = {"state": state}
         if action == "reactivate":
             shown = {"state": "completed", "executionInfo": _RAN_BADLY}
-        await self.have_task(job_id, task_id, shown)
+        await self.ensure_task(job_id, task_id, shown)
 
-    async def have_task(
+    async def ensure_task(
         self, job_id: str, task_id: str, shown: Mapping[str, Any] | None = None
     ) -> Task:
-        """A task, as it is shown."""
+        """Create a task with the given JSON."""
         shown = shown or {}
         where = shown.get("nodeInfo", {})
         if self._store.jobs.get(job_id) is None:
             pool = {"poolInfo": {"poolId": where.get("poolId", "replay")}}
-            await self.have(job_id, pool)
+            await self.ensure(job_id, pool)
         wanted = TaskState(shown.get("state", "active"))
         task = self._store.tasks.get(job_id, task_id)
         if task is not None and not _can_become(task, wanted, shown.get("executionInfo")):
             self._store.tasks.delete(task, now())
             task = None
         if task is None:
-            # Once its job is over a task cannot be added; the job it had cannot be made anew.
-            await self.have(job_id)
+            # A task cannot be added to a completed job, and the job cannot be created again.
+            await self.ensure(job_id)
             default = {"commandLine": "true"}
             path = ("jobs", job_id, "tasks", task_id)
-            await self._maker.make(path, "BatchTaskCreateOptions", shown, default)
+            await self._setup.make(path, "BatchTaskCreateOptions", shown, default)
         task = self.task_there(job_id, task_id)
         if task.state is not wanted:
             await self._play(task, wanted, shown)
@@ -143,10 +143,10 @@ class Jobs:
         return self.task_there(job_id, task_id)
 
     def directory(self, job_id: str, task_id: str) -> Path:
-        """Where the files of a task that ran lie."""
+        """The directory of the files of a task that ran."""
         task = self.task_there(job_id, task_id)
         assert task.pool_id and task.node_id and task.directory
-        return self._maker.root(task.pool_id, task.node_id) / task.directory
+        return self._setup.root(task.pool_id, task.node_id) / task.directory
 
     async def _play(self, task: Task, wanted: TaskState, shown: Mapping[str, Any]) -> None:
         info = shown.get("executionInfo", {"startTime": None, "exitCode": 0})
@@ -154,7 +154,7 @@ class Jobs:
             self._store.tasks.end(task, now(), info.get("failureInfo", _ENDED))
             return
         where = shown.get("nodeInfo", {"poolId": "replay", "nodeId": "tvmps_replay_d"})
-        node = await self._pools.have_node(
+        node = await self._pools.ensure_node(
             where["poolId"], {"id": where["nodeId"], "state": "idle"}, []
         )
         begun = self._store.runs.begin(task, node, task_directory(task.job_id, task.id), now())
@@ -176,20 +176,20 @@ class Jobs:
             )
 
     def there(self, job_id: str) -> Job:
-        """A job that is there."""
+        """Return an existing job."""
         job = self._store.jobs.get(job_id)
         assert job is not None, job_id
         return job
 
     def task_there(self, job_id: str, task_id: str) -> Task:
-        """A task that is there."""
+        """Return an existing task."""
         task = self._store.tasks.get(job_id, task_id)
         assert task is not None, task_id
         return task
 
 
 def _can_become(task: Task, wanted: TaskState, info: Mapping[str, Any] | None) -> bool:
-    """Whether playing on brings a task to where it is shown."""
+    """Whether the engine can bring the task from its state to the given one."""
     if task.state is TaskState.ACTIVE:
         return True
     same = info is None or (info.get("exitCode"), info.get("failureInfo")) == (

@@ -1,4 +1,4 @@
-"""Pools and nodes as a recorded request found them."""
+"""Pools and nodes that a recorded request needs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from batchspec.local.model import AllocationState, Node, NodeState, Pool, PoolState
-from replay.making import Maker, now
-from replay.reading import Exchange
+from replay.recordings import Exchange
+from replay.resource_setup import ResourceSetup, now
 
 _DEFAULT = {
     "vmSize": "standard_d2s_v3",
@@ -30,21 +30,21 @@ _ACTIONS = {"reboot", "reimage", "disablescheduling", "uploadbatchservicelogs", 
 
 
 class Pools:
-    """Makes pools and nodes, and brings them to a state."""
+    """Creates pools and nodes in a given state."""
 
-    def __init__(self, maker: Maker) -> None:
-        self._maker = maker
-        self._store = maker.store
+    def __init__(self, setup: ResourceSetup) -> None:
+        self._setup = setup
+        self._store = setup.store
 
     async def before_create(self, exchange: Exchange) -> None:
-        """See that the pool is there for the answer that says so, and not for another."""
+        """Create the pool if the reply is that it exists; delete it otherwise."""
         if exchange.code == "PoolExists":
-            await self.have(exchange.body["id"])
+            await self.ensure(exchange.body["id"])
         elif exchange.body:
             self.remove(exchange.body["id"])
 
     def remove(self, pool_id: str) -> None:
-        """Take a pool away with its nodes."""
+        """Remove a pool with its nodes."""
         pool = self._store.pools.get(pool_id)
         if pool is None:
             return
@@ -54,8 +54,8 @@ class Pools:
             pool = self._store.pools.delete(pool, now())
         self._store.pools.remove(pool)
 
-    async def have(self, pool_id: str, shown: Mapping[str, Any] | None = None) -> Pool:
-        """A pool, as it is shown."""
+    async def ensure(self, pool_id: str, shown: Mapping[str, Any] | None = None) -> Pool:
+        """Create a pool with the given JSON."""
         shown = shown or {}
         wanted = PoolState(shown.get("state", "active"))
         found = self._store.pools.get(pool_id)
@@ -63,7 +63,7 @@ class Pools:
             self.remove(pool_id)
             found = None
         if found is None:
-            await self._maker.make(
+            await self._setup.make(
                 ("pools", pool_id), "BatchPoolCreateOptions", _settings(shown), _DEFAULT
             )
         pool = self._there(pool_id)
@@ -74,22 +74,22 @@ class Pools:
         return self._there(pool_id)
 
     async def ready(self, pool_id: str, rest: list[str], exchange: Exchange) -> None:
-        """A pool with which something can be done."""
+        """Create a pool for an operation on it."""
         if exchange.code == "PoolBeingDeleted":
-            await self.have(pool_id, {"state": "deleting"})
+            await self.ensure(pool_id, {"state": "deleting"})
             return
-        pool = await self.have(pool_id)
+        pool = await self.ensure(pool_id)
         scaled = rest in (["disableautoscale"], ["evaluateautoscale"])
         if rest in (["resize"], ["removenodes"], ["enableautoscale"]) or scaled:
             self._allocate(pool, AllocationState.STEADY, {})
         if scaled and pool.autoscale is None:
             formula = {"autoScaleFormula": "$TargetDedicatedNodes=0;"}
-            await self._maker.send("POST", f"/pools/{pool_id}/enableautoscale", formula)
+            await self._setup.send("POST", f"/pools/{pool_id}/enableautoscale", formula)
             self._allocate(self._there(pool_id), AllocationState.STEADY, {})
 
-    async def have_node(self, pool_id: str, item: Mapping[str, Any], action: list[str]) -> Node:
-        """A node, as it is shown, or as ``action`` needs it."""
-        pool = await self.have(pool_id)
+    async def ensure_node(self, pool_id: str, item: Mapping[str, Any], action: list[str]) -> Node:
+        """Create a node with the given JSON, or in the state that ``action`` needs."""
+        pool = await self.ensure(pool_id)
         found = self._store.nodes.get(pool_id, item["id"])
         wanted = NodeState(item["state"])
         if found is not None and found.state is not wanted:
@@ -145,7 +145,7 @@ class Pools:
 
 
 def _settings(shown: Mapping[str, Any]) -> dict[str, Any]:
-    """What a create request for a pool shown so would have said."""
+    """The body of a create request for a pool with this JSON."""
     settings = dict(shown)
     if settings.get("enableAutoScale"):
         for name in _TARGETS:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from replay.reading import Exchange
+from replay.recordings import Exchange
 
 _GONE = {
     "certificates": "certificates are retired and not in api-version 2025-06-01",
@@ -23,11 +23,11 @@ _GONE = {
 _CLOUD_SERVICES = "Cloud Services pools are retired and also rejected by the real service"
 
 
-def unbuilt(why: str) -> str:
+def setup_failed(why: str) -> str:
     """The reason why an exchange does not apply whose precondition failed with ``why``."""
     if "mountConfiguration" in why:
         return "the pool has a mount configuration, which is not supported"
-    return _CLOUD_SERVICES if "CloudServiceConfigurationRetired" in why else f"not built: {why}"
+    return _CLOUD_SERVICES if "CloudServiceConfigurationRetired" in why else f"not set up: {why}"
 
 
 def does_not_apply(exchange: Exchange) -> str:

@@ -1,4 +1,4 @@
-"""Job schedules as a recorded request found them."""
+"""Job schedules that a recorded request needs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from batchspec.local.model import JobState, Schedule, ScheduleState
 from batchspec.local.store import add_job
 from replay.jobs import Jobs
-from replay.making import Maker, now, time_of
-from replay.reading import Exchange
+from replay.recordings import Exchange
+from replay.resource_setup import ResourceSetup, now, time_of
 
 _DEFAULT = {"schedule": {}, "jobSpecification": {"poolInfo": {"poolId": "replay"}}}
 _WAY: Mapping[ScheduleState, tuple[ScheduleState, ...]] = {
@@ -18,20 +18,20 @@ _WAY: Mapping[ScheduleState, tuple[ScheduleState, ...]] = {
 
 
 class Schedules:
-    """Makes schedules, and brings them to a state."""
+    """Creates job schedules in a given state."""
 
-    def __init__(self, maker: Maker, jobs: Jobs) -> None:
-        self._maker = maker
+    def __init__(self, setup: ResourceSetup, jobs: Jobs) -> None:
+        self._setup = setup
         self._jobs = jobs
-        self._store = maker.store
+        self._store = setup.store
 
     async def before_create(self, exchange: Exchange) -> None:
-        """See that the schedule is not there yet."""
+        """Remove the schedule if it exists."""
         if exchange.body:
             self.remove(exchange.body["id"])
 
     def remove(self, schedule_id: str) -> None:
-        """Take a schedule away with its jobs."""
+        """Remove a schedule with its jobs."""
         schedule = self._store.schedules.get(schedule_id)
         if schedule is not None:
             for job in self._store.jobs.of_schedule(schedule_id, completed=True):
@@ -40,8 +40,8 @@ class Schedules:
                 self._store.schedules.set_state(schedule, ScheduleState.DELETING, now())
             )
 
-    async def have(self, schedule_id: str, shown: Mapping[str, Any] | None = None) -> Schedule:
-        """A schedule, as it is shown."""
+    async def ensure(self, schedule_id: str, shown: Mapping[str, Any] | None = None) -> Schedule:
+        """Create a schedule with the given JSON."""
         shown = shown or {}
         wanted = ScheduleState(shown.get("state", "active"))
         found = self._store.schedules.get(schedule_id)
@@ -50,7 +50,7 @@ class Schedules:
             found = None
         if found is None:
             path = ("jobschedules", schedule_id)
-            await self._maker.make(path, "BatchJobScheduleCreateOptions", shown, _DEFAULT)
+            await self._setup.make(path, "BatchJobScheduleCreateOptions", shown, _DEFAULT)
         schedule = self._there(schedule_id)
         info = shown.get("executionInfo", {})
         if "recentJob" in info and schedule.recent_job is None:
@@ -63,9 +63,9 @@ class Schedules:
             schedule = self._store.schedules.set_state(schedule, state, now())
         return schedule
 
-    async def have_job(self, schedule_id: str, job_id: str, shown: Mapping[str, Any]) -> None:
-        """A job that a schedule made, as it is shown."""
-        schedule = await self.have(schedule_id)
+    async def ensure_job(self, schedule_id: str, job_id: str, shown: Mapping[str, Any]) -> None:
+        """Create a job of a schedule with the given JSON."""
+        schedule = await self.ensure(schedule_id)
         if self._store.jobs.get(job_id) is None:
             self._run(schedule, {})
         job = self._jobs.there(job_id)

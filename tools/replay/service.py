@@ -1,7 +1,4 @@
-"""An embedded service without an engine, in this process: requests in, answers out.
-
-What lives here: signing and the way through the door. What may not: what a request needs to find.
-"""
+"""An embedded service without an engine in this process, called through its ASGI application."""
 
 from __future__ import annotations
 
@@ -22,14 +19,14 @@ from batchspec.local.api import Context
 from batchspec.local.http import App
 from batchspec.local.store import Applications, Store
 from batchspec.local.wire import SignedRequest, strings_to_sign
-from replay.judging import Answer
+from replay.comparison import Answer
 
 ACCOUNT = "replay"
 _KEY = base64.b64encode(b"of no account" * 5).decode()
 
 
 class Service:
-    """Answers requests; its ``store`` is open to those who play the engine."""
+    """Answers requests; ``store`` is available for acting as the engine."""
 
     def __init__(self, store: Store, data: Path) -> None:
         self.store = store
@@ -42,7 +39,7 @@ class Service:
     async def send(
         self, method: str, path: str, query: Mapping[str, str], body: Any = None
     ) -> Answer:
-        """The answer to one signed request."""
+        """Send one signed request and return the reply."""
         text = urlencode(query, quote_via=quote, safe="$,")
         content = b"" if body is None else json.dumps(body).encode()
         headers = {"ocp-date": format_datetime(_now(), usegmt=True)}
@@ -79,7 +76,7 @@ class Service:
 
 @contextmanager
 def serving(data: Path) -> Iterator[Service]:
-    """A service with an empty account, whose nodes' disks are below ``data``."""
+    """A service with an empty account; the directories of nodes are below ``data``."""
     store = Store(":memory:")
     try:
         yield Service(store, data)

@@ -9,7 +9,7 @@ from typing import Any
 from batchspec.local.api.auto_pools import check_auto_pool
 from batchspec.local.api.context import Context, check_id, find_schedule, next_state
 from batchspec.local.api.jobs import complete_job, with_job_manager
-from batchspec.local.api.listing import SCHEDULES, read_page, write_page
+from batchspec.local.api.listing import SCHEDULES, common_properties, page_reply, read_page
 from batchspec.local.api.statistics import schedule_stats
 from batchspec.local.model import SCHEDULE, Schedule, ScheduleState
 from batchspec.local.wire import (
@@ -20,7 +20,6 @@ from batchspec.local.wire import (
     bad_property,
     created_reply,
     empty_reply,
-    etag_of,
     first_run,
     next_run,
     read_time,
@@ -52,7 +51,7 @@ def list_job_schedules(context: Context, request: Request) -> Reply:
     """``GET /jobschedules``."""
     page = read_page(request, SCHEDULES)
     stats = request.expands_stats()
-    return write_page(
+    return page_reply(
         request,
         page,
         context.store.schedules.page(page),
@@ -175,22 +174,7 @@ def serialize_schedule(context: Context, schedule: Schedule, *, older: bool) -> 
     """A job schedule as JSON."""
     body = schedule.body
     jobs = without_secrets(with_job_manager(body["jobSpecification"], older=older))
-    shown: dict[str, Any] = {"id": schedule.id}
-    if "displayName" in body:
-        shown["displayName"] = body["displayName"]
-    shown |= {
-        "url": f"{context.base_url}/jobschedules/{schedule.id}",
-        "eTag": etag_of(schedule.modified),
-        "lastModified": write_time(schedule.modified),
-        "creationTime": write_time(schedule.created),
-        "state": schedule.state,
-        "stateTransitionTime": write_time(schedule.state_since),
-    }
-    if schedule.previous_state is not None and schedule.previous_since is not None:
-        shown |= {
-            "previousState": schedule.previous_state,
-            "previousStateTransitionTime": write_time(schedule.previous_since),
-        }
+    shown = common_properties(schedule, f"{context.base_url}/jobschedules/{schedule.id}")
     shown |= {"schedule": body["schedule"], "jobSpecification": jobs}
     info: dict[str, Any] = {}
     if schedule.next_run is not None:

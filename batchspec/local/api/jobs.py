@@ -22,7 +22,7 @@ from batchspec.local.api.job_tasks import (
     complete_preparation_and_release,
     serialize_preparation,
 )
-from batchspec.local.api.listing import JOBS, PREPARATIONS, read_page, write_page
+from batchspec.local.api.listing import JOBS, PREPARATIONS, common_properties, page_reply, read_page
 from batchspec.local.api.statistics import job_stats
 from batchspec.local.api.task_settings import (
     check_positive,
@@ -41,7 +41,6 @@ from batchspec.local.wire import (
     bad_property,
     created_reply,
     empty_reply,
-    etag_of,
     resource_reply,
     select_properties,
     without_secrets,
@@ -82,33 +81,12 @@ def create_job(context: Context, request: Request) -> Reply:
 
 def list_jobs(context: Context, request: Request) -> Reply:
     """``GET /jobs``."""
-    page = read_page(request, JOBS)
-    stats = request.expands_stats()
-    return write_page(
-        request,
-        page,
-        context.store.jobs.page(page),
-        lambda job: _show(context, request, job, stats=stats),
-        lambda job: job.id.lower(),
-        model="BatchJob",
-        metadata="jobs",
-    )
+    return _list(context, request)
 
 
 def list_jobs_from_schedule(context: Context, request: Request) -> Reply:
     """``GET /jobschedules/{jobScheduleId}/jobs``."""
-    schedule = find_schedule(context, request)
-    page = read_page(request, JOBS)
-    stats = request.expands_stats()
-    return write_page(
-        request,
-        page,
-        context.store.jobs.page(page, schedule.id),
-        lambda job: _show(context, request, job, stats=stats),
-        lambda job: job.id.lower(),
-        model="BatchJob",
-        metadata="jobs",
-    )
+    return _list(context, request, find_schedule(context, request).id)
 
 
 def get_job(context: Context, request: Request) -> Reply:
@@ -184,7 +162,7 @@ def list_job_preparation_and_release_task_status(context: Context, request: Requ
     job = find_parent_job(context, request)
     if "jobPreparationTask" not in job.body:
         raise Fault("JobPreparationTaskOrReleaseTaskNotSpecified")
-    return write_page(
+    return page_reply(
         request,
         page,
         context.store.preparations.of_job(job.id, page),
@@ -192,6 +170,20 @@ def list_job_preparation_and_release_task_status(context: Context, request: Requ
         lambda one: one.node_id.lower(),
         model="BatchJobPreparationAndReleaseTaskStatus",
         metadata="jobpreparationandreleasetaskstatuslist",
+    )
+
+
+def _list(context: Context, request: Request, schedule_id: str | None = None) -> Reply:
+    page = read_page(request, JOBS)
+    stats = request.expands_stats()
+    return page_reply(
+        request,
+        page,
+        context.store.jobs.page(page, schedule_id),
+        lambda job: _show(context, request, job, stats=stats),
+        lambda job: job.id.lower(),
+        model="BatchJob",
+        metadata="jobs",
     )
 
 
@@ -327,22 +319,7 @@ def complete_job_without_pool(body: Mapping[str, Any]) -> dict[str, Any]:
 def serialize_job(context: Context, job: Job, *, older: bool) -> dict[str, Any]:
     """A job as JSON."""
     body = without_secrets(with_job_manager(job.body, older=older))
-    shown: dict[str, Any] = {"id": job.id}
-    if "displayName" in body:
-        shown["displayName"] = body["displayName"]
-    shown |= {
-        "url": f"{context.base_url}/jobs/{job.id}",
-        "eTag": etag_of(job.modified),
-        "lastModified": write_time(job.modified),
-        "creationTime": write_time(job.created),
-        "state": job.state,
-        "stateTransitionTime": write_time(job.state_since),
-    }
-    if job.previous_state is not None and job.previous_since is not None:
-        shown |= {
-            "previousState": job.previous_state,
-            "previousStateTransitionTime": write_time(job.previous_since),
-        }
+    shown = common_properties(job, f"{context.base_url}/jobs/{job.id}")
     shown |= {name: body[name] for name in body if name not in {*shown, *_LAST}}
     shown["executionInfo"] = _execution(job)
     return shown | {name: body[name] for name in _LAST}

@@ -1,4 +1,4 @@
-"""List operations: filter, page and selection of a request, and the reply with a page.
+"""List operations, and the properties common to pools, jobs and job schedules.
 
 The tables map the fields that can be filtered to columns of the store.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from batchspec.local.model import Job, Pool, Schedule
 from batchspec.local.store import Page, to_column
 from batchspec.local.wire import (
     MAX_RESULTS,
@@ -18,10 +19,12 @@ from batchspec.local.wire import (
     Request,
     bad_query,
     bind_fields,
+    etag_of,
     list_reply,
     matches_filter,
     select_properties,
     to_sql,
+    write_time,
 )
 
 R = TypeVar("R")
@@ -113,7 +116,7 @@ def read_page(request: Request, columns: Columns, most: int = MAX_RESULTS) -> Pa
     return Page(limit, after, condition.sql, condition.parameters)
 
 
-def write_page(
+def page_reply(
     request: Request,
     page: Page,
     rows: Sequence[R],
@@ -146,3 +149,26 @@ def filtered(
     except QueryError as error:
         raise bad_query("$filter", request.query["$filter"], error.reason) from None
     return [item for item in items if matches_filter(fitted, item)]
+
+
+def common_properties(record: Pool | Job | Schedule, url: str) -> dict[str, Any]:
+    """The leading properties of a resource with the URL ``url``, in the service's order."""
+    shown: dict[str, Any] = {"id": record.id}
+    if "displayName" in record.body:
+        shown["displayName"] = record.body["displayName"]
+    shown |= {
+        "url": url,
+        "eTag": etag_of(record.modified),
+        "lastModified": write_time(record.modified),
+        "creationTime": write_time(record.created),
+        "state": record.state,
+        "stateTransitionTime": write_time(record.state_since),
+    }
+    if isinstance(record, Pool):
+        return shown
+    if record.previous_state is not None and record.previous_since is not None:
+        shown |= {
+            "previousState": record.previous_state,
+            "previousStateTransitionTime": write_time(record.previous_since),
+        }
+    return shown

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from batchspec.local.api.context import Context, find_node, find_pool, next_state
-from batchspec.local.api.listing import NODES, POOL_IDS, read_page, write_page
+from batchspec.local.api.listing import NODES, POOL_IDS, page_reply, read_page
 from batchspec.local.api.pools import read_resize_timeout
 from batchspec.local.api.tasks import serialize_execution
 from batchspec.local.model import ALLOCATION, NODE, POOL, Node, NodeState, Pool, Task, node_address
@@ -62,7 +62,7 @@ def list_nodes(context: Context, request: Request) -> Reply:
     """``GET /pools/{poolId}/nodes``."""
     pool = find_pool(context, request)
     page = read_page(request, NODES)
-    return write_page(
+    return page_reply(
         request,
         page,
         context.store.nodes.page(pool.id, page),
@@ -86,7 +86,7 @@ def get_node(context: Context, request: Request) -> Reply:
 def list_pool_node_counts(context: Context, request: Request) -> Reply:
     """``GET /nodecounts``: nodes by state for each pool, ten pools per page."""
     page = read_page(request, POOL_IDS, MAX_COUNTS)
-    return write_page(
+    return page_reply(
         request,
         page,
         context.store.pools.page(page),

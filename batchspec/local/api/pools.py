@@ -15,7 +15,7 @@ from batchspec.local.api.account import PUBLISHERS
 from batchspec.local.api.applications import check_references
 from batchspec.local.api.autoscale import read_autoscale
 from batchspec.local.api.context import Context, check_id, find_pool, next_state
-from batchspec.local.api.listing import POOLS, read_page, write_page
+from batchspec.local.api.listing import POOLS, common_properties, page_reply, read_page
 from batchspec.local.api.statistics import pool_stats
 from batchspec.local.api.task_settings import complete_start_task, in_order
 from batchspec.local.api.unsupported import refuse_unsupported
@@ -27,7 +27,6 @@ from batchspec.local.wire import (
     bad_property,
     created_reply,
     empty_reply,
-    etag_of,
     not_implemented,
     resource_reply,
     select_properties,
@@ -92,7 +91,7 @@ def list_pools(context: Context, request: Request) -> Reply:
     """``GET /pools``."""
     page = read_page(request, POOLS)
     stats = request.expands_stats()
-    return write_page(
+    return page_reply(
         request,
         page,
         context.store.pools.page(page),
@@ -376,16 +375,8 @@ def serialize_pool(context: Context, pool: Pool, *, older: bool) -> dict[str, An
     """A pool as JSON."""
     body = pool.body
     dedicated, spot = context.store.nodes.sizes(pool.id)
-    shown: dict[str, Any] = {"id": pool.id}
-    if "displayName" in body:
-        shown["displayName"] = body["displayName"]
+    shown = common_properties(pool, f"{context.base_url}/pools/{pool.id}")
     shown |= {
-        "url": f"{context.base_url}/pools/{pool.id}",
-        "eTag": etag_of(pool.modified),
-        "lastModified": write_time(pool.modified),
-        "creationTime": write_time(pool.created),
-        "state": pool.state,
-        "stateTransitionTime": write_time(pool.state_since),
         "allocationState": pool.allocation,
         "allocationStateTransitionTime": write_time(pool.allocation_since),
         "vmSize": body["vmSize"],

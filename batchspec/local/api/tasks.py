@@ -17,7 +17,7 @@ from batchspec.local.api.context import (
     find_task,
     next_state,
 )
-from batchspec.local.api.listing import TASKS, read_page, write_page
+from batchspec.local.api.listing import TASKS, page_reply, read_page
 from batchspec.local.api.statistics import task_stats
 from batchspec.local.api.task_settings import (
     check_resource_files,
@@ -100,7 +100,7 @@ def list_tasks(context: Context, request: Request) -> Reply:
     stats, names = request.expands_stats(), request.select("BatchTask")
     # Clients poll states to show progress; settings are not decoded for that.
     bodies = names is None or not names <= SERVICE_PROPERTIES
-    return write_page(
+    return page_reply(
         request,
         page,
         context.store.tasks.page(job.id, page, bodies=bodies),

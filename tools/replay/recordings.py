@@ -1,7 +1,6 @@
-"""Recorded exchanges: from a line of JSON to a frozen value in the words of today's protocol.
+"""Recorded exchanges: parsing, and conversion to the current protocol.
 
-What lives here: what changed in the protocol since a recording, as tables. What may not: the
-embedded service.
+Tables list the changes of the protocol since a recording.
 """
 
 from __future__ import annotations
@@ -39,11 +38,11 @@ _OLDEST_SPOKEN, _NEXT_SPOKEN = "2022-10-01.16.0", "2024-02-01.19.0"
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One request and the real service's answer to it.
+    """One request and the reply of the real service.
 
-    ``version`` is the api-version that was spoken, ``spoken`` the one to replay it in. ``body`` is
-    ``None`` where there is none, ``mangled`` says that the recorder did not keep it whole.
-    ``reply`` is the decoded JSON body, ``None`` for anything else.
+    ``version`` is the recorded api-version, ``spoken`` the one of the replay. ``body`` is ``None``
+    without a body; ``mangled`` means that the recording of the body is incomplete. ``reply`` is the
+    decoded JSON body, or ``None``.
     """
 
     source: str
@@ -61,7 +60,7 @@ class Exchange:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The segments of the path; a file's path is one."""
+        """The segments of the path; the path of a file is one segment."""
         parts = self.path.strip("/").split("/")
         if len(parts) > 5 and parts[4] == "files":
             parts = [*parts[:5], "/".join(parts[5:])]
@@ -74,18 +73,18 @@ class Exchange:
 
     @property
     def without(self) -> frozenset[str]:
-        """The properties that a reply could not have then."""
+        """The properties that did not exist at that time."""
         later = {name for name, version in LATER.items() if version > self.version}
         return frozenset(later | {name for name, day in SINCE.items() if day > self.day})
 
     @property
     def code(self) -> str | None:
-        """The code of the fault, if it is one with a body."""
+        """The error code, if the reply has one."""
         return self.reply.get("code") if self.status >= 400 and self.reply else None
 
 
 def read_recordings(path: Path) -> Iterator[Exchange]:
-    """The exchanges of a file of JSON lines, in its order."""
+    """The exchanges of a file of JSON lines, in order."""
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             yield _read(number, json.loads(line))
@@ -111,7 +110,7 @@ def _read(number: int, raw: Mapping[str, Any]) -> Exchange:
 
 
 def _reshaped(path: str, reply: Any) -> Any:
-    """A reply in today's shape: until 2020-09-01.12.0 a job's task counts lay at the top."""
+    """A reply in the current form: until 2020-09-01.12.0, task counts were at the top level."""
     if path.endswith("/taskcounts") and "active" in reply:
         counts = {name: value for name, value in reply.items() if not name.startswith("odata.")}
         return {"odata.metadata": reply["odata.metadata"], "taskCounts": counts}
@@ -121,7 +120,7 @@ def _reshaped(path: str, reply: Any) -> Any:
 def _body(text: str) -> tuple[Any, bool]:
     if not text:
         return None, False
-    while text.startswith(("b'", 'b"')):  # the recorder wrote bytes as Python shows them
+    while text.startswith(("b'", 'b"')):  # the recorder wrote the repr of bytes
         text = ast.literal_eval(text).decode()
     value = _json(text)
     return value, value is None

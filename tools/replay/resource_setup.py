@@ -1,4 +1,4 @@
-"""Making a resource through the API, from a recorded request or from what a reply shows of it."""
+"""Creation of resources through the API, from a recorded request or from a reply."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 
 from batchspec.local.store import Store
 from batchspec.local.wire import OLDER_PROPERTIES, OLDER_VERSIONS, properties
-from replay.reading import Exchange
+from replay.recordings import Exchange
 from replay.service import Service
 
 
-class NotBuiltError(Exception):
-    """What a request needs cannot be made; the text says what."""
+class SetupError(Exception):
+    """A precondition of a request cannot be set up; the text is the reason."""
 
 
-class Maker:
-    """Sends the requests that prepare, and remembers what made what.
+class ResourceSetup:
+    """Sends the requests that set up resources, and remembers which request created a resource.
 
-    ``version`` is the api-version to send them in.
+    ``version`` is the api-version of these requests.
     """
 
     def __init__(self, service: Service, exchanges: Sequence[Exchange]) -> None:
-        """``exchanges`` are all of the source: what they show may have been there before."""
+        """``exchanges`` are all exchanges of the source."""
         self.store: Store = service.store
         self.applications = service.context.data / "applications"
         self.version = max(OLDER_VERSIONS)
@@ -40,7 +40,7 @@ class Maker:
         return self._service.context.root(pool, node)
 
     def note(self, exchange: Exchange) -> None:
-        """Keep the body of a request that made something."""
+        """Remember the body of a request that created a resource."""
         if exchange.method != "POST" or not exchange.body:
             return
         match exchange.parts:
@@ -52,16 +52,16 @@ class Maker:
                     self._keep(("jobs", job, "tasks", item["id"]), item)
 
     def forget(self, *path: str) -> None:
-        """What made that resource is not known any more."""
+        """Forget which request created the resource."""
         self._made.pop(_key(path), None)
 
     async def make(
         self, path: tuple[str, ...], model: str, shown: Mapping[str, Any], default: Any
     ) -> None:
-        """Make the resource at ``path``, whose last part is its id, of create model ``model``.
+        """Create the resource at ``path``, which ends with its id, with the create model ``model``.
 
         Raises:
-            NotBuiltError: the embedded service refuses it.
+            SetupError: the embedded service rejects it.
         """
         *parent, name = path
         body = self._made.get(_key(path))
@@ -69,23 +69,23 @@ class Maker:
             known = {*properties(model), *OLDER_PROPERTIES.get(model, {})}
             shown = shown if shown.get("url") else {**self._seen.get(_key(path), {}), **shown}
             body = {**default, **{k: v for k, v in shown.items() if k in known}, "id": name}
-            if "userAccounts" in body:  # passwords are taken and never shown
+            if "userAccounts" in body:  # the service never returns passwords
                 accounts = body["userAccounts"]
                 body["userAccounts"] = [{"password": "replay", **one} for one in accounts]
         await self.send("POST", "/" + "/".join(parent), body)
 
     async def send(self, method: str, path: str, body: Any = None) -> None:
-        """Send a request that has to succeed.
+        """Send a request that must succeed.
 
         Raises:
-            NotBuiltError: it did not.
+            SetupError: it failed.
         """
         query = {"api-version": self.version}
         answer = await self._service.send(method, path, query, body)
         if answer.status >= 400:
             reply = answer.reply or {}
             why = "; ".join(item["value"] for item in reply.get("values", ()))
-            raise NotBuiltError(f"{method} {path.split('/')[1]}: {reply.get('code')} {why}".strip())
+            raise SetupError(f"{method} {path.split('/')[1]}: {reply.get('code')} {why}".strip())
 
     def _see(self, parts: tuple[str, ...], reply: Any) -> None:
         items = reply.get("value", [reply])
@@ -105,7 +105,7 @@ def _key(path: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def now() -> datetime:
-    """The wall's time."""
+    """The current time."""
     return datetime.now(UTC)
 
 

@@ -1,8 +1,8 @@
-"""What a recorded request found when it came, made anew in the embedded service.
+"""The preconditions of a recorded request, set up in the embedded service.
 
-A resource is made through the API, with the recorded request that made it where there is one, else
-with what the reply shows of its settings; then the engine's part is played through the store, until
-it is in the state in which the reply shows it. What may not live here: a comparison.
+A resource is created through the API with the recorded create request if there is one, or else with
+the settings in the reply. Then the store is changed as the engine would do, until the resource has
+the state in the reply.
 """
 
 from __future__ import annotations
@@ -11,41 +11,41 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from replay.files import have_applications, make_files
+from replay.comparison import Answer
+from replay.files import create_applications, create_files
 from replay.jobs import Jobs
-from replay.judging import Answer
-from replay.making import Maker, NotBuiltError
 from replay.pools import Pools
-from replay.reading import Exchange
+from replay.recordings import Exchange
+from replay.resource_setup import ResourceSetup, SetupError
 from replay.schedules import Schedules
 from replay.service import Service
 
 Shown = Mapping[str, Any]
 
-__all__ = ["NotBuiltError", "World"]
+__all__ = ["Preconditions", "SetupError"]
 
 
-class World:
-    """Arranges one service for one exchange after the other."""
+class Preconditions:
+    """Sets up the preconditions of one exchange after the other in one service."""
 
     def __init__(self, service: Service, exchanges: Sequence[Exchange]) -> None:
-        """``exchanges`` are all that will come."""
-        self._maker = Maker(service, exchanges)
-        self._pools = Pools(self._maker)
-        self._jobs = Jobs(self._maker, self._pools)
-        self._schedules = Schedules(self._maker, self._jobs)
+        """``exchanges`` are all exchanges to be replayed, in order."""
+        self._setup = ResourceSetup(service, exchanges)
+        self._pools = Pools(self._setup)
+        self._jobs = Jobs(self._setup, self._pools)
+        self._schedules = Schedules(self._setup, self._jobs)
 
     async def arrange(self, exchange: Exchange) -> None:
-        """See to it that the request finds what it found then.
+        """Set up the preconditions of ``exchange``.
 
         Raises:
-            NotBuiltError: that cannot be made; the text says what.
+            SetupError: they cannot be set up; the text is the reason.
         """
         if "$skiptoken" in exchange.query:
-            raise NotBuiltError("skip tokens are specific to a service")
-        self._maker.version = exchange.spoken
+            raise SetupError("skip tokens are specific to a service")
+        self._setup.version = exchange.spoken
         reply = exchange.reply or {}
-        have_applications(self._maker.applications, (exchange.body, reply), exchange.parts)
+        create_applications(self._setup.applications, (exchange.body, reply), exchange.parts)
         shown = reply if exchange.method == "GET" and exchange.status == 200 else {}
         match exchange.parts:
             case ["pools"] if exchange.method == "POST":
@@ -56,62 +56,62 @@ class World:
                 await self._jobs.before_tasks(job, exchange)
             case ["pools"]:
                 for item in _items(shown):
-                    await self._pools.have(item["id"], item)
+                    await self._pools.ensure(item["id"], item)
                 if "odata.nextLink" in shown:
-                    await self._pools.have("zz-one-more")
+                    await self._pools.ensure("zz-one-more")
             case ["nodecounts"]:
                 for item in _items(shown):
-                    await self._pools.have(item["poolId"])
+                    await self._pools.ensure(item["poolId"])
             case ["jobs"]:
                 for item in _items(shown):
                     await self._job(item["id"], item)
                 if "odata.nextLink" in shown:
-                    await self._jobs.have("zz-one-more")
+                    await self._jobs.ensure("zz-one-more")
             case ["jobschedules"] if exchange.method == "POST":
                 await self._schedules.before_create(exchange)
             case ["jobschedules"]:
                 for item in _items(shown):
-                    await self._schedules.have(item["id"], item)
+                    await self._schedules.ensure(item["id"], item)
             case ["pools", pool, *rest]:
                 await self._of_pool(pool, rest, exchange, shown)
             case ["jobs", job, *rest]:
                 await self._of_job(job, rest, exchange, shown)
             case ["jobschedules", schedule, "jobs"]:
-                await self._schedules.have(schedule)
+                await self._schedules.ensure(schedule)
                 for item in _items(shown):
                     await self._job(item["id"], item)
             case ["jobschedules", schedule, *rest]:
                 state = {"state": "disabled"} if rest == ["enable"] else {}
-                await self._schedules.have(schedule, shown or state)
+                await self._schedules.ensure(schedule, shown or state)
             case _:
                 pass
 
     def note(self, exchange: Exchange, answer: Answer) -> None:
-        """Keep what a request made, to make it again; undo what only the embedded service did."""
+        """Remember what a request created, and undo what only the embedded service did."""
         if exchange.status < 400:
-            self._maker.note(exchange)
+            self._setup.note(exchange)
         elif answer.status < 400 and exchange.parts == ("pools",):
             self._pools.remove(exchange.body["id"])
 
     async def _of_pool(self, pool: str, rest: list[str], exchange: Exchange, shown: Shown) -> None:
         match rest:
             case ["nodes"]:
-                await self._pools.have(pool)
+                await self._pools.ensure(pool)
                 for item in _items(shown):
                     await self._node(pool, item)
             case ["nodes", node, *_] if node != "nodes":
                 item = shown if len(rest) == 2 and shown else {"id": node, "state": "idle"}
                 await self._node(pool, item, rest[2:])
                 if "files" in rest:
-                    root = self._maker.root(pool, node)
-                    make_files(root, unquote("".join(rest[3:])), shown)
+                    root = self._setup.root(pool, node)
+                    create_files(root, unquote("".join(rest[3:])), shown)
             case ["removenodes"]:
                 await self._pools.ready(pool, rest, exchange)
                 for node in exchange.body["nodeList"]:
                     await self._node(pool, {"id": node, "state": "idle"})
             case _:
                 if shown and not rest:
-                    await self._pools.have(pool, shown)
+                    await self._pools.ensure(pool, shown)
                 else:
                     await self._pools.ready(pool, rest, exchange)
 
@@ -120,35 +120,35 @@ class World:
             case []:
                 await self._job(job, shown)
             case ["tasks"]:
-                await self._jobs.have(job)
+                await self._jobs.ensure(job)
                 for item in _items(shown):
-                    await self._jobs.have_task(job, item["id"], item)
+                    await self._jobs.ensure_task(job, item["id"], item)
             case ["tasks", task]:
-                await self._jobs.have_task(job, task, shown)
+                await self._jobs.ensure_task(job, task, shown)
             case ["tasks", task, "files", *path]:
-                await self._jobs.have_task(job, task, {"state": "completed"})
+                await self._jobs.ensure_task(job, task, {"state": "completed"})
                 root = self._jobs.directory(job, task)
-                make_files(root, unquote("".join(path)), shown)
+                create_files(root, unquote("".join(path)), shown)
             case ["tasks", task, action]:
                 await self._jobs.ready_task(job, task, action)
             case [action]:
                 await self._jobs.ready(job, action)
             case _:
-                raise NotBuiltError(f"nobody knows what {exchange.path} needs")
+                raise SetupError(f"nobody knows what {exchange.path} needs")
 
     async def _job(self, job: str, shown: Shown) -> None:
         schedule, colon, _ = job.partition(":")
         if colon:
-            await self._schedules.have_job(schedule, job, shown)
+            await self._schedules.ensure_job(schedule, job, shown)
         else:
-            await self._jobs.have(job, shown)
+            await self._jobs.ensure(job, shown)
 
     async def _node(self, pool: str, item: Shown, action: list[str] | None = None) -> None:
-        await self._pools.have_node(pool, item, action or [])
+        await self._pools.ensure_node(pool, item, action or [])
         for recent in item.get("recentTasks", ()):
             where = {"nodeInfo": {"poolId": pool, "nodeId": item["id"]}}
             task = {"state": recent["taskState"], "executionInfo": recent["executionInfo"], **where}
-            await self._jobs.have_task(recent["jobId"], recent["taskId"], task)
+            await self._jobs.ensure_task(recent["jobId"], recent["taskId"], task)
 
 
 def _items(shown: Shown) -> list[Shown]:

@@ -1,8 +1,7 @@
-"""Where the embedded service's answer differs from the real one's.
+"""Comparison of the replies of the embedded and the real service.
 
-Compared are the status, the code of a fault, the headers that carry something, and the set of the
-body's properties, each with its JSON type and its place, lists merged. What may not live here:
-reasons for a difference.
+Compared are the status, the error code, the relevant headers, and the set of properties of the body
+with their paths and JSON types; the items of a list are merged.
 """
 
 from __future__ import annotations
@@ -11,17 +10,17 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from replay.reading import Exchange
+from replay.recordings import Exchange
 
 _TRANSPORT = frozenset({"content-length", "transfer-encoding", "date", "server"})
-"""Headers of the connection: how a body is framed is the web server's affair."""
+"""Headers of the connection, which the HTTP server sets."""
 _SECURITY = frozenset({"x-content-type-options", "strict-transport-security"})
-"""Headers that the recordings were stripped of."""
+"""Headers that were removed from the recordings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the embedded service answered; header names in lower case."""
+    """A reply of the embedded service; header names in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -29,9 +28,9 @@ class Answer:
 
 
 def differences(exchange: Exchange, answer: Answer) -> list[str]:
-    """What differs, each as ``status 501 for 200``, ``- header etag`` or ``+ body value[].url``.
+    """The differences, such as ``status 501 for 200``, ``- header etag``, ``+ body value[].url``.
 
-    ``-`` is what the real service has and ours lacks, ``+`` the other way round.
+    ``-`` is only in the reply of the real service, ``+`` only in that of the embedded service.
     """
     code = answer.reply.get("code") if answer.status >= 400 and answer.reply else None
     if (exchange.status, exchange.code) != (answer.status, code):
@@ -54,7 +53,7 @@ def _either(theirs: set[str], ours: set[str]) -> Iterator[tuple[str, str]]:
 
 
 def shape_of(value: Any, without: Collection[str], place: str = "") -> Iterator[str]:
-    """The places of a JSON value, each with its type: ``value[].id: str``."""
+    """The paths in a JSON value with their types: ``value[].id: str``."""
     if isinstance(value, dict):
         for name, item in value.items():
             if name not in without:
