@@ -393,6 +393,19 @@ async def test_a_failed_upload_fails_a_task_that_exited_with_0(
     assert "z" in blobs.containers["out"]
 
 
+async def test_a_file_name_that_is_not_utf_8_fails_its_upload_only(
+    agent: Agent, tmp_path: Path, blobs: Blobs
+) -> None:
+    command = "touch $(echo YmFk/y5iaW4= | base64 -d) good.bin"  # bad\xff.bin
+    outcome = await agent.perform(
+        launch(tmp_path, command, output_files=(output(blobs, "*.bin", "x"),))
+    )
+    assert outcome.failure is not None
+    assert (outcome.exit_code, outcome.failure.code) == (0, "FileUploadMiscError")
+    assert dict(outcome.failure.details)["FilePath"].endswith("bad?.bin")
+    assert "x/good.bin" in blobs.containers["out"]
+
+
 async def test_an_exit_code_precedes_a_failed_upload(
     agent: Agent, tmp_path: Path, blobs: Blobs
 ) -> None:

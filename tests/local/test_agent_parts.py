@@ -60,6 +60,20 @@ def test_patterns_of_the_reference(pattern: str, yes: list[str], no: list[str]) 
     assert [name for name in yes + no if matches.fullmatch(name)] == yes
 
 
+def test_a_pattern_with_many_stars_is_linear() -> None:
+    name = "a" * 250
+    assert not compile_pattern("*a" * 60 + "*b").fullmatch(name)
+    assert compile_pattern("*a" * 60 + "*").fullmatch(name)
+
+
+def test_repeated_double_stars_are_one(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*"abcdefghijklmnopqrst")
+    deep.mkdir(parents=True)
+    (deep / "x").touch()
+    (found,) = find_files("**/" * 40 + "x", tmp_path)
+    assert found == (deep / "x", "/".join("abcdefghijklmnopqrst") + "/x")
+
+
 def test_find_files_enters_directories_but_no_links(tmp_path: Path) -> None:
     for name in ("a.txt", "d/b.txt", "d/e/c.txt", "d/.h/x.txt", ".h/y.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -63,7 +63,13 @@ _MESSAGES: dict[str, tuple[str, str]] = {
 def failure(code: str, **details: str) -> Failure:
     """The failure ``code`` of a file, with its details in the given order."""
     category, message = _MESSAGES[code]
-    return Failure(category, code, message, tuple(details.items()))
+    shown = tuple((name, _as_unicode(value)) for name, value in details.items())
+    return Failure(category, code, message, shown)
+
+
+def _as_unicode(text: str) -> str:
+    """``text`` with bytes of a file name that are not UTF-8 replaced, for JSON."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def exit_failure() -> Failure:
