@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -27,6 +28,8 @@ _TAIL = 64 * 1024
 """Bytes that are stored of a file: its end."""
 _READ = 50
 """How many nodes are read from; further ones are not looked at."""
+_AT_ONCE = 8
+"""How many nodes are read from at the same time."""
 _STORED = 10
 """How many different failures are stored; further ones are not."""
 
@@ -86,13 +89,14 @@ async def keep_node_output(failed: Iterable[FailedOnNode], world: World, emit: E
     logs = world.node_logs
     if logs.container is None or logs.refused:
         return
-    for one in failed:
-        key = (one.pool, one.node, one.folder)
-        if key in logs.seen or len(logs.seen) >= _READ:
-            continue
-        logs.seen.add(key)
+    new = [one for one in failed if (one.pool, one.node, one.folder) not in logs.seen]
+    new = new[: max(0, _READ - len(logs.seen))]
+    logs.seen.update((one.pool, one.node, one.folder) for one in new)
+    room = asyncio.Semaphore(_AT_ONCE)
+    texts = await asyncio.gather(*(_texts(one, world, room) for one in new))
+    for one, files in zip(new, texts, strict=True):
         try:
-            await _keep(one, logs.container, world)
+            await _keep(one, files, logs.container, world)
         except ServiceError as error:
             # Where clean-up has deleted the container, all logs are to go.
             logs.refused = True
@@ -128,11 +132,22 @@ async def forget_pool_output(pool: str, world: World, emit: Emit) -> None:
         emit(Noticed(_not_deleted(logs.container, pool, error)))
 
 
-async def _keep(one: FailedOnNode, container: str, world: World) -> None:
+async def _texts(one: FailedOnNode, world: World, room: asyncio.Semaphore) -> Mapping[str, str]:
+    """The ends of the files of a task; empty where one cannot be read: such nodes are not well."""
+    found = {}
+    async with room:
+        for name in FILES:
+            try:
+                found[name] = await world.batch.node_file_tail(
+                    one.pool, one.node, f"{one.directory}/{name}", _TAIL
+                )
+            except ServiceError:
+                found[name] = ""
+    return found
+
+
+async def _keep(one: FailedOnNode, files: Mapping[str, str], container: str, world: World) -> None:
     logs = world.node_logs
-    files: Mapping[str, str] = {
-        name: await _read(world, one.pool, one.node, f"{one.directory}/{name}") for name in FILES
-    }
     words = files[FILES[0]] or one.message
     line = signature(words, one.pool, one.node)
     key = (one.pool, one.folder, one.state, str(one.exit_code), line)
@@ -152,14 +167,6 @@ async def _keep(one: FailedOnNode, container: str, world: World) -> None:
     logs.stored[key] = failure
     # Last, so that everything that a record names exists.
     await world.storage.put(container, f"{failure.path}{RECORD}", record_text(failure).encode())
-
-
-async def _read(world: World, pool: str, node: str, path: str) -> str:
-    """The end of a file of a node; empty if it cannot be read: such a node is often not well."""
-    try:
-        return await world.batch.node_file_tail(pool, node, path, _TAIL)
-    except ServiceError:
-        return ""
 
 
 def _not_stored(pool: str, error: ServiceError) -> Problem:
