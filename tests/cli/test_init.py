@@ -54,6 +54,26 @@ def test_it_runs_as_it_is(near: Workplace, template: StarterTemplate) -> None:
     assert "Nothing to do" in again.out
 
 
+@pytest.mark.parametrize("template", RUNNING, ids=str)
+def test_an_edited_program_runs_again_on_the_same_nodes(
+    near: Workplace, template: StarterTemplate
+) -> None:
+    assert near.run("init", "start", "--template", template.value).code == 0
+    folder = near.folder / "start"
+    assert near.run("apply", folder / "run.yaml", "--progress", "quiet").code == 0
+    (program,) = (folder / "app").iterdir()
+    program.write_text(f"{program.read_text(encoding='utf-8')}\nopen('edited.txt', 'w').close()\n")
+    planned = near.run("plan", folder / "run.yaml")
+    assert "changed" in planned.out
+    done = near.run("apply", folder / "run.yaml", "--progress", "json", "-y")
+    assert done.code == 0, done.text
+    steps = [e for e in map(json.loads, done.out.splitlines()) if e["type"] == "step_done"]
+    assert sum(step["items"] for step in steps if step["verb"] == "submit") >= 2
+    assert not any(
+        step["verb"] in {"update", "replace"} and step["subject"] == "pool start" for step in steps
+    )
+
+
 def test_the_container_template_is_planned_here_and_says_what_it_needs(near: Workplace) -> None:
     done = near.run("init", "start", "--template", "container")
     assert "tasks in containers need Docker or Podman" in done.out
