@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 from batchspec.apply.containers import delete_containers, record_user, release
 from batchspec.apply.earlier import end_job, terminate_tasks
@@ -33,6 +34,7 @@ from batchspec.plan.actions import (
     ReplacePool,
     ReplaceSchedule,
     ResizePool,
+    RestartNodes,
     RetryTasks,
     ScalePool,
     SubmitTasks,
@@ -147,6 +149,8 @@ async def _perform_request(step: Step, world: World, emit: Emit) -> Performed:
             return Performed(step.items, note="" if made else _EXISTED, created=made)
         case UpdatePool():
             await _update_pool(step.action, world, emit)
+        case RestartNodes(pool, nodes):
+            await world.batch.restart_nodes(pool, nodes)
         case ResizePool(pool, dedicated, spot, timeout):
             await world.batch.resize_pool(pool, dedicated, spot, timeout)
         case ScalePool(pool, formula, interval):
@@ -178,6 +182,10 @@ async def _create_job(action: CreateJob, world: World) -> Performed:
     Raises:
         ConflictError: it is that of another run, and the user does not agree to share it.
     """
+    if action.after is not None:
+        # The time at the service is known to the second.
+        wait = action.after + timedelta(seconds=2) - world.batch.now()
+        await world.clock.sleep(max(0.0, wait.total_seconds()))
     if await world.batch.create_job(action.body, action.sas):
         return Performed()
     there = await world.batch.job(action.job)

@@ -196,8 +196,8 @@ class Batch(Protocol):
         """Let a pool follow a formula, or none any more; waits out a resize that is going on."""
         ...
 
-    async def restart_nodes(self, pool_id: str) -> None:
-        """Restart every node of a pool that is there; what runs on it runs again.
+    async def restart_nodes(self, pool_id: str, nodes: Sequence[str] | None = None) -> None:
+        """Restart every node of a pool that is there, or these; what runs on it runs again.
 
         Nodes that are just starting are waited for; those that are lost or leaving are left alone.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -130,13 +130,13 @@ class Pools(Session):
             tries += 1
             await self.timing.sleep(min(2.0**tries, 10.0))
 
-    async def restart_nodes(self, pool_id: str) -> None:
-        """Restart every node of a pool that is there; what runs on it runs again.
+    async def restart_nodes(self, pool_id: str, nodes: Sequence[str] | None = None) -> None:
+        """Restart every node of a pool that is there, or these; what runs on it runs again.
 
         Nodes that are just starting are waited for; those that are lost or leaving are left alone.
         """
         began, tries = self.timing.monotonic(), 0
-        waiting = [node.id async for node in self.nodes(pool_id)]
+        waiting = list(nodes) if nodes else [node.id async for node in self.nodes(pool_id)]
         while waiting:
             late = self.timing.monotonic() - began > self.limits.settle
             waiting = [n for n in waiting if not await self._restarted(pool_id, n, late=late)]

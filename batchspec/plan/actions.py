@@ -78,6 +78,14 @@ class UpdatePool:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartNodes:
+    """Restart these nodes of a pool, so that their start task runs again."""
+
+    pool: str
+    nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ResizePool:
     """Ask for another number of nodes. ``timeout`` (ISO 8601) is how long that may take."""
 
@@ -115,11 +123,15 @@ class WaitForPool:
 
 @dataclass(frozen=True, slots=True)
 class CreateJob:
-    """Make a job."""
+    """Make a job, in a later second than that of ``after``.
+
+    Results of tasks that ended before are then older than the job, in whole seconds, too.
+    """
 
     job: str
     body: Record
     sas: timedelta
+    after: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +310,7 @@ Action: TypeAlias = (
     | UploadFiles
     | CreatePool
     | UpdatePool
+    | RestartNodes
     | ResizePool
     | ScalePool
     | ReplacePool

@@ -21,7 +21,7 @@ from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.other_run import other_run
 from batchspec.plan.outputs import Outputs, outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb
-from batchspec.plan.pool import pool_steps
+from batchspec.plan.pool import pool_steps, with_restart
 from batchspec.plan.pool_body import SPEC, pool_body, runs_windows
 from batchspec.plan.scheduled import build_scheduled
 from batchspec.plan.selection import Selection
@@ -76,7 +76,9 @@ def build(
     if work.finished:
         steps, kept = _without_tasks(spec, observed, work, windows=windows)
     else:
-        steps, kept = _run(spec, observed, work, body, problems, wishes=wishes, windows=windows)
+        steps, kept = _run(
+            spec, observed, work, body, problems, only=only, wishes=wishes, windows=windows
+        )
     problems.extend(other_run(spec, observed, work) if steps else ())
     problems.extend(worth_knowing(scene, steps, work))
     problems.raise_if_any()
@@ -103,6 +105,7 @@ def _run(
     body: Record,
     problems: Problems,
     *,
+    only: Selection | None,
     wishes: Wishes,
     windows: bool,
 ) -> tuple[list[Step], list[Step]]:
@@ -112,6 +115,8 @@ def _run(
     made = tuple(step.id for step, kept in containers if not kept)
     uploads = list(upload_steps(spec, observed, work, frozenset(made)))
     pool = pool_steps(spec, observed, body, problems, anew=Part.POOL in wishes.replace)
+    if only is not None and only.nodes:
+        pool = with_restart(spec, pool, only.nodes)
     earlier = [(step, False) for step in earlier_steps(observed, work)]
     job = list(job_steps(spec, work, job_body(spec, observed, work, body), sas, problems))
     uploading = tuple(step.id for step, kept in uploads if not kept)

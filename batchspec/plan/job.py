@@ -38,10 +38,10 @@ def job_steps(
     step_id, subject = f"job:{work.job}", f"job {work.job}"
     after = (f"pool:{spec.pool.id}", *earlier_ids(work))
     if work.ends is not None and work.ends.reason:
-        ended = work.ends.job.id
-        action = ReplaceJob(ended, work.job, body, sas)
+        open_job = work.ends.job.id
         reason = f"{work.ends.reason}; it goes on as {work.job}"
-        yield Step(step_id, action, Verb.REPLACE, f"job {ended}", reason, after), False
+        replace_job = ReplaceJob(open_job, work.job, body, sas)
+        yield Step(step_id, replace_job, Verb.REPLACE, f"job {open_job}", reason, after), False
         return
     if work.open_job is None:
         if work.ends is not None:
@@ -50,7 +50,8 @@ def job_steps(
             why = "it is not there yet"
         else:
             why = "the earlier job has ended and takes no more tasks"
-        yield Step(step_id, CreateJob(work.job, body, sas), Verb.CREATE, subject, why, after), False
+        action = CreateJob(work.job, body, sas, work.ended)
+        yield Step(step_id, action, Verb.CREATE, subject, why, after), False
         return
     if work.open_job.metadata.get(SPEC) != spec.name:
         problems.add(_not_ours(spec, work.open_job))

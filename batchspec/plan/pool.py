@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchspec.plan.actions import (
     CreatePool,
     ReplacePool,
     ResizePool,
+    RestartNodes,
     ScalePool,
     UpdatePool,
     WaitForPool,
@@ -51,6 +52,31 @@ def pool_steps(
             return _existing(spec.pool, observed.pool, problems)
         case PoolKind.OWN:
             return _own(spec, observed, body, problems, anew=anew)
+
+
+def with_restart(spec: Spec, plan: PoolPlan, nodes: tuple[str, ...]) -> PoolPlan:
+    """The plan with a restart of these nodes, unless all of them restart or are replaced."""
+    if any(isinstance(s.action, CreatePool | ReplacePool) for s in plan.steps) or any(
+        isinstance(s.action, UpdatePool) and s.action.restart for s in plan.steps
+    ):
+        return plan
+    pool = spec.pool.id
+    restart = Step(
+        f"pool:{pool}:restart",
+        RestartNodes(pool, nodes),
+        Verb.UPDATE,
+        f"pool {pool}",
+        "the nodes restart whose start task failed",
+        tuple(step.id for step in plan.steps if not isinstance(step.action, WaitForPool)),
+        len(nodes),
+    )
+    steps = tuple(
+        replace(step, after=(*step.after, restart.id))
+        if isinstance(step.action, WaitForPool)
+        else step
+        for step in plan.steps
+    )
+    return replace(plan, steps=(restart, *steps))
 
 
 def _existing(pool: Pool, facts: PoolFacts | None, problems: Problems) -> PoolPlan:

@@ -15,13 +15,14 @@ class Selection:
 
     ``jobs`` are the facts of the jobs of the run by id; why a task ended may be why its job did.
     ``alike`` are the ids (lower case) of tasks that count as being of one of the ``causes``: those
-    of a part of a cause.
+    of a part of a cause. ``nodes`` are those whose start task failed; they restart.
     """
 
     causes: frozenset[str] = frozenset()
     ids: frozenset[str] = frozenset()
     jobs: Mapping[str, JobFacts] = field(default_factory=dict)
     alike: frozenset[str] = frozenset()
+    nodes: tuple[str, ...] = ()
 
     @property
     def all(self) -> bool:

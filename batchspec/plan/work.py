@@ -66,6 +66,7 @@ class Work:
     ``ends`` is the one that makes way for it, ``earlier`` what is ended first. ``finished_earlier``
     tasks of an earlier version have succeeded and stay in the open job.
     ``since`` is when the first of the tasks that are kept was created; ``None`` if none is.
+    ``ended`` is when the last of the earlier jobs ended.
     ``keeps`` is the digest that the job records where tasks of an earlier version of the program
     are kept (:mod:`batchspec.plan.definition`). ``superseded`` counts the changed tasks whose
     earlier version ``(succeeded, failed)``.
@@ -79,6 +80,7 @@ class Work:
     earlier: Earlier | None = None
     finished_earlier: int = 0
     since: datetime | None = None
+    ended: datetime | None = None
     keeps: str = ""
     superseded: tuple[int, int] = (0, 0)
 
@@ -141,6 +143,7 @@ def build_work(
         whole,
         stages,
         ends,
+        ended=max((job.ended for job in observed.jobs if job.ended is not None), default=None),
         since=min((s.since for s in found if s.since is not None), default=None),
         keeps=told if any(stage.other for stage in stages) else "",
         superseded=(

@@ -68,6 +68,9 @@ def requests(action: Action) -> Iterator[Request]:  # noqa: PLR0912, PLR0915  (o
         case actions.ReplaceJob(ended, _, body):
             yield Request("POST", f"/jobs/{ended}/terminate")
             yield Request("POST", "/jobs", _shown(body))
+        case actions.RestartNodes(pool, nodes):
+            for node in nodes:
+                yield Request("POST", f"/pools/{pool}/nodes/{node}/reboot")
         case actions.TerminateTasks(job, whole):
             path = f"/jobs/{job}/terminate" if whole else f"/jobs/{job}/tasks/TASK/terminate"
             yield Request("POST", path)

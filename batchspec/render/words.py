@@ -70,7 +70,7 @@ def _parts(step: Step, here: Path | None) -> Iterator[str]:
         case actions.WaitForTasks(tasks=tasks, limit=limit):
             yield _counted(tasks, "task", step.subject)
             yield f"limit {units.limit(limit.total_seconds())}"
-        case actions.CreatePool() | actions.ReplacePool():
+        case actions.CreatePool() | actions.ReplacePool() | actions.RestartNodes():
             if step.items:
                 yield units.counted(step.items, "node")
         case actions.WaitForPool(nodes=nodes):

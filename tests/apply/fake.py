@@ -186,8 +186,8 @@ class FakeAccount:
     async def scale_pool(self, pool_id: str, formula: str | None, interval: str | None) -> None:
         await self._call("scale_pool", f"{pool_id} {formula}")
 
-    async def restart_nodes(self, pool_id: str) -> None:
-        await self._call("restart_nodes", pool_id)
+    async def restart_nodes(self, pool_id: str, nodes: Sequence[str] | None = None) -> None:
+        await self._call("restart_nodes", " ".join((pool_id, *(nodes or ()))))
 
     async def delete_pool(self, pool_id: str) -> bool:
         await self._call("delete_pool", pool_id)

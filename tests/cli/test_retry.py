@@ -49,7 +49,7 @@ def test_nothing_is_cleaned_up_while_others_have_failed(near: Workplace) -> None
     near.edit("nodes: 3", "nodes: 1")
     assert near.run("apply", near.spec, "--progress", "quiet").code == 3
     (shared(near, "topn") / "mended").touch()
-    some = near.run("retry", near.spec, "--task", "lighthouse", "-y")
+    some = near.run("retry", near.spec, "--task", "lighthouse")
     assert some.code == 3, some.text
     assert "containers application, input, output" in some.out.partition("Left in the account")[2]
     assert [path.name for path in near.results.iterdir()] == ["lighthouse.txt.top.txt"]

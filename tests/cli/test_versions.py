@@ -263,3 +263,126 @@ def test_retry_runs_the_failed_tasks_with_the_fixed_program(near: Workplace) -> 
     assert set(results(near).values()) == {"two"}
     said = ok(near.run("apply", near.spec))
     assert "earlier version" not in said
+
+
+START_TASK = """\
+version: 1
+name: run
+containers: {output: {}}
+pool:
+  vm_size: standard_d2s_v5
+  nodes: 2
+  image: ubuntu-24.04
+  start_task: {command: test -e "GO"}
+job: {max_wall_clock_time: 5m}
+tasks:
+  one:
+    for_each: {range: [0, 2]}
+    command: echo {{ value }} > {{ value }}.out
+    outputs: [{files: "*.out", container: output}]
+    logs: false
+results: [{container: output, to: results/}]
+"""
+
+
+def test_retry_restarts_the_nodes_whose_start_task_failed(near: Workplace) -> None:
+    written(near, START_TASK)
+    ok(near.run("apply", near.spec, "--progress", "quiet"), 4)
+    near.let_go()
+    done = near.run("retry", near.spec, "--progress", "json")
+    ok(done)
+    assert steps(done)["update pool run"] == 2
+    assert results(near) == {"0.out": "0", "1.out": "1"}
+    assert "No task of run has failed" in ok(near.run("retry", near.spec))
+
+
+def test_retry_again_and_by_cause_with_an_edited_program(near: Workplace) -> None:
+    program(near, "test $1 != 1.txt || exit 8\ntest $1 != 2.txt || exit 9\necho one\n")
+    written(near, PROGRAM, {f"in/{n}.txt": f"{n}\n" for n in range(4)})
+    ok(near.run("apply", near.spec, "--progress", "quiet"), 3)
+    program(near, "test $1 != 2.txt || exit 9\necho two\n")
+    said = ok(near.run("retry", near.spec, "--cause", "exit-8"), 3)
+    assert "1 task of it is left out" in said
+    ok(near.run("retry", near.spec, "--progress", "quiet"), 3)
+    program(near, "echo three\n")
+    ok(near.run("retry", near.spec, "--progress", "quiet"))
+    # Each part is the result of the version that ran it, and the last says so.
+    assert results(near) == {"0.out": "one", "1.out": "two", "2.out": "three", "3.out": "one"}
+    said = ok(near.run("apply", near.spec))
+    assert "Nothing to do" in said
+    assert "3 tasks ran with an earlier version" in said
+    program(near, "echo four\n")
+    ok(near.run("apply", near.spec, "--progress", "quiet"))
+    assert set(results(near).values()) == {"four"}
+
+
+def test_retry_after_the_pool_was_cleaned_up_in_an_auto_pool(near: Workplace) -> None:
+    flag = near.folder / "fixed"
+    text = STAGES.replace("grep -q good {{ file.name }}", f"test -e {flag}")
+    text = text.replace("pool: {vm", "pool: {lifetime: job, vm").replace(
+        "cleanup: {pool: on_success, containers: on_success}", ""
+    )
+    written(near, text, {f"in/{n}.txt": "good\n" for n in "ab"})
+    ok(near.run("apply", near.spec, "--progress", "quiet"), 3)
+    flag.touch()
+    ok(near.run("retry", near.spec))
+    assert results(near)["lines.txt"] == "2"
+    assert "Nothing to do" in ok(near.run("apply", near.spec))
+
+
+def test_killed_while_it_ends_an_earlier_version(near: Workplace) -> None:
+    written(near, ONE, {f"in/{n}.txt": f"{n}\n" for n in range(6)})
+    started(near)
+    near.edit("echo old", "echo new")
+    near.edit("until test -e", "true until test -e")
+    near.edit("; do sleep 0.1; done", "")
+    run = near.start("apply", near.spec, "--progress", "plain")
+    until(run, "terminate tasks of an earlier version")
+    run.kill()
+    run.communicate(timeout=30)
+    ok(near.run("apply", near.spec, "--progress", "quiet", "-y"))
+    assert set(results(near).values()) == {"new"}
+    assert "Nothing to do" in ok(near.run("apply", near.spec))
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["explicit", "generated"])
+def test_tasks_in_progress_stay_when_the_input_of_another_changes(
+    near: Workplace, named: bool
+) -> None:
+    text = ONE.replace("echo old", "cat {{ file.name }}")
+    if named:
+        text = text.replace("    logs: false", "    id: one-{{ file.stem }}\n    logs: false")
+    written(near, text, {f"in/{n}.txt": f"{n}\n" for n in "abcdef"})
+    run = near.start("apply", near.spec, "--progress", "plain")
+    until(run, "4 running")
+    interrupt(run)
+    assert run.wait(timeout=60) == 130
+    (near.spec.parent / "in" / "a.txt").write_text("other\n", encoding="utf-8")
+    (near.spec.parent / "in" / "f.txt").write_text("other\n", encoding="utf-8")
+    run = near.start("apply", near.spec, "--progress", "plain")
+    seen = until(run, "done    terminate tasks of an earlier version")
+    assert "create  job" not in seen
+    near.let_go()
+    run.communicate(timeout=60)
+    assert run.returncode == 0
+    assert results(near) == {
+        "a.out": "other",
+        "b.out": "b",
+        "c.out": "c",
+        "d.out": "d",
+        "e.out": "e",
+        "f.out": "other",
+    }
+    assert "Nothing to do" in ok(near.run("apply", near.spec))
+
+
+def test_results_of_an_earlier_version_are_not_downloaded(near: Workplace) -> None:
+    written(near, SWEEP, {"in/a.txt": "echo one $1\n"})
+    ok(near.run("apply", near.spec, "--progress", "quiet"))
+    near.edit("> {{ value }}.out", "> {{ value }}.new")
+    near.edit('files: "*.out"', 'files: "*.new"')
+    for path in (near.spec.parent / "results").iterdir():
+        path.unlink()
+    said = ok(near.run("apply", near.spec, "-y", "--progress", "plain"))
+    assert "3 older blobs were not downloaded" in said
+    assert set(results(near)) == {"0.new", "1.new", "2.new"}

@@ -12,8 +12,9 @@ from batchspec.cli.session import Session, session
 from batchspec.observe.account import counted
 from batchspec.observe.failures import tasks_alike
 from batchspec.observe.output import find_task
-from batchspec.plan.actions import RetryTasks, SubmitTasks
+from batchspec.plan.actions import RestartNodes, RetryTasks, SubmitTasks
 from batchspec.plan.build import build
+from batchspec.plan.causes import START_TASK
 from batchspec.plan.plan import Plan
 from batchspec.plan.selection import Selection
 from batchspec.problems import Exit, UsageError
@@ -58,13 +59,26 @@ async def _selection(found: Session, causes: Sequence[str], tasks: Sequence[str]
         if facts is None or facts.succeeded is not False:
             raise UsageError(not_failed(facts.id if facts else name, facts))
         ids.add(facts.id.lower())
+    chosen = frozenset(cause.lower() for cause in causes)
+    wanted = START_TASK in chosen or not (chosen or ids)
     return Selection(
-        frozenset(cause.lower() for cause in causes),
+        chosen,
         frozenset(ids),
         {job.id: job for job in jobs},
         await tasks_alike(found.spec, jobs, found.cloud.reader, causes),
+        await _failed_nodes(found) if wanted else (),
     )
 
 
+async def _failed_nodes(found: Session) -> tuple[str, ...]:
+    """The nodes of the pool that take no tasks: their start task has failed, or worse."""
+    pool = found.observed.pool
+    if pool is None or pool.state == "deleting":
+        return ()
+    return tuple([node.id async for node in found.cloud.batch.unwell_nodes(pool.id)])
+
+
 def _submits(plan: Plan) -> bool:
-    return any(isinstance(step.action, SubmitTasks | RetryTasks) for step in plan.steps)
+    return any(
+        isinstance(step.action, SubmitTasks | RetryTasks | RestartNodes) for step in plan.steps
+    )
