@@ -21,9 +21,7 @@ from pathlib import Path
 from batchspec.plan.faults import check_tasks
 from batchspec.plan.observed import Account, ContainerFacts, Observed
 from batchspec.plan.tasks import expand
-from batchspec.spec.model import Rows
-from batchspec.spec.read import read_spec
-from batchspec.spec.rows import read_rows
+from batchspec.spec import Rows, read_rows, read_spec
 
 SPEC = """\
 version: 1

@@ -18,9 +18,7 @@ from pathlib import Path
 from batchspec.plan.actions import SubmitTasks
 from batchspec.plan.build import build
 from batchspec.plan.observed import Account, ContainerFacts, Observed, SupportedImage
-from batchspec.spec.model import Rows
-from batchspec.spec.read import read_spec
-from batchspec.spec.rows import read_rows
+from batchspec.spec import Rows, read_rows, read_spec
 
 SPEC = """\
 version: 1

@@ -15,7 +15,7 @@ from pathlib import Path
 from generated import main
 
 from batchspec.plan.changes import JOB, POOL, SCHEDULE, TASK, How
-from batchspec.spec.json_schema import definition
+from batchspec.spec import definition
 
 TARGET = Path(__file__).parent.parent / "docs" / "changes.md"
 

@@ -19,7 +19,7 @@ from typer.models import ArgumentInfo, OptionInfo, ParamMeta
 from typer.utils import get_params_from_function
 
 from batchspec.cli.app import app
-from batchspec.problems import Exit
+from batchspec.diagnostics import Exit
 
 TARGET = Path(__file__).parent.parent / "docs" / "commands.md"
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from generated import main
 
 from batchspec.local.api import REFUSED, WITHOUT_EFFECT
-from batchspec.spec.json_schema import Fragment, branches, definition, resolved
+from batchspec.spec import definition
+from batchspec.spec.json_schema import Fragment, branches, resolved
 
 TARGET = Path(__file__).parent.parent / "docs" / "coverage.md"
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from generated import main
 
+from batchspec.diagnostics import Severity
 from batchspec.plan.findings.catalogue import CATALOGUE, FAMILIES
 from batchspec.plan.findings.kind import Family
-from batchspec.problems import Severity
 
 TARGET = Path(__file__).parent.parent / "docs" / "findings.md"
 

@@ -11,10 +11,10 @@ from batchspec.apply.pace import Pace
 from batchspec.apply.ports import World
 from batchspec.apply.settle import ENDING, until_over
 from batchspec.apply.work import Performed, Tools, progress
+from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.actions import TerminateTasks
 from batchspec.plan.observed import TaskFacts
 from batchspec.plan.plan import Step
-from batchspec.problems import Problem, ServiceError
 
 REPLACED = "Replaced"
 """Why a job ended that made way for another."""
@@ -119,9 +119,9 @@ def _digest(name: str) -> bytes:
 
 def _still_ending(tasks: int, job: str) -> ServiceError:
     number = "1 task" if tasks == 1 else f"{tasks:,} tasks"
-    problem = Problem(
+    problem = Diagnostic(
         "tasks-not-ended",
         f"{number} of the job {job!r} had not ended half an hour after the request",
-        hint="They are uploading outputs, or do not stop. Look again: `batchspec status`.",
+        fix="They are uploading outputs, or do not stop. Look again: `batchspec status`.",
     )
     return ServiceError(problem, code="tasks-not-ended")

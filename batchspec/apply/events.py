@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
-from batchspec.problems import Problem
+from batchspec.diagnostics import Diagnostic
 
 
 class Outcome(StrEnum):
@@ -141,7 +141,7 @@ class Waiting:
 class Noticed:
     """Something the user should know that does not fail the run."""
 
-    problem: Problem
+    problem: Diagnostic
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class StepFailed:
     verb: str
     subject: str
     seconds: float
-    problem: Problem
+    problem: Diagnostic
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from batchspec.apply.ports import World
-from batchspec.problems import JobEndedError, Problem, ServiceError
+from batchspec.diagnostics import Diagnostic, JobEndedError, ServiceError
 
 ABSENT = frozenset({"ContainerNotFound", "ContainerBeingDeleted", "ResourceNotFound"})
 """The codes by which Storage says that a container is not there."""
@@ -30,7 +30,7 @@ def explained(error: ServiceError) -> ServiceError:
     if error.code not in _TAKEN:
         return error
     first, *rest = error.problems
-    said = ServiceError(replace(first, hint=_HINT), code=error.code, status=error.status)
+    said = ServiceError(replace(first, fix=_HINT), code=error.code, status=error.status)
     said.problems = (*said.problems, *rest)
     return said
 
@@ -43,18 +43,18 @@ async def why_refused(error: ServiceError, job: str, world: World) -> ServiceErr
     facts = await world.batch.job(job) if error.code in _JOB_ENDED else None
     if facts is None:
         return error
-    problem = Problem(
+    problem = Diagnostic(
         "job-ended",
         f"the job {job!r} ended before all its tasks were submitted: "
         f"{facts.terminate_reason or 'the service gives no reason'}",
-        hint="Apply again to run the rest.",
+        fix="Apply again to run the rest.",
     )
     return JobEndedError(problem, code=error.code, status=error.status)
 
 
 def container_gone(container: str) -> ServiceError:
     """The results cannot be fetched: their container is not there any more."""
-    problem = Problem(
+    problem = Diagnostic(
         "container-gone",
         f"the container {container!r} was deleted before its results were here",
         detail="Whoever deleted it may have fetched them.",
@@ -64,5 +64,5 @@ def container_gone(container: str) -> ServiceError:
 
 def job_gone(job: str) -> ServiceError:
     """The job that is waited for is not there any more."""
-    problem = Problem("job-gone", f"the job {job!r} was deleted while it ran")
+    problem = Diagnostic("job-gone", f"the job {job!r} was deleted while it ran")
     return ServiceError(problem, code="JobNotFound")

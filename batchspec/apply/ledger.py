@@ -15,7 +15,7 @@ from hashlib import blake2b
 from itertools import groupby
 
 from batchspec.apply.ports import World
-from batchspec.problems import Problem, ServiceError
+from batchspec.diagnostics import Diagnostic, ServiceError
 
 _LOOKS = 3
 """How often it is looked, should a list lag behind."""
@@ -70,9 +70,9 @@ def _digest(name: str) -> int:
 
 
 def _lost(job: str, missing: int, written: int) -> ServiceError:
-    problem = Problem(
+    problem = Diagnostic(
         "tasks-missing",
         f"{missing} of {written} tasks are not in the job {job!r}, though the service took them",
-        hint="Apply again: they are added.",
+        fix="Apply again: they are added.",
     )
     return ServiceError(problem, code="tasks-missing")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from batchspec.apply.ports import World
+from batchspec.diagnostics import BatchspecError, ServiceError
 from batchspec.plan.actions import (
     Action,
     CreateContainer,
@@ -21,7 +22,6 @@ from batchspec.plan.actions import (
 )
 from batchspec.plan.ending import containers_subject
 from batchspec.plan.plan import Step
-from batchspec.problems import BatchspecError, ServiceError
 
 _UNDECIDED = frozenset({408, 409, 429})
 """Refusals after which something may exist all the same: by this request or by one before it."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from batchspec.apply.events import Emit, Noticed
+from batchspec.diagnostics import Diagnostic, ServiceError, Severity, redact
 from batchspec.plan.failure_signature import signature
 from batchspec.plan.node_logs import (
     FILES,
@@ -19,7 +20,6 @@ from batchspec.plan.node_logs import (
     pool_folder,
     record_text,
 )
-from batchspec.problems import Problem, ServiceError, Severity, redact
 
 if TYPE_CHECKING:
     from batchspec.apply.ports import NodeFacts, PreparationFacts, World
@@ -169,22 +169,22 @@ async def _keep(one: FailedOnNode, files: Mapping[str, str], container: str, wor
     await world.storage.put(container, f"{failure.path}{RECORD}", record_text(failure).encode())
 
 
-def _not_stored(pool: str, error: ServiceError) -> Problem:
-    return Problem(
+def _not_stored(pool: str, error: ServiceError) -> Diagnostic:
+    return Diagnostic(
         "node-output-not-stored",
         f"the output of failed start tasks of the pool {pool!r} was not stored",
         detail=error.problems[0].summary,
-        hint="It is on the nodes for as long as the pool exists.",
+        fix="It is on the nodes for as long as the pool exists.",
         severity=Severity.WARNING,
     )
 
 
-def _not_deleted(container: str, pool: str, error: ServiceError) -> Problem:
-    return Problem(
+def _not_deleted(container: str, pool: str, error: ServiceError) -> Diagnostic:
+    return Diagnostic(
         "node-output-not-deleted",
         f"the output of earlier start tasks of the pool {pool!r} was not deleted",
         detail=error.problems[0].summary,
-        hint=f"Until it is deleted, `batchspec failures` shows it: container {container}, "
+        fix=f"Until it is deleted, `batchspec failures` shows it: container {container}, "
         f"folder {pool_folder(pool)}",
         severity=Severity.WARNING,
     )

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 
 from batchspec.apply.events import Emit, Noticed
-from batchspec.problems import ServiceError, Severity
+from batchspec.diagnostics import ServiceError, Severity
 
 TAIL = 2048
 """How many bytes of a stderr are fetched."""

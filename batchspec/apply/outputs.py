@@ -11,9 +11,9 @@ from hashlib import blake2b
 from batchspec.apply.events import Noticed, Outcome
 from batchspec.apply.ports import World
 from batchspec.apply.work import Performed, Tools
+from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan.actions import DownloadResults, WaitForTasks
 from batchspec.plan.outputs import Outputs, Promise
-from batchspec.problems import Problem, Severity
 
 _SHOWN = 3
 """How many names of missing blobs are shown of one output."""
@@ -119,17 +119,17 @@ async def _since(outputs: Outputs, job: str, world: World) -> datetime:
     return since.replace(microsecond=0)
 
 
-def _problem(found: _Missing) -> Problem:
+def _problem(found: _Missing) -> Diagnostic:
     promise = found.first
     what = "no file matched" if promise.wild else "did not arrive"
     tasks = f"{found.missing:,} of {found.tasks:,} task{'s' if found.tasks > 1 else ''}"
     names = ", ".join(found.names)
     more = "" if found.missing <= len(found.names) else ", ..."
-    return Problem(
+    return Diagnostic(
         "output-missing",
         f"output {promise.pattern!r} of stage {promise.stage}: {what} for {tasks}",
         detail=f"Missing in container {promise.container}: {names}{more}",
-        hint="Outputs are uploaded from the task's working directory. `batchspec logs` shows what a"
+        fix="Outputs are uploaded from the task's working directory. `batchspec logs` shows what a"
         " task wrote; after a correction, `batchspec apply --rerun` runs the tasks again.",
         severity=Severity.ERROR if promise.required else Severity.WARNING,
     )

@@ -18,6 +18,7 @@ from batchspec.apply.submit import close, retry, submit
 from batchspec.apply.transfer import download, upload
 from batchspec.apply.wait import wait_for_pool, wait_for_tasks
 from batchspec.apply.work import Performed, Tools
+from batchspec.diagnostics import ConflictError, ServiceError, Severity
 from batchspec.plan.actions import (
     CloseJob,
     CreateContainer,
@@ -50,8 +51,7 @@ from batchspec.plan.actions import (
 from batchspec.plan.other_run import created_meanwhile, is_other_run
 from batchspec.plan.plan import Step
 from batchspec.plan.pool_body import metadata_of
-from batchspec.problems import ConflictError, ServiceError, Severity
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 
 _EXISTED = "it was there already"
 _GONE = "it was gone already"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path, PurePosixPath
 
-from batchspec.problems import Problem, ServiceError
+from batchspec.diagnostics import Diagnostic, ServiceError
 
 
 def place_of(folder: Path, name: str, *, flat: bool) -> Path:
@@ -30,9 +30,9 @@ def place_of(folder: Path, name: str, *, flat: bool) -> Path:
 
 
 def _refused(name: str) -> ServiceError:
-    problem = Problem(
+    problem = Diagnostic(
         "unsafe-result",
         f"the blob {name!r} was not downloaded: its name leads out of the results folder",
-        hint="Rename the blob, or leave it out with `match`.",
+        fix="Rename the blob, or leave it out with `match`.",
     )
     return ServiceError(problem, code="unsafe-result")

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from batchspec.apply.halt import Halt
 from batchspec.apply.node_logs import NodeLogs
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import (
     Blob,
     JobFacts,
@@ -23,8 +24,7 @@ from batchspec.plan.observed import (
     ScheduleFacts,
     TaskFacts,
 )
-from batchspec.problems import Problem
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class TaskAdded:
 
     id: str
     existed: bool = False
-    problem: Problem | None = None
+    problem: Diagnostic | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +361,7 @@ class Deletion:
 class Questions(Protocol):
     """The user, as far as there is one to ask."""
 
-    async def accept(self, problem: Problem) -> bool:
+    async def accept(self, problem: Diagnostic) -> bool:
         """Whether to continue although ``problem`` came up.
 
         Raises:

@@ -26,6 +26,7 @@ from batchspec.apply.monitor import Monitor, watched_of
 from batchspec.apply.perform import perform
 from batchspec.apply.ports import Deletion, World
 from batchspec.apply.work import Performed, Tools
+from batchspec.diagnostics import BatchspecError, ConflictError, Exit, ServiceError
 from batchspec.plan.actions import (
     Action,
     CloseJob,
@@ -38,7 +39,6 @@ from batchspec.plan.actions import (
 )
 from batchspec.plan.observed import PoolFacts
 from batchspec.plan.plan import Gate, Plan, Step
-from batchspec.problems import BatchspecError, ConflictError, Exit, ServiceError
 
 _EXITS = {
     Outcome.DONE: Exit.DONE,

@@ -11,8 +11,8 @@ from datetime import timedelta
 
 from batchspec.apply.pace import Pace
 from batchspec.apply.ports import World
+from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.observed import JobFacts
-from batchspec.problems import Problem, ServiceError
 
 DELETION = timedelta(hours=1)
 """How long the deletion of a pool, a job or a schedule is waited for."""
@@ -46,24 +46,24 @@ async def until_over(job: str, world: World) -> JobFacts | None:
     return facts
 
 
-def _check(began: float, bound: timedelta, world: World, problem: Problem) -> None:
+def _check(began: float, bound: timedelta, world: World, problem: Diagnostic) -> None:
     if world.clock.monotonic() - began > bound.total_seconds():
         raise ServiceError(problem, code=problem.code)
 
 
-def _deleting(what: str) -> Problem:
+def _deleting(what: str) -> Diagnostic:
     kind, _, name = what.partition(" ")
-    return Problem(
+    return Diagnostic(
         "deletion-unfinished",
         f"the {kind} {name!r} still exists an hour after its deletion was requested",
-        hint="The service goes on with the deletion. Run `batchspec list` to look again.",
+        fix="The service goes on with the deletion. Run `batchspec list` to look again.",
     )
 
 
-def _ending(job: str, state: str) -> Problem:
-    return Problem(
+def _ending(job: str, state: str) -> Diagnostic:
+    return Diagnostic(
         "job-not-ended",
         f"the job {job!r} is still {state} half an hour after its end was requested",
-        hint="A task or a release task may not stop. Look again: `batchspec status`; "
+        fix="A task or a release task may not stop. Look again: `batchspec status`; "
         "`batchspec destroy` deletes the job.",
     )

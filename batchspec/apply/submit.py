@@ -7,12 +7,12 @@ from itertools import islice
 
 from batchspec.apply.crowd import each
 from batchspec.apply.work import Performed, Tools, progress
+from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.actions import CloseJob, RetryTasks, SubmitTasks
 from batchspec.plan.observed import Stream
 from batchspec.plan.plan import Step
 from batchspec.plan.tasks import Task
-from batchspec.problems import Problem, ServiceError
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 
 _A_REQUEST = 100
 """What Add Task Collection takes."""
@@ -33,7 +33,7 @@ async def submit(action: SubmitTasks, step: Step, tools: Tools) -> Performed:
             command has the less to do.
     """
     so_far = progress(step, tools, items=len(action.tasks))
-    refused: list[tuple[str, Problem]] = []
+    refused: list[tuple[str, Diagnostic]] = []
     there = 0
 
     async def one(chunk: tuple[Task, ...]) -> None:
@@ -103,23 +103,23 @@ def _chunks(tasks: Stream[Task]) -> Iterator[tuple[Task, ...]]:
 
 
 def _missing(stage: str, blob: str) -> ServiceError:
-    problem = Problem(
+    problem = Diagnostic(
         "inputs-missing",
         f"tasks of {stage} were not submitted: their file {blob!r} did not arrive",
-        hint="Mend what kept it from being uploaded, and apply again.",
+        fix="Mend what kept it from being uploaded, and apply again.",
     )
     return ServiceError(problem, code="inputs-missing")
 
 
-def _refused(stage: str, refused: list[tuple[str, Problem]]) -> ServiceError:
+def _refused(stage: str, refused: list[tuple[str, Diagnostic]]) -> ServiceError:
     shown = [f"{name}: {problem.summary}" for name, problem in refused[:_SHOWN]]
     more = len(refused) - len(shown)
     first = refused[0][1]
-    problem = Problem(
+    problem = Diagnostic(
         "tasks-refused",
         f"the service refused {len(refused)} tasks of {stage}",
         detail="\n".join([*shown, *([f"... and {more} more"] if more else [])]),
-        hint=first.hint,
+        fix=first.fix,
         request_id=first.request_id,
     )
     return ServiceError(problem, code=first.code)

@@ -21,11 +21,11 @@ from batchspec.apply.places import place_of
 from batchspec.apply.ports import World
 from batchspec.apply.receipt import ReceiptDraft, alone
 from batchspec.apply.work import Performed, Progress, Tools, progress
+from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity
 from batchspec.plan.actions import DownloadResults, UploadFiles
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.plan.plan import Step
 from batchspec.plan.receipt import Arrived, receipt_entries, receipt_job
-from batchspec.problems import DiskError, Problem, ServiceError, Severity
 
 _WORKERS = 16
 """Measured: more at a time makes small files slower again, on one core of the client."""
@@ -247,29 +247,29 @@ def _already(files: int) -> str:
 def _unwritable(action: DownloadResults, error: OSError) -> DiskError:
     why = error.strerror or str(error)
     return DiskError(
-        Problem(
+        Diagnostic(
             "results-unwritable",
             f"the results cannot be written to {os.fspath(action.to)}: {why}",
             detail=f"At {os.fspath(error.filename)}." if error.filename else "",
-            hint="They are still in the account. Make room, or mend the folder, and go on.",
+            fix="They are still in the account. Make room, or mend the folder, and go on.",
         )
     )
 
 
-def _in_the_way(place: Path) -> Problem:
-    return Problem(
+def _in_the_way(place: Path) -> Diagnostic:
+    return Diagnostic(
         "result-kept",
         f"{os.fspath(place)} is there and differs; it was not overwritten",
-        hint="`overwrite: true` under `results` replaces it.",
+        fix="`overwrite: true` under `results` replaces it.",
         severity=Severity.WARNING,
     )
 
 
-def _nothing(action: DownloadResults) -> Problem:
-    return Problem(
+def _nothing(action: DownloadResults) -> Diagnostic:
+    return Diagnostic(
         "no-results",
         f"there is no result in the container {action.container!r}",
         detail=f"Nothing matches {', '.join(action.match)}." if action.match else "",
-        hint="Look at what the tasks said: `batchspec logs`.",
+        fix="Look at what the tasks said: `batchspec logs`.",
         severity=Severity.WARNING,
     )

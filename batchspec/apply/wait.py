@@ -14,9 +14,9 @@ from batchspec.apply.ports import TaskCounts
 from batchspec.apply.recount import any_left, final_counts
 from batchspec.apply.settle import until_over
 from batchspec.apply.work import Performed
+from batchspec.diagnostics import Diagnostic, Exit, ServiceError, Severity
 from batchspec.plan.actions import WaitForTasks
 from batchspec.plan.observed import JobFacts
-from batchspec.problems import Exit, Problem, ServiceError, Severity
 
 _DETAILED = 10
 """How many failed tasks are shown with their stderr; the others are counted."""
@@ -210,9 +210,9 @@ class _TaskWait:
         return Performed(counts.completed, trouble=Outcome.TIME_LIMIT)
 
 
-def _problem_of(cause: Cause, severity: Severity = Severity.ERROR) -> Problem:
-    return Problem(
-        cause.code, cause.summary, detail=cause.detail, hint=cause.action, severity=severity
+def _problem_of(cause: Cause, severity: Severity = Severity.ERROR) -> Diagnostic:
+    return Diagnostic(
+        cause.code, cause.summary, detail=cause.detail, fix=cause.action, severity=severity
     )
 
 
@@ -220,33 +220,33 @@ def _error_of(cause: Cause) -> ServiceError:
     return ServiceError(_problem_of(cause), code=cause.service or cause.code)
 
 
-def _ended_early(job: JobFacts, counts: TaskCounts) -> Problem:
+def _ended_early(job: JobFacts, counts: TaskCounts) -> Diagnostic:
     unfinished = counts.active + counts.running
-    return Problem(
+    return Diagnostic(
         "job-ended",
         f"the job {job.id!r} ended before all its tasks had succeeded: "
         f"{job.terminate_reason or 'no reason'}",
         detail=f"{unfinished} task{'' if unfinished == 1 else 's'} did not run to the end."
         if unfinished
         else "",
-        hint="Apply again to run the rest.",
+        fix="Apply again to run the rest.",
         severity=Severity.WARNING,
     )
 
 
-def _time_limit(action: WaitForTasks, unfinished: int, reason: Cause | None) -> Problem:
+def _time_limit(action: WaitForTasks, unfinished: int, reason: Cause | None) -> Diagnostic:
     """``reason`` is what the run was waiting for at the end, if it is known."""
     detail = (
         f"{unfinished} of {action.tasks} task{'' if action.tasks == 1 else 's'} did not succeed."
     )
-    hint = "Raise `job.max_wall_clock_time` and apply again; what has succeeded is kept."
+    fix = "Raise `job.max_wall_clock_time` and apply again; what has succeeded is kept."
     if reason is not None:
         detail += f" At the end: {reason.summary}."
-        hint = reason.action
-    return Problem(
+        fix = reason.action
+    return Diagnostic(
         "time-limit",
         f"the job {action.job!r} was ended: its time limit has passed",
         detail=detail,
-        hint=hint,
+        fix=fix,
         severity=Severity.WARNING,
     )

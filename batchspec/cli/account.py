@@ -12,7 +12,7 @@ from batchspec.cli.screen import Notices
 from batchspec.cloud.account import AnyAccount, LocalAccount, account_from
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.open import open_account
-from batchspec.problems import Problem, Secret, ServiceError, UsageError, conceal
+from batchspec.diagnostics import Diagnostic, Secret, ServiceError, UsageError, conceal
 from batchspec.render.local import LocalDay, day_notice, phase_text
 
 _NAMED = ("AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ENDPOINT")
@@ -92,7 +92,7 @@ class translated:  # noqa: N801 - a context manager, named as it reads
     def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
         if isinstance(error, local.LocalError):
             lines = [*(f"| {line}" for line in error.lines), *_log(error)]
-            problem = Problem(error.code, error.summary, "\n".join(lines), hint=error.hint)
+            problem = Diagnostic(error.code, error.summary, "\n".join(lines), fix=error.fix)
             if error.code.endswith("-unreadable"):
                 raise UsageError(problem) from error
             raise ServiceError(problem, code=error.code) from error

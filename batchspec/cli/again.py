@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterator
 
 from batchspec.cli.options import Wanted
-from batchspec.problems import Secret
-from batchspec.spec.model import Spec
+from batchspec.diagnostics import Secret
+from batchspec.spec import Spec
 
 
 def command_for(wanted: Wanted, spec: Spec, verb: str, *more: str) -> str:

@@ -6,6 +6,7 @@ from batchspec.cli.options import Format, ProgressKind
 from batchspec.cli.running import carry_out
 from batchspec.cli.screen import confirm, has_terminal, needs_answer, show_plan, show_problems
 from batchspec.cli.session import Session
+from batchspec.diagnostics import Exit
 from batchspec.plan.actions import (
     DeleteContainers,
     DeleteJob,
@@ -16,7 +17,6 @@ from batchspec.plan.actions import (
     ReplaceSchedule,
 )
 from batchspec.plan.plan import Gate, Plan
-from batchspec.problems import Exit
 from batchspec.render.questions import apply_question, unanswered, unasked_words
 
 

@@ -9,7 +9,7 @@ import traceback
 from pathlib import Path
 
 from batchspec import __version__
-from batchspec.problems import BatchspecError, Exit, Problem, redact
+from batchspec.diagnostics import BatchspecError, Diagnostic, Exit, redact
 
 _DOING = {"apply", "attach", "retry", "download", "destroy"}
 """Commands that have not done what they were given for when nobody reads what they write."""
@@ -60,11 +60,11 @@ def _bug(error: Exception) -> int:
     handle, name = tempfile.mkstemp(prefix="batchspec-", suffix=".log")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(f"batchspec {__version__}\n{text}")
-    problem = Problem(
+    problem = Diagnostic(
         "bug",
         f"batchspec itself failed: {type(error).__name__}",
         detail=f"We are sorry. What happened is in {Path(name)}.",
-        hint="The same command can be given again. Please report it, with that file.",
+        fix="The same command can be given again. Please report it, with that file.",
     )
     show_problems([problem])
     return Exit.BUG

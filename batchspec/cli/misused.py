@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from batchspec.problems import Problem, UsageError
+from batchspec.diagnostics import Diagnostic, UsageError
 
 if TYPE_CHECKING:
     from typer.exceptions import TyperException
@@ -44,8 +44,8 @@ def misused(error: TyperException) -> UsageError:
     """A command line that cannot be understood."""
     context = getattr(error, "ctx", None)
     command = getattr(context, "command_path", "batchspec")
-    summary, hint = _words(error, command)
-    return UsageError(Problem("command-line", summary, hint=hint or f"See `{command} --help`."))
+    summary, fix = _words(error, command)
+    return UsageError(Diagnostic("command-line", summary, fix=fix or f"See `{command} --help`."))
 
 
 def _words(error: Any, command: str) -> tuple[str, str]:

@@ -11,8 +11,8 @@ from typing import Annotated, Self, TypeAlias
 
 import typer
 
+from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.plan.wishes import Part
-from batchspec.problems import Problem, UsageError
 
 
 class Target(StrEnum):
@@ -111,7 +111,7 @@ def _no_markdown(form: Format) -> Format:
     """A plan alone has a form that fits a pull request."""
     if form is Format.MARKDOWN:
         raise UsageError(
-            Problem("bad-format", "only a plan has a markdown form", hint="Take text or json.")
+            Diagnostic("bad-format", "only a plan has a markdown form", fix="Take text or json.")
         )
     return form
 
@@ -157,16 +157,16 @@ def variables_of(given: Iterable[str]) -> dict[str, str]:
         UsageError: one has no ``=`` or no name.
     """
     variables: dict[str, str] = {}
-    wrong: list[Problem] = []
+    wrong: list[Diagnostic] = []
     for text in given:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             # The text itself may be a secret that lost its name.
             wrong.append(
-                Problem(
+                Diagnostic(
                     "bad-variable",
                     "--var takes NAME=VALUE",
-                    hint="For example: --var top=5",
+                    fix="For example: --var top=5",
                 )
             )
             continue

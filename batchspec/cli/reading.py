@@ -9,11 +9,10 @@ from pathlib import Path
 from batchspec.cli.options import Wanted, variables_of
 from batchspec.cli.request_log import debugs, log_requests
 from batchspec.cli.run_folder import runs_folder
+from batchspec.diagnostics import Diagnostic, Diagnostics, Secret, SpecError, UsageError, conceal
 from batchspec.observe.disk import scan
 from batchspec.observe.spool import Spool
-from batchspec.problems import Problem, Problems, Secret, SpecError, UsageError, conceal
-from batchspec.spec.model import Container, Spec
-from batchspec.spec.read import read_spec, read_uploads
+from batchspec.spec import Container, Spec, read_spec, read_uploads
 
 
 def read(wanted: Wanted) -> Spec:
@@ -39,17 +38,17 @@ def read(wanted: Wanted) -> Spec:
     return spec
 
 
-def _saved_plan(path: Path) -> Problem | None:
+def _saved_plan(path: Path) -> Diagnostic | None:
     """What to say of a file that is a saved plan, where a spec was wanted."""
     from batchspec.plan.saved import read_plan_file  # noqa: PLC0415  (only when something is wrong)
 
     found = read_plan_file(path)
     if found is None:
         return None
-    return Problem(
+    return Diagnostic(
         "saved-plan",
         f"{path} is a saved plan, and this command takes a spec",
-        hint=f"Its spec is {found.spec}. `batchspec apply {path}` carries the plan out.",
+        fix=f"Its spec is {found.spec}. `batchspec apply {path}` carries the plan out.",
     )
 
 
@@ -61,7 +60,7 @@ def scanned(wanted: Wanted) -> Iterator[tuple[Spec, Spool]]:
         SpecError: all that is wrong with the spec, and with its files: missing, unreadable, in
             each other's way.
     """
-    problems = Problems()
+    problems = Diagnostics()
     with Spool() as spool:
         try:
             spec = read(wanted)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from batchspec.problems import redact
+from batchspec.diagnostics import redact
 
 _LARGEST = 10 << 20
 """Bytes of the file; what was written before is kept once, as ``requests.log.1``."""

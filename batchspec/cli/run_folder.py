@@ -15,7 +15,7 @@ from typing import TextIO
 
 from batchspec import __version__
 from batchspec.apply.events import NodeFailed, Stamped, TaskFailed
-from batchspec.problems import redact
+from batchspec.diagnostics import redact
 from batchspec.render.progress.jsonl import JsonView
 
 KEPT = 30

@@ -20,10 +20,10 @@ from batchspec.cli.run_folder import RunFolder, runs_folder
 from batchspec.cli.screen import Asker, out, show_problems, width
 from batchspec.cli.session import Session
 from batchspec.cli.unseen import unseen
+from batchspec.diagnostics import Exit
 from batchspec.plan.node_logs import node_logs_container
 from batchspec.plan.plan import Plan
 from batchspec.plan.receipt import receipt_path
-from batchspec.problems import Exit
 from batchspec.render.going_on import next_commands, stopping, unrecorded
 from batchspec.render.ink import wants_color
 from batchspec.render.progress.view import Kind, View, open_view

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchspec.cli.options import Format
-from batchspec.problems import Problem, Severity, UsageError, redact
+from batchspec.diagnostics import Diagnostic, Severity, UsageError, redact
 from batchspec.render.ink import wants_color
 from batchspec.render.problems import problem_json, problems_text
 from batchspec.render.sink import json_text
@@ -48,7 +48,7 @@ def has_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def show_problems(problems: Sequence[Problem], form: Format = Format.TEXT) -> None:
+def show_problems(problems: Sequence[Diagnostic], form: Format = Format.TEXT) -> None:
     """Problems to standard error, or as JSON to standard output."""
     if form is Format.JSON:
         out(json_text({"version": 1, "problems": [problem_json(p) for p in problems]}))
@@ -84,7 +84,7 @@ def show_plan(plan: Plan, form: Format, *, verbose: bool, nothing: str = "") -> 
             )
 
 
-def show_refusal(spec: Path, problems: Sequence[Problem], form: Format) -> None:
+def show_refusal(spec: Path, problems: Sequence[Diagnostic], form: Format) -> None:
     """Why there is no plan, to standard output: as JSON or markdown where that was asked for."""
     from batchspec.render.plan.markdown import refusal_markdown
 
@@ -141,7 +141,7 @@ def _ask(question: str, *, default: bool) -> bool:
 
 def needs_answer(words: str, detail: str = "") -> UsageError:
     """The error of a run that has to ask without a terminal; ``detail`` is what it would ask."""
-    return UsageError(Problem("needs-answer", words, detail, hint="Use `-y` to answer yes."))
+    return UsageError(Diagnostic("needs-answer", words, detail, fix="Use `-y` to answer yes."))
 
 
 class Notices:
@@ -158,7 +158,7 @@ class Notices:
         if self._emit is not None:
             self._emit(wait)
         elif not wait.resolved:
-            note = Problem(wait.code, wait.summary, severity=Severity.NOTE)
+            note = Diagnostic(wait.code, wait.summary, severity=Severity.NOTE)
             show_problems([note])
 
     @contextlib.contextmanager
@@ -199,7 +199,7 @@ class Asker:
         question = delete_question(deletion, target=self._target)
         return await self._ask(lambda: confirm(question, default=deletion.advised))
 
-    async def accept(self, problem: Problem) -> bool:
+    async def accept(self, problem: Diagnostic) -> bool:
         """Whether to continue although ``problem`` came up; without a terminal, no.
 
         Raises:

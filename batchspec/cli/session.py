@@ -13,11 +13,11 @@ from batchspec.cli.origin import origin_of
 from batchspec.cli.reading import read, scanned
 from batchspec.cli.screen import Notices
 from batchspec.cloud.cloud import Cloud
+from batchspec.diagnostics import BatchspecError
 from batchspec.observe.account import observe
 from batchspec.observe.spool import Spool
 from batchspec.plan.observed import Observed
-from batchspec.problems import BatchspecError
-from batchspec.spec.model import Spec
+from batchspec.spec import Spec
 
 Door: TypeAlias = Callable[
     [Target | None, Mapping[str, str], Notices], AbstractAsyncContextManager[Cloud]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from batchspec.cli.options import ProgressKind
+from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan.plan import Plan
-from batchspec.problems import Problem, Severity
 
 
-def unseen(plan: Plan, progress: ProgressKind) -> Iterator[Problem]:
+def unseen(plan: Plan, progress: ProgressKind) -> Iterator[Diagnostic]:
     """What the stream of a run has to begin with. To be quiet is not to speak of notes."""
     if progress in {ProgressKind.JSON, ProgressKind.QUIET}:
         for finding in plan.findings:

@@ -1,6 +1,7 @@
 """Which account, as values: addresses, names and keys, read from an environment that is handed in.
 
-Nothing of Azure is imported and nothing is sent here. Keys are :class:`~batchspec.problems.Secret`.
+Nothing of Azure is imported and nothing is sent here. Keys are
+:class:`~batchspec.diagnostics.Secret`.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
+from batchspec.diagnostics import Diagnostic, Secret, UsageError
 from batchspec.plan.observed import Account
-from batchspec.problems import Problem, Secret, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def account_from(environment: Mapping[str, str]) -> AzureAccount:
     Raises:
         UsageError: with everything that is missing or wrong.
     """
-    found: list[Problem] = []
+    found: list[Diagnostic] = []
     batch_account = _given(environment, "AZURE_BATCH_ACCOUNT")
     if not batch_account:
         found.append(
@@ -139,11 +140,11 @@ def _given(environment: Mapping[str, str], name: str) -> str:
     return environment.get(name, "").strip()
 
 
-def _missing(name: str, hint: str) -> Problem:
-    return Problem("account-incomplete", f"{name} is not set", hint=hint)
+def _missing(name: str, fix: str) -> Diagnostic:
+    return Diagnostic("account-incomplete", f"{name} is not set", fix=fix)
 
 
-def _key(environment: Mapping[str, str], name: str, found: list[Problem]) -> Secret | None:
+def _key(environment: Mapping[str, str], name: str, found: list[Diagnostic]) -> Secret | None:
     text = _given(environment, name)
     if not text:
         return None
@@ -159,15 +160,15 @@ def _is_base64(text: str) -> bool:
         return False
 
 
-def _bad_key(name: str) -> Problem:
-    return Problem(
+def _bad_key(name: str) -> Diagnostic:
+    return Diagnostic(
         "bad-key",
         f"the key in {name} is not base64",
-        hint="copy the whole key, with the = signs at its end",
+        fix="copy the whole key, with the = signs at its end",
     )
 
 
-def _batch_url(environment: Mapping[str, str], found: list[Problem]) -> str:
+def _batch_url(environment: Mapping[str, str], found: list[Diagnostic]) -> str:
     name = "AZURE_BATCH_ENDPOINT"
     text = _given(environment, name)
     if not text:
@@ -180,17 +181,17 @@ def _batch_url(environment: Mapping[str, str], found: list[Problem]) -> str:
         )
         return ""
     if "://" not in text:
-        problem = Problem(
+        problem = Diagnostic(
             "bad-endpoint",
             f"{name} has no scheme: {text}",
-            hint=f"did you mean https://{text.lstrip('/')}?",
+            fix=f"did you mean https://{text.lstrip('/')}?",
         )
         found.append(problem)
         return ""
     return text.rstrip("/") if _is_address(name, text, found) else ""
 
 
-def _is_address(name: str, text: str, found: list[Problem]) -> bool:
+def _is_address(name: str, text: str, found: list[Diagnostic]) -> bool:
     url: SplitResult | None
     try:
         url = urlsplit(text)
@@ -201,17 +202,17 @@ def _is_address(name: str, text: str, found: list[Problem]) -> bool:
     if not sound:
         # The value is not repeated: it may hold a SAS.
         found.append(
-            Problem(
+            Diagnostic(
                 "bad-endpoint",
                 f"the address in {name} is not an http address",
-                hint="it looks like https://myaccount.westeurope.batch.azure.com",
+                fix="it looks like https://myaccount.westeurope.batch.azure.com",
             )
         )
     return sound
 
 
 def _storage(
-    environment: Mapping[str, str], suffix: str, found: list[Problem]
+    environment: Mapping[str, str], suffix: str, found: list[Diagnostic]
 ) -> tuple[str, str, Secret | None]:
     account = _given(environment, "AZURE_STORAGE_ACCOUNT")
     text = _given(environment, "AZURE_STORAGE_CONNECTION_STRING")
@@ -219,11 +220,11 @@ def _storage(
         url, named, key = _connection_string(text, suffix, found)
         if account and named and account != named:
             found.append(
-                Problem(
+                Diagnostic(
                     "account-conflict",
                     f"AZURE_STORAGE_ACCOUNT says {account},"
                     f" AZURE_STORAGE_CONNECTION_STRING says {named}",
-                    hint="unset one of the two",
+                    fix="unset one of the two",
                 )
             )
         return url, named, key
@@ -239,7 +240,7 @@ def _storage(
 
 
 def _connection_string(
-    text: str, suffix: str, found: list[Problem]
+    text: str, suffix: str, found: list[Diagnostic]
 ) -> tuple[str, str, Secret | None]:
     name = "AZURE_STORAGE_CONNECTION_STRING"
     parts = {
@@ -253,10 +254,10 @@ def _connection_string(
         # A connection string with a SAS in the key's place can read and write, but not sign the
         # addresses that the nodes need.
         found.append(
-            Problem(
+            Diagnostic(
                 "bad-connection-string",
                 f"{name} lacks {'AccountKey' if account else 'AccountName'}",
-                hint="take it from `az storage account show-connection-string`, or set"
+                fix="take it from `az storage account show-connection-string`, or set"
                 " AZURE_STORAGE_ACCOUNT alone and sign in with `az login`",
             )
         )
@@ -272,13 +273,13 @@ def _connection_string(
     return url, account, Secret(key)
 
 
-def _check_transport(name: str, url: str, key: Secret | None, found: list[Problem]) -> None:
+def _check_transport(name: str, url: str, key: Secret | None, found: list[Diagnostic]) -> None:
     """A token goes over https only; the SDK refuses in words that do not say what to do."""
     if url.startswith("http://") and key is None:
         found.append(
-            Problem(
+            Diagnostic(
                 "token-needs-https",
                 f"{name} is a plain http address, and there is no key for it",
-                hint="without a key batchspec signs in, which takes https",
+                fix="without a key batchspec signs in, which takes https",
             )
         )

@@ -21,8 +21,8 @@ from azure.core.exceptions import AzureError
 
 from batchspec.cloud.aside import aside
 from batchspec.cloud.limiter import Timing
+from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.observed import Blob
-from batchspec.problems import Problem, ServiceError
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobClient, BlobServiceClient
@@ -161,9 +161,9 @@ def _write(target: FileIO, data: bytes) -> None:
 
 
 def _damaged(container: str, blob: Blob, why: str) -> ServiceError:
-    problem = Problem(
+    problem = Diagnostic(
         "blob-damaged",
         f"{container}/{blob.name} did not arrive as it was listed: {why}",
-        hint="it may have been written to meanwhile: run the command again",
+        fix="it may have been written to meanwhile: run the command again",
     )
     return ServiceError(problem, code="blob-damaged")

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
-from batchspec.problems import Problem, ServiceError, redact
+from batchspec.diagnostics import Diagnostic, ServiceError, redact
 
 _KEYS = "check AZURE_BATCH_ACCESS_KEY / AZURE_STORAGE_KEY and AZURE_BATCH_ACCOUNT, and this clock"
 _ROLE = (
@@ -170,16 +170,16 @@ def fault(error: HttpResponseError) -> Fault:
     )
 
 
-def problem_of(found: Fault, subject: str) -> Problem:
+def problem_of(found: Fault, subject: str) -> Diagnostic:
     """Put a fault into a problem; ``subject`` says what it is about (``pool topn``)."""
-    summary, hint = TABLE.get(found.code, (found.message or found.code, ""))
+    summary, fix = TABLE.get(found.code, (found.message or found.code, ""))
     said = [] if summary == found.message else [found.message]
     said += [f"{key}: {value}" for key, value in found.values if key not in _UNSAID]
-    return Problem(
+    return Diagnostic(
         kebab(found.code),
         redact(f"{subject}: {summary}" if subject else summary),
         detail=redact("\n".join(line for line in said if line)),
-        hint=hint,
+        fix=fix,
         request_id=found.request_id,
     )
 
@@ -193,7 +193,7 @@ def translate(error: AzureError, subject: str) -> ServiceError:
         return no_credential(error)
     # What the transport could not bring to an end is translated where the address is known
     # (pipeline.py); what is left is an answer that makes no sense.
-    problem = Problem(
+    problem = Diagnostic(
         "bad-answer",
         f"{subject}: the service's answer makes no sense",
         detail=redact(_first_part(str(error))),
@@ -203,11 +203,11 @@ def translate(error: AzureError, subject: str) -> ServiceError:
 
 def no_credential(error: ClientAuthenticationError) -> ServiceError:
     """Nobody is signed in, or the sign-in was refused."""
-    problem = Problem(
+    problem = Diagnostic(
         "no-credential",
         "there is no key, and signing in did not work",
         detail=redact(str(error.message or error).strip()),
-        hint="run `az login`, or set AZURE_BATCH_ACCESS_KEY and AZURE_STORAGE_KEY",
+        fix="run `az login`, or set AZURE_BATCH_ACCESS_KEY and AZURE_STORAGE_KEY",
     )
     return ServiceError(problem, code="no-credential")
 
@@ -218,11 +218,11 @@ def unreachable(url: str, error: BaseException, waited: float) -> ServiceError:
     address = f"{parts.scheme}://{parts.netloc}"
     # What the transport says of its own settings is no news to a user.
     why = re.sub(r" ssl:\w+(?= \[)", "", _first_part(str(error)))
-    problem = Problem(
+    problem = Diagnostic(
         "unreachable",
         f"{address} does not answer",
         detail=redact(f"tried for {waited:.0f} s: {why}"),
-        hint="see `batchspec local status`"
+        fix="see `batchspec local status`"
         if parts.hostname in _THIS_MACHINE
         else "check the address, and the network: a firewall, a proxy, a VPN",
     )

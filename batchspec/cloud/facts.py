@@ -16,8 +16,7 @@ from batchspec.plan.observed import (
     SupportedImage,
     TaskFacts,
 )
-from batchspec.spec.expand_task import LOGS
-from batchspec.spec.values import Record, freeze
+from batchspec.spec import LOGS, Record, freeze
 
 Json = Mapping[str, Any]
 

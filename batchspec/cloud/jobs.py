@@ -15,7 +15,7 @@ from batchspec.cloud.ownership import make, remove
 from batchspec.cloud.session import Session
 from batchspec.cloud.wire import body_of, code_of, listed, literal, raw, segment, status_of
 from batchspec.plan.observed import JobFacts
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 
 _ENDED = frozenset({"JobCompleted", "JobBeingTerminated", "JobBeingDeleted"})
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from batchspec.problems import Problem, SpecError
+from batchspec.diagnostics import Diagnostic, SpecError
 
 LONGEST = 1024
 DEEPEST = 254
@@ -24,10 +24,10 @@ def check_blob_name(name: str) -> None:
     if wrong:
         shown = name.encode("unicode_escape", "backslashreplace").decode("ascii")
         raise SpecError(
-            Problem(
+            Diagnostic(
                 "blob-name",
                 f"no blob can be named {shown[:200]!r}: {wrong}",
-                hint="rename the file, or give it another place with `path`",
+                fix="rename the file, or give it another place with `path`",
             )
         )
 

@@ -19,9 +19,9 @@ from batchspec.cloud.facts import metadata
 from batchspec.cloud.pipeline import watched
 from batchspec.cloud.session import Session
 from batchspec.cloud.wire import code_of, status_of
+from batchspec.diagnostics import ConflictError, Diagnostic, ServiceError, Severity
 from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
 from batchspec.plan.other_run import created_meanwhile, from_elsewhere
-from batchspec.problems import ConflictError, Problem, ServiceError, Severity
 
 SPEC = "batchspec:spec"
 DIGEST = "batchspec:digest"
@@ -89,16 +89,16 @@ def _settle(kind: str, wire: Mapping[str, Any], found: Mapping[str, str]) -> Non
         raise ConflictError(replace(problem, severity=Severity.ERROR))
     if owner is None:
         whose = "and batchspec did not make it"
-        hint = f"give the {kind} of this spec another id, or delete the one that is there"
+        fix = f"give the {kind} of this spec another id, or delete the one that is there"
     elif owner != wanted.get(SPEC):
         whose = f"made by the spec {owner}"
-        hint = f"give the {kind} of this spec another id"
+        fix = f"give the {kind} of this spec another id"
     else:
         whose = "made by this spec when it said something else"
-        hint = "run `batchspec plan` to see what differs"
+        fix = "run `batchspec plan` to see what differs"
     code = kind.title().replace(" ", "")
-    problem = Problem(
-        f"{kebab(code)}-exists", f"{kind} {wire['id']} is there already, {whose}", hint=hint
+    problem = Diagnostic(
+        f"{kebab(code)}-exists", f"{kind} {wire['id']} is there already, {whose}", fix=fix
     )
     raise ServiceError(problem, code=f"{code}Exists", status=409)
 

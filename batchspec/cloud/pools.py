@@ -16,7 +16,7 @@ from batchspec.cloud.session import Session
 from batchspec.cloud.wire import body_of, code_of, listed, literal, raw, segment, status_of
 from batchspec.observe.ports import NodeSeen
 from batchspec.plan.observed import PoolFacts, SupportedImage
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 
 _UNWELL = ("starttaskfailed", "unusable")
 

@@ -16,7 +16,7 @@ from azure.core.exceptions import AzureError
 from batchspec.cloud.batch import BatchService
 from batchspec.cloud.errors import translate
 from batchspec.cloud.storage import BlobStorage
-from batchspec.problems import Problem, ServiceError
+from batchspec.diagnostics import Diagnostic, ServiceError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Probe:
 
     seconds: float
     ahead: timedelta | None = None
-    problem: Problem | None = None
+    problem: Diagnostic | None = None
 
 
 async def probe_batch(batch: BatchService, now: Callable[[], datetime]) -> Probe:

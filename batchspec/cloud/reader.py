@@ -7,6 +7,7 @@ from datetime import datetime
 
 from batchspec.cloud.batch import BatchService
 from batchspec.cloud.storage import BlobStorage
+from batchspec.diagnostics import ServiceError
 from batchspec.observe.ports import ContainerSeen, NodeSeen, Part, TaskSeen
 from batchspec.plan.observed import (
     Account,
@@ -18,7 +19,6 @@ from batchspec.plan.observed import (
     TaskFacts,
     Usage,
 )
-from batchspec.problems import ServiceError
 
 
 class AccountReader:

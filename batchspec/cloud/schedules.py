@@ -14,7 +14,7 @@ from batchspec.cloud.ownership import make, remove
 from batchspec.cloud.session import Session
 from batchspec.cloud.wire import body_of, listed, raw, status_of
 from batchspec.plan.observed import ScheduleFacts
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 
 _KIND = "job schedule"
 

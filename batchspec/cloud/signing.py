@@ -16,8 +16,8 @@ from azure.storage.blob import UserDelegationKey, generate_blob_sas, generate_co
 
 from batchspec.cloud.account import AnyAccount
 from batchspec.cloud.errors import translated
-from batchspec.problems import Problem, Secret, ServiceError
-from batchspec.spec.values import BlobUrl
+from batchspec.diagnostics import Diagnostic, Secret, ServiceError
+from batchspec.spec import BlobUrl
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient
@@ -142,11 +142,11 @@ def blob_address(root: str, container: str, blob: str | None) -> str:
 
 
 def _too_long(lifetime: timedelta, longest: timedelta) -> ServiceError:
-    problem = Problem(
+    problem = Diagnostic(
         "sas-too-long",
         f"the nodes need addresses that are valid for {lifetime}; without the storage account's"
         f" key they can be signed for {longest}",
-        hint="shorten max_wall_clock_time, bring a schedule's `until` nearer, or set"
+        fix="shorten max_wall_clock_time, bring a schedule's `until` nearer, or set"
         " AZURE_STORAGE_KEY",
     )
     return ServiceError(problem, code="sas-too-long")

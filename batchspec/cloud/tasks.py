@@ -19,10 +19,10 @@ from batchspec.cloud.errors import Fault, problem_of, translate, translated
 from batchspec.cloud.facts import Json
 from batchspec.cloud.session import Session
 from batchspec.cloud.wire import code_of, listed, raw, segment, status_of
+from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.observe.ports import TaskSeen
 from batchspec.plan.observed import TaskFacts
-from batchspec.problems import Problem, ServiceError
-from batchspec.spec.values import Record, thaw
+from batchspec.spec import Record, thaw
 
 _FAILED = "state eq 'completed' and executionInfo/result eq 'failure'"
 _SUCCEEDED = "state eq 'completed' and executionInfo/result eq 'success'"
@@ -243,9 +243,9 @@ def _fault(error: Json) -> Fault:
 
 
 def _unanswered(job_id: str, count: int) -> ServiceError:
-    problem = Problem(
+    problem = Diagnostic(
         "tasks-unanswered",
         f"job {job_id}: the service says nothing about {count} of the tasks that it was sent",
-        hint="run the command again",
+        fix="run the command again",
     )
     return ServiceError(problem, code="tasks-unanswered")

@@ -26,8 +26,8 @@ from batchspec.apply.halt import Halt, Halted
 from batchspec.cloud.aside import SMALL, aside
 from batchspec.cloud.errors import fault
 from batchspec.cloud.names import check_blob_name
+from batchspec.diagnostics import Diagnostic, StalePlanError
 from batchspec.plan.observed import LocalFile
-from batchspec.problems import Problem, StalePlanError
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobClient, BlobServiceClient
@@ -205,10 +205,10 @@ def _check(file: LocalFile, size: int, md5: bytes) -> None:
 
 def _moved(file: LocalFile, why: str) -> StalePlanError:
     return StalePlanError(
-        Problem(
+        Diagnostic(
             "file-moved",
             f"{file.path} changed after the plan was made: {why}",
-            hint="Give the same command again: a new plan sees the file as it is.",
+            fix="Give the same command again: a new plan sees the file as it is.",
         )
     )
 

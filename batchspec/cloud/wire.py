@@ -17,8 +17,8 @@ from azure.core.rest import HttpRequest
 from batchspec.cloud.errors import fault
 from batchspec.cloud.facts import Json
 from batchspec.cloud.signing import Mint
-from batchspec.problems import Problem, ServiceError
-from batchspec.spec.values import Record, thaw
+from batchspec.diagnostics import Diagnostic, ServiceError
+from batchspec.spec import Record, thaw
 
 if TYPE_CHECKING:
     from azure.batch.aio import BatchClient
@@ -82,7 +82,7 @@ def _rooted(target: str) -> str:
 
 def _no_list(path: str) -> ServiceError:
     return ServiceError(
-        Problem("bad-answer", f"the answer to GET {path} is not a list"), code="bad-answer"
+        Diagnostic("bad-answer", f"the answer to GET {path} is not a list"), code="bad-answer"
     )
 
 

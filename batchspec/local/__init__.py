@@ -149,7 +149,7 @@ def _settings(data: Path | None, options: SimulationOptions = NO_OPTIONS) -> Set
         raise LocalError(
             "unsupported-platform",
             "The local service does not run on Windows.",
-            hint="Use WSL, or the account in Azure: --target azure",
+            fix="Use WSL, or the account in Azure: --target azure",
         )
     return Settings.read(os.environ, data=data, options=options)
 

@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         run_daemon(settings, port=asked.port, reporter=ReadinessReporter(asked.report))
     except LocalError as error:
         log = logging.getLogger(__name__)
-        log.error("%s: %s %s", error.code, error.summary, error.hint)  # noqa: TRY400  not a bug
+        log.error("%s: %s %s", error.code, error.summary, error.fix)  # noqa: TRY400  not a bug
         return 1
     return 0
 

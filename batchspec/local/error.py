@@ -11,7 +11,7 @@ class LocalError(Exception):
     """The embedded service cannot be installed, started or stopped.
 
     ``code`` is a stable kebab-case name (``no-node``, ``registry-unreachable`` ...), ``summary``
-    one sentence, ``hint`` how to fix it, ``log`` the file with more details, and ``lines`` the last
+    one sentence, ``fix`` how to fix it, ``log`` the file with more details, and ``lines`` the last
     lines of that file if they show the cause. None of them contains a key.
     """
 
@@ -20,14 +20,14 @@ class LocalError(Exception):
         code: str,
         summary: str,
         *,
-        hint: str = "",
+        fix: str = "",
         log: Path | None = None,
         lines: Iterable[str] = (),
     ) -> None:
         super().__init__(summary)
         self.code = code
         self.summary = summary
-        self.hint = hint
+        self.fix = fix
         self.log = log
         self.lines = tuple(lines)
 
@@ -36,7 +36,7 @@ class LocalError(Exception):
         return {
             "code": self.code,
             "summary": self.summary,
-            "hint": self.hint,
+            "hint": self.fix,
             "log": str(self.log) if self.log else None,
             "lines": list(self.lines),
         }
@@ -48,7 +48,7 @@ class LocalError(Exception):
         return cls(
             data["code"],
             data["summary"],
-            hint=data["hint"],
+            fix=data["hint"],
             log=Path(log) if log else None,
             lines=data["lines"],
         )

@@ -198,11 +198,11 @@ def check_operations(faults: FaultInjection, operations: Iterable[str]) -> None:
     """
     known = sorted(operations)
     for name in {rule.operation for rule in faults.rules} - {None, *known}:
-        hint = (
+        fix = (
             _suggestion(str(name), known)
             or "Use an operation name of the SDK, such as create_task_collection"
         )
-        raise _error(f"The operation {name!r} does not exist", hint)
+        raise _error(f"The operation {name!r} does not exist", fix)
 
 
 def _text_or_file(text: str) -> str:
@@ -237,16 +237,16 @@ def _rule_texts(text: str) -> Iterator[str]:
 def _parse_item(item: str) -> FaultRule | tuple[QuotaKind, int]:
     found = _ITEM.fullmatch(item)
     if found is None:
-        hint = "" if "=" in item else _suggestion(item, (*PROFILES, *_KINDS))
-        raise _error(f"{item!r} is not a fault injection rule", hint or _valid_names())
+        fix = "" if "=" in item else _suggestion(item, (*PROFILES, *_KINDS))
+        raise _error(f"{item!r} is not a fault injection rule", fix or _valid_names())
     word, operation, amount = found["kind"], found["operation"], found["amount"]
     if word not in _KINDS:
         raise _error(
             f"The fault {word!r} does not exist", _suggestion(word, _KINDS) or _valid_names()
         )
     if operation is not None and word not in REQUEST_FAULTS:
-        hint = f"Faults of requests: {', '.join(REQUEST_FAULTS)}"
-        raise _error(f"{word!r} is not a fault of requests, so it takes no '@OPERATION'", hint)
+        fix = f"Faults of requests: {', '.join(REQUEST_FAULTS)}"
+        raise _error(f"{word!r} is not a fault of requests, so it takes no '@OPERATION'", fix)
     if word in set(QuotaKind):
         return QuotaKind(word), _parse_quota(item, amount)
     return _parse_rule(item, FaultKind(word), operation, amount)
@@ -283,5 +283,5 @@ def _valid_names() -> str:
     return f"Use one of the profiles {', '.join(PROFILES)} or the kinds {', '.join(_KINDS)}"
 
 
-def _error(what: str, hint: str) -> LocalError:
-    return LocalError("chaos-unreadable", f"{what}.", hint=hint)
+def _error(what: str, fix: str) -> LocalError:
+    return LocalError("chaos-unreadable", f"{what}.", fix=fix)

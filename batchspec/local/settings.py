@@ -54,7 +54,7 @@ def _read(name: str, text: str, *, units: bool = True) -> int | None:
         raise LocalError(
             "limit-unreadable",
             f"{name} is {text!r}, which is not a valid limit.",
-            hint=f"Set {name} to a number such as {example}, or unset it for no limit",
+            fix=f"Set {name} to a number such as {example}, or unset it for no limit",
         )
     return value
 

@@ -72,7 +72,7 @@ class Simulation:
             raise LocalError(
                 "speed-unreadable",
                 f"The speed {speed:g} is out of range.",
-                hint=f"Set a speed from 1 to {MAX_SPEED:g}",
+                fix=f"Set a speed from 1 to {MAX_SPEED:g}",
             )
         text = environ.get(ALLOCATION, "") if options.allocation is None else options.allocation
         allocation = (
@@ -118,7 +118,7 @@ def _parse_speed(text: str) -> float:
         raise LocalError(
             "speed-unreadable",
             f"{SPEED} is {text!r}, which is not a number.",
-            hint=f"Set a speed from 1 to {MAX_SPEED:g}",
+            fix=f"Set a speed from 1 to {MAX_SPEED:g}",
         ) from None
 
 
@@ -129,7 +129,7 @@ def _parse_allocation(text: str) -> timedelta:
         raise LocalError(
             "allocation-unreadable",
             f"The allocation delay is not valid: {error}.",
-            hint="Set a duration such as 0, 20s, 226s or 4m",
+            fix="Set a duration such as 0, 20s, 226s or 4m",
         ) from error
 
 
@@ -140,5 +140,5 @@ def _parse_seed(text: str) -> int:
         raise LocalError(
             "chaos-unreadable",
             f"{SEED} is {text!r}, which is not a number.",
-            hint="Set a whole number",
+            fix="Set a whole number",
         ) from None

@@ -12,8 +12,7 @@ from batchspec.observe.receipt import read_receipt
 from batchspec.observe.spool import Spool
 from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Origin, PoolFacts
 from batchspec.plan.work import job_base, scope_is_whole
-from batchspec.spec.model import Container, EachBlob, PoolKind, Rows, Spec
-from batchspec.spec.rows import read_rows
+from batchspec.spec import Container, EachBlob, PoolKind, Rows, Spec, read_rows
 
 
 async def observe(

@@ -17,11 +17,11 @@ from errno import ELOOP, ENOENT
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.observe.globs import matches
 from batchspec.observe.spool import Spool
 from batchspec.plan.observed import LocalFile
-from batchspec.problems import Problem, Problems
-from batchspec.spec.model import Container, UploadGlob
+from batchspec.spec import Container, UploadGlob
 
 _CHUNK = 1 << 20
 _HASHERS = 4
@@ -31,7 +31,7 @@ _LONGEST_NAME = 1024
 
 
 def scan(
-    containers: Iterable[Container], spool: Spool, problems: Problems, *, contents: bool = True
+    containers: Iterable[Container], spool: Spool, problems: Diagnostics, *, contents: bool = True
 ) -> None:
     """Put every file that goes to these containers into the spool.
 
@@ -41,7 +41,7 @@ def scan(
     look = _hashed if contents else _opened
     with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as pool:
 
-        def read(entry: UploadGlob, path: Path, blob: str) -> Future[LocalFile | Problem]:
+        def read(entry: UploadGlob, path: Path, blob: str) -> Future[LocalFile | Diagnostic]:
             return pool.submit(_read, entry, path, blob, look)
 
         for container in containers:
@@ -53,14 +53,14 @@ def _scan_entry(
     container: Container,
     entry: UploadGlob,
     spool: Spool,
-    problems: Problems,
-    read: Callable[[UploadGlob, Path, str], Future[LocalFile | Problem]],
+    problems: Diagnostics,
+    read: Callable[[UploadGlob, Path, str], Future[LocalFile | Diagnostic]],
 ) -> None:
     found = 0
-    waiting: deque[Future[LocalFile | Problem]] = deque()
+    waiting: deque[Future[LocalFile | Diagnostic]] = deque()
 
-    def take(result: LocalFile | Problem) -> None:
-        if isinstance(result, Problem):
+    def take(result: LocalFile | Diagnostic) -> None:
+        if isinstance(result, Diagnostic):
             problems.add(result)
             return
         other = spool.add_file(container.key, result)
@@ -125,107 +125,107 @@ def _opened(path: Path) -> tuple[int, bytes]:
 
 def _read(
     entry: UploadGlob, path: Path, blob: str, look: Callable[[Path], tuple[int, bytes]]
-) -> LocalFile | Problem:
+) -> LocalFile | Diagnostic:
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            return Problem(
+            return Diagnostic(
                 "not-a-file",
                 f"{path} is not a regular file",
                 where=entry.where,
-                hint="Leave it out with `exclude`, or narrow the pattern.",
+                fix="Leave it out with `exclude`, or narrow the pattern.",
             )
         size, md5 = look(path)
     except OSError as error:
         link = error.errno in {ENOENT, ELOOP} and path.is_symlink()
         mend = "Mend the link" if link else "Give yourself the right to read it"
-        return Problem(
+        return Diagnostic(
             "unreadable-file",
             f"{path} cannot be read: {error.strerror}",
             detail=f"It is a link to {path.readlink()}." if link else "",
             where=entry.where,
-            hint=f"{mend}, or leave it out with `exclude`.",
+            fix=f"{mend}, or leave it out with `exclude`.",
         )
     return LocalFile(blob, path, size, md5, entry.content_type)
 
 
-def _name_fault(entry: UploadGlob, path: Path, blob: str) -> Problem | None:
+def _name_fault(entry: UploadGlob, path: Path, blob: str) -> Diagnostic | None:
     try:
         blob.encode()
     except UnicodeEncodeError:
-        return Problem(
+        return Diagnostic(
             "bad-blob-name",
             f"{path!r} has a name that is not valid UTF-8",
             where=entry.where,
-            hint="Rename the file; a blob's name is Unicode text.",
+            fix="Rename the file; a blob's name is Unicode text.",
         )
     if any(ord(character) < 0x20 or ord(character) == 0x7F for character in blob):
-        return Problem(
+        return Diagnostic(
             "bad-blob-name",
             f"{blob!r} has a control character in its name",
             detail="A blob of such a name makes its whole container unlistable.",
             where=entry.where,
-            hint="Rename the file, or leave it out with `exclude`.",
+            fix="Rename the file, or leave it out with `exclude`.",
         )
     if len(blob) > _LONGEST_NAME or ".." in PurePosixPath(blob).parts or "\\" in blob:
-        return Problem(
+        return Diagnostic(
             "bad-blob-name",
             f"{blob!r} cannot be the name of a blob",
             detail="At most 1,024 characters, no backslash, and no part `..`.",
             where=entry.where,
-            hint="Rename the file, or set another `path`.",
+            fix="Rename the file, or set another `path`.",
         )
     return None
 
 
 def _same_name(
     container: Container, entry: UploadGlob, file: LocalFile, other: LocalFile
-) -> Problem:
-    return Problem(
+) -> Diagnostic:
+    return Diagnostic(
         "same-blob-name",
         f"two files would become the blob {file.blob!r} of container {container.key!r}",
         detail=f"{other.path} and {file.path}",
         where=entry.where,
-        hint="Give one of the entries a `path` (a prefix in the container), or exclude one file.",
+        fix="Give one of the entries a `path` (a prefix in the container), or exclude one file.",
     )
 
 
-def _no_match(entry: UploadGlob) -> Problem:
+def _no_match(entry: UploadGlob) -> Diagnostic:
     whole = entry.root / entry.pattern
     if not glob.has_magic(entry.pattern) and whole.is_dir():
-        return Problem(
+        return Diagnostic(
             "no-match",
             f"{entry.pattern!r} is a folder",
             where=entry.where,
-            hint=f"Write `{entry.pattern.rstrip('/')}/**` for every file below it.",
+            fix=f"Write `{entry.pattern.rstrip('/')}/**` for every file below it.",
         )
     if not glob.has_magic(entry.pattern):
-        return Problem(
+        return Diagnostic(
             "missing-file",
             f"there is no file {entry.pattern!r}",
             detail=f"Looked for {whole}; paths are relative to the spec.",
             where=entry.where,
-            hint=_nearest(whole),
+            fix=_nearest(whole),
         )
     folder = entry.root / fixed_part(entry.pattern)
     try:
         # A glob passes over what it may not read in silence.
         os.scandir(folder).close()
     except PermissionError as error:
-        return Problem(
+        return Diagnostic(
             "unreadable-file",
             f"the folder {folder} cannot be read: {error.strerror}",
             where=entry.where,
-            hint="Give yourself the right to read it, or leave the entry out.",
+            fix="Give yourself the right to read it, or leave the entry out.",
         )
     except OSError:
         # There is no such folder: then the pattern matches nothing, which is told below.
         pass
-    return Problem(
+    return Diagnostic(
         "no-match",
         f"{entry.pattern!r} matches no file",
         detail=f"Looked in {folder}; paths are relative to the spec.",
         where=entry.where,
-        hint="Mend the pattern; `**` is recursive, and hidden files must be named.",
+        fix="Mend the pattern; `**` is recursive, and hidden files must be named.",
     )
 
 

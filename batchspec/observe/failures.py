@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from batchspec.diagnostics import ServiceError
 from batchspec.observe.node_output import stored_failures
 from batchspec.observe.output import (
     TaskOf,
@@ -24,8 +25,7 @@ from batchspec.plan.failure_signature import distinctive_parts, signature
 from batchspec.plan.node_logs import PREPARATION, NodeFailure, node_logs_container
 from batchspec.plan.observed import JobFacts, TaskFacts
 from batchspec.plan.stopping import why_stopped
-from batchspec.problems import ServiceError
-from batchspec.spec.model import Spec
+from batchspec.spec import Spec
 
 _TAIL = 2048
 """Bytes that are read of the end of a file, and shown of a sample."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from batchspec.plan.receipt import receipt_path
-from batchspec.spec.model import Spec
+from batchspec.spec import Spec
 
 
 def occupied(spec: Spec) -> frozenset[Path]:

@@ -16,7 +16,7 @@ from batchspec.observe.ports import ContainerSeen, Inventory
 from batchspec.plan.container_users import OWNER
 from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
 from batchspec.plan.work import OPEN
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 
 _SPEC = "batchspec:spec"
 

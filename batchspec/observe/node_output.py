@@ -16,7 +16,7 @@ from batchspec.plan.node_logs import (
     pool_folder,
     read_record,
 )
-from batchspec.spec.model import Spec
+from batchspec.spec import Spec
 
 _RECORDS = 50
 """How many records are read; a run stores ten at most."""

@@ -11,14 +11,12 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.observe.node_output import stored_failures
 from batchspec.observe.ports import Outputs, Part, TaskSeen
 from batchspec.plan.node_logs import STARTUP, NodeFailure, node_logs_container
 from batchspec.plan.observed import JobFacts, TaskFacts
-from batchspec.problems import Problem, UsageError
-from batchspec.spec.expand_task import LOGS_PATH
-from batchspec.spec.model import PoolKind, Spec
-from batchspec.spec.values import Record
+from batchspec.spec import LOGS_PATH, PoolKind, Record, Spec
 
 _MOST = 1 << 20
 """Bytes read at once."""
@@ -292,31 +290,31 @@ def _one_node(states: Mapping[str, str], pool: str | None, wanted: str) -> str:
     else:
         summary = f"no node {of}has {wanted!r} in its id"
     raise UsageError(
-        Problem(
+        Diagnostic(
             "no-such-node",
             summary,
             detail=listed
             or "The pool has no nodes, and no output of failed start tasks is stored.",
-            hint="Name one of these." if states else "`batchspec failures` shows what failed.",
+            fix="Name one of these." if states else "`batchspec failures` shows what failed.",
         )
     )
 
 
-def _several(wanted: str, names: list[str]) -> Problem:
-    return Problem(
+def _several(wanted: str, names: list[str]) -> Diagnostic:
+    return Diagnostic(
         "several-tasks",
         f"{len(names)} tasks have {wanted!r} in their ids",
         detail=_listed(names),
-        hint="Name one of them.",
+        fix="Name one of them.",
     )
 
 
-def _none(wanted: str, names: list[str]) -> Problem:
+def _none(wanted: str, names: list[str]) -> Diagnostic:
     close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
-    return Problem(
+    return Diagnostic(
         "no-such-task",
         f"no task of the run has {wanted!r} in its id",
-        hint=f"Did you mean {close[0]!r}?" if close else "`batchspec logs` lists them.",
+        fix=f"Did you mean {close[0]!r}?" if close else "`batchspec logs` lists them.",
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from batchspec.plan.observed import Receipt
 from batchspec.plan.receipt import Arrived, receipt_entries, receipt_job, receipt_path
-from batchspec.spec.model import Spec
+from batchspec.spec import Spec
 
 _CHUNK = 1 << 20
 

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from batchspec.plan.observed import LocalFile, Stream
 from batchspec.plan.outputs import Outputs
 from batchspec.plan.tasks import Task
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 
 
 @dataclass(frozen=True, slots=True)

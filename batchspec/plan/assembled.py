@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from batchspec.diagnostics import Diagnostics
 from batchspec.plan.digest import digest
 from batchspec.plan.grounds import grounds
 from batchspec.plan.observed import Observed
 from batchspec.plan.plan import Plan, Step
 from batchspec.plan.target import only_step
 from batchspec.plan.wishes import Wishes
-from batchspec.problems import Problems
-from batchspec.spec.model import Spec
+from batchspec.spec import Spec
 
 
 def assembled(
@@ -21,7 +21,7 @@ def assembled(
     steps: list[Step],
     kept: list[Step],
     *,
-    problems: Problems,
+    problems: Diagnostics,
     wishes: Wishes,
     scheduled: bool = False,
 ) -> Plan:

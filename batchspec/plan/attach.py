@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.plan.actions import DeleteContainers, DeletePool, WaitForTasks
 from batchspec.plan.digest import digest
 from batchspec.plan.ending import cleanup_steps, receipt_name, result_steps, results_safe
@@ -17,9 +18,7 @@ from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.work import scope_is_whole
-from batchspec.problems import Problem, UsageError
-from batchspec.spec.model import PoolKind, Spec
-from batchspec.spec.values import Record
+from batchspec.spec import PoolKind, Record, Spec
 
 _OVER = "completed"
 
@@ -77,10 +76,10 @@ def build_download(spec: Spec, observed: Observed) -> Plan:
     """
     if not spec.results:
         raise UsageError(
-            Problem(
+            Diagnostic(
                 "no-results",
                 f"{spec.name} names no results",
-                hint="`results` says which container is fetched, and where to.",
+                fix="`results` says which container is fetched, and where to.",
             )
         )
     job = _newest(spec, observed)
@@ -117,19 +116,19 @@ def _newest(spec: Spec, observed: Observed) -> JobFacts:
     if observed.schedule is not None:
         raise UsageError(_no_job_yet(observed.schedule))
     raise UsageError(
-        Problem(
+        Diagnostic(
             "no-run",
             f"there is no job of {spec.name} in the account",
-            hint="`batchspec apply` starts one.",
+            fix="`batchspec apply` starts one.",
         )
     )
 
 
-def _no_job_yet(schedule: ScheduleFacts) -> Problem:
-    return Problem(
+def _no_job_yet(schedule: ScheduleFacts) -> Diagnostic:
+    return Diagnostic(
         "no-job-yet",
         f"there is no job of the schedule {schedule.id!r} in the account",
-        hint="`batchspec status` says when the next one comes.",
+        fix="`batchspec status` says when the next one comes.",
     )
 
 
@@ -144,7 +143,7 @@ def _is_there(step: Step, observed: Observed) -> bool:
 
 
 def _plan(
-    spec: Spec, observed: Observed, steps: Iterable[Step], findings: tuple[Problem, ...]
+    spec: Spec, observed: Observed, steps: Iterable[Step], findings: tuple[Diagnostic, ...]
 ) -> Plan:
     steps = tuple(steps)
     return Plan(
@@ -159,26 +158,26 @@ def _plan(
     )
 
 
-def _still_open(job: JobFacts, *, scheduled: bool) -> Problem:
+def _still_open(job: JobFacts, *, scheduled: bool) -> Diagnostic:
     goes_on = "If no other terminal is filling it, `batchspec apply` goes on from where it stopped."
     return finding(
         "job-open",
         f"more tasks may come into the job {job.id!r}: it is waited for until it is closed",
-        hint="Its own program ends it, or its time limit does." if scheduled else goes_on,
+        fix="Its own program ends it, or its time limit does." if scheduled else goes_on,
     )
 
 
-def _a_part(job: JobFacts) -> Problem:
+def _a_part(job: JobFacts) -> Diagnostic:
     return finding(
         "part-of-run",
         f"the job {job.id!r} holds a part of the run: it is not enough to clean up after",
-        hint="`batchspec apply` looks at all of it, and cleans up.",
+        fix="`batchspec apply` looks at all of it, and cleans up.",
     )
 
 
-def _not_all(job: JobFacts) -> Problem:
+def _not_all(job: JobFacts) -> Diagnostic:
     return finding(
         "not-all-results",
         f"the job {job.id!r} is not over: more results may come",
-        hint="`batchspec attach` waits for it and fetches them all.",
+        fix="`batchspec attach` waits for it and fetches them all.",
     )

@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import TypeAlias
 
-from batchspec.spec.template import evaluate
-from batchspec.spec.validator import typed
-from batchspec.spec.values import Quoting, Record, Template, Value
+from batchspec.spec import Quoting, Record, Template, Value, evaluate, typed
 
 Scope: TypeAlias = Mapping[str, object]
 Fill: TypeAlias = Callable[[Scope], Value]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError
 from batchspec.plan.actions import DownloadResults, SubmitTasks
 from batchspec.plan.assembled import assembled
 from batchspec.plan.data import container_steps, missing_containers, upload_steps
@@ -27,9 +28,7 @@ from batchspec.plan.scheduled import build_scheduled
 from batchspec.plan.selection import Selection
 from batchspec.plan.wishes import NONE, Part, Wishes
 from batchspec.plan.work import Ending, Work, build_work, newest_open
-from batchspec.problems import Problem, Problems, SpecError
-from batchspec.spec.model import Spec
-from batchspec.spec.values import Record
+from batchspec.spec import Record, Spec
 
 
 def build(
@@ -45,7 +44,7 @@ def build(
     """
     if spec.job.schedule is not None:
         return build_scheduled(spec, observed, only=only, wishes=wishes)
-    problems = Problems()
+    problems = Diagnostics()
     problems.extend(spec.warnings)
     windows = runs_windows(spec, observed)
     if observed.schedule is not None and observed.schedule.state != "deleting":
@@ -103,7 +102,7 @@ def _run(
     observed: Observed,
     work: Work,
     body: Record,
-    problems: Problems,
+    problems: Diagnostics,
     *,
     only: Selection | None,
     wishes: Wishes,
@@ -205,7 +204,7 @@ def _done(work: Work, job: str) -> Iterable[Step]:
         )
 
 
-def _on_versions(work: Work) -> Iterator[Problem]:
+def _on_versions(work: Work) -> Iterator[Diagnostic]:
     """What the user should know of tasks that an earlier version of the program ran."""
     if work.other:
         tasks = "1 task" if work.other == 1 else f"{work.other:,} tasks"
@@ -221,7 +220,7 @@ def _on_versions(work: Work) -> Iterator[Problem]:
         )
 
 
-def _results_lost(spec: Spec, observed: Observed) -> Problem:
+def _results_lost(spec: Spec, observed: Observed) -> Diagnostic:
     gone = [r for r in spec.results if not observed.containers[r.container].exists]
     return finding(
         "results-gone",
@@ -231,7 +230,7 @@ def _results_lost(spec: Spec, observed: Observed) -> Problem:
     )
 
 
-def _still_open(spec: Spec, job: JobFacts) -> Problem:
+def _still_open(spec: Spec, job: JobFacts) -> Diagnostic:
     return finding(
         "run-not-over",
         f"the job {job.id!r} of this run has not ended: nothing can be run again beside it",
@@ -239,16 +238,16 @@ def _still_open(spec: Spec, job: JobFacts) -> Problem:
     )
 
 
-def _schedule_there(spec: Spec, schedule: ScheduleFacts) -> Problem:
+def _schedule_there(spec: Spec, schedule: ScheduleFacts) -> Diagnostic:
     ours = schedule.metadata.get(SPEC) == spec.name
     return finding(
         "schedule-there",
         f"a job schedule {schedule.id!r} is there, and a job cannot have its id",
         where=spec.job.where,
-        hint="`batchspec destroy` deletes it with all else of this spec." if ours else "",
+        fix="`batchspec destroy` deletes it with all else of this spec." if ours else "",
     )
 
 
-def _nothing_replaced(wishes: Wishes) -> Problem:
+def _nothing_replaced(wishes: Wishes) -> Diagnostic:
     parts = " and ".join(f"the {part}" for part in sorted(wishes.replace))
     return finding("nothing-replaced", f"there is no work to do, so {parts} will not be replaced")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.actions import CreateContainer, UploadFiles, UseContainer
 from batchspec.plan.container_users import OWNER, created_by, with_user
 from batchspec.plan.findings.catalogue import finding
@@ -11,11 +12,10 @@ from batchspec.plan.observed import ContainerFacts, LocalFile, Observed
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.streams import Compared, pair, same
 from batchspec.plan.work import Work
-from batchspec.problems import Problem
-from batchspec.spec.model import Container, EachFile, Spec
+from batchspec.spec import Container, EachFile, Spec
 
 
-def missing_containers(spec: Spec, observed: Observed) -> Iterator[Problem]:
+def missing_containers(spec: Spec, observed: Observed) -> Iterator[Diagnostic]:
     """What is wrong where a container that must be there already is not."""
     for key, container in spec.containers.items():
         if container.existing and not observed.containers[key].exists:
@@ -146,10 +146,10 @@ def _all_there(files: int) -> str:
     return f"{what} there with the same content"
 
 
-def _not_there(container: Container) -> Problem:
+def _not_there(container: Container) -> Diagnostic:
     return finding(
         "missing-container",
         f"the container {container.id!r} is marked `existing`, but is not in the account",
         where=container.where,
-        hint="Make it first, name another, or leave out `existing` so that it is made.",
+        fix="Make it first, name another, or leave out `existing` so that it is made.",
     )

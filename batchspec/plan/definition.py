@@ -7,11 +7,10 @@ the same. What belongs to single items (the content of their files) is compared 
 
 from __future__ import annotations
 
+from batchspec.diagnostics import Secret
 from batchspec.plan.digest import content_digest, digest
 from batchspec.plan.observed import Observed
-from batchspec.problems import Secret
-from batchspec.spec.model import Spec, Stage
-from batchspec.spec.values import Record, Template, Value
+from batchspec.spec import Record, Spec, Stage, Template, Value
 
 KEEPS = "batchspec:keeps"
 """The job's metadata with the definition for which tasks of earlier versions are kept."""

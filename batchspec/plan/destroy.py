@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from batchspec.diagnostics import Diagnostic, SpecError
 from batchspec.plan.actions import (
     DeleteContainers,
     DeleteJob,
@@ -18,8 +19,7 @@ from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import Observed
 from batchspec.plan.other_run import active_elsewhere
 from batchspec.plan.plan import Plan, Step, Verb
-from batchspec.problems import Problem, SpecError
-from batchspec.spec.model import Spec
+from batchspec.spec import Spec
 
 
 def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
@@ -121,7 +121,7 @@ def _work(spec: Spec, observed: Observed) -> Iterator[Step]:
             yield Step(step_id, None, Verb.KEEP, subject, _NOT_OURS)
 
 
-def _unfetched(spec: Spec, observed: Observed) -> Problem | None:
+def _unfetched(spec: Spec, observed: Observed) -> Diagnostic | None:
     """The problem that results would be lost, if they would."""
     if not observed.jobs or results_safe(spec, observed):
         return None
@@ -134,5 +134,5 @@ def _unfetched(spec: Spec, observed: Observed) -> Problem | None:
         "results in the account are not on this disk yet",
         detail=", ".join(f"container {spec.container_id(r.container)}" for r in there),
         where=there[0].where,
-        hint=f"`batchspec {verb}` fetches them; `--force` deletes them all the same.",
+        fix=f"`batchspec {verb}` fetches them; `--force` deletes them all the same.",
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.actions import DeletePool, DownloadResults, WaitForPool, WaitForTasks
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.plan import Gate, Plan, Step
-from batchspec.problems import Problem
 
 
 def detached(plan: Plan) -> Plan:
@@ -27,10 +27,10 @@ def _comes_after(step: Step) -> bool:
     return waits or step.gate is not Gate.FLOW
 
 
-def _stays(pool: str) -> Problem:
+def _stays(pool: str) -> Diagnostic:
     return finding(
         "pool-stays",
         f"nobody deletes the pool {pool!r} when the job has ended: clean-up is left to another run",
-        hint="`batchspec attach` waits, fetches the results and cleans up; `batchspec destroy`"
+        fix="`batchspec attach` waits, fetches the results and cleans up; `batchspec destroy`"
         " deletes.",
     )

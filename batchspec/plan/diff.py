@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import unquote, urlsplit
 
-from batchspec.problems import Secret
-from batchspec.spec.values import BlobUrl, Record, Template, Text, Value, thaw
+from batchspec.diagnostics import Secret
+from batchspec.spec import BlobUrl, Record, Template, Text, Value, thaw
 
 _DURATION = re.compile(
     r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.IGNORECASE

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 
 from batchspec.plan.observed import LocalFile
-from batchspec.spec.values import Text, Value, thaw
+from batchspec.spec import Text, Value, thaw
 
 _LENGTH = 16
 """Hexadecimal digits kept: 64 bits tell the states of one pool or job apart."""

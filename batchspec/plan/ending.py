@@ -10,7 +10,7 @@ from batchspec.plan.container_users import may_delete
 from batchspec.plan.observed import JobFacts, Observed
 from batchspec.plan.plan import Gate, Step, Verb
 from batchspec.plan.streams import Mapped
-from batchspec.spec.model import PoolKind, Spec, When
+from batchspec.spec import PoolKind, Spec, When
 
 _GATES = {When.ALWAYS: Gate.END, When.ON_SUCCESS: Gate.SUCCESS, When.ASK: Gate.ASK}
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 
+from batchspec.diagnostics import Diagnostic, SpecError
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.outputs import output_faults
 from batchspec.plan.limits import Limits, limits
 from batchspec.plan.observed import Observed
 from batchspec.plan.repeats import repeats
 from batchspec.plan.tasks import Expansion, expand
-from batchspec.problems import Problem, SpecError
-from batchspec.spec.model import EachBlob, Rows, Spec, Stage
+from batchspec.spec import EachBlob, Rows, Spec, Stage
 
 _SHOWN = 5
 """How many faults of one kind are told one by one."""
@@ -25,7 +25,7 @@ _SHOWN = 5
 
 def check_tasks(
     spec: Spec, stage: Stage, observed: Observed, *, windows: bool, folder: Path | None = None
-) -> tuple[Problem, ...]:
+) -> tuple[Diagnostic, ...]:
     """Everything that is wrong with the tasks of a stage, in one pass over them.
 
     No task can be made of an item; no item at all; ids that are the same but for case, of this
@@ -41,7 +41,9 @@ def check_tasks(
     found = [*look.found, *(_same_id(stage, tasks, *pair) for pair in pairs)]
     if look.number > _SHOWN:
         more = look.number - _SHOWN
-        found.append(Problem("more-faults", f"{more} more tasks of {stage.name} have such faults"))
+        found.append(
+            Diagnostic("more-faults", f"{more} more tasks of {stage.name} have such faults")
+        )
     found += _across(spec, stage, observed, windows=windows, folder=folder)
     if not look.number:
         found += output_faults(spec, stage, observed, windows=windows, folder=folder)
@@ -53,7 +55,7 @@ class _Look:
     """Goes over tasks and keeps the faults of the first few."""
 
     limits: Limits
-    found: list[Problem] = field(default_factory=list)
+    found: list[Diagnostic] = field(default_factory=list)
     number: int = 0
 
     def ids(self, tasks: Expansion) -> Iterator[str]:
@@ -70,13 +72,13 @@ class _Look:
                 self._keep(fault)
             yield task.id.lower()
 
-    def _keep(self, *problems: Problem) -> None:
+    def _keep(self, *problems: Diagnostic) -> None:
         self.number += 1
         if self.number <= _SHOWN:
             self.found.extend(problems)
 
 
-def _nothing(stage: Stage) -> Problem:
+def _nothing(stage: Stage) -> Diagnostic:
     """What is in the account or in a file may be nothing for once; a spec may not say nothing."""
     data = isinstance(stage.for_each, EachBlob | Rows)
     return finding(
@@ -93,18 +95,18 @@ def _first(pairs: Iterator[tuple[int, int]], number: int = _SHOWN) -> Iterator[t
             yield pair
 
 
-def _same_id(stage: Stage, tasks: Expansion, first: int, second: int) -> Problem:
+def _same_id(stage: Stage, tasks: Expansion, first: int, second: int) -> Diagnostic:
     task = tasks.at(second)
     name = "" if task is None else f" {task.id!r}"
     if stage.id is not None:
-        return Problem(
+        return Diagnostic(
             "same-id",
             f"two tasks of {stage.name} have the id{name} (case does not count)",
             f"Indexes {first} and {second}.",
             stage.id.where,
             "Put into `id` what tells them apart, or `{{ index }}`.",
         )
-    return Problem(
+    return Diagnostic(
         "same-work",
         f"two tasks of {stage.name} do the same: both would be{name}",
         f"Indexes {first} and {second} give the same command, environment and files.",
@@ -115,7 +117,7 @@ def _same_id(stage: Stage, tasks: Expansion, first: int, second: int) -> Problem
 
 def _across(
     spec: Spec, stage: Stage, observed: Observed, *, windows: bool, folder: Path | None
-) -> Iterator[Problem]:
+) -> Iterator[Diagnostic]:
     """Ids that another stage has too: only templates of the user's own can do that."""
     for other in takewhile(lambda other: other.name != stage.name, spec.stages):
         if stage.id is None and other.id is None:
@@ -128,7 +130,7 @@ def _across(
             continue  # told where the tasks of that stage are looked at
         if crossing:
             first, second = crossing[0]
-            yield Problem(
+            yield Diagnostic(
                 "same-id",
                 f"tasks of {other.name} and {stage.name} have the same id (case does not count)",
                 f"Index {first} of {other.name} and {second - border} of {stage.name}.",

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from batchspec.diagnostics import Diagnostics
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import Observed
 from batchspec.plan.tasks import expand
-from batchspec.problems import Problems
-from batchspec.spec.model import Spec
-from batchspec.spec.values import Record
+from batchspec.spec import Record, Spec
 
 MANAGER = "jobManagerTask"
 """The property of a job."""
 
 
 def manager_task(
-    spec: Spec, observed: Observed, *, windows: bool, problems: Problems
+    spec: Spec, observed: Observed, *, windows: bool, problems: Diagnostics
 ) -> Record | None:
     """The job manager task of a schedule's jobs; a problem is added where there is no such one.
 

@@ -12,14 +12,13 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from batchspec.diagnostics import Diagnostics, Secret
 from batchspec.plan.digest import digest
 from batchspec.plan.images import resolve_image
 from batchspec.plan.live import ABSENT, job_ground, pool_ground, schedule_ground, told
 from batchspec.plan.observed import Blob, ContainerFacts, LocalFile, Observed, Stream, TaskIndex
 from batchspec.plan.plan import Ground, Step
-from batchspec.problems import Problems, Secret
-from batchspec.spec.model import ImageAlias, Rows, Spec
-from batchspec.spec.values import Record, Value
+from batchspec.spec import ImageAlias, Record, Rows, Spec, Value
 
 SINGLY = 500
 """Of so many members at most each is told apart; of more, only their number, size and digest."""
@@ -86,7 +85,7 @@ def _container(facts: ContainerFacts) -> Ground:
 
 
 def _image(alias: ImageAlias, observed: Observed, size: Value) -> Ground:
-    found = resolve_image(alias, observed.images, observed.now, Problems(), size)
+    found = resolve_image(alias, observed.images, observed.now, Diagnostics(), size)
     reference = found.get("imageReference")
     words = [*reference.values()] if isinstance(reference, Record) else []
     return Ground(":".join(map(str, [*words, found.get("nodeAgentSKUId", ABSENT)])))

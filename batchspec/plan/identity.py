@@ -17,9 +17,7 @@ from collections.abc import Iterable, Mapping
 from batchspec.plan.items import Item, Source
 from batchspec.plan.marks import Marks
 from batchspec.plan.observed import ContainerFacts, Observed
-from batchspec.spec.formats import slug
-from batchspec.spec.model import Container, Spec, Stage
-from batchspec.spec.values import Record, Text, Value, thaw
+from batchspec.spec import Container, Record, Spec, Stage, Text, Value, slug, thaw
 
 LONGEST = 64
 VALID = re.compile(r"[A-Za-z0-9_-]{1,64}")

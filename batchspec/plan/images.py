@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 
+from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import SupportedImage
-from batchspec.problems import Problem, Problems
-from batchspec.spec.model import ImageAlias
-from batchspec.spec.values import Record, Value
+from batchspec.spec import ImageAlias, Record, Value
 
 _GENERATION_2 = "Generation2VMImage"
 """The capability of images that boot by UEFI; those without it boot by BIOS."""
@@ -30,7 +29,7 @@ def resolve_image(
     alias: ImageAlias,
     images: Iterable[SupportedImage],
     now: datetime,
-    problems: Problems,
+    problems: Diagnostics,
     size: Value = None,
 ) -> Record:
     """The ``virtualMachineConfiguration`` members of an alias; empty if it cannot be resolved.
@@ -89,7 +88,7 @@ def _special(image: SupportedImage) -> bool:
     return any(word in words for word in ("hpc", "container", "cvm", "arm64", "minimal", "dsvm"))
 
 
-def _unknown(alias: ImageAlias, images: tuple[SupportedImage, ...]) -> Problem:
+def _unknown(alias: ImageAlias, images: tuple[SupportedImage, ...]) -> Diagnostic:
     short = sorted({name for image in images for name in aliases(image) if ":" not in name})
     near = get_close_matches(alias.name, short, n=1)
     return finding(
@@ -97,5 +96,5 @@ def _unknown(alias: ImageAlias, images: tuple[SupportedImage, ...]) -> Problem:
         f"the account has no image {alias.name!r}",
         detail="It offers: " + ", ".join(name for name in short if len(name) < 24),
         where=alias.where,
-        hint=f"Did you mean `{near[0]}`?" if near else "",
+        fix=f"Did you mean `{near[0]}`?" if near else "",
     )

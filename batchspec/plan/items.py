@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 from batchspec.plan.observed import Blob, LocalFile, Observed, Stream
-from batchspec.spec.model import (
+from batchspec.spec import (
     EachBlob,
     EachFile,
     EachNumber,
@@ -23,12 +23,13 @@ from batchspec.spec.model import (
     Matrix,
     NumberRange,
     Once,
+    Record,
     Rows,
     Spec,
     Stage,
+    Value,
+    file_item,
 )
-from batchspec.spec.scope import file_item
-from batchspec.spec.values import Record, Value
 
 T = TypeVar("T")
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.plan.actions import (
     CloseJob,
     CreateJob,
@@ -26,13 +27,11 @@ from batchspec.plan.pool_body import SPEC
 from batchspec.plan.provenance import read_provenance
 from batchspec.plan.stage_work import StageWork
 from batchspec.plan.work import Work, linked_tasks
-from batchspec.problems import Problem, Problems
-from batchspec.spec.model import EachFile, PoolKind, Spec
-from batchspec.spec.values import Record
+from batchspec.spec import EachFile, PoolKind, Record, Spec
 
 
 def job_steps(
-    spec: Spec, work: Work, body: Record, sas: timedelta, problems: Problems
+    spec: Spec, work: Work, body: Record, sas: timedelta, problems: Diagnostics
 ) -> Iterator[tuple[Step, bool]]:
     """The step that makes the job, or keeps, updates or replaces the open one (``True``: kept)."""
     step_id, subject = f"job:{work.job}", f"job {work.job}"
@@ -71,12 +70,12 @@ def job_steps(
     yield Step(step_id, None, Verb.KEEP, subject, f"it is there and still open{later}"), True
 
 
-def _not_ours(spec: Spec, job: JobFacts) -> Problem:
+def _not_ours(spec: Spec, job: JobFacts) -> Diagnostic:
     return finding(
         "job-not-ours",
         f"a job {job.id!r} is there that this spec did not make",
         where=spec.job.where,
-        hint="Give yours another `id`, or delete that job.",
+        fix="Give yours another `id`, or delete that job.",
     )
 
 

@@ -10,8 +10,7 @@ from batchspec.plan.pool_body import DIGEST, SPEC, without_size
 from batchspec.plan.provenance import VERSION, provenance, version
 from batchspec.plan.tasks import with_resources
 from batchspec.plan.work import Work
-from batchspec.spec.model import PoolKind, Spec
-from batchspec.spec.values import Record, Value
+from batchspec.spec import PoolKind, Record, Spec, Value
 
 SCOPE = "batchspec:scope"
 """The job's metadata that says whether it holds the ``whole`` run, or the ``rest`` of one."""

@@ -11,8 +11,7 @@ from batchspec.plan.job_body import fixed_digest, properties
 from batchspec.plan.observed import JobFacts, Observed
 from batchspec.plan.pool_body import DIGEST, SPEC, metadata_of, own_metadata
 from batchspec.plan.provenance import VERSION
-from batchspec.spec.model import Spec
-from batchspec.spec.values import Record, Value
+from batchspec.spec import Record, Spec, Value
 
 _DEFAULTS = Record(
     priority=0,

@@ -11,9 +11,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from batchspec.plan.observed import PoolFacts
-from batchspec.spec.formats import duration
-from batchspec.spec.model import Spec
-from batchspec.spec.values import Record
+from batchspec.spec import Record, Spec, duration
 
 UNTIL = "batchspec:until"
 """The pool's metadata that says until when its nodes can read what they start with (RFC 3339)."""

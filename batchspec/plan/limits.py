@@ -8,14 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from batchspec.diagnostics import Diagnostic, Place
 from batchspec.plan.bodies import filler
 from batchspec.plan.findings.landing import Landing, place, same_file, spelled
 from batchspec.plan.room import CMD_LINE, PROGRAM_LINE, REQUEST, SH_ARGUMENT, size_of
 from batchspec.plan.tasks import Task
-from batchspec.problems import Place, Problem
-from batchspec.spec.model import PoolKind, Shell, Spec, Stage
-from batchspec.spec.rules_stage import too_many_slots
-from batchspec.spec.values import Record, Template
+from batchspec.spec import PoolKind, Record, Shell, Spec, Stage, Template, too_many_slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +34,7 @@ class Limits:
     files: Place | None
     folded: bool
 
-    def fault(self, task: Task) -> Problem | None:
+    def fault(self, task: Task) -> Diagnostic | None:
         """The first thing that is wrong with a task, if anything is."""
         return (
             self._request(task)
@@ -46,49 +44,49 @@ class Limits:
             or (self._same_file(task) if self.mixed else None)
         )
 
-    def _request(self, task: Task) -> Problem | None:
+    def _request(self, task: Task) -> Diagnostic | None:
         size = size_of(task.body)
         if size <= REQUEST:
             return None
-        return Problem(
+        return Diagnostic(
             "task-too-large",
             f"task {task.id} would be a request of {size:,} bytes; at most {REQUEST:,} go",
             where=self.stage.where,
-            hint="Take smaller groups, or name containers as `resources`.",
+            fix="Take smaller groups, or name containers as `resources`.",
         )
 
-    def _command(self, task: Task) -> Problem | None:
+    def _command(self, task: Task) -> Diagnostic | None:
         length = size_of(task.body["commandLine"])
         if length <= self.command:
             return None
-        return Problem(
+        return Diagnostic(
             "command-too-long",
             f"the command of task {task.id} has {length:,} characters; at most {self.command:,} go",
             where=self.stage.where,
-            hint="Put what is long into a file, and name the file in the command.",
+            fix="Put what is long into a file, and name the file in the command.",
         )
 
-    def _slots(self, task: Task) -> Problem | None:
+    def _slots(self, task: Task) -> Diagnostic | None:
         taken = task.body.get("requiredSlots") if self.slots else None
         if self.slots is None or not isinstance(taken, int) or taken <= self.most:
             return None
         where = self.slots.kind.where if self.slots.kind else self.slots.where
         return too_many_slots(taken, self.most, where, f"task {task.id}")
 
-    def _leaves(self, task: Task) -> Problem | None:
+    def _leaves(self, task: Task) -> Diagnostic | None:
         files = task.body.get("resourceFiles")
         for file in files if isinstance(files, tuple) else ():
             path = file.get("filePath") if isinstance(file, Record) else None
             if isinstance(path, str) and _leaves(path):
-                return Problem(
+                return Diagnostic(
                     "leaves-directory",
                     f"the file {path!r} of task {task.id} would leave its working directory",
                     where=self.stage.where,
-                    hint="No path may start with `/` or hold `..`.",
+                    fix="No path may start with `/` or hold `..`.",
                 )
         return None
 
-    def _same_file(self, task: Task) -> Problem | None:
+    def _same_file(self, task: Task) -> Diagnostic | None:
         seen: dict[str, Landing] = {}
         for file in spelled(task.body.get("resourceFiles")):
             before = seen.setdefault(place(file, folded=self.folded), file)

@@ -11,12 +11,12 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from batchspec.diagnostics import redact
 from batchspec.plan.changes import JOB, POOL, SCHEDULE
 from batchspec.plan.digest import digest
 from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
 from batchspec.plan.plan import Ground
-from batchspec.problems import redact
-from batchspec.spec.values import Record, Value, thaw
+from batchspec.spec import Record, Value, thaw
 
 ABSENT = "not there"
 _SIZES = frozenset({"targetDedicatedNodes", "targetLowPriorityNodes"})

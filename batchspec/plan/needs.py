@@ -18,9 +18,7 @@ from itertools import chain
 from batchspec.plan.marks import Marks
 from batchspec.plan.observed import Stream
 from batchspec.plan.tasks import Task
-from batchspec.spec.commands import wrapped
-from batchspec.spec.model import Stage
-from batchspec.spec.values import Record, Value
+from batchspec.spec import Record, Stage, Value, wrapped
 
 ROOM = 60_000
 """Characters of ids in one ``dependsOn``, quotes and commas counted; the service takes 64,000."""

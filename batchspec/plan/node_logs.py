@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from batchspec.spec.model import Spec
+from batchspec.spec import Spec
 
 FOLDER = "_nodes"
 RECORD = "failure.json"

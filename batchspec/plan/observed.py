@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from batchspec.plan.marks import UNMARKED, Marks
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 
 T_co = TypeVar("T_co", covariant=True)
 

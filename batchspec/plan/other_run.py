@@ -9,13 +9,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import JobFacts, Observed, TaskFacts
 from batchspec.plan.pool_body import SPEC
 from batchspec.plan.provenance import ORIGIN, VERSION, Provenance, read_provenance, version
 from batchspec.plan.work import Work, newest_open
-from batchspec.problems import Problem
-from batchspec.spec.model import Spec
+from batchspec.spec import Spec
 
 _JOIN = re.compile(r"-join-[0-9a-f]{14}$", re.IGNORECASE)
 """The end of the id of a task that only links stages (:mod:`batchspec.plan.needs`)."""
@@ -23,7 +23,7 @@ _JOIN = re.compile(r"-join-[0-9a-f]{14}$", re.IGNORECASE)
 _STATES = ("succeeded", "failed", "running", "waiting")
 
 
-def other_run(spec: Spec, observed: Observed, work: Work) -> Iterator[Problem]:
+def other_run(spec: Spec, observed: Observed, work: Work) -> Iterator[Diagnostic]:
     """The question whether to work on the open job of another run, if there is one.
 
     The job is another run's if it was applied from elsewhere for another version of the spec, and
@@ -41,7 +41,7 @@ def other_run(spec: Spec, observed: Observed, work: Work) -> Iterator[Problem]:
         yield _question(spec, observed, job, states)
 
 
-def active_elsewhere(spec: Spec, observed: Observed) -> Iterator[Problem]:
+def active_elsewhere(spec: Spec, observed: Observed) -> Iterator[Diagnostic]:
     """The question whether to delete the open job of a run that was applied from elsewhere."""
     job = _job_from_elsewhere(spec, observed)
     if job is not None:
@@ -62,13 +62,13 @@ def is_other_run(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     return from_elsewhere(found, wanted) and found.get(VERSION) != wanted.get(VERSION)
 
 
-def created_meanwhile(kind: str, name: str, found: Mapping[str, str]) -> Problem:
+def created_meanwhile(kind: str, name: str, found: Mapping[str, str]) -> Diagnostic:
     """That another run created a pool or a job while this one was about to."""
     made = read_provenance(found)
     return finding(
         "other-run",
         f"another run has created the {kind} {name!r} in the meantime: {_who(made, '')}",
-        hint="Give this spec another `name` to keep the runs apart. `batchspec plan` shows what"
+        fix="Give this spec another `name` to keep the runs apart. `batchspec plan` shows what"
         " this spec would change.",
     )
 
@@ -99,7 +99,7 @@ def _state(succeeded: bool | None, facts: TaskFacts | None) -> str:
     return "waiting" if facts is None or facts.state == "active" else "running"
 
 
-def _question(spec: Spec, observed: Observed, job: JobFacts, states: Counter[str]) -> Problem:
+def _question(spec: Spec, observed: Observed, job: JobFacts, states: Counter[str]) -> Diagnostic:
     made = read_provenance(job.metadata)
     tasks = ", ".join(f"{states[state]} {state}" for state in _STATES if states[state])
     number = "1 task" if states.total() == 1 else f"{states.total()} tasks"

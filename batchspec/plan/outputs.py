@@ -11,8 +11,7 @@ from functools import cached_property
 
 from batchspec.plan.observed import Observed, Stream
 from batchspec.plan.tasks import Task, expand
-from batchspec.spec.model import Spec
-from batchspec.spec.values import Record, Text, Value
+from batchspec.spec import Record, Spec, Text, Value
 
 _WILD = re.compile(r"[*?\[]")
 _LOGS = "../std"

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan.actions import Action
 from batchspec.plan.observed import Account
-from batchspec.problems import Problem, Severity
 
 
 class Verb(StrEnum):
@@ -87,7 +87,7 @@ class Plan:
     digest: str
     steps: tuple[Step, ...]
     kept: tuple[Step, ...]
-    findings: tuple[Problem, ...]
+    findings: tuple[Diagnostic, ...]
     fingerprint: str
     grounds: Mapping[str, Ground] = field(default_factory=dict)
     detached: bool = False
@@ -102,7 +102,7 @@ class Plan:
         return counts
 
     @property
-    def questions(self) -> tuple[Problem, ...]:
+    def questions(self) -> tuple[Diagnostic, ...]:
         """The findings that the user has to agree to before anything is sent."""
         return tuple(found for found in self.findings if found.severity is Severity.QUESTION)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.plan.actions import (
     CreatePool,
     ReplacePool,
@@ -22,9 +23,7 @@ from batchspec.plan.observed import Observed, PoolFacts
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.pool_body import SPEC, without_size
 from batchspec.plan.pool_change import PoolChange, drift, pool_change
-from batchspec.problems import Problem, Problems
-from batchspec.spec.model import Pool, PoolKind, Spec
-from batchspec.spec.values import Record, Value
+from batchspec.spec import Pool, PoolKind, Record, Spec, Value
 
 _TARGETS = ("targetDedicatedNodes", "targetLowPriorityNodes")
 _FORMULA = ("autoScaleFormula", "autoScaleEvaluationInterval")
@@ -39,7 +38,7 @@ class PoolPlan:
 
 
 def pool_steps(
-    spec: Spec, observed: Observed, body: Record, problems: Problems, *, anew: bool = False
+    spec: Spec, observed: Observed, body: Record, problems: Diagnostics, *, anew: bool = False
 ) -> PoolPlan:
     """What there is to do about the pool, given that tasks are to run on it.
 
@@ -79,21 +78,21 @@ def with_restart(spec: Spec, plan: PoolPlan, nodes: tuple[str, ...]) -> PoolPlan
     return replace(plan, steps=(restart, *steps))
 
 
-def _existing(pool: Pool, facts: PoolFacts | None, problems: Problems) -> PoolPlan:
+def _existing(pool: Pool, facts: PoolFacts | None, problems: Diagnostics) -> PoolPlan:
     if facts is None or facts.state == "deleting":
         problems.add(
             finding(
                 "missing-pool",
                 f"the pool {pool.id!r} is marked `existing`, but is not in the account",
                 where=pool.where,
-                hint="Name a pool that is there, or describe one so that it is made.",
+                fix="Name a pool that is there, or describe one so that it is made.",
             )
         )
     return PoolPlan((_wait(pool, 0, ()),), (_keep(pool, "it is not ours to change"),))
 
 
 def _own(
-    spec: Spec, observed: Observed, body: Record, problems: Problems, *, anew: bool
+    spec: Spec, observed: Observed, body: Record, problems: Diagnostics, *, anew: bool
 ) -> PoolPlan:
     pool, facts, sas = spec.pool, observed.pool, sas_lifetime(spec, observed.now)
     step_id, subject = f"pool:{pool.id}", f"pool {pool.id}"
@@ -226,22 +225,22 @@ def _sizes(targets: tuple[int, int]) -> str:
     return f"{dedicated} dedicated and {spot} spot nodes" if spot else f"{dedicated} nodes"
 
 
-def _foreign(pool: Pool, facts: PoolFacts, found: tuple[Difference, ...]) -> Problem:
+def _foreign(pool: Pool, facts: PoolFacts, found: tuple[Difference, ...]) -> Diagnostic:
     how = "and it differs" if found else "and only its maker may replace it"
     return finding(
         "pool-differs",
         f"a pool {facts.id!r} is there that this spec did not make, {how}",
         detail="\n".join(difference.words for difference in found),
         where=pool.where,
-        hint=f"Use it as it is (`pool: {{existing: {facts.id}}}`), or give yours another `id`.",
+        fix=f"Use it as it is (`pool: {{existing: {facts.id}}}`), or give yours another `id`.",
     )
 
 
-def _drifted(pool: Pool, found: tuple[Difference, ...]) -> Problem:
+def _drifted(pool: Pool, found: tuple[Difference, ...]) -> Diagnostic:
     return finding(
         "pool-drift",
         f"somebody has changed the pool {pool.id!r} since this spec made it; it stays so",
         detail="\n".join(difference.words for difference in found),
         where=pool.where,
-        hint="`--replace pool` makes it anew, as the spec says.",
+        fix="`--replace pool` makes it anew, as the spec says.",
     )

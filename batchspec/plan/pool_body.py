@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from batchspec.diagnostics import Diagnostics
 from batchspec.plan.changes import POOL, How
 from batchspec.plan.digest import content_digest, digest
 from batchspec.plan.images import resolve_image
@@ -11,9 +12,7 @@ from batchspec.plan.lifetime import UNTIL, sas_lifetime
 from batchspec.plan.observed import Observed
 from batchspec.plan.provenance import provenance
 from batchspec.plan.tasks import with_resources
-from batchspec.problems import Problems
-from batchspec.spec.model import Spec
-from batchspec.spec.values import Record, Value
+from batchspec.spec import Record, Spec, Value
 
 SPEC = "batchspec:spec"
 """The metadata that says which spec made a pool or a job."""
@@ -28,7 +27,7 @@ MACHINE = "batchspec:machine"
 _OURS = "batchspec:"
 
 
-def pool_body(spec: Spec, observed: Observed, problems: Problems) -> Record:
+def pool_body(spec: Spec, observed: Observed, problems: Diagnostics) -> Record:
     """The body of Create Pool; a problem is added where the account has no such image."""
     pool = spec.pool
     body = pool.properties

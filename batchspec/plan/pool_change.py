@@ -20,7 +20,7 @@ from batchspec.plan.pool_body import (
     own_metadata,
     without_size,
 )
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 
 _DEFAULTS = Record(
     taskSlotsPerNode=1,

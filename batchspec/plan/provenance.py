@@ -8,8 +8,7 @@ from datetime import datetime
 
 from batchspec.plan.digest import content_digest, digest
 from batchspec.plan.observed import Observed
-from batchspec.spec.model import Rows, Spec
-from batchspec.spec.values import Record
+from batchspec.spec import Record, Rows, Spec
 
 BY = "batchspec:by"
 """``user@host`` of the client that created or last updated a pool, a job or a schedule."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from batchspec.spec.values import Record, Text, Value
+from batchspec.spec import Record, Text, Value
 
 REQUEST = 1_000_000
 """Bytes; the service takes requests of up to 1 MB (Create Task Collection)."""

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchspec.diagnostics import Diagnostic, Secret, SpecError, StalePlanError, redact
 from batchspec.plan.plan import Ground, Plan
 from batchspec.plan.stale import moved, stepped
 from batchspec.plan.wishes import Part, Wishes
-from batchspec.problems import Problem, Secret, SpecError, StalePlanError, redact
-from batchspec.spec.model import Spec
+from batchspec.spec import Spec
 
 _FORM = "batchspec-plan"
 _VERSION = 2
@@ -155,9 +155,9 @@ def _steps(plan: Plan) -> Mapping[str, str]:
     return {step.id: redact(f"{step.verb} {step.subject}: {step.reason}") for step in plan.steps}
 
 
-def _not_understood(path: Path, why: str) -> Problem:
-    return Problem(
+def _not_understood(path: Path, why: str) -> Diagnostic:
+    return Diagnostic(
         "bad-plan-file",
         f"{path} is a plan that this batchspec does not understand: {why}",
-        hint="Save it anew: `batchspec plan SPEC --out FILE`.",
+        fix="Save it anew: `batchspec plan SPEC --out FILE`.",
     )

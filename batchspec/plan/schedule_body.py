@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.digest import digest
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.first_task import MANAGER
@@ -12,9 +13,7 @@ from batchspec.plan.lifetime import UNTIL, is_endless
 from batchspec.plan.observed import Observed
 from batchspec.plan.pool_body import DIGEST, SPEC, START, metadata_of, without_size
 from batchspec.plan.provenance import AT, BY, ORIGIN, provenance
-from batchspec.problems import Problem
-from batchspec.spec.model import Spec
-from batchspec.spec.values import BlobUrl, Record, Text, Value
+from batchspec.spec import BlobUrl, Record, Spec, Text, Value
 
 POOL = "batchspec:pool"
 """The schedule's metadata that tells whether the pool that lives as long as it is as it should."""
@@ -79,7 +78,7 @@ def _pool_digest(spec: Spec, jobs: Record) -> str:
     return digest(auto.with_(pool=without_size(pool).with_(metadata=None)), starts)
 
 
-def endless(spec: Spec, *bodies: Record) -> Problem | None:
+def endless(spec: Spec, *bodies: Record) -> Diagnostic | None:
     """That a schedule has no end, while addresses in these bodies are signed: a signature has one.
 
     ``bodies`` are all that the nodes of its jobs are sent.

@@ -15,7 +15,7 @@ from batchspec.plan.job_change import job_differences
 from batchspec.plan.observed import ScheduleFacts
 from batchspec.plan.pool_body import DIGEST, metadata_of, own_metadata
 from batchspec.plan.schedule_body import POOL
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 
 _JOBS = "jobSpecification"
 _TASK = f"{_JOBS}.{MANAGER}.id"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError, UsageError
 from batchspec.plan.actions import CreateSchedule, ReplaceSchedule, UpdateSchedule, WaitForPool
 from batchspec.plan.assembled import assembled
 from batchspec.plan.data import container_steps, missing_containers, upload_steps
@@ -26,9 +27,7 @@ from batchspec.plan.schedule_change import drift, for_the_next, schedule_change
 from batchspec.plan.selection import Selection
 from batchspec.plan.wishes import Part, Wishes
 from batchspec.plan.work import Work
-from batchspec.problems import Problem, Problems, SpecError, UsageError
-from batchspec.spec.model import PoolKind, Spec
-from batchspec.spec.values import Record
+from batchspec.spec import PoolKind, Record, Spec
 
 _GOES_ON = frozenset({"active", "disabled"})
 """The states in which a schedule can be changed."""
@@ -47,7 +46,7 @@ def build_scheduled(
     """
     if only is not None:
         raise UsageError(_not_retried(spec, observed.schedule))
-    problems = Problems()
+    problems = Diagnostics()
     problems.extend(spec.warnings)
     windows = runs_windows(spec, observed)
     pool = pool_body(spec, observed, problems)
@@ -87,7 +86,7 @@ def _own(spec: Spec, pool: Record) -> tuple[Record, ...]:
 
 
 def _around(
-    spec: Spec, observed: Observed, pool: Record, problems: Problems, *, anew: bool
+    spec: Spec, observed: Observed, pool: Record, problems: Diagnostics, *, anew: bool
 ) -> tuple[list[Step], list[Step]]:
     """Containers, uploads and pool: the steps, and what is kept."""
     containers = list(container_steps(spec, observed))
@@ -107,7 +106,7 @@ def _after(step: Step, others: list[Step]) -> Step:
 
 
 def _schedule_step(
-    spec: Spec, observed: Observed, body: Record, problems: Problems, wishes: Wishes
+    spec: Spec, observed: Observed, body: Record, problems: Diagnostics, wishes: Wishes
 ) -> Step:
     """Make, keep, change or replace the schedule; problems are added where it cannot be."""
     name, facts = spec.job.id, observed.schedule
@@ -157,7 +156,7 @@ def _ended(facts: ScheduleFacts | None) -> bool:
     return facts is not None and facts.state not in _GOES_ON
 
 
-def _check_new(spec: Spec, observed: Observed, problems: Problems) -> None:
+def _check_new(spec: Spec, observed: Observed, problems: Diagnostics) -> None:
     """That there will be a job, and no other job is in the way of the schedule."""
     if spec.job.schedule is not None and is_over(spec.job.schedule, observed.now):
         summary = "the schedule would make no job: its `until` has passed"
@@ -170,7 +169,7 @@ def _check_new(spec: Spec, observed: Observed, problems: Problems) -> None:
 
 def _kept_so(
     spec: Spec, facts: ScheduleFacts, changed: tuple[Difference, ...]
-) -> Iterator[Problem]:
+) -> Iterator[Diagnostic]:
     """What is to be said of a schedule that stays as it is."""
     where = spec.place("job.schedule")
     if changed:
@@ -182,20 +181,20 @@ def _kept_so(
         yield finding("schedule-disabled", summary, where=where)
 
 
-def _not_ours(spec: Spec, facts: ScheduleFacts) -> Problem:
+def _not_ours(spec: Spec, facts: ScheduleFacts) -> Diagnostic:
     summary = f"a job schedule {facts.id!r} is there that this spec did not make"
     return finding("schedule-not-ours", summary, where=spec.job.where)
 
 
-def _goes_on(spec: Spec, facts: ScheduleFacts) -> Problem:
+def _goes_on(spec: Spec, facts: ScheduleFacts) -> Diagnostic:
     summary = f"the schedule {facts.id!r} does its work again by itself: there is nothing to rerun"
     return finding("schedule-goes-on", summary, where=spec.place("job.schedule"))
 
 
-def _not_retried(spec: Spec, facts: ScheduleFacts | None) -> Problem:
+def _not_retried(spec: Spec, facts: ScheduleFacts | None) -> Diagnostic:
     there = facts is not None and not _ended(facts)
-    return Problem(
+    return Diagnostic(
         "not-retried",
         f"{spec.name} is a schedule: its tasks are not run again, its next job does the work",
-        hint="`batchspec status` says when that comes." if there else "",
+        fix="`batchspec status` says when that comes." if there else "",
     )

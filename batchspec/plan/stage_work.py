@@ -16,7 +16,7 @@ from batchspec.plan.observed import JobFacts, Stream, TaskFacts, TaskIndex
 from batchspec.plan.selection import Selection
 from batchspec.plan.streams import Taken
 from batchspec.plan.tasks import Task
-from batchspec.spec.model import Stage
+from batchspec.spec import Stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.live import ABSENT
 from batchspec.plan.plan import Ground
-from batchspec.problems import Problem
 
 _STEPS = "the steps"
 _MOST = 10
@@ -15,7 +15,7 @@ _AGAIN = "Look at `batchspec plan` again, and save it anew."
 _DONE = "All of it is done: there is nothing left to carry out."
 
 
-def moved(saved: Mapping[str, Ground], now: Mapping[str, Ground]) -> Iterator[Problem]:
+def moved(saved: Mapping[str, Ground], now: Mapping[str, Ground]) -> Iterator[Diagnostic]:
     """A problem for each ground that is not what it was; of the steps :func:`stepped` tells."""
     for name in dict.fromkeys((*saved, *now)):
         before, after = saved.get(name, _NONE), now.get(name, _NONE)
@@ -23,7 +23,7 @@ def moved(saved: Mapping[str, Ground], now: Mapping[str, Ground]) -> Iterator[Pr
             yield _stale(f"{name} changed since it was saved", _lines(before, after))
 
 
-def stepped(saved: Mapping[str, str], now: Mapping[str, str]) -> Problem:
+def stepped(saved: Mapping[str, str], now: Mapping[str, str]) -> Diagnostic:
     """What that does to the steps, which are in words here, by their ids."""
     if not now:
         return _stale("no step of it is needed any more", (), _DONE)
@@ -41,11 +41,11 @@ def stepped(saved: Mapping[str, str], now: Mapping[str, str]) -> Problem:
 _NONE = Ground(ABSENT)
 
 
-def _stale(what: str, details: Iterable[str], hint: str = "") -> Problem:
+def _stale(what: str, details: Iterable[str], fix: str = "") -> Diagnostic:
     lines = list(details)
     if len(lines) > _MOST:
         lines[_MOST:] = [f"... and {len(lines) - _MOST} more"]
-    return Problem("plan-stale", f"the plan is stale: {what}", detail="\n".join(lines), hint=hint)
+    return Diagnostic("plan-stale", f"the plan is stale: {what}", detail="\n".join(lines), fix=fix)
 
 
 def _lines(saved: Ground, now: Ground) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from batchspec.plan.observed import JobFacts
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 
 _TASK = "batchspec:stopped:"
 """Metadata of a job: before the id of a task that was ended. The service has no other place."""

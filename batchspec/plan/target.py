@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.plan import Step
-from batchspec.problems import Problem, UsageError
 
 PART = "part-of-plan"
 """The code of the note that a plan is a part of one."""
@@ -17,7 +17,7 @@ NO_SUCH_STEP = "no-such-step"
 
 def only_step(
     name: str, steps: Sequence[Step], kept: Sequence[Step]
-) -> tuple[list[Step], list[Step], Problem]:
+) -> tuple[list[Step], list[Step], Diagnostic]:
     """The steps that the step of that id needs, itself the last; and a note on what is left out.
 
     Nothing is to be done if that step keeps what is there: then it is the one that is kept.
@@ -40,7 +40,7 @@ def only_step(
     return chosen, kept, _left_out(name, len(steps) - len(chosen))
 
 
-def _left_out(name: str, number: int) -> Problem:
+def _left_out(name: str, number: int) -> Diagnostic:
     steps = "1 other step is" if number == 1 else f"{number} other steps are"
     return finding(
         PART,
@@ -48,11 +48,11 @@ def _left_out(name: str, number: int) -> Problem:
     )
 
 
-def _unknown(name: str, names: list[str]) -> Problem:
+def _unknown(name: str, names: list[str]) -> Diagnostic:
     near = get_close_matches(name, names, n=1)
-    return Problem(
+    return Diagnostic(
         NO_SUCH_STEP,
         f"the plan has no step {name!r}",
         detail="It has: " + ", ".join(names),
-        hint=f"Did you mean `{near[0]}`?" if near else "",
+        fix=f"Did you mean `{near[0]}`?" if near else "",
     )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from urllib.parse import quote
 
+from batchspec.diagnostics import Diagnostic, SpecError
 from batchspec.plan.bodies import filler, names, names_task
 from batchspec.plan.identity import (
     VALID,
@@ -22,12 +23,20 @@ from batchspec.plan.identity import (
 from batchspec.plan.items import Item, items
 from batchspec.plan.marks import UNMARKED, Marks
 from batchspec.plan.observed import ContainerFacts, LocalFile, Observed, Stream
-from batchspec.problems import Problem, SpecError
-from batchspec.spec.commands import command_line
-from batchspec.spec.model import Container, Spec, Stage
-from batchspec.spec.scope import READ, spec_scope
-from batchspec.spec.template import evaluate
-from batchspec.spec.values import BlobUrl, Record, Template, Text, Value
+from batchspec.spec import (
+    READ,
+    BlobUrl,
+    Container,
+    Record,
+    Spec,
+    Stage,
+    Template,
+    Text,
+    Value,
+    command_line,
+    evaluate,
+    spec_scope,
+)
 
 NAMED = 32_768
 """Characters of all resource files of one task: the service takes no more of them ("Total size of
@@ -59,7 +68,7 @@ class Task:
 def expand(spec: Spec, stage: Stage, observed: Observed, *, windows: bool) -> Expansion:
     """The tasks of a stage, as a stream; its length is known without making them.
 
-    Going through it raises :class:`~batchspec.problems.SpecError` at the first item that no task
+    Going through it raises :class:`~batchspec.diagnostics.SpecError` at the first item that no task
     can be made of. ``observed.rows`` is by stage name.
     """
     return Expansion(items(spec, stage, observed), Maker(spec, stage, observed, windows=windows))
@@ -228,11 +237,11 @@ def _own_id(template: Template, scope: Mapping[str, object]) -> str:
         summary = f"a task's id has at most 64 characters, and {name!r} has {len(name)}"
     else:
         summary = f"{name!r} cannot be a task's id: letters, digits, `-` and `_` can"
-    hint = "Make a text fit with `| slug`, or a long one with `| hash`."
-    raise SpecError(Problem("task-id", summary, where=template.where, hint=hint))
+    fix = "Make a text fit with `| slug`, or a long one with `| hash`."
+    raise SpecError(Diagnostic("task-id", summary, where=template.where, fix=fix))
 
 
-def _told(problem: Problem, index: int, item: Item) -> Problem:
+def _told(problem: Diagnostic, index: int, item: Item) -> Diagnostic:
     """The problem with the item it came up at; a stage without ``for_each`` has but one."""
     if not item.variables:
         return problem

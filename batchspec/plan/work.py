@@ -21,7 +21,7 @@ from batchspec.plan.pool_body import SPEC
 from batchspec.plan.selection import Selection
 from batchspec.plan.stage_work import Sorter, StageWork, Survey, state_of, survey
 from batchspec.plan.tasks import Task, expand
-from batchspec.spec.model import Spec, Stage
+from batchspec.spec import Spec, Stage
 
 _LONGEST_BASE = 60
 """Job ids have at most 64 characters; ``-r2`` and so on must fit behind."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import SupportedImage
-from batchspec.problems import Problem
 from batchspec.render import units
 from batchspec.render.ink import Ink
 from batchspec.render.sink import clean, flat, json_text
@@ -88,10 +88,10 @@ def _sum(checks: Sequence[Check]) -> str:
     return f"All works; {units.counted(warned, 'warning')}." if warned else "All works."
 
 
-def of_problem(name: str, problem: Problem, level: Level = Level.FAIL) -> Check:
+def of_problem(name: str, problem: Diagnostic, level: Level = Level.FAIL) -> Check:
     """Something that is wrong."""
     words = "\n".join(part for part in (flat(problem.summary), problem.detail) if part)
-    return Check(name, level, words, problem.hint)
+    return Check(name, level, words, problem.fix)
 
 
 def python_check(version: str, program: str | None) -> Check:
@@ -127,7 +127,7 @@ def account_check(account: str, *, keys: bool) -> Check:
 
 
 def answer_check(
-    name: str, url: str, seconds: float, problem: Problem | None, version: str = ""
+    name: str, url: str, seconds: float, problem: Diagnostic | None, version: str = ""
 ) -> Check:
     """Whether a service answers us."""
     if problem is not None:

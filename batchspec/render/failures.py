@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from batchspec.diagnostics import Diagnostic, redact
 from batchspec.observe.failures import Failure
 from batchspec.plan.observed import Account, TaskFacts
-from batchspec.problems import Problem, redact
 from batchspec.render import units
 from batchspec.render.ink import Ink
 from batchspec.render.progress.lines import tail_lines
@@ -175,23 +175,23 @@ def nothing_failed(name: str, *, look: str) -> str:
     return f"No task of {flat(name)} has failed as the spec is now. See: {flat(look)}"
 
 
-def no_such_failure(causes: Sequence[str], *, look: str, apply: str) -> Problem:
+def no_such_failure(causes: Sequence[str], *, look: str, apply: str) -> Diagnostic:
     """That no failed task is what was asked for."""
     by = f" by {units.listed(causes, last='or')}" if causes else ""
-    return Problem(
+    return Diagnostic(
         "nothing-to-retry",
         f"no task of the spec as it is now has failed{by}",
-        hint=f"`{look}` shows what failed, and by what; `{apply}` runs what has changed since.",
+        fix=f"`{look}` shows what failed, and by what; `{apply}` runs what has changed since.",
     )
 
 
-def not_failed(task: str, facts: TaskFacts | None) -> Problem:
+def not_failed(task: str, facts: TaskFacts | None) -> Diagnostic:
     """That a task that is to be retried did not fail."""
     state = "it is not there" if facts is None else f"it is {facts.state}"
     if facts is not None and facts.succeeded:
         state = "it succeeded"
-    return Problem(
+    return Diagnostic(
         "not-failed",
         f"{task} has not failed: {state}",
-        hint="Only failed tasks are retried.",
+        fix="Only failed tasks are retried.",
     )

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from batchspec.apply.events import Outcome
+from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan.plan import Verb
-from batchspec.problems import Problem, Severity
 from batchspec.render.report import Report, StepState
 from batchspec.render.sink import flat
 
@@ -79,21 +79,21 @@ def plan_saved(path: Path) -> str:
     return f"The plan is saved. Carry it out with: batchspec apply {flat(shlex.quote(str(path)))}"
 
 
-def stopping() -> Problem:
+def stopping() -> Diagnostic:
     """What is said at the first Ctrl-C."""
-    return Problem(
+    return Diagnostic(
         "stopping",
         "stopping when what is in flight is done; nothing is deleted",
-        hint="Ctrl-C once more stops at once.",
+        fix="Ctrl-C once more stops at once.",
         severity=Severity.NOTE,
     )
 
 
-def unrecorded(why: str) -> Problem:
+def unrecorded(why: str) -> Diagnostic:
     """That the record of the run cannot be written; the run itself goes on."""
-    return Problem(
+    return Diagnostic(
         "unrecorded",
         f"the record of this run cannot be written: {why}",
-        hint="The run goes on; `batchspec report` will not know of it.",
+        fix="The run goes on; `batchspec report` will not know of it.",
         severity=Severity.WARNING,
     )

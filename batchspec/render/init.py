@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from batchspec.problems import Problem
+from batchspec.diagnostics import Diagnostic
 from batchspec.render import units
 from batchspec.render.ink import Ink
 from batchspec.render.sink import flat
@@ -27,18 +27,18 @@ def written_text(spec: str, files: Sequence[Path], *, containers: bool, color: b
     return "\n".join(lines)
 
 
-def in_the_way(files: Sequence[Path]) -> Problem:
+def in_the_way(files: Sequence[Path]) -> Diagnostic:
     """That files are there already."""
     names = [str(file) for file in files[:_SHOWN]]
     more = len(files) - len(names)
-    return Problem(
+    return Diagnostic(
         "file-exists",
         f"{units.counted(len(files), 'file')} would be overwritten; nothing was written",
         detail="\n".join([*names, *([f"... and {more} more"] if more else [])]),
-        hint="Name another folder: batchspec init FOLDER",
+        fix="Name another folder: batchspec init FOLDER",
     )
 
 
-def unwritable(folder: Path, why: str) -> Problem:
+def unwritable(folder: Path, why: str) -> Diagnostic:
     """That the folder cannot be written to."""
-    return Problem("unwritable-folder", f"{folder} cannot be written to: {why}")
+    return Diagnostic("unwritable-folder", f"{folder} cannot be written to: {why}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from batchspec.diagnostics import Diagnostic, Severity, redact
 from batchspec.plan.causes import cause_of
 from batchspec.plan.observed import TaskFacts
-from batchspec.problems import Problem, Severity, redact
 from batchspec.render.ink import Ink
 from batchspec.render.sink import clean, flat
 
@@ -85,17 +85,17 @@ def stored_note(subject: str, node: str) -> str:
     return f"{flat(subject)} failed like that of {flat(node)}, whose output follows"
 
 
-def not_started(task: str) -> Problem:
+def not_started(task: str) -> Diagnostic:
     """That a task has written nothing since it has not started."""
-    return Problem(
+    return Diagnostic(
         "not-started",
         f"{task} has not started yet, so it has written nothing",
-        hint="`-f` waits for it.",
+        fix="`-f` waits for it.",
         severity=Severity.NOTE,
     )
 
 
-def no_output(subject: str, name: str, *, kept: bool | None) -> Problem:
+def no_output(subject: str, name: str, *, kept: bool | None) -> Diagnostic:
     """That what was written cannot be read any more.
 
     ``kept`` says whether the service keeps it in a container; ``None`` where it never does.
@@ -111,19 +111,19 @@ def no_output(subject: str, name: str, *, kept: bool | None) -> Problem:
         None: "",
     }
     summary = f"there is no {name} of {subject}"
-    return Problem("no-output", summary, detail=where[kept], hint=hints[kept])
+    return Diagnostic("no-output", summary, detail=where[kept], fix=hints[kept])
 
 
-def no_run(name: str, *, scheduled: bool = False) -> Problem:
+def no_run(name: str, *, scheduled: bool = False) -> Diagnostic:
     """That nothing of this spec is in the account; of a schedule, that there is no job yet."""
     if scheduled:
-        return Problem(
+        return Diagnostic(
             "no-run",
             f"there is no job of the schedule {name} in the account",
-            hint="`batchspec status` says when the next one comes.",
+            fix="`batchspec status` says when the next one comes.",
         )
-    return Problem(
+    return Diagnostic(
         "no-run",
         f"there is no job of {name} in the account",
-        hint="`batchspec apply` starts one.",
+        fix="`batchspec apply` starts one.",
     )

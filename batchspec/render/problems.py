@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from batchspec.problems import Place, Problem, Severity
+from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.render import units
 from batchspec.render.ink import Ink
 from batchspec.render.sink import clean, flat
@@ -16,7 +16,7 @@ _WORD = re.compile(r"[a-z]+(?=[ ,])")
 _ORDER = tuple(Severity)
 
 
-def problem_text(problem: Problem, *, color: bool = False, width: int = 100) -> str:
+def problem_text(problem: Diagnostic, *, color: bool = False, width: int = 100) -> str:
     """One problem on one or more lines.
 
     ``file:line:col: error: summary [code]``, the source line with a caret below it, the detail and
@@ -35,8 +35,8 @@ def problem_text(problem: Problem, *, color: bool = False, width: int = 100) -> 
     lines += [f"  {line}".rstrip() for line in clean(problem.detail).splitlines()]
     if problem.request_id:
         lines.append(ink("dim", f"  request id: {flat(problem.request_id)}"))
-    if problem.hint:
-        first, *rest = _capital(clean(problem.hint)).splitlines()
+    if problem.fix:
+        first, *rest = _capital(clean(problem.fix)).splitlines()
         lines.append(f"  {ink('hint', 'hint:')} {first}")
         lines += [f"        {line}".rstrip() for line in rest]
     return "\n".join(lines)
@@ -48,7 +48,7 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:] if word and word.group() != "batchspec" else text
 
 
-def problems_text(problems: Sequence[Problem], *, color: bool = False, width: int = 100) -> str:
+def problems_text(problems: Sequence[Diagnostic], *, color: bool = False, width: int = 100) -> str:
     """Several problems, and how many there are at the end; one stands for itself."""
     texts = [problem_text(problem, color=color, width=width) for problem in problems]
     if len(problems) > 1:
@@ -57,13 +57,13 @@ def problems_text(problems: Sequence[Problem], *, color: bool = False, width: in
     return apart.join(texts)
 
 
-def tally(problems: Sequence[Problem]) -> str:
+def tally(problems: Sequence[Diagnostic]) -> str:
     """How many problems there are of each weight: ``3 errors, 1 warning``."""
     numbers = [(sum(p.severity is severity for p in problems), severity) for severity in _ORDER]
     return ", ".join(units.counted(count, severity.value) for count, severity in numbers if count)
 
 
-def problem_json(problem: Problem) -> dict[str, object]:
+def problem_json(problem: Diagnostic) -> dict[str, object]:
     """A problem as a JSON object; what is empty is left out, ``where`` is ``null`` if unknown."""
     where = problem.where
     found: dict[str, object] = {
@@ -72,7 +72,7 @@ def problem_json(problem: Problem) -> dict[str, object]:
         "message": problem.summary,
         "where": place_json(where) if where else None,
     }
-    more = {"detail": problem.detail, "hint": problem.hint, "request_id": problem.request_id}
+    more = {"detail": problem.detail, "hint": problem.fix, "request_id": problem.request_id}
     return {**found, **{key: text for key, text in more.items() if text}}
 
 

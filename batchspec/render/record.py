@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, get_args
 
 from batchspec.apply.events import Event, Outcome, Stamped
-from batchspec.problems import Place, Problem, Severity
+from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.render.progress.jsonl import event_name
 
 _EVENTS: Mapping[str, type[Event]] = {event_name(kind): kind for kind in get_args(Event)}
@@ -60,10 +60,10 @@ def _value(name: str, value: Any) -> Any:
     return value
 
 
-def _problem(row: dict[str, Any]) -> Problem:
+def _problem(row: dict[str, Any]) -> Diagnostic:
     where = row.get("where")
     severity = row.get("severity")
-    return Problem(
+    return Diagnostic(
         str(row.get("code", "")),
         str(row.get("message", "")),
         str(row.get("detail", "")),

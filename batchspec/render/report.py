@@ -10,8 +10,8 @@ from typing import assert_never
 
 from batchspec.apply import events
 from batchspec.apply.events import Outcome, Stamped
+from batchspec.diagnostics import Diagnostic, Exit
 from batchspec.plan.plan import Verb
-from batchspec.problems import Exit, Problem
 from batchspec.render.problems import problem_json
 
 KEPT = 20
@@ -89,7 +89,7 @@ class Report:
     failures: tuple[events.TaskFailed, ...] = ()
     nodes: tuple[events.NodeFailed, ...] = ()
     schedule: events.ScheduleSeen | None = None
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Diagnostic, ...] = ()
     waits: tuple[events.Waiting, ...] = ()
     left: tuple[str, ...] = ()
 
@@ -138,7 +138,7 @@ class Tally:
         self._failures: list[events.TaskFailed] = []
         self._nodes: list[events.NodeFailed] = []
         self._schedule: events.ScheduleSeen | None = None
-        self._problems: list[Problem] = []
+        self._problems: list[Diagnostic] = []
         self._waits: dict[tuple[str, str], events.Waiting] = {}
 
     def __call__(self, stamped: Stamped) -> None:  # noqa: PLR0912  (one case an event)

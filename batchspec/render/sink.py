@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import TextIO
 
-from batchspec.problems import redact
+from batchspec.diagnostics import redact
 
 _SEQUENCE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor moves

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import JobFacts, TaskFacts
-from batchspec.problems import Problem
 from batchspec.render import units
 from batchspec.render.sink import flat
 
@@ -60,12 +60,12 @@ def nothing_to_stop(name: str, job: JobFacts | None) -> str:
     return f"Nothing to stop: the job {flat(job.id)} has ended{why}"
 
 
-def unknown_task(task: str, name: str) -> Problem:
+def unknown_task(task: str, name: str) -> Diagnostic:
     """That there is no job in which the task could be."""
-    return Problem(
+    return Diagnostic(
         "no-run",
         f"there is no job of {name} in the account, and no task {task!r}",
-        hint="`batchspec status` shows what there is.",
+        fix="`batchspec status` shows what there is.",
     )
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from batchspec.plan import actions
 from batchspec.plan.actions import Action
 from batchspec.render.sink import clean, json_text
-from batchspec.spec.values import Record, thaw
+from batchspec.spec import Record, thaw
 
 _REBOOT = "nodeRebootOption"
 

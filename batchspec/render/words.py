@@ -14,7 +14,7 @@ from batchspec.plan.observed import Account
 from batchspec.plan.plan import Gate, Step, Verb
 from batchspec.render import units
 from batchspec.render.sink import flat
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 
 PHRASES: Mapping[Verb, str] = {
     Verb.CREATE: "create {}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from batchspec.problems import Problem, SpecError
+from batchspec.diagnostics import Diagnostic, SpecError
 from batchspec.spec.model import Command, Shell
 from batchspec.spec.template import Names, check, evaluate, position
 from batchspec.spec.values import (
@@ -27,10 +27,10 @@ def value_quoting(command: Command, *, windows: bool) -> Quoting | None:
     return Quoting.WINDOWS if command.shell is Shell.DEFAULT else Quoting.WINDOWS_PROGRAM
 
 
-def check_command(command: Command, names: Names, *, windows: bool) -> tuple[Problem, ...]:
+def check_command(command: Command, names: Names, *, windows: bool) -> tuple[Diagnostic, ...]:
     """Check a command without evaluating it."""
     quoting = value_quoting(command, windows=windows)
-    found: list[Problem] = []
+    found: list[Diagnostic] = []
     for template in (command.template, *command.arguments):
         if template is not None:
             found.extend(check(template, names, quoting=quoting))
@@ -39,16 +39,16 @@ def check_command(command: Command, names: Names, *, windows: bool) -> tuple[Pro
     return tuple(found)
 
 
-def _one_line(template: Template) -> tuple[Problem, ...]:
+def _one_line(template: Template) -> tuple[Diagnostic, ...]:
     """``cmd /c`` runs the first line and ignores the rest."""
     offset = template.source.rstrip().find("\n")
     if offset < 0:
         return ()
-    problem = Problem(
+    problem = Diagnostic(
         "command-lines",
         "the command has several lines, and `cmd /c` runs only the first",
         where=position(template, offset + 1),
-        hint="Join the lines with `&&`, or fold them with `>-`.",
+        fix="Join the lines with `&&`, or fold them with `>-`.",
     )
     return (problem,)
 
@@ -73,7 +73,7 @@ def command_line(command: Command, scope: Mapping[str, object], *, windows: bool
         return text if command.shell is Shell.NONE else wrapped(text, windows=windows)
     except UnquotableError as error:
         where = (command.template or command.arguments[0]).where
-        raise SpecError(Problem("template-value", f"{error}", where=where)) from None
+        raise SpecError(Diagnostic("template-value", f"{error}", where=where)) from None
 
 
 def wrapped(text: str | Text, *, windows: bool) -> str | Text:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import yaml
 
-from batchspec.problems import Secret
+from batchspec.diagnostics import Secret
 from batchspec.spec.scope import READ, WRITE
 from batchspec.spec.substitute import Rendered
 from batchspec.spec.values import BlobUrl, Piece, Quoted, Text, Value, quote, thaw

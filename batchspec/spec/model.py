@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeAlias
 
-from batchspec.problems import Place, Problem
+from batchspec.diagnostics import Diagnostic, Place
 from batchspec.spec.values import Record, Template, Value
 
 
@@ -253,8 +253,8 @@ class Spec:
     """A complete spec.
 
     ``digest`` is the hexadecimal SHA-256 of the expanded spec with its parameters, without the
-    values of secrets. Secret ``parameters`` are :class:`~batchspec.problems.Secret`. ``warnings``
-    do not prevent a run. ``places`` are the positions of the keys by dotted path.
+    values of secrets. Secret ``parameters`` are :class:`~batchspec.diagnostics.Secret`.
+    ``warnings`` do not prevent a run. ``places`` are the positions of the keys by dotted path.
     """
 
     path: Path
@@ -268,7 +268,7 @@ class Spec:
     description: str = ""
     results: tuple[Result, ...] = ()
     cleanup: Cleanup = field(default_factory=Cleanup)
-    warnings: tuple[Problem, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
     places: Mapping[str, Place] = field(default_factory=dict)
 
     def container_id(self, key: str) -> str:

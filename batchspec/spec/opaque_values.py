@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, NoReturn
 
-from batchspec.problems import Secret
+from batchspec.diagnostics import Secret
 from batchspec.spec.values import BlobUrl, Text
 
 LIMIT = 1_000_000

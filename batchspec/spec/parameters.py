@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchspec.problems import Place, Problem, Problems, Secret, SpecError
+from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Secret, SpecError
 from batchspec.spec.source import read_source
 from batchspec.spec.validator_messages import TYPE_NAMES, did_you_mean
 from batchspec.spec.values import Value, freeze
@@ -56,7 +56,7 @@ def read_parameters(
     declared: Mapping[str, Node],
     variables: Mapping[str, str],
     variable_files: Sequence[Path],
-    problems: Problems,
+    problems: Diagnostics,
 ) -> dict[str, Value]:
     """The value of every declared parameter that has a valid one; the rest are problems."""
     given = dict(_from_files(variable_files, declared, problems))
@@ -69,11 +69,11 @@ def read_parameters(
     for name, node in declared.items():
         if name in RESERVED:
             problems.add(
-                Problem(
+                Diagnostic(
                     "reserved-name",
                     f"a parameter cannot be named `{name}`, which has another meaning in templates",
                     where=node.name,
-                    hint=f"Rename it, for example to `my_{name}`.",
+                    fix=f"Rename it, for example to `my_{name}`.",
                 )
             )
         if not _is_valid_declaration(name, node, problems):
@@ -86,11 +86,11 @@ def read_parameters(
         else:
             if name not in variables:
                 problems.add(
-                    Problem(
+                    Diagnostic(
                         "missing-variable",
                         f"the parameter `{name}` has no value and no default",
                         where=node.name,
-                        hint=f"Set it with `--var {name}=VALUE`.",
+                        fix=f"Set it with `--var {name}=VALUE`.",
                     )
                 )
             continue
@@ -108,7 +108,7 @@ def is_secret(node: Node) -> bool:
 
 
 def _from_files(
-    files: Sequence[Path], declared: Mapping[str, Node], problems: Problems
+    files: Sequence[Path], declared: Mapping[str, Node], problems: Diagnostics
 ) -> Iterator[tuple[str, _Given]]:
     for file in files:
         try:
@@ -118,11 +118,11 @@ def _from_files(
             continue
         if not isinstance(root.value, Mapping):
             problems.add(
-                Problem(
+                Diagnostic(
                     "wrong-type",
                     f"{file} is not a mapping",
                     where=root.where,
-                    hint="Write lines such as `top: 5` in a variable file.",
+                    fix="Write lines such as `top: 5` in a variable file.",
                 )
             )
         for name, node in root.members.items():
@@ -159,7 +159,7 @@ _TYPE_TESTS: Mapping[str, Callable[[object], bool]] = {
 }
 
 
-def _from_option(name: str, text: str, declared: Node, problems: Problems) -> _Given | None:
+def _from_option(name: str, text: str, declared: Node, problems: Diagnostics) -> _Given | None:
     types = _types(declared)
     for kind in types:
         if kind == "string":
@@ -174,11 +174,11 @@ def _from_option(name: str, text: str, declared: Node, problems: Problems) -> _G
         return _Given(text, is_option=True)
     shown = "" if is_secret(declared) else f", not `{text}`"
     problems.add(
-        Problem(
+        Diagnostic(
             "bad-variable",
             f"--var {name} must be {TYPE_NAMES.get(types[0], types[0])}{shown}",
             where=declared.name,
-            hint=_OPTION_EXAMPLES.get(types[0], "").format(name=name),
+            fix=_OPTION_EXAMPLES.get(types[0], "").format(name=name),
         )
     )
     return None
@@ -199,7 +199,7 @@ _OPTION_EXAMPLES = {
 }
 
 
-def _is_valid_declaration(name: str, node: Node, problems: Problems) -> bool:
+def _is_valid_declaration(name: str, node: Node, problems: Diagnostics) -> bool:
     if any(below.wrong for below in node.walk()):
         return False
     if not is_simple(_fragment(node)) and not _is_json_schema(name, node, problems):
@@ -210,34 +210,34 @@ def _is_valid_declaration(name: str, node: Node, problems: Problems) -> bool:
     if default is not None:
         place = default.name
         problems.add(
-            Problem(
+            Diagnostic(
                 "secret-in-clear",
                 f"the secret `{name}` has a default in plain text",
                 where=Place(place.file, place.line, place.column),
-                hint="Remove it, and give the value with `--var` or `--var-file`.",
+                fix="Remove it, and give the value with `--var` or `--var-file`.",
             )
         )
         return False
     if _types(node) != ("string",):
         problems.add(
-            Problem(
+            Diagnostic(
                 "bad-parameter",
                 f"the secret `{name}` must be a string",
                 where=node.name,
-                hint="Write `type: string`.",
+                fix="Write `type: string`.",
             )
         )
         return False
     return True
 
 
-def _is_json_schema(name: str, node: Node, problems: Problems) -> bool:
+def _is_json_schema(name: str, node: Node, problems: Diagnostics) -> bool:
     error = _declaration_error(_fragment(node))
     if error is None:
         return True
     path = [str(step) for step in error.absolute_path]
     problems.add(
-        Problem(
+        Diagnostic(
             "bad-parameter",
             f"`{'.'.join((name, *path))}` "
             + _expectation(str(error.validator), error.validator_value, _shown(error.instance)),
@@ -252,7 +252,7 @@ def _fragment(node: Node) -> dict[str, object]:
     return {key: item.plain() for key, item in node.members.items() if key not in _ANNOTATIONS}
 
 
-def _fits(name: str, node: Node, given: _Given, problems: Problems) -> bool:
+def _fits(name: str, node: Node, given: _Given, problems: Diagnostics) -> bool:
     fragment = _fragment(node)
     if fits_simple(fragment, given.value):
         return True
@@ -264,7 +264,7 @@ def _fits(name: str, node: Node, given: _Given, problems: Problems) -> bool:
     shown = "" if is_secret(node) else _shown(error.instance)
     expected = _expectation(str(error.validator), error.validator_value, shown)
     where = _without_text(given.where or node.name, node)
-    problems.add(Problem("bad-variable", f"{what}{path} {expected}", where=where))
+    problems.add(Diagnostic("bad-variable", f"{what}{path} {expected}", where=where))
     return False
 
 
@@ -380,8 +380,8 @@ def _without_text(where: Place, declared: Node) -> Place:
     return Place(where.file, where.line, where.column) if is_secret(declared) else where
 
 
-def _unknown(what: str, name: str, declared: Mapping[str, Node], where: Place | None) -> Problem:
+def _unknown(what: str, name: str, declared: Mapping[str, Node], where: Place | None) -> Diagnostic:
     fix = did_you_mean(name, declared) or "The spec declares no parameters; remove it."
-    return Problem(
-        "unknown-variable", f"{what} is not a parameter of the spec", where=where, hint=fix
+    return Diagnostic(
+        "unknown-variable", f"{what} is not a parameter of the spec", where=where, fix=fix
     )

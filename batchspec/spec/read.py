@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from batchspec.problems import Place, Problem, Problems, Severity, SpecError
+from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Severity, SpecError
 from batchspec.spec import build
 from batchspec.spec.dump import document
 from batchspec.spec.expand import ends_job, expanded
@@ -103,7 +103,7 @@ def read_uploads(
     They serve to report missing files together with the errors of the spec.
     """
     try:
-        root = _checked(path, variables or {}, variable_files, Problems()).root
+        root = _checked(path, variables or {}, variable_files, Diagnostics()).root
     except SpecError:
         return ()
     containers = root.get("containers")
@@ -119,9 +119,9 @@ def read_uploads(
 
 def _read(
     path: Path, variables: Mapping[str, str], files: Sequence[Path]
-) -> tuple[Rendered, tuple[Problem, ...], Mapping[str, Place]]:
+) -> tuple[Rendered, tuple[Diagnostic, ...], Mapping[str, Place]]:
     """The expanded spec, its warnings, and the positions of its keys."""
-    problems = Problems()
+    problems = Diagnostics()
     found = _checked(path, variables, files, problems)
     reported = _unique(problems)
     if any(problem.severity is Severity.ERROR for problem in reported):
@@ -130,18 +130,18 @@ def _read(
 
 
 def _checked(
-    path: Path, variables: Mapping[str, str], files: Sequence[Path], problems: Problems
+    path: Path, variables: Mapping[str, str], files: Sequence[Path], problems: Diagnostics
 ) -> Rendered:
     """The tree with its templates filled in; all errors are added to ``problems``."""
     source = read_source(path)
     written = parse(source)
     if not isinstance(written.value, Mapping):
         raise SpecError(
-            Problem(
+            Diagnostic(
                 "not-a-mapping",
                 "the spec is not a mapping",
                 where=written.where,
-                hint="Start it with `version: 1`.",
+                fix="Start it with `version: 1`.",
             )
         )
     root = validated(written, problems)
@@ -154,7 +154,7 @@ def _checked(
     return found
 
 
-def _unique(problems: Problems) -> tuple[Problem, ...]:
+def _unique(problems: Diagnostics) -> tuple[Diagnostic, ...]:
     """Each problem once (an alias repeats them), without the lines that contain a secret."""
     found = tuple({(p.code, p.where, p.summary): p for p in reversed(problems.found)}.values())
     secret_lines = {

@@ -17,7 +17,7 @@ from os import stat_result
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from batchspec.problems import Place, Problem, SpecError, redact
+from batchspec.diagnostics import Diagnostic, Place, SpecError, redact
 from batchspec.spec.values import Record, freeze
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -62,8 +62,8 @@ class RowFile:
     """The rows of a file; can be iterated repeatedly, and are counted on first use.
 
     ``delimiter`` is ``None`` for JSON Lines. Iteration raises
-    :class:`~batchspec.problems.SpecError` at the first invalid row, and when the file has changed
-    since it was opened first.
+    :class:`~batchspec.diagnostics.SpecError` at the first invalid row, and when the file has
+    changed since it was opened first.
     """
 
     path: Path
@@ -266,4 +266,4 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _refuse(code: str, summary: str, where: Place | None, fix: str = "") -> NoReturn:
-    raise SpecError(Problem(code, summary, where=where, hint=fix))
+    raise SpecError(Diagnostic(code, summary, where=where, fix=fix))

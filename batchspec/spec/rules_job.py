@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from batchspec.problems import Problem, Severity
+from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.spec.formats import duration, moment
 from batchspec.spec.rules_pool import at_least
 from batchspec.spec.yaml_tree import Node
@@ -21,7 +21,7 @@ _TASK_ONLY = (
 """Properties of a task that a job manager task (``BatchJobManagerTask``) does not have."""
 
 
-def job_rules(root: Node) -> Iterator[Problem]:
+def job_rules(root: Node) -> Iterator[Diagnostic]:
     """Properties of the job that the service refuses, and the required time limit."""
     job = root.get("job")
     if job is None:
@@ -42,64 +42,64 @@ def _task_nodes(root: Node) -> Iterator[Node]:
             yield node
 
 
-def _limit(job: Node) -> Iterator[Problem]:
+def _limit(job: Node) -> Iterator[Diagnostic]:
     limit = job.get("max_wall_clock_time") or job.get("constraints", "max_wall_clock_time")
     if limit is None:
-        yield Problem(
+        yield Diagnostic(
             "missing-key",
             "`max_wall_clock_time` is missing in the job",
             detail="Every run needs a time limit, so that it cannot cause costs indefinitely.",
             where=job.name,
-            hint="Write a limit, for example `max_wall_clock_time: 2h`.",
+            fix="Write a limit, for example `max_wall_clock_time: 2h`.",
         )
     elif limit.text and duration(limit.text) == timedelta():
-        yield Problem(
+        yield Diagnostic(
             "out-of-range", "`max_wall_clock_time` must be greater than 0", where=limit.where
         )
 
 
-def _numbers(job: Node) -> Iterator[Problem]:
+def _numbers(job: Node) -> Iterator[Diagnostic]:
     priority = job.get("priority")
     if priority is not None and isinstance(priority.value, int) and abs(priority.value) > 1000:
-        yield Problem(
+        yield Diagnostic(
             "out-of-range",
             f"`priority` must be -1000 to 1000, not {priority.value}",
             where=priority.where,
         )
     most = job.get("max_parallel_tasks")
     if most is not None and isinstance(most.value, int) and (most.value < -1 or most.value == 0):
-        yield Problem(
+        yield Diagnostic(
             "out-of-range",
             f"`max_parallel_tasks` must be at least 1, or -1 for no limit, not {most.value}",
             where=most.where,
         )
 
 
-def _release(job: Node) -> Iterator[Problem]:
+def _release(job: Node) -> Iterator[Diagnostic]:
     release = job.get("release") or job.get("job_release_task")
     if release is None:
         return
     if job.get("prepare") is None and job.get("job_preparation_task") is None:
-        yield Problem(
+        yield Diagnostic(
             "missing-key",
             "`release` requires `prepare`: the service runs a release task only after a "
             "preparation task",
             where=release.name,
-            hint="Add `prepare: {command: exit 0}`.",
+            fix="Add `prepare: {command: exit 0}`.",
         )
     limit = release.get("max_wall_clock_time")
     yield from at_least("max_wall_clock_time", limit, timedelta(), timedelta(minutes=15))
 
 
-def _command(task: Node) -> Iterator[Problem]:
+def _command(task: Node) -> Iterator[Diagnostic]:
     command = task.get("command") or task.get("command_line")
     if command is None:
-        yield Problem("missing-key", "`command` is missing", where=task.name)
+        yield Diagnostic("missing-key", "`command` is missing", where=task.name)
     elif command.text is not None and not command.text.strip():
-        yield Problem("empty", "`command` is empty", where=command.where)
+        yield Diagnostic("empty", "`command` is empty", where=command.where)
 
 
-def _schedule_rules(root: Node) -> Iterator[Problem]:
+def _schedule_rules(root: Node) -> Iterator[Diagnostic]:
     """Properties of a schedule that the service refuses, and the first task of its jobs."""
     schedule, manager = root.get("job", "schedule"), root.get("job", "job_manager_task")
     tasks = root.get("tasks")
@@ -110,16 +110,16 @@ def _schedule_rules(root: Node) -> Iterator[Problem]:
     if manager is None:
         yield from _one_task(tasks)
     elif tasks is not None:
-        yield Problem(
+        yield Diagnostic(
             "either-or",
             "`tasks` cannot be combined with a `job_manager_task` in a job schedule: the service "
             "creates the jobs, and only the job manager task submits tasks to them",
             where=tasks.name,
-            hint="Remove `tasks`, and submit them from the job manager task.",
+            fix="Remove `tasks`, and submit them from the job manager task.",
         )
 
 
-def _schedule_times(schedule: Node) -> Iterator[Problem]:
+def _schedule_times(schedule: Node) -> Iterator[Diagnostic]:
     every = schedule.get("every") or schedule.get("recurrence_interval")
     yield from at_least("every", every, timedelta(minutes=1))
     window = schedule.get("window") or schedule.get("start_window")
@@ -130,41 +130,41 @@ def _schedule_times(schedule: Node) -> Iterator[Problem]:
         return
     first, last = moment(start.text or ""), moment(until.text or "")
     if first and last and last <= first:
-        yield Problem(
+        yield Diagnostic(
             "out-of-range", "the end of the schedule is not after its start", where=until.where
         )
 
 
-def _schedule_cleanup(cleanup: Node | None) -> Iterator[Problem]:
+def _schedule_cleanup(cleanup: Node | None) -> Iterator[Diagnostic]:
     if cleanup is None or all(when.value == "never" for when in cleanup.members.values()):
         return
-    yield Problem(
+    yield Diagnostic(
         "no-cleanup",
         "`cleanup` has no effect with a schedule, which keeps creating jobs",
         where=cleanup.name,
-        hint="Remove `cleanup`; to delete everything, run `batchspec destroy`.",
+        fix="Remove `cleanup`; to delete everything, run `batchspec destroy`.",
         severity=Severity.WARNING,
     )
 
 
-def _one_task(tasks: Node | None) -> Iterator[Problem]:
+def _one_task(tasks: Node | None) -> Iterator[Diagnostic]:
     stages = tuple(tasks.members.values()) if tasks else ()
     if len(stages) > 1:
-        yield Problem(
+        yield Diagnostic(
             "one-task",
             "a job schedule can have only one stage, and this is another one",
             detail="The service creates the jobs with a single task, the job manager task.",
             where=stages[1].name,
-            hint="Do everything in one command, submit more tasks from a `job_manager_task`, or "
+            fix="Do everything in one command, submit more tasks from a `job_manager_task`, or "
             "remove `schedule` and apply the spec from cron or CI.",
         )
     for stage in stages[:1]:
         for key in _TASK_ONLY:
             if (node := stage.get(key)) is not None:
-                yield Problem(
+                yield Diagnostic(
                     "not-of-manager",
                     f"`{key}` is not supported for the task of a job schedule",
                     detail="It is created as a job manager task, which lacks this property.",
                     where=node.name,
-                    hint="Remove it, or submit a task that has it from a `job_manager_task`.",
+                    fix="Remove it, or submit a task that has it from a `job_manager_task`.",
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from batchspec.problems import Place, Problem, redact
+from batchspec.diagnostics import Diagnostic, Place, redact
 from batchspec.spec.validator_messages import did_you_mean
 from batchspec.spec.yaml_tree import Node
 
@@ -34,7 +34,7 @@ _TASKS = (
 )
 
 
-def name_rules(root: Node) -> Iterator[Problem]:
+def name_rules(root: Node) -> Iterator[Diagnostic]:
     """Names that the services refuse, unknown references, and secrets in plain text."""
     for path in _IDS + _MORE_IDS:
         node = root.get(*path)
@@ -46,25 +46,25 @@ def name_rules(root: Node) -> Iterator[Problem]:
     yield from _references(root)
 
 
-def _id(node: Node, key: str) -> Iterator[Problem]:
+def _id(node: Node, key: str) -> Iterator[Diagnostic]:
     given = node.text or ""
     if _ID.fullmatch(given):
         return
     if len(given) > 64:
-        yield Problem(
+        yield Diagnostic(
             "long-id", f"`{key}` has {len(given)} characters; the maximum is 64", where=node.where
         )
         return
     bad = "".join(dict.fromkeys(re.sub(r"[A-Za-z0-9_-]", "", given)))
-    yield Problem(
+    yield Diagnostic(
         "bad-id",
         f"`{key}` cannot contain {' '.join(f'`{c}`' for c in bad)}" if bad else f"`{key}` is empty",
         where=node.where,
-        hint="Use letters, digits, `-` and `_`.",
+        fix="Use letters, digits, `-` and `_`.",
     )
 
 
-def _containers(root: Node) -> Iterator[Problem]:
+def _containers(root: Node) -> Iterator[Diagnostic]:
     containers = root.get("containers")
     seen: dict[str, str] = {}
     for key, node in (containers.members if containers else {}).items():
@@ -75,38 +75,38 @@ def _containers(root: Node) -> Iterator[Problem]:
         given = id_.text or "" if id_ is not None else key
         where = id_.where if id_ is not None else node.name
         if given in seen:
-            yield Problem(
+            yield Diagnostic(
                 "same-container",
                 f"`{key}` and `{seen[given]}` both have the container name `{given}`",
                 where=where,
-                hint="Use one of them for both, or give one another `id`.",
+                fix="Use one of them for both, or give one another `id`.",
             )
         seen[given] = key
         if not _CONTAINER.fullmatch(given) and given not in _SPECIAL:
             yield _bad_container(given, where, has_id=id_ is not None)
 
 
-def _metadata(node: Node | None) -> Iterator[Problem]:
+def _metadata(node: Node | None) -> Iterator[Diagnostic]:
     """Storage transfers metadata as HTTP headers. "Names must adhere to the naming rules for C#
     identifiers"; for values that are not ASCII it reports a wrong signature."""
     for name, value in (node.members if node is not None else {}).items():
         if not _METADATA.fullmatch(name):
-            yield Problem(
+            yield Diagnostic(
                 "bad-container-metadata",
                 f"`{name}` is not a valid name for metadata of a container",
                 where=value.name,
-                hint="Use letters, digits and `_`; do not start with a digit.",
+                fix="Use letters, digits and `_`; do not start with a digit.",
             )
         if value.template is None and not _HEADER.fullmatch((value.text or "").strip()):
-            yield Problem(
+            yield Diagnostic(
                 "bad-container-metadata",
                 f"the metadata `{name}` of a container must be a single line of ASCII",
                 where=value.where,
-                hint="Storage sends it as an HTTP header: use English letters, digits and signs.",
+                fix="Storage sends it as an HTTP header: use English letters, digits and signs.",
             )
 
 
-def _bad_container(given: str, where: Place, *, has_id: bool) -> Problem:
+def _bad_container(given: str, where: Place, *, has_id: bool) -> Diagnostic:
     better = re.sub(r"[^a-z0-9]+", "-", given.lower()).strip("-")[:63].strip("-")
     if len(given) < 3:
         problem = f"the container name `{given}` has fewer than 3 characters"
@@ -115,56 +115,56 @@ def _bad_container(given: str, where: Place, *, has_id: bool) -> Problem:
     else:
         problem = f"`{given}` is not a valid container name"
     write = f"`{better}`" if has_id else f"`id: {better}` below it"
-    return Problem(
+    return Diagnostic(
         "bad-container-name",
         problem,
         where=where,
-        hint=f"Use 3-63 lowercase letters, digits and single hyphens. Write {write}."
+        fix=f"Use 3-63 lowercase letters, digits and single hyphens. Write {write}."
         if len(better) >= 3
         else "Use 3-63 lowercase letters, digits and single hyphens.",
     )
 
 
-def _stage_names(root: Node) -> Iterator[Problem]:
+def _stage_names(root: Node) -> Iterator[Diagnostic]:
     tasks = root.get("tasks")
     seen: dict[str, str] = {}
     for name, node in (tasks.members if tasks else {}).items():
         if (first := seen.get(name.lower())) is not None:
-            yield Problem(
+            yield Diagnostic(
                 "same-id",
                 f"the names of the stages `{first}` and `{name}` differ only in case",
                 where=node.name,
-                hint="Rename one of them: ids in Batch are not case-sensitive.",
+                fix="Rename one of them: ids in Batch are not case-sensitive.",
             )
         seen[name.lower()] = name
 
 
-def _secrets(root: Node) -> Iterator[Problem]:
+def _secrets(root: Node) -> Iterator[Diagnostic]:
     """No signature and no key in the file. The message does not contain it."""
     for node in root.walk():
         if isinstance(node.value, str) and redact(node.value) != node.value:
             place = node.where
             shown = redact(place.text)
-            yield Problem(
+            yield Diagnostic(
                 "secret-in-clear",
                 "a signature or a key is written in plain text",
                 detail="A spec is made to be committed; a secret in it is disclosed.",
                 where=Place(place.file, place.line, place.column, shown),
-                hint="Use a container of the spec, as in `{{ containers.NAME.read_url }}`, or "
+                fix="Use a container of the spec, as in `{{ containers.NAME.read_url }}`, or "
                 "declare a parameter with `secret: true`.",
             )
 
 
-def _references(root: Node) -> Iterator[Problem]:
+def _references(root: Node) -> Iterator[Diagnostic]:
     """Every container and stage that is referred to must be in the spec."""
     containers = _members(root, "containers")
     for node in _named_containers(root):
         if node.text is not None and node.template is None and node.text not in containers:
-            yield Problem(
+            yield Diagnostic(
                 "unknown-container",
                 f"the container `{node.text}` is not in the spec",
                 where=node.where,
-                hint=did_you_mean(node.text, containers)
+                fix=did_you_mean(node.text, containers)
                 or f"Declare it in `containers`: `{node.text}: {{}}`.",
             )
     yield from _uploads(root, containers)
@@ -205,7 +205,7 @@ def _present(node: Node | None) -> Iterator[Node]:
         yield node
 
 
-def _uploads(root: Node, containers: Mapping[str, Node]) -> Iterator[Problem]:
+def _uploads(root: Node, containers: Mapping[str, Node]) -> Iterator[Diagnostic]:
     """``for_each: {files: X}`` requires ``upload`` in X."""
     for stage in _members(root, "tasks").values():
         files = stage.get("for_each", "files")
@@ -214,16 +214,16 @@ def _uploads(root: Node, containers: Mapping[str, Node]) -> Iterator[Problem]:
             continue
         upload = container.get("upload")
         if upload is None or not upload.items:
-            yield Problem(
+            yield Diagnostic(
                 "no-upload",
                 f"`for_each.files` needs uploads, and the spec uploads nothing to `{files.text}`",
                 where=files.where,
-                hint="Add `upload` to the container, or write `blobs` instead of `files` for its "
+                fix="Add `upload` to the container, or write `blobs` instead of `files` for its "
                 "existing blobs.",
             )
 
 
-def _needs(root: Node) -> Iterator[Problem]:
+def _needs(root: Node) -> Iterator[Diagnostic]:
     stages = _members(root, "tasks")
     waits: dict[str, list[tuple[str, Node]]] = {}
     for name, stage in stages.items():
@@ -233,16 +233,16 @@ def _needs(root: Node) -> Iterator[Problem]:
             if item.text in stages:
                 waits[name].append((item.text or "", item))
             elif item.text is not None and item.template is None:
-                yield Problem(
+                yield Diagnostic(
                     "unknown-stage",
                     f"the stage `{item.text}` is not in the spec",
                     where=item.where,
-                    hint=did_you_mean(item.text, stages),
+                    fix=did_you_mean(item.text, stages),
                 )
     yield from _cycles(waits)
 
 
-def _cycles(waits: Mapping[str, list[tuple[str, Node]]]) -> Iterator[Problem]:
+def _cycles(waits: Mapping[str, list[tuple[str, Node]]]) -> Iterator[Diagnostic]:
     """Each cycle of stages, reported once."""
     done: set[str] = set()
     for first in waits:
@@ -254,11 +254,11 @@ def _cycles(waits: Mapping[str, list[tuple[str, Node]]]) -> Iterator[Problem]:
             if name in path:
                 cycle = [*path[path.index(name) :], name]
                 assert node is not None
-                yield Problem(
+                yield Diagnostic(
                     "circular",
                     f"`{name}` depends on itself: {' needs '.join(f'`{n}`' for n in cycle)}",
                     where=node.where,
-                    hint="Remove one of these `needs`.",
+                    fix="Remove one of these `needs`.",
                 )
                 continue
             if name in done:

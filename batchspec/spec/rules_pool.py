@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
-from batchspec.problems import Problem, Severity
+from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.spec.expand import number
 from batchspec.spec.formats import duration
 from batchspec.spec.yaml_tree import Node
@@ -33,7 +33,7 @@ def cores(vm_size: str) -> int | None:
     return int(constrained or whole)
 
 
-def pool_rules(root: Node) -> Iterator[Problem]:
+def pool_rules(root: Node) -> Iterator[Diagnostic]:
     """Properties of the pool that the service refuses, and combinations without effect."""
     pool = root.get("pool")
     if pool is None or pool.get("existing") is not None:
@@ -51,7 +51,7 @@ def pool_rules(root: Node) -> Iterator[Problem]:
 
 def at_least(
     name: str, node: Node | None, least: timedelta, most: timedelta | None = None
-) -> Iterator[Problem]:
+) -> Iterator[Diagnostic]:
     """A duration must be within bounds."""
     length = duration(node.text) if node is not None and node.text else None
     if node is None or length is None:
@@ -59,7 +59,7 @@ def at_least(
     if length < least or (most is not None and length > most):
         bounds = [f"at least {_words(least)}"] if least else []
         bounds += [f"at most {_words(most)}"] if most is not None else []
-        yield Problem(
+        yield Diagnostic(
             "out-of-range",
             f"`{name}` must be {' and '.join(bounds)}, not {node.raw}",
             where=node.where,
@@ -73,42 +73,42 @@ def _words(length: timedelta) -> str:
     return f"{minutes} minutes" if minutes > 1 else f"{minutes} minute"
 
 
-def _kept(root: Node, pool: Node | None) -> Iterator[Problem]:
+def _kept(root: Node, pool: Node | None) -> Iterator[Diagnostic]:
     cleanup = root.get("cleanup", "pool")
     if pool is not None and cleanup is not None and cleanup.value != "never":
-        yield Problem(
+        yield Diagnostic(
             "no-effect",
             "`cleanup.pool` has no effect: an `existing` pool is never deleted",
             where=cleanup.where,
-            hint="Remove this line.",
+            fix="Remove this line.",
             severity=Severity.WARNING,
         )
 
 
-def _image(pool: Node) -> Iterator[Problem]:
+def _image(pool: Node) -> Iterator[Diagnostic]:
     machine = pool.get("virtual_machine_configuration")
     reference = machine.get("image_reference") if machine else None
     agent = machine.get("node_agent_sku_id") if machine else None
     if pool.get("image") is not None:
         return
     if reference is None:
-        yield Problem(
+        yield Diagnostic(
             "missing-key",
             "the pool has no image",
             where=pool.name,
-            hint="Write `image: ubuntu-24.04`, or `image_reference` and `node_agent_sku_id` in "
+            fix="Write `image: ubuntu-24.04`, or `image_reference` and `node_agent_sku_id` in "
             "`virtual_machine_configuration`.",
         )
     elif agent is None:
-        yield Problem(
+        yield Diagnostic(
             "missing-key",
             "`node_agent_sku_id` is missing: `image_reference` requires it",
             where=reference.name,
-            hint="For Ubuntu 24.04 write `node_agent_sku_id: batch.node.ubuntu 24.04`.",
+            fix="For Ubuntu 24.04 write `node_agent_sku_id: batch.node.ubuntu 24.04`.",
         )
 
 
-def _nodes(pool: Node) -> Iterator[Problem]:
+def _nodes(pool: Node) -> Iterator[Diagnostic]:
     if pool.get("nodes") is not None:
         return
     auto = pool.get("enable_auto_scale")
@@ -116,14 +116,14 @@ def _nodes(pool: Node) -> Iterator[Problem]:
     formula = pool.get("auto_scale_formula")
     if auto is not None and auto.value is True:
         for node in targets:
-            yield Problem(
+            yield Diagnostic(
                 "either-or",
                 "a pool with `enable_auto_scale` cannot have a target number of nodes",
                 where=node.name,
-                hint="Remove this line or `enable_auto_scale`.",
+                fix="Remove this line or `enable_auto_scale`.",
             )
         if formula is None:
-            yield Problem(
+            yield Diagnostic(
                 "missing-key",
                 "`auto_scale_formula` is missing: `enable_auto_scale` requires it",
                 where=auto.name,
@@ -131,45 +131,45 @@ def _nodes(pool: Node) -> Iterator[Problem]:
         return
     for key in _AUTO[1:]:
         if (node := pool.get(key)) is not None:
-            yield Problem(
+            yield Diagnostic(
                 "missing-key",
                 f"`{key}` requires `enable_auto_scale: true`",
                 where=node.name,
             )
     if not targets and formula is None:
-        yield Problem(
-            "missing-key", "the pool has no `nodes`", where=pool.name, hint="Write `nodes: 1`."
+        yield Diagnostic(
+            "missing-key", "the pool has no `nodes`", where=pool.name, fix="Write `nodes: 1`."
         )
 
 
-def _scale(pool: Node) -> Iterator[Problem]:
+def _scale(pool: Node) -> Iterator[Diagnostic]:
     scale = pool.get("nodes", "scale")
     if scale is not None and not any(n.template for n in scale.members.values()):
         least, most = number(scale, "min", 0), number(scale, "max", 0)
         if scale.get("max") is not None and most < least:
-            yield Problem(
+            yield Diagnostic(
                 "out-of-range",
                 f"`max` must be at least `min` ({least})",
                 where=scale.members["max"].where,
             )
         if not most and not number(scale, "spot_max", 0) and not least:
-            yield Problem(
+            yield Diagnostic(
                 "missing-key",
                 "`scale` has neither `max` nor `spot_max`, so the pool would never have a node",
                 where=scale.name,
-                hint="Write the maximum, for example `max: 10`.",
+                fix="Write the maximum, for example `max: 10`.",
             )
     for path in (("nodes", "autoscale", "formula"), ("auto_scale_formula",)):
         node = pool.get(*path)
         if node is not None and len((node.text or "").encode()) > _LONGEST_FORMULA:
-            yield Problem(
+            yield Diagnostic(
                 "too-large",
                 "the autoscale formula is longer than 8 KiB, the limit of the service",
                 where=node.name,
             )
 
 
-def _times(pool: Node) -> Iterator[Problem]:
+def _times(pool: Node) -> Iterator[Diagnostic]:
     least, week = timedelta(minutes=5), timedelta(hours=168)
     yield from at_least("resize_timeout", pool.get("resize_timeout"), least)
     interval = "auto_scale_evaluation_interval"
@@ -178,7 +178,7 @@ def _times(pool: Node) -> Iterator[Problem]:
     yield from at_least("idle", pool.get("nodes", "scale", "idle"), least)
 
 
-def _slots(pool: Node) -> Iterator[Problem]:
+def _slots(pool: Node) -> Iterator[Diagnostic]:
     slots = pool.get("task_slots_per_node")
     if slots is None or not isinstance(slots.value, int):
         return
@@ -187,29 +187,29 @@ def _slots(pool: Node) -> Iterator[Problem]:
     most = min(4 * known, _MOST_SLOTS) if known else _MOST_SLOTS
     if slots.value < 1 or slots.value > most:
         why = f" for {known} cores" if known and 4 * known < _MOST_SLOTS else ""
-        yield Problem(
+        yield Diagnostic(
             "out-of-range",
             f"`task_slots_per_node` must be 1 to {most}{why}, not {slots.value}",
             where=slots.where,
         )
 
 
-def _lifetime(root: Node, pool: Node) -> Iterator[Problem]:
+def _lifetime(root: Node, pool: Node) -> Iterator[Diagnostic]:
     lifetime, keep = pool.get("lifetime"), pool.get("keep_alive")
     if lifetime is None and keep is not None:
-        yield Problem("missing-key", "`keep_alive` requires `lifetime`", where=keep.name)
+        yield Diagnostic("missing-key", "`keep_alive` requires `lifetime`", where=keep.name)
     if lifetime is not None and lifetime.value == "job_schedule":
         job = root.get("job")
         if job is not None and job.get("schedule") is None:
-            yield Problem(
+            yield Diagnostic(
                 "missing-key",
                 "`lifetime: job_schedule` requires a job with a `schedule`",
                 where=lifetime.where,
-                hint="Add a `schedule` to the job, or write `lifetime: job`.",
+                fix="Add a `schedule` to the job, or write `lifetime: job`.",
             )
     prefix = pool.get("id")
     if lifetime is not None and prefix is not None and len(prefix.text or "") > 20:
-        yield Problem(
+        yield Diagnostic(
             "long-id",
             "the `id` of an auto pool is the prefix of the id that the service generates, and "
             "cannot be longer than 20 characters",

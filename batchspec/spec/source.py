@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from batchspec.problems import Place, Problem, SpecError, redact
+from batchspec.diagnostics import Diagnostic, Place, SpecError, redact
 
 LARGEST = 1024 * 1024
 """The maximum size of a spec in bytes; larger data belongs in a file of rows."""
@@ -120,4 +120,4 @@ def _bytes(path: Path, file: str, missing: str) -> bytes:
 
 
 def _refuse(code: str, summary: str, fix: str, where: Place | None = None) -> NoReturn:
-    raise SpecError(Problem(code, summary, hint=fix, where=where))
+    raise SpecError(Diagnostic(code, summary, fix=fix, where=where))

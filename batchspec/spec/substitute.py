@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batchspec.problems import Problem, Problems, SpecError
+from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError
 from batchspec.spec.commands import check_command, command_line
 from batchspec.spec.convert import command_of, for_each, template_of
 from batchspec.spec.model import Shell
@@ -69,7 +69,7 @@ def rendered(
     declared: Iterable[str],
     folder: Path,
     *,
-    problems: Problems,
+    problems: Diagnostics,
 ) -> Rendered:
     """Fill in all templates that do not depend on a task.
 
@@ -143,7 +143,7 @@ def _needs_logs_container(root: Node) -> bool:
 
 def _is_windows(root: Node, filler: _Substitution) -> bool:
     """Whether the nodes run Windows, as far as the spec shows."""
-    quiet = replace(filler, problems=Problems())
+    quiet = replace(filler, problems=Diagnostics())
     pool = root.get("pool")
     marks = (pool.get(*path) if pool is not None else None for path in _WINDOWS_MARKS)
     return any("windows" in str(quiet.fill(mark).value).lower() for mark in marks if mark)
@@ -157,7 +157,7 @@ def _stages(tasks: Node, filler: _Substitution, folder: Path) -> Node:
 def _stage(node: Node, filler: _Substitution, folder: Path) -> Node:
     """A stage with everything filled in that its tasks share; the rest is checked."""
     each = node.get("for_each")
-    quiet = replace(filler, problems=Problems())
+    quiet = replace(filler, problems=Diagnostics())
     items = for_each(quiet.fill(each, "for_each") if each else None, folder)
     names = stage_names(filler.names, items)
     for key, shell in (("command", Shell.DEFAULT), ("command_line", Shell.NONE)):
@@ -185,7 +185,7 @@ class _Substitution:
     names: Names
     scope: Mapping[str, object] | None
     windows: bool
-    problems: Problems
+    problems: Diagnostics
 
     def fill(self, node: Node, key: str = "") -> Node:
         """The tree with every template evaluated; those with an error are marked as invalid.
@@ -236,7 +236,7 @@ class _Substitution:
             return replace(node, value=tuple(self.of_task(item, "", names) for item in node.items))
         return node
 
-    def report(self, problems: tuple[Problem, ...]) -> None:
+    def report(self, problems: tuple[Diagnostic, ...]) -> None:
         """Report problems of a template with the source line of their positions."""
         for found in problems:
             where = found.where

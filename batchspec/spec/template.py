@@ -18,7 +18,7 @@ from functools import cache, lru_cache, partial
 from itertools import groupby
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
-from batchspec.problems import Place, Problem, Secret, SpecError
+from batchspec.diagnostics import Diagnostic, Place, Secret, SpecError
 from batchspec.spec.opaque_values import LIMIT, Argument, Opaque, Raw, RefusalError, guard, plain
 from batchspec.spec.shell import reader
 from batchspec.spec.values import (
@@ -82,7 +82,7 @@ def has_expression(source: str) -> bool:
 
 def check(
     template: Template, names: Names, *, quoting: Quoting | None = None
-) -> tuple[Problem, ...]:
+) -> tuple[Diagnostic, ...]:
     """Check a template without evaluating it.
 
     ``quoting`` is given for a command: expressions inside the user's own quotes are refused.
@@ -336,11 +336,11 @@ def _fail(template: Template, error: Exception, number: int) -> NoReturn:
     fix = error.fix if isinstance(error, RefusalError) else ""
     expressions = [match.group() for match in EXPRESSION.finditer(template.source)]
     which = expressions[number] if number < len(expressions) else template.source
-    problem = Problem(
+    problem = Diagnostic(
         "template-value",
         f"`{which}` cannot be evaluated: {_reason(error)}",
         where=position_of(template, number),
-        hint=fix,
+        fix=fix,
     )
     raise SpecError(problem) from None
 

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 
 from jinja2 import TemplateSyntaxError, nodes
 
-from batchspec.problems import Problem
+from batchspec.diagnostics import Diagnostic
 from batchspec.spec.sandbox import METHODS, name_path
 from batchspec.spec.shell import reader
 from batchspec.spec.template import EXPRESSION, Names, position, sandbox
@@ -42,7 +42,9 @@ _ALLOWED = (
 )
 
 
-def problems_of(template: Template, names: Names, quoting: Quoting | None) -> tuple[Problem, ...]:
+def problems_of(
+    template: Template, names: Names, quoting: Quoting | None
+) -> tuple[Diagnostic, ...]:
     """All problems of a template."""
     checker = _Checker(template, names)
     checker.statements()
@@ -58,7 +60,7 @@ def problems_of(template: Template, names: Names, quoting: Quoting | None) -> tu
 class _Checker:
     template: Template
     names: Names
-    found: list[Problem] = field(default_factory=list)
+    found: list[Diagnostic] = field(default_factory=list)
 
     def statements(self) -> None:
         """Refuse Jinja statements and comments; the shell would get them as literal text."""
@@ -143,11 +145,11 @@ class _Checker:
         return offset, len(self.template.source) - offset
 
     def add(
-        self, code: str, summary: str, span: tuple[int, int], hint: str = "", detail: str = ""
+        self, code: str, summary: str, span: tuple[int, int], fix: str = "", detail: str = ""
     ) -> None:
         """Report a problem; ``span`` is offset and length in the source."""
         where = position(self.template, *span)
-        self.found.append(Problem(code, summary, detail, where, hint))
+        self.found.append(Diagnostic(code, summary, detail, where, fix))
 
 
 @dataclass(slots=True)
@@ -196,8 +198,8 @@ class _Expression:
     def _known(self, kind: str, name: str, known: object) -> None:
         names = [str(k) for k in known] if isinstance(known, dict) else []
         if name not in names:
-            hint = _like(name, names)
-            self._add(f"unknown-{kind}", f"`{name}` is not a {kind}", (name,), hint)
+            fix = _like(name, names)
+            self._add(f"unknown-{kind}", f"`{name}` is not a {kind}", (name,), fix)
 
     def _name(self, path: tuple[str, ...]) -> None:
         """Check a path of names."""
@@ -217,17 +219,17 @@ class _Expression:
         above, name = ".".join(path[:depth]), path[depth]
         summary = f"`{above}` has no member `{name}`" if above else f"`{name}` is not defined here"
         known = sorted(below.known)
-        hint = _like(name, known)
-        if not hint and known:
-            hint = "Use " + ", ".join(f"`{k}`" for k in known) + "."
-        if not hint and above:
-            hint = f"Write `{above}`: it is a single value."
+        fix = _like(name, known)
+        if not fix and known:
+            fix = "Use " + ", ".join(f"`{k}`" for k in known) + "."
+        if not fix and above:
+            fix = f"Write `{above}`: it is a single value."
         if path not in self.seen:
             self.seen.add(path)
-            self._add("unknown-name", summary, path[: depth + 1], hint)
+            self._add("unknown-name", summary, path[: depth + 1], fix)
 
-    def _add(self, code: str, summary: str, path: tuple[str, ...], hint: str = "") -> None:
-        self.checker.add(code, summary, self._find(path), hint)
+    def _add(self, code: str, summary: str, path: tuple[str, ...], fix: str = "") -> None:
+        self.checker.add(code, summary, self._find(path), fix)
 
     def _find(self, path: tuple[str, ...]) -> tuple[int, int]:
         """Start and length of the last name of a path, or else of the whole expression."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from batchspec.problems import Problem, Problems, Secret
+from batchspec.diagnostics import Diagnostic, Diagnostics, Secret
 from batchspec.spec import validator_messages as messages
 from batchspec.spec.convert import rest_value
 from batchspec.spec.formats import duration, moment, suggested
@@ -43,7 +43,7 @@ def lone_name(template: str) -> str | None:
     return match[1] if match else None
 
 
-def validated(root: Node, problems: Problems) -> Node:
+def validated(root: Node, problems: Diagnostics) -> Node:
     """The tree with invalid members marked and every template's expected type recorded.
 
     Every error is added to ``problems``.
@@ -52,7 +52,7 @@ def validated(root: Node, problems: Problems) -> Node:
     return found if found is not None else replace(root, value={})
 
 
-def coerced(node: Node, kind: Kind, problems: Problems) -> Node:
+def coerced(node: Node, kind: Kind, problems: Diagnostics) -> Node:
     """A filled-in node, validated and converted to what ``kind`` expects; marked if invalid."""
     found = _Validator(problems).visit(replace(node, kind=None), kind.schema, kind.name)
     return found if found is not None else node.invalid()
@@ -64,7 +64,7 @@ def typed(text: str | Text, kind: Kind) -> Value:
     Raises:
         SpecError: the text is not valid there; the problem has the position of the template.
     """
-    problems = Problems()
+    problems = Diagnostics()
     raw = text if isinstance(text, str) else ""
     found = coerced(Node(text, kind.where, raw, key=kind.where, filled=True), kind, problems)
     problems.raise_if_any()
@@ -74,7 +74,7 @@ def typed(text: str | Text, kind: Kind) -> Value:
 
 @dataclass(frozen=True, slots=True)
 class _Validator:
-    problems: Problems
+    problems: Diagnostics
 
     def visit(  # noqa: PLR0911 - one for each kind of subschema
         self, node: Node, schema: Fragment, name: str
@@ -270,7 +270,7 @@ def _converted(node: Node, wanted: tuple[str, ...]) -> Node:
     return node
 
 
-def _unit_problem(node: Node, unit: str, name: str) -> Problem | None:
+def _unit_problem(node: Node, unit: str, name: str) -> Diagnostic | None:
     if not isinstance(node.value, str):
         return messages.deferred_unit(node, name)
     if unit == "duration":

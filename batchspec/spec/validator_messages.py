@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
-from batchspec.problems import Place, Problem
+from batchspec.diagnostics import Diagnostic, Place
 from batchspec.spec.formats import suggested
 from batchspec.spec.json_schema import Fragment
 from batchspec.spec.values import Text
@@ -116,23 +116,23 @@ def _must_be(node: Node, name: str) -> str:
     return f"`{name}` must be" if name else "the spec must be"
 
 
-def wrong_type(node: Node, wanted: tuple[str, ...], schema: Fragment, name: str) -> Problem:
+def wrong_type(node: Node, wanted: tuple[str, ...], schema: Fragment, name: str) -> Diagnostic:
     """A value of another type is expected."""
     if schema.get("x-unit") == "duration" and isinstance(node.value, int | float):
         return not_a_duration(node, suggested(node.raw), name)
     if node.value is None and not node.raw:
-        return Problem(
-            "no-value", f"`{name}` has no value", where=node.at, hint=_type_fix(node, wanted)
+        return Diagnostic(
+            "no-value", f"`{name}` has no value", where=node.at, fix=_type_fix(node, wanted)
         )
     kinds = [TYPE_NAMES[kind] for kind in wanted if not (kind == "integer" and "number" in wanted)]
     if len(kinds) > 1:
         kinds = [part for kind in kinds for part in kind.split(" or ")]
     expected = f"{', '.join(kinds[:-1])} or {kinds[-1]}" if len(kinds) > 1 else kinds[0]
-    return Problem(
+    return Diagnostic(
         "wrong-type",
         f"{_must_be(node, name)} {expected}, not {described(node)}",
         where=node.at,
-        hint=_type_fix(node, wanted),
+        fix=_type_fix(node, wanted),
     )
 
 
@@ -158,40 +158,40 @@ def _integer_fix(node: Node) -> str:
     return ""
 
 
-def exclusive_keys(node: Node, first: str, second: str) -> Problem:
+def exclusive_keys(node: Node, first: str, second: str) -> Diagnostic:
     """Keys of two branches of a union at once."""
-    return Problem(
+    return Diagnostic(
         "either-or",
         f"`{second}` cannot be combined with `{first}`",
         where=node.name,
-        hint="Keep one of them.",
+        fix="Keep one of them.",
     )
 
 
-def short_and_long(node: Node, short: str, long: str) -> Problem:
+def short_and_long(node: Node, short: str, long: str) -> Diagnostic:
     """A short form beside the property that it sets."""
-    return Problem(
+    return Diagnostic(
         "either-or",
         f"`{long}` cannot be combined with its short form `{short}`",
         where=node.name,
-        hint="Keep one of them.",
+        fix="Keep one of them.",
     )
 
 
-def no_branch(node: Node, marks: tuple[str, ...], name: str) -> Problem:
+def no_branch(node: Node, marks: tuple[str, ...], name: str) -> Diagnostic:
     """The keys do not identify a branch of a union."""
     for key, value in node.members.items():
         if near := nearest(key, marks):
-            return Problem(
+            return Diagnostic(
                 "unknown-key",
                 f"`{key}` is not a key of `{name}`",
                 where=value.name,
-                hint=f"Did you mean `{near}`?",
+                fix=f"Did you mean `{near}`?",
             )
-    return Problem("missing-key", f"`{name}` must have one of {listed(marks)}", where=node.at)
+    return Diagnostic("missing-key", f"`{name}` must have one of {listed(marks)}", where=node.at)
 
 
-def not_a_choice(node: Node, allowed: Sequence[object], name: str) -> Problem:
+def not_a_choice(node: Node, allowed: Sequence[object], name: str) -> Diagnostic:
     """The value is not one of those allowed."""
     if node.is_collection or node.value is None:
         fix = ""
@@ -200,23 +200,23 @@ def not_a_choice(node: Node, allowed: Sequence[object], name: str) -> Problem:
     else:
         near = nearest(node.raw or str(node.value), [str(option) for option in allowed])
         fix = f"Did you mean `{near}`?" if near is not None else ""
-    return Problem(
+    return Diagnostic(
         "bad-value",
         f"`{name}` must be {listed(allowed)}, not {described(node)}",
         where=node.at,
-        hint=fix,
+        fix=fix,
     )
 
 
 def unknown_key(
     node: Node, key: str, known: Mapping[str, Fragment], schema: Fragment, name: str
-) -> Problem:
+) -> Diagnostic:
     """A key that does not exist."""
-    return Problem(
+    return Diagnostic(
         "unknown-key",
         f"`{_short(key)}` is not a key of {_called(schema, name)}",
         where=node.name,
-        hint=" ".join(filter(None, (_invisible(key), did_you_mean(key, known)))),
+        fix=" ".join(filter(None, (_invisible(key), did_you_mean(key, known)))),
     )
 
 
@@ -226,47 +226,47 @@ def _invisible(key: str) -> str:
     return f"Remove the invisible character U+{ord(found):04X} from it." if found else ""
 
 
-def missing_key(node: Node, key: str, schema: Fragment, name: str) -> Problem:
+def missing_key(node: Node, key: str, schema: Fragment, name: str) -> Diagnostic:
     """A required key is missing."""
     examples = schema.get("properties", {}).get(key, {}).get("examples", ())
     shown = [example for example in examples if not isinstance(example, dict | list)]
     fix = f"Write `{key}: {shown[0]}`." if shown else ""
     if key == "version":
         fix = "Start the spec with `version: 1`."
-    return Problem(
+    return Diagnostic(
         "missing-key",
         f"`{key}` is missing in {_called(schema, name)}",
         where=node.name,
-        hint=fix,
+        fix=fix,
     )
 
 
-def bad_name(node: Node, key: str, name: str) -> Problem:
+def bad_name(node: Node, key: str, name: str) -> Diagnostic:
     """A key that is not a valid name."""
-    return Problem(
+    return Diagnostic(
         "bad-name",
         f"`{_short(key)}` is not a valid name in `{name}`",
         where=node.name,
-        hint=_NAME_RULES.get(name, ""),
+        fix=_NAME_RULES.get(name, ""),
     )
 
 
-def empty(node: Node, name: str) -> Problem:
+def empty(node: Node, name: str) -> Diagnostic:
     """A mapping or list that must not be empty."""
-    return Problem("empty", f"`{name}` is empty", where=node.at)
+    return Diagnostic("empty", f"`{name}` is empty", where=node.at)
 
 
-def wrong_count(node: Node, least: int, most: int | None, name: str) -> Problem:
+def wrong_count(node: Node, least: int, most: int | None, name: str) -> Diagnostic:
     """A list with too few or too many items."""
     if least == 1 and most is None:
         return empty(node, name)
     expected = f"{least} or more" if most is None else f"{least} to {most}"
-    return Problem(
+    return Diagnostic(
         "wrong-count", f"`{name}` must have {expected} items, not {len(node.items)}", where=node.at
     )
 
 
-def out_of_range(node: Node, schema: Fragment, name: str) -> Problem | None:
+def out_of_range(node: Node, schema: Fragment, name: str) -> Diagnostic | None:
     """A number outside its bounds, if it is."""
     assert isinstance(node.value, int | float)
     limits = (
@@ -280,7 +280,7 @@ def out_of_range(node: Node, schema: Fragment, name: str) -> Problem | None:
     )
     for keyword, bound, is_met in limits:
         if not is_met:
-            return Problem(
+            return Diagnostic(
                 "out-of-range",
                 f"`{name}` must be {bound} {schema[keyword]}, not {node.raw or node.value}",
                 where=node.at,
@@ -288,48 +288,48 @@ def out_of_range(node: Node, schema: Fragment, name: str) -> Problem | None:
     return None
 
 
-def not_a_duration(node: Node, fix: str, name: str) -> Problem:
+def not_a_duration(node: Node, fix: str, name: str) -> Diagnostic:
     """A duration is expected."""
-    return Problem(
+    return Diagnostic(
         "not-a-duration",
         f"`{name}` must be a duration, not {described(node)}",
         where=node.at,
-        hint=fix,
+        fix=fix,
     )
 
 
-def not_a_time(node: Node, name: str) -> Problem:
+def not_a_time(node: Node, name: str) -> Diagnostic:
     """A time is expected."""
-    return Problem(
+    return Diagnostic(
         "not-a-time",
         f"`{name}` must be a time with an offset, not {described(node)}",
         where=node.at,
-        hint="Write a time such as `2026-12-01T06:00:00Z`.",
+        fix="Write a time such as `2026-12-01T06:00:00Z`.",
     )
 
 
-def deferred_unit(node: Node, name: str) -> Problem:
+def deferred_unit(node: Node, name: str) -> Diagnostic:
     """A secret or a URL where a duration or a time is expected."""
-    return Problem("wrong-type", f"`{name}` cannot contain a secret or a URL", where=node.at)
+    return Diagnostic("wrong-type", f"`{name}` cannot contain a secret or a URL", where=node.at)
 
 
-def varies(node: Node, name: str) -> Problem:
+def varies(node: Node, name: str) -> Diagnostic:
     """A template of the item in a property that all tasks of a stage share."""
-    return Problem(
+    return Diagnostic(
         "same-for-all",
         f"`{name}` must be the same for all tasks of a stage",
         where=node.at,
-        hint="Use a parameter, or write a separate stage for each value.",
+        fix="Use a parameter, or write a separate stage for each value.",
     )
 
 
-def secret_in_clear(node: Node, name: str) -> Problem:
+def secret_in_clear(node: Node, name: str) -> Diagnostic:
     """A literal value where a secret parameter is expected. The message does not contain it."""
     where = node.key or node.where
-    return Problem(
+    return Diagnostic(
         "secret-in-clear",
         f"the value of `{name}` is a secret in plain text",
         detail="A spec is made to be committed; a secret in it is disclosed.",
         where=Place(where.file, where.line, where.column),
-        hint=f'Declare a parameter with `secret: true`, and write `{name}: "{{{{ NAME }}}}"`.',
+        fix=f'Declare a parameter with `secret: true`, and write `{name}: "{{{{ NAME }}}}"`.',
     )

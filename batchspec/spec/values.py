@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, TypeAlias
 
-from batchspec.problems import Place, Secret
+from batchspec.diagnostics import Place, Secret
 
 
 class Quoting(StrEnum):

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import yaml
 
-from batchspec.problems import Place, Problem
+from batchspec.diagnostics import Diagnostic, Place
 from batchspec.spec.source import Source
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}[^#,\]}]*")
@@ -21,7 +21,7 @@ _JOINED = re.compile(r"\s*(?:- +)*([A-Za-z_][\w-]*:)(?=[^\s/])")
 _STARRED = re.compile(r"\*[^\s,\]}]*")
 
 
-def explained(source: Source, error: yaml.MarkedYAMLError) -> Problem:
+def explained(source: Source, error: yaml.MarkedYAMLError) -> Diagnostic:
     """The problem for an error of the parser."""
     mark = error.problem_mark or error.context_mark
     said = error.problem or ""
@@ -29,7 +29,7 @@ def explained(source: Source, error: yaml.MarkedYAMLError) -> Problem:
         # The start of the construct is more useful than the position of the parser.
         mark = error.context_mark
     if mark is None:
-        return Problem("not-yaml", f"{source.file} is not valid YAML: {said}")
+        return Diagnostic("not-yaml", f"{source.file} is not valid YAML: {said}")
     line = min(mark.line + 1, len(source.starts))
     place = source.place(line, mark.column + 1)
     bare = _bare_template(source, line, said)
@@ -42,7 +42,7 @@ _LATE = ("end of stream", "could not find expected ':'")
 
 def _mistake(  # noqa: PLR0911 - one for each kind of mistake
     source: Source, place: Place, error: yaml.MarkedYAMLError
-) -> Problem:
+) -> Diagnostic:
     """The mistake that usually causes an error."""
     said = error.problem or ""
     if "'\\t'" in said or place.text[: place.column].strip(" ").startswith("\t"):
@@ -57,14 +57,14 @@ def _mistake(  # noqa: PLR0911 - one for each kind of mistake
         return _misfit(place, said)
     if error.context == "while scanning an alias":
         return _starred(source, place)
-    for fragment, code, summary, hint in _KNOWN:
+    for fragment, code, summary, fix in _KNOWN:
         if fragment in said:
-            return Problem(code, summary, where=place, hint=hint)
+            return Diagnostic(code, summary, where=place, fix=fix)
     context = f" ({error.context})" if error.context else ""
-    return Problem("not-yaml", f"the YAML is not valid: {said}{context}", where=place)
+    return Diagnostic("not-yaml", f"the YAML is not valid: {said}{context}", where=place)
 
 
-def _bare_template(source: Source, line: int, said: str) -> Problem | None:
+def _bare_template(source: Source, line: int, said: str) -> Diagnostic | None:
     """An unquoted value with ``{{`` in the line of the error or the line above."""
     for near in (line, line - 1):
         bare = _BARE_TEMPLATE.search(source.line(near))
@@ -85,36 +85,36 @@ def _in_quotes(text: str, end: int) -> bool:
     return text.count('"', 0, end) % 2 == 1 or text.count("'", 0, end) % 2 == 1
 
 
-def _tab(place: Place) -> Problem:
+def _tab(place: Place) -> Diagnostic:
     indents = not place.text[: place.column - 1].strip()
     words = "a tab cannot be used for indentation" if indents else "a tab is not allowed here"
-    return Problem("tab", words, where=place, hint="Use spaces.")
+    return Diagnostic("tab", words, where=place, fix="Use spaces.")
 
 
-def _unclosed(source: Source, place: Place, start: yaml.Mark, said: str) -> Problem:
+def _unclosed(source: Source, place: Place, start: yaml.Mark, said: str) -> Diagnostic:
     """A ``[`` or ``{`` without its end."""
     end = "]" if "or ']'" in said else "}"
     opened = source.place(start.line + 1, start.column + 1)
     if opened.line == place.line:
-        return Problem("unclosed", f"a `,` or the closing `{end}` is missing", where=place)
+        return Diagnostic("unclosed", f"a `,` or the closing `{end}` is missing", where=place)
     comment = " #" in opened.text[opened.column :]
-    return Problem(
+    return Diagnostic(
         "unclosed",
         f"the closing `{end}` is missing before line {place.line}",
         where=opened,
-        hint="Put a string that contains ` #` in quotes; ` #` starts a comment." if comment else "",
+        fix="Put a string that contains ` #` in quotes; ` #` starts a comment." if comment else "",
     )
 
 
-def _colon(source: Source, place: Place) -> Problem:
+def _colon(source: Source, place: Place) -> Diagnostic:
     """A ``:`` in a plain scalar of this line, or of this line and the one above."""
     first = _KEY.match(place.text)
     if first is None or first.end() != place.column:
-        return Problem(
+        return Diagnostic(
             "bad-colon",
             "a `:` is not allowed here",
             where=place,
-            hint="Put a value that contains `: ` in quotes, and indent the line like those nearby.",
+            fix="Put a value that contains `: ` in quotes, and indent the line like those nearby.",
         )
     above = place.line - 1
     while above > 1 and not source.line(above).strip():
@@ -123,52 +123,52 @@ def _colon(source: Source, place: Place) -> Problem:
     written = text.strip()
     if (key := _KEY.match(text)) is not None and text[key.end() :].strip():
         start = len(place.text) - len(place.text.lstrip())
-        return Problem(
+        return Diagnostic(
             "bad-indent",
             "the line is indented more than the one above, which already has a value",
             where=source.place(place.line, start + 1, place.column - start),
-            hint="Indent both lines equally.",
+            fix="Indent both lines equally.",
         )
-    return Problem(
+    return Diagnostic(
         "no-colon",
         "the `: ` after the key is missing",
         where=source.place(above, len(text) - len(text.lstrip()) + 1, len(written)),
-        hint="Write a space after the `:`." if ":" in written else "Write `key: value`.",
+        fix="Write a space after the `:`." if ":" in written else "Write `key: value`.",
     )
 
 
-def _misfit(place: Place, said: str) -> Problem:
+def _misfit(place: Place, said: str) -> Diagnostic:
     """Text after a value, or a line with the wrong indentation."""
     before = place.text[: place.column - 1].rstrip()
     if (joined := _JOINED.match(place.text)) is not None and _KEY.match(place.text) is None:
         start, end = joined.span(1)
-        return Problem(
+        return Diagnostic(
             "no-colon",
             "the `: ` after the key is missing",
             where=replace(place, column=start + 1, length=end - start),
-            hint="Write a space after the `:`.",
+            fix="Write a space after the `:`.",
         )
     if place.text[place.column - 1 :].startswith(":") and not before.strip(" -"):
-        return Problem("no-key", "the key before the `:` is missing", where=place)
+        return Diagnostic("no-key", "the key before the `:` is missing", where=place)
     if "<scalar>" in said and before.endswith(("'", '"', "]", "}")):
         quote = before.endswith("'")
-        return Problem(
+        return Diagnostic(
             "after-value",
             "unexpected text after the value",
             where=place,
-            hint="Inside single quotes, write `'` twice."
+            fix="Inside single quotes, write `'` twice."
             if quote
             else "Put the whole value in quotes.",
         )
-    return Problem(
+    return Diagnostic(
         "bad-indent",
         "the indentation does not match the lines above",
         where=place,
-        hint="Indent it like its neighbors, and put values with special characters in quotes.",
+        fix="Indent it like its neighbors, and put values with special characters in quotes.",
     )
 
 
-def _opened(source: Source, place: Place) -> Problem | None:
+def _opened(source: Source, place: Place) -> Diagnostic | None:
     """A quote that was opened in a line above and closed just before this position."""
     before = place.text[: place.column - 1].rstrip()
     quote = before[-1:]
@@ -177,29 +177,29 @@ def _opened(source: Source, place: Place) -> Problem | None:
     for above in range(place.line - 1, 0, -1):
         text = source.line(above)
         if text.count(quote) % 2 == 1:
-            return Problem(
+            return Diagnostic(
                 "unclosed",
                 f"the quoted string that starts here continues to line {place.line}",
                 where=source.place(above, text.rindex(quote) + 1),
-                hint="Close the quotes.",
+                fix="Close the quotes.",
             )
     return None
 
 
-def _starred(source: Source, place: Place) -> Problem:
+def _starred(source: Source, place: Place) -> Diagnostic:
     """A glob pattern that YAML interprets as an alias."""
     start = place.text.rfind("*", 0, place.column)
     match = _STARRED.match(place.text, max(0, start))
     written = match.group() if match else "*"
-    return Problem(
+    return Diagnostic(
         "unquoted-star",
         "a string that starts with `*` must be in quotes",
         where=source.place(place.line, start + 1, len(written)),
-        hint=f'Write "{written}".',
+        fix=f'Write "{written}".',
     )
 
 
-def unquoted_template(source: Source, where: Place) -> Problem | None:
+def unquoted_template(source: Source, where: Place) -> Diagnostic | None:
     """The problem for a ``{{ ... }}`` that YAML interprets as a mapping, if there is one."""
     text = source.line(where.line)
     start = text.rfind("{{", 0, where.column + 1)
@@ -210,13 +210,13 @@ def unquoted_template(source: Source, where: Place) -> Problem | None:
     return _unquoted(source.place(where.line, start + 1, len(written)), written)
 
 
-def _unquoted(where: Place, written: str) -> Problem:
+def _unquoted(where: Place, written: str) -> Diagnostic:
     mark = "'" if '"' in written else '"'
-    return Problem(
+    return Diagnostic(
         "unquoted-template",
         "a value with `{{` must be in quotes here",
         where=where,
-        hint=f"Write {mark}{written}{mark}.",
+        fix=f"Write {mark}{written}{mark}.",
     )
 
 

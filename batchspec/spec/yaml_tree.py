@@ -16,7 +16,7 @@ from typing import NoReturn, TypeAlias
 
 import yaml
 
-from batchspec.problems import Place, Problem, Problems, SpecError
+from batchspec.diagnostics import Diagnostic, Diagnostics, Place, SpecError
 from batchspec.spec.source import Source
 from batchspec.spec.values import Kind, Text
 
@@ -177,10 +177,12 @@ def parse(source: Source) -> Node:
 
         raise SpecError(explained(source, error)) from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise SpecError(Problem("not-yaml", f"{source.file} is not valid YAML: {error}")) from None
+        raise SpecError(
+            Diagnostic("not-yaml", f"{source.file} is not valid YAML: {error}")
+        ) from None
     if composer.root is None:
         raise SpecError(
-            Problem("empty", f"{source.file} is empty", hint="Start the spec with `version: 1`.")
+            Diagnostic("empty", f"{source.file} is empty", fix="Start the spec with `version: 1`.")
         )
     composer.problems.raise_if_any()
     return composer.root
@@ -216,7 +218,7 @@ class _Composer:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.problems = Problems()
+        self.problems = Diagnostics()
         self.root: Node | None = None
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[Node, int] | None] = {}
@@ -331,16 +333,16 @@ class _Composer:
             name = key.raw
             if key.value is None and not key.quoted:
                 self.problems.add(
-                    Problem("no-key", "the key before the `:` is missing", where=key.where)
+                    Diagnostic("no-key", "the key before the `:` is missing", where=key.where)
                 )
             elif name in members:
                 first = members[name].name.line
                 self.problems.add(
-                    Problem(
+                    Diagnostic(
                         "duplicate-key",
                         f"the key `{name}` is used twice",
                         where=key.where,
-                        hint=f"Keep this one or the one in line {first}.",
+                        fix=f"Keep this one or the one in line {first}.",
                     )
                 )
             else:
@@ -352,11 +354,11 @@ class _Composer:
         for part in node.items or (node,):
             if not isinstance(part.value, Mapping):
                 self.problems.add(
-                    Problem(
+                    Diagnostic(
                         "bad-merge",
                         "`<<` takes a mapping or a list of mappings",
                         where=part.where,
-                        hint="Anchor a mapping with `&NAME`, and merge it with `<<: *NAME`.",
+                        fix="Anchor a mapping with `&NAME`, and merge it with `<<: *NAME`.",
                     )
                 )
                 continue
@@ -370,7 +372,9 @@ class _Composer:
             self.problems.add(found)
             return
         self.problems.add(
-            Problem("bad-key", "a key must be a string", where=key.where, hint="Put it in quotes.")
+            Diagnostic(
+                "bad-key", "a key must be a string", where=key.where, fix="Put it in quotes."
+            )
         )
 
     def _refuse_tag(self, event: yaml.Event) -> None:
@@ -382,6 +386,6 @@ class _Composer:
             "unknown-tag", f"the YAML tag `{shown}` is not supported", event, "Remove the tag."
         )
 
-    def _fail(self, code: str, summary: str, event: yaml.Event, hint: str = "") -> NoReturn:
-        found = Problem(code, summary, where=self._place(event), hint=hint)
+    def _fail(self, code: str, summary: str, event: yaml.Event, fix: str = "") -> NoReturn:
+        found = Diagnostic(code, summary, where=self._place(event), fix=fix)
         raise SpecError(*self.problems.found, found)

@@ -19,6 +19,7 @@ from batchspec.apply.ports import (
     TaskWaiting,
     World,
 )
+from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.observed import (
     Blob,
     JobFacts,
@@ -27,8 +28,7 @@ from batchspec.plan.observed import (
     ScheduleFacts,
     TaskFacts,
 )
-from batchspec.problems import Problem, ServiceError
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -52,7 +52,7 @@ class FakeClock:
 
 def refused(code: str = "Refused") -> ServiceError:
     """What an effect that was made to fail raises."""
-    return ServiceError(Problem("refused", f"refused: {code}"), code=code)
+    return ServiceError(Diagnostic("refused", f"refused: {code}"), code=code)
 
 
 @dataclass
@@ -82,7 +82,7 @@ class FakeAccount:
     terminated: dict[str, str] = field(default_factory=dict)
     looks: dict[str, int] = field(default_factory=dict)
     answers: list[bool] = field(default_factory=list)
-    asked: list[Deletion | Problem] = field(default_factory=list)
+    asked: list[Deletion | Diagnostic] = field(default_factory=list)
     ahead: timedelta = timedelta()
     """How far the service's time is ahead of this machine's."""
 
@@ -102,7 +102,7 @@ class FakeAccount:
         self.asked.append(deletion)
         return self.answers.pop(0) if self.answers else deletion.advised
 
-    async def accept(self, problem: Problem) -> bool:
+    async def accept(self, problem: Diagnostic) -> bool:
         self.asked.append(problem)
         return self.answers.pop(0)
 

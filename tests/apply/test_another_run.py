@@ -12,6 +12,7 @@ from batchspec.apply.events import Event, StepDone, StepFailed
 from batchspec.apply.ports import TaskAdded
 from batchspec.apply.receipt import alone
 from batchspec.apply.run import run
+from batchspec.diagnostics import Diagnostic, Exit, ServiceError
 from batchspec.plan.actions import (
     Action,
     CloseJob,
@@ -23,8 +24,7 @@ from batchspec.plan.actions import (
 from batchspec.plan.observed import Account, LocalFile, PoolFacts
 from batchspec.plan.plan import Plan, Step, Verb
 from batchspec.plan.tasks import Task
-from batchspec.problems import Exit, Problem, ServiceError
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 from tests.apply.fake import FakeAccount
 
 HOUR = timedelta(hours=1)
@@ -45,7 +45,7 @@ async def carried_out(
     return code, events
 
 
-def problems(events: list[Event]) -> list[Problem]:
+def problems(events: list[Event]) -> list[Diagnostic]:
     return [event.problem for event in events if isinstance(event, StepFailed)]
 
 
@@ -88,7 +88,7 @@ async def test_a_container_that_goes_while_it_is_read(tmp_path: Path) -> None:
     class Vanishing(FakeAccount):
         async def download(self, *_: object) -> bytes:
             self.containers.clear()
-            raise ServiceError(Problem("container-not-found", "gone"), code="ContainerNotFound")
+            raise ServiceError(Diagnostic("container-not-found", "gone"), code="ContainerNotFound")
 
     account, receipt = Vanishing(), tmp_path / "results.jsonl"
     account.containers["output"] = {"a.txt": b"a"}
@@ -105,7 +105,7 @@ async def test_results_that_nobody_has_here_are_missed_in_words(tmp_path: Path) 
     assert code == Exit.SERVICE
     (problem,) = problems(events)
     assert problem.code == "container-gone"
-    assert "another apply" in problem.hint
+    assert "another apply" in problem.fix
 
 
 async def test_results_of_an_earlier_job_are_not_taken_for_them(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ async def test_one_download_at_a_time_into_a_folder(tmp_path: Path) -> None:
 async def test_a_job_that_another_run_has_closed_may_have_ended(tmp_path: Path) -> None:
     class Ended(FakeAccount):
         async def update_job(self, job_id: str, patch: Record) -> None:
-            raise ServiceError(Problem("job-completed", "it has ended"), code="JobCompleted")
+            raise ServiceError(Diagnostic("job-completed", "it has ended"), code="JobCompleted")
 
     code, events = await carried_out(Ended(), tmp_path / "r", CloseJob("j"))
     assert code == Exit.DONE
@@ -157,20 +157,20 @@ async def test_a_pool_that_goes_while_tasks_wait_is_missed_in_words(tmp_path: Pa
     assert code == Exit.SERVICE
     (problem,) = problems(events)
     assert problem.code == "pool-gone"
-    assert "another apply" in problem.hint
+    assert "another apply" in problem.fix
 
 
 async def test_a_container_that_goes_while_it_is_filled(tmp_path: Path) -> None:
     class Vanished(FakeAccount):
         async def upload(self, *_: object) -> None:
-            raise ServiceError(Problem("container-not-found", "gone"), code="ContainerNotFound")
+            raise ServiceError(Diagnostic("container-not-found", "gone"), code="ContainerNotFound")
 
     file = tmp_path / "a.txt"
     file.write_text("a")
     files = (LocalFile("a.txt", file, 1, b"0" * 16),)
     code, events = await carried_out(Vanished(), tmp_path / "r", UploadFiles("input", files, 1))
     assert code == Exit.SERVICE
-    assert "another apply" in problems(events)[0].hint
+    assert "another apply" in problems(events)[0].fix
 
 
 @pytest.mark.parametrize("code", ["JobBeingTerminated", "JobCompleted"])
@@ -178,7 +178,7 @@ async def test_a_job_that_is_ended_while_tasks_are_submitted(tmp_path: Path, cod
     class Stopped(FakeAccount):
         async def add_tasks(self, *_: object) -> list[TaskAdded]:
             self.terminated["j"] = "stopped by ada@host: wrong input"
-            raise ServiceError(Problem("x", "takes no more tasks"), code=code, status=409)
+            raise ServiceError(Diagnostic("x", "takes no more tasks"), code=code, status=409)
 
     account = Stopped(jobs={"j": Record(id="j")})
     tasks = (Task("t-1", "stage", 0, Record(id="t-1", commandLine="true")),)
@@ -189,4 +189,4 @@ async def test_a_job_that_is_ended_while_tasks_are_submitted(tmp_path: Path, cod
     (problem,) = problems(events)
     assert problem.code == "job-ended"
     assert problem.summary.endswith(": stopped by ada@host: wrong input")
-    assert "Apply again" in problem.hint
+    assert "Apply again" in problem.fix

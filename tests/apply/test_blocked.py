@@ -13,7 +13,7 @@ from batchspec.apply.monitor.health import Stuck
 from batchspec.apply.monitor.stuck import why_stuck
 from batchspec.apply.ports import TaskWaiting
 from batchspec.apply.wait import BLOCKED
-from batchspec.problems import Exit
+from batchspec.diagnostics import Exit
 from tests.apply.fake import FakeAccount
 from tests.apply.test_run import events_of, tutorial
 

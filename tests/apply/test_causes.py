@@ -15,9 +15,9 @@ import pytest
 from batchspec.apply.monitor import CAUSES, Cause, Health, Watched, causes
 from batchspec.apply.monitor.health import SlowTask, Stuck
 from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts
+from batchspec.diagnostics import Exit
 from batchspec.plan.observed import JobFacts, PoolFacts
-from batchspec.problems import Exit
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 from tests.apply.fake import START
 
 ROOT = Path(__file__).parents[2]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from batchspec.apply.run import run
+from batchspec.diagnostics import Exit
 from batchspec.plan.actions import (
     Action,
     CreateJob,
@@ -13,8 +14,7 @@ from batchspec.plan.actions import (
     ScalePool,
     UpdatePool,
 )
-from batchspec.problems import Exit
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 from tests.apply.fake import FakeAccount
 from tests.apply.test_run import HOUR, plan_of, step
 

@@ -12,7 +12,7 @@ from batchspec.apply.crowd import each
 from batchspec.apply.events import Event, Outcome, RunEnded, StepDone, StepSkipped, StepStarted
 from batchspec.apply.halt import Halt, Halted
 from batchspec.apply.run import run
-from batchspec.problems import Exit
+from batchspec.diagnostics import Exit
 from tests.apply.fake import FakeAccount, FakeClock
 from tests.apply.test_run import tutorial
 

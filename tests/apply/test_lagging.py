@@ -16,10 +16,10 @@ from batchspec.apply.events import Event, Noticed, Outcome
 from batchspec.apply.monitor import Monitor, Watched
 from batchspec.apply.ports import NodeFacts, TaskCounts
 from batchspec.apply.wait import wait_for_pool, wait_for_tasks
+from batchspec.diagnostics import ServiceError
 from batchspec.plan.actions import WaitForTasks
 from batchspec.plan.observed import PoolFacts
-from batchspec.problems import ServiceError
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 from tests.apply.fake import FakeAccount
 
 WAIT = WaitForTasks("j", "", 2, timedelta(hours=1))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from batchspec.apply.events import StepDone
 from batchspec.apply.ports import TaskAdded
+from batchspec.diagnostics import Exit
 from batchspec.plan.actions import CloseJob, SubmitTasks, WaitForTasks
 from batchspec.plan.tasks import Task
-from batchspec.problems import Exit
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 from tests.apply.fake import FakeAccount
 from tests.apply.test_another_run import carried_out, problems
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from batchspec.apply.events import Event, Noticed
 from batchspec.apply.node_logs import NodeLogs, forget_pool_output, keep_pool_output
 from batchspec.apply.ports import NodeFacts, World
+from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.node_logs import NodeFailure, read_record
-from batchspec.problems import Problem, ServiceError
 from tests.apply.fake import FakeAccount
 
 
@@ -112,7 +112,7 @@ async def test_a_refusal_is_one_warning() -> None:
 async def test_a_container_that_is_gone_is_no_news() -> None:
     class Gone(Nodes):
         async def put(self, container: str, blob: str, data: bytes) -> None:
-            raise ServiceError(Problem("x", "gone"), code="ContainerNotFound", status=404)
+            raise ServiceError(Diagnostic("x", "gone"), code="ContainerNotFound", status=404)
 
     await keep_pool_output("p", Gone(wrote={"a": "x"}).kept(), nothing)
 

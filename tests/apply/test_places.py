@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchspec.apply.places import place_of
-from batchspec.problems import ServiceError
+from batchspec.diagnostics import ServiceError
 
 
 def test_the_tree_of_a_name_is_kept_and_flat_drops_it(tmp_path: Path) -> None:

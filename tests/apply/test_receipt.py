@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from batchspec.diagnostics import Exit
 from batchspec.plan.actions import DownloadResults
 from batchspec.plan.receipt import receipt_entries, receipt_job
-from batchspec.problems import Exit
 from tests.apply.fake import FakeAccount
 from tests.apply.test_another_run import carried_out
 

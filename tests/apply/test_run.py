@@ -26,6 +26,7 @@ from batchspec.apply.events import (
 )
 from batchspec.apply.ports import Deletion
 from batchspec.apply.run import run
+from batchspec.diagnostics import Diagnostic, Exit, ServiceError
 from batchspec.plan.actions import (
     Action,
     CloseJob,
@@ -45,8 +46,7 @@ from batchspec.plan.observed import Account, JobFacts, LocalFile
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.provenance import ORIGIN, VERSION
 from batchspec.plan.tasks import Task
-from batchspec.problems import Exit, Problem, ServiceError
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 from tests.apply.fake import FakeAccount, refused
 
 HOUR = timedelta(hours=1)
@@ -207,7 +207,7 @@ async def test_only_what_exists_is_left(tmp_path: Path, status: int | None, *, m
         async def create_pool(self, body: Record, sas: timedelta) -> bool:
             if made:
                 await super().create_pool(body, sas)
-            raise ServiceError(Problem("no", "no"), code="No", status=status)
+            raise ServiceError(Diagnostic("no", "no"), code="No", status=status)
 
     events, code = await events_of(tutorial(tmp_path), Refusing(answers=[False]), tmp_path)
     assert code is Exit.SERVICE
@@ -218,7 +218,7 @@ async def test_only_what_exists_is_left(tmp_path: Path, status: int | None, *, m
 async def test_a_container_that_was_not_created_is_not_left(tmp_path: Path) -> None:
     class Refusing(FakeAccount):
         async def create_container(self, *_: object) -> bool:
-            raise ServiceError(Problem("no", "no"), code="No", status=403)
+            raise ServiceError(Diagnostic("no", "no"), code="No", status=403)
 
     events, _ = await events_of(tutorial(tmp_path), Refusing(), tmp_path)
     assert ended(events).left == ()

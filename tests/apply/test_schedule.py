@@ -9,6 +9,7 @@ import pytest
 
 from batchspec.apply.events import Event, Outcome, RunEnded, ScheduleSeen, StepDone
 from batchspec.apply.run import run
+from batchspec.diagnostics import Exit
 from batchspec.plan.actions import (
     Action,
     CreateSchedule,
@@ -17,8 +18,7 @@ from batchspec.plan.actions import (
     ReplaceSchedule,
     UpdateSchedule,
 )
-from batchspec.problems import Exit
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 from tests.apply.fake import START, FakeAccount
 from tests.apply.test_run import HOUR, plan_of, step
 

@@ -9,9 +9,9 @@ import pytest
 from batchspec.apply.events import Event, NodeFailed, Noticed, Outcome, TaskFailed
 from batchspec.apply.monitor import Monitor, Watched
 from batchspec.apply.wait import wait_for_pool, wait_for_tasks
+from batchspec.diagnostics import ServiceError, Severity
 from batchspec.plan.actions import WaitForTasks
-from batchspec.problems import ServiceError, Severity
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 from tests.apply.fake import FakeAccount, refused
 
 

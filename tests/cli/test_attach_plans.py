@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.diagnostics import UsageError
 from batchspec.plan.actions import (
     CloseJob,
     CreateJob,
@@ -30,9 +31,7 @@ from batchspec.plan.observed import (
     ScheduleFacts,
 )
 from batchspec.plan.plan import Plan
-from batchspec.problems import UsageError
-from batchspec.spec.model import Cleanup, Result, Spec, When
-from batchspec.spec.values import Record
+from batchspec.spec import Cleanup, Record, Result, Spec, When
 from tests.plan.making import NOW, WHERE, observed, spec, stage
 
 CLOSED = Record(onAllTasksComplete="terminatejob")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from typer.utils import get_params_from_function
 
 from batchspec.cli.app import app
-from batchspec.problems import Exit
+from batchspec.diagnostics import Exit
 
 ROOT = Path(__file__).parents[2]
 CLI = ROOT.parent / "shared" / "CLI.md"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import SupportedImage
-from batchspec.problems import Problem
 from batchspec.render.doctor import (
     Level,
     answer_check,
@@ -53,9 +53,9 @@ def test_the_text() -> None:
     checks = [
         python_check("Python 3.11.7", None),
         engine_check("/usr/bin/node", "3.37.0", installed=False),
-        of_problem("account", Problem("x", "AZURE_BATCH_ACCOUNT is not set", hint="name it")),
+        of_problem("account", Diagnostic("x", "AZURE_BATCH_ACCOUNT is not set", fix="name it")),
         answer_check("batch", "https://a.batch.azure.com", 0.21, None, "2025-06-01"),
-        answer_check("storage", "", 0.1, Problem("x", "refused", "see sig=abc", hint="a\nb")),
+        answer_check("storage", "", 0.1, Diagnostic("x", "refused", "see sig=abc", fix="a\nb")),
         images_check([image("24.04"), image("20.04", NOW + timedelta(days=20))], NOW),
         quota_check("azure", 3, 1),
     ]

@@ -13,7 +13,7 @@ from batchspec.plan.causes import cause_of
 from batchspec.plan.observed import Account, JobFacts, TaskFacts
 from batchspec.plan.selection import Selection
 from batchspec.render.failures import Failures, failures_text
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 from tests.cli.conftest import Workplace
 from tests.render import golden
 

@@ -12,9 +12,9 @@ from batchspec.cli.commands.plan import plan
 from batchspec.cli.options import Format, ProgressKind, Wanted
 from batchspec.cli.screen import show_refusal
 from batchspec.cli.unseen import unseen
+from batchspec.diagnostics import Place, SpecError
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.wishes import NONE
-from batchspec.problems import Place, SpecError
 from tests.render.plans import PLANS
 from tests.whole.conftest import Workplace
 

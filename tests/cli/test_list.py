@@ -13,7 +13,7 @@ from batchspec.observe.ports import ContainerSeen
 from batchspec.plan.container_users import OWNER
 from batchspec.plan.observed import Account, JobFacts, PoolFacts, ScheduleFacts
 from batchspec.render.inventory import inventory_text
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 from tests.cli.conftest import Workplace
 from tests.render import golden
 

@@ -10,7 +10,7 @@ from batchspec.cli.misused import misused
 
 
 @pytest.mark.parametrize(
-    ("line", "summary", "hint"),
+    ("line", "summary", "fix"),
     [
         ("frob", "`batchspec` has no command `frob`", "See `batchspec --help`."),
         ("aply", "`batchspec` has no command `aply`", "Did you mean `apply`?"),
@@ -45,8 +45,8 @@ from batchspec.cli.misused import misused
         ),
     ],
 )
-def test_words(line: str, summary: str, hint: str) -> None:
-    assert told(line) == (summary, hint)
+def test_words(line: str, summary: str, fix: str) -> None:
+    assert told(line) == (summary, fix)
 
 
 def test_where_a_value_comes_from(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,4 +62,4 @@ def told(line: str) -> tuple[str, str]:
         app(line.split(), prog_name="batchspec", standalone_mode=False)
     (problem,) = misused(caught.value).problems
     assert problem.code == "command-line"
-    return problem.summary, problem.hint
+    return problem.summary, problem.fix

@@ -26,7 +26,7 @@ from batchspec.apply.events import (
     TasksSeen,
 )
 from batchspec.cli.run_folder import KEPT, RunFolder, records, runs_folder
-from batchspec.problems import Place, Problem, Severity
+from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.render.page.attempts import Attempt, last_run
 from batchspec.render.page.page import page_html
 from batchspec.render.page.trace import POINTS, trace_of
@@ -88,7 +88,7 @@ def test_what_is_read_is_what_was_written(name: str) -> None:
 
 def test_a_problem_keeps_its_place() -> None:
     place = Place("s.yaml", 3, 5, length=2)
-    problem = Problem("x", "y", "why", place, "mend it", Severity.WARNING, "id")
+    problem = Diagnostic("x", "y", "why", place, "mend it", Severity.WARNING, "id")
     (line,) = lines_of([Stamped(1, START, Noticed(problem))])[1:]
     assert [s.event for s in read_record([line])] == [Noticed(problem)]
 
@@ -113,7 +113,7 @@ def test_nothing_in_it_is_taken_for_markup_and_no_secret_is_in_it() -> None:
     run = replace(RECORDINGS["good"][0].event, name=evil)  # type: ignore[type-var]
     assert isinstance(run, RunStarted)
     task = TaskFailed("j", evil, 1, "", evil, f"{evil}\n&amp;", evil)
-    events = [run, task, Noticed(Problem("x", evil, evil, hint=evil))]
+    events = [run, task, Noticed(Diagnostic("x", evil, evil, fix=evil))]
     trace = trace_of(Stamped(n, START, e) for n, e in enumerate(events, 1))
     page = checked(page_html([Attempt(evil, trace), Attempt(evil, trace)]))
     assert "&lt;script&gt;" in page

@@ -8,7 +8,7 @@ import pytest
 
 from batchspec.cli.commands.validate import validate
 from batchspec.cli.options import Format, Wanted
-from batchspec.problems import Exit
+from batchspec.diagnostics import Exit
 
 SPEC = """\
 version: 1

@@ -15,7 +15,7 @@ from batchspec.apply.events import Waiting
 from batchspec.cloud.account import LocalAccount
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.open import open_account
-from batchspec.problems import Secret
+from batchspec.diagnostics import Secret
 from tests.cloud.scripted import Scripted
 
 KEY = Secret(base64.b64encode(b"a key of ours").decode())

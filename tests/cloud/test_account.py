@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from batchspec.cloud.account import AzureAccount, LocalAccount, account_from
+from batchspec.diagnostics import Secret, UsageError
 from batchspec.plan.observed import Account
-from batchspec.problems import Secret, UsageError
 
 KEY = "c2VjcmV0LWtleQ=="
 WHOLE = {
@@ -28,7 +28,7 @@ def without(*names: str, **more: str) -> dict[str, str]:
 def problems(environment: dict[str, str]) -> dict[str, str]:
     with pytest.raises(UsageError) as caught:
         account_from(environment)
-    return {problem.code: f"{problem.summary} {problem.hint}" for problem in caught.value.problems}
+    return {problem.code: f"{problem.summary} {problem.fix}" for problem in caught.value.problems}
 
 
 def test_keys() -> None:

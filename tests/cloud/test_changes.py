@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchspec.cloud.cloud import Cloud
-from batchspec.problems import ServiceError
+from batchspec.diagnostics import ServiceError
 from tests.cloud.conftest import Time
 from tests.cloud.scripted import RESET, Reply, Scripted, refusal
 

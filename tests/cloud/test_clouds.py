@@ -10,7 +10,7 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from batchspec.cloud.account import account_from
 from batchspec.cloud.open import open_account
-from batchspec.problems import ServiceError
+from batchspec.diagnostics import ServiceError
 
 # What the Azure CLI calls `batch_resource_id` and `active_directory`, in its cloud.py.
 CLOUDS = {

@@ -36,10 +36,10 @@ from batchspec.cloud.account import AzureAccount
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.limiter import Limits
 from batchspec.cloud.open import open_account
+from batchspec.diagnostics import ServiceError
 from batchspec.local.azurite import find_nodejs
 from batchspec.local.settings import Settings
-from batchspec.problems import ServiceError
-from batchspec.spec.values import BlobUrl
+from batchspec.spec import BlobUrl
 from tests.cloud.conftest import KEY, Time
 
 _LISTENING = r"listens on (https://\S+)"
@@ -226,7 +226,7 @@ async def test_seven_days_are_the_most(signed_in: Cloud) -> None:
     with pytest.raises(ServiceError) as caught:
         await signed_in.batch.mint.signer(timedelta(days=7))
     assert caught.value.code == "sas-too-long"
-    assert "AZURE_STORAGE_KEY" in caught.value.problems[0].hint
+    assert "AZURE_STORAGE_KEY" in caught.value.problems[0].fix
 
 
 async def test_nobody_is_signed_in(signed_in: Cloud, who: SignIn) -> None:
@@ -234,7 +234,7 @@ async def test_nobody_is_signed_in(signed_in: Cloud, who: SignIn) -> None:
     with pytest.raises(ServiceError) as caught:
         await signed_in.storage.container("data")
     assert caught.value.code == "no-credential"
-    assert "az login" in caught.value.problems[0].hint
+    assert "az login" in caught.value.problems[0].fix
     assert who.asked == 1
 
 

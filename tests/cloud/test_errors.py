@@ -14,15 +14,15 @@ from azure.core.exceptions import AzureError, HttpResponseError
 
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.errors import TABLE, fault, kebab, translate
-from batchspec.problems import Problem, ServiceError
-from batchspec.spec.values import BlobUrl, Record, Text
+from batchspec.diagnostics import Diagnostic, ServiceError
+from batchspec.spec import BlobUrl, Record, Text
 from tests.cloud.conftest import KEY
 from tests.cloud.scripted import Reply, Scripted, refusal, storage_refusal
 
 JOB = Record(id="j")
 
 
-async def refused(cloud: Cloud, server: Scripted, reply: Reply) -> tuple[ServiceError, Problem]:
+async def refused(cloud: Cloud, server: Scripted, reply: Reply) -> tuple[ServiceError, Diagnostic]:
     server.on("POST", "/jobs", reply)
     # Asked where the id is taken: as long as its job is being deleted, it is waited for.
     server.on("GET", "/jobs/j", refusal(404, "JobNotFound"))
@@ -32,7 +32,7 @@ async def refused(cloud: Cloud, server: Scripted, reply: Reply) -> tuple[Service
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "hint"),
+    ("status", "code", "fix"),
     [
         (403, "AuthenticationFailed", "AZURE_BATCH_ACCESS_KEY"),
         # By Batch, too: Azure/BatchExplorer#2203.
@@ -45,7 +45,7 @@ async def refused(cloud: Cloud, server: Scripted, reply: Reply) -> tuple[Service
     ],
 )
 async def test_known_codes(
-    cloud: Cloud, server: Scripted, status: int, code: str, hint: str
+    cloud: Cloud, server: Scripted, status: int, code: str, fix: str
 ) -> None:
     error, problem = await refused(cloud, server, refusal(status, code, "It is so."))
     assert (error.code, error.status, error.exit) == (code, status, 4)
@@ -53,7 +53,7 @@ async def test_known_codes(
     assert problem.summary == f"job j: {TABLE[code][0]}"
     assert problem.detail == "It is so."
     assert problem.request_id == "abc"
-    assert hint in problem.hint
+    assert fix in problem.fix
 
 
 async def test_an_unknown_code_speaks_for_itself(cloud: Cloud, server: Scripted) -> None:
@@ -114,7 +114,7 @@ async def test_a_storage_that_does_not_know_the_version(cloud: Cloud, server: Sc
     with pytest.raises(ServiceError) as caught:
         await cloud.storage.container("data")
     assert caught.value.code == "InvalidHeaderValue"
-    assert "--skipApiVersionCheck" in caught.value.problems[0].hint
+    assert "--skipApiVersionCheck" in caught.value.problems[0].fix
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ async def test_storage_refuses(cloud: Cloud, server: Scripted, code: str) -> Non
     with pytest.raises(ServiceError) as caught:
         await cloud.storage.create_container("data", {}, None)
     assert (caught.value.code, caught.value.status) == (code, 403)
-    assert caught.value.problems[0].hint
+    assert caught.value.problems[0].fix
     assert caught.value.problems[0].request_id == "abc"
 
 
@@ -175,9 +175,9 @@ async def test_nothing_is_logged(
 
 
 def test_every_entry_says_something() -> None:
-    for code, (summary, hint) in TABLE.items():
+    for code, (summary, fix) in TABLE.items():
         assert re.fullmatch(r"[A-Z][A-Za-z0-9]+", code)
         assert summary
         assert summary[0].islower()
         assert not summary.endswith(".")
-        assert not hint.endswith(".")
+        assert not fix.endswith(".")

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from batchspec.cloud.cloud import Cloud
-from batchspec.problems import ServiceError
+from batchspec.diagnostics import ServiceError
 from tests.cloud.scripted import RESET, Asked, Reply, Scripted, refusal
 
 PATH = "/jobs/j/tasks/t/files/stderr.txt"

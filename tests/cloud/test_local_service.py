@@ -16,9 +16,9 @@ from batchspec.apply.ports import TaskAdded
 from batchspec.cloud.account import LocalAccount
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.open import open_account
+from batchspec.diagnostics import Secret, ServiceError
 from batchspec.plan.observed import LocalFile
-from batchspec.problems import Secret, ServiceError
-from batchspec.spec.values import BlobUrl, Quoted, Quoting, Record, Text, freeze
+from batchspec.spec import BlobUrl, Quoted, Quoting, Record, Text, freeze
 
 if TYPE_CHECKING:
     from batchspec.local import Endpoints
@@ -211,4 +211,4 @@ async def test_a_wrong_key(account: LocalAccount) -> None:
                 await call
             assert caught.value.status == 403
             assert caught.value.code in ("AuthenticationFailed", "AuthorizationFailure")
-            assert "AZURE_" in caught.value.problems[0].hint
+            assert "AZURE_" in caught.value.problems[0].fix

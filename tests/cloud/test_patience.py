@@ -12,8 +12,8 @@ import pytest
 from batchspec.apply.events import Waiting
 from batchspec.cloud.account import LocalAccount
 from batchspec.cloud.cloud import Cloud
-from batchspec.problems import ServiceError
-from batchspec.spec.values import Record
+from batchspec.diagnostics import ServiceError
+from batchspec.spec import Record
 from tests.cloud.conftest import KEY, Opener, Time
 from tests.cloud.scripted import RESET, Reply, Scripted, refusal
 
@@ -140,7 +140,7 @@ async def test_a_wrong_address_is_known_in_seconds(
             assert caught.value.code == problem.code == "unreachable"
             assert nowhere in problem.summary
             assert "ssl:" not in problem.detail
-            assert "batchspec local status" in problem.hint
+            assert "batchspec local status" in problem.fix
     assert clock.seconds - began <= 12
     assert really_slept == [], "no part of the SDK waits by itself"
 
@@ -158,7 +158,7 @@ async def test_a_name_that_is_not_known(
         with pytest.raises(ServiceError) as caught:
             await cloud.batch.pool("p")
     assert "http://nobody.invalid" in caught.value.problems[0].summary
-    assert "network" in caught.value.problems[0].hint
+    assert "network" in caught.value.problems[0].fix
 
 
 async def test_a_service_that_was_there_is_waited_for(

@@ -10,8 +10,8 @@ import pytest
 
 from batchspec.apply.ports import NodeFacts, TaskCounts
 from batchspec.cloud.cloud import Cloud
-from batchspec.problems import ServiceError
-from batchspec.spec.values import Record, freeze
+from batchspec.diagnostics import ServiceError
+from batchspec.spec import Record, freeze
 from tests.cloud.conftest import Time
 from tests.cloud.scripted import RESET, Reply, Scripted, refusal
 
@@ -122,7 +122,7 @@ async def test_another_one_is_not_touched(
         await create(cloud, kind, body())
     assert caught.value.code == f"{CODES[kind]}Exists"
     assert says in caught.value.problems[0].summary
-    assert caught.value.problems[0].hint
+    assert caught.value.problems[0].fix
     assert [asked.method for asked in server.asked] == ["POST", "GET"]
 
 

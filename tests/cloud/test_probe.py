@@ -54,4 +54,4 @@ async def test_storage_is_asked_alike(cloud: Cloud, server: Scripted, clock: Tim
     server.on("GET", "/store/?", storage_refusal(403, "AuthorizationFailure"))
     refused = await probe_storage(cloud.storage, clock.monotonic, now)
     assert refused.problem is not None
-    assert "AZURE_STORAGE_KEY" in refused.problem.hint
+    assert "AZURE_STORAGE_KEY" in refused.problem.fix

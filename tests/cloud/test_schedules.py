@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from batchspec.cloud.cloud import Cloud
-from batchspec.problems import ServiceError
-from batchspec.spec.values import BlobUrl, Record
+from batchspec.diagnostics import ServiceError
+from batchspec.spec import BlobUrl, Record
 from tests.cloud.conftest import KEY
 from tests.cloud.scripted import Asked, Reply, Scripted, refusal
 
@@ -67,7 +67,7 @@ async def test_a_refusal_says_what_to_do(cloud: Cloud, server: Scripted, code: s
     with pytest.raises(ServiceError) as caught:
         await cloud.batch.create_schedule(Record(id="nightly"), timedelta(hours=1))
     assert caught.value.code == code
-    assert caught.value.problems[0].hint
+    assert caught.value.problems[0].fix
 
 
 async def test_the_job_of_a_schedule_is_asked_for_by_the_path_that_was_signed(

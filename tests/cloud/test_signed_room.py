@@ -11,7 +11,7 @@ from azure.storage.blob import UserDelegationKey
 from batchspec.cloud.account import AzureAccount
 from batchspec.cloud.signing import Signer
 from batchspec.plan.tasks import NAMED, SIGNED
-from batchspec.spec.values import BlobUrl
+from batchspec.spec import BlobUrl
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

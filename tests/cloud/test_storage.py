@@ -30,9 +30,9 @@ from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.names import check_blob_name
 from batchspec.cloud.signing import Mint
 from batchspec.cloud.upload import BLOCK as REAL_BLOCK
+from batchspec.diagnostics import Secret, ServiceError, SpecError, StalePlanError
 from batchspec.plan.observed import Blob, LocalFile
-from batchspec.problems import Secret, ServiceError, SpecError, StalePlanError
-from batchspec.spec.values import BlobUrl
+from batchspec.spec import BlobUrl
 from tests.cloud.conftest import BLOCK, KEY, Opener
 
 if TYPE_CHECKING:

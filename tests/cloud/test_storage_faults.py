@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from batchspec.cloud.cloud import Cloud
+from batchspec.diagnostics import ServiceError
 from batchspec.plan.observed import Blob, LocalFile
-from batchspec.problems import ServiceError
 from tests.cloud.conftest import BLOCK, Time
 from tests.cloud.scripted import RESET, Asked, Reply, Scripted, storage_refusal
 

@@ -14,7 +14,7 @@ from batchspec.local.engine.decisions import Decision, RecordAutoscaleRun, Recor
 from batchspec.local.engine.pool_size import autoscale_pool
 from batchspec.local.engine.state import AutoscaleView
 from batchspec.local.model import AllocationState, AutoscaleTimes, Pool, PoolState
-from batchspec.spec.expand import scale_formula
+from batchspec.spec import scale_formula
 from tests.local.engines import WAIT, engined, go, job, pool, task, until
 from tests.local.running import Service
 

@@ -61,8 +61,8 @@ def test_without_node_the_hint_shows_both_ways_to_get_one(tmp_path: Path) -> Non
     with pytest.raises(LocalError) as caught:
         find_nodejs(settings(tmp_path))
     assert caught.value.code == "no-node"
-    assert "batchspec[local]" in caught.value.hint
-    assert "BATCHSPEC_NODE" in caught.value.hint
+    assert "batchspec[local]" in caught.value.fix
+    assert "BATCHSPEC_NODE" in caught.value.fix
 
 
 @pytest.mark.usefixtures("no_wheel")

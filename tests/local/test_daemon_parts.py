@@ -157,7 +157,7 @@ def test_every_format_contains_the_variables_of_the_azure_cli(format_: Format) -
 
 
 def test_a_daemon_reports_readiness_or_an_error(tmp_path: Path) -> None:
-    error = LocalError("code", "What.", hint="Do.", log=tmp_path / "log", lines=["a", "b"])
+    error = LocalError("code", "What.", fix="Do.", log=tmp_path / "log", lines=["a", "b"])
     listen, tell = os.pipe()
     ReadinessReporter(tell).ready()
     assert await_readiness(listen, 5) is True

@@ -126,7 +126,7 @@ def test_every_profile_injects_faults(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "hint"),
+    ("text", "fix"),
     [
         ("throtle=5%", "Did you mean throttle?"),
         ("bad-dya", "Did you mean bad-day?"),
@@ -144,11 +144,11 @@ def test_every_profile_injects_faults(name: str) -> None:
         ("error=5% busy=5%", "profiles"),
     ],
 )
-def test_an_invalid_rule_has_a_hint(text: str, hint: str) -> None:
+def test_an_invalid_rule_has_a_hint(text: str, fix: str) -> None:
     with pytest.raises(LocalError) as caught:
         parse_fault_injection(text)
     assert caught.value.code == "chaos-unreadable"
-    assert hint in caught.value.hint, caught.value.hint
+    assert fix in caught.value.fix, caught.value.fix
 
 
 @settings(deadline=None)
@@ -167,7 +167,7 @@ def test_operations_are_those_of_the_protocol() -> None:
     )
     with pytest.raises(LocalError) as caught:
         check_operations(parse_fault_injection("lost@create_taks_collection=5%"), OPERATIONS)
-    assert "create_task_collection" in caught.value.hint
+    assert "create_task_collection" in caught.value.fix
 
 
 def test_random_fractions_are_reproducible_and_uniform() -> None:
@@ -248,4 +248,4 @@ def test_an_invalid_environment_is_reported(name: str, value: str) -> None:
     with pytest.raises(LocalError) as caught:
         Simulation.read({f"BATCHSPEC_LOCAL_{name}": value}, SimulationOptions())
     assert caught.value.code.endswith("-unreadable")
-    assert caught.value.hint
+    assert caught.value.fix

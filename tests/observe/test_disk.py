@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.observe.disk import fixed_part, scan
 from batchspec.observe.spool import Spool
 from batchspec.plan.observed import LocalFile
-from batchspec.problems import Problem, Problems
-from batchspec.spec.read import read_spec
+from batchspec.spec import read_spec
 
 SPEC = """\
 version: 1
@@ -30,11 +30,11 @@ tasks:
 """
 
 
-def found(folder: Path, upload: str) -> tuple[list[LocalFile], tuple[Problem, ...]]:
+def found(folder: Path, upload: str) -> tuple[list[LocalFile], tuple[Diagnostic, ...]]:
     """What a scan of one container's uploads finds."""
     path = folder / "spec.yaml"
     path.write_text(SPEC.format(upload=upload), encoding="utf-8")
-    problems = Problems()
+    problems = Diagnostics()
     with Spool() as spool:
         scan(read_spec(path).containers.values(), spool, problems)
         return list(spool.files("input")), problems.found
@@ -84,7 +84,7 @@ def test_all_faults_are_told_at_once_each_at_its_entry(folder: Path) -> None:
     assert all(problem.where and problem.where.line == 5 for problem in problems)
     columns = [problem.where.column for problem in problems if problem.where]
     assert columns == sorted(set(columns))
-    assert "data/**" in problems[2].hint
+    assert "data/**" in problems[2].fix
 
 
 def test_two_files_of_one_blob_name_are_told(folder: Path) -> None:
@@ -158,4 +158,4 @@ def test_a_link_to_nothing_is_told_as_such(folder: Path) -> None:
         "It is a link to gone/y.txt.",
         "It is a link to z.txt.",
     ]
-    assert all(problem.hint.startswith("Mend the link,") for problem in problems)
+    assert all(problem.fix.startswith("Mend the link,") for problem in problems)

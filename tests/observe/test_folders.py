@@ -10,7 +10,7 @@ import pytest
 
 from batchspec.observe.folders import occupied, unwritable
 from batchspec.plan.receipt import receipt_path
-from batchspec.spec.model import Result, Spec
+from batchspec.spec import Result, Spec
 from tests.plan.making import WHERE, spec, stage
 
 

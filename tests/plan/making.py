@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from batchspec.diagnostics import Place
 from batchspec.plan.observed import (
     Account,
     Blob,
@@ -15,8 +16,7 @@ from batchspec.plan.observed import (
     Observed,
     Stream,
 )
-from batchspec.problems import Place
-from batchspec.spec.model import (
+from batchspec.spec import (
     Command,
     Container,
     ForEach,
@@ -25,12 +25,14 @@ from batchspec.spec.model import (
     Once,
     Pool,
     PoolKind,
+    Record,
     Shell,
     Spec,
     Stage,
+    Template,
     UploadGlob,
+    Value,
 )
-from batchspec.spec.values import Record, Template, Value
 
 WHERE = Place("spec.yaml", 1, 1)
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -42,6 +42,7 @@ from typing import Any
 
 import yaml
 
+from batchspec.diagnostics import Diagnostics
 from batchspec.observe.disk import scan
 from batchspec.observe.spool import Spool
 from batchspec.plan.container_users import OWNER, USERS
@@ -67,11 +68,7 @@ from batchspec.plan.provenance import BY, ORIGIN
 from batchspec.plan.schedule_body import schedule_body
 from batchspec.plan.tasks import expand
 from batchspec.plan.work import build_work
-from batchspec.problems import Problems
-from batchspec.spec.model import Rows, Spec
-from batchspec.spec.read import read_spec
-from batchspec.spec.rows import read_rows
-from batchspec.spec.values import Record, freeze, thaw
+from batchspec.spec import Record, Rows, Spec, freeze, read_rows, read_spec, thaw
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -196,7 +193,7 @@ def _written(
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(content, encoding="utf-8")
     spec = read_spec(path, variables=variables)
-    problems = Problems()
+    problems = Diagnostics()
     with Spool() as spool:
         scan(spec.containers.values(), spool, problems)
         problems.raise_if_any()
@@ -266,7 +263,7 @@ def _container(given: Mapping[str, Any] | None, key: str, spool: Spool) -> Conta
 
 
 def _pool(given: Mapping[str, Any], spec: Spec, observed: Observed) -> PoolFacts:
-    body = pool_body(spec, observed, Problems())
+    body = pool_body(spec, observed, Diagnostics())
     metadata = {
         str(item["name"]): str(item["value"])
         for item in _records(body["metadata"])
@@ -289,7 +286,7 @@ def _pool(given: Mapping[str, Any], spec: Spec, observed: Observed) -> PoolFacts
 def _job(given: Mapping[str, Any], number: int, made: Situation) -> JobFacts:
     spec, observed = made.spec, made.observed
     work = build_work(spec, observed, windows=runs_windows(spec, observed))
-    body = job_body(spec, observed, work, pool_body(spec, observed, Problems()))
+    body = job_body(spec, observed, work, pool_body(spec, observed, Diagnostics()))
     state = given.get("state", "active")
     by = given.get("by", spec.name)
     pairs = {str(item["name"]): str(item["value"]) for item in _records(body["metadata"])}
@@ -308,8 +305,8 @@ def _job(given: Mapping[str, Any], number: int, made: Situation) -> JobFacts:
 
 
 def _schedule(given: Mapping[str, Any], spec: Spec, observed: Observed) -> ScheduleFacts:
-    windows, pool = runs_windows(spec, observed), pool_body(spec, observed, Problems())
-    manager = manager_task(spec, observed, windows=windows, problems=Problems())
+    windows, pool = runs_windows(spec, observed), pool_body(spec, observed, Diagnostics())
+    manager = manager_task(spec, observed, windows=windows, problems=Diagnostics())
     assert manager is not None
     body = schedule_body(spec, observed, pool, manager)
     pairs = {str(item["name"]): str(item["value"]) for item in _records(body["metadata"])}

@@ -9,15 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
+from batchspec.diagnostics import SpecError
 from batchspec.plan.faults import check_tasks
 from batchspec.plan.findings.landing import landing, left_out
 from batchspec.plan.findings.scene import Scene
 from batchspec.plan.observed import Account, ContainerFacts, Observed
-from batchspec.problems import SpecError
-from batchspec.spec.model import Rows, Spec
-from batchspec.spec.read import read_spec
-from batchspec.spec.rows import read_rows
-from batchspec.spec.values import Record
+from batchspec.spec import Record, Rows, Spec, read_rows, read_spec
 from tests.spec.test_mutations import GOOD, SECRETS, as_text, trees
 
 

@@ -11,14 +11,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchspec.diagnostics import Diagnostic, SpecError
 from batchspec.plan.faults import check_tasks
 from batchspec.plan.observed import Account, ContainerFacts, Observed
 from batchspec.plan.tasks import expand
-from batchspec.problems import Problem, SpecError
-from batchspec.spec.dump import dump_document
-from batchspec.spec.model import Spec
-from batchspec.spec.read import expanded_document, read_spec
-from batchspec.spec.values import thaw
+from batchspec.spec import Spec, dump_document, expanded_document, read_spec, thaw
 
 FACTS = {key: ContainerFacts({}) for key in ("output", "logs")}
 WORLD = Observed(Account("local", "b", "s"), datetime(2026, 3, 1, tzinfo=UTC), FACTS)
@@ -58,7 +55,7 @@ def bodies(found: Spec) -> list[dict[str, Any]]:
     return [body for body in shown if isinstance(body, dict)]
 
 
-def told(found: Spec) -> tuple[Problem, ...]:
+def told(found: Spec) -> tuple[Diagnostic, ...]:
     return check_tasks(found, found.stages[0], WORLD, windows=False)
 
 
@@ -205,7 +202,7 @@ def test_what_config_prints_makes_the_same_tasks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("member", "value", "summary", "hint"),
+    ("member", "value", "summary", "fix"),
     [
         ({"slots": "{{ value }}"}, "x", "`slots` must be an integer, not the string `x`", ""),
         ({"slots": "{{ value }}"}, "", "`slots` must be an integer, not an empty string", ""),
@@ -243,11 +240,11 @@ def test_what_config_prints_makes_the_same_tasks(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_such_value_is_told_where_it_stands(
-    member: dict[str, Any], value: Any, summary: str, hint: str, tmp_path: Path
+    member: dict[str, Any], value: Any, summary: str, fix: str, tmp_path: Path
 ) -> None:
     found = spec(tmp_path, each(1, value, **member))
     problem = told(found)[-1]
-    assert (problem.summary, problem.hint) == (summary, hint)
+    assert (problem.summary, problem.fix) == (summary, fix)
     assert problem.where is not None
     line = found.path.read_text("utf-8").splitlines()[problem.where.line - 1]
     assert line[problem.where.column - 1 :] == line.partition(": ")[2]
@@ -257,7 +254,7 @@ def test_slots_that_no_node_has_are_told(tmp_path: Path) -> None:
     found = spec(tmp_path, each(1, 8, id="each-{{ value }}", slots="{{ value }}"))
     (problem,) = told(found)
     assert problem.summary == "task each-8 requires 8 slots, and a node has 4"
-    assert problem.hint == "Add `task_slots_per_node: 8` to the pool."
+    assert problem.fix == "Add `task_slots_per_node: 8` to the pool."
     assert problem.where is not None
     assert problem.where.text[problem.where.column - 1 :] == "'{{ value }}'"
 
@@ -300,4 +297,4 @@ def outcome(folder: Path, place: tuple[str, ...], value: object, name: str) -> o
     try:
         return bodies(spec(folder, stage, parameters={"shared": {"default": value}}))
     except SpecError as error:
-        return [(problem.code, problem.summary, problem.hint) for problem in error.problems]
+        return [(problem.code, problem.summary, problem.fix) for problem in error.problems]

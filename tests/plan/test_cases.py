@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.diagnostics import SpecError, UsageError
 from batchspec.plan.attach import build_attach, build_download
 from batchspec.plan.build import build
 from batchspec.plan.destroy import build_destroy
@@ -17,7 +18,6 @@ from batchspec.plan.detach import detached
 from batchspec.plan.plan import Plan
 from batchspec.plan.selection import Selection
 from batchspec.plan.wishes import Part, Wishes
-from batchspec.problems import SpecError, UsageError
 from batchspec.render.plan.text import plan_text
 from batchspec.render.problems import problems_text
 from tests.plan.situation import Situation, read_case, situation

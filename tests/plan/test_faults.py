@@ -6,19 +6,21 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan.faults import check_tasks
 from batchspec.plan.observed import Observed
-from batchspec.problems import Problem, Severity
-from batchspec.spec.model import (
+from batchspec.spec import (
+    BlobUrl,
     EachBlob,
     EachFile,
     EachNumber,
     EachValue,
     NumberRange,
+    Record,
     Rows,
     Stage,
+    Value,
 )
-from batchspec.spec.values import BlobUrl, Record, Value
 from tests.plan.making import WHERE, blob, local_file, observed, spec, stage, template
 
 TEN = EachNumber(NumberRange(0, 10))
@@ -26,7 +28,7 @@ TEN = EachNumber(NumberRange(0, 10))
 
 def told(
     it: Stage, world: Observed | None = None, before: tuple[Stage, ...] = ()
-) -> tuple[Problem, ...]:
+) -> tuple[Diagnostic, ...]:
     return check_tasks(spec(*before, it), it, world or observed(), windows=False)
 
 

@@ -17,16 +17,14 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.diagnostics import Diagnostic, Secret, Severity
 from batchspec.plan.findings.access import handed_in
 from batchspec.plan.findings.catalogue import CATALOGUE, FAMILIES, finding
 from batchspec.plan.findings.check import in_the_way, worth_knowing
 from batchspec.plan.findings.machine import size
 from batchspec.plan.findings.scene import Scene
 from batchspec.plan.work import StageWork, Work
-from batchspec.problems import Problem, Secret, Severity
-from batchspec.spec.expand import scale_bounds, scale_formula
-from batchspec.spec.model import Spec
-from batchspec.spec.values import Record
+from batchspec.spec import Record, Spec, scale_bounds, scale_formula
 from tests.plan.making import observed, spec, stage
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +33,7 @@ RAISED_IN = (
     *sorted((ROOT / "batchspec/spec").rglob("*.py")),
     ROOT / "batchspec/observe/disk.py",
 )
-TELLING = {"Problem", "finding", "_refuse", "refuse", "_fail", "add", "_add"}
+TELLING = {"Diagnostic", "finding", "_refuse", "refuse", "_fail", "add", "_add"}
 """What is called with a code to tell a finding."""
 OF_THE_COMMAND_LINE = {
     "bad-plan-file": "a file that is no saved plan",
@@ -151,8 +149,8 @@ def test_every_finding_says_why_and_how_to_mend_it(kind: object) -> None:
 
 def test_a_finding_has_the_weight_and_the_mend_of_its_kind() -> None:
     found = finding("pool-kept", "said")
-    assert (found.severity, found.hint) == (Severity.WARNING, CATALOGUE["pool-kept"].mend)
-    assert finding("pool-kept", "said", hint="Other.").hint == "Other."
+    assert (found.severity, found.fix) == (Severity.WARNING, CATALOGUE["pool-kept"].mend)
+    assert finding("pool-kept", "said", fix="Other.").fix == "Other."
 
 
 @pytest.mark.parametrize("tool", ["generate_findings", "generate_changes"])
@@ -217,7 +215,7 @@ def test_more_tasks_than_the_service_counts_are_told(number: int, expected: list
 # --- sizes and formulas ------------------------------------------------------------------------
 
 
-def of_size(name: str) -> list[Problem]:
+def of_size(name: str) -> list[Diagnostic]:
     return list(size(of_pool(vmSize=name)))
 
 
@@ -294,7 +292,7 @@ def test_a_spec_keeps_the_places_of_its_keys(tmp_path: Path) -> None:
 
 
 def _read(folder: Path) -> Spec:
-    from batchspec.spec.read import read_spec  # noqa: PLC0415
+    from batchspec.spec import read_spec  # noqa: PLC0415
 
     path = folder / "a.yaml"
     path.write_text(

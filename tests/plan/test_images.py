@@ -11,11 +11,10 @@ from datetime import UTC, datetime
 import pytest
 
 from batchspec.cloud.facts import image
+from batchspec.diagnostics import Diagnostics, Place
 from batchspec.local.api import IMAGES, serialize_image
 from batchspec.plan.images import resolve_image
-from batchspec.problems import Place, Problems
-from batchspec.spec.model import ImageAlias
-from batchspec.spec.values import Record
+from batchspec.spec import ImageAlias, Record
 
 OFFERED = tuple(image(serialize_image(one)) for one in IMAGES)
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -23,7 +22,7 @@ NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 def chosen(alias: str, size: str) -> object:
     place = Place("topn.yaml", 1, 1)
-    found = resolve_image(ImageAlias(alias, place), OFFERED, NOW, Problems(), size)
+    found = resolve_image(ImageAlias(alias, place), OFFERED, NOW, Diagnostics(), size)
     reference = found["imageReference"]
     assert isinstance(reference, Record)
     return reference["sku"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from batchspec.plan.items import Item, Numbers, items
 from batchspec.plan.observed import Observed
-from batchspec.spec.model import (
+from batchspec.spec import (
     EachBlob,
     EachFile,
     EachNumber,
@@ -19,9 +19,10 @@ from batchspec.spec.model import (
     Matrix,
     NumberRange,
     Once,
+    Record,
     Rows,
+    Value,
 )
-from batchspec.spec.values import Record, Value
 from tests.plan.making import WHERE, blob, local_file, observed, spec, stage
 
 FILES = [local_file(name) for name in ("a.txt", "b/a.txt", "b/c d.tar.gz", "x.csv", "ü.txt")]

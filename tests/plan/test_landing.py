@@ -7,12 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.findings.landing import landing, left_out
 from batchspec.plan.findings.scene import Scene
 from batchspec.plan.observed import Blob, LocalFile, Observed
-from batchspec.problems import Problem
-from batchspec.spec.model import EachFile, Stage
-from batchspec.spec.values import BlobUrl, Record, Value
+from batchspec.spec import BlobUrl, EachFile, Record, Stage, Value
 from tests.plan.making import blob, local_file, observed, spec, stage, template
 
 
@@ -22,7 +21,7 @@ def told(
     blobs: Iterable[Blob] = (),
     *,
     windows: bool = False,
-) -> list[Problem]:
+) -> list[Diagnostic]:
     world: Observed = observed(files, blobs=blobs)
     whole = spec(it, start=())
     whole = replace(whole, pool=replace(whole.pool, windows=windows))

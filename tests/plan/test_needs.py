@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from batchspec.plan.needs import ROOM, link
 from batchspec.plan.observed import Stream
 from batchspec.plan.tasks import Task
-from batchspec.spec.model import Stage
-from batchspec.spec.values import Record
+from batchspec.spec import Record, Stage
 from tests.plan.making import stage
 
 LONGEST = "x" * 48

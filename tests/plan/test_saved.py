@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from batchspec.diagnostics import Diagnostic, SpecError, StalePlanError
 from batchspec.plan.build import build
 from batchspec.plan.grounds import SINGLY
 from batchspec.plan.saved import SavedPlan, check_fresh, plan_file, read_plan_file, saved
 from batchspec.plan.wishes import NONE, Part, Wishes
-from batchspec.problems import Problem, SpecError, StalePlanError
 from tests.plan.situation import SPEC, situation
 
 Case = Mapping[str, Any]
@@ -38,7 +38,7 @@ def kept(case: Case, folder: Path, wishes: Wishes = NONE) -> SavedPlan:
     return again
 
 
-def moved(before: Case, after: Case, folder: Path) -> tuple[Problem, ...]:
+def moved(before: Case, after: Case, folder: Path) -> tuple[Diagnostic, ...]:
     """What a plan of one situation says in another; nothing if it is still good."""
     plan = kept(before, folder / "one")
     (folder / "two").mkdir()
@@ -317,7 +317,7 @@ def test_a_file_of_another_form_is_refused(old: str, new: str, tmp_path: Path) -
 def test_the_steps_are_told_of_once(tmp_path: Path) -> None:
     after = case(jobs=[{"id": "demo", "state": "completed"}])
     *grounds, steps = moved(THERE, after, tmp_path)
-    assert [problem.hint for problem in grounds] == [""] * len(grounds)
+    assert [problem.fix for problem in grounds] == [""] * len(grounds)
     assert steps.summary == "the plan is stale: other steps are to be done"
     assert "  saved: not in the plan\n  now:   create job demo-r2" in steps.detail
 
@@ -332,4 +332,4 @@ def test_of_a_plan_that_was_carried_out_nothing_is_left(tmp_path: Path) -> None:
     after = {"jobs": [done], "receipt": {"job": "demo", "files": 3, "missing": 0}}
     *_, steps = moved(THERE, after, tmp_path)
     assert steps.summary == "the plan is stale: no step of it is needed any more"
-    assert steps.hint == "All of it is done: there is nothing left to carry out."
+    assert steps.fix == "All of it is done: there is nothing left to carry out."

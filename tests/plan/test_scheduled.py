@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from batchspec.diagnostics import SpecError, UsageError
 from batchspec.plan.actions import CreateSchedule, UpdateSchedule
 from batchspec.plan.build import build
 from batchspec.plan.destroy import build_destroy
@@ -18,8 +19,7 @@ from batchspec.plan.observed import JobFacts, Receipt
 from batchspec.plan.plan import Plan
 from batchspec.plan.selection import Selection
 from batchspec.plan.wishes import Wishes
-from batchspec.problems import SpecError, UsageError
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 from tests.plan.situation import NOW, Situation, read_case, situation
 
 CASES = Path(__file__).parent / "cases"
@@ -230,7 +230,7 @@ def test_what_cannot_be_signed_for_so_long_is_told_where_the_end_is(tmp_path: Pa
     (problem,) = [p for p in caught.value.problems if p.code == "sas-too-long"]
     assert problem.where is not None
     assert problem.where.text[problem.where.column - 1 :].startswith("2026-06-01")
-    assert "until" in problem.hint
+    assert "until" in problem.fix
 
 
 def test_it_counts_against_the_quota_of_jobs(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_results_that_were_not_fetched_keep_it_from_being_deleted(tmp_path: Path
         with pytest.raises(SpecError) as caught:
             destroyed(found, force=False, **there)
         assert caught.value.problems[0].code == "results-missing"
-        assert "download" in caught.value.problems[0].hint
+        assert "download" in caught.value.problems[0].fix
         other = Receipt(f"{job.id} of {(NOW - DAY).isoformat()}", 3, 0)
         with pytest.raises(SpecError):
             destroyed(found, force=False, receipt=other, **there)

@@ -11,21 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchspec.diagnostics import Secret, SpecError
 from batchspec.plan.observed import LocalFile, Observed
 from batchspec.plan.tasks import NAMED, SIGNED, Task, container_resources, expand
-from batchspec.problems import Secret, SpecError
-from batchspec.spec.model import (
+from batchspec.spec import (
+    BlobUrl,
     EachBlob,
     EachFile,
     EachNumber,
     EachValue,
     NumberRange,
+    Record,
     Rows,
     Shell,
     Spec,
     Stage,
+    Text,
+    thaw,
 )
-from batchspec.spec.values import BlobUrl, Record, Text, thaw
 from tests.apart import number_from
 from tests.plan.making import WHERE, blob, local_file, observed, spec, stage, template
 

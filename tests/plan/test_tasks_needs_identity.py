@@ -8,7 +8,7 @@ from typing import Any
 
 from batchspec.plan.observed import Blob, ContainerFacts, Observed
 from batchspec.plan.tasks import expand
-from batchspec.spec.model import Spec
+from batchspec.spec import Spec
 from tests.plan.situation import situation
 
 SPEC = """\

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from batchspec.spec.read import read_spec
+from batchspec.spec import read_spec
 
 ROOT = Path(__file__).parents[2]
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))

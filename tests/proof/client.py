@@ -23,9 +23,9 @@ from batchspec.cloud.account import LocalAccount
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.limiter import Limits
 from batchspec.cloud.open import open_account
+from batchspec.diagnostics import BatchspecError, Exit
 from batchspec.plan.build import build
 from batchspec.plan.plan import Plan
-from batchspec.problems import BatchspecError, Exit
 from tests.proof.cli import CONTEXT, write_to
 
 

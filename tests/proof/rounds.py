@@ -20,8 +20,8 @@ from azure.storage.blob import BlobServiceClient
 
 from batchspec.cloud.account import LocalAccount
 from batchspec.cloud.limiter import Limits
+from batchspec.diagnostics import Secret
 from batchspec.local import Endpoints
-from batchspec.problems import Secret
 from tests.proof.client import Command, apply, ended, plan
 from tests.proof.proxy import KILLS, PATIENT, Fault, Proxy
 from tests.proof.reference import WHOLE, Reference, Size

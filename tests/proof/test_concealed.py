@@ -6,9 +6,9 @@ from urllib.parse import quote
 
 import pytest
 
+from batchspec.diagnostics import Secret, conceal, redact
 from batchspec.plan.diff import differences
-from batchspec.problems import Secret, conceal, redact
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 
 ODD = "Odd/Secret with 100% + ünïcode"
 

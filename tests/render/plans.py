@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from batchspec.diagnostics import Diagnostic, Place, Secret, Severity
 from batchspec.plan import actions as a
 from batchspec.plan.observed import Account, LocalFile
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.tasks import Task
-from batchspec.problems import Place, Problem, Secret, Severity
-from batchspec.spec.values import BlobUrl, Quoted, Quoting, Record, Text
+from batchspec.spec import BlobUrl, Quoted, Quoting, Record, Text
 
 LOCAL = Account("local", "http://127.0.0.1:43210", "http://127.0.0.1:10000/batchspec")
 AZURE = Account(
@@ -239,14 +239,14 @@ _KEPT = (
 )
 
 _FINDINGS = (
-    Problem(
+    Diagnostic(
         "image-ends-soon",
         "the image ubuntu-22.04 is supported until 2027-06-30 only",
         where=Place("specs/topn.yaml", 22, 10, "  image: ubuntu-22.04", 12),
-        hint="Take `ubuntu-24.04`.",
+        fix="Take `ubuntu-24.04`.",
         severity=Severity.WARNING,
     ),
-    Problem(
+    Diagnostic(
         "fixed-pool",
         "nothing deletes the pool 'topn', and it has a fixed number of nodes",
         detail="Its nodes are billed until somebody deletes it.",

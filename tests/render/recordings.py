@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from batchspec.apply import events as e
 from batchspec.apply.events import Event, Outcome, Stamped
-from batchspec.problems import Problem, Severity
+from batchspec.diagnostics import Diagnostic, Severity
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -143,11 +143,11 @@ def _start_task() -> Tape:
     stderr = "cp: cannot stat 'topn.py': No such file or directory\n"
     for node in ("tvm-1", "tvm-2"):
         tape.at(2.0, e.NodeFailed("topn", node, "starttaskfailed", 1, "", stderr))
-    problem = Problem(
+    problem = Diagnostic(
         "start-task-failed",
         "no node of the pool 'topn' can run a task: its start task failed on every one",
         detail="The pool is still there, and its nodes are paid for.",
-        hint="Mend `pool.start_task` and apply again, or delete everything: `batchspec destroy`.",
+        fix="Mend `pool.start_task` and apply again, or delete everything: `batchspec destroy`.",
     )
     tape.at(2.0, e.StepFailed("pool:topn:ready", "wait", "nodes of topn", 1.6, problem))
     tape.at(2.0, e.StepSkipped("job:done", "wait", "tasks of topn", "pool:topn:ready"))
@@ -189,11 +189,11 @@ def _time_limit() -> Tape:
         tape.at(second, e.TasksSeen("sweep", 500, 496 - done, 4, done, 0, 1800.0 - second))
         tape.at(second, e.NodesSeen("sweep", {"running": 4}, 4))
     tape.at(1800, e.TasksSeen("sweep", 500, 316, 4, 180, 0, 0.0))
-    problem = Problem(
+    problem = Diagnostic(
         "time-limit",
         "the job 'sweep' was ended: its time limit has passed",
         detail="320 tasks did not run to their end.",
-        hint="Give `job.max_wall_clock_time` more, and apply again: what is done is kept.",
+        fix="Give `job.max_wall_clock_time` more, and apply again: what is done is kept.",
         severity=Severity.WARNING,
     )
     tape.at(1800, e.Noticed(problem))
@@ -232,7 +232,7 @@ def _waiting() -> Tape:
         ends=True,
     )
     tape.at(62, never)
-    problem = Problem(never.code, never.summary, hint=never.action)
+    problem = Diagnostic(never.code, never.summary, fix=never.action)
     tape.at(62, e.StepFailed("job:done", "wait", "tasks of merge", 62.0, problem))
     tape.at(62, e.StepSkipped("cleanup:pool", "delete", "pool merge", "failed"))
     tape.at(63, e.RunEnded(Outcome.FAILED, 63.0, 4, ("pool merge", "job merge")))

@@ -16,10 +16,10 @@ import pytest
 
 from batchspec.apply import events
 from batchspec.apply.events import Event, Outcome, Stamped
+from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan.actions import Action
 from batchspec.plan.outputs import Outputs
 from batchspec.plan.plan import Gate, Step, Verb
-from batchspec.problems import Problem, Severity
 from batchspec.render.glyphs import ASCII, UNICODE, Glyphs
 from batchspec.render.ink import Ink
 from batchspec.render.plan.text import COUNTED, STYLES
@@ -29,7 +29,7 @@ from batchspec.render.progress.live.view import LiveView, console_on
 from batchspec.render.report import Phase, fold, phase_of
 from batchspec.render.wire import requests
 from batchspec.render.words import PHRASES, action_name, gate_words, phrase, quantity
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 from tests.render.plans import FILE, TASK
 from tests.render.recordings import RECORDINGS, START, kinds
 from tests.render.terminal import Terminal
@@ -50,7 +50,7 @@ VALUES: dict[str, object] = {
     "datetime | None": START,
     "Path": Path("results"),
     "Record": Record(id="name"),
-    "Problem": Problem("code", "summary"),
+    "Diagnostic": Diagnostic("code", "summary"),
     "Outcome": Outcome.DONE,
     "Mapping[str, int]": {"idle": 3},
     "Mapping[str, str]": {"a": "b"},

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
+from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.plan.plan import Verb
-from batchspec.problems import Place, Problem, Severity
 from batchspec.render.glyphs import ASCII
 from batchspec.render.plan import plan_json, plan_markdown, plan_summary, plan_text
 from batchspec.render.problems import cell_width
@@ -104,7 +104,7 @@ def test_summaries() -> None:
 
 
 def test_markdown_takes_what_is_between_backticks_as_code() -> None:
-    finding = Problem("c", "use `a_b|c` or *d*", hint="an odd ` one", severity=Severity.NOTE)
+    finding = Diagnostic("c", "use `a_b|c` or *d*", fix="an odd ` one", severity=Severity.NOTE)
     text = plan_markdown(replace(PLANS["nothing"], findings=(finding,)))
     assert r"use `a_b\|c` or \*d\*" in text
     assert r"an odd \` one" in text
@@ -112,7 +112,7 @@ def test_markdown_takes_what_is_between_backticks_as_code() -> None:
 
 def test_markdown_puts_each_line_of_a_detail_on_its_own() -> None:
     where = Place("a.yaml", 3, 5)
-    finding = Problem("c", "changed", "vmSize: a -> b\nstartTask: x -> y", where, "Mend it.")
+    finding = Diagnostic("c", "changed", "vmSize: a -> b\nstartTask: x -> y", where, "Mend it.")
     text = plan_markdown(replace(PLANS["nothing"], findings=(finding,)))
     assert "- **error** `c`: changed (`a.yaml:3:5`)\n" in text
     assert "  <br>vmSize: a -> b\n  <br>startTask: x -> y\n  <br>*Hint:* Mend it.\n" in text

@@ -10,24 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchspec.problems import Place, Problem, Severity
+from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.render.problems import problem_json, problem_text, problems_text
 
 LINE = "  vm_sise: standard_d2s_v5"
 
 
-def at(text: str, mark: str, **more: str) -> Problem:
+def at(text: str, mark: str, **more: str) -> Diagnostic:
     column = text.index(mark) + 1
-    return Problem("code", "summary", where=Place("a.yaml", 7, column, text, len(mark)), **more)
+    return Diagnostic("code", "summary", where=Place("a.yaml", 7, column, text, len(mark)), **more)
 
 
 def test_the_whole_of_it() -> None:
-    problem = Problem(
+    problem = Diagnostic(
         "unknown-key",
         "unknown key `vm_sise` in `pool`",
         detail="A pool has no such property.",
         where=Place("specs/topn.yaml", 12, 3, LINE, 7),
-        hint="Did you mean `vm_size`?",
+        fix="Did you mean `vm_size`?",
         request_id="abc-1",
     )
     assert problem_text(problem).splitlines() == [
@@ -41,7 +41,7 @@ def test_the_whole_of_it() -> None:
 
 
 def test_without_a_place_it_is_short() -> None:
-    problem = Problem("unreachable", "no answer", severity=Severity.WARNING)
+    problem = Diagnostic("unreachable", "no answer", severity=Severity.WARNING)
     assert problem_text(problem) == "warning: no answer [unreachable]"
 
 
@@ -63,7 +63,7 @@ def test_the_caret_is_below_its_mark(text: str, mark: str, caret: str) -> None:
 
 
 def test_a_mark_behind_the_end_of_the_line() -> None:
-    lines = problem_text(Problem("c", "s", where=Place("a", 1, 99, "key:", 5))).splitlines()
+    lines = problem_text(Diagnostic("c", "s", where=Place("a", 1, 99, "key:", 5))).splitlines()
     assert lines[1:] == ["   1 | key:", "     |     ^"]
 
 
@@ -75,7 +75,7 @@ def test_a_mark_behind_the_end_of_the_line() -> None:
     width=st.integers(40, 200),
 )
 def test_no_line_breaks_it(text: str, column: int, length: int, width: int) -> None:
-    problem = Problem("c", "s", where=Place("a", 1, column, text, length))
+    problem = Diagnostic("c", "s", where=Place("a", 1, column, text, length))
     for line in problem_text(problem, width=width).split("\n"):
         assert not any(unicodedata.category(c) == "Cc" for c in line)
 
@@ -85,7 +85,7 @@ def test_no_line_breaks_it(text: str, column: int, length: int, width: int) -> N
 def test_a_long_line_is_cut_around_its_mark(before: str, after: str) -> None:
     text = f"{before}KEY{after}"
     where = Place("a", 1, len(before) + 1, text, 3)
-    _, source, caret = problem_text(Problem("c", "s", where=where), width=72).split("\n")
+    _, source, caret = problem_text(Diagnostic("c", "s", where=where), width=72).split("\n")
     shown = source.partition("| ")[2]
     assert "KEY" in shown
     position = sum(2 if c == "名" else 1 for c in shown[: shown.index("KEY")])
@@ -93,26 +93,30 @@ def test_a_long_line_is_cut_around_its_mark(before: str, after: str) -> None:
 
 
 def test_several_are_counted() -> None:
-    problems = [at(LINE, "vm_sise"), Problem("x", "y"), Problem("z", "w", severity=Severity.NOTE)]
+    problems = [
+        at(LINE, "vm_sise"),
+        Diagnostic("x", "y"),
+        Diagnostic("z", "w", severity=Severity.NOTE),
+    ]
     text = problems_text(problems)
     assert text.endswith("\n\n2 errors, 1 note")
     assert problems_text(problems[1:2]) == "error: y [x]"
 
 
 def test_color_adds_nothing_but_colour() -> None:
-    problem = at(LINE, "vm_sise", hint="h", detail="d\n\ne")
+    problem = at(LINE, "vm_sise", fix="h", detail="d\n\ne")
     colored = problem_text(problem, color=True)
     assert re.sub(r"\x1b\[[\d;]*m", "", colored) == problem_text(problem)
 
 
 def test_escape_sequences_of_others_are_taken_out() -> None:
-    text = problem_text(Problem("x", "a\x1b[2Jb", detail="c\x07d\x1b]0;title\x07", hint="e\rf"))
+    text = problem_text(Diagnostic("x", "a\x1b[2Jb", detail="c\x07d\x1b]0;title\x07", fix="e\rf"))
     assert not set(text) & set("\x1b\x07\r")
     assert "ab" in text
 
 
 def test_json() -> None:
-    problem = at(LINE, "vm_sise", hint="h")
+    problem = at(LINE, "vm_sise", fix="h")
     assert json.loads(json.dumps(problem_json(problem))) == {
         "code": "code",
         "severity": "error",
@@ -120,11 +124,11 @@ def test_json() -> None:
         "where": {"file": "a.yaml", "line": 7, "column": 3, "length": 7},
         "hint": "h",
     }
-    assert problem_json(Problem("x", "y"))["where"] is None
+    assert problem_json(Diagnostic("x", "y"))["where"] is None
 
 
 @pytest.mark.parametrize(
-    ("hint", "shown"),
+    ("fix", "shown"),
     [
         ("wait, and run again", "Wait, and run again"),
         ("Stop it first.", "Stop it first."),
@@ -134,5 +138,5 @@ def test_json() -> None:
         ("batchspec local stop", "batchspec local stop"),
     ],
 )
-def test_a_hint_begins_as_a_sentence_unless_it_is_to_be_typed(hint: str, shown: str) -> None:
-    assert problem_text(Problem("x", "y", hint=hint)).splitlines()[-1] == f"  hint: {shown}"
+def test_a_hint_begins_as_a_sentence_unless_it_is_to_be_typed(fix: str, shown: str) -> None:
+    assert problem_text(Diagnostic("x", "y", fix=fix)).splitlines()[-1] == f"  hint: {shown}"

@@ -12,9 +12,9 @@ import pytest
 
 from batchspec.apply.events import Event, Stamped
 from batchspec.apply.ports import Deletion
+from batchspec.diagnostics import Diagnostic, Place, redact
 from batchspec.plan.observed import Account
 from batchspec.plan.plan import Step, Verb
-from batchspec.problems import Place, Problem, redact
 from batchspec.render.glyphs import UNICODE
 from batchspec.render.local import LocalStatus, local_status_json, local_status_text
 from batchspec.render.plan import plan_json, plan_markdown, plan_text
@@ -52,7 +52,7 @@ def leaky(event: type[Event], leak: str) -> Event:
         match value:
             case str() if field.name != "verb" and not hasattr(value, "value"):
                 changes[field.name] = leak
-            case Problem():
+            case Diagnostic():
                 changes[field.name] = problem(leak)
             case tuple():
                 changes[field.name] = (leak,)
@@ -61,9 +61,9 @@ def leaky(event: type[Event], leak: str) -> Event:
     return replace(made, **changes)
 
 
-def problem(leak: str) -> Problem:
+def problem(leak: str) -> Diagnostic:
     place = Place(leak, 1, 1, leak, 3)
-    return Problem("code", leak, detail=leak, where=place, hint=leak, request_id=leak)
+    return Diagnostic("code", leak, detail=leak, where=place, fix=leak, request_id=leak)
 
 
 def views(event: Event) -> Iterator[str]:

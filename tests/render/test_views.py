@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from batchspec.apply.events import Noticed, Stamped, StepProgress, StepStarted, TaskFailed
-from batchspec.problems import Problem
+from batchspec.diagnostics import Diagnostic
 from batchspec.render.progress import Kind, View, open_view
 from batchspec.render.report import fold
 from batchspec.render.summary import summary_text
@@ -111,5 +111,5 @@ def test_a_stream_that_cannot_take_a_character_gets_an_escape() -> None:
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
     view = open_view(Kind.PLAIN, out, now=lambda: START, environ={})
-    view(Stamped(1, START, Noticed(Problem("x", "naïve 日本"))))
+    view(Stamped(1, START, Noticed(Diagnostic("x", "naïve 日本"))))
     assert b"na\\xefve \\u65e5\\u672c" in raw.getvalue()

@@ -12,8 +12,8 @@ import pytest
 from batchspec.apply import events as e
 from batchspec.apply.events import NodeFailed, Outcome, Stamped
 from batchspec.apply.ports import Deletion, TaskCounts
+from batchspec.diagnostics import Exit
 from batchspec.plan.observed import Account, ScheduleFacts
-from batchspec.problems import Exit
 from batchspec.render.going_on import next_commands
 from batchspec.render.local import (
     LocalStatus,
@@ -43,7 +43,7 @@ from batchspec.render.report import (
 )
 from batchspec.render.status import Status, status_json, status_text
 from batchspec.render.summary import summary_text
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 from tests.render.plans import AZURE, LOCAL, PLANS
 from tests.render.recordings import RECORDINGS, START, Tape
 

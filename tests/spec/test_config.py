@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from batchspec.spec.dump import dump_document
-from batchspec.spec.read import expanded_document, read_spec
+from batchspec.spec import dump_document, expanded_document, read_spec
 
 GOOD = Path(__file__).parent / "good"
 NAMES = sorted(path.stem for path in GOOD.glob("*.yaml"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from batchspec.spec.read import read_spec
+from batchspec.spec import read_spec
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "spec.md").read_text("utf-8"), re.DOTALL)

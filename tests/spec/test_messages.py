@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.problems import Problem, SpecError
+from batchspec.diagnostics import Diagnostic, SpecError
 from batchspec.render.problems import problems_text
-from batchspec.spec.read import read_spec
+from batchspec.spec import read_spec
 
 CASES = Path(__file__).parent / "cases"
 NAMES = sorted(path.stem for path in CASES.glob("*.yaml"))
@@ -22,7 +22,7 @@ SECRETS = ("hunter2", "aGVsbG8", "bm90IGEga2V5", "short")
 """Secrets in the cases, which no message may contain."""
 
 
-def problems(name: str) -> tuple[Problem, ...]:
+def problems(name: str) -> tuple[Diagnostic, ...]:
     """The problems of a case. Cases are read from their folder, so that paths are short."""
     path = Path(f"{name}.yaml")
     words = shlex.split(path.read_text("utf-8").partition("\n")[0].removeprefix("#"), posix=False)

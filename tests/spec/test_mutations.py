@@ -16,11 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from batchspec.problems import Problems, SpecError
+from batchspec.diagnostics import Diagnostics, SpecError
 from batchspec.render.problems import problems_text
-from batchspec.spec.json_schema import load_schema
-from batchspec.spec.model import Spec
-from batchspec.spec.read import expanded_document, read_spec
+from batchspec.spec import Spec, expanded_document, load_schema, read_spec
 from batchspec.spec.source import source
 from batchspec.spec.validator import validated
 from batchspec.spec.yaml_tree import parse
@@ -204,7 +202,7 @@ def without_templates(value: Any) -> Any:
 def test_the_validator_agrees_with_jsonschema(tree: dict[str, Any]) -> None:
     """The shipped schema says the same to an editor as to us."""
     root = parse(source(as_text(tree), "f"))
-    problems = Problems()
+    problems = Diagnostics()
     validated(root, problems)
     ours = {p.code for p in problems.found} - STRICTER
     theirs = [error.message for error in VALIDATOR.iter_errors(root.plain())]

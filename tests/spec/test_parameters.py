@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.problems import Secret, SpecError
+from batchspec.diagnostics import Secret, SpecError
 from batchspec.render.problems import problems_text
-from batchspec.spec.dump import dump_document
-from batchspec.spec.model import Spec
-from batchspec.spec.read import expanded_document, read_spec
-from batchspec.spec.values import Record, Text, Value, thaw
+from batchspec.spec import (
+    Record,
+    Spec,
+    Text,
+    Value,
+    dump_document,
+    expanded_document,
+    read_spec,
+    thaw,
+)
 
 REST = (
     "pool: {existing: there}\njob: {max_wall_clock_time: 1h}\ntasks: {run: {command: echo hello}}\n"

@@ -10,10 +10,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from batchspec.problems import Place, Secret, SpecError
-from batchspec.spec.commands import command_line, joined
-from batchspec.spec.model import Command, Shell
-from batchspec.spec.values import BlobUrl, Quoting, Template, Text, UnquotableError, quote
+from batchspec.diagnostics import Place, Secret, SpecError
+from batchspec.spec import (
+    BlobUrl,
+    Command,
+    Quoting,
+    Shell,
+    Template,
+    Text,
+    UnquotableError,
+    command_line,
+    quote,
+)
+from batchspec.spec.commands import joined
 from tests.spec.windows_model import arguments, program_line
 
 WHERE = Place("spec.yaml", 1, 1)

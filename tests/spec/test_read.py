@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.problems import SpecError
-from batchspec.spec.expand import scale_formula
-from batchspec.spec.model import (
+from batchspec.diagnostics import SpecError
+from batchspec.spec import (
+    BlobUrl,
     Cleanup,
     EachFile,
     EachNumber,
@@ -19,14 +19,19 @@ from batchspec.spec.model import (
     NumberRange,
     Once,
     PoolKind,
+    Record,
     Rows,
     Shell,
     Spec,
+    Template,
+    Text,
+    Value,
     When,
+    read_spec,
+    scale_formula,
+    thaw,
 )
-from batchspec.spec.read import read_spec
 from batchspec.spec.rules_pool import cores
-from batchspec.spec.values import BlobUrl, Record, Template, Text, Value, thaw
 
 ROOT = Path(__file__).parents[2]
 GOOD = Path(__file__).parent / "good"

@@ -20,10 +20,8 @@ import yaml
 from azure.batch import models
 from azure.batch._utils.model_base import SdkJSONEncoder
 
-from batchspec.spec.formats import duration, iso
-from batchspec.spec.json_schema import definition, load_schema, resolved
-from batchspec.spec.read import read_spec
-from batchspec.spec.values import BlobUrl, Value, thaw
+from batchspec.spec import BlobUrl, Value, definition, duration, iso, load_schema, read_spec, thaw
+from batchspec.spec.json_schema import resolved
 
 SECRET = "hunter2"
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchspec.problems import Place, Problem, SpecError
-from batchspec.spec.rows import columns, read_rows
-from batchspec.spec.values import Record
+from batchspec.diagnostics import Diagnostic, Place, SpecError
+from batchspec.spec import Record, read_rows
+from batchspec.spec.rows import columns
 from tests.apart import number_from
 
 
@@ -32,7 +32,7 @@ def read(folder: Path, data: str | bytes, name: str = "rows.csv") -> list[dict[s
     return found
 
 
-def fault(folder: Path, data: str | bytes, name: str = "rows.csv") -> Problem:
+def fault(folder: Path, data: str | bytes, name: str = "rows.csv") -> Diagnostic:
     path = written(folder, name, data)
     with pytest.raises(SpecError) as caught:
         list(read_rows(path))

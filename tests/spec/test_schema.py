@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from batchspec.spec.json_schema import load_schema, schema_text
+from batchspec.spec import load_schema, schema_text
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = load_schema()

@@ -7,9 +7,10 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from batchspec.diagnostics import Secret
 from batchspec.plan.items import items
-from batchspec.problems import Secret
-from batchspec.spec.model import (
+from batchspec.spec import (
+    BlobUrl,
     EachBlob,
     EachFile,
     EachNumber,
@@ -18,13 +19,15 @@ from batchspec.spec.model import (
     Matrix,
     NumberRange,
     Once,
+    Record,
     Rows,
+    file_item,
+    read_rows,
+    spec_scope,
 )
 from batchspec.spec.opaque_values import Named
-from batchspec.spec.rows import read_rows
-from batchspec.spec.scope import base_names, file_item, spec_scope, stage_names
+from batchspec.spec.scope import base_names, stage_names
 from batchspec.spec.template import Names
-from batchspec.spec.values import BlobUrl, Record
 from tests.plan.making import WHERE, blob, local_file, observed, spec, stage
 
 PARAMETERS = {"top": 3, "shape": Record(x=1), "list": (1, 2), "pw": Secret("a")}

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from batchspec.problems import Place
+from batchspec.diagnostics import Place
+from batchspec.spec import Command, Quoting, Shell, Template, quote
 from batchspec.spec.commands import check_command
-from batchspec.spec.model import Command, Shell
 from batchspec.spec.shell import reader
 from batchspec.spec.template import ANYTHING, check
-from batchspec.spec.values import Quoting, Template, quote
 
 V = "{{ v }}"
 

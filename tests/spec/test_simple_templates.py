@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchspec.problems import Place
+from batchspec.diagnostics import Place
+from batchspec.spec import BlobUrl, Quoting, Record, Template
 from batchspec.spec.template import VALUE, Names, is_simple_and_valid, looked_up, parts, sandbox
 from batchspec.spec.template_syntax import problems_of
-from batchspec.spec.values import BlobUrl, Quoting, Record, Template
 
 SCOPE = {
     "a": "one",

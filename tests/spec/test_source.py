@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.problems import Problem, SpecError
-from batchspec.spec.read import read_spec
+from batchspec.diagnostics import Diagnostic, SpecError
+from batchspec.spec import read_spec
 from batchspec.spec.source import LARGEST, read_source, source
 from batchspec.spec.yaml_tree import parse, resolve
 
 
-def problem(path: Path) -> Problem:
+def problem(path: Path) -> Diagnostic:
     with pytest.raises(SpecError) as caught:
         read_spec(path)
     (found,) = caught.value.problems
     return found
 
 
-def refused(tmp_path: Path, data: bytes) -> Problem:
+def refused(tmp_path: Path, data: bytes) -> Diagnostic:
     path = tmp_path / "spec.yaml"
     path.write_bytes(data)
     return problem(path)
@@ -58,12 +58,12 @@ def test_permission_denied_as_any_user(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(Path, "open", denied)
     found = problem(tmp_path / "spec.yaml")
     assert found.code == "no-permission"
-    assert "chmod" in found.hint
+    assert "chmod" in found.fix
 
 
 def test_utf16(tmp_path: Path) -> None:
     found = refused(tmp_path, "version: 1".encode("utf-16"))
-    assert (found.code, found.hint) == ("not-utf8", "Save the file as UTF-8.")
+    assert (found.code, found.fix) == ("not-utf8", "Save the file as UTF-8.")
 
 
 def test_latin1_is_reported_with_its_position(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_control_characters(tmp_path: Path, character: str) -> None:
 def test_too_large(tmp_path: Path) -> None:
     found = refused(tmp_path, b"# " + b"x" * LARGEST)
     assert found.code == "too-large"
-    assert "rows" in found.hint
+    assert "rows" in found.fix
 
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- "])

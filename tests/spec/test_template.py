@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchspec.problems import Place, Problem, Secret, SpecError
+from batchspec.diagnostics import Diagnostic, Place, Secret, SpecError
+from batchspec.spec import BlobUrl, Quoting, Template, Text, evaluate
 from batchspec.spec.opaque_values import Named
-from batchspec.spec.template import ANYTHING, VALUE, Names, check, evaluate
-from batchspec.spec.values import BlobUrl, Quoting, Template, Text
+from batchspec.spec.template import ANYTHING, VALUE, Names, check
 
 NAMES = Names(
     {
@@ -50,7 +50,7 @@ def faults(source: str, quoting: Quoting | None = None) -> list[tuple[str, str]]
     return [(p.code, pointed(p)) for p in check(template(source), NAMES, quoting=quoting)]
 
 
-def pointed(problem: Problem) -> str:
+def pointed(problem: Diagnostic) -> str:
     where = problem.where
     assert where is not None
     return where.text[where.column - 1 :][: where.length]
@@ -60,7 +60,7 @@ def value(source: str, **options: Quoting) -> str | Text:
     return evaluate(template(source), SCOPE, **options)
 
 
-def failure(source: str, **options: Quoting) -> Problem:
+def failure(source: str, **options: Quoting) -> Diagnostic:
     with pytest.raises(SpecError) as caught:
         evaluate(template(source), SCOPE, **options)
     (problem,) = caught.value.problems
@@ -120,7 +120,7 @@ def test_errors_have_their_position(source: str, code: str, at: str) -> None:
 
 def test_all_errors_are_reported_with_a_fix() -> None:
     found = check(template("{{ tpo }} {{ file.nam }} {{ containers.output.writeurl }}"), NAMES)
-    assert [p.hint for p in found] == [
+    assert [p.fix for p in found] == [
         "Did you mean `top`?",
         "Did you mean `name`?",
         "Did you mean `write_url`?",
@@ -309,7 +309,7 @@ def test_any_text_is_evaluated_or_refused(source: str) -> None:
 def test_jinja_is_imported_on_first_use() -> None:
     script = (
         "import sys, batchspec.spec.template as t\n"
-        "from batchspec.problems import Place\n"
+        "from batchspec.diagnostics import Place\n"
         "from batchspec.spec.values import Template\n"
         "assert t.evaluate(Template('plain', Place('f', 1, 1)), {}) == 'plain'\n"
         "assert 'jinja2' not in sys.modules\n"

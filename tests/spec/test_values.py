@@ -6,18 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchspec.problems import Place, Secret
-from batchspec.spec.values import (
-    BlobUrl,
-    Quoted,
-    Quoting,
-    Record,
-    Template,
-    Text,
-    Value,
-    freeze,
-    thaw,
-)
+from batchspec.diagnostics import Place, Secret
+from batchspec.spec import BlobUrl, Quoted, Quoting, Record, Template, Text, Value, freeze, thaw
 
 URL = BlobUrl("out", "a b", "r")
 texts = st.text(max_size=3)

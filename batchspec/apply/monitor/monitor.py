@@ -17,7 +17,7 @@ from batchspec.apply.node_logs import failed_preparation, failed_start_task, kee
 from batchspec.apply.output import TAIL, readable
 from batchspec.apply.pace import Pace
 from batchspec.apply.ports import World
-from batchspec.problems import Exit
+from batchspec.diagnostics import Exit
 
 _NODES_SHOWN = 3
 """How many failed nodes are shown with what their start task wrote; the others are counted."""

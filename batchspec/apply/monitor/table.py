@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from batchspec.apply.events import Waiting
-from batchspec.problems import Exit
+from batchspec.diagnostics import Exit
 
 
 @dataclass(frozen=True, slots=True)

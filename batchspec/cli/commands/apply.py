@@ -8,18 +8,18 @@ from operator import attrgetter
 from batchspec.cli.asking import ask_and_run
 from batchspec.cli.options import ProgressKind, Target, Wanted, variables_of
 from batchspec.cli.session import session
+from batchspec.diagnostics import (
+    BatchspecError,
+    Diagnostic,
+    SpecError,
+    StalePlanError,
+    UsageError,
+)
 from batchspec.plan.build import build
 from batchspec.plan.detach import detached
 from batchspec.plan.saved import SavedPlan, check_fresh, read_plan_file
 from batchspec.plan.target import NO_SUCH_STEP
 from batchspec.plan.wishes import Wishes
-from batchspec.problems import (
-    BatchspecError,
-    Problem,
-    SpecError,
-    StalePlanError,
-    UsageError,
-)
 
 
 async def apply(
@@ -60,11 +60,11 @@ def _moved(error: BatchspecError, plan: SavedPlan, wanted: Wanted) -> bool:
     return any(problem.code != "bad-variable" for problem in error.problems)
 
 
-def _not_made(wanted: Wanted) -> Problem:
-    return Problem(
+def _not_made(wanted: Wanted) -> Diagnostic:
+    return Diagnostic(
         "plan-stale",
         f"the plan is stale: of {wanted.path.name} as it is now none can be made",
-        hint="Mend what is told next, look at `batchspec plan` again, and save it anew.",
+        fix="Mend what is told next, look at `batchspec plan` again, and save it anew.",
     )
 
 
@@ -88,8 +88,8 @@ def _of(plan: SavedPlan, given: Wanted, wishes: Wishes) -> Wanted:
     other += [name for name, is_ in _OPTIONS.items() if is_(wishes)]
     if other:
         what = other[0]
-        hint = "Save another plan with it."
-        raise UsageError(Problem("plan-is-fixed", f"a saved plan cannot take {what}", hint=hint))
+        fix = "Save another plan with it."
+        raise UsageError(Diagnostic("plan-is-fixed", f"a saved plan cannot take {what}", fix=fix))
     return Wanted(
         plan.spec,
         (*(f"{name}={value}" for name, value in plan.variables.items()), *given.variables),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from batchspec.cli.options import Shape, Wanted, variables_of
 from batchspec.cli.screen import out
-from batchspec.spec.dump import dump_document
-from batchspec.spec.read import expanded_document
+from batchspec.spec import dump_document, expanded_document
 
 
 def config(wanted: Wanted, shape: Shape) -> int:

@@ -7,8 +7,8 @@ from batchspec.cli.options import Format, ProgressKind, Wanted
 from batchspec.cli.running import carry_out
 from batchspec.cli.screen import show_plan
 from batchspec.cli.session import session
+from batchspec.diagnostics import Exit
 from batchspec.plan.destroy import build_destroy
-from batchspec.problems import Exit
 from batchspec.render.questions import NOTHING_TO_DELETE
 
 

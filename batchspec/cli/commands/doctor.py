@@ -17,8 +17,8 @@ from batchspec.cli.screen import out
 from batchspec.cloud.account import AnyAccount, account_from
 from batchspec.cloud.limiter import Limits
 from batchspec.cloud.open import open_account
+from batchspec.diagnostics import BatchspecError, Exit, ServiceError, UsageError
 from batchspec.plan.work import OPEN
-from batchspec.problems import BatchspecError, Exit, ServiceError, UsageError
 from batchspec.render.doctor import (
     Check,
     Level,

@@ -11,10 +11,10 @@ from batchspec.cli.options import Format, Wanted
 from batchspec.cli.reading import read
 from batchspec.cli.run_folder import records, runs_folder
 from batchspec.cli.screen import out, width
+from batchspec.diagnostics import Exit
 from batchspec.observe.account import counted, jobs_of
 from batchspec.observe.failures import failures_of
 from batchspec.observe.output import pool_of
-from batchspec.problems import Exit
 from batchspec.render.failures import Failures, failures_json, failures_text
 from batchspec.render.ink import wants_color
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from batchspec.cli.options import StarterTemplate
 from batchspec.cli.screen import out
-from batchspec.problems import Exit, UsageError
+from batchspec.diagnostics import Exit, UsageError
 from batchspec.render.init import in_the_way, unwritable, written_text
 from batchspec.render.ink import wants_color
 

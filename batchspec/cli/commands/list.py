@@ -11,8 +11,8 @@ from batchspec.cli.account import opened
 from batchspec.cli.options import Format, Target
 from batchspec.cli.screen import out
 from batchspec.cli.session import single
+from batchspec.diagnostics import Exit
 from batchspec.observe.inventory import inventory
-from batchspec.problems import Exit
 from batchspec.render.ink import wants_color
 from batchspec.render.inventory import inventory_json, inventory_text
 

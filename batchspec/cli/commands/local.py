@@ -12,7 +12,7 @@ from batchspec import local
 from batchspec.cli.account import day_of, started, translated
 from batchspec.cli.options import Format
 from batchspec.cli.screen import confirm, has_terminal, needs_answer, out
-from batchspec.problems import Exit, Problem, UsageError
+from batchspec.diagnostics import Diagnostic, Exit, UsageError
 from batchspec.render.ink import wants_color
 from batchspec.render.local import (
     LocalStatus,
@@ -97,8 +97,8 @@ def env(form: str) -> int:
     known: tuple[local.Format, ...] = get_args(local.Format)
     chosen = next((name for name in known if name == form), None)
     if chosen is None:
-        hint = f"Take one of: {', '.join(known)}"
-        raise UsageError(Problem("bad-format", f"there is no format {form!r}", hint=hint))
+        fix = f"Take one of: {', '.join(known)}"
+        raise UsageError(Diagnostic("bad-format", f"there is no format {form!r}", fix=fix))
     # Not through `out`, which would take the keys out: they are what is asked for.
     sys.stdout.write(local.env(started(), chosen))
     return Exit.DONE

@@ -13,6 +13,7 @@ from batchspec.cli.reading import read
 from batchspec.cli.running import PACE
 from batchspec.cli.screen import err, out, show_problems
 from batchspec.cloud.cloud import Cloud
+from batchspec.diagnostics import Diagnostic, Exit, UsageError
 from batchspec.observe.account import counted, jobs_of
 from batchspec.observe.output import (
     Output,
@@ -23,7 +24,6 @@ from batchspec.observe.output import (
     started,
 )
 from batchspec.plan.observed import JobFacts
-from batchspec.problems import Exit, Problem, UsageError
 from batchspec.render.ink import wants_color
 from batchspec.render.output import (
     Lines,
@@ -36,7 +36,7 @@ from batchspec.render.output import (
     task_line,
     waiting_note,
 )
-from batchspec.spec.model import Spec
+from batchspec.spec import Spec
 
 
 async def logs(
@@ -81,12 +81,12 @@ async def _task(
     return await _show(output, cloud, facts.id, name, follow=follow, missing=missing)
 
 
-def _no_run(spec: Spec) -> Problem:
+def _no_run(spec: Spec) -> Diagnostic:
     return no_run(spec.name, scheduled=spec.job.schedule is not None)
 
 
 async def _show(
-    output: Output, cloud: Cloud, subject: str, name: str, *, follow: bool, missing: Problem
+    output: Output, cloud: Cloud, subject: str, name: str, *, follow: bool, missing: Diagnostic
 ) -> int:
     """Show it; raises UsageError with ``missing`` if there is no such file."""
     pace = PACE[cloud.reader.account.target]

@@ -7,10 +7,10 @@ from pathlib import Path
 from batchspec.cli.options import Format, Wanted, variables_of
 from batchspec.cli.screen import err, show_plan, show_refusal
 from batchspec.cli.session import session
+from batchspec.diagnostics import Diagnostic, Exit, SpecError, UsageError
 from batchspec.plan.build import build
 from batchspec.plan.saved import plan_file, saved
 from batchspec.plan.wishes import Wishes
-from batchspec.problems import Exit, Problem, SpecError, UsageError
 from batchspec.render.going_on import plan_saved
 
 
@@ -54,5 +54,5 @@ def _write(path: Path, text: str) -> None:
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        problem = Problem("plan-not-saved", f"{path} cannot be written: {error.strerror}")
+        problem = Diagnostic("plan-not-saved", f"{path} cannot be written: {error.strerror}")
         raise UsageError(problem) from error

@@ -10,7 +10,7 @@ from batchspec.cli.options import Wanted
 from batchspec.cli.reading import read
 from batchspec.cli.run_folder import records, runs_folder
 from batchspec.cli.screen import out
-from batchspec.problems import Exit, Problem, UsageError
+from batchspec.diagnostics import Diagnostic, Exit, UsageError
 from batchspec.render.page.attempts import Attempt, last_run
 from batchspec.render.page.page import page_html
 from batchspec.render.page.trace import trace_of
@@ -67,23 +67,23 @@ def _named(run: str, found: Sequence[Path]) -> Path:
         f"{len(hits)} recorded runs have ids that begin" if hits else "no recorded run's id begins"
     )
     raise UsageError(
-        Problem(
+        Diagnostic(
             "no-such-run",
             f"{what} with {run!r}",
             detail="\n".join(names),
-            hint="Give one of these.",
+            fix="Give one of these.",
         )
     )
 
 
-def _no_record(name: str, runs: Path) -> Problem:
-    return Problem(
+def _no_record(name: str, runs: Path) -> Diagnostic:
+    return Diagnostic(
         "no-record",
         f"no run of {name} was recorded here",
         detail=f"Looked in {runs}",
-        hint="`batchspec apply` records the run; the record stays on the machine it ran on.",
+        fix="`batchspec apply` records the run; the record stays on the machine it ran on.",
     )
 
 
-def _unwritten(place: Path, error: OSError) -> Problem:
-    return Problem("unwritable-file", f"{place} cannot be written: {error.strerror or error}")
+def _unwritten(place: Path, error: OSError) -> Diagnostic:
+    return Diagnostic("unwritable-file", f"{place} cannot be written: {error.strerror or error}")

@@ -9,6 +9,7 @@ from batchspec.cli.asking import ask_and_run
 from batchspec.cli.options import ProgressKind, Wanted
 from batchspec.cli.screen import out
 from batchspec.cli.session import Session, session
+from batchspec.diagnostics import Exit, UsageError
 from batchspec.observe.account import counted
 from batchspec.observe.failures import tasks_alike
 from batchspec.observe.output import find_task
@@ -17,7 +18,6 @@ from batchspec.plan.build import build
 from batchspec.plan.causes import START_TASK
 from batchspec.plan.plan import Plan
 from batchspec.plan.selection import Selection
-from batchspec.problems import Exit, UsageError
 from batchspec.render.failures import no_such_failure, not_failed, nothing_failed
 
 

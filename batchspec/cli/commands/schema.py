@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchspec.cli.screen import out
-from batchspec.spec.json_schema import schema_text
+from batchspec.spec import schema_text
 
 
 def schema() -> int:

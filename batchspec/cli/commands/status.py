@@ -12,11 +12,11 @@ from batchspec.cli.options import Format, Wanted
 from batchspec.cli.reading import read
 from batchspec.cli.screen import out
 from batchspec.cloud.cloud import Cloud
+from batchspec.diagnostics import Exit
 from batchspec.observe.account import jobs_of
-from batchspec.problems import Exit
 from batchspec.render.ink import wants_color
 from batchspec.render.status import Status, status_json, status_text
-from batchspec.spec.model import PoolKind, Spec
+from batchspec.spec import PoolKind, Spec
 
 
 async def status(wanted: Wanted, form: Format) -> int:

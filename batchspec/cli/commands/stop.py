@@ -15,12 +15,12 @@ from batchspec.cli.reading import read
 from batchspec.cli.running import PACE
 from batchspec.cli.screen import confirm, has_terminal, needs_answer, out
 from batchspec.cloud.cloud import Cloud
+from batchspec.diagnostics import Exit, UsageError
 from batchspec.observe.account import counted, jobs_of
 from batchspec.observe.output import TaskOf, find_task
 from batchspec.plan.observed import JobFacts
 from batchspec.plan.pool_body import SPEC
 from batchspec.plan.stopping import stop_reason, stopped_metadata
-from batchspec.problems import Exit, UsageError
 from batchspec.render.stopping import (
     job_ended,
     job_ending,
@@ -32,7 +32,7 @@ from batchspec.render.stopping import (
     tasks_question,
     unknown_task,
 )
-from batchspec.spec.model import Spec
+from batchspec.spec import Spec
 
 _OVER = frozenset({"completed", "deleting"})
 _LONGEST = 300.0

@@ -8,15 +8,14 @@ from collections.abc import Sequence
 from batchspec.cli.options import Format, Wanted
 from batchspec.cli.reading import scanned
 from batchspec.cli.screen import out, show_problems
-from batchspec.problems import BatchspecError, Problem
-from batchspec.spec.model import Rows, Spec
-from batchspec.spec.rows import read_rows
+from batchspec.diagnostics import BatchspecError, Diagnostic
+from batchspec.spec import Rows, Spec, read_rows
 
 
 def validate(specs: Sequence[Wanted], form: Format) -> int:
     """Check specs; the exit code."""
     code = 0
-    found: list[Problem] = []
+    found: list[Diagnostic] = []
     for wanted in specs:
         try:
             with scanned(wanted) as (spec, _):

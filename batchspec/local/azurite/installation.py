@@ -127,7 +127,7 @@ def _writing(folder: Path) -> Iterator[None]:
         raise LocalError(
             "cache-unwritable",
             f"Azurite cannot be installed into {folder}: {error.strerror or error}.",
-            hint="Fix the permissions or free space, or set XDG_CACHE_HOME to another folder",
+            fix="Fix the permissions or free space, or set XDG_CACHE_HOME to another folder",
         ) from error
 
 
@@ -141,7 +141,7 @@ def _alone(path: Path, notify: Notify) -> Iterator[None]:
         raise LocalError(
             "install-busy",
             f"Another process has been installing Azurite for {_TIMEOUT / 60:.0f} minutes.",
-            hint=f"Find that process, end it and try again: fuser {path}",
+            fix=f"Find that process, end it and try again: fuser {path}",
         )
     with lock:
         yield
@@ -213,11 +213,11 @@ def _npm_error(log: Path, code: int, lock: dict[str, Any]) -> LocalError:
             "azurite-integrity",
             f"A package of {azurite} does not match its hash: {_mismatched(text, lock)}. "
             "Nothing was installed.",
-            hint="The registry or a proxy changed the package. Find out why before you try again",
+            fix="The registry or a proxy changed the package. Find out why before you try again",
             log=log,
             lines=lines,
         )
-    for pattern, kind, what, hint in (
+    for pattern, kind, what, fix in (
         (
             _UNTRUSTED,
             "registry-untrusted",
@@ -242,7 +242,7 @@ def _npm_error(log: Path, code: int, lock: dict[str, Any]) -> LocalError:
             return LocalError(
                 kind,
                 f"{azurite} is not installed yet, and {what} ({found[1]}).",
-                hint=hint,
+                fix=fix,
                 log=log,
                 lines=lines,
             )
@@ -250,7 +250,7 @@ def _npm_error(log: Path, code: int, lock: dict[str, Any]) -> LocalError:
         return LocalError(
             "cache-unwritable",
             f"{azurite} cannot be installed: no space is left on the disk.",
-            hint="Free 110 MB; the installed Azurite needs 63 MB",
+            fix="Free 110 MB; the installed Azurite needs 63 MB",
             log=log,
         )
     return LocalError(

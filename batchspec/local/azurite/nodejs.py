@@ -40,7 +40,7 @@ class NodeJs:
         raise LocalError(
             "no-npm",
             f"Azurite is not installed yet, and the Node.js at {self.executable} has no npm.",
-            hint=_ADVICE,
+            fix=_ADVICE,
         )
 
 
@@ -62,7 +62,7 @@ def find_nodejs(settings: Settings) -> NodeJs:
             return NodeJs(executable)
     if found := shutil.which("node", path=settings.path):
         return NodeJs(_checked(Path(found), "PATH"))
-    raise LocalError("no-node", f"The local target needs Node.js {MINIMUM} or newer.", hint=_ADVICE)
+    raise LocalError("no-node", f"The local target needs Node.js {MINIMUM} or newer.", fix=_ADVICE)
 
 
 def _wheel() -> Path | None:
@@ -85,14 +85,14 @@ def _checked(executable: Path, source: str) -> Path:
         raise LocalError(
             "node-broken",
             f"The Node.js from {source} does not run: {executable} ({_reason(error)}).",
-            hint=_ADVICE,
+            fix=_ADVICE,
         ) from error
     match = re.fullmatch(r"v(\d+)\.\S+", answer.stdout.strip())
     if answer.returncode or not match:
         raise LocalError(
             "node-broken",
             f"The Node.js from {source} does not print its version: {executable}.",
-            hint=_ADVICE,
+            fix=_ADVICE,
             lines=answer.stderr.splitlines()[-5:],
         )
     if int(match[1]) < MINIMUM:
@@ -100,7 +100,7 @@ def _checked(executable: Path, source: str) -> Path:
             "node-too-old",
             f"The local target needs Node.js {MINIMUM} or newer; {executable} ({source}) "
             f"is {match[0]}.",
-            hint=_ADVICE,
+            fix=_ADVICE,
         )
     return executable
 

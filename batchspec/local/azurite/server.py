@@ -173,7 +173,7 @@ class AzuriteServer:
             return LocalError(
                 "azurite-port-taken",
                 "Azurite cannot be started: another program listens on its port.",
-                hint="Use port 0 for any free port",
+                fix="Use port 0 for any free port",
                 log=log,
                 lines=lines,
             )
@@ -181,7 +181,7 @@ class AzuriteServer:
             return LocalError(
                 "azurite-damaged",
                 "The installed Azurite is incomplete or does not work with this Node.js.",
-                hint="Delete it; the next start installs it again: "
+                fix="Delete it; the next start installs it again: "
                 f"rm -r {self.launch.installed.folder}",
                 log=log,
                 lines=lines,

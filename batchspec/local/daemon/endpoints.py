@@ -51,7 +51,7 @@ class Account:
             raise LocalError(
                 "account-exposed",
                 f"Other users can read or write the account key in {path}.",
-                hint=f"Run rm {path} to get a new key, or chmod 600 {path} if no one has read it",
+                fix=f"Run rm {path} to get a new key, or chmod 600 {path} if no one has read it",
             )
         try:
             account = cls(**json.loads(data))
@@ -62,7 +62,7 @@ class Account:
             raise LocalError(
                 "account-damaged",
                 f"The account key file {path} is damaged.",
-                hint=f"Run rm {path} to get a new key; the state of the service is kept",
+                fix=f"Run rm {path} to get a new key; the state of the service is kept",
             ) from None
         return account
 

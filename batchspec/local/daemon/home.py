@@ -94,7 +94,7 @@ class Home:
                 raise LocalError(
                     "data-foreign",
                     f"The folder {self.root} was not created by the local service.",
-                    hint="Set BATCHSPEC_LOCAL_HOME to an empty or new folder",
+                    fix="Set BATCHSPEC_LOCAL_HOME to an empty or new folder",
                 )
             self.root.chmod(0o700)
             if not os.access(self.root, os.W_OK | os.X_OK):
@@ -117,7 +117,7 @@ class Home:
             raise LocalError(
                 "data-unwritable",
                 f"The data folder {self.root} cannot be used: {error.strerror or error}.",
-                hint="Fix its permissions, or set BATCHSPEC_LOCAL_HOME to another folder",
+                fix="Fix its permissions, or set BATCHSPEC_LOCAL_HOME to another folder",
             ) from error
 
 

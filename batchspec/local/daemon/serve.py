@@ -67,7 +67,7 @@ def run_daemon(settings: Settings, *, port: int, reporter: ReadinessReporter) ->
         raise LocalError(
             "already-running",
             f"The local service of {home.root} is already running.",
-            hint="Show its address: batchspec local status",
+            fix="Show its address: batchspec local status",
             log=home.log,
         )
     # Never released explicitly: a free lock then means that this process has ended.
@@ -104,7 +104,7 @@ def _run_locked(
         raise LocalError(
             "data-locked",
             f"Another process uses {home.blobs}.",
-            hint=f"Find the process that has the lock and end it: fuser {home.azurite_lock}",
+            fix=f"Find the process that has the lock and end it: fuser {home.azurite_lock}",
         )
     with azurite_lock, listening:
         launch = LaunchOptions(
@@ -260,5 +260,5 @@ def _listening(asked: int, last: int) -> socket.socket:
             f"Another program listens on port {asked}."
             if taken
             else f"The local service cannot listen on port {asked}: {error.strerror}.",
-            hint="Use --port 0 for any free port",
+            fix="Use --port 0 for any free port",
         ) from error

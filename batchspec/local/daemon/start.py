@@ -79,7 +79,7 @@ def exclusive(home: Home, notify: Notify) -> Iterator[None]:
             "start-busy",
             f"Another process has been starting or stopping the local service for "
             f"{_TIMEOUT:.0f} seconds.",
-            hint=f"Find that process, end it and try again: fuser {home.start_lock}",
+            fix=f"Find that process, end it and try again: fuser {home.start_lock}",
             log=home.log,
         )
     with lock:
@@ -110,13 +110,13 @@ def _running(home: Home, port: int, wanted: Simulation | None) -> Endpoints | No
         raise LocalError(
             "running-elsewhere",
             f"The local service runs at {announcement.batch_url}, not on port {port}.",
-            hint="Stop it first: batchspec local stop",
+            fix="Stop it first: batchspec local stop",
         )
     if wanted is not None and announcement.simulation != wanted:
         raise LocalError(
             "running-otherwise",
             f"The local service runs with other options ({announcement.simulation.text}).",
-            hint="Stop it first, since options are set at its start: batchspec local stop",
+            fix="Stop it first, since options are set at its start: batchspec local stop",
         )
     return announcement.endpoints(account, home)
 
@@ -133,7 +133,7 @@ def _await_running(home: Home, port: int, wanted: Simulation | None) -> Endpoint
             raise LocalError(
                 "start-timeout",
                 f"The local service runs but was not ready after {_TIMEOUT:.0f} seconds.",
-                hint="Stop it and try again: batchspec local stop",
+                fix="Stop it and try again: batchspec local stop",
                 log=home.log,
                 lines=last_lines(home.log),
             )

@@ -70,7 +70,7 @@ def _end(home: Home) -> bool:
         raise LocalError(
             "stop-failed",
             "The local service does not stop.",
-            hint=f"Find the process that has the lock and end it: fuser {home.daemon_lock}",
+            fix=f"Find the process that has the lock and end it: fuser {home.daemon_lock}",
             log=home.log,
             lines=last_lines(home.log),
         )
@@ -138,6 +138,6 @@ def _end_azurite(home: Home) -> bool:
     raise LocalError(
         "data-locked",
         f"Another Azurite uses {home.blobs} and cannot be stopped.",
-        hint=f"Find the process that has the lock and end it: fuser {home.azurite_lock}",
+        fix=f"Find the process that has the lock and end it: fuser {home.azurite_lock}",
         log=home.azurite_log,
     )

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
+from batchspec.diagnostics import Diagnostic, Secret
 from batchspec.plan.diff import duration_seconds
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.scene import Scene, record
 from batchspec.plan.lifetime import run_ends, sas_lifetime
 from batchspec.plan.work import Work
-from batchspec.problems import Problem, Secret
-from batchspec.spec.model import Command, Stage
-from batchspec.spec.values import BlobUrl, Record, Template, Text, Value
+from batchspec.spec import BlobUrl, Command, Record, Stage, Template, Text, Value
 
 _LIMITS = ("max_wall_clock_time", "constraints.max_wall_clock_time")
 _UNTIL = ("schedule.until", "schedule.do_not_run_after", "schedule")
@@ -27,7 +26,7 @@ _MARGIN = timedelta(hours=1)
 """What tasks are signed for beyond the limit of their job."""
 
 
-def signing(scene: Scene) -> Iterator[Problem]:
+def signing(scene: Scene) -> Iterator[Diagnostic]:
     """Whether the account can sign for so long."""
     spec, longest = scene.spec, scene.observed.longest_sas
     needed = sas_lifetime(spec, scene.observed.now)
@@ -39,7 +38,7 @@ def signing(scene: Scene) -> Iterator[Problem]:
         f"the nodes need addresses that are good for {_days(needed)}; without the storage account's"
         f" key they can be signed for {_days(longest)}",
         where=scene.at_job(*(_UNTIL if scheduled else _LIMITS)),
-        hint=_SOONER if scheduled else "",
+        fix=_SOONER if scheduled else "",
     )
 
 
@@ -94,7 +93,7 @@ def _is_signed(value: Value) -> bool:
     return False
 
 
-def handed_in(scene: Scene) -> Iterator[Problem]:
+def handed_in(scene: Scene) -> Iterator[Diagnostic]:
     """Signed addresses among the secret parameters that expire before the run has to end."""
     ends = run_ends(scene.spec, scene.observed.now)
     for name, value in scene.spec.parameters.items():
@@ -122,7 +121,7 @@ def _moment(word: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def earlier(scene: Scene, work: Work) -> Iterator[Problem]:
+def earlier(scene: Scene, work: Work) -> Iterator[Diagnostic]:
     """Tasks in an open job that is given more time than they were signed for."""
     job = work.open_job
     waiting = sum(stage.under_way for stage in work.stages)

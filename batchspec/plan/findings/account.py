@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.actions import CreateJob, CreatePool, CreateSchedule
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.scene import Scene
 from batchspec.plan.plan import Step
-from batchspec.problems import Problem
 
 _POOLS = 100
 """The most pools that an account has by default (Batch quotas and limits: 0 to 100)."""
@@ -21,7 +21,7 @@ _LIMITED = "azure"
 """The embedded service has no quota."""
 
 
-def quotas(scene: Scene, steps: Sequence[Step]) -> Iterator[Problem]:
+def quotas(scene: Scene, steps: Sequence[Step]) -> Iterator[Diagnostic]:
     """Whether what is to be made comes near to what an account may have by default.
 
     The quotas of this very account are told by its control plane, which batchspec does not ask.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from batchspec.diagnostics import Diagnostic, Place
 from batchspec.plan.findings.kind import Family, Kind
 from batchspec.plan.findings.kinds.access import ACCESS
 from batchspec.plan.findings.kinds.account import ACCOUNT
@@ -22,7 +23,6 @@ from batchspec.plan.findings.kinds.run import RUN
 from batchspec.plan.findings.kinds.schedule import SCHEDULE
 from batchspec.plan.findings.kinds.tasks import TASKS
 from batchspec.plan.findings.kinds.values import VALUES
-from batchspec.problems import Place, Problem
 
 FAMILIES: tuple[Family, ...] = (
     READING,
@@ -43,12 +43,12 @@ CATALOGUE: Mapping[str, Kind] = {kind.code: kind for family in FAMILIES for kind
 
 
 def finding(
-    code: str, summary: str, *, detail: str = "", where: Place | None = None, hint: str = ""
-) -> Problem:
-    """A finding of that code; ``hint`` is its mend if nothing else is said.
+    code: str, summary: str, *, detail: str = "", where: Place | None = None, fix: str = ""
+) -> Diagnostic:
+    """A finding of that code; ``fix`` is its mend if nothing else is said.
 
     Raises:
         KeyError: the catalogue has no such code.
     """
     kind = CATALOGUE[code]
-    return Problem(code, summary, detail, where, hint or kind.mend, kind.severity)
+    return Diagnostic(code, summary, detail, where, fix or kind.mend, kind.severity)

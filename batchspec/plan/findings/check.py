@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
+from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DownloadResults
 from batchspec.plan.findings.access import earlier, handed_in, signing
 from batchspec.plan.findings.account import quotas
@@ -19,9 +20,8 @@ from batchspec.plan.findings.scene import Scene
 from batchspec.plan.findings.sharing import shared
 from batchspec.plan.plan import Step
 from batchspec.plan.work import Work
-from batchspec.problems import Problem, Severity
 
-Check: TypeAlias = Callable[[Scene], Iterator[Problem]]
+Check: TypeAlias = Callable[[Scene], Iterator[Diagnostic]]
 
 CHECKS: tuple[Check, ...] = (
     machine,
@@ -44,14 +44,14 @@ CHECKS: tuple[Check, ...] = (
 _AFTERWARDS = DeletePool | DeleteJob | DeleteContainers | DownloadResults
 
 
-def in_the_way(scene: Scene) -> Iterator[Problem]:
+def in_the_way(scene: Scene) -> Iterator[Diagnostic]:
     """The errors: with any of them nothing is sent."""
     return (found for found in _all(scene) if found.severity is Severity.ERROR)
 
 
 def worth_knowing(
     scene: Scene, steps: Sequence[Step], work: Work | None = None
-) -> Iterator[Problem]:
+) -> Iterator[Diagnostic]:
     """What does not stop these steps; ``work`` is what is left to do, where there is a job.
 
     Where all is done but to fetch and to clean up, there is no more to be said about the run.
@@ -65,6 +65,6 @@ def worth_knowing(
     yield from results(scene, steps)
 
 
-def _all(scene: Scene) -> Iterator[Problem]:
+def _all(scene: Scene) -> Iterator[Diagnostic]:
     for check in CHECKS:
         yield from check(scene)

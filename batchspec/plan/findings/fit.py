@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.diff import duration_seconds
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.scene import Scene, number, record
 from batchspec.plan.work import Work
-from batchspec.problems import Problem
-from batchspec.spec.model import Stage
-from batchspec.spec.values import Record
+from batchspec.spec import Record, Stage
 
 _INSTANCES = ("instances.count", "instances", "multi_instance_settings")
 _LIMITS = ("max_wall_clock_time", "constraints.max_wall_clock_time")
@@ -28,7 +27,7 @@ _LIFE = timedelta(days=180)
 """Add Task: a task that is not completed within 180 days of being added is ended."""
 
 
-def fit(scene: Scene) -> Iterator[Problem]:
+def fit(scene: Scene) -> Iterator[Diagnostic]:
     """What keeps the tasks of a stage from running on the pool."""
     if not scene.known:
         return
@@ -39,7 +38,7 @@ def fit(scene: Scene) -> Iterator[Problem]:
     yield from _dependencies(scene)
 
 
-def _containers(scene: Scene, stage: Stage) -> Iterator[Problem]:
+def _containers(scene: Scene, stage: Stage) -> Iterator[Diagnostic]:
     wants = stage.body.get("containerSettings") is not None
     has = scene.machine.get("containerConfiguration") is not None
     if wants and not has and scene.existing:
@@ -47,7 +46,7 @@ def _containers(scene: Scene, stage: Stage) -> Iterator[Problem]:
             "no-containers",
             f"the nodes of the pool {scene.spec.pool.id!r} cannot run containers",
             where=scene.at_stage(stage, *_CONTAINER),
-            hint="Name a pool that can.",
+            fix="Name a pool that can.",
         )
     if has and not wants:
         yield finding(
@@ -57,7 +56,7 @@ def _containers(scene: Scene, stage: Stage) -> Iterator[Problem]:
         )
 
 
-def _instances(scene: Scene, stage: Stage) -> Iterator[Problem]:
+def _instances(scene: Scene, stage: Stage) -> Iterator[Diagnostic]:
     settings = stage.body.get("multiInstanceSettings")
     if not isinstance(settings, Record):
         return
@@ -74,7 +73,7 @@ def _instances(scene: Scene, stage: Stage) -> Iterator[Problem]:
             "no-communication",
             f"the nodes of the pool {scene.spec.pool.id!r} do not reach each other",
             where=where,
-            hint="Name a pool whose nodes do.",
+            fix="Name a pool whose nodes do.",
         )
     if scene.slots > 1:
         yield finding(
@@ -85,7 +84,7 @@ def _instances(scene: Scene, stage: Stage) -> Iterator[Problem]:
         )
 
 
-def _slots(scene: Scene, stage: Stage) -> Iterator[Problem]:
+def _slots(scene: Scene, stage: Stage) -> Iterator[Diagnostic]:
     """Those of a pool that is used as it is; of others the spec says both, and is read so."""
     taken = number(stage.body.get("requiredSlots"), 1)
     if scene.existing and taken > scene.slots:
@@ -93,11 +92,11 @@ def _slots(scene: Scene, stage: Stage) -> Iterator[Problem]:
             "too-many-slots",
             f"a task of {stage.name} takes {taken} slots, and a node of the pool has {scene.slots}",
             where=scene.at_stage(stage, "slots", "required_slots"),
-            hint=f"Give the task {scene.slots} or fewer, or name another pool.",
+            fix=f"Give the task {scene.slots} or fewer, or name another pool.",
         )
 
 
-def _dependencies(scene: Scene) -> Iterator[Problem]:
+def _dependencies(scene: Scene) -> Iterator[Diagnostic]:
     for stage in scene.spec.stages:
         ids = record(stage.body.get("dependsOn")).get("taskIds")
         names = [name for name in ids if isinstance(name, str)] if isinstance(ids, tuple) else []
@@ -111,7 +110,7 @@ def _dependencies(scene: Scene) -> Iterator[Problem]:
             )
 
 
-def many(scene: Scene, work: Work) -> Iterator[Problem]:
+def many(scene: Scene, work: Work) -> Iterator[Diagnostic]:
     """A job with more tasks than the service counts reliably."""
     tasks = sum(len(stage.here) for stage in work.stages)
     if tasks > _COUNTED:
@@ -122,7 +121,7 @@ def many(scene: Scene, work: Work) -> Iterator[Problem]:
         )
 
 
-def times(scene: Scene) -> Iterator[Problem]:
+def times(scene: Scene) -> Iterator[Diagnostic]:
     """What is said of how long tasks may take."""
     limit = scene.spec.job.limit
     if limit > _LIFE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from batchspec.problems import Severity
+from batchspec.diagnostics import Severity
 
 ERROR, QUESTION = Severity.ERROR, Severity.QUESTION
 WARNING, NOTE = Severity.WARNING, Severity.NOTE

@@ -11,14 +11,22 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import PurePosixPath
 
+from batchspec.diagnostics import Diagnostic, Place
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.scene import Scene, record, records
 from batchspec.plan.pool_body import runs_windows
 from batchspec.plan.repeats import repeats
-from batchspec.problems import Place, Problem
-from batchspec.spec.model import EachBlob, EachFile, Stage
-from batchspec.spec.template import EXPRESSION
-from batchspec.spec.values import BlobUrl, Record, Template, Text, Value
+from batchspec.spec import (
+    EXPRESSION,
+    BlobUrl,
+    EachBlob,
+    EachFile,
+    Record,
+    Stage,
+    Template,
+    Text,
+    Value,
+)
 
 _FILE = re.compile(r"\bfiles?\b")
 _URL = re.compile(r"\burl\b|_url\b")
@@ -37,7 +45,7 @@ class Landing:
     content: str
 
 
-def landing(scene: Scene) -> Iterator[Problem]:
+def landing(scene: Scene) -> Iterator[Diagnostic]:
     """Two files of a task that would be one on the node: which of them stays is left to chance."""
     spec = scene.spec
     job = spec.job.properties
@@ -64,7 +72,7 @@ def landing(scene: Scene) -> Iterator[Problem]:
         )
 
 
-def left_out(scene: Scene) -> Iterator[Problem]:
+def left_out(scene: Scene) -> Iterator[Diagnostic]:
     """``resources`` stands for the item's own file: a command that names the file finds none."""
     for stage in scene.spec.stages:
         each = stage.for_each
@@ -104,7 +112,7 @@ def _mentions_url(value: Value) -> bool:
 
 def _doubled(
     scene: Scene, who: str, files: tuple[Sequence[str], Record], where: Place
-) -> Iterator[Problem]:
+) -> Iterator[Diagnostic]:
     named, task = files
     keys, own = tuple(dict.fromkeys(named)), tuple(spelled(task.get("resourceFiles")))
     if len(keys) + len(own) < 2:
@@ -122,7 +130,7 @@ def _doubled(
         yield same_file(who, first, second, where)
 
 
-def same_file(who: str, first: Landing, second: Landing, where: Place | None) -> Problem:
+def same_file(who: str, first: Landing, second: Landing, where: Place | None) -> Diagnostic:
     """Two files that would be one."""
     return finding(
         "same-file",

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from batchspec.diagnostics import Diagnostic, Place
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.scene import Scene, record
 from batchspec.plan.observed import SupportedImage
-from batchspec.problems import Place, Problem
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 
 _SOON = timedelta(days=90)
 _CONTAINERS = "dockercompatible"
@@ -22,7 +22,7 @@ _WRITTEN = (
 )
 
 
-def machine(scene: Scene) -> Iterator[Problem]:
+def machine(scene: Scene) -> Iterator[Diagnostic]:
     """What is wrong with the image and its agent, or soon will be."""
     images = scene.observed.images
     if not images or not scene.known or not scene.machine:
@@ -49,7 +49,7 @@ def _named(reference: Record) -> str:
 
 def _unlisted(
     scene: Scene, reference: Record, images: tuple[SupportedImage, ...], where: Place
-) -> Iterator[Problem]:
+) -> Iterator[Diagnostic]:
     if all(reference.get(key) for key in _NAMES):
         yield finding(
             "unlisted-image",
@@ -67,7 +67,7 @@ def _unlisted(
         )
 
 
-def _agent(scene: Scene, found: list[SupportedImage], where: Place) -> Iterator[Problem]:
+def _agent(scene: Scene, found: list[SupportedImage], where: Place) -> Iterator[Diagnostic]:
     agent = scene.machine.get("nodeAgentSKUId")
     right = sorted({image.node_agent for image in found})
     if scene.existing or not isinstance(agent, str):
@@ -77,11 +77,11 @@ def _agent(scene: Scene, found: list[SupportedImage], where: Place) -> Iterator[
             "image-agent",
             f"the node agent {agent!r} does not go with the image",
             where=scene.spec.place("pool.virtual_machine_configuration.node_agent_sku_id") or where,
-            hint=f"For this image it is `{right[0]}`.",
+            fix=f"For this image it is `{right[0]}`.",
         )
 
 
-def _ends(scene: Scene, found: list[SupportedImage], where: Place) -> Iterator[Problem]:
+def _ends(scene: Scene, found: list[SupportedImage], where: Place) -> Iterator[Diagnostic]:
     dates = [image.end_of_life for image in found if image.end_of_life is not None]
     if len(dates) < len(found):
         return
@@ -103,7 +103,7 @@ def _reference(scene: Scene) -> Record:
     return record(scene.machine.get("imageReference"))
 
 
-def _containers(scene: Scene, found: list[SupportedImage], where: Place) -> Iterator[Problem]:
+def _containers(scene: Scene, found: list[SupportedImage], where: Place) -> Iterator[Diagnostic]:
     if scene.existing or scene.machine.get("containerConfiguration") is None:
         return
     if not any(_CONTAINERS in map(str.lower, image.capabilities) for image in found):
@@ -117,7 +117,7 @@ def _containers(scene: Scene, found: list[SupportedImage], where: Place) -> Iter
             "the image of the pool cannot run containers",
             detail="These can: " + ", ".join(able) if able else "The account lists none that can.",
             where=scene.spec.place("pool.container_images") or where,
-            hint=f"Write `image: {able[0].lower()}`, say." if able else "",
+            fix=f"Write `image: {able[0].lower()}`, say." if able else "",
         )
 
 
@@ -143,7 +143,7 @@ _RETIRED: tuple[tuple[str, datetime], ...] = (
 """Families of sizes by their names, and the day that Azure has announced as their last."""
 
 
-def size(scene: Scene) -> Iterator[Problem]:
+def size(scene: Scene) -> Iterator[Diagnostic]:
     """What the name of a VM size tells; whether the account's region has it, nobody tells."""
     name = scene.body.get("vmSize")
     if scene.existing or not isinstance(name, str):
@@ -155,7 +155,7 @@ def size(scene: Scene) -> Iterator[Problem]:
             "vm-size-odd",
             f"{name!r} does not look like a VM size",
             where=where,
-            hint=f"Did you mean `{near}`?" if _SIZE.fullmatch(near) else "",
+            fix=f"Did you mean `{near}`?" if _SIZE.fullmatch(near) else "",
         )
     for pattern, end in _RETIRED:
         if re.fullmatch(pattern, name.lower()) and end - scene.observed.now < _YEAR:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from batchspec.diagnostics import Diagnostic, Place
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.scene import Scene, number, record
-from batchspec.problems import Place, Problem
-from batchspec.spec.model import PoolKind, When
-from batchspec.spec.values import Record
+from batchspec.spec import PoolKind, Record, When
 
 _MANY = 10
 _RETRIES = ("retries", "max_retries", "constraints.max_task_retry_count", "max_task_retry_count")
@@ -19,7 +18,7 @@ _BETWEEN = (
 )
 
 
-def pool_cost(scene: Scene) -> Iterator[Problem]:
+def pool_cost(scene: Scene) -> Iterator[Diagnostic]:
     """A pool that nobody deletes, or that is deleted only if this program comes back."""
     pool, nodes = scene.spec.pool, scene.least
     if pool.kind is PoolKind.JOB and pool.auto.get("keepAlive") is True and nodes:
@@ -27,7 +26,7 @@ def pool_cost(scene: Scene) -> Iterator[Problem]:
             "pool-kept",
             f"nothing ever deletes the pool of the job: it stays ({_nodes(nodes)}) when that ends",
             where=scene.at_pool("keep_alive"),
-            hint="Take `keep_alive` out.",
+            fix="Take `keep_alive` out.",
         )
     if pool.kind is not PoolKind.OWN or not nodes:
         return
@@ -39,7 +38,7 @@ def pool_cost(scene: Scene) -> Iterator[Problem]:
             f"nothing ever deletes the pool {pool.id!r} ({_nodes(nodes)}): it costs money until"
             " somebody does",
             where=scene.spec.place("cleanup.pool") or scene.at_pool(*sizes),
-            hint=_BETWEEN if scheduled else "",
+            fix=_BETWEEN if scheduled else "",
         )
     elif scene.observed.account.target == _PAID:
         yield finding(
@@ -54,7 +53,7 @@ def _nodes(count: int) -> str:
     return "1 node" if count == 1 else f"{count} nodes"
 
 
-def retries(scene: Scene) -> Iterator[Problem]:
+def retries(scene: Scene) -> Iterator[Diagnostic]:
     """Retries without end, or so many that a mistake is dear."""
     spec = scene.spec
     job = record(spec.job.properties.get("constraints"))
@@ -67,7 +66,7 @@ def retries(scene: Scene) -> Iterator[Problem]:
         yield from _retries(f"tasks of {stage.name}", own, scene.at_stage(stage, *_RETRIES))
 
 
-def _retries(who: str, constraints: Record, where: Place) -> Iterator[Problem]:
+def _retries(who: str, constraints: Record, where: Place) -> Iterator[Diagnostic]:
     count = number(constraints.get("maxTaskRetryCount"), 0)
     if count < 0:
         summary = f"when {who} fail, they are run again without end"

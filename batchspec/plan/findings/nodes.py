@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.scene import Scene, record
-from batchspec.problems import Problem
 
 _TOGETHER = 100
 """Nodes of a pool whose nodes reach each other (Batch quotas and limits)."""
@@ -16,7 +16,7 @@ _PACKAGES = 10
 _MOUNTS = 10
 
 
-def nodes(scene: Scene) -> Iterator[Problem]:
+def nodes(scene: Scene) -> Iterator[Diagnostic]:
     """How many nodes there are to be, or are."""
     yield from _none(scene)
     yield from _too_many(scene)
@@ -30,7 +30,7 @@ def nodes(scene: Scene) -> Iterator[Problem]:
         )
 
 
-def _none(scene: Scene) -> Iterator[Problem]:
+def _none(scene: Scene) -> Iterator[Diagnostic]:
     if not scene.known or scene.scales or any(scene.targets) or not scene.spec.stages:
         return
     if scene.existing:
@@ -41,7 +41,7 @@ def _none(scene: Scene) -> Iterator[Problem]:
         yield finding("no-nodes", "the pool has no node: no task would ever run", where=where)
 
 
-def _too_many(scene: Scene) -> Iterator[Problem]:
+def _too_many(scene: Scene) -> Iterator[Diagnostic]:
     if scene.existing:
         return
     where = scene.at_pool("nodes", "target_dedicated_nodes", "target_low_priority_nodes")
@@ -64,7 +64,7 @@ def _too_many(scene: Scene) -> Iterator[Problem]:
             )
 
 
-def start(scene: Scene) -> Iterator[Problem]:
+def start(scene: Scene) -> Iterator[Diagnostic]:
     """What the nodes start with: the start task, packages, mounts."""
     if record(scene.body.get("startTask")).get("waitForSuccess") is False:
         yield finding(

@@ -11,21 +11,20 @@ from dataclasses import dataclass
 from itertools import chain, takewhile
 from pathlib import Path, PurePosixPath
 
+from batchspec.diagnostics import Diagnostic, SpecError
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.scene import record, records
 from batchspec.plan.observed import Observed
 from batchspec.plan.repeats import repeats
 from batchspec.plan.tasks import Task, expand
-from batchspec.problems import Problem, SpecError
-from batchspec.spec.model import Spec, Stage
-from batchspec.spec.values import Record, Text, Value
+from batchspec.spec import Record, Spec, Stage, Text, Value
 
 _WILD = re.compile(r"[*?\[]")
 
 
 def output_faults(
     spec: Spec, stage: Stage, observed: Observed, *, windows: bool, folder: Path | None = None
-) -> Iterator[Problem]:
+) -> Iterator[Diagnostic]:
     """Two tasks of the stage, or one of it and one of a stage before, that write the same blob.
 
     A stage that waits for the other may mean to write over what that has written. ``folder`` is
@@ -106,5 +105,5 @@ def _said(value: Value) -> str:
     return value.identity() if isinstance(value, Text) else repr(value)
 
 
-def _same(stage: Stage, summary: str) -> Problem:
+def _same(stage: Stage, summary: str) -> Diagnostic:
     return finding("same-output", summary, where=stage.where)

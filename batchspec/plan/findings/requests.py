@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from batchspec.diagnostics import Diagnostic, Place
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.scene import Scene, record
 from batchspec.plan.pool_body import runs_windows
 from batchspec.plan.room import PROGRAM_LINE, REQUEST, SH_ARGUMENT, size_of
-from batchspec.problems import Place, Problem
 
 _MANAGER = ("job_manager_task",)
 _PREPARE = ("prepare", "job_preparation_task")
 _RELEASE = ("release", "job_release_task")
 
 
-def requests(scene: Scene) -> Iterator[Problem]:
+def requests(scene: Scene) -> Iterator[Diagnostic]:
     """What is too long of a pool and a job; each task is looked at on its own."""
     job = scene.spec.job.properties
     for what, body, where in (
@@ -40,7 +40,7 @@ def requests(scene: Scene) -> Iterator[Problem]:
         yield from _command(scene, what, size_of(line), scene.at_job(*names))
 
 
-def _command(scene: Scene, what: str, length: int, where: Place) -> Iterator[Problem]:
+def _command(scene: Scene, what: str, length: int, where: Place) -> Iterator[Diagnostic]:
     windows = runs_windows(scene.spec, scene.observed)
     longest = PROGRAM_LINE if windows else SH_ARGUMENT
     if length > longest:

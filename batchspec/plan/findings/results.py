@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.actions import DownloadResults
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.scene import Scene
 from batchspec.plan.plan import Step
-from batchspec.problems import Problem
 
 
-def results(scene: Scene, steps: Sequence[Step]) -> Iterator[Problem]:
+def results(scene: Scene, steps: Sequence[Step]) -> Iterator[Diagnostic]:
     """The folders of results that cannot be written to, and those that hold other files."""
     fetched = {step.action.container for step in steps if isinstance(step.action, DownloadResults)}
     if not fetched:
@@ -30,7 +30,7 @@ def results(scene: Scene, steps: Sequence[Step]) -> Iterator[Problem]:
             )
 
 
-def _unwritable(scene: Scene) -> Iterator[Problem]:
+def _unwritable(scene: Scene) -> Iterator[Diagnostic]:
     """At the result that goes there; that of the receipt at the first."""
     places = {result.to: result.where for result in reversed(scene.spec.results)}
     for folder, why in scene.observed.unwritable.items():

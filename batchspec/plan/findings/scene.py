@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from batchspec.diagnostics import Place
 from batchspec.plan.observed import Observed
-from batchspec.problems import Place
-from batchspec.spec.expand import scale_bounds
-from batchspec.spec.model import PoolKind, Spec, Stage
-from batchspec.spec.values import Record, Value
+from batchspec.spec import PoolKind, Record, Spec, Stage, Value, scale_bounds
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.container_users import others
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.findings.scene import Scene
-from batchspec.problems import Problem
 
 
-def shared(scene: Scene) -> Iterator[Problem]:
+def shared(scene: Scene) -> Iterator[Diagnostic]:
     """Each container whose metadata record other specs than this one."""
     spec = scene.spec
     fetched = {result.container for result in spec.results}

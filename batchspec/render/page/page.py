@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 
 from batchspec.apply.events import NodeFailed, TaskFailed, Waiting
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import Account
-from batchspec.problems import Problem
 from batchspec.render import units
 from batchspec.render.page.attempts import Attempt, together
 from batchspec.render.page.chart import steps_chart, tasks_chart
@@ -151,8 +151,8 @@ def _details(head: str, text: str) -> str:
     return f"<details><summary>{escape(head)}</summary><pre>{said}</pre></details>"
 
 
-def _problem(problem: Problem) -> str:
-    more = [clean(text) for text in (problem.detail, problem.hint) if text]
+def _problem(problem: Diagnostic) -> str:
+    more = [clean(text) for text in (problem.detail, problem.fix) if text]
     rest = "".join(f"<br>{escape(text)}" for text in more)
     level = problem.severity.value
     return f'<p class="{level}"><b>{level}</b> {escape(flat(problem.summary))}{rest}</p>'

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from batchspec.diagnostics import Diagnostic, Place
 from batchspec.plan.plan import Plan, Step
-from batchspec.problems import Place, Problem
 from batchspec.render.glyphs import UNICODE
 from batchspec.render.plan.text import plan_summary
 from batchspec.render.problems import tally
@@ -38,7 +38,7 @@ def plan_markdown(plan: Plan, *, here: Path | None = None) -> str:
     return "\n".join(lines)
 
 
-def refusal_markdown(spec: str, problems: Sequence[Problem]) -> str:
+def refusal_markdown(spec: str, problems: Sequence[Diagnostic]) -> str:
     """That nothing is planned for a spec, and why; ``spec`` is its path."""
     title = f"### batchspec plan: {_code(spec)}"
     said = "**No plan: it cannot be carried out as it is written.**"
@@ -59,7 +59,7 @@ def _table(steps: Sequence[Step], here: Path | None) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-def _findings(findings: Sequence[Problem]) -> Iterator[str]:
+def _findings(findings: Sequence[Diagnostic]) -> Iterator[str]:
     yield f"**Findings: {tally(findings)}**"
     yield ""
     for finding in findings:
@@ -67,8 +67,8 @@ def _findings(findings: Sequence[Problem]) -> Iterator[str]:
         yield f"- **{finding.severity}** {_code(finding.code)}: {summary}{_place(finding.where)}"
         for line in finding.detail.splitlines():
             yield f"  <br>{_prose(line)}"
-        if finding.hint:
-            yield f"  <br>*Hint:* {_prose(finding.hint)}"
+        if finding.fix:
+            yield f"  <br>*Hint:* {_prose(finding.fix)}"
 
 
 def _place(where: Place | None) -> str:

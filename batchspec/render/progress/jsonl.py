@@ -14,7 +14,7 @@ from enum import Enum
 from typing import TextIO
 
 from batchspec.apply.events import Event, Stamped
-from batchspec.problems import Problem
+from batchspec.diagnostics import Diagnostic
 from batchspec.render.problems import problem_json
 from batchspec.render.sink import Sink, json_text
 from batchspec.render.words import snake
@@ -66,7 +66,7 @@ def moment(at: datetime) -> str:
 
 def _value(value: object) -> object:
     match value:
-        case Problem():
+        case Diagnostic():
             return problem_json(value)
         case datetime() | Enum():
             return moment(value) if isinstance(value, datetime) else value.value

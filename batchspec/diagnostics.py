@@ -1,8 +1,7 @@
-"""What can go wrong, as data.
+"""Errors and warnings as data, exit codes, and secrets.
 
-Everything that batchspec tells a user about a mistake, a fault or a refusal is a :class:`Problem`;
-the exceptions below carry problems and the exit code they end in. No sentence is put together here:
-``render`` does that. Nothing above this floor is imported.
+Every error or warning for a user is a :class:`Diagnostic`. The exceptions below carry diagnostics
+and an exit code. ``render`` formats them; this module imports nothing else of batchspec.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ class Exit(IntEnum):
 
 
 class Severity(StrEnum):
-    """How much a problem weighs.
+    """The severity of a diagnostic.
 
     An error stops the command, a question stops it until the user agrees, a warning and a note do
     not stop it.
@@ -56,54 +55,54 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong: what (``summary``), why (``detail``), where, and how to mend it.
+class Diagnostic:
+    """One error or warning: what (``summary``), why (``detail``), ``where``, and the ``fix``.
 
-    ``code`` is a stable kebab-case name (``unknown-key``, ``no-match`` ...); texts may change,
-    codes may not. ``request_id`` is the service's own id of the failed request, if there was one.
+    ``code`` is a stable kebab-case name (``unknown-key``, ``no-match``, ...); the other texts can
+    change. ``request_id`` is the id that the service gave to the failed request, if any.
     """
 
     code: str
     summary: str
     detail: str = ""
     where: Place | None = None
-    hint: str = ""
+    fix: str = ""
     severity: Severity = Severity.ERROR
     request_id: str = ""
 
 
 class BatchspecError(Exception):
-    """The root of all expected failures; carries every problem found, and the exit code."""
+    """The base class of all expected errors; carries diagnostics and the exit code."""
 
     exit: Exit = Exit.BUG
 
-    def __init__(self, *problems: Problem) -> None:
+    def __init__(self, *problems: Diagnostic) -> None:
         super().__init__("; ".join(problem.summary for problem in problems))
         self.problems = problems
 
 
 class UsageError(BatchspecError):
-    """The command line is wrong; nothing was sent."""
+    """The command line is not valid; nothing was sent."""
 
     exit = Exit.USAGE
 
 
 class SpecError(BatchspecError):
-    """The spec is wrong; every problem of it is carried at once; nothing was sent."""
+    """The spec has errors; carries all of them. Nothing was sent."""
 
     exit = Exit.USAGE
 
 
 class ServiceError(BatchspecError):
-    """A service refused, or could not be reached.
+    """A service refused a request or could not be reached.
 
-    ``code`` is the service's own error code (``PoolExists``, ``AuthenticationFailed``), or one of
-    ours where there was no answer (``unreachable``).
+    ``code`` is the error code of the service (``PoolExists``, ``AuthenticationFailed``), or
+    ``unreachable`` and the like if there was no response.
     """
 
     exit = Exit.SERVICE
 
-    def __init__(self, problem: Problem, *, code: str, status: int | None = None) -> None:
+    def __init__(self, problem: Diagnostic, *, code: str, status: int | None = None) -> None:
         super().__init__(problem)
         self.code = code
         self.status = status
@@ -122,37 +121,37 @@ class JobEndedError(ServiceError):
 
 
 class DiskError(BatchspecError):
-    """This machine's disk refused: it is full, say, or a folder is not ours to write to."""
+    """A disk operation failed, for example because the disk is full or a folder is read-only."""
 
     exit = Exit.SERVICE
 
 
 class StalePlanError(BatchspecError):
-    """A saved plan no longer fits the account or the files; the problems say what moved."""
+    """A saved plan does not match the account or the files; the diagnostics list the changes."""
 
     exit = Exit.STALE
 
 
-class Problems:
-    """A collector: problems are added as they are found and raised together."""
+class Diagnostics:
+    """A collector: diagnostics are added as they are found and raised together."""
 
     def __init__(self) -> None:
-        self._found: list[Problem] = []
+        self._found: list[Diagnostic] = []
 
-    def add(self, problem: Problem) -> None:
-        """Keep a problem and go on."""
+    def add(self, problem: Diagnostic) -> None:
+        """Add a diagnostic."""
         self._found.append(problem)
 
-    def extend(self, problems: Iterable[Problem]) -> None:
-        """Keep several problems and go on."""
+    def extend(self, problems: Iterable[Diagnostic]) -> None:
+        """Add several diagnostics."""
         self._found.extend(problems)
 
     def __bool__(self) -> bool:
         return bool(self._found)
 
     @property
-    def found(self) -> tuple[Problem, ...]:
-        """All problems, in the order of their places in the file, the placeless ones last."""
+    def found(self) -> tuple[Diagnostic, ...]:
+        """All diagnostics by their position in the file; those without a position come last."""
         return tuple(
             sorted(
                 self._found,
@@ -162,23 +161,23 @@ class Problems:
 
     @property
     def stops(self) -> bool:
-        """Whether an error is among them."""
+        """Whether one of them is an error."""
         return any(problem.severity is Severity.ERROR for problem in self._found)
 
     def raise_if_any(self) -> None:
-        """Raise a :class:`SpecError` with everything found, if an error is among it."""
+        """Raise a :class:`SpecError` with all diagnostics if one of them is an error."""
         if self.stops:
             raise SpecError(*self.found)
 
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A value that must not be seen: its text forms are ``***``. :meth:`reveal` is the way out."""
+    """A value that must not be shown: its text forms are ``***``; :meth:`reveal` returns it."""
 
     _value: str
 
     def reveal(self) -> str:
-        """The value itself, for the one place that sends it."""
+        """The value, for the code that sends it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -188,7 +187,7 @@ class Secret:
 
 
 _SECRETS = (
-    # A SAS query: the signature is the secret, the rest of the query tells what it was for.
+    # A SAS query: only the signature is secret; the rest helps to identify it.
     (re.compile(r"(?i)([?&;]|%3f|%26|\b)(sig|signature)(=|%3d)[^&\s\"'<>;]+"), r"\1\2\3***"),
     (re.compile(r"(?i)\b(AccountKey|SharedAccessSignature)\s*=\s*[^;\s\"']+"), r"\1=***"),
     (re.compile(r"(?i)\b(SharedKey(?:Lite)?\s+[^:\s]+:)[A-Za-z0-9+/=]+"), r"\1***"),
@@ -197,16 +196,16 @@ _SECRETS = (
 
 
 _SHORTEST = 6
-"""Characters; what is shorter would be found in every other word."""
+"""The minimum length in characters; shorter values occur in ordinary words."""
 
 _CONCEALED: set[str] = set()
 
 
 def conceal(*secrets: Secret) -> None:
-    """From now on :func:`redact` removes these values, too: as they are, and as URLs write them.
+    """Make :func:`redact` remove these values as well, both plain and URL-encoded.
 
-    A service may quote a command line with a secret in it, and a program may print one. Of a value
-    of several lines each line counts. Values of under six characters are left alone.
+    A service may quote a command line that contains a secret, and a program may print one. Each
+    line of a value is removed separately. Values of fewer than six characters are not removed.
     """
     for secret in secrets:
         for line in (secret.reveal(), *secret.reveal().splitlines()):
@@ -218,11 +217,11 @@ def conceal(*secrets: Secret) -> None:
 def redact(text: str) -> str:
     """Remove SAS signatures, account keys, authorization values and concealed secrets from a text.
 
-    The last net at every sink (screen, log, report); secrets should not have come this far.
+    The final safeguard of every output (screen, log, report), which should not contain secrets.
     """
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
-    # The longest first: one value may be a part of another.
+    # The longest first, because one value can be a part of another.
     for value in sorted(_CONCEALED, key=len, reverse=True):
         text = text.replace(value, "***")
     return text
