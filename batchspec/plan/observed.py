@@ -114,6 +114,15 @@ class PoolFacts:
         return self.properties.get("enableAutoScale") is True
 
     @property
+    def shortfall(self) -> str:
+        """The code of the error by which the latest resize failed; empty if it did not.
+
+        An error of before the target was met, or was lowered to what there is, is not one.
+        """
+        failed = self.resize_errors and self.allocation == "steady" and self.nodes < self.target
+        return self.resize_errors[0][0] if failed else ""
+
+    @property
     def nodes(self) -> int:
         """How many nodes the pool has, dedicated and Spot."""
         return self.dedicated + self.spot

@@ -170,8 +170,11 @@ def _size(pool: Pool, facts: PoolFacts, body: Record, before: tuple[str, ...]) -
         name = _next(pool, before, "scale")
         yield Step(name, ScalePool(pool.id, None), Verb.RESIZE, subject, reason, before)
         before = (name,)
-    if scales or targets != _there(facts):
+    if scales or targets != _there(facts) or facts.shortfall:
         reason = f"it has {_sizes(_there(facts))}, the spec says {_sizes(targets)}"
+        if targets == _there(facts) and not scales:
+            # The service tries again only when it is asked to.
+            reason = f"it got {facts.nodes} of {facts.target} nodes: {facts.shortfall}"
         dedicated, spot = targets
         resize = ResizePool(pool.id, dedicated, spot, _text(body.get("resizeTimeout")))
         name = _next(pool, before, "size")

@@ -105,7 +105,7 @@ def _of_pool(health: Health) -> Iterator[Cause]:
         )
     elif bare and not pool.target:
         yield _without_target(pool)
-    if pool.resize_errors and pool.allocation == "steady" and pool.nodes < pool.target:
+    if pool.shortfall:
         yield _shortfall(pool, bare=bare, resting=resting)
 
 

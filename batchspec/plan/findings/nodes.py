@@ -21,10 +21,10 @@ def nodes(scene: Scene) -> Iterator[Diagnostic]:
     yield from _none(scene)
     yield from _too_many(scene)
     facts = scene.observed.pool
-    if facts is not None and facts.resize_errors and facts.state != "deleting":
+    if facts is not None and facts.shortfall and facts.state != "deleting":
         yield finding(
             "pool-resize-failed",
-            f"the pool {facts.id!r} did not get its nodes: {facts.resize_errors[0][0]}",
+            f"the pool {facts.id!r} did not get its nodes: {facts.shortfall}",
             detail="\n".join(message for _, message in facts.resize_errors if message),
             where=scene.spec.pool.where,
         )
