@@ -21,9 +21,7 @@ class Pace:
 
     def next(self, seen: Hashable) -> float:
         """The seconds to wait after having seen this."""
-        if seen != self._last:
-            self._wait = self.shortest
-        else:
-            self._wait = min(self._wait * 1.5, max(_SLOWEST, self.shortest))
+        longer = self._wait * 1.5 if seen == self._last else 0.0
+        self._wait = min(max(longer, self.shortest), max(_SLOWEST, self.shortest))
         self._last = seen
         return self._wait

@@ -1,0 +1,296 @@
+"""The one monitor of a run: its deadline, what it reports and when, and what a look costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchspec.apply.events import Event, NodeFailed, Noticed, Outcome, Waiting
+from batchspec.apply.monitor import Monitor, Watched
+from batchspec.apply.pace import Pace
+from batchspec.apply.ports import NodeFacts, TaskCounts, TaskTimes, TaskWaiting
+from batchspec.apply.settle import DELETION, ENDING, until_gone, until_over
+from batchspec.apply.wait import TIME_LIMIT, wait_for_pool, wait_for_tasks
+from batchspec.plan.actions import WaitForTasks
+from batchspec.plan.observed import JobFacts, PoolFacts
+from batchspec.problems import ServiceError
+from batchspec.spec.values import Record
+from tests.apply.fake import START, FakeAccount
+
+MINUTES = timedelta(minutes=1)
+WAIT = WaitForTasks("j", "p", 3, 10 * MINUTES)
+WATCHED = Watched("p", "j", 10 * MINUTES)
+QUOTA = (("AccountCoreQuotaReached", "no cores"),)
+
+
+@dataclass
+class Scripted(FakeAccount):
+    """An account whose looks are written down: the last of each goes on for ever."""
+
+    seen_pools: list[PoolFacts] = field(default_factory=list)
+    seen_nodes: list[Mapping[str, int]] = field(default_factory=lambda: [{"idle": 1}])
+    seen_counts: list[TaskCounts] = field(default_factory=lambda: [TaskCounts(0, 1, 2, 0)])
+    state: str = "active"
+    unwell: tuple[NodeFacts, ...] = ()
+    requests: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.jobs["j"], self.tasks["j"] = Record(id="j"), ["a", "b", "c"]
+        self.seen_pools = self.seen_pools or [pool()]
+
+    async def pool(self, pool_id: str) -> PoolFacts | None:
+        self.requests["pool"] += 1
+        return self.seen_pools.pop(0) if len(self.seen_pools) > 1 else self.seen_pools[0]
+
+    async def node_states(self, pool_id: str) -> Mapping[str, int]:
+        self.requests["nodes"] += 1
+        return self.seen_nodes.pop(0) if len(self.seen_nodes) > 1 else self.seen_nodes[0]
+
+    async def job(self, job_id: str) -> JobFacts | None:
+        self.requests["job"] += 1
+        found = await super().job(job_id)
+        return found and (found if found.state == "completed" else replace(found, state=self.state))
+
+    async def task_counts(self, job_id: str) -> TaskCounts:
+        self.requests["counts"] += 1
+        return self.seen_counts.pop(0) if len(self.seen_counts) > 1 else self.seen_counts[0]
+
+    async def unwell_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
+        self.requests["unwell"] += 1
+        for node in self.unwell:
+            yield node
+
+    async def waiting_tasks(self, job_id: str) -> AsyncIterator[TaskWaiting]:
+        self.requests["waiting"] += 1
+        for task in self.waiting:
+            yield task
+
+    async def task_times(self, job_id: str, *, running: bool) -> AsyncIterator[TaskTimes]:
+        self.requests["times"] += 1
+        async for one in super().task_times(job_id, running=running):
+            yield one
+
+
+def pool(now: int = 1, target: int = 1, **fields: Any) -> PoolFacts:
+    found = PoolFacts("p", "active", "steady", Record(), {}, now, 0, target, 0)
+    return replace(found, **fields)
+
+
+def watching(account: FakeAccount, watched: Watched = WATCHED) -> tuple[Monitor, list[Event]]:
+    events: list[Event] = []
+    return Monitor(account.world(), events.append, watched), events
+
+
+def waits(events: Iterable[Event]) -> list[tuple[str, bool]]:
+    """The code of each report, and whether it says that the cause has passed."""
+    return [(event.code, event.resolved) for event in events if isinstance(event, Waiting)]
+
+
+# --- the deadline --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ahead", [-600, 0, 600], ids=["behind", "the same", "ahead"])
+async def test_the_deadline_is_on_the_services_clock(ahead: int) -> None:
+    """The job was made at ``START`` of this machine, which is another time at the service."""
+    offset = timedelta(seconds=ahead)
+
+    class Off(Scripted):
+        async def job(self, job_id: str) -> JobFacts | None:
+            found = await super().job(job_id)
+            return found and replace(found, created=START + offset)
+
+    account = Off(ahead=offset)
+    monitor, events = watching(account)
+    done = await wait_for_tasks(WAIT, monitor)
+    assert done.trouble is Outcome.TIME_LIMIT
+    assert account.terminated == {"j": TIME_LIMIT}
+    assert 600 <= account.clock.elapsed < 602
+    (problem,) = [event.problem for event in events if isinstance(event, Noticed)]
+    assert (problem.code, problem.detail) == ("time-limit", "1 of 3 tasks did not succeed.")
+
+
+async def test_the_reason_at_the_deadline_is_the_cause_that_was_too_young_to_be_shown() -> None:
+    account = Scripted(
+        seen_nodes=[{"waitingforstarttask": 1}], seen_counts=[TaskCounts(3, 0, 0, 0)]
+    )
+    monitor, events = watching(account, replace(WATCHED, limit=MINUTES))
+    await wait_for_tasks(replace(WAIT, limit=MINUTES), monitor)
+    assert waits(events) == [("start-task-running", False)]
+    (problem,) = [event.problem for event in events if isinstance(event, Noticed)]
+    assert "the start task runs on 1 of 1 node of the pool 'p'" in problem.detail
+    assert "--start-task NODE" in problem.hint
+
+
+async def test_nodes_are_waited_for_to_the_limit_where_there_is_no_job_yet() -> None:
+    account = Scripted(seen_nodes=[{"starting": 1}])
+    del account.jobs["j"]
+    monitor, events = watching(account)
+    done = await wait_for_pool(monitor)
+    assert done.trouble is Outcome.TIME_LIMIT
+    assert 600 <= account.clock.elapsed < 602
+    assert waits(events) == [("nodes-starting", False)]
+    assert not account.terminated
+
+
+async def test_the_wait_for_nodes_ends_the_job_at_its_limit() -> None:
+    account = Scripted(seen_nodes=[{"starting": 1}], seen_counts=[TaskCounts(3, 0, 0, 0)])
+    monitor, _ = watching(account)
+    done = await wait_for_pool(monitor)
+    assert (done.trouble, account.terminated) == (Outcome.TIME_LIMIT, {"j": TIME_LIMIT})
+
+
+async def test_the_wait_for_nodes_ends_with_the_job() -> None:
+    account = Scripted(seen_nodes=[{"starting": 1}])
+    account.terminated["j"] = "MaxWallClockTimeExpiry"
+    monitor, _ = watching(account)
+    assert (await wait_for_pool(monitor)).note == "the job has ended"
+    done = await wait_for_tasks(WAIT, monitor)
+    assert done.trouble is Outcome.TIME_LIMIT
+
+
+# --- reports -------------------------------------------------------------------------------------
+
+
+async def test_a_cause_is_reported_at_once_and_again_only_when_it_changes() -> None:
+    few = pool(1, 3, resize_errors=QUOTA)
+    more = pool(2, 3, resize_errors=QUOTA)
+    account = Scripted(
+        seen_pools=[few, few, few, more, more, pool(3, 3)],
+        seen_counts=[TaskCounts(0, 1, 0, 0)] * 7 + [TaskCounts(0, 0, 3, 0)],
+    )
+    monitor, events = watching(account)
+    await wait_for_tasks(WAIT, monitor)
+    told = [event for event in events if isinstance(event, Waiting)]
+    assert [(one.summary, one.resolved) for one in told] == [
+        ("1 of 3 nodes: AccountCoreQuotaReached", False),
+        ("2 of 3 nodes: AccountCoreQuotaReached", False),
+        ("", True),
+    ]
+    assert events.index(told[0]) <= 2, "with the first look"
+
+
+async def test_what_is_a_part_of_every_run_is_reported_when_it_lasts() -> None:
+    account = Scripted(seen_nodes=[{"starting": 1}], seen_counts=[TaskCounts(3, 0, 0, 0)])
+    monitor, events = watching(account, replace(WATCHED, limit=60 * MINUTES))
+    while account.clock.elapsed < 900:
+        await monitor.look()
+        if account.clock.elapsed < 600:
+            assert waits(events) == []
+        await monitor.pause()
+    (told,) = [event for event in events if isinstance(event, Waiting)]
+    assert (told.code, told.since) == ("nodes-starting", START)
+
+
+async def test_a_start_task_that_fails_is_shown_once_and_ends_the_run() -> None:
+    nodes = tuple(NodeFacts(f"n{n}", "starttaskfailed", 3, "no disk") for n in range(9))
+    account = Scripted(
+        seen_pools=[pool(9, 9)],
+        seen_nodes=[{"starttaskfailed": 8, "starting": 1}, {"starttaskfailed": 9}],
+        seen_counts=[TaskCounts(3, 0, 0, 0)],
+        unwell=nodes,
+    )
+    account.unwell = nodes[:8]
+    monitor, events = watching(account)
+    await monitor.look()
+    assert waits(events) == [("start-task-failed", False)]
+    account.unwell = nodes
+    with pytest.raises(ServiceError) as caught:
+        await wait_for_pool(monitor)
+    assert caught.value.code == "StartTaskFailed"
+    (problem,) = caught.value.problems
+    assert problem.summary == "start task failed on 9 of 9 nodes of the pool 'p' (exit code 3)"
+    assert len([event for event in events if isinstance(event, NodeFailed)]) == 3
+
+
+async def test_failed_tasks_weigh_more_than_other_causes() -> None:
+    account = Scripted(
+        seen_counts=[TaskCounts(2, 0, 0, 1)],
+        failing={"a"},
+        waiting=(TaskWaiting("b", ("a",)), TaskWaiting("c", ("nothing",))),
+    )
+    monitor, _ = watching(account)
+    done = await wait_for_tasks(WAIT, monitor)
+    assert done.trouble is Outcome.TASKS_FAILED
+
+
+async def test_a_task_that_runs_far_longer_than_its_siblings_is_named() -> None:
+    took = timedelta(seconds=20)
+    account = Scripted(
+        seen_counts=[TaskCounts(0, 1, 3, 0)],
+        times=(
+            *(TaskTimes(f"t{n}", START, START + took) for n in range(3)),
+            TaskTimes("slow", START),
+        ),
+    )
+    monitor, events = watching(account, replace(WATCHED, limit=60 * MINUTES))
+    while account.clock.elapsed < 900:
+        await monitor.look()
+        await monitor.pause()
+    (told,) = [event for event in events if isinstance(event, Waiting)]
+    assert (told.code, told.subject, told.since) == ("task-slow", "task slow", START)
+    assert account.requests["times"] <= 2 * 900 / 60, "no more than two lists a minute"
+
+
+# --- what a look costs ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tasks", [3, 100_000])
+async def test_a_look_costs_four_requests_however_many_tasks_there_are(tasks: int) -> None:
+    account = Scripted(seen_counts=[TaskCounts(tasks, 1, 2, 0)])
+    monitor, _ = watching(account, replace(WATCHED, limit=600 * MINUTES))
+    for _ in range(50):
+        await monitor.look()
+        await monitor.pause()
+    assert account.requests == {"pool": 50, "nodes": 50, "job": 50, "counts": 50}
+
+
+async def test_lists_are_read_once_while_nothing_moves() -> None:
+    account = Scripted(
+        seen_counts=[TaskCounts(3, 0, 0, 0)],
+        waiting=(TaskWaiting("a", ("b",)), TaskWaiting("b", ("c",)), TaskWaiting("c")),
+    )
+    monitor, _ = watching(account, replace(WATCHED, limit=600 * MINUTES))
+    for _ in range(50):
+        await monitor.look()
+        await monitor.pause()
+    assert account.requests["waiting"] == 1, "the first that can start settles it"
+
+
+def test_a_pace_never_is_no_wait_at_all() -> None:
+    pace = Pace(2.0)
+    assert [pace.next(None) for _ in range(3)] == [2.0, 3.0, 4.5]
+    assert [pace.next("new"), pace.next("new")] == [2.0, 3.0]
+    assert max(pace.next("new") for _ in range(20)) == 15.0
+
+
+# --- other waits ---------------------------------------------------------------------------------
+
+
+async def test_a_deletion_that_does_not_end_is_waited_for_within_its_bound() -> None:
+    account = Scripted()
+    with pytest.raises(ServiceError) as caught:
+        await until_gone(lambda: account.pool("p"), "pool p", account.world())
+    assert caught.value.code == "deletion-unfinished"
+    (problem,) = caught.value.problems
+    assert "the pool 'p' still exists" in problem.summary
+    assert "batchspec list" in problem.hint
+    assert DELETION.total_seconds() <= account.clock.elapsed < DELETION.total_seconds() + 16
+
+
+async def test_a_job_that_does_not_end_is_waited_for_within_its_bound(tmp_path: Path) -> None:
+    account = Scripted(state="terminating")
+    with pytest.raises(ServiceError) as caught:
+        await until_over("j", account.world())
+    assert caught.value.code == "job-not-ended"
+    assert "the job 'j' is still terminating" in caught.value.problems[0].summary
+    assert ENDING.total_seconds() <= account.clock.elapsed < ENDING.total_seconds() + 16
+    account = Scripted(state="terminating")
+    monitor, _ = watching(account)
+    with pytest.raises(ServiceError):
+        await wait_for_tasks(WAIT, monitor)
