@@ -17,9 +17,9 @@ from batchspec.apply.pace import Pace
 from batchspec.apply.ports import NodeFacts, TaskCounts, TaskTimes, TaskWaiting
 from batchspec.apply.settle import DELETION, ENDING, until_gone, until_over
 from batchspec.apply.wait import TIME_LIMIT, wait_for_pool, wait_for_tasks
+from batchspec.diagnostics import ServiceError
 from batchspec.plan.actions import WaitForTasks
 from batchspec.plan.observed import JobFacts, PoolFacts
-from batchspec.problems import ServiceError
 from batchspec.spec.values import Record
 from tests.apply.fake import START, FakeAccount
 
@@ -124,7 +124,7 @@ async def test_the_reason_at_the_deadline_is_the_cause_that_was_too_young_to_be_
     assert waits(events) == [("start-task-running", False)]
     (problem,) = [event.problem for event in events if isinstance(event, Noticed)]
     assert "the start task runs on 1 of 1 node of the pool 'p'" in problem.detail
-    assert "--start-task NODE" in problem.hint
+    assert "--start-task NODE" in problem.fix
 
 
 async def test_nodes_are_waited_for_to_the_limit_where_there_is_no_job_yet() -> None:
@@ -279,7 +279,7 @@ async def test_a_deletion_that_does_not_end_is_waited_for_within_its_bound() -> 
     assert caught.value.code == "deletion-unfinished"
     (problem,) = caught.value.problems
     assert "the pool 'p' still exists" in problem.summary
-    assert "batchspec list" in problem.hint
+    assert "batchspec list" in problem.fix
     assert DELETION.total_seconds() <= account.clock.elapsed < DELETION.total_seconds() + 16
 
 
