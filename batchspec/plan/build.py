@@ -22,7 +22,7 @@ from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.other_run import other_run
 from batchspec.plan.outputs import Outputs, outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb
-from batchspec.plan.pool import pool_steps, with_restart
+from batchspec.plan.pool import pool_drift, pool_steps, with_restart
 from batchspec.plan.pool_body import SPEC, pool_body, runs_windows
 from batchspec.plan.scheduled import build_scheduled
 from batchspec.plan.selection import Selection
@@ -74,6 +74,7 @@ def build(
         problems.extend(_on_versions(work))
     if work.finished:
         steps, kept = _without_tasks(spec, observed, work, windows=windows)
+        problems.extend(pool_drift(spec, observed, body))
     else:
         steps, kept = _run(
             spec, observed, work, body, problems, only=only, wishes=wishes, windows=windows

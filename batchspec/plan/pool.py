@@ -78,6 +78,15 @@ def with_restart(spec: Spec, plan: PoolPlan, nodes: tuple[str, ...]) -> PoolPlan
     return replace(plan, steps=(restart, *steps))
 
 
+def pool_drift(spec: Spec, observed: Observed, body: Record) -> Iterator[Diagnostic]:
+    """What another client has changed about the pool of a run that has nothing left to do."""
+    facts = observed.pool
+    if spec.pool.kind is not PoolKind.OWN or facts is None or facts.state == "deleting":
+        return
+    if facts.metadata.get(SPEC) == spec.name and (changed := drift(body, facts)):
+        yield _drifted(spec.pool, changed)
+
+
 def _existing(pool: Pool, facts: PoolFacts | None, problems: Diagnostics) -> PoolPlan:
     if facts is None or facts.state == "deleting":
         problems.add(

@@ -6,7 +6,7 @@ differs while the digests are equal was changed by somebody else, and is drift.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from batchspec.plan.changes import POOL, How
@@ -29,6 +29,25 @@ _DEFAULTS = Record(
     applicationPackageReferences=(),
 )
 """What a spec that leaves it out wants, as an update says it. Other properties can only be set."""
+
+_WITHIN: Mapping[str, Record] = {
+    "startTask": Record(
+        maxTaskRetryCount=0,
+        waitForSuccess=True,
+        userIdentity=Record(autoUser=Record(scope="pool", elevationLevel="nonadmin")),
+    ),
+    "virtualMachineConfiguration": Record(
+        containerConfiguration=None,
+        dataDisks=None,
+        diskEncryptionConfiguration=None,
+        extensions=None,
+        licenseType=None,
+    ),
+}
+"""Members of properties that the service does not fill in, or fills in with these values.
+
+All members of a start task are listed or unset; of a machine, the service fills in others as well.
+"""
 
 _UNSEEN = {
     START: (How.REBOOT, "what its nodes start with has changed"),
@@ -90,7 +109,35 @@ def drift(body: Record, facts: PoolFacts) -> tuple[Difference, ...]:
     """In what a pool made from the same spec is another now: somebody has changed it."""
     if facts.metadata.get(DIGEST) != metadata_of(body)[DIGEST]:
         return ()
-    return tuple(visible(body, facts))
+    return (
+        *visible(body, facts),
+        *_left_out(body, facts),
+        *_added(body, facts),
+        *_ours(body, facts),
+    )
+
+
+def _added(body: Record, facts: PoolFacts) -> Iterator[Difference]:
+    """What the pool has within properties of which the spec gives only a part."""
+    for key, defaults in _WITHIN.items():
+        wanted, found = body.get(key), facts.properties.get(key)
+        if not isinstance(wanted, Record) or not isinstance(found, Record):
+            continue
+        for name, value in found.items():
+            known = name in defaults or key == "startTask"
+            if name in wanted or value in {None, (), False} or not known:
+                continue
+            default = Record({name: defaults.get(name)})
+            if any(differences(Record({name: value}), default)):
+                yield Difference(f"{key}.{name}", None, value)
+
+
+def _ours(body: Record, facts: PoolFacts) -> Iterator[Difference]:
+    """The metadata of batchspec that are the same at every plan."""
+    wanted = metadata_of(body)
+    for name in (START, MACHINE):
+        if facts.metadata.get(name) != wanted[name]:
+            yield Difference(f"metadata.{name}", wanted[name], facts.metadata.get(name))
 
 
 def visible(body: Record, facts: PoolFacts) -> Iterator[Difference]:

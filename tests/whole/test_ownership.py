@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from azure.batch import BatchClient
+from azure.batch.models import BatchPoolUpdateOptions, BatchStartTask
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.storage.blob import BlobServiceClient
 
@@ -222,3 +223,49 @@ def test_a_container_marked_existing_is_not_deleted_by_its_creator(place: Workpl
     assert set(containers(place)) == {"shared-data", "shared-output"}
     assert two.run("destroy", two.spec, "-y").code == 0
     assert set(containers(place)) == {"shared-data"}, "what is marked `existing` stays"
+
+
+STARTING = """\
+version: 1
+name: my-run
+pool: {vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04, start_task: {command: echo ours}}
+job: {max_wall_clock_time: 10m}
+tasks: {say: {command: echo done, logs: false}}
+"""
+
+
+def drift_of(place: Workplace) -> str:
+    """What a plan shows of changes by another client; empty if nothing."""
+    planned = place.run("plan", place.spec)
+    assert planned.code == 0, planned.text
+    return planned.text if "[pool-drift]" in planned.text else ""
+
+
+def test_what_another_client_changes_about_the_pool_is_shown(place: Workplace) -> None:
+    place.spec.write_text(STARTING, encoding="utf-8")
+    assert place.run("apply", place.spec).code == 0
+    assert not drift_of(place), "what the service fills in is no drift"
+    client = batch(place)
+    start = BatchStartTask(command_line="/bin/sh -c 'echo theirs'")
+    client.update_pool("my-run", BatchPoolUpdateOptions(start_task=start))
+    shown = drift_of(place)
+    assert "echo theirs" in shown
+    assert "echo ours" in shown
+    # Our own update is no drift, and what another client changes after it is.
+    place.edit("echo ours", "echo edited")
+    place.edit("echo done", "echo again")
+    assert place.run("apply", place.spec, "-y").code == 0
+    assert not drift_of(place)
+    start = BatchStartTask(command_line="/bin/sh -c 'echo edited'", max_task_retry_count=3)
+    client.update_pool("my-run", BatchPoolUpdateOptions(start_task=start))
+    assert "startTask.maxTaskRetryCount: 3 -> unset" in drift_of(place)
+
+
+def test_a_start_task_that_another_client_adds_is_shown(place: Workplace) -> None:
+    text = STARTING.replace(", start_task: {command: echo ours}", "")
+    place.spec.write_text(text, encoding="utf-8")
+    assert place.run("apply", place.spec).code == 0
+    assert not drift_of(place)
+    start = BatchStartTask(command_line="/bin/sh -c 'echo theirs'")
+    batch(place).update_pool("my-run", BatchPoolUpdateOptions(start_task=start))
+    assert "startTask:" in drift_of(place)
