@@ -186,6 +186,14 @@ class Pools(Session):
                 found = facts.node_facts(node)
                 yield NodeSeen(found.id, found.state, found.exit_code, found.message)
 
+    async def applications(self) -> Mapping[str, tuple[str, ...]]:
+        """The versions of the account's application packages, by the id of the application."""
+        with translated("the applications"):
+            return {
+                body["id"]: tuple(body.get("versions") or ())
+                async for body in listed(self.client, "/applications")
+            }
+
     async def images(self) -> tuple[SupportedImage, ...]:
         """The account's supported images."""
         with translated("the supported images"):

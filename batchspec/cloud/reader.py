@@ -80,6 +80,10 @@ class AccountReader:
         """The account's supported images."""
         return await self._batch.images()
 
+    async def applications(self) -> Mapping[str, tuple[str, ...]]:
+        """The versions of the account's application packages, by the id of the application."""
+        return await self._batch.applications()
+
     async def usage(self) -> Usage:
         """How many pools and active jobs the account has."""
         return await self._batch.usage()

@@ -11,6 +11,7 @@ from batchspec.observe.ports import Reader
 from batchspec.observe.receipt import read_receipt
 from batchspec.observe.spool import Spool
 from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Origin, PoolFacts
+from batchspec.plan.packages import package_references
 from batchspec.plan.work import job_base, scope_is_whole
 from batchspec.spec import Container, EachBlob, PoolKind, Rows, Spec, read_rows
 
@@ -47,6 +48,8 @@ async def observe(
         images = group.create_task(reader.images()) if work else None
         # The embedded service has no quota.
         limited = work and reader.account.target == "azure"
+        refers = work and any(True for _ in package_references(spec))
+        applications = group.create_task(reader.applications()) if refers else None
         usage = group.create_task(reader.usage()) if limited else None
     return Observed(
         account=reader.account,
@@ -68,6 +71,7 @@ async def observe(
         occupied=occupied(spec) if work else frozenset(),
         unwritable=unwritable(spec) if work else {},
         origin=origin or Origin(),
+        applications=applications.result() if applications is not None else None,
     )
 
 

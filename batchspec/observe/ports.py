@@ -102,6 +102,10 @@ class Reader(Protocol):
         """The account's supported images."""
         ...
 
+    async def applications(self) -> Mapping[str, tuple[str, ...]]:
+        """The versions of the account's application packages, by the id of the application."""
+        ...
+
     async def usage(self) -> Usage:
         """How many pools and active jobs the account has."""
         ...

@@ -265,6 +265,8 @@ class Observed:
     ``usage`` is ``None`` where nobody has counted. ``longest_sas`` bounds how long an address can
     be signed for; ``None`` is no bound. ``occupied`` are the folders of results that hold other
     files, ``unwritable`` those where no file can be made, with why. ``origin`` is who plans this.
+    ``applications`` are the versions of the account's application packages by the id of the
+    application, and ``None`` where the spec refers to none.
     """
 
     account: Account
@@ -282,6 +284,7 @@ class Observed:
     occupied: frozenset[Path] = frozenset()
     unwritable: Mapping[Path, str] = field(default_factory=dict)
     origin: Origin = field(default_factory=Origin)
+    applications: Mapping[str, tuple[str, ...]] | None = None
 
 
 def totals(files: Iterable[LocalFile]) -> tuple[int, int]:

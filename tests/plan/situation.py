@@ -23,6 +23,7 @@ A case is a YAML file with ``about`` (a sentence) and, all optional:
 ``command``    ``attach``, ``download``, ``detach``, ``retry`` or ``destroy`` instead of ``plan``
 ``target``     ``local`` (if left out) or ``azure``
 ``variables``  what is set with --var
+``applications`` the versions of application packages, by application
 ``usage``      ``{pools, jobs}``: how many the account has
 ``longest_sas`` for how many hours an address can be signed; left out, any number
 ``occupied``   the folders of results that hold other files
@@ -209,6 +210,7 @@ def _bare(case: Mapping[str, Any], spec: Spec, spool: Spool) -> Observed:
         origin=Origin("ada@here", "here"),
         containers={key: _container(given.get(key), key, spool) for key in spec.containers},
         images=IMAGES,
+        applications=case.get("applications"),
         usage=Usage(**case["usage"]) if "usage" in case else None,
         longest_sas=timedelta(hours=case["longest_sas"]) if "longest_sas" in case else None,
         occupied=frozenset(result.to for result in spec.results if case.get("occupied")),

@@ -14,6 +14,7 @@ from batchspec.plan.findings.landing import landing, left_out
 from batchspec.plan.findings.machine import machine, size
 from batchspec.plan.findings.money import pool_cost, retries
 from batchspec.plan.findings.nodes import nodes, start
+from batchspec.plan.findings.packages import packages
 from batchspec.plan.findings.requests import requests
 from batchspec.plan.findings.results import results
 from batchspec.plan.findings.scene import Scene
@@ -35,6 +36,7 @@ CHECKS: tuple[Check, ...] = (
     left_out,
     signing,
     handed_in,
+    packages,
     pool_cost,
     retries,
     shared,

@@ -16,6 +16,15 @@ NODES = Family(
             "Write `nodes: 1` or more, or `nodes: {scale: {max: 10}}`.",
         ),
         Kind(
+            "missing-package",
+            ERROR,
+            "The account has no such application package",
+            "The service refuses a pool whose packages do not exist, and a task whose packages do"
+            " not exist fails.",
+            "Upload the package, for example with `az batch application package create`, or correct"
+            " `application_package_references`.",
+        ),
+        Kind(
             "pool-without-nodes",
             WARNING,
             "A pool that is used as it is has no node",
