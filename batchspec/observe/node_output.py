@@ -34,11 +34,13 @@ async def stored_failures(
     container = node_logs_container(spec)
     if container is None:
         return ()
+    # Last-Modified has whole seconds, the creation time of a job has fractions.
+    oldest = since.replace(microsecond=0) if since is not None else None
     found: list[NodeFailure] = []
     async for blob in outputs.blobs(container, pool_folder(pool) if pool else f"{FOLDER}/"):
         if not blob.name.endswith(f"/{RECORD}"):
             continue
-        if since is not None and blob.modified is not None and blob.modified < since:
+        if oldest is not None and blob.modified is not None and blob.modified < oldest:
             continue
         part = await outputs.blob_part(container, blob.name, 0, _LARGEST)
         failure = read_record(part.data.decode("utf-8", "replace")) if part is not None else None
