@@ -5,7 +5,7 @@ from __future__ import annotations
 from batchspec.plan.changes import JOB, How
 from batchspec.plan.definition import KEEPS
 from batchspec.plan.digest import content_digest, digest
-from batchspec.plan.observed import Observed
+from batchspec.plan.observed import JobFacts, Observed
 from batchspec.plan.pool_body import DIGEST, SPEC, without_size
 from batchspec.plan.provenance import VERSION, provenance, version
 from batchspec.plan.tasks import with_resources
@@ -16,6 +16,10 @@ SCOPE = "batchspec:scope"
 """The job's metadata that says whether it holds the ``whole`` run, or the ``rest`` of one."""
 
 
+KEPT = "batchspec:kept"
+"""The job's metadata with how many tasks of the run have succeeded in earlier jobs."""
+
+
 def job_body(spec: Spec, observed: Observed, work: Work, pool: Record) -> Record:
     """The body of Create Job; ``pool`` is that of Create Pool.
 
@@ -24,6 +28,7 @@ def job_body(spec: Spec, observed: Observed, work: Work, pool: Record) -> Record
     """
     body = properties(spec, observed, pool)
     given = body.get("metadata")
+    kept = sum(stage.before for stage in work.stages)
     return body.with_(
         id=work.job,
         onAllTasksComplete="noaction",
@@ -35,8 +40,15 @@ def job_body(spec: Spec, observed: Observed, work: Work, pool: Record) -> Record
             Record(name=VERSION, value=version(spec, observed)),
             *provenance(observed),
             *([Record(name=KEEPS, value=work.keeps)] if work.keeps else []),
+            *([Record(name=KEPT, value=str(kept))] if kept else []),
         ),
     )
+
+
+def kept_before(job: JobFacts) -> int:
+    """How many tasks of the run have succeeded in jobs before this one, as it records."""
+    recorded = job.metadata.get(KEPT, "")
+    return int(recorded) if recorded.isdecimal() else 0
 
 
 def properties(spec: Spec, observed: Observed, pool: Record) -> Record:

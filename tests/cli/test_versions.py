@@ -254,6 +254,7 @@ def test_retry_runs_the_failed_tasks_with_the_fixed_program(near: Workplace) -> 
     assert steps(done)["submit tasks of work"] == 2
     last = [e for e in map(json.loads, done.out.splitlines()) if e["type"] == "tasks_seen"][-1]
     assert (last["total"], last["succeeded"], last["failed"]) == (12, 12, 0)
+    assert "12 of 12 done" in ok(near.run("status", near.spec))
     assert sorted(results(near).values()) == ["one"] * 10 + ["two"] * 2
     said = ok(near.run("apply", near.spec))
     assert "Nothing to do" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from datetime import timedelta
 
 from batchspec.apply.monitor import Watched, causes, look_closely
@@ -14,6 +15,7 @@ from batchspec.cli.screen import out
 from batchspec.cloud.cloud import Cloud
 from batchspec.diagnostics import Exit
 from batchspec.observe.account import jobs_of
+from batchspec.plan.job_body import kept_before
 from batchspec.render.ink import wants_color
 from batchspec.render.status import Status, status_json, status_text
 from batchspec.spec import PoolKind, Spec
@@ -49,6 +51,8 @@ async def _look(spec: Spec, cloud: Cloud) -> Status:
         left = waiting / rate if rate and counts.running else None
         if job.ended is None:
             limit = max(health.left, 0.0)
+        # What has succeeded in earlier jobs is part of the run.
+        counts = replace(counts, succeeded=counts.succeeded + kept_before(job))
     return Status(
         account=cloud.reader.account,
         name=spec.name,
