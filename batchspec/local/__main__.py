@@ -21,20 +21,20 @@ from batchspec.local.simulation import SimulationOptions
 
 def main(arguments: list[str]) -> int:
     """Run the daemon; the exit code is 1 if it could not be started or kept running."""
-    asked = _parser().parse_args(arguments)
-    if asked.detach and os.fork():
+    given = _parser().parse_args(arguments)
+    if given.detach and os.fork():
         # The child is re-parented, so that the starting process does not have to wait for it.
         return 0
     logging.basicConfig(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO
     )
-    options = SimulationOptions(asked.speed, asked.allocation, asked.chaos, asked.seed)
+    options = SimulationOptions(given.speed, given.allocation, given.chaos, given.seed)
     try:
-        settings = Settings.read(os.environ, data=asked.data, options=options)
+        settings = Settings.read(os.environ, data=given.data, options=options)
         settings = replace(
-            settings, cache=asked.cache or settings.cache, node=asked.node or settings.node
+            settings, cache=given.cache or settings.cache, node=given.node or settings.node
         )
-        run_daemon(settings, port=asked.port, reporter=ReadinessReporter(asked.report))
+        run_daemon(settings, port=given.port, reporter=ReadinessReporter(given.report))
     except LocalError as error:
         log = logging.getLogger(__name__)
         log.error("%s: %s %s", error.code, error.summary, error.fix)  # noqa: TRY400  not a bug

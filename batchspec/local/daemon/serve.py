@@ -241,24 +241,24 @@ def _last_ports(home: Home) -> Ports:
         return Ports()  # any free port will do
 
 
-def _listening(asked: int, last: int) -> socket.socket:
-    """Listen on port ``asked``; if 0, on the port of the last run or another free port.
+def _listening(requested: int, last: int) -> socket.socket:
+    """Listen on port ``requested``; if 0, on the port of the last run or another free port.
 
     Raises:
-        LocalError: port ``asked`` is not available.
+        LocalError: port ``requested`` is not available.
     """
-    if not asked:
+    if not requested:
         with contextlib.suppress(OSError):
             return listen(last)
         return listen()
     try:
-        return listen(asked)
+        return listen(requested)
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         raise LocalError(
             "port-taken",
-            f"Another program listens on port {asked}."
+            f"Another program listens on port {requested}."
             if taken
-            else f"The local service cannot listen on port {asked}: {error.strerror}.",
+            else f"The local service cannot listen on port {requested}: {error.strerror}.",
             fix="Use --port 0 for any free port",
         ) from error
