@@ -27,7 +27,7 @@ def client(request: pytest.FixtureRequest) -> OtherClient:
 def test_a_client_reads_a_run_of_batchspec(client: OtherClient, place: Workplace) -> None:
     done = place.run("apply", place.spec)
     assert done.code == 0, done.text
-    output = client.ask(place.endpoints(), "look", "topn", "topn")
+    output = client.ask(place.endpoints(), "show", "topn", "topn")
     assert output["pools"] == ["topn"]
     assert output["nodes"] == ["idle"] * 3
     assert output["jobs"] == [["topn", "completed"]]
@@ -39,10 +39,10 @@ def test_a_client_reads_a_run_of_batchspec(client: OtherClient, place: Workplace
 
 
 def test_a_client_runs_a_task(client: OtherClient, local_home: local.Endpoints) -> None:
-    output: dict[str, Any] = client.ask(local_home, "trip")
+    output: dict[str, Any] = client.ask(local_home, "run")
     assert output == {
-        "pool_there": True,
-        "pool_absent": False,
+        "pool_exists": True,
+        "missing_pool_exists": False,
         "again": "JobExists",
         "added": [["bad", "success"], ["good", "success"]],
         "refused": ["InvalidPropertyValue"],

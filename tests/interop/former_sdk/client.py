@@ -1,10 +1,10 @@
-"""A program that knows nothing of batchspec: the former Python SDK, azure-batch 14.2.
+"""A program without batchspec that uses the previous Python SDK, azure-batch 14.2.
 
-    python client.py look POOL JOB     # what a run left behind, as JSON
-    python client.py trip              # pool, job, tasks and files, there and back
+    python client.py show POOL JOB     # resources and outputs of a run, as JSON
+    python client.py run               # run a job with tasks and print the results
 
-The account comes as AZURE_BATCH_URL, AZURE_BATCH_ACCOUNT and AZURE_BATCH_KEY. Runs in an
-environment of its own, which has that SDK and not this project.
+The account is in AZURE_BATCH_URL, AZURE_BATCH_ACCOUNT and AZURE_BATCH_KEY. The program runs in a
+separate environment with that SDK and without this project.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read(stream: Any) -> str:
     return b"".join(stream).decode()
 
 
-def look(client: BatchServiceClient, pool_id: str, job_id: str) -> dict[str, Any]:
+def show(client: BatchServiceClient, pool_id: str, job_id: str) -> dict[str, Any]:
     tasks = list(client.task.list(job_id))
     return {
         "pools": [pool.id for pool in client.pool.list()],
@@ -46,11 +46,11 @@ def look(client: BatchServiceClient, pool_id: str, job_id: str) -> dict[str, Any
     }
 
 
-def trip(client: BatchServiceClient) -> dict[str, Any]:
-    said: dict[str, Any] = {}
+def run(client: BatchServiceClient) -> dict[str, Any]:
+    result: dict[str, Any] = {}
     client.pool.add(
         m.PoolAddParameter(
-            id="peer",
+            id="interop",
             vm_size="standard_d2s_v3",
             target_dedicated_nodes=1,
             task_slots_per_node=2,
@@ -64,78 +64,80 @@ def trip(client: BatchServiceClient) -> dict[str, Any]:
                 node_agent_sku_id="batch.node.ubuntu 22.04",
             ),
             start_task=m.StartTask(command_line="/bin/sh -c 'echo ready'", wait_for_success=True),
-            metadata=[m.MetadataItem(name="made-by", value="a peer")],
+            metadata=[m.MetadataItem(name="made-by", value="interop test")],
         )
     )
-    said["pool_there"] = client.pool.exists("peer")
-    said["pool_absent"] = client.pool.exists("nobody")
-    client.job.add(m.JobAddParameter(id="peer", pool_info=m.PoolInformation(pool_id="peer")))
+    result["pool_exists"] = client.pool.exists("interop")
+    result["missing_pool_exists"] = client.pool.exists("missing")
+    client.job.add(m.JobAddParameter(id="interop", pool_info=m.PoolInformation(pool_id="interop")))
     try:
-        client.job.add(m.JobAddParameter(id="peer", pool_info=m.PoolInformation(pool_id="peer")))
+        client.job.add(
+            m.JobAddParameter(id="interop", pool_info=m.PoolInformation(pool_id="interop"))
+        )
     except m.BatchErrorException as error:
-        said["again"] = error.error.code
+        result["again"] = error.error.code
     added = client.task.add_collection(
-        "peer",
+        "interop",
         [
             m.TaskAddParameter(id="good", command_line="/bin/sh -c 'echo naïve; echo x > out.txt'"),
             m.TaskAddParameter(id="bad", command_line="/bin/sh -c 'echo why >&2; exit 3'"),
         ],
     )
-    said["added"] = sorted([result.task_id, result.status.value] for result in added.value)
+    result["added"] = sorted([item.task_id, item.status.value] for item in added.value)
     try:
-        client.task.add_collection("peer", [m.TaskAddParameter(id="a b", command_line="true")])
+        client.task.add_collection("interop", [m.TaskAddParameter(id="a b", command_line="true")])
     except m.CreateTasksErrorException as error:
-        said["refused"] = [failure.error.code for failure in error.failure_tasks]
+        result["refused"] = [failure.error.code for failure in error.failure_tasks]
     end = time.monotonic() + PATIENCE
-    while client.job.get_task_counts("peer").task_counts.completed < 2:
+    while client.job.get_task_counts("interop").task_counts.completed < 2:
         assert time.monotonic() < end, "the tasks did not end"
         time.sleep(0.05)
-    said["ended"] = {
+    result["ended"] = {
         task.id: [task.execution_info.result.value, task.execution_info.exit_code]
         for task in client.task.list(
-            "peer", m.TaskListOptions(filter="state eq 'completed'", select="id,executionInfo")
+            "interop", m.TaskListOptions(filter="state eq 'completed'", select="id,executionInfo")
         )
     }
-    bad = client.task.get("peer", "bad").execution_info.failure_info
-    said["failure"] = [bad.category.value, bad.code]
-    said["stdout"] = read(client.file.get_from_task("peer", "good", "stdout.txt"))
-    said["part"] = read(
+    bad = client.task.get("interop", "bad").execution_info.failure_info
+    result["failure"] = [bad.category.value, bad.code]
+    result["stdout"] = read(client.file.get_from_task("interop", "good", "stdout.txt"))
+    result["part"] = read(
         client.file.get_from_task(
-            "peer", "bad", "stderr.txt", m.FileGetFromTaskOptions(ocp_range="bytes=0-1")
+            "interop", "bad", "stderr.txt", m.FileGetFromTaskOptions(ocp_range="bytes=0-1")
         )
     )
-    listed = client.file.list_from_task("peer", "good", recursive=True)
-    said["files"] = sorted(file.name for file in listed if not file.is_directory)
-    raw = client.file.get_properties_from_task("peer", "good", "wd/out.txt", raw=True)
-    said["size"] = int(raw.headers["Content-Length"])
-    client.file.delete_from_task("peer", "good", "wd/out.txt")
+    listed = client.file.list_from_task("interop", "good", recursive=True)
+    result["files"] = sorted(file.name for file in listed if not file.is_directory)
+    raw = client.file.get_properties_from_task("interop", "good", "wd/out.txt", raw=True)
+    result["size"] = int(raw.headers["Content-Length"])
+    client.file.delete_from_task("interop", "good", "wd/out.txt")
     try:
-        client.file.get_properties_from_task("peer", "good", "wd/out.txt")
+        client.file.get_properties_from_task("interop", "good", "wd/out.txt")
     except m.BatchErrorException as error:
-        said["deleted"] = error.response.status_code
-    job = client.job.get("peer")
+        result["deleted"] = error.response.status_code
+    job = client.job.get("interop")
     client.job.patch(
-        "peer",
+        "interop",
         m.JobPatchParameter(priority=7),
         m.JobPatchOptions(if_match=job.e_tag),
     )
     try:
         client.job.patch(
-            "peer", m.JobPatchParameter(priority=8), m.JobPatchOptions(if_match=job.e_tag)
+            "interop", m.JobPatchParameter(priority=8), m.JobPatchOptions(if_match=job.e_tag)
         )
     except m.BatchErrorException as error:
-        said["overtaken"] = [error.response.status_code, error.error.code]
-    said["priority"] = client.job.get("peer").priority
-    client.job.terminate("peer")
-    client.job.delete("peer")
-    client.pool.delete("peer")
-    while client.pool.exists("peer"):
-        assert time.monotonic() < end, "the pool did not go"
+        result["overtaken"] = [error.response.status_code, error.error.code]
+    result["priority"] = client.job.get("interop").priority
+    client.job.terminate("interop")
+    client.job.delete("interop")
+    client.pool.delete("interop")
+    while client.pool.exists("interop"):
+        assert time.monotonic() < end, "the pool was not deleted"
         time.sleep(0.05)
-    said["pools"] = [pool.id for pool in client.pool.list()]
-    return said
+    result["pools"] = [pool.id for pool in client.pool.list()]
+    return result
 
 
 if __name__ == "__main__":
     action, *arguments = sys.argv[1:]
-    print(json.dumps({"look": look, "trip": trip}[action](connect(), *arguments)))
+    print(json.dumps({"show": show, "run": run}[action](connect(), *arguments)))

@@ -1,9 +1,9 @@
-// A program that knows nothing of batchspec: the JavaScript SDK, @azure/batch 10.2.
+// A program without batchspec that uses the JavaScript SDK, @azure/batch 10.2.
 //
-//     node client.cjs look POOL JOB     // what a run left behind, as JSON
-//     node client.cjs trip              // pool, job, tasks and files, there and back
+//     node client.cjs show POOL JOB     // resources and outputs of a run, as JSON
+//     node client.cjs run               // run a job with tasks and print the results
 //
-// The account comes as AZURE_BATCH_URL, AZURE_BATCH_ACCOUNT and AZURE_BATCH_KEY.
+// The account is in AZURE_BATCH_URL, AZURE_BATCH_ACCOUNT and AZURE_BATCH_KEY.
 "use strict";
 
 const { BatchServiceClient, BatchSharedKeyCredentials } = require("@azure/batch");
@@ -34,7 +34,7 @@ async function all(list, listNext) {
   }
 }
 
-async function look(client, poolId, jobId) {
+async function show(client, poolId, jobId) {
   const tasks = await all(
     () => client.task.list(jobId, { taskListOptions: { maxResults: 2 } }),
     (link) => client.task.listNext(link),
@@ -61,14 +61,14 @@ async function refusal(promise) {
   return null;
 }
 
-async function there(client, poolId) {
+async function exists(client, poolId) {
   return (await client.pool.exists(poolId)).body;
 }
 
-async function trip(client) {
-  const said = {};
+async function run(client) {
+  const result = {};
   await client.pool.add({
-    id: "peer",
+    id: "interop",
     vmSize: "standard_d2s_v3",
     targetDedicatedNodes: 1,
     taskSlotsPerNode: 2,
@@ -82,66 +82,66 @@ async function trip(client) {
       nodeAgentSKUId: "batch.node.ubuntu 22.04",
     },
     startTask: { commandLine: "/bin/sh -c 'echo ready'", waitForSuccess: true },
-    metadata: [{ name: "made-by", value: "a peer" }],
+    metadata: [{ name: "made-by", value: "interop test" }],
   });
-  said.pool_there = await there(client, "peer");
-  said.pool_absent = await there(client, "nobody");
-  const job = { id: "peer", poolInfo: { poolId: "peer" } };
+  result.pool_exists = await exists(client, "interop");
+  result.missing_pool_exists = await exists(client, "missing");
+  const job = { id: "interop", poolInfo: { poolId: "interop" } };
   await client.job.add(job);
-  said.again = (await refusal(client.job.add(job)))[1];
-  const added = await client.task.addCollection("peer", [
+  result.again = (await refusal(client.job.add(job)))[1];
+  const added = await client.task.addCollection("interop", [
     { id: "good", commandLine: "/bin/sh -c 'echo naïve; echo x > out.txt'" },
     { id: "bad", commandLine: "/bin/sh -c 'echo why >&2; exit 3'" },
   ]);
-  // This SDK hands out words as the service writes them; azure-batch 14.2 lowers them.
-  said.added = added.value.map((result) => [result.taskId, lower(result.status)]).sort();
-  const refused = await client.task.addCollection("peer", [{ id: "a b", commandLine: "true" }]);
-  said.refused = refused.value.map((result) => result.error.code);
+  // This SDK returns enum values as the service writes them; azure-batch 14.2 converts them to lower case.
+  result.added = added.value.map((item) => [item.taskId, lower(item.status)]).sort();
+  const refused = await client.task.addCollection("interop", [{ id: "a b", commandLine: "true" }]);
+  result.refused = refused.value.map((item) => item.error.code);
   const end = Date.now() + PATIENCE;
-  while ((await client.job.getTaskCounts("peer")).taskCounts.completed < 2) {
+  while ((await client.job.getTaskCounts("interop")).taskCounts.completed < 2) {
     if (Date.now() > end) throw new Error("the tasks did not end");
     await wait();
   }
-  const ended = await client.task.list("peer", {
+  const ended = await client.task.list("interop", {
     taskListOptions: { filter: "state eq 'completed'", select: "id,executionInfo" },
   });
-  said.ended = Object.fromEntries(
+  result.ended = Object.fromEntries(
     ended.map((task) => [task.id, [task.executionInfo.result, task.executionInfo.exitCode]]),
   );
-  const { failureInfo } = (await client.task.get("peer", "bad")).executionInfo;
-  said.failure = [lower(failureInfo.category), failureInfo.code];
-  said.stdout = await read(await client.file.getFromTask("peer", "good", "stdout.txt"));
-  said.part = await read(
-    await client.file.getFromTask("peer", "bad", "stderr.txt", {
+  const { failureInfo } = (await client.task.get("interop", "bad")).executionInfo;
+  result.failure = [lower(failureInfo.category), failureInfo.code];
+  result.stdout = await read(await client.file.getFromTask("interop", "good", "stdout.txt"));
+  result.part = await read(
+    await client.file.getFromTask("interop", "bad", "stderr.txt", {
       fileGetFromTaskOptions: { ocpRange: "bytes=0-1" },
     }),
   );
-  const files = await client.file.listFromTask("peer", "good", { recursive: true });
-  said.files = files.filter((file) => !file.isDirectory).map((file) => file.name).sort();
-  const properties = await client.file.getPropertiesFromTask("peer", "good", "wd/out.txt");
-  said.size = properties.contentLength;
-  await client.file.deleteFromTask("peer", "good", "wd/out.txt");
-  const gone = client.file.getPropertiesFromTask("peer", "good", "wd/out.txt");
-  said.deleted = (await refusal(gone))[0];
-  const { eTag } = await client.job.get("peer");
+  const files = await client.file.listFromTask("interop", "good", { recursive: true });
+  result.files = files.filter((file) => !file.isDirectory).map((file) => file.name).sort();
+  const properties = await client.file.getPropertiesFromTask("interop", "good", "wd/out.txt");
+  result.size = properties.contentLength;
+  await client.file.deleteFromTask("interop", "good", "wd/out.txt");
+  const gone = client.file.getPropertiesFromTask("interop", "good", "wd/out.txt");
+  result.deleted = (await refusal(gone))[0];
+  const { eTag } = await client.job.get("interop");
   const matching = { jobPatchOptions: { ifMatch: eTag } };
-  await client.job.patch("peer", { priority: 7 }, matching);
-  said.overtaken = await refusal(client.job.patch("peer", { priority: 8 }, matching));
-  said.priority = (await client.job.get("peer")).priority;
-  await client.job.terminate("peer");
-  await client.job.deleteMethod("peer");
-  await client.pool.deleteMethod("peer");
-  while (await there(client, "peer")) {
-    if (Date.now() > end) throw new Error("the pool did not go");
+  await client.job.patch("interop", { priority: 7 }, matching);
+  result.overtaken = await refusal(client.job.patch("interop", { priority: 8 }, matching));
+  result.priority = (await client.job.get("interop")).priority;
+  await client.job.terminate("interop");
+  await client.job.deleteMethod("interop");
+  await client.pool.deleteMethod("interop");
+  while (await exists(client, "interop")) {
+    if (Date.now() > end) throw new Error("the pool was not deleted");
     await wait();
   }
-  said.pools = (await client.pool.list()).map((pool) => pool.id);
-  return said;
+  result.pools = (await client.pool.list()).map((pool) => pool.id);
+  return result;
 }
 
 const [action, ...parameters] = process.argv.slice(2);
-({ look, trip })[action](connect(), ...parameters).then(
-  (said) => console.log(JSON.stringify(said)),
+({ show, run })[action](connect(), ...parameters).then(
+  (result) => console.log(JSON.stringify(result)),
   (error) => {
     console.error(error);
     process.exitCode = 1;
