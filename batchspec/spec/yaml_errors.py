@@ -24,15 +24,15 @@ _STARRED = re.compile(r"\*[^\s,\]}]*")
 def explained(source: Source, error: yaml.MarkedYAMLError) -> Diagnostic:
     """The problem for an error of the parser."""
     mark = error.problem_mark or error.context_mark
-    said = error.problem or ""
-    if any(part in said for part in _LATE) and error.context_mark is not None:
+    reported = error.problem or ""
+    if any(part in reported for part in _LATE) and error.context_mark is not None:
         # The start of the construct is more useful than the position of the parser.
         mark = error.context_mark
     if mark is None:
-        return Diagnostic("not-yaml", f"{source.file} is not valid YAML: {said}")
+        return Diagnostic("not-yaml", f"{source.file} is not valid YAML: {reported}")
     line = min(mark.line + 1, len(source.starts))
     place = source.place(line, mark.column + 1)
-    bare = _bare_template(source, line, said)
+    bare = _bare_template(source, line, reported)
     return bare if bare is not None else _mistake(source, place, error)
 
 
@@ -44,34 +44,34 @@ def _mistake(  # noqa: PLR0911 - one for each kind of mistake
     source: Source, place: Place, error: yaml.MarkedYAMLError
 ) -> Diagnostic:
     """The mistake that usually causes an error."""
-    said = error.problem or ""
-    if "'\\t'" in said or place.text[: place.column].strip(" ").startswith("\t"):
+    reported = error.problem or ""
+    if "'\\t'" in reported or place.text[: place.column].strip(" ").startswith("\t"):
         return _tab(place)
-    if "<scalar>" in said and (opened := _opened(source, place)) is not None:
+    if "<scalar>" in reported and (opened := _opened(source, place)) is not None:
         return opened
-    if said.startswith("expected ',' or") and error.context_mark is not None:
-        return _unclosed(source, place, error.context_mark, said)
-    if "mapping values" in said:
+    if reported.startswith("expected ',' or") and error.context_mark is not None:
+        return _unclosed(source, place, error.context_mark, reported)
+    if "mapping values" in reported:
         return _colon(source, place)
-    if said.startswith("expected <block end>"):
-        return _misfit(place, said)
+    if reported.startswith("expected <block end>"):
+        return _misfit(place, reported)
     if error.context == "while scanning an alias":
         return _starred(source, place)
     for fragment, code, summary, fix in _KNOWN:
-        if fragment in said:
+        if fragment in reported:
             return Diagnostic(code, summary, where=place, fix=fix)
     context = f" ({error.context})" if error.context else ""
-    return Diagnostic("not-yaml", f"the YAML is not valid: {said}{context}", where=place)
+    return Diagnostic("not-yaml", f"the YAML is not valid: {reported}{context}", where=place)
 
 
-def _bare_template(source: Source, line: int, said: str) -> Diagnostic | None:
+def _bare_template(source: Source, line: int, reported: str) -> Diagnostic | None:
     """An unquoted value with ``{{`` in the line of the error or the line above."""
     for near in (line, line - 1):
         bare = _BARE_TEMPLATE.search(source.line(near))
         if bare is not None and not _in_quotes(source.line(near), bare.start(1)):
             written = bare[1].rstrip()
             return _unquoted(source.place(near, bare.start(1) + 1, len(written)), written)
-    if said.startswith("expected ',' or"):
+    if reported.startswith("expected ',' or"):
         text = source.line(line)
         for bare in _FLOW_TEMPLATE.finditer(text):
             if not _in_quotes(text, bare.start(1)):
@@ -91,9 +91,9 @@ def _tab(place: Place) -> Diagnostic:
     return Diagnostic("tab", words, where=place, fix="Use spaces.")
 
 
-def _unclosed(source: Source, place: Place, start: yaml.Mark, said: str) -> Diagnostic:
+def _unclosed(source: Source, place: Place, start: yaml.Mark, reported: str) -> Diagnostic:
     """A ``[`` or ``{`` without its end."""
-    end = "]" if "or ']'" in said else "}"
+    end = "]" if "or ']'" in reported else "}"
     opened = source.place(start.line + 1, start.column + 1)
     if opened.line == place.line:
         return Diagnostic("unclosed", f"a `,` or the closing `{end}` is missing", where=place)
@@ -137,7 +137,7 @@ def _colon(source: Source, place: Place) -> Diagnostic:
     )
 
 
-def _misfit(place: Place, said: str) -> Diagnostic:
+def _misfit(place: Place, reported: str) -> Diagnostic:
     """Text after a value, or a line with the wrong indentation."""
     before = place.text[: place.column - 1].rstrip()
     if (joined := _JOINED.match(place.text)) is not None and _KEY.match(place.text) is None:
@@ -150,7 +150,7 @@ def _misfit(place: Place, said: str) -> Diagnostic:
         )
     if place.text[place.column - 1 :].startswith(":") and not before.strip(" -"):
         return Diagnostic("no-key", "the key before the `:` is missing", where=place)
-    if "<scalar>" in said and before.endswith(("'", '"', "]", "}")):
+    if "<scalar>" in reported and before.endswith(("'", '"', "]", "}")):
         quote = before.endswith("'")
         return Diagnostic(
             "after-value",
