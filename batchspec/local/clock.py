@@ -103,8 +103,8 @@ class ClockOffset:
 
     @contextlib.asynccontextmanager
     async def persist(self, clock: Clock) -> AsyncIterator[None]:
-        """Keep the file up to date for ``clock`` in this context; nothing may use the clock after
-        it.
+        """Keep the file up to date for ``clock`` in this context, after which the clock is not
+        used.
 
         The offset is written in advance and the clock does not pass what is written. After a
         SIGKILL the time continues there, at most :data:`_LEASE` real seconds too far.

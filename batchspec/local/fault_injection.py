@@ -110,7 +110,7 @@ class FaultInjection:
         return ",".join([*(rule.text for rule in self.rules), *quotas])
 
     def rule(self, kind: FaultKind, operation: str | None = None) -> FaultRule | None:
-        """The rule of ``kind`` for ``operation``; a rule for this operation precedes a general
+        """The rule of ``kind`` for ``operation``; a rule for the operation precedes a general
         one.
         """
         mine = [one for one in self.rules if one.kind is kind]

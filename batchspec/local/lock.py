@@ -113,7 +113,7 @@ def wait_free(path: Path, seconds: float) -> bool:
 
 def _is_looked_at(descriptor: int) -> bool:
     """Whether only a test of the lock (:func:`held`) kept it from being taken, or it is free
-    again.
+    now.
     """
     if not _try(descriptor, fcntl.LOCK_SH):
         return False

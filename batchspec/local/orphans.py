@@ -94,7 +94,7 @@ def _stop_all(wanted: bytes, held: dict[int, int]) -> bool:
 
 
 def _tagged_tree(table: dict[int, _Process], wanted: bytes, held: dict[int, int]) -> set[int]:
-    """The processes that are tagged or held, and their descendants; without this process and its
+    """The tagged or held processes and their descendants; without this process and its
     ancestors.
     """
     children: dict[int, list[int]] = {}

@@ -17,9 +17,7 @@ _EXITING = 0x4
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process id and the start time of the process: two processes with the same ``pid`` differ
-    in ``born``.
-    """
+    """A process id and the start time ``born``, by which two processes with the same id differ."""
 
     pid: int
     born: str
@@ -44,8 +42,7 @@ class Process:
 
     @property
     def ending(self) -> bool:
-        """Whether the process is exiting or has exited; while it exits, its files are closed one by
-        one.
+        """Whether the process is exiting or has exited; its files are closed while it exits.
 
         Only Linux shows that a process is exiting; on other systems it is true once the process is
         gone.
@@ -104,7 +101,7 @@ def _born(pid: int) -> str | None:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of ``/proc/PID/stat`` (proc(5)) from field 3, the state, on; ``None`` if it is
+    """The fields of ``/proc/PID/stat`` (proc(5)) from field 3, the state; ``None`` if it is
     gone.
     """
     try:

@@ -179,6 +179,18 @@ def test_a_failed_task_is_reactivated(batch: Service) -> None:
     assert ended(batch, "t").failure_info is None
 
 
+def test_a_task_that_kills_its_supervisor_fails_after_a_few_runs(batch: Service) -> None:
+    batch.client.create_task("j", task("t", "echo x >> ../../../../../shared/runs; kill -9 $PPID"))
+    batch.client.create_task("j", task("other", "true"))
+    info = ended(batch, "t")
+    assert (info.exit_code, info.result) == (None, "failure")
+    assert (info.failure_info.category, info.failure_info.code) == ("ServerError", "Unknown")
+    assert "killed 5 times" in info.failure_info.details[0].value
+    (runs,) = batch.data.glob("nodes/p/*/shared/runs")
+    assert runs.read_text() == "x\n" * 5
+    assert ended(batch, "other").result == "success"
+
+
 def test_a_task_waits_for_what_it_depends_on(batch: Service) -> None:
     seen = "ls $AZ_BATCH_NODE_SHARED_DIR"
     mark = "sleep 0.05; touch $AZ_BATCH_NODE_SHARED_DIR/$AZ_BATCH_TASK_ID"

@@ -561,9 +561,9 @@ def test_a_node_is_prepared_for_a_job_once_and_first(
 ) -> None:
     job = a_job(body={"jobPreparationTask": {"waitForSuccess": waits}})
     queue = JobQueue(job, (a_task(1),), prepared=prepared)
-    offer = PoolWork(a_pool(), (a_node(1, id="N1"), a_node(2, id="N2")), (queue,))
+    work = PoolWork(a_pool(), (a_node(1, id="N1"), a_node(2, id="N2")), (queue,))
     told = []
-    for decision in decide(SchedulerState(offers=(offer,)), NOW):
+    for decision in decide(SchedulerState(work=(work,)), NOW):
         assert isinstance(decision, RunPreparationTask | RunTask)
         operation = (
             "prepare"
@@ -578,7 +578,7 @@ def test_a_node_is_prepared_for_a_job_once_and_first(
 
 def test_tasks_of_one_round_share_a_preparation() -> None:
     queue = JobQueue(a_job(body=PREPARES), (a_task(1), a_task(2)))
-    found = decide(SchedulerState(offers=(PoolWork(a_pool(), (a_node(slots=2),), (queue,)),)), NOW)
+    found = decide(SchedulerState(work=(PoolWork(a_pool(), (a_node(slots=2),), (queue,)),)), NOW)
     assert [type(decision) for decision in found] == [RunPreparationTask, RunTask, RunTask]
 
 
@@ -641,9 +641,9 @@ def test_files_are_deleted_when_no_run_writes_them() -> None:
 
 def test_no_task_starts_in_a_directory_in_use() -> None:
     doomed = PendingDeletion(1, "P", "N1", "workitems/j/job-1/T1", task_seq=5, run=2)
-    offer = PoolWork(a_pool(), (a_node(),), (JobQueue(a_job(), (a_task(1),)),))
+    work = PoolWork(a_pool(), (a_node(),), (JobQueue(a_job(), (a_task(1),)),))
     state = SchedulerState(
-        pending_deletions=(doomed,), offers=(offer,), running=frozenset({run_key(5, 2)})
+        pending_deletions=(doomed,), work=(work,), running=frozenset({run_key(5, 2)})
     )
     assert not any(isinstance(decision, RunTask) for decision in decide(state, NOW))
     assert any(
@@ -654,8 +654,8 @@ def test_no_task_starts_in_a_directory_in_use() -> None:
 # --- placing
 
 
-def placed(offer: PoolWork) -> list[RunTask]:
-    found = decide(SchedulerState(offers=(offer,)), NOW)
+def placed(work: PoolWork) -> list[RunTask]:
+    found = decide(SchedulerState(work=(work,)), NOW)
     assert all(isinstance(decision, RunTask) for decision in found)
     return [decision for decision in found if isinstance(decision, RunTask)]
 
@@ -701,7 +701,7 @@ def test_tasks_are_placed_on_nodes(
 def test_another_round_is_needed_while_slots_are_free(
     free: list[int], needs: list[int], settled: bool
 ) -> None:
-    state = SchedulerState(offers=(offer_of(free, needs),))
+    state = SchedulerState(work=(offer_of(free, needs),))
     assert is_settled(state, decide(state, NOW)) is settled
 
 

@@ -49,9 +49,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Run:
-    """The state of a launch in progress: the step that can be cancelled, and why the launch must
-    end.
-    """
+    """The state of a launch: the step that can be cancelled, and why the launch must end."""
 
     step: asyncio.Task[object] | None = None
     ended: Failure | None = None

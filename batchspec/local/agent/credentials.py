@@ -28,8 +28,8 @@ class StorageAccess(Protocol):
     """What the account grants its nodes: URLs with a credential."""
 
     def container(self, name: str) -> str | None:
-        """A container of the auto-storage account, to read, list and write; ``None`` if there is
-        none.
+        """A container of the auto-storage account, to read, list and write; ``None`` without
+        one.
         """
 
     def identity(self, url: str) -> str:
@@ -51,9 +51,7 @@ class NoAutoStorage:
 
 @dataclass(frozen=True, slots=True)
 class StorageAccount:
-    """A storage account and its key. ``endpoint`` is its blob endpoint, without a slash at the
-    end.
-    """
+    """A storage account and its key. ``endpoint`` is its blob endpoint, without a final slash."""
 
     name: str
     endpoint: str

@@ -95,8 +95,7 @@ class TaskInstance:
 
 @dataclass(frozen=True, slots=True)
 class MultiInstance:
-    """What precedes the command of a multi-instance task: the coordination command on all its
-    nodes.
+    """The coordination command of a multi-instance task, which precedes the command of the task.
 
     ``common_files`` are resource files for the directory of each instance; the primary comes first.
     """

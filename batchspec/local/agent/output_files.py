@@ -60,7 +60,7 @@ async def upload_all(
     storage: BlobClient,
     storage_access: StorageAccess,
 ) -> tuple[tuple[str, ...], Failure | None]:
-    """Upload the files of ``outputs`` from the task ``directory``; returns the blobs and the first
+    """Upload the files of ``outputs`` from the task ``directory``: the blobs, and the first
     failure.
 
     A file that cannot be uploaded does not keep others from being uploaded. The uploads are logged
@@ -143,8 +143,8 @@ def has_wildcard(pattern: str) -> bool:
 
 
 def find_files(pattern: str, base: Path) -> Iterator[tuple[Path, str]]:
-    """The files that ``pattern`` matches, sorted, each with its path below the fixed part of the
-    pattern.
+    """The files that ``pattern`` matches, sorted, each with its path below the pattern's fixed
+    part.
 
     A relative pattern starts at ``base``; it may contain ``..`` (``../std*.txt``) and may be
     absolute. The fixed part are the components before the first wildcard: ``out/**/*.txt`` finds

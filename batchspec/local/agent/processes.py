@@ -52,9 +52,7 @@ class Exited:
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """A signal ended the program; ``over`` is the exceeded limit, ``memory`` or ``processes``,
-    if any.
-    """
+    """A signal ended the program; ``over`` is the exceeded limit (``memory`` or ``processes``)."""
 
     signal: int
     over: str | None = None
@@ -72,9 +70,14 @@ ProcessEnd = Exited | Killed | NotStarted
 
 
 class ProcessLostError(Exception):
-    """It is not known how the program ended: its supervisor was killed. No process of it is
-    left.
+    """It is not known how the program ended: its supervisor was killed, and its processes with it.
+
+    ``host`` means that the host was killed, and with it the supervisors of all runs.
     """
+
+    def __init__(self, key: str, *, host: bool = False) -> None:
+        super().__init__(key)
+        self.host = host
 
 
 class Processes:
@@ -92,8 +95,7 @@ class Processes:
         self._starting = asyncio.Lock()
 
     async def run(self, key: str, program: Program) -> ProcessEnd:
-        """Run ``program`` to its end; when this returns, none of its processes is left, except
-        those that may stay.
+        """Run ``program`` to its end; then only processes that may stay are left.
 
         ``key`` names the run for :meth:`kill` and may be in use only once at a time. If this is
         cancelled, the processes are killed, but their end is not awaited.
@@ -217,7 +219,7 @@ class Processes:
         self._staying.clear()
         for key, ending in self._endings.items():
             if not ending.done():
-                ending.set_exception(ProcessLostError(key))
+                ending.set_exception(ProcessLostError(key, host=True))
 
     def _note(self, key: str, user: float, kernel: float, read: int, written: int) -> None:
         times = {"user": timedelta(seconds=user), "kernel": timedelta(seconds=kernel)}

@@ -43,8 +43,8 @@ def is_settled(state: SchedulerState, decisions: Iterable[Decision]) -> bool:
     free slot left.
     """
     left = {
-        offer.pool.id: sum(node.slots - node.running_slots for node in offer.nodes)
-        for offer in state.offers
+        work.pool.id: sum(node.slots - node.running_slots for node in work.nodes)
+        for work in state.work
     }
     begun = set()
     for decision in decisions:
@@ -57,11 +57,11 @@ def is_settled(state: SchedulerState, decisions: Iterable[Decision]) -> bool:
 
 
 def _decide(state: SchedulerState, now: datetime) -> Iterator[Decision]:
-    for_jobs = tuple(_job_decisions(state))
-    yield from for_jobs
+    job_decisions = tuple(_job_decisions(state))
+    yield from job_decisions
     released = {
         (one.preparation.pool_id.lower(), one.preparation.node_id.lower())
-        for one in for_jobs
+        for one in job_decisions
         if isinstance(one, RunReleaseTask)
     }
     for task in state.ending:
@@ -76,8 +76,8 @@ def _decide(state: SchedulerState, now: datetime) -> Iterator[Decision]:
         yield from schedule_steps(schedule_view, now)
     yield from _file_deletions(state)
     blocked = _directories_in_use(state)
-    for offer in state.offers:
-        yield from schedule_tasks(offer, blocked)
+    for work in state.work:
+        yield from schedule_tasks(work, blocked)
     yield from (PreemptNode(node) for node in state.preempted)
 
 
@@ -95,8 +95,7 @@ def _job_decisions(state: SchedulerState) -> Iterator[Decision]:
 def _pool_and_node_decisions(
     state: SchedulerState, now: datetime, released: Container[tuple[str, str]]
 ) -> Iterator[Decision]:
-    """Decisions about pools and nodes, except the nodes in ``released`` (pool and id in lower
-    case).
+    """Decisions about pools and nodes, except ``released`` nodes (pool and id in lower case).
 
     A release task starts there in this round; a node that left the pool would not know of it.
     """

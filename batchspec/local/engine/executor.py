@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ from batchspec.local.agent import (
 from batchspec.local.model import Job, Node, Pool, Preparation, Task
 
 _log = logging.getLogger(__name__)
+
+MAX_LOSSES = 5
+"""Runs of a task that may be lost in a row, because it kills its supervisor, before it fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,7 @@ class Executor:
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._cancelled: set[str] = set()
         self._finished: list[FinishedRun] = []
+        self._losses: Counter[str] = Counter()
 
     @property
     def running(self) -> frozenset[str]:
@@ -151,16 +156,41 @@ class Executor:
                 outcome = await self._agent.install(request.launch)
             else:
                 outcome = await self._agent.perform(request.launch)
-        except ProcessLostError:
+        except ProcessLostError as error:
             _log.warning("run %s was lost", request.launch.key)
+            if not error.host:
+                outcome = self._count_loss(request)
         except Exception:  # noqa: BLE001  a bug in one run must not end the others
             _log.exception("run %s failed in the service", request.launch.key)
             outcome = _internal_error(self._agent)
         key = request.launch.key
+        if outcome is not None:
+            self._losses.pop(_loss_key(request), None)
         self._runs.pop(key, None)
         self._cancelled.discard(key)
         self._finished.append(FinishedRun(request.subject, outcome))
         self._on_finished()
+
+    def _count_loss(self, request: Execute) -> Outcome | None:
+        """A failure after :data:`MAX_LOSSES` losses in a row; ``None`` to run again."""
+        key = _loss_key(request)
+        self._losses[key] += 1
+        if self._losses[key] < MAX_LOSSES:
+            return None
+        now = self._agent.now()
+        reason = f"The supervisor of the task's processes was killed {MAX_LOSSES} times in a row"
+        return Outcome(
+            now,
+            now,
+            None,
+            Failure("ServerError", "Unknown", "An unknown error occurred", (("Message", reason),)),
+        )
+
+
+def _loss_key(request: Execute) -> str:
+    """What is run: a task, whatever its run; or a start, preparation or release task."""
+    key = request.launch.key
+    return key.partition(".")[0] if isinstance(request.subject, TaskRun) else key
 
 
 def _internal_error(agent: Agent) -> Outcome:

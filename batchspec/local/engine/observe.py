@@ -50,8 +50,7 @@ _IDLE = (3, 4)  # idle, and waiting for disks
 
 
 class CpuUsage:
-    """The processor usage of this machine from ``/proc/stat``, which only Linux has:
-    ``$CPUPercent``.
+    """The processor usage of this machine, for ``$CPUPercent``, from ``/proc/stat`` (Linux only).
 
     It remembers the counters of the previous call for each caller.
     """
@@ -60,18 +59,18 @@ class CpuUsage:
         self._stat = stat
         self._seen: dict[str, tuple[int, int]] = {}
 
-    def busy(self, asker: str) -> float | None:
-        """The fraction of all processors, 0 to 1, that was busy since the last call of ``asker``.
+    def busy(self, caller: str) -> float | None:
+        """The fraction of all processors, 0 to 1, that was busy since the last call of ``caller``.
 
         The first call covers the time since the machine started. ``None`` if the usage is not
         known.
         """
-        now, before = self._look(), self._seen.get(asker, (0, 0))
+        now, before = self._look(), self._seen.get(caller, (0, 0))
         if now is None:
             return None
-        self._seen[asker] = now
-        worked, skipped = now[0] - before[0], now[1] - before[1]
-        return min(1.0, max(0.0, worked / skipped)) if skipped > 0 else None
+        self._seen[caller] = now
+        busy, ticks = now[0] - before[0], now[1] - before[1]
+        return min(1.0, max(0.0, busy / ticks)) if ticks > 0 else None
 
     def _look(self) -> tuple[int, int] | None:
         """The ticks that all processors were busy, and all ticks."""
@@ -141,7 +140,7 @@ def observe(
         pending_deletions=tuple(pending_deletions),
         expired=tuple(store.runs.expired(now)),
         # Nothing starts while not all directories that are still to be deleted are known.
-        offers=() if len(pending_deletions) == _MAX_PENDING_DELETIONS else tuple(_pool_work(store)),
+        work=() if len(pending_deletions) == _MAX_PENDING_DELETIONS else tuple(_pool_work(store)),
         scales=tuple(_autoscale_views(store, now, cpu_usage)),
         schedules=tuple(_schedule_views(store, now)),
         running=executor.running,

@@ -55,7 +55,7 @@ class OutcomeRecorder:
                 continue
             if one.outcome is not None:
                 self._store.runs.add_usage(one.subject.task, one.outcome.usage)
-            outcome = self._as_asked(one.subject.task, job, one.outcome)
+            outcome = self._with_requested_end(one.subject.task, job, one.outcome)
             if self._was_requeued(one.subject.task, outcome):
                 self._store.runs.requeue(one.subject.task, now)
             elif outcome is not None:
@@ -114,7 +114,7 @@ class OutcomeRecorder:
             elif (begun := self._store.runs.start_prepared(task, now)) is not None:
                 yield self._starter.task(TaskRun(begun, job, node), fresh=True)
 
-    def _as_asked(self, task: Task, job: Job, outcome: Outcome | None) -> Outcome | None:
+    def _with_requested_end(self, task: Task, job: Job, outcome: Outcome | None) -> Outcome | None:
         """``outcome``, or ``TaskEnded`` if the task would be retried but is requested to end."""
         current = self._store.runs.get(task.seq)
         if outcome is None or current is None or current.ending is None:

@@ -30,8 +30,7 @@ class _FreeSlots:
     pack: bool
 
     def take(self, slots: int, excluded: Container[str], preferred: str | None) -> Node | None:
-        """A node with at least ``slots`` free: the fullest when packing, the emptiest when
-        spreading.
+        """A node with ``slots`` free: the fullest when packing, the emptiest when spreading.
 
         Nodes in ``excluded`` (ids in lower case) are never taken; the node ``preferred`` comes
         first.
@@ -59,7 +58,7 @@ class _JobScheduler:
     means that free slots are kept for a multi-instance task.
     """
 
-    offer: PoolWork
+    work: PoolWork
     queue: JobQueue
     slots: _FreeSlots
     in_use: Container[DirectoryKey]
@@ -85,10 +84,8 @@ class _JobScheduler:
         yield RunTask(task, node, self.queue.job, waits=unready)
 
     def schedule_all(self, task: Task, count: int) -> Iterator[RunTask | RunPreparationTask]:
-        """Schedule a multi-instance task on ``count`` nodes on which the preparation task is
-        done.
-        """
-        if count > self.offer.schedulable_nodes - len(self.excluded):
+        """Schedule a multi-instance task on ``count`` nodes with a finished preparation task."""
+        if count > self.work.schedulable_nodes - len(self.excluded):
             return
         self.reserved = True
         nodes: list[Node] = []
@@ -115,7 +112,7 @@ class _JobScheduler:
             return self.excluded
         if manager["id"].lower() != task.id.lower():
             return self.excluded
-        return self.excluded | {node.id.lower() for node in self.offer.nodes if not node.dedicated}
+        return self.excluded | {node.id.lower() for node in self.work.nodes if not node.dedicated}
 
     def _prepare(self, node: Node) -> Iterator[RunPreparationTask]:
         key = node.id.lower()
@@ -130,19 +127,19 @@ class _JobScheduler:
 
 
 def schedule_tasks(
-    offer: PoolWork, in_use: Container[DirectoryKey]
+    work: PoolWork, in_use: Container[DirectoryKey]
 ) -> Iterator[RunTask | RunPreparationTask]:
     """Fill the free slots of a pool.
 
     ``in_use`` are directories from which files of an earlier task are still being removed.
     """
     free: dict[int, deque[Node]] = {}
-    for node in offer.nodes:
+    for node in work.nodes:
         free.setdefault(node.slots - node.running_slots, deque()).append(node)
-    fill = offer.pool.body.get("taskSchedulingPolicy", {}).get("nodeFillType", "spread")
+    fill = work.pool.body.get("taskSchedulingPolicy", {}).get("nodeFillType", "spread")
     slots = _FreeSlots(free, pack=fill.lower() == "pack")
-    for queue in offer.queues:
-        job_scheduler = _JobScheduler(offer, queue, slots, in_use)
+    for queue in work.queues:
+        job_scheduler = _JobScheduler(work, queue, slots, in_use)
         room = queue.room
         for task in queue.tasks:
             if room == 0:

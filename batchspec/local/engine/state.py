@@ -123,9 +123,7 @@ class AutoscaleView:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleView:
-    """A job schedule and its jobs that are not completed; all its jobs while it is being
-    deleted.
-    """
+    """A job schedule and its jobs that are not completed; all its jobs during its deletion."""
 
     schedule: Schedule
     jobs: tuple[Job, ...] = ()
@@ -151,7 +149,7 @@ class SchedulerState:
     ending: tuple[Task, ...] = ()
     pending_deletions: tuple[PendingDeletion, ...] = ()
     expired: tuple[Task, ...] = ()
-    offers: tuple[PoolWork, ...] = ()
+    work: tuple[PoolWork, ...] = ()
     scales: tuple[AutoscaleView, ...] = ()
     schedules: tuple[ScheduleView, ...] = ()
     running: frozenset[str] = frozenset()

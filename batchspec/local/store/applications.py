@@ -31,9 +31,7 @@ class Application:
     default: str | None
 
     def package(self, version: str | None) -> tuple[str, Path] | None:
-        """The version in its own spelling and the zip file; ``None`` if there is no such
-        package.
-        """
+        """The version in its own spelling and the zip file; ``None`` if it does not exist."""
         wanted = self.default if version is None else version
         for name, path in self.packages.items():
             if wanted is not None and name.lower() == wanted.lower():

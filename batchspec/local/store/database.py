@@ -156,9 +156,7 @@ class Database:
         return cursor.lastrowid or 0
 
     def update(self, table: str, row: Mapping[str, Any], where: str, values: Sequence[Any]) -> int:
-        """Set the columns of ``row`` in the rows that match ``where``; returns the number of
-        rows.
-        """
+        """Set the columns of ``row`` in the rows that match ``where``; returns their number."""
         sets = ", ".join(f"{name} = ?" for name in row)
         cursor = self.write(
             f"UPDATE {table} SET {sets} WHERE {where}",

@@ -223,8 +223,7 @@ class Jobs:
         return [_read(row) for row in rows]
 
     def purge(self, job: Job, limit: int = 2000) -> bool:
-        """Delete up to ``limit`` tasks of a job that is being deleted, and the job after its last
-        task.
+        """Delete up to ``limit`` tasks of a job that is being deleted, and finally the job.
 
         Returns whether the job is deleted. Running tasks stay; they must be ended first.
         """

@@ -194,9 +194,7 @@ class Nodes:
         return [_read(row) for row in rows]
 
     def free_slots(self, pool_id: str) -> tuple[int, int]:
-        """The free slots of :meth:`with_free_slots`: the total, and the largest number on one
-        node.
-        """
+        """The free slots of :meth:`with_free_slots`: the total, and the most on one node."""
         row = self._db.one(
             "SELECT total(slots - running_slots), max(slots - running_slots) FROM node "
             f"WHERE {_FREE}",
@@ -238,8 +236,7 @@ class Nodes:
         errors: tuple[Wire, ...] | None = None,
         done: bool = False,
     ) -> Node:
-        """Bring a node to ``state``. A ``None`` leaves its field as it is; ``done`` clears the
-        intent.
+        """Bring a node to ``state``. ``None`` leaves a field as it is; ``done`` clears the intent.
 
         Raises:
             IllegalTransitionError: the state machine has no such transition.

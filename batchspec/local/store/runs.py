@@ -28,8 +28,7 @@ from batchspec.local.store.tasks import COLUMNS, Dependencies, task_from_row
 
 
 class Subtasks:
-    """The subtasks of multi-instance tasks, one for each node except the primary's: table
-    ``subtask``.
+    """The table ``subtask``: a row for each node of a multi-instance task except the primary's.
 
     A row describes the latest run of its task. It is deleted with its task and when the task is
     active again; a trigger then schedules the deletion of its files.
@@ -101,12 +100,11 @@ class Runs:
     def runnable(
         self, job_id: str, limit: int, largest: int, skip: Sequence[int] = ()
     ) -> list[Task]:
-        """The next active tasks of a job without unmet dependencies, oldest first, at most
-        ``limit``.
+        """The next active tasks of a job without unmet dependencies, oldest first.
 
-        ``largest`` is the largest number of free slots on one node: tasks that need more are left
-        out. ``skip`` are the ``seq`` of tasks that the caller cannot place. Blocked and finished
-        tasks are never read, thanks to an index.
+        At most ``limit`` tasks are returned. ``largest`` is the largest number of free slots on one
+        node: tasks that need more are left out. ``skip`` are the ``seq`` of tasks that the caller
+        cannot place. Blocked and finished tasks are never read, thanks to an index.
         """
         marks = ", ".join("?" * len(skip))
         rows = self._db.all(
@@ -291,9 +289,7 @@ class Runs:
             return self.get(task.seq)
 
     def add_usage(self, task: Task, usage: Usage) -> None:
-        """Add the usage of a run to that of its task; call it before the end of the run is
-        written.
-        """
+        """Add the usage of a run to that of its task; call it before the run ends in the store."""
         times = map(to_microseconds, (usage.running, usage.user, usage.kernel))
         self._db.write(
             "UPDATE task SET running_time = running_time + ?, user_time = user_time + ?, "
@@ -353,7 +349,7 @@ class Runs:
             return self.get(task.seq)
 
     def request_end(self, task: Task, how: str) -> None:
-        """Request the end of a live task: ``terminate`` or ``requeue``. The first request
+        """Request the end of a live task: ``terminate`` or ``requeue``; the first request
         stands.
         """
         where = f"seq = ? AND ending IS NULL AND {_LIVE}"
@@ -380,9 +376,7 @@ class Runs:
         return [task_from_row(row) for row in rows]
 
     def files_deleted(self, task: Task) -> None:
-        """The files of an expired task are deleted, which its file operations report from now
-        on.
-        """
+        """The files of an expired task are deleted; its file operations report it from now on."""
         self._db.update(
             "task", {"retain_until": None, "cleaned": 1}, "seq = ? AND run = ?", _run(task)
         )

@@ -100,9 +100,7 @@ class Schedules:
     # --- the engine's side
 
     def due(self, now: datetime) -> list[Schedule]:
-        """Schedules that are ending, and active ones whose next job is due or that have no next
-        job.
-        """
+        """Ending schedules, and active ones whose next job is due or that have no next job."""
         rows = self._db.all(
             "SELECT * FROM schedule WHERE state IN ('terminating', 'deleting') "
             "OR (state = 'active' AND (next_run IS NULL OR next_run <= ?)) ORDER BY seq",

@@ -143,9 +143,7 @@ class Host:
                 self.kill_remains(pid)
 
     def kill_remains(self, pid: int) -> None:
-        """Kill the processes of a supervisor that was killed: they have become children of the
-        host.
-        """
+        """Kill the processes that a killed supervisor left: they are children of the host now."""
         while LINUX and (remains := set(children()) - set(self.pipes)):
             if not (killed := [remaining for remaining in remains if kill(remaining)]):
                 break
