@@ -139,7 +139,7 @@ def azurite_status() -> AzuriteStatus:
     """The Node.js and the Azurite that the local service uses. Changes nothing.
 
     Raises:
-        LocalError: Node.js or npm is missing; the hint shows how to install it.
+        LocalError: Node.js or npm is missing; the fix shows how to install it.
     """
     return _azurite_status(_settings(None))
 

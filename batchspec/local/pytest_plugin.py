@@ -39,7 +39,7 @@ def batch_account(
     ``batch_speed`` sets the speed of its clock.
 
     Raises:
-        LocalError: the service cannot be started; its code and hint explain why.
+        LocalError: the service cannot be started; its code and fix explain why.
     """
     data = tmp_path_factory.mktemp("batch") / "account"
     try:
