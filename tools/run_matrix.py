@@ -1,0 +1,58 @@
+"""Play the whole matrix: kind of pool, what goes wrong, when (``tests/proof/matrix.py``).
+
+    python -m tools.run_matrix [--only WORD] [--side-by-side 2]
+
+Prints each failed cell with what is wrong, then how many cells there were and how many ended within
+their bound, with the right exit code and the right cause. It ends with 1 if one did not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from batchspec import local
+from tests.proof.matrix import Cell, Play, cells
+from tests.proof.rounds import Bench
+
+
+def main() -> int:
+    """Read the options and play; the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="", help="the cells with this word in their names")
+    parser.add_argument("--side-by-side", type=int, default=2, help="cells at a time")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="batchspec-matrix-"))
+    bench = Bench.of(folder, local.start(folder / "home"))
+
+    def play(cell: Cell) -> tuple[Cell, list[str]]:
+        one = Play(bench, folder / cell.name, cell, cell.name)
+        wrong = one.run()
+        if not wrong:
+            one.forget()
+            shutil.rmtree(one.folder)
+        return cell, wrong
+
+    chosen = [cell for cell in cells() if options.only in cell.name]
+    failed = 0
+    try:
+        with ThreadPoolExecutor(options.side_by_side) as pool:
+            for cell, wrong in pool.map(play, chosen):
+                if wrong:
+                    failed += 1
+                    print(f"FAILED  {cell.name}", *(f"    {line}" for line in wrong), sep="\n")
+                sys.stdout.flush()
+    finally:
+        local.stop(folder / "home")
+    print(f"{len(chosen)} cells, {len(chosen) - failed} as they must be, {failed} failed")
+    if not failed:
+        shutil.rmtree(folder)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
