@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
+from batchspec.apply.crowd import each
 from batchspec.apply.ports import Storage
 from batchspec.apply.work import Performed, Tools, progress
-from batchspec.plan.actions import DeleteContainers
+from batchspec.plan.actions import DeleteContainers, DeleteOutputs
 from batchspec.plan.container_users import others, with_user, without_user
+from batchspec.plan.observed import Blob
 from batchspec.plan.plan import Step
+from batchspec.plan.stamps import WorkSet, is_stale
 
+_WORKERS = 16
+"""Requests at a time."""
 _TRIES = 5
 """How often metadata are written until they can be read back; other clients may write, too."""
 
@@ -38,6 +43,24 @@ async def delete_containers(action: DeleteContainers, step: Step, tools: Tools) 
         so_far.finish()
     note = f"kept, since other specs use them: {', '.join(kept)}" if kept else ""
     return Performed(so_far.done, note=note)
+
+
+async def delete_outputs(action: DeleteOutputs, step: Step, tools: Tools) -> Performed:
+    """Delete the blobs of a container that tasks of an earlier version wrote."""
+    works, so_far = WorkSet(action.works), progress(step, tools, items=step.items)
+    storage = tools.world.storage
+
+    async def one(blob: Blob) -> None:
+        await storage.delete_blob(action.container, blob.name)
+        so_far.finish()
+
+    async def found() -> AsyncIterator[Blob]:
+        async for blob in storage.blobs(action.container):
+            if is_stale(blob, works):
+                yield blob
+
+    await each(found(), one, workers=_WORKERS, halt=tools.world.halt)
+    return Performed(so_far.done)
 
 
 async def _change(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
-from batchspec.apply.containers import delete_containers, record_user, release
+from batchspec.apply.containers import delete_containers, delete_outputs, record_user, release
 from batchspec.apply.earlier import end_job, terminate_tasks
 from batchspec.apply.events import Emit, Outcome
 from batchspec.apply.gone import explained, why_refused
@@ -27,6 +27,7 @@ from batchspec.plan.actions import (
     CreateSchedule,
     DeleteContainers,
     DeleteJob,
+    DeleteOutputs,
     DeletePool,
     DeleteSchedule,
     DownloadResults,
@@ -66,7 +67,13 @@ async def perform(step: Step, tools: Tools) -> Performed:
     """
     try:
         match step.action:
-            case CreateContainer() | UseContainer() | ReleaseContainer() | DeleteContainers():
+            case (
+                CreateContainer()
+                | UseContainer()
+                | ReleaseContainer()
+                | DeleteContainers()
+                | DeleteOutputs()
+            ):
                 return await _perform_containers(step, tools)
             case UploadFiles() | DownloadResults():
                 return await _perform_data(step, tools)
@@ -135,6 +142,8 @@ async def _perform_containers(step: Step, tools: Tools) -> Performed:
         case ReleaseContainer(name, user):
             await release(storage, name, user)
             return Performed()
+        case DeleteOutputs():
+            return await delete_outputs(step.action, step, tools)
         case DeleteContainers():
             return await delete_containers(step.action, step, tools)
     raise AssertionError(f"no container action: {step.action!r}")

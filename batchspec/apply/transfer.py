@@ -26,6 +26,7 @@ from batchspec.plan.actions import DownloadResults, UploadFiles
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.plan.plan import Step
 from batchspec.plan.receipt import Arrived, receipt_entries, receipt_job
+from batchspec.plan.stamps import WorkSet
 
 _WORKERS = 16
 """Measured: more at a time makes small files slower again, on one core of the client."""
@@ -134,9 +135,16 @@ class _Older:
     since: datetime
     count: int = 0
     _own: frozenset[str] | None = None
+    _works: WorkSet | None = None
 
     def __call__(self, blob: Blob) -> bool:
         """Whether a blob is of an earlier run; what the spec itself uploads is not."""
+        if blob.work and self.action.works is not None:
+            if self._works is None:
+                self._works = WorkSet(self.action.works)
+            other = blob.work not in self._works
+            self.count += other
+            return other
         if blob.modified is None or blob.modified >= self.since:
             return False
         if self._own is None:

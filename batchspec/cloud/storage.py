@@ -17,6 +17,7 @@ from batchspec.cloud.pipeline import watched
 from batchspec.cloud.upload import Uploads
 from batchspec.observe.ports import ContainerSeen, Part
 from batchspec.plan.observed import Blob, LocalFile
+from batchspec.plan.stamps import STAMP
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient
@@ -116,7 +117,8 @@ class BlobStorage:
         )
         try:
             async for found in listed:
-                if _is_directory(found.metadata or {}):
+                metadata = found.metadata or {}
+                if _is_directory(metadata):
                     continue
                 md5 = found.content_settings.content_md5
                 yield Blob(
@@ -124,6 +126,7 @@ class BlobStorage:
                     size=found.size,
                     md5=bytes(md5) if md5 else None,
                     modified=found.last_modified,
+                    work=metadata.get(STAMP, ""),
                 )
         except AzureError as error:
             if not _absent(error):

@@ -12,6 +12,7 @@ from batchspec.observe.receipt import read_receipt
 from batchspec.observe.spool import Spool
 from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Origin, PoolFacts
 from batchspec.plan.packages import package_references
+from batchspec.plan.stamps import containers_written
 from batchspec.plan.work import job_base, scope_is_whole
 from batchspec.spec import Container, EachBlob, PoolKind, Rows, Spec, read_rows
 
@@ -37,6 +38,7 @@ async def observe(
         SpecError: a file of rows cannot be read.
     """
     listed = _listed(spec) if work else frozenset()
+    written = _written(spec) - listed if work else frozenset()
     async with asyncio.TaskGroup() as group:
         containers = {
             key: group.create_task(_container(container, reader, spool, key in listed))
@@ -51,6 +53,10 @@ async def observe(
         refers = work and any(True for _ in package_references(spec))
         applications = group.create_task(reader.applications()) if refers else None
         usage = group.create_task(reader.usage()) if limited else None
+    if written and jobs.result():
+        # Whether what tasks have written is still there matters only where tasks have run.
+        for key in sorted(written):
+            await _blobs(spec.containers[key], reader, spool)
     return Observed(
         account=reader.account,
         now=reader.now(),
@@ -60,7 +66,7 @@ async def observe(
         schedule=schedule.result(),
         tasks=spool.tasks() if work else None,
         images=images.result() if images is not None else (),
-        receipt=read_receipt(spec),
+        receipt=read_receipt(spec, spool),
         rows={
             stage.name: read_rows(stage.for_each.path, stage.for_each.where)
             for stage in spec.stages
@@ -84,14 +90,27 @@ def _listed(spec: Spec) -> frozenset[str]:
     return frozenset(uploads | sources | resources).union(*around)
 
 
+def _written(spec: Spec) -> frozenset[str]:
+    """The containers that tasks write to, and those that results are fetched from."""
+    ids = {container.id: key for key, container in spec.containers.items()}
+    outputs = {
+        ids[name] for stage in spec.stages for name in containers_written(stage.body) if name in ids
+    }
+    return frozenset(outputs | {result.container for result in spec.results})
+
+
 async def _container(
     container: Container, reader: Reader, spool: Spool, listed: bool
 ) -> ContainerFacts:
     metadata = await reader.container(container.id)
     if metadata is not None and listed:
-        async for blob in reader.blobs(container.id):
-            spool.add_blob(container.key, blob)
+        await _blobs(container, reader, spool)
     return ContainerFacts(metadata, spool.files(container.key), spool.blobs(container.key))
+
+
+async def _blobs(container: Container, reader: Reader, spool: Spool) -> None:
+    async for blob in reader.blobs(container.id):
+        spool.add_blob(container.key, blob)
 
 
 async def _pool(spec: Spec, reader: Reader) -> PoolFacts | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from batchspec.observe.spool import Spool
 from batchspec.plan.observed import Receipt
 from batchspec.plan.receipt import Arrived, receipt_entries, receipt_job, receipt_path
 from batchspec.spec import Spec
@@ -12,8 +13,10 @@ from batchspec.spec import Spec
 _CHUNK = 1 << 20
 
 
-def read_receipt(spec: Spec) -> Receipt | None:
-    """What the receipt of this spec says, held against the disk; ``None`` if there is none.
+def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
+    """What the receipt of this spec says, compared with the disk; ``None`` if there is none.
+
+    What is missing on the disk is looked up among the blobs in the spool, as far as it has them.
 
     A receipt that cannot be understood counts as none: the results are then fetched again.
     """
@@ -23,13 +26,17 @@ def read_receipt(spec: Spec) -> Receipt | None:
             job = receipt_job(file.readline())
             if job is None:
                 return None
-            files = missing = 0
+            files = missing = lost = 0
+            keys = {container.id: key for key, container in spec.containers.items()}
             for entry in receipt_entries(file, path.parent):
                 files += 1
-                missing += not _still_there(entry)
+                if not _still_there(entry):
+                    missing += 1
+                    key = keys.get(entry.container)
+                    lost += key is not None and not spool.has_blob(key, entry.blob)
     except FileNotFoundError:
         return None
-    return Receipt(job, files, missing)
+    return Receipt(job, files, missing, lost)
 
 
 def _still_there(entry: Arrived) -> bool:

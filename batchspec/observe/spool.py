@@ -22,7 +22,7 @@ from batchspec.plan.observed import Blob, LocalFile, TaskFacts
 _TABLES = """
 CREATE TABLE file (container TEXT, blob TEXT, path TEXT, size INTEGER, md5 BLOB, type TEXT,
     PRIMARY KEY (container, blob)) WITHOUT ROWID;
-CREATE TABLE blob (container TEXT, name TEXT, size INTEGER, md5 BLOB, modified TEXT,
+CREATE TABLE blob (container TEXT, name TEXT, size INTEGER, md5 BLOB, modified TEXT, work TEXT,
     PRIMARY KEY (container, name)) WITHOUT ROWID;
 CREATE TABLE task (id TEXT COLLATE NOCASE, job TEXT, age INTEGER, state TEXT, succeeded INTEGER,
     exit_code INTEGER, code TEXT, message TEXT, node TEXT, retries INTEGER,
@@ -76,15 +76,21 @@ class Spool:
     def add_blob(self, container: str, blob: Blob) -> None:
         """Put a blob down."""
         self._db.execute(
-            "INSERT OR REPLACE INTO blob VALUES (?,?,?,?,?)",
+            "INSERT OR REPLACE INTO blob VALUES (?,?,?,?,?,?)",
             (
                 container,
                 blob.name,
                 blob.size,
                 blob.md5,
                 blob.modified.isoformat() if blob.modified else None,
+                blob.work,
             ),
         )
+
+    def has_blob(self, container: str, name: str) -> bool:
+        """Whether a blob of that name was put down."""
+        query = "SELECT 1 FROM blob WHERE container=? AND name=?"
+        return self._db.execute(query, (container, name)).fetchone() is not None
 
     def add_task(self, job: str, age: int, task: TaskFacts) -> None:
         """Put a task down; ``age`` orders the jobs, the newest job has the greatest."""
@@ -172,12 +178,12 @@ class Blobs:
     container: str
 
     def __iter__(self) -> Iterator[Blob]:
-        query = "SELECT name, size, md5, modified FROM blob WHERE container=? ORDER BY name"
-        for name, size, md5, modified in self.spool.rows(query, (self.container,)):
+        query = "SELECT name, size, md5, modified, work FROM blob WHERE container=? ORDER BY name"
+        for name, size, md5, modified, work in self.spool.rows(query, (self.container,)):
             assert isinstance(name, str) and isinstance(size, int)
             assert md5 is None or isinstance(md5, bytes)
             when = datetime.fromisoformat(modified) if isinstance(modified, str) else None
-            yield Blob(name, size, md5, when)
+            yield Blob(name, size, md5, when, str(work))
 
     def __len__(self) -> int:
         return self.spool.count("blob", self.container)

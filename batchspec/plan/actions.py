@@ -160,6 +160,17 @@ class TerminateTasks:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteOutputs:
+    """Delete the blobs of a container that tasks of an earlier version wrote.
+
+    Those are the blobs that say which work wrote them, where it is none of ``works``.
+    """
+
+    container: str
+    works: Stream[str]
+
+
+@dataclass(frozen=True, slots=True)
 class UpdateJob:
     """Change properties of a job in place: ``patch`` is the body of Update Job."""
 
@@ -256,8 +267,9 @@ class DownloadResults:
 
     Blobs that were last modified before ``since`` are of an earlier run and are not downloaded;
     ``None`` is the creation of the job. ``own`` are the names of the blobs that the spec uploads to
-    the container, which are downloaded whatever their age. ``outputs`` is what the tasks of the job
-    must have written, where that was not checked by a wait.
+    the container, which are downloaded whatever their age. Of a blob that says which work wrote it,
+    that decides: it is downloaded if the work is one of ``works``, where these are known.
+    ``outputs`` is what the tasks of the job must have written, where no wait checked it.
     """
 
     container: str
@@ -269,6 +281,7 @@ class DownloadResults:
     since: datetime | None = None
     own: Stream[str] = ()
     outputs: Outputs | None = None
+    works: Stream[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,5 +344,6 @@ Action: TypeAlias = (
     | DeleteJob
     | DeleteSchedule
     | DeleteContainers
+    | DeleteOutputs
 )
 """Everything a step can do."""

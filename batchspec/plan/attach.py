@@ -46,7 +46,7 @@ def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
     )
     safe = job.state == _OVER and results_safe(spec, observed)
     name, since = receipt_name(spec, job), _since(spec, observed)
-    results = [] if safe else list(result_steps(spec, observed, name, (wait.id,), since))
+    results = [] if safe else list(result_steps(spec, observed, name, (wait.id,), since=since))
     last = (results or [wait])[-1].id
     cleanup = [
         step
@@ -87,7 +87,7 @@ def build_download(spec: Spec, observed: Observed) -> Plan:
     name, since = receipt_name(spec, job) if over else "", _since(spec, observed)
     steps = tuple(
         replace(step, reason="they are there now")
-        for step in result_steps(spec, observed, name, (), since)
+        for step in result_steps(spec, observed, name, (), since=since)
     )
     return _plan(spec, observed, steps, () if over else (_not_all(job),))
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError
 from batchspec.plan.actions import DownloadResults, SubmitTasks
 from batchspec.plan.assembled import assembled
-from batchspec.plan.data import container_steps, missing_containers, upload_steps
+from batchspec.plan.data import container_steps, missing_containers, stale_steps, upload_steps
 from batchspec.plan.ending import cleanup_steps, result_steps, results_lost, results_safe
 from batchspec.plan.faults import check_tasks
 from batchspec.plan.findings.catalogue import finding
@@ -120,7 +120,9 @@ def _run(
     earlier = [(step, False) for step in earlier_steps(observed, work)]
     job = list(job_steps(spec, work, job_body(spec, observed, work, body), sas, problems))
     uploading = tuple(step.id for step, kept in uploads if not kept)
-    data = (*made, *uploading)
+    ended = tuple(step.id for step, _ in earlier)
+    stale = [(step, False) for step in stale_steps(spec, observed, work, ended)]
+    data = (*made, *uploading, *(step.id for step, _ in stale))
     tasks = list(task_steps(spec, work, data, sas, windows=windows))
     submitted = tuple(step.id for step, kept in tasks if not kept)
     # What joins tasks to submit is in their streams and counts, too.
@@ -130,13 +132,15 @@ def _run(
     in_job = sum(len(stage.here) for stage in work.stages) + joins
     promised = outputs(spec, observed, work.since, windows=windows)
     ending = list(ending_steps(spec, work, submitted, data, tasks=in_job, promised=promised))
-    results = list(result_steps(spec, observed, work.job, (ending[-1].id,), work.since))
+    results = list(
+        result_steps(spec, observed, work.job, (ending[-1].id,), since=work.since, works=work.works)
+    )
     last = (results or ending)[-1].id
     cleanup = cleanup_steps(spec, observed, work.job, (last,), idle=False)
     if work.left:
         cleanup = map(_when_complete, cleanup)
     mixed = [*containers, *uploads, *((step, False) for step in pool.steps)]
-    mixed += [*((step, True) for step in pool.kept), *earlier, *job, *tasks]
+    mixed += [*((step, True) for step in pool.kept), *earlier, *stale, *job, *tasks]
     mixed += [(step, False) for step in (*ending, *results, *cleanup)]
     return [step for step, kept in mixed if not kept], [step for step, kept in mixed if kept]
 
@@ -167,7 +171,7 @@ def _fetch_only(
     job = observed.jobs[-1].id
     earlier = list(earlier_steps(observed, work))
     before = tuple(step.id for step in earlier)
-    results = list(result_steps(spec, observed, job, before, work.since))
+    results = list(result_steps(spec, observed, job, before, since=work.since, works=work.works))
     if results and any(stage.required for stage in spec.stages):
         results[0] = _checked(results[0], outputs(spec, observed, work.since, windows=windows))
     last = (results or earlier)[-1].id

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from batchspec.diagnostics import Diagnostic
-from batchspec.plan.actions import CreateContainer, UploadFiles, UseContainer
-from batchspec.plan.container_users import OWNER, created_by, with_user
+from batchspec.plan.actions import CreateContainer, DeleteOutputs, UploadFiles, UseContainer
+from batchspec.plan.container_users import OWNER, created_by, may_delete, with_user
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import ContainerFacts, LocalFile, Observed
 from batchspec.plan.plan import Step, Verb
+from batchspec.plan.stamps import WorkSet, containers_written, is_stale
 from batchspec.plan.streams import Compared, pair, same
 from batchspec.plan.work import Work
 from batchspec.spec import Container, EachFile, Spec
@@ -47,6 +48,37 @@ def _why_kept(container: Container, facts: ContainerFacts, name: str) -> str:
     if container.existing or maker == name:
         return "it is there"
     return f"it is there; the spec {maker} made it"
+
+
+def stale_steps(
+    spec: Spec, observed: Observed, work: Work, after: tuple[str, ...]
+) -> Iterator[Step]:
+    """The steps that delete what tasks of an earlier version wrote, where it would be read.
+
+    A stage that reads a container as a whole would take it for outputs of the present version. In a
+    container that other specs use, nothing is deleted.
+    """
+    written = {name for stage in spec.stages for name in containers_written(stage.body)}
+    works: WorkSet | None = None
+    for key in sorted(work.read):
+        container, facts = spec.containers[key], observed.containers[key]
+        if container.id not in written or container.existing or facts.metadata is None:
+            continue
+        if not may_delete(facts.metadata, spec.name):
+            continue
+        works = works or WorkSet(work.works)
+        count = sum(is_stale(blob, works) for blob in facts.blobs)
+        running = work.earlier is not None and work.earlier.running
+        if count or running:
+            yield Step(
+                f"outputs:{key}",
+                DeleteOutputs(container.id, work.works),
+                Verb.DELETE,
+                f"outputs of an earlier version in {container.id}",
+                "tasks to be run read the whole container",
+                after,
+                count,
+            )
 
 
 def upload_steps(

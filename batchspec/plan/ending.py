@@ -7,7 +7,7 @@ from datetime import datetime
 
 from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DownloadResults
 from batchspec.plan.container_users import may_delete
-from batchspec.plan.observed import JobFacts, Observed
+from batchspec.plan.observed import JobFacts, Observed, Stream
 from batchspec.plan.plan import Gate, Step, Verb
 from batchspec.plan.streams import Mapped
 from batchspec.spec import PoolKind, Spec, When
@@ -38,9 +38,11 @@ def receipt_name(spec: Spec, job: JobFacts) -> str:
 
 def results_lost(spec: Spec, observed: Observed) -> bool:
     """Whether results are neither on this disk nor in the account any more."""
-    return not results_safe(spec, observed) and any(
-        not observed.containers[result.container].exists for result in spec.results
-    )
+    if results_safe(spec, observed):
+        return False
+    if observed.receipt is not None and observed.receipt.lost:
+        return True
+    return any(not observed.containers[result.container].exists for result in spec.results)
 
 
 def result_steps(
@@ -48,11 +50,14 @@ def result_steps(
     observed: Observed,
     job: str,
     after: tuple[str, ...],
+    *,
     since: datetime | None = None,
+    works: Stream[str] | None = None,
 ) -> Iterator[Step]:
     """A download for each entry of ``results``; one after the other, since they share a receipt.
 
-    ``since`` is when the first task that is kept was created; ``None``: the job was.
+    ``since`` is when the first task that is kept was created; ``None``: the job was. ``works`` are
+    the digests of the work of all tasks of the run, ``None`` where they are not known.
     """
     for number, result in enumerate(spec.results):
         container = spec.container_id(result.container)
@@ -68,6 +73,7 @@ def result_steps(
                 result.overwrite,
                 since,
                 Mapped(observed.containers[result.container].files, lambda file: file.blob),
+                works=works,
             ),
             Verb.DOWNLOAD,
             f"results from {container}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from batchspec.diagnostics import Diagnostics
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import Observed
+from batchspec.plan.stamps import unstamped
 from batchspec.plan.tasks import expand
 from batchspec.spec import Record, Spec
 
@@ -32,10 +33,12 @@ def manager_task(
         summary = f"each job of a schedule begins with one task, and {stage.name} has {count}"
         problems.add(finding("one-task", summary, where=stage.where))
         return None
-    # The schedule carries what it was made from; a display name that does, too, says nothing more.
+    # The schedule records what it was made from: marks and stamps add nothing, and would make every
+    # change of the work a change of these properties.
     shown = stage.body.get("displayName")
     return first.body.with_(
         displayName=shown if isinstance(shown, str) else None,
+        outputFiles=unstamped(first.body.get("outputFiles")),
         killJobOnCompletion=False,
         runExclusive=False,
     )

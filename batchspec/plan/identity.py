@@ -55,12 +55,13 @@ def covered(body: Record) -> Record:
     """What of a task's body its digest covers."""
     kept = {key: body[key] for key in _COVERED if key in body}
     files = body.get("outputFiles")
-    if isinstance(files, tuple) and (own := tuple(file for file in files if not _is_log(file))):
+    if isinstance(files, tuple) and (own := tuple(file for file in files if not is_log(file))):
         kept["outputFiles"] = own
     return Record(kept)
 
 
-def _is_log(file: Value) -> bool:
+def is_log(file: Value) -> bool:
+    """Whether an output file is a task's standard output or error."""
     return isinstance(file, Record) and str(file.get("filePattern")).startswith(_LOGS)
 
 

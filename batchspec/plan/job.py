@@ -188,10 +188,11 @@ def submitted_words(job: JobFacts, now: datetime) -> str:
 
 
 def _submit_reason(stage: StageWork, joins: int) -> str:
-    fresh = len(stage.submit) - stage.again - stage.changed
+    fresh = len(stage.submit) - stage.again - stage.changed - stage.lost
     parts = [
         (fresh, "none is there yet" if fresh == stage.total else f"{fresh} not there yet"),
         (stage.changed, f"{stage.changed} changed"),
+        (stage.lost, f"{stage.lost} lost their outputs"),
         (stage.again, f"{stage.again} did not succeed in an earlier job"),
         (joins, f"{joins} join them for what waits"),
     ]

@@ -59,12 +59,16 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A blob as listed; ``md5`` is ``None`` where the service keeps none."""
+    """A blob as listed; ``md5`` is ``None`` where the service keeps none.
+
+    ``work`` is the digest of the work of the task that wrote it, empty where it is not known.
+    """
 
     name: str
     size: int
     md5: bytes | None
     modified: datetime | None = None
+    work: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,12 +239,13 @@ class Receipt:
     """What an earlier download of this spec put on the disk and is still there, unchanged.
 
     ``job`` is the job whose results they are; ``files`` counts them; ``missing`` counts those of
-    the receipt that are gone or changed.
+    the receipt that are gone or changed, ``lost`` those of them that the account lacks, too.
     """
 
     job: str
     files: int
     missing: int
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from datetime import datetime
 from fnmatch import translate
 from functools import cached_property
 
+from batchspec.plan.identity import is_log
 from batchspec.plan.observed import Observed, Stream
+from batchspec.plan.stamps import container_of, destination_of
 from batchspec.plan.tasks import Task, expand
-from batchspec.spec import Record, Spec, Text, Value
+from batchspec.spec import Record, Spec
 
 _WILD = re.compile(r"[*?\[]")
-_LOGS = "../std"
 _UNKNOWN = re.compile(r"[$%]")
 """What a pattern has that only the node can fill in."""
 
@@ -86,15 +87,14 @@ def _promises(task: Task, required: frozenset[int]) -> Iterator[Promise]:
     for index, file in enumerate(files if isinstance(files, tuple) else ()):
         if not isinstance(file, Record) or _only_after_failure(file):
             continue
-        destination = file.get("destination")
-        target = destination.get("container") if isinstance(destination, Record) else None
-        if not isinstance(target, Record):
+        target = destination_of(file)
+        if target is None:
             continue
-        container, path = _container(target.get("containerUrl")), target.get("path") or ""
+        container, path = container_of(target.get("containerUrl")), target.get("path") or ""
         pattern = file.get("filePattern")
         if container is None or not isinstance(pattern, str) or not isinstance(path, str):
             continue
-        if not pattern.startswith(_LOGS) and not _UNKNOWN.search(pattern):
+        if not is_log(file) and not _UNKNOWN.search(pattern):
             yield Promise(task.stage, index, pattern, container, path.strip("/"), index in required)
 
 
@@ -102,12 +102,6 @@ def _only_after_failure(file: Record) -> bool:
     options = file.get("uploadOptions")
     condition = options.get("uploadCondition") if isinstance(options, Record) else None
     return str(condition).lower() == "taskfailure"
-
-
-def _container(url: Value) -> str | None:
-    """The container of the account that a URL names; ``None`` of another URL."""
-    found = [each.container for each in url.urls()] if isinstance(url, Text) else []
-    return found[0] if len(found) == 1 else None
 
 
 def _tail(pattern: str) -> str:

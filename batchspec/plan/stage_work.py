@@ -27,7 +27,8 @@ class StageWork:
     ``before`` of those that are done are in an earlier job. ``again`` of those to submit were in
     an earlier job and did not succeed there, ``changed`` have other work than the newest task of
     their item. ``left`` are not done, and are not to be done now: a selection leaves them out.
-    ``other`` of those done or in progress are of an earlier version of the program.
+    ``other`` of those done or in progress are of an earlier version of the program. ``lost`` of
+    those to submit succeeded before, and what they wrote is needed and gone.
     """
 
     stage: Stage
@@ -42,6 +43,7 @@ class StageWork:
     changed: int = 0
     left: int = 0
     other: int = 0
+    lost: int = 0
 
 
 class _Kind(Enum):
@@ -52,6 +54,8 @@ class _Kind(Enum):
     """It was in an earlier job, and did not succeed there; or it needs what runs again."""
     CHANGED = auto()
     """The newest task of its item has other work."""
+    LOST = auto()
+    """It succeeded, and what it wrote is needed and gone."""
     RETRY = auto()
     """It failed in the open job."""
     UNDER_WAY = auto()
@@ -63,7 +67,7 @@ class _Kind(Enum):
     """It is missing or failed in an earlier job, and was not picked."""
 
 
-_SUBMIT = frozenset({_Kind.NEW, _Kind.AGAIN, _Kind.CHANGED})
+_SUBMIT = frozenset({_Kind.NEW, _Kind.AGAIN, _Kind.CHANGED, _Kind.LOST})
 _STAYS = frozenset({_Kind.RETRY, _Kind.UNDER_WAY, _Kind.DONE_HERE, _Kind.LEFT_HERE})
 """What is in the open job and stays there."""
 _HERE = _SUBMIT | _STAYS
@@ -91,7 +95,8 @@ class Sorter:
 
     ``by_id`` says that ids tell the work. ``others`` keeps what an earlier version of the program
     has done with the same item. ``rerun`` says that tasks run that the stage needs, ``blocked``
-    that some of them are left out, ``complete`` that all of them are done.
+    that some of them are left out, ``complete`` that all of them are done. ``is_lost`` answers
+    whether what a task has written, as one of that work in that job, is needed and gone.
     """
 
     index: TaskIndex
@@ -102,6 +107,7 @@ class Sorter:
     rerun: bool
     blocked: bool
     complete: bool
+    is_lost: Callable[[Task, str, str], bool]
 
     @classmethod
     def of(
@@ -113,6 +119,7 @@ class Sorter:
         *,
         others: bool,
         needed: Iterable[Survey],
+        is_lost: Callable[[Task, str, str], bool],
     ) -> Sorter:
         """The sorter of a stage; ``needed`` are the surveys of those that it needs."""
         works = [survey.work for survey in needed]
@@ -125,6 +132,7 @@ class Sorter:
             any(len(work.submit) or len(work.retry) for work in works),
             any(work.left for work in works),
             bool(works) and all(work.done == work.total for work in works),
+            is_lost,
         )
 
     def place(self, task: Task) -> _Place:
@@ -162,9 +170,7 @@ class Sorter:
         here = job == self.open_job
         kept = same or (self.others and _same_item(task, facts))
         if kept and facts.succeeded:
-            if self.rerun:
-                return _Kind.AGAIN, not same
-            return (_Kind.DONE_HERE if here else _Kind.DONE_BEFORE), not same
+            return self._succeeded(task, facts, job), not same
         if here and facts.succeeded is None and (same or (kept and self.only is not None)):
             return _Kind.UNDER_WAY, not same
         if not self._picks(facts, job):
@@ -172,6 +178,14 @@ class Sorter:
         if not same:
             return _Kind.CHANGED, True
         return (_Kind.RETRY if here else _Kind.AGAIN), False
+
+    def _succeeded(self, task: Task, facts: TaskFacts, job: str) -> _Kind:
+        """What becomes of a task that has succeeded: it is done, unless something is missing."""
+        if self.rerun:
+            return _Kind.AGAIN
+        if self.is_lost(task, facts.marks.work or task.marks.work, job):
+            return _Kind.LOST
+        return _Kind.DONE_HERE if job == self.open_job else _Kind.DONE_BEFORE
 
     def _picks(self, facts: TaskFacts | None, job: str | None) -> bool:
         """Whether a task that is not done is to be done now."""
@@ -211,6 +225,13 @@ class Survey:
     since: datetime | None = None
     superseded: int = 0
     superseded_failed: int = 0
+
+    def works(self) -> Iterator[str]:
+        """The digests of the work of all tasks of the run, as they were run or will be."""
+        for task in self.tasks:
+            place = self.sorter.place(task) if self.sorter is not None else None
+            kept = place.facts if place is not None and place.kind in _KEPT else None
+            yield (kept.marks.work if kept is not None else "") or task.marks.work
 
     def kept_here(self) -> Iterator[str]:
         """The ids of the tasks in the open job that stay."""
@@ -272,6 +293,7 @@ def survey(stage: Stage, tasks: Stream[Task], sorter: Sorter | None) -> Survey:
         changed=counts[_Kind.CHANGED],
         left=counts[_Kind.LEFT_OUT] + counts[_Kind.LEFT_HERE],
         other=other,
+        lost=counts[_Kind.LOST],
     )
     return Survey(work, tasks, sorter, states, clashes, since, superseded, superseded_failed)
 

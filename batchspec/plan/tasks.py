@@ -23,6 +23,7 @@ from batchspec.plan.identity import (
 from batchspec.plan.items import Item, items
 from batchspec.plan.marks import UNMARKED, Marks
 from batchspec.plan.observed import ContainerFacts, LocalFile, Observed, Stream
+from batchspec.plan.stamps import stamped
 from batchspec.spec import (
     READ,
     BlobUrl,
@@ -155,6 +156,8 @@ class Maker:
         said = filled.get("displayName")
         shown = said if isinstance(said, str) else words_of(self._stage.name, item)
         body = {"id": name, "commandLine": made, **filled, "displayName": marks.named(shown)}
+        if outputs := filled.get("outputFiles"):
+            body["outputFiles"] = stamped(outputs, marks.work)
         if resources := self._resources(filled, item):
             body["resourceFiles"] = resources
         inputs = tuple((source.container, source.blob) for source in item.sources if source.ours)

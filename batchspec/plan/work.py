@@ -10,7 +10,7 @@ contains is of an earlier version of the spec, and is ended first.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -20,6 +20,7 @@ from batchspec.plan.observed import JobFacts, Observed, Stream, TaskFacts, TaskI
 from batchspec.plan.pool_body import SPEC
 from batchspec.plan.selection import Selection
 from batchspec.plan.stage_work import Sorter, StageWork, Survey, state_of, survey
+from batchspec.plan.stamps import Written
 from batchspec.plan.tasks import Task, expand
 from batchspec.spec import Spec, Stage
 
@@ -69,7 +70,8 @@ class Work:
     ``ended`` is when the last of the earlier jobs ended.
     ``keeps`` is the digest that the job records where tasks of an earlier version of the program
     are kept (:mod:`batchspec.plan.definition`). ``superseded`` counts the changed tasks whose
-    earlier version ``(succeeded, failed)``.
+    earlier version ``(succeeded, failed)``. ``works`` are the digests of the work of all tasks of
+    the run, ``read`` the containers (keys) that tasks to be done read as a whole.
     """
 
     job: str
@@ -83,6 +85,8 @@ class Work:
     ended: datetime | None = None
     keeps: str = ""
     superseded: tuple[int, int] = (0, 0)
+    works: Stream[str] = ()
+    read: frozenset[str] = frozenset()
 
     @property
     def finished(self) -> bool:
@@ -100,6 +104,11 @@ class Work:
         return sum(stage.left for stage in self.stages)
 
     @property
+    def lost(self) -> int:
+        """How many tasks run again because what they wrote is gone."""
+        return sum(stage.lost for stage in self.stages)
+
+    @property
     def other(self) -> int:
         """How many tasks are kept although an earlier version of the program ran them."""
         return sum(stage.other for stage in self.stages)
@@ -113,25 +122,41 @@ def build_work(
     again: bool = False,
     only: Selection | None = None,
     ends: Ending | None = None,
+    read: frozenset[str] = frozenset(),
 ) -> Work:
     """The work that is left, or ``only`` these failed tasks of it and what depends on them.
 
     ``again`` leaves all that was done out of account. ``ends`` is an open job that takes none of
-    it; its tasks that have not succeeded are submitted again.
+    it; its tasks that have not succeeded are submitted again. ``read`` are containers (keys) that
+    tasks to be done read as a whole: what was written there is needed.
     """
     open_job = None if again or ends is not None else newest_open(observed)
     known = None if again or observed.tasks is None or not len(observed.tasks) else observed.tasks
     told = definition(spec, observed) if known is not None else ""
     others = only is not None or (told != "" and told in _kept_versions(observed))
+    is_lost = _losses(spec, observed, read)
     surveys: dict[str, Survey] = {}
     for stage in _in_order(spec.stages):
         tasks = expand(spec, stage, observed, windows=windows)
         sorter = None
         if known is not None:
             needed = [surveys[name] for name in stage.needs]
-            sorter = Sorter.of(stage, known, open_job, only, others=others, needed=needed)
+            sorter = Sorter.of(
+                stage, known, open_job, only, others=others, needed=needed, is_lost=is_lost
+            )
         surveys[stage.name] = survey(stage, tasks, sorter)
     found = tuple(surveys[stage.name] for stage in spec.stages)
+    if not (reads := _read(found)) <= read:
+        # What other tasks have written there is needed, and may be gone.
+        return build_work(
+            spec,
+            observed,
+            windows=windows,
+            again=again,
+            only=only,
+            ends=ends,
+            read=read | reads,
+        )
     stages = tuple(each.work for each in found)
     job = open_job.id if open_job is not None else _next_id(spec, observed.jobs)
     earlier_jobs = len(observed.jobs) > (open_job is not None)
@@ -150,6 +175,8 @@ def build_work(
             sum(each.superseded for each in found),
             sum(each.superseded_failed for each in found),
         ),
+        works=_Works(found),
+        read=reads,
     )
     if known is None or open_job is None or open_job.metadata.get(SPEC) != spec.name:
         return replace(work, earlier=_still_ending(spec, observed))
@@ -157,8 +184,54 @@ def build_work(
     if work.earlier is None or not work.earlier.whole:
         return work
     way = Ending(open_job, "")
-    rest = build_work(spec, observed, windows=windows, only=only, ends=way)
+    rest = build_work(spec, observed, windows=windows, only=only, ends=way, read=read)
     return replace(rest, earlier=work.earlier)
+
+
+def _losses(
+    spec: Spec, observed: Observed, read: frozenset[str]
+) -> Callable[[Task, str, str], bool]:
+    """Answers whether what a task wrote is needed and gone; see :class:`Sorter`.
+
+    Results are needed unless they are on this disk, as the receipt of that job or of a later one
+    says.
+    """
+    results = frozenset(result.container for result in spec.results)
+    written = Written(spec, observed.containers)
+    receipt, jobs = observed.receipt, [job.id.lower() for job in observed.jobs]
+    fetched: frozenset[str] = frozenset()
+    if receipt is not None and not receipt.missing and receipt.job.lower() in jobs:
+        fetched = frozenset(jobs[: jobs.index(receipt.job.lower()) + 1])
+
+    def is_lost(task: Task, work: str, job: str) -> bool:
+        among = read if job.lower() in fetched else read | results
+        return written.lacks(task.body, work, among)
+
+    return is_lost
+
+
+def _read(found: Iterable[Survey]) -> frozenset[str]:
+    """The containers (keys) that tasks to be done read as a whole."""
+    return frozenset(
+        key
+        for each in found
+        if len(each.work.submit) or len(each.work.retry)
+        for key in each.work.stage.resources or ()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Works:
+    """The digests of the work of all tasks of a run: a stream."""
+
+    surveys: tuple[Survey, ...]
+
+    def __iter__(self) -> Iterator[str]:
+        for each in self.surveys:
+            yield from each.works()
+
+    def __len__(self) -> int:
+        return sum(each.work.total for each in self.surveys)
 
 
 def _kept_versions(observed: Observed) -> frozenset[str]:

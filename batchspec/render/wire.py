@@ -107,6 +107,8 @@ def requests(action: Action) -> Iterator[Request]:  # noqa: PLR0912, PLR0915  (o
             yield Request("DELETE", f"/pools/{pool}")
         case actions.DeleteJob(job):
             yield Request("DELETE", f"/jobs/{job}")
+        case actions.DeleteOutputs(container):
+            yield Request("DELETE", f"/{container}/BLOB")
         case actions.DeleteContainers(containers):
             for container in containers:
                 yield Request("DELETE", f"/{container}?restype=container")

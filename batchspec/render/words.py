@@ -70,9 +70,15 @@ def _parts(step: Step, here: Path | None) -> Iterator[str]:
         case actions.WaitForTasks(tasks=tasks, limit=limit):
             yield _counted(tasks, "task", step.subject)
             yield f"limit {units.limit(limit.total_seconds())}"
-        case actions.CreatePool() | actions.ReplacePool() | actions.RestartNodes():
+        case (
+            actions.CreatePool()
+            | actions.ReplacePool()
+            | actions.RestartNodes()
+            | actions.DeleteOutputs()
+        ):
+            noun = "blob" if isinstance(step.action, actions.DeleteOutputs) else "node"
             if step.items:
-                yield units.counted(step.items, "node")
+                yield units.counted(step.items, noun)
         case actions.WaitForPool(nodes=nodes):
             if nodes:
                 yield _counted(nodes, "node", step.subject)

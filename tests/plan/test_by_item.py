@@ -268,7 +268,9 @@ LITERALS = st.one_of(
     st.integers(-3, 4),  # a node has 4 slots, and more of them is told elsewhere
     st.booleans(),
     st.sampled_from(["1", "0", "", "x", "2h", "30m", "1:30", "true", "none", "Admin", "admin"]),
-    st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=4),
+    st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=4).filter(
+        lambda text: not text.isdecimal() or int(text) <= 4
+    ),
 )
 PLACES: tuple[tuple[str, ...], ...] = (
     ("slots",),
