@@ -137,6 +137,11 @@ LOOKS: Mapping[str, tuple[Health, str, bool]] = {
         "start-task-failed",
         False,
     ),
+    "the start task failed on one of two, and the other is not counted yet": (
+        health({"starttaskfailed": 1}, unwell=unwell(1)),
+        "start-task-failed",
+        False,
+    ),
     "the start task failed on one of two": (
         health({"starttaskfailed": 1, "idle": 1}, unwell=unwell(1)),
         "start-task-failed",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from batchspec.apply.events import Event, NodeFailed, Noticed, Outcome, Waiting
-from batchspec.apply.monitor import Monitor, Watched
+from batchspec.apply.monitor import CAUSES, Cause, Monitor, Watched
 from batchspec.apply.pace import Pace
 from batchspec.apply.ports import NodeFacts, TaskCounts, TaskTimes, TaskWaiting
 from batchspec.apply.settle import DELETION, ENDING, until_gone, until_over
@@ -206,6 +206,26 @@ async def test_a_start_task_that_fails_is_shown_once_and_ends_the_run() -> None:
     (problem,) = caught.value.problems
     assert problem.summary == "start task failed on 9 of 9 nodes of the pool 'p' (exit code 3)"
     assert len([event for event in events if isinstance(event, NodeFailed)]) == 3
+
+
+async def test_the_deadline_counts_from_the_creation_of_the_job() -> None:
+    account = Scripted()
+    account.clock.elapsed = 400.0
+    monitor, _ = watching(account)
+    await wait_for_tasks(WAIT, monitor)
+    assert 600 <= account.clock.elapsed < 602
+
+
+def test_a_run_ends_by_failed_tasks_before_all_else() -> None:
+    monitor, _ = watching(Scripted())
+    missing, failed = (
+        Cause(CAUSES[code], "job j", code, ends=True)
+        for code in ("dependency-missing", "dependency-failed")
+    )
+    monitor.causes = (missing, replace(failed, ends=False))
+    assert monitor.ending == missing
+    monitor.causes = (missing, failed)
+    assert monitor.ending == failed
 
 
 async def test_failed_tasks_weigh_more_than_other_causes() -> None:
