@@ -57,6 +57,7 @@ VALUES: dict[str, object] = {
     "tuple[int, int]": (1, 2),
     "Outputs | None": Outputs(),
     "Stream[str]": ("name",),
+    "Stream[str] | None": ("name",),
     "Stream[Task]": (TASK, TASK),
     "Stream[LocalFile]": (FILE, FILE),
 }
