@@ -111,12 +111,12 @@ def _digest(*parts: str) -> int:
 
 
 async def _since(outputs: Outputs, job: str, world: World) -> datetime:
-    """When the first task was created, to the second: Last-Modified has no fraction of it."""
+    """When the first task was created, on the clock of the storage account."""
     since = outputs.since
     if since is None:
         found = await world.batch.job(job)
         since = found.created if found is not None else datetime.min.replace(tzinfo=UTC)
-    return since.replace(microsecond=0)
+    return world.in_storage_time(since)
 
 
 def _problem(found: _Missing) -> Diagnostic:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -111,6 +111,10 @@ class TaskWaiting:
 
 class Storage(Protocol):
     """Blobs. ``moved`` is called with the number of bytes just transferred."""
+
+    def now(self) -> datetime:
+        """The time at the storage account (UTC)."""
+        ...
 
     async def container(self, name: str) -> Mapping[str, str] | None:
         """The container's metadata, or ``None`` if there is no such container."""
@@ -378,6 +382,11 @@ class Questions(Protocol):
         ...
 
 
+_SAME_TIME = timedelta(seconds=2)
+"""Two clocks that differ by less are the same, as far as dates in whole seconds tell."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """Everything the runner is handed.
@@ -393,3 +402,14 @@ class World:
     pace: float = 2.0
     halt: Halt = field(default_factory=Halt)
     node_logs: NodeLogs = field(default_factory=NodeLogs)
+
+    def in_storage_time(self, at: datetime) -> datetime:
+        """A time of the Batch service on the clock of the storage account, to the second.
+
+        Last-Modified of a blob has no fraction of a second. Where the clock of the Batch service
+        is ahead (an embedded service with ``--speed`` runs ever further ahead), the result is
+        rather too early than too late: a blob written at that time never counts as older.
+        """
+        ahead = self.batch.now() - self.storage.now()
+        earlier = at - ahead if ahead > _SAME_TIME and at > _EPOCH else at
+        return earlier.replace(microsecond=0)

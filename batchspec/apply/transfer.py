@@ -25,7 +25,13 @@ from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity
 from batchspec.plan.actions import DownloadResults, UploadFiles
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.plan.plan import Step
-from batchspec.plan.receipt import Arrived, receipt_entries, receipt_job
+from batchspec.plan.receipt import (
+    Arrived,
+    receipt_entries,
+    receipt_job,
+    receipt_name,
+    receipt_prefix,
+)
 from batchspec.plan.stamps import WorkSet
 
 _WORKERS = 16
@@ -83,12 +89,15 @@ async def _download_once(action: DownloadResults, step: Step, tools: Tools) -> P
 
 
 async def _download(action: DownloadResults, step: Step, tools: Tools) -> Performed:
-    since = await _since(action, tools.world)
-    older = _Older(action, since)
+    job = await tools.world.batch.job(action.job)
+    created = job.created if job is not None else datetime.min.replace(tzinfo=UTC)
+    older = _Older(action, tools.world.in_storage_time(action.since or created))
     fetch = _Fetch(action, tools.world, tools.emit, progress(step, tools, items=None))
-    # Results that are not all there are fetched again by the next run.
-    job = "" if action.job in tools.incomplete else action.job
-    with ReceiptDraft(tools.receipt, job) as draft:
+    # Results that are not complete are fetched again by the next run.
+    complete = action.complete and action.job not in tools.incomplete and job is not None
+    name = receipt_name(action.job, created) if complete else ""
+    superseded = 0
+    with ReceiptDraft(tools.receipt, name) as draft:
 
         async def one(blob: Blob) -> None:
             draft.note(await fetch(blob))
@@ -104,27 +113,18 @@ async def _download(action: DownloadResults, step: Step, tools: Tools) -> Perfor
         if not fetch.so_far.done and await tools.world.storage.container(action.container) is None:
             raise container_gone(action.container)
         for entry in _earlier(tools.receipt):
-            if not draft.is_noted(entry) and (
-                entry.container != action.container or _is_there(entry)
-            ):
+            if draft.is_noted(entry):
+                continue
+            existing = entry.container != action.container or _is_there(entry)
+            if older.is_of_other_work(entry.work):
+                superseded += existing
+            elif existing:
                 draft.note(entry)
         draft.keep()
     if not fetch.so_far.done:
         tools.emit(Noticed(_nothing(action)))
-    notes = (_already(fetch.same) if fetch.same else "", older.words)
+    notes = (_already(fetch.same) if fetch.same else "", older.words, _superseded(superseded))
     return Performed(fetch.so_far.done, fetch.so_far.moved, "; ".join(filter(None, notes)))
-
-
-async def _since(action: DownloadResults, world: World) -> datetime:
-    """When the first task was created whose results these are, to the second.
-
-    Last-Modified of a blob has no fraction of it.
-    """
-    since = action.since
-    if since is None:
-        job = await world.batch.job(action.job)
-        since = job.created if job is not None else datetime.min.replace(tzinfo=UTC)
-    return since.replace(microsecond=0)
 
 
 @dataclass(slots=True)
@@ -140,9 +140,7 @@ class _Older:
     def __call__(self, blob: Blob) -> bool:
         """Whether a blob is of an earlier run; what the spec itself uploads is not."""
         if blob.work and self.action.works is not None:
-            if self._works is None:
-                self._works = WorkSet(self.action.works)
-            other = blob.work not in self._works
+            other = self.is_of_other_work(blob.work)
             self.count += other
             return other
         if blob.modified is None or blob.modified >= self.since:
@@ -153,6 +151,14 @@ class _Older:
             return False
         self.count += 1
         return True
+
+    def is_of_other_work(self, work: str) -> bool:
+        """Whether work is known and is not of the present version of the spec."""
+        if not work or self.action.works is None:
+            return False
+        if self._works is None:
+            self._works = WorkSet(self.action.works)
+        return work not in self._works
 
     @property
     def words(self) -> str:
@@ -167,7 +173,8 @@ def _here(receipt: Path, action: DownloadResults) -> int | None:
     """How many results of this job another run has fetched; ``None`` if they are not all here."""
     try:
         with receipt.open(encoding="utf-8") as file:
-            if not action.job or receipt_job(file.readline()) != action.job:
+            # The job may be gone with its container.
+            if not (receipt_job(file.readline()) or "").startswith(receipt_prefix(action.job)):
                 return None
             found = [
                 _is_there(entry)
@@ -195,11 +202,12 @@ class _Fetch:
         here = _digest(place, blob.size)
         if here is not None and here == blob.md5:
             self.same += 1
-            return Arrived(container, blob.name, place, blob.size, here)
+            return Arrived(container, blob.name, place, blob.size, here, blob.work)
         if place.exists() and not self.action.overwrite:
             self.emit(Noticed(_in_the_way(place)))
             size = place.stat().st_size
-            return Arrived(container, blob.name, place, size, _digest(place, size) or b"")
+            digest = _digest(place, size) or b""
+            return Arrived(container, blob.name, place, size, digest, blob.work)
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f".{place.name[:200]}.part")
         try:
@@ -207,7 +215,7 @@ class _Fetch:
             part.replace(place)
         finally:
             part.unlink(missing_ok=True)
-        return Arrived(container, blob.name, place, blob.size, md5)
+        return Arrived(container, blob.name, place, blob.size, md5, blob.work)
 
 
 async def _matching(
@@ -246,6 +254,14 @@ def _earlier(receipt: Path) -> Iterator[Arrived]:
 
 def _is_there(entry: Arrived) -> bool:
     return _digest(entry.path, entry.size) == entry.md5
+
+
+def _superseded(files: int) -> str:
+    """How many results of an earlier version are on the disk; empty if none."""
+    if not files:
+        return ""
+    remain = "1 file remains" if files == 1 else f"{files:,} files remain"
+    return f"{remain} on this disk from an earlier version"
 
 
 def _already(files: int) -> str:

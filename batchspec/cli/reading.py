@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from batchspec.cli.options import Wanted, variables_of
-from batchspec.cli.request_log import debugs, log_requests
-from batchspec.cli.run_folder import runs_folder
 from batchspec.diagnostics import Diagnostic, Diagnostics, Secret, SpecError, UsageError, conceal
 from batchspec.observe.disk import scan
 from batchspec.observe.spool import Spool
+from batchspec.plan.receipt import receipt_path
 from batchspec.spec import Container, Spec, read_spec, read_uploads
 
 
@@ -33,8 +32,10 @@ def read(wanted: Wanted) -> Spec:
             raise UsageError(plan) from None
         raise
     conceal(*(value for value in spec.parameters.values() if isinstance(value, Secret)))
-    if debugs(wanted.environ):
-        log_requests(runs_folder(spec.path, spec.name).parent)
+    if wanted.environ.get("BATCHSPEC_LOG", "").lower() == "debug":
+        from batchspec.cli.request_log import log_requests  # noqa: PLC0415  (only for --debug)
+
+        log_requests(receipt_path(spec.path, spec.name).parent)
     return spec
 
 

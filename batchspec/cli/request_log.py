@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -13,11 +12,6 @@ from batchspec.diagnostics import redact
 
 _LARGEST = 10 << 20
 """Bytes of the file; what was written before is kept once, as ``requests.log.1``."""
-
-
-def debugs(environ: Mapping[str, str]) -> bool:
-    """Whether ``BATCHSPEC_LOG`` asks for the log."""
-    return environ.get("BATCHSPEC_LOG", "").lower() == "debug"
 
 
 def log_requests(folder: Path) -> None:

@@ -78,7 +78,7 @@ async def connect(
         )
         mint = Mint(account, service, blob_time.now)
         batch = BatchService(client, mint, batch_limiter, limits, timing, batch_time)
-        storage = BlobStorage(service, blob_limiter, limits, timing)
+        storage = BlobStorage(service, blob_limiter, limits, timing, blob_time)
         yield Cloud(AccountReader(account.shown, batch, storage), storage, batch, mint.longest)
 
 

@@ -13,6 +13,8 @@ from urllib.parse import parse_qsl, urlsplit
 from azure.core.pipeline import PipelineRequest
 
 LOGGER = logging.getLogger("batchspec.requests")
+# Only `--debug` asks for these lines, whatever level others choose for all loggers.
+LOGGER.setLevel(logging.INFO)
 
 _SHOWN = frozenset({"comp", "restype", "blockid", "prefix", "$filter", "$select", "$expand"})
 """Query parameters that say what a request does. All others are left out: some sign."""

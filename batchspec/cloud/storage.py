@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from batchspec.cloud.download import Downloads
 from batchspec.cloud.errors import fault, translate, translated
 from batchspec.cloud.limiter import Limiter, Limits, Timing
 from batchspec.cloud.pipeline import watched
+from batchspec.cloud.service_time import ServiceTime
 from batchspec.cloud.upload import Uploads
 from batchspec.observe.ports import ContainerSeen, Part
 from batchspec.plan.observed import Blob, LocalFile
@@ -36,13 +38,23 @@ class BlobStorage:
     """
 
     def __init__(
-        self, service: BlobServiceClient, limiter: Limiter, limits: Limits, timing: Timing
+        self,
+        service: BlobServiceClient,
+        limiter: Limiter,
+        limits: Limits,
+        timing: Timing,
+        time: ServiceTime,
     ) -> None:
         self.service = service
+        self._time = time
         self._limits = limits
         self._timing = timing
         self._uploads = Uploads(service)
         self._downloads = Downloads(service, timing, limiter.delay)
+
+    def now(self) -> datetime:
+        """The time at the storage account (UTC), as its latest answers say."""
+        return self._time.now()
 
     async def container(self, name: str) -> Mapping[str, str] | None:
         """The container's metadata, or ``None`` if there is no such container."""

@@ -269,7 +269,8 @@ class DownloadResults:
     ``None`` is the creation of the job. ``own`` are the names of the blobs that the spec uploads to
     the container, which are downloaded whatever their age. Of a blob that says which work wrote it,
     that decides: it is downloaded if the work is one of ``works``, where these are known.
-    ``outputs`` is what the tasks of the job must have written, where no wait checked it.
+    ``outputs`` is what the tasks of the job must have written, where no wait checked it. Unless
+    they are ``complete``, more results may come, and the receipt does not name the job.
     """
 
     container: str
@@ -282,6 +283,7 @@ class DownloadResults:
     own: Stream[str] = ()
     outputs: Outputs | None = None
     works: Stream[str] | None = None
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)

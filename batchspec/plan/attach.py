@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.plan.actions import DeleteContainers, DeletePool, WaitForTasks
 from batchspec.plan.digest import digest
-from batchspec.plan.ending import cleanup_steps, receipt_name, result_steps, results_safe
+from batchspec.plan.ending import cleanup_steps, result_steps, results_safe
 from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.plan import Gate, Plan, Step, Verb
@@ -45,8 +45,8 @@ def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
         tasks,
     )
     safe = job.state == _OVER and results_safe(spec, observed)
-    name, since = receipt_name(spec, job), _since(spec, observed)
-    results = [] if safe else list(result_steps(spec, observed, name, (wait.id,), since=since))
+    since = _since(spec, observed)
+    results = [] if safe else list(result_steps(spec, observed, job.id, (wait.id,), since=since))
     last = (results or [wait])[-1].id
     cleanup = [
         step
@@ -84,10 +84,10 @@ def build_download(spec: Spec, observed: Observed) -> Plan:
         )
     job = _newest(spec, observed)
     over = job.state == _OVER
-    name, since = receipt_name(spec, job) if over else "", _since(spec, observed)
+    since = _since(spec, observed)
     steps = tuple(
         replace(step, reason="they are there now")
-        for step in result_steps(spec, observed, name, (), since=since)
+        for step in result_steps(spec, observed, job.id, (), since=since, complete=over)
     )
     return _plan(spec, observed, steps, () if over else (_not_all(job),))
 

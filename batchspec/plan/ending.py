@@ -7,8 +7,9 @@ from datetime import datetime
 
 from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DownloadResults
 from batchspec.plan.container_users import may_delete
-from batchspec.plan.observed import JobFacts, Observed, Stream
+from batchspec.plan.observed import Observed, Stream
 from batchspec.plan.plan import Gate, Step, Verb
+from batchspec.plan.receipt import receipt_name
 from batchspec.plan.streams import Mapped
 from batchspec.spec import PoolKind, Spec, When
 
@@ -22,18 +23,10 @@ def results_safe(spec: Spec, observed: Observed) -> bool:
     receipt, newest = observed.receipt, observed.jobs[-1] if observed.jobs else None
     if receipt is None or newest is None:
         return False
-    return receipt.job.lower() == receipt_name(spec, newest).lower() and not receipt.missing
-
-
-def receipt_name(spec: Spec, job: JobFacts) -> str:
-    """What a receipt calls a job: its id.
-
-    A schedule that is made anew counts its jobs from 1 again, so of those it is also said when they
-    were made.
-    """
-    if spec.job.schedule is None:
-        return job.id
-    return f"{job.id} of {job.created.isoformat()}"
+    return (
+        receipt.job.lower() == receipt_name(newest.id, newest.created).lower()
+        and not receipt.missing
+    )
 
 
 def results_lost(spec: Spec, observed: Observed) -> bool:
@@ -53,11 +46,13 @@ def result_steps(
     *,
     since: datetime | None = None,
     works: Stream[str] | None = None,
+    complete: bool = True,
 ) -> Iterator[Step]:
     """A download for each entry of ``results``; one after the other, since they share a receipt.
 
     ``since`` is when the first task that is kept was created; ``None``: the job was. ``works`` are
-    the digests of the work of all tasks of the run, ``None`` where they are not known.
+    the digests of the work of all tasks of the run, ``None`` where they are not known. Unless they
+    are ``complete``, more results may come.
     """
     for number, result in enumerate(spec.results):
         container = spec.container_id(result.container)
@@ -74,6 +69,7 @@ def result_steps(
                 since,
                 Mapped(observed.containers[result.container].files, lambda file: file.blob),
                 works=works,
+                complete=complete,
             ),
             Verb.DOWNLOAD,
             f"results from {container}",

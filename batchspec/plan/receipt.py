@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 _VERSION = 1
@@ -18,13 +19,27 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """A result on the disk: the blob it was, where it lies, its size in bytes and MD5."""
+    """A result on the disk: the blob it was, where it is, its size in bytes and MD5.
+
+    ``work`` is the digest of the work that wrote the blob; empty where it is not known.
+    """
 
     container: str
     blob: str
     path: Path
     size: int
     md5: bytes
+    work: str = ""
+
+
+def receipt_name(job: str, created: datetime) -> str:
+    """What a receipt calls a job: one that is made again under the same id is another."""
+    return f"{receipt_prefix(job)}{created.isoformat()}"
+
+
+def receipt_prefix(job: str) -> str:
+    """How the names begin that receipts have for jobs of this id."""
+    return f"{job} of "
 
 
 def receipt_path(spec_path: Path, name: str) -> Path:
@@ -46,6 +61,7 @@ def receipt_line(entry: Arrived, folder: Path) -> str:
             "path": os.path.relpath(entry.path, folder),
             "size": entry.size,
             "md5": entry.md5.hex(),
+            **({"work": entry.work} if entry.work else {}),
         }
     )
 
@@ -73,6 +89,7 @@ def receipt_entries(lines: Iterable[str], folder: Path) -> Iterator[Arrived]:
                 Path(os.path.normpath(folder / row["path"])),
                 row["size"],
                 bytes.fromhex(row["md5"]),
+                row.get("work", ""),
             )
         except (ValueError, KeyError, TypeError):
             return

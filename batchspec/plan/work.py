@@ -18,6 +18,7 @@ from batchspec.plan.definition import KEEPS, definition
 from batchspec.plan.needs import Linked, link
 from batchspec.plan.observed import JobFacts, Observed, Stream, TaskFacts, TaskIndex
 from batchspec.plan.pool_body import SPEC
+from batchspec.plan.receipt import receipt_name
 from batchspec.plan.selection import Selection
 from batchspec.plan.stage_work import Sorter, StageWork, Survey, state_of, survey
 from batchspec.plan.stamps import Written
@@ -198,10 +199,12 @@ def _losses(
     """
     results = frozenset(result.container for result in spec.results)
     written = Written(spec, observed.containers)
-    receipt, jobs = observed.receipt, [job.id.lower() for job in observed.jobs]
+    receipt = observed.receipt
+    names = [receipt_name(job.id, job.created).lower() for job in observed.jobs]
     fetched: frozenset[str] = frozenset()
-    if receipt is not None and not receipt.missing and receipt.job.lower() in jobs:
-        fetched = frozenset(jobs[: jobs.index(receipt.job.lower()) + 1])
+    if receipt is not None and not receipt.missing and receipt.job.lower() in names:
+        last = names.index(receipt.job.lower())
+        fetched = frozenset(job.id.lower() for job in observed.jobs[: last + 1])
 
     def is_lost(task: Task, work: str, job: str) -> bool:
         among = read if job.lower() in fetched else read | results

@@ -56,6 +56,7 @@ def fetch(folder: Path, job: str = "j") -> DownloadResults:
 async def test_results_that_another_run_has_fetched_are_here(tmp_path: Path) -> None:
     account, receipt = FakeAccount(), tmp_path / ".batchspec" / "results.jsonl"
     account.containers["output"] = {"a.txt": b"a", "b.txt": b"b"}
+    account.jobs["j"] = Record(id="j")
     assert (await carried_out(account, receipt, fetch(tmp_path)))[0] == Exit.DONE
     del account.containers["output"]
     before = receipt.read_bytes()

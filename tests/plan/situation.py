@@ -66,6 +66,7 @@ from batchspec.plan.observed import (
 )
 from batchspec.plan.pool_body import pool_body, runs_windows
 from batchspec.plan.provenance import BY, ORIGIN
+from batchspec.plan.receipt import receipt_name
 from batchspec.plan.schedule_body import schedule_body
 from batchspec.plan.tasks import expand
 from batchspec.plan.work import build_work
@@ -244,7 +245,10 @@ def _observed(
         found = _schedule(case["schedule"], made.spec, made.observed)
         observed = replace(observed, schedule=found)
     if "receipt" in case:
-        observed = replace(observed, receipt=Receipt(**case["receipt"]))
+        named = case["receipt"]["job"]
+        made_at = {job.id: receipt_name(job.id, job.created) for job in observed.jobs}
+        given = {**case["receipt"], "job": made_at.get(named, named)}
+        observed = replace(observed, receipt=Receipt(**given))
     return replace(observed, tasks=spool.tasks())
 
 

@@ -193,7 +193,7 @@ MOVED: Mapping[str, tuple[Case, Case, str, str]] = {
         case(receipt={"job": "demo", "files": 3, "missing": 0}),
         case(receipt={"job": "demo", "files": 3, "missing": 1}),
         "the results on this disk",
-        "3 of job demo, 0 gone or changed -> 3 of job demo, 1 gone or changed",
+        ", 0 gone or changed -> 3 of job demo of ",
     ),
     "the account": (
         THERE,
