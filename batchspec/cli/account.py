@@ -13,7 +13,7 @@ from batchspec.cloud.account import AnyAccount, LocalAccount, account_from
 from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.open import open_account
 from batchspec.diagnostics import Diagnostic, Secret, ServiceError, UsageError, conceal
-from batchspec.render.local import LocalDay, day_notice, phase_text
+from batchspec.render.local import LocalSimulation, phase_text, simulation_notice
 
 _NAMED = ("AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ENDPOINT")
 
@@ -50,9 +50,9 @@ def local_account(endpoints: local.Endpoints) -> LocalAccount:
     )
 
 
-def day_of(simulation: local.Simulation) -> LocalDay:
+def day_of(simulation: local.Simulation) -> LocalSimulation:
     """The simulation options of the embedded service, for display."""
-    return LocalDay(
+    return LocalSimulation(
         speed=simulation.speed,
         allocation=simulation.allocation_text,
         chaos=simulation.faults.text,
@@ -62,7 +62,7 @@ def day_of(simulation: local.Simulation) -> LocalDay:
 
 def _noticed(endpoints: local.Endpoints) -> local.Endpoints:
     """The endpoints; whoever uses a service that rehearses is told so, lest they be fooled."""
-    if notice := day_notice(day_of(endpoints.simulation)):
+    if notice := simulation_notice(day_of(endpoints.simulation)):
         print(notice, file=sys.stderr, flush=True)
     return endpoints
 

@@ -17,7 +17,7 @@ from batchspec.plan.actions import (
     ReplaceSchedule,
 )
 from batchspec.plan.plan import Gate, Plan
-from batchspec.render.questions import apply_question, unanswered, unasked_words
+from batchspec.render.questions import apply_question, no_terminal_text, unanswered
 
 
 async def ask_and_run(
@@ -51,7 +51,7 @@ def agreed(plan: Plan, progress: ProgressKind, *, yes: bool) -> bool:
     if yes:
         return True
     if not has_terminal():
-        raise needs_answer(unasked_words(plan), unanswered(plan))
+        raise needs_answer(no_terminal_text(plan), unanswered(plan))
     if not shows_plan(progress) and plan.questions:
         show_problems(plan.questions)
     return confirm(apply_question(plan), default=False)

@@ -16,7 +16,7 @@ from typing import TextIO
 from batchspec import __version__
 from batchspec.apply.events import NodeFailed, Stamped, TaskFailed
 from batchspec.diagnostics import redact
-from batchspec.render.progress.jsonl import JsonView
+from batchspec.render.progress.json_stream import JsonView
 
 KEPT = 30
 """How many recorded runs of a spec are kept; older ones are deleted when another begins."""

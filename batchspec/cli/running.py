@@ -24,10 +24,10 @@ from batchspec.diagnostics import Exit
 from batchspec.plan.node_logs import node_logs_container
 from batchspec.plan.plan import Plan
 from batchspec.plan.receipt import receipt_path
-from batchspec.render.going_on import next_commands, stopping, unrecorded
-from batchspec.render.ink import wants_color
-from batchspec.render.progress.view import Kind, View, open_view
+from batchspec.render.next_steps import next_commands, record_unwritable, stopping
+from batchspec.render.progress.views import Kind, View, open_view
 from batchspec.render.report import Report, Tally
+from batchspec.render.style import wants_color
 from batchspec.render.summary import summary_text
 
 PACE = {"local": 0.1, "azure": 2.0}
@@ -107,7 +107,7 @@ def _record(
 
     def warn(error: OSError) -> None:
         if progress is not ProgressKind.JSON:
-            show_problems([unrecorded(error.strerror or str(error))])
+            show_problems([record_unwritable(error.strerror or str(error))])
 
     return RunFolder(runs_folder(found.spec.path, found.spec.name), clock.now(), warn)
 

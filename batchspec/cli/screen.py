@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from batchspec.cli.options import Format
 from batchspec.diagnostics import Diagnostic, Severity, UsageError, redact
-from batchspec.render.ink import wants_color
-from batchspec.render.problems import problem_json, problems_text
-from batchspec.render.sink import json_text
+from batchspec.render.diagnostics import diagnostic_json, diagnostics_text
+from batchspec.render.output import json_text
+from batchspec.render.style import wants_color
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from batchspec.apply.halt import Halt
     from batchspec.apply.ports import Deletion
     from batchspec.plan.plan import Plan
-    from batchspec.render.progress.view import View
+    from batchspec.render.progress.views import View
 
 
 def out(text: str) -> None:
@@ -51,17 +51,15 @@ def has_terminal() -> bool:
 def show_problems(problems: Sequence[Diagnostic], form: Format = Format.TEXT) -> None:
     """Problems to standard error, or as JSON to standard output."""
     if form is Format.JSON:
-        out(json_text({"version": 1, "problems": [problem_json(p) for p in problems]}))
+        out(json_text({"version": 1, "problems": [diagnostic_json(p) for p in problems]}))
         return
-    err(problems_text(problems, color=wants_color(sys.stderr, os.environ), width=width()))
+    err(diagnostics_text(problems, color=wants_color(sys.stderr, os.environ), width=width()))
 
 
 def show_plan(plan: Plan, form: Format, *, verbose: bool, nothing: str = "") -> None:
     """A plan to standard output; ``nothing`` is what is said of one without steps."""
-    from batchspec.render.glyphs import glyphs_for
-    from batchspec.render.plan.data import plan_json
-    from batchspec.render.plan.markdown import plan_markdown
-    from batchspec.render.plan.text import plan_text
+    from batchspec.render.plan import plan_json, plan_markdown, plan_text
+    from batchspec.render.symbols import symbols_for
 
     match form:
         case Format.JSON:
@@ -70,13 +68,13 @@ def show_plan(plan: Plan, form: Format, *, verbose: bool, nothing: str = "") -> 
             out(plan_markdown(plan, here=Path.cwd()))
         case Format.TEXT:
             color = wants_color(sys.stdout, os.environ)
-            glyphs = glyphs_for(sys.stdout)
+            symbols = symbols_for(sys.stdout)
             out(
                 plan_text(
                     plan,
                     color=color,
                     width=width(),
-                    glyphs=glyphs,
+                    symbols=symbols,
                     verbose=verbose,
                     here=Path.cwd(),
                     nothing=nothing,
@@ -86,7 +84,7 @@ def show_plan(plan: Plan, form: Format, *, verbose: bool, nothing: str = "") -> 
 
 def show_refusal(spec: Path, problems: Sequence[Diagnostic], form: Format) -> None:
     """Why there is no plan, to standard output: as JSON or markdown where that was asked for."""
-    from batchspec.render.plan.markdown import refusal_markdown
+    from batchspec.render.plan import refusal_markdown
 
     match form:
         case Format.JSON:

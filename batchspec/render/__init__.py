@@ -1,7 +1,13 @@
-"""Words and colour: the only room that forms sentences, and the only one that imports rich.
+"""Text for people and the published JSON: plans, progress, reports, status, diagnostics.
 
-Everything here takes values and gives text, or writes text to a file object that it was handed.
-Nothing is decided, read from the disk or sent. Whatever goes out passes :mod:`~.sink`, so that
-neither a signature nor a control character of a task's output reaches a screen. rich is imported
-where it is drawn with, never on the way to ``--help``.
+In: plans, events, reports and diagnostics as values. Out: text, JSON or HTML, or lines on a stream
+that the caller passes. One module formats one subject; the name says which: ``plan``, ``progress``
+(the views of a run), ``report`` (what the events of a run add up to), ``summary``, ``next_steps``,
+``report_page``, ``status``, ``failures``, ``inventory``, ``doctor``, ``local``, ``logs``,
+``questions``, ``diagnostics``. They share ``units``, ``style``, ``symbols``, ``step_text``,
+``event_text`` and ``output``, which redacts everything that is printed.
+
+Not here: decisions, requests, files other than the page's style sheet, and prompts (``cli`` asks).
+Only this package imports rich, and only in the live view, because it would double the start time of
+``--help``. For the same reason this module imports nothing.
 """

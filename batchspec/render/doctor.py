@@ -10,8 +10,8 @@ from enum import StrEnum
 from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import SupportedImage
 from batchspec.render import units
-from batchspec.render.ink import Ink
-from batchspec.render.sink import clean, flat, json_text
+from batchspec.render.output import clean, flat, json_text
+from batchspec.render.style import Style
 
 _AWRY = timedelta(minutes=2)
 _REFUSED = timedelta(minutes=15)
@@ -64,18 +64,18 @@ def checks_json(target: str, checks: Sequence[Check]) -> str:
 
 def checks_text(checks: Sequence[Check], *, color: bool = False) -> str:
     """The checks as lines, and what they come to."""
-    ink = Ink(color)
+    style = Style(color)
     styles = {Level.OK: "create", Level.WARN: "warning", Level.FAIL: "error"}
     column = max(len(check.name) for check in checks)
     lines = []
     for check in checks:
         head = f"{check.level.value:<4}  {check.name:<{column}}  "
         first, *rest = clean(check.words).splitlines() or [""]
-        lines.append(ink(styles[check.level], head) + first)
+        lines.append(style(styles[check.level], head) + first)
         margin = " " * len(head)
         lines += [f"{margin}{line}" for line in rest]
         mend = clean(check.mend).splitlines()
-        lines += [f"{margin}{ink('hint', 'hint:')} {mend[0]}"] if mend else []
+        lines += [f"{margin}{style('hint', 'hint:')} {mend[0]}"] if mend else []
         lines += [f"{margin}      {line}" for line in mend[1:]]
     return "\n".join([*lines, "", _sum(checks)])
 
@@ -88,7 +88,7 @@ def _sum(checks: Sequence[Check]) -> str:
     return f"All works; {units.counted(warned, 'warning')}." if warned else "All works."
 
 
-def of_problem(name: str, problem: Diagnostic, level: Level = Level.FAIL) -> Check:
+def failed_check(name: str, problem: Diagnostic, level: Level = Level.FAIL) -> Check:
     """Something that is wrong."""
     words = "\n".join(part for part in (flat(problem.summary), problem.detail) if part)
     return Check(name, level, words, problem.fix)
@@ -131,7 +131,7 @@ def answer_check(
 ) -> Check:
     """Whether a service answers us."""
     if problem is not None:
-        return of_problem(name, problem)
+        return failed_check(name, problem)
     spoken = f", api-version {version}" if version else ""
     return Check(name, Level.OK, f"{url} answers in {units.duration(seconds)}{spoken}")
 
@@ -190,7 +190,7 @@ def worst(checks: Sequence[Check]) -> Level:
     return max((check.level for check in checks), key=order.index, default=Level.OK)
 
 
-def softened(checks: Sequence[Check]) -> Iterator[Check]:
+def as_warnings(checks: Sequence[Check]) -> Iterator[Check]:
     """The same as warnings: of what is not needed for the account in question."""
     for check in checks:
         level = Level.WARN if check.level is Level.FAIL else check.level

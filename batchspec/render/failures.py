@@ -10,10 +10,10 @@ from batchspec.diagnostics import Diagnostic, redact
 from batchspec.observe.failures import Failure
 from batchspec.plan.observed import Account, TaskFacts
 from batchspec.render import units
-from batchspec.render.ink import Ink
-from batchspec.render.progress.lines import tail_lines
-from batchspec.render.sink import flat, json_text
-from batchspec.render.words import account_line
+from batchspec.render.event_text import tail_lines
+from batchspec.render.output import flat, json_text
+from batchspec.render.step_text import account_line
+from batchspec.render.style import Style
 
 _WORDS = {
     "timeout": "ran into the time limit",
@@ -90,8 +90,8 @@ def failures_json(failures: Failures) -> str:
 
 def failures_text(failures: Failures, *, color: bool = False, width: int = 80) -> str:
     """The failures in paragraphs, one a cause."""
-    ink = Ink(color)
-    lines = [ink("bold", account_line(failures.account))]
+    style = Style(color)
+    lines = [style("bold", account_line(failures.account))]
     if failures.job is None:
         words = f"There is no job of {flat(failures.name)} in the account."
         if not failures.found:
@@ -103,10 +103,10 @@ def failures_text(failures: Failures, *, color: bool = False, width: int = 80) -
     if failures.tasks:
         lines.append(f"{units.counted(failures.tasks, 'task')} of {flat(failures.name)} failed.")
     for failure in failures.found:
-        lines += ["", *_paragraph(failures, failure, ink, width)]
+        lines += ["", *_paragraph(failures, failure, style, width)]
     several = sum(not failure.of_nodes for failure in failures.found) > 1
     if several and failures.retry is not None:
-        lines += ["", f"Retry them all: {ink('bold', flat(failures.retry(None)))}"]
+        lines += ["", f"Retry them all: {style('bold', flat(failures.retry(None)))}"]
     if failures.retry is not None and any(failure.earlier for failure in failures.found):
         lines += ["", "Tasks of earlier jobs that have changed in the spec since are not retried."]
     return "\n".join(lines)
@@ -118,9 +118,9 @@ def _command(failures: Failures, failure: Failure) -> str:
     return failures.retry(failure.key)
 
 
-def _paragraph(failures: Failures, failure: Failure, ink: Ink, width: int) -> Iterator[str]:
+def _paragraph(failures: Failures, failure: Failure, style: Style, width: int) -> Iterator[str]:
     noun = "node" if failure.of_nodes else "task"
-    head = f"{ink('error', flat(failure.key))}  {units.counted(failure.count, noun)}"
+    head = f"{style('error', flat(failure.key))}  {units.counted(failure.count, noun)}"
     if failure.earlier:
         part = "" if failure.earlier == failure.count else f"{failure.earlier:,} "
         head += f" ({part}of {'an earlier job' if failure.earlier == 1 else 'earlier jobs'})"
@@ -134,17 +134,18 @@ def _paragraph(failures: Failures, failure: Failure, ink: Ink, width: int) -> It
         yield from _wrapped(flat(failure.message), width)
     tail = list(tail_lines(failure.text))
     if tail:
-        yield ink("dim", f"  {failure.file} of {flat(failure.sample)}:")
+        yield style("dim", f"  {failure.file} of {flat(failure.sample)}:")
         yield from tail
     elif failure.file:
-        yield ink("dim", f"  {failure.file} of {flat(failure.sample)} is empty or gone")
+        yield style("dim", f"  {failure.file} of {flat(failure.sample)} is empty or gone")
     if failure.of_nodes:
         task = _NODE_TASKS.get(failure.cause)
-        yield f"  {f'Fix `{task}`, then' if task else 'Then'}: {ink('bold', flat(failures.apply))}"
+        first = f"Fix `{task}`, then" if task else "Then"
+        yield f"  {first}: {style('bold', flat(failures.apply))}"
     elif failures.retry is None:
-        yield f"  Fix it, then, for the next job: {ink('bold', flat(failures.apply))}"
+        yield f"  Fix it, then, for the next job: {style('bold', flat(failures.apply))}"
     else:
-        yield f"  Retry: {ink('bold', flat(failures.retry(failure.key)))}"
+        yield f"  Retry: {style('bold', flat(failures.retry(failure.key)))}"
 
 
 def _words(failure: Failure) -> str:

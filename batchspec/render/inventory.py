@@ -8,12 +8,12 @@ from datetime import datetime
 from batchspec.observe.inventory import Kind, Owned
 from batchspec.plan.observed import Account
 from batchspec.render import units
-from batchspec.render.ink import Ink
-from batchspec.render.problems import cell_width
-from batchspec.render.progress.jsonl import moment
-from batchspec.render.questions import cost_words
-from batchspec.render.sink import flat, json_text
-from batchspec.render.words import account_line
+from batchspec.render.diagnostics import cell_width
+from batchspec.render.output import flat, json_text
+from batchspec.render.progress.json_stream import moment
+from batchspec.render.questions import cost_text
+from batchspec.render.step_text import account_line
+from batchspec.render.style import Style
 
 _HEAD = ("what", "id", "spec", "state", "age")
 
@@ -52,8 +52,8 @@ def inventory_text(
     color: bool = False,
 ) -> str:
     """The things as a table; ``orphans`` says that these are all there are of that kind."""
-    ink = Ink(color)
-    lines = [ink("bold", account_line(account))]
+    style = Style(color)
+    lines = [style("bold", account_line(account))]
     if not found:
         none = (
             "All that batchspec made is in use."
@@ -64,7 +64,7 @@ def inventory_text(
     rows = [_HEAD, *(_row(owned, now) for owned in found)]
     widths = [max(cell_width(row[column]) for row in rows) for column in range(len(_HEAD))]
     table = ["  ".join(map(_padded, row, widths)).rstrip() for row in rows]
-    lines += ["", ink("dim", table[0]), *table[1:], "", _sum(found)]
+    lines += ["", style("dim", table[0]), *table[1:], "", _sum(found)]
     if orphans:
         lines += _costs(account, found)
     return "\n".join(lines)
@@ -99,7 +99,7 @@ def _sum(found: Sequence[Owned]) -> str:
 def _costs(account: Account, found: Sequence[Owned]) -> Iterator[str]:
     for kind in Kind:
         if any(owned.kind is kind for owned in found):
-            yield f"A {kind.value}: {cost_words(kind.value, target=account.target)}."
+            yield f"A {kind.value}: {cost_text(kind.value, target=account.target)}."
     specs = units.listed((flat(owned.spec) for owned in _one_a_spec(found)), last="or")
     yield f"`batchspec destroy SPEC` deletes what a spec made; here that of {specs}."
 

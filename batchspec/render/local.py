@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from batchspec.render.ink import Ink
-from batchspec.render.sink import flat, json_text
+from batchspec.render.output import flat, json_text
+from batchspec.render.style import Style
 
 _PHASES: Mapping[str, str] = {
     "waiting": "waiting for another command that starts the local service",
@@ -34,7 +34,7 @@ def phase_text(phase: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class LocalDay:
+class LocalSimulation:
     """How time passes in the service and what goes wrong there.
 
     ``time`` is what its clock shows, ``allocation`` how long a node takes to come up by that clock.
@@ -60,17 +60,17 @@ class LocalStatus:
     started: datetime | None = None
     pid: int | None = None
     version: str | None = None
-    day: LocalDay | None = None
+    day: LocalSimulation | None = None
 
 
 def local_status_text(status: LocalStatus, *, color: bool = False) -> str:
     """How it is with the service, in a few lines."""
-    return "\n".join(_lines(status, Ink(color)))
+    return "\n".join(_lines(status, Style(color)))
 
 
-def _lines(status: LocalStatus, ink: Ink) -> Iterator[str]:
-    style, words = _STATES.get(status.state, ("change", flat(status.state)))
-    yield f"state    {ink(style, words)}"
+def _lines(status: LocalStatus, style: Style) -> Iterator[str]:
+    style_name, words = _STATES.get(status.state, ("change", flat(status.state)))
+    yield f"state    {style(style_name, words)}"
     rows = {
         "batch": status.batch_url,
         "storage": status.blob_url,
@@ -108,7 +108,7 @@ def local_status_json(status: LocalStatus) -> str:
     )
 
 
-def _day_rows(day: LocalDay | None) -> Mapping[str, str]:
+def _day_rows(day: LocalSimulation | None) -> Mapping[str, str]:
     """What is not as on any other day."""
     rows = {}
     if day is not None and (day.speed != 1 or day.ahead):
@@ -121,18 +121,20 @@ def _day_rows(day: LocalDay | None) -> Mapping[str, str]:
     return rows
 
 
-def _pace(day: LocalDay) -> str:
+def _pace(day: LocalSimulation) -> str:
     words = "as fast as the wall's" if day.speed == 1 else f"{day.speed:g} times as fast"
     return words + (f"; a node takes {day.allocation} to come up" if day.allocation != "0" else "")
 
 
-def day_notice(day: LocalDay) -> str:
+def simulation_notice(day: LocalSimulation) -> str:
     """A line for whoever uses a service that is not as on any other day; else empty."""
     rows = "; ".join(f"{name}: {value}" for name, value in _day_rows(day).items())
     return f"the local service rehearses ({flat(rows)})" if rows else ""
 
 
-def started_text(*, batch_url: str, blob_url: str, data: Path, day: LocalDay | None = None) -> str:
+def started_text(
+    *, batch_url: str, blob_url: str, data: Path, day: LocalSimulation | None = None
+) -> str:
     """That the service runs, and where."""
     rows = {"batch": batch_url, "storage": blob_url, **_day_rows(day), "data": str(data)}
     lines = [f"{name:<8} {flat(value)}" for name, value in rows.items()]

@@ -1,129 +1,97 @@
-"""What tasks wrote, on its way to the screen; and the list of those that wrote something."""
+"""The last net before a text goes out, and the writer that no text goes past.
+
+A task's stderr, a file name or a service's message may hold anything: signatures, keys, escape
+sequences that would move the cursor or change the title of a terminal. :func:`clean` takes both
+out. Lines are written whole and at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+import re
+from collections.abc import Mapping
+from typing import TextIO
 
-from batchspec.diagnostics import Diagnostic, Severity, redact
-from batchspec.plan.causes import cause_of
-from batchspec.plan.observed import TaskFacts
-from batchspec.render.ink import Ink
-from batchspec.render.sink import clean, flat
+from batchspec.diagnostics import redact
 
-_LONGEST = 1 << 16
-"""A line that grows longer than this many bytes is passed on before it ends."""
+_SEQUENCE = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor moves
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?"  # titles, links
+    r"|\x1b[@-Z\\-_]"
+)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Controls but tab and newline; and what would break a line or turn its direction round."""
+
+_ESCAPE = re.compile(r"\\.")
+"""An escape of JSON; a quote and the backslash before it are taken together."""
 
 
-@dataclass(slots=True)
-class Lines:
-    """Bytes in, bytes out, line by line and without secrets.
+def clean(text: str) -> str:
+    """A text without secrets and without what a terminal would obey.
 
-    A line is held until it is whole, so that no signature comes in two halves. For a terminal
-    (``shown``) what it would obey is taken out, too; else everything but secrets stays as it is.
+    Escape sequences go; a carriage return leaves what was last written on the line, as a terminal
+    would show it; other control characters become ``?``.
     """
-
-    shown: bool
-    _held: bytes = b""
-
-    def __call__(self, data: bytes) -> bytes:
-        """What can be passed on now."""
-        whole, newline, rest = (self._held + data).rpartition(b"\n")
-        if len(rest) > _LONGEST:
-            whole, newline, rest = whole + newline + rest, b"", b""
-        self._held = rest
-        return self._clean(whole + newline)
-
-    def end(self) -> bytes:
-        """The last line, if it has no end of its own."""
-        rest, self._held = self._held, b""
-        return self._clean(rest)
-
-    def _clean(self, data: bytes) -> bytes:
-        if not data:
-            return b""
-        if self.shown:
-            return clean(data.decode("utf-8", "replace")).encode()
-        return redact(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+    text = _SEQUENCE.sub("", text.replace("\r\n", "\n"))
+    if "\r" in text:
+        text = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    return redact(_CONTROL.sub("?", text))
 
 
-def task_line(task: TaskFacts, *, color: bool = False) -> str:
-    """A task of the list: how it is with it, and its id."""
-    ink = Ink(color)
-    if task.succeeded:
-        return f"{ink('create', 'succeeded')}  {flat(task.id)}"
-    if task.succeeded is False:
-        cause = f"  {_cause(task)}"
-        return f"{ink('error', 'failed')}     {flat(task.id)}{ink('dim', cause)}"
-    return f"{flat(task.state):<9}  {flat(task.id)}"
+def flat(text: str) -> str:
+    """A cleaned text on one line."""
+    return " ".join(clean(text).split())
 
 
-def _cause(task: TaskFacts) -> str:
-    return flat(cause_of(task))
+def clean_json(value: object) -> object:
+    """A JSON value with every text in it (keys too) without secrets.
 
-
-def list_notes(count: int, spec: str) -> Iterator[str]:
-    """What is said after the list."""
-    if count:
-        yield f"Show one with: batchspec logs {flat(spec)} TASK"
-    else:
-        yield "No task has started yet."
-
-
-def waiting_note(task: str) -> str:
-    """That a task that is followed has not started."""
-    return f"{flat(task)} has not started yet; waiting for it"
-
-
-def empty_note(subject: str, name: str, *, other: str) -> str:
-    """That there is a file, and nothing in it; ``other`` is an option that shows more."""
-    return f"{flat(name)} of {flat(subject)} is empty" + (f"; try {other}" if other else "")
-
-
-def stored_note(subject: str, node: str) -> str:
-    """That the output of another node is shown, since both failed alike and one was stored."""
-    return f"{flat(subject)} failed like that of {flat(node)}, whose output follows"
-
-
-def not_started(task: str) -> Diagnostic:
-    """That a task has written nothing since it has not started."""
-    return Diagnostic(
-        "not-started",
-        f"{task} has not started yet, so it has written nothing",
-        fix="`-f` waits for it.",
-        severity=Severity.NOTE,
-    )
-
-
-def no_output(subject: str, name: str, *, kept: bool | None) -> Diagnostic:
-    """That what was written cannot be read any more.
-
-    ``kept`` says whether the service keeps it in a container; ``None`` where it never does.
+    This is done before the value becomes text: in text, a secret may end in the quote or the
+    backslash that belongs to the JSON.
     """
-    where = {
-        True: "it is neither on the node any more nor in the container for logs",
-        False: "it is not on the node any more, and the spec keeps no logs",
-        None: "it is not on the node",
-    }
-    hints = {
-        True: "`cleanup.containers: never` would have kept the logs.",
-        False: "`logs: true` in a stage keeps what its tasks write.",
-        None: "",
-    }
-    summary = f"there is no {name} of {subject}"
-    return Diagnostic("no-output", summary, detail=where[kept], fix=hints[kept])
+    match value:
+        case str():
+            return redact(value)
+        case Mapping():
+            return {redact(str(key)): clean_json(item) for key, item in value.items()}
+        case list() | tuple():
+            return [clean_json(item) for item in value]
+    return value
 
 
-def no_run(name: str, *, scheduled: bool = False) -> Diagnostic:
-    """That nothing of this spec is in the account; of a schedule, that there is no job yet."""
-    if scheduled:
-        return Diagnostic(
-            "no-run",
-            f"there is no job of the schedule {name} in the account",
-            fix="`batchspec status` says when the next one comes.",
-        )
-    return Diagnostic(
-        "no-run",
-        f"there is no job of {name} in the account",
-        fix="`batchspec apply` starts one.",
-    )
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """A JSON value as text, without secrets; on one line unless ``indent`` is given.
+
+    Where a net that goes over the whole would take an escaped quote with what follows a ``sig=``,
+    quotes are written as ``\\u0022``, so that it stays JSON.
+    """
+    separators = (",", ":") if indent is None else (",", ": ")
+    text = json.dumps(clean_json(value), ensure_ascii=False, indent=indent, separators=separators)
+    if redact(text) == text:
+        return text
+    return _ESCAPE.sub(lambda match: "\\u0022" if match[0] == '\\"' else match[0], text)
+
+
+def encodes(stream: TextIO, sample: str = "✓→█…") -> bool:
+    """Whether a stream can take these characters."""
+    try:
+        sample.encode(getattr(stream, "encoding", None) or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+class LineWriter:
+    """Writes lines to a stream. A character the stream cannot take is written as an escape."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def line(self, text: str) -> None:
+        """Write one line (or several) and flush, so that a reader sees it now."""
+        try:
+            self._stream.write(text + "\n")
+        except UnicodeEncodeError:
+            encoding = self._stream.encoding
+            self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        self._stream.flush()

@@ -12,7 +12,7 @@ from batchspec.apply import events
 from batchspec.apply.events import Outcome, Stamped
 from batchspec.diagnostics import Diagnostic, Exit
 from batchspec.plan.plan import Verb
-from batchspec.render.problems import problem_json
+from batchspec.render.diagnostics import diagnostic_json
 
 KEPT = 20
 """How many failed tasks and nodes a report keeps; the others are counted."""
@@ -305,7 +305,7 @@ def report_json(report: Report) -> dict[str, object]:
             "next_run": report.schedule.next_run and report.schedule.next_run.isoformat(),
             "recent_job": report.schedule.recent_job,
         },
-        "problems": [problem_json(problem) for problem in report.problems],
+        "problems": [diagnostic_json(problem) for problem in report.problems],
         "waiting": [waiting_json(wait) for wait in report.waits],
         "left": list(report.left),
     }

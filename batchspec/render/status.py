@@ -9,12 +9,12 @@ from batchspec.apply.events import Waiting
 from batchspec.apply.ports import TaskCounts
 from batchspec.plan.observed import Account, ScheduleFacts
 from batchspec.render import units
-from batchspec.render.ink import Ink
-from batchspec.render.progress.jsonl import moment
-from batchspec.render.progress.lines import state_words
+from batchspec.render.event_text import node_counts_text
+from batchspec.render.output import flat, json_text
+from batchspec.render.progress.json_stream import moment
 from batchspec.render.report import waiting_json
-from batchspec.render.sink import flat, json_text
-from batchspec.render.words import account_line
+from batchspec.render.step_text import account_line
+from batchspec.render.style import Style
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,30 +74,29 @@ def status_json(status: Status) -> str:
 
 def status_text(status: Status, *, color: bool = False) -> str:
     """The status in a few lines."""
-    ink = Ink(color)
-    return "\n".join([ink("bold", account_line(status.account)), *_lines(status, ink)])
+    style = Style(color)
+    return "\n".join([style("bold", account_line(status.account)), *_lines(status, style)])
 
 
-def _lines(status: Status, ink: Ink) -> Iterator[str]:
+def _lines(status: Status, style: Style) -> Iterator[str]:
     if status.pool is None:
-        yield f"pool   {ink('dim', 'not there')}"
+        yield f"pool   {style('dim', 'not there')}"
     else:
         yield f"pool   {flat(status.pool)}: {flat(status.pool_state)}"
-        states = [f"{n:,} {state_words(state)}" for state, n in (status.nodes or {}).items() if n]
-        yield f"nodes  {', '.join(states) or ink('dim', 'none')}"
+        yield f"nodes  {node_counts_text(status.nodes or {}) or style('dim', 'none')}"
     if status.schedule is not None:
         seen = status.schedule
         due = "no job to come" if seen.next_run is None else units.moment(seen.next_run)
         yield f"next   {due}: schedule {flat(seen.id)}, {flat(seen.state)}"
     if status.job is None:
-        yield f"job    {ink('dim', 'not there')}"
+        yield f"job    {style('dim', 'not there')}"
         return
     limit = "" if status.limit is None else f", limit in {units.duration(status.limit)}"
     yield f"job    {flat(status.job)}: {flat(status.job_state)}{limit}"
     if status.tasks is not None:
         yield f"tasks  {_tasks(status, status.tasks)}"
     for wait in status.waits:
-        yield f"waits  {ink('warning', flat(wait.summary))}"
+        yield f"waits  {style('warning', flat(wait.summary))}"
         yield from (f"       {flat(text)}" for text in (wait.detail, wait.action) if text)
 
 

@@ -6,12 +6,12 @@ import textwrap
 from collections.abc import Iterator, Mapping
 
 from batchspec.render import units
-from batchspec.render.ink import Ink
-from batchspec.render.problems import cell_width
-from batchspec.render.progress.lines import outcome_words, schedule_state
+from batchspec.render.diagnostics import cell_width
+from batchspec.render.event_text import outcome_text, schedule_text
+from batchspec.render.output import clean, flat
 from batchspec.render.questions import left_lines
 from batchspec.render.report import Report, StepState
-from batchspec.render.sink import clean, flat
+from batchspec.render.style import Style
 
 
 def summary_text(
@@ -27,26 +27,26 @@ def summary_text(
     ``destroy`` is the command that removes what is left. ``commands`` are useful next commands,
     each with what it does; who calls knows which there are.
     """
-    ink = Ink(color)
-    lines = [*_head(report, ink), *_facts(report, width)]
+    style = Style(color)
+    lines = [*_head(report, style), *_facts(report, width)]
     if report.left:
         lines += ["", "Left in the account:"]
         lines += [f"  {line}" for line in left_lines(report.left, target=report.target)]
         if destroy:
-            lines.append(f"  Remove with: {ink('bold', clean(destroy))}")
+            lines.append(f"  Remove with: {style('bold', clean(destroy))}")
     if commands:
         lines += ["", "Next:"]
         column = max(cell_width(command) for command in commands)
         for command, does in commands.items():
             gap = " " * (column - cell_width(command) + 2)
-            lines.append(f"  {ink('bold', clean(command))}{gap}{clean(does)}")
+            lines.append(f"  {style('bold', clean(command))}{gap}{clean(does)}")
     return "\n".join(lines)
 
 
-def _head(report: Report, ink: Ink) -> Iterator[str]:
-    style = "create" if report.good else "error"
+def _head(report: Report, style: Style) -> Iterator[str]:
+    style_name = "create" if report.good else "error"
     name = f"{flat(report.name)}: " if report.name else ""
-    yield ink("bold", name) + ink(style, outcome_words(report.outcome, report.seconds))
+    yield style("bold", name) + style(style_name, outcome_text(report.outcome, report.seconds))
 
 
 def _facts(report: Report, width: int) -> Iterator[str]:
@@ -57,7 +57,7 @@ def _facts(report: Report, width: int) -> Iterator[str]:
     for wait in report.waits:
         yield from _row("waits" if report.outcome is None else "cause", flat(wait.summary), width)
     if report.schedule is not None:
-        yield from _row("jobs", schedule_state(report.schedule), width)
+        yield from _row("jobs", schedule_text(report.schedule), width)
     moved = (("up", report.uploaded), ("down", report.downloaded))
     data = ", ".join(f"{units.size(count)} {way}" for way, count in moved if count)
     if data:

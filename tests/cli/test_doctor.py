@@ -13,14 +13,14 @@ from batchspec.plan.observed import SupportedImage
 from batchspec.render.doctor import (
     Level,
     answer_check,
+    as_warnings,
     checks_text,
     clock_check,
     engine_check,
+    failed_check,
     images_check,
-    of_problem,
     python_check,
     quota_check,
-    softened,
     worst,
 )
 from tests.cli.conftest import Inside, Workplace
@@ -53,14 +53,14 @@ def test_the_text() -> None:
     checks = [
         python_check("Python 3.11.7", None),
         engine_check("/usr/bin/node", "3.37.0", installed=False),
-        of_problem("account", Diagnostic("x", "AZURE_BATCH_ACCOUNT is not set", fix="name it")),
+        failed_check("account", Diagnostic("x", "AZURE_BATCH_ACCOUNT is not set", fix="name it")),
         answer_check("batch", "https://a.batch.azure.com", 0.21, None, "2025-06-01"),
         answer_check("storage", "", 0.1, Diagnostic("x", "refused", "see sig=abc", fix="a\nb")),
         images_check([image("24.04"), image("20.04", NOW + timedelta(days=20))], NOW),
         quota_check("azure", 3, 1),
     ]
     assert worst(checks) is Level.FAIL
-    assert worst(list(softened(checks))) is Level.WARN
+    assert worst(list(as_warnings(checks))) is Level.WARN
     golden.check("doctor.txt", checks_text(checks), GOLDEN)
 
 

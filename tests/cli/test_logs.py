@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchspec.render.output import Lines
+from batchspec.render.logs import Lines
 from tests.cli.conftest import Workplace
 from tests.whole.conftest import until
 

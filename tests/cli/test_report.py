@@ -27,11 +27,9 @@ from batchspec.apply.events import (
 )
 from batchspec.cli.run_folder import KEPT, RunFolder, records, runs_folder
 from batchspec.diagnostics import Diagnostic, Place, Severity
-from batchspec.render.page.attempts import Attempt, last_run
-from batchspec.render.page.page import page_html
-from batchspec.render.page.trace import POINTS, trace_of
-from batchspec.render.progress.jsonl import JsonView
-from batchspec.render.record import read_record
+from batchspec.render.progress.json_stream import JsonView, read_record
+from batchspec.render.report_page import page_html
+from batchspec.render.timeline import POINTS, Attempt, build_timeline, last_run
 from tests.cli.conftest import Workplace
 from tests.render import golden
 from tests.render.recordings import RECORDINGS, START
@@ -103,7 +101,7 @@ def test_what_is_of_another_version_or_cut_off_is_passed_over() -> None:
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_every_page_is_whole(name: str) -> None:
-    page = checked(page_html([Attempt(name, trace_of(RECORDINGS[name]))]))
+    page = checked(page_html([Attempt(name, build_timeline(RECORDINGS[name]))]))
     if name in {"good", "start-task-failed"}:
         golden.check(f"{name}.html", page, GOLDEN)
 
@@ -114,7 +112,7 @@ def test_nothing_in_it_is_taken_for_markup_and_no_secret_is_in_it() -> None:
     assert isinstance(run, RunStarted)
     task = TaskFailed("j", evil, 1, "", evil, f"{evil}\n&amp;", evil)
     events = [run, task, Noticed(Diagnostic("x", evil, evil, fix=evil))]
-    trace = trace_of(Stamped(n, START, e) for n, e in enumerate(events, 1))
+    trace = build_timeline(Stamped(n, START, e) for n, e in enumerate(events, 1))
     page = checked(page_html([Attempt(evil, trace), Attempt(evil, trace)]))
     assert "&lt;script&gt;" in page
     assert "&amp;amp;" in page
@@ -127,7 +125,7 @@ def test_a_long_run_does_not_make_a_long_page() -> None:
         Stamped(n, START + timedelta(seconds=n), TasksSeen("j", 10_000, 10_000 - n, 0, n, 0))
         for n in range(10_000)
     ]
-    points = trace_of(seen).points
+    points = build_timeline(seen).points
     assert len(points) <= POINTS + 1
     assert points[-1].succeeded == 9_999
 
@@ -226,7 +224,7 @@ def an_attempt(
     ]
     if outcome is not None:
         events.append(RunEnded(outcome, 2.0, 0))
-    return Attempt(name, trace_of(Stamped(n, START, e) for n, e in enumerate(events, 1)))
+    return Attempt(name, build_timeline(Stamped(n, START, e) for n, e in enumerate(events, 1)))
 
 
 @pytest.mark.parametrize(

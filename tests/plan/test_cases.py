@@ -18,8 +18,8 @@ from batchspec.plan.detach import detached
 from batchspec.plan.plan import Plan
 from batchspec.plan.selection import Selection
 from batchspec.plan.wishes import Part, Wishes
-from batchspec.render.plan.text import plan_text
-from batchspec.render.problems import problems_text
+from batchspec.render.diagnostics import diagnostics_text
+from batchspec.render.plan import plan_text
 from tests.plan.situation import Situation, read_case, situation
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.yaml"))
@@ -47,7 +47,7 @@ def planned(case: object, folder: Path) -> str:
             assert plan.fingerprint == again.fingerprint, "the same situation, the same plan"
             return plan_text(plan, width=100, here=folder)
     except (SpecError, UsageError) as error:
-        return problems_text(error.problems)
+        return diagnostics_text(error.problems)
 
 
 def made(command: str, found: Situation, wishes: Wishes) -> Plan:

@@ -10,10 +10,10 @@ from rich.console import Console
 
 from batchspec.apply import events as e
 from batchspec.apply.events import Stamped
-from batchspec.render.glyphs import ASCII, UNICODE, Glyphs
-from batchspec.render.progress.live.board import Board
-from batchspec.render.progress.live.frame import Size, frame
-from batchspec.render.progress.live.view import LiveView, console_on
+from batchspec.render.progress.live import LiveView, console_on
+from batchspec.render.progress.live_frame import Size, frame
+from batchspec.render.progress.live_state import LiveState
+from batchspec.render.symbols import ASCII, UNICODE, Symbols
 from tests.render import golden
 from tests.render.recordings import RECORDINGS, START
 from tests.render.terminal import Terminal
@@ -24,11 +24,11 @@ SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
 class Player:
     """Plays a recording on a terminal; the clock is the event's."""
 
-    def __init__(self, columns: int, rows: int, glyphs: Glyphs = UNICODE) -> None:
+    def __init__(self, columns: int, rows: int, symbols: Symbols = UNICODE) -> None:
         self.terminal = Terminal(columns, rows)
         self.console: Console = console_on(self.terminal, {}, width=columns, height=rows)
         self.now: datetime = START
-        self.view = LiveView(self.console, lambda: self.now, glyphs, refreshing=False)
+        self.view = LiveView(self.console, lambda: self.now, symbols, refreshing=False)
 
     def play(self, stream: list[Stamped]) -> None:
         for stamped in stream:
@@ -73,7 +73,7 @@ def test_ascii() -> None:
 @pytest.mark.parametrize("width", [20, 39, 60, 80, 200])
 @pytest.mark.parametrize("height", [4, 10, 24])
 def test_every_frame_fits(name: str, width: int, height: int) -> None:
-    board = Board()
+    board = LiveState()
     stream = RECORDINGS[name]
     every = max(len(stream) // 25, 1)
     for number, stamped in enumerate(stream):
@@ -186,7 +186,7 @@ def test_the_region_redraws_by_itself() -> None:
 
 
 def test_a_step_that_runs_is_never_folded() -> None:
-    board = Board()
+    board = LiveState()
     board.see(Stamped(1, START, e.StepStarted("first", "upload", "files to input", 9)))
     for number in range(50):
         done = e.StepDone(f"{number}", "create", f"container c{number}", 1, 1.0)

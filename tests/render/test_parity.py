@@ -20,15 +20,15 @@ from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan.actions import Action
 from batchspec.plan.outputs import Outputs
 from batchspec.plan.plan import Gate, Step, Verb
-from batchspec.render.glyphs import ASCII, UNICODE, Glyphs
-from batchspec.render.ink import Ink
-from batchspec.render.plan.text import COUNTED, STYLES
+from batchspec.render.event_text import outcome_text
+from batchspec.render.plan import VERB_COUNTS, VERB_STYLES
 from batchspec.render.progress import Kind, open_view
-from batchspec.render.progress.lines import outcome_words
-from batchspec.render.progress.live.view import LiveView, console_on
+from batchspec.render.progress.live import LiveView, console_on
 from batchspec.render.report import Phase, fold, phase_of
-from batchspec.render.wire import requests
-from batchspec.render.words import PHRASES, action_name, gate_words, phrase, quantity
+from batchspec.render.request_preview import requests
+from batchspec.render.step_text import PHRASES, action_name, gate_text, phrase, quantity
+from batchspec.render.style import Style
+from batchspec.render.symbols import ASCII, UNICODE, Symbols
 from batchspec.spec import Record
 from tests.render.plans import FILE, TASK
 from tests.render.recordings import RECORDINGS, START, kinds
@@ -123,45 +123,45 @@ def test_every_verb_has_its_words_and_signs(verb: Verb) -> None:
     assert phrase(verb, "thing").endswith("thing")
     assert UNICODE.verbs[verb]
     assert ASCII.verbs[verb].isascii()
-    assert verb in COUNTED or verb is Verb.KEEP
-    assert Ink(True)(STYLES[verb], "x") != "x"
+    assert verb in VERB_COUNTS or verb is Verb.KEEP
+    assert Style(True)(VERB_STYLES[verb], "x") != "x"
     assert phase_of(verb, "thing") in Phase
 
 
 def test_signs_of_verbs_are_apart() -> None:
-    for glyphs in (UNICODE, ASCII):
-        signs = [sign for verb, sign in glyphs.verbs.items()]
+    for symbols in (UNICODE, ASCII):
+        signs = [sign for verb, sign in symbols.verbs.items()]
         assert len(set(signs)) == len(signs)
 
 
-@pytest.mark.parametrize("glyphs", [UNICODE, ASCII], ids=["unicode", "ascii"])
-def test_signs_of_a_bar_are_apart_without_colour(glyphs: Glyphs) -> None:
-    tasks = [glyphs.succeeded, glyphs.task_failed, glyphs.running, glyphs.active]
+@pytest.mark.parametrize("symbols", [UNICODE, ASCII], ids=["unicode", "ascii"])
+def test_signs_of_a_bar_are_apart_without_colour(symbols: Symbols) -> None:
+    tasks = [symbols.succeeded, symbols.task_failed, symbols.running, symbols.active]
     nodes = [
-        glyphs.node_running,
-        glyphs.node_idle,
-        glyphs.node_starting,
-        glyphs.node_leaving,
-        glyphs.node_failed,
-        glyphs.node_missing,
+        symbols.node_running,
+        symbols.node_idle,
+        symbols.node_starting,
+        symbols.node_leaving,
+        symbols.node_failed,
+        symbols.node_missing,
     ]
-    for signs in (tasks, nodes, [glyphs.done, glyphs.failed, glyphs.skipped]):
+    for signs in (tasks, nodes, [symbols.done, symbols.failed, symbols.skipped]):
         assert len(set(signs)) == len(signs)
 
 
 @pytest.mark.parametrize("outcome", [*Outcome, None])
 def test_every_outcome_has_words(outcome: Outcome | None) -> None:
-    assert outcome_words(outcome, 3.0)
+    assert outcome_text(outcome, 3.0)
 
 
 @pytest.mark.parametrize("gate", Gate)
 def test_every_gate_has_words(gate: Gate) -> None:
-    assert bool(gate_words(gate)) == (gate is not Gate.FLOW)
+    assert bool(gate_text(gate)) == (gate is not Gate.FLOW)
 
 
 @pytest.mark.parametrize("severity", Severity)
 def test_every_severity_has_a_colour(severity: Severity) -> None:
-    assert Ink(True)(severity.value, "x") != "x"
+    assert Style(True)(severity.value, "x") != "x"
 
 
 def test_every_field_of_an_event_has_an_example() -> None:
@@ -173,7 +173,7 @@ def test_every_field_of_an_event_has_an_example() -> None:
 def test_the_modules_that_need_rich_are_the_live_ones() -> None:
     """Everything else must not make a start slow."""
     code = (
-        "import sys; import batchspec.render.progress.view, batchspec.render.plan, "
+        "import sys; import batchspec.render.progress.views, batchspec.render.plan, "
         "batchspec.render.summary, batchspec.render.status, batchspec.render.local, "
         "batchspec.render.questions; sys.exit(any(m.split('.')[0] == 'rich' for m in sys.modules))"
     )

@@ -11,9 +11,9 @@ import pytest
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.plan.plan import Verb
-from batchspec.render.glyphs import ASCII
+from batchspec.render.diagnostics import cell_width
 from batchspec.render.plan import plan_json, plan_markdown, plan_summary, plan_text
-from batchspec.render.problems import cell_width
+from batchspec.render.symbols import ASCII
 from tests.render import golden
 from tests.render.plans import HERE, PLANS
 
@@ -70,7 +70,7 @@ def test_colour_adds_nothing_but_colour(name: str) -> None:
 
 
 def test_ascii() -> None:
-    assert plan_text(PLANS["fresh"], glyphs=ASCII).isascii()
+    assert plan_text(PLANS["fresh"], symbols=ASCII).isascii()
 
 
 @each

@@ -15,17 +15,17 @@ from batchspec.apply.ports import Deletion
 from batchspec.diagnostics import Diagnostic, Place, redact
 from batchspec.plan.observed import Account
 from batchspec.plan.plan import Step, Verb
-from batchspec.render.glyphs import UNICODE
+from batchspec.render.diagnostics import diagnostic_text
 from batchspec.render.local import LocalStatus, local_status_json, local_status_text
+from batchspec.render.output import clean, json_text
 from batchspec.render.plan import plan_json, plan_markdown, plan_text
-from batchspec.render.problems import problem_text
 from batchspec.render.progress import Kind, open_view
-from batchspec.render.progress.live.view import LiveView, console_on
-from batchspec.render.questions import apply_question, delete_question, unasked_words
+from batchspec.render.progress.live import LiveView, console_on
+from batchspec.render.questions import apply_question, delete_question, no_terminal_text
 from batchspec.render.report import fold, report_json
-from batchspec.render.sink import clean, json_text
 from batchspec.render.status import Status, status_json, status_text
 from batchspec.render.summary import summary_text
+from batchspec.render.symbols import UNICODE
 from tests.render.plans import HERE, PLANS
 from tests.render.recordings import START
 from tests.render.terminal import Terminal
@@ -95,8 +95,8 @@ def test_events(event: type[Event], leak: str) -> None:
 @leaks
 def test_problems(leak: str) -> None:
     for width in (60, 100, 1000):
-        assert MARK not in problem_text(problem(leak), width=width)
-        assert MARK not in problem_text(problem(leak), color=True, width=width)
+        assert MARK not in diagnostic_text(problem(leak), width=width)
+        assert MARK not in diagnostic_text(problem(leak), color=True, width=width)
 
 
 @leaks
@@ -117,7 +117,7 @@ def test_plans(leak: str) -> None:
         plan_json(plan),
         plan_markdown(plan, here=HERE),
         apply_question(plan),
-        unasked_words(plan),
+        no_terminal_text(plan),
     ]
     for text in texts:
         assert MARK not in text.replace("\n", "")

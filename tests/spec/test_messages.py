@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.diagnostics import Diagnostic, SpecError
-from batchspec.render.problems import problems_text
+from batchspec.render.diagnostics import diagnostics_text
 from batchspec.spec import read_spec
 
 CASES = Path(__file__).parent / "cases"
@@ -34,7 +34,7 @@ def problems(name: str) -> tuple[Diagnostic, ...]:
 
 def message(name: str) -> str:
     """The output for the user."""
-    return problems_text(problems(name)) + "\n"
+    return diagnostics_text(problems(name)) + "\n"
 
 
 @pytest.mark.parametrize("name", NAMES)

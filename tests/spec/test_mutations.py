@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from batchspec.diagnostics import Diagnostics, SpecError
-from batchspec.render.problems import problems_text
+from batchspec.render.diagnostics import diagnostics_text
 from batchspec.spec import Spec, expanded_document, load_schema, read_spec
 from batchspec.spec.source import source
 from batchspec.spec.validator import validated
@@ -147,7 +147,7 @@ def is_answered(path: Path, read: Callable[[], object]) -> None:
             if problem.where is not None and problem.where.file == str(path):
                 assert problem.where.line >= 1
                 assert problem.where.column >= 1
-        assert "hunter2" not in problems_text(error.problems)
+        assert "hunter2" not in diagnostics_text(error.problems)
     else:
         assert isinstance(found, Spec)
 

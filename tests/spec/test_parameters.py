@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.diagnostics import Secret, SpecError
-from batchspec.render.problems import problems_text
+from batchspec.render.diagnostics import diagnostics_text
 from batchspec.spec import (
     Record,
     Spec,
@@ -180,7 +180,7 @@ def test_an_error_in_a_secret_does_not_show_it(tmp_path: Path, files: tuple[str,
     given = {} if files else {"token": "abc"}
     with pytest.raises(SpecError) as caught:
         spec(tmp_path, DECLARED, SECRET, files=files, **given)
-    text = problems_text(caught.value.problems)
+    text = diagnostics_text(caught.value.problems)
     assert "at least 4 characters" in text
     assert "abc" not in text
 

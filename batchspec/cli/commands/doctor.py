@@ -24,20 +24,20 @@ from batchspec.render.doctor import (
     Level,
     account_check,
     answer_check,
+    as_warnings,
     checks_json,
     checks_text,
     clock_check,
     engine_check,
+    failed_check,
     images_check,
-    of_problem,
     python_check,
     quota_check,
     service_check,
-    softened,
     worst,
 )
-from batchspec.render.ink import wants_color
-from batchspec.render.words import account_line
+from batchspec.render.step_text import account_line
+from batchspec.render.style import wants_color
 
 _BRIEF = Limits(patience=10.0, faults=5.0, read=20.0)
 """Who asks what is wrong does not want to wait for it to pass."""
@@ -48,7 +48,7 @@ async def doctor(target: Target | None, environ: Mapping[str, str], form: Format
     chosen = chosen_target(target, environ)
     account, checks = _local()
     if chosen is Target.AZURE:
-        checks = list(softened(checks))
+        checks = list(as_warnings(checks))
         account, more = _azure(environ)
         checks += more
     if account is not None:
@@ -72,7 +72,7 @@ def _local() -> tuple[AnyAccount | None, list[Check]]:
             )
             seen = local.status()
     except ServiceError as error:
-        return None, [*checks, *(of_problem("engine", problem) for problem in error.problems)]
+        return None, [*checks, *(failed_check("engine", problem) for problem in error.problems)]
     running = seen.endpoints is not None
     checks.append(service_check(seen.state.value, str(seen.data), running=running))
     return (local_account(seen.endpoints) if seen.endpoints else None), checks
@@ -83,7 +83,7 @@ def _azure(environ: Mapping[str, str]) -> tuple[AnyAccount | None, list[Check]]:
     try:
         account = account_from(environ)
     except UsageError as error:
-        return None, [of_problem("account", problem) for problem in error.problems]
+        return None, [failed_check("account", problem) for problem in error.problems]
     keys = account.batch_key is not None and account.blob_key is not None
     return account, [account_check(account_line(account.shown), keys=keys)]
 
@@ -108,6 +108,6 @@ async def _ask(account: AnyAccount) -> AsyncIterator[Check]:
                 jobs = [job async for job in cloud.reader.jobs("") if job.state in OPEN]
             except BatchspecError as error:
                 for problem in error.problems:
-                    yield of_problem("batch", problem)
+                    yield failed_check("batch", problem)
             else:
                 yield quota_check(account.shown.target, len(pools), len(jobs))

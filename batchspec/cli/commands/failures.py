@@ -16,7 +16,7 @@ from batchspec.observe.account import counted, jobs_of
 from batchspec.observe.failures import failures_of
 from batchspec.observe.output import pool_of
 from batchspec.render.failures import Failures, failures_json, failures_text
-from batchspec.render.ink import wants_color
+from batchspec.render.style import wants_color
 
 
 async def failures(wanted: Wanted, form: Format) -> int:

@@ -11,8 +11,8 @@ from pathlib import Path
 from batchspec.cli.options import StarterTemplate
 from batchspec.cli.screen import out
 from batchspec.diagnostics import Exit, UsageError
-from batchspec.render.init import in_the_way, unwritable, written_text
-from batchspec.render.ink import wants_color
+from batchspec.render.next_steps import files_exist, files_written, folder_unwritable
+from batchspec.render.style import wants_color
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
 _SPEC = "run.yaml"
@@ -34,7 +34,7 @@ def init(folder: Path, template: StarterTemplate) -> int:
     # A folder that has rules of its own keeps them.
     there = [path for path in files if (folder / path).exists() and path.name != ".gitignore"]
     if there:
-        raise UsageError(in_the_way([folder / path for path in there]))
+        raise UsageError(files_exist([folder / path for path in there]))
     written: list[Path] = []
     try:
         for path, text in files.items():
@@ -45,10 +45,10 @@ def init(folder: Path, template: StarterTemplate) -> int:
                     file.write(text.replace(_NAME, name) if path.name == _SPEC else text)
                 written.append(place)
     except OSError as error:
-        raise UsageError(unwritable(folder, error.strerror or str(error))) from error
+        raise UsageError(folder_unwritable(folder, error.strerror or str(error))) from error
     color = wants_color(sys.stdout, os.environ)
     contained = template is StarterTemplate.CONTAINER
-    out(written_text(str(folder / _SPEC), written, containers=contained, color=color))
+    out(files_written(str(folder / _SPEC), written, containers=contained, color=color))
     return Exit.DONE
 
 

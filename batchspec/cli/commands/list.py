@@ -13,8 +13,8 @@ from batchspec.cli.screen import out
 from batchspec.cli.session import single
 from batchspec.diagnostics import Exit
 from batchspec.observe.inventory import inventory
-from batchspec.render.ink import wants_color
 from batchspec.render.inventory import inventory_json, inventory_text
+from batchspec.render.style import wants_color
 
 
 async def list_(

@@ -13,7 +13,6 @@ from batchspec.cli.account import day_of, started, translated
 from batchspec.cli.options import Format
 from batchspec.cli.screen import confirm, has_terminal, needs_answer, out
 from batchspec.diagnostics import Diagnostic, Exit, UsageError
-from batchspec.render.ink import wants_color
 from batchspec.render.local import (
     LocalStatus,
     local_status_json,
@@ -24,6 +23,7 @@ from batchspec.render.local import (
     started_text,
     stopped_text,
 )
+from batchspec.render.style import wants_color
 
 
 def start(port: int, options: local.SimulationOptions, form: Format) -> int:

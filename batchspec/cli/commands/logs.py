@@ -24,8 +24,7 @@ from batchspec.observe.output import (
     started,
 )
 from batchspec.plan.observed import JobFacts
-from batchspec.render.ink import wants_color
-from batchspec.render.output import (
+from batchspec.render.logs import (
     Lines,
     empty_note,
     list_notes,
@@ -36,6 +35,7 @@ from batchspec.render.output import (
     task_line,
     waiting_note,
 )
+from batchspec.render.style import wants_color
 from batchspec.spec import Spec
 
 

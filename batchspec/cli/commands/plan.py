@@ -11,7 +11,7 @@ from batchspec.diagnostics import Diagnostic, Exit, SpecError, UsageError
 from batchspec.plan.build import build
 from batchspec.plan.saved import plan_file, saved
 from batchspec.plan.wishes import Wishes
-from batchspec.render.going_on import plan_saved
+from batchspec.render.next_steps import plan_saved
 
 
 async def plan(

@@ -11,11 +11,10 @@ from batchspec.cli.reading import read
 from batchspec.cli.run_folder import records, runs_folder
 from batchspec.cli.screen import out
 from batchspec.diagnostics import Diagnostic, Exit, UsageError
-from batchspec.render.page.attempts import Attempt, last_run
-from batchspec.render.page.page import page_html
-from batchspec.render.page.trace import trace_of
-from batchspec.render.record import read_record
-from batchspec.render.words import page_written
+from batchspec.render.progress.json_stream import read_record
+from batchspec.render.report_page import page_html
+from batchspec.render.step_text import page_written
+from batchspec.render.timeline import Attempt, build_timeline, last_run
 
 
 def report(wanted: Wanted, to: Path | None, run: str) -> int:
@@ -54,7 +53,7 @@ def report(wanted: Wanted, to: Path | None, run: str) -> int:
 
 def _attempt(record: Path) -> Attempt:
     with record.open(encoding="utf-8", errors="replace") as lines:
-        return Attempt(record.parent.name, trace_of(read_record(lines)))
+        return Attempt(record.parent.name, build_timeline(read_record(lines)))
 
 
 def _named(run: str, found: Sequence[Path]) -> Path:

@@ -21,7 +21,7 @@ from batchspec.observe.output import TaskOf, find_task
 from batchspec.plan.observed import JobFacts
 from batchspec.plan.pool_body import SPEC
 from batchspec.plan.stopping import stop_reason, stopped_metadata
-from batchspec.render.stopping import (
+from batchspec.render.questions import (
     job_ended,
     job_ending,
     job_question,

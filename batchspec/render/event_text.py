@@ -20,8 +20,8 @@ from batchspec.apply.events import (
 from batchspec.plan.observed import Account
 from batchspec.plan.plan import Verb
 from batchspec.render import units
-from batchspec.render.sink import clean, flat
-from batchspec.render.words import account_line
+from batchspec.render.output import clean, flat
+from batchspec.render.step_text import account_line
 
 TAIL = 20
 """How many of the last lines of stderr are shown."""
@@ -39,7 +39,7 @@ _OUTCOMES: Mapping[Outcome | None, str] = {
 }
 
 
-def outcome_words(outcome: Outcome | None, seconds: float) -> str:
+def outcome_text(outcome: Outcome | None, seconds: float) -> str:
     """How a run ended (``None``: it did not come to its end), and when."""
     return _OUTCOMES[outcome].format(units.duration(seconds))
 
@@ -61,12 +61,12 @@ _STATES = {
 }
 
 
-def state_words(state: str) -> str:
+def node_state_text(state: str) -> str:
     """A node's state in words; its spelling on the wire varies in case only."""
     return _STATES.get(state.lower(), flat(state).lower())
 
 
-def started_words(event: RunStarted) -> str:
+def run_started_text(event: RunStarted) -> str:
     """Which spec runs on which account."""
     account = Account(event.target, event.batch, event.storage)
     return f"{flat(event.name)} on {account_line(account)}; {units.counted(event.steps, 'step')}"
@@ -84,7 +84,7 @@ def noun(verb: str, subject: str) -> str:
     return "task" if verb == Verb.WAIT else "item"
 
 
-def done_words(event: StepProgress, what: str) -> str:
+def progress_text(event: StepProgress, what: str) -> str:
     """How far a step is: ``61 of 100 files, 12.3/20.0 MiB, 61 %``."""
     parts = [f"{event.done:,} of {units.counted(event.items, what)}"]
     if event.size is not None or event.moved:
@@ -98,13 +98,17 @@ def share_of(event: StepProgress) -> tuple[int, int]:
     return (event.moved, event.size) if event.size else (event.done, event.items)
 
 
-def nodes_words(event: NodesSeen) -> str:
+def nodes_text(event: NodesSeen) -> str:
     """The nodes of a pool by state: ``2 idle, 1 starting (3 wanted)``."""
-    states = [f"{count:,} {state_words(state)}" for state, count in event.states.items() if count]
-    return f"{', '.join(states) or 'none yet'} ({event.target:,} wanted)"
+    return f"{node_counts_text(event.states) or 'none yet'} ({event.target:,} wanted)"
 
 
-def tasks_words(event: TasksSeen) -> str:
+def node_counts_text(states: Mapping[str, int]) -> str:
+    """Nodes by state: ``2 idle, 1 starting``."""
+    return ", ".join(f"{n:,} {node_state_text(state)}" for state, n in states.items() if n)
+
+
+def tasks_text(event: TasksSeen) -> str:
     """The tasks of a job: ``61 of 100 done, 2 failed, 8 running, 31 waiting``."""
     parts = [f"{event.succeeded + event.failed:,} of {units.counted(event.total, 'task')} done"]
     counts = ((event.failed, "failed"), (event.running, "running"), (event.active, "waiting"))
@@ -119,18 +123,18 @@ def waiting_lines(event: Waiting) -> Iterator[str]:
             yield f"  {flat(text)}"
 
 
-def lasting_words(began: datetime, now: datetime) -> str:
+def elapsed_text(began: datetime, now: datetime) -> str:
     """For how long something lasts, in brackets; empty while that is no time."""
     seconds = (now - began).total_seconds()
     return f" (for {units.duration(seconds)})" if seconds >= 1 else ""
 
 
-def schedule_words(event: ScheduleSeen) -> str:
+def schedule_seen_text(event: ScheduleSeen) -> str:
     """A schedule: its state, and when its next job comes: ``schedule n: active, next job ...``."""
-    return f"schedule {flat(event.schedule)}: {schedule_state(event)}"
+    return f"schedule {flat(event.schedule)}: {schedule_text(event)}"
 
 
-def schedule_state(event: ScheduleSeen) -> str:
+def schedule_text(event: ScheduleSeen) -> str:
     """How it is with a schedule, and when its next job comes."""
     words = [flat(event.state)]
     if event.recent_job is not None:
@@ -160,7 +164,7 @@ def task_cause(event: TaskFailed) -> str:
 
 def node_failed_lines(event: NodeFailed) -> Iterator[str]:
     """A node that cannot take tasks, and the last lines of its start task's stderr."""
-    parts = [state_words(event.state)]
+    parts = [node_state_text(event.state)]
     if event.exit_code is not None:
         parts.append(f"exit code {event.exit_code}")
     if event.message:
@@ -176,15 +180,15 @@ def tail_lines(stderr: str) -> Iterator[str]:
         yield f"  | {line}".rstrip()
 
 
-def skipped_words(because: str, names: Mapping[str, str]) -> str:
+def skipped_text(because: str, names: Mapping[str, str]) -> str:
     """Why a step was not run; ``names`` are the phrases of steps by id."""
     words = _BECAUSE.get(because)
     return words or f"it needs this first: {names.get(because) or flat(because)}"
 
 
-def ended_words(event: RunEnded) -> str:
+def run_ended_text(event: RunEnded) -> str:
     """The last line: how the run ended, how long it took, what is left, the exit code."""
-    text = outcome_words(event.outcome, event.seconds)
+    text = outcome_text(event.outcome, event.seconds)
     if event.left:
         text += f"; left in the account: {units.listed(flat(name) for name in event.left)}"
     return f"{text} (exit code {event.exit})" if event.exit else text

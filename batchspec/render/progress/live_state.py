@@ -8,13 +8,13 @@ from typing import assert_never
 
 from batchspec.apply import events
 from batchspec.apply.events import Stamped
-from batchspec.render.progress import lines
-from batchspec.render.progress.pace import Pace
+from batchspec.render import event_text
+from batchspec.render.progress.rate import Rate
 from batchspec.render.report import StepState
 
 
 @dataclass(slots=True)
-class Row:
+class StepRow:
     """A step on the screen; ``share`` is what is done and what there is, in ``pace``'s unit."""
 
     step: str
@@ -28,20 +28,20 @@ class Row:
     moved: int = 0
     size: int | None = None
     note: str = ""
-    pace: Pace = field(default_factory=Pace)
+    pace: Rate = field(default_factory=Rate)
 
 
 @dataclass(slots=True)
-class Board:
+class LiveState:
     """The whole screen. ``rows`` are in the order in which the steps began."""
 
     began: datetime | None = None
     run: events.RunStarted | None = None
     end: events.RunEnded | None = None
-    rows: dict[str, Row] = field(default_factory=dict)
+    rows: dict[str, StepRow] = field(default_factory=dict)
     nodes: dict[str, events.NodesSeen] = field(default_factory=dict)
     tasks: dict[str, tuple[datetime, events.TasksSeen]] = field(default_factory=dict)
-    paces: dict[str, Pace] = field(default_factory=dict)
+    paces: dict[str, Rate] = field(default_factory=dict)
     waits: dict[tuple[str, str], tuple[datetime, events.Waiting]] = field(default_factory=dict)
     """The causes for which the run waits, each with when it was first reported."""
     closed: bool = False
@@ -62,7 +62,7 @@ class Board:
             case events.RunStarted():
                 self.run = event
             case events.StepStarted(step, verb, subject, items, size):
-                row = Row(step, verb, subject, at, items=items, size=size)
+                row = StepRow(step, verb, subject, at, items=items, size=size)
                 row.pace.see(at, 0)
                 self.rows[step] = row
             case events.StepProgress():
@@ -71,7 +71,7 @@ class Board:
                 self.nodes[event.pool] = event
             case events.TasksSeen():
                 self.tasks[event.job] = (at, event)
-                pace = self.paces.setdefault(event.job, Pace())
+                pace = self.paces.setdefault(event.job, Rate())
                 pace.see(at, event.succeeded + event.failed)
             case events.Waiting(code, subject):
                 first, _ = self.waits.pop((code, subject), (at, event))
@@ -98,8 +98,8 @@ class Board:
             case _:
                 assert_never(event)
 
-    def _row(self, step: str, verb: str, subject: str, at: datetime) -> Row:
-        return self.rows.setdefault(step, Row(step, verb, subject, at))
+    def _row(self, step: str, verb: str, subject: str, at: datetime) -> StepRow:
+        return self.rows.setdefault(step, StepRow(step, verb, subject, at))
 
     def _progress(self, event: events.StepProgress, at: datetime) -> None:
         row = self.rows.get(event.step)
@@ -107,4 +107,4 @@ class Board:
             return
         row.done, row.items, row.moved = event.done, event.items, event.moved
         row.size = event.size if event.size is not None else row.size
-        row.pace.see(at, lines.share_of(event)[0])
+        row.pace.see(at, event_text.share_of(event)[0])

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from batchspec.plan.plan import Verb
-from batchspec.render.sink import encodes
+from batchspec.render.output import encodes
 
 
 @dataclass(frozen=True, slots=True)
-class Glyphs:
+class Symbols:
     """One set of signs; every sign but ``verbs`` is one cell wide, those are up to three."""
 
     verbs: Mapping[Verb, str]
@@ -36,7 +36,7 @@ class Glyphs:
     ellipsis: str
 
 
-UNICODE = Glyphs(
+UNICODE = Symbols(
     verbs={
         Verb.CREATE: "+",
         Verb.UPDATE: "~",
@@ -71,7 +71,7 @@ UNICODE = Glyphs(
     ellipsis="…",
 )
 
-ASCII = Glyphs(
+ASCII = Symbols(
     verbs={
         Verb.CREATE: "+",
         Verb.UPDATE: "~",
@@ -111,6 +111,6 @@ _SAMPLE = "".join(
 )
 
 
-def glyphs_for(stream: TextIO) -> Glyphs:
+def symbols_for(stream: TextIO) -> Symbols:
     """The signs that a stream can take."""
     return UNICODE if encodes(stream, _SAMPLE) else ASCII

@@ -13,7 +13,7 @@ _SILENCE = timedelta(seconds=10)
 
 
 @dataclass(slots=True)
-class Pace:
+class Rate:
     """A rate over the last half minute, from (time, value) samples; few are kept."""
 
     _samples: deque[tuple[datetime, float]] = field(default_factory=deque)
@@ -81,7 +81,7 @@ class Throttle:
 
 
 @dataclass(slots=True)
-class Few:
+class FailureLimit:
     """Shows the first of many failures one by one; a run may have a million of them."""
 
     most: int = 20

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
-from batchspec.render.problems import problem_json, problem_text, problems_text
+from batchspec.render.diagnostics import diagnostic_json, diagnostic_text, diagnostics_text
 
 LINE = "  vm_sise: standard_d2s_v5"
 
@@ -30,7 +30,7 @@ def test_the_whole_of_it() -> None:
         fix="Did you mean `vm_size`?",
         request_id="abc-1",
     )
-    assert problem_text(problem).splitlines() == [
+    assert diagnostic_text(problem).splitlines() == [
         "specs/topn.yaml:12:3: error: unknown key `vm_sise` in `pool` [unknown-key]",
         "  12 |   vm_sise: standard_d2s_v5",
         "     |   ^^^^^^^",
@@ -42,7 +42,7 @@ def test_the_whole_of_it() -> None:
 
 def test_without_a_place_it_is_short() -> None:
     problem = Diagnostic("unreachable", "no answer", severity=Severity.WARNING)
-    assert problem_text(problem) == "warning: no answer [unreachable]"
+    assert diagnostic_text(problem) == "warning: no answer [unreachable]"
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,12 @@ def test_without_a_place_it_is_short() -> None:
     ],
 )
 def test_the_caret_is_below_its_mark(text: str, mark: str, caret: str) -> None:
-    lines = problem_text(at(text, mark)).splitlines()
+    lines = diagnostic_text(at(text, mark)).splitlines()
     assert lines[2].partition("| ")[2] == caret
 
 
 def test_a_mark_behind_the_end_of_the_line() -> None:
-    lines = problem_text(Diagnostic("c", "s", where=Place("a", 1, 99, "key:", 5))).splitlines()
+    lines = diagnostic_text(Diagnostic("c", "s", where=Place("a", 1, 99, "key:", 5))).splitlines()
     assert lines[1:] == ["   1 | key:", "     |     ^"]
 
 
@@ -76,7 +76,7 @@ def test_a_mark_behind_the_end_of_the_line() -> None:
 )
 def test_no_line_breaks_it(text: str, column: int, length: int, width: int) -> None:
     problem = Diagnostic("c", "s", where=Place("a", 1, column, text, length))
-    for line in problem_text(problem, width=width).split("\n"):
+    for line in diagnostic_text(problem, width=width).split("\n"):
         assert not any(unicodedata.category(c) == "Cc" for c in line)
 
 
@@ -85,7 +85,7 @@ def test_no_line_breaks_it(text: str, column: int, length: int, width: int) -> N
 def test_a_long_line_is_cut_around_its_mark(before: str, after: str) -> None:
     text = f"{before}KEY{after}"
     where = Place("a", 1, len(before) + 1, text, 3)
-    _, source, caret = problem_text(Diagnostic("c", "s", where=where), width=72).split("\n")
+    _, source, caret = diagnostic_text(Diagnostic("c", "s", where=where), width=72).split("\n")
     shown = source.partition("| ")[2]
     assert "KEY" in shown
     position = sum(2 if c == "名" else 1 for c in shown[: shown.index("KEY")])
@@ -98,33 +98,35 @@ def test_several_are_counted() -> None:
         Diagnostic("x", "y"),
         Diagnostic("z", "w", severity=Severity.NOTE),
     ]
-    text = problems_text(problems)
+    text = diagnostics_text(problems)
     assert text.endswith("\n\n2 errors, 1 note")
-    assert problems_text(problems[1:2]) == "error: y [x]"
+    assert diagnostics_text(problems[1:2]) == "error: y [x]"
 
 
 def test_color_adds_nothing_but_colour() -> None:
     problem = at(LINE, "vm_sise", fix="h", detail="d\n\ne")
-    colored = problem_text(problem, color=True)
-    assert re.sub(r"\x1b\[[\d;]*m", "", colored) == problem_text(problem)
+    colored = diagnostic_text(problem, color=True)
+    assert re.sub(r"\x1b\[[\d;]*m", "", colored) == diagnostic_text(problem)
 
 
 def test_escape_sequences_of_others_are_taken_out() -> None:
-    text = problem_text(Diagnostic("x", "a\x1b[2Jb", detail="c\x07d\x1b]0;title\x07", fix="e\rf"))
+    text = diagnostic_text(
+        Diagnostic("x", "a\x1b[2Jb", detail="c\x07d\x1b]0;title\x07", fix="e\rf")
+    )
     assert not set(text) & set("\x1b\x07\r")
     assert "ab" in text
 
 
 def test_json() -> None:
     problem = at(LINE, "vm_sise", fix="h")
-    assert json.loads(json.dumps(problem_json(problem))) == {
+    assert json.loads(json.dumps(diagnostic_json(problem))) == {
         "code": "code",
         "severity": "error",
         "message": "summary",
         "where": {"file": "a.yaml", "line": 7, "column": 3, "length": 7},
         "hint": "h",
     }
-    assert problem_json(Diagnostic("x", "y"))["where"] is None
+    assert diagnostic_json(Diagnostic("x", "y"))["where"] is None
 
 
 @pytest.mark.parametrize(
@@ -139,4 +141,4 @@ def test_json() -> None:
     ],
 )
 def test_a_hint_begins_as_a_sentence_unless_it_is_to_be_typed(fix: str, shown: str) -> None:
-    assert problem_text(Diagnostic("x", "y", fix=fix)).splitlines()[-1] == f"  hint: {shown}"
+    assert diagnostic_text(Diagnostic("x", "y", fix=fix)).splitlines()[-1] == f"  hint: {shown}"

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchspec.apply.events import NodesSeen
-from batchspec.render.glyphs import UNICODE
-from batchspec.render.progress.live.bars import node_parts, shares, strip
-from batchspec.render.progress.pace import Pace, Throttle
+from batchspec.render.progress.live_bars import node_parts, shares, strip
+from batchspec.render.progress.rate import Rate, Throttle
+from batchspec.render.symbols import UNICODE
 from tests.render.recordings import START
 
 counts = st.lists(st.integers(0, 10**7), min_size=1, max_size=8)
@@ -61,7 +61,7 @@ def seconds(count: float) -> timedelta:
 
 
 def test_pace_is_of_the_last_half_minute() -> None:
-    pace = Pace()
+    pace = Rate()
     for second in range(100):
         pace.see(START + seconds(second), min(second, 50) * 10 + max(second - 50, 0) * 2)
     assert pace.rate(START + seconds(99)) == pytest.approx(2, rel=0.1)
@@ -69,7 +69,7 @@ def test_pace_is_of_the_last_half_minute() -> None:
 
 
 def test_pace_keeps_few_samples() -> None:
-    pace = Pace()
+    pace = Rate()
     for number in range(100_000):
         pace.see(START + seconds(number / 1000), number)
     assert len(pace._samples) < 100
@@ -77,7 +77,7 @@ def test_pace_keeps_few_samples() -> None:
 
 
 def test_pace_between_rare_looks_is_not_a_standstill() -> None:
-    pace = Pace()
+    pace = Rate()
     pace.see(START, 0)
     pace.see(START + seconds(60), 600)
     assert pace.rate(START + seconds(110)) == 10
@@ -85,7 +85,7 @@ def test_pace_between_rare_looks_is_not_a_standstill() -> None:
 
 
 def test_nobody_knows_the_pace_at_first() -> None:
-    pace = Pace()
+    pace = Rate()
     assert pace.rate(START) is None
     pace.see(START, 0)
     pace.see(START + seconds(0.3), 50)

@@ -1,16 +1,18 @@
-"""How a run goes on that stopped, or is over: which commands there are, and what each does."""
+"""The commands that follow a run, a saved plan or a new spec, and what each of them does."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from batchspec.apply.events import Outcome
 from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan.plan import Verb
+from batchspec.render import units
+from batchspec.render.output import flat
 from batchspec.render.report import Report, StepState
-from batchspec.render.sink import flat
+from batchspec.render.style import Style
 
 _NEXT: Mapping[Outcome | None, Mapping[str, str]] = {
     Outcome.DETACHED: {
@@ -89,7 +91,7 @@ def stopping() -> Diagnostic:
     )
 
 
-def unrecorded(why: str) -> Diagnostic:
+def record_unwritable(why: str) -> Diagnostic:
     """That the record of the run cannot be written; the run itself goes on."""
     return Diagnostic(
         "unrecorded",
@@ -97,3 +99,39 @@ def unrecorded(why: str) -> Diagnostic:
         fix="The run goes on; `batchspec report` will not know of it.",
         severity=Severity.WARNING,
     )
+
+
+_SHOWN = 5
+
+
+def files_written(
+    spec: str, files: Sequence[Path], *, containers: bool, color: bool = False
+) -> str:
+    """The files that were written, and the commands for the spec among them.
+
+    ``containers`` says that tasks run in containers, which needs more of this machine.
+    """
+    style = Style(color)
+    lines = [f"{style('create', '+')} {flat(str(file))}" for file in files]
+    lines += ["", "Next:", f"  {style('bold', f'batchspec plan {flat(spec)}')}   what it would do"]
+    lines.append(f"  {style('bold', f'batchspec apply {flat(spec)}')}  do it, on this machine")
+    if containers:
+        lines += ["", "On this machine, tasks in containers need Docker or Podman."]
+    return "\n".join(lines)
+
+
+def files_exist(files: Sequence[Path]) -> Diagnostic:
+    """That files are there already."""
+    names = [str(file) for file in files[:_SHOWN]]
+    more = len(files) - len(names)
+    return Diagnostic(
+        "file-exists",
+        f"{units.counted(len(files), 'file')} would be overwritten; nothing was written",
+        detail="\n".join([*names, *([f"... and {more} more"] if more else [])]),
+        fix="Name another folder: batchspec init FOLDER",
+    )
+
+
+def folder_unwritable(folder: Path, why: str) -> Diagnostic:
+    """That the folder cannot be written to."""
+    return Diagnostic("unwritable-folder", f"{folder} cannot be written to: {why}")

@@ -13,7 +13,7 @@ from batchspec.plan.diff import duration_seconds
 from batchspec.plan.observed import Account
 from batchspec.plan.plan import Gate, Step, Verb
 from batchspec.render import units
-from batchspec.render.sink import flat
+from batchspec.render.output import flat
 from batchspec.spec import Record
 
 PHRASES: Mapping[Verb, str] = {
@@ -85,7 +85,7 @@ def _parts(step: Step, here: Path | None) -> Iterator[str]:
         case actions.ResizePool(dedicated=dedicated, spot=spot):
             yield f"{dedicated:,} dedicated, {spot:,} spot"
         case actions.CreateSchedule(body=body) | actions.ReplaceSchedule(body=body):
-            yield schedule_words(body)
+            yield recurrence_text(body)
         case actions.DownloadResults(to=to):
             yield f"to {_path(to, here)}"
         case (
@@ -110,7 +110,7 @@ def _parts(step: Step, here: Path | None) -> Iterator[str]:
             assert_never(step.action)
 
 
-def schedule_words(body: Record) -> str:
+def recurrence_text(body: Record) -> str:
     """How often a schedule makes a job: ``every 1d``, ``once``."""
     times = body.get("schedule")
     every = times.get("recurrenceInterval") if isinstance(times, Record) else None
@@ -135,7 +135,7 @@ def page_written(place: str) -> str:
     return f"The report is in {flat(place)}"
 
 
-def gate_words(gate: Gate) -> str:
+def gate_text(gate: Gate) -> str:
     """When a step that waits for more than its predecessors runs."""
     match gate:
         case Gate.FLOW:

@@ -14,7 +14,6 @@ from batchspec.apply.events import NodeFailed, Outcome, Stamped
 from batchspec.apply.ports import Deletion, TaskCounts
 from batchspec.diagnostics import Exit
 from batchspec.plan.observed import Account, ScheduleFacts
-from batchspec.render.going_on import next_commands
 from batchspec.render.local import (
     LocalStatus,
     local_status_json,
@@ -25,11 +24,12 @@ from batchspec.render.local import (
     started_text,
     stopped_text,
 )
+from batchspec.render.next_steps import next_commands
 from batchspec.render.questions import (
     apply_question,
     delete_question,
     left_lines,
-    unasked_words,
+    no_terminal_text,
 )
 from batchspec.render.report import (
     Phase,
@@ -207,7 +207,7 @@ def test_questions_say_what_is_lost_and_what_it_costs() -> None:
     assert AZURE.batch in asked
     assert "This deletes pool topn with all in it." in asked
     assert "deletes" not in apply_question(PLANS["fresh"]), "clean-up is no loss"
-    assert "no terminal" in unasked_words(PLANS["fresh"])
+    assert "no terminal" in no_terminal_text(PLANS["fresh"])
 
 
 @pytest.mark.parametrize("phase", ["waiting", "installing-azurite", "starting", "something-new"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -10,22 +10,20 @@ from batchspec.apply.events import NodeFailed, TaskFailed, Waiting
 from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import Account
 from batchspec.render import units
-from batchspec.render.page.attempts import Attempt, together
-from batchspec.render.page.chart import steps_chart, tasks_chart
-from batchspec.render.page.trace import Trace
-from batchspec.render.progress.jsonl import moment
-from batchspec.render.progress.lines import (
-    outcome_words,
-    skipped_words,
-    state_words,
+from batchspec.render.event_text import (
+    node_state_text,
+    outcome_text,
+    skipped_text,
     tail_lines,
     task_cause,
 )
+from batchspec.render.output import clean, flat
+from batchspec.render.progress.json_stream import moment
 from batchspec.render.report import Report, StepReport, StepState
-from batchspec.render.sink import clean, flat
-from batchspec.render.words import account_line, phrase
+from batchspec.render.step_text import account_line, phrase
+from batchspec.render.timeline import Attempt, Point, Span, Timeline, together
 
-_STYLE = Path(__file__).with_name("style.css")
+_STYLE = Path(__file__).with_name("report_page.css")
 
 
 def page_html(attempts: Sequence[Attempt]) -> str:
@@ -44,7 +42,7 @@ def _page(attempts: Sequence[Attempt]) -> Iterator[str]:
     yield f"<title>{name}: batchspec report</title>"
     yield f"<style>\n{_STYLE.read_text(encoding='utf-8').strip()}\n</style>\n</head>\n<body>"
     good = "good" if report.good else "bad"
-    words = escape(outcome_words(report.outcome, report.seconds))
+    words = escape(outcome_text(report.outcome, report.seconds))
     yield f'<h1>{name}</h1>\n<p class="outcome {good}">{words}</p>'
     yield from _facts(report)
     if len(attempts) > 1:
@@ -56,7 +54,7 @@ def _page(attempts: Sequence[Attempt]) -> Iterator[str]:
     yield "</body>\n</html>"
 
 
-def _attempt(trace: Trace, suffix: str) -> Iterator[str]:
+def _attempt(trace: Timeline, suffix: str) -> Iterator[str]:
     """The sections of one attempt; ``suffix`` tells their titles apart."""
     report = trace.report
     yield from _section(f"Tasks{suffix}", tasks_chart(trace.points, report.seconds))
@@ -80,7 +78,7 @@ def _attempts(attempts: Sequence[Attempt]) -> Iterator[str]:
             escape(flat(attempt.id)),
             moment(report.began) if report.began else "",
             units.duration(report.seconds),
-            escape(outcome_words(report.outcome, report.seconds)),
+            escape(outcome_text(report.outcome, report.seconds)),
             str(int(report.exit)),
         )
         yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
@@ -139,7 +137,7 @@ def _task(task: TaskFailed) -> str:
 
 def _node(node: NodeFailed) -> str:
     code = "" if node.exit_code is None else f", exit code {node.exit_code}"
-    head = f"{flat(node.node)}: {state_words(node.state)}{code} {flat(node.message)}".rstrip()
+    head = f"{flat(node.node)}: {node_state_text(node.state)}{code} {flat(node.message)}".rstrip()
     return _details(head, node.stderr)
 
 
@@ -183,7 +181,7 @@ def _steps(steps: Iterable[StepReport]) -> Iterator[str]:
 
 def _row(step: StepReport, names: Mapping[str, str]) -> str:
     skipped = step.state is StepState.SKIPPED
-    note = skipped_words(step.note, names) if skipped else step.note
+    note = skipped_text(step.note, names) if skipped else step.note
     cells = (
         units.duration(step.seconds),
         f"{step.items:,}",
@@ -193,3 +191,79 @@ def _row(step: StepReport, names: Mapping[str, str]) -> str:
     name, state = escape(phrase(step.verb, step.subject)), step.state.value
     rest = "".join(f"<td>{cell}</td>" for cell in cells)
     return f'<tr><td>{name}</td><td class="{state}">{state}</td>{rest}</tr>'
+
+
+WIDTH = 900
+_LABEL = 300
+_ROW = 22
+_HEIGHT = 180
+_TICKS = 5
+
+
+def steps_chart(
+    spans: Sequence[Span], steps: Mapping[str, StepReport], seconds: float
+) -> Iterator[str]:
+    """A bar for each step that ran, from when to when."""
+    height = _ROW * len(spans) + 24
+    room = WIDTH - _LABEL
+    scale = room / seconds if seconds > 0 else 0.0
+    yield f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="What ran when">'
+    for tick in range(_TICKS + 1):
+        at = seconds * tick / _TICKS
+        x = _LABEL + room * tick / _TICKS
+        yield f'<line class="grid" x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{height - 20}"/>'
+        yield _tick(x, height - 4, "end" if tick == _TICKS else "middle", units.duration(at))
+    for row, span in enumerate(spans):
+        step = steps.get(span.step)
+        y = row * _ROW
+        name = phrase(step.verb, step.subject) if step else flat(span.step)
+        state = step.state.value if step else "running"
+        width = max((span.end - span.begin) * scale, 1.5)
+        took = units.duration(span.end - span.begin)
+        yield f'<text class="name" x="{_LABEL - 8}" y="{y + 15}">{escape(_short(name))}</text>'
+        yield (
+            f'<rect class="bar {state}" x="{_LABEL + span.begin * scale:.1f}" y="{y + 4}"'
+            f' width="{width:.1f}" height="{_ROW - 8}" rx="2">'
+            f"<title>{escape(name)}: {took}</title></rect>"
+        )
+    yield "</svg>"
+
+
+def _tick(x: float, y: int, anchor: str, label: str) -> str:
+    return f'<text class="tick" x="{x:.1f}" y="{y}" text-anchor="{anchor}">{label}</text>'
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 44 else f"{name[:43]}…"
+
+
+def tasks_chart(points: Sequence[Point], seconds: float) -> Iterator[str]:
+    """The tasks over time, one area on the other: succeeded, failed, running, waiting."""
+    most = max((point.total for point in points), default=0)
+    if most == 0 or seconds <= 0:
+        return
+    yield f'<svg viewBox="0 0 {WIDTH} {_HEIGHT + 24}" role="img" aria-label="Tasks over time">'
+    layers: tuple[tuple[str, Callable[[Point], int]], ...] = (
+        ("active", lambda p: p.total),
+        ("running", lambda p: p.succeeded + p.failed + p.running),
+        ("failed", lambda p: p.succeeded + p.failed),
+        ("done", lambda p: p.succeeded),
+    )
+    for name, height in layers:
+        path = _area([(p.at / seconds, height(p) / most) for p in points])
+        yield f'<path class="area {name}" d="{path}"/>'
+    for tick in range(_TICKS + 1):
+        x = WIDTH * tick / _TICKS
+        anchor = "start" if tick == 0 else "end" if tick == _TICKS else "middle"
+        yield _tick(x, _HEIGHT + 18, anchor, units.duration(seconds * tick / _TICKS))
+    yield _tick(WIDTH, 12, "end", f"{most:,}")
+    yield "</svg>"
+
+
+def _area(points: Sequence[tuple[float, float]]) -> str:
+    """A closed shape of steps: a count holds until the next one is known."""
+    first = points[0][0] * WIDTH
+    path = [f"M{first:.1f} {_HEIGHT}"]
+    for x, y in points:
+        path.append(f"H{x * WIDTH:.1f}V{_HEIGHT * (1 - y):.1f}")
+    return "".join([*path, f"H{WIDTH}V{_HEIGHT}Z"])

@@ -18,13 +18,13 @@ from rich.text import Text
 
 from batchspec.apply import events
 from batchspec.apply.events import Stamped
-from batchspec.render.glyphs import Glyphs
-from batchspec.render.ink import wants_color
-from batchspec.render.problems import problem_text
-from batchspec.render.progress import lines
-from batchspec.render.progress.live.board import Board
-from batchspec.render.progress.live.frame import Size, frame
-from batchspec.render.progress.pace import Few
+from batchspec.render import event_text
+from batchspec.render.diagnostics import diagnostic_text
+from batchspec.render.progress.live_frame import Size, frame
+from batchspec.render.progress.live_state import LiveState
+from batchspec.render.progress.rate import FailureLimit
+from batchspec.render.style import wants_color
+from batchspec.render.symbols import Symbols
 
 _FRAMES = 8
 """Frames a second: enough for a spinner, little enough for a slow line."""
@@ -60,22 +60,22 @@ class LiveView:
         self,
         console: Console,
         now: Callable[[], datetime],
-        glyphs: Glyphs,
+        symbols: Symbols,
         *,
         refreshing: bool = True,
     ) -> None:
-        self._console, self._now, self._glyphs = console, now, glyphs
+        self._console, self._now, self._symbols = console, now, symbols
         self._refreshing = refreshing
-        self._board = Board()
+        self._state = LiveState()
         self._lock = Lock()
-        self._few = Few()
+        self._limit = FailureLimit()
         self._held: list[Text] = []
         self._closed = self._paused = False
         self._live: Live | None = None
 
     def __call__(self, stamped: Stamped) -> None:
         with self._lock:
-            self._board.see(stamped)
+            self._state.see(stamped)
         self._held += self._above(stamped.event)
         if self._paused:
             return
@@ -109,7 +109,7 @@ class LiveView:
         live, self._live = self._live, None
         if live is not None:
             with self._lock:
-                self._board.closed = True
+                self._state.closed = True
             live.stop()
 
     def _raise(self) -> Live:
@@ -126,8 +126,8 @@ class LiveView:
     def _draw(self) -> Group:
         size = self._console.size
         with self._lock:
-            height = None if self._board.closed else size.height
-            return Group(*frame(self._board, self._now(), Size(size.width, height), self._glyphs))
+            height = None if self._state.closed else size.height
+            return Group(*frame(self._state, self._now(), Size(size.width, height), self._symbols))
 
     def _print_held(self) -> None:
         """Print above the region what was said since the last time."""
@@ -139,11 +139,11 @@ class LiveView:
         """What stays on the screen above the region: what went wrong."""
         match event:
             case events.TaskFailed():
-                texts = list(self._few("task", lines.task_failed_lines(event)))
+                texts = list(self._limit("task", event_text.task_failed_lines(event)))
             case events.NodeFailed():
-                texts = list(self._few("node", lines.node_failed_lines(event)))
+                texts = list(self._limit("node", event_text.node_failed_lines(event)))
             case events.Noticed(problem) | events.StepFailed(problem=problem):
-                text = problem_text(problem, color=True, width=self._console.width)
+                text = diagnostic_text(problem, color=True, width=self._console.width)
                 return [Text.from_ansi(line) for line in text.splitlines()]
             case _:
                 return []

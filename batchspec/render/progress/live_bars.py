@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from rich.text import Text
+
 from batchspec.apply.events import NodesSeen, TasksSeen
-from batchspec.render.glyphs import Glyphs
-from batchspec.render.progress.lines import state_words
+from batchspec.render.event_text import node_state_text
+from batchspec.render.symbols import Symbols
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +67,21 @@ _KINDS: Mapping[str, str] = {
 _ORDER = ("running", "idle", "starting", "leaving", "failed")
 
 
-def node_parts(seen: NodesSeen, glyphs: Glyphs) -> list[Part]:
+def node_parts(seen: NodesSeen, symbols: Symbols) -> list[Part]:
     """The nodes of a pool by state, the useful ones first; what is still to come is last."""
     looks = {
-        "running": (glyphs.node_running, "green"),
-        "idle": (glyphs.node_idle, "cyan"),
-        "starting": (glyphs.node_starting, "yellow"),
-        "leaving": (glyphs.node_leaving, "dim"),
-        "failed": (glyphs.node_failed, "bold red"),
+        "running": (symbols.node_running, "green"),
+        "idle": (symbols.node_idle, "cyan"),
+        "starting": (symbols.node_starting, "yellow"),
+        "leaving": (symbols.node_leaving, "dim"),
+        "failed": (symbols.node_failed, "bold red"),
     }
     states = [(state, count) for state, count in seen.states.items() if count]
     states.sort(key=lambda item: (_ORDER.index(_kind(item[0])), item[0]))
-    parts = [Part(*looks[_kind(state)], state_words(state), count) for state, count in states]
+    parts = [Part(*looks[_kind(state)], node_state_text(state), count) for state, count in states]
     missing = seen.target - sum(count for _, count in states)
     if missing > 0:
-        parts.append(Part(glyphs.node_missing, "dim", "to come", missing))
+        parts.append(Part(symbols.node_missing, "dim", "to come", missing))
     return parts
 
 
@@ -87,13 +89,36 @@ def _kind(state: str) -> str:
     return _KINDS.get(state.lower(), "leaving")
 
 
-def task_parts(seen: TasksSeen, glyphs: Glyphs) -> list[Part]:
+def task_parts(seen: TasksSeen, symbols: Symbols) -> list[Part]:
     """The tasks of a job by state; those that are not in it yet are last, nameless."""
     known = seen.succeeded + seen.failed + seen.running + seen.active
     return [
-        Part(glyphs.succeeded, "green", "succeeded", seen.succeeded),
-        Part(glyphs.task_failed, "bold red", "failed", seen.failed),
-        Part(glyphs.running, "yellow", "running", seen.running),
-        Part(glyphs.active, "dim", "waiting", seen.active),
+        Part(symbols.succeeded, "green", "succeeded", seen.succeeded),
+        Part(symbols.task_failed, "bold red", "failed", seen.failed),
+        Part(symbols.running, "yellow", "running", seen.running),
+        Part(symbols.active, "dim", "waiting", seen.active),
         Part(" ", "", "", max(seen.total - known, 0)),
     ]
+
+
+def cut(text: Text, width: int, symbols: Symbols) -> Text:
+    """The text, or as much of it as fits."""
+    if text.cell_len > max(width, 0):
+        text.truncate(max(width - 1, 0), overflow="crop")
+        text.append(symbols.ellipsis if width > 0 else "")
+    return text
+
+
+def sides(left: Text, right: Text, width: int, symbols: Symbols) -> Text:
+    """Something at the left and something at the right; the left gives way."""
+    left = cut(left, width - right.cell_len - 1, symbols)
+    gap = max(width - left.cell_len - right.cell_len, 0)
+    return left.append(" " * gap).append_text(right)
+
+
+def bar(done: int, whole: int, cells: int, symbols: Symbols) -> Text:
+    """How much is done of a whole; it is full only when all is."""
+    full = min(cells * done // whole, cells) if whole else cells
+    head = symbols.head if 0 < full < cells else ""
+    text = Text().append(symbols.full * (full - len(head)) + head, "cyan")
+    return text.append(symbols.rest * (cells - full), "dim")

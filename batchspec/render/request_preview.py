@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from batchspec.plan import actions
 from batchspec.plan.actions import Action
-from batchspec.render.sink import clean, json_text
+from batchspec.render.output import clean, json_text
 from batchspec.spec import Record, thaw
 
 _REBOOT = "nodeRebootOption"

@@ -9,11 +9,10 @@ from enum import StrEnum
 from typing import Protocol, TextIO
 
 from batchspec.apply.events import Stamped
-from batchspec.render.glyphs import glyphs_for
-from batchspec.render.ink import wants_color
-from batchspec.render.progress.jsonl import JsonView
-from batchspec.render.progress.plain import PlainView
-from batchspec.render.progress.quiet import QuietView
+from batchspec.render.progress.json_stream import JsonView
+from batchspec.render.progress.line_views import PlainView, QuietView
+from batchspec.render.style import wants_color
+from batchspec.render.symbols import symbols_for
 
 
 class Kind(StrEnum):
@@ -68,7 +67,7 @@ def open_view(
             return PlainView(stream)
         case Kind.QUIET:
             return QuietView(stream, color=wants_color(stream, environ))
-    from batchspec.render.progress.live.view import LiveView, console_on  # noqa: PLC0415  (rich)
+    from batchspec.render.progress.live import LiveView, console_on  # noqa: PLC0415  (rich)
 
     console = console_on(stream, environ, width=width, height=height)
-    return LiveView(console, now, glyphs_for(stream))
+    return LiveView(console, now, symbols_for(stream))

@@ -23,7 +23,7 @@ _CODES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Ink:
+class Style:
     """Colours a text, or leaves it as it is."""
 
     on: bool

@@ -8,36 +8,36 @@ from collections.abc import Sequence
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.render import units
-from batchspec.render.ink import Ink
-from batchspec.render.sink import clean, flat
+from batchspec.render.output import clean, flat
+from batchspec.render.style import Style
 
 _TAB = 4
 _WORD = re.compile(r"[a-z]+(?=[ ,])")
 _ORDER = tuple(Severity)
 
 
-def problem_text(problem: Diagnostic, *, color: bool = False, width: int = 100) -> str:
+def diagnostic_text(problem: Diagnostic, *, color: bool = False, width: int = 100) -> str:
     """One problem on one or more lines.
 
     ``file:line:col: error: summary [code]``, the source line with a caret below it, the detail and
     ``hint: ...``, each only where there is one. A source line that does not fit into ``width``
     columns is cut to the part around the caret.
     """
-    ink = Ink(color)
+    style = Style(color)
     where = problem.where
-    head = ink("bold", f"{flat(where.file)}:{where.line}:{where.column}: ") if where else ""
-    head += ink(problem.severity.value, f"{problem.severity.value}:")
+    head = style("bold", f"{flat(where.file)}:{where.line}:{where.column}: ") if where else ""
+    head += style(problem.severity.value, f"{problem.severity.value}:")
     summary, _, more = clean(problem.summary).partition("\n")
-    lines = [f"{head} {summary} {ink('dim', f'[{problem.code}]')}"]
+    lines = [f"{head} {summary} {style('dim', f'[{problem.code}]')}"]
     if where and where.text.strip():
-        lines += _source(where, ink, problem.severity, width)
+        lines += _source(where, style, problem.severity, width)
     lines += [f"  {line}".rstrip() for line in more.splitlines()]
     lines += [f"  {line}".rstrip() for line in clean(problem.detail).splitlines()]
     if problem.request_id:
-        lines.append(ink("dim", f"  request id: {flat(problem.request_id)}"))
+        lines.append(style("dim", f"  request id: {flat(problem.request_id)}"))
     if problem.fix:
         first, *rest = _capital(clean(problem.fix)).splitlines()
-        lines.append(f"  {ink('hint', 'hint:')} {first}")
+        lines.append(f"  {style('hint', 'hint:')} {first}")
         lines += [f"        {line}".rstrip() for line in rest]
     return "\n".join(lines)
 
@@ -48,9 +48,11 @@ def _capital(text: str) -> str:
     return text[0].upper() + text[1:] if word and word.group() != "batchspec" else text
 
 
-def problems_text(problems: Sequence[Diagnostic], *, color: bool = False, width: int = 100) -> str:
+def diagnostics_text(
+    problems: Sequence[Diagnostic], *, color: bool = False, width: int = 100
+) -> str:
     """Several problems, and how many there are at the end; one stands for itself."""
-    texts = [problem_text(problem, color=color, width=width) for problem in problems]
+    texts = [diagnostic_text(problem, color=color, width=width) for problem in problems]
     if len(problems) > 1:
         texts.append(tally(problems))
     apart = "\n\n" if any("\n" in text for text in texts) else "\n"
@@ -63,7 +65,7 @@ def tally(problems: Sequence[Diagnostic]) -> str:
     return ", ".join(units.counted(count, severity.value) for count, severity in numbers if count)
 
 
-def problem_json(problem: Diagnostic) -> dict[str, object]:
+def diagnostic_json(problem: Diagnostic) -> dict[str, object]:
     """A problem as a JSON object; what is empty is left out, ``where`` is ``null`` if unknown."""
     where = problem.where
     found: dict[str, object] = {
@@ -86,7 +88,7 @@ def place_json(where: Place) -> dict[str, object]:
     }
 
 
-def _source(where: Place, ink: Ink, severity: Severity, width: int) -> list[str]:
+def _source(where: Place, style: Style, severity: Severity, width: int) -> list[str]:
     """The source line and the caret line below it, with the line's number before them."""
     text = where.text.rstrip()
     start = min(max(where.column - 1, 0), len(text))
@@ -99,10 +101,11 @@ def _source(where: Place, ink: Ink, severity: Severity, width: int) -> list[str]
     shown = "".join(cells).rstrip()
     # Redaction may make the line shorter, so that the caret would point at nothing.
     safe = clean(shown)
-    lines = [ink("dim", gutter) + safe]
+    lines = [style("dim", gutter) + safe]
     if safe == shown:
         caret = "^" * max(cell_width(marked), 1)
-        lines.append(ink("dim", "     | ") + " " * cell_width(before) + ink(severity.value, caret))
+        margin = style("dim", "     | ") + " " * cell_width(before)
+        lines.append(margin + style(severity.value, caret))
     return lines
 
 

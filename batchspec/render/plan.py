@@ -1,0 +1,319 @@
+"""A plan as text for a terminal, as the published JSON, and as markdown."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from batchspec.diagnostics import Diagnostic, Place
+from batchspec.plan.plan import Gate, Plan, Step, Verb
+from batchspec.plan.target import PART
+from batchspec.render import units
+from batchspec.render.diagnostics import cell_width, diagnostic_json, diagnostic_text, tally
+from batchspec.render.output import clean, flat, json_text
+from batchspec.render.request_preview import request_lines
+from batchspec.render.step_text import account_line, action_name, gate_text, phrase, quantity
+from batchspec.render.style import Style
+from batchspec.render.symbols import UNICODE, Symbols
+
+VERB_COUNTS = {
+    Verb.CREATE: "to create",
+    Verb.UPDATE: "to update",
+    Verb.RESIZE: "to resize",
+    Verb.TERMINATE: "to terminate",
+    Verb.REPLACE: "to replace",
+    Verb.UPLOAD: "to upload",
+    Verb.SUBMIT: "to submit",
+    Verb.WAIT: "to wait for",
+    Verb.DOWNLOAD: "to download",
+    Verb.DELETE: "to delete",
+}
+"""How the summary counts the steps of a verb."""
+
+VERB_STYLES = {
+    Verb.CREATE: "create",
+    Verb.UPDATE: "change",
+    Verb.RESIZE: "change",
+    Verb.TERMINATE: "delete",
+    Verb.REPLACE: "delete",
+    Verb.DELETE: "delete",
+    Verb.UPLOAD: "move",
+    Verb.SUBMIT: "move",
+    Verb.WAIT: "dim",
+    Verb.DOWNLOAD: "move",
+    Verb.KEEP: "keep",
+}
+
+_LEAST_REASON = 16
+"""Columns that a reason gets at least."""
+
+
+def plan_text(
+    plan: Plan,
+    *,
+    color: bool = False,
+    width: int = 80,
+    symbols: Symbols = UNICODE,
+    verbose: bool = False,
+    here: Path | None = None,
+    nothing: str = "",
+) -> str:
+    """The plan, to be read from top to bottom at ``width`` columns.
+
+    ``verbose`` adds below each step what it waits for and the requests it will send. ``here`` is
+    the folder that paths are shown relative to. ``nothing`` is what to say of a plan without steps.
+    """
+    style = Style(color)
+    lines = [style("bold", account_line(plan.account)), *_title(plan, style, width)]
+    rows = _Rows(plan, style, symbols, width, here)
+    if plan.steps:
+        lines.append("")
+        for number, step in enumerate(plan.steps, 1):
+            lines += rows.lines(step, str(number))
+            if verbose:
+                lines += _more(step, style)
+    if plan.kept:
+        lines.append("")
+        for step in plan.kept:
+            lines += rows.lines(step, "")
+    for finding in plan.findings:
+        lines += ["", diagnostic_text(finding, color=color, width=width)]
+    words = (plan.empty and nothing) or plan_summary(plan)
+    summary = textwrap.wrap(words, width, subsequent_indent="  ")
+    lines += ["", *(style("bold", line) for line in summary)]
+    lines += textwrap.wrap(_questions(plan.steps), width)
+    return "\n".join(lines)
+
+
+def plan_summary(plan: Plan) -> str:
+    """One line: ``Plan: 3 to create, 2 to upload; 1 kept.`` or that there is nothing to do."""
+    if plan.empty and any(finding.code == PART for finding in plan.findings):
+        return "Nothing to do here: it is there, as the spec says."
+    if plan.empty and plan.scheduled:
+        return "Nothing to do: the schedule is as the spec says."
+    if plan.empty:
+        return "Nothing to do: all that the spec asks for is there and done."
+    counts = plan.counts
+    todo = ", ".join(
+        f"{counts[verb]:,} {text}" for verb, text in VERB_COUNTS.items() if verb in counts
+    )
+    kept = f"; {len(plan.kept):,} kept" if plan.kept else ""
+    return f"Plan: {todo}{kept}."
+
+
+def _title(plan: Plan, style: Style, width: int) -> Iterator[str]:
+    first, *rest = [line.strip() for line in plan.description.strip().splitlines()] or [""]
+    name = flat(plan.name)
+    for number, line in enumerate([first, *rest]):
+        head = f"{name}: " if number == 0 and line else name if number == 0 else ""
+        text = textwrap.fill(
+            head + flat(line), width, subsequent_indent="  ", initial_indent="" if head else "  "
+        )
+        yield style("bold", name) + text[len(name) :] if head else text
+
+
+def _questions(steps: Sequence[Step]) -> str:
+    asked = [flat(step.subject) for step in steps if step.gate is Gate.ASK]
+    if not asked:
+        return ""
+    kept = "it is kept" if len(asked) == 1 else "they are kept"
+    return (
+        f"At the end it asks before it deletes {units.listed(asked)}. -y answers yes, after a"
+        f" failure for the pool alone; without a terminal {kept}."
+    )
+
+
+def _more(step: Step, style: Style) -> Iterator[str]:
+    if step.after:
+        yield style("dim", f"         after {', '.join(flat(name) for name in step.after)}")
+    if step.action is not None:
+        for line in request_lines(step.action):
+            yield style("dim", f"         {line}")
+
+
+class _Rows:
+    """Lays out the steps in columns: number, symbol, verb, subject with its size, reason."""
+
+    def __init__(
+        self, plan: Plan, style: Style, symbols: Symbols, width: int, here: Path | None
+    ) -> None:
+        steps = (*plan.steps, *plan.kept)
+        self._style, self._symbols, self._here, self._width = style, symbols, here, width
+        self._digits = len(str(len(plan.steps))) if plan.steps else 0
+        self._symbol_width = max((len(symbols.verbs[step.verb]) for step in steps), default=1)
+        self._verb = max((len(step.verb) for step in steps), default=1)
+        self._start = self._digits + self._symbol_width + self._verb + 5
+        room = max(width * 2 // 5, 20)
+        fitting = [w for step in steps if (w := cell_width(self._subject(step))) <= room]
+        self._subjects = max(fitting, default=room)
+        self._reasons = self._start + self._subjects + 2
+        self._beside = width - self._reasons >= _LEAST_REASON
+        if not self._beside:
+            self._reasons = self._start + 2
+
+    def lines(self, step: Step, number: str) -> Iterator[str]:
+        """One step; a reason that is too long goes on below its own beginning.
+
+        Where there is no room for a column of reasons, each stands below its step.
+        """
+        style = self._style
+        style_name = VERB_STYLES[step.verb]
+        symbol = style(style_name, f"{self._symbols.verbs[step.verb]:>{self._symbol_width}}")
+        head = f" {number:>{self._digits}} {symbol} {style(style_name, step.verb.value)}"
+        head += " " * (self._verb - len(step.verb) + 2)
+        subject, *more = self._wrapped(self._subject(step), self._start) or [""]
+        reason = self._wrapped(self._reason(step), self._reasons)
+        gap = self._subjects - cell_width(subject) + 2
+        beside = bool(reason) and self._beside and gap >= 2 and not more
+        first = " " * gap + style("dim", reason.pop(0)) if beside else ""
+        yield (head + subject + first).rstrip()
+        for line in more:
+            yield " " * self._start + line
+        for line in reason:
+            yield " " * self._reasons + style("dim", line)
+
+    def _wrapped(self, text: str, column: int) -> list[str]:
+        """A text from a column to the end of the line, and on below."""
+        return textwrap.wrap(
+            text,
+            max(self._width - column, _LEAST_REASON),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+    def _subject(self, step: Step) -> str:
+        much = quantity(step, self._here)
+        return flat(step.subject) + (f" ({much})" if much else "")
+
+    @staticmethod
+    def _reason(step: Step) -> str:
+        when = gate_text(step.gate)
+        return "; ".join(part for part in (flat(step.reason), when) if part)
+
+
+def plan_json(plan: Plan) -> str:
+    """The plan as indented JSON, without a secret.
+
+    ``steps`` are in their order, those that are only kept (``verb`` ``keep``, ``action`` null) at
+    the end; ``counts`` counts them by verb. ``empty`` says that there is nothing to do.
+    """
+    account = plan.account
+    return json_text(
+        {
+            "version": 1,
+            "target": account.target,
+            "account": {"batch": account.batch, "storage": account.storage},
+            "spec": {"name": plan.name, "digest": plan.digest},
+            "fingerprint": plan.fingerprint,
+            "empty": plan.empty,
+            "steps": [_step_json(step) for step in (*plan.steps, *plan.kept)],
+            "counts": dict(plan.counts),
+            "findings": [diagnostic_json(problem) for problem in plan.findings],
+        },
+        indent=2,
+    )
+
+
+def _step_json(step: Step) -> dict[str, object]:
+    return {
+        "id": step.id,
+        "action": None if step.action is None else action_name(step.action),
+        "verb": step.verb.value,
+        "subject": step.subject,
+        "reason": step.reason,
+        "after": list(step.after),
+        "items": step.items,
+        "gate": step.gate.value,
+    }
+
+
+def plan_markdown(plan: Plan, *, here: Path | None = None) -> str:
+    """The plan as markdown; ``here`` is the folder that paths are shown relative to."""
+    account = plan.account
+    lines = [
+        f"### batchspec plan: {_text(plan.name)}",
+        "",
+        f"**{_text(account.target)}**"
+        f" · Batch {_code(account.batch)} · Storage {_code(account.storage)}",
+        "",
+        f"**{plan_summary(plan)}**",
+    ]
+    if plan.findings:
+        lines += ["", *_findings(plan.findings)]
+    if plan.steps:
+        lines += ["", *_table(plan.steps, here)]
+    if plan.kept:
+        title = f"<summary>{len(plan.kept):,} kept as they are</summary>"
+        lines += ["", "<details>", title, "", *_table(plan.kept, here), "", "</details>"]
+    lines += ["", f"<sub>spec {_code(plan.digest[:12])} · account and files "]
+    lines[-1] += f"{_code(plan.fingerprint[:12])}</sub>"
+    return "\n".join(lines)
+
+
+def refusal_markdown(spec: str, problems: Sequence[Diagnostic]) -> str:
+    """That nothing is planned for a spec, and why; ``spec`` is its path."""
+    title = f"### batchspec plan: {_code(spec)}"
+    said = "**No plan: it cannot be carried out as it is written.**"
+    return "\n".join([title, "", said, "", *_findings(problems)])
+
+
+def _table(steps: Sequence[Step], here: Path | None) -> Iterator[str]:
+    yield "| | step | how much | why |"
+    yield "|---|---|---|---|"
+    for step in steps:
+        why = "; ".join(part for part in (step.reason, gate_text(step.gate)) if part)
+        cells = [
+            _code(UNICODE.verbs[step.verb]),
+            _text(phrase(step.verb, step.subject)),
+            _text(quantity(step, here)),
+            _prose(why),
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _findings(findings: Sequence[Diagnostic]) -> Iterator[str]:
+    yield f"**Findings: {tally(findings)}**"
+    yield ""
+    for finding in findings:
+        summary = _prose(finding.summary)
+        yield f"- **{finding.severity}** {_code(finding.code)}: {summary}{_place(finding.where)}"
+        for line in finding.detail.splitlines():
+            yield f"  <br>{_prose(line)}"
+        if finding.fix:
+            yield f"  <br>*Hint:* {_prose(finding.fix)}"
+
+
+def _place(where: Place | None) -> str:
+    return "" if where is None else f" ({_code(f'{where.file}:{where.line}:{where.column}')})"
+
+
+_SPECIAL = re.compile(r"([\\`*\[\]<|~$&]|(?<!\w)_|_(?!\w))")
+"""What markdown would take for itself in the middle of a line; ``_`` only at the edge of a word."""
+
+
+def _text(text: str) -> str:
+    """A text that markdown leaves as it is, on one line, also in the cell of a table."""
+    return _escaped(flat(text))
+
+
+def _escaped(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", text)
+
+
+def _prose(text: str) -> str:
+    """A sentence of ours, in which what stands between backticks is code."""
+    parts = flat(text).split("`")
+    if len(parts) % 2 == 0:
+        return _text(text)
+    return "".join(_code(part) if at % 2 else _escaped(part) for at, part in enumerate(parts))
+
+
+def _code(text: str) -> str:
+    """A text as code; the fence is longer than any run of backticks in it."""
+    text = " ".join(clean(text).split()).replace("|", "\\|")
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{text}{pad}{fence}"

@@ -1,0 +1,140 @@
+"""The published stream: one JSON object a line, the first says its version.
+
+Every line has ``type``, ``seq`` and ``at``; the rest are the fields of the event by name. A removed
+or changed key raises the number of the stream.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import MISSING, fields
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Any, TextIO, get_args
+
+from batchspec.apply.events import Event, Outcome, Stamped
+from batchspec.diagnostics import Diagnostic, Place, Severity
+from batchspec.render.diagnostics import diagnostic_json
+from batchspec.render.output import LineWriter, json_text
+from batchspec.render.step_text import snake
+
+STREAM = 1
+"""The version of the stream."""
+
+
+class JsonView:
+    """Writes each event as one line of JSON."""
+
+    def __init__(self, stream: TextIO, version: str = "") -> None:
+        self._writer = LineWriter(stream)
+        self._version = version
+        self._begun = False
+
+    def __call__(self, stamped: Stamped) -> None:
+        if not self._begun:
+            self._begun = True
+            head = {"type": "version", "stream": STREAM, "seq": 0, "at": moment(stamped.at)}
+            self._writer.line(json_text({**head, "batchspec": self._version}))
+        self._writer.line(json_text(event_json(stamped)))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nothing to do: the screen is not used."""
+        yield
+
+    def close(self) -> None:
+        """Nothing to do: every line is written at once."""
+
+
+def event_json(stamped: Stamped) -> dict[str, object]:
+    """A stamped event as a JSON object."""
+    event = stamped.event
+    head = {"type": event_name(type(event)), "seq": stamped.seq, "at": moment(stamped.at)}
+    return head | {field.name: _value(getattr(event, field.name)) for field in fields(event)}
+
+
+def event_name(event: type[Event]) -> str:
+    """The ``type`` of an event: ``step_started``."""
+    return snake(event.__name__)
+
+
+def moment(at: datetime) -> str:
+    """A time as RFC 3339 in UTC, to the millisecond: ``2026-01-02T03:04:05.678Z``."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _value(value: object) -> object:
+    match value:
+        case Diagnostic():
+            return diagnostic_json(value)
+        case datetime() | Enum():
+            return moment(value) if isinstance(value, datetime) else value.value
+        case Mapping():
+            return {str(key): _value(item) for key, item in value.items()}
+        case tuple() | list():
+            return [_value(item) for item in value]
+        case float():
+            return round(value, 3)
+    return value
+
+
+_EVENTS: Mapping[str, type[Event]] = {event_name(kind): kind for kind in get_args(Event)}
+
+
+def read_record(lines: Iterable[str]) -> Iterator[Stamped]:
+    """The events of a record, in order."""
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        stamped = _read_event(row) if isinstance(row, dict) else None
+        if stamped is not None:
+            yield stamped
+
+
+def _read_event(row: dict[str, Any]) -> Stamped | None:
+    kind = _EVENTS.get(str(row.get("type")))
+    if kind is None:
+        return None
+    values = {}
+    for field in fields(kind):
+        if field.name in row:
+            values[field.name] = _field_value(field.name, row[field.name])
+        elif field.default is MISSING and field.default_factory is MISSING:
+            return None
+    try:
+        return Stamped(row["seq"], datetime.fromisoformat(row["at"]), kind(**values))
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def _field_value(name: str, value: Any) -> Any:
+    match name, value:
+        case "problem", dict():
+            return _read_diagnostic(value)
+        case "outcome", str() if value in set(Outcome):
+            return Outcome(value)
+        case "next_run" | "since", str():
+            return datetime.fromisoformat(value)
+        case _, list():
+            return tuple(value)
+    return value
+
+
+def _read_diagnostic(row: dict[str, Any]) -> Diagnostic:
+    where = row.get("where")
+    severity = row.get("severity")
+    return Diagnostic(
+        str(row.get("code", "")),
+        str(row.get("message", "")),
+        str(row.get("detail", "")),
+        Place(where["file"], where["line"], where["column"], length=where["length"])
+        if isinstance(where, dict)
+        else None,
+        str(row.get("hint", "")),
+        Severity(severity) if severity in set(Severity) else Severity.ERROR,
+        str(row.get("request_id", "")),
+    )
