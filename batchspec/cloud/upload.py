@@ -12,7 +12,6 @@ committed, or after a week (REST reference, Put Block, "Remarks").
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import hashlib
 from collections.abc import Callable
@@ -220,8 +219,9 @@ def _settings(file: LocalFile) -> ContentSettings:
 def _block_id(index: int, data: bytes) -> str:
     """The id of a block: its place in the blob, its size and its MD5, which the service checks.
 
-    All ids of a blob must be equally long, those that other clients left included: these have 48
-    bytes before they are encoded, as those of the SDKs.
+    The SDK encodes it. All ids of a blob must be equally long, those of uncommitted blocks that
+    other clients left included: these have 48 characters, as those of the SDK's own uploads
+    (azure-storage-blob 12.28).
     """
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    return base64.b64encode(f"{index:06d}-{len(data):08x}-{md5}".encode("ascii")).decode("ascii")
+    return f"{index:06d}-{len(data):08x}-{md5}"
