@@ -18,8 +18,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from batchspec.plan.faults import check_tasks
 from batchspec.plan.observed import Account, ContainerFacts, Observed
+from batchspec.plan.rules.tasks import check_tasks
 from batchspec.plan.tasks import expand
 from batchspec.spec import Rows, read_rows, read_spec
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from generated import main
 
-from batchspec.plan.changes import JOB, POOL, SCHEDULE, TASK, How
+from batchspec.plan.changes import JOB, POOL, SCHEDULE, TASK, ChangeMethod
 from batchspec.spec import definition
 
 TARGET = Path(__file__).parent.parent / "docs" / "changes.md"
@@ -35,23 +35,26 @@ everything marked `existing`, are never changed.
 | --- | --- |
 """
 
-_SAID: Mapping[How, tuple[str, str]] = {
-    How.NOW: ("in place", "it is updated, and the change takes effect at once"),
-    How.SIZE: ("resize", "the pool is resized, or follows another formula; its nodes go on"),
-    How.NEXT: (
+_SAID: Mapping[ChangeMethod, tuple[str, str]] = {
+    ChangeMethod.NOW: ("in place", "it is updated, and the change takes effect at once"),
+    ChangeMethod.SIZE: (
+        "resize",
+        "the pool is resized, or follows another formula; its nodes go on",
+    ),
+    ChangeMethod.NEXT: (
         "next",
         "what is there keeps it; the next that is made has the new one, and the plan says so",
     ),
-    How.REBOOT: (
+    ChangeMethod.REBOOT: (
         "restart",
         "the pool is updated and its nodes restart, so that they have it too; what runs on them"
         " runs again",
     ),
-    How.EMPTY: (
+    ChangeMethod.EMPTY: (
         "replace, unless empty",
         "a pool without nodes is updated; one that has nodes is deleted and made anew",
     ),
-    How.REPLACE: ("replace", "another is made in its place"),
+    ChangeMethod.REPLACE: ("replace", "another is made in its place"),
 }
 
 
@@ -68,7 +71,7 @@ class Table:
     title: str
     model: str
     about: str
-    rows: Mapping[str, How]
+    rows: Mapping[str, ChangeMethod]
 
 
 TABLES = (
@@ -111,7 +114,7 @@ def text() -> str:
 
 
 def _lines() -> Iterator[str]:
-    rows = (f"| {word} | {what} |" for word, what in (_SAID[how] for how in How))
+    rows = (f"| {word} | {what} |" for word, what in (_SAID[how] for how in ChangeMethod))
     yield _HEAD + "\n".join(rows)
     for table in TABLES:
         yield ""
@@ -122,7 +125,7 @@ def _lines() -> Iterator[str]:
         yield "| in a spec | on the wire | a change |"
         yield "| --- | --- | --- |"
         names = _names(table.model)
-        order = list(How)
+        order = list(ChangeMethod)
         for wire, how in sorted(table.rows.items(), key=lambda row: order.index(row[1])):
             yield f"| `{names[wire]}` | `{wire}` | {_SAID[how][0]} |"
     yield ""

@@ -8,7 +8,7 @@ from batchspec.apply.crowd import each
 from batchspec.apply.ports import Storage
 from batchspec.apply.work import Performed, Tools, progress
 from batchspec.plan.actions import DeleteContainers, DeleteOutputs
-from batchspec.plan.container_users import others, with_user, without_user
+from batchspec.plan.metadata import others, with_user, without_user
 from batchspec.plan.observed import Blob
 from batchspec.plan.plan import Step
 from batchspec.plan.stamps import WorkSet, is_stale

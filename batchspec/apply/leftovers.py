@@ -20,7 +20,7 @@ from batchspec.plan.actions import (
     ReplaceJob,
     ReplacePool,
 )
-from batchspec.plan.ending import containers_subject
+from batchspec.plan.cleanup import containers_subject
 from batchspec.plan.plan import Step
 
 _UNDECIDED = frozenset({408, 409, 429})

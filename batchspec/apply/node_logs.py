@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from batchspec.apply.events import Emit, Noticed
 from batchspec.diagnostics import Diagnostic, ServiceError, Severity, redact
-from batchspec.plan.failure_signature import signature
+from batchspec.plan.failure_cause import signature
 from batchspec.plan.node_logs import (
     FILES,
     NAMED,

@@ -49,9 +49,9 @@ from batchspec.plan.actions import (
     WaitForPool,
     WaitForTasks,
 )
-from batchspec.plan.other_run import created_meanwhile, is_other_run
+from batchspec.plan.metadata import is_other_run, metadata_of
 from batchspec.plan.plan import Step
-from batchspec.plan.pool_body import metadata_of
+from batchspec.plan.rules.run import created_meanwhile
 from batchspec.spec import Record
 
 _EXISTED = "it was there already"

@@ -16,14 +16,7 @@ from typing import Protocol
 from batchspec.apply.halt import Halt
 from batchspec.apply.node_logs import NodeLogs
 from batchspec.diagnostics import Diagnostic
-from batchspec.plan.observed import (
-    Blob,
-    JobFacts,
-    LocalFile,
-    PoolFacts,
-    ScheduleFacts,
-    TaskFacts,
-)
+from batchspec.plan.observed import Blob, JobFacts, LocalFile, PoolFacts, ScheduleFacts, TaskFacts
 from batchspec.spec import Record
 
 

@@ -12,7 +12,7 @@ from typing import Self
 
 from filelock import AsyncFileLock
 
-from batchspec.plan.receipt import Arrived, receipt_head, receipt_line
+from batchspec.plan.receipt import DownloadedFile, receipt_head, receipt_line
 
 _POLL = 0.05
 
@@ -53,12 +53,12 @@ class ReceiptDraft:
         self._file.close()
         self._draft.unlink(missing_ok=True)
 
-    def note(self, entry: Arrived) -> None:
+    def note(self, entry: DownloadedFile) -> None:
         """Write a file down that is in its place."""
         self._noted.add(_key(entry.path))
         self._file.write(receipt_line(entry, self._path.parent) + "\n")
 
-    def is_noted(self, entry: Arrived) -> bool:
+    def is_noted(self, entry: DownloadedFile) -> bool:
         """Whether a file at this place is written down already."""
         return _key(entry.path) in self._noted
 

@@ -6,12 +6,7 @@ from batchspec.apply.events import ScheduleSeen
 from batchspec.apply.ports import World
 from batchspec.apply.settle import until_gone
 from batchspec.apply.work import Performed, Tools
-from batchspec.plan.actions import (
-    CreateSchedule,
-    DeleteSchedule,
-    ReplaceSchedule,
-    UpdateSchedule,
-)
+from batchspec.plan.actions import CreateSchedule, DeleteSchedule, ReplaceSchedule, UpdateSchedule
 
 
 async def perform_schedule(

@@ -26,7 +26,7 @@ from batchspec.plan.actions import DownloadResults, UploadFiles
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.plan.plan import Step
 from batchspec.plan.receipt import (
-    Arrived,
+    DownloadedFile,
     receipt_entries,
     receipt_job,
     receipt_name,
@@ -196,18 +196,18 @@ class _Fetch:
     so_far: Progress
     same: int = 0
 
-    async def __call__(self, blob: Blob) -> Arrived:
+    async def __call__(self, blob: Blob) -> DownloadedFile:
         container = self.action.container
         place = place_of(self.action.to, blob.name, flat=self.action.flat)
         here = _digest(place, blob.size)
         if here is not None and here == blob.md5:
             self.same += 1
-            return Arrived(container, blob.name, place, blob.size, here, blob.work)
+            return DownloadedFile(container, blob.name, place, blob.size, here, blob.work)
         if place.exists() and not self.action.overwrite:
             self.emit(Noticed(_in_the_way(place)))
             size = place.stat().st_size
             digest = _digest(place, size) or b""
-            return Arrived(container, blob.name, place, size, digest, blob.work)
+            return DownloadedFile(container, blob.name, place, size, digest, blob.work)
         place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f".{place.name[:200]}.part")
         try:
@@ -215,7 +215,7 @@ class _Fetch:
             part.replace(place)
         finally:
             part.unlink(missing_ok=True)
-        return Arrived(container, blob.name, place, blob.size, md5, blob.work)
+        return DownloadedFile(container, blob.name, place, blob.size, md5, blob.work)
 
 
 async def _matching(
@@ -242,7 +242,7 @@ def _digest(path: Path, size: int) -> bytes | None:
     return digest.digest()
 
 
-def _earlier(receipt: Path) -> Iterator[Arrived]:
+def _earlier(receipt: Path) -> Iterator[DownloadedFile]:
     """What arrived before: from other containers, and by earlier jobs."""
     try:
         with receipt.open(encoding="utf-8") as file:
@@ -252,7 +252,7 @@ def _earlier(receipt: Path) -> Iterator[Arrived]:
         return
 
 
-def _is_there(entry: Arrived) -> bool:
+def _is_there(entry: DownloadedFile) -> bool:
     return _digest(entry.path, entry.size) == entry.md5
 
 

@@ -34,7 +34,7 @@ from batchspec.cli.options import (
     Wanted,
     Yes,
 )
-from batchspec.plan.wishes import Wishes
+from batchspec.plan.options import PlanOptions
 
 app = CommandLine(
     name="batchspec",
@@ -127,8 +127,10 @@ def plan(
     from batchspec.cli.commands.plan import plan as run
 
     wanted = Wanted.of(spec, variables, variable_files, target)
-    wishes = Wishes(rerun=rerun, replace=frozenset(replace or ()), step=step)
-    return complete(run(wanted, form, out, exit_code=exit_code, verbose=verbose, wishes=wishes))
+    plan_options = PlanOptions(rerun=rerun, replace=frozenset(replace or ()), step=step)
+    return complete(
+        run(wanted, form, out, exit_code=exit_code, verbose=verbose, plan_options=plan_options)
+    )
 
 
 @app.command()
@@ -152,8 +154,10 @@ def apply(
     from batchspec.cli.commands.apply import apply as run
 
     wanted = Wanted.of(spec, variables, variable_files, target)
-    wishes = Wishes(rerun=rerun, replace=frozenset(replace or ()), step=step)
-    return complete(run(wanted, progress, yes=yes, verbose=verbose, detach=detach, wishes=wishes))
+    plan_options = PlanOptions(rerun=rerun, replace=frozenset(replace or ()), step=step)
+    return complete(
+        run(wanted, progress, yes=yes, verbose=verbose, detach=detach, plan_options=plan_options)
+    )
 
 
 app.command()(app_run.attach)

@@ -12,7 +12,7 @@ from typing import Annotated, Self, TypeAlias
 import typer
 
 from batchspec.diagnostics import Diagnostic, UsageError
-from batchspec.plan.wishes import Part
+from batchspec.plan.options import Part
 
 
 class Target(StrEnum):

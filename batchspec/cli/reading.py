@@ -41,7 +41,7 @@ def read(wanted: Wanted) -> Spec:
 
 def _saved_plan(path: Path) -> Diagnostic | None:
     """What to say of a file that is a saved plan, where a spec was wanted."""
-    from batchspec.plan.saved import read_plan_file  # noqa: PLC0415  (only when something is wrong)
+    from batchspec.plan.plan_file import read_plan_file  # noqa: PLC0415  (only when something is wrong)
 
     found = read_plan_file(path)
     if found is None:

@@ -8,13 +8,13 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts, TaskTimes
-from batchspec.plan.marks import read_marks
 from batchspec.plan.observed import (
     JobFacts,
     PoolFacts,
     ScheduleFacts,
     SupportedImage,
     TaskFacts,
+    read_marks,
 )
 from batchspec.spec import LOGS, Record, freeze
 

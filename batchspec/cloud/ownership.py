@@ -20,8 +20,9 @@ from batchspec.cloud.pipeline import watched
 from batchspec.cloud.session import Session
 from batchspec.cloud.wire import code_of, status_of
 from batchspec.diagnostics import ConflictError, Diagnostic, ServiceError, Severity
+from batchspec.plan.metadata import from_elsewhere
 from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
-from batchspec.plan.other_run import created_meanwhile, from_elsewhere
+from batchspec.plan.rules.run import created_meanwhile
 
 SPEC = "batchspec:spec"
 DIGEST = "batchspec:digest"

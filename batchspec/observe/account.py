@@ -10,10 +10,11 @@ from batchspec.observe.folders import occupied, unwritable
 from batchspec.observe.ports import Reader
 from batchspec.observe.receipt import read_receipt
 from batchspec.observe.spool import Spool
+from batchspec.plan.metadata import scope_is_whole
 from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Origin, PoolFacts
-from batchspec.plan.packages import package_references
+from batchspec.plan.rules.packages import package_references
 from batchspec.plan.stamps import containers_written
-from batchspec.plan.work import job_base, scope_is_whole
+from batchspec.plan.task_sets import job_base
 from batchspec.spec import Container, EachBlob, PoolKind, Rows, Spec, read_rows
 
 

@@ -20,11 +20,18 @@ from batchspec.observe.output import (
     output_of_task,
 )
 from batchspec.observe.ports import NodeSeen, Outputs, TaskSeen
-from batchspec.plan.causes import NODE_CAUSES, PREPARATION_TASK, START_TASK, UNUSABLE, cause_of
-from batchspec.plan.failure_signature import distinctive_parts, signature
+from batchspec.plan.failure_cause import (
+    NODE_CAUSES,
+    PREPARATION_TASK,
+    START_TASK,
+    UNUSABLE,
+    cause_of,
+    distinctive_parts,
+    signature,
+)
+from batchspec.plan.metadata import why_stopped
 from batchspec.plan.node_logs import PREPARATION, NodeFailure, node_logs_container
 from batchspec.plan.observed import JobFacts, TaskFacts
-from batchspec.plan.stopping import why_stopped
 from batchspec.spec import Spec
 
 _TAIL = 2048

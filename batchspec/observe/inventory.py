@@ -13,9 +13,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from batchspec.observe.ports import ContainerSeen, Inventory
-from batchspec.plan.container_users import OWNER
+from batchspec.plan.metadata import OWNER
 from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
-from batchspec.plan.work import OPEN
+from batchspec.plan.task_sets import OPEN
 from batchspec.spec import Record
 
 _SPEC = "batchspec:spec"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from batchspec.observe.spool import Spool
 from batchspec.plan.observed import Receipt
-from batchspec.plan.receipt import Arrived, receipt_entries, receipt_job, receipt_path
+from batchspec.plan.receipt import DownloadedFile, receipt_entries, receipt_job, receipt_path
 from batchspec.spec import Spec
 
 _CHUNK = 1 << 20
@@ -39,7 +39,7 @@ def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
     return Receipt(job, files, missing, lost)
 
 
-def _still_there(entry: Arrived) -> bool:
+def _still_there(entry: DownloadedFile) -> bool:
     """Whether the file is on the disk as it arrived: same size, same MD5."""
     try:
         if entry.path.stat().st_size != entry.size:

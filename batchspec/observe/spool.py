@@ -16,8 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from batchspec.plan.marks import Marks
-from batchspec.plan.observed import Blob, LocalFile, TaskFacts
+from batchspec.plan.observed import Blob, LocalFile, Marks, TaskFacts
 
 _TABLES = """
 CREATE TABLE file (container TEXT, blob TEXT, path TEXT, size INTEGER, md5 BLOB, type TEXT,

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.plan.actions import DeleteContainers, DeletePool, WaitForTasks
+from batchspec.plan.cleanup import cleanup_steps, result_steps, results_safe
 from batchspec.plan.digest import digest
-from batchspec.plan.ending import cleanup_steps, result_steps, results_safe
-from batchspec.plan.findings.catalogue import finding
+from batchspec.plan.metadata import scope_is_whole
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.plan import Gate, Plan, Step, Verb
-from batchspec.plan.work import scope_is_whole
+from batchspec.plan.rules.catalogue import finding
 from batchspec.spec import PoolKind, Record, Spec
 
 _OVER = "completed"

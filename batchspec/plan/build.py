@@ -7,50 +7,54 @@ from dataclasses import replace
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError
 from batchspec.plan.actions import DownloadResults, SubmitTasks
-from batchspec.plan.assembled import assembled
+from batchspec.plan.assemble import assemble
+from batchspec.plan.cleanup import cleanup_steps, result_steps, results_lost, results_safe
 from batchspec.plan.data import container_steps, missing_containers, stale_steps, upload_steps
-from batchspec.plan.ending import cleanup_steps, result_steps, results_lost, results_safe
-from batchspec.plan.faults import check_tasks
-from batchspec.plan.findings.catalogue import finding
-from batchspec.plan.findings.check import in_the_way, worth_knowing
-from batchspec.plan.findings.scene import Scene
 from batchspec.plan.job import earlier_steps, ending_steps, job_steps, task_steps
-from batchspec.plan.job_body import job_body
-from batchspec.plan.job_change import why_another
-from batchspec.plan.lifetime import sas_lifetime
+from batchspec.plan.job_body import job_body, why_another
+from batchspec.plan.metadata import SPEC
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
-from batchspec.plan.other_run import other_run
+from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
 from batchspec.plan.outputs import Outputs, outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.pool import pool_drift, pool_steps, with_restart
-from batchspec.plan.pool_body import SPEC, pool_body, runs_windows
-from batchspec.plan.scheduled import build_scheduled
-from batchspec.plan.selection import Selection
-from batchspec.plan.wishes import NONE, Part, Wishes
-from batchspec.plan.work import Ending, Work, build_work, newest_open
+from batchspec.plan.pool_body import pool_body, runs_windows
+from batchspec.plan.rules.catalogue import finding
+from batchspec.plan.rules.check import in_the_way, worth_knowing
+from batchspec.plan.rules.context import RuleContext
+from batchspec.plan.rules.run import other_run
+from batchspec.plan.rules.tasks import check_tasks
+from batchspec.plan.sas_lifetime import sas_lifetime
+from batchspec.plan.schedule import build_schedule
+from batchspec.plan.stage_tasks import Selection
+from batchspec.plan.task_sets import ReplacedJob, TaskSets, build_task_sets, newest_open
 from batchspec.spec import Record, Spec
 
 
 def build(
-    spec: Spec, observed: Observed, *, only: Selection | None = None, wishes: Wishes = NONE
+    spec: Spec,
+    observed: Observed,
+    *,
+    only: Selection | None = None,
+    options: PlanOptions = NO_OPTIONS,
 ) -> Plan:
     """The plan that brings the account from what it is to what the spec says.
 
-    ``only`` leaves out all work but those failed tasks. ``wishes`` are for more than the spec says.
+    ``only`` leaves out all work but those failed tasks. ``options`` extend the spec.
 
     Raises:
         SpecError: the spec cannot be carried out on this account; every reason is carried.
         UsageError: there is no step of the name that is wished for.
     """
     if spec.job.schedule is not None:
-        return build_scheduled(spec, observed, only=only, wishes=wishes)
+        return build_schedule(spec, observed, only=only, options=options)
     problems = Diagnostics()
     problems.extend(spec.warnings)
     windows = runs_windows(spec, observed)
     if observed.schedule is not None and observed.schedule.state != "deleting":
         problems.add(_schedule_there(spec, observed.schedule))
     body = pool_body(spec, observed, problems)
-    scene = Scene(spec, observed, body)
+    scene = RuleContext(spec, observed, body)
     obstacles = tuple(in_the_way(scene))
     problems.extend(missing_containers(spec, observed))
     for stage in spec.stages:
@@ -58,14 +62,16 @@ def build(
     if problems.stops:
         problems.extend(obstacles)
     problems.raise_if_any()
-    ends = _ending(spec, observed, body, wishes)
-    if wishes.rerun and ends is None and (still_open := newest_open(observed)) is not None:
+    ends = _ending(spec, observed, body, options)
+    if options.rerun and ends is None and (still_open := newest_open(observed)) is not None:
         raise SpecError(_still_open(spec, still_open))
-    work = build_work(spec, observed, windows=windows, only=only, again=wishes.rerun, ends=ends)
+    work = build_task_sets(
+        spec, observed, windows=windows, only=only, again=options.rerun, ends=ends
+    )
     lost = bool(observed.jobs) and work.finished and results_lost(spec, observed)
     if lost:
         problems.add(_results_lost(spec, observed))
-        work = build_work(spec, observed, windows=windows, again=True)
+        work = build_task_sets(spec, observed, windows=windows, again=True)
     if not work.finished:
         # What is done can be fetched whatever has become of its image.
         problems.extend(obstacles)
@@ -77,36 +83,38 @@ def build(
         problems.extend(pool_drift(spec, observed, body))
     else:
         steps, kept = _run(
-            spec, observed, work, body, problems, only=only, wishes=wishes, windows=windows
+            spec, observed, work, body, problems, only=only, options=options, windows=windows
         )
     problems.extend(other_run(spec, observed, work) if steps else ())
     problems.extend(worth_knowing(scene, steps, work))
     problems.raise_if_any()
-    if wishes.replace and work.finished:
-        problems.add(_nothing_replaced(wishes))
-    return assembled(spec, observed, steps, kept, problems=problems, wishes=wishes)
+    if options.replace and work.finished:
+        problems.add(_nothing_replaced(options))
+    return assemble(spec, observed, steps, kept, problems=problems, options=options)
 
 
-def _ending(spec: Spec, observed: Observed, pool: Record, wishes: Wishes) -> Ending | None:
+def _ending(
+    spec: Spec, observed: Observed, pool: Record, options: PlanOptions
+) -> ReplacedJob | None:
     """The open job that makes way for another, if one has to."""
     job = newest_open(observed)
     if job is None or job.metadata.get(SPEC) != spec.name:
         return None
-    if Part.JOB in wishes.replace:
-        return Ending(job, "as asked for (--replace job)")
+    if Part.JOB in options.replace:
+        return ReplacedJob(job, "as asked for (--replace job)")
     reason = why_another(spec, observed, pool, job)
-    return Ending(job, reason) if reason else None
+    return ReplacedJob(job, reason) if reason else None
 
 
 def _run(
     spec: Spec,
     observed: Observed,
-    work: Work,
+    work: TaskSets,
     body: Record,
     problems: Diagnostics,
     *,
     only: Selection | None,
-    wishes: Wishes,
+    options: PlanOptions,
     windows: bool,
 ) -> tuple[list[Step], list[Step]]:
     """Everything from the containers to the clean-up."""
@@ -114,7 +122,7 @@ def _run(
     containers = list(container_steps(spec, observed))
     made = tuple(step.id for step, kept in containers if not kept)
     uploads = list(upload_steps(spec, observed, work, frozenset(made)))
-    pool = pool_steps(spec, observed, body, problems, anew=Part.POOL in wishes.replace)
+    pool = pool_steps(spec, observed, body, problems, anew=Part.POOL in options.replace)
     if only is not None and only.nodes:
         pool = with_restart(spec, pool, only.nodes)
     earlier = [(step, False) for step in earlier_steps(observed, work)]
@@ -153,7 +161,7 @@ def _when_complete(step: Step) -> Step:
 
 
 def _without_tasks(
-    spec: Spec, observed: Observed, work: Work, *, windows: bool
+    spec: Spec, observed: Observed, work: TaskSets, *, windows: bool
 ) -> tuple[list[Step], list[Step]]:
     """All tasks are done."""
     if work.earlier is None and results_safe(spec, observed):
@@ -165,7 +173,7 @@ def _without_tasks(
 
 
 def _fetch_only(
-    spec: Spec, observed: Observed, work: Work, *, windows: bool
+    spec: Spec, observed: Observed, work: TaskSets, *, windows: bool
 ) -> tuple[list[Step], list[Step]]:
     """All tasks are done; the results are in the account and not here."""
     job = observed.jobs[-1].id
@@ -185,7 +193,7 @@ def _checked(step: Step, promised: Outputs) -> Step:
     return replace(step, action=replace(step.action, outputs=promised))
 
 
-def _finished(spec: Spec, observed: Observed, work: Work) -> tuple[list[Step], list[Step]]:
+def _finished(spec: Spec, observed: Observed, work: TaskSets) -> tuple[list[Step], list[Step]]:
     """All tasks are done and the results are here; what clean-up was kept from doing is left."""
     job = observed.jobs[-1].id if observed.jobs else work.job
     kept = list(_done(work, job))
@@ -197,7 +205,7 @@ def _finished(spec: Spec, observed: Observed, work: Work) -> tuple[list[Step], l
     return list(cleanup_steps(spec, observed, job, (), idle=True)), kept
 
 
-def _done(work: Work, job: str) -> Iterable[Step]:
+def _done(work: TaskSets, job: str) -> Iterable[Step]:
     for stage in work.stages:
         which = "it" if stage.total == 1 else f"all {stage.total}"
         where = f"in job {job}" if stage.before in {0, stage.total} else f"in jobs up to {job}"
@@ -209,7 +217,7 @@ def _done(work: Work, job: str) -> Iterable[Step]:
         )
 
 
-def _on_versions(work: Work) -> Iterator[Diagnostic]:
+def _on_versions(work: TaskSets) -> Iterator[Diagnostic]:
     """What the user should know of tasks that an earlier version of the program ran."""
     if work.other:
         tasks = "1 task" if work.other == 1 else f"{work.other:,} tasks"
@@ -253,6 +261,6 @@ def _schedule_there(spec: Spec, schedule: ScheduleFacts) -> Diagnostic:
     )
 
 
-def _nothing_replaced(wishes: Wishes) -> Diagnostic:
-    parts = " and ".join(f"the {part}" for part in sorted(wishes.replace))
+def _nothing_replaced(options: PlanOptions) -> Diagnostic:
+    parts = " and ".join(f"the {part}" for part in sorted(options.replace))
     return finding("nothing-replaced", f"there is no work to do, so {parts} will not be replaced")

@@ -1,18 +1,28 @@
-"""What of a pool, a job, a schedule or a task can be changed once it is there, and how: one table.
+"""What differs between a request body and an existing resource, and how each property can change.
 
-Its source is what the service documents of its update requests, as the SDK repeats it (azure-batch
-15.1: the docstrings of ``BatchPoolUpdateOptions``, ``BatchJobUpdateOptions`` and
-``BatchJobScheduleUpdateOptions``; the reference of resize, enableautoscale and Update Task). Data
-alone: what a plan makes of it is said in ``pool_change.py`` and ``job_change.py``.
+The tables repeat what the service documents for its update requests (azure-batch 15.1: docstrings
+of ``BatchPoolUpdateOptions``, ``BatchJobUpdateOptions`` and ``BatchJobScheduleUpdateOptions``; REST
+reference of Resize, Enable AutoScale and Update Task). ``docs/changes.md`` is generated from them.
+
+Only properties in the body are compared, because the service fills in the others. URLs are compared
+without their signature, durations by length, times by instant, and enum values without case.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from urllib.parse import unquote, urlsplit
+
+from batchspec.diagnostics import Secret
+from batchspec.spec import BlobUrl, Record, Template, Text, Value, thaw
 
 
-class How(StrEnum):
+class ChangeMethod(StrEnum):
     """How a property is changed. The later ones cost more than the earlier."""
 
     NOW = "now"
@@ -29,64 +39,158 @@ class How(StrEnum):
     """Another has to be made."""
 
 
-POOL: Mapping[str, How] = {
-    "id": How.REPLACE,
-    "displayName": How.EMPTY,
-    "vmSize": How.EMPTY,
-    "virtualMachineConfiguration": How.EMPTY,
-    "resizeTimeout": How.SIZE,
-    "targetDedicatedNodes": How.SIZE,
-    "targetLowPriorityNodes": How.SIZE,
-    "enableAutoScale": How.SIZE,
-    "autoScaleFormula": How.SIZE,
-    "autoScaleEvaluationInterval": How.SIZE,
-    "enableInterNodeCommunication": How.EMPTY,
-    "networkConfiguration": How.EMPTY,
-    "startTask": How.REBOOT,
-    "applicationPackageReferences": How.REBOOT,
-    "taskSlotsPerNode": How.EMPTY,
-    "taskSchedulingPolicy": How.EMPTY,
-    "userAccounts": How.EMPTY,
-    "metadata": How.NOW,
-    "mountConfiguration": How.EMPTY,
-    "upgradePolicy": How.EMPTY,
+POOL: Mapping[str, ChangeMethod] = {
+    "id": ChangeMethod.REPLACE,
+    "displayName": ChangeMethod.EMPTY,
+    "vmSize": ChangeMethod.EMPTY,
+    "virtualMachineConfiguration": ChangeMethod.EMPTY,
+    "resizeTimeout": ChangeMethod.SIZE,
+    "targetDedicatedNodes": ChangeMethod.SIZE,
+    "targetLowPriorityNodes": ChangeMethod.SIZE,
+    "enableAutoScale": ChangeMethod.SIZE,
+    "autoScaleFormula": ChangeMethod.SIZE,
+    "autoScaleEvaluationInterval": ChangeMethod.SIZE,
+    "enableInterNodeCommunication": ChangeMethod.EMPTY,
+    "networkConfiguration": ChangeMethod.EMPTY,
+    "startTask": ChangeMethod.REBOOT,
+    "applicationPackageReferences": ChangeMethod.REBOOT,
+    "taskSlotsPerNode": ChangeMethod.EMPTY,
+    "taskSchedulingPolicy": ChangeMethod.EMPTY,
+    "userAccounts": ChangeMethod.EMPTY,
+    "metadata": ChangeMethod.NOW,
+    "mountConfiguration": ChangeMethod.EMPTY,
+    "upgradePolicy": ChangeMethod.EMPTY,
 }
 """Of a pool. "This field can be updated only when the pool is empty" is :attr:`How.EMPTY`."""
-
-JOB: Mapping[str, How] = {
-    "id": How.REPLACE,
-    "displayName": How.NEXT,
-    "priority": How.NOW,
-    "allowTaskPreemption": How.NOW,
-    "maxParallelTasks": How.NOW,
-    "usesTaskDependencies": How.REPLACE,
-    "constraints": How.NOW,
-    "jobManagerTask": How.REPLACE,
-    "jobPreparationTask": How.REPLACE,
-    "jobReleaseTask": How.REPLACE,
-    "commonEnvironmentSettings": How.REPLACE,
-    "poolInfo": How.REPLACE,
-    "onAllTasksComplete": How.NOW,
-    "onTaskFailure": How.REPLACE,
-    "metadata": How.NOW,
-    "networkConfiguration": How.NOW,
+JOB: Mapping[str, ChangeMethod] = {
+    "id": ChangeMethod.REPLACE,
+    "displayName": ChangeMethod.NEXT,
+    "priority": ChangeMethod.NOW,
+    "allowTaskPreemption": ChangeMethod.NOW,
+    "maxParallelTasks": ChangeMethod.NOW,
+    "usesTaskDependencies": ChangeMethod.REPLACE,
+    "constraints": ChangeMethod.NOW,
+    "jobManagerTask": ChangeMethod.REPLACE,
+    "jobPreparationTask": ChangeMethod.REPLACE,
+    "jobReleaseTask": ChangeMethod.REPLACE,
+    "commonEnvironmentSettings": ChangeMethod.REPLACE,
+    "poolInfo": ChangeMethod.REPLACE,
+    "onAllTasksComplete": ChangeMethod.NOW,
+    "onTaskFailure": ChangeMethod.REPLACE,
+    "metadata": ChangeMethod.NOW,
+    "networkConfiguration": ChangeMethod.NOW,
 }
 """Of a job. ``poolInfo`` could be changed while the job is disabled, which would stop its tasks;
 ``onAllTasksComplete`` goes from ``noaction`` to ``terminatejob`` and not back."""
-
-SCHEDULE: Mapping[str, How] = {
-    "id": How.REPLACE,
-    "displayName": How.NEXT,
-    "schedule": How.NOW,
-    "jobSpecification": How.NOW,
-    "metadata": How.NOW,
+SCHEDULE: Mapping[str, ChangeMethod] = {
+    "id": ChangeMethod.REPLACE,
+    "displayName": ChangeMethod.NEXT,
+    "schedule": ChangeMethod.NOW,
+    "jobSpecification": ChangeMethod.NOW,
+    "metadata": ChangeMethod.NOW,
 }
 """Of a job schedule. What is changed holds for the jobs that start afterwards."""
-
-TASK: Mapping[str, How] = {"constraints": How.NEXT}
+TASK: Mapping[str, ChangeMethod] = {"constraints": ChangeMethod.NEXT}
 """Of a task, and nothing else: its id says what it computes, so that other work is another task.
 
 Update Task takes ``constraints`` of a task that has not ended. A task that is in the job keeps the
 limits it was added with all the same: to look whether they are the same would mean to read every
 task in full.
 """
+_DURATION = re.compile(
+    r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.IGNORECASE
+)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", re.IGNORECASE)
+_NOT_COMPARED = frozenset({"metadata"})
+"""Members that say who made a thing, not what it is."""
+_HIDDEN = frozenset({"password", "accountKey", "sasKey", "protectedSettings"})
+"""Members that the service takes and never shows."""
+_EXACT = frozenset({"commandLine", "value", "filePath", "autoScaleFormula", "displayName"})
+"""Members whose text counts to the letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A property (a dotted path in REST names) with what is wanted and what is there."""
+
+    path: str
+    wanted: Value
+    found: Value
+
+    @property
+    def words(self) -> str:
+        """The difference in short: ``vmSize: standard_d2s_v5 → standard_d4s_v5``."""
+        return f"{self.path}: {_short(self.found)} -> {_short(self.wanted)}"
+
+    @property
+    def property(self) -> str:
+        """The property of the whole that it is in: ``startTask`` of ``startTask.commandLine``."""
+        return re.split(r"[.\[]", self.path, maxsplit=1)[0]
+
+
+def differences(wanted: Record, found: Record, path: str = "") -> Iterator[Difference]:
+    """Every property in which ``found`` is not what ``wanted`` says, in the order of the body."""
+    for key, value in wanted.items():
+        if key in _NOT_COMPARED and not path:
+            continue
+        yield from _compare(f"{path}{key}", key, value, found.get(key))
+
+
+def _compare(path: str, key: str, wanted: Value, found: Value) -> Iterator[Difference]:
+    match wanted, found:
+        case Record(), Record():
+            yield from differences(wanted, found, f"{path}.")
+        case tuple(), tuple() if len(wanted) == len(found):
+            for number, (one, other) in enumerate(zip(wanted, found, strict=True)):
+                yield from _compare(f"{path}[{number}]", key, one, other)
+        case _, None if key in _HIDDEN:
+            return
+        case _ if not _equal(key, wanted, found):
+            yield Difference(path, wanted, found)
+
+
+def _equal(key: str, wanted: Value, found: Value) -> bool:
+    match wanted, found:
+        case BlobUrl(), str():
+            where = unquote(urlsplit(found).path).rstrip("/")
+            name = wanted.container if wanted.blob is None else f"{wanted.container}/{wanted.blob}"
+            return where.endswith(f"/{name}")
+        case ((Text() | Secret() | Template()), _):
+            # What it says is only known when it is sent; the digest in the metadata covers it.
+            return True
+        case str(), str():
+            return _same_text(key, wanted, found)
+        case ((None | False | ()), None):
+            # The service leaves out what is empty or off.
+            return True
+    return wanted == found
+
+
+def _same_text(key: str, wanted: str, found: str) -> bool:
+    if key in _EXACT:
+        return wanted == found
+    seconds = duration_seconds(wanted)
+    if seconds is not None:
+        return seconds == duration_seconds(found)
+    if _TIME.fullmatch(wanted) and _TIME.fullmatch(found):
+        return datetime.fromisoformat(wanted) == datetime.fromisoformat(found)
+    return wanted.lower() == found.lower()
+
+
+def duration_seconds(text: str) -> float | None:
+    """The length of an ISO 8601 duration of days and less, in seconds; ``None`` if it is none."""
+    found = _DURATION.fullmatch(text)
+    if found is None or text.upper() in {"P", "PT"}:
+        return None
+    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return days * 86400 + hours * 3600 + minutes * 60 + seconds
+
+
+def _short(value: Value) -> str:
+    if value is None:
+        return "unset"
+    if isinstance(value, tuple) and all(isinstance(v, Record) and "name" in v for v in value):
+        # Environment settings: what one of them was set to may have been a secret once.
+        value = tuple(v["name"] for v in value if isinstance(v, Record))
+    text = value if isinstance(value, str) else json.dumps(thaw(value, lambda text: text.shown))
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 
 from batchspec.diagnostics import Diagnostic
 from batchspec.plan.actions import CreateContainer, DeleteOutputs, UploadFiles, UseContainer
-from batchspec.plan.container_users import OWNER, created_by, may_delete, with_user
-from batchspec.plan.findings.catalogue import finding
+from batchspec.plan.lazy import FilesToUpload, pair, same
+from batchspec.plan.metadata import OWNER, created_by, may_delete, with_user
 from batchspec.plan.observed import ContainerFacts, LocalFile, Observed
 from batchspec.plan.plan import Step, Verb
+from batchspec.plan.rules.catalogue import finding
 from batchspec.plan.stamps import WorkSet, containers_written, is_stale
-from batchspec.plan.streams import Compared, pair, same
-from batchspec.plan.work import Work
+from batchspec.plan.task_sets import TaskSets
 from batchspec.spec import Container, EachFile, Spec
 
 
@@ -51,7 +51,7 @@ def _why_kept(container: Container, facts: ContainerFacts, name: str) -> str:
 
 
 def stale_steps(
-    spec: Spec, observed: Observed, work: Work, after: tuple[str, ...]
+    spec: Spec, observed: Observed, work: TaskSets, after: tuple[str, ...]
 ) -> Iterator[Step]:
     """The steps that delete what tasks of an earlier version wrote, where it would be read.
 
@@ -82,7 +82,7 @@ def stale_steps(
 
 
 def upload_steps(
-    spec: Spec, observed: Observed, work: Work, made: frozenset[str]
+    spec: Spec, observed: Observed, work: TaskSets, made: frozenset[str]
 ) -> Iterator[tuple[Step, bool]]:
     """For each container with files a step that uploads what is new or changed, or one that keeps.
 
@@ -99,7 +99,7 @@ def upload_steps(
             reason = _all_there(count.unchanged)
             yield Step(step_id, None, Verb.KEEP, subject, reason, items=count.unchanged), True
             continue
-        stream = Compared(facts.files, facts.blobs, wanted, count.new + count.changed)
+        stream = FilesToUpload(facts.files, facts.blobs, wanted, count.new + count.changed)
         before = f"container:{key}"
         yield (
             Step(
@@ -115,7 +115,9 @@ def upload_steps(
         )
 
 
-def _wanted(spec: Spec, key: str, facts: ContainerFacts, work: Work) -> Callable[[LocalFile], bool]:
+def _wanted(
+    spec: Spec, key: str, facts: ContainerFacts, work: TaskSets
+) -> Callable[[LocalFile], bool]:
     """Which files of a container anybody still needs.
 
     All of them, but for one case: clean-up took the container away, and only some of the tasks that

@@ -12,13 +12,13 @@ from batchspec.plan.actions import (
     DeleteSchedule,
     ReleaseContainer,
 )
-from batchspec.plan.container_users import may_delete, others, users
+from batchspec.plan.cleanup import containers_subject, results_safe
 from batchspec.plan.digest import digest
-from batchspec.plan.ending import containers_subject, results_safe
-from batchspec.plan.findings.catalogue import finding
+from batchspec.plan.metadata import may_delete, others, users
 from batchspec.plan.observed import Observed
-from batchspec.plan.other_run import active_elsewhere
 from batchspec.plan.plan import Plan, Step, Verb
+from batchspec.plan.rules.catalogue import finding
+from batchspec.plan.rules.run import active_elsewhere
 from batchspec.spec import Spec
 
 

@@ -15,19 +15,15 @@ import re
 from collections.abc import Iterable, Mapping
 
 from batchspec.plan.items import Item, Source
-from batchspec.plan.marks import Marks
-from batchspec.plan.observed import ContainerFacts, Observed
+from batchspec.plan.observed import ContainerFacts, Marks, Observed
 from batchspec.spec import Container, Record, Spec, Stage, Text, Value, slug, thaw
 
 LONGEST = 64
 VALID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What the service takes as an id."""
-
 _DIGEST = 14
 """Hexadecimal digits: 56 bits. Two of a million tasks share a digest once in 144,000 runs."""
-
 _LONGEST_WORDS = 32
-
 _COVERED = (
     "environmentSettings",
     "containerSettings",
@@ -36,12 +32,9 @@ _COVERED = (
     "resourceFiles",
 )
 """What of a task's body is the work itself; its outputs are, too."""
-
 _PACKAGES = "applicationPackageReferences"
-
 _LONGEST_TEXT = 128
 """Characters of the words of a display name that the spec does not give."""
-
 _LOGS = "../std"
 """How the patterns of a task's own output begin: standard output and error are beside ``wd``."""
 

@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 from difflib import get_close_matches
 
 from batchspec.diagnostics import Diagnostic, Diagnostics
-from batchspec.plan.findings.catalogue import finding
 from batchspec.plan.observed import SupportedImage
+from batchspec.plan.rules.catalogue import finding
 from batchspec.spec import ImageAlias, Record, Value
 
 _GENERATION_2 = "Generation2VMImage"
 """The capability of images that boot by UEFI; those without it boot by BIOS."""
+
 
 _ONLY_GENERATION_2 = re.compile(
     r"standard_(?:(?:dc|ec|nd)\d|m\d.*_v[23]$|.*_(?:a100|h100|h200)_|.*_v(?:[6-9]|\d\d)$)"

@@ -17,21 +17,19 @@ from batchspec.plan.actions import (
     UpdateJob,
     WaitForTasks,
 )
-from batchspec.plan.definition import KEEPS
-from batchspec.plan.findings.catalogue import finding
-from batchspec.plan.job_change import job_change
+from batchspec.plan.job_body import job_change
+from batchspec.plan.metadata import KEEPS, SPEC, read_provenance
 from batchspec.plan.observed import JobFacts, Observed
 from batchspec.plan.outputs import Outputs
 from batchspec.plan.plan import Step, Verb
-from batchspec.plan.pool_body import SPEC
-from batchspec.plan.provenance import read_provenance
-from batchspec.plan.stage_work import StageWork
-from batchspec.plan.work import Work, linked_tasks
+from batchspec.plan.rules.catalogue import finding
+from batchspec.plan.stage_tasks import StageTasks
+from batchspec.plan.task_sets import TaskSets, linked_tasks
 from batchspec.spec import EachFile, PoolKind, Record, Spec
 
 
 def job_steps(
-    spec: Spec, work: Work, body: Record, sas: timedelta, problems: Diagnostics
+    spec: Spec, work: TaskSets, body: Record, sas: timedelta, problems: Diagnostics
 ) -> Iterator[tuple[Step, bool]]:
     """The step that makes the job, or keeps, updates or replaces the open one (``True``: kept)."""
     step_id, subject = f"job:{work.job}", f"job {work.job}"
@@ -80,7 +78,7 @@ def _not_ours(spec: Spec, job: JobFacts) -> Diagnostic:
 
 
 def task_steps(
-    spec: Spec, work: Work, data: tuple[str, ...], sas: timedelta, *, windows: bool
+    spec: Spec, work: TaskSets, data: tuple[str, ...], sas: timedelta, *, windows: bool
 ) -> Iterator[tuple[Step, bool]]:
     """For each stage the steps that submit and retry tasks, and one that keeps what is done.
 
@@ -133,7 +131,7 @@ def task_steps(
             )
 
 
-def kept_words(stage: StageWork) -> str:
+def kept_words(stage: StageTasks) -> str:
     """Why tasks of a stage are kept."""
     parts = (
         (stage.done, "succeeded"),
@@ -149,12 +147,12 @@ def _left_words(left: int) -> str:
     return f"; {'1 task of it is' if left == 1 else f'{left:,} tasks of it are'} left out"
 
 
-def earlier_ids(work: Work) -> tuple[str, ...]:
+def earlier_ids(work: TaskSets) -> tuple[str, ...]:
     """The id of the step that ends tasks of an earlier version, if there is one."""
     return () if work.earlier is None else (f"earlier:{work.earlier.job.id}",)
 
 
-def earlier_steps(observed: Observed, work: Work) -> Iterator[Step]:
+def earlier_steps(observed: Observed, work: TaskSets) -> Iterator[Step]:
     """The step that ends what the open job contains of an earlier version of the spec."""
     earlier = work.earlier
     if earlier is None:
@@ -187,7 +185,7 @@ def submitted_words(job: JobFacts, now: datetime) -> str:
     return f"submitted by {recorded.by} at {when}" if recorded.by else f"submitted at {when}"
 
 
-def _submit_reason(stage: StageWork, joins: int) -> str:
+def _submit_reason(stage: StageTasks, joins: int) -> str:
     fresh = len(stage.submit) - stage.again - stage.changed - stage.lost
     parts = [
         (fresh, "none is there yet" if fresh == stage.total else f"{fresh} not there yet"),
@@ -199,7 +197,7 @@ def _submit_reason(stage: StageWork, joins: int) -> str:
     return ", ".join(words for number, words in parts if number)
 
 
-def is_closed(work: Work) -> bool:
+def is_closed(work: TaskSets) -> bool:
     """Whether the open job already ends by itself when all its tasks are completed."""
     if work.open_job is None:
         return False
@@ -208,7 +206,7 @@ def is_closed(work: Work) -> bool:
 
 def ending_steps(
     spec: Spec,
-    work: Work,
+    work: TaskSets,
     submitted: tuple[str, ...],
     data: tuple[str, ...],
     *,

@@ -15,20 +15,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from batchspec.plan.marks import Marks
-from batchspec.plan.observed import Stream
+from batchspec.plan.observed import Marks, Stream
 from batchspec.plan.tasks import Task
 from batchspec.spec import Record, Stage, Value, wrapped
 
 ROOM = 60_000
 """Characters of ids in one ``dependsOn``, quotes and commas counted; the service takes 64,000."""
-
 _VOLUME = 2_000_000
 """Characters of ids in all tasks of a stage together, above which joins are cheaper to send."""
-
 _AROUND = 3
 """Two quotes and a comma."""
-
 _LONGEST = 64
 _DIGEST = 14
 

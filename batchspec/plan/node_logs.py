@@ -22,7 +22,6 @@ STARTUP = "startup"
 PREPARATION = "preparation"
 """The folder here of the preparation task's output; on a node its path has the ids of the job."""
 FILES = ("stderr.txt", "stdout.txt")
-
 NAMED = 10
 """How many nodes a record names; the others are counted."""
 

@@ -59,7 +59,7 @@ class Step:
     gate: Gate = Gate.FLOW
 
 
-class Ground(NamedTuple):
+class Fact(NamedTuple):
     """A fact that a plan rests on: what it is, and its parts by name where they can be told apart.
 
     From a ``#`` on a text is a digest: it tells that something moved, and is not shown. It is a
@@ -74,7 +74,7 @@ class Ground(NamedTuple):
 class Plan:
     """A whole plan. ``digest`` is the spec's; ``fingerprint`` covers all that it rests on.
 
-    ``grounds`` are what it rests on, by what the user calls them.
+    ``snapshot`` are what it rests on, by what the user calls them.
 
     ``kept`` are the parts that stay as they are, each with its reason (verb ``keep``). A plan that
     is ``detached`` ends before its job does; one that is ``scheduled`` before the jobs that a
@@ -89,7 +89,7 @@ class Plan:
     kept: tuple[Step, ...]
     findings: tuple[Diagnostic, ...]
     fingerprint: str
-    grounds: Mapping[str, Ground] = field(default_factory=dict)
+    snapshot: Mapping[str, Fact] = field(default_factory=dict)
     detached: bool = False
     scheduled: bool = False
 

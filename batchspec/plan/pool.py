@@ -15,14 +15,13 @@ from batchspec.plan.actions import (
     UpdatePool,
     WaitForPool,
 )
-from batchspec.plan.changes import How
-from batchspec.plan.diff import Difference, differences
-from batchspec.plan.findings.catalogue import finding
-from batchspec.plan.lifetime import runs_out, sas_lifetime
+from batchspec.plan.changes import ChangeMethod, Difference, differences
+from batchspec.plan.metadata import SPEC
 from batchspec.plan.observed import Observed, PoolFacts
 from batchspec.plan.plan import Step, Verb
-from batchspec.plan.pool_body import SPEC, without_size
-from batchspec.plan.pool_change import PoolChange, drift, pool_change
+from batchspec.plan.pool_body import PoolChange, drift, pool_change, without_size
+from batchspec.plan.rules.catalogue import finding
+from batchspec.plan.sas_lifetime import runs_out, sas_lifetime
 from batchspec.spec import Pool, PoolKind, Record, Spec, Value
 
 _TARGETS = ("targetDedicatedNodes", "targetLowPriorityNodes")
@@ -121,8 +120,8 @@ def _own(
         return PoolPlan((_wait(pool, nodes, ()),), (kept,))
     change = pool_change(body, facts)
     if anew:
-        change = PoolChange(How.REPLACE, "as asked for (--replace pool)")
-    if change is not None and change.how is How.REPLACE:
+        change = PoolChange(ChangeMethod.REPLACE, "as asked for (--replace pool)")
+    if change is not None and change.how is ChangeMethod.REPLACE:
         action = ReplacePool(pool.id, body, sas)
         step = Step(step_id, action, Verb.REPLACE, subject, change.reason, uploads, nodes)
         return PoolPlan((step, _wait(pool, nodes, (step_id,))))
@@ -145,7 +144,7 @@ def _in_place(
     until = runs_out(facts, spec, observed.now)
     before: tuple[str, ...] = ()
     if change is not None:
-        action = UpdatePool(pool.id, change.patch, sas, restart=change.how is How.REBOOT)
+        action = UpdatePool(pool.id, change.patch, sas, restart=change.how is ChangeMethod.REBOOT)
         yield Step(step_id, action, Verb.UPDATE, subject, change.reason, uploads)
         before = (step_id,)
     elif until is not None:

@@ -18,7 +18,7 @@ _VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
+class DownloadedFile:
     """A result on the disk: the blob it was, where it is, its size in bytes and MD5.
 
     ``work`` is the digest of the work that wrote the blob; empty where it is not known.
@@ -52,7 +52,7 @@ def receipt_head(job: str) -> str:
     return json.dumps({"version": _VERSION, "job": job})
 
 
-def receipt_line(entry: Arrived, folder: Path) -> str:
+def receipt_line(entry: DownloadedFile, folder: Path) -> str:
     """The line of one file; its path is kept relative to ``folder``, where the receipt lies."""
     return json.dumps(
         {
@@ -78,12 +78,12 @@ def receipt_job(head: str) -> str | None:
     return job if isinstance(job, str) else None
 
 
-def receipt_entries(lines: Iterable[str], folder: Path) -> Iterator[Arrived]:
+def receipt_entries(lines: Iterable[str], folder: Path) -> Iterator[DownloadedFile]:
     """The files that the lines after the first name; a line that was cut off ends them."""
     for line in lines:
         try:
             row = json.loads(line)
-            yield Arrived(
+            yield DownloadedFile(
                 row["container"],
                 row["blob"],
                 Path(os.path.normpath(folder / row["path"])),

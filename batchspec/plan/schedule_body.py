@@ -1,22 +1,71 @@
-"""The job schedule as Create Job Schedule takes it, and what it says that would not last."""
+"""The body of Create Job Schedule, and what differs between it and an existing schedule.
+
+Changes apply to jobs that start afterwards; a running job stays as it is.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from batchspec.diagnostics import Diagnostic
+from batchspec.diagnostics import Diagnostic, Diagnostics
+from batchspec.plan.changes import SCHEDULE, ChangeMethod, Difference, differences
 from batchspec.plan.digest import digest
-from batchspec.plan.findings.catalogue import finding
-from batchspec.plan.first_task import MANAGER
-from batchspec.plan.job_body import properties
-from batchspec.plan.lifetime import UNTIL, is_endless
-from batchspec.plan.observed import Observed
-from batchspec.plan.pool_body import DIGEST, SPEC, START, metadata_of, without_size
-from batchspec.plan.provenance import AT, BY, ORIGIN, provenance
+from batchspec.plan.job_body import job_differences, properties
+from batchspec.plan.metadata import (
+    AT,
+    BY,
+    DIGEST,
+    ORIGIN,
+    POOL_DIGEST,
+    SPEC,
+    START,
+    UNTIL,
+    metadata_of,
+    own_metadata,
+    provenance,
+)
+from batchspec.plan.observed import Observed, ScheduleFacts
+from batchspec.plan.pool_body import without_size
+from batchspec.plan.rules.catalogue import finding
+from batchspec.plan.sas_lifetime import is_endless
+from batchspec.plan.stamps import unstamped
+from batchspec.plan.tasks import expand
 from batchspec.spec import BlobUrl, Record, Spec, Text, Value
 
-POOL = "batchspec:pool"
-"""The schedule's metadata that tells whether the pool that lives as long as it is as it should."""
+JOB_MANAGER = "jobManagerTask"
+"""The property of a job."""
+
+
+def job_manager_task(
+    spec: Spec, observed: Observed, *, windows: bool, problems: Diagnostics
+) -> Record | None:
+    """The job manager task of a schedule's jobs; a problem is added where there is no such one.
+
+    What the spec spells out is taken as it is. Otherwise it is the task of its one stage, with the
+    id that says what it computes. Then the job does not end with it, but with the last task: what
+    it adds is waited for; and it shares its node, as any task does.
+    """
+    given = spec.job.properties.get(JOB_MANAGER)
+    if isinstance(given, Record):
+        return given
+    (stage,) = spec.stages
+    tasks = expand(spec, stage, observed, windows=windows)
+    first = next(iter(tasks), None)
+    if first is None or len(tasks) != 1:
+        count = f"{len(tasks):,}"
+        summary = f"each job of a schedule begins with one task, and {stage.name} has {count}"
+        problems.add(finding("one-task", summary, where=stage.where))
+        return None
+    # The schedule records what it was made from: marks and stamps add nothing, and would make every
+    # change of the work a change of these properties.
+    shown = stage.body.get("displayName")
+    return first.body.with_(
+        displayName=shown if isinstance(shown, str) else None,
+        outputFiles=unstamped(first.body.get("outputFiles")),
+        killJobOnCompletion=False,
+        runExclusive=False,
+    )
 
 
 def schedule_body(spec: Spec, observed: Observed, pool: Record, manager: Record) -> Record:
@@ -25,13 +74,13 @@ def schedule_body(spec: Spec, observed: Observed, pool: Record, manager: Record)
     A job ends by itself when its tasks are completed, unless the spec says otherwise: one that goes
     on would keep the next from being made.
     """
-    jobs = properties(spec, observed, pool).with_(id=None, **{MANAGER: manager})
+    jobs = properties(spec, observed, pool).with_(id=None, **{JOB_MANAGER: manager})
     if "onAllTasksComplete" not in jobs:
         jobs = jobs.with_(onAllTasksComplete="terminatejob")
     jobs = jobs.with_(metadata=(*_pairs(jobs), Record(name=SPEC, value=spec.name)))
     schedule = spec.job.schedule or Record()
     made = digest(Record(schedule=schedule, jobs=_lasting(jobs)))
-    ours = {SPEC: spec.name, DIGEST: made, POOL: _pool_digest(spec, jobs)}
+    ours = {SPEC: spec.name, DIGEST: made, POOL_DIGEST: _pool_digest(spec, jobs)}
     given = _pairs(spec.job.schedule_properties)
     body = Record(id=spec.job.id, schedule=schedule, jobSpecification=jobs)
     return body.with_(
@@ -111,3 +160,94 @@ def _urls(value: Value) -> Iterator[BlobUrl]:
         case tuple():
             for item in value:
                 yield from _urls(item)
+
+
+_JOBS = "jobSpecification"
+_TASK_ID = f"{_JOBS}.{JOB_MANAGER}.id"
+_CONTENT_CHANGED = "what its task works on has changed"
+_HIDDEN_CHANGE = "the spec has changed in what the account does not show"
+_POOL_CHANGED = "the pool that lives as long as the schedule is another now"
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleChange:
+    """Why a schedule is to change. ``patch`` does it in place; empty: it has to be made anew."""
+
+    reason: str
+    patch: Record
+
+
+def schedule_change(body: Record, facts: ScheduleFacts) -> ScheduleChange | None:
+    """What makes the schedule what the spec says now; ``None`` if it was made from the same.
+
+    ``body`` is that of Create Job Schedule. Its jobs are always among what is updated, so that the
+    addresses in them are signed for as long as the new schedule lasts.
+    """
+    wanted = metadata_of(body)
+    found = [d for d in _changes(body, facts) if SCHEDULE[d.property] is ChangeMethod.NOW]
+    same = all(facts.metadata.get(name) == wanted.get(name) for name in (DIGEST, POOL_DIGEST))
+    if same and not any(d.property == "metadata" for d in found):
+        return None
+    if facts.metadata.get(POOL_DIGEST) != wanted.get(POOL_DIGEST):
+        return ScheduleChange(
+            f"{_summary(found)}; {_POOL_CHANGED}" if found else _POOL_CHANGED, Record()
+        )
+    changed = {d.property for d in found} | {_JOBS, "metadata"}
+    return ScheduleChange(
+        _summary(found) or _HIDDEN_CHANGE,
+        Record({key: body[key] for key in SCHEDULE if key in changed}),
+    )
+
+
+def for_the_next(body: Record, facts: ScheduleFacts) -> str:
+    """Words on what only a schedule that is made anew will have; empty if that is nothing."""
+    fixed = [key for key, how in SCHEDULE.items() if how is ChangeMethod.NEXT]
+    wanted, there = ({key: value.get(key) for key in fixed} for value in (body, facts.properties))
+    found = (Difference(key, wanted[key], there[key]) for key in fixed)
+    return "".join(
+        f"; one that is made anew has {difference.words}"
+        for difference in found
+        if difference.wanted != difference.found
+    )
+
+
+def drift(body: Record, facts: ScheduleFacts) -> tuple[Difference, ...]:
+    """In what a schedule made from the same spec is another now: somebody has changed it."""
+    keys = ("schedule", _JOBS)
+    wanted = Record({key: body[key] for key in keys})
+    return tuple(d for d in differences(wanted, facts.properties) if _counts(d))
+
+
+def _changes(body: Record, facts: ScheduleFacts) -> Iterator[Difference]:
+    """Every property in which the schedule is not what the body says."""
+    times, there = body["schedule"], facts.properties.get("schedule")
+    assert isinstance(times, Record)
+    there = there if isinstance(there, Record) else Record()
+    yield from differences(times, there, "schedule.")
+    yield from (Difference(f"schedule.{k}", None, v) for k, v in there.items() if k not in times)
+    jobs, found = body[_JOBS], facts.properties.get(_JOBS)
+    assert isinstance(jobs, Record)
+    found = found if isinstance(found, Record) else Record()
+    ends = "onAllTasksComplete"
+    for d in (*job_differences(jobs, found), *differences(Record({ends: jobs[ends]}), found)):
+        if _counts(d):
+            yield Difference(f"{_JOBS}.{d.path}", d.wanted, d.found)
+    pairs, given = own_metadata(metadata_of(body)), own_metadata(facts.metadata)
+    for name in dict.fromkeys((*pairs, *given)):
+        if pairs.get(name) != given.get(name):
+            yield Difference(f"metadata.{name}", pairs.get(name), given.get(name))
+
+
+def _counts(difference: Difference) -> bool:
+    """Whether somebody made it: until when the nodes of an auto pool can read is always another."""
+    return "metadata" not in difference.path
+
+
+def _summary(found: list[Difference]) -> str:
+    # The task's id says what it computes: alone, it tells of files that are others now.
+    words = [difference.words for difference in found if difference.path != _TASK_ID]
+    words = words or [_CONTENT_CHANGED for _ in found]
+    more = len(words) - _SHOWN
+    words = words[:_SHOWN]
+    return "; ".join([*words, *([f"{more} more"] if more > 0 else [])])

@@ -18,7 +18,6 @@ from batchspec.spec import Record, Spec, Text, Value
 
 STAMP = "batchspec_work"
 """The name of the metadata. It must be a C# identifier."""
-
 _HEADER = f"x-ms-meta-{STAMP}"
 
 

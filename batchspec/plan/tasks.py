@@ -1,33 +1,29 @@
-"""The tasks of a stage, made one by one as they are asked for, in the order of the inputs.
+"""The tasks of a stage, created one by one on iteration, in the order of the inputs.
 
-Going through them again makes them again, the same: nothing is held but what all tasks share.
+Iterating again creates equal tasks; only what all tasks share is kept in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from itertools import islice
+from typing import TypeAlias
 from urllib.parse import quote
 
 from batchspec.diagnostics import Diagnostic, SpecError
-from batchspec.plan.bodies import filler, names, names_task
-from batchspec.plan.identity import (
-    VALID,
-    Identity,
-    covered,
-    task_id,
-    words_of,
-)
+from batchspec.plan.identity import VALID, Identity, covered, task_id, words_of
 from batchspec.plan.items import Item, items
-from batchspec.plan.marks import UNMARKED, Marks
-from batchspec.plan.observed import ContainerFacts, LocalFile, Observed, Stream
+from batchspec.plan.observed import UNMARKED, ContainerFacts, LocalFile, Marks, Observed, Stream
 from batchspec.plan.stamps import stamped
 from batchspec.spec import (
     READ,
     BlobUrl,
     Container,
+    Quoting,
     Record,
     Spec,
     Stage,
@@ -37,15 +33,71 @@ from batchspec.spec import (
     command_line,
     evaluate,
     spec_scope,
+    typed,
 )
+
+Scope: TypeAlias = Mapping[str, object]
+Fill: TypeAlias = Callable[[Scope], Value]
+_PARSED = 1024
+"""How many texts of one template are kept beside the values that they were read as."""
+
+
+def filler(value: Value, *, windows: bool) -> Fill | None:
+    """A function that fills in the templates of a value; ``None`` if there are none.
+
+    What has no template in it is not copied.
+    """
+    shell = Quoting.WINDOWS if windows else Quoting.POSIX
+    match value:
+        case Template():
+            return _evaluated(value, shell)
+        case Record():
+            fills = {
+                key: fill for key, item in value.items() if (fill := filler(item, windows=windows))
+            }
+            if not fills:
+                return None
+            return lambda scope: Record(
+                {key: fills[key](scope) if key in fills else item for key, item in value.items()}
+            )
+        case tuple():
+            members = [(item, filler(item, windows=windows)) for item in value]
+            if not any(fill for _, fill in members):
+                return None
+            return lambda scope: tuple(fill(scope) if fill else item for item, fill in members)
+    return None
+
+
+def _evaluated(template: Template, shell: Quoting) -> Fill:
+    if template.kind is None:
+        return lambda scope: evaluate(template, scope, shell=shell)
+    # Numbers and choices are few, however many the tasks: each is read once.
+    read = lru_cache(maxsize=_PARSED)(partial(typed, kind=template.kind))
+    return lambda scope: read(evaluate(template, scope, shell=shell))
+
+
+def mentions_task(value: Value) -> bool:
+    """Whether a template in a value may use ``task.id``."""
+    return mentions(value, "task")
+
+
+def mentions(value: Value, word: str) -> bool:
+    """Whether a template in a value may use a variable; a false positive costs little."""
+    match value:
+        case Template(source=source):
+            return re.search(rf"\b{word}\b", source) is not None
+        case Record():
+            return any(mentions(item, word) for item in value.values())
+        case tuple():
+            return any(mentions(item, word) for item in value)
+    return False
+
 
 NAMED = 32_768
 """Characters of all resource files of one task: the service takes no more of them ("Total size of
 resourceFiles cannot be more than 32768 characters", BatchExplorer#30)."""
-
 SIGNED = 470
 """Characters of one of them beside the blob's name: of an address signed without a key, at most."""
-
 _ITSELF = "\ue000task.id\ue000"
 """What ``task.id`` is while the id is being worked out; of the private use area of Unicode."""
 
@@ -72,7 +124,9 @@ def expand(spec: Spec, stage: Stage, observed: Observed, *, windows: bool) -> Ex
     Going through it raises :class:`~batchspec.diagnostics.SpecError` at the first item that no task
     can be made of. ``observed.rows`` is by stage name.
     """
-    return Expansion(items(spec, stage, observed), Maker(spec, stage, observed, windows=windows))
+    return Expansion(
+        items(spec, stage, observed), TaskFactory(spec, stage, observed, windows=windows)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +134,7 @@ class Expansion:
     """A stage's tasks: a :class:`~batchspec.plan.observed.Stream`."""
 
     items: Stream[Item]
-    maker: Maker
+    maker: TaskFactory
 
     def __iter__(self) -> Iterator[Task]:
         make = self.maker.task
@@ -96,7 +150,7 @@ class Expansion:
         return None if found is None else self.maker.task(index, found)
 
 
-class Maker:
+class TaskFactory:
     """Makes a task of an item; holds what all tasks of a stage share."""
 
     def __init__(self, spec: Spec, stage: Stage, observed: Observed, *, windows: bool) -> None:
@@ -112,11 +166,11 @@ class Maker:
             )
         )
         command = (stage.command.template, *stage.command.arguments)
-        self._renamed = any(names_task(template) for template in command)
+        self._renamed = any(mentions_task(template) for template in command)
         self._body = stage.body
         self._fill = filler(stage.body, windows=windows)
         self._covered = filler(covered(stage.body), windows=windows)
-        indexed = any(names(template, "index") for template in (*command, stage.id, stage.body))
+        indexed = any(mentions(template, "index") for template in (*command, stage.id, stage.body))
         self._identity = Identity(spec, stage, observed, indexed=indexed)
         if self._covered is None:
             self._identity.share(covered(stage.body))
@@ -210,8 +264,8 @@ def _have_room(files: Stream[LocalFile], room: int) -> bool:
     if len(files) * SIGNED > room:
         return False
     # As the name of the blob, with its special characters encoded, and as the path.
-    names = sum(len(quote(file.blob)) + len(file.blob) for file in files)
-    return len(files) * SIGNED + names <= room
+    mentions = sum(len(quote(file.blob)) + len(file.blob) for file in files)
+    return len(files) * SIGNED + mentions <= room
 
 
 def container_resource(container: str) -> Record:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from batchspec.diagnostics import Diagnostic, Severity, redact
-from batchspec.plan.causes import cause_of
+from batchspec.plan.failure_cause import cause_of
 from batchspec.plan.observed import TaskFacts
 from batchspec.render.output import clean, flat
 from batchspec.render.style import Style

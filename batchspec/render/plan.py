@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from batchspec.diagnostics import Diagnostic, Place
+from batchspec.plan.assemble import PARTIAL_PLAN
 from batchspec.plan.plan import Gate, Plan, Step, Verb
-from batchspec.plan.target import PART
 from batchspec.render import units
 from batchspec.render.diagnostics import cell_width, diagnostic_json, diagnostic_text, tally
 from batchspec.render.output import clean, flat, json_text
@@ -89,7 +89,7 @@ def plan_text(
 
 def plan_summary(plan: Plan) -> str:
     """One line: ``Plan: 3 to create, 2 to upload; 1 kept.`` or that there is nothing to do."""
-    if plan.empty and any(finding.code == PART for finding in plan.findings):
+    if plan.empty and any(finding.code == PARTIAL_PLAN for finding in plan.findings):
         return "Nothing to do here: it is there, as the spec says."
     if plan.empty and plan.scheduled:
         return "Nothing to do: the schedule is as the spec says."

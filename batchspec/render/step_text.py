@@ -9,7 +9,7 @@ from typing import assert_never
 
 from batchspec.plan import actions
 from batchspec.plan.actions import Action
-from batchspec.plan.diff import duration_seconds
+from batchspec.plan.changes import duration_seconds
 from batchspec.plan.observed import Account
 from batchspec.plan.plan import Gate, Step, Verb
 from batchspec.render import units

@@ -20,14 +20,7 @@ from batchspec.apply.ports import (
     World,
 )
 from batchspec.diagnostics import Diagnostic, ServiceError
-from batchspec.plan.observed import (
-    Blob,
-    JobFacts,
-    LocalFile,
-    PoolFacts,
-    ScheduleFacts,
-    TaskFacts,
-)
+from batchspec.plan.observed import Blob, JobFacts, LocalFile, PoolFacts, ScheduleFacts, TaskFacts
 from batchspec.spec import Record
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

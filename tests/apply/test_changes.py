@@ -6,14 +6,7 @@ from pathlib import Path
 
 from batchspec.apply.run import run
 from batchspec.diagnostics import Exit
-from batchspec.plan.actions import (
-    Action,
-    CreateJob,
-    ReplaceJob,
-    ResizePool,
-    ScalePool,
-    UpdatePool,
-)
+from batchspec.plan.actions import Action, CreateJob, ReplaceJob, ResizePool, ScalePool, UpdatePool
 from batchspec.spec import Record
 from tests.apply.fake import FakeAccount
 from tests.apply.test_run import HOUR, plan_of, step

@@ -42,9 +42,9 @@ from batchspec.plan.actions import (
     WaitForPool,
     WaitForTasks,
 )
+from batchspec.plan.metadata import ORIGIN, VERSION
 from batchspec.plan.observed import Account, JobFacts, LocalFile
 from batchspec.plan.plan import Gate, Plan, Step, Verb
-from batchspec.plan.provenance import ORIGIN, VERSION
 from batchspec.plan.tasks import Task
 from batchspec.spec import Record
 from tests.apply.fake import FakeAccount, refused

@@ -19,9 +19,9 @@ from batchspec.plan.actions import (
     DownloadResults,
     WaitForTasks,
 )
+from batchspec.plan.assemble import detached
 from batchspec.plan.attach import build_attach, build_download
-from batchspec.plan.container_users import OWNER
-from batchspec.plan.detach import detached
+from batchspec.plan.metadata import OWNER
 from batchspec.plan.observed import (
     ContainerFacts,
     JobFacts,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from batchspec.observe.failures import Failure
-from batchspec.plan.causes import cause_of
+from batchspec.plan.failure_cause import cause_of
 from batchspec.plan.observed import Account, JobFacts, TaskFacts
-from batchspec.plan.selection import Selection
+from batchspec.plan.stage_tasks import Selection
 from batchspec.render.failures import Failures, failures_text
 from batchspec.spec import Record
 from tests.cli.conftest import Workplace

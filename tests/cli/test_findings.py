@@ -13,8 +13,8 @@ from batchspec.cli.options import Format, ProgressKind, Wanted
 from batchspec.cli.screen import show_refusal
 from batchspec.cli.unseen import unseen
 from batchspec.diagnostics import Place, SpecError
-from batchspec.plan.findings.catalogue import finding
-from batchspec.plan.wishes import NONE
+from batchspec.plan.options import NO_OPTIONS
+from batchspec.plan.rules.catalogue import finding
 from tests.render.plans import PLANS
 from tests.whole.conftest import Workplace
 
@@ -58,7 +58,9 @@ async def test_a_plan_that_cannot_be_made_says_so_in_markdown(
     path.write_text("version: 1\nnmae: a\n")
     wanted = Wanted(path, (), (), None, {})
     with pytest.raises(SpecError):
-        await plan(wanted, Format.MARKDOWN, None, exit_code=False, verbose=False, wishes=NONE)
+        await plan(
+            wanted, Format.MARKDOWN, None, exit_code=False, verbose=False, plan_options=NO_OPTIONS
+        )
     assert "**error** `unknown-key`" in capsys.readouterr().out
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from batchspec.observe.inventory import Owned, inventory
 from batchspec.observe.ports import ContainerSeen
-from batchspec.plan.container_users import OWNER
+from batchspec.plan.metadata import OWNER
 from batchspec.plan.observed import Account, JobFacts, PoolFacts, ScheduleFacts
 from batchspec.render.inventory import inventory_text
 from batchspec.spec import Record

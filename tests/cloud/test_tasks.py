@@ -18,8 +18,7 @@ from batchspec.cloud.cloud import Cloud
 from batchspec.cloud.limiter import Limits
 from batchspec.cloud.open import open_account
 from batchspec.diagnostics import Secret, ServiceError
-from batchspec.plan.marks import Marks
-from batchspec.plan.observed import TaskFacts
+from batchspec.plan.observed import Marks, TaskFacts
 from batchspec.spec import BlobUrl, Quoted, Quoting, Record, Text
 from tests.cloud.conftest import KEY, Time, listening
 from tests.cloud.scripted import RESET, Asked, Reply, Scripted, refusal

@@ -8,14 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from batchspec.diagnostics import Place
-from batchspec.plan.observed import (
-    Account,
-    Blob,
-    ContainerFacts,
-    LocalFile,
-    Observed,
-    Stream,
-)
+from batchspec.plan.observed import Account, Blob, ContainerFacts, LocalFile, Observed, Stream
 from batchspec.spec import (
     Command,
     Container,

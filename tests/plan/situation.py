@@ -28,7 +28,7 @@ A case is a YAML file with ``about`` (a sentence) and, all optional:
 ``longest_sas`` for how many hours an address can be signed; left out, any number
 ``occupied``   the folders of results that hold other files
 ``unwritable`` why no file can be made in the folders of results
-``wishes``     ``{rerun, replace: [pool, job], step}``: what was asked for on the command line
+``options``     ``{rerun, replace: [pool, job], step}``: what was asked for on the command line
 """
 
 from __future__ import annotations
@@ -46,10 +46,9 @@ import yaml
 from batchspec.diagnostics import Diagnostics
 from batchspec.observe.disk import scan
 from batchspec.observe.spool import Spool
-from batchspec.plan.container_users import OWNER, USERS
-from batchspec.plan.definition import KEEPS, definition
-from batchspec.plan.first_task import manager_task
+from batchspec.plan.digest import run_definition
 from batchspec.plan.job_body import job_body
+from batchspec.plan.metadata import BY, KEEPS, ORIGIN, OWNER, USERS
 from batchspec.plan.observed import (
     Account,
     Blob,
@@ -65,11 +64,10 @@ from batchspec.plan.observed import (
     Usage,
 )
 from batchspec.plan.pool_body import pool_body, runs_windows
-from batchspec.plan.provenance import BY, ORIGIN
 from batchspec.plan.receipt import receipt_name
-from batchspec.plan.schedule_body import schedule_body
+from batchspec.plan.schedule_body import job_manager_task, schedule_body
+from batchspec.plan.task_sets import build_task_sets
 from batchspec.plan.tasks import expand
-from batchspec.plan.work import build_work
 from batchspec.spec import Record, Rows, Spec, freeze, read_rows, read_spec, thaw
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -234,7 +232,7 @@ def _observed(
         observed = replace(observed, pool=_pool(case["pool"], made.spec, made.observed))
     if "jobs" in case:
         jobs = tuple(_job(job, n, made) for n, job in enumerate(case["jobs"]))
-        told = {KEEPS: definition(spec, observed)}
+        told = {KEEPS: run_definition(spec, observed)}
         jobs = tuple(
             replace(job, metadata={**job.metadata, **told}) if given.get("keeps") else job
             for job, given in zip(jobs, case["jobs"], strict=True)
@@ -291,7 +289,7 @@ def _pool(given: Mapping[str, Any], spec: Spec, observed: Observed) -> PoolFacts
 
 def _job(given: Mapping[str, Any], number: int, made: Situation) -> JobFacts:
     spec, observed = made.spec, made.observed
-    work = build_work(spec, observed, windows=runs_windows(spec, observed))
+    work = build_task_sets(spec, observed, windows=runs_windows(spec, observed))
     body = job_body(spec, observed, work, pool_body(spec, observed, Diagnostics()))
     state = given.get("state", "active")
     by = given.get("by", spec.name)
@@ -312,7 +310,7 @@ def _job(given: Mapping[str, Any], number: int, made: Situation) -> JobFacts:
 
 def _schedule(given: Mapping[str, Any], spec: Spec, observed: Observed) -> ScheduleFacts:
     windows, pool = runs_windows(spec, observed), pool_body(spec, observed, Diagnostics())
-    manager = manager_task(spec, observed, windows=windows, problems=Diagnostics())
+    manager = job_manager_task(spec, observed, windows=windows, problems=Diagnostics())
     assert manager is not None
     body = schedule_body(spec, observed, pool, manager)
     pairs = {str(item["name"]): str(item["value"]) for item in _records(body["metadata"])}

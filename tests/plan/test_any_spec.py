@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 
 from batchspec.diagnostics import SpecError
-from batchspec.plan.faults import check_tasks
-from batchspec.plan.findings.landing import landing, left_out
-from batchspec.plan.findings.scene import Scene
 from batchspec.plan.observed import Account, ContainerFacts, Observed
+from batchspec.plan.rules.context import RuleContext
+from batchspec.plan.rules.files import landing, left_out
+from batchspec.plan.rules.tasks import check_tasks
 from batchspec.spec import Record, Rows, Spec, read_rows, read_spec
 from tests.spec.test_mutations import GOOD, SECRETS, as_text, trees
 
@@ -37,7 +37,7 @@ def is_answered(path: Path, given: dict[str, str]) -> None:
         world = observed(spec)
     except SpecError:
         return
-    scene = Scene(spec, world, Record())
+    scene = RuleContext(spec, world, Record())
     found = [*landing(scene), *left_out(scene)]
     for stage in spec.stages:
         found += check_tasks(spec, stage, world, windows=bool(spec.pool.windows))

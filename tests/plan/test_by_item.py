@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchspec.diagnostics import Diagnostic, SpecError
-from batchspec.plan.faults import check_tasks
 from batchspec.plan.observed import Account, ContainerFacts, Observed
+from batchspec.plan.rules.tasks import check_tasks
 from batchspec.plan.tasks import expand
 from batchspec.spec import Spec, dump_document, expanded_document, read_spec, thaw
 

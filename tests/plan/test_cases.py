@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from batchspec.diagnostics import SpecError, UsageError
+from batchspec.plan.assemble import detached
 from batchspec.plan.attach import build_attach, build_download
 from batchspec.plan.build import build
 from batchspec.plan.destroy import build_destroy
-from batchspec.plan.detach import detached
+from batchspec.plan.options import Part, PlanOptions
 from batchspec.plan.plan import Plan
-from batchspec.plan.selection import Selection
-from batchspec.plan.wishes import Part, Wishes
+from batchspec.plan.stage_tasks import Selection
 from batchspec.render.diagnostics import diagnostics_text
 from batchspec.render.plan import plan_text
 from tests.plan.situation import Situation, read_case, situation
@@ -38,19 +38,19 @@ def test_the_plan_of_a_situation(path: Path, tmp_path: Path, monkeypatch: object
 def planned(case: object, folder: Path) -> str:
     """The plan as printed, or the problems that stand in its way."""
     assert isinstance(case, dict)
-    given = case.get("wishes", {})
+    given = case.get("options", {})
     parts = frozenset(map(Part, given.get("replace", ())))
-    wishes = Wishes(given.get("rerun", False), parts, given.get("step", ""))
+    options = PlanOptions(given.get("rerun", False), parts, given.get("step", ""))
     try:
         with situation(case, folder) as found:
-            plan, again = (made(case.get("command", "plan"), found, wishes) for _ in range(2))
+            plan, again = (made(case.get("command", "plan"), found, options) for _ in range(2))
             assert plan.fingerprint == again.fingerprint, "the same situation, the same plan"
             return plan_text(plan, width=100, here=folder)
     except (SpecError, UsageError) as error:
         return diagnostics_text(error.problems)
 
 
-def made(command: str, found: Situation, wishes: Wishes) -> Plan:
+def made(command: str, found: Situation, options: PlanOptions) -> Plan:
     spec, observed = found.spec, found.observed
     match command:
         case "attach":
@@ -63,8 +63,8 @@ def made(command: str, found: Situation, wishes: Wishes) -> Plan:
             only = Selection(jobs={job.id: job for job in observed.jobs})
             return build(spec, observed, only=only)
         case "detach":
-            return detached(build(spec, observed, wishes=wishes))
-    return build(spec, observed, wishes=wishes)
+            return detached(build(spec, observed, options=options))
+    return build(spec, observed, options=options)
 
 
 def test_there_are_cases() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from azure.batch import models
 
-from batchspec.plan.changes import JOB, POOL, SCHEDULE, How
+from batchspec.plan.changes import JOB, POOL, SCHEDULE, ChangeMethod
 
-UPDATED = {How.NOW, How.REBOOT, How.EMPTY}
+UPDATED = {ChangeMethod.NOW, ChangeMethod.REBOOT, ChangeMethod.EMPTY}
 """What goes by an update of the thing itself."""
 
 
@@ -34,7 +34,7 @@ def wire(model: Any) -> set[str]:
     ],
     ids=["pool", "job", "schedule"],
 )
-def test_every_property_has_a_row(table: dict[str, How], created: Any) -> None:
+def test_every_property_has_a_row(table: dict[str, ChangeMethod], created: Any) -> None:
     assert set(table) == wire(created)
 
 
@@ -54,7 +54,7 @@ def test_what_takes_an_empty_pool_says_so_in_the_sdk() -> None:
     for name, on_wire in names(models.BatchPoolUpdateOptions).items():
         said = text.partition(f":ivar {name}: ")[2].partition(":ivar ")[0]
         only_empty = "updated only when the pool is empty" in said
-        assert only_empty == (POOL[on_wire] is How.EMPTY), name
+        assert only_empty == (POOL[on_wire] is ChangeMethod.EMPTY), name
 
 
 SHARED = Path(__file__).parents[3] / "shared" / "openapi"
@@ -66,7 +66,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "openapi"
     ids=["pool", "job"],
 )
 def test_what_is_updated_is_what_the_service_documents(
-    table: dict[str, How], definition: str, more: set[str]
+    table: dict[str, ChangeMethod], definition: str, more: set[str]
 ) -> None:
     described = SHARED / "BatchService-2025-06-01.derived.json"
     if not described.exists():
@@ -81,6 +81,6 @@ def test_nodes_restart_for_what_the_service_documents() -> None:
     if not described.exists():
         pytest.skip("the description of the service does not lie beside the project")
     pool = json.loads(described.read_text("utf-8"))["definitions"]["PoolUpdatePropertiesParameter"]
-    assert {name for name, how in POOL.items() if how is How.REBOOT} == set(pool["properties"]) - {
-        "metadata"
-    }
+    assert {name for name, how in POOL.items() if how is ChangeMethod.REBOOT} == set(
+        pool["properties"]
+    ) - {"metadata"}

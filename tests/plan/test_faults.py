@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from batchspec.diagnostics import Diagnostic, Severity
-from batchspec.plan.faults import check_tasks
 from batchspec.plan.observed import Observed
+from batchspec.plan.rules.tasks import check_tasks
 from batchspec.spec import (
     BlobUrl,
     EachBlob,

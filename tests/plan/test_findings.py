@@ -18,12 +18,13 @@ from pathlib import Path
 import pytest
 
 from batchspec.diagnostics import Diagnostic, Secret, Severity
-from batchspec.plan.findings.access import handed_in
-from batchspec.plan.findings.catalogue import CATALOGUE, FAMILIES, finding
-from batchspec.plan.findings.check import in_the_way, worth_knowing
-from batchspec.plan.findings.machine import size
-from batchspec.plan.findings.scene import Scene
-from batchspec.plan.work import StageWork, Work
+from batchspec.plan.rules.access import handed_in
+from batchspec.plan.rules.catalogue import CATALOGUE, FAMILIES, finding
+from batchspec.plan.rules.check import in_the_way, worth_knowing
+from batchspec.plan.rules.context import RuleContext
+from batchspec.plan.rules.image import size
+from batchspec.plan.stage_tasks import StageTasks
+from batchspec.plan.task_sets import TaskSets
 from batchspec.spec import Record, Spec, scale_bounds, scale_formula
 from tests.plan.making import observed, spec, stage
 
@@ -163,11 +164,11 @@ def test_the_documents_are_fresh(tool: str) -> None:
 # --- what no situation shows -------------------------------------------------------------------
 
 
-def of_pool(**properties: object) -> Scene:
-    return Scene(spec(stage()), observed(), Record({**properties}))  # type: ignore[dict-item]
+def of_pool(**properties: object) -> RuleContext:
+    return RuleContext(spec(stage()), observed(), Record({**properties}))  # type: ignore[dict-item]
 
 
-def told(scene: Scene) -> list[str]:
+def told(scene: RuleContext) -> list[str]:
     return [problem.code for problem in in_the_way(scene)]
 
 
@@ -195,7 +196,7 @@ def test_a_command_around_the_tasks_that_is_too_long_is_told(key: str) -> None:
 def test_ids_that_are_too_long_together_are_told(number: int, expected: list[str]) -> None:
     ids = tuple(f"{n:064}" for n in range(number))
     it = stage(body=Record(dependsOn=Record(taskIds=ids)))
-    scene = Scene(spec(it), observed(), Record(targetDedicatedNodes=1))
+    scene = RuleContext(spec(it), observed(), Record(targetDedicatedNodes=1))
     assert told(scene) == expected
 
 
@@ -206,8 +207,8 @@ def test_more_tasks_than_the_service_counts_are_told(number: int, expected: list
             return number
 
     it = stage()
-    work = Work("job", None, True, (StageWork(it, number, 0, 0, (), (), Many()),))
-    scene = Scene(spec(it), observed(), Record(targetDedicatedNodes=1))
+    work = TaskSets("job", None, True, (StageTasks(it, number, 0, 0, (), (), Many()),))
+    scene = RuleContext(spec(it), observed(), Record(targetDedicatedNodes=1))
     found = worth_knowing(scene, (), work)
     assert [problem.code for problem in found if problem.code == "many-tasks"] == expected
 

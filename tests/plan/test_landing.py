@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from batchspec.diagnostics import Diagnostic
-from batchspec.plan.findings.landing import landing, left_out
-from batchspec.plan.findings.scene import Scene
 from batchspec.plan.observed import Blob, LocalFile, Observed
+from batchspec.plan.rules.context import RuleContext
+from batchspec.plan.rules.files import landing, left_out
 from batchspec.spec import BlobUrl, EachFile, Record, Stage, Value
 from tests.plan.making import blob, local_file, observed, spec, stage, template
 
@@ -25,7 +25,10 @@ def told(
     world: Observed = observed(files, blobs=blobs)
     whole = spec(it, start=())
     whole = replace(whole, pool=replace(whole.pool, windows=windows))
-    return [*landing(Scene(whole, world, Record())), *left_out(Scene(whole, world, Record()))]
+    return [
+        *landing(RuleContext(whole, world, Record())),
+        *left_out(RuleContext(whole, world, Record())),
+    ]
 
 
 def own(path: str, url: Value = "https://example.org/x") -> Record:

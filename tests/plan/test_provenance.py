@@ -9,9 +9,8 @@ from pathlib import Path
 from batchspec.cli.origin import origin_of
 from batchspec.plan.actions import CreateJob, CreatePool, CreateSchedule
 from batchspec.plan.build import build
+from batchspec.plan.metadata import Provenance, metadata_of, read_provenance
 from batchspec.plan.observed import Origin
-from batchspec.plan.pool_body import metadata_of
-from batchspec.plan.provenance import Provenance, read_provenance
 from tests.plan.situation import NOW, Situation, read_case, situation
 
 ADA = Origin("ada@host", "0123456789abcdef")

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchspec.plan.repeats import repeats
+from batchspec.plan.lazy import duplicates
 from tests.apart import number_from
 
 
@@ -18,20 +18,20 @@ def plainly(keys: list[str]) -> set[tuple[int, int]]:
 
 @given(st.lists(st.text(max_size=2), max_size=60), st.integers(1, 70))
 def test_each_repeat_is_found_with_the_first_of_its_key(keys: list[str], held: int) -> None:
-    found = list(repeats(keys, held=held))
+    found = list(duplicates(keys, held=held))
     assert set(found) == plainly(keys)
     assert len(found) == len(set(found))
 
 
 def test_what_is_on_disk_is_gone_afterwards(tmp_path: Path) -> None:
-    assert list(repeats(map(str, [*range(50), 7]), folder=tmp_path, held=10)) == [(7, 50)]
+    assert list(duplicates(map(str, [*range(50), 7]), folder=tmp_path, held=10)) == [(7, 50)]
     assert list(tmp_path.iterdir()) == []
 
 
 def peak(folder: str) -> int:
     keys = (f"task-{n % 29_999}" for n in range(30_000))
     tracemalloc.start()
-    assert list(repeats(keys, folder=Path(folder), held=1_000)) == [(0, 29_999)]
+    assert list(duplicates(keys, folder=Path(folder), held=1_000)) == [(0, 29_999)]
     return tracemalloc.get_traced_memory()[1]
 
 

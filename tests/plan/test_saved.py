@@ -10,9 +10,9 @@ import pytest
 
 from batchspec.diagnostics import Diagnostic, SpecError, StalePlanError
 from batchspec.plan.build import build
-from batchspec.plan.grounds import SINGLY
-from batchspec.plan.saved import SavedPlan, check_fresh, plan_file, read_plan_file, saved
-from batchspec.plan.wishes import NONE, Part, Wishes
+from batchspec.plan.fingerprint import SINGLY
+from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
+from batchspec.plan.plan_file import SavedPlan, check_fresh, plan_file, read_plan_file, saved_plan
 from tests.plan.situation import SPEC, situation
 
 Case = Mapping[str, Any]
@@ -24,12 +24,12 @@ ROWS = SPEC.replace("for_each: {files: input}", "for_each: {rows: rows.csv}").re
 )
 
 
-def kept(case: Case, folder: Path, wishes: Wishes = NONE) -> SavedPlan:
+def kept(case: Case, folder: Path, options: PlanOptions = NO_OPTIONS) -> SavedPlan:
     """The plan of a situation, through a file."""
     folder.mkdir(exist_ok=True)
     with situation(case, folder) as found:
-        plan = build(found.spec, found.observed, wishes=wishes)
-        text = plan_file(saved(plan, found.spec, {}, (), wishes))
+        plan = build(found.spec, found.observed, options=options)
+        text = plan_file(saved_plan(plan, found.spec, {}, (), options))
     path = folder / "plan.json"
     path.write_text(text, encoding="utf-8")
     again = read_plan_file(path)
@@ -257,16 +257,16 @@ def test_what_is_there_on_one_side_alone_is_told_without_its_parts(tmp_path: Pat
     assert problem.detail == "not there -> active"
 
 
-def test_wishes_are_kept(tmp_path: Path) -> None:
-    for number, wishes in enumerate(
+def test_options_are_kept(tmp_path: Path) -> None:
+    for number, options in enumerate(
         (
-            NONE,
-            Wishes(replace=frozenset({Part.JOB, Part.POOL})),
-            Wishes(rerun=True, replace=frozenset({Part.JOB})),
-            Wishes(step="tasks:count"),
+            NO_OPTIONS,
+            PlanOptions(replace=frozenset({Part.JOB, Part.POOL})),
+            PlanOptions(rerun=True, replace=frozenset({Part.JOB})),
+            PlanOptions(step="tasks:count"),
         )
     ):
-        assert kept(THERE, tmp_path / str(number), wishes).wishes == wishes
+        assert kept(THERE, tmp_path / str(number), options).options == options
 
 
 def test_a_plan_of_many_files_is_no_longer_than_one_of_some(tmp_path: Path) -> None:
@@ -297,12 +297,12 @@ def test_no_value_of_a_setting_and_no_signature_is_in_the_file(tmp_path: Path) -
     plan = kept(pool(**properties), tmp_path)
     text = plan_file(plan)
     assert "TheSignature" not in text
-    assert "red" not in dict(plan.grounds["pool demo"].parts).values()
+    assert "red" not in dict(plan.snapshot["pool demo"].parts).values()
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [('"version": 2', '"version": 1'), ('"wishes"', '"others"')],
+    [('"version": 3', '"version": 1'), ('"options"', '"others"')],
 )
 def test_a_file_of_another_form_is_refused(old: str, new: str, tmp_path: Path) -> None:
     kept(THERE, tmp_path)
@@ -316,8 +316,8 @@ def test_a_file_of_another_form_is_refused(old: str, new: str, tmp_path: Path) -
 
 def test_the_steps_are_told_of_once(tmp_path: Path) -> None:
     after = case(jobs=[{"id": "demo", "state": "completed"}])
-    *grounds, steps = moved(THERE, after, tmp_path)
-    assert [problem.fix for problem in grounds] == [""] * len(grounds)
+    *snapshot, steps = moved(THERE, after, tmp_path)
+    assert [problem.fix for problem in snapshot] == [""] * len(snapshot)
     assert steps.summary == "the plan is stale: other steps are to be done"
     assert "  saved: not in the plan\n  now:   create job demo-r2" in steps.detail
 

@@ -14,11 +14,11 @@ from batchspec.diagnostics import SpecError, UsageError
 from batchspec.plan.actions import CreateSchedule, UpdateSchedule
 from batchspec.plan.build import build
 from batchspec.plan.destroy import build_destroy
-from batchspec.plan.lifetime import run_ends, sas_lifetime
 from batchspec.plan.observed import JobFacts, Receipt
+from batchspec.plan.options import PlanOptions
 from batchspec.plan.plan import Plan
-from batchspec.plan.selection import Selection
-from batchspec.plan.wishes import Wishes
+from batchspec.plan.sas_lifetime import run_ends, sas_lifetime
+from batchspec.plan.stage_tasks import Selection
 from batchspec.spec import Record
 from tests.plan.situation import NOW, Situation, read_case, situation
 
@@ -241,7 +241,7 @@ def test_it_counts_against_the_quota_of_jobs(tmp_path: Path) -> None:
 def test_a_part_of_the_plan_without_the_schedule_does_not_end_as_one(tmp_path: Path) -> None:
     with situation(case(), tmp_path) as found:
         for step, scheduled in (("upload:application", False), ("schedule:demo", True)):
-            plan = build(found.spec, found.observed, wishes=Wishes(step=step))
+            plan = build(found.spec, found.observed, options=PlanOptions(step=step))
             assert plan.scheduled is scheduled
 
 

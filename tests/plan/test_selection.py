@@ -14,7 +14,7 @@ from batchspec.plan.actions import (
 )
 from batchspec.plan.build import build
 from batchspec.plan.plan import Plan
-from batchspec.plan.selection import Selection
+from batchspec.plan.stage_tasks import Selection
 from batchspec.spec import Record
 from tests.plan.situation import situation
 

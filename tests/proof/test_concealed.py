@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from batchspec.diagnostics import Secret, conceal, redact
-from batchspec.plan.diff import differences
+from batchspec.plan.changes import differences
 from batchspec.spec import Record
 
 ODD = "Odd/Secret with 100% + ünïcode"

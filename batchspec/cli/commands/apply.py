@@ -15,11 +15,10 @@ from batchspec.diagnostics import (
     StalePlanError,
     UsageError,
 )
+from batchspec.plan.assemble import NO_SUCH_STEP, detached
 from batchspec.plan.build import build
-from batchspec.plan.detach import detached
-from batchspec.plan.saved import SavedPlan, check_fresh, read_plan_file
-from batchspec.plan.target import NO_SUCH_STEP
-from batchspec.plan.wishes import Wishes
+from batchspec.plan.options import PlanOptions
+from batchspec.plan.plan_file import SavedPlan, check_fresh, read_plan_file
 
 
 async def apply(
@@ -29,16 +28,16 @@ async def apply(
     yes: bool,
     verbose: bool,
     detach: bool,
-    wishes: Wishes,
+    plan_options: PlanOptions,
 ) -> int:
     """Bring the account to what the spec, or the saved plan, says; the exit code."""
     plan = read_plan_file(wanted.path)
     if plan is not None:
-        wanted, wishes = _of(plan, wanted, wishes), plan.wishes
+        wanted, plan_options = _of(plan, wanted, plan_options), plan.options
     made = None
     try:
         async with session(wanted) as found:
-            made = build(found.spec, found.observed, wishes=wishes)
+            made = build(found.spec, found.observed, options=plan_options)
             if plan is not None:
                 check_fresh(plan, made)
             if detach:
@@ -68,14 +67,14 @@ def _not_made(wanted: Wanted) -> Diagnostic:
     )
 
 
-_OPTIONS: Mapping[str, Callable[[Wishes], object]] = {
+_OPTIONS: Mapping[str, Callable[[PlanOptions], object]] = {
     "--rerun": attrgetter("rerun"),
     "--replace": attrgetter("replace"),
     "--target-step": attrgetter("step"),
 }
 
 
-def _of(plan: SavedPlan, given: Wanted, wishes: Wishes) -> Wanted:
+def _of(plan: SavedPlan, given: Wanted, plan_options: PlanOptions) -> Wanted:
     """What a saved plan was made of; ``given`` may add nothing but the secrets it does not hold.
 
     Raises:
@@ -85,7 +84,7 @@ def _of(plan: SavedPlan, given: Wanted, wishes: Wishes) -> Wanted:
     other = [f"--var {name}" for name in variables if name not in plan.secrets]
     if given.target is not None and given.target.value != plan.target:
         other.append("--target")
-    other += [name for name, is_ in _OPTIONS.items() if is_(wishes)]
+    other += [name for name, is_ in _OPTIONS.items() if is_(plan_options)]
     if other:
         what = other[0]
         fix = "Save another plan with it."

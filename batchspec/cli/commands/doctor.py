@@ -18,7 +18,7 @@ from batchspec.cloud.account import AnyAccount, account_from
 from batchspec.cloud.limiter import Limits
 from batchspec.cloud.open import open_account
 from batchspec.diagnostics import BatchspecError, Exit, ServiceError, UsageError
-from batchspec.plan.work import OPEN
+from batchspec.plan.task_sets import OPEN
 from batchspec.render.doctor import (
     Check,
     Level,

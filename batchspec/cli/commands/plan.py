@@ -9,8 +9,8 @@ from batchspec.cli.screen import err, show_plan, show_refusal
 from batchspec.cli.session import session
 from batchspec.diagnostics import Diagnostic, Exit, SpecError, UsageError
 from batchspec.plan.build import build
-from batchspec.plan.saved import plan_file, saved
-from batchspec.plan.wishes import Wishes
+from batchspec.plan.options import PlanOptions
+from batchspec.plan.plan_file import plan_file, saved_plan
 from batchspec.render.next_steps import plan_saved
 
 
@@ -21,17 +21,17 @@ async def plan(
     *,
     exit_code: bool,
     verbose: bool,
-    wishes: Wishes,
+    plan_options: PlanOptions,
 ) -> int:
     """Show the plan, and save it to ``out``; the exit code."""
     try:
         async with session(wanted) as found:
-            made = build(found.spec, found.observed, wishes=wishes)
+            made = build(found.spec, found.observed, options=plan_options)
             # Shown while the session lasts: the streams of a plan end with it.
             show_plan(made, form, verbose=verbose)
             if out is not None:
                 variables = variables_of(wanted.variables)
-                file = saved(made, found.spec, variables, wanted.variable_files, wishes)
+                file = saved_plan(made, found.spec, variables, wanted.variable_files, plan_options)
                 _write(out, plan_file(file))
                 err(plan_saved(out))
     except SpecError as error:

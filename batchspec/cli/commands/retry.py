@@ -15,9 +15,9 @@ from batchspec.observe.failures import tasks_alike
 from batchspec.observe.output import find_task
 from batchspec.plan.actions import RestartNodes, RetryTasks, SubmitTasks
 from batchspec.plan.build import build
-from batchspec.plan.causes import START_TASK
+from batchspec.plan.failure_cause import START_TASK
 from batchspec.plan.plan import Plan
-from batchspec.plan.selection import Selection
+from batchspec.plan.stage_tasks import Selection
 from batchspec.render.failures import no_such_failure, not_failed, nothing_failed
 
 

@@ -15,7 +15,7 @@ from batchspec.cli.screen import out
 from batchspec.cloud.cloud import Cloud
 from batchspec.diagnostics import Exit
 from batchspec.observe.account import jobs_of
-from batchspec.plan.job_body import kept_before
+from batchspec.plan.metadata import kept_before
 from batchspec.render.status import Status, status_json, status_text
 from batchspec.render.style import wants_color
 from batchspec.spec import PoolKind, Spec

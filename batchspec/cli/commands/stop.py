@@ -18,9 +18,8 @@ from batchspec.cloud.cloud import Cloud
 from batchspec.diagnostics import Exit, UsageError
 from batchspec.observe.account import counted, jobs_of
 from batchspec.observe.output import TaskOf, find_task
+from batchspec.plan.metadata import SPEC, stop_reason, stopped_metadata
 from batchspec.plan.observed import JobFacts
-from batchspec.plan.pool_body import SPEC
-from batchspec.plan.stopping import stop_reason, stopped_metadata
 from batchspec.render.questions import (
     job_ended,
     job_ending,

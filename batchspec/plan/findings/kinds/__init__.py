@@ -1,1 +1,0 @@
-"""The table of findings, a family a file. Data alone; ``catalogue`` puts them together."""

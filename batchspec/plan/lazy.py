@@ -1,0 +1,145 @@
+"""Lazy sequences that can be iterated any number of times, and duplicates in bounded memory."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Generic, TypeVar
+
+from batchspec.plan.observed import Blob, LocalFile, Stream
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+@dataclass(frozen=True, slots=True)
+class FilterMapped(Generic[T, U]):
+    """What a function takes of the members of a stream, ``None`` being nothing.
+
+    ``length`` is how many, counted beforehand.
+    """
+
+    source: Stream[T]
+    take: Callable[[T], U | None]
+    length: int
+
+    def __iter__(self) -> Iterator[U]:
+        return (taken for member in self.source if (taken := self.take(member)) is not None)
+
+    def __len__(self) -> int:
+        return self.length
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped(Generic[T, U]):
+    """What a function makes of each member of a stream."""
+
+    source: Stream[T]
+    make: Callable[[T], U]
+
+    def __iter__(self) -> Iterator[U]:
+        return map(self.make, self.source)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class FilesToUpload:
+    """The files of a container that are not there yet as they are here, in order of their names.
+
+    A merge of two streams in the same order: neither is held.
+    """
+
+    files: Stream[LocalFile]
+    blobs: Stream[Blob]
+    wanted: Callable[[LocalFile], bool]
+    length: int = 0
+
+    def __iter__(self) -> Iterator[LocalFile]:
+        for file, blob in pair(self.files, self.blobs):
+            if not same(file, blob) and self.wanted(file):
+                yield file
+
+    def __len__(self) -> int:
+        return self.length
+
+
+def pair(files: Stream[LocalFile], blobs: Stream[Blob]) -> Iterator[tuple[LocalFile, Blob | None]]:
+    """Each file with the blob of its name, or ``None``; both streams are in order of their names.
+
+    The service may list in another order than ours; where a listing is not in order, the names
+    behind are taken as they come, which costs an upload and loses nothing.
+    """
+    there = iter(blobs)
+    blob = next(there, None)
+    for file in files:
+        while blob is not None and blob.name < file.blob:
+            blob = next(there, None)
+        yield file, blob if blob is not None and blob.name == file.blob else None
+
+
+def same(file: LocalFile, blob: Blob | None) -> bool:
+    """Whether a blob already is what the file would make it: same size, same MD5."""
+    return blob is not None and blob.size == file.size and blob.md5 == file.md5
+
+
+_RECORD = struct.Struct("16sQ")
+_BUCKETS = 64
+_IN_MEMORY = 100_000
+"""How many keys are held before they go to disk: some 20 MB."""
+
+
+def duplicates(
+    keys: Iterable[str], *, folder: Path | None = None, held: int = _IN_MEMORY
+) -> Iterator[tuple[int, int]]:
+    """The positions of keys that were there before, each with the first position of its key.
+
+    Up to ``held`` keys are compared in memory. More are put down by their digests in temporary
+    files (in ``folder``, else where the system keeps them), so that equal ones meet in a part that
+    fits; pairs then come in no order.
+    """
+    seen: dict[bytes, int] = {}
+    numbered = enumerate(keys)
+    for number, key in numbered:
+        digest = _digest(key)
+        first = seen.setdefault(digest, number)
+        if first != number:
+            yield first, number
+        if len(seen) >= held:
+            yield from _on_disk(seen, ((_digest(key), n) for n, key in numbered), folder)
+            return
+
+
+def _digest(key: str) -> bytes:
+    return blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _on_disk(
+    seen: dict[bytes, int], more: Iterable[tuple[bytes, int]], folder: Path | None
+) -> Iterator[tuple[int, int]]:
+    with ExitStack() as stack:
+        files = [stack.enter_context(TemporaryFile(dir=folder)) for _ in range(_BUCKETS)]
+        for digest, number in seen.items():
+            files[digest[0] % _BUCKETS].write(_RECORD.pack(digest, number))
+        seen.clear()
+        for digest, number in more:
+            files[digest[0] % _BUCKETS].write(_RECORD.pack(digest, number))
+        for file in files:
+            yield from _duplicates_in(file)
+
+
+def _duplicates_in(file: IO[bytes]) -> Iterator[tuple[int, int]]:
+    """The repeats of one file, whose records are in order of their numbers."""
+    file.seek(0)
+    first: dict[bytes, int] = {}
+    while chunk := file.read(_RECORD.size * 4096):
+        for digest, number in _RECORD.iter_unpack(chunk):
+            earlier = first.setdefault(digest, number)
+            if earlier != number:
+                yield earlier, number

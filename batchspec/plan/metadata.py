@@ -1,0 +1,224 @@
+"""Metadata that batchspec writes to pools, jobs, job schedules and containers.
+
+Names of the entries, who applied a spec (from where, when), which specs use a container, and why a
+user stopped a task. State is in the account: these entries are what the next run reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from batchspec.plan.digest import content_digest, digest
+from batchspec.plan.observed import JobFacts, Observed
+from batchspec.spec import (
+    Record,
+    Rows,
+    Spec,
+    Value,
+)
+
+BY = "batchspec:by"
+"""``user@host`` of the client that created or last updated a pool, a job or a schedule."""
+AT = "batchspec:at"
+"""When it did so: ISO 8601, with the offset from UTC."""
+ORIGIN = "batchspec:origin"
+"""A digest of that client's host name and the absolute path of its spec."""
+VERSION = "batchspec:version"
+"""The job's digest of the spec with its parameters, and of all files that the spec names.
+
+Equal versions make equal tasks, so that a job without tasks can be compared, too.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What the metadata record; each is empty, or ``None``, where they do not."""
+
+    by: str
+    at: datetime | None
+    origin: str
+    version: str
+
+
+def provenance(observed: Observed) -> tuple[Record, ...]:
+    """The metadata that record who plans this, and when."""
+    pairs = {BY: observed.origin.by, AT: observed.now.isoformat(), ORIGIN: observed.origin.id}
+    return tuple(Record(name=name, value=value) for name, value in pairs.items() if value)
+
+
+def read_provenance(metadata: Mapping[str, str]) -> Provenance:
+    """What the metadata of a pool, a job or a schedule record."""
+    try:
+        at = datetime.fromisoformat(metadata.get(AT, ""))
+    except ValueError:
+        at = None  # Not recorded, or edited by another client.
+    return Provenance(metadata.get(BY, ""), at, metadata.get(ORIGIN, ""), metadata.get(VERSION, ""))
+
+
+def version(spec: Spec, observed: Observed) -> str:
+    """The value of :data:`VERSION`; goes through all files and rows of the spec once."""
+    files = tuple(content_digest(observed.containers[key].files) for key in spec.containers)
+    rows = tuple(
+        _rows(observed.rows[stage.name])
+        for stage in spec.stages
+        if isinstance(stage.for_each, Rows) and stage.name in observed.rows
+    )
+    return digest(spec.digest, files, rows)
+
+
+def _rows(rows: Iterable[Record]) -> str:
+    """A digest of rows, which may be millions."""
+    hasher = hashlib.sha256()
+    for row in rows:
+        hasher.update(digest(row).encode())
+    return hasher.hexdigest()
+
+
+SPEC = "batchspec:spec"
+"""The metadata that says which spec made a pool or a job."""
+DIGEST = "batchspec:digest"
+"""The metadata that tells whether a pool or a job was made from what the spec says now."""
+START = "batchspec:start"
+"""The pool's metadata that tells whether its nodes start with what the spec says now."""
+MACHINE = "batchspec:machine"
+"""The pool's metadata that tells the same of what only a pool without nodes could be changed in."""
+_OURS = "batchspec:"
+
+
+def metadata_of(body: Record) -> Mapping[str, Value]:
+    """The name and value pairs of a body."""
+    given = body.get("metadata")
+    pairs = given if isinstance(given, tuple) else ()
+    return {str(pair["name"]): pair["value"] for pair in _records(pairs)}
+
+
+def own_metadata(metadata: Mapping[str, Value]) -> Record:
+    """Those of the pairs that a user has given: ours left out."""
+    return Record({name: value for name, value in metadata.items() if not name.startswith(_OURS)})
+
+
+def _records(values: tuple[Value, ...]) -> Iterator[Record]:
+    return (value for value in values if isinstance(value, Record))
+
+
+SCOPE = "batchspec:scope"
+"""The job's metadata that says whether it holds the ``whole`` run, or the ``rest`` of one."""
+
+
+KEPT = "batchspec:kept"
+"""The job's metadata with how many tasks of the run have succeeded in earlier jobs."""
+
+
+def kept_before(job: JobFacts) -> int:
+    """How many tasks of the run have succeeded in jobs before this one, as it records."""
+    recorded = job.metadata.get(KEPT, "")
+    return int(recorded) if recorded.isdecimal() else 0
+
+
+KEEPS = "batchspec:keeps"
+"""The job's metadata with the definition for which tasks of earlier versions are kept."""
+UNTIL = "batchspec:until"
+"""The pool's metadata that says until when its nodes can read what they start with (RFC 3339)."""
+POOL_DIGEST = "batchspec:pool"
+"""The schedule's metadata that tells whether the pool that lives as long as it is as it should."""
+
+
+def scope_is_whole(job: JobFacts) -> bool:
+    """Whether a job was made to hold every task of the run."""
+    return job.metadata.get("batchspec:scope", "whole") == "whole"
+
+
+def from_elsewhere(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Whether metadata record another place than that of the client that wants to write others."""
+    theirs, own = found.get(ORIGIN), wanted.get(ORIGIN)
+    return bool(theirs and own) and theirs != own
+
+
+def is_other_run(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    """Whether the metadata of a job are those of another run than the one that wants to create it.
+
+    For a job that another client created after the plan was made: nothing is known of its tasks.
+    """
+    return from_elsewhere(found, wanted) and found.get(VERSION) != wanted.get(VERSION)
+
+
+OWNER = "batchspec_spec"
+"""The metadata name of the spec that created a container (names are C# identifiers there)."""
+USERS = "batchspec_users"
+"""The metadata name of all specs that use it: their names, separated by commas."""
+
+
+def created_by(name: str) -> Mapping[str, str]:
+    """The metadata of a container that a spec creates."""
+    return {OWNER: name, USERS: _joined_names((name,))}
+
+
+def users(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """The names of the specs that use a container; without a record of them, of its creator."""
+    if USERS in metadata:
+        return tuple(name for name in metadata[USERS].split(",") if name)
+    return (metadata[OWNER],) if metadata.get(OWNER) else ()
+
+
+def others(metadata: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """The names of the other specs that use it."""
+    return tuple(user for user in users(metadata) if user != name)
+
+
+def may_delete(metadata: Mapping[str, str], name: str) -> bool:
+    """Whether a spec created the container, and no other spec uses it than the one of that name."""
+    return OWNER in metadata and users(metadata) == (name,)
+
+
+def with_user(metadata: Mapping[str, str], name: str) -> Mapping[str, str] | None:
+    """The metadata with one more user; ``None`` if they need no change.
+
+    A container that no spec created is never deleted, so that nothing is recorded there.
+    """
+    if OWNER not in metadata or name in users(metadata):
+        return None
+    return {**metadata, USERS: _joined_names((*users(metadata), name))}
+
+
+def without_user(metadata: Mapping[str, str], name: str) -> Mapping[str, str] | None:
+    """The metadata without a user; ``None`` if they need no change."""
+    if name not in users(metadata):
+        return None
+    return {**metadata, USERS: _joined_names(others(metadata, name))}
+
+
+def _joined_names(names: tuple[str, ...]) -> str:
+    # The service refuses an empty value.
+    return ",".join(names) or ","
+
+
+_STOPPED = "batchspec:stopped:"
+"""Metadata of a job: before the id of a task that was ended. The service has no other place."""
+_MOST_STOPPED = 50
+"""How many tasks the reason is recorded for; each is an entry of the job's metadata."""
+_LONGEST_REASON = 400
+"""Characters of a reason; the reference gives no limit of ``terminateReason``."""
+
+
+def stop_reason(by: str, reason: str) -> str:
+    """The reason as it is recorded: ``stopped by ada@host: wrong input``."""
+    words = " ".join(reason.split())[:_LONGEST_REASON]
+    return f"stopped by {by}" + (f": {words}" if words else "")
+
+
+def stopped_metadata(job: JobFacts, tasks: Sequence[str], reason: str) -> Record:
+    """The body of Update Job that records why these tasks were ended, beside what is recorded."""
+    earlier = {name: value for name, value in job.metadata.items() if name.startswith(_STOPPED)}
+    added = {f"{_STOPPED}{task}": reason for task in tasks}
+    kept = dict([*earlier.items(), *added.items()][-_MOST_STOPPED:])
+    other = {name: value for name, value in job.metadata.items() if name not in earlier}
+    pairs = [Record(name=name, value=value) for name, value in {**other, **kept}.items()]
+    return Record(metadata=tuple(pairs))
+
+
+def why_stopped(metadata: Mapping[str, str], task: str) -> str:
+    """Why a user ended a task of a job with this metadata; empty where that is not recorded."""
+    return metadata.get(f"{_STOPPED}{task}", "")

@@ -1,0 +1,152 @@
+"""Findings about values that are filled in: parameters, templates, rows, secrets. Data alone."""
+
+from __future__ import annotations
+
+from batchspec.plan.rules.rule import ERROR, Rule, RuleGroup
+
+VALUES = RuleGroup(
+    "Parameters, templates, rows",
+    "What is put in, and where.",
+    (
+        Rule(
+            "bad-parameter",
+            ERROR,
+            "A parameter is declared wrongly",
+            "No value could be checked against it.",
+            "Mend its declaration; it takes keywords of JSON Schema.",
+        ),
+        Rule(
+            "reserved-name",
+            ERROR,
+            "A parameter has a name that stands for something else",
+            "It would hide it.",
+            "Give it another name.",
+        ),
+        Rule(
+            "missing-variable",
+            ERROR,
+            "A parameter has no value",
+            "It has no default, and none was given.",
+            "Give it with `--var NAME=VALUE`.",
+        ),
+        Rule(
+            "unknown-variable",
+            ERROR,
+            "A value is given for no parameter",
+            "It is misspelt, and would have no effect.",
+            "Take the name that the spec declares.",
+        ),
+        Rule(
+            "bad-variable",
+            ERROR,
+            "A value does not fit its parameter",
+            "What it declares is kept to.",
+            "Give one that fits.",
+        ),
+        Rule(
+            "secret-in-clear",
+            ERROR,
+            "A signature or a key is written in the spec",
+            "A spec is made to be committed; what it holds is no secret any more.",
+            "Name a container of the spec, or declare a parameter with `secret: true`.",
+        ),
+        Rule(
+            "unquoted-template",
+            ERROR,
+            "A value with `{{` is not in quotes",
+            "YAML takes it for a mapping.",
+            "Put it in quotes.",
+        ),
+        Rule(
+            "quoted-expression",
+            ERROR,
+            "A template puts quotes around what is quoted already",
+            "The quotes would be part of the argument.",
+            "Take the quotes out, or use `| raw`.",
+        ),
+        Rule(
+            "template-syntax",
+            ERROR,
+            "A template cannot be read",
+            "It is no expression.",
+            "Mend it where the message points.",
+        ),
+        Rule(
+            "template-statement",
+            ERROR,
+            "A template has a statement",
+            "Templates are expressions; loops are what `for_each` is for.",
+            "Write an expression in `{{ }}`.",
+        ),
+        Rule(
+            "template-call",
+            ERROR,
+            "A template calls something that it may not",
+            "Templates compute values, and reach nothing else.",
+            "Use a filter that docs/spec.md lists.",
+        ),
+        Rule(
+            "template-value",
+            ERROR,
+            "A template cannot be evaluated",
+            "On this item it has no value, or one that cannot be used there.",
+            "Mend it, or give it a `| default(...)`.",
+        ),
+        Rule(
+            "unknown-name",
+            ERROR,
+            "A template uses a name that is not there",
+            "It is misspelt, or of another stage.",
+            "Take one of those that the message names.",
+        ),
+        Rule(
+            "bad-rows",
+            ERROR,
+            "Rows are read from a file of another kind",
+            "What a row is, the ending tells.",
+            "Use a `.csv`, `.tsv` or `.jsonl` file.",
+        ),
+        Rule(
+            "rows-format",
+            ERROR,
+            "Rows are in a form that cannot be read",
+            "What a row is, the ending tells.",
+            "Use a `.csv`, `.tsv` or `.jsonl` file.",
+        ),
+        Rule(
+            "rows-encoding",
+            ERROR,
+            "A file of rows is in no encoding that can be read",
+            "It is read as UTF-8, and as UTF-16 where it begins with its mark.",
+            "Save it as UTF-8.",
+        ),
+        Rule(
+            "rows-header",
+            ERROR,
+            "The first line of a file of rows does not name its columns",
+            "Columns are variables.",
+            "Give each column a name of its own.",
+        ),
+        Rule(
+            "rows-width",
+            ERROR,
+            "A row has more or fewer columns than the first line",
+            "Values would be in the wrong column.",
+            "Mend the row; put a value with a comma in quotes.",
+        ),
+        Rule(
+            "rows-syntax",
+            ERROR,
+            "A row cannot be read",
+            "What it says cannot be told.",
+            "Mend it where the message points.",
+        ),
+        Rule(
+            "changed-file",
+            ERROR,
+            "A file of rows changed while it was read",
+            "Tasks would be made of half of each.",
+            "Plan again when it is complete.",
+        ),
+    ),
+)

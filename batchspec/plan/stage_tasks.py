@@ -1,0 +1,357 @@
+"""What happens to each task of a stage, decided by the newest task created for its item.
+
+One pass counts the tasks; the streams of tasks to submit, to retry and to wait for decide again for
+each task, so that no list of tasks is kept in memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import Enum, auto
+
+from batchspec.plan.failure_cause import cause_of
+from batchspec.plan.lazy import FilterMapped
+from batchspec.plan.observed import JobFacts, Stream, TaskFacts, TaskIndex
+from batchspec.plan.tasks import Task
+from batchspec.spec import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Failed tasks: of ``causes`` and with ``ids`` (lower case), each empty where it is not asked.
+
+    ``jobs`` are the facts of the jobs of the run by id; why a task ended may be why its job did.
+    ``alike`` are the ids (lower case) of tasks that count as being of one of the ``causes``: those
+    of a part of a cause. ``nodes`` are those whose start task failed; they restart.
+    """
+
+    causes: frozenset[str] = frozenset()
+    ids: frozenset[str] = frozenset()
+    jobs: Mapping[str, JobFacts] = field(default_factory=dict)
+    alike: frozenset[str] = frozenset()
+    nodes: tuple[str, ...] = ()
+
+    @property
+    def all(self) -> bool:
+        """Whether every failed task is to run again."""
+        return not self.causes and not self.ids
+
+    def picks(self, task: TaskFacts | None, job: str | None) -> bool:
+        """Whether a task of that job is to run again."""
+        if task is None or task.succeeded is not False:
+            return False
+        if self.ids and task.id.lower() not in self.ids:
+            return False
+        if not self.causes or task.id.lower() in self.alike:
+            return True
+        return cause_of(task, self.jobs.get(job or "")) in self.causes
+
+
+@dataclass(frozen=True, slots=True)
+class StageTasks:
+    """A stage's tasks: how many there are, are done, are in progress; those to submit or retry.
+
+    ``here`` are the ids of those that are in the job, or will be: what others may wait for.
+    ``before`` of those that are done are in an earlier job. ``again`` of those to submit were in
+    an earlier job and did not succeed there, ``changed`` have other work than the newest task of
+    their item. ``left`` are not done, and are not to be done now: a selection leaves them out.
+    ``other`` of those done or in progress are of an earlier version of the program. ``lost`` of
+    those to submit succeeded before, and what they wrote is needed and gone.
+    """
+
+    stage: Stage
+    total: int
+    done: int
+    under_way: int
+    submit: Stream[Task]
+    retry: Stream[Task]
+    here: Stream[str]
+    before: int = 0
+    again: int = 0
+    changed: int = 0
+    left: int = 0
+    other: int = 0
+    lost: int = 0
+
+
+class _Class(Enum):
+    """What is to become of a task."""
+
+    NEW = auto()
+    AGAIN = auto()
+    """It was in an earlier job, and did not succeed there; or it needs what runs again."""
+    CHANGED = auto()
+    """The newest task of its item has other work."""
+    LOST = auto()
+    """It succeeded, and what it wrote is needed and gone."""
+    RETRY = auto()
+    """It failed in the open job."""
+    UNDER_WAY = auto()
+    DONE_HERE = auto()
+    DONE_BEFORE = auto()
+    LEFT_HERE = auto()
+    """It failed in the open job, and was not picked."""
+    LEFT_OUT = auto()
+    """It is missing or failed in an earlier job, and was not picked."""
+
+
+_SUBMIT = frozenset({_Class.NEW, _Class.AGAIN, _Class.CHANGED, _Class.LOST})
+_STAYS = frozenset({_Class.RETRY, _Class.UNDER_WAY, _Class.DONE_HERE, _Class.LEFT_HERE})
+"""What is in the open job and stays there."""
+_HERE = _SUBMIT | _STAYS
+_DONE = frozenset({_Class.DONE_HERE, _Class.DONE_BEFORE})
+_KEPT = _DONE | {_Class.UNDER_WAY}
+
+
+@dataclass(frozen=True, slots=True)
+class _Classified:
+    """Where a task stands: ``facts`` are of the newest task of its item, if one counts.
+
+    ``clash`` is the state of a task in the open job that has its id and makes way for it. With
+    ``other`` the newest task is of an earlier version.
+    """
+
+    kind: _Class
+    facts: TaskFacts | None = None
+    clash: str = ""
+    other: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskClassifier:
+    """Decides what becomes of the tasks of a stage by their facts.
+
+    ``by_id`` says that ids tell the work. ``others`` keeps what an earlier version of the program
+    has done with the same item. ``rerun`` says that tasks run that the stage needs, ``blocked``
+    that some of them are left out, ``complete`` that all of them are done. ``is_lost`` answers
+    whether what a task has written, as one of that work in that job, is needed and gone.
+    """
+
+    index: TaskIndex
+    open_job: str | None
+    only: Selection | None
+    others: bool
+    by_id: bool
+    rerun: bool
+    blocked: bool
+    complete: bool
+    is_lost: Callable[[Task, str, str], bool]
+
+    @classmethod
+    def of(
+        cls,
+        stage: Stage,
+        index: TaskIndex,
+        open_job: JobFacts | None,
+        only: Selection | None,
+        *,
+        others: bool,
+        needed: Iterable[Survey],
+        is_lost: Callable[[Task, str, str], bool],
+    ) -> TaskClassifier:
+        """The sorter of a stage; ``needed`` are the surveys of those that it needs."""
+        works = [survey.work for survey in needed]
+        return cls(
+            index,
+            open_job.id if open_job is not None else None,
+            only,
+            others,
+            stage.id is None,
+            any(len(work.submit) or len(work.retry) for work in works),
+            any(work.left for work in works),
+            bool(works) and all(work.done == work.total for work in works),
+            is_lost,
+        )
+
+    def place(self, task: Task) -> _Classified:
+        """What becomes of a task."""
+        versions = self.index.versions(task.id, task.marks.item)
+        for job, facts in versions:
+            same = self._is_same(task, facts)
+            # What never started has written nothing, and counts for nothing once it has ended.
+            if same or facts.started or facts.succeeded is None:
+                kind, other = self._kind(task, facts, job, same=same)
+                break
+        else:
+            return self._made(
+                _Class.NEW if self._picks(None, None) else _Class.LEFT_OUT, None, task
+            )
+        return self._made(kind, facts, task, other=other)
+
+    def _made(
+        self, kind: _Class, facts: TaskFacts | None, task: Task, *, other: bool = False
+    ) -> _Classified:
+        clash = ""
+        if kind in _SUBMIT and self.open_job is not None:
+            same_id = (
+                state_of(there)
+                for job, there in self.index.versions(task.id)
+                if job == self.open_job
+            )
+            clash = next(same_id, "")
+        return _Classified(kind, facts, clash, other)
+
+    def _is_same(self, task: Task, facts: TaskFacts) -> bool:
+        if facts.marks.work:
+            return facts.marks.work == task.marks.work
+        return self.by_id
+
+    def _kind(self, task: Task, facts: TaskFacts, job: str, *, same: bool) -> tuple[_Class, bool]:
+        here = job == self.open_job
+        kept = same or (self.others and _same_item(task, facts))
+        if kept and facts.succeeded:
+            return self._succeeded(task, facts, job), not same
+        if here and facts.succeeded is None and (same or (kept and self.only is not None)):
+            return _Class.UNDER_WAY, not same
+        if not self._picks(facts, job):
+            return (_Class.LEFT_HERE if here else _Class.LEFT_OUT), not same
+        if not same:
+            return _Class.CHANGED, True
+        return (_Class.RETRY if here else _Class.AGAIN), False
+
+    def _succeeded(self, task: Task, facts: TaskFacts, job: str) -> _Class:
+        """What becomes of a task that has succeeded: it is done, unless something is missing."""
+        if self.rerun:
+            return _Class.AGAIN
+        if self.is_lost(task, facts.marks.work or task.marks.work, job):
+            return _Class.LOST
+        return _Class.DONE_HERE if job == self.open_job else _Class.DONE_BEFORE
+
+    def _picks(self, facts: TaskFacts | None, job: str | None) -> bool:
+        """Whether a task that is not done is to be done now."""
+        if self.only is None:
+            return True
+        if self.blocked:
+            return False
+        return self.rerun or (self.complete and self.only.all) or self.only.picks(facts, job)
+
+
+def _same_item(task: Task, facts: TaskFacts) -> bool:
+    """Whether a task was made of the same item with the same content."""
+    mine, theirs = task.marks, facts.marks
+    return mine.item == theirs.item != "" and mine.content == theirs.content
+
+
+def state_of(facts: TaskFacts) -> str:
+    """The state of a task as :meth:`~batchspec.plan.observed.TaskIndex.states` counts it."""
+    if facts.succeeded is not None:
+        return "succeeded" if facts.succeeded else "failed"
+    return "active" if facts.state == "active" else "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What one pass over a stage's tasks comes to.
+
+    ``states`` are of the tasks in the open job that stay, ``clashes`` of those in it that make way
+    for one of the same id. ``since`` is when the first of the kept ones was created.
+    """
+
+    work: StageTasks
+    tasks: Stream[Task]
+    sorter: TaskClassifier | None = None
+    states: Counter[str] = field(default_factory=Counter)
+    clashes: Counter[str] = field(default_factory=Counter)
+    since: datetime | None = None
+    superseded: int = 0
+    superseded_failed: int = 0
+
+    def works(self) -> Iterator[str]:
+        """The digests of the work of all tasks of the run, as they were run or will be."""
+        for task in self.tasks:
+            place = self.sorter.place(task) if self.sorter is not None else None
+            kept = place.facts if place is not None and place.kind in _KEPT else None
+            yield (kept.marks.work if kept is not None else "") or task.marks.work
+
+    def kept_here(self) -> Iterator[str]:
+        """The ids of the tasks in the open job that stay."""
+        if self.sorter is not None:
+            for task in self.tasks:
+                place = self.sorter.place(task)
+                if place.kind in _STAYS and place.facts is not None:
+                    yield place.facts.id
+
+    def clashing(self) -> Iterator[str]:
+        """The ids of the tasks in the open job that make way for one of the same id."""
+        if self.sorter is not None:
+            for task in self.tasks:
+                if self.sorter.place(task).clash:
+                    yield task.id
+
+
+def survey(stage: Stage, tasks: Stream[Task], sorter: TaskClassifier | None) -> Survey:
+    total = len(tasks)
+    if sorter is None:
+        ids = FilterMapped(tasks, lambda task: task.id, total)
+        return Survey(StageTasks(stage, total, 0, 0, tasks, (), ids), tasks)
+    counts: Counter[_Class] = Counter()
+    states: Counter[str] = Counter()
+    clashes: Counter[str] = Counter()
+    since: datetime | None = None
+    other = superseded = superseded_failed = 0
+    for task in tasks:
+        place = sorter.place(task)
+        counts[place.kind] += 1
+        if place.clash:
+            clashes[place.clash] += 1
+        facts = place.facts
+        if facts is None:
+            continue
+        if place.kind in _STAYS:
+            states[state_of(facts)] += 1
+        if place.kind in _KEPT:
+            other += place.other
+            if facts.created is not None and (since is None or facts.created < since):
+                since = facts.created
+        elif place.kind is _Class.CHANGED and _same_item(task, facts):
+            superseded += facts.succeeded is True
+            superseded_failed += facts.succeeded is False
+
+    def of(kinds: frozenset[_Class]) -> int:
+        return sum(counts[kind] for kind in kinds)
+
+    work = StageTasks(
+        stage,
+        total,
+        of(_DONE),
+        counts[_Class.UNDER_WAY],
+        FilterMapped(tasks, _picked(sorter, _SUBMIT), of(_SUBMIT)),
+        FilterMapped(tasks, _picked(sorter, frozenset({_Class.RETRY})), counts[_Class.RETRY]),
+        FilterMapped(tasks, _ids_here(sorter), of(_HERE)),
+        before=counts[_Class.DONE_BEFORE],
+        again=counts[_Class.AGAIN],
+        changed=counts[_Class.CHANGED],
+        left=counts[_Class.LEFT_OUT] + counts[_Class.LEFT_HERE],
+        other=other,
+        lost=counts[_Class.LOST],
+    )
+    return Survey(work, tasks, sorter, states, clashes, since, superseded, superseded_failed)
+
+
+def _picked(sorter: TaskClassifier, kinds: frozenset[_Class]) -> Callable[[Task], Task | None]:
+    """Takes the tasks of these kinds; one that is in the job has the id that it has there."""
+
+    def pick(task: Task) -> Task | None:
+        place = sorter.place(task)
+        if place.kind not in kinds:
+            return None
+        if place.kind in _STAYS and place.facts is not None:
+            return replace(task, id=place.facts.id)
+        return task
+
+    return pick
+
+
+def _ids_here(sorter: TaskClassifier) -> Callable[[Task], str | None]:
+    """Takes the ids of the tasks that are, or will be, in the job."""
+
+    def pick(task: Task) -> str | None:
+        place = sorter.place(task)
+        if place.kind in _STAYS and place.facts is not None:
+            return place.facts.id
+        return task.id if place.kind in _SUBMIT else None
+
+    return pick

@@ -1,0 +1,395 @@
+"""Which tasks are still to be done, and in which job: what makes the same command resume.
+
+Of the tasks that were ever made of an item, the newest says what has become of it. If its work is
+that of the spec as it is now, it is done when it succeeded, in progress while it waits or runs in
+the open job, tried again there when it failed. All others are submitted: to the open job, or to a
+new one when the last has ended, since a job that has ended takes no tasks. What else the open job
+contains is of an earlier version of the spec, and is ended first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from batchspec.plan.digest import run_definition
+from batchspec.plan.metadata import KEEPS, SPEC, scope_is_whole
+from batchspec.plan.needs import Linked, link
+from batchspec.plan.observed import JobFacts, Observed, Stream, TaskFacts, TaskIndex
+from batchspec.plan.receipt import receipt_name
+from batchspec.plan.stage_tasks import (
+    Selection,
+    StageTasks,
+    Survey,
+    TaskClassifier,
+    state_of,
+    survey,
+)
+from batchspec.plan.stamps import Written
+from batchspec.plan.tasks import Task, expand
+from batchspec.spec import Spec, Stage
+
+_LONGEST_BASE = 60
+"""Job ids have at most 64 characters; ``-r2`` and so on must fit behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplacedJob:
+    """A job that is open and has to end, since the work goes to another one; and why."""
+
+    job: JobFacts
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierTasks:
+    """Tasks of an earlier version of the spec that are ended before others are submitted.
+
+    ``job`` contains ``running`` and ``waiting`` ones, and ``ended`` ones whose ids are needed. With
+    ``whole`` the job is ended with everything in it; otherwise what is not in ``keep`` (ids) is
+    deleted from it, of those that succeeded the ones in ``replaced``.
+    """
+
+    job: JobFacts
+    running: int
+    waiting: int
+    ended: int = 0
+    whole: bool = True
+    keep: Stream[str] = ()
+    replaced: Stream[str] = ()
+
+    @property
+    def total(self) -> int:
+        """How many tasks are ended or deleted."""
+        return self.running + self.waiting + self.ended
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSets:
+    """All that is to be done. ``job`` is the job's id, ``open_job`` its facts if it exists.
+
+    ``whole`` says that the job holds every task of the run; otherwise earlier jobs hold the rest.
+    ``ends`` is the one that makes way for it, ``earlier`` what is ended first. ``finished_earlier``
+    tasks of an earlier version have succeeded and stay in the open job.
+    ``since`` is when the first of the tasks that are kept was created; ``None`` if none is.
+    ``ended`` is when the last of the earlier jobs ended.
+    ``keeps`` is the digest that the job records where tasks of an earlier version of the program
+    are kept (:mod:`batchspec.plan.definition`). ``superseded`` counts the changed tasks whose
+    earlier version ``(succeeded, failed)``. ``works`` are the digests of the work of all tasks of
+    the run, ``read`` the containers (keys) that tasks to be done read as a whole.
+    """
+
+    job: str
+    open_job: JobFacts | None
+    whole: bool
+    stages: tuple[StageTasks, ...]
+    ends: ReplacedJob | None = None
+    earlier: EarlierTasks | None = None
+    finished_earlier: int = 0
+    since: datetime | None = None
+    ended: datetime | None = None
+    keeps: str = ""
+    superseded: tuple[int, int] = (0, 0)
+    works: Stream[str] = ()
+    read: frozenset[str] = frozenset()
+
+    @property
+    def finished(self) -> bool:
+        """Whether every task of every stage is done."""
+        return all(stage.done == stage.total for stage in self.stages)
+
+    @property
+    def fresh(self) -> int:
+        """How many tasks are to be submitted."""
+        return sum(len(stage.submit) for stage in self.stages)
+
+    @property
+    def left(self) -> int:
+        """How many tasks are neither done nor to be done now."""
+        return sum(stage.left for stage in self.stages)
+
+    @property
+    def lost(self) -> int:
+        """How many tasks run again because what they wrote is gone."""
+        return sum(stage.lost for stage in self.stages)
+
+    @property
+    def other(self) -> int:
+        """How many tasks are kept although an earlier version of the program ran them."""
+        return sum(stage.other for stage in self.stages)
+
+
+def build_task_sets(
+    spec: Spec,
+    observed: Observed,
+    *,
+    windows: bool,
+    again: bool = False,
+    only: Selection | None = None,
+    ends: ReplacedJob | None = None,
+    read: frozenset[str] = frozenset(),
+) -> TaskSets:
+    """The work that is left, or ``only`` these failed tasks of it and what depends on them.
+
+    ``again`` leaves all that was done out of account. ``ends`` is an open job that takes none of
+    it; its tasks that have not succeeded are submitted again. ``read`` are containers (keys) that
+    tasks to be done read as a whole: what was written there is needed.
+    """
+    open_job = None if again or ends is not None else newest_open(observed)
+    known = None if again or observed.tasks is None or not len(observed.tasks) else observed.tasks
+    told = run_definition(spec, observed) if known is not None else ""
+    others = only is not None or (told != "" and told in _kept_versions(observed))
+    is_lost = _losses(spec, observed, read)
+    surveys: dict[str, Survey] = {}
+    for stage in _in_order(spec.stages):
+        tasks = expand(spec, stage, observed, windows=windows)
+        sorter = None
+        if known is not None:
+            needed = [surveys[name] for name in stage.needs]
+            sorter = TaskClassifier.of(
+                stage, known, open_job, only, others=others, needed=needed, is_lost=is_lost
+            )
+        surveys[stage.name] = survey(stage, tasks, sorter)
+    found = tuple(surveys[stage.name] for stage in spec.stages)
+    if not (reads := _read(found)) <= read:
+        # What other tasks have written there is needed, and may be gone.
+        return build_task_sets(
+            spec,
+            observed,
+            windows=windows,
+            again=again,
+            only=only,
+            ends=ends,
+            read=read | reads,
+        )
+    stages = tuple(each.work for each in found)
+    job = open_job.id if open_job is not None else _next_id(spec, observed.jobs)
+    earlier_jobs = len(observed.jobs) > (open_job is not None)
+    done_before = any(stage.done for stage in stages) and earlier_jobs
+    whole = scope_is_whole(open_job) if open_job is not None else not (done_before or only)
+    work = TaskSets(
+        job,
+        open_job,
+        whole,
+        stages,
+        ends,
+        ended=max((job.ended for job in observed.jobs if job.ended is not None), default=None),
+        since=min((s.since for s in found if s.since is not None), default=None),
+        keeps=told if any(stage.other for stage in stages) else "",
+        superseded=(
+            sum(each.superseded for each in found),
+            sum(each.superseded_failed for each in found),
+        ),
+        works=_Works(found),
+        read=reads,
+    )
+    if known is None or open_job is None or open_job.metadata.get(SPEC) != spec.name:
+        return replace(work, earlier=_still_ending(spec, observed))
+    work = _with_earlier(work, known, found, windows=windows)
+    if work.earlier is None or not work.earlier.whole:
+        return work
+    way = ReplacedJob(open_job, "")
+    rest = build_task_sets(spec, observed, windows=windows, only=only, ends=way, read=read)
+    return replace(rest, earlier=work.earlier)
+
+
+def _losses(
+    spec: Spec, observed: Observed, read: frozenset[str]
+) -> Callable[[Task, str, str], bool]:
+    """Answers whether what a task wrote is needed and gone; see :class:`Sorter`.
+
+    Results are needed unless they are on this disk, as the receipt of that job or of a later one
+    says.
+    """
+    results = frozenset(result.container for result in spec.results)
+    written = Written(spec, observed.containers)
+    receipt = observed.receipt
+    names = [receipt_name(job.id, job.created).lower() for job in observed.jobs]
+    fetched: frozenset[str] = frozenset()
+    if receipt is not None and not receipt.missing and receipt.job.lower() in names:
+        last = names.index(receipt.job.lower())
+        fetched = frozenset(job.id.lower() for job in observed.jobs[: last + 1])
+
+    def is_lost(task: Task, work: str, job: str) -> bool:
+        among = read if job.lower() in fetched else read | results
+        return written.lacks(task.body, work, among)
+
+    return is_lost
+
+
+def _read(found: Iterable[Survey]) -> frozenset[str]:
+    """The containers (keys) that tasks to be done read as a whole."""
+    return frozenset(
+        key
+        for each in found
+        if len(each.work.submit) or len(each.work.retry)
+        for key in each.work.stage.resources or ()
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Works:
+    """The digests of the work of all tasks of a run: a stream."""
+
+    surveys: tuple[Survey, ...]
+
+    def __iter__(self) -> Iterator[str]:
+        for each in self.surveys:
+            yield from each.works()
+
+    def __len__(self) -> int:
+        return sum(each.work.total for each in self.surveys)
+
+
+def _kept_versions(observed: Observed) -> frozenset[str]:
+    """The definitions whose runs keep tasks of earlier versions: what the newest job records."""
+    newest = next((job for job in reversed(observed.jobs) if job.state != "deleting"), None)
+    kept = newest.metadata.get(KEEPS, "") if newest is not None else ""
+    return frozenset({kept} if kept else ())
+
+
+def _still_ending(spec: Spec, observed: Observed) -> EarlierTasks | None:
+    """The newest job, when it was ended and some of its tasks may still run."""
+    newest = observed.jobs[-1] if observed.jobs else None
+    if newest is None or newest.state != "terminating" or newest.metadata.get(SPEC) != spec.name:
+        return None
+    states = observed.tasks.states(newest.id) if observed.tasks is not None else {}
+    return EarlierTasks(newest, states.get("running", 0), states.get("active", 0))
+
+
+def _with_earlier(
+    work: TaskSets, index: TaskIndex, found: tuple[Survey, ...], *, windows: bool
+) -> TaskSets:
+    """The work with what its open job contains of an earlier version."""
+    assert work.open_job is not None
+    states = Counter(index.states(work.open_job.id))
+    clashes: Counter[str] = Counter()
+    for each in found:
+        states.subtract(each.states)
+        clashes += each.clashes
+    if states.total() <= 0:
+        return work
+    joins = _Joins(linked_tasks(work, windows=windows), index, work.open_job.id)
+    states.subtract(joins.states())
+    running, waiting = max(0, states["running"]), max(0, states["active"])
+    under_way = sum(each.states["active"] + each.states["running"] for each in found)
+    kept = under_way + sum(stage.done for stage in work.stages)
+    needed = {name for stage in work.stages for name in stage.stage.needs}
+    # What waits for an id that is made again must not find the join of its first making.
+    crossed = any(each.clashes and each.work.stage.name in needed for each in found)
+    failed = max(0, states["failed"])
+    # Of another client's task whose id is needed, no state is counted above.
+    unmarked = max(0, clashes.total() - max(0, states.total()))
+    ended = failed + clashes["succeeded"] + unmarked
+    stay = max(0, states["succeeded"] - clashes["succeeded"])
+    if running or waiting or ended or (stay and not kept):
+        whole = not under_way or crossed
+        keep, replaced = _Kept(found, joins), _Replaced(found, clashes.total())
+        earlier = EarlierTasks(work.open_job, running, waiting, ended, whole, keep, replaced)
+        return replace(work, earlier=earlier, finished_earlier=stay)
+    return replace(work, finished_earlier=stay)
+
+
+@dataclass(frozen=True, slots=True)
+class _Joins:
+    """The joins that the spec needs now and that are in the job already."""
+
+    linked: Mapping[str, Stream[Task]]
+    index: TaskIndex
+    job: str
+
+    def states(self) -> Counter[str]:
+        return Counter(state_of(facts) for facts in self._there())
+
+    def ids(self) -> Iterator[str]:
+        return (facts.id for facts in self._there())
+
+    def _there(self) -> Iterator[TaskFacts]:
+        for tasks in self.linked.values():
+            for task in tasks.joins if isinstance(tasks, Linked) else ():
+                for job, facts in self.index.versions(task.id):
+                    if job == self.job:
+                        yield facts
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The ids of the tasks of an open job that are not of an earlier version: a stream."""
+
+    surveys: tuple[Survey, ...]
+    joins: _Joins
+
+    def __iter__(self) -> Iterator[str]:
+        for each in self.surveys:
+            yield from each.kept_here()
+        yield from self.joins.ids()
+
+    def __len__(self) -> int:
+        return sum(each.states.total() for each in self.surveys) + self.joins.states().total()
+
+
+@dataclass(frozen=True, slots=True)
+class _Replaced:
+    """The ids of the tasks of an open job that others of the same id are made for: a stream."""
+
+    surveys: tuple[Survey, ...]
+    length: int
+
+    def __iter__(self) -> Iterator[str]:
+        for each in self.surveys:
+            yield from each.clashing()
+
+    def __len__(self) -> int:
+        return self.length
+
+
+def linked_tasks(work: TaskSets, *, windows: bool) -> Mapping[str, Stream[Task]]:
+    """The tasks to submit, by stage, with what they wait for and the joins that takes."""
+    return link(
+        (stage.stage for stage in work.stages),
+        {stage.stage.name: stage.submit for stage in work.stages},
+        {stage.stage.name: stage.here for stage in work.stages},
+        windows=windows,
+    )
+
+
+def _in_order(stages: Iterable[Stage]) -> Iterator[Stage]:
+    """The stages, each after those that it needs."""
+    left = {stage.name: stage for stage in stages}
+
+    def first(stage: Stage) -> Iterator[Stage]:
+        for name in stage.needs:
+            if name in left:
+                yield from first(left.pop(name))
+        yield stage
+
+    while left:
+        yield from first(left.pop(next(iter(left))))
+
+
+OPEN = frozenset({"active", "disabled", "disabling", "enabling"})
+"""The states of a job that still takes tasks."""
+
+
+def newest_open(observed: Observed) -> JobFacts | None:
+    """The newest job of the run, if it still takes tasks."""
+    newest = observed.jobs[-1] if observed.jobs else None
+    return newest if newest is not None and newest.state in OPEN else None
+
+
+def job_base(spec: Spec) -> str:
+    """What the ids of all jobs of a spec begin with."""
+    return spec.job.id[:_LONGEST_BASE]
+
+
+def _next_id(spec: Spec, jobs: tuple[JobFacts, ...]) -> str:
+    """The id of the next job: the spec's own, then ``ID-r2``, ``ID-r3`` ..."""
+    taken = {job.id.lower() for job in jobs if job.state != "deleting"}
+    if spec.job.id.lower() not in taken:
+        return spec.job.id
+    number = 2
+    while f"{job_base(spec)}-r{number}".lower() in taken:
+        number += 1
+    return f"{job_base(spec)}-r{number}"
