@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import gzip
 import hashlib
 import itertools
 import os
 import secrets
+import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -391,10 +391,10 @@ async def test_only_the_blocks_of_a_file_that_changed_are_sent_again(
 async def test_blocks_of_the_same_place_and_other_content_are_not_used(
     real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path
 ) -> None:
-    """As an earlier version, and other clients, number them: their ids do not say what they are."""
+    """The ids of blocks that an upload of the SDK left are as long, and do not say what they are."""
     other = plain.get_blob_client(container, "big")
-    for number in range(2):
-        other.stage_block(base64.b64encode(f"{number:048d}".encode()).decode(), b"x" * BLOCK)
+    for _ in range(2):
+        other.stage_block(f"{uuid.uuid4().int:048d}", b"x" * BLOCK)
     data = os.urandom(2 * BLOCK)
     await real.storage.upload(container, a_file(tmp_path / "big", data), nothing)
     assert other.download_blob().readall() == data
