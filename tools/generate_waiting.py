@@ -45,6 +45,16 @@ Every other wait has a bound, too. Beyond it, the run ends with exit code 4 and 
 | for a service that is silent or busy | 5 minutes |
 | for a service that answers with errors | 90 seconds |
 
+## Totals
+
+Totals are over the whole run: tasks that succeeded in earlier jobs of the run count, tasks of an
+earlier version of the spec do not. For a spec with several stages, `batchspec status`, the summary
+and the report show them for each stage, too: as `stages` in `batchspec status --format json` and in
+an event of the type `stages_seen` in `--progress json`, which is emitted once, when the wait for
+the job ends. Both have for each stage `total`, `active`, `running`, `succeeded` and `failed`. The
+total is more than the others together where tasks of the stage are not in the job. Tasks that only
+link stages (`-join-` in their ids) are in the totals of the job alone.
+
 ## The causes
 
 While nothing moves, the cause is shown within two looks: as `waits` in the live view, in plain

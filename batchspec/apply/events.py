@@ -84,6 +84,18 @@ class TasksSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class StagesSeen:
+    """The tasks of each stage when the wait for a job ends; only of specs with several stages.
+
+    By the name of the stage: ``total``, ``active``, ``running``, ``succeeded`` and ``failed``, over
+    all jobs of the run. Tasks that only link stages are in :class:`TasksSeen` alone.
+    """
+
+    job: str
+    stages: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
 class TaskFailed:
     """A task failed: why, and the last lines of its stderr (empty where there are none)."""
 
@@ -194,6 +206,7 @@ Event: TypeAlias = (
     | StepProgress
     | NodesSeen
     | TasksSeen
+    | StagesSeen
     | TaskFailed
     | NodeFailed
     | ScheduleSeen

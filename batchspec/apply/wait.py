@@ -4,9 +4,9 @@ that it has not seen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
-from batchspec.apply.events import Noticed, Outcome, TaskFailed, TasksSeen
+from batchspec.apply.events import Noticed, Outcome, StagesSeen, TaskFailed, TasksSeen
 from batchspec.apply.gone import job_gone
 from batchspec.apply.monitor import Cause, Health, Monitor
 from batchspec.apply.output import TAIL, readable
@@ -17,6 +17,7 @@ from batchspec.apply.work import Performed
 from batchspec.diagnostics import Diagnostic, Exit, ServiceError, Severity
 from batchspec.plan.actions import WaitForTasks
 from batchspec.plan.observed import JobFacts
+from batchspec.plan.stage_counts import count_stages
 
 _DETAILED = 10
 """How many failed tasks are shown with their stderr; the others are counted."""
@@ -77,6 +78,25 @@ class _TaskWait:
     counted: int = 0
 
     async def run(self) -> Performed:
+        performed = await self._wait()
+        if self.action.stages:
+            await self._report_stages()
+        return performed
+
+    async def _report_stages(self) -> None:
+        """Report the totals of each stage, which only a list of the tasks gives."""
+        tasks = self.monitor.world.batch.all_tasks(self.action.job)
+        try:
+            counts = await count_stages(self.action.stages, tasks)
+        except ServiceError as error:
+            # The run has ended as it has; only its summary is shorter.
+            for problem in error.problems:
+                self.monitor.emit(Noticed(replace(problem, severity=Severity.WARNING)))
+            return
+        stages = {name: asdict(stage) for name, stage in counts.items()}
+        self.monitor.emit(StagesSeen(self.action.job, stages))
+
+    async def _wait(self) -> Performed:
         batch = self.monitor.world.batch
         while True:
             health = await self.monitor.look()

@@ -25,7 +25,7 @@ CREATE TABLE blob (container TEXT, name TEXT, size INTEGER, md5 BLOB, modified T
     PRIMARY KEY (container, name)) WITHOUT ROWID;
 CREATE TABLE task (id TEXT COLLATE NOCASE, job TEXT, age INTEGER, state TEXT, succeeded INTEGER,
     exit_code INTEGER, code TEXT, message TEXT, node TEXT, retries INTEGER,
-    item TEXT, content TEXT, work TEXT, created REAL, started INTEGER,
+    item TEXT, content TEXT, work TEXT, stage TEXT, created REAL, started INTEGER,
     PRIMARY KEY (id, age)) WITHOUT ROWID;
 CREATE INDEX item ON task (item) WHERE item <> '';
 """
@@ -94,7 +94,7 @@ class Spool:
     def add_task(self, job: str, age: int, task: TaskFacts) -> None:
         """Put a task down; ``age`` orders the jobs, the newest job has the greatest."""
         self._db.execute(
-            "INSERT OR REPLACE INTO task VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            "INSERT OR REPLACE INTO task VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 task.id,
                 job,
@@ -109,6 +109,7 @@ class Spool:
                 task.marks.item,
                 task.marks.content,
                 task.marks.work,
+                task.marks.stage,
                 task.created.timestamp() if task.created else None,
                 task.started,
             ),
@@ -206,10 +207,10 @@ class Tasks:
         )
         return [_task(row) for row in found]
 
-    def states(self, job: str) -> Mapping[str, int]:
-        """How many tasks with marks a job has, by state (see ``TaskIndex``)."""
+    def states(self, job: str, stage: str = "") -> Mapping[str, int]:
+        """How many tasks with marks a job (or a stage of it) has, by state (see ``TaskIndex``)."""
         counts: Counter[str] = Counter()
-        for state, succeeded, number in self.spool.rows(_STATES, (job,)):
+        for state, succeeded, number in self.spool.rows(_STATES, (job, stage, stage)):
             counts[_word(state, succeeded)] += int(str(number))
         return counts
 
@@ -223,14 +224,17 @@ class Tasks:
 
 _COLUMNS = (
     "job, id, state, succeeded, exit_code, code, message, node, retries,"
-    " item, content, work, created, started"
+    " item, content, work, stage, created, started"
 )
 _OF_ID = f"SELECT {_COLUMNS} FROM task WHERE id=? ORDER BY age DESC"  # noqa: S608 - our own names
 _VERSIONS = (
     f"SELECT {_COLUMNS} FROM task WHERE id=? OR (item=? AND item <> '')"  # noqa: S608
     " ORDER BY age DESC, created DESC"
 )
-_STATES = "SELECT state, succeeded, count(*) FROM task WHERE job=? AND item <> '' GROUP BY 1, 2"
+_STATES = (
+    "SELECT state, succeeded, count(*) FROM task"
+    " WHERE job=? AND item <> '' AND (stage=? OR ?='') GROUP BY 1, 2"
+)
 
 
 def _word(state: object, succeeded: object) -> str:
@@ -242,7 +246,7 @@ def _word(state: object, succeeded: object) -> str:
 
 def _task(row: tuple[Any, ...]) -> tuple[str, TaskFacts]:
     job, name, state, succeeded, exit_code, code, message, node, retries = row[:9]
-    item, content, work, created, started = row[9:]
+    item, content, work, stage, created, started = row[9:]
     return job, TaskFacts(
         id=name,
         state=state,
@@ -252,7 +256,7 @@ def _task(row: tuple[Any, ...]) -> tuple[str, TaskFacts]:
         message=message,
         node=node,
         retries=retries,
-        marks=Marks(item, content, work),
+        marks=Marks(item, content, work, stage),
         created=None if created is None else datetime.fromtimestamp(created, UTC),
         started=bool(started),
     )

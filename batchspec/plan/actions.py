@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from batchspec.plan.observed import LocalFile, Stream
 from batchspec.plan.outputs import Outputs
+from batchspec.plan.stage_counts import StageTotals
 from batchspec.plan.tasks import Task
 from batchspec.spec import Record
 
@@ -247,7 +248,8 @@ class WaitForTasks:
     tasks of the job succeeded in an earlier version of the spec and are part of none: they are
     subtracted from its counts. ``left`` tasks of the run are not done and
     not in the job: the run is incomplete when this step is done. ``outputs`` is what the tasks
-    promise to have written when all of them have succeeded.
+    promise to have written when all of them have succeeded. ``stages`` are the stages of the spec,
+    where it has several.
     """
 
     job: str
@@ -259,6 +261,7 @@ class WaitForTasks:
     superseded: int = 0
     left: int = 0
     outputs: Outputs | None = None
+    stages: tuple[StageTotals, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

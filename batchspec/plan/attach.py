@@ -14,10 +14,11 @@ from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.plan.actions import DeleteContainers, DeletePool, WaitForTasks
 from batchspec.plan.cleanup import cleanup_steps, result_steps, results_safe
 from batchspec.plan.digest import digest
-from batchspec.plan.metadata import scope_is_whole
+from batchspec.plan.metadata import kept_before, scope_is_whole
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.rules.catalogue import finding
+from batchspec.plan.stage_counts import read_recorded
 from batchspec.spec import PoolKind, Record, Spec
 
 _OVER = "completed"
@@ -37,7 +38,15 @@ def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
     scheduled = spec.job.schedule is not None
     wait = Step(
         f"job:{job.id}:done",
-        WaitForTasks(job.id, pool, tasks, spec.job.limit, closed=closed),
+        WaitForTasks(
+            job.id,
+            pool,
+            tasks,
+            spec.job.limit,
+            closed=closed,
+            kept=kept_before(job),
+            stages=read_recorded(job, spec),
+        ),
         Verb.WAIT,
         f"tasks of {job.id}",
         "its schedule made it" if scheduled else "another terminal started it, or this one before",

@@ -63,6 +63,7 @@ class Identity:
 
     def __init__(self, spec: Spec, stage: Stage, observed: Observed, *, indexed: bool) -> None:
         """``indexed`` says that ``index`` is part of what tells the items of the stage apart."""
+        self._stage = stage.name
         self._items = hashlib.sha256(stage.name.encode() + b"\x00")
         self._indexed = indexed
         hasher = hashlib.sha256(stage.name.encode())
@@ -96,7 +97,7 @@ class Identity:
             hasher.update(b"\x00%d" % index)
         content = _content(item.sources) if item.sources else ""
         work = self._work(command, value, item.sources)
-        return Marks(hasher.hexdigest()[:_DIGEST], content, work)
+        return Marks(hasher.hexdigest()[:_DIGEST], content, work, self._stage)
 
     def _work(self, command: str | Text, value: Value, sources: Iterable[Source]) -> str:
         hasher = self._shared.copy()

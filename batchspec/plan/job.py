@@ -18,11 +18,12 @@ from batchspec.plan.actions import (
     WaitForTasks,
 )
 from batchspec.plan.job_body import job_change
-from batchspec.plan.metadata import KEEPS, SPEC, read_provenance
+from batchspec.plan.metadata import KEEPS, SPEC, STAGES, read_provenance
 from batchspec.plan.observed import JobFacts, Observed
 from batchspec.plan.outputs import Outputs
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.rules.catalogue import finding
+from batchspec.plan.stage_counts import recorded, stage_totals
 from batchspec.plan.stage_tasks import StageTasks
 from batchspec.plan.task_sets import TaskSets, linked_tasks
 from batchspec.spec import EachFile, PoolKind, Record, Spec
@@ -54,11 +55,12 @@ def job_steps(
         problems.add(_not_ours(spec, work.open_job))
         return
     change = job_change(body, work.open_job)
-    if work.keeps and work.open_job.metadata.get(KEEPS) != work.keeps:
+    records = tuple(_records(work, work.open_job))
+    if records:
         change = replace(
             change,
             patch=change.patch.with_(metadata=body["metadata"]),
-            reason="; ".join(filter(None, (change.reason, "records which tasks retry keeps"))),
+            reason="; ".join(filter(None, (change.reason, *records))),
         )
     later = "".join(f"; the next one has {words}" for words in change.next)
     if change.patch:
@@ -66,6 +68,15 @@ def job_steps(
         yield Step(step_id, patch, Verb.UPDATE, subject, change.reason + later), False
         return
     yield Step(step_id, None, Verb.KEEP, subject, f"it is there and still open{later}"), True
+
+
+def _records(work: TaskSets, job: JobFacts) -> Iterator[str]:
+    """What the open job is to record from now on."""
+    if work.keeps and job.metadata.get(KEEPS) != work.keeps:
+        yield "records which tasks retry keeps"
+    stages = job.metadata.get(STAGES)
+    if stages is not None and stages != recorded(stage_totals(work.stages)):
+        yield "records how many tasks each stage has"
 
 
 def _not_ours(spec: Spec, job: JobFacts) -> Diagnostic:
@@ -245,6 +256,7 @@ def ending_steps(
             superseded=work.finished_earlier,
             left=work.left,
             outputs=promised,
+            stages=stage_totals(work.stages),
         ),
         Verb.WAIT,
         f"tasks of {work.job}",

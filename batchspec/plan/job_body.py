@@ -13,6 +13,7 @@ from batchspec.plan.metadata import (
     KEPT,
     SCOPE,
     SPEC,
+    STAGES,
     VERSION,
     metadata_of,
     own_metadata,
@@ -21,6 +22,7 @@ from batchspec.plan.metadata import (
 )
 from batchspec.plan.observed import JobFacts, Observed
 from batchspec.plan.pool_body import without_size
+from batchspec.plan.stage_counts import recorded, stage_totals
 from batchspec.plan.task_sets import TaskSets
 from batchspec.plan.tasks import with_resources
 from batchspec.spec import PoolKind, Record, Spec, Value
@@ -35,6 +37,7 @@ def job_body(spec: Spec, observed: Observed, work: TaskSets, pool: Record) -> Re
     body = properties(spec, observed, pool)
     given = body.get("metadata")
     kept = sum(stage.before for stage in work.stages)
+    stages = recorded(stage_totals(work.stages))
     return body.with_(
         id=work.job,
         onAllTasksComplete="noaction",
@@ -47,6 +50,7 @@ def job_body(spec: Spec, observed: Observed, work: TaskSets, pool: Record) -> Re
             *provenance(observed),
             *([Record(name=KEEPS, value=work.keeps)] if work.keeps else []),
             *([Record(name=KEPT, value=str(kept))] if kept else []),
+            *([Record(name=STAGES, value=stages)] if stages else []),
         ),
     )
 

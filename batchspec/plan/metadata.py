@@ -110,6 +110,12 @@ SCOPE = "batchspec:scope"
 
 KEPT = "batchspec:kept"
 """The job's metadata with how many tasks of the run have succeeded in earlier jobs."""
+STAGES = "batchspec:stages"
+"""The job's metadata with the numbers of tasks of each stage, where the spec has several stages.
+
+JSON: ``{STAGE: [total, succeeded in earlier jobs, succeeded in an earlier version]}``; see
+:class:`~batchspec.plan.stage_counts.StageTotals`.
+"""
 
 
 def kept_before(job: JobFacts) -> int:

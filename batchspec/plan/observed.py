@@ -18,27 +18,31 @@ from batchspec.spec import Record
 _LONGEST_NAME = 1024
 """Characters of a display name (``BatchTaskCreateOptions.displayName``)."""
 _MARKS = re.compile(
-    r"\[item (?P<item>[0-9a-f]{14})(?:\.(?P<content>[0-9a-f]{14}))? work (?P<work>[0-9a-f]{14})\]$"
+    r"\[(?:(?P<stage>[A-Za-z0-9_-]+) )?"
+    r"item (?P<item>[0-9a-f]{14})(?:\.(?P<content>[0-9a-f]{14}))? work (?P<work>[0-9a-f]{14})\]$"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What a task is made of and what it does, as short digests in its display name.
+    """What a task is made of and what it does, as it is written in its display name.
 
     ``item`` is the stage and the item of it (a path, the variables), ``content`` the content of the
     item's files (empty where it has none), ``work`` all that the work is. Versions of the same
-    task have the same ``item``.
+    task have the same ``item``. ``stage`` is the name of its stage: empty where the task only links
+    stages, or was submitted by an earlier version of batchspec.
     """
 
     item: str
     content: str
     work: str
+    stage: str = ""
 
     def named(self, text: str) -> str:
         """The display name: the text, shortened to what is possible, and the marks."""
         item = f"{self.item}.{self.content}" if self.content else self.item
-        marks = f"[item {item} work {self.work}]"
+        stage = f"{self.stage} " if self.stage else ""
+        marks = f"[{stage}item {item} work {self.work}]"
         text = text[: _LONGEST_NAME - len(marks) - 1]
         return f"{text} {marks}" if text else marks
 
@@ -50,7 +54,9 @@ UNMARKED = Marks("", "", "")
 def read_marks(display_name: str) -> Marks:
     """The marks in a display name; :data:`UNMARKED` if there are none."""
     found = _MARKS.search(display_name)
-    return Marks(found["item"], found["content"] or "", found["work"]) if found else UNMARKED
+    if found is None:
+        return UNMARKED
+    return Marks(found["item"], found["content"] or "", found["work"], found["stage"] or "")
 
 
 T_co = TypeVar("T_co", covariant=True)
@@ -245,10 +251,11 @@ class TaskIndex(Protocol):
         """
         ...
 
-    def states(self, job: str) -> Mapping[str, int]:
+    def states(self, job: str, stage: str = "") -> Mapping[str, int]:
         """How many tasks of ours a job has ``active``, ``running``, ``succeeded``, ``failed``.
 
-        Ours have marks; what other clients add to the job is not counted.
+        Ours have marks; what other clients add to the job is not counted. With ``stage`` only the
+        tasks of that stage are counted.
         """
         ...
 

@@ -59,7 +59,8 @@ class StageTasks:
     an earlier job and did not succeed there, ``changed`` have other work than the newest task of
     their item. ``left`` are not done, and are not to be done now: a selection leaves them out.
     ``other`` of those done or in progress are of an earlier version of the program. ``lost`` of
-    those to submit succeeded before, and what they wrote is needed and gone.
+    those to submit succeeded before, and what they wrote is needed and gone. ``superseded`` tasks
+    in the job are of an earlier version, have succeeded, and stay.
     """
 
     stage: Stage
@@ -75,6 +76,7 @@ class StageTasks:
     left: int = 0
     other: int = 0
     lost: int = 0
+    superseded: int = 0
 
 
 class _Class(Enum):

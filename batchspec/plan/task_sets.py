@@ -288,8 +288,19 @@ def _with_earlier(
         whole = not under_way or crossed
         keep, replaced = _Kept(found, joins), _Replaced(found, clashes.total())
         earlier = EarlierTasks(work.open_job, running, waiting, ended, whole, keep, replaced)
-        return replace(work, earlier=earlier, finished_earlier=stay)
-    return replace(work, finished_earlier=stay)
+        work = replace(work, earlier=earlier)
+    if not stay or work.open_job is None:
+        return work
+    job = work.open_job.id
+    stages = tuple(_with_superseded(each, index, job) for each in found)
+    return replace(work, finished_earlier=stay, stages=stages)
+
+
+def _with_superseded(found: Survey, index: TaskIndex, job: str) -> StageTasks:
+    """The tasks of a stage with what its open job contains of an earlier version and keeps."""
+    succeeded = index.states(job, found.work.stage.name).get("succeeded", 0)
+    stay = succeeded - found.states["succeeded"] - found.clashes["succeeded"]
+    return replace(found.work, superseded=max(0, stay))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
@@ -113,6 +114,23 @@ def tasks_text(event: TasksSeen) -> str:
     parts = [f"{event.succeeded + event.failed:,} of {units.counted(event.total, 'task')} done"]
     counts = ((event.failed, "failed"), (event.running, "running"), (event.active, "waiting"))
     return ", ".join([*parts, *(f"{count:,} {name}" for count, name in counts if count)])
+
+
+def stage_lines(stages: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """The tasks of each stage: ``map: 198 of 200 done, 198 succeeded, 2 waiting``."""
+    for name, counts in stages.items():
+        yield f"{flat(name)}: {stage_text(counts)}"
+
+
+def stage_text(counts: Mapping[str, int]) -> str:
+    """The tasks of a stage: ``200 of 200 done, 198 succeeded, 2 failed``."""
+    number = Counter(counts)
+    parts = [f"{number['succeeded'] + number['failed']:,} of {number['total']:,} done"]
+    words = {"succeeded": "succeeded", "failed": "failed", "running": "running"}
+    words["active"] = "waiting"
+    return ", ".join(
+        [*parts, *(f"{number[state]:,} {word}" for state, word in words.items() if number[state])]
+    )
 
 
 def waiting_lines(event: Waiting) -> Iterator[str]:

@@ -70,7 +70,7 @@ class Report:
 
     ``phases`` are seconds of wall-clock time during which a step of the phase ran. ``failures`` are
     the first failed tasks; ``tasks.failed`` counts all. ``waits`` are the causes for which the run
-    waited to its end.
+    waited to its end. ``stages`` are the tasks of each stage, by state, where there are several.
     """
 
     name: str = ""
@@ -83,6 +83,7 @@ class Report:
     seconds: float = 0.0
     steps: tuple[StepReport, ...] = ()
     tasks: TaskTally = field(default_factory=TaskTally)
+    stages: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     phases: Mapping[Phase, float] = field(default_factory=dict)
     uploaded: int = 0
     downloaded: int = 0
@@ -134,6 +135,7 @@ class Tally:
         self._open: dict[str, datetime] = {}
         self._spans: dict[Phase, list[tuple[datetime, datetime]]] = {}
         self._tasks: dict[str, TaskTally] = {}
+        self._stages: Mapping[str, Mapping[str, int]] = {}
         self._failed = 0
         self._failures: list[events.TaskFailed] = []
         self._nodes: list[events.NodeFailed] = []
@@ -164,6 +166,8 @@ class Tally:
                 self._ended(StepReport(step, verb, subject, state, note=because), at)
             case events.TasksSeen(job, total, active, running, succeeded, failed):
                 self._tasks[job] = TaskTally(total, active, running, succeeded, failed)
+            case events.StagesSeen(_, stages):
+                self._stages = stages
             case events.TaskFailed():
                 self._failed += 1
                 self._failures += [event] if len(self._failures) < KEPT else []
@@ -202,6 +206,7 @@ class Tally:
             seconds=end.seconds if end else seconds,
             steps=tuple(self._steps.values()),
             tasks=self._all_tasks(),
+            stages=self._stages,
             phases={phase: _covered(self._spans[phase]) for phase in Phase if phase in self._spans},
             uploaded=self._moved(Verb.UPLOAD),
             downloaded=self._moved(Verb.DOWNLOAD),
@@ -291,6 +296,7 @@ def report_json(report: Report) -> dict[str, object]:
             "succeeded": tasks.succeeded,
             "failed": tasks.failed,
         },
+        "stages": {name: dict(counts) for name, counts in report.stages.items()},
         "phases": {phase.value: round(seconds, 3) for phase, seconds in report.phases.items()},
         "uploaded": report.uploaded,
         "downloaded": report.downloaded,

@@ -14,6 +14,7 @@ from batchspec.render.event_text import (
     node_state_text,
     outcome_text,
     skipped_text,
+    stage_lines,
     tail_lines,
     task_cause,
 )
@@ -110,6 +111,7 @@ def _facts(report: Report) -> Iterator[str]:
         "took": units.duration(report.seconds),
         "exit code": str(int(report.exit)),
         "tasks": ", ".join(f"{count:,} {word}" for count, word in counts if count),
+        "stages": "; ".join(stage_lines(report.stages)),
         "data": ", ".join(f"{units.size(count)} {way}" for count, way in moved if count),
         "time": ", ".join(
             f"{phase.value} {units.duration(took)}" for phase, took in report.phases.items()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from batchspec.apply.events import Waiting
 from batchspec.apply.ports import TaskCounts
 from batchspec.plan.observed import Account, ScheduleFacts
 from batchspec.render import units
-from batchspec.render.event_text import node_counts_text
+from batchspec.render.event_text import node_counts_text, stage_lines
 from batchspec.render.output import flat, json_text
 from batchspec.render.progress.json_stream import moment
 from batchspec.render.report import waiting_json
@@ -24,7 +24,8 @@ class Status:
     ``total`` is how many tasks the spec has, where that is known to be more than the job holds.
     ``rate`` is tasks completed in a second; ``left`` and ``limit`` are seconds: until all tasks are
     done at that rate, and until the job's time is over. ``waits`` are the causes for which the run
-    waits, as far as they can be seen by one look.
+    waits, as far as they can be seen by one look. ``stages`` are the tasks of each stage over all
+    jobs of the run, by state, where the spec has several stages.
     """
 
     account: Account
@@ -41,6 +42,7 @@ class Status:
     left: float | None = None
     limit: float | None = None
     waits: tuple[Waiting, ...] = ()
+    stages: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def status_json(status: Status) -> str:
@@ -57,6 +59,7 @@ def status_json(status: Status) -> str:
                 "succeeded": tasks.succeeded,
                 "failed": tasks.failed,
             },
+            "stages": {name: dict(counts) for name, counts in status.stages.items()},
             "schedule": schedule
             and {
                 "id": schedule.id,
@@ -95,6 +98,7 @@ def _lines(status: Status, style: Style) -> Iterator[str]:
     yield f"job    {flat(status.job)}: {flat(status.job_state)}{limit}"
     if status.tasks is not None:
         yield f"tasks  {_tasks(status, status.tasks)}"
+    yield from (f"       {line}" for line in stage_lines(status.stages))
     for wait in status.waits:
         yield f"waits  {style('warning', flat(wait.summary))}"
         yield from (f"       {flat(text)}" for text in (wait.detail, wait.action) if text)

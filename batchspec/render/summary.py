@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from batchspec.render import units
 from batchspec.render.diagnostics import cell_width
-from batchspec.render.event_text import outcome_text, schedule_text
+from batchspec.render.event_text import outcome_text, schedule_text, stage_lines
 from batchspec.render.output import clean, flat
 from batchspec.render.questions import left_lines
 from batchspec.render.report import Report, StepState
@@ -54,6 +54,8 @@ def _facts(report: Report, width: int) -> Iterator[str]:
         yield from _row("steps", _steps(report), width)
     if report.tasks.total or report.tasks.failed:
         yield from _row("tasks", _tasks(report), width)
+    for line in stage_lines(report.stages):
+        yield from _row("", line, width)
     for wait in report.waits:
         yield from _row("waits" if report.outcome is None else "cause", flat(wait.summary), width)
     if report.schedule is not None:

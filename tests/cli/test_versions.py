@@ -58,6 +58,22 @@ def steps(done: Done) -> dict[str, int]:
     return {f"{e['verb']} {e['subject']}": e["items"] for e in events if e["type"] == "step_done"}
 
 
+def triples(stages: dict[str, dict[str, int]]) -> dict[str, tuple[int, int, int]]:
+    """How many tasks each stage has, succeeded and failed."""
+    return {n: (s["total"], s["succeeded"], s["failed"]) for n, s in stages.items()}
+
+
+def by_stage(done: Done) -> dict[str, tuple[int, int, int]]:
+    """The totals of each stage at the end of a run, which are reported once."""
+    events = map(json.loads, done.out.splitlines())
+    (seen,) = (e for e in events if e["type"] == "stages_seen")
+    return triples(seen["stages"])
+
+
+def stages_now(place: Workplace) -> dict[str, tuple[int, int, int]]:
+    return triples(json.loads(place.run("status", place.spec, "--format", "json").out)["stages"])
+
+
 def started(place: Workplace) -> None:
     """A run of which a task runs, interrupted there."""
     run = place.start("apply", place.spec, "--progress", "plain")
@@ -188,10 +204,18 @@ def test_retry_continues_with_what_depends_on_the_failed_tasks(near: Workplace) 
         "grep -q good {{ file.name }}", f"test {{{{ file.stem }}}} != b || test -e {flag}"
     )
     written(near, text, {f"in/{n}.txt": "good\n" for n in "abcd"})
-    ok(near.run("apply", near.spec, "--progress", "quiet"), 3)
+    done = near.run("apply", near.spec, "--progress", "json")
+    ok(done, 3)
+    # Whatever waits for a task that failed ends with the job.
+    assert by_stage(done)["map"] == (4, 3, 1)
     flag.touch()
     done = near.run("retry", near.spec, "--progress", "json")
     ok(done)
+    # What succeeded in the earlier job is part of every total.
+    assert by_stage(done) == {"map": (4, 4, 0), "merge": (1, 1, 0), "last": (1, 1, 0)}
+    assert stages_now(near) == by_stage(done)
+    said = ok(near.run("status", near.spec))
+    assert "map: 4 of 4 done, 4 succeeded merge: 1 of 1 done, 1 succeeded last: 1 of 1" in said
     did = steps(done)
     assert {k: v for k, v in did.items() if k.startswith("submit")} == {
         "submit tasks of map": 1,
@@ -211,6 +235,8 @@ def test_a_partial_retry_says_what_is_left(near: Workplace) -> None:
     ok(near.run("apply", near.spec, "--progress", "quiet"), 3)
     flag.touch()
     said = ok(near.run("retry", near.spec, "--task", "map-a"), 3)
+    assert "map: 1 of 2 done, 1 succeeded" in said
+    assert stages_now(near)["map"] == (2, 1, 0)
     assert "pool run" in said.partition("Left in the account")[2]
     assert f"batchspec retry {near.spec}" in said
     ok(near.run("retry", near.spec))

@@ -157,7 +157,7 @@ def test_templates_anywhere_in_the_body_are_filled_in() -> None:
         "run {{ job.id }} {{ pool.id }} {{ value }}", EachNumber(NumberRange(4, 6)), body=body
     )
     first, second = tasks(it)
-    assert str(second.body["displayName"]).startswith("1 of demo [item ")
+    assert str(second.body["displayName"]).startswith("1 of demo [count item ")
     assert shown(first)["environmentSettings"] == [{"name": "ID", "value": first.id}]
     assert first.body["constraints"] is body["constraints"]
     assert line(second) == "/bin/sh -c 'run job-1 pool-1 5'"

@@ -197,6 +197,9 @@ def _time_limit() -> Tape:
         severity=Severity.WARNING,
     )
     tape.at(1800, e.Noticed(problem))
+    swept = {"total": 499, "active": 315, "running": 4, "succeeded": 180, "failed": 0}
+    merged = {"total": 1, "active": 1, "running": 0, "succeeded": 0, "failed": 0}
+    tape.at(1800, e.StagesSeen("sweep", {"run": swept, "merge": merged}))
     tape.at(1800, e.StepDone("job:done", "wait", "tasks of sweep", 180, 1797.0))
     tape.at(1800, e.StepSkipped("results", "download", "results from out", "time_limit"))
     tape.at(1801, e.RunEnded(Outcome.TIME_LIMIT, 1801.0, 7, ("pool sweep", "job sweep")))

@@ -20,6 +20,7 @@ from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan.actions import Action
 from batchspec.plan.outputs import Outputs
 from batchspec.plan.plan import Gate, Step, Verb
+from batchspec.plan.stage_counts import StageTotals
 from batchspec.render.event_text import outcome_text
 from batchspec.render.plan import VERB_COUNTS, VERB_STYLES
 from batchspec.render.progress import Kind, open_view
@@ -53,8 +54,10 @@ VALUES: dict[str, object] = {
     "Diagnostic": Diagnostic("code", "summary"),
     "Outcome": Outcome.DONE,
     "Mapping[str, int]": {"idle": 3},
+    "Mapping[str, Mapping[str, int]]": {"map": {"total": 3, "succeeded": 2}},
     "Mapping[str, str]": {"a": "b"},
     "tuple[int, int]": (1, 2),
+    "tuple[StageTotals, ...]": (StageTotals("map", 3), StageTotals("merge", 1)),
     "Outputs | None": Outputs(),
     "Stream[str]": ("name",),
     "Stream[str] | None": ("name",),

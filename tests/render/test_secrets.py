@@ -57,7 +57,7 @@ def leaky(event: type[Event], leak: str) -> Event:
             case tuple():
                 changes[field.name] = (leak,)
             case dict():
-                changes[field.name] = {leak: 2}
+                changes[field.name] = {leak: next(iter(value.values()))}
     return replace(made, **changes)
 
 

@@ -145,6 +145,20 @@ def test_status_text() -> None:
     ]
 
 
+def test_status_by_stage() -> None:
+    stages = {
+        "map": {"total": 99, "active": 29, "running": 8, "succeeded": 60, "failed": 2},
+        "merge": {"total": 1, "active": 1, "running": 0, "succeeded": 0, "failed": 0},
+    }
+    status = replace(STATUS, stages=stages)
+    assert status_text(status).splitlines()[-2:] == [
+        "       map: 62 of 99 done, 60 succeeded, 2 failed, 8 running, 29 waiting",
+        "       merge: 0 of 1 done, 1 waiting",
+    ]
+    assert json.loads(status_json(status))["stages"] == stages
+    assert json.loads(status_json(STATUS))["stages"] == {}
+
+
 def test_status_of_a_job_that_has_ended_has_no_time_left() -> None:
     ended = replace(STATUS, job_state="completed", limit=None)
     assert status_text(ended).splitlines()[-1] == (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 
 from batchspec.apply.monitor import Watched, causes, look_closely
@@ -16,6 +16,7 @@ from batchspec.cloud.cloud import Cloud
 from batchspec.diagnostics import Exit
 from batchspec.observe.account import jobs_of
 from batchspec.plan.metadata import kept_before
+from batchspec.plan.stage_counts import StageCounts, count_stages, read_recorded
 from batchspec.render.status import Status, status_json, status_text
 from batchspec.render.style import wants_color
 from batchspec.spec import PoolKind, Spec
@@ -43,6 +44,7 @@ async def _look(spec: Spec, cloud: Cloud) -> Status:
     job, pool = health.job, health.pool
     rate = left = limit = None
     counts = health.counts
+    stages: dict[str, StageCounts] = {}
     if job is not None:
         spent = ((job.ended or health.at) - job.created) / timedelta(seconds=1)
         rate = counts.completed / spent if spent > 0 and counts.completed else None
@@ -51,8 +53,13 @@ async def _look(spec: Spec, cloud: Cloud) -> Status:
         left = waiting / rate if rate and counts.running else None
         if job.ended is None:
             limit = max(health.left, 0.0)
-        # What has succeeded in earlier jobs is part of the run.
+        # What has succeeded in earlier jobs is part of the run; tasks of earlier versions are not.
+        totals = read_recorded(job, spec)
+        superseded = sum(stage.superseded for stage in totals)
+        counts = counts.without(superseded)
         counts = replace(counts, succeeded=counts.succeeded + kept_before(job))
+        if totals:
+            stages = await count_stages(totals, cloud.reader.tasks(job.id))
     return Status(
         account=cloud.reader.account,
         name=spec.name,
@@ -66,5 +73,6 @@ async def _look(spec: Spec, cloud: Cloud) -> Status:
         rate=rate,
         left=left,
         limit=limit,
+        stages={name: asdict(stage) for name, stage in stages.items()},
         waits=tuple(cause.waiting() for cause in causes(health)) if job else (),
     )

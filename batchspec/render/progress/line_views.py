@@ -65,6 +65,8 @@ class PlainView:
                 return "nodes", self._nodes(event, at)
             case events.TasksSeen():
                 return "tasks", self._tasks(event, at)
+            case events.StagesSeen():
+                return "stages", event_text.stage_lines(event.stages)
             case events.TaskFailed():
                 return "FAILED", self._limit("task", event_text.task_failed_lines(event))
             case events.NodeFailed():
@@ -214,6 +216,7 @@ class QuietView:
                 | events.StepProgress()
                 | events.NodesSeen()
                 | events.TasksSeen()
+                | events.StagesSeen()
                 | events.ScheduleSeen()
                 | events.Waiting()
                 | events.StepDone()

@@ -93,7 +93,7 @@ class LiveState:
                 row.state, row.note = StepState.SKIPPED, because
             case events.RunEnded():
                 self.end = event
-            case events.Noticed() | events.ScheduleSeen():
+            case events.Noticed() | events.ScheduleSeen() | events.StagesSeen():
                 pass
             case _:
                 assert_never(event)
