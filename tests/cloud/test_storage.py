@@ -391,7 +391,7 @@ async def test_only_the_blocks_of_a_file_that_changed_are_sent_again(
 async def test_blocks_of_the_same_place_and_other_content_are_not_used(
     real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path
 ) -> None:
-    """The ids of blocks that an upload of the SDK left are as long, and do not say what they are."""
+    """The ids of blocks that an upload of the SDK left are as long, and say nothing."""
     other = plain.get_blob_client(container, "big")
     for _ in range(2):
         other.stage_block(f"{uuid.uuid4().int:048d}", b"x" * BLOCK)
