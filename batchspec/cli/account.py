@@ -9,9 +9,7 @@ from contextlib import asynccontextmanager
 from batchspec import local
 from batchspec.cli.options import Target
 from batchspec.cli.screen import Notices
-from batchspec.cloud.account import AnyAccount, LocalAccount, account_from
-from batchspec.cloud.cloud import Cloud
-from batchspec.cloud.open import open_account
+from batchspec.cloud import AccountClient, AnyAccount, LocalAccount, account_from, open_account
 from batchspec.diagnostics import Diagnostic, Secret, ServiceError, UsageError, conceal
 from batchspec.render.local import LocalSimulation, phase_text, simulation_notice
 
@@ -105,7 +103,7 @@ def _log(error: local.LocalError) -> list[str]:
 @asynccontextmanager
 async def opened(
     target: Target | None, environ: Mapping[str, str], notices: Notices | None = None
-) -> AsyncIterator[Cloud]:
+) -> AsyncIterator[AccountClient]:
     """The account, open for reading and changing; ``notices`` hears of what keeps us waiting."""
     account = account_of(target, environ)
     async with open_account(account, notice=notices or Notices()) as cloud:

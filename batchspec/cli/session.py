@@ -12,7 +12,7 @@ from batchspec.cli.options import Target, Wanted
 from batchspec.cli.origin import origin_of
 from batchspec.cli.reading import read, scanned
 from batchspec.cli.screen import Notices
-from batchspec.cloud.cloud import Cloud
+from batchspec.cloud import AccountClient
 from batchspec.diagnostics import BatchspecError
 from batchspec.observe.account import observe
 from batchspec.observe.spool import Spool
@@ -20,7 +20,7 @@ from batchspec.plan.observed import Observed
 from batchspec.spec import Spec
 
 Door: TypeAlias = Callable[
-    [Target | None, Mapping[str, str], Notices], AbstractAsyncContextManager[Cloud]
+    [Target | None, Mapping[str, str], Notices], AbstractAsyncContextManager[AccountClient]
 ]
 """What opens the account."""
 
@@ -31,7 +31,7 @@ class Session:
 
     wanted: Wanted
     spec: Spec
-    cloud: Cloud
+    cloud: AccountClient
     observed: Observed
     notices: Notices
 

@@ -1,6 +1,35 @@
-"""The only room that knows Azure: readers and hands on a Batch and a Storage account.
+"""The clients of an Azure Batch account and its Storage account.
 
-:func:`batchspec.cloud.open.open_account` is the door. What comes out speaks the ports that
-``observe`` and ``apply`` declare; no SDK model, SDK error or secret leaves this room. Importing the
-package imports nothing of Azure: that happens when an account is opened.
+In: an :data:`AnyAccount` (from :func:`account_from` or the embedded service). Out: an
+:class:`AccountClient` that implements the protocols of ``observe`` and ``apply``; every failure of
+a service is a ``ServiceError`` with a diagnostic. Also here: authentication, retries, rate
+limiting, SAS, and the table from service error codes to diagnostics (:mod:`.errors`).
+
+Not here: decisions (``plan``), order and progress (``apply``), formatted output (``render``). Only
+this package imports the Azure SDKs, and no SDK model, SDK error or key leaves it. Importing the
+package does not import the SDKs: :func:`open_account` does, because they take most of the start
+time.
 """
+
+from __future__ import annotations
+
+from batchspec.cloud.account import (
+    API_VERSION,
+    AnyAccount,
+    AzureAccount,
+    LocalAccount,
+    account_from,
+)
+from batchspec.cloud.client import AccountClient, open_account
+from batchspec.cloud.rate_limiter import Limits
+
+__all__ = [
+    "API_VERSION",
+    "AccountClient",
+    "AnyAccount",
+    "AzureAccount",
+    "Limits",
+    "LocalAccount",
+    "account_from",
+    "open_account",
+]

@@ -1,7 +1,6 @@
-"""Which account, as values: addresses, names and keys, read from an environment that is handed in.
+"""Which account to open: URLs, names and keys, from environment variables.
 
-Nothing of Azure is imported and nothing is sent here. Keys are
-:class:`~batchspec.diagnostics.Secret`.
+This module does not import the Azure SDKs and sends no request.
 """
 
 from __future__ import annotations
@@ -19,9 +18,10 @@ from batchspec.plan.observed import Account
 
 @dataclass(frozen=True, slots=True)
 class AzureCloud:
-    """One of Azure's clouds: its storage suffix, and what a token for its Batch service is for.
+    """An Azure cloud: the DNS suffix of its Storage and the token audience of its Batch service.
 
-    ``authority`` is who signs in there; ``None``: whom the SDK takes, ``AZURE_AUTHORITY_HOST`` too.
+    ``authority`` is the host for authentication; ``None``: the default of the SDK, which reads
+    ``AZURE_AUTHORITY_HOST``.
     """
 
     suffix: str
@@ -29,10 +29,13 @@ class AzureCloud:
     authority: str | None = None
 
 
+API_VERSION = "2025-06-01"
+"""The version of the Batch REST API that the requests have."""
+
 PUBLIC = AzureCloud("core.windows.net", "https://batch.core.windows.net/")
 _CLOUDS = {
     "batch.azure.com": PUBLIC,
-    # No rule makes the one name from the other: these are the Azure CLI's (its cloud.py).
+    # As in the Azure CLI (azure/cli/core/cloud.py): the names follow no rule.
     "batch.chinacloudapi.cn": AzureCloud(
         "core.chinacloudapi.cn", "https://batch.chinacloudapi.cn/", "login.chinacloudapi.cn"
     ),
@@ -42,11 +45,11 @@ _CLOUDS = {
         "login.microsoftonline.us",
     ),
 }
-"""Each of them, by the suffix of its Batch endpoints."""
+"""The Azure clouds, by the DNS suffix of their Batch endpoints."""
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
-# What `UseDevelopmentStorage=true` stands for: the published account of the storage emulator.
+# `UseDevelopmentStorage=true` means the published account of the storage emulator.
 _EMULATOR_URL = "http://127.0.0.1:10000/devstoreaccount1"
 _EMULATOR_ACCOUNT = "devstoreaccount1"
 _EMULATOR_KEY = (
@@ -56,7 +59,7 @@ _EMULATOR_KEY = (
 
 @dataclass(frozen=True, slots=True)
 class LocalAccount:
-    """The embedded service and its blob store. Both speak plain http on the loopback interface."""
+    """The embedded service and its blob storage, both at http URLs of the loopback interface."""
 
     batch_url: str
     batch_account: str
@@ -66,8 +69,8 @@ class LocalAccount:
     blob_key: Secret
 
     @property
-    def shown(self) -> Account:
-        """Names only: the ports may be others after the next start."""
+    def names(self) -> Account:
+        """The names of the accounts, without ports, which change with each start."""
         return Account("local", self.batch_account, self.blob_account)
 
 
@@ -75,8 +78,8 @@ class LocalAccount:
 class AzureAccount:
     """A Batch account and a Storage account on Azure.
 
-    A key that is ``None`` means signing in (``DefaultAzureCredential``). ``cloud`` is the one of
-    Azure's clouds that they live in.
+    Without a key (``None``), ``DefaultAzureCredential`` authenticates. ``cloud`` is the Azure cloud
+    of the accounts.
     """
 
     batch_url: str
@@ -88,33 +91,33 @@ class AzureAccount:
     cloud: AzureCloud = PUBLIC
 
     @property
-    def shown(self) -> Account:
-        """Hosts: the name of a Batch account is unique in its region only."""
+    def names(self) -> Account:
+        """The hosts of the accounts: the name of a Batch account is unique in its region only."""
         batch, blob = urlsplit(self.batch_url), urlsplit(self.blob_url)
         storage = f"{blob.netloc}{blob.path}".rstrip("/")
         return Account("azure", batch.netloc, storage)
 
 
 AnyAccount: TypeAlias = LocalAccount | AzureAccount
-"""What can be opened."""
+"""An account that :func:`batchspec.cloud.open_account` opens."""
 
 
 def is_loopback(url: str) -> bool:
-    """Whether an address is on this machine: no proxy, and no need of https."""
+    """Whether a URL is on the loopback interface, which needs no proxy and no https."""
     return urlsplit(url).hostname in _LOOPBACK
 
 
 def account_from(environment: Mapping[str, str]) -> AzureAccount:
-    """The account that the environment names, by the variables that the Azure CLI reads.
+    """The account of the environment variables that the Azure CLI reads, too.
 
     Raises:
-        UsageError: with everything that is missing or wrong.
+        UsageError: with a diagnostic for each variable that is missing or invalid.
     """
     found: list[Diagnostic] = []
     batch_account = _given(environment, "AZURE_BATCH_ACCOUNT")
     if not batch_account:
         found.append(
-            _missing("AZURE_BATCH_ACCOUNT", "name the Batch account: `az batch account list`")
+            _missing("AZURE_BATCH_ACCOUNT", "set it to a name from `az batch account list`")
         )
     batch_url = _batch_url(environment, found)
     batch_key = _key(environment, "AZURE_BATCH_ACCESS_KEY", found)
@@ -163,8 +166,8 @@ def _is_base64(text: str) -> bool:
 def _bad_key(name: str) -> Diagnostic:
     return Diagnostic(
         "bad-key",
-        f"the key in {name} is not base64",
-        fix="copy the whole key, with the = signs at its end",
+        f"the key in {name} is not valid base64",
+        fix="copy the complete key, including the = characters at its end",
     )
 
 
@@ -175,7 +178,8 @@ def _batch_url(environment: Mapping[str, str], found: list[Diagnostic]) -> str:
         found.append(
             _missing(
                 name,
-                "https:// and what `az batch account show --query accountEndpoint` says,"
+                "set it to https:// and the output of"
+                " `az batch account show --query accountEndpoint`,"
                 " such as https://myaccount.westeurope.batch.azure.com",
             )
         )
@@ -188,27 +192,27 @@ def _batch_url(environment: Mapping[str, str], found: list[Diagnostic]) -> str:
         )
         found.append(problem)
         return ""
-    return text.rstrip("/") if _is_address(name, text, found) else ""
+    return text.rstrip("/") if _is_url(name, text, found) else ""
 
 
-def _is_address(name: str, text: str, found: list[Diagnostic]) -> bool:
+def _is_url(name: str, text: str, found: list[Diagnostic]) -> bool:
     url: SplitResult | None
     try:
         url = urlsplit(text)
-        sound = url.scheme in ("http", "https") and bool(url.hostname) and not url.query
+        valid = url.scheme in ("http", "https") and bool(url.hostname) and not url.query
         _ = url.port
     except ValueError:
-        sound = False
-    if not sound:
-        # The value is not repeated: it may hold a SAS.
+        valid = False
+    if not valid:
+        # Without the value: it may contain a SAS.
         found.append(
             Diagnostic(
                 "bad-endpoint",
-                f"the address in {name} is not an http address",
-                fix="it looks like https://myaccount.westeurope.batch.azure.com",
+                f"{name} is not an http or https URL",
+                fix="use the form https://myaccount.westeurope.batch.azure.com",
             )
         )
-    return sound
+    return valid
 
 
 def _storage(
@@ -222,9 +226,9 @@ def _storage(
             found.append(
                 Diagnostic(
                     "account-conflict",
-                    f"AZURE_STORAGE_ACCOUNT says {account},"
-                    f" AZURE_STORAGE_CONNECTION_STRING says {named}",
-                    fix="unset one of the two",
+                    f"AZURE_STORAGE_ACCOUNT is {account}, and the account of"
+                    f" AZURE_STORAGE_CONNECTION_STRING is {named}",
+                    fix="unset one of the two variables",
                 )
             )
         return url, named, key
@@ -232,7 +236,7 @@ def _storage(
         found.append(
             _missing(
                 "AZURE_STORAGE_ACCOUNT",
-                "name the Storage account, or set AZURE_STORAGE_CONNECTION_STRING",
+                "set it to the name of the Storage account, or set AZURE_STORAGE_CONNECTION_STRING",
             )
         )
     key = _key(environment, "AZURE_STORAGE_KEY", found)
@@ -251,14 +255,13 @@ def _connection_string(
         return _EMULATOR_URL, _EMULATOR_ACCOUNT, Secret(_EMULATOR_KEY)
     account, key = parts.get("accountname", ""), parts.get("accountkey", "")
     if not account or not key:
-        # A connection string with a SAS in the key's place can read and write, but not sign the
-        # addresses that the nodes need.
+        # A connection string with a SAS instead of a key cannot sign the URLs for the nodes.
         found.append(
             Diagnostic(
                 "bad-connection-string",
-                f"{name} lacks {'AccountKey' if account else 'AccountName'}",
-                fix="take it from `az storage account show-connection-string`, or set"
-                " AZURE_STORAGE_ACCOUNT alone and sign in with `az login`",
+                f"{name} has no {'AccountKey' if account else 'AccountName'}",
+                fix="use the output of `az storage account show-connection-string`, or set only"
+                " AZURE_STORAGE_ACCOUNT and run `az login`",
             )
         )
         return "", account, None
@@ -268,18 +271,19 @@ def _connection_string(
     if not url:
         scheme = parts.get("defaultendpointsprotocol", "https")
         url = f"{scheme}://{account}.blob.{parts.get('endpointsuffix', suffix)}"
-    if not _is_address(name, url, found):
+    if not _is_url(name, url, found):
         url = ""
     return url, account, Secret(key)
 
 
 def _check_transport(name: str, url: str, key: Secret | None, found: list[Diagnostic]) -> None:
-    """A token goes over https only; the SDK refuses in words that do not say what to do."""
+    """Check that a URL without a key is https: the SDK sends a token over https only."""
     if url.startswith("http://") and key is None:
         found.append(
             Diagnostic(
                 "token-needs-https",
-                f"{name} is a plain http address, and there is no key for it",
-                fix="without a key batchspec signs in, which takes https",
+                f"{name} is an http URL, and there is no account key for it",
+                fix="use an https URL, which authentication without a key requires, or set the"
+                " account key",
             )
         )

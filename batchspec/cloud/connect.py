@@ -1,4 +1,4 @@
-"""The SDKs' clients, set up and put behind the ports. Importing this imports Azure."""
+"""Sets up the clients of the Azure SDKs. Importing this module imports the SDKs."""
 
 from __future__ import annotations
 
@@ -14,18 +14,26 @@ from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.storage.blob.aio import BlobServiceClient
 
-from batchspec.cloud.account import PUBLIC, AnyAccount, AzureAccount, AzureCloud
-from batchspec.cloud.batch import BatchService
-from batchspec.cloud.cloud import Cloud
+from batchspec.cloud.account import API_VERSION, PUBLIC, AnyAccount, AzureAccount, AzureCloud
+from batchspec.cloud.client import AccountClient
 from batchspec.cloud.download import RANGE
-from batchspec.cloud.limiter import Limiter, Limits, Timing
-from batchspec.cloud.pipeline import AsSent, Notice, Patience, transport
+from batchspec.cloud.files import Files
+from batchspec.cloud.jobs import Jobs, Schedules
+from batchspec.cloud.pipeline import NormalizeUrlPolicy, Notice, RetryPolicy, transport
+from batchspec.cloud.pools import Pools
+from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing
 from batchspec.cloud.reader import AccountReader
+from batchspec.cloud.sas import SasSigner
 from batchspec.cloud.service_time import ServiceTime
-from batchspec.cloud.signing import Mint
 from batchspec.cloud.storage import BlobStorage
+from batchspec.cloud.tasks import Tasks
 from batchspec.cloud.upload import BLOCK
-from batchspec.cloud.wire import API_VERSION
+
+
+class BatchService(Pools, Jobs, Schedules, Tasks, Files):
+    """A Batch account. Implements :class:`batchspec.apply.ports.Batch`."""
+
+    __slots__ = ()
 
 
 @asynccontextmanager
@@ -38,21 +46,20 @@ async def connect(
     notice: Notice,
     credential: Callable[[], AsyncTokenCredential] | None,
     ca_file: Path | None,
-) -> AsyncIterator[Cloud]:
-    """Set up both clients of an account; see :func:`batchspec.cloud.open.open_account`."""
-    # Nothing that the SDKs log is for our users: addresses, and a traceback for every error reply
-    # without a body, which is any HEAD that is refused (azure.batch._utils.model_base).
+) -> AsyncIterator[AccountClient]:
+    """Set up the clients of an account; see :func:`batchspec.cloud.open_account`."""
+    # The SDKs log URLs, and a traceback for each error without a body, such as any HEAD that fails
+    # (azure.batch._utils.model_base).
     logging.getLogger("azure").setLevel(logging.CRITICAL + 1)
     verify: bool | str = str(ca_file) if ca_file else True
-    # One limiter for each service, shared by everybody who talks to it: that the one is busy says
-    # nothing of the other.
-    batch_limiter, blob_limiter = Limiter(limits, timing), Limiter(limits, timing)
+    # One limiter for each service: one can be busy while the other is not.
+    batch_limiter, blob_limiter = RateLimiter(limits, timing), RateLimiter(limits, timing)
     batch_time, blob_time = (ServiceTime(timing.monotonic, now) for _ in range(2))
     async with AsyncExitStack() as stack:
         token: Any = None
         if account.batch_key is None or account.blob_key is None:
             token = await stack.enter_async_context(
-                credential() if credential else _signed_in(_cloud(account))
+                credential() if credential else _default_credential(_cloud(account))
             )
         client = await stack.enter_async_context(
             BatchClient(
@@ -60,8 +67,8 @@ async def connect(
                 _batch_credential(account, token),
                 api_version=API_VERSION,
                 credential_scopes=[f"{_cloud(account).audience}/.default"],
-                per_call_policies=[AsSent()],
-                retry_policy=Patience(batch_limiter, limits, timing, batch_time, notice),
+                per_call_policies=[NormalizeUrlPolicy()],
+                retry_policy=RetryPolicy(batch_limiter, limits, timing, batch_time, notice),
                 transport=transport(account.batch_url, limits, verify),
             )
         )
@@ -69,21 +76,22 @@ async def connect(
             BlobServiceClient(
                 account.blob_url,
                 credential=_blob_credential(account, token),
-                retry_policy=Patience(blob_limiter, limits, timing, blob_time, notice),
+                retry_policy=RetryPolicy(blob_limiter, limits, timing, blob_time, notice),
                 transport=transport(account.blob_url, limits, verify),
                 max_single_put_size=BLOCK,
                 max_single_get_size=RANGE,
                 max_chunk_get_size=RANGE,
             )
         )
-        mint = Mint(account, service, blob_time.now)
-        batch = BatchService(client, mint, batch_limiter, limits, timing, batch_time)
+        signer = SasSigner(account, service, blob_time.now)
+        batch = BatchService(client, signer, batch_limiter, limits, timing, batch_time)
         storage = BlobStorage(service, blob_limiter, limits, timing, blob_time)
-        yield Cloud(AccountReader(account.shown, batch, storage), storage, batch, mint.longest)
+        reader = AccountReader(account.names, batch, storage)
+        yield AccountClient(reader, storage, batch, signer.longest)
 
 
-def _signed_in(cloud: AzureCloud) -> AsyncTokenCredential:
-    # It takes as long to import as all the rest, and with keys it is not needed.
+def _default_credential(cloud: AzureCloud) -> AsyncTokenCredential:
+    # Imported only without keys: it takes as long as all the other imports together.
     from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415
 
     return DefaultAzureCredential(authority=cloud.authority)

@@ -1,7 +1,7 @@
-"""One blob to one file, range by range, hashed while it is written.
+"""Download of a blob to a file, range by range, hashed while it is written.
 
-All ranges are of the same version of the blob (If-Match), and what was written is held against the
-length and, where the service keeps one, the MD5 that were listed.
+All ranges are of the same version of the blob (If-Match). The result is compared with the length
+and, if the service stores it, the MD5 of the listing.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from azure.core import MatchConditions
 from azure.core.exceptions import AzureError
 
-from batchspec.cloud.aside import aside
-from batchspec.cloud.limiter import Timing
+from batchspec.cloud.rate_limiter import Timing
+from batchspec.cloud.thread import in_thread
 from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.observed import Blob
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 RANGE = 8 * 1024 * 1024
 _AHEAD = 4
 _IN_FLIGHT = 16
-_TRIES = 5
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class _Range:
 
 
 class Downloads:
-    """Downloads from one account. At most sixteen ranges are in memory, of all blobs together."""
+    """Downloads from one account. At most 16 ranges of all blobs together are in memory."""
 
     def __init__(
         self,
@@ -51,80 +51,82 @@ class Downloads:
         self._service = service
         self._timing = timing
         self._delay = delay
-        self._room = asyncio.Semaphore(_IN_FLIGHT)
+        self._slots = asyncio.Semaphore(_IN_FLIGHT)
 
     async def download(
         self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]
     ) -> bytes:
-        """Write a blob to ``part``; its MD5.
+        """Write a blob to the file ``part``; the MD5 of the file.
 
         Raises:
-            ServiceError: ``blob-damaged`` if what came is not what was listed; refusals.
+            ServiceError: refused; ``blob-damaged`` if the content differs from the listing.
             OSError: ``part`` cannot be written.
         """
         client = self._service.get_blob_client(container, blob.name)
         md5 = hashlib.md5(usedforsecurity=False)
         written = 0
-        with await aside(0, part.open, "wb", buffering=0) as target:
+        with await in_thread(0, part.open, "wb", buffering=0) as target:
             async with contextlib.aclosing(self._ranges(client, container, blob)) as ranges:
                 async for data in ranges:
-                    await aside(len(data), _write, target, data)
-                    await aside(len(data), md5.update, data)
+                    await in_thread(len(data), _write, target, data)
+                    await in_thread(len(data), md5.update, data)
                     written += len(data)
                     moved(len(data))
         if written != blob.size:
-            raise _damaged(container, blob, f"{written} bytes came, {blob.size} were listed")
+            raise _mismatch(
+                container, blob, f"{written} bytes arrived, and the listing has {blob.size}"
+            )
         if blob.md5 is not None and md5.digest() != blob.md5:
-            raise _damaged(container, blob, "its MD5 is not the one that was listed")
+            raise _mismatch(container, blob, "its MD5 differs from that of the listing")
         return md5.digest()
 
     async def _ranges(
         self, client: BlobClient, container: str, blob: Blob
     ) -> AsyncGenerator[bytes, None]:
-        """The ranges in order, some of them fetched ahead."""
+        """The ranges in order; the next ones are requested in advance."""
         if blob.size == 0:
             return
         first = await self._range(client, container, blob, 0, None)
         etag = first.etag
         yield first.data
         del first
-        coming: deque[asyncio.Task[_Range]] = deque()
+        pending: deque[asyncio.Task[_Range]] = deque()
         offsets = iter(range(RANGE, blob.size, RANGE))
         try:
             while True:
-                while len(coming) < _AHEAD and (offset := next(offsets, None)) is not None:
-                    fetch = self._held(client, container, blob, offset, etag)
-                    coming.append(asyncio.create_task(fetch))
-                if not coming:
+                while len(pending) < _AHEAD and (offset := next(offsets, None)) is not None:
+                    fetch = self._fetch_in_slot(client, container, blob, offset, etag)
+                    pending.append(asyncio.create_task(fetch))
+                if not pending:
                     return
-                # Taken off when it is there: until then it is `_abandon` that would clear it up.
-                data = (await coming[0]).data
-                coming.popleft()
+                # Removed only when it has arrived: until then, `_cancel` has to stop it.
+                data = (await pending[0]).data
+                pending.popleft()
                 try:
                     yield data
                 finally:
                     del data
-                    self._room.release()
+                    self._slots.release()
         finally:
-            await self._abandon(coming)
+            await self._cancel(pending)
 
-    async def _abandon(self, coming: deque[asyncio.Task[_Range]]) -> None:
-        """Stop the fetches that nobody waits for, and give their places back."""
-        for task in coming:
+    async def _cancel(self, pending: deque[asyncio.Task[_Range]]) -> None:
+        """Cancel requests whose results are not needed, and release their slots."""
+        for task in pending:
             task.cancel()
-        for result in await asyncio.gather(*coming, return_exceptions=True):
+        for result in await asyncio.gather(*pending, return_exceptions=True):
             if isinstance(result, _Range):
-                self._room.release()
+                self._slots.release()
 
-    async def _held(
+    async def _fetch_in_slot(
         self, client: BlobClient, container: str, blob: Blob, offset: int, etag: str
     ) -> _Range:
-        """A range whose place in memory stays taken until its bytes are used."""
-        await self._room.acquire()
+        """A range; its slot stays occupied until its bytes are used."""
+        await self._slots.acquire()
         try:
             return await self._range(client, container, blob, offset, etag)
         except BaseException:
-            self._room.release()
+            self._slots.release()
             raise
 
     async def _range(
@@ -137,21 +139,23 @@ class Downloads:
         failures = 0
         while True:
             try:
-                # As stored: a blob with a Content-Encoding would else be unpacked on the way, and
-                # neither its length nor its MD5 would be the ones that were listed.
-                found = await client.download_blob(offset, length, decompress=False, **condition)
-                data = await found.readall()
+                # Without decompression: the listing has the length and the MD5 of the stored bytes,
+                # also for a blob with a Content-Encoding.
+                answer = await client.download_blob(offset, length, decompress=False, **condition)
+                data = await answer.readall()
             except AzureError as error:
-                # A refusal is final; a connection that broke within the answer is not.
+                # An error of the service is final; an interrupted answer is not.
                 failures += 1
-                if getattr(error, "status_code", None) is not None or failures > _TRIES:
+                if getattr(error, "status_code", None) is not None or failures > _ATTEMPTS:
                     raise
                 await self._timing.sleep(self._delay(failures))
                 continue
-            total = str(found.properties.content_range).rpartition("/")[2]
+            total = str(answer.properties.content_range).rpartition("/")[2]
             if total != str(blob.size):
-                raise _damaged(container, blob, f"it has {total} bytes, {blob.size} were listed")
-            return _Range(data, str(found.properties.etag))
+                raise _mismatch(
+                    container, blob, f"it has {total} bytes, and the listing has {blob.size}"
+                )
+            return _Range(data, str(answer.properties.etag))
 
 
 def _write(target: FileIO, data: bytes) -> None:
@@ -160,10 +164,10 @@ def _write(target: FileIO, data: bytes) -> None:
         view = view[target.write(view) :]
 
 
-def _damaged(container: str, blob: Blob, why: str) -> ServiceError:
+def _mismatch(container: str, blob: Blob, reason: str) -> ServiceError:
     problem = Diagnostic(
         "blob-damaged",
-        f"{container}/{blob.name} did not arrive as it was listed: {why}",
-        fix="it may have been written to meanwhile: run the command again",
+        f"{container}/{blob.name}: the downloaded content differs from the listing: {reason}",
+        fix="run the command again; another client may have written to the blob",
     )
     return ServiceError(problem, code="blob-damaged")

@@ -1,7 +1,8 @@
-"""What the services refuse, in one table by error code; and the way from an SDK error to ours.
+"""From the errors of the services to diagnostics, in one table by error code.
 
-Only ``status_code`` and the service's own code are looked at, never the class of the SDK's error:
-with a match condition any failure becomes ResourceModifiedError or ResourceNotFoundError there.
+Only the HTTP status and the error code of the service count, never the class of the SDK's error:
+with a match condition, the SDK makes every failure a ResourceModifiedError or a
+ResourceNotFoundError.
 """
 
 from __future__ import annotations
@@ -9,119 +10,165 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
 from batchspec.diagnostics import Diagnostic, ServiceError, redact
 
-_KEYS = "check AZURE_BATCH_ACCESS_KEY / AZURE_STORAGE_KEY and AZURE_BATCH_ACCOUNT, and this clock"
-_ROLE = (
-    "the identity needs the roles Azure Batch Data Contributor on the Batch account and"
-    " Storage Blob Data Contributor on the Storage account; one that was just given takes up to"
-    " ten minutes"
+_KEYS = (
+    "check AZURE_BATCH_ACCOUNT, AZURE_BATCH_ACCESS_KEY and AZURE_STORAGE_KEY, and that the clock of"
+    " this machine is right"
 )
-_SKIP = "a storage emulator: start Azurite with --skipApiVersionCheck"
+_ROLE = (
+    "assign the roles 'Azure Batch Data Contributor' on the Batch account and 'Storage Blob Data"
+    " Contributor' on the Storage account to your identity; a new assignment takes up to 10 minutes"
+)
+_EMULATOR = "for a storage emulator, start Azurite with --skipApiVersionCheck"
+_BUSY = "run the command again in a few minutes"
+_AGAIN = "run the command again"
+_LIST = "`batchspec list` shows whether it still exists; then run the command again"
+_PLAN = "run `batchspec plan` to see what differs"
 
 TABLE: dict[str, tuple[str, str]] = {
-    # Who you are.
+    # Authentication and authorization.
     "AuthenticationFailed": ("the service does not accept the key or the signature", _KEYS),
     "InvalidAuthenticationInfo": ("the service does not accept the credentials", _KEYS),
-    "NoAuthenticationInformation": ("the service wants credentials", _KEYS),
+    "NoAuthenticationInformation": ("the service requires credentials", _KEYS),
     "AuthorizationFailure": (
-        "the account refuses: its firewall, a wrong key, or an expired SAS",
-        f"see in its network settings whether this machine may reach it; {_KEYS}",
+        "access is denied by the firewall of the account, because of a wrong key, or because the"
+        " SAS has expired",
+        f"check in the network settings of the account that this machine has access; {_KEYS}",
     ),
-    "AuthorizationPermissionMismatch": ("the identity may not do this in the account", _ROLE),
-    "AuthorizationProtocolMismatch": ("the SAS is for https only", "use an https address"),
-    "AuthorizationSourceIPMismatch": ("the SAS is not for this network address", ""),
+    "AuthorizationPermissionMismatch": ("your identity lacks the permission", _ROLE),
+    "AuthorizationProtocolMismatch": ("the SAS is valid for https only", "use an https URL"),
+    "AuthorizationSourceIPMismatch": (
+        "the SAS is not valid for this IP address",
+        "create a SAS without an IP range, or with the address of this machine",
+    ),
     "KeyBasedAuthenticationNotPermitted": (
-        "the storage account does not allow keys",
-        "unset AZURE_STORAGE_KEY and AZURE_STORAGE_CONNECTION_STRING, and sign in: az login",
+        "the Storage account does not allow account keys",
+        "unset AZURE_STORAGE_KEY and AZURE_STORAGE_CONNECTION_STRING, and run `az login`",
     ),
-    "InsufficientAccountPermissions": ("the identity may not do this in the account", _ROLE),
-    "Forbidden": ("the identity may not do this in the account", _ROLE),
-    "AccountIsDisabled": ("the account is disabled", "see the subscription in the Azure portal"),
-    # How much you may have.
+    "InsufficientAccountPermissions": ("your identity lacks the permission", _ROLE),
+    "Forbidden": ("your identity lacks the permission", _ROLE),
+    "AccountIsDisabled": (
+        "the account is disabled",
+        "check the state of the subscription in the Azure portal",
+    ),
+    # Quotas and availability.
     "AccountCoreQuotaReached": (
-        "the account has no cores left for this pool",
-        "ask for fewer nodes or a smaller vm_size, delete other pools, or raise the quota",
+        "the core quota of the account is reached",
+        "use fewer nodes or a smaller `vm_size`, delete other pools, or request a higher quota",
     ),
     "PoolQuotaReached": (
-        "the account has as many pools as it may have",
-        "delete a pool (batchspec list --orphans), or raise the quota",
+        "the pool quota of the account is reached",
+        "delete a pool that is not used (`batchspec list --orphans`), or request a higher quota",
     ),
     "ActiveJobAndScheduleQuotaReached": (
-        "the account has as many active jobs and schedules as it may have",
-        "end or delete a job, or raise the quota",
+        "the quota of active jobs and job schedules of the account is reached",
+        "terminate or delete a job (`batchspec list`), or request a higher quota",
     ),
-    "ServerBusy": ("the service is busy", "try again in a few minutes"),
-    "TooManyRequests": ("the service is busy", "try again in a few minutes"),
+    "ServerBusy": ("the service is busy", _BUSY),
+    "TooManyRequests": ("the service is busy", _BUSY),
     "TooManyEnableAutoScaleRequests": (
-        "autoscale was changed less than 30 seconds ago",
-        "try again in a minute",
+        "automatic scaling was changed less than 30 seconds ago",
+        "run the command again in a minute",
     ),
-    "OperationTimedOut": ("the service did not finish in time", "try again"),
-    "InternalError": ("the service failed", "try again; if it stays, report the request id"),
-    # What you asked for.
-    "InvalidPropertyValue": ("a property has a value that the service does not take", ""),
-    "MissingRequiredProperty": ("a property is missing", ""),
+    "OperationTimedOut": ("the service did not complete the operation in time", _AGAIN),
+    "InternalError": (
+        "the service failed",
+        "run the command again; if it fails again, report the request id to Azure support",
+    ),
+    # Invalid requests.
+    "InvalidPropertyValue": ("the service does not accept the value of a property", ""),
+    "MissingRequiredProperty": ("a required property is missing", ""),
     "UnsupportedProperty": (
-        "a property does not fit here",
-        "tasks with dependencies need uses_task_dependencies on their job",
+        "a property is not supported in this combination",
+        "set `uses_task_dependencies` on the job if its tasks have dependencies",
     ),
     "TaskDependenciesNotSpecifiedOnJob": (
-        "tasks depend on each other, and the job does not allow it",
-        "set uses_task_dependencies on the job",
+        "the job does not allow task dependencies",
+        "set `uses_task_dependencies` on the job",
     ),
-    "InvalidRequestBody": ("the service does not understand the request", ""),
-    "InvalidApplicationPackageReferences": ("an application package is not in the account", ""),
-    "InvalidAutoScalingSettings": ("the autoscale formula is not right", ""),
-    "AutoScalingFormulaSyntaxError": ("the autoscale formula is not right", ""),
-    "RequestBodyTooLarge": ("the request is too large", "shorten the task"),
-    "RequestEntityTooLarge": ("the request is too large", "fewer resource files for one task"),
-    "MetadataTooLarge": ("the metadata is too large", ""),
-    "InvalidResourceName": ("the name is not one that storage takes", ""),
+    "InvalidRequestBody": ("the service cannot read the request", ""),
+    "InvalidApplicationPackageReferences": (
+        "an application package does not exist in the account",
+        "`az batch application list` shows the application packages",
+    ),
+    "InvalidAutoScalingSettings": ("the settings of automatic scaling are invalid", ""),
+    "AutoScalingFormulaSyntaxError": ("the autoscale formula has a syntax error", ""),
+    "RequestBodyTooLarge": (
+        "the request is too large",
+        "shorten the command line, the environment or the resource files of the task",
+    ),
+    "RequestEntityTooLarge": ("the request is too large", "use fewer resource files in the task"),
+    "MetadataTooLarge": ("the metadata are too large", "use shorter metadata"),
+    "InvalidResourceName": (
+        "the name is not valid in Azure Storage",
+        "name a container with 3 to 63 lower-case letters, digits and single hyphens",
+    ),
     "OutOfRangeInput": ("a value or a name is too long or too short", ""),
-    "InvalidHeaderValue": ("the service does not take a header of the request", _SKIP),
-    "UnsupportedRequestVersion": ("the service does not know this version of the protocol", ""),
-    # What is there already, or no more.
-    "PoolExists": ("a pool of that id is there already", ""),
-    "JobExists": ("a job of that id is there already", ""),
-    "JobScheduleExists": ("a job schedule of that id is there already", ""),
+    "InvalidHeaderValue": ("the service does not accept a header of the request", _EMULATOR),
+    "UnsupportedRequestVersion": ("the service does not support this API version", ""),
+    # Objects that exist, do not exist, or are in a state that refuses the request.
+    "PoolExists": ("the pool exists", _PLAN),
+    "JobExists": ("the job exists", _PLAN),
+    "JobScheduleExists": ("the job schedule exists", _PLAN),
     "JobWithSameIdExists": (
-        "a job of that id is there, and jobs and schedules share their ids",
-        "give the schedule another id, or delete that job",
+        "a job with this id exists, and the ids of jobs and job schedules must differ",
+        "use another id for the job schedule, or delete the job",
     ),
     "JobScheduleWithSameIdExists": (
-        "a job schedule of that id is there, and jobs and schedules share their ids",
-        "give the job another id, or delete that schedule",
+        "a job schedule with this id exists, and the ids of jobs and job schedules must differ",
+        "use another id for the job, or delete the job schedule",
     ),
-    "PoolBeingDeleted": ("the pool is being deleted", "wait until it is gone, and run again"),
-    "PoolBeingResized": ("the pool is being resized", "wait until it is steady, and run again"),
-    "PoolNotFound": ("there is no such pool", ""),
-    "JobNotFound": ("there is no such job", ""),
-    "TaskNotFound": ("there is no such task", ""),
-    "JobBeingDeleted": ("the job is being deleted", "wait until it is gone, and run again"),
-    "JobBeingTerminated": ("the job is ending and takes no more tasks", "wait, and run again"),
-    "JobCompleted": ("the job has ended and takes no more tasks", "run again: it plans a new job"),
-    "JobScheduleNotFound": ("there is no such job schedule", ""),
-    "JobScheduleBeingDeleted": (
-        "the job schedule is being deleted",
-        "wait until it is gone, and run again",
+    "PoolBeingDeleted": ("the pool is being deleted", _LIST),
+    "PoolBeingResized": (
+        "the pool is being resized",
+        "`batchspec list` shows the state of the pool; then run the command again",
     ),
-    "JobScheduleBeingTerminated": ("the job schedule is ending", "run again: it is made anew"),
-    "JobScheduleCompleted": ("the job schedule has ended", "run again: it is made anew"),
-    "JobDisabled": ("the job is disabled", "enable it"),
-    "ContainerBeingDeleted": ("the container is being deleted", "try again in a minute"),
-    "ContainerNotFound": ("there is no such container", ""),
-    "BlobNotFound": ("there is no such blob", ""),
-    "ConditionNotMet": ("it was changed by somebody else meanwhile", "run again"),
-    "LeaseIdMissing": ("somebody holds a lease on it", "release the lease"),
-    "Md5Mismatch": ("the data were changed on the way", "try again"),
+    "PoolNotFound": ("the pool does not exist", "run `batchspec plan` to see what is missing"),
+    "JobNotFound": ("the job does not exist", "run `batchspec plan` to see what is missing"),
+    "TaskNotFound": ("the task does not exist", "run `batchspec plan` to see what is missing"),
+    "NodeNotFound": ("the node does not exist", "run `batchspec status` to see the nodes"),
+    "NodeBeingCreated": ("the node is being created", "run `batchspec status` to see the nodes"),
+    "NodeBeingStarted": ("the node is starting", "run `batchspec status` to see the nodes"),
+    "JobBeingDeleted": ("the job is being deleted", _LIST),
+    "JobBeingTerminated": ("the job is being terminated and accepts no tasks", _AGAIN),
+    "JobCompleted": (
+        "the job is completed and accepts no tasks",
+        "run the command again: it plans a new job",
+    ),
+    "JobScheduleNotFound": (
+        "the job schedule does not exist",
+        "run `batchspec plan` to see what is missing",
+    ),
+    "JobScheduleBeingDeleted": ("the job schedule is being deleted", _LIST),
+    "JobScheduleBeingTerminated": (
+        "the job schedule is being terminated",
+        "run the command again: it replaces the job schedule",
+    ),
+    "JobScheduleCompleted": (
+        "the job schedule is completed",
+        "run the command again: it replaces the job schedule",
+    ),
+    "JobDisabled": ("the job is disabled", "enable it: `az batch job enable --job-id ID`"),
+    "ContainerBeingDeleted": ("the container is being deleted", _LIST),
+    "ContainerNotFound": (
+        "the container does not exist",
+        "run `batchspec plan` to see what is missing",
+    ),
+    "BlobNotFound": ("the blob does not exist", "run `batchspec plan` to see what is missing"),
+    "ConditionNotMet": ("another client changed it in the meantime", _AGAIN),
+    "LeaseIdMissing": (
+        "another client holds a lease",
+        "`az storage blob lease break` or `az storage container lease break` ends it",
+    ),
+    "Md5Mismatch": ("the data were damaged in transit", _AGAIN),
 }
-"""Service error code → summary and hint."""
+"""Error code of the service → summary and fix. The summary follows the object and a colon."""
 
 _BY_STATUS = {
     401: "AuthenticationFailed",
@@ -131,18 +178,17 @@ _BY_STATUS = {
     500: "InternalError",
     503: "ServerBusy",
 }
-"""What a reply without a code means (HEAD replies have no body; gateways send their own)."""
+"""The error code of an answer without one: HEAD has no body, and gateways send their own pages."""
 
-# The service's detail of a failed authentication quotes the signature it was sent.
-_UNSAID = frozenset({"AuthenticationErrorDetail"})
+_CONFIDENTIAL = frozenset({"AuthenticationErrorDetail"})
+"""Details that are not shown: this one quotes the signature of the request."""
 
-
-_THIS_MACHINE = frozenset({"127.0.0.1", "localhost", "::1"})
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """What a service said: its code, the HTTP status, its message, its details, its request id."""
+class ErrorResponse:
+    """An error of a service: its code, the HTTP status, message, details, and the request id."""
 
     code: str
     status: int
@@ -151,7 +197,7 @@ class Fault:
     request_id: str = ""
 
 
-def fault(error: HttpResponseError) -> Fault:
+def error_response(error: HttpResponseError) -> ErrorResponse:
     """Read an SDK error of Batch or of Storage."""
     status = error.status_code or 0
     body = error.error
@@ -161,51 +207,61 @@ def fault(error: HttpResponseError) -> Fault:
     code = code or headers.get("x-ms-error-code", "") or _BY_STATUS.get(status, f"HTTP{status}")
     message = str(getattr(body, "message", None) or error.message or "")
     details = getattr(body, "details", None) or ()
-    return Fault(
+    return ErrorResponse(
         code=code,
         status=status,
-        message=_first_part(message),
+        message=_message(message),
         values=tuple((str(d.code), str(d.message)) for d in details),
         request_id=headers.get("request-id") or headers.get("x-ms-request-id") or "",
     )
 
 
-def problem_of(found: Fault, subject: str) -> Diagnostic:
-    """Put a fault into a problem; ``subject`` says what it is about (``pool topn``)."""
-    summary, fix = TABLE.get(found.code, (found.message or found.code, ""))
-    said = [] if summary == found.message else [found.message]
-    said += [f"{key}: {value}" for key, value in found.values if key not in _UNSAID]
+def to_diagnostic(response: ErrorResponse, subject: str) -> Diagnostic:
+    """The diagnostic of an error; ``subject`` is the object of the request (``pool topn``)."""
+    summary, fix = TABLE.get(response.code, (response.message or response.code, ""))
+    more = "" if summary == response.message else response.message
+    detail = [f"{response.code}: {more}" if more and more != response.code else response.code]
+    detail += [f"{key}: {value}" for key, value in response.values if key not in _CONFIDENTIAL]
     return Diagnostic(
-        kebab(found.code),
+        kebab(response.code),
         redact(f"{subject}: {summary}" if subject else summary),
-        detail=redact("\n".join(line for line in said if line)),
+        detail=redact("\n".join(detail)),
         fix=fix,
-        request_id=found.request_id,
+        request_id=response.request_id,
     )
 
 
 def translate(error: AzureError, subject: str) -> ServiceError:
-    """The ServiceError that an SDK error stands for."""
+    """The ServiceError of an SDK error; ``subject`` is the object of the request."""
     if isinstance(error, HttpResponseError) and error.response is not None:
-        found = fault(error)
-        return ServiceError(problem_of(found, subject), code=found.code, status=found.status)
+        response = error_response(error)
+        return ServiceError(
+            to_diagnostic(response, subject), code=response.code, status=response.status
+        )
     if isinstance(error, ClientAuthenticationError):
         return no_credential(error)
-    # What the transport could not bring to an end is translated where the address is known
-    # (pipeline.py); what is left is an answer that makes no sense.
+    # A request without an answer is translated where its address is known (pipeline.py).
     problem = Diagnostic(
         "bad-answer",
-        f"{subject}: the service's answer makes no sense",
-        detail=redact(_first_part(str(error))),
+        f"{subject}: the answer of the service is not valid",
+        detail=redact(_message(str(error))),
+        fix=_AGAIN,
     )
     return ServiceError(problem, code="bad-answer")
 
 
+def transition_timeout(error: ServiceError, waited: float) -> ServiceError:
+    """The error of a request that an object refused for ``waited`` seconds because of its state."""
+    problem = error.problems[0]
+    summary = f"{problem.summary}, after {waited / 60:.0f} min of waiting"
+    return ServiceError(replace(problem, summary=summary), code=error.code, status=error.status)
+
+
 def no_credential(error: ClientAuthenticationError) -> ServiceError:
-    """Nobody is signed in, or the sign-in was refused."""
+    """There is no key, and authentication with Microsoft Entra ID failed."""
     problem = Diagnostic(
         "no-credential",
-        "there is no key, and signing in did not work",
+        "there is no account key, and authentication with Microsoft Entra ID failed",
         detail=redact(str(error.message or error).strip()),
         fix="run `az login`, or set AZURE_BATCH_ACCESS_KEY and AZURE_STORAGE_KEY",
     )
@@ -213,27 +269,27 @@ def no_credential(error: ClientAuthenticationError) -> ServiceError:
 
 
 def unreachable(url: str, error: BaseException, waited: float) -> ServiceError:
-    """A service gave no answer; ``waited`` is how long it was tried, in seconds."""
+    """The error of a service that did not answer for ``waited`` seconds."""
     parts = urlsplit(url)
     address = f"{parts.scheme}://{parts.netloc}"
-    # What the transport says of its own settings is no news to a user.
-    why = re.sub(r" ssl:\w+(?= \[)", "", _first_part(str(error)))
+    # aiohttp adds its own TLS settings to the message.
+    reason = re.sub(r" ssl:\w+(?= \[)", "", _message(str(error)))
     problem = Diagnostic(
         "unreachable",
         f"{address} does not answer",
-        detail=redact(f"tried for {waited:.0f} s: {why}"),
-        fix="see `batchspec local status`"
-        if parts.hostname in _THIS_MACHINE
-        else "check the address, and the network: a firewall, a proxy, a VPN",
+        detail=redact(f"no answer for {waited:.0f} s: {reason}"),
+        fix="run `batchspec local status`"
+        if parts.hostname in _LOOPBACK
+        else "check the address and the network (firewall, proxy, VPN)",
     )
     return ServiceError(problem, code="unreachable")
 
 
 @contextmanager
 def translated(subject: str) -> Iterator[None]:
-    """Whatever the SDK raises inside comes out as a ServiceError about ``subject``.
+    """Raise every SDK error as a ServiceError about ``subject``.
 
-    The SDK's error is left out of the chain: its text may quote signatures.
+    The SDK error is not the cause of the exception, because its text may quote signatures.
     """
     try:
         yield
@@ -242,12 +298,10 @@ def translated(subject: str) -> Iterator[None]:
 
 
 def kebab(code: str) -> str:
-    """``PoolQuotaReached`` as ``pool-quota-reached``: the form of our own codes."""
+    """An error code of the service in the form of diagnostics: ``pool-quota-reached``."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", code).lower()
 
 
-def _first_part(message: str) -> str:
+def _message(text: str) -> str:
     """A message without the request id and the time that the services append."""
-    return re.split(r"\s*\n\s*(?:RequestId|Time|Code|ErrorCode)\s*:", message, maxsplit=1)[
-        0
-    ].strip()
+    return re.split(r"\s*\n\s*(?:RequestId|Time|Code|ErrorCode)\s*:", text, maxsplit=1)[0].strip()

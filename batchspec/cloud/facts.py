@@ -1,4 +1,4 @@
-"""Wire JSON of the Batch service as facts. Pure: no SDK model, no request."""
+"""The JSON of the Batch service as facts: no SDK model, no request."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts, TaskTimes
+from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts, TaskTimes, TaskWaiting
 from batchspec.plan.observed import (
     JobFacts,
     PoolFacts,
@@ -21,14 +21,14 @@ from batchspec.spec import LOGS, Record, freeze
 Json = Mapping[str, Any]
 
 TASK_FIELDS = ["id", "displayName", "creationTime", "state", "executionInfo", "nodeInfo"]
-"""What :func:`task_facts` reads: a full list costs ten times as much."""
+"""What :func:`task_facts` reads. A list with all fields takes ten times as long."""
 
 NODE_FIELDS = ["id", "state", "startTaskInfo", "errors"]
 """What :func:`node_facts` reads."""
 
 
 def pool_facts(body: Json) -> PoolFacts:
-    """Get Pool's body."""
+    """The answer of Get Pool."""
     run: Json = body.get("autoScaleRun") or {}
     return PoolFacts(
         id=body["id"],
@@ -43,22 +43,22 @@ def pool_facts(body: Json) -> PoolFacts:
         resize_errors=tuple(
             (error.get("code", ""), _error_text(error)) for error in body.get("resizeErrors", ())
         ),
-        allocation_since=_moment_of(body, "allocationStateTransitionTime"),
+        allocation_since=_timestamp(body, "allocationStateTransitionTime"),
         autoscale_error=_error(run.get("error")),
-        autoscale_at=_moment_of(run, "timestamp"),
+        autoscale_at=_timestamp(run, "timestamp"),
     )
 
 
 def job_facts(body: Json) -> JobFacts:
-    """Get Job's body."""
+    """The answer of Get Job."""
     execution: Json = body.get("executionInfo") or {}
     return JobFacts(
         id=body["id"],
         state=body.get("state", ""),
-        created=moment(body["creationTime"]),
+        created=parse_timestamp(body["creationTime"]),
         properties=_record(body),
         metadata=metadata(body),
-        ended=_moment_of(execution, "endTime"),
+        ended=_timestamp(execution, "endTime"),
         terminate_reason=execution.get("terminateReason"),
         pool=execution.get("poolId", ""),
         scheduling_error=_error(execution.get("schedulingError")),
@@ -66,20 +66,20 @@ def job_facts(body: Json) -> JobFacts:
 
 
 def schedule_facts(body: Json) -> ScheduleFacts:
-    """Get Job Schedule's body."""
+    """The answer of Get Job Schedule."""
     execution: Json = body.get("executionInfo") or {}
-    # Of a schedule that is not active it says when a job would be due if it were.
+    # A job schedule that is not active has a nextRunTime, too: when a job would be due.
     due = execution.get("nextRunTime") if body.get("state") == "active" else None
     ended = execution.get("endTime")
     return ScheduleFacts(
         id=body["id"],
         state=body.get("state", ""),
-        created=moment(body["creationTime"]),
+        created=parse_timestamp(body["creationTime"]),
         properties=_record(body),
         metadata=metadata(body),
-        next_run=moment(due) if due else None,
+        next_run=parse_timestamp(due) if due else None,
         recent_job=(execution.get("recentJob") or {}).get("id"),
-        ended=moment(ended) if ended else None,
+        ended=parse_timestamp(ended) if ended else None,
     )
 
 
@@ -88,7 +88,7 @@ def task_facts(body: Json) -> TaskFacts:
     execution: Json = body.get("executionInfo") or {}
     failure: Json = execution.get("failureInfo") or {}
     state = body.get("state", "")
-    # `result` is written in either casing by different versions of the service.
+    # The casing of `result` differs between versions of the service.
     result = str(execution.get("result", "")).lower()
     return TaskFacts(
         id=body["id"],
@@ -100,13 +100,13 @@ def task_facts(body: Json) -> TaskFacts:
         node=(body.get("nodeInfo") or {}).get("nodeId"),
         retries=execution.get("retryCount", 0),
         marks=read_marks(body.get("displayName") or ""),
-        created=moment(body["creationTime"]) if body.get("creationTime") else None,
+        created=parse_timestamp(body["creationTime"]) if body.get("creationTime") else None,
         started=bool(execution.get("startTime")),
     )
 
 
 def kept_output(body: Json) -> tuple[str, str] | None:
-    """Where a task's stdout and stderr go when it ends: the container and the folder in it."""
+    """Where stdout and stderr of a task are uploaded: the container and the folder in it."""
     for file in body.get("outputFiles") or ():
         if file.get("filePattern") == LOGS:
             container: Json = (file.get("destination") or {}).get("container") or {}
@@ -118,14 +118,14 @@ def kept_output(body: Json) -> tuple[str, str] | None:
 def node_facts(body: Json) -> NodeFacts:
     """A node of a list, with :data:`NODE_FIELDS`."""
     start: Json = body.get("startTaskInfo") or {}
-    said = [_error_text(error) for error in body.get("errors") or ()]
+    messages = [_error_text(error) for error in body.get("errors") or ()]
     if start.get("failureInfo"):
-        said.insert(0, _error_text(start["failureInfo"]))
+        messages.insert(0, _error_text(start["failureInfo"]))
     return NodeFacts(
         id=body["id"],
         state=body.get("state", ""),
         exit_code=start.get("exitCode"),
-        message="; ".join(text for text in said if text),
+        message="; ".join(text for text in messages if text),
     )
 
 
@@ -133,13 +133,13 @@ def preparation_facts(body: Json) -> PreparationFacts:
     """An element of List Job Preparation and Release Task Status."""
     execution: Json = body.get("jobPreparationTaskExecutionInfo") or {}
     failure: Json = execution.get("failureInfo") or {}
-    over = str(execution.get("state", "")).lower() == "completed"
+    ended = str(execution.get("state", "")).lower() == "completed"
     return PreparationFacts(
         node=body.get("nodeId", ""),
-        failed=over and str(execution.get("result", "")).lower() == "failure",
+        failed=ended and str(execution.get("result", "")).lower() == "failure",
         exit_code=execution.get("exitCode"),
         message=_error_text(failure) if failure else "",
-        # With the separators of the node's system in the answer, with slashes in a request.
+        # With the separators of the node's operating system; requests have slashes.
         directory=str(execution.get("taskRootDirectory") or "").replace("\\", "/").rstrip("/"),
     )
 
@@ -148,12 +148,12 @@ def task_times(body: Json) -> TaskTimes:
     """A task of a list, with its id and executionInfo."""
     execution: Json = body.get("executionInfo") or {}
     return TaskTimes(
-        body["id"], _moment_of(execution, "startTime"), _moment_of(execution, "endTime")
+        body["id"], _timestamp(execution, "startTime"), _timestamp(execution, "endTime")
     )
 
 
 def task_counts(body: Json) -> TaskCounts:
-    """Get Task Counts' body."""
+    """The answer of Get Task Counts."""
     counts: Json = body.get("taskCounts") or {}
     return TaskCounts(
         active=counts.get("active", 0),
@@ -164,10 +164,10 @@ def task_counts(body: Json) -> TaskCounts:
 
 
 def node_states(pools: Iterable[Json]) -> dict[str, int]:
-    """List Pool Node Counts' elements: dedicated and spot nodes together, without the zeros.
+    """The elements of List Pool Node Counts: dedicated and Spot nodes by state, without zeros.
 
-    The counts are named in camel case (``startTaskFailed``), the states of nodes are not
-    (``starttaskfailed``); the answer speaks of states.
+    The service writes counts in camel case (``startTaskFailed``) and the states of nodes in lower
+    case (``starttaskfailed``); the result has states.
     """
     states: dict[str, int] = {}
     for pool in pools:
@@ -181,7 +181,7 @@ def node_states(pools: Iterable[Json]) -> dict[str, int]:
 def image(body: Json) -> SupportedImage:
     """An element of List Supported Images."""
     reference: Json = body["imageReference"]
-    ends = body.get("batchSupportEndOfLife")
+    end_of_life = body.get("batchSupportEndOfLife")
     return SupportedImage(
         publisher=reference.get("publisher", ""),
         offer=reference.get("offer", ""),
@@ -191,7 +191,7 @@ def image(body: Json) -> SupportedImage:
         windows=body.get("osType", "linux").lower() == "windows",
         verified=body.get("verificationType", "").lower() == "verified",
         capabilities=tuple(body.get("capabilities") or ()),
-        end_of_life=moment(ends) if ends else None,
+        end_of_life=parse_timestamp(end_of_life) if end_of_life else None,
     )
 
 
@@ -200,18 +200,18 @@ def metadata(body: Json) -> dict[str, str]:
     return {item["name"]: item.get("value", "") for item in body.get("metadata") or ()}
 
 
-def _moment_of(body: Json, name: str) -> datetime | None:
+def _timestamp(body: Json, name: str) -> datetime | None:
     text = body.get(name)
-    return moment(text) if text else None
+    return parse_timestamp(text) if text else None
 
 
 def _error(error: Json | None) -> tuple[str, str] | None:
-    """Code and message of an error, if there is one."""
+    """Code and message of an error; ``None`` without an error."""
     return (str(error.get("code", "")), _error_text(error)) if error else None
 
 
-def moment(text: str) -> datetime:
-    """An RFC 3339 time with any number of fractional digits; UTC where it does not say."""
+def parse_timestamp(text: str) -> datetime:
+    """A time in RFC 3339 with any number of fractional digits; UTC if it has no offset."""
     time = datetime.fromisoformat(text)
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
@@ -223,8 +223,50 @@ def _record(body: Json) -> Record:
 
 
 def _error_text(error: Json) -> str:
-    """Message and details of a failure, in one line."""
+    """Message and details of a failure in one line."""
     details = error.get("details") or error.get("errorDetails") or error.get("values") or ()
-    said = [str(error.get("message") or "")]
-    said += [f"{d.get('name')}: {d.get('value')}" for d in details if d.get("value")]
-    return "; ".join(text for text in said if text) or str(error.get("code") or "")
+    texts = [str(error.get("message") or "")]
+    texts += [f"{d.get('name')}: {d.get('value')}" for d in details if d.get("value")]
+    return "; ".join(text for text in texts if text) or str(error.get("code") or "")
+
+
+# Task dependencies, by the REST reference of TaskDependencies, ExitConditions and ExitOptions.
+
+WAITING_FIELDS = ["id", "dependsOn", "requiredSlots"]
+"""What :func:`task_waiting` reads."""
+
+ENDED_FIELDS = ["id", "executionInfo", "exitConditions"]
+"""What :func:`satisfies` reads."""
+
+
+def task_waiting(body: Json) -> TaskWaiting:
+    """A task of a list, with :data:`WAITING_FIELDS`."""
+    depends: Json = body.get("dependsOn") or {}
+    ranges = tuple((ids["start"], ids["end"]) for ids in depends.get("taskIdRanges") or ())
+    needs = tuple(depends.get("taskIds") or ())
+    return TaskWaiting(body["id"], needs, ranges, body.get("requiredSlots", 1))
+
+
+def satisfies(body: Json) -> bool:
+    """Whether tasks that depend on a failed task can start, with :data:`ENDED_FIELDS`."""
+    options = _options(body.get("exitConditions") or {}, body.get("executionInfo") or {})
+    return str(options.get("dependencyAction", "block")).lower() == "satisfy"
+
+
+def _options(conditions: Json, execution: Json) -> Json:
+    """The exit options that apply to a failed task: those of its exit code take precedence."""
+    code: int | None = execution.get("exitCode")
+    found: Json | None = None
+    if code is not None:
+        for single in conditions.get("exitCodes") or ():
+            if single["code"] == code:
+                return single.get("exitOptions") or {}
+        for several in conditions.get("exitCodeRanges") or ():
+            if several["start"] <= code <= several["end"]:
+                return several.get("exitOptions") or {}
+    failure = str((execution.get("failureInfo") or {}).get("code", ""))
+    if failure.startswith("FileUpload"):
+        found = conditions.get("fileUploadError")
+    elif code is None and failure != "TaskEnded":
+        found = conditions.get("preProcessingError")
+    return found or conditions.get("default") or {}

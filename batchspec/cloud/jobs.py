@@ -1,4 +1,4 @@
-"""Jobs."""
+"""Jobs and job schedules."""
 
 from __future__ import annotations
 
@@ -11,73 +11,129 @@ from azure.core.exceptions import AzureError
 from batchspec.apply.ports import PreparationFacts, TaskCounts
 from batchspec.cloud import facts
 from batchspec.cloud.errors import translate, translated
-from batchspec.cloud.ownership import make, remove
-from batchspec.cloud.session import Session
-from batchspec.cloud.wire import body_of, code_of, listed, literal, raw, segment, status_of
-from batchspec.plan.observed import JobFacts
+from batchspec.cloud.ownership import create_or_adopt, delete_if_exists
+from batchspec.cloud.rest import (
+    BatchConnection,
+    error_code,
+    json_of,
+    list_items,
+    odata_literal,
+    path_segment,
+    status_code,
+)
+from batchspec.plan.observed import JobFacts, ScheduleFacts
 from batchspec.spec import Record
 
 _ENDED = frozenset({"JobCompleted", "JobBeingTerminated", "JobBeingDeleted"})
 
 
-class Jobs(Session):
-    """The half of the Batch port that is about jobs."""
+class Jobs(BatchConnection):
+    """Jobs: a part of :class:`batchspec.apply.ports.Batch`."""
 
     __slots__ = ()
 
     async def job(self, job_id: str) -> JobFacts | None:
         """The job, or ``None``."""
         try:
-            body: Any = await self.client.get_job(job_id, cls=raw)
+            body: Any = await self.client.get_job(job_id, cls=json_of)
         except AzureError as error:
-            if status_of(error) == 404:
+            if status_code(error) == 404:
                 return None
             raise translate(error, f"job {job_id}") from None
         return facts.job_facts(body)
 
     async def jobs(self, name: str) -> AsyncIterator[JobFacts]:
         """Every job whose id starts with ``name``."""
-        where = f"startswith(id,{literal(name)})" if name else ""
-        with translated("the jobs"):
-            async for body in listed(self.client, "/jobs", where=where):
+        where = f"startswith(id,{odata_literal(name)})" if name else ""
+        with translated("jobs"):
+            async for body in list_items(self.client, "/jobs", where=where):
                 yield facts.job_facts(body)
 
     async def create_job(self, body: Record, sas: timedelta) -> bool:
-        """Make a job; ``False`` if an equal one by the same spec was there."""
-        wire: Any = await body_of(self.mint, body, sas)
-        return await make("job", wire, lambda: self.client.create_job(wire), self.job, self)
+        """Create a job; ``False`` if the same spec has already created the same job."""
+        job: Any = await self.request_body(body, sas)
+        send = self.client.create_job
+        return await create_or_adopt("job", job, lambda: send(job), self.job, self.transition())
 
     async def update_job(self, job_id: str, patch: Record) -> None:
         """Change properties of a job."""
-        wire: Any = await body_of(self.mint, patch, timedelta(hours=1))
+        body: Any = await self.request_body(patch, timedelta(hours=1))
         with translated(f"job {job_id}"):
-            await self.client.update_job(job_id, wire)
+            await self.client.update_job(job_id, body)
 
     async def terminate_job(self, job_id: str, reason: str) -> None:
-        """End a job; one that has ended already stays as it is."""
-        # Without options the SDK raises ValueError before it sends anything; with an empty model,
-        # too.
+        """Terminate a job; does nothing if it has ended."""
+        # Without options, or with an empty model, the SDK raises ValueError before it sends the
+        # request (azure-batch 15.1.0).
         options: Any = {"terminateReason": reason}
         try:
             await self.client.begin_terminate_job(job_id, options=options)
         except AzureError as error:
-            if code_of(error) not in _ENDED:
+            if error_code(error) not in _ENDED:
                 raise translate(error, f"job {job_id}") from None
 
     async def delete_job(self, job_id: str) -> bool:
-        """Ask for a job's deletion; ``False`` if there was none. It takes time: see ``job``."""
-        return await remove("job", job_id, lambda: self.client.begin_delete_job(job_id))
+        """Request the deletion of a job; ``False`` if it does not exist. Does not wait for it."""
+        return await delete_if_exists("job", job_id, lambda: self.client.begin_delete_job(job_id))
 
     async def preparations(self, job_id: str) -> AsyncIterator[PreparationFacts]:
-        """How the job's preparation task went on each node, streamed."""
-        path = f"/jobs/{segment(job_id)}/jobpreparationandreleasetaskstatus"
+        """The state of the job preparation task on each node, streamed."""
+        path = f"/jobs/{path_segment(job_id)}/jobpreparationandreleasetaskstatus"
         fields = ["nodeId", "jobPreparationTaskExecutionInfo"]
         with translated(f"job {job_id}"):
-            async for body in listed(self.client, path, select=fields):
+            async for body in list_items(self.client, path, select=fields):
                 yield facts.preparation_facts(body)
 
     async def task_counts(self, job_id: str) -> TaskCounts:
-        """How many tasks of the job there are in each state, by one cheap request."""
+        """The number of tasks of the job in each state, by one request."""
         with translated(f"job {job_id}"):
-            body: Any = await self.client.get_job_task_counts(job_id, cls=raw)
+            body: Any = await self.client.get_job_task_counts(job_id, cls=json_of)
         return facts.task_counts(body)
+
+
+_SCHEDULE = "job schedule"
+
+
+class Schedules(BatchConnection):
+    """Job schedules: a part of :class:`batchspec.apply.ports.Batch`."""
+
+    __slots__ = ()
+
+    async def schedule(self, schedule_id: str) -> ScheduleFacts | None:
+        """The job schedule, or ``None``."""
+        try:
+            body: Any = await self.client.get_job_schedule(schedule_id, cls=json_of)
+        except AzureError as error:
+            # Not `job_schedule_exists` of the SDK, which raises on 404 (azure-batch 15.1.0).
+            if status_code(error) == 404:
+                return None
+            raise translate(error, f"{_SCHEDULE} {schedule_id}") from None
+        return facts.schedule_facts(body)
+
+    async def schedules(self) -> AsyncIterator[ScheduleFacts]:
+        """Every job schedule of the account."""
+        with translated("job schedules"):
+            async for body in list_items(self.client, "/jobschedules"):
+                yield facts.schedule_facts(body)
+
+    async def create_schedule(self, body: Record, sas: timedelta) -> bool:
+        """Create a job schedule; ``False`` if the same spec has already created the same one."""
+        schedule: Any = await self.request_body(body, sas)
+        send = self.client.create_job_schedule
+        return await create_or_adopt(
+            _SCHEDULE, schedule, lambda: send(schedule), self.schedule, self.transition()
+        )
+
+    async def update_schedule(self, schedule_id: str, patch: Record, sas: timedelta) -> None:
+        """Change properties of a job schedule."""
+        body: Any = await self.request_body(patch, sas)
+        with translated(f"{_SCHEDULE} {schedule_id}"):
+            await self.client.update_job_schedule(schedule_id, body)
+
+    async def delete_schedule(self, schedule_id: str) -> bool:
+        """Request the deletion of a job schedule and its jobs; ``False`` if it does not exist.
+
+        Does not wait for it.
+        """
+        send = self.client.begin_delete_job_schedule
+        return await delete_if_exists(_SCHEDULE, schedule_id, lambda: send(schedule_id))

@@ -1,9 +1,7 @@
-"""Making and deleting pools, jobs and schedules, exactly once, whatever comes of an answer.
+"""Creation and deletion of pools, jobs and job schedules exactly once, although answers get lost.
 
-Ambiguous answers are settled by reading back.
-
-"Exists" may come because somebody else made it, because an earlier run did, or because our own
-request was carried out and its answer lost. The metadata tell them apart.
+"Exists" can mean that another client created the object, that an earlier run did, or that the
+request was carried out and its answer was lost. The metadata of the object decide.
 """
 
 from __future__ import annotations
@@ -14,96 +12,114 @@ from typing import Any, TypeVar
 
 from azure.core.exceptions import AzureError
 
-from batchspec.cloud.errors import kebab, translate
+from batchspec.cloud.errors import (
+    ErrorResponse,
+    kebab,
+    to_diagnostic,
+    transition_timeout,
+    translate,
+)
 from batchspec.cloud.facts import metadata
-from batchspec.cloud.pipeline import watched
-from batchspec.cloud.session import Session
-from batchspec.cloud.wire import code_of, status_of
+from batchspec.cloud.pipeline import track_attempts
+from batchspec.cloud.rate_limiter import Transition
+from batchspec.cloud.rest import error_code, status_code
 from batchspec.diagnostics import ConflictError, Diagnostic, ServiceError, Severity
-from batchspec.plan.metadata import from_elsewhere
+from batchspec.plan.metadata import DIGEST, SPEC, from_elsewhere
 from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
 from batchspec.plan.rules.run import created_meanwhile
-
-SPEC = "batchspec:spec"
-DIGEST = "batchspec:digest"
 
 Found = TypeVar("Found", PoolFacts, JobFacts, ScheduleFacts)
 
 
-async def make(
+async def create_or_adopt(
     kind: str,
-    wire: Mapping[str, Any],
+    body: Mapping[str, Any],
     send: Callable[[], Awaitable[object]],
     read: Callable[[str], Awaitable[Found | None]],
-    session: Session,
+    transition: Transition,
 ) -> bool:
-    """Send a creation; ``False`` if what ``wire`` asks for was there before.
+    """Create an object; ``False`` if the same spec has already created the same object.
 
-    One of that id that is being deleted is waited out: with a pool's nodes that takes minutes.
+    While an object with this id is being deleted, the creation is repeated.
+
+    Args:
+        kind: ``pool``, ``job`` or ``job schedule``.
+        body: the body of the request.
+        send: sends the request.
+        read: reads the object with an id; ``None`` if it does not exist.
+        transition: bounds the wait for the deletion of an object with this id.
 
     Raises:
-        ServiceError: refused, or another one of that id is there.
-        ConflictError: another run of the same spec has created it since the plan was made.
+        ServiceError: the request is refused, an object of another origin has this id, or the
+            object with this id is still being deleted when ``transition`` ends.
+        ConflictError: another run of the same spec has created the object in the meantime.
     """
-    taken = {f"{_code(kind)}exists", f"{_code(kind)}beingdeleted"}
-    began, tries = session.timing.monotonic(), 0
+    name = _code_name(kind).lower()
+    taken = {f"{name}exists", f"{name}beingdeleted"}
     while True:
         try:
-            with watched() as attempts:
+            with track_attempts() as attempts:
                 await send()
             return True
         except AzureError as error:
-            refusal = translate(error, f"{kind} {wire['id']}")
+            refusal = translate(error, f"{kind} {body['id']}")
         if refusal.code.lower() not in taken:
             raise refusal from None
-        found = await read(wire["id"])
-        if found is not None and found.state != "deleting":
-            _settle(kind, wire, found.metadata)
-            return attempts.lost
-        if session.timing.monotonic() - began > session.limits.settle:
-            raise refusal from None
-        tries += 1
-        await session.timing.sleep(min(2.0**tries, 15.0))
+        existing = await read(body["id"])
+        if existing is not None and existing.state != "deleting":
+            _check_owner(kind, body, existing.metadata)
+            return attempts.unconfirmed
+        if existing is not None:
+            refusal = _being_deleted(kind, body["id"])
+        if not await transition.pause():
+            raise transition_timeout(refusal, transition.waited) from None
 
 
-async def remove(kind: str, name: str, send: Callable[[], Awaitable[object]]) -> bool:
-    """Send a deletion; ``False`` if there was nothing to delete."""
+async def delete_if_exists(kind: str, name: str, send: Callable[[], Awaitable[object]]) -> bool:
+    """Send a deletion; ``False`` if the object does not exist."""
     try:
-        with watched() as attempts:
+        with track_attempts() as attempts:
             await send()
     except AzureError as error:
-        if code_of(error).lower() == f"{_code(kind)}beingdeleted":
+        if error_code(error) == f"{_code_name(kind)}BeingDeleted":
             return True
-        if status_of(error) == 404:
-            return attempts.lost
+        if status_code(error) == 404:
+            return attempts.unconfirmed
         raise translate(error, f"{kind} {name}") from None
     return True
 
 
-def _settle(kind: str, wire: Mapping[str, Any], found: Mapping[str, str]) -> None:
-    wanted = metadata(wire)
-    if wanted.get(DIGEST) and all(wanted.get(key) == found.get(key) for key in (SPEC, DIGEST)):
+def _check_owner(kind: str, body: Mapping[str, Any], existing: Mapping[str, str]) -> None:
+    """Raise unless the metadata of an existing object are those that ``body`` has."""
+    requested = metadata(body)
+    if requested.get(DIGEST) and all(requested.get(k) == existing.get(k) for k in (SPEC, DIGEST)):
         return
-    owner = found.get(SPEC)
-    if owner == wanted.get(SPEC) and from_elsewhere(found, wanted):
-        problem = created_meanwhile(kind, str(wire["id"]), found)
+    owner = existing.get(SPEC)
+    if owner == requested.get(SPEC) and from_elsewhere(existing, requested):
+        problem = created_meanwhile(kind, str(body["id"]), existing)
         raise ConflictError(replace(problem, severity=Severity.ERROR))
     if owner is None:
-        whose = "and batchspec did not make it"
-        fix = f"give the {kind} of this spec another id, or delete the one that is there"
-    elif owner != wanted.get(SPEC):
-        whose = f"made by the spec {owner}"
-        fix = f"give the {kind} of this spec another id"
+        origin = "was not created by batchspec"
+        fix = f"use another id for the {kind} in this spec, or delete the existing {kind}"
+    elif owner != requested.get(SPEC):
+        origin = f"was created by spec {owner}"
+        fix = f"use another id for the {kind} in this spec"
     else:
-        whose = "made by this spec when it said something else"
+        origin = "was created by an earlier version of this spec"
         fix = "run `batchspec plan` to see what differs"
-    code = kind.title().replace(" ", "")
+    code = _code_name(kind)
     problem = Diagnostic(
-        f"{kebab(code)}-exists", f"{kind} {wire['id']} is there already, {whose}", fix=fix
+        f"{kebab(code)}-exists", f"{kind} {body['id']} exists and {origin}", fix=fix
     )
     raise ServiceError(problem, code=f"{code}Exists", status=409)
 
 
-def _code(kind: str) -> str:
-    """How the service's error codes begin that are about a thing of that kind."""
-    return kind.replace(" ", "")
+def _being_deleted(kind: str, name: str) -> ServiceError:
+    """The error of an object that the service reports as existing although it is being deleted."""
+    response = ErrorResponse(f"{_code_name(kind)}BeingDeleted", 409, "")
+    return ServiceError(to_diagnostic(response, f"{kind} {name}"), code=response.code, status=409)
+
+
+def _code_name(kind: str) -> str:
+    """A kind as in the error codes of the service: ``JobSchedule``."""
+    return kind.title().replace(" ", "")

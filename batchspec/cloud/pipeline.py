@@ -1,18 +1,20 @@
-"""The part of the SDKs' pipelines that is ours: one policy in the place of their retry policies.
+"""The parts of the SDK pipelines that batchspec replaces: retries, URLs, transport, request log.
 
-It sends through the shared :class:`~batchspec.cloud.limiter.Limiter`, so that nothing waits twice
-and a POST answered 429 without Retry-After is sent again too (azure-core gives that one up). What
-every retry here rests on: all requests may be repeated, since their callers settle by reading back.
+:class:`RetryPolicy` takes the place of the retry policies of both SDKs. All requests to a service
+share its rate limiter, no delay is added to another one, and a POST that is answered 429 without
+Retry-After is repeated, too (azure-core does not). Every request may be repeated, because its
+caller reads back what an ambiguous answer leaves open.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 from azure.core.exceptions import (
@@ -30,81 +32,93 @@ from batchspec.apply.events import Waiting
 from batchspec.apply.monitor import CAUSES
 from batchspec.cloud.account import is_loopback
 from batchspec.cloud.errors import no_credential, unreachable
-from batchspec.cloud.limiter import Limiter, Limits, Timing
-from batchspec.cloud.request_log import log_attempt
+from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing
 from batchspec.cloud.service_time import ServiceTime, until
 
-Notice: TypeAlias = Callable[[Waiting], None]
-"""Where it is reported that a service makes requests wait, and that it answers again."""
+LOGGER = logging.getLogger("batchspec.requests")
+"""A line for each attempt of a request, without secrets, for ``--debug``."""
+# The level of other loggers does not turn these lines on, only `--debug` does.
+LOGGER.setLevel(logging.INFO)
 
-# By these the Storage SDK tells its own retry policy where to send. We never read from a secondary
-# region: it may lag behind.
+Notice: TypeAlias = Callable[[Waiting], None]
+"""Is called when a service makes requests wait, and when it answers again."""
+
+# Options of the Storage SDK for its own retry policy. The secondary region is never read: it may be
+# outdated.
 _STORAGE_OPTIONS = ("hosts", "location_mode", "retry_to_secondary", "retry_hook")
 
 _BUSY = frozenset({429, 503})
-_FAULTY = frozenset({408, 500, 502, 504})
-_WORDS = {
+_SERVER_ERRORS = frozenset({408, 500, 502, 504})
+_SUMMARIES = {
     "service-busy": "is busy",
     "service-failing": "answers with errors",
     "service-silent": "does not answer",
 }
-_WORTH_SAYING = 3.0
-_SAID_ENOUGH = 30.0
+_REPORT_AFTER = 3.0
+_REPORT_INTERVAL = 30.0
 
 
 @dataclass(slots=True)
 class Attempts:
-    """What became of one call: ``lost`` says that a request may have been carried out although no
-    good answer came, so that a later "exists" or "not found" may be of our own making."""
+    """The attempts of one SDK call.
 
-    lost: bool = False
+    ``unconfirmed``: an attempt may have been carried out although its answer was lost, so that a
+    later "exists" or "not found" can be its result. ``failures`` is the number of failed attempts.
+    """
+
+    unconfirmed: bool = False
     failures: int = 0
 
 
-_WATCHED: ContextVar[Attempts | None] = ContextVar("batchspec_attempts", default=None)
+_ATTEMPTS: ContextVar[Attempts | None] = ContextVar("batchspec_attempts", default=None)
 
 
 @contextlib.contextmanager
-def watched() -> Iterator[Attempts]:
-    """Learn what became of the one SDK call that is made inside.
+def track_attempts() -> Iterator[Attempts]:
+    """Record the attempts of the SDK call in the ``with`` block.
 
-    Not a keyword of the call: the SDK's ``begin_*`` hand unknown keywords on to their pollers, and
-    fail after the request was sent.
+    It is not a keyword of the call, because ``begin_`` methods of the SDK pass unknown keywords to
+    their pollers and fail after the request was sent.
     """
     attempts = Attempts()
-    token = _WATCHED.set(attempts)
+    token = _ATTEMPTS.set(attempts)
     try:
         yield attempts
     finally:
-        _WATCHED.reset(token)
+        _ATTEMPTS.reset(token)
 
 
-class Patience(AsyncHTTPPolicy[Any, Any]):
-    """Sends a request until it is answered, within the limits.
+class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
+    """Sends a request until it is answered, within :class:`~.rate_limiter.Limits`.
 
-    Raises ServiceError ``unreachable`` when there is no answer; an answer that is still 429, 503 or
-    5xx when patience ends goes back to the SDK, which makes an error of it.
+    Raises ServiceError ``unreachable`` without an answer. An answer that is still 429, 503 or 5xx
+    at the end of the limit is returned to the SDK, which raises an error.
     """
 
     def __init__(
-        self, limiter: Limiter, limits: Limits, timing: Timing, clock: ServiceTime, notice: Notice
+        self,
+        limiter: RateLimiter,
+        limits: Limits,
+        timing: Timing,
+        time: ServiceTime,
+        notice: Notice,
     ) -> None:
         super().__init__()
         self._limiter = limiter
-        self._clock = clock
+        self._service_time = time
         self._limits = limits
         self._timing = timing
         self._notice = notice
-        self._said = float("-inf")
-        self._open: Waiting | None = None
+        self._reported_at = float("-inf")
+        self._reported: Waiting | None = None
 
     async def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
-        attempts = _WATCHED.get() or Attempts()
+        attempts = _ATTEMPTS.get() or Attempts()
         for option in _STORAGE_OPTIONS:
             request.context.options.pop(option, None)
         since: float | None = None
         while True:
-            sent = await self._limiter.enter()
+            sent = await self._limiter.acquire()
             since = sent if since is None else since
             try:
                 response = await self.next.send(request)
@@ -112,20 +126,20 @@ class Patience(AsyncHTTPPolicy[Any, Any]):
                 raise no_credential(error) from None
             except AzureError as error:
                 self._log(request, sent, attempts, error=error)
-                wait = self._no_answer(request, error, since, attempts)
+                delay = self._delay_without_answer(request, error, since, attempts)
             else:
                 self._log(request, sent, attempts, response=response)
-                self._clock.answered(response.http_response.headers.get("Date"), sent)
-                # What the Storage SDK expects its own retry policy to say.
+                self._service_time.answered(response.http_response.headers.get("Date"), sent)
+                # The Storage SDK expects its retry policy to set this.
                 response.http_response.location_mode = "primary"
-                verdict = self._verdict(request, response, sent, since, attempts)
-                if verdict is None:
+                retry = self._delay_after_answer(request, response, sent, since, attempts)
+                if retry is None:
                     return response
-                wait = verdict
+                delay = retry
                 await _discard(response)
-            await self._timing.sleep(wait)
-            # Signed anew: the service refuses a request that is dated more than 15 minutes back,
-            # and the Batch policy leaves a date alone that is there.
+            await self._timing.sleep(delay)
+            # Sign the request again: the service refuses a date older than 15 minutes, and the
+            # Batch SDK does not replace an existing date.
             request.http_request.headers.pop("ocp-date", None)
 
     def _log(
@@ -137,32 +151,41 @@ class Patience(AsyncHTTPPolicy[Any, Any]):
         response: PipelineResponse[Any, Any] | None = None,
         error: AzureError | None = None,
     ) -> None:
-        reply = response.http_response if response is not None else None
-        log_attempt(
-            request,
+        """Log method, URL, status or error, duration, earlier failures and request id."""
+        if not LOGGER.isEnabledFor(logging.DEBUG):
+            return
+        answer = response.http_response if response is not None else None
+        headers = answer.headers if answer is not None else {}
+        request_id = headers.get("request-id") or headers.get("x-ms-request-id")
+        LOGGER.debug(
+            "%s %s -> %s %.3fs%s%s",
+            request.http_request.method,
+            _public_url(request.http_request.url),
+            answer.status_code if answer is not None else type(error).__name__,
             self._timing.monotonic() - sent,
-            attempts.failures,
-            status=reply.status_code if reply is not None else None,
-            request_id=reply.headers.get("request-id") or reply.headers.get("x-ms-request-id")
-            if reply is not None
-            else None,
-            error=error,
+            f" attempt {attempts.failures + 1}" if attempts.failures else "",
+            f" request-id {request_id}" if request_id else "",
         )
 
-    def _no_answer(
+    def _delay_without_answer(
         self, request: PipelineRequest[Any], error: AzureError, since: float, attempts: Attempts
     ) -> float:
-        attempts.failures += 1
-        attempts.lost = attempts.lost or not _never_sent(error)
-        limits, waited = self._limits, self._timing.monotonic() - since
-        wait = self._limiter.delay(attempts.failures)
-        bound = limits.patience if self._limiter.reached else limits.first_contact
-        if waited + wait > bound or _hopeless(error):
-            raise unreachable(request.http_request.url, error, waited) from None
-        self._report("service-silent", request, wait, waited)
-        return wait
+        """The delay before the next attempt.
 
-    def _verdict(
+        Raises:
+            ServiceError: ``unreachable``: the limit is reached, or a retry cannot help.
+        """
+        attempts.failures += 1
+        attempts.unconfirmed = attempts.unconfirmed or not _is_unsent(error)
+        limits, waited = self._limits, self._timing.monotonic() - since
+        delay = self._limiter.backoff(attempts.failures)
+        limit = limits.busy if self._limiter.reached else limits.first_contact
+        if waited + delay > limit or _is_permanent(error):
+            raise unreachable(request.http_request.url, error, waited) from None
+        self._report("service-silent", request, delay, waited)
+        return delay
+
+    def _delay_after_answer(
         self,
         request: PipelineRequest[Any],
         response: PipelineResponse[Any, Any],
@@ -170,68 +193,70 @@ class Patience(AsyncHTTPPolicy[Any, Any]):
         since: float,
         attempts: Attempts,
     ) -> float | None:
-        """``None`` if the answer is final; else how long to wait before the next attempt."""
+        """The delay before the next attempt; ``None`` if the answer is final."""
         status = response.http_response.status_code
         if status not in _BUSY:
             self._limiter.answered(sent)
-            if status not in _FAULTY:
-                self._answers_again(sent)
+            if status not in _SERVER_ERRORS:
+                self._resolve(sent)
                 return None
         attempts.failures += 1
-        # A 429 was turned away at the door; anything else may have been carried out.
-        attempts.lost = attempts.lost or status != 429
+        # A request that is answered 429 was not carried out; any other one may have been.
+        attempts.unconfirmed = attempts.unconfirmed or status != 429
         limits, waited = self._limits, self._timing.monotonic() - since
         if status in _BUSY:
             pause = self._limiter.throttled(sent, _retry_after(response.http_response.headers))
-            # The pause itself is waited for in `enter`, together with everybody.
-            wait, bound, code = 0.0, limits.patience, "service-busy"
+            # The limiter waits for the end of the pause.
+            delay, limit, code = 0.0, limits.busy, "service-busy"
         else:
-            pause = wait = self._limiter.delay(attempts.failures)
-            bound, code = limits.faults, "service-failing"
-        if waited + pause > bound:
+            pause = delay = self._limiter.backoff(attempts.failures)
+            limit, code = limits.server_errors, "service-failing"
+        if waited + pause > limit:
             return None
         self._report(code, request, pause, waited)
-        return wait
+        return delay
 
-    def _report(self, code: str, request: PipelineRequest[Any], wait: float, waited: float) -> None:
-        """Report that requests wait: when it is for longer, and not more than twice a minute."""
+    def _report(
+        self, code: str, request: PipelineRequest[Any], delay: float, waited: float
+    ) -> None:
+        """Report that requests wait, if for longer, and at most twice a minute."""
         now = self._timing.monotonic()
-        if wait + waited < _WORTH_SAYING or now - self._said < _SAID_ENOUGH:
+        if delay + waited < _REPORT_AFTER or now - self._reported_at < _REPORT_INTERVAL:
             return
-        self._said = now
-        if self._open is not None and self._open.code == code:
+        self._reported_at = now
+        if self._reported is not None and self._reported.code == code:
             return
-        if self._open is not None:
-            self._notice(Waiting(self._open.code, self._open.subject, resolved=True))
+        if self._reported is not None:
+            self._notice(Waiting(self._reported.code, self._reported.subject, resolved=True))
         host = urlsplit(request.http_request.url).netloc
-        summary = f"{host} {_WORDS[code]}; the request is repeated"
+        summary = f"{host} {_SUMMARIES[code]}; the request is repeated"
         action = CAUSES[code].action
-        self._open = Waiting(code, f"service {host}", summary, self._clock.now(), action)
-        self._notice(self._open)
+        self._reported = Waiting(code, f"service {host}", summary, self._service_time.now(), action)
+        self._notice(self._reported)
 
-    def _answers_again(self, sent: float) -> None:
-        """Report that a request was answered that went out after it was said that requests wait."""
-        if self._open is not None and sent > self._said:
-            self._notice(Waiting(self._open.code, self._open.subject, resolved=True))
-            self._open = None
+    def _resolve(self, sent: float) -> None:
+        """Report that the service answers again, by a request that was sent after the report."""
+        if self._reported is not None and sent > self._reported_at:
+            self._notice(Waiting(self._reported.code, self._reported.subject, resolved=True))
+            self._reported = None
 
 
-class AsSent(SansIOHTTPPolicy[Any, Any]):
-    """Writes the address of a request as aiohttp will send it, before it is signed.
+class NormalizeUrlPolicy(SansIOHTTPPolicy[Any, Any]):
+    """Writes the URL of a request as aiohttp sends it, before the request is signed.
 
-    The SDK writes the job ``nightly:job-1`` of a schedule as ``nightly%3Ajob-1`` and signs that;
-    aiohttp then takes back every escape that is none to it, and the signature is of another path.
+    The SDK encodes the job ``nightly:job-1`` of a job schedule as ``nightly%3Ajob-1`` and signs
+    that; aiohttp sends ``nightly:job-1``, and the signature would be invalid.
     """
 
     def on_request(self, request: PipelineRequest[Any]) -> None:
         request.http_request.url = str(URL(request.http_request.url))
 
 
-def _never_sent(error: AzureError) -> bool:
+def _is_unsent(error: AzureError) -> bool:
     """Whether a request certainly did not reach the service.
 
-    The SDK's transport calls every aiohttp error a ServiceRequestError ("not sent"), a connection
-    that was reset after the request was carried out included; so the cause is looked at.
+    The transport of the SDK raises ServiceRequestError ("not sent") for every aiohttp error, also
+    if the connection was reset after the request was carried out; so the cause decides.
     """
     if isinstance(error, ServiceRequestTimeoutError):
         return True
@@ -241,8 +266,8 @@ def _never_sent(error: AzureError) -> bool:
     )
 
 
-def _hopeless(error: AzureError) -> bool:
-    """Whether trying again cannot help: a certificate that is not trusted, a malformed address."""
+def _is_permanent(error: AzureError) -> bool:
+    """Whether a retry cannot help: the certificate is not trusted, or the URL is invalid."""
     cause = getattr(error, "inner_exception", None)
     return isinstance(
         cause, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError | aiohttp.InvalidURL
@@ -250,7 +275,7 @@ def _hopeless(error: AzureError) -> bool:
 
 
 def _retry_after(headers: Any) -> float | None:
-    """The wait that an answer asks for, in seconds; the header counts seconds, or is a date."""
+    """The delay that an answer asks for, in seconds; the header has seconds or a date."""
     for name, unit in (("retry-after-ms", 1000.0), ("x-ms-retry-after-ms", 1000.0)):
         with contextlib.suppress(TypeError, ValueError):
             return max(0.0, float(headers.get(name)) / unit)
@@ -259,36 +284,50 @@ def _retry_after(headers: Any) -> float | None:
         return None
     with contextlib.suppress(ValueError):
         return max(0.0, float(text))
-    wait = until(text, headers.get("Date"))
-    return None if wait is None else max(0.0, wait.total_seconds())
+    delay = until(text, headers.get("Date"))
+    return None if delay is None else max(0.0, delay.total_seconds())
 
 
 async def _discard(response: PipelineResponse[Any, Any]) -> None:
-    """Give the connection of a streamed answer back."""
+    """Return the connection of a streamed answer to the pool."""
     close = getattr(response.http_response, "close", None)
     if close is not None:
         await close()
 
 
 def transport(url: str, limits: Limits, verify: bool | str) -> AsyncHttpTransport[Any, Any]:
-    """A connection pool for one service. To be called where a loop runs.
+    """A connection pool for one service, without a proxy on the loopback interface.
 
-    The loopback interface is never reached by a proxy.
+    Call it in a running event loop. ``verify`` is the path of a file of CA certificates, or whether
+    certificates are verified.
     """
     session = aiohttp.ClientSession(
         trust_env=not is_loopback(url),
         cookie_jar=aiohttp.DummyCookieJar(),
-        # The SDKs unpack by themselves, what they want unpacked.
+        # The SDKs decompress answers.
         auto_decompress=False,
     )
-    # aiohttp repeats a GET, PUT or DELETE whose connection was closed, with the old date, and says
-    # nothing: a "not found" after that would be read as "was never there". There is no argument
-    # for this.
+    # aiohttp repeats a GET, PUT or DELETE on a closed connection with the old date and without
+    # notice: the "not found" of a repeated DELETE would not count as its own result. There is no
+    # argument to turn that off.
     session._retry_connection = False
-    made: AsyncHttpTransport[Any, Any] = AioHttpTransport(
+    result: AsyncHttpTransport[Any, Any] = AioHttpTransport(
         session=session,
         connection_timeout=limits.connect,
         read_timeout=limits.read,
         connection_verify=verify,
     )
-    return made
+    return result
+
+
+_PUBLIC_PARAMETERS = frozenset(
+    {"comp", "restype", "blockid", "prefix", "$filter", "$select", "$expand"}
+)
+"""The query parameters that name an operation. The others are not logged: some are signatures."""
+
+
+def _public_url(url: str) -> str:
+    """A URL without its scheme and without the query parameters that may be secret."""
+    parts = urlsplit(url)
+    shown = [f"{key}={value}" for key, value in parse_qsl(parts.query) if key in _PUBLIC_PARAMETERS]
+    return f"{parts.netloc}{parts.path}" + (f"?{'&'.join(shown)}" if shown else "")

@@ -1,7 +1,8 @@
-"""Pools and their nodes."""
+"""Pools, their nodes, and what the account has: images, applications, and the use of its quotas."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -10,20 +11,26 @@ from azure.core.exceptions import AzureError
 
 from batchspec.apply.ports import NodeFacts
 from batchspec.cloud import facts
-from batchspec.cloud.errors import translate, translated
-from batchspec.cloud.ownership import make, remove
-from batchspec.cloud.session import Session
-from batchspec.cloud.wire import body_of, code_of, listed, literal, raw, segment, status_of
+from batchspec.cloud.errors import transition_timeout, translate, translated
+from batchspec.cloud.ownership import create_or_adopt, delete_if_exists
+from batchspec.cloud.rest import (
+    BatchConnection,
+    json_of,
+    list_items,
+    odata_literal,
+    path_segment,
+    status_code,
+)
+from batchspec.diagnostics import ServiceError
 from batchspec.observe.ports import NodeSeen
-from batchspec.plan.observed import PoolFacts, SupportedImage
+from batchspec.plan.observed import PoolFacts, SupportedImage, Usage
 from batchspec.spec import Record
 
-_UNWELL = ("starttaskfailed", "unusable")
-
+_UNHEALTHY = ("starttaskfailed", "unusable")
 
 _STARTING = frozenset({"NodeBeingCreated", "NodeBeingStarted"})
-"""What a node says that may be starting with what the pool said before."""
-_RESTARTED = frozenset(
+"""A node that may be starting with the earlier properties of the pool: restart it later."""
+_RESTART_NOT_NEEDED = frozenset(
     {
         "NodeBeingRebooted",
         "NodeBeingReimaged",
@@ -31,81 +38,98 @@ _RESTARTED = frozenset(
         "OperationInvalidForCurrentState",
     }
 )
-"""What one says that starts with what the pool says now, or that is lost, or leaves."""
+"""A node that starts with the present properties of the pool, that is lost, or that leaves."""
 
 _COUNTS_PAGE = 10
 """The longest page of node counts (Account_ListPoolNodeCounts: maxresults is at most 10)."""
+
+_NOT_COUNTED = frozenset({"completed", "terminating", "deleting"})
+"""The states of a job schedule that does not count against the quota."""
 
 
 async def _never() -> bool:
     return False
 
 
-class Pools(Session):
-    """The half of the Batch port that is about pools."""
+class Pools(BatchConnection):
+    """Pools, nodes and the account itself: a part of :class:`batchspec.apply.ports.Batch`."""
 
     __slots__ = ()
 
     async def pool(self, pool_id: str) -> PoolFacts | None:
         """The pool, or ``None``."""
         try:
-            body: Any = await self.client.get_pool(pool_id, cls=raw)
+            body: Any = await self.client.get_pool(pool_id, cls=json_of)
         except AzureError as error:
-            # Not the SDK's `pool_exists`, which raises where it should answer False.
-            if status_of(error) == 404:
+            # Not `pool_exists` of the SDK, which raises on 404 (azure-batch 15.1.0).
+            if status_code(error) == 404:
                 return None
             raise translate(error, f"pool {pool_id}") from None
         return facts.pool_facts(body)
 
     async def pools(self) -> AsyncIterator[PoolFacts]:
         """Every pool of the account."""
-        with translated("the pools"):
-            async for body in listed(self.client, "/pools"):
+        with translated("pools"):
+            async for body in list_items(self.client, "/pools"):
                 yield facts.pool_facts(body)
 
     async def create_pool(self, body: Record, sas: timedelta) -> bool:
-        """Ask for a pool; ``False`` if an equal one by the same spec was there."""
-        wire: Any = await body_of(self.mint, body, sas)
-        return await make("pool", wire, lambda: self.client.create_pool(wire), self.pool, self)
+        """Create a pool; ``False`` if the same spec has already created the same pool."""
+        pool: Any = await self.request_body(body, sas)
+        send = self.client.create_pool
+        return await create_or_adopt("pool", pool, lambda: send(pool), self.pool, self.transition())
 
     async def update_pool(self, pool_id: str, patch: Record, sas: timedelta) -> None:
         """Change properties of a pool."""
-        wire: Any = await body_of(self.mint, patch, sas)
+        body: Any = await self.request_body(patch, sas)
         with translated(f"pool {pool_id}"):
-            await self.client.update_pool(pool_id, wire)
+            await self.client.update_pool(pool_id, body)
 
     async def resize_pool(
         self, pool_id: str, dedicated: int, spot: int, within: str | None = None
     ) -> None:
-        """Ask for another number of nodes; waits out a resize that is going on.
+        """Request another number of nodes; waits for the end of a resize that is in progress.
 
-        ``within`` (ISO 8601) is how long the service may try.
+        Args:
+            pool_id: the pool.
+            dedicated: the target number of dedicated nodes.
+            spot: the target number of Spot nodes.
+            within: the resize timeout (ISO 8601): how long the service tries to allocate nodes.
+
+        Raises:
+            ServiceError: refused; ``PoolBeingResized`` if the other resize is in progress after
+                ``Limits.transition``.
         """
         targets = {"targetDedicatedNodes": dedicated, "targetLowPriorityNodes": spot}
-        wire: Any = {**targets, "resizeTimeout": within} if within else targets
+        body: Any = {**targets, "resizeTimeout": within} if within else targets
 
-        async def asked_for() -> bool:
-            # It may be our own request that is being carried out, its answer lost.
+        async def requested() -> bool:
+            # The resize in progress may be this request, its answer lost.
             with translated(f"pool {pool_id}"):
-                now: Any = await self.client.get_pool(pool_id, select=list(targets), cls=raw)
-            return all(now.get(key, 0) == value for key, value in targets.items())
+                pool: Any = await self.client.get_pool(pool_id, select=list(targets), cls=json_of)
+            return all(pool.get(key, 0) == value for key, value in targets.items())
 
-        # The poller that comes back is left alone: it would swallow errors. Nothing of it runs
+        # The poller that `begin_` methods return is not used: it ignores errors. It sends nothing
         # unless it is awaited.
         await self._when_steady(
-            pool_id, lambda: self.client.begin_resize_pool(pool_id, wire), asked_for
+            pool_id, lambda: self.client.begin_resize_pool(pool_id, body), requested
         )
 
     async def scale_pool(self, pool_id: str, formula: str | None, interval: str | None) -> None:
-        """Let a pool follow a formula, or none any more; waits out a resize that is going on."""
-        wire: Any = {"autoScaleFormula": formula, "autoScaleEvaluationInterval": interval}
-        wire = {key: value for key, value in wire.items() if value is not None}
+        """Set or remove (``None``) the autoscale formula; waits for the end of a resize.
+
+        Raises:
+            ServiceError: refused; ``PoolBeingResized`` if the resize is in progress after
+                ``Limits.transition``.
+        """
+        options: Any = {"autoScaleFormula": formula, "autoScaleEvaluationInterval": interval}
+        options = {key: value for key, value in options.items() if value is not None}
 
         async def send() -> None:
             if formula is None:
                 await self.client.disable_pool_auto_scale(pool_id)
             else:
-                await self.client.enable_pool_auto_scale(pool_id, wire)
+                await self.client.enable_pool_auto_scale(pool_id, options)
 
         await self._when_steady(pool_id, send, _never)
 
@@ -115,87 +139,114 @@ class Pools(Session):
         send: Callable[[], Awaitable[object]],
         done: Callable[[], Awaitable[bool]],
     ) -> None:
-        """Ask for what a pool refuses while it is being resized, until it takes it or it is so."""
-        began, tries = self.timing.monotonic(), 0
+        """Repeat a request that the pool refuses during a resize, until accepted or ``done``."""
+        transition = self.transition()
         while True:
             try:
                 await send()
                 return
             except AzureError as error:
-                waited = self.timing.monotonic() - began
-                if code_of(error) != "PoolBeingResized" or waited > self.limits.settle:
-                    raise translate(error, f"pool {pool_id}") from None
+                refusal = translate(error, f"pool {pool_id}")
+            if refusal.code != "PoolBeingResized":
+                raise refusal from None
             if await done():
                 return
-            tries += 1
-            await self.timing.sleep(min(2.0**tries, 10.0))
+            if not await transition.pause():
+                raise transition_timeout(refusal, transition.waited) from None
 
     async def restart_nodes(self, pool_id: str, nodes: Sequence[str] | None = None) -> None:
-        """Restart every node of a pool that is there, or these; what runs on it runs again.
+        """Restart all nodes of a pool, or the given ones; their running tasks are requeued.
 
-        Nodes that are just starting are waited for; those that are lost or leaving are left alone.
+        Nodes that are starting are restarted when they have started; nodes that are lost or leave
+        the pool are not.
+
+        Raises:
+            ServiceError: refused; ``NodeBeingCreated`` or ``NodeBeingStarted`` if a node has not
+                started after ``Limits.transition``.
         """
-        began, tries = self.timing.monotonic(), 0
-        waiting = list(nodes) if nodes else [node.id async for node in self.nodes(pool_id)]
-        while waiting:
-            late = self.timing.monotonic() - began > self.limits.settle
-            waiting = [n for n in waiting if not await self._restarted(pool_id, n, late=late)]
-            if waiting:
-                tries += 1
-                await self.timing.sleep(min(2.0**tries, 10.0))
+        transition = self.transition()
+        left = list(nodes) if nodes else [node.id async for node in self.nodes(pool_id)]
+        while left:
+            starting = {}
+            for node in left:
+                refusal = await self._restart(pool_id, node)
+                if refusal is not None:
+                    starting[node] = refusal
+            left = list(starting)
+            if left and not await transition.pause():
+                raise transition_timeout(starting[left[0]], transition.waited)
 
-    async def _restarted(self, pool_id: str, node_id: str, *, late: bool) -> bool:
-        """Whether a node restarts, or never will; otherwise it is to be asked again."""
-        # Without options the SDK raises ValueError before it sends anything.
+    async def _restart(self, pool_id: str, node_id: str) -> ServiceError | None:
+        """Restart a node if it needs that; the refusal if it is starting."""
+        # Without options the SDK raises ValueError before it sends the request.
         options: Any = {"nodeRebootOption": "requeue"}
         try:
             await self.client.begin_reboot_node(pool_id, node_id, options=options)
         except AzureError as error:
-            code = code_of(error)
-            if code in _STARTING and not late:
-                return False
-            if code not in _RESTARTED and status_of(error) != 404:
-                raise translate(error, f"node {node_id} of pool {pool_id}") from None
-        return True
+            refusal = translate(error, f"node {node_id} of pool {pool_id}")
+            if refusal.code in _STARTING:
+                return refusal
+            if refusal.code not in _RESTART_NOT_NEEDED and refusal.status != 404:
+                raise refusal from None
+        return None
 
     async def delete_pool(self, pool_id: str) -> bool:
-        """Ask for a pool's deletion; ``False`` if there was none. It takes time: see ``pool``."""
-        return await remove("pool", pool_id, lambda: self.client.begin_delete_pool(pool_id))
+        """Request the deletion of a pool; ``False`` if it does not exist. Does not wait for it."""
+        send = self.client.begin_delete_pool
+        return await delete_if_exists("pool", pool_id, lambda: send(pool_id))
 
     async def node_states(self, pool_id: str) -> Mapping[str, int]:
-        """How many nodes of the pool there are in each state, by one cheap request."""
-        where = f"poolId eq {literal(pool_id)}"
+        """The number of nodes of the pool in each state, by one request."""
+        where = f"poolId eq {odata_literal(pool_id)}"
         with translated(f"pool {pool_id}"):
-            counts = listed(self.client, "/nodecounts", where=where, page=_COUNTS_PAGE)
+            counts = list_items(self.client, "/nodecounts", where=where, page=_COUNTS_PAGE)
             pools = [pool async for pool in counts]
         return facts.node_states(pools)
 
     async def unwell_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
         """The nodes whose start task failed or that are unusable."""
-        where = " or ".join(f"state eq {literal(state)}" for state in _UNWELL)
-        path = f"/pools/{segment(pool_id)}/nodes"
-        with translated(f"pool {pool_id}"):
-            async for node in listed(self.client, path, where=where, select=facts.NODE_FIELDS):
-                yield facts.node_facts(node)
+        where = " or ".join(f"state eq {odata_literal(state)}" for state in _UNHEALTHY)
+        async for body in self._nodes(pool_id, where):
+            yield facts.node_facts(body)
 
     async def nodes(self, pool_id: str) -> AsyncIterator[NodeSeen]:
         """The nodes of a pool."""
-        path = f"/pools/{segment(pool_id)}/nodes"
+        async for body in self._nodes(pool_id):
+            node = facts.node_facts(body)
+            yield NodeSeen(node.id, node.state, node.exit_code, node.message)
+
+    async def _nodes(self, pool_id: str, where: str = "") -> AsyncIterator[facts.Json]:
+        path = f"/pools/{path_segment(pool_id)}/nodes"
         with translated(f"pool {pool_id}"):
-            async for node in listed(self.client, path, select=facts.NODE_FIELDS):
-                found = facts.node_facts(node)
-                yield NodeSeen(found.id, found.state, found.exit_code, found.message)
+            async for body in list_items(self.client, path, where=where, select=facts.NODE_FIELDS):
+                yield body
 
     async def applications(self) -> Mapping[str, tuple[str, ...]]:
-        """The versions of the account's application packages, by the id of the application."""
-        with translated("the applications"):
+        """The versions of each application package of the account, by the application's id."""
+        with translated("applications"):
             return {
                 body["id"]: tuple(body.get("versions") or ())
-                async for body in listed(self.client, "/applications")
+                async for body in list_items(self.client, "/applications")
             }
 
     async def images(self) -> tuple[SupportedImage, ...]:
-        """The account's supported images."""
-        with translated("the supported images"):
-            found = [image async for image in listed(self.client, "/supportedimages")]
-        return tuple(facts.image(image) for image in found)
+        """The images that the account supports."""
+        with translated("supported images"):
+            images = [body async for body in list_items(self.client, "/supportedimages")]
+        return tuple(facts.image(body) for body in images)
+
+    async def usage(self) -> Usage:
+        """How many pools, and how many active jobs and job schedules, count against the quotas."""
+        pools, jobs, schedules = await asyncio.gather(
+            self._count("/pools", "pools"),
+            self._count("/jobs", "jobs", where="state eq 'active'"),
+            self._count("/jobschedules", "job schedules"),
+        )
+        return Usage(pools, jobs + schedules)
+
+    async def _count(self, path: str, subject: str, *, where: str = "") -> int:
+        count = 0
+        with translated(subject):
+            async for body in list_items(self.client, path, where=where, select=("id", "state")):
+                count += str(body.get("state", "")).lower() not in _NOT_COUNTED
+        return count

@@ -1,6 +1,6 @@
-"""One cheap question to each service of an account: does it answer, to us, and what time is it.
+"""A cheap request to each service of an account: does it answer, and what is its time?
 
-For finding out what is wrong: nothing is raised here, what is wrong is a part of the answer.
+For ``batchspec doctor``: an error is a part of the result and is not raised.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from azure.core.exceptions import AzureError
 
-from batchspec.cloud.batch import BatchService
+from batchspec.cloud.connect import BatchService
 from batchspec.cloud.errors import translate
 from batchspec.cloud.storage import BlobStorage
 from batchspec.diagnostics import Diagnostic, ServiceError
@@ -21,9 +21,10 @@ from batchspec.diagnostics import Diagnostic, ServiceError
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """``ahead`` is how far its clock is ahead of ours (to the second), ``None`` if it said no time.
+    """The answer of a service.
 
-    ``problem`` is why it refused or did not answer.
+    ``seconds`` is the duration; ``ahead`` is how far the clock of the service is ahead of the local
+    one, in whole seconds (``None`` without a ``Date``); ``problem`` is the error, if any.
     """
 
     seconds: float
@@ -32,46 +33,46 @@ class Probe:
 
 
 async def probe_batch(batch: BatchService, now: Callable[[], datetime]) -> Probe:
-    """Ask the Batch service for one image."""
+    """Read one supported image from the Batch service."""
 
-    async def ask(hear: Callable[[Any], None]) -> None:
-        images = batch.client.list_supported_images(max_results=1, raw_response_hook=hear)
+    async def send(hook: Callable[[Any], None]) -> None:
+        images = batch.client.list_supported_images(max_results=1, raw_response_hook=hook)
         async for _ in images.by_page():
             return
 
-    return await _probe(ask, batch.timing.monotonic, now)
+    return await _probe(send, batch.timing.monotonic, now)
 
 
 async def probe_storage(
     storage: BlobStorage, monotonic: Callable[[], float], now: Callable[[], datetime]
 ) -> Probe:
-    """Ask the Storage service for one container."""
+    """Read one container from the Storage service."""
 
-    async def ask(hear: Callable[[Any], None]) -> None:
+    async def send(hook: Callable[[Any], None]) -> None:
         async for _ in storage.service.list_containers(
-            results_per_page=1, raw_response_hook=hear
+            results_per_page=1, raw_response_hook=hook
         ).by_page():
             return
 
-    return await _probe(ask, monotonic, now)
+    return await _probe(send, monotonic, now)
 
 
 async def _probe(
-    ask: Callable[[Callable[[Any], None]], Awaitable[None]],
+    send: Callable[[Callable[[Any], None]], Awaitable[None]],
     monotonic: Callable[[], float],
     now: Callable[[], datetime],
 ) -> Probe:
     ahead: timedelta | None = None
 
-    def hear(response: Any) -> None:
+    def read_date(response: Any) -> None:
         nonlocal ahead
-        told = response.http_response.headers.get("date")
-        if told:
-            ahead = parsedate_to_datetime(told) - now()
+        date = response.http_response.headers.get("date")
+        if date:
+            ahead = parsedate_to_datetime(date) - now()
 
     began, problem = monotonic(), None
     try:
-        await ask(hear)
+        await send(read_date)
     except AzureError as error:
         problem = translate(error, "").problems[0]
     except ServiceError as error:

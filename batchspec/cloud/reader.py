@@ -1,12 +1,11 @@
-"""Reading an account: what ``observe`` needs, and nothing that changes anything."""
+"""The account as ``observe`` reads it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from batchspec.cloud.batch import BatchService
-from batchspec.cloud.storage import BlobStorage
 from batchspec.diagnostics import ServiceError
 from batchspec.observe.ports import ContainerSeen, NodeSeen, Part, TaskSeen
 from batchspec.plan.observed import (
@@ -19,6 +18,10 @@ from batchspec.plan.observed import (
     TaskFacts,
     Usage,
 )
+
+if TYPE_CHECKING:
+    from batchspec.cloud.connect import BatchService
+    from batchspec.cloud.storage import BlobStorage
 
 
 class AccountReader:
@@ -43,7 +46,7 @@ class AccountReader:
         return await self._storage.container(name)
 
     def blobs(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
-        """Every blob of a container, streamed; nothing if the container is not there."""
+        """Every blob of a container, streamed; nothing if the container does not exist."""
         return self._storage.blobs(container, prefix)
 
     async def pool(self, pool_id: str) -> PoolFacts | None:
@@ -67,12 +70,12 @@ class AccountReader:
         return self._batch.schedules()
 
     async def tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
-        """Every task of a job, streamed; nothing if the job is not there."""
+        """Every task of a job, streamed; nothing if the job does not exist."""
         try:
             async for task in self._batch.all_tasks(job_id):
                 yield task
         except ServiceError as error:
-            # Deleted after it was listed: a job that is gone has no tasks.
+            # The job was deleted after it was listed.
             if error.status != 404:
                 raise
 
@@ -85,7 +88,7 @@ class AccountReader:
         return await self._batch.applications()
 
     async def usage(self) -> Usage:
-        """How many pools and active jobs the account has."""
+        """How many pools, active jobs and job schedules count against the quotas."""
         return await self._batch.usage()
 
     async def task(self, job_id: str, task_id: str) -> TaskSeen | None:
@@ -97,7 +100,7 @@ class AccountReader:
         return self._batch.failed_tasks(job_id)
 
     async def nodes(self, pool_id: str) -> AsyncIterator[NodeSeen]:
-        """The nodes of a pool, streamed; nothing if the pool is not there."""
+        """The nodes of a pool, streamed; nothing if the pool does not exist."""
         try:
             async for node in self._batch.nodes(pool_id):
                 yield node
@@ -108,17 +111,17 @@ class AccountReader:
     async def task_file(
         self, job_id: str, task: str, path: str, start: int, most: int
     ) -> Part | None:
-        """At most ``most`` bytes of a file of a task from ``start`` on; ``None`` without a file."""
+        """Up to ``most`` bytes of a file of a task from ``start``; ``None`` if it is missing."""
         return await self._batch.task_file(job_id, task, path, start, most)
 
     async def node_file(
         self, pool_id: str, node: str, path: str, start: int, most: int
     ) -> Part | None:
-        """At most ``most`` bytes of a file of a node from ``start`` on; ``None`` without a file."""
+        """Up to ``most`` bytes of a file of a node from ``start``; ``None`` if it is missing."""
         return await self._batch.node_file(pool_id, node, path, start, most)
 
     async def blob_part(self, container: str, blob: str, start: int, most: int) -> Part | None:
-        """At most ``most`` bytes of a blob from ``start`` on; ``None`` without a blob."""
+        """Up to ``most`` bytes of a blob from ``start``; ``None`` if it does not exist."""
         return await self._storage.blob_part(container, blob, start, most)
 
     def pools(self) -> AsyncIterator[PoolFacts]:

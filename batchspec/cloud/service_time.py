@@ -1,8 +1,8 @@
-"""The time at a service, measured from its answers: the wall clock of this machine decides nothing.
+"""The time at a service, measured from the ``Date`` of its answers, not from the local wall clock.
 
-Every answer has a ``Date`` (RFC 9110, 6.6.1), in whole seconds. Together with the moments at which
-the request was sent and answered, it bounds how far the service's time is ahead of the monotonic
-clock of this machine; many answers bound it closely.
+``Date`` (RFC 9110, 6.6.1) is in whole seconds. Together with the monotonic times at which the
+request was sent and answered, it bounds the offset between the time at the service and the
+monotonic clock; each further answer narrows the bounds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 
 class ServiceTime:
-    """The time at one service. Before its first answer this is the wall clock's.
+    """The time at one service; before its first answer, the time of the local wall clock.
 
     ``monotonic`` is in seconds, ``wall`` in UTC.
     """
@@ -21,17 +21,17 @@ class ServiceTime:
     def __init__(self, monotonic: Callable[[], float], wall: Callable[[], datetime]) -> None:
         self._monotonic = monotonic
         self._wall = wall
-        self._ahead: tuple[float, float] | None = None
+        self._offset: tuple[float, float] | None = None
 
     def now(self) -> datetime:
         """The time at the service (UTC)."""
-        if self._ahead is None:
+        if self._offset is None:
             return self._wall()
-        low, high = self._ahead
+        low, high = self._offset
         return datetime.fromtimestamp(self._monotonic() + (low + high) / 2, UTC)
 
     def answered(self, date: str | None, sent: float) -> None:
-        """Take an answer into account that just came.
+        """Take an answer into account that has just arrived.
 
         ``date`` is its ``Date`` header, ``sent`` the monotonic time at which the request was sent.
         """
@@ -40,15 +40,15 @@ class ServiceTime:
             return
         second = moment.timestamp()
         low, high = second - self._monotonic(), second + 1 - sent
-        if self._ahead is not None:
-            closer = max(low, self._ahead[0]), min(high, self._ahead[1])
-            # An answer that contradicts the earlier ones: a clock was set, or runs faster.
-            low, high = closer if closer[0] <= closer[1] else (low, high)
-        self._ahead = low, high
+        if self._offset is not None:
+            both = max(low, self._offset[0]), min(high, self._offset[1])
+            # The bounds exclude each other if a clock was set or runs faster: use the latest.
+            low, high = both if both[0] <= both[1] else (low, high)
+        self._offset = low, high
 
 
 def http_date(text: str | None) -> datetime | None:
-    """A date of HTTP; ``None`` if there is none or it cannot be read."""
+    """A date of HTTP; ``None`` if it is missing or invalid."""
     if not text:
         return None
     try:
@@ -59,6 +59,6 @@ def http_date(text: str | None) -> datetime | None:
 
 
 def until(text: str, date: str | None) -> timedelta | None:
-    """How long it is from an answer's ``Date`` to the date ``text``, which the answer has too."""
+    """The time from the ``Date`` of an answer to another date ``text`` in the same answer."""
     end, begin = http_date(text), http_date(date)
     return None if end is None or begin is None else end - begin

@@ -1,4 +1,4 @@
-"""Containers and lists of blobs: the Storage port, but for the transfers (upload, download)."""
+"""Containers and blobs. :mod:`.upload` and :mod:`.download` transfer the content of files."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.exceptions import AzureError
 from azure.storage.blob import ContentSettings
 
 from batchspec.apply.halt import Halt
 from batchspec.cloud.download import Downloads
-from batchspec.cloud.errors import fault, translate, translated
-from batchspec.cloud.limiter import Limiter, Limits, Timing
-from batchspec.cloud.pipeline import watched
+from batchspec.cloud.errors import transition_timeout, translate, translated
+from batchspec.cloud.pipeline import track_attempts
+from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing, Transition
+from batchspec.cloud.rest import error_code
 from batchspec.cloud.service_time import ServiceTime
 from batchspec.cloud.upload import Uploads
 from batchspec.observe.ports import ContainerSeen, Part
@@ -32,15 +33,15 @@ _DIRECTORY = "hdi_isfolder"
 
 
 class BlobStorage:
-    """A storage account. Implements :class:`batchspec.apply.ports.Storage`.
+    """A Storage account. Implements :class:`batchspec.apply.ports.Storage`.
 
-    ``service`` is the SDK's client; it is for this room alone.
+    ``service`` is the client of the SDK, for this package only.
     """
 
     def __init__(
         self,
         service: BlobServiceClient,
-        limiter: Limiter,
+        limiter: RateLimiter,
         limits: Limits,
         timing: Timing,
         time: ServiceTime,
@@ -50,10 +51,10 @@ class BlobStorage:
         self._limits = limits
         self._timing = timing
         self._uploads = Uploads(service)
-        self._downloads = Downloads(service, timing, limiter.delay)
+        self._downloads = Downloads(service, timing, limiter.backoff)
 
     def now(self) -> datetime:
-        """The time at the storage account (UTC), as its latest answers say."""
+        """The time at the Storage account (UTC), by its latest answers."""
         return self._time.now()
 
     async def container(self, name: str) -> Mapping[str, str] | None:
@@ -69,36 +70,39 @@ class BlobStorage:
 
     async def containers(self) -> AsyncIterator[ContainerSeen]:
         """Every container of the account."""
-        with translated("the containers"):
+        with translated("containers"):
             async for found in self.service.list_containers(include_metadata=True):
                 yield ContainerSeen(found.name, dict(found.metadata or {}), found.last_modified)
 
     async def create_container(
         self, name: str, metadata: Mapping[str, str], public_access: str | None
     ) -> bool:
-        """Make a container; ``False`` if it was there. Waits out one that is being deleted."""
+        """Create a container; ``False`` if it exists.
+
+        While a container with this name is being deleted, the creation is repeated.
+
+        Raises:
+            ServiceError: refused; ``ContainerBeingDeleted`` if it is still being deleted after
+                ``Limits.transition``.
+        """
         client = self.service.get_container_client(name)
-        began, tries = self._timing.monotonic(), 0
+        transition = Transition(self._limits, self._timing)
         while True:
             try:
-                with watched() as attempts:
+                with track_attempts() as attempts:
                     await client.create_container(
                         metadata=dict(metadata) or None, public_access=public_access
                     )
                 return True
-            except HttpResponseError as error:
-                found = fault(error)
-                if found.code == "ContainerAlreadyExists":
-                    # After a lost reply it may well be the one that this call has made.
-                    return attempts.lost and await self.container(name) == dict(metadata)
-                waited = self._timing.monotonic() - began
-                if found.code != "ContainerBeingDeleted" or waited > self._limits.settle:
-                    raise translate(error, f"container {name}") from None
             except AzureError as error:
-                raise translate(error, f"container {name}") from None
-            tries += 1
-            # Azure takes half a minute at least to let a name go.
-            await self._timing.sleep(min(2.0**tries, 15.0))
+                refusal = translate(error, f"container {name}")
+            if refusal.code == "ContainerAlreadyExists":
+                # After a lost answer, it can be the one that this request created.
+                return attempts.unconfirmed and await self.container(name) == dict(metadata)
+            if refusal.code != "ContainerBeingDeleted":
+                raise refusal from None
+            if not await transition.pause():
+                raise transition_timeout(refusal, transition.waited) from None
 
     async def set_metadata(self, container: str, metadata: Mapping[str, str]) -> None:
         """Replace the metadata of a container."""
@@ -107,21 +111,21 @@ class BlobStorage:
             await client.set_container_metadata(dict(metadata))
 
     async def delete_container(self, name: str) -> bool:
-        """Delete a container; ``False`` if there was none."""
+        """Delete a container; ``False`` if it does not exist."""
         try:
-            with watched() as attempts:
+            with track_attempts() as attempts:
                 await self.service.get_container_client(name).delete_container()
         except AzureError as error:
             if not _absent(error):
                 raise translate(error, f"container {name}") from None
-            return attempts.lost or _code(error) == "ContainerBeingDeleted"
+            return attempts.unconfirmed or error_code(error) == "ContainerBeingDeleted"
         return True
 
     async def blobs(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
-        """Every blob of a container, streamed; nothing if the container is not there.
+        """Every blob of a container, streamed; nothing if the container does not exist.
 
-        Where an account has a hierarchical namespace, its directories are listed, too, as empty
-        blobs; only their metadata tell (azure-sdk-for-python#34734). They are left out.
+        An account with a hierarchical namespace lists its directories as empty blobs with special
+        metadata (azure-sdk-for-python#34734); they are left out.
         """
         client = self.service.get_container_client(container)
         listed = client.list_blobs(
@@ -145,7 +149,7 @@ class BlobStorage:
                 raise translate(error, f"container {container}") from None
 
     async def put(self, container: str, blob: str, data: bytes) -> None:
-        """Write a small blob of plain text; one of that name is replaced."""
+        """Write a small blob of plain text; replaces an existing blob."""
         settings = ContentSettings(content_type="text/plain; charset=utf-8")
         with translated(f"{container}/{blob}"):
             await self.service.get_blob_client(container, blob).upload_blob(
@@ -161,13 +165,13 @@ class BlobStorage:
                 raise translate(error, f"{container}/{blob}") from None
 
     async def blob_part(self, container: str, blob: str, start: int, most: int) -> Part | None:
-        """At most ``most`` bytes of a blob from ``start`` on; ``None`` without a blob."""
+        """Up to ``most`` bytes of a blob from ``start``; ``None`` if it does not exist."""
         client = self.service.get_blob_client(container, blob)
         try:
             length = int((await client.get_blob_properties()).size)
             if start >= length:
                 return Part(b"", length)
-            # As stored: offsets are of the bytes that lie there.
+            # Without decompression: offsets are those of the stored bytes.
             found = await client.download_blob(start, most, decompress=False)
             return Part(await found.readall(), length)
         except AzureError as error:
@@ -185,10 +189,9 @@ class BlobStorage:
         """Upload one file, checked in transit and at rest (MD5).
 
         Raises:
-            StalePlanError: ``file-moved``: the file is gone, or is not what it was when the plan
-                was made.
-            SpecError: ``blob-name``: no blob can have its name.
-            Halted: ``halt`` was asked for, and blocks of the file were not sent.
+            StalePlanError: ``file-moved``: the file was deleted or changed after the plan was made.
+            SpecError: ``blob-name``: a blob cannot have this name.
+            Halted: ``halt`` was requested before all blocks of the file were sent.
         """
         with translated(f"{container}/{file.blob}"):
             await self._uploads.upload(container, file, moved, halt or Halt())
@@ -196,19 +199,19 @@ class BlobStorage:
     async def download(
         self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]
     ) -> bytes:
-        """Download one blob to the file ``part``, checked (length; MD5 where kept); its MD5."""
+        """Download a blob to the file ``part`` and check its length and, if stored, its MD5.
+
+        Returns:
+            The MD5 of the file.
+        """
         with translated(f"{container}/{blob.name}"):
             return await self._downloads.download(container, blob, part, moved)
 
 
 def _is_directory(metadata: Mapping[str, str]) -> bool:
-    # Written in another case by some that made directories before there were any.
+    # Clients that wrote directories before hierarchical namespaces use other cases.
     return any(key.lower() == _DIRECTORY and metadata[key] == "true" for key in metadata)
 
 
-def _code(error: AzureError) -> str:
-    return fault(error).code if isinstance(error, HttpResponseError) else ""
-
-
 def _absent(error: AzureError) -> bool:
-    return _code(error) in _ABSENT
+    return error_code(error) in _ABSENT

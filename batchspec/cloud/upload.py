@@ -1,12 +1,12 @@
-"""One file to one blob. The file is hashed while it is read: what arrives is what was planned.
+"""Upload of a file to a blob. The file is hashed while it is read and compared with the plan.
 
-Small files go in one request. Larger ones go in blocks that become a blob only when the last byte
-was read and the hash agrees, so that a file that changed meanwhile does not replace the blob.
+A small file is one request. A larger one is sent in blocks, which are committed as a blob only if
+the hash of the whole file is right, so that a file that has changed does not replace the blob.
 
-The id of a block says what is in it (its place, size and MD5), and the service has checked the MD5
-of each block that it stored. Blocks that an interrupted upload left uncommitted are therefore used
-where the file still has the same bytes; the service deletes the others when the list of blocks is
-committed, or after a week (REST reference, Put Block, "Remarks").
+The id of a block contains its index, size and MD5, and the service checks the MD5 of each block.
+Uncommitted blocks of an interrupted upload are therefore used again if the file has the same
+content; the service deletes the others when a block list is committed, or after a week (REST
+reference, Put Block, "Remarks").
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 from collections.abc import Callable
 from io import FileIO
 from typing import TYPE_CHECKING
@@ -22,57 +23,56 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, ContentSettings
 
 from batchspec.apply.halt import Halt, Halted
-from batchspec.cloud.aside import SMALL, aside
-from batchspec.cloud.errors import fault
-from batchspec.cloud.names import check_blob_name
-from batchspec.diagnostics import Diagnostic, StalePlanError
+from batchspec.cloud.errors import error_response
+from batchspec.cloud.thread import SMALL, in_thread
+from batchspec.diagnostics import Diagnostic, SpecError, StalePlanError
 from batchspec.plan.observed import LocalFile
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobClient, BlobServiceClient
 
 BLOCK = 8 * 1024 * 1024
-"""A file of up to this size goes in one request; larger ones in blocks of it, at least."""
+"""In bytes. A file of up to this size is one request; a larger one has blocks of at least it."""
 
 MOST_BLOCKS = 50_000
-"""The service's limit of blocks of one blob."""
+"""The highest number of blocks of a blob."""
 
 _IN_FLIGHT = 8
 
 
 class Uploads:
-    """Uploads to one account. At most eight blocks are in memory, of all files together."""
+    """Uploads to one account. At most eight blocks of all files together are in memory."""
 
     def __init__(self, service: BlobServiceClient) -> None:
         self._service = service
-        self._room = asyncio.Semaphore(_IN_FLIGHT)
+        self._slots = asyncio.Semaphore(_IN_FLIGHT)
 
     async def upload(
         self, container: str, file: LocalFile, moved: Callable[[int], None], halt: Halt
     ) -> None:
-        """Upload one file; ``moved`` is called with the numbers of bytes that have arrived.
+        """Upload a file; ``moved`` is called with the number of bytes of each completed part.
 
         Raises:
-            Halted: ``halt`` was asked for; the blocks that were in flight have arrived.
+            Halted: ``halt`` was requested; the blocks that were being sent have arrived.
         """
         check_blob_name(file.blob)
         client = self._service.get_blob_client(container, file.blob)
-        source = await aside(file.size, _open, file)
+        source = await in_thread(file.size, _open, file)
         try:
             if file.size <= BLOCK:
-                await self._whole(client, file, source)
+                await self._upload_at_once(client, file, source)
                 moved(file.size)
             else:
-                await self._blocks(client, file, source, moved, halt)
+                await self._upload_blocks(client, file, source, moved, halt)
         finally:
             source.close()
 
-    async def _whole(self, client: BlobClient, file: LocalFile, source: FileIO) -> None:
-        async with self._room if file.size > SMALL else contextlib.nullcontext():
-            # One byte more than there should be, to see whether the file has grown.
-            data = await aside(file.size, _read, file, source, file.size + 1)
+    async def _upload_at_once(self, client: BlobClient, file: LocalFile, source: FileIO) -> None:
+        async with self._slots if file.size > SMALL else contextlib.nullcontext():
+            # One byte more than expected, to detect that the file has grown.
+            data = await in_thread(file.size, _read, file, source, file.size + 1)
             md5 = hashlib.md5(usedforsecurity=False)
-            await aside(len(data), md5.update, data)
+            await in_thread(len(data), md5.update, data)
             _check(file, len(data), md5.digest())
             await client.upload_blob(
                 data,
@@ -82,7 +82,7 @@ class Uploads:
                 content_settings=_settings(file),
             )
 
-    async def _blocks(
+    async def _upload_blocks(
         self,
         client: BlobClient,
         file: LocalFile,
@@ -90,12 +90,12 @@ class Uploads:
         moved: Callable[[int], None],
         halt: Halt,
     ) -> None:
-        """Stage blocks side by side, read in order; commit them when all is as planned.
+        """Read the blocks in order, stage them concurrently, and commit them.
 
-        Not the SDK's ``upload_blob``: cancelled, or failing in one block, it leaves the others
-        running.
+        ``upload_blob`` of the SDK is not used, because it does not stop the other blocks when one
+        fails or when it is cancelled.
         """
-        staged = await _uncommitted(client)
+        staged = await _uncommitted_blocks(client)
         group = asyncio.TaskGroup()
 
         def stage(block: str, data: bytes) -> asyncio.Task[None] | None:
@@ -108,7 +108,7 @@ class Uploads:
             async with group:
                 ids = await self._stage_all(file, source, stage, halt)
         except BaseExceptionGroup as failures:
-            # One is enough to report; the others were cancelled for it.
+            # The first failure; it cancelled the others.
             raise failures.exceptions[0] from None
         if ids is None:
             raise Halted
@@ -125,45 +125,46 @@ class Uploads:
         stage: Callable[[str, bytes], asyncio.Task[None] | None],
         halt: Halt,
     ) -> list[str] | None:
-        """Read the file to its end and ``stage`` each block, as a task if it has to be sent.
+        """Read the file and ``stage`` each block, which returns a task if the block is sent.
 
-        The ids of all blocks; ``None`` if ``halt`` was asked for before the end of the file.
+        Returns:
+            The ids of all blocks; ``None`` if ``halt`` was requested before the end of the file.
         """
         block_size = max(BLOCK, -(-file.size // MOST_BLOCKS))
         md5 = hashlib.md5(usedforsecurity=False)
         ids: list[str] = []
-        seen = 0
-        while seen <= file.size:
-            await self._room.acquire()
+        size = 0
+        while size <= file.size:
+            await self._slots.acquire()
             staging: asyncio.Task[None] | None = None
             try:
                 if halt.asked:
                     return None
-                data = await aside(block_size, _read, file, source, block_size)
-                block = await aside(len(data), _block_id, len(ids), data)
-                await aside(len(data), md5.update, data)
-                seen += len(data)
+                data = await in_thread(block_size, _read, file, source, block_size)
+                block = await in_thread(len(data), _block_id, len(ids), data)
+                await in_thread(len(data), md5.update, data)
+                size += len(data)
                 if not data:
                     break
                 ids.append(block)
                 staging = stage(block, data)
                 if staging is not None:
-                    # A block keeps its place in memory until its task is over, even if it was
-                    # cancelled before it began.
-                    staging.add_done_callback(lambda _: self._room.release())
+                    # A block occupies its slot until its task ends, also if the task is cancelled
+                    # before it starts.
+                    staging.add_done_callback(lambda _: self._slots.release())
             finally:
                 if staging is None:
-                    self._room.release()
-        _check(file, seen, md5.digest())
+                    self._slots.release()
+        _check(file, size, md5.digest())
         return ids
 
 
-async def _uncommitted(client: BlobClient) -> frozenset[str]:
-    """The ids of the blocks that were sent for a blob and are not part of it."""
+async def _uncommitted_blocks(client: BlobClient) -> frozenset[str]:
+    """The ids of the uncommitted blocks of a blob."""
     try:
         _, blocks = await client.get_block_list("uncommitted")
     except HttpResponseError as error:
-        if fault(error).status == 404:
+        if error_response(error).status == 404:
             return frozenset()
         raise
     return frozenset(block.id for block in blocks)
@@ -180,7 +181,7 @@ def _open(file: LocalFile) -> FileIO:
     try:
         return file.path.open("rb", buffering=0)
     except OSError as error:
-        raise _moved(file, error.strerror or str(error)) from None
+        raise _changed(file, error.strerror or str(error)) from None
 
 
 def _read(file: LocalFile, source: FileIO, size: int) -> bytes:
@@ -190,24 +191,24 @@ def _read(file: LocalFile, source: FileIO, size: int) -> bytes:
             parts.append(part)
             size -= len(part)
     except OSError as error:
-        raise _moved(file, error.strerror or str(error)) from None
+        raise _changed(file, error.strerror or str(error)) from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _check(file: LocalFile, size: int, md5: bytes) -> None:
     if size != file.size:
-        more = "grew" if size > file.size else f"has {size} bytes"
-        raise _moved(file, f"it had {file.size} bytes when the plan was made and {more} since")
+        more = "has grown" if size > file.size else f"has shrunk to {size} bytes"
+        raise _changed(file, f"its size was {file.size} bytes in the plan, and it {more} since")
     if md5 != file.md5:
-        raise _moved(file, "its content is not what it was when the plan was made")
+        raise _changed(file, "its content has changed")
 
 
-def _moved(file: LocalFile, why: str) -> StalePlanError:
+def _changed(file: LocalFile, why: str) -> StalePlanError:
     return StalePlanError(
         Diagnostic(
             "file-moved",
             f"{file.path} changed after the plan was made: {why}",
-            fix="Give the same command again: a new plan sees the file as it is.",
+            fix="run the command again; it makes a new plan",
         )
     )
 
@@ -217,11 +218,51 @@ def _settings(file: LocalFile) -> ContentSettings:
 
 
 def _block_id(index: int, data: bytes) -> str:
-    """The id of a block: its place in the blob, its size and its MD5, which the service checks.
+    """The id of a block: its index, its size and its MD5.
 
-    The SDK encodes it. All ids of a blob must be equally long, those of uncommitted blocks that
-    other clients left included: these have 48 characters, as those of the SDK's own uploads
+    The SDK encodes it. All block ids of a blob must have the same length, including those of
+    uncommitted blocks of other clients: 48 characters, as in uploads of the SDK
     (azure-storage-blob 12.28).
     """
     md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
     return f"{index:06d}-{len(data):08x}-{md5}"
+
+
+# Names of blobs, checked before a request is sent. Storage refuses some names late and without a
+# clear message, and accepts others that cannot be read: Azurite stores a control character and
+# answers every later listing with 500, HTTP clients remove a `..` segment, and Azure replaces a
+# backslash with a slash.
+
+LONGEST = 1024
+DEEPEST = 254
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+
+def check_blob_name(name: str) -> None:
+    """Raise SpecError ``blob-name`` if a blob cannot have this name."""
+    reason = _invalid_name(name)
+    if reason:
+        shown = name.encode("unicode_escape", "backslashreplace").decode("ascii")
+        raise SpecError(
+            Diagnostic(
+                "blob-name",
+                f"a blob cannot have the name {shown[:200]!r}: {reason}",
+                fix="rename the file, or set another `path`",
+            )
+        )
+
+
+def _invalid_name(name: str) -> str:
+    segments = name.split("/")
+    reasons = (
+        (not name, "it is empty"),
+        (len(name) > LONGEST, f"it has {len(name)} characters, and the limit is {LONGEST}"),
+        (_SURROGATE.search(name), "it is not valid Unicode"),
+        (_CONTROL.search(name), "it contains a control character"),
+        ("\\" in name, "it contains a backslash"),
+        ("." in segments or ".." in segments, "a segment of it is . or .."),
+        (len(segments) > DEEPEST, f"it has {len(segments)} segments, and the limit is {DEEPEST}"),
+    )
+    return next((reason for applies, reason in reasons if applies), "")

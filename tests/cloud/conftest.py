@@ -12,9 +12,7 @@ import pytest
 from aiohttp import web
 
 from batchspec.apply.events import Waiting
-from batchspec.cloud.account import LocalAccount
-from batchspec.cloud.cloud import Cloud
-from batchspec.cloud.open import open_account
+from batchspec.cloud import AccountClient, LocalAccount, open_account
 from batchspec.diagnostics import Secret
 from tests.cloud.scripted import Scripted
 
@@ -86,7 +84,7 @@ def notices() -> list[Waiting]:
     return []
 
 
-Opener = Callable[[LocalAccount], AbstractAsyncContextManager[Cloud]]
+Opener = Callable[[LocalAccount], AbstractAsyncContextManager[AccountClient]]
 
 
 @pytest.fixture
@@ -102,7 +100,7 @@ def opened(clock: Time, notices: list[Waiting]) -> Opener:
 
 
 @pytest.fixture
-async def cloud(server: Scripted, opened: Opener) -> AsyncIterator[Cloud]:
+async def cloud(server: Scripted, opened: Opener) -> AsyncIterator[AccountClient]:
     """An account of which both services are the scripted server, storage under /store."""
     account = LocalAccount(server.url, "acct", KEY, f"{server.url}/store", "store", KEY)
     async with opened(account) as cloud:

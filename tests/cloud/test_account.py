@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from batchspec.cloud.account import AzureAccount, LocalAccount, account_from
+from batchspec.cloud import AzureAccount, LocalAccount, account_from
 from batchspec.diagnostics import Secret, UsageError
 from batchspec.plan.observed import Account
 
@@ -41,7 +41,7 @@ def test_keys() -> None:
         "store",
         Secret(KEY),
     )
-    assert account.shown == Account(
+    assert account.names == Account(
         "azure", "mine.westeurope.batch.azure.com", "store.blob.core.windows.net"
     )
 
@@ -49,7 +49,7 @@ def test_keys() -> None:
 def test_no_key_is_ever_in_a_text() -> None:
     local = LocalAccount("http://x", "a", Secret(KEY), "http://y", "b", Secret(KEY))
     for account in (account_from(WHOLE), local):
-        assert KEY not in f"{account!r} {account} {account.shown}"
+        assert KEY not in f"{account!r} {account} {account.names}"
 
 
 def test_without_keys_it_signs_in() -> None:
@@ -83,7 +83,7 @@ def test_connection_string_with_an_endpoint_of_its_own() -> None:
         )
     )
     assert account.blob_url == "http://127.0.0.1:10000/a"
-    assert account.shown.storage == "127.0.0.1:10000/a"
+    assert account.names.storage == "127.0.0.1:10000/a"
 
 
 def test_connection_string_of_the_emulator() -> None:
@@ -160,7 +160,7 @@ def test_a_token_is_not_sent_in_the_clear() -> None:
 
 def test_nothing_of_azure_is_imported_before_an_account_is_opened() -> None:
     program = (
-        "import sys, batchspec.cloud, batchspec.cloud.open, batchspec.cloud.account;"
+        "import sys, batchspec.cloud, batchspec.cloud.client, batchspec.cloud.account;"
         "sys.exit(any(name.split('.')[0] == 'azure' for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchspec.cloud.cloud import Cloud
+from batchspec.cloud import AccountClient
 from batchspec.diagnostics import ServiceError
 from tests.cloud.conftest import Time
 from tests.cloud.scripted import RESET, Reply, Scripted, refusal
@@ -14,7 +14,7 @@ def nodes(*names: str) -> Reply:
     return Reply(body={"value": [{"id": name, "state": "idle"} for name in names]})
 
 
-async def test_a_formula_is_sent_with_its_interval(cloud: Cloud, server: Scripted) -> None:
+async def test_a_formula_is_sent_with_its_interval(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/pools/x/enableautoscale", Reply(200))
     await cloud.batch.scale_pool("x", "$TargetDedicatedNodes = 1;", "PT10M")
     assert server.asked[-1].json == {
@@ -25,33 +25,37 @@ async def test_a_formula_is_sent_with_its_interval(cloud: Cloud, server: Scripte
     assert "autoScaleEvaluationInterval" not in server.asked[-1].json
 
 
-async def test_no_formula_any_more(cloud: Cloud, server: Scripted) -> None:
+async def test_no_formula_any_more(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/pools/x/disableautoscale", Reply(200))
     await cloud.batch.scale_pool("x", None, None)
     assert len(server.asked) == 1
 
 
-async def test_a_formula_waits_for_a_resize(cloud: Cloud, server: Scripted, clock: Time) -> None:
+async def test_a_formula_waits_for_a_resize(
+    cloud: AccountClient, server: Scripted, clock: Time
+) -> None:
     busy = refusal(409, "PoolBeingResized")
     server.on("POST", "/pools/x/enableautoscale", busy, Reply(200))
     await cloud.batch.scale_pool("x", "$TargetDedicatedNodes = 1;", None)
     assert clock.slept
 
 
-async def test_a_formula_that_is_wrong(cloud: Cloud, server: Scripted) -> None:
+async def test_a_formula_that_is_wrong(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/pools/x/enableautoscale", refusal(400, "AutoScalingFormulaSyntaxError"))
     with pytest.raises(ServiceError) as caught:
         await cloud.batch.scale_pool("x", "no", None)
     assert caught.value.code == "AutoScalingFormulaSyntaxError"
 
 
-async def test_a_resize_says_how_long_it_may_take(cloud: Cloud, server: Scripted) -> None:
+async def test_a_resize_says_how_long_it_may_take(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/pools/x/resize", Reply(202))
     await cloud.batch.resize_pool("x", 1, 0, "PT20M")
     assert server.asked[-1].json["resizeTimeout"] == "PT20M"
 
 
-async def test_every_node_restarts_and_its_tasks_run_again(cloud: Cloud, server: Scripted) -> None:
+async def test_every_node_restarts_and_its_tasks_run_again(
+    cloud: AccountClient, server: Scripted
+) -> None:
     server.on("GET", "/pools/x/nodes", nodes("a", "b"))
     server.on("POST", "/pools/x/nodes/(a|b)/reboot", Reply(202))
     await cloud.batch.restart_nodes("x")
@@ -64,7 +68,7 @@ async def test_every_node_restarts_and_its_tasks_run_again(cloud: Cloud, server:
 
 
 async def test_a_node_that_starts_is_asked_again(
-    cloud: Cloud, server: Scripted, clock: Time
+    cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
     """It may have read already what it was to start with before."""
     server.on("GET", "/pools/x/nodes", nodes("a", "b"))
@@ -88,7 +92,7 @@ async def test_a_node_that_starts_is_asked_again(
     ids=["gone", "lost", "leaving", "reimaged"],
 )
 async def test_a_node_that_never_comes_back_is_left(
-    cloud: Cloud, server: Scripted, answer: Reply
+    cloud: AccountClient, server: Scripted, answer: Reply
 ) -> None:
     server.on("GET", "/pools/x/nodes", nodes("a"))
     server.on("POST", "/pools/x/nodes/a/reboot", answer)
@@ -96,13 +100,15 @@ async def test_a_node_that_never_comes_back_is_left(
     assert len(server.requests("POST")) == 1
 
 
-async def test_a_restart_whose_answer_was_lost(cloud: Cloud, server: Scripted) -> None:
+async def test_a_restart_whose_answer_was_lost(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/pools/x/nodes", nodes("a"))
     server.on("POST", "/pools/x/nodes/a/reboot", RESET, refusal(409, "NodeBeingRebooted"))
     await cloud.batch.restart_nodes("x")
 
 
-async def test_a_node_that_never_ends_to_start(cloud: Cloud, server: Scripted, clock: Time) -> None:
+async def test_a_node_that_never_ends_to_start(
+    cloud: AccountClient, server: Scripted, clock: Time
+) -> None:
     server.on("GET", "/pools/x/nodes", nodes("a"))
     server.on("POST", "/pools/x/nodes/a/reboot", refusal(409, "NodeBeingStarted"))
     with pytest.raises(ServiceError) as caught:

@@ -8,8 +8,7 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
-from batchspec.cloud.account import account_from
-from batchspec.cloud.open import open_account
+from batchspec.cloud import account_from, open_account
 from batchspec.diagnostics import ServiceError
 
 # What the Azure CLI calls `batch_resource_id` and `active_directory`, in its cloud.py.

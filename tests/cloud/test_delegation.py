@@ -32,10 +32,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from yarl import URL
 
-from batchspec.cloud.account import AzureAccount
-from batchspec.cloud.cloud import Cloud
-from batchspec.cloud.limiter import Limits
-from batchspec.cloud.open import open_account
+from batchspec.cloud import AccountClient, AzureAccount, Limits, open_account
 from batchspec.diagnostics import ServiceError
 from batchspec.local.azurite import find_nodejs
 from batchspec.local.settings import Settings
@@ -164,7 +161,7 @@ def account(store: Store) -> AzureAccount:
 
 
 @pytest.fixture
-async def signed_in(secure_store: Store, who: SignIn) -> AsyncIterator[Cloud]:
+async def signed_in(secure_store: Store, who: SignIn) -> AsyncIterator[AccountClient]:
     async with open_account(
         account(secure_store), credential=lambda: who, ca_file=secure_store.ca
     ) as cloud:
@@ -172,11 +169,11 @@ async def signed_in(secure_store: Store, who: SignIn) -> AsyncIterator[Cloud]:
 
 
 async def test_addresses_are_signed_by_who_is_signed_in(
-    signed_in: Cloud, secure_store: Store
+    signed_in: AccountClient, secure_store: Store
 ) -> None:
     assert signed_in.longest_sas is not None
     await signed_in.storage.create_container("output", {}, None)
-    signer = await signed_in.batch.mint.signer(timedelta(hours=1))
+    signer = await signed_in.batch.signer.for_lifetime(timedelta(hours=1))
     address = URL(signer(BlobUrl("output", None, "cw")), encoded=True)
     assert address.query["skoid"] == "23657296-5cd5-45b0-a809-d972a7f4dfe1"
     assert address.query["spr"] == "https"
@@ -194,10 +191,10 @@ async def test_addresses_are_signed_by_who_is_signed_in(
     assert [blob.name async for blob in signed_in.storage.blobs("output")] == ["a b"]
 
 
-async def test_one_key_serves_many_signers(signed_in: Cloud, who: SignIn) -> None:
-    mint = signed_in.batch.mint
+async def test_one_key_serves_many_signers(signed_in: AccountClient, who: SignIn) -> None:
+    signer = signed_in.batch.signer
     hours = [timedelta(hours=hour) for hour in range(1, 20)]
-    signers = await asyncio.gather(*(mint.signer(hour) for hour in hours))
+    signers = await asyncio.gather(*(signer.for_lifetime(hour) for hour in hours))
     keys = {URL(signer(BlobUrl("c", None, "r"))).query["skt"] for signer in signers}
     assert len(keys) == 1
 
@@ -207,10 +204,10 @@ async def test_the_key_is_renewed_before_it_is_too_short(secure_store: Store) ->
     async with open_account(
         account(secure_store), credential=SignIn, ca_file=secure_store.ca, monotonic=lambda: passed
     ) as cloud:
-        first = (await cloud.batch.mint.signer(timedelta(days=1)))(BlobUrl("c", None, "r"))
+        first = (await cloud.batch.signer.for_lifetime(timedelta(days=1)))(BlobUrl("c", None, "r"))
         passed += timedelta(days=6).total_seconds()
         now += timedelta(days=6)
-        late = await cloud.batch.mint.signer(timedelta(days=1))
+        late = await cloud.batch.signer.for_lifetime(timedelta(days=1))
         second = late(BlobUrl("c", None, "r"))
     assert URL(first).query["ske"] < URL(second).query["ske"]
     end = datetime.fromisoformat(URL(second).query["se"])
@@ -218,18 +215,18 @@ async def test_the_key_is_renewed_before_it_is_too_short(secure_store: Store) ->
     assert end <= datetime.fromisoformat(URL(second).query["ske"])
 
 
-async def test_seven_days_are_the_most(signed_in: Cloud) -> None:
+async def test_seven_days_are_the_most(signed_in: AccountClient) -> None:
     longest = signed_in.longest_sas
     assert longest is not None
-    signer = await signed_in.batch.mint.signer(longest)
+    signer = await signed_in.batch.signer.for_lifetime(longest)
     signer(BlobUrl("c", None, "r"))
     with pytest.raises(ServiceError) as caught:
-        await signed_in.batch.mint.signer(timedelta(days=7))
+        await signed_in.batch.signer.for_lifetime(timedelta(days=7))
     assert caught.value.code == "sas-too-long"
     assert "AZURE_STORAGE_KEY" in caught.value.problems[0].fix
 
 
-async def test_nobody_is_signed_in(signed_in: Cloud, who: SignIn) -> None:
+async def test_nobody_is_signed_in(signed_in: AccountClient, who: SignIn) -> None:
     who.refused = True
     with pytest.raises(ServiceError) as caught:
         await signed_in.storage.container("data")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from batchspec.apply.ports import TaskWaiting
-from batchspec.cloud.dependencies import satisfies, task_waiting
+from batchspec.cloud.facts import satisfies, task_waiting
 
 SATISFY, BLOCK = {"dependencyAction": "Satisfy"}, {"dependencyAction": "block"}
 CONDITIONS = {

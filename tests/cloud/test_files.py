@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from batchspec.cloud.cloud import Cloud
+from batchspec.cloud import AccountClient
 from batchspec.diagnostics import ServiceError
 from tests.cloud.scripted import RESET, Asked, Reply, Scripted, refusal
 
@@ -26,29 +26,29 @@ def serve(server: Scripted, content: bytes, path: str = PATH) -> None:
     server.on("GET", path, answer)
 
 
-async def tail(cloud: Cloud, size: int = 10) -> str:
+async def tail(cloud: AccountClient, size: int = 10) -> str:
     return await cloud.batch.task_file_tail("j", "t", "stderr.txt", size)
 
 
-async def test_only_the_end_is_fetched(cloud: Cloud, server: Scripted) -> None:
+async def test_only_the_end_is_fetched(cloud: AccountClient, server: Scripted) -> None:
     serve(server, b"0123456789" * 1000)
     assert await tail(cloud, 4) == "6789"
     assert server.asked[-1].headers["ocp-range"] == "bytes=9996-9999"
 
 
-async def test_a_small_file_is_fetched_whole(cloud: Cloud, server: Scripted) -> None:
+async def test_a_small_file_is_fetched_whole(cloud: AccountClient, server: Scripted) -> None:
     serve(server, b"short")
     assert await tail(cloud) == "short"
     assert "ocp-range" not in server.asked[-1].headers
 
 
-async def test_an_empty_file_is_not_fetched(cloud: Cloud, server: Scripted) -> None:
+async def test_an_empty_file_is_not_fetched(cloud: AccountClient, server: Scripted) -> None:
     serve(server, b"")
     assert await tail(cloud) == ""
     assert server.requests("GET") == []
 
 
-async def test_a_file_of_a_node(cloud: Cloud, server: Scripted) -> None:
+async def test_a_file_of_a_node(cloud: AccountClient, server: Scripted) -> None:
     serve(server, b"start task", "/pools/p/nodes/n/files/startup%2Fstderr.txt")
     found = await cloud.batch.node_file_tail("p", "n", "startup/stderr.txt", 4)
     assert found == "task"
@@ -63,7 +63,7 @@ async def test_a_file_of_a_node(cloud: Cloud, server: Scripted) -> None:
     ],
 )
 async def test_no_file_is_an_empty_text(
-    cloud: Cloud, server: Scripted, missing: Reply, caplog: pytest.LogCaptureFixture
+    cloud: AccountClient, server: Scripted, missing: Reply, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.on("HEAD", PATH, missing)
     assert await tail(cloud) == ""
@@ -75,32 +75,34 @@ async def test_no_file_is_an_empty_text(
     [(404, "FileNotFound"), (409, "TaskFilesCleanedup"), (416, "InvalidRange")],
 )
 async def test_a_file_that_goes_meanwhile(
-    cloud: Cloud, server: Scripted, status: int, code: str
+    cloud: AccountClient, server: Scripted, status: int, code: str
 ) -> None:
     serve(server, b"x" * 100)
     server.on("GET", PATH, refusal(status, code))
     assert await tail(cloud) == ""
 
 
-async def test_an_answer_that_breaks_off_is_asked_for_again(cloud: Cloud, server: Scripted) -> None:
+async def test_an_answer_that_breaks_off_is_asked_for_again(
+    cloud: AccountClient, server: Scripted
+) -> None:
     serve(server, b"0123456789")
     server.on("GET", PATH, Reply(body=b"0123456789", cut=3, headers=TEXT), RESET, Reply(body=b"ok"))
     assert await tail(cloud) == "ok"
 
 
-async def test_a_refusal_is_one(cloud: Cloud, server: Scripted) -> None:
+async def test_a_refusal_is_one(cloud: AccountClient, server: Scripted) -> None:
     server.on("HEAD", PATH, Reply(403))
     with pytest.raises(ServiceError) as caught:
         await tail(cloud)
     assert "stderr.txt of task t" in caught.value.problems[0].summary
 
 
-async def test_bytes_that_are_no_text(cloud: Cloud, server: Scripted) -> None:
+async def test_bytes_that_are_no_text(cloud: AccountClient, server: Scripted) -> None:
     serve(server, b"a\xff\xfeb")
     assert await tail(cloud) == "a��b"
 
 
-async def test_a_character_is_not_cut_in_two(cloud: Cloud, server: Scripted) -> None:
+async def test_a_character_is_not_cut_in_two(cloud: AccountClient, server: Scripted) -> None:
     serve(server, "x€€".encode())
     assert await tail(cloud, 5) == "€"
     serve(server, "€".encode())

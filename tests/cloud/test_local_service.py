@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from batchspec.apply.ports import TaskAdded
-from batchspec.cloud.account import LocalAccount
-from batchspec.cloud.cloud import Cloud
-from batchspec.cloud.open import open_account
+from batchspec.cloud import AccountClient, LocalAccount, open_account
 from batchspec.diagnostics import Secret, ServiceError
 from batchspec.plan.observed import LocalFile
 from batchspec.spec import BlobUrl, Quoted, Quoting, Record, Text, freeze
@@ -81,7 +79,7 @@ async def test_a_run(account: LocalAccount, tmp_path: Path) -> None:
         await clear(cloud)
 
 
-async def prepare(cloud: Cloud, tmp_path: Path) -> None:
+async def prepare(cloud: AccountClient, tmp_path: Path) -> None:
     for name in ("input", "output"):
         assert await cloud.storage.create_container(name, {}, None)
     path = tmp_path / "a b.txt"
@@ -104,7 +102,7 @@ async def prepare(cloud: Cloud, tmp_path: Path) -> None:
     assert usage.pools >= 1 and usage.jobs >= 1
 
 
-async def run(cloud: Cloud) -> None:
+async def run(cloud: AccountClient) -> None:
     program = (
         "import sys, urllib.request as web; body = open('in.txt', 'rb').read(); "
         "web.urlopen(web.Request(sys.argv[1], body, {'x-ms-blob-type': 'BlockBlob'}, method='PUT'))"
@@ -139,7 +137,7 @@ async def run(cloud: Cloud) -> None:
     await until(completed)
 
 
-async def look(cloud: Cloud, tmp_path: Path) -> None:
+async def look(cloud: AccountClient, tmp_path: Path) -> None:
     counts = await cloud.batch.task_counts("j")
     assert (counts.succeeded, counts.failed) == (1, 1)
     (failed,) = [task async for task in cloud.batch.failed_tasks("j")]
@@ -163,7 +161,7 @@ async def look(cloud: Cloud, tmp_path: Path) -> None:
     assert (tmp_path / "part").read_bytes() == b"hello"
 
 
-async def clear(cloud: Cloud) -> None:
+async def clear(cloud: AccountClient) -> None:
     await cloud.batch.update_job("j", record(onAllTasksComplete="terminatejob"))
 
     async def ended() -> bool:

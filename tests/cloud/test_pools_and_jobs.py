@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from batchspec.apply.ports import NodeFacts, TaskCounts
-from batchspec.cloud.cloud import Cloud
+from batchspec.cloud import AccountClient
 from batchspec.diagnostics import ServiceError
 from batchspec.spec import Record, freeze
 from tests.cloud.conftest import Time
@@ -57,7 +57,7 @@ def kind(request: pytest.FixtureRequest) -> str:
     return name
 
 
-async def create(cloud: Cloud, kind: str, record: Record) -> bool:
+async def create(cloud: AccountClient, kind: str, record: Record) -> bool:
     if kind == "pool":
         return await cloud.batch.create_pool(record, HOUR)
     if kind == "job":
@@ -65,7 +65,7 @@ async def create(cloud: Cloud, kind: str, record: Record) -> bool:
     return await cloud.batch.create_schedule(record, HOUR)
 
 
-async def delete(cloud: Cloud, kind: str) -> bool:
+async def delete(cloud: AccountClient, kind: str) -> bool:
     if kind == "pool":
         return await cloud.batch.delete_pool("x")
     if kind == "job":
@@ -73,12 +73,12 @@ async def delete(cloud: Cloud, kind: str) -> bool:
     return await cloud.batch.delete_schedule("x")
 
 
-async def test_created(cloud: Cloud, server: Scripted, kind: str) -> None:
+async def test_created(cloud: AccountClient, server: Scripted, kind: str) -> None:
     server.on("POST", f"/{PATHS[kind]}", Reply(201))
     assert await create(cloud, kind, body()) is True
 
 
-async def test_a_body_goes_as_it_is(cloud: Cloud, server: Scripted, kind: str) -> None:
+async def test_a_body_goes_as_it_is(cloud: AccountClient, server: Scripted, kind: str) -> None:
     """A zero duration is not touched: the SDK writes ``timedelta(0)`` as ``P``."""
     server.on("POST", f"/{PATHS[kind]}", Reply(201))
     await create(cloud, kind, body(constraints={"retentionTime": "PT0S"}, aKeyOfTomorrow=[1, None]))
@@ -90,7 +90,7 @@ async def test_a_body_goes_as_it_is(cloud: Cloud, server: Scripted, kind: str) -
     }
 
 
-async def test_an_equal_one_is_used(cloud: Cloud, server: Scripted, kind: str) -> None:
+async def test_an_equal_one_is_used(cloud: AccountClient, server: Scripted, kind: str) -> None:
     server.on("POST", f"/{PATHS[kind]}", refusal(409, f"{CODES[kind]}Exists"))
     server.on("GET", f"/{PATHS[kind]}/x", found(marked()))
     assert await create(cloud, kind, body()) is False
@@ -98,7 +98,7 @@ async def test_an_equal_one_is_used(cloud: Cloud, server: Scripted, kind: str) -
 
 @pytest.mark.parametrize("fault", [RESET, refusal(500, "InternalError")])
 async def test_a_creation_whose_answer_was_lost(
-    cloud: Cloud, server: Scripted, kind: str, fault: Reply
+    cloud: AccountClient, server: Scripted, kind: str, fault: Reply
 ) -> None:
     server.on("POST", f"/{PATHS[kind]}", fault, refusal(409, f"{CODES[kind]}Exists"))
     server.on("GET", f"/{PATHS[kind]}/x", found(marked()))
@@ -106,28 +106,28 @@ async def test_a_creation_whose_answer_was_lost(
 
 
 @pytest.mark.parametrize(
-    ("metadata", "says"),
+    ("metadata", "origin"),
     [
-        (marked(None), "batchspec did not make it"),
-        (marked("other"), "made by the spec other"),
-        (marked("topn", "d2"), "made by this spec when it said something else"),
+        (marked(None), "was not created by batchspec"),
+        (marked("other"), "was created by spec other"),
+        (marked("topn", "d2"), "was created by an earlier version of this spec"),
     ],
 )
 async def test_another_one_is_not_touched(
-    cloud: Cloud, server: Scripted, kind: str, metadata: list[dict[str, str]], says: str
+    cloud: AccountClient, server: Scripted, kind: str, metadata: list[dict[str, str]], origin: str
 ) -> None:
     server.on("POST", f"/{PATHS[kind]}", refusal(409, f"{CODES[kind]}Exists"))
     server.on("GET", f"/{PATHS[kind]}/x", found(metadata))
     with pytest.raises(ServiceError) as caught:
         await create(cloud, kind, body())
     assert caught.value.code == f"{CODES[kind]}Exists"
-    assert says in caught.value.problems[0].summary
+    assert origin in caught.value.problems[0].summary
     assert caught.value.problems[0].fix
     assert [asked.method for asked in server.asked] == ["POST", "GET"]
 
 
 async def test_one_that_is_not_marked_is_never_taken_for_ours(
-    cloud: Cloud, server: Scripted, kind: str
+    cloud: AccountClient, server: Scripted, kind: str
 ) -> None:
     server.on("POST", f"/{PATHS[kind]}", refusal(409, f"{CODES[kind]}Exists"))
     server.on("GET", f"/{PATHS[kind]}/x", found([]))
@@ -136,7 +136,7 @@ async def test_one_that_is_not_marked_is_never_taken_for_ours(
 
 
 async def test_one_that_is_being_deleted_is_not_used(
-    cloud: Cloud, server: Scripted, kind: str, clock: Time
+    cloud: AccountClient, server: Scripted, kind: str, clock: Time
 ) -> None:
     server.on("POST", f"/{PATHS[kind]}", refusal(409, f"{CODES[kind]}Exists"))
     server.on("GET", f"/{PATHS[kind]}/x", found(marked(), state="deleting"))
@@ -146,7 +146,7 @@ async def test_one_that_is_being_deleted_is_not_used(
 
 
 async def test_one_that_is_being_deleted_is_waited_for(
-    cloud: Cloud, server: Scripted, kind: str
+    cloud: AccountClient, server: Scripted, kind: str
 ) -> None:
     """The deletion of a pool lasts minutes; its id is taken until then, and a little longer."""
     path, code = f"/{PATHS[kind]}", CODES[kind]
@@ -158,34 +158,36 @@ async def test_one_that_is_being_deleted_is_waited_for(
     assert len(server.requests("POST", path)) == 4
 
 
-async def test_deleted(cloud: Cloud, server: Scripted, kind: str) -> None:
+async def test_deleted(cloud: AccountClient, server: Scripted, kind: str) -> None:
     server.on("DELETE", f"/{PATHS[kind]}/x", Reply(202))
     assert await delete(cloud, kind) is True
 
 
-async def test_nothing_to_delete(cloud: Cloud, server: Scripted, kind: str) -> None:
+async def test_nothing_to_delete(cloud: AccountClient, server: Scripted, kind: str) -> None:
     server.on("DELETE", f"/{PATHS[kind]}/x", refusal(404, f"{CODES[kind]}NotFound"))
     assert await delete(cloud, kind) is False
 
 
-async def test_being_deleted_already(cloud: Cloud, server: Scripted, kind: str) -> None:
+async def test_being_deleted_already(cloud: AccountClient, server: Scripted, kind: str) -> None:
     server.on("DELETE", f"/{PATHS[kind]}/x", refusal(409, f"{CODES[kind]}BeingDeleted"))
     assert await delete(cloud, kind) is True
 
 
-async def test_a_deletion_whose_answer_was_lost(cloud: Cloud, server: Scripted, kind: str) -> None:
+async def test_a_deletion_whose_answer_was_lost(
+    cloud: AccountClient, server: Scripted, kind: str
+) -> None:
     server.on("DELETE", f"/{PATHS[kind]}/x", RESET, refusal(404, f"{CODES[kind]}NotFound"))
     assert await delete(cloud, kind) is True
 
 
-async def test_absent_is_none(cloud: Cloud, server: Scripted, kind: str) -> None:
+async def test_absent_is_none(cloud: AccountClient, server: Scripted, kind: str) -> None:
     """The SDK's ``pool_exists`` raises on 404; it is not used."""
     server.on("GET", f"/{PATHS[kind]}/x", refusal(404, f"{CODES[kind]}NotFound"))
     look = {"pool": cloud.batch.pool, "job": cloud.batch.job, "job schedule": cloud.batch.schedule}
     assert await look[kind]("x") is None
 
 
-async def test_nothing_polls_behind_our_back(cloud: Cloud, server: Scripted) -> None:
+async def test_nothing_polls_behind_our_back(cloud: AccountClient, server: Scripted) -> None:
     """The pollers of the SDK swallow errors; they are dropped, and then nothing of them runs."""
     server.on("DELETE", "/(pools|jobs)/x", Reply(202))
     server.on("POST", "/pools/x/resize", Reply(202))
@@ -200,7 +202,7 @@ async def test_nothing_polls_behind_our_back(cloud: Cloud, server: Scripted) -> 
     assert len(server.asked) == 4
 
 
-async def test_a_pool_as_it_is(cloud: Cloud, server: Scripted) -> None:
+async def test_a_pool_as_it_is(cloud: AccountClient, server: Scripted) -> None:
     server.on(
         "GET",
         "/pools/x",
@@ -229,7 +231,7 @@ async def test_a_pool_as_it_is(cloud: Cloud, server: Scripted) -> None:
     assert pool.properties["targetDedicatedNodes"] == 3
 
 
-async def test_a_job_as_it_is(cloud: Cloud, server: Scripted) -> None:
+async def test_a_job_as_it_is(cloud: AccountClient, server: Scripted) -> None:
     server.on(
         "GET",
         "/jobs/x",
@@ -249,14 +251,14 @@ async def test_a_job_as_it_is(cloud: Cloud, server: Scripted) -> None:
     assert job.terminate_reason == "MaxWallClockTimeExpiry"
 
 
-async def test_jobs_by_the_start_of_their_id(cloud: Cloud, server: Scripted) -> None:
+async def test_jobs_by_the_start_of_their_id(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/jobs", Reply(body={"value": [found(marked()).body]}))
     assert [job.id async for job in cloud.reader.jobs("it's")] == ["x"]
     assert server.asked[-1].query["$filter"] == "startswith(id,'it''s')"
 
 
 async def test_a_resize_waits_for_the_one_before(
-    cloud: Cloud, server: Scripted, clock: Time
+    cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
     busy = refusal(409, "PoolBeingResized")
     server.on("POST", "/pools/x/resize", busy, busy, Reply(202))
@@ -270,14 +272,16 @@ async def test_a_resize_waits_for_the_one_before(
     assert clock.slept
 
 
-async def test_a_resize_whose_answer_was_lost(cloud: Cloud, server: Scripted) -> None:
+async def test_a_resize_whose_answer_was_lost(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/pools/x/resize", RESET, refusal(409, "PoolBeingResized"))
     server.on("GET", "/pools/x", Reply(body={"targetDedicatedNodes": 3}))
     await cloud.batch.resize_pool("x", 3, 0)
     assert len(server.requests("POST")) == 2
 
 
-async def test_a_resize_that_never_ends(cloud: Cloud, server: Scripted, clock: Time) -> None:
+async def test_a_resize_that_never_ends(
+    cloud: AccountClient, server: Scripted, clock: Time
+) -> None:
     server.on("POST", "/pools/x/resize", refusal(409, "PoolBeingResized"))
     server.on("GET", "/pools/x", Reply(body={"targetDedicatedNodes": 9}))
     with pytest.raises(ServiceError) as caught:
@@ -286,7 +290,7 @@ async def test_a_resize_that_never_ends(cloud: Cloud, server: Scripted, clock: T
     assert clock.seconds < 3000
 
 
-async def test_terminate_says_why(cloud: Cloud, server: Scripted) -> None:
+async def test_terminate_says_why(cloud: AccountClient, server: Scripted) -> None:
     """Without options the SDK raises ValueError before it sends anything."""
     server.on("POST", "/jobs/x/terminate", Reply(202))
     await cloud.batch.terminate_job("x", "the time limit passed")
@@ -295,20 +299,20 @@ async def test_terminate_says_why(cloud: Cloud, server: Scripted) -> None:
 
 @pytest.mark.parametrize("code", ["JobCompleted", "JobBeingTerminated", "JobBeingDeleted"])
 async def test_a_job_that_has_ended_stays_as_it_is(
-    cloud: Cloud, server: Scripted, code: str
+    cloud: AccountClient, server: Scripted, code: str
 ) -> None:
     server.on("POST", "/jobs/x/terminate", refusal(409, code))
     await cloud.batch.terminate_job("x", "because")
 
 
-async def test_terminate_of_a_job_that_is_not_there(cloud: Cloud, server: Scripted) -> None:
+async def test_terminate_of_a_job_that_is_not_there(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/jobs/x/terminate", refusal(404, "JobNotFound"))
     with pytest.raises(ServiceError) as caught:
         await cloud.batch.terminate_job("x", "because")
     assert caught.value.status == 404
 
 
-async def test_updates_are_patches(cloud: Cloud, server: Scripted) -> None:
+async def test_updates_are_patches(cloud: AccountClient, server: Scripted) -> None:
     server.on("PATCH", "/(pools|jobs)/x", Reply(200))
     await cloud.batch.update_job("x", Record(onAllTasksComplete="terminatejob"))
     assert server.asked[-1].json == {"onAllTasksComplete": "terminatejob"}
@@ -316,7 +320,7 @@ async def test_updates_are_patches(cloud: Cloud, server: Scripted) -> None:
     assert server.asked[-1].json == {"taskSlotsPerNode": 2}
 
 
-async def test_node_states_without_the_zeros(cloud: Cloud, server: Scripted) -> None:
+async def test_node_states_without_the_zeros(cloud: AccountClient, server: Scripted) -> None:
     counts = {"creating": 0, "idle": 2, "startTaskFailed": 1, "total": 3}
     server.on(
         "GET",
@@ -333,7 +337,7 @@ async def test_node_states_without_the_zeros(cloud: Cloud, server: Scripted) -> 
     assert server.asked[-1].query["$filter"] == "poolId eq 'x'"
 
 
-async def test_unwell_nodes(cloud: Cloud, server: Scripted) -> None:
+async def test_unwell_nodes(cloud: AccountClient, server: Scripted) -> None:
     server.on(
         "GET",
         "/pools/x/nodes",
@@ -372,13 +376,13 @@ async def test_unwell_nodes(cloud: Cloud, server: Scripted) -> None:
     assert query["$select"] == "id,state,startTaskInfo,errors"
 
 
-async def test_task_counts(cloud: Cloud, server: Scripted) -> None:
+async def test_task_counts(cloud: AccountClient, server: Scripted) -> None:
     counts = {"active": 4, "running": 3, "completed": 3, "succeeded": 2, "failed": 1}
     server.on("GET", "/jobs/x/taskcounts", Reply(body={"taskCounts": counts}))
     assert await cloud.batch.task_counts("x") == TaskCounts(4, 3, 2, 1)
 
 
-async def test_images(cloud: Cloud, server: Scripted) -> None:
+async def test_images(cloud: AccountClient, server: Scripted) -> None:
     server.on(
         "GET",
         "/supportedimages",

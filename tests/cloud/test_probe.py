@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from batchspec.cloud.open import Cloud
+from batchspec.cloud import AccountClient
 from batchspec.cloud.probe import probe_batch, probe_storage
 from tests.cloud.conftest import Time
 from tests.cloud.scripted import RESET, Reply, Scripted, refusal, storage_refusal
@@ -20,7 +20,9 @@ def now() -> datetime:
     return NOW
 
 
-async def test_a_service_that_answers_tells_the_time(cloud: Cloud, server: Scripted) -> None:
+async def test_a_service_that_answers_tells_the_time(
+    cloud: AccountClient, server: Scripted
+) -> None:
     server.on("GET", "/supportedimages", Reply(body={"value": []}, headers=LATER))
     found = await probe_batch(cloud.batch, now)
     assert found.problem is None
@@ -28,7 +30,9 @@ async def test_a_service_that_answers_tells_the_time(cloud: Cloud, server: Scrip
     assert server.asked[0].query["maxresults"] == "1"
 
 
-async def test_a_service_that_refuses_tells_the_time_too(cloud: Cloud, server: Scripted) -> None:
+async def test_a_service_that_refuses_tells_the_time_too(
+    cloud: AccountClient, server: Scripted
+) -> None:
     """A clock that is wrong is why keys are refused: that is when it must be known."""
     refused = refusal(403, "AuthenticationFailed")
     server.on("GET", "/supportedimages", Reply(403, refused.body, {**refused.headers, **LATER}))
@@ -38,7 +42,7 @@ async def test_a_service_that_refuses_tells_the_time_too(cloud: Cloud, server: S
     assert found.ahead == timedelta(minutes=20)
 
 
-async def test_no_answer_is_told(cloud: Cloud, server: Scripted) -> None:
+async def test_no_answer_is_told(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/supportedimages", RESET)
     found = await probe_batch(cloud.batch, now)
     assert found.problem is not None
@@ -46,7 +50,7 @@ async def test_no_answer_is_told(cloud: Cloud, server: Scripted) -> None:
     assert found.ahead is None
 
 
-async def test_storage_is_asked_alike(cloud: Cloud, server: Scripted, clock: Time) -> None:
+async def test_storage_is_asked_alike(cloud: AccountClient, server: Scripted, clock: Time) -> None:
     xml = {**LATER, "Content-Type": "application/xml"}
     server.on("GET", "/store/?", Reply(body=CONTAINERS, headers=xml))
     found = await probe_storage(cloud.storage, clock.monotonic, now)

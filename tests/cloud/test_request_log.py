@@ -6,14 +6,14 @@ import logging
 
 import pytest
 
-from batchspec.cloud.cloud import Cloud
-from batchspec.cloud.request_log import LOGGER
+from batchspec.cloud import AccountClient
+from batchspec.cloud.pipeline import LOGGER
 from tests.cloud.conftest import KEY
 from tests.cloud.scripted import Reply, Scripted, refusal
 
 
 async def test_each_attempt_is_a_line(
-    cloud: Cloud, server: Scripted, caplog: pytest.LogCaptureFixture
+    cloud: AccountClient, server: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", refusal(503, "ServerBusy"), Reply(body={}))
     with caplog.at_level(logging.DEBUG, LOGGER.name):
@@ -26,7 +26,7 @@ async def test_each_attempt_is_a_line(
 
 
 async def test_nothing_is_logged_unless_it_is_asked_for(
-    cloud: Cloud, server: Scripted, caplog: pytest.LogCaptureFixture
+    cloud: AccountClient, server: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", Reply(body={}))
     with caplog.at_level(logging.INFO, LOGGER.name):

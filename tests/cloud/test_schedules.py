@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from batchspec.cloud.cloud import Cloud
+from batchspec.cloud import AccountClient
 from batchspec.diagnostics import ServiceError
 from batchspec.spec import BlobUrl, Record
 from tests.cloud.conftest import KEY
@@ -29,7 +29,7 @@ SCHEDULE = {
 }
 
 
-async def test_a_schedule_as_it_is(cloud: Cloud, server: Scripted) -> None:
+async def test_a_schedule_as_it_is(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/jobschedules/nightly", Reply(body=SCHEDULE))
     found = await cloud.reader.schedule("nightly")
     assert found is not None
@@ -40,7 +40,9 @@ async def test_a_schedule_as_it_is(cloud: Cloud, server: Scripted) -> None:
     assert found.properties["schedule"] == Record(recurrenceInterval="P1D")
 
 
-async def test_one_that_has_not_run_and_one_that_is_over(cloud: Cloud, server: Scripted) -> None:
+async def test_one_that_has_not_run_and_one_that_is_over(
+    cloud: AccountClient, server: Scripted
+) -> None:
     ended = {"endTime": "2026-11-24T00:00:00Z"}
     those = [{**SCHEDULE, "executionInfo": {}}, {**SCHEDULE, "executionInfo": ended}]
     those.append({**SCHEDULE, "state": "disabled"})
@@ -51,7 +53,9 @@ async def test_one_that_has_not_run_and_one_that_is_over(cloud: Cloud, server: S
     assert second.ended == datetime(2026, 11, 24, tzinfo=UTC)
 
 
-async def test_an_update_is_sent_with_its_addresses_signed(cloud: Cloud, server: Scripted) -> None:
+async def test_an_update_is_sent_with_its_addresses_signed(
+    cloud: AccountClient, server: Scripted
+) -> None:
     server.on("PATCH", "/jobschedules/nightly", Reply())
     patch = Record(jobSpecification=Record(url=BlobUrl("output", None, "cw")))
     await cloud.batch.update_schedule("nightly", patch, timedelta(days=90))
@@ -62,7 +66,7 @@ async def test_an_update_is_sent_with_its_addresses_signed(cloud: Cloud, server:
 
 
 @pytest.mark.parametrize("code", ["JobWithSameIdExists", "ActiveJobAndScheduleQuotaReached"])
-async def test_a_refusal_says_what_to_do(cloud: Cloud, server: Scripted, code: str) -> None:
+async def test_a_refusal_says_what_to_do(cloud: AccountClient, server: Scripted, code: str) -> None:
     server.on("POST", "/jobschedules", refusal(409, code))
     with pytest.raises(ServiceError) as caught:
         await cloud.batch.create_schedule(Record(id="nightly"), timedelta(hours=1))
@@ -71,7 +75,7 @@ async def test_a_refusal_says_what_to_do(cloud: Cloud, server: Scripted, code: s
 
 
 async def test_the_job_of_a_schedule_is_asked_for_by_the_path_that_was_signed(
-    cloud: Cloud, server: Scripted
+    cloud: AccountClient, server: Scripted
 ) -> None:
     """The SDK escapes the colon and signs that; aiohttp sends the colon itself."""
     job = {"id": "nightly:job-1", "creationTime": "2026-11-22T10:00:00Z"}

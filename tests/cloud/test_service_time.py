@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchspec.cloud.account import LocalAccount
-from batchspec.cloud.cloud import Cloud
-from batchspec.cloud.open import open_account
+from batchspec.cloud import AccountClient, LocalAccount, open_account
 from batchspec.cloud.service_time import ServiceTime, until
 from batchspec.local.wire import write_http_date
 from tests.cloud.conftest import KEY, Time
@@ -97,7 +95,7 @@ async def test_every_answer_is_taken_into_account(server: Scripted, clock: Time)
 
 
 async def test_retry_after_counts_from_the_date_of_the_answer(
-    cloud: Cloud, server: Scripted, clock: Time
+    cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
     """A service whose clock is an hour ahead asks for a minute, and a minute it is."""
     there = datetime.now(UTC) + timedelta(hours=1)

@@ -25,11 +25,10 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from batchspec.apply.halt import Halt, Halted
-from batchspec.cloud.account import LocalAccount
-from batchspec.cloud.cloud import Cloud
-from batchspec.cloud.names import check_blob_name
-from batchspec.cloud.signing import Mint
+from batchspec.cloud import AccountClient, LocalAccount
+from batchspec.cloud.sas import SasSigner
 from batchspec.cloud.upload import BLOCK as REAL_BLOCK
+from batchspec.cloud.upload import check_blob_name
 from batchspec.diagnostics import Secret, ServiceError, SpecError, StalePlanError
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.spec import BlobUrl
@@ -77,14 +76,14 @@ def store(azurite: BlobStore) -> LocalAccount:
 
 
 @pytest.fixture
-async def real(store: LocalAccount, opened: Opener) -> AsyncIterator[Cloud]:
+async def real(store: LocalAccount, opened: Opener) -> AsyncIterator[AccountClient]:
     """An account whose storage is real."""
     async with opened(store) as cloud:
         yield cloud
 
 
 @pytest.fixture
-async def container(real: Cloud) -> str:
+async def container(real: AccountClient) -> str:
     name = f"c{secrets.token_hex(8)}"
     await real.storage.create_container(name, {}, None)
     return name
@@ -98,11 +97,11 @@ def plain(azurite: BlobStore) -> BlobServiceClient:
     )
 
 
-async def blobs(cloud: Cloud, container: str, prefix: str = "") -> dict[str, Blob]:
+async def blobs(cloud: AccountClient, container: str, prefix: str = "") -> dict[str, Blob]:
     return {blob.name: blob async for blob in cloud.storage.blobs(container, prefix)}
 
 
-async def test_containers_come_and_go(real: Cloud) -> None:
+async def test_containers_come_and_go(real: AccountClient) -> None:
     name = f"c{secrets.token_hex(8)}"
     assert await real.reader.container(name) is None
     assert await blobs(real, name) == {}
@@ -114,12 +113,12 @@ async def test_containers_come_and_go(real: Cloud) -> None:
     assert await real.reader.container(name) is None
 
 
-async def test_every_name_comes_back(real: Cloud, container: str, tmp_path: Path) -> None:
+async def test_every_name_comes_back(real: AccountClient, container: str, tmp_path: Path) -> None:
     files = [a_file(tmp_path / f"f{n}", name.encode(), name) for n, name in enumerate(NAMES)]
     await asyncio.gather(*(real.storage.upload(container, file, nothing) for file in files))
     listed = await blobs(real, container)
     assert set(listed) == set(NAMES)
-    signer = await real.batch.mint.signer(timedelta(hours=1))
+    signer = await real.batch.signer.for_lifetime(timedelta(hours=1))
     async with aiohttp.ClientSession() as session:
         for file in files:
             part = tmp_path / "part"
@@ -184,7 +183,7 @@ def test_names_that_storage_cannot_keep(name: str) -> None:
 
 
 async def test_a_small_file(
-    real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path
+    real: AccountClient, container: str, plain: BlobServiceClient, tmp_path: Path
 ) -> None:
     moved: list[int] = []
     file = a_file(tmp_path / "a.txt", b"hello")
@@ -200,7 +199,7 @@ async def test_a_small_file(
     assert abs(blob.modified - datetime.now(UTC)) < timedelta(minutes=5)
 
 
-async def test_an_empty_file(real: Cloud, container: str, tmp_path: Path) -> None:
+async def test_an_empty_file(real: AccountClient, container: str, tmp_path: Path) -> None:
     await real.storage.upload(container, a_file(tmp_path / "empty", b""), nothing)
     (blob,) = (await blobs(real, container)).values()
     md5 = await real.storage.download(container, blob, tmp_path / "part", nothing)
@@ -209,7 +208,7 @@ async def test_an_empty_file(real: Cloud, container: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("size", [BLOCK, BLOCK + 1, 3 * BLOCK + 12345])
-async def test_large_files(real: Cloud, container: str, tmp_path: Path, size: int) -> None:
+async def test_large_files(real: AccountClient, container: str, tmp_path: Path, size: int) -> None:
     data = os.urandom(size)
     up: list[int] = []
     down: list[int] = []
@@ -224,7 +223,7 @@ async def test_large_files(real: Cloud, container: str, tmp_path: Path, size: in
 
 
 async def test_a_block_as_large_as_they_are(
-    real: Cloud, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    real: AccountClient, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
     file = a_file(tmp_path / "big", os.urandom(REAL_BLOCK + 1))
@@ -236,7 +235,9 @@ async def test_a_block_as_large_as_they_are(
     assert len(moved) == 4
 
 
-async def test_many_large_files_at_once(real: Cloud, container: str, tmp_path: Path) -> None:
+async def test_many_large_files_at_once(
+    real: AccountClient, container: str, tmp_path: Path
+) -> None:
     """More blocks than may be in memory, of more files than one."""
     files = [a_file(tmp_path / f"f{n}", os.urandom(2 * BLOCK + n)) for n in range(6)]
     await asyncio.gather(*(real.storage.upload(container, file, nothing) for file in files))
@@ -254,7 +255,12 @@ async def test_many_large_files_at_once(real: Cloud, container: str, tmp_path: P
 @pytest.mark.parametrize("size", [10, 100_000, BLOCK + 10])
 @pytest.mark.parametrize("change", ["gone", "grown", "shrunk", "other", "folder"])
 async def test_a_file_that_is_not_what_was_planned_does_not_arrive(
-    real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path, size: int, change: str
+    real: AccountClient,
+    container: str,
+    plain: BlobServiceClient,
+    tmp_path: Path,
+    size: int,
+    change: str,
 ) -> None:
     plain.get_container_client(container).upload_blob("data.bin", b"what was there")
     file = a_file(tmp_path / "data.bin", os.urandom(size))
@@ -279,7 +285,7 @@ async def test_a_file_that_is_not_what_was_planned_does_not_arrive(
 
 
 async def test_blocks_that_others_left_do_not_matter(
-    real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path
+    real: AccountClient, container: str, plain: BlobServiceClient, tmp_path: Path
 ) -> None:
     other = plain.get_blob_client(container, "big")
     data = os.urandom(BLOCK + 1)
@@ -321,7 +327,7 @@ FLIGHT = 3
 
 
 async def test_an_upload_stops_after_the_blocks_in_flight_and_resumes_from_them(
-    real: Cloud, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    real: AccountClient, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = staged(monkeypatch)
     data = os.urandom(BLOCKS * BLOCK - 7)
@@ -343,7 +349,7 @@ async def test_an_upload_stops_after_the_blocks_in_flight_and_resumes_from_them(
 
 
 async def test_a_stop_before_the_first_block_sends_nothing(
-    real: Cloud, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    real: AccountClient, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = staged(monkeypatch)
     halt = Halt()
@@ -355,7 +361,7 @@ async def test_a_stop_before_the_first_block_sends_nothing(
 
 
 async def test_a_stop_after_the_last_block_was_read_is_too_late(
-    real: Cloud, container: str, tmp_path: Path
+    real: AccountClient, container: str, tmp_path: Path
 ) -> None:
     file = a_file(tmp_path / "big", os.urandom(2 * BLOCK))
     late = Stopping(after=2)
@@ -364,7 +370,7 @@ async def test_a_stop_after_the_last_block_was_read_is_too_late(
 
 
 async def test_only_the_blocks_of_a_file_that_changed_are_sent_again(
-    real: Cloud, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    real: AccountClient, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = bytearray(os.urandom(BLOCKS * BLOCK))
     first = Stopping(after=6)
@@ -389,7 +395,7 @@ async def test_only_the_blocks_of_a_file_that_changed_are_sent_again(
 
 
 async def test_blocks_of_the_same_place_and_other_content_are_not_used(
-    real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path
+    real: AccountClient, container: str, plain: BlobServiceClient, tmp_path: Path
 ) -> None:
     """The ids of blocks that an upload of the SDK left are as long, and say nothing."""
     other = plain.get_blob_client(container, "big")
@@ -401,7 +407,7 @@ async def test_blocks_of_the_same_place_and_other_content_are_not_used(
 
 
 async def test_the_blob_that_was_there_stays_until_its_successor_has_arrived(
-    real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path
+    real: AccountClient, container: str, plain: BlobServiceClient, tmp_path: Path
 ) -> None:
     blob = plain.get_blob_client(container, "big")
     blob.upload_blob(b"before")
@@ -430,7 +436,7 @@ async def interrupted(
 
 
 async def test_a_cancelled_upload_leaves_nothing_running(
-    real: Cloud, container: str, tmp_path: Path
+    real: AccountClient, container: str, tmp_path: Path
 ) -> None:
     """The SDK's own upload goes on with the blocks that are under way."""
     before = asyncio.all_tasks()
@@ -445,7 +451,7 @@ async def test_a_cancelled_upload_leaves_nothing_running(
 
 
 async def test_a_cancelled_download_leaves_nothing_running(
-    real: Cloud, container: str, tmp_path: Path
+    real: AccountClient, container: str, tmp_path: Path
 ) -> None:
     await real.storage.upload(container, a_file(tmp_path / "big", os.urandom(6 * BLOCK)), nothing)
     (blob,) = (await blobs(real, container)).values()
@@ -460,7 +466,7 @@ async def test_a_cancelled_download_leaves_nothing_running(
 
 
 async def test_a_packed_blob_comes_as_it_is(
-    real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path
+    real: AccountClient, container: str, plain: BlobServiceClient, tmp_path: Path
 ) -> None:
     """The SDK would unpack a blob with a Content-Encoding; what is listed is what is fetched."""
     packed = gzip.compress(b"hello " * 100)
@@ -473,7 +479,7 @@ async def test_a_packed_blob_comes_as_it_is(
 
 @pytest.mark.parametrize("key", ["hdi_isfolder", "Hdi_isfolder"])
 async def test_a_directory_is_no_blob(
-    real: Cloud, container: str, plain: BlobServiceClient, key: str
+    real: AccountClient, container: str, plain: BlobServiceClient, key: str
 ) -> None:
     """Accounts with a hierarchical namespace list their directories so, beside what is in them."""
     target = plain.get_container_client(container)
@@ -486,7 +492,12 @@ async def test_a_directory_is_no_blob(
 @pytest.mark.parametrize("size", [100, BLOCK + 1])
 @pytest.mark.parametrize("change", ["content", "longer", "shorter"])
 async def test_a_blob_that_is_not_what_was_listed(
-    real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path, size: int, change: str
+    real: AccountClient,
+    container: str,
+    plain: BlobServiceClient,
+    tmp_path: Path,
+    size: int,
+    change: str,
 ) -> None:
     data = os.urandom(size)
     await real.storage.upload(container, a_file(tmp_path / "f", data), nothing)
@@ -499,7 +510,7 @@ async def test_a_blob_that_is_not_what_was_listed(
 
 
 async def test_a_blob_that_changes_while_it_comes(
-    real: Cloud, container: str, plain: BlobServiceClient, tmp_path: Path
+    real: AccountClient, container: str, plain: BlobServiceClient, tmp_path: Path
 ) -> None:
     size = 8 * BLOCK
     client = plain.get_container_client(container)
@@ -520,21 +531,23 @@ async def test_a_blob_that_changes_while_it_comes(
     assert caught.value.code == "ConditionNotMet"
 
 
-async def test_a_blob_that_is_gone(real: Cloud, container: str, tmp_path: Path) -> None:
+async def test_a_blob_that_is_gone(real: AccountClient, container: str, tmp_path: Path) -> None:
     with pytest.raises(ServiceError) as caught:
         await real.storage.download(container, Blob("no", 1, None), tmp_path / "part", nothing)
     assert (caught.value.code, caught.value.status) == ("BlobNotFound", 404)
 
 
-async def test_blobs_by_prefix(real: Cloud, container: str, tmp_path: Path) -> None:
+async def test_blobs_by_prefix(real: AccountClient, container: str, tmp_path: Path) -> None:
     for name in ("a/1", "a/2", "b/1"):
         await real.storage.upload(container, a_file(tmp_path / "f", b"x", name), nothing)
     assert set(await blobs(real, container, "a/")) == {"a/1", "a/2"}
 
 
-async def test_what_a_signed_address_allows(real: Cloud, container: str, tmp_path: Path) -> None:
+async def test_what_a_signed_address_allows(
+    real: AccountClient, container: str, tmp_path: Path
+) -> None:
     await real.storage.upload(container, a_file(tmp_path / "f", b"data"), nothing)
-    signer = await real.batch.mint.signer(timedelta(hours=1))
+    signer = await real.batch.signer.for_lifetime(timedelta(hours=1))
     read = signer(BlobUrl(container, "f", "r"))
     write = signer(BlobUrl(container, None, "cw"))
     put = {"x-ms-blob-type": "BlockBlob"}
@@ -553,9 +566,9 @@ async def test_what_a_signed_address_allows(real: Cloud, container: str, tmp_pat
     assert "sig=" not in signer(BlobUrl(container, "f"))
 
 
-async def test_how_long_a_signed_address_lives(real: Cloud) -> None:
+async def test_how_long_a_signed_address_lives(real: AccountClient) -> None:
     before = datetime.now(UTC)
-    signer = await real.batch.mint.signer(timedelta(hours=2))
+    signer = await real.batch.signer.for_lifetime(timedelta(hours=2))
     query = URL(signer(BlobUrl("c", None, "rl"))).query
     start, end = (datetime.fromisoformat(query[key]) for key in ("st", "se"))
     assert before + timedelta(hours=2) - timedelta(seconds=1) <= end
@@ -567,12 +580,12 @@ async def test_how_long_a_signed_address_lives(real: Cloud) -> None:
 
 async def test_an_address_is_signed_once_and_renewed_in_time(store: LocalAccount) -> None:
     now = datetime(2026, 11, 22, tzinfo=UTC)
-    mint = Mint(store, None, lambda: now)  # type: ignore[arg-type]
+    signer = SasSigner(store, None, lambda: now)  # type: ignore[arg-type]
     url = BlobUrl("c", None, "rl")
-    first = (await mint.signer(timedelta(hours=1)))(url)
+    first = (await signer.for_lifetime(timedelta(hours=1)))(url)
     now += timedelta(minutes=4)
-    assert (await mint.signer(timedelta(hours=1)))(url) == first
+    assert (await signer.for_lifetime(timedelta(hours=1)))(url) == first
     now += timedelta(minutes=4)
-    renewed = await mint.signer(timedelta(hours=1))
+    renewed = await signer.for_lifetime(timedelta(hours=1))
     assert renewed(url) != first
-    assert renewed.good_until >= now + timedelta(hours=1)
+    assert renewed.expiry >= now + timedelta(hours=1)

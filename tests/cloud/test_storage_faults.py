@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.cloud.cloud import Cloud
+from batchspec.cloud import AccountClient
 from batchspec.diagnostics import ServiceError
 from batchspec.plan.observed import Blob, LocalFile
 from tests.cloud.conftest import BLOCK, Time
@@ -58,7 +58,7 @@ def ranges(content: bytes, etag: str = '"1"') -> Callable[[Asked], Reply]:
 
 
 async def test_a_container_that_is_being_deleted_is_waited_for(
-    cloud: Cloud, server: Scripted, clock: Time
+    cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
     """Azure takes half a minute at least to let a name go; the local store takes none."""
     gone = storage_refusal(409, "ContainerBeingDeleted")
@@ -68,7 +68,7 @@ async def test_a_container_that_is_being_deleted_is_waited_for(
 
 
 async def test_a_container_that_is_never_let_go(
-    cloud: Cloud, server: Scripted, clock: Time
+    cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
     server.on("PUT", "/store/data", storage_refusal(409, "ContainerBeingDeleted"))
     with pytest.raises(ServiceError) as caught:
@@ -81,7 +81,7 @@ async def test_a_container_that_is_never_let_go(
     ("metadata", "ours"), [({"made_by": "topn"}, True), ({"made_by": "other"}, False)]
 )
 async def test_a_container_whose_creation_was_not_confirmed(
-    cloud: Cloud, server: Scripted, metadata: dict[str, str], ours: bool
+    cloud: AccountClient, server: Scripted, metadata: dict[str, str], ours: bool
 ) -> None:
     server.on("PUT", "/store/data", RESET, storage_refusal(409, "ContainerAlreadyExists"))
     headers = {f"x-ms-meta-{key}": value for key, value in metadata.items()}
@@ -89,13 +89,15 @@ async def test_a_container_whose_creation_was_not_confirmed(
     assert await cloud.storage.create_container("data", {"made_by": "topn"}, None) is ours
 
 
-async def test_a_container_whose_deletion_was_not_confirmed(cloud: Cloud, server: Scripted) -> None:
+async def test_a_container_whose_deletion_was_not_confirmed(
+    cloud: AccountClient, server: Scripted
+) -> None:
     server.on("DELETE", "/store/data", RESET, storage_refusal(404, "ContainerNotFound"))
     assert await cloud.storage.delete_container("data") is True
 
 
 async def test_a_container_that_is_being_deleted_has_no_blobs(
-    cloud: Cloud, server: Scripted
+    cloud: AccountClient, server: Scripted
 ) -> None:
     server.on("GET", "/store/data", storage_refusal(409, "ContainerBeingDeleted"))
     assert [blob async for blob in cloud.storage.blobs("data")] == []
@@ -106,7 +108,7 @@ async def test_a_container_that_is_being_deleted_has_no_blobs(
     "fault", [RESET, storage_refusal(503, "ServerBusy"), storage_refusal(500, "InternalError")]
 )
 async def test_a_small_upload_is_sent_again_whole(
-    cloud: Cloud, server: Scripted, tmp_path: Path, fault: Reply
+    cloud: AccountClient, server: Scripted, tmp_path: Path, fault: Reply
 ) -> None:
     server.on("PUT", BLOB, fault, fault, CREATED)
     data = os.urandom(5000)
@@ -122,7 +124,7 @@ async def test_a_small_upload_is_sent_again_whole(
 
 
 async def test_blocks_are_sent_again_each_and_committed_once(
-    cloud: Cloud, server: Scripted, tmp_path: Path
+    cloud: AccountClient, server: Scripted, tmp_path: Path
 ) -> None:
     data = os.urandom(3 * BLOCK + 1)
     blocks: dict[str, bytes] = {}
@@ -150,7 +152,7 @@ async def test_blocks_are_sent_again_each_and_committed_once(
 
 
 async def test_a_block_that_is_refused_ends_the_upload(
-    cloud: Cloud, server: Scripted, tmp_path: Path
+    cloud: AccountClient, server: Scripted, tmp_path: Path
 ) -> None:
     server.on("GET", BLOB, storage_refusal(404, "BlobNotFound"))
     server.on("PUT", BLOB, storage_refusal(403, "AuthorizationPermissionMismatch"))
@@ -162,7 +164,7 @@ async def test_a_block_that_is_refused_ends_the_upload(
 
 
 async def test_a_range_that_breaks_off_is_asked_for_again(
-    cloud: Cloud, server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cloud: AccountClient, server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The SDK's own pause after an answer that broke off; it takes no argument.
     async def at_once(_: float) -> None:
@@ -187,7 +189,7 @@ async def test_a_range_that_breaks_off_is_asked_for_again(
 
 
 async def test_what_was_fetched_ahead_is_let_go_when_nobody_wants_it(
-    cloud: Cloud, server: Scripted, tmp_path: Path
+    cloud: AccountClient, server: Scripted, tmp_path: Path
 ) -> None:
     content = os.urandom(8 * BLOCK)
     whole = ranges(content)
@@ -219,7 +221,7 @@ async def test_what_was_fetched_ahead_is_let_go_when_nobody_wants_it(
 
 
 async def test_what_was_damaged_on_the_way_is_found(
-    cloud: Cloud, server: Scripted, tmp_path: Path
+    cloud: AccountClient, server: Scripted, tmp_path: Path
 ) -> None:
     content = os.urandom(1000)
     server.on("GET", BLOB, ranges(content[::-1]))
@@ -230,7 +232,7 @@ async def test_what_was_damaged_on_the_way_is_found(
 
 
 async def test_a_place_that_cannot_be_written(
-    cloud: Cloud, server: Scripted, tmp_path: Path
+    cloud: AccountClient, server: Scripted, tmp_path: Path
 ) -> None:
     with pytest.raises(OSError, match="No such file"):
         await cloud.storage.download("data", Blob("f", 1, None), tmp_path / "no" / "part", nothing)

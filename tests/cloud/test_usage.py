@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchspec.cloud.cloud import Cloud
+from batchspec.cloud import AccountClient
 from batchspec.plan.observed import Usage
 from tests.cloud.scripted import Reply, Scripted
 
@@ -13,7 +13,9 @@ def page(*states: str, more: str = "") -> Reply:
     return Reply(body={"odata.metadata": "m", "value": values, **link})
 
 
-async def test_pools_active_jobs_and_schedules_are_counted(cloud: Cloud, server: Scripted) -> None:
+async def test_pools_active_jobs_and_schedules_are_counted(
+    cloud: AccountClient, server: Scripted
+) -> None:
     server.on("GET", "/pools", page("active", "active", more="/pools?more=1"), page("active"))
     server.on("GET", "/jobs", page("active"))
     server.on("GET", "/jobschedules", page("active", "completed", "disabled", "deleting"))

@@ -19,10 +19,7 @@ from batchspec.cli.asking import ask_and_run
 from batchspec.cli.options import ProgressKind, Wanted
 from batchspec.cli.screen import Notices
 from batchspec.cli.session import Session, session
-from batchspec.cloud.account import LocalAccount
-from batchspec.cloud.cloud import Cloud
-from batchspec.cloud.limiter import Limits
-from batchspec.cloud.open import open_account
+from batchspec.cloud import AccountClient, Limits, LocalAccount, open_account
 from batchspec.diagnostics import BatchspecError, Exit
 from batchspec.plan.build import build
 from batchspec.plan.plan import Plan
@@ -89,7 +86,7 @@ async def _planned(
     @asynccontextmanager
     async def door(
         target: object, environ: Mapping[str, str], notices: Notices
-    ) -> AsyncIterator[Cloud]:
+    ) -> AsyncIterator[AccountClient]:
         account, limits = command.account, command.limits
         async with open_account(account, limits=limits, notice=notices) as cloud:
             yield cloud

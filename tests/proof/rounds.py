@@ -18,8 +18,7 @@ from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobServiceClient
 
-from batchspec.cloud.account import LocalAccount
-from batchspec.cloud.limiter import Limits
+from batchspec.cloud import Limits, LocalAccount
 from batchspec.diagnostics import Secret
 from batchspec.local import Endpoints
 from tests.proof.client import Command, apply, ended, plan

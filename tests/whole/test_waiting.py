@@ -17,7 +17,7 @@ from azure.batch import models as m
 from azure.core.credentials import AzureNamedKeyCredential
 
 from batchspec import local
-from batchspec.cloud.open import open_account
+from batchspec.cloud import open_account
 from tests.cli.conftest import Inside
 from tests.whole.conftest import Done, Workplace, clean_environ, interrupt, until
 

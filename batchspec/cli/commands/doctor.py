@@ -14,9 +14,7 @@ from batchspec.cli.account import chosen_target, local_account, translated
 from batchspec.cli.clock import SystemClock
 from batchspec.cli.options import Format, Target
 from batchspec.cli.screen import out
-from batchspec.cloud.account import AnyAccount, account_from
-from batchspec.cloud.limiter import Limits
-from batchspec.cloud.open import open_account
+from batchspec.cloud import API_VERSION, AnyAccount, Limits, account_from, open_account
 from batchspec.diagnostics import BatchspecError, Exit, ServiceError, UsageError
 from batchspec.plan.task_sets import OPEN
 from batchspec.render.doctor import (
@@ -39,7 +37,7 @@ from batchspec.render.doctor import (
 from batchspec.render.step_text import account_line
 from batchspec.render.style import wants_color
 
-_BRIEF = Limits(patience=10.0, faults=5.0, read=20.0)
+_BRIEF = Limits(busy=10.0, server_errors=5.0, read=20.0)
 """Who asks what is wrong does not want to wait for it to pass."""
 
 
@@ -85,14 +83,13 @@ def _azure(environ: Mapping[str, str]) -> tuple[AnyAccount | None, list[Check]]:
     except UsageError as error:
         return None, [failed_check("account", problem) for problem in error.problems]
     keys = account.batch_key is not None and account.blob_key is not None
-    return account, [account_check(account_line(account.shown), keys=keys)]
+    return account, [account_check(account_line(account.names), keys=keys)]
 
 
 async def _ask(account: AnyAccount) -> AsyncIterator[Check]:
     """What the services of an account say."""
     # Here, since it loads Azure: without an account to ask there is no need.
     from batchspec.cloud.probe import probe_batch, probe_storage  # noqa: PLC0415
-    from batchspec.cloud.wire import API_VERSION  # noqa: PLC0415
 
     clock = SystemClock()
     async with open_account(account, limits=_BRIEF) as cloud:
@@ -110,4 +107,4 @@ async def _ask(account: AnyAccount) -> AsyncIterator[Check]:
                 for problem in error.problems:
                     yield failed_check("batch", problem)
             else:
-                yield quota_check(account.shown.target, len(pools), len(jobs))
+                yield quota_check(account.names.target, len(pools), len(jobs))

@@ -12,7 +12,7 @@ from batchspec.cli.options import Wanted
 from batchspec.cli.reading import read
 from batchspec.cli.running import PACE
 from batchspec.cli.screen import err, out, show_problems
-from batchspec.cloud.cloud import Cloud
+from batchspec.cloud import AccountClient
 from batchspec.diagnostics import Diagnostic, Exit, UsageError
 from batchspec.observe.account import counted, jobs_of
 from batchspec.observe.output import (
@@ -63,7 +63,13 @@ async def logs(
 
 
 async def _task(
-    spec: Spec, jobs: Sequence[JobFacts], cloud: Cloud, wanted: str, name: str, *, follow: bool
+    spec: Spec,
+    jobs: Sequence[JobFacts],
+    cloud: AccountClient,
+    wanted: str,
+    name: str,
+    *,
+    follow: bool,
 ) -> int:
     where = await find_task(jobs, cloud.reader, wanted)
     if where is None:
@@ -86,7 +92,13 @@ def _no_run(spec: Spec) -> Diagnostic:
 
 
 async def _show(
-    output: Output, cloud: Cloud, subject: str, name: str, *, follow: bool, missing: Diagnostic
+    output: Output,
+    cloud: AccountClient,
+    subject: str,
+    name: str,
+    *,
+    follow: bool,
+    missing: Diagnostic,
 ) -> int:
     """Show it; raises UsageError with ``missing`` if there is no such file."""
     pace = PACE[cloud.reader.account.target]
@@ -116,7 +128,7 @@ def _write(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-async def _list(jobs: Sequence[JobFacts], cloud: Cloud, spec: Spec) -> str | None:
+async def _list(jobs: Sequence[JobFacts], cloud: AccountClient, spec: Spec) -> str | None:
     """List the tasks that have been started; the only one there is, without listing it."""
     if not jobs:
         raise UsageError(_no_run(spec))

@@ -12,7 +12,7 @@ from batchspec.cli.account import opened
 from batchspec.cli.options import Format, Wanted
 from batchspec.cli.reading import read
 from batchspec.cli.screen import out
-from batchspec.cloud.cloud import Cloud
+from batchspec.cloud import AccountClient
 from batchspec.diagnostics import Exit
 from batchspec.observe.account import jobs_of
 from batchspec.plan.metadata import kept_before
@@ -34,7 +34,7 @@ async def status(wanted: Wanted, form: Format) -> int:
     return Exit.DONE
 
 
-async def _look(spec: Spec, cloud: Cloud) -> Status:
+async def _look(spec: Spec, cloud: AccountClient) -> Status:
     """The newest job of the spec, its schedule and its pool, as they are now."""
     schedule = await cloud.reader.schedule(spec.job.id)
     jobs = await jobs_of(spec, cloud.reader)

@@ -14,7 +14,7 @@ from batchspec.cli.origin import origin_of
 from batchspec.cli.reading import read
 from batchspec.cli.running import PACE
 from batchspec.cli.screen import confirm, has_terminal, needs_answer, out
-from batchspec.cloud.cloud import Cloud
+from batchspec.cloud import AccountClient
 from batchspec.diagnostics import Exit, UsageError
 from batchspec.observe.account import counted, jobs_of
 from batchspec.observe.output import TaskOf, find_task
@@ -58,7 +58,13 @@ async def stop(wanted: Wanted, tasks: Sequence[str], *, reason: str, yes: bool) 
 
 
 async def _stop_run(
-    spec: Spec, jobs: Sequence[JobFacts], cloud: Cloud, why: str, wanted: Wanted, *, yes: bool
+    spec: Spec,
+    jobs: Sequence[JobFacts],
+    cloud: AccountClient,
+    why: str,
+    wanted: Wanted,
+    *,
+    yes: bool,
 ) -> int:
     alive = [job for job in jobs if job.state not in _OVER]
     if not alive:
@@ -77,7 +83,7 @@ async def _stop_run(
     return Exit.DONE
 
 
-async def _wait(job_id: str, cloud: Cloud, why: str, status: str) -> str:
+async def _wait(job_id: str, cloud: AccountClient, why: str, status: str) -> str:
     """What to report when none of the job's tasks runs any more, or that takes too long."""
     pace = PACE[cloud.reader.account.target]
     for _ in range(int(_LONGEST / pace)):
@@ -90,7 +96,7 @@ async def _wait(job_id: str, cloud: Cloud, why: str, status: str) -> str:
 
 async def _stop_tasks(
     jobs: Sequence[JobFacts],
-    cloud: Cloud,
+    cloud: AccountClient,
     names: Sequence[str],
     why: str,
     *,
@@ -118,7 +124,7 @@ async def _stop_tasks(
     return Exit.DONE
 
 
-async def _find(jobs: Sequence[JobFacts], cloud: Cloud, task: str, name: str) -> TaskOf:
+async def _find(jobs: Sequence[JobFacts], cloud: AccountClient, task: str, name: str) -> TaskOf:
     where = await find_task(jobs, cloud.reader, task)
     if where is None:
         raise UsageError(unknown_task(task, name))

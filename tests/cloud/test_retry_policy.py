@@ -10,8 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from batchspec.apply.events import Waiting
-from batchspec.cloud.account import LocalAccount
-from batchspec.cloud.cloud import Cloud
+from batchspec.cloud import AccountClient, LocalAccount
 from batchspec.diagnostics import ServiceError
 from batchspec.spec import Record
 from tests.cloud.conftest import KEY, Opener, Time
@@ -47,7 +46,7 @@ def really_slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_busy_without_retry_after(
-    cloud: Cloud, server: Scripted, clock: Time, status: int
+    cloud: AccountClient, server: Scripted, clock: Time, status: int
 ) -> None:
     """azure-core does not send a POST again that was answered 429 without Retry-After."""
     server.on("POST", "/jobs", refusal(status, "ServerBusy"), Reply(201))
@@ -56,14 +55,14 @@ async def test_busy_without_retry_after(
     assert sum(clock.slept) > 0
 
 
-async def test_busy_with_retry_after(cloud: Cloud, server: Scripted, clock: Time) -> None:
+async def test_busy_with_retry_after(cloud: AccountClient, server: Scripted, clock: Time) -> None:
     busy = Reply(429, headers={"Retry-After": "17"})
     server.on("POST", "/jobs", busy, Reply(201))
     assert await cloud.batch.create_job(JOB, HOUR)
     assert 17 <= sum(clock.slept) < 25
 
 
-async def test_busy_until_a_date(cloud: Cloud, server: Scripted, clock: Time) -> None:
+async def test_busy_until_a_date(cloud: AccountClient, server: Scripted, clock: Time) -> None:
     until = datetime.now(UTC) + timedelta(seconds=60)
     busy = Reply(503, headers={"Retry-After": until.strftime("%a, %d %b %Y %H:%M:%S GMT")})
     server.on("GET", "/jobs/j/taskcounts", busy, COUNTS)
@@ -71,7 +70,9 @@ async def test_busy_until_a_date(cloud: Cloud, server: Scripted, clock: Time) ->
     assert 50 < sum(clock.slept) < 80
 
 
-async def test_one_is_told_and_all_wait(cloud: Cloud, server: Scripted, clock: Time) -> None:
+async def test_one_is_told_and_all_wait(
+    cloud: AccountClient, server: Scripted, clock: Time
+) -> None:
     busy = Reply(429, headers={"Retry-After": "30"})
     server.on("GET", "/jobs/told/taskcounts", busy, COUNTS)
     server.on("GET", "/jobs/other/taskcounts", COUNTS)
@@ -88,7 +89,7 @@ async def test_one_is_told_and_all_wait(cloud: Cloud, server: Scripted, clock: T
 
 
 async def test_always_busy_ends(
-    cloud: Cloud, server: Scripted, clock: Time, notices: list[Waiting]
+    cloud: AccountClient, server: Scripted, clock: Time, notices: list[Waiting]
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", refusal(429, "TooManyRequests"))
     began = clock.seconds
@@ -100,7 +101,7 @@ async def test_always_busy_ends(
 
 
 async def test_always_failing_ends(
-    cloud: Cloud, server: Scripted, clock: Time, notices: list[Waiting]
+    cloud: AccountClient, server: Scripted, clock: Time, notices: list[Waiting]
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", refusal(500, "InternalError"))
     began = clock.seconds
@@ -114,7 +115,7 @@ async def test_always_failing_ends(
 
 @pytest.mark.parametrize("fault", [refusal(500, "InternalError"), Reply(502), RESET])
 async def test_a_fault_in_between_is_not_noticed(
-    cloud: Cloud, server: Scripted, notices: list[Waiting], fault: Reply
+    cloud: AccountClient, server: Scripted, notices: list[Waiting], fault: Reply
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", COUNTS, fault, fault, COUNTS)
     for _ in range(2):
@@ -122,7 +123,9 @@ async def test_a_fault_in_between_is_not_noticed(
     assert notices == []
 
 
-async def test_an_answer_that_breaks_off_is_asked_for_again(cloud: Cloud, server: Scripted) -> None:
+async def test_an_answer_that_breaks_off_is_asked_for_again(
+    cloud: AccountClient, server: Scripted
+) -> None:
     server.on("GET", "/jobs/j/taskcounts", Reply(body=COUNTS.body, cut=10), COUNTS)
     assert (await cloud.batch.task_counts("j")).active == 1
 
@@ -162,7 +165,7 @@ async def test_a_name_that_is_not_known(
 
 
 async def test_a_service_that_was_there_is_waited_for(
-    cloud: Cloud, server: Scripted, clock: Time, notices: list[Waiting]
+    cloud: AccountClient, server: Scripted, clock: Time, notices: list[Waiting]
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", COUNTS, *([RESET] * 12), COUNTS)
     await cloud.batch.task_counts("j")
@@ -177,7 +180,7 @@ async def test_a_service_that_was_there_is_waited_for(
 
 
 async def test_every_attempt_is_dated_anew(
-    cloud: Cloud, server: Scripted, monkeypatch: pytest.MonkeyPatch
+    cloud: AccountClient, server: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The Batch policy keeps the date of the first attempt, which the service takes for 15 min,
     and aiohttp repeats a GET without asking anybody."""
@@ -196,7 +199,9 @@ async def test_every_attempt_is_dated_anew(
     assert len(set(dates)) == len(set(signatures)) == 3
 
 
-async def test_a_refusal_is_not_sent_again(cloud: Cloud, server: Scripted, clock: Time) -> None:
+async def test_a_refusal_is_not_sent_again(
+    cloud: AccountClient, server: Scripted, clock: Time
+) -> None:
     server.on("GET", "/jobs/j/taskcounts", refusal(403, "AuthenticationFailed"))
     with pytest.raises(ServiceError):
         await cloud.batch.task_counts("j")

@@ -8,15 +8,15 @@ from urllib.parse import quote
 
 from azure.storage.blob import UserDelegationKey
 
-from batchspec.cloud.account import AzureAccount
-from batchspec.cloud.signing import Signer
+from batchspec.cloud import AzureAccount
+from batchspec.cloud.sas import UrlSigner
 from batchspec.plan.tasks import NAMED, SIGNED
 from batchspec.spec import BlobUrl
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
-def delegated() -> Signer:
+def delegated() -> UrlSigner:
     """Somebody who is signed in, at a storage account with the longest name."""
     key = UserDelegationKey()  # type: ignore[no-untyped-call]
     key.signed_oid, key.signed_tid = "23657296-5cd5-45b0-a809-d972a7f4dfe1", "0" * 36
@@ -26,7 +26,7 @@ def delegated() -> Signer:
     account = AzureAccount(
         "https://b", "b", None, f"https://{store}.blob.core.windows.net", store, None
     )
-    return Signer(account, NOW, NOW + timedelta(days=6), key)
+    return UrlSigner(account, NOW, NOW + timedelta(days=6), key)
 
 
 def test_the_resource_files_of_a_task_fit_whoever_signs_them() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from batchspec.cloud.aside import SMALL, aside
+from batchspec.cloud.thread import SMALL, in_thread
 
 
 async def test_what_fails_after_it_was_cancelled_is_not_told() -> None:
@@ -22,7 +22,7 @@ async def test_what_fails_after_it_was_cancelled_is_not_told() -> None:
         go.wait(60)
         raise OSError(28, "No space left on device")
 
-    task = asyncio.create_task(aside(SMALL + 1, full))
+    task = asyncio.create_task(in_thread(SMALL + 1, full))
     await asyncio.to_thread(begun.wait, 60)
     task.cancel()
     await asyncio.sleep(0)

@@ -1,7 +1,7 @@
-"""Addresses that carry a SAS, minted when a body is sent and never earlier.
+"""Shared access signatures (SAS) of blobs and containers, created when a request is sent.
 
-With an account key the signature is made of the key; without one, of a user delegation key that
-is fetched when needed, kept, and renewed before it is too short for what is asked.
+With an account key they are service SAS. Without one they are user delegation SAS; the user
+delegation key is requested when it is needed, and again when it expires too early.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient
 
 SKEW = timedelta(minutes=15)
-"""How far the clocks of the client and the service may be apart: Azure's own advice for ``st``."""
+"""How much the clocks of client and service may differ: what Azure recommends for the start."""
 
 LONGEST_DELEGATED = timedelta(days=7) - timedelta(hours=1)
-"""A user delegation key lives for seven days at most; an hour is left for clocks and renewal."""
+"""A user delegation key is valid for up to 7 days; an hour is reserved for clocks and renewal."""
 
-_STEP = timedelta(minutes=5)
-_KEPT = 4096
+_REUSE = timedelta(minutes=5)
+_CACHE_SIZE = 4096
 
 
-class Mint:
-    """Makes signers for a storage account."""
+class SasSigner:
+    """Creates signed URLs of a Storage account."""
 
     def __init__(
         self, account: AnyAccount, service: BlobServiceClient, now: Callable[[], datetime]
@@ -42,26 +42,27 @@ class Mint:
         self._service = service
         self._now = now
         self._delegated: tuple[datetime, UserDelegationKey] | None = None
-        self._asking = asyncio.Lock()
-        self._signers: dict[timedelta, Signer] = {}
+        self._lock = asyncio.Lock()
+        self._signers: dict[timedelta, UrlSigner] = {}
 
     @property
     def longest(self) -> timedelta | None:
-        """The longest life that a SAS of this account can have; ``None``: no bound."""
+        """The longest validity of a SAS of this account; ``None``: no limit."""
         return LONGEST_DELEGATED if self._account.blob_key is None else None
 
-    async def signer(self, lifetime: timedelta) -> Signer:
-        """A signer of addresses that stay valid for ``lifetime`` from now on, at least.
+    async def for_lifetime(self, lifetime: timedelta) -> UrlSigner:
+        """A signer of URLs that are valid for at least ``lifetime`` from now.
 
         Raises:
-            ServiceError: ``sas-too-long`` if the account cannot sign for so long; refusals.
+            ServiceError: ``sas-too-long`` if the account cannot sign for ``lifetime``; the user
+                delegation key is refused.
         """
         now = self._now()
-        kept = self._signers.get(lifetime)
-        if kept is not None and kept.good_until >= now + lifetime:
-            return kept
-        # A little longer than asked, so that what is sent in the next minutes can share it.
-        expiry = now + lifetime + _STEP
+        signer = self._signers.get(lifetime)
+        if signer is not None and signer.expiry >= now + lifetime:
+            return signer
+        # A little longer, so that the requests of the next minutes share it.
+        expiry = now + lifetime + _REUSE
         longest = self.longest
         if longest is not None:
             if lifetime > longest:
@@ -70,24 +71,24 @@ class Mint:
         delegated = None
         if self._account.blob_key is None:
             delegated = await self._delegation(expiry)
-        made = Signer(self._account, now - SKEW, expiry, delegated)
-        self._signers = {lifetime: made}
-        return made
+        signer = UrlSigner(self._account, now - SKEW, expiry, delegated)
+        self._signers = {lifetime: signer}
+        return signer
 
     async def _delegation(self, until: datetime) -> UserDelegationKey:
-        async with self._asking:
+        async with self._lock:
             if self._delegated is not None and self._delegated[0] >= until:
                 return self._delegated[1]
             now = self._now()
             expiry = now + LONGEST_DELEGATED
-            with translated("signing for the nodes"):
+            with translated("user delegation key"):
                 key = await self._service.get_user_delegation_key(now - SKEW, expiry)
             self._delegated = (expiry, key)
             return key
 
 
-class Signer:
-    """Signs addresses of one storage account with one time of validity: call it with a BlobUrl."""
+class UrlSigner:
+    """A function from a BlobUrl to its URL, signed with one start and one expiry."""
 
     def __init__(
         self,
@@ -99,44 +100,44 @@ class Signer:
         self._account = account
         self._start = start
         self._delegated = delegated
-        self._made: dict[BlobUrl, str] = {}
-        self.good_until = expiry
+        self._cache: dict[BlobUrl, str] = {}
+        self.expiry = expiry
 
     def __call__(self, url: BlobUrl) -> str:
-        """The address, with a SAS if it asks for permissions."""
-        made = self._made.get(url)
-        if made is None:
-            if len(self._made) >= _KEPT:
-                self._made.clear()
-            made = self._made[url] = self._make(url)
-        return made
+        """The URL, with a SAS if ``url`` has permissions."""
+        signed = self._cache.get(url)
+        if signed is None:
+            if len(self._cache) >= _CACHE_SIZE:
+                self._cache.clear()
+            signed = self._cache[url] = self._sign(url)
+        return signed
 
-    def _make(self, url: BlobUrl) -> str:
+    def _sign(self, url: BlobUrl) -> str:
         address = blob_address(self._account.blob_url, url.container, url.blob)
         if not url.permissions:
             return address
         key: Secret | None = self._account.blob_key
-        # `https` alone, unless the store itself speaks plain http: the local one does.
+        # https only, unless the Storage account itself is at an http URL (the emulator).
         plain = urlsplit(self._account.blob_url).scheme == "http"
-        about = {
+        options = {
             "account_name": self._account.blob_account,
             "container_name": url.container,
             "account_key": key.reveal() if key else None,
             "user_delegation_key": self._delegated,
             "permission": url.permissions,
             "start": self._start,
-            "expiry": self.good_until,
+            "expiry": self.expiry,
             "protocol": "https,http" if plain else "https",
         }
         if url.blob is None:
-            sas = generate_container_sas(**about)  # type: ignore[arg-type]
+            sas = generate_container_sas(**options)  # type: ignore[arg-type]
         else:
-            sas = generate_blob_sas(blob_name=url.blob, **about)  # type: ignore[arg-type]
+            sas = generate_blob_sas(blob_name=url.blob, **options)  # type: ignore[arg-type]
         return f"{address}?{sas}"
 
 
 def blob_address(root: str, container: str, blob: str | None) -> str:
-    """The address of a container or a blob, with every special character of the name encoded."""
+    """The URL of a container or a blob, with every special character of the names encoded."""
     address = f"{root.rstrip('/')}/{quote(container)}"
     return address if blob is None else f"{address}/{quote(blob, safe='~/')}"
 
@@ -144,9 +145,10 @@ def blob_address(root: str, container: str, blob: str | None) -> str:
 def _too_long(lifetime: timedelta, longest: timedelta) -> ServiceError:
     problem = Diagnostic(
         "sas-too-long",
-        f"the nodes need addresses that are valid for {lifetime}; without the storage account's"
-        f" key they can be signed for {longest}",
-        fix="shorten max_wall_clock_time, bring a schedule's `until` nearer, or set"
+        f"the nodes need URLs that are valid for {lifetime}, and a SAS without an account key is"
+        f" valid for up to {longest}",
+        detail="a user delegation key is valid for up to 7 days",
+        fix="use a shorter `max_wall_clock_time`, an earlier `until` of the schedule, or set"
         " AZURE_STORAGE_KEY",
     )
     return ServiceError(problem, code="sas-too-long")

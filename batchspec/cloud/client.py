@@ -1,0 +1,86 @@
+"""An open account. Importing this module does not import the Azure SDKs; opening does."""
+
+from __future__ import annotations
+
+import asyncio
+import random as random_module
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchspec.apply.events import Waiting
+from batchspec.cloud.account import AnyAccount
+from batchspec.cloud.rate_limiter import Limits, Timing
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+
+    from batchspec.cloud.connect import BatchService
+    from batchspec.cloud.reader import AccountReader
+    from batchspec.cloud.storage import BlobStorage
+
+
+@dataclass(frozen=True, slots=True)
+class AccountClient:
+    """An open account: ``reader`` for ``observe``, ``storage`` and ``batch`` for ``apply``.
+
+    ``longest_sas`` is the longest validity that a SAS of the account can have; ``None``: no limit.
+    """
+
+    reader: AccountReader
+    storage: BlobStorage
+    batch: BatchService
+    longest_sas: timedelta | None
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _ignore(_: Waiting) -> None:
+    return None
+
+
+@asynccontextmanager
+async def open_account(
+    account: AnyAccount,
+    *,
+    limits: Limits | None = None,
+    now: Callable[[], datetime] = _utc_now,
+    monotonic: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    random: Callable[[], float] = random_module.random,
+    notice: Callable[[Waiting], None] = _ignore,
+    credential: Callable[[], AsyncTokenCredential] | None = None,
+    ca_file: Path | None = None,
+) -> AsyncIterator[AccountClient]:
+    """Open an account and close its connections at the end. Opening sends no request.
+
+    Args:
+        account: which account, with its keys.
+        limits: how long to retry and to wait.
+        now: the time of this machine (UTC), until the first answer of a service.
+        monotonic: seconds that only increase.
+        sleep: waits for a number of seconds.
+        random: a number in [0, 1), for jitter.
+        notice: is called when a service makes requests wait, and when it answers again.
+        credential: creates the credential for an account without keys; ``DefaultAzureCredential``
+            by default.
+        ca_file: the certificates to trust, instead of the default ones.
+    """
+    from batchspec.cloud.connect import connect  # noqa: PLC0415 - imports the Azure SDKs
+
+    async with connect(
+        account,
+        limits=limits or Limits(),
+        timing=Timing(monotonic, sleep, random),
+        now=now,
+        notice=notice,
+        credential=credential,
+        ca_file=ca_file,
+    ) as client:
+        yield client

@@ -1,0 +1,154 @@
+"""Limits of waiting, and the rate limiter that all requests to one service share.
+
+When the service answers "too many requests" (429, 503), all requests pause, not only the one that
+was refused; afterwards they are sent one at a time, with a gap that shrinks with every success.
+The clock, the sleep and the source of randomness are arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper bounds of waiting, in seconds. Nothing in this package waits without one of them.
+
+    ``connect`` and ``read`` are timeouts of one request: until there is a connection, and between
+    two parts of an answer. The others bound retries:
+
+    - ``first_contact``: no answer from a service that has not answered before, so that a wrong
+      address is reported quickly.
+    - ``busy``: a service that answers 429 or 503, or stopped answering.
+    - ``server_errors``: a service that answers with other server errors.
+    - ``transition``: an object that refuses a request until its state changes: a container, pool
+      or job that is being deleted, a pool that is being resized, a node that is starting.
+
+    The delay between retries doubles from ``first_delay`` to ``longest_delay``; a pause that the
+    service asks for is cut to ``longest_pause``.
+    """
+
+    connect: float = 5.0
+    read: float = 60.0
+    first_contact: float = 6.0
+    busy: float = 300.0
+    server_errors: float = 90.0
+    transition: float = 1200.0
+    first_delay: float = 0.2
+    longest_delay: float = 20.0
+    longest_pause: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Monotonic seconds, a sleep, and a random number in [0, 1)."""
+
+    monotonic: Callable[[], float]
+    sleep: Callable[[float], Awaitable[None]]
+    random: Callable[[], float]
+
+
+_LONGEST_STEP = 15.0
+
+
+class Transition:
+    """A bounded wait for an object whose state refuses a request for now (``Limits.transition``).
+
+    The time starts at the creation of the instance. The pauses double, from 2 to 15 seconds: Azure
+    keeps the name of a deleted container for at least 30 seconds, and a pool for minutes.
+    """
+
+    def __init__(self, limits: Limits, timing: Timing) -> None:
+        self._timing = timing
+        self._limit = limits.transition
+        self._started = timing.monotonic()
+        self._pauses = 0
+
+    @property
+    def waited(self) -> float:
+        """How long it has been waited, in seconds."""
+        return self._timing.monotonic() - self._started
+
+    async def pause(self) -> bool:
+        """Wait before the next attempt; ``False``, without waiting, once the limit is reached."""
+        left = self._limit - self.waited
+        if left <= 0:
+            return False
+        self._pauses += 1
+        await self._timing.sleep(min(2.0**self._pauses, _LONGEST_STEP, left))
+        return True
+
+
+_FIRST_GAP = 0.02
+_LONGEST_GAP = 1.0
+_SHRINK = 0.8
+_NO_GAP = 0.005
+
+
+class RateLimiter:
+    """The state that all requests to a service share: a pause, and a gap between requests."""
+
+    def __init__(self, limits: Limits, timing: Timing) -> None:
+        self._limits = limits
+        self._timing = timing
+        self._resume = 0.0
+        self._throttled_at = float("-inf")
+        self._level = 0
+        self._gap = 0.0
+        self._slot = 0.0
+        self.reached = False
+        """Whether the service has answered any request."""
+
+    async def acquire(self) -> float:
+        """Wait until a request may be sent; the time at which it is sent."""
+        while True:
+            now = self._timing.monotonic()
+            turn = max(now, self._resume)
+            if self._gap:
+                turn = max(turn, self._slot)
+                self._slot = turn + self._gap
+            if turn <= now:
+                return now
+            await self._timing.sleep(turn - now)
+            if self._timing.monotonic() >= self._resume:
+                return self._timing.monotonic()
+
+    def throttled(self, sent: float, retry_after: float | None) -> float:
+        """Take "too many requests" into account; how long all requests pause now, in seconds.
+
+        The answers to requests that were sent before the pause began do not lengthen it, unless
+        ``retry_after`` is longer.
+
+        Args:
+            sent: when the request was sent.
+            retry_after: the wait that the answer asks for, in seconds.
+        """
+        self.reached = True
+        now = self._timing.monotonic()
+        if sent > self._throttled_at:
+            self._throttled_at = now
+            self._level += 1
+            self._gap = min(max(self._gap * 2, _FIRST_GAP), _LONGEST_GAP)
+            pause = self.backoff(self._level)
+        else:
+            pause = 0.0
+        if retry_after is not None:
+            # With jitter, so that not all clients return at the same moment.
+            pause = min(retry_after, self._limits.longest_pause)
+            pause *= 1 + self._timing.random() / 4
+        self._resume = max(self._resume, now + pause)
+        return max(0.0, self._resume - now)
+
+    def answered(self, sent: float) -> None:
+        """Take any other answer into account, to a request that was sent at ``sent``."""
+        self.reached = True
+        if sent > self._throttled_at:
+            self._level = 0
+            self._gap = self._gap * _SHRINK if self._gap * _SHRINK > _NO_GAP else 0.0
+
+    def backoff(self, failures: int) -> float:
+        """The delay after this number of consecutive failures: doubling, bounded, with jitter."""
+        limits = self._limits
+        full = min(limits.first_delay * 2.0 ** min(failures - 1, 30), limits.longest_delay)
+        return full * (0.5 + self._timing.random() / 2)
