@@ -1,20 +1,21 @@
-"""Harm each request of the reference run in each way, and see the same command get there.
+"""Inject each kind of fault into each request of the reference run and check that the run converges.
 
     python -m tools.fault_sweep [--scenarios fresh,changed] [--kinds cut,lost] [--sample K]
                                 [--seed S] [--side-by-side 2] [--verbose]
                                 [--points kill:13,429-after:7]
 
-The reference run has three stages, 250 tasks and 40 files (``tests/proof/reference.py``); in the
-second scenario it has ended, and an input and the pool have changed since. A scenario is played
-undisturbed first, to count its requests; then once for each point, a request's number and a kind of
-fault (``tests/proof/proxy.py``), each time under another name on one embedded service. A point has
-converged when the run got there: the first apply itself where the client lives on, the second where
-it was killed. What that means is asked of the account by other means than batchspec's
-(``Reference.wrong``), and of ``batchspec plan``, which must have nothing to do.
+The reference run has three stages, 250 tasks and 40 files
+(``tests/fault_injection/reference.py``). In the scenario ``changed`` it has ended, and an input and
+the pool have changed since. Each scenario runs once without faults to count its requests, then once
+for each point: a request number and a kind of fault (``tests/fault_injection/proxy.py``). Every run
+has a name of its own on one embedded service. A point has converged when the run is complete: after
+the first apply if the client survives the fault, after the second if the client was killed.
+Completeness is checked with requests that do not use batchspec (``Reference.wrong``) and with
+``batchspec plan``, which must report that nothing is to do.
 
-It prints how many points there were and how many converged, and each failure with its folder, which
-is kept; and ends with 1 if there was one. How many requests a run makes depends on how fast it is:
-a number that a run does not come to is tried again, and then counted as no point.
+The output is the number of points and how many converged, and each failure with its folder, which is
+kept. The exit code is 1 if a point failed. The number of requests depends on the speed of a run: a
+point that the run does not reach is tried again, and then not counted.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from batchspec import local
-from tests.proof.proxy import Fault, Kind
-from tests.proof.rounds import Bench, Scenario, Verdict, play
-from tests.proof.sweep import points, sweep
+from tests.fault_injection.proxy import Fault, Kind
+from tests.fault_injection.rounds import Bench, Scenario, Verdict, play
+from tests.fault_injection.sweep import points, sweep
 
 _WARM = 2
 _EVERY = 100

@@ -1,4 +1,4 @@
-"""Play the whole matrix: kind of pool, what goes wrong, when (``tests/proof/matrix.py``).
+"""Play the whole matrix: kind of pool, what goes wrong, when (``tests/fault_injection/matrix.py``).
 
     python -m tools.run_matrix [--only WORD] [--side-by-side 2]
 
@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from batchspec import local
-from tests.proof.matrix import Cell, Play, cells
-from tests.proof.rounds import Bench
+from tests.fault_injection.matrix import Cell, Play, cells
+from tests.fault_injection.rounds import Bench
 
 
 def main() -> int:

@@ -1,11 +1,11 @@
-"""Two applies of one spec at the same time, many times: they end as one run.
+"""Run two applies of one spec at the same time, many times, and check that they end as one run.
 
     python -m tools.two_applies [--rounds 20] [--seed S]
 
-By turns the two are in one folder, as two terminals are, and in two copies of it, as two people
-are; the second begins up to ``LATEST`` seconds after the first. What must be so afterwards is asked
-of the account by other means than batchspec's (``tests/proof/rounds.py``: ``meet``). It prints a
-line for each round and ends with 1 if one went wrong; the folder of such a round is kept.
+Alternately, both run in one folder, like two terminals, and in two copies of it, like two people.
+The second starts up to ``LATEST`` seconds after the first. The account is then checked with requests
+that do not use batchspec (``tests/fault_injection/rounds.py``: ``meet``). The output is one line for
+each round. The exit code is 1 if a round failed; its folder is kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 from batchspec import local
-from tests.proof.rounds import LATEST, Bench, meet
+from tests.fault_injection.rounds import LATEST, Bench, meet
 
 
 async def run(options: argparse.Namespace, folder: Path) -> int:

@@ -15,8 +15,8 @@ import pytest
 
 from batchspec import local
 from batchspec.cli.main import main
-from tests.whole.conftest import Done, Workplace, clean_environ
-from tests.whole.conftest import place as place  # noqa: PLC0414 - a fixture of this folder, too
+from tests.e2e.conftest import Done, Workplace, clean_environ
+from tests.e2e.conftest import place as place  # noqa: PLC0414 - a fixture of this folder, too
 
 MIXED = """\
 version: 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.cli.conftest import Workplace
-from tests.whole.conftest import interrupt, until
+from tests.e2e.conftest import interrupt, until
 
 
 def status(place: Workplace) -> dict[str, object]:

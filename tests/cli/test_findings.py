@@ -15,8 +15,8 @@ from batchspec.cli.unseen import unseen
 from batchspec.diagnostics import Place, SpecError
 from batchspec.plan.options import NO_OPTIONS
 from batchspec.plan.rules.catalogue import finding
+from tests.e2e.conftest import Workplace
 from tests.render.plans import PLANS
-from tests.whole.conftest import Workplace
 
 WHERE = Place("a.yaml", 3, 5, "  x: 1")
 FOUND = (finding("pool-kept", "a warning"), finding("pool-needs-client", "a note"))

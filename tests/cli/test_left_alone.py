@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from batchspec.cli.interrupt import Interrupts, interruptible
-from tests.whole.conftest import Workplace, until
+from tests.e2e.conftest import Workplace, until
 
 WAITING = """\
 version: 1

@@ -6,7 +6,7 @@ import pytest
 
 from batchspec.render.logs import Lines
 from tests.cli.conftest import Workplace
-from tests.whole.conftest import until
+from tests.e2e.conftest import until
 
 
 def test_stdout_alone_is_shown(mixed: Workplace) -> None:

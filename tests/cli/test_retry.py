@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from tests.cli.conftest import Workplace
-from tests.whole.conftest import until
+from tests.e2e.conftest import until
 
 
 def causes(place: Workplace) -> dict[str, int]:

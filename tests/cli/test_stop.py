@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.cli.conftest import Inside, Workplace
-from tests.whole.conftest import until
+from tests.e2e.conftest import until
 
 SPEC = """\
 version: 1

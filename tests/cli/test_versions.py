@@ -7,7 +7,7 @@ import json
 import pytest
 
 from tests.cli.conftest import Workplace
-from tests.whole.conftest import Done, interrupt, until
+from tests.e2e.conftest import Done, interrupt, until
 
 HEAD = """\
 version: 1

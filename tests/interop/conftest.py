@@ -27,7 +27,7 @@ from filelock import FileLock
 from batchspec import local
 from batchspec.local.azurite import find_nodejs
 from batchspec.local.settings import Settings
-from tests.whole.conftest import place
+from tests.e2e.conftest import place
 
 __all__ = ["place"]
 

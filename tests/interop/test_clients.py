@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from batchspec import local
+from tests.e2e.conftest import Workplace
 from tests.interop.conftest import OtherClient
-from tests.whole.conftest import Workplace
 
 # The first test that uses a client installs it.
 pytestmark = pytest.mark.timeout(600)

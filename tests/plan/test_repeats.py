@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchspec.plan.lazy import duplicates
-from tests.apart import number_from
+from tests.subprocess_memory import printed_number
 
 
 def plainly(keys: list[str]) -> set[tuple[int, int]]:
@@ -37,4 +37,4 @@ def peak(folder: str) -> int:
 
 def test_many_keys_are_not_held(tmp_path: Path) -> None:
     program = f"from {__name__} import peak; print(peak({str(tmp_path)!r}))"
-    assert number_from(program) < 1_000_000
+    assert printed_number(program) < 1_000_000

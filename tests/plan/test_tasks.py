@@ -29,8 +29,8 @@ from batchspec.spec import (
     Text,
     thaw,
 )
-from tests.apart import number_from
 from tests.plan.making import WHERE, blob, local_file, observed, spec, stage, template
+from tests.subprocess_memory import printed_number
 
 FILES = [local_file("a b.txt"), local_file("dir/c.txt")]
 
@@ -376,7 +376,7 @@ def peak(number: int) -> int:
 
 def test_tasks_are_not_held() -> None:
     program = f"from {__name__} import peak; peak(10); print(peak(4_000))"
-    assert number_from(program) < 1_000_000
+    assert printed_number(program) < 1_000_000
 
 
 def test_the_length_is_known_without_making_a_task() -> None:

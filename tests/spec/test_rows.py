@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from batchspec.diagnostics import Diagnostic, Place, SpecError
 from batchspec.spec import Record, read_rows
 from batchspec.spec.rows import columns
-from tests.apart import number_from
+from tests.subprocess_memory import printed_number
 
 
 def written(folder: Path, name: str, data: str | bytes) -> Path:
@@ -191,4 +191,4 @@ def test_rows_are_not_kept_in_memory(tmp_path: Path) -> None:
     with path.open("w") as file:
         file.writelines(json.dumps({"name": "x" * 100, "n": n}) + "\n" for n in range(20_000))
     program = f"from {__name__} import peak; print(peak({str(path)!r}))"
-    assert number_from(program) < 500_000
+    assert printed_number(program) < 500_000

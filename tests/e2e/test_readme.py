@@ -1,0 +1,63 @@
+"""The README's transcript is what happens: every command of it is run, and its output compared.
+
+``BATCHSPEC_ACCEPT=1`` writes down what happens now. Durations differ from run to run and count as
+equal; nothing else does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.e2e.conftest import ROOT, Workplace
+
+README = ROOT / "README.md"
+BLOCK = re.compile(r"(<!-- transcript[^\n]*-->\n```console\n)(.*?)(```\n<!-- end)", re.DOTALL)
+
+
+def transcript() -> str:
+    found = BLOCK.search(README.read_text(encoding="utf-8"))
+    assert found, "the README has no transcript"
+    return found[2]
+
+
+def happening(place: Workplace, text: str) -> Iterator[str]:
+    """The transcript as it comes out now."""
+    environ = {
+        **place.environ,
+        "COLUMNS": "84",
+        "PATH": f"{Path(sys.executable).parent}:{place.environ['PATH']}",
+    }
+    for line in text.splitlines():
+        if line.startswith("$ "):
+            yield f"{line}\n"
+            done = subprocess.run(
+                ["/bin/sh", "-c", line.removeprefix("$ ")],
+                cwd=place.folder,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=100,
+                check=True,
+            )
+            yield done.stdout
+
+
+def timeless(text: str) -> str:
+    return re.sub(r"\b(\d+m )?\d+(\.\d+)?m?s\b", "0s", text)
+
+
+def test_the_transcript_is_what_happens(place: Workplace) -> None:
+    place.endpoints()  # Its start is told on standard error, once.
+    text = transcript()
+    now = "".join(happening(place, text))
+    if os.environ.get("BATCHSPEC_ACCEPT"):
+        whole = README.read_text(encoding="utf-8")
+        README.write_text(BLOCK.sub(lambda m: m[1] + now + m[3], whole), encoding="utf-8")
+        text = now
+    assert timeless(now) == timeless(text)

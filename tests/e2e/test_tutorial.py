@@ -1,0 +1,151 @@
+"""The tutorial as a user runs it: right results, and a second run that has nothing to do."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from azure.batch import BatchClient
+from azure.core.credentials import AzureNamedKeyCredential
+
+from tests.e2e.conftest import Workplace
+
+LICENCES = Path("/usr/share/common-licenses")
+
+
+def counted(path: Path, top: int) -> list[tuple[str, int]]:
+    """The most frequent words of a small text, counted another way than the program does."""
+    text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8"))
+    words = re.findall(r"[^\W_]+(?:['\u2019][^\W_]+)*", text)
+    counts = Counter(word.replace("\u2019", "'").casefold() for word in words)
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:top]
+
+
+def written(path: Path) -> list[tuple[str, int]]:
+    """The words and counts of a result."""
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    return [(row[0], int(row[1])) for row in rows if len(row) == 2]
+
+
+def client_of(place: Workplace) -> BatchClient:
+    ends = place.endpoints()
+    return BatchClient(ends.batch_url, AzureNamedKeyCredential(ends.batch_account, ends.batch_key))
+
+
+def test_the_tutorial_runs_and_its_results_are_right(place: Workplace) -> None:
+    done = place.run("apply", place.spec)
+    assert done.code == 0, done.text
+    inputs = sorted((place.folder / "specs" / "data").glob("*.txt"))
+    assert len(inputs) == 3
+    for path in inputs:
+        assert written(place.results / f"{path.name}.top.txt") == counted(path, 3)
+    assert sorted(p.name for p in place.results.iterdir()) == sorted(
+        f"{path.name}.top.txt" for path in inputs
+    )
+
+
+def test_a_second_run_has_nothing_to_do(place: Workplace) -> None:
+    assert place.run("apply", place.spec).code == 0
+    before = {p: p.stat().st_mtime_ns for p in place.results.iterdir()}
+    again = place.run("apply", place.spec)
+    assert again.code == 0
+    assert "Nothing to do" in again.out
+    assert {p: p.stat().st_mtime_ns for p in place.results.iterdir()} == before
+    assert place.run("plan", place.spec, "--exit-code").code == 0
+
+
+def test_yes_deletes_all_that_was_made(place: Workplace) -> None:
+    assert place.run("apply", place.spec, "-y").code == 0
+    with client_of(place) as client:
+        assert not list(client.list_pools())
+        assert not list(client.list_jobs())
+    assert len(list(place.results.iterdir())) == 3
+
+
+def test_a_variable_changes_the_work(place: Workplace) -> None:
+    assert place.run("apply", place.spec).code == 0
+    done = place.run("apply", place.spec, "--var", "top=5")
+    assert done.code == 0, done.text
+    for path in (place.folder / "specs" / "data").glob("*.txt"):
+        assert written(place.results / f"{path.name}.top.txt") == counted(path, 5)
+
+
+@pytest.mark.skipif(not LICENCES.is_dir(), reason="Debian's licence texts are not here")
+def test_the_licence_texts_of_debian(place: Workplace) -> None:
+    """Files of the system, some of them links, counted by the tutorial as they lie there."""
+    place.edit("files: data/*.txt", f"files: {LICENCES}/*")
+    done = place.run("apply", place.spec, "--var", "top=10")
+    assert done.code == 0, done.text
+    texts = [path for path in sorted(LICENCES.iterdir()) if path.is_file()]
+    assert len(texts) > 10
+    for path in texts:
+        assert written(place.results / f"{path.name}.top.txt") == counted(path, 10), path.name
+
+
+def test_each_task_was_run_once_and_its_output_can_be_read(place: Workplace) -> None:
+    assert place.run("apply", place.spec).code == 0
+    with client_of(place) as client:
+        tasks = list(client.list_tasks("topn"))
+        assert len(tasks) == 3
+        for task in tasks:
+            assert task.execution_info is not None
+            assert task.execution_info.exit_code == 0
+            assert task.execution_info.retry_count == 0
+            assert task.execution_info.requeue_count == 0
+
+
+def test_the_events_are_numbered_lines_of_json(place: Workplace) -> None:
+    done = place.run("apply", place.spec, "--progress", "json")
+    events = [json.loads(line) for line in done.out.splitlines()]
+    assert events[0]["type"] == "version"
+    assert events[0]["stream"] == 1
+    numbers = [event["seq"] for event in events[1:]]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert events[-1]["type"] == "run_ended"
+    assert events[-1]["exit"] == 0
+
+
+def test_status_tells_what_there_is(place: Workplace) -> None:
+    empty = json.loads(place.run("status", place.spec, "--format", "json").out)
+    assert empty["job"] is None
+    assert place.run("apply", place.spec).code == 0
+    seen = json.loads(place.run("status", place.spec, "--format", "json").out)
+    assert seen["job"] == {"id": "topn", "state": "completed"}
+    assert seen["tasks"] == {"total": 3, "active": 0, "running": 0, "succeeded": 3, "failed": 0}
+    assert seen["nodes"] == {"idle": 3}
+
+
+def test_destroy_takes_away_what_apply_left_and_only_that(place: Workplace) -> None:
+    assert place.run("apply", place.spec).code == 0
+    refused = place.run("destroy", place.spec)
+    assert refused.code == 2, "nobody was asked"
+    assert place.run("destroy", place.spec, "-y").code == 0
+    with client_of(place) as client:
+        assert not list(client.list_pools())
+        assert not list(client.list_jobs())
+    again = place.run("destroy", place.spec, "-y")
+    assert again.code == 0
+    assert "Nothing to delete" in again.out
+
+
+def test_the_windows_form_plans_and_prints_its_requests(place: Workplace) -> None:
+    spec = place.spec.with_name("topn-windows.yaml")
+    done = place.run("plan", spec, "-v")
+    assert done.code == 0, done.text
+    assert "robocopy" in done.out
+    assert "POST /pools" in done.out
+    assert "batch.node.windows amd64" in done.out
+    assert "sig=" not in done.out
+
+
+def test_rerun_does_all_of_it_again_in_a_new_job(place: Workplace) -> None:
+    assert place.run("apply", place.spec).code == 0
+    again = place.run("apply", place.spec, "--rerun")
+    assert again.code == 0, again.text
+    with client_of(place) as client:
+        assert len(list(client.list_tasks("topn-r2"))) == 3
+    assert "Nothing to do" in place.run("apply", place.spec).out

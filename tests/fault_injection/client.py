@@ -1,0 +1,105 @@
+"""``batchspec apply`` and ``plan`` as a process that starts in no time, and can be killed.
+
+A fork server has everything imported already. What is run is the command line's own code, below the
+one place that chooses an account: so that time-outs can be given, which users cannot choose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from batchspec.cli.asking import ask_and_run
+from batchspec.cli.options import ProgressKind, Wanted
+from batchspec.cli.screen import Notices
+from batchspec.cli.session import Session, session
+from batchspec.cloud import AccountClient, Limits, LocalAccount, open_account
+from batchspec.diagnostics import BatchspecError, Exit
+from batchspec.plan.build import build
+from batchspec.plan.plan import Plan
+from tests.fault_injection.cli import CONTEXT, write_to
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command on a spec: against which account, with which limits, its output to which file."""
+
+    spec: Path
+    account: LocalAccount
+    log: Path
+    limits: Limits
+
+
+def apply(command: Command) -> BaseProcess:
+    """Start ``batchspec apply SPEC -y --progress json``."""
+    return _start(_apply, command)
+
+
+def plan(command: Command) -> BaseProcess:
+    """Start ``batchspec plan SPEC --exit-code``."""
+    return _start(_plan, command)
+
+
+async def ended(process: BaseProcess) -> int:
+    """Wait for a process to end; its exit code."""
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(process.sentinel, over.set)
+    try:
+        await over.wait()
+    finally:
+        loop.remove_reader(process.sentinel)
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def _start(
+    work: Callable[[Session, Plan], Coroutine[Any, Any, int]], command: Command
+) -> BaseProcess:
+    process = CONTEXT.Process(target=_run, args=(work, command), daemon=True)
+    process.start()
+    return process
+
+
+def _run(work: Callable[[Session, Plan], Coroutine[Any, Any, int]], command: Command) -> None:
+    """The child: ends with the command's exit code."""
+    write_to(command.log, 1)
+    write_to(command.log, 2)
+    try:
+        code = asyncio.run(_planned(work, command))
+    except BatchspecError as error:
+        for problem in error.problems:
+            print(f"{problem.code}: {problem.summary}\n{problem.detail}", file=sys.stderr)
+        code = error.exit
+    sys.exit(int(code))
+
+
+async def _planned(
+    work: Callable[[Session, Plan], Coroutine[Any, Any, int]], command: Command
+) -> int:
+    @asynccontextmanager
+    async def door(
+        target: object, environ: Mapping[str, str], notices: Notices
+    ) -> AsyncIterator[AccountClient]:
+        account, limits = command.account, command.limits
+        async with open_account(account, limits=limits, notice=notices) as cloud:
+            yield cloud
+
+    async with session(Wanted(command.spec, (), (), None, {}), door=door) as found:
+        return await work(found, build(found.spec, found.observed))
+
+
+async def _apply(found: Session, made: Plan) -> int:
+    return await ask_and_run(made, found, ProgressKind.JSON, yes=True)
+
+
+async def _plan(_: Session, made: Plan) -> int:
+    for step in made.steps:
+        print(f"{step.verb} {step.subject}: {step.reason}")
+    return Exit.DONE if made.empty else Exit.CHANGES

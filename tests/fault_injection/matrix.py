@@ -1,0 +1,348 @@
+"""What goes wrong, in every kind of pool, at every moment: each cell ends in time, with its cause.
+
+A cell is a run with a limit of a few seconds on the shared service. The trouble is in the spec, or
+another client causes it while the tasks run, or while no client of batchspec watches. The checks
+are the exit code, the cause in the event stream, the bound, and what is left in the account.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from azure.batch import models
+from azure.core.exceptions import HttpResponseError
+
+from tests.e2e.conftest import clean_environ
+from tests.fault_injection.cli import CONTEXT, run_child
+from tests.fault_injection.rounds import Bench
+
+
+class PoolKind(StrEnum):
+    """Where the tasks run."""
+
+    FIXED = "fixed"
+    SCALED = "scaled"
+    EXISTING = "existing"
+    AUTO = "auto"
+
+
+class Moment(StrEnum):
+    """When the trouble comes."""
+
+    SPEC = "spec"
+    """From the beginning: it is in the spec or in the pool."""
+    RUNNING = "running"
+    """While the tasks run and the run is watched."""
+    UNWATCHED = "unwatched"
+    """While the tasks run and no client watches; then the same command again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What goes wrong, and how a run ends by it: exit codes, and a cause or word to be shown."""
+
+    name: str
+    moments: tuple[Moment, ...]
+    exits: frozenset[int]
+    shows: tuple[str, ...]
+    kinds: frozenset[PoolKind] = frozenset(PoolKind)
+    then: frozenset[int] = frozenset()
+    """What the command ends with after a trouble that nobody watched; empty: as ``exits``."""
+
+
+_SPEC, _LATER = (Moment.SPEC,), (Moment.RUNNING, Moment.UNWATCHED)
+_OWN = frozenset({PoolKind.FIXED, PoolKind.SCALED, PoolKind.EXISTING})
+
+TROUBLES = (
+    Trouble("start-fails", _SPEC, frozenset({4}), ("start-task-failed",)),
+    Trouble("start-hangs", _SPEC, frozenset({7}), ("start task",)),
+    Trouble("preparation-fails", _SPEC, frozenset({4}), ("preparation-failed",)),
+    Trouble("task-fails", _SPEC, frozenset({3}), ("exit code 5", '"exit_code":5')),
+    Trouble("task-hangs", _SPEC, frozenset({7}), ("time-limit", "limit")),
+    Trouble("dependency-missing", _SPEC, frozenset({4}), ("dependency-missing",)),
+    Trouble("dependency-failed", _SPEC, frozenset({3}), ("dependency-failed",)),
+    Trouble(
+        "job-terminated",
+        _LATER,
+        frozenset({3}),
+        ("AnotherClient", "job-ended"),
+        then=frozenset({0}),
+    ),
+    Trouble(
+        "job-deleted", _LATER, frozenset({4}), ("job-gone", "JobNotFound"), then=frozenset({0})
+    ),
+    Trouble("job-disabled", _LATER, frozenset({7}), ("job-disabled", "disabled")),
+    Trouble("pool-deleted", _LATER, frozenset({4}), ("pool-gone",), _OWN, frozenset({0, 2, 4})),
+    Trouble(
+        "output-container-deleted",
+        _LATER,
+        frozenset({3, 4}),
+        ("upload", "FileUpload"),
+        then=frozenset({0, 3, 4}),
+    ),
+    Trouble("client-killed", (Moment.UNWATCHED,), frozenset({0}), ()),
+    Trouble("client-interrupted", (Moment.UNWATCHED,), frozenset({0}), ()),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One combination."""
+
+    kind: PoolKind
+    trouble: Trouble
+    moment: Moment
+
+    @property
+    def name(self) -> str:
+        """A name that can be part of ids."""
+        return f"{self.kind}-{self.trouble.name}-{self.moment}"
+
+
+def cells() -> Iterator[Cell]:
+    """Every cell of the matrix."""
+    for trouble in TROUBLES:
+        for kind in PoolKind:
+            for moment in trouble.moments:
+                if kind in trouble.kinds:
+                    yield Cell(kind, trouble, moment)
+
+
+LIMIT = 12
+"""Seconds that a job may take."""
+LONGEST = LIMIT + 45.0
+"""Seconds after which a cell has failed: limit, and what clean-up takes on a busy machine."""
+
+POOLS = {
+    PoolKind.FIXED: "{{id: {name}, {machine}, nodes: 1{start}}}",
+    PoolKind.SCALED: "{{id: {name}, {machine}, nodes: {{scale: {{min: 0, max: 1}}}}{start}}}",
+    PoolKind.EXISTING: "{{existing: {name}}}",
+    PoolKind.AUTO: "{{lifetime: job, {machine}, nodes: 1{start}}}",
+}
+MACHINE = "vm_size: standard_d2s_v5, image: ubuntu-24.04, task_slots_per_node: 4"
+SPEC = """\
+version: 1
+name: {name}
+containers:
+  output: {{id: {name}-output}}
+pool: {pool}
+job:
+  id: {name}
+  max_wall_clock_time: {limit}s
+  {job}
+tasks:
+  work:
+    for_each: {{range: [0, 2]}}
+    command: {command}
+    outputs: [{{files: "*.out", container: output}}]
+    {stage}
+  {more}
+results: [{{container: output, to: results}}]
+cleanup: {{containers: never, job: never, pool: {cleanup}}}
+"""
+_STARTS = {"start-fails": "exit 3", "start-hangs": "sleep 1000"}
+
+
+@dataclass(slots=True)
+class Play:
+    """A cell that is carried out."""
+
+    bench: Bench
+    folder: Path
+    cell: Cell
+    name: str
+    limit: int = LIMIT
+
+    def run(self) -> list[str]:
+        """Carry it out; everything that is not as it must be."""
+        self.folder.mkdir(parents=True)
+        trouble, moment = self.cell.trouble, self.cell.moment
+        self.write()
+        began = time.monotonic()
+        process = self.start("first.log")
+        if moment is not Moment.SPEC:
+            if not self.until_running(process, "first.log"):
+                return [f"no task ran:\n{self.text('first.log')}"]
+            if moment is Moment.UNWATCHED:
+                self.leave(process)
+            self.cause()
+        log, expected = "first.log", trouble.exits
+        if moment is Moment.UNWATCHED:
+            (self.folder / "go").touch()
+            process, log = self.start("second.log"), "second.log"
+            expected = trouble.then or trouble.exits
+        process.join(max(1.0, LONGEST - (time.monotonic() - began)))
+        wrong = []
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            wrong.append(f"it has not ended after {LONGEST:.0f} s")
+        elif process.exitcode not in expected:
+            wrong.append(f"exit code {process.exitcode}, not {sorted(expected)}")
+        text = self.text(log)
+        shows = trouble.shows if moment is not Moment.UNWATCHED or not trouble.then else ()
+        if shows and not any(word in text for word in shows):
+            wrong.append(f"none of {shows} is shown")
+        if process.exitcode == 0:
+            wrong += self.missing_results()
+        wrong += self.left_over()
+        if wrong:
+            wrong.append(text[-4000:])
+        return wrong
+
+    # --- the spec --------------------------------------------------------------------------
+
+    def write(self) -> None:
+        """Write the spec; an existing pool is made here."""
+        trouble = self.cell.trouble.name
+        start = _STARTS.get(trouble)
+        hold = f"until test -e {self.folder}/go; do sleep 0.1; done"
+        command = f"{hold}; echo done > $AZ_BATCH_TASK_ID.out"
+        stage, more = "retries: 0", ""
+        if self.cell.moment is Moment.SPEC:
+            command = "echo done > $AZ_BATCH_TASK_ID.out"
+        if trouble == "task-fails":
+            command = "exit 5"
+        if trouble == "task-hangs":
+            command = "sleep 1000"
+        if trouble == "dependency-missing":
+            more = "after: {command: 'true', depends_on: {task_ids: [no-such-task]}}"
+        if trouble == "dependency-failed":
+            command, more = "exit 5", "after: {command: 'true', needs: [work]}"
+        job = "prepare: {command: exit 3}" if trouble == "preparation-fails" else "priority: 0"
+        if trouble == "dependency-missing":
+            job = "uses_task_dependencies: true"
+        pool = POOLS[self.cell.kind].format(
+            name=self.name,
+            machine=MACHINE,
+            start=f", start_task: {{command: {start}}}" if start else "",
+        )
+        own = self.cell.kind in (PoolKind.FIXED, PoolKind.SCALED)
+        spec = SPEC.format(
+            name=self.name,
+            pool=pool,
+            limit=self.limit,
+            job=job,
+            command=json.dumps(command),
+            stage=stage,
+            more=more,
+            cleanup="always" if own else "never",
+        )
+        (self.folder / "run.yaml").write_text(spec)
+        if self.cell.kind is PoolKind.EXISTING:
+            self.make_pool(start)
+
+    def make_pool(self, start: str | None) -> None:
+        """The pool that another client has made."""
+        image = models.BatchVmImageReference(
+            publisher="canonical", offer="ubuntu-24_04-lts", sku="server"
+        )
+        self.bench.batch.create_pool(
+            models.BatchPoolCreateOptions(
+                id=self.name,
+                vm_size="standard_d2s_v5",
+                target_dedicated_nodes=1,
+                task_slots_per_node=4,
+                virtual_machine_configuration=models.VirtualMachineConfiguration(
+                    image_reference=image, node_agent_sku_id="batch.node.ubuntu 24.04"
+                ),
+                start_task=models.BatchStartTask(
+                    command_line=f"/bin/sh -c '{start}'", wait_for_success=True
+                )
+                if start
+                else None,
+            )
+        )
+
+    # --- commands --------------------------------------------------------------------------
+
+    def start(self, log: str) -> BaseProcess:
+        """Start ``batchspec apply``."""
+        environ = clean_environ({"BATCHSPEC_LOCAL_HOME": str(self.bench.endpoints.data)})
+        path = self.folder / log
+        words = ["apply", str(self.folder / "run.yaml"), "-y", "--progress", "json"]
+        process = CONTEXT.Process(
+            target=run_child, args=(words, self.folder, environ, path, path), daemon=True
+        )
+        process.start()
+        return process
+
+    def text(self, log: str) -> str:
+        """What a command wrote."""
+        path = self.folder / log
+        return path.read_text() if path.exists() else ""
+
+    def until_running(self, process: BaseProcess, log: str) -> bool:
+        """Wait until a task runs."""
+        end = time.monotonic() + LONGEST
+        while process.is_alive() and time.monotonic() < end:
+            for line in self.text(log).splitlines():
+                if '"tasks_seen"' in line and json.loads(line)["running"]:
+                    return True
+            process.join(0.05)
+        return False
+
+    def leave(self, process: BaseProcess) -> None:
+        """No client watches any more: by Ctrl-C, or by a kill."""
+        assert process.pid is not None
+        killed = self.cell.trouble.name == "client-killed"
+        os.kill(process.pid, signal.SIGKILL if killed else signal.SIGINT)
+        process.join(LONGEST)
+
+    # --- the trouble -----------------------------------------------------------------------
+
+    def cause(self) -> None:
+        """What another client does."""
+        batch, name = self.bench.batch, self.name
+        match self.cell.trouble.name:
+            case "job-terminated":
+                # The model of these options is not public in azure-batch 15.1.
+                reason: Any = {"terminateReason": "AnotherClient"}
+                batch.begin_terminate_job(name, reason)
+            case "job-deleted":
+                batch.begin_delete_job(name)
+            case "job-disabled":
+                options = models.BatchJobDisableOptions(disable_tasks="requeue")
+                batch.begin_disable_job(name, options)
+            case "pool-deleted":
+                batch.begin_delete_pool(name)
+            case "output-container-deleted":
+                self.bench.blobs.delete_container(f"{name}-output")
+                (self.folder / "go").touch()
+
+    # --- afterwards ------------------------------------------------------------------------
+
+    def missing_results(self) -> list[str]:
+        """The results that are not on the disk although all is done."""
+        found = len(list((self.folder / "results").glob("*.out")))
+        return [] if found == 2 else [f"done, with {found} of 2 results"]
+
+    def left_over(self) -> list[str]:
+        """The pools that are there and must not be, or the other way round."""
+        pools = {pool.id: pool for pool in self.bench.batch.list_pools()}
+        pool = pools.get(self.name)
+        if self.cell.kind is PoolKind.EXISTING:
+            if pool is None and self.cell.trouble.name != "pool-deleted":
+                return ["the existing pool was deleted"]
+            return []
+        if self.cell.kind in (PoolKind.FIXED, PoolKind.SCALED) and pool is not None:
+            return [f"the pool is left in state {pool.state}"]
+        return []
+
+    def forget(self) -> None:
+        """Delete what a cell leaves."""
+        for delete in (self.bench.batch.begin_delete_job, self.bench.batch.begin_delete_pool):
+            try:
+                delete(self.name)
+            except HttpResponseError as error:
+                if error.status_code not in (404, 409):
+                    raise

@@ -1,0 +1,46 @@
+"""A sweep: many rounds, some at a time, each with a fault of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+
+from tests.fault_injection.proxy import Fault, Kind
+from tests.fault_injection.rounds import Bench, Scenario, Verdict, play
+
+_TRIES = 2
+"""How many requests a run makes depends on how fast it is: it may not come to a number."""
+
+
+def points(requests: int, kinds: Iterable[Kind]) -> list[Fault]:
+    """Every request in every way."""
+    return [Fault(kind, number) for number in range(1, requests + 1) for kind in kinds]
+
+
+async def sweep(
+    bench: Bench, scenario: Scenario, faults: list[Fault], side_by_side: int
+) -> AsyncIterator[Verdict]:
+    """A verdict for each fault, as they come."""
+    waiting = list(enumerate(faults, 1))[::-1]
+    done: asyncio.Queue[Verdict | None] = asyncio.Queue()
+
+    async def worker() -> None:
+        while waiting:
+            number, fault = waiting.pop()
+            for attempt in range(1, _TRIES + 1):
+                verdict = await play(bench, f"{scenario}-{number}-{attempt}", fault, scenario)
+                if verdict.hit or verdict.wrong:
+                    break
+            await done.put(verdict)
+        await done.put(None)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(side_by_side):
+            group.create_task(worker())
+        left = side_by_side
+        while left:
+            verdict = await done.get()
+            if verdict is None:
+                left -= 1
+            else:
+                yield verdict

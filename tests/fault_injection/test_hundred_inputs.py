@@ -1,0 +1,184 @@
+"""Change one input of a hundred and apply again: one file goes up, one task runs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from azure.batch import BatchClient
+from azure.core.credentials import AzureNamedKeyCredential
+
+from tests.e2e.conftest import Done, Workplace, clean_environ, interrupt, until
+from tests.fault_injection.cli import run
+from tests.fault_injection.rounds import Bench
+
+COUNT = 100
+CHANGED = "in-042.txt"
+_NUMBERS = itertools.count(1)
+
+SPEC = """\
+version: 1
+name: {name}
+parameters:
+  marks: {{type: string}}
+  gate: {{type: string}}
+containers:
+  input: {{id: {name}-input, upload: [data/*.txt]}}
+  output: {{id: {name}-output}}
+pool:
+  id: {name}
+  vm_size: standard_d4s_v5
+  nodes: 2
+  image: ubuntu-24.04
+  task_slots_per_node: 8
+job: {{id: {name}, max_wall_clock_time: 5m}}
+tasks:
+  upper:
+    for_each: {{files: input}}
+    command: >-
+      until test -e {{{{ gate }}}}; do sleep 0.4; done;
+      tr a-z A-Z < {{{{ file.name }}}} > {{{{ file.stem }}}}.up &&
+      echo {{{{ file.name }}}} >> {{{{ marks }}}}
+    outputs: [{{files: "*.up", container: output}}]
+    logs: false
+results: [{{container: output, to: results}}]
+cleanup: {{containers: {containers}, pool: never, job: never}}
+"""
+
+
+@dataclass(frozen=True)
+class Hundred:
+    """A hundred inputs, a task for each, and what was done so far."""
+
+    place: Workplace
+    name: str
+
+    @property
+    def spec(self) -> Path:
+        return self.place.folder / "run.yaml"
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        folder = self.place.folder
+        return ("--var", f"marks={folder / 'marks'}", "--var", f"gate={folder / 'gate'}")
+
+    @property
+    def ran(self) -> list[str]:
+        """The inputs whose tasks ran, in order; an input is there as often as it was worked on."""
+        return (self.place.folder / "marks").read_text().split()
+
+    def open_gate(self) -> None:
+        (self.place.folder / "gate").touch()
+
+    def change(self, words: str) -> None:
+        (self.place.folder / "data" / CHANGED).write_text(words)
+
+    def apply(self) -> dict[str, int]:
+        """Apply, to a good end; how many items each step that was carried out had, by its verb."""
+        done = self._run("apply", "--progress", "json")
+        return items(done.out)
+
+    def plan(self) -> dict[str, int]:
+        """How many items each step that is to be carried out has, by its verb."""
+        done = self._run("plan", "--format", "json")
+        steps = json.loads(done.out)["steps"]
+        return {step["verb"]: step["items"] for step in steps if step["verb"] != "keep"}
+
+    def _run(self, verb: str, *options: str) -> Done:
+        words: tuple[str | Path, ...] = (verb, self.spec, *self.variables, *options)
+        done = run(words, folder=self.place.folder, environ=self.place.environ)
+        assert done.code == 0, done.text
+        return done
+
+    def results(self) -> dict[str, str]:
+        return {p.name: p.read_text() for p in (self.place.folder / "results").iterdir()}
+
+    def expected(self) -> dict[str, str]:
+        data = self.place.folder / "data"
+        return {f"{p.stem}.up": p.read_text().upper() for p in data.iterdir()}
+
+
+def items(events: str) -> dict[str, int]:
+    """The items of all steps that ended well, by their verbs."""
+    found: dict[str, int] = {}
+    for event in map(json.loads, events.splitlines()):
+        if event["type"] == "step_done":
+            found[event["verb"]] = found.get(event["verb"], 0) + event["items"]
+    return found
+
+
+@pytest.fixture(params=["never", "on_success"], ids=["containers-kept", "containers-cleaned-up"])
+def hundred(bench: Bench, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Hundred]:
+    name = f"hundred-{next(_NUMBERS)}"
+    place = Workplace(
+        tmp_path,
+        bench.endpoints.data,
+        clean_environ({"BATCHSPEC_LOCAL_HOME": str(bench.endpoints.data)}),
+    )
+    (tmp_path / "data").mkdir()
+    for number in range(COUNT):
+        (tmp_path / "data" / f"in-{number:03}.txt").write_text(f"input {number}\n")
+    here = Hundred(place, name)
+    here.spec.write_text(SPEC.format(name=name, containers=request.param))
+    yield here
+
+
+def task_counts(bench: Bench, name: str) -> dict[str, int]:
+    """How many tasks each job of a run holds, all of them completed well."""
+    ends = bench.endpoints
+    credential = AzureNamedKeyCredential(ends.batch_account, ends.batch_key)
+    with BatchClient(ends.batch_url, credential) as client:
+        jobs = [job.id for job in client.list_jobs() if f"{job.id}-r".startswith(f"{name}-r")]
+        found = {job: list(client.list_tasks(job)) for job in jobs}
+    for tasks in found.values():
+        assert {t.execution_info.exit_code for t in tasks if t.execution_info} == {0}
+    return {job: len(tasks) for job, tasks in found.items()}
+
+
+def test_one_input_changes_after_the_job_has_ended(bench: Bench, hundred: Hundred) -> None:
+    hundred.open_gate()
+    first = hundred.apply()
+    assert (first["upload"], first["submit"]) == (COUNT, COUNT)
+    hundred.change("something else\n")
+    planned = hundred.plan()
+    assert (planned["upload"], planned["submit"]) == (1, 1)
+    second = hundred.apply()
+    assert (second["upload"], second["submit"]) == (1, 1)
+    assert hundred.ran.count(CHANGED) == 2
+    assert len(hundred.ran) == COUNT + 1
+    assert hundred.results() == hundred.expected()
+    assert task_counts(bench, hundred.name) == {hundred.name: COUNT, f"{hundred.name}-r2": 1}
+    assert hundred.plan() == {}
+
+    (hundred.place.folder / "data" / "in-new.txt").write_text("one more\n")
+    third = hundred.apply()
+    assert (third["upload"], third["submit"]) == (1, 1)
+    assert len(hundred.ran) == COUNT + 2
+    assert hundred.ran[-1] == "in-new.txt"
+    assert hundred.results() == hundred.expected()
+    assert task_counts(bench, hundred.name)[f"{hundred.name}-r3"] == 1
+    assert hundred.plan() == {}
+
+
+def test_one_input_changes_while_the_job_goes_on(bench: Bench, hundred: Hundred) -> None:
+    process = hundred.place.start("apply", hundred.spec, *hundred.variables, "--progress", "json")
+    until(process, '"step_started","seq"')
+    until(process, "tasks_seen")
+    interrupt(process)
+    rest, _ = process.communicate(timeout=30)
+    assert process.returncode == 130, rest
+    hundred.change("something else\n")
+    process = hundred.place.start("apply", hundred.spec, *hundred.variables, "--progress", "json")
+    seen = until(process, "tasks_seen")
+    hundred.open_gate()
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, rest
+    done = items(seen + rest)
+    assert (done["upload"], done["submit"]) == (1, 1)
+    assert task_counts(bench, hundred.name) == {hundred.name: COUNT + 1}
+    assert len(hundred.ran) == COUNT + 1
+    assert hundred.plan() == {}

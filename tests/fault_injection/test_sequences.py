@@ -1,0 +1,33 @@
+"""Any sequence of edits and commands: exit 0 means that the results are those of the spec as it is.
+
+A sample of what ``tools/sequence_sweep.py`` plays in full.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.fault_injection.machine import machine_of
+from tests.fault_injection.rounds import Bench
+
+_NUMBERS = itertools.count(1)
+
+
+def test_sequences_of_commands_end_with_the_right_results(bench: Bench, tmp_path: Path) -> None:
+    machine = machine_of(bench, tmp_path, "sample")
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=8,
+            stateful_step_count=12,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
