@@ -159,6 +159,7 @@ async def _perform_request(step: Step, world: World, emit: Emit) -> Performed:
         case UpdatePool():
             await _update_pool(step.action, world, emit)
         case RestartNodes(pool, nodes):
+            await forget_pool_output(pool, world, emit)
             await world.batch.restart_nodes(pool, nodes)
         case ResizePool(pool, dedicated, spot, timeout):
             await world.batch.resize_pool(pool, dedicated, spot, timeout)

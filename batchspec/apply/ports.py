@@ -58,7 +58,7 @@ class NodeFacts:
 class PreparationFacts:
     """How the preparation task of a job went on one node.
 
-    ``directory`` is where its files are on the node.
+    ``directory`` is where its files are on the node, ``ended`` is when it ended.
     """
 
     node: str
@@ -66,6 +66,7 @@ class PreparationFacts:
     exit_code: int | None = None
     message: str = ""
     directory: str = ""
+    ended: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

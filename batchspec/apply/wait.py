@@ -16,6 +16,7 @@ from batchspec.apply.settle import until_over
 from batchspec.apply.work import Performed
 from batchspec.diagnostics import Diagnostic, Exit, ServiceError, Severity
 from batchspec.plan.actions import WaitForTasks
+from batchspec.plan.failure_cause import BLOCKED, UNPREPARED
 from batchspec.plan.observed import JobFacts
 from batchspec.plan.stage_counts import count_stages
 
@@ -24,8 +25,6 @@ _DETAILED = 10
 
 TIME_LIMIT = "TimeLimit"
 """Why a job is ended at its limit, if the service has not ended it."""
-BLOCKED = "DependenciesFailed"
-"""Why a job is ended in which no task can start any more."""
 _AT_LIMIT = frozenset({"MaxWallClockTimeExpiry", TIME_LIMIT})
 _ALL_DONE = "AllTasksComplete"
 """Why a job has ended in which every task is completed."""
@@ -124,7 +123,8 @@ class _TaskWait:
     async def _ended_by(self, cause: Cause) -> Performed:
         """Nothing can ever move: the run ends with the cause."""
         if cause.kind.job_ends:
-            await self.monitor.world.batch.terminate_job(self.action.job, BLOCKED)
+            reason = UNPREPARED if cause.code == "preparation-failed" else BLOCKED
+            await self.monitor.world.batch.terminate_job(self.action.job, reason)
         if cause.kind.exit is not Exit.TASKS_FAILED:
             raise _error_of(cause)
         return await self._job_ended()

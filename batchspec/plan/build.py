@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError
-from batchspec.plan.actions import DownloadResults, SubmitTasks
+from batchspec.plan.actions import DownloadResults, RestartNodes, SubmitTasks
 from batchspec.plan.assemble import assemble
 from batchspec.plan.cleanup import cleanup_steps, result_steps, results_lost, results_safe
 from batchspec.plan.data import container_steps, missing_containers, stale_steps, upload_steps
@@ -28,7 +28,7 @@ from batchspec.plan.sas_lifetime import sas_lifetime
 from batchspec.plan.schedule import build_schedule
 from batchspec.plan.stage_tasks import Selection
 from batchspec.plan.task_sets import ReplacedJob, TaskSets, build_task_sets, newest_open
-from batchspec.spec import Record, Spec
+from batchspec.spec import PoolKind, Record, Spec
 
 
 def build(
@@ -123,8 +123,10 @@ def _run(
     made = tuple(step.id for step, kept in containers if not kept)
     uploads = list(upload_steps(spec, observed, work, frozenset(made)))
     pool = pool_steps(spec, observed, body, problems, anew=Part.POOL in options.replace)
-    if only is not None and only.nodes:
-        pool = with_restart(spec, pool, only.nodes)
+    if only is not None:
+        unprepared = only.unprepared if work.open_job is not None else ()
+        pool = with_restart(_pool_id(spec, work), pool, only.nodes, unprepared)
+    restarts = tuple(step.id for step in pool.steps if isinstance(step.action, RestartNodes))
     earlier = [(step, False) for step in earlier_steps(observed, work)]
     job = list(job_steps(spec, work, job_body(spec, observed, work, body), sas, problems))
     uploading = tuple(step.id for step, kept in uploads if not kept)
@@ -139,7 +141,9 @@ def _run(
     )
     in_job = sum(len(stage.here) for stage in work.stages) + joins
     promised = outputs(spec, observed, work.since, windows=windows)
-    ending = list(ending_steps(spec, work, submitted, data, tasks=in_job, promised=promised))
+    ending = list(
+        ending_steps(spec, work, submitted, data, restarts, tasks=in_job, promised=promised)
+    )
     results = list(
         result_steps(spec, observed, work.job, (ending[-1].id,), since=work.since, works=work.works)
     )
@@ -151,6 +155,13 @@ def _run(
     mixed += [*((step, True) for step in pool.kept), *earlier, *stale, *job, *tasks]
     mixed += [(step, False) for step in (*ending, *results, *cleanup)]
     return [step for step, kept in mixed if not kept], [step for step, kept in mixed if kept]
+
+
+def _pool_id(spec: Spec, work: TaskSets) -> str:
+    """The id of the pool; of an auto pool that which the service gave it."""
+    if spec.pool.kind is PoolKind.JOB:
+        return work.open_job.pool if work.open_job is not None else ""
+    return spec.pool.id
 
 
 def _when_complete(step: Step) -> Step:

@@ -21,6 +21,10 @@ PREPARATION_TASK = "preparation-task"
 """The cause of nodes that take no tasks of a job, since its preparation task failed on them."""
 NODE_CAUSES = frozenset({START_TASK, UNUSABLE, PREPARATION_TASK})
 """The causes of nodes; all others are of tasks."""
+BLOCKED = "DependenciesFailed"
+"""Why apply ends a job in which no task can start any more."""
+UNPREPARED = "PreparationFailed"
+"""Why apply ends a job whose preparation task failed on every node."""
 _TIMED_OUT = -1073741510
 """0xC000013A, the documented exit code of a task that ran into its wall-clock limit."""
 _AT_LIMIT = frozenset({"MaxWallClockTimeExpiry", "TimeLimit"})

@@ -220,13 +220,14 @@ def ending_steps(
     work: TaskSets,
     submitted: tuple[str, ...],
     data: tuple[str, ...],
+    restarts: tuple[str, ...],
     *,
     tasks: int,
     promised: Outputs,
 ) -> Iterator[Step]:
     """Close the job when all is in it, and wait until its ``tasks`` tasks are completed.
 
-    ``promised`` is what the tasks of the run write.
+    ``restarts`` are the steps that restart nodes. ``promised`` is what the tasks of the run write.
 
     A job that is closed stays so (Update Job refuses ``noaction`` then), and takes tasks while any
     of those it has is not completed.
@@ -261,6 +262,6 @@ def ending_steps(
         Verb.WAIT,
         f"tasks of {work.job}",
         "the run lasts until they are completed" + _left_words(work.left),
-        (*(submitted if closed else (close,)), *ready),
+        (*(submitted if closed else (close,)), *restarts, *ready),
         tasks,
     )

@@ -52,19 +52,31 @@ def pool_steps(
             return _own(spec, observed, body, problems, anew=anew)
 
 
-def with_restart(spec: Spec, plan: PoolPlan, nodes: tuple[str, ...]) -> PoolPlan:
-    """The plan with a restart of these nodes, unless all of them restart or are replaced."""
+def with_restart(
+    pool: str, plan: PoolPlan, failed: tuple[str, ...], unprepared: tuple[str, ...]
+) -> PoolPlan:
+    """The plan with a restart of nodes, unless all nodes restart or are replaced.
+
+    ``failed`` are those whose start task failed. ``unprepared`` are those on which the preparation
+    task of the job failed: the service starts no task of the job there, and runs the preparation
+    task again after a restart (``BatchJobPreparationTask.rerun_on_node_reboot_after_success``: it
+    always runs again unless it succeeded).
+    """
+    nodes = tuple(dict.fromkeys((*failed, *unprepared)))
+    if not nodes:
+        return plan
     if any(isinstance(s.action, CreatePool | ReplacePool) for s in plan.steps) or any(
         isinstance(s.action, UpdatePool) and s.action.restart for s in plan.steps
     ):
         return plan
-    pool = spec.pool.id
+    counts = ((len(failed), "start task"), (len(unprepared), "preparation task"))
+    causes = ", ".join(f"{task} failed on {number:,}" for number, task in counts if number)
     restart = Step(
         f"pool:{pool}:restart",
         RestartNodes(pool, nodes),
         Verb.UPDATE,
         f"pool {pool}",
-        "the nodes restart whose start task failed",
+        f"restart nodes: {causes}",
         tuple(step.id for step in plan.steps if not isinstance(step.action, WaitForPool)),
         len(nodes),
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum, auto
 
-from batchspec.plan.failure_cause import cause_of
+from batchspec.plan.failure_cause import BLOCKED, PREPARATION_TASK, UNPREPARED, cause_of
 from batchspec.plan.lazy import FilterMapped
 from batchspec.plan.observed import JobFacts, Stream, TaskFacts, TaskIndex
 from batchspec.plan.tasks import Task
@@ -25,7 +25,8 @@ class Selection:
 
     ``jobs`` are the facts of the jobs of the run by id; why a task ended may be why its job did.
     ``alike`` are the ids (lower case) of tasks that count as being of one of the ``causes``: those
-    of a part of a cause. ``nodes`` are those whose start task failed; they restart.
+    of a part of a cause. ``nodes`` are those whose start task failed, ``unprepared`` those on which
+    the preparation task of the open job failed: they restart.
     """
 
     causes: frozenset[str] = frozenset()
@@ -33,6 +34,7 @@ class Selection:
     jobs: Mapping[str, JobFacts] = field(default_factory=dict)
     alike: frozenset[str] = frozenset()
     nodes: tuple[str, ...] = ()
+    unprepared: tuple[str, ...] = ()
 
     @property
     def all(self) -> bool:
@@ -41,13 +43,25 @@ class Selection:
 
     def picks(self, task: TaskFacts | None, job: str | None) -> bool:
         """Whether a task of that job is to run again."""
-        if task is None or task.succeeded is not False:
+        if task is None:
+            return False
+        if task.succeeded is None:
+            return self._picks_blocked(job)
+        if task.succeeded:
             return False
         if self.ids and task.id.lower() not in self.ids:
             return False
         if not self.causes or task.id.lower() in self.alike:
             return True
         return cause_of(task, self.jobs.get(job or "")) in self.causes
+
+    def _picks_blocked(self, job: str | None) -> bool:
+        """Whether tasks that could not start are to run, and their job was ended for that."""
+        facts = self.jobs.get(job or "")
+        reason = facts.terminate_reason if facts is not None else None
+        if reason == UNPREPARED and PREPARATION_TASK in self.causes:
+            return True
+        return self.all and reason in {UNPREPARED, BLOCKED}
 
 
 @dataclass(frozen=True, slots=True)

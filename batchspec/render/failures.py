@@ -176,6 +176,15 @@ def nothing_failed(name: str, *, look: str) -> str:
     return f"No task of {flat(name)} has failed as the spec is now. See: {flat(look)}"
 
 
+def no_job_to_retry(name: str, *, apply: str) -> Diagnostic:
+    """That the account has no job of the spec, so that no failed task is known."""
+    return Diagnostic(
+        "no-run",
+        f"there is no job of {name} in the account, so no failed task can be retried",
+        fix=f"`{apply}` runs all tasks of the spec.",
+    )
+
+
 def no_such_failure(causes: Sequence[str], *, look: str, apply: str) -> Diagnostic:
     """That no failed task is what was asked for."""
     by = f" by {units.listed(causes, last='or')}" if causes else ""

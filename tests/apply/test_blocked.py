@@ -12,8 +12,8 @@ from batchspec.apply.events import Noticed, Waiting
 from batchspec.apply.monitor.health import Stuck
 from batchspec.apply.monitor.stuck import why_stuck
 from batchspec.apply.ports import TaskWaiting
-from batchspec.apply.wait import BLOCKED
 from batchspec.diagnostics import Exit
+from batchspec.plan.failure_cause import BLOCKED
 from tests.apply.fake import FakeAccount
 from tests.apply.test_run import events_of, tutorial
 

@@ -14,7 +14,7 @@ import pytest
 from batchspec.apply.events import Event, NodeFailed, Noticed, Outcome, Waiting
 from batchspec.apply.monitor import CAUSES, Cause, Monitor, Watched
 from batchspec.apply.pace import Pace
-from batchspec.apply.ports import NodeFacts, TaskCounts, TaskTimes, TaskWaiting
+from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts, TaskTimes, TaskWaiting
 from batchspec.apply.settle import DELETION, ENDING, until_gone, until_over
 from batchspec.apply.wait import TIME_LIMIT, wait_for_pool, wait_for_tasks
 from batchspec.diagnostics import ServiceError
@@ -314,3 +314,27 @@ async def test_a_job_that_does_not_end_is_waited_for_within_its_bound(tmp_path: 
     monitor, _ = watching(account)
     with pytest.raises(ServiceError):
         await wait_for_tasks(WAIT, monitor)
+
+
+# --- preparation tasks ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("restarted", "ended", "found"),
+    [({"n"}, -1, False), ({"n"}, 1, True), (set(), -1, True)],
+    ids=["before the restart", "after the restart", "not restarted"],
+)
+async def test_a_preparation_task_that_failed_before_the_run_restarted_its_node(
+    restarted: set[str], ended: int, found: bool
+) -> None:
+    """The service lists it until it runs again, which is with the next task on the node."""
+    account = Scripted(seen_counts=[TaskCounts(3, 0, 0, 0)])
+    account.jobs["j"] = Record(id="j", jobPreparationTask=Record(commandLine="x"))
+    account.prepared = (
+        PreparationFacts("n", failed=True, exit_code=9, ended=START + timedelta(seconds=ended)),
+    )
+    monitor, _ = watching(account, replace(WATCHED, restarted=frozenset(restarted)))
+    await monitor.look()
+    account.clock.elapsed = 2
+    await monitor.look()
+    assert ("preparation-failed" in [cause.code for cause in monitor.causes]) is found

@@ -88,10 +88,42 @@ tasks:
 
 
 def test_when_nothing_failed_it_says_so(near: Workplace) -> None:
-    before = near.run("retry", near.spec)
-    assert before.code == 0
-    assert "No task of topn has failed" in before.out, "there is no run at all"
+    never = near.run("retry", near.spec)
+    assert never.code == 2
+    assert "there is no job of topn in the account" in never.err
+    assert f"`batchspec apply {near.spec}` runs all tasks" in " ".join(never.err.split())
     assert near.run("apply", near.spec, "--progress", "quiet").code == 0
     done = near.run("retry", near.spec)
     assert done.code == 0
     assert "No task of topn has failed" in done.out
+
+
+FAILS = """\
+version: 1
+name: fails
+pool: {vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}
+job: {max_wall_clock_time: 5m}
+tasks: {bad: {id: bad, command: exit 7}}
+cleanup: {pool: always, job: JOB}
+"""
+
+
+def test_after_clean_up_has_deleted_the_job_no_failed_task_is_known(near: Workplace) -> None:
+    near.spec.write_text(FAILS.replace("JOB", "always"), encoding="utf-8")
+    assert near.run("apply", near.spec, "--progress", "quiet", "-y").code == 3
+    for options in ((), ("--cause", "exit-7"), ("--task", "bad")):
+        done = near.run("retry", near.spec, *options)
+        assert done.code == 2
+        assert "there is no job of fails in the account" in done.err
+
+
+def test_after_destroy_no_failed_task_is_known(near: Workplace) -> None:
+    near.spec.write_text(FAILS.replace("JOB", "never"), encoding="utf-8")
+    assert near.run("apply", near.spec, "--progress", "quiet", "-y").code == 3
+    # The job outlives the pool, and knows which tasks failed: the pool is created again.
+    again = near.run("retry", near.spec, "--progress", "quiet", "-y")
+    assert again.code == 3, again.text
+    assert near.run("destroy", near.spec, "-y").code == 0
+    done = near.run("retry", near.spec)
+    assert done.code == 2
+    assert "there is no job of fails in the account" in done.err

@@ -413,3 +413,71 @@ def test_results_of_an_earlier_version_are_not_downloaded(near: Workplace) -> No
     said = ok(near.run("apply", near.spec, "-y", "--progress", "plain"))
     assert "3 older blobs were not downloaded" in said
     assert set(results(near)) == {"0.new", "1.new", "2.new"}
+
+
+PREPARED = """\
+version: 1
+name: run
+containers: {output: {}}
+pool:
+  vm_size: standard_d2s_v5
+  nodes: 2
+  image: ubuntu-24.04
+job:
+  max_wall_clock_time: 5m
+  prepare: {command: mkdir CLAIMED || test -e LICENCE || exit 9}
+tasks:
+  one:
+    for_each: {range: [0, 2]}
+    command: until test -e "GO"; do sleep 0.1; done; echo {{ value }} > {{ value }}.out
+    outputs: [{files: "*.out", container: output}]
+results: [{container: output, to: results/}]
+"""
+
+
+@pytest.mark.parametrize("lifetime", ["own", "job"])
+def test_retry_restarts_the_nodes_whose_preparation_task_failed(
+    near: Workplace, lifetime: str
+) -> None:
+    licence = near.folder / "licence"
+    text = PREPARED.replace("CLAIMED", str(near.folder / "claimed")).replace(
+        "LICENCE", str(licence)
+    )
+    if lifetime == "job":
+        text = text.replace("  nodes: 2\n", "  nodes: 2\n  lifetime: job\n")
+    written(near, text)
+    run = near.start("apply", near.spec, "--progress", "plain")
+    # On one of the two nodes the preparation task succeeds, and a task runs.
+    until(run, "failed on 1 node (exit code 9)")
+    interrupt(run)
+    assert run.wait(timeout=60) == 130
+    licence.touch()
+    retry = near.start("retry", near.spec, "--progress", "plain")
+    seen = until(retry, "2 running")
+    assert "restart nodes: preparation task failed on 1" in " ".join(seen.split())
+    near.let_go()
+    retry.communicate(timeout=60)
+    assert retry.returncode == 0
+    assert results(near) == {"0.out": "0", "1.out": "1"}
+    assert "preparation" not in ok(near.run("failures", near.spec))
+
+
+@pytest.mark.parametrize("lifetime", ["own", "job"])
+@pytest.mark.parametrize("options", [(), ("--cause", "preparation-task")])
+def test_retry_runs_tasks_that_no_node_was_prepared_for(
+    near: Workplace, options: tuple[str, ...], lifetime: str
+) -> None:
+    licence = near.folder / "licence"
+    text = PREPARED.replace("mkdir CLAIMED || ", "").replace("LICENCE", str(licence))
+    if lifetime == "job":
+        text = text.replace("  nodes: 2\n", "  nodes: 2\n  lifetime: job\n")
+    written(near, text)
+    said = ok(near.run("apply", near.spec, "--progress", "plain"), 4)
+    assert "batchspec retry" in said
+    licence.touch()
+    near.let_go()
+    # The job has ended: the next one prepares its nodes itself.
+    said = ok(near.run("retry", near.spec, "--progress", "plain", *options))
+    assert "restart nodes" not in said
+    assert "create job run-r2" in said
+    assert results(near) == {"0.out": "0", "1.out": "1"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts
-from batchspec.plan.actions import WaitForPool, WaitForTasks
+from batchspec.plan.actions import RestartNodes, WaitForPool, WaitForTasks
 from batchspec.plan.observed import JobFacts, PoolFacts
 from batchspec.plan.plan import Plan
 
@@ -30,7 +30,8 @@ class Watched:
 
     The run is over ``limit`` after the creation of the job, by the service's clock. A job that is
     not ``closed`` may get more tasks. ``superseded`` of its tasks succeeded in an earlier version
-    of the spec, and are not counted.
+    of the spec, and are not counted. The run restarts the nodes ``restarted``: preparation tasks
+    that failed there before it began say nothing.
     """
 
     pool: str = ""
@@ -38,15 +39,22 @@ class Watched:
     limit: timedelta = NODES_LIMIT
     closed: bool = True
     superseded: int = 0
+    restarted: frozenset[str] = frozenset()
 
 
 def watched_of(plan: Plan) -> Watched:
     """What the waits of a plan are about."""
     found = Watched()
+    restarted = frozenset(
+        node
+        for step in plan.steps
+        if isinstance(step.action, RestartNodes)
+        for node in step.action.nodes
+    )
     for step in plan.steps:
         match step.action:
             case WaitForTasks(job, pool, _, limit, closed) as action:
-                return Watched(pool, job, limit, closed, action.superseded)
+                return Watched(pool, job, limit, closed, action.superseded, restarted)
             case WaitForPool(pool):
                 found = Watched(pool)
     return found

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from batchspec.apply.monitor.health import NO_TASKS, UNWELL, Health, SlowTask, Watched
 from batchspec.apply.monitor.stuck import why_stuck
-from batchspec.apply.ports import Batch, NodeFacts, TaskTimes
+from batchspec.apply.ports import Batch, NodeFacts, PreparationFacts, TaskTimes
 from batchspec.plan.observed import JobFacts, PoolFacts
 
 _QUIET = timedelta(minutes=1)
@@ -62,7 +62,7 @@ async def look(
     )
     if health.over:
         return health
-    return await _closely(batch, health, before)
+    return await _closely(batch, health, before, began or now)
 
 
 async def look_closely(batch: Batch, watched: Watched) -> Health:
@@ -81,7 +81,7 @@ async def _pool(batch: Batch, name: str) -> tuple[PoolFacts | None, Mapping[str,
     return pool, dict(nodes) if pool is not None else {}
 
 
-async def _closely(batch: Batch, health: Health, before: Health | None) -> Health:
+async def _closely(batch: Batch, health: Health, before: Health | None, began: datetime) -> Health:
     """The look with what lists say, where they are worth it."""
     same = before is not None and before.counts == health.counts
     if health.of_nodes(*UNWELL):
@@ -95,7 +95,13 @@ async def _closely(batch: Batch, health: Health, before: Health | None) -> Healt
     if "jobPreparationTask" in job.properties and health.counts.active:
         told = before.preparations if before else ()
         if not same or health.halted:
-            told = tuple([one async for one in batch.preparations(job.id)])
+            told = tuple(
+                [
+                    one
+                    async for one in batch.preparations(job.id)
+                    if not _before_restart(one, health.watched, began)
+                ]
+            )
         health = replace(health, preparations=told)
     if before is not None and same:
         health = replace(
@@ -110,6 +116,14 @@ async def _closely(batch: Batch, health: Health, before: Health | None) -> Healt
         elif health.counts.running and health.counts.succeeded >= _SIBLINGS:
             health = await _compared(batch, health, job)
     return health
+
+
+def _before_restart(one: PreparationFacts, watched: Watched, began: datetime) -> bool:
+    """Whether a preparation task ran before the run restarted its node.
+
+    The service lists it until it runs again, which is with the next task on the node.
+    """
+    return one.node in watched.restarted and one.ended is not None and one.ended <= began
 
 
 async def _unwell(batch: Batch, health: Health) -> tuple[NodeFacts, ...]:

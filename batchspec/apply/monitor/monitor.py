@@ -35,7 +35,7 @@ class Monitor:
     watched: Watched
     causes: tuple[Cause, ...] = ()
     _pace: Pace = field(init=False)
-    _began: datetime | None = None
+    _began: datetime = field(init=False)
     _health: Health | None = None
     _first: dict[tuple[str, str], datetime] = field(default_factory=dict)
     _reported: dict[tuple[str, str], Cause] = field(default_factory=dict)
@@ -43,6 +43,7 @@ class Monitor:
 
     def __post_init__(self) -> None:
         self._pace = Pace(self.world.pace)
+        self._began = self.world.batch.now()
 
     async def look(self) -> Health:
         """Look now, and report what is seen.
@@ -52,7 +53,6 @@ class Monitor:
         """
         before = self._health
         health = await look(self.world.batch, self.watched, before, self._began)
-        self._began = self._began or health.at
         self._health = health
         if health.pool is not None:
             self.emit(NodesSeen(health.pool.id, health.nodes, health.pool.target))

@@ -202,7 +202,7 @@ _KINDS = (
         "preparation-failed",
         "job",
         "The preparation task of the job failed on nodes; its tasks do not start there.",
-        "Fix `job.prepare` and apply again.",
+        "Fix `job.prepare` and apply again, or run it again with `batchspec retry`.",
         ends="on every node that takes tasks, with the allocation steady and nothing running",
         job_ends=True,
     ),
