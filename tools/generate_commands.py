@@ -145,8 +145,9 @@ With `--format json` each entry has `cause`, `group` (empty where a cause is not
 of them are in jobs before the newest), `ids` (the first ten), `message`, `sample` (`id`, `file`,
 `text`) and `command`, the one that runs them again.""",
     "retry": """\
-Nodes restart whose start task failed, or on which the preparation task of the job failed while tasks
-wait. Without a job (clean-up or `destroy` has deleted it) no failed task is known: exit code 2.
+Nodes restart whose start task failed, or on which the preparation task of the job failed while
+tasks wait. Without a job (clean-up or `destroy` has deleted it) no failed task is known: exit
+code 2.
 
 In a job that is still open the tasks run again where they are; of a job that has ended a new one is
 made for them. While other tasks have failed and are not retried, clean-up deletes only what it

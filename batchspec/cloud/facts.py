@@ -141,7 +141,7 @@ def preparation_facts(body: Json) -> PreparationFacts:
         message=_error_text(failure) if failure else "",
         # With the separators of the node's operating system; requests have slashes.
         directory=str(execution.get("taskRootDirectory") or "").replace("\\", "/").rstrip("/"),
-        ended=_moment_of(execution, "endTime"),
+        ended=_timestamp(execution, "endTime"),
     )
 
 
