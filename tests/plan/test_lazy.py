@@ -1,0 +1,27 @@
+"""What counts as uploaded: a blob of the same size and the same MD5."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batchspec.plan.lazy import same
+from batchspec.plan.observed import Blob, LocalFile
+
+FILE = LocalFile("a", Path("a"), 3, b"m" * 16)
+
+
+@pytest.mark.parametrize(
+    ("blob", "expected"),
+    [
+        (Blob("a", 3, b"m" * 16), True),
+        (Blob("a", 4, b"m" * 16), False),
+        (Blob("a", 3, b"n" * 16), False),
+        (Blob("a", 3, None), False),
+        (None, False),
+    ],
+    ids=["same", "other-size", "other-content", "no-md5", "no-blob"],
+)
+def test_size_and_md5_must_agree(blob: Blob | None, expected: bool) -> None:
+    assert same(FILE, blob) is expected
