@@ -1,4 +1,4 @@
-"""Inject each kind of fault into each request of the reference run and check that the run converges.
+"""Inject each kind of fault into each request of the reference run; check that it converges.
 
     python -m tools.fault_sweep [--scenarios fresh,changed] [--kinds cut,lost] [--sample K]
                                 [--seed S] [--side-by-side 2] [--verbose]
@@ -13,8 +13,8 @@ the first apply if the client survives the fault, after the second if the client
 Completeness is checked with requests that do not use batchspec (``Reference.wrong``) and with
 ``batchspec plan``, which must report that nothing is to do.
 
-The output is the number of points and how many converged, and each failure with its folder, which is
-kept. The exit code is 1 if a point failed. The number of requests depends on the speed of a run: a
+The output is the number of points and how many converged, and each failure with its folder, which
+is kept. The exit code is 1 if a point failed. The number of requests depends on the speed of a run: a
 point that the run does not reach is tried again, and then not counted.
 """
 

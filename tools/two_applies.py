@@ -2,10 +2,10 @@
 
     python -m tools.two_applies [--rounds 20] [--seed S]
 
-Alternately, both run in one folder, like two terminals, and in two copies of it, like two people.
-The second starts up to ``LATEST`` seconds after the first. The account is then checked with requests
-that do not use batchspec (``tests/fault_injection/rounds.py``: ``meet``). The output is one line for
-each round. The exit code is 1 if a round failed; its folder is kept.
+Alternately, both run in one folder, like two terminals, and in two copies, like two people.
+The second starts up to ``LATEST`` seconds after the first. The account is then checked with
+requests that do not use batchspec (``tests/fault_injection/rounds.py``: ``meet``). The output is one
+line for each round. The exit code is 1 if a round failed; its folder is kept.
 """
 
 from __future__ import annotations
