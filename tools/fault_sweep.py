@@ -14,8 +14,8 @@ Completeness is checked with requests that do not use batchspec (``Reference.wro
 ``batchspec plan``, which must report that nothing is to do.
 
 The output is the number of points and how many converged, and each failure with its folder, which
-is kept. The exit code is 1 if a point failed. The number of requests depends on the speed of a run: a
-point that the run does not reach is tried again, and then not counted.
+is kept. The exit code is 1 if a point failed. The number of requests depends on the speed of a run:
+a point that the run does not reach is tried again, and then not counted.
 """
 
 from __future__ import annotations

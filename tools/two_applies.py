@@ -4,8 +4,8 @@
 
 Alternately, both run in one folder, like two terminals, and in two copies, like two people.
 The second starts up to ``LATEST`` seconds after the first. The account is then checked with
-requests that do not use batchspec (``tests/fault_injection/rounds.py``: ``meet``). The output is one
-line for each round. The exit code is 1 if a round failed; its folder is kept.
+requests that do not use batchspec (``tests/fault_injection/rounds.py``: ``meet``). The output is
+one line for each round. The exit code is 1 if a round failed; its folder is kept.
 """
 
 from __future__ import annotations
