@@ -116,23 +116,31 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         attempts = _ATTEMPTS.get() or Attempts()
         for option in _STORAGE_OPTIONS:
             request.context.options.pop(option, None)
-        since: float | None = None
+        first_sent: float | None = None
+        created = self._timing.monotonic()
         while True:
-            sent = await self._limiter.acquire()
-            since = sent if since is None else since
+            sent = await self._limiter.acquire(created + self._limits.busy)
+            first_sent = sent if first_sent is None else first_sent
             try:
                 response = await self.next.send(request)
             except ClientAuthenticationError as error:
                 raise no_credential(error) from None
             except AzureError as error:
                 self._log(request, sent, attempts, error=error)
-                delay = self._delay_without_answer(request, error, since, attempts)
+                delay = self._delay_without_answer(request, error, first_sent, attempts)
             else:
                 self._log(request, sent, attempts, response=response)
                 self._service_time.answered(response.http_response.headers.get("Date"), sent)
                 # The Storage SDK expects its retry policy to set this.
                 response.http_response.location_mode = "primary"
-                retry = self._delay_after_answer(request, response, sent, since, attempts)
+                retry = self._delay_after_answer(
+                    request,
+                    response,
+                    attempts,
+                    sent=sent,
+                    first_sent=first_sent,
+                    created=created,
+                )
                 if retry is None:
                     return response
                 delay = retry
@@ -168,7 +176,11 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         )
 
     def _delay_without_answer(
-        self, request: PipelineRequest[Any], error: AzureError, since: float, attempts: Attempts
+        self,
+        request: PipelineRequest[Any],
+        error: AzureError,
+        first_sent: float,
+        attempts: Attempts,
     ) -> float:
         """The delay before the next attempt.
 
@@ -177,7 +189,7 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         """
         attempts.failures += 1
         attempts.unconfirmed = attempts.unconfirmed or not _is_unsent(error)
-        limits, waited = self._limits, self._timing.monotonic() - since
+        limits, waited = self._limits, self._timing.monotonic() - first_sent
         delay = self._limiter.backoff(attempts.failures)
         limit = limits.busy if self._limiter.reached else limits.first_contact
         if waited + delay > limit or _is_permanent(error):
@@ -189,9 +201,11 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         self,
         request: PipelineRequest[Any],
         response: PipelineResponse[Any, Any],
-        sent: float,
-        since: float,
         attempts: Attempts,
+        *,
+        sent: float,
+        first_sent: float,
+        created: float,
     ) -> float | None:
         """The delay before the next attempt; ``None`` if the answer is final."""
         status = response.http_response.status_code
@@ -203,14 +217,14 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         attempts.failures += 1
         # A request that is answered 429 was not carried out; any other one may have been.
         attempts.unconfirmed = attempts.unconfirmed or status != 429
-        limits, waited = self._limits, self._timing.monotonic() - since
+        limits, now = self._limits, self._timing.monotonic()
         if status in _BUSY:
             pause = self._limiter.throttled(sent, _retry_after(response.http_response.headers))
-            # The limiter waits for the end of the pause.
-            delay, limit, code = 0.0, limits.busy, "service-busy"
+            # The limiter waits for the end of the pause; its wait before the first attempt counts.
+            delay, waited, limit, code = 0.0, now - created, limits.busy, "service-busy"
         else:
             pause = delay = self._limiter.backoff(attempts.failures)
-            limit, code = limits.server_errors, "service-failing"
+            waited, limit, code = now - first_sent, limits.server_errors, "service-failing"
         if waited + pause > limit:
             return None
         self._report(code, request, pause, waited)

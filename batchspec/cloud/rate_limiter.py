@@ -100,18 +100,26 @@ class RateLimiter:
         self.reached = False
         """Whether the service has answered any request."""
 
-    async def acquire(self) -> float:
-        """Wait until a request may be sent; the time at which it is sent."""
+    async def acquire(self, latest: float) -> float:
+        """Wait until a request may be sent, but not longer than until the time ``latest``.
+
+        Without ``latest``, a request could wait forever: the refusals of other requests extend the
+        pause.
+
+        Returns:
+            The time at which the request is sent.
+        """
         while True:
             now = self._timing.monotonic()
             turn = max(now, self._resume)
             if self._gap:
                 turn = max(turn, self._slot)
                 self._slot = turn + self._gap
+            turn = min(turn, latest)
             if turn <= now:
                 return now
             await self._timing.sleep(turn - now)
-            if self._timing.monotonic() >= self._resume:
+            if self._timing.monotonic() >= min(self._resume, latest):
                 return self._timing.monotonic()
 
     def throttled(self, sent: float, retry_after: float | None) -> float:

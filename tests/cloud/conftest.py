@@ -16,7 +16,7 @@ from batchspec.cloud import AccountClient, LocalAccount, open_account
 from batchspec.diagnostics import Secret
 from tests.cloud.scripted import Scripted
 
-KEY = Secret(base64.b64encode(b"a key of ours").decode())
+KEY = Secret(base64.b64encode(b"a key of the tests").decode())
 
 
 BLOCK = 512 * 1024
@@ -25,7 +25,7 @@ BLOCK = 512 * 1024
 
 @dataclass
 class Time:
-    """A clock that only a sleep moves: minutes of patience pass in no time."""
+    """A clock that only a sleep advances, so that tests do not wait."""
 
     seconds: float = 1000.0
     slept: list[float] = field(default_factory=list)
@@ -72,7 +72,7 @@ async def server() -> AsyncIterator[Scripted]:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small blocks, and room for few of them, so that a place that is not given back is missed."""
+    """Small blocks and few slots, so that a slot that is not released blocks the test."""
     monkeypatch.setattr("batchspec.cloud.upload._IN_FLIGHT", 3)
     monkeypatch.setattr("batchspec.cloud.download._IN_FLIGHT", 5)
     monkeypatch.setattr("batchspec.cloud.upload.BLOCK", BLOCK)

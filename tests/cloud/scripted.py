@@ -1,7 +1,7 @@
-"""A server that answers what a test tells it to, and remembers what it was asked.
+"""A server that sends the answers of a test and records the requests.
 
-It speaks HTTP only, knows nothing of Batch or Storage, and can do what a real service does at the
-worst moment: close the connection before, after or in the middle of an answer.
+It knows HTTP only, nothing of Batch or Storage, and can close the connection before, during or
+after an answer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from aiohttp import web
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as it came."""
+    """A request as received."""
 
     method: str
     path: str
@@ -33,9 +33,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer; ``cut`` closes the connection after so many bytes of it, or before any (0).
+    """An answer; ``cut`` closes the connection after this number of bytes.
 
-    ``after`` holds it back until something has happened.
+    ``after`` delays it until an event.
     """
 
     status: int = 200
@@ -85,7 +85,7 @@ def storage_refusal(status: int, code: str) -> Reply:
 
 
 class Scripted:
-    """The script: answers by method and path, each used once, the last one for ever."""
+    """Answers by method and path; each is used once, the last one repeatedly."""
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
@@ -93,11 +93,11 @@ class Scripted:
         self.url = ""
 
     def on(self, method: str, path: str, *answers: Answer) -> None:
-        """Answer requests whose method is ``method`` and whose path matches all of ``path``."""
+        """Set the answers to requests with this method and a path that matches ``path``."""
         self._answers.insert(0, (method, re.compile(path), list(answers)))
 
     def requests(self, method: str = "", path: str = ".*") -> list[Asked]:
-        """What was asked, in order."""
+        """The received requests, in order."""
         return [
             asked
             for asked in self.asked
@@ -126,7 +126,7 @@ class Scripted:
             response.content_length = len(reply.bytes)
             await response.prepare(request)
             await response.write(reply.bytes[: reply.cut])
-            # What was written is on its way; then nothing more comes.
+            # The peer receives what was written, and then the end of the connection.
             request.transport.close()
             return response
         if request.method == "HEAD":

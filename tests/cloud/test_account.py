@@ -46,13 +46,13 @@ def test_keys() -> None:
     )
 
 
-def test_no_key_is_ever_in_a_text() -> None:
+def test_no_text_contains_a_key() -> None:
     local = LocalAccount("http://x", "a", Secret(KEY), "http://y", "b", Secret(KEY))
     for account in (account_from(WHOLE), local):
         assert KEY not in f"{account!r} {account} {account.names}"
 
 
-def test_without_keys_it_signs_in() -> None:
+def test_without_keys_a_credential_authenticates() -> None:
     account = account_from(without("AZURE_BATCH_ACCESS_KEY", "AZURE_STORAGE_KEY"))
     assert account.batch_key is None
     assert account.blob_key is None
@@ -74,7 +74,7 @@ def test_connection_string() -> None:
     )
 
 
-def test_connection_string_with_an_endpoint_of_its_own() -> None:
+def test_connection_string_with_a_blob_endpoint() -> None:
     account = account_from(
         without(
             "AZURE_STORAGE_ACCOUNT",
@@ -103,7 +103,7 @@ def test_the_cloud_of_the_batch_endpoint_is_that_of_its_storage() -> None:
     assert account.cloud.suffix == "core.chinacloudapi.cn"
 
 
-def test_everything_that_is_missing_is_said_at_once() -> None:
+def test_all_missing_variables_are_reported_together() -> None:
     with pytest.raises(UsageError) as caught:
         account_from({})
     said = " ".join(problem.summary for problem in caught.value.problems)
@@ -119,7 +119,7 @@ def test_endpoint_without_scheme() -> None:
 @pytest.mark.parametrize(
     "endpoint", ["ftp://x", "https://", "https://x:99999999", "http://[::1", "https://h?sig=S3CRET"]
 )
-def test_endpoint_that_is_none(endpoint: str) -> None:
+def test_endpoint_that_is_not_a_url(endpoint: str) -> None:
     said = problems(without(AZURE_BATCH_ENDPOINT=endpoint))["bad-endpoint"]
     assert "S3CRET" not in said
 
@@ -151,14 +151,14 @@ def test_two_storage_accounts() -> None:
     assert "store" in said["account-conflict"]
 
 
-def test_a_token_is_not_sent_in_the_clear() -> None:
+def test_a_token_requires_https() -> None:
     found = problems(
         without("AZURE_BATCH_ACCESS_KEY", AZURE_BATCH_ENDPOINT="http://127.0.0.1:1234")
     )
     assert "AZURE_BATCH_ENDPOINT" in found["token-needs-https"]
 
 
-def test_nothing_of_azure_is_imported_before_an_account_is_opened() -> None:
+def test_the_sdks_are_imported_when_an_account_is_opened() -> None:
     program = (
         "import sys, batchspec.cloud, batchspec.cloud.client, batchspec.cloud.account;"
         "sys.exit(any(name.split('.')[0] == 'azure' for name in sys.modules))"

@@ -25,8 +25,8 @@ CLOUDS = {
 }
 
 
-class Nobody:
-    """Nobody who is signed in; it notes what a token was wanted for, and who was to give it."""
+class RejectedCredential:
+    """A credential that fails, and records the scope and the authority of each request."""
 
     def __init__(self, authority: str | None = None) -> None:
         self.authority = authority
@@ -39,7 +39,7 @@ class Nobody:
     async def close(self) -> None:
         return None
 
-    async def __aenter__(self) -> Nobody:
+    async def __aenter__(self) -> RejectedCredential:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -47,16 +47,16 @@ class Nobody:
 
 
 @pytest.mark.parametrize("host", CLOUDS)
-async def test_a_token_is_asked_for_in_the_cloud_of_the_endpoint(
+async def test_the_token_is_for_the_cloud_of_the_endpoint(
     host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made: list[Nobody] = []
+    made: list[RejectedCredential] = []
 
-    def nobody(authority: str | None = None) -> Nobody:
-        made.append(Nobody(authority))
+    def create(authority: str | None = None) -> RejectedCredential:
+        made.append(RejectedCredential(authority))
         return made[-1]
 
-    monkeypatch.setattr("azure.identity.aio.DefaultAzureCredential", nobody)
+    monkeypatch.setattr("azure.identity.aio.DefaultAzureCredential", create)
     account = account_from(
         {
             "AZURE_BATCH_ACCOUNT": "mine",

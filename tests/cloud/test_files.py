@@ -30,19 +30,21 @@ async def tail(cloud: AccountClient, size: int = 10) -> str:
     return await cloud.batch.task_file_tail("j", "t", "stderr.txt", size)
 
 
-async def test_only_the_end_is_fetched(cloud: AccountClient, server: Scripted) -> None:
+async def test_only_the_end_is_requested(cloud: AccountClient, server: Scripted) -> None:
     serve(server, b"0123456789" * 1000)
     assert await tail(cloud, 4) == "6789"
     assert server.asked[-1].headers["ocp-range"] == "bytes=9996-9999"
 
 
-async def test_a_small_file_is_fetched_whole(cloud: AccountClient, server: Scripted) -> None:
+async def test_a_small_file_is_requested_without_a_range(
+    cloud: AccountClient, server: Scripted
+) -> None:
     serve(server, b"short")
     assert await tail(cloud) == "short"
     assert "ocp-range" not in server.asked[-1].headers
 
 
-async def test_an_empty_file_is_not_fetched(cloud: AccountClient, server: Scripted) -> None:
+async def test_an_empty_file_is_not_requested(cloud: AccountClient, server: Scripted) -> None:
     serve(server, b"")
     assert await tail(cloud) == ""
     assert server.requests("GET") == []
@@ -62,7 +64,7 @@ async def test_a_file_of_a_node(cloud: AccountClient, server: Scripted) -> None:
         Reply(409),
     ],
 )
-async def test_no_file_is_an_empty_text(
+async def test_a_missing_file_is_an_empty_text(
     cloud: AccountClient, server: Scripted, missing: Reply, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.on("HEAD", PATH, missing)
@@ -74,7 +76,7 @@ async def test_no_file_is_an_empty_text(
     ("status", "code"),
     [(404, "FileNotFound"), (409, "TaskFilesCleanedup"), (416, "InvalidRange")],
 )
-async def test_a_file_that_goes_meanwhile(
+async def test_a_file_that_is_deleted_between_the_requests(
     cloud: AccountClient, server: Scripted, status: int, code: str
 ) -> None:
     serve(server, b"x" * 100)
@@ -82,7 +84,7 @@ async def test_a_file_that_goes_meanwhile(
     assert await tail(cloud) == ""
 
 
-async def test_an_answer_that_breaks_off_is_asked_for_again(
+async def test_an_interrupted_answer_is_requested_again(
     cloud: AccountClient, server: Scripted
 ) -> None:
     serve(server, b"0123456789")
@@ -90,19 +92,19 @@ async def test_an_answer_that_breaks_off_is_asked_for_again(
     assert await tail(cloud) == "ok"
 
 
-async def test_a_refusal_is_one(cloud: AccountClient, server: Scripted) -> None:
+async def test_an_error_of_the_service_is_raised(cloud: AccountClient, server: Scripted) -> None:
     server.on("HEAD", PATH, Reply(403))
     with pytest.raises(ServiceError) as caught:
         await tail(cloud)
     assert "stderr.txt of task t" in caught.value.problems[0].summary
 
 
-async def test_bytes_that_are_no_text(cloud: AccountClient, server: Scripted) -> None:
+async def test_bytes_that_are_not_utf8(cloud: AccountClient, server: Scripted) -> None:
     serve(server, b"a\xff\xfeb")
     assert await tail(cloud) == "a��b"
 
 
-async def test_a_character_is_not_cut_in_two(cloud: AccountClient, server: Scripted) -> None:
+async def test_a_range_does_not_split_a_character(cloud: AccountClient, server: Scripted) -> None:
     serve(server, "x€€".encode())
     assert await tail(cloud, 5) == "€"
     serve(server, "€".encode())

@@ -78,7 +78,7 @@ async def test_created(cloud: AccountClient, server: Scripted, kind: str) -> Non
     assert await create(cloud, kind, body()) is True
 
 
-async def test_a_body_goes_as_it_is(cloud: AccountClient, server: Scripted, kind: str) -> None:
+async def test_a_body_is_sent_unchanged(cloud: AccountClient, server: Scripted, kind: str) -> None:
     """A zero duration is not touched: the SDK writes ``timedelta(0)`` as ``P``."""
     server.on("POST", f"/{PATHS[kind]}", Reply(201))
     await create(cloud, kind, body(constraints={"retentionTime": "PT0S"}, aKeyOfTomorrow=[1, None]))
@@ -90,7 +90,9 @@ async def test_a_body_goes_as_it_is(cloud: AccountClient, server: Scripted, kind
     }
 
 
-async def test_an_equal_one_is_used(cloud: AccountClient, server: Scripted, kind: str) -> None:
+async def test_an_equal_object_is_adopted(
+    cloud: AccountClient, server: Scripted, kind: str
+) -> None:
     server.on("POST", f"/{PATHS[kind]}", refusal(409, f"{CODES[kind]}Exists"))
     server.on("GET", f"/{PATHS[kind]}/x", found(marked()))
     assert await create(cloud, kind, body()) is False
@@ -113,7 +115,7 @@ async def test_a_creation_whose_answer_was_lost(
         (marked("topn", "d2"), "was created by an earlier version of this spec"),
     ],
 )
-async def test_another_one_is_not_touched(
+async def test_an_object_of_another_origin_is_not_adopted(
     cloud: AccountClient, server: Scripted, kind: str, metadata: list[dict[str, str]], origin: str
 ) -> None:
     server.on("POST", f"/{PATHS[kind]}", refusal(409, f"{CODES[kind]}Exists"))
@@ -126,7 +128,7 @@ async def test_another_one_is_not_touched(
     assert [asked.method for asked in server.asked] == ["POST", "GET"]
 
 
-async def test_one_that_is_not_marked_is_never_taken_for_ours(
+async def test_an_object_without_metadata_is_not_adopted(
     cloud: AccountClient, server: Scripted, kind: str
 ) -> None:
     server.on("POST", f"/{PATHS[kind]}", refusal(409, f"{CODES[kind]}Exists"))
@@ -135,7 +137,7 @@ async def test_one_that_is_not_marked_is_never_taken_for_ours(
         await create(cloud, kind, Record(id="x"))
 
 
-async def test_one_that_is_being_deleted_is_not_used(
+async def test_an_object_that_is_being_deleted_is_not_adopted(
     cloud: AccountClient, server: Scripted, kind: str, clock: Time
 ) -> None:
     server.on("POST", f"/{PATHS[kind]}", refusal(409, f"{CODES[kind]}Exists"))
@@ -145,15 +147,15 @@ async def test_one_that_is_being_deleted_is_not_used(
     assert sum(clock.slept) >= 1200
 
 
-async def test_one_that_is_being_deleted_is_waited_for(
+async def test_creation_waits_for_a_deletion(
     cloud: AccountClient, server: Scripted, kind: str
 ) -> None:
     """The deletion of a pool lasts minutes; its id is taken until then, and a little longer."""
     path, code = f"/{PATHS[kind]}", CODES[kind]
     refusals = [f"{code}Exists", f"{code}BeingDeleted", f"{code}BeingDeleted"]
     server.on("POST", path, *(refusal(409, said) for said in refusals), Reply(201))
-    leaving, gone = found(marked(), state="deleting"), refusal(404, f"{code}NotFound")
-    server.on("GET", f"{path}/x", leaving, leaving, gone)
+    leaving, missing = found(marked(), state="deleting"), refusal(404, f"{code}NotFound")
+    server.on("GET", f"{path}/x", leaving, leaving, missing)
     assert await create(cloud, kind, body()) is True
     assert len(server.requests("POST", path)) == 4
 
@@ -163,12 +165,16 @@ async def test_deleted(cloud: AccountClient, server: Scripted, kind: str) -> Non
     assert await delete(cloud, kind) is True
 
 
-async def test_nothing_to_delete(cloud: AccountClient, server: Scripted, kind: str) -> None:
+async def test_deletion_of_a_missing_object(
+    cloud: AccountClient, server: Scripted, kind: str
+) -> None:
     server.on("DELETE", f"/{PATHS[kind]}/x", refusal(404, f"{CODES[kind]}NotFound"))
     assert await delete(cloud, kind) is False
 
 
-async def test_being_deleted_already(cloud: AccountClient, server: Scripted, kind: str) -> None:
+async def test_deletion_of_an_object_that_is_being_deleted(
+    cloud: AccountClient, server: Scripted, kind: str
+) -> None:
     server.on("DELETE", f"/{PATHS[kind]}/x", refusal(409, f"{CODES[kind]}BeingDeleted"))
     assert await delete(cloud, kind) is True
 
@@ -187,7 +193,7 @@ async def test_absent_is_none(cloud: AccountClient, server: Scripted, kind: str)
     assert await look[kind]("x") is None
 
 
-async def test_nothing_polls_behind_our_back(cloud: AccountClient, server: Scripted) -> None:
+async def test_the_pollers_of_the_sdk_send_nothing(cloud: AccountClient, server: Scripted) -> None:
     """The pollers of the SDK swallow errors; they are dropped, and then nothing of them runs."""
     server.on("DELETE", "/(pools|jobs)/x", Reply(202))
     server.on("POST", "/pools/x/resize", Reply(202))
@@ -202,7 +208,7 @@ async def test_nothing_polls_behind_our_back(cloud: AccountClient, server: Scrip
     assert len(server.asked) == 4
 
 
-async def test_a_pool_as_it_is(cloud: AccountClient, server: Scripted) -> None:
+async def test_facts_of_a_pool(cloud: AccountClient, server: Scripted) -> None:
     server.on(
         "GET",
         "/pools/x",
@@ -231,7 +237,7 @@ async def test_a_pool_as_it_is(cloud: AccountClient, server: Scripted) -> None:
     assert pool.properties["targetDedicatedNodes"] == 3
 
 
-async def test_a_job_as_it_is(cloud: AccountClient, server: Scripted) -> None:
+async def test_facts_of_a_job(cloud: AccountClient, server: Scripted) -> None:
     server.on(
         "GET",
         "/jobs/x",
@@ -251,13 +257,13 @@ async def test_a_job_as_it_is(cloud: AccountClient, server: Scripted) -> None:
     assert job.terminate_reason == "MaxWallClockTimeExpiry"
 
 
-async def test_jobs_by_the_start_of_their_id(cloud: AccountClient, server: Scripted) -> None:
+async def test_jobs_by_the_prefix_of_their_id(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/jobs", Reply(body={"value": [found(marked()).body]}))
     assert [job.id async for job in cloud.reader.jobs("it's")] == ["x"]
     assert server.asked[-1].query["$filter"] == "startswith(id,'it''s')"
 
 
-async def test_a_resize_waits_for_the_one_before(
+async def test_a_resize_waits_for_the_resize_in_progress(
     cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
     busy = refusal(409, "PoolBeingResized")
@@ -279,7 +285,7 @@ async def test_a_resize_whose_answer_was_lost(cloud: AccountClient, server: Scri
     assert len(server.requests("POST")) == 2
 
 
-async def test_a_resize_that_never_ends(
+async def test_a_resize_that_does_not_end(
     cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
     server.on("POST", "/pools/x/resize", refusal(409, "PoolBeingResized"))
@@ -290,7 +296,7 @@ async def test_a_resize_that_never_ends(
     assert clock.seconds < 3000
 
 
-async def test_terminate_says_why(cloud: AccountClient, server: Scripted) -> None:
+async def test_terminate_sends_the_reason(cloud: AccountClient, server: Scripted) -> None:
     """Without options the SDK raises ValueError before it sends anything."""
     server.on("POST", "/jobs/x/terminate", Reply(202))
     await cloud.batch.terminate_job("x", "the time limit passed")
@@ -298,14 +304,14 @@ async def test_terminate_says_why(cloud: AccountClient, server: Scripted) -> Non
 
 
 @pytest.mark.parametrize("code", ["JobCompleted", "JobBeingTerminated", "JobBeingDeleted"])
-async def test_a_job_that_has_ended_stays_as_it_is(
+async def test_terminate_of_a_job_that_has_ended(
     cloud: AccountClient, server: Scripted, code: str
 ) -> None:
     server.on("POST", "/jobs/x/terminate", refusal(409, code))
     await cloud.batch.terminate_job("x", "because")
 
 
-async def test_terminate_of_a_job_that_is_not_there(cloud: AccountClient, server: Scripted) -> None:
+async def test_terminate_of_a_missing_job(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/jobs/x/terminate", refusal(404, "JobNotFound"))
     with pytest.raises(ServiceError) as caught:
         await cloud.batch.terminate_job("x", "because")

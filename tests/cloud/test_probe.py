@@ -20,9 +20,7 @@ def now() -> datetime:
     return NOW
 
 
-async def test_a_service_that_answers_tells_the_time(
-    cloud: AccountClient, server: Scripted
-) -> None:
+async def test_the_time_of_a_service_that_answers(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/supportedimages", Reply(body={"value": []}, headers=LATER))
     found = await probe_batch(cloud.batch, now)
     assert found.problem is None
@@ -30,9 +28,7 @@ async def test_a_service_that_answers_tells_the_time(
     assert server.asked[0].query["maxresults"] == "1"
 
 
-async def test_a_service_that_refuses_tells_the_time_too(
-    cloud: AccountClient, server: Scripted
-) -> None:
+async def test_the_time_of_a_service_that_refuses(cloud: AccountClient, server: Scripted) -> None:
     """A clock that is wrong is why keys are refused: that is when it must be known."""
     refused = refusal(403, "AuthenticationFailed")
     server.on("GET", "/supportedimages", Reply(403, refused.body, {**refused.headers, **LATER}))
@@ -42,7 +38,7 @@ async def test_a_service_that_refuses_tells_the_time_too(
     assert found.ahead == timedelta(minutes=20)
 
 
-async def test_no_answer_is_told(cloud: AccountClient, server: Scripted) -> None:
+async def test_a_missing_answer_is_reported(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/supportedimages", RESET)
     found = await probe_batch(cloud.batch, now)
     assert found.problem is not None
@@ -50,7 +46,7 @@ async def test_no_answer_is_told(cloud: AccountClient, server: Scripted) -> None
     assert found.ahead is None
 
 
-async def test_storage_is_asked_alike(cloud: AccountClient, server: Scripted, clock: Time) -> None:
+async def test_the_storage_service(cloud: AccountClient, server: Scripted, clock: Time) -> None:
     xml = {**LATER, "Content-Type": "application/xml"}
     server.on("GET", "/store/?", Reply(body=CONTAINERS, headers=xml))
     found = await probe_storage(cloud.storage, clock.monotonic, now)

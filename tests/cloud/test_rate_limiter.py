@@ -1,4 +1,4 @@
-"""One limiter for all workers: a pause is everybody's, bounded, and ends in a trickle."""
+"""The shared rate limiter: pauses, their bounds, and the gap between requests afterwards."""
 
 from __future__ import annotations
 
@@ -10,66 +10,82 @@ from hypothesis import strategies as st
 from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing
 from tests.cloud.conftest import Time
 
+LATEST = 1e9
+
 
 def made(clock: Time, limits: Limits | None = None, random: float = 0.5) -> RateLimiter:
     return RateLimiter(limits or Limits(), Timing(clock.monotonic, clock.sleep, lambda: random))
 
 
-async def test_nobody_waits_while_all_is_well(clock: Time) -> None:
+async def test_no_request_waits_without_throttling(clock: Time) -> None:
     limiter = made(clock)
     for _ in range(100):
-        limiter.answered(await limiter.acquire())
+        limiter.answered(await limiter.acquire(LATEST))
     assert clock.slept == []
 
 
-async def test_a_pause_holds_for_everybody(clock: Time) -> None:
+async def test_a_pause_is_shared(clock: Time) -> None:
     limiter = made(clock)
-    sent = await limiter.acquire()
+    sent = await limiter.acquire(LATEST)
     limiter.throttled(sent, 10.0)
     began = clock.seconds
-    turns = await asyncio.gather(*(limiter.acquire() for _ in range(5)))
+    turns = await asyncio.gather(*(limiter.acquire(LATEST) for _ in range(5)))
     assert min(turns) >= began + 10.0
 
 
-async def test_after_a_pause_the_requests_come_one_by_one(clock: Time) -> None:
+async def test_after_a_pause_requests_are_sent_one_by_one(clock: Time) -> None:
     limiter = made(clock)
-    limiter.throttled(await limiter.acquire(), 10.0)
-    turns = [await limiter.acquire() for _ in range(5)]
+    limiter.throttled(await limiter.acquire(LATEST), 10.0)
+    turns = [await limiter.acquire(LATEST) for _ in range(5)]
     assert len(set(turns)) == 5
 
 
-async def test_the_trickle_grows_back_to_a_stream(clock: Time) -> None:
+async def test_the_gap_shrinks_with_each_success(clock: Time) -> None:
     limiter = made(clock)
-    limiter.throttled(await limiter.acquire(), 1.0)
+    limiter.throttled(await limiter.acquire(LATEST), 1.0)
     for _ in range(20):
-        limiter.answered(await limiter.acquire())
+        limiter.answered(await limiter.acquire(LATEST))
     clock.slept.clear()
     for _ in range(20):
-        limiter.answered(await limiter.acquire())
+        limiter.answered(await limiter.acquire(LATEST))
     assert clock.slept == []
 
 
-async def test_one_burst_counts_once(clock: Time) -> None:
+async def test_concurrent_refusals_count_once(clock: Time) -> None:
     alone, burst = made(clock), made(clock)
-    sent = await alone.acquire()
+    sent = await alone.acquire(LATEST)
     pause = alone.throttled(sent, None)
     for _ in range(50):
         burst.throttled(sent, None)
     assert burst.throttled(sent, None) == pause
 
 
-async def test_pauses_grow_while_the_service_stays_busy(clock: Time) -> None:
+async def test_pauses_grow_while_the_service_is_busy(clock: Time) -> None:
     limiter = made(clock)
     pauses = []
     for _ in range(5):
-        pauses.append(limiter.throttled(await limiter.acquire(), None))
+        pauses.append(limiter.throttled(await limiter.acquire(LATEST), None))
         await clock.sleep(pauses[-1] + 1)
     assert pauses == sorted(pauses)
     assert pauses[-1] > 8 * pauses[0]
 
 
+async def test_a_request_waits_until_the_latest_time_at_most(clock: Time) -> None:
+    """The refusals of other requests extend the pause again and again."""
+
+    async def sleep(seconds: float) -> None:
+        await clock.sleep(seconds)
+        limiter.throttled(clock.seconds, 100.0)
+
+    limiter = RateLimiter(Limits(), Timing(clock.monotonic, sleep, lambda: 0.5))
+    limiter.throttled(clock.seconds, 100.0)
+    latest = clock.seconds + 300.0
+    assert await limiter.acquire(latest) == latest
+    assert len(clock.slept) == 3
+
+
 @given(retry_after=st.floats(0, 1e9), random=st.floats(0, 0.999))
-def test_a_pause_is_as_long_as_asked_and_bounded(retry_after: float, random: float) -> None:
+def test_retry_after_is_respected_and_bounded(retry_after: float, random: float) -> None:
     limits = Limits()
     pause = made(Time(), limits, random).throttled(1000.0, retry_after)
     asked = min(retry_after, limits.longest_pause)

@@ -25,7 +25,7 @@ async def test_each_attempt_is_a_line(
     assert KEY.reveal() not in caplog.text
 
 
-async def test_nothing_is_logged_unless_it_is_asked_for(
+async def test_requests_are_logged_only_with_debug(
     cloud: AccountClient, server: Scripted, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", Reply(body={}))

@@ -1,4 +1,4 @@
-"""What is sent again, for how long, and what is said meanwhile; through the real SDK."""
+"""Which requests are repeated, for how long, and what is reported; through the SDK."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COUNTS = Reply(body={"taskCounts": {"active": 1}})
 
 @pytest.fixture
 def nowhere() -> Iterator[str]:
-    """An address at which nobody listens: the port is taken, so that nobody else gets it."""
+    """A URL without a server: the port is reserved, so that no other process gets it."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -31,7 +31,7 @@ def nowhere() -> Iterator[str]:
 
 @pytest.fixture
 def really_slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds of all sleeps that the clock of the test does not know of."""
+    """The seconds of all sleeps that bypass the clock of the test."""
     slept: list[float] = []
     asleep = asyncio.sleep
 
@@ -70,18 +70,18 @@ async def test_busy_until_a_date(cloud: AccountClient, server: Scripted, clock: 
     assert 50 < sum(clock.slept) < 80
 
 
-async def test_one_is_told_and_all_wait(
+async def test_a_refusal_pauses_all_requests(
     cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
     busy = Reply(429, headers={"Retry-After": "30"})
-    server.on("GET", "/jobs/told/taskcounts", busy, COUNTS)
+    server.on("GET", "/jobs/first/taskcounts", busy, COUNTS)
     server.on("GET", "/jobs/other/taskcounts", COUNTS)
-    told = asyncio.create_task(cloud.batch.task_counts("told"))
+    first = asyncio.create_task(cloud.batch.task_counts("first"))
     while not clock.slept:
         await asyncio.sleep(0)
     before = clock.seconds
     await cloud.batch.task_counts("other")
-    await told
+    await first
     assert len(server.requests(path="/jobs/other/taskcounts")) == 1
     assert clock.seconds >= before
     # Both waited for the end of the same pause: there is one sleep of it for each of them.
@@ -114,7 +114,7 @@ async def test_always_failing_ends(
 
 
 @pytest.mark.parametrize("fault", [refusal(500, "InternalError"), Reply(502), RESET])
-async def test_a_fault_in_between_is_not_noticed(
+async def test_a_short_failure_is_not_reported(
     cloud: AccountClient, server: Scripted, notices: list[Waiting], fault: Reply
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", COUNTS, fault, fault, COUNTS)
@@ -123,14 +123,14 @@ async def test_a_fault_in_between_is_not_noticed(
     assert notices == []
 
 
-async def test_an_answer_that_breaks_off_is_asked_for_again(
+async def test_an_interrupted_answer_is_requested_again(
     cloud: AccountClient, server: Scripted
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", Reply(body=COUNTS.body, cut=10), COUNTS)
     assert (await cloud.batch.task_counts("j")).active == 1
 
 
-async def test_a_wrong_address_is_known_in_seconds(
+async def test_a_wrong_address_is_reported_in_seconds(
     opened: Opener, clock: Time, nowhere: str, really_slept: list[float]
 ) -> None:
     account = LocalAccount(nowhere, "acct", KEY, f"{nowhere}/store", "store", KEY)
@@ -148,7 +148,7 @@ async def test_a_wrong_address_is_known_in_seconds(
     assert really_slept == [], "no part of the SDK waits by itself"
 
 
-async def test_a_name_that_is_not_known(
+async def test_an_unknown_host(
     opened: Opener, clock: Time, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unknown(*_: object, **__: object) -> object:
@@ -156,15 +156,15 @@ async def test_a_name_that_is_not_known(
 
     # A resolver without a network may take a minute to say so.
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    account = LocalAccount("http://nobody.invalid", "a", KEY, "http://nobody.invalid/s", "s", KEY)
+    account = LocalAccount("http://unknown.invalid", "a", KEY, "http://unknown.invalid/s", "s", KEY)
     async with opened(account) as cloud:
         with pytest.raises(ServiceError) as caught:
             await cloud.batch.pool("p")
-    assert "http://nobody.invalid" in caught.value.problems[0].summary
+    assert "http://unknown.invalid" in caught.value.problems[0].summary
     assert "network" in caught.value.problems[0].fix
 
 
-async def test_a_service_that_was_there_is_waited_for(
+async def test_a_service_that_stops_answering(
     cloud: AccountClient, server: Scripted, clock: Time, notices: list[Waiting]
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", COUNTS, *([RESET] * 12), COUNTS)
@@ -179,7 +179,7 @@ async def test_a_service_that_was_there_is_waited_for(
     assert last == Waiting(first.code, first.subject, resolved=True)
 
 
-async def test_every_attempt_is_dated_anew(
+async def test_every_attempt_has_its_own_date(
     cloud: AccountClient, server: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The Batch policy keeps the date of the first attempt, which the service takes for 15 min,
@@ -199,7 +199,7 @@ async def test_every_attempt_is_dated_anew(
     assert len(set(dates)) == len(set(signatures)) == 3
 
 
-async def test_a_refusal_is_not_sent_again(
+async def test_a_refused_request_is_not_repeated(
     cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", refusal(403, "AuthenticationFailed"))

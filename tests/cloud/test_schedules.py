@@ -29,7 +29,7 @@ SCHEDULE = {
 }
 
 
-async def test_a_schedule_as_it_is(cloud: AccountClient, server: Scripted) -> None:
+async def test_facts_of_a_job_schedule(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/jobschedules/nightly", Reply(body=SCHEDULE))
     found = await cloud.reader.schedule("nightly")
     assert found is not None
@@ -40,9 +40,7 @@ async def test_a_schedule_as_it_is(cloud: AccountClient, server: Scripted) -> No
     assert found.properties["schedule"] == Record(recurrenceInterval="P1D")
 
 
-async def test_one_that_has_not_run_and_one_that_is_over(
-    cloud: AccountClient, server: Scripted
-) -> None:
+async def test_a_new_and_a_completed_job_schedule(cloud: AccountClient, server: Scripted) -> None:
     ended = {"endTime": "2026-11-24T00:00:00Z"}
     those = [{**SCHEDULE, "executionInfo": {}}, {**SCHEDULE, "executionInfo": ended}]
     those.append({**SCHEDULE, "state": "disabled"})
@@ -53,9 +51,7 @@ async def test_one_that_has_not_run_and_one_that_is_over(
     assert second.ended == datetime(2026, 11, 24, tzinfo=UTC)
 
 
-async def test_an_update_is_sent_with_its_addresses_signed(
-    cloud: AccountClient, server: Scripted
-) -> None:
+async def test_the_urls_of_an_update_are_signed(cloud: AccountClient, server: Scripted) -> None:
     server.on("PATCH", "/jobschedules/nightly", Reply())
     patch = Record(jobSpecification=Record(url=BlobUrl("output", None, "cw")))
     await cloud.batch.update_schedule("nightly", patch, timedelta(days=90))
@@ -66,7 +62,7 @@ async def test_an_update_is_sent_with_its_addresses_signed(
 
 
 @pytest.mark.parametrize("code", ["JobWithSameIdExists", "ActiveJobAndScheduleQuotaReached"])
-async def test_a_refusal_says_what_to_do(cloud: AccountClient, server: Scripted, code: str) -> None:
+async def test_an_error_has_a_fix(cloud: AccountClient, server: Scripted, code: str) -> None:
     server.on("POST", "/jobschedules", refusal(409, code))
     with pytest.raises(ServiceError) as caught:
         await cloud.batch.create_schedule(Record(id="nightly"), timedelta(hours=1))
@@ -74,7 +70,7 @@ async def test_a_refusal_says_what_to_do(cloud: AccountClient, server: Scripted,
     assert caught.value.problems[0].fix
 
 
-async def test_the_job_of_a_schedule_is_asked_for_by_the_path_that_was_signed(
+async def test_the_path_of_a_job_of_a_schedule_is_the_signed_one(
     cloud: AccountClient, server: Scripted
 ) -> None:
     """The SDK escapes the colon and signs that; aiohttp sends the colon itself."""

@@ -22,12 +22,12 @@ def wrong() -> datetime:
     return datetime(1999, 1, 1, tzinfo=UTC)
 
 
-def test_before_any_answer_it_is_the_wall_clocks() -> None:
+def test_before_the_first_answer_it_is_the_wall_clock() -> None:
     assert ServiceTime(lambda: 5.0, wrong).now() == wrong()
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday", "Sun, 99 Foo 2026 12:00:00 GMT"])
-def test_an_answer_without_a_readable_date_says_nothing(date: str | None) -> None:
+def test_an_answer_without_a_valid_date_is_ignored(date: str | None) -> None:
     time = ServiceTime(lambda: 5.0, wrong)
     time.answered(date, 4.0)
     assert time.now() == wrong()
@@ -41,7 +41,7 @@ def test_an_answer_without_a_readable_date_says_nothing(date: str | None) -> Non
         max_size=20,
     ),
 )
-def test_it_is_never_off_by_more_than_an_answer_allows(
+def test_the_error_is_bounded_by_the_answers(
     fraction: float, looks: list[tuple[float, float, float]]
 ) -> None:
     """Each look: a pause, the way there, the way back, in seconds."""
@@ -60,7 +60,7 @@ def test_it_is_never_off_by_more_than_an_answer_allows(
         assert abs(off.total_seconds()) <= best / 2 + 0.001
 
 
-def test_a_clock_that_is_set_or_runs_faster_is_followed() -> None:
+def test_a_clock_that_is_set_or_runs_faster() -> None:
     clock = Time(0.0)
     time = ServiceTime(clock.monotonic, wrong)
     for minutes in (0, 60, 5):
@@ -69,7 +69,7 @@ def test_a_clock_that_is_set_or_runs_faster_is_followed() -> None:
         clock.seconds += 1
 
 
-def test_how_long_it_is_until_a_date() -> None:
+def test_the_time_until_a_date() -> None:
     date = write_http_date(NOON)
     assert until(write_http_date(NOON + timedelta(minutes=1)), date) == timedelta(minutes=1)
     assert until("soon", date) is None

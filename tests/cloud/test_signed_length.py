@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def delegated() -> UrlSigner:
-    """Somebody who is signed in, at a storage account with the longest name."""
+    """A signer with a user delegation key, for a Storage account with the longest name."""
     key = UserDelegationKey()  # type: ignore[no-untyped-call]
     key.signed_oid, key.signed_tid = "23657296-5cd5-45b0-a809-d972a7f4dfe1", "0" * 36
     key.signed_start, key.signed_expiry = "2026-11-22T11:45:00Z", "2026-11-29T11:00:00Z"
@@ -29,7 +29,7 @@ def delegated() -> UrlSigner:
     return UrlSigner(account, NOW, NOW + timedelta(days=6), key)
 
 
-def test_the_resource_files_of_a_task_fit_whoever_signs_them() -> None:
+def test_resource_files_fit_with_either_kind_of_sas() -> None:
     signer, container = delegated(), "c" * 63
     names = [f"a folder/ü {n:03}.txt" for n in range(50)]
     files = [{"httpUrl": signer(BlobUrl(container, name, "r")), "filePath": name} for name in names]

@@ -101,7 +101,7 @@ async def blobs(cloud: AccountClient, container: str, prefix: str = "") -> dict[
     return {blob.name: blob async for blob in cloud.storage.blobs(container, prefix)}
 
 
-async def test_containers_come_and_go(real: AccountClient) -> None:
+async def test_containers_are_created_and_deleted(real: AccountClient) -> None:
     name = f"c{secrets.token_hex(8)}"
     assert await real.reader.container(name) is None
     assert await blobs(real, name) == {}
@@ -113,7 +113,9 @@ async def test_containers_come_and_go(real: AccountClient) -> None:
     assert await real.reader.container(name) is None
 
 
-async def test_every_name_comes_back(real: AccountClient, container: str, tmp_path: Path) -> None:
+async def test_every_valid_name_is_listed(
+    real: AccountClient, container: str, tmp_path: Path
+) -> None:
     files = [a_file(tmp_path / f"f{n}", name.encode(), name) for n, name in enumerate(NAMES)]
     await asyncio.gather(*(real.storage.upload(container, file, nothing) for file in files))
     listed = await blobs(real, container)
@@ -136,7 +138,7 @@ async def test_every_name_comes_back(real: AccountClient, container: str, tmp_pa
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(name=st.text(min_size=1, max_size=40))
-def test_a_name_is_either_refused_or_comes_back(
+def test_a_name_is_either_refused_or_listed(
     store: LocalAccount, plain: BlobServiceClient, opened: Opener, tmp_path: Path, name: str
 ) -> None:
     folder = "any-name"
@@ -174,7 +176,7 @@ def test_a_name_is_either_refused_or_comes_back(
         "/".join("x" * 255),
     ],
 )
-def test_names_that_storage_cannot_keep(name: str) -> None:
+def test_invalid_names(name: str) -> None:
     with pytest.raises(SpecError) as caught:
         check_blob_name(name)
     problem = caught.value.problems[0]
@@ -222,7 +224,7 @@ async def test_large_files(real: AccountClient, container: str, tmp_path: Path, 
     assert len(up) == len(down) == -(-size // BLOCK)
 
 
-async def test_a_block_as_large_as_they_are(
+async def test_a_file_of_one_block(
     real: AccountClient, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
@@ -253,8 +255,8 @@ async def test_many_large_files_at_once(
 
 
 @pytest.mark.parametrize("size", [10, 100_000, BLOCK + 10])
-@pytest.mark.parametrize("change", ["gone", "grown", "shrunk", "other", "folder"])
-async def test_a_file_that_is_not_what_was_planned_does_not_arrive(
+@pytest.mark.parametrize("change", ["deleted", "grown", "shrunk", "other", "folder"])
+async def test_a_file_that_changed_is_not_uploaded(
     real: AccountClient,
     container: str,
     plain: BlobServiceClient,
@@ -266,7 +268,7 @@ async def test_a_file_that_is_not_what_was_planned_does_not_arrive(
     file = a_file(tmp_path / "data.bin", os.urandom(size))
     data = file.path.read_bytes()
     match change:
-        case "gone" | "folder":
+        case "deleted" | "folder":
             file.path.unlink()
             if change == "folder":
                 file.path.mkdir()
@@ -284,7 +286,7 @@ async def test_a_file_that_is_not_what_was_planned_does_not_arrive(
     assert kept == b"what was there"
 
 
-async def test_blocks_that_others_left_do_not_matter(
+async def test_uncommitted_blocks_of_other_clients(
     real: AccountClient, container: str, plain: BlobServiceClient, tmp_path: Path
 ) -> None:
     other = plain.get_blob_client(container, "big")
@@ -360,7 +362,7 @@ async def test_a_stop_before_the_first_block_sends_nothing(
     assert sent == []
 
 
-async def test_a_stop_after_the_last_block_was_read_is_too_late(
+async def test_a_stop_after_the_last_block_has_no_effect(
     real: AccountClient, container: str, tmp_path: Path
 ) -> None:
     file = a_file(tmp_path / "big", os.urandom(2 * BLOCK))
@@ -394,7 +396,7 @@ async def test_only_the_blocks_of_a_file_that_changed_are_sent_again(
     assert (tmp_path / "part").read_bytes() == bytes(data)
 
 
-async def test_blocks_of_the_same_place_and_other_content_are_not_used(
+async def test_blocks_with_other_content_are_not_used(
     real: AccountClient, container: str, plain: BlobServiceClient, tmp_path: Path
 ) -> None:
     """The ids of blocks that an upload of the SDK left are as long, and say nothing."""
@@ -406,7 +408,7 @@ async def test_blocks_of_the_same_place_and_other_content_are_not_used(
     assert other.download_blob().readall() == data
 
 
-async def test_the_blob_that_was_there_stays_until_its_successor_has_arrived(
+async def test_a_blob_is_replaced_only_when_its_content_has_arrived(
     real: AccountClient, container: str, plain: BlobServiceClient, tmp_path: Path
 ) -> None:
     blob = plain.get_blob_client(container, "big")
@@ -465,7 +467,7 @@ async def test_a_cancelled_download_leaves_nothing_running(
         assert await download(nothing) == blob.md5
 
 
-async def test_a_packed_blob_comes_as_it_is(
+async def test_a_compressed_blob_is_downloaded_unchanged(
     real: AccountClient, container: str, plain: BlobServiceClient, tmp_path: Path
 ) -> None:
     """The SDK would unpack a blob with a Content-Encoding; what is listed is what is fetched."""
@@ -478,7 +480,7 @@ async def test_a_packed_blob_comes_as_it_is(
 
 
 @pytest.mark.parametrize("key", ["hdi_isfolder", "Hdi_isfolder"])
-async def test_a_directory_is_no_blob(
+async def test_directories_are_not_listed(
     real: AccountClient, container: str, plain: BlobServiceClient, key: str
 ) -> None:
     """Accounts with a hierarchical namespace list their directories so, beside what is in them."""
@@ -491,7 +493,7 @@ async def test_a_directory_is_no_blob(
 
 @pytest.mark.parametrize("size", [100, BLOCK + 1])
 @pytest.mark.parametrize("change", ["content", "longer", "shorter"])
-async def test_a_blob_that_is_not_what_was_listed(
+async def test_a_blob_that_differs_from_the_listing(
     real: AccountClient,
     container: str,
     plain: BlobServiceClient,
@@ -509,7 +511,7 @@ async def test_a_blob_that_is_not_what_was_listed(
     assert caught.value.code == "blob-damaged"
 
 
-async def test_a_blob_that_changes_while_it_comes(
+async def test_a_blob_that_changes_during_the_download(
     real: AccountClient, container: str, plain: BlobServiceClient, tmp_path: Path
 ) -> None:
     size = 8 * BLOCK
@@ -531,7 +533,9 @@ async def test_a_blob_that_changes_while_it_comes(
     assert caught.value.code == "ConditionNotMet"
 
 
-async def test_a_blob_that_is_gone(real: AccountClient, container: str, tmp_path: Path) -> None:
+async def test_download_of_a_missing_blob(
+    real: AccountClient, container: str, tmp_path: Path
+) -> None:
     with pytest.raises(ServiceError) as caught:
         await real.storage.download(container, Blob("no", 1, None), tmp_path / "part", nothing)
     assert (caught.value.code, caught.value.status) == ("BlobNotFound", 404)
@@ -543,9 +547,7 @@ async def test_blobs_by_prefix(real: AccountClient, container: str, tmp_path: Pa
     assert set(await blobs(real, container, "a/")) == {"a/1", "a/2"}
 
 
-async def test_what_a_signed_address_allows(
-    real: AccountClient, container: str, tmp_path: Path
-) -> None:
+async def test_permissions_of_a_sas(real: AccountClient, container: str, tmp_path: Path) -> None:
     await real.storage.upload(container, a_file(tmp_path / "f", b"data"), nothing)
     signer = await real.batch.signer.for_lifetime(timedelta(hours=1))
     read = signer(BlobUrl(container, "f", "r"))
@@ -566,7 +568,7 @@ async def test_what_a_signed_address_allows(
     assert "sig=" not in signer(BlobUrl(container, "f"))
 
 
-async def test_how_long_a_signed_address_lives(real: AccountClient) -> None:
+async def test_validity_of_a_sas(real: AccountClient) -> None:
     before = datetime.now(UTC)
     signer = await real.batch.signer.for_lifetime(timedelta(hours=2))
     query = URL(signer(BlobUrl("c", None, "rl"))).query
@@ -578,7 +580,7 @@ async def test_how_long_a_signed_address_lives(real: AccountClient) -> None:
     assert query["spr"] == "https,http"
 
 
-async def test_an_address_is_signed_once_and_renewed_in_time(store: LocalAccount) -> None:
+async def test_a_sas_is_reused_and_renewed(store: LocalAccount) -> None:
     now = datetime(2026, 11, 22, tzinfo=UTC)
     signer = SasSigner(store, None, lambda: now)  # type: ignore[arg-type]
     url = BlobUrl("c", None, "rl")

@@ -57,17 +57,17 @@ def ranges(content: bytes, etag: str = '"1"') -> Callable[[Asked], Reply]:
     return answer
 
 
-async def test_a_container_that_is_being_deleted_is_waited_for(
+async def test_creation_waits_for_the_deletion_of_a_container(
     cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
-    """Azure takes half a minute at least to let a name go; the local store takes none."""
-    gone = storage_refusal(409, "ContainerBeingDeleted")
-    server.on("PUT", "/store/data", gone, gone, gone, gone, CREATED)
+    """Azure keeps the name of a deleted container for at least 30 seconds, Azurite does not."""
+    deleting = storage_refusal(409, "ContainerBeingDeleted")
+    server.on("PUT", "/store/data", deleting, deleting, deleting, deleting, CREATED)
     assert await cloud.storage.create_container("data", {}, None) is True
     assert sum(clock.slept) >= 20
 
 
-async def test_a_container_that_is_never_let_go(
+async def test_a_container_whose_deletion_does_not_end(
     cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
     server.on("PUT", "/store/data", storage_refusal(409, "ContainerBeingDeleted"))
@@ -78,15 +78,15 @@ async def test_a_container_that_is_never_let_go(
 
 
 @pytest.mark.parametrize(
-    ("metadata", "ours"), [({"made_by": "topn"}, True), ({"made_by": "other"}, False)]
+    ("metadata", "own"), [({"made_by": "topn"}, True), ({"made_by": "other"}, False)]
 )
 async def test_a_container_whose_creation_was_not_confirmed(
-    cloud: AccountClient, server: Scripted, metadata: dict[str, str], ours: bool
+    cloud: AccountClient, server: Scripted, metadata: dict[str, str], own: bool
 ) -> None:
     server.on("PUT", "/store/data", RESET, storage_refusal(409, "ContainerAlreadyExists"))
     headers = {f"x-ms-meta-{key}": value for key, value in metadata.items()}
     server.on("GET", "/store/data", Reply(200, headers={**CREATED.headers, **headers}))
-    assert await cloud.storage.create_container("data", {"made_by": "topn"}, None) is ours
+    assert await cloud.storage.create_container("data", {"made_by": "topn"}, None) is own
 
 
 async def test_a_container_whose_deletion_was_not_confirmed(
@@ -107,7 +107,7 @@ async def test_a_container_that_is_being_deleted_has_no_blobs(
 @pytest.mark.parametrize(
     "fault", [RESET, storage_refusal(503, "ServerBusy"), storage_refusal(500, "InternalError")]
 )
-async def test_a_small_upload_is_sent_again_whole(
+async def test_a_small_upload_is_repeated(
     cloud: AccountClient, server: Scripted, tmp_path: Path, fault: Reply
 ) -> None:
     server.on("PUT", BLOB, fault, fault, CREATED)
@@ -123,7 +123,7 @@ async def test_a_small_upload_is_sent_again_whole(
         assert asked.headers["Content-MD5"] == asked.headers["x-ms-blob-content-md5"] == md5
 
 
-async def test_blocks_are_sent_again_each_and_committed_once(
+async def test_blocks_are_repeated_and_committed_once(
     cloud: AccountClient, server: Scripted, tmp_path: Path
 ) -> None:
     data = os.urandom(3 * BLOCK + 1)
@@ -163,7 +163,7 @@ async def test_a_block_that_is_refused_ends_the_upload(
     assert {asked.query["comp"] for asked in server.asked} == {"blocklist", "block"}
 
 
-async def test_a_range_that_breaks_off_is_asked_for_again(
+async def test_an_interrupted_range_is_requested_again(
     cloud: AccountClient, server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The SDK's own pause after an answer that broke off; it takes no argument.
@@ -188,7 +188,7 @@ async def test_a_range_that_breaks_off_is_asked_for_again(
     assert server.asked[-1].headers["If-Match"] == '"1"'
 
 
-async def test_what_was_fetched_ahead_is_let_go_when_nobody_wants_it(
+async def test_ranges_requested_in_advance_are_released(
     cloud: AccountClient, server: Scripted, tmp_path: Path
 ) -> None:
     content = os.urandom(8 * BLOCK)
@@ -220,7 +220,7 @@ async def test_what_was_fetched_ahead_is_let_go_when_nobody_wants_it(
     assert (tmp_path / "part").read_bytes() == content
 
 
-async def test_what_was_damaged_on_the_way_is_found(
+async def test_damage_in_transit_is_detected(
     cloud: AccountClient, server: Scripted, tmp_path: Path
 ) -> None:
     content = os.urandom(1000)
@@ -231,7 +231,7 @@ async def test_what_was_damaged_on_the_way_is_found(
     assert caught.value.code == "blob-damaged"
 
 
-async def test_a_place_that_cannot_be_written(
+async def test_a_file_that_cannot_be_written(
     cloud: AccountClient, server: Scripted, tmp_path: Path
 ) -> None:
     with pytest.raises(OSError, match="No such file"):

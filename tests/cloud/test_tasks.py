@@ -43,7 +43,7 @@ def failure(name: str, code: str, status: str = "ClientError") -> dict[str, Any]
 def answering(word: Callable[[str], dict[str, Any] | None]) -> Callable[[Asked], Reply]:
     def answer(asked: Asked) -> Reply:
         words = [word(task["id"]) for task in asked.json["value"]]
-        # In whatever order: the service does not keep ours.
+        # In reverse order: the service does not keep the order of the request.
         return Reply(body={"value": [w for w in reversed(words) if w is not None]})
 
     return answer
@@ -70,7 +70,7 @@ async def test_no_tasks(cloud: AccountClient, server: Scripted) -> None:
     assert server.asked == []
 
 
-async def test_a_task_goes_as_it_is_with_its_addresses_signed(
+async def test_a_task_is_sent_unchanged_with_signed_urls(
     cloud: AccountClient, server: Scripted
 ) -> None:
     server.on("POST", ADD, answering(success))
@@ -111,13 +111,13 @@ async def test_a_refused_task_is_not_taken_for_added(
     assert len(sent(server)) == 1
 
 
-async def test_a_task_that_is_there_counts_as_added(cloud: AccountClient, server: Scripted) -> None:
+async def test_an_existing_task_counts_as_added(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", ADD, answering(lambda name: failure(name, "TaskExists")))
     assert await add(cloud, tasks(2)) == [TaskAdded("t0", True), TaskAdded("t1", True)]
 
 
 @pytest.mark.parametrize("status", ["ServerError", "servererror"])
-async def test_server_errors_are_sent_again_alone_and_with_a_pause(
+async def test_only_tasks_with_server_errors_are_sent_again(
     cloud: AccountClient, server: Scripted, clock: Time, status: str
 ) -> None:
     server.on(
@@ -135,7 +135,7 @@ async def test_server_errors_are_sent_again_alone_and_with_a_pause(
     assert clock.slept
 
 
-async def test_server_errors_for_ever_end(
+async def test_repeated_server_errors_end(
     cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
     """The SDK's ``create_tasks`` would ask 400 times a second, for ever."""
@@ -147,7 +147,7 @@ async def test_server_errors_for_ever_end(
     assert sum(clock.slept) < 100
 
 
-async def test_tasks_without_a_word_are_asked_for_again(
+async def test_tasks_without_a_result_are_sent_again(
     cloud: AccountClient, server: Scripted
 ) -> None:
     server.on(
@@ -160,9 +160,7 @@ async def test_tasks_without_a_word_are_asked_for_again(
     assert sent(server)[1] == ["t1", "t2"]
 
 
-async def test_a_service_that_says_nothing_of_them_ends(
-    cloud: AccountClient, server: Scripted
-) -> None:
+async def test_repeated_answers_without_results_end(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", ADD, Reply(body={"value": []}))
     with pytest.raises(ServiceError) as caught:
         await add(cloud, tasks(1))
@@ -170,7 +168,7 @@ async def test_a_service_that_says_nothing_of_them_ends(
 
 
 @pytest.mark.parametrize("fault", [RESET, refusal(500, "InternalError"), Reply(body=[1], cut=1)])
-async def test_a_lost_answer_is_asked_for_again(
+async def test_a_lost_answer_is_requested_again(
     cloud: AccountClient, server: Scripted, fault: Reply
 ) -> None:
     server.on("POST", ADD, fault, answering(lambda name: failure(name, "TaskExists")))
@@ -227,7 +225,7 @@ async def test_a_request_that_is_refused_as_a_whole(
 
 
 @pytest.mark.parametrize("code", ["JobCompleted", "JobBeingTerminated"])
-async def test_a_job_that_has_ended_with_all_the_tasks_in_it(
+async def test_a_completed_job_that_has_all_tasks(
     cloud: AccountClient, server: Scripted, code: str
 ) -> None:
     """Another run of the spec has added them, and closed the job."""
@@ -242,9 +240,7 @@ async def test_a_job_that_has_ended_with_all_the_tasks_in_it(
 
 @settings(max_examples=25, deadline=None)
 @given(count=st.integers(1, 40), most=st.integers(1, 40), seed=st.integers(0, 2**32))
-def test_whatever_happens_each_task_is_added_once_and_answered_in_order(
-    count: int, most: int, seed: int
-) -> None:
+def test_each_task_is_added_once_and_answered_in_order(count: int, most: int, seed: int) -> None:
     """A service that loses answers, does half of the work, and takes few tasks at a time."""
     chance = Random(seed)
     kept: list[str] = []
@@ -349,7 +345,7 @@ async def test_tasks_are_read_page_by_page_with_few_fields(
     )
 
 
-async def test_failed_tasks_are_picked_by_the_service(
+async def test_failed_tasks_are_filtered_by_the_service(
     cloud: AccountClient, server: Scripted
 ) -> None:
     server.on("GET", "/jobs/j/tasks", Reply(body={"value": []}))
@@ -358,12 +354,12 @@ async def test_failed_tasks_are_picked_by_the_service(
     assert server.asked[-1].query["$filter"] == wanted
 
 
-async def test_a_job_that_is_gone_has_no_tasks(cloud: AccountClient, server: Scripted) -> None:
+async def test_a_missing_job_has_no_tasks(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/jobs/j/tasks", refusal(404, "JobNotFound"))
     assert [task async for task in cloud.reader.tasks("j")] == []
 
 
-async def test_an_answer_that_is_no_list(cloud: AccountClient, server: Scripted) -> None:
+async def test_an_answer_that_is_not_a_list(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/jobs/j/tasks", Reply(body={"hello": "world"}))
     with pytest.raises(ServiceError) as caught:
         _ = [task async for task in cloud.reader.tasks("j")]
@@ -395,9 +391,7 @@ async def test_a_task_of_a_job_that_ended_cannot_run_again(
     assert caught.value.code == "JobCompleted"
 
 
-async def test_the_ids_of_all_tasks_and_nothing_else_of_them(
-    cloud: AccountClient, server: Scripted
-) -> None:
+async def test_only_the_ids_of_tasks_are_requested(cloud: AccountClient, server: Scripted) -> None:
     link = f"{server.url}/jobs/j/tasks?api-version=x&$skiptoken=2"
     first = Reply(body={"value": [{"id": "a"}, {"id": "B"}], "odata.nextLink": link})
     server.on("GET", "/jobs/j/tasks", first, Reply(body={"value": [{"id": "c"}]}))

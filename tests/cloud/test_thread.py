@@ -1,4 +1,4 @@
-"""Work in a thread, and what becomes of it when nobody waits for it any more."""
+"""Work in a thread, also when it is cancelled."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 from batchspec.cloud.thread import SMALL, in_thread
 
 
-async def test_what_fails_after_it_was_cancelled_is_not_told() -> None:
-    told: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+async def test_a_failure_after_cancellation_is_not_printed() -> None:
+    unhandled: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
     begun, go = threading.Event(), threading.Event()
 
     def full() -> None:
@@ -32,4 +32,4 @@ async def test_what_fails_after_it_was_cancelled_is_not_told() -> None:
     del task
     gc.collect()
     await asyncio.sleep(0)
-    assert told == []
+    assert unhandled == []

@@ -30,7 +30,7 @@ EXECUTIONS: dict[str, tuple[dict[str, Any], bool]] = {
 
 
 @pytest.mark.parametrize(("execution", "expected"), EXECUTIONS.values(), ids=EXECUTIONS)
-def test_the_exit_conditions_say_it(execution: dict[str, Any], expected: bool) -> None:
+def test_exit_conditions_decide(execution: dict[str, Any], expected: bool) -> None:
     body = {"id": "t", "executionInfo": execution, "exitConditions": CONDITIONS}
     assert satisfies(body) is expected
 
@@ -39,7 +39,7 @@ def test_without_exit_conditions_a_failure_blocks() -> None:
     assert not satisfies({"id": "t", "executionInfo": {"exitCode": 1}})
 
 
-def test_what_a_task_waits_for() -> None:
+def test_dependencies_of_a_task() -> None:
     depends = {"taskIds": ["a", "b"], "taskIdRanges": [{"start": 1, "end": 9}]}
     assert task_waiting({"id": "t", "dependsOn": depends}) == TaskWaiting(
         "t", ("a", "b"), ((1, 9),)

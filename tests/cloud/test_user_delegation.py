@@ -74,7 +74,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 @dataclass
 class SignIn:
-    """Somebody who is signed in, as far as the store can tell."""
+    """A credential that the storage emulator accepts."""
 
     asked: int = 0
     refused: bool = False
@@ -168,7 +168,7 @@ async def signed_in(secure_store: Store, who: SignIn) -> AsyncIterator[AccountCl
         yield cloud
 
 
-async def test_addresses_are_signed_by_who_is_signed_in(
+async def test_urls_are_signed_with_a_user_delegation_key(
     signed_in: AccountClient, secure_store: Store
 ) -> None:
     assert signed_in.longest_sas is not None
@@ -191,7 +191,7 @@ async def test_addresses_are_signed_by_who_is_signed_in(
     assert [blob.name async for blob in signed_in.storage.blobs("output")] == ["a b"]
 
 
-async def test_one_key_serves_many_signers(signed_in: AccountClient, who: SignIn) -> None:
+async def test_signers_share_one_key(signed_in: AccountClient, who: SignIn) -> None:
     signer = signed_in.batch.signer
     hours = [timedelta(hours=hour) for hour in range(1, 20)]
     signers = await asyncio.gather(*(signer.for_lifetime(hour) for hour in hours))
@@ -215,7 +215,7 @@ async def test_the_key_is_renewed_before_it_is_too_short(secure_store: Store) ->
     assert end <= datetime.fromisoformat(URL(second).query["ske"])
 
 
-async def test_seven_days_are_the_most(signed_in: AccountClient) -> None:
+async def test_a_sas_is_valid_for_seven_days_at_most(signed_in: AccountClient) -> None:
     longest = signed_in.longest_sas
     assert longest is not None
     signer = await signed_in.batch.signer.for_lifetime(longest)
@@ -226,7 +226,7 @@ async def test_seven_days_are_the_most(signed_in: AccountClient) -> None:
     assert "AZURE_STORAGE_KEY" in caught.value.problems[0].fix
 
 
-async def test_nobody_is_signed_in(signed_in: AccountClient, who: SignIn) -> None:
+async def test_authentication_fails(signed_in: AccountClient, who: SignIn) -> None:
     who.refused = True
     with pytest.raises(ServiceError) as caught:
         await signed_in.storage.container("data")
@@ -235,7 +235,7 @@ async def test_nobody_is_signed_in(signed_in: AccountClient, who: SignIn) -> Non
     assert who.asked == 1
 
 
-async def test_a_certificate_that_nobody_vouches_for(secure_store: Store, clock: Time) -> None:
+async def test_an_untrusted_certificate(secure_store: Store, clock: Time) -> None:
     async with open_account(
         account(secure_store),
         credential=SignIn,

@@ -1,4 +1,4 @@
-"""Changes of a pool that is there: it is scaled, its nodes restart, whatever the answers."""
+"""Changes of an existing pool: scaling and restarts of nodes, with every kind of answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_a_formula_is_sent_with_its_interval(cloud: AccountClient, server:
     assert "autoScaleEvaluationInterval" not in server.asked[-1].json
 
 
-async def test_no_formula_any_more(cloud: AccountClient, server: Scripted) -> None:
+async def test_a_formula_is_removed(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/pools/x/disableautoscale", Reply(200))
     await cloud.batch.scale_pool("x", None, None)
     assert len(server.asked) == 1
@@ -40,20 +40,20 @@ async def test_a_formula_waits_for_a_resize(
     assert clock.slept
 
 
-async def test_a_formula_that_is_wrong(cloud: AccountClient, server: Scripted) -> None:
+async def test_an_invalid_formula(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/pools/x/enableautoscale", refusal(400, "AutoScalingFormulaSyntaxError"))
     with pytest.raises(ServiceError) as caught:
         await cloud.batch.scale_pool("x", "no", None)
     assert caught.value.code == "AutoScalingFormulaSyntaxError"
 
 
-async def test_a_resize_says_how_long_it_may_take(cloud: AccountClient, server: Scripted) -> None:
+async def test_a_resize_has_a_timeout(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/pools/x/resize", Reply(202))
     await cloud.batch.resize_pool("x", 1, 0, "PT20M")
     assert server.asked[-1].json["resizeTimeout"] == "PT20M"
 
 
-async def test_every_node_restarts_and_its_tasks_run_again(
+async def test_every_node_is_restarted_and_its_tasks_are_requeued(
     cloud: AccountClient, server: Scripted
 ) -> None:
     server.on("GET", "/pools/x/nodes", nodes("a", "b"))
@@ -67,7 +67,7 @@ async def test_every_node_restarts_and_its_tasks_run_again(
     assert asked[0].json == {"nodeRebootOption": "requeue"}
 
 
-async def test_a_node_that_starts_is_asked_again(
+async def test_a_starting_node_is_restarted_later(
     cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
     """It may have read already what it was to start with before."""
@@ -89,9 +89,9 @@ async def test_a_node_that_starts_is_asked_again(
         refusal(409, "OperationInvalidForCurrentState"),
         refusal(409, "NodeBeingReimaged"),
     ],
-    ids=["gone", "lost", "leaving", "reimaged"],
+    ids=["missing", "lost", "leaving", "reimaged"],
 )
-async def test_a_node_that_never_comes_back_is_left(
+async def test_a_lost_node_is_not_restarted(
     cloud: AccountClient, server: Scripted, answer: Reply
 ) -> None:
     server.on("GET", "/pools/x/nodes", nodes("a"))
@@ -106,7 +106,7 @@ async def test_a_restart_whose_answer_was_lost(cloud: AccountClient, server: Scr
     await cloud.batch.restart_nodes("x")
 
 
-async def test_a_node_that_never_ends_to_start(
+async def test_a_node_that_starts_forever(
     cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
     server.on("GET", "/pools/x/nodes", nodes("a"))

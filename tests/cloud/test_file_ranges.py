@@ -13,50 +13,50 @@ async def part(cloud: AccountClient, start: int, most: int = 100) -> Part | None
     return await cloud.reader.task_file("j", "t", "stderr.txt", start, most)
 
 
-async def test_what_came_since_is_fetched_alone(cloud: AccountClient, server: Scripted) -> None:
+async def test_only_new_bytes_are_requested(cloud: AccountClient, server: Scripted) -> None:
     serve(server, b"0123456789")
     assert await part(cloud, 4) == Part(b"456789", 10)
     assert server.asked[-1].headers["ocp-range"] == "bytes=4-9"
     assert await part(cloud, 4, most=2) == Part(b"45", 10)
 
 
-async def test_without_news_nothing_is_fetched(cloud: AccountClient, server: Scripted) -> None:
+async def test_without_new_bytes_nothing_is_requested(
+    cloud: AccountClient, server: Scripted
+) -> None:
     serve(server, b"0123456789")
     assert await part(cloud, 10) == Part(b"", 10)
     assert server.requests("GET") == []
 
 
-async def test_a_file_that_was_written_anew_tells_by_its_length(
+async def test_a_rewritten_file_is_detected_by_its_length(
     cloud: AccountClient, server: Scripted
 ) -> None:
     serve(server, b"ab")
     assert await part(cloud, 10) == Part(b"", 2)
 
 
-async def test_no_file_is_none(cloud: AccountClient, server: Scripted) -> None:
+async def test_a_missing_file_is_none(cloud: AccountClient, server: Scripted) -> None:
     server.on("HEAD", PATH, Reply(404))
     assert await part(cloud, 0) is None
 
 
-async def test_a_blob_that_is_not_there_is_none(cloud: AccountClient, server: Scripted) -> None:
+async def test_a_missing_blob_is_none(cloud: AccountClient, server: Scripted) -> None:
     server.on("HEAD", "/store/logs/x", storage_refusal(404, "BlobNotFound"))
     assert await cloud.reader.blob_part("logs", "x", 0, 10) is None
 
 
-async def test_a_task_that_is_not_there_is_none(cloud: AccountClient, server: Scripted) -> None:
+async def test_a_missing_task_is_none(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/jobs/j/tasks/t", refusal(404, "TaskNotFound"))
     assert await cloud.reader.task("j", "t") is None
 
 
-async def test_the_nodes_of_a_pool_that_is_not_there_are_none(
-    cloud: AccountClient, server: Scripted
-) -> None:
+async def test_a_missing_pool_has_no_nodes(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/pools/p/nodes", refusal(404, "PoolNotFound"))
     assert [node async for node in cloud.reader.nodes("p")] == []
 
 
-def test_where_a_task_s_output_is_kept_is_read_from_the_task() -> None:
-    """The container's name is in its URL, whose signature is nobody's business."""
+def test_the_output_location_is_read_from_the_task() -> None:
+    """The container's name is in its URL, whose signature is not read."""
     file = {
         "filePattern": "../std*.txt",
         "destination": {
