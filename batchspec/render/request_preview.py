@@ -1,28 +1,28 @@
-"""What a step will send, as REST requests: for ``plan -v``, with ``<sas>`` and ``***`` in place.
+"""The REST requests that a step will send, for ``plan -v``; ``<sas>`` and ``***`` replace secrets.
 
-Blob requests stand for many of their kind: the first is shown and how many more there are. What is
-asked again and again while waiting is shown once. Nothing here sends anything.
+A request that is repeated for each file or task is shown once with the number of the others; one
+that polls is shown once. Nothing here sends anything.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import assert_never
+from itertools import islice
+from typing import Any
 from urllib.parse import quote
 
 from batchspec.plan import actions
 from batchspec.plan.actions import Action
+from batchspec.render import units
 from batchspec.render.output import clean, json_text
 from batchspec.spec import Record, thaw
-
-_REBOOT = "nodeRebootOption"
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: ``body`` is JSON or ``None``; ``more`` says how many of its kind follow."""
+    """One request: ``body`` is JSON or ``None``; ``more`` is how many of its kind follow."""
 
     method: str
     path: str
@@ -31,89 +31,9 @@ class Request:
     noun: str = ""
 
 
-def requests(action: Action) -> Iterator[Request]:  # noqa: PLR0912, PLR0915  (one case an action)
-    """The requests of an action, in their order; only the first of a stream is gone for."""
-    match action:
-        case actions.CreateContainer(container):
-            yield Request("PUT", f"/{container}?restype=container")
-        case actions.UseContainer(container) | actions.ReleaseContainer(container):
-            yield Request("PUT", f"/{container}?restype=container&comp=metadata")
-        case actions.UploadFiles(container, files):
-            for file in files:
-                more = len(files) - 1
-                yield Request("PUT", f"/{container}/{_segment(file.blob)}", None, more, "file")
-                break
-        case actions.CreatePool(_, body):
-            yield Request("POST", "/pools", _shown(body))
-        case actions.UpdatePool(pool, patch, restart=restart):
-            yield Request("PATCH", f"/pools/{pool}", _shown(patch))
-            if restart:
-                yield Request("POST", f"/pools/{pool}/nodes/NODE/reboot", {_REBOOT: "requeue"})
-        case actions.ResizePool(pool, dedicated, spot, timeout):
-            body = Record(targetDedicatedNodes=dedicated, targetLowPriorityNodes=spot)
-            body = body.with_(resizeTimeout=timeout)
-            yield Request("POST", f"/pools/{pool}/resize", _shown(body))
-        case actions.ScalePool(pool, None):
-            yield Request("POST", f"/pools/{pool}/disableautoscale")
-        case actions.ScalePool(pool, formula, interval):
-            body = Record(autoScaleFormula=formula).with_(autoScaleEvaluationInterval=interval)
-            yield Request("POST", f"/pools/{pool}/enableautoscale", _shown(body))
-        case actions.ReplacePool(pool, body):
-            yield Request("DELETE", f"/pools/{pool}")
-            yield Request("POST", "/pools", _shown(body))
-        case actions.WaitForPool(pool):
-            yield Request("GET", f"/pools/{pool}")
-        case actions.CreateJob(_, body):
-            yield Request("POST", "/jobs", _shown(body))
-        case actions.ReplaceJob(ended, _, body):
-            yield Request("POST", f"/jobs/{ended}/terminate")
-            yield Request("POST", "/jobs", _shown(body))
-        case actions.RestartNodes(pool, nodes):
-            for node in nodes:
-                yield Request("POST", f"/pools/{pool}/nodes/{node}/reboot")
-        case actions.TerminateTasks(job, whole):
-            path = f"/jobs/{job}/terminate" if whole else f"/jobs/{job}/tasks/TASK/terminate"
-            yield Request("POST", path)
-        case actions.UpdateJob(job, patch):
-            yield Request("PATCH", f"/jobs/{job}", _shown(patch))
-        case actions.CreateSchedule(_, body):
-            yield Request("POST", "/jobschedules", _shown(body))
-        case actions.UpdateSchedule(schedule, patch):
-            yield Request("PATCH", f"/jobschedules/{schedule}", _shown(patch))
-        case actions.ReplaceSchedule(schedule, body):
-            yield Request("DELETE", f"/jobschedules/{schedule}")
-            yield Request("POST", "/jobschedules", _shown(body))
-        case actions.DeleteSchedule(schedule):
-            yield Request("DELETE", f"/jobschedules/{schedule}")
-        case actions.SubmitTasks(job, _, tasks):
-            for task in tasks:
-                value = {"value": [_shown(task.body)]}
-                more = len(tasks) - 1
-                yield Request("POST", f"/jobs/{job}/addtaskcollection", value, more, "task")
-                break
-        case actions.RetryTasks(job, _, tasks):
-            for task in tasks:
-                path = f"/jobs/{job}/tasks/{task.id}/reactivate"
-                yield Request("POST", path, None, len(tasks) - 1, "task")
-                break
-        case actions.CloseJob(job):
-            body = Record(onAllTasksComplete="terminatejob")
-            yield Request("PATCH", f"/jobs/{job}", _shown(body))
-        case actions.WaitForTasks(job):
-            yield Request("GET", f"/jobs/{job}/taskcounts")
-        case actions.DownloadResults(container):
-            yield Request("GET", f"/{container}?restype=container&comp=list")
-        case actions.DeletePool(pool):
-            yield Request("DELETE", f"/pools/{pool}")
-        case actions.DeleteJob(job):
-            yield Request("DELETE", f"/jobs/{job}")
-        case actions.DeleteOutputs(container):
-            yield Request("DELETE", f"/{container}/BLOB")
-        case actions.DeleteContainers(containers):
-            for container in containers:
-                yield Request("DELETE", f"/{container}?restype=container")
-        case _:
-            assert_never(action)
+def requests(action: Action) -> Iterator[Request]:
+    """The requests of an action, in their order; only the first item of a stream is read."""
+    yield from _REQUESTS[type(action)](action)
 
 
 def request_lines(action: Action) -> Iterator[str]:
@@ -123,15 +43,124 @@ def request_lines(action: Action) -> Iterator[str]:
         if request.body is not None:
             yield from json_text(request.body, indent=2).splitlines()
         if request.more:
-            plural = "" if request.more == 1 else "s"
-            yield f"... and {request.more:,} more {request.noun}{plural}"
+            yield f"... and {units.counted(request.more, f'more {request.noun}')}"
 
 
-def _shown(body: Record) -> object:
-    """A body as it may be printed; JSON through and through."""
+def _json(body: Record) -> object:
+    """A body as plain JSON, with deferred texts in the form that may be printed."""
     thawed: object = json.loads(json.dumps(thaw(body, lambda text: text.shown)))
     return thawed
 
 
-def _segment(blob: str) -> str:
-    return quote(blob, safe="/")
+def _get(path: str) -> Request:
+    return Request("GET", path)
+
+
+def _put(path: str) -> Request:
+    return Request("PUT", path)
+
+
+def _post(path: str, body: Record | None = None) -> Request:
+    return Request("POST", path, None if body is None else _json(body))
+
+
+def _patch(path: str, body: Record) -> Request:
+    return Request("PATCH", path, _json(body))
+
+
+def _delete(path: str) -> Request:
+    return Request("DELETE", path)
+
+
+def _container_metadata(
+    action: actions.UseContainer | actions.ReleaseContainer,
+) -> Iterator[Request]:
+    yield _put(f"/{action.container}?restype=container&comp=metadata")
+
+
+def _upload(action: actions.UploadFiles) -> Iterator[Request]:
+    for file in islice(action.files, 1):
+        path = f"/{action.container}/{quote(file.blob, safe='/')}"
+        yield Request("PUT", path, more=len(action.files) - 1, noun="file")
+
+
+def _update_pool(action: actions.UpdatePool) -> Iterator[Request]:
+    yield _patch(f"/pools/{action.pool}", action.patch)
+    if action.restart:
+        body = Record(nodeRebootOption="requeue")
+        yield _post(f"/pools/{action.pool}/nodes/NODE/reboot", body)
+
+
+def _resize_pool(action: actions.ResizePool) -> Iterator[Request]:
+    body = Record(targetDedicatedNodes=action.dedicated, targetLowPriorityNodes=action.spot).with_(
+        resizeTimeout=action.timeout
+    )
+    yield _post(f"/pools/{action.pool}/resize", body)
+
+
+def _scale_pool(action: actions.ScalePool) -> Iterator[Request]:
+    if action.formula is None:
+        yield _post(f"/pools/{action.pool}/disableautoscale")
+        return
+    body = Record(autoScaleFormula=action.formula).with_(
+        autoScaleEvaluationInterval=action.interval
+    )
+    yield _post(f"/pools/{action.pool}/enableautoscale", body)
+
+
+def _terminate(action: actions.TerminateTasks) -> Iterator[Request]:
+    target = "" if action.whole else "/tasks/TASK"
+    yield _post(f"/jobs/{action.job}{target}/terminate")
+
+
+def _submit(action: actions.SubmitTasks) -> Iterator[Request]:
+    for task in islice(action.tasks, 1):
+        body = {"value": [_json(task.body)]}
+        path = f"/jobs/{action.job}/addtaskcollection"
+        yield Request("POST", path, body, len(action.tasks) - 1, "task")
+
+
+def _retry(action: actions.RetryTasks) -> Iterator[Request]:
+    for task in islice(action.tasks, 1):
+        path = f"/jobs/{action.job}/tasks/{task.id}/reactivate"
+        yield Request("POST", path, more=len(action.tasks) - 1, noun="task")
+
+
+_REQUESTS: Mapping[type[Action], Callable[[Any], Iterable[Request]]] = {
+    actions.CreateContainer: lambda a: [_put(f"/{a.container}?restype=container")],
+    actions.UseContainer: _container_metadata,
+    actions.ReleaseContainer: _container_metadata,
+    actions.UploadFiles: _upload,
+    actions.CreatePool: lambda a: [_post("/pools", a.body)],
+    actions.UpdatePool: _update_pool,
+    actions.ResizePool: _resize_pool,
+    actions.ScalePool: _scale_pool,
+    actions.ReplacePool: lambda a: [_delete(f"/pools/{a.pool}"), _post("/pools", a.body)],
+    actions.RestartNodes: lambda a: [_post(f"/pools/{a.pool}/nodes/{n}/reboot") for n in a.nodes],
+    actions.WaitForPool: lambda a: [_get(f"/pools/{a.pool}")],
+    actions.CreateJob: lambda a: [_post("/jobs", a.body)],
+    actions.ReplaceJob: lambda a: [_post(f"/jobs/{a.ended}/terminate"), _post("/jobs", a.body)],
+    actions.TerminateTasks: _terminate,
+    actions.UpdateJob: lambda a: [_patch(f"/jobs/{a.job}", a.patch)],
+    actions.CloseJob: lambda a: [
+        _patch(f"/jobs/{a.job}", Record(onAllTasksComplete="terminatejob"))
+    ],
+    actions.CreateSchedule: lambda a: [_post("/jobschedules", a.body)],
+    actions.UpdateSchedule: lambda a: [_patch(f"/jobschedules/{a.schedule}", a.patch)],
+    actions.ReplaceSchedule: lambda a: [
+        _delete(f"/jobschedules/{a.schedule}"),
+        _post("/jobschedules", a.body),
+    ],
+    actions.SubmitTasks: _submit,
+    actions.RetryTasks: _retry,
+    actions.WaitForTasks: lambda a: [_get(f"/jobs/{a.job}/taskcounts")],
+    actions.DownloadResults: lambda a: [_get(f"/{a.container}?restype=container&comp=list")],
+    actions.DeletePool: lambda a: [_delete(f"/pools/{a.pool}")],
+    actions.DeleteJob: lambda a: [_delete(f"/jobs/{a.job}")],
+    actions.DeleteSchedule: lambda a: [_delete(f"/jobschedules/{a.schedule}")],
+    actions.DeleteContainers: lambda a: [
+        _delete(f"/{container}?restype=container") for container in a.containers
+    ],
+    actions.DeleteOutputs: lambda a: [_delete(f"/{a.container}/BLOB")],
+}
+"""The requests of each action; a test checks that every action has a row."""
