@@ -1,4 +1,4 @@
-"""Problems as text and as JSON: the place, what, the line with a caret, why, and how to mend it."""
+"""Diagnostics as text and as JSON: place, summary, source line, detail and hint."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _ORDER = tuple(Severity)
 
 
 def diagnostic_text(problem: Diagnostic, *, color: bool = False, width: int = 100) -> str:
-    """One problem on one or more lines.
+    """A diagnostic on one or more lines.
 
     ``file:line:col: error: summary [code]``, the source line with a caret below it, the detail and
-    ``hint: ...``, each only where there is one. A source line that does not fit into ``width``
-    columns is cut to the part around the caret.
+    ``hint: ...``, as far as it has them. A source line longer than ``width`` columns is cut to the
+    part around the caret.
     """
     style = Style(color)
     where = problem.where
@@ -43,7 +43,7 @@ def diagnostic_text(problem: Diagnostic, *, color: bool = False, width: int = 10
 
 
 def _capital(text: str) -> str:
-    """A sentence as it begins; what is to be typed (an address, a command) stays as it is."""
+    """A sentence with a capital letter; a command or an address at its start is not changed."""
     word = _WORD.match(text)
     return text[0].upper() + text[1:] if word and word.group() != "batchspec" else text
 
@@ -51,22 +51,22 @@ def _capital(text: str) -> str:
 def diagnostics_text(
     problems: Sequence[Diagnostic], *, color: bool = False, width: int = 100
 ) -> str:
-    """Several problems, and how many there are at the end; one stands for itself."""
+    """Several diagnostics, followed by their number; a single one has no number."""
     texts = [diagnostic_text(problem, color=color, width=width) for problem in problems]
     if len(problems) > 1:
-        texts.append(tally(problems))
+        texts.append(severity_counts(problems))
     apart = "\n\n" if any("\n" in text for text in texts) else "\n"
     return apart.join(texts)
 
 
-def tally(problems: Sequence[Diagnostic]) -> str:
-    """How many problems there are of each weight: ``3 errors, 1 warning``."""
+def severity_counts(problems: Sequence[Diagnostic]) -> str:
+    """The number of diagnostics by severity: ``3 errors, 1 warning``."""
     numbers = [(sum(p.severity is severity for p in problems), severity) for severity in _ORDER]
     return ", ".join(units.counted(count, severity.value) for count, severity in numbers if count)
 
 
 def diagnostic_json(problem: Diagnostic) -> dict[str, object]:
-    """A problem as a JSON object; what is empty is left out, ``where`` is ``null`` if unknown."""
+    """A diagnostic as a JSON object without empty fields; ``where`` is ``null`` if unknown."""
     where = problem.where
     found: dict[str, object] = {
         "code": problem.code,
@@ -89,7 +89,7 @@ def place_json(where: Place) -> dict[str, object]:
 
 
 def _source(where: Place, style: Style, severity: Severity, width: int) -> list[str]:
-    """The source line and the caret line below it, with the line's number before them."""
+    """The source line with its number, and the caret line."""
     text = where.text.rstrip()
     start = min(max(where.column - 1, 0), len(text))
     end = max(min(start + max(where.length, 1), len(text)), start + 1)
@@ -99,7 +99,7 @@ def _source(where: Place, style: Style, severity: Severity, width: int) -> list[
     before = "".join(cells[: start - offset])
     marked = "".join(cells[start - offset : end - offset])
     shown = "".join(cells).rstrip()
-    # Redaction may make the line shorter, so that the caret would point at nothing.
+    # Redaction can shorten the line; then the caret would point to the wrong place.
     safe = clean(shown)
     lines = [style("dim", gutter) + safe]
     if safe == shown:
@@ -110,7 +110,7 @@ def _source(where: Place, style: Style, severity: Severity, width: int) -> list[
 
 
 def _window(cells: list[str], start: int, end: int, room: int) -> tuple[list[str], int]:
-    """The part of a line that fits into ``room`` columns and shows its mark; where it starts."""
+    """The part of a line around the marked text that fits into ``room`` columns, and its start."""
     if cell_width("".join(cells)) <= room + 1:
         return cells, 0
     first = max(start - room // 3, 0)
@@ -118,7 +118,7 @@ def _window(cells: list[str], start: int, end: int, room: int) -> tuple[list[str
         first = 0
     part = cells[first:]
     if first:
-        # The sign for what was left out takes the place of three characters.
+        # The dots replace three characters.
         first -= 3
         part = [".", ".", ".", *part]
     while cell_width("".join(part)) > room - 3:
@@ -127,7 +127,7 @@ def _window(cells: list[str], start: int, end: int, room: int) -> tuple[list[str
 
 
 def _cell(character: str) -> str:
-    """What is shown for one character: a tab as blanks, a control character as ``?``."""
+    """The text for one character: blanks for a tab, ``?`` for a control character."""
     if character == "\t":
         return " " * _TAB
     if unicodedata.category(character) in {"Cc", "Zl", "Zp"}:
@@ -136,9 +136,9 @@ def _cell(character: str) -> str:
 
 
 def cell_width(text: str) -> int:
-    """How many columns of a terminal a text takes: wide characters two, combining ones none."""
+    """The columns of a text on a terminal: wide characters have two, combining ones none."""
     if text.isascii():
         return len(text)
-    from rich.cells import cell_len  # noqa: PLC0415  (loads rich, and most text is ASCII)
+    from rich.cells import cell_len  # noqa: PLC0415  (imports rich, and most text is ASCII)
 
     return cell_len(text)

@@ -1,4 +1,4 @@
-"""What works and what does not, a line each, and how to mend it: as text and as JSON."""
+"""The checks of `doctor`, as text and as JSON, and the message of each check."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from batchspec.render import units
 from batchspec.render.output import clean, flat, json_text
 from batchspec.render.style import Style
 
-_AWRY = timedelta(minutes=2)
-_REFUSED = timedelta(minutes=15)
-"""So far off, a service takes a signed request for a forged one."""
+_CLOCK_WARNING = timedelta(minutes=2)
+_CLOCK_FAILURE = timedelta(minutes=15)
+"""With a larger difference, services refuse signed requests."""
 
-_SOON = timedelta(days=90)
+_END_OF_LIFE_NOTICE = timedelta(days=90)
 _QUOTAS = (
     'az batch account show -g GROUP -n ACCOUNT --query "{pools: poolQuota,'
     ' jobs: activeJobAndJobScheduleQuota, cores: dedicatedCoreQuota, spot: lowPriorityCoreQuota}"'
@@ -25,7 +25,7 @@ _QUOTAS = (
 
 
 class Level(StrEnum):
-    """How it is with a thing."""
+    """The result of a check."""
 
     OK = "ok"
     WARN = "warn"
@@ -34,12 +34,12 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A thing that was looked at; ``mend`` says what to do where it is not well."""
+    """A check with its result; ``fix`` is what to do if it is not ok."""
 
     name: str
     level: Level
-    words: str
-    mend: str = ""
+    message: str
+    fix: str = ""
 
 
 def checks_json(target: str, checks: Sequence[Check]) -> str:
@@ -52,8 +52,8 @@ def checks_json(target: str, checks: Sequence[Check]) -> str:
                 {
                     "name": check.name,
                     "level": check.level.value,
-                    "message": check.words,
-                    **({"hint": check.mend} if check.mend else {}),
+                    "message": check.message,
+                    **({"hint": check.fix} if check.fix else {}),
                 }
                 for check in checks
             ],
@@ -63,65 +63,67 @@ def checks_json(target: str, checks: Sequence[Check]) -> str:
 
 
 def checks_text(checks: Sequence[Check], *, color: bool = False) -> str:
-    """The checks as lines, and what they come to."""
+    """The checks as lines, and the number that failed."""
     style = Style(color)
     styles = {Level.OK: "create", Level.WARN: "warning", Level.FAIL: "error"}
     column = max(len(check.name) for check in checks)
     lines = []
     for check in checks:
         head = f"{check.level.value:<4}  {check.name:<{column}}  "
-        first, *rest = clean(check.words).splitlines() or [""]
+        first, *rest = clean(check.message).splitlines() or [""]
         lines.append(style(styles[check.level], head) + first)
         margin = " " * len(head)
         lines += [f"{margin}{line}" for line in rest]
-        mend = clean(check.mend).splitlines()
-        lines += [f"{margin}{style('hint', 'hint:')} {mend[0]}"] if mend else []
-        lines += [f"{margin}      {line}" for line in mend[1:]]
-    return "\n".join([*lines, "", _sum(checks)])
+        fix = clean(check.fix).splitlines()
+        lines += [f"{margin}{style('hint', 'hint:')} {fix[0]}"] if fix else []
+        lines += [f"{margin}      {line}" for line in fix[1:]]
+    return "\n".join([*lines, "", _totals(checks)])
 
 
-def _sum(checks: Sequence[Check]) -> str:
+def _totals(checks: Sequence[Check]) -> str:
     failed = sum(check.level is Level.FAIL for check in checks)
     warned = sum(check.level is Level.WARN for check in checks)
     if failed:
-        return f"{units.counted(failed, 'thing')} to mend."
-    return f"All works; {units.counted(warned, 'warning')}." if warned else "All works."
+        return f"{units.counted(failed, 'check')} failed."
+    return (
+        f"No check failed; {units.counted(warned, 'warning')}." if warned else "All checks passed."
+    )
 
 
 def failed_check(name: str, problem: Diagnostic, level: Level = Level.FAIL) -> Check:
-    """Something that is wrong."""
-    words = "\n".join(part for part in (flat(problem.summary), problem.detail) if part)
-    return Check(name, level, words, problem.fix)
+    """A check that failed with a diagnostic."""
+    message = "\n".join(part for part in (flat(problem.summary), problem.detail) if part)
+    return Check(name, level, message, problem.fix)
 
 
 def python_check(version: str, program: str | None) -> Check:
-    """The Python that runs this, and the one that tasks here would find."""
+    """The Python that runs batchspec, and the one that tasks on this machine find."""
     if program is None:
         return Check(
             "python",
             Level.WARN,
             f"{version}; tasks on this machine find no python3",
-            "Put python3 on the PATH, if tasks call it.",
+            "If tasks call python3, add it to PATH.",
         )
     return Check("python", Level.OK, f"{version}; tasks on this machine find {program}")
 
 
 def engine_check(node: str, azurite: str, *, installed: bool) -> Check:
     """The parts of the embedded service."""
-    words = f"Azurite {azurite} on Node.js {node}"
+    message = f"Azurite {azurite} on Node.js {node}"
     if not installed:
-        words += "; it is installed at the first start, which needs the npm registry"
-    return Check("engine", Level.OK, words)
+        message += "; installed at the first start, which needs the npm registry"
+    return Check("engine", Level.OK, message)
 
 
 def service_check(state: str, data: str, *, running: bool) -> Check:
     """The embedded service itself."""
-    note = "" if running else "; it starts by itself when it is needed"
-    return Check("service", Level.OK, f"{state}{note}; its data are in {data}")
+    note = "" if running else "; it starts automatically when a command needs it"
+    return Check("service", Level.OK, f"{state}{note}; data folder {data}")
 
 
 def account_check(account: str, *, keys: bool) -> Check:
-    """That an account is named, and how it is entered."""
+    """The account and the way to authenticate."""
     how = "with keys" if keys else "signed in (DefaultAzureCredential)"
     return Check("account", Level.OK, f"{account}; {how}")
 
@@ -129,46 +131,46 @@ def account_check(account: str, *, keys: bool) -> Check:
 def answer_check(
     name: str, url: str, seconds: float, problem: Diagnostic | None, version: str = ""
 ) -> Check:
-    """Whether a service answers us."""
+    """Whether a service answers."""
     if problem is not None:
         return failed_check(name, problem)
-    spoken = f", api-version {version}" if version else ""
-    return Check(name, Level.OK, f"{url} answers in {units.duration(seconds)}{spoken}")
+    api = f", api-version {version}" if version else ""
+    return Check(name, Level.OK, f"{url} answers in {units.duration(seconds)}{api}")
 
 
 def clock_check(ahead: Sequence[timedelta | None]) -> Check:
-    """How far this machine's clock is off, by the clock that is farthest from it."""
-    told = [each for each in ahead if each is not None]
-    if not told:
-        return Check("clock", Level.WARN, "no service has said what time it is")
-    most = max(told, key=abs)
-    if abs(most) < _AWRY:
-        return Check("clock", Level.OK, "right to the minute")
+    """The largest difference between this machine's clock and those of the services."""
+    known = [each for each in ahead if each is not None]
+    if not known:
+        return Check("clock", Level.WARN, "no service reported its time")
+    most = max(known, key=abs)
+    if abs(most) < _CLOCK_WARNING:
+        return Check("clock", Level.OK, "correct to the minute")
     way = "slow" if most > timedelta() else "fast"
-    words = f"this machine's clock is {units.duration(abs(most).total_seconds())} {way}"
-    mend = "Set the clock; signatures are made with its time (timedatectl set-ntp true)."
-    return Check("clock", Level.FAIL if abs(most) >= _REFUSED else Level.WARN, words, mend)
+    message = f"this machine's clock is {units.duration(abs(most).total_seconds())} {way}"
+    fix = "Set the clock, which signatures depend on: timedatectl set-ntp true"
+    return Check("clock", Level.FAIL if abs(most) >= _CLOCK_FAILURE else Level.WARN, message, fix)
 
 
 def images_check(images: Sequence[SupportedImage], now: datetime) -> Check:
-    """The images that nodes can be made of."""
+    """The images that the account supports."""
     if not images:
         return Check(
             "images",
             Level.FAIL,
-            "the account offers none",
-            "Look at the account in the Azure portal; a new one takes some minutes.",
+            "the account supports no image",
+            "A new account needs some minutes; see the account in the Azure portal.",
         )
     verified = sum(image.verified for image in images)
     ending = sorted({_ends(image) for image in images if _ends_soon(image, now)})
-    words = f"{units.counted(len(images), 'image')}, {verified:,} verified"
+    message = f"{units.counted(len(images), 'image')}, {verified:,} verified"
     if ending:
-        words += f"; support ends within 90 days of {units.listed(ending)}"
-    return Check("images", Level.OK, words)
+        message += f"; support ends within 90 days for {units.listed(ending)}"
+    return Check("images", Level.OK, message)
 
 
 def _ends_soon(image: SupportedImage, now: datetime) -> bool:
-    return image.end_of_life is not None and now < image.end_of_life < now + _SOON
+    return image.end_of_life is not None and now < image.end_of_life < now + _END_OF_LIFE_NOTICE
 
 
 def _ends(image: SupportedImage) -> str:
@@ -176,22 +178,22 @@ def _ends(image: SupportedImage) -> str:
 
 
 def quota_check(target: str, pools: int, jobs: int) -> Check:
-    """What counts against quotas; these themselves are not told by the services we talk to."""
-    words = f"{units.counted(pools, 'pool')}, {units.counted(jobs, 'open job')}"
+    """The resources that count toward quotas; only the management API reports the quotas."""
+    usage = f"{units.counted(pools, 'pool')}, {units.counted(jobs, 'open job')}"
     if target == "local":
-        return Check("quotas", Level.OK, f"{words}; there are none here")
-    lines = [f"{words}; what is allowed, only the management API tells:", _QUOTAS]
+        return Check("quotas", Level.OK, f"{usage}; the local service has no quotas")
+    lines = [f"{usage}; for the quotas run:", _QUOTAS]
     return Check("quotas", Level.OK, "\n".join(lines))
 
 
 def worst(checks: Sequence[Check]) -> Level:
-    """The worst of all."""
+    """The worst result."""
     order = list(Level)
     return max((check.level for check in checks), key=order.index, default=Level.OK)
 
 
 def as_warnings(checks: Sequence[Check]) -> Iterator[Check]:
-    """The same as warnings: of what is not needed for the account in question."""
+    """The checks with failures as warnings, for services that the target does not use."""
     for check in checks:
         level = Level.WARN if check.level is Level.FAIL else check.level
-        yield Check(check.name, level, check.words, check.mend)
+        yield Check(check.name, level, check.message, check.fix)

@@ -1,4 +1,4 @@
-"""Sentences about single events, shared by the views that write line by line."""
+"""Text for single events of a run, shared by the views, the summary, the page and `status`."""
 
 from __future__ import annotations
 
@@ -24,24 +24,25 @@ from batchspec.render import units
 from batchspec.render.output import clean, flat
 from batchspec.render.step_text import account_line
 
+_NODE = 24
 TAIL = 20
 """How many of the last lines of stderr are shown."""
 
 _OUTCOMES: Mapping[Outcome | None, str] = {
     Outcome.DONE: "done in {}",
     Outcome.NOTHING_TO_DO: "nothing to do",
-    Outcome.TASKS_FAILED: "ended in {}, and tasks failed",
-    Outcome.TIME_LIMIT: "ended after {}: the time limit passed before all tasks were done",
+    Outcome.TASKS_FAILED: "ended in {}: tasks failed",
+    Outcome.TIME_LIMIT: "ended after {}: the time limit was reached",
     Outcome.FAILED: "failed after {}",
-    Outcome.INTERRUPTED: "interrupted after {}; the same command goes on from there",
-    Outcome.DETACHED: "detached after {}; the run goes on in the account",
-    Outcome.SCHEDULED: "scheduled after {}; its jobs come by themselves",
-    None: "broke off after {}",
+    Outcome.INTERRUPTED: "interrupted after {}; the same command resumes",
+    Outcome.DETACHED: "detached after {}; the run continues in the account",
+    Outcome.SCHEDULED: "scheduled in {}; the job schedule creates jobs automatically",
+    None: "stopped unexpectedly after {}",
 }
 
 
 def outcome_text(outcome: Outcome | None, seconds: float) -> str:
-    """How a run ended (``None``: it did not come to its end), and when."""
+    """How a run ended and its duration; the outcome of a run without an end is ``None``."""
     return _OUTCOMES[outcome].format(units.duration(seconds))
 
 
@@ -49,10 +50,10 @@ _BECAUSE = {
     "declined": "kept",
     "interrupted": "the run was interrupted",
     Outcome.TASKS_FAILED: "tasks failed",
-    Outcome.TIME_LIMIT: "the time limit passed",
+    Outcome.TIME_LIMIT: "the time limit was reached",
     Outcome.FAILED: "a step failed",
 }
-"""Why a step was not run, where no step that comes before it is to blame."""
+"""Why a step was not run when no step that it depends on failed."""
 
 _STATES = {
     "waitingforstarttask": "waiting for start task",
@@ -63,18 +64,18 @@ _STATES = {
 
 
 def node_state_text(state: str) -> str:
-    """A node's state in words; its spelling on the wire varies in case only."""
+    """The state of a node as text; the services differ only in its upper and lower case."""
     return _STATES.get(state.lower(), flat(state).lower())
 
 
 def run_started_text(event: RunStarted) -> str:
-    """Which spec runs on which account."""
+    """The spec, the account and the number of steps."""
     account = Account(event.target, event.batch, event.storage)
     return f"{flat(event.name)} on {account_line(account)}; {units.counted(event.steps, 'step')}"
 
 
-def noun(verb: str, subject: str) -> str:
-    """What the items of a step are."""
+def item_noun(verb: str, subject: str) -> str:
+    """What the items of a step are called."""
     match verb:
         case Verb.UPLOAD | Verb.DOWNLOAD:
             return "file"
@@ -85,23 +86,23 @@ def noun(verb: str, subject: str) -> str:
     return "task" if verb == Verb.WAIT else "item"
 
 
-def progress_text(event: StepProgress, what: str) -> str:
-    """How far a step is: ``61 of 100 files, 12.3/20.0 MiB, 61 %``."""
-    parts = [f"{event.done:,} of {units.counted(event.items, what)}"]
+def progress_text(event: StepProgress, item: str) -> str:
+    """The progress of a step: ``61 of 100 files, 12.3/20.0 MiB, 61%``."""
+    parts = [f"{event.done:,} of {units.counted(event.items, item)}"]
     if event.size is not None or event.moved:
         parts.append(units.amount(event.moved, event.size))
-    parts.append(f"{units.percent(*share_of(event))} %")
+    parts.append(f"{units.percent(*progress_share(event))}%")
     return ", ".join(parts)
 
 
-def share_of(event: StepProgress) -> tuple[int, int]:
-    """What is done and what there is, by bytes where they are known, else by items."""
+def progress_share(event: StepProgress) -> tuple[int, int]:
+    """The finished part and the whole: in bytes if the size is known, else in items."""
     return (event.moved, event.size) if event.size else (event.done, event.items)
 
 
 def nodes_text(event: NodesSeen) -> str:
-    """The nodes of a pool by state: ``2 idle, 1 starting (3 wanted)``."""
-    return f"{node_counts_text(event.states) or 'none yet'} ({event.target:,} wanted)"
+    """The nodes of a pool by state: ``2 idle, 1 starting (target 3)``."""
+    return f"{node_counts_text(event.states) or 'none'} (target {event.target:,})"
 
 
 def node_counts_text(states: Mapping[str, int]) -> str:
@@ -134,7 +135,7 @@ def stage_text(counts: Mapping[str, int]) -> str:
 
 
 def waiting_lines(event: Waiting) -> Iterator[str]:
-    """A cause for which a run waits: what, why, and what to do."""
+    """A cause that blocks a run: what, why, and what to do."""
     yield flat(event.summary)
     for text in (event.detail, event.action):
         if text:
@@ -142,57 +143,68 @@ def waiting_lines(event: Waiting) -> Iterator[str]:
 
 
 def elapsed_text(began: datetime, now: datetime) -> str:
-    """For how long something lasts, in brackets; empty while that is no time."""
+    """How long a cause has lasted, in parentheses; empty for less than a second."""
     seconds = (now - began).total_seconds()
     return f" (for {units.duration(seconds)})" if seconds >= 1 else ""
 
 
 def schedule_seen_text(event: ScheduleSeen) -> str:
-    """A schedule: its state, and when its next job comes: ``schedule n: active, next job ...``."""
+    """A job schedule with its state: ``schedule n: active, next job ...``."""
     return f"schedule {flat(event.schedule)}: {schedule_text(event)}"
 
 
 def schedule_text(event: ScheduleSeen) -> str:
-    """How it is with a schedule, and when its next job comes."""
-    words = [flat(event.state)]
+    """The state of a job schedule, its newest job and the time of the next one."""
+    parts = [flat(event.state)]
     if event.recent_job is not None:
-        words.append(f"newest job {flat(event.recent_job)}")
-    due = "no job to come" if event.next_run is None else f"next job {units.moment(event.next_run)}"
-    return ", ".join([*words, due])
+        parts.append(f"newest job {flat(event.recent_job)}")
+    due = "no further job" if event.next_run is None else f"next job {units.moment(event.next_run)}"
+    return ", ".join([*parts, due])
 
 
-def task_failed_lines(event: TaskFailed) -> Iterator[str]:
-    """A failed task: where, why, and the last lines of its stderr."""
-    node = f" on {event.node}" if event.node else ""
-    yield flat(f"task {event.task} of job {event.job} failed{node}: {task_cause(event)}")
+def failure_lines(event: TaskFailed | NodeFailed) -> Iterator[str]:
+    """A failed task or node: where, why, and the last lines of its stderr."""
+    if isinstance(event, TaskFailed):
+        node = f" on node {short_node(event.node)}" if event.node else ""
+        yield flat(f"task {event.task} of job {event.job} failed{node}: {task_cause(event)}")
+    else:
+        yield flat(f"node {event.node} of pool {event.pool}: {node_cause(event)}")
     yield from tail_lines(event.stderr)
 
 
 def task_cause(event: TaskFailed) -> str:
-    """Why a task failed, in short."""
-    # An exit code of 0 is not why: an output could not be uploaded, say.
+    """Why a task failed, in a few words."""
+    # With exit code 0 the cause is another one, for example an output that could not be uploaded.
     parts = [f"exit code {event.exit_code}"] if event.exit_code else []
-    # That a task with an exit code other than 0 has failed is said by the code itself.
+    # FailureExitCode repeats that the exit code is not 0.
     if event.code and not (parts and event.code == "FailureExitCode"):
         parts.append(f"{event.code}: {event.message}" if event.message else event.code)
     elif event.message and not parts:
         parts.append(event.message)
-    return ", ".join(parts) or "no reason given"
+    return ", ".join(parts) or "no cause reported"
 
 
-def node_failed_lines(event: NodeFailed) -> Iterator[str]:
-    """A node that cannot take tasks, and the last lines of its start task's stderr."""
-    parts = [node_state_text(event.state)]
-    if event.exit_code is not None:
-        parts.append(f"exit code {event.exit_code}")
-    if event.message:
-        parts.append(event.message)
-    yield flat(f"node {event.node} of pool {event.pool} takes no tasks: {', '.join(parts)}")
-    yield from tail_lines(event.stderr)
+def node_cause(event: NodeFailed) -> str:
+    """Why a node cannot run tasks: ``start task failed (exit code 1)``."""
+    state = node_state_text(event.state)
+    if event.exit_code:
+        # The message of the service repeats that the exit code is not 0.
+        return f"{state} (exit code {event.exit_code})"
+    return f"{state}: {first_sentence(event.message)}" if event.message else state
+
+
+def first_sentence(message: str) -> str:
+    """The message of a service error without its details, which follow ``; name: value``."""
+    return flat(message.partition("; ")[0])
+
+
+def short_node(node: str) -> str:
+    """The id of a node, cut where it is as long as those of Azure Batch (72 characters)."""
+    return node if len(node) <= _NODE else f"{node[: _NODE - 3]}..."
 
 
 def tail_lines(stderr: str) -> Iterator[str]:
-    """The last lines of a stderr, each marked as such."""
+    """The last lines of stderr, each after a bar."""
     lines = clean(stderr).rstrip().splitlines()
     for line in lines[-TAIL:]:
         yield f"  | {line}".rstrip()
@@ -200,12 +212,12 @@ def tail_lines(stderr: str) -> Iterator[str]:
 
 def skipped_text(because: str, names: Mapping[str, str]) -> str:
     """Why a step was not run; ``names`` are the phrases of steps by id."""
-    words = _BECAUSE.get(because)
-    return words or f"it needs this first: {names.get(because) or flat(because)}"
+    reason = _BECAUSE.get(because)
+    return reason or f"depends on '{names.get(because) or flat(because)}'"
 
 
 def run_ended_text(event: RunEnded) -> str:
-    """The last line: how the run ended, how long it took, what is left, the exit code."""
+    """The last line: how the run ended, its duration, what is left, the exit code."""
     text = outcome_text(event.outcome, event.seconds)
     if event.left:
         text += f"; left in the account: {units.listed(flat(name) for name in event.left)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,36 +9,36 @@ from batchspec.diagnostics import Diagnostic, redact
 from batchspec.observe.failures import Failure
 from batchspec.plan.observed import Account, TaskFacts
 from batchspec.render import units
-from batchspec.render.event_text import tail_lines
-from batchspec.render.output import flat, json_text
+from batchspec.render.event_text import first_sentence, short_node, tail_lines
+from batchspec.render.output import flat, json_text, wrap
 from batchspec.render.step_text import account_line
 from batchspec.render.style import Style
 
-_WORDS = {
-    "timeout": "ran into the time limit",
+_CAUSES = {
+    "timeout": "reached the time limit",
     "upload": "an output file could not be uploaded",
-    "preempted": "the node was taken away",
+    "preempted": "the node was preempted",
     "start-task": "the start task failed",
     "preparation-task": "the preparation task of the job failed",
-    "unusable": "the service cannot use the node",
-    "job-ended": "the job was ended while they ran",
-    "ended": "ended by request",
+    "unusable": "the node is unusable",
+    "job-ended": "the job ended while they ran",
+    "ended": "terminated by request",
     "command-program-not-found": "the program is not on the node",
-    "unknown": "the service gives no reason",
+    "unknown": "the service reports no cause",
 }
 
 _NODE_TASKS = {"start-task": "pool.start_task", "preparation-task": "job.prepare"}
-"""The keys of a spec to fix where a task of the nodes failed."""
+"""The key of the spec to fix for a failed task of the nodes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failures:
-    """All that failed in a run; ``total`` is how many tasks its newest job has.
+    """The failed tasks and nodes of a run, by cause.
 
-    ``retry`` makes the command that runs the tasks of a cause again (of all causes: ``None``);
-    there is none where the next job of a schedule does the work. ``apply`` is the one that resumes
-    after something was fixed. ``report`` is the command that shows the last recorded run, empty
-    where there is none.
+    ``retry`` returns the command that runs the tasks of a cause again (``None``: of all causes); it
+    is ``None`` if the next job of a schedule runs the work again. ``apply`` is the command that
+    resumes after a fix. ``report`` is the command that shows the last recorded run, empty if there
+    is none.
     """
 
     account: Account
@@ -89,15 +88,14 @@ def failures_json(failures: Failures) -> str:
 
 
 def failures_text(failures: Failures, *, color: bool = False, width: int = 80) -> str:
-    """The failures in paragraphs, one a cause."""
+    """The failures as text, one paragraph for each cause."""
     style = Style(color)
     lines = [style("bold", account_line(failures.account))]
     if failures.job is None:
-        words = f"There is no job of {flat(failures.name)} in the account."
+        lines.append(f"{flat(failures.name)} has no job in the account.")
         if not failures.found:
-            recorded = f" See the last run here: {flat(failures.report)}" if failures.report else ""
-            return "\n".join([*lines, words + recorded])
-        lines.append(words)
+            recorded = [f"For the last run, see: {flat(failures.report)}"]
+            return "\n".join([*lines, *(recorded if failures.report else [])])
     if not failures.found:
         return "\n".join([*lines, f"No task of {flat(failures.name)} has failed."])
     if failures.tasks:
@@ -106,9 +104,9 @@ def failures_text(failures: Failures, *, color: bool = False, width: int = 80) -
         lines += ["", *_paragraph(failures, failure, style, width)]
     several = sum(not failure.of_nodes for failure in failures.found) > 1
     if several and failures.retry is not None:
-        lines += ["", f"Retry them all: {style('bold', flat(failures.retry(None)))}"]
+        lines += ["", f"Retry all: {style('bold', flat(failures.retry(None)))}"]
     if failures.retry is not None and any(failure.earlier for failure in failures.found):
-        lines += ["", "Tasks of earlier jobs that have changed in the spec since are not retried."]
+        lines += ["", "Tasks of earlier jobs that have since changed in the spec are not retried."]
     return "\n".join(lines)
 
 
@@ -124,35 +122,35 @@ def _paragraph(failures: Failures, failure: Failure, style: Style, width: int) -
     if failure.earlier:
         part = "" if failure.earlier == failure.count else f"{failure.earlier:,} "
         head += f" ({part}of {'an earlier job' if failure.earlier == 1 else 'earlier jobs'})"
-    words = _words(failure)
-    yield f"{head}: {words}" if words else head
+    cause = _cause(failure)
+    yield f"{head}: {cause}" if cause else head
     if failure.named:
         more = failure.count - len(failure.named)
         names = ", ".join(flat(name) for name in failure.named)
-        yield from _wrapped(names + (f", and {more:,} more" if more else ""), width)
+        yield from _indented(names + (f", and {more:,} more" if more else ""), width)
     if failure.message and not failure.cause.startswith("exit-"):
-        yield from _wrapped(flat(failure.message), width)
+        yield from _indented(first_sentence(failure.message), width)
     tail = list(tail_lines(failure.text))
     if tail:
-        yield style("dim", f"  {failure.file} of {flat(failure.sample)}:")
+        yield style("dim", f"  {failure.file} of {_sample(failure)}:")
         yield from tail
     elif failure.file:
-        yield style("dim", f"  {failure.file} of {flat(failure.sample)} is empty or gone")
+        yield style("dim", f"  {failure.file} of {_sample(failure)} is empty or deleted")
     if failure.of_nodes:
         task = _NODE_TASKS.get(failure.cause)
-        first = f"Fix `{task}`, then" if task else "Then"
-        yield f"  {first}: {style('bold', flat(failures.apply))}"
+        then = f"Fix `{task}`, then" if task else "Then"
+        yield f"  {then}: {style('bold', flat(failures.apply))}"
     elif failures.retry is None:
-        yield f"  Fix it, then, for the next job: {style('bold', flat(failures.apply))}"
+        yield f"  Fix the cause, then update the next job: {style('bold', flat(failures.apply))}"
     else:
         yield f"  Retry: {style('bold', flat(failures.retry(failure.key)))}"
 
 
-def _words(failure: Failure) -> str:
-    """What the tasks of a group have in common, in short."""
+def _cause(failure: Failure) -> str:
+    """What the tasks of a group have in common."""
     if failure.group == "other":
-        return "other messages, or not read"
-    known = _WORDS.get(failure.cause, "")
+        return "other messages, or stderr was not read"
+    known = _CAUSES.get(failure.cause, "")
     if failure.group and failure.line:
         return f"{known}: {flat(failure.line)}" if known else flat(failure.line)
     if failure.group:
@@ -160,20 +158,19 @@ def _words(failure: Failure) -> str:
     return known
 
 
-def _wrapped(text: str, width: int) -> Iterator[str]:
-    yield from textwrap.wrap(
-        text,
-        width,
-        initial_indent="  ",
-        subsequent_indent="  ",
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
+def _sample(failure: Failure) -> str:
+    """The id of the task or node whose output is shown; the list above has the id of a node."""
+    sample = flat(failure.sample)
+    return f"node {short_node(sample)}" if failure.of_nodes else sample
+
+
+def _indented(text: str, width: int) -> Iterator[str]:
+    yield from wrap(text, width, first="  ", rest="  ")
 
 
 def nothing_failed(name: str, *, look: str) -> str:
-    """That a retry has nothing to do."""
-    return f"No task of {flat(name)} has failed as the spec is now. See: {flat(look)}"
+    """The message if there is nothing to retry."""
+    return f"No task of {flat(name)} has failed with the current spec. See: {flat(look)}"
 
 
 def no_job_to_retry(name: str, *, apply: str) -> Diagnostic:
@@ -186,18 +183,18 @@ def no_job_to_retry(name: str, *, apply: str) -> Diagnostic:
 
 
 def no_such_failure(causes: Sequence[str], *, look: str, apply: str) -> Diagnostic:
-    """That no failed task is what was asked for."""
+    """An error: no failed task has one of the requested causes."""
     by = f" by {units.listed(causes, last='or')}" if causes else ""
     return Diagnostic(
         "nothing-to-retry",
-        f"no task of the spec as it is now has failed{by}",
-        fix=f"`{look}` shows what failed, and by what; `{apply}` runs what has changed since.",
+        f"no task of the current spec has failed{by}",
+        fix=f"`{look}` lists the causes; `{apply}` runs tasks that have changed.",
     )
 
 
 def not_failed(task: str, facts: TaskFacts | None) -> Diagnostic:
-    """That a task that is to be retried did not fail."""
-    state = "it is not there" if facts is None else f"it is {facts.state}"
+    """An error: a task to retry has not failed."""
+    state = "it does not exist" if facts is None else f"it is {facts.state}"
     if facts is not None and facts.succeeded:
         state = "it succeeded"
     return Diagnostic(

@@ -1,4 +1,4 @@
-"""What batchspec made in an account, as a table and as JSON."""
+"""The resources that batchspec created in an account, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from batchspec.render.questions import cost_text
 from batchspec.render.step_text import account_line
 from batchspec.render.style import Style
 
-_HEAD = ("what", "id", "spec", "state", "age")
+_HEAD = ("kind", "id", "spec", "state", "age")
 
 
 def inventory_json(account: Account, found: Sequence[Owned]) -> str:
-    """The things as indented JSON."""
+    """The resources as indented JSON."""
     return json_text(
         {
             "version": 1,
@@ -51,20 +51,20 @@ def inventory_text(
     orphans: bool,
     color: bool = False,
 ) -> str:
-    """The things as a table; ``orphans`` says that these are all there are of that kind."""
+    """The resources as a table; ``orphans``: only unused ones were requested."""
     style = Style(color)
     lines = [style("bold", account_line(account))]
     if not found:
         none = (
-            "All that batchspec made is in use."
+            "Every resource that batchspec created is in use."
             if orphans
-            else "There is nothing here that batchspec made."
+            else "The account has no resource that batchspec created."
         )
         return "\n".join([*lines, none])
     rows = [_HEAD, *(_row(owned, now) for owned in found)]
     widths = [max(cell_width(row[column]) for row in rows) for column in range(len(_HEAD))]
     table = ["  ".join(map(_padded, row, widths)).rstrip() for row in rows]
-    lines += ["", style("dim", table[0]), *table[1:], "", _sum(found)]
+    lines += ["", style("dim", table[0]), *table[1:], "", _totals(found)]
     if orphans:
         lines += _costs(account, found)
     return "\n".join(lines)
@@ -81,7 +81,7 @@ def _state(owned: Owned) -> str:
         nodes = units.counted(owned.nodes, "node")
         words.append(nodes if owned.nodes == owned.wanted else f"{nodes} of {owned.wanted:,}")
     if owned.orphan and owned.kind in {Kind.JOB, Kind.SCHEDULE}:
-        words.append("its pool is gone")
+        words.append("its pool does not exist")
     elif owned.orphan:
         words.append("no open job")
     return ", ".join(words)
@@ -91,7 +91,7 @@ def _padded(text: str, width: int) -> str:
     return text + " " * (width - cell_width(text))
 
 
-def _sum(found: Sequence[Owned]) -> str:
+def _totals(found: Sequence[Owned]) -> str:
     counts = [(sum(o.kind is kind for o in found), kind) for kind in Kind]
     return units.listed(units.counted(count, kind.value) for count, kind in counts if count) + "."
 
@@ -101,7 +101,7 @@ def _costs(account: Account, found: Sequence[Owned]) -> Iterator[str]:
         if any(owned.kind is kind for owned in found):
             yield f"A {kind.value}: {cost_text(kind.value, target=account.target)}."
     specs = units.listed((flat(owned.spec) for owned in _one_a_spec(found)), last="or")
-    yield f"`batchspec destroy SPEC` deletes what a spec made; here that of {specs}."
+    yield f"`batchspec destroy SPEC` deletes the resources of a spec, here of {specs}."
 
 
 def _one_a_spec(found: Sequence[Owned]) -> Iterator[Owned]:

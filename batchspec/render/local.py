@@ -1,6 +1,6 @@
-"""Words for the embedded service: what its start is busy with, and how it is with it.
+"""The status and the start of the embedded service, as text and as JSON.
 
-Plain values come in: this room and that service do not know each other.
+The values are passed in: this package does not import the embedded service.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from batchspec.render.output import flat, json_text
 from batchspec.render.style import Style
 
 _PHASES: Mapping[str, str] = {
-    "waiting": "waiting for another command that starts the local service",
+    "waiting": "waiting for another command that is starting the local service",
     "installing-azurite": "installing Azurite, the storage emulator (once)",
     "starting": "starting the local Batch service and Azurite",
 }
@@ -22,22 +22,22 @@ _PHASES: Mapping[str, str] = {
 _STATES: Mapping[str, tuple[str, str]] = {
     "running": ("create", "running"),
     "busy": ("change", "starting or stopping"),
-    "stopped": ("change", "stopped; the first command that needs it starts it"),
-    "stale": ("delete", "gone: it was killed; `batchspec local start` takes up where it was"),
+    "stopped": ("change", "stopped; starts automatically when a command needs it"),
+    "stale": ("delete", "killed; `batchspec local start` restarts it with its data"),
 }
-"""The states of the service: their colour and their words."""
+"""The states of the service with their colour and text."""
 
 
 def phase_text(phase: str) -> str:
-    """What a start is busy with; a phase that has no words of its own is shown as it is."""
+    """The phase of a start; a phase without a text is shown by its name."""
     return f"{_PHASES.get(phase, flat(phase).replace('-', ' '))} ..."
 
 
 @dataclass(frozen=True, slots=True)
 class LocalSimulation:
-    """How time passes in the service and what goes wrong there.
+    """The simulated time and the fault injection of the service.
 
-    ``time`` is what its clock shows, ``allocation`` how long a node takes to come up by that clock.
+    ``time`` is its clock, ``allocation`` the time to start a node by that clock.
     """
 
     speed: float
@@ -50,7 +50,7 @@ class LocalSimulation:
 
 @dataclass(frozen=True, slots=True)
 class LocalStatus:
-    """How it is with the service: what is known only while it runs is ``None`` otherwise."""
+    """The status of the service; what is known only while it runs is ``None`` otherwise."""
 
     state: str
     data: Path
@@ -60,24 +60,24 @@ class LocalStatus:
     started: datetime | None = None
     pid: int | None = None
     version: str | None = None
-    day: LocalSimulation | None = None
+    simulation: LocalSimulation | None = None
 
 
 def local_status_text(status: LocalStatus, *, color: bool = False) -> str:
-    """How it is with the service, in a few lines."""
+    """The status of the service as text."""
     return "\n".join(_lines(status, Style(color)))
 
 
 def _lines(status: LocalStatus, style: Style) -> Iterator[str]:
-    style_name, words = _STATES.get(status.state, ("change", flat(status.state)))
-    yield f"state    {style(style_name, words)}"
+    style_name, text = _STATES.get(status.state, ("change", flat(status.state)))
+    yield f"state    {style(style_name, text)}"
     rows = {
         "batch": status.batch_url,
         "storage": status.blob_url,
-        "since": status.started and f"{status.started.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        "since": status.started and _second(status.started),
         "process": status.pid and str(status.pid),
         "version": status.version,
-        **_day_rows(status.day),
+        **_simulation_rows(status.simulation),
         "data": str(status.data),
         "log": str(status.log),
     }
@@ -87,7 +87,8 @@ def _lines(status: LocalStatus, style: Style) -> Iterator[str]:
 
 
 def local_status_json(status: LocalStatus) -> str:
-    """How it is with the service, as indented JSON; what is not known is null."""
+    """The status of the service as indented JSON; what is unknown is null."""
+    simulation = status.simulation
     return json_text(
         {
             "state": status.state,
@@ -98,71 +99,83 @@ def local_status_json(status: LocalStatus) -> str:
             "version": status.version,
             "data": str(status.data),
             "log": str(status.log),
-            "speed": status.day and status.day.speed,
-            "allocation": status.day and status.day.allocation,
-            "chaos": status.day and (status.day.chaos or None),
-            "seed": status.day and status.day.seed,
-            "time": status.day and status.day.time and status.day.time.astimezone(UTC).isoformat(),
+            "speed": simulation and simulation.speed,
+            "allocation": simulation and simulation.allocation,
+            "chaos": simulation and (simulation.chaos or None),
+            "seed": simulation and simulation.seed,
+            "time": simulation and simulation.time and simulation.time.astimezone(UTC).isoformat(),
         },
         indent=2,
     )
 
 
-def _day_rows(day: LocalSimulation | None) -> Mapping[str, str]:
-    """What is not as on any other day."""
-    rows = {}
-    if day is not None and (day.speed != 1 or day.ahead):
-        shown = "" if day.time is None else f"{day.time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC, "
-        rows["time"] = f"{shown}{_pace(day)}"
-    elif day is not None and day.allocation != "0":
-        rows["time"] = f"real; a node takes {day.allocation} to come up"
-    if day is not None and day.chaos:
-        rows["chaos"] = f"{day.chaos} (seed {day.seed})"
+def _simulation_rows(simulation: LocalSimulation | None) -> Mapping[str, str]:
+    """The settings that differ from a service without simulation."""
+    rows: dict[str, str] = {}
+    if simulation is None:
+        return rows
+    nodes = f"a node takes {simulation.allocation} to start"
+    if simulation.speed != 1 or simulation.ahead:
+        shown = [] if simulation.time is None else [_second(simulation.time)]
+        speed = "real speed" if simulation.speed == 1 else f"{simulation.speed:g} times as fast"
+        rows["time"] = ", ".join([*shown, speed])
+        if simulation.allocation != "0":
+            rows["time"] += f"; {nodes}"
+    elif simulation.allocation != "0":
+        rows["time"] = f"real; {nodes}"
+    if simulation.chaos:
+        rows["chaos"] = f"{simulation.chaos} (seed {simulation.seed})"
     return rows
 
 
-def _pace(day: LocalSimulation) -> str:
-    words = "as fast as the wall's" if day.speed == 1 else f"{day.speed:g} times as fast"
-    return words + (f"; a node takes {day.allocation} to come up" if day.allocation != "0" else "")
+def _second(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def simulation_notice(day: LocalSimulation) -> str:
-    """A line for whoever uses a service that is not as on any other day; else empty."""
-    rows = "; ".join(f"{name}: {value}" for name, value in _day_rows(day).items())
-    return f"the local service rehearses ({flat(rows)})" if rows else ""
+def simulation_notice(simulation: LocalSimulation) -> str:
+    """A line about simulated time and fault injection; empty without them."""
+    rows = "; ".join(f"{name}: {value}" for name, value in _simulation_rows(simulation).items())
+    return f"the local service simulates time or faults ({flat(rows)})" if rows else ""
 
 
 def started_text(
-    *, batch_url: str, blob_url: str, data: Path, day: LocalSimulation | None = None
+    *, batch_url: str, blob_url: str, data: Path, simulation: LocalSimulation | None = None
 ) -> str:
-    """That the service runs, and where."""
-    rows = {"batch": batch_url, "storage": blob_url, **_day_rows(day), "data": str(data)}
+    """The message after a start: addresses and data folder."""
+    rows = {
+        "batch": batch_url,
+        "storage": blob_url,
+        **_simulation_rows(simulation),
+        "data": str(data),
+    }
     lines = [f"{name:<8} {flat(value)}" for name, value in rows.items()]
-    more = "`batchspec local env` prints what other clients need; `batchspec local stop` ends it."
-    return "\n".join(["The local service runs.", *lines, more])
+    more = (
+        "`batchspec local env` prints settings for other clients; `batchspec local stop` stops it."
+    )
+    return "\n".join(["The local service is running.", *lines, more])
 
 
 def stopped_text(*, was_running: bool) -> str:
-    """That the service has ended, or had not been running."""
+    """The message after a stop."""
     if was_running:
-        return "The local service has ended. Its pools, jobs and blobs are kept."
+        return "The local service has stopped. Its pools, jobs and blobs are kept."
     return "The local service was not running."
 
 
 def reset_question(data: Path) -> str:
-    """Whether to delete all that the service holds; no is the default."""
+    """Asks whether to delete the data of the service; the default is no."""
     where = flat(str(data))
     return f"Delete every pool, job, task and blob of the local service in {where}? [y/N] "
 
 
 def reset_unasked(data: Path) -> str:
-    """Why it is not reset where nobody can answer."""
+    """Why a reset without a terminal ends."""
     return (
         f"this deletes every pool, job, task and blob of the local service in {flat(str(data))}; "
-        "it asks first, and there is no terminal to ask on"
+        "there is no terminal for the question"
     )
 
 
 def reset_text(data: Path) -> str:
-    """That all that the service held is gone."""
-    return f"The local service has ended, and {flat(str(data))} is as new."
+    """The message after a reset."""
+    return f"The local service has stopped and the data in {flat(str(data))} are deleted."

@@ -1,4 +1,4 @@
-"""What tasks wrote, on its way to the screen; and the list of those that wrote something."""
+"""The output of tasks, redacted while it streams, and the messages of `logs`."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from batchspec.render.output import clean, flat
 from batchspec.render.style import Style
 
 _LONGEST = 1 << 16
-"""A line that grows longer than this many bytes is passed on before it ends."""
+"""A longer line, in bytes, is passed on before it ends."""
 
 
 @dataclass(slots=True)
-class Lines:
-    """Bytes in, bytes out, line by line and without secrets.
+class OutputRedactor:
+    """Removes secrets from a stream of bytes, line by line.
 
-    A line is held until it is whole, so that no signature comes in two halves. For a terminal
-    (``shown``) what it would obey is taken out, too; else everything but secrets stays as it is.
+    A line is kept until it is complete, so that a secret is never split. For a terminal (``shown``)
+    control characters are removed, too.
     """
 
     shown: bool
-    _held: bytes = b""
+    _partial: bytes = b""
 
     def __call__(self, data: bytes) -> bytes:
-        """What can be passed on now."""
-        whole, newline, rest = (self._held + data).rpartition(b"\n")
+        """The complete lines so far."""
+        whole, newline, rest = (self._partial + data).rpartition(b"\n")
         if len(rest) > _LONGEST:
             whole, newline, rest = whole + newline + rest, b"", b""
-        self._held = rest
+        self._partial = rest
         return self._clean(whole + newline)
 
     def end(self) -> bytes:
-        """The last line, if it has no end of its own."""
-        rest, self._held = self._held, b""
+        """The last line, if it does not end with a newline."""
+        rest, self._partial = self._partial, b""
         return self._clean(rest)
 
     def _clean(self, data: bytes) -> bytes:
@@ -48,7 +48,7 @@ class Lines:
 
 
 def task_line(task: TaskFacts, *, color: bool = False) -> str:
-    """A task of the list: how it is with it, and its id."""
+    """A line of the list of tasks: state, id, cause."""
     style = Style(color)
     if task.succeeded:
         return f"{style('create', 'succeeded')}  {flat(task.id)}"
@@ -63,7 +63,7 @@ def _cause(task: TaskFacts) -> str:
 
 
 def list_notes(count: int, spec: str) -> Iterator[str]:
-    """What is said after the list."""
+    """The line after the list."""
     if count:
         yield f"Show one with: batchspec logs {flat(spec)} TASK"
     else:
@@ -71,43 +71,43 @@ def list_notes(count: int, spec: str) -> Iterator[str]:
 
 
 def waiting_note(task: str) -> str:
-    """That a task that is followed has not started."""
+    """The note while `-f` waits for a task to start."""
     return f"{flat(task)} has not started yet; waiting for it"
 
 
 def empty_note(subject: str, name: str, *, other: str) -> str:
-    """That there is a file, and nothing in it; ``other`` is an option that shows more."""
+    """The note that a file is empty; ``other`` is an option that shows another one."""
     return f"{flat(name)} of {flat(subject)} is empty" + (f"; try {other}" if other else "")
 
 
 def stored_note(subject: str, node: str) -> str:
-    """That the output of another node is shown, since both failed alike and one was stored."""
-    return f"{flat(subject)} failed like that of {flat(node)}, whose output follows"
+    """The note that the stored output is that of another node with the same failure."""
+    return f"{flat(subject)} failed in the same way as on node {flat(node)}; its output follows"
 
 
 def not_started(task: str) -> Diagnostic:
-    """That a task has written nothing since it has not started."""
+    """A note: the task has no output because it has not started."""
     return Diagnostic(
         "not-started",
-        f"{task} has not started yet, so it has written nothing",
-        fix="`-f` waits for it.",
+        f"{task} has not started yet and has no output",
+        fix="`-f` waits until it starts.",
         severity=Severity.NOTE,
     )
 
 
 def no_output(subject: str, name: str, *, kept: bool | None) -> Diagnostic:
-    """That what was written cannot be read any more.
+    """An error: the output cannot be read.
 
-    ``kept`` says whether the service keeps it in a container; ``None`` where it never does.
+    ``kept``: whether the spec stores it in a container; ``None`` if that is not possible.
     """
     where = {
-        True: "it is neither on the node any more nor in the container for logs",
-        False: "it is not on the node any more, and the spec keeps no logs",
+        True: "it is neither on the node nor in the container for logs",
+        False: "it is not on the node, and the spec does not store logs",
         None: "it is not on the node",
     }
     hints = {
-        True: "`cleanup.containers: never` would have kept the logs.",
-        False: "`logs: true` in a stage keeps what its tasks write.",
+        True: "Set `cleanup.containers: never` to keep the logs after the next run.",
+        False: "Set `logs: true` in a stage to store the output of its tasks.",
         None: "",
     }
     summary = f"there is no {name} of {subject}"
@@ -115,15 +115,15 @@ def no_output(subject: str, name: str, *, kept: bool | None) -> Diagnostic:
 
 
 def no_run(name: str, *, scheduled: bool = False) -> Diagnostic:
-    """That nothing of this spec is in the account; of a schedule, that there is no job yet."""
+    """An error: the spec has no job in the account."""
     if scheduled:
         return Diagnostic(
             "no-run",
-            f"there is no job of the schedule {name} in the account",
-            fix="`batchspec status` says when the next one comes.",
+            f"the job schedule {name} has no job in the account",
+            fix="`batchspec status` shows when the next job runs.",
         )
     return Diagnostic(
         "no-run",
-        f"there is no job of {name} in the account",
-        fix="`batchspec apply` starts one.",
+        f"{name} has no job in the account",
+        fix="`batchspec apply` creates one.",
     )

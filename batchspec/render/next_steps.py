@@ -16,59 +16,58 @@ from batchspec.render.style import Style
 
 _NEXT: Mapping[Outcome | None, Mapping[str, str]] = {
     Outcome.DETACHED: {
-        "attach": "watches it, fetches the results and cleans up",
-        "status": "looks how far it is",
+        "attach": "watches the run, downloads the results and cleans up",
+        "status": "shows the progress",
     },
     Outcome.SCHEDULED: {
-        "status": "says how it is, and when the next job comes",
+        "status": "shows the job schedule and the time of its next job",
         "attach": "watches its newest job",
-        "destroy": "deletes it with its jobs and all else",
+        "destroy": "deletes the job schedule, its jobs and everything else",
     },
     Outcome.TASKS_FAILED: {
-        "failures": "shows them by cause",
-        "retry": "runs them again",
+        "failures": "shows the failed tasks by cause",
+        "retry": "runs the failed tasks again",
     },
     Outcome.TIME_LIMIT: {
-        "apply": "runs the rest",
-        "failures": "shows what failed",
+        "apply": "runs the remaining tasks",
+        "failures": "shows the failed tasks by cause",
     },
 }
 
 
-_JOB_GONE: Mapping[str, str] = {
-    "report": "writes down what happened, as a page",
-    "apply": "runs all of it again",
+_JOB_DELETED: Mapping[str, str] = {
+    "report": "writes a page with the failed tasks",
+    "apply": "runs all tasks again",
 }
-"""What is left to do about failed tasks when clean-up has deleted their job."""
+"""The commands after failed tasks whose job was deleted by clean-up."""
 
 
-_ANOTHER_COMES: Mapping[str, str] = {
-    "failures": "shows them by cause",
-    "status": "says when the next job comes, which does the work",
+_NEXT_JOB: Mapping[str, str] = {
+    "failures": "shows the failed tasks by cause",
+    "status": "shows when the next job runs",
 }
-"""What there is to do about failed tasks of a schedule."""
+"""The commands after failed tasks of a job schedule."""
 
 
 def next_commands(report: Report, again: str, *, scheduled: bool = False) -> Mapping[str, str]:
-    """What can be done after such a run: verbs of the command line, and what they do.
+    """The useful commands after a run: verbs of the command line, and what they do.
 
-    ``again`` is the verb that goes on with what was begun. ``scheduled``: its jobs are made by a
-    schedule.
+    ``again`` is the verb that resumes the run. ``scheduled``: a job schedule creates its jobs.
     """
     match report.outcome:
         case Outcome.INTERRUPTED:
-            return {again: "goes on from there", "status": "looks how far it is"}
+            return {again: "resumes", "status": "shows the progress"}
         case Outcome.FAILED:
-            why = {"failures": "shows what failed on the nodes"} if report.nodes else {}
-            return {**why, again: "resumes after you have fixed it"}
+            failures = {"failures": "shows the output of the failed nodes"} if report.nodes else {}
+            return {**failures, again: "resumes after the cause is fixed"}
         case Outcome.TASKS_FAILED | Outcome.TIME_LIMIT if scheduled:
-            return _ANOTHER_COMES
-        case Outcome.TASKS_FAILED | Outcome.TIME_LIMIT if _job_gone(report):
-            return _JOB_GONE
+            return _NEXT_JOB
+        case Outcome.TASKS_FAILED | Outcome.TIME_LIMIT if _job_deleted(report):
+            return _JOB_DELETED
     return _NEXT.get(report.outcome, {})
 
 
-def _job_gone(report: Report) -> bool:
+def _job_deleted(report: Report) -> bool:
     return any(
         step.verb == Verb.DELETE and step.subject.startswith("job ")
         for step in report.steps
@@ -77,26 +76,26 @@ def _job_gone(report: Report) -> bool:
 
 
 def plan_saved(path: Path) -> str:
-    """What is said of a plan that was saved."""
-    return f"The plan is saved. Carry it out with: batchspec apply {flat(shlex.quote(str(path)))}"
+    """The message after a plan was saved."""
+    return f"Plan saved. Apply it with: batchspec apply {flat(shlex.quote(str(path)))}"
 
 
 def stopping() -> Diagnostic:
-    """What is said at the first Ctrl-C."""
+    """The note after the first Ctrl-C."""
     return Diagnostic(
         "stopping",
-        "stopping when what is in flight is done; nothing is deleted",
-        fix="Ctrl-C once more stops at once.",
+        "stopping after the requests in progress; nothing is deleted",
+        fix="Press Ctrl-C again to stop at once.",
         severity=Severity.NOTE,
     )
 
 
 def record_unwritable(why: str) -> Diagnostic:
-    """That the record of the run cannot be written; the run itself goes on."""
+    """A warning: the record of the run cannot be written; the run continues."""
     return Diagnostic(
         "unrecorded",
         f"the record of this run cannot be written: {why}",
-        fix="The run goes on; `batchspec report` will not know of it.",
+        fix="The run continues, but `batchspec report` cannot show it.",
         severity=Severity.WARNING,
     )
 
@@ -107,31 +106,35 @@ _SHOWN = 5
 def files_written(
     spec: str, files: Sequence[Path], *, containers: bool, color: bool = False
 ) -> str:
-    """The files that were written, and the commands for the spec among them.
+    """The files that `init` wrote, and the commands for the spec among them.
 
-    ``containers`` says that tasks run in containers, which needs more of this machine.
+    ``containers``: tasks run in containers, which need Docker or Podman on this machine.
     """
     style = Style(color)
     lines = [f"{style('create', '+')} {flat(str(file))}" for file in files]
-    lines += ["", "Next:", f"  {style('bold', f'batchspec plan {flat(spec)}')}   what it would do"]
-    lines.append(f"  {style('bold', f'batchspec apply {flat(spec)}')}  do it, on this machine")
+    lines += [
+        "",
+        "Next:",
+        f"  {style('bold', f'batchspec plan {flat(spec)}')}   shows what apply would do",
+    ]
+    lines.append(f"  {style('bold', f'batchspec apply {flat(spec)}')}  runs it on this machine")
     if containers:
-        lines += ["", "On this machine, tasks in containers need Docker or Podman."]
+        lines += ["", "Tasks in containers need Docker or Podman on this machine."]
     return "\n".join(lines)
 
 
 def files_exist(files: Sequence[Path]) -> Diagnostic:
-    """That files are there already."""
+    """An error: files exist already."""
     names = [str(file) for file in files[:_SHOWN]]
     more = len(files) - len(names)
     return Diagnostic(
         "file-exists",
         f"{units.counted(len(files), 'file')} would be overwritten; nothing was written",
-        detail="\n".join([*names, *([f"... and {more} more"] if more else [])]),
-        fix="Name another folder: batchspec init FOLDER",
+        detail="\n".join([*names, *([f"... and {more:,} more"] if more else [])]),
+        fix="Choose another folder: batchspec init FOLDER",
     )
 
 
 def folder_unwritable(folder: Path, why: str) -> Diagnostic:
-    """That the folder cannot be written to."""
+    """An error: the folder cannot be written to."""
     return Diagnostic("unwritable-folder", f"{folder} cannot be written to: {why}")

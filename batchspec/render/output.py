@@ -1,14 +1,14 @@
-"""The last net before a text goes out, and the writer that no text goes past.
+"""Redaction of everything that is printed, line wrapping, and the writer of lines.
 
-A task's stderr, a file name or a service's message may hold anything: signatures, keys, escape
-sequences that would move the cursor or change the title of a terminal. :func:`clean` takes both
-out. Lines are written whole and at once.
+The stderr of a task, a file name or the message of a service can contain signatures, keys and
+escape sequences that move the cursor or change the title of a terminal. :func:`clean` removes both.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Mapping
 from typing import TextIO
 
@@ -20,17 +20,17 @@ _SEQUENCE = re.compile(
     r"|\x1b[@-Z\\-_]"
 )
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-"""Controls but tab and newline; and what would break a line or turn its direction round."""
+"""Control characters except tab and newline, line separators and direction marks."""
 
 _ESCAPE = re.compile(r"\\.")
-"""An escape of JSON; a quote and the backslash before it are taken together."""
+"""An escape of JSON, such as a quote with the backslash before it."""
 
 
 def clean(text: str) -> str:
-    """A text without secrets and without what a terminal would obey.
+    """A text without secrets and control characters.
 
-    Escape sequences go; a carriage return leaves what was last written on the line, as a terminal
-    would show it; other control characters become ``?``.
+    Escape sequences are removed; of a line with carriage returns the last part stays, as a terminal
+    shows it; other control characters become ``?``.
     """
     text = _SEQUENCE.sub("", text.replace("\r\n", "\n"))
     if "\r" in text:
@@ -43,11 +43,32 @@ def flat(text: str) -> str:
     return " ".join(clean(text).split())
 
 
-def clean_json(value: object) -> object:
-    """A JSON value with every text in it (keys too) without secrets.
+_COMMAND = re.compile(r"`[^`]*`")
 
-    This is done before the value becomes text: in text, a secret may end in the quote or the
-    backslash that belongs to the JSON.
+
+def wrap(text: str, width: int, *, first: str = "", rest: str = "") -> list[str]:
+    """A text in lines of ``width`` columns; what is between backticks is never broken.
+
+    ``first`` and ``rest`` are the indentation of the first line and of the others.
+    """
+    # textwrap breaks lines at ASCII whitespace only.
+    text = _COMMAND.sub(lambda match: match[0].replace(" ", "\xa0"), text)
+    lines = textwrap.wrap(
+        text,
+        max(width, 16),
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace("\xa0", " ") for line in lines]
+
+
+def clean_json(value: object) -> object:
+    """A JSON value with every text in it, keys included, without secrets.
+
+    Redaction comes before encoding because in JSON text a secret could include the quote or the
+    backslash after it.
     """
     match value:
         case str():
@@ -62,8 +83,8 @@ def clean_json(value: object) -> object:
 def json_text(value: object, *, indent: int | None = None) -> str:
     """A JSON value as text, without secrets; on one line unless ``indent`` is given.
 
-    Where a net that goes over the whole would take an escaped quote with what follows a ``sig=``,
-    quotes are written as ``\\u0022``, so that it stays JSON.
+    If a later redaction of the whole text would remove an escaped quote after ``sig=``, quotes are
+    written as ``\\u0022``, so that the text stays JSON.
     """
     separators = (",", ":") if indent is None else (",", ": ")
     text = json.dumps(clean_json(value), ensure_ascii=False, indent=indent, separators=separators)
@@ -73,7 +94,7 @@ def json_text(value: object, *, indent: int | None = None) -> str:
 
 
 def encodes(stream: TextIO, sample: str = "✓→█…") -> bool:
-    """Whether a stream can take these characters."""
+    """Whether a stream can encode these characters."""
     try:
         sample.encode(getattr(stream, "encoding", None) or "utf-8")
     except (UnicodeEncodeError, LookupError):
@@ -82,13 +103,13 @@ def encodes(stream: TextIO, sample: str = "✓→█…") -> bool:
 
 
 class LineWriter:
-    """Writes lines to a stream. A character the stream cannot take is written as an escape."""
+    """Writes lines to a stream; a character that it cannot encode is written as an escape."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def line(self, text: str) -> None:
-        """Write one line (or several) and flush, so that a reader sees it now."""
+        """Write one line (or several) and flush."""
         try:
             self._stream.write(text + "\n")
         except UnicodeEncodeError:

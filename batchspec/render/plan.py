@@ -11,8 +11,13 @@ from batchspec.diagnostics import Diagnostic, Place
 from batchspec.plan.assemble import PARTIAL_PLAN
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.render import units
-from batchspec.render.diagnostics import cell_width, diagnostic_json, diagnostic_text, tally
-from batchspec.render.output import clean, flat, json_text
+from batchspec.render.diagnostics import (
+    cell_width,
+    diagnostic_json,
+    diagnostic_text,
+    severity_counts,
+)
+from batchspec.render.output import clean, flat, json_text, wrap
 from batchspec.render.request_preview import request_lines
 from batchspec.render.step_text import account_line, action_name, gate_text, phrase, quantity
 from batchspec.render.style import Style
@@ -30,7 +35,7 @@ VERB_COUNTS = {
     Verb.DOWNLOAD: "to download",
     Verb.DELETE: "to delete",
 }
-"""How the summary counts the steps of a verb."""
+"""The text of the summary for the number of steps of a verb."""
 
 VERB_STYLES = {
     Verb.CREATE: "create",
@@ -46,8 +51,8 @@ VERB_STYLES = {
     Verb.KEEP: "keep",
 }
 
-_LEAST_REASON = 16
-"""Columns that a reason gets at least."""
+_MIN_REASON = 16
+"""The smallest width of the column of reasons."""
 
 
 def plan_text(
@@ -60,10 +65,10 @@ def plan_text(
     here: Path | None = None,
     nothing: str = "",
 ) -> str:
-    """The plan, to be read from top to bottom at ``width`` columns.
+    """The plan as text of ``width`` columns: account, steps with reasons, findings, summary.
 
-    ``verbose`` adds below each step what it waits for and the requests it will send. ``here`` is
-    the folder that paths are shown relative to. ``nothing`` is what to say of a plan without steps.
+    ``verbose`` adds the predecessors and the requests of each step. ``here`` is the folder that
+    paths are relative to. ``nothing`` replaces the summary of a plan without steps.
     """
     style = Style(color)
     lines = [style("bold", account_line(plan.account)), *_title(plan, style, width)]
@@ -80,21 +85,20 @@ def plan_text(
             lines += rows.lines(step, "")
     for finding in plan.findings:
         lines += ["", diagnostic_text(finding, color=color, width=width)]
-    words = (plan.empty and nothing) or plan_summary(plan)
-    summary = textwrap.wrap(words, width, subsequent_indent="  ")
+    summary = wrap((plan.empty and nothing) or plan_summary(plan), width, rest="  ")
     lines += ["", *(style("bold", line) for line in summary)]
-    lines += textwrap.wrap(_questions(plan.steps), width)
+    lines += wrap(_questions(plan.steps), width)
     return "\n".join(lines)
 
 
 def plan_summary(plan: Plan) -> str:
-    """One line: ``Plan: 3 to create, 2 to upload; 1 kept.`` or that there is nothing to do."""
+    """One line: ``Plan: 3 to create, 2 to upload; 1 kept.`` or ``Nothing to do: ...``."""
     if plan.empty and any(finding.code == PARTIAL_PLAN for finding in plan.findings):
-        return "Nothing to do here: it is there, as the spec says."
+        return "Nothing to do: the selected part is up to date."
     if plan.empty and plan.scheduled:
-        return "Nothing to do: the schedule is as the spec says."
+        return "Nothing to do: the job schedule is up to date."
     if plan.empty:
-        return "Nothing to do: all that the spec asks for is there and done."
+        return "Nothing to do: everything is up to date and all tasks have succeeded."
     counts = plan.counts
     todo = ", ".join(
         f"{counts[verb]:,} {text}" for verb, text in VERB_COUNTS.items() if verb in counts
@@ -118,10 +122,10 @@ def _questions(steps: Sequence[Step]) -> str:
     asked = [flat(step.subject) for step in steps if step.gate is Gate.ASK]
     if not asked:
         return ""
-    kept = "it is kept" if len(asked) == 1 else "they are kept"
+    them = "it is kept" if len(asked) == 1 else "they are kept"
     return (
-        f"At the end it asks before it deletes {units.listed(asked)}. -y answers yes, after a"
-        f" failure for the pool alone; without a terminal {kept}."
+        f"At the end, apply asks before it deletes {units.listed(asked)}. Without a terminal"
+        f" {them}. -y answers yes; after a failure, only for the pool."
     )
 
 
@@ -134,7 +138,7 @@ def _more(step: Step, style: Style) -> Iterator[str]:
 
 
 class _Rows:
-    """Lays out the steps in columns: number, symbol, verb, subject with its size, reason."""
+    """Formats the steps in columns: number, symbol, verb, subject with its size, reason."""
 
     def __init__(
         self, plan: Plan, style: Style, symbols: Symbols, width: int, here: Path | None
@@ -149,14 +153,14 @@ class _Rows:
         fitting = [w for step in steps if (w := cell_width(self._subject(step))) <= room]
         self._subjects = max(fitting, default=room)
         self._reasons = self._start + self._subjects + 2
-        self._beside = width - self._reasons >= _LEAST_REASON
+        self._beside = width - self._reasons >= _MIN_REASON
         if not self._beside:
             self._reasons = self._start + 2
 
     def lines(self, step: Step, number: str) -> Iterator[str]:
-        """One step; a reason that is too long goes on below its own beginning.
+        """One step; a long reason continues on the lines below, in its column.
 
-        Where there is no room for a column of reasons, each stands below its step.
+        If the width leaves no column for reasons, each is on the line below its step.
         """
         style = self._style
         style_name = VERB_STYLES[step.verb]
@@ -175,29 +179,24 @@ class _Rows:
             yield " " * self._reasons + style("dim", line)
 
     def _wrapped(self, text: str, column: int) -> list[str]:
-        """A text from a column to the end of the line, and on below."""
-        return textwrap.wrap(
-            text,
-            max(self._width - column, _LEAST_REASON),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        """A text in lines that fit between a column and the right margin."""
+        return wrap(text, max(self._width - column, _MIN_REASON))
 
     def _subject(self, step: Step) -> str:
-        much = quantity(step, self._here)
-        return flat(step.subject) + (f" ({much})" if much else "")
+        amount = quantity(step, self._here)
+        return flat(step.subject) + (f" ({amount})" if amount else "")
 
     @staticmethod
     def _reason(step: Step) -> str:
-        when = gate_text(step.gate)
-        return "; ".join(part for part in (flat(step.reason), when) if part)
+        gate = gate_text(step.gate)
+        return "; ".join(part for part in (flat(step.reason), gate) if part)
 
 
 def plan_json(plan: Plan) -> str:
     """The plan as indented JSON, without a secret.
 
     ``steps`` are in their order, those that are only kept (``verb`` ``keep``, ``action`` null) at
-    the end; ``counts`` counts them by verb. ``empty`` says that there is nothing to do.
+    the end; ``counts`` counts them by verb. ``empty``: there is nothing to do.
     """
     account = plan.account
     return json_text(
@@ -253,28 +252,28 @@ def plan_markdown(plan: Plan, *, here: Path | None = None) -> str:
 
 
 def refusal_markdown(spec: str, problems: Sequence[Diagnostic]) -> str:
-    """That nothing is planned for a spec, and why; ``spec`` is its path."""
+    """The errors that prevent a plan, as markdown; ``spec`` is the path of the spec."""
     title = f"### batchspec plan: {_code(spec)}"
-    said = "**No plan: it cannot be carried out as it is written.**"
-    return "\n".join([title, "", said, "", *_findings(problems)])
+    message = "**No plan: the spec has errors.**"
+    return "\n".join([title, "", message, "", *_findings(problems)])
 
 
 def _table(steps: Sequence[Step], here: Path | None) -> Iterator[str]:
-    yield "| | step | how much | why |"
+    yield "| | step | quantity | reason |"
     yield "|---|---|---|---|"
     for step in steps:
-        why = "; ".join(part for part in (step.reason, gate_text(step.gate)) if part)
+        reason = "; ".join(part for part in (step.reason, gate_text(step.gate)) if part)
         cells = [
             _code(UNICODE.verbs[step.verb]),
             _text(phrase(step.verb, step.subject)),
             _text(quantity(step, here)),
-            _prose(why),
+            _prose(reason),
         ]
         yield f"| {' | '.join(cells)} |"
 
 
 def _findings(findings: Sequence[Diagnostic]) -> Iterator[str]:
-    yield f"**Findings: {tally(findings)}**"
+    yield f"**Findings: {severity_counts(findings)}**"
     yield ""
     for finding in findings:
         summary = _prose(finding.summary)
@@ -290,11 +289,11 @@ def _place(where: Place | None) -> str:
 
 
 _SPECIAL = re.compile(r"([\\`*\[\]<|~$&]|(?<!\w)_|_(?!\w))")
-"""What markdown would take for itself in the middle of a line; ``_`` only at the edge of a word."""
+"""Characters with a meaning in markdown within a line; ``_`` only at the edge of a word."""
 
 
 def _text(text: str) -> str:
-    """A text that markdown leaves as it is, on one line, also in the cell of a table."""
+    """A text on one line with markdown escaped, also for the cell of a table."""
     return _escaped(flat(text))
 
 
@@ -303,7 +302,7 @@ def _escaped(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """A sentence of ours, in which what stands between backticks is code."""
+    """A message with markdown escaped, except code between backticks."""
     parts = flat(text).split("`")
     if len(parts) % 2 == 0:
         return _text(text)

@@ -1,4 +1,4 @@
-"""The report: what a run's events come to. Nothing here is shown; :mod:`~.summary` does that."""
+"""The report of a run: a fold of its events, as a value and as JSON for the run folder."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from batchspec.plan.plan import Verb
 from batchspec.render.diagnostics import diagnostic_json
 
 KEPT = 20
-"""How many failed tasks and nodes a report keeps; the others are counted."""
+"""How many failed tasks and nodes a report contains; the others are counted."""
 
 _GOOD = {Outcome.DONE, Outcome.NOTHING_TO_DO, Outcome.DETACHED, Outcome.SCHEDULED}
 
 
 class Phase(StrEnum):
-    """What a run spends its time on. Phases overlap: the pool starts while files go up."""
+    """The phases of a run. They overlap: the pool allocates during the upload."""
 
     UPLOAD = "upload"
     POOL = "pool"
@@ -31,7 +31,7 @@ class Phase(StrEnum):
 
 
 class StepState(StrEnum):
-    """What became of a step."""
+    """The state of a step."""
 
     RUNNING = "running"
     DONE = "done"
@@ -41,7 +41,7 @@ class StepState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """A step and what became of it; ``seconds`` is 0 for one that was not run."""
+    """A step with its state; ``seconds`` is 0 for one that was skipped."""
 
     step: str
     verb: str
@@ -55,7 +55,7 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True)
 class TaskTally:
-    """The tasks of a run, as last seen."""
+    """The number of tasks of a run by state, as last reported."""
 
     total: int = 0
     active: int = 0
@@ -66,11 +66,11 @@ class TaskTally:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A whole run. ``outcome`` is ``None`` while it lasts (or if it broke off).
+    """A whole run. ``outcome`` is ``None`` before it ends (or without an end).
 
     ``phases`` are seconds of wall-clock time during which a step of the phase ran. ``failures`` are
-    the first failed tasks; ``tasks.failed`` counts all. ``waits`` are the causes for which the run
-    waited to its end. ``stages`` are the tasks of each stage, by state, where there are several.
+    the first failed tasks; ``tasks.failed`` counts all. ``waits`` are the causes that still blocked
+    the run at its end. ``stages`` are the tasks of each stage by state, if there are several.
     """
 
     name: str = ""
@@ -96,7 +96,7 @@ class Report:
 
     @property
     def good(self) -> bool:
-        """Whether the run ended, and as it was to end."""
+        """Whether the run ended without a failure."""
         return self.outcome in _GOOD
 
 
@@ -124,7 +124,7 @@ def fold(stamped: Iterable[Stamped]) -> Report:
 
 
 class Tally:
-    """A consumer of events that can be asked for the report at any time."""
+    """A consumer of events that returns the report at any time."""
 
     def __init__(self) -> None:
         self._run: events.RunStarted | None = None
@@ -144,7 +144,7 @@ class Tally:
         self._waits: dict[tuple[str, str], events.Waiting] = {}
 
     def __call__(self, stamped: Stamped) -> None:  # noqa: PLR0912  (one case an event)
-        """Take one event into account."""
+        """Add an event."""
         at, event = stamped.at, stamped.event
         self._began, self._last = self._began or at, at
         match event:
@@ -192,7 +192,7 @@ class Tally:
                 assert_never(event)
 
     def report(self) -> Report:
-        """What it comes to so far."""
+        """The report so far."""
         run, end = self._run, self._end
         seconds = (self._last - self._began).total_seconds() if self._began and self._last else 0.0
         return Report(
@@ -252,7 +252,7 @@ def _covered(spans: Iterable[tuple[datetime, datetime]]) -> float:
 
 
 def waiting_json(wait: events.Waiting) -> dict[str, object]:
-    """A cause for which a run waits, as a JSON object."""
+    """A cause that blocks a run, as a JSON object."""
     return {
         "code": wait.code,
         "subject": wait.subject,

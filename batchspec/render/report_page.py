@@ -1,4 +1,4 @@
-"""The page: a run's outcome, its tasks, its steps, what failed. Every text in it is escaped."""
+"""The report of a run as an HTML page with two SVG charts. Every text in it is escaped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import Account
 from batchspec.render import units
 from batchspec.render.event_text import (
-    node_state_text,
+    node_cause,
     outcome_text,
     skipped_text,
     stage_lines,
@@ -22,21 +22,21 @@ from batchspec.render.output import clean, flat
 from batchspec.render.progress.json_stream import moment
 from batchspec.render.report import Report, StepReport, StepState
 from batchspec.render.step_text import account_line, phrase
-from batchspec.render.timeline import Attempt, Point, Span, Timeline, together
+from batchspec.render.timeline import Attempt, Point, Span, Timeline, combined_report
 
 _STYLE = Path(__file__).with_name("report_page.css")
 
 
 def page_html(attempts: Sequence[Attempt]) -> str:
-    """The report of a run as a page: no script, and nothing that must be fetched.
+    """The report of a run as a page without scripts and external files.
 
-    ``attempts`` are those at the run, oldest first; there is at least one.
+    ``attempts`` are those of the run, oldest first, at least one.
     """
     return "\n".join(_page(attempts)) + "\n"
 
 
 def _page(attempts: Sequence[Attempt]) -> Iterator[str]:
-    report = together(attempts)
+    report = combined_report(attempts)
     name = escape(flat(report.name) or "run")
     yield '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -49,31 +49,31 @@ def _page(attempts: Sequence[Attempt]) -> Iterator[str]:
     if len(attempts) > 1:
         yield from _section("Attempts", _attempts(attempts))
     for number, attempt in reversed(list(enumerate(attempts, start=1))):
-        # The newest first: what came of the run is in it.
+        # The newest attempt is first because it has the result of the run.
         suffix = f" (attempt {number})" if len(attempts) > 1 else ""
-        yield from _attempt(attempt.trace, suffix)
+        yield from _attempt(attempt.timeline, suffix)
     yield "</body>\n</html>"
 
 
-def _attempt(trace: Timeline, suffix: str) -> Iterator[str]:
-    """The sections of one attempt; ``suffix`` tells their titles apart."""
-    report = trace.report
-    yield from _section(f"Tasks{suffix}", tasks_chart(trace.points, report.seconds))
+def _attempt(timeline: Timeline, suffix: str) -> Iterator[str]:
+    """The sections of one attempt; ``suffix`` is part of their titles."""
+    report = timeline.report
+    yield from _section(f"Tasks{suffix}", tasks_chart(timeline.points, report.seconds))
     steps = {step.step: step for step in report.steps}
-    chart = steps_chart(trace.spans, steps, report.seconds)
-    yield from _section(f"What ran when{suffix}", chart)
+    chart = steps_chart(timeline.spans, steps, report.seconds)
+    yield from _section(f"Timeline{suffix}", chart)
     yield from _section(f"Failed tasks{suffix}", _failures(report))
-    yield from _section(f"Nodes that took no tasks{suffix}", map(_node, report.nodes))
+    yield from _section(f"Failed nodes{suffix}", map(_node, report.nodes))
     yield from _section(f"Problems{suffix}", map(_problem, report.problems))
     yield from _section(f"Left in the account{suffix}", _left(report))
     yield from _section(f"Steps{suffix}", _steps(report.steps))
 
 
 def _attempts(attempts: Sequence[Attempt]) -> Iterator[str]:
-    yield "<table>\n<thead><tr><th>attempt</th><th>run id</th><th>began</th><th>took</th>"
+    yield "<table>\n<thead><tr><th>attempt</th><th>run id</th><th>started</th><th>duration</th>"
     yield "<th>ended</th><th>exit code</th></tr></thead>\n<tbody>"
     for number, attempt in enumerate(attempts, start=1):
-        report = attempt.trace.report
+        report = attempt.timeline.report
         cells = (
             str(number),
             escape(flat(attempt.id)),
@@ -87,7 +87,7 @@ def _attempts(attempts: Sequence[Attempt]) -> Iterator[str]:
 
 
 def _section(title: str, body: Iterable[str]) -> Iterator[str]:
-    """A part of the page; nothing if there is nothing in it."""
+    """A section of the page; nothing for an empty body."""
     lines = list(body)
     if lines:
         yield f"<section>\n<h2>{escape(title)}</h2>"
@@ -107,8 +107,8 @@ def _facts(report: Report) -> Iterator[str]:
     moved = ((report.uploaded, "up"), (report.downloaded, "down"))
     facts = {
         "account": account_line(account),
-        "began": moment(report.began) if report.began else "",
-        "took": units.duration(report.seconds),
+        "started": moment(report.began) if report.began else "",
+        "duration": units.duration(report.seconds),
         "exit code": str(int(report.exit)),
         "tasks": ", ".join(f"{count:,} {word}" for count, word in counts if count),
         "stages": "; ".join(stage_lines(report.stages)),
@@ -128,7 +128,7 @@ def _failures(report: Report) -> Iterator[str]:
     yield from map(_task, report.failures)
     more = report.tasks.failed - len(report.failures)
     if report.failures and more > 0:
-        yield f"<p>... and {more:,} more.</p>"
+        yield f"<p>... and {more:,} more</p>"
 
 
 def _task(task: TaskFailed) -> str:
@@ -138,17 +138,15 @@ def _task(task: TaskFailed) -> str:
 
 
 def _node(node: NodeFailed) -> str:
-    code = "" if node.exit_code is None else f", exit code {node.exit_code}"
-    head = f"{flat(node.node)}: {node_state_text(node.state)}{code} {flat(node.message)}".rstrip()
-    return _details(head, node.stderr)
+    return _details(f"{flat(node.node)}: {node_cause(node)}", node.stderr)
 
 
 def _details(head: str, text: str) -> str:
     lines = [line.removeprefix("  | ").removeprefix("  |") for line in tail_lines(text)]
     if not lines:
         return f"<p>{escape(head)}</p>"
-    said = escape("\n".join(lines))
-    return f"<details><summary>{escape(head)}</summary><pre>{said}</pre></details>"
+    body = escape("\n".join(lines))
+    return f"<details><summary>{escape(head)}</summary><pre>{body}</pre></details>"
 
 
 def _problem(problem: Diagnostic) -> str:
@@ -205,11 +203,11 @@ _TICKS = 5
 def steps_chart(
     spans: Sequence[Span], steps: Mapping[str, StepReport], seconds: float
 ) -> Iterator[str]:
-    """A bar for each step that ran, from when to when."""
+    """A bar for each step from its start to its end."""
     height = _ROW * len(spans) + 24
     room = WIDTH - _LABEL
     scale = room / seconds if seconds > 0 else 0.0
-    yield f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="What ran when">'
+    yield f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="Timeline of the steps">'
     for tick in range(_TICKS + 1):
         at = seconds * tick / _TICKS
         x = _LABEL + room * tick / _TICKS
@@ -240,7 +238,7 @@ def _short(name: str) -> str:
 
 
 def tasks_chart(points: Sequence[Point], seconds: float) -> Iterator[str]:
-    """The tasks over time, one area on the other: succeeded, failed, running, waiting."""
+    """The tasks over time, as stacked areas: succeeded, failed, running, waiting."""
     most = max((point.total for point in points), default=0)
     if most == 0 or seconds <= 0:
         return
@@ -263,7 +261,7 @@ def tasks_chart(points: Sequence[Point], seconds: float) -> Iterator[str]:
 
 
 def _area(points: Sequence[tuple[float, float]]) -> str:
-    """A closed shape of steps: a count holds until the next one is known."""
+    """A closed stepped path: a count is drawn until the next one."""
     first = points[0][0] * WIDTH
     path = [f"M{first:.1f} {_HEIGHT}"]
     for x, y in points:

@@ -1,4 +1,4 @@
-"""One look at a run: its job, its tasks, its nodes; as text and as the published JSON."""
+"""The state of a run: pool, job, tasks and nodes, as text and as the published JSON."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from batchspec.render.style import Style
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A run as it is now; a pool, a job or a schedule that is not there is ``None``.
+    """A run as it is now; a pool, job or schedule that does not exist is ``None``.
 
-    ``total`` is how many tasks the spec has, where that is known to be more than the job holds.
+    ``total`` is the number of tasks of the spec, if it exceeds the number in the job.
     ``rate`` is tasks completed in a second; ``left`` and ``limit`` are seconds: until all tasks are
-    done at that rate, and until the job's time is over. ``waits`` are the causes for which the run
-    waits, as far as they can be seen by one look. ``stages`` are the tasks of each stage over all
-    jobs of the run, by state, where the spec has several stages.
+    done at that rate, and until the time limit of the job. ``waits`` are the causes that block the
+    run, as far as one poll shows them. ``stages`` are the tasks of each stage by state, over all
+    jobs of the run, if the spec has several stages.
     """
 
     account: Account
@@ -46,7 +46,7 @@ class Status:
 
 
 def status_json(status: Status) -> str:
-    """The status as indented JSON; what is not there is null."""
+    """The status as indented JSON; what does not exist is null."""
     tasks, schedule = status.tasks, status.schedule
     return json_text(
         {
@@ -83,16 +83,16 @@ def status_text(status: Status, *, color: bool = False) -> str:
 
 def _lines(status: Status, style: Style) -> Iterator[str]:
     if status.pool is None:
-        yield f"pool   {style('dim', 'not there')}"
+        yield f"pool   {style('dim', 'does not exist')}"
     else:
         yield f"pool   {flat(status.pool)}: {flat(status.pool_state)}"
         yield f"nodes  {node_counts_text(status.nodes or {}) or style('dim', 'none')}"
     if status.schedule is not None:
-        seen = status.schedule
-        due = "no job to come" if seen.next_run is None else units.moment(seen.next_run)
-        yield f"next   {due}: schedule {flat(seen.id)}, {flat(seen.state)}"
+        schedule = status.schedule
+        due = "no further job" if schedule.next_run is None else units.moment(schedule.next_run)
+        yield f"next   {due}: schedule {flat(schedule.id)}, {flat(schedule.state)}"
     if status.job is None:
-        yield f"job    {style('dim', 'not there')}"
+        yield f"job    {style('dim', 'does not exist')}"
         return
     limit = "" if status.limit is None else f", limit in {units.duration(status.limit)}"
     yield f"job    {flat(status.job)}: {flat(status.job_state)}{limit}"

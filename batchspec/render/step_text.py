@@ -1,4 +1,4 @@
-"""The phrases that plan, progress and summary share: what a step is called, how much it is."""
+"""Text for steps, shared by plan, progress and summary: names, quantities, conditions."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ PHRASES: Mapping[Verb, str] = {
     Verb.RESIZE: "resize {}",
     Verb.TERMINATE: "terminate {}",
 }
-"""A verb with its object."""
+"""The verb of a step with its object."""
 
 
 def phrase(verb: str, subject: str) -> str:
-    """A step in words: ``wait for pool topn``."""
+    """The name of a step: ``wait for pool topn``."""
     return PHRASES[Verb(verb)].format(flat(subject))
 
 
@@ -48,14 +48,14 @@ def snake(name: str) -> str:
 
 
 def account_line(account: Account) -> str:
-    """Which account it is, on one line."""
+    """The target with its Batch and Storage account, on one line."""
     return flat(f"{account.target}: Batch {account.batch}, Storage {account.storage}")
 
 
 def quantity(step: Step, here: Path | None = None) -> str:
-    """How much a step is, where the subject does not say it: ``3 files, 12 KiB``.
+    """The quantity of a step, unless the subject contains it: ``3 files, 12 KiB``.
 
-    ``here`` is the folder that paths are shown relative to.
+    ``here`` is the folder that paths are relative to.
     """
     return ", ".join(_parts(step, here))
 
@@ -111,7 +111,7 @@ def _parts(step: Step, here: Path | None) -> Iterator[str]:
 
 
 def recurrence_text(body: Record) -> str:
-    """How often a schedule makes a job: ``every 1d``, ``once``."""
+    """How often a job schedule creates a job: ``every 1d``, ``once``."""
     times = body.get("schedule")
     every = times.get("recurrenceInterval") if isinstance(times, Record) else None
     seconds = duration_seconds(every) if isinstance(every, str) else None
@@ -119,30 +119,30 @@ def recurrence_text(body: Record) -> str:
 
 
 def _counted(count: int, noun: str, subject: str) -> str:
-    """A count with its noun, unless the subject says it: ``tasks of count (3)``."""
+    """A count with its noun, unless the subject contains it: ``tasks of count (3)``."""
     return f"{count:,}" if f"{noun}s" in subject.split() else units.counted(count, noun)
 
 
 def _path(path: Path, here: Path | None) -> str:
-    """A folder as short as it can be said."""
+    """A folder, relative if possible."""
     if here is not None and path.is_relative_to(here):
         path = path.relative_to(here)
     return flat(f"{path}/")
 
 
 def page_written(place: str) -> str:
-    """That the page of a report is there."""
-    return f"The report is in {flat(place)}"
+    """The message after a report page was written."""
+    return f"Report: {flat(place)}"
 
 
 def gate_text(gate: Gate) -> str:
-    """When a step that waits for more than its predecessors runs."""
+    """The condition of a step, other than that its predecessors are done."""
     match gate:
         case Gate.FLOW:
             return ""
         case Gate.SUCCESS:
-            return "if all goes well"
+            return "if the run succeeds"
         case Gate.END:
-            return "at the end, also if tasks fail"
+            return "at the end, also after failures"
         case Gate.ASK:
             return "asks first"

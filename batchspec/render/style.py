@@ -1,4 +1,4 @@
-"""Colour for text that is not drawn by rich: a few names, and whether to use any at all."""
+"""Colours of text outside the live view, by name, and the choice to use any."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """Colours a text, or leaves it as it is."""
+    """Adds a colour to a text if ``on``."""
 
     on: bool
 
     def __call__(self, style: str, text: str) -> str:
-        """``text`` in a style by name; nothing around an empty text."""
+        """The text in the style of that name; an empty text stays empty."""
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if self.on and text else text
 
 
 def wants_color(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether to colour what goes to ``stream``.
+    """Whether to use colours on ``stream``.
 
-    ``NO_COLOR`` (https://no-color.org) says no, ``FORCE_COLOR`` yes; otherwise a terminal that is
-    not dumb gets colour.
+    ``NO_COLOR`` (https://no-color.org) turns them off, ``FORCE_COLOR`` on; otherwise a
+    terminal that is not dumb has colours.
     """
     if environ.get("NO_COLOR"):
         return False

@@ -1,14 +1,13 @@
-"""The closing words of a run: what came of it, its time, what is left, and what to do next."""
+"""The summary after a run: outcome, tasks, times, what is left, and the next commands."""
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator, Mapping
 
 from batchspec.render import units
 from batchspec.render.diagnostics import cell_width
 from batchspec.render.event_text import outcome_text, schedule_text, stage_lines
-from batchspec.render.output import clean, flat
+from batchspec.render.output import clean, flat, wrap
 from batchspec.render.questions import left_lines
 from batchspec.render.report import Report, StepState
 from batchspec.render.style import Style
@@ -22,10 +21,10 @@ def summary_text(
     color: bool = False,
     width: int = 80,
 ) -> str:
-    """What came of a run.
+    """The outcome, numbers and next commands of a run.
 
-    ``destroy`` is the command that removes what is left. ``commands`` are useful next commands,
-    each with what it does; who calls knows which there are.
+    ``destroy`` is the command that deletes what is left. ``commands`` are the useful next commands,
+    each with what it does.
     """
     style = Style(color)
     lines = [*_head(report, style), *_facts(report, width)]
@@ -33,7 +32,7 @@ def summary_text(
         lines += ["", "Left in the account:"]
         lines += [f"  {line}" for line in left_lines(report.left, target=report.target)]
         if destroy:
-            lines.append(f"  Remove with: {style('bold', clean(destroy))}")
+            lines.append(f"  Delete with: {style('bold', clean(destroy))}")
     if commands:
         lines += ["", "Next:"]
         column = max(cell_width(command) for command in commands)
@@ -70,20 +69,20 @@ def _facts(report: Report, width: int) -> Iterator[str]:
 
 
 def _row(name: str, text: str, width: int) -> Iterator[str]:
-    yield from textwrap.wrap(
-        f"  {name:<6} {text}", width, subsequent_indent=" " * 9, break_on_hyphens=False
-    )
+    yield from wrap(text, width, first=f"  {name:<6} ", rest=" " * 9)
 
 
 def _steps(report: Report) -> str:
-    words = {
+    labels = {
         StepState.DONE: "done",
         StepState.FAILED: "failed",
         StepState.SKIPPED: "not run",
         StepState.RUNNING: "not finished",
     }
-    counts = {state: sum(step.state is state for step in report.steps) for state in words}
-    return ", ".join(f"{counts[state]} {word}" for state, word in words.items() if counts[state])
+    counts = {state: sum(step.state is state for step in report.steps) for state in labels}
+    return ", ".join(
+        f"{counts[state]:,} {label}" for state, label in labels.items() if counts[state]
+    )
 
 
 def _tasks(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""The signs that stand for verbs, states and bars, with an ASCII set for terminals without them."""
+"""The symbols of verbs, states and bars, with an ASCII set for other terminals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from batchspec.render.output import encodes
 
 @dataclass(frozen=True, slots=True)
 class Symbols:
-    """One set of signs; every sign but ``verbs`` is one cell wide, those are up to three."""
+    """One set of symbols, each one cell wide; those of ``verbs`` have up to three cells."""
 
     verbs: Mapping[Verb, str]
     done: str
@@ -112,5 +112,5 @@ _SAMPLE = "".join(
 
 
 def symbols_for(stream: TextIO) -> Symbols:
-    """The signs that a stream can take."""
+    """The symbols that a stream can encode."""
     return UNICODE if encodes(stream, _SAMPLE) else ASCII

@@ -11,12 +11,12 @@ from batchspec.plan.plan import Verb
 from batchspec.render.report import Phase, Report, StepState, Tally
 
 POINTS = 400
-"""How many points a curve has at most."""
+"""The largest number of points of a curve."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """When a step ran, in seconds since the run began."""
+    """When a step ran, in seconds since the start of the run."""
 
     step: str
     begin: float
@@ -35,13 +35,13 @@ class Point:
 
     @property
     def total(self) -> int:
-        """All that were seen then."""
+        """All tasks at that moment."""
         return self.succeeded + self.failed + self.running + self.active
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """A whole run: what it came to, and how it came to it."""
+    """A run: its report, the times of its steps, and its tasks over time."""
 
     report: Report
     spans: tuple[Span, ...]
@@ -49,7 +49,7 @@ class Timeline:
 
 
 def build_timeline(stamped: Iterable[Stamped]) -> Timeline:
-    """The trace of a stream of events, gone through once."""
+    """The timeline of a stream of events, which is read once."""
     tally = Tally()
     begun: dict[str, float] = {}
     spans: list[Span] = []
@@ -74,7 +74,7 @@ def build_timeline(stamped: Iterable[Stamped]) -> Timeline:
 
 
 def _thinned(points: list[Point]) -> tuple[Point, ...]:
-    """As many points as can be told apart; the last one is always among them."""
+    """At most :data:`POINTS` points, evenly spaced, and the last one."""
     every = max(1, -(-len(points) // POINTS))
     kept = points[::every]
     return tuple(kept if not points or kept[-1] is points[-1] else [*kept, points[-1]])
@@ -85,26 +85,26 @@ class Attempt:
     """A recorded run of a command; ``id`` is what ``report --run`` takes."""
 
     id: str
-    trace: Timeline
+    timeline: Timeline
 
 
 def last_run(newest_first: Iterable[Attempt]) -> tuple[Attempt, ...]:
-    """The attempts at the last run that had tasks, oldest first; read no further than needed.
+    """The attempts of the last run that had tasks, oldest first; reads no more than needed.
 
-    An attempt that did all of its work ends a run, and so does the deletion of its job by another
-    command. Where no record has tasks, it is the newest record.
+    A completed attempt ends a run, and so does the deletion of its job by another command. If no
+    record has tasks, the result is the newest record.
     """
     found: list[Attempt] = []
     newest: Attempt | None = None
     for attempt in newest_first:
         newest = newest or attempt
-        report = attempt.trace.report
+        report = attempt.timeline.report
         if not _had_tasks(report):
             if found and _deleted_job(report):
                 break
             continue
         if found and (
-            report.outcome is Outcome.DONE or report.target != found[-1].trace.report.target
+            report.outcome is Outcome.DONE or report.target != found[-1].timeline.report.target
         ):
             break
         found.append(attempt)
@@ -113,9 +113,9 @@ def last_run(newest_first: Iterable[Attempt]) -> tuple[Attempt, ...]:
     return tuple(reversed(found))
 
 
-def together(attempts: Sequence[Attempt]) -> Report:
-    """The report of a run: as its last attempt ended, with the times and sizes of all."""
-    reports = [attempt.trace.report for attempt in attempts]
+def combined_report(attempts: Sequence[Attempt]) -> Report:
+    """The report of the last attempt, with the times and sizes of all attempts."""
+    reports = [attempt.timeline.report for attempt in attempts]
     phases: dict[Phase, float] = {}
     for report in reports:
         for phase, seconds in report.phases.items():
@@ -131,7 +131,7 @@ def together(attempts: Sequence[Attempt]) -> Report:
 
 
 def _had_tasks(report: Report) -> bool:
-    """Whether tasks were submitted or waited for, or would have been."""
+    """Whether the run submitted or waited for tasks, or had such a step."""
     return any(
         step.verb == Verb.SUBMIT or (step.verb == Verb.WAIT and step.subject.startswith("tasks"))
         for step in report.steps

@@ -1,4 +1,4 @@
-"""Numbers as people read them: sizes, durations, rates, counts. Nothing but numbers to text."""
+"""Numbers as text: sizes, durations, rates, counts, lists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def size(count: float) -> str:
     value = float(count)
     for unit in _SIZES:
         value /= 1024
-        # What would be rounded to four digits belongs to the next unit: 1000 KiB is 0.98 MiB.
+        # A value that rounds to four digits is written in the next unit: 1000 KiB is 0.98 MiB.
         if value < 999.5 or unit == _SIZES[-1]:
             break
     if value < 9.995:
@@ -24,7 +24,7 @@ def size(count: float) -> str:
 
 
 def amount(moved: int, whole: int | None) -> str:
-    """Bytes of bytes, in one unit where it is the same: ``12.3/20.0 MiB``."""
+    """Bytes of bytes, with the unit once if both have the same: ``12.3/20.0 MiB``."""
     if whole is None:
         return size(moved)
     left, right = size(moved), size(whole)
@@ -33,7 +33,7 @@ def amount(moved: int, whole: int | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in its two largest units: ``0.4s``, ``42s``, ``3m 20s``, ``2h 05m``, ``3d 04h``."""
+    """A duration in two units at most: ``0.4s``, ``42s``, ``3m 20s``, ``2h 05m``, ``3d 04h``."""
     if seconds < 9.95:
         return f"{max(seconds, 0):.1f}s"
     whole = round(seconds)
@@ -50,7 +50,7 @@ def duration(seconds: float) -> str:
 
 
 def limit(seconds: float) -> str:
-    """A time that somebody chose, without the parts that are zero: ``30m``, ``1h 30m``, ``7d``."""
+    """A configured duration, without the parts that are zero: ``30m``, ``1h 30m``, ``7d``."""
     whole, parts = round(seconds), []
     for length, unit in ((86400, "d"), (3600, "h"), (60, "m"), (1, "s")):
         count, whole = divmod(whole, length)
@@ -59,7 +59,7 @@ def limit(seconds: float) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A time as a clock shows it: ``00:03``, ``1:02:03``."""
+    """A duration with colons: ``00:03``, ``1:02:03``."""
     minutes, rest = divmod(max(int(seconds), 0), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
@@ -71,7 +71,7 @@ def moment(at: datetime) -> str:
 
 
 def rate(per_second: float, noun: str) -> str:
-    """A rate in a unit that leaves a readable number: ``12.3 files/s``, ``3.0 tasks/min``."""
+    """A rate per second, or per minute if it is low: ``12.3 files/s``, ``3.0 tasks/min``."""
     if per_second < 0.1:
         return f"{per_second * 60:.1f} {noun}/min"
     if per_second < 99.95:
@@ -85,14 +85,14 @@ def byte_rate(per_second: float) -> str:
 
 
 def percent(done: float, whole: float) -> int:
-    """How much is done, in whole percent; 100 only when all is."""
+    """The finished part in whole percent; 100 only if everything is done."""
     if whole <= 0:
         return 100
     return min(int(100 * done / whole), 100)
 
 
 def number(count: int) -> str:
-    """A count with its thousands apart: ``1,000,000``."""
+    """A count with thousands separators: ``1,000,000``."""
     return f"{count:,}"
 
 
@@ -102,7 +102,7 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
 
 def listed(items: Iterable[str], *, last: str = "and", most: int = 5) -> str:
-    """Words in a row: ``a``, ``a and b``, ``a, b and 7 more``."""
+    """A list of texts: ``a``, ``a and b``, ``a, b and 7 more``."""
     words = list(items)
     if len(words) > most:
         words = [*words[: most - 1], f"{len(words) - most + 1:,} more"]

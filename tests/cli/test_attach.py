@@ -83,9 +83,9 @@ def test_ctrl_c_once_lets_go_and_deletes_nothing(near: Workplace) -> None:
     interrupt(run)
     rest, _ = run.communicate(timeout=60)
     assert run.returncode == 130, rest
-    assert "Ctrl-C once more" in rest
+    assert "Press Ctrl-C again" in rest
     assert "start   delete" not in rest
-    assert f"batchspec apply {near.spec}" in rest, "how it goes on"
+    assert f"batchspec apply {near.spec}" in rest, "the command that resumes"
     assert status(near)["tasks"] == {
         "total": 3,
         "active": 0,
@@ -107,7 +107,7 @@ def test_ctrl_c_twice_ends_at_once_and_deletes_nothing(near: Workplace) -> None:
     run = near.start("apply", near.spec, "-y", "--progress", "plain")
     until(run, "upload files to input: ")
     interrupt(run)
-    until(run, "Ctrl-C once more")
+    until(run, "Press Ctrl-C again")
     interrupt(run)
     rest, _ = run.communicate(timeout=60)
     assert run.returncode == 130, rest

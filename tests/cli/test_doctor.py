@@ -42,7 +42,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 def test_the_clock(ahead: list[timedelta | None], level: Level, words: str) -> None:
     check = clock_check(ahead)
     assert check.level is level
-    assert words in check.words
+    assert words in check.message
 
 
 def image(sku: str, ends: datetime | None = None) -> SupportedImage:
@@ -87,7 +87,7 @@ def test_a_running_service_is_asked(mixed: Workplace) -> None:
         "quotas",
     }
     assert set(found.values()) == {"ok"}
-    assert "All works." in mixed.run("doctor").out
+    assert "All checks passed." in mixed.run("doctor").out
 
 
 def test_a_service_that_does_not_run_is_not_started(

@@ -136,7 +136,7 @@ def test_what_the_spec_has_no_longer_is_said_to_be_of_earlier_jobs(near: Workpla
     assert near.run("apply", near.spec, "--progress", "quiet").code == 0
     seen = near.run("failures", near.spec).out
     assert f"{cause['cause']}  1 task (of an earlier job)" in seen
-    assert "Tasks of earlier jobs that have changed in the spec since are not retried." in seen
+    assert "Tasks of earlier jobs that have since changed in the spec are not retried." in seen
     retry = near.run("retry", near.spec, "--cause", cause["cause"])
     assert retry.code == 2
     assert f"`batchspec apply {near.spec}` runs what has changed since" in retry.err
@@ -155,4 +155,4 @@ def test_nodes_whose_start_task_failed_are_a_cause(near: Workplace) -> None:
     assert seen["failed"] == 0
     near.edit("exit 3", 'cp topn.py "$AZ_BATCH_NODE_SHARED_DIR/"')
     assert near.run("apply", near.spec, "-y", "--progress", "quiet").code == 0
-    assert "There is no job of topn in the account." in near.run("failures", near.spec).out
+    assert "topn has no job in the account." in near.run("failures", near.spec).out

@@ -76,7 +76,7 @@ def test_an_edited_program_runs_again_on_the_same_nodes(
 
 def test_the_container_template_is_planned_here_and_says_what_it_needs(near: Workplace) -> None:
     done = near.run("init", "start", "--template", "container")
-    assert "tasks in containers need Docker or Podman" in done.out
+    assert "Tasks in containers need Docker or Podman" in done.out
     planned = near.run("plan", near.folder / "start" / "run.yaml", "-v")
     assert planned.code == 0, planned.text
     assert "python:3.12-slim" in planned.out

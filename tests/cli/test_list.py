@@ -136,7 +136,7 @@ async def test_the_table() -> None:
     golden.check("list.txt", inventory_text(account, every, NOW, orphans=False), GOLDEN)
     golden.check("orphans.txt", inventory_text(account, left, NOW, orphans=True), GOLDEN)
     assert "in use" in inventory_text(account, (), NOW, orphans=True)
-    assert "nothing here" in inventory_text(account, (), NOW, orphans=False)
+    assert "no resource that batchspec created" in inventory_text(account, (), NOW, orphans=False)
 
 
 def test_the_account_is_listed(mixed: Workplace) -> None:

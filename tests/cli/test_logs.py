@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchspec.render.logs import Lines
+from batchspec.render.logs import OutputRedactor
 from tests.cli.conftest import Workplace
 from tests.e2e.conftest import until
 
@@ -116,17 +116,17 @@ def test_before_the_first_run_there_is_nothing_to_show(mixed: Workplace) -> None
 
 @pytest.mark.parametrize("shown", [True, False])
 def test_a_signature_is_taken_out_even_in_two_halves(shown: bool) -> None:
-    lines = Lines(shown)
+    lines = OutputRedactor(shown)
     data = lines(b"see http://x/y?sig=abc") + lines(b"def%3D&se=1\nnext") + lines.end()
     assert data == b"see http://x/y?sig=***&se=1\nnext"
 
 
 def test_only_a_terminal_is_kept_from_bytes_that_move_it() -> None:
     said = b"\x1b[2Jgone \xff\x00\n"
-    assert Lines(shown=False)(said) == said
-    assert Lines(shown=True)(said) == "gone �?\n".encode()
+    assert OutputRedactor(shown=False)(said) == said
+    assert OutputRedactor(shown=True)(said) == "gone �?\n".encode()
 
 
 def test_a_line_without_end_does_not_grow_for_ever() -> None:
-    lines = Lines(shown=False)
+    lines = OutputRedactor(shown=False)
     assert lines(b"x" * 70_000) == b"x" * 70_000

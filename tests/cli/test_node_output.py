@@ -56,7 +56,7 @@ def test_start_tasks_that_failed_alike_are_one_entry_after_the_pool_is_gone(
     assert wrong.code == 2
     assert first in wrong.err
     text = near.run("failures", near.spec).out
-    assert "There is no job of nodes" in text
+    assert "nodes has no job" in text
     assert "| no disk" in text
 
 

@@ -38,7 +38,7 @@ def test_a_run_that_is_stopped_ends_with_the_reason_everywhere(running: Workplac
     assert "End the job long, with 3 running and 0 waiting tasks?" in unasked.err
     done = running.run("stop", running.spec, "-y", "--reason", "wrong\ninput")
     assert done.code == 0, done.text
-    assert "The job long has ended: stopped by " in done.out
+    assert "Job long has ended: stopped by " in done.out
     said = apply.communicate(timeout=60)[0]
     assert apply.returncode == 3, said
     assert ": wrong input" in said
@@ -66,11 +66,11 @@ def test_single_tasks_are_stopped_and_the_run_continues(running: Workplace) -> N
     assert "End 2 tasks (wait-1, wait-2)?" in unasked.err
     done = running.run("stop", running.spec, "t-1", "wait-2", "quick", "-y", "--reason", "too slow")
     assert done.code == 0, done.text
-    assert "The task quick has ended already: it succeeded." in done.out
-    assert "Ended 2 tasks (wait-1, wait-2)." in done.out
+    assert "Task quick has completed already: it succeeded." in done.out
+    assert "Terminated 2 tasks (wait-1, wait-2)." in done.out
     again = running.run("stop", running.spec, "wait-1", "-y")
     assert again.code == 0
-    assert "The task wait-1 has ended already: it failed." in again.out
+    assert "Task wait-1 has completed already: it failed." in again.out
     running.let_go()
     said = apply.communicate(timeout=60)[0]
     assert apply.returncode == 3, said
@@ -85,7 +85,7 @@ def test_single_tasks_are_stopped_and_the_run_continues(running: Workplace) -> N
 def test_before_the_first_run_there_is_nothing_to_stop(running: Workplace) -> None:
     done = running.run("stop", running.spec)
     assert done.code == 0
-    assert "Nothing to stop: there is no job of long in the account." in done.out
+    assert "Nothing to stop: long has no job in the account." in done.out
     assert running.run("stop", running.spec, "wait-1").code == 2
 
 
@@ -106,7 +106,7 @@ def test_the_job_of_another_spec_is_left_alone(running: Workplace) -> None:
     other = running.spec.with_name("other.yaml")
     text = running.spec.read_text(encoding="utf-8").replace("name: long", "name: other")
     other.write_text(text.replace("job: {", "job: {id: long, "), encoding="utf-8")
-    assert "there is no job of other" in running.run("stop", other, "-y").out
+    assert "other has no job in the account" in running.run("stop", other, "-y").out
     running.let_go()
     apply.communicate(timeout=60)
     assert apply.returncode == 0

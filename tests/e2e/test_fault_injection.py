@@ -51,7 +51,10 @@ def test_a_run_comes_through_a_bad_day(inside: Inside, seed: int) -> None:
     )
     done = inside.run("apply", spec, "--progress", "plain")
     assert done.code == 0, done.text
-    assert "the local service rehearses (chaos: throttle=5%:0,throttle-silent" in done.err
+    assert (
+        "the local service simulates time or faults (chaos: throttle=5%:0,throttle-silent"
+        in done.err
+    )
     assert f"(seed {seed})" in done.err
     results = inside.folder / "results" / "fault-injection"
     assert {path.name: path.read_text() for path in results.iterdir()} == RESULTS
@@ -89,7 +92,7 @@ def test_a_bad_day_is_chosen_by_the_environment_and_shown(inside: Inside) -> Non
     started = inside.run("local", "start", "--seed", "7")
     assert started.code == 0, started.text
     assert "chaos    slow=100%:1ms (seed 7)" in started.out
-    assert "time     60 times as fast; a node takes 226s to come up" in started.out
+    assert "time     60 times as fast; a node takes 226s to start" in started.out
     shown = inside.run("local", "status")
     assert "chaos    slow=100%:1ms (seed 7)" in shown.out
     assert re.search(r"^time     \d{4}-.* UTC, 60 times as fast;", shown.out, re.MULTILINE)

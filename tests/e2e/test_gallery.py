@@ -123,7 +123,7 @@ def test_it_runs_to_the_right_end_and_then_there_is_nothing_to_do(
     assert found(gallery.folder / "results" / name) == case.results
     again = gallery.run("apply", spec, *case.given)
     assert again.code == 0, again.text
-    assert "\nNothing to do: all that the spec asks for is there and done.\n" in again.out
+    assert "\nNothing to do: everything is up to date and all tasks have succeeded.\n" in again.out
     assert KEY not in again.text
     assert found(gallery.folder / "results" / name) == case.results
 

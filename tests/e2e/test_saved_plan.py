@@ -15,7 +15,7 @@ def test_a_saved_plan_is_carried_out(place: Workplace) -> None:
     assert done.code == 0, done.text
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "not there yet" in file.read_text(), "the reasons are in it"
-    assert f"Carry it out with: batchspec apply {file}" in done.err
+    assert f"Apply it with: batchspec apply {file}" in done.err
     wrong = place.run("validate", file)
     assert wrong.code == 2
     assert "[saved-plan]" in wrong.err

@@ -118,7 +118,7 @@ def test_its_jobs_come_and_change_and_go_with_it(there: tuple[Workplace, BatchCl
     assert list(client.list_job_schedules()) == []
     assert list(client.list_jobs()) == []
     assert list(client.list_pools()) == []
-    assert "There is nothing here that batchspec made." in place.run("list").out
+    assert "The account has no resource that batchspec created." in place.run("list").out
 
 
 def test_a_saved_plan_of_a_schedule_holds_while_its_jobs_come(

@@ -1,4 +1,4 @@
-"""Goldens: text beside the tests that must come out the same; ``BATCHSPEC_ACCEPT=1`` rewrites."""
+"""Expected outputs in files beside the tests; ``BATCHSPEC_ACCEPT=1`` rewrites them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plans as the planner would make them, by hand."""
+"""Plans as the planner makes them, written by hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs as they would be recorded: streams of stamped events, made by hand."""
+"""Recorded runs, written by hand: streams of stamped events."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Tape:
 def step(
     tape: Tape, begin: float, end: float, name: str, verb: str, subject: str, **done: object
 ) -> None:
-    """A step without progress; call in the order of the ends' times only where it matters."""
+    """Add a step without progress."""
     items = int(str(done.pop("items", 1)))
     tape.at(begin, e.StepStarted(name, verb, subject, items))
     tape.at(end, e.StepDone(name, verb, subject, items, end - begin, **done))  # type: ignore[arg-type]
@@ -47,7 +47,7 @@ def _good() -> Tape:
     tape.at(0, e.RunStarted("topn", *LOCAL, 14))
     step(tape, 0.0, 0.1, "container:application", "create", "container application")
     step(tape, 0.0, 0.1, "container:input", "create", "container input")
-    step(tape, 0.0, 0.1, "container:output", "create", "container output", note="it was there")
+    step(tape, 0.0, 0.1, "container:output", "create", "container output", note="it existed")
     tape.at(0.1, e.StepStarted("upload:input", "upload", "files to input", 3, 12_345))
     step(tape, 0.1, 0.2, "upload:application", "upload", "files to application", size=9_000)
     tape.at(0.2, e.StepProgress("upload:input", 2, 3, 8_000, 12_345))
@@ -88,8 +88,8 @@ def _upload() -> Tape:
         moved = size * second // 600
         tape.at(2 + second, e.StepProgress("upload:input", moved * 1000 // size, 1000, moved, size))
         if second % 20 == 0:
-            there = min(second // 6, 40)
-            states = {"creating": there // 2, "idle": there - there // 2}
+            nodes = min(second // 6, 40)
+            states = {"creating": nodes // 2, "idle": nodes - nodes // 2}
             tape.at(2 + second, e.NodesSeen("render", states, 40))
     tape.at(242.5, e.StepSkipped("upload:input", "upload", "files to input", "interrupted"))
     tape.at(242.5, e.StepSkipped("pool:render:ready", "wait", "nodes of render", "interrupted"))
@@ -100,7 +100,7 @@ def _upload() -> Tape:
 
 
 def _failed_task() -> Tape:
-    """One task of three fails; results are fetched all the same, nothing is cleaned up."""
+    """One task of three fails; nothing is downloaded or cleaned up."""
     tape = Tape()
     tape.at(0, e.RunStarted("topn", *LOCAL, 5))
     step(tape, 0, 0.3, "tasks:count", "submit", "tasks of count", items=3)
@@ -133,21 +133,22 @@ def _failed_task() -> Tape:
 
 
 def _start_task() -> Tape:
-    """The start task fails on every node: the run ends soon."""
+    """The start task fails on every node: the run ends."""
     tape = Tape()
     tape.at(0, e.RunStarted("topn", *LOCAL, 5))
     step(tape, 0, 0.4, "pool:topn", "create", "pool topn", items=2)
     tape.at(0.4, e.StepStarted("pool:topn:ready", "wait", "nodes of topn", 2))
     tape.at(0.4, e.NodesSeen("topn", {"waitingforstarttask": 2}, 2))
     tape.at(2.0, e.NodesSeen("topn", {"starttaskfailed": 2}, 2))
+    message = "The task exited with an exit code; AdditionalErrorCode: FailureExitCode"
     stderr = "cp: cannot stat 'topn.py': No such file or directory\n"
-    for node in ("tvm-1", "tvm-2"):
-        tape.at(2.0, e.NodeFailed("topn", node, "starttaskfailed", 1, "", stderr))
+    for node in (f"tvmps_{'0f' * 32}_d", f"tvmps_{'1e' * 32}_d"):
+        tape.at(2.0, e.NodeFailed("topn", node, "starttaskfailed", 1, message, stderr))
     problem = Diagnostic(
         "start-task-failed",
-        "no node of the pool 'topn' can run a task: its start task failed on every one",
-        detail="The pool is still there, and its nodes are paid for.",
-        fix="Mend `pool.start_task` and apply again, or delete everything: `batchspec destroy`.",
+        "start task failed on 2 of 2 nodes of the pool 'topn' (exit code 1)",
+        fix="Fix `pool.start_task` and apply again; `batchspec logs --start-task NODE` shows its "
+        "output.",
     )
     tape.at(2.0, e.StepFailed("pool:topn:ready", "wait", "nodes of topn", 1.6, problem))
     tape.at(2.0, e.StepSkipped("job:done", "wait", "tasks of topn", "pool:topn:ready"))
@@ -166,7 +167,7 @@ def _nothing() -> Tape:
 
 
 def _scheduled() -> Tape:
-    """A job schedule is made: the run ends, and jobs come by themselves."""
+    """A job schedule is created: the run ends, and the schedule creates jobs."""
     tape = Tape()
     tape.at(0, e.RunStarted("nightly", *AZURE, 2))
     step(tape, 0, 0.4, "container:output", "create", "container output")
@@ -179,7 +180,7 @@ def _scheduled() -> Tape:
 
 
 def _time_limit() -> Tape:
-    """The job's limit passes before all tasks are done."""
+    """The time limit of the job is reached before all tasks are done."""
     tape = Tape()
     tape.at(0, e.RunStarted("sweep", *AZURE, 3))
     step(tape, 0, 3, "tasks:run", "submit", "tasks of run", items=500)
@@ -207,7 +208,7 @@ def _time_limit() -> Tape:
 
 
 def _waiting() -> Tape:
-    """Quota gives one node of three, the service is busy for a while, and a task never starts."""
+    """The quota allows one node of three, the service is busy, and a task can never start."""
     tape = Tape()
     tape.at(0, e.RunStarted("merge", *AZURE, 2))
     tape.at(0, e.StepStarted("job:done", "wait", "tasks of merge", 3))

@@ -1,4 +1,4 @@
-"""A terminal, as far as a live screen needs one: what a person would see."""
+"""A terminal for tests of the live view: the text that a person sees."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _CODE = re.compile(r"\x1b\[(\?)?(\d*)(?:;\d+)*([A-Za-z])")
 
 
 class Terminal(io.StringIO):
-    """Takes what is written and keeps lines, scrolled-off ones too; wraps at ``columns``."""
+    """Keeps written lines, also those scrolled off; wraps at ``columns``."""
 
     def __init__(self, columns: int, rows: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Problems as text: the place, the line, the caret, the hint."""
+"""Diagnostics as text: place, source line, caret, hint."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def at(text: str, mark: str, **more: str) -> Diagnostic:
     return Diagnostic("code", "summary", where=Place("a.yaml", 7, column, text, len(mark)), **more)
 
 
-def test_the_whole_of_it() -> None:
+def test_all_parts() -> None:
     problem = Diagnostic(
         "unknown-key",
         "unknown key `vm_sise` in `pool`",
@@ -40,7 +40,7 @@ def test_the_whole_of_it() -> None:
     ]
 
 
-def test_without_a_place_it_is_short() -> None:
+def test_without_a_place() -> None:
     problem = Diagnostic("unreachable", "no answer", severity=Severity.WARNING)
     assert diagnostic_text(problem) == "warning: no answer [unreachable]"
 
@@ -57,12 +57,12 @@ def test_without_a_place_it_is_short() -> None:
         ("key   ", "key", "^^^"),
     ],
 )
-def test_the_caret_is_below_its_mark(text: str, mark: str, caret: str) -> None:
+def test_the_caret_is_below_the_marked_text(text: str, mark: str, caret: str) -> None:
     lines = diagnostic_text(at(text, mark)).splitlines()
     assert lines[2].partition("| ")[2] == caret
 
 
-def test_a_mark_behind_the_end_of_the_line() -> None:
+def test_a_mark_after_the_end_of_the_line() -> None:
     lines = diagnostic_text(Diagnostic("c", "s", where=Place("a", 1, 99, "key:", 5))).splitlines()
     assert lines[1:] == ["   1 | key:", "     |     ^"]
 
@@ -74,7 +74,7 @@ def test_a_mark_behind_the_end_of_the_line() -> None:
     length=st.integers(0, 500),
     width=st.integers(40, 200),
 )
-def test_no_line_breaks_it(text: str, column: int, length: int, width: int) -> None:
+def test_any_source_line_can_be_shown(text: str, column: int, length: int, width: int) -> None:
     problem = Diagnostic("c", "s", where=Place("a", 1, column, text, length))
     for line in diagnostic_text(problem, width=width).split("\n"):
         assert not any(unicodedata.category(c) == "Cc" for c in line)
@@ -92,7 +92,7 @@ def test_a_long_line_is_cut_around_its_mark(before: str, after: str) -> None:
     assert caret.partition("| ")[2] == " " * position + "^^^"
 
 
-def test_several_are_counted() -> None:
+def test_several_diagnostics_are_counted() -> None:
     problems = [
         at(LINE, "vm_sise"),
         Diagnostic("x", "y"),
@@ -103,13 +103,13 @@ def test_several_are_counted() -> None:
     assert diagnostics_text(problems[1:2]) == "error: y [x]"
 
 
-def test_color_adds_nothing_but_colour() -> None:
+def test_color_adds_only_escape_sequences() -> None:
     problem = at(LINE, "vm_sise", fix="h", detail="d\n\ne")
     colored = diagnostic_text(problem, color=True)
     assert re.sub(r"\x1b\[[\d;]*m", "", colored) == diagnostic_text(problem)
 
 
-def test_escape_sequences_of_others_are_taken_out() -> None:
+def test_escape_sequences_in_texts_are_removed() -> None:
     text = diagnostic_text(
         Diagnostic("x", "a\x1b[2Jb", detail="c\x07d\x1b]0;title\x07", fix="e\rf")
     )
@@ -140,5 +140,5 @@ def test_json() -> None:
         ("batchspec local stop", "batchspec local stop"),
     ],
 )
-def test_a_hint_begins_as_a_sentence_unless_it_is_to_be_typed(fix: str, shown: str) -> None:
+def test_a_hint_has_a_capital_letter_unless_it_is_a_command(fix: str, shown: str) -> None:
     assert diagnostic_text(Diagnostic("x", "y", fix=fix)).splitlines()[-1] == f"  hint: {shown}"

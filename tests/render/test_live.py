@@ -1,4 +1,4 @@
-"""The live screen on a terminal of 80x24 and of 120x40, as a person would see it."""
+"""The live view on terminals of 80x24 and 120x40, as a person sees it."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ def test_ascii() -> None:
 @pytest.mark.parametrize("width", [20, 39, 60, 80, 200])
 @pytest.mark.parametrize("height", [4, 10, 24])
 def test_every_frame_fits(name: str, width: int, height: int) -> None:
-    board = LiveState()
+    state = LiveState()
     stream = RECORDINGS[name]
     every = max(len(stream) // 25, 1)
     for number, stamped in enumerate(stream):
-        board.see(stamped)
+        state.add(stamped)
         if number % every == 0:
-            lines = frame(board, stamped.at, Size(width, height), UNICODE)
+            lines = frame(state, stamped.at, Size(width, height), UNICODE)
             assert len(lines) < height
             assert max(line.cell_len for line in lines) <= width
 
@@ -97,7 +97,7 @@ def test_failures_stay_above_the_region_once() -> None:
     assert screen.index("UnicodeDecodeError") < screen.index("submit tasks of count")
 
 
-def test_a_question_has_the_screen_to_itself() -> None:
+def test_a_question_removes_the_region() -> None:
     player = Player(80, 24)
     player.play(RECORDINGS["good"][:20])
     player.refresh()
@@ -110,7 +110,7 @@ def test_a_question_has_the_screen_to_itself() -> None:
     assert "create container input" in screen
 
 
-def test_what_happens_during_a_question_is_told_after_it() -> None:
+def test_failures_during_a_question_are_printed_after_it() -> None:
     player = Player(80, 24)
     player.play(RECORDINGS["failed-task"][:5])
     player.refresh()
@@ -122,7 +122,7 @@ def test_what_happens_during_a_question_is_told_after_it() -> None:
     assert "wait for tasks of topn" in screen
 
 
-def test_a_resize_in_the_middle() -> None:
+def test_a_resize_during_the_run() -> None:
     player = Player(120, 40)
     stream = RECORDINGS["large"]
     player.play(stream[:150])
@@ -136,7 +136,7 @@ def test_a_resize_in_the_middle() -> None:
     assert player.terminal.cursor_shown
 
 
-def test_time_goes_on_between_events() -> None:
+def test_elapsed_time_increases_between_events() -> None:
     player = Player(80, 24)
     player.play(RECORDINGS["good"][:27])
     assert "limit in 29m 59s" in player.refresh()
@@ -144,7 +144,7 @@ def test_time_goes_on_between_events() -> None:
     assert "limit in 28m 58s" in player.refresh()
 
 
-def test_a_run_that_broke_off_leaves_no_spinner() -> None:
+def test_a_run_without_an_end_leaves_no_spinner() -> None:
     player = Player(80, 24)
     player.play(RECORDINGS["good"][:12])
     assert set(UNICODE.spinner) & set(player.refresh())
@@ -154,7 +154,7 @@ def test_a_run_that_broke_off_leaves_no_spinner() -> None:
     assert not set(UNICODE.spinner) & set(player.terminal.screen)
 
 
-def test_events_after_the_end_do_not_raise_the_region_again() -> None:
+def test_events_after_close_do_not_show_the_region_again() -> None:
     player = Player(80, 24)
     player.play(RECORDINGS["good"])
     player.view.close()
@@ -164,8 +164,8 @@ def test_events_after_the_end_do_not_raise_the_region_again() -> None:
     assert player.terminal.screen == before
 
 
-def test_the_region_redraws_by_itself() -> None:
-    """With its own thread; the condition is waited for, not a time."""
+def test_the_region_redraws_automatically() -> None:
+    """rich redraws on a thread; the test waits for the condition."""
     terminal = Terminal(80, 24)
     console = console_on(terminal, {}, width=80, height=24)
     drawn: list[datetime] = []
@@ -185,13 +185,13 @@ def test_the_region_redraws_by_itself() -> None:
     assert len(drawn) >= 4
 
 
-def test_a_step_that_runs_is_never_folded() -> None:
-    board = LiveState()
-    board.see(Stamped(1, START, e.StepStarted("first", "upload", "files to input", 9)))
+def test_a_running_step_is_never_folded() -> None:
+    state = LiveState()
+    state.add(Stamped(1, START, e.StepStarted("first", "upload", "files to input", 9)))
     for number in range(50):
         done = e.StepDone(f"{number}", "create", f"container c{number}", 1, 1.0)
-        board.see(Stamped(number + 2, START, done))
-    lines = [line.plain for line in frame(board, START, Size(80, 12), UNICODE)]
+        state.add(Stamped(number + 2, START, done))
+    lines = [line.plain for line in frame(state, START, Size(80, 12), UNICODE)]
     assert any("upload files to input" in line for line in lines)
     assert any("done" in line for line in lines)
     assert any("container c49" in line for line in lines)

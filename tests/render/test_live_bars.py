@@ -1,4 +1,4 @@
-"""How many cells each part of a bar gets; how fast, and how often."""
+"""The cells of the parts of a bar; rates; the throttle of reports."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def test_shares_fill_the_bar(numbers: list[int], width: int) -> None:
 
 
 @given(counts, st.integers(8, 300))
-def test_what_is_there_is_seen(numbers: list[int], width: int) -> None:
+def test_every_part_has_a_cell(numbers: list[int], width: int) -> None:
     cells = shares(numbers, width)
     assert all(cell for cell, count in zip(cells, numbers, strict=True) if count)
 
 
 @given(counts, st.integers(8, 300))
-def test_more_never_gets_less(numbers: list[int], width: int) -> None:
+def test_a_larger_part_never_has_fewer_cells(numbers: list[int], width: int) -> None:
     cells = shares(numbers, width)
     for one, a in zip(numbers, cells, strict=True):
         for other, b in zip(numbers, cells, strict=True):
             assert one <= other or a >= b - 1
 
 
-def test_one_failed_node_of_many_is_seen() -> None:
+def test_one_failed_node_of_many_is_visible() -> None:
     parts = node_parts(NodesSeen("p", {"idle": 5000, "unusable": 1}, 5001), UNICODE)
     cells = dict(zip([p.name for p in parts], [n for _, n in strip(parts, 70)], strict=True))
     assert cells == {"idle": 69, "unusable": 1}
@@ -48,10 +48,10 @@ def test_one_failed_node_of_many_is_seen() -> None:
 @pytest.mark.parametrize("state", ["startTaskFailed", "starttaskfailed"])
 def test_the_case_of_a_state_does_not_matter(state: str) -> None:
     (part,) = node_parts(NodesSeen("p", {state: 2}, 2), UNICODE)
-    assert (part.name, part.sign) == ("start task failed", UNICODE.node_failed)
+    assert (part.name, part.symbol) == ("start task failed", UNICODE.node_failed)
 
 
-def test_a_state_that_nobody_knows_is_shown_by_its_name() -> None:
+def test_an_unknown_state_is_shown_by_its_name() -> None:
     (part,) = node_parts(NodesSeen("p", {"meditating": 1}, 1), UNICODE)
     assert part.name == "meditating"
 
@@ -60,37 +60,37 @@ def seconds(count: float) -> timedelta:
     return timedelta(seconds=count)
 
 
-def test_pace_is_of_the_last_half_minute() -> None:
-    pace = Rate()
+def test_rate_covers_the_last_30_seconds() -> None:
+    rate = Rate()
     for second in range(100):
-        pace.see(START + seconds(second), min(second, 50) * 10 + max(second - 50, 0) * 2)
-    assert pace.rate(START + seconds(99)) == pytest.approx(2, rel=0.1)
-    assert pace.left(START + seconds(99), 798) == pytest.approx(100, rel=0.1)
+        rate.add(START + seconds(second), min(second, 50) * 10 + max(second - 50, 0) * 2)
+    assert rate.per_second(START + seconds(99)) == pytest.approx(2, rel=0.1)
+    assert rate.seconds_left(START + seconds(99), 798) == pytest.approx(100, rel=0.1)
 
 
-def test_pace_keeps_few_samples() -> None:
-    pace = Rate()
+def test_rate_keeps_few_samples() -> None:
+    rate = Rate()
     for number in range(100_000):
-        pace.see(START + seconds(number / 1000), number)
-    assert len(pace._samples) < 100
-    assert pace.rate(START + seconds(100)) == pytest.approx(1000, rel=0.05)
+        rate.add(START + seconds(number / 1000), number)
+    assert len(rate._samples) < 100
+    assert rate.per_second(START + seconds(100)) == pytest.approx(1000, rel=0.05)
 
 
-def test_pace_between_rare_looks_is_not_a_standstill() -> None:
-    pace = Rate()
-    pace.see(START, 0)
-    pace.see(START + seconds(60), 600)
-    assert pace.rate(START + seconds(110)) == 10
-    assert pace.rate(START + seconds(540)) == pytest.approx(600 / 540)
+def test_rate_between_rare_samples_is_no_standstill() -> None:
+    rate = Rate()
+    rate.add(START, 0)
+    rate.add(START + seconds(60), 600)
+    assert rate.per_second(START + seconds(110)) == 10
+    assert rate.per_second(START + seconds(540)) == pytest.approx(600 / 540)
 
 
-def test_nobody_knows_the_pace_at_first() -> None:
-    pace = Rate()
-    assert pace.rate(START) is None
-    pace.see(START, 0)
-    pace.see(START + seconds(0.3), 50)
-    assert pace.rate(START + seconds(0.3)) is None
-    assert pace.left(START, 10) is None
+def test_rate_is_unknown_at_first() -> None:
+    rate = Rate()
+    assert rate.per_second(START) is None
+    rate.add(START, 0)
+    rate.add(START + seconds(0.3), 50)
+    assert rate.per_second(START + seconds(0.3)) is None
+    assert rate.seconds_left(START, 10) is None
 
 
 def test_throttle() -> None:
@@ -106,7 +106,7 @@ def test_throttle() -> None:
     assert throttle.due("y", START + seconds(41), 0.9), "a tenth more is news"
 
 
-def test_throttle_speaks_less_as_hours_pass() -> None:
+def test_throttle_reports_less_often_in_a_long_run() -> None:
     throttle = Throttle(START)
     hour = range(3600, 7200)
     said = [second for second in hour if throttle.due("x", START + seconds(second), 0)]

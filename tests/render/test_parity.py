@@ -1,4 +1,4 @@
-"""Nothing is left out: every event, action, verb, outcome and gate has its words and its sign."""
+"""Every event, action, verb, outcome and gate has its text and its symbol."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ VALUES: dict[str, object] = {
 
 
 def example(kind: type) -> typing.Any:
-    """One of it, with a value in every field; a verb is a verb."""
+    """An instance with a value in every field."""
     values = {field.name: VALUES[str(field.type)] for field in fields(kind)}
     if "verb" in values:
         values["verb"] = "create"
@@ -77,7 +77,7 @@ def example(kind: type) -> typing.Any:
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("kind", [Kind.PLAIN, Kind.JSON, Kind.QUIET, Kind.LIVE])
-def test_every_view_takes_every_event(event: type[Event], kind: Kind) -> None:
+def test_every_view_accepts_every_event(event: type[Event], kind: Kind) -> None:
     out = Terminal(80, 24)
     stamped = Stamped(1, START, example(event))
     if kind is Kind.LIVE:
@@ -95,7 +95,7 @@ def test_every_view_takes_every_event(event: type[Event], kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda kind: kind.__name__)
-def test_a_report_takes_every_event_on_its_own(event: type[Event]) -> None:
+def test_a_report_accepts_every_single_event(event: type[Event]) -> None:
     fold([Stamped(1, START, example(event))])
 
 
@@ -104,7 +104,7 @@ def test_every_event_is_in_a_recording() -> None:
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda kind: kind.__name__)
-def test_every_action_has_a_name_a_request_and_a_measure(action: type[Action]) -> None:
+def test_every_action_has_a_name_requests_and_a_quantity(action: type[Action]) -> None:
     made = example(action)
     assert re.fullmatch(r"[a-z]+(_[a-z]+)+", action_name(action))
     assert action_name(made) == action_name(action)
@@ -116,12 +116,12 @@ def test_every_action_has_a_name_a_request_and_a_measure(action: type[Action]) -
     quantity(Step("id", made, Verb.CREATE, "thing", "because"))
 
 
-def test_names_of_actions_are_apart() -> None:
+def test_names_of_actions_are_unique() -> None:
     assert len({action_name(action) for action in ACTIONS}) == len(ACTIONS)
 
 
 @pytest.mark.parametrize("verb", Verb)
-def test_every_verb_has_its_words_and_signs(verb: Verb) -> None:
+def test_every_verb_has_text_and_symbols(verb: Verb) -> None:
     assert "{}" in PHRASES[verb]
     assert phrase(verb, "thing").endswith("thing")
     assert UNICODE.verbs[verb]
@@ -131,14 +131,14 @@ def test_every_verb_has_its_words_and_signs(verb: Verb) -> None:
     assert phase_of(verb, "thing") in Phase
 
 
-def test_signs_of_verbs_are_apart() -> None:
+def test_symbols_of_verbs_are_unique() -> None:
     for symbols in (UNICODE, ASCII):
-        signs = [sign for verb, sign in symbols.verbs.items()]
-        assert len(set(signs)) == len(signs)
+        used = [sign for verb, sign in symbols.verbs.items()]
+        assert len(set(used)) == len(used)
 
 
 @pytest.mark.parametrize("symbols", [UNICODE, ASCII], ids=["unicode", "ascii"])
-def test_signs_of_a_bar_are_apart_without_colour(symbols: Symbols) -> None:
+def test_symbols_of_a_bar_differ_without_colour(symbols: Symbols) -> None:
     tasks = [symbols.succeeded, symbols.task_failed, symbols.running, symbols.active]
     nodes = [
         symbols.node_running,
@@ -148,17 +148,17 @@ def test_signs_of_a_bar_are_apart_without_colour(symbols: Symbols) -> None:
         symbols.node_failed,
         symbols.node_missing,
     ]
-    for signs in (tasks, nodes, [symbols.done, symbols.failed, symbols.skipped]):
-        assert len(set(signs)) == len(signs)
+    for used in (tasks, nodes, [symbols.done, symbols.failed, symbols.skipped]):
+        assert len(set(used)) == len(used)
 
 
 @pytest.mark.parametrize("outcome", [*Outcome, None])
-def test_every_outcome_has_words(outcome: Outcome | None) -> None:
+def test_every_outcome_has_a_text(outcome: Outcome | None) -> None:
     assert outcome_text(outcome, 3.0)
 
 
 @pytest.mark.parametrize("gate", Gate)
-def test_every_gate_has_words(gate: Gate) -> None:
+def test_every_gate_has_a_text(gate: Gate) -> None:
     assert bool(gate_text(gate)) == (gate is not Gate.FLOW)
 
 
@@ -173,8 +173,8 @@ def test_every_field_of_an_event_has_an_example() -> None:
             assert str(field.type) in VALUES, (kind, field.name, field.default is MISSING)
 
 
-def test_the_modules_that_need_rich_are_the_live_ones() -> None:
-    """Everything else must not make a start slow."""
+def test_only_the_live_view_imports_rich() -> None:
+    """rich would double the start time of other commands."""
     code = (
         "import sys; import batchspec.render.progress.views, batchspec.render.plan, "
         "batchspec.render.summary, batchspec.render.status, batchspec.render.local, "

@@ -38,7 +38,7 @@ def test_verbose_shows_the_requests(name: str) -> None:
 
 
 @each
-def test_the_first_line_says_which_account(name: str) -> None:
+def test_the_first_line_names_the_account(name: str) -> None:
     plan = PLANS[name]
     first = plan_text(plan).splitlines()[0]
     for part in (plan.account.target, plan.account.batch, plan.account.storage):
@@ -55,14 +55,14 @@ def test_no_line_of_a_step_is_too_long(name: str, width: int) -> None:
     assert max((cell_width(line) for line in lines), default=0) <= width
 
 
-def test_a_command_has_its_own_words_for_nothing_to_do() -> None:
+def test_a_command_can_replace_the_text_for_nothing_to_do() -> None:
     empty = replace(PLANS["fresh"], steps=())
     assert plan_text(empty, nothing="Nothing to delete.").splitlines()[-1] == "Nothing to delete."
     assert plan_text(PLANS["fresh"], nothing="Nothing.") == plan_text(PLANS["fresh"])
 
 
 @each
-def test_colour_adds_nothing_but_colour(name: str) -> None:
+def test_color_adds_only_escape_sequences(name: str) -> None:
     plain = plan_text(PLANS[name], verbose=True)
     colored = plan_text(PLANS[name], color=True, verbose=True)
     assert colored != plain
@@ -91,7 +91,7 @@ def test_json(name: str) -> None:
         assert set(finding) >= {"code", "severity", "message", "where"}
 
 
-def test_json_of_one_plan_to_the_letter() -> None:
+def test_exact_json_of_one_plan() -> None:
     golden.check("plan.changed.json", plan_json(PLANS["changed"]))
 
 
@@ -103,14 +103,14 @@ def test_summaries() -> None:
     assert plan_summary(PLANS["nothing"]).startswith("Nothing to do")
 
 
-def test_markdown_takes_what_is_between_backticks_as_code() -> None:
+def test_markdown_shows_backticks_as_code() -> None:
     finding = Diagnostic("c", "use `a_b|c` or *d*", fix="an odd ` one", severity=Severity.NOTE)
     text = plan_markdown(replace(PLANS["nothing"], findings=(finding,)))
     assert r"use `a_b\|c` or \*d\*" in text
     assert r"an odd \` one" in text
 
 
-def test_markdown_puts_each_line_of_a_detail_on_its_own() -> None:
+def test_markdown_shows_each_line_of_a_detail_separately() -> None:
     where = Place("a.yaml", 3, 5)
     finding = Diagnostic("c", "changed", "vmSize: a -> b\nstartTask: x -> y", where, "Mend it.")
     text = plan_markdown(replace(PLANS["nothing"], findings=(finding,)))

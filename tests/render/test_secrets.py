@@ -1,4 +1,4 @@
-"""No secret comes out, wherever it was put in: every text of every event, problem, plan."""
+"""No secret is printed, in whichever text of an event, diagnostic or plan it is."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ leaks = pytest.mark.parametrize("leak", LEAKS)
 
 
 def leaky(event: type[Event], leak: str) -> Event:
-    """An event with the leak in every text of it."""
+    """An event with the secret in each of its texts."""
     made: Any = example(event)
     changes: dict[str, Any] = {}
     for field in fields(event):
@@ -125,7 +125,7 @@ def test_plans(leak: str) -> None:
 
 
 @leaks
-def test_other_words(leak: str) -> None:
+def test_other_texts(leak: str) -> None:
     status = Status(Account("azure", leak, leak), leak, leak, leak, None, leak, leak, {leak: 2})
     path = HERE / leak.replace("/", "_")
     local = LocalStatus(leak, path, path, leak, leak, None, 1, leak)
@@ -142,7 +142,7 @@ def test_other_words(leak: str) -> None:
 
 
 def test_json_stays_json() -> None:
-    """A secret that ends in a quote or a backslash does not take the JSON's own with it."""
+    """Redaction of a secret that ends in a quote or a backslash leaves valid JSON."""
     for end in ('"', "\\", '\\"', "\n", "'"):
         value = {"a": f"?sig={MARK}{end}", f"?sig={MARK}{end}": [1, None, f"sig={MARK}"]}
         text = json_text(value)
@@ -166,5 +166,5 @@ def test_json_stays_json() -> None:
         ("\x9b31m", "?31m"),
     ],
 )
-def test_what_a_terminal_would_obey_is_taken_out(text: str, shown: str) -> None:
+def test_control_sequences_are_removed(text: str, shown: str) -> None:
     assert clean(text) == shown

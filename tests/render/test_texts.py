@@ -1,4 +1,4 @@
-"""Report, status, questions, the local service."""
+"""Text of reports, status, next steps, questions and the local service."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def test_report_of_failures() -> None:
     assert report.tasks.failed == 1
     report = fold(RECORDINGS["start-task-failed"])
     assert report.exit == Exit.SERVICE
-    assert [node.node for node in report.nodes] == ["tvm-1", "tvm-2"]
+    assert [node.node for node in report.nodes] == [f"tvmps_{'0f' * 32}_d", f"tvmps_{'1e' * 32}_d"]
     assert [problem.code for problem in report.problems] == ["start-task-failed"]
 
 
-def test_phases_count_a_second_once() -> None:
+def test_overlapping_steps_of_a_phase_count_once() -> None:
     """Steps of a phase overlap, and there are gaps between them."""
     tape = Tape()
     tape.at(0, e.StepStarted("a", "upload", "files to a"))
@@ -84,11 +84,11 @@ def test_phases_count_a_second_once() -> None:
     assert fold(tape.stamped).phases == {Phase.UPLOAD: 7.0}
 
 
-def test_a_report_of_a_run_that_broke_off() -> None:
+def test_report_of_a_run_without_an_end() -> None:
     report = fold(RECORDINGS["good"][:10])
     assert (report.outcome, report.exit) == (None, Exit.BUG)
     assert any(step.state is StepState.RUNNING for step in report.steps)
-    assert "broke off" in summary_text(report)
+    assert "stopped unexpectedly" in summary_text(report)
 
 
 def test_a_report_keeps_few_failures_and_counts_all() -> None:
@@ -166,25 +166,30 @@ def test_status_of_a_job_that_has_ended_has_no_time_left() -> None:
     )
 
 
-def test_what_to_do_next_depends_on_how_it_ended_and_on_what_was_begun() -> None:
+def test_next_commands_depend_on_the_outcome_and_the_command() -> None:
     assert next_commands(Report(outcome=Outcome.DONE), "apply") == {}
     stopped = next_commands(Report(outcome=Outcome.INTERRUPTED), "destroy")
-    assert list(stopped) == ["destroy", "status"], "apply would make it all again"
-    broken = Report(outcome=Outcome.FAILED)
-    assert list(next_commands(broken, "apply")) == ["apply"]
+    assert list(stopped) == ["destroy", "status"], "apply would create everything again"
+    failed_run = Report(outcome=Outcome.FAILED)
+    assert list(next_commands(failed_run, "apply")) == ["apply"]
     node = NodeFailed("topn", "tvm-1", "starttaskfailed", 1, "", "")
-    assert list(next_commands(replace(broken, nodes=(node,)), "apply")) == ["failures", "apply"]
+    assert list(next_commands(replace(failed_run, nodes=(node,)), "apply")) == ["failures", "apply"]
     failed = Report(outcome=Outcome.TASKS_FAILED)
     assert list(next_commands(failed, "apply")) == ["failures", "retry"]
     assert list(next_commands(failed, "attach", scheduled=True)) == ["failures", "status"]
-    gone = StepReport("cleanup:job", "delete", "job topn", StepState.DONE)
-    assert "retry" not in next_commands(replace(failed, steps=(gone,)), "apply"), "no job, no tasks"
+    deleted = StepReport("cleanup:job", "delete", "job topn", StepState.DONE)
+    assert "retry" not in next_commands(replace(failed, steps=(deleted,)), "apply"), (
+        "no job, no tasks"
+    )
 
 
 def test_status_of_nothing() -> None:
     nothing = Status(LOCAL, "topn")
     assert json.loads(status_json(nothing))["job"] is None
-    assert status_text(nothing).splitlines()[1:] == ["pool   not there", "job    not there"]
+    assert status_text(nothing).splitlines()[1:] == [
+        "pool   does not exist",
+        "job    does not exist",
+    ]
 
 
 def test_status_of_a_schedule() -> None:
@@ -198,34 +203,33 @@ def test_status_of_a_schedule() -> None:
         "next_run": "2026-01-02T06:04:05.000Z",
     }
     over = replace(STATUS, schedule=replace(found, state="completed", next_run=None))
-    assert "next   no job to come: schedule nightly, completed" in status_text(over).splitlines()
+    assert "next   no further job: schedule nightly, completed" in status_text(over).splitlines()
 
 
-def test_questions_say_what_is_lost_and_what_it_costs() -> None:
+def test_questions_name_what_is_deleted_and_what_keeping_costs() -> None:
     pool = Deletion("pool topn", 20, failed=True)
-    asked = delete_question(pool, target="azure")
-    assert asked == (
+    question = delete_question(pool, target="azure")
+    assert question == (
         "Delete pool topn? If it is kept, its 20 nodes stay: 20 node-hours per hour. [Y/n] "
     )
     assert "1 node-hour per hour, not" in delete_question(replace(pool, nodes=1), target="local")
     assert "it has no nodes and" in delete_question(replace(pool, nodes=0), target="azure")
     job = Deletion("job topn", None, failed=True)
     assert delete_question(job, target="azure") == (
-        "Delete job topn? If it is kept, `batchspec failures` and `batchspec retry` can use it."
-        " [y/N] "
+        "Delete job topn? If it is kept, `batchspec failures` and `batchspec retry` need it. [y/N] "
     )
-    asked = delete_question(replace(job, failed=False), target="azure")
-    assert "it is free, but counts" in asked
-    assert asked.endswith("[Y/n] ")
-    asked = apply_question(PLANS["changed"])
-    assert AZURE.batch in asked
-    assert "This deletes pool topn with all in it." in asked
-    assert "deletes" not in apply_question(PLANS["fresh"]), "clean-up is no loss"
+    question = delete_question(replace(job, failed=False), target="azure")
+    assert "it costs nothing, but counts" in question
+    assert question.endswith("[Y/n] ")
+    question = apply_question(PLANS["changed"])
+    assert AZURE.batch in question
+    assert "This deletes pool topn and everything in it." in question
+    assert "deletes" not in apply_question(PLANS["fresh"]), "clean-up is not named"
     assert "no terminal" in no_terminal_text(PLANS["fresh"])
 
 
 @pytest.mark.parametrize("phase", ["waiting", "installing-azurite", "starting", "something-new"])
-def test_phases_of_a_start_have_words(phase: str) -> None:
+def test_every_phase_of_a_start_has_a_text(phase: str) -> None:
     assert phase_text(phase).endswith(" ...")
     assert "-" not in phase_text(phase)
 
@@ -250,7 +254,7 @@ def test_local_status() -> None:
         assert local_status_text(LocalStatus(state, data, log)).count("\n") == 2
 
 
-def test_words_of_the_local_service() -> None:
+def test_messages_of_the_local_service() -> None:
     data = Path("/home/user/data")
     text = started_text(batch_url="http://127.0.0.1:1", blob_url="http://127.0.0.1:2", data=data)
     assert "http://127.0.0.1:1" in text
@@ -260,18 +264,18 @@ def test_words_of_the_local_service() -> None:
     assert str(data) in reset_text(data)
 
 
-def test_an_account_of_both_kinds_has_words() -> None:
+def test_an_azure_account_has_a_text() -> None:
     account = Account("azure", "b", "s")
     assert status_text(Status(account, "x")).startswith("azure: Batch b, Storage s")
 
 
-def test_what_is_left_is_one_thing_or_several() -> None:
+def test_what_is_left_is_singular_or_plural() -> None:
     subjects = ("containers in and out", "container in", "pool p", "job j")
     assert list(left_lines(subjects, target="local")) == [
-        "containers in and out: they take room on this machine",
-        "container in: it takes room on this machine",
-        "pool p: it takes room on this machine",
-        "job j: it is free",
+        "containers in and out: they use disk space on this machine",
+        "container in: it uses disk space on this machine",
+        "pool p: it uses disk space on this machine",
+        "job j: it costs nothing",
     ]
     azure = list(left_lines(subjects, target="azure"))
     assert azure[0] == "containers in and out: their data is billed as storage"

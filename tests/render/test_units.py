@@ -1,4 +1,4 @@
-"""Numbers as people read them."""
+"""Numbers as text."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_percent_is_100_only_at_the_end() -> None:
     assert units.percent(1, 1) == units.percent(0, 0) == 100
 
 
-def test_words() -> None:
+def test_lists() -> None:
     assert units.counted(1, "file") == "1 file"
     assert units.counted(1000, "file") == "1,000 files"
     assert units.counted(2, "entry", "entries") == "2 entries"

@@ -52,25 +52,25 @@ def test_json(name: str) -> None:
 @each
 def test_summary(name: str) -> None:
     report = fold(RECORDINGS[name])
-    commands = {"batchspec status topn.yaml": "how it is with the run now"}
+    commands = {"batchspec status topn.yaml": "shows the progress"}
     text = summary_text(report, destroy="batchspec destroy topn.yaml", commands=commands)
     golden.check(f"{name}.summary.txt", text)
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
-def test_auto_is_plain_where_there_is_no_terminal() -> None:
+def test_auto_is_plain_without_a_terminal() -> None:
     stream = RECORDINGS["good"]
     assert replay(Kind.AUTO, stream) == replay(Kind.PLAIN, stream)
 
 
 def test_a_long_run_stays_readable_in_a_log() -> None:
-    """Hours of progress come to few lines, and the end of each thing is told."""
+    """Hours of progress are few lines, and the end of each step is reported."""
     text = replay(Kind.PLAIN, RECORDINGS["large"])
     assert len(text.splitlines()) < 350
     assert "1,000,000 of 1,000,000 tasks done, 10 failed" in text
 
 
-def test_what_grows_is_not_at_its_end_with_every_item() -> None:
+def test_a_growing_total_is_not_reported_with_every_item() -> None:
     stream = [Stamped(1, START, StepStarted("a", "download", "results from output"))]
     stream += [
         Stamped(1 + n, START + timedelta(seconds=n / 100), StepProgress("a", n, n, 0))
@@ -78,7 +78,7 @@ def test_what_grows_is_not_at_its_end_with_every_item() -> None:
     ]
     lines = replay(Kind.PLAIN, stream).splitlines()
     assert len(lines) < 8
-    assert "1 of 1 file, 100 %" in lines[1]
+    assert "1 of 1 file, 100%" in lines[1]
 
 
 def test_a_line_is_on_the_stream_as_soon_as_it_happened() -> None:
@@ -95,19 +95,50 @@ def test_a_line_is_on_the_stream_as_soon_as_it_happened() -> None:
         assert out.flushed == len(out.getvalue()) > 0
 
 
-def test_failures_beyond_the_first_are_counted_only() -> None:
-    failed = [
-        Stamped(n, START + timedelta(seconds=n), TaskFailed("job", f"t{n}", 1, "", "", "oops\n"))
-        for n in range(1, 100)
+def failed_tasks(*causes: tuple[int, str]) -> list[Stamped]:
+    return [
+        Stamped(n, START + timedelta(seconds=n), TaskFailed("job", f"t{n}", code, "", "", stderr))
+        for n, (code, stderr) in enumerate(causes, 1)
     ]
-    for kind in (Kind.PLAIN, Kind.QUIET):
-        text = replay(kind, failed)
-        assert text.count("oops") == 20
-        assert text.count("more tasks failed") == 1
-    assert replay(Kind.JSON, failed).count("oops") == 99
 
 
-def test_a_stream_that_cannot_take_a_character_gets_an_escape() -> None:
+LINES = pytest.mark.parametrize("kind", [Kind.PLAIN, Kind.QUIET])
+
+
+@LINES
+def test_failures_of_one_cause_are_one_block_and_one_line(kind: Kind) -> None:
+    text = replay(kind, failed_tasks(*[(1, "oops\n")] * 99))
+    assert text.count("oops") == 1
+    assert "task t1 of job job failed: exit code 1\n" in text
+    assert "98 more tasks of job job failed: exit code 1 (t2, t3, t4, t5 and 94 more)\n" in text
+
+
+@LINES
+def test_failures_of_different_causes_are_shown_each(kind: Kind) -> None:
+    text = replay(kind, failed_tasks((1, "oops\n"), (2, "oops\n"), (1, "ouch\n"), (1, "oops\n")))
+    assert [text.count(word) for word in ("oops", "ouch", "exit code 2")] == [2, 1, 1]
+    assert "1 more task of job job failed: exit code 1 (t4)\n" in text
+
+
+@LINES
+def test_causes_beyond_the_first_are_counted_together(kind: Kind) -> None:
+    text = replay(kind, failed_tasks(*[(1, f"oops {n}\n") for n in range(99)]))
+    assert text.count("oops") == 20
+    assert text.count("79 more tasks of job job failed: other causes") == 1
+
+
+def test_the_json_stream_has_every_failure() -> None:
+    assert replay(Kind.JSON, failed_tasks(*[(1, "oops\n")] * 99)).count("oops") == 99
+
+
+def test_repeated_failures_are_reported_before_the_step_fails() -> None:
+    lines = replay(Kind.PLAIN, RECORDINGS["start-task-failed"]).splitlines()
+    repeated = next(n for n, line in enumerate(lines) if "1 more node of pool topn" in line)
+    failed = next(n for n, line in enumerate(lines) if "wait for nodes of topn (after" in line)
+    assert repeated < failed
+
+
+def test_a_character_that_the_stream_cannot_encode_is_escaped() -> None:
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
     view = open_view(Kind.PLAIN, out, now=lambda: START, environ={})

@@ -36,7 +36,7 @@ def start(port: int, options: local.SimulationOptions, form: Format) -> int:
             batch_url=endpoints.batch_url,
             blob_url=endpoints.blob_url,
             data=endpoints.data,
-            day=day_of(endpoints.simulation),
+            simulation=day_of(endpoints.simulation),
         )
     )
     return Exit.DONE
@@ -68,7 +68,7 @@ def show(form: Format) -> int:
         started=seen.started,
         pid=seen.pid,
         version=seen.version,
-        day=day,
+        simulation=day,
     )
     if form is Format.JSON:
         out(local_status_json(shown))

@@ -25,7 +25,7 @@ from batchspec.observe.output import (
 )
 from batchspec.plan.observed import JobFacts
 from batchspec.render.logs import (
-    Lines,
+    OutputRedactor,
     empty_note,
     list_notes,
     no_output,
@@ -113,7 +113,7 @@ async def _show(
 
 async def _pass_on(source: AsyncIterator[bytes]) -> bool:
     """Write it to standard output as it comes; whether there was anything."""
-    lines = Lines(shown=sys.stdout.isatty())
+    lines = OutputRedactor(shown=sys.stdout.isatty())
     written = False
     async for data in source:
         written = True

@@ -1,7 +1,8 @@
-"""The published stream: one JSON object a line, the first says its version.
+"""The published event stream: one JSON object on each line, the first with the stream version.
 
-Every line has ``type``, ``seq`` and ``at``; the rest are the fields of the event by name. A removed
-or changed key raises the number of the stream.
+Every line has ``type``, ``seq`` and ``at``, and the fields of the event by name. A removed or
+changed key raises the stream version. :func:`read_record` reads a recorded stream; it skips lines
+that this version cannot read (a newer type or key, an incomplete line).
 """
 
 from __future__ import annotations
@@ -30,22 +31,22 @@ class JsonView:
     def __init__(self, stream: TextIO, version: str = "") -> None:
         self._writer = LineWriter(stream)
         self._version = version
-        self._begun = False
+        self._started = False
 
     def __call__(self, stamped: Stamped) -> None:
-        if not self._begun:
-            self._begun = True
+        if not self._started:
+            self._started = True
             head = {"type": "version", "stream": STREAM, "seq": 0, "at": moment(stamped.at)}
             self._writer.line(json_text({**head, "batchspec": self._version}))
         self._writer.line(json_text(event_json(stamped)))
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Nothing to do: the screen is not used."""
+        """Do nothing: the view does not use the screen."""
         yield
 
     def close(self) -> None:
-        """Nothing to do: every line is written at once."""
+        """Do nothing: every line is written at once."""
 
 
 def event_json(stamped: Stamped) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Progress line by line: `plain` for logs, `quiet` for failures alone."""
+"""Progress line by line: ``plain`` for logs, ``quiet`` for failures and the outcome."""
 
 from __future__ import annotations
 
@@ -12,45 +12,66 @@ from batchspec.apply.events import Stamped
 from batchspec.render import event_text, units
 from batchspec.render.diagnostics import diagnostic_text
 from batchspec.render.output import LineWriter, flat
-from batchspec.render.progress.rate import FailureLimit, Rate, Throttle
+from batchspec.render.progress.rate import FailureGroups, Rate, Throttle
 from batchspec.render.step_text import phrase
 from batchspec.render.style import Style
 
 
 class PlainView:
-    """Writes a line for each event; of progress, only now and then."""
+    """Writes a line for each event; progress at intervals."""
 
     def __init__(self, stream: TextIO) -> None:
         self._writer = LineWriter(stream)
         self._began: datetime | None = None
+        self._elapsed = 0.0
         self._throttle: Throttle | None = None
         self._names: dict[str, str] = {}
         self._nouns: dict[str, str] = {}
-        self._paces: dict[str, Rate] = {}
+        self._rates: dict[str, Rate] = {}
         self._seen: dict[str, object] = {}
-        self._ended: set[str] = set()
+        self._complete: set[str] = set()
         self._waits: dict[tuple[str, str], str] = {}
-        self._limit = FailureLimit()
+        self._failures = FailureGroups()
 
     def __call__(self, stamped: Stamped) -> None:
         if self._began is None:
             self._began = stamped.at
             self._throttle = Throttle(stamped.at)
-        time = f"{units.clock((stamped.at - self._began).total_seconds()):>7}  "
-        label, texts = self._words(stamped)
-        for number, text in enumerate(texts):
-            head = f"{time}{label:<7} " if number == 0 else " " * 17
-            self._writer.line((head + text).rstrip())
+        self._elapsed = (stamped.at - self._began).total_seconds()
+        self._write_repeats(stamped.event, stamped.at)
+        self._write(*self._lines(stamped))
+
+    def _write(self, label: str, lines: Iterable[str]) -> None:
+        """Write the lines of an event, the first one with the time since the run began."""
+        time = units.clock(self._elapsed)
+        for number, line in enumerate(lines):
+            head = f"{time:>7}  {label:<7} " if number == 0 else " " * 17
+            self._writer.line((head + line).rstrip())
+
+    def _write_repeats(self, event: events.Event, at: datetime) -> None:
+        """Write how many failures repeat an earlier one: before a step ends, else now and then."""
+        if not self._failures.counted:
+            return
+        match event:
+            case events.TaskFailed() | events.NodeFailed():
+                return
+            case events.NodesSeen() | events.TasksSeen() | events.StepProgress():
+                if self._throttle is None or not self._throttle.due("failures", at, 0):
+                    return
+        for line in self._failures.take():
+            self._write("FAILED", [line])
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Nothing to do: lines stay where they are."""
+        """Do nothing: written lines stay."""
         yield
 
     def close(self) -> None:
-        """Nothing to do: every line is written at once."""
+        """Write the failures that were only counted so far; every other line is written."""
+        for line in self._failures.take():
+            self._write("FAILED", [line])
 
-    def _words(  # noqa: PLR0911, PLR0912  (one case an event)
+    def _lines(  # noqa: PLR0911, PLR0912  (one case an event)
         self, stamped: Stamped
     ) -> tuple[str, Iterable[str]]:
         at, event = stamped.at, stamped.event
@@ -67,10 +88,8 @@ class PlainView:
                 return "tasks", self._tasks(event, at)
             case events.StagesSeen():
                 return "stages", event_text.stage_lines(event.stages)
-            case events.TaskFailed():
-                return "FAILED", self._limit("task", event_text.task_failed_lines(event))
-            case events.NodeFailed():
-                return "FAILED", self._limit("node", event_text.node_failed_lines(event))
+            case events.TaskFailed() | events.NodeFailed():
+                return "FAILED", self._failures.add(event)
             case events.ScheduleSeen():
                 return "next", [event_text.schedule_seen_text(event)]
             case events.Waiting():
@@ -85,8 +104,8 @@ class PlainView:
                 return "FAILED", [first, *diagnostic_text(event.problem).splitlines()]
             case events.StepSkipped():
                 self._names.setdefault(event.step, phrase(event.verb, event.subject))
-                why = event_text.skipped_text(event.because, self._names)
-                return "skipped", [f"{phrase(event.verb, event.subject)}: {why}"]
+                reason = event_text.skipped_text(event.because, self._names)
+                return "skipped", [f"{phrase(event.verb, event.subject)}: {reason}"]
             case events.RunEnded():
                 return "end", [event_text.run_ended_text(event)]
             case _:
@@ -97,78 +116,79 @@ class PlainView:
         if event.resolved:
             return "cleared", [self._waits.pop(key, flat(" ".join(key)))]
         self._waits[key] = flat(event.summary)
-        words = list(event_text.waiting_lines(event))
-        # A cause that ends the run is told in full by the failure that follows.
-        return "waits", words[:1] if event.ends else words
+        lines = list(event_text.waiting_lines(event))
+        # If the cause ends the run, the failed step that follows has the details.
+        return "waits", lines[:1] if event.ends else lines
 
     def _start(self, event: events.StepStarted, at: datetime) -> str:
         name = self._names[event.step] = phrase(event.verb, event.subject)
-        self._nouns[event.step] = event_text.noun(event.verb, event.subject)
-        self._paces[event.step] = Rate()
-        self._paces[event.step].see(at, 0)
-        much = [] if event.items < 2 else [units.counted(event.items, self._nouns[event.step])]
-        much += [] if event.size is None else [units.size(event.size)]
-        return f"{name} ({', '.join(much)})" if much else name
+        self._nouns[event.step] = event_text.item_noun(event.verb, event.subject)
+        self._rates[event.step] = Rate()
+        self._rates[event.step].add(at, 0)
+        facts = [] if event.items < 2 else [units.counted(event.items, self._nouns[event.step])]
+        facts += [] if event.size is None else [units.size(event.size)]
+        return f"{name} ({', '.join(facts)})" if facts else name
 
     def _progress(self, event: events.StepProgress, at: datetime) -> Iterator[str]:
-        done, whole = event_text.share_of(event)
-        pace = self._paces.setdefault(event.step, Rate())
-        pace.see(at, done)
-        if self._again(f"step {event.step}", event, at, done, whole):
-            what = self._nouns.get(event.step, "item")
-            words = f"{self._names.get(event.step, flat(event.step))}: "
-            words += event_text.progress_text(event, what)
-            yield words + self._speed(pace, at, whole, None if event.size else f"{what}s")
+        done, total = event_text.progress_share(event)
+        rate = self._rates.setdefault(event.step, Rate())
+        rate.add(at, done)
+        if self._due(f"step {event.step}", event, at, done, total):
+            item = self._nouns.get(event.step, "item")
+            name = self._names.get(event.step, flat(event.step))
+            unit = None if event.size else f"{item}s"
+            progress = event_text.progress_text(event, item)
+            yield f"{name}: {progress}{_rate_text(rate, at, total, unit)}"
 
     def _nodes(self, event: events.NodesSeen, at: datetime) -> Iterator[str]:
-        if self._again(f"pool {event.pool}", event, at, 0, 1):
+        if self._due(f"pool {event.pool}", event, at, 0, 1):
             yield f"pool {flat(event.pool)}: {event_text.nodes_text(event)}"
 
     def _tasks(self, event: events.TasksSeen, at: datetime) -> Iterator[str]:
         subject = f"job {event.job}"
         done = event.succeeded + event.failed
-        pace = self._paces.setdefault(subject, Rate())
-        pace.see(at, done)
-        same = (event.active, event.running, event.succeeded, event.failed, event.total)
-        if self._again(subject, same, at, done, event.total):
-            words = f"{flat(subject)}: {event_text.tasks_text(event)}"
-            # While nothing runs there is no telling how long it takes.
+        rate = self._rates.setdefault(subject, Rate())
+        rate.add(at, done)
+        counts = (event.active, event.running, event.succeeded, event.failed, event.total)
+        if self._due(subject, counts, at, done, event.total):
+            text = f"{flat(subject)}: {event_text.tasks_text(event)}"
+            # While tasks only wait for nodes, the rate of earlier tasks predicts nothing.
             if event.running or not event.active:
-                words += self._speed(pace, at, event.total, "tasks")
+                text += _rate_text(rate, at, event.total, "tasks")
             if event.left is not None and done < event.total:
-                words += f", limit in {units.duration(event.left)}"
-            yield words
+                text += f", limit in {units.duration(event.left)}"
+            yield text
 
-    def _again(self, subject: str, news: object, at: datetime, done: int, whole: int) -> bool:
-        """Whether to speak of it: it is news, and it is time or it has come to its end.
+    def _due(self, subject: str, value: object, at: datetime, done: int, total: int) -> bool:
+        """Whether to report a subject: its value changed, and it is time or it is complete.
 
-        What grows may come to its end time and again: only the first is told at once.
+        A total that grows can be reached repeatedly: only the first time is reported at once.
         """
-        if self._seen.get(subject) == news or self._throttle is None:
+        if self._seen.get(subject) == value or self._throttle is None:
             return False
-        due = self._throttle.due(subject, at, done / whole if whole else 1.0)
-        ended = done >= whole
-        if not due and (not ended or subject in self._ended):
+        due = self._throttle.due(subject, at, done / total if total else 1.0)
+        complete = done >= total
+        if not due and (not complete or subject in self._complete):
             return False
-        self._seen[subject] = news
-        (self._ended.add if ended else self._ended.discard)(subject)
+        self._seen[subject] = value
+        (self._complete.add if complete else self._complete.discard)(subject)
         return True
 
-    @staticmethod
-    def _speed(pace: Rate, at: datetime, whole: int, noun: str | None) -> str:
-        """Rate and time left, of items or (without a noun) of bytes."""
-        speed = pace.rate(at)
-        if speed is None:
-            return ""
-        text = f", {units.rate(speed, noun) if noun else units.byte_rate(speed)}"
-        left = pace.left(at, whole)
-        return f"{text}, {units.duration(left)} left" if left else text
+
+def _rate_text(rate: Rate, at: datetime, total: int, noun: str | None) -> str:
+    """Rate and time left, of items or (without a noun) of bytes."""
+    speed = rate.per_second(at)
+    if speed is None:
+        return ""
+    text = f", {units.rate(speed, noun) if noun else units.byte_rate(speed)}"
+    left = rate.seconds_left(at, total)
+    return f"{text}, {units.duration(left)} left" if left else text
 
 
 def _done(event: events.StepDone) -> str:
     facts = [units.duration(event.seconds)]
     if event.items > 1:
-        facts.append(units.counted(event.items, event_text.noun(event.verb, event.subject)))
+        facts.append(units.counted(event.items, event_text.item_noun(event.verb, event.subject)))
     if event.size:
         facts.append(units.size(event.size))
     if event.note:
@@ -177,13 +197,13 @@ def _done(event: events.StepDone) -> str:
 
 
 class QuietView:
-    """Writes problems, failed tasks and nodes, and how the run ended."""
+    """Writes diagnostics, failed tasks and nodes, and how the run ended."""
 
     def __init__(self, stream: TextIO, *, color: bool = False) -> None:
         self._writer = LineWriter(stream)
         self._color = color
-        self._ink = Style(color)
-        self._limit = FailureLimit()
+        self._style = Style(color)
+        self._failures = FailureGroups()
 
     def __call__(self, stamped: Stamped) -> None:
         for line in self._lines(stamped.event):
@@ -191,24 +211,26 @@ class QuietView:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Nothing to do: lines stay where they are."""
+        """Do nothing: written lines stay."""
         yield
 
     def close(self) -> None:
-        """Nothing to do: every line is written at once."""
+        """Write the failures that were only counted so far; every other line is written."""
+        for line in self._in_red(self._failures.take()):
+            self._writer.line(line)
 
     def _lines(self, event: events.Event) -> Iterator[str]:
         match event:
-            case events.TaskFailed():
-                yield from self._marked(self._limit("task", event_text.task_failed_lines(event)))
-            case events.NodeFailed():
-                yield from self._marked(self._limit("node", event_text.node_failed_lines(event)))
+            case events.TaskFailed() | events.NodeFailed():
+                yield from self._in_red(self._failures.add(event))
             case events.Noticed(problem):
                 yield diagnostic_text(problem, color=self._color)
             case events.StepFailed():
-                yield self._ink("error", f"{phrase(event.verb, event.subject)} failed")
+                yield from self._in_red(self._failures.take())
+                yield self._style("error", f"{phrase(event.verb, event.subject)} failed")
                 yield diagnostic_text(event.problem, color=self._color)
             case events.RunEnded():
+                yield from self._in_red(self._failures.take())
                 yield event_text.run_ended_text(event)
             case (
                 events.RunStarted()
@@ -226,7 +248,7 @@ class QuietView:
             case _:
                 assert_never(event)
 
-    def _marked(self, texts: Iterable[str]) -> Iterator[str]:
-        """The first line in the colour of an error."""
-        for number, text in enumerate(texts):
-            yield self._ink("error", text) if number == 0 else text
+    def _in_red(self, lines: Iterable[str]) -> Iterator[str]:
+        """Failures in the colour of an error; the lines of stderr without it."""
+        for line in lines:
+            yield line if line.startswith("  |") else self._style("error", line)

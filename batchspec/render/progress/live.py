@@ -1,12 +1,12 @@
-"""Keeps the live screen up: the region at the bottom, failures above it, pauses for questions.
+"""Updates the live view: the region at the bottom, failures above it, pauses for questions.
 
-Events come on one thread; rich redraws on another. The board is only touched, and drawn, under the
-lock here; nothing is printed while it is held, since printing takes rich's own lock.
+Events arrive on one thread; rich redraws on another. The state is changed and drawn under the lock
+here; nothing is printed while it is held, because printing acquires the lock of rich.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from threading import Lock
@@ -18,16 +18,17 @@ from rich.text import Text
 
 from batchspec.apply import events
 from batchspec.apply.events import Stamped
-from batchspec.render import event_text
+from batchspec.diagnostics import Diagnostic
 from batchspec.render.diagnostics import diagnostic_text
+from batchspec.render.output import wrap
 from batchspec.render.progress.live_frame import Size, frame
 from batchspec.render.progress.live_state import LiveState
-from batchspec.render.progress.rate import FailureLimit
+from batchspec.render.progress.rate import FailureGroups
 from batchspec.render.style import wants_color
 from batchspec.render.symbols import Symbols
 
 _FRAMES = 8
-"""Frames a second: enough for a spinner, little enough for a slow line."""
+"""Frames a second: enough for the spinner, few enough for a slow connection."""
 
 
 def console_on(
@@ -37,7 +38,7 @@ def console_on(
     width: int | None = None,
     height: int | None = None,
 ) -> Console:
-    """A console on a stream taken for a terminal; without a size it follows the stream's."""
+    """A console on a stream that is treated as a terminal; the default size is the stream's."""
     return Console(
         file=stream,
         force_terminal=True,
@@ -54,7 +55,7 @@ def console_on(
 
 
 class LiveView:
-    """Shows a run on a terminal. ``refreshing`` is off where a test draws by itself."""
+    """Shows a run on a terminal. ``refreshing`` is off in tests, which call :meth:`refresh`."""
 
     def __init__(
         self,
@@ -68,20 +69,20 @@ class LiveView:
         self._refreshing = refreshing
         self._state = LiveState()
         self._lock = Lock()
-        self._limit = FailureLimit()
-        self._held: list[Text] = []
+        self._failures = FailureGroups()
+        self._above_region: list[Text] = []
         self._closed = self._paused = False
         self._live: Live | None = None
 
     def __call__(self, stamped: Stamped) -> None:
         with self._lock:
-            self._state.see(stamped)
-        self._held += self._above(stamped.event)
+            self._state.add(stamped)
+        self._above_region += self._above(stamped.event)
         if self._paused:
             return
         if self._live is None and not self._closed:
-            self._live = self._raise()
-        self._print_held()
+            self._live = self._start()
+        self._print_above()
 
     def refresh(self) -> None:
         """Draw now."""
@@ -90,7 +91,7 @@ class LiveView:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Take the region away, hold back what happens meanwhile, and put it back at the end."""
+        """Remove the region, collect lines until the end of the pause, then restore it."""
         live, self._live, self._paused = self._live, None, True
         if live is not None:
             live.transient = True
@@ -100,11 +101,11 @@ class LiveView:
         finally:
             self._paused = False
             if live is not None and not self._closed:
-                self._live = self._raise()
-            self._print_held()
+                self._live = self._start()
+            self._print_above()
 
     def close(self) -> None:
-        """Draw a last time, every step in its own line, and leave it on the screen."""
+        """Draw a last time, with every step on its own line, and leave it on the screen."""
         self._closed = True
         live, self._live = self._live, None
         if live is not None:
@@ -112,7 +113,7 @@ class LiveView:
                 self._state.closed = True
             live.stop()
 
-    def _raise(self) -> Live:
+    def _start(self) -> Live:
         live = Live(
             console=self._console,
             get_renderable=self._draw,
@@ -129,22 +130,45 @@ class LiveView:
             height = None if self._state.closed else size.height
             return Group(*frame(self._state, self._now(), Size(size.width, height), self._symbols))
 
-    def _print_held(self) -> None:
-        """Print above the region what was said since the last time."""
-        above, self._held = self._held, []
+    def _print_above(self) -> None:
+        """Print the collected lines above the region."""
+        above, self._above_region = self._above_region, []
         if above:
             self._console.print(*above, sep="\n", overflow="fold", soft_wrap=False)
 
     def _above(self, event: events.Event) -> list[Text]:
-        """What stays on the screen above the region: what went wrong."""
+        """What an event prints above the region: failures and diagnostics."""
         match event:
-            case events.TaskFailed():
-                texts = list(self._limit("task", event_text.task_failed_lines(event)))
-            case events.NodeFailed():
-                texts = list(self._limit("node", event_text.node_failed_lines(event)))
-            case events.Noticed(problem) | events.StepFailed(problem=problem):
-                text = diagnostic_text(problem, color=True, width=self._console.width)
-                return [Text.from_ansi(line) for line in text.splitlines()]
-            case _:
-                return []
-        return [Text(line, "dim" if number else "bold red") for number, line in enumerate(texts)]
+            case events.TaskFailed() | events.NodeFailed():
+                return self._failed(self._failures.add(event))
+            case events.Noticed(problem):
+                return self._diagnostic(problem)
+            case events.StepFailed(problem=problem):
+                return [*self._failed(self._failures.take()), *self._diagnostic(problem)]
+            case events.StepDone() | events.RunEnded():
+                return self._failed(self._failures.take())
+        return []
+
+    @staticmethod
+    def _failed(lines: Iterable[str]) -> list[Text]:
+        return [Text(line, "dim" if line.startswith("  |") else "bold red") for line in lines]
+
+    def _diagnostic(self, problem: Diagnostic) -> list[Text]:
+        width = self._console.width
+        text = diagnostic_text(problem, color=True, width=width)
+        lines = (Text.from_ansi(line) for line in text.splitlines())
+        return [part for line in lines for part in _wrapped(line, width)]
+
+
+def _wrapped(line: Text, width: int) -> Iterator[Text]:
+    """A line in parts that fit, each with the indentation of the first."""
+    plain = line.plain
+    indent = len(plain) - len(plain.lstrip())
+    starts, at = [], 0
+    for part in wrap(plain.strip(), width - indent):
+        at = plain.index(part, at)
+        starts.append(at)
+        at += len(part)
+    for number, text in enumerate(line.divide(starts[1:])):
+        text.rstrip()
+        yield text if number == 0 else Text(" " * indent).append_text(text)

@@ -14,9 +14,9 @@ from batchspec.render.symbols import Symbols
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a bar: its sign, its colour, what it is called, how many it stands for."""
+    """A part of a bar: its symbol, colour and name, and the number that it stands for."""
 
-    sign: str
+    symbol: str
     style: str
     name: str
     count: int
@@ -25,8 +25,8 @@ class Part:
 def shares(counts: Sequence[int], width: int) -> list[int]:
     """The cells of each part of a bar that is ``width`` cells wide.
 
-    They are in proportion and fill the bar, and whatever is there at all has a cell: one failed
-    task of a million is seen. Where there are more parts than cells, the last go without.
+    They are in proportion and fill the bar, and every part that is not empty has a cell, so that
+    one failed task of a million is visible. With more parts than cells, the last ones have none.
     """
     total = sum(counts)
     if total == 0 or width <= 0:
@@ -43,7 +43,7 @@ def shares(counts: Sequence[int], width: int) -> list[int]:
 
 
 def strip(parts: Sequence[Part], width: int) -> list[tuple[Part, int]]:
-    """A cell for each one where they fit, otherwise in proportion."""
+    """One cell for each item if they fit, otherwise cells in proportion."""
     counts = [part.count for part in parts]
     cells = counts if sum(counts) <= width else shares(counts, width)
     return list(zip(parts, cells, strict=True))
@@ -62,26 +62,28 @@ _KINDS: Mapping[str, str] = {
     "unusable": "failed",
     "unknown": "failed",
 }
-"""The states of a node (BatchNodeState), in the few kinds that matter; others are leaving."""
+"""The states of a node (BatchNodeState) in groups; every other state counts as leaving."""
 
 _ORDER = ("running", "idle", "starting", "leaving", "failed")
 
 
 def node_parts(seen: NodesSeen, symbols: Symbols) -> list[Part]:
-    """The nodes of a pool by state, the useful ones first; what is still to come is last."""
-    looks = {
+    """The nodes of a pool by state, running ones first, nodes that are not allocated yet last."""
+    appearance = {
         "running": (symbols.node_running, "green"),
         "idle": (symbols.node_idle, "cyan"),
         "starting": (symbols.node_starting, "yellow"),
         "leaving": (symbols.node_leaving, "dim"),
         "failed": (symbols.node_failed, "bold red"),
     }
-    states = [(state, count) for state, count in seen.states.items() if count]
-    states.sort(key=lambda item: (_ORDER.index(_kind(item[0])), item[0]))
-    parts = [Part(*looks[_kind(state)], node_state_text(state), count) for state, count in states]
-    missing = seen.target - sum(count for _, count in states)
+    states = [(_kind(state), state, count) for state, count in seen.states.items() if count]
+    states.sort(key=lambda item: (_ORDER.index(item[0]), item[1]))
+    parts = [
+        Part(*appearance[kind], node_state_text(state), count) for kind, state, count in states
+    ]
+    missing = seen.target - sum(count for _, _, count in states)
     if missing > 0:
-        parts.append(Part(symbols.node_missing, "dim", "to come", missing))
+        parts.append(Part(symbols.node_missing, "dim", "pending", missing))
     return parts
 
 
@@ -90,7 +92,7 @@ def _kind(state: str) -> str:
 
 
 def task_parts(seen: TasksSeen, symbols: Symbols) -> list[Part]:
-    """The tasks of a job by state; those that are not in it yet are last, nameless."""
+    """The tasks of a job by state; those not submitted yet are last, without a name."""
     known = seen.succeeded + seen.failed + seen.running + seen.active
     return [
         Part(symbols.succeeded, "green", "succeeded", seen.succeeded),
@@ -102,7 +104,7 @@ def task_parts(seen: TasksSeen, symbols: Symbols) -> list[Part]:
 
 
 def cut(text: Text, width: int, symbols: Symbols) -> Text:
-    """The text, or as much of it as fits."""
+    """The text, truncated with an ellipsis if it does not fit."""
     if text.cell_len > max(width, 0):
         text.truncate(max(width - 1, 0), overflow="crop")
         text.append(symbols.ellipsis if width > 0 else "")
@@ -110,14 +112,14 @@ def cut(text: Text, width: int, symbols: Symbols) -> Text:
 
 
 def sides(left: Text, right: Text, width: int, symbols: Symbols) -> Text:
-    """Something at the left and something at the right; the left gives way."""
+    """A text at the left, truncated if needed, and one at the right."""
     left = cut(left, width - right.cell_len - 1, symbols)
     gap = max(width - left.cell_len - right.cell_len, 0)
     return left.append(" " * gap).append_text(right)
 
 
 def bar(done: int, whole: int, cells: int, symbols: Symbols) -> Text:
-    """How much is done of a whole; it is full only when all is."""
+    """A progress bar; it is full only when ``done`` reaches ``whole``."""
     full = min(cells * done // whole, cells) if whole else cells
     head = symbols.head if 0 < full < cells else ""
     text = Text().append(symbols.full * (full - len(head)) + head, "cyan")

@@ -1,4 +1,4 @@
-"""What the live screen shows, folded from events. Plain data: nothing here draws."""
+"""The state of the live view, updated from events; nothing here draws."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from batchspec.render.report import StepState
 
 @dataclass(slots=True)
 class StepRow:
-    """A step on the screen; ``share`` is what is done and what there is, in ``pace``'s unit."""
+    """A step on the screen; ``rate`` is in bytes if the size is known, else in items."""
 
     step: str
     verb: str
@@ -28,12 +28,12 @@ class StepRow:
     moved: int = 0
     size: int | None = None
     note: str = ""
-    pace: Rate = field(default_factory=Rate)
+    rate: Rate = field(default_factory=Rate)
 
 
 @dataclass(slots=True)
 class LiveState:
-    """The whole screen. ``rows`` are in the order in which the steps began."""
+    """Everything that the live view shows; ``rows`` are in the order in which the steps started."""
 
     began: datetime | None = None
     run: events.RunStarted | None = None
@@ -41,21 +41,21 @@ class LiveState:
     rows: dict[str, StepRow] = field(default_factory=dict)
     nodes: dict[str, events.NodesSeen] = field(default_factory=dict)
     tasks: dict[str, tuple[datetime, events.TasksSeen]] = field(default_factory=dict)
-    paces: dict[str, Rate] = field(default_factory=dict)
+    rates: dict[str, Rate] = field(default_factory=dict)
     waits: dict[tuple[str, str], tuple[datetime, events.Waiting]] = field(default_factory=dict)
-    """The causes for which the run waits, each with when it was first reported."""
+    """The causes that block the run, each with the time of its first report."""
     closed: bool = False
-    """The screen is left as it is, whether or not the run has ended."""
+    """The view was closed; it does not change any more."""
     failed_tasks: int = 0
     failed_nodes: int = 0
 
     @property
     def over(self) -> bool:
-        """Whether nothing moves any more."""
+        """Whether the run has ended or the view is closed."""
         return self.closed or self.end is not None
 
-    def see(self, stamped: Stamped) -> None:  # noqa: PLR0912  (one case an event)
-        """Take one event into account."""
+    def add(self, stamped: Stamped) -> None:  # noqa: PLR0912  (one case an event)
+        """Update the state with an event."""
         at, event = stamped.at, stamped.event
         self.began = self.began or at
         match event:
@@ -63,7 +63,7 @@ class LiveState:
                 self.run = event
             case events.StepStarted(step, verb, subject, items, size):
                 row = StepRow(step, verb, subject, at, items=items, size=size)
-                row.pace.see(at, 0)
+                row.rate.add(at, 0)
                 self.rows[step] = row
             case events.StepProgress():
                 self._progress(event, at)
@@ -71,8 +71,8 @@ class LiveState:
                 self.nodes[event.pool] = event
             case events.TasksSeen():
                 self.tasks[event.job] = (at, event)
-                pace = self.paces.setdefault(event.job, Rate())
-                pace.see(at, event.succeeded + event.failed)
+                rate = self.rates.setdefault(event.job, Rate())
+                rate.add(at, event.succeeded + event.failed)
             case events.Waiting(code, subject):
                 first, _ = self.waits.pop((code, subject), (at, event))
                 if not event.resolved:
@@ -107,4 +107,4 @@ class LiveState:
             return
         row.done, row.items, row.moved = event.done, event.items, event.moved
         row.size = event.size if event.size is not None else row.size
-        row.pace.see(at, event_text.share_of(event)[0])
+        row.rate.add(at, event_text.progress_share(event)[0])

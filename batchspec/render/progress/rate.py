@@ -1,25 +1,29 @@
-"""How fast something goes, and how often to speak of it. Time comes with the events."""
+"""How fast a run proceeds and how often to report it. Every time comes from the events."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Iterable
+from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from batchspec.apply.events import NodeFailed, TaskFailed
+from batchspec.render import units
+from batchspec.render.event_text import failure_lines, node_cause, task_cause
+from batchspec.render.output import flat
+
 _WINDOW = timedelta(seconds=30)
 _GRAIN = timedelta(seconds=0.5)
-_SILENCE = timedelta(seconds=10)
+_IDLE = timedelta(seconds=10)
 
 
 @dataclass(slots=True)
 class Rate:
-    """A rate over the last half minute, from (time, value) samples; few are kept."""
+    """The rate of a value over the last 30 seconds; keeps at most two samples a second."""
 
     _samples: deque[tuple[datetime, float]] = field(default_factory=deque)
 
-    def see(self, at: datetime, value: float) -> None:
-        """The value at a time. A value that went back begins anew."""
+    def add(self, at: datetime, value: float) -> None:
+        """Add a sample. A value below the last one starts a new series."""
         samples = self._samples
         if samples and value < samples[-1][1]:
             samples.clear()
@@ -30,68 +34,115 @@ class Rate:
         while len(samples) > 2 and at - samples[1][0] >= _WINDOW:
             samples.popleft()
 
-    def rate(self, now: datetime) -> float | None:
-        """How much a second; ``None`` before a second has passed or while nothing has moved."""
+    def per_second(self, now: datetime) -> float | None:
+        """The rate; ``None`` in the first second and while the value does not change."""
         if not self._samples:
             return None
         (begin, first), (at, last) = self._samples[0], self._samples[-1]
-        span, silent = at - begin, now - at
-        # Between two looks nothing is known; a silence that lasts is a standstill, and counts.
-        seconds = (span + silent if silent > max(span, _SILENCE) else span).total_seconds()
+        span, idle = at - begin, now - at
+        # A short gap between two samples is no standstill; a long one counts as elapsed time.
+        seconds = (span + idle if idle > max(span, _IDLE) else span).total_seconds()
         if seconds < 1 or last <= first:
             return None
         return (last - first) / seconds
 
-    def left(self, now: datetime, whole: float) -> float | None:
-        """Seconds until ``whole`` is reached at this rate; ``None`` if nobody can tell."""
-        rate = self.rate(now)
+    def seconds_left(self, now: datetime, total: float) -> float | None:
+        """Seconds until ``total`` is reached at this rate; ``None`` without a rate."""
+        rate = self.per_second(now)
         if rate is None:
             return None
         at, last = self._samples[-1]
-        return max((whole - last) / rate - (now - at).total_seconds(), 0)
+        return max((total - last) / rate - (now - at).total_seconds(), 0)
 
 
 @dataclass(slots=True)
-class _Spoken:
+class _Report:
     at: datetime
     share: float
 
 
 @dataclass(slots=True)
 class Throttle:
-    """Whether to speak of a subject again: after a while, or when a tenth more is done.
+    """Whether to report a subject again: after a pause, or when 10% more is done.
 
-    The while is five seconds at first and grows to a minute, so that the log of a run of hours can
-    still be read. Nothing is said twice within a second.
+    The pause grows from five seconds to a minute, so that the log of a run of hours stays short. A
+    subject is reported at most once a second.
     """
 
     began: datetime
-    _spoken: dict[str, _Spoken] = field(default_factory=dict)
+    _reports: dict[str, _Report] = field(default_factory=dict)
 
     def due(self, subject: str, at: datetime, share: float) -> bool:
-        """Whether it is time; ``share`` is how much is done, from 0 to 1. A yes is remembered."""
-        last = self._spoken.get(subject)
+        """Whether to report now, which is recorded; ``share`` is the finished part, 0 to 1."""
+        last = self._reports.get(subject)
         if last is not None:
             passed = (at - last.at).total_seconds()
             pause = min(max((at - self.began).total_seconds() / 20, 5), 60)
             if passed < 1 or (passed < pause and share - last.share < 0.1):
                 return False
-        self._spoken[subject] = _Spoken(at, share)
+        self._reports[subject] = _Report(at, share)
         return True
 
 
+_IDS = 4
+"""How many tasks of a cause are named."""
+
+
 @dataclass(slots=True)
-class FailureLimit:
-    """Shows the first of many failures one by one; a run may have a million of them."""
+class _Repeats:
+    """Failures of one cause since the last report; ``ids`` are those of the first tasks."""
+
+    noun: str
+    owner: str
+    cause: str
+    count: int = 0
+    ids: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        """``2 more tasks of job topn failed: exit code 1 (a, b)``."""
+        failed = " failed" if self.noun == "task" else ""
+        count = units.counted(self.count, f"more {self.noun}")
+        text = f"{count} of {self.owner}{failed}: {self.cause}"
+        more = self.count - len(self.ids)
+        ids = ", ".join(self.ids) + (f" and {more:,} more" if more else "")
+        return flat(f"{text} ({ids})" if self.ids else text)
+
+
+@dataclass(slots=True)
+class FailureGroups:
+    """Combines failures by cause: the first of a cause is shown in full, the others are counted.
+
+    After ``most`` causes, the failures of further causes are counted together.
+    """
 
     most: int = 20
-    _shown: Counter[str] = field(default_factory=Counter)
+    _shown: set[tuple[str, ...]] = field(default_factory=set)
+    _repeats: dict[tuple[str, ...], _Repeats] = field(default_factory=dict)
 
-    def __call__(self, kind: str, texts: Iterable[str]) -> Iterable[str]:
-        """The lines of this one, or a word that no more are shown, or nothing."""
-        self._shown[kind] += 1
-        if self._shown[kind] <= self.most:
-            return texts
-        if self._shown[kind] == self.most + 1:
-            return [f"more {kind}s failed; they are counted, and not shown one by one"]
-        return ()
+    def add(self, event: TaskFailed | NodeFailed) -> list[str]:
+        """The lines to show for a failure; none if it is only counted."""
+        if isinstance(event, TaskFailed):
+            noun, owner, cause = "task", f"job {event.job}", task_cause(event)
+        else:
+            noun, owner, cause = "node", f"pool {event.pool}", node_cause(event)
+        key: tuple[str, ...] = (noun, owner, cause, event.stderr)
+        if key not in self._shown:
+            if sum(shown[0] == noun for shown in self._shown) < self.most:
+                self._shown.add(key)
+                return list(failure_lines(event))
+            key, cause = (noun, owner), "other causes"
+        repeats = self._repeats.setdefault(key, _Repeats(noun, owner, cause))
+        repeats.count += 1
+        if isinstance(event, TaskFailed) and len(repeats.ids) < _IDS:
+            repeats.ids.append(event.task)
+        return []
+
+    @property
+    def counted(self) -> bool:
+        """Whether failures were counted since the last call of :meth:`take`."""
+        return bool(self._repeats)
+
+    def take(self) -> list[str]:
+        """One line for each cause with failures that were counted since the last call."""
+        repeats, self._repeats = self._repeats, {}
+        return [each.text() for each in repeats.values()]

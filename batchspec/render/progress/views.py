@@ -1,4 +1,4 @@
-"""What every view is, which there are, and how one is chosen. rich is loaded for ``live`` alone."""
+"""The protocol of a view of a run and the choice of one; only ``live`` imports rich."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class Kind(StrEnum):
 
 
 class View(Protocol):
-    """Shows events as they come."""
+    """Shows the events of a run."""
 
     def __call__(self, stamped: Stamped) -> None:
         """Show one event."""
         ...
 
     def paused(self) -> AbstractContextManager[None]:
-        """Keep off the screen, so that something else (a question) can use it."""
+        """Do not use the screen until the end, so that a question can."""
         ...
 
     def close(self) -> None:
-        """Leave the screen tidy. Closing twice is the same as closing once."""
+        """Finish the output. Closing twice has no effect."""
         ...
 
 
@@ -51,11 +51,11 @@ def open_view(
     width: int | None = None,
     height: int | None = None,
 ) -> View:
-    """The view of that kind on a stream; ``auto`` is ``live`` on a terminal, else ``plain``.
+    """The view of a kind on a stream; ``auto`` is ``live`` on a terminal, else ``plain``.
 
-    ``now`` is the clock that the events are stamped with: a live screen counts on between them.
-    ``version`` is this program's, told in the first line of ``json``. ``width`` and ``height`` fix
-    a live screen's size; left out, it follows the terminal's.
+    ``now`` is the clock of the events; the live view shows elapsed time between them. ``version``
+    is the version of batchspec in the first line of ``json``. ``width`` and ``height`` fix the size
+    of the live view; by default it follows the terminal.
     """
     if kind is Kind.AUTO:
         terminal = stream.isatty() and environ.get("TERM") != "dumb"
