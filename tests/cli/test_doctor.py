@@ -33,7 +33,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("ahead", "level", "words"),
     [
-        ([timedelta(seconds=1), None], Level.OK, "right"),
+        ([timedelta(seconds=1), None], Level.OK, "correct"),
         ([timedelta(minutes=-3), timedelta(seconds=2)], Level.WARN, "3m 00s fast"),
         ([timedelta(minutes=16)], Level.FAIL, "16m 00s slow"),
         ([None, None], Level.WARN, "no service"),

@@ -139,7 +139,7 @@ def test_what_the_spec_has_no_longer_is_said_to_be_of_earlier_jobs(near: Workpla
     assert "Tasks of earlier jobs that have since changed in the spec are not retried." in seen
     retry = near.run("retry", near.spec, "--cause", cause["cause"])
     assert retry.code == 2
-    assert f"`batchspec apply {near.spec}` runs what has changed since" in retry.err
+    assert f"`batchspec apply {near.spec}` runs tasks that have changed" in retry.err
     nothing = near.run("retry", near.spec, "--task", "nosuch")
     assert "`batchspec logs` lists them" in nothing.err
 

@@ -35,7 +35,7 @@ def test_a_run_that_is_stopped_ends_with_the_reason_everywhere(running: Workplac
     until(apply, "3 running")
     unasked = running.run("stop", running.spec)
     assert unasked.code == 2
-    assert "End the job long, with 3 running and 0 waiting tasks?" in unasked.err
+    assert "Terminate job long with 3 running and 0 waiting tasks?" in unasked.err
     done = running.run("stop", running.spec, "-y", "--reason", "wrong\ninput")
     assert done.code == 0, done.text
     assert "Job long has ended: stopped by " in done.out
@@ -63,7 +63,7 @@ def test_single_tasks_are_stopped_and_the_run_continues(running: Workplace) -> N
     assert running.run("stop", running.spec, "nosuch", "-y").code == 2
     unasked = running.run("stop", running.spec, "t-1", "t-2")
     assert unasked.code == 2
-    assert "End 2 tasks (wait-1, wait-2)?" in unasked.err
+    assert "Terminate 2 tasks (wait-1, wait-2)?" in unasked.err
     done = running.run("stop", running.spec, "t-1", "wait-2", "quick", "-y", "--reason", "too slow")
     assert done.code == 0, done.text
     assert "Task quick has completed already: it succeeded." in done.out
