@@ -44,7 +44,7 @@ def test_a_run_that_is_stopped_ends_with_the_reason_everywhere(running: Workplac
     assert ": wrong input" in said
     again = running.run("stop", running.spec)
     assert again.code == 0
-    assert "Nothing to stop: the job long has ended: stopped by " in again.out
+    assert "Nothing to stop: job long has completed: stopped by " in again.out
     (cause,) = json.loads(running.run("failures", running.spec, "--format", "json").out)["causes"]
     assert (cause["cause"], cause["count"]) == ("job-ended", 3)
     assert ": wrong input" in cause["message"]
