@@ -1,0 +1,11 @@
+"""The command line: arguments in, an exit code out.
+
+In: ``argv``, the environment, answers from a terminal. Out: text on standard output and error, the
+record of a run beside its spec, and an exit code (:class:`batchspec.diagnostics.Exit`). The entry
+point is :func:`batchspec.cli.main.main`, the command line itself :data:`batchspec.cli.app.app`, and
+each command is a module of :mod:`batchspec.cli.commands` with its options and its body.
+
+Not here: decisions (``plan``), requests (``cloud``), formatted output (``render``). This package
+connects them and is the only one that imports typer, reads the environment and knows that there is
+a choice of account. Modules that ``--help`` imports load the other packages inside functions.
+"""

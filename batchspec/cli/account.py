@@ -1,39 +1,53 @@
-"""The one place that knows there is a choice of account."""
+"""Selects the account, starts the embedded service when it is used, and opens the account."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 
 from batchspec import local
+from batchspec.cli.console import WaitNotices
 from batchspec.cli.options import Target
-from batchspec.cli.screen import Notices
 from batchspec.cloud import AccountClient, AnyAccount, LocalAccount, account_from, open_account
 from batchspec.diagnostics import Diagnostic, Secret, ServiceError, UsageError, conceal
 from batchspec.render.local import LocalSimulation, phase_text, simulation_notice
 
-_NAMED = ("AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ENDPOINT")
+_AZURE_VARIABLES = ("AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ENDPOINT")
 
 
-def chosen_target(target: Target | None, environ: Mapping[str, str]) -> Target:
-    """The account to work on: the one asked for, else azure if one is named, else local."""
+def select_target(target: Target | None, environ: Mapping[str, str]) -> Target:
+    """``target`` if given, else azure if the environment names an account, else local."""
     if target is not None:
         return target
-    return Target.AZURE if any(environ.get(name) for name in _NAMED) else Target.LOCAL
+    named = any(environ.get(name) for name in _AZURE_VARIABLES)
+    return Target.AZURE if named else Target.LOCAL
 
 
-def account_of(target: Target | None, environ: Mapping[str, str]) -> AnyAccount:
-    """The account to open; the embedded service is started if it is the one and does not run.
+@asynccontextmanager
+async def open_target(
+    target: Target | None, environ: Mapping[str, str], notices: WaitNotices | None = None
+) -> AsyncIterator[AccountClient]:
+    """The client of the selected account. The embedded service is started if necessary.
+
+    ``notices`` is called when a service delays requests.
 
     Raises:
-        UsageError: the environment names no Azure account, or half of one.
+        UsageError: the environment names no Azure account, or only a part of one.
         ServiceError: the embedded service could not be started.
     """
-    azure = chosen_target(target, environ) is Target.AZURE
-    account = account_from(environ) if azure else local_account(_noticed(started()))
+    account: AnyAccount
+    if select_target(target, environ) is Target.AZURE:
+        account = account_from(environ)
+    else:
+        endpoints = start_service()
+        # A simulated clock or an injected fault must not be mistaken for the real service.
+        if notice := simulation_notice(simulation_of(endpoints.simulation)):
+            print(notice, file=sys.stderr, flush=True)
+        account = local_account(endpoints)
     conceal(*(key for key in (account.batch_key, account.blob_key) if key is not None))
-    return account
+    async with open_account(account, notice=notices or WaitNotices()) as client:
+        yield client
 
 
 def local_account(endpoints: local.Endpoints) -> LocalAccount:
@@ -48,7 +62,7 @@ def local_account(endpoints: local.Endpoints) -> LocalAccount:
     )
 
 
-def day_of(simulation: local.Simulation) -> LocalSimulation:
+def simulation_of(simulation: local.Simulation) -> LocalSimulation:
     """The simulation options of the embedded service, for display."""
     return LocalSimulation(
         speed=simulation.speed,
@@ -58,53 +72,37 @@ def day_of(simulation: local.Simulation) -> LocalSimulation:
     )
 
 
-def _noticed(endpoints: local.Endpoints) -> local.Endpoints:
-    """The endpoints; whoever uses a service that rehearses is told so, lest they be fooled."""
-    if notice := simulation_notice(day_of(endpoints.simulation)):
-        print(notice, file=sys.stderr, flush=True)
-    return endpoints
-
-
-def started(
+def start_service(
     *, port: int = 0, options: local.SimulationOptions = local.NO_OPTIONS
 ) -> local.Endpoints:
-    """The embedded service's endpoints; it is started if it does not run.
+    """The endpoints of the embedded service, which is started if it is not running.
 
     Raises:
-        ServiceError: it could not be started; the problem says how to mend that.
+        ServiceError: it could not be started.
     """
 
-    def say(phase: local.StartupPhase) -> None:
+    def report(phase: local.StartupPhase) -> None:
         print(phase_text(phase.value), file=sys.stderr, flush=True)
 
-    with translated():
-        return local.start(port=port, notify=say, options=options)
+    with service_errors():
+        return local.start(port=port, notify=report, options=options)
 
 
-class translated:  # noqa: N801 - a context manager, named as it reads
-    """Turns the embedded service's own errors into problems, since it knows nothing of ours."""
+@contextmanager
+def service_errors() -> Iterator[None]:
+    """Convert the errors of the embedded service, which does not know this project's diagnostics.
 
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
-        if isinstance(error, local.LocalError):
-            lines = [*(f"| {line}" for line in error.lines), *_log(error)]
-            problem = Diagnostic(error.code, error.summary, "\n".join(lines), fix=error.fix)
-            if error.code.endswith("-unreadable"):
-                raise UsageError(problem) from error
-            raise ServiceError(problem, code=error.code) from error
-
-
-def _log(error: local.LocalError) -> list[str]:
-    return [f"log: {error.log}"] if error.log else []
-
-
-@asynccontextmanager
-async def opened(
-    target: Target | None, environ: Mapping[str, str], notices: Notices | None = None
-) -> AsyncIterator[AccountClient]:
-    """The account, open for reading and changing; ``notices`` hears of what keeps us waiting."""
-    account = account_of(target, environ)
-    async with open_account(account, notice=notices or Notices()) as cloud:
-        yield cloud
+    Raises:
+        UsageError: one of its settings is invalid.
+        ServiceError: every other error of it.
+    """
+    try:
+        yield
+    except local.LocalError as error:
+        lines = [f"| {line}" for line in error.lines]
+        if error.log:
+            lines.append(f"log: {error.log}")
+        diagnostic = Diagnostic(error.code, error.summary, "\n".join(lines), fix=error.fix)
+        if error.code.endswith("-unreadable"):
+            raise UsageError(diagnostic) from error
+        raise ServiceError(diagnostic, code=error.code) from error

@@ -1,4 +1,4 @@
-"""The real clock, for the runner."""
+"""The system clock as the ``Clock`` that ``apply`` requires."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from batchspec.apply.halt import Halt
 
 
 class SystemClock:
-    """Time as the machine tells it; whoever waits is let go when the run is to stop."""
+    """The time of this machine. A halt of the run interrupts every wait."""
 
     def __init__(self, halt: Halt | None = None) -> None:
         self._halt = halt or Halt()
 
     def now(self) -> datetime:
-        """The time of day (UTC)."""
+        """The current time in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds that only go forward."""
+        """Seconds from an arbitrary start; never decreases."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:

@@ -1,6 +1,6 @@
-"""Ctrl-C while a plan is carried out: once to stop when it is safe, twice to stop at once.
+"""Signals during a run: the first Ctrl-C stops it at a safe point, the second immediately.
 
-SIGTERM and SIGHUP are the same wish in other ways.
+SIGTERM and SIGHUP have the same effect.
 """
 
 from __future__ import annotations
@@ -14,44 +14,44 @@ from types import FrameType
 
 from batchspec.apply.halt import Halt
 
-_ALSO = ("SIGTERM", "SIGHUP")
-"""A CI that cancels its job, a terminal that is closed: they ask to stop as Ctrl-C does."""
+_OPTIONAL_SIGNALS = ("SIGTERM", "SIGHUP")
+"""Sent by a CI system that cancels its job, and by a terminal that closes."""
 
 
 @dataclass(slots=True)
 class Interrupts:
-    """Whether somebody asked to stop; ``at_once`` says that it was often enough to give up."""
+    """Whether the run is to stop, and whether it is to stop immediately (``immediate``)."""
 
     halt: Halt = field(default_factory=Halt)
-    at_once: bool = False
+    immediate: bool = False
 
 
 @contextmanager
-def interruptible(interrupts: Interrupts, say: Callable[[], None]) -> Iterator[None]:
-    """Let the first Ctrl-C ask the run of this task to halt, and the second cancel it.
+def interruptible(interrupts: Interrupts, on_first: Callable[[], None]) -> Iterator[None]:
+    """Halt the run of the current task at the first signal, and cancel the task at the second.
 
-    ``say`` is called at the first, so that whoever waits knows what for.
+    ``on_first`` is called at the first signal, to show what the command waits for.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     over = False
 
-    def pressed() -> None:
-        # The loop comes to it after the signal, and the run may have ended by itself meanwhile.
+    def interrupt() -> None:
+        # The loop runs this after the signal, and the run may have ended in the meantime.
         if over:
             return
         if interrupts.halt.asked:
-            interrupts.at_once = True
+            interrupts.immediate = True
             task.cancel()
             return
         interrupts.halt.ask()
-        say()
+        on_first()
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        # From the main thread between any two of its steps: the loop does the rest.
-        loop.call_soon_threadsafe(pressed)
+        # Runs in the main thread between any two instructions; the loop does the rest.
+        loop.call_soon_threadsafe(interrupt)
 
-    before = {number: signal.signal(number, handle) for number in _asking()}
+    before = {number: signal.signal(number, handle) for number in _signals()}
     try:
         yield
     finally:
@@ -60,10 +60,10 @@ def interruptible(interrupts: Interrupts, say: Callable[[], None]) -> Iterator[N
             signal.signal(number, handler)
 
 
-def _asking() -> Iterator[signal.Signals]:
-    """The signals that ask to stop; what `nohup` has turned off, or the system lacks, does not."""
+def _signals() -> Iterator[signal.Signals]:
+    """The signals to handle, without those that ``nohup`` ignores or the system lacks."""
     yield signal.SIGINT
-    for name in _ALSO:
+    for name in _OPTIONAL_SIGNALS:
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             yield number

@@ -1,4 +1,4 @@
-"""argv in, exit code out: the composition root, and the one place that catches broadly."""
+"""The entry point: runs a command and turns every way it can end into an exit code."""
 
 from __future__ import annotations
 
@@ -6,65 +6,56 @@ import os
 import sys
 import tempfile
 import traceback
-from pathlib import Path
 
 from batchspec import __version__
 from batchspec.diagnostics import BatchspecError, Diagnostic, Exit, redact
 
-_DOING = {"apply", "attach", "retry", "download", "destroy"}
-"""Commands that have not done what they were given for when nobody reads what they write."""
+_RUNS = {"apply", "attach", "retry", "download", "destroy"}
+"""Commands that are incomplete when their output is closed; the others only print."""
 
 
 def main() -> None:
-    """The entry point: every way to end has its exit code."""
+    """Run the command of ``sys.argv`` and exit."""
     sys.exit(int(_run()))
 
 
 def _run() -> int:
-    from typer.exceptions import Abort, TyperException
+    from typer.exceptions import Abort
 
     from batchspec.cli.app import app
-    from batchspec.cli.help import UnreadError
+    from batchspec.cli.command_line import OutputClosedError
 
     try:
         code = app(standalone_mode=False)
     except BatchspecError as error:
-        return _told(error)
-    except TyperException as error:
-        from batchspec.cli.misused import misused
+        from batchspec.cli.console import show_diagnostics
 
-        return _told(misused(error))
+        show_diagnostics(error.problems)
+        return error.exit
     except (KeyboardInterrupt, Abort):
         return Exit.INTERRUPTED
-    except UnreadError as error:
-        # Whoever read our output has enough of it; a second error at exit helps nobody.
+    except OutputClosedError as error:
+        # Without this, Python reports the closed pipe once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.INTERRUPTED if error.command in _DOING else Exit.DONE
-    except Exception as error:  # noqa: BLE001 - the boundary: what gets here is a bug
-        return _bug(error)
+        return Exit.INTERRUPTED if error.command in _RUNS else Exit.DONE
+    except Exception as error:  # noqa: BLE001 - the outermost boundary: this is a bug
+        return _report_bug(error)
     return code if isinstance(code, int) else Exit.DONE
 
 
-def _told(error: BatchspecError) -> int:
-    from batchspec.cli.screen import show_problems
-
-    show_problems(error.problems)
-    return error.exit
-
-
-def _bug(error: Exception) -> int:
-    """An apology, and a log that a report can carry: no secret is in it."""
-    from batchspec.cli.screen import show_problems
+def _report_bug(error: Exception) -> int:
+    """Print where the redacted traceback is."""
+    from batchspec.cli.console import show_diagnostics
 
     text = redact("".join(traceback.format_exception(error)))
-    handle, name = tempfile.mkstemp(prefix="batchspec-", suffix=".log")
+    handle, path = tempfile.mkstemp(prefix="batchspec-", suffix=".log")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(f"batchspec {__version__}\n{text}")
-    problem = Diagnostic(
+    diagnostic = Diagnostic(
         "bug",
-        f"batchspec itself failed: {type(error).__name__}",
-        detail=f"We are sorry. What happened is in {Path(name)}.",
-        fix="The same command can be given again. Please report it, with that file.",
+        f"internal error in batchspec: {type(error).__name__}",
+        detail=f"The traceback is in {path}; it contains no secrets.",
+        fix="Run the command again. If it fails again, report it with that file.",
     )
-    show_problems([problem])
+    show_diagnostics([diagnostic])
     return Exit.BUG

@@ -1,4 +1,4 @@
-"""Options that mean the same in every command."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -16,29 +16,22 @@ from batchspec.plan.options import Part
 
 
 class Target(StrEnum):
-    """Which account a command works on."""
+    """The account that a command uses: the embedded service's, or one on Azure."""
 
     LOCAL = "local"
     AZURE = "azure"
 
 
 class Format(StrEnum):
-    """How an answer is written."""
+    """Output formats; only a plan has ``markdown``."""
 
     TEXT = "text"
     JSON = "json"
     MARKDOWN = "markdown"
 
 
-class Shape(StrEnum):
-    """How a configuration is written."""
-
-    YAML = "yaml"
-    JSON = "json"
-
-
 class ProgressKind(StrEnum):
-    """How a run is shown."""
+    """How the progress of a run is shown."""
 
     AUTO = "auto"
     LIVE = "live"
@@ -46,41 +39,34 @@ class ProgressKind(StrEnum):
     JSON = "json"
     QUIET = "quiet"
 
-
-class StarterTemplate(StrEnum):
-    """What a starter spec is a start of."""
-
-    ONE_FILE_PER_TASK = "one-file-per-task"
-    SWEEP = "sweep"
-    CONTAINER = "container"
-    MAP_REDUCE = "map-reduce"
-
     @property
-    def folder(self) -> str:
-        """The folder of its files."""
-        return self.value.replace("-", "_")
+    def shows_plan(self) -> bool:
+        """Whether the plan is printed before the run."""
+        return self not in {ProgressKind.JSON, ProgressKind.QUIET}
 
 
 SpecFile: TypeAlias = Annotated[Path, typer.Argument(metavar="SPEC", help="The spec, a YAML file.")]
+SpecOrPlan: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="SPEC", help="The spec, or a plan saved by `plan --out`.")
+]
 Rerun: TypeAlias = Annotated[
-    bool, typer.Option("--rerun", help="Do all of it again, what is finished included.")
+    bool, typer.Option("--rerun", help="Run all tasks again, including those that succeeded.")
 ]
 Replace: TypeAlias = Annotated[
     list[Part] | None,
-    typer.Option("--replace", help="Make the pool or the job anew. May be repeated."),
+    typer.Option(
+        "--replace", help="Delete the pool or the job and create it again. Can be repeated."
+    ),
 ]
 OnlyStep: TypeAlias = Annotated[
     str,
     typer.Option(
-        "--target-step", metavar="STEP", help="Only this step of the plan, and what it needs."
+        "--target-step", metavar="STEP", help="Only this step of the plan and the steps it needs."
     ),
-]
-SpecOrPlan: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="SPEC", help="The spec, or a plan that `plan --out` saved.")
 ]
 Variables: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--var", metavar="NAME=VALUE", help="Set a parameter. May be repeated."),
+    typer.Option("--var", metavar="NAME=VALUE", help="Set a parameter. Can be repeated."),
 ]
 VariableFiles: TypeAlias = Annotated[
     list[Path] | None,
@@ -91,45 +77,42 @@ TargetOption: TypeAlias = Annotated[
     typer.Option(
         "--target",
         envvar="BATCHSPEC_TARGET",
-        help="Which account: the embedded service, or Azure. "
-        "[default: azure if an account is named in the environment, else local]",
+        help="The account: the embedded service's (local) or one on Azure. "
+        "[default: azure if the environment names an account, else local]",
         show_default=False,
     ),
 ]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question.")]
 Verbose: TypeAlias = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Show more: requests in a plan, causes of errors.")
+    bool, typer.Option("--verbose", "-v", help="Print more: the requests of a plan, error details.")
 ]
 Progress: TypeAlias = Annotated[
     ProgressKind,
-    typer.Option("--progress", help="How the run is shown. auto: live on a terminal, else plain."),
+    typer.Option(
+        "--progress",
+        help="How progress is shown. auto: live on a terminal, plain elsewhere.",
+    ),
 ]
-AnyFormat: TypeAlias = Annotated[Format, typer.Option("--format", help="How it is written.")]
+AnyFormat: TypeAlias = Annotated[Format, typer.Option("--format", help="Output format.")]
 
 
-def _no_markdown(form: Format) -> Format:
-    """A plan alone has a form that fits a pull request."""
-    if form is Format.MARKDOWN:
+def _reject_markdown(output_format: Format) -> Format:
+    if output_format is Format.MARKDOWN:
         raise UsageError(
-            Diagnostic("bad-format", "only a plan has a markdown form", fix="Take text or json.")
+            Diagnostic("bad-format", "only `plan` has a markdown format", fix="Use text or json.")
         )
-    return form
+    return output_format
 
 
 TextOrJson: TypeAlias = Annotated[
     Format,
-    typer.Option(
-        "--format",
-        metavar="text|json",
-        help="How it is written.",
-        callback=_no_markdown,
-    ),
+    typer.Option("--format", metavar="text|json", help="Output format.", callback=_reject_markdown),
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a command was given to find its spec and its account."""
+class RunOptions:
+    """The options that select the spec, its parameters and the account."""
 
     path: Path
     variables: tuple[str, ...]
@@ -145,32 +128,30 @@ class Wanted:
         variable_files: list[Path] | None,
         target: Target | None = None,
     ) -> Self:
-        """From the options as they come; the environment is read here and nowhere else."""
+        """From the values that typer passes, with the environment of this process."""
         files = tuple(variable_files or ())
         return cls(path, tuple(variables or ()), files, target, os.environ)
 
 
-def variables_of(given: Iterable[str]) -> dict[str, str]:
-    """``--var NAME=VALUE`` options as a mapping; the last of a name counts.
+def variables_of(texts: Iterable[str]) -> dict[str, str]:
+    """``--var NAME=VALUE`` options as a mapping; the last value of a name counts.
 
     Raises:
-        UsageError: one has no ``=`` or no name.
+        UsageError: an option has no ``=`` or no name.
     """
     variables: dict[str, str] = {}
-    wrong: list[Diagnostic] = []
-    for text in given:
+    errors: list[Diagnostic] = []
+    for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            # The text itself may be a secret that lost its name.
-            wrong.append(
+            # The text is not printed: it may be a secret without its name.
+            errors.append(
                 Diagnostic(
-                    "bad-variable",
-                    "--var takes NAME=VALUE",
-                    fix="For example: --var top=5",
+                    "bad-variable", "`--var` needs NAME=VALUE", fix="For example: --var top=5"
                 )
             )
             continue
         variables[name.strip()] = value
-    if wrong:
-        raise UsageError(*wrong)
+    if errors:
+        raise UsageError(*errors)
     return variables

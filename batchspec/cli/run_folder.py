@@ -1,15 +1,19 @@
-"""The record of a run on this disk: its events, and what failed tasks said.
+"""What is written to ``.batchspec/NAME/`` beside a spec: the records of its runs, a request log.
 
-``.batchspec/NAME/runs/TIME/`` beside the spec. A convenience, never the truth: nothing reads it but
-``batchspec report``, and a run goes on without it where it cannot be written.
+``runs/TIME/`` contains the events of a run and the stderr of its failed tasks. Only
+``batchspec report`` reads it; a run continues without it where it cannot be written.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import shutil
+import time
 from collections.abc import Callable
 from datetime import datetime
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TextIO
 
@@ -19,24 +23,27 @@ from batchspec.diagnostics import redact
 from batchspec.render.progress.json_stream import JsonView
 
 KEPT = 30
-"""How many recorded runs of a spec are kept; older ones are deleted when another begins."""
+"""Recorded runs of a spec; older ones are deleted when a run starts."""
+
+_LOG_BYTES = 10 << 20
+"""Size of the request log; the previous one is kept as ``requests.log.1``."""
 
 _EVENTS = "events.jsonl"
-_HIDDEN = "# Written by batchspec; nothing in here belongs to a repository.\n*\n"
+_GITIGNORE = "# Written by batchspec; do not commit.\n*\n"
 
 
 def runs_folder(spec: Path, name: str) -> Path:
-    """Where the records of a spec's runs lie."""
+    """The folder of the recorded runs of a spec."""
     return spec.parent / ".batchspec" / name / "runs"
 
 
-def records(runs: Path) -> list[Path]:
-    """The events of all recorded runs, oldest first; their folders are named by their times."""
+def recorded_runs(runs: Path) -> list[Path]:
+    """The event files of all recorded runs, oldest first; their folders are named by time."""
     return sorted(runs.glob(f"*/{_EVENTS}"))
 
 
 class RunFolder:
-    """Writes every event down as it comes; a consumer of events."""
+    """Records every event of a run; a consumer of events."""
 
     def __init__(self, runs: Path, now: datetime, warn: Callable[[OSError], None]) -> None:
         self._runs = runs
@@ -45,56 +52,79 @@ class RunFolder:
         self._folder: Path | None = None
         self._file: TextIO | None = None
         self._view: JsonView | None = None
-        self._broken = False
+        self._failed = False
 
     def __call__(self, stamped: Stamped) -> None:
-        """Record one event. The first makes the folder."""
-        if self._broken:
+        """Record one event. The first creates the folder; after an error nothing is recorded."""
+        if self._failed:
             return
         try:
             self._record(stamped)
         except OSError as error:
-            self._broken = True
+            self._failed = True
             self.close()
             self._warn(error)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
-            # A disk that is full says so once more; it has been told.
+            # A full disk is reported when an event is written; closing fails for the same reason.
             with contextlib.suppress(OSError):
                 self._file.close()
             self._file = self._view = None
 
     def _record(self, stamped: Stamped) -> None:
         if self._view is None or self._folder is None:
-            self._folder = _made(self._runs, self._now)
+            self._folder = _create_run_folder(self._runs, self._now)
             self._file = (self._folder / _EVENTS).open("w", encoding="utf-8")
             self._view = JsonView(self._file, __version__)
         self._view(stamped)
         match stamped.event:
             case TaskFailed(_, task, stderr=stderr) if stderr:
-                _keep(self._folder / "failed", f"{task}.stderr.txt", stderr)
+                _write(self._folder / "failed", f"{task}.stderr.txt", stderr)
             case NodeFailed(_, node, stderr=stderr) if stderr:
-                _keep(self._folder / "failed", f"{node}.start-task.stderr.txt", stderr)
+                _write(self._folder / "failed", f"{node}.start-task.stderr.txt", stderr)
 
 
-def _made(runs: Path, now: datetime) -> Path:
-    """A new folder for a run that begins now."""
+def _create_run_folder(runs: Path, now: datetime) -> Path:
+    """Create the folder of a run that starts now, and delete the oldest ones."""
     runs.mkdir(parents=True, exist_ok=True)
     ignore = runs.parents[1] / ".gitignore"
     if not ignore.exists():
-        ignore.write_text(_HIDDEN, encoding="utf-8")
-    # To the microsecond, so that the names sort as the runs began, and two that begin together
-    # do not share one.
+        ignore.write_text(_GITIGNORE, encoding="utf-8")
+    # In microseconds: names sort by start time, and two runs of one second do not share a folder.
     folder = runs / f"{now:%Y%m%dT%H%M%S.%fZ}"
     folder.mkdir()
-    # The new one has no events yet. What cannot be deleted now is deleted by a later run.
-    for old in records(runs)[: -(KEPT - 1)]:
+    # The new folder has no events yet. What cannot be deleted now is deleted by a later run.
+    for old in recorded_runs(runs)[: -(KEPT - 1)]:
         shutil.rmtree(old.parent, ignore_errors=True)
     return folder
 
 
-def _keep(folder: Path, name: str, text: str) -> None:
+def _write(folder: Path, name: str, text: str) -> None:
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(redact(text), encoding="utf-8")
+
+
+def log_requests(folder: Path) -> None:
+    """Log the requests of this process to ``requests.log`` in a folder, readable by its owner."""
+    logger = logging.getLogger("batchspec.requests")
+    if logger.handlers:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "requests.log"
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")
+    formatter = _RedactingFormatter("%(asctime)s.%(msecs)03dZ %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = False
+
+
+class _RedactingFormatter(logging.Formatter):
+    """Removes keys, signatures and secret parameters from each line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))

@@ -1,78 +1,105 @@
-"""A spec and its account, open and observed: what plan, apply and destroy begin with."""
+"""A spec with its open account and what was observed in it: the input of a plan."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import platform
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
-from batchspec.cli.account import opened
-from batchspec.cli.options import Target, Wanted
-from batchspec.cli.origin import origin_of
-from batchspec.cli.reading import read, scanned
-from batchspec.cli.screen import Notices
+from batchspec.cli.account import open_target
+from batchspec.cli.console import WaitNotices
+from batchspec.cli.load import load_spec, load_spec_and_files
+from batchspec.cli.options import RunOptions, Target
 from batchspec.cloud import AccountClient
 from batchspec.diagnostics import BatchspecError
 from batchspec.observe.account import observe
 from batchspec.observe.spool import Spool
-from batchspec.plan.observed import Observed
+from batchspec.plan.observed import Observed, Origin
 from batchspec.spec import Spec
 
-Door: TypeAlias = Callable[
-    [Target | None, Mapping[str, str], Notices], AbstractAsyncContextManager[AccountClient]
+OpenTarget: TypeAlias = Callable[
+    [Target | None, Mapping[str, str], WaitNotices], AbstractAsyncContextManager[AccountClient]
 ]
-"""What opens the account."""
+"""Opens the account; :func:`~batchspec.cli.account.open_target` except in tests."""
+
+_USER_VARIABLES = ("LOGNAME", "USER", "LNAME", "USERNAME")
+"""The variables that contain the user's name, in the order of :func:`getpass.getuser`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A spec, an open account and what was observed of it; ``wanted`` is how they were named."""
+    """A spec, the options it was loaded with, the client of its account, and observations."""
 
-    wanted: Wanted
+    options: RunOptions
     spec: Spec
     cloud: AccountClient
     observed: Observed
-    notices: Notices
+    notices: WaitNotices
 
 
 @asynccontextmanager
-async def session(
-    wanted: Wanted, *, files: bool = True, work: bool = True, door: Door = opened
+async def open_session(
+    options: RunOptions,
+    *,
+    files: bool = True,
+    work: bool = True,
+    open_target: OpenTarget = open_target,
 ) -> AsyncIterator[Session]:
-    """Read the spec, look at the disk (``files``) and at the account, with all its ``work``."""
-    with scanned(wanted) if files else _unscanned(wanted) as (spec, spool):
-        notices = Notices()
-        async with door(wanted.target, wanted.environ, notices) as cloud:
-            with single():
+    """Load the spec and observe the disk (``files``) and the account with its tasks (``work``).
+
+    Raises:
+        SpecError: the spec or one of its files is wrong.
+        UsageError: the spec is a saved plan, or the environment does not name the account.
+        ServiceError: a service refused a request or could not be reached.
+    """
+    with load_spec_and_files(options) if files else _without_files(options) as (spec, spool):
+        notices = WaitNotices()
+        async with open_target(options.target, options.environ, notices) as cloud:
+            with first_error():
                 observed = await observe(
                     spec,
                     cloud.reader,
                     spool,
                     work=work,
                     longest_sas=cloud.longest_sas,
-                    origin=origin_of(spec.path, wanted.environ),
+                    origin=origin_of(spec.path, options.environ),
                 )
-            yield Session(wanted, spec, cloud, observed, notices)
+            yield Session(options, spec, cloud, observed, notices)
 
 
 @contextmanager
-def _unscanned(wanted: Wanted) -> Iterator[tuple[Spec, Spool]]:
-    """The spec, and a spool for the account's facts alone."""
+def _without_files(options: RunOptions) -> Iterator[tuple[Spec, Spool]]:
+    """The spec, and a spool for observations of the account."""
     with Spool() as spool:
-        yield read(wanted), spool
+        yield load_spec(options), spool
 
 
 @contextmanager
-def single() -> Iterator[None]:
-    """Raise the first of our own errors out of an exception group: it was what ended the rest."""
+def first_error() -> Iterator[None]:
+    """Raise the first ``BatchspecError`` of an exception group: it cancelled the other tasks."""
     try:
         yield
-    except BaseExceptionGroup as failures:
-        ours = failures.subgroup(BatchspecError)
-        if ours is None:
+    except BaseExceptionGroup as group:
+        own = group.subgroup(BatchspecError)
+        if own is None:
             raise
-        error: BaseException = ours
+        error: BaseException = own
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         raise error from None
+
+
+def origin_of(spec: Path, environ: Mapping[str, str]) -> Origin:
+    """The user and host of this process, and a digest of the host and the spec's absolute path.
+
+    Pools, jobs and schedules record it in their metadata.
+    """
+    host = platform.node() or "localhost"
+    user = next((environ[name] for name in _USER_VARIABLES if environ.get(name)), "unknown")
+    location = f"{host}\0{os.fspath(spec.resolve())}"
+    return Origin(f"{user}@{host}", hashlib.sha256(location.encode()).hexdigest()[:16])

@@ -31,6 +31,7 @@ from batchspec.plan.observed import (
     ScheduleFacts,
 )
 from batchspec.plan.plan import Plan
+from batchspec.plan.receipt import receipt_name
 from batchspec.spec import Cleanup, Record, Result, Spec, When
 from tests.plan.making import NOW, WHERE, observed, spec, stage
 
@@ -84,7 +85,9 @@ def test_it_waits_fetches_and_cleans_up() -> None:
 
 
 def test_results_that_are_here_are_not_fetched_again() -> None:
-    plan = build_attach(a_spec(), world(a_job("completed"), receipt=Receipt("job-1", 3, 0)), 7)
+    plan = build_attach(
+        a_spec(), world(a_job("completed"), receipt=Receipt(receipt_name("job-1", NOW), 3, 0)), 7
+    )
     assert DownloadResults not in actions(plan)
 
 
@@ -108,15 +111,16 @@ def test_after_a_part_of_the_run_only_what_goes_always_is_deleted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "job", "codes"), [("completed", "job-1", []), ("active", "", ["not-all-results"])]
+    ("state", "complete", "codes"),
+    [("completed", True, []), ("active", False, ["not-all-results"])],
 )
 def test_results_of_a_job_that_runs_are_not_written_down_as_its_results(
-    state: str, job: str, codes: list[str]
+    state: str, complete: bool, codes: list[str]
 ) -> None:
     plan = build_download(a_spec(), world(a_job(state)))
     (step,) = plan.steps
     assert isinstance(step.action, DownloadResults)
-    assert step.action.job == job
+    assert (step.action.job, step.action.complete) == ("job-1", complete)
     assert [finding.code for finding in plan.findings] == codes
 
 

@@ -1,4 +1,4 @@
-"""What is typed wrong is told in one way, with exit code 2 and a hint; it is never a bug."""
+"""The command line as a process: help, usage errors with exit code 2, no output lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["validate", "--nope"], "--nope"),
         (["nope"], "nope"),
@@ -20,12 +20,12 @@ ROOT = Path(__file__).parents[2]
         (["plan"], "SPEC"),
         (["plan", "a.yaml", "b.yaml"], "b.yaml"),
         (["local", "start", "--port", "x"], "--port"),
-        (["apply", "x.yaml", "--progress", "fancy"], "`--progress` is `auto`, "),
+        (["apply", "x.yaml", "--progress", "fancy"], "`--progress` must be `auto`, "),
         (["validate", "x.yaml", "--var", "top"], "NAME=VALUE"),
         (["validate", "specs/topn.yaml", "--var-file", "gone.yaml"], "Give `--var-file` a YAML"),
     ],
 )
-def test_a_wrong_command_line_is_told(arguments: list[str], said: str) -> None:
+def test_a_usage_error_has_a_fix_and_exit_code_2(arguments: list[str], expected: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "batchspec", *arguments],
         cwd=ROOT,
@@ -35,12 +35,12 @@ def test_a_wrong_command_line_is_told(arguments: list[str], said: str) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert said in done.stderr
+    assert expected in done.stderr
     assert "hint:" in done.stderr
     assert "[bug]" not in done.stderr
 
 
-def test_help_and_version_are_quick_to_say_and_succeed() -> None:
+def test_help_and_version_succeed() -> None:
     for option in ("--help", "--version"):
         done = subprocess.run(
             [sys.executable, "-m", "batchspec", option],
@@ -53,7 +53,7 @@ def test_help_and_version_are_quick_to_say_and_succeed() -> None:
 
 
 @pytest.mark.parametrize("group", [[], ["local"]], ids=["batchspec", "local"])
-def test_a_group_without_a_command_says_what_there_is(group: list[str]) -> None:
+def test_a_group_without_a_command_prints_its_help(group: list[str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "batchspec", *group],
         capture_output=True,
@@ -63,11 +63,11 @@ def test_a_group_without_a_command_says_what_there_is(group: list[str]) -> None:
     )
     assert done.returncode == 2
     assert "\nCommands:\n" in done.stdout
-    assert "..." not in done.stdout.partition("\nCommands:\n")[2], "a sentence breaks off"
+    assert "..." not in done.stdout.partition("\nCommands:\n")[2], "a summary is truncated"
     assert done.stderr == ""
 
 
-def test_faults_of_the_spec_and_of_its_files_are_told_together(tmp_path: Path) -> None:
+def test_errors_of_the_spec_and_of_its_files_are_reported_together(tmp_path: Path) -> None:
     spec = tmp_path / "spec.yaml"
     spec.write_text(
         "version: 1\n"

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from batchspec.cli.commands.plan import plan
-from batchspec.cli.options import Format, ProgressKind, Wanted
-from batchspec.cli.screen import show_refusal
-from batchspec.cli.unseen import unseen
+from batchspec.cli.console import show_plan_errors
+from batchspec.cli.execute import unshown_findings
+from batchspec.cli.options import Format, ProgressKind
 from batchspec.diagnostics import Place, SpecError
-from batchspec.plan.options import NO_OPTIONS
 from batchspec.plan.rules.catalogue import finding
 from tests.e2e.conftest import Workplace
 from tests.render.plans import PLANS
@@ -35,19 +34,19 @@ def test_a_run_that_shows_no_plan_tells_its_findings(
     progress: ProgressKind, told: list[str]
 ) -> None:
     it = replace(PLANS["fresh"], findings=FOUND)
-    assert [problem.code for problem in unseen(it, progress)] == told
+    assert [problem.code for problem in unshown_findings(it, progress)] == told
 
 
 def test_a_refusal_is_in_the_form_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     problem = finding("no-nodes", "the pool has no node", where=WHERE)
-    show_refusal(Path("a.yaml"), [problem], Format.MARKDOWN)
+    show_plan_errors(Path("a.yaml"), [problem], Format.MARKDOWN)
     text = capsys.readouterr().out
     assert text.startswith("### batchspec plan: `a.yaml`\n")
     assert "- **error** `no-nodes`: the pool has no node (`a.yaml:3:5`)\n" in text
-    show_refusal(Path("a.yaml"), [problem], Format.JSON)
+    show_plan_errors(Path("a.yaml"), [problem], Format.JSON)
     (found,) = json.loads(capsys.readouterr().out)["problems"]
     assert (found["code"], found["where"]["line"]) == ("no-nodes", 3)
-    show_refusal(Path("a.yaml"), [problem], Format.TEXT)
+    show_plan_errors(Path("a.yaml"), [problem], Format.TEXT)
     assert capsys.readouterr().out == ""
 
 
@@ -56,11 +55,8 @@ async def test_a_plan_that_cannot_be_made_says_so_in_markdown(
 ) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("version: 1\nnmae: a\n")
-    wanted = Wanted(path, (), (), None, {})
     with pytest.raises(SpecError):
-        await plan(
-            wanted, Format.MARKDOWN, None, exit_code=False, verbose=False, plan_options=NO_OPTIONS
-        )
+        await plan(path, output_format=Format.MARKDOWN)
     assert "**error** `unknown-key`" in capsys.readouterr().out
 
 

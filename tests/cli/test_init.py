@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.cli.options import StarterTemplate
+from batchspec.cli.commands.init import StarterTemplate
 from tests.cli.conftest import Inside, Workplace
 
 RUNNING = [template for template in StarterTemplate if template is not StarterTemplate.CONTAINER]
@@ -20,7 +20,7 @@ def desk(tmp_path: Path) -> Workplace:
 
 
 @pytest.mark.parametrize("template", StarterTemplate, ids=str)
-def test_every_template_is_valid_and_named_like_its_folder(
+def test_every_template_is_valid_and_has_the_name_of_its_folder(
     desk: Workplace, template: StarterTemplate
 ) -> None:
     done = desk.run("init", "Night Shift", "--template", template.value)
@@ -35,7 +35,7 @@ def test_every_template_is_valid_and_named_like_its_folder(
 
 
 @pytest.mark.parametrize("template", RUNNING, ids=str)
-def test_it_runs_as_it_is(near: Workplace, template: StarterTemplate) -> None:
+def test_a_template_runs_without_changes(near: Workplace, template: StarterTemplate) -> None:
     assert near.run("init", "start", "--template", template.value).code == 0
     spec = near.folder / "start" / "run.yaml"
     done = near.run("apply", spec)
@@ -46,8 +46,8 @@ def test_it_runs_as_it_is(near: Workplace, template: StarterTemplate) -> None:
             assert set(results) == {"harbour.txt.measured.txt", "orchard.txt.measured.txt"}
         case StarterTemplate.SWEEP:
             assert len(results) == 5
-            share = json.loads(results["roll-2-12.json"].read_text(encoding="utf-8"))["share"]
-            assert share == pytest.approx(1 / 36, abs=0.01)
+            result = json.loads(results["growth-2-start-30.json"].read_text(encoding="utf-8"))
+            assert result["size"] == pytest.approx(0.5), "the fixed point of growth 2"
         case StarterTemplate.MAP_REDUCE:
             assert results["words.txt"].read_text(encoding="utf-8").startswith("the\t4\n")
     again = near.run("apply", spec)
@@ -74,7 +74,7 @@ def test_an_edited_program_runs_again_on_the_same_nodes(
     )
 
 
-def test_the_container_template_is_planned_here_and_says_what_it_needs(near: Workplace) -> None:
+def test_the_container_template_can_be_planned_and_names_its_requirements(near: Workplace) -> None:
     done = near.run("init", "start", "--template", "container")
     assert "Tasks in containers need Docker or Podman" in done.out
     planned = near.run("plan", near.folder / "start" / "run.yaml", "-v")
@@ -82,7 +82,7 @@ def test_the_container_template_is_planned_here_and_says_what_it_needs(near: Wor
     assert "python:3.12-slim" in planned.out
 
 
-def test_nothing_is_overwritten(desk: Workplace) -> None:
+def test_existing_files_are_not_overwritten(desk: Workplace) -> None:
     data = desk.folder / "data"
     data.mkdir()
     (data / "orchard.txt").write_text("mine")
@@ -93,7 +93,7 @@ def test_nothing_is_overwritten(desk: Workplace) -> None:
     assert (data / "orchard.txt").read_text() == "mine"
 
 
-def test_rules_for_git_that_are_there_are_kept(desk: Workplace) -> None:
+def test_an_existing_gitignore_is_kept(desk: Workplace) -> None:
     (desk.folder / ".gitignore").write_text("mine\n")
     done = desk.run("init", ".", "--template", "sweep")
     assert done.code == 0, done.text
@@ -101,7 +101,7 @@ def test_rules_for_git_that_are_there_are_kept(desk: Workplace) -> None:
     assert ".gitignore" not in done.out
 
 
-def test_a_template_that_is_not_there_is_told(desk: Workplace) -> None:
+def test_an_unknown_template_is_a_usage_error(desk: Workplace) -> None:
     done = desk.run("init", "--template", "mapreduce")
     assert done.code == 2
     assert "map-reduce" in done.err

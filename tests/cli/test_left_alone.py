@@ -88,14 +88,14 @@ async def test_ctrl_c_in_the_last_moment_finds_a_run_that_is_over() -> None:
         signal.raise_signal(signal.SIGINT)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert (interrupts.halt.asked, interrupts.at_once, said.is_set()) == (False, False, False)
+    assert (interrupts.halt.asked, interrupts.immediate, said.is_set()) == (False, False, False)
 
 
 def test_ctrl_c_at_a_question_is_no_answer_and_ends_at_once() -> None:
     """Where a loop runs, its own handling of Ctrl-C would wait for the line that never comes."""
     program = (
         "import asyncio\n"
-        "from batchspec.cli.screen import confirm\n"
+        "from batchspec.cli.confirm import confirm\n"
         "async def ask():\n"
         "    confirm('Sure? ', default=False)\n"
         "asyncio.run(ask())\n"

@@ -25,7 +25,7 @@ from batchspec.apply.events import (
     TaskFailed,
     TasksSeen,
 )
-from batchspec.cli.run_folder import KEPT, RunFolder, records, runs_folder
+from batchspec.cli.run_folder import KEPT, RunFolder, recorded_runs, runs_folder
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.render.progress.json_stream import JsonView, read_record
 from batchspec.render.report_page import page_html
@@ -137,7 +137,7 @@ def test_a_record_has_no_secret_and_names_that_sort(tmp_path: Path) -> None:
         failed = TaskFailed("j", "t-1", 1, "", "see ?sig=abc", "http://x/y?sig=abc\n", "n")
         record(Stamped(1, START, failed))
         record.close()
-    newest = records(runs)[-1]
+    newest = recorded_runs(runs)[-1]
     assert newest.parent.name.startswith("20260102T030407")
     kept = (newest.parent / "failed" / "t-1.stderr.txt").read_text(encoding="utf-8")
     assert kept == "http://x/y?sig=***\n"
@@ -207,7 +207,7 @@ def test_old_records_are_deleted_when_another_run_begins(tmp_path: Path) -> None
         record = RunFolder(runs, START + timedelta(seconds=second), lambda error: None)
         record(Stamped(1, START, RunStarted("n", "local", "b", "s", 1)))
         record.close()
-    found = records(runs)
+    found = recorded_runs(runs)
     assert len(found) == KEPT
     assert found[-1].parent.name.startswith(f"{START + timedelta(seconds=KEPT + 4):%Y%m%dT%H%M%S}")
     assert (runs / "notes" / "mine.txt").exists(), "only what batchspec wrote is deleted"
@@ -266,7 +266,7 @@ def test_a_retry_and_a_destroy_later_the_report_is_of_the_run(mixed_alone: Workp
     assert place.run("retry", place.spec, "--progress", "quiet").code == 3
     assert place.run("destroy", place.spec, "-y", "--progress", "quiet").code == 0
     runs = place.spec.parent / ".batchspec" / "mixed" / "runs"
-    first, second, destroyed = (record.parent.name for record in records(runs))
+    first, second, destroyed = (record.parent.name for record in recorded_runs(runs))
     done = place.run("report", place.spec)
     assert os.path.relpath(runs / second / "report.html", place.folder) in done.out
     page = checked((runs / second / "report.html").read_text(encoding="utf-8"))

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from batchspec.cli.commands.validate import validate
-from batchspec.cli.options import Format, Wanted
 from batchspec.diagnostics import Exit
 
 SPEC = """\
@@ -41,6 +40,6 @@ def test_files_of_rows(
     spec.write_text(SPEC, encoding="utf-8")
     if rows is not None:
         (tmp_path / "rows.csv").write_text(rows, encoding="utf-8")
-    assert validate([Wanted.of(spec, None, None)], Format.TEXT) == code
+    assert validate([spec]) == code
     told = capsys.readouterr()
     assert said in told.out + told.err

@@ -8,9 +8,9 @@ import stat
 
 import pytest
 
-from batchspec.cli.options import ProgressKind, Target, Wanted
-from batchspec.cli.running import carry_out
-from batchspec.cli.session import session
+from batchspec.cli.execute import execute
+from batchspec.cli.options import ProgressKind, RunOptions, Target
+from batchspec.cli.session import open_session
 from batchspec.plan.build import build
 from tests.e2e.conftest import Workplace, interrupt, until
 
@@ -164,11 +164,11 @@ def test_odd_names_go_there_and_back(place: Workplace) -> None:
 
 async def test_a_file_that_vanishes_after_the_plan_is_told(place: Workplace) -> None:
     """The plan is made, the user thinks about it, and meanwhile an input goes away."""
-    wanted = Wanted(place.spec, (), (), Target.LOCAL, place.environ)
-    async with session(wanted) as found:
+    wanted = RunOptions(place.spec, (), (), Target.LOCAL, place.environ)
+    async with open_session(wanted) as found:
         plan = build(found.spec, found.observed)
         (place.folder / "specs" / "data" / "lighthouse.txt").unlink()
-        code = await carry_out(plan, found, ProgressKind.QUIET, yes=False)
+        code = await execute(plan, found, ProgressKind.QUIET, yes=False)
     assert code == 5
     again = place.run("apply", place.spec)
     assert again.code == 0, again.text

@@ -15,10 +15,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from batchspec.cli.asking import ask_and_run
-from batchspec.cli.options import ProgressKind, Wanted
-from batchspec.cli.screen import Notices
-from batchspec.cli.session import Session, session
+from batchspec.cli.console import WaitNotices
+from batchspec.cli.execute import confirm_and_execute
+from batchspec.cli.options import ProgressKind, RunOptions
+from batchspec.cli.session import Session, open_session
 from batchspec.cloud import AccountClient, Limits, LocalAccount, open_account
 from batchspec.diagnostics import BatchspecError, Exit
 from batchspec.plan.build import build
@@ -84,19 +84,20 @@ async def _planned(
     work: Callable[[Session, Plan], Coroutine[Any, Any, int]], command: Command
 ) -> int:
     @asynccontextmanager
-    async def door(
-        target: object, environ: Mapping[str, str], notices: Notices
+    async def open_target(
+        target: object, environ: Mapping[str, str], notices: WaitNotices
     ) -> AsyncIterator[AccountClient]:
         account, limits = command.account, command.limits
         async with open_account(account, limits=limits, notice=notices) as cloud:
             yield cloud
 
-    async with session(Wanted(command.spec, (), (), None, {}), door=door) as found:
-        return await work(found, build(found.spec, found.observed))
+    options = RunOptions(command.spec, (), (), None, {})
+    async with open_session(options, open_target=open_target) as session:
+        return await work(session, build(session.spec, session.observed))
 
 
-async def _apply(found: Session, made: Plan) -> int:
-    return await ask_and_run(made, found, ProgressKind.JSON, yes=True)
+async def _apply(session: Session, plan: Plan) -> int:
+    return await confirm_and_execute(plan, session, ProgressKind.JSON, yes=True)
 
 
 async def _plan(_: Session, made: Plan) -> int:

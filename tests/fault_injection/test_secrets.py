@@ -280,8 +280,8 @@ def wrong(marked: Marked) -> None:
 def bug(marked: Marked) -> None:
     """An exception that nobody expected, with everything in it that is at hand."""
     code = (
-        "import sys, batchspec.cli.commands.plan as p\n"
-        "def build(spec, observed):\n"
+        "import sys, batchspec.plan.build as p\n"
+        "def build(spec, observed, **options):\n"
         "    url = 'http://x/c?sv=2&sig=c2lnbmF0dXJlMTIz'\n"
         f"    raise RuntimeError(spec, spec.parameters, observed, url, 'AccountKey={BLOB_KEY};')\n"
         "p.build = build\n"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from batchspec.cli.origin import origin_of
+from batchspec.cli.session import origin_of
 from batchspec.plan.actions import CreateJob, CreatePool, CreateSchedule
 from batchspec.plan.build import build
 from batchspec.plan.metadata import Provenance, metadata_of, read_provenance

@@ -1,13 +1,27 @@
-"""``batchspec apply``: plan, ask, carry out, wait, fetch, clean up."""
+"""``batchspec apply``: plan, confirm, execute, wait, download, clean up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from operator import attrgetter
+from typing import TYPE_CHECKING, Annotated
 
-from batchspec.cli.asking import ask_and_run
-from batchspec.cli.options import ProgressKind, Target, Wanted, variables_of
-from batchspec.cli.session import session
+import typer
+
+from batchspec.cli.options import (
+    OnlyStep,
+    Progress,
+    ProgressKind,
+    Replace,
+    Rerun,
+    RunOptions,
+    SpecOrPlan,
+    Target,
+    TargetOption,
+    VariableFiles,
+    Variables,
+    Verbose,
+    Yes,
+    variables_of,
+)
 from batchspec.diagnostics import (
     BatchspecError,
     Diagnostic,
@@ -15,84 +29,105 @@ from batchspec.diagnostics import (
     StalePlanError,
     UsageError,
 )
-from batchspec.plan.assemble import NO_SUCH_STEP, detached
-from batchspec.plan.build import build
 from batchspec.plan.options import PlanOptions
-from batchspec.plan.plan_file import SavedPlan, check_fresh, read_plan_file
+
+if TYPE_CHECKING:
+    from batchspec.plan.plan_file import SavedPlan
 
 
 async def apply(
-    wanted: Wanted,
-    progress: ProgressKind,
-    *,
-    yes: bool,
-    verbose: bool,
-    detach: bool,
-    plan_options: PlanOptions,
+    spec: SpecOrPlan,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    yes: Yes = False,
+    detach: Annotated[
+        bool,
+        typer.Option(
+            "--detach",
+            help="Return when every task is submitted; the job ends when its tasks do.",
+        ),
+    ] = False,
+    rerun: Rerun = False,
+    replace: Replace = None,
+    step: OnlyStep = "",
+    progress: Progress = ProgressKind.AUTO,
+    verbose: Verbose = False,
 ) -> int:
-    """Bring the account to what the spec, or the saved plan, says; the exit code."""
-    plan = read_plan_file(wanted.path)
-    if plan is not None:
-        wanted, plan_options = _of(plan, wanted, plan_options), plan.options
-    made = None
+    """Run the spec: plan, confirm, execute, wait, download the results, clean up."""
+    from batchspec.cli.execute import confirm_and_execute
+    from batchspec.cli.session import open_session
+    from batchspec.plan.assemble import detached
+    from batchspec.plan.build import build
+    from batchspec.plan.plan_file import check_fresh, read_plan_file
+
+    options = RunOptions.of(spec, variables, variable_files, target)
+    plan_options = PlanOptions(rerun=rerun, replace=frozenset(replace or ()), step=step)
+    saved = read_plan_file(spec)
+    if saved is not None:
+        options, plan_options = _saved_options(saved, options, plan_options), saved.options
+    plan = None
     try:
-        async with session(wanted) as found:
-            made = build(found.spec, found.observed, options=plan_options)
-            if plan is not None:
-                check_fresh(plan, made)
+        async with open_session(options) as session:
+            plan = build(session.spec, session.observed, options=plan_options)
+            if saved is not None:
+                check_fresh(saved, plan)
             if detach:
-                made = detached(made)
-            return await ask_and_run(made, found, progress, yes=yes, verbose=verbose)
+                plan = detached(plan)
+            return await confirm_and_execute(plan, session, progress, yes=yes, verbose=verbose)
     except (SpecError, UsageError) as error:
-        if plan is None or made is not None or not _moved(error, plan, wanted):
+        if saved is None or plan is not None or not _is_stale(error, saved, options):
             raise
-        raise StalePlanError(_not_made(wanted), *error.problems) from None
+        raise StalePlanError(
+            Diagnostic(
+                "plan-stale",
+                f"the plan is stale: {options.path.name} has changed and cannot be planned now",
+                fix="Fix the errors that follow, and save the plan again: "
+                f"batchspec plan {options.path} --out {spec}",
+            ),
+            *error.problems,
+        ) from None
 
 
-def _moved(error: BatchspecError, plan: SavedPlan, wanted: Wanted) -> bool:
-    """Whether there is no plan because the spec or a file is another, and not by what was given."""
+def _is_stale(error: BatchspecError, saved: SavedPlan, options: RunOptions) -> bool:
+    """Whether the spec or a file has changed, rather than the options being wrong."""
+    from batchspec.plan.assemble import NO_SUCH_STEP
+
     if isinstance(error, UsageError):
         return any(problem.code == NO_SUCH_STEP for problem in error.problems)
-    given = variables_of(wanted.variables)
-    if any(name not in given for name in plan.secrets) and not wanted.variable_files:
+    given = variables_of(options.variables)
+    if any(name not in given for name in saved.secrets) and not options.variable_files:
         return False
     return any(problem.code != "bad-variable" for problem in error.problems)
 
 
-def _not_made(wanted: Wanted) -> Diagnostic:
-    return Diagnostic(
-        "plan-stale",
-        f"the plan is stale: of {wanted.path.name} as it is now none can be made",
-        fix="Mend what is told next, look at `batchspec plan` again, and save it anew.",
-    )
-
-
-_OPTIONS: Mapping[str, Callable[[PlanOptions], object]] = {
-    "--rerun": attrgetter("rerun"),
-    "--replace": attrgetter("replace"),
-    "--target-step": attrgetter("step"),
-}
-
-
-def _of(plan: SavedPlan, given: Wanted, plan_options: PlanOptions) -> Wanted:
-    """What a saved plan was made of; ``given`` may add nothing but the secrets it does not hold.
+def _saved_options(saved: SavedPlan, given: RunOptions, plan_options: PlanOptions) -> RunOptions:
+    """The options of a saved plan; ``given`` may add only its secrets, which are not saved.
 
     Raises:
-        UsageError: something else is given, or a secret is not.
+        UsageError: another option is given.
     """
-    variables = variables_of(given.variables)
-    other = [f"--var {name}" for name in variables if name not in plan.secrets]
-    if given.target is not None and given.target.value != plan.target:
-        other.append("--target")
-    other += [name for name, is_ in _OPTIONS.items() if is_(plan_options)]
-    if other:
-        what = other[0]
-        fix = "Save another plan with it."
-        raise UsageError(Diagnostic("plan-is-fixed", f"a saved plan cannot take {what}", fix=fix))
-    return Wanted(
-        plan.spec,
-        (*(f"{name}={value}" for name, value in plan.variables.items()), *given.variables),
-        (*plan.variable_files, *given.variable_files),
-        Target(plan.target),
+    extra = [f"--var {name}" for name in variables_of(given.variables) if name not in saved.secrets]
+    if given.target is not None and given.target.value != saved.target:
+        extra.append("--target")
+    if plan_options.rerun:
+        extra.append("--rerun")
+    if plan_options.replace:
+        extra.append("--replace")
+    if plan_options.step:
+        extra.append("--target-step")
+    if extra:
+        raise UsageError(
+            Diagnostic(
+                "plan-is-fixed",
+                f"a saved plan does not accept {extra[0]}",
+                fix="Save a new plan with this option: batchspec plan SPEC --out FILE",
+            )
+        )
+    return RunOptions(
+        saved.spec,
+        (*(f"{name}={value}" for name, value in saved.variables.items()), *given.variables),
+        (*saved.variable_files, *given.variable_files),
+        Target(saved.target),
         given.environ,
     )

@@ -1,24 +1,42 @@
-"""``batchspec attach``: take up watching a run that goes on already."""
+"""``batchspec attach``: watch a run that is in progress."""
 
 from __future__ import annotations
 
-from batchspec.cli.options import Format, ProgressKind, Wanted
-from batchspec.cli.running import carry_out
-from batchspec.cli.screen import show_plan
-from batchspec.cli.session import session
-from batchspec.plan.attach import build_attach
+from batchspec.cli.console import show_plan
+from batchspec.cli.options import (
+    Format,
+    Progress,
+    ProgressKind,
+    RunOptions,
+    SpecFile,
+    TargetOption,
+    VariableFiles,
+    Variables,
+    Verbose,
+    Yes,
+)
 
 
-async def attach(wanted: Wanted, progress: ProgressKind, *, yes: bool, verbose: bool) -> int:
-    """Wait for a run, fetch its results and clean up; the exit code.
+async def attach(
+    spec: SpecFile,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    yes: Yes = False,
+    progress: Progress = ProgressKind.AUTO,
+    verbose: Verbose = False,
+) -> int:
+    """Watch a run in progress: wait, download the results, clean up. Submits nothing."""
+    from batchspec.cli.execute import execute
+    from batchspec.cli.session import open_session
+    from batchspec.plan.attach import build_attach
 
-    Nothing is asked at the beginning: nothing is made, and what is deleted at the end was agreed to
-    with the run.
-    """
-    async with session(wanted, files=False, work=False) as found:
-        jobs = found.observed.jobs
-        counts = await found.cloud.batch.task_counts(jobs[-1].id) if jobs else None
-        made = build_attach(found.spec, found.observed, counts.total if counts else 0)
-        if progress not in {ProgressKind.JSON, ProgressKind.QUIET}:
-            show_plan(made, Format.TEXT, verbose=verbose)
-        return await carry_out(made, found, progress, yes=yes, again="attach")
+    options = RunOptions.of(spec, variables, variable_files, target)
+    async with open_session(options, files=False, work=False) as session:
+        jobs = session.observed.jobs
+        counts = await session.cloud.batch.task_counts(jobs[-1].id) if jobs else None
+        plan = build_attach(session.spec, session.observed, counts.total if counts else 0)
+        if progress.shows_plan:
+            show_plan(plan, Format.TEXT, verbose=verbose)
+        # Without confirmation: nothing is created, and `apply` confirmed the clean-up.
+        return await execute(plan, session, progress, yes=yes, verb="attach")

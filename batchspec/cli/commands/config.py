@@ -1,18 +1,37 @@
-"""``batchspec config``: the spec as batchspec understands it."""
+"""``batchspec config``: the complete spec."""
 
 from __future__ import annotations
 
-from batchspec.cli.options import Shape, Wanted, variables_of
-from batchspec.cli.screen import out
-from batchspec.spec import dump_document, expanded_document
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from batchspec.cli.console import out
+from batchspec.cli.options import SpecFile, VariableFiles, Variables, variables_of
+from batchspec.diagnostics import Exit
 
 
-def config(wanted: Wanted, shape: Shape) -> int:
-    """Print the spec with parameters set and short forms expanded."""
+class DocumentFormat(StrEnum):
+    """Formats of a spec."""
+
+    YAML = "yaml"
+    JSON = "json"
+
+
+def config(
+    spec: SpecFile,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    document_format: Annotated[
+        DocumentFormat, typer.Option("--format", help="Output format.")
+    ] = DocumentFormat.YAML,
+) -> int:
+    """Print the spec with its parameters set and its short forms expanded."""
+    from batchspec.spec import dump_document, expanded_document
+
     document = expanded_document(
-        wanted.path,
-        variables=variables_of(wanted.variables),
-        variable_files=wanted.variable_files,
+        spec, variables=variables_of(variables or ()), variable_files=tuple(variable_files or ())
     )
-    out(dump_document(document, shape.value).rstrip("\n"))
-    return 0
+    out(dump_document(document, document_format.value).rstrip("\n"))
+    return Exit.DONE

@@ -1,25 +1,51 @@
-"""``batchspec destroy``: delete what a spec made, and only that."""
+"""``batchspec destroy``: delete what a spec created."""
 
 from __future__ import annotations
 
-from batchspec.cli.asking import agreed, shows_plan
-from batchspec.cli.options import Format, ProgressKind, Wanted
-from batchspec.cli.running import carry_out
-from batchspec.cli.screen import show_plan
-from batchspec.cli.session import session
+from typing import Annotated
+
+import typer
+
+from batchspec.cli.console import show_plan
+from batchspec.cli.options import (
+    Format,
+    Progress,
+    ProgressKind,
+    RunOptions,
+    SpecFile,
+    TargetOption,
+    VariableFiles,
+    Variables,
+    Yes,
+)
 from batchspec.diagnostics import Exit
-from batchspec.plan.destroy import build_destroy
-from batchspec.render.questions import NOTHING_TO_DELETE
 
 
-async def destroy(wanted: Wanted, progress: ProgressKind, *, yes: bool, force: bool) -> int:
-    """Delete what the spec made; the exit code."""
-    async with session(wanted, files=False) as found:
-        made = build_destroy(found.spec, found.observed, force=force)
-        if shows_plan(progress):
-            show_plan(made, Format.TEXT, verbose=False, nothing=NOTHING_TO_DELETE)
-            if made.empty:
+async def destroy(
+    spec: SpecFile,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    yes: Yes = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Delete results that are not downloaded, too.")
+    ] = False,
+    progress: Progress = ProgressKind.AUTO,
+) -> int:
+    """Delete what the spec created in the account, and nothing else."""
+    from batchspec.cli.confirm import confirm_plan
+    from batchspec.cli.execute import execute
+    from batchspec.cli.session import open_session
+    from batchspec.plan.destroy import build_destroy
+    from batchspec.render.questions import NOTHING_TO_DELETE
+
+    options = RunOptions.of(spec, variables, variable_files, target)
+    async with open_session(options, files=False) as session:
+        plan = build_destroy(session.spec, session.observed, force=force)
+        if progress.shows_plan:
+            show_plan(plan, Format.TEXT, verbose=False, nothing=NOTHING_TO_DELETE)
+            if plan.empty:
                 return Exit.DONE
-        if not made.empty and not agreed(made, progress, yes=yes):
+        if not plan.empty and not confirm_plan(plan, progress, yes=yes):
             return Exit.DONE
-        return await carry_out(made, found, progress, yes=True, again="destroy")
+        return await execute(plan, session, progress, yes=True, verb="destroy")

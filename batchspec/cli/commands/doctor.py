@@ -1,83 +1,75 @@
-"""``batchspec doctor``: what works here, and how to mend the rest. Starts and changes nothing."""
+"""``batchspec doctor``: whether a run can work here. Starts and changes nothing."""
 
 from __future__ import annotations
 
 import os
 import platform
 import shutil
-import sys
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from batchspec import local
-from batchspec.cli.account import chosen_target, local_account, translated
-from batchspec.cli.clock import SystemClock
-from batchspec.cli.options import Format, Target
-from batchspec.cli.screen import out
-from batchspec.cloud import API_VERSION, AnyAccount, Limits, account_from, open_account
+from batchspec.cli.console import out, use_color
+from batchspec.cli.options import Format, Target, TargetOption, TextOrJson
 from batchspec.diagnostics import BatchspecError, Exit, ServiceError, UsageError
-from batchspec.plan.task_sets import OPEN
-from batchspec.render.doctor import (
-    Check,
-    Level,
-    account_check,
-    answer_check,
-    as_warnings,
-    checks_json,
-    checks_text,
-    clock_check,
-    engine_check,
-    failed_check,
-    images_check,
-    python_check,
-    quota_check,
-    service_check,
-    worst,
-)
-from batchspec.render.step_text import account_line
-from batchspec.render.style import wants_color
 
-_BRIEF = Limits(busy=10.0, server_errors=5.0, read=20.0)
-"""Who asks what is wrong does not want to wait for it to pass."""
+if TYPE_CHECKING:
+    from batchspec.cloud import AnyAccount
+    from batchspec.render.doctor import Check
 
 
-async def doctor(target: Target | None, environ: Mapping[str, str], form: Format) -> int:
-    """Look at everything that a run needs; the exit code is 0 if nothing failed."""
-    chosen = chosen_target(target, environ)
-    account, checks = _local()
-    if chosen is Target.AZURE:
+async def doctor(
+    target: TargetOption = None,
+    output_format: TextOrJson = Format.TEXT,
+) -> int:
+    """Check the account, credentials, clock, images and embedded service, with fixes."""
+    from batchspec.cli.account import select_target
+    from batchspec.render.doctor import Level, as_warnings, checks_json, checks_text, worst
+
+    selected = select_target(target, os.environ)
+    account, checks = _check_embedded_service()
+    if selected is Target.AZURE:
+        # A run on Azure does not need the embedded service.
         checks = list(as_warnings(checks))
-        account, more = _azure(environ)
-        checks += more
+        account, azure_checks = _check_azure_account(os.environ)
+        checks += azure_checks
     if account is not None:
-        checks += [check async for check in _ask(account)]
-    if form is Format.JSON:
-        out(checks_json(chosen.value, checks))
+        checks += [check async for check in _check_services(account)]
+    if output_format is Format.JSON:
+        out(checks_json(selected.value, checks))
     else:
-        out(checks_text(checks, color=wants_color(sys.stdout, os.environ)))
+        out(checks_text(checks, color=use_color()))
     return Exit.SERVICE if worst(checks) is Level.FAIL else Exit.DONE
 
 
-def _local() -> tuple[AnyAccount | None, list[Check]]:
-    """The embedded service: its parts, and its account if it runs."""
-    python = python_check(f"Python {platform.python_version()}", shutil.which("python3"))
-    checks = [python]
+def _check_embedded_service() -> tuple[AnyAccount | None, list[Check]]:
+    """The parts of the embedded service, and its account if it is running."""
+    from batchspec import local
+    from batchspec.cli.account import local_account, service_errors
+    from batchspec.render.doctor import engine_check, failed_check, python_check, service_check
+
+    checks = [python_check(f"Python {platform.python_version()}", shutil.which("python3"))]
     try:
-        with translated():
-            engine = local.azurite_status()
+        with service_errors():
+            azurite = local.azurite_status()
             checks.append(
-                engine_check(str(engine.node), engine.azurite, installed=engine.installed)
+                engine_check(str(azurite.node), azurite.azurite, installed=azurite.installed)
             )
-            seen = local.status()
+            status = local.status()
     except ServiceError as error:
         return None, [*checks, *(failed_check("engine", problem) for problem in error.problems)]
-    running = seen.endpoints is not None
-    checks.append(service_check(seen.state.value, str(seen.data), running=running))
-    return (local_account(seen.endpoints) if seen.endpoints else None), checks
+    endpoints = status.endpoints
+    running = endpoints is not None
+    checks.append(service_check(status.state.value, str(status.data), running=running))
+    return (local_account(endpoints) if endpoints else None), checks
 
 
-def _azure(environ: Mapping[str, str]) -> tuple[AnyAccount | None, list[Check]]:
+def _check_azure_account(environ: Mapping[str, str]) -> tuple[AnyAccount | None, list[Check]]:
     """The account that the environment names."""
+    from batchspec.cloud import account_from
+    from batchspec.render.doctor import account_check, failed_check
+    from batchspec.render.step_text import account_line
+
     try:
         account = account_from(environ)
     except UsageError as error:
@@ -86,13 +78,24 @@ def _azure(environ: Mapping[str, str]) -> tuple[AnyAccount | None, list[Check]]:
     return account, [account_check(account_line(account.names), keys=keys)]
 
 
-async def _ask(account: AnyAccount) -> AsyncIterator[Check]:
-    """What the services of an account say."""
-    # Here, since it loads Azure: without an account to ask there is no need.
-    from batchspec.cloud.probe import probe_batch, probe_storage  # noqa: PLC0415
+async def _check_services(account: AnyAccount) -> AsyncIterator[Check]:
+    """The replies of the account's services."""
+    from batchspec.cli.clock import SystemClock
+    from batchspec.cloud import API_VERSION, Limits, open_account
+    from batchspec.cloud.probe import probe_batch, probe_storage
+    from batchspec.plan.task_sets import OPEN
+    from batchspec.render.doctor import (
+        answer_check,
+        clock_check,
+        failed_check,
+        images_check,
+        quota_check,
+    )
 
     clock = SystemClock()
-    async with open_account(account, limits=_BRIEF) as cloud:
+    # Short limits: a diagnosis should report a problem instead of waiting for its end.
+    limits = Limits(busy=10.0, server_errors=5.0, read=20.0)
+    async with open_account(account, limits=limits) as cloud:
         batch = await probe_batch(cloud.batch, clock.now)
         yield answer_check("batch", account.batch_url, batch.seconds, batch.problem, API_VERSION)
         storage = await probe_storage(cloud.storage, clock.monotonic, clock.now)

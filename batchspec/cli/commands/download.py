@@ -1,18 +1,35 @@
-"""``batchspec download``: the results that are there, now."""
+"""``batchspec download``: the results that exist now."""
 
 from __future__ import annotations
 
-from batchspec.cli.options import Format, ProgressKind, Wanted
-from batchspec.cli.running import carry_out
-from batchspec.cli.screen import show_plan
-from batchspec.cli.session import session
-from batchspec.plan.attach import build_download
+from batchspec.cli.console import show_plan
+from batchspec.cli.options import (
+    Format,
+    Progress,
+    ProgressKind,
+    RunOptions,
+    SpecFile,
+    TargetOption,
+    VariableFiles,
+    Variables,
+)
 
 
-async def download(wanted: Wanted, progress: ProgressKind) -> int:
-    """Fetch results; the exit code. Nothing is asked: the account stays as it is."""
-    async with session(wanted, files=False, work=False) as found:
-        made = build_download(found.spec, found.observed)
-        if progress not in {ProgressKind.JSON, ProgressKind.QUIET}:
-            show_plan(made, Format.TEXT, verbose=False)
-        return await carry_out(made, found, progress, yes=True, again="download")
+async def download(
+    spec: SpecFile,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    progress: Progress = ProgressKind.AUTO,
+) -> int:
+    """Download the results that exist now. Changes nothing in the account."""
+    from batchspec.cli.execute import execute
+    from batchspec.cli.session import open_session
+    from batchspec.plan.attach import build_download
+
+    options = RunOptions.of(spec, variables, variable_files, target)
+    async with open_session(options, files=False, work=False) as session:
+        plan = build_download(session.spec, session.observed)
+        if progress.shows_plan:
+            show_plan(plan, Format.TEXT, verbose=False)
+        return await execute(plan, session, progress, yes=True, verb="download")

@@ -1,46 +1,58 @@
-"""``batchspec failures``: what failed, by cause, with what was said and how to run it again."""
+"""``batchspec failures``: failed tasks by cause, each with the command that runs them again."""
 
 from __future__ import annotations
 
-import os
-import sys
-
-from batchspec.cli.account import opened
-from batchspec.cli.again import command_for
-from batchspec.cli.options import Format, Wanted
-from batchspec.cli.reading import read
-from batchspec.cli.run_folder import records, runs_folder
-from batchspec.cli.screen import out, width
+from batchspec.cli.console import out, use_color, width
+from batchspec.cli.options import (
+    Format,
+    RunOptions,
+    SpecFile,
+    TargetOption,
+    TextOrJson,
+    VariableFiles,
+    Variables,
+)
 from batchspec.diagnostics import Exit
-from batchspec.observe.account import counted, jobs_of
-from batchspec.observe.failures import failures_of
-from batchspec.observe.output import pool_of
-from batchspec.render.failures import Failures, failures_json, failures_text
-from batchspec.render.style import wants_color
 
 
-async def failures(wanted: Wanted, form: Format) -> int:
-    """Show the failed tasks of the run of a spec; the exit code."""
-    spec = read(wanted)
+async def failures(
+    spec: SpecFile,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    output_format: TextOrJson = Format.TEXT,
+) -> int:
+    """Show failures by cause: their number, the output of one, and the command to retry them."""
+    from batchspec.cli.account import open_target
+    from batchspec.cli.load import load_spec
+    from batchspec.cli.resume_command import resume_command
+    from batchspec.cli.run_folder import recorded_runs, runs_folder
+    from batchspec.observe.account import counted, jobs_of
+    from batchspec.observe.failures import failures_of
+    from batchspec.observe.output import pool_of
+    from batchspec.render.failures import Failures, failures_json, failures_text
+
+    options = RunOptions.of(spec, variables, variable_files, target)
+    loaded = load_spec(options)
 
     def retry(cause: str | None) -> str:
-        return command_for(wanted, spec, "retry", *(("--cause", cause) if cause else ()))
+        return resume_command(options, loaded, "retry", *(("--cause", cause) if cause else ()))
 
-    async with opened(wanted.target, wanted.environ) as cloud:
-        jobs = counted(await jobs_of(spec, cloud.reader))
-        found = await failures_of(spec, jobs, pool_of(spec, jobs), cloud.reader)
-    recorded = bool(records(runs_folder(spec.path, spec.name)))
-    seen = Failures(
+    async with open_target(target, options.environ) as cloud:
+        jobs = counted(await jobs_of(loaded, cloud.reader))
+        found = await failures_of(loaded, jobs, pool_of(loaded, jobs), cloud.reader)
+    recorded = bool(recorded_runs(runs_folder(loaded.path, loaded.name)))
+    shown = Failures(
         cloud.reader.account,
-        spec.name,
+        loaded.name,
         jobs[-1].id if jobs else None,
         found,
-        None if spec.job.schedule is not None else retry,
-        command_for(wanted, spec, "apply"),
-        command_for(wanted, spec, "report") if recorded else "",
+        None if loaded.job.schedule is not None else retry,
+        resume_command(options, loaded, "apply"),
+        resume_command(options, loaded, "report") if recorded else "",
     )
-    if form is Format.JSON:
-        out(failures_json(seen))
+    if output_format is Format.JSON:
+        out(failures_json(shown))
     else:
-        out(failures_text(seen, color=wants_color(sys.stdout, os.environ), width=width()))
+        out(failures_text(shown, color=use_color(), width=width()))
     return Exit.DONE

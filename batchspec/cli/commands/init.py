@@ -1,68 +1,84 @@
-"""``batchspec init``: a starter spec, with all that it needs to run as it is."""
+"""``batchspec init``: a starter spec with every file that it needs to run."""
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
 
-from batchspec.cli.options import StarterTemplate
-from batchspec.cli.screen import out
+import typer
+
+from batchspec.cli.console import out, use_color
 from batchspec.diagnostics import Exit, UsageError
-from batchspec.render.next_steps import files_exist, files_written, folder_unwritable
-from batchspec.render.style import wants_color
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
 _SPEC = "run.yaml"
 _NAME = "my-run"
-"""What the templates call the run; the folder's name takes its place."""
+"""The name in the templates, which the name of the folder replaces."""
 
-_IGNORE = "gitignore"
-"""Without its dot, so that it is no rule for this repository."""
+_GITIGNORE = "gitignore"
+"""Without its dot in the templates, so that git does not apply it to this repository."""
 
 
-def init(folder: Path, template: StarterTemplate) -> int:
-    """Write the files of a template; the exit code. Nothing that is there is changed.
+class StarterTemplate(StrEnum):
+    """The starter templates, by what their tasks are."""
 
-    Raises:
-        UsageError: a file of the template is there already, or the folder cannot be written to.
-    """
+    ONE_FILE_PER_TASK = "one-file-per-task"
+    SWEEP = "sweep"
+    CONTAINER = "container"
+    MAP_REDUCE = "map-reduce"
+
+
+def init(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="[DIR]", help="The folder to write to; it is created if it does not exist."
+        ),
+    ] = Path(),
+    template: Annotated[
+        StarterTemplate, typer.Option("--template", help="Starter template.")
+    ] = StarterTemplate.ONE_FILE_PER_TASK,
+) -> int:
+    """Write a starter spec that runs without changes. Existing files are not overwritten."""
+    from batchspec.render.next_steps import files_exist, files_written, folder_unwritable
+
     name = _slug(folder.resolve().name) or _NAME
-    files = dict(_files(_TEMPLATES / template.folder))
-    # A folder that has rules of its own keeps them.
-    there = [path for path in files if (folder / path).exists() and path.name != ".gitignore"]
-    if there:
-        raise UsageError(files_exist([folder / path for path in there]))
+    files = dict(_files(_TEMPLATES / template.value.replace("-", "_")))
+    # An existing .gitignore is kept.
+    existing = [path for path in files if (folder / path).exists() and path.name != ".gitignore"]
+    if existing:
+        raise UsageError(files_exist([folder / path for path in existing]))
     written: list[Path] = []
     try:
         for path, text in files.items():
-            place = folder / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if not place.exists():
-                with place.open("x", encoding="utf-8") as file:
-                    file.write(text.replace(_NAME, name) if path.name == _SPEC else text)
-                written.append(place)
+            file = folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if not file.exists():
+                with file.open("x", encoding="utf-8") as stream:
+                    stream.write(text.replace(_NAME, name) if path.name == _SPEC else text)
+                written.append(file)
     except OSError as error:
         raise UsageError(folder_unwritable(folder, error.strerror or str(error))) from error
-    color = wants_color(sys.stdout, os.environ)
-    contained = template is StarterTemplate.CONTAINER
-    out(files_written(str(folder / _SPEC), written, containers=contained, color=color))
+    containers = template is StarterTemplate.CONTAINER
+    spec = str(folder / _SPEC)
+    out(files_written(spec, written, containers=containers, color=use_color()))
     return Exit.DONE
 
 
 def _files(template: Path) -> Iterator[tuple[Path, str]]:
-    """The files of a template, the spec first: where each goes, and what is in it."""
-    found = sorted(path for path in template.rglob("*") if path.is_file())
-    for path in sorted(found, key=lambda path: path.name != _SPEC):
+    """The relative path and text of each file of a template, the spec first."""
+    files = sorted(path for path in template.rglob("*") if path.is_file())
+    for path in sorted(files, key=lambda path: path.name != _SPEC):
         if "__pycache__" not in path.parts:
-            place = path.relative_to(template)
-            if place.name == _IGNORE:
-                place = place.with_name(".gitignore")
-            yield place, path.read_text(encoding="utf-8")
+            relative = path.relative_to(template)
+            if relative.name == _GITIGNORE:
+                relative = relative.with_name(".gitignore")
+            yield relative, path.read_text(encoding="utf-8")
 
 
 def _slug(name: str) -> str:
-    """A name as the names of containers allow it, and short enough for what is added to it."""
+    """A name that containers can have, short enough for the suffixes of the templates."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")

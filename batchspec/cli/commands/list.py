@@ -1,35 +1,40 @@
-"""``batchspec list``: what batchspec made in the account, and what of it nobody uses."""
+"""``batchspec list``: what batchspec created in the account, and which of it is unused."""
 
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Annotated
 
-from batchspec.cli.account import opened
-from batchspec.cli.options import Format, Target
-from batchspec.cli.screen import out
-from batchspec.cli.session import single
+import typer
+
+from batchspec.cli.console import out, use_color
+from batchspec.cli.options import Format, TargetOption, TextOrJson
 from batchspec.diagnostics import Exit
-from batchspec.observe.inventory import inventory
-from batchspec.render.inventory import inventory_json, inventory_text
-from batchspec.render.style import wants_color
 
 
 async def list_(
-    target: Target | None, environ: Mapping[str, str], form: Format, *, orphans: bool
+    orphans: Annotated[
+        bool, typer.Option("--orphans", help="Only what no open job or schedule uses.")
+    ] = False,
+    target: TargetOption = None,
+    output_format: TextOrJson = Format.TEXT,
 ) -> int:
-    """List what batchspec made, or of that only what nobody uses; the exit code."""
-    async with opened(target, environ) as cloud:
-        with single():
+    """List what batchspec created in the account: pools, jobs, schedules, containers."""
+    from batchspec.cli.account import open_target
+    from batchspec.cli.session import first_error
+    from batchspec.observe.inventory import inventory
+    from batchspec.render.inventory import inventory_json, inventory_text
+
+    async with open_target(target, os.environ) as cloud:
+        with first_error():
             found = await inventory(cloud.reader)
     account = cloud.reader.account
     if orphans:
-        found = tuple(owned for owned in found if owned.orphan)
-    if form is Format.JSON:
+        found = tuple(item for item in found if item.orphan)
+    if output_format is Format.JSON:
         out(inventory_json(account, found))
-        return Exit.DONE
-    color = wants_color(sys.stdout, os.environ)
-    out(inventory_text(account, found, datetime.now(UTC), orphans=orphans, color=color))
+    else:
+        now = datetime.now(UTC)
+        out(inventory_text(account, found, now, orphans=orphans, color=use_color()))
     return Exit.DONE

@@ -2,103 +2,182 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from dataclasses import replace
-from datetime import UTC, datetime
-from typing import get_args
+from typing import Annotated
 
-from batchspec import local
-from batchspec.cli.account import day_of, started, translated
-from batchspec.cli.options import Format
-from batchspec.cli.screen import confirm, has_terminal, needs_answer, out
+import typer
+
+from batchspec.cli.command_line import CommandLine, show_help
+from batchspec.cli.confirm import confirm, has_terminal, needs_answer
+from batchspec.cli.console import out, use_color
+from batchspec.cli.options import Format, TextOrJson, Yes
 from batchspec.diagnostics import Diagnostic, Exit, UsageError
-from batchspec.render.local import (
-    LocalStatus,
-    local_status_json,
-    local_status_text,
-    reset_question,
-    reset_text,
-    reset_unasked,
-    started_text,
-    stopped_text,
-)
-from batchspec.render.style import wants_color
+
+local_commands = CommandLine()
+local_commands.callback()(show_help)
 
 
-def start(port: int, options: local.SimulationOptions, form: Format) -> int:
-    """Start it, if it does not run."""
-    endpoints = started(port=port, options=options)
-    if form is Format.JSON:
-        return show(form)
+@local_commands.command()
+def start(
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port",
+            metavar="PORT",
+            help="The port to listen on. 0: the previous port if it is free, else any.",
+            min=0,
+            max=65535,
+        ),
+    ] = 0,
+    speed: Annotated[
+        float | None,
+        typer.Option(
+            "--speed",
+            metavar="NUMBER",
+            envvar="BATCHSPEC_LOCAL_SPEED",
+            help="Seconds of the service's clock per second, 1 to 3600. [default: 1]",
+            show_default=False,
+        ),
+    ] = None,
+    allocation: Annotated[
+        str | None,
+        typer.Option(
+            "--allocation",
+            metavar="TIME",
+            envvar="BATCHSPEC_LOCAL_ALLOCATION",
+            help="How long a node takes to start, by the service's clock: 0, 20s, 4m. "
+            "[default: 0; with --speed 226s, as on Azure]",
+            show_default=False,
+        ),
+    ] = None,
+    chaos: Annotated[
+        str | None,
+        typer.Option(
+            "--chaos",
+            metavar="CHAOS",
+            envvar="BATCHSPEC_LOCAL_CHAOS",
+            help="Fault injection: a profile (bad-day, flaky, spot ...), a list of faults "
+            "(error=5%,preempt=50%:20s,quota=4), or a file with one. [default: no faults]",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            metavar="NUMBER",
+            envvar="BATCHSPEC_LOCAL_SEED",
+            help="Seed of the injected faults: the same seed repeats them. [default: 0]",
+            show_default=False,
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
+) -> int:
+    """Start the service if it is not running, and return when it is ready."""
+    from batchspec.cli.account import simulation_of, start_service
+    from batchspec.local.simulation import SimulationOptions
+    from batchspec.render.local import started_text
+
+    options = SimulationOptions(speed, allocation, chaos, seed)
+    endpoints = start_service(port=port, options=options)
+    if json:
+        return status(Format.JSON)
     out(
         started_text(
             batch_url=endpoints.batch_url,
             blob_url=endpoints.blob_url,
             data=endpoints.data,
-            simulation=day_of(endpoints.simulation),
+            simulation=simulation_of(endpoints.simulation),
         )
     )
     return Exit.DONE
 
 
+@local_commands.command()
 def stop() -> int:
-    """End all of it."""
-    with translated():
+    """Stop the service, the processes of its tasks, and the blob store. Keeps the data."""
+    from batchspec import local
+    from batchspec.cli.account import service_errors
+    from batchspec.render.local import stopped_text
+
+    with service_errors():
         was_running = local.stop()
     out(stopped_text(was_running=was_running))
     return Exit.DONE
 
 
-def show(form: Format) -> int:
-    """Say how it is with it."""
-    with translated():
-        seen = local.status()
-    endpoints = seen.endpoints
-    day = None
-    if seen.simulation is not None:
-        time = seen.time(datetime.now(UTC))
-        day = replace(day_of(seen.simulation), time=time, ahead=bool(seen.ahead))
+@local_commands.command()
+def status(output_format: TextOrJson = Format.TEXT) -> int:
+    """Show whether the service is running, its addresses, and its data folder."""
+    from dataclasses import replace
+    from datetime import UTC, datetime
+
+    from batchspec import local
+    from batchspec.cli.account import service_errors, simulation_of
+    from batchspec.render.local import LocalStatus, local_status_json, local_status_text
+
+    with service_errors():
+        found = local.status()
+    endpoints = found.endpoints
+    simulation = None
+    if found.simulation is not None:
+        time = found.time(datetime.now(UTC))
+        simulation = replace(simulation_of(found.simulation), time=time, ahead=bool(found.ahead))
     shown = LocalStatus(
-        state=seen.state.value,
-        data=seen.data,
-        log=seen.log,
+        state=found.state.value,
+        data=found.data,
+        log=found.log,
         batch_url=endpoints.batch_url if endpoints else None,
         blob_url=endpoints.blob_url if endpoints else None,
-        started=seen.started,
-        pid=seen.pid,
-        version=seen.version,
-        simulation=day,
+        started=found.started,
+        pid=found.pid,
+        version=found.version,
+        simulation=simulation,
     )
-    if form is Format.JSON:
+    if output_format is Format.JSON:
         out(local_status_json(shown))
     else:
-        out(local_status_text(shown, color=wants_color(sys.stdout, os.environ)))
+        out(local_status_text(shown, color=use_color()))
     return Exit.DONE
 
 
-def reset(*, yes: bool) -> int:
-    """End it and delete what it holds."""
-    with translated():
+@local_commands.command()
+def reset(yes: Yes = False) -> int:
+    """Stop the service and delete its pools, jobs, tasks and blobs."""
+    from batchspec import local
+    from batchspec.cli.account import service_errors
+    from batchspec.render.local import reset_question, reset_text, reset_unasked
+
+    with service_errors():
         data = local.status().data
     if not yes:
         if not has_terminal():
             raise needs_answer(reset_unasked(data))
         if not confirm(reset_question(data), default=False):
             return Exit.DONE
-    with translated():
+    with service_errors():
         local.reset()
     out(reset_text(data))
     return Exit.DONE
 
 
-def env(form: str) -> int:
-    """Print what other clients need to use it."""
-    known: tuple[local.Format, ...] = get_args(local.Format)
-    chosen = next((name for name in known if name == form), None)
-    if chosen is None:
-        fix = f"Take one of: {', '.join(known)}"
-        raise UsageError(Diagnostic("bad-format", f"there is no format {form!r}", fix=fix))
-    # Not through `out`, which would take the keys out: they are what is asked for.
-    sys.stdout.write(local.env(started(), chosen))
+@local_commands.command()
+def env(
+    output_format: Annotated[
+        str, typer.Option("--format", metavar="FORMAT", help="sh, powershell, dotenv or json.")
+    ] = "sh",
+) -> int:
+    """Print the settings for other Batch and Storage clients. The output contains keys."""
+    from typing import get_args
+
+    from batchspec import local
+    from batchspec.cli.account import start_service
+
+    formats: tuple[local.Format, ...] = get_args(local.Format)
+    selected = next((name for name in formats if name == output_format), None)
+    if selected is None:
+        fix = f"Use one of: {', '.join(formats)}"
+        raise UsageError(Diagnostic("bad-format", f"there is no format {output_format!r}", fix=fix))
+    # Not through `out`, which redacts the keys that this command is for.
+    sys.stdout.write(local.env(start_service(), selected))
     return Exit.DONE

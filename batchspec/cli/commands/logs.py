@@ -1,93 +1,106 @@
-"""``batchspec logs``: what a task, or the start task of a node, has written."""
+"""``batchspec logs``: the output of a task, or of the start task of a node."""
 
 from __future__ import annotations
 
-import asyncio
-import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
-from batchspec.cli.account import opened
-from batchspec.cli.options import Wanted
-from batchspec.cli.reading import read
-from batchspec.cli.running import PACE
-from batchspec.cli.screen import err, out, show_problems
-from batchspec.cloud import AccountClient
+import typer
+
+from batchspec.cli.console import err, out, show_diagnostics, use_color
+from batchspec.cli.options import RunOptions, SpecFile, TargetOption, VariableFiles, Variables
 from batchspec.diagnostics import Diagnostic, Exit, UsageError
-from batchspec.observe.account import counted, jobs_of
-from batchspec.observe.output import (
-    Output,
-    find_node_output,
-    find_task,
-    output_kept,
-    output_of_task,
-    started,
-)
-from batchspec.plan.observed import JobFacts
-from batchspec.render.logs import (
-    OutputRedactor,
-    empty_note,
-    list_notes,
-    no_output,
-    no_run,
-    not_started,
-    stored_note,
-    task_line,
-    waiting_note,
-)
-from batchspec.render.style import wants_color
-from batchspec.spec import Spec
+
+if TYPE_CHECKING:
+    from batchspec.cloud import AccountClient
+    from batchspec.observe.output import Output
+    from batchspec.plan.observed import JobFacts
+    from batchspec.spec import Spec
 
 
 async def logs(
-    wanted: Wanted, task: str | None, *, stderr: bool, follow: bool, start_task: str | None
+    spec: SpecFile,
+    task: Annotated[
+        str | None,
+        typer.Argument(metavar="[TASK]", help="The id of a task, or a unique part of it."),
+    ] = None,
+    stderr: Annotated[
+        bool, typer.Option("--stderr", help="Show standard error instead of standard output.")
+    ] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Print new output until the task ends.")
+    ] = False,
+    start_task: Annotated[
+        str | None,
+        typer.Option(
+            "--start-task",
+            metavar="NODE",
+            help="Show the start task of a node: its id, or a unique part of it.",
+        ),
+    ] = None,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
 ) -> int:
-    """Show what was written; without a task, list those that wrote something; the exit code."""
-    spec = read(wanted)
-    name = "stderr.txt" if stderr else "stdout.txt"
-    async with opened(wanted.target, wanted.environ) as cloud:
-        jobs = counted(await jobs_of(spec, cloud.reader))
+    """Show the output of a task. Without TASK, list the tasks that have started."""
+    from batchspec.cli.account import open_target
+    from batchspec.cli.load import load_spec
+    from batchspec.observe.account import counted, jobs_of
+    from batchspec.observe.output import find_node_output
+    from batchspec.render.logs import no_output, stored_note
+
+    options = RunOptions.of(spec, variables, variable_files, target)
+    loaded = load_spec(options)
+    file = "stderr.txt" if stderr else "stdout.txt"
+    async with open_target(target, options.environ) as cloud:
+        jobs = counted(await jobs_of(loaded, cloud.reader))
         if start_task is not None:
-            found = await find_node_output(spec, jobs, cloud.reader, start_task, name)
+            found = await find_node_output(loaded, jobs, cloud.reader, start_task, file)
             subject = f"the start task of {found.node}"
             if found.like:
                 err(stored_note(subject, found.like))
-            missing = no_output(subject, name, kept=None)
-            return await _show(found.output, cloud, subject, name, follow=follow, missing=missing)
+            missing = no_output(subject, file, kept=None)
+            return await _show(found.output, cloud, subject, file, follow=follow, missing=missing)
         if task is None:
-            only = await _list(jobs, cloud, spec)
-            if only is None:
+            task = await _list(jobs, cloud, loaded)
+            if task is None:
                 return Exit.DONE
-            task = only
-        return await _task(spec, jobs, cloud, task, name, follow=follow)
+        return await _show_task(loaded, jobs, cloud, task, file, follow=follow)
 
 
-async def _task(
+async def _show_task(
     spec: Spec,
     jobs: Sequence[JobFacts],
     cloud: AccountClient,
-    wanted: str,
     name: str,
+    file: str,
     *,
     follow: bool,
 ) -> int:
-    where = await find_task(jobs, cloud.reader, wanted)
-    if where is None:
-        # Clean-up may have taken the job and left the logs.
-        output = output_kept(cloud.reader, spec, wanted, name)
-        return await _show(output, cloud, wanted, name, follow=False, missing=_no_run(spec))
-    facts = where.seen.facts
+    """Show a file of the task that ``name`` identifies."""
+    from batchspec.observe.output import find_task, output_kept, output_of_task
+    from batchspec.render.logs import no_output, not_started, waiting_note
+
+    match = await find_task(jobs, cloud.reader, name)
+    if match is None:
+        # The job may be deleted while its logs are kept.
+        output = output_kept(cloud.reader, spec, name, file)
+        return await _show(output, cloud, name, file, follow=False, missing=_no_run(spec))
+    facts = match.seen.facts
     if facts.state in {"active", "preparing"}:
         if not follow:
-            show_problems([not_started(facts.id)])
+            show_diagnostics([not_started(facts.id)])
             return Exit.DONE
         err(waiting_note(facts.id))
-    missing = no_output(facts.id, name, kept=any(stage.logs for stage in spec.stages))
-    output = output_of_task(cloud.reader, spec, where, name)
-    return await _show(output, cloud, facts.id, name, follow=follow, missing=missing)
+    missing = no_output(facts.id, file, kept=any(stage.logs for stage in spec.stages))
+    output = output_of_task(cloud.reader, spec, match, file)
+    return await _show(output, cloud, facts.id, file, follow=follow, missing=missing)
 
 
 def _no_run(spec: Spec) -> Diagnostic:
+    from batchspec.render.logs import no_run
+
     return no_run(spec.name, scheduled=spec.job.schedule is not None)
 
 
@@ -95,31 +108,33 @@ async def _show(
     output: Output,
     cloud: AccountClient,
     subject: str,
-    name: str,
+    file: str,
     *,
     follow: bool,
     missing: Diagnostic,
 ) -> int:
-    """Show it; raises UsageError with ``missing`` if there is no such file."""
-    pace = PACE[cloud.reader.account.target]
-    source = output.follow(lambda: asyncio.sleep(pace)) if follow else output.read()
-    written = await _pass_on(source)
-    if not output.found:
-        raise UsageError(missing)
-    if not written:
-        err(empty_note(subject, name, other="" if name == "stderr.txt" else "--stderr"))
-    return Exit.DONE
+    """Write the output to standard output as it arrives.
 
+    Raises:
+        UsageError: with ``missing``; there is no such file.
+    """
+    import asyncio
 
-async def _pass_on(source: AsyncIterator[bytes]) -> bool:
-    """Write it to standard output as it comes; whether there was anything."""
+    from batchspec.cli.execute import POLL_INTERVAL
+    from batchspec.render.logs import OutputRedactor, empty_note
+
+    interval = POLL_INTERVAL[cloud.reader.account.target]
     lines = OutputRedactor(shown=sys.stdout.isatty())
-    written = False
-    async for data in source:
-        written = True
+    empty = True
+    async for data in output.follow(lambda: asyncio.sleep(interval)) if follow else output.read():
+        empty = False
         _write(lines(data))
     _write(lines.end())
-    return written
+    if not output.found:
+        raise UsageError(missing)
+    if empty:
+        err(empty_note(subject, file, other="" if file == "stderr.txt" else "--stderr"))
+    return Exit.DONE
 
 
 def _write(data: bytes) -> None:
@@ -129,10 +144,17 @@ def _write(data: bytes) -> None:
 
 
 async def _list(jobs: Sequence[JobFacts], cloud: AccountClient, spec: Spec) -> str | None:
-    """List the tasks that have been started; the only one there is, without listing it."""
+    """List the tasks that have started. If there is only one, return its id instead.
+
+    Raises:
+        UsageError: the spec has no job.
+    """
+    from batchspec.observe.output import started
+    from batchspec.render.logs import list_notes, task_line
+
     if not jobs:
         raise UsageError(_no_run(spec))
-    color = wants_color(sys.stdout, os.environ)
+    color = use_color()
     first = None
     count = 0
     async for _, task in started(jobs, cloud.reader):

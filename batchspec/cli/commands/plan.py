@@ -1,51 +1,84 @@
-"""``batchspec plan``: what apply would do, and why; nothing in the account is changed."""
+"""``batchspec plan``: the steps of ``apply`` and their reasons. Reads the account only."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from batchspec.cli.options import Format, Wanted, variables_of
-from batchspec.cli.screen import err, show_plan, show_refusal
-from batchspec.cli.session import session
+import typer
+
+from batchspec.cli.console import err, show_plan, show_plan_errors
+from batchspec.cli.options import (
+    AnyFormat,
+    Format,
+    OnlyStep,
+    Replace,
+    Rerun,
+    RunOptions,
+    SpecFile,
+    TargetOption,
+    VariableFiles,
+    Variables,
+    Verbose,
+    variables_of,
+)
 from batchspec.diagnostics import Diagnostic, Exit, SpecError, UsageError
-from batchspec.plan.build import build
 from batchspec.plan.options import PlanOptions
-from batchspec.plan.plan_file import plan_file, saved_plan
-from batchspec.render.next_steps import plan_saved
 
 
 async def plan(
-    wanted: Wanted,
-    form: Format,
-    out: Path | None,
-    *,
-    exit_code: bool,
-    verbose: bool,
-    plan_options: PlanOptions,
+    spec: SpecFile,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    output_format: AnyFormat = Format.TEXT,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 6 if there are changes, else with 0.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="Save the plan for `batchspec apply FILE`."),
+    ] = None,
+    rerun: Rerun = False,
+    replace: Replace = None,
+    step: OnlyStep = "",
+    verbose: Verbose = False,
 ) -> int:
-    """Show the plan, and save it to ``out``; the exit code."""
+    """Show the steps in order, each with its reason. Changes nothing in the account."""
+    from batchspec.cli.session import open_session
+    from batchspec.plan.build import build
+    from batchspec.plan.plan_file import plan_file, saved_plan
+    from batchspec.render.next_steps import plan_saved
+
+    options = RunOptions.of(spec, variables, variable_files, target)
+    plan_options = PlanOptions(rerun=rerun, replace=frozenset(replace or ()), step=step)
     try:
-        async with session(wanted) as found:
-            made = build(found.spec, found.observed, options=plan_options)
-            # Shown while the session lasts: the streams of a plan end with it.
-            show_plan(made, form, verbose=verbose)
+        async with open_session(options) as session:
+            built = build(session.spec, session.observed, options=plan_options)
+            # Inside the session: the steps read from its spool while they are printed.
+            show_plan(built, output_format, verbose=verbose)
             if out is not None:
-                variables = variables_of(wanted.variables)
-                file = saved_plan(made, found.spec, variables, wanted.variable_files, plan_options)
+                file = saved_plan(
+                    built,
+                    session.spec,
+                    variables_of(options.variables),
+                    options.variable_files,
+                    plan_options,
+                )
                 _write(out, plan_file(file))
                 err(plan_saved(out))
     except SpecError as error:
-        # Whatever reads a plan in such a form reads no standard error.
-        show_refusal(wanted.path, error.problems, form)
+        # A program that reads JSON or markdown does not read standard error.
+        show_plan_errors(spec, error.problems, output_format)
         raise
-    return Exit.CHANGES if exit_code and not made.empty else Exit.DONE
+    return Exit.CHANGES if exit_code and not built.empty else Exit.DONE
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a plan file, for this user alone: it tells what somebody runs.
+    """Write a plan file that only its owner can read, since it describes the user's work.
 
     Raises:
-        UsageError: it cannot be written there.
+        UsageError: the file cannot be written.
     """
     part = path.with_name(f".{path.name}.part")
     try:
@@ -54,5 +87,5 @@ def _write(path: Path, text: str) -> None:
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        problem = Diagnostic("plan-not-saved", f"{path} cannot be written: {error.strerror}")
-        raise UsageError(problem) from error
+        diagnostic = Diagnostic("plan-not-saved", f"{path} cannot be written: {error.strerror}")
+        raise UsageError(diagnostic) from error

@@ -1,88 +1,102 @@
-"""``batchspec report``: a recorded run of a spec, with all attempts at it, as one HTML page."""
+"""``batchspec report``: a recorded run of a spec with all its attempts, as one HTML page."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from batchspec.cli.options import Wanted
-from batchspec.cli.reading import read
-from batchspec.cli.run_folder import records, runs_folder
-from batchspec.cli.screen import out
+import typer
+
+from batchspec.cli.console import out
+from batchspec.cli.options import RunOptions, SpecFile, VariableFiles, Variables
 from batchspec.diagnostics import Diagnostic, Exit, UsageError
-from batchspec.render.progress.json_stream import read_record
-from batchspec.render.report_page import page_html
-from batchspec.render.step_text import page_written
-from batchspec.render.timeline import Attempt, build_timeline, last_run
+
+if TYPE_CHECKING:
+    from batchspec.render.timeline import Attempt
 
 
-def report(wanted: Wanted, to: Path | None, run: str) -> int:
-    """Write the page beside the newest record of the run, or ``to`` (``-``: standard output).
+def report(
+    spec: SpecFile,
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE", help="The file to write; - is standard output."),
+    ] = None,
+    run: Annotated[
+        str,
+        typer.Option(
+            "--run",
+            metavar="ID",
+            help="The run whose last attempt has this id: the name of its folder or a unique "
+            "prefix of it.",
+        ),
+    ] = "",
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+) -> int:
+    """Write the last run that had tasks, with all its attempts, as one HTML page."""
+    from batchspec.cli.load import load_spec
+    from batchspec.cli.run_folder import recorded_runs, runs_folder
+    from batchspec.render.report_page import page_html
+    from batchspec.render.step_text import page_written
+    from batchspec.render.timeline import last_run
 
-    ``run`` is the id of a recorded attempt, or what only one id begins with; empty is the last run
-    that had tasks. The exit code.
-
-    Raises:
-        UsageError: no run was recorded, none or several have that id, or the page cannot be
-            written.
-    """
-    spec = read(wanted)
-    runs = runs_folder(spec.path, spec.name)
-    found = records(runs)
-    if not found:
-        raise UsageError(_no_record(spec.name, runs))
+    loaded = load_spec(RunOptions.of(spec, variables, variable_files))
+    runs = runs_folder(loaded.path, loaded.name)
+    records = recorded_runs(runs)
+    if not records:
+        raise UsageError(_no_record(loaded.name, runs))
     if run:
-        found = found[: found.index(_named(run, found)) + 1]
-    attempts = last_run(_attempt(record) for record in reversed(found))
-    if run and attempts[-1].id != found[-1].parent.name:
-        # It had no tasks: a deletion, say.
-        attempts = (_attempt(found[-1]),)
+        records = records[: records.index(_find(run, records)) + 1]
+    attempts = last_run(_attempt(record) for record in reversed(records))
+    if run and attempts[-1].id != records[-1].parent.name:
+        # The attempt had no tasks: a deletion, for example.
+        attempts = (_attempt(records[-1]),)
     page = page_html(attempts)
     if to == Path("-"):
         out(page.rstrip("\n"))
         return Exit.DONE
-    place = to or runs / attempts[-1].id / "report.html"
+    path = to or runs / attempts[-1].id / "report.html"
     try:
-        place.write_text(page, encoding="utf-8")
+        path.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise UsageError(_unwritten(place, error)) from error
-    out(page_written(os.path.relpath(place)))
+        reason = error.strerror or str(error)
+        diagnostic = Diagnostic("unwritable-file", f"{path} cannot be written: {reason}")
+        raise UsageError(diagnostic) from error
+    out(page_written(os.path.relpath(path)))
     return Exit.DONE
 
 
 def _attempt(record: Path) -> Attempt:
+    from batchspec.render.progress.json_stream import read_record
+    from batchspec.render.timeline import Attempt, build_timeline
+
     with record.open(encoding="utf-8", errors="replace") as lines:
         return Attempt(record.parent.name, build_timeline(read_record(lines)))
 
 
-def _named(run: str, found: Sequence[Path]) -> Path:
-    """The record whose id begins with ``run``."""
-    hits = [record for record in found if record.parent.name.startswith(run)]
-    if len(hits) == 1:
-        return hits[0]
-    names = [record.parent.name for record in hits or found]
-    what = (
-        f"{len(hits)} recorded runs have ids that begin" if hits else "no recorded run's id begins"
-    )
-    raise UsageError(
-        Diagnostic(
-            "no-such-run",
-            f"{what} with {run!r}",
-            detail="\n".join(names),
-            fix="Give one of these.",
-        )
-    )
+def _find(run: str, records: Sequence[Path]) -> Path:
+    """The record whose id starts with ``run``.
+
+    Raises:
+        UsageError: there is none, or more than one.
+    """
+    matches = [record for record in records if record.parent.name.startswith(run)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        summary = f"the ids of {len(matches)} recorded runs start with {run!r}"
+    else:
+        summary = f"no recorded run has an id that starts with {run!r}"
+    names = "\n".join(record.parent.name for record in matches or records)
+    raise UsageError(Diagnostic("no-such-run", summary, names, fix="Use one of these ids."))
 
 
 def _no_record(name: str, runs: Path) -> Diagnostic:
     return Diagnostic(
         "no-record",
-        f"no run of {name} was recorded here",
-        detail=f"Looked in {runs}",
-        fix="`batchspec apply` records the run; the record stays on the machine it ran on.",
+        f"no run of {name} is recorded on this machine",
+        detail=f"Searched {runs}",
+        fix="Records are written by `batchspec apply` on the machine it runs on.",
     )
-
-
-def _unwritten(place: Path, error: OSError) -> Diagnostic:
-    return Diagnostic("unwritable-file", f"{place} cannot be written: {error.strerror or error}")

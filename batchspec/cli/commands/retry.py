@@ -1,108 +1,145 @@
-"""``batchspec retry``: run just the failed tasks again, or some of them."""
+"""``batchspec retry``: run failed tasks again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
-from batchspec.cli.again import command_for
-from batchspec.cli.asking import ask_and_run
-from batchspec.cli.options import ProgressKind, Wanted
-from batchspec.cli.screen import out
-from batchspec.cli.session import Session, session
+import typer
+
+from batchspec.cli.console import out
+from batchspec.cli.options import (
+    Progress,
+    ProgressKind,
+    RunOptions,
+    SpecFile,
+    TargetOption,
+    VariableFiles,
+    Variables,
+    Verbose,
+    Yes,
+)
 from batchspec.diagnostics import Exit, UsageError
-from batchspec.observe.account import counted
-from batchspec.observe.failures import tasks_alike
-from batchspec.observe.output import find_task
-from batchspec.plan.actions import RestartNodes, RetryTasks, SubmitTasks
-from batchspec.plan.build import build
-from batchspec.plan.failure_cause import PREPARATION_TASK, START_TASK
-from batchspec.plan.plan import Plan
-from batchspec.plan.stage_tasks import Selection
-from batchspec.plan.task_sets import newest_open
-from batchspec.render.failures import no_job_to_retry, no_such_failure, not_failed, nothing_failed
-from batchspec.spec import PoolKind, Record
+
+if TYPE_CHECKING:
+    from batchspec.cli.session import Session
+    from batchspec.plan.stage_tasks import Selection
 
 
 async def retry(
-    wanted: Wanted,
-    progress: ProgressKind,
-    *,
-    causes: Sequence[str],
-    tasks: Sequence[str],
-    yes: bool,
-    verbose: bool,
+    spec: SpecFile,
+    causes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--cause",
+            metavar="CAUSE",
+            help="Only failures with this cause, as `failures` names it. Can be repeated.",
+        ),
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--task",
+            metavar="TASK",
+            help="Only this task: its id, or a unique part of it. Can be repeated.",
+        ),
+    ] = None,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    yes: Yes = False,
+    progress: Progress = ProgressKind.AUTO,
+    verbose: Verbose = False,
 ) -> int:
-    """Run failed tasks again; the exit code."""
-    async with session(wanted) as found:
-        if found.spec.job.schedule is None and not counted(found.observed.jobs):
-            # The state of tasks goes with their job: clean-up or `destroy` may have deleted it.
-            apply = command_for(wanted, found.spec, "apply")
-            raise UsageError(no_job_to_retry(found.spec.name, apply=apply))
-        only = await _selection(found, causes, tasks)
-        made = build(found.spec, found.observed, only=only)
-        if not _submits(made):
-            look = command_for(wanted, found.spec, "failures")
+    """Run only the failed tasks again; then wait, download and clean up as `apply` does."""
+    from batchspec.cli.execute import confirm_and_execute
+    from batchspec.cli.resume_command import resume_command
+    from batchspec.cli.session import open_session
+    from batchspec.observe.account import counted
+    from batchspec.plan.actions import RestartNodes, RetryTasks, SubmitTasks
+    from batchspec.plan.build import build
+    from batchspec.render.failures import no_job_to_retry, no_such_failure, nothing_failed
+
+    options = RunOptions.of(spec, variables, variable_files, target)
+    async with open_session(options) as session:
+        if session.spec.job.schedule is None and not counted(session.observed.jobs):
+            # The states of tasks are deleted with their job, by clean-up or `destroy`.
+            apply = resume_command(options, session.spec, "apply")
+            raise UsageError(no_job_to_retry(session.spec.name, apply=apply))
+        only = await _selection(session, causes or (), tasks or ())
+        plan = build(session.spec, session.observed, only=only)
+        retries = SubmitTasks | RetryTasks | RestartNodes
+        if not any(isinstance(step.action, retries) for step in plan.steps):
+            look = resume_command(options, session.spec, "failures")
             if causes or tasks:
-                apply = command_for(wanted, found.spec, "apply")
-                raise UsageError(no_such_failure(causes, look=look, apply=apply))
-            out(nothing_failed(found.spec.name, look=look))
+                apply = resume_command(options, session.spec, "apply")
+                raise UsageError(no_such_failure(causes or (), look=look, apply=apply))
+            out(nothing_failed(session.spec.name, look=look))
             return Exit.DONE
-        return await ask_and_run(made, found, progress, yes=yes, verbose=verbose)
+        return await confirm_and_execute(plan, session, progress, yes=yes, verbose=verbose)
 
 
-async def _selection(found: Session, causes: Sequence[str], tasks: Sequence[str]) -> Selection:
-    """What was asked for; a task may be named by a part of its id.
+async def _selection(session: Session, causes: Sequence[str], names: Sequence[str]) -> Selection:
+    """The requested causes, tasks and nodes; a task can be named by a unique part of its id.
 
     Raises:
         UsageError: there is no such task, or it did not fail.
     """
-    jobs = counted(found.observed.jobs)
+    from batchspec.observe.account import counted
+    from batchspec.observe.failures import tasks_alike
+    from batchspec.observe.output import find_task
+    from batchspec.plan.failure_cause import PREPARATION_TASK, START_TASK
+    from batchspec.plan.stage_tasks import Selection
+    from batchspec.render.failures import not_failed
+
+    jobs = counted(session.observed.jobs)
     ids: set[str] = set()
-    for name in tasks:
-        where = await find_task(jobs, found.cloud.reader, name)
-        facts = where.seen.facts if where is not None else None
+    for name in names:
+        match = await find_task(jobs, session.cloud.reader, name)
+        facts = match.seen.facts if match is not None else None
         if facts is None or facts.succeeded is not False:
             raise UsageError(not_failed(facts.id if facts else name, facts))
         ids.add(facts.id.lower())
-    chosen = frozenset(cause.lower() for cause in causes)
-    every = not (chosen or ids)
+    selected = frozenset(cause.lower() for cause in causes)
+    everything = not (selected or ids)
     return Selection(
-        chosen,
+        selected,
         frozenset(ids),
         {job.id: job for job in jobs},
-        await tasks_alike(found.spec, jobs, found.cloud.reader, causes),
-        await _failed_nodes(found) if every or START_TASK in chosen else (),
-        await _unprepared_nodes(found) if every or PREPARATION_TASK in chosen else (),
+        await tasks_alike(session.spec, jobs, session.cloud.reader, causes),
+        await _failed_nodes(session) if everything or START_TASK in selected else (),
+        await _unprepared_nodes(session) if everything or PREPARATION_TASK in selected else (),
     )
 
 
-async def _failed_nodes(found: Session) -> tuple[str, ...]:
-    """The nodes of the pool that take no tasks: their start task has failed, or worse."""
-    pool, job = found.observed.pool, newest_open(found.observed)
-    if found.spec.pool.kind is not PoolKind.JOB:
-        name = pool.id if pool is not None and pool.state != "deleting" else ""
+async def _failed_nodes(session: Session) -> tuple[str, ...]:
+    """The nodes of the pool that cannot run tasks: their start task failed, or they are broken."""
+    from batchspec.plan.task_sets import newest_open
+    from batchspec.spec import PoolKind
+
+    pool, job = session.observed.pool, newest_open(session.observed)
+    if session.spec.pool.kind is not PoolKind.JOB:
+        pool_id = pool.id if pool is not None and pool.state != "deleting" else ""
     else:
-        name = job.pool if job is not None else ""
-    if not name:
+        pool_id = job.pool if job is not None else ""
+    if not pool_id:
         return ()
-    return tuple([node.id async for node in found.cloud.batch.unwell_nodes(name)])
+    return tuple([node.id async for node in session.cloud.batch.unwell_nodes(pool_id)])
 
 
-async def _unprepared_nodes(found: Session) -> tuple[str, ...]:
-    """The nodes on which the preparation task of the open job failed, while tasks of it wait.
+async def _unprepared_nodes(session: Session) -> tuple[str, ...]:
+    """The nodes on which the job preparation task failed while tasks of the open job wait.
 
-    A job that has ended is continued in another one, which prepares its nodes again.
+    The work of a job that has ended runs in a new job, which prepares its nodes again.
     """
-    job, tasks = newest_open(found.observed), found.observed.tasks
+    from batchspec.plan.task_sets import newest_open
+    from batchspec.spec import Record
+
+    job, tasks = newest_open(session.observed), session.observed.tasks
     if job is None or tasks is None or not tasks.states(job.id).get("active"):
         return ()
     task = job.properties.get("jobPreparationTask")
     if not isinstance(task, Record) or task.get("waitForSuccess") is False:
         return ()
-    return tuple([one.node async for one in found.cloud.batch.preparations(job.id) if one.failed])
-
-
-def _submits(plan: Plan) -> bool:
-    return any(
-        isinstance(step.action, SubmitTasks | RetryTasks | RestartNodes) for step in plan.steps
-    )
+    preparations = session.cloud.batch.preparations(job.id)
+    return tuple([result.node async for result in preparations if result.failed])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from batchspec.cli.screen import out
-from batchspec.spec import schema_text
+from batchspec.cli.console import out
+from batchspec.diagnostics import Exit
 
 
 def schema() -> int:
-    """Print the schema."""
+    """Print the JSON Schema of the spec language, for editors."""
+    from batchspec.spec import schema_text
+
     out(schema_text().rstrip("\n"))
-    return 0
+    return Exit.DONE

@@ -1,62 +1,83 @@
-"""``batchspec status``: one look."""
+"""``batchspec status``: the present state of a run."""
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import asdict, replace
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from batchspec.apply.monitor import Watched, causes, look_closely
-from batchspec.cli.account import opened
-from batchspec.cli.options import Format, Wanted
-from batchspec.cli.reading import read
-from batchspec.cli.screen import out
-from batchspec.cloud import AccountClient
+from batchspec.cli.console import out, use_color
+from batchspec.cli.options import (
+    Format,
+    RunOptions,
+    SpecFile,
+    TargetOption,
+    TextOrJson,
+    VariableFiles,
+    Variables,
+)
 from batchspec.diagnostics import Exit
-from batchspec.observe.account import jobs_of
-from batchspec.plan.metadata import kept_before
-from batchspec.plan.stage_counts import StageCounts, count_stages, read_recorded
-from batchspec.render.status import Status, status_json, status_text
-from batchspec.render.style import wants_color
-from batchspec.spec import PoolKind, Spec
+
+if TYPE_CHECKING:
+    from batchspec.cloud import AccountClient
+    from batchspec.plan.stage_counts import StageCounts
+    from batchspec.render.status import Status
+    from batchspec.spec import Spec
 
 
-async def status(wanted: Wanted, form: Format) -> int:
-    """Show how it is with the run of a spec; the exit code."""
-    spec = read(wanted)
-    async with opened(wanted.target, wanted.environ) as cloud:
-        seen = await _look(spec, cloud)
-    if form is Format.JSON:
-        out(status_json(seen))
+async def status(
+    spec: SpecFile,
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    output_format: TextOrJson = Format.TEXT,
+) -> int:
+    """Show the present state of a run: pool, nodes, job, task counts, time left."""
+    from batchspec.cli.account import open_target
+    from batchspec.cli.load import load_spec
+    from batchspec.render.status import status_json, status_text
+
+    options = RunOptions.of(spec, variables, variable_files, target)
+    loaded = load_spec(options)
+    async with open_target(target, options.environ) as cloud:
+        found = await _status(loaded, cloud)
+    if output_format is Format.JSON:
+        out(status_json(found))
     else:
-        out(status_text(seen, color=wants_color(sys.stdout, os.environ)))
+        out(status_text(found, color=use_color()))
     return Exit.DONE
 
 
-async def _look(spec: Spec, cloud: AccountClient) -> Status:
-    """The newest job of the spec, its schedule and its pool, as they are now."""
+async def _status(spec: Spec, cloud: AccountClient) -> Status:
+    """The newest job of the spec, its schedule and its pool."""
+    from batchspec.apply.monitor import Watched, causes, look_closely
+    from batchspec.observe.account import jobs_of
+    from batchspec.plan.metadata import kept_before
+    from batchspec.plan.stage_counts import count_stages, read_recorded
+    from batchspec.render.status import Status
+    from batchspec.spec import PoolKind
+
     schedule = await cloud.reader.schedule(spec.job.id)
     jobs = await jobs_of(spec, cloud.reader)
-    named = "" if spec.pool.kind is PoolKind.JOB else spec.pool.id
-    watched = Watched(named, jobs[-1].id if jobs else "", spec.job.limit)
+    pool_id = "" if spec.pool.kind is PoolKind.JOB else spec.pool.id
+    watched = Watched(pool_id, jobs[-1].id if jobs else "", spec.job.limit)
     health = await look_closely(cloud.batch, watched)
     job, pool = health.job, health.pool
     rate = left = limit = None
     counts = health.counts
     stages: dict[str, StageCounts] = {}
     if job is not None:
-        spent = ((job.ended or health.at) - job.created) / timedelta(seconds=1)
-        rate = counts.completed / spent if spent > 0 and counts.completed else None
-        waiting = counts.active + counts.running
-        # While nothing runs there is no telling how long it takes.
-        left = waiting / rate if rate and counts.running else None
+        seconds = ((job.ended or health.at) - job.created) / timedelta(seconds=1)
+        rate = counts.completed / seconds if seconds > 0 and counts.completed else None
+        open_tasks = counts.active + counts.running
+        # While no task runs, the rate says nothing about the time left.
+        left = open_tasks / rate if rate and counts.running else None
         if job.ended is None:
             limit = max(health.left, 0.0)
-        # What has succeeded in earlier jobs is part of the run; tasks of earlier versions are not.
+        # Tasks that succeeded in earlier jobs are part of the run; tasks of earlier versions are
+        # not.
         totals = read_recorded(job, spec)
-        superseded = sum(stage.superseded for stage in totals)
-        counts = counts.without(superseded)
+        counts = counts.without(sum(stage.superseded for stage in totals))
         counts = replace(counts, succeeded=counts.succeeded + kept_before(job))
         if totals:
             stages = await count_stages(totals, cloud.reader.tasks(job.id))

@@ -2,140 +2,167 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING, Annotated
 
-from batchspec.cli.account import opened
-from batchspec.cli.again import command_for
-from batchspec.cli.options import Wanted
-from batchspec.cli.origin import origin_of
-from batchspec.cli.reading import read
-from batchspec.cli.running import PACE
-from batchspec.cli.screen import confirm, has_terminal, needs_answer, out
-from batchspec.cloud import AccountClient
+import typer
+
+from batchspec.cli.confirm import confirm, has_terminal, needs_answer
+from batchspec.cli.console import out
+from batchspec.cli.options import RunOptions, SpecFile, TargetOption, VariableFiles, Variables, Yes
 from batchspec.diagnostics import Exit, UsageError
-from batchspec.observe.account import counted, jobs_of
-from batchspec.observe.output import TaskOf, find_task
-from batchspec.plan.metadata import SPEC, stop_reason, stopped_metadata
-from batchspec.plan.observed import JobFacts
-from batchspec.render.questions import (
-    job_ended,
-    job_ending,
-    job_question,
-    nothing_to_stop,
-    schedule_continues,
-    task_not_running,
-    tasks_ended,
-    tasks_question,
-    unknown_task,
-)
-from batchspec.spec import Spec
 
-_OVER = frozenset({"completed", "deleting"})
-_LONGEST = 300.0
-"""Seconds that the end of a job is waited for; release tasks may take longer."""
+if TYPE_CHECKING:
+    from batchspec.cloud import AccountClient
+    from batchspec.plan.observed import JobFacts
+    from batchspec.spec import Spec
+
+_ENDED = frozenset({"completed", "deleting"})
+_LONGEST_WAIT = 300.0
+"""Seconds to wait for a job to end; job release tasks may take longer."""
 
 
-async def stop(wanted: Wanted, tasks: Sequence[str], *, reason: str, yes: bool) -> int:
-    """End these tasks, or the open jobs of the run without any; the exit code.
+async def stop(
+    spec: SpecFile,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TASK...]",
+            help="Tasks to end, each by its id or a unique part of it. [default: the whole run]",
+            show_default=False,
+        ),
+    ] = None,
+    reason: Annotated[
+        str,
+        typer.Option(
+            "--reason", metavar="TEXT", help="The reason, which is recorded in the account."
+        ),
+    ] = "",
+    target: TargetOption = None,
+    variables: Variables = None,
+    variable_files: VariableFiles = None,
+    yes: Yes = False,
+) -> int:
+    """End tasks, or the whole run, with a reason. Deletes nothing."""
+    from batchspec.cli.account import open_target
+    from batchspec.cli.load import load_spec
+    from batchspec.cli.resume_command import resume_command
+    from batchspec.cli.session import origin_of
+    from batchspec.observe.account import jobs_of
+    from batchspec.plan.metadata import SPEC, stop_reason
+    from batchspec.render.questions import schedule_continues
 
-    Raises:
-        UsageError: there is no such task, or nobody can be asked.
-    """
-    spec = read(wanted)
-    why = stop_reason(origin_of(spec.path, os.environ).by, reason)
-    async with opened(wanted.target, wanted.environ) as cloud:
+    options = RunOptions.of(spec, variables, variable_files, target)
+    loaded = load_spec(options)
+    recorded_reason = stop_reason(origin_of(loaded.path, os.environ).by, reason)
+    async with open_target(target, options.environ) as cloud:
         jobs = [
             job
-            for job in await jobs_of(spec, cloud.reader)
-            if job.metadata.get(SPEC) == spec.name and job.state != "deleting"
+            for job in await jobs_of(loaded, cloud.reader)
+            if job.metadata.get(SPEC) == loaded.name and job.state != "deleting"
         ]
         if tasks:
-            return await _stop_tasks(jobs, cloud, tasks, why, yes=yes, name=spec.name)
-        return await _stop_run(spec, jobs, cloud, why, wanted, yes=yes)
-
-
-async def _stop_run(
-    spec: Spec,
-    jobs: Sequence[JobFacts],
-    cloud: AccountClient,
-    why: str,
-    wanted: Wanted,
-    *,
-    yes: bool,
-) -> int:
-    alive = [job for job in jobs if job.state not in _OVER]
-    if not alive:
-        out(nothing_to_stop(spec.name, jobs[-1] if jobs else None))
-        return Exit.DONE
-    for job in alive:
-        counts = await cloud.batch.task_counts(job.id)
-        if not _agreed(job_question(job.id, counts.running, counts.active), yes=yes):
+            await _stop_tasks(loaded, jobs, cloud, tasks, recorded_reason, yes=yes)
             return Exit.DONE
-        # One that is being terminated already keeps the reason it has.
-        await cloud.batch.terminate_job(job.id, why)
-    for job in alive:
-        out(await _wait(job.id, cloud, why, command_for(wanted, spec, "status")))
-    if spec.job.schedule is not None:
-        out(schedule_continues(spec.job.id, command_for(wanted, spec, "destroy")))
+        look = resume_command(options, loaded, "status")
+        stopped = await _stop_jobs(loaded, jobs, cloud, recorded_reason, look, yes=yes)
+        if stopped and loaded.job.schedule is not None:
+            destroy = resume_command(options, loaded, "destroy")
+            out(schedule_continues(loaded.job.id, destroy))
     return Exit.DONE
 
 
-async def _wait(job_id: str, cloud: AccountClient, why: str, status: str) -> str:
-    """What to report when none of the job's tasks runs any more, or that takes too long."""
-    pace = PACE[cloud.reader.account.target]
-    for _ in range(int(_LONGEST / pace)):
+async def _stop_jobs(
+    spec: Spec, jobs: Sequence[JobFacts], cloud: AccountClient, reason: str, look: str, *, yes: bool
+) -> bool:
+    """Terminate the open jobs and wait for them; whether there were any and the user agreed."""
+    from batchspec.render.questions import job_question, nothing_to_stop
+
+    open_jobs = [job for job in jobs if job.state not in _ENDED]
+    if not open_jobs:
+        out(nothing_to_stop(spec.name, jobs[-1] if jobs else None))
+        return False
+    for job in open_jobs:
+        counts = await cloud.batch.task_counts(job.id)
+        if not _agreed(job_question(job.id, counts.running, counts.active), yes=yes):
+            return False
+        # A job that is being terminated keeps its reason.
+        await cloud.batch.terminate_job(job.id, reason)
+    for job in open_jobs:
+        out(await _wait_for_end(job.id, cloud, reason, look))
+    return True
+
+
+async def _wait_for_end(job_id: str, cloud: AccountClient, reason: str, look: str) -> str:
+    """The result when the job has ended or the longest wait is over."""
+    import asyncio
+
+    from batchspec.cli.execute import POLL_INTERVAL
+    from batchspec.render.questions import job_ended, job_ending
+
+    interval = POLL_INTERVAL[cloud.reader.account.target]
+    for _ in range(int(_LONGEST_WAIT / interval)):
         job = await cloud.reader.job(job_id)
-        if job is None or job.state in _OVER:
-            return job_ended(job_id, job.terminate_reason if job is not None else why)
-        await asyncio.sleep(pace)
-    return job_ending(job_id, status)
+        if job is None or job.state in _ENDED:
+            return job_ended(job_id, job.terminate_reason if job is not None else reason)
+        await asyncio.sleep(interval)
+    return job_ending(job_id, look)
 
 
 async def _stop_tasks(
+    spec: Spec,
     jobs: Sequence[JobFacts],
     cloud: AccountClient,
     names: Sequence[str],
-    why: str,
+    reason: str,
     *,
     yes: bool,
-    name: str,
-) -> int:
-    found = [await _find(counted(tuple(jobs)), cloud, task, name) for task in names]
-    running = [where for where in found if where.seen.facts.state != "completed"]
-    for where in found:
-        if where not in running:
-            out(task_not_running(where.seen.facts))
-    if not running:
-        return Exit.DONE
-    ids = [where.seen.facts.id for where in running]
-    if not _agreed(tasks_question(ids), yes=yes):
-        return Exit.DONE
-    for job_id, group in groupby(sorted(running, key=lambda where: where.job), lambda w: w.job):
-        ended = [where.seen.facts.id for where in group]
-        # First, so that the run that waits for them finds the reason.
+) -> None:
+    """Terminate these tasks, after their reason is recorded in the job's metadata.
+
+    Raises:
+        UsageError: there is no such task.
+    """
+    from batchspec.observe.account import counted
+    from batchspec.observe.output import find_task
+    from batchspec.plan.metadata import stopped_metadata
+    from batchspec.render.questions import (
+        task_not_running,
+        tasks_ended,
+        tasks_question,
+        unknown_task,
+    )
+
+    matches = []
+    for name in names:
+        match = await find_task(counted(tuple(jobs)), cloud.reader, name)
+        if match is None:
+            raise UsageError(unknown_task(name, spec.name))
+        matches.append(match)
+    running = [match for match in matches if match.seen.facts.state != "completed"]
+    for match in matches:
+        if match not in running:
+            out(task_not_running(match.seen.facts))
+    ids = [match.seen.facts.id for match in running]
+    if not ids or not _agreed(tasks_question(ids), yes=yes):
+        return
+    for job_id, group in groupby(sorted(running, key=lambda m: m.job), lambda m: m.job):
+        task_ids = [match.seen.facts.id for match in group]
+        # Before the tasks end, so that a run that waits for them finds the reason.
         if (job := await cloud.reader.job(job_id)) is not None:
-            await cloud.batch.update_job(job_id, stopped_metadata(job, ended, why))
-        for task in ended:
-            await cloud.batch.terminate_task(job_id, task)
+            await cloud.batch.update_job(job_id, stopped_metadata(job, task_ids, reason))
+        for task_id in task_ids:
+            await cloud.batch.terminate_task(job_id, task_id)
     out(tasks_ended(ids))
-    return Exit.DONE
-
-
-async def _find(jobs: Sequence[JobFacts], cloud: AccountClient, task: str, name: str) -> TaskOf:
-    where = await find_task(jobs, cloud.reader, task)
-    if where is None:
-        raise UsageError(unknown_task(task, name))
-    return where
 
 
 def _agreed(question: str, *, yes: bool) -> bool:
     """Whether the user agrees.
 
     Raises:
-        UsageError: without a terminal and without ``-y`` there is no answer.
+        UsageError: there is no terminal, and ``-y`` is not given.
     """
     if yes:
         return True

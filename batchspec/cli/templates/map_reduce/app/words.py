@@ -1,4 +1,4 @@
-"""Count words: ``words.py map FILE`` counts one file, ``words.py reduce`` adds up all counts."""
+"""Count words: ``words.py map FILE`` counts one file, ``words.py reduce`` adds all counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def count(path: Path) -> None:
 
 
 def add_up() -> None:
-    """Add the counts up, and write the ten most frequent words."""
+    """Add the counts, and write the ten most frequent words."""
     total: Counter[str] = Counter()
     for part in sorted(Path().rglob("*.part.json")):
         total.update(json.loads(part.read_text(encoding="utf-8")))

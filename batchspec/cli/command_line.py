@@ -1,0 +1,166 @@
+"""typer with the help texts, usage errors and exit codes of batchspec."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import wraps
+from inspect import iscoroutinefunction
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_NO_LIMIT = 1000
+"""Characters; longer than every summary of a command, so that none is truncated."""
+
+
+class OutputClosedError(Exception):
+    """The reader of the output of ``command`` has closed it, as ``| head`` does."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__(command)
+        self.command = command
+
+
+class CommandGroup(TyperGroup):
+    """A group of commands that lists whole sentences in its help."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Read the options of the group.
+
+        Raises:
+            UsageError: one of them is wrong.
+        """
+        return _parsed(super().parse_args, ctx, args)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the first argument names.
+
+        Raises:
+            UsageError: there is no such command.
+        """
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            from batchspec.cli.usage_errors import unknown_command
+
+            raise unknown_command(ctx.command_path, name, self.list_commands(ctx))
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command.
+
+        Raises:
+            OutputClosedError: its output is no longer read. typer would end with exit code 1.
+        """
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise OutputClosedError(str(ctx.invoked_subcommand)) from error
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands in two columns; a long summary takes several lines."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, command.get_short_help_str(_NO_LIMIT))
+                    for name, command in commands.items()
+                    if command
+                ]
+            )
+
+
+class Command(TyperCommand):
+    """A command whose help names arguments as the user enters them: ``SPEC``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Read the arguments.
+
+        Raises:
+            UsageError: one of them is wrong, missing or unexpected.
+        """
+        # Otherwise typer reports them with an exception that has no type of its own.
+        ctx.allow_extra_args = True
+        rest = _parsed(super().parse_args, ctx, args)
+        if rest:
+            from batchspec.cli.usage_errors import unexpected_arguments
+
+            raise unexpected_arguments(ctx.command_path, rest)
+        return rest
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """The arguments that follow the command's name in the usage line."""
+        return [param.metavar for param in self._arguments(ctx)] + ["[OPTIONS]"]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options, each in two columns."""
+        arguments = self._arguments(ctx)
+        if arguments:
+            with formatter.section("Arguments"):
+                formatter.write_dl([(param.metavar, param.help) for param in arguments])
+        options = [param for param in self.get_params(ctx) if param.param_type_name == "option"]
+        with formatter.section("Options"):
+            formatter.write_dl([self._option(param.get_help_record(ctx)) for param in options])
+
+    def _arguments(self, ctx: Any) -> list[Any]:
+        return [param for param in self.get_params(ctx) if param.param_type_name == "argument"]
+
+    @staticmethod
+    def _option(record: Any) -> tuple[str, str]:
+        """``--format text|json`` instead of typer's ``--format <text|json>``."""
+        name, text = record
+        return re.sub(r"<(?:list\[)?([^<>\]]+)\]?>", r"\1", name), text
+
+
+def _parsed(parse: Callable[[Any, list[str]], Any], ctx: Any, args: list[str]) -> Any:
+    try:
+        return parse(ctx, args)
+    except typer.TyperException as error:
+        from batchspec.cli.usage_errors import usage_error
+
+        raise usage_error(error, ctx) from error
+
+
+class CommandLine(typer.Typer):
+    """A group of commands. Without a command, its help is printed."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(
+            cls=CommandGroup, invoke_without_command=True, rich_markup_mode=None, **settings
+        )
+
+    def command(  # type: ignore[override]  # Fewer ways to register a command than typer has.
+        self, name: str | None = None
+    ) -> Callable[[_Function], _Function]:
+        """Register a function or a coroutine function, which is run in a new event loop."""
+        register = super().command(name, cls=Command)
+
+        def decorate(function: _Function) -> _Function:
+            register(_run_async(function) if iscoroutinefunction(function) else function)
+            return function
+
+        return decorate
+
+
+def _run_async(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        import asyncio
+
+        return asyncio.run(function(*args, **kwargs))
+
+    return run
+
+
+def show_help(context: typer.Context) -> None:
+    """Print the help of a group that is called without a command; the exit code is 2.
+
+    Raises:
+        typer.Exit: there is no command to run.
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)

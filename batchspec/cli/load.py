@@ -1,0 +1,81 @@
+"""Loads a spec and its files with the options of a command. Sends no request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from batchspec.cli.options import RunOptions, variables_of
+from batchspec.diagnostics import Diagnostic, Diagnostics, Secret, SpecError, UsageError, conceal
+from batchspec.observe.disk import scan
+from batchspec.observe.spool import Spool
+from batchspec.spec import Spec, read_spec, read_uploads
+
+
+def load_spec(options: RunOptions) -> Spec:
+    """The checked spec. From now on its secret parameters are redacted in every output.
+
+    With ``BATCHSPEC_LOG=debug`` in the environment, requests are logged from now on.
+
+    Raises:
+        SpecError: every error of the spec.
+        UsageError: the file is a saved plan.
+    """
+    try:
+        spec = read_spec(
+            options.path,
+            variables=variables_of(options.variables),
+            variable_files=options.variable_files,
+        )
+    except SpecError:
+        if (diagnostic := _saved_plan(options.path)) is not None:
+            raise UsageError(diagnostic) from None
+        raise
+    conceal(*(value for value in spec.parameters.values() if isinstance(value, Secret)))
+    if options.environ.get("BATCHSPEC_LOG", "").lower() == "debug":
+        from batchspec.cli.run_folder import log_requests
+        from batchspec.plan.receipt import receipt_path
+
+        log_requests(receipt_path(spec.path, spec.name).parent)
+    return spec
+
+
+def _saved_plan(path: Path) -> Diagnostic | None:
+    """The diagnostic for a file that is a saved plan instead of a spec."""
+    from batchspec.plan.plan_file import read_plan_file
+
+    plan = read_plan_file(path)
+    if plan is None:
+        return None
+    return Diagnostic(
+        "saved-plan",
+        f"{path} is a saved plan; this command needs a spec",
+        fix=f"Use its spec, {plan.spec}, or run the plan: batchspec apply {path}",
+    )
+
+
+@contextmanager
+def load_spec_and_files(options: RunOptions) -> Iterator[tuple[Spec, Spool]]:
+    """The checked spec, and a spool that lists the files to upload.
+
+    Raises:
+        SpecError: every error of the spec and of its files: missing, unreadable, or two files
+            for one blob.
+    """
+    problems = Diagnostics()
+    with Spool() as spool:
+        try:
+            spec = load_spec(options)
+        except SpecError as error:
+            problems.extend(error.problems)
+            uploads = read_uploads(
+                options.path,
+                variables=variables_of(options.variables),
+                variable_files=options.variable_files,
+            )
+            scan(uploads, spool, problems, contents=False)
+            raise SpecError(*problems.found) from None
+        scan(spec.containers.values(), spool, problems)
+        problems.raise_if_any()
+        yield spec, spool
