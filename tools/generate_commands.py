@@ -13,12 +13,12 @@ from inspect import getdoc
 from pathlib import Path
 from typing import Any, TypeAlias, get_args, get_origin
 
-import typer
 from generated import main
 from typer.models import ArgumentInfo, OptionInfo, ParamMeta
 from typer.utils import get_params_from_function
 
 from batchspec.cli.app import app
+from batchspec.cli.command_line import CommandLine
 from batchspec.diagnostics import Exit
 
 TARGET = Path(__file__).parent.parent / "docs" / "commands.md"
@@ -208,14 +208,13 @@ Function: TypeAlias = Callable[..., Any]
 
 
 def _commands(
-    group: typer.Typer, before: tuple[str, ...]
+    group: CommandLine, before: tuple[str, ...]
 ) -> Iterator[tuple[tuple[str, ...], Function]]:
     """The path and the function of each command, in the order of the help."""
-    for command in group.registered_commands:
-        assert command.callback is not None
-        yield (*before, command.name or command.callback.__name__), command.callback
+    for name, function in group.functions.items():
+        yield (*before, name), function
     for inner in group.registered_groups:
-        assert inner.typer_instance is not None
+        assert isinstance(inner.typer_instance, CommandLine)
         yield from _commands(inner.typer_instance, (*before, str(inner.name)))
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
-from inspect import iscoroutinefunction
+from inspect import getdoc, iscoroutinefunction
 from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-
-_NO_LIMIT = 1000
-"""Characters; longer than every summary of a command, so that none is truncated."""
 
 
 class OutputClosedError(Exception):
@@ -26,7 +23,21 @@ class OutputClosedError(Exception):
 
 
 class CommandGroup(TyperGroup):
-    """A group of commands that lists whole sentences in its help."""
+    """A group that builds a command when it is used: building all takes as long as ``--help``."""
+
+    functions: Mapping[str, Callable[..., Any]] = {}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of the commands, in the order of the help; groups are last."""
+        return list(dict.fromkeys([*self.functions, *super().list_commands(ctx)]))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command with this name; ``None`` if there is none."""
+        if cmd_name in self.functions and cmd_name not in self.commands:
+            single = typer.Typer(add_completion=False, rich_markup_mode=None)
+            single.command(cmd_name, cls=Command)(self.functions[cmd_name])
+            self.commands[cmd_name] = typer.main.get_command(single)
+        return super().get_command(ctx, cmd_name)
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """Read the options of the group.
@@ -61,16 +72,19 @@ class CommandGroup(TyperGroup):
             raise OutputClosedError(str(ctx.invoked_subcommand)) from error
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the commands in two columns; a long summary takes several lines."""
-        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        """Write the commands in two columns, each with the first sentence of its help."""
+        rows = []
+        for name in self.list_commands(ctx):
+            function = self.functions.get(name)
+            text = getdoc(function) if function else self.commands[name].help
+            rows.append((name, _first_sentence(text or "")))
         with formatter.section("Commands"):
-            formatter.write_dl(
-                [
-                    (name, command.get_short_help_str(_NO_LIMIT))
-                    for name, command in commands.items()
-                    if command
-                ]
-            )
+            formatter.write_dl(rows)
+
+
+def _first_sentence(text: str) -> str:
+    sentence, period, _ = " ".join(text.partition("\n\n")[0].split()).partition(". ")
+    return sentence + period.strip()
 
 
 class Command(TyperCommand):
@@ -128,21 +142,22 @@ class CommandLine(typer.Typer):
     """A group of commands. Without a command, its help is printed."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(
-            cls=CommandGroup, invoke_without_command=True, rich_markup_mode=None, **settings
-        )
+        self.functions: dict[str, Callable[..., Any]] = {}
+        """The functions of the commands, in the order of the help."""
+        cls = type("CommandGroup", (CommandGroup,), {"functions": self.functions})
+        super().__init__(cls=cls, invoke_without_command=True, rich_markup_mode=None, **settings)
 
     def command(  # type: ignore[override]  # Fewer ways to register a command than typer has.
         self, name: str | None = None
     ) -> Callable[[_Function], _Function]:
         """Register a function or a coroutine function, which is run in a new event loop."""
-        register = super().command(name, cls=Command)
 
-        def decorate(function: _Function) -> _Function:
-            register(_run_async(function) if iscoroutinefunction(function) else function)
+        def register(function: _Function) -> _Function:
+            run = _run_async(function) if iscoroutinefunction(function) else function
+            self.functions[name or function.__name__] = run
             return function
 
-        return decorate
+        return register
 
 
 def _run_async(function: Callable[..., Any]) -> Callable[..., Any]:

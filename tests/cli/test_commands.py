@@ -1,4 +1,4 @@
-"""The command line as data: documented, helped with, and named in messages only where it exists."""
+"""Commands and options: documented, with help texts; messages name existing ones only."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from inspect import getdoc
 from pathlib import Path
 
 import pytest
-import typer
 from typer.testing import CliRunner
 from typer.utils import get_params_from_function
 
 from batchspec.cli.app import app
+from batchspec.cli.command_line import CommandLine
+from batchspec.cli.commands.local import local_commands
 from batchspec.diagnostics import Exit
 
 ROOT = Path(__file__).parents[2]
 CLI = ROOT.parent / "shared" / "CLI.md"
 NAMED = re.compile(r"(?:`|^|: |\s{2})batchspec ((?:local )?[a-z]+)((?: (?!`)[^\s`]+)*)")
 PROSE = {"itself", "reads"}
-"""What batchspec does in sentences that begin with it."""
+"""Words that follow "batchspec" in sentences."""
 PENDING = {"cost", "import", "package", "ls/cat", "explain"}
 """Commands of the interface that are not implemented; an implemented one must leave this set."""
 PENDING_OPTIONS: dict[str, set[str]] = {}
 """Options of the interface that are not implemented; an implemented one must leave this map."""
 
 
-def commands(group: typer.Typer = app, before: str = "") -> Iterator[tuple[str, set[str]]]:
+def commands(group: CommandLine = app, before: str = "") -> Iterator[tuple[str, set[str]]]:
     """Every command, and its options."""
-    for command in group.registered_commands:
-        assert command.callback is not None
-        params = get_params_from_function(command.callback).values()
+    for name, function in group.functions.items():
+        params = get_params_from_function(function).values()
         options = {flag for p in params for flag in getattr(p.default, "param_decls", ()) or ()}
-        yield before + (command.name or command.callback.__name__), options
+        yield before + name, options
     for inner in group.registered_groups:
-        assert inner.typer_instance is not None
+        assert isinstance(inner.typer_instance, CommandLine)
         yield from commands(inner.typer_instance, f"{before}{inner.name} ")
 
 
@@ -45,7 +45,7 @@ COMMANDS = {**dict(commands()), "local": set[str]()}
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Every text in the code, with where it is; and what the documents show."""
+    """Every string in the code and every page of the documentation, with its place."""
     for path in sorted((ROOT / "batchspec").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
@@ -68,12 +68,12 @@ def test_no_message_names_a_command_that_does_not_exist() -> None:
             if known is None or [o for o in options if o not in known and o != "--help"]:
                 wrong.append(f"{where}: batchspec {name} {match[2]}")
     assert wrong == []
-    assert found > 50, "the pattern finds what is there"
+    assert found > 50, "the pattern finds existing references"
 
 
-def test_every_command_of_the_interface_is_there() -> None:
+def test_every_command_of_the_interface_exists() -> None:
     if not CLI.exists():
-        pytest.skip("the statement of the interface does not lie beside the project")
+        pytest.skip("the description of the interface is not available")
     rows = re.findall(r"^\| `batchspec (.*?)` \|", CLI.read_text(encoding="utf-8"), re.MULTILINE)
     for row in rows:
         word, *rest = row.split()
@@ -93,16 +93,17 @@ def test_no_pending_command_is_implemented() -> None:
         assert options & COMMANDS[name] == set(), "remove it from PENDING_OPTIONS"
 
 
-def test_every_command_and_option_says_what_it_does() -> None:
-    for command in app.registered_commands:
-        assert command.callback is not None
-        assert getdoc(command.callback)
-        for param in get_params_from_function(command.callback).values():
-            assert param.default.help, f"{command.callback.__name__} {param.name}"
+def test_every_command_and_option_has_a_help_text() -> None:
+    functions = {**app.functions, **local_commands.functions}
+    assert len(functions) >= 20
+    for name, function in functions.items():
+        assert getdoc(function)
+        for param in get_params_from_function(function).values():
+            assert param.default.help, f"{name} {param.name}"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_names_things_as_they_are_typed(name: str) -> None:
+def test_help_names_arguments_as_they_are_entered(name: str) -> None:
     done = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "80"})
     usage = done.stdout.partition("\n\n")[0]
     assert not re.search(r"[{}<>]|\[\[", usage), usage
@@ -110,7 +111,7 @@ def test_help_names_things_as_they_are_typed(name: str) -> None:
     assert all(len(line) <= 80 for line in done.stdout.splitlines())
 
 
-def test_the_reference_is_fresh() -> None:
+def test_the_reference_is_up_to_date() -> None:
     line = [sys.executable, "tools/generate_commands.py", "--check"]
     done = subprocess.run(line, cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
