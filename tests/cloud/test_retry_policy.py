@@ -100,6 +100,22 @@ async def test_always_busy_ends(
     assert any("is busy" in notice.summary for notice in notices)
 
 
+async def test_the_wait_before_the_first_attempt_counts(
+    cloud: AccountClient, server: Scripted, clock: Time
+) -> None:
+    busy = Reply(429, headers={"Retry-After": "100"})
+    server.on("GET", "/jobs/first/taskcounts", busy, COUNTS)
+    server.on("GET", "/jobs/later/taskcounts", busy)
+    first = asyncio.create_task(cloud.batch.task_counts("first"))
+    while not clock.slept:
+        await asyncio.sleep(0)
+    began = clock.seconds
+    with pytest.raises(ServiceError):
+        await cloud.batch.task_counts("later")
+    assert clock.seconds - began <= 300
+    await first
+
+
 async def test_always_failing_ends(
     cloud: AccountClient, server: Scripted, clock: Time, notices: list[Waiting]
 ) -> None:
