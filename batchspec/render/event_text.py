@@ -127,10 +127,13 @@ def stage_text(counts: Mapping[str, int]) -> str:
     """The tasks of a stage: ``200 of 200 done, 198 succeeded, 2 failed``."""
     number = Counter(counts)
     parts = [f"{number['succeeded'] + number['failed']:,} of {number['total']:,} done"]
-    words = {"succeeded": "succeeded", "failed": "failed", "running": "running"}
-    words["active"] = "waiting"
+    labels = {"succeeded": "succeeded", "failed": "failed", "running": "running"}
+    labels["active"] = "waiting"
     return ", ".join(
-        [*parts, *(f"{number[state]:,} {word}" for state, word in words.items() if number[state])]
+        [
+            *parts,
+            *(f"{number[state]:,} {label}" for state, label in labels.items() if number[state]),
+        ]
     )
 
 
@@ -173,7 +176,7 @@ def failure_lines(event: TaskFailed | NodeFailed) -> Iterator[str]:
 
 
 def task_cause(event: TaskFailed) -> str:
-    """Why a task failed, in a few words."""
+    """Why a task failed, in brief."""
     # With exit code 0 the cause is another one, for example an output that could not be uploaded.
     parts = [f"exit code {event.exit_code}"] if event.exit_code else []
     # FailureExitCode repeats that the exit code is not 0.

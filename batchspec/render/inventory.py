@@ -76,15 +76,15 @@ def _row(owned: Owned, now: datetime) -> tuple[str, ...]:
 
 
 def _state(owned: Owned) -> str:
-    words = [flat(owned.state)] if owned.state else []
+    parts = [flat(owned.state)] if owned.state else []
     if owned.kind is Kind.POOL:
         nodes = units.counted(owned.nodes, "node")
-        words.append(nodes if owned.nodes == owned.wanted else f"{nodes} of {owned.wanted:,}")
+        parts.append(nodes if owned.nodes == owned.wanted else f"{nodes} of {owned.wanted:,}")
     if owned.orphan and owned.kind in {Kind.JOB, Kind.SCHEDULE}:
-        words.append("its pool does not exist")
+        parts.append("its pool does not exist")
     elif owned.orphan:
-        words.append("no open job")
-    return ", ".join(words)
+        parts.append("no open job")
+    return ", ".join(parts)
 
 
 def _padded(text: str, width: int) -> str:

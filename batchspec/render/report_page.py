@@ -43,8 +43,8 @@ def _page(attempts: Sequence[Attempt]) -> Iterator[str]:
     yield f"<title>{name}: batchspec report</title>"
     yield f"<style>\n{_STYLE.read_text(encoding='utf-8').strip()}\n</style>\n</head>\n<body>"
     good = "good" if report.good else "bad"
-    words = escape(outcome_text(report.outcome, report.seconds))
-    yield f'<h1>{name}</h1>\n<p class="outcome {good}">{words}</p>'
+    outcome = escape(outcome_text(report.outcome, report.seconds))
+    yield f'<h1>{name}</h1>\n<p class="outcome {good}">{outcome}</p>'
     yield from _facts(report)
     if len(attempts) > 1:
         yield from _section("Attempts", _attempts(attempts))

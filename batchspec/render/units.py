@@ -103,9 +103,9 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
 def listed(items: Iterable[str], *, last: str = "and", most: int = 5) -> str:
     """A list of texts: ``a``, ``a and b``, ``a, b and 7 more``."""
-    words = list(items)
-    if len(words) > most:
-        words = [*words[: most - 1], f"{len(words) - most + 1:,} more"]
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} {last} {words[-1]}"
+    texts = list(items)
+    if len(texts) > most:
+        texts = [*texts[: most - 1], f"{len(texts) - most + 1:,} more"]
+    if len(texts) < 2:
+        return "".join(texts)
+    return f"{', '.join(texts[:-1])} {last} {texts[-1]}"

@@ -181,14 +181,16 @@ def _unwell(health: Health, pool: PoolFacts) -> Iterator[Cause]:
             code,
             f"pool {pool.id}",
             summary,
-            detail=_said(nodes),
+            detail=_node_message(nodes),
             ends=every and steady and not health.counts.running,
             service="StartTaskFailed" if state == "starttaskfailed" else "NodeStateUnusable",
         )
 
 
-def _said(nodes: list[NodeFacts]) -> str:
-    return next((f"node {node.id}: {node.message}" for node in nodes if node.message), "")
+def _node_message(nodes: list[NodeFacts]) -> str:
+    """The first message of a node; that of a start task only repeats that it has an exit code."""
+    found = (node for node in nodes if node.message and node.exit_code is None)
+    return next((f"node {node.id}: {node.message}" for node in found), "")
 
 
 def _part(count: int, pool: PoolFacts, health: Health) -> str:
