@@ -1,0 +1,46 @@
+"""Carries out a plan: changes the account, transfers files, and emits what happens as events.
+
+In: a ``Plan`` and a :class:`World <batchspec.apply.ports.World>`: the account, a clock and the user
+to ask. Out: events, the last of which is ``RunEnded``, and an exit code.
+
+Public are the names below and three modules: ``events`` (what happens in a run), ``ports`` (the
+protocols and values that ``cloud`` and ``cli`` implement) and ``monitor`` (why a run waits).
+
+Not here: decisions (``plan``), HTTP requests (``cloud``), and formatted output (``render``).
+
+Functions are imported on first use, because most commands need only the values.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from batchspec.apply.cancellation import Cancellation, RunCancelled
+
+if TYPE_CHECKING:
+    from batchspec.apply.executor import run
+    from batchspec.apply.node_logs import NodeLogs
+    from batchspec.apply.polling import DELETION_LIMIT, TERMINATION_LIMIT
+
+__all__ = [
+    "DELETION_LIMIT",
+    "TERMINATION_LIMIT",
+    "Cancellation",
+    "NodeLogs",
+    "RunCancelled",
+    "run",
+]
+
+_MODULES = {
+    "DELETION_LIMIT": "polling",
+    "NodeLogs": "node_logs",
+    "TERMINATION_LIMIT": "polling",
+    "run": "executor",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

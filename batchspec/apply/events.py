@@ -88,7 +88,7 @@ class StagesSeen:
     """The tasks of each stage when the wait for a job ends; only of specs with several stages.
 
     By the name of the stage: ``total``, ``active``, ``running``, ``succeeded`` and ``failed``, over
-    all jobs of the run. Tasks that only link stages are in :class:`TasksSeen` alone.
+    all jobs of the run. Only :class:`TasksSeen` counts tasks that link stages.
     """
 
     job: str
@@ -132,11 +132,11 @@ class ScheduleSeen:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A cause for which the run, or a part of it, waits; or that this is over (``resolved``).
+    """A cause for which a run, or part of it, waits; or that it no longer applies (``resolved``).
 
-    ``code`` is one of :data:`batchspec.apply.monitor.table.CAUSES`; a cause is told apart by its
-    code and its ``subject`` (``pool topn``). It is reported again only when its words change.
-    ``since`` is the service's time; ``action`` is what to do; ``ends``: the run ends by it.
+    ``code`` is one of :data:`batchspec.apply.monitor.CAUSES`; code and ``subject`` (``pool topn``)
+    identify a cause. It is reported again only when its text changes. ``since`` is the service's
+    time; ``action`` is what to do; ``ends``: it ends the run.
     """
 
     code: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -188,3 +188,17 @@ def _not_deleted(container: str, pool: str, error: ServiceError) -> Diagnostic:
         f"folder {pool_folder(pool)}",
         severity=Severity.WARNING,
     )
+
+
+TAIL = 2048
+"""How many bytes of a stderr are fetched."""
+
+
+async def read_tail(tail: Awaitable[str], emit: Emit) -> str:
+    """What was written, or nothing and a warning: a node that is not well may not hand it over."""
+    try:
+        return await tail
+    except ServiceError as error:
+        for problem in error.problems:
+            emit(Noticed(replace(problem, severity=Severity.WARNING)))
+        return ""

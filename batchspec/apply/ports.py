@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
-from batchspec.apply.halt import Halt
+from batchspec.apply.cancellation import Cancellation
 from batchspec.apply.node_logs import NodeLogs
 from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import Blob, JobFacts, LocalFile, PoolFacts, ScheduleFacts, TaskFacts
@@ -121,7 +121,11 @@ class Storage(Protocol):
         ...
 
     async def upload(
-        self, container: str, file: LocalFile, moved: Callable[[int], None], halt: Halt
+        self,
+        container: str,
+        file: LocalFile,
+        moved: Callable[[int], None],
+        cancellation: Cancellation,
     ) -> None:
         """Upload one file, checked in transit and at rest (MD5).
 
@@ -129,9 +133,9 @@ class Storage(Protocol):
         left are not sent again.
 
         Raises:
-            StalePlanError: the file is gone, or is not what it was when the plan was made.
-            Halted: the run is to stop, and blocks of the file were not sent; those that were in
-                flight have arrived, and the blob is what it was.
+            StalePlanError: the file was deleted or changed after the plan was made.
+            RunCancelled: cancellation was requested before all blocks were sent; those that were
+                being sent have arrived, and the blob is unchanged.
         """
         ...
 
@@ -333,7 +337,7 @@ class Clock(Protocol):
         """Wait.
 
         Raises:
-            Halted: the run is to stop.
+            RunCancelled: the run is to stop.
         """
         ...
 
@@ -363,7 +367,7 @@ class Questions(Protocol):
         """Whether to continue although ``problem`` came up.
 
         Raises:
-            Halted: the run is to stop.
+            RunCancelled: the run is to stop.
         """
         ...
 
@@ -371,7 +375,7 @@ class Questions(Protocol):
         """Whether to delete something.
 
         Raises:
-            Halted: the run is to stop.
+            RunCancelled: the run is to stop.
         """
         ...
 
@@ -383,10 +387,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything the runner is handed.
+    """Everything outside a run that it uses.
 
-    ``pace`` is the shortest time between two looks, in seconds; ``halt`` is how the run is asked to
-    stop. ``node_logs`` is where the output of failed start tasks is stored.
+    ``pace`` is the shortest time between two polls, in seconds. ``cancellation`` stops the run.
+    ``node_logs`` records where the output of failed start tasks is stored.
     """
 
     storage: Storage
@@ -394,7 +398,7 @@ class World:
     clock: Clock
     questions: Questions
     pace: float = 2.0
-    halt: Halt = field(default_factory=Halt)
+    cancellation: Cancellation = field(default_factory=Cancellation)
     node_logs: NodeLogs = field(default_factory=NodeLogs)
 
     def in_storage_time(self, at: datetime) -> datetime:

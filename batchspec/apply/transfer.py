@@ -1,7 +1,7 @@
-"""Files to blobs and blobs to files, many at a time.
+"""Uploads files and downloads results, several at a time.
 
-A result takes its place only when it was checked: it arrives beside its place under another name
-and is moved there in one step. No result lands outside the folder it is meant for.
+A result is downloaded to a temporary file beside its path, checked, and renamed. No result is
+written outside the folder of its ``results`` entry.
 """
 
 from __future__ import annotations
@@ -9,127 +9,136 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from pathlib import Path
+from hashlib import blake2b
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Self
 
-from batchspec.apply.crowd import each
+from filelock import AsyncFileLock
+
+from batchspec.apply.concurrency import for_each
+from batchspec.apply.context import Progress, StepContext, StepResult
 from batchspec.apply.events import Emit, Noticed
-from batchspec.apply.gone import ABSENT, container_gone
-from batchspec.apply.places import place_of
+from batchspec.apply.missing_resource import CONTAINER_MISSING, container_missing
 from batchspec.apply.ports import World
-from batchspec.apply.receipt import ReceiptDraft, alone
-from batchspec.apply.work import Performed, Progress, Tools, progress
 from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity
 from batchspec.plan.actions import DownloadResults, UploadFiles
 from batchspec.plan.observed import Blob, LocalFile
-from batchspec.plan.plan import Step
 from batchspec.plan.receipt import (
     DownloadedFile,
     receipt_entries,
+    receipt_head,
     receipt_job,
+    receipt_line,
     receipt_name,
     receipt_prefix,
 )
 from batchspec.plan.stamps import WorkSet
 
 _WORKERS = 16
-"""Measured: more at a time makes small files slower again, on one core of the client."""
+"""Measured: with more, small files are slower again on one core of the client."""
 _CHUNK = 1 << 20
+_LOCK_POLL = 0.05
 
 
-async def upload(action: UploadFiles, step: Step, tools: Tools) -> Performed:
-    """Upload every file of the step, and say of each when it has arrived."""
-    so_far = progress(step, tools, items=len(action.files), size=action.size)
-    arrivals, storage = tools.arrivals, tools.world.storage
+async def upload_files(action: UploadFiles, context: StepContext) -> StepResult:
+    """Upload every file of the step; each is reported to ``context.uploads`` when it is done."""
+    progress = context.progress(items=len(action.files), size=action.size)
+    uploads, world = context.uploads, context.world
 
-    async def one(file: LocalFile) -> None:
-        arrivals.start(action.container, file.blob)
-        await storage.upload(action.container, file, so_far.move, tools.world.halt)
-        await arrivals.arrive(action.container, file.blob)
-        so_far.finish()
+    async def upload(file: LocalFile) -> None:
+        uploads.start(action.container, file.blob)
+        await world.storage.upload(action.container, file, progress.move, world.cancellation)
+        await uploads.complete(action.container, file.blob)
+        progress.finish()
 
-    whole = False
+    succeeded = False
     try:
-        await each(action.files, one, workers=_WORKERS, halt=tools.world.halt)
-        whole = True
+        await for_each(action.files, upload, workers=_WORKERS, cancellation=world.cancellation)
+        succeeded = True
     finally:
-        await arrivals.end(action.container, whole=whole)
-    return Performed(so_far.done, so_far.moved)
+        await uploads.end(action.container, succeeded=succeeded)
+    return StepResult(progress.done, progress.moved)
 
 
-async def download(action: DownloadResults, step: Step, tools: Tools) -> Performed:
-    """Download every blob that matches, and write down what arrived.
+async def download_results(action: DownloadResults, context: StepContext) -> StepResult:
+    """Download every blob that matches, and list the files in the receipt.
 
-    Where another run from this folder has just fetched them, they are not fetched again; it may
-    have deleted the container since.
+    If another run in this folder has just downloaded them, they are not downloaded again; that run
+    may have deleted the container since.
 
     Raises:
-        ServiceError: the container is gone, and the results are not here; refusals.
-        DiskError: the results, or the note of what arrived, cannot be written.
+        ServiceError: the container does not exist and the results are not on this disk; refusals.
+        DiskError: the results or the receipt cannot be written.
     """
     try:
-        async with alone(tools.receipt):
-            return await _download_once(action, step, tools)
+        async with exclusive(context.receipt):
+            return await _download_once(action, context)
     except OSError as error:
         raise _unwritable(action, error) from error
 
 
-async def _download_once(action: DownloadResults, step: Step, tools: Tools) -> Performed:
+async def _download_once(action: DownloadResults, context: StepContext) -> StepResult:
     try:
-        return await _download(action, step, tools)
+        return await _download(action, context)
     except ServiceError as error:
-        if error.code not in ABSENT:
+        if error.code not in CONTAINER_MISSING:
             raise
-    here = _here(tools.receipt, action)
-    if here is None:
-        raise container_gone(action.container)
-    return Performed(here, note=_already(here))
+    existing = _downloaded_by_other_run(context.receipt, action)
+    if existing is None:
+        raise container_missing(action.container)
+    return StepResult(existing, note=_up_to_date(existing))
 
 
-async def _download(action: DownloadResults, step: Step, tools: Tools) -> Performed:
-    job = await tools.world.batch.job(action.job)
+async def _download(action: DownloadResults, context: StepContext) -> StepResult:
+    world = context.world
+    job = await world.batch.job(action.job)
     created = job.created if job is not None else datetime.min.replace(tzinfo=UTC)
-    older = _Older(action, tools.world.in_storage_time(action.since or created))
-    fetch = _Fetch(action, tools.world, tools.emit, progress(step, tools, items=None))
-    # Results that are not complete are fetched again by the next run.
-    complete = action.complete and action.job not in tools.incomplete and job is not None
+    older = _OlderBlobs(action, world.in_storage_time(action.since or created))
+    progress = context.progress(items=None)
+    download = _Download(action, world, context.emit, progress)
+    # Without a job name in the receipt, the next run downloads incomplete results again.
+    complete = action.complete and action.job not in context.incomplete and job is not None
     name = receipt_name(action.job, created) if complete else ""
     superseded = 0
-    with ReceiptDraft(tools.receipt, name) as draft:
+    with ReceiptDraft(context.receipt, name) as draft:
 
         async def one(blob: Blob) -> None:
-            draft.note(await fetch(blob))
-            fetch.so_far.finish()
+            draft.add(await download(blob))
+            progress.finish()
 
-        await each(
-            _matching(action, tools.world, fetch.so_far, older),
+        await for_each(
+            _matching(action, world, progress, older),
             one,
             workers=_WORKERS,
-            halt=tools.world.halt,
+            cancellation=world.cancellation,
         )
-        fetch.so_far.end()
-        if not fetch.so_far.done and await tools.world.storage.container(action.container) is None:
-            raise container_gone(action.container)
-        for entry in _earlier(tools.receipt):
-            if draft.is_noted(entry):
+        progress.end()
+        if not progress.done and await world.storage.container(action.container) is None:
+            raise container_missing(action.container)
+        for entry in _earlier_entries(context.receipt):
+            if draft.contains(entry):
                 continue
-            existing = entry.container != action.container or _is_there(entry)
+            existing = entry.container != action.container or _is_unchanged(entry)
             if older.is_of_other_work(entry.work):
                 superseded += existing
             elif existing:
-                draft.note(entry)
-        draft.keep()
-    if not fetch.so_far.done:
-        tools.emit(Noticed(_nothing(action)))
-    notes = (_already(fetch.same) if fetch.same else "", older.words, _superseded(superseded))
-    return Performed(fetch.so_far.done, fetch.so_far.moved, "; ".join(filter(None, notes)))
+                draft.add(entry)
+        draft.commit()
+    if not progress.done:
+        context.emit(Noticed(_no_results(action)))
+    same = _up_to_date(download.same) if download.same else ""
+    notes = (same, older.text, _superseded(superseded))
+    return StepResult(progress.done, progress.moved, "; ".join(filter(None, notes)))
 
 
 @dataclass(slots=True)
-class _Older:
-    """Picks the blobs of earlier runs, and counts them."""
+class _OlderBlobs:
+    """Recognises the blobs of earlier runs, and counts them."""
 
     action: DownloadResults
     since: datetime
@@ -138,7 +147,7 @@ class _Older:
     _works: WorkSet | None = None
 
     def __call__(self, blob: Blob) -> bool:
-        """Whether a blob is of an earlier run; what the spec itself uploads is not."""
+        """Whether a blob is of an earlier run; a blob that the spec itself uploads is not."""
         if blob.work and self.action.works is not None:
             other = self.is_of_other_work(blob.work)
             self.count += other
@@ -153,7 +162,7 @@ class _Older:
         return True
 
     def is_of_other_work(self, work: str) -> bool:
-        """Whether work is known and is not of the present version of the spec."""
+        """Whether the digest of work is known and not of the present version of the spec."""
         if not work or self.action.works is None:
             return False
         if self._works is None:
@@ -161,75 +170,166 @@ class _Older:
         return work not in self._works
 
     @property
-    def words(self) -> str:
-        """How many there were; empty if none."""
+    def text(self) -> str:
+        """The number of them as text; empty if there are none."""
         if not self.count:
             return ""
         blobs = "1 older blob was" if self.count == 1 else f"{self.count:,} older blobs were"
         return f"{blobs} not downloaded"
 
 
-def _here(receipt: Path, action: DownloadResults) -> int | None:
-    """How many results of this job another run has fetched; ``None`` if they are not all here."""
+@dataclass(slots=True)
+class _Download:
+    """Downloads blobs to their files; ``same`` counts the files that were up to date."""
+
+    action: DownloadResults
+    world: World
+    emit: Emit
+    progress: Progress
+    same: int = 0
+
+    async def __call__(self, blob: Blob) -> DownloadedFile:
+        container = self.action.container
+        path = safe_path(self.action.to, blob.name, flat=self.action.flat)
+        existing = _digest(path, blob.size)
+        if existing is not None and existing == blob.md5:
+            self.same += 1
+            return DownloadedFile(container, blob.name, path, blob.size, existing, blob.work)
+        if path.exists() and not self.action.overwrite:
+            self.emit(Noticed(_not_overwritten(path)))
+            size = path.stat().st_size
+            digest = _digest(path, size) or b""
+            return DownloadedFile(container, blob.name, path, size, digest, blob.work)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name[:200]}.part")
+        try:
+            md5 = await self.world.storage.download(container, blob, part, self.progress.move)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        return DownloadedFile(container, blob.name, path, blob.size, md5, blob.work)
+
+
+async def _matching(
+    action: DownloadResults, world: World, progress: Progress, older: _OlderBlobs
+) -> AsyncIterator[Blob]:
+    async for blob in world.storage.blobs(action.container):
+        matches = not action.match or any(fnmatchcase(blob.name, glob) for glob in action.match)
+        if matches and not older(blob):
+            progress.items += 1
+            yield blob
+
+
+def safe_path(folder: Path, name: str, *, flat: bool) -> Path:
+    """The path below ``folder`` to which a blob is downloaded; ``flat`` drops its folders.
+
+    Raises:
+        ServiceError: the name leads out of the folder (``..``, a root, a drive or a symbolic link),
+            or is not a valid file name.
+    """
+    if not name or "\0" in name or "\\" in name:
+        raise _unsafe(name)
+    parts = PurePosixPath(name).parts
+    if flat:
+        parts = parts[-1:]
+    if not parts or any(part in {"..", "/"} or Path(part).drive for part in parts):
+        raise _unsafe(name)
+    path = folder.joinpath(*parts)
+    root = Path(os.path.realpath(folder))
+    if not Path(os.path.realpath(path)).is_relative_to(root):
+        raise _unsafe(name)
+    return path
+
+
+@asynccontextmanager
+async def exclusive(receipt: Path) -> AsyncIterator[None]:
+    """Lock the results of this folder against other processes; wait while another holds the lock.
+
+    The operating system releases the lock of a process that ends.
+    """
+    receipt.parent.mkdir(parents=True, exist_ok=True)
+    async with AsyncFileLock(receipt.with_suffix(".lock"), poll_interval=_LOCK_POLL):
+        yield
+
+
+class ReceiptDraft:
+    """A new receipt, as a context manager; it replaces the present one on :meth:`commit` only."""
+
+    def __init__(self, path: Path, job: str) -> None:
+        self._path = path
+        self._draft = path.with_name(path.name + ".part")
+        self._job = job
+        # 8 bytes for each path: a million results take about 80 MB.
+        self._paths: set[bytes] = set()
+
+    def __enter__(self) -> Self:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._draft.open("w", encoding="utf-8")
+        self._file.write(receipt_head(self._job) + "\n")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._draft.unlink(missing_ok=True)
+
+    def add(self, entry: DownloadedFile) -> None:
+        """Add a file that is complete."""
+        self._paths.add(_path_digest(entry.path))
+        self._file.write(receipt_line(entry, self._path.parent) + "\n")
+
+    def contains(self, entry: DownloadedFile) -> bool:
+        """Whether a file with this path has been added."""
+        return _path_digest(entry.path) in self._paths
+
+    def commit(self) -> None:
+        """Replace the receipt with this one."""
+        self._file.close()
+        self._draft.replace(self._path)
+
+
+def _path_digest(path: Path) -> bytes:
+    return blake2b(os.fsencode(path), digest_size=8).digest()
+
+
+def _downloaded_by_other_run(receipt: Path, action: DownloadResults) -> int | None:
+    """How many results of this job another run has downloaded; ``None`` if any is missing."""
     try:
         with receipt.open(encoding="utf-8") as file:
-            # The job may be gone with its container.
+            # The name is compared by its prefix, as the job may have been deleted with its creation
+            # time.
             if not (receipt_job(file.readline()) or "").startswith(receipt_prefix(action.job)):
                 return None
-            found = [
-                _is_there(entry)
+            unchanged = [
+                _is_unchanged(entry)
                 for entry in receipt_entries(file, receipt.parent)
                 if entry.container == action.container
             ]
     except FileNotFoundError:
         return None
-    return len(found) if all(found) else None
+    return len(unchanged) if all(unchanged) else None
 
 
-@dataclass(slots=True)
-class _Fetch:
-    """Brings blobs to their places; ``same`` counts those that needed no download."""
-
-    action: DownloadResults
-    world: World
-    emit: Emit
-    so_far: Progress
-    same: int = 0
-
-    async def __call__(self, blob: Blob) -> DownloadedFile:
-        container = self.action.container
-        place = place_of(self.action.to, blob.name, flat=self.action.flat)
-        here = _digest(place, blob.size)
-        if here is not None and here == blob.md5:
-            self.same += 1
-            return DownloadedFile(container, blob.name, place, blob.size, here, blob.work)
-        if place.exists() and not self.action.overwrite:
-            self.emit(Noticed(_in_the_way(place)))
-            size = place.stat().st_size
-            digest = _digest(place, size) or b""
-            return DownloadedFile(container, blob.name, place, size, digest, blob.work)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part = place.with_name(f".{place.name[:200]}.part")
-        try:
-            md5 = await self.world.storage.download(container, blob, part, self.so_far.move)
-            part.replace(place)
-        finally:
-            part.unlink(missing_ok=True)
-        return DownloadedFile(container, blob.name, place, blob.size, md5, blob.work)
+def _earlier_entries(receipt: Path) -> Iterator[DownloadedFile]:
+    """The files that were downloaded before: from other containers and of earlier jobs."""
+    try:
+        with receipt.open(encoding="utf-8") as file:
+            if receipt_job(file.readline()) is not None:
+                yield from receipt_entries(file, receipt.parent)
+    except FileNotFoundError:
+        return
 
 
-async def _matching(
-    action: DownloadResults, world: World, so_far: Progress, older: _Older
-) -> AsyncIterator[Blob]:
-    async for blob in world.storage.blobs(action.container):
-        wanted = not action.match or any(fnmatchcase(blob.name, glob) for glob in action.match)
-        if wanted and not older(blob):
-            so_far.items += 1
-            yield blob
+def _is_unchanged(entry: DownloadedFile) -> bool:
+    return _digest(entry.path, entry.size) == entry.md5
 
 
 def _digest(path: Path, size: int) -> bytes | None:
-    """The MD5 of a file if it is there and has this size."""
+    """The MD5 of a file; ``None`` if it does not exist or has another size."""
     try:
         if not path.is_file() or path.stat().st_size != size:
             return None
@@ -242,30 +342,25 @@ def _digest(path: Path, size: int) -> bytes | None:
     return digest.digest()
 
 
-def _earlier(receipt: Path) -> Iterator[DownloadedFile]:
-    """What arrived before: from other containers, and by earlier jobs."""
-    try:
-        with receipt.open(encoding="utf-8") as file:
-            if receipt_job(file.readline()) is not None:
-                yield from receipt_entries(file, receipt.parent)
-    except FileNotFoundError:
-        return
-
-
-def _is_there(entry: DownloadedFile) -> bool:
-    return _digest(entry.path, entry.size) == entry.md5
-
-
 def _superseded(files: int) -> str:
-    """How many results of an earlier version are on the disk; empty if none."""
+    """How many results of an earlier version are on this disk; empty if none."""
     if not files:
         return ""
     remain = "1 file remains" if files == 1 else f"{files:,} files remain"
     return f"{remain} on this disk from an earlier version"
 
 
-def _already(files: int) -> str:
-    return f"{files} {'was' if files == 1 else 'were'} here already"
+def _up_to_date(files: int) -> str:
+    return f"{files:,} {'was' if files == 1 else 'were'} up to date"
+
+
+def _unsafe(name: str) -> ServiceError:
+    problem = Diagnostic(
+        "unsafe-result",
+        f"the blob {name!r} was not downloaded: its name leads out of the results folder",
+        fix="Rename the blob, or exclude it with `match`.",
+    )
+    return ServiceError(problem, code="unsafe-result")
 
 
 def _unwritable(action: DownloadResults, error: OSError) -> DiskError:
@@ -275,25 +370,26 @@ def _unwritable(action: DownloadResults, error: OSError) -> DiskError:
             "results-unwritable",
             f"the results cannot be written to {os.fspath(action.to)}: {why}",
             detail=f"At {os.fspath(error.filename)}." if error.filename else "",
-            fix="They are still in the account. Make room, or mend the folder, and go on.",
+            fix="The results are still in the account. Free disk space or fix the permissions of"
+            " the folder, and apply again.",
         )
     )
 
 
-def _in_the_way(place: Path) -> Diagnostic:
+def _not_overwritten(path: Path) -> Diagnostic:
     return Diagnostic(
         "result-kept",
-        f"{os.fspath(place)} is there and differs; it was not overwritten",
+        f"{os.fspath(path)} exists with other content; it was not overwritten",
         fix="`overwrite: true` under `results` replaces it.",
         severity=Severity.WARNING,
     )
 
 
-def _nothing(action: DownloadResults) -> Diagnostic:
+def _no_results(action: DownloadResults) -> Diagnostic:
     return Diagnostic(
         "no-results",
         f"there is no result in the container {action.container!r}",
         detail=f"Nothing matches {', '.join(action.match)}." if action.match else "",
-        fix="Look at what the tasks said: `batchspec logs`.",
+        fix="`batchspec logs` shows what the tasks wrote.",
         severity=Severity.WARNING,
     )

@@ -1,19 +1,21 @@
-"""The waits of a run, for nodes and for tasks: both listen to the one monitor, and decide nothing
-that it has not seen.
+"""The waits of a run for nodes and for tasks, which end by what the monitor reports.
+
+The service's counts may lag behind, its lists do not. Evidence: the descriptions of
+Job_GetTaskCounts and Account_ListPoolNodeCounts ("may not always be up to date. If you need exact
+... counts, use a list query"). A wait that counts would end is therefore confirmed by lists.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 
+from batchspec.apply.context import StepResult
 from batchspec.apply.events import Noticed, Outcome, StagesSeen, TaskFailed, TasksSeen
-from batchspec.apply.gone import job_gone
+from batchspec.apply.missing_resource import job_missing
 from batchspec.apply.monitor import Cause, Health, Monitor
-from batchspec.apply.output import TAIL, readable
-from batchspec.apply.ports import TaskCounts
-from batchspec.apply.recount import any_left, final_counts
-from batchspec.apply.settle import until_over
-from batchspec.apply.work import Performed
+from batchspec.apply.node_logs import TAIL, read_tail
+from batchspec.apply.polling import wait_until_ended
+from batchspec.apply.ports import Batch, TaskCounts
 from batchspec.diagnostics import Diagnostic, Exit, ServiceError, Severity
 from batchspec.plan.actions import WaitForTasks
 from batchspec.plan.failure_cause import BLOCKED, UNPREPARED
@@ -28,11 +30,11 @@ TIME_LIMIT = "TimeLimit"
 _AT_LIMIT = frozenset({"MaxWallClockTimeExpiry", TIME_LIMIT})
 _ALL_DONE = "AllTasksComplete"
 """Why a job has ended in which every task is completed."""
-_BY_ITSELF = frozenset({None, _ALL_DONE, "JMComplete"})
+_NOT_TERMINATED = frozenset({None, _ALL_DONE, "JMComplete"})
 """Why a job has ended that no client and no failed task has ended."""
 
 
-async def wait_for_pool(monitor: Monitor) -> Performed:
+async def wait_for_pool(monitor: Monitor) -> StepResult:
     """Wait until a node can take tasks.
 
     What comes of a job that ends meanwhile, or reaches its limit, is told by the wait for its
@@ -42,25 +44,25 @@ async def wait_for_pool(monitor: Monitor) -> Performed:
         ServiceError: no node ever will take tasks, as far as the service says.
     """
     while True:
-        health = await monitor.look()
+        health = await monitor.poll()
         if health.over:
-            return Performed(0, note="the job has ended")
+            return StepResult(0, note="the job has ended")
         if health.usable:
-            return Performed(health.usable)
+            return StepResult(health.usable)
         if (cause := monitor.ending) is not None:
             raise _error_of(cause)
         if health.pool is not None and not (health.pool.target or health.nodes):
             scales = "until tasks wait" if health.pool.scales else "and does not scale itself"
-            return Performed(0, note=f"it has no nodes {scales}")
+            return StepResult(0, note=f"it has no nodes {scales}")
         if health.left <= 0:
             monitor.report_all()
             if health.job is not None:
                 await monitor.world.batch.terminate_job(health.job.id, TIME_LIMIT)
-            return Performed(0, note="the time limit has passed", trouble=Outcome.TIME_LIMIT)
+            return StepResult(0, note="the time limit has passed", outcome=Outcome.TIME_LIMIT)
         await monitor.pause()
 
 
-async def wait_for_tasks(action: WaitForTasks, monitor: Monitor) -> Performed:
+async def wait_for_tasks(action: WaitForTasks, monitor: Monitor) -> StepResult:
     """Wait until every task is completed, report those that failed, and end the job at its limit.
 
     Raises:
@@ -76,7 +78,7 @@ class _TaskWait:
     reported: set[str] = field(default_factory=set)
     counted: int = 0
 
-    async def run(self) -> Performed:
+    async def run(self) -> StepResult:
         performed = await self._wait()
         if self.action.stages:
             await self._report_stages()
@@ -95,12 +97,12 @@ class _TaskWait:
         stages = {name: asdict(stage) for name, stage in counts.items()}
         self.monitor.emit(StagesSeen(self.action.job, stages))
 
-    async def _wait(self) -> Performed:
+    async def _wait(self) -> StepResult:
         batch = self.monitor.world.batch
         while True:
-            health = await self.monitor.look()
+            health = await self.monitor.poll()
             if health.job is None:
-                raise job_gone(self.action.job)
+                raise job_missing(self.action.job)
             self._report(health.counts, health.left)
             if health.counts.failed > self.counted:
                 await self._report_failed(health.counts)
@@ -109,7 +111,7 @@ class _TaskWait:
             if self._complete(health.counts):
                 # Just after a retry the counts may still be those from before it.
                 failed = health.counts.failed
-                if not (failed and await any_left(batch, self.action.job)):
+                if not (failed and await has_unfinished_tasks(batch, self.action.job)):
                     # Tasks of a job that was ended count as completed, too: why did they end?
                     if failed and await self._is_ending():
                         return await self._job_ended()
@@ -120,7 +122,7 @@ class _TaskWait:
                 return await self._ended_by(cause)
             await self.monitor.pause()
 
-    async def _ended_by(self, cause: Cause) -> Performed:
+    async def _ended_by(self, cause: Cause) -> StepResult:
         """Nothing can ever move: the run ends with the cause."""
         if cause.kind.job_ends:
             reason = UNPREPARED if cause.code == "preparation-failed" else BLOCKED
@@ -129,7 +131,7 @@ class _TaskWait:
             raise _error_of(cause)
         return await self._job_ended()
 
-    async def _time_limit(self, health: Health) -> Performed:
+    async def _time_limit(self, health: Health) -> StepResult:
         self.monitor.report_all()
         await self.monitor.world.batch.terminate_job(self.action.job, TIME_LIMIT)
         return self._out_of_time(health.counts)
@@ -170,7 +172,7 @@ class _TaskWait:
             if task.id in self.reported:
                 continue
             self.reported.add(task.id)
-            tail = await readable(
+            tail = await read_tail(
                 batch.task_file_tail(self.action.job, task.id, "stderr.txt", TAIL), emit
             )
             emit(
@@ -187,11 +189,11 @@ class _TaskWait:
             if len(self.reported) >= _DETAILED:
                 return
 
-    async def _job_ended(self) -> Performed:
+    async def _job_ended(self) -> StepResult:
         """The job ended, or is ending, by itself or before all its tasks had: why."""
-        job = await until_over(self.action.job, self.monitor.world)
+        job = await wait_until_ended(self.action.job, self.monitor.world)
         if job is None:
-            raise job_gone(self.action.job)
+            raise job_missing(self.action.job)
         counts = await self.monitor.world.batch.task_counts(self.action.job)
         counts = counts.without(self.action.superseded)
         if job.terminate_reason == _ALL_DONE:
@@ -205,7 +207,7 @@ class _TaskWait:
         # Of a job that was not closed it is not known how many tasks it would have had.
         every = counts.completed >= (self.action.tasks if self.action.closed else counts.total)
         # Tasks that are ended with their job count as completed, and as failed.
-        if every and (not counts.failed or job.terminate_reason in _BY_ITSELF):
+        if every and (not counts.failed or job.terminate_reason in _NOT_TERMINATED):
             return self._completed(counts)
         cause = self.monitor.ending
         problem = (
@@ -214,20 +216,20 @@ class _TaskWait:
             else _ended_early(job, counts)
         )
         self.monitor.emit(Noticed(problem))
-        return Performed(counts.completed, trouble=Outcome.TASKS_FAILED)
+        return StepResult(counts.completed, outcome=Outcome.TASKS_FAILED)
 
-    def _completed(self, counts: TaskCounts) -> Performed:
+    def _completed(self, counts: TaskCounts) -> StepResult:
         if counts.failed:
-            return Performed(
-                counts.completed, note=f"{counts.failed} failed", trouble=Outcome.TASKS_FAILED
+            return StepResult(
+                counts.completed, note=f"{counts.failed} failed", outcome=Outcome.TASKS_FAILED
             )
-        return Performed(counts.completed)
+        return StepResult(counts.completed)
 
-    def _out_of_time(self, counts: TaskCounts) -> Performed:
+    def _out_of_time(self, counts: TaskCounts) -> StepResult:
         unfinished = self.action.tasks - counts.succeeded
         reason = next(iter(self.monitor.causes), None)
         self.monitor.emit(Noticed(_time_limit(self.action, unfinished, reason)))
-        return Performed(counts.completed, trouble=Outcome.TIME_LIMIT)
+        return StepResult(counts.completed, outcome=Outcome.TIME_LIMIT)
 
 
 def _problem_of(cause: Cause, severity: Severity = Severity.ERROR) -> Diagnostic:
@@ -270,3 +272,29 @@ def _time_limit(action: WaitForTasks, unfinished: int, reason: Cause | None) -> 
         fix=fix,
         severity=Severity.WARNING,
     )
+
+
+async def has_unfinished_tasks(batch: Batch, job: str) -> bool:
+    """Whether a task of the job waits or runs.
+
+    What runs is looked at last: a task may have started since those that wait were listed.
+    """
+    async for _ in batch.waiting_tasks(job):
+        return True
+    return await batch.runs_any(job)
+
+
+async def final_counts(
+    batch: Batch, job: str, counts: TaskCounts, tasks: int, *, superseded: int = 0
+) -> TaskCounts:
+    """The counts of a job whose tasks are all completed; there should be ``tasks`` of them.
+
+    ``superseded`` succeeded tasks more are in the job, and are not counted.
+    """
+    total = counts.total
+    if counts.completed < max(total, tasks):
+        total = sum([1 async for _ in batch.task_ids(job)]) - superseded
+    elif not counts.failed:
+        return counts
+    failed = sum([1 async for _ in batch.failed_tasks(job)])
+    return TaskCounts(0, 0, total - failed, failed)

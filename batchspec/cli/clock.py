@@ -6,14 +6,14 @@ import asyncio
 import time
 from datetime import UTC, datetime
 
-from batchspec.apply.halt import Halt
+from batchspec.apply import Cancellation
 
 
 class SystemClock:
-    """The time of this machine. A halt of the run interrupts every wait."""
+    """The time of this machine. A cancellation of the run interrupts every wait."""
 
-    def __init__(self, halt: Halt | None = None) -> None:
-        self._halt = halt or Halt()
+    def __init__(self, cancellation: Cancellation | None = None) -> None:
+        self._cancellation = cancellation or Cancellation()
 
     def now(self) -> datetime:
         """The current time in UTC."""
@@ -27,6 +27,6 @@ class SystemClock:
         """Wait.
 
         Raises:
-            Halted: the run is to stop.
+            RunCancelled: the run is to stop.
         """
-        await self._halt.race(asyncio.sleep(seconds))
+        await self._cancellation.race(asyncio.sleep(seconds))

@@ -15,7 +15,7 @@ from batchspec.diagnostics import Diagnostic, UsageError, redact
 if TYPE_CHECKING:
     import asyncio
 
-    from batchspec.apply.halt import Halt
+    from batchspec.apply import Cancellation
     from batchspec.apply.ports import Deletion
     from batchspec.cli.options import ProgressKind
     from batchspec.plan.plan import Plan
@@ -122,17 +122,17 @@ class RunQuestions:
     without ``-y`` the answer is no.
     """
 
-    def __init__(self, view: View, target: str, halt: Halt, *, yes: bool) -> None:
+    def __init__(self, view: View, target: str, cancellation: Cancellation, *, yes: bool) -> None:
         self._view = view
         self._target = target
-        self._halt = halt
+        self._cancellation = cancellation
         self._yes = yes
 
     async def agree(self, deletion: Deletion) -> bool:
         """Whether to delete something; ``-y`` answers :attr:`Deletion.advised`.
 
         Raises:
-            Halted: the user pressed Ctrl-C.
+            RunCancelled: the user pressed Ctrl-C.
         """
         from batchspec.render.questions import delete_question
 
@@ -147,7 +147,7 @@ class RunQuestions:
         """Whether to continue despite ``problem``; without a terminal, no.
 
         Raises:
-            Halted: the user pressed Ctrl-C.
+            RunCancelled: the user pressed Ctrl-C.
         """
         from batchspec.render.questions import CONTINUE
 
@@ -164,7 +164,7 @@ class RunQuestions:
 
     async def _ask(self, ask: Callable[[], bool]) -> bool:
         with self._view.paused():
-            return await self._halt.race(_ask_in_thread(ask))
+            return await self._cancellation.race(_ask_in_thread(ask))
 
 
 async def _ask_in_thread(ask: Callable[[], bool]) -> bool:

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from batchspec import __version__
+from batchspec.apply import NodeLogs, run
 from batchspec.apply.events import Noticed, Stamp, Stamped
-from batchspec.apply.node_logs import NodeLogs
 from batchspec.apply.ports import World
-from batchspec.apply.run import run
 from batchspec.cli.clock import SystemClock
 from batchspec.cli.confirm import RunQuestions, confirm_plan, needs_confirmation
 from batchspec.cli.console import out, show_diagnostics, show_plan, use_color, width
@@ -59,7 +58,7 @@ async def execute(
     ``verb`` is the command that resumes it.
     """
     interrupts = Interrupts()
-    clock = SystemClock(interrupts.halt)
+    clock = SystemClock(interrupts.cancellation)
     view = open_view(
         Kind(progress.value), sys.stdout, now=clock.now, environ=os.environ, version=__version__
     )
@@ -71,9 +70,9 @@ async def execute(
         storage=session.cloud.storage,
         batch=session.cloud.batch,
         clock=clock,
-        questions=RunQuestions(view, plan.account.target, interrupts.halt, yes=yes),
+        questions=RunQuestions(view, plan.account.target, interrupts.cancellation, yes=yes),
         pace=POLL_INTERVAL[plan.account.target],
-        halt=interrupts.halt,
+        cancellation=interrupts.cancellation,
         node_logs=NodeLogs(node_logs_container(session.spec)),
     )
     receipt = receipt_path(session.spec.path, session.spec.name)
@@ -121,7 +120,7 @@ class _ViewUntilClosed:
             self.view(stamped)
         except BrokenPipeError:
             self.closed = True
-            self.interrupts.halt.ask()
+            self.interrupts.cancellation.request()
 
 
 def _open_record(

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from batchspec.apply.halt import Halt
+from batchspec.apply import Cancellation
 
 _OPTIONAL_SIGNALS = ("SIGTERM", "SIGHUP")
 """Sent by a CI system that cancels its job, and by a terminal that closes."""
@@ -22,13 +22,13 @@ _OPTIONAL_SIGNALS = ("SIGTERM", "SIGHUP")
 class Interrupts:
     """Whether the run is to stop, and whether it is to stop immediately (``immediate``)."""
 
-    halt: Halt = field(default_factory=Halt)
+    cancellation: Cancellation = field(default_factory=Cancellation)
     immediate: bool = False
 
 
 @contextmanager
 def interruptible(interrupts: Interrupts, on_first: Callable[[], None]) -> Iterator[None]:
-    """Halt the run of the current task at the first signal, and cancel the task at the second.
+    """Stop the run of the current task at the first signal, and cancel the task at the second.
 
     ``on_first`` is called at the first signal, to show what the command waits for.
     """
@@ -40,11 +40,11 @@ def interruptible(interrupts: Interrupts, on_first: Callable[[], None]) -> Itera
         # The loop runs this after the signal, and the run may have ended in the meantime.
         if over:
             return
-        if interrupts.halt.asked:
+        if interrupts.cancellation.requested:
             interrupts.immediate = True
             task.cancel()
             return
-        interrupts.halt.ask()
+        interrupts.cancellation.request()
         on_first()
 
     def handle(_number: int, _frame: FrameType | None) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from batchspec.cli.options import RunOptions, variables_of
 from batchspec.diagnostics import Diagnostic, Diagnostics, Secret, SpecError, UsageError, conceal
-from batchspec.observe.disk import scan
-from batchspec.observe.spool import Spool
+from batchspec.observe import Spool, scan
 from batchspec.spec import Spec, read_spec, read_uploads
 
 

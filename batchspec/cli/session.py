@@ -17,8 +17,7 @@ from batchspec.cli.load import load_spec, load_spec_and_files
 from batchspec.cli.options import RunOptions, Target
 from batchspec.cloud import AccountClient
 from batchspec.diagnostics import BatchspecError
-from batchspec.observe.account import observe
-from batchspec.observe.spool import Spool
+from batchspec.observe import Spool, observe
 from batchspec.plan.observed import Observed, Origin
 from batchspec.spec import Spec
 

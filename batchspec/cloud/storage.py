@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from azure.core.exceptions import AzureError
 from azure.storage.blob import ContentSettings
 
-from batchspec.apply.halt import Halt
+from batchspec.apply import Cancellation
 from batchspec.cloud.download import Downloads
 from batchspec.cloud.errors import transition_timeout, translate, translated
 from batchspec.cloud.pipeline import track_attempts
@@ -184,17 +184,17 @@ class BlobStorage:
         container: str,
         file: LocalFile,
         moved: Callable[[int], None],
-        halt: Halt | None = None,
+        cancellation: Cancellation | None = None,
     ) -> None:
         """Upload one file, checked in transit and at rest (MD5).
 
         Raises:
             StalePlanError: ``file-moved``: the file was deleted or changed after the plan was made.
             SpecError: ``blob-name``: a blob cannot have this name.
-            Halted: ``halt`` was requested before all blocks of the file were sent.
+            RunCancelled: ``cancellation`` was requested before all blocks of the file were sent.
         """
         with translated(f"{container}/{file.blob}"):
-            await self._uploads.upload(container, file, moved, halt or Halt())
+            await self._uploads.upload(container, file, moved, cancellation or Cancellation())
 
     async def download(
         self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobBlock, ContentSettings
 
-from batchspec.apply.halt import Halt, Halted
+from batchspec.apply import Cancellation, RunCancelled
 from batchspec.cloud.errors import error_response
 from batchspec.cloud.thread import SMALL, in_thread
 from batchspec.diagnostics import Diagnostic, SpecError, StalePlanError
@@ -48,12 +48,16 @@ class Uploads:
         self._slots = asyncio.Semaphore(_IN_FLIGHT)
 
     async def upload(
-        self, container: str, file: LocalFile, moved: Callable[[int], None], halt: Halt
+        self,
+        container: str,
+        file: LocalFile,
+        moved: Callable[[int], None],
+        cancellation: Cancellation,
     ) -> None:
         """Upload a file; ``moved`` is called with the number of bytes of each completed part.
 
         Raises:
-            Halted: ``halt`` was requested; the blocks that were being sent have arrived.
+            RunCancelled: cancellation was requested; the blocks that were being sent have arrived.
         """
         check_blob_name(file.blob)
         client = self._service.get_blob_client(container, file.blob)
@@ -63,7 +67,7 @@ class Uploads:
                 await self._upload_at_once(client, file, source)
                 moved(file.size)
             else:
-                await self._upload_blocks(client, file, source, moved, halt)
+                await self._upload_blocks(client, file, source, moved, cancellation)
         finally:
             source.close()
 
@@ -88,7 +92,7 @@ class Uploads:
         file: LocalFile,
         source: FileIO,
         moved: Callable[[int], None],
-        halt: Halt,
+        cancellation: Cancellation,
     ) -> None:
         """Read the blocks in order, stage them concurrently, and commit them.
 
@@ -106,12 +110,12 @@ class Uploads:
 
         try:
             async with group:
-                ids = await self._stage_all(file, source, stage, halt)
+                ids = await self._stage_all(file, source, stage, cancellation)
         except BaseExceptionGroup as failures:
             # The first failure; it cancelled the others.
             raise failures.exceptions[0] from None
         if ids is None:
-            raise Halted
+            raise RunCancelled
         await client.commit_block_list(
             [BlobBlock(block_id) for block_id in ids],
             content_settings=_settings(file),
@@ -123,12 +127,12 @@ class Uploads:
         file: LocalFile,
         source: FileIO,
         stage: Callable[[str, bytes], asyncio.Task[None] | None],
-        halt: Halt,
+        cancellation: Cancellation,
     ) -> list[str] | None:
         """Read the file and ``stage`` each block, which returns a task if the block is sent.
 
         Returns:
-            The ids of all blocks; ``None`` if ``halt`` was requested before the end of the file.
+            The ids of all blocks; ``None`` if cancellation was requested before the end.
         """
         block_size = max(BLOCK, -(-file.size // MOST_BLOCKS))
         md5 = hashlib.md5(usedforsecurity=False)
@@ -138,7 +142,7 @@ class Uploads:
             await self._slots.acquire()
             staging: asyncio.Task[None] | None = None
             try:
-                if halt.asked:
+                if cancellation.requested:
                     return None
                 data = await in_thread(block_size, _read, file, source, block_size)
                 block = await in_thread(len(data), _block_id, len(ids), data)

@@ -1,0 +1,74 @@
+"""Reads the files to upload and the state of the account; nothing is changed.
+
+In: a ``Spec`` and a client of the account (the protocols in ``ports``). Out: ``Observed``, the
+input of a plan; and for the commands that show an account: failures, the output of tasks and nodes,
+and an inventory. Facts of which there may be millions are stored in a :class:`Spool`.
+
+Not here: decisions (``plan``), changes (``apply``), HTTP requests (``cloud``), and formatted output
+(``render``).
+
+Functions are imported on first use, because imports count in the start time.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batchspec.observe.account import counted_jobs, jobs_of, observe
+    from batchspec.observe.disk import scan
+    from batchspec.observe.failures import Failure, failures_of, tasks_alike
+    from batchspec.observe.inventory import Kind, OwnedResource, owned_resources
+    from batchspec.observe.spool import Spool
+    from batchspec.observe.task_output import (
+        NodeOutput,
+        OutputFile,
+        TaskInJob,
+        find_node_output,
+        find_task,
+        output_of_task,
+        pool_of,
+        started_tasks,
+        stored_output,
+    )
+
+__all__ = [
+    "Failure",
+    "Kind",
+    "NodeOutput",
+    "OutputFile",
+    "OwnedResource",
+    "Spool",
+    "TaskInJob",
+    "counted_jobs",
+    "failures_of",
+    "find_node_output",
+    "find_task",
+    "jobs_of",
+    "observe",
+    "output_of_task",
+    "owned_resources",
+    "pool_of",
+    "scan",
+    "started_tasks",
+    "stored_output",
+    "tasks_alike",
+]
+
+_MODULES = {
+    **dict.fromkeys(("counted_jobs", "jobs_of", "observe"), "account"),
+    **dict.fromkeys(("scan",), "disk"),
+    **dict.fromkeys(("Failure", "failures_of", "tasks_alike"), "failures"),
+    **dict.fromkeys(("Kind", "OwnedResource", "owned_resources"), "inventory"),
+    **dict.fromkeys(("Spool",), "spool"),
+    **dict.fromkeys(("NodeOutput", "OutputFile", "TaskInJob"), "task_output"),
+    **dict.fromkeys(("find_node_output", "find_task", "output_of_task"), "task_output"),
+    **dict.fromkeys(("pool_of", "started_tasks", "stored_output"), "task_output"),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -6,9 +6,8 @@ import asyncio
 import re
 from datetime import timedelta
 
-from batchspec.observe.folders import occupied, unwritable
 from batchspec.observe.ports import Reader
-from batchspec.observe.receipt import read_receipt
+from batchspec.observe.results import occupied, read_receipt, unwritable
 from batchspec.observe.spool import Spool
 from batchspec.plan.metadata import scope_is_whole
 from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Origin, PoolFacts
@@ -128,13 +127,13 @@ async def _jobs(spec: Spec, reader: Reader, spool: Spool) -> tuple[JobFacts, ...
     if spec.job.schedule is not None:
         # What the tasks of an earlier job came to is nothing to the next.
         return found
-    for age, job in enumerate(counted(found)):
+    for age, job in enumerate(counted_jobs(found)):
         async for task in reader.tasks(job.id):
             spool.add_task(job.id, age, task)
     return found
 
 
-def counted(jobs: tuple[JobFacts, ...]) -> tuple[JobFacts, ...]:
+def counted_jobs(jobs: tuple[JobFacts, ...]) -> tuple[JobFacts, ...]:
     """Those of the jobs of a spec whose tasks count, oldest first."""
     first = max((age for age, job in enumerate(jobs) if scope_is_whole(job)), default=0)
     return tuple(job for job in jobs[first:] if job.state != "deleting")

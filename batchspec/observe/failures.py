@@ -12,14 +12,14 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from batchspec.diagnostics import ServiceError
-from batchspec.observe.node_output import stored_failures
-from batchspec.observe.output import (
-    TaskOf,
+from batchspec.observe.ports import NodeSeen, Outputs, TaskSeen
+from batchspec.observe.task_output import (
+    TaskInJob,
     output_of_node,
     output_of_start_task,
     output_of_task,
+    stored_failures,
 )
-from batchspec.observe.ports import NodeSeen, Outputs, TaskSeen
 from batchspec.plan.failure_cause import (
     NODE_CAUSES,
     PREPARATION_TASK,
@@ -215,7 +215,7 @@ async def _read_all(spec: Spec, tasks: Sequence[_Failed], outputs: Outputs) -> l
     room = asyncio.Semaphore(_AT_ONCE)
 
     async def read(one: _Failed) -> _Failed:
-        where = TaskOf(one.job.id, TaskSeen(one.task))
+        where = TaskInJob(one.job.id, TaskSeen(one.task))
         async with room:
             try:
                 text = await output_of_task(outputs, spec, where, "stderr.txt").tail(_TAIL)
@@ -285,7 +285,7 @@ async def _failure(spec: Spec, cause: str, members: Sequence[_Failed], outputs: 
     if seen is not None:
         # What an upload wrote is beside what the task wrote; programs report errors on stdout, too.
         files = ["fileuploaderr.txt"] if cause == "upload" else []
-        where = TaskOf(first.job.id, seen)
+        where = TaskInJob(first.job.id, seen)
         for name in (*files, "stderr.txt", "stdout.txt"):
             found = await output_of_task(outputs, spec, where, name).tail(_TAIL)
             if found.strip():

@@ -31,7 +31,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Owned:
+class OwnedResource:
     """A thing that the spec of that name made.
 
     ``since`` is when it was made (of a container: last changed). ``nodes`` are those there are now
@@ -50,7 +50,7 @@ class Owned:
     wanted: int = 0
 
 
-async def inventory(account: Inventory) -> tuple[Owned, ...]:
+async def owned_resources(account: Inventory) -> tuple[OwnedResource, ...]:
     """What batchspec made in the account, by spec: pools, schedules, jobs, containers.
 
     Raises:
@@ -97,7 +97,7 @@ def _owned(
     jobs: Sequence[JobFacts],
     schedules: Sequence[JobFacts],
     containers: Sequence[ContainerSeen],
-) -> Iterator[Owned]:
+) -> Iterator[OwnedResource]:
     active = [job for job in (*schedules, *jobs) if job.state in OPEN]
     specs = {job.metadata[_SPEC] for job in active if _SPEC in job.metadata}
     run_on = {_pool_of(job) for job in active}
@@ -109,7 +109,9 @@ def _owned(
             orphan = not used and pool.state != "deleting"
             nodes, wanted = pool.dedicated + pool.spot, pool.target_dedicated + pool.target_spot
             since = _moment(pool.properties.get("creationTime"))
-            yield Owned(Kind.POOL, pool.id, spec, pool.state, since, used, orphan, nodes, wanted)
+            yield OwnedResource(
+                Kind.POOL, pool.id, spec, pool.state, since, used, orphan, nodes, wanted
+            )
     made = [(Kind.SCHEDULE, job) for job in schedules] + [(Kind.JOB, job) for job in jobs]
     for kind, job in made:
         spec = job.metadata.get(_SPEC)
@@ -117,11 +119,11 @@ def _owned(
             used, needs = job.state in OPEN, _pool_of(job)
             # Its tasks will never run, and it counts against the quota.
             orphan = used and bool(needs) and needs not in there
-            yield Owned(kind, job.id, spec, job.state, job.created, used, orphan)
+            yield OwnedResource(kind, job.id, spec, job.state, job.created, used, orphan)
     for container in containers:
         spec = container.metadata[OWNER]
         used = spec in specs
-        yield Owned(
+        yield OwnedResource(
             Kind.CONTAINER, container.name, spec, "", container.modified, used, orphan=not used
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from batchspec.diagnostics import Diagnostic, redact
-from batchspec.observe.failures import Failure
+from batchspec.observe import Failure
 from batchspec.plan.observed import Account, TaskFacts
 from batchspec.render import units
 from batchspec.render.event_text import first_sentence, short_node, tail_lines

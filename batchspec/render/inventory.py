@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from batchspec.observe.inventory import Kind, Owned
+from batchspec.observe import Kind, OwnedResource
 from batchspec.plan.observed import Account
 from batchspec.render import units
 from batchspec.render.diagnostics import cell_width
@@ -18,7 +18,7 @@ from batchspec.render.style import Style
 _HEAD = ("kind", "id", "spec", "state", "age")
 
 
-def inventory_json(account: Account, found: Sequence[Owned]) -> str:
+def inventory_json(account: Account, found: Sequence[OwnedResource]) -> str:
     """The resources as indented JSON."""
     return json_text(
         {
@@ -45,7 +45,7 @@ def inventory_json(account: Account, found: Sequence[Owned]) -> str:
 
 def inventory_text(
     account: Account,
-    found: Sequence[Owned],
+    found: Sequence[OwnedResource],
     now: datetime,
     *,
     orphans: bool,
@@ -70,12 +70,12 @@ def inventory_text(
     return "\n".join(lines)
 
 
-def _row(owned: Owned, now: datetime) -> tuple[str, ...]:
+def _row(owned: OwnedResource, now: datetime) -> tuple[str, ...]:
     since = "" if owned.since is None else units.duration((now - owned.since).total_seconds())
     return owned.kind.value, flat(owned.id), flat(owned.spec), _state(owned), since
 
 
-def _state(owned: Owned) -> str:
+def _state(owned: OwnedResource) -> str:
     parts = [flat(owned.state)] if owned.state else []
     if owned.kind is Kind.POOL:
         nodes = units.counted(owned.nodes, "node")
@@ -91,12 +91,12 @@ def _padded(text: str, width: int) -> str:
     return text + " " * (width - cell_width(text))
 
 
-def _totals(found: Sequence[Owned]) -> str:
+def _totals(found: Sequence[OwnedResource]) -> str:
     counts = [(sum(o.kind is kind for o in found), kind) for kind in Kind]
     return units.listed(units.counted(count, kind.value) for count, kind in counts if count) + "."
 
 
-def _costs(account: Account, found: Sequence[Owned]) -> Iterator[str]:
+def _costs(account: Account, found: Sequence[OwnedResource]) -> Iterator[str]:
     for kind in Kind:
         if any(owned.kind is kind for owned in found):
             yield f"A {kind.value}: {cost_text(kind.value, target=account.target)}."
@@ -104,5 +104,5 @@ def _costs(account: Account, found: Sequence[Owned]) -> Iterator[str]:
     yield f"`batchspec destroy SPEC` deletes the resources of a spec, here of {specs}."
 
 
-def _one_a_spec(found: Sequence[Owned]) -> Iterator[Owned]:
+def _one_a_spec(found: Sequence[OwnedResource]) -> Iterator[OwnedResource]:
     yield from {owned.spec: owned for owned in found}.values()

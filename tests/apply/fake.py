@@ -114,7 +114,7 @@ class FakeAccount:
         return not there
 
     async def upload(
-        self, container: str, file: LocalFile, moved: Callable[[int], None], halt: object
+        self, container: str, file: LocalFile, moved: Callable[[int], None], cancellation: object
     ) -> None:
         await self._call("upload", f"{container}/{file.blob}")
         self.containers[container][file.blob] = file.path.read_bytes()

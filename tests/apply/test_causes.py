@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from batchspec.apply.monitor import CAUSES, Cause, Health, Watched, causes
-from batchspec.apply.monitor.health import SlowTask, Stuck
+from batchspec.apply.monitor.health import SlowTask, StuckTasks
 from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts
 from batchspec.diagnostics import Exit
 from batchspec.plan.observed import JobFacts, PoolFacts
@@ -57,7 +57,7 @@ def unwell(count: int, state: str = "starttaskfailed") -> tuple[NodeFacts, ...]:
 
 
 def stuck(**why: Any) -> dict[str, Any]:
-    return {"stuck": Stuck(3, **why)}
+    return {"stuck": StuckTasks(3, **why)}
 
 
 FAILED = PreparationFacts("n1", failed=True, exit_code=4, message="no disk")

@@ -13,9 +13,14 @@ import pytest
 
 from batchspec.apply.events import Event, NodeFailed, Noticed, Outcome, Waiting
 from batchspec.apply.monitor import CAUSES, Cause, Monitor, Watched
-from batchspec.apply.pace import Pace
+from batchspec.apply.polling import (
+    DELETION_LIMIT,
+    TERMINATION_LIMIT,
+    PollInterval,
+    wait_until_deleted,
+    wait_until_ended,
+)
 from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts, TaskTimes, TaskWaiting
-from batchspec.apply.settle import DELETION, ENDING, until_gone, until_over
 from batchspec.apply.wait import TIME_LIMIT, wait_for_pool, wait_for_tasks
 from batchspec.diagnostics import ServiceError
 from batchspec.plan.actions import WaitForTasks
@@ -108,7 +113,7 @@ async def test_the_deadline_is_on_the_services_clock(ahead: int) -> None:
     account = Off(ahead=offset)
     monitor, events = watching(account)
     done = await wait_for_tasks(WAIT, monitor)
-    assert done.trouble is Outcome.TIME_LIMIT
+    assert done.outcome is Outcome.TIME_LIMIT
     assert account.terminated == {"j": TIME_LIMIT}
     assert 600 <= account.clock.elapsed < 602
     (problem,) = [event.problem for event in events if isinstance(event, Noticed)]
@@ -132,7 +137,7 @@ async def test_nodes_are_waited_for_to_the_limit_where_there_is_no_job_yet() -> 
     del account.jobs["j"]
     monitor, events = watching(account)
     done = await wait_for_pool(monitor)
-    assert done.trouble is Outcome.TIME_LIMIT
+    assert done.outcome is Outcome.TIME_LIMIT
     assert 600 <= account.clock.elapsed < 602
     assert waits(events) == [("nodes-starting", False)]
     assert not account.terminated
@@ -142,7 +147,7 @@ async def test_the_wait_for_nodes_ends_the_job_at_its_limit() -> None:
     account = Scripted(seen_nodes=[{"starting": 1}], seen_counts=[TaskCounts(3, 0, 0, 0)])
     monitor, _ = watching(account)
     done = await wait_for_pool(monitor)
-    assert (done.trouble, account.terminated) == (Outcome.TIME_LIMIT, {"j": TIME_LIMIT})
+    assert (done.outcome, account.terminated) == (Outcome.TIME_LIMIT, {"j": TIME_LIMIT})
 
 
 async def test_the_wait_for_nodes_ends_with_the_job() -> None:
@@ -151,7 +156,7 @@ async def test_the_wait_for_nodes_ends_with_the_job() -> None:
     monitor, _ = watching(account)
     assert (await wait_for_pool(monitor)).note == "the job has ended"
     done = await wait_for_tasks(WAIT, monitor)
-    assert done.trouble is Outcome.TIME_LIMIT
+    assert done.outcome is Outcome.TIME_LIMIT
 
 
 # --- reports -------------------------------------------------------------------------------------
@@ -179,7 +184,7 @@ async def test_what_is_a_part_of_every_run_is_reported_when_it_lasts() -> None:
     account = Scripted(seen_nodes=[{"starting": 1}], seen_counts=[TaskCounts(3, 0, 0, 0)])
     monitor, events = watching(account, replace(WATCHED, limit=60 * MINUTES))
     while account.clock.elapsed < 900:
-        await monitor.look()
+        await monitor.poll()
         if account.clock.elapsed < 600:
             assert waits(events) == []
         await monitor.pause()
@@ -197,7 +202,7 @@ async def test_a_start_task_that_fails_is_shown_once_and_ends_the_run() -> None:
     )
     account.unwell = nodes[:8]
     monitor, events = watching(account)
-    await monitor.look()
+    await monitor.poll()
     assert waits(events) == [("start-task-failed", False)]
     account.unwell = nodes
     with pytest.raises(ServiceError) as caught:
@@ -236,7 +241,7 @@ async def test_failed_tasks_weigh_more_than_other_causes() -> None:
     )
     monitor, _ = watching(account)
     done = await wait_for_tasks(WAIT, monitor)
-    assert done.trouble is Outcome.TASKS_FAILED
+    assert done.outcome is Outcome.TASKS_FAILED
 
 
 async def test_a_task_that_runs_far_longer_than_its_siblings_is_named() -> None:
@@ -250,7 +255,7 @@ async def test_a_task_that_runs_far_longer_than_its_siblings_is_named() -> None:
     )
     monitor, events = watching(account, replace(WATCHED, limit=60 * MINUTES))
     while account.clock.elapsed < 900:
-        await monitor.look()
+        await monitor.poll()
         await monitor.pause()
     (told,) = [event for event in events if isinstance(event, Waiting)]
     assert (told.code, told.subject, told.since) == ("task-slow", "task slow", START)
@@ -265,7 +270,7 @@ async def test_a_look_costs_four_requests_however_many_tasks_there_are(tasks: in
     account = Scripted(seen_counts=[TaskCounts(tasks, 1, 2, 0)])
     monitor, _ = watching(account, replace(WATCHED, limit=600 * MINUTES))
     for _ in range(50):
-        await monitor.look()
+        await monitor.poll()
         await monitor.pause()
     assert account.requests == {"pool": 50, "nodes": 50, "job": 50, "counts": 50}
 
@@ -277,13 +282,13 @@ async def test_lists_are_read_once_while_nothing_moves() -> None:
     )
     monitor, _ = watching(account, replace(WATCHED, limit=600 * MINUTES))
     for _ in range(50):
-        await monitor.look()
+        await monitor.poll()
         await monitor.pause()
     assert account.requests["waiting"] == 1, "the first that can start settles it"
 
 
 def test_a_pace_never_is_no_wait_at_all() -> None:
-    pace = Pace(2.0)
+    pace = PollInterval(2.0)
     assert [pace.next(None) for _ in range(3)] == [2.0, 3.0, 4.5]
     assert [pace.next("new"), pace.next("new")] == [2.0, 3.0]
     assert max(pace.next("new") for _ in range(20)) == 15.0
@@ -295,21 +300,29 @@ def test_a_pace_never_is_no_wait_at_all() -> None:
 async def test_a_deletion_that_does_not_end_is_waited_for_within_its_bound() -> None:
     account = Scripted()
     with pytest.raises(ServiceError) as caught:
-        await until_gone(lambda: account.pool("p"), "pool p", account.world())
+        await wait_until_deleted(lambda: account.pool("p"), "pool p", account.world())
     assert caught.value.code == "deletion-unfinished"
     (problem,) = caught.value.problems
     assert "the pool 'p' still exists" in problem.summary
     assert "batchspec list" in problem.fix
-    assert DELETION.total_seconds() <= account.clock.elapsed < DELETION.total_seconds() + 16
+    assert (
+        DELETION_LIMIT.total_seconds()
+        <= account.clock.elapsed
+        < DELETION_LIMIT.total_seconds() + 16
+    )
 
 
 async def test_a_job_that_does_not_end_is_waited_for_within_its_bound(tmp_path: Path) -> None:
     account = Scripted(state="terminating")
     with pytest.raises(ServiceError) as caught:
-        await until_over("j", account.world())
+        await wait_until_ended("j", account.world())
     assert caught.value.code == "job-not-ended"
     assert "the job 'j' is still terminating" in caught.value.problems[0].summary
-    assert ENDING.total_seconds() <= account.clock.elapsed < ENDING.total_seconds() + 16
+    assert (
+        TERMINATION_LIMIT.total_seconds()
+        <= account.clock.elapsed
+        < TERMINATION_LIMIT.total_seconds() + 16
+    )
     account = Scripted(state="terminating")
     monitor, _ = watching(account)
     with pytest.raises(ServiceError):
@@ -334,7 +347,7 @@ async def test_a_preparation_task_that_failed_before_the_run_restarted_its_node(
         PreparationFacts("n", failed=True, exit_code=9, ended=START + timedelta(seconds=ended)),
     )
     monitor, _ = watching(account, replace(WATCHED, restarted=frozenset(restarted)))
-    await monitor.look()
+    await monitor.poll()
     account.clock.elapsed = 2
-    await monitor.look()
+    await monitor.poll()
     assert ("preparation-failed" in [cause.code for cause in monitor.causes]) is found

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from batchspec.apply.context import Progress
 from batchspec.apply.events import Event, StepProgress
-from batchspec.apply.work import Progress
 from batchspec.plan.plan import Step, Verb
 
 

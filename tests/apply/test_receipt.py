@@ -9,7 +9,7 @@ from batchspec.plan.actions import DownloadResults
 from batchspec.plan.receipt import receipt_entries, receipt_job
 from batchspec.spec import Record
 from tests.apply.fake import FakeAccount
-from tests.apply.test_another_run import carried_out
+from tests.apply.test_concurrent_runs import carried_out
 
 
 async def noted(account: FakeAccount, folder: Path, job: str) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.observe.failures import Failure
+from batchspec.observe import Failure
 from batchspec.plan.failure_cause import cause_of
 from batchspec.plan.observed import Account, JobFacts, TaskFacts
 from batchspec.plan.stage_tasks import Selection

@@ -75,7 +75,7 @@ async def test_a_terminal_that_is_closed_asks_to_stop_unless_nohup_was_said(
             else:
                 os.kill(os.getpid(), signal.SIGHUP)
                 await asyncio.wait_for(said.wait(), timeout=10)
-        assert interrupts.halt.asked is not ignored
+        assert interrupts.cancellation.requested is not ignored
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -88,7 +88,11 @@ async def test_ctrl_c_in_the_last_moment_finds_a_run_that_is_over() -> None:
         signal.raise_signal(signal.SIGINT)
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    assert (interrupts.halt.asked, interrupts.immediate, said.is_set()) == (False, False, False)
+    assert (interrupts.cancellation.requested, interrupts.immediate, said.is_set()) == (
+        False,
+        False,
+        False,
+    )
 
 
 def test_ctrl_c_at_a_question_is_no_answer_and_ends_at_once() -> None:

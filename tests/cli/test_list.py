@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from batchspec.observe.inventory import Owned, inventory
+from batchspec.observe import OwnedResource, owned_resources
 from batchspec.observe.ports import ContainerSeen
 from batchspec.plan.metadata import OWNER
 from batchspec.plan.observed import Account, JobFacts, PoolFacts, ScheduleFacts
@@ -68,7 +68,7 @@ def container(name: str, spec: str | None) -> ContainerSeen:
 
 
 async def orphans(store: Store) -> list[str]:
-    return [f"{owned.kind} {owned.id}" for owned in await inventory(store) if owned.orphan]
+    return [f"{owned.kind} {owned.id}" for owned in await owned_resources(store) if owned.orphan]
 
 
 async def test_what_an_open_job_needs_is_used() -> None:
@@ -115,11 +115,11 @@ async def test_an_open_job_whose_pool_is_gone_is_one() -> None:
 
 async def test_what_others_made_is_not_told() -> None:
     store = Store([pool("p", None)], [job("j", None, on="p")], [container("c", None)])
-    assert await inventory(store) == ()
+    assert await owned_resources(store) == ()
 
 
-async def found() -> tuple[Owned, ...]:
-    return await inventory(
+async def found() -> tuple[OwnedResource, ...]:
+    return await owned_resources(
         Store(
             [pool("p", "b", nodes=0), pool("q", "a"), pool("r", "c", "deleting")],
             [job("j", "a", "completed", "q"), job("k", "b", on="gone"), job("l", "b", on="p")],

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from batchspec.apply.halt import Halt, Halted
+from batchspec.apply import Cancellation, RunCancelled
 from batchspec.cloud import AccountClient, LocalAccount
 from batchspec.cloud.sas import SasSigner
 from batchspec.cloud.upload import BLOCK as REAL_BLOCK
@@ -300,14 +300,14 @@ class Stopping:
     """Counts the bytes that were moved, and asks to stop once ``after`` blocks have arrived."""
 
     def __init__(self, after: int) -> None:
-        self.halt = Halt()
+        self.cancellation = Cancellation()
         self.moved: list[int] = []
         self.after = after
 
     def __call__(self, count: int) -> None:
         self.moved.append(count)
         if len(self.moved) == self.after:
-            self.halt.ask()
+            self.cancellation.request()
 
 
 def staged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -335,8 +335,8 @@ async def test_an_upload_stops_after_the_blocks_in_flight_and_resumes_from_them(
     data = os.urandom(BLOCKS * BLOCK - 7)
     file = a_file(tmp_path / "big", data)
     first = Stopping(after=2)
-    with pytest.raises(Halted):
-        await real.storage.upload(container, file, first, first.halt)
+    with pytest.raises(RunCancelled):
+        await real.storage.upload(container, file, first, first.cancellation)
     arrived = len(first.moved)
     assert 2 <= arrived == len(sent) <= 2 + FLIGHT, "each block that was begun has arrived"
     assert await blobs(real, container) == {}, "there is no blob before all of it has arrived"
@@ -354,11 +354,11 @@ async def test_a_stop_before_the_first_block_sends_nothing(
     real: AccountClient, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = staged(monkeypatch)
-    halt = Halt()
-    halt.ask()
+    cancellation = Cancellation()
+    cancellation.request()
     file = a_file(tmp_path / "big", os.urandom(2 * BLOCK))
-    with pytest.raises(Halted):
-        await real.storage.upload(container, file, nothing, halt)
+    with pytest.raises(RunCancelled):
+        await real.storage.upload(container, file, nothing, cancellation)
     assert sent == []
 
 
@@ -367,7 +367,7 @@ async def test_a_stop_after_the_last_block_has_no_effect(
 ) -> None:
     file = a_file(tmp_path / "big", os.urandom(2 * BLOCK))
     late = Stopping(after=2)
-    await real.storage.upload(container, file, late, late.halt)
+    await real.storage.upload(container, file, late, late.cancellation)
     assert (await blobs(real, container))["big"].md5 == file.md5
 
 
@@ -376,9 +376,9 @@ async def test_only_the_blocks_of_a_file_that_changed_are_sent_again(
 ) -> None:
     data = bytearray(os.urandom(BLOCKS * BLOCK))
     first = Stopping(after=6)
-    with pytest.raises(Halted):
+    with pytest.raises(RunCancelled):
         await real.storage.upload(
-            container, a_file(tmp_path / "big", bytes(data)), first, first.halt
+            container, a_file(tmp_path / "big", bytes(data)), first, first.cancellation
         )
     arrived = len(first.moved)
     data[BLOCK] ^= 1
@@ -415,8 +415,8 @@ async def test_a_blob_is_replaced_only_when_its_content_has_arrived(
     blob.upload_blob(b"before")
     file = a_file(tmp_path / "big", os.urandom(BLOCKS * BLOCK))
     first = Stopping(after=1)
-    with pytest.raises(Halted):
-        await real.storage.upload(container, file, first, first.halt)
+    with pytest.raises(RunCancelled):
+        await real.storage.upload(container, file, first, first.cancellation)
     assert blob.download_blob().readall() == b"before"
     await real.storage.upload(container, file, nothing)
     assert (await blobs(real, container))["big"].md5 == file.md5

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.observe.globs import matches
+from batchspec.observe.disk import matches
 
 FILES = (
     "a.txt",

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from batchspec.observe.account import counted
+from batchspec.observe.account import counted_jobs
 from batchspec.plan.observed import JobFacts
 from batchspec.spec import Record
 
@@ -38,4 +38,4 @@ def jobs(*kinds: str) -> tuple[JobFacts, ...]:
     ids=["none", "one", "resumed", "rerun", "rerun-resumed", "deleting", "unmarked"],
 )
 def test_jobs_before_a_rerun_do_not_count(kinds: tuple[str, ...], expected: str) -> None:
-    assert " ".join(job.id for job in counted(jobs(*kinds))) == expected
+    assert " ".join(job.id for job in counted_jobs(jobs(*kinds))) == expected

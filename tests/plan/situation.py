@@ -44,8 +44,7 @@ from typing import Any
 import yaml
 
 from batchspec.diagnostics import Diagnostics
-from batchspec.observe.disk import scan
-from batchspec.observe.spool import Spool
+from batchspec.observe import Spool, scan
 from batchspec.plan.digest import run_definition
 from batchspec.plan.job_body import job_body
 from batchspec.plan.metadata import BY, KEEPS, ORIGIN, OWNER, USERS

@@ -4,11 +4,11 @@ In goes what an account shows (:class:`Health`), out come causes (:func:`causes`
 (:class:`Monitor`). What follows from a cause is decided by the waits of a run.
 """
 
+from batchspec.apply.monitor.cause_table import CAUSES, Cause, CauseKind
 from batchspec.apply.monitor.causes import causes
 from batchspec.apply.monitor.health import Health, Watched, watched_of
-from batchspec.apply.monitor.look import look_closely
 from batchspec.apply.monitor.monitor import Monitor
-from batchspec.apply.monitor.table import CAUSES, Cause, CauseKind
+from batchspec.apply.monitor.poll import poll_in_detail
 
 __all__ = [
     "CAUSES",
@@ -18,6 +18,6 @@ __all__ = [
     "Monitor",
     "Watched",
     "causes",
-    "look_closely",
+    "poll_in_detail",
     "watched_of",
 ]

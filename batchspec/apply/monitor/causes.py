@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from batchspec.apply.monitor.cause_table import CAUSES, Cause
 from batchspec.apply.monitor.health import USABLE, Health
-from batchspec.apply.monitor.table import CAUSES, Cause
 from batchspec.apply.ports import NodeFacts
 from batchspec.plan.observed import JobFacts, PoolFacts
 
@@ -203,7 +203,7 @@ def _of_tasks(health: Health) -> Iterator[Cause]:
     if health.job is None:
         return
     yield from _preparation(health, health.job)
-    if health.stuck is not None and health.halted:
+    if health.stuck is not None and health.stalled:
         yield from _stuck(health, health.job)
     for task in health.slow:
         took = int(task.longest.total_seconds())
@@ -225,7 +225,7 @@ def _preparation(health: Health, job: JobFacts) -> Iterator[Cause]:
         f"job {job.id}",
         f"the preparation task of the job {job.id!r} failed on {nodes}{how}",
         detail=next((f"node {one.node}: {one.message}" for one in failed if one.message), ""),
-        ends=health.halted and steady and 0 < able <= len(failed),
+        ends=health.stalled and steady and 0 < able <= len(failed),
         service="JobPreparationTaskFailed",
     )
 
@@ -256,7 +256,7 @@ def _stuck(health: Health, job: JobFacts) -> Iterator[Cause]:
 def _unexplained(health: Health) -> Iterator[Cause]:
     """Tasks wait, nodes could take them, and nothing says why they do not start."""
     job = health.job
-    if job is None or not health.halted or not health.usable:
+    if job is None or not health.stalled or not health.usable:
         return
     idle = health.of_nodes("idle")
     if not idle:

@@ -61,7 +61,7 @@ def watched_of(plan: Plan) -> Watched:
 
 
 @dataclass(frozen=True, slots=True)
-class Stuck:
+class StuckTasks:
     """Why none of the tasks that wait can ever start; each pair is an example.
 
     ``failed`` and ``missing`` are a task and the task that it waits for; ``too_large`` is a task
@@ -114,7 +114,7 @@ class Health:
     unwell: tuple[NodeFacts, ...] = ()
     preparations: tuple[PreparationFacts, ...] = ()
     examined: TaskCounts | None = None
-    stuck: Stuck | None = None
+    stuck: StuckTasks | None = None
     slow: tuple[SlowTask, ...] = ()
     compared: datetime | None = None
 
@@ -134,7 +134,7 @@ class Health:
         return self.of_nodes(*USABLE)
 
     @property
-    def halted(self) -> bool:
+    def stalled(self) -> bool:
         """Whether tasks wait and none runs."""
         return self.counts.active > 0 and self.counts.running == 0
 

@@ -9,13 +9,18 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from batchspec.apply.events import Emit, NodeFailed, NodesSeen, Waiting
+from batchspec.apply.monitor.cause_table import Cause
 from batchspec.apply.monitor.causes import causes
 from batchspec.apply.monitor.health import Health, Watched
-from batchspec.apply.monitor.look import look
-from batchspec.apply.monitor.table import Cause
-from batchspec.apply.node_logs import failed_preparation, failed_start_task, keep_node_output
-from batchspec.apply.output import TAIL, readable
-from batchspec.apply.pace import Pace
+from batchspec.apply.monitor.poll import poll
+from batchspec.apply.node_logs import (
+    TAIL,
+    failed_preparation,
+    failed_start_task,
+    keep_node_output,
+    read_tail,
+)
+from batchspec.apply.polling import PollInterval
 from batchspec.apply.ports import World
 from batchspec.diagnostics import Exit
 
@@ -34,7 +39,7 @@ class Monitor:
     emit: Emit
     watched: Watched
     causes: tuple[Cause, ...] = ()
-    _pace: Pace = field(init=False)
+    _pace: PollInterval = field(init=False)
     _began: datetime = field(init=False)
     _health: Health | None = None
     _first: dict[tuple[str, str], datetime] = field(default_factory=dict)
@@ -42,17 +47,17 @@ class Monitor:
     _nodes: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._pace = Pace(self.world.pace)
+        self._pace = PollInterval(self.world.pace)
         self._began = self.world.batch.now()
 
-    async def look(self) -> Health:
+    async def poll(self) -> Health:
         """Look now, and report what is seen.
 
         Raises:
             ServiceError: the account refused, or could not be reached.
         """
         before = self._health
-        health = await look(self.world.batch, self.watched, before, self._began)
+        health = await poll(self.world.batch, self.watched, before, self._began)
         self._health = health
         if health.pool is not None:
             self.emit(NodesSeen(health.pool.id, health.nodes, health.pool.target))
@@ -67,7 +72,7 @@ class Monitor:
         """Wait until it is time for another look, and not beyond the deadline.
 
         Raises:
-            Halted: the run is to stop.
+            RunCancelled: the run is to stop.
         """
         health = self._health
         assert health is not None
@@ -124,7 +129,7 @@ class Monitor:
                 continue
             self._nodes.add(node.id)
             path = "startup/stderr.txt"
-            tail = await readable(
+            tail = await read_tail(
                 self.world.batch.node_file_tail(health.pool_id, node.id, path, TAIL), self.emit
             )
             self.emit(

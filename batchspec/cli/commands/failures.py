@@ -27,9 +27,7 @@ async def failures(
     from batchspec.cli.load import load_spec
     from batchspec.cli.resume_command import resume_command
     from batchspec.cli.run_folder import recorded_runs, runs_folder
-    from batchspec.observe.account import counted, jobs_of
-    from batchspec.observe.failures import failures_of
-    from batchspec.observe.output import pool_of
+    from batchspec.observe import counted_jobs, failures_of, jobs_of, pool_of
     from batchspec.render.failures import Failures, failures_json, failures_text
 
     options = RunOptions.of(spec, variables, variable_files, target)
@@ -39,7 +37,7 @@ async def failures(
         return resume_command(options, loaded, "retry", *(("--cause", cause) if cause else ()))
 
     async with open_target(target, options.environ) as cloud:
-        jobs = counted(await jobs_of(loaded, cloud.reader))
+        jobs = counted_jobs(await jobs_of(loaded, cloud.reader))
         found = await failures_of(loaded, jobs, pool_of(loaded, jobs), cloud.reader)
     recorded = bool(recorded_runs(runs_folder(loaded.path, loaded.name)))
     shown = Failures(

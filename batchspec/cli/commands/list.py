@@ -23,12 +23,12 @@ async def list_(
     """List what batchspec created in the account: pools, jobs, schedules, containers."""
     from batchspec.cli.account import open_target
     from batchspec.cli.session import first_error
-    from batchspec.observe.inventory import inventory
+    from batchspec.observe import owned_resources
     from batchspec.render.inventory import inventory_json, inventory_text
 
     async with open_target(target, os.environ) as cloud:
         with first_error():
-            found = await inventory(cloud.reader)
+            found = await owned_resources(cloud.reader)
     account = cloud.reader.account
     if orphans:
         found = tuple(item for item in found if item.orphan)

@@ -14,7 +14,7 @@ from batchspec.diagnostics import Diagnostic, Exit, UsageError
 
 if TYPE_CHECKING:
     from batchspec.cloud import AccountClient
-    from batchspec.observe.output import Output
+    from batchspec.observe import OutputFile
     from batchspec.plan.observed import JobFacts
     from batchspec.spec import Spec
 
@@ -46,15 +46,14 @@ async def logs(
     """Show the output of a task. Without TASK, list the tasks that have started."""
     from batchspec.cli.account import open_target
     from batchspec.cli.load import load_spec
-    from batchspec.observe.account import counted, jobs_of
-    from batchspec.observe.output import find_node_output
+    from batchspec.observe import counted_jobs, find_node_output, jobs_of
     from batchspec.render.logs import no_output, stored_note
 
     options = RunOptions.of(spec, variables, variable_files, target)
     loaded = load_spec(options)
     file = "stderr.txt" if stderr else "stdout.txt"
     async with open_target(target, options.environ) as cloud:
-        jobs = counted(await jobs_of(loaded, cloud.reader))
+        jobs = counted_jobs(await jobs_of(loaded, cloud.reader))
         if start_task is not None:
             found = await find_node_output(loaded, jobs, cloud.reader, start_task, file)
             subject = f"the start task of {found.node}"
@@ -79,13 +78,13 @@ async def _show_task(
     follow: bool,
 ) -> int:
     """Show a file of the task that ``name`` identifies."""
-    from batchspec.observe.output import find_task, output_kept, output_of_task
+    from batchspec.observe import find_task, output_of_task, stored_output
     from batchspec.render.logs import no_output, not_started, waiting_note
 
     match = await find_task(jobs, cloud.reader, name)
     if match is None:
         # The job may be deleted while its logs are kept.
-        output = output_kept(cloud.reader, spec, name, file)
+        output = stored_output(cloud.reader, spec, name, file)
         return await _show(output, cloud, name, file, follow=False, missing=_no_run(spec))
     facts = match.seen.facts
     if facts.state in {"active", "preparing"}:
@@ -105,7 +104,7 @@ def _no_run(spec: Spec) -> Diagnostic:
 
 
 async def _show(
-    output: Output,
+    output: OutputFile,
     cloud: AccountClient,
     subject: str,
     file: str,
@@ -149,7 +148,7 @@ async def _list(jobs: Sequence[JobFacts], cloud: AccountClient, spec: Spec) -> s
     Raises:
         UsageError: the spec has no job.
     """
-    from batchspec.observe.output import started
+    from batchspec.observe import started_tasks
     from batchspec.render.logs import list_notes, task_line
 
     if not jobs:
@@ -157,7 +156,7 @@ async def _list(jobs: Sequence[JobFacts], cloud: AccountClient, spec: Spec) -> s
     color = use_color()
     first = None
     count = 0
-    async for _, task in started(jobs, cloud.reader):
+    async for _, task in started_tasks(jobs, cloud.reader):
         count += 1
         if count == 1:
             first = task

@@ -55,14 +55,14 @@ async def retry(
     from batchspec.cli.execute import confirm_and_execute
     from batchspec.cli.resume_command import resume_command
     from batchspec.cli.session import open_session
-    from batchspec.observe.account import counted
+    from batchspec.observe import counted_jobs
     from batchspec.plan.actions import RestartNodes, RetryTasks, SubmitTasks
     from batchspec.plan.build import build
     from batchspec.render.failures import no_job_to_retry, no_such_failure, nothing_failed
 
     options = RunOptions.of(spec, variables, variable_files, target)
     async with open_session(options) as session:
-        if session.spec.job.schedule is None and not counted(session.observed.jobs):
+        if session.spec.job.schedule is None and not counted_jobs(session.observed.jobs):
             # The states of tasks are deleted with their job, by clean-up or `destroy`.
             apply = resume_command(options, session.spec, "apply")
             raise UsageError(no_job_to_retry(session.spec.name, apply=apply))
@@ -85,14 +85,12 @@ async def _selection(session: Session, causes: Sequence[str], names: Sequence[st
     Raises:
         UsageError: there is no such task, or it did not fail.
     """
-    from batchspec.observe.account import counted
-    from batchspec.observe.failures import tasks_alike
-    from batchspec.observe.output import find_task
+    from batchspec.observe import counted_jobs, find_task, tasks_alike
     from batchspec.plan.failure_cause import PREPARATION_TASK, START_TASK
     from batchspec.plan.stage_tasks import Selection
     from batchspec.render.failures import not_failed
 
-    jobs = counted(session.observed.jobs)
+    jobs = counted_jobs(session.observed.jobs)
     ids: set[str] = set()
     for name in names:
         match = await find_task(jobs, session.cloud.reader, name)

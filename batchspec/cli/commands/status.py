@@ -50,8 +50,8 @@ async def status(
 
 async def _status(spec: Spec, cloud: AccountClient) -> Status:
     """The newest job of the spec, its schedule and its pool."""
-    from batchspec.apply.monitor import Watched, causes, look_closely
-    from batchspec.observe.account import jobs_of
+    from batchspec.apply.monitor import Watched, causes, poll_in_detail
+    from batchspec.observe import jobs_of
     from batchspec.plan.metadata import kept_before
     from batchspec.plan.stage_counts import count_stages, read_recorded
     from batchspec.render.status import Status
@@ -61,7 +61,7 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
     jobs = await jobs_of(spec, cloud.reader)
     pool_id = "" if spec.pool.kind is PoolKind.JOB else spec.pool.id
     watched = Watched(pool_id, jobs[-1].id if jobs else "", spec.job.limit)
-    health = await look_closely(cloud.batch, watched)
+    health = await poll_in_detail(cloud.batch, watched)
     job, pool = health.job, health.pool
     rate = left = limit = None
     counts = health.counts

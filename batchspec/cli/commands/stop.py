@@ -50,7 +50,7 @@ async def stop(
     from batchspec.cli.load import load_spec
     from batchspec.cli.resume_command import resume_command
     from batchspec.cli.session import origin_of
-    from batchspec.observe.account import jobs_of
+    from batchspec.observe import jobs_of
     from batchspec.plan.metadata import SPEC, stop_reason
     from batchspec.render.questions import schedule_continues
 
@@ -125,8 +125,7 @@ async def _stop_tasks(
     Raises:
         UsageError: there is no such task.
     """
-    from batchspec.observe.account import counted
-    from batchspec.observe.output import find_task
+    from batchspec.observe import counted_jobs, find_task
     from batchspec.plan.metadata import stopped_metadata
     from batchspec.render.questions import (
         task_not_running,
@@ -137,7 +136,7 @@ async def _stop_tasks(
 
     matches = []
     for name in names:
-        match = await find_task(counted(tuple(jobs)), cloud.reader, name)
+        match = await find_task(counted_jobs(tuple(jobs)), cloud.reader, name)
         if match is None:
             raise UsageError(unknown_task(name, spec.name))
         matches.append(match)

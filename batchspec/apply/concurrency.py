@@ -1,0 +1,72 @@
+"""Bounded concurrency: a fixed number of workers over a stream of items."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import TypeVar
+
+from batchspec.apply.cancellation import Cancellation, RunCancelled
+
+T = TypeVar("T")
+
+
+async def for_each(
+    items: Iterable[T] | AsyncIterable[T],
+    work: Callable[[T], Awaitable[None]],
+    *,
+    workers: int,
+    cancellation: Cancellation,
+) -> None:
+    """Call ``work`` for every item, in the order of the stream, ``workers`` at a time.
+
+    The stream is read as workers become free. The first failure cancels all workers and is raised
+    unchanged.
+
+    Raises:
+        RunCancelled: cancellation was requested. Items that were started are finished, except those
+            whose ``work`` itself stopped by raising it.
+    """
+    source = _stream(items)
+    lock = asyncio.Lock()
+    exhausted = cancelled = False
+
+    async def worker() -> None:
+        nonlocal exhausted, cancelled
+        while not cancellation.requested:
+            async with lock:
+                try:
+                    item = await anext(source)
+                except StopAsyncIteration:
+                    exhausted = True
+                    return
+            try:
+                await work(item)
+            except RunCancelled:
+                # If it were raised here, it would cancel the requests of the other workers.
+                cancelled = True
+                return
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(worker())
+    except BaseExceptionGroup as failures:
+        raise _first(failures) from None
+    if cancelled or not exhausted:
+        raise RunCancelled
+
+
+async def _stream(items: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first failure of a group; the others have the same cause or follow from it."""
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

@@ -1,0 +1,165 @@
+"""One look at a run: what is read of the account, and when it is worth more than counts.
+
+Each look costs four requests, however many tasks there are: the pool, its counts of nodes, the job,
+its counts of tasks. Lists, filtered and with few fields, are read where counts have changed or
+nothing moves. Counts may lag behind, lists do not (the descriptions of Job_GetTaskCounts and
+Account_ListPoolNodeCounts): nothing ends by counts alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from batchspec.apply.monitor.health import NO_TASKS, UNWELL, Health, SlowTask, Watched
+from batchspec.apply.monitor.stuck_tasks import find_stuck_tasks
+from batchspec.apply.ports import Batch, NodeFacts, PreparationFacts, TaskTimes
+from batchspec.plan.observed import JobFacts, PoolFacts
+
+_QUIET = timedelta(minutes=1)
+"""How long counts must stand still before tasks that run are compared with the others."""
+_SLOWER = 10
+"""How many times as long a task must run as the longest of its siblings."""
+_SIBLINGS = 3
+"""How many tasks must have succeeded for a comparison."""
+_SAMPLE = 200
+"""How many tasks are compared at most."""
+
+
+async def poll(
+    batch: Batch, watched: Watched, before: Health | None, began: datetime | None = None
+) -> Health:
+    """Look once. ``before`` is the look before this one; ``began`` is when the run began.
+
+    Raises:
+        ServiceError: the account refused, or could not be reached.
+    """
+    name = watched.pool or (before.pool_id if before else "")
+    # The job is read last: what was seen to be gone may have gone with its end.
+    pool, nodes = await _pool(batch, name)
+    job = await batch.job(watched.job) if watched.job else None
+    if not name and job is not None and job.pool:
+        name = job.pool
+        pool, nodes = await _pool(batch, name)
+    counts = NO_TASKS if job is None else await batch.task_counts(job.id)
+    counts = counts.without(watched.superseded)
+    now = batch.now()
+    same = before is not None and before.counts == counts and before.job is not None
+    health = Health(
+        at=now,
+        deadline=(job.created if job else began or now) + watched.limit,
+        watched=watched,
+        job=job,
+        job_seen=job is not None or (before is not None and before.job_seen),
+        counts=counts,
+        pool_id=name,
+        pool=pool,
+        pool_seen=pool is not None or (before is not None and before.pool_seen),
+        nodes=nodes,
+        steady_since=before.steady_since if before and same else now,
+    )
+    if health.over:
+        return health
+    return await _closely(batch, health, before, began or now)
+
+
+async def poll_in_detail(batch: Batch, watched: Watched) -> Health:
+    """One look with everything that may explain why nothing moves.
+
+    Raises:
+        ServiceError: the account refused, or could not be reached.
+    """
+    return await poll(batch, watched, await poll(batch, watched, None))
+
+
+async def _pool(batch: Batch, name: str) -> tuple[PoolFacts | None, Mapping[str, int]]:
+    if not name:
+        return None, {}
+    pool, nodes = await asyncio.gather(batch.pool(name), batch.node_states(name))
+    return pool, dict(nodes) if pool is not None else {}
+
+
+async def _closely(batch: Batch, health: Health, before: Health | None, began: datetime) -> Health:
+    """The look with what lists say, where they are worth it."""
+    same = before is not None and before.counts == health.counts
+    if health.of_nodes(*UNWELL):
+        unwell = before.unwell if before else ()
+        if before is None or not health.counts.running or before.nodes != health.nodes:
+            unwell = await _unwell(batch, health)
+        health = replace(health, unwell=unwell)
+    job = health.job
+    if job is None:
+        return health
+    if "jobPreparationTask" in job.properties and health.counts.active:
+        told = before.preparations if before else ()
+        if not same or health.stalled:
+            told = tuple(
+                [
+                    one
+                    async for one in batch.preparations(job.id)
+                    if not _before_restart(one, health.watched, began)
+                ]
+            )
+        health = replace(health, preparations=told)
+    if before is not None and same:
+        health = replace(
+            health,
+            examined=before.examined,
+            stuck=before.stuck,
+            slow=before.slow,
+            compared=before.compared,
+        )
+        if health.stalled and health.examined != health.counts:
+            health = await _examined(batch, health, job)
+        elif health.counts.running and health.counts.succeeded >= _SIBLINGS:
+            health = await _compared(batch, health, job)
+    return health
+
+
+def _before_restart(one: PreparationFacts, watched: Watched, began: datetime) -> bool:
+    """Whether a preparation task ran before the run restarted its node.
+
+    The service lists it until it runs again, which is with the next task on the node.
+    """
+    return one.node in watched.restarted and one.ended is not None and one.ended <= began
+
+
+async def _unwell(batch: Batch, health: Health) -> tuple[NodeFacts, ...]:
+    return tuple([node async for node in batch.unwell_nodes(health.pool_id)])
+
+
+async def _examined(batch: Batch, health: Health, job: JobFacts) -> Health:
+    """With why nothing can start; read once for the same counts."""
+    slots = health.pool.properties.get("taskSlotsPerNode", 1) if health.pool else None
+    stuck = await find_stuck_tasks(batch, job.id, slots if isinstance(slots, int) else None)
+    return replace(health, examined=health.counts, stuck=stuck)
+
+
+async def _compared(batch: Batch, health: Health, job: JobFacts) -> Health:
+    """With the tasks that run far longer than the others took; at most once a minute."""
+    last = health.compared or health.steady_since or health.at
+    if health.at - last < _QUIET:
+        return health
+    done = await _times(batch, job, running=False)
+    took = [one.ended - one.started for one in done if one.started and one.ended]
+    longest = max(took, default=None)
+    slow: tuple[SlowTask, ...] = ()
+    if longest is not None:
+        bound = max(longest * _SLOWER, _QUIET)
+        slow = tuple(
+            SlowTask(one.id, one.started, longest)
+            for one in await _times(batch, job, running=True)
+            if one.started is not None and health.at - one.started > bound
+        )
+    return replace(health, slow=slow[:_SIBLINGS], compared=health.at)
+
+
+async def _times(batch: Batch, job: JobFacts, *, running: bool) -> list[TaskTimes]:
+    found: list[TaskTimes] = []
+    async for one in batch.task_times(job.id, running=running):
+        found.append(one)
+        if len(found) >= _SAMPLE:
+            break
+    return found

@@ -1,0 +1,300 @@
+"""Creates, changes and deletes pools, jobs, job schedules and containers.
+
+Each function carries out one action of a plan and can be called again after an interruption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+from batchspec.apply.concurrency import for_each
+from batchspec.apply.context import StepContext, StepResult
+from batchspec.apply.events import ScheduleSeen
+from batchspec.apply.node_logs import forget_pool_output, keep_pool_output
+from batchspec.apply.polling import wait_until_deleted
+from batchspec.apply.ports import Storage, World
+from batchspec.apply.termination import end_job
+from batchspec.diagnostics import ConflictError, Severity
+from batchspec.plan.actions import (
+    CreateContainer,
+    CreateJob,
+    CreatePool,
+    CreateSchedule,
+    DeleteContainers,
+    DeleteJob,
+    DeleteOutputs,
+    DeletePool,
+    DeleteSchedule,
+    ReleaseContainer,
+    ReplaceJob,
+    ReplacePool,
+    ReplaceSchedule,
+    ResizePool,
+    RestartNodes,
+    ScalePool,
+    UpdateJob,
+    UpdatePool,
+    UpdateSchedule,
+    UseContainer,
+)
+from batchspec.plan.metadata import is_other_run, metadata_of, others, with_user, without_user
+from batchspec.plan.observed import Blob
+from batchspec.plan.rules.run import created_meanwhile
+from batchspec.plan.stamps import WorkSet, is_stale
+from batchspec.spec import Record
+
+_EXISTED = "already existed"
+_ABSENT = "did not exist"
+_WORKERS = 16
+"""How many blobs are deleted at a time."""
+_TRIES = 5
+"""How often the metadata of a container are written until they are read back unchanged."""
+
+
+# --- pools ----------------------------------------------------------------------------------------
+
+
+async def create_pool(action: CreatePool, context: StepContext) -> StepResult:
+    """Create a pool, or use an equal one of the same spec."""
+    world = context.world
+    await forget_pool_output(action.pool, world, context.emit)
+    created = await world.batch.create_pool(action.body, action.sas)
+    return StepResult(context.step.items, note="" if created else _EXISTED, created=created)
+
+
+async def update_pool(action: UpdatePool, context: StepContext) -> StepResult:
+    """Change a pool in place.
+
+    The metadata that record the change are written last, after the restart of its nodes.
+    """
+    batch, patch = context.world.batch, action.patch
+    if action.restart:
+        await batch.update_pool(action.pool, patch.with_(metadata=None), action.sas)
+        await forget_pool_output(action.pool, context.world, context.emit)
+        await batch.restart_nodes(action.pool)
+        patch = Record(metadata=patch["metadata"])
+    await batch.update_pool(action.pool, patch, action.sas)
+    return StepResult(context.step.items)
+
+
+async def resize_pool(action: ResizePool, context: StepContext) -> StepResult:
+    """Request a number of nodes."""
+    pool, dedicated, spot, timeout = action.pool, action.dedicated, action.spot, action.timeout
+    await context.world.batch.resize_pool(pool, dedicated, spot, timeout)
+    return StepResult(context.step.items)
+
+
+async def scale_pool(action: ScalePool, context: StepContext) -> StepResult:
+    """Set, change or remove the autoscale formula of a pool."""
+    await context.world.batch.scale_pool(action.pool, action.formula, action.interval)
+    return StepResult(context.step.items)
+
+
+async def restart_nodes(action: RestartNodes, context: StepContext) -> StepResult:
+    """Restart nodes of a pool."""
+    world = context.world
+    await forget_pool_output(action.pool, world, context.emit)
+    await world.batch.restart_nodes(action.pool, action.nodes)
+    return StepResult(context.step.items)
+
+
+async def replace_pool(action: ReplacePool, context: StepContext) -> StepResult:
+    """Delete a pool and create it with other properties."""
+    world = context.world
+    await world.batch.delete_pool(action.pool)
+    await _until_pool_deleted(action.pool, world)
+    await forget_pool_output(action.pool, world, context.emit)
+    await world.batch.create_pool(action.body, action.sas)
+    return StepResult(context.step.items)
+
+
+async def delete_pool(action: DeletePool, context: StepContext) -> StepResult:
+    """Delete a pool and wait until it is deleted."""
+    await keep_pool_output(action.pool, context.world, context.emit)
+    existed = await context.world.batch.delete_pool(action.pool)
+    await _until_pool_deleted(action.pool, context.world)
+    return StepResult(note="" if existed else _ABSENT)
+
+
+async def _until_pool_deleted(pool: str, world: World) -> None:
+    await wait_until_deleted(lambda: world.batch.pool(pool), f"pool {pool}", world)
+
+
+# --- jobs -----------------------------------------------------------------------------------------
+
+
+async def create_job(action: CreateJob, context: StepContext) -> StepResult:
+    """Create a job, or use an equal one of the same spec.
+
+    Raises:
+        ConflictError: the job belongs to another run, and the user does not agree to share it.
+    """
+    world = context.world
+    if action.after is not None:
+        # The service gives its time in whole seconds.
+        wait = action.after + timedelta(seconds=2) - world.batch.now()
+        await world.clock.sleep(max(0.0, wait.total_seconds()))
+    if await world.batch.create_job(action.body, action.sas):
+        return StepResult()
+    existing = await world.batch.job(action.job)
+    requested = {name: str(value) for name, value in metadata_of(action.body).items()}
+    if existing is not None and is_other_run(existing.metadata, requested):
+        problem = created_meanwhile("job", action.job, existing.metadata)
+        if not await world.questions.accept(problem):
+            raise ConflictError(replace(problem, severity=Severity.ERROR))
+    return StepResult(note=_EXISTED, created=False)
+
+
+async def update_job(action: UpdateJob, context: StepContext) -> StepResult:
+    """Change properties of a job."""
+    await context.world.batch.update_job(action.job, action.patch)
+    return StepResult(context.step.items)
+
+
+async def replace_job(action: ReplaceJob, context: StepContext) -> StepResult:
+    """Terminate a job, wait until none of its tasks runs, and create the next one."""
+    await end_job(action.ended, context.world)
+    await context.world.batch.create_job(action.body, action.sas)
+    return StepResult(context.step.items)
+
+
+async def delete_job(action: DeleteJob, context: StepContext) -> StepResult:
+    """Delete a job with its tasks and wait until it is deleted."""
+    batch, job = context.world.batch, action.job
+    existed = await batch.delete_job(job)
+    await wait_until_deleted(lambda: batch.job(job), f"job {job}", context.world)
+    return StepResult(note="" if existed else _ABSENT)
+
+
+# --- job schedules --------------------------------------------------------------------------------
+
+
+async def create_schedule(action: CreateSchedule, context: StepContext) -> StepResult:
+    """Create a job schedule, or use an equal one of the same spec."""
+    created = await context.world.batch.create_schedule(action.body, action.sas)
+    await _report_schedule(action.schedule, context)
+    return StepResult(note="" if created else _EXISTED)
+
+
+async def update_schedule(action: UpdateSchedule, context: StepContext) -> StepResult:
+    """Change properties of a job schedule."""
+    await context.world.batch.update_schedule(action.schedule, action.patch, action.sas)
+    await _report_schedule(action.schedule, context)
+    return StepResult()
+
+
+async def replace_schedule(action: ReplaceSchedule, context: StepContext) -> StepResult:
+    """Delete a job schedule with its jobs and create it with other properties."""
+    await _delete_schedule(action.schedule, context.world)
+    await context.world.batch.create_schedule(action.body, action.sas)
+    await _report_schedule(action.schedule, context)
+    return StepResult()
+
+
+async def delete_schedule(action: DeleteSchedule, context: StepContext) -> StepResult:
+    """Delete a job schedule with its jobs and wait until it is deleted."""
+    existed = await _delete_schedule(action.schedule, context.world)
+    return StepResult(note="" if existed else _ABSENT)
+
+
+async def _delete_schedule(name: str, world: World) -> bool:
+    """Whether the schedule existed."""
+    existed = await world.batch.delete_schedule(name)
+    await wait_until_deleted(lambda: world.batch.schedule(name), f"schedule {name}", world)
+    return existed
+
+
+async def _report_schedule(name: str, context: StepContext) -> None:
+    """Report the state of a schedule and when its next job is due."""
+    schedule = await context.world.batch.schedule(name)
+    if schedule is not None:
+        context.emit(ScheduleSeen(name, schedule.state, schedule.next_run, schedule.recent_job))
+
+
+# --- containers -----------------------------------------------------------------------------------
+
+
+async def create_container(action: CreateContainer, context: StepContext) -> StepResult:
+    """Create a container, or record the spec as a user of an existing one."""
+    storage = context.world.storage
+    created = await storage.create_container(
+        action.container, action.metadata, action.public_access
+    )
+    if not created:
+        await _record_user(storage, action.container, action.user)
+    return StepResult(note="" if created else _EXISTED, created=created)
+
+
+async def use_container(action: UseContainer, context: StepContext) -> StepResult:
+    """Record the spec as a user of a container."""
+    await _record_user(context.world.storage, action.container, action.user)
+    return StepResult()
+
+
+async def release_container(action: ReleaseContainer, context: StepContext) -> StepResult:
+    """Remove the spec from the recorded users of a container."""
+    await _remove_user(context.world.storage, action.container, action.user)
+    return StepResult()
+
+
+async def delete_containers(action: DeleteContainers, context: StepContext) -> StepResult:
+    """Delete containers with their blobs; release those that another spec uses."""
+    progress, kept = context.progress(items=len(action.containers)), []
+    storage = context.world.storage
+    for name in action.containers:
+        metadata = await storage.container(name)
+        if metadata is not None and others(metadata, action.user):
+            await _remove_user(storage, name, action.user)
+            kept.append(name)
+        else:
+            await storage.delete_container(name)
+        progress.finish()
+    note = f"kept, since other specs use them: {', '.join(kept)}" if kept else ""
+    return StepResult(progress.done, note=note)
+
+
+async def delete_outputs(action: DeleteOutputs, context: StepContext) -> StepResult:
+    """Delete the blobs of a container that tasks of an earlier version wrote."""
+    works, progress = WorkSet(action.works), context.progress(items=context.step.items)
+    storage = context.world.storage
+
+    async def delete(blob: Blob) -> None:
+        await storage.delete_blob(action.container, blob.name)
+        progress.finish()
+
+    async def stale() -> AsyncIterator[Blob]:
+        async for blob in storage.blobs(action.container):
+            if is_stale(blob, works):
+                yield blob
+
+    await for_each(stale(), delete, workers=_WORKERS, cancellation=context.world.cancellation)
+    return StepResult(progress.done)
+
+
+async def _record_user(storage: Storage, container: str, user: str) -> None:
+    await _change_metadata(storage, container, lambda metadata: with_user(metadata, user))
+
+
+async def _remove_user(storage: Storage, container: str, user: str) -> None:
+    await _change_metadata(storage, container, lambda metadata: without_user(metadata, user))
+
+
+async def _change_metadata(
+    storage: Storage,
+    container: str,
+    changed: Callable[[Mapping[str, str]], Mapping[str, str] | None],
+) -> None:
+    """Write metadata until ``changed`` returns ``None``: no change is left.
+
+    Set Container Metadata replaces all metadata, and only If-Modified-Since is a condition on it.
+    A change that another client makes at the same time may overwrite this one, which is then
+    written again.
+    """
+    for _ in range(_TRIES):
+        current = await storage.container(container)
+        metadata = changed(current) if current is not None else None
+        if metadata is None:
+            return
+        await storage.set_metadata(container, metadata)

@@ -1,0 +1,366 @@
+"""What a task or a start task has written, from wherever it can still be read.
+
+From the node while that lives, else from the container where the service keeps logs. Read from the
+beginning to the end there is now, or on as it grows. Nothing is shown here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from batchspec.diagnostics import Diagnostic, UsageError
+from batchspec.observe.ports import Outputs, Part, TaskSeen
+from batchspec.plan.node_logs import (
+    FOLDER,
+    RECORD,
+    STARTUP,
+    NodeFailure,
+    node_logs_container,
+    pool_folder,
+    read_record,
+)
+from batchspec.plan.observed import JobFacts, TaskFacts
+from batchspec.spec import LOGS_PATH, PoolKind, Record, Spec
+
+_MOST = 1 << 20
+"""Bytes read at once."""
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SHOWN = 10
+_UNSTARTED = frozenset({"active", "preparing"})
+_COMING = frozenset({"creating", "starting", "waitingforstarttask", "rebooting", "reimaging"})
+"""The states of a node whose start task may still write."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInJob:
+    """A task and the job it is in."""
+
+    job: str
+    seen: TaskSeen
+
+
+@dataclass(slots=True)
+class OutputFile:
+    """A file that may grow, read forward.
+
+    ``fetch`` reads on the node and ``kept`` what outlives it, each from an offset; ``ended`` says
+    whether nothing more will be written. ``found`` tells, after reading, whether there was a file.
+    """
+
+    fetch: Callable[[int, int], Awaitable[Part | None]]
+    kept: Callable[[int, int], Awaitable[Part | None]]
+    ended: Callable[[], Awaitable[bool]]
+    found: bool = False
+    offset: int = 0
+
+    async def read(self) -> AsyncIterator[bytes]:
+        """All that there is now."""
+        over = await self.ended()
+        while data := await self._next(over=over):
+            yield data
+
+    async def follow(self, pause: Callable[[], Awaitable[None]]) -> AsyncIterator[bytes]:
+        """All that there is, and what comes until nothing more will."""
+        while True:
+            # Asked first: what is written before the end is then read after it.
+            over = await self.ended()
+            while data := await self._next(over=over):
+                yield data
+            if over:
+                return
+            await pause()
+
+    async def tail(self, size: int) -> str:
+        """The last ``size`` bytes of what there is now, as text; empty where there is nothing."""
+        for read in (self.fetch, self.kept):
+            part = await read(0, size)
+            if part is not None and part.length > size:
+                part = await read(part.length - size, size)
+            if part is not None:
+                return part.data.decode("utf-8", "replace").lstrip("\ufffd")
+        return ""
+
+    async def _next(self, *, over: bool) -> bytes:
+        part = await self.fetch(self.offset, _MOST)
+        if part is None and over:
+            # While it runs, what is kept is of an earlier attempt.
+            part = await self.kept(self.offset, _MOST)
+        if part is None:
+            return b""
+        self.found = True
+        if part.length < self.offset:
+            # It was written anew: the task runs again.
+            self.offset = 0
+            return await self._next(over=over)
+        self.offset += len(part.data)
+        return part.data
+
+
+def output_of_task(outputs: Outputs, spec: Spec, where: TaskInJob, name: str) -> OutputFile:
+    """``name`` (``stdout.txt``, ``stderr.txt`` ...) of a task."""
+    job, task = where.job, where.seen.facts.id
+    folders = [where.seen.kept] if where.seen.kept else kept_folders(spec, task)
+
+    async def ended() -> bool:
+        seen = await outputs.task(job, task)
+        return seen is None or seen.facts.state == "completed"
+
+    return OutputFile(
+        lambda start, most: outputs.task_file(job, task, name, start, most),
+        lambda start, most: _kept(outputs, folders, name, start, most),
+        ended,
+    )
+
+
+def stored_output(outputs: Outputs, spec: Spec, task: str, name: str) -> OutputFile:
+    """``name`` of a task whose job does not exist any more."""
+    folders = kept_folders(spec, task)
+    return OutputFile(
+        _nothing, lambda start, most: _kept(outputs, folders, name, start, most), _true
+    )
+
+
+def output_of_start_task(outputs: Outputs, pool: str, node: str, name: str) -> OutputFile:
+    """``name`` of the start task of a node that exists."""
+
+    async def ended() -> bool:
+        async for seen in outputs.nodes(pool):
+            if seen.id == node:
+                return seen.state not in _COMING
+        return True
+
+    return OutputFile(
+        lambda start, most: outputs.node_file(pool, node, f"{STARTUP}/{name}", start, most),
+        _nothing,
+        ended,
+    )
+
+
+def output_of_node(outputs: Outputs, container: str, stored: NodeFailure, name: str) -> OutputFile:
+    """``name`` of a task of a node that was deleted, as it was stored before."""
+    blob = f"{stored.path}{name}"
+    return OutputFile(
+        _nothing, lambda start, most: outputs.blob_part(container, blob, start, most), _true
+    )
+
+
+async def _nothing(_start: int, _most: int) -> Part | None:
+    return None
+
+
+async def _true() -> bool:
+    return True
+
+
+def kept_folders(spec: Spec, task: str) -> Sequence[tuple[str, str]]:
+    """Where the logs of a task may be kept, as the spec says: container and folder."""
+    folder = LOGS_PATH.replace("{{ task.id }}", task).rstrip("/")
+    containers = [spec.container_id(stage.logs) for stage in spec.stages if stage.logs]
+    return [(container, folder) for container in dict.fromkeys(containers)]
+
+
+async def _kept(
+    outputs: Outputs, folders: Sequence[tuple[str, str]], name: str, start: int, most: int
+) -> Part | None:
+    for container, folder in folders:
+        part = await outputs.blob_part(container, f"{folder}/{name}".lstrip("/"), start, most)
+        if part is not None:
+            return part
+    return None
+
+
+async def find_task(jobs: Sequence[JobFacts], outputs: Outputs, wanted: str) -> TaskInJob | None:
+    """The task of that id, or the only one whose id has ``wanted`` in it, newest job first.
+
+    ``None`` if there is no job to look in.
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
+    if not jobs:
+        return None
+    if _ID.fullmatch(wanted):
+        for job in reversed(jobs):
+            if (seen := await outputs.task(job.id, wanted)) is not None:
+                return TaskInJob(job.id, seen)
+    hits: dict[str, str] = {}
+    near: list[str] = []
+    async for job_id, task in _newest(jobs, outputs):
+        if wanted.lower() in task.id.lower():
+            hits[task.id] = job_id
+        elif len(near) < 10 * _SHOWN:
+            near.append(task.id)
+    if len(hits) == 1:
+        ((name, job_id),) = hits.items()
+        if (seen := await outputs.task(job_id, name)) is not None:
+            return TaskInJob(job_id, seen)
+    raise UsageError(_several(wanted, list(hits)) if hits else _none(wanted, near))
+
+
+async def started_tasks(
+    jobs: Sequence[JobFacts], outputs: Outputs
+) -> AsyncIterator[tuple[str, TaskFacts]]:
+    """The tasks that have been started, each with its job; of an id in several the newest."""
+    async for job_id, task in _newest(jobs, outputs):
+        if task.state not in _UNSTARTED:
+            yield job_id, task
+
+
+async def _newest(
+    jobs: Sequence[JobFacts], outputs: Outputs
+) -> AsyncIterator[tuple[str, TaskFacts]]:
+    """Every task of the jobs, newest job first; an id that was there is not told again.
+
+    Of the oldest job, which is the largest, no id is kept.
+    """
+    told: set[str] = set()
+    for number, job in enumerate(reversed(jobs), start=1):
+        async for task in outputs.tasks(job.id):
+            if task.id.lower() not in told:
+                if number < len(jobs):
+                    told.add(task.id.lower())
+                yield job.id, task
+
+
+def pool_of(spec: Spec, jobs: Sequence[JobFacts]) -> str | None:
+    """The pool of a run: the one the spec names, or the one that the service made for a job."""
+    if spec.pool.kind is not PoolKind.JOB:
+        return spec.pool.id
+    for job in reversed(jobs):
+        execution = job.properties.get("executionInfo")
+        pool = execution.get("poolId") if isinstance(execution, Record) else None
+        if isinstance(pool, str):
+            return pool
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOutput:
+    """A file of the start task of ``node``.
+
+    ``like`` is the node whose output it really is, where that of several was stored once.
+    """
+
+    node: str
+    output: OutputFile
+    like: str = ""
+
+
+async def find_node_output(
+    spec: Spec, jobs: Sequence[JobFacts], outputs: Outputs, wanted: str, name: str
+) -> NodeOutput:
+    """``name`` of the start task of the node of that id, or the only one with ``wanted`` in it.
+
+    Of nodes that do not exist any more it is what was stored of them.
+
+    Raises:
+        UsageError: there is no such node, or there are several.
+    """
+    pool = pool_of(spec, jobs)
+    alive = [node async for node in outputs.nodes(pool)] if pool is not None else []
+    since = jobs[-1].created if jobs else None
+    stored = {
+        node: failure
+        for failure in await stored_failures(spec, pool, outputs, since)
+        if failure.folder == STARTUP
+        for node in failure.nodes
+    }
+    states = {
+        **{node: f"deleted; {failure.state}" for node, failure in stored.items()},
+        **{node.id: node.state for node in alive},
+    }
+    node = _one_node(states, pool, wanted)
+    if pool is not None and any(seen.id == node for seen in alive):
+        return NodeOutput(node, output_of_start_task(outputs, pool, node, name))
+    failure = stored[node]
+    container = node_logs_container(spec) or ""
+    output = output_of_node(outputs, container, failure, name)
+    return NodeOutput(node, output, "" if failure.node == node else failure.node)
+
+
+def _one_node(states: Mapping[str, str], pool: str | None, wanted: str) -> str:
+    """The node that is meant, of those with these states.
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
+    hits = [node for node in states if wanted.lower() in node.lower()]
+    exact = [node for node in hits if node.lower() == wanted.lower()]
+    if len(exact or hits) == 1:
+        return (exact or hits)[0]
+    listed = _listed([f"{node} ({states[node]})" for node in hits or states])
+    of = f"of the pool {pool!r} " if pool is not None else ""
+    if hits:
+        summary = f"{len(hits)} nodes {of}have {wanted!r} in their ids"
+    else:
+        summary = f"no node {of}has {wanted!r} in its id"
+    raise UsageError(
+        Diagnostic(
+            "no-such-node",
+            summary,
+            detail=listed
+            or "The pool has no nodes, and no output of failed start tasks is stored.",
+            fix="Name one of these." if states else "`batchspec failures` shows what failed.",
+        )
+    )
+
+
+def _several(wanted: str, names: list[str]) -> Diagnostic:
+    return Diagnostic(
+        "several-tasks",
+        f"{len(names)} tasks have {wanted!r} in their ids",
+        detail=_listed(names),
+        fix="Name one of them.",
+    )
+
+
+def _none(wanted: str, names: list[str]) -> Diagnostic:
+    close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
+    return Diagnostic(
+        "no-such-task",
+        f"no task of the run has {wanted!r} in its id",
+        fix=f"Did you mean {close[0]!r}?" if close else "`batchspec logs` lists them.",
+    )
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - _SHOWN
+    return "\n".join([*names[:_SHOWN], *([f"... and {more} more"] if more > 0 else [])])
+
+
+_RECORDS = 50
+"""How many records are read; a run stores ten at most."""
+_LARGEST = 1 << 16
+"""Bytes of a record."""
+
+
+async def stored_failures(
+    spec: Spec, pool: str | None, outputs: Outputs, since: datetime | None
+) -> tuple[NodeFailure, ...]:
+    """What was stored of the nodes of ``pool`` (``None``: of any), in order of the nodes' ids.
+
+    What is older than ``since`` is of an earlier run, and is left out.
+    """
+    container = node_logs_container(spec)
+    if container is None:
+        return ()
+    # Last-Modified has whole seconds, the creation time of a job has fractions.
+    oldest = since.replace(microsecond=0) if since is not None else None
+    found: list[NodeFailure] = []
+    async for blob in outputs.blobs(container, pool_folder(pool) if pool else f"{FOLDER}/"):
+        if not blob.name.endswith(f"/{RECORD}"):
+            continue
+        if oldest is not None and blob.modified is not None and blob.modified < oldest:
+            continue
+        part = await outputs.blob_part(container, blob.name, 0, _LARGEST)
+        failure = read_record(part.data.decode("utf-8", "replace")) if part is not None else None
+        if failure is not None:
+            found.append(failure)
+        if len(found) >= _RECORDS:
+            break
+    return tuple(found)

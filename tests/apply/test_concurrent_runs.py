@@ -1,0 +1,193 @@
+"""Somebody else goes on with the same run: what they have done already is done."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from batchspec.apply.events import Event, StepDone, StepFailed
+from batchspec.apply.executor import run
+from batchspec.apply.ports import TaskAdded
+from batchspec.apply.transfer import exclusive
+from batchspec.diagnostics import Diagnostic, Exit, ServiceError
+from batchspec.plan.actions import (
+    Action,
+    CloseJob,
+    DownloadResults,
+    SubmitTasks,
+    UploadFiles,
+    WaitForTasks,
+)
+from batchspec.plan.observed import Account, LocalFile, PoolFacts
+from batchspec.plan.plan import Plan, Step, Verb
+from batchspec.plan.tasks import Task
+from batchspec.spec import Record
+from tests.apply.fake import FakeAccount
+
+HOUR = timedelta(hours=1)
+
+
+async def carried_out(
+    account: FakeAccount, receipt: Path, *actions: Action
+) -> tuple[Exit, list[Event]]:
+    """The actions, one after the other."""
+    steps = []
+    for number, action in enumerate(actions):
+        after = (f"step-{number - 1}",) if number else ()
+        steps.append(Step(f"step-{number}", action, Verb.WAIT, "it", "because", after))
+    here = Account("local", "batch", "storage")
+    plan = Plan(here, "topn", "", "d", tuple(steps), (), (), "f")
+    events: list[Event] = []
+    code = await run(plan, account.world(), events.append, receipt)
+    return code, events
+
+
+def problems(events: list[Event]) -> list[Diagnostic]:
+    return [event.problem for event in events if isinstance(event, StepFailed)]
+
+
+def fetch(folder: Path, job: str = "j") -> DownloadResults:
+    return DownloadResults("output", folder / "results", job)
+
+
+async def test_results_that_another_run_has_fetched_are_here(tmp_path: Path) -> None:
+    account, receipt = FakeAccount(), tmp_path / ".batchspec" / "results.jsonl"
+    account.containers["output"] = {"a.txt": b"a", "b.txt": b"b"}
+    account.jobs["j"] = Record(id="j")
+    assert (await carried_out(account, receipt, fetch(tmp_path)))[0] == Exit.DONE
+    del account.containers["output"]
+    before = receipt.read_bytes()
+    code, events = await carried_out(account, receipt, fetch(tmp_path))
+    assert code == Exit.DONE
+    assert [e.note for e in events if isinstance(e, StepDone)] == ["2 were up to date"]
+    assert receipt.read_bytes() == before
+
+
+@pytest.mark.parametrize("place", ["results", ".batchspec"])
+async def test_a_disk_that_refuses_ends_the_step_and_not_the_program(
+    tmp_path: Path, place: str
+) -> None:
+    account, receipt = FakeAccount(), tmp_path / ".batchspec" / "results.jsonl"
+    account.containers["output"] = {"a.txt": b"a"}
+    (tmp_path / place).write_text("a file where a folder is wanted")
+    code, events = await carried_out(account, receipt, fetch(tmp_path))
+    assert code == Exit.SERVICE
+    (problem,) = problems(events)
+    assert problem.code == "results-unwritable"
+    assert str(tmp_path / place) in problem.detail
+    (tmp_path / place).unlink()
+    assert (await carried_out(account, receipt, fetch(tmp_path)))[0] == Exit.DONE
+    assert (tmp_path / "results" / "a.txt").read_bytes() == b"a"
+
+
+async def test_a_container_that_goes_while_it_is_read(tmp_path: Path) -> None:
+    """The list is there, and with the first blob the whole container is gone."""
+
+    class Vanishing(FakeAccount):
+        async def download(self, *_: object) -> bytes:
+            self.containers.clear()
+            raise ServiceError(Diagnostic("container-not-found", "gone"), code="ContainerNotFound")
+
+    account, receipt = Vanishing(), tmp_path / "results.jsonl"
+    account.containers["output"] = {"a.txt": b"a"}
+    code, events = await carried_out(account, receipt, fetch(tmp_path))
+    assert code == Exit.SERVICE
+    assert [p.code for p in problems(events)] == ["container-gone"]
+    assert not receipt.exists()
+    assert list(tmp_path.rglob("*.part")) == []
+
+
+async def test_results_that_nobody_has_here_are_missed_in_words(tmp_path: Path) -> None:
+    account, receipt = FakeAccount(), tmp_path / "results.jsonl"
+    code, events = await carried_out(account, receipt, fetch(tmp_path))
+    assert code == Exit.SERVICE
+    (problem,) = problems(events)
+    assert problem.code == "container-gone"
+    assert "another apply" in problem.fix
+
+
+async def test_results_of_an_earlier_job_are_not_taken_for_them(tmp_path: Path) -> None:
+    account, receipt = FakeAccount(), tmp_path / "results.jsonl"
+    account.containers["output"] = {"a.txt": b"a"}
+    await carried_out(account, receipt, fetch(tmp_path, "j"))
+    del account.containers["output"]
+    code, _ = await carried_out(account, receipt, fetch(tmp_path, "j-r2"))
+    assert code == Exit.SERVICE
+
+
+async def test_one_download_at_a_time_into_a_folder(tmp_path: Path) -> None:
+    account, receipt = FakeAccount(), tmp_path / "results.jsonl"
+    account.containers["output"] = {"a.txt": b"a"}
+    async with exclusive(receipt):
+        waiting = asyncio.ensure_future(carried_out(account, receipt, fetch(tmp_path)))
+        done, _ = await asyncio.wait({waiting}, timeout=0.2)
+        assert not done
+        assert account.calls == []
+    assert (await waiting)[0] == Exit.DONE
+
+
+async def test_a_job_that_another_run_has_closed_may_have_ended(tmp_path: Path) -> None:
+    class Ended(FakeAccount):
+        async def update_job(self, job_id: str, patch: Record) -> None:
+            raise ServiceError(Diagnostic("job-completed", "it has ended"), code="JobCompleted")
+
+    code, events = await carried_out(Ended(), tmp_path / "r", CloseJob("j"))
+    assert code == Exit.DONE
+    assert [e.note for e in events if isinstance(e, StepDone)] == ["it has ended already"]
+
+
+async def test_a_pool_that_goes_with_the_end_of_the_job_is_no_trouble(tmp_path: Path) -> None:
+    """Between two looks the last task ends, and the other run deletes the pool."""
+
+    class Ending(FakeAccount):
+        async def pool(self, pool_id: str) -> PoolFacts | None:
+            self.terminated["j"] = "AllTasksComplete"
+            return None
+
+    account = Ending(jobs={"j": Record(id="j")}, tasks={"j": ["a", "b"]})
+    code, _ = await carried_out(account, tmp_path / "r", WaitForTasks("j", "p", 2, HOUR))
+    assert code == Exit.DONE
+
+
+async def test_a_pool_that_goes_while_tasks_wait_is_missed_in_words(tmp_path: Path) -> None:
+    account = FakeAccount(jobs={"j": Record(id="j")}, tasks={"j": ["a"]}, never_done=True)
+    code, events = await carried_out(account, tmp_path / "r", WaitForTasks("j", "p", 1, HOUR))
+    assert code == Exit.SERVICE
+    (problem,) = problems(events)
+    assert problem.code == "pool-gone"
+    assert "another apply" in problem.fix
+
+
+async def test_a_container_that_goes_while_it_is_filled(tmp_path: Path) -> None:
+    class Vanished(FakeAccount):
+        async def upload(self, *_: object) -> None:
+            raise ServiceError(Diagnostic("container-not-found", "gone"), code="ContainerNotFound")
+
+    file = tmp_path / "a.txt"
+    file.write_text("a")
+    files = (LocalFile("a.txt", file, 1, b"0" * 16),)
+    code, events = await carried_out(Vanished(), tmp_path / "r", UploadFiles("input", files, 1))
+    assert code == Exit.SERVICE
+    assert "another apply" in problems(events)[0].fix
+
+
+@pytest.mark.parametrize("code", ["JobBeingTerminated", "JobCompleted"])
+async def test_a_job_that_is_ended_while_tasks_are_submitted(tmp_path: Path, code: str) -> None:
+    class Stopped(FakeAccount):
+        async def add_tasks(self, *_: object) -> list[TaskAdded]:
+            self.terminated["j"] = "stopped by ada@host: wrong input"
+            raise ServiceError(Diagnostic("x", "takes no more tasks"), code=code, status=409)
+
+    account = Stopped(jobs={"j": Record(id="j")})
+    tasks = (Task("t-1", "stage", 0, Record(id="t-1", commandLine="true")),)
+    exit_code, events = await carried_out(
+        account, tmp_path / "r", SubmitTasks("j", "stage", tasks, HOUR)
+    )
+    assert exit_code == Exit.TASKS_FAILED
+    (problem,) = problems(events)
+    assert problem.code == "job-ended"
+    assert problem.summary.endswith(": stopped by ada@host: wrong input")
+    assert "Apply again" in problem.fix

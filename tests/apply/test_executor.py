@@ -1,0 +1,476 @@
+"""The executor: order, gates, failures, interruption. The account and the clock are fakes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchspec.apply.events import (
+    Event,
+    NodeFailed,
+    Outcome,
+    RunEnded,
+    RunStarted,
+    StepDone,
+    StepFailed,
+    StepSkipped,
+    StepStarted,
+    TaskFailed,
+)
+from batchspec.apply.executor import run
+from batchspec.apply.ports import Deletion
+from batchspec.diagnostics import Diagnostic, Exit, ServiceError
+from batchspec.plan.actions import (
+    Action,
+    CloseJob,
+    CreateContainer,
+    CreateJob,
+    CreatePool,
+    DeleteContainers,
+    DeleteJob,
+    DeletePool,
+    DownloadResults,
+    SubmitTasks,
+    UploadFiles,
+    WaitForPool,
+    WaitForTasks,
+)
+from batchspec.plan.metadata import ORIGIN, VERSION
+from batchspec.plan.observed import Account, JobFacts, LocalFile
+from batchspec.plan.plan import Gate, Plan, Step, Verb
+from batchspec.plan.tasks import Task
+from batchspec.spec import Record
+from tests.apply.fake import FakeAccount, refused
+
+HOUR = timedelta(hours=1)
+
+
+def step(
+    name: str, action: Action, *after: str, gate: Gate = Gate.FLOW, verb: Verb = Verb.CREATE
+) -> Step:
+    return Step(name, action, verb, name, "because", after, 1, gate)
+
+
+def plan_of(steps: Sequence[Step]) -> Plan:
+    account = Account("local", "batch", "storage")
+    return Plan(account, "topn", "", "d", tuple(steps), (), (), "f")
+
+
+def tutorial(folder: Path) -> Plan:
+    """The plan of a small run: two files up, two tasks, results down, everything deleted."""
+    files = []
+    for name in ("a.txt", "b.txt"):
+        path = folder / name
+        path.write_text(name)
+        files.append(LocalFile(name, path, path.stat().st_size, b"0" * 16))
+    tasks = tuple(
+        Task(f"count-{n}", "count", n, Record(id=f"count-{n}", commandLine="true"), ())
+        for n in range(250)
+    )
+    body = Record(id="p", targetDedicatedNodes=3)
+    return plan_of(
+        [
+            step("container", CreateContainer("input")),
+            step("upload", UploadFiles("input", tuple(files), 10), "container"),
+            step("pool", CreatePool("p", body, HOUR), "container"),
+            step("ready", WaitForPool("p", 3), "pool"),
+            step("job", CreateJob("j", Record(id="j"), HOUR), "pool"),
+            step("tasks", SubmitTasks("j", "count", tasks, HOUR), "job", "upload"),
+            step("close", CloseJob("j"), "tasks"),
+            step("done", WaitForTasks("j", "p", 250, HOUR), "close", "ready"),
+            step("results", DownloadResults("input", folder / "results", "j"), "done"),
+            step("delete-pool", DeletePool("p"), "results", gate=Gate.ASK, verb=Verb.DELETE),
+            step(
+                "delete-containers",
+                DeleteContainers(("input",)),
+                "results",
+                "delete-pool",
+                gate=Gate.SUCCESS,
+                verb=Verb.DELETE,
+            ),
+            step("delete-job", DeleteJob("j"), "results", gate=Gate.ASK, verb=Verb.DELETE),
+        ]
+    )
+
+
+async def events_of(
+    plan: Plan, account: FakeAccount, folder: Path
+) -> tuple[list[Event], Exit | None]:
+    events: list[Event] = []
+    code = await run(plan, account.world(), events.append, folder / "receipt.jsonl")
+    return events, code
+
+
+def ended(events: Sequence[Event]) -> RunEnded:
+    last = events[-1]
+    assert isinstance(last, RunEnded)
+    return last
+
+
+async def test_a_run_goes_from_start_to_end(tmp_path: Path) -> None:
+    account = FakeAccount()
+    events, code = await events_of(tutorial(tmp_path), account, tmp_path)
+    assert code is Exit.DONE
+    assert ended(events).outcome is Outcome.DONE
+    assert not ended(events).left
+    assert isinstance(events[0], RunStarted)
+    assert (tmp_path / "results" / "a.txt").read_text() == "a.txt"
+    assert not account.containers
+    assert not account.pools
+    assert not account.jobs
+    assert account.tasks["j"] == [f"count-{n}" for n in range(250)]
+
+
+async def test_job_and_pool_are_asked_about_separately(tmp_path: Path) -> None:
+    account = FakeAccount(answers=[False, True])
+    events, _ = await events_of(tutorial(tmp_path), account, tmp_path)
+    assert account.asked == [
+        Deletion("delete-job", None, failed=False),
+        Deletion("delete-pool", 3, failed=False),
+    ]
+    assert set(account.jobs) == {"j"}
+    assert not account.pools
+    assert ended(events).left == ("delete-job",)
+
+
+async def test_it_asks_after_failures_too(tmp_path: Path) -> None:
+    account = FakeAccount(answers=[False, True], failing={"count-7"})
+    events, code = await events_of(tutorial(tmp_path), account, tmp_path)
+    assert code is Exit.TASKS_FAILED
+    assert account.asked == [
+        Deletion("delete-job", None, failed=True),
+        Deletion("delete-pool", 3, failed=True),
+    ]
+    assert not account.pools
+    assert ended(events).left == ("delete-containers", "delete-job")
+
+
+async def test_what_does_not_exist_is_not_asked_about(tmp_path: Path) -> None:
+    account = FakeAccount(answers=[True], fail={"create_pool"})
+    await events_of(tutorial(tmp_path), account, tmp_path)
+    assert account.asked == []
+
+
+def test_after_a_failure_only_the_pool_is_deleted_unless_the_user_says_otherwise() -> None:
+    assert Deletion("pool p", 3, failed=True).advised
+    assert not Deletion("job j", None, failed=True).advised
+    assert Deletion("job j", None, failed=False).advised
+
+
+async def test_no_keeps_pool_and_job_and_says_what_is_left(tmp_path: Path) -> None:
+    account = FakeAccount(answers=[False, False])
+    events, code = await events_of(tutorial(tmp_path), account, tmp_path)
+    assert code is Exit.DONE
+    assert set(account.pools) == {"p"}
+    assert set(account.jobs) == {"j"}
+    assert not account.containers
+    assert ended(events).left == ("delete-pool", "delete-job")
+    assert [e.because for e in events if isinstance(e, StepSkipped)] == ["declined"] * 2
+
+
+async def test_the_pool_goes_before_the_containers_its_nodes_read_from(tmp_path: Path) -> None:
+    account = FakeAccount()
+    await events_of(tutorial(tmp_path), account, tmp_path)
+    assert account.calls.index("delete_pool p") < account.calls.index("delete_container input")
+
+
+async def test_failed_tasks_are_reported_and_only_what_is_agreed_to_is_deleted(
+    tmp_path: Path,
+) -> None:
+    account = FakeAccount(failing={"count-3", "count-4"}, answers=[False, False])
+    events, code = await events_of(tutorial(tmp_path), account, tmp_path)
+    assert code is Exit.TASKS_FAILED
+    failed = [e for e in events if isinstance(e, TaskFailed)]
+    assert [(e.task, e.exit_code, e.stderr) for e in failed] == [
+        ("count-3", 1, "count-3: no\n"),
+        ("count-4", 1, "count-4: no\n"),
+    ]
+    assert (tmp_path / "results" / "a.txt").exists(), "what there is is fetched all the same"
+    assert account.containers
+    assert account.pools
+    assert ended(events).left == ("delete-pool", "delete-containers", "delete-job")
+
+
+@pytest.mark.parametrize("status", [403, 409, 500, 501, None])
+@pytest.mark.parametrize("made", [False, True])
+async def test_only_what_exists_is_left(tmp_path: Path, status: int | None, *, made: bool) -> None:
+    """After a failed creation the pool may exist; a refusal (403, 501) says that it does not."""
+
+    class Refusing(FakeAccount):
+        async def create_pool(self, body: Record, sas: timedelta) -> bool:
+            if made:
+                await super().create_pool(body, sas)
+            raise ServiceError(Diagnostic("no", "no"), code="No", status=status)
+
+    events, code = await events_of(tutorial(tmp_path), Refusing(answers=[False]), tmp_path)
+    assert code is Exit.SERVICE
+    pool = ("delete-pool",) if made and status not in {403, 501} else ()
+    assert ended(events).left == (*pool, "delete-containers")
+
+
+async def test_a_container_that_was_not_created_is_not_left(tmp_path: Path) -> None:
+    class Refusing(FakeAccount):
+        async def create_container(self, *_: object) -> bool:
+            raise ServiceError(Diagnostic("no", "no"), code="No", status=403)
+
+    events, _ = await events_of(tutorial(tmp_path), Refusing(), tmp_path)
+    assert ended(events).left == ()
+
+
+async def test_the_pool_and_job_of_another_run_are_not_deleted(tmp_path: Path) -> None:
+    """Another client created pool and job after the plan was made, for another version."""
+    plan = tutorial(tmp_path)
+    ours = tuple(Record(name=name, value="ours") for name in (ORIGIN, VERSION))
+    job = next(s for s in plan.steps if isinstance(s.action, CreateJob))
+    action = CreateJob("j", Record(id="j", metadata=ours), HOUR)
+    always = [
+        replace(s, action=action if s is job else s.action)
+        if s.gate is Gate.FLOW
+        else replace(s, gate=Gate.END)
+        for s in plan.steps
+    ]
+
+    class Shared(FakeAccount):
+        async def job(self, job_id: str) -> JobFacts | None:
+            found = await super().job(job_id)
+            theirs = {ORIGIN: "theirs", VERSION: "theirs"}
+            return found and replace(found, metadata=theirs)
+
+    account = Shared(
+        pools={"p": Record(id="p", targetDedicatedNodes=3)},
+        jobs={"j": Record(id="j")},
+        answers=[False],
+    )
+    events, code = await events_of(plan_of(always), account, tmp_path)
+    assert code is Exit.USAGE
+    assert set(account.pools) == {"p"}
+    assert set(account.jobs) == {"j"}
+    assert ended(events).left == ("delete-containers",), "that is what this run created"
+    assert not account.tasks
+    account = Shared(
+        pools={"p": Record(id="p", targetDedicatedNodes=3)},
+        jobs={"j": Record(id="j")},
+        answers=[True],
+    )
+    _, code = await events_of(plan_of(always), account, tmp_path)
+    assert code is Exit.DONE, "the user agreed"
+
+
+async def test_a_start_task_that_fails_ends_the_run_with_its_stderr(tmp_path: Path) -> None:
+    account = FakeAccount(node_state="starttaskfailed")
+    events, code = await events_of(tutorial(tmp_path), account, tmp_path)
+    assert code is Exit.SERVICE
+    nodes = [e for e in events if isinstance(e, NodeFailed)]
+    assert [(e.node, e.exit_code, e.stderr) for e in nodes] == [
+        (f"node-{number}", 7, "cp: no such file\n") for number in (1, 2, 3)
+    ]
+    failed = [e for e in events if isinstance(e, StepFailed)]
+    assert [e.problem.code for e in failed] == ["start-task-failed"]
+    assert "done" in {e.step for e in events if isinstance(e, StepSkipped)}
+    assert account.clock.elapsed < 60
+
+
+async def test_the_time_limit_ends_the_job_with_a_reason(tmp_path: Path) -> None:
+    account = FakeAccount(never_done=True)
+    events, code = await events_of(tutorial(tmp_path), account, tmp_path)
+    assert code is Exit.TIME_LIMIT
+    assert ended(events).outcome is Outcome.TIME_LIMIT
+    assert account.terminated == {"j": "TimeLimit"}
+    assert 3600 <= account.clock.elapsed < 3700
+
+
+def with_inputs(folder: Path, count: int) -> Plan:
+    """A plan whose tasks each need one of the files that are uploaded meanwhile."""
+    files = []
+    for number in range(count):
+        path = folder / f"f{number:03}.txt"
+        path.write_text(str(number))
+        files.append(LocalFile(path.name, path, path.stat().st_size, b"0" * 16))
+    tasks = tuple(
+        Task(f"t-{n}", "each", n, Record(id=f"t-{n}", commandLine="true"), (("in", f.blob),))
+        for n, f in enumerate(files)
+    )
+    return plan_of(
+        [
+            step("container", CreateContainer("input")),
+            step("upload", UploadFiles("input", tuple(files), 10), "container"),
+            step("job", CreateJob("j", Record(id="j"), HOUR)),
+            step("tasks", SubmitTasks("j", "each", tasks, HOUR, {"in": "input"}), "job"),
+            step("close", CloseJob("j"), "tasks", "upload"),
+        ]
+    )
+
+
+async def test_tasks_are_submitted_as_their_inputs_arrive(tmp_path: Path) -> None:
+    class Account(FakeAccount):
+        """The last files arrive only after the first tasks were submitted."""
+
+        async def upload(
+            self, container: str, file: LocalFile, moved: object, cancellation: object
+        ) -> None:
+            if file.blob >= "f200.txt":
+                async with asyncio.timeout(60):
+                    while "j" not in self.tasks:
+                        await asyncio.sleep(0)
+            await super().upload(container, file, lambda _: None, cancellation)
+
+        async def add_tasks(self, job_id: str, tasks: Sequence[Record], sas: timedelta) -> object:
+            for task in tasks:
+                number = int(str(task["id"]).removeprefix("t-"))
+                assert f"f{number:03}.txt" in self.containers["input"], "its file is there"
+            return await super().add_tasks(job_id, tasks, sas)
+
+    account = Account()
+    _, code = await events_of(with_inputs(tmp_path, 230), account, tmp_path)
+    assert code is Exit.DONE
+    assert len(account.tasks["j"]) == 230
+
+
+async def test_tasks_whose_inputs_do_not_arrive_are_not_submitted(tmp_path: Path) -> None:
+    class Account(FakeAccount):
+        async def upload(
+            self, container: str, file: LocalFile, moved: object, cancellation: object
+        ) -> None:
+            if file.blob == "f150.txt":
+                raise refused("upload")
+            await super().upload(container, file, lambda _: None, cancellation)
+
+    account = Account()
+    events, code = await events_of(with_inputs(tmp_path, 230), account, tmp_path)
+    assert code is Exit.SERVICE
+    assert "t-150" not in account.tasks.get("j", [])
+    assert [e.because for e in events if isinstance(e, StepSkipped)], "the job is not closed"
+    assert "update_job j" not in account.calls
+
+
+EFFECTS = [
+    "create_container",
+    "upload",
+    "create_pool",
+    "node_states",
+    "create_job",
+    "add_tasks",
+    "update_job",
+    "task_counts",
+    "blobs",
+    "download",
+    "delete_pool",
+    "delete_container",
+    "delete_job",
+]
+
+
+@pytest.mark.parametrize("effect", EFFECTS)
+async def test_any_effect_that_fails_is_an_event_and_the_same_plan_goes_on(
+    tmp_path: Path, effect: str
+) -> None:
+    account = FakeAccount(answers=[True, True], fail={effect})
+    plan = tutorial(tmp_path)
+    events, code = await events_of(plan, account, tmp_path)
+    assert code is Exit.SERVICE
+    assert [e.problem.summary for e in events if isinstance(e, StepFailed)] == [
+        f"refused: {effect}"
+    ]
+    told = {e.step for e in events if isinstance(e, StepDone | StepFailed | StepSkipped)}
+    assert told == {s.id for s in plan.steps}, "every step is accounted for"
+    account.fail.clear()
+    events, code = await events_of(plan, account, tmp_path)
+    assert code is Exit.DONE
+    assert len(account.tasks["j"]) == 250
+    assert not account.containers
+
+
+@pytest.mark.parametrize(
+    ("effect", "kept"),
+    [
+        ("download", ("delete-containers", "delete-job")),
+        # A job that has not ended may keep nodes.
+        ("task_counts", ("delete-containers",)),
+    ],
+)
+async def test_what_holds_results_is_not_deleted_in_any_case_while_they_are_missing(
+    tmp_path: Path, effect: str, kept: tuple[str, ...]
+) -> None:
+    """A disk that is full for a moment would cost the whole run."""
+    account = FakeAccount(fail={effect})
+    plan = tutorial(tmp_path)
+    always = [replace(s, gate=Gate.END) if s.id.startswith("delete") else s for s in plan.steps]
+    events, code = await events_of(replace(plan, steps=tuple(always)), account, tmp_path)
+    assert code is Exit.SERVICE
+    assert "input" in account.containers
+    assert "p" not in account.pools, "it costs money"
+    skipped = {e.step: e.because for e in events if isinstance(e, StepSkipped)}
+    assert {name for name in skipped if name.startswith("delete")} == set(kept)
+    assert {skipped[name] for name in kept} == {"results"}
+    assert ended(events).left == kept
+
+
+@pytest.mark.parametrize("looks", range(1, 30, 2))
+async def test_cancelling_anywhere_ends_as_interrupted(tmp_path: Path, looks: int) -> None:
+    account = FakeAccount()
+    events: list[Event] = []
+    plan = tutorial(tmp_path)
+    task = asyncio.ensure_future(run(plan, account.world(), events.append, tmp_path / "r.jsonl"))
+    for _ in range(looks):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert ended(events).outcome is Outcome.INTERRUPTED
+    assert ended(events).exit == Exit.INTERRUPTED
+    code = await run(plan, account.world(), events.append, tmp_path / "r.jsonl")
+    assert code is Exit.DONE
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> list[Step]:
+    """Random graphs of containers to make; edges go from later steps to earlier ones."""
+    size = draw(st.integers(1, 12))
+    steps = []
+    for number in range(size):
+        after = draw(st.sets(st.integers(0, max(number - 1, 0)), max_size=3)) if number else set()
+        names = tuple(f"s{n}" for n in sorted(after))
+        steps.append(step(f"s{number}", CreateContainer(f"c{number}"), *names))
+    return draw(st.permutations(steps))
+
+
+@settings(max_examples=60, deadline=None)
+@given(graphs(), st.data())
+def test_order_holds_on_any_graph(steps: list[Step], data: st.DataObject) -> None:
+    broken = data.draw(st.none() | st.sampled_from([s.id for s in steps]))
+
+    class Account(FakeAccount):
+        async def create_container(self, name: str, metadata: object, access: object) -> bool:
+            await self._call("create_container", name)
+            if broken and name == f"c{broken[1:]}":
+                raise refused(name)
+            return True
+
+    events: list[Event] = []
+    asyncio.run(run(plan_of(steps), Account().world(), events.append, Path("unused")))
+    position = {}
+    for number, event in enumerate(events):
+        if isinstance(event, StepStarted):
+            position[event.step, "start"] = number
+        elif isinstance(event, StepDone):
+            position[event.step, "done"] = number
+    behind = {broken} if broken else set()
+    changed = True
+    while changed:
+        more = {s.id for s in steps if behind & set(s.after)} - behind
+        changed = bool(more)
+        behind |= more
+    for each in steps:
+        if each.id in behind:
+            assert (each.id, "done") not in position, "nothing runs behind a failed step"
+            continue
+        for before in each.after:
+            assert position[before, "done"] < position[each.id, "start"]
+    assert isinstance(events[-1], RunEnded)

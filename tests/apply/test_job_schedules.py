@@ -1,0 +1,98 @@
+"""Job schedules: made, changed and deleted, and how a run of one ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batchspec.apply.events import Event, Outcome, RunEnded, ScheduleSeen, StepDone
+from batchspec.apply.executor import run
+from batchspec.diagnostics import Exit
+from batchspec.plan.actions import (
+    Action,
+    CreateSchedule,
+    DeletePool,
+    DeleteSchedule,
+    ReplaceSchedule,
+    UpdateSchedule,
+)
+from batchspec.spec import Record
+from tests.apply.fake import START, FakeAccount
+from tests.apply.test_executor import HOUR, plan_of, step
+
+BODY = Record(id="nightly", schedule=Record(recurrenceInterval="P1D"))
+
+
+async def events_of(account: FakeAccount, folder: Path, *actions: Action) -> list[Event]:
+    steps = [step(f"s{number}", action) for number, action in enumerate(actions)]
+    for number in range(1, len(steps)):
+        steps[number] = replace(steps[number], after=(steps[number - 1].id,))
+    plan = replace(plan_of(steps), scheduled=True)
+    events: list[Event] = []
+    await run(plan, account.world(), events.append, folder / "receipt.jsonl")
+    return events
+
+
+async def test_it_says_when_the_next_job_comes_and_ends_well(tmp_path: Path) -> None:
+    events = await events_of(FakeAccount(), tmp_path, CreateSchedule("nightly", BODY, HOUR))
+    (seen,) = [event for event in events if isinstance(event, ScheduleSeen)]
+    assert (seen.schedule, seen.state, seen.recent_job) == ("nightly", "active", "nightly:job-1")
+    assert seen.next_run is not None and seen.next_run > START
+    ended = events[-1]
+    assert isinstance(ended, RunEnded)
+    assert (ended.outcome, ended.exit) == (Outcome.SCHEDULED, Exit.DONE)
+
+
+async def test_one_that_is_there_is_told_so(tmp_path: Path) -> None:
+    account = FakeAccount(schedules={"nightly": BODY})
+    events = await events_of(account, tmp_path, CreateSchedule("nightly", BODY, HOUR))
+    assert [e.note for e in events if isinstance(e, StepDone)] == ["already existed"]
+
+
+async def test_a_change_goes_in_place(tmp_path: Path) -> None:
+    account = FakeAccount(schedules={"nightly": BODY})
+    patch = Record(schedule=Record(recurrenceInterval="PT1H"))
+    await events_of(account, tmp_path, UpdateSchedule("nightly", patch, HOUR))
+    assert account.calls == ["update_schedule nightly"]
+    assert account.schedules["nightly"]["schedule"] == patch["schedule"]
+
+
+class Slow(FakeAccount):
+    """Deletes a schedule at the third look at it: its jobs go first."""
+
+    async def schedule(self, schedule_id: str):  # type: ignore[no-untyped-def]
+        self.looks["schedule"] = self.looks.get("schedule", 0) + 1
+        if self.looks["schedule"] == 3:
+            self.schedules.pop(schedule_id, None)
+        self.calls.append("schedule")
+        return await super().schedule(schedule_id)
+
+    async def delete_schedule(self, schedule_id: str) -> bool:
+        self.calls.append("delete_schedule")
+        return schedule_id in self.schedules
+
+
+async def test_another_is_made_when_the_one_before_is_gone(tmp_path: Path) -> None:
+    account = Slow(schedules={"nightly": BODY})
+    await events_of(account, tmp_path, ReplaceSchedule("nightly", BODY, HOUR))
+    looks = ["schedule"] * 3
+    assert account.calls == ["delete_schedule", *looks, "create_schedule nightly", "schedule"]
+
+
+async def test_the_pool_goes_when_the_schedule_is_gone(tmp_path: Path) -> None:
+    account = Slow(schedules={"nightly": BODY}, pools={"p": Record(id="p")})
+    await events_of(account, tmp_path, DeleteSchedule("nightly"), DeletePool("p"))
+    assert account.calls == ["delete_schedule", *["schedule"] * 3, "delete_pool p"]
+
+
+@pytest.mark.parametrize("call", ["create_schedule", "update_schedule"])
+async def test_a_refusal_fails_the_run(tmp_path: Path, call: str) -> None:
+    account = FakeAccount(schedules={"nightly": BODY}, fail={call})
+    action: Action = CreateSchedule("nightly", BODY, HOUR)
+    if call == "update_schedule":
+        action = UpdateSchedule("nightly", BODY, HOUR)
+    ended = (await events_of(account, tmp_path, action))[-1]
+    assert isinstance(ended, RunEnded)
+    assert (ended.outcome, ended.exit) == (Outcome.FAILED, Exit.SERVICE)

@@ -1,0 +1,139 @@
+"""Counts that lag behind, as those of the service may: nothing is concluded from them alone.
+
+``Job_GetTaskCounts`` and ``Account_ListPoolNodeCounts`` say of themselves that they may not be
+up to date, and that a list query is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import pytest
+
+from batchspec.apply.events import Event, Noticed, Outcome
+from batchspec.apply.monitor import Monitor, Watched
+from batchspec.apply.ports import NodeFacts, TaskCounts
+from batchspec.apply.wait import wait_for_pool, wait_for_tasks
+from batchspec.diagnostics import ServiceError
+from batchspec.plan.actions import WaitForTasks
+from batchspec.plan.observed import PoolFacts
+from batchspec.spec import Record
+from tests.apply.fake import FakeAccount
+
+WAIT = WaitForTasks("j", "", 2, timedelta(hours=1))
+POOL = Record(id="p", targetDedicatedNodes=2)
+
+
+def monitor(account: FakeAccount, events: list[Event] | None = None) -> Monitor:
+    """Of the job or the pool that the account has."""
+    watched = Watched("p" if account.pools else "", "j" if account.jobs else "")
+    return Monitor(account.world(), (events if events is not None else []).append, watched)
+
+
+@dataclass
+class Lagging(FakeAccount):
+    """Its counts say ``before`` for ``late`` looks; meanwhile a task runs that was retried."""
+
+    before: TaskCounts = field(default_factory=lambda: TaskCounts(0, 0, 0, 0))
+    late: int = 3
+
+    async def task_counts(self, job_id: str) -> TaskCounts:
+        if self.late > 0:
+            self.late -= 1
+            return self.before
+        return await super().task_counts(job_id)
+
+    async def runs_any(self, job_id: str) -> bool:
+        return self.late > 0
+
+
+def lagging(before: TaskCounts, *failing: str, ended: str = "", late: int = 3) -> Lagging:
+    account = Lagging(before=before, failing=set(failing), late=late)
+    account.jobs["j"], account.tasks["j"] = Record(id="j"), ["a", "b"]
+    if ended:
+        account.terminated["j"] = ended
+    return account
+
+
+async def test_a_task_that_was_retried_is_waited_for_though_counts_say_it_failed() -> None:
+    account = lagging(TaskCounts(0, 0, 1, 1))
+    done = await wait_for_tasks(WAIT, monitor(account))
+    assert (done.items, done.outcome) == (2, None)
+    assert account.looks == {}, "its counts never were up to date"
+    account = lagging(TaskCounts(0, 0, 1, 1), "b")
+    done = await wait_for_tasks(WAIT, monitor(account))
+    assert (done.items, done.note, done.outcome) == (2, "1 failed", Outcome.TASKS_FAILED)
+
+
+async def test_a_job_that_ended_by_itself_has_done_all_its_tasks() -> None:
+    account = lagging(TaskCounts(0, 1, 1, 0), ended="AllTasksComplete", late=100)
+    events: list[Event] = []
+    done = await wait_for_tasks(WAIT, monitor(account, events))
+    assert (done.items, done.outcome) == (2, None)
+    assert not [event for event in events if isinstance(event, Noticed)]
+
+
+@pytest.mark.parametrize("before", [TaskCounts(0, 1, 1, 0), TaskCounts(0, 0, 1, 1)])
+async def test_which_of_them_failed_is_looked_up(before: TaskCounts) -> None:
+    account = lagging(before, "b", ended="AllTasksComplete", late=100)
+    done = await wait_for_tasks(WAIT, monitor(account))
+    assert (done.items, done.note, done.outcome) == (2, "1 failed", Outcome.TASKS_FAILED)
+
+
+async def test_a_failure_of_before_a_retry_is_none() -> None:
+    account = lagging(TaskCounts(0, 0, 1, 1), ended="AllTasksComplete", late=100)
+    done = await wait_for_tasks(WAIT, monitor(account))
+    assert (done.items, done.outcome) == (2, None)
+
+
+async def test_a_task_that_somebody_deleted_is_not_done() -> None:
+    account = lagging(TaskCounts(0, 0, 1, 0), ended="AllTasksComplete", late=100)
+    del account.tasks["j"][1]
+    done = await wait_for_tasks(WAIT, monitor(account))
+    assert (done.items, done.outcome) == (1, Outcome.TASKS_FAILED)
+
+
+@dataclass
+class Restarting(FakeAccount):
+    """A pool whose nodes were restarted; the counts do not know yet."""
+
+    wrong: Mapping[str, int] | None = None
+    late: int = 3
+    facts: PoolFacts | None = None
+
+    async def pool(self, pool_id: str) -> PoolFacts | None:
+        return self.facts or await super().pool(pool_id)
+
+    async def node_states(self, pool_id: str) -> Mapping[str, int]:
+        if self.late > 0:
+            self.late -= 1
+            return self.wrong or {}
+        return await super().node_states(pool_id)
+
+    async def unwell_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
+        if self.node_state != "idle":
+            async for node in super().unwell_nodes(pool_id):
+                yield node
+
+
+async def test_nodes_that_were_restarted_are_given_their_chance() -> None:
+    account = Restarting(wrong={"starttaskfailed": 2})
+    account.pools["p"] = POOL
+    done = await wait_for_pool(monitor(account))
+    assert done.items == 2
+
+
+async def test_a_pool_with_some_of_its_nodes_is_one() -> None:
+    """A quota gave two of three; the count does not have them yet."""
+    errors = (("AccountCoreQuotaReached", "no cores left"),)
+    facts = PoolFacts("p", "active", "steady", POOL, {}, 2, 0, 3, 0, errors)
+    account = Restarting(facts=facts)
+    account.pools["p"] = POOL
+    done = await wait_for_pool(monitor(account))
+    assert done.items == 2
+    account = replace(account, facts=replace(facts, dedicated=0), late=3)
+    with pytest.raises(ServiceError) as caught:
+        await wait_for_pool(monitor(account))
+    assert caught.value.code == "AccountCoreQuotaReached"

@@ -1,0 +1,66 @@
+"""Changes in place: in which order they are asked for, and what is written last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batchspec.apply.executor import run
+from batchspec.diagnostics import Exit
+from batchspec.plan.actions import Action, CreateJob, ReplaceJob, ResizePool, ScalePool, UpdatePool
+from batchspec.spec import Record
+from tests.apply.fake import FakeAccount
+from tests.apply.test_executor import HOUR, plan_of, step
+
+PATCH = Record(
+    startTask=Record(commandLine="true"),
+    metadata=(Record(name="batchspec:digest", value="new"),),
+)
+
+
+class Remembering(FakeAccount):
+    """Keeps the patches of pools."""
+
+    async def update_pool(self, pool_id: str, patch: Record, sas: object) -> None:  # type: ignore[override]
+        await self._call("update_pool", ",".join(patch))
+
+
+async def calls_of(account: FakeAccount, folder: Path, *actions: Action) -> Exit | None:
+    steps = [step(f"s{number}", action) for number, action in enumerate(actions)]
+    return await run(plan_of(steps), account.world(), lambda _: None, folder / "receipt.jsonl")
+
+
+async def test_nodes_restart_before_it_is_written_that_they_have_it(tmp_path: Path) -> None:
+    account = Remembering()
+    assert (
+        await calls_of(account, tmp_path, UpdatePool("p", PATCH, HOUR, restart=True)) is Exit.DONE
+    )
+    assert account.calls == ["update_pool startTask", "restart_nodes p", "update_pool metadata"]
+
+
+async def test_where_no_node_has_to_restart_it_is_one_update(tmp_path: Path) -> None:
+    account = Remembering()
+    await calls_of(account, tmp_path, UpdatePool("p", PATCH, HOUR))
+    assert account.calls == ["update_pool startTask,metadata"]
+
+
+async def test_an_update_that_was_cut_off_is_not_written_down(tmp_path: Path) -> None:
+    account = Remembering(fail={"restart_nodes"})
+    code = await calls_of(account, tmp_path, UpdatePool("p", PATCH, HOUR, restart=True))
+    assert code is Exit.SERVICE
+    assert "update_pool metadata" not in account.calls
+
+
+async def test_a_pool_is_resized_and_told_to_scale(tmp_path: Path) -> None:
+    account = FakeAccount()
+    await calls_of(account, tmp_path, ResizePool("p", 3, 1), ScalePool("q", "$x = 1;", "PT10M"))
+    assert sorted(account.calls) == ["resize_pool p 3 1", "scale_pool q $x = 1;"]
+
+
+async def test_the_next_job_is_made_when_the_one_before_has_ended(tmp_path: Path) -> None:
+    account = FakeAccount()
+    await calls_of(account, tmp_path, CreateJob("j", Record(id="j"), HOUR))
+    account.calls.clear()
+    code = await calls_of(account, tmp_path, ReplaceJob("j", "j-r2", Record(id="j-r2"), HOUR))
+    assert code is Exit.DONE
+    assert account.calls == ["terminate_job j", "create_job j-r2"]
+    assert account.terminated["j"] == "Replaced"

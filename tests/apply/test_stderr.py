@@ -1,0 +1,53 @@
+"""What a node has written is shown where it can be had; a run does not end for want of it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from batchspec.apply.events import Event, NodeFailed, Noticed, Outcome, TaskFailed
+from batchspec.apply.monitor import Monitor, Watched
+from batchspec.apply.wait import wait_for_pool, wait_for_tasks
+from batchspec.diagnostics import ServiceError, Severity
+from batchspec.plan.actions import WaitForTasks
+from batchspec.spec import Record
+from tests.apply.fake import FakeAccount, refused
+
+
+class Mute(FakeAccount):
+    """Its nodes hand nothing over."""
+
+    async def node_file_tail(self, pool_id: str, node: str, path: str, size: int) -> str:
+        raise refused("OperationTimedOut")
+
+    async def task_file_tail(self, job_id: str, task: str, path: str, size: int) -> str:
+        raise refused("OperationTimedOut")
+
+
+def warnings(events: list[Event]) -> list[str]:
+    """The codes of what was noticed, which is no error."""
+    problems = [event.problem for event in events if isinstance(event, Noticed)]
+    assert all(problem.severity is Severity.WARNING for problem in problems)
+    return [problem.code for problem in problems]
+
+
+async def test_a_task_whose_output_cannot_be_read() -> None:
+    account, events = Mute(failing={"a"}), list[Event]()
+    account.jobs["j"], account.tasks["j"] = Record(id="j"), ["a", "b"]
+    wait = WaitForTasks("j", "", 2, timedelta(hours=1))
+    done = await wait_for_tasks(wait, Monitor(account.world(), events.append, Watched(job="j")))
+    assert (done.items, done.outcome) == (2, Outcome.TASKS_FAILED)
+    (failed,) = (event for event in events if isinstance(event, TaskFailed))
+    assert (failed.task, failed.stderr) == ("a", "")
+    assert warnings(events) == ["refused"]
+
+
+async def test_a_node_whose_output_cannot_be_read() -> None:
+    account, events = Mute(node_state="unusable"), list[Event]()
+    account.pools["p"] = Record(id="p", targetDedicatedNodes=1)
+    with pytest.raises(ServiceError) as caught:
+        await wait_for_pool(Monitor(account.world(), events.append, Watched("p")))
+    assert caught.value.problems[0].code == "nodes-unusable"
+    assert [event.stderr for event in events if isinstance(event, NodeFailed)] == [""]
+    assert warnings(events) == ["refused"]

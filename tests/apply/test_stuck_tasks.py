@@ -1,0 +1,108 @@
+"""Tasks that can never start: the service does not say so, and the run ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from batchspec.apply.events import Noticed, Waiting
+from batchspec.apply.monitor.health import StuckTasks
+from batchspec.apply.monitor.stuck_tasks import find_stuck_tasks
+from batchspec.apply.ports import TaskWaiting
+from batchspec.diagnostics import Exit
+from batchspec.plan.failure_cause import BLOCKED
+from tests.apply.fake import FakeAccount
+from tests.apply.test_executor import events_of, tutorial
+
+MERGE = TaskWaiting("merge", ("count-1", "count-2"))
+
+
+def account(*waiting: TaskWaiting, failing: tuple[str, ...] = ("count-2",)) -> FakeAccount:
+    ids = [f"count-{number}" for number in range(250)] + ["7", "08"]
+    return FakeAccount(tasks={"j": ids}, failing=set(failing), waiting=waiting)
+
+
+async def test_the_run_ends_and_so_does_the_job(tmp_path: Path) -> None:
+    world = account(MERGE)
+    world.tasks = {}
+    events, code = await events_of(tutorial(tmp_path), world, tmp_path)
+    assert code is Exit.TASKS_FAILED
+    assert world.terminated == {"j": BLOCKED}
+    assert world.clock.elapsed < timedelta(minutes=1) / timedelta(seconds=1)
+    (told,) = [e.problem for e in events if isinstance(e, Noticed)]
+    assert told.code == "dependency-failed"
+    assert told.summary == "the task 'merge' waits for task 'count-2', which has failed"
+    (wait,) = [e for e in events if isinstance(e, Waiting)]
+    assert (wait.code, wait.summary, wait.ends) == (told.code, told.summary, True)
+
+
+async def test_a_task_that_can_start_keeps_the_run_going(tmp_path: Path) -> None:
+    world = account(MERGE, TaskWaiting("other"))
+    world.tasks = {}
+    _, code = await events_of(tutorial(tmp_path), world, tmp_path)
+    assert code is Exit.TIME_LIMIT
+    assert world.terminated == {"j": "TimeLimit"}
+    assert world.calls.count("runs_any j") == 0
+
+
+BLOCKED_ONES = {
+    "by one of several": (MERGE,),
+    "by a blocked one, told of later": (TaskWaiting("report", ("merge",)), MERGE),
+    "ids are the same in either case": (TaskWaiting("merge", ("COUNT-2",)),),
+    "by one in a range": (TaskWaiting("merge", (), ((5, 8),)),),
+}
+FREE_ONES = {
+    "nothing waits": (),
+    "one waits for nothing": (MERGE, TaskWaiting("other")),
+    "one waits for a task that is done": (MERGE, TaskWaiting("other", ("count-1",))),
+    "a chain that is free": (MERGE, TaskWaiting("a", ("b",)), TaskWaiting("b", ("count-1",))),
+    "a range without the failed one": (TaskWaiting("merge", (), ((9, 12),)),),
+}
+
+
+@pytest.mark.parametrize("waiting", BLOCKED_ONES.values(), ids=BLOCKED_ONES)
+async def test_blocked(waiting: tuple[TaskWaiting, ...]) -> None:
+    stuck = await find_stuck_tasks(account(*waiting, failing=("count-2", "08")), "j", 1)
+    assert stuck is not None and stuck.failed is not None
+    assert stuck.tasks == len(waiting)
+
+
+@pytest.mark.parametrize("waiting", FREE_ONES.values(), ids=FREE_ONES)
+async def test_free(waiting: tuple[TaskWaiting, ...]) -> None:
+    assert await find_stuck_tasks(account(*waiting, failing=("count-2", "08")), "j", 1) is None
+
+
+async def test_without_a_failure_nothing_is_blocked() -> None:
+    assert await find_stuck_tasks(account(MERGE, failing=()), "j", 1) is None
+
+
+async def test_what_has_started_since_the_lists_were_read_is_not_ended() -> None:
+    assert await find_stuck_tasks(replace(account(MERGE), started_late=True), "j", 1) is None
+
+
+OTHERS = {
+    "an id that does not exist": (
+        (TaskWaiting("merge", ("nothing",)),),
+        StuckTasks(1, missing=("merge", "nothing"), slots=4),
+    ),
+    "more slots than a node has": (
+        (TaskWaiting("wide", slots=5), TaskWaiting("after", ("wide",))),
+        StuckTasks(2, too_large=("wide", 5), slots=4),
+    ),
+    "each other": (
+        (TaskWaiting("a", ("b",)), TaskWaiting("b", ("a",))),
+        StuckTasks(2, slots=4, circle="a"),
+    ),
+    "several at once": (
+        (TaskWaiting("x", ("nothing",)), MERGE, TaskWaiting("wide", slots=9)),
+        StuckTasks(3, ("merge", "count-2"), ("x", "nothing"), ("wide", 9), 4),
+    ),
+}
+
+
+@pytest.mark.parametrize(("waiting", "stuck"), OTHERS.values(), ids=OTHERS)
+async def test_other_reasons(waiting: tuple[TaskWaiting, ...], stuck: StuckTasks) -> None:
+    assert await find_stuck_tasks(account(*waiting), "j", 4) == stuck

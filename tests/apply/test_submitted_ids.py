@@ -1,0 +1,97 @@
+"""What the service said it took is looked for in the job before it is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from batchspec.apply.events import StepDone
+from batchspec.apply.ports import TaskAdded
+from batchspec.diagnostics import Exit
+from batchspec.plan.actions import CloseJob, SubmitTasks, WaitForTasks
+from batchspec.plan.tasks import Task
+from batchspec.spec import Record
+from tests.apply.fake import FakeAccount
+from tests.apply.test_concurrent_runs import carried_out, problems
+
+HOUR = timedelta(hours=1)
+
+
+class Forgetful(FakeAccount):
+    """Takes every task, and forgets ``Task-7``; after so many looks it remembers it."""
+
+    remembers: int | None = None
+
+    async def add_tasks(
+        self, job_id: str, tasks: Sequence[Record], sas: timedelta
+    ) -> Sequence[TaskAdded]:
+        answers = await super().add_tasks(job_id, tasks, sas)
+        if "Task-7" in self.tasks[job_id]:
+            self.tasks[job_id].remove("Task-7")
+        return answers
+
+    async def _call(self, name: str, what: str = "") -> None:
+        await super()._call(name, what)
+        looks = sum(call.startswith("task_ids") for call in self.calls)
+        if name == "task_ids" and looks == self.remembers:
+            self.tasks["j"].append("task-7")
+
+
+def submit(count: int = 250) -> SubmitTasks:
+    tasks = tuple(
+        Task(f"Task-{n}", "s", n, Record(id=f"Task-{n}", commandLine="true"), ())
+        for n in range(count)
+    )
+    return SubmitTasks("j", "s", tasks, HOUR)
+
+
+async def test_a_task_that_is_lost_is_missed_and_the_job_stays_open(tmp_path: Path) -> None:
+    account = Forgetful(jobs={"j": Record(id="j")})
+    code, events = await carried_out(account, tmp_path / "r", submit(), CloseJob("j"))
+    assert code == Exit.SERVICE
+    (problem,) = problems(events)
+    assert problem.code == "tasks-missing"
+    assert problem.summary.startswith("1 of 250 tasks")
+    assert not any(call.startswith("update_job") for call in account.calls)
+
+
+async def test_a_list_may_lag_behind(tmp_path: Path) -> None:
+    account = Forgetful(jobs={"j": Record(id="j")})
+    account.remembers = 2
+    code, events = await carried_out(account, tmp_path / "r", submit(), CloseJob("j"))
+    assert code == Exit.DONE
+    notes = {event.step: event.note for event in events if isinstance(event, StepDone)}
+    assert notes["step-1"] == "all 250 tasks are in it"
+
+
+async def test_a_job_that_was_closed_before_is_looked_through_before_it_is_waited_for(
+    tmp_path: Path,
+) -> None:
+    account = Forgetful(jobs={"j": Record(id="j")})
+    wait = WaitForTasks("j", "", 250, HOUR)
+    code, events = await carried_out(account, tmp_path / "r", submit(), wait)
+    assert code == Exit.SERVICE
+    assert problems(events)[0].code == "tasks-missing"
+
+
+async def test_a_run_that_ends_with_the_submission_looks_before_it_ends(tmp_path: Path) -> None:
+    account = Forgetful(jobs={"j": Record(id="j")})
+    code, events = await carried_out(account, tmp_path / "r", submit())
+    assert code == Exit.SERVICE
+    assert problems(events)[0].code == "tasks-missing"
+
+
+async def test_tasks_that_nobody_submitted_now_are_not_looked_for(tmp_path: Path) -> None:
+    account = FakeAccount(jobs={"j": Record(id="j")}, tasks={"j": ["a", "b"]})
+    code, _ = await carried_out(account, tmp_path / "r", CloseJob("j"))
+    assert code == Exit.DONE
+    assert "task_ids j" not in account.calls
+
+
+async def test_more_tasks_in_the_job_than_were_submitted_are_none_of_its_business(
+    tmp_path: Path,
+) -> None:
+    account = FakeAccount(jobs={"j": Record(id="j")}, tasks={"j": ["of another run"]})
+    code, _ = await carried_out(account, tmp_path / "r", submit(3), submit(3), CloseJob("j"))
+    assert code == Exit.DONE

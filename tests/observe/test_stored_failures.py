@@ -1,0 +1,45 @@
+"""Which stored output of nodes belongs to a run: Last-Modified has whole seconds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from batchspec.observe.ports import Outputs, Part
+from batchspec.observe.task_output import stored_failures
+from batchspec.plan.node_logs import NodeFailure, record_text
+from batchspec.plan.observed import Blob
+from tests.plan.test_by_item import spec
+
+CREATED = datetime(2026, 1, 2, 3, 4, 5, 700_000, UTC)
+FAILURE = NodeFailure("p", "n", "startup", "starttaskfailed", 3, "", ("n",))
+
+
+class Stored:
+    """A container with one record, last modified at ``modified``."""
+
+    def __init__(self, modified: datetime) -> None:
+        self.modified = modified
+
+    async def blobs(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
+        yield Blob(f"{FAILURE.path}failure.json", 1, None, self.modified)
+
+    async def blob_part(self, container: str, blob: str, start: int, most: int) -> Part:
+        data = record_text(FAILURE).encode()
+        return Part(data, len(data))
+
+
+@pytest.mark.parametrize(
+    ("since", "found"),
+    [(None, 1), (CREATED, 1), (CREATED + timedelta(seconds=1), 0)],
+)
+async def test_what_was_stored_before_the_job_is_of_another_run(
+    tmp_path: Path, since: datetime | None, found: int
+) -> None:
+    outputs = cast(Outputs, Stored(CREATED.replace(microsecond=0)))
+    one = spec(tmp_path, {"command": "true", "logs": True})
+    assert len(await stored_failures(one, "p", outputs, since)) == found
