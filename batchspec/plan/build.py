@@ -17,7 +17,7 @@ from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
 from batchspec.plan.outputs import Outputs, outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb
-from batchspec.plan.pool import pool_drift, pool_steps, with_restart
+from batchspec.plan.pool import PoolPlan, pool_drift, pool_steps, with_restart
 from batchspec.plan.pool_body import pool_body, runs_windows
 from batchspec.plan.rules.catalogue import finding
 from batchspec.plan.rules.check import in_the_way, worth_knowing
@@ -127,6 +127,8 @@ def _run(
         unprepared = only.unprepared if work.open_job is not None else ()
         pool = with_restart(_pool_id(spec, work), pool, only.nodes, unprepared)
     restarts = tuple(step.id for step in pool.steps if isinstance(step.action, RestartNodes))
+    if restarts and spec.pool.kind is PoolKind.EXISTING:
+        problems.add(_restarts_existing(spec, pool))
     earlier = [(step, False) for step in earlier_steps(observed, work)]
     job = list(job_steps(spec, work, job_body(spec, observed, work, body), sas, problems))
     uploading = tuple(step.id for step, kept in uploads if not kept)
@@ -242,6 +244,16 @@ def _on_versions(work: TaskSets) -> Iterator[Diagnostic]:
             "work-changed",
             f"changed tasks run again: {succeeded:,} succeeded and {failed:,} failed before",
         )
+
+
+def _restarts_existing(spec: Spec, pool: PoolPlan) -> Diagnostic:
+    nodes = sum(s.items for s in pool.steps if isinstance(s.action, RestartNodes))
+    return finding(
+        "existing-pool-restart",
+        f"{nodes:,} node{' is' if nodes == 1 else 's are'} restarted in the pool {spec.pool.id!r},"
+        " which this spec did not create",
+        where=spec.pool.where,
+    )
 
 
 def _results_lost(spec: Spec, observed: Observed) -> Diagnostic:

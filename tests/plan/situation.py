@@ -152,6 +152,7 @@ class Situation:
 
     spec: Spec
     observed: Observed
+    failed_nodes: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -162,7 +163,8 @@ def situation(case: Mapping[str, Any], folder: Path) -> Iterator[Situation]:
     variables = case.get("variables", {})
     with _written(text, files, folder, variables) as (spec, spool):
         if (before := case.get("before")) is None:
-            yield Situation(spec, _observed(case, spec, spool, None))
+            failed = tuple(case.get("failed_nodes", ()))
+            yield Situation(spec, _observed(case, spec, spool, None), failed)
             return
         earlier = _changed(text, before.get("change", {}))
         then = folder / "before"

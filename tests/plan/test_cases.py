@@ -60,7 +60,8 @@ def made(command: str, found: Situation, options: PlanOptions) -> Plan:
         case "destroy":
             return build_destroy(spec, observed, force=False)
         case "retry":
-            only = Selection(jobs={job.id: job for job in observed.jobs})
+            jobs = {job.id: job for job in observed.jobs}
+            only = Selection(jobs=jobs, nodes=found.failed_nodes)
             return build(spec, observed, only=only)
         case "detach":
             return detached(build(spec, observed, options=options))

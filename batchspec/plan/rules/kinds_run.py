@@ -20,6 +20,16 @@ RUN = RuleGroup(
             " ended. The answer yes (`-y`) carries this plan out all the same.",
         ),
         Rule(
+            "existing-pool-restart",
+            QUESTION,
+            "Nodes of an existing pool are to be restarted",
+            "The start task or the preparation task failed on these nodes, and runs again after a"
+            " restart. The pool was not created by this spec: tasks of other jobs on these nodes"
+            " are requeued.",
+            "Answer yes (`-y`) if no other job is affected. Otherwise ask the owner of the pool to"
+            " restart them: `az batch node reboot --pool-id POOL --node-id NODE`.",
+        ),
+        Rule(
             "results-gone",
             WARNING,
             "The results of the finished run are nowhere any more",
