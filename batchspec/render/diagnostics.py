@@ -1,4 +1,4 @@
-"""Diagnostics as text and as JSON: place, summary, source line, detail and hint."""
+"""Diagnostics as text and as JSON: place, summary, source line, detail and fix."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def diagnostic_text(problem: Diagnostic, *, color: bool = False, width: int = 10
     """A diagnostic on one or more lines.
 
     ``file:line:col: error: summary [code]``, the source line with a caret below it, the detail and
-    ``hint: ...``, as far as it has them. A source line longer than ``width`` columns is cut to the
+    ``fix: ...``, as far as it has them. A source line longer than ``width`` columns is cut to the
     part around the caret.
     """
     style = Style(color)
@@ -37,8 +37,8 @@ def diagnostic_text(problem: Diagnostic, *, color: bool = False, width: int = 10
         lines.append(style("dim", f"  request id: {flat(problem.request_id)}"))
     if problem.fix:
         first, *rest = _capital(clean(problem.fix)).splitlines()
-        lines.append(f"  {style('hint', 'hint:')} {first}")
-        lines += [f"        {line}".rstrip() for line in rest]
+        lines.append(f"  {style('fix', 'fix:')} {first}")
+        lines += [f"       {line}".rstrip() for line in rest]
     return "\n".join(lines)
 
 

@@ -75,8 +75,8 @@ def checks_text(checks: Sequence[Check], *, color: bool = False) -> str:
         margin = " " * len(head)
         lines += [f"{margin}{line}" for line in rest]
         fix = clean(check.fix).splitlines()
-        lines += [f"{margin}{style('hint', 'hint:')} {fix[0]}"] if fix else []
-        lines += [f"{margin}      {line}" for line in fix[1:]]
+        lines += [f"{margin}{style('fix', 'fix:')} {fix[0]}"] if fix else []
+        lines += [f"{margin}     {line}" for line in fix[1:]]
     return "\n".join([*lines, "", _totals(checks)])
 
 

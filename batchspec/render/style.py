@@ -13,7 +13,7 @@ _CODES = {
     "question": "1;35",
     "warning": "1;33",
     "note": "1;36",
-    "hint": "32",
+    "fix": "32",
     "create": "32",
     "change": "33",
     "delete": "31",

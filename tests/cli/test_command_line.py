@@ -36,7 +36,7 @@ def test_a_usage_error_has_a_fix_and_exit_code_2(arguments: list[str], expected:
     )
     assert done.returncode == 2
     assert expected in done.stderr
-    assert "hint:" in done.stderr
+    assert "fix:" in done.stderr
     assert "[bug]" not in done.stderr
 
 

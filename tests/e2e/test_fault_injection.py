@@ -108,6 +108,6 @@ def test_what_cannot_be_read_starts_nothing(inside: Inside) -> None:
     for options in (("--chaos", "bad-dya"), ("--speed", "0"), ("--chaos", "lost@create_pol=1%")):
         done = inside.run("local", "start", *options)
         assert done.code == 2, done.text
-        assert "hint: " in done.err
+        assert "fix: " in done.err
     assert "Did you mean create_pool?" in done.err
     assert not inside.home.exists()

@@ -36,7 +36,7 @@ def test_all_parts() -> None:
         "     |   ^^^^^^^",
         "  A pool has no such property.",
         "  request id: abc-1",
-        "  hint: Did you mean `vm_size`?",
+        "  fix: Did you mean `vm_size`?",
     ]
 
 
@@ -141,4 +141,4 @@ def test_json() -> None:
     ],
 )
 def test_a_hint_has_a_capital_letter_unless_it_is_a_command(fix: str, shown: str) -> None:
-    assert diagnostic_text(Diagnostic("x", "y", fix=fix)).splitlines()[-1] == f"  hint: {shown}"
+    assert diagnostic_text(Diagnostic("x", "y", fix=fix)).splitlines()[-1] == f"  fix: {shown}"
