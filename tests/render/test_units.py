@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchspec.render import units
+from batchspec.render.output import wrap
 
 
 @pytest.mark.parametrize(
@@ -95,3 +96,13 @@ def test_lists() -> None:
     assert units.listed([str(n) for n in range(9)]) == "0, 1, 2, 3 and 5 more"
     assert units.clock(3) == "00:03"
     assert units.clock(3723.9) == "1:02:03"
+
+
+@pytest.mark.parametrize("width", [20, 40, 60])
+def test_wrapping_never_breaks_a_command(width: int) -> None:
+    text = (
+        "Fix the start task and apply again; `batchspec logs --start-task NODE` shows its output."
+    )
+    lines = wrap(text, width, first="- ", rest="  ")
+    assert any("`batchspec logs --start-task NODE`" in line for line in lines)
+    assert all(len(line) <= width or "`" in line for line in lines)
