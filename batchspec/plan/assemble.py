@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from itertools import chain
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, UsageError
 from batchspec.plan.actions import DeletePool, DownloadResults, WaitForPool, WaitForTasks
@@ -13,7 +14,8 @@ from batchspec.plan.fingerprint import snapshot
 from batchspec.plan.observed import Observed
 from batchspec.plan.options import PlanOptions
 from batchspec.plan.plan import Gate, Plan, Step
-from batchspec.plan.rules.catalogue import finding
+from batchspec.plan.rules.money import pool_stays
+from batchspec.plan.rules.run import part_of_plan
 from batchspec.spec import Spec
 
 
@@ -27,16 +29,16 @@ def assemble(
     options: PlanOptions,
     scheduled: bool = False,
 ) -> Plan:
-    """The plan of these steps, or of the one that is wished for alone.
+    """The plan of these steps, or of the step that ``options`` select and the steps it needs.
 
     Raises:
-        UsageError: there is no step of the name that is wished for.
+        UsageError: there is no step with that id.
     """
     if options.step:
         steps, kept, note = only_step(options.step, steps, kept)
         problems.add(note)
         scheduled = scheduled and options.step.startswith("schedule:")
-    rests_on = snapshot(spec, observed, steps)
+    facts = snapshot(spec, observed, steps)
     return Plan(
         account=observed.account,
         name=spec.name,
@@ -45,36 +47,36 @@ def assemble(
         steps=_linked(steps),
         kept=tuple(kept),
         findings=problems.found,
-        fingerprint=digest(tuple(rests_on.items())),
-        snapshot=rests_on,
+        fingerprint=digest(tuple(facts.items())),
+        snapshot=facts,
         scheduled=scheduled,
     )
 
 
 def _linked(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """The steps with only such ``after`` as are steps of this plan; what is kept is not waited for.
+    """The steps with only those ``after`` that are steps of this plan.
 
-    Names of steps that do not exist are how the parts of a plan stay ignorant of each other.
+    The parts of a plan name each other's steps without knowing whether they exist.
     """
-    there = {step.id for step in steps}
+    existing = {step.id for step in steps}
     return tuple(
-        replace(step, after=tuple(dict.fromkeys(name for name in step.after if name in there)))
+        replace(step, after=tuple(dict.fromkeys(name for name in step.after if name in existing)))
         for step in steps
     )
 
 
 PARTIAL_PLAN = "part-of-plan"
-"""The code of the note that a plan is a part of one."""
+"""The code of the note that only a part of a plan is carried out."""
 NO_SUCH_STEP = "no-such-step"
-"""The code of the problem that there is no such step."""
+"""The code of the error that the plan has no such step."""
 
 
 def only_step(
     name: str, steps: Sequence[Step], kept: Sequence[Step]
 ) -> tuple[list[Step], list[Step], Diagnostic]:
-    """The steps that the step of that id needs, itself the last; and a note on what is left out.
+    """The step with that id after the steps that it needs, what is kept, and a note on the rest.
 
-    Nothing is to be done if that step keeps what is there: then it is the one that is kept.
+    A step that keeps an existing resource needs nothing: it is the only one that is kept.
 
     Raises:
         UsageError: the plan has no such step.
@@ -91,15 +93,8 @@ def only_step(
             ahead += [before for before in step.after if before in by_id]
     chosen = [step for step in steps if step.id in needed]
     kept = [step for step in kept if step.id == name]
-    return chosen, kept, _partial(name, len(steps) - len(chosen))
-
-
-def _partial(name: str, number: int) -> Diagnostic:
-    steps = "1 other step is" if number == 1 else f"{number} other steps are"
-    return finding(
-        PARTIAL_PLAN,
-        f"only {name} and what it needs is done: {steps} left out",
-    )
+    (note,) = part_of_plan(name, len(steps) - len(chosen))
+    return chosen, kept, note
 
 
 def _no_such_step(name: str, names: list[str]) -> Diagnostic:
@@ -107,32 +102,21 @@ def _no_such_step(name: str, names: list[str]) -> Diagnostic:
     return Diagnostic(
         NO_SUCH_STEP,
         f"the plan has no step {name!r}",
-        detail="It has: " + ", ".join(names),
+        detail="Steps: " + ", ".join(names),
         fix=f"Did you mean `{near[0]}`?" if near else "",
     )
 
 
 def detached(plan: Plan) -> Plan:
-    """The plan without what waits, fetches or cleans up at the end."""
-    steps = tuple(step for step in plan.steps if not _comes_after(step))
-    there = {step.id for step in steps}
-    steps = tuple(
-        replace(step, after=tuple(name for name in step.after if name in there)) for step in steps
-    )
+    """The plan without the steps after the submission: wait, download, clean up."""
+    steps = tuple(step for step in plan.steps if not _is_after_submission(step))
+    steps = _linked(steps)
     pools = [step.action.pool for step in plan.steps if isinstance(step.action, DeletePool)]
-    findings = (*plan.findings, *map(_pool_stays, pools)) if steps else plan.findings
+    remaining = chain.from_iterable(map(pool_stays, pools))
+    findings = (*plan.findings, *remaining) if steps else plan.findings
     return replace(plan, steps=steps, findings=findings, detached=True)
 
 
-def _comes_after(step: Step) -> bool:
+def _is_after_submission(step: Step) -> bool:
     waits = isinstance(step.action, WaitForPool | WaitForTasks | DownloadResults)
     return waits or step.gate is not Gate.FLOW
-
-
-def _pool_stays(pool: str) -> Diagnostic:
-    return finding(
-        "pool-stays",
-        f"nobody deletes the pool {pool!r} when the job has ended: clean-up is left to another run",
-        fix="`batchspec attach` waits, fetches the results and cleans up; `batchspec destroy`"
-        " deletes.",
-    )

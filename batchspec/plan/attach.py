@@ -1,7 +1,6 @@
-"""The plans that go on with what runs already: watch it to its end, or fetch its results now.
+"""The plans for a job that exists: wait for its end, or download its results now.
 
-Nothing is submitted here, and the files of the spec are not looked at: they may lie on another
-machine, or be gone.
+Nothing is submitted, and the files of the spec are not read: they may be on another machine.
 """
 
 from __future__ import annotations
@@ -17,23 +16,23 @@ from batchspec.plan.digest import digest
 from batchspec.plan.metadata import kept_before, scope_is_whole
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.plan import Gate, Plan, Step, Verb
-from batchspec.plan.rules.catalogue import finding
+from batchspec.plan.rules.run import job_open, not_all_results, part_of_run
 from batchspec.plan.stage_counts import read_recorded
 from batchspec.spec import PoolKind, Record, Spec
 
-_OVER = "completed"
+_COMPLETED = "completed"
 
 
 def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
-    """Wait for the newest job, fetch its results, clean up; ``tasks`` is how many it has now.
+    """Wait for the newest job, download its results, clean up; ``tasks`` is how many it has now.
 
-    After a job of a schedule nothing is cleaned up: the next one needs what there is.
+    After a job of a schedule nothing is cleaned up, because the next job uses the same resources.
 
     Raises:
         UsageError: there is no job.
     """
     job = _newest(spec, observed)
-    closed = job.state == _OVER or _ends_by_itself(job)
+    closed = job.state == _COMPLETED or _ends_automatically(job)
     pool = "" if spec.pool.kind is PoolKind.JOB else spec.pool.id
     scheduled = spec.job.schedule is not None
     wait = Step(
@@ -49,62 +48,62 @@ def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
         ),
         Verb.WAIT,
         f"tasks of {job.id}",
-        "its schedule made it" if scheduled else "another terminal started it, or this one before",
+        "created by its schedule" if scheduled else "submitted earlier",
         (),
         tasks,
     )
-    safe = job.state == _OVER and results_safe(spec, observed)
+    safe = job.state == _COMPLETED and results_safe(spec, observed)
     since = _since(spec, observed)
     results = [] if safe else list(result_steps(spec, observed, job.id, (wait.id,), since=since))
     last = (results or [wait])[-1].id
     cleanup = [
         step
         for step in cleanup_steps(spec, observed, job.id, (last,), idle=False)
-        if _is_there(step, observed)
+        if _exists(step, observed)
     ]
-    found = [] if closed else [_still_open(job, scheduled=scheduled)]
+    found = [] if closed else [*job_open(job, scheduled=scheduled)]
     if scheduled:
         cleanup = []
-        results = [replace(step, reason="they are there when it has ended") for step in results]
+        results = [replace(step, reason="available when the job has ended") for step in results]
     elif not scope_is_whole(job):
-        # That all is well in it does not say that all is well.
+        # Other tasks of the run may have failed.
         kept = [step for step in cleanup if step.gate is Gate.END]
-        found += [_a_part(job)] if len(kept) < len(cleanup) else []
+        found += part_of_run(job) if len(kept) < len(cleanup) else ()
         cleanup = kept
     return _plan(spec, observed, (wait, *results, *cleanup), tuple(found))
 
 
 def build_download(spec: Spec, observed: Observed) -> Plan:
-    """Fetch the results that are there now.
+    """Download the results that exist now.
 
-    Of a job that still runs they are not all: that they are here is then not written down as if
-    they were.
+    The receipt of the download names the job only if it has ended, because otherwise more results
+    may follow.
 
     Raises:
-        UsageError: the spec names no results, or there is no job.
+        UsageError: the spec has no results, or there is no job.
     """
     if not spec.results:
         raise UsageError(
             Diagnostic(
                 "no-results",
-                f"{spec.name} names no results",
-                fix="`results` says which container is fetched, and where to.",
+                f"the spec {spec.name!r} has no `results`",
+                fix="Add `results` with the container to download and a folder.",
             )
         )
     job = _newest(spec, observed)
-    over = job.state == _OVER
+    over = job.state == _COMPLETED
     since = _since(spec, observed)
     steps = tuple(
-        replace(step, reason="they are there now")
+        replace(step, reason="available now")
         for step in result_steps(spec, observed, job.id, (), since=since, complete=over)
     )
-    return _plan(spec, observed, steps, () if over else (_not_all(job),))
+    return _plan(spec, observed, steps, () if over else tuple(not_all_results(job)))
 
 
 def _since(spec: Spec, observed: Observed) -> datetime:
-    """When the first task was created whose results count, as far as the jobs say.
+    """When the first task whose results count was created, according to the jobs.
 
-    A schedule's jobs write to the same containers, one after the other: all that is there counts.
+    The jobs of a schedule write to the same containers one after the other, so everything counts.
     """
     if spec.job.schedule is not None:
         return datetime.min.replace(tzinfo=UTC)
@@ -112,7 +111,7 @@ def _since(spec: Spec, observed: Observed) -> datetime:
     return max(whole, default=min(job.created for job in observed.jobs))
 
 
-def _ends_by_itself(job: JobFacts) -> bool:
+def _ends_automatically(job: JobFacts) -> bool:
     """Whether the job ends when all its tasks are completed, or its job manager task is."""
     manager = job.properties.get("jobManagerTask")
     ends = isinstance(manager, Record) and manager.get("killJobOnCompletion") is True
@@ -127,8 +126,8 @@ def _newest(spec: Spec, observed: Observed) -> JobFacts:
     raise UsageError(
         Diagnostic(
             "no-run",
-            f"there is no job of {spec.name} in the account",
-            fix="`batchspec apply` starts one.",
+            f"the account has no job of the spec {spec.name!r}",
+            fix="Run `batchspec apply` to create one.",
         )
     )
 
@@ -136,13 +135,13 @@ def _newest(spec: Spec, observed: Observed) -> JobFacts:
 def _no_job_yet(schedule: ScheduleFacts) -> Diagnostic:
     return Diagnostic(
         "no-job-yet",
-        f"there is no job of the schedule {schedule.id!r} in the account",
-        fix="`batchspec status` says when the next one comes.",
+        f"the schedule {schedule.id!r} has created no job yet",
+        fix="`batchspec status` shows when the next job starts.",
     )
 
 
-def _is_there(step: Step, observed: Observed) -> bool:
-    """Whether what a step deletes is in the account: nothing is made any more."""
+def _exists(step: Step, observed: Observed) -> bool:
+    """Whether the resource that a step deletes exists."""
     match step.action:
         case DeletePool():
             return observed.pool is not None
@@ -164,29 +163,4 @@ def _plan(
         kept=(),
         findings=findings,
         fingerprint=digest(spec.digest, tuple((step.id, step.verb, step.items) for step in steps)),
-    )
-
-
-def _still_open(job: JobFacts, *, scheduled: bool) -> Diagnostic:
-    goes_on = "If no other terminal is filling it, `batchspec apply` goes on from where it stopped."
-    return finding(
-        "job-open",
-        f"more tasks may come into the job {job.id!r}: it is waited for until it is closed",
-        fix="Its own program ends it, or its time limit does." if scheduled else goes_on,
-    )
-
-
-def _a_part(job: JobFacts) -> Diagnostic:
-    return finding(
-        "part-of-run",
-        f"the job {job.id!r} holds a part of the run: it is not enough to clean up after",
-        fix="`batchspec apply` looks at all of it, and cleans up.",
-    )
-
-
-def _not_all(job: JobFacts) -> Diagnostic:
-    return finding(
-        "not-all-results",
-        f"the job {job.id!r} is not over: more results may come",
-        fix="`batchspec attach` waits for it and fetches them all.",
     )

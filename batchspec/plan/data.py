@@ -4,59 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from batchspec.diagnostics import Diagnostic
 from batchspec.plan.actions import CreateContainer, DeleteOutputs, UploadFiles, UseContainer
 from batchspec.plan.lazy import FilesToUpload, pair, same
 from batchspec.plan.metadata import OWNER, created_by, may_delete, with_user
 from batchspec.plan.observed import ContainerFacts, LocalFile, Observed
 from batchspec.plan.plan import Step, Verb
-from batchspec.plan.rules.catalogue import finding
 from batchspec.plan.stamps import WorkSet, containers_written, is_stale
 from batchspec.plan.task_sets import TaskSets
 from batchspec.spec import Container, EachFile, Spec
 
 
-def missing_containers(spec: Spec, observed: Observed) -> Iterator[Diagnostic]:
-    """What is wrong where a container that must be there already is not."""
-    for key, container in spec.containers.items():
-        if container.existing and not observed.containers[key].exists:
-            yield _not_there(container)
-
-
-def container_steps(spec: Spec, observed: Observed) -> Iterator[tuple[Step, bool]]:
-    """For each container a step to make it, or one that keeps it; ``True`` marks the latter."""
+def container_steps(spec: Spec, observed: Observed) -> Iterator[Step]:
+    """For each container a step that creates it, uses it, or keeps it."""
     for key, container in spec.containers.items():
         facts = observed.containers[key]
         step_id, subject = f"container:{key}", f"container {container.id}"
         if facts.exists:
             reason = _why_kept(container, facts, spec.name)
             if with_user(facts.metadata or {}, spec.name) is None:
-                yield Step(step_id, None, Verb.KEEP, subject, reason), True
+                yield Step(step_id, None, Verb.KEEP, subject, reason)
             else:
                 use = UseContainer(container.id, spec.name)
-                reason = f"{reason}; this spec is recorded as a user"
-                yield Step(step_id, use, Verb.UPDATE, subject, reason), False
+                reason = f"{reason}; adds this spec to its users"
+                yield Step(step_id, use, Verb.UPDATE, subject, reason)
         elif not container.existing:
             metadata = {**container.metadata, **created_by(spec.name)}
             action = CreateContainer(container.id, metadata, container.public_access, spec.name)
-            yield Step(step_id, action, Verb.CREATE, subject, "it is not there yet"), False
+            yield Step(step_id, action, Verb.CREATE, subject, "new")
 
 
 def _why_kept(container: Container, facts: ContainerFacts, name: str) -> str:
-    """That it is there, and which other spec made it and may have its own blobs in it."""
-    maker = (facts.metadata or {}).get(OWNER, name)
-    if container.existing or maker == name:
-        return "it is there"
-    return f"it is there; the spec {maker} made it"
+    """That it exists, and which other spec created it and may store blobs in it."""
+    creator = (facts.metadata or {}).get(OWNER, name)
+    if container.existing or creator == name:
+        return "exists"
+    return f"exists; created by spec {creator}"
 
 
 def stale_steps(
     spec: Spec, observed: Observed, work: TaskSets, after: tuple[str, ...]
 ) -> Iterator[Step]:
-    """The steps that delete what tasks of an earlier version wrote, where it would be read.
+    """The steps that delete outputs of an earlier version from containers that tasks read.
 
-    A stage that reads a container as a whole would take it for outputs of the present version. In a
-    container that other specs use, nothing is deleted.
+    A stage that reads a whole container would read them like outputs of the current version.
+    Nothing is deleted from a container that other specs use.
     """
     written = {name for stage in spec.stages for name in containers_written(stage.body)}
     works: WorkSet | None = None
@@ -75,53 +66,49 @@ def stale_steps(
                 DeleteOutputs(container.id, work.works),
                 Verb.DELETE,
                 f"outputs of an earlier version in {container.id}",
-                "tasks to be run read the whole container",
+                "tasks read the whole container",
                 after,
                 count,
             )
 
 
 def upload_steps(
-    spec: Spec, observed: Observed, work: TaskSets, made: frozenset[str]
-) -> Iterator[tuple[Step, bool]]:
-    """For each container with files a step that uploads what is new or changed, or one that keeps.
+    spec: Spec, observed: Observed, work: TaskSets, created: frozenset[str]
+) -> Iterator[Step]:
+    """For each container with files a step that uploads what is new or changed, or that keeps it.
 
-    ``made`` are the ids of the steps that make containers.
+    ``created`` are the ids of the steps that create containers.
     """
     for key, container in spec.containers.items():
         if not container.upload:
             continue
         facts = observed.containers[key]
-        wanted = _wanted(spec, key, facts, work)
-        count = _Count.of(facts, wanted)
+        needed = _is_needed(spec, key, facts, work)
+        count = _Count.of(facts, needed)
         step_id, subject = f"upload:{key}", f"files to {container.id}"
         if not count.new + count.changed:
-            reason = _all_there(count.unchanged)
-            yield Step(step_id, None, Verb.KEEP, subject, reason, items=count.unchanged), True
+            yield Step(step_id, None, Verb.KEEP, subject, "up to date", items=count.unchanged)
             continue
-        stream = FilesToUpload(facts.files, facts.blobs, wanted, count.new + count.changed)
+        stream = FilesToUpload(facts.files, facts.blobs, needed, count.new + count.changed)
         before = f"container:{key}"
-        yield (
-            Step(
-                step_id,
-                UploadFiles(container.id, stream, count.size),
-                Verb.UPLOAD,
-                subject,
-                count.reason,
-                after=(before,) if before in made else (),
-                items=len(stream),
-            ),
-            False,
+        yield Step(
+            step_id,
+            UploadFiles(container.id, stream, count.size),
+            Verb.UPLOAD,
+            subject,
+            count.reason,
+            after=(before,) if before in created else (),
+            items=len(stream),
         )
 
 
-def _wanted(
+def _is_needed(
     spec: Spec, key: str, facts: ContainerFacts, work: TaskSets
 ) -> Callable[[LocalFile], bool]:
-    """Which files of a container anybody still needs.
+    """Which files of a container are needed.
 
-    All of them, but for one case: clean-up took the container away, and only some of the tasks that
-    each read one of its files are still to run.
+    All of them, with one exception: clean-up has deleted the container, and only some of the tasks
+    that each read one of its files are left to run.
     """
     readers = [
         stage
@@ -152,12 +139,12 @@ class _Count:
         self.new = self.changed = self.unchanged = self.size = 0
 
     @classmethod
-    def of(cls, facts: ContainerFacts, wanted: Callable[[LocalFile], bool]) -> _Count:
+    def of(cls, facts: ContainerFacts, needed: Callable[[LocalFile], bool]) -> _Count:
         count = cls()
         for file, blob in pair(facts.files, facts.blobs):
             if same(file, blob):
                 count.unchanged += 1
-            elif wanted(file):
+            elif needed(file):
                 count.size += file.size
                 if blob is None:
                     count.new += 1
@@ -168,22 +155,8 @@ class _Count:
     @property
     def reason(self) -> str:
         parts = [
-            (self.new, "not there yet"),
-            (self.changed, "changed"),
-            (self.unchanged, "there with the same content"),
+            (self.new, "new"),
+            (self.changed, "content changed"),
+            (self.unchanged, "up to date"),
         ]
-        return ", ".join(f"{number} {what}" for number, what in parts if number)
-
-
-def _all_there(files: int) -> str:
-    what = {1: "the file is", 2: "both files are"}.get(files, f"all {files} files are")
-    return f"{what} there with the same content"
-
-
-def _not_there(container: Container) -> Diagnostic:
-    return finding(
-        "missing-container",
-        f"the container {container.id!r} is marked `existing`, but is not in the account",
-        where=container.where,
-        fix="Make it first, name another, or leave out `existing` so that it is made.",
-    )
+        return ", ".join(f"{number:,} {what}" for number, what in parts if number)

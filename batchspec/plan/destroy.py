@@ -1,10 +1,10 @@
-"""The plan that deletes what a spec made in the account, and nothing else."""
+"""The plan that deletes what a spec created in the account, and nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from batchspec.diagnostics import Diagnostic, SpecError
+from batchspec.diagnostics import SpecError
 from batchspec.plan.actions import (
     DeleteContainers,
     DeleteJob,
@@ -17,27 +17,26 @@ from batchspec.plan.digest import digest
 from batchspec.plan.metadata import may_delete, others, users
 from batchspec.plan.observed import Observed
 from batchspec.plan.plan import Plan, Step, Verb
-from batchspec.plan.rules.catalogue import finding
-from batchspec.plan.rules.run import active_elsewhere
-from batchspec.spec import Spec
+from batchspec.plan.rules.run import other_run, results_missing
+from batchspec.spec import Result, Spec
 
 
 def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
-    """What is to be deleted: schedule, jobs, pool, then containers, each only if it is ours.
+    """Delete schedule, jobs, pool, then containers, each only if this spec created it.
 
-    A schedule goes first, and its jobs with it, so that no other comes; then jobs, so that no task
-    runs while the pool goes; the pool before the containers that its nodes read from.
+    The schedule is deleted first with its jobs, so that it creates no more; then jobs, so that no
+    task runs while the pool is deleted; the pool before the containers that its nodes read.
 
     Raises:
-        SpecError: results are in the account that are not on this disk, and not ``force``.
+        SpecError: results have not been downloaded, and not ``force``.
     """
     steps: list[Step] = []
     kept: list[Step] = []
     for step in _steps(spec, observed):
         (steps if step.action is not None else kept).append(step)
-    missing = _unfetched(spec, observed)
-    if steps and missing is not None and not force:
-        raise SpecError(missing, *active_elsewhere(spec, observed))
+    missing = _not_downloaded(spec, observed)
+    if steps and missing and not force:
+        raise SpecError(*results_missing(spec, missing), *other_run(spec, observed))
     return Plan(
         account=observed.account,
         name=spec.name,
@@ -45,21 +44,22 @@ def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
         digest=spec.digest,
         steps=tuple(steps),
         kept=tuple(kept),
-        findings=tuple(active_elsewhere(spec, observed)) if steps else (),
+        findings=tuple(other_run(spec, observed)) if steps else (),
         fingerprint=digest(spec.digest, tuple((step.id, step.verb) for step in steps)),
     )
 
 
-_NOT_OURS = "this spec did not make it"
+_CREATED = "created by this spec"
+_NOT_CREATED = "not created by this spec"
 
 
 def _used_by(names: tuple[str, ...]) -> str:
     """Which other specs use a container that is not deleted."""
     if not names:
-        return "it is marked `existing`"
+        return "marked `existing`"
     if len(names) == 1:
-        return f"the spec {names[0]} uses it"
-    return f"the specs {', '.join(names)} use it"
+        return f"also used by spec {names[0]}"
+    return f"also used by specs {', '.join(names)}"
 
 
 def _steps(spec: Spec, observed: Observed) -> Iterator[Step]:
@@ -70,10 +70,10 @@ def _steps(spec: Spec, observed: Observed) -> Iterator[Step]:
         pool_id, subject = f"pool:{observed.pool.id}", f"pool {observed.pool.id}"
         if observed.pool.metadata.get("batchspec:spec") == spec.name:
             action = DeletePool(observed.pool.id)
-            yield Step(pool_id, action, Verb.DELETE, subject, "this spec made it", before)
+            yield Step(pool_id, action, Verb.DELETE, subject, _CREATED, before)
             before = (*before, pool_id)
         else:
-            yield Step(pool_id, None, Verb.KEEP, subject, _NOT_OURS)
+            yield Step(pool_id, None, Verb.KEEP, subject, _NOT_CREATED)
     ours = []
     for key, container in spec.containers.items():
         metadata = observed.containers[key].metadata
@@ -85,54 +85,46 @@ def _steps(spec: Spec, observed: Observed) -> Iterator[Step]:
         elif spec.name in users(metadata):
             release = ReleaseContainer(container.id, spec.name)
             used = _used_by(others(metadata, spec.name))
-            reason = f"{used}; only the record that this spec uses it is removed"
+            reason = f"{used}; removes this spec from its users"
             yield Step(step_id, release, Verb.UPDATE, subject, reason, before)
         else:
-            yield Step(step_id, None, Verb.KEEP, subject, _NOT_OURS)
+            yield Step(step_id, None, Verb.KEEP, subject, _NOT_CREATED)
     if ours:
         yield Step(
             "containers",
             DeleteContainers(tuple(ours), spec.name),
             Verb.DELETE,
             containers_subject(ours),
-            "this spec made them" if len(ours) > 1 else "this spec made it",
+            _CREATED,
             before,
             len(ours),
         )
 
 
 def _work(spec: Spec, observed: Observed) -> Iterator[Step]:
-    """The schedule and the jobs, but those that a schedule takes with it."""
+    """The schedule, and the jobs that are not deleted with it."""
     schedule = observed.schedule
     if schedule is not None:
         step_id, subject = f"schedule:{schedule.id}", f"schedule {schedule.id}"
         if schedule.metadata.get("batchspec:spec") == spec.name:
-            reason = "this spec made it; its jobs go with it"
+            reason = f"{_CREATED}; its jobs are deleted with it"
             yield Step(step_id, DeleteSchedule(schedule.id), Verb.DELETE, subject, reason)
         else:
-            yield Step(step_id, None, Verb.KEEP, subject, _NOT_OURS)
+            yield Step(step_id, None, Verb.KEEP, subject, _NOT_CREATED)
     for job in observed.jobs:
         if schedule is not None and job.id == schedule.recent_job:
             continue
         step_id, subject = f"job:{job.id}", f"job {job.id}"
         if job.metadata.get("batchspec:spec") == spec.name:
-            yield Step(step_id, DeleteJob(job.id), Verb.DELETE, subject, "this spec made it")
+            yield Step(step_id, DeleteJob(job.id), Verb.DELETE, subject, _CREATED)
         else:
-            yield Step(step_id, None, Verb.KEEP, subject, _NOT_OURS)
+            yield Step(step_id, None, Verb.KEEP, subject, _NOT_CREATED)
 
 
-def _unfetched(spec: Spec, observed: Observed) -> Diagnostic | None:
-    """The problem that results would be lost, if they would."""
+def _not_downloaded(spec: Spec, observed: Observed) -> list[Result]:
+    """The results that would be lost."""
     if not observed.jobs or results_safe(spec, observed):
-        return None
-    there = [r for r in spec.results if observed.containers[r.container].exists]
-    if not there or (spec.job.schedule is None and not observed.tasks):
-        return None
-    verb = "apply" if spec.job.schedule is None else "download"
-    return finding(
-        "results-missing",
-        "results in the account are not on this disk yet",
-        detail=", ".join(f"container {spec.container_id(r.container)}" for r in there),
-        where=there[0].where,
-        fix=f"`batchspec {verb}` fetches them; `--force` deletes them all the same.",
-    )
+        return []
+    if spec.job.schedule is None and not observed.tasks:
+        return []
+    return [result for result in spec.results if observed.containers[result.container].exists]

@@ -1,19 +1,19 @@
-"""An image alias (``ubuntu-24.04``) resolved among the account's supported images.
+"""An image alias (``ubuntu-24.04``) resolved with the account's list of supported images.
 
-An alias is what people call an image; what the service wants is a publisher, an offer, a sku and
-the node agent that goes with them. The account's list is the only source: nothing is guessed.
+The service needs a publisher, an offer, a sku and the matching node agent; the account's list is
+the only source for them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from difflib import get_close_matches
 
 from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.plan.observed import SupportedImage
-from batchspec.plan.rules.catalogue import finding
+from batchspec.plan.rules.image import unknown_image
 from batchspec.spec import ImageAlias, Record, Value
 
 _GENERATION_2 = "Generation2VMImage"
@@ -35,21 +35,20 @@ def resolve_image(
 ) -> Record:
     """The ``virtualMachineConfiguration`` members of an alias; empty if it cannot be resolved.
 
-    Of several images of one alias it is one that machines of this ``size`` boot, then a verified
-    one, then the one that is supported longest.
+    Of several images with the alias, it prefers those that VMs of this ``size`` can boot, then
+    verified ones, then the one with the longest support.
     """
     offered = tuple(images)
     named = [image for image in offered if alias.name in aliases(image)]
     if not named:
-        problems.add(_unknown(alias, offered))
+        problems.extend(_unknown(alias, offered))
         return Record()
     forever = now + timedelta(days=36500)
     newer = isinstance(size, str) and _ONLY_GENERATION_2.match(size.lower()) is not None
 
     def rank(image: SupportedImage) -> tuple[object, ...]:
         second = _GENERATION_2 in image.capabilities
-        # Where the one has to be, the other is of no use; else all sizes boot the first generation,
-        # and older ones no other.
+        # Some sizes boot only generation 2; all others boot generation 1, older ones nothing else.
         fits = (second or not newer, image.verified, second == newer)
         return (*fits, image.end_of_life or forever, image.sku)
 
@@ -63,11 +62,11 @@ def resolve_image(
 
 
 def aliases(image: SupportedImage) -> frozenset[str]:
-    """What an image may be called: ``ubuntu-24.04``, ``windowsserver-2022``, ``almalinux-9`` ...
+    """The aliases of an image: ``ubuntu-24.04``, ``windowsserver-2022``, ``almalinux-9`` ...
 
-    The system's name and version are those of its node agent (``batch.node.ubuntu 24.04``); a
-    Windows agent serves all versions, so the version is in the sku (``2022-datacenter``); the full
-    ``offer-sku`` and ``publisher:offer:sku`` are always good.
+    Name and version are those of its node agent (``batch.node.ubuntu 24.04``). A Windows agent
+    supports all versions, so the version is in the sku (``2022-datacenter``). ``offer-sku`` and
+    ``publisher:offer:sku`` are aliases of every image.
     """
     names = {
         f"{image.offer}-{image.sku}".lower(),
@@ -84,18 +83,12 @@ def aliases(image: SupportedImage) -> frozenset[str]:
 
 
 def _special(image: SupportedImage) -> bool:
-    """Images with a purpose of their own (containers, HPC, confidential) go by their full name."""
+    """Whether an image is for a special purpose (HPC, ...), so that only its full name counts."""
     words = f"{image.offer} {image.sku}".lower()
     return any(word in words for word in ("hpc", "container", "cvm", "arm64", "minimal", "dsvm"))
 
 
-def _unknown(alias: ImageAlias, images: tuple[SupportedImage, ...]) -> Diagnostic:
+def _unknown(alias: ImageAlias, images: tuple[SupportedImage, ...]) -> Iterator[Diagnostic]:
     short = sorted({name for image in images for name in aliases(image) if ":" not in name})
     near = get_close_matches(alias.name, short, n=1)
-    return finding(
-        "unknown-image",
-        f"the account has no image {alias.name!r}",
-        detail="It offers: " + ", ".join(name for name in short if len(name) < 24),
-        where=alias.where,
-        fix=f"Did you mean `{near[0]}`?" if near else "",
-    )
+    return unknown_image(alias, [name for name in short if len(name) < 24], near[0] if near else "")

@@ -1,8 +1,8 @@
-"""The plan: ordered steps, what is kept, what was found, and a fingerprint of what it rests on."""
+"""The plan: ordered steps, what is kept, findings, and the snapshot that it is based on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from batchspec.plan.observed import Account
 
 
 class Verb(StrEnum):
-    """What a step does, in one word. Part of the published JSON."""
+    """What a step does. Part of the published JSON."""
 
     CREATE = "create"
     UPDATE = "update"
@@ -29,24 +29,24 @@ class Verb(StrEnum):
 
 
 class Gate(StrEnum):
-    """When a step that is not blocked may run."""
+    """When a step may run, once the steps in its ``after`` are done."""
 
     FLOW = "flow"
-    """As soon as what it comes after is done."""
+    """Immediately."""
     SUCCESS = "success"
-    """Only if nothing failed so far."""
+    """If no step has failed."""
     END = "end"
-    """When all else has ended, well or not."""
+    """When all other steps have ended, successfully or not."""
     ASK = "ask"
-    """When all else has ended, well or not, and the user agrees."""
+    """When all other steps have ended, successfully or not, and the user agrees."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: ``after`` names the steps it waits for; ``items`` counts files, tasks or nodes.
+    """One step. ``after`` are the ids of steps to wait for; ``items`` counts files, tasks or nodes.
 
-    ``subject`` is what it is about in the user's words (``container input``, ``pool topn``);
-    ``reason`` says why it is in the plan. A step that only keeps has no ``action``.
+    ``subject`` is the resource (``container input``, ``pool topn``), ``reason`` why the step is in
+    the plan. A step that keeps an existing resource has no ``action``.
     """
 
     id: str
@@ -59,11 +59,15 @@ class Step:
     gate: Gate = Gate.FLOW
 
 
-class Fact(NamedTuple):
-    """A fact that a plan rests on: what it is, and its parts by name where they can be told apart.
+def ids(steps: Iterable[Step]) -> tuple[str, ...]:
+    """The ids of the steps that do something."""
+    return tuple(step.id for step in steps if step.action is not None)
 
-    From a ``#`` on a text is a digest: it tells that something moved, and is not shown. It is a
-    tuple, and so a value that can be part of a digest.
+
+class Fact(NamedTuple):
+    """One fact of the snapshot that a plan is based on; ``parts`` are its properties or members.
+
+    Text after ``#`` is a digest, which is compared and not shown. A tuple can be part of a digest.
     """
 
     value: str
@@ -72,13 +76,11 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole plan. ``digest`` is the spec's; ``fingerprint`` covers all that it rests on.
+    """A whole plan. ``digest`` is the spec's, ``fingerprint`` that of the ``snapshot``.
 
-    ``snapshot`` are what it rests on, by what the user calls them.
-
-    ``kept`` are the parts that stay as they are, each with its reason (verb ``keep``). A plan that
-    is ``detached`` ends before its job does; one that is ``scheduled`` before the jobs that a
-    schedule makes.
+    ``snapshot`` are the facts that the plan is based on, by name. ``kept`` are the resources that
+    stay as they are, each with its reason (verb ``keep``). A ``detached`` plan ends with the
+    submission, a ``scheduled`` one with the schedule, whose jobs follow later.
     """
 
     account: Account
@@ -103,7 +105,7 @@ class Plan:
 
     @property
     def questions(self) -> tuple[Diagnostic, ...]:
-        """The findings that the user has to agree to before anything is sent."""
+        """The findings that need the user's consent before anything is sent."""
         return tuple(found for found in self.findings if found.severity is Severity.QUESTION)
 
     @property

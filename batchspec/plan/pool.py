@@ -1,9 +1,9 @@
-"""The steps for the pool: make, keep, change, resize or replace it, and wait for its nodes."""
+"""The steps for the pool: create, keep, update, resize or replace it, and wait for its nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.plan.actions import (
@@ -15,12 +15,12 @@ from batchspec.plan.actions import (
     UpdatePool,
     WaitForPool,
 )
-from batchspec.plan.changes import ChangeMethod, Difference, differences
+from batchspec.plan.changes import ChangeMethod, differences
 from batchspec.plan.metadata import SPEC
 from batchspec.plan.observed import Observed, PoolFacts
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.pool_body import PoolChange, drift, pool_change, without_size
-from batchspec.plan.rules.catalogue import finding
+from batchspec.plan.rules.account import missing_pool, pool_differs, pool_drift
 from batchspec.plan.sas_lifetime import runs_out, sas_lifetime
 from batchspec.spec import Pool, PoolKind, Record, Spec, Value
 
@@ -28,47 +28,39 @@ _TARGETS = ("targetDedicatedNodes", "targetLowPriorityNodes")
 _FORMULA = ("autoScaleFormula", "autoScaleEvaluationInterval")
 
 
-@dataclass(frozen=True, slots=True)
-class PoolPlan:
-    """The steps about the pool that are to be done, and those that keep what is there."""
-
-    steps: tuple[Step, ...]
-    kept: tuple[Step, ...] = ()
-
-
 def pool_steps(
-    spec: Spec, observed: Observed, body: Record, problems: Diagnostics, *, anew: bool = False
-) -> PoolPlan:
-    """What there is to do about the pool, given that tasks are to run on it.
-
-    ``anew`` replaces it in any case, if this spec made it.
-    """
+    spec: Spec, observed: Observed, body: Record, problems: Diagnostics, *, replace: bool = False
+) -> tuple[Step, ...]:
+    """The steps for the pool of the tasks; ``replace`` creates it again if this spec owns it."""
     match spec.pool.kind:
         case PoolKind.JOB:
-            return PoolPlan(())
+            return ()
         case PoolKind.EXISTING:
-            return _existing(spec.pool, observed.pool, problems)
+            if observed.pool is None or observed.pool.state == "deleting":
+                problems.extend(missing_pool(spec.pool))
+            return (_wait(spec.pool, 0, ()), _keep(spec.pool, "marked `existing`"))
         case PoolKind.OWN:
-            return _own(spec, observed, body, problems, anew=anew)
+            return _own_pool(spec, observed, body, problems, replaced=replace)
 
 
 def with_restart(
-    pool: str, plan: PoolPlan, failed: tuple[str, ...], unprepared: tuple[str, ...]
-) -> PoolPlan:
-    """The plan with a restart of nodes, unless all nodes restart or are replaced.
+    pool: str, steps: tuple[Step, ...], failed: tuple[str, ...], unprepared: tuple[str, ...]
+) -> tuple[Step, ...]:
+    """The steps with a restart of nodes, unless all nodes restart or are replaced.
 
-    ``failed`` are those whose start task failed. ``unprepared`` are those on which the preparation
-    task of the job failed: the service starts no task of the job there, and runs the preparation
-    task again after a restart (``BatchJobPreparationTask.rerun_on_node_reboot_after_success``: it
-    always runs again unless it succeeded).
+    The start task failed on ``failed`` nodes. The preparation task of the job failed on
+    ``unprepared`` ones: the service starts no task of the job there, and runs the preparation task
+    again after a restart (``BatchJobPreparationTask.rerun_on_node_reboot_after_success``: it always
+    runs again unless it succeeded).
     """
     nodes = tuple(dict.fromkeys((*failed, *unprepared)))
     if not nodes:
-        return plan
-    if any(isinstance(s.action, CreatePool | ReplacePool) for s in plan.steps) or any(
-        isinstance(s.action, UpdatePool) and s.action.restart for s in plan.steps
+        return steps
+    actions = [step.action for step in steps]
+    if any(isinstance(action, CreatePool | ReplacePool) for action in actions) or any(
+        isinstance(action, UpdatePool) and action.restart for action in actions
     ):
-        return plan
+        return steps
     counts = ((len(failed), "start task"), (len(unprepared), "preparation task"))
     causes = ", ".join(f"{task} failed on {number:,}" for number, task in counts if number)
     restart = Step(
@@ -77,79 +69,69 @@ def with_restart(
         Verb.UPDATE,
         f"pool {pool}",
         f"restart nodes: {causes}",
-        tuple(step.id for step in plan.steps if not isinstance(step.action, WaitForPool)),
+        tuple(step.id for step in steps if not isinstance(step.action, WaitForPool)),
         len(nodes),
     )
-    steps = tuple(
-        replace(step, after=(*step.after, restart.id))
-        if isinstance(step.action, WaitForPool)
-        else step
-        for step in plan.steps
+    return (
+        restart,
+        *(
+            replace(step, after=(*step.after, restart.id))
+            if isinstance(step.action, WaitForPool)
+            else step
+            for step in steps
+        ),
     )
-    return replace(plan, steps=(restart, *steps))
 
 
-def pool_drift(spec: Spec, observed: Observed, body: Record) -> Iterator[Diagnostic]:
-    """What another client has changed about the pool of a run that has nothing left to do."""
+def unused_pool_drift(spec: Spec, observed: Observed, body: Record) -> Iterator[Diagnostic]:
+    """What another client changed in the pool of a run that has no tasks left."""
     facts = observed.pool
     if spec.pool.kind is not PoolKind.OWN or facts is None or facts.state == "deleting":
         return
-    if facts.metadata.get(SPEC) == spec.name and (changed := drift(body, facts)):
-        yield _drifted(spec.pool, changed)
+    if facts.metadata.get(SPEC) == spec.name:
+        yield from pool_drift(spec.pool, drift(body, facts))
 
 
-def _existing(pool: Pool, facts: PoolFacts | None, problems: Diagnostics) -> PoolPlan:
-    if facts is None or facts.state == "deleting":
-        problems.add(
-            finding(
-                "missing-pool",
-                f"the pool {pool.id!r} is marked `existing`, but is not in the account",
-                where=pool.where,
-                fix="Name a pool that is there, or describe one so that it is made.",
-            )
-        )
-    return PoolPlan((_wait(pool, 0, ()),), (_keep(pool, "it is not ours to change"),))
-
-
-def _own(
-    spec: Spec, observed: Observed, body: Record, problems: Diagnostics, *, anew: bool
-) -> PoolPlan:
+def _own_pool(
+    spec: Spec, observed: Observed, body: Record, problems: Diagnostics, *, replaced: bool
+) -> tuple[Step, ...]:
     pool, facts, sas = spec.pool, observed.pool, sas_lifetime(spec, observed.now)
     step_id, subject = f"pool:{pool.id}", f"pool {pool.id}"
     uploads = tuple(f"upload:{key}" for key in pool.start_containers)
-    nodes = _nodes(body)
+    nodes = sum(_targets(body))
     if facts is None or facts.state == "deleting":
-        why = "it is not there yet" if facts is None else "the one that is there is being deleted"
-        step = Step(
-            step_id, CreatePool(pool.id, body, sas), Verb.CREATE, subject, why, uploads, nodes
-        )
-        return PoolPlan((step, _wait(pool, nodes, (step_id,))))
+        why = "new" if facts is None else "new; the existing pool is being deleted"
+        create = CreatePool(pool.id, body, sas)
+        step = Step(step_id, create, Verb.CREATE, subject, why, uploads, nodes)
+        return (step, _wait(pool, nodes, (step_id,)))
     if facts.metadata.get(SPEC) != spec.name:
         found = tuple(differences(without_size(body), facts.properties))
-        if found or anew:
-            problems.add(_foreign(pool, facts, found))
-        kept = _keep(pool, "it is there, and equal, made by another", nodes)
-        return PoolPlan((_wait(pool, nodes, ()),), (kept,))
+        if found or replaced:
+            problems.extend(pool_differs(pool, found))
+        owner = facts.metadata.get(SPEC)
+        created = f"spec {owner}" if owner else "another client"
+        kept = _keep(pool, f"up to date; created by {created}", nodes)
+        return (_wait(pool, nodes, ()), kept)
     change = pool_change(body, facts)
-    if anew:
-        change = PoolChange(ChangeMethod.REPLACE, "as asked for (--replace pool)")
+    if replaced:
+        change = PoolChange(ChangeMethod.REPLACE, "requested by --replace pool")
     if change is not None and change.how is ChangeMethod.REPLACE:
         action = ReplacePool(pool.id, body, sas)
         step = Step(step_id, action, Verb.REPLACE, subject, change.reason, uploads, nodes)
-        return PoolPlan((step, _wait(pool, nodes, (step_id,))))
+        return (step, _wait(pool, nodes, (step_id,)))
     changed = drift(body, facts)
-    if changed:
-        problems.add(_drifted(pool, changed))
-    why = "it is there, as somebody has changed it" if changed else "it is there, as the spec says"
+    problems.extend(pool_drift(pool, changed))
     steps = tuple(_in_place(spec, observed, facts, body, change))
     ready = _wait(pool, nodes, tuple(step.id for step in steps))
-    return PoolPlan((*steps, ready), () if steps else (_keep(pool, why, nodes),))
+    if steps:
+        return (*steps, ready)
+    return (ready, _keep(pool, "changed by another client" if changed else "up to date", nodes))
 
 
 def _in_place(
     spec: Spec, observed: Observed, facts: PoolFacts, body: Record, change: PoolChange | None
 ) -> Iterator[Step]:
-    """What is changed about a pool that stays: properties, old signatures, its size."""
+    """Changes of a pool in place: properties, expiring signatures, size."""
     pool, sas = spec.pool, sas_lifetime(spec, observed.now)
     step_id, subject = f"pool:{pool.id}", f"pool {pool.id}"
     uploads = tuple(f"upload:{key}" for key in pool.start_containers)
@@ -161,7 +143,7 @@ def _in_place(
         before = (step_id,)
     elif until is not None:
         patch = Record(startTask=body["startTask"], metadata=body["metadata"])
-        reason = f"nodes that start after {until:%Y-%m-%d %H:%M} could not read their files"
+        reason = f"signed URLs of its start task expire on {until:%Y-%m-%d %H:%M} UTC"
         before = (f"{step_id}:sign",)
         yield Step(
             before[0], UpdatePool(pool.id, patch, sas), Verb.UPDATE, subject, reason, uploads
@@ -170,7 +152,7 @@ def _in_place(
 
 
 def _size(pool: Pool, facts: PoolFacts, body: Record, before: tuple[str, ...]) -> Iterator[Step]:
-    """Another number of nodes, another formula for it, or from the one to the other."""
+    """Changes of the number of nodes, of the autoscale formula, or from one to the other."""
     subject = f"pool {pool.id}"
     scales = facts.properties.get("enableAutoScale") is True
     if body.get("enableAutoScale") is True:
@@ -178,23 +160,21 @@ def _size(pool: Pool, facts: PoolFacts, body: Record, before: tuple[str, ...]) -
         found = [] if not scales else list(differences(wanted, facts.properties))
         if scales and not found:
             return
-        reason = "; ".join(d.words for d in found) or (
-            f"it has {_sizes(_there(facts))}, the spec says that it scales itself"
-        )
+        reason = "; ".join(d.words for d in found) or (f"{_sizes(_existing(facts))} -> autoscale")
         action = ScalePool(pool.id, *(_text(body.get(key)) for key in _FORMULA))
         yield Step(_next(pool, before, "scale"), action, Verb.RESIZE, subject, reason, before)
         return
     targets = _targets(body)
     if scales:
-        reason = f"it scales itself, the spec says {_sizes(targets)}"
+        reason = f"autoscale -> {_sizes(targets)}"
         name = _next(pool, before, "scale")
         yield Step(name, ScalePool(pool.id, None), Verb.RESIZE, subject, reason, before)
         before = (name,)
-    if scales or targets != _there(facts) or facts.shortfall:
-        reason = f"it has {_sizes(_there(facts))}, the spec says {_sizes(targets)}"
-        if targets == _there(facts) and not scales:
-            # The service tries again only when it is asked to.
-            reason = f"it got {facts.nodes} of {facts.target} nodes: {facts.shortfall}"
+    if scales or targets != _existing(facts) or facts.shortfall:
+        reason = f"{'autoscale' if scales else _sizes(_existing(facts))} -> {_sizes(targets)}"
+        if targets == _existing(facts) and not scales:
+            # After a failed resize the service tries again only on request.
+            reason = f"{facts.nodes} of {facts.target} nodes allocated: {facts.shortfall}"
         dedicated, spot = targets
         resize = ResizePool(pool.id, dedicated, spot, _text(body.get("resizeTimeout")))
         name = _next(pool, before, "size")
@@ -202,7 +182,7 @@ def _size(pool: Pool, facts: PoolFacts, body: Record, before: tuple[str, ...]) -
 
 
 def _next(pool: Pool, before: tuple[str, ...], what: str) -> str:
-    """The id of a step about the pool: its first one has the pool's own."""
+    """The id of a step for the pool; the first one has no suffix."""
     return f"pool:{pool.id}:{what}" if before else f"pool:{pool.id}"
 
 
@@ -211,7 +191,7 @@ def _targets(body: Record) -> tuple[int, int]:
     return dedicated, spot
 
 
-def _there(facts: PoolFacts) -> tuple[int, int]:
+def _existing(facts: PoolFacts) -> tuple[int, int]:
     return facts.target_dedicated, facts.target_spot
 
 
@@ -221,7 +201,7 @@ def _wait(pool: Pool, nodes: int, after: tuple[str, ...]) -> Step:
         WaitForPool(pool.id, nodes),
         Verb.WAIT,
         f"nodes of {pool.id}",
-        "tasks run on nodes whose start task has succeeded",
+        "tasks need a node whose start task succeeded",
         after,
         nodes,
     )
@@ -229,10 +209,6 @@ def _wait(pool: Pool, nodes: int, after: tuple[str, ...]) -> Step:
 
 def _keep(pool: Pool, reason: str, nodes: int = 1) -> Step:
     return Step(f"pool:{pool.id}", None, Verb.KEEP, f"pool {pool.id}", reason, (), nodes)
-
-
-def _nodes(body: Record) -> int:
-    return sum(_targets(body))
 
 
 def _number(value: Value) -> int:
@@ -245,25 +221,6 @@ def _text(value: Value) -> str | None:
 
 def _sizes(targets: tuple[int, int]) -> str:
     dedicated, spot = targets
-    return f"{dedicated} dedicated and {spot} spot nodes" if spot else f"{dedicated} nodes"
-
-
-def _foreign(pool: Pool, facts: PoolFacts, found: tuple[Difference, ...]) -> Diagnostic:
-    how = "and it differs" if found else "and only its maker may replace it"
-    return finding(
-        "pool-differs",
-        f"a pool {facts.id!r} is there that this spec did not make, {how}",
-        detail="\n".join(difference.words for difference in found),
-        where=pool.where,
-        fix=f"Use it as it is (`pool: {{existing: {facts.id}}}`), or give yours another `id`.",
-    )
-
-
-def _drifted(pool: Pool, found: tuple[Difference, ...]) -> Diagnostic:
-    return finding(
-        "pool-drift",
-        f"somebody has changed the pool {pool.id!r} since this spec made it; it stays so",
-        detail="\n".join(difference.words for difference in found),
-        where=pool.where,
-        fix="`--replace pool` makes it anew, as the spec says.",
-    )
+    if spot:
+        return f"{dedicated} dedicated and {spot} Spot nodes"
+    return "1 node" if dedicated == 1 else f"{dedicated} nodes"

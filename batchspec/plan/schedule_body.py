@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from batchspec.diagnostics import Diagnostic, Diagnostics
+from batchspec.diagnostics import Diagnostics
 from batchspec.plan.changes import SCHEDULE, ChangeMethod, Difference, differences
 from batchspec.plan.digest import digest
 from batchspec.plan.job_body import job_differences, properties
@@ -27,11 +27,10 @@ from batchspec.plan.metadata import (
 )
 from batchspec.plan.observed import Observed, ScheduleFacts
 from batchspec.plan.pool_body import without_size
-from batchspec.plan.rules.catalogue import finding
-from batchspec.plan.sas_lifetime import is_endless
+from batchspec.plan.rules.schedule import one_task
 from batchspec.plan.stamps import unstamped
 from batchspec.plan.tasks import expand
-from batchspec.spec import BlobUrl, Record, Spec, Text, Value
+from batchspec.spec import Record, Spec, Value
 
 JOB_MANAGER = "jobManagerTask"
 """The property of a job."""
@@ -40,11 +39,11 @@ JOB_MANAGER = "jobManagerTask"
 def job_manager_task(
     spec: Spec, observed: Observed, *, windows: bool, problems: Diagnostics
 ) -> Record | None:
-    """The job manager task of a schedule's jobs; a problem is added where there is no such one.
+    """The job manager task of a schedule's jobs; ``None``, with an error, if there is not one task.
 
-    What the spec spells out is taken as it is. Otherwise it is the task of its one stage, with the
-    id that says what it computes. Then the job does not end with it, but with the last task: what
-    it adds is waited for; and it shares its node, as any task does.
+    It is ``job_manager_task`` of the spec, otherwise the task of its one stage. The job then ends
+    with its last task, not with the job manager task, which may add tasks; and the job manager task
+    shares its node as other tasks do.
     """
     given = spec.job.properties.get(JOB_MANAGER)
     if isinstance(given, Record):
@@ -53,12 +52,9 @@ def job_manager_task(
     tasks = expand(spec, stage, observed, windows=windows)
     first = next(iter(tasks), None)
     if first is None or len(tasks) != 1:
-        count = f"{len(tasks):,}"
-        summary = f"each job of a schedule begins with one task, and {stage.name} has {count}"
-        problems.add(finding("one-task", summary, where=stage.where))
+        problems.extend(one_task(stage, len(tasks)))
         return None
-    # The schedule records what it was made from: marks and stamps add nothing, and would make every
-    # change of the work a change of these properties.
+    # The schedule's digest covers the work; marks and stamps would only repeat every change of it.
     shown = stage.body.get("displayName")
     return first.body.with_(
         displayName=shown if isinstance(shown, str) else None,
@@ -69,10 +65,10 @@ def job_manager_task(
 
 
 def schedule_body(spec: Spec, observed: Observed, pool: Record, manager: Record) -> Record:
-    """The body of Create Job Schedule; ``pool`` is that of Create Pool.
+    """The body of Create Job Schedule; ``pool`` is the body of Create Pool.
 
-    A job ends by itself when its tasks are completed, unless the spec says otherwise: one that goes
-    on would keep the next from being made.
+    A job ends when its tasks are completed, unless the spec sets ``onAllTasksComplete``: while a
+    job is active, the schedule does not create the next one.
     """
     jobs = properties(spec, observed, pool).with_(id=None, **{JOB_MANAGER: manager})
     if "onAllTasksComplete" not in jobs:
@@ -107,7 +103,7 @@ def _auto_pool(jobs: Record) -> tuple[Record, Record] | None:
 
 
 def _lasting(jobs: Record) -> Record:
-    """The jobs without what changes at every plan: who plans, when, and how long nodes can read."""
+    """The jobs without what differs in every plan: provenance, and expiry of signed URLs."""
     if (found := _auto_pool(jobs)) is None:
         return jobs
     auto, pool = found
@@ -118,7 +114,7 @@ def _lasting(jobs: Record) -> Record:
 
 
 def _pool_digest(spec: Spec, jobs: Record) -> str:
-    """What the pool that lives as long as the schedule is made from; empty where there is none."""
+    """The digest of the pool with the lifetime of the schedule; empty if there is none."""
     found = _auto_pool(jobs)
     if found is None or spec.pool.auto.get("poolLifetimeOption") != "jobschedule":
         return ""
@@ -127,62 +123,27 @@ def _pool_digest(spec: Spec, jobs: Record) -> str:
     return digest(auto.with_(pool=without_size(pool).with_(metadata=None)), starts)
 
 
-def endless(spec: Spec, *bodies: Record) -> Diagnostic | None:
-    """That a schedule has no end, while addresses in these bodies are signed: a signature has one.
-
-    ``bodies`` are all that the nodes of its jobs are sent.
-    """
-    schedule = spec.job.schedule
-    if schedule is None or not is_endless(schedule):
-        return None
-    urls = {url.container for body in bodies for url in _urls(body) if url.permissions}
-    if not urls:
-        return None
-    names = ", ".join(f"container {name}" for name in sorted(urls))
-    return finding(
-        "endless-schedule",
-        "the schedule has no end, and its jobs are handed addresses that are signed until one",
-        detail=f"Signed: {names}.",
-        where=spec.place("job.schedule"),
-    )
-
-
-def _urls(value: Value) -> Iterator[BlobUrl]:
-    """Every blob URL in a value."""
-    match value:
-        case BlobUrl():
-            yield value
-        case Text():
-            yield from value.urls()
-        case Record():
-            for item in value.values():
-                yield from _urls(item)
-        case tuple():
-            for item in value:
-                yield from _urls(item)
-
-
 _JOBS = "jobSpecification"
 _TASK_ID = f"{_JOBS}.{JOB_MANAGER}.id"
-_CONTENT_CHANGED = "what its task works on has changed"
-_HIDDEN_CHANGE = "the spec has changed in what the account does not show"
-_POOL_CHANGED = "the pool that lives as long as the schedule is another now"
+_CONTENT_CHANGED = "content of the task's files changed"
+_HIDDEN_CHANGE = "properties changed that the service does not return"
+_POOL_CHANGED = "the pool of the schedule changed"
 _SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleChange:
-    """Why a schedule is to change. ``patch`` does it in place; empty: it has to be made anew."""
+    """Why a schedule changes. ``patch`` is the update; if empty, the schedule is replaced."""
 
     reason: str
     patch: Record
 
 
 def schedule_change(body: Record, facts: ScheduleFacts) -> ScheduleChange | None:
-    """What makes the schedule what the spec says now; ``None`` if it was made from the same.
+    """What changes the schedule to match the spec; ``None`` if it is up to date.
 
-    ``body`` is that of Create Job Schedule. Its jobs are always among what is updated, so that the
-    addresses in them are signed for as long as the new schedule lasts.
+    ``body`` is the body of Create Job Schedule. An update always contains the job specification, so
+    that its URLs are signed until the end of the new schedule.
     """
     wanted = metadata_of(body)
     found = [d for d in _changes(body, facts) if SCHEDULE[d.property] is ChangeMethod.NOW]
@@ -201,26 +162,26 @@ def schedule_change(body: Record, facts: ScheduleFacts) -> ScheduleChange | None
 
 
 def for_the_next(body: Record, facts: ScheduleFacts) -> str:
-    """Words on what only a schedule that is made anew will have; empty if that is nothing."""
+    """What only a new schedule would have, as text; empty if nothing."""
     fixed = [key for key, how in SCHEDULE.items() if how is ChangeMethod.NEXT]
     wanted, there = ({key: value.get(key) for key in fixed} for value in (body, facts.properties))
     found = (Difference(key, wanted[key], there[key]) for key in fixed)
     return "".join(
-        f"; one that is made anew has {difference.words}"
+        f"; a new schedule has {difference.words}"
         for difference in found
         if difference.wanted != difference.found
     )
 
 
 def drift(body: Record, facts: ScheduleFacts) -> tuple[Difference, ...]:
-    """In what a schedule made from the same spec is another now: somebody has changed it."""
+    """What another client changed in a schedule with the same digest."""
     keys = ("schedule", _JOBS)
     wanted = Record({key: body[key] for key in keys})
     return tuple(d for d in differences(wanted, facts.properties) if _counts(d))
 
 
 def _changes(body: Record, facts: ScheduleFacts) -> Iterator[Difference]:
-    """Every property in which the schedule is not what the body says."""
+    """Every property in which the schedule differs from the body."""
     times, there = body["schedule"], facts.properties.get("schedule")
     assert isinstance(times, Record)
     there = there if isinstance(there, Record) else Record()
@@ -240,12 +201,12 @@ def _changes(body: Record, facts: ScheduleFacts) -> Iterator[Difference]:
 
 
 def _counts(difference: Difference) -> bool:
-    """Whether somebody made it: until when the nodes of an auto pool can read is always another."""
+    """Whether a difference is relevant: metadata of an auto pool contain an expiry that differs."""
     return "metadata" not in difference.path
 
 
 def _summary(found: list[Difference]) -> str:
-    # The task's id says what it computes: alone, it tells of files that are others now.
+    # The task's id is a digest of its work: if only the id differs, the content of files changed.
     words = [difference.words for difference in found if difference.path != _TASK_ID]
     words = words or [_CONTENT_CHANGED for _ in found]
     more = len(words) - _SHOWN

@@ -13,12 +13,16 @@ from batchspec.cli.console import show_plan_errors
 from batchspec.cli.execute import unshown_findings
 from batchspec.cli.options import Format, ProgressKind
 from batchspec.diagnostics import Place, SpecError
-from batchspec.plan.rules.catalogue import finding
+from batchspec.plan.rules.registry import RULES
+from batchspec.plan.rules.rule import Finding
 from tests.e2e.conftest import Workplace
 from tests.render.plans import PLANS
 
 WHERE = Place("a.yaml", 3, 5, "  x: 1")
-FOUND = (finding("pool-kept", "a warning"), finding("pool-needs-client", "a note"))
+FOUND = (
+    RULES["pool-kept"].report(Finding("a warning")),
+    RULES["pool-needs-client"].report(Finding("a note")),
+)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +42,7 @@ def test_a_run_that_shows_no_plan_tells_its_findings(
 
 
 def test_a_refusal_is_in_the_form_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    problem = finding("no-nodes", "the pool has no node", where=WHERE)
+    problem = RULES["no-nodes"].report(Finding("the pool has no node", WHERE))
     show_plan_errors(Path("a.yaml"), [problem], Format.MARKDOWN)
     text = capsys.readouterr().out
     assert text.startswith("### batchspec plan: `a.yaml`\n")

@@ -329,7 +329,7 @@ def test_retry_again_and_by_cause_with_an_edited_program(near: Workplace) -> Non
     ok(near.run("apply", near.spec, "--progress", "quiet"), 3)
     program(near, "test $1 != 2.txt || exit 9\necho two\n")
     said = ok(near.run("retry", near.spec, "--cause", "exit-8"), 3)
-    assert "1 task of it is left out" in said
+    assert "1 task is left out" in said
     ok(near.run("retry", near.spec, "--progress", "quiet"), 3)
     program(near, "echo three\n")
     ok(near.run("retry", near.spec, "--progress", "quiet"))

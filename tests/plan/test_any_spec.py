@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from batchspec.diagnostics import SpecError
 from batchspec.plan.observed import Account, ContainerFacts, Observed
 from batchspec.plan.rules.context import RuleContext
-from batchspec.plan.rules.files import landing, left_out
+from batchspec.plan.rules.files import item_not_there, same_file
 from batchspec.plan.rules.tasks import check_tasks
 from batchspec.spec import Record, Rows, Spec, read_rows, read_spec
 from tests.spec.test_mutations import GOOD, SECRETS, as_text, trees
@@ -37,8 +37,8 @@ def is_answered(path: Path, given: dict[str, str]) -> None:
         world = observed(spec)
     except SpecError:
         return
-    scene = RuleContext(spec, world, Record())
-    found = [*landing(scene), *left_out(scene)]
+    context = RuleContext(spec, world, Record())
+    found = [*same_file(context), *item_not_there(context)]
     for stage in spec.stages:
         found += check_tasks(spec, stage, world, windows=bool(spec.pool.windows))
     assert all(p.where is not None or p.code == "more-faults" for p in found), found

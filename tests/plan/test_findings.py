@@ -1,16 +1,17 @@
-"""The catalogue of findings: it has every code, the code has every one of it, and it is documented.
+"""The rules: every code has a rule, every rule has a test, and all of them are documented.
 
-What a situation of ``cases/`` does not show (because it would be long, or needs a file that YAML
-cannot write down) is here.
+Rules that no case in ``cases/`` can show (it would be long, or need a file that YAML cannot
+describe) are tested here.
 """
 
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,11 +19,11 @@ from pathlib import Path
 import pytest
 
 from batchspec.diagnostics import Diagnostic, Secret, Severity
-from batchspec.plan.rules.access import handed_in
-from batchspec.plan.rules.catalogue import CATALOGUE, FAMILIES, finding
-from batchspec.plan.rules.check import in_the_way, worth_knowing
+from batchspec.plan.rules.access import sas_ends_early
 from batchspec.plan.rules.context import RuleContext
-from batchspec.plan.rules.image import size
+from batchspec.plan.rules.image import vm_size_odd, vm_size_retired
+from batchspec.plan.rules.registry import GROUPS, RULES, advice, errors
+from batchspec.plan.rules.rule import Finding
 from batchspec.plan.stage_tasks import StageTasks
 from batchspec.plan.task_sets import TaskSets
 from batchspec.spec import Record, Spec, scale_bounds, scale_formula
@@ -34,9 +35,9 @@ RAISED_IN = (
     *sorted((ROOT / "batchspec/spec").rglob("*.py")),
     ROOT / "batchspec/observe/disk.py",
 )
-TELLING = {"Diagnostic", "finding", "_refuse", "refuse", "_fail", "add", "_add"}
-"""What is called with a code to tell a finding."""
-OF_THE_COMMAND_LINE = {
+REPORTING = {"Diagnostic", "_refuse", "refuse", "_fail", "add", "_add"}
+"""Functions whose first argument is the code of a diagnostic."""
+USAGE_ERRORS = {
     "bad-plan-file": "a file that is no saved plan",
     "no-job-yet": "attach to a schedule that has not begun",
     "no-results": "download of a spec without results",
@@ -45,7 +46,7 @@ OF_THE_COMMAND_LINE = {
     "not-retried": "retry of a schedule",
     "plan-stale": "a saved plan that no longer fits",
 }
-"""What is raised in these rooms and is wrong with what was typed, not with what would be done."""
+"""Usage errors, which are no findings."""
 
 GOLDENS = (*(ROOT / "tests/plan/cases").glob("*.txt"), *(ROOT / "tests/spec/cases").glob("*.txt"))
 HERE, SOURCE = Path(__file__), ROOT / "tests/spec/test_source.py"
@@ -63,7 +64,7 @@ ELSEWHERE = {
     "request-too-large": (HERE, ""),
     "rows-encoding": (ROWS, '"UTF-16"'),
     "rows-format": (ROWS, ""),
-    "task-too-large": (ROOT / "tests/plan/test_faults.py", ""),
+    "task-too-large": (ROOT / "tests/plan/test_task_rules.py", ""),
     "template-call": (TEMPLATE, ""),
     "template-statement": (TEMPLATE, ""),
     "too-deep": (SOURCE, ""),
@@ -71,28 +72,28 @@ ELSEWHERE = {
     "too-many-dependencies": (HERE, ""),
     "unreadable-file": (DISK, ""),
 }
-"""Tests of what no situation shows, and what they ask for if not for the code."""
+"""Tests of rules that no case shows, and the text in them if it is not the code."""
 
 
-def raised() -> Iterator[tuple[Path, str, Severity | None]]:
-    """Every code in the source, and what it is said to weigh there (``None``: what it does)."""
+def raised() -> Iterator[tuple[Path, str, Severity]]:
+    """Every code of a diagnostic that is not made by a rule, and its severity."""
     for path in RAISED_IN:
         for call in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(call, ast.Tuple) and path.name == "yaml_faults.py":
-                # A table: what the parser says, and the code of it.
+                # A table of parser messages and codes.
                 for code in [c for part in call.elts[1:2] for c in codes(part)]:
                     yield path, code, Severity.ERROR
-            if not isinstance(call, ast.Call) or not call.args or named(call) not in TELLING:
+            if not isinstance(call, ast.Call) or not call.args or named(call) not in REPORTING:
                 continue
             by_name = {keyword.arg: keyword.value for keyword in call.keywords}
-            weight = by_name.get("severity")
-            said = Severity[weight.attr] if isinstance(weight, ast.Attribute) else Severity.ERROR
+            severity = by_name.get("severity")
+            known = Severity[severity.attr] if isinstance(severity, ast.Attribute) else None
             for code in codes(call.args[0]):
-                yield path, code, None if named(call) == "finding" else said
+                yield path, code, known or Severity.ERROR
 
 
 def named(call: ast.Call) -> str:
-    """What is called."""
+    """The name of the called function."""
     match call.func:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name
@@ -100,7 +101,7 @@ def named(call: ast.Call) -> str:
 
 
 def codes(argument: ast.expr) -> Iterator[str]:
-    """The texts that a first argument can be."""
+    """The codes that a first argument can be."""
     match argument:
         case ast.Constant(value=str(code)) if re.fullmatch(r"[a-z0-9-]+", code):
             yield code
@@ -109,23 +110,29 @@ def codes(argument: ast.expr) -> Iterator[str]:
             yield from codes(argument.orelse)
 
 
-def test_every_code_that_is_raised_is_in_the_catalogue_with_its_weight() -> None:
+def test_every_code_that_is_raised_has_a_rule_of_its_severity() -> None:
     wrong = []
-    for path, code, weight in raised():
-        if code in OF_THE_COMMAND_LINE:
-            continue
-        kind = CATALOGUE.get(code)
-        if kind is None or weight not in {None, kind.severity}:
-            wrong.append(f"{path.name}: {code} ({weight})")
+    for path, code, severity in raised():
+        rule = RULES.get(code)
+        if code not in USAGE_ERRORS and (rule is None or rule.severity is not severity):
+            wrong.append(f"{path.name}: {code} ({severity})")
     assert wrong == []
 
 
-def test_every_code_of_the_catalogue_is_raised() -> None:
-    everywhere = "".join(path.read_text("utf-8") for path in RAISED_IN if "kinds" not in str(path))
-    assert [code for code in CATALOGUE if f'"{code}"' not in everywhere] == []
+def test_every_rule_without_a_check_is_raised_elsewhere() -> None:
+    sources = (path for path in RAISED_IN if "rules" not in path.parts)
+    everywhere = "".join(path.read_text("utf-8") for path in sources)
+    described = [code for code, rule in RULES.items() if not list_of_parameters(rule.check)]
+    assert len(described) > 50
+    assert [code for code in described if f'"{code}"' not in everywhere] == []
 
 
-def test_every_code_of_the_catalogue_is_shown_by_a_situation() -> None:
+def list_of_parameters(check: Callable[..., object]) -> list[str]:
+    """The names of a check's parameters; only metadata without a check have none."""
+    return [*inspect.signature(check).parameters]
+
+
+def test_every_rule_is_shown_by_a_case() -> None:
     shown = {
         code
         for golden in GOLDENS
@@ -133,83 +140,88 @@ def test_every_code_of_the_catalogue_is_shown_by_a_situation() -> None:
     }
     for code, (path, words) in ELSEWHERE.items():
         assert (words or f'"{code}"') in path.read_text("utf-8"), code
-    assert sorted(set(CATALOGUE) - shown - set(ELSEWHERE)) == []
+    assert sorted(set(RULES) - shown - set(ELSEWHERE)) == []
 
 
-def test_a_code_is_in_one_family() -> None:
-    assert len(CATALOGUE) == sum(len(family.kinds) for family in FAMILIES)
+def test_a_code_has_one_rule() -> None:
+    assert len(RULES) == sum(len(group.rules) for group in GROUPS)
 
 
-@pytest.mark.parametrize("kind", CATALOGUE.values(), ids=lambda kind: kind.code)
-def test_every_finding_says_why_and_how_to_mend_it(kind: object) -> None:
-    kind = CATALOGUE[kind.code]  # type: ignore[attr-defined]
-    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", kind.code)
-    assert kind.title and not kind.title.endswith(".")
-    assert kind.why.endswith(".") and kind.mend.endswith(".")
+@pytest.mark.parametrize("code", RULES)
+def test_every_rule_has_title_reason_and_fix(code: str) -> None:
+    rule = RULES[code]
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", code)
+    assert rule.title and not rule.title.endswith(".")
+    assert rule.why.endswith(".") and rule.fix.endswith(".")
 
 
-def test_a_finding_has_the_weight_and_the_mend_of_its_kind() -> None:
-    found = finding("pool-kept", "said")
-    assert (found.severity, found.fix) == (Severity.WARNING, CATALOGUE["pool-kept"].mend)
-    assert finding("pool-kept", "said", fix="Other.").fix == "Other."
+def test_a_finding_has_the_severity_and_the_fix_of_its_rule() -> None:
+    rule = RULES["pool-kept"]
+    found = rule.report(Finding("summary"))
+    assert (found.code, found.severity, found.fix) == ("pool-kept", Severity.WARNING, rule.fix)
+    assert rule.report(Finding("summary", fix="Other.")).fix == "Other."
 
 
 @pytest.mark.parametrize("tool", ["generate_findings", "generate_changes"])
-def test_the_documents_are_fresh(tool: str) -> None:
+def test_the_generated_documents_are_current(tool: str) -> None:
     command = [sys.executable, f"tools/{tool}.py", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-# --- what no situation shows -------------------------------------------------------------------
+# --- rules that no case shows --------------------------------------------------------------------
 
 
 def of_pool(**properties: object) -> RuleContext:
     return RuleContext(spec(stage()), observed(), Record({**properties}))  # type: ignore[dict-item]
 
 
-def told(scene: RuleContext) -> list[str]:
-    return [problem.code for problem in in_the_way(scene)]
+def codes_of_errors(context: RuleContext) -> list[str]:
+    return [problem.code for problem in errors(context)]
 
 
-def test_a_request_that_is_too_large_is_told() -> None:
+def test_a_request_that_is_too_large() -> None:
     settings = tuple(Record(name=f"N{n}", value="x" * 1000) for n in range(1000))
     good = {"targetDedicatedNodes": 1}
-    assert told(of_pool(**good)) == []
+    assert codes_of_errors(of_pool(**good)) == []
     start = Record(commandLine="true", environmentSettings=settings)
-    assert told(of_pool(startTask=start, **good)) == ["request-too-large"]
-    scene = of_pool(**good)
-    job = replace(scene.spec.job, properties=Record(commonEnvironmentSettings=settings))
-    assert told(replace(scene, spec=replace(scene.spec, job=job))) == ["request-too-large"]
+    assert codes_of_errors(of_pool(startTask=start, **good)) == ["request-too-large"]
+    context = of_pool(**good)
+    job = replace(context.spec.job, properties=Record(commonEnvironmentSettings=settings))
+    assert codes_of_errors(replace(context, spec=replace(context.spec, job=job))) == [
+        "request-too-large"
+    ]
 
 
 @pytest.mark.parametrize("key", ["jobPreparationTask", "jobReleaseTask", "jobManagerTask"])
-def test_a_command_around_the_tasks_that_is_too_long_is_told(key: str) -> None:
-    scene = of_pool(targetDedicatedNodes=1)
-    job = replace(scene.spec.job, properties=Record({key: Record(commandLine="x" * 131_072)}))
-    assert told(replace(scene, spec=replace(scene.spec, job=job))) == ["command-too-long"]
+def test_a_command_of_a_special_task_that_is_too_long(key: str) -> None:
+    context = of_pool(targetDedicatedNodes=1)
+    job = replace(context.spec.job, properties=Record({key: Record(commandLine="x" * 131_072)}))
+    assert codes_of_errors(replace(context, spec=replace(context.spec, job=job))) == [
+        "command-too-long"
+    ]
     start = of_pool(targetDedicatedNodes=1, startTask=Record(commandLine="x" * 131_072))
-    assert told(start) == ["command-too-long"]
+    assert codes_of_errors(start) == ["command-too-long"]
 
 
 @pytest.mark.parametrize(("number", "expected"), [(954, []), (956, ["too-many-dependencies"])])
-def test_ids_that_are_too_long_together_are_told(number: int, expected: list[str]) -> None:
+def test_ids_that_are_too_long_together(number: int, expected: list[str]) -> None:
     ids = tuple(f"{n:064}" for n in range(number))
     it = stage(body=Record(dependsOn=Record(taskIds=ids)))
-    scene = RuleContext(spec(it), observed(), Record(targetDedicatedNodes=1))
-    assert told(scene) == expected
+    context = RuleContext(spec(it), observed(), Record(targetDedicatedNodes=1))
+    assert codes_of_errors(context) == expected
 
 
 @pytest.mark.parametrize(("number", "expected"), [(200_000, []), (200_001, ["many-tasks"])])
-def test_more_tasks_than_the_service_counts_are_told(number: int, expected: list[str]) -> None:
+def test_more_tasks_than_the_service_counts(number: int, expected: list[str]) -> None:
     class Many(tuple):  # type: ignore[type-arg]
         def __len__(self) -> int:
             return number
 
     it = stage()
     work = TaskSets("job", None, True, (StageTasks(it, number, 0, 0, (), (), Many()),))
-    scene = RuleContext(spec(it), observed(), Record(targetDedicatedNodes=1))
-    found = worth_knowing(scene, (), work)
+    context = RuleContext(spec(it), observed(), Record(targetDedicatedNodes=1))
+    found = advice(context, (), work)
     assert [problem.code for problem in found if problem.code == "many-tasks"] == expected
 
 
@@ -217,7 +229,8 @@ def test_more_tasks_than_the_service_counts_are_told(number: int, expected: list
 
 
 def of_size(name: str) -> list[Diagnostic]:
-    return list(size(of_pool(vmSize=name)))
+    context = of_pool(vmSize=name)
+    return [*vm_size_retired(context), *vm_size_odd(context)]
 
 
 @pytest.mark.parametrize(
@@ -236,7 +249,7 @@ def of_size(name: str) -> list[Diagnostic]:
         "standard_dc2s_v2",
     ],
 )
-def test_sizes_that_are_offered_are_not_told(name: str) -> None:
+def test_available_sizes_have_no_finding(name: str) -> None:
     assert of_size(name) == []
 
 
@@ -255,18 +268,18 @@ def test_sizes_that_are_offered_are_not_told(name: str) -> None:
         ("standard d2s v5", "vm-size-odd"),
     ],
 )
-def test_sizes_that_are_gone_or_odd_are_told(name: str, code: str) -> None:
+def test_retired_and_invalid_sizes(name: str, code: str) -> None:
     assert [problem.code for problem in of_size(name)] == [code]
 
 
-def test_a_size_that_goes_within_a_year_says_when() -> None:
+def test_a_size_that_retires_within_a_year_has_its_date() -> None:
     (problem,) = of_size("standard_nv16as_v4")
-    assert problem.summary.endswith("goes on 2026-09-30")
+    assert problem.summary.endswith("will be retired by Azure on 2026-09-30")
 
 
 @pytest.mark.parametrize(("least", "most", "spot"), [(0, 4, 0), (2, 9, 0), (1, 3, 20), (0, 0, 7)])
 @pytest.mark.parametrize("slots", [1, 4])
-def test_the_bounds_of_a_formula_are_those_it_was_made_of(
+def test_the_bounds_of_a_formula_are_its_parameters(
     least: int, most: int, spot: int, slots: int
 ) -> None:
     formula = scale_formula(
@@ -276,17 +289,17 @@ def test_the_bounds_of_a_formula_are_those_it_was_made_of(
     assert scale_bounds("$TargetDedicatedNodes = min(10, $PendingTasks);") is None
 
 
-def test_findings_have_a_place_of_their_own() -> None:
-    """Where nothing is known but the pool, it is the pool that is pointed at."""
-    scene = of_pool(targetDedicatedNodes=0)
-    (problem,) = in_the_way(scene)
-    assert problem.where == scene.spec.pool.where
-    there = replace(scene.spec, places={"pool.nodes": replace(scene.spec.pool.where, line=9)})
-    (problem,) = in_the_way(replace(scene, spec=there))
+def test_findings_point_to_the_most_specific_key() -> None:
+    """Without the position of a key, the position is that of the pool."""
+    context = of_pool(targetDedicatedNodes=0)
+    (problem,) = errors(context)
+    assert problem.where == context.spec.pool.where
+    there = replace(context.spec, places={"pool.nodes": replace(context.spec.pool.where, line=9)})
+    (problem,) = errors(replace(context, spec=there))
     assert problem.where is not None and problem.where.line == 9
 
 
-def test_a_spec_keeps_the_places_of_its_keys(tmp_path: Path) -> None:
+def test_a_spec_has_the_positions_of_its_keys(tmp_path: Path) -> None:
     found: Spec = _read(tmp_path)
     at = {name: place.line for name, place in found.places.items()}
     assert (at["pool.nodes"], at["tasks.count.retries"], at["cleanup.pool"]) == (6, 14, 15)
@@ -319,7 +332,7 @@ cleanup: {pool: never}
     return read_spec(path)
 
 
-def test_no_signature_is_shown_that_was_handed_in() -> None:
+def test_no_signature_is_shown_that_was_sas_ends_early() -> None:
     """``signature-handed-in.yaml`` has one, marked."""
     goldens = [path.read_text("utf-8") for path in GOLDENS]
     assert any("[sas-ends-early]" in text for text in goldens)
@@ -337,9 +350,9 @@ def test_no_signature_is_shown_that_was_handed_in() -> None:
         ("se=2020-01-01", []),
     ],
 )
-def test_the_first_address_that_expires_counts(secret: str, expected: list[str]) -> None:
-    scene = of_pool(targetDedicatedNodes=1)
-    it = replace(scene.spec, parameters={"address": Secret(secret)})
-    found = list(handed_in(replace(scene, spec=it)))
+def test_the_first_expiry_counts(secret: str, expected: list[str]) -> None:
+    context = of_pool(targetDedicatedNodes=1)
+    it = replace(context.spec, parameters={"address": Secret(secret)})
+    found = list(sas_ends_early(replace(context, spec=it)))
     assert [problem.code for problem in found] == expected
     assert not any("sig=x" in f"{problem}" for problem in found)

@@ -267,7 +267,7 @@ def test_new_content_of_a_file_is_a_change(tmp_path: Path) -> None:
         before={"files": {"app/count.py": "print(0)\n"}},
     )
     reasons = {step.id: step.reason for step in plan.steps}
-    assert reasons["schedule:demo"].startswith("what its task works on has changed")
+    assert reasons["schedule:demo"].startswith("content of the task's files changed")
 
 
 def test_failed_tasks_are_not_run_again(tmp_path: Path) -> None:

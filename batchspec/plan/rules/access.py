@@ -1,4 +1,4 @@
-"""Whether what nodes read and write can be read and written until the run has to end."""
+"""Rules about the lifetime of signed URLs: nodes can read and write until the run must end."""
 
 from __future__ import annotations
 
@@ -7,55 +7,68 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
-from batchspec.diagnostics import Diagnostic, Secret
+from batchspec.diagnostics import Secret
 from batchspec.plan.changes import duration_seconds
-from batchspec.plan.rules.catalogue import finding
 from batchspec.plan.rules.context import RuleContext, record
+from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup
 from batchspec.plan.sas_lifetime import run_ends, sas_lifetime
 from batchspec.plan.task_sets import TaskSets
 from batchspec.spec import BlobUrl, Command, Record, Stage, Template, Text, Value
 
-_LIMITS = ("max_wall_clock_time", "constraints.max_wall_clock_time")
-_UNTIL = ("schedule.until", "schedule.do_not_run_after", "schedule")
-_SOONER = (
-    "Take an earlier `until`, and a later one by and by; have the nodes sign in with"
-    " `identity_reference`; or set AZURE_STORAGE_KEY."
+ACCESS = RuleGroup(
+    "Access",
+    "Signed URLs (SAS) are valid for the time limit of the job and one more hour; tasks that are"
+    " submitted later get new ones.",
 )
+
+_LIMIT_KEYS = ("max_wall_clock_time", "constraints.max_wall_clock_time")
+_UNTIL_KEYS = ("schedule.until", "schedule.do_not_run_after", "schedule")
 _EXPIRY = re.compile(r"[?&]se=([^&\s\"']+)")
 _MARGIN = timedelta(hours=1)
-"""What tasks are signed for beyond the limit of their job."""
+"""How much longer than the time limit of their job the URLs of tasks are valid."""
 
 
-def signing(scene: RuleContext) -> Iterator[Diagnostic]:
-    """Whether the account can sign for so long."""
-    spec, longest = scene.spec, scene.observed.longest_sas
-    needed = sas_lifetime(spec, scene.observed.now)
-    if longest is None or needed <= longest or not _signs(scene):
+@ACCESS.check(
+    "sas-too-long",
+    ERROR,
+    title="The run may last longer than URLs can be signed for",
+    why="Without the storage account's key, URLs are signed with a user delegation key, which"
+    " expires after seven days.",
+    fix="Decrease `max_wall_clock_time`, or set AZURE_STORAGE_KEY.",
+)
+def sas_too_long(context: RuleContext) -> Iterator[Finding]:
+    """Signed URLs that must be valid for longer than the account allows."""
+    spec, longest = context.spec, context.observed.longest_sas
+    needed = sas_lifetime(spec, context.observed.now)
+    if longest is None or needed <= longest or not _signs(context):
         return
     scheduled = spec.job.schedule is not None
-    yield finding(
-        "sas-too-long",
-        f"the nodes need addresses that are good for {_days(needed)}; without the storage account's"
-        f" key they can be signed for {_days(longest)}",
-        where=scene.at_job(*(_UNTIL if scheduled else _LIMITS)),
-        fix=_SOONER if scheduled else "",
+    earlier = (
+        "Use an earlier `until` and extend it later, let the nodes authenticate with"
+        " `identity_reference`, or set AZURE_STORAGE_KEY."
+    )
+    yield Finding(
+        f"the nodes need signed URLs for {_days(needed)}; without the storage account's key they"
+        f" are valid for {_days(longest)}",
+        context.at_job(*(_UNTIL_KEYS if scheduled else _LIMIT_KEYS)),
+        fix=earlier if scheduled else "",
     )
 
 
 def _days(length: timedelta) -> str:
     days, hours = length.days, length.seconds // 3600
-    parts = [f"{n} {what}{'s'[: n > 1]}" for n, what in ((days, "day"), (hours, "hour")) if n]
+    parts = [f"{n} {unit}{'s'[: n > 1]}" for n, unit in ((days, "day"), (hours, "hour")) if n]
     return " and ".join(parts) or f"{length.seconds // 60} minutes"
 
 
-def _signs(scene: RuleContext) -> bool:
-    """Whether anything of the run has a signed address in it."""
-    spec = scene.spec
-    around = (spec.pool.start_containers, spec.job.prepare_containers, spec.job.release_containers)
+def _signs(context: RuleContext) -> bool:
+    """Whether any request of the run contains a signed URL."""
+    spec = context.spec
+    shared = (spec.pool.start_containers, spec.job.prepare_containers, spec.job.release_containers)
     return (
-        any(around)
+        any(shared)
         or any(map(_stage_signs, spec.stages))
-        or _signed((scene.body, spec.job.properties))
+        or _any_signed((context.body, spec.job.properties))
     )
 
 
@@ -64,7 +77,7 @@ def _stage_signs(stage: Stage) -> bool:
         stage.logs is not None
         or bool(stage.resources)
         or getattr(stage.for_each, "container", None) is not None
-        or _signed((stage.body, *_templates(stage.command)))
+        or _any_signed((stage.body, *_templates(stage.command)))
     )
 
 
@@ -74,7 +87,7 @@ def _templates(command: Command) -> Iterator[Value]:
         yield command.template
 
 
-def _signed(values: Iterable[Value]) -> bool:
+def _any_signed(values: Iterable[Value]) -> bool:
     return any(map(_is_signed, values))
 
 
@@ -87,53 +100,66 @@ def _is_signed(value: Value) -> bool:
         case Template(source=source):
             return "_url" in source
         case Record():
-            return _signed(value.values())
+            return _any_signed(value.values())
         case tuple():
-            return _signed(value)
+            return _any_signed(value)
     return False
 
 
-def handed_in(scene: RuleContext) -> Iterator[Diagnostic]:
-    """Signed addresses among the secret parameters that expire before the run has to end."""
-    ends = run_ends(scene.spec, scene.observed.now)
-    for name, value in scene.spec.parameters.items():
-        expiry = _expiry(value.reveal()) if isinstance(value, Secret) else None
+@ACCESS.check(
+    "sas-ends-early",
+    WARNING,
+    title="A signed URL in a parameter expires before the run must end",
+    why="Tasks that start after that cannot read or write there.",
+    fix="Pass a URL that is valid for longer, or use a container of the spec.",
+)
+def sas_ends_early(context: RuleContext) -> Iterator[Finding]:
+    """Secret parameters with a signed URL that expires early."""
+    ends = run_ends(context.spec, context.observed.now)
+    for name, value in context.spec.parameters.items():
+        expiry = _first_expiry(value.reveal()) if isinstance(value, Secret) else None
         if expiry is not None and expiry < ends:
-            yield finding(
-                "sas-ends-early",
-                f"the address in `{name}` expires on {expiry:%Y-%m-%d %H:%M} UTC; the run may last"
+            yield Finding(
+                f"the URL in `{name}` expires on {expiry:%Y-%m-%d %H:%M} UTC; the run may last"
                 f" until {ends:%Y-%m-%d %H:%M}",
-                where=scene.spec.place(f"parameters.{name}"),
+                context.spec.place(f"parameters.{name}"),
             )
 
 
-def _expiry(text: str) -> datetime | None:
-    """When the first SAS that is in a text expires (its ``se``)."""
-    found = [moment for word in _EXPIRY.findall(text) if (moment := _moment(word)) is not None]
-    return min(found, default=None)
+def _first_expiry(text: str) -> datetime | None:
+    """When the first SAS in a text expires (its ``se``)."""
+    times = map(_time, _EXPIRY.findall(text))
+    return min((time for time in times if time is not None), default=None)
 
 
-def _moment(word: str) -> datetime | None:
+def _time(text: str) -> datetime | None:
     try:
-        moment = datetime.fromisoformat(unquote(word))
+        time = datetime.fromisoformat(unquote(text))
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def earlier(scene: RuleContext, work: TaskSets) -> Iterator[Diagnostic]:
-    """Tasks in an open job that is given more time than they were signed for."""
-    job = work.open_job
-    waiting = sum(stage.under_way for stage in work.stages)
-    if job is None or not waiting:
+@ACCESS.rule(
+    "tasks-signed-earlier",
+    WARNING,
+    title="Submitted tasks have URLs that were signed for a shorter run",
+    why="The job gets more time, but its submitted tasks can read and write only until their URLs"
+    " expire.",
+    fix="Use `--replace job` to submit them again.",
+)
+def tasks_signed_earlier(context: RuleContext, task_sets: TaskSets) -> Iterator[Finding]:
+    """Tasks in an open job whose time limit increases."""
+    job = task_sets.open_job
+    submitted = sum(stage.under_way for stage in task_sets.stages)
+    if job is None or not submitted:
         return
     given = record(job.properties.get("constraints")).get("maxWallClockTime")
     seconds = duration_seconds(given) if isinstance(given, str) else None
-    if seconds is None or scene.spec.job.limit <= timedelta(seconds=seconds) + _MARGIN:
+    if seconds is None or context.spec.job.limit <= timedelta(seconds=seconds) + _MARGIN:
         return
-    tasks = "1 task" if waiting == 1 else f"{waiting} tasks"
-    yield finding(
-        "tasks-signed-earlier",
-        f"{tasks} of the job {job.id!r} were signed for a shorter run than it gets now",
-        where=scene.at_job(*_LIMITS),
+    tasks = "1 task" if submitted == 1 else f"{submitted:,} tasks"
+    yield Finding(
+        f"the URLs of {tasks} in the job {job.id!r} were signed for a shorter time limit",
+        context.at_job(*_LIMIT_KEYS),
     )

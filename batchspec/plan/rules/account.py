@@ -1,47 +1,197 @@
-"""How much of its default quota the account has used up."""
+"""Rules about the account: resources of other specs and clients, packages, and quotas."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from batchspec.diagnostics import Diagnostic
 from batchspec.plan.actions import CreateJob, CreatePool, CreateSchedule
+from batchspec.plan.changes import Difference
+from batchspec.plan.observed import JobFacts
 from batchspec.plan.plan import Step
-from batchspec.plan.rules.catalogue import finding
 from batchspec.plan.rules.context import RuleContext
+from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup
+from batchspec.spec import Pool, Record, Spec, Value
 
-_POOLS = 100
-"""The most pools that an account has by default (Batch quotas and limits: 0 to 100)."""
-_JOBS = 100
-"""The fewest active jobs and schedules that it may have (Batch quotas and limits: 100 to 300)."""
+ACCOUNT = RuleGroup(
+    "Account",
+    "Resources that exist, and quotas. The Batch service does not report the quotas of an account;"
+    " numbers are compared with Azure's default quotas.",
+)
+
+_MAX_POOLS = 100
+"""Pools that an account can have by default (Batch quotas and limits: 0 to 100)."""
+_MAX_JOBS = 100
+"""Active jobs and schedules that every account can have (Batch quotas and limits: 100 to 300)."""
 _COUNTED = CreateJob | CreateSchedule
-"""One that is replaced takes the place of the one before."""
+"""A replacement does not add to the count."""
 _NEAR = 0.9
 _LIMITED = "azure"
-"""The embedded service has no quota."""
+"""The embedded service has no quotas."""
 
 
-def quotas(scene: RuleContext, steps: Sequence[Step]) -> Iterator[Diagnostic]:
-    """Whether what is to be made comes near to what an account may have by default.
+@ACCOUNT.rule(
+    "missing-pool",
+    ERROR,
+    title="A pool marked `existing` does not exist",
+    why="Pools marked `existing` are never created.",
+    fix="Use a pool that exists, or describe a pool to create.",
+)
+def missing_pool(pool: Pool) -> Iterator[Finding]:
+    """The pool marked ``existing`` is not in the account."""
+    yield Finding(f"the pool {pool.id!r} is marked `existing`, but does not exist", pool.where)
 
-    The quotas of this very account are told by its control plane, which batchspec does not ask.
-    """
-    usage = scene.observed.usage
-    if usage is None or scene.observed.account.target != _LIMITED:
-        return
-    actions = [step.action for step in steps]
-    pools = usage.pools + sum(isinstance(action, CreatePool) for action in actions)
-    if pools > usage.pools and pools >= _NEAR * _POOLS:
-        yield finding(
-            "pools-near-quota",
-            f"with this one the account has {pools} pools; by default it may have up to {_POOLS}",
-            where=scene.spec.pool.where,
+
+@ACCOUNT.rule(
+    "pool-differs",
+    ERROR,
+    title="The pool id belongs to a pool that this spec did not create",
+    why="Resources of others are never changed.",
+    fix="Use the pool as it is (`pool: {existing: ID}`), or change `id`.",
+)
+def pool_differs(pool: Pool, differences: Sequence[Difference]) -> Iterator[Finding]:
+    """A pool of another spec or client, with what differs from the spec."""
+    reason = "differs from the spec" if differences else "can be replaced only by its owner"
+    yield Finding(
+        f"the pool {pool.id!r} was not created by this spec and {reason}",
+        pool.where,
+        _lines(differences),
+        f"Use it as it is (`pool: {{existing: {pool.id}}}`), or change `id`.",
+    )
+
+
+@ACCOUNT.rule(
+    "pool-drift",
+    WARNING,
+    title="Another client changed the pool after this spec created it",
+    why="The spec has not changed, so the pool stays as it is. A different number of nodes is a"
+    " step of the plan.",
+    fix="`--replace pool` creates it again from the spec.",
+)
+def pool_drift(pool: Pool, differences: Sequence[Difference]) -> Iterator[Finding]:
+    """What another client changed, if anything."""
+    if differences:
+        yield Finding(
+            f"another client changed the pool {pool.id!r} after this spec created it",
+            pool.where,
+            _lines(differences),
         )
-    jobs = usage.jobs + sum(isinstance(action, _COUNTED) for action in actions)
-    if jobs > usage.jobs and jobs >= _NEAR * _JOBS:
-        yield finding(
-            "jobs-near-quota",
-            f"with this one the account has {jobs} active jobs and schedules; by default it may"
-            f" have {_JOBS} to 300",
-            where=scene.spec.job.where,
+
+
+def _lines(differences: Sequence[Difference]) -> str:
+    return "\n".join(difference.words for difference in differences)
+
+
+@ACCOUNT.rule(
+    "job-not-ours",
+    ERROR,
+    title="The job id belongs to a job that this spec did not create",
+    why="Its tasks belong to another client.",
+    fix="Change `id`, or delete that job.",
+)
+def job_not_ours(spec: Spec, job: JobFacts) -> Iterator[Finding]:
+    """An open job of another spec or client."""
+    yield Finding(f"the job {job.id!r} was not created by this spec", spec.job.where)
+
+
+@ACCOUNT.check(
+    "missing-package",
+    ERROR,
+    title="The account does not have an application package",
+    why="The service rejects a pool whose packages do not exist, and a task whose packages do not"
+    " exist fails.",
+    fix="Upload the package, for example with `az batch application package create`, or fix"
+    " `application_package_references`.",
+)
+def missing_package(context: RuleContext) -> Iterator[Finding]:
+    """References to an application or version that the account does not have.
+
+    The Batch service does not report whether an application has a default version.
+    """
+    known = context.observed.applications
+    if known is None:
+        return
+    versions = {name.lower(): tuple(map(str.lower, found)) for name, found in known.items()}
+    for path, name, version in dict.fromkeys(package_references(context.spec)):
+        found = versions.get(name.lower())
+        if found is not None and (version is None or version.lower() in found):
+            continue
+        subject = f"application {name!r}"
+        subject = subject if found is None else f"version {version!r} of the {subject}"
+        available = ", ".join(found or sorted(known)) or "none"
+        yield Finding(
+            f"the account has no {subject}",
+            context.spec.place(f"{path}.application_package_references", path),
+            f"{'Applications' if found is None else 'Versions'} of the account: {available}",
+        )
+
+
+_SPECIAL_TASKS = ("jobManagerTask", "jobPreparationTask", "jobReleaseTask")
+
+
+def package_references(spec: Spec) -> Iterator[tuple[str, str, str | None]]:
+    """Each reference to an application package: the path in the spec, the application, its version.
+
+    The version is ``None`` for the application's default version. References with names that differ
+    between tasks are left out.
+    """
+    yield from _references("pool", spec.pool.properties)
+    for key in _SPECIAL_TASKS:
+        task = spec.job.properties.get(key)
+        if isinstance(task, Record):
+            yield from _references("job", task)
+    for stage in spec.stages:
+        yield from _references(f"tasks.{stage.name}", stage.body)
+
+
+def _references(path: str, body: Record) -> Iterator[tuple[str, str, str | None]]:
+    listed: Value = body.get("applicationPackageReferences")
+    for item in listed if isinstance(listed, tuple) else ():
+        name = item.get("applicationId") if isinstance(item, Record) else None
+        version = item.get("version") if isinstance(item, Record) else None
+        if isinstance(name, str) and (version is None or isinstance(version, str)):
+            yield path, name, version
+
+
+@ACCOUNT.rule(
+    "pools-near-quota",
+    WARNING,
+    title="The account is close to its quota of pools",
+    why="The default quota is up to 100 (at most 500 on request); at the quota the service rejects"
+    " new pools (`PoolQuotaReached`).",
+    fix="Delete unused pools: `batchspec list --orphans` finds them.",
+)
+def pools_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
+    """A pool to create brings the number of pools close to the default quota."""
+    usage = context.observed.usage
+    new = sum(isinstance(step.action, CreatePool) for step in steps)
+    if usage is None or not new or context.observed.account.target != _LIMITED:
+        return
+    if usage.pools + new >= _NEAR * _MAX_POOLS:
+        yield Finding(
+            f"with this pool the account has {usage.pools + new} pools; the default quota is up to"
+            f" {_MAX_POOLS}",
+            context.spec.pool.where,
+        )
+
+
+@ACCOUNT.rule(
+    "jobs-near-quota",
+    WARNING,
+    title="The account is close to its quota of active jobs",
+    why="Active jobs and job schedules count together. The default quota is 100 to 300 (at most"
+    " 1,000 on request); at the quota the service rejects new jobs"
+    " (`ActiveJobAndScheduleQuotaReached`).",
+    fix="Terminate jobs that are not used any more.",
+)
+def jobs_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
+    """A job to create brings the number of active jobs close to the default quota."""
+    usage = context.observed.usage
+    new = sum(isinstance(step.action, _COUNTED) for step in steps)
+    if usage is None or not new or context.observed.account.target != _LIMITED:
+        return
+    if usage.jobs + new >= _NEAR * _MAX_JOBS:
+        yield Finding(
+            f"with this job the account has {usage.jobs + new} active jobs and schedules; the"
+            f" default quota is {_MAX_JOBS} to 300",
+            context.spec.job.where,
         )

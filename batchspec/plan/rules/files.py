@@ -1,6 +1,6 @@
-"""Where files come to be on a node: two in one place, and one that a command names and nobody puts.
+"""Rules about files on a node: two with the same path, and one that a command names but lacks.
 
-Files that differ from task to task are looked at with their tasks (:mod:`batchspec.plan.limits`).
+Files that differ between tasks are checked with their tasks (:mod:`batchspec.plan.rules.tasks`).
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import PurePosixPath
 
-from batchspec.diagnostics import Diagnostic, Place
+from batchspec.diagnostics import Place
 from batchspec.plan.lazy import duplicates
 from batchspec.plan.pool_body import runs_windows
-from batchspec.plan.rules.catalogue import finding
 from batchspec.plan.rules.context import RuleContext, record, records
+from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup
 from batchspec.spec import (
     EXPRESSION,
     BlobUrl,
@@ -28,16 +28,18 @@ from batchspec.spec import (
     Value,
 )
 
+FILES = RuleGroup("Files on nodes", "Resource files of tasks, and the paths that they have there.")
+
 _FILE = re.compile(r"\bfiles?\b")
 _URL = re.compile(r"\burl\b|_url\b")
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFile:
-    """A file that comes to a node: its place there, where it is from, and what tells its content.
+    """A file on a node: its path there, its source, and what identifies its content.
 
-    Two of the same content do not harm each other. ``content`` is the source where nothing is known
-    of what is in it.
+    Two files with the same content do not conflict. ``content`` is the source if the content is not
+    known.
     """
 
     path: str
@@ -45,124 +47,127 @@ class NodeFile:
     content: str
 
 
-def landing(scene: RuleContext) -> Iterator[Diagnostic]:
-    """Two files of a task that would be one on the node: which of them stays is left to chance."""
-    spec = scene.spec
-    job = spec.job.properties
+@FILES.check(
+    "same-file",
+    ERROR,
+    title="Two files of a task have the same path on the node",
+    why="It is undefined which of them remains. Files with the same content do not count.",
+    fix="Give one of them another `file_path`, or a folder in its container (`path` of `upload`).",
+)
+def same_file(context: RuleContext) -> Iterator[Finding]:
+    """Files of the start task, of the special tasks of the job, and of all tasks of a stage."""
+    spec, job = context.spec, context.spec.job
     start = record(spec.pool.properties.get("startTask"))
-    yield from _doubled(
-        scene,
-        "the start task",
-        (spec.pool.start_containers, start),
-        scene.at_pool("start_task.resources", "start_task.resource_files"),
-    )
-    for who, key, long, named in (
-        ("`prepare`", "jobPreparationTask", "job_preparation_task", spec.job.prepare_containers),
-        ("`release`", "jobReleaseTask", "job_release_task", spec.job.release_containers),
+    where = context.at_pool("start_task.resources", "start_task.resource_files")
+    yield from _conflicts(context, "the start task", spec.pool.start_containers, start, where)
+    for short, key, long, containers in (
+        ("prepare", "jobPreparationTask", "job_preparation_task", job.prepare_containers),
+        ("release", "jobReleaseTask", "job_release_task", job.release_containers),
     ):
-        short = who.strip("`")
-        where = scene.at_job(f"{short}.resources", f"{long}.resource_files", short, long)
-        yield from _doubled(scene, who, (named, record(job.get(key))), where)
+        where = context.at_job(f"{short}.resources", f"{long}.resource_files", short, long)
+        task = record(job.properties.get(key))
+        yield from _conflicts(context, f"`{short}`", containers, task, where)
     for stage in spec.stages:
-        yield from _doubled(
-            scene,
-            f"the tasks of {stage.name}",
-            (stage.resources or (), stage.body),
-            scene.at_stage(stage, "resources", "resource_files"),
-        )
+        where = context.at_stage(stage, "resources", "resource_files")
+        subject = f"the tasks of {stage.name}"
+        yield from _conflicts(context, subject, stage.resources or (), stage.body, where)
 
 
-def left_out(scene: RuleContext) -> Iterator[Diagnostic]:
-    """``resources`` stands for the item's own file: a command that names the file finds none."""
-    for stage in scene.spec.stages:
+@FILES.check(
+    "item-not-there",
+    WARNING,
+    title="A command names its item's file, and `resources` does not contain it",
+    why="`resources` replaces the item's own file, so the file does not exist on the node.",
+    fix='Add `{http_url: "{{ file.url }}", file_path: "{{ file.name }}"}` to `resources`.',
+)
+def item_not_there(context: RuleContext) -> Iterator[Finding]:
+    """A stage with a task for each file whose ``resources`` lack the file."""
+    for stage in context.spec.stages:
         each = stage.for_each
         if stage.resources is None or not isinstance(each, EachFile | EachBlob):
             continue
         if each.container not in stage.resources and _names_file(stage):
-            yield finding(
-                "item-not-there",
-                f"the command of {stage.name} names its item's file, which `resources` leaves out",
-                where=scene.at_stage(stage, "resources"),
+            yield Finding(
+                f"the command of {stage.name} names its item's file, which is not in `resources`",
+                context.at_stage(stage, "resources"),
             )
 
 
 def _names_file(stage: Stage) -> bool:
-    """Whether the command speaks of the item's file, and nothing of the stage fetches it."""
+    """Whether the command names the item's file, and nothing in the stage downloads it."""
     command = (stage.command.template, *stage.command.arguments)
-    inserted = [
+    expressions = [
         match.group()
         for template in command
         if template is not None
         for match in EXPRESSION.finditer(template.source)
     ]
-    fetched = any(map(_URL.search, inserted)) or _mentions_url(stage.body.get("resourceFiles"))
-    return not fetched and any(map(_FILE.search, inserted))
+    downloads = any(map(_URL.search, expressions)) or _has_url(stage.body.get("resourceFiles"))
+    return not downloads and any(map(_FILE.search, expressions))
 
 
-def _mentions_url(value: Value) -> bool:
+def _has_url(value: Value) -> bool:
     match value:
         case Template(source=source):
             return _URL.search(source) is not None
         case Record():
-            return any(map(_mentions_url, value.values()))
+            return any(map(_has_url, value.values()))
         case tuple():
-            return any(map(_mentions_url, value))
+            return any(map(_has_url, value))
     return False
 
 
-def _doubled(
-    scene: RuleContext, who: str, files: tuple[Sequence[str], Record], where: Place
-) -> Iterator[Diagnostic]:
-    named, task = files
-    keys, own = tuple(dict.fromkeys(named)), tuple(spelled(task.get("resourceFiles")))
-    if len(keys) + len(own) < 2:
+def _conflicts(
+    context: RuleContext, subject: str, containers: Sequence[str], task: Record, where: Place
+) -> Iterator[Finding]:
+    keys, named = tuple(dict.fromkeys(containers)), tuple(named_files(task.get("resourceFiles")))
+    if len(keys) + len(named) < 2:
         return
-    folded = runs_windows(scene.spec, scene.observed)
+    windows = runs_windows(context.spec, context.observed)
 
-    def landings() -> Iterator[NodeFile]:
+    def files() -> Iterator[NodeFile]:
         for key in keys:
-            yield from _contents(scene, key)
-        yield from own
+            yield from _container_files(context, key)
+        yield from named
 
-    pair = _conflict(landings, folded=folded)
+    pair = _first_conflict(files, windows=windows)
     if pair is not None:
-        first, second = (next(islice(landings(), number, None)) for number in pair)
-        yield same_file(who, first, second, where)
+        first, second = (next(islice(files(), number, None)) for number in pair)
+        yield conflict(subject, first, second, where)
 
 
-def same_file(who: str, first: NodeFile, second: NodeFile, where: Place | None) -> Diagnostic:
-    """Two files that would be one."""
-    return finding(
-        "same-file",
-        f"two files of {who} would both be {second.path!r} on the node, one over the other",
-        detail=f"They are {first.source} and {second.source}.",
-        where=where,
+def conflict(subject: str, first: NodeFile, second: NodeFile, where: Place) -> Finding:
+    """Two files with the same path."""
+    return Finding(
+        f"two files of {subject} have the path {second.path!r} on the node",
+        where,
+        f"Sources: {first.source} and {second.source}.",
     )
 
 
-def _conflict(
-    landings: Callable[[], Iterator[NodeFile]], *, folded: bool
+def _first_conflict(
+    files: Callable[[], Iterator[NodeFile]], *, windows: bool
 ) -> tuple[int, int] | None:
-    """The numbers of two files that differ and come to one place."""
-    twice = list(islice(duplicates(place(file, folded=folded) for file in landings()), 1))
-    if not twice:
+    """The positions of two files with the same path and different content."""
+    paths = (node_path(file, windows=windows) for file in files())
+    if next(duplicates(paths), None) is None:
         return None
-    contents = (f"{place(file, folded=folded)}\0{file.content}" for file in landings())
+    contents = (f"{node_path(file, windows=windows)}\0{file.content}" for file in files())
     equal = {second for _, second in duplicates(contents)}
-    places = duplicates(place(file, folded=folded) for file in landings())
-    return next((pair for pair in places if pair[1] not in equal), None)
+    pairs = duplicates(node_path(file, windows=windows) for file in files())
+    return next((pair for pair in pairs if pair[1] not in equal), None)
 
 
-def place(file: NodeFile, *, folded: bool) -> str:
-    """Where a file is on the node, in one spelling; ``folded`` where case does not count."""
-    path = str(PurePosixPath(file.path.replace("\\", "/"))) if folded else file.path
+def node_path(file: NodeFile, *, windows: bool) -> str:
+    """The normalized path of a file on the node; Windows ignores case."""
+    path = str(PurePosixPath(file.path.replace("\\", "/"))) if windows else file.path
     path = str(PurePosixPath(path))
-    return path.casefold() if folded else path
+    return path.casefold() if windows else path
 
 
-def _contents(scene: RuleContext, key: str) -> Iterator[NodeFile]:
-    """The files of a container, as far as they are known before the run."""
-    container, facts = scene.spec.containers[key], scene.observed.containers[key]
+def _container_files(context: RuleContext, key: str) -> Iterator[NodeFile]:
+    """The files of a container that are known before the run."""
+    container, facts = context.spec.containers[key], context.observed.containers[key]
     if container.upload:
         for file in facts.files:
             yield NodeFile(file.blob, f"{key}/{file.blob}", file.md5.hex())
@@ -172,8 +177,8 @@ def _contents(scene: RuleContext, key: str) -> Iterator[NodeFile]:
             yield NodeFile(blob.name, source, blob.md5.hex() if blob.md5 else source)
 
 
-def spelled(files: Value) -> Iterator[NodeFile]:
-    """The single files among ResourceFiles; of a container's, a prefix is all that is known."""
+def named_files(files: Value) -> Iterator[NodeFile]:
+    """The single files among ResourceFiles; those of a whole container are not named."""
     for file in records(files):
         path, url = file.get("filePath"), file.get("httpUrl")
         if isinstance(path, str) and url is not None and not isinstance(path, Template):

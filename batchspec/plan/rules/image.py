@@ -1,4 +1,4 @@
-"""The image, its agent and the size of the nodes, held against what the account lists."""
+"""Rules about the VM image, its node agent and the VM size."""
 
 from __future__ import annotations
 
@@ -6,124 +6,173 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from batchspec.diagnostics import Diagnostic, Place
+from batchspec.diagnostics import Place
 from batchspec.plan.observed import SupportedImage
-from batchspec.plan.rules.catalogue import finding
 from batchspec.plan.rules.context import RuleContext, record
-from batchspec.spec import Record
+from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup
+from batchspec.spec import ImageAlias, Record
+
+IMAGE = RuleGroup(
+    "Image and VM size",
+    "The image is compared with the account's list of supported images. The Batch service does not"
+    " list the VM sizes of a region, so sizes are only checked by name.",
+)
 
 _SOON = timedelta(days=90)
 _CONTAINERS = "dockercompatible"
 _NAMES = ("publisher", "offer", "sku")
-_WRITTEN = (
+_KEYS = (
     "image",
     "virtual_machine_configuration.image_reference",
     "virtual_machine_configuration",
 )
+_AGENT_KEY = "virtual_machine_configuration.node_agent_sku_id"
 
 
-def machine(scene: RuleContext) -> Iterator[Diagnostic]:
-    """What is wrong with the image and its agent, or soon will be."""
-    images = scene.observed.images
-    if not images or not scene.known or not scene.machine:
+@IMAGE.rule(
+    "unknown-image",
+    ERROR,
+    title="The account has no image of that name",
+    why="An alias is looked up in the account's list of supported images.",
+    fix="Use an image from the list, or write `image_reference` and `node_agent_sku_id`.",
+)
+def unknown_image(alias: ImageAlias, offered: list[str], similar: str) -> Iterator[Finding]:
+    """An alias that the account's list of images does not have; ``similar`` may be empty."""
+    yield Finding(
+        f"the account has no image {alias.name!r}",
+        alias.where,
+        "Available: " + ", ".join(offered),
+        f"Did you mean `{similar}`?" if similar else "",
+    )
+
+
+@IMAGE.check(
+    "unlisted-image",
+    WARNING,
+    title="The image is not in the account's list",
+    why="The service may reject the image, or its nodes may never become ready.",
+    fix="Use a supported image: `az batch pool supported-images list` shows them.",
+)
+def unlisted_image(context: RuleContext) -> Iterator[Finding]:
+    """An image reference that the account does not list."""
+    reference = _reference(context)
+    if _has_new_image(context) and not _listed(context) and all(map(reference.get, _NAMES)):
+        summary = f"the account does not list the image {_urn(reference)}"
+        yield Finding(summary, context.at_pool(*_KEYS))
+
+
+@IMAGE.check(
+    "image-agent",
+    ERROR,
+    title="The node agent does not match the image",
+    why="The service rejects such a pool, or its nodes never become ready.",
+    fix="Use the node agent that the account lists for the image, or write `image: ALIAS`.",
+)
+def image_agent(context: RuleContext) -> Iterator[Finding]:
+    """A node agent that the account does not list for the image."""
+    agent = context.machine.get("nodeAgentSKUId")
+    agents = sorted({image.node_agent for image in _listed(context)})
+    if not _has_new_image(context) or not agents or not isinstance(agent, str):
         return
-    reference = record(scene.machine.get("imageReference"))
-    where = scene.at_pool(*_WRITTEN)
-    found = [image for image in images if _is(image, reference)]
-    if not found and not scene.existing:
-        yield from _unlisted(scene, reference, images, where)
-    if found:
-        yield from _agent(scene, found, where)
-        yield from _ends(scene, found, where)
-        yield from _containers(scene, found, where)
-
-
-def _is(image: SupportedImage, reference: Record) -> bool:
-    named = tuple(str(reference.get(key) or "").lower() for key in _NAMES)
-    return named == (image.publisher.lower(), image.offer.lower(), image.sku.lower())
-
-
-def _named(reference: Record) -> str:
-    return ":".join(str(reference.get(key) or "") for key in _NAMES)
-
-
-def _unlisted(
-    scene: RuleContext, reference: Record, images: tuple[SupportedImage, ...], where: Place
-) -> Iterator[Diagnostic]:
-    if all(reference.get(key) for key in _NAMES):
-        yield finding(
-            "unlisted-image",
-            f"the account does not list the image {_named(reference)}",
-            where=where,
-        )
-    agents = {image.node_agent.lower(): image.node_agent for image in images}
-    agent = scene.machine.get("nodeAgentSKUId")
-    if isinstance(agent, str) and agent.lower() not in agents:
-        yield finding(
-            "unknown-agent",
-            f"the account lists no node agent {agent!r}",
-            detail="It lists: " + ", ".join(sorted(agents.values())),
-            where=scene.at_pool("virtual_machine_configuration.node_agent_sku_id", *_WRITTEN),
+    if agent.lower() not in map(str.lower, agents):
+        yield Finding(
+            f"the node agent {agent!r} does not match the image",
+            context.at_pool(_AGENT_KEY, *_KEYS),
+            fix=f"Use `{agents[0]}`.",
         )
 
 
-def _agent(scene: RuleContext, found: list[SupportedImage], where: Place) -> Iterator[Diagnostic]:
-    agent = scene.machine.get("nodeAgentSKUId")
-    right = sorted({image.node_agent for image in found})
-    if scene.existing or not isinstance(agent, str):
+@IMAGE.check(
+    "unknown-agent",
+    WARNING,
+    title="The account does not list the node agent",
+    why="The service rejects a pool with an unknown node agent.",
+    fix="Use a listed node agent, such as `batch.node.ubuntu 24.04`.",
+)
+def unknown_agent(context: RuleContext) -> Iterator[Finding]:
+    """The node agent of an unlisted image is in no entry of the list."""
+    agents = {image.node_agent.lower(): image.node_agent for image in context.observed.images}
+    agent = context.machine.get("nodeAgentSKUId")
+    if not _has_new_image(context) or _listed(context) or not isinstance(agent, str):
         return
-    if agent.lower() not in {name.lower() for name in right}:
-        yield finding(
-            "image-agent",
-            f"the node agent {agent!r} does not go with the image",
-            where=scene.spec.place("pool.virtual_machine_configuration.node_agent_sku_id") or where,
-            fix=f"For this image it is `{right[0]}`.",
+    if agent.lower() not in agents:
+        yield Finding(
+            f"the account does not list the node agent {agent!r}",
+            context.at_pool(_AGENT_KEY, *_KEYS),
+            "Available: " + ", ".join(sorted(agents.values())),
         )
 
 
-def _ends(scene: RuleContext, found: list[SupportedImage], where: Place) -> Iterator[Diagnostic]:
-    dates = [image.end_of_life for image in found if image.end_of_life is not None]
-    if len(dates) < len(found):
+@IMAGE.check(
+    "image-ended",
+    ERROR,
+    title="Batch support of the image has ended",
+    why="The service rejects pools with such an image, or they get no nodes.",
+    fix="Use a newer image.",
+)
+def image_ended(context: RuleContext) -> Iterator[Finding]:
+    """The image of a pool to create has no Batch support any more."""
+    end = _support_end(context)
+    if end is not None and end <= context.observed.now and not context.existing:
+        summary = f"Batch support of the image {_name(context)} ended on {end:%Y-%m-%d}"
+        yield Finding(summary, context.at_pool(*_KEYS))
+
+
+@IMAGE.check(
+    "image-ends-soon",
+    WARNING,
+    title="Batch support of the image ends within 90 days",
+    why="After that day the pool cannot be created again and gets no new nodes.",
+    fix="Switch to a newer image before that day.",
+)
+def image_ends_soon(context: RuleContext) -> Iterator[Finding]:
+    """The support of the image ends soon."""
+    end, now = _support_end(context), context.observed.now
+    if end is not None and now < end and end - now < _SOON:
+        summary = f"Batch support of the image {_name(context)} ends on {end:%Y-%m-%d}"
+        yield Finding(summary, context.at_pool(*_KEYS))
+
+
+@IMAGE.check(
+    "pool-image-ended",
+    WARNING,
+    title="Batch support of the image of an existing pool has ended",
+    why="The pool's nodes may keep working; new nodes may never start.",
+    fix="Ask the owner of the pool for a newer image.",
+)
+def pool_image_ended(context: RuleContext) -> Iterator[Finding]:
+    """The image of a pool marked ``existing`` has no Batch support any more."""
+    end = _support_end(context)
+    if end is not None and end <= context.observed.now and context.existing:
+        summary = f"Batch support of the pool's image {_name(context)} ended on {end:%Y-%m-%d}"
+        yield Finding(summary, context.at_pool(*_KEYS))
+
+
+@IMAGE.check(
+    "image-without-containers",
+    ERROR,
+    title="The image cannot run containers",
+    why="`container_images` needs an image with a container engine (capability"
+    " `DockerCompatible`); nodes with other images become unusable.",
+    fix="Use an image with that capability, such as `ubuntu-hpc-2204`.",
+)
+def image_without_containers(context: RuleContext) -> Iterator[Finding]:
+    """The pool runs containers, and its image has no container engine."""
+    found = _listed(context)
+    if context.existing or not found or context.machine.get("containerConfiguration") is None:
         return
-    end, now = max(dates), scene.observed.now
-    alias = scene.spec.pool.image
-    image = repr(alias.name) if alias is not None else _named(_reference(scene))
-    if end <= now and scene.existing:
-        summary = f"Batch support of the image of the pool, {image}, ended on {end:%Y-%m-%d}"
-        yield finding("pool-image-ended", summary, where=where)
-    elif end <= now:
-        summary = f"Batch support of the image {image} ended on {end:%Y-%m-%d}"
-        yield finding("image-ended", summary, where=where)
-    elif end - now < _SOON:
-        summary = f"Batch support of the image {image} ends on {end:%Y-%m-%d}"
-        yield finding("image-ends-soon", summary, where=where)
-
-
-def _reference(scene: RuleContext) -> Record:
-    return record(scene.machine.get("imageReference"))
-
-
-def _containers(
-    scene: RuleContext, found: list[SupportedImage], where: Place
-) -> Iterator[Diagnostic]:
-    if scene.existing or scene.machine.get("containerConfiguration") is None:
+    if any(map(_runs_containers, found)):
         return
-    if not any(_CONTAINERS in map(str.lower, image.capabilities) for image in found):
-        able = sorted(
-            f"{image.offer}-{image.sku}"
-            for image in scene.observed.images
-            if _CONTAINERS in map(str.lower, image.capabilities)
-        )
-        yield finding(
-            "image-without-containers",
-            "the image of the pool cannot run containers",
-            detail="These can: " + ", ".join(able) if able else "The account lists none that can.",
-            where=scene.spec.place("pool.container_images") or where,
-            fix=f"Write `image: {able[0].lower()}`, say." if able else "",
-        )
+    images = filter(_runs_containers, context.observed.images)
+    able = sorted(f"{image.offer}-{image.sku}" for image in images)
+    where: Place | None = context.spec.place("pool.container_images")
+    yield Finding(
+        "the image of the pool cannot run containers",
+        where or context.at_pool(*_KEYS),
+        "Images that can: " + (", ".join(able) or "none in this account"),
+        f"For example, write `image: {able[0].lower()}`." if able else "",
+    )
 
-
-# --- sizes -------------------------------------------------------------------------------------
 
 _SIZE = re.compile(r"(standard|basic)_[a-z]+\d+[a-z0-9-]*(_[a-z0-9]+)*", re.IGNORECASE)
 _YEAR = timedelta(days=365)
@@ -142,25 +191,85 @@ _RETIRED: tuple[tuple[str, datetime], ...] = (
     (r"standard_ds?\d+(-\d+)?(_v2)?|standard_l\d+s", _day(2028, 5, 1)),
     (r"standard_(a\d+m?_v2|b\d+\w*s|f\d+s?(_v2)?|gs?\d\S*)", _day(2028, 11, 15)),
 )
-"""Families of sizes by their names, and the day that Azure has announced as their last."""
+"""Families of VM sizes by name, each with the retirement date that Azure has announced."""
 
 
-def size(scene: RuleContext) -> Iterator[Diagnostic]:
-    """What the name of a VM size tells; whether the account's region has it, nobody tells."""
-    name = scene.body.get("vmSize")
-    if scene.existing or not isinstance(name, str):
-        return
-    where = scene.at_pool("vm_size")
-    if not _SIZE.fullmatch(name):
-        near = f"standard_{name}"
-        yield finding(
-            "vm-size-odd",
-            f"{name!r} does not look like a VM size",
-            where=where,
-            fix=f"Did you mean `{near}`?" if _SIZE.fullmatch(near) else "",
-        )
+@IMAGE.check(
+    "vm-size-retired",
+    WARNING,
+    title="Azure retires the VM size",
+    why="VMs of a retired size are stopped and cannot be created. The dates are those that Azure"
+    " has announced.",
+    fix="Use a size of a newer generation.",
+)
+def vm_size_retired(context: RuleContext) -> Iterator[Finding]:
+    """A VM size that is retired, or will be within a year."""
+    name, now = _vm_size(context), context.observed.now
     for pattern, end in _RETIRED:
-        if re.fullmatch(pattern, name.lower()) and end - scene.observed.now < _YEAR:
-            gone = end <= scene.observed.now
-            says = f"was retired by Azure on {end:%Y-%m-%d}" if gone else f"goes on {end:%Y-%m-%d}"
-            yield finding("vm-size-retired", f"the VM size {name!r} {says}", where=where)
+        if re.fullmatch(pattern, name.lower()) and end - now < _YEAR:
+            when = "was retired by Azure on" if end <= now else "will be retired by Azure on"
+            yield Finding(f"the VM size {name!r} {when} {end:%Y-%m-%d}", context.at_pool("vm_size"))
+
+
+@IMAGE.check(
+    "vm-size-odd",
+    WARNING,
+    title="The VM size does not look valid",
+    why="The service rejects unknown sizes when the pool is created.",
+    fix="Write the size as Azure does, such as `standard_d2s_v5`.",
+)
+def vm_size_odd(context: RuleContext) -> Iterator[Finding]:
+    """A VM size that does not have the form of one."""
+    name = _vm_size(context)
+    if name and not _SIZE.fullmatch(name):
+        near = f"standard_{name}"
+        fix = f"Did you mean `{near}`?" if _SIZE.fullmatch(near) else ""
+        yield Finding(f"{name!r} does not look like a VM size", context.at_pool("vm_size"), fix=fix)
+
+
+def _has_new_image(context: RuleContext) -> bool:
+    """Whether a pool is to be created whose image can be compared with the account's list."""
+    return bool(context.observed.images and context.machine) and not context.existing
+
+
+def _listed(context: RuleContext) -> list[SupportedImage]:
+    """The entries of the account's list for the pool's image."""
+    if not context.known or not context.machine:
+        return []
+    reference = _reference(context)
+    names = tuple(str(reference.get(key) or "").lower() for key in _NAMES)
+    return [
+        image
+        for image in context.observed.images
+        if names == (image.publisher.lower(), image.offer.lower(), image.sku.lower())
+    ]
+
+
+def _support_end(context: RuleContext) -> datetime | None:
+    """When Batch support of the pool's image ends; ``None`` if no end is announced."""
+    ends = [image.end_of_life for image in _listed(context)]
+    dates = [end for end in ends if end is not None]
+    return max(dates) if dates and len(dates) == len(ends) else None
+
+
+def _runs_containers(image: SupportedImage) -> bool:
+    return _CONTAINERS in map(str.lower, image.capabilities)
+
+
+def _reference(context: RuleContext) -> Record:
+    return record(context.machine.get("imageReference"))
+
+
+def _urn(reference: Record) -> str:
+    return ":".join(str(reference.get(key) or "") for key in _NAMES)
+
+
+def _name(context: RuleContext) -> str:
+    alias = context.spec.pool.image
+    return repr(alias.name) if alias is not None else _urn(_reference(context))
+
+
+def _vm_size(context: RuleContext) -> str:
+    """The VM size of a pool to create; empty where there is none."""
+    name = context.body.get("vmSize")
+    return name if isinstance(name, str) and not context.existing else ""

@@ -1,51 +1,115 @@
-"""Whether pool and job fit into a request, and what nodes start with into a command line."""
+"""Rules about sizes: what a request and a command line can contain."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
-from batchspec.diagnostics import Diagnostic, Place
+from batchspec.diagnostics import Place
 from batchspec.plan.pool_body import runs_windows
-from batchspec.plan.rules.catalogue import finding
 from batchspec.plan.rules.context import RuleContext, record
-from batchspec.plan.rules.request_size import PROGRAM_LINE, REQUEST, SH_ARGUMENT, size_of
+from batchspec.plan.rules.rule import ERROR, Finding, RuleGroup
+from batchspec.spec import Record, Text, Value
 
-_MANAGER = ("job_manager_task",)
-_PREPARE = ("prepare", "job_preparation_task")
-_RELEASE = ("release", "job_release_task")
+REQUESTS = RuleGroup("Sizes", "What a request to the service and a command line can contain.")
+
+MAX_REQUEST = 1_000_000
+"""Bytes; the service accepts requests of up to 1 MB (Create Task Collection)."""
+
+CMD_LINE = 8191
+"""Characters that cmd.exe accepts ("Command prompt line string limitation")."""
+
+PROGRAM_LINE = 32_767
+"""Characters that CreateProcess accepts."""
+
+SH_ARGUMENT = 131_071
+"""Bytes of one argument on Linux (MAX_ARG_STRLEN less the NUL): the whole of ``sh -c``."""
+
+_SIGNATURE = 300
+"""About the length of a signature, which is added to a URL at submission."""
 
 
-def requests(scene: RuleContext) -> Iterator[Diagnostic]:
-    """What is too long of a pool and a job; each task is looked at on its own."""
-    job = scene.spec.job.properties
-    for what, body, where in (
-        ("the pool", scene.body, scene.spec.pool.where),
-        ("the job", job, scene.spec.job.where),
+def size_of(value: Value) -> int:
+    """About how many bytes a value has as JSON, signatures included."""
+    match value:
+        case Record():
+            return sum(len(key) + 6 + size_of(item) for key, item in value.items())
+        case tuple():
+            return sum(1 + size_of(item) for item in value)
+        case str():
+            return len(value) + 2 if value.isascii() else len(json.dumps(value))
+        case Text():
+            urls = sum(1 for _ in value.urls())
+            return size_of(value.shown) + urls * _SIGNATURE
+        case None | bool() | int() | float():
+            return 8
+    return _SIGNATURE
+
+
+@REQUESTS.check(
+    "request-too-large",
+    ERROR,
+    title="The pool or the job exceeds the size of a request",
+    why="The service accepts requests of up to 1 MB, signatures included.",
+    fix="Move long values to a file, and pass the file as a resource.",
+)
+def request_too_large(context: RuleContext) -> Iterator[Finding]:
+    """A body of Create Pool or Create Job above the limit."""
+    spec = context.spec
+    for subject, body, where in (
+        ("pool", context.body, spec.pool.where),
+        ("job", spec.job.properties, spec.job.where),
     ):
         size = size_of(body)
-        if size > REQUEST:
-            yield finding(
-                "request-too-large",
-                f"{what} would be a request of {size:,} bytes; at most {REQUEST:,} go",
-                where=where,
+        if size > MAX_REQUEST:
+            yield Finding(
+                f"the request for the {subject} has {size:,} bytes; the limit is {MAX_REQUEST:,}",
+                where,
             )
-    start = record(scene.body.get("startTask")).get("commandLine")
-    yield from _command(scene, "the start task", size_of(start), scene.at_pool("start_task"))
-    for key, what, names in (
-        ("jobManagerTask", "the job manager task", _MANAGER),
-        ("jobPreparationTask", "the preparation task", _PREPARE),
-        ("jobReleaseTask", "the release task", _RELEASE),
-    ):
-        line = record(job.get(key)).get("commandLine")
-        yield from _command(scene, what, size_of(line), scene.at_job(*names))
 
 
-def _command(scene: RuleContext, what: str, length: int, where: Place) -> Iterator[Diagnostic]:
-    windows = runs_windows(scene.spec, scene.observed)
+@REQUESTS.rule(
+    "task-too-large",
+    ERROR,
+    title="A task exceeds the size of a request",
+    why="The service accepts requests of up to 1 MB, signatures included.",
+    fix="Use smaller groups, or name containers as `resources`.",
+)
+def task_too_large(task: str, body: Record, where: Place) -> Iterator[Finding]:
+    """A body of Create Task above the limit."""
+    size = size_of(body)
+    if size > MAX_REQUEST:
+        yield Finding(
+            f"the request for task {task} has {size:,} bytes; the limit is {MAX_REQUEST:,}", where
+        )
+
+
+@REQUESTS.check(
+    "command-too-long",
+    ERROR,
+    title="A command is longer than the shell accepts",
+    why="Linux accepts 131,071 bytes in one argument; `cmd` accepts a line of 8,191 characters.",
+    fix="Move long values to a file, and name the file in the command.",
+)
+def command_too_long(context: RuleContext) -> Iterator[Finding]:
+    """Commands of the start task and of the special tasks of a job."""
+    windows = runs_windows(context.spec, context.observed)
     longest = PROGRAM_LINE if windows else SH_ARGUMENT
+    start = record(context.body.get("startTask")).get("commandLine")
+    yield from long_command("the start task", start, longest, context.at_pool("start_task"))
+    for key, name, *keys in (
+        ("jobManagerTask", "the job manager task", "job_manager_task"),
+        ("jobPreparationTask", "the job preparation task", "prepare", "job_preparation_task"),
+        ("jobReleaseTask", "the job release task", "release", "job_release_task"),
+    ):
+        command = record(context.spec.job.properties.get(key)).get("commandLine")
+        yield from long_command(name, command, longest, context.at_job(*keys))
+
+
+def long_command(subject: str, command: Value, longest: int, where: Place) -> Iterator[Finding]:
+    """A command of ``command-too-long``."""
+    length = size_of(command)
     if length > longest:
-        yield finding(
-            "command-too-long",
-            f"the command of {what} has {length:,} characters; at most {longest:,} go",
-            where=where,
+        yield Finding(
+            f"the command of {subject} has {length:,} characters; the limit is {longest:,}", where
         )

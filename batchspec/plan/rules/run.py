@@ -1,15 +1,13 @@
-"""Another active run of the same name, applied from elsewhere: a question before anything is sent.
-
-The same work from elsewhere (a colleague's checkout, CI) joins the job without a question.
-"""
+"""Rules about the run: another active run of the same name, earlier results, partial plans."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from batchspec.diagnostics import Diagnostic
+from batchspec.plan.actions import RestartNodes
 from batchspec.plan.metadata import (
     ORIGIN,
     SPEC,
@@ -20,61 +18,83 @@ from batchspec.plan.metadata import (
     version,
 )
 from batchspec.plan.observed import JobFacts, Observed, TaskFacts
-from batchspec.plan.rules.catalogue import finding
+from batchspec.plan.options import Part
+from batchspec.plan.plan import Step
+from batchspec.plan.rules.rule import ERROR, NOTE, QUESTION, WARNING, Finding, RuleGroup
 from batchspec.plan.task_sets import TaskSets, newest_open
-from batchspec.spec import Spec
+from batchspec.spec import Pool, Result, Spec
+
+RUN = RuleGroup("Run", "Earlier and concurrent runs, and options of the command line.")
 
 _JOIN = re.compile(r"-join-[0-9a-f]{14}$", re.IGNORECASE)
 """The end of the id of a task that only links stages (:mod:`batchspec.plan.needs`)."""
 _STATES = ("succeeded", "failed", "running", "waiting")
 
 
-def other_run(spec: Spec, observed: Observed, work: TaskSets) -> Iterator[Diagnostic]:
-    """The question whether to work on the open job of another run, if there is one.
+@RUN.rule(
+    "other-run",
+    QUESTION,
+    title="Another run of the same name is active",
+    why="A spec of this name was applied from another folder or host. Its job contains tasks that"
+    " this spec does not have, or can still get some. Pool, job and containers of both runs have"
+    " the same names, so this run would change those of the other. The same version of the spec"
+    " joins the job without a question.",
+    fix="Change `name` in this spec to keep the runs apart, or wait until the other run has ended."
+    " Answer yes (`-y`) to apply this plan anyway.",
+)
+def other_run(
+    spec: Spec, observed: Observed, task_sets: TaskSets | None = None
+) -> Iterator[Finding]:
+    """The open job of a run that was applied from another place.
 
-    The job is another run's if it was applied from elsewhere for another version of the spec, and
-    has tasks that this spec does not have, or may still get some.
+    With ``task_sets`` only if it was applied for another version of the spec, and has tasks that
+    this spec does not have, or can still get some.
     """
-    job = _job_from_elsewhere(spec, observed)
-    if job is None or job.metadata.get(VERSION) == version(spec, observed):
+    job = newest_open(observed)
+    if job is None or job.metadata.get(SPEC) != spec.name:
+        return
+    if not from_elsewhere(job.metadata, {ORIGIN: observed.origin.id}):
         return
     states = _states(observed, job)
-    ours = 0
-    if work.open_job is not None:
-        ours = sum(len(stage.here) - len(stage.submit) for stage in work.stages)
-    filled = job.properties.get("onAllTasksComplete") == "terminatejob"
-    if not filled or not states or states.total() > ours:
-        yield _question(spec, observed, job, states)
-
-
-def active_elsewhere(spec: Spec, observed: Observed) -> Iterator[Diagnostic]:
-    """The question whether to delete the open job of a run that was applied from elsewhere."""
-    job = _job_from_elsewhere(spec, observed)
-    if job is not None:
-        yield _question(spec, observed, job, _states(observed, job))
-
-
-def created_meanwhile(kind: str, name: str, found: Mapping[str, str]) -> Diagnostic:
-    """That another run created a pool or a job while this one was about to."""
-    made = read_provenance(found)
-    return finding(
-        "other-run",
-        f"another run has created the {kind} {name!r} in the meantime: {_who(made, '')}",
-        fix="Give this spec another `name` to keep the runs apart. `batchspec plan` shows what"
-        " this spec would change.",
+    if task_sets is not None and _is_joined(spec, observed, job, states, task_sets):
+        return
+    applied = read_provenance(job.metadata)
+    tasks = ", ".join(f"{states[state]:,} {state}" for state in _STATES if states[state])
+    number = "1 task" if states.total() == 1 else f"{states.total():,} tasks"
+    yield Finding(
+        f"another run of {spec.name!r} is active: {_origin(applied, observed.origin.by)}",
+        spec.place("name"),
+        f"job {job.id} has {number}: {tasks}" if states else f"job {job.id} has no tasks yet",
     )
 
 
-def _job_from_elsewhere(spec: Spec, observed: Observed) -> JobFacts | None:
-    """The open job of a spec of this name, if it was applied from another place."""
-    job = newest_open(observed)
-    if job is None or job.metadata.get(SPEC) != spec.name:
-        return None
-    return job if from_elsewhere(job.metadata, {ORIGIN: observed.origin.id}) else None
+def _is_joined(
+    spec: Spec, observed: Observed, job: JobFacts, states: Counter[str], task_sets: TaskSets
+) -> bool:
+    """Whether this spec may work on the job: same version, or all of its tasks are of this spec."""
+    if job.metadata.get(VERSION) == version(spec, observed):
+        return True
+    known = 0
+    if task_sets.open_job is not None:
+        known = sum(len(stage.here) - len(stage.submit) for stage in task_sets.stages)
+    closed = job.properties.get("onAllTasksComplete") == "terminatejob"
+    return closed and bool(states) and states.total() <= known
+
+
+def created_meanwhile(kind: str, name: str, metadata: Mapping[str, str]) -> Diagnostic:
+    """That another run created a pool or a job (with this metadata) after the plan was made."""
+    return other_run.report(
+        Finding(
+            f"another run created the {kind} {name!r} in the meantime:"
+            f" {_origin(read_provenance(metadata), '')}",
+            fix="Change `name` in this spec to keep the runs apart. `batchspec plan` shows what"
+            " this spec would change.",
+        )
+    )
 
 
 def _states(observed: Observed, job: JobFacts) -> Counter[str]:
-    """How many tasks of a job are in each state; those that only link stages are left out."""
+    """How many tasks of a job are in each state, without those that only link stages."""
     counts: Counter[str] = Counter()
     index = observed.tasks
     for name, where, succeeded in index.ends() if index is not None else ():
@@ -91,23 +111,178 @@ def _state(succeeded: bool | None, facts: TaskFacts | None) -> str:
     return "waiting" if facts is None or facts.state == "active" else "running"
 
 
-def _question(spec: Spec, observed: Observed, job: JobFacts, states: Counter[str]) -> Diagnostic:
-    made = read_provenance(job.metadata)
-    tasks = ", ".join(f"{states[state]} {state}" for state in _STATES if states[state])
-    number = "1 task" if states.total() == 1 else f"{states.total()} tasks"
-    what = f"job {job.id} has {number}: {tasks}" if states else f"job {job.id} has no tasks yet"
-    return finding(
-        "other-run",
-        f"another run of {spec.name!r} is active: {_who(made, observed.origin.by)}",
-        detail=what,
-        where=spec.place("name"),
+def _origin(applied: Provenance, here: str) -> str:
+    """Who applied a run, from where, and when."""
+    by = applied.by or "another client"
+    host = applied.by.rpartition("@")[2]
+    place = " from another folder of this host" if host == here.rpartition("@")[2] != "" else ""
+    when = f" at {applied.at:%Y-%m-%d %H:%M} UTC" if applied.at is not None else ""
+    return f"applied by {by}{place}{when}"
+
+
+@RUN.rule(
+    "existing-pool-restart",
+    QUESTION,
+    title="Nodes of an existing pool are restarted",
+    why="The start task or the preparation task failed on these nodes, and runs again after a"
+    " restart. The pool was not created by this spec: tasks of other jobs on these nodes are"
+    " requeued.",
+    fix="Answer yes (`-y`) if no other job is affected. Otherwise ask the owner of the pool to"
+    " restart them: `az batch node reboot --pool-id POOL --node-id NODE`.",
+)
+def existing_pool_restart(pool: Pool, steps: Iterable[Step]) -> Iterator[Finding]:
+    """Steps that restart nodes of a pool marked ``existing``."""
+    nodes = sum(step.items for step in steps if isinstance(step.action, RestartNodes))
+    if nodes:
+        yield Finding(
+            f"{nodes:,} node{' is' if nodes == 1 else 's are'} restarted in the pool {pool.id!r},"
+            " which this spec did not create",
+            pool.where,
+        )
+
+
+@RUN.rule(
+    "results-gone",
+    WARNING,
+    title="The results of the finished run do not exist any more",
+    why="They are neither on this disk nor in the account, so all tasks run again.",
+    fix="Restore the results to their folder to keep them.",
+)
+def results_gone(spec: Spec, observed: Observed) -> Iterator[Finding]:
+    """Results that are in no container and in no folder."""
+    gone = [r for r in spec.results if not observed.containers[r.container].exists]
+    yield Finding(
+        "the results of the finished run exist neither here nor in the account: it runs again",
+        gone[0].where if gone else None,
+        "Deleted: " + _containers(spec, gone) if gone else "",
     )
 
 
-def _who(made: Provenance, here: str) -> str:
-    """Who applied a run, from where, and when."""
-    by = made.by or "another client"
-    host = made.by.rpartition("@")[2]
-    place = " from another folder of this host" if host == here.rpartition("@")[2] != "" else ""
-    when = f" at {made.at:%Y-%m-%d %H:%M} UTC" if made.at is not None else ""
-    return f"applied by {by}{place}{when}"
+@RUN.rule(
+    "results-missing",
+    ERROR,
+    title="Results in the account have not been downloaded",
+    why="`destroy` would delete them.",
+    fix="`batchspec apply` downloads them; `--force` deletes them anyway.",
+)
+def results_missing(spec: Spec, results: list[Result]) -> Iterator[Finding]:
+    """Results that deleting the containers would lose."""
+    verb = "apply" if spec.job.schedule is None else "download"
+    yield Finding(
+        "results in the account have not been downloaded",
+        results[0].where,
+        _containers(spec, results),
+        f"`batchspec {verb}` downloads them; `--force` deletes them anyway.",
+    )
+
+
+def _containers(spec: Spec, results: list[Result]) -> str:
+    return ", ".join(f"container {spec.container_id(result.container)}" for result in results)
+
+
+@RUN.rule(
+    "work-changed",
+    NOTE,
+    title="All tasks run again although some succeeded in an earlier version",
+    why="Something that all tasks share has changed (the program, a parameter, the image), so every"
+    " task has changed.",
+    fix="`batchspec retry` runs only the failed tasks and what depends on them, and keeps the"
+    " others.",
+)
+def work_changed(task_sets: TaskSets) -> Iterator[Finding]:
+    """Changed tasks some of which have succeeded and some have failed."""
+    succeeded, failed = task_sets.superseded
+    if succeeded and failed:
+        yield Finding(
+            f"changed tasks run again: {succeeded:,} succeeded and {failed:,} failed before"
+        )
+
+
+@RUN.rule(
+    "earlier-version-kept",
+    NOTE,
+    title="Tasks of an earlier version of the program count as done",
+    why="`batchspec retry` kept them, and the spec has not changed since.",
+    fix="`batchspec apply --rerun` runs everything again.",
+)
+def earlier_version_kept(task_sets: TaskSets) -> Iterator[Finding]:
+    """Tasks that an earlier version of the program has run."""
+    if task_sets.other:
+        tasks = "1 task" if task_sets.other == 1 else f"{task_sets.other:,} tasks"
+        yield Finding(f"{tasks} ran with an earlier version of the program (kept by retry)")
+
+
+@RUN.rule(
+    "run-not-over",
+    ERROR,
+    title="The job of this run has not ended",
+    why="`--rerun` runs finished tasks again; a task never runs twice at the same time.",
+    fix="`batchspec attach` waits for the job; `--replace job` ends it.",
+)
+def run_not_over(spec: Spec, job: JobFacts) -> Iterator[Finding]:
+    """``--rerun`` with an open job."""
+    yield Finding(f"the job {job.id!r} of this run has not ended", spec.job.where)
+
+
+@RUN.rule(
+    "job-open",
+    WARNING,
+    title="The job is open: more tasks may be added",
+    why="The job ends automatically only after it has been closed.",
+    fix="If no other client is submitting tasks, `batchspec apply` resumes the run.",
+)
+def job_open(job: JobFacts, *, scheduled: bool) -> Iterator[Finding]:
+    """``attach`` to a job that does not end when its tasks are completed."""
+    fix = "The job ends by its own program or at its time limit." if scheduled else ""
+    yield Finding(f"the job {job.id!r} is open: more tasks may be added", fix=fix)
+
+
+@RUN.rule(
+    "part-of-run",
+    NOTE,
+    title="The job contains only a part of the run",
+    why="Other tasks may have failed, so nothing is cleaned up.",
+    fix="`batchspec apply` checks the whole run and cleans up.",
+)
+def part_of_run(job: JobFacts) -> Iterator[Finding]:
+    """``attach`` to a job that does not contain all tasks of the run."""
+    yield Finding(f"the job {job.id!r} contains only a part of the run: clean-up is skipped")
+
+
+@RUN.rule(
+    "not-all-results",
+    NOTE,
+    title="The job has not ended: more results may follow",
+    why="`download` downloads the results that exist now.",
+    fix="`batchspec attach` waits for the job and downloads all results.",
+)
+def not_all_results(job: JobFacts) -> Iterator[Finding]:
+    """``download`` from a job in progress."""
+    yield Finding(f"the job {job.id!r} has not ended: more results may follow")
+
+
+@RUN.rule(
+    "part-of-plan",
+    NOTE,
+    title="Only a part of the plan is carried out",
+    why="`--target-step` selects one step and the steps that it needs.",
+    fix="Run the command without `--target-step` to carry out the whole plan.",
+)
+def part_of_plan(step: str, left_out: int) -> Iterator[Finding]:
+    """A plan for one step."""
+    steps = "1 other step is" if left_out == 1 else f"{left_out} other steps are"
+    yield Finding(f"only {step} and the steps that it needs are carried out: {steps} left out")
+
+
+@RUN.rule(
+    "nothing-replaced",
+    NOTE,
+    title="`--replace` has no effect",
+    why="No tasks are left to run, so nothing would use the new pool or job.",
+    fix="`--rerun` runs all tasks again.",
+)
+def nothing_replaced(parts: frozenset[Part]) -> Iterator[Finding]:
+    """``--replace`` in a finished run."""
+    if parts:
+        names = " and ".join(f"the {part}" for part in sorted(parts))
+        yield Finding(f"no tasks are left to run, so {names} will not be replaced")

@@ -1,160 +1,266 @@
-"""Whether the tasks of a stage can run on the pool: containers, several nodes, how long."""
+"""Rules about all tasks of a stage: whether they can run on the pool, and for how long."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
 
-from batchspec.diagnostics import Diagnostic
 from batchspec.plan.changes import duration_seconds
-from batchspec.plan.rules.catalogue import finding
 from batchspec.plan.rules.context import RuleContext, number, record
+from batchspec.plan.rules.rule import ERROR, NOTE, WARNING, Finding, RuleGroup
 from batchspec.plan.task_sets import TaskSets
 from batchspec.spec import Record, Stage
 
-_INSTANCES = ("instances.count", "instances", "multi_instance_settings")
-_LIMITS = ("max_wall_clock_time", "constraints.max_wall_clock_time")
-_CONTAINER = ("container_image", "container_settings")
+STAGE = RuleGroup(
+    "Tasks on the pool",
+    "Whether the tasks of a stage can run on the nodes of the pool, and for how long.",
+)
+
+_INSTANCE_KEYS = ("instances.count", "instances", "multi_instance_settings")
+_LIMIT_KEYS = ("max_wall_clock_time", "constraints.max_wall_clock_time")
+_CONTAINER_KEYS = ("container_image", "container_settings")
+_SPOT_KEYS = ("nodes.spot", "nodes.scale.spot_max", "target_low_priority_nodes", "nodes")
 _LONG = timedelta(hours=4)
-"""Of a task on a Spot node: work that it is a pity to lose."""
-_DEPENDENCIES = 64_000
+"""Of a task on a Spot node: losing that much work is expensive."""
+_MAX_DEPENDENCIES = 64_000
 """Characters of ids in one task's ``dependsOn`` (Add Task: TaskDependencyListTooLong above)."""
-_AROUND = 3
-"""Two quotes and a comma."""
-_COUNTED = 200_000
-"""Tasks; Get Task Counts is not validated above that, as its reference says."""
-_LIFE = timedelta(days=180)
-"""Add Task: a task that is not completed within 180 days of being added is ended."""
+_SEPARATORS = 3
+"""Two quotes and a comma for each id."""
+_MAX_COUNTED = 200_000
+"""Tasks; the reference of Get Task Counts does not guarantee its counts above that."""
+_MAX_AGE = timedelta(days=180)
+"""Add Task: the service ends a task that is not completed within 180 days of being added."""
 
 
-def fit(scene: RuleContext) -> Iterator[Diagnostic]:
-    """What keeps the tasks of a stage from running on the pool."""
-    if not scene.known:
+@STAGE.check(
+    "no-containers",
+    ERROR,
+    title="A task runs in a container, and the pool does not support containers",
+    why="The service rejects the task.",
+    fix="Write `container_images: [IMAGE]` in the pool.",
+)
+def no_containers(context: RuleContext) -> Iterator[Finding]:
+    """Container settings of a stage on an existing pool without container support."""
+    for stage in _stages(context):
+        wants = stage.body.get("containerSettings") is not None
+        if wants and not _has_containers(context) and context.existing:
+            yield Finding(
+                f"the nodes of the pool {context.spec.pool.id!r} cannot run containers",
+                context.at_stage(stage, *_CONTAINER_KEYS),
+                fix="Use a pool with container support.",
+            )
+
+
+@STAGE.check(
+    "task-outside-container",
+    WARNING,
+    title="A task of a pool with containers runs outside of them",
+    why="The service documents that tasks of such a pool specify a container image; programs that"
+    " exist only in the image are not found.",
+    fix="Write `container_image: IMAGE` in the stage.",
+)
+def task_outside_container(context: RuleContext) -> Iterator[Finding]:
+    """A stage without container settings on a pool with container support."""
+    for stage in _stages(context):
+        if _has_containers(context) and stage.body.get("containerSettings") is None:
+            yield Finding(
+                f"the tasks of {stage.name} run outside the containers of the pool", stage.where
+            )
+
+
+def _has_containers(context: RuleContext) -> bool:
+    return context.machine.get("containerConfiguration") is not None
+
+
+@STAGE.check(
+    "too-few-nodes",
+    ERROR,
+    title="A task needs more nodes than the pool has",
+    why="A multi-instance task starts when all of its nodes are free at the same time, which is"
+    " impossible here.",
+    fix="Increase `nodes` of the pool, or decrease `instances` of the task.",
+)
+def too_few_nodes(context: RuleContext) -> Iterator[Finding]:
+    """More instances than the pool can have nodes."""
+    for stage, settings in _multi_instance(context):
+        instances, most = number(settings.get("numberOfInstances"), 1), context.most
+        if most and instances > most:
+            yield Finding(
+                f"a task of {stage.name} needs {instances} nodes at the same time;"
+                f" the pool has {most}",
+                context.at_stage(stage, *_INSTANCE_KEYS),
+            )
+
+
+@STAGE.check(
+    "no-communication",
+    ERROR,
+    title="A multi-instance task runs on a pool without inter-node communication",
+    why="The service rejects the task.",
+    fix="Write `enable_inter_node_communication: true` in the pool.",
+)
+def no_communication(context: RuleContext) -> Iterator[Finding]:
+    """Several instances on an existing pool without inter-node communication."""
+    if not context.existing or context.pool.get("enableInterNodeCommunication") is True:
         return
-    for stage in scene.spec.stages:
-        yield from _containers(scene, stage)
-        yield from _instances(scene, stage)
-        yield from _slots(scene, stage)
-    yield from _dependencies(scene)
-
-
-def _containers(scene: RuleContext, stage: Stage) -> Iterator[Diagnostic]:
-    wants = stage.body.get("containerSettings") is not None
-    has = scene.machine.get("containerConfiguration") is not None
-    if wants and not has and scene.existing:
-        yield finding(
-            "no-containers",
-            f"the nodes of the pool {scene.spec.pool.id!r} cannot run containers",
-            where=scene.at_stage(stage, *_CONTAINER),
-            fix="Name a pool that can.",
-        )
-    if has and not wants:
-        yield finding(
-            "task-outside-container",
-            f"the tasks of {stage.name} run outside of the containers of the pool",
-            where=stage.where,
+    for stage, _ in _multi_instance(context):
+        yield Finding(
+            f"the pool {context.spec.pool.id!r} has no inter-node communication",
+            context.at_stage(stage, *_INSTANCE_KEYS),
+            fix="Use a pool with inter-node communication.",
         )
 
 
-def _instances(scene: RuleContext, stage: Stage) -> Iterator[Diagnostic]:
-    settings = stage.body.get("multiInstanceSettings")
-    if not isinstance(settings, Record):
-        return
-    where = scene.at_stage(stage, *_INSTANCES)
-    wanted, most = number(settings.get("numberOfInstances"), 1), scene.most
-    if most is not None and most and wanted > most:
-        yield finding(
-            "too-few-nodes",
-            f"a task of {stage.name} needs {wanted} nodes at once, and the pool has {most}",
-            where=where,
-        )
-    if scene.existing and scene.pool.get("enableInterNodeCommunication") is not True:
-        yield finding(
-            "no-communication",
-            f"the nodes of the pool {scene.spec.pool.id!r} do not reach each other",
-            where=where,
-            fix="Name a pool whose nodes do.",
-        )
-    if scene.slots > 1:
-        yield finding(
-            "instances-share-nodes",
-            f"a task of {stage.name} runs on several nodes, each of which takes"
-            f" {scene.slots} tasks at a time",
-            where=where,
-        )
+@STAGE.check(
+    "instances-share-nodes",
+    WARNING,
+    title="A multi-instance task runs on nodes with several task slots",
+    why="The service recommends one slot per node for multi-instance tasks, so that each instance"
+    " has a whole node.",
+    fix="Remove `task_slots_per_node` from the pool.",
+)
+def instances_share_nodes(context: RuleContext) -> Iterator[Finding]:
+    """Several instances on nodes that run several tasks at the same time."""
+    for stage, _ in _multi_instance(context):
+        if context.slots > 1:
+            yield Finding(
+                f"a task of {stage.name} uses several nodes, each with {context.slots} task slots",
+                context.at_stage(stage, *_INSTANCE_KEYS),
+            )
 
 
-def _slots(scene: RuleContext, stage: Stage) -> Iterator[Diagnostic]:
-    """Those of a pool that is used as it is; of others the spec says both, and is read so."""
-    taken = number(stage.body.get("requiredSlots"), 1)
-    if scene.existing and taken > scene.slots:
-        yield finding(
-            "too-many-slots",
-            f"a task of {stage.name} takes {taken} slots, and a node of the pool has {scene.slots}",
-            where=scene.at_stage(stage, "slots", "required_slots"),
-            fix=f"Give the task {scene.slots} or fewer, or name another pool.",
-        )
+def _multi_instance(context: RuleContext) -> Iterator[tuple[Stage, Record]]:
+    """The stages of multi-instance tasks, with their settings."""
+    for stage in _stages(context):
+        settings = stage.body.get("multiInstanceSettings")
+        if isinstance(settings, Record):
+            yield stage, settings
 
 
-def _dependencies(scene: RuleContext) -> Iterator[Diagnostic]:
-    for stage in scene.spec.stages:
+@STAGE.check(
+    "too-many-slots",
+    ERROR,
+    title="A task needs more slots than a node has",
+    why="No node can run it, so it would wait until the job ends.",
+    fix="Decrease `slots` of the task, or increase `task_slots_per_node` of the pool.",
+)
+def too_many_slots(context: RuleContext) -> Iterator[Finding]:
+    """Slots on an existing pool; for other pools ``spec`` compares the two values."""
+    for stage in _stages(context):
+        slots = number(stage.body.get("requiredSlots"), 1)
+        if context.existing and slots > context.slots:
+            yield Finding(
+                f"a task of {stage.name} needs {slots} slots; a node of the pool has"
+                f" {context.slots}",
+                context.at_stage(stage, "slots", "required_slots"),
+                fix=f"Use {context.slots} slots or fewer, or another pool.",
+            )
+
+
+@STAGE.check(
+    "too-many-dependencies",
+    ERROR,
+    title="A task depends on more ids than the service accepts",
+    why="The limit is 64,000 characters of ids. `needs` has no such limit.",
+    fix="Write `needs: [STAGE]` instead of `depends_on`.",
+)
+def too_many_dependencies(context: RuleContext) -> Iterator[Finding]:
+    """Ids in ``dependsOn`` that are too long together."""
+    for stage in _stages(context):
         ids = record(stage.body.get("dependsOn")).get("taskIds")
         names = [name for name in ids if isinstance(name, str)] if isinstance(ids, tuple) else []
-        size = sum(len(name) + _AROUND for name in names)
-        if size > _DEPENDENCIES:
-            yield finding(
-                "too-many-dependencies",
-                f"each task of {stage.name} waits for {size:,} characters of ids; the service takes"
-                f" {_DEPENDENCIES:,}",
-                where=scene.at_stage(stage, "depends_on.task_ids", "depends_on"),
+        size = sum(len(name) + _SEPARATORS for name in names)
+        if size > _MAX_DEPENDENCIES:
+            yield Finding(
+                f"each task of {stage.name} depends on {size:,} characters of ids; the limit is"
+                f" {_MAX_DEPENDENCIES:,}",
+                context.at_stage(stage, "depends_on.task_ids", "depends_on"),
             )
 
 
-def many(scene: RuleContext, work: TaskSets) -> Iterator[Diagnostic]:
+def _stages(context: RuleContext) -> tuple[Stage, ...]:
+    """The stages, where the properties of the pool are known."""
+    return context.spec.stages if context.known else ()
+
+
+@STAGE.rule(
+    "many-tasks",
+    NOTE,
+    title="A job has more than 200,000 tasks",
+    why="The service does not guarantee its task counts above that, so progress may be shown late."
+    " The result of the run is determined from the tasks themselves.",
+    fix="Use larger groups (`group`), or split the run into several specs.",
+)
+def many_tasks(context: RuleContext, task_sets: TaskSets) -> Iterator[Finding]:
     """A job with more tasks than the service counts reliably."""
-    tasks = sum(len(stage.here) for stage in work.stages)
-    if tasks > _COUNTED:
-        yield finding(
-            "many-tasks",
-            f"the job has {tasks:,} tasks; the service vouches for its counts of {_COUNTED:,}",
-            where=scene.spec.job.where,
+    tasks = sum(len(stage.here) for stage in task_sets.stages)
+    if tasks > _MAX_COUNTED:
+        yield Finding(
+            f"the job has {tasks:,} tasks; the service guarantees its counts up to"
+            f" {_MAX_COUNTED:,}",
+            context.spec.job.where,
         )
 
 
-def times(scene: RuleContext) -> Iterator[Diagnostic]:
-    """What is said of how long tasks may take."""
-    limit = scene.spec.job.limit
-    if limit > _LIFE:
-        yield finding(
-            "longer-than-tasks-live",
-            f"the job may last {limit.days} days, and a task lives for {_LIFE.days}",
-            where=scene.at_job(*_LIMITS),
+@STAGE.check(
+    "longer-than-tasks-live",
+    WARNING,
+    title="The job's time limit exceeds the lifetime of tasks",
+    why="The service ends a task that is not completed 180 days after it was added.",
+    fix="Decrease `max_wall_clock_time`.",
+)
+def longer_than_tasks_live(context: RuleContext) -> Iterator[Finding]:
+    """A time limit of the job above the service's limit for tasks."""
+    limit = context.spec.job.limit
+    if limit > _MAX_AGE:
+        yield Finding(
+            f"the time limit of the job is {limit.days} days; tasks end after {_MAX_AGE.days} days",
+            context.at_job(*_LIMIT_KEYS),
         )
-    for stage in scene.spec.stages:
-        own = _limit(stage)
-        if own is not None and own > limit:
-            yield finding(
-                "task-limit-after-job",
-                f"a task of {stage.name} may take longer than its job, which ends it",
-                where=scene.at_stage(stage, *_LIMITS),
-            )
-        lasts = min(own or limit, limit)
-        if not scene.existing and scene.spot and lasts >= _LONG:
-            yield finding(
-                "long-tasks-on-spot",
-                f"a task of {stage.name} may run for {_hours(lasts)} on a Spot node, and starts"
-                " over when that is taken away",
-                where=scene.at_pool(
-                    "nodes.spot", "nodes.scale.spot_max", "target_low_priority_nodes", "nodes"
-                ),
+
+
+@STAGE.check(
+    "task-limit-after-job",
+    NOTE,
+    title="A task's time limit exceeds the time limit of its job",
+    why="The job's time limit ends the task first, so the task's limit has no effect.",
+    fix="Increase `max_wall_clock_time` of the job, or decrease that of the stage.",
+)
+def task_limit_after_job(context: RuleContext) -> Iterator[Finding]:
+    """A time limit of a stage above that of the job."""
+    for stage in context.spec.stages:
+        limit = _time_limit(stage)
+        if limit is not None and limit > context.spec.job.limit:
+            yield Finding(
+                f"the time limit of tasks of {stage.name} exceeds the time limit of the job",
+                context.at_stage(stage, *_LIMIT_KEYS),
             )
 
 
-def _limit(stage: Stage) -> timedelta | None:
+@STAGE.check(
+    "long-tasks-on-spot",
+    WARNING,
+    title="Tasks on Spot nodes may run for hours",
+    why="When a Spot node is preempted, the service restarts its tasks on another node, whatever"
+    " their `retries`; the lost work is paid for.",
+    fix="Split the work into shorter tasks, write checkpoints, or use dedicated nodes.",
+)
+def long_tasks_on_spot(context: RuleContext) -> Iterator[Finding]:
+    """Tasks on Spot nodes with a time limit of many hours."""
+    if context.existing or not context.spot:
+        return
+    limit = context.spec.job.limit
+    for stage in context.spec.stages:
+        longest = min(_time_limit(stage) or limit, limit)
+        if longest >= _LONG:
+            yield Finding(
+                f"a task of {stage.name} may run for {longest.total_seconds() / 3600:g} hours on a"
+                " Spot node, and restarts when the node is preempted",
+                context.at_pool(*_SPOT_KEYS),
+            )
+
+
+def _time_limit(stage: Stage) -> timedelta | None:
     text = record(stage.body.get("constraints")).get("maxWallClockTime")
     seconds = duration_seconds(text) if isinstance(text, str) else None
     return None if seconds is None else timedelta(seconds=seconds)
-
-
-def _hours(length: timedelta) -> str:
-    return f"{length.total_seconds() / 3600:g} hours"

@@ -1,6 +1,6 @@
-"""What would be wrong with the tasks of a stage: told before anything is sent.
+"""Rules about single tasks: every task is created and checked once before anything is sent.
 
-Every task is made once and looked at; none is held.
+Tasks are checked one by one and are not kept in memory.
 """
 
 from __future__ import annotations
@@ -8,117 +8,222 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from batchspec.diagnostics import Diagnostic, SpecError
+from batchspec.diagnostics import Diagnostic, Place, SpecError
 from batchspec.plan.lazy import duplicates
 from batchspec.plan.observed import Observed
-from batchspec.plan.rules.catalogue import finding
-from batchspec.plan.rules.outputs import output_faults
-from batchspec.plan.rules.task_limits import Limits, limits
-from batchspec.plan.tasks import Expansion, expand
-from batchspec.spec import EachBlob, Rows, Spec, Stage
+from batchspec.plan.rules.context import records
+from batchspec.plan.rules.data import same_outputs
+from batchspec.plan.rules.files import NodeFile, conflict, named_files, node_path, same_file
+from batchspec.plan.rules.requests import (
+    CMD_LINE,
+    PROGRAM_LINE,
+    SH_ARGUMENT,
+    command_too_long,
+    long_command,
+    task_too_large,
+)
+from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup
+from batchspec.plan.tasks import Expansion, Task, expand, filler
+from batchspec.spec import (
+    EachBlob,
+    PoolKind,
+    Rows,
+    Shell,
+    Spec,
+    Stage,
+    Template,
+    Value,
+    too_many_slots,
+)
 
-_SHOWN = 5
-"""How many faults of one kind are told one by one."""
+TASKS = RuleGroup(
+    "Tasks",
+    "Every task is created and checked before any is sent. Of many tasks with the same error, the"
+    " first five are reported.",
+)
+
+_REPORTED = 5
+"""How many tasks with an error are reported one by one."""
 
 
 def check_tasks(
     spec: Spec, stage: Stage, observed: Observed, *, windows: bool, folder: Path | None = None
 ) -> tuple[Diagnostic, ...]:
-    """Everything that is wrong with the tasks of a stage, in one pass over them.
+    """Everything that is wrong with the tasks of a stage, found in one pass over them.
 
-    No task can be made of an item; no item at all; ids that are the same but for case, of this
-    stage or an earlier one; two tasks that write one blob; a body that fits into no request, a
-    command that no shell takes; a file that would leave the working directory. ``folder`` is where
-    temporary files go.
+    Temporary files are created in ``folder``, if necessary.
     """
     tasks = expand(spec, stage, observed, windows=windows)
     if not len(tasks):
-        return (_nothing(stage),)
-    look = _Scan(limits(spec, stage, windows=windows))
-    pairs = list(_first(duplicates(look.ids(tasks), folder=folder)))
-    found = [*look.found, *(_same_id(stage, tasks, *pair) for pair in pairs)]
-    if look.number > _SHOWN:
-        more = look.number - _SHOWN
-        found.append(
-            Diagnostic("more-faults", f"{more} more tasks of {stage.name} have such faults")
-        )
-    found += _across(spec, stage, observed, windows=windows, folder=folder)
-    if not look.number:
-        found += output_faults(spec, stage, observed, windows=windows, folder=folder)
+        return (*no_items(stage), *no_items_now(stage))
+    scan = _Scan(_limits(spec, stage, windows=windows))
+    pairs = list(_first(duplicates(scan.ids(tasks), folder=folder)))
+    found = [*scan.found, *same_id(stage, tasks, pairs), *same_work(stage, tasks, pairs)]
+    found += more_faults(stage, scan.number - _REPORTED)
+    found += _same_ids_across(spec, stage, observed, windows=windows, folder=folder)
+    if not scan.number:
+        found += same_outputs(spec, stage, observed, windows=windows, folder=folder)
     return tuple(found)
 
 
 @dataclass(slots=True)
 class _Scan:
-    """Goes over tasks and keeps the faults of the first few."""
+    """Checks tasks one by one and keeps the errors of the first few."""
 
-    limits: Limits
+    limits: _Limits
     found: list[Diagnostic] = field(default_factory=list)
     number: int = 0
 
     def ids(self, tasks: Expansion) -> Iterator[str]:
-        """The ids of the tasks that can be made, as the service compares them."""
+        """The ids of the tasks that can be created, as the service compares them."""
         for index, item in enumerate(tasks.items):
             try:
                 task = tasks.maker.task(index, item)
             except SpecError as error:
                 self._keep(*error.problems)
-                # A place in the order is kept, and equals no other.
+                # Keeps the position, and equals no other id.
                 yield f"\0{index}"
                 continue
-            if (fault := self.limits.fault(task)) is not None:
-                self._keep(fault)
+            error_found = next(self.limits.errors(task), None)
+            if error_found is not None:
+                self._keep(error_found)
             yield task.id.lower()
 
     def _keep(self, *problems: Diagnostic) -> None:
         self.number += 1
-        if self.number <= _SHOWN:
+        if self.number <= _REPORTED:
             self.found.extend(problems)
 
 
-def _nothing(stage: Stage) -> Diagnostic:
-    """What is in the account or in a file may be nothing for once; a spec may not say nothing."""
-    data = isinstance(stage.for_each, EachBlob | Rows)
-    return finding(
-        "no-items-now" if data else "no-items",
-        f"`for_each` of {stage.name} has no item, so the stage has no task",
-        where=stage.where,
-    )
+@TASKS.rule(
+    "no-items",
+    ERROR,
+    title="A stage has no items, so it has no tasks",
+    why="Items that the spec defines itself (files, values, ranges) must not be empty.",
+    fix="Fix `match`, `exclude` or the range.",
+)
+def no_items(stage: Stage) -> Iterator[Finding]:
+    """A stage without tasks whose items the spec defines."""
+    if not isinstance(stage.for_each, EachBlob | Rows):
+        yield _without_items(stage)
 
 
-def _first(pairs: Iterator[tuple[int, int]], number: int = _SHOWN) -> Iterator[tuple[int, int]]:
-    """The first pairs. The rest are gone through, so that what happens on the way is complete."""
+@TASKS.rule(
+    "no-items-now",
+    WARNING,
+    title="A stage has no items in this run, so it has no tasks",
+    why="No blob in the account matches, or the file has no rows, which may be intended.",
+    fix="Check that the container or the file is the right one.",
+)
+def no_items_now(stage: Stage) -> Iterator[Finding]:
+    """A stage without tasks whose items are blobs or rows."""
+    if isinstance(stage.for_each, EachBlob | Rows):
+        yield _without_items(stage)
+
+
+def _without_items(stage: Stage) -> Finding:
+    summary = f"`for_each` of {stage.name} has no items, so the stage has no tasks"
+    return Finding(summary, stage.where)
+
+
+TASKS.describe(
+    "task-id",
+    ERROR,
+    "A task id is invalid",
+    "Ids have up to 64 letters, digits, `-` and `_`, and are visible to every user of the account.",
+    "Use `| slug` to make a text valid, or `| hash` to shorten it.",
+)
+
+
+@TASKS.rule(
+    "same-id",
+    ERROR,
+    title="Two tasks or two stages have the same id",
+    why="The service ignores case in ids, so one of the tasks would be lost.",
+    fix="Add what distinguishes them to `id`, or `{{ index }}`.",
+)
+def same_id(stage: Stage, tasks: Expansion, pairs: list[tuple[int, int]]) -> Iterator[Finding]:
+    """Tasks of a stage whose ``id`` gives the same text; ``pairs`` are their indexes."""
+    for first, second in pairs if stage.id is not None else ():
+        assert stage.id is not None
+        yield Finding(
+            f"two tasks of {stage.name} have the id{_id_at(tasks, second)} (ignoring case)",
+            stage.id.where,
+            f"Indexes {first} and {second}.",
+        )
+
+
+@TASKS.rule(
+    "same-work",
+    ERROR,
+    title="Two tasks of a stage are equal",
+    why="A generated id is derived from what the task computes, so the two have the same id.",
+    fix="Remove one, or add `{{ index }}` to `id` to run both.",
+)
+def same_work(stage: Stage, tasks: Expansion, pairs: list[tuple[int, int]]) -> Iterator[Finding]:
+    """Tasks of a stage without ``id`` that compute the same; ``pairs`` are their indexes."""
+    for first, second in pairs if stage.id is None else ():
+        yield Finding(
+            f"two tasks of {stage.name} are equal and would have the id{_id_at(tasks, second)}",
+            stage.where,
+            f"Indexes {first} and {second} have the same command, environment and files.",
+        )
+
+
+def _id_at(tasks: Expansion, index: int) -> str:
+    task = tasks.at(index)
+    return "" if task is None else f" {task.id!r}"
+
+
+@TASKS.rule(
+    "more-faults",
+    ERROR,
+    title="More tasks have errors like those reported",
+    why="The first few show the cause.",
+    fix="Fix the reported errors, and run `batchspec plan` again.",
+)
+def more_faults(stage: Stage, number: int) -> Iterator[Finding]:
+    """``number`` tasks have errors that are not reported."""
+    if number > 0:
+        tasks, have = ("task", "has") if number == 1 else ("tasks", "have")
+        yield Finding(f"{number:,} more {tasks} of {stage.name} {have} such errors")
+
+
+@TASKS.rule(
+    "leaves-directory",
+    ERROR,
+    title="A resource file would be outside the task's working directory",
+    why="The service rejects the task.",
+    fix="Use a relative path without `..`.",
+)
+def leaves_directory(task: Task, where: Place) -> Iterator[Finding]:
+    """Resource files of a task with such a path."""
+    for file in records(task.body.get("resourceFiles")):
+        path = file.get("filePath")
+        if isinstance(path, str) and _leaves(path):
+            yield Finding(
+                f"the file {path!r} of task {task.id} is outside its working directory", where
+            )
+
+
+def _leaves(path: str) -> bool:
+    parts = PurePosixPath(path.replace("\\", "/"))
+    return not parts.name or parts.is_absolute() or ".." in parts.parts
+
+
+def _first(pairs: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """The first pairs; the rest is consumed too, so that every task is checked."""
     for count, pair in enumerate(pairs):
-        if count < number:
+        if count < _REPORTED:
             yield pair
 
 
-def _same_id(stage: Stage, tasks: Expansion, first: int, second: int) -> Diagnostic:
-    task = tasks.at(second)
-    name = "" if task is None else f" {task.id!r}"
-    if stage.id is not None:
-        return Diagnostic(
-            "same-id",
-            f"two tasks of {stage.name} have the id{name} (case does not count)",
-            f"Indexes {first} and {second}.",
-            stage.id.where,
-            "Put into `id` what tells them apart, or `{{ index }}`.",
-        )
-    return Diagnostic(
-        "same-work",
-        f"two tasks of {stage.name} do the same: both would be{name}",
-        f"Indexes {first} and {second} give the same command, environment and files.",
-        stage.where,
-        "Leave one out, or set `id` with `{{ index }}` in it to run both.",
-    )
-
-
-def _across(
+def _same_ids_across(
     spec: Spec, stage: Stage, observed: Observed, *, windows: bool, folder: Path | None
 ) -> Iterator[Diagnostic]:
-    """Ids that another stage has too: only templates of the user's own can do that."""
+    """Ids that an earlier stage has too, which is possible only with ``id`` in one of the two."""
     for other in takewhile(lambda other: other.name != stage.name, spec.stages):
         if stage.id is None and other.id is None:
             continue
@@ -129,15 +234,16 @@ def _across(
                 pair for pair in duplicates(ids, folder=folder) if pair[0] < border <= pair[1]
             ]
         except SpecError:
-            continue  # told where the tasks of that stage are looked at
+            continue  # Reported with the tasks of that stage.
         if crossing:
             first, second = crossing[0]
-            yield Diagnostic(
-                "same-id",
-                f"tasks of {other.name} and {stage.name} have the same id (case does not count)",
-                f"Index {first} of {other.name} and {second - border} of {stage.name}.",
-                stage.where if stage.id is None else stage.id.where,
-                "Begin the `id` with the name of the stage.",
+            yield same_id.report(
+                Finding(
+                    f"tasks of {other.name} and {stage.name} have the same id (ignoring case)",
+                    stage.where if stage.id is None else stage.id.where,
+                    f"Index {first} of {other.name} and {second - border} of {stage.name}.",
+                    "Begin the `id` with the name of the stage.",
+                )
             )
 
 
@@ -147,3 +253,76 @@ def _ids(
     for stage in stages:
         for task in expand(spec, stage, observed, windows=windows):
             yield task.id.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """The limits of a stage's tasks.
+
+    ``command`` is the longest command line. ``slots`` is the template of slots that differ between
+    tasks, and ``max_slots`` how many a node has; ``None`` if there is nothing to check. ``mixed``
+    tasks have files of their own besides others, which are specified at ``files``; ``windows``
+    ignores case in file names.
+    """
+
+    stage: Stage
+    command: int
+    slots: Template | None
+    max_slots: int
+    mixed: bool
+    files: Place
+    windows: bool
+
+    def errors(self, task: Task) -> Iterator[Diagnostic]:
+        """What is wrong with a task."""
+        where = self.stage.where
+        yield from task_too_large(task.id, task.body, where)
+        command = long_command(f"task {task.id}", task.body["commandLine"], self.command, where)
+        yield from map(command_too_long.report, command)
+        yield from self._slots(task)
+        yield from leaves_directory(task, where)
+        if self.mixed:
+            yield from self._same_file(task)
+
+    def _slots(self, task: Task) -> Iterator[Diagnostic]:
+        slots = task.body.get("requiredSlots") if self.slots else None
+        if self.slots is not None and isinstance(slots, int) and slots > self.max_slots:
+            where = self.slots.kind.where if self.slots.kind else self.slots.where
+            yield too_many_slots(slots, self.max_slots, where, f"task {task.id}")
+
+    def _same_file(self, task: Task) -> Iterator[Diagnostic]:
+        seen: dict[str, NodeFile] = {}
+        for file in named_files(task.body.get("resourceFiles")):
+            before = seen.setdefault(node_path(file, windows=self.windows), file)
+            if before.content != file.content:
+                yield same_file.report(conflict(f"task {task.id}", before, file, self.files))
+
+
+def _limits(spec: Spec, stage: Stage, *, windows: bool) -> _Limits:
+    """The limits of a stage's tasks on the nodes of the spec's pool."""
+    slots, most = stage.body.get("requiredSlots"), spec.pool.properties.get("taskSlotsPerNode")
+    created = spec.pool.kind is not PoolKind.EXISTING
+    at = f"tasks.{stage.name}"
+    return _Limits(
+        stage,
+        _longest_command(stage, windows=windows),
+        slots if created and isinstance(slots, Template) else None,
+        most if isinstance(most, int) else 1,
+        _is_mixed(stage, stage.body.get("resourceFiles"), windows=windows),
+        spec.place(f"{at}.resource_files", f"{at}.resources") or stage.where,
+        windows,
+    )
+
+
+def _is_mixed(stage: Stage, files: Value, *, windows: bool) -> bool:
+    """Whether named files may conflict with other files of a single task."""
+    return files is not None and (
+        stage.resources is None or filler(files, windows=windows) is not None
+    )
+
+
+def _longest_command(stage: Stage, *, windows: bool) -> int:
+    if not windows:
+        return SH_ARGUMENT
+    by_cmd = stage.command.template and stage.command.shell is Shell.DEFAULT
+    return CMD_LINE if by_cmd else PROGRAM_LINE

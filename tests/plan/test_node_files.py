@@ -1,4 +1,4 @@
-"""Files that would be one on a node are told, and files that are the same anyway are not."""
+"""Files with the same path on a node are reported unless their content is the same."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import Blob, LocalFile, Observed
 from batchspec.plan.rules.context import RuleContext
-from batchspec.plan.rules.files import landing, left_out
+from batchspec.plan.rules.files import item_not_there, same_file
 from batchspec.spec import BlobUrl, EachFile, Record, Stage, Value
 from tests.plan.making import blob, local_file, observed, spec, stage, template
 
 
-def told(
+def findings(
     it: Stage,
     files: Iterable[LocalFile] = (),
     blobs: Iterable[Blob] = (),
@@ -26,8 +26,8 @@ def told(
     whole = spec(it, start=())
     whole = replace(whole, pool=replace(whole.pool, windows=windows))
     return [
-        *landing(RuleContext(whole, world, Record())),
-        *left_out(RuleContext(whole, world, Record())),
+        *same_file(RuleContext(whole, world, Record())),
+        *item_not_there(RuleContext(whole, world, Record())),
     ]
 
 
@@ -37,21 +37,21 @@ def own(path: str, url: Value = "https://example.org/x") -> Record:
 
 def test_two_containers_with_a_file_of_one_name() -> None:
     it = stage("run", resources=("input", "there"))
-    (problem,) = told(it, [local_file("a"), local_file("b")], [blob("b"), blob("c")])
+    (problem,) = findings(it, [local_file("a"), local_file("b")], [blob("b"), blob("c")])
     assert problem.code == "same-file"
     assert "'b'" in problem.summary
-    assert problem.detail == "They are input/b and there/b."
+    assert problem.detail == "Sources: input/b and there/b."
 
 
-def test_files_of_the_same_content_harm_nobody() -> None:
+def test_files_with_the_same_content_do_not_conflict() -> None:
     it = stage("run", resources=("input", "there"))
-    assert told(it, [local_file("a", "x")], [blob("a", "x")]) == []
-    (problem,) = told(it, [local_file("a", "x"), local_file("b")], [blob("a", "x"), blob("b")])
+    assert findings(it, [local_file("a", "x")], [blob("a", "x")]) == []
+    (problem,) = findings(it, [local_file("a", "x"), local_file("b")], [blob("a", "x"), blob("b")])
     assert "'b'" in problem.summary
 
 
-def test_a_container_named_twice_is_one() -> None:
-    assert told(stage("run", resources=("input", "input")), [local_file("a")]) == []
+def test_a_container_named_twice_counts_once() -> None:
+    assert findings(stage("run", resources=("input", "input")), [local_file("a")]) == []
 
 
 @pytest.mark.parametrize(
@@ -66,16 +66,16 @@ def test_a_container_named_twice_is_one() -> None:
         ("a.txt", False, 0),
     ],
 )
-def test_one_place_in_several_spellings(path: str, windows: bool, count: int) -> None:
+def test_paths_are_normalized(path: str, windows: bool, count: int) -> None:
     it = stage("run", resources=("input",), body=own(path))
-    assert len(told(it, [local_file("d/a.txt")], windows=windows)) == count
+    assert len(findings(it, [local_file("d/a.txt")], windows=windows)) == count
 
 
-def test_a_file_that_differs_by_task_is_left_to_its_task() -> None:
+def test_a_file_that_differs_between_tasks_is_checked_with_its_task() -> None:
     it = stage("run", resources=("input",), body=own("a", template("{{ value }}")))
-    assert [problem.code for problem in told(it, [local_file("a")])] == ["same-file"]
+    assert [problem.code for problem in findings(it, [local_file("a")])] == ["same-file"]
     unnamed = Record(resourceFiles=(Record(httpUrl="https://x", filePath=template("{{ value }}")),))
-    assert told(stage("run", resources=("input",), body=unnamed), [local_file("a")]) == []
+    assert findings(stage("run", resources=("input",), body=unnamed), [local_file("a")]) == []
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_a_file_that_differs_by_task_is_left_to_its_task() -> None:
         ("run {{ file }}", ("app",), own("x", BlobUrl("input", "x", "r")), 1),
     ],
 )
-def test_a_file_that_is_named_and_not_there(
+def test_a_command_names_a_file_that_is_not_on_the_node(
     command: str, resources: tuple[str, ...] | None, body: Record, count: int
 ) -> None:
     it = stage(command, EachFile("input"), resources=resources, body=body)
-    found = told(it, [local_file("a")])
+    found = findings(it, [local_file("a")])
     assert [problem.code for problem in found] == ["item-not-there"] * count

@@ -1,0 +1,261 @@
+"""Rules about containers, the files uploaded to them, outputs of tasks, and results."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, takewhile
+from pathlib import Path, PurePosixPath
+
+from batchspec.diagnostics import Diagnostic, SpecError
+from batchspec.plan.actions import DownloadResults
+from batchspec.plan.lazy import duplicates
+from batchspec.plan.metadata import others
+from batchspec.plan.observed import Observed
+from batchspec.plan.plan import Step
+from batchspec.plan.rules.context import RuleContext, record, records
+from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup
+from batchspec.plan.tasks import Task, expand
+from batchspec.spec import Record, Spec, Stage, Text, Value
+
+DATA = RuleGroup("Data", "Containers, the files that are uploaded to them, outputs and results.")
+
+DATA.describe(
+    "no-match",
+    ERROR,
+    "A pattern in `upload` matches no files",
+    "A run without its input has nothing to do; usually the pattern is misspelled.",
+    "Fix the pattern. It is relative to the spec, `**` is recursive, and hidden files must be"
+    " named.",
+)
+DATA.describe(
+    "missing-file",
+    ERROR,
+    "A file named in `upload` does not exist",
+    "A name without a wildcard must exist.",
+    "Fix the path. It is relative to the spec.",
+)
+DATA.describe(
+    "not-a-file",
+    ERROR,
+    "An entry to upload is not a regular file",
+    "Sockets, devices and pipes have no content to compare.",
+    "Exclude it with `exclude`, or use a narrower pattern.",
+)
+DATA.describe(
+    "unreadable-file",
+    ERROR,
+    "A file or folder cannot be read",
+    "It would be missing on the nodes.",
+    "Allow reading it, or exclude it with `exclude`.",
+)
+DATA.describe(
+    "bad-blob-name",
+    ERROR,
+    "The name of a file is not a valid blob name",
+    "A blob name has up to 1,024 Unicode characters. A control character in a name makes the whole"
+    " container impossible to list.",
+    "Rename the file, set another `path`, or exclude it with `exclude`.",
+)
+DATA.describe(
+    "same-blob-name",
+    ERROR,
+    "Two files have the same blob name",
+    "One of them would be lost.",
+    "Give one of the entries a `path` (a prefix in the container), or exclude one file.",
+)
+
+
+@DATA.rule(
+    "missing-container",
+    ERROR,
+    title="A container marked `existing` does not exist",
+    why="Containers marked `existing` are never created.",
+    fix="Create the container, use another, or remove `existing`.",
+)
+def missing_container(spec: Spec, observed: Observed) -> Iterator[Finding]:
+    """Containers marked ``existing`` that the account does not have."""
+    for key, container in spec.containers.items():
+        if container.existing and not observed.containers[key].exists:
+            yield Finding(
+                f"the container {container.id!r} is marked `existing`, but does not exist",
+                container.where,
+            )
+
+
+@DATA.check(
+    "shared-container",
+    WARNING,
+    title="Other specs use a container of this spec",
+    why="One spec may overwrite blobs of another, and `results` downloads the blobs of all of them."
+    " Neither clean-up nor `destroy` deletes a container that another spec uses. The container's"
+    " metadata `batchspec_users` lists the specs.",
+    fix="Give the container another `id`, or add `match` to `results` and a separate `path` to each"
+    " output.",
+)
+def shared_container(context: RuleContext) -> Iterator[Finding]:
+    """Containers whose metadata record other users than this spec."""
+    spec = context.spec
+    downloaded = {result.container for result in spec.results}
+    for key, container in spec.containers.items():
+        metadata = context.observed.containers[key].metadata
+        names = others(metadata or {}, spec.name)
+        if not names:
+            continue
+        specs = "the spec" if len(names) == 1 else "the specs"
+        detail = "Clean-up and `batchspec destroy` keep it."
+        if key in downloaded:
+            detail = f"The results may include blobs of other specs. {detail}"
+        yield Finding(
+            f"the container {container.id!r} is also used by {specs} {', '.join(names)}",
+            container.where,
+            detail,
+        )
+
+
+@DATA.rule(
+    "results-unwritable",
+    ERROR,
+    title="The folder for results is not writable",
+    why="The download would fail after all tasks have run. A receipt of the download is stored in"
+    " `.batchspec/`, in the folder of the spec.",
+    fix="Use another folder in `results.to`, or make this one writable.",
+)
+def results_unwritable(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
+    """Folders of results or of the receipt in which no file can be created."""
+    results = context.spec.results
+    places = {result.to: result.where for result in reversed(results)}
+    for folder, why in context.observed.unwritable.items() if _downloads(steps) else ():
+        yield Finding(
+            f"results cannot be written to {os.fspath(folder)}: {why}",
+            places.get(folder, results[0].where),
+        )
+
+
+@DATA.rule(
+    "results-folder-used",
+    WARNING,
+    title="The folder for results contains other files",
+    why="With `overwrite` (the default) a result replaces a file with the same name; without it,"
+    " the file remains and the result is not downloaded.",
+    fix="Use a separate folder in `results.to`.",
+)
+def results_folder_used(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
+    """Folders of results that contain files which are not of an earlier download."""
+    downloads = _downloads(steps)
+    for result in context.spec.results:
+        container = context.spec.container_id(result.container)
+        if result.to in context.observed.occupied and container in downloads:
+            effect = "may be overwritten" if result.overwrite else "are kept"
+            yield Finding(
+                f"the folder for results {result.to.name}/ contains other files, which {effect}",
+                result.where,
+            )
+
+
+def _downloads(steps: Sequence[Step]) -> frozenset[str]:
+    """The containers (ids) that the plan downloads from."""
+    actions = (step.action for step in steps)
+    return frozenset(each.container for each in actions if isinstance(each, DownloadResults))
+
+
+# --- outputs -----------------------------------------------------------------------------------
+
+_WILDCARD = re.compile(r"[*?\[]")
+
+
+@DATA.rule(
+    "same-output",
+    ERROR,
+    title="Several tasks write the same blob",
+    why="Each task overwrites the blob, so only one result remains.",
+    fix="Add `{{ task.id }}/` to the `path` of the output.",
+)
+def same_output(stage: Stage, other: Stage | None = None) -> Iterator[Finding]:
+    """Tasks of a stage, or of two, write the same blob (see :func:`same_outputs`)."""
+    stages = f"tasks of {other.name} and {stage.name}" if other else f"tasks of {stage.name}"
+    yield Finding(f"{stages} write the same blob and overwrite each other's output", stage.where)
+
+
+def same_outputs(
+    spec: Spec, stage: Stage, observed: Observed, *, windows: bool, folder: Path | None = None
+) -> Iterator[Diagnostic]:
+    """Violations of :data:`same_output` by tasks of a stage, alone or with an earlier stage.
+
+    Only outputs without wildcards are compared. A stage that needs the other may overwrite its
+    outputs. Temporary files are created in ``folder``.
+
+    Raises:
+        SpecError: an item of the stage makes no task.
+    """
+    if not _names_blobs(stage):
+        return
+    tasks = expand(spec, stage, observed, windows=windows)
+    if next(duplicates(_outputs(tasks), folder=folder), None) is not None:
+        yield from same_output(stage)
+        return
+    for other in takewhile(lambda other: other.name != stage.name, spec.stages):
+        if not _names_blobs(other) or _needs(spec, stage, other) or _needs(spec, other, stage):
+            continue
+        first = _Counted(_outputs(expand(spec, other, observed, windows=windows)))
+        both = duplicates(chain(first, _outputs(tasks)), folder=folder)
+        try:
+            crossing = any(one < first.number <= two for one, two in both)
+        except SpecError:
+            continue  # Reported with the tasks of that stage.
+        if crossing:
+            yield from same_output(stage, other)
+
+
+@dataclass(slots=True)
+class _Counted:
+    """An iterable that counts its members on the way."""
+
+    source: Iterable[str]
+    number: int = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for key in self.source:
+            self.number += 1
+            yield key
+
+
+def _needs(spec: Spec, stage: Stage, other: Stage) -> bool:
+    """Whether a stage needs another, directly or indirectly."""
+    needs = {each.name: each.needs for each in spec.stages}
+    seen: set[str] = set()
+    pending = [stage.name]
+    while pending:
+        for name in needs[pending.pop()]:
+            if name not in seen:
+                seen.add(name)
+                pending.append(name)
+    return other.name in seen
+
+
+def _names_blobs(stage: Stage) -> bool:
+    """Whether outputs of the stage name single blobs, which two tasks could both write."""
+    return any(_is_name(file.get("filePattern")) for file in records(stage.body.get("outputFiles")))
+
+
+def _is_name(pattern: Value) -> bool:
+    """Whether a pattern has no wildcard: the path of its output is then the blob's name."""
+    return isinstance(pattern, str) and not _WILDCARD.search(pattern)
+
+
+def _outputs(tasks: Iterable[Task]) -> Iterator[str]:
+    """Each blob that outputs of the tasks name."""
+    for task in tasks:
+        for file in records(task.body.get("outputFiles")):
+            container = record(file.get("destination")).get("container")
+            pattern = file.get("filePattern")
+            if not isinstance(container, Record) or not _is_name(pattern):
+                continue
+            path = container.get("path") or PurePosixPath(str(pattern)).name
+            yield f"{_identity(container.get('containerUrl'))}\0{_identity(path)}"
+
+
+def _identity(value: Value) -> str:
+    return value.identity() if isinstance(value, Text) else repr(value)

@@ -1,0 +1,81 @@
+"""All rules by code, and the two passes over them: errors first, everything else with the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from batchspec.diagnostics import Diagnostic, Severity
+from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DownloadResults
+from batchspec.plan.plan import Step
+from batchspec.plan.rules.access import ACCESS, tasks_signed_earlier
+from batchspec.plan.rules.account import ACCOUNT, jobs_near_quota, pools_near_quota
+from batchspec.plan.rules.context import RuleContext
+from batchspec.plan.rules.data import DATA, results_folder_used, results_unwritable
+from batchspec.plan.rules.files import FILES
+from batchspec.plan.rules.image import IMAGE
+from batchspec.plan.rules.money import MONEY
+from batchspec.plan.rules.pool import POOL
+from batchspec.plan.rules.requests import REQUESTS
+from batchspec.plan.rules.rule import Rule, RuleGroup
+from batchspec.plan.rules.run import RUN
+from batchspec.plan.rules.schedule import SCHEDULE
+from batchspec.plan.rules.spec_file import SPEC_FILE
+from batchspec.plan.rules.spec_language import LANGUAGE, VALUES
+from batchspec.plan.rules.stage import STAGE, many_tasks
+from batchspec.plan.rules.tasks import TASKS
+from batchspec.plan.task_sets import TaskSets
+
+GROUPS: tuple[RuleGroup, ...] = (
+    SPEC_FILE,
+    LANGUAGE,
+    VALUES,
+    DATA,
+    IMAGE,
+    POOL,
+    STAGE,
+    TASKS,
+    REQUESTS,
+    FILES,
+    ACCESS,
+    MONEY,
+    ACCOUNT,
+    RUN,
+    SCHEDULE,
+)
+
+RULES: Mapping[str, Rule[Any]] = {rule.code: rule for group in GROUPS for rule in group.rules}
+
+_AFTER_TASKS = DeletePool | DeleteJob | DeleteContainers | DownloadResults
+
+
+def errors(context: RuleContext) -> Iterator[Diagnostic]:
+    """The errors: with any of them nothing is sent."""
+    for rule in _checks():
+        if rule.severity is Severity.ERROR:
+            yield from rule(context)
+
+
+def advice(
+    context: RuleContext, steps: Sequence[Step], task_sets: TaskSets | None = None
+) -> Iterator[Diagnostic]:
+    """Everything that does not stop these steps; ``task_sets`` are the tasks to run in a job.
+
+    A plan that only downloads and cleans up gets no advice about pool and tasks.
+    """
+    if not all(isinstance(step.action, _AFTER_TASKS) for step in steps):
+        for rule in _checks():
+            if rule.severity is not Severity.ERROR:
+                yield from rule(context)
+    if task_sets is not None:
+        yield from tasks_signed_earlier(context, task_sets)
+        yield from many_tasks(context, task_sets)
+    yield from pools_near_quota(context, steps)
+    yield from jobs_near_quota(context, steps)
+    yield from results_unwritable(context, steps)
+    yield from results_folder_used(context, steps)
+
+
+def _checks() -> Iterator[Rule[[RuleContext]]]:
+    for group in GROUPS:
+        yield from group.checks

@@ -1,0 +1,189 @@
+"""Rules about a spec as a file and as YAML. ``spec`` checks them; this is their metadata."""
+
+from __future__ import annotations
+
+from batchspec.plan.rules.rule import ERROR, RuleGroup
+
+SPEC_FILE = RuleGroup(
+    "The spec file",
+    "A spec is one YAML 1.2 document in UTF-8. The first of these errors ends the reading.",
+)
+
+for _code, _title, _why, _fix in (
+    (
+        "no-file",
+        "The spec does not exist",
+        "A command needs a spec.",
+        "Fix the path.",
+    ),
+    (
+        "no-permission",
+        "Permission to read the spec is denied",
+        "The file exists, and its permissions do not allow reading it.",
+        "Change the permissions of the file.",
+    ),
+    (
+        "not-readable",
+        "The spec cannot be read",
+        "The disk or the network reports an error.",
+        "Check the error of the system, and try again.",
+    ),
+    (
+        "not-utf8",
+        "The spec is not UTF-8",
+        "The encoding cannot be detected reliably.",
+        "Save the file as UTF-8.",
+    ),
+    (
+        "control-character",
+        "The spec contains an invisible control character",
+        "YAML does not allow it, and an editor may not show it.",
+        "Delete the character.",
+    ),
+    (
+        "too-large",
+        "The file or a formula is too large",
+        "A spec describes a run and does not contain its data. The service accepts formulas of up"
+        " to 8 KiB.",
+        "Move data to a `.csv` or `.jsonl` file, and use `for_each: {rows: FILE}`.",
+    ),
+    (
+        "not-yaml",
+        "The file is not valid YAML",
+        "It cannot be parsed.",
+        "Fix the reported line; often a quote or a bracket before it is the cause.",
+    ),
+    (
+        "not-a-mapping",
+        "The file contains no keys",
+        "A spec is a mapping.",
+        "Start the file with `version: 1`.",
+    ),
+    (
+        "two-documents",
+        "The file contains two documents",
+        "A spec is one document.",
+        "Use two files.",
+    ),
+    (
+        "tab",
+        "A line is indented with a tab",
+        "YAML allows only spaces.",
+        "Use spaces.",
+    ),
+    (
+        "bad-indent",
+        "The indentation of a line does not match the lines above",
+        "It could belong to either of two keys.",
+        "Indent it like the lines next to it, and quote values with special characters.",
+    ),
+    (
+        "bad-colon",
+        "A `:` is not allowed here",
+        "YAML reads `: ` as the end of a key.",
+        "Quote a text that contains `: `, and indent the line like the lines next to it.",
+    ),
+    (
+        "no-colon",
+        "A key has no `:`",
+        "A key needs a value.",
+        "Write `key: value`.",
+    ),
+    (
+        "no-key",
+        "A `:` has no key before it",
+        "A value needs a key.",
+        "Write `key: value`.",
+    ),
+    (
+        "unclosed",
+        "A bracket or a quote is not closed",
+        "Everything that follows would be part of it.",
+        "Close it.",
+    ),
+    (
+        "bad-escape",
+        "A backslash in double quotes starts no valid escape",
+        "YAML has a fixed set of escapes.",
+        "Write two backslashes, or use single quotes.",
+    ),
+    (
+        "bad-list",
+        "A list item is not allowed here",
+        "In a block list each item has its own line.",
+        "Start the item on a new line, or write `[a, b]`.",
+    ),
+    (
+        "bad-block",
+        "A text follows `|` or `>` on the same line",
+        "The text of a block starts on the next line.",
+        "Start the text on the next line, indented; quote a text that starts with `|` or `>`.",
+    ),
+    (
+        "after-value",
+        "Text follows the end of a value",
+        "A quote ended the value earlier than intended.",
+        "Quote the whole value; within single quotes, write `'` twice.",
+    ),
+    (
+        "unquoted-star",
+        "A text that starts with `*` is not quoted",
+        "YAML reads it as an alias.",
+        'Quote it, as in `"*.csv"`.',
+    ),
+    (
+        "bad-start",
+        "A value starts with a reserved character",
+        "The character has a meaning in YAML.",
+        "Quote the value.",
+    ),
+    (
+        "bad-key",
+        "A key is not a text",
+        "Keys are names.",
+        "Quote the key.",
+    ),
+    (
+        "duplicate-key",
+        "A key appears twice",
+        "YAML would silently ignore one of them.",
+        "Remove one.",
+    ),
+    (
+        "bad-merge",
+        "`<<` merges a value that is not a mapping",
+        "Only a mapping has keys to merge.",
+        "Use the alias of a mapping, such as `<<: *NAME`.",
+    ),
+    (
+        "unknown-anchor",
+        "An alias refers to an anchor that does not exist",
+        "The alias has no value.",
+        "Write `&NAME` before the value.",
+    ),
+    (
+        "unknown-tag",
+        "A tag has no meaning in a spec",
+        "Tags can execute code in other programs, so a spec does not support them.",
+        "Remove the tag.",
+    ),
+    (
+        "recursive",
+        "An anchor contains itself",
+        "It would have no end.",
+        "Remove the alias.",
+    ),
+    (
+        "alias-bomb",
+        "Aliases of aliases expand to too many values",
+        "A few lines could use all memory.",
+        "Write the values without aliases.",
+    ),
+    (
+        "too-deep",
+        "The spec is nested too deeply",
+        "No spec needs that many levels.",
+        "Remove brackets.",
+    ),
+):
+    SPEC_FILE.describe(_code, ERROR, _title, _why, _fix)

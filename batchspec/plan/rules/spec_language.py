@@ -1,0 +1,309 @@
+"""Rules about keys and values of a spec. ``spec`` checks them; this is their metadata."""
+
+from __future__ import annotations
+
+from batchspec.plan.rules.rule import ERROR, WARNING, RuleGroup
+
+LANGUAGE = RuleGroup(
+    "Keys and values", "All errors of a spec are reported together, each with its position."
+)
+
+for _code, _title, _why, _fix in (
+    (
+        "unknown-key",
+        "The key does not exist",
+        "Usually it is misspelled, and would have no effect.",
+        "Use the suggested key; docs/spec.md lists all of them.",
+    ),
+    (
+        "missing-key",
+        "A required key is missing",
+        "It has no default.",
+        "Add the key.",
+    ),
+    (
+        "no-value",
+        "A key has no value",
+        "An empty value has no meaning.",
+        "Add a value, or remove the key.",
+    ),
+    (
+        "empty",
+        "A value is empty and must not be",
+        "It would have no effect, or the service rejects it.",
+        "Add a value, or remove the key.",
+    ),
+    (
+        "wrong-type",
+        "A value has the wrong type",
+        "YAML reads `1` as a number and `yes` as a text.",
+        "Write the value as the message says; quotes make any value a text.",
+    ),
+    (
+        "bad-value",
+        "A value is not one of the allowed values",
+        "The service would reject it.",
+        "Use one of the values in the message.",
+    ),
+    (
+        "wrong-count",
+        "A list has too few or too many items",
+        "Their position has a meaning.",
+        "Write as many items as the message says.",
+    ),
+    (
+        "not-a-duration",
+        "A value is not a duration",
+        "A number without a unit is ambiguous.",
+        "Write `90s`, `30m`, `2h`, `7d` or `PT30M`.",
+    ),
+    (
+        "not-a-time",
+        "A value is not a time",
+        "A time without a time zone is ambiguous.",
+        "Write it as `2027-01-31T02:00:00Z`.",
+    ),
+    (
+        "out-of-range",
+        "A number or a duration is out of range",
+        "The service rejects it.",
+        "Use a value within the bounds in the message.",
+    ),
+    (
+        "either-or",
+        "Two keys exclude each other",
+        "Only one of them can have an effect.",
+        "Remove one of them.",
+    ),
+    (
+        "same-for-all",
+        "A value that all tasks share refers to one item",
+        "There is one value for all of them.",
+        "Remove the reference to the item.",
+    ),
+    (
+        "bad-name",
+        "A name is invalid",
+        "Names are used in commands, ids and URLs.",
+        "Write the name as the message says.",
+    ),
+    (
+        "bad-id",
+        "An id contains invalid characters",
+        "Ids consist of letters, digits, `-` and `_`.",
+        "Remove the other characters.",
+    ),
+    (
+        "long-id",
+        "An id is too long",
+        "Ids have up to 64 characters, those of auto pools up to 20.",
+        "Shorten it.",
+    ),
+    (
+        "bad-container-name",
+        "A container name is invalid",
+        "Storage accepts 3 to 63 lowercase letters, digits and single hyphens.",
+        "Set a valid `id`.",
+    ),
+    (
+        "bad-container-metadata",
+        "Metadata of a container are invalid",
+        "Storage sends them as headers: names are identifiers, values are one line of ASCII.",
+        "Fix or remove the entry.",
+    ),
+    (
+        "same-container",
+        "Two keys refer to the same container",
+        "Their settings would conflict.",
+        "Use one key for both.",
+    ),
+    (
+        "same-name",
+        "Two variables have the same name",
+        "One would hide the other.",
+        "Rename one of them.",
+    ),
+    (
+        "unknown-container",
+        "A container is not declared in the spec",
+        "It is misspelled or missing.",
+        "Declare it in `containers`: `NAME: {}`.",
+    ),
+    (
+        "unknown-stage",
+        "A stage in `needs` does not exist",
+        "It is misspelled or missing.",
+        "Fix the name in `needs`.",
+    ),
+    (
+        "circular",
+        "Stages need each other in a circle",
+        "None of them would start.",
+        "Remove one of the `needs`.",
+    ),
+    (
+        "no-upload",
+        "A stage has a task for each file of a container without `upload`",
+        "It would have no tasks.",
+        "For blobs that exist, write `blobs` instead of `files`.",
+    ),
+    (
+        "not-an-axis",
+        "`exclude` or `include` is among the axes of a matrix",
+        "It would be read as an axis.",
+        "Write it next to `matrix`.",
+    ),
+    (
+        "same-blob",
+        "Every task of a stage would write the same blob",
+        "Only one result would remain.",
+        'Write `path: "{{ task.id }}/"` in the output.',
+    ),
+    (
+        "no-job-action",
+        "An exit code has an action on the job, which the job does not allow",
+        "The service rejects the task.",
+        "Write `on_task_failure: terminate` in the job.",
+    ),
+    (
+        "command-lines",
+        "A command for `cmd` has several lines",
+        "`cmd /c` runs one line.",
+        "Join the lines with `&&`, or fold them with `>-`.",
+    ),
+):
+    LANGUAGE.describe(_code, ERROR, _title, _why, _fix)
+
+LANGUAGE.describe(
+    "no-effect",
+    WARNING,
+    "A setting has no effect",
+    "Readers may rely on it.",
+    "Remove it.",
+)
+
+VALUES = RuleGroup("Parameters, templates, rows", "Values that are inserted into a spec.")
+
+for _code, _title, _why, _fix in (
+    (
+        "bad-parameter",
+        "The declaration of a parameter is invalid",
+        "Values cannot be checked against it.",
+        "Fix the declaration; it consists of JSON Schema keywords.",
+    ),
+    (
+        "reserved-name",
+        "The name of a parameter is reserved",
+        "It would hide a built-in variable.",
+        "Rename the parameter.",
+    ),
+    (
+        "missing-variable",
+        "A parameter has no value",
+        "It has no default, and no value is set.",
+        "Set it with `--var NAME=VALUE`.",
+    ),
+    (
+        "unknown-variable",
+        "A value is set for an undeclared parameter",
+        "It is misspelled, and would have no effect.",
+        "Use a name that the spec declares.",
+    ),
+    (
+        "bad-variable",
+        "A value does not match the declaration of its parameter",
+        "The declaration restricts the values.",
+        "Set a valid value.",
+    ),
+    (
+        "secret-in-clear",
+        "The spec contains a signature or a key",
+        "Specs are committed and shared, so the secret would leak.",
+        "Use a container of the spec, or declare a parameter with `secret: true`.",
+    ),
+    (
+        "unquoted-template",
+        "A value with `{{` is not quoted",
+        "YAML reads it as a mapping.",
+        "Quote the value.",
+    ),
+    (
+        "quoted-expression",
+        "A template adds quotes to a quoted value",
+        "The quotes would be part of the argument.",
+        "Remove the quotes, or use `| raw`.",
+    ),
+    (
+        "template-syntax",
+        "The syntax of a template is invalid",
+        "It is not an expression.",
+        "Fix the reported position.",
+    ),
+    (
+        "template-statement",
+        "A template contains a statement",
+        "Templates are expressions; use `for_each` for loops.",
+        "Write an expression in `{{ }}`.",
+    ),
+    (
+        "template-call",
+        "A template calls a function that is not allowed",
+        "Templates compute values without access to anything else.",
+        "Use a filter that docs/spec.md lists.",
+    ),
+    (
+        "template-value",
+        "A template cannot be evaluated",
+        "It has no value for this item, or a value that is not allowed here.",
+        "Fix the template, or add `| default(...)`.",
+    ),
+    (
+        "unknown-name",
+        "A template uses an unknown name",
+        "It is misspelled, or belongs to another stage.",
+        "Use one of the names in the message.",
+    ),
+    (
+        "bad-rows",
+        "The file for `rows` has an unsupported type",
+        "The extension determines the format.",
+        "Use a `.csv`, `.tsv` or `.jsonl` file.",
+    ),
+    (
+        "rows-format",
+        "The format of a file of rows is not supported",
+        "The extension determines the format.",
+        "Use a `.csv`, `.tsv` or `.jsonl` file.",
+    ),
+    (
+        "rows-encoding",
+        "The encoding of a file of rows is not supported",
+        "The file is read as UTF-8, or as UTF-16 if it starts with a byte order mark.",
+        "Save the file as UTF-8.",
+    ),
+    (
+        "rows-header",
+        "The first line of a file of rows does not name its columns",
+        "Columns are variables.",
+        "Give each column a unique name.",
+    ),
+    (
+        "rows-width",
+        "A row has more or fewer columns than the first line",
+        "Values would be in the wrong column.",
+        "Fix the row; quote a value that contains a comma.",
+    ),
+    (
+        "rows-syntax",
+        "The syntax of a row is invalid",
+        "It cannot be parsed.",
+        "Fix the reported line.",
+    ),
+    (
+        "changed-file",
+        "A file of rows changed while it was read",
+        "Some tasks would use the old content and some the new.",
+        "Run `batchspec plan` again when the file is complete.",
+    ),
+):
+    VALUES.describe(_code, ERROR, _title, _why, _fix)
