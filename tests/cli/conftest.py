@@ -38,7 +38,7 @@ tasks:
   bad:
     id: bad-{{ index }}
     for_each: {range: [0, 3]}
-    command: "test -e $AZ_BATCH_NODE_SHARED_DIR/mended || { echo no luck {{ value }} >&2; exit 7; }"
+    command: "test -e $AZ_BATCH_NODE_SHARED_DIR/fixed || { echo no luck {{ value }} >&2; exit 7; }"
   slow:
     id: slow
     command: sleep 60
@@ -73,10 +73,10 @@ class Inside(Workplace):
             sys.stdout.flush()
             sys.stderr.flush()
             # Before the streams go, and the bytes with them.
-            said, moaned = (stream.getvalue().decode("utf-8") for stream in (out, err))
+            output, errors = (stream.getvalue().decode("utf-8") for stream in (out, err))
         code = ended.value.code
         assert isinstance(code, int)
-        return Done(code, said, moaned)
+        return Done(code, output, errors)
 
     @contextmanager
     def _inside(self) -> Iterator[None]:
@@ -90,7 +90,7 @@ class Inside(Workplace):
 
 @contextmanager
 def _written() -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
-    """What is written to standard output and error, with nobody on standard input."""
+    """What is written to standard output and error, with an empty standard input."""
     out, err = io.BytesIO(), io.BytesIO()
     with (
         mock.patch.object(sys, "stdin", io.StringIO()),

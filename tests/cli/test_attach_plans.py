@@ -125,7 +125,7 @@ def test_results_of_a_job_that_runs_are_not_written_down_as_its_results(
 
 
 @pytest.mark.parametrize("jobs", [(), (a_job("deleting"),)])
-def test_without_a_job_there_is_nothing_to_go_on_with(jobs: tuple[JobFacts, ...]) -> None:
+def test_without_a_job_attach_and_download_are_usage_errors(jobs: tuple[JobFacts, ...]) -> None:
     for build in (lambda: build_attach(a_spec(), world(*jobs), 0), lambda: _download(jobs)):
         with pytest.raises(UsageError) as caught:
             build()

@@ -99,14 +99,14 @@ def test_a_service_that_does_not_run_is_not_started(
     assert not desk.home.exists()
 
 
-def test_what_is_missing_of_an_account_is_told_at_once(mixed: Workplace) -> None:
+def test_all_missing_settings_of_an_account_are_reported_together(mixed: Workplace) -> None:
     done = mixed.run("doctor", "--target", "azure")
     assert done.code == 4
     for name in ("AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ENDPOINT", "AZURE_STORAGE_ACCOUNT"):
         assert f"{name} is not set" in done.out
 
 
-def test_a_wrong_key_is_told_and_the_rest_is_asked(mixed: Workplace) -> None:
+def test_a_wrong_key_is_reported_and_the_other_checks_run(mixed: Workplace) -> None:
     ends = mixed.endpoints()
     environ = {
         **mixed.environ,

@@ -126,7 +126,7 @@ def test_the_text_names_the_command_with_the_options_given(mixed: Workplace) -> 
     assert "sig=" not in done.out.replace("sig=***", "")
 
 
-def test_what_the_spec_has_no_longer_is_said_to_be_of_earlier_jobs(near: Workplace) -> None:
+def test_failures_of_removed_stages_are_attributed_to_earlier_jobs(near: Workplace) -> None:
     bad = "{{ 'none' if file.stem == 'lighthouse' else top }}"
     near.edit("{{ file.name }} {{ top }}", f"{{{{ file.name }}}} {bad}")
     assert near.run("apply", near.spec, "--progress", "quiet").code == 3

@@ -26,7 +26,7 @@ FOUND = (
 
 
 @pytest.mark.parametrize(
-    ("progress", "told"),
+    ("progress", "expected"),
     [
         (ProgressKind.JSON, ["pool-kept", "pool-needs-client"]),
         (ProgressKind.QUIET, ["pool-kept"]),
@@ -34,11 +34,11 @@ FOUND = (
         (ProgressKind.AUTO, []),
     ],
 )
-def test_a_run_that_shows_no_plan_tells_its_findings(
-    progress: ProgressKind, told: list[str]
+def test_a_run_that_shows_no_plan_reports_its_findings(
+    progress: ProgressKind, expected: list[str]
 ) -> None:
     it = replace(PLANS["fresh"], findings=FOUND)
-    assert [problem.code for problem in unshown_findings(it, progress)] == told
+    assert [problem.code for problem in unshown_findings(it, progress)] == expected
 
 
 def test_a_refusal_is_in_the_form_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,7 +54,7 @@ def test_a_refusal_is_in_the_form_that_was_asked_for(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == ""
 
 
-async def test_a_plan_that_cannot_be_made_says_so_in_markdown(
+async def test_errors_of_a_plan_are_printed_as_markdown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "a.yaml"
@@ -64,7 +64,7 @@ async def test_a_plan_that_cannot_be_made_says_so_in_markdown(
     assert "**error** `unknown-key`" in capsys.readouterr().out
 
 
-def test_findings_are_told_in_every_form(near: Workplace) -> None:
+def test_findings_are_printed_in_every_format(near: Workplace) -> None:
     near.edit("  pool: ask", "  pool: never")
     near.results.mkdir()
     (near.results / "notes.txt").write_text("mine\n")

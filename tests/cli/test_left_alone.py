@@ -1,4 +1,4 @@
-"""Whoever reads or watches a command goes away: it stops where it is safe, and is no bug."""
+"""Output that is closed, signals and questions: the command stops at a safe point."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
     assert (process.returncode, said) == (0, b"")
 
 
-def test_a_run_that_nobody_watches_stops_as_by_ctrl_c_and_can_go_on(place: Workplace) -> None:
+def test_a_run_with_closed_output_stops_as_by_ctrl_c_and_can_resume(place: Workplace) -> None:
     place.spec.write_text(WAITING, encoding="utf-8")
     unread = place.start("apply", place.spec, "--progress", "plain")
     assert unread.stdout is not None
@@ -62,9 +62,7 @@ def test_a_run_that_nobody_watches_stops_as_by_ctrl_c_and_can_go_on(place: Workp
 
 
 @pytest.mark.parametrize("ignored", [False, True], ids=["terminal", "nohup"])
-async def test_a_terminal_that_is_closed_asks_to_stop_unless_nohup_was_said(
-    *, ignored: bool
-) -> None:
+async def test_a_closed_terminal_stops_a_run_unless_nohup_is_used(*, ignored: bool) -> None:
     interrupts, said = Interrupts(), asyncio.Event()
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
     try:

@@ -1,4 +1,4 @@
-"""What batchspec made in an account, and what of it nobody uses."""
+"""What batchspec made in an account, and which of it is unused."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def test_an_open_job_whose_pool_is_gone_is_one() -> None:
     assert await orphans(store) == ["job j"]
 
 
-async def test_what_others_made_is_not_told() -> None:
+async def test_resources_of_other_clients_are_not_listed() -> None:
     store = Store([pool("p", None)], [job("j", None, on="p")], [container("c", None)])
     assert await owned_resources(store) == ()
 

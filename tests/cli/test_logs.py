@@ -19,7 +19,7 @@ def test_stderr_is_asked_for(mixed: Workplace) -> None:
     assert (done.code, done.out) == (0, "no luck 2\n")
 
 
-def test_an_empty_file_says_where_there_is_more(mixed: Workplace) -> None:
+def test_an_empty_file_refers_to_the_other_stream(mixed: Workplace) -> None:
     done = mixed.run("logs", mixed.spec, "bad-2")
     assert (done.code, done.out) == (0, "")
     assert "--stderr" in done.err

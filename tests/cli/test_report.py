@@ -146,24 +146,24 @@ def test_a_record_has_no_secret_and_names_that_sort(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
-def test_a_folder_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported_once(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     _told_once(tmp_path / "runs", "Permission denied")
     tmp_path.chmod(0o700)
 
 
-def test_a_file_in_the_place_of_the_folder_is_told_once(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_folder_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("in the way")
     _told_once(tmp_path / "runs", "File exists")
 
 
 def _told_once(runs: Path, why: str) -> None:
-    told: list[OSError] = []
-    record = RunFolder(runs, START, told.append)
+    errors: list[OSError] = []
+    record = RunFolder(runs, START, errors.append)
     for stamped in RECORDINGS["good"]:
         record(stamped)
     record.close()
-    assert [error.strerror for error in told] == [why]
+    assert [error.strerror for error in errors] == [why]
 
 
 def test_a_run_is_recorded_and_its_page_written(mixed: Workplace) -> None:
@@ -181,14 +181,14 @@ def test_a_run_is_recorded_and_its_page_written(mixed: Workplace) -> None:
     assert {path.name for path in runs.glob("*/failed/*")} >= {"bad-0.stderr.txt"}
 
 
-def test_without_a_record_it_says_what_makes_one(near: Workplace) -> None:
+def test_without_a_record_the_error_names_the_command_that_writes_one(near: Workplace) -> None:
     done = near.run("report", near.spec)
     assert done.code == 2
     assert "batchspec apply" in done.err
     assert not (near.spec.parent / ".batchspec").exists()
 
 
-def test_a_run_goes_on_where_nothing_can_be_recorded(near: Workplace) -> None:
+def test_a_run_continues_without_a_record(near: Workplace) -> None:
     (near.spec.parent / ".batchspec" / "topn").mkdir(parents=True)
     (near.spec.parent / ".batchspec" / "topn" / "runs").write_text("in the way")
     done = near.run("apply", near.spec, "--progress", "quiet")

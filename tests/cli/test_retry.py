@@ -29,10 +29,10 @@ def test_by_cause_and_by_id_until_all_is_well(mixed_alone: Workplace) -> None:
     assert "it succeeded" in fine.err
 
     one = mixed.run("retry", mixed.spec, "--task", "bad-1")
-    assert one.code == 3, "nothing was mended"
+    assert one.code == 3, "nothing was fixed"
     assert "tasks of bad (1)" in one.out
 
-    (shared(mixed, "mixed") / "mended").touch()
+    (shared(mixed, "mixed") / "fixed").touch()
     done = mixed.run("retry", mixed.spec, "--cause", "exit-7", "--progress", "json")
     assert done.code == 3, "others are left"
     events = [json.loads(line) for line in done.out.splitlines()]
@@ -45,10 +45,10 @@ def test_by_cause_and_by_id_until_all_is_well(mixed_alone: Workplace) -> None:
 
 
 def test_nothing_is_cleaned_up_while_others_have_failed(near: Workplace) -> None:
-    near.edit("command: python3", "command: test -e $AZ_BATCH_NODE_SHARED_DIR/mended && python3")
+    near.edit("command: python3", "command: test -e $AZ_BATCH_NODE_SHARED_DIR/fixed && python3")
     near.edit("nodes: 3", "nodes: 1")
     assert near.run("apply", near.spec, "--progress", "quiet").code == 3
-    (shared(near, "topn") / "mended").touch()
+    (shared(near, "topn") / "fixed").touch()
     some = near.run("retry", near.spec, "--task", "lighthouse")
     assert some.code == 3, some.text
     assert "containers application, input, output" in some.out.partition("Left in the account")[2]
@@ -68,8 +68,8 @@ name: two
 pool: {vm_size: standard_d2s_v5, nodes: 1, task_slots_per_node: 2, image: ubuntu-24.04}
 job: {max_wall_clock_time: 5m}
 tasks:
-  bad: {id: bad, command: test -e "$AZ_BATCH_NODE_SHARED_DIR/mended"}
-  slow: {id: slow, command: 'until test -e "$AZ_BATCH_NODE_SHARED_DIR/mended"; do sleep 0.1; done'}
+  bad: {id: bad, command: test -e "$AZ_BATCH_NODE_SHARED_DIR/fixed"}
+  slow: {id: slow, command: 'until test -e "$AZ_BATCH_NODE_SHARED_DIR/fixed"; do sleep 0.1; done'}
 """,
         encoding="utf-8",
     )
@@ -79,15 +79,15 @@ tasks:
     # Before that the job would end with its last task, and take none any more.
     seen = until(retry, "done    submit failed tasks of bad")
     assert "create  job" not in seen
-    (shared(place, "two") / "mended").touch()
-    assert retry.wait(timeout=60) in {0, 3}, "it may have run before it was mended"
+    (shared(place, "two") / "fixed").touch()
+    assert retry.wait(timeout=60) in {0, 3}, "it may have run before it was fixed"
     run.communicate(timeout=60)
     again = place.run("retry", place.spec, "--progress", "quiet")
     assert again.code == 0, again.text
     assert place.run("apply", place.spec).code == 0
 
 
-def test_when_nothing_failed_it_says_so(near: Workplace) -> None:
+def test_without_failures_nothing_is_retried(near: Workplace) -> None:
     never = near.run("retry", near.spec)
     assert never.code == 2
     assert "there is no job of topn in the account" in never.err

@@ -41,5 +41,5 @@ def test_files_of_rows(
     if rows is not None:
         (tmp_path / "rows.csv").write_text(rows, encoding="utf-8")
     assert validate([spec]) == code
-    told = capsys.readouterr()
-    assert said in told.out + told.err
+    captured = capsys.readouterr()
+    assert said in captured.out + captured.err

@@ -228,7 +228,7 @@ def test_retry_continues_with_what_depends_on_the_failed_tasks(near: Workplace) 
     assert "Nothing to do" in ok(near.run("apply", near.spec))
 
 
-def test_a_partial_retry_says_what_is_left(near: Workplace) -> None:
+def test_a_partial_retry_reports_the_remaining_failures(near: Workplace) -> None:
     flag = near.folder / "fixed"
     text = STAGES.replace("grep -q good {{ file.name }}", f"test -e {flag}")
     written(near, text, {f"in/{n}.txt": "good\n" for n in "ab"})
