@@ -179,6 +179,8 @@ def test_one_input_changes_while_the_job_goes_on(bench: Bench, hundred: Hundred)
     assert process.returncode == 0, rest
     done = items(seen + rest)
     assert (done["upload"], done["submit"]) == (1, 1)
-    assert task_counts(bench, hundred.name) == {hundred.name: COUNT + 1}
-    assert len(hundred.ran) == COUNT + 1
+    assert done["terminate"] == 1, "the task of the earlier version is ended first"
+    assert task_counts(bench, hundred.name) == {hundred.name: COUNT}
+    assert len(hundred.ran) == COUNT
+    assert hundred.results() == hundred.expected()
     assert hundred.plan() == {}
