@@ -58,6 +58,14 @@ def _package(place: Workplace) -> None:
         archive.writestr("report.sh", "echo all is well\n")
 
 
+def windows_package(place: Workplace) -> None:
+    """Add the application package of ``topn-windows.yaml`` to the embedded service."""
+    package = place.home / "applications" / "python" / "3.12.zip"
+    package.parent.mkdir(parents=True)
+    with zipfile.ZipFile(package, "w") as archive:
+        archive.writestr("python.exe", "")
+
+
 @dataclass(frozen=True)
 class Case:
     """A spec that runs here: its results by path, what it is given, what is made beforehand."""
@@ -69,9 +77,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Without:
-    """A spec that is not run with the others, and why."""
+    """A spec that is not run with the others, the reason, and what is set up before its plan."""
 
     why: str
+    first: Callable[[Workplace], None] | None = None
 
 
 TOP = "the\t14\na\t5\nin\t4\nand\t3\nclock\t3\n"
@@ -215,7 +224,7 @@ CASES: Mapping[str, Case | Without] = {
     "start-task": Case({f"say-{n}.txt": f"{n}. serendipity\n" for n in range(3)}),
     "time-limits": Case({"waited.txt": "waited in time\n"}),
     "topn": Without("the tutorial has its own tests: test_tutorial.py"),
-    "topn-windows": Without("there are no Windows nodes: test_windows.py"),
+    "topn-windows": Without("there are no Windows nodes: test_windows.py", windows_package),
     "uploads": Case({"list.txt": "./about/us.html\n./index.html\n./notes/today.md\n"}),
 }
 """Every spec of the gallery. What batchspec learns to run becomes a ``Case``."""

@@ -94,6 +94,9 @@ def test_it_is_valid_and_what_it_is_spelled_out_to_says_the_same(
 
 @pytest.mark.parametrize("name", APART)
 def test_what_is_not_run_with_the_others_can_be_planned(gallery: Workplace, name: str) -> None:
+    case = CASES[name]
+    if case.first is not None:
+        case.first(gallery)
     done = gallery.run("plan", spec_of(gallery, name))
     assert done.code == 0, done.text
     assert "Plan: " in done.out
