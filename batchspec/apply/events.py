@@ -1,6 +1,6 @@
 """What happened, as data: a closed union of events, and the stamp that orders them.
 
-The runner emits events and prints nothing; a consumer shows them or folds them into a report.
+The executor emits events and prints nothing; consumers print them or build a report from them.
 Times are seconds since the run began unless said otherwise; sizes are bytes.
 """
 
@@ -41,7 +41,7 @@ class RunStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepStarted:
-    """A step began. ``items`` and ``size`` are what there is to do, as far as it is known."""
+    """A step began. ``items`` and ``size`` are the work to do, as far as it is known."""
 
     step: str
     verb: str
@@ -158,7 +158,7 @@ class Noticed:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """A step ended well, after ``seconds``. ``note`` is a fact worth telling, e.g. ``existed``."""
+    """A step succeeded after ``seconds``. ``note`` is a remark, e.g. ``already existed``."""
 
     step: str
     verb: str

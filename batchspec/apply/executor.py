@@ -139,7 +139,7 @@ class _Run:
 
     def _left(self) -> tuple[str, ...]:
         undone = (step for step in self.plan.steps if step.id not in self.done)
-        return tuple(self.remaining.left(undone, conflict=bool(self.conflict)))
+        return tuple(self.remaining.subjects(undone, conflict=bool(self.conflict)))
 
     def _skip_rest(self) -> None:
         for step in self.plan.steps:

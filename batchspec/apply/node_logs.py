@@ -1,4 +1,4 @@
-"""Stores what failed start and preparation tasks wrote, before their nodes are deleted."""
+"""The output of tasks on nodes: read for events, and stored before the nodes are deleted."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from batchspec.apply.ports import NodeFacts, PreparationFacts, World
 
 _TAIL = 64 * 1024
-"""Bytes that are stored of a file: its end."""
+"""How many bytes from the end of a file are stored."""
 _READ = 50
-"""How many nodes are read from; further ones are not looked at."""
+"""How many nodes are read; the others are ignored."""
 _AT_ONCE = 8
-"""How many nodes are read from at the same time."""
+"""How many nodes are read at the same time."""
 _STORED = 10
-"""How many different failures are stored; further ones are not."""
+"""How many different failures are stored; the others are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,10 @@ def failed_preparation(pool: str, node: PreparationFacts) -> FailedOnNode:
 
 @dataclass(slots=True)
 class NodeLogs:
-    """What this run has stored, by what the failures have in common.
+    """The failures that this run has stored, by what they have in common.
 
-    ``container`` is the one for logs; ``None`` where the spec keeps none. ``seen`` are the pools,
-    nodes and folders that were read. After a refusal nothing more is stored.
+    ``container`` is the container for logs; ``None`` if the spec has none. ``seen`` are the pools,
+    nodes and folders that were read. After a refusal, nothing more is stored.
     """
 
     container: str | None = None
@@ -82,9 +82,9 @@ class NodeLogs:
 
 
 async def keep_node_output(failed: Iterable[FailedOnNode], world: World, emit: Emit) -> None:
-    """Store what failed start or preparation tasks wrote, once for nodes that failed alike.
+    """Store the output of failed start or preparation tasks, once for nodes with the same failure.
 
-    Nodes that were read are not read again. A failure to store is a warning, once in a run.
+    No node is read twice. A failure to store is reported once in a run, as a warning.
     """
     logs = world.node_logs
     if logs.container is None or logs.refused:
@@ -92,13 +92,13 @@ async def keep_node_output(failed: Iterable[FailedOnNode], world: World, emit: E
     new = [one for one in failed if (one.pool, one.node, one.folder) not in logs.seen]
     new = new[: max(0, _READ - len(logs.seen))]
     logs.seen.update((one.pool, one.node, one.folder) for one in new)
-    room = asyncio.Semaphore(_AT_ONCE)
-    texts = await asyncio.gather(*(_texts(one, world, room) for one in new))
+    limit = asyncio.Semaphore(_AT_ONCE)
+    texts = await asyncio.gather(*(_texts(one, world, limit) for one in new))
     for one, files in zip(new, texts, strict=True):
         try:
             await _keep(one, files, logs.container, world)
         except ServiceError as error:
-            # Where clean-up has deleted the container, all logs are to go.
+            # 404: clean-up has deleted the container, and the logs with it.
             logs.refused = True
             if error.status != 404:
                 emit(Noticed(_not_stored(one.pool, error)))
@@ -106,7 +106,7 @@ async def keep_node_output(failed: Iterable[FailedOnNode], world: World, emit: E
 
 
 async def keep_pool_output(pool: str, world: World, emit: Emit) -> None:
-    """Store what failed start tasks of a pool wrote, before the pool is deleted."""
+    """Store the output of failed start tasks of a pool, before the pool is deleted."""
     if world.node_logs.container is None:
         return
     try:
@@ -119,7 +119,7 @@ async def keep_pool_output(pool: str, world: World, emit: Emit) -> None:
 
 
 async def forget_pool_output(pool: str, world: World, emit: Emit) -> None:
-    """Delete what was stored of a pool, before it is created again or its nodes restart."""
+    """Delete the stored output of a pool, before it is created again or its nodes restart."""
     logs = world.node_logs
     if logs.container is None:
         return
@@ -132,10 +132,10 @@ async def forget_pool_output(pool: str, world: World, emit: Emit) -> None:
         emit(Noticed(_not_deleted(logs.container, pool, error)))
 
 
-async def _texts(one: FailedOnNode, world: World, room: asyncio.Semaphore) -> Mapping[str, str]:
-    """The ends of the files of a task; empty where one cannot be read: such nodes are not well."""
+async def _texts(one: FailedOnNode, world: World, limit: asyncio.Semaphore) -> Mapping[str, str]:
+    """The ends of the files of a task; empty if a file cannot be read from the failed node."""
     found = {}
-    async with room:
+    async with limit:
         for name in FILES:
             try:
                 found[name] = await world.batch.node_file_tail(
@@ -148,8 +148,8 @@ async def _texts(one: FailedOnNode, world: World, room: asyncio.Semaphore) -> Ma
 
 async def _keep(one: FailedOnNode, files: Mapping[str, str], container: str, world: World) -> None:
     logs = world.node_logs
-    words = files[FILES[0]] or one.message
-    line = signature(words, one.pool, one.node)
+    text = files[FILES[0]] or one.message
+    line = signature(text, one.pool, one.node)
     key = (one.pool, one.folder, one.state, str(one.exit_code), line)
     known = logs.stored.get(key)
     if known is not None:
@@ -160,12 +160,12 @@ async def _keep(one: FailedOnNode, files: Mapping[str, str], container: str, wor
         failure = NodeFailure(
             one.pool, one.node, one.folder, one.state, one.exit_code, message, (one.node,)
         )
-        for name, text in files.items():
-            await world.storage.put(container, f"{failure.path}{name}", redact(text).encode())
+        for name, content in files.items():
+            await world.storage.put(container, f"{failure.path}{name}", redact(content).encode())
     else:
         return
     logs.stored[key] = failure
-    # Last, so that everything that a record names exists.
+    # The record is written last, so that the files it names exist.
     await world.storage.put(container, f"{failure.path}{RECORD}", record_text(failure).encode())
 
 
@@ -174,7 +174,7 @@ def _not_stored(pool: str, error: ServiceError) -> Diagnostic:
         "node-output-not-stored",
         f"the output of failed start tasks of the pool {pool!r} was not stored",
         detail=error.problems[0].summary,
-        fix="It is on the nodes for as long as the pool exists.",
+        fix="It is on the nodes until the pool is deleted: `batchspec logs --start-task NODE`.",
         severity=Severity.WARNING,
     )
 
@@ -191,11 +191,11 @@ def _not_deleted(container: str, pool: str, error: ServiceError) -> Diagnostic:
 
 
 TAIL = 2048
-"""How many bytes of a stderr are fetched."""
+"""How many bytes from the end of stderr are read for an event."""
 
 
 async def read_tail(tail: Awaitable[str], emit: Emit) -> str:
-    """What was written, or nothing and a warning: a node that is not well may not hand it over."""
+    """The text, or nothing and a warning if a failed node does not return it."""
     try:
         return await tail
     except ServiceError as error:

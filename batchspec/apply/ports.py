@@ -1,8 +1,8 @@
-"""What ``apply`` needs of the world: hands on an account, a clock, and someone to ask.
+"""The protocols that ``apply`` needs: clients of an account, a clock, and the user to ask.
 
-``cloud`` provides the account, ``cli`` the rest. Every method either did what it says when it
-returns, however often the request had to be sent, or raises ``ServiceError``: ambiguous answers are
-settled beneath this door. All of them can be called again after an interruption.
+``cloud`` implements the account, ``cli`` the rest. When a method returns, the service has done what
+was requested, however often the request was sent; otherwise it raises ``ServiceError``. Every
+method can be called again after an interruption.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TaskCounts:
     failed: int
 
     def without(self, succeeded: int) -> TaskCounts:
-        """The counts less so many tasks that succeeded."""
+        """The counts without this number of succeeded tasks."""
         return replace(self, succeeded=max(0, self.succeeded - succeeded))
 
     @property
@@ -46,7 +46,7 @@ class TaskCounts:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """A node that is not well: its start task's exit code and failure, its errors."""
+    """A node that takes no tasks: its state, and the exit code and failure of its start task."""
 
     id: str
     state: str
@@ -56,7 +56,7 @@ class NodeFacts:
 
 @dataclass(frozen=True, slots=True)
 class PreparationFacts:
-    """How the preparation task of a job went on one node.
+    """The state of the preparation task of a job on one node.
 
     ``directory`` is where its files are on the node, ``ended`` is when it ended.
     """
@@ -80,9 +80,9 @@ class TaskTimes:
 
 @dataclass(frozen=True, slots=True)
 class TaskAdded:
-    """What came of adding one task: ``problem`` is ``None`` if it is in the job now.
+    """The result of adding one task: ``problem`` is ``None`` if it is in the job.
 
-    ``existed`` says that it was there before this request.
+    ``existed``: it was in the job before this request.
     """
 
     id: str
@@ -117,7 +117,7 @@ class Storage(Protocol):
     async def create_container(
         self, name: str, metadata: Mapping[str, str], public_access: str | None
     ) -> bool:
-        """Make a container; ``False`` if it was there. Waits out one that is being deleted."""
+        """Create a container; ``False`` if it existed. Waits while one of that name is deleted."""
         ...
 
     async def upload(
@@ -129,8 +129,8 @@ class Storage(Protocol):
     ) -> None:
         """Upload one file, checked in transit and at rest (MD5).
 
-        A large file is sent in blocks. Blocks that an interrupted upload of the same content has
-        left are not sent again.
+        A large file is sent in blocks. Uncommitted blocks of an interrupted upload of the same
+        content are not sent again.
 
         Raises:
             StalePlanError: the file was deleted or changed after the plan was made.
@@ -140,17 +140,17 @@ class Storage(Protocol):
         ...
 
     def blobs(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
-        """Every blob of a container, streamed; nothing if the container is not there."""
+        """Every blob of a container, streamed; nothing if the container does not exist."""
         ...
 
     async def download(
         self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]
     ) -> bytes:
-        """Download one blob to the file ``part``, checked (length; MD5 where kept); its MD5."""
+        """Download a blob to the file ``part`` and check length and MD5 (if stored); its MD5."""
         ...
 
     async def put(self, container: str, blob: str, data: bytes) -> None:
-        """Write a small blob of plain text; one of that name is replaced."""
+        """Write a small blob of plain text; a blob of that name is replaced."""
         ...
 
     async def delete_blob(self, container: str, blob: str) -> None:
@@ -162,7 +162,7 @@ class Storage(Protocol):
         ...
 
     async def delete_container(self, name: str) -> bool:
-        """Delete a container; ``False`` if there was none."""
+        """Delete a container; ``False`` if it did not exist."""
         ...
 
 
@@ -170,7 +170,7 @@ class Batch(Protocol):
     """Pools, jobs, schedules and tasks. ``sas`` is how long the URLs in a body must stay valid."""
 
     def now(self) -> datetime:
-        """The time at the service (UTC), as its latest answers say."""
+        """The time at the service (UTC), from the ``Date`` header of its latest response."""
         ...
 
     async def pool(self, pool_id: str) -> PoolFacts | None:
@@ -178,7 +178,7 @@ class Batch(Protocol):
         ...
 
     async def create_pool(self, body: Record, sas: timedelta) -> bool:
-        """Ask for a pool; ``False`` if an equal one by the same spec was there."""
+        """Create a pool; ``False`` if an equal one of the same spec existed."""
         ...
 
     async def update_pool(self, pool_id: str, patch: Record, sas: timedelta) -> None:
@@ -188,29 +188,29 @@ class Batch(Protocol):
     async def resize_pool(
         self, pool_id: str, dedicated: int, spot: int, within: str | None = None
     ) -> None:
-        """Ask for another number of nodes; waits out a resize that is going on.
+        """Request a number of nodes; waits while a resize is in progress.
 
-        ``within`` (ISO 8601) is how long the service may try.
+        ``within`` (ISO 8601) is the resize timeout.
         """
         ...
 
     async def scale_pool(self, pool_id: str, formula: str | None, interval: str | None) -> None:
-        """Let a pool follow a formula, or none any more; waits out a resize that is going on."""
+        """Enable autoscale with a formula, or disable it; waits while a resize is in progress."""
         ...
 
     async def restart_nodes(self, pool_id: str, nodes: Sequence[str] | None = None) -> None:
-        """Restart every node of a pool that is there, or these; what runs on it runs again.
+        """Restart every node of a pool, or these; tasks that run there run again.
 
-        Nodes that are just starting are waited for; those that are lost or leaving are left alone.
+        Waits for nodes that are starting; ignores nodes that are lost or leave the pool.
         """
         ...
 
     async def delete_pool(self, pool_id: str) -> bool:
-        """Ask for a pool's deletion; ``False`` if there was none. It takes time: see ``pool``."""
+        """Request the deletion of a pool; ``False`` if it did not exist. Poll ``pool``."""
         ...
 
     async def node_states(self, pool_id: str) -> Mapping[str, int]:
-        """How many nodes of the pool there are in each state, by one cheap request."""
+        """The number of nodes of the pool in each state, by one request."""
         ...
 
     def unwell_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
@@ -218,7 +218,7 @@ class Batch(Protocol):
         ...
 
     async def node_file_tail(self, pool_id: str, node: str, path: str, size: int) -> str:
-        """The last ``size`` bytes of a file of a node; empty where there is none."""
+        """The last ``size`` bytes of a file of a node; empty if there is none."""
         ...
 
     async def job(self, job_id: str) -> JobFacts | None:
@@ -226,7 +226,7 @@ class Batch(Protocol):
         ...
 
     async def create_job(self, body: Record, sas: timedelta) -> bool:
-        """Make a job; ``False`` if an equal one by the same spec was there."""
+        """Create a job; ``False`` if an equal one of the same spec existed."""
         ...
 
     async def update_job(self, job_id: str, patch: Record) -> None:
@@ -234,11 +234,11 @@ class Batch(Protocol):
         ...
 
     async def terminate_job(self, job_id: str, reason: str) -> None:
-        """End a job; one that has ended already stays as it is."""
+        """Terminate a job; a job that has ended is unchanged."""
         ...
 
     async def delete_job(self, job_id: str) -> bool:
-        """Ask for a job's deletion; ``False`` if there was none. It takes time: see ``job``."""
+        """Request the deletion of a job; ``False`` if it did not exist. Poll ``job``."""
         ...
 
     async def schedule(self, schedule_id: str) -> ScheduleFacts | None:
@@ -246,7 +246,7 @@ class Batch(Protocol):
         ...
 
     async def create_schedule(self, body: Record, sas: timedelta) -> bool:
-        """Make a job schedule; ``False`` if an equal one by the same spec was there."""
+        """Create a job schedule; ``False`` if an equal one of the same spec existed."""
         ...
 
     async def update_schedule(self, schedule_id: str, patch: Record, sas: timedelta) -> None:
@@ -254,9 +254,9 @@ class Batch(Protocol):
         ...
 
     async def delete_schedule(self, schedule_id: str) -> bool:
-        """Ask for a job schedule's deletion, with all its jobs; ``False`` if there was none.
+        """Request the deletion of a job schedule and its jobs; ``False`` if it did not exist.
 
-        It takes time: see ``schedule``.
+        Poll ``schedule``.
         """
         ...
 
@@ -265,7 +265,7 @@ class Batch(Protocol):
     ) -> Sequence[TaskAdded]:
         """Add up to 100 tasks in one request (split where too large); one answer each, in order.
 
-        A task that is there already counts as added.
+        A task that exists counts as added.
         """
         ...
 
@@ -278,23 +278,23 @@ class Batch(Protocol):
         ...
 
     async def terminate_task(self, job_id: str, task_id: str) -> None:
-        """Ask for the end of a task; one that is completed or gone stays as it is."""
+        """Request the end of a task; does nothing if it is completed or does not exist."""
         ...
 
     async def delete_task(self, job_id: str, task_id: str) -> None:
-        """Delete a task, or find it gone."""
+        """Delete a task, if it exists."""
         ...
 
     async def reactivate_task(self, job_id: str, task_id: str) -> None:
-        """Let a failed task of an active job run again; one that is not failed stays as it is."""
+        """Reactivate a failed task of an active job; does nothing if the task has not failed."""
         ...
 
     async def task_counts(self, job_id: str) -> TaskCounts:
-        """How many tasks of the job there are in each state, by one cheap request."""
+        """The number of tasks of the job in each state, by one request."""
         ...
 
     def preparations(self, job_id: str) -> AsyncIterator[PreparationFacts]:
-        """How the job's preparation task went on each node, streamed."""
+        """The state of the job's preparation task on each node, streamed."""
         ...
 
     def failed_tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
@@ -306,31 +306,31 @@ class Batch(Protocol):
         ...
 
     def blocking_tasks(self, job_id: str) -> AsyncIterator[str]:
-        """The ids of the failed tasks that let nothing start that depends on them, streamed."""
+        """The ids of the failed tasks that block the tasks that depend on them, streamed."""
         ...
 
     def task_times(self, job_id: str, *, running: bool) -> AsyncIterator[TaskTimes]:
-        """When the tasks that run, or else those that succeeded, started and ended, streamed."""
+        """When the running (or else the succeeded) tasks started and ended, streamed."""
         ...
 
     async def runs_any(self, job_id: str) -> bool:
-        """Whether any task of the job runs, or is about to; no count, which may lag behind."""
+        """Whether any task of the job runs or is about to, by a list (counts may lag behind)."""
         ...
 
     async def task_file_tail(self, job_id: str, task: str, path: str, size: int) -> str:
-        """The last ``size`` bytes of a file of a task; empty where there is none."""
+        """The last ``size`` bytes of a file of a task; empty if there is none."""
         ...
 
 
 class Clock(Protocol):
-    """Time: told and waited for."""
+    """The time, and waiting."""
 
     def now(self) -> datetime:
         """The time of day (UTC)."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that only go forward."""
+        """Seconds of a clock that never goes back."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -344,10 +344,10 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """What is asked about at the end of a run: ``subject`` is ``pool topn``, ``job topn`` ...
+    """A deletion to be confirmed at the end of a run; ``subject`` is, for example, ``pool topn``.
 
-    ``nodes`` is how many nodes a pool has or will have, and ``None`` of everything else. ``failed``
-    is true when the run has not reached its goal: what is left of it may be needed.
+    ``nodes`` is the number of nodes that a pool has or will have; ``None`` for everything else.
+    ``failed``: the run has not succeeded, so that its objects may still be needed.
     """
 
     subject: str
@@ -356,15 +356,15 @@ class Deletion:
 
     @property
     def advised(self) -> bool:
-        """Whether to delete it unless the user disagrees: after a failure, only what is billed."""
+        """The default answer: after a failure, delete only what is billed."""
         return not self.failed or self.nodes is not None
 
 
 class Questions(Protocol):
-    """The user, as far as there is one to ask."""
+    """The questions to the user."""
 
     async def accept(self, problem: Diagnostic) -> bool:
-        """Whether to continue although ``problem`` came up.
+        """Whether to continue in spite of ``problem``.
 
         Raises:
             RunCancelled: the run is to stop.
@@ -381,7 +381,7 @@ class Questions(Protocol):
 
 
 _SAME_TIME = timedelta(seconds=2)
-"""Two clocks that differ by less are the same, as far as dates in whole seconds tell."""
+"""A smaller difference between two clocks is not visible in dates with whole seconds."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -404,9 +404,9 @@ class World:
     def in_storage_time(self, at: datetime) -> datetime:
         """A time of the Batch service on the clock of the storage account, to the second.
 
-        Last-Modified of a blob has no fraction of a second. Where the clock of the Batch service
-        is ahead (an embedded service with ``--speed`` runs ever further ahead), the result is
-        rather too early than too late: a blob written at that time never counts as older.
+        Last-Modified of a blob has whole seconds. If the clock of the Batch service is ahead (with
+        ``--speed``, that of the embedded service is, increasingly), the result is too early rather
+        than too late, so that a blob written at that time never counts as older.
         """
         ahead = self.batch.now() - self.storage.now()
         earlier = at - ahead if ahead > _SAME_TIME and at > _EPOCH else at

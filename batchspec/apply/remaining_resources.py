@@ -1,4 +1,4 @@
-"""What a run leaves in the account: what its plan would delete and did not, as far as it exists."""
+"""The objects that a run leaves in the account: those that its plan deletes and the run did not."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from batchspec.plan.cleanup import containers_subject
 from batchspec.plan.plan import Step
 
 _UNDECIDED = frozenset({408, 409, 429})
-"""Refusals after which something may exist all the same: by this request or by one before it."""
+"""The statuses of refusals after which the object may exist, created by an earlier request."""
 
 Delete: TypeAlias = DeletePool | DeleteJob | DeleteSchedule | DeleteContainers
 
 
 @dataclass(slots=True)
 class RemainingResources:
-    """Follows what the steps of a run create: ``created`` by this run, ``absent`` not created.
+    """Records what the steps of a run create: ``created`` by this run, ``absent`` not created.
 
-    Each is named by the action that deletes it; of containers there is one for each.
+    An object is identified by the action that deletes it, a container by one of its own.
     """
 
     world: World
@@ -41,7 +41,7 @@ class RemainingResources:
     absent: set[Delete] = field(default_factory=set)
 
     def skipped(self, action: Action | None) -> None:
-        """A step did not run; a pool that it would have replaced is still there."""
+        """A step did not run; a pool that it would have replaced still exists."""
         if not isinstance(action, ReplacePool):
             self.absent.update(_deletions(action))
 
@@ -50,18 +50,18 @@ class RemainingResources:
         self.created.update(_deletions(action))
 
     async def failed(self, action: Action | None, error: BatchspecError) -> None:
-        """A step failed; where the answer does not tell, look whether something was created."""
+        """A step failed; if the response is ambiguous, check whether the object exists."""
         status = error.status if isinstance(error, ServiceError) else None
         for deletion in _deletions(action):
             if status is None:
-                continue  # There was no answer, and asking again may take as long.
+                continue  # There was no response, and another request may take as long.
             refused = status not in _UNDECIDED and (400 <= status < 500 or status == 501)
             refused = refused and not isinstance(action, ReplacePool)
             if refused or not await self.exists(deletion):
                 self.absent.add(deletion)
 
     async def exists(self, deletion: Action | None) -> bool:
-        """Whether what an action would delete is in the account; true if that cannot be read."""
+        """Whether the object that an action deletes exists; true if that cannot be read."""
         try:
             match deletion:
                 case DeletePool(pool=pool):
@@ -75,11 +75,11 @@ class RemainingResources:
             pass
         return True
 
-    def left(self, steps: Iterable[Step], *, conflict: bool) -> Iterator[str]:
-        """What these steps, which have not run, would have deleted.
+    def subjects(self, steps: Iterable[Step], *, conflict: bool) -> Iterator[str]:
+        """The objects that these steps, which did not run, would have deleted.
 
-        In a ``conflict`` another run has the same pool and job; then only what this run created is
-        named.
+        In a ``conflict``, another run uses the same pool and job; then only objects that this run
+        created are named.
         """
         for step in steps:
             if not isinstance(step.action, Delete):
@@ -103,7 +103,7 @@ class RemainingResources:
 
 
 def _deletions(action: Action | None) -> Iterator[Delete]:
-    """What deletes what an action creates."""
+    """The deletions of what an action creates."""
     match action:
         case CreatePool(pool=pool) | ReplacePool(pool=pool):
             yield DeletePool(pool)

@@ -26,22 +26,21 @@ _DETAILED = 10
 """How many failed tasks are shown with their stderr; the others are counted."""
 
 TIME_LIMIT = "TimeLimit"
-"""Why a job is ended at its limit, if the service has not ended it."""
+"""The terminate reason of a job at its limit, if the service has not ended it."""
 _AT_LIMIT = frozenset({"MaxWallClockTimeExpiry", TIME_LIMIT})
 _ALL_DONE = "AllTasksComplete"
-"""Why a job has ended in which every task is completed."""
+"""The terminate reason of a job in which every task is completed."""
 _NOT_TERMINATED = frozenset({None, _ALL_DONE, "JMComplete"})
-"""Why a job has ended that no client and no failed task has ended."""
+"""The terminate reasons of a job that neither a client nor a failed task has ended."""
 
 
 async def wait_for_pool(monitor: Monitor) -> StepResult:
-    """Wait until a node can take tasks.
+    """Wait until a node accepts tasks.
 
-    What comes of a job that ends meanwhile, or reaches its limit, is told by the wait for its
-    tasks.
+    If the job ends or reaches its limit meanwhile, the wait for its tasks reports it.
 
     Raises:
-        ServiceError: no node ever will take tasks, as far as the service says.
+        ServiceError: no node will ever accept tasks; the reason is the service's.
     """
     while True:
         health = await monitor.poll()
@@ -63,10 +62,10 @@ async def wait_for_pool(monitor: Monitor) -> StepResult:
 
 
 async def wait_for_tasks(action: WaitForTasks, monitor: Monitor) -> StepResult:
-    """Wait until every task is completed, report those that failed, and end the job at its limit.
+    """Wait until every task is completed, report failures, and terminate the job at its limit.
 
     Raises:
-        ServiceError: nothing can ever run, as far as the service says; the job or its pool is gone.
+        ServiceError: no task can ever run; the job or its pool was deleted.
     """
     return await _TaskWait(action, monitor).run()
 
@@ -90,7 +89,7 @@ class _TaskWait:
         try:
             counts = await count_stages(self.action.stages, tasks)
         except ServiceError as error:
-            # The run has ended as it has; only its summary is shorter.
+            # The result of the run is known; only its summary is shorter.
             for problem in error.problems:
                 self.monitor.emit(Noticed(replace(problem, severity=Severity.WARNING)))
             return
@@ -109,10 +108,10 @@ class _TaskWait:
             if health.over:
                 return await self._job_ended()
             if self._complete(health.counts):
-                # Just after a retry the counts may still be those from before it.
+                # Shortly after a retry, the counts may be those from before it.
                 failed = health.counts.failed
                 if not (failed and await has_unfinished_tasks(batch, self.action.job)):
-                    # Tasks of a job that was ended count as completed, too: why did they end?
+                    # The tasks of a terminated job count as completed, too.
                     if failed and await self._is_ending():
                         return await self._job_ended()
                     return self._completed(await self._final(health.counts))
@@ -123,7 +122,7 @@ class _TaskWait:
             await self.monitor.pause()
 
     async def _ended_by(self, cause: Cause) -> StepResult:
-        """Nothing can ever move: the run ends with the cause."""
+        """No task can ever start: the run ends with the cause."""
         if cause.kind.job_ends:
             reason = UNPREPARED if cause.code == "preparation-failed" else BLOCKED
             await self.monitor.world.batch.terminate_job(self.action.job, reason)
@@ -137,7 +136,7 @@ class _TaskWait:
         return self._out_of_time(health.counts)
 
     def _complete(self, counts: TaskCounts) -> bool:
-        """Whether every task is completed and no more come."""
+        """Whether every task is completed and no more will be added."""
         done = counts.completed >= max(self.action.tasks, 1) and counts.completed == counts.total
         return done and self.action.closed
 
@@ -190,7 +189,7 @@ class _TaskWait:
                 return
 
     async def _job_ended(self) -> StepResult:
-        """The job ended, or is ending, by itself or before all its tasks had: why."""
+        """The job has ended or is ending: the result, and why if not all tasks are completed."""
         job = await wait_until_ended(self.action.job, self.monitor.world)
         if job is None:
             raise job_missing(self.action.job)
@@ -204,9 +203,9 @@ class _TaskWait:
         if job.terminate_reason in _AT_LIMIT:
             self.monitor.report_all()
             return self._out_of_time(counts)
-        # Of a job that was not closed it is not known how many tasks it would have had.
+        # If the job was not closed, the final number of its tasks is not known.
         every = counts.completed >= (self.action.tasks if self.action.closed else counts.total)
-        # Tasks that are ended with their job count as completed, and as failed.
+        # Tasks that are terminated with their job count as completed and failed.
         if every and (not counts.failed or job.terminate_reason in _NOT_TERMINATED):
             return self._completed(counts)
         cause = self.monitor.ending
@@ -248,7 +247,7 @@ def _ended_early(job: JobFacts, counts: TaskCounts) -> Diagnostic:
         "job-ended",
         f"the job {job.id!r} ended before all its tasks had succeeded: "
         f"{job.terminate_reason or 'no reason'}",
-        detail=f"{unfinished} task{'' if unfinished == 1 else 's'} did not run to the end."
+        detail=f"{unfinished} task{'' if unfinished == 1 else 's'} did not complete."
         if unfinished
         else "",
         fix="Apply again to run the rest.",
@@ -257,17 +256,17 @@ def _ended_early(job: JobFacts, counts: TaskCounts) -> Diagnostic:
 
 
 def _time_limit(action: WaitForTasks, unfinished: int, reason: Cause | None) -> Diagnostic:
-    """``reason`` is what the run was waiting for at the end, if it is known."""
+    """``reason`` is the cause for which the run waited at the end, if it is known."""
     detail = (
         f"{unfinished} of {action.tasks} task{'' if action.tasks == 1 else 's'} did not succeed."
     )
-    fix = "Raise `job.max_wall_clock_time` and apply again; what has succeeded is kept."
+    fix = "Raise `job.max_wall_clock_time` and apply again; succeeded tasks do not run again."
     if reason is not None:
         detail += f" At the end: {reason.summary}."
         fix = reason.action
     return Diagnostic(
         "time-limit",
-        f"the job {action.job!r} was ended: its time limit has passed",
+        f"the job {action.job!r} was terminated: its time limit has passed",
         detail=detail,
         fix=fix,
         severity=Severity.WARNING,
@@ -275,9 +274,9 @@ def _time_limit(action: WaitForTasks, unfinished: int, reason: Cause | None) -> 
 
 
 async def has_unfinished_tasks(batch: Batch, job: str) -> bool:
-    """Whether a task of the job waits or runs.
+    """Whether a task of the job waits or runs, from lists.
 
-    What runs is looked at last: a task may have started since those that wait were listed.
+    Running tasks are listed last, because a task may have started since the first list.
     """
     async for _ in batch.waiting_tasks(job):
         return True
@@ -287,9 +286,10 @@ async def has_unfinished_tasks(batch: Batch, job: str) -> bool:
 async def final_counts(
     batch: Batch, job: str, counts: TaskCounts, tasks: int, *, superseded: int = 0
 ) -> TaskCounts:
-    """The counts of a job whose tasks are all completed; there should be ``tasks`` of them.
+    """The counts of a job whose tasks are all completed, with lists if the counts disagree.
 
-    ``superseded`` succeeded tasks more are in the job, and are not counted.
+    ``tasks`` is the expected number. ``superseded`` more succeeded tasks are in the job and are not
+    counted.
     """
     total = counts.total
     if counts.completed < max(total, tasks):

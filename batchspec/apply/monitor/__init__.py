@@ -1,7 +1,7 @@
-"""The monitor of a run: looks at pool, job and tasks, and says why nothing moves.
+"""Watches the pool, the job and the tasks of a run, and finds the causes for which it waits.
 
-In goes what an account shows (:class:`Health`), out come causes (:func:`causes`, pure) and events
-(:class:`Monitor`). What follows from a cause is decided by the waits of a run.
+In: the state of the account at one poll (:class:`Health`). Out: causes (:func:`causes`, pure) and
+events (:class:`Monitor`). Not here: whether a cause ends the run (``apply.wait``).
 """
 
 from batchspec.apply.monitor.cause_table import CAUSES, Cause, CauseKind

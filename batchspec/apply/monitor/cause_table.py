@@ -14,10 +14,10 @@ from batchspec.diagnostics import Exit
 class CauseKind:
     """A kind of cause.
 
-    ``ends`` says when the run ends early by it; empty: it waits, to the deadline at most. ``exit``
-    is the exit code of a run that ends by it. ``after`` is how long it must last before it is
-    reported, for what is part of every run. ``job_ends``: a run that ends by it ends the job, in
-    which nothing can run; otherwise the job is left for the next apply.
+    ``ends`` is when it ends the run early; empty: the run waits until the deadline. ``exit`` is the
+    exit code of a run that it ends. ``after`` is how long it must last before it is
+    reported, for causes that are part of every run. ``job_ends``: the job is terminated, because
+    none of its tasks can run; otherwise the next apply uses it.
     """
 
     code: str
@@ -54,7 +54,7 @@ class Cause:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What it is recognised by from one look to the next."""
+        """What identifies it from one poll to the next."""
         return self.kind.code, self.subject
 
     def waiting(self) -> Waiting:
@@ -106,16 +106,16 @@ _KINDS = (
         "no-nodes",
         "pool",
         "The last resize failed and the pool has no node (quota, allocation, time-out). A resize "
-        "error that is older than the present target is not one.",
-        "Ask for fewer or other nodes, and apply again.",
+        "error that is older than the present target does not count.",
+        "Request fewer or other nodes, and apply again.",
         ends="the pool has a fixed size and nothing runs; a pool that scales itself is resized "
         "again at the next evaluation of its formula",
     ),
     CauseKind(
         "fewer-nodes",
         "pool",
-        "The last resize failed in part: the pool has fewer nodes than it is to have.",
-        "The tasks run on the nodes that there are. For more, raise the quota or ask for another "
+        "The last resize failed in part: the pool has fewer nodes than its target.",
+        "The tasks run on the existing nodes. For more, raise the quota or request another "
         "`vm_size`.",
     ),
     CauseKind(
@@ -123,8 +123,7 @@ _KINDS = (
         "pool",
         "The autoscale formula cannot be evaluated.",
         "Fix the formula (`pool.nodes.autoscale`) and apply again.",
-        ends="the pool has no node, nothing runs, and samples that are not there yet are not the "
-        "reason",
+        ends="the pool has no node, nothing runs, and the error is not about missing samples",
     ),
     CauseKind(
         "pool-empty",
@@ -135,7 +134,7 @@ _KINDS = (
     CauseKind(
         "scaled-to-zero",
         "pool",
-        "The autoscale formula asks for no node although tasks wait.",
+        "The autoscale formula requests no nodes although tasks wait.",
         "The formula is evaluated again after its interval (`az batch pool autoscale evaluate` "
         "shows its values).",
         after=timedelta(minutes=5),
@@ -144,16 +143,16 @@ _KINDS = (
         "nodes-starting",
         "pool",
         "Nodes are being allocated or are starting; none takes tasks.",
-        "The service allocates a node in 2 to 13 minutes as a rule. If it lasts, ask for another "
-        "`vm_size` or region.",
+        "The service usually allocates a node in 2 to 13 minutes. If it takes longer, request "
+        "another `vm_size` or region.",
         after=timedelta(minutes=10),
     ),
     CauseKind(
         "start-task-running",
         "pool",
         "No node takes tasks because the start task still runs on them.",
-        "`batchspec logs --start-task NODE` shows its output. A start task that does not end needs "
-        "a limit of its own, such as `timeout 600 COMMAND`.",
+        "`batchspec logs --start-task NODE` shows its output. Limit a start task that "
+        "does not end, for example with `timeout 600 COMMAND`.",
         after=timedelta(minutes=2),
     ),
     CauseKind(
@@ -175,8 +174,8 @@ _KINDS = (
     CauseKind(
         "spot-preempted",
         "pool",
-        "Spot nodes were taken away; the service replaces them when there is capacity.",
-        "Wait, or ask for dedicated nodes (`nodes: {dedicated: N}`).",
+        "Spot nodes were preempted; the service replaces them when there is capacity.",
+        "Wait, or request dedicated nodes (`nodes: {dedicated: N}`).",
     ),
     CauseKind(
         "nodes-offline",
@@ -275,4 +274,4 @@ _KINDS = (
 )
 
 CAUSES: Mapping[str, CauseKind] = {kind.code: kind for kind in _KINDS}
-"""Every kind of cause by its code."""
+"""The kinds of causes by code."""

@@ -1,4 +1,4 @@
-"""Why a run waits, from one look at it: pure, and the same for a run and for ``status``."""
+"""Finds the causes for which a run waits, from its state at one poll (pure)."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _STARTING = (
     "deallocating",
     "deallocated",
 )
-"""The states of a node that takes no tasks yet, or not any more, in the course of things."""
+"""The states through which a node normally passes in which it accepts no tasks."""
 
 _RESIZE: Mapping[str, str] = {
-    "AccountCoreQuotaReached": "Ask for fewer or smaller nodes, delete unused pools "
+    "AccountCoreQuotaReached": "Request fewer or smaller nodes, delete unused pools "
     "(`batchspec list`), or have the account's quota of dedicated cores raised; then apply again.",
-    "AccountLowPriorityCoreQuotaReached": "Ask for fewer or smaller Spot nodes or for dedicated "
+    "AccountLowPriorityCoreQuotaReached": "Request fewer or smaller Spot nodes or dedicated "
     "ones, delete unused pools (`batchspec list`), or have the account's quota of Spot cores "
     "raised; then apply again.",
     "AllocationFailed": "Fix what the message names, or use another `vm_size` or image, and apply "
     "again. For a Windows image: `--target azure`.",
-    "AllocationTimedout": "No such machines were available within the pool's `resize_timeout`. "
-    "Apply again later, or ask for another `vm_size`, fewer nodes, or dedicated ones instead of "
+    "AllocationTimedout": "No VMs of this size were available within the pool's `resize_timeout`. "
+    "Apply again later, or request another `vm_size`, fewer nodes, or dedicated ones instead of "
     "Spot.",
     "ResizeStopped": "Another client stopped the resize. Apply again.",
 }
@@ -41,9 +41,9 @@ _UNWELL = {"starttaskfailed": "start-task-failed", "unusable": "nodes-unusable"}
 
 
 def causes(health: Health) -> tuple[Cause, ...]:
-    """The causes for which the run waits, those first that end it.
+    """The causes for which the run waits, those that end it first.
 
-    A run whose job has ended waits for nothing.
+    There is none if the job has ended.
     """
     if health.over:
         return ()
@@ -80,17 +80,17 @@ def _of_pool(health: Health) -> Iterator[Cause]:
     pool, name = health.pool, health.pool_id
     if not name:
         return
-    subject, resting = f"pool {name}", not health.counts.running
+    subject, idle = f"pool {name}", not health.counts.running
     if pool is None and not (health.watched.pool or health.pool_seen):
-        # The service makes the pool of a job when the job is made, and not at the same instant.
+        # The service creates an auto pool shortly after its job.
         return
     if pool is None or pool.state == "deleting":
         what = "does not exist" if pool is None else "is being deleted"
         summary = f"the pool {name!r} {what}"
-        ends = pool is None or resting
+        ends = pool is None or idle
         yield _cause("pool-gone", subject, summary, ends=ends, service="PoolNotFound")
         return
-    bare = not pool.nodes and not health.nodes
+    without_nodes = not pool.nodes and not health.nodes
     if pool.autoscale_error is not None:
         code, message = pool.autoscale_error
         yield _cause(
@@ -100,35 +100,35 @@ def _of_pool(health: Health) -> Iterator[Cause]:
             detail=message,
             since=pool.autoscale_at,
             service=code,
-            # Samples are taken every 30 seconds: those of a new pool are not there at first.
-            ends=bare and resting and "sample" not in message.lower(),
+            # Samples are taken every 30 seconds; a new pool has none.
+            ends=without_nodes and idle and "sample" not in message.lower(),
         )
-    elif bare and not pool.target:
+    elif without_nodes and not pool.target:
         yield _without_target(pool)
     if pool.shortfall:
-        yield _shortfall(pool, bare=bare, resting=resting)
+        yield _shortfall(pool, without_nodes=without_nodes, idle=idle)
 
 
 def _without_target(pool: PoolFacts) -> Cause:
     subject, steps = f"pool {pool.id}", CAUSES["pool-empty"].action.replace("POOL", pool.id)
     if pool.scales:
-        summary = f"the formula of the pool {pool.id!r} asks for no node"
+        summary = f"the formula of the pool {pool.id!r} requests no nodes"
         return _cause("scaled-to-zero", subject, summary, since=pool.autoscale_at)
     summary = f"the pool {pool.id!r} has no node and does not scale itself"
     return _cause("pool-empty", subject, summary, since=pool.allocation_since, action=steps)
 
 
-def _shortfall(pool: PoolFacts, *, bare: bool, resting: bool) -> Cause:
+def _shortfall(pool: PoolFacts, *, without_nodes: bool, idle: bool) -> Cause:
     code, message = pool.resize_errors[0]
-    kind, subject = "no-nodes" if bare else "fewer-nodes", f"pool {pool.id}"
+    kind, subject = "no-nodes" if without_nodes else "fewer-nodes", f"pool {pool.id}"
     counts = f"{pool.nodes} of {pool.target} node{'' if pool.target == 1 else 's'}"
     return _cause(
         kind,
         subject,
-        f"the pool {pool.id!r} got no node: {code}" if bare else f"{counts}: {code}",
+        f"the pool {pool.id!r} got no node: {code}" if without_nodes else f"{counts}: {code}",
         detail=message,
         action=_RESIZE.get(code, CAUSES[kind].action),
-        ends=bare and resting and not pool.scales,
+        ends=without_nodes and idle and not pool.scales,
         service=code,
         since=pool.allocation_since,
     )
@@ -147,13 +147,13 @@ def _of_nodes(health: Health) -> Iterator[Cause]:
         summary = f"the start task runs on {_part(waiting, pool, health)}"
         yield _cause("start-task-running", subject, summary)
     starting = health.of_nodes(*_STARTING)
-    coming = pool.allocation == "resizing" and not health.nodes and pool.target
-    if starting or coming:
+    allocating = pool.allocation == "resizing" and not health.nodes and pool.target
+    if starting or allocating:
         summary = f"0 of {pool.target} nodes of the pool {pool.id!r} take tasks: "
         summary += f"{starting} starting" if starting else "none is allocated yet"
         yield _cause("nodes-starting", subject, summary)
     for state, code, what in (
-        ("preempted", "spot-preempted", "taken away (Spot)"),
+        ("preempted", "spot-preempted", "preempted"),
         ("offline", "nodes-offline", "offline"),
         ("unknown", "nodes-lost", "out of contact"),
     ):
@@ -163,7 +163,7 @@ def _of_nodes(health: Health) -> Iterator[Cause]:
 
 
 def _unwell(health: Health, pool: PoolFacts) -> Iterator[Cause]:
-    """The nodes that take no tasks until a client does something: as listed, not as counted."""
+    """The nodes that accept no tasks until a client acts, from a list and not from counts."""
     every = len(health.unwell) >= max(sum(health.nodes.values()), pool.nodes)
     steady = pool.allocation == "steady"
     for state, code in _UNWELL.items():
@@ -194,7 +194,7 @@ def _node_message(nodes: list[NodeFacts]) -> str:
 
 
 def _part(count: int, pool: PoolFacts, health: Health) -> str:
-    """So many of the nodes of the pool, in words."""
+    """``2 of 3 nodes of the pool 'topn'``."""
     total = max(sum(health.nodes.values()), pool.nodes, count)
     return f"{count} of {total} node{'' if total == 1 else 's'} of the pool {pool.id!r}"
 
@@ -216,7 +216,7 @@ def _preparation(health: Health, job: JobFacts) -> Iterator[Cause]:
     failed = [node for node in health.preparations if node.failed]
     if not failed or not health.counts.active:
         return
-    pool, able = health.pool, health.usable
+    pool, usable = health.pool, health.usable
     steady = pool is None or pool.allocation == "steady"
     how = "" if failed[0].exit_code is None else f" (exit code {failed[0].exit_code})"
     nodes = f"{len(failed)} node{'' if len(failed) == 1 else 's'}"
@@ -225,7 +225,7 @@ def _preparation(health: Health, job: JobFacts) -> Iterator[Cause]:
         f"job {job.id}",
         f"the preparation task of the job {job.id!r} failed on {nodes}{how}",
         detail=next((f"node {one.node}: {one.message}" for one in failed if one.message), ""),
-        ends=health.stalled and steady and 0 < able <= len(failed),
+        ends=health.stalled and steady and 0 < usable <= len(failed),
         service="JobPreparationTaskFailed",
     )
 
@@ -241,7 +241,7 @@ def _stuck(health: Health, job: JobFacts) -> Iterator[Cause]:
     ):
         if pair is not None:
             summary = f"{head}the task {pair[0]!r} waits for task {pair[1]!r}, which {what}"
-            # More tasks may make good what is missing, and not what has failed.
+            # A missing task may be added later; a failed one stays failed.
             ends = health.watched.closed or code == "dependency-failed"
             yield _cause(code, subject, summary, ends=ends)
     if stuck.too_large is not None:
@@ -254,7 +254,7 @@ def _stuck(health: Health, job: JobFacts) -> Iterator[Cause]:
 
 
 def _unexplained(health: Health) -> Iterator[Cause]:
-    """Tasks wait, nodes could take them, and nothing says why they do not start."""
+    """Tasks wait although nodes could run them, and the service gives no reason."""
     job = health.job
     if job is None or not health.stalled or not health.usable:
         return

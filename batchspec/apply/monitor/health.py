@@ -1,4 +1,4 @@
-"""What the monitor knows of a run after one look: frozen values; nothing is read or decided."""
+"""The state of a run at one poll, as frozen values; nothing is read or decided here."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from batchspec.plan.observed import JobFacts, PoolFacts
 from batchspec.plan.plan import Plan
 
 USABLE = frozenset({"idle", "running"})
-"""The states of a node that takes tasks."""
+"""The states of a node that accepts tasks."""
 
 UNWELL = frozenset({"starttaskfailed", "unusable"})
-"""The states of a node that will take none until a client does something about it."""
+"""The states of a node that accepts no tasks until a client acts."""
 
 ENDING = frozenset({"terminating", "completed", "deleting"})
 """The states of a job that starts no more tasks."""
 
 NODES_LIMIT = timedelta(hours=2)
-"""How long nodes are waited for by a plan that has no job to wait for."""
+"""How long a plan without a job to wait for waits for nodes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What is watched: a pool and a job, each empty if there is none or it is not known yet.
+    """The pool and job to watch; empty if there is none or its id is not known yet.
 
     The run is over ``limit`` after the creation of the job, by the service's clock. A job that is
     not ``closed`` may get more tasks. ``superseded`` of its tasks succeeded in an earlier version
@@ -43,7 +43,7 @@ class Watched:
 
 
 def watched_of(plan: Plan) -> Watched:
-    """What the waits of a plan are about."""
+    """The pool and job that the waits of a plan watch."""
     found = Watched()
     restarted = frozenset(
         node
@@ -62,7 +62,7 @@ def watched_of(plan: Plan) -> Watched:
 
 @dataclass(frozen=True, slots=True)
 class StuckTasks:
-    """Why none of the tasks that wait can ever start; each pair is an example.
+    """Why none of the waiting tasks can ever start; each pair is an example.
 
     ``failed`` and ``missing`` are a task and the task that it waits for; ``too_large`` is a task
     and the slots that it takes, ``slots`` how many a node has. ``circle``: tasks wait for each
@@ -91,13 +91,12 @@ NO_TASKS = TaskCounts(0, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """One look at a run, at the service's time ``at``.
+    """The state of a run at the service's time ``at``.
 
-    ``pool_id`` is the pool's name as far as it is known, ``pool`` is ``None`` where there is none;
-    ``nodes`` counts by state. ``job_seen`` and ``pool_seen``: there was
-    such a one now or before. ``steady_since`` is when
-    the counts of tasks last changed. The fields that follow are read when they may explain why
-    nothing moves.
+    ``pool_id`` is the pool's id as far as it is known; ``pool`` is ``None`` if it does not exist;
+    ``nodes`` counts by state. ``job_seen`` and ``pool_seen``: it exists or existed.
+    ``steady_since`` is when the counts of tasks last changed. The fields after it are read only if
+    they may explain why no task starts.
     """
 
     at: datetime
@@ -130,7 +129,7 @@ class Health:
 
     @property
     def usable(self) -> int:
-        """How many nodes take tasks."""
+        """How many nodes accept tasks."""
         return self.of_nodes(*USABLE)
 
     @property

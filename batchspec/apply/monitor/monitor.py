@@ -1,6 +1,6 @@
-"""The monitor of a run: one loop of looks with one deadline, which every wait of the run uses.
+"""Polls the state of a run with one deadline, and reports changes as events.
 
-What it sees it reports as events. Whether a run ends is decided by its waits, from the same causes.
+Every wait of a run uses the same monitor. Whether a cause ends the run is decided by the waits.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from batchspec.apply.ports import World
 from batchspec.diagnostics import Exit
 
 _NODES_SHOWN = 3
-"""How many failed nodes are shown with what their start task wrote; the others are counted."""
+"""How many failed nodes are reported with the output of their start task."""
 
 
 @dataclass(slots=True)
 class Monitor:
     """Watches a pool and a job.
 
-    ``causes`` are those of the latest look at a job that had not ended: the reasons, when it has.
+    ``causes`` are those of the latest poll before the job ended.
     """
 
     world: World
@@ -51,7 +51,7 @@ class Monitor:
         self._began = self.world.batch.now()
 
     async def poll(self) -> Health:
-        """Look now, and report what is seen.
+        """Read the state of the run and report changes.
 
         Raises:
             ServiceError: the account refused, or could not be reached.
@@ -69,7 +69,7 @@ class Monitor:
         return health
 
     async def pause(self) -> None:
-        """Wait until it is time for another look, and not beyond the deadline.
+        """Wait until the next poll is due, at most until the deadline.
 
         Raises:
             RunCancelled: the run is to stop.
@@ -82,18 +82,18 @@ class Monitor:
 
     @property
     def ending(self) -> Cause | None:
-        """The cause by which the run ends, if there is one; failed tasks come before all else."""
+        """The cause that ends the run, if there is one; failed tasks first."""
         ends = [cause for cause in self.causes if cause.ends]
         failed = [cause for cause in ends if cause.kind.exit is Exit.TASKS_FAILED]
         return next(iter(failed or ends), None)
 
     def report_all(self) -> None:
-        """Report also the causes that are too young for it: the run ends with them."""
+        """Report the recent causes, too, because the run ends."""
         for cause in self.causes:
-            self._tell(cause)
+            self._report_cause(cause)
 
     def _dated(self, health: Health) -> list[Cause]:
-        """The causes, each with the time since which it is known."""
+        """The causes, each with the time at which it was first seen."""
         found = causes(health)
         self._first = {cause.key: self._first.get(cause.key, health.at) for cause in found}
         return [replace(cause, since=cause.since or self._first[cause.key]) for cause in found]
@@ -105,25 +105,25 @@ class Monitor:
             self.emit(Waiting(*key, resolved=True))
         for cause in self.causes:
             if cause.ends or now - self._first[cause.key] >= cause.kind.after:
-                self._tell(cause)
+                self._report_cause(cause)
 
-    def _tell(self, cause: Cause) -> None:
+    def _report_cause(self, cause: Cause) -> None:
         before = self._reported.get(cause.key)
-        # Since when is no news.
+        # A new time is not a change.
         if before is not None and replace(before, since=cause.since) == cause:
             return
         self._reported[cause.key] = cause
         self.emit(cause.waiting())
 
     async def _keep_output(self, health: Health) -> None:
-        """Store what failed start and preparation tasks wrote: nodes may be deleted at any time."""
+        """Store the output of failed start and preparation tasks, as nodes may be deleted any time."""
         pool = health.pool_id
         failed = [failed_start_task(pool, node) for node in health.unwell]
         failed += [failed_preparation(pool, one) for one in health.preparations if one.failed]
         await keep_node_output(failed, self.world, self.emit)
 
     async def _report_nodes(self, health: Health) -> None:
-        """Report the nodes that take no tasks, each once, with what its start task wrote."""
+        """Report each node that accepts no tasks once, with the output of its start task."""
         for node in health.unwell:
             if node.id in self._nodes or len(self._nodes) >= _NODES_SHOWN:
                 continue

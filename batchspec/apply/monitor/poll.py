@@ -1,9 +1,9 @@
-"""One look at a run: what is read of the account, and when it is worth more than counts.
+"""Reads the state of a run: counts at every poll, lists only if they may explain a wait.
 
-Each look costs four requests, however many tasks there are: the pool, its counts of nodes, the job,
-its counts of tasks. Lists, filtered and with few fields, are read where counts have changed or
-nothing moves. Counts may lag behind, lists do not (the descriptions of Job_GetTaskCounts and
-Account_ListPoolNodeCounts): nothing ends by counts alone.
+Each poll makes four requests, however many tasks there are: the pool, its node counts, the job, its
+task counts. Lists, filtered and with few fields, are read if counts have changed or no task starts.
+Counts may lag behind, lists do not (the descriptions of Job_GetTaskCounts and
+Account_ListPoolNodeCounts), so no run ends because of counts alone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from batchspec.apply.ports import Batch, NodeFacts, PreparationFacts, TaskTimes
 from batchspec.plan.observed import JobFacts, PoolFacts
 
 _QUIET = timedelta(minutes=1)
-"""How long counts must stand still before tasks that run are compared with the others."""
+"""How long counts must be unchanged before running tasks are compared with the others."""
 _SLOWER = 10
 """How many times as long a task must run as the longest of its siblings."""
 _SIBLINGS = 3
@@ -31,13 +31,13 @@ _SAMPLE = 200
 async def poll(
     batch: Batch, watched: Watched, before: Health | None, began: datetime | None = None
 ) -> Health:
-    """Look once. ``before`` is the look before this one; ``began`` is when the run began.
+    """Read the state once. ``before`` is the previous state; ``began`` is when the run began.
 
     Raises:
         ServiceError: the account refused, or could not be reached.
     """
     name = watched.pool or (before.pool_id if before else "")
-    # The job is read last: what was seen to be gone may have gone with its end.
+    # The job is read last, because its end may delete the pool.
     pool, nodes = await _pool(batch, name)
     job = await batch.job(watched.job) if watched.job else None
     if not name and job is not None and job.pool:
@@ -62,11 +62,11 @@ async def poll(
     )
     if health.over:
         return health
-    return await _closely(batch, health, before, began or now)
+    return await _with_lists(batch, health, before, began or now)
 
 
 async def poll_in_detail(batch: Batch, watched: Watched) -> Health:
-    """One look with everything that may explain why nothing moves.
+    """Read the state once, with everything that may explain why no task starts.
 
     Raises:
         ServiceError: the account refused, or could not be reached.
@@ -81,8 +81,10 @@ async def _pool(batch: Batch, name: str) -> tuple[PoolFacts | None, Mapping[str,
     return pool, dict(nodes) if pool is not None else {}
 
 
-async def _closely(batch: Batch, health: Health, before: Health | None, began: datetime) -> Health:
-    """The look with what lists say, where they are worth it."""
+async def _with_lists(
+    batch: Batch, health: Health, before: Health | None, began: datetime
+) -> Health:
+    """Add what lists show, if it may explain a wait."""
     same = before is not None and before.counts == health.counts
     if health.of_nodes(*UNWELL):
         unwell = before.unwell if before else ()
@@ -93,16 +95,16 @@ async def _closely(batch: Batch, health: Health, before: Health | None, began: d
     if job is None:
         return health
     if "jobPreparationTask" in job.properties and health.counts.active:
-        told = before.preparations if before else ()
+        preparations = before.preparations if before else ()
         if not same or health.stalled:
-            told = tuple(
+            preparations = tuple(
                 [
                     one
                     async for one in batch.preparations(job.id)
                     if not _before_restart(one, health.watched, began)
                 ]
             )
-        health = replace(health, preparations=told)
+        health = replace(health, preparations=preparations)
     if before is not None and same:
         health = replace(
             health,
@@ -131,14 +133,14 @@ async def _unwell(batch: Batch, health: Health) -> tuple[NodeFacts, ...]:
 
 
 async def _examined(batch: Batch, health: Health, job: JobFacts) -> Health:
-    """With why nothing can start; read once for the same counts."""
+    """Add why no task can start; read once for the same counts."""
     slots = health.pool.properties.get("taskSlotsPerNode", 1) if health.pool else None
     stuck = await find_stuck_tasks(batch, job.id, slots if isinstance(slots, int) else None)
     return replace(health, examined=health.counts, stuck=stuck)
 
 
 async def _compared(batch: Batch, health: Health, job: JobFacts) -> Health:
-    """With the tasks that run far longer than the others took; at most once a minute."""
+    """Add the tasks that run far longer than the others took; at most once a minute."""
     last = health.compared or health.steady_since or health.at
     if health.at - last < _QUIET:
         return health

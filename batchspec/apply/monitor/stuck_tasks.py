@@ -1,8 +1,8 @@
-"""Whether nothing that is left of a job can ever start, and why.
+"""Finds out whether no waiting task of a job can ever start, and why.
 
-The service holds a task back until everything that it depends on has succeeded, or failed in a way
-that satisfies it. Of a task that cannot start any more it says nothing: it stays ``active`` to the
-job's limit, and its nodes idle, and cost, that long.
+The service starts a task when everything that it depends on has succeeded, or failed in a way that
+satisfies the dependency. It does not report a task that cannot start any more: the task stays
+``active`` until the job's limit, and its nodes are idle and billed until then.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from batchspec.apply.ports import Batch, TaskWaiting
 
 
 async def find_stuck_tasks(batch: Batch, job: str, slots: int | None) -> StuckTasks | None:
-    """Why no task of the job runs and none of those that wait can ever start, if that is so.
+    """Why no waiting task of the job can ever start; ``None`` if one can, or if a task runs.
 
-    ``slots`` is how many a node has, where that is known. Only ids are held. What runs is looked at
-    last: a task may have started since the lists of the others were read.
+    ``slots`` is how many a node has, if that is known. Only ids are kept in memory. Running tasks
+    are listed last, because a task may have started since the other lists were read.
     """
     waiting: set[str] = set()
     needed: set[str] = set()
@@ -31,12 +31,12 @@ async def find_stuck_tasks(batch: Batch, job: str, slots: int | None) -> StuckTa
         return None
     failed = {task.lower() async for task in batch.blocking_tasks(job)}
     missing = await _without(needed - waiting - failed, batch, job)
-    found = _Found(slots, waiting, failed, missing)
+    found = _Search(slots, waiting, failed, missing)
     while True:
         before = len(found.blocked)
         found.free = ""
         async for task in batch.waiting_tasks(job):
-            found.see(task)
+            found.add(task)
             if found.ready:
                 return None
         if len(found.blocked) == before:
@@ -63,8 +63,8 @@ def _too_large(task: TaskWaiting, slots: int | None) -> bool:
 
 
 @dataclass(slots=True)
-class _Found:
-    """What is found in passes over the waiting tasks, until a pass finds nothing new.
+class _Search:
+    """The result of passes over the waiting tasks, repeated until one finds nothing new.
 
     ``free`` is a task that waits for others which wait themselves; ``ready``: one waits for nothing
     that has not ended.
@@ -81,8 +81,8 @@ class _Found:
     free: str = ""
     ready: bool = False
 
-    def see(self, task: TaskWaiting) -> None:
-        """Take a waiting task into account."""
+    def add(self, task: TaskWaiting) -> None:
+        """Add a waiting task."""
         name = task.id.lower()
         if name in self.blocked:
             return
@@ -99,7 +99,7 @@ class _Found:
         self.blocked.add(name)
 
     def stuck(self) -> StuckTasks:
-        """Why, after the last pass."""
+        """The result after the last pass."""
         return StuckTasks(
             len(self.waiting),
             self.by_failed,
@@ -117,7 +117,7 @@ def _first_of(task: TaskWaiting, ids: set[str]) -> str:
 
 
 def _first_in(ranges: Iterable[tuple[int, int]], ids: set[str]) -> str:
-    # A range is of ids that are numbers, leading zeros or not.
+    # A range applies to ids that are numbers, with or without leading zeros.
     inside: Callable[[int], bool] = lambda number: any(a <= number <= b for a, b in ranges)  # noqa: E731
     if not ranges:
         return ""
