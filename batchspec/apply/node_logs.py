@@ -24,6 +24,8 @@ from batchspec.plan.node_logs import (
 if TYPE_CHECKING:
     from batchspec.apply.ports import NodeFacts, PreparationFacts, World
 
+TAIL = 2048
+"""How many bytes from the end of stderr are read for an event."""
 _TAIL = 64 * 1024
 """How many bytes from the end of a file are stored."""
 _READ = 50
@@ -188,10 +190,6 @@ def _not_deleted(container: str, pool: str, error: ServiceError) -> Diagnostic:
         f"folder {pool_folder(pool)}",
         severity=Severity.WARNING,
     )
-
-
-TAIL = 2048
-"""How many bytes from the end of stderr are read for an event."""
 
 
 async def read_tail(tail: Awaitable[str], emit: Emit) -> str:

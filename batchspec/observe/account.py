@@ -1,4 +1,4 @@
-"""The facts of the account that a plan over one spec needs, read side by side."""
+"""Reads everything that the plan of a spec depends on, with concurrent requests."""
 
 from __future__ import annotations
 
@@ -29,9 +29,8 @@ async def observe(
     """Everything that :func:`~batchspec.plan.build.build` needs.
 
     The files must have been put into the spool before (:func:`~batchspec.observe.disk.scan`).
-    Without ``work``, what tasks are made of and what they came to (blobs, tasks, images) is left
-    out: there may be a million. ``longest_sas`` is how long an address can be signed for.
-    ``origin`` is who asks.
+    Without ``work``, blobs, tasks and images are not read; there may be millions. ``longest_sas``
+    is the longest possible validity of a SAS. ``origin`` is the user and machine of this client.
 
     Raises:
         ServiceError: the account refused, or could not be reached.
@@ -54,7 +53,7 @@ async def observe(
         applications = group.create_task(reader.applications()) if refers else None
         usage = group.create_task(reader.usage()) if limited else None
     if written and jobs.result():
-        # Whether what tasks have written is still there matters only where tasks have run.
+        # Written blobs matter only if tasks have run.
         for key in sorted(written):
             await _blobs(spec.containers[key], reader, spool)
     return Observed(
@@ -82,7 +81,7 @@ async def observe(
 
 
 def _listed(spec: Spec) -> frozenset[str]:
-    """The containers whose blobs matter: those uploaded to, and those that tasks are made from."""
+    """The containers whose blobs are listed: those with uploads or inputs of tasks."""
     uploads = {key for key, container in spec.containers.items() if container.upload}
     sources = {s.for_each.container for s in spec.stages if isinstance(s.for_each, EachBlob)}
     resources = {key for stage in spec.stages for key in stage.resources or ()}
@@ -91,7 +90,7 @@ def _listed(spec: Spec) -> frozenset[str]:
 
 
 def _written(spec: Spec) -> frozenset[str]:
-    """The containers that tasks write to, and those that results are fetched from."""
+    """The containers that tasks write to, and those that results are downloaded from."""
     ids = {container.id: key for key, container in spec.containers.items()}
     outputs = {
         ids[name] for stage in spec.stages for name in containers_written(stage.body) if name in ids
@@ -114,18 +113,18 @@ async def _blobs(container: Container, reader: Reader, spool: Spool) -> None:
 
 
 async def _pool(spec: Spec, reader: Reader) -> PoolFacts | None:
-    # An auto pool has an id of the service's making and is the job's affair.
+    # The service names an auto pool; it belongs to the job.
     return None if spec.pool.kind is PoolKind.JOB else await reader.pool(spec.pool.id)
 
 
 async def _jobs(spec: Spec, reader: Reader, spool: Spool) -> tuple[JobFacts, ...]:
-    """The jobs of this spec, oldest first; the tasks that count are put down in the spool.
+    """The jobs of this spec, oldest first; adds the tasks that count to the spool.
 
-    Those count that are in the newest job made to hold the whole run, or in one after it.
+    Those are the tasks of the newest job that was created for a whole run, and of later jobs.
     """
     found = await jobs_of(spec, reader)
     if spec.job.schedule is not None:
-        # What the tasks of an earlier job came to is nothing to the next.
+        # The tasks of an earlier job do not matter to the next one.
         return found
     for age, job in enumerate(counted_jobs(found)):
         async for task in reader.tasks(job.id):
@@ -140,10 +139,9 @@ def counted_jobs(jobs: tuple[JobFacts, ...]) -> tuple[JobFacts, ...]:
 
 
 async def jobs_of(spec: Spec, reader: Reader) -> tuple[JobFacts, ...]:
-    """The jobs of a spec, oldest first: the one it names, and the later ones made of it.
+    """The jobs of a spec, oldest first: the one it names, and later ones created for it.
 
-    Of a schedule that is the newest job it made, and whatever has the schedule's own id: a schedule
-    may have made thousands.
+    For a schedule: its newest job (there may be thousands), and a job with the schedule's own id.
     """
     base = job_base(spec)
     if spec.job.schedule is not None:
@@ -160,7 +158,7 @@ async def _scheduled(schedule_id: str, reader: Reader) -> tuple[JobFacts, ...]:
 
 
 def _is_job_of(job: JobFacts, spec: Spec, base: str) -> bool:
-    """Whether a job is the one the spec names, or a later one that batchspec made of it."""
+    """Whether a job is the one that the spec names, or a later one created for it."""
     if job.id.lower() == spec.job.id.lower():
         return True
     later = re.fullmatch(re.escape(base) + r"-r\d+", job.id, re.IGNORECASE)

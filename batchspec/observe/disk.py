@@ -1,7 +1,7 @@
-"""The files that a spec uploads: found, checked and hashed; the account is not asked.
+"""Finds, checks and hashes the files that a spec uploads; makes no requests.
 
-Every fault of every entry is collected: a glob that matches nothing, a file that may not be read,
-two files that would become one blob, a name that no blob can have.
+All problems are collected: a pattern without a match, a file that cannot be read, two files for one
+blob, an invalid blob name.
 """
 
 from __future__ import annotations
@@ -32,10 +32,9 @@ _LONGEST_NAME = 1024
 def scan(
     containers: Iterable[Container], spool: Spool, problems: Diagnostics, *, contents: bool = True
 ) -> None:
-    """Put every file that goes to these containers into the spool.
+    """Add every file to upload to these containers to the spool, and problems to ``problems``.
 
-    What is wrong goes to ``problems``. Without ``contents`` files are found and opened, not read:
-    they then have no right MD5, which is enough to tell what is wrong with them.
+    Without ``contents``, files are opened but not hashed; that is enough to check them.
     """
     look = _hashed if contents else _opened
     with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as pool:
@@ -68,9 +67,9 @@ def _scan_entry(
 
     for path, blob in _matches(entry):
         found += 1
-        fault = _name_fault(entry, path, blob)
-        if fault is not None:
-            problems.add(fault)
+        problem = _name_problem(entry, path, blob)
+        if problem is not None:
+            problems.add(problem)
             continue
         waiting.append(read(entry, path, blob))
         if len(waiting) >= _AHEAD:
@@ -84,7 +83,7 @@ def _scan_entry(
 def _matches(entry: UploadGlob) -> Iterator[tuple[Path, str]]:
     """The files of an entry with their blob names: the tree below the fixed part is kept."""
     fixed = fixed_part(entry.pattern)
-    for match in matches(entry.root, entry.pattern):
+    for match in glob_matches(entry.root, entry.pattern):
         path = entry.root / match
         if path.is_dir():
             continue
@@ -131,23 +130,23 @@ def _read(
                 "not-a-file",
                 f"{path} is not a regular file",
                 where=entry.where,
-                fix="Leave it out with `exclude`, or narrow the pattern.",
+                fix="Exclude it with `exclude`, or narrow the pattern.",
             )
         size, md5 = look(path)
     except OSError as error:
         link = error.errno in {ENOENT, ELOOP} and path.is_symlink()
-        mend = "Mend the link" if link else "Give yourself the right to read it"
+        fix = "Fix the link" if link else "Grant yourself read access"
         return Diagnostic(
             "unreadable-file",
             f"{path} cannot be read: {error.strerror}",
             detail=f"It is a link to {path.readlink()}." if link else "",
             where=entry.where,
-            fix=f"{mend}, or leave it out with `exclude`.",
+            fix=f"{fix}, or exclude it with `exclude`.",
         )
     return LocalFile(blob, path, size, md5, entry.content_type)
 
 
-def _name_fault(entry: UploadGlob, path: Path, blob: str) -> Diagnostic | None:
+def _name_problem(entry: UploadGlob, path: Path, blob: str) -> Diagnostic | None:
     try:
         blob.encode()
     except UnicodeEncodeError:
@@ -161,9 +160,9 @@ def _name_fault(entry: UploadGlob, path: Path, blob: str) -> Diagnostic | None:
         return Diagnostic(
             "bad-blob-name",
             f"{blob!r} has a control character in its name",
-            detail="A blob of such a name makes its whole container unlistable.",
+            detail="With such a blob, its container cannot be listed.",
             where=entry.where,
-            fix="Rename the file, or leave it out with `exclude`.",
+            fix="Rename the file, or exclude it with `exclude`.",
         )
     if len(blob) > _LONGEST_NAME or ".." in PurePosixPath(blob).parts or "\\" in blob:
         return Diagnostic(
@@ -200,50 +199,50 @@ def _no_match(entry: UploadGlob) -> Diagnostic:
     if not glob.has_magic(entry.pattern):
         return Diagnostic(
             "missing-file",
-            f"there is no file {entry.pattern!r}",
+            f"the file {entry.pattern!r} does not exist",
             detail=f"Looked for {whole}; paths are relative to the spec.",
             where=entry.where,
             fix=_nearest(whole),
         )
     folder = entry.root / fixed_part(entry.pattern)
     try:
-        # A glob passes over what it may not read in silence.
+        # A glob ignores folders that it cannot read.
         os.scandir(folder).close()
     except PermissionError as error:
         return Diagnostic(
             "unreadable-file",
             f"the folder {folder} cannot be read: {error.strerror}",
             where=entry.where,
-            fix="Give yourself the right to read it, or leave the entry out.",
+            fix="Grant yourself read access, or remove the entry.",
         )
     except OSError:
-        # There is no such folder: then the pattern matches nothing, which is told below.
+        # The folder does not exist, so the pattern matches nothing: see below.
         pass
     return Diagnostic(
         "no-match",
         f"{entry.pattern!r} matches no file",
         detail=f"Looked in {folder}; paths are relative to the spec.",
         where=entry.where,
-        fix="Mend the pattern; `**` is recursive, and hidden files must be named.",
+        fix="Correct the pattern; `**` is recursive, and hidden files must be named.",
     )
 
 
 def _nearest(path: Path) -> str:
-    """The part of a path that does exist, as a hint."""
+    """A hint: the nearest folder of the path that exists."""
     for parent in path.parents:
         if parent.is_dir():
             return f"The nearest folder that exists is {parent}."
     return ""
 
 
-def matches(root: Path, pattern: str) -> Iterator[str]:
-    """What a pattern names below a folder, relative to it; hidden files must be named.
+def glob_matches(root: Path, pattern: str) -> Iterator[str]:
+    """The paths below a folder that match a pattern, relative to it; hidden files must be named.
 
-    ``**`` goes through links to folders, but not through one that leads back to a folder that it
-    lies in: all that is there has been found already, and there is no end to it.
+    Like :func:`glob.iglob`, except that ``**`` does not follow a link to a folder that contains
+    the link, which would repeat its contents without end.
     """
     while "/**/**/" in f"/{pattern}/":
-        pattern = pattern.replace("**/**", "**", 1)  # twice in a row, and no more than once
+        pattern = pattern.replace("**/**", "**", 1)  # the same as one
     parts = pattern.split("/")
     if "**" not in parts:
         yield from glob.iglob(pattern, root_dir=root)  # noqa: PTH207  (`..` and `root_dir`)
@@ -253,12 +252,12 @@ def matches(root: Path, pattern: str) -> Iterator[str]:
     starts = glob.iglob(head, root_dir=root) if head else [""]  # noqa: PTH207
     for start in starts:
         for folder in _folders(root, start, frozenset()):
-            for match in matches(root / folder, tail):
+            for match in glob_matches(root / folder, tail):
                 yield os.path.join(folder, match)  # noqa: PTH118  (as `glob` does)
 
 
 def _folders(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
-    """A folder and all below it; ``above`` are those that it lies in."""
+    """A folder and all folders in it; ``above`` are the ones that contain it."""
     path = root / folder
     try:
         facts = path.stat()
@@ -267,7 +266,7 @@ def _folders(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iter
                 entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()
             )
     except OSError:
-        # What may not be read is passed over, as `glob` does.
+        # Like `glob`, ignore a folder that cannot be read.
         return
     key = (facts.st_dev, facts.st_ino)
     if key in above:

@@ -1,7 +1,7 @@
-"""The failed tasks of a run by cause and by what they wrote last, each group with one sample.
+"""Groups the failed tasks of a run by cause and last line of output, each with one sample.
 
-Tasks are counted as they are listed; of each cause only the first are kept, and of those the ends
-of stderr are read with bounded concurrency. What is not read is counted under its cause.
+Tasks are counted as they are listed; for each cause, only the first are kept, and the ends of their
+stderr are read with bounded concurrency. The others are counted under their cause.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from batchspec.spec import Spec
 _TAIL = 2048
 """Bytes that are read of the end of a file, and shown of a sample."""
 _READ = 500
-"""How many failed tasks, of all causes together, stderr is read of."""
+"""For how many failed tasks, of all causes together, stderr is read."""
 _NODES_READ = 20
-"""How many nodes the start task's stderr is read of."""
+"""For how many nodes the stderr of the start task is read."""
 _AT_ONCE = 16
 """How many files are read at the same time."""
 _GROUPS = 10
-"""How many groups a cause is divided into; what is left is one more."""
+"""How many groups a cause has at most; the rest is one more."""
 _NAMED = 10
 _UNWELL = {"starttaskfailed": START_TASK, "unusable": UNUSABLE}
 _SAME = frozenset({"timeout", "preempted"})
-"""Causes that say all: what such tasks wrote last is not why they failed."""
+"""Causes that are complete: the output of such tasks does not explain the failure."""
 _OTHER = "other"
 
 
@@ -55,11 +55,11 @@ _OTHER = "other"
 class Failure:
     """A group of failed tasks (or nodes): their cause, how many, the first of them, a sample.
 
-    ``line`` is what all of them wrote last, without what varies; empty where that is not known.
-    ``group`` tells the groups of a cause apart, and is empty where there is one only. ``code`` and
-    ``message`` are the service's words about the sample, ``text`` the last lines of ``file`` of it
-    (empty where nothing can be read). ``earlier`` is how many are in jobs before the newest: the
-    spec may have changed since, so that they are no longer a part of it.
+    ``line`` is the last line that all of them wrote, without the parts that vary; empty if it is
+    not known. ``group`` identifies a group of a cause; empty if there is only one. ``message`` is
+    the service's message about the sample, ``text`` the last lines of its ``file`` (empty if it
+    cannot be read). ``earlier`` is how many are in jobs before the newest: the spec may have
+    changed since and may not contain them any more.
     """
 
     cause: str
@@ -79,7 +79,7 @@ class Failure:
 
     @property
     def sample(self) -> str:
-        """The task (or node) that ``message`` and ``text`` are of; empty where none was read."""
+        """The task (or node) of ``message`` and ``text``; empty if none was read."""
         return self.named[0] if self.named else ""
 
     @property
@@ -113,8 +113,8 @@ async def failures_of(
 ) -> tuple[Failure, ...]:
     """The failures of a run, those of nodes first, then the most frequent; ``jobs`` oldest first.
 
-    ``pool`` is whose nodes are looked at; ``None`` is none. Nodes that were deleted are known by
-    what was stored of them.
+    ``pool`` is the pool whose nodes are read, or ``None``. For deleted nodes, stored failures are
+    read.
     """
     nodes = await _nodes(spec, jobs, pool, outputs)
     found = [
@@ -160,7 +160,7 @@ async def _failed(jobs: Sequence[JobFacts], outputs: Outputs) -> AsyncIterator[_
     later: set[str] = set()
     for number, job in enumerate(reversed(jobs), start=1):
         async for task in outputs.failed_tasks(job.id):
-            # What a later job has was tried again there.
+            # A task in a later job is a retry.
             if task.id.lower() not in later:
                 yield _Failed(job, task, number > 1)
         if number < len(jobs):
@@ -177,7 +177,7 @@ async def _causes(spec: Spec, jobs: Sequence[JobFacts], outputs: Outputs) -> dic
         if len(found.first) < _READ:
             found.first.append(failed)
     left = _READ
-    # The rare causes first, so that each gets its part and the most frequent what is left.
+    # Rare causes first, so that each gets its share and the most frequent one the rest.
     for number, cause in enumerate(sorted(causes, key=lambda name: causes[name].count)):
         found = causes[cause]
         if _is_read(cause):
@@ -190,7 +190,7 @@ async def _causes(spec: Spec, jobs: Sequence[JobFacts], outputs: Outputs) -> dic
 
 
 def _with_lines(tasks: Sequence[_Failed], *, read: bool) -> list[_Failed]:
-    """The tasks with the last lines that they wrote, or that the service wrote of them."""
+    """The tasks with the last line of their output, or of the service's message."""
     parts = distinctive_parts(one.task.id for one in tasks)
     return [
         replace(
@@ -207,20 +207,20 @@ def _with_lines(tasks: Sequence[_Failed], *, read: bool) -> list[_Failed]:
 
 
 def _is_read(cause: str) -> bool:
-    """Whether it is the task's own stderr that says why it failed."""
+    """Whether stderr of the task explains the failure."""
     return cause.startswith("exit-") or cause == "unknown"
 
 
 async def _read_all(spec: Spec, tasks: Sequence[_Failed], outputs: Outputs) -> list[_Failed]:
-    room = asyncio.Semaphore(_AT_ONCE)
+    limit = asyncio.Semaphore(_AT_ONCE)
 
     async def read(one: _Failed) -> _Failed:
         where = TaskInJob(one.job.id, TaskSeen(one.task))
-        async with room:
+        async with limit:
             try:
                 text = await output_of_task(outputs, spec, where, "stderr.txt").tail(_TAIL)
             except ServiceError:
-                # One file that cannot be read, of a node in trouble, must not hide all failures.
+                # A file that cannot be read must not hide the other failures.
                 text = ""
         return replace(one, text=text)
 
@@ -228,7 +228,7 @@ async def _read_all(spec: Spec, tasks: Sequence[_Failed], outputs: Outputs) -> l
 
 
 def _message(failed: _Failed) -> str:
-    """Why a task failed in the words of the service, or of the user who ended it or its job."""
+    """The message of the service, or of the user who terminated the task or its job."""
     message = failed.task.message or ""
     match cause_of(failed.task, failed.job):
         case "ended":
@@ -239,18 +239,18 @@ def _message(failed: _Failed) -> str:
 
 
 def _named_groups(found: _Cause) -> list[tuple[str, list[_Failed]]]:
-    """The groups of a cause that are shown, the largest first: their line and their tasks."""
+    """The groups of a cause that are shown, largest first: line and tasks."""
     lines: dict[str, list[_Failed]] = {}
     for failed in found.first:
         lines.setdefault(failed.line, []).append(failed)
     ordered = sorted(lines.items(), key=lambda item: (-len(item[1]), item[0]))
-    # One more would be alone in the group of what is left.
+    # The eleventh group would otherwise be the only one in the rest.
     whole = len(found.first) == found.count and len(ordered) == _GROUPS + 1
     return ordered if whole else ordered[:_GROUPS]
 
 
 async def _failures(spec: Spec, cause: str, found: _Cause, outputs: Outputs) -> list[Failure]:
-    """The groups of a cause, each with a sample; what was not read, or is rare, is one group."""
+    """The groups of a cause, each with a sample; unread and rare failures are one group."""
     groups = _named_groups(found)
     if cause in _SAME:
         whole = await _failure(spec, cause, found.first, outputs)
@@ -278,12 +278,12 @@ def _digest(line: str) -> str:
 
 
 async def _failure(spec: Spec, cause: str, members: Sequence[_Failed], outputs: Outputs) -> Failure:
-    """A group with a sample: its first task, and what it wrote."""
+    """A group with a sample: its first task and the output of it."""
     first = members[0]
     file, text = "stderr.txt", first.text
     seen = await outputs.task(first.job.id, first.task.id) if not text.strip() else None
     if seen is not None:
-        # What an upload wrote is beside what the task wrote; programs report errors on stdout, too.
+        # Uploads have their own file, and some programs report errors on stdout.
         files = ["fileuploaderr.txt"] if cause == "upload" else []
         where = TaskInJob(first.job.id, seen)
         for name in (*files, "stderr.txt", "stdout.txt"):
@@ -305,7 +305,7 @@ async def _failure(spec: Spec, cause: str, members: Sequence[_Failed], outputs: 
 async def _nodes(
     spec: Spec, jobs: Sequence[JobFacts], pool: str | None, outputs: Outputs
 ) -> list[Failure]:
-    """The nodes that take no tasks, and those that took none and were deleted, in groups."""
+    """The groups of nodes that accept no tasks, including deleted ones."""
     seen = [node async for node in outputs.nodes(pool)] if pool is not None else []
     unwell = [node for node in seen if node.state.lower() in _UNWELL]
     alive = {node.id for node in seen}
@@ -320,7 +320,7 @@ async def _nodes(
         _join(groups, found)
     since = jobs[-1].created if jobs else None
     for stored in await stored_failures(spec, pool, outputs, since):
-        # A node on which a preparation task failed is well otherwise.
+        # A node on which a preparation task failed may still exist.
         if stored.node not in alive or stored.folder == PREPARATION:
             _join(groups, await _stored(spec, stored, outputs))
     found_groups = list(groups.values())
@@ -336,7 +336,7 @@ def _count(found: Sequence[Failure], like: Failure) -> int:
 
 
 def _join(groups: dict[tuple[str, str], Failure], found: Failure) -> None:
-    """Put nodes into the group of those that failed alike."""
+    """Add nodes to the group with the same failure."""
     known = groups.get((found.cause, found.line))
     if known is not None:
         named = (*known.named, *found.named)[:_NAMED]

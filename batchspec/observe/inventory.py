@@ -1,7 +1,7 @@
-"""Everything in an account that batchspec made, whoever ran it, and what of it nobody uses.
+"""The resources in an account that batchspec created, and which of them are not used.
 
-Pools and jobs carry the name of their spec in their metadata, and so do containers; that is how
-they are known. A thing is in use while a job is open that needs it, or a schedule makes such jobs.
+They are recognised by the name of the spec in their metadata. A resource is in use while an open
+job or an active job schedule needs it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SPEC = "batchspec:spec"
 
 
 class Kind(StrEnum):
-    """What a thing is."""
+    """The kind of a resource."""
 
     POOL = "pool"
     SCHEDULE = "schedule"
@@ -32,11 +32,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OwnedResource:
-    """A thing that the spec of that name made.
+    """A resource that a spec created.
 
-    ``since`` is when it was made (of a container: last changed). ``nodes`` are those there are now
-    of a pool, ``wanted`` those it is to have. ``used`` says that an open job needs it; an
-    ``orphan`` costs something, now or by and by, and nothing will come of it.
+    ``since`` is when it was created (a container: last changed). ``nodes`` and ``wanted`` are the
+    present and the target number of nodes of a pool. ``used``: an open job needs it. ``orphan``: it
+    is billed or counts against a quota, and no job can use it.
     """
 
     kind: Kind
@@ -51,7 +51,7 @@ class OwnedResource:
 
 
 async def owned_resources(account: Inventory) -> tuple[OwnedResource, ...]:
-    """What batchspec made in the account, by spec: pools, schedules, jobs, containers.
+    """The pools, schedules, jobs and containers that batchspec created, by spec.
 
     Raises:
         ServiceError: the account refused, or could not be reached.
@@ -61,8 +61,8 @@ async def owned_resources(account: Inventory) -> tuple[OwnedResource, ...]:
         jobs = group.create_task(_jobs(account))
         schedules = group.create_task(_schedules(account))
         containers = group.create_task(_containers(account))
-    makers = [*_as_jobs(schedules.result())]
-    found = _owned(pools.result(), jobs.result(), makers, containers.result())
+    as_jobs = [*_as_jobs(schedules.result())]
+    found = _owned(pools.result(), jobs.result(), as_jobs, containers.result())
     order = list(Kind)
     return tuple(sorted(found, key=lambda o: (o.spec, order.index(o.kind), o.id.lower())))
 
@@ -72,7 +72,7 @@ async def _pools(account: Inventory) -> list[PoolFacts]:
 
 
 async def _jobs(account: Inventory) -> list[JobFacts]:
-    # All of them: a pool of ours may be used by a job that is not.
+    # All jobs, because a job without a spec may use the pool of a spec.
     return [job async for job in account.jobs("")]
 
 
@@ -85,7 +85,7 @@ async def _containers(account: Inventory) -> list[ContainerSeen]:
 
 
 def _as_jobs(schedules: Iterable[ScheduleFacts]) -> Iterator[JobFacts]:
-    """Each schedule as the job that it makes: that is what it needs, and when it needs it."""
+    """Each schedule in the form of the job that it creates, which names its pool."""
     for schedule in schedules:
         jobs = schedule.properties.get("jobSpecification")
         body = jobs if isinstance(jobs, Record) else Record()
@@ -101,7 +101,7 @@ def _owned(
     active = [job for job in (*schedules, *jobs) if job.state in OPEN]
     specs = {job.metadata[_SPEC] for job in active if _SPEC in job.metadata}
     run_on = {_pool_of(job) for job in active}
-    there = {pool.id.lower() for pool in pools if pool.state != "deleting"}
+    existing = {pool.id.lower() for pool in pools if pool.state != "deleting"}
     for pool in pools:
         spec = pool.metadata.get(_SPEC)
         if spec is not None:
@@ -117,8 +117,8 @@ def _owned(
         spec = job.metadata.get(_SPEC)
         if spec is not None:
             used, needs = job.state in OPEN, _pool_of(job)
-            # Its tasks will never run, and it counts against the quota.
-            orphan = used and bool(needs) and needs not in there
+            # Its tasks never run, and it counts against the quota of active jobs.
+            orphan = used and bool(needs) and needs not in existing
             yield OwnedResource(kind, job.id, spec, job.state, job.created, used, orphan)
     for container in containers:
         spec = container.metadata[OWNER]
@@ -129,7 +129,7 @@ def _owned(
 
 
 def _pool_of(job: JobFacts) -> str:
-    """The pool that a job runs on, in lower case; empty where the service makes one for it."""
+    """The pool that a job runs on, in lower case; empty for an auto pool."""
     info = job.properties.get("poolInfo")
     pool = info.get("poolId") if isinstance(info, Record) else None
     return pool.lower() if isinstance(pool, str) else ""

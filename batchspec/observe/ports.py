@@ -1,4 +1,4 @@
-"""What ``observe`` needs of an account: reading only. ``cloud`` provides it."""
+"""The protocols with which ``observe`` reads an account; ``cloud`` implements them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from batchspec.plan.observed import (
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Bytes of a file; ``length`` is how long the whole file is, as far as it is known now."""
+    """Bytes of a file; ``length`` is the present length of the whole file."""
 
     data: bytes
     length: int
@@ -29,10 +29,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class TaskSeen:
-    """One task, looked at closely.
+    """One task, with the location of its logs.
 
-    ``kept`` is where the service puts its stdout and stderr when it ends: a container's name and
-    the folder in it; ``None`` where it does not.
+    ``kept`` is the container and folder to which stdout and stderr are uploaded when the task ends;
+    ``None`` if they are not.
     """
 
     facts: TaskFacts
@@ -41,7 +41,7 @@ class TaskSeen:
 
 @dataclass(frozen=True, slots=True)
 class NodeSeen:
-    """A node of a pool: its state, its start task's exit code, and what it says of its failure."""
+    """A node of a pool: its state, and exit code and failure message of its start task."""
 
     id: str
     state: str
@@ -67,7 +67,7 @@ class Reader(Protocol):
         ...
 
     def now(self) -> datetime:
-        """The time at the Batch service (UTC), as its latest answers say."""
+        """The time at the Batch service (UTC), from the ``Date`` header of its latest response."""
         ...
 
     async def container(self, name: str) -> Mapping[str, str] | None:
@@ -75,7 +75,7 @@ class Reader(Protocol):
         ...
 
     def blobs(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
-        """Every blob of a container, streamed; nothing if the container is not there."""
+        """Every blob of a container, streamed; nothing if the container does not exist."""
         ...
 
     async def pool(self, pool_id: str) -> PoolFacts | None:
@@ -119,7 +119,7 @@ class Outputs(Protocol):
         ...
 
     def tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
-        """Every task of a job, streamed; nothing if the job is not there."""
+        """Every task of a job, streamed; nothing if the job does not exist."""
         ...
 
     def failed_tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
@@ -127,7 +127,7 @@ class Outputs(Protocol):
         ...
 
     def nodes(self, pool_id: str) -> AsyncIterator[NodeSeen]:
-        """The nodes of a pool, streamed; nothing if the pool is not there."""
+        """The nodes of a pool, streamed; nothing if the pool does not exist."""
         ...
 
     async def task_file(
@@ -152,7 +152,7 @@ class Outputs(Protocol):
 
 
 class Inventory(Protocol):
-    """Everything in an account, whoever made it."""
+    """Everything in an account, including resources that batchspec did not create."""
 
     def pools(self) -> AsyncIterator[PoolFacts]:
         """Every pool."""

@@ -1,4 +1,4 @@
-"""The folders that results go to: whether other files lie there, and whether any can."""
+"""The state of the results on this disk: other files, write access, and the receipt."""
 
 from __future__ import annotations
 
@@ -12,54 +12,53 @@ from batchspec.plan.observed import Receipt
 from batchspec.plan.receipt import DownloadedFile, receipt_entries, receipt_job, receipt_path
 from batchspec.spec import Spec
 
+_CHUNK = 1 << 20
+
 
 def occupied(spec: Spec) -> frozenset[Path]:
-    """The folders of results that hold files, where no result of this spec has arrived yet.
+    """The result folders that contain files although this spec has not downloaded any.
 
-    Only files of the folder itself count, and hidden ones do not: what lies below is as a rule what
-    another spec has brought. Where there is a receipt, what lies there are results.
+    Only files directly in the folder count, except hidden ones: files in its subfolders are
+    usually results of another spec. If a receipt exists, the files are results of this spec.
     """
     if receipt_path(spec.path, spec.name).exists():
         return frozenset()
-    return frozenset(result.to for result in spec.results if _holds_files(result.to))
+    return frozenset(result.to for result in spec.results if _contains_files(result.to))
 
 
-def _holds_files(folder: Path) -> bool:
+def _contains_files(folder: Path) -> bool:
     try:
         with os.scandir(folder) as entries:
             return any(entry.is_file() and not entry.name.startswith(".") for entry in entries)
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        # Whether it can be written to is looked at beside this.
+        # ``unwritable`` reports such folders.
         return False
 
 
 def unwritable(spec: Spec) -> Mapping[Path, str]:
-    """The folders of results where no file can be made, each with why.
+    """The result folders in which no file can be created, each with the reason.
 
-    That of the receipt counts as one: without a receipt, nobody knows that the results are here.
+    The folder of the receipt is one of them.
     """
     receipt = receipt_path(spec.path, spec.name).parent
     folders = [*(result.to for result in spec.results), *([receipt] if spec.results else ())]
-    return {folder: why for folder in folders if (why := _why_not(folder))}
+    return {folder: reason for folder in folders if (reason := _why_unwritable(folder))}
 
 
-def _why_not(folder: Path) -> str:
-    """Why no file can be made in a folder, which need not be there yet; empty if one can."""
-    there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    if not there.is_dir():
-        return f"{there} is no folder"
-    return "" if os.access(there, os.W_OK | os.X_OK) else f"no file can be made in {there}"
-
-
-_CHUNK = 1 << 20
+def _why_unwritable(folder: Path) -> str:
+    """Why no file can be created in a folder, which may not exist yet; empty if one can."""
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not existing.is_dir():
+        return f"{existing} is not a folder"
+    writable = os.access(existing, os.W_OK | os.X_OK)
+    return "" if writable else f"no file can be created in {existing}"
 
 
 def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
-    """What the receipt of this spec says, compared with the disk; ``None`` if there is none.
+    """Compare the receipt of this spec with the disk; ``None`` if there is no valid receipt.
 
-    What is missing on the disk is looked up among the blobs in the spool, as far as it has them.
-
-    A receipt that cannot be understood counts as none: the results are then fetched again.
+    Files that are missing on the disk are looked up among the blobs in the spool. Without a valid
+    receipt, the results are downloaded again.
     """
     path = receipt_path(spec.path, spec.name)
     try:
@@ -71,7 +70,7 @@ def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
             keys = {container.id: key for key, container in spec.containers.items()}
             for entry in receipt_entries(file, path.parent):
                 files += 1
-                if not _still_there(entry):
+                if not _is_unchanged(entry):
                     missing += 1
                     key = keys.get(entry.container)
                     lost += key is not None and not spool.has_blob(key, entry.blob)
@@ -80,8 +79,8 @@ def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
     return Receipt(job, files, missing, lost)
 
 
-def _still_there(entry: DownloadedFile) -> bool:
-    """Whether the file is on the disk as it arrived: same size, same MD5."""
+def _is_unchanged(entry: DownloadedFile) -> bool:
+    """Whether the file has the size and MD5 that it was downloaded with."""
     try:
         if entry.path.stat().st_size != entry.size:
             return False

@@ -1,8 +1,7 @@
-"""Where observed facts that may be many are put down: a temporary SQLite file.
+"""Temporary storage for files, blobs and tasks, of which there may be millions: an SQLite file.
 
-Files, blobs and tasks are written as they are found and read back in order, as often as wanted, so
-a plan over millions of them holds only the current row. The file has no name: it goes with the
-process, however that ends.
+Rows are written as they are found and can be read in order any number of times, so that a plan
+keeps only the current row in memory. The file has no name and is removed when the process ends.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _BATCH = 1000
 
 
 class Spool:
-    """Temporary storage of facts; a context manager that gives its space back at the end."""
+    """Temporary storage of facts; a context manager that frees the space at the end."""
 
     def __init__(self) -> None:
         # SQLite's own temporary file (https://sqlite.org/inmemorydb.html, "temporary databases"):
@@ -54,7 +53,7 @@ class Spool:
         self._db.close()
 
     def add_file(self, container: str, file: LocalFile) -> LocalFile | None:
-        """Put a file down; if its blob name is taken, nothing is put down and the taker is told."""
+        """Add a file; if another file has its blob name, return that one and add nothing."""
         try:
             self._db.execute(
                 "INSERT INTO file VALUES (?,?,?,?,?,?)",
@@ -73,7 +72,7 @@ class Spool:
         return None if row is None else _file(row)
 
     def add_blob(self, container: str, blob: Blob) -> None:
-        """Put a blob down."""
+        """Add a blob."""
         self._db.execute(
             "INSERT OR REPLACE INTO blob VALUES (?,?,?,?,?,?)",
             (
@@ -87,12 +86,12 @@ class Spool:
         )
 
     def has_blob(self, container: str, name: str) -> bool:
-        """Whether a blob of that name was put down."""
+        """Whether a blob of that name was added."""
         query = "SELECT 1 FROM blob WHERE container=? AND name=?"
         return self._db.execute(query, (container, name)).fetchone() is not None
 
     def add_task(self, job: str, age: int, task: TaskFacts) -> None:
-        """Put a task down; ``age`` orders the jobs, the newest job has the greatest."""
+        """Add a task; ``age`` orders the jobs, the newest job has the greatest."""
         self._db.execute(
             "INSERT OR REPLACE INTO task VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
@@ -130,7 +129,7 @@ class Spool:
     def rows(self, query: str, values: tuple[object, ...]) -> Iterator[tuple[object, ...]]:
         """The rows of a query, a thousand at a time, each batch complete before it is handed on.
 
-        A cursor of its own a call: the streams may be gone through side by side.
+        Each call has its own cursor, so that several streams can be read at the same time.
         """
         cursor = self._db.cursor()
         cursor.execute(query, values)
@@ -211,7 +210,7 @@ class Tasks:
         """How many tasks with marks a job (or a stage of it) has, by state (see ``TaskIndex``)."""
         counts: Counter[str] = Counter()
         for state, succeeded, number in self.spool.rows(_STATES, (job, stage, stage)):
-            counts[_word(state, succeeded)] += int(str(number))
+            counts[_counted_state(state, succeeded)] += int(str(number))
         return counts
 
     def ends(self) -> Iterator[tuple[str, str, bool | None]]:
@@ -237,8 +236,8 @@ _STATES = (
 )
 
 
-def _word(state: object, succeeded: object) -> str:
-    """The state of a task as it is counted; one that prepares is as good as running."""
+def _counted_state(state: object, succeeded: object) -> str:
+    """The state under which a task is counted; ``preparing`` counts as running."""
     if succeeded is not None:
         return "succeeded" if succeeded else "failed"
     return "active" if state == "active" else "running"

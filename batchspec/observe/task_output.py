@@ -1,7 +1,7 @@
-"""What a task or a start task has written, from wherever it can still be read.
+"""Reads the output of tasks and start tasks, to its present end or as it grows.
 
-From the node while that lives, else from the container where the service keeps logs. Read from the
-beginning to the end there is now, or on as it grows. Nothing is shown here.
+The source is the node while it exists, else the container for logs, or what ``apply.node_logs``
+stored before the node was deleted.
 """
 
 from __future__ import annotations
@@ -29,16 +29,20 @@ from batchspec.spec import LOGS_PATH, PoolKind, Record, Spec
 _MOST = 1 << 20
 """Bytes read at once."""
 
+_RECORDS = 50
+"""How many records are read; a run stores ten at most."""
+_LARGEST = 1 << 16
+"""Bytes of a record."""
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SHOWN = 10
 _UNSTARTED = frozenset({"active", "preparing"})
-_COMING = frozenset({"creating", "starting", "waitingforstarttask", "rebooting", "reimaging"})
+_STARTING = frozenset({"creating", "starting", "waitingforstarttask", "rebooting", "reimaging"})
 """The states of a node whose start task may still write."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskInJob:
-    """A task and the job it is in."""
+    """A task and its job."""
 
     job: str
     seen: TaskSeen
@@ -48,8 +52,8 @@ class TaskInJob:
 class OutputFile:
     """A file that may grow, read forward.
 
-    ``fetch`` reads on the node and ``kept`` what outlives it, each from an offset; ``ended`` says
-    whether nothing more will be written. ``found`` tells, after reading, whether there was a file.
+    ``fetch`` reads from the node and ``kept`` from storage, each from an offset; ``ended`` returns
+    whether the file is complete. ``found``: after reading, whether the file exists.
     """
 
     fetch: Callable[[int, int], Awaitable[Part | None]]
@@ -59,15 +63,15 @@ class OutputFile:
     offset: int = 0
 
     async def read(self) -> AsyncIterator[bytes]:
-        """All that there is now."""
+        """The file to its present end."""
         over = await self.ended()
         while data := await self._next(over=over):
             yield data
 
     async def follow(self, pause: Callable[[], Awaitable[None]]) -> AsyncIterator[bytes]:
-        """All that there is, and what comes until nothing more will."""
+        """The file as it grows, until it is complete."""
         while True:
-            # Asked first: what is written before the end is then read after it.
+            # Checked before reading, so that the last read is after the end.
             over = await self.ended()
             while data := await self._next(over=over):
                 yield data
@@ -76,7 +80,7 @@ class OutputFile:
             await pause()
 
     async def tail(self, size: int) -> str:
-        """The last ``size`` bytes of what there is now, as text; empty where there is nothing."""
+        """The last ``size`` bytes, as text; empty if there is no file."""
         for read in (self.fetch, self.kept):
             part = await read(0, size)
             if part is not None and part.length > size:
@@ -88,13 +92,13 @@ class OutputFile:
     async def _next(self, *, over: bool) -> bytes:
         part = await self.fetch(self.offset, _MOST)
         if part is None and over:
-            # While it runs, what is kept is of an earlier attempt.
+            # While the task runs, a stored file is of an earlier attempt.
             part = await self.kept(self.offset, _MOST)
         if part is None:
             return b""
         self.found = True
         if part.length < self.offset:
-            # It was written anew: the task runs again.
+            # A shorter file: the task runs again.
             self.offset = 0
             return await self._next(over=over)
         self.offset += len(part.data)
@@ -118,7 +122,7 @@ def output_of_task(outputs: Outputs, spec: Spec, where: TaskInJob, name: str) ->
 
 
 def stored_output(outputs: Outputs, spec: Spec, task: str, name: str) -> OutputFile:
-    """``name`` of a task whose job does not exist any more."""
+    """``name`` of a task whose job was deleted, from the container for logs."""
     folders = kept_folders(spec, task)
     return OutputFile(
         _nothing, lambda start, most: _kept(outputs, folders, name, start, most), _true
@@ -131,7 +135,7 @@ def output_of_start_task(outputs: Outputs, pool: str, node: str, name: str) -> O
     async def ended() -> bool:
         async for seen in outputs.nodes(pool):
             if seen.id == node:
-                return seen.state not in _COMING
+                return seen.state not in _STARTING
         return True
 
     return OutputFile(
@@ -142,7 +146,7 @@ def output_of_start_task(outputs: Outputs, pool: str, node: str, name: str) -> O
 
 
 def output_of_node(outputs: Outputs, container: str, stored: NodeFailure, name: str) -> OutputFile:
-    """``name`` of a task of a node that was deleted, as it was stored before."""
+    """``name`` of a task of a deleted node, as it was stored."""
     blob = f"{stored.path}{name}"
     return OutputFile(
         _nothing, lambda start, most: outputs.blob_part(container, blob, start, most), _true
@@ -158,7 +162,7 @@ async def _true() -> bool:
 
 
 def kept_folders(spec: Spec, task: str) -> Sequence[tuple[str, str]]:
-    """Where the logs of a task may be kept, as the spec says: container and folder."""
+    """The containers and folders to which the spec may upload the logs of a task."""
     folder = LOGS_PATH.replace("{{ task.id }}", task).rstrip("/")
     containers = [spec.container_id(stage.logs) for stage in spec.stages if stage.logs]
     return [(container, folder) for container in dict.fromkeys(containers)]
@@ -175,9 +179,9 @@ async def _kept(
 
 
 async def find_task(jobs: Sequence[JobFacts], outputs: Outputs, wanted: str) -> TaskInJob | None:
-    """The task of that id, or the only one whose id has ``wanted`` in it, newest job first.
+    """The task of that id, or the only one whose id contains ``wanted``, newest job first.
 
-    ``None`` if there is no job to look in.
+    ``None`` if there is no job.
 
     Raises:
         UsageError: there is none, or there are several.
@@ -205,7 +209,7 @@ async def find_task(jobs: Sequence[JobFacts], outputs: Outputs, wanted: str) -> 
 async def started_tasks(
     jobs: Sequence[JobFacts], outputs: Outputs
 ) -> AsyncIterator[tuple[str, TaskFacts]]:
-    """The tasks that have been started, each with its job; of an id in several the newest."""
+    """The tasks that have started, each with its job; for equal ids, the newest."""
     async for job_id, task in _newest(jobs, outputs):
         if task.state not in _UNSTARTED:
             yield job_id, task
@@ -214,21 +218,21 @@ async def started_tasks(
 async def _newest(
     jobs: Sequence[JobFacts], outputs: Outputs
 ) -> AsyncIterator[tuple[str, TaskFacts]]:
-    """Every task of the jobs, newest job first; an id that was there is not told again.
+    """Every task of the jobs, newest job first; for equal ids, the newest.
 
-    Of the oldest job, which is the largest, no id is kept.
+    The ids of the oldest job, which is the largest, are not kept in memory.
     """
-    told: set[str] = set()
+    seen_ids: set[str] = set()
     for number, job in enumerate(reversed(jobs), start=1):
         async for task in outputs.tasks(job.id):
-            if task.id.lower() not in told:
+            if task.id.lower() not in seen_ids:
                 if number < len(jobs):
-                    told.add(task.id.lower())
+                    seen_ids.add(task.id.lower())
                 yield job.id, task
 
 
 def pool_of(spec: Spec, jobs: Sequence[JobFacts]) -> str | None:
-    """The pool of a run: the one the spec names, or the one that the service made for a job."""
+    """The pool of a run: the one in the spec, or the auto pool of a job."""
     if spec.pool.kind is not PoolKind.JOB:
         return spec.pool.id
     for job in reversed(jobs):
@@ -243,7 +247,7 @@ def pool_of(spec: Spec, jobs: Sequence[JobFacts]) -> str | None:
 class NodeOutput:
     """A file of the start task of ``node``.
 
-    ``like`` is the node whose output it really is, where that of several was stored once.
+    ``like`` is the node that wrote it, if the output of several nodes was stored once.
     """
 
     node: str
@@ -254,9 +258,8 @@ class NodeOutput:
 async def find_node_output(
     spec: Spec, jobs: Sequence[JobFacts], outputs: Outputs, wanted: str, name: str
 ) -> NodeOutput:
-    """``name`` of the start task of the node of that id, or the only one with ``wanted`` in it.
-
-    Of nodes that do not exist any more it is what was stored of them.
+    """``name`` of the start task of the node of that id, or the only one that contains
+    ``wanted``. For a deleted node it is the stored output.
 
     Raises:
         UsageError: there is no such node, or there are several.
@@ -284,7 +287,7 @@ async def find_node_output(
 
 
 def _one_node(states: Mapping[str, str], pool: str | None, wanted: str) -> str:
-    """The node that is meant, of those with these states.
+    """The node that ``wanted`` identifies.
 
     Raises:
         UsageError: there is none, or there are several.
@@ -296,7 +299,7 @@ def _one_node(states: Mapping[str, str], pool: str | None, wanted: str) -> str:
     listed = _listed([f"{node} ({states[node]})" for node in hits or states])
     of = f"of the pool {pool!r} " if pool is not None else ""
     if hits:
-        summary = f"{len(hits)} nodes {of}have {wanted!r} in their ids"
+        summary = f"{len(hits)} nodes {of}contain {wanted!r} in their ids"
     else:
         summary = f"no node {of}has {wanted!r} in its id"
     raise UsageError(
@@ -313,7 +316,7 @@ def _one_node(states: Mapping[str, str], pool: str | None, wanted: str) -> str:
 def _several(wanted: str, names: list[str]) -> Diagnostic:
     return Diagnostic(
         "several-tasks",
-        f"{len(names)} tasks have {wanted!r} in their ids",
+        f"{len(names)} tasks contain {wanted!r} in their ids",
         detail=_listed(names),
         fix="Name one of them.",
     )
@@ -333,18 +336,12 @@ def _listed(names: list[str]) -> str:
     return "\n".join([*names[:_SHOWN], *([f"... and {more} more"] if more > 0 else [])])
 
 
-_RECORDS = 50
-"""How many records are read; a run stores ten at most."""
-_LARGEST = 1 << 16
-"""Bytes of a record."""
-
-
 async def stored_failures(
     spec: Spec, pool: str | None, outputs: Outputs, since: datetime | None
 ) -> tuple[NodeFailure, ...]:
-    """What was stored of the nodes of ``pool`` (``None``: of any), in order of the nodes' ids.
+    """The stored failures of the nodes of ``pool`` (``None``: of any), in order of the node ids.
 
-    What is older than ``since`` is of an earlier run, and is left out.
+    Failures older than ``since`` are of an earlier run and are left out.
     """
     container = node_logs_container(spec)
     if container is None:

@@ -38,7 +38,7 @@ ALL = "mkdir -p out/a; echo x | tee out.txt out/a/b.csv > {{ index }}.csv"
 @pytest.mark.parametrize(
     ("command", "output", "words"),
     [
-        (MOST, NAMED, "output 'out.txt' of stage say: did not arrive for 1 of 3 tasks"),
+        (MOST, NAMED, "output 'out.txt' of stage say: not uploaded for 1 of 3 tasks"),
         (MOST, FOLDER, "output 'out/**/*.csv' of stage say: no file matched for 1 of 3 tasks"),
         ("exit 0", SHARED, "output '*.csv' of stage say: no file matched for 3 of 3 tasks"),
         (ALL, NAMED, ""),
@@ -61,7 +61,7 @@ def test_a_missing_required_output_fails_the_run_and_is_not_forgotten(place: Wor
     required = NAMED.replace("MORE", ", required: true")
     code, text = applied(place, MOST, required)
     assert code == 3, text
-    assert "did not arrive for 1 of 3 tasks" in text
+    assert "not uploaded for 1 of 3 tasks" in text
     assert "Missing in container output: 1.txt" in text
     assert sorted(p.name for p in (place.spec.parent / "results").iterdir()) == ["0.txt", "2.txt"]
     again = place.run("apply", place.spec)

@@ -158,4 +158,4 @@ def test_a_link_to_nothing_is_told_as_such(folder: Path) -> None:
         "It is a link to gone/y.txt.",
         "It is a link to z.txt.",
     ]
-    assert all(problem.fix.startswith("Mend the link,") for problem in problems)
+    assert all(problem.fix.startswith("Fix the link,") for problem in problems)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.observe.disk import matches
+from batchspec.observe.disk import glob_matches
 
 FILES = (
     "a.txt",
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_files_are_those_of_glob(folder: Path, pattern: str) -> None:
     for whole in (pattern, f"{folder}/{pattern}"):
         expected = glob.glob(whole, root_dir=folder, recursive=True)  # noqa: PTH207
-        assert files(folder, matches(folder, whole)) == files(folder, expected)
+        assert files(folder, glob_matches(folder, whole)) == files(folder, expected)
 
 
 def files(folder: Path, names: object) -> list[str]:
@@ -54,16 +54,16 @@ def files(folder: Path, names: object) -> list[str]:
 
 def test_links_that_lead_in_circles_have_an_end(folder: Path) -> None:
     """Each of the three would double the folders at each of forty levels."""
-    before = sorted(matches(folder, "**/*.txt"))
+    before = sorted(glob_matches(folder, "**/*.txt"))
     (folder / "d" / "latest").symlink_to(".")
     (folder / "d" / "e" / "up").symlink_to("../..")
     (folder / "d" / "e" / "whole").symlink_to(folder)
-    assert sorted(matches(folder, "**/*.txt")) == before
+    assert sorted(glob_matches(folder, "**/*.txt")) == before
 
 
 @pytest.mark.parametrize("pattern", ["**/**/*.txt", "d/**/**/**", "**/**"])
 def test_two_stars_twice_in_a_row_name_each_file_once(folder: Path, pattern: str) -> None:
     (folder / "d" / "e" / "up").symlink_to("../..")
-    found = list(matches(folder, pattern))
+    found = list(glob_matches(folder, pattern))
     once = pattern.replace("**/**", "**").replace("**/**", "**")
-    assert sorted(found) == sorted(matches(folder, once))
+    assert sorted(found) == sorted(glob_matches(folder, once))

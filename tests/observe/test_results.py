@@ -55,21 +55,21 @@ def test_a_folder_that_is_made_when_results_arrive_can_be_written_to(tmp_path: P
 def test_a_file_in_the_way_of_results_is_seen(tmp_path: Path, to: str) -> None:
     (tmp_path / "taken").write_text("x")
     assert unwritable(into(tmp_path, to=to)) == {
-        tmp_path / to: f"{tmp_path / 'taken'} is no folder"
+        tmp_path / to: f"{tmp_path / 'taken'} is not a folder"
     }
 
 
 def test_a_link_to_nothing_in_the_way_of_results_is_seen(tmp_path: Path) -> None:
     (tmp_path / "results").symlink_to("nothing")
     assert unwritable(into(tmp_path)) == {
-        tmp_path / "results": f"{tmp_path / 'results'} is no folder"
+        tmp_path / "results": f"{tmp_path / 'results'} is not a folder"
     }
 
 
 def test_the_folder_of_the_receipt_is_one_of_them(tmp_path: Path) -> None:
     (tmp_path / ".batchspec").write_text("x")
     it = into(tmp_path)
-    why = f"{tmp_path / '.batchspec'} is no folder"
+    why = f"{tmp_path / '.batchspec'} is not a folder"
     assert unwritable(it) == {receipt_path(it.path, it.name).parent: why}
     assert unwritable(replace(it, results=())) == {}
 

@@ -116,7 +116,7 @@ class Monitor:
         self.emit(cause.waiting())
 
     async def _keep_output(self, health: Health) -> None:
-        """Store the output of failed start and preparation tasks, as nodes may be deleted any time."""
+        """Store the output of failed start and preparation tasks before nodes are deleted."""
         pool = health.pool_id
         failed = [failed_start_task(pool, node) for node in health.unwell]
         failed += [failed_preparation(pool, one) for one in health.preparations if one.failed]
