@@ -107,7 +107,7 @@ class ScalePool:
 
 @dataclass(frozen=True, slots=True)
 class ReplacePool:
-    """Delete a pool, wait until it is gone, and make it anew."""
+    """Delete a pool, wait until it is gone, and create it again."""
 
     pool: str
     body: Record
@@ -199,7 +199,7 @@ class UpdateSchedule:
 
 @dataclass(frozen=True, slots=True)
 class ReplaceSchedule:
-    """Delete a job schedule with its jobs, wait until it is gone, and make it anew."""
+    """Delete a job schedule with its jobs, wait until it is gone, and create it again."""
 
     schedule: str
     body: Record

@@ -73,7 +73,7 @@ def result_steps(
             ),
             Verb.DOWNLOAD,
             f"results from {container}",
-            "they are checked before anything is deleted",
+            "verified before anything is deleted",
             after,
             0,
         )
@@ -85,7 +85,7 @@ def cleanup_steps(
 ) -> Iterator[Step]:
     """What is deleted at the end: the pool before the containers that its nodes read from.
 
-    ``idle`` says that there is nothing else to do: then nobody is asked anything.
+    ``idle`` says that the plan has no other steps: then it asks no questions.
     """
     pool_rule = spec.cleanup.pool if _own_pool(spec, observed, idle=idle) else When.NEVER
     pool_step = f"cleanup:pool:{spec.pool.id}"
@@ -128,7 +128,7 @@ def _own_pool(spec: Spec, observed: Observed, *, idle: bool) -> bool:
 
 
 def _jobs(spec: Spec, observed: Observed, job: str, *, idle: bool) -> Iterator[str]:
-    """All jobs of the run, the latest last: one of them alone would tell half of what was done."""
+    """All jobs of the run, the latest last."""
     there = {found.id: found for found in observed.jobs}
     for found in there.values():
         ours = found.metadata.get("batchspec:spec") == spec.name

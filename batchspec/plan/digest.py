@@ -14,7 +14,7 @@ from batchspec.plan.observed import LocalFile, Observed
 from batchspec.spec import Record, Spec, Stage, Template, Text, Value, thaw
 
 _LENGTH = 16
-"""Hexadecimal digits kept: 64 bits tell the states of one pool or job apart."""
+"""Hexadecimal digits kept: 64 bits distinguish the states of a pool or job."""
 
 
 def digest(*values: Value) -> str:

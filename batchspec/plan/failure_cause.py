@@ -46,9 +46,9 @@ def cause_of(task: TaskFacts, job: JobFacts | None = None) -> str:
 
 
 def _ended(task: TaskFacts, job: JobFacts | None) -> str:
-    """The task was ended: at its own limit, with its job, or by somebody.
+    """The task was ended: at its own time limit, with its job, or by a user.
 
-    The service tells these apart in its message alone, and on Linux not by the exit code.
+    Only the service's message distinguishes these; on Linux the exit code does not.
     """
     if task.exit_code == _TIMED_OUT or "wall clock" in (task.message or "").lower():
         return "timeout"

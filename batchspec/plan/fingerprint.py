@@ -32,7 +32,7 @@ from batchspec.plan.plan import Fact, Step
 from batchspec.spec import ImageAlias, Record, Rows, Spec, Value, thaw
 
 SINGLY = 500
-"""Of so many members at most each is told apart; of more, only their number, size and digest."""
+"""Larger collections are compared only by count, size and digest."""
 
 
 def snapshot(spec: Spec, observed: Observed, steps: Iterable[Step]) -> Mapping[str, Fact]:

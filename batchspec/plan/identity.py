@@ -62,7 +62,7 @@ class Identity:
     """The digests of a stage's tasks. What all of them share is gone through once."""
 
     def __init__(self, spec: Spec, stage: Stage, observed: Observed, *, indexed: bool) -> None:
-        """``indexed`` says that ``index`` is part of what tells the items of the stage apart."""
+        """``indexed``: ``index`` is part of what distinguishes the items of the stage."""
         self._stage = stage.name
         self._items = hashlib.sha256(stage.name.encode() + b"\x00")
         self._indexed = indexed

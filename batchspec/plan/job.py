@@ -118,7 +118,7 @@ def task_steps(
                 (job, *data),
                 len(stage.retry),
             )
-        kept = stage.done + stage.under_way
+        kept = stage.done + stage.in_progress
         if kept:
             reason = _kept_reason(stage)
             yield Step(f"tasks:{name}:kept", None, Verb.KEEP, f"tasks of {name}", reason, (), kept)
@@ -128,7 +128,7 @@ def _kept_reason(stage: StageTasks) -> str:
     """Why tasks of a stage are kept."""
     parts = (
         (stage.done, "succeeded"),
-        (stage.under_way, "in progress"),
+        (stage.in_progress, "in progress"),
         (stage.other, "with an earlier version of the program"),
     )
     return ", ".join(f"{count:,} {text}" for count, text in parts if count)

@@ -51,7 +51,7 @@ class Mapped(Generic[T, U]):
 
 @dataclass(frozen=True, slots=True)
 class FilesToUpload:
-    """The files of a container that are not there yet as they are here, in order of their names.
+    """The files of a container that are new or whose content changed, in order of their names.
 
     A merge of two streams in the same order: neither is held.
     """

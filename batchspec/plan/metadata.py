@@ -80,11 +80,11 @@ def _rows(rows: Iterable[Record]) -> str:
 SPEC = "batchspec:spec"
 """The metadata that says which spec made a pool or a job."""
 DIGEST = "batchspec:digest"
-"""The metadata that tells whether a pool or a job was made from what the spec says now."""
+"""The metadata with the digest of the properties that a pool or a job was created from."""
 START = "batchspec:start"
-"""The pool's metadata that tells whether its nodes start with what the spec says now."""
+"""The pool's metadata with the digest of what its nodes start with."""
 MACHINE = "batchspec:machine"
-"""The pool's metadata that tells the same of what only a pool without nodes could be changed in."""
+"""The pool's metadata with the digest of what can change only without nodes."""
 _OURS = "batchspec:"
 
 
@@ -129,7 +129,7 @@ KEEPS = "batchspec:keeps"
 UNTIL = "batchspec:until"
 """The pool's metadata that says until when its nodes can read what they start with (RFC 3339)."""
 POOL_DIGEST = "batchspec:pool"
-"""The schedule's metadata that tells whether the pool that lives as long as it is as it should."""
+"""The schedule's metadata with the digest of the pool that has the schedule's lifetime."""
 
 
 def scope_is_whole(job: JobFacts) -> bool:

@@ -120,7 +120,7 @@ class ContainerFacts:
     """A container of the spec: ``metadata`` is ``None`` when it does not exist.
 
     ``files`` (what the spec uploads) and ``blobs`` (what is there) are in order of their names, by
-    Unicode code point; both are empty where nobody asks for them.
+    Unicode code point; both are empty where no rule needs them.
     """
 
     metadata: Mapping[str, str] | None
@@ -295,7 +295,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How much the account holds of what it may hold so many of.
+    """How much of its quotas the account uses.
 
     ``jobs`` are active jobs and schedules together, as its quota counts them.
     """
@@ -312,7 +312,7 @@ class Observed:
     oldest first; of those that its ``schedule`` made, the newest alone. ``receipt`` is ``None``
     when nothing was downloaded yet.
 
-    ``usage`` is ``None`` where nobody has counted. ``longest_sas`` bounds how long an address can
+    ``usage`` is ``None`` where it was not read. ``longest_sas`` bounds how long an address can
     be signed for; ``None`` is no bound. ``occupied`` are the folders of results that hold other
     files, ``unwritable`` those where no file can be made, with why. ``origin`` is who plans this.
     ``applications`` are the versions of the account's application packages by the id of the

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Part(StrEnum):
-    """What can be made anew although it is as it should be."""
+    """What can be replaced although it is up to date."""
 
     POOL = "pool"
     JOB = "job"
@@ -15,9 +15,9 @@ class Part(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """``rerun``: do all of it again, what is finished included. ``replace``: make these anew.
+    """``rerun``: run finished tasks again. ``replace``: create these parts again.
 
-    ``step`` is the id of the one step to be done, with what it needs; empty for all of them.
+    ``step`` is the id of the only step to carry out, with those it needs; empty for all.
     """
 
     rerun: bool = False

@@ -141,10 +141,10 @@ def _texts(item: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def check_fresh(saved_plan: SavedPlan, plan: Plan) -> None:
-    """Make sure that a plan made anew is the saved one.
+    """Check that a new plan equals the saved one.
 
     Raises:
-        StalePlanError: it is not; a problem tells of each thing that moved, the last of the steps.
+        StalePlanError: it does not; with a diagnostic for each changed fact, and one for the steps.
     """
     if saved_plan.fingerprint != plan.fingerprint:
         steps = changed_steps(saved_plan.steps, _step_texts(plan))
@@ -158,20 +158,20 @@ def _step_texts(plan: Plan) -> Mapping[str, str]:
 def _not_understood(path: Path, why: str) -> Diagnostic:
     return Diagnostic(
         "bad-plan-file",
-        f"{path} is a plan that this batchspec does not understand: {why}",
-        fix="Save it anew: `batchspec plan SPEC --out FILE`.",
+        f"{path} is a plan file that this version of batchspec cannot read: {why}",
+        fix="Save the plan again: `batchspec plan SPEC --out FILE`.",
     )
 
 
 _STEPS = "the steps"
 _MOST = 10
-"""Parts of one ground, and steps, that are told of."""
-_SAVE_AGAIN = "Look at `batchspec plan` again, and save it anew."
-_ALL_DONE = "All of it is done: there is nothing left to carry out."
+"""Parts of one fact, and steps, that are reported."""
+_SAVE_AGAIN = "Run `batchspec plan` again, and save the plan again."
+_ALL_DONE = "Everything is done: no step is left."
 
 
 def changed_facts(saved: Mapping[str, Fact], now: Mapping[str, Fact]) -> Iterator[Diagnostic]:
-    """A problem for each ground that is not what it was; of the steps :func:`stepped` tells."""
+    """A diagnostic for each changed fact; :func:`changed_steps` reports the steps."""
     for name in dict.fromkeys((*saved, *now)):
         before, after = saved.get(name, _ABSENT), now.get(name, _ABSENT)
         if before != after and name != _STEPS:
@@ -208,7 +208,7 @@ def _differences(saved: Fact, now: Fact) -> Iterator[str]:
     if _without_digest(saved.value) != _without_digest(now.value):
         yield f"{_without_digest(saved.value)} -> {_without_digest(now.value)}"
     if not saved.parts or not now.parts:
-        # It is new or gone, or too many to be told apart: there is nothing to compare with.
+        # New, deleted, or too large for a list of members.
         return
     before, after = dict(saved.parts), dict(now.parts)
     for name in dict.fromkeys((*before, *after)):

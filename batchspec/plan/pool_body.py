@@ -114,7 +114,7 @@ _UNSEEN = {
     START: (ChangeMethod.REBOOT, "what its nodes start with has changed"),
     MACHINE: (ChangeMethod.EMPTY, "the spec has changed in what the account does not show"),
 }
-"""What a digest tells that no property shows: the content of files, what was taken out."""
+"""Changes that only a digest shows: content of files, removed properties."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def _change(
 
 
 def drift(body: Record, facts: PoolFacts) -> tuple[Difference, ...]:
-    """In what a pool made from the same spec is another now: somebody has changed it."""
+    """What another client changed in a pool with the same digest."""
     if facts.metadata.get(DIGEST) != metadata_of(body)[DIGEST]:
         return ()
     return (
@@ -242,7 +242,7 @@ def _patched(body: Record, hows: Iterable[ChangeMethod]) -> Iterator[str]:
 
 
 def _is_empty(facts: PoolFacts) -> bool:
-    """Whether the pool has no node, and none is on its way."""
+    """Whether the pool has no nodes and allocates none."""
     nodes = (facts.dedicated, facts.spot, facts.target_dedicated, facts.target_spot)
     return not any(nodes) and facts.allocation.lower() == "steady"
 

@@ -1,7 +1,8 @@
 """What a download leaves behind, written down: one JSON object a line, beside the spec.
 
 The account says what was made there; only this disk can say which results arrived on it. The first
-line names the job; each other line is a file with its size and MD5, so that anybody can check them.
+line names the job; each other line is a file with its size and MD5, which other
+programs can verify.
 The form only: ``apply`` writes receipts, ``observe`` reads them and looks whether they still hold.
 """
 

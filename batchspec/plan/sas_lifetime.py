@@ -64,6 +64,6 @@ def runs_out(pool: PoolFacts, spec: Spec, now: datetime) -> datetime | None:
     try:
         until = datetime.fromisoformat(pool.metadata.get(UNTIL, ""))
     except ValueError:
-        # Made without it, or touched by somebody: nobody knows, so sign anew.
+        # Not recorded, or changed by another client: sign again.
         return now
     return until if until < run_ends(spec, now) else None

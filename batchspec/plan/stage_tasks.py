@@ -80,7 +80,7 @@ class StageTasks:
     stage: Stage
     total: int
     done: int
-    under_way: int
+    in_progress: int
     submit: Stream[Task]
     retry: Stream[Task]
     here: Stream[str]
@@ -105,7 +105,7 @@ class _Class(Enum):
     """It succeeded, and what it wrote is needed and gone."""
     RETRY = auto()
     """It failed in the open job."""
-    UNDER_WAY = auto()
+    IN_PROGRESS = auto()
     DONE_HERE = auto()
     DONE_BEFORE = auto()
     LEFT_HERE = auto()
@@ -115,11 +115,11 @@ class _Class(Enum):
 
 
 _SUBMIT = frozenset({_Class.NEW, _Class.AGAIN, _Class.CHANGED, _Class.LOST})
-_STAYS = frozenset({_Class.RETRY, _Class.UNDER_WAY, _Class.DONE_HERE, _Class.LEFT_HERE})
+_STAYS = frozenset({_Class.RETRY, _Class.IN_PROGRESS, _Class.DONE_HERE, _Class.LEFT_HERE})
 """What is in the open job and stays there."""
 _HERE = _SUBMIT | _STAYS
 _DONE = frozenset({_Class.DONE_HERE, _Class.DONE_BEFORE})
-_KEPT = _DONE | {_Class.UNDER_WAY}
+_KEPT = _DONE | {_Class.IN_PROGRESS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +140,8 @@ class _Classified:
 class TaskClassifier:
     """Decides what becomes of the tasks of a stage by their facts.
 
-    ``by_id`` says that ids tell the work. ``others`` keeps what an earlier version of the program
-    has done with the same item. ``rerun`` says that tasks run that the stage needs, ``blocked``
+    ``by_id``: ids are derived from the work. ``others`` keeps what an earlier version of the
+    program has done with the same item. ``rerun``: tasks run that the stage needs, ``blocked``
     that some of them are left out, ``complete`` that all of them are done. ``is_lost`` answers
     whether what a task has written, as one of that work in that job, is needed and gone.
     """
@@ -221,7 +221,7 @@ class TaskClassifier:
         if kept and facts.succeeded:
             return self._succeeded(task, facts, job), not same
         if here and facts.succeeded is None and (same or (kept and self.only is not None)):
-            return _Class.UNDER_WAY, not same
+            return _Class.IN_PROGRESS, not same
         if not self._picks(facts, job):
             return (_Class.LEFT_HERE if here else _Class.LEFT_OUT), not same
         if not same:
@@ -333,7 +333,7 @@ def survey(stage: Stage, tasks: Stream[Task], sorter: TaskClassifier | None) -> 
         stage,
         total,
         of(_DONE),
-        counts[_Class.UNDER_WAY],
+        counts[_Class.IN_PROGRESS],
         FilterMapped(tasks, _picked(sorter, _SUBMIT), of(_SUBMIT)),
         FilterMapped(tasks, _picked(sorter, frozenset({_Class.RETRY})), counts[_Class.RETRY]),
         FilterMapped(tasks, _ids_here(sorter), of(_HERE)),

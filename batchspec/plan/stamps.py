@@ -1,8 +1,9 @@
 """Stamps: each output blob says in its metadata which work wrote it.
 
 The service sets the headers of an output file's destination when it uploads the file
-(``OutputFileBlobContainerDestination.uploadHeaders``). So results of an earlier version are told
-from those of the present one, and results that are gone from those that never were.
+(``OutputFileBlobContainerDestination.uploadHeaders``). This distinguishes results of
+an earlier version from those of the current one,
+and results that are gone from those that never were.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Written:
 
         ``body`` is that of Create Task.
 
-        Where a blob in the container has no stamp, nobody knows who wrote it, and nothing is gone.
+        Where a blob in the container has no stamp, its task is unknown, and nothing is missing.
         """
         ids = {self.spec.container_id(key): key for key in among}
         for container in containers_written(body):

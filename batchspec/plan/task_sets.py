@@ -139,8 +139,8 @@ def build_task_sets(
     """
     open_job = None if again or ends is not None else newest_open(observed)
     known = None if again or observed.tasks is None or not len(observed.tasks) else observed.tasks
-    told = run_definition(spec, observed) if known is not None else ""
-    others = only is not None or (told != "" and told in _kept_versions(observed))
+    defined = run_definition(spec, observed) if known is not None else ""
+    others = only is not None or (defined != "" and defined in _kept_versions(observed))
     is_lost = _losses(spec, observed, read)
     surveys: dict[str, Survey] = {}
     for stage in _in_order(spec.stages):
@@ -177,7 +177,7 @@ def build_task_sets(
         ends,
         ended=max((job.ended for job in observed.jobs if job.ended is not None), default=None),
         since=min((s.since for s in found if s.since is not None), default=None),
-        keeps=told if any(stage.other for stage in stages) else "",
+        keeps=defined if any(stage.other for stage in stages) else "",
         superseded=(
             sum(each.superseded for each in found),
             sum(each.superseded_failed for each in found),
@@ -274,8 +274,8 @@ def _with_earlier(
     joins = _Joins(linked_tasks(work, windows=windows), index, work.open_job.id)
     states.subtract(joins.states())
     running, waiting = max(0, states["running"]), max(0, states["active"])
-    under_way = sum(each.states["active"] + each.states["running"] for each in found)
-    kept = under_way + sum(stage.done for stage in work.stages)
+    in_progress = sum(each.states["active"] + each.states["running"] for each in found)
+    kept = in_progress + sum(stage.done for stage in work.stages)
     needed = {name for stage in work.stages for name in stage.stage.needs}
     # What waits for an id that is made again must not find the join of its first making.
     crossed = any(each.clashes and each.work.stage.name in needed for each in found)
@@ -285,7 +285,7 @@ def _with_earlier(
     ended = failed + clashes["succeeded"] + unmarked
     stay = max(0, states["succeeded"] - clashes["succeeded"])
     if running or waiting or ended or (stay and not kept):
-        whole = not under_way or crossed
+        whole = not in_progress or crossed
         keep, replaced = _Kept(found, joins), _Replaced(found, clashes.total())
         earlier = EarlierTasks(work.open_job, running, waiting, ended, whole, keep, replaced)
         work = replace(work, earlier=earlier)

@@ -180,7 +180,7 @@ class TaskFactory:
 
     @property
     def names_ids(self) -> bool:
-        """Whether the spec names the ids of these tasks, so that they do not tell the work."""
+        """Whether the spec names the ids of these tasks, so they are not derived from the work."""
         return self._stage.id is not None
 
     def task(self, index: int, item: Item) -> Task:
@@ -192,7 +192,9 @@ class TaskFactory:
         try:
             return self._task(index, item)
         except SpecError as error:
-            raise SpecError(*(_told(problem, index, item) for problem in error.problems)) from None
+            raise SpecError(
+                *(_at_item(problem, index, item) for problem in error.problems)
+            ) from None
 
     def _task(self, index: int, item: Item) -> Task:
         scope = {**self._scope, "index": index, **item.variables}
@@ -298,7 +300,7 @@ def _own_id(template: Template, scope: Mapping[str, object]) -> str:
     raise SpecError(Diagnostic("task-id", summary, where=template.where, fix=fix))
 
 
-def _told(problem: Diagnostic, index: int, item: Item) -> Diagnostic:
+def _at_item(problem: Diagnostic, index: int, item: Item) -> Diagnostic:
     """The problem with the item it came up at; a stage without ``for_each`` has but one."""
     if not item.variables:
         return problem

@@ -151,7 +151,7 @@ def _time(text: str) -> datetime | None:
 def tasks_signed_earlier(context: RuleContext, task_sets: TaskSets) -> Iterator[Finding]:
     """Tasks in an open job whose time limit increases."""
     job = task_sets.open_job
-    submitted = sum(stage.under_way for stage in task_sets.stages)
+    submitted = sum(stage.in_progress for stage in task_sets.stages)
     if job is None or not submitted:
         return
     given = record(job.properties.get("constraints")).get("maxWallClockTime")

@@ -1,4 +1,4 @@
-"""What the checks look at: a spec, the account, and the pool that tasks are to run on."""
+"""The input of the rules: the spec, the account, and the pool that tasks run on."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class RuleContext:
 
     @property
     def most(self) -> int | None:
-        """How many nodes there can be; ``None`` where only a formula of others tells."""
+        """How many nodes there can be; ``None`` if it depends on a custom formula."""
         if not self.scales:
             return sum(self.targets)
         bounds = scale_bounds(_text(self.pool.get("autoScaleFormula")))
