@@ -1,4 +1,4 @@
-# Every target sets up what it needs; on Debian with Python 3.11 nothing else has to be typed.
+# Every target sets up what it needs; on Debian with Python 3.11 no other command is needed.
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -8,7 +8,7 @@ FAST := tests/spec tests/plan tests/apply tests/observe tests/render tests/proje
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-fast check lint install lock format bench clean
 
-help: ## say what each target does
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## run the tutorial, specs/topn.yaml, on this machine
@@ -20,26 +20,26 @@ test: $(READY) ## run the tests in parallel (ARGS="tests/spec -k colon" runs som
 test-fast: $(READY) ## run the tests that need no service, in less than a minute
 	@$(BIN)/pytest -n auto $(FAST) $(ARGS)
 
-check: lint ## format, lint, types, layers and tests
+check: lint ## run lint and all tests
 	@$(MAKE) --no-print-directory test
 
-lint: $(READY) ## format, lint, types and layers
+lint: $(READY) ## check format, lint, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(READY) ## put the code into its one form
+format: $(READY) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 bench: $(READY) ## measure how long a command takes to start
 	@$(BIN)/python benchmarks/startup.py
 
-install: $(READY) ## set up .venv with batchspec and all it needs
+install: $(READY) ## set up .venv with batchspec and its dependencies
 	@echo "batchspec is installed: $(BIN)/batchspec --help"
 
-lock: $(READY) ## renew requirements.lock after a change in pyproject.toml (ARGS=--upgrade: newest of all)
+lock: $(READY) ## update requirements.lock from pyproject.toml (ARGS=--upgrade: newest versions)
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile pyproject.toml --quiet \
 		--extra local --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --output-file requirements.lock $(ARGS)

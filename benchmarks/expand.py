@@ -1,10 +1,10 @@
-"""How fast tasks are made of rows, and how much memory it takes: ``python benchmarks/expand.py``.
+"""Time and memory of creating tasks from rows: ``python benchmarks/expand.py``.
 
     python benchmarks/expand.py [ROWS] [--checked]
 
-A stage over a CSV file of ROWS rows (1,000,000 unless said otherwise) with three columns, a command
-that inserts two of them and a URL, logs, and a resource. ``--checked`` also runs the checks of a
-plan (ids that repeat, sizes). Memory is the peak of the whole process, Python included.
+A stage over a CSV file of ROWS rows (default: 1,000,000) with three columns, a command that inserts
+two of them and a URL, logs, and a resource. ``--checked`` also runs the checks of a plan (repeated
+ids, sizes). Memory is the peak of the process, including Python.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ tasks:
 
 
 def main() -> None:
-    """Write the rows, make the tasks, say what it took."""
+    """Write the rows, create the tasks, and print time and memory."""
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("rows", nargs="?", type=int, default=1_000_000)
     parser.add_argument("--checked", action="store_true")
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def told(what: str, work: Callable[[], int], number: int | None = None) -> None:
-    """Do it and say how long it took."""
+    """Run it and print how long it took."""
     started = time.perf_counter()
     count = work()
     took = time.perf_counter() - started
@@ -79,7 +79,7 @@ def told(what: str, work: Callable[[], int], number: int | None = None) -> None:
 
 
 def peak() -> float:
-    """The most memory that this process has had, in MB."""
+    """The peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

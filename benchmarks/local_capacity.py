@@ -1,11 +1,11 @@
-"""Does the embedded service stay as fast when it is full? 1,000 against 100,000 tasks, in one run.
+"""Speed of the embedded service with 1,000 and with 100,000 tasks, in one run.
 
     python benchmarks/local_capacity.py [--tasks N] [--nodes N] [--rounds N] [--json]
 
-Two services run side by side, each with as many idle nodes: one whose job has a thousand tasks, one
-whose job has them all. Both are asked the same, in turn, so that a busy moment of the machine falls
-on both, and what can be compared between machines is the ratio. The answers are timed at the
-socket, with a client that keeps its connection, so that the figures are the service's.
+Two services run side by side with the same number of idle nodes: the job of one has a thousand
+tasks, the job of the other has all of them. Both receive the same requests alternately, so that
+other work of the machine affects both. Compare the ratios between machines. The replies are timed
+at the socket with a persistent connection, so that the times are those of the service.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ QUESTIONS = {
 
 
 def fill(service: Service, tasks: int, nodes: int) -> None:
-    """A pool of idle nodes, and a job with so many tasks for another pool, which has none."""
+    """Create a pool of idle nodes, and a job with tasks for another pool without nodes."""
     service.ask("POST", "/pools", pool("none", 0))
     service.ask("POST", "/pools", pool("idle", nodes))
     idle = "/pools/idle/nodes?$filter=state eq 'idle'"
@@ -57,7 +57,7 @@ def hundred(first: int) -> dict[str, Any]:
 
 
 def times(services: Sequence[Service], rounds: int) -> dict[str, list[float]]:
-    """The median milliseconds of each question to each of the services."""
+    """The median time in ms of each request to each of the services."""
     taken: dict[str, list[list[float]]] = {
         name: [[] for _ in services] for name in ("a hundred tasks more", *QUESTIONS)
     }
@@ -70,13 +70,13 @@ def times(services: Sequence[Service], rounds: int) -> dict[str, list[float]]:
                 else:
                     more = hundred(10**6 + 100 * number)
                     service.ask("POST", "/jobs/j/addtaskcollection", more)
-                if number:  # the first only warms up
+                if number:  # the first is a warm-up
                     list_.append((time.perf_counter() - start) * 1000)
     return {name: [statistics.median(one) for one in both] for name, both in taken.items()}
 
 
 def walk(service: Service) -> int:
-    """Read all tasks, page by page; how many there are."""
+    """Read all tasks page by page; return their number."""
     count, path = 0, "/jobs/j/tasks?$select=id,state"
     while path:
         page = service.ask("GET", path)
@@ -88,7 +88,7 @@ def walk(service: Service) -> int:
 
 
 def measure(folder: Path, tasks: int, nodes: int, rounds: int) -> dict[str, Any]:
-    """All of it, as one JSON value."""
+    """All measurements as one JSON value."""
     with Service(folder / "few") as few, Service(folder / "many") as many:
         fill(few, FEW, nodes)
         start = time.perf_counter()

@@ -1,11 +1,11 @@
-"""How long the embedded service takes to be there: against a bare ``node -e 0``, in one run.
+"""Start time of the embedded service, compared with ``node -e 0``, in one run.
 
     python benchmarks/local_start.py [--rounds N] [--install] [--json]
 
-The floor is a Node.js that does nothing, since Azurite is a program for it; Azurite alone comes
-next, then what batchspec adds. Every round does each of them once, so that a busy moment of the
-machine falls on all. ``--install`` also measures one installation into an empty folder, which
-needs the npm registry.
+The lower bound is a Node.js that does nothing, because Azurite runs on Node.js; then Azurite alone;
+then all of batchspec. Every round runs each of them once, so that other work of the machine affects
+all. ``--install`` also measures one installation into an empty folder, which needs the npm
+registry.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FLOOR = "node -e 0"
 
 
 class Watch:
-    """Seconds by name, one figure a round."""
+    """Seconds by name, one value for each round."""
 
     def __init__(self) -> None:
         self.taken: dict[str, list[float]] = {}
@@ -49,7 +49,7 @@ class Watch:
 
 
 def one_round(watch: Watch, settings: Settings, folder: Path) -> None:
-    """Everything once, in an empty ``folder``."""
+    """Run each once, in an empty ``folder``."""
     node = find_nodejs(settings)
     with watch.time(FLOOR):
         subprocess.run([node.executable, "-e", "0"], check=True)
@@ -85,7 +85,7 @@ def one_round(watch: Watch, settings: Settings, folder: Path) -> None:
 
 
 def measure_installation(watch: Watch, settings: Settings) -> None:
-    """One installation, with nothing of it in any cache."""
+    """One installation without a cache."""
     with tempfile.TemporaryDirectory() as folder, watch.time("installation (npm ci)"):
         install(
             find_nodejs(settings),
@@ -109,7 +109,7 @@ def main() -> None:
     watch = Watch()
     for number in range(max(1, options.rounds) + 1):
         with tempfile.TemporaryDirectory() as folder:
-            # The first round only warms the caches.
+            # The first round is a warm-up.
             one_round(watch if number else Watch(), settings, Path(folder))
     if options.install:
         measure_installation(watch, settings)

@@ -1,14 +1,13 @@
-"""What does a task cost beyond its process? No-op tasks beside ``xargs`` and GNU parallel.
+"""The overhead of a task over its process: no-op tasks, ``xargs`` and GNU parallel.
 
     python benchmarks/noop_tasks.py [--tasks N] [--slots K] [--rounds N] [--json]
 
-Each round runs ``true`` so many times, so many at once: as tasks of one job on one node of the
-embedded service, from the moment the job is enabled until all are completed; by ``xargs -P``; and
-by GNU ``parallel``, when there is one. A task has a directory with its output in files, an
-environment of its own, a record in a database that outlives a SIGKILL, and a supervisor that lets
-nothing of it survive; ``true`` has none of these, so the ratio is what they cost. Beside the time
-that passes is that of processors, which other users of a machine disturb less. ``TMPDIR`` says on
-which disk it all lies.
+Each round runs ``true`` N times, K at a time: as tasks of one job on one node of the embedded
+service, from the moment the job is enabled until all are completed; with ``xargs -P``; and with GNU
+``parallel`` if it is installed. A task has a directory with its output in files, a separate
+environment, a record in a database that survives a SIGKILL, and a supervisor that ends all its
+processes; the ratio is their cost. Processor time is measured beside elapsed time, because other
+work of the machine affects it less. ``TMPDIR`` selects the disk.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ TASKS, ADDING = "tasks of the service", "(adding them)"
 
 @dataclass(frozen=True)
 class Took:
-    """Seconds that passed, and seconds of processors."""
+    """Elapsed seconds and processor seconds."""
 
     time: float
     processor: float
 
 
 def by_service(service: Service, job: str, tasks: int) -> tuple[Took, Took]:
-    """What it takes to add the tasks, and to run them."""
+    """The time to add the tasks and to run them."""
     service.ask("POST", "/jobs", {"id": job, "poolInfo": {"poolId": "p"}})
     service.ask("POST", f"/jobs/{job}/disable", {"disableTasks": "wait"})
     start, used = time.perf_counter(), service.processor()
@@ -65,7 +64,7 @@ def by_service(service: Service, job: str, tasks: int) -> tuple[Took, Took]:
 
 
 def by_command(command: list[str], tasks: int) -> Took:
-    """What a command takes for so many lines."""
+    """The time of a command for this number of lines."""
     lines = "".join(f"{n}\n" for n in range(tasks))
     start, used = time.perf_counter(), _of_children()
     subprocess.run(command, input=lines, text=True, check=True, stdout=subprocess.DEVNULL)
@@ -78,7 +77,7 @@ def _of_children() -> float:
 
 
 def measure(folder: Path, tasks: int, slots: int, rounds: int) -> dict[str, list[Took]]:
-    """What it took by name, once a round, after one round that only warms up."""
+    """The times by name, one for each round, after a warm-up round."""
     commands = {XARGS: ["xargs", "-n", "1", "-P", str(slots), "true"]}
     if shutil.which("parallel"):
         commands[PARALLEL] = ["parallel", "--will-cite", "-j", str(slots), "true"]
@@ -110,7 +109,7 @@ def main() -> None:
     rows = {
         name: {
             "each_ms": _each([one.time for one in took], options.tasks),
-            # Pair by pair: a busy moment of the machine falls on a whole round.
+            # Pairs of one round: other work of the machine affects both.
             "ratio": _ratio([(one.time, low.time) for one, low in zip(took, floor, strict=True)]),
             "processor_ms": _each([one.processor for one in took], options.tasks),
             "processor_ratio": _ratio(

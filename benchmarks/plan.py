@@ -1,8 +1,8 @@
-"""What a plan over many tasks costs: ``python benchmarks/plan.py [TASKS]``.
+"""Time and memory of a plan over many tasks: ``python benchmarks/plan.py [TASKS]``.
 
-Two stages of TASKS tasks each (100,000 unless said otherwise), the second of which needs the first,
-on an empty account: the whole of ``build``, and then one pass over all tasks to submit, as apply
-makes it. Compared with the floor: a pass over the rows alone. Memory is the peak of the process.
+Two stages of TASKS tasks each (default: 100,000), the second of which needs the first, on an empty
+account: all of ``build``, then one pass over all tasks, as apply makes to submit them. The lower
+bound is a pass over the rows alone. Memory is the peak of the process.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ IMAGE = SupportedImage(
 
 
 def main() -> None:
-    """Plan, go through the tasks, and say what it took."""
+    """Plan, read all tasks, and print time and memory."""
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("tasks", nargs="?", type=int, default=100_000)
     number = parser.parse_args().tasks
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def peak() -> float:
-    """The most memory that this process has had, in MB."""
+    """The peak memory of this process in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -1,4 +1,4 @@
-"""The Batch service in a process of its own, and a client whose own time hardly counts."""
+"""The Batch service in a subprocess, and a client with little overhead."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VERSION = "api-version=2025-06-01"
 
 
 class Service:
-    """The Batch service in a process of its own, and one connection to it."""
+    """The Batch service in a subprocess, and one connection to it."""
 
     def __init__(self, data: Path) -> None:
         command = [sys.executable, "-c", PROGRAM, str(data)]
@@ -49,7 +49,7 @@ class Service:
         self.process.communicate()
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """The decoded answer; anything but success ends the run."""
+        """The decoded reply; an error reply ends the run."""
         path, _, query = path.partition("?")
         query = "&".join(filter(None, (VERSION, quote(query, safe="=&,()'/$"))))
         content = b"" if body is None else json.dumps(body).encode()
@@ -74,12 +74,12 @@ class Service:
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def processor(self) -> float:
-        """The seconds of processors that the service and all below it have used (Linux alone)."""
+        """Processor seconds of the service and its child processes (Linux only)."""
         return sum(map(_used, _tree(self.process.pid))) / os.sysconf("SC_CLK_TCK")
 
 
 def _tree(pid: int) -> Iterator[int]:
-    """A process and those below it."""
+    """A process and its descendants."""
     yield pid
     for thread in Path(f"/proc/{pid}/task").iterdir():
         for child in (thread / "children").read_text().split():
@@ -87,13 +87,13 @@ def _tree(pid: int) -> Iterator[int]:
 
 
 def _used(pid: int) -> int:
-    """The ticks of a process, and of those it has waited for."""
+    """The ticks of a process and of the child processes it has waited for."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, fields[11:15]))
 
 
 def pool(pool_id: str, nodes: int) -> dict[str, Any]:
-    """A pool in wire form."""
+    """A pool in its REST form."""
     image = {"publisher": "canonical", "offer": "ubuntu-24_04-lts", "sku": "server"}
     return {
         "id": pool_id,

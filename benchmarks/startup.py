@@ -1,11 +1,10 @@
-"""How long a command takes before it does anything: against a bare ``python -c pass``, in one run.
+"""Start time of commands, compared with ``python -c pass``, in one run.
 
     python benchmarks/startup.py [--rounds N] [--json]
 
-Every round runs each command once, so that a busy moment of the machine falls on all of them. The
-figure is the median; the ratio is that to the bare interpreter of the same run, which is what can
-be compared between machines. Modules are compiled once, in the round that warms up, as they are
-where batchspec is installed; the folder that they are kept in is a temporary one.
+Every round runs each command once, so that other work of the machine affects all. The result is
+the median; the ratio to the bare interpreter of the same run is comparable between machines.
+Modules are compiled once, in the warm-up round, into a temporary folder.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ COMMANDS = {
 
 
 def measure(rounds: int) -> dict[str, list[float]]:
-    """Seconds of each command, one figure a round, after one round that only warms the caches."""
+    """Seconds of each command, one value for each round, after a warm-up round."""
     taken: dict[str, list[float]] = {name: [] for name in COMMANDS}
     with tempfile.TemporaryDirectory() as compiled:
         given = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}

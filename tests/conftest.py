@@ -1,7 +1,7 @@
-"""What many tests need: a blob store, and a local service of their own.
+"""Fixtures of many tests: a blob store and a separate local service.
 
-Both are real. A test that asks for one is skipped, with the reason, on a machine that has no
-Node.js or cannot reach the npm registry; with ``CI`` set it fails instead, since there both belong.
+Both are real. A test that needs one is skipped with the reason on a machine that has no Node.js or
+cannot reach the npm registry; with ``CI`` set it fails instead.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from batchspec.local.azurite import AzuriteServer, LaunchOptions, find_nodejs, i
 from batchspec.local.settings import Settings
 from tests.openapi_conformance.exchanges import HERE, ConformanceChecker
 
-# How long an example takes tells how busy the machine is. All else stays as it is chosen.
+# The time of an example depends on the load of the machine, so it is not checked.
 settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("unhurried")
 
@@ -30,7 +30,7 @@ _MISSING = {"no-node", "node-too-old", "no-npm", "registry-unreachable", "regist
 
 @dataclass(frozen=True, slots=True)
 class BlobStore:
-    """A blob store in memory; ``url`` is the account's."""
+    """A blob store in memory; ``url`` is that of the account."""
 
     url: str
     account: str
@@ -76,7 +76,7 @@ def azurite_installed() -> Path:
 def azurite(
     azurite_installed: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[BlobStore]:
-    """One blob store for the whole session; a test makes containers of its own in it."""
+    """One blob store for the whole session; each test creates separate containers."""
     settings = Settings.read(os.environ)
     node = find_nodejs(settings)
     store = LaunchOptions(
@@ -98,7 +98,7 @@ def azurite(
 
 @pytest.fixture
 def local_home(azurite_installed: Path, tmp_path: Path) -> Iterator[local.Endpoints]:
-    """A local service with an empty account, its daemon running; ended when the test is done.
+    """A running local service with an empty account; stopped when the test ends.
 
     ``local_home.data`` is its folder, for ``BATCHSPEC_LOCAL_HOME`` or ``--data``.
     """

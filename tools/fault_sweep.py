@@ -43,7 +43,7 @@ _EVERY = 100
 
 @dataclass(slots=True)
 class Tally:
-    """The verdicts of a sweep, counted and told."""
+    """The verdicts of a sweep, counted and printed."""
 
     verbose: bool
     reached: Counter[Kind] = field(default_factory=Counter)
@@ -53,7 +53,7 @@ class Tally:
     began: float = field(default_factory=time.monotonic)
 
     def add(self, verdict: Verdict) -> None:
-        """Count a verdict, and tell of it if it is worth it."""
+        """Count a verdict and print it if it failed or with ``--verbose``."""
         assert verdict.fault is not None
         kind = verdict.fault.kind
         if verdict.wrong:
@@ -70,7 +70,7 @@ class Tally:
             said(f"{self.reached.total()} points in {time.monotonic() - self.began:.0f} s")
 
     def tell(self) -> None:
-        """Sum it up."""
+        """Print the totals."""
         for kind in Kind:
             said(f"{kind:<10} {self.reached[kind]:>5} points  {self.failed[kind]:>3} failed")
         methods = ", ".join(f"{count} {name}" for name, count in self.harmed.most_common())
@@ -80,12 +80,12 @@ class Tally:
 
 
 def said(*lines: str) -> None:
-    """Print lines, now."""
+    """Print lines and flush."""
     print(*lines, sep="\n", flush=True)
 
 
 async def requests_of(bench: Bench, scenario: Scenario) -> int:
-    """How many requests a run makes when nothing is in its way; the most of a few."""
+    """The number of requests of a run without faults; the maximum of several runs."""
     most = 0
     for number in range(_WARM):
         verdict = await play(bench, f"whole-{scenario}-{number}", None, scenario)
@@ -96,13 +96,13 @@ async def requests_of(bench: Bench, scenario: Scenario) -> int:
 
 
 async def run(options: argparse.Namespace, folder: Path) -> int:
-    """The whole sweep; how many points failed."""
+    """Run the sweep; return how many points failed."""
     bench = Bench.of(folder, await asyncio.to_thread(local.start, folder / "home"))
     tally = Tally(options.verbose)
     for scenario in options.scenarios:
         requests = await requests_of(bench, scenario)
         faults = options.points or points(requests, options.kinds)
-        # In no order, so that whatever goes wrong shows early.
+        # In random order, so that failures show early.
         random.Random(options.seed).shuffle(faults)
         faults = faults[: options.sample or None]
         said(f"{scenario}: {requests} requests, {len(faults)} points")
@@ -118,7 +118,7 @@ def _faults(text: str) -> list[Fault]:
 
 
 def main() -> int:
-    """Read the options and sweep; the exit code."""
+    """Read the options and run the sweep; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument(
         "--scenarios",
@@ -129,12 +129,12 @@ def main() -> int:
         "--kinds", type=lambda text: [Kind(kind) for kind in text.split(",")], default=list(Kind)
     )
     parser.add_argument(
-        "--points", type=_faults, default=[], help="these points alone, as KIND:NUMBER"
+        "--points", type=_faults, default=[], help="only these points, as KIND:NUMBER"
     )
-    parser.add_argument("--sample", type=int, default=0, help="so many points at random, not all")
+    parser.add_argument("--sample", type=int, default=0, help="a random sample of this size")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
-    parser.add_argument("--side-by-side", type=int, default=2, help="rounds at a time")
-    parser.add_argument("--verbose", action="store_true", help="tell of each point")
+    parser.add_argument("--side-by-side", type=int, default=2, help="number of concurrent rounds")
+    parser.add_argument("--verbose", action="store_true", help="print each point")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="batchspec-faults-"))
     said(f"seed {options.seed}, in {folder}")

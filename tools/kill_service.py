@@ -1,18 +1,18 @@
-"""SIGKILL the embedded service under load, again and again: does it keep its word?
+"""Kill the embedded service under load repeatedly, and check that nothing acknowledged is lost.
 
     python tools/kill_service.py [--rounds 100] [--seed 1] [--longest 1.5] [--bare] [--keep]
 
-While clients make, change and delete jobs, tasks and a pool, the service is killed at a random
-moment and started again. Each time, whatever a 2xx acknowledged must be there: what was made, the
-newest of what was changed, the absence of what was deleted, and each task that was seen completed
-as it was seen. At the end all jobs must complete with each of their tasks, exit code 0.
+While clients create, change and delete jobs, tasks and a pool, the service gets SIGKILL at a random
+moment and is started again. After each start, everything that a 2xx reply acknowledged must exist:
+created objects, the newest changes, deletions, and tasks that were reported as completed. At the
+end all jobs must complete with all of their tasks, exit code 0.
 
-Each task takes an exclusive lock on a file named by its id, which all its processes inherit and
-hold as long as one of them lives, and appends a line when it begins and one when it ends: so it is
-seen when a task runs twice at the same time, or more often than the store knows of. Some of the
-tasks leave processes in sessions of their own behind, some run with an empty environment.
+Each task locks a file named by its id, which all its processes inherit and keep locked while one of
+them lives, and appends a line when it starts and one when it ends. This shows a task that runs
+twice at the same time, or more often than the store records. Some tasks leave processes in separate
+sessions, some run with an empty environment.
 
-It ends with 1 if something was wrong, and then keeps its folder.
+The exit code is 1 after a failure, and the folder is then kept.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ echo end >&9
 def sweep(
     target: Target, folder: Path, *, rounds: int, longest: float, chance: random.Random
 ) -> list[str]:
-    """Kill ``target`` so many times, each after at most ``longest`` seconds; what was wrong."""
+    """Kill ``target`` repeatedly, each time after at most ``longest`` seconds; return failures."""
     (folder / "marks").mkdir()
     (folder / "task.sh").write_text(SCRIPT)
     writers = [Writer(name, folder, random.Random(chance.random())) for name in ("one", "two")]
@@ -56,7 +56,7 @@ def sweep(
         target.kill()
     for number in range(1, rounds + 1):
         with closing(target.start()) as client:
-            # One in four is hit while it takes up what the last life left.
+            # One in four is killed during its recovery.
             early = number % 4 == 0
             wrong = [] if early else check(client, writers)
             load(target, client, writers, chance.uniform(0, longest / (20 if early else 1)))
@@ -71,7 +71,7 @@ def sweep(
 
 
 def load(target: Target, client: BatchClient, writers: Sequence[Writer], seconds: float) -> None:
-    """Have the writers write, and kill ``target`` after so many seconds."""
+    """Let the writers write, and kill ``target`` after a number of seconds."""
     threads = [threading.Thread(target=writer.work, args=(client,)) for writer in writers]
     for thread in threads:
         thread.start()
@@ -98,7 +98,7 @@ def pool(pool_id: str) -> models.BatchPoolCreateOptions:
 
 
 def main() -> int:
-    """All rounds; the exit code."""
+    """Run all rounds; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))

@@ -1,14 +1,14 @@
-"""Apply, SIGKILL at a random moment, apply again; many times. Each must end as one whole run.
+"""Apply, kill at a random moment, apply again, many times. Each must end as one complete run.
 
     python tools/kill_sweep.py [--rounds 50] [--seed 1] [--data DIR] [--keep]
 
-Every round has a fresh embedded service and a fresh copy of ``specs/topn.yaml`` whose tasks add
-their id to a file when they have run to their end. The moment is a time, or a number of events; in
-some rounds the service does not run yet, so that its start can be hit too. After the second apply
-it asks, by other means than batchspec's own: does the job hold one task for each input, each
-completed with exit code 0 (azure-batch); did each run to its end exactly once (the file); are the
-results those of an independent count. It prints a line for each round and ends with 1 if one of
-them went wrong; the folder of such a round is kept.
+Every round has a new embedded service and a new copy of ``specs/topn.yaml`` whose tasks append
+their id to a file when they end. The moment is a time or a number of events; in some rounds the
+service is not running, so that its start can be interrupted as well. After the second apply the
+round is checked without batchspec: the job contains one task for each input, completed with exit
+code 0 (azure-batch); each task ended exactly once (the file); the results match an independent
+count. The output is one line for each round. The exit code is 1 if a round failed; its folder is
+kept.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ TOP = 3
 
 @dataclass(frozen=True)
 class Round:
-    """One fresh place: an embedded service, a spec, and where its tasks leave their marks."""
+    """A new embedded service, a spec, and the file that its tasks append to."""
 
     folder: Path
     inputs: dict[str, str] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Round:
 
 
 def lay_out(folder: Path, data: Path) -> Round:
-    """Copy the spec, its program and its inputs, and have the tasks leave a mark at their end."""
+    """Copy the spec, its program and its inputs; let the tasks append their id when they end."""
     here = Round(folder)
     shutil.copytree(ROOT / "task_app", folder / "project" / "task_app")
     shutil.copytree(ROOT / "specs", folder / "project" / "specs")
@@ -92,7 +92,7 @@ def lay_out(folder: Path, data: Path) -> Round:
 
 @dataclass(frozen=True)
 class Applied:
-    """How an apply ended: its exit code (negative: a signal), and the step it was last in."""
+    """The exit code of an apply (negative: a signal), and its last step."""
 
     code: int
     seconds: float
@@ -103,14 +103,14 @@ class Applied:
 
 @dataclass(frozen=True)
 class Moment:
-    """When to kill: after so many seconds, or so many lines of events; at last after PATIENCE."""
+    """When to kill: after seconds or lines of events; after PATIENCE at the latest."""
 
     seconds: float = PATIENCE
     events: int = sys.maxsize
 
 
 def apply(here: Round, number: int, moment: Moment) -> Applied:
-    """``batchspec apply``, killed at that moment if it still runs."""
+    """Run ``batchspec apply`` and kill it at that moment if it still runs."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("AZURE_")
     }
@@ -136,12 +136,12 @@ def apply(here: Round, number: int, moment: Moment) -> Applied:
 
 
 def lines_in(path: Path) -> int:
-    """How many whole lines a file has so far."""
+    """The number of complete lines of a file."""
     return path.read_bytes().count(b"\n")
 
 
 def last_step(events: Path) -> str:
-    """The step that began last, by the event stream; its last line may be cut."""
+    """The step that started last, by the event stream; its last line may be incomplete."""
     step = "nothing"
     for line in events.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
@@ -155,14 +155,14 @@ def last_step(events: Path) -> str:
 
 
 def independent_count(text: str) -> list[tuple[str, int]]:
-    """The most frequent words of a text without combining marks, counted another way."""
+    """The most frequent words of a text without combining marks, counted independently."""
     plain = text.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").casefold()
     words = Counter(re.findall(r"[^\W_]+(?:'[^\W_]+)*", plain))
     return sorted(words.items(), key=lambda item: (-item[1], item[0]))[:TOP]
 
 
 def faults(here: Round) -> list[str]:
-    """Everything that is not as one undisturbed run would have left it."""
+    """Every difference from the state that one undisturbed run leaves."""
     found = []
     endpoints = local.start(here.home)
     credential = AzureNamedKeyCredential(endpoints.batch_account, endpoints.batch_key)
@@ -195,7 +195,7 @@ def faults(here: Round) -> list[str]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a round went: what to say of it, what is wrong, and how its first apply ended."""
+    """The result of a round: its text, its differences, and how its first apply ended."""
 
     said: str
     wrong: list[str]
@@ -203,7 +203,7 @@ class Outcome:
 
 
 def one_round(folder: Path, data: Path, *, warm: bool, moment: Moment | None) -> Outcome:
-    """Carry one round out; without a moment there is one apply, and it is left alone."""
+    """Run one round; without a moment there is one apply, which is not killed."""
     here = lay_out(folder, data)
     try:
         if warm:
@@ -224,7 +224,7 @@ def one_round(folder: Path, data: Path, *, warm: bool, moment: Moment | None) ->
 
 
 def main() -> int:
-    """All rounds; the exit code."""
+    """Run all rounds; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
@@ -239,7 +239,7 @@ def main() -> int:
     for number in range(-1, options.rounds + 1):
         folder = base / f"round-{number}"
         folder.mkdir()
-        # The first two are left alone: they say how long a run is, and that it is right at all.
+        # The first two are not killed: they measure the duration of a run and check the round.
         warm = number == 0 or (number > 0 and number % 5 > 0)
         moment = None
         if number > 0:

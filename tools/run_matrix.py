@@ -1,9 +1,9 @@
-"""Play the whole matrix: kind of pool, what goes wrong, when (``tests/fault_injection/matrix.py``).
+"""Run the full matrix of kinds of pools, faults and moments (``tests/fault_injection/matrix.py``).
 
     python -m tools.run_matrix [--only WORD] [--side-by-side 2]
 
-Prints each failed cell with what is wrong, then how many cells there were and how many ended within
-their bound, with the right exit code and the right cause. It ends with 1 if one did not.
+Prints each failed cell with the differences, then the number of cells and how many ended within
+their bound, with the right exit code and the right cause. The exit code is 1 if one did not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.fault_injection.rounds import Bench
 
 
 def main() -> int:
-    """Read the options and play; the exit code."""
+    """Read the options and run; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default="", help="the cells with this word in their names")
     parser.add_argument("--side-by-side", type=int, default=2, help="cells at a time")

@@ -23,7 +23,7 @@ from tests.fault_injection.rounds import LATEST, Bench, meet
 
 
 async def run(options: argparse.Namespace, folder: Path) -> int:
-    """All rounds; how many went wrong."""
+    """Run all rounds; return how many failed."""
     bench = Bench.of(folder, await asyncio.to_thread(local.start, folder / "home"))
     chance, bad = random.Random(options.seed), 0
     for number in range(options.rounds):
@@ -39,7 +39,7 @@ async def run(options: argparse.Namespace, folder: Path) -> int:
 
 
 def main() -> int:
-    """Read the options and play; the exit code."""
+    """Read the options and run; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))

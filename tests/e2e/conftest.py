@@ -1,4 +1,4 @@
-"""A copy of the tutorial, and the command line as a user has it: a process of its own."""
+"""A copy of the tutorial, and the command line in a subprocess."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _AZURE = ("AZURE_BATCH_", "AZURE_STORAGE_", "BATCHSPEC_")
 
 @dataclass(frozen=True)
 class Done:
-    """A command that ended: its exit code and what it wrote."""
+    """A command that ended: its exit code and its output."""
 
     code: int
     out: str
@@ -35,7 +35,7 @@ class Done:
 
 @dataclass
 class Workplace:
-    """A folder with a spec in it, a local service of its own, and a command line."""
+    """A folder with a spec, a separate local service, and a command line."""
 
     folder: Path
     home: Path
@@ -56,19 +56,19 @@ class Workplace:
         self.spec.write_text(text.replace(old, new), encoding="utf-8")
 
     def hold(self) -> None:
-        """Make the tutorial's tasks wait until they are let go: so long the run cannot end."""
+        """Make the tasks of the tutorial wait until they are released."""
         wait = f'until test -e "{self.folder}/go"; do sleep 0.1; done'
         self.edit("command: python3", f"command: {wait}; python3")
 
     def let_go(self) -> None:
-        """Let the tasks go on that were held, and those to come."""
+        """Release the tasks that wait, and later ones."""
         (self.folder / "go").touch()
 
     def command(self, *arguments: str | Path) -> list[str]:
         return [sys.executable, "-m", "batchspec", *map(str, arguments)]
 
     def run(self, *arguments: str | Path, timeout: float = 100) -> Done:
-        """Run a command without a terminal, to its end."""
+        """Run a command without a terminal until it ends."""
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
@@ -82,7 +82,7 @@ class Workplace:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
-        """Start a command in a process group of its own, its output in one pipe."""
+        """Start a command in a separate process group, with its output in one pipe."""
         return subprocess.Popen(
             self.command(*arguments),
             cwd=self.folder,
@@ -99,7 +99,7 @@ class Workplace:
 
 
 def until(process: subprocess.Popen[str], words: str, seconds: float = 60) -> str:
-    """Read a command's output until a line has these words; all that was read."""
+    """Read the output of a command until a line contains this text; return all of it."""
     assert process.stdout is not None
     seen = ""
     end = time.monotonic() + seconds
@@ -119,7 +119,7 @@ def interrupt(process: subprocess.Popen[str]) -> None:
 
 
 def clean_environ(more: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without any account in it."""
+    """The environment of this process without variables of an account."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(_AZURE)}
     return {**kept, "NO_COLOR": "1", "COLUMNS": "100", **more}
 
@@ -128,9 +128,9 @@ def clean_environ(more: Mapping[str, str]) -> dict[str, str]:
 def place(
     azurite_installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Workplace]:
-    """The tutorial in a folder of its own, on a service of its own."""
+    """The tutorial in a separate folder, with a separate service."""
     folder, home = tmp_path / "project", tmp_path / "home"
-    # Without what a run of the tutorial in this work tree has left.
+    # Without files that a run of the tutorial left in this work tree.
     shutil.copytree(ROOT / "specs", folder / "specs", ignore=shutil.ignore_patterns(".batchspec"))
     shutil.copytree(ROOT / "task_app", folder / "task_app")
     monkeypatch.setenv("BATCHSPEC_LOCAL_HOME", str(home))

@@ -1,6 +1,6 @@
-"""The gallery's specs: what each results in here, what it needs beforehand, or why it does not run.
+"""The specs of the gallery: expected results, set-up, or the reason why a spec does not run here.
 
-The expectations are written by hand, from what the spec says it does.
+The expected results are written by hand from the description of each spec.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from azure.storage.blob import BlobServiceClient
 from tests.e2e.conftest import Workplace
 
 KEY = "0123456789abcdef"
-"""The secret that a spec is given; it must not be seen again."""
+"""The secret that a spec is given; it must not appear in any output."""
 
 
 def _blobs(place: Workplace) -> None:
@@ -68,7 +68,7 @@ def windows_package(place: Workplace) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A spec that runs here: its results by path, what it is given, what is made beforehand."""
+    """A spec that runs here: its results by path, its options, and what is set up before."""
 
     results: Mapping[str, str]
     given: tuple[str, ...] = ()
@@ -227,4 +227,4 @@ CASES: Mapping[str, Case | Without] = {
     "topn-windows": Without("there are no Windows nodes: test_windows.py", windows_package),
     "uploads": Case({"list.txt": "./about/us.html\n./index.html\n./notes/today.md\n"}),
 }
-"""Every spec of the gallery. What batchspec learns to run becomes a ``Case``."""
+"""Every spec of the gallery."""

@@ -1,4 +1,4 @@
-"""A command on a terminal, with answers to its questions."""
+"""A command on a pseudo-terminal, with answers to its questions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _QUESTION = re.compile(r"\[(?:y/N|Y/n)\] ")
 
 
 def answered(place: Workplace, answers: Sequence[str], *arguments: str | Path) -> tuple[int, str]:
-    """Run a command and give it the answers in their order; its exit code and all output."""
+    """Run a command with answers to its questions in order; return exit code and output."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         place.command(*arguments),
@@ -38,7 +38,7 @@ def answered(place: Workplace, answers: Sequence[str], *arguments: str | Path) -
 
 
 def _read(terminal: int) -> str:
-    """What was written to a terminal; empty at its end, which Linux reports as an error (EIO)."""
+    """Output on a terminal; empty at its end, which Linux reports as an error (EIO)."""
     try:
         return os.read(terminal, 65536).decode(errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""What changes about a pool or a job that is there reaches its nodes and tasks, on the service."""
+"""Changes of an existing pool or job reach its nodes and tasks, on the service."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def said(place: Workplace) -> set[str]:
 
 
 def flat(text: str) -> str:
-    """A plan without its line breaks."""
+    """A plan without line breaks."""
     return " ".join(text.split())
 
 

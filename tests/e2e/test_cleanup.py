@@ -1,4 +1,4 @@
-"""What is asked about, deleted and left at the end of a run that failed."""
+"""Questions, deletions and remaining objects at the end of a run that failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run on a bad day comes to the right end: nothing lost, nothing twice, and nobody is fooled."""
+"""A run with injected faults is complete: nothing is lost or done twice, and the user is warned."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULTS = {f"square-{n}.txt": f"{n * n}\n" for n in range(1, 13)} | {"total.txt"
 
 @pytest.fixture
 def inside(place: Workplace) -> Iterator[Inside]:
-    """The workplace, its commands in this process."""
+    """A workplace whose commands run in this process."""
     yield Inside(place.folder, place.home, place.environ)
 
 
@@ -31,7 +31,7 @@ def told(home: Path) -> Counter[str]:
 
 
 def kept_of(home: Path) -> tuple[list[str], list[str], dict[str, tuple[str, str | None]]]:
-    """Pools, jobs, and the tasks of the job with their state and result, once it has ended."""
+    """Pools, jobs, and the tasks of the job with their state and result, after it has ended."""
     store = Store(home / "batch" / "batch.db")
     try:
         tasks = {
@@ -43,7 +43,7 @@ def kept_of(home: Path) -> tuple[list[str], list[str], dict[str, tuple[str, str 
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_run_comes_through_a_bad_day(inside: Inside, seed: int) -> None:
+def test_a_run_succeeds_despite_injected_faults(inside: Inside, seed: int) -> None:
     spec = inside.folder / "specs" / "fault-injection.yaml"
     local.start(
         inside.home,
@@ -65,8 +65,8 @@ def test_a_run_comes_through_a_bad_day(inside: Inside, seed: int) -> None:
     assert set(tasks.values()) == {("completed", "success")}
 
 
-def test_a_run_lives_through_faster_time(inside: Inside) -> None:
-    """Files come and go although their SAS are dated by the wall and the tasks are not."""
+def test_a_run_succeeds_with_faster_time(inside: Inside) -> None:
+    """SAS are dated by the wall clock and tasks by the simulated one; files still transfer."""
     asked = local.SimulationOptions(speed=20, allocation="20s")
     local.start(inside.home, options=asked)
     done = inside.run(

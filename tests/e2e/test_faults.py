@@ -1,4 +1,4 @@
-"""What goes wrong for users, as they meet it: the exit code, the words, and no hang."""
+"""Failures as users see them: exit code, message, and no hang."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMAND = (
 )
 
 
-def test_a_task_that_exits_1_is_told_with_its_stderr(place: Workplace) -> None:
+def test_a_task_that_exits_1_is_reported_with_its_stderr(place: Workplace) -> None:
     place.edit(COMMAND, "command: \"echo 'no luck today' >&2; exit 1\"")
     done = place.run("apply", place.spec)
     assert done.code == 3, done.text
@@ -38,7 +38,7 @@ def test_a_program_that_is_not_there_is_told(place: Workplace) -> None:
 
 def test_a_task_that_hangs_is_ended_at_the_limit(place: Workplace) -> None:
     place.edit(COMMAND, "command: sleep 600")
-    # From the making of the job on: its tasks have to be in it by then.
+    # After the job is created, since its tasks must be in it.
     place.edit("max_wall_clock_time: 30m", "max_wall_clock_time: 8s")
     done = place.run("apply", place.spec, timeout=60)
     assert done.code == 7, done.text
@@ -162,8 +162,8 @@ def test_odd_names_go_there_and_back(place: Workplace) -> None:
         assert "odd\t2" in lines
 
 
-async def test_a_file_that_vanishes_after_the_plan_is_told(place: Workplace) -> None:
-    """The plan is made, the user thinks about it, and meanwhile an input goes away."""
+async def test_a_file_that_is_deleted_after_the_plan_is_reported(place: Workplace) -> None:
+    """An input is deleted after the plan was made and before it is applied."""
     wanted = RunOptions(place.spec, (), (), Target.LOCAL, place.environ)
     async with open_session(wanted) as found:
         plan = build(found.spec, found.observed)

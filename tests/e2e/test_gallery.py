@@ -1,7 +1,7 @@
-"""Every spec of the gallery: valid, spelled out, planned; and what can run here, run to its end.
+"""Every spec of the gallery is valid, expanded and planned, and runs to its end if it can run here.
 
-All of them share one service. What a spec needs beforehand (a container, a pool, a package) is made
-here as its head comment says. After the run the same spec has nothing left to do.
+All share one service. What a spec needs (a container, a pool, a package) is created as its header
+describes. After the run, the same spec has nothing to do.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def spec_of(place: Workplace, name: str) -> Path:
 
 
 def found(folder: Path) -> dict[str, str]:
-    """The files below a folder by their path, with what is in them."""
+    """The files below a folder: content by path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in files}
 
@@ -63,7 +63,7 @@ def test_the_overview_has_every_spec() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SPECS if not name.startswith("topn")])
-def test_the_head_comment_says_when_to_use_it(name: str) -> None:
+def test_the_header_states_when_to_use_it(name: str) -> None:
     text = (ROOT / "specs" / f"{name}.yaml").read_text(encoding="utf-8")
     head = text.partition("\nversion:")[0]
     assert "# When to use it: " in head
@@ -72,9 +72,7 @@ def test_the_head_comment_says_when_to_use_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SPECS)
-def test_it_is_valid_and_what_it_is_spelled_out_to_says_the_same(
-    gallery: Workplace, name: str
-) -> None:
+def test_it_is_valid_and_its_expansion_is_equivalent(gallery: Workplace, name: str) -> None:
     spec = spec_of(gallery, name)
     case = CASES[name]
     given = case.given if isinstance(case, Case) else ()
@@ -84,7 +82,7 @@ def test_it_is_valid_and_what_it_is_spelled_out_to_says_the_same(
     assert first.code == 0, first.text
     assert KEY not in first.text
     if given:
-        return  # A secret is not written out, so what is written needs it again.
+        return  # A secret is not written, so the written spec needs it again.
     written = spec.with_name(f"{name}.written.yaml")
     written.write_text(first.out, encoding="utf-8")
     again = gallery.run("config", written)
@@ -93,7 +91,7 @@ def test_it_is_valid_and_what_it_is_spelled_out_to_says_the_same(
 
 
 @pytest.mark.parametrize("name", APART)
-def test_what_is_not_run_with_the_others_can_be_planned(gallery: Workplace, name: str) -> None:
+def test_a_spec_that_is_not_run_can_be_planned(gallery: Workplace, name: str) -> None:
     case = CASES[name]
     if case.first is not None:
         case.first(gallery)
@@ -102,7 +100,7 @@ def test_what_is_not_run_with_the_others_can_be_planned(gallery: Workplace, name
     assert "Plan: " in done.out
 
 
-def test_containers_are_refused_by_name_where_no_engine_answers(gallery: Workplace) -> None:
+def test_containers_are_refused_without_a_container_engine(gallery: Workplace) -> None:
     try:
         ContainerEngine(os.environ).check()
     except NoContainerEngineError:
@@ -114,9 +112,7 @@ def test_containers_are_refused_by_name_where_no_engine_answers(gallery: Workpla
 
 
 @pytest.mark.parametrize("name", RUN)
-def test_it_runs_to_the_right_end_and_then_there_is_nothing_to_do(
-    gallery: Workplace, name: str
-) -> None:
+def test_it_runs_and_a_second_apply_has_nothing_to_do(gallery: Workplace, name: str) -> None:
     case, spec = RUN[name], spec_of(gallery, name)
     if case.first is not None:
         case.first(gallery)
@@ -142,7 +138,7 @@ ENDS = {
 def test_exit_codes_mean_what_the_spec_says(
     gallery: Workplace, given: str, expected: dict[str, str]
 ) -> None:
-    """Each ends soon, and not at the job's limit; what another run left is out of the way."""
+    """Each run ends before the limit of the job; objects of other runs are deleted before."""
     spec = spec_of(gallery, "exit-codes")
     gallery.run("destroy", spec, "-y", "--force", "--progress", "quiet")
     shutil.rmtree(gallery.folder / "results" / "exit-codes", ignore_errors=True)

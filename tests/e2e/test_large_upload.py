@@ -1,4 +1,4 @@
-"""Ctrl-C while a large file is uploaded, through the command line: it stops, and it resumes."""
+"""Ctrl-C during the upload of a large file: it stops, and the next apply resumes it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_an_upload_that_was_interrupted_resumes(place: Workplace) -> None:
     interrupt(first)
     said = first.communicate(timeout=100)[0]
     assert first.returncode == 130, said
-    # The file changes between two runs: what has arrived of the other one is of no use.
+    # The file changes between two runs, so the blocks of the old one are not used.
     data = data[:-1] + bytes([data[-1] ^ 1])
     big.write_bytes(data)
     second = place.start("apply", place.spec, "--progress", "plain")

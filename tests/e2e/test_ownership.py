@@ -1,4 +1,4 @@
-"""What another spec or another run made is not changed without a question that names it."""
+"""Objects of another spec or run are not changed without a question that names them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ results: [{container: my-output, to: results/}]
 
 
 def folder(place: Workplace, name: str, text: str) -> Workplace:
-    """A spec in a folder of its own, on the same service."""
+    """A spec in a separate folder, on the same service."""
     made = place.folder.parent / name
     (made / "specs").mkdir(parents=True)
     found = replace(place, folder=made)
@@ -100,7 +100,7 @@ def test_a_run_of_the_same_name_from_another_folder_is_a_question(place: Workpla
     done = one.run("attach", one.spec)
     assert done.code == 0, done.text
     assert said(one) == {"first"}
-    # The other run has ended, so that there is no question.
+    # The other run has ended, so there is no question.
     done = two.run("apply", two.spec)
     assert done.code == 0, done.text
     assert "another run" not in done.text
@@ -205,7 +205,7 @@ def test_clean_up_leaves_a_container_that_another_spec_uses(place: Workplace) ->
     done = two.run("apply", two.spec)
     assert done.code == 0, done.text
     assert set(containers(place)) == {"shared-data", "shared-output"}
-    # The creator, too, leaves it while the other is a user.
+    # The creator does not delete it either while the other spec uses it.
     one.edit("never", "always")
     one.edit("echo one", "echo changed")
     done = one.run("apply", one.spec)
@@ -235,7 +235,7 @@ tasks: {say: {command: echo done, logs: false}}
 
 
 def drift_of(place: Workplace) -> str:
-    """What a plan shows of changes by another client; empty if nothing."""
+    """The changes by another client that a plan shows; empty if none."""
     planned = place.run("plan", place.spec)
     assert planned.code == 0, planned.text
     return planned.text if "[pool-drift]" in planned.text else ""
@@ -251,7 +251,7 @@ def test_what_another_client_changes_about_the_pool_is_shown(place: Workplace) -
     shown = drift_of(place)
     assert "echo theirs" in shown
     assert "echo ours" in shown
-    # Our own update is no drift, and what another client changes after it is.
+    # An update by batchspec is no drift; a later change by another client is.
     place.edit("echo ours", "echo edited")
     place.edit("echo done", "echo again")
     assert place.run("apply", place.spec, "-y").code == 0

@@ -1,7 +1,6 @@
-"""The README's transcript is what happens: every command of it is run, and its output compared.
+"""The transcript of the README is correct: every command in it is run and its output compared.
 
-``BATCHSPEC_ACCEPT=1`` writes down what happens now. Durations differ from run to run and count as
-equal; nothing else does.
+``BATCHSPEC_ACCEPT=1`` rewrites the transcript. Durations differ from run to run and are ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def transcript() -> str:
 
 
 def happening(place: Workplace, text: str) -> Iterator[str]:
-    """The transcript as it comes out now."""
+    """The transcript as the commands print it now."""
     environ = {
         **place.environ,
         "COLUMNS": "84",
@@ -53,7 +52,7 @@ def timeless(text: str) -> str:
 
 
 def test_the_transcript_is_what_happens(place: Workplace) -> None:
-    place.endpoints()  # Its start is told on standard error, once.
+    place.endpoints()  # The start of the service is reported once, on standard error.
     text = transcript()
     now = "".join(happening(place, text))
     if os.environ.get("BATCHSPEC_ACCEPT"):

@@ -1,4 +1,4 @@
-"""A saved plan is carried out as it was shown, or not at all; then it says what moved."""
+"""A saved plan is applied as it was shown, or refused with the facts that changed."""
 
 from __future__ import annotations
 

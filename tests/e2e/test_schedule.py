@@ -1,4 +1,4 @@
-"""A job schedule on the service: its jobs come by themselves, and go with it."""
+"""A job schedule on the service: it creates jobs, and deleting it deletes them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ results: [{container: output, to: results/}]
 """
 PATIENCE = 60.0
 FAST = local.SimulationOptions(speed=120, allocation="0s")
-"""A minute in half a second."""
+"""One minute passes in half a second."""
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -55,7 +55,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def there(place: Workplace) -> Iterator[tuple[Workplace, BatchClient]]:
-    """The spec in a folder of its own, and a client of the service that is not ours."""
+    """The spec in a separate folder, and an independent client of the service."""
     near = Inside(place.folder, place.home, place.environ)
     near.spec.write_text(SPEC, encoding="utf-8")
     (near.spec.parent / "hello.sh").write_text('echo "hello $TO, the $WORD"\n', encoding="utf-8")
@@ -66,7 +66,7 @@ def there(place: Workplace) -> Iterator[tuple[Workplace, BatchClient]]:
 
 
 def results(place: Workplace) -> dict[str, str]:
-    """What has arrived, after fetching it."""
+    """The results on disk after a download."""
     done = place.run("download", place.spec, "--progress", "quiet")
     assert done.code == 0, done.text
     folder = place.spec.parent / "results" / "words"

@@ -1,4 +1,4 @@
-"""The tutorial as a user runs it: right results, and a second run that has nothing to do."""
+"""The tutorial as a user runs it: correct results, and a second run that has nothing to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LICENCES = Path("/usr/share/common-licenses")
 
 
 def counted(path: Path, top: int) -> list[tuple[str, int]]:
-    """The most frequent words of a small text, counted another way than the program does."""
+    """The most frequent words of a small text, counted independently of the program."""
     text = unicodedata.normalize("NFC", path.read_text(encoding="utf-8"))
     words = re.findall(r"[^\W_]+(?:['\u2019][^\W_]+)*", text)
     counts = Counter(word.replace("\u2019", "'").casefold() for word in words)
@@ -76,7 +76,7 @@ def test_a_variable_changes_the_work(place: Workplace) -> None:
 
 @pytest.mark.skipif(not LICENCES.is_dir(), reason="Debian's licence texts are not here")
 def test_the_licence_texts_of_debian(place: Workplace) -> None:
-    """Files of the system, some of them links, counted by the tutorial as they lie there."""
+    """The tutorial counts files of the system, some of which are links."""
     place.edit("files: data/*.txt", f"files: {LICENCES}/*")
     done = place.run("apply", place.spec, "--var", "top=10")
     assert done.code == 0, done.text

@@ -46,7 +46,7 @@ PREPARED = {"prepare": {"command": "exit 4"}}
 def spec(
     pool: Body, tasks: Body = HELLO, limit: str = "60s", *, keep: bool = False, **job: Any
 ) -> Body:
-    """A spec that cleans up behind itself, unless it is to ``keep`` everything."""
+    """A spec that deletes everything at the end, unless it is to ``keep`` everything."""
     clean = {"job": "always"} | ({"pool": "always"} if "nodes" in pool else {})
     clean = clean if "lifetime" not in pool else {"job": "always"}
     return {
@@ -61,7 +61,7 @@ def spec(
 
 @dataclass(frozen=True)
 class Ran:
-    """An apply that has ended: its exit code, and its events."""
+    """An apply that ended: its exit code and its events."""
 
     code: int
     events: tuple[Event, ...]
@@ -72,7 +72,7 @@ class Ran:
         return [event for event in self.events if event["type"] == "waiting"]
 
     def cause(self, code: str) -> Event:
-        """The first report of the cause of that code."""
+        """The first report of the cause with that code."""
         found = [event for event in self.waits if event["code"] == code]
         assert found, (code, self.waits, self.err)
         return found[0]
@@ -113,7 +113,7 @@ class Site:
         )
 
     def pool(self, name: str, **body: Any) -> Body:
-        """A pool that another client makes, as a spec names it."""
+        """A pool that another client creates with the id in a spec."""
         machine = m.VirtualMachineConfiguration(
             image_reference=m.BatchVmImageReference(
                 publisher="canonical", offer="ubuntu-24_04-lts", sku="server"
@@ -142,7 +142,7 @@ def ran(done: Done) -> Ran:
 
 
 def at(folder: Path, chaos: str = "") -> Inside:
-    """A workplace whose service is started with what goes wrong on purpose."""
+    """A workplace whose service is started with these faults."""
     home = folder / "home"
     local.start(home, options=local.SimulationOptions(chaos=chaos or None))
     return Inside(folder, home, clean_environ({"BATCHSPEC_LOCAL_HOME": str(home)}))
@@ -150,7 +150,7 @@ def at(folder: Path, chaos: str = "") -> Inside:
 
 @pytest.fixture(scope="module")
 def running(azurite_installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Inside]:
-    """A service for many runs, one after the other."""
+    """A service for many consecutive runs."""
     place = at(tmp_path_factory.mktemp("waiting"))
     try:
         yield place
@@ -160,7 +160,7 @@ def running(azurite_installed: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def site(running: Inside) -> Iterator[Site]:
-    """A clean account."""
+    """An account without jobs and pools."""
     found = Site(running)
     try:
         yield found
@@ -170,7 +170,7 @@ def site(running: Inside) -> Iterator[Site]:
 
 @pytest.fixture
 def site_with(azurite_installed: Path, tmp_path: Path) -> Iterator[Callable[[str], Site]]:
-    """A service of the test's own, with faults."""
+    """A separate service with these faults."""
     with ExitStack() as ends:
 
         def make(chaos: str) -> Site:
@@ -311,7 +311,7 @@ def test_a_pool_with_fewer_nodes_than_asked_for_says_so(site_with: Callable[[str
 
 
 def clock(off: timedelta) -> ExitStack:
-    """The wall clock of this process, so far off the service's."""
+    """The wall clock of this process, with an offset from that of the service."""
 
     class Wrong(datetime):
         @classmethod
@@ -356,7 +356,7 @@ HELD = {"a": {"id": "a", "command": "sleep 300"}}
 
 
 def meanwhile(site: Site, body: Body, when: str, act: Callable[[BatchClient], object]) -> Ran:
-    """Apply, and when a line of the events has those words, let another client do something."""
+    """Apply, and run an action of another client when a line of the events contains this text."""
     place = Workplace(site.place.folder, site.place.home, site.place.environ)
     process = place.start("apply", site.write(body), "-y", "--progress", "json")
     try:

@@ -1,4 +1,4 @@
-"""The command line as a process that starts in no time: a fork server has imported all of it."""
+"""The command line in a subprocess that starts fast: a fork server has imported its modules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ for _module in pkgutil.iter_modules(batchspec.cli.commands.__path__):
     importlib.import_module(f"batchspec.cli.commands.{_module.name}")
 
 CONTEXT = multiprocessing.get_context("forkserver")
-"""Where processes come from; whoever has more to import tells it."""
+"""The source of processes; other modules add what they import to its preload."""
 
 CONTEXT.set_forkserver_preload([__name__, "tests.fault_injection.client"])
 
@@ -29,7 +29,7 @@ CONTEXT.set_forkserver_preload([__name__, "tests.fault_injection.client"])
 def run(
     words: Sequence[str | Path], *, folder: Path, environ: Mapping[str, str], timeout: float = 90
 ) -> Done:
-    """``batchspec WORDS`` in a folder, without a terminal, to its end."""
+    """Run ``batchspec WORDS`` in a folder, without a terminal, until it ends."""
     with tempfile.TemporaryDirectory() as name:
         out, err = Path(name) / "out", Path(name) / "err"
         process = CONTEXT.Process(
@@ -47,8 +47,8 @@ def run(
 def run_child(
     words: list[str], folder: Path, environ: dict[str, str], out: Path, err: Path
 ) -> None:
-    """What the child process does; :func:`main` ends it."""
-    # A shell that runs the tests in the background ignores SIGINT, and so would this process.
+    """The body of the child process; :func:`main` ends it."""
+    # A shell that runs the tests in the background ignores SIGINT, which processes inherit.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     os.environ.clear()
@@ -61,7 +61,7 @@ def run_child(
 
 
 def write_to(path: Path, number: int) -> None:
-    """Have a standard stream of this process, 1 or 2, go to the end of a file."""
+    """Redirect a standard stream of this process, 1 or 2, to the end of a file."""
     with path.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), number)
     stream = os.fdopen(number, "w", encoding="utf-8", buffering=1, closefd=False)

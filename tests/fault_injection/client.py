@@ -1,7 +1,7 @@
-"""``batchspec apply`` and ``plan`` as a process that starts in no time, and can be killed.
+"""``batchspec apply`` and ``plan`` in a subprocess that starts fast and can be killed.
 
-A fork server has everything imported already. What is run is the command line's own code, below the
-one place that chooses an account: so that time-outs can be given, which users cannot choose.
+It runs the code of the command line below the choice of the account, so that the tests can set
+time-outs that users cannot set.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.fault_injection.cli import CONTEXT, write_to
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command on a spec: against which account, with which limits, its output to which file."""
+    """A command on a spec: its account, limits, and the file for its output."""
 
     spec: Path
     account: LocalAccount
@@ -47,7 +47,7 @@ def plan(command: Command) -> BaseProcess:
 
 
 async def ended(process: BaseProcess) -> int:
-    """Wait for a process to end; its exit code."""
+    """Wait for a process to end and return its exit code."""
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(process.sentinel, over.set)
     try:
@@ -68,7 +68,7 @@ def _start(
 
 
 def _run(work: Callable[[Session, Plan], Coroutine[Any, Any, int]], command: Command) -> None:
-    """The child: ends with the command's exit code."""
+    """The child process: ends with the exit code of the command."""
     write_to(command.log, 1)
     write_to(command.log, 2)
     try:

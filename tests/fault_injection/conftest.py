@@ -1,4 +1,4 @@
-"""A local service that the tests of this folder share; each round has names of its own."""
+"""A local service that the tests of this folder share; each round uses separate names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.fault_injection.rounds import Bench
 
 @pytest.fixture(scope="session")
 def bench(azurite_installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """Where rounds are played."""
+    """The place where rounds run."""
     folder = tmp_path_factory.mktemp("faults")
     home = folder / "home"
     try:

@@ -17,11 +17,11 @@ EDITS = ["program", "command", "parameter", "input", "add", "remove", "break", "
 
 
 def machine_of(bench: Bench, folder: Path, prefix: str) -> type[RuleBasedStateMachine]:
-    """The machine whose runs share the service of ``bench``; each has a name of its own."""
+    """The state machine whose runs share the service of ``bench``; each has a separate name."""
     numbers = itertools.count(1)
 
     class Sequences(RuleBasedStateMachine):
-        """What people do with one spec, in any order."""
+        """What users do with one spec, in any order."""
 
         run: Run
 
@@ -86,7 +86,7 @@ def machine_of(bench: Bench, folder: Path, prefix: str) -> type[RuleBasedStateMa
             self.run.forget()
 
         def nothing_left(self, done: Done) -> None:
-            """A second plan has nothing to do, and nothing still runs."""
+            """A second plan has nothing to do, and no task runs."""
             again = self.run.call("plan", "--exit-code")
             assert again.code == 0, self.run.story(again, "the next plan has something to do")
 

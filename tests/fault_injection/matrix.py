@@ -1,8 +1,9 @@
-"""What goes wrong, in every kind of pool, at every moment: each cell ends in time, with its cause.
+"""Faults in every kind of pool, at every moment: each cell ends in time, with its cause.
 
-A cell is a run with a limit of a few seconds on the shared service. The trouble is in the spec, or
-another client causes it while the tasks run, or while no client of batchspec watches. The checks
-are the exit code, the cause in the event stream, the bound, and what is left in the account.
+A cell is a run with a limit of a few seconds on the shared service. The fault is in the spec, or
+another client causes it while the tasks run, with or without a client of batchspec that watches.
+The checks are the exit code, the cause in the event stream, the bound, and what remains in the
+account.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from tests.fault_injection.rounds import Bench
 
 
 class PoolKind(StrEnum):
-    """Where the tasks run."""
+    """The kind of pool."""
 
     FIXED = "fixed"
     SCALED = "scaled"
@@ -36,19 +37,19 @@ class PoolKind(StrEnum):
 
 
 class Moment(StrEnum):
-    """When the trouble comes."""
+    """The time of the fault."""
 
     SPEC = "spec"
-    """From the beginning: it is in the spec or in the pool."""
+    """From the start: the fault is in the spec or in the pool."""
     RUNNING = "running"
-    """While the tasks run and the run is watched."""
+    """While the tasks run and a client watches."""
     UNWATCHED = "unwatched"
-    """While the tasks run and no client watches; then the same command again."""
+    """While the tasks run and no client watches; then the same command runs again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What goes wrong, and how a run ends by it: exit codes, and a cause or word to be shown."""
+    """A fault, the exit codes of a run with it, and a cause or text that is shown."""
 
     name: str
     moments: tuple[Moment, ...]
@@ -104,7 +105,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """A name that can be part of ids."""
+        """A name that is valid in ids."""
         return f"{self.kind}-{self.trouble.name}-{self.moment}"
 
 
@@ -154,7 +155,7 @@ _STARTS = {"start-fails": "exit 3", "start-hangs": "sleep 1000"}
 
 @dataclass(slots=True)
 class Play:
-    """A cell that is carried out."""
+    """A cell that is run."""
 
     bench: Bench
     folder: Path
@@ -163,7 +164,7 @@ class Play:
     limit: int = LIMIT
 
     def run(self) -> list[str]:
-        """Carry it out; everything that is not as it must be."""
+        """Run the cell; return every difference from the expectation."""
         self.folder.mkdir(parents=True)
         trouble, moment = self.cell.trouble, self.cell.moment
         self.write()
@@ -202,7 +203,7 @@ class Play:
     # --- the spec --------------------------------------------------------------------------
 
     def write(self) -> None:
-        """Write the spec; an existing pool is made here."""
+        """Write the spec; create an existing pool."""
         trouble = self.cell.trouble.name
         start = _STARTS.get(trouble)
         hold = f"until test -e {self.folder}/go; do sleep 0.1; done"
@@ -242,7 +243,7 @@ class Play:
             self.make_pool(start)
 
     def make_pool(self, start: str | None) -> None:
-        """The pool that another client has made."""
+        """Create the pool of another client."""
         image = models.BatchVmImageReference(
             publisher="canonical", offer="ubuntu-24_04-lts", sku="server"
         )
@@ -277,7 +278,7 @@ class Play:
         return process
 
     def text(self, log: str) -> str:
-        """What a command wrote."""
+        """The output of a command."""
         path = self.folder / log
         return path.read_text() if path.exists() else ""
 
@@ -292,16 +293,16 @@ class Play:
         return False
 
     def leave(self, process: BaseProcess) -> None:
-        """No client watches any more: by Ctrl-C, or by a kill."""
+        """Stop watching: by Ctrl-C or by a kill."""
         assert process.pid is not None
         killed = self.cell.trouble.name == "client-killed"
         os.kill(process.pid, signal.SIGKILL if killed else signal.SIGINT)
         process.join(LONGEST)
 
-    # --- the trouble -----------------------------------------------------------------------
+    # --- the fault -------------------------------------------------------------------------
 
     def cause(self) -> None:
-        """What another client does."""
+        """The action of another client."""
         batch, name = self.bench.batch, self.name
         match self.cell.trouble.name:
             case "job-terminated":
@@ -322,12 +323,12 @@ class Play:
     # --- afterwards ------------------------------------------------------------------------
 
     def missing_results(self) -> list[str]:
-        """The results that are not on the disk although all is done."""
+        """The results that are not on disk although the run is complete."""
         found = len(list((self.folder / "results").glob("*.out")))
         return [] if found == 2 else [f"done, with {found} of 2 results"]
 
     def left_over(self) -> list[str]:
-        """The pools that are there and must not be, or the other way round."""
+        """Pools that exist and must not, or the reverse."""
         pools = {pool.id: pool for pool in self.bench.batch.list_pools()}
         pool = pools.get(self.name)
         if self.cell.kind is PoolKind.EXISTING:
@@ -339,7 +340,7 @@ class Play:
         return []
 
     def forget(self) -> None:
-        """Delete what a cell leaves."""
+        """Delete the objects of a cell."""
         for delete in (self.bench.batch.begin_delete_job, self.bench.batch.begin_delete_pool):
             try:
                 delete(self.name)

@@ -1,10 +1,10 @@
-"""A proxy between a client and its services that does one evil thing, at one chosen request.
+"""A proxy between a client and its services that injects one fault into one chosen request.
 
-It stands before both services, passes every byte on as it came (signatures cover method, path,
-query and headers, and stay valid), and counts what the client sends. What nodes and tasks send is
-passed on too, and neither counted nor harmed: they hold signed addresses and sign nothing.
+It is in front of both services, forwards all bytes unchanged (signatures cover method, path, query
+and headers, and stay valid), and counts the requests of the client. Requests of nodes and tasks
+are forwarded without faults and not counted: they use signed URLs and no signature header.
 
-What may not live here: anything of batchspec. It knows HTTP, and how an Azure error looks.
+Not here: anything of batchspec. The proxy knows HTTP and the form of Azure's errors.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from urllib.parse import urlsplit
 
 
 class Kind(StrEnum):
-    """What can happen to a request. "Done" says that it was carried out nevertheless."""
+    """A kind of fault. "Done" means that the service carries the request out."""
 
     CUT = "cut"
-    """The connection is reset before the service has the request."""
+    """The connection is reset before the service receives the request."""
     LOST = "lost"
     """Done; the connection is reset instead of an answer."""
     TORN = "torn"
@@ -39,11 +39,11 @@ class Kind(StrEnum):
     AWAY_AFTER = "503-after"
     AWAY_DONE = "503-done"
     SLOW = "slow"
-    """Done; the answer comes when the client waits for it no more."""
+    """Done; the answer arrives after the time-out of the client."""
     LATE = "late"
-    """The client gives up; done a little later, when it may have asked again."""
+    """The client times out; done later, when the client may have sent the request again."""
     KILL = "kill"
-    """The client is killed; the service never has the request."""
+    """The client is killed; the service does not receive the request."""
     KILL_DONE = "kill-done"
     """Done; the client is killed before the answer."""
 
@@ -54,11 +54,11 @@ DONE = frozenset(
         *(Kind.SLOW, Kind.LATE, Kind.KILL_DONE),
     }
 )
-"""The kinds that let the service carry the request out."""
+"""The kinds for which the service carries the request out."""
 
 KILLS = frozenset({Kind.KILL, Kind.KILL_DONE})
 PATIENT = frozenset({Kind.SLOW, Kind.LATE})
-"""The kinds that end by the client's own time-out."""
+"""The kinds that end with a time-out of the client."""
 
 _STATUS = {
     Kind.BUSY: (429, "TooManyRequests"),
@@ -78,7 +78,7 @@ _RESET = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What to do to which request, counted from 1."""
+    """A kind of fault and the number of the request, from 1."""
 
     kind: Kind
     number: int
@@ -86,7 +86,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request as it came: the head up to its empty line, and the body."""
+    """A request as it was received: the head including its empty line, and the body."""
 
     head: bytes
     body: bytes
@@ -105,15 +105,15 @@ class Request:
         return urlsplit(self.line.partition(" ")[2]).path
 
     def header(self, name: str) -> str:
-        """A header, or nothing."""
+        """The value of a header, or an empty string."""
         return _header(self.head, name)
 
 
 @dataclass(slots=True)
 class Proxy:
-    """Serves while it is entered; ``url`` is its address, and both services' are paths of it.
+    """Serves inside ``async with``; ``url`` is its address, and both services are paths of it.
 
-    ``kill`` is called when the client is to be killed, and returns when it is dead.
+    ``kill`` is called to kill the client, and returns when it has ended.
     """
 
     batch: str
@@ -122,7 +122,7 @@ class Proxy:
     kill: Callable[[], Awaitable[None]] | None = None
     count: int = 0
     hit: str = ""
-    """The request that was harmed."""
+    """The request with the fault."""
     url: str = ""
     seen: list[str] = field(default_factory=list)
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
@@ -131,7 +131,7 @@ class Proxy:
 
     @property
     def blob_url(self) -> str:
-        """The address of the storage account."""
+        """The URL of the storage account."""
         return self.url + urlsplit(self.blob).path
 
     @contextlib.asynccontextmanager
@@ -148,7 +148,7 @@ class Proxy:
             await server.wait_closed()
 
     async def settled(self) -> None:
-        """Wait until no request is under way."""
+        """Wait until no request is in progress."""
         while self._busy:
             self._idle.clear()
             await self._idle.wait()
@@ -167,7 +167,7 @@ class Proxy:
                 if not keep:
                     break
         except (ConnectionError, asyncio.IncompleteReadError):
-            # The client is gone, as clients that are killed are.
+            # The client was killed.
             pass
         finally:
             self._open.discard(writer)
@@ -176,7 +176,7 @@ class Proxy:
     async def _answer(
         self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> bool:
-        """Answer a request; whether the connection goes on."""
+        """Answer a request; return whether the connection stays open."""
         fault = self._due(request)
         if fault is None:
             reply = await self._forward(request)
@@ -215,7 +215,7 @@ class Proxy:
                 return True
 
     def _due(self, request: Request) -> Kind | None:
-        """Count a request of the client; what is to happen to it."""
+        """Count a request of the client and return the fault for it."""
         if not request.header("authorization").startswith("SharedKey "):
             return None
         self.count += 1
@@ -227,7 +227,7 @@ class Proxy:
         return (request.path + "/").startswith(urlsplit(self.blob).path.rstrip("/") + "/")
 
     async def _forward(self, request: Request) -> bytes:
-        """The service's whole reply; a connection of its own for each, so that none is stale."""
+        """The complete reply of the service, on a new connection for each request."""
         address = urlsplit(self.blob if self._is_blob(request) else self.batch)
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
         try:
@@ -241,7 +241,7 @@ class Proxy:
 async def _read_request(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> Request | None:
-    """The next request of a connection; ``None`` when there is none."""
+    """The next request of a connection; ``None`` if there is none."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError as error:
@@ -257,7 +257,7 @@ async def _read_request(
 
 
 async def _chunks(reader: asyncio.StreamReader) -> bytes:
-    """A chunked body, as it is on the wire."""
+    """A chunked body in its encoded form."""
     body = b""
     while True:
         line = await reader.readuntil(b"\r\n")
@@ -287,7 +287,7 @@ def _with_connection(message: bytes, value: bytes) -> bytes:
 
 
 def _framed(request: Request, reply: bytes) -> bool:
-    """Whether the end of a reply can be told without closing the connection."""
+    """Whether the end of a reply is known without closing the connection."""
     head = reply.partition(b"\r\n\r\n")[0]
     status = head.split(b" ", 2)[1:2]
     return (
@@ -298,7 +298,7 @@ def _framed(request: Request, reply: bytes) -> bool:
 
 
 def _middle(reply: bytes) -> int:
-    """Half of the body; of a reply that has none, half of the head."""
+    """Half of the body, or half of the head of a reply without a body."""
     head, _, body = reply.partition(b"\r\n\r\n")
     return len(head) + 4 + len(body) // 2 if body else len(head) // 2
 
@@ -311,14 +311,14 @@ async def _until_closed(reader: asyncio.StreamReader) -> None:
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Close a connection so that the other side sees it reset, not ended."""
+    """Close a connection with a reset."""
     connection = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     writer.transport.abort()
 
 
 def _error(kind: Kind, request: Request, *, storage: bool) -> bytes:
-    """A refusal as the service would write it."""
+    """An error reply in the form of the service."""
     status, code = _STATUS[kind]
     if storage:
         text = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}.</Message></Error>"

@@ -1,9 +1,9 @@
-"""The reference run: three stages, 250 tasks, 40 files; and everything it must have left behind.
+"""The reference run: three stages, 250 tasks, 40 files, and the expected state of the account.
 
-It can be changed after it has ended: another input, another start task. Then what depends on the
-input runs again in a second job, on nodes that have been restarted for it.
+It can be changed after it has ended: another input, another start task. Then the tasks that depend
+on the input run again in a second job, on restarted nodes.
 
-What is left behind is read with azure-batch and azure-storage-blob, by no code of batchspec.
+The account is read with azure-batch and azure-storage-blob, without code of batchspec.
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient
 
 _GROUP = 4
-"""So many files a task of the third stage takes."""
+"""The number of files of a task in the third stage."""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much there is to do: ``files``, a task each in the first stage; ``two`` in the second."""
+    """The size of a run: ``files`` tasks in the first stage, ``two`` in the second."""
 
     files: int
     two: int
 
     @property
     def stages(self) -> Mapping[str, int]:
-        """How many tasks each stage has."""
+        """The number of tasks of each stage."""
         return {"one": self.files, "two": self.two, "three": self.files // _GROUP}
 
     @property
     def again(self) -> Mapping[str, int]:
-        """What runs again when one input changes: its task, and all that needs the first stage."""
+        """What runs again after an input changes: its task and all that need the first stage."""
         return {**self.stages, "one": 1}
 
 
 WHOLE = Size(40, 200)
 """The reference run: 250 tasks."""
 SMALL = Size(8, 12)
-"""The same in short, for what is played often."""
+"""A smaller run, for tests with many rounds."""
 
 _SPEC = """\
 version: 1
@@ -82,25 +82,25 @@ cleanup: {{containers: on_success, pool: on_success, job: never}}
 _KEPT = ("containers: on_success, pool: on_success", "containers: never, pool: never")
 _START = ("exit 0", "true")
 _CHANGED = 7
-"""The number of the input that changes."""
+"""The index of the input that changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The run called ``name``, in a folder of its own."""
+    """The run called ``name``, in a separate folder."""
 
     folder: Path
     name: str
     marks: Path
-    """Where each task appends its id when it has done its work."""
+    """The file to which each task appends its id when it ends."""
     changed: bool = False
     size: Size = WHOLE
     held: bool = False
-    """Whether the last stage waits until it is let go: so long the run cannot end."""
+    """Whether the last stage waits until it is released."""
 
     @classmethod
     def at(cls, folder: Path, name: str, size: Size = WHOLE, *, held: bool = False) -> Reference:
-        """A run that has its folder for itself."""
+        """A run that uses its folder alone."""
         return cls(folder, name, folder / "marks", size=size, held=held)
 
     @property
@@ -115,7 +115,7 @@ class Reference:
             path.write_text(_content(number), encoding="utf-8")
         mark = f'echo "$AZ_BATCH_TASK_ID" >> "{self.marks}"'
         hold = f'until test -e "{self._go}"; do sleep 0.1; done; ' if self.held else ""
-        # A YAML string that holds quotes: JSON is one.
+        # JSON is a YAML string with quotes.
         text = _SPEC.format(name=self.name, mark="@MARK@", hold=hold, two=self.size.two)
         lines = [_quoted(line, mark) if "@MARK@" in line else line for line in text.splitlines()]
         self.spec.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -125,15 +125,15 @@ class Reference:
         return self.marks.with_name("go")
 
     def let_go(self) -> None:
-        """Let the last stage of a run go on that was held."""
+        """Release the last stage of a run that waits."""
         self._go.touch()
 
     def keep(self) -> None:
-        """Let the run leave its pool and its containers: it is to be changed."""
+        """Keep the pool and the containers of the run, since it is to be changed."""
         self._edit(*_KEPT)
 
     def change(self) -> Reference:
-        """Change an input and what nodes start with; the run that this makes of it."""
+        """Change an input and the start task; return the changed run."""
         self._edit(*reversed(_KEPT))
         self._edit(*_START)
         (self.folder / "data" / f"{_CHANGED:02}.txt").write_text(_content(_CHANGED, changed=True))
@@ -145,12 +145,12 @@ class Reference:
         self.spec.write_text(text.replace(old, new), encoding="utf-8")
 
     def copied(self, folder: Path) -> Reference:
-        """The same run from another folder, as a second person has it."""
+        """The same run from another folder, like that of a second person."""
         shutil.copytree(self.folder, folder)
         return replace(self, folder=folder)
 
     def wrong(self, batch: BatchClient, blobs: BlobServiceClient) -> Iterator[str]:
-        """Everything that is not as one undisturbed run would have left it."""
+        """Every difference from the state that a run without faults leaves."""
         yield from self._wrong_tasks(batch)
         yield from self._wrong_files()
         try:
@@ -162,7 +162,7 @@ class Reference:
             yield f"the container {found.name} is still there"
 
     def _wrong_tasks(self, batch: BatchClient) -> Iterator[str]:
-        """The tasks are read one by one: their ids, their ends, and what they did themselves."""
+        """The ids of the tasks, how they ended, and what they recorded."""
         expected = {self.name: self.size.stages}
         if self.changed:
             expected[f"{self.name}-r2"] = self.size.again
@@ -188,7 +188,7 @@ class Reference:
             yield f"{len(ran)} times a task did its work, not once each of {len(ids)}: {odd}"
 
     def _wrong_files(self) -> Iterator[str]:
-        """The results are those of the inputs, and nothing half done lies about."""
+        """Whether the results are those of the inputs, without partial files."""
         results = self.folder / "results"
         found = {path.name: path.read_text(encoding="utf-8") for path in results.glob("*")}
         if found != self.expected():
@@ -198,7 +198,7 @@ class Reference:
             yield f"left lying about: {hidden}"
 
     def expected(self) -> dict[str, str]:
-        """The content of each result, by its name."""
+        """The content of each result by name."""
         inputs = [
             _content(number, changed=self.changed and number == _CHANGED)
             for number in range(self.size.files)

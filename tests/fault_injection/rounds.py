@@ -1,7 +1,7 @@
-"""One round: the reference run with one fault in it, the same command until it ends well, a look.
+"""One round: the reference run with one fault, the same command until it succeeds, and a check.
 
-A round shares nothing with another but the service: the spec, the pool, the job and the containers
-have names of their own, and so any number of rounds can go on side by side.
+A round shares only the service with other rounds. The spec, the pool, the job and the containers
+have separate names, so that rounds can run at the same time.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from tests.fault_injection.proxy import KILLS, PATIENT, Fault, Proxy
 from tests.fault_injection.reference import WHOLE, Reference, Size
 
 IMPATIENT = Limits(read=2.0)
-"""For the faults that end by a time-out; for all others the limits are those of users."""
+"""Limits for faults that end with a time-out; other faults use the limits of users."""
 
 OTHER = "another apply"
-"""How a failure says that another apply of the spec may have done the work."""
+"""Part of the message that another apply of the spec may have done the work."""
 
 LATEST = 0.6
-"""Seconds after which a second apply begins at most: while the first still goes on."""
+"""The maximum delay of the second apply in seconds: the first still runs."""
 
 LONGEST = 90.0
 """Seconds; a run takes two."""
 
 HUNG = -99
-"""Instead of an exit code, when a run took longer."""
+"""Used instead of an exit code when a run exceeds its limit."""
 
 
 class Scenario(StrEnum):
-    """What the apply that is disturbed has to do."""
+    """The work of the apply with the fault."""
 
     FRESH = "fresh"
-    """Everything: there is nothing yet."""
+    """Everything; the account is empty."""
     CHANGED = "changed"
-    """The run has ended, and an input and the pool's start task have changed since."""
+    """The run has ended, and an input and the start task have changed since."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a round went. ``hit`` is the request that was harmed, empty if the run never got there.
+    """The result of a round. ``hit`` is the request with the fault; empty if not reached.
 
-    ``codes`` are the exit codes of the applies; ``wrong`` is all that is not as it must be.
+    ``codes`` are the exit codes of the applies; ``wrong`` contains every difference.
     """
 
     fault: Fault | None
@@ -66,7 +66,7 @@ class Verdict:
 
     @property
     def words(self) -> str:
-        """A line that tells of it."""
+        """The result as one line."""
         what = f"{self.fault.kind:<9} {self.fault.number:>4}" if self.fault else "undisturbed"
         codes = " ".join(map(str, self.codes))
         return f"{what}  {self.seconds:5.1f} s  {codes:<5}  {self.hit:<60}"
@@ -74,7 +74,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Where rounds are carried out: a service that runs, and a folder for the rounds' folders."""
+    """A running service, and a folder for the folders of rounds."""
 
     folder: Path
     endpoints: Endpoints
@@ -92,11 +92,11 @@ class Bench:
         )
 
     def proxy(self) -> Proxy:
-        """A proxy before the services."""
+        """A proxy in front of the services."""
         return Proxy(self.endpoints.batch_url, self.endpoints.blob_url)
 
     def account(self, proxy: Proxy | None = None) -> LocalAccount:
-        """The account, as it is or as it is seen through a proxy."""
+        """The account, directly or through a proxy."""
         return LocalAccount(
             batch_url=proxy.url if proxy else self.endpoints.batch_url,
             batch_account=self.endpoints.batch_account,
@@ -107,19 +107,19 @@ class Bench:
         )
 
     def lay_out(self, name: str, size: Size = WHOLE, *, held: bool = False) -> Reference:
-        """A fresh reference run of that name."""
+        """A new reference run with that name."""
         reference = Reference.at(self.folder / name, name, size, held=held)
         reference.lay_out()
         return reference
 
     async def look(self, reference: Reference) -> list[str]:
-        """Everything that is not as it must be in the account and on the disk."""
+        """Every unexpected difference in the account and on disk."""
         return await asyncio.to_thread(
             lambda: list(reference.wrong(self.batch, self.blobs)),
         )
 
     async def forget(self, reference: Reference) -> None:
-        """Delete the jobs, which a run leaves, and the folder."""
+        """Delete the jobs that a run leaves, and the folder."""
         for job in (reference.name, f"{reference.name}-r2"):
             try:
                 await asyncio.to_thread(self.batch.begin_delete_job, job)
@@ -130,7 +130,7 @@ class Bench:
 
 
 async def play(bench: Bench, name: str, fault: Fault | None, scenario: Scenario) -> Verdict:
-    """Carry out a round. Its folder is left if something went wrong."""
+    """Run a round. Its folder is kept if the round fails."""
     began = time.monotonic()
     reference = bench.lay_out(name)
     wrong = []
@@ -170,7 +170,7 @@ async def play(bench: Bench, name: str, fault: Fault | None, scenario: Scenario)
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """How two applies at the same time went: their exit codes, what they said, what is wrong."""
+    """The result of two concurrent applies: exit codes, output, and differences."""
 
     codes: tuple[int, int]
     seconds: float
@@ -180,14 +180,14 @@ class Meeting:
 async def meet(
     bench: Bench, name: str, delay: float, *, apart: bool, size: Size = WHOLE
 ) -> Meeting:
-    """Two applies of one spec, the second ``delay`` seconds after the first.
+    """Run two applies of one spec, the second ``delay`` seconds after the first.
 
-    ``apart`` gives each a copy of the folder, as two people on two machines have; otherwise they
-    are two terminals in one folder. One of them at least must end well, and a copy whose apply
-    ended well has the results. After that nothing is left to do.
+    ``apart`` gives each a copy of the folder, like two people on two machines; otherwise both use
+    one folder, like two terminals. At least one must succeed, and a copy whose apply succeeded has
+    the results. After that nothing is left to do.
 
-    However late the second comes to it, the first of two people has not ended by then: else it is
-    no meeting, since its results are gone with the containers, and the second runs it all again.
+    With two folders, the first apply waits for the second to start. Otherwise the containers with
+    its results would be deleted, and the second would run everything again.
     """
     began = time.monotonic()
     first = bench.lay_out(name, size, held=apart)
@@ -199,7 +199,7 @@ async def meet(
         process = apply(Command(place.spec, account, place.folder / log, Limits()))
         try:
             async with asyncio.timeout(LONGEST):
-                # What it says first is that it begins to carry out the plan that it has made.
+                # The first event is the start of the plan.
                 while process.is_alive() and not _says(place.folder / log):
                     await asyncio.sleep(0.02)
                 there.add(log)
@@ -237,7 +237,7 @@ def _says(log: Path) -> bool:
 
 
 async def _applied(command: Command, proxy: Proxy) -> int:
-    """Apply, to its end, or until it is killed."""
+    """Apply until it ends or is killed."""
     process = apply(command)
     running = asyncio.ensure_future(ended(process))
 

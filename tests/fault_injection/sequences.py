@@ -1,9 +1,9 @@
-"""Random sequences of what people do with one spec, compared with a model of the right results.
+"""Random sequences of edits and commands on one spec, compared with a model of the correct results.
 
-A run is a folder with a spec, a program and a few inputs, under a name of its own. Every task
-writes one line to a journal on this disk when it starts: what it computes, which is a
-:class:`Work`. The model knows the present work of every input and what has succeeded; the checks
-ask the disk and the journal, not batchspec.
+A run is a folder with a spec, a program and a few inputs, under a separate name. Every task writes
+one line to a journal on this disk when it starts: what it computes, which is a :class:`Work`. The
+model knows the current work of every input and what has succeeded; the checks read the disk and
+the journal without batchspec.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Work(NamedTuple):
 
 @dataclass
 class Run:
-    """One spec with its folder, the commands on it, and the model."""
+    """One spec with its folder, its commands and the model."""
 
     folder: Path
     name: str
@@ -120,10 +120,10 @@ class Run:
             (self.folder / name).mkdir(parents=True)
         self.write()
 
-    # --- what people do --------------------------------------------------------------------
+    # --- edits -----------------------------------------------------------------------------
 
     def write(self) -> None:
-        """Write the spec, the program and the inputs as they are now."""
+        """Write the spec, the program and the inputs in their current form."""
         merge = MERGE.format(folder=self.folder) if self.merges else ""
         text = SPEC.format(
             name=self.name,
@@ -142,7 +142,7 @@ class Run:
             (self.folder / "data" / f"{stem}.txt").write_text(content + "\n")
 
     def edit(self, what: str) -> None:
-        """Change one thing, and write it."""
+        """Make one change and write it."""
         self._edits += 1
         stem = sorted(self.inputs)[self._edits % len(self.inputs)]
         match what:
@@ -170,7 +170,7 @@ class Run:
         self.steps.append(f"edit {what}")
 
     def lose(self, what: str, blobs: BlobServiceClient) -> None:
-        """Lose the results on the disk, or those in the account."""
+        """Delete the results on disk, or those in the account."""
         if what == "results":
             shutil.rmtree(self.folder / "results", ignore_errors=True)
         else:
@@ -194,7 +194,7 @@ class Run:
         return [verb, str(self.folder / "run.yaml"), *variable, *options]
 
     def call(self, verb: str, *options: str) -> Done:
-        """A command to its end."""
+        """Run a command until it ends."""
         self.steps.append(" ".join((verb, *options)))
         done = run(
             self._words(verb, *options), folder=self.folder, environ=self.environ, timeout=LONGEST
@@ -203,7 +203,7 @@ class Run:
         return done
 
     def interrupt(self, verb: str = "apply") -> None:
-        """A command that gets Ctrl-C while its tasks run; the tasks go on when it has ended."""
+        """Run a command, send Ctrl-C while its tasks run, and let the tasks continue."""
         self.steps.append(f"{verb}, interrupted")
         hold = self.folder / "hold"
         hold.touch()
@@ -234,30 +234,30 @@ class Run:
             process.kill()
             hold.unlink()
 
-    # --- what is true ----------------------------------------------------------------------
+    # --- checks ----------------------------------------------------------------------------
 
     @property
     def journal(self) -> list[str]:
-        """A line for each task that has started."""
+        """One line for each task that started."""
         path = self.folder / "journal"
         return path.read_text().splitlines() if path.exists() else []
 
     def work(self, stem: str) -> Work:
-        """What the task of an input computes now."""
+        """What the task of an input currently computes."""
         return Work(stem, f"p{self.program}", self.word, f"v{self.command}", self.inputs[stem])
 
     @property
     def present(self) -> dict[str, Work]:
-        """What every task computes now."""
+        """What every task currently computes."""
         return {stem: self.work(stem) for stem in self.inputs}
 
     def results(self) -> dict[str, str]:
-        """The results on the disk, by their names."""
+        """The results on disk by name."""
         folder = self.folder / "results"
         return {path.name: path.read_text() for path in sorted(folder.glob("*.out"))}
 
     def planned(self) -> int | None:
-        """How many tasks the plan submits; ``None`` when the plan refuses."""
+        """How many tasks the plan submits; ``None`` if the plan is refused."""
         done = self.call("plan", "--format", "json")
         if done.code:
             return None
@@ -268,7 +268,7 @@ class Run:
         """Every present input has the result of its present work.
 
         A retry also keeps what succeeded before of the same input, and so does a later apply for as
-        long as program, parameter and command stay what they were then.
+        long as program, parameter and command do not change.
         """
         found = self.results()
         kept = self.succeeded if retried else {}
@@ -284,13 +284,13 @@ class Run:
             assert found.get("all.out") == whole, self.story(done, f"all.out: {found}")
 
     def forget(self) -> None:
-        """Nothing that has succeeded is in the account any more."""
+        """Record that the account has no succeeded task."""
         self.succeeded.clear()
         self.accepted.clear()
         self.definition = None
 
     def accept(self) -> None:
-        """A retry has kept what has succeeded, for the program as it is now."""
+        """Record that a retry kept what succeeded, for the current program."""
         self.definition = (self.program, self.word, self.command)
         self.accepted = {
             words[0]: Work(*words)
@@ -299,14 +299,14 @@ class Run:
         }
 
     def note_success(self) -> None:
-        """Remember what has succeeded, as the results say."""
+        """Record from the results what has succeeded."""
         for name, text in self.results().items():
             words = text.split()
             if name != "all.out" and len(words) == 5:
                 self.succeeded.setdefault(words[0], set()).add(Work(*words))
 
     def story(self, done: Done, why: str = "") -> str:
-        """All that led to a failure."""
+        """The history that led to a failure."""
         return "\n".join(
             [
                 why,
@@ -325,5 +325,5 @@ class Run:
 
 
 def _watches(log: Path) -> bool:
-    """Whether the command has come to watch its tasks."""
+    """Whether the command watches its tasks."""
     return log.exists() and '"tasks_seen"' in log.read_text()

@@ -1,4 +1,4 @@
-"""A sweep: many rounds, some at a time, each with a fault of its own."""
+"""A sweep: many rounds, several at a time, each with another fault."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from tests.fault_injection.proxy import Fault, Kind
 from tests.fault_injection.rounds import Bench, Scenario, Verdict, play
 
 _TRIES = 2
-"""How many requests a run makes depends on how fast it is: it may not come to a number."""
+"""The number of requests depends on the speed of a run, which may not reach a number."""
 
 
 def points(requests: int, kinds: Iterable[Kind]) -> list[Fault]:
-    """Every request in every way."""
+    """Every request with every kind of fault."""
     return [Fault(kind, number) for number in range(1, requests + 1) for kind in kinds]
 
 
 async def sweep(
     bench: Bench, scenario: Scenario, faults: list[Fault], side_by_side: int
 ) -> AsyncIterator[Verdict]:
-    """A verdict for each fault, as they come."""
+    """A verdict for each fault, in the order of completion."""
     waiting = list(enumerate(faults, 1))[::-1]
     done: asyncio.Queue[Verdict | None] = asyncio.Queue()
 

@@ -1,4 +1,4 @@
-"""What is concealed is removed in every form in which it could be quoted."""
+"""Secrets are removed in every form in which they can be quoted."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_what_is_too_short_is_left_alone() -> None:
     assert redact("no news") == "no news"
 
 
-def test_environment_settings_are_told_apart_by_their_names() -> None:
-    """The account may still have the value of a secret that nobody gives any more."""
+def test_environment_settings_are_identified_by_name() -> None:
+    """The account may still have the value of a secret that is no longer given."""
     there = Record(environmentSettings=(Record(name="A", value="an old secret"),))
     wanted = Record(environmentSettings=(Record(name="A", value="a"), Record(name="B", value="b")))
     words = [difference.words for difference in differences(wanted, there)]

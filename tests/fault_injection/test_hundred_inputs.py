@@ -1,4 +1,4 @@
-"""Change one input of a hundred and apply again: one file goes up, one task runs."""
+"""Change one of a hundred inputs and apply again: one file is uploaded, one task runs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ cleanup: {{containers: {containers}, pool: never, job: never}}
 
 @dataclass(frozen=True)
 class Hundred:
-    """A hundred inputs, a task for each, and what was done so far."""
+    """A hundred inputs with a task each, and a record of the tasks that ran."""
 
     place: Workplace
     name: str
@@ -68,7 +68,7 @@ class Hundred:
 
     @property
     def ran(self) -> list[str]:
-        """The inputs whose tasks ran, in order; an input is there as often as it was worked on."""
+        """The inputs whose tasks ran, in order; an input appears once for each run."""
         return (self.place.folder / "marks").read_text().split()
 
     def open_gate(self) -> None:
@@ -78,12 +78,12 @@ class Hundred:
         (self.place.folder / "data" / CHANGED).write_text(words)
 
     def apply(self) -> dict[str, int]:
-        """Apply, to a good end; how many items each step that was carried out had, by its verb."""
+        """Apply with success; return the number of items of each executed step by verb."""
         done = self._run("apply", "--progress", "json")
         return items(done.out)
 
     def plan(self) -> dict[str, int]:
-        """How many items each step that is to be carried out has, by its verb."""
+        """The number of items of each planned step by verb."""
         done = self._run("plan", "--format", "json")
         steps = json.loads(done.out)["steps"]
         return {step["verb"]: step["items"] for step in steps if step["verb"] != "keep"}
@@ -103,7 +103,7 @@ class Hundred:
 
 
 def items(events: str) -> dict[str, int]:
-    """The items of all steps that ended well, by their verbs."""
+    """The items of all successful steps by verb."""
     found: dict[str, int] = {}
     for event in map(json.loads, events.splitlines()):
         if event["type"] == "step_done":
@@ -128,7 +128,7 @@ def hundred(bench: Bench, tmp_path: Path, request: pytest.FixtureRequest) -> Ite
 
 
 def task_counts(bench: Bench, name: str) -> dict[str, int]:
-    """How many tasks each job of a run holds, all of them completed well."""
+    """The number of tasks of each job of a run, all of which succeeded."""
     ends = bench.endpoints
     credential = AzureNamedKeyCredential(ends.batch_account, ends.batch_key)
     with BatchClient(ends.batch_url, credential) as client:

@@ -1,4 +1,4 @@
-"""A sample of the matrix that ``tools/run_matrix.py`` plays in full: every trouble once."""
+"""A sample of the matrix that ``tools/run_matrix.py`` runs in full: every fault once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.fault_injection.rounds import Bench
 
 
 def sample() -> list[Cell]:
-    """Each trouble once, the kinds of pools in turn."""
+    """Each fault once, with the kinds of pools in turn."""
     kinds, chosen, seen = itertools.cycle(PoolKind), [], set[str]()
     for kind in kinds:
         left = [c for c in cells() if c.trouble.name not in seen and c.kind is kind]

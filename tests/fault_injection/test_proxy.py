@@ -1,4 +1,4 @@
-"""The proxy itself: what it passes on is what came, and what it does is what it says."""
+"""The proxy forwards requests unchanged and injects the faults that it describes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXT = "x" * 1000
 
 
 class Upstream:
-    """A service that remembers what it was asked."""
+    """A service that records the requests it receives."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, bytes]] = []
@@ -45,7 +45,7 @@ async def serving(fault: Fault | None) -> AsyncIterator[tuple[Upstream, Proxy]]:
 
 
 async def ask(proxy: Proxy) -> tuple[int, str]:
-    """One signed request, as a client sends it that tries once."""
+    """One signed request of a client without retries."""
     async with aiohttp.ClientSession() as session:
         session._retry_connection = False
         url = f"{proxy.url}/jobs?a=%20b"
@@ -72,7 +72,7 @@ async def test_each_kind_does_what_it_says(kind: Kind) -> None:
         else:
             asking = asyncio.ensure_future(ask(proxy))
             if kind in PATIENT:
-                # The client has enough of it when the proxy has the request, not before.
+                # The client times out after the proxy has received the request, not before.
                 while not proxy.hit:
                     await asyncio.sleep(0)
                 asking.cancel()

@@ -1,8 +1,8 @@
-"""No secret in any output, saved file, run folder, log or exception: everything is run with marked
-keys and a marked secret, and all bytes that were written are searched.
+"""No secret is in any output, saved file, run folder, log or exception.
 
-What is left out of the search holds secrets because it must: ``account.json`` (for its owner
-alone), the service's own state, and what ``batchspec local env`` is asked to print.
+Commands run with marked keys and a marked secret, and all bytes that were written are searched.
+The search excludes what contains secrets by purpose: ``account.json`` (readable by its owner
+only), the state of the service, and the output of ``batchspec local env``.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ cleanup: {containers: never, pool: never, job: never}
 
 @dataclass
 class Marked:
-    """A project whose every secret is marked, and all that commands have said in it."""
+    """A project whose secrets are marked, and the output of all commands in it."""
 
     place: Workplace
     said: dict[str, str] = field(default_factory=dict)
@@ -90,7 +90,7 @@ class Marked:
         return self.place.folder / "run.yaml"
 
     def run(self, *arguments: str, code: int | tuple[int, ...] = 0, given: str = SECRET) -> Done:
-        """Run a command, on the spec where there is one, and keep what it says."""
+        """Run a command and keep its output."""
         words = [str(self.spec) if word == "SPEC" else word for word in arguments]
         if "SPEC" in arguments and given:
             words += ["--var", f"token={given}"]
@@ -106,7 +106,7 @@ class Marked:
         return Marked(place, self.said)
 
     def written(self) -> Iterator[tuple[str, bytes]]:
-        """All that was said, and every file that was written."""
+        """All output, and every file that was written."""
         for name, text in self.said.items():
             yield name, text.encode()
         for path in sorted(self.place.folder.rglob("*")):
@@ -132,7 +132,7 @@ def marked(azurite_installed: Path, tmp_path: Path) -> Iterator[Marked]:
     account = home / "account.json"
     account.touch(mode=0o600)
     account.write_text(json.dumps({**names, "batch_key": BATCH_KEY, "blob_key": BLOB_KEY}))
-    # Whatever is written to a temporary folder is searched, too.
+    # Temporary folders are searched, too.
     environ = {
         "BATCHSPEC_LOCAL_HOME": str(home),
         "TMPDIR": str(folder / "tmp"),
@@ -173,7 +173,7 @@ MARKERS = [re.compile(re.escape(mark)) for mark in MARKS]
 
 
 def look(marked: Marked) -> None:
-    """Everything that changes nothing."""
+    """Commands that change nothing."""
     marked.run("validate", "SPEC")
     marked.run("validate", "SPEC", "--var", "round=no number", code=2)
     marked.run("validate", "SPEC", "--format", "json")
@@ -189,7 +189,7 @@ def look(marked: Marked) -> None:
 
 
 def runs(marked: Marked) -> None:
-    """A run in each way of showing it, and all that tells of a run."""
+    """A run in each form of progress, and all commands that report on it."""
     for number, progress in enumerate(("auto", "live", "plain", "json", "quiet")):
         marked.run("apply", "SPEC", "--progress", progress, "-v", "--var", f"round={number}")
     marked.run("apply", "SPEC", "--var", "round=4")
@@ -207,7 +207,7 @@ def runs(marked: Marked) -> None:
 
 
 def failures(marked: Marked) -> None:
-    """Tasks that fail, and one whose program is not there."""
+    """Tasks that fail, and one whose program does not exist."""
     bad = ("--var", "ending=false")
     marked.run("apply", "SPEC", *bad, "-v", code=3)
     marked.run("failures", "SPEC", *bad)
@@ -217,7 +217,7 @@ def failures(marked: Marked) -> None:
 
 
 def rotated(marked: Marked) -> None:
-    """Another secret is given: the account still has the one that nobody names any more."""
+    """Another secret is given; the account still has the previous one."""
     text = marked.spec.read_text()
     more = text.replace("standard_d2s_v5", "standard_d4s_v5").replace("env: {A:", "env: {B: b, A:")
     marked.spec.write_text(more)
@@ -233,7 +233,7 @@ def rotated(marked: Marked) -> None:
 
 
 def azure(marked: Marked) -> None:
-    """The same service, named as an account on Azure is."""
+    """The same service, addressed as an account on Azure."""
     ends = local.start(marked.place.home)
     there = marked.elsewhere(
         AZURE_BATCH_ACCOUNT=ends.batch_account,
@@ -273,12 +273,12 @@ def wrong(marked: Marked) -> None:
         bad = marked.place.folder / "tmp" / "bad.yaml"
         bad.write_text(text.replace(old, new))
         marked.run("plan", str(bad), "--var", f"token={SECRET}", "-v", code=(0, 2))
-        # The file itself is the user's; what was said of it is searched.
+        # The file belongs to the user; the output about it is searched.
         bad.unlink()
 
 
 def bug(marked: Marked) -> None:
-    """An exception that nobody expected, with everything in it that is at hand."""
+    """An unexpected exception with all available values in it."""
     code = (
         "import sys, batchspec.plan.build as p\n"
         "def build(spec, observed, **options):\n"
@@ -302,6 +302,6 @@ def bug(marked: Marked) -> None:
 
 
 def destroy(marked: Marked) -> None:
-    """The end of it."""
+    """The end of the project."""
     marked.run("destroy", "SPEC", "-y", "--force")
     marked.run("local", "stop")

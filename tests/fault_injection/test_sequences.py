@@ -1,7 +1,4 @@
-"""Any sequence of edits and commands: exit 0 means that the results are those of the spec as it is.
-
-A sample of what ``tools/sequence_sweep.py`` plays in full.
-"""
+"""Any sequence of edits and commands: exit 0 means that the results match the current spec."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Some points of the sweep: one for each kind of fault, at a request that chance has chosen.
+"""A sample of the sweep: each kind of fault once, at a random request.
 
-``python -m tools.fault_sweep`` plays all of them.
+``python -m tools.fault_sweep`` runs all points.
 """
 
 from __future__ import annotations
@@ -15,19 +15,17 @@ from tests.fault_injection.sweep import sweep
 
 SEED = 189
 FEWEST = {Scenario.FRESH: 75, Scenario.CHANGED: 31}
-"""So many requests a run makes at least: one that finds its tasks done at the first look at them.
+"""The minimum number of requests of a run, whose tasks have ended at the first look.
 
-Each further look is four more, and how many there are depends on how fast the machine is.
+Each further look adds four; their number depends on the speed of the machine.
 """
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("scenario", Scenario)
-async def test_whatever_happens_to_a_request_the_same_command_gets_there(
-    bench: Bench, scenario: Scenario
-) -> None:
+async def test_the_same_command_converges_after_any_fault(bench: Bench, scenario: Scenario) -> None:
     chance = random.Random(SEED)
-    # Every other kind in one scenario, the rest in the other.
+    # The kinds of faults alternate between the two scenarios.
     kinds = list(Kind)[scenario is Scenario.CHANGED :: 2]
     faults = [Fault(kind, chance.randint(1, FEWEST[scenario])) for kind in kinds]
     verdicts = [verdict async for verdict in sweep(bench, scenario, faults, side_by_side=2)]

@@ -1,8 +1,8 @@
-"""Two applies of one spec at the same moment end as one run: twenty times.
+"""Two concurrent applies of one spec end as one run: twenty times.
 
-By turns the two are in one folder, as two terminals are, and in two copies of it, as two people
-are; the second begins later and later. Most of the rounds in one folder are of the reference run
-in short; ``python -m tools.two_applies`` plays as many whole ones as one likes.
+Alternately, both use one folder, like two terminals, and two copies of it, like two people; the
+second starts with an increasing delay. Most rounds in one folder use the smaller reference run;
+``python -m tools.two_applies`` runs more rounds.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ ROUNDS = 20
 async def test_two_applies_at_once_are_one_run(bench: Bench, number: int) -> None:
     delay = (number // 2) * LATEST / (ROUNDS // 2)
     apart = bool(number % 2)
-    # A short run may have ended before the second begins: in the same folder that changes nothing.
+    # In one folder, a short run may end before the second starts without a difference.
     size = WHOLE if apart or number in {0, ROUNDS - 2} else SMALL
     met = await meet(bench, f"meet-{number}", delay, apart=apart, size=size)
     assert met.wrong == ()
-    # Of two people one has the results; the other may have been told that it was outrun.
+    # Of two people one has the results; the other may be refused.
     assert met.codes == (0, 0) or (apart and 0 in met.codes)

@@ -1,4 +1,4 @@
-"""How the code lies: sizes, names, and nothing in it of the machine it was written on."""
+"""Structure of the code: sizes, names, and no trace of the machine it was written on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REGISTRIES = re.compile(
 
 
 def tracked(*patterns: str) -> list[Path]:
-    """The files that git knows, and those that are new and not ignored."""
+    """The files in git, and new ones that are not ignored."""
     line = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *patterns]
     listed = subprocess.run(line, cwd=ROOT, capture_output=True, check=False)
     if listed.returncode != 0:
@@ -31,39 +31,39 @@ def tracked(*patterns: str) -> list[Path]:
     return sorted(path for path in (ROOT / name for name in names) if path.is_file())
 
 
-def test_no_file_has_grown_into_two() -> None:
+def test_no_file_is_too_long() -> None:
     long = {
         path.relative_to(ROOT).as_posix(): lines
         for path in tracked("batchspec/**.py", "task_app/*.py", "tools/*.py", "benchmarks/*.py")
         if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 500
     }
     assert set(long) - set(LONG_FILES) == set(), long
-    assert set(LONG_FILES) - set(long) == set(), "no longer long: take it off the list"
+    assert set(LONG_FILES) - set(long) == set(), "no longer long: remove it from the list"
     assert len(LONG_FILES) <= 3
     assert all(LONG_FILES.values())
 
 
-def test_no_module_is_a_drawer_for_everything() -> None:
-    drawers = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
+def test_no_module_has_a_generic_name() -> None:
+    generic = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
     names = {path: {path.stem, path.parent.name} for path in tracked("batchspec/**.py")}
-    assert [path for path, parts in names.items() if parts & drawers] == []
+    assert [path for path, parts in names.items() if parts & generic] == []
 
 
-def test_every_module_says_what_lives_in_it() -> None:
-    silent = [
+def test_every_module_has_a_docstring() -> None:
+    missing = [
         path.relative_to(ROOT).as_posix()
         for path in tracked("batchspec/**.py", "tools/*.py", "benchmarks/*.py", "tests/**.py")
         if (tree := ast.parse(path.read_text(encoding="utf-8"))).body
         and not ast.get_docstring(tree)
     ]
-    assert silent == []
+    assert missing == []
 
 
-def test_only_the_screen_is_printed_to_by_those_who_may() -> None:
+def test_only_render_and_cli_print() -> None:
     printing = []
     for path in tracked("batchspec/**.py"):
-        room = path.relative_to(ROOT / "batchspec").parts[0]
-        if room in ("render", "cli"):
+        package = path.relative_to(ROOT / "batchspec").parts[0]
+        if package in ("render", "cli"):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             called = node.func if isinstance(node, ast.Call) else None
@@ -73,7 +73,7 @@ def test_only_the_screen_is_printed_to_by_those_who_may() -> None:
 
 
 def test_nothing_names_this_machine_or_a_registry() -> None:
-    # A project at /src, or a home at /, would be found everywhere.
+    # A project at /src, or a home at /, would match everywhere.
     homes = [str(place) for place in (ROOT, Path.home()) if str(place) not in ("/", "/src")]
     places = re.compile("|".join(rf"(?<![\w.-]){re.escape(home)}/\.?\w" for home in homes) or "$^")
     found = []

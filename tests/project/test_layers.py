@@ -1,4 +1,4 @@
-"""The import contracts of pyproject.toml hold."""
+"""The import contracts of pyproject.toml are kept."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["import
 ]
 
 
-def test_the_contracts_hold(monkeypatch: object, capsys: object) -> None:
+def test_the_contracts_are_kept(monkeypatch: object, capsys: object) -> None:
     found = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
     assert found == EXIT_STATUS_SUCCESS, "run lint-imports to see what is broken"
 
 
-def test_the_contracts_name_every_room() -> None:
-    """A room that a `forbidden` contract forgets may import what it should not."""
+def test_the_contracts_name_every_package() -> None:
+    """A package that a `forbidden` contract omits may import what it should not."""
     rooms = {
         f"batchspec.{path.stem}"
         for path in (ROOT / "batchspec").iterdir()

@@ -1,4 +1,4 @@
-"""What the project's pages link to is there: files, folders, and headings in pages."""
+"""The links of the documentation lead to existing files, folders and headings."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def links(page: Path) -> list[str]:
-    """Where the links of a page lead; what stands in code is not one."""
+    """The link targets of a page, except in code."""
     text = FENCED.sub("", page.read_text(encoding="utf-8"))
     return LINK.findall(CODE.sub("", text))
 
 
 def anchors(page: Path) -> set[str]:
-    """The names that the headings of a page are linked by."""
+    """The anchors of the headings of a page."""
     text = FENCED.sub("", page.read_text(encoding="utf-8"))
     headings = re.findall(r"^#+ +(.*?) *$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_links_lead_somewhere(name: str) -> None:
+def test_links_have_existing_targets(name: str) -> None:
     page = PAGES[name]
-    astray = []
+    broken = []
     for link in links(page):
         if "://" in link:
             continue
         place, _, anchor = link.partition("#")
         target = page.parent / place if place else page
         if not target.exists() or (anchor and anchor not in anchors(target)):
-            astray.append(link)
-    assert astray == []
+            broken.append(link)
+    assert broken == []
 
 
 def test_every_page_of_the_docs_is_linked_from_the_readme() -> None:

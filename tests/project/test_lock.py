@@ -1,4 +1,4 @@
-"""requirements.lock: every dependency, pinned and hashed, and no word of where it came from."""
+"""requirements.lock contains every dependency, pinned and hashed, without an index address."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def locked() -> dict[str, str]:
-    """Name to version."""
+    """Versions by name."""
     pins = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", LOCK, re.MULTILINE)
     return {canonicalize_name(name): version for name, version in pins}
 
 
-def test_the_lock_has_what_the_project_asks_for() -> None:
+def test_the_lock_contains_all_dependencies() -> None:
     project = PROJECT["project"]
     asked = [
         *project["dependencies"],
@@ -41,7 +41,7 @@ def test_every_pin_has_a_hash() -> None:
     assert [block for block in blocks if "--hash=sha256:" not in block] == []
 
 
-def test_the_lock_names_no_place() -> None:
+def test_the_lock_names_no_index() -> None:
     lines = [line for line in LOCK.splitlines() if not line.lstrip().startswith("#")]
     options = [
         line for line in lines if line.startswith("-") or "://" in line or re.search(r"\s@\s", line)

@@ -1,4 +1,4 @@
-"""The Makefile, the set-up and the README agree, and the set-up says what is missing."""
+"""The Makefile, the set-up and the README agree, and the set-up reports what is missing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_scripts_can_be_run_and_parsed(script: str) -> None:
 def setup_with(
     tmp_path: Path, pythons: dict[str, str], *arguments: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run a copy of tools/setup.sh on a machine that has just these commands."""
+    """Run a copy of tools/setup.sh on a machine with only these commands."""
     commands = tmp_path / "bin"
     commands.mkdir()
     for tool in ("dirname", "env", "sh"):
@@ -84,7 +84,7 @@ WITHOUT_VENV = 'case "$2" in *ensurepip*) exit 1;; *print*) echo python3.11-venv
         ({"python3": WITHOUT_VENV}, "python3.11-venv"),
     ],
 )
-def test_a_machine_without_python_or_venv_is_told_what_to_install(
+def test_missing_python_or_venv_is_reported_with_the_package(
     tmp_path: Path, pythons: dict[str, str], packages: str
 ) -> None:
     done = setup_with(tmp_path, pythons)
@@ -93,17 +93,17 @@ def test_a_machine_without_python_or_venv_is_told_what_to_install(
     assert done.stderr.endswith(f"    sudo apt-get install {packages}\n")
 
 
-def test_ci_learns_the_same_packages_one_a_line(tmp_path: Path) -> None:
+def test_ci_reads_the_same_packages_one_per_line(tmp_path: Path) -> None:
     done = setup_with(tmp_path, {"python3": WITHOUT_VENV}, "--missing")
     assert (done.returncode, done.stdout, done.stderr) == (0, "python3.11-venv\n", "")
 
 
-def test_a_whole_python_is_preferred_to_one_without_venv(tmp_path: Path) -> None:
+def test_a_python_with_venv_is_preferred(tmp_path: Path) -> None:
     done = setup_with(tmp_path, {"python3.11": WITHOUT_VENV, "python3.12": "exit 0"}, "--missing")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_environment_is_made_and_filled_from_the_lock(tmp_path: Path) -> None:
+def test_the_environment_is_created_from_the_lock(tmp_path: Path) -> None:
     log = tmp_path / "log"
     fake = f"""
 echo "$@" >>{log}
@@ -124,8 +124,8 @@ fi"""
     ]
 
 
-def test_the_changelog_keeps_to_its_form() -> None:
-    """That of keepachangelog.com: unreleased first, then versions, the newest first, with dates."""
+def test_the_changelog_has_the_form_of_keep_a_changelog() -> None:
+    """The form of keepachangelog.com: unreleased first, then versions, newest first, with dates."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert text.startswith("# Changelog\n")
     first, *released = re.findall(r"^## (.*)$", text, re.MULTILINE)

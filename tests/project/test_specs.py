@@ -1,4 +1,4 @@
-"""The specs of the repository: valid, and the tutorial as the language states it."""
+"""The specs of the repository are valid, and the tutorial is the example of the language."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SPECS = sorted((ROOT / "specs").glob("*.yaml"))
 LANGUAGE = ROOT.parent / "shared" / "SPEC.md"
 
 
-def test_the_tutorial_is_the_language_s_own_example() -> None:
+def test_the_tutorial_is_the_example_of_the_language() -> None:
     if not LANGUAGE.exists():
-        pytest.skip("the statement of the language does not lie beside the project")
+        pytest.skip("the description of the language is not available")
     (example,) = re.findall(r"```yaml\n(.*?)```", LANGUAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert (ROOT / "specs" / "topn.yaml").read_text(encoding="utf-8") == example
 
@@ -30,7 +30,7 @@ def test_the_first_line_names_the_schema_for_editors(spec: Path) -> None:
 
 
 GIVEN = {"secret.yaml": {"signing_key": "0123456789abcdef"}}
-"""Parameters without a default; everything else of a spec stands in it."""
+"""Values of parameters without a default."""
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.name)
@@ -38,8 +38,8 @@ def test_every_spec_is_valid(spec: Path) -> None:
     assert not read_spec(spec, variables=GIVEN.get(spec.name, {})).warnings
 
 
-def test_robocopy_s_exit_codes_are_read_as_it_means_them() -> None:
-    """Below 8 it tells what it did; `cmd` would take 1 (files were copied) for a failure."""
+def test_robocopy_fails_from_exit_code_8() -> None:
+    """Codes below 8 are success; `cmd` would treat 1 (files were copied) as a failure."""
     windows = yaml.safe_load((ROOT / "specs" / "topn-windows.yaml").read_text(encoding="utf-8"))
     command = windows["pool"]["start_task"]["command"]
     copy, _, rule = command.partition(" & ")

@@ -1,4 +1,4 @@
-"""What a command imports before it knows that it needs it: no Azure SDK for help and validate."""
+"""Imports of a command: no Azure SDK for help and validate."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_offline_commands_import_no_client(arguments: list[str]) -> None:
     assert imported(arguments, LATE) == "0 []"
 
 
-def test_a_simple_spec_is_read_without_what_few_need() -> None:
+def test_a_simple_spec_is_read_without_optional_libraries() -> None:
     assert imported(["validate", "specs/topn.yaml"], SELDOM) == "0 []"
     assert imported(["validate", "specs/range.yaml"], SELDOM) == "0 ['jinja2']"
 
 
 def imported(arguments: list[str], late: tuple[str, ...]) -> str:
-    """The exit code of a command, and which of these libraries it has loaded."""
+    """The exit code of a command, and which of these libraries it loaded."""
     program = f"""
 import sys
 sys.argv = ["batchspec", *{arguments!r}]

@@ -1,4 +1,4 @@
-"""Is everything as it was acknowledged, and did each task run as it may?"""
+"""Checks that all acknowledged state exists and that each task ran as it may."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CLOSED = models.BatchAllTasksCompleteMode.TERMINATE_JOB
 
 
 def check(client: BatchClient, writers: Sequence[Writer]) -> list[str]:
-    """Everything acknowledged that is not as it was acknowledged."""
+    """Everything acknowledged that differs from its acknowledged state."""
     wrong = []
     for writer in writers:
         wrong += writer.wrong
@@ -61,7 +61,7 @@ def _end_of(task: models.BatchTask) -> tuple[object, ...]:
 
 
 def check_end(client: BatchClient, writers: Sequence[Writer], folder: Path) -> list[str]:
-    """Wait for all jobs to end; everything that is not as it should be then."""
+    """Wait for all jobs to end; return every difference."""
     jobs = [job for writer in writers for job in writer.jobs]
     for writer in writers:
         writer.finish(client)

@@ -1,4 +1,4 @@
-"""What is killed: the embedded service, whole or the Batch part alone."""
+"""The target of a kill: the embedded service, complete or only its Batch part."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ asyncio.run(serve(config, lambda url: print(url, flush=True)))
 
 
 class Target(Protocol):
-    """The service to kill, with one data folder for all its lives."""
+    """The service to kill, with one data folder for all its starts."""
 
     def start(self) -> BatchClient:
-        """Start it, and return a client that does not try again."""
+        """Start it and return a client without retries."""
 
     def kill(self) -> None:
-        """SIGKILL the service; return when it is gone. What it started may live a little longer."""
+        """Send SIGKILL and wait until the service has ended. Child processes may live longer."""
 
     def stop(self) -> None:
-        """End what is left."""
+        """End the remaining processes."""
 
 
 @dataclass(slots=True)
 class Daemon:
-    """The whole of it, as ``batchspec local start`` starts it."""
+    """The complete service, as ``batchspec local start`` starts it."""
 
     data: Path
     pid: int = 0
@@ -67,7 +67,7 @@ class Daemon:
 
 @dataclass(slots=True)
 class Bare:
-    """The Batch service without Azurite and without a lock: it starts at once."""
+    """The Batch service without Azurite and without a lock, which starts faster."""
 
     data: Path
     process: subprocess.Popen[str] | None = None

@@ -1,7 +1,7 @@
-"""Clients that write, and keep account of what was acknowledged.
+"""Clients that write and record what was acknowledged.
 
-What lives here: requests, and what came of them: acknowledged, or asked for in vain, which may have
-happened or not. What may not: reading anything back to judge it.
+Here: requests and their outcome, which is acknowledged or unknown. Not here: reading anything back
+to check it.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ TASKS_AT_ONCE = 12
 
 @dataclass(slots=True)
 class Stamp:
-    """A growing number in the metadata of something: the last acknowledged, the last tried."""
+    """An increasing number in metadata: the last acknowledged and the last sent."""
 
     acknowledged: int = 0
     tried: int = 0
 
     def item(self) -> models.BatchMetadataItem:
-        """The next one to write."""
+        """The next number to write."""
         self.tried += 1
         return models.BatchMetadataItem(name="stamp", value=str(self.tried))
 
     def fault(self, shown: Sequence[models.BatchMetadataItem] | None) -> str | None:
-        """What is wrong with the one that is ``shown``; once seen, it stays."""
+        """The difference of the number that is ``shown``; it stays once found."""
         found = int(shown[0].value) if shown else 0
         if not self.acknowledged <= found <= self.tried:
             return f"stamp {found}: of {self.tried}, {self.acknowledged} was acknowledged"
@@ -41,7 +41,7 @@ class Stamp:
 
 @dataclass(slots=True)
 class Job:
-    """What was acknowledged of a job; ``tried`` is also what may have happened or not."""
+    """The acknowledged state of a job; ``tried`` also contains changes with unknown outcome."""
 
     id: str
     stamp: Stamp = field(default_factory=Stamp)
@@ -54,17 +54,17 @@ class Job:
 
     @property
     def must(self) -> set[str]:
-        """The tasks that have to be there."""
+        """The tasks that must exist."""
         return self.tasks - self.gone_tried
 
     @property
     def may(self) -> set[str]:
-        """The tasks that can be there."""
+        """The tasks that can exist."""
         return self.tasks_tried - self.gone
 
 
 class Writer:
-    """A client that keeps account of its acknowledged writes; it works on jobs of its own."""
+    """A client that records its acknowledged writes and uses separate jobs."""
 
     def __init__(self, name: str, folder: Path, chance: random.Random) -> None:
         self.name = name
@@ -78,13 +78,13 @@ class Writer:
         self._client: BatchClient
 
     def work(self, client: BatchClient) -> None:
-        """Write until the service does not answer any more."""
+        """Write until the service no longer answers."""
         self._client = client
         while self._step():
             pass
 
     def finish(self, client: BatchClient) -> None:
-        """Have all jobs end when their tasks have."""
+        """Let all jobs end with their tasks."""
         self._client = client
         for job in self.jobs:
             if not job.closed:
@@ -107,20 +107,20 @@ class Writer:
                 return self._stamp(job)
 
     def _ask(self, call: Callable[[], object]) -> bool:
-        """Make a request; whether it was acknowledged. A refusal is wrong."""
+        """Send a request; return whether it was acknowledged. A refusal is a failure."""
         try:
             call()
         except HttpResponseError as error:
             if error.status_code and not isinstance(error, DecodeError):
                 self.wrong.append(f"{self.name}: {error.message.splitlines()[0]}")
             return False
-        except AzureError:  # no answer: it may have happened or not
+        except AzureError:  # no answer: the outcome is unknown
             return False
         self.writes += 1
         return True
 
     def _open(self) -> bool:
-        # An id that was asked for in vain may be taken: the next one is another.
+        # An id with unknown outcome may exist: the next id is another.
         job = Job(f"{self.name}-{self._chance.randrange(10**9)}")
         pool = models.BatchPoolInfo(pool_id=self.pool)
         asked = models.BatchJobCreateOptions(id=job.id, pool_info=pool)
@@ -152,7 +152,7 @@ class Writer:
         script, marks = self._folder / "task.sh", self._folder / "marks"
         mark, twice = marks / f"{job.id}.{task_id}", self._folder / "twice"
         kind = self._chance.choice(("ends", "stays"))
-        # Some would outlast the start of the next service, if nobody ended them.
+        # Some would outlive the start of the next service if it did not end them.
         seconds = 2.0 if self._chance.random() < 0.05 else self._chance.uniform(0, 0.1)
         line = f"/bin/sh {script} {mark} {twice} {kind} {seconds:.3f}"
         bare = "/usr/bin/env -i " if self._chance.random() < 0.3 else ""
