@@ -1,4 +1,4 @@
-"""A world in memory: an account that does what it is told, and a clock that moves when asked."""
+"""An account in memory, and a clock that advances only by sleeping."""
 
 from __future__ import annotations
 

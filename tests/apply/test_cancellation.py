@@ -1,4 +1,4 @@
-"""Asked to stop at any moment: what was begun is finished, nothing is deleted, and it goes on."""
+"""Cancellation at any moment: started requests are finished, nothing is deleted, a run resumes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.apply.cancellation import Cancellation, RunCancelled
+from batchspec.apply import Cancellation, RunCancelled, run
 from batchspec.apply.concurrency import for_each
 from batchspec.apply.events import Event, Outcome, RunEnded, StepDone, StepSkipped, StepStarted
-from batchspec.apply.executor import run
 from batchspec.diagnostics import Exit
 from tests.apply.fake import FakeAccount, FakeClock
 from tests.apply.test_executor import tutorial
 
 
 class Stopping(FakeAccount):
-    """An account during whose n-th request the run is asked to stop."""
+    """An account during whose n-th request the run is cancelled."""
 
     cancellation: Cancellation
     left: int
@@ -31,7 +30,7 @@ class Stopping(FakeAccount):
 
 
 class StoppingClock(FakeClock):
-    """A clock that lets go of who waits."""
+    """A clock whose waits the cancellation ends."""
 
     def __init__(self, cancellation: Cancellation) -> None:
         super().__init__()
@@ -52,7 +51,9 @@ async def stopped_at(number: int, folder: Path) -> tuple[list[Event], Exit, Stop
     return events, code, account
 
 
-async def test_at_every_request_it_stops_in_order_and_goes_on(tmp_path: Path) -> None:
+async def test_cancellation_at_any_request_can_be_resumed(
+    tmp_path: Path,
+) -> None:
     points = 0
     for number in range(1, 200):
         folder = tmp_path / str(number)
@@ -84,7 +85,7 @@ async def test_at_every_request_it_stops_in_order_and_goes_on(tmp_path: Path) ->
     assert points > 15
 
 
-async def test_items_that_were_begun_are_finished() -> None:
+async def test_started_items_are_finished() -> None:
     cancellation, begun, finished = Cancellation(), [], []
 
     async def work(item: int) -> None:
@@ -100,7 +101,7 @@ async def test_items_that_were_begun_are_finished() -> None:
     assert sorted(finished) == begun
 
 
-async def test_an_item_that_stops_in_the_middle_leaves_the_others_to_finish() -> None:
+async def test_a_cancelled_item_does_not_cancel_the_others() -> None:
     cancellation, begun, finished = Cancellation(), asyncio.Semaphore(0), []
     stopped = asyncio.Event()
 
@@ -121,7 +122,7 @@ async def test_an_item_that_stops_in_the_middle_leaves_the_others_to_finish() ->
     assert finished == [1, 2]
 
 
-async def test_a_stream_that_was_at_its_end_is_done() -> None:
+async def test_cancellation_after_the_last_item_has_no_effect() -> None:
     cancellation = Cancellation()
 
     async def work(item: int) -> None:
@@ -132,7 +133,7 @@ async def test_a_stream_that_was_at_its_end_is_done() -> None:
     await for_each(range(3), work, workers=5, cancellation=cancellation)
 
 
-async def test_whoever_waits_is_let_go() -> None:
+async def test_cancellation_ends_a_wait() -> None:
     cancellation = Cancellation()
     waiting = asyncio.create_task(cancellation.race(asyncio.Event().wait()))
     await asyncio.sleep(0)
@@ -141,7 +142,7 @@ async def test_whoever_waits_is_let_go() -> None:
         await waiting
 
 
-async def test_what_comes_in_time_is_taken() -> None:
+async def test_a_result_before_the_cancellation_is_returned() -> None:
     async def answer() -> int:
         return 7
 

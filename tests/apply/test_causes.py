@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from batchspec.apply.monitor import CAUSES, Cause, Health, Watched, causes
+from batchspec.apply.monitor import CAUSES, Cause, Health, Watched, find_causes
 from batchspec.apply.monitor.health import SlowTask, StuckTasks
 from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts
 from batchspec.diagnostics import Exit
@@ -190,15 +190,15 @@ LOOKS: Mapping[str, tuple[Health, str, bool]] = {
 
 @pytest.mark.parametrize(("look", "code", "ends"), LOOKS.values(), ids=LOOKS)
 def test_the_cause(look: Health, code: str, ends: bool) -> None:
-    found = causes(look)
+    found = find_causes(look)
     assert [(cause.code, cause.ends) for cause in found] == [(code, ends)]
     (cause,) = found
     assert cause.summary and cause.action and cause.subject
-    assert causes(look) == found
+    assert find_causes(look) == found
     assert not ends or cause.kind.ends, "the table says when it ends a run"
 
 
-def test_every_cause_of_the_table_has_a_look_and_those_that_end_have_one_that_does() -> None:
+def test_every_cause_has_a_case_and_every_ending_cause_an_ending_one() -> None:
     of_cloud = {code for code in CAUSES if code.startswith("service-")}
     assert {code for _, code, _ in LOOKS.values()} | of_cloud == set(CAUSES)
     ending = {code for _, code, ends in LOOKS.values() if ends}
@@ -207,7 +207,7 @@ def test_every_cause_of_the_table_has_a_look_and_those_that_end_have_one_that_do
     assert {kind.code for kind in CAUSES.values() if not kind.ends} <= waiting | of_cloud
 
 
-def test_the_document_is_fresh() -> None:
+def test_the_page_is_up_to_date() -> None:
     command = [sys.executable, "tools/generate_waiting.py", "--check"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -237,23 +237,23 @@ NONE: Mapping[str, Health] = {
 
 @pytest.mark.parametrize("look", NONE.values(), ids=NONE)
 def test_no_cause_ends_or_is_a_fault(look: Health) -> None:
-    found = causes(look)
+    found = find_causes(look)
     assert not [cause for cause in found if cause.ends]
     assert {cause.code for cause in found} <= {"scaled-to-zero"}
 
 
-def test_what_ends_the_run_comes_first_and_others_stay() -> None:
+def test_causes_that_end_the_run_come_first() -> None:
     look = health(
         {"starttaskfailed": 1},
         pool=pool(1, 3, resize_errors=QUOTA),
         unwell=unwell(1),
     )
-    assert [cause.code for cause in causes(look)] == ["start-task-failed", "fewer-nodes"]
+    assert [cause.code for cause in find_causes(look)] == ["start-task-failed", "fewer-nodes"]
 
 
-def test_the_words_name_object_numbers_and_the_services_code() -> None:
+def test_the_text_names_object_numbers_and_service_code() -> None:
     def only(name: str) -> Cause:
-        (cause,) = causes(LOOKS[name][0])
+        (cause,) = find_causes(LOOKS[name][0])
         return cause
 
     assert only("quota, and one node").summary == "1 of 3 nodes: AccountCoreQuotaReached"
@@ -280,8 +280,8 @@ def test_the_words_name_object_numbers_and_the_services_code() -> None:
         ("SomethingNew", "other nodes"),
     ],
 )
-def test_what_to_do_about_a_resize_error_follows_its_code(code: str, words: str) -> None:
-    (cause,) = causes(health({}, pool=pool(0, resize_errors=((code, "as the service says"),))))
+def test_the_action_for_a_resize_error_depends_on_its_code(code: str, words: str) -> None:
+    (cause,) = find_causes(health({}, pool=pool(0, resize_errors=((code, "as the service says"),))))
     assert code in cause.summary
     assert cause.detail == "as the service says"
     assert words in cause.action

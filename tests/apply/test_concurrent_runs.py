@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.apply import run
 from batchspec.apply.events import Event, StepDone, StepFailed
-from batchspec.apply.executor import run
 from batchspec.apply.ports import TaskAdded
 from batchspec.apply.transfer import exclusive
 from batchspec.diagnostics import Diagnostic, Exit, ServiceError
@@ -53,7 +53,7 @@ def fetch(folder: Path, job: str = "j") -> DownloadResults:
     return DownloadResults("output", folder / "results", job)
 
 
-async def test_results_that_another_run_has_fetched_are_here(tmp_path: Path) -> None:
+async def test_results_that_another_run_has_downloaded(tmp_path: Path) -> None:
     account, receipt = FakeAccount(), tmp_path / ".batchspec" / "results.jsonl"
     account.containers["output"] = {"a.txt": b"a", "b.txt": b"b"}
     account.jobs["j"] = Record(id="j")
@@ -67,9 +67,7 @@ async def test_results_that_another_run_has_fetched_are_here(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("place", ["results", ".batchspec"])
-async def test_a_disk_that_refuses_ends_the_step_and_not_the_program(
-    tmp_path: Path, place: str
-) -> None:
+async def test_a_disk_error_fails_the_step(tmp_path: Path, place: str) -> None:
     account, receipt = FakeAccount(), tmp_path / ".batchspec" / "results.jsonl"
     account.containers["output"] = {"a.txt": b"a"}
     (tmp_path / place).write_text("a file where a folder is wanted")
@@ -83,7 +81,7 @@ async def test_a_disk_that_refuses_ends_the_step_and_not_the_program(
     assert (tmp_path / "results" / "a.txt").read_bytes() == b"a"
 
 
-async def test_a_container_that_goes_while_it_is_read(tmp_path: Path) -> None:
+async def test_a_container_that_is_deleted_during_the_download(tmp_path: Path) -> None:
     """The list is there, and with the first blob the whole container is gone."""
 
     class Vanishing(FakeAccount):
@@ -100,7 +98,7 @@ async def test_a_container_that_goes_while_it_is_read(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("*.part")) == []
 
 
-async def test_results_that_nobody_has_here_are_missed_in_words(tmp_path: Path) -> None:
+async def test_a_deleted_container_without_downloaded_results_is_an_error(tmp_path: Path) -> None:
     account, receipt = FakeAccount(), tmp_path / "results.jsonl"
     code, events = await carried_out(account, receipt, fetch(tmp_path))
     assert code == Exit.SERVICE
@@ -109,7 +107,7 @@ async def test_results_that_nobody_has_here_are_missed_in_words(tmp_path: Path) 
     assert "another apply" in problem.fix
 
 
-async def test_results_of_an_earlier_job_are_not_taken_for_them(tmp_path: Path) -> None:
+async def test_results_of_an_earlier_job_do_not_count(tmp_path: Path) -> None:
     account, receipt = FakeAccount(), tmp_path / "results.jsonl"
     account.containers["output"] = {"a.txt": b"a"}
     await carried_out(account, receipt, fetch(tmp_path, "j"))
@@ -118,7 +116,7 @@ async def test_results_of_an_earlier_job_are_not_taken_for_them(tmp_path: Path) 
     assert code == Exit.SERVICE
 
 
-async def test_one_download_at_a_time_into_a_folder(tmp_path: Path) -> None:
+async def test_a_folder_has_one_download_at_a_time(tmp_path: Path) -> None:
     account, receipt = FakeAccount(), tmp_path / "results.jsonl"
     account.containers["output"] = {"a.txt": b"a"}
     async with exclusive(receipt):
@@ -129,7 +127,7 @@ async def test_one_download_at_a_time_into_a_folder(tmp_path: Path) -> None:
     assert (await waiting)[0] == Exit.DONE
 
 
-async def test_a_job_that_another_run_has_closed_may_have_ended(tmp_path: Path) -> None:
+async def test_closing_a_job_that_has_ended(tmp_path: Path) -> None:
     class Ended(FakeAccount):
         async def update_job(self, job_id: str, patch: Record) -> None:
             raise ServiceError(Diagnostic("job-completed", "it has ended"), code="JobCompleted")
@@ -139,7 +137,7 @@ async def test_a_job_that_another_run_has_closed_may_have_ended(tmp_path: Path) 
     assert [e.note for e in events if isinstance(e, StepDone)] == ["it has ended already"]
 
 
-async def test_a_pool_that_goes_with_the_end_of_the_job_is_no_trouble(tmp_path: Path) -> None:
+async def test_a_pool_that_is_deleted_after_the_job_has_ended(tmp_path: Path) -> None:
     """Between two looks the last task ends, and the other run deletes the pool."""
 
     class Ending(FakeAccount):
@@ -152,7 +150,7 @@ async def test_a_pool_that_goes_with_the_end_of_the_job_is_no_trouble(tmp_path: 
     assert code == Exit.DONE
 
 
-async def test_a_pool_that_goes_while_tasks_wait_is_missed_in_words(tmp_path: Path) -> None:
+async def test_a_pool_that_is_deleted_while_tasks_wait(tmp_path: Path) -> None:
     account = FakeAccount(jobs={"j": Record(id="j")}, tasks={"j": ["a"]}, never_done=True)
     code, events = await carried_out(account, tmp_path / "r", WaitForTasks("j", "p", 1, HOUR))
     assert code == Exit.SERVICE
@@ -161,7 +159,7 @@ async def test_a_pool_that_goes_while_tasks_wait_is_missed_in_words(tmp_path: Pa
     assert "another apply" in problem.fix
 
 
-async def test_a_container_that_goes_while_it_is_filled(tmp_path: Path) -> None:
+async def test_a_container_that_is_deleted_during_the_upload(tmp_path: Path) -> None:
     class Vanished(FakeAccount):
         async def upload(self, *_: object) -> None:
             raise ServiceError(Diagnostic("container-not-found", "gone"), code="ContainerNotFound")
@@ -175,7 +173,7 @@ async def test_a_container_that_goes_while_it_is_filled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", ["JobBeingTerminated", "JobCompleted"])
-async def test_a_job_that_is_ended_while_tasks_are_submitted(tmp_path: Path, code: str) -> None:
+async def test_a_job_that_ends_while_tasks_are_submitted(tmp_path: Path, code: str) -> None:
     class Stopped(FakeAccount):
         async def add_tasks(self, *_: object) -> list[TaskAdded]:
             self.terminated["j"] = "stopped by ada@host: wrong input"

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchspec.apply import run
 from batchspec.apply.events import (
     Event,
     NodeFailed,
@@ -24,7 +25,6 @@ from batchspec.apply.events import (
     StepStarted,
     TaskFailed,
 )
-from batchspec.apply.executor import run
 from batchspec.apply.ports import Deletion
 from batchspec.diagnostics import Diagnostic, Exit, ServiceError
 from batchspec.plan.actions import (
@@ -114,7 +114,7 @@ def ended(events: Sequence[Event]) -> RunEnded:
     return last
 
 
-async def test_a_run_goes_from_start_to_end(tmp_path: Path) -> None:
+async def test_a_run_from_start_to_end(tmp_path: Path) -> None:
     account = FakeAccount()
     events, code = await events_of(tutorial(tmp_path), account, tmp_path)
     assert code is Exit.DONE
@@ -140,7 +140,7 @@ async def test_job_and_pool_are_asked_about_separately(tmp_path: Path) -> None:
     assert ended(events).left == ("delete-job",)
 
 
-async def test_it_asks_after_failures_too(tmp_path: Path) -> None:
+async def test_deletions_are_confirmed_after_failures(tmp_path: Path) -> None:
     account = FakeAccount(answers=[False, True], failing={"count-7"})
     events, code = await events_of(tutorial(tmp_path), account, tmp_path)
     assert code is Exit.TASKS_FAILED
@@ -152,19 +152,19 @@ async def test_it_asks_after_failures_too(tmp_path: Path) -> None:
     assert ended(events).left == ("delete-containers", "delete-job")
 
 
-async def test_what_does_not_exist_is_not_asked_about(tmp_path: Path) -> None:
+async def test_no_question_about_what_does_not_exist(tmp_path: Path) -> None:
     account = FakeAccount(answers=[True], fail={"create_pool"})
     await events_of(tutorial(tmp_path), account, tmp_path)
     assert account.asked == []
 
 
-def test_after_a_failure_only_the_pool_is_deleted_unless_the_user_says_otherwise() -> None:
+def test_after_a_failure_the_default_is_to_delete_only_the_pool() -> None:
     assert Deletion("pool p", 3, failed=True).advised
     assert not Deletion("job j", None, failed=True).advised
     assert Deletion("job j", None, failed=False).advised
 
 
-async def test_no_keeps_pool_and_job_and_says_what_is_left(tmp_path: Path) -> None:
+async def test_declined_deletions_are_reported_as_remaining(tmp_path: Path) -> None:
     account = FakeAccount(answers=[False, False])
     events, code = await events_of(tutorial(tmp_path), account, tmp_path)
     assert code is Exit.DONE
@@ -175,7 +175,7 @@ async def test_no_keeps_pool_and_job_and_says_what_is_left(tmp_path: Path) -> No
     assert [e.because for e in events if isinstance(e, StepSkipped)] == ["declined"] * 2
 
 
-async def test_the_pool_goes_before_the_containers_its_nodes_read_from(tmp_path: Path) -> None:
+async def test_the_pool_is_deleted_before_its_containers(tmp_path: Path) -> None:
     account = FakeAccount()
     await events_of(tutorial(tmp_path), account, tmp_path)
     assert account.calls.index("delete_pool p") < account.calls.index("delete_container input")
@@ -200,7 +200,9 @@ async def test_failed_tasks_are_reported_and_only_what_is_agreed_to_is_deleted(
 
 @pytest.mark.parametrize("status", [403, 409, 500, 501, None])
 @pytest.mark.parametrize("made", [False, True])
-async def test_only_what_exists_is_left(tmp_path: Path, status: int | None, *, made: bool) -> None:
+async def test_only_existing_objects_remain(
+    tmp_path: Path, status: int | None, *, made: bool
+) -> None:
     """After a failed creation the pool may exist; a refusal (403, 501) says that it does not."""
 
     class Refusing(FakeAccount):
@@ -215,7 +217,7 @@ async def test_only_what_exists_is_left(tmp_path: Path, status: int | None, *, m
     assert ended(events).left == (*pool, "delete-containers")
 
 
-async def test_a_container_that_was_not_created_is_not_left(tmp_path: Path) -> None:
+async def test_a_container_that_was_not_created_is_not_reported(tmp_path: Path) -> None:
     class Refusing(FakeAccount):
         async def create_container(self, *_: object) -> bool:
             raise ServiceError(Diagnostic("no", "no"), code="No", status=403)
@@ -308,7 +310,7 @@ def with_inputs(folder: Path, count: int) -> Plan:
     )
 
 
-async def test_tasks_are_submitted_as_their_inputs_arrive(tmp_path: Path) -> None:
+async def test_tasks_are_submitted_when_their_inputs_are_uploaded(tmp_path: Path) -> None:
     class Account(FakeAccount):
         """The last files arrive only after the first tasks were submitted."""
 
@@ -333,7 +335,7 @@ async def test_tasks_are_submitted_as_their_inputs_arrive(tmp_path: Path) -> Non
     assert len(account.tasks["j"]) == 230
 
 
-async def test_tasks_whose_inputs_do_not_arrive_are_not_submitted(tmp_path: Path) -> None:
+async def test_tasks_without_their_inputs_are_not_submitted(tmp_path: Path) -> None:
     class Account(FakeAccount):
         async def upload(
             self, container: str, file: LocalFile, moved: object, cancellation: object
@@ -368,7 +370,7 @@ EFFECTS = [
 
 
 @pytest.mark.parametrize("effect", EFFECTS)
-async def test_any_effect_that_fails_is_an_event_and_the_same_plan_goes_on(
+async def test_any_failure_is_an_event_and_the_same_plan_can_be_applied_again(
     tmp_path: Path, effect: str
 ) -> None:
     account = FakeAccount(answers=[True, True], fail={effect})
@@ -395,7 +397,7 @@ async def test_any_effect_that_fails_is_an_event_and_the_same_plan_goes_on(
         ("task_counts", ("delete-containers",)),
     ],
 )
-async def test_what_holds_results_is_not_deleted_in_any_case_while_they_are_missing(
+async def test_containers_are_kept_until_their_results_are_downloaded(
     tmp_path: Path, effect: str, kept: tuple[str, ...]
 ) -> None:
     """A disk that is full for a moment would cost the whole run."""
@@ -443,7 +445,7 @@ def graphs(draw: st.DrawFn) -> list[Step]:
 
 @settings(max_examples=60, deadline=None)
 @given(graphs(), st.data())
-def test_order_holds_on_any_graph(steps: list[Step], data: st.DataObject) -> None:
+def test_steps_run_in_order_on_any_graph(steps: list[Step], data: st.DataObject) -> None:
     broken = data.draw(st.none() | st.sampled_from([s.id for s in steps]))
 
     class Account(FakeAccount):

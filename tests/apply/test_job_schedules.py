@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.apply import run
 from batchspec.apply.events import Event, Outcome, RunEnded, ScheduleSeen, StepDone
-from batchspec.apply.executor import run
 from batchspec.diagnostics import Exit
 from batchspec.plan.actions import (
     Action,
@@ -35,7 +35,7 @@ async def events_of(account: FakeAccount, folder: Path, *actions: Action) -> lis
     return events
 
 
-async def test_it_says_when_the_next_job_comes_and_ends_well(tmp_path: Path) -> None:
+async def test_the_next_run_is_reported(tmp_path: Path) -> None:
     events = await events_of(FakeAccount(), tmp_path, CreateSchedule("nightly", BODY, HOUR))
     (seen,) = [event for event in events if isinstance(event, ScheduleSeen)]
     assert (seen.schedule, seen.state, seen.recent_job) == ("nightly", "active", "nightly:job-1")
@@ -45,13 +45,13 @@ async def test_it_says_when_the_next_job_comes_and_ends_well(tmp_path: Path) -> 
     assert (ended.outcome, ended.exit) == (Outcome.SCHEDULED, Exit.DONE)
 
 
-async def test_one_that_is_there_is_told_so(tmp_path: Path) -> None:
+async def test_an_existing_schedule_is_reported(tmp_path: Path) -> None:
     account = FakeAccount(schedules={"nightly": BODY})
     events = await events_of(account, tmp_path, CreateSchedule("nightly", BODY, HOUR))
     assert [e.note for e in events if isinstance(e, StepDone)] == ["already existed"]
 
 
-async def test_a_change_goes_in_place(tmp_path: Path) -> None:
+async def test_a_schedule_is_changed_in_place(tmp_path: Path) -> None:
     account = FakeAccount(schedules={"nightly": BODY})
     patch = Record(schedule=Record(recurrenceInterval="PT1H"))
     await events_of(account, tmp_path, UpdateSchedule("nightly", patch, HOUR))
@@ -74,14 +74,14 @@ class Slow(FakeAccount):
         return schedule_id in self.schedules
 
 
-async def test_another_is_made_when_the_one_before_is_gone(tmp_path: Path) -> None:
+async def test_a_schedule_is_replaced_after_the_deletion(tmp_path: Path) -> None:
     account = Slow(schedules={"nightly": BODY})
     await events_of(account, tmp_path, ReplaceSchedule("nightly", BODY, HOUR))
     looks = ["schedule"] * 3
     assert account.calls == ["delete_schedule", *looks, "create_schedule nightly", "schedule"]
 
 
-async def test_the_pool_goes_when_the_schedule_is_gone(tmp_path: Path) -> None:
+async def test_the_pool_is_deleted_after_the_schedule(tmp_path: Path) -> None:
     account = Slow(schedules={"nightly": BODY}, pools={"p": Record(id="p")})
     await events_of(account, tmp_path, DeleteSchedule("nightly"), DeletePool("p"))
     assert account.calls == ["delete_schedule", *["schedule"] * 3, "delete_pool p"]

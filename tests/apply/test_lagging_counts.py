@@ -57,7 +57,7 @@ def lagging(before: TaskCounts, *failing: str, ended: str = "", late: int = 3) -
     return account
 
 
-async def test_a_task_that_was_retried_is_waited_for_though_counts_say_it_failed() -> None:
+async def test_a_retried_task_is_waited_for_although_counts_report_a_failure() -> None:
     account = lagging(TaskCounts(0, 0, 1, 1))
     done = await wait_for_tasks(WAIT, monitor(account))
     assert (done.items, done.outcome) == (2, None)
@@ -67,7 +67,7 @@ async def test_a_task_that_was_retried_is_waited_for_though_counts_say_it_failed
     assert (done.items, done.note, done.outcome) == (2, "1 failed", Outcome.TASKS_FAILED)
 
 
-async def test_a_job_that_ended_by_itself_has_done_all_its_tasks() -> None:
+async def test_all_tasks_are_complete_in_a_job_that_ended_automatically() -> None:
     account = lagging(TaskCounts(0, 1, 1, 0), ended="AllTasksComplete", late=100)
     events: list[Event] = []
     done = await wait_for_tasks(WAIT, monitor(account, events))
@@ -76,19 +76,19 @@ async def test_a_job_that_ended_by_itself_has_done_all_its_tasks() -> None:
 
 
 @pytest.mark.parametrize("before", [TaskCounts(0, 1, 1, 0), TaskCounts(0, 0, 1, 1)])
-async def test_which_of_them_failed_is_looked_up(before: TaskCounts) -> None:
+async def test_failures_are_confirmed_by_a_list(before: TaskCounts) -> None:
     account = lagging(before, "b", ended="AllTasksComplete", late=100)
     done = await wait_for_tasks(WAIT, monitor(account))
     assert (done.items, done.note, done.outcome) == (2, "1 failed", Outcome.TASKS_FAILED)
 
 
-async def test_a_failure_of_before_a_retry_is_none() -> None:
+async def test_a_failure_before_a_retry_does_not_count() -> None:
     account = lagging(TaskCounts(0, 0, 1, 1), ended="AllTasksComplete", late=100)
     done = await wait_for_tasks(WAIT, monitor(account))
     assert (done.items, done.outcome) == (2, None)
 
 
-async def test_a_task_that_somebody_deleted_is_not_done() -> None:
+async def test_a_deleted_task_is_not_complete() -> None:
     account = lagging(TaskCounts(0, 0, 1, 0), ended="AllTasksComplete", late=100)
     del account.tasks["j"][1]
     done = await wait_for_tasks(WAIT, monitor(account))
@@ -118,14 +118,14 @@ class Restarting(FakeAccount):
                 yield node
 
 
-async def test_nodes_that_were_restarted_are_given_their_chance() -> None:
+async def test_restarted_nodes_are_waited_for() -> None:
     account = Restarting(wrong={"starttaskfailed": 2})
     account.pools["p"] = POOL
     done = await wait_for_pool(monitor(account))
     assert done.items == 2
 
 
-async def test_a_pool_with_some_of_its_nodes_is_one() -> None:
+async def test_a_pool_with_some_of_its_nodes_is_usable() -> None:
     """A quota gave two of three; the count does not have them yet."""
     errors = (("AccountCoreQuotaReached", "no cores left"),)
     facts = PoolFacts("p", "active", "steady", POOL, {}, 2, 0, 3, 0, errors)

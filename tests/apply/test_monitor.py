@@ -120,7 +120,7 @@ async def test_the_deadline_is_on_the_services_clock(ahead: int) -> None:
     assert (problem.code, problem.detail) == ("time-limit", "1 of 3 tasks did not succeed.")
 
 
-async def test_the_reason_at_the_deadline_is_the_cause_that_was_too_young_to_be_shown() -> None:
+async def test_a_recent_cause_is_reported_at_the_deadline() -> None:
     account = Scripted(
         seen_nodes=[{"waitingforstarttask": 1}], seen_counts=[TaskCounts(3, 0, 0, 0)]
     )
@@ -132,7 +132,7 @@ async def test_the_reason_at_the_deadline_is_the_cause_that_was_too_young_to_be_
     assert "--start-task NODE" in problem.fix
 
 
-async def test_nodes_are_waited_for_to_the_limit_where_there_is_no_job_yet() -> None:
+async def test_the_limit_for_nodes_without_a_job() -> None:
     account = Scripted(seen_nodes=[{"starting": 1}])
     del account.jobs["j"]
     monitor, events = watching(account)
@@ -180,7 +180,7 @@ async def test_a_cause_is_reported_at_once_and_again_only_when_it_changes() -> N
     assert events.index(told[0]) <= 2, "with the first look"
 
 
-async def test_what_is_a_part_of_every_run_is_reported_when_it_lasts() -> None:
+async def test_a_cause_of_every_run_is_reported_after_its_delay() -> None:
     account = Scripted(seen_nodes=[{"starting": 1}], seen_counts=[TaskCounts(3, 0, 0, 0)])
     monitor, events = watching(account, replace(WATCHED, limit=60 * MINUTES))
     while account.clock.elapsed < 900:
@@ -221,7 +221,7 @@ async def test_the_deadline_counts_from_the_creation_of_the_job() -> None:
     assert 600 <= account.clock.elapsed < 602
 
 
-def test_a_run_ends_by_failed_tasks_before_all_else() -> None:
+def test_failed_tasks_are_the_first_cause() -> None:
     monitor, _ = watching(Scripted())
     missing, failed = (
         Cause(CAUSES[code], "job j", code, ends=True)
@@ -233,7 +233,7 @@ def test_a_run_ends_by_failed_tasks_before_all_else() -> None:
     assert monitor.ending == failed
 
 
-async def test_failed_tasks_weigh_more_than_other_causes() -> None:
+async def test_failed_tasks_decide_the_exit_code() -> None:
     account = Scripted(
         seen_counts=[TaskCounts(2, 0, 0, 1)],
         failing={"a"},
@@ -266,7 +266,7 @@ async def test_a_task_that_runs_far_longer_than_its_siblings_is_named() -> None:
 
 
 @pytest.mark.parametrize("tasks", [3, 100_000])
-async def test_a_look_costs_four_requests_however_many_tasks_there_are(tasks: int) -> None:
+async def test_a_poll_makes_four_requests(tasks: int) -> None:
     account = Scripted(seen_counts=[TaskCounts(tasks, 1, 2, 0)])
     monitor, _ = watching(account, replace(WATCHED, limit=600 * MINUTES))
     for _ in range(50):
@@ -275,7 +275,7 @@ async def test_a_look_costs_four_requests_however_many_tasks_there_are(tasks: in
     assert account.requests == {"pool": 50, "nodes": 50, "job": 50, "counts": 50}
 
 
-async def test_lists_are_read_once_while_nothing_moves() -> None:
+async def test_lists_are_read_once_while_counts_are_unchanged() -> None:
     account = Scripted(
         seen_counts=[TaskCounts(3, 0, 0, 0)],
         waiting=(TaskWaiting("a", ("b",)), TaskWaiting("b", ("c",)), TaskWaiting("c")),
@@ -287,7 +287,7 @@ async def test_lists_are_read_once_while_nothing_moves() -> None:
     assert account.requests["waiting"] == 1, "the first that can start settles it"
 
 
-def test_a_pace_never_is_no_wait_at_all() -> None:
+def test_the_poll_interval_is_never_zero() -> None:
     pace = PollInterval(2.0)
     assert [pace.next(None) for _ in range(3)] == [2.0, 3.0, 4.5]
     assert [pace.next("new"), pace.next("new")] == [2.0, 3.0]
@@ -297,7 +297,7 @@ def test_a_pace_never_is_no_wait_at_all() -> None:
 # --- other waits ---------------------------------------------------------------------------------
 
 
-async def test_a_deletion_that_does_not_end_is_waited_for_within_its_bound() -> None:
+async def test_the_wait_for_a_deletion_is_bounded() -> None:
     account = Scripted()
     with pytest.raises(ServiceError) as caught:
         await wait_until_deleted(lambda: account.pool("p"), "pool p", account.world())
@@ -312,7 +312,7 @@ async def test_a_deletion_that_does_not_end_is_waited_for_within_its_bound() -> 
     )
 
 
-async def test_a_job_that_does_not_end_is_waited_for_within_its_bound(tmp_path: Path) -> None:
+async def test_the_wait_for_the_end_of_a_job_is_bounded(tmp_path: Path) -> None:
     account = Scripted(state="terminating")
     with pytest.raises(ServiceError) as caught:
         await wait_until_ended("j", account.world())

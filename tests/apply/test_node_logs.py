@@ -45,7 +45,7 @@ def nothing(_: Event) -> None:
     raise AssertionError("nothing is to be reported")
 
 
-async def test_nodes_that_failed_alike_are_stored_once() -> None:
+async def test_nodes_with_the_same_failure_are_stored_once() -> None:
     nodes = account(**{f"n{number}": f"no disk {number}\n" for number in range(12)}, odd="other\n")
     await keep_pool_output("p", nodes.kept(), nothing)
     first, odd = nodes.records()
@@ -85,7 +85,7 @@ async def test_output_is_cut_at_its_beginning_and_redacted() -> None:
     assert data.endswith(b"sig=***&se=1\n")
 
 
-async def test_what_is_no_text_is_stored() -> None:
+async def test_binary_output_is_stored() -> None:
     nodes = account(a="\ufffd\x00\x01")
     await keep_pool_output("p", nodes.kept(), nothing)
     assert nodes.containers["logs"]["_nodes/p/a/startup/stderr.txt"] == "\ufffd\x00\x01".encode()
@@ -109,7 +109,7 @@ async def test_a_refusal_is_one_warning() -> None:
     assert event.problem.code == "node-output-not-stored"
 
 
-async def test_a_container_that_is_gone_is_no_news() -> None:
+async def test_a_deleted_container_is_not_reported() -> None:
     class Gone(Nodes):
         async def put(self, container: str, blob: str, data: bytes) -> None:
             raise ServiceError(Diagnostic("x", "gone"), code="ContainerNotFound", status=404)
@@ -117,7 +117,7 @@ async def test_a_container_that_is_gone_is_no_news() -> None:
     await keep_pool_output("p", Gone(wrote={"a": "x"}).kept(), nothing)
 
 
-async def test_what_was_stored_is_deleted_before_the_pool_is_created_again() -> None:
+async def test_stored_output_is_deleted_before_the_pool_is_created_again() -> None:
     nodes = account(a="x")
     world = nodes.kept()
     nodes.containers["logs"] |= {"_nodes/p2/z/startup/stderr.txt": b"", "logs/t/stderr.txt": b""}
@@ -131,7 +131,7 @@ async def test_what_was_stored_is_deleted_before_the_pool_is_created_again() -> 
     assert len(nodes.records()) == 1, "it is stored again"
 
 
-def test_a_record_of_another_version_is_none() -> None:
+def test_a_record_of_another_version_is_ignored() -> None:
     assert read_record("") is None
     assert read_record("[]") is None
     assert read_record('{"version": 2}') is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batchspec.apply.executor import run
+from batchspec.apply import run
 from batchspec.diagnostics import Exit
 from batchspec.plan.actions import Action, CreateJob, ReplaceJob, ResizePool, ScalePool, UpdatePool
 from batchspec.spec import Record
@@ -29,7 +29,7 @@ async def calls_of(account: FakeAccount, folder: Path, *actions: Action) -> Exit
     return await run(plan_of(steps), account.world(), lambda _: None, folder / "receipt.jsonl")
 
 
-async def test_nodes_restart_before_it_is_written_that_they_have_it(tmp_path: Path) -> None:
+async def test_the_metadata_are_written_after_the_restart(tmp_path: Path) -> None:
     account = Remembering()
     assert (
         await calls_of(account, tmp_path, UpdatePool("p", PATCH, HOUR, restart=True)) is Exit.DONE
@@ -37,26 +37,26 @@ async def test_nodes_restart_before_it_is_written_that_they_have_it(tmp_path: Pa
     assert account.calls == ["update_pool startTask", "restart_nodes p", "update_pool metadata"]
 
 
-async def test_where_no_node_has_to_restart_it_is_one_update(tmp_path: Path) -> None:
+async def test_without_a_restart_there_is_one_update(tmp_path: Path) -> None:
     account = Remembering()
     await calls_of(account, tmp_path, UpdatePool("p", PATCH, HOUR))
     assert account.calls == ["update_pool startTask,metadata"]
 
 
-async def test_an_update_that_was_cut_off_is_not_written_down(tmp_path: Path) -> None:
+async def test_an_interrupted_update_does_not_write_the_metadata(tmp_path: Path) -> None:
     account = Remembering(fail={"restart_nodes"})
     code = await calls_of(account, tmp_path, UpdatePool("p", PATCH, HOUR, restart=True))
     assert code is Exit.SERVICE
     assert "update_pool metadata" not in account.calls
 
 
-async def test_a_pool_is_resized_and_told_to_scale(tmp_path: Path) -> None:
+async def test_a_pool_is_resized_and_scaled(tmp_path: Path) -> None:
     account = FakeAccount()
     await calls_of(account, tmp_path, ResizePool("p", 3, 1), ScalePool("q", "$x = 1;", "PT10M"))
     assert sorted(account.calls) == ["resize_pool p 3 1", "scale_pool q $x = 1;"]
 
 
-async def test_the_next_job_is_made_when_the_one_before_has_ended(tmp_path: Path) -> None:
+async def test_the_next_job_is_created_after_the_end_of_the_previous_one(tmp_path: Path) -> None:
     account = FakeAccount()
     await calls_of(account, tmp_path, CreateJob("j", Record(id="j"), HOUR))
     account.calls.clear()

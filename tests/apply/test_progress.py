@@ -1,4 +1,4 @@
-"""How often a step says how far it is."""
+"""How often the progress of a step is emitted."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ from batchspec.apply.events import Event, StepProgress
 from batchspec.plan.plan import Step, Verb
 
 
-def counter(said: list[Event], *, items: int = 0, growing: bool = False) -> Progress:
+def counter(emitted: list[Event], *, items: int = 0, growing: bool = False) -> Progress:
     step = Step("download:output", None, Verb.DOWNLOAD, "results from output", "because")
-    return Progress(step, said.append, lambda: 0.0, items, growing=growing)
+    return Progress(step, emitted.append, lambda: 0.0, items, growing=growing)
 
 
-def test_the_end_is_said_at_once() -> None:
-    said: list[Event] = []
-    so_far = counter(said, items=3)
+def test_the_end_is_emitted_at_once() -> None:
+    emitted: list[Event] = []
+    progress = counter(emitted, items=3)
     for _ in range(3):
-        so_far.finish()
-    assert said == [
+        progress.finish()
+    assert emitted == [
         StepProgress("download:output", 1, 3, 0),
         StepProgress("download:output", 3, 3, 0),
     ]
 
 
-def test_items_that_are_counted_as_they_come_are_not_said_one_by_one() -> None:
-    said: list[Event] = []
-    so_far = counter(said, growing=True)
+def test_growing_items_are_not_emitted_one_by_one() -> None:
+    emitted: list[Event] = []
+    progress = counter(emitted, growing=True)
     for _ in range(100):
-        so_far.items += 1
-        so_far.finish()
-    so_far.end()
-    assert said == [
+        progress.items += 1
+        progress.finish()
+    progress.end()
+    assert emitted == [
         StepProgress("download:output", 1, 1, 0),
         StepProgress("download:output", 100, 100, 0),
     ]
 
 
-def test_the_end_is_not_said_twice() -> None:
-    said: list[Event] = []
-    so_far = counter(said, growing=True)
-    so_far.items += 1
-    so_far.finish()
-    so_far.end()
-    assert said == [StepProgress("download:output", 1, 1, 0)]
+def test_the_end_is_emitted_once() -> None:
+    emitted: list[Event] = []
+    progress = counter(emitted, growing=True)
+    progress.items += 1
+    progress.finish()
+    progress.end()
+    assert emitted == [StepProgress("download:output", 1, 1, 0)]
 
 
-def test_nothing_is_said_of_nothing() -> None:
-    said: list[Event] = []
-    counter(said, growing=True).end()
-    assert said == []
+def test_no_items_emit_nothing() -> None:
+    emitted: list[Event] = []
+    counter(emitted, growing=True).end()
+    assert emitted == []

@@ -25,7 +25,7 @@ async def noted(account: FakeAccount, folder: Path, job: str) -> dict[str, bytes
     return {entry.path.name: entry.md5 for entry in entries}
 
 
-async def test_a_result_that_changes_is_written_down_as_it_is_now(tmp_path: Path) -> None:
+async def test_a_changed_result_is_updated_in_the_receipt(tmp_path: Path) -> None:
     account = FakeAccount(containers={"output": {"a": b"old", "b": b"same"}})
     first = await noted(account, tmp_path, "j")
     account.containers["output"]["a"] = b"new"
@@ -35,7 +35,7 @@ async def test_a_result_that_changes_is_written_down_as_it_is_now(tmp_path: Path
     assert second["b"] == first["b"]
 
 
-async def test_results_of_an_earlier_job_stay_written_down(tmp_path: Path) -> None:
+async def test_results_of_an_earlier_job_stay_in_the_receipt(tmp_path: Path) -> None:
     """Clean-up took the container away; the next job brings the one result that changed."""
     account = FakeAccount(containers={"output": {"a": b"old", "b": b"same"}})
     await noted(account, tmp_path, "j")
@@ -43,7 +43,9 @@ async def test_results_of_an_earlier_job_stay_written_down(tmp_path: Path) -> No
     assert set(await noted(account, tmp_path, "j-r2")) == {"a", "b"}
 
 
-async def test_a_result_that_the_user_has_changed_since_is_not(tmp_path: Path) -> None:
+async def test_a_result_that_the_user_has_changed_is_removed(
+    tmp_path: Path,
+) -> None:
     account = FakeAccount(containers={"output": {"a": b"a", "b": b"b"}})
     await noted(account, tmp_path, "j")
     (tmp_path / "to" / "b").write_bytes(b"something else")

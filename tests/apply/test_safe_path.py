@@ -12,7 +12,7 @@ from batchspec.apply.transfer import safe_path
 from batchspec.diagnostics import ServiceError
 
 
-def test_the_tree_of_a_name_is_kept_and_flat_drops_it(tmp_path: Path) -> None:
+def test_folders_are_kept_unless_flat(tmp_path: Path) -> None:
     assert safe_path(tmp_path, "a/b c.txt", flat=False) == tmp_path / "a" / "b c.txt"
     assert safe_path(tmp_path, "a/b c.txt", flat=True) == tmp_path / "b c.txt"
 

@@ -39,7 +39,7 @@ async def test_the_run_ends_and_so_does_the_job(tmp_path: Path) -> None:
     assert (wait.code, wait.summary, wait.ends) == (told.code, told.summary, True)
 
 
-async def test_a_task_that_can_start_keeps_the_run_going(tmp_path: Path) -> None:
+async def test_a_task_that_can_start_does_not_end_the_run(tmp_path: Path) -> None:
     world = account(MERGE, TaskWaiting("other"))
     world.tasks = {}
     _, code = await events_of(tutorial(tmp_path), world, tmp_path)
@@ -79,7 +79,7 @@ async def test_without_a_failure_nothing_is_blocked() -> None:
     assert await find_stuck_tasks(account(MERGE, failing=()), "j", 1) is None
 
 
-async def test_what_has_started_since_the_lists_were_read_is_not_ended() -> None:
+async def test_a_task_that_has_started_since_the_lists_were_read() -> None:
     assert await find_stuck_tasks(replace(account(MERGE), started_late=True), "j", 1) is None
 
 

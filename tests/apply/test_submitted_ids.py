@@ -1,4 +1,4 @@
-"""What the service said it took is looked for in the job before it is closed."""
+"""Verification that every accepted task is in the job before it is closed."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def submit(count: int = 250) -> SubmitTasks:
     return SubmitTasks("j", "s", tasks, HOUR)
 
 
-async def test_a_task_that_is_lost_is_missed_and_the_job_stays_open(tmp_path: Path) -> None:
+async def test_a_missing_task_keeps_the_job_open(tmp_path: Path) -> None:
     account = Forgetful(jobs={"j": Record(id="j")})
     code, events = await carried_out(account, tmp_path / "r", submit(), CloseJob("j"))
     assert code == Exit.SERVICE
@@ -65,7 +65,7 @@ async def test_a_list_may_lag_behind(tmp_path: Path) -> None:
     assert notes["step-1"] == "all 250 tasks are in it"
 
 
-async def test_a_job_that_was_closed_before_is_looked_through_before_it_is_waited_for(
+async def test_a_closed_job_is_verified_before_the_wait(
     tmp_path: Path,
 ) -> None:
     account = Forgetful(jobs={"j": Record(id="j")})
@@ -75,21 +75,21 @@ async def test_a_job_that_was_closed_before_is_looked_through_before_it_is_waite
     assert problems(events)[0].code == "tasks-missing"
 
 
-async def test_a_run_that_ends_with_the_submission_looks_before_it_ends(tmp_path: Path) -> None:
+async def test_a_run_without_a_wait_is_verified_after_the_submission(tmp_path: Path) -> None:
     account = Forgetful(jobs={"j": Record(id="j")})
     code, events = await carried_out(account, tmp_path / "r", submit())
     assert code == Exit.SERVICE
     assert problems(events)[0].code == "tasks-missing"
 
 
-async def test_tasks_that_nobody_submitted_now_are_not_looked_for(tmp_path: Path) -> None:
+async def test_tasks_of_earlier_runs_are_not_verified(tmp_path: Path) -> None:
     account = FakeAccount(jobs={"j": Record(id="j")}, tasks={"j": ["a", "b"]})
     code, _ = await carried_out(account, tmp_path / "r", CloseJob("j"))
     assert code == Exit.DONE
     assert "task_ids j" not in account.calls
 
 
-async def test_more_tasks_in_the_job_than_were_submitted_are_none_of_its_business(
+async def test_tasks_of_other_runs_are_ignored(
     tmp_path: Path,
 ) -> None:
     account = FakeAccount(jobs={"j": Record(id="j")}, tasks={"j": ["of another run"]})

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from batchspec.diagnostics import Diagnostic, Diagnostics
+from batchspec.observe import Spool
 from batchspec.observe.disk import fixed_part, scan
-from batchspec.observe.spool import Spool
 from batchspec.plan.observed import LocalFile
 from batchspec.spec import read_spec
 
@@ -78,7 +78,7 @@ def test_the_fixed_part_ends_at_the_first_wildcard() -> None:
     assert fixed_part("/usr/share/*") == "/usr/share"
 
 
-def test_all_faults_are_told_at_once_each_at_its_entry(folder: Path) -> None:
+def test_all_problems_are_reported_with_their_entry(folder: Path) -> None:
     _, problems = found(folder, "[data/*.csv, data/zzz.txt, data, data/deep/*.txt]")
     assert [problem.code for problem in problems] == ["no-match", "missing-file", "no-match"]
     assert all(problem.where and problem.where.line == 5 for problem in problems)
@@ -87,7 +87,7 @@ def test_all_faults_are_told_at_once_each_at_its_entry(folder: Path) -> None:
     assert "data/**" in problems[2].fix
 
 
-def test_two_files_of_one_blob_name_are_told(folder: Path) -> None:
+def test_two_files_for_one_blob_are_reported(folder: Path) -> None:
     (folder / "data" / "deep" / "a.txt").write_text("other")
     _, problems = found(folder, "[data/*.txt, data/deep/*.txt]")
     assert [problem.code for problem in problems] == ["same-blob-name"]
@@ -95,19 +95,19 @@ def test_two_files_of_one_blob_name_are_told(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["new\nline.txt", "a\\b.txt", "\x7f.txt"])
-def test_a_name_that_no_blob_can_have_is_told(folder: Path, name: str) -> None:
+def test_an_invalid_blob_name_is_reported(folder: Path, name: str) -> None:
     (folder / "data" / name).write_text("x")
     _, problems = found(folder, "[data/*.txt]")
     assert [problem.code for problem in problems] == ["bad-blob-name"]
 
 
-def test_a_name_that_is_not_unicode_is_told(folder: Path) -> None:
+def test_a_name_that_is_not_unicode_is_reported(folder: Path) -> None:
     os.close(os.open(bytes(folder / "data") + b"/\xff.txt", os.O_CREAT))
     _, problems = found(folder, "[data/*.txt]")
     assert [problem.code for problem in problems] == ["bad-blob-name"]
 
 
-def test_what_is_no_file_is_told(folder: Path) -> None:
+def test_an_object_that_is_not_a_file_is_reported(folder: Path) -> None:
     os.mkfifo(folder / "data" / "pipe.txt")
     _, problems = found(folder, "[data/*.txt]")
     assert [problem.code for problem in problems] == ["not-a-file"]
@@ -123,7 +123,7 @@ def open_folder() -> Iterator[Path]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
-def test_root_is_not_needed_to_see_what_may_not_be_read(open_folder: Path) -> None:
+def test_unreadable_files_are_found_without_root(open_folder: Path) -> None:
     """As a user without rights, which root has to become first."""
     (open_folder / "data").mkdir()
     (open_folder / "data" / "a.txt").write_text("a")
@@ -143,13 +143,13 @@ def test_root_is_not_needed_to_see_what_may_not_be_read(open_folder: Path) -> No
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read_is_told(folder: Path) -> None:
+def test_an_unreadable_file_is_reported(folder: Path) -> None:
     (folder / "data" / "a.txt").chmod(0)
     _, problems = found(folder, "[data/*.txt]")
     assert [problem.code for problem in problems] == ["unreadable-file"]
 
 
-def test_a_link_to_nothing_is_told_as_such(folder: Path) -> None:
+def test_a_broken_link_is_reported(folder: Path) -> None:
     (folder / "data" / "x.txt").symlink_to("gone/y.txt")
     (folder / "data" / "z.txt").symlink_to("z.txt")
     _, problems = found(folder, "[data/*.txt]")

@@ -23,7 +23,7 @@ def into(folder: Path, *, to: str = "results") -> Spec:
     ("there", "expected"),
     [((), False), (("a.txt",), True), ((".gitkeep",), False), (("other/a.txt",), False)],
 )
-def test_other_files_are_seen(tmp_path: Path, there: tuple[str, ...], expected: bool) -> None:
+def test_other_files_are_found(tmp_path: Path, there: tuple[str, ...], expected: bool) -> None:
     for name in there:
         path = tmp_path / "results" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def test_other_files_are_seen(tmp_path: Path, there: tuple[str, ...], expected: 
     assert occupied(into(tmp_path)) == ({tmp_path / "results"} if expected else frozenset())
 
 
-def test_what_lies_where_results_have_arrived_is_results(tmp_path: Path) -> None:
+def test_files_beside_a_receipt_are_results(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "a.txt").write_text("x")
     it = into(tmp_path)
@@ -42,31 +42,31 @@ def test_what_lies_where_results_have_arrived_is_results(tmp_path: Path) -> None
     assert not occupied(it)
 
 
-def test_a_file_in_place_of_the_folder_holds_none(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_contains_none(tmp_path: Path) -> None:
     (tmp_path / "results").write_text("x")
     assert not occupied(into(tmp_path))
 
 
-def test_a_folder_that_is_made_when_results_arrive_can_be_written_to(tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist_is_writable(tmp_path: Path) -> None:
     assert unwritable(into(tmp_path, to="deep/down/results")) == {}
 
 
 @pytest.mark.parametrize("to", ["taken", "taken/results"])
-def test_a_file_in_the_way_of_results_is_seen(tmp_path: Path, to: str) -> None:
+def test_a_file_in_place_of_a_folder_is_reported(tmp_path: Path, to: str) -> None:
     (tmp_path / "taken").write_text("x")
     assert unwritable(into(tmp_path, to=to)) == {
         tmp_path / to: f"{tmp_path / 'taken'} is not a folder"
     }
 
 
-def test_a_link_to_nothing_in_the_way_of_results_is_seen(tmp_path: Path) -> None:
+def test_a_broken_link_in_place_of_a_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "results").symlink_to("nothing")
     assert unwritable(into(tmp_path)) == {
         tmp_path / "results": f"{tmp_path / 'results'} is not a folder"
     }
 
 
-def test_the_folder_of_the_receipt_is_one_of_them(tmp_path: Path) -> None:
+def test_the_folder_of_the_receipt_is_checked(tmp_path: Path) -> None:
     (tmp_path / ".batchspec").write_text("x")
     it = into(tmp_path)
     why = f"{tmp_path / '.batchspec'} is not a folder"
@@ -75,6 +75,6 @@ def test_the_folder_of_the_receipt_is_one_of_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_the_right_to_write_is_seen(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir(mode=0o500)
     assert list(unwritable(into(tmp_path))) == [tmp_path / "results"]

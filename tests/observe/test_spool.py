@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.observe.spool import Spool
+from batchspec.observe import Spool
 from batchspec.plan.observed import TaskFacts
 
 _FILLED = """\
 import os, signal
 from pathlib import Path
-from batchspec.observe.spool import Spool
+from batchspec.observe import Spool
 from batchspec.plan.observed import LocalFile
 spool = Spool()
 for number in range(50_000):
@@ -36,7 +36,7 @@ def test_a_process_that_is_killed_leaves_no_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_of_a_task_in_several_jobs_the_newest_counts() -> None:
+def test_for_a_task_in_several_jobs_the_newest_counts() -> None:
     with Spool() as spool:
         spool.add_task("j", 0, TaskFacts("B", "completed", succeeded=False))
         spool.add_task("j", 0, TaskFacts("a", "completed", succeeded=False))

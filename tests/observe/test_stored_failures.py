@@ -37,7 +37,7 @@ class Stored:
     ("since", "found"),
     [(None, 1), (CREATED, 1), (CREATED + timedelta(seconds=1), 0)],
 )
-async def test_what_was_stored_before_the_job_is_of_another_run(
+async def test_failures_stored_before_the_job_are_ignored(
     tmp_path: Path, since: datetime | None, found: int
 ) -> None:
     outputs = cast(Outputs, Stored(CREATED.replace(microsecond=0)))

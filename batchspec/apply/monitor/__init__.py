@@ -1,11 +1,11 @@
 """Watches the pool, the job and the tasks of a run, and finds the causes for which it waits.
 
-In: the state of the account at one poll (:class:`Health`). Out: causes (:func:`causes`, pure) and
-events (:class:`Monitor`). Not here: whether a cause ends the run (``apply.wait``).
+In: the state of the account at one poll (:class:`Health`). Out: causes (:func:`find_causes`, pure)
+and events (:class:`Monitor`). Not here: whether a cause ends the run (``apply.wait``).
 """
 
 from batchspec.apply.monitor.cause_table import CAUSES, Cause, CauseKind
-from batchspec.apply.monitor.causes import causes
+from batchspec.apply.monitor.causes import find_causes
 from batchspec.apply.monitor.health import Health, Watched, watched_of
 from batchspec.apply.monitor.monitor import Monitor
 from batchspec.apply.monitor.poll import poll_in_detail
@@ -17,7 +17,7 @@ __all__ = [
     "Health",
     "Monitor",
     "Watched",
-    "causes",
+    "find_causes",
     "poll_in_detail",
     "watched_of",
 ]

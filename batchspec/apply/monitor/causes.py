@@ -40,7 +40,7 @@ _RESIZE: Mapping[str, str] = {
 _UNWELL = {"starttaskfailed": "start-task-failed", "unusable": "nodes-unusable"}
 
 
-def causes(health: Health) -> tuple[Cause, ...]:
+def find_causes(health: Health) -> tuple[Cause, ...]:
     """The causes for which the run waits, those that end it first.
 
     There is none if the job has ended.

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from batchspec.apply.events import Emit, NodeFailed, NodesSeen, Waiting
 from batchspec.apply.monitor.cause_table import Cause
-from batchspec.apply.monitor.causes import causes
+from batchspec.apply.monitor.causes import find_causes
 from batchspec.apply.monitor.health import Health, Watched
 from batchspec.apply.monitor.poll import poll
 from batchspec.apply.node_logs import (
@@ -94,7 +94,7 @@ class Monitor:
 
     def _dated(self, health: Health) -> list[Cause]:
         """The causes, each with the time at which it was first seen."""
-        found = causes(health)
+        found = find_causes(health)
         self._first = {cause.key: self._first.get(cause.key, health.at) for cause in found}
         return [replace(cause, since=cause.since or self._first[cause.key]) for cause in found]
 

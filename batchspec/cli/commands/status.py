@@ -50,7 +50,7 @@ async def status(
 
 async def _status(spec: Spec, cloud: AccountClient) -> Status:
     """The newest job of the spec, its schedule and its pool."""
-    from batchspec.apply.monitor import Watched, causes, poll_in_detail
+    from batchspec.apply.monitor import Watched, find_causes, poll_in_detail
     from batchspec.observe import jobs_of
     from batchspec.plan.metadata import kept_before
     from batchspec.plan.stage_counts import count_stages, read_recorded
@@ -95,5 +95,5 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
         left=left,
         limit=limit,
         stages={name: asdict(stage) for name, stage in stages.items()},
-        waits=tuple(cause.waiting() for cause in causes(health)) if job else (),
+        waits=tuple(cause.waiting() for cause in find_causes(health)) if job else (),
     )
