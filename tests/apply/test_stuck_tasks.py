@@ -10,7 +10,7 @@ import pytest
 
 from batchspec.apply.events import Noticed, Waiting
 from batchspec.apply.monitor.health import StuckTasks
-from batchspec.apply.monitor.stuck_tasks import find_stuck_tasks
+from batchspec.apply.monitor.poll import find_stuck_tasks
 from batchspec.apply.ports import TaskWaiting
 from batchspec.diagnostics import Exit
 from batchspec.plan.failure_cause import BLOCKED

@@ -31,7 +31,7 @@ class Watched:
     The run is over ``limit`` after the creation of the job, by the service's clock. A job that is
     not ``closed`` may get more tasks. ``superseded`` of its tasks succeeded in an earlier version
     of the spec, and are not counted. The run restarts the nodes ``restarted``: preparation tasks
-    that failed there before it began say nothing.
+    that failed there before the run began are ignored.
     """
 
     pool: str = ""
