@@ -12,9 +12,9 @@ from batchspec.observe.spool import Spool
 from batchspec.plan.metadata import scope_is_whole
 from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Origin, PoolFacts
 from batchspec.plan.rules.account import package_references
-from batchspec.plan.stamps import containers_written
+from batchspec.plan.stamps import containers_written, input_containers
 from batchspec.plan.task_sets import job_base
-from batchspec.spec import Container, EachBlob, PoolKind, Rows, Spec, read_rows
+from batchspec.spec import Container, PoolKind, Rows, Spec, read_rows
 
 
 async def observe(
@@ -36,7 +36,7 @@ async def observe(
         ServiceError: the account refused, or could not be reached.
         SpecError: a file of rows cannot be read.
     """
-    listed = _listed(spec) if work else frozenset()
+    listed = input_containers(spec) if work else frozenset()
     written = _written(spec) - listed if work else frozenset()
     async with asyncio.TaskGroup() as group:
         containers = {
@@ -80,17 +80,13 @@ async def observe(
     )
 
 
-def _listed(spec: Spec) -> frozenset[str]:
-    """The containers whose blobs are listed: those with uploads or inputs of tasks."""
-    uploads = {key for key, container in spec.containers.items() if container.upload}
-    sources = {s.for_each.container for s in spec.stages if isinstance(s.for_each, EachBlob)}
-    resources = {key for stage in spec.stages for key in stage.resources or ()}
-    around = (spec.pool.start_containers, spec.job.prepare_containers, spec.job.release_containers)
-    return frozenset(uploads | sources | resources).union(*around)
-
-
 def _written(spec: Spec) -> frozenset[str]:
-    """The containers that tasks write to, and those that results are downloaded from."""
+    """The containers that tasks write to, and those that results are downloaded from.
+
+    What earlier jobs of a schedule have written does not matter to the next.
+    """
+    if spec.job.schedule is not None:
+        return frozenset()
     ids = {container.id: key for key, container in spec.containers.items()}
     outputs = {
         ids[name] for stage in spec.stages for name in containers_written(stage.body) if name in ids

@@ -29,6 +29,7 @@ from batchspec.plan.observed import (
     TaskIndex,
 )
 from batchspec.plan.plan import Fact, Step
+from batchspec.plan.stamps import input_containers
 from batchspec.spec import ImageAlias, Record, Rows, Spec, Value, thaw
 
 SINGLY = 500
@@ -75,13 +76,16 @@ def _job_facts(spec: Spec, observed: Observed) -> Iterator[tuple[str, Fact]]:
 
 def _data_facts(spec: Spec, observed: Observed) -> Iterator[tuple[str, Fact]]:
     """The snapshot that are files and blobs."""
+    inputs = input_containers(spec)
     for key, container in spec.containers.items():
         facts = observed.containers[key]
         yield f"container {container.id}", _container_fact(facts)
         if container.upload:
             yield f"the files for {container.id}", _listing("file", map(_file, facts.files))
-        if facts.exists:
-            yield f"the blobs of {container.id}", _listing("blob", map(_blob, facts.blobs))
+        if facts.exists and key in inputs:
+            # What tasks have written changes while they run, as the tasks do.
+            blobs = (blob for blob in facts.blobs if not blob.work)
+            yield f"the blobs of {container.id}", _listing("blob", map(_blob, blobs))
     for stage in spec.stages:
         if isinstance(stage.for_each, Rows) and stage.name in observed.rows:
             name = f"the rows of {stage.for_each.path.name} (stage {stage.name})"

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from batchspec.plan.identity import is_log
 from batchspec.plan.observed import Blob, ContainerFacts
-from batchspec.spec import Record, Spec, Text, Value
+from batchspec.spec import EachBlob, Record, Spec, Text, Value
 
 STAMP = "batchspec_work"
 """The name of the metadata. It must be a C# identifier."""
@@ -73,6 +73,15 @@ def containers_written(body: Record) -> Iterator[str]:
         container = container_of(target.get("containerUrl"))
         if condition != "taskfailure" and container is not None:
             yield container
+
+
+def input_containers(spec: Spec) -> frozenset[str]:
+    """The containers (keys) that the spec uploads to or that nodes and tasks read from."""
+    uploads = {key for key, container in spec.containers.items() if container.upload}
+    sources = {s.for_each.container for s in spec.stages if isinstance(s.for_each, EachBlob)}
+    resources = {key for stage in spec.stages for key in stage.resources or ()}
+    around = (spec.pool.start_containers, spec.job.prepare_containers, spec.job.release_containers)
+    return frozenset(uploads | sources | resources).union(*around)
 
 
 class WorkSet:

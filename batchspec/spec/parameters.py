@@ -202,6 +202,17 @@ _OPTION_EXAMPLES = {
 def _is_valid_declaration(name: str, node: Node, problems: Diagnostics) -> bool:
     if any(below.wrong for below in node.walk()):
         return False
+    if not isinstance(node.value, Mapping):
+        # The schema lets a template pass in place of the mapping; here its value is not known yet.
+        problems.add(
+            Diagnostic(
+                "bad-parameter",
+                f"the declaration of the parameter `{name}` is not a mapping",
+                where=node.at,
+                fix=f"Write for example `{name}: {{type: string, default: x}}`.",
+            )
+        )
+        return False
     if not is_simple(_fragment(node)) and not _is_json_schema(name, node, problems):
         return False
     if not is_secret(node):

@@ -14,7 +14,7 @@ def test_a_saved_plan_is_carried_out(place: Workplace) -> None:
     done = place.run("plan", place.spec, "--var", "top=2", "--out", file)
     assert done.code == 0, done.text
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert "not there yet" in file.read_text(), "the reasons are in it"
+    assert ": new" in file.read_text(), "the reasons are in it"
     assert f"Apply it with: batchspec apply {file}" in done.err
     wrong = place.run("validate", file)
     assert wrong.code == 2

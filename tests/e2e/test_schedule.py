@@ -82,7 +82,7 @@ def test_its_jobs_come_and_change_and_go_with_it(there: tuple[Workplace, BatchCl
     done = place.run("apply", place.spec, "--progress", "plain")
     assert done.code == 0, done.text
     assert "schedule often: active, " in done.out
-    assert "often: scheduled after" in done.out
+    assert "often: scheduled in" in done.out
     made = client.get_job_schedule("often").creation_time
 
     until(lambda: "often:job-2" in {job.id for job in client.list_jobs()})
@@ -105,7 +105,7 @@ def test_its_jobs_come_and_change_and_go_with_it(there: tuple[Workplace, BatchCl
 
     again = place.run("apply", place.spec)
     assert again.code == 0, again.text
-    assert "Nothing to do: the schedule is as the spec says." in again.out
+    assert "Nothing to do: the job schedule is up to date." in again.out
 
     place.edit("WORD: first", "WORD: second")
     done = place.run("apply", place.spec, "--progress", "quiet")
