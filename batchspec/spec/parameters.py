@@ -215,8 +215,10 @@ def _is_valid_declaration(name: str, node: Node, problems: Diagnostics) -> bool:
         return False
     if not is_simple(_fragment(node)) and not _is_json_schema(name, node, problems):
         return False
-    if not is_secret(node):
-        return True
+    return not is_secret(node) or _is_valid_secret(name, node, problems)
+
+
+def _is_valid_secret(name: str, node: Node, problems: Diagnostics) -> bool:
     default = node.get("default")
     if default is not None:
         place = default.name
