@@ -3,7 +3,7 @@
     python -m tools.screenshots [FOLDER]
 
 Runs the tutorial on a separate embedded service, in a pseudo-terminal, and writes one SVG for each
-command of :data:`PICTURES`. The pictures are made by the tool itself, never drawn.
+command of :data:`PICTURES`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PICTURES = {
 
 
 def shown(words: tuple[str, ...], folder: Path, environ: dict[str, str]) -> str:
-    """What a command writes to a terminal, escape sequences included.
+    """The output of a command on a terminal, including escape sequences.
 
     Raises:
         CalledProcessError: the command failed.
@@ -51,7 +51,7 @@ def shown(words: tuple[str, ...], folder: Path, environ: dict[str, str]) -> str:
         while True:
             try:
                 part = stream.read(65536)
-            except OSError:  # Linux answers EIO when the other side is closed.
+            except OSError:  # Linux reports EIO when the other side is closed.
                 break
             if not part:
                 break
@@ -64,14 +64,15 @@ def shown(words: tuple[str, ...], folder: Path, environ: dict[str, str]) -> str:
 def picture(text: str, title: str) -> str:
     """Terminal output as SVG."""
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
-    console.print(Text.from_ansi(text))
+    # A terminal ends lines with CR LF, and rich discards everything in a line before its last CR.
+    console.print(Text.from_ansi(text.replace("\r\n", "\n")))
     svg = console.export_svg(title=title)
-    # A page that shows the picture loads nothing from elsewhere: the reader's own font will do.
+    # The picture must not load fonts from another site; it uses a font of the reader.
     return re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
 
 
 def main() -> None:
-    """Make every picture."""
+    """Write all pictures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "docs" / "images")
     target: Path = parser.parse_args().folder

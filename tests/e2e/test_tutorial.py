@@ -13,6 +13,7 @@ from azure.batch import BatchClient
 from azure.core.credentials import AzureNamedKeyCredential
 
 from tests.e2e.conftest import Workplace
+from tests.e2e.gallery import windows_package
 
 LICENCES = Path("/usr/share/common-licenses")
 
@@ -132,7 +133,8 @@ def test_destroy_takes_away_what_apply_left_and_only_that(place: Workplace) -> N
     assert "Nothing to delete" in again.out
 
 
-def test_the_windows_form_plans_and_prints_its_requests(place: Workplace) -> None:
+def test_the_windows_spec_is_planned_with_its_requests(place: Workplace) -> None:
+    windows_package(place)
     spec = place.spec.with_name("topn-windows.yaml")
     done = place.run("plan", spec, "-v")
     assert done.code == 0, done.text
