@@ -108,10 +108,10 @@ class FakeAccount:
         self, name: str, metadata: Mapping[str, str], public_access: str | None
     ) -> bool:
         await self._call("create_container", name)
-        there = name in self.containers
+        existed = name in self.containers
         self.containers.setdefault(name, {})
         self.metadata.setdefault(name, dict(metadata))
-        return not there
+        return not existed
 
     async def upload(
         self, container: str, file: LocalFile, moved: Callable[[int], None], cancellation: object
@@ -164,9 +164,9 @@ class FakeAccount:
 
     async def create_pool(self, body: Record, sas: timedelta) -> bool:
         await self._call("create_pool", str(body["id"]))
-        there = body["id"] in self.pools
+        existed = body["id"] in self.pools
         self.pools[str(body["id"])] = body
-        return not there
+        return not existed
 
     async def update_pool(self, pool_id: str, patch: Record, sas: timedelta) -> None:
         await self._call("update_pool", pool_id)
@@ -220,9 +220,9 @@ class FakeAccount:
 
     async def create_job(self, body: Record, sas: timedelta) -> bool:
         await self._call("create_job", str(body["id"]))
-        there = body["id"] in self.jobs
+        existed = body["id"] in self.jobs
         self.jobs.setdefault(str(body["id"]), body)
-        return not there
+        return not existed
 
     async def update_job(self, job_id: str, patch: Record) -> None:
         await self._call("update_job", job_id)
@@ -245,9 +245,9 @@ class FakeAccount:
 
     async def create_schedule(self, body: Record, sas: timedelta) -> bool:
         await self._call("create_schedule", str(body["id"]))
-        there = body["id"] in self.schedules
+        existed = body["id"] in self.schedules
         self.schedules.setdefault(str(body["id"]), body)
-        return not there
+        return not existed
 
     async def update_schedule(self, schedule_id: str, patch: Record, sas: timedelta) -> None:
         await self._call("update_schedule", schedule_id)
@@ -261,13 +261,13 @@ class FakeAccount:
         self, job_id: str, tasks: Sequence[Record], sas: timedelta
     ) -> Sequence[TaskAdded]:
         await self._call("add_tasks", f"{job_id} {len(tasks)}")
-        there = self.tasks.setdefault(job_id, [])
+        ids = self.tasks.setdefault(job_id, [])
         answers = []
         for task in tasks:
             name = str(task["id"])
-            answers.append(TaskAdded(name, existed=name in there))
-            if name not in there:
-                there.append(name)
+            answers.append(TaskAdded(name, existed=name in ids))
+            if name not in ids:
+                ids.append(name)
         return answers
 
     async def task_ids(self, job_id: str) -> AsyncIterator[str]:
