@@ -59,17 +59,17 @@ def main() -> None:
         account = Account("local", "bench", "bench")
         observed = Observed(account, datetime.now(UTC), facts, rows={stage.name: rows})
         before = peak()
-        told("rows alone", lambda: sum(1 for _ in rows))
+        report("rows alone", lambda: sum(1 for _ in rows))
         tasks = expand(spec, stage, observed, windows=False)
-        told("tasks", lambda: sum(1 for _ in tasks))
+        report("tasks", lambda: sum(1 for _ in tasks))
         if given.checked:
-            told(
+            report(
                 "checks", lambda: len(check_tasks(spec, stage, observed, windows=False)), given.rows
             )
         print(f"{'peak':12}{peak():10.1f} MB, {before:.1f} MB before")
 
 
-def told(what: str, work: Callable[[], int], number: int | None = None) -> None:
+def report(what: str, work: Callable[[], int], number: int | None = None) -> None:
     """Run it and print how long it took."""
     started = time.perf_counter()
     count = work()

@@ -63,10 +63,10 @@ class Service:
         headers["authorization"] = f"SharedKey bench:{base64.b64encode(mac).decode()}"
         self.connection.request(method, f"{path}?{query}", content, headers)
         answer = self.connection.getresponse()
-        told = answer.read()
+        reply = answer.read()
         if answer.status >= 300:
-            raise SystemExit(f"{method} {path}: {answer.status} {told.decode()}")
-        return json.loads(told) if told else None
+            raise SystemExit(f"{method} {path}: {answer.status} {reply.decode()}")
+        return json.loads(reply) if reply else None
 
     def memory(self) -> float:
         """The resident memory of the service, in MiB."""

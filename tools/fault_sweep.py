@@ -8,7 +8,7 @@ The reference run has three stages, 250 tasks and 40 files
 (``tests/fault_injection/reference.py``). In the scenario ``changed`` it has ended, and an input and
 the pool have changed since. Each scenario runs once without faults to count its requests, then once
 for each point: a request number and a kind of fault (``tests/fault_injection/proxy.py``). Every run
-has a name of its own on one embedded service. A point has converged when the run is complete: after
+has a separate name on one embedded service. A point has converged when the run is complete: after
 the first apply if the client survives the fault, after the second if the client was killed.
 Completeness is checked with requests that do not use batchspec (``Reference.wrong``) and with
 ``batchspec plan``, which must report that nothing is to do.
@@ -69,7 +69,7 @@ class Tally:
         if not self.reached.total() % _EVERY:
             said(f"{self.reached.total()} points in {time.monotonic() - self.began:.0f} s")
 
-    def tell(self) -> None:
+    def print_totals(self) -> None:
         """Print the totals."""
         for kind in Kind:
             said(f"{kind:<10} {self.reached[kind]:>5} points  {self.failed[kind]:>3} failed")
@@ -108,7 +108,7 @@ async def run(options: argparse.Namespace, folder: Path) -> int:
         said(f"{scenario}: {requests} requests, {len(faults)} points")
         async for verdict in sweep(bench, scenario, faults, options.side_by_side):
             tally.add(verdict)
-    tally.tell()
+    tally.print_totals()
     return tally.failed.total()
 
 

@@ -44,9 +44,9 @@ def _faults_of(client: BatchClient, job: Job) -> list[str]:
     job.tasks |= tasks.keys()
     for task_id, task in tasks.items():
         if task.state == _TASK_COMPLETED:
-            told = _end_of(task)
-            if job.seen.setdefault(task_id, told) != told:
-                wrong.append(f"{task_id} was {job.seen[task_id]}, and is {told}")
+            result = _end_of(task)
+            if job.seen.setdefault(task_id, result) != result:
+                wrong.append(f"{task_id} was {job.seen[task_id]}, and is {result}")
     wrong += [
         f"{task_id} was completed, and is {tasks[task_id].state}"
         for task_id in job.seen.keys() & tasks.keys()
