@@ -39,7 +39,7 @@ class PackageError(Exception):
 
 @dataclass(slots=True)
 class _Stop:
-    """Tells a thread that its result is not needed any more."""
+    """Signals a thread that its result is no longer needed."""
 
     event: threading.Event
 

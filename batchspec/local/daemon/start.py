@@ -142,7 +142,7 @@ def _await_running(home: Home, port: int, wanted: Simulation | None) -> Endpoint
 
 def _spawn(home: Home, settings: Settings, node: NodeJs, port: int) -> None:
     """Start the daemon and return when it is ready."""
-    listen, tell = os.pipe()
+    reader, writer = os.pipe()
     command = [
         sys.executable,
         "-P",  # do not import modules from the current folder
@@ -155,7 +155,7 @@ def _spawn(home: Home, settings: Settings, node: NodeJs, port: int) -> None:
         f"--port={port}",
         *settings.simulation.options(),
         "--detach",
-        f"--report={tell}",
+        f"--report={writer}",
     ]
     try:
         try:
@@ -166,13 +166,13 @@ def _spawn(home: Home, settings: Settings, node: NodeJs, port: int) -> None:
                     stdout=log,
                     stderr=log,
                     cwd="/",
-                    pass_fds=[tell],
+                    pass_fds=[writer],
                     start_new_session=True,
                 )
         finally:
-            os.close(tell)
+            os.close(writer)
         process.wait()  # it forks the daemon and ends at once
-        ready = await_readiness(listen, _TIMEOUT)
+        ready = await_readiness(reader, _TIMEOUT)
     except LocalError:
         # The daemon is stopping; it has ended when the error is reported.
         wait_free(home.daemon_lock, _STOP_SECONDS)
@@ -187,7 +187,7 @@ def _spawn(home: Home, settings: Settings, node: NodeJs, port: int) -> None:
             lines=last_lines(home.log),
         ) from None
     finally:
-        os.close(listen)
+        os.close(reader)
     if not ready:
         raise _ended(home)
 

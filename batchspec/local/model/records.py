@@ -61,7 +61,7 @@ class Pool:
     """A pool. ``body`` has the settings without the targets and counts, which are fields here.
 
     ``allocation_since`` is when the allocation state was entered. ``resize`` counts resizes, so
-    that the engine can tell a new one from the one it works on.
+    that the engine can distinguish a new one from the one in progress.
     """
 
     seq: int

@@ -1,0 +1,57 @@
+"""The product speaks the language of its field: words that the style rules out are not used."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+BANNED = re.compile(
+    r"\b("
+    r"mend(s|ed|ing)?|tell(s|ing)?|told|anew|whoever|nobody|somebody|anybody|manieth|"
+    r"doomed|fates|dice|wishes|rehearse[ds]?|bad days?|shall|"
+    r"on (its|their) way|not there yet|under way|goes on from|by hand of|at the door|"
+    r"of (its|their) own making|so many of"
+    r")\b",
+    re.IGNORECASE,
+)
+
+ALLOWED = {"bad-day", "doomed RENAME", "TABLE doomed", "_doomed", " ON doomed"}
+"""Published names: the profile of fault injection; a table of data folders of earlier versions."""
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Every text that people read: strings, docstrings, comments, names, pages, specs."""
+    for path in sorted((ROOT / "batchspec").rglob("*.py")):
+        where, source = path.relative_to(ROOT).as_posix(), path.read_text("utf-8")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield f"{where}:{node.lineno}", node.value
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                yield f"{where}:{token.start[0]}", token.string
+            elif token.type == tokenize.NAME:
+                yield f"{where}:{token.start[0]}", token.string.replace("_", " ")
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "specs").rglob("*.md")]
+    pages += [*(ROOT / "specs").glob("*.yaml"), *(ROOT / "batchspec").rglob("*.yaml")]
+    pages += [*(ROOT / "schemas").glob("*.json"), ROOT / "tools" / "language.yaml"]
+    for path in pages:
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            yield f"{path.relative_to(ROOT).as_posix()}:{number}", line
+
+
+def test_no_text_uses_a_banned_word() -> None:
+    found, read = [], 0
+    for where, text in texts():
+        read += 1
+        plain = text
+        for word in ALLOWED:
+            plain = plain.replace(word, "")
+        found += [f"{where}: {match[0]}" for match in BANNED.finditer(plain)]
+    assert found == []
+    assert read > 10_000
