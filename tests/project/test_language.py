@@ -21,7 +21,7 @@ BANNED = re.compile(
     re.IGNORECASE,
 )
 
-ALLOWED = {"bad-day", "doomed RENAME", "TABLE doomed", "_doomed", " ON doomed"}
+ALLOWED = {"bad-day", "TABLE doomed", "INTO doomed"}
 """Published names: the profile of fault injection; a table of data folders of earlier versions."""
 
 
