@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from collections import Counter
 from pathlib import Path
 
 from hypothesis import strategies as st
@@ -16,8 +17,13 @@ from tests.fault_injection.sequences import Run
 EDITS = ["program", "command", "parameter", "input", "add", "remove", "break", "repair"]
 
 
-def machine_of(bench: Bench, folder: Path, prefix: str) -> type[RuleBasedStateMachine]:
-    """The state machine whose runs share the service of ``bench``; each has a separate name."""
+def machine_of(
+    bench: Bench, folder: Path, prefix: str, played: Counter[str]
+) -> type[RuleBasedStateMachine]:
+    """The state machine whose runs share the service of ``bench``; each has a separate name.
+
+    ``played`` counts the ``examples`` and their ``steps``.
+    """
     numbers = itertools.count(1)
 
     class Sequences(RuleBasedStateMachine):
@@ -92,6 +98,7 @@ def machine_of(bench: Bench, folder: Path, prefix: str) -> type[RuleBasedStateMa
 
         def teardown(self) -> None:
             if hasattr(self, "run"):
+                played.update(examples=1, steps=len(self.run.steps))
                 self.run.call("destroy", "-y", "--force")
                 shutil.rmtree(self.run.folder, ignore_errors=True)
 

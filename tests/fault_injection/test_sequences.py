@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
@@ -11,11 +11,10 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.fault_injection.machine import machine_of
 from tests.fault_injection.rounds import Bench
 
-_NUMBERS = itertools.count(1)
-
 
 def test_sequences_of_commands_end_with_the_right_results(bench: Bench, tmp_path: Path) -> None:
-    machine = machine_of(bench, tmp_path, "sample")
+    played: Counter[str] = Counter()
+    machine = machine_of(bench, tmp_path, "sample", played)
     run_state_machine_as_test(
         machine,
         settings=settings(
@@ -28,3 +27,4 @@ def test_sequences_of_commands_end_with_the_right_results(bench: Bench, tmp_path
             suppress_health_check=list(HealthCheck),
         ),
     )
+    assert played["examples"] >= 8 and played["steps"] >= 50
