@@ -3,9 +3,9 @@
     python -m tools.sequence_sweep [--examples 100] [--steps 15] [--seed S]
 
 Each example is one spec on a shared embedded service: edits, apply, Ctrl-C, retry, destroy and lost
-data in any order (``tests/fault_injection/machine.py``). After each command the results on the disk,
-the tasks that ran and the next plan are compared with the model. The output is the number of examples
-and steps; a failure prints its story, and the exit code is 1.
+data in any order (``tests/fault_injection/machine.py``). After each command the results on disk,
+the tasks that ran and the next plan are compared with the model. The output is the number of
+examples and steps; a failure prints its story, and the exit code is 1.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def test_a_job_that_cannot_be_changed_makes_way_for_the_next(place: Workplace) -
     place.edit("WORD: first", "WORD: second")
     done = place.run("apply", place.spec, "-y")
     assert done.code == 0, done.text
-    assert "it goes on as changing-r2" in flat(done.out)
+    assert "continues as changing-r2" in flat(done.out)
     assert said(place) == {"second\n"}
     assert client.get_job("changing").execution_info.termination_reason == "Replaced"
     assert place.run("plan", place.spec, "--exit-code").code == 0
