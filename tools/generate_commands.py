@@ -31,12 +31,12 @@ date.
 
 ## The account
 
-The account is selected by `--target`, else by `BATCHSPEC_TARGET`. Without both it is `azure` if the
-environment names an account (`AZURE_BATCH_ACCOUNT` or `AZURE_BATCH_ENDPOINT`), else `local`, the
-embedded service, which starts automatically. The variables are those of the Azure CLI:
-`AZURE_BATCH_ACCOUNT`, `AZURE_BATCH_ENDPOINT`, `AZURE_BATCH_ACCESS_KEY`, `AZURE_STORAGE_ACCOUNT`,
-`AZURE_STORAGE_KEY`, `AZURE_STORAGE_CONNECTION_STRING`. Without keys, `DefaultAzureCredential` signs
-in.
+The account is selected by `--target`, or else by `BATCHSPEC_TARGET`. If neither is set, it is
+`azure` if the environment names an account (`AZURE_BATCH_ACCOUNT` or `AZURE_BATCH_ENDPOINT`), or
+else `local`, the embedded service, which starts automatically. The variables are those of the Azure
+CLI: `AZURE_BATCH_ACCOUNT`, `AZURE_BATCH_ENDPOINT`, `AZURE_BATCH_ACCESS_KEY`,
+`AZURE_STORAGE_ACCOUNT`, `AZURE_STORAGE_KEY`, `AZURE_STORAGE_CONNECTION_STRING`. Without keys,
+`DefaultAzureCredential` signs in.
 
 ## Questions
 
@@ -59,7 +59,7 @@ the plan only if all of this is unchanged. Otherwise it ends with exit code 5, l
 changed, and sends nothing. Changes that every run causes do not make a plan stale: tasks that
 start, the nodes of a pool that scales automatically, signatures. Changes are listed by name for up
 to 500 files, blobs and tasks each, and as a number beyond that. The file contains no secrets:
-secret parameters are given to `apply` again, with `--var` or `--var-file`. It accepts no other
+pass secret parameters to `apply` again, with `--var` or `--var-file`. `apply FILE` accepts no other
 option that changes the plan.
 
 ## Ctrl-C
@@ -80,8 +80,8 @@ SIGTERM (from a CI system that cancels its job), a terminal that closes, and a c
 | `runs/TIME/failed/` | the last lines of stderr of failed tasks |
 | `requests.log` | the requests of commands with `--debug` |
 
-Only `batchspec report` reads `runs/`, so that it can be deleted. The last 30 runs are kept; older
-ones are deleted when a run starts. With `batchspec --debug COMMAND`, or `BATCHSPEC_LOG=debug` in
+Only `batchspec report` reads `runs/`, so you can delete it. The last 30 runs are kept; older ones
+are deleted when a run starts. With `batchspec --debug COMMAND`, or `BATCHSPEC_LOG=debug` in
 the environment, `requests.log` contains a line for each request: method, URL without signatures,
 status, duration, request id. None of these files contains a secret.
 

@@ -30,45 +30,47 @@ cause is produced by a test.
 ## The deadline
 
 A run has one deadline: the creation of its job plus `job.max_wall_clock_time`, on the clock of the
-Batch service, which is measured from the `Date` header of its answers. The clock of your machine
-decides nothing. At the deadline the job is terminated, if the service has not terminated it
-already, the run ends with exit code 7 and with the cause for which it was waiting, and the clean-up
-that the spec asks for takes place.
+Batch service, which is measured from the `Date` header of its answers. Your machine's clock is not
+used. At the deadline the job is terminated, if the service has not terminated it already, the run
+ends with exit code 7 and with the cause for which it was waiting, and the clean-up that the spec
+asks for takes place.
 
-Every other wait has a bound, too. Beyond it, the run ends with exit code 4 and names the object:
+Every other wait has its own limit. When it is exceeded, the run ends with exit code 4 and names the
+object:
 
-| wait | bound |
+| wait | limit |
 | --- | --- |
 | for nodes, in a plan that has no job to wait for | {nodes} |
 | for the end of a job that was terminated | {ending} |
 | for a deletion to be complete | {deletion} |
-| for a resize, a restart of nodes, or a deletion that is in the way of a creation | 20 minutes |
+| for a resize, a restart of nodes, or a deletion that must finish before an object can be \
+recreated | 20 minutes |
 | for a service that is silent or busy | 5 minutes |
 | for a service that answers with errors | 90 seconds |
 
 ## Totals
 
-Totals are over the whole run: tasks that succeeded in earlier jobs of the run count, tasks of an
-earlier version of the spec do not. For a spec with several stages, `batchspec status`, the summary
-and the report show them for each stage, too: as `stages` in `batchspec status --format json` and in
-an event of the type `stages_seen` in `--progress json`, which is emitted once, when the wait for
-the job ends. Both have for each stage `total`, `active`, `running`, `succeeded` and `failed`. The
-total is more than the others together where tasks of the stage are not in the job. Tasks that only
-link stages (`-join-` in their ids) are in the totals of the job exclusive.
+Totals cover the whole run: they include tasks that succeeded in earlier jobs of the run, but not
+tasks of an earlier version of the spec. For a spec with several stages, `batchspec status`, the
+summary and the report show them for each stage, too: as `stages` in `batchspec status --format
+json` and in an event of the type `stages_seen` in `--progress json`, which is emitted once, when
+the wait for the job ends. Both have for each stage `total`, `active`, `running`, `succeeded` and
+`failed`. `total` exceeds the sum of the others if some tasks of the stage are not in the job. Tasks
+that only link stages (`-join-` in their ids) are only in the totals of the job.
 
 ## The causes
 
-While nothing moves, the cause is shown within two looks: as `waits` in the live view, in plain
-output and in `batchspec status`, as `waiting` in `batchspec status --format json`, and in the
-report. When nothing can ever move, the run ends early with the cause; otherwise it waits, to the
-deadline at most. A job that another client ended before its tasks were completed ends the run with
-exit code 3 and the reason that the job has (`terminateReason`).
+When a run makes no progress, the cause is shown within two polls: as `waits` in the live view, in
+plain output and in `batchspec status`, as `waiting` in `batchspec status --format json`, and in the
+report. If no progress is possible, the run ends early with the cause; otherwise it waits, at most
+until the deadline. If another client ended the job before its tasks were completed, the run ends
+with exit code 3 and reports the job's `terminateReason`.
 
 `--progress json` and the recorded run have an event of the type `waiting` with the fields `code`,
 `subject` (the object, such as `pool topn`), `summary`, `detail`, `since` (the service's time),
-`action` (what to do), `ends` (the run ends by it) and `resolved`. A cause is identified by `code`
-and `subject`. It is reported again when its words change, and once more with `resolved: true` (and
-no words) when it no longer applies.
+`action` (what to do), `ends` (whether this cause ends the run) and `resolved`. A cause is
+identified by `code` and `subject`. It is reported again when its text changes, and with
+`resolved: true` (and no text) when it no longer applies.
 """
 
 
@@ -98,8 +100,8 @@ def _kind(kind: CauseKind) -> Iterator[str]:
     if kind.after:
         yield ""
         yield _filled(
-            f"It is a part of many runs, and is shown when it has lasted for {_words(kind.after)}, "
-            "or when the run ends with it."
+            f"This is normal in many runs. It is shown only after {_words(kind.after)}, or if the "
+            "run ends because of it."
         )
     yield ""
     yield _filled(f"*What to do:* {kind.action}")

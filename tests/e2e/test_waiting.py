@@ -274,7 +274,7 @@ def test_quota_on_a_pool_that_scales_waits_and_is_shown(site_with: Callable[[str
     cause = done.cause("no-nodes")
     assert "AccountCoreQuotaReached" in cause["summary"]
     seen = [event["type"] for event in done.events[: done.events.index(cause)]]
-    assert seen.count("tasks_seen") <= 2, "within two looks"
+    assert seen.count("tasks_seen") <= 2, "within two polls"
     assert "AccountCoreQuotaReached" in json.dumps(done.problems)
 
 

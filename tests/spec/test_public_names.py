@@ -1,4 +1,4 @@
-"""The public face of the package: every name can be imported, and the light ones stay light."""
+"""The public interface of the package: all names can be imported; light ones stay light."""
 
 from __future__ import annotations
 

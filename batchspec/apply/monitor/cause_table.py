@@ -35,7 +35,7 @@ class Cause:
     """Why a run, or a part of it, waits.
 
     ``subject`` is the object (``pool topn``); ``service`` is the service's own code, if there is
-    one; ``ends``: nothing can ever move, and the run ends. ``since`` is the service's time.
+    one; ``ends``: no progress is possible, and the run ends. ``since`` is the service's time.
     """
 
     kind: CauseKind
@@ -88,8 +88,8 @@ _KINDS = (
     CauseKind(
         "job-unschedulable",
         "job",
-        "The service cannot start the job: its own pool cannot be created, for example for quota "
-        "or a formula (`schedulingError`).",
+        "The service cannot start the job: its own pool cannot be created, for example because "
+        "of a quota or an invalid formula (`schedulingError`).",
         "Fix what the message names and apply again.",
         ends="nothing runs",
         job_ends=True,
@@ -250,8 +250,8 @@ _KINDS = (
         "task-slow",
         "task",
         "A task runs ten times as long as the longest of those that have succeeded.",
-        "`batchspec logs TASK` shows its output; a limit for it is `max_wall_clock_time` of the "
-        "stage.",
+        "`batchspec logs TASK` shows its output; to limit its duration, set `max_wall_clock_time` "
+        "on the stage.",
     ),
     CauseKind(
         "service-busy",
