@@ -19,10 +19,11 @@ from batchspec.cloud.client import AccountClient
 from batchspec.cloud.download import RANGE
 from batchspec.cloud.files import Files
 from batchspec.cloud.jobs import Jobs, Schedules
-from batchspec.cloud.pipeline import NormalizeUrlPolicy, Notice, RetryPolicy, transport
+from batchspec.cloud.pipeline import NormalizeUrlPolicy, transport
 from batchspec.cloud.pools import Pools
 from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing
 from batchspec.cloud.reader import AccountReader
+from batchspec.cloud.retry_policy import Notice, RetryPolicy
 from batchspec.cloud.sas import SasSigner
 from batchspec.cloud.service_time import ServiceTime
 from batchspec.cloud.storage import BlobStorage
