@@ -23,10 +23,8 @@ from batchspec.cloud.rest import (
 )
 from batchspec.diagnostics import ServiceError
 from batchspec.observe.ports import NodeSeen
-from batchspec.plan.observed import PoolFacts, SupportedImage, Usage
+from batchspec.plan.observed import UNHEALTHY, PoolFacts, SupportedImage, Usage
 from batchspec.spec import Record
-
-_UNHEALTHY = ("starttaskfailed", "unusable")
 
 _STARTING = frozenset({"NodeBeingCreated", "NodeBeingStarted"})
 """A node that may be starting with the earlier properties of the pool: restart it later."""
@@ -205,7 +203,7 @@ class Pools(BatchConnection):
 
     async def unwell_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
         """The nodes whose start task failed or that are unusable."""
-        where = " or ".join(f"state eq {odata_literal(state)}" for state in _UNHEALTHY)
+        where = " or ".join(f"state eq {odata_literal(state)}" for state in UNHEALTHY)
         async for body in self._nodes(pool_id, where):
             yield facts.node_facts(body)
 

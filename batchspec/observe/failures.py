@@ -31,7 +31,7 @@ from batchspec.plan.failure_cause import (
 )
 from batchspec.plan.metadata import why_stopped
 from batchspec.plan.node_logs import PREPARATION, NodeFailure, node_logs_container
-from batchspec.plan.observed import JobFacts, TaskFacts
+from batchspec.plan.observed import NODE_UNUSABLE, START_TASK_FAILED, JobFacts, TaskFacts
 from batchspec.spec import Spec
 
 _TAIL = 2048
@@ -45,7 +45,7 @@ _AT_ONCE = 16
 _GROUPS = 10
 """How many groups a cause has at most; the rest is one more."""
 _NAMED = 10
-_UNWELL = {"starttaskfailed": START_TASK, "unusable": UNUSABLE}
+_CAUSE_OF_STATE = {START_TASK_FAILED: START_TASK, NODE_UNUSABLE: UNUSABLE}
 _SAME = frozenset({"timeout", "preempted"})
 """Causes that are complete: the output of such tasks does not explain the failure."""
 _OTHER = "other"
@@ -307,7 +307,7 @@ async def _nodes(
 ) -> list[Failure]:
     """The groups of nodes that accept no tasks, including deleted ones."""
     seen = [node async for node in outputs.nodes(pool)] if pool is not None else []
-    unwell = [node for node in seen if node.state.lower() in _UNWELL]
+    unwell = [node for node in seen if node.state.lower() in _CAUSE_OF_STATE]
     alive = {node.id for node in seen}
     groups: dict[tuple[str, str], Failure] = {}
     for number, node in enumerate(unwell):
@@ -316,7 +316,7 @@ async def _nodes(
             text = await output_of_start_task(outputs, pool, node.id, "stderr.txt").tail(_TAIL)
             found = _node_failure(node, text, pool)
         else:
-            found = Failure(_UNWELL[node.state.lower()], 1, (node.id,), node.message)
+            found = Failure(_CAUSE_OF_STATE[node.state.lower()], 1, (node.id,), node.message)
         _join(groups, found)
     since = jobs[-1].created if jobs else None
     for stored in await stored_failures(spec, pool, outputs, since):
@@ -346,7 +346,7 @@ def _join(groups: dict[tuple[str, str], Failure], found: Failure) -> None:
 
 def _node_failure(node: NodeSeen, text: str, pool: str) -> Failure:
     line = signature(text or node.message, pool, node.id)
-    cause = _UNWELL[node.state.lower()]
+    cause = _CAUSE_OF_STATE[node.state.lower()]
     return Failure(cause, 1, (node.id,), node.message, "startup/stderr.txt", text, line=line)
 
 
@@ -356,7 +356,7 @@ async def _stored(spec: Spec, stored: NodeFailure, outputs: Outputs) -> Failure:
     return Failure(
         PREPARATION_TASK
         if stored.folder == PREPARATION
-        else _UNWELL.get(stored.state.lower(), START_TASK),
+        else _CAUSE_OF_STATE.get(stored.state.lower(), START_TASK),
         stored.count,
         stored.nodes[:_NAMED],
         stored.message,

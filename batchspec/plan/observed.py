@@ -22,6 +22,13 @@ _MARKS = re.compile(
     r"item (?P<item>[0-9a-f]{14})(?:\.(?P<content>[0-9a-f]{14}))? work (?P<work>[0-9a-f]{14})\]$"
 )
 
+START_TASK_FAILED = "starttaskfailed"
+"""The state of a node whose start task failed (``BatchNodeState``)."""
+NODE_UNUSABLE = "unusable"
+"""The state of a node that the service cannot use (``BatchNodeState``)."""
+UNHEALTHY = (START_TASK_FAILED, NODE_UNUSABLE)
+"""The states of a node that accepts no tasks until a client acts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Marks:

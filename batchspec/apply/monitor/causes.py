@@ -8,7 +8,7 @@ from typing import Any
 from batchspec.apply.monitor.cause_table import CAUSES, Cause
 from batchspec.apply.monitor.health import USABLE, Health
 from batchspec.apply.ports import NodeFacts
-from batchspec.plan.observed import JobFacts, PoolFacts
+from batchspec.plan.observed import NODE_UNUSABLE, START_TASK_FAILED, JobFacts, PoolFacts
 
 _STARTING = (
     "creating",
@@ -37,7 +37,8 @@ _RESIZE: Mapping[str, str] = {
 }
 """What to do about a resize error, by its code (``PoolResizeErrorCodes``)."""
 
-_UNWELL = {"starttaskfailed": "start-task-failed", "unusable": "nodes-unusable"}
+_UNHEALTHY_CODES = {START_TASK_FAILED: "start-task-failed", NODE_UNUSABLE: "nodes-unusable"}
+"""The code of a cause by the state of the nodes."""
 
 
 def find_causes(health: Health) -> tuple[Cause, ...]:
@@ -166,7 +167,7 @@ def _unwell(health: Health, pool: PoolFacts) -> Iterator[Cause]:
     """The nodes that accept no tasks until a client acts, from a list and not from counts."""
     every = len(health.unwell) >= max(sum(health.nodes.values()), pool.nodes)
     steady = pool.allocation == "steady"
-    for state, code in _UNWELL.items():
+    for state, code in _UNHEALTHY_CODES.items():
         nodes = [node for node in health.unwell if node.state == state]
         if not nodes:
             continue
@@ -174,7 +175,7 @@ def _unwell(health: Health, pool: PoolFacts) -> Iterator[Cause]:
         how = "" if nodes[0].exit_code is None else f" (exit code {nodes[0].exit_code})"
         summary = (
             f"start task failed on {part}{how}"
-            if state == "starttaskfailed"
+            if state == START_TASK_FAILED
             else f"{part} {'is' if len(nodes) == 1 else 'are'} unusable"
         )
         yield _cause(
@@ -183,7 +184,7 @@ def _unwell(health: Health, pool: PoolFacts) -> Iterator[Cause]:
             summary,
             detail=_node_message(nodes),
             ends=every and steady and not health.counts.running,
-            service="StartTaskFailed" if state == "starttaskfailed" else "NodeStateUnusable",
+            service="StartTaskFailed" if state == START_TASK_FAILED else "NodeStateUnusable",
         )
 
 

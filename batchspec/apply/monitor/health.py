@@ -14,9 +14,6 @@ from batchspec.plan.plan import Plan
 USABLE = frozenset({"idle", "running"})
 """The states of a node that accepts tasks."""
 
-UNWELL = frozenset({"starttaskfailed", "unusable"})
-"""The states of a node that accepts no tasks until a client acts."""
-
 ENDING = frozenset({"terminating", "completed", "deleting"})
 """The states of a job that starts no more tasks."""
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from batchspec.apply.monitor.health import NO_TASKS, UNWELL, Health, SlowTask, StuckTasks, Watched
+from batchspec.apply.monitor.health import NO_TASKS, Health, SlowTask, StuckTasks, Watched
 from batchspec.apply.ports import Batch, NodeFacts, PreparationFacts, TaskTimes, TaskWaiting
-from batchspec.plan.observed import JobFacts, PoolFacts
+from batchspec.plan.observed import UNHEALTHY, JobFacts, PoolFacts
 
 _QUIET = timedelta(minutes=1)
 """How long counts must be unchanged before running tasks are compared with the others."""
@@ -85,7 +85,7 @@ async def _with_lists(
 ) -> Health:
     """Add what lists show, if it may explain a wait."""
     same = before is not None and before.counts == health.counts
-    if health.of_nodes(*UNWELL):
+    if health.of_nodes(*UNHEALTHY):
         unwell = before.unwell if before else ()
         if before is None or not health.counts.running or before.nodes != health.nodes:
             unwell = await _unwell(batch, health)
