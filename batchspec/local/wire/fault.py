@@ -63,10 +63,6 @@ FAULTS: Mapping[str, tuple[int, str]] = {
         400,
         "Multiple condition headers are not supported.",
     ),
-    "UnsupportedRequestVersion": (
-        400,
-        "The specified api-version is not supported by this service.",
-    ),
     "InvalidAutoScalingSettings": (400, "The specified auto-scaling settings are not valid."),
     "AutoScalingFormulaSyntaxError": (
         400,
