@@ -182,14 +182,14 @@ def test_containers_of_two_specs_go_with_the_last(place: Workplace, order: tuple
     for each in both.values():
         done = each.run("apply", each.spec)
         assert done.code == 0, done.text
-    assert "the container 'shared-output' is used by the spec one as well" in done.text
+    assert "the container 'shared-output' is also used by the spec one" in done.text
     found = containers(place)
     assert found["shared-output"]["batchspec_users"] == "one,two"
     assert found["shared-data"]["batchspec_users"] == "one,two"
     first, last = (both[name] for name in order)
     done = first.run("destroy", first.spec, "-y")
     assert done.code == 0, done.text
-    assert f"the spec {order[1]} uses it" in " ".join(done.text.split())
+    assert f"also used by spec {order[1]}" in " ".join(done.text.split())
     assert containers(place)["shared-output"]["batchspec_users"] == order[1]
     assert blobs(place, "shared-output") == {"one.txt", "two.txt"}
     assert blobs(place, "shared-data") == {"data.txt"}
