@@ -430,7 +430,9 @@ def test_a_task_of_another_client_that_takes_too_many_slots(site: Site) -> None:
 def test_a_cause_that_passes_is_resolved(site: Site) -> None:
     def other(client: BatchClient) -> None:
         client.begin_disable_job("wait", m.BatchJobDisableOptions(disable_tasks="wait")).result()
-        client.begin_enable_job("wait").result()
+        # Not waited for: the poller of azure-batch 15.1 waits for "active", and never ends if the
+        # job has completed before its first poll.
+        client.begin_enable_job("wait")
 
     tasks = {f"t{n}": {"id": f"t{n}", "command": "sleep 2"} for n in range(3)}
     done = meanwhile(site, spec(FIXED, tasks), RUNS, other)
