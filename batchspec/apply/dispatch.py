@@ -8,14 +8,14 @@ from typing import Any, TypeAlias
 
 from batchspec.apply import resources
 from batchspec.apply.context import StepContext, StepResult
-from batchspec.apply.events import Outcome
+from batchspec.apply.events import Noticed, Outcome
 from batchspec.apply.missing_outputs import check_outputs
 from batchspec.apply.missing_resource import explained
 from batchspec.apply.submit import close_job, retry_tasks, submit_tasks
 from batchspec.apply.termination import terminate_tasks
 from batchspec.apply.transfer import download_results, upload_files
 from batchspec.apply.wait import wait_for_pool, wait_for_tasks
-from batchspec.diagnostics import ServiceError
+from batchspec.diagnostics import Diagnostic, ServiceError, Severity
 from batchspec.plan import actions
 
 Handler: TypeAlias = Callable[[Any, StepContext], Awaitable[StepResult]]
@@ -35,8 +35,19 @@ async def _wait_for_tasks(action: actions.WaitForTasks, context: StepContext) ->
     await context.submitted.verify(action.job, context.world)
     result = await wait_for_tasks(action, context.monitor)
     if action.left and result.outcome is None:
-        left = "1 task is" if action.left == 1 else f"{action.left:,} tasks are"
-        result = replace(result, note=f"{left} left", outcome=Outcome.TASKS_FAILED)
+        left = "1 task" if action.left == 1 else f"{action.left:,} tasks"
+        are = "is" if action.left == 1 else "are"
+        context.emit(
+            Noticed(
+                Diagnostic(
+                    "tasks-left",
+                    f"{left} of this run {are} not done and {are} not part of this command",
+                    fix="`batchspec apply` runs everything that is left.",
+                    severity=Severity.WARNING,
+                )
+            )
+        )
+        result = replace(result, note=f"{left} {are} left", outcome=Outcome.TASKS_FAILED)
     return await check_outputs(action, result, context)
 
 

@@ -5,13 +5,13 @@ Each function carries out one action of a plan and can be called again after an 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
 from batchspec.apply.concurrency import for_each
 from batchspec.apply.context import StepContext, StepResult
-from batchspec.apply.events import ScheduleSeen
+from batchspec.apply.events import ScheduleSeen, Waiting
 from batchspec.apply.node_logs import forget_pool_output, keep_pool_output
 from batchspec.apply.polling import wait_until_deleted
 from batchspec.apply.ports import Storage, World
@@ -73,7 +73,7 @@ async def update_pool(action: UpdatePool, context: StepContext) -> StepResult:
     if action.restart:
         await batch.update_pool(action.pool, patch.with_(metadata=None), action.sas)
         await forget_pool_output(action.pool, context.world, context.emit)
-        await batch.restart_nodes(action.pool)
+        await _restart(action.pool, None, context)
         patch = Record(metadata=patch["metadata"])
     await batch.update_pool(action.pool, patch, action.sas)
     return StepResult(context.step.items)
@@ -96,8 +96,32 @@ async def restart_nodes(action: RestartNodes, context: StepContext) -> StepResul
     """Restart nodes of a pool."""
     world = context.world
     await forget_pool_output(action.pool, world, context.emit)
-    await world.batch.restart_nodes(action.pool, action.nodes)
+    await _restart(action.pool, action.nodes, context)
     return StepResult(context.step.items)
+
+
+async def _restart(pool: str, nodes: Sequence[str] | None, context: StepContext) -> None:
+    """Restart all nodes of a pool, or these, and report if a running start task delays that.
+
+    The service refuses to restart a node that is starting, so a start task that does not end would
+    block the restart until the limit of the wait.
+    """
+    world, subject = context.world, f"pool {pool}"
+    busy = (await world.batch.node_states(pool)).get("waitingforstarttask", 0)
+    if busy:
+        count = "1 node runs" if busy == 1 else f"{busy:,} nodes run"
+        context.emit(
+            Waiting(
+                "start-task-running",
+                subject,
+                f"{count} the previous start task and will be restarted when it ends",
+                world.batch.now(),
+                "If it does not end, stop and apply again with `--replace pool`.",
+            )
+        )
+    await world.cancellation.race(world.batch.restart_nodes(pool, nodes))
+    if busy:
+        context.emit(Waiting("start-task-running", subject, resolved=True))
 
 
 async def replace_pool(action: ReplacePool, context: StepContext) -> StepResult:

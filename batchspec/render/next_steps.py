@@ -64,7 +64,13 @@ def next_commands(report: Report, again: str, *, scheduled: bool = False) -> Map
             return _NEXT_JOB
         case Outcome.TASKS_FAILED | Outcome.TIME_LIMIT if _job_deleted(report):
             return _JOB_DELETED
+        case Outcome.TASKS_FAILED if not report.tasks.failed and _has_tasks_left(report):
+            return {"apply": "runs the tasks that are left", "retry": "runs only those that failed"}
     return _NEXT.get(report.outcome, {})
+
+
+def _has_tasks_left(report: Report) -> bool:
+    return any(problem.code == "tasks-left" for problem in report.problems)
 
 
 def _job_deleted(report: Report) -> bool:

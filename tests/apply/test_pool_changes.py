@@ -5,8 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from batchspec.apply import run
+from batchspec.apply.events import Event, Waiting
 from batchspec.diagnostics import Exit
-from batchspec.plan.actions import Action, CreateJob, ReplaceJob, ResizePool, ScalePool, UpdatePool
+from batchspec.plan.actions import (
+    Action,
+    CreateJob,
+    ReplaceJob,
+    ResizePool,
+    RestartNodes,
+    ScalePool,
+    UpdatePool,
+)
 from batchspec.spec import Record
 from tests.apply.fake import FakeAccount
 from tests.apply.test_executor import HOUR, plan_of, step
@@ -34,7 +43,25 @@ async def test_the_metadata_are_written_after_the_restart(tmp_path: Path) -> Non
     assert (
         await calls_of(account, tmp_path, UpdatePool("p", PATCH, HOUR, restart=True)) is Exit.DONE
     )
-    assert account.calls == ["update_pool startTask", "restart_nodes p", "update_pool metadata"]
+    assert account.calls == [
+        "update_pool startTask",
+        "node_states p",
+        "restart_nodes p",
+        "update_pool metadata",
+    ]
+
+
+async def test_a_start_task_that_delays_a_restart_is_reported(tmp_path: Path) -> None:
+    account = Remembering(node_state="waitingforstarttask")
+    account.pools["p"] = Record(id="p", targetDedicatedNodes=2)
+    account.looks["p"] = 2
+    events: list[Event] = []
+    plan = plan_of([step("s", RestartNodes("p", ("n",)))])
+    assert await run(plan, account.world(), events.append, tmp_path / "receipt.jsonl") is Exit.DONE
+    first, last = [event for event in events if isinstance(event, Waiting)]
+    assert first.summary.startswith("2 nodes run the previous start task")
+    assert "--replace pool" in first.action
+    assert (first.resolved, last.resolved) == (False, True)
 
 
 async def test_without_a_restart_there_is_one_update(tmp_path: Path) -> None:

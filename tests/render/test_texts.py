@@ -12,7 +12,7 @@ import pytest
 from batchspec.apply import events as e
 from batchspec.apply.events import NodeFailed, Outcome, Stamped
 from batchspec.apply.ports import Deletion, TaskCounts
-from batchspec.diagnostics import Exit
+from batchspec.diagnostics import Diagnostic, Exit
 from batchspec.plan.observed import Account, ScheduleFacts
 from batchspec.render.local import (
     LocalStatus,
@@ -176,6 +176,8 @@ def test_next_commands_depend_on_the_outcome_and_the_command() -> None:
     assert list(next_commands(replace(failed_run, nodes=(node,)), "apply")) == ["failures", "apply"]
     failed = Report(outcome=Outcome.TASKS_FAILED)
     assert list(next_commands(failed, "apply")) == ["failures", "retry"]
+    left = replace(failed, problems=(Diagnostic("tasks-left", "2 tasks are left"),))
+    assert list(next_commands(left, "retry")) == ["apply", "retry"]
     assert list(next_commands(failed, "attach", scheduled=True)) == ["failures", "status"]
     deleted = StepReport("cleanup:job", "delete", "job topn", StepState.DONE)
     assert "retry" not in next_commands(replace(failed, steps=(deleted,)), "apply"), (
