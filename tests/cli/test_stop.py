@@ -92,8 +92,7 @@ def test_before_the_first_run_there_is_nothing_to_stop(running: Workplace) -> No
 def test_a_run_that_waits_for_nodes_is_stopped(running: Workplace) -> None:
     running.edit("image: ubuntu-24.04}", "image: ubuntu-24.04, start_task: {command: sleep 100}}")
     apply = running.start("apply", running.spec, "--progress", "plain")
-    until(apply, "waiting for start task")
-    until(apply, "done    update job")
+    until(apply, "waiting for start task", "done    update job")
     assert running.run("stop", running.spec, "-y", "--reason", "no budget").code == 0
     said = apply.communicate(timeout=60)[0]
     assert apply.returncode == 3, said

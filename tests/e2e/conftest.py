@@ -98,8 +98,12 @@ class Workplace:
         return local.start(self.home)
 
 
-def until(process: subprocess.Popen[str], words: str, seconds: float = 60) -> str:
-    """Read the output of a command until a line contains this text; return all of it."""
+def until(process: subprocess.Popen[str], *texts: str, seconds: float = 60) -> str:
+    """Read the output of a command until it contains these texts, in any order; return all of it.
+
+    Texts of steps that run side by side belong into one call: a second call does not see the lines
+    that the first has read.
+    """
     assert process.stdout is not None
     seen = ""
     end = time.monotonic() + seconds
@@ -108,9 +112,10 @@ def until(process: subprocess.Popen[str], words: str, seconds: float = 60) -> st
         if not line:
             break
         seen += line
-        if words in line:
+        if all(text in seen for text in texts):
             return seen
-    raise AssertionError(f"{words!r} was not said:\n{seen}")
+    missing = [text for text in texts if text not in seen]
+    raise AssertionError(f"the output does not contain {missing}:\n{seen}")
 
 
 def interrupt(process: subprocess.Popen[str]) -> None:
