@@ -11,10 +11,10 @@ for each point: a request number and a kind of fault (``tests/fault_injection/pr
 has a separate name on one embedded service. A point has converged when the run is complete: after
 the first apply if the client survives the fault, after the second if the client was killed.
 Completeness is checked with requests that do not use batchspec (``Reference.wrong``) and with
-``batchspec plan``, which must report that nothing is to do.
+``batchspec plan``, which must report that there is nothing to do.
 
-The output is the number of points and how many converged, and each failure with its folder, which
-is kept. The exit code is 1 if a point failed. The number of requests depends on the speed of a run:
+The output is the number of points how many converged, and each failure with its folder, which is
+kept. The exit code is 1 if a point failed. The number of requests depends on the speed of a run:
 a point that the run does not reach is tried again, and then not counted.
 """
 
@@ -38,7 +38,7 @@ from tests.fault_injection.sweep import points, sweep
 
 _WARM = 2
 _EVERY = 100
-"""Points between two lines about how far it is."""
+"""Points between two progress lines."""
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class Tally:
     verbose: bool
     reached: Counter[Kind] = field(default_factory=Counter)
     failed: Counter[Kind] = field(default_factory=Counter)
-    harmed: Counter[str] = field(default_factory=Counter)
+    methods: Counter[str] = field(default_factory=Counter)
     missed: int = 0
     began: float = field(default_factory=time.monotonic)
 
@@ -58,28 +58,28 @@ class Tally:
         kind = verdict.fault.kind
         if verdict.wrong:
             self.failed[kind] += 1
-            said(f"FAILED  {verdict.words}", *(f"    {line}" for line in verdict.wrong))
+            show(f"FAILED  {verdict.text}", *(f"    {line}" for line in verdict.wrong))
         elif self.verbose:
-            said(f"right   {verdict.words}")
+            show(f"ok      {verdict.text}")
         if not verdict.hit:
             self.missed += 1
             return
         self.reached[kind] += 1
-        self.harmed[verdict.hit.partition(" ")[0]] += 1
+        self.methods[verdict.hit.partition(" ")[0]] += 1
         if not self.reached.total() % _EVERY:
-            said(f"{self.reached.total()} points in {time.monotonic() - self.began:.0f} s")
+            show(f"{self.reached.total()} points in {time.monotonic() - self.began:.0f} s")
 
     def print_totals(self) -> None:
         """Print the totals."""
         for kind in Kind:
-            said(f"{kind:<10} {self.reached[kind]:>5} points  {self.failed[kind]:>3} failed")
-        methods = ", ".join(f"{count} {name}" for name, count in self.harmed.most_common())
-        said(f"harmed: {methods}; {self.missed} numbers were not come to")
+            show(f"{kind:<10} {self.reached[kind]:>5} points  {self.failed[kind]:>3} failed")
+        methods = ", ".join(f"{count} {name}" for name, count in self.methods.most_common())
+        show(f"requests with a fault: {methods}; {self.missed} points not reached")
         all_, bad = self.reached.total(), self.failed.total()
-        said(f"{all_} points, {all_ - bad} converged, {bad} failed")
+        show(f"{all_} points, {all_ - bad} converged, {bad} failed")
 
 
-def said(*lines: str) -> None:
+def show(*lines: str) -> None:
     """Print lines and flush."""
     print(*lines, sep="\n", flush=True)
 
@@ -88,9 +88,9 @@ async def requests_of(bench: Bench, scenario: Scenario) -> int:
     """The number of requests of a run without faults; the maximum of several runs."""
     most = 0
     for number in range(_WARM):
-        verdict = await play(bench, f"whole-{scenario}-{number}", None, scenario)
+        verdict = await play(bench, f"no-fault-{scenario}-{number}", None, scenario)
         if verdict.wrong:
-            raise SystemExit("undisturbed, and yet: " + "; ".join(verdict.wrong))
+            raise SystemExit("the run without a fault failed: " + "; ".join(verdict.wrong))
         most = max(most, verdict.requests)
     return most
 
@@ -105,7 +105,7 @@ async def run(options: argparse.Namespace, folder: Path) -> int:
         # In random order, so that failures show early.
         random.Random(options.seed).shuffle(faults)
         faults = faults[: options.sample or None]
-        said(f"{scenario}: {requests} requests, {len(faults)} points")
+        show(f"{scenario}: {requests} requests, {len(faults)} points")
         async for verdict in sweep(bench, scenario, faults, options.side_by_side):
             tally.add(verdict)
     tally.print_totals()
@@ -137,7 +137,7 @@ def main() -> int:
     parser.add_argument("--verbose", action="store_true", help="print each point")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="batchspec-faults-"))
-    said(f"seed {options.seed}, in {folder}")
+    show(f"seed {options.seed}, in {folder}")
     try:
         bad = asyncio.run(run(options, folder))
     finally:

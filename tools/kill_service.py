@@ -8,7 +8,7 @@ created objects, the newest changes, deletions, and tasks that were reported as 
 end all jobs must complete with all of their tasks, exit code 0.
 
 Each task locks a file named by its id, which all its processes inherit and keep locked while one of
-them lives, and appends a line when it starts and one when it ends. This shows a task that runs
+them runs, and appends a line when it starts and one when it ends. This shows a task that runs
 twice at the same time, or more often than the store records. Some tasks leave processes in separate
 sessions, some run with an empty environment.
 
@@ -62,8 +62,8 @@ def sweep(
             load(target, client, writers, chance.uniform(0, longest / (20 if early else 1)))
         writes = sum(writer.writes for writer in writers)
         tasks = sum(len(job.tasks) for writer in writers for job in writer.jobs)
-        said = "; ".join(wrong) or "right"
-        print(f"{number:>3}  {writes:>6} writes, {tasks:>5} tasks  {said}", flush=True)
+        result = "; ".join(wrong) or "ok"
+        print(f"{number:>3}  {writes:>6} writes, {tasks:>5} tasks  {result}", flush=True)
         if wrong:
             return wrong
     with closing(target.start()) as client:
@@ -119,7 +119,7 @@ def main() -> int:
         )
     finally:
         target.stop()
-    print("\n".join(wrong) or f"{options.rounds} times killed, and nothing was wrong")
+    print("\n".join(wrong) or f"{options.rounds} kills, no failure")
     if not wrong and not options.keep:
         shutil.rmtree(folder)
     return 1 if wrong else 0

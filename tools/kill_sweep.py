@@ -39,7 +39,7 @@ BATCHSPEC = [
     *(sys.executable, "-c"),
     "import sys; from batchspec.cli.main import main; sys.exit(main())",
 ]
-PATIENCE = 300.0
+TIME_LIMIT = 300.0
 TOP = 3
 
 
@@ -103,9 +103,9 @@ class Applied:
 
 @dataclass(frozen=True)
 class Moment:
-    """When to kill: after seconds or lines of events; after PATIENCE at the latest."""
+    """When to kill: after seconds or lines of events; after TIME_LIMIT at the latest."""
 
-    seconds: float = PATIENCE
+    seconds: float = TIME_LIMIT
     events: int = sys.maxsize
 
 
@@ -162,7 +162,7 @@ def independent_count(text: str) -> list[tuple[str, int]]:
 
 
 def faults(here: Round) -> list[str]:
-    """Every difference from the state that one undisturbed run leaves."""
+    """Every difference from the state that one run without a kill leaves."""
     found = []
     endpoints = local.start(here.home)
     credential = AzureNamedKeyCredential(endpoints.batch_account, endpoints.batch_key)
@@ -189,7 +189,7 @@ def faults(here: Round) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()[1:] if path else []
         expected = [f"{word}\t{count}" for word, count in independent_count(text)]
         if path and lines != expected:
-            found.append(f"the result of {name} is {lines}, and should be {expected}")
+            found.append(f"the result of {name} is {lines}, instead of {expected}")
     return found
 
 
@@ -197,7 +197,7 @@ def faults(here: Round) -> list[str]:
 class Outcome:
     """The result of a round: its text, its differences, and how its first apply ended."""
 
-    said: str
+    text: str
     wrong: list[str]
     first: Applied
 
@@ -210,15 +210,15 @@ def one_round(folder: Path, data: Path, *, warm: bool, moment: Moment | None) ->
             local.start(here.home)
         first = last = apply(here, 1, moment or Moment())
         ended = f"ended with {first.code}" if first.code >= 0 else "killed"
-        said = f"{'warm' if warm else 'cold'}  {ended} after {first.seconds:5.2f} s"
-        said += f" and {first.events:>3} events, in {first.step:<20}"
+        text = f"{'warm' if warm else 'cold'}  {ended} after {first.seconds:5.2f} s"
+        text += f" and {first.events:>3} events, in {first.step:<20}"
         wrong = [] if first.code in (0, -signal.SIGKILL) else [f"exit code {first.code}"]
         if moment is not None:
             last = apply(here, 2, Moment())
-            said += f" again {last.seconds:5.2f} s"
+            text += f" again {last.seconds:5.2f} s"
         if last.code != 0:
             wrong.append(f"the last apply ended with {last.code}: {last.log[-2000:]}")
-        return Outcome(said, wrong + faults(here), first)
+        return Outcome(text, wrong + faults(here), first)
     finally:
         local.stop(here.home)
 
@@ -235,7 +235,7 @@ def main() -> int:
     base = Path(tempfile.mkdtemp(prefix="batchspec-kill-"))
     print(f"seed {options.seed}; {options.rounds} rounds in {base}", flush=True)
     bad = 0
-    undisturbed: list[Applied] = []
+    complete: list[Applied] = []
     for number in range(-1, options.rounds + 1):
         folder = base / f"round-{number}"
         folder.mkdir()
@@ -243,14 +243,14 @@ def main() -> int:
         warm = number == 0 or (number > 0 and number % 5 > 0)
         moment = None
         if number > 0:
-            whole = undisturbed[warm]
-            by_time = Moment(seconds=chance.uniform(0, whole.seconds))
-            by_event = Moment(events=chance.randint(1, whole.events))
+            first = complete[warm]
+            by_time = Moment(seconds=chance.uniform(0, first.seconds))
+            by_event = Moment(events=chance.randint(1, first.events))
             moment = by_time if number % 2 else by_event
         outcome = one_round(folder, options.data, warm=warm, moment=moment)
         if moment is None:
-            undisturbed.append(outcome.first)
-        print(f"{number:>3}  {outcome.said}  {'; '.join(outcome.wrong) or 'right'}", flush=True)
+            complete.append(outcome.first)
+        print(f"{number:>3}  {outcome.text}  {'; '.join(outcome.wrong) or 'ok'}", flush=True)
         if outcome.wrong:
             bad += 1
             if moment is None:
@@ -259,7 +259,7 @@ def main() -> int:
             shutil.rmtree(folder)
     if not bad and not options.keep:
         base.rmdir()
-    print(f"{options.rounds} rounds, {bad} wrong" + (f"; kept in {base}" if bad else ""))
+    print(f"{options.rounds} rounds, {bad} failed" + (f"; kept in {base}" if bad else ""))
     return 1 if bad else 0
 
 

@@ -28,13 +28,15 @@ async def run(options: argparse.Namespace, folder: Path) -> int:
     chance, bad = random.Random(options.seed), 0
     for number in range(options.rounds):
         delay = 0.0 if number % 4 < 2 else chance.uniform(0, LATEST)
-        apart = bool(number % 2)
-        met = await meet(bench, f"meet-{number}", delay, apart=apart)
+        separate = bool(number % 2)
+        met = await meet(bench, f"pair-{number}", delay, separate=separate)
         bad += bool(met.wrong)
-        where = "two folders" if apart else "one folder"
-        said = "; ".join(met.wrong) or "right"
-        print(f"{number:>3}  {delay:.2f} s  {where:<11}  {met.codes}  {met.seconds:4.1f} s  {said}")
-    print(f"{options.rounds} rounds, {bad} wrong")
+        where = "two folders" if separate else "one folder"
+        result = "; ".join(met.wrong) or "ok"
+        print(
+            f"{number:>3}  {delay:.2f} s  {where:<11}  {met.codes}  {met.seconds:4.1f} s  {result}"
+        )
+    print(f"{options.rounds} rounds, {bad} failed")
     return bad
 
 

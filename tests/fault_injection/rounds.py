@@ -25,7 +25,7 @@ from tests.fault_injection.client import Command, apply, ended, plan
 from tests.fault_injection.proxy import KILLS, PATIENT, Fault, Proxy
 from tests.fault_injection.reference import WHOLE, Reference, Size
 
-IMPATIENT = Limits(read=2.0)
+SHORT_LIMITS = Limits(read=2.0)
 """Limits for faults that end with a time-out; other faults use the limits of users."""
 
 OTHER = "another apply"
@@ -65,9 +65,9 @@ class Verdict:
     wrong: tuple[str, ...]
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """The result as one line."""
-        what = f"{self.fault.kind:<9} {self.fault.number:>4}" if self.fault else "undisturbed"
+        what = f"{self.fault.kind:<9} {self.fault.number:>4}" if self.fault else "no fault"
         codes = " ".join(map(str, self.codes))
         return f"{what}  {self.seconds:5.1f} s  {codes:<5}  {self.hit:<60}"
 
@@ -138,10 +138,10 @@ async def play(bench: Bench, name: str, fault: Fault | None, scenario: Scenario)
         reference.keep()
         before = Command(reference.spec, bench.account(), reference.folder / "before.log", Limits())
         if code := await asyncio.wait_for(ended(apply(before)), LONGEST):
-            wrong.append(f"the apply before all ended with {code}")
+            wrong.append(f"the apply of the first version ended with {code}")
         reference = reference.change()
     async with bench.proxy().serving() as proxy:
-        limits = IMPATIENT if fault is not None and fault.kind in PATIENT else Limits()
+        limits = SHORT_LIMITS if fault is not None and fault.kind in PATIENT else Limits()
         command = Command(
             reference.spec, bench.account(proxy), reference.folder / "apply.log", limits
         )
@@ -161,7 +161,7 @@ async def play(bench: Bench, name: str, fault: Fault | None, scenario: Scenario)
         again = plan(replace(command, log=reference.folder / "plan.log"))
         if code := await asyncio.wait_for(ended(again), LONGEST):
             left = (reference.folder / "plan.log").read_text(encoding="utf-8").strip()
-            wrong.append(f"a further plan ends with {code}: {left}")
+            wrong.append(f"the plan after the run ended with {code}: {left}")
     if not wrong:
         await bench.forget(reference)
     seconds = time.monotonic() - began
@@ -178,20 +178,20 @@ class Meeting:
 
 
 async def meet(
-    bench: Bench, name: str, delay: float, *, apart: bool, size: Size = WHOLE
+    bench: Bench, name: str, delay: float, *, separate: bool, size: Size = WHOLE
 ) -> Meeting:
     """Run two applies of one spec, the second ``delay`` seconds after the first.
 
-    ``apart`` gives each a copy of the folder, like two people on two machines; otherwise both use
-    one folder, like two terminals. At least one must succeed, and a copy whose apply succeeded has
-    the results. After that nothing is left to do.
+    ``separate`` gives each a copy of the folder, like two people on two machines; otherwise both
+    use one folder, like two terminals. At least one must succeed, and a copy whose apply succeeded
+    has the results. After that nothing is left to do.
 
     With two folders, the first apply waits for the second to start. Otherwise the containers with
     its results would be deleted, and the second would run everything again.
     """
     began = time.monotonic()
-    first = bench.lay_out(name, size, held=apart)
-    second = first.copied(first.folder.with_name(f"{name}.second")) if apart else first
+    first = bench.lay_out(name, size, held=separate)
+    second = first.copied(first.folder.with_name(f"{name}.second")) if separate else first
     account, there = bench.account(), set[str]()
 
     async def apply_at(place: Reference, log: str, wait: float) -> int:
@@ -200,7 +200,7 @@ async def meet(
         try:
             async with asyncio.timeout(LONGEST):
                 # The first event is the start of the plan.
-                while process.is_alive() and not _says(place.folder / log):
+                while process.is_alive() and not _has_output(place.folder / log):
                     await asyncio.sleep(0.02)
                 there.add(log)
                 if len(there) == 2:
@@ -214,25 +214,25 @@ async def meet(
     )
     wrong = []
     if 0 not in codes:
-        wrong.append(f"neither ended well: {codes}")
+        wrong.append(f"both failed: {codes}")
     for place, code, log in ((first, codes[0], "apply-1.log"), (second, codes[1], "apply-2.log")):
-        said = (place.folder / log).read_text(encoding="utf-8")
-        if code and OTHER not in said:
-            wrong.append(f"ended with {code}, and does not say that the other did it:\n{said}")
+        output = (place.folder / log).read_text(encoding="utf-8")
+        if code and OTHER not in output:
+            wrong.append(f"exit code {code} without naming the other apply:\n{output}")
         if not code:
             wrong += await bench.look(place)
             again = plan(Command(place.spec, account, place.folder / "plan.log", Limits()))
             if code := await asyncio.wait_for(ended(again), LONGEST):
                 left = (place.folder / "plan.log").read_text(encoding="utf-8").strip()
-                wrong.append(f"a further plan ends with {code}: {left}")
+                wrong.append(f"the plan after the run ended with {code}: {left}")
     if not wrong:
         await bench.forget(first)
-        if apart:
+        if separate:
             shutil.rmtree(second.folder)
     return Meeting((codes[0], codes[1]), time.monotonic() - began, tuple(wrong))
 
 
-def _says(log: Path) -> bool:
+def _has_output(log: Path) -> bool:
     return log.exists() and log.stat().st_size > 0
 
 

@@ -29,5 +29,5 @@ async def test_the_same_command_converges_after_any_fault(bench: Bench, scenario
     kinds = list(Kind)[scenario is Scenario.CHANGED :: 2]
     faults = [Fault(kind, chance.randint(1, FEWEST[scenario])) for kind in kinds]
     verdicts = [verdict async for verdict in sweep(bench, scenario, faults, side_by_side=2)]
-    assert [f"{v.words}: {v.wrong}" for v in verdicts if v.wrong] == []
+    assert [f"{v.text}: {v.wrong}" for v in verdicts if v.wrong] == []
     assert [v.fault for v in verdicts if not v.hit] == [], "the run did not come to the request"

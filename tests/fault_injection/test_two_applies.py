@@ -18,10 +18,10 @@ ROUNDS = 20
 @pytest.mark.parametrize("number", range(ROUNDS))
 async def test_two_applies_at_once_are_one_run(bench: Bench, number: int) -> None:
     delay = (number // 2) * LATEST / (ROUNDS // 2)
-    apart = bool(number % 2)
+    separate = bool(number % 2)
     # In one folder, a short run may end before the second starts without a difference.
-    size = WHOLE if apart or number in {0, ROUNDS - 2} else SMALL
-    met = await meet(bench, f"meet-{number}", delay, apart=apart, size=size)
+    size = WHOLE if separate or number in {0, ROUNDS - 2} else SMALL
+    met = await meet(bench, f"pair-{number}", delay, separate=separate, size=size)
     assert met.wrong == ()
     # Of two people one has the results; the other may be refused.
-    assert met.codes == (0, 0) or (apart and 0 in met.codes)
+    assert met.codes == (0, 0) or (separate and 0 in met.codes)

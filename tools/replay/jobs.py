@@ -74,26 +74,26 @@ class Jobs:
     async def ensure(self, job_id: str, shown: Mapping[str, Any] | None = None) -> Job:
         """Create a job with the given JSON."""
         shown = shown or {}
-        wanted = JobState(shown.get("state", "active"))
+        target = JobState(shown.get("state", "active"))
         job = self._store.jobs.get(job_id)
-        if job is not None and job.state is not wanted and job.state is not JobState.ACTIVE:
+        if job is not None and job.state is not target and job.state is not JobState.ACTIVE:
             self.remove(job_id)
             job = None
         if job is None:
             await self._setup.make(("jobs", job_id), "BatchJobCreateOptions", shown, _DEFAULT)
         job = self.there(job_id)
-        if job.state is not wanted:
-            self.bring(job, wanted, shown)
-        elif wanted is JobState.ACTIVE and "previousState" in shown and job.previous_state is None:
+        if job.state is not target:
+            self.move(job, target, shown)
+        elif target is JobState.ACTIVE and "previousState" in shown and job.previous_state is None:
             way = (*_WAY[JobState.ENABLING], JobState.ACTIVE)
             for state in way:
                 job = self._store.jobs.set_state(job, state, now())
         return self.there(job_id)
 
-    def bring(self, job: Job, wanted: JobState, shown: Mapping[str, Any]) -> None:
+    def move(self, job: Job, target: JobState, shown: Mapping[str, Any]) -> None:
         """Bring an active job to a state."""
         info = shown.get("executionInfo", {})
-        for state in _WAY[wanted]:
+        for state in _WAY[target]:
             job = self._store.jobs.set_state(
                 job,
                 state,
@@ -123,9 +123,9 @@ class Jobs:
         if self._store.jobs.get(job_id) is None:
             pool = {"poolInfo": {"poolId": where.get("poolId", "replay")}}
             await self.ensure(job_id, pool)
-        wanted = TaskState(shown.get("state", "active"))
+        target = TaskState(shown.get("state", "active"))
         task = self._store.tasks.get(job_id, task_id)
-        if task is not None and not _can_become(task, wanted, shown.get("executionInfo")):
+        if task is not None and not _can_become(task, target, shown.get("executionInfo")):
             self._store.tasks.delete(task, now())
             task = None
         if task is None:
@@ -135,8 +135,8 @@ class Jobs:
             path = ("jobs", job_id, "tasks", task_id)
             await self._setup.make(path, "BatchTaskCreateOptions", shown, default)
         task = self.task_there(job_id, task_id)
-        if task.state is not wanted:
-            await self._play(task, wanted, shown)
+        if task.state is not target:
+            await self._play(task, target, shown)
         elif shown.get("previousState") == "completed" and task.previous_state is None:
             await self._play(task, TaskState.COMPLETED, {"executionInfo": _RAN_BADLY})
             self._store.tasks.reactivate(self.task_there(job_id, task_id), now())
@@ -148,7 +148,7 @@ class Jobs:
         assert task.pool_id and task.node_id and task.directory
         return self._setup.root(task.pool_id, task.node_id) / task.directory
 
-    async def _play(self, task: Task, wanted: TaskState, shown: Mapping[str, Any]) -> None:
+    async def _play(self, task: Task, target: TaskState, shown: Mapping[str, Any]) -> None:
         info = shown.get("executionInfo", {"startTime": None, "exitCode": 0})
         if "startTime" not in info:
             self._store.tasks.end(task, now(), info.get("failureInfo", _ENDED))
@@ -163,7 +163,7 @@ class Jobs:
             again = self._store.runs.retry(begun, now())
             assert again is not None
             begun = again
-        if wanted is TaskState.COMPLETED:
+        if target is TaskState.COMPLETED:
             self._store.runs.finish(
                 begun,
                 now(),
@@ -188,7 +188,7 @@ class Jobs:
         return task
 
 
-def _can_become(task: Task, wanted: TaskState, info: Mapping[str, Any] | None) -> bool:
+def _can_become(task: Task, target: TaskState, info: Mapping[str, Any] | None) -> bool:
     """Whether the engine can bring the task from its state to the given one."""
     if task.state is TaskState.ACTIVE:
         return True
@@ -196,4 +196,4 @@ def _can_become(task: Task, wanted: TaskState, info: Mapping[str, Any] | None) -
         task.exit_code,
         task.failure,
     )
-    return task.state is wanted and same
+    return task.state is target and same

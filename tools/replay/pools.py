@@ -57,9 +57,9 @@ class Pools:
     async def ensure(self, pool_id: str, shown: Mapping[str, Any] | None = None) -> Pool:
         """Create a pool with the given JSON."""
         shown = shown or {}
-        wanted = PoolState(shown.get("state", "active"))
+        target = PoolState(shown.get("state", "active"))
         found = self._store.pools.get(pool_id)
-        if found is not None and found.state is PoolState.DELETING and found.state is not wanted:
+        if found is not None and found.state is PoolState.DELETING and found.state is not target:
             self.remove(pool_id)
             found = None
         if found is None:
@@ -67,7 +67,7 @@ class Pools:
                 ("pools", pool_id), "BatchPoolCreateOptions", _settings(shown), _DEFAULT
             )
         pool = self._there(pool_id)
-        if wanted is PoolState.DELETING and pool.state is not wanted:
+        if target is PoolState.DELETING and pool.state is not target:
             pool = self._store.pools.delete(pool, now())
         if "allocationState" in shown:
             self._allocate(pool, AllocationState(shown["allocationState"]), shown)
@@ -91,8 +91,8 @@ class Pools:
         """Create a node with the given JSON, or in the state that ``action`` needs."""
         pool = await self.ensure(pool_id)
         found = self._store.nodes.get(pool_id, item["id"])
-        wanted = NodeState(item["state"])
-        if found is not None and found.state is not wanted:
+        target = NodeState(item["state"])
+        if found is not None and found.state is not target:
             self._store.nodes.delete(found)
             found = None
         if found is None:
@@ -105,7 +105,7 @@ class Pools:
             )
         node = self._node(pool_id, item["id"])
         if found is None:
-            for state in _WAY.get(wanted, (*_UP, wanted)):
+            for state in _WAY.get(target, (*_UP, target)):
                 booted = now() if state is NodeState.STARTING else None
                 node = self._store.nodes.update(node, state, now(), booted=booted)
         if "startTaskInfo" in item:
@@ -118,8 +118,8 @@ class Pools:
             self._store.nodes.update(node, node.state, now(), detail={"users": users})
         return self._node(pool_id, item["id"])
 
-    def _allocate(self, pool: Pool, wanted: AllocationState, shown: Mapping[str, Any]) -> None:
-        if pool.allocation is AllocationState.STEADY and wanted is not pool.allocation:
+    def _allocate(self, pool: Pool, target: AllocationState, shown: Mapping[str, Any]) -> None:
+        if pool.allocation is AllocationState.STEADY and target is not pool.allocation:
             pool = self._store.pools.resize(
                 pool,
                 now(),
@@ -128,9 +128,9 @@ class Pools:
                 timeout=pool.resize_timeout,
                 deallocation=pool.deallocation,
             )
-        if wanted is AllocationState.STOPPING:
+        if target is AllocationState.STOPPING:
             self._store.pools.stop_resize(pool, now())
-        elif wanted is AllocationState.STEADY:
+        elif target is AllocationState.STEADY:
             self._store.pools.complete_resize(pool, now(), tuple(shown.get("resizeErrors", ())))
 
     def _there(self, pool_id: str) -> Pool:

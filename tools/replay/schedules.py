@@ -43,9 +43,9 @@ class Schedules:
     async def ensure(self, schedule_id: str, shown: Mapping[str, Any] | None = None) -> Schedule:
         """Create a schedule with the given JSON."""
         shown = shown or {}
-        wanted = ScheduleState(shown.get("state", "active"))
+        target = ScheduleState(shown.get("state", "active"))
         found = self._store.schedules.get(schedule_id)
-        if found is not None and found.state is not wanted:
+        if found is not None and found.state is not target:
             self.remove(schedule_id)
             found = None
         if found is None:
@@ -59,7 +59,7 @@ class Schedules:
             self._store.schedules.set_state(schedule, ScheduleState.DISABLED, now())
             self._store.schedules.set_state(self._there(schedule_id), ScheduleState.ACTIVE, now())
         schedule = self._there(schedule_id)
-        for state in () if schedule.state is wanted else _WAY.get(wanted, (wanted,)):
+        for state in () if schedule.state is target else _WAY.get(target, (target,)):
             schedule = self._store.schedules.set_state(schedule, state, now())
         return schedule
 
@@ -69,9 +69,9 @@ class Schedules:
         if self._store.jobs.get(job_id) is None:
             self._run(schedule, {})
         job = self._jobs.there(job_id)
-        wanted = JobState(shown.get("state", "active"))
-        if job.state is not wanted:
-            self._jobs.bring(job, wanted, shown)
+        target = JobState(shown.get("state", "active"))
+        if job.state is not target:
+            self._jobs.move(job, target, shown)
 
     def _run(self, schedule: Schedule, info: Mapping[str, Any]) -> None:
         job_id = f"{schedule.id}:job-{schedule.runs + 1}"
