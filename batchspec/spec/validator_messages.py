@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from batchspec.diagnostics import Diagnostic, Place
+from batchspec.spec import retired_keys
 from batchspec.spec.formats import suggested
 from batchspec.spec.json_schema import Fragment
 from batchspec.spec.values import Text
@@ -212,11 +213,13 @@ def unknown_key(
     node: Node, key: str, known: Mapping[str, Fragment], schema: Fragment, name: str
 ) -> Diagnostic:
     """A key that does not exist."""
+    advice = retired_keys.advice(key, known)
     return Diagnostic(
         "unknown-key",
         f"`{_short(key)}` is not a key of {_called(schema, name)}",
+        detail=advice.why,
         where=node.name,
-        fix=" ".join(filter(None, (_invisible(key), did_you_mean(key, known)))),
+        fix=advice.fix or " ".join(filter(None, (_invisible(key), did_you_mean(key, known)))),
     )
 
 
