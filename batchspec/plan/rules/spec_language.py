@@ -82,6 +82,12 @@ for _code, _title, _why, _fix in (
         "Remove the reference to the item.",
     ),
     (
+        "no-identity",
+        "The nodes of a pool that the spec creates have no managed identity",
+        "Only Azure's control plane can create a pool with an identity.",
+        "Create the pool there and use `pool: {existing: ID}`, or remove `identity_reference`.",
+    ),
+    (
         "bad-name",
         "A name is invalid",
         "Names are used in commands, ids and URLs.",
