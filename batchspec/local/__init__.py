@@ -33,8 +33,7 @@ from batchspec.local.daemon import (
     variables,
 )
 from batchspec.local.error import LocalError
-from batchspec.local.settings import Settings
-from batchspec.local.simulation import NO_OPTIONS, Simulation, SimulationOptions
+from batchspec.local.settings import NO_OPTIONS, Settings, Simulation, SimulationOptions
 from batchspec.local.startup_phase import Notify, StartupPhase
 
 __all__ = [

@@ -15,8 +15,7 @@ from pathlib import Path
 from batchspec.local.daemon import ReadinessReporter
 from batchspec.local.daemon.serve import run_daemon
 from batchspec.local.error import LocalError
-from batchspec.local.settings import Settings
-from batchspec.local.simulation import SimulationOptions
+from batchspec.local.settings import Settings, SimulationOptions
 
 
 def main(arguments: list[str]) -> int:

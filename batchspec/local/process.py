@@ -1,12 +1,26 @@
-"""The identity of a process, which a process id alone is not: ids are used again."""
+"""Processes: their identity, and task processes that an earlier run of the service left behind.
+
+A process id alone does not identify a process, because ids are used again.
+
+Normally no task processes are left: the host kills all of them when the service ends. They exist
+while the host is doing so, and after the host was killed together with the service. They are found
+by a tag, an environment variable that the host and every process of a task inherit; its value is
+made of the path of the data folder, so that other services are not affected. A task may give its
+processes another environment, so the descendants of a tagged process count too.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import select
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -110,3 +124,129 @@ def _stat(pid: int) -> list[str] | None:
     except OSError:
         return None
     return None if fields[0] in {"Z", "X"} else fields
+
+
+TAG_VARIABLE = "BATCHSPEC_LOCAL_NODE"
+"""The environment variable that tags the processes of tasks."""
+
+_STOPPED = frozenset("TtZXx")
+_TIMEOUT = 5.0
+_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
+# A process of another user is not a task's; it counts as gone.
+
+
+def process_tag(data: Path) -> str:
+    """The value of :data:`TAG_VARIABLE` for all processes of the data folder ``data``."""
+    return hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:32]
+
+
+def kill_orphans(data: Path) -> int:
+    """Kill every process with the tag of ``data`` and its descendants; the number of them.
+
+    Returns when they are gone. Call it before anything is started, while holding the lock of the
+    folder. It needs ``/proc``; on other systems it does nothing, and a process that outlived its
+    service stays.
+    """
+    if sys.platform != "linux":
+        return 0
+    wanted = f"{TAG_VARIABLE}={process_tag(data)}".encode()
+    held: dict[int, int] = {}
+    try:
+        # All are stopped before any is killed, so that none starts another one meanwhile and none
+        # loses the parent by which it is found.
+        until = time.monotonic() + _TIMEOUT
+        while not _stop_all(wanted, held) and time.monotonic() < until:
+            pass
+        for descriptor in held.values():
+            with suppress(*_GONE):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+        _wait_for_exit(held.values(), until + _TIMEOUT)
+    finally:
+        for descriptor in held.values():
+            os.close(descriptor)
+    return len(held)
+
+
+@dataclass(frozen=True, slots=True)
+class _Process:
+    pid: int
+    state: str
+    parent: int
+    started: str
+
+
+def _stop_all(wanted: bytes, held: dict[int, int]) -> bool:
+    """Stop the processes that are not in ``held`` yet; true if there were none and all are stopped.
+
+    ``held`` has a descriptor for each process, which refers to that process even if its id is used
+    again.
+    """
+    table = {process.pid: process for process in _processes()}
+    family = _tagged_tree(table, wanted, held)
+    found = [table[pid] for pid in family - held.keys()]
+    for process in found:
+        try:
+            descriptor = os.pidfd_open(process.pid)
+        except OSError:
+            continue
+        again = _read_process(process.pid)
+        if again is None or again.started != process.started:
+            os.close(descriptor)
+            continue
+        held[process.pid] = descriptor
+        with suppress(*_GONE):
+            signal.pidfd_send_signal(descriptor, signal.SIGSTOP)
+    return not found and all(table[pid].state in _STOPPED for pid in family)
+
+
+def _tagged_tree(table: dict[int, _Process], wanted: bytes, held: dict[int, int]) -> set[int]:
+    """The tagged or held processes and their descendants; without this process and its
+    ancestors.
+    """
+    children: dict[int, list[int]] = {}
+    for process in table.values():
+        children.setdefault(process.parent, []).append(process.pid)
+    todo = [pid for pid in table if pid in held or _has_tag(pid, wanted)]
+    family: set[int] = set()
+    while todo:
+        pid = todo.pop()
+        if pid not in family:
+            family.add(pid)
+            todo += children.get(pid, ())
+    ours = os.getpid()
+    while ours in table:
+        family.discard(ours)
+        ours = table[ours].parent
+    return {pid for pid in family if table[pid].state not in "ZXx"}
+
+
+def _has_tag(pid: int, wanted: bytes) -> bool:
+    try:
+        return wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except _GONE:
+        return False
+
+
+def _processes() -> Iterator[_Process]:
+    for name in os.listdir("/proc"):  # noqa: PTH208  faster for many entries
+        if name.isdigit() and (process := _read_process(int(name))) is not None:
+            yield process
+
+
+def _read_process(pid: int) -> _Process | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except _GONE:
+        return None
+    # The name is in parentheses and may contain any character.
+    fields = text.rpartition(")")[2].split()
+    return _Process(pid, fields[0], int(fields[1]), fields[19])
+
+
+def _wait_for_exit(descriptors: Iterable[int], until: float) -> None:
+    """Wait until the processes have exited, at most until ``until``."""
+    for descriptor in descriptors:
+        left = max(0.0, until - time.monotonic())
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll(left * 1000)

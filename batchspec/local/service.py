@@ -23,9 +23,8 @@ from batchspec.local.clock import Clock, ClockOffset
 from batchspec.local.engine import Delays, NodeConfig, NodeFaults, preemption_absence
 from batchspec.local.engine import Engine as ProcessEngine
 from batchspec.local.fault_injection import NO_FAULTS, FaultInjection
-from batchspec.local.http import App, serving
-from batchspec.local.loopback import listen, url_of
-from batchspec.local.orphans import process_tag
+from batchspec.local.http import App, listen, serving, url_of
+from batchspec.local.process import process_tag
 from batchspec.local.settings import NO_LIMITS, Limits
 from batchspec.local.store import Applications, Store
 

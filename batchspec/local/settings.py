@@ -1,6 +1,7 @@
-"""Settings of the local service from the environment: folders, Node.js, task limits, simulation.
+"""Settings of the service: folders, Node.js, limits of tasks, speed of time, injected faults.
 
-Nothing here accesses the disk.
+The values come from options and from the environment. Nothing here touches the disk, except the
+file that ``chaos`` may name.
 """
 
 from __future__ import annotations
@@ -8,13 +9,144 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
 import platformdirs
 
+from batchspec.local.duration import format_duration, parse_duration
 from batchspec.local.error import LocalError
-from batchspec.local.simulation import NO_OPTIONS, REAL_TIME, Simulation, SimulationOptions
+from batchspec.local.fault_injection import NO_FAULTS, FaultInjection, parse_fault_injection
+
+SPEED, ALLOCATION = "BATCHSPEC_LOCAL_SPEED", "BATCHSPEC_LOCAL_ALLOCATION"
+CHAOS, SEED = "BATCHSPEC_LOCAL_CHAOS", "BATCHSPEC_LOCAL_SEED"
+
+MAX_SPEED = 3600.0
+"""An hour per second. The processes of tasks run in real time and could not follow a faster
+clock.
+"""
+
+MEDIAN_ALLOCATION = timedelta(seconds=226)
+"""The time that Azure takes to allocate and boot a node: the median of 66 recorded allocations."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationOptions:
+    """Options of the user; the environment decides those that are ``None``."""
+
+    speed: float | None = None
+    allocation: str | None = None
+    chaos: str | None = None
+    seed: int | None = None
+
+    def __bool__(self) -> bool:
+        """Whether any option is set."""
+        return any(one is not None for one in (self.speed, self.allocation, self.chaos, self.seed))
+
+
+NO_OPTIONS = SimulationOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """The conditions under which a service runs.
+
+    ``speed`` is the factor by which the service's time is faster than real time; ``allocation`` is
+    how much of that time passes before a new node starts.
+    """
+
+    speed: float = 1.0
+    allocation: timedelta = timedelta()
+    faults: FaultInjection = NO_FAULTS
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str], options: SimulationOptions) -> Self:
+        """The conditions in ``options``, and in ``environ`` where an option is not set.
+
+        With a ``speed`` other than 1, nodes take as long to allocate as on Azure by default.
+
+        Raises:
+            LocalError: a value is not valid.
+        """
+        speed = options.speed
+        if speed is None:
+            speed = _parse_speed(environ.get(SPEED, ""))
+        if not 1 <= speed <= MAX_SPEED:
+            raise LocalError(
+                "speed-unreadable",
+                f"The speed {speed:g} is out of range.",
+                fix=f"Set a speed from 1 to {MAX_SPEED:g}",
+            )
+        text = environ.get(ALLOCATION, "") if options.allocation is None else options.allocation
+        allocation = (
+            _parse_allocation(text) if text else MEDIAN_ALLOCATION if speed != 1 else timedelta()
+        )
+        seed = _parse_seed(environ.get(SEED, "")) if options.seed is None else options.seed
+        named = environ.get(CHAOS, "") if options.chaos is None else options.chaos
+        return cls(speed, allocation, parse_fault_injection(named, seed))
+
+    def options(self) -> tuple[str, ...]:
+        """The conditions as options of the daemon."""
+        return (
+            f"--speed={self.speed!r}",
+            f"--allocation={self.allocation_text}",
+            f"--chaos={self.faults.text}",
+            f"--seed={self.faults.seed}",
+        )
+
+    @property
+    def allocation_text(self) -> str:
+        """The allocation delay as text."""
+        return format_duration(self.allocation)
+
+    @property
+    def text(self) -> str:
+        """A summary of the conditions for the log."""
+        time = f"{self.speed:g} times real time" if self.speed != 1 else "real time"
+        parts = [time]
+        if self.allocation:
+            parts.append(f"allocation of a node: {self.allocation_text}")
+        faults = self.faults
+        parts.append(f"chaos: {faults.text} (seed {faults.seed})" if faults else "no chaos")
+        return "; ".join(parts)
+
+
+REAL_TIME = Simulation()
+
+
+def _parse_speed(text: str) -> float:
+    try:
+        return float(text) if text else 1.0
+    except ValueError:
+        raise LocalError(
+            "speed-unreadable",
+            f"{SPEED} is {text!r}, which is not a number.",
+            fix=f"Set a speed from 1 to {MAX_SPEED:g}",
+        ) from None
+
+
+def _parse_allocation(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise LocalError(
+            "allocation-unreadable",
+            f"The allocation delay is not valid: {error}.",
+            fix="Set a duration such as 0, 20s, 226s or 4m",
+        ) from error
+
+
+def _parse_seed(text: str) -> int:
+    try:
+        return int(text) if text else 0
+    except ValueError:
+        raise LocalError(
+            "chaos-unreadable",
+            f"{SEED} is {text!r}, which is not a number.",
+            fix="Set a whole number",
+        ) from None
+
 
 MEMORY, PROCESSES = "BATCHSPEC_LOCAL_TASK_MEMORY", "BATCHSPEC_LOCAL_TASK_PROCESSES"
 _SIZE = re.compile(r"(\d{1,15})([KMGT]?)", re.ASCII | re.IGNORECASE)

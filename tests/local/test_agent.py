@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from batchspec.local.agent import Agent, Failure, Launch
-from batchspec.local.agent.command import CommandResult, run_command
+from batchspec.local.agent.processes import CommandResult, run_command
 from batchspec.local.clock import Clock
-from batchspec.local.orphans import kill_orphans
+from batchspec.local.process import kill_orphans
 from tests.local.blobs import SAS, Blobs, blob_store
 
 

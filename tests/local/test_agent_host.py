@@ -9,7 +9,7 @@ import pytest
 
 from batchspec.local.agent.host import main
 from batchspec.local.agent.host.main import Host
-from batchspec.local.agent.host.system import Lines, line
+from batchspec.local.agent.host.supervisor import Lines, line
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchspec.local.agent.blob_client import blob_url
-from batchspec.local.agent.command import expand_variables, split_command_line
 from batchspec.local.agent.output_files import compile_pattern, find_files, has_wildcard
+from batchspec.local.agent.processes import expand_variables, split_command_line
+from batchspec.local.agent.storage import blob_url
 from batchspec.local.clock import Clock
 from batchspec.local.safe_paths import OutsideError, create_file, open_directory, split
 

@@ -15,8 +15,7 @@ import pytest
 from batchspec.local.agent import ProcessLostError
 from batchspec.local.agent.processes import Exited, Killed, NotStarted, Processes, Program
 from batchspec.local.model import NO_USAGE
-from batchspec.local.orphans import TAG_VARIABLE, kill_orphans, process_tag
-from batchspec.local.process import Process
+from batchspec.local.process import TAG_VARIABLE, Process, kill_orphans, process_tag
 
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 linux = pytest.mark.skipif(sys.platform != "linux", reason="subreapers and /proc are Linux's")

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from batchspec.local.api import ROUTES
-from batchspec.local.loopback import NotLoopbackError, listen
+from batchspec.local.http import NotLoopbackError, listen
 from tests.local.running import Service
 
 OTHER_KEY = base64.b64encode(b"another key").decode()

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from batchspec.local.agent import Agent, NoAutoStorage
-from batchspec.local.api.listing import TASKS
+from batchspec.local.api.resources import TASKS
 from batchspec.local.clock import Clock
 from batchspec.local.engine import Delays
-from batchspec.local.engine.executor import Executor
 from batchspec.local.engine.observe import next_moment, observe
+from batchspec.local.engine.runs import Executor
 from batchspec.local.model import Job, NodeState, Pool
 from batchspec.local.store import NewTask, Page, Store, to_column
 from batchspec.local.wire import parse_filter, to_sql

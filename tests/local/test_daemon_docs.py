@@ -11,7 +11,7 @@ import pytest
 from batchspec import local
 from batchspec.local.duration import format_duration
 from batchspec.local.fault_injection import DEFAULT_DURATIONS, PROFILES, FaultKind, QuotaKind
-from batchspec.local.simulation import ALLOCATION, CHAOS, SEED, SPEED
+from batchspec.local.settings import ALLOCATION, CHAOS, SEED, SPEED
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/local.md").read_text()

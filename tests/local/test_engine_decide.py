@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchspec.local.engine import Delays
-from batchspec.local.engine.decide import decide, is_settled
 from batchspec.local.engine.decisions import (
     AddNodes,
     BootNode,
@@ -37,6 +36,7 @@ from batchspec.local.engine.decisions import (
     SetJobState,
     SetNodeState,
 )
+from batchspec.local.engine.scheduler import decide, is_settled
 from batchspec.local.engine.state import (
     JobQueue,
     JobView,

@@ -23,9 +23,8 @@ from batchspec.local.agent import agent as agents
 from batchspec.local.agent.multi_instance import Coordination
 from batchspec.local.clock import Clock
 from batchspec.local.engine import NodeConfig
-from batchspec.local.engine.executor import Cancel, Execute, Executor, FinishedRun, TaskRun
-from batchspec.local.engine.record_outcomes import OutcomeRecorder
-from batchspec.local.engine.run_starter import RunStarter
+from batchspec.local.engine.outcomes import OutcomeRecorder
+from batchspec.local.engine.runs import Cancel, Execute, Executor, FinishedRun, RunStarter, TaskRun
 from batchspec.local.model import Task
 from tests.local.engine_stub import NOW, idle_node, start
 from tests.local.engines import job, task

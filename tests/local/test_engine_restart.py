@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 PROGRAM = f"""
 import asyncio, sys
 from pathlib import Path
-from batchspec.local.orphans import kill_orphans
+from batchspec.local.process import kill_orphans
 from batchspec.local.service import ServiceConfig, serve
 kill_orphans(Path(sys.argv[1]))
 config = ServiceConfig(data=Path(sys.argv[1]), account={ACCOUNT!r}, key={KEY!r})

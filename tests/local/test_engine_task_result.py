@@ -17,7 +17,7 @@ from batchspec.local.agent import (
     failure,
     program_failure,
 )
-from batchspec.local.engine.task_result import TaskResult, failure_json, task_result
+from batchspec.local.engine.outcomes import TaskResult, failure_json, task_result
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ACTS = {"onTaskFailure": "performexitoptionsjobaction"}

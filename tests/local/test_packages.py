@@ -12,7 +12,7 @@ import pytest
 from azure.core.exceptions import HttpResponseError
 
 from batchspec.local.agent import Package
-from batchspec.local.agent.application_packages import PackageError, install_all
+from batchspec.local.agent.resource_files import PackageError, install_all
 from tests.local.engines import engined, job, pool, processes_of, task, until
 from tests.local.running import Service
 

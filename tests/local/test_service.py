@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.local.clock import Clock
-from batchspec.local.loopback import listen
+from batchspec.local.http import listen
 from batchspec.local.service import ServiceConfig, serve
 from batchspec.local.store import Store
 from tests.local.engines import pool

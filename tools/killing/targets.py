@@ -21,7 +21,7 @@ _KEY = base64.b64encode(b"for one sweep").decode()
 _BARE = f"""
 import asyncio, sys
 from pathlib import Path
-from batchspec.local.orphans import kill_orphans
+from batchspec.local.process import kill_orphans
 from batchspec.local.service import ServiceConfig, serve
 data = Path(sys.argv[1])
 kill_orphans(data)

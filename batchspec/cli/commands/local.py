@@ -75,7 +75,7 @@ def start(
 ) -> int:
     """Start the service if it is not running, and return when it is ready."""
     from batchspec.cli.account import simulation_of, start_service
-    from batchspec.local.simulation import SimulationOptions
+    from batchspec.local.settings import SimulationOptions
     from batchspec.render.local import started_text
 
     options = SimulationOptions(speed, allocation, chaos, seed)

@@ -6,15 +6,6 @@ means for the task or its job, may not live here; neither may the store or HTTP 
 
 from batchspec.local.agent.agent import Agent
 from batchspec.local.agent.containers import ContainerEngine, NoContainerEngineError
-from batchspec.local.agent.credentials import NoAutoStorage, StorageAccess, StorageAccount
-from batchspec.local.agent.failures import (
-    container_failure,
-    ended_by_limit,
-    ended_by_user,
-    exit_failure,
-    failure,
-    program_failure,
-)
 from batchspec.local.agent.launch import (
     Container,
     Failure,
@@ -25,8 +16,17 @@ from batchspec.local.agent.launch import (
     Package,
     Registry,
     TaskInstance,
+    container_failure,
+    ended_by_limit,
+    ended_by_user,
+    exit_failure,
+    failure,
+    failure_json,
+    node_error_json,
+    program_failure,
 )
 from batchspec.local.agent.processes import ProcessLostError
+from batchspec.local.agent.storage import NoAutoStorage, StorageAccess, StorageAccount
 
 __all__ = [
     "Agent",
@@ -50,5 +50,7 @@ __all__ = [
     "ended_by_user",
     "exit_failure",
     "failure",
+    "failure_json",
+    "node_error_json",
     "program_failure",
 ]

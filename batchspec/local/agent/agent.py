@@ -12,17 +12,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from batchspec.local.agent.application_packages import PackageError, install_all
-from batchspec.local.agent.blob_client import BlobClient
-from batchspec.local.agent.command import Command, CommandResult, run_command
 from batchspec.local.agent.containers import (
     CONTAINERS_FILE,
     ContainerEngine,
     ContainerError,
     ContainerRun,
 )
-from batchspec.local.agent.credentials import StorageAccess
-from batchspec.local.agent.failures import ended_by_limit, ended_by_user, failure
 from batchspec.local.agent.launch import (
     Container,
     Failure,
@@ -30,19 +25,25 @@ from batchspec.local.agent.launch import (
     Launch,
     MultiInstance,
     Outcome,
+    ended_by_limit,
+    ended_by_user,
+    failure,
 )
 from batchspec.local.agent.multi_instance import Coordination, CoordinationError, NodeTools
 from batchspec.local.agent.output_files import select_outputs, upload_all
-from batchspec.local.agent.processes import Processes
-from batchspec.local.agent.task_files import (
+from batchspec.local.agent.processes import Command, CommandResult, Processes, run_command
+from batchspec.local.agent.resource_files import (
+    PackageError,
     ResourceError,
     add_files,
+    install_all,
     make_directory,
     preparation_failure,
 )
+from batchspec.local.agent.storage import BlobClient, StorageAccess
 from batchspec.local.clock import Clock
 from batchspec.local.model import NO_USAGE
-from batchspec.local.orphans import TAG_VARIABLE, process_tag
+from batchspec.local.process import TAG_VARIABLE, process_tag
 
 T = TypeVar("T")
 

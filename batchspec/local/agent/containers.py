@@ -20,15 +20,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.agent.command import CommandResult, split_command_line
-from batchspec.local.agent.failures import (
+from batchspec.local.agent.launch import (
+    Container,
+    Failure,
+    Launch,
+    Registry,
     container_failure,
     exit_failure,
     launch_failure,
     program_failure,
 )
-from batchspec.local.agent.launch import Container, Failure, Launch, Registry
-from batchspec.local.agent.processes import Killed, NotStarted, Processes, Program
+from batchspec.local.agent.processes import (
+    CommandResult,
+    Killed,
+    NotStarted,
+    Processes,
+    Program,
+    split_command_line,
+)
 
 _PROBES: Mapping[str, tuple[str, ...]] = {
     "docker": ("version", "--format", "{{.Server.Version}}"),

@@ -13,18 +13,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from batchspec.local.agent.application_packages import PackageError
-from batchspec.local.agent.blob_client import BlobClient
-from batchspec.local.agent.command import Command, CommandResult, run_command
-from batchspec.local.agent.credentials import StorageAccess
 from batchspec.local.agent.launch import Failure, Launch, MultiInstance, Outcome, TaskInstance
-from batchspec.local.agent.processes import Processes
-from batchspec.local.agent.task_files import (
+from batchspec.local.agent.processes import Command, CommandResult, Processes, run_command
+from batchspec.local.agent.resource_files import (
+    PackageError,
     ResourceError,
     add_files,
     make_directory,
     preparation_failure,
 )
+from batchspec.local.agent.storage import BlobClient, StorageAccess
 from batchspec.local.clock import Clock
 
 

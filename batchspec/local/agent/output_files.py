@@ -17,11 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.agent.blob_client import BlobClient, StorageError, blob_url
-from batchspec.local.agent.command import expand_variables
-from batchspec.local.agent.credentials import StorageAccess
-from batchspec.local.agent.failures import failure, without_query
-from batchspec.local.agent.launch import Failure
+from batchspec.local.agent.launch import Failure, failure, without_query
+from batchspec.local.agent.processes import expand_variables
+from batchspec.local.agent.storage import BlobClient, StorageAccess, StorageError, blob_url
 
 _CONDITIONS: Mapping[str, tuple[bool, ...]] = {
     "tasksuccess": (True,),

@@ -1,13 +1,17 @@
-"""Processes of tasks, as the service sees them: started, ended on request, accounted.
+"""Processes of tasks: command lines, start, end on request, resource usage.
 
-This is the service's side of the protocol with the host process. Tasks, directories and failure
-codes may not live here.
+:class:`Processes` is the service's side of the protocol with the host process. Command lines are
+split without a shell.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
+import re
+import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,6 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from batchspec.local.agent.host import START
+from batchspec.local.agent.launch import (
+    Failure,
+    exit_failure,
+    launch_failure,
+    limit_failure,
+    program_failure,
+)
 from batchspec.local.model import NO_USAGE, Usage
 from batchspec.local.settings import NO_LIMITS, Limits
 
@@ -240,3 +251,88 @@ def _process_end(report: Mapping[str, Any]) -> ProcessEnd:
     if "signal" in report:
         return Killed(report["signal"], report.get("over"))
     return NotStarted(report["errno"], report.get("place"))
+
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
+
+
+def split_command_line(command_line: str) -> list[str]:
+    """The arguments of a command line, by the quoting rules of POSIX and without expansion.
+
+    Raises:
+        ValueError: a quote is not closed.
+    """
+    return shlex.split(command_line, comments=False, posix=True)
+
+
+def expand_variables(text: str, environment: Mapping[str, str]) -> str:
+    """``text`` with ``$NAME`` and ``${NAME}`` replaced; unset names stay as they are.
+
+    A node does this for the ``filePattern`` of an output file, and for no command line.
+    """
+    return _VARIABLE.sub(
+        lambda found: environment.get(found[1] or found[2], found[0]),
+        text,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run: ``directory`` is the task's directory, ``environment`` is complete.
+
+    ``append``, ``stays`` and ``limits`` are those of :class:`Program`.
+    """
+
+    line: str
+    directory: Path
+    environment: Mapping[str, str]
+    append: bool = False
+    stays: bool = False
+    limits: Limits = NO_LIMITS
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """How a command ended; ``killed`` means that a signal ended it."""
+
+    code: int | None
+    failure: Failure | None
+    killed: bool = False
+
+
+async def run_command(processes: Processes, key: str, command: Command) -> CommandResult:
+    """Run ``command`` as the run ``key``.
+
+    Raises:
+        ProcessLostError: it is not known how it ended.
+    """
+    try:
+        argv = split_command_line(command.line)
+    except ValueError as error:
+        return CommandResult(None, launch_failure(command.line, str(error)))
+    if not argv:
+        return CommandResult(None, program_failure(command.line))
+    program = Program(
+        argv,
+        command.environment,
+        command.directory / "wd",
+        command.directory / "stdout.txt",
+        command.directory / "stderr.txt",
+        append=command.append,
+        stays=command.stays,
+        limits=command.limits,
+    )
+    return _command_result(await processes.run(key, program), command)
+
+
+def _command_result(ending: ProcessEnd, command: Command) -> CommandResult:
+    if isinstance(ending, NotStarted):
+        if ending.place is None and ending.errno in {errno.ENOENT, errno.ENOTDIR}:
+            return CommandResult(None, program_failure(command.line))
+        return CommandResult(None, launch_failure(command.line, os.strerror(ending.errno)))
+    if isinstance(ending, Exited):
+        return CommandResult(ending.code, None if ending.code == 0 else exit_failure())
+    code = 128 + ending.signal
+    if ending.over is not None:
+        return CommandResult(code, limit_failure(command.limits, ending.over))
+    return CommandResult(code, exit_failure(), killed=True)

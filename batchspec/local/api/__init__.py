@@ -5,7 +5,7 @@ of a change to the store, and the engine carries it out. Processes and HTTP do n
 """
 
 from batchspec.local.api.account import IMAGES, serialize_image
-from batchspec.local.api.context import Context
+from batchspec.local.api.resources import Context
 from batchspec.local.api.routes import ROUTES, Match, Route, find_route
 from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
 

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from batchspec.local.api.context import Context
-from batchspec.local.api.listing import filtered
+from batchspec.local.api.resources import Context, filtered
 from batchspec.local.wire import Fault, FieldType, Reply, Request, list_reply
 
 GEN2 = "Generation2VMImage"

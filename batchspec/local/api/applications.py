@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from batchspec.local.api.context import Context
+from batchspec.local.api.resources import Context
 from batchspec.local.store import Application
 from batchspec.local.wire import Fault, Reply, Request, list_reply, resource_reply
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from batchspec.local.api.applications import check_references
 from batchspec.local.api.autoscale import read_autoscale
-from batchspec.local.api.context import Context
 from batchspec.local.api.pools import check_containers, read_pool, read_resize_timeout, read_target
+from batchspec.local.api.resources import Context
 from batchspec.local.wire import Fault, bad_property
 
 MAX_PREFIX = 20

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from batchspec.autoscale import MAX_CHARACTERS, FormulaSyntaxError, parse, run_formula
-from batchspec.local.api.context import Context, find_pool, next_state
+from batchspec.local.api.resources import Context, find_pool, next_state
 from batchspec.local.model import ALLOCATION, POOL, AllocationState
 from batchspec.local.store import autoscale_run
 from batchspec.local.wire import (

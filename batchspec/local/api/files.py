@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from batchspec.local.api.context import Context, find_node, find_parent_task
+from batchspec.local.api.resources import Context, find_node, find_parent_task
 from batchspec.local.safe_paths import Entry, OutsideError, Root, opened, read_chunks, remove, walk
 from batchspec.local.wire import (
     Fault,

@@ -7,9 +7,17 @@ from datetime import datetime
 from typing import Any
 
 from batchspec.local.api.auto_pools import check_auto_pool
-from batchspec.local.api.context import Context, check_id, find_schedule, next_state
 from batchspec.local.api.jobs import complete_job, with_job_manager
-from batchspec.local.api.listing import SCHEDULES, common_properties, page_reply, read_page
+from batchspec.local.api.resources import (
+    SCHEDULES,
+    Context,
+    check_id,
+    common_properties,
+    find_schedule,
+    next_state,
+    page_reply,
+    read_page,
+)
 from batchspec.local.api.statistics import schedule_stats
 from batchspec.local.model import SCHEDULE, Schedule, ScheduleState
 from batchspec.local.wire import (

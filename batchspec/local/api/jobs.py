@@ -9,26 +9,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from batchspec.local.api.auto_pools import AutoPoolFault, check_auto_pool, complete_pool_info
-from batchspec.local.api.context import (
+from batchspec.local.api.resources import (
+    JOBS,
+    PREPARATIONS,
     Context,
     check_id,
+    common_properties,
     find_job,
     find_parent_job,
     find_schedule,
     next_state,
+    page_reply,
+    read_page,
 )
-from batchspec.local.api.job_tasks import (
-    complete_job_manager,
-    complete_preparation_and_release,
-    serialize_preparation,
-)
-from batchspec.local.api.listing import JOBS, PREPARATIONS, common_properties, page_reply, read_page
 from batchspec.local.api.statistics import job_stats
 from batchspec.local.api.task_settings import (
     check_positive,
     check_retries,
+    complete_job_manager,
+    complete_preparation_and_release,
     for_version,
     in_order,
+    serialize_preparation,
 )
 from batchspec.local.api.unsupported import refuse_unsupported
 from batchspec.local.model import JOB, Counts, Job, JobState

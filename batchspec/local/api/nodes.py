@@ -11,9 +11,17 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from batchspec.local.api.context import Context, find_node, find_pool, next_state
-from batchspec.local.api.listing import NODES, POOL_IDS, page_reply, read_page
 from batchspec.local.api.pools import read_resize_timeout
+from batchspec.local.api.resources import (
+    NODES,
+    POOL_IDS,
+    Context,
+    find_node,
+    find_pool,
+    next_state,
+    page_reply,
+    read_page,
+)
 from batchspec.local.api.tasks import serialize_execution
 from batchspec.local.model import ALLOCATION, NODE, POOL, Node, NodeState, Pool, Task, node_address
 from batchspec.local.wire import (

@@ -14,8 +14,16 @@ from batchspec.local.agent import NoContainerEngineError
 from batchspec.local.api.account import PUBLISHERS
 from batchspec.local.api.applications import check_references
 from batchspec.local.api.autoscale import read_autoscale
-from batchspec.local.api.context import Context, check_id, find_pool, next_state
-from batchspec.local.api.listing import POOLS, common_properties, page_reply, read_page
+from batchspec.local.api.resources import (
+    POOLS,
+    Context,
+    check_id,
+    common_properties,
+    find_pool,
+    next_state,
+    page_reply,
+    read_page,
+)
 from batchspec.local.api.statistics import pool_stats
 from batchspec.local.api.task_settings import complete_start_task, in_order
 from batchspec.local.api.unsupported import refuse_unsupported

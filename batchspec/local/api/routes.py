@@ -23,7 +23,7 @@ from batchspec.local.api import (
     tasks,
 )
 from batchspec.local.api.account import IMAGES
-from batchspec.local.api.context import Context
+from batchspec.local.api.resources import Context
 from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
 from batchspec.local.wire import Fault, Reply, Request
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from batchspec.local.api.context import Context
+from batchspec.local.api.resources import Context
 from batchspec.local.model import NO_USAGE, Job, Pool, Schedule, Task, Usage
 from batchspec.local.wire import write_duration, write_time
 

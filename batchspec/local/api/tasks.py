@@ -9,15 +9,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from batchspec.local.api.applications import check_references
-from batchspec.local.api.context import (
+from batchspec.local.api.resources import (
+    TASKS,
     Context,
     check_id,
     find_parent_job,
     find_parent_task,
     find_task,
     next_state,
+    page_reply,
+    read_page,
 )
-from batchspec.local.api.listing import TASKS, page_reply, read_page
 from batchspec.local.api.statistics import task_stats
 from batchspec.local.api.task_settings import (
     check_resource_files,

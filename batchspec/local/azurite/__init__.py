@@ -1,7 +1,6 @@
-"""Azurite, the Azure Storage emulator: finding a Node.js, installation, one running server.
+"""Azurite, the Azure Storage emulator: Node.js, installation, one running server.
 
-In: `Settings`. Out: an installation and its server process. Supervision of the server is in the
-package ``daemon``.
+In: `Settings`. Out: an installation and its server process. The daemon restarts it.
 """
 
 from batchspec.local.azurite.installation import (

@@ -1,7 +1,4 @@
-"""A running Azurite: its command line, readiness, and a stop without loss of data.
-
-Restarts are in ``daemon.supervisor``.
-"""
+"""A running Azurite: its command line, readiness, and a stop without loss of data."""
 
 from __future__ import annotations
 

@@ -15,8 +15,7 @@ from batchspec.local.daemon.endpoints import (
     write_announcement,
 )
 from batchspec.local.daemon.home import Home
-from batchspec.local.daemon.readiness import ReadinessReporter, await_readiness
-from batchspec.local.daemon.start import exclusive, start_daemon
+from batchspec.local.daemon.start import ReadinessReporter, await_readiness, exclusive, start_daemon
 from batchspec.local.daemon.status import State, Status, read_status
 from batchspec.local.daemon.stop import end_orphans, reset_daemon, stop_daemon
 

@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 from batchspec.local.daemon.home import Home, is_private, write_private
 from batchspec.local.error import LocalError
-from batchspec.local.simulation import REAL_TIME, Simulation, SimulationOptions
+from batchspec.local.settings import REAL_TIME, Simulation, SimulationOptions
 
 _NAME = "batchspeclocal"
 _KEY_BYTES = 64  # as long as Azure's

@@ -1,4 +1,4 @@
-"""The daemon: one process that runs the Batch service and supervises Azurite.
+"""The daemon: one process that runs the Batch service and keeps Azurite running.
 
 It defines the order of start and stop. Azurite starts first and stops last, since tasks may still
 write blobs while they are being ended.
@@ -14,14 +14,16 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Coroutine
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from batchspec.local.azurite import LaunchOptions, find_nodejs, install
+from batchspec.local.azurite import AzuriteServer, LaunchOptions, find_nodejs, install
 from batchspec.local.daemon.endpoints import (
     Account,
     Announcement,
@@ -29,12 +31,11 @@ from batchspec.local.daemon.endpoints import (
     write_announcement,
 )
 from batchspec.local.daemon.home import Home, write_private
-from batchspec.local.daemon.readiness import ReadinessReporter
+from batchspec.local.daemon.start import ReadinessReporter
 from batchspec.local.daemon.stop import end_orphans
-from batchspec.local.daemon.supervisor import AzuriteSupervisor
-from batchspec.local.error import LocalError
+from batchspec.local.error import LocalError, last_lines
+from batchspec.local.http import listen
 from batchspec.local.lock import Lock
-from batchspec.local.loopback import listen
 from batchspec.local.process import Process
 from batchspec.local.settings import Settings
 
@@ -262,3 +263,85 @@ def _listening(requested: int, last: int) -> socket.socket:
             else f"The local service cannot listen on port {requested}: {error.strerror}.",
             fix="Use --port 0 for any free port",
         ) from error
+
+
+RESTARTS = 3
+"""Number of restarts within :data:`WINDOW` seconds before the daemon gives up."""
+WINDOW = 60.0
+
+
+class AzuriteSupervisor:
+    """Azurite, restarted on its port when it ends.
+
+    ``lock`` is the lock of the blob folder. Each Azurite inherits it, so that no other process uses
+    the folder before the last Azurite has ended, even if this process is killed. Create it and call
+    :meth:`keep` in the main thread: the kernel ends Azurite with the thread that started it.
+    """
+
+    def __init__(
+        self, launch: LaunchOptions, lock: Lock, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._launch = launch
+        self._lock = lock
+        self._monotonic = monotonic
+        self._ends: deque[float] = deque(maxlen=RESTARTS)
+        self._server = self._spawn(launch.port)
+        self.port = launch.port
+
+    @property
+    def pid(self) -> int:
+        """The pid of the current process."""
+        return self._server.process.pid
+
+    async def ready(self) -> int:
+        """Wait until Azurite answers, and return its port.
+
+        If the port of the last run is in use, another one is used.
+
+        Raises:
+            LocalError: it did not become ready.
+        """
+        try:
+            self.port = await asyncio.to_thread(self._server.wait_ready)
+        except LocalError as error:
+            if error.code != "azurite-port-taken" or not self._launch.port:
+                raise
+            self._server = self._spawn(0)
+            self.port = await asyncio.to_thread(self._server.wait_ready)
+        return self.port
+
+    async def keep(self) -> NoReturn:
+        """Restart Azurite whenever it ends.
+
+        Raises:
+            LocalError: it ends repeatedly (``azurite-keeps-ending``).
+        """
+        while True:
+            code = await asyncio.to_thread(self._server.process.wait)
+            now = self._monotonic()
+            _log.error("Azurite ended unexpectedly (exit code %d); see %s", code, self._launch.log)
+            if len(self._ends) == RESTARTS and now - self._ends[0] < WINDOW:
+                raise LocalError(
+                    "azurite-keeps-ending",
+                    f"Azurite ended {RESTARTS + 1} times within {WINDOW:.0f} seconds.",
+                    log=self._launch.log,
+                    lines=last_lines(self._launch.log),
+                )
+            self._ends.append(now)
+            self._server = self._spawn(self.port)
+            try:
+                await asyncio.to_thread(self._server.wait_ready)
+            except LocalError as error:
+                _log.warning("Azurite could not be restarted: %s", error.code)
+            else:
+                _log.warning("Azurite was restarted on port %d", self.port)
+
+    async def stop(self) -> None:
+        """Stop it gracefully: all acknowledged writes are on disk afterwards."""
+        if not await asyncio.to_thread(self._server.stop):
+            _log.error("Azurite did not stop and was killed; up to 5 s of writes may be lost")
+
+    def _spawn(self, port: int) -> AzuriteServer:
+        server = AzuriteServer.spawn(self._launch, port=port)
+        self._lock.note(str(Process.of(server.process.pid) or ""))
+        return server

@@ -11,7 +11,7 @@ from batchspec.local.daemon.endpoints import Account, Endpoints, read_announceme
 from batchspec.local.daemon.home import Home
 from batchspec.local.lock import held
 from batchspec.local.process import Process
-from batchspec.local.simulation import Simulation
+from batchspec.local.settings import Simulation
 
 
 class State(StrEnum):

@@ -15,8 +15,7 @@ from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.start import exclusive
 from batchspec.local.error import LocalError, last_lines
 from batchspec.local.lock import Lock, held, wait_free
-from batchspec.local.orphans import kill_orphans
-from batchspec.local.process import Process
+from batchspec.local.process import Process, kill_orphans
 from batchspec.local.startup_phase import Notify
 
 _TIMEOUT = 45.0

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
-from batchspec.local.engine.application_packages import without_packages
 from batchspec.local.engine.decisions import (
     AddNodes,
     BootNode,
@@ -51,11 +50,11 @@ from batchspec.local.engine.decisions import (
     SetScheduleState,
     SkipScheduledJob,
 )
-from batchspec.local.engine.executor import Cancel, ExecutorRequest, TaskRun
+from batchspec.local.engine.environment import without_packages
 from batchspec.local.engine.node_directories import NodeDirectories
-from batchspec.local.engine.run_starter import RunStarter
+from batchspec.local.engine.outcomes import subtask_started
+from batchspec.local.engine.runs import Cancel, ExecutorRequest, RunStarter, TaskRun
 from batchspec.local.engine.state import run_key
-from batchspec.local.engine.task_result import subtask_started
 from batchspec.local.model import Node, NodeState, Pool, PoolState, TaskState, task_directory
 from batchspec.local.store import Store, add_job
 

@@ -25,11 +25,12 @@ from batchspec.local.agent import (
     TaskInstance,
     container_failure,
 )
-from batchspec.local.engine.application_packages import package_variables, referenced_packages
 from batchspec.local.engine.environment import (
     NodeConfig,
     container_environment,
     node_variables,
+    package_variables,
+    referenced_packages,
     task_environment,
 )
 from batchspec.local.engine.state import packages_key, run_key, start_key

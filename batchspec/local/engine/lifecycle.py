@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 
-from batchspec.local.engine.application_packages import has_packages
 from batchspec.local.engine.decisions import (
     BootNode,
     CreateScheduledJob,
@@ -29,6 +28,7 @@ from batchspec.local.engine.decisions import (
     SetScheduleState,
     SkipScheduledJob,
 )
+from batchspec.local.engine.environment import has_packages
 from batchspec.local.engine.state import (
     Delays,
     JobView,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from batchspec.local.agent import Launch
-from batchspec.local.engine.executor import Execute, ExecutorRequest, StartTaskRun, TaskRun
+from batchspec.local.engine.runs import Execute, ExecutorRequest, StartTaskRun, TaskRun
 from batchspec.local.fault_injection import FaultInjection, FaultKind, RandomSource
 from batchspec.local.model import Node, NodeState
 

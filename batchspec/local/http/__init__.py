@@ -5,9 +5,12 @@ operation does belongs to the package ``api``.
 """
 
 from batchspec.local.http.app import App
-from batchspec.local.http.server import serving
+from batchspec.local.http.server import NotLoopbackError, listen, serving, url_of
 
 __all__ = [
     "App",
+    "NotLoopbackError",
+    "listen",
     "serving",
+    "url_of",
 ]

@@ -5,17 +5,12 @@ their states, and the layout of a node's directories. Nothing here reads a clock
 store.
 """
 
-from batchspec.local.model.layout import (
-    NODE_DIRECTORIES,
-    PREPARATION,
-    RELEASE,
-    node_address,
-    node_root,
-    task_directory,
-)
 from batchspec.local.model.records import (
     MULTI_INSTANCE,
     NO_USAGE,
+    NODE_DIRECTORIES,
+    PREPARATION,
+    RELEASE,
     AutoscaleTimes,
     Counts,
     Job,
@@ -32,6 +27,9 @@ from batchspec.local.model.records import (
     allows_multi_instance,
     instance_count,
     is_windows,
+    node_address,
+    node_root,
+    task_directory,
 )
 from batchspec.local.model.state_machines import (
     ALLOCATION,

@@ -6,10 +6,9 @@ what to do next, HTTP and processes may not live here.
 """
 
 from batchspec.local.store.applications import Application, Applications, application_id
-from batchspec.local.store.autoscale import SAMPLE_INTERVAL, autoscale_run
 from batchspec.local.store.database import ALL_ROWS, Page, to_column
-from batchspec.local.store.job_creation import add_job, job_deadline
-from batchspec.local.store.store import Store
+from batchspec.local.store.pools import SAMPLE_INTERVAL, autoscale_run
+from batchspec.local.store.store import Store, add_job, job_deadline
 from batchspec.local.store.tasks import NewTask, ResourceUse
 
 __all__ = [

@@ -1,20 +1,23 @@
-"""The store: all tables over one database."""
+"""The store: all tables over one database, and the creation of a job with its auto pool."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from batchspec.local.store.autoscale import Autoscale
+from batchspec.local.model import Job, Schedule, Wire
 from batchspec.local.store.database import Database
-from batchspec.local.store.jobs import Jobs
+from batchspec.local.store.job_schedules import Schedules
+from batchspec.local.store.jobs import Jobs, Preparations
 from batchspec.local.store.nodes import Nodes
-from batchspec.local.store.pools import Pools
-from batchspec.local.store.preparations import Preparations
+from batchspec.local.store.pools import Autoscale, Pools
 from batchspec.local.store.runs import Runs, Subtasks
-from batchspec.local.store.schedules import Schedules
-from batchspec.local.store.tasks import Tasks
+from batchspec.local.store.tasks import NewTask, Tasks
+from batchspec.local.wire import read_duration
 
 
 class Store:
@@ -55,3 +58,113 @@ class Store:
     def close(self) -> None:
         """Close the database."""
         self._database.close()
+
+
+# The API creates jobs of users and the engine those of schedules; both pass complete settings.
+
+
+_AUTOSCALE_FIELDS = ("autoScaleFormula", "autoScaleEvaluationInterval")
+_POOL_FIELDS = (
+    "resizeTimeout",
+    "targetDedicatedNodes",
+    "targetLowPriorityNodes",
+    "enableAutoScale",
+    *_AUTOSCALE_FIELDS,
+)
+_MANAGER_FIELDS = (
+    "id",
+    "killJobOnCompletion",
+    "runExclusive",
+    "allowLowPriorityNode",
+)
+
+
+def new_guid() -> str:
+    """A GUID in the spelling of the service."""
+    return str(uuid.uuid4()).upper()
+
+
+def add_job(
+    store: Store,
+    job_id: str,
+    body: Wire,
+    now: datetime,
+    *,
+    schedule: Schedule | None = None,
+    error: Wire | None = None,
+    guid: Callable[[], str] = new_guid,
+) -> Job | None:
+    """Create a job with its auto pool and its job manager task; ``None`` if the id exists.
+
+    A job of a ``schedule`` with a pool of the schedule's lifetime uses that pool. With a scheduling
+    ``error`` the job is created without pool and task.
+    """
+    with store.transaction():
+        auto = body["poolInfo"].get("autoPoolSpecification")
+        pool_id = body["poolInfo"].get("poolId") or _auto_pool_id(auto, schedule, guid)
+        job = store.jobs.add(
+            job_id,
+            body,
+            now,
+            pool_id=pool_id,
+            priority=body["priority"],
+            max_parallel=body["maxParallelTasks"],
+            deadline=job_deadline(body, now),
+            schedule_id=None if schedule is None else schedule.id,
+        )
+        if job is None or error is not None:
+            return job
+        if auto is not None:
+            _create_auto_pool(store, pool_id, auto["pool"], now)
+        if "jobManagerTask" in body:
+            store.tasks.add(job, [_manager_task(store, job)], now)
+    return job
+
+
+def job_deadline(body: Mapping[str, Any], started: datetime) -> datetime | None:
+    """When ``maxWallClockTime`` ends the job; ``None`` if never."""
+    limit = read_duration(body["constraints"]["maxWallClockTime"])
+    if limit is None:
+        return None
+    try:
+        return started + limit
+    except OverflowError:
+        return None
+
+
+def _auto_pool_id(
+    auto: Mapping[str, Any], schedule: Schedule | None, guid: Callable[[], str]
+) -> str:
+    """The id of an auto pool: that of the schedule, or a new one (recorded: ``prefix_GUID``)."""
+    if schedule is not None and schedule.pool_id and auto["poolLifetimeOption"] == "jobschedule":
+        return schedule.pool_id
+    prefix = auto.get("autoPoolIdPrefix")
+    return f"{prefix}_{guid()}" if prefix else guid()
+
+
+def _create_auto_pool(
+    store: Store, pool_id: str, settings: Mapping[str, Any], now: datetime
+) -> None:
+    scaling = {name: settings[name] for name in _AUTOSCALE_FIELDS if name in settings}
+    pool = store.pools.add(
+        pool_id,
+        {name: value for name, value in settings.items() if name not in _POOL_FIELDS},
+        now,
+        target_dedicated=settings.get("targetDedicatedNodes", 0),
+        target_spot=settings.get("targetLowPriorityNodes", 0),
+        resize_timeout=settings["resizeTimeout"],
+        autoscale=scaling or None,
+    )
+    if pool is not None and scaling:
+        store.autoscale.start(pool, now)
+
+
+def _manager_task(store: Store, job: Job) -> NewTask:
+    """The job manager task as a task. One that runs exclusively takes all slots of its node."""
+    settings = job.body["jobManagerTask"]
+    slots: int = settings["requiredSlots"]
+    pool = store.pools.get(job.pool_id)
+    if settings["runExclusive"] and pool is not None:
+        slots = max(slots, pool.body["taskSlotsPerNode"])
+    body = {name: value for name, value in settings.items() if name not in _MANAGER_FIELDS}
+    return NewTask(settings["id"], body, slots)

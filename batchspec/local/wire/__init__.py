@@ -15,14 +15,14 @@ from batchspec.local.wire.fault import (
     not_implemented,
 )
 from batchspec.local.wire.odata import (
+    Column,
     FieldType,
     QueryError,
     bind_fields,
     matches_filter,
     parse_filter,
+    to_sql,
 )
-from batchspec.local.wire.odata_sql import Column, to_sql
-from batchspec.local.wire.recurrence import first_run, next_run, window_passed
 from batchspec.local.wire.reply import (
     JSON_TYPE,
     Reply,
@@ -56,9 +56,12 @@ from batchspec.local.wire.times import (
     TICKS,
     UNLIMITED,
     etag_of,
+    first_run,
+    next_run,
     read_duration,
     read_time,
     ticks_of,
+    window_passed,
     write_duration,
     write_http_date,
     write_time,

@@ -1,4 +1,4 @@
-"""Times, durations and ETags in the notation of the protocol.
+"""Times, durations, recurrence and ETags in the notation of the protocol.
 
 Durations are counted in ticks of 100 ns, as the service does. The longest duration means "no limit"
 and is written ``P10675199DT2H48M5.4775807S``.
@@ -7,8 +7,10 @@ and is written ``P10675199DT2H48M5.4775807S``.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
+from typing import Any
 
 TICKS = 10_000_000
 """Ticks in a second."""
@@ -125,3 +127,38 @@ def etag_of(modified: datetime) -> str:
     Recorded: ``2024-04-18T19:12:27.9903444Z`` has ``0x8DC5FDB7D07BCD4``.
     """
     return f"0x{(modified - _FIRST) // timedelta(microseconds=1) * 10:X}"
+
+
+# The recurrence of a job schedule, from the JSON of ``schedule``. Source: the REST reference of
+# ``JobSchedule``. Recorded: the first job is created at once, and ``nextRunTime`` is the creation
+# time plus the interval.
+
+
+def first_run(schedule: Mapping[str, Any], now: datetime) -> datetime:
+    """When the first job is due: now, or at ``doNotRunUntil``."""
+    until = schedule.get("doNotRunUntil")
+    return now if until is None else max(now, read_time(until))
+
+
+def next_run(schedule: Mapping[str, Any], due: datetime, now: datetime) -> datetime | None:
+    """When the job after the one due at ``due`` is due; ``None`` if there is none.
+
+    Missed jobs are skipped: the result is the first multiple of the interval after ``now``.
+    """
+    interval = read_duration(schedule.get("recurrenceInterval"))
+    if interval is None:
+        return None
+    following = due + interval * max(1, (now - due) // interval + 1)
+    until = schedule.get("doNotRunUntil")
+    following = following if until is None else max(following, read_time(until))
+    end = schedule.get("doNotRunAfter")
+    return None if end is not None and following > read_time(end) else following
+
+
+def window_passed(schedule: Mapping[str, Any], due: datetime, now: datetime) -> bool:
+    """Whether the start window of the job due at ``due`` has passed."""
+    end = schedule.get("doNotRunAfter")
+    if end is not None and now > read_time(end):
+        return True
+    window = read_duration(schedule.get("startWindow"))
+    return window is not None and now - due > window

@@ -12,10 +12,10 @@ import resource
 import select
 import signal
 
-from .supervisor import Supervisor
-from .system import (
+from .supervisor import (
     LINUX,
     Lines,
+    Supervisor,
     UnkillableError,
     become_subreaper,
     children,

@@ -1,34 +1,109 @@
-"""Records the outcomes of finished runs in the store, and starts retries."""
+"""What the end of a run means for its task, for dependent tasks and for the job, and its record.
+
+Source: the reference of ``ExitConditions``, ``ExitOptions`` and ``TaskConstraints``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from batchspec.local.agent import Outcome, ended_by_user
-from batchspec.local.engine.application_packages import with_packages
-from batchspec.local.engine.executor import (
+from batchspec.local.agent import Outcome, ended_by_user, failure_json, node_error_json
+from batchspec.local.engine.environment import with_packages
+from batchspec.local.engine.runs import (
     ExecutorRequest,
     FinishedRun,
     InstallRun,
     PreparationRun,
     ReleaseRun,
+    RunStarter,
     StartTaskRun,
     TaskRun,
-)
-from batchspec.local.engine.run_starter import RunStarter
-from batchspec.local.engine.task_result import (
-    failure_json,
-    node_error_json,
-    subtask_ended,
-    subtask_started,
-    task_result,
 )
 from batchspec.local.model import Job, JobState, NodeState, Task, Wire
 from batchspec.local.store import Store
 from batchspec.local.wire import read_duration, write_time
+
+
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """The result of a run.
+
+    With ``retry`` the task runs again at once. Otherwise it is completed: ``satisfies`` lets
+    dependent tasks run, and ``job_action`` (``none``, ``disable``, ``terminate``) applies to the
+    job.
+    """
+
+    retry: bool
+    satisfies: bool = False
+    job_action: str = "none"
+
+
+def task_result(task: Wire, job: Wire, retries: int, outcome: Outcome) -> TaskResult:
+    """The result of a run of ``task`` after ``retries`` retries; ``task`` and ``job`` are bodies.
+
+    Only an exit code other than 0 is retried: not a failed download or upload, not a program that
+    could not be started, not a run that was ended.
+    """
+    failure = outcome.failure
+    limit = task.get("constraints", {}).get("maxTaskRetryCount", 0)
+    failed_by_code = failure is not None and failure.code == "FailureExitCode"
+    if failed_by_code and (limit < 0 or retries < limit):
+        return TaskResult(retry=True)
+    options = _exit_options(task.get("exitConditions") or {}, outcome)
+    default = "satisfy" if failure is None else "block"
+    satisfies = options.get("dependencyAction", default).lower() == "satisfy"
+    action = "none"
+    if job.get("onTaskFailure", "noaction").lower() == "performexitoptionsjobaction":
+        action = options.get("jobAction", "none" if failure is None else "terminate").lower()
+    return TaskResult(retry=False, satisfies=satisfies, job_action=action)
+
+
+def _exit_options(conditions: Mapping[str, Any], outcome: Outcome) -> Mapping[str, Any]:
+    """The exit options that apply. A listed exit code precedes a failed upload."""
+    code, failure = outcome.exit_code, outcome.failure
+    none: Mapping[str, Any] = {}
+    if code is not None:
+        for mapping in conditions.get("exitCodes", ()):
+            if mapping["code"] == code:
+                return mapping.get("exitOptions") or none
+        for mapping in conditions.get("exitCodeRanges", ()):
+            if mapping["start"] <= code <= mapping["end"]:
+                return mapping.get("exitOptions") or none
+    if failure is None:
+        return none
+    kind = None
+    if code is None and failure.code != "TaskEnded":
+        kind = "preProcessingError"
+    elif failure.code.startswith("FileUpload"):
+        kind = "fileUploadError"
+    return conditions.get(kind or "") or conditions.get("default") or none
+
+
+def subtask_started(now: datetime) -> Wire:
+    """The info of a subtask when it starts."""
+    stamp = write_time(now)
+    return {"startTime": stamp, "stateTransitionTime": stamp}
+
+
+def subtask_ended(outcome: Outcome) -> Wire:
+    """The info of a subtask when its task has ended."""
+    stamp = write_time(outcome.ended)
+    info: dict[str, Any] = {"startTime": write_time(outcome.started), "endTime": stamp}
+    if outcome.exit_code is not None:
+        info["exitCode"] = outcome.exit_code
+    failure = failure_json(outcome.failure)
+    if failure is not None:
+        info["failureInfo"] = failure
+    return info | {
+        "result": "success" if failure is None else "failure",
+        "stateTransitionTime": stamp,
+        "previousState": "running",
+        "previousStateTransitionTime": info["startTime"],
+    }
+
 
 _OPEN_JOBS = (JobState.ACTIVE, JobState.DISABLING, JobState.DISABLED, JobState.ENABLING)
 

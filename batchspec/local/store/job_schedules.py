@@ -1,6 +1,5 @@
 """Job schedules in the store: requests of the API and transitions of the engine."""
 
-# ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
 from __future__ import annotations
 
 import sqlite3
@@ -21,6 +20,8 @@ from batchspec.local.store.database import (
     to_json,
     to_optional,
 )
+
+# ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
 
 
 class Schedules:
