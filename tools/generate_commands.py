@@ -17,8 +17,8 @@ from generated import main
 from typer.models import ArgumentInfo, OptionInfo, ParamMeta
 from typer.utils import get_params_from_function
 
-from batchspec.cli.app import app
 from batchspec.cli.command_line import CommandLine
+from batchspec.cli.main import app
 from batchspec.diagnostics import Exit
 
 TARGET = Path(__file__).parent.parent / "docs" / "commands.md"

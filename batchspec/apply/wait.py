@@ -20,7 +20,7 @@ from batchspec.diagnostics import Diagnostic, Exit, ServiceError, Severity
 from batchspec.plan.actions import WaitForTasks
 from batchspec.plan.failure_cause import BLOCKED, UNPREPARED
 from batchspec.plan.observed import JobFacts
-from batchspec.plan.stage_counts import count_stages
+from batchspec.plan.stage_tasks import count_stages
 
 _DETAILED = 10
 """How many failed tasks are shown with their stderr; the others are counted."""

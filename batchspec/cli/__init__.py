@@ -2,7 +2,7 @@
 
 In: ``argv``, the environment, answers from a terminal. Out: text on standard output and error, the
 record of a run beside its spec, and an exit code (:class:`batchspec.diagnostics.Exit`). The entry
-point is :func:`batchspec.cli.main.main`, the command line itself :data:`batchspec.cli.app.app`, and
+point is :func:`batchspec.cli.main.main`, the commands are in :data:`batchspec.cli.main.app`, and
 each command is a module of :mod:`batchspec.cli.commands` with its options and its body.
 
 Not here: decisions (``plan``), requests (``cloud``), formatted output (``render``). This package

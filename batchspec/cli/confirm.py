@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from batchspec.apply.ports import Deletion
     from batchspec.cli.options import ProgressKind
     from batchspec.plan.plan import Plan
-    from batchspec.render.progress.views import View
+    from batchspec.render.progress import View
 
 
 def has_terminal() -> bool:

@@ -56,7 +56,7 @@ def show_diagnostics(diagnostics: Sequence[Diagnostic], form: Format = Format.TE
 def show_plan(plan: Plan, form: Format, *, verbose: bool, nothing: str = "") -> None:
     """Write a plan to standard output; ``nothing`` is the text for one without steps."""
     from batchspec.render.plan import plan_json, plan_markdown, plan_text
-    from batchspec.render.symbols import symbols_for
+    from batchspec.render.style import symbols_for
 
     match form:
         case Format.JSON:

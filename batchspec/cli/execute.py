@@ -1,33 +1,117 @@
-"""Executes a plan: shows it, asks, runs it with progress and signals, and prints a summary."""
+"""Executes a plan: shows it, asks, runs it with progress and signals, and prints a summary.
+
+The first Ctrl-C stops a run at a safe point, the second immediately; SIGTERM and SIGHUP have the
+same effect.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import FrameType
 
 from batchspec import __version__
-from batchspec.apply import NodeLogs, run
+from batchspec.apply import Cancellation, NodeLogs, run
 from batchspec.apply.events import Noticed, Stamp, Stamped
 from batchspec.apply.ports import World
-from batchspec.cli.clock import SystemClock
 from batchspec.cli.confirm import RunQuestions, confirm_plan, needs_confirmation
 from batchspec.cli.console import out, show_diagnostics, show_plan, use_color, width
-from batchspec.cli.interrupt import Interrupts, interruptible
-from batchspec.cli.options import Format, ProgressKind
-from batchspec.cli.resume_command import resume_command
+from batchspec.cli.options import Format, ProgressKind, resume_command
 from batchspec.cli.run_folder import RunFolder, runs_folder
 from batchspec.cli.session import Session
 from batchspec.diagnostics import Diagnostic, Exit, Severity
 from batchspec.plan.node_logs import node_logs_container
 from batchspec.plan.plan import Plan
 from batchspec.plan.receipt import receipt_path
-from batchspec.render.next_steps import next_commands, record_unwritable, stopping
-from batchspec.render.progress.views import Kind, View, open_view
+from batchspec.render.progress import Kind, View, open_view
 from batchspec.render.report import Report, Tally
-from batchspec.render.summary import summary_text
+from batchspec.render.summary import next_commands, record_unwritable, stopping, summary_text
+
+
+class SystemClock:
+    """The time of this machine. A cancellation of the run interrupts every wait."""
+
+    def __init__(self, cancellation: Cancellation | None = None) -> None:
+        self._cancellation = cancellation or Cancellation()
+
+    def now(self) -> datetime:
+        """The current time in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start; never decreases."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait.
+
+        Raises:
+            RunCancelled: the run is to stop.
+        """
+        await self._cancellation.race(asyncio.sleep(seconds))
+
+
+_OPTIONAL_SIGNALS = ("SIGTERM", "SIGHUP")
+"""Sent by a CI system that cancels its job, and by a terminal that closes."""
+
+
+@dataclass(slots=True)
+class Interrupts:
+    """Whether the run is to stop, and whether it is to stop immediately (``immediate``)."""
+
+    cancellation: Cancellation = field(default_factory=Cancellation)
+    immediate: bool = False
+
+
+@contextmanager
+def interruptible(interrupts: Interrupts, on_first: Callable[[], None]) -> Iterator[None]:
+    """Stop the run of the current task at the first signal, and cancel the task at the second.
+
+    ``on_first`` is called at the first signal, to show what the command waits for.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    over = False
+
+    def interrupt() -> None:
+        # The loop runs this after the signal, and the run may have ended in the meantime.
+        if over:
+            return
+        if interrupts.cancellation.requested:
+            interrupts.immediate = True
+            task.cancel()
+            return
+        interrupts.cancellation.request()
+        on_first()
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        # Runs in the main thread between any two instructions; the loop does the rest.
+        loop.call_soon_threadsafe(interrupt)
+
+    before = {number: signal.signal(number, handle) for number in _signals()}
+    try:
+        yield
+    finally:
+        over = True
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _signals() -> Iterator[signal.Signals]:
+    """The signals to handle, without those that ``nohup`` ignores or the system lacks."""
+    yield signal.SIGINT
+    for name in _OPTIONAL_SIGNALS:
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            yield number
+
 
 POLL_INTERVAL = {"local": 0.1, "azure": 2.0}
 """Seconds between two polls, by target: the embedded service answers in milliseconds."""

@@ -16,7 +16,6 @@ from azure.storage.blob.aio import BlobServiceClient
 
 from batchspec.cloud.account import API_VERSION, PUBLIC, AnyAccount, AzureAccount, AzureCloud
 from batchspec.cloud.client import AccountClient
-from batchspec.cloud.download import RANGE
 from batchspec.cloud.files import Files
 from batchspec.cloud.jobs import Jobs, Schedules
 from batchspec.cloud.pipeline import NormalizeUrlPolicy, transport
@@ -28,7 +27,7 @@ from batchspec.cloud.sas import SasSigner
 from batchspec.cloud.service_time import ServiceTime
 from batchspec.cloud.storage import BlobStorage
 from batchspec.cloud.tasks import Tasks
-from batchspec.cloud.upload import BLOCK
+from batchspec.cloud.transfer import BLOCK, RANGE
 
 
 class BatchService(Pools, Jobs, Schedules, Tasks, Files):

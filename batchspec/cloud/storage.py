@@ -11,13 +11,12 @@ from azure.core.exceptions import AzureError
 from azure.storage.blob import ContentSettings
 
 from batchspec.apply import Cancellation
-from batchspec.cloud.download import Downloads
 from batchspec.cloud.errors import transition_timeout, translate, translated
 from batchspec.cloud.pipeline import track_attempts
 from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing, Transition
 from batchspec.cloud.rest import error_code
 from batchspec.cloud.service_time import ServiceTime
-from batchspec.cloud.upload import Uploads
+from batchspec.cloud.transfer import Downloads, Uploads
 from batchspec.observe.ports import ContainerSeen, Part
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.plan.stamps import STAMP

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from batchspec.plan.observed import LocalFile, Stream
 from batchspec.plan.outputs import Outputs
-from batchspec.plan.stage_counts import StageTotals
+from batchspec.plan.stage_tasks import StageTotals
 from batchspec.plan.tasks import Task
 from batchspec.spec import Record
 

@@ -9,12 +9,11 @@ from itertools import chain
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, UsageError
 from batchspec.plan.actions import DeletePool, DownloadResults, WaitForPool, WaitForTasks
-from batchspec.plan.digest import digest
 from batchspec.plan.fingerprint import snapshot
+from batchspec.plan.identity import digest
 from batchspec.plan.observed import Observed
-from batchspec.plan.options import PlanOptions
-from batchspec.plan.plan import Gate, Plan, Step
-from batchspec.plan.rules.money import pool_stays
+from batchspec.plan.plan import Gate, Plan, PlanOptions, Step
+from batchspec.plan.rules.pool import pool_stays
 from batchspec.plan.rules.run import part_of_plan
 from batchspec.spec import Spec
 

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.plan.actions import DeleteContainers, DeletePool, WaitForTasks
 from batchspec.plan.cleanup import cleanup_steps, result_steps, results_safe
-from batchspec.plan.digest import digest
+from batchspec.plan.identity import digest
 from batchspec.plan.metadata import kept_before, scope_is_whole
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.rules.run import job_open, not_all_results, part_of_run
-from batchspec.plan.stage_counts import read_recorded
+from batchspec.plan.stage_tasks import read_recorded
 from batchspec.spec import PoolKind, Record, Spec
 
 _COMPLETED = "completed"

@@ -10,18 +10,22 @@ from batchspec.plan.actions import DownloadResults, RestartNodes, SubmitTasks
 from batchspec.plan.assemble import assemble
 from batchspec.plan.cleanup import cleanup_steps, result_steps, results_lost, results_safe
 from batchspec.plan.data import container_steps, stale_steps, upload_steps
-from batchspec.plan.job import earlier_steps, ending_steps, job_steps, task_steps
-from batchspec.plan.job_body import job_body, why_another
+from batchspec.plan.job import (
+    earlier_steps,
+    ending_steps,
+    job_body,
+    job_steps,
+    task_steps,
+    why_another,
+)
 from batchspec.plan.metadata import SPEC
 from batchspec.plan.observed import Observed
-from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
 from batchspec.plan.outputs import outputs
-from batchspec.plan.plan import Gate, Plan, Step, Verb, ids
-from batchspec.plan.pool import pool_steps, unused_pool_drift, with_restart
-from batchspec.plan.pool_body import pool_body, runs_windows
-from batchspec.plan.rules.context import RuleContext
+from batchspec.plan.plan import NO_OPTIONS, Gate, Part, Plan, PlanOptions, Step, Verb, ids
+from batchspec.plan.pool import pool_body, pool_steps, runs_windows, unused_pool_drift, with_restart
 from batchspec.plan.rules.data import missing_container
 from batchspec.plan.rules.registry import advice, errors
+from batchspec.plan.rules.rule import RuleContext
 from batchspec.plan.rules.run import (
     earlier_version_kept,
     existing_pool_restart,
@@ -31,9 +35,9 @@ from batchspec.plan.rules.run import (
     run_not_over,
     work_changed,
 )
+from batchspec.plan.rules.sas import sas_lifetime
 from batchspec.plan.rules.schedule import schedule_exists
 from batchspec.plan.rules.tasks import check_tasks
-from batchspec.plan.sas_lifetime import sas_lifetime
 from batchspec.plan.schedule import build_schedule
 from batchspec.plan.stage_tasks import Selection
 from batchspec.plan.task_sets import ReplacedJob, TaskSets, build_task_sets, newest_open

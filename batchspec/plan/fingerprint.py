@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 
 from batchspec.diagnostics import Diagnostics, Secret, redact
 from batchspec.plan.changes import JOB, POOL, SCHEDULE
-from batchspec.plan.digest import digest
-from batchspec.plan.images import resolve_image
+from batchspec.plan.identity import digest
 from batchspec.plan.observed import (
     Blob,
     ContainerFacts,
@@ -29,6 +28,7 @@ from batchspec.plan.observed import (
     TaskIndex,
 )
 from batchspec.plan.plan import Fact, Step
+from batchspec.plan.rules.image import resolve_image
 from batchspec.plan.stamps import input_containers
 from batchspec.spec import ImageAlias, Record, Rows, Spec, Value, thaw
 

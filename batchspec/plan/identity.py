@@ -1,10 +1,10 @@
-"""The identity of a task's work: digests that are the same for the same work on every machine.
+"""Digests that are the same on every machine at any time: of values, files, a spec, and work.
 
-The digest of the work covers the command, the environment, the image, the packages, the content of
-the files that the task and its node get, and where its results go. It covers no time, no account,
-no signature and no secret, nor where logs are kept: they do not change the work. A generated id
-ends with it (``STAGE-words-digest``); the display name of every task carries it, see
-:class:`~batchspec.plan.marks.Marks`.
+The digest of a task's work covers the command, the environment, the image, the packages, the
+content of the files that the task and its node get, and where its results go. It covers no time, no
+account, no signature and no secret, nor where logs are kept: they do not change the work. A
+generated id ends with it (``STAGE-words-digest``); the display name of every task contains it, see
+:class:`~batchspec.plan.observed.Marks`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,75 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 
+from batchspec.diagnostics import Secret
 from batchspec.plan.items import Item, Source
-from batchspec.plan.observed import ContainerFacts, Marks, Observed
-from batchspec.spec import Container, Record, Spec, Stage, Text, Value, slug, thaw
+from batchspec.plan.observed import ContainerFacts, LocalFile, Marks, Observed
+from batchspec.spec import Container, Record, Spec, Stage, Template, Text, Value, slug, thaw
+
+_LENGTH = 16
+"""Hexadecimal digits kept: 64 bits distinguish the states of a pool or job."""
+
+
+def digest(*values: Value) -> str:
+    """A short hexadecimal digest of JSON values, deferred texts by what they say."""
+    hasher = hashlib.sha256()
+    for value in values:
+        plain = thaw(value, Text.identity)
+        hasher.update(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode())
+        hasher.update(b"\n")
+    return hasher.hexdigest()[:_LENGTH]
+
+
+def content_digest(files: Iterable[LocalFile]) -> str:
+    """A digest of files by name and content."""
+    hasher = hashlib.sha256()
+    for file in files:
+        hasher.update(file.blob.encode() + b"\0" + file.md5)
+    return hasher.hexdigest()[:_LENGTH]
+
+
+_POOL_PROPERTIES = ("applicationPackageReferences", "virtualMachineConfiguration")
+"""What of a pool the work of its tasks depends on."""
+
+
+def run_definition(spec: Spec, observed: Observed) -> str:
+    """The digest of a spec's stages, parameters, image and shared files."""
+    around = (*spec.pool.start_containers, *spec.job.prepare_containers)
+    shared = dict.fromkeys((*around, *(key for s in spec.stages for key in s.resources or ())))
+    return digest(
+        tuple(map(_stage_value, spec.stages)),
+        Record({k: v for k, v in spec.parameters.items() if not isinstance(v, Secret)}),
+        spec.pool.image.name if spec.pool.image is not None else None,
+        tuple(_with_sources(spec.pool.properties.get(key)) for key in _POOL_PROPERTIES),
+        _with_sources(spec.job.properties.get("commonEnvironmentSettings")),
+        tuple((key, content_digest(observed.containers[key].files)) for key in shared),
+    )
+
+
+def _stage_value(stage: Stage) -> Value:
+    command = stage.command
+    return (
+        stage.name,
+        _with_sources(command.template),
+        tuple(map(_with_sources, command.arguments)),
+        _with_sources(stage.id),
+        _with_sources(stage.body),
+        stage.resources,
+        stage.needs,
+    )
+
+
+def _with_sources(value: Value) -> Value:
+    """A value with the source text of its templates."""
+    match value:
+        case Template(source=source):
+            return source
+        case Record():
+            return Record({key: _with_sources(item) for key, item in value.items()})
+        case tuple():
+            return tuple(map(_with_sources, value))
+    return value
+
 
 LONGEST = 64
 VALID = re.compile(r"[A-Za-z0-9_-]{1,64}")

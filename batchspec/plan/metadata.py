@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from batchspec.plan.digest import content_digest, digest
+from batchspec.plan.identity import content_digest, digest
 from batchspec.plan.observed import JobFacts, Observed
 from batchspec.spec import (
     Record,
@@ -114,7 +114,7 @@ STAGES = "batchspec:stages"
 """The job's metadata with the numbers of tasks of each stage, where the spec has several stages.
 
 JSON: ``{STAGE: [total, succeeded in earlier jobs, succeeded in an earlier version]}``; see
-:class:`~batchspec.plan.stage_counts.StageTotals`.
+:class:`~batchspec.plan.stage_tasks.StageTotals`.
 """
 
 

@@ -1,28 +1,45 @@
-"""The plan of a job schedule: data, pool and schedule. The service creates its jobs.
+"""The plan of a job schedule and the body of Create Job Schedule. The service creates its jobs.
 
 The plan waits for nothing, downloads nothing and deletes nothing, because jobs keep coming.
+Changes apply to jobs that start afterwards; a running job stays as it is.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError, UsageError
 from batchspec.plan.actions import CreateSchedule, ReplaceSchedule, UpdateSchedule, WaitForPool
 from batchspec.plan.assemble import assemble
+from batchspec.plan.changes import SCHEDULE, ChangeMethod, Difference, differences
 from batchspec.plan.data import container_steps, upload_steps
-from batchspec.plan.metadata import SPEC
+from batchspec.plan.identity import digest
+from batchspec.plan.job import job_differences, properties
+from batchspec.plan.metadata import (
+    AT,
+    BY,
+    DIGEST,
+    ORIGIN,
+    POOL_DIGEST,
+    SPEC,
+    START,
+    UNTIL,
+    metadata_of,
+    own_metadata,
+    provenance,
+)
 from batchspec.plan.observed import Observed, ScheduleFacts
-from batchspec.plan.options import Part, PlanOptions
-from batchspec.plan.plan import Plan, Step, Verb, ids
-from batchspec.plan.pool import pool_steps
-from batchspec.plan.pool_body import pool_body, runs_windows
-from batchspec.plan.rules.context import RuleContext
+from batchspec.plan.plan import Part, Plan, PlanOptions, Step, Verb, ids
+from batchspec.plan.pool import pool_body, pool_steps, runs_windows, without_size
 from batchspec.plan.rules.data import missing_container
 from batchspec.plan.rules.registry import advice, errors
+from batchspec.plan.rules.rule import RuleContext
+from batchspec.plan.rules.sas import sas_lifetime
 from batchspec.plan.rules.schedule import (
     endless_schedule,
     job_exists,
+    one_task,
     schedule_active,
     schedule_disabled,
     schedule_drift,
@@ -30,17 +47,193 @@ from batchspec.plan.rules.schedule import (
     schedule_over,
 )
 from batchspec.plan.rules.tasks import check_tasks
-from batchspec.plan.sas_lifetime import sas_lifetime
-from batchspec.plan.schedule_body import (
-    drift,
-    for_the_next,
-    job_manager_task,
-    schedule_body,
-    schedule_change,
-)
 from batchspec.plan.stage_tasks import Selection
+from batchspec.plan.stamps import unstamped
 from batchspec.plan.task_sets import TaskSets
-from batchspec.spec import PoolKind, Record, Spec
+from batchspec.plan.tasks import expand
+from batchspec.spec import PoolKind, Record, Spec, Value
+
+JOB_MANAGER = "jobManagerTask"
+"""The property of a job."""
+
+
+def job_manager_task(
+    spec: Spec, observed: Observed, *, windows: bool, problems: Diagnostics
+) -> Record | None:
+    """The job manager task of a schedule's jobs; ``None``, with an error, if there is not one task.
+
+    It is ``job_manager_task`` of the spec, otherwise the task of its one stage. The job then ends
+    with its last task, not with the job manager task, which may add tasks; and the job manager task
+    shares its node as other tasks do.
+    """
+    given = spec.job.properties.get(JOB_MANAGER)
+    if isinstance(given, Record):
+        return given
+    (stage,) = spec.stages
+    tasks = expand(spec, stage, observed, windows=windows)
+    first = next(iter(tasks), None)
+    if first is None or len(tasks) != 1:
+        problems.extend(one_task(stage, len(tasks)))
+        return None
+    # The schedule's digest covers the work; marks and stamps would only repeat every change of it.
+    shown = stage.body.get("displayName")
+    return first.body.with_(
+        displayName=shown if isinstance(shown, str) else None,
+        outputFiles=unstamped(first.body.get("outputFiles")),
+        killJobOnCompletion=False,
+        runExclusive=False,
+    )
+
+
+def schedule_body(spec: Spec, observed: Observed, pool: Record, manager: Record) -> Record:
+    """The body of Create Job Schedule; ``pool`` is the body of Create Pool.
+
+    A job ends when its tasks are completed, unless the spec sets ``onAllTasksComplete``: while a
+    job is active, the schedule does not create the next one.
+    """
+    jobs = properties(spec, observed, pool).with_(id=None, **{JOB_MANAGER: manager})
+    if "onAllTasksComplete" not in jobs:
+        jobs = jobs.with_(onAllTasksComplete="terminatejob")
+    jobs = jobs.with_(metadata=(*_pairs(jobs), Record(name=SPEC, value=spec.name)))
+    schedule = spec.job.schedule or Record()
+    made = digest(Record(schedule=schedule, jobs=_lasting(jobs)))
+    ours = {SPEC: spec.name, DIGEST: made, POOL_DIGEST: _pool_digest(spec, jobs)}
+    given = _pairs(spec.job.schedule_properties)
+    body = Record(id=spec.job.id, schedule=schedule, jobSpecification=jobs)
+    return body.with_(
+        displayName=spec.job.schedule_properties.get("displayName"),
+        metadata=(
+            *given,
+            *(Record(name=k, value=v) for k, v in ours.items() if v),
+            *provenance(observed),
+        ),
+    )
+
+
+def _pairs(body: Record) -> tuple[Value, ...]:
+    given = body.get("metadata")
+    return given if isinstance(given, tuple) else ()
+
+
+def _auto_pool(jobs: Record) -> tuple[Record, Record] | None:
+    """The auto pool's specification, and the pool in it."""
+    info = jobs["poolInfo"]
+    auto = info.get("autoPoolSpecification") if isinstance(info, Record) else None
+    pool = auto.get("pool") if isinstance(auto, Record) else None
+    return (auto, pool) if isinstance(auto, Record) and isinstance(pool, Record) else None
+
+
+def _lasting(jobs: Record) -> Record:
+    """The jobs without what differs in every plan: provenance, and expiry of signed URLs."""
+    if (found := _auto_pool(jobs)) is None:
+        return jobs
+    auto, pool = found
+    moving = {UNTIL, BY, AT, ORIGIN}
+    pairs = (p for p in _pairs(pool) if isinstance(p, Record) and p.get("name") not in moving)
+    pool = pool.with_(metadata=tuple(pairs))
+    return jobs.with_(poolInfo=Record(autoPoolSpecification=auto.with_(pool=pool)))
+
+
+def _pool_digest(spec: Spec, jobs: Record) -> str:
+    """The digest of the pool with the lifetime of the schedule; empty if there is none."""
+    found = _auto_pool(jobs)
+    if found is None or spec.pool.auto.get("poolLifetimeOption") != "jobschedule":
+        return ""
+    auto, pool = found
+    starts = metadata_of(pool)[START]
+    return digest(auto.with_(pool=without_size(pool).with_(metadata=None)), starts)
+
+
+_JOBS = "jobSpecification"
+_TASK_ID = f"{_JOBS}.{JOB_MANAGER}.id"
+_CONTENT_CHANGED = "content of the task's files changed"
+_HIDDEN_CHANGE = "properties changed that the service does not return"
+_POOL_CHANGED = "the pool of the schedule changed"
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleChange:
+    """Why a schedule changes. ``patch`` is the update; if empty, the schedule is replaced."""
+
+    reason: str
+    patch: Record
+
+
+def schedule_change(body: Record, facts: ScheduleFacts) -> ScheduleChange | None:
+    """What changes the schedule to match the spec; ``None`` if it is up to date.
+
+    ``body`` is the body of Create Job Schedule. An update always contains the job specification, so
+    that its URLs are signed until the end of the new schedule.
+    """
+    wanted = metadata_of(body)
+    found = [d for d in _changes(body, facts) if SCHEDULE[d.property] is ChangeMethod.NOW]
+    same = all(facts.metadata.get(name) == wanted.get(name) for name in (DIGEST, POOL_DIGEST))
+    if same and not any(d.property == "metadata" for d in found):
+        return None
+    if facts.metadata.get(POOL_DIGEST) != wanted.get(POOL_DIGEST):
+        return ScheduleChange(
+            f"{_summary(found)}; {_POOL_CHANGED}" if found else _POOL_CHANGED, Record()
+        )
+    changed = {d.property for d in found} | {_JOBS, "metadata"}
+    return ScheduleChange(
+        _summary(found) or _HIDDEN_CHANGE,
+        Record({key: body[key] for key in SCHEDULE if key in changed}),
+    )
+
+
+def for_the_next(body: Record, facts: ScheduleFacts) -> str:
+    """What only a new schedule would have, as text; empty if nothing."""
+    fixed = [key for key, how in SCHEDULE.items() if how is ChangeMethod.NEXT]
+    wanted, there = ({key: value.get(key) for key in fixed} for value in (body, facts.properties))
+    found = (Difference(key, wanted[key], there[key]) for key in fixed)
+    return "".join(
+        f"; a new schedule has {difference.words}"
+        for difference in found
+        if difference.wanted != difference.found
+    )
+
+
+def drift(body: Record, facts: ScheduleFacts) -> tuple[Difference, ...]:
+    """What another client changed in a schedule with the same digest."""
+    keys = ("schedule", _JOBS)
+    wanted = Record({key: body[key] for key in keys})
+    return tuple(d for d in differences(wanted, facts.properties) if _counts(d))
+
+
+def _changes(body: Record, facts: ScheduleFacts) -> Iterator[Difference]:
+    """Every property in which the schedule differs from the body."""
+    times, there = body["schedule"], facts.properties.get("schedule")
+    assert isinstance(times, Record)
+    there = there if isinstance(there, Record) else Record()
+    yield from differences(times, there, "schedule.")
+    yield from (Difference(f"schedule.{k}", None, v) for k, v in there.items() if k not in times)
+    jobs, found = body[_JOBS], facts.properties.get(_JOBS)
+    assert isinstance(jobs, Record)
+    found = found if isinstance(found, Record) else Record()
+    ends = "onAllTasksComplete"
+    for d in (*job_differences(jobs, found), *differences(Record({ends: jobs[ends]}), found)):
+        if _counts(d):
+            yield Difference(f"{_JOBS}.{d.path}", d.wanted, d.found)
+    pairs, given = own_metadata(metadata_of(body)), own_metadata(facts.metadata)
+    for name in dict.fromkeys((*pairs, *given)):
+        if pairs.get(name) != given.get(name):
+            yield Difference(f"metadata.{name}", pairs.get(name), given.get(name))
+
+
+def _counts(difference: Difference) -> bool:
+    """Whether a difference is relevant: metadata of an auto pool contain an expiry that differs."""
+    return "metadata" not in difference.path
+
+
+def _summary(found: list[Difference]) -> str:
+    # The task's id is a digest of its work: if only the id differs, the content of files changed.
+    words = [difference.words for difference in found if difference.path != _TASK_ID]
+    words = words or [_CONTENT_CHANGED for _ in found]
+    more = len(words) - _SHOWN
+    words = words[:_SHOWN]
+    return "; ".join([*words, *([f"{more} more"] if more > 0 else [])])
+
 
 _CHANGEABLE = frozenset({"active", "disabled"})
 """The states in which a schedule can be changed."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from batchspec.plan.digest import run_definition
+from batchspec.plan.identity import run_definition
 from batchspec.plan.metadata import KEEPS, SPEC, scope_is_whole
 from batchspec.plan.needs import Linked, link
 from batchspec.plan.observed import JobFacts, Observed, Stream, TaskFacts, TaskIndex

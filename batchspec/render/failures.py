@@ -9,9 +9,8 @@ from batchspec.diagnostics import Diagnostic, redact
 from batchspec.observe import Failure
 from batchspec.plan.observed import Account, TaskFacts
 from batchspec.render import units
-from batchspec.render.event_text import first_sentence, short_node, tail_lines
 from batchspec.render.output import flat, json_text, wrap
-from batchspec.render.step_text import account_line
+from batchspec.render.run_text import account_line, first_sentence, short_node, tail_lines
 from batchspec.render.style import Style
 
 _CAUSES = {

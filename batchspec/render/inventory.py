@@ -12,7 +12,7 @@ from batchspec.render.diagnostics import cell_width
 from batchspec.render.output import flat, json_text
 from batchspec.render.progress.json_stream import moment
 from batchspec.render.questions import cost_text
-from batchspec.render.step_text import account_line
+from batchspec.render.run_text import account_line
 from batchspec.render.style import Style
 
 _HEAD = ("kind", "id", "spec", "state", "age")

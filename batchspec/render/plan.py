@@ -19,9 +19,8 @@ from batchspec.render.diagnostics import (
 )
 from batchspec.render.output import clean, flat, json_text, wrap
 from batchspec.render.request_preview import request_lines
-from batchspec.render.step_text import account_line, action_name, gate_text, phrase, quantity
-from batchspec.render.style import Style
-from batchspec.render.symbols import UNICODE, Symbols
+from batchspec.render.run_text import account_line, action_name, gate_text, phrase, quantity
+from batchspec.render.style import UNICODE, Style, Symbols
 
 VERB_COUNTS = {
     Verb.CREATE: "to create",

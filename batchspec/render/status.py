@@ -9,11 +9,10 @@ from batchspec.apply.events import Waiting
 from batchspec.apply.ports import TaskCounts
 from batchspec.plan.observed import Account, ScheduleFacts
 from batchspec.render import units
-from batchspec.render.event_text import node_counts_text, stage_lines
 from batchspec.render.output import flat, json_text
 from batchspec.render.progress.json_stream import moment
 from batchspec.render.report import waiting_json
-from batchspec.render.step_text import account_line
+from batchspec.render.run_text import account_line, node_counts_text, stage_lines
 from batchspec.render.style import Style
 
 

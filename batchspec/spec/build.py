@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 
 from batchspec.spec.convert import command_of, for_each, patterns, rest_body, template_of, text
-from batchspec.spec.expand_task import LOGS, LOGS_PATH, destination, expand_deferred
 from batchspec.spec.formats import duration
 from batchspec.spec.model import (
     Cleanup,
@@ -24,6 +23,7 @@ from batchspec.spec.model import (
     UploadGlob,
     When,
 )
+from batchspec.spec.short_forms import LOGS, LOGS_PATH, destination, expand_deferred
 from batchspec.spec.values import Record
 from batchspec.spec.yaml_tree import Node, made
 

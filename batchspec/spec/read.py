@@ -15,13 +15,12 @@ from pathlib import Path
 from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Severity, SpecError
 from batchspec.spec import build
 from batchspec.spec.dump import document
-from batchspec.spec.expand import ends_job, expanded
 from batchspec.spec.model import Container, Spec
 from batchspec.spec.parameters import read_parameters
-from batchspec.spec.rules_job import job_rules
 from batchspec.spec.rules_names import name_rules
-from batchspec.spec.rules_pool import pool_rules
+from batchspec.spec.rules_pool import job_rules, pool_rules
 from batchspec.spec.rules_stage import stage_rules
+from batchspec.spec.short_forms import ends_job, expanded
 from batchspec.spec.source import read_source
 from batchspec.spec.substitute import Rendered, rendered
 from batchspec.spec.validator import validated

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from batchspec.diagnostics import Diagnostic, Place
-from batchspec.spec.expand import ends_job, number
-from batchspec.spec.expand_task import EXIT_CODE
+from batchspec.spec.short_forms import EXIT_CODE, ends_job, number
 from batchspec.spec.yaml_tree import Node
 
 _ROWS = (".csv", ".tsv", ".jsonl")

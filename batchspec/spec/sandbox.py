@@ -2,7 +2,7 @@
 
 Expressions can use members of mappings, some string methods, and the filters and tests below. They
 cannot reach attributes of Python objects, load templates, or yield results of unbounded size.
-Errors are :class:`~batchspec.spec.opaque_values.RefusalError`; ``template`` adds the position.
+Errors are :class:`~batchspec.spec.values.RefusalError`; ``template`` adds the position.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from jinja2.tests import TESTS as JINJA_TESTS
 from jinja2.utils import missing
 
 from batchspec.spec.formats import slug
-from batchspec.spec.opaque_values import LIMIT, Argument, Opaque, Raw, RefusalError, guard, plain
+from batchspec.spec.values import LIMIT, Argument, Opaque, Raw, RefusalError, guard, plain
 
 _TOO_LONG = f"the result has more than {LIMIT:,} characters"
 

@@ -21,10 +21,9 @@ from batchspec.spec.model import (
     Rows,
     Spec,
 )
-from batchspec.spec.opaque_values import Named
 from batchspec.spec.rows import columns
 from batchspec.spec.template import ANYTHING, VALUE, Names
-from batchspec.spec.values import BlobUrl, Record, Value
+from batchspec.spec.values import BlobUrl, Named, Record, Value
 
 READ = "rl"
 """SAS permissions to read and list the blobs of a container."""

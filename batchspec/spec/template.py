@@ -19,15 +19,21 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Place, Secret, SpecError
-from batchspec.spec.opaque_values import LIMIT, Argument, Opaque, Raw, RefusalError, guard, plain
 from batchspec.spec.shell import reader
 from batchspec.spec.values import (
+    LIMIT,
+    Argument,
+    Opaque,
     Piece,
     Quoted,
     Quoting,
+    Raw,
+    RefusalError,
     Template,
     Text,
     UnquotableError,
+    guard,
+    plain,
     quote,
 )
 

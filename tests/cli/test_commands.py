@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 from typer.utils import get_params_from_function
 
-from batchspec.cli.app import app
 from batchspec.cli.command_line import CommandLine
 from batchspec.cli.commands.local import local_commands
+from batchspec.cli.main import app
 from batchspec.diagnostics import Exit
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from batchspec.cli.interrupt import Interrupts, interruptible
+from batchspec.cli.execute import Interrupts, interruptible
 from tests.e2e.conftest import Workplace, until
 
 WAITING = """\

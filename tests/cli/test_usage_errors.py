@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchspec.cli.app import app
+from batchspec.cli.main import app
 from batchspec.diagnostics import UsageError
 
 

@@ -27,8 +27,8 @@ from yarl import URL
 from batchspec.apply import Cancellation, RunCancelled
 from batchspec.cloud import AccountClient, LocalAccount
 from batchspec.cloud.sas import SasSigner
-from batchspec.cloud.upload import BLOCK as REAL_BLOCK
-from batchspec.cloud.upload import check_blob_name
+from batchspec.cloud.transfer import BLOCK as REAL_BLOCK
+from batchspec.cloud.transfer import check_blob_name
 from batchspec.diagnostics import Secret, ServiceError, SpecError, StalePlanError
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.spec import BlobUrl

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from batchspec.cloud.thread import SMALL, in_thread
+from batchspec.cloud.transfer import SMALL, in_thread
 
 
 async def test_a_failure_after_cancellation_is_not_printed() -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from batchspec import local
-from batchspec.cli.app import app
+from batchspec.cli.main import app
 from tests.e2e.conftest import Done, Workplace, clean_environ
 from tests.fault_injection.cli import run
 

@@ -45,8 +45,8 @@ import yaml
 
 from batchspec.diagnostics import Diagnostics
 from batchspec.observe import Spool, scan
-from batchspec.plan.digest import run_definition
-from batchspec.plan.job_body import job_body
+from batchspec.plan.identity import run_definition
+from batchspec.plan.job import job_body
 from batchspec.plan.metadata import BY, KEEPS, ORIGIN, OWNER, USERS
 from batchspec.plan.observed import (
     Account,
@@ -62,9 +62,9 @@ from batchspec.plan.observed import (
     TaskFacts,
     Usage,
 )
-from batchspec.plan.pool_body import pool_body, runs_windows
+from batchspec.plan.pool import pool_body, runs_windows
 from batchspec.plan.receipt import receipt_name
-from batchspec.plan.schedule_body import job_manager_task, schedule_body
+from batchspec.plan.schedule import job_manager_task, schedule_body
 from batchspec.plan.task_sets import build_task_sets
 from batchspec.plan.tasks import expand
 from batchspec.spec import Record, Rows, Spec, freeze, read_rows, read_spec, thaw

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 
 from batchspec.diagnostics import SpecError
 from batchspec.plan.observed import Account, ContainerFacts, Observed
-from batchspec.plan.rules.context import RuleContext
 from batchspec.plan.rules.files import item_not_there, same_file
+from batchspec.plan.rules.rule import RuleContext
 from batchspec.plan.rules.tasks import check_tasks
 from batchspec.spec import Record, Rows, Spec, read_rows, read_spec
 from tests.spec.test_mutations import GOOD, SECRETS, as_text, trees

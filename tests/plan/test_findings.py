@@ -19,11 +19,10 @@ from pathlib import Path
 import pytest
 
 from batchspec.diagnostics import Diagnostic, Secret, Severity
-from batchspec.plan.rules.access import sas_ends_early
-from batchspec.plan.rules.context import RuleContext
 from batchspec.plan.rules.image import vm_size_odd, vm_size_retired
 from batchspec.plan.rules.registry import GROUPS, RULES, advice, errors
-from batchspec.plan.rules.rule import Finding
+from batchspec.plan.rules.rule import Finding, RuleContext
+from batchspec.plan.rules.sas import sas_ends_early
 from batchspec.plan.stage_tasks import StageTasks
 from batchspec.plan.task_sets import TaskSets
 from batchspec.spec import Record, Spec, scale_bounds, scale_formula

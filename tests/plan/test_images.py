@@ -13,7 +13,7 @@ import pytest
 from batchspec.cloud.facts import image
 from batchspec.diagnostics import Diagnostics, Place
 from batchspec.local.api import IMAGES, serialize_image
-from batchspec.plan.images import resolve_image
+from batchspec.plan.rules.image import resolve_image
 from batchspec.spec import ImageAlias, Record
 
 OFFERED = tuple(image(serialize_image(one)) for one in IMAGES)

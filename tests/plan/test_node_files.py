@@ -9,8 +9,8 @@ import pytest
 
 from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import Blob, LocalFile, Observed
-from batchspec.plan.rules.context import RuleContext
 from batchspec.plan.rules.files import item_not_there, same_file
+from batchspec.plan.rules.rule import RuleContext
 from batchspec.spec import BlobUrl, EachFile, Record, Stage, Value
 from tests.plan.making import blob, local_file, observed, spec, stage, template
 

@@ -11,7 +11,7 @@ import pytest
 
 from batchspec.plan.metadata import STAGES
 from batchspec.plan.observed import UNMARKED, JobFacts, Marks, TaskFacts, read_marks
-from batchspec.plan.stage_counts import (
+from batchspec.plan.stage_tasks import (
     StageCounts,
     StageTotals,
     count_stages,

@@ -12,8 +12,8 @@ from batchspec.apply import events as e
 from batchspec.apply.events import Stamped
 from batchspec.render.progress.live import LiveView, console_on
 from batchspec.render.progress.live_frame import Size, frame
-from batchspec.render.progress.live_state import LiveState
-from batchspec.render.symbols import ASCII, UNICODE, Symbols
+from batchspec.render.progress.state import LiveState
+from batchspec.render.style import ASCII, UNICODE, Symbols
 from tests.render import golden
 from tests.render.recordings import RECORDINGS, START
 from tests.render.terminal import Terminal

@@ -20,16 +20,21 @@ from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan.actions import Action
 from batchspec.plan.outputs import Outputs
 from batchspec.plan.plan import Gate, Step, Verb
-from batchspec.plan.stage_counts import StageTotals
-from batchspec.render.event_text import outcome_text
+from batchspec.plan.stage_tasks import StageTotals
 from batchspec.render.plan import VERB_COUNTS, VERB_STYLES
 from batchspec.render.progress import Kind, open_view
 from batchspec.render.progress.live import LiveView, console_on
 from batchspec.render.report import Phase, fold, phase_of
 from batchspec.render.request_preview import requests
-from batchspec.render.step_text import PHRASES, action_name, gate_text, phrase, quantity
-from batchspec.render.style import Style
-from batchspec.render.symbols import ASCII, UNICODE, Symbols
+from batchspec.render.run_text import (
+    PHRASES,
+    action_name,
+    gate_text,
+    outcome_text,
+    phrase,
+    quantity,
+)
+from batchspec.render.style import ASCII, UNICODE, Style, Symbols
 from batchspec.spec import Record
 from tests.render.plans import FILE, TASK
 from tests.render.recordings import RECORDINGS, START, kinds
@@ -176,7 +181,7 @@ def test_every_field_of_an_event_has_an_example() -> None:
 def test_only_the_live_view_imports_rich() -> None:
     """rich would double the start time of other commands."""
     code = (
-        "import sys; import batchspec.render.progress.views, batchspec.render.plan, "
+        "import sys; import batchspec.render.progress, batchspec.render.plan, "
         "batchspec.render.summary, batchspec.render.status, batchspec.render.local, "
         "batchspec.render.questions; sys.exit(any(m.split('.')[0] == 'rich' for m in sys.modules))"
     )

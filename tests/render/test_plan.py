@@ -13,7 +13,7 @@ from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.plan.plan import Verb
 from batchspec.render.diagnostics import cell_width
 from batchspec.render.plan import plan_json, plan_markdown, plan_summary, plan_text
-from batchspec.render.symbols import ASCII
+from batchspec.render.style import ASCII
 from tests.render import golden
 from tests.render.plans import HERE, PLANS
 

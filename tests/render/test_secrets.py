@@ -24,8 +24,8 @@ from batchspec.render.progress.live import LiveView, console_on
 from batchspec.render.questions import apply_question, delete_question, no_terminal_text
 from batchspec.render.report import fold, report_json
 from batchspec.render.status import Status, status_json, status_text
+from batchspec.render.style import UNICODE
 from batchspec.render.summary import summary_text
-from batchspec.render.symbols import UNICODE
 from tests.render.plans import HERE, PLANS
 from tests.render.recordings import START
 from tests.render.terminal import Terminal

@@ -24,7 +24,6 @@ from batchspec.render.local import (
     started_text,
     stopped_text,
 )
-from batchspec.render.next_steps import next_commands
 from batchspec.render.questions import (
     apply_question,
     delete_question,
@@ -42,7 +41,7 @@ from batchspec.render.report import (
     report_json,
 )
 from batchspec.render.status import Status, status_json, status_text
-from batchspec.render.summary import summary_text
+from batchspec.render.summary import next_commands, summary_text
 from batchspec.spec import Record
 from tests.render.plans import AZURE, LOCAL, PLANS
 from tests.render.recordings import RECORDINGS, START, Tape

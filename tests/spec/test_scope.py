@@ -25,9 +25,9 @@ from batchspec.spec import (
     read_rows,
     spec_scope,
 )
-from batchspec.spec.opaque_values import Named
 from batchspec.spec.scope import base_names, stage_names
 from batchspec.spec.template import Names
+from batchspec.spec.values import Named
 from tests.plan.making import WHERE, blob, local_file, observed, spec, stage
 
 PARAMETERS = {"top": 3, "shape": Record(x=1), "list": (1, 2), "pw": Secret("a")}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from batchspec.diagnostics import Diagnostic, Place, Secret, SpecError
 from batchspec.spec import BlobUrl, Quoting, Template, Text, evaluate
-from batchspec.spec.opaque_values import Named
 from batchspec.spec.template import ANYTHING, VALUE, Names, check
+from batchspec.spec.values import Named
 
 NAMES = Names(
     {

@@ -29,7 +29,7 @@ from batchspec.diagnostics import (
     StalePlanError,
     UsageError,
 )
-from batchspec.plan.options import PlanOptions
+from batchspec.plan.plan import PlanOptions
 
 if TYPE_CHECKING:
     from batchspec.plan.plan_file import SavedPlan

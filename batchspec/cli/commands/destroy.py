@@ -36,7 +36,7 @@ async def destroy(
     from batchspec.cli.confirm import confirm_plan
     from batchspec.cli.execute import execute
     from batchspec.cli.session import open_session
-    from batchspec.plan.destroy import build_destroy
+    from batchspec.plan.cleanup import build_destroy
     from batchspec.render.questions import NOTHING_TO_DELETE
 
     options = RunOptions.of(spec, variables, variable_files, target)

@@ -68,7 +68,7 @@ def _check_azure_account(environ: Mapping[str, str]) -> tuple[AnyAccount | None,
     """The account that the environment names."""
     from batchspec.cloud import account_from
     from batchspec.render.doctor import account_check, failed_check
-    from batchspec.render.step_text import account_line
+    from batchspec.render.run_text import account_line
 
     try:
         account = account_from(environ)
@@ -80,7 +80,7 @@ def _check_azure_account(environ: Mapping[str, str]) -> tuple[AnyAccount | None,
 
 async def _check_services(account: AnyAccount) -> AsyncIterator[Check]:
     """The replies of the account's services."""
-    from batchspec.cli.clock import SystemClock
+    from batchspec.cli.execute import SystemClock
     from batchspec.cloud import API_VERSION, Limits, open_account
     from batchspec.cloud.probe import probe_batch, probe_storage
     from batchspec.plan.task_sets import OPEN

@@ -43,7 +43,7 @@ def init(
     ] = StarterTemplate.ONE_FILE_PER_TASK,
 ) -> int:
     """Write a starter spec that runs without changes. Existing files are not overwritten."""
-    from batchspec.render.next_steps import files_exist, files_written, folder_unwritable
+    from batchspec.render.summary import files_exist, files_written, folder_unwritable
 
     name = _slug(folder.resolve().name) or _NAME
     files = dict(_files(_TEMPLATES / template.value.replace("-", "_")))

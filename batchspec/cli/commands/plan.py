@@ -23,7 +23,7 @@ from batchspec.cli.options import (
     variables_of,
 )
 from batchspec.diagnostics import Diagnostic, Exit, SpecError, UsageError
-from batchspec.plan.options import PlanOptions
+from batchspec.plan.plan import PlanOptions
 
 
 async def plan(
@@ -48,7 +48,7 @@ async def plan(
     from batchspec.cli.session import open_session
     from batchspec.plan.build import build
     from batchspec.plan.plan_file import plan_file, saved_plan
-    from batchspec.render.next_steps import plan_saved
+    from batchspec.render.summary import plan_saved
 
     options = RunOptions.of(spec, variables, variable_files, target)
     plan_options = PlanOptions(rerun=rerun, replace=frozenset(replace or ()), step=step)

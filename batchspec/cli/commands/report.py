@@ -14,7 +14,7 @@ from batchspec.cli.options import RunOptions, SpecFile, VariableFiles, Variables
 from batchspec.diagnostics import Diagnostic, Exit, UsageError
 
 if TYPE_CHECKING:
-    from batchspec.render.timeline import Attempt
+    from batchspec.render.report_page import Attempt
 
 
 def report(
@@ -38,9 +38,8 @@ def report(
     """Write the last run that had tasks, with all its attempts, as one HTML page."""
     from batchspec.cli.load import load_spec
     from batchspec.cli.run_folder import recorded_runs, runs_folder
-    from batchspec.render.report_page import page_html
-    from batchspec.render.step_text import page_written
-    from batchspec.render.timeline import last_run
+    from batchspec.render.report_page import last_run, page_html
+    from batchspec.render.run_text import page_written
 
     loaded = load_spec(RunOptions.of(spec, variables, variable_files))
     runs = runs_folder(loaded.path, loaded.name)
@@ -70,7 +69,7 @@ def report(
 
 def _attempt(record: Path) -> Attempt:
     from batchspec.render.progress.json_stream import read_record
-    from batchspec.render.timeline import Attempt, build_timeline
+    from batchspec.render.report_page import Attempt, build_timeline
 
     with record.open(encoding="utf-8", errors="replace") as lines:
         return Attempt(record.parent.name, build_timeline(read_record(lines)))

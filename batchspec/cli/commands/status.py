@@ -20,7 +20,7 @@ from batchspec.diagnostics import Exit
 
 if TYPE_CHECKING:
     from batchspec.cloud import AccountClient
-    from batchspec.plan.stage_counts import StageCounts
+    from batchspec.plan.stage_tasks import StageCounts
     from batchspec.render.status import Status
     from batchspec.spec import Spec
 
@@ -53,7 +53,7 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
     from batchspec.apply.monitor import Watched, find_causes, poll_in_detail
     from batchspec.observe import jobs_of
     from batchspec.plan.metadata import kept_before
-    from batchspec.plan.stage_counts import count_stages, read_recorded
+    from batchspec.plan.stage_tasks import count_stages, read_recorded
     from batchspec.render.status import Status
     from batchspec.spec import PoolKind
 

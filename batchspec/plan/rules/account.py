@@ -8,8 +8,7 @@ from batchspec.plan.actions import CreateJob, CreatePool, CreateSchedule
 from batchspec.plan.changes import Difference
 from batchspec.plan.observed import JobFacts
 from batchspec.plan.plan import Step
-from batchspec.plan.rules.context import RuleContext
-from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup
+from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleContext, RuleGroup
 from batchspec.spec import Pool, Record, Spec, Value
 
 ACCOUNT = RuleGroup(

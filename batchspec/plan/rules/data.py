@@ -15,8 +15,15 @@ from batchspec.plan.lazy import duplicates
 from batchspec.plan.metadata import others
 from batchspec.plan.observed import Observed
 from batchspec.plan.plan import Step
-from batchspec.plan.rules.context import RuleContext, record, records
-from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup
+from batchspec.plan.rules.rule import (
+    ERROR,
+    WARNING,
+    Finding,
+    RuleContext,
+    RuleGroup,
+    record,
+    records,
+)
 from batchspec.plan.tasks import Task, expand
 from batchspec.spec import Record, Spec, Stage, Text, Value
 

@@ -13,9 +13,16 @@ from pathlib import PurePosixPath
 
 from batchspec.diagnostics import Place
 from batchspec.plan.lazy import duplicates
-from batchspec.plan.pool_body import runs_windows
-from batchspec.plan.rules.context import RuleContext, record, records
-from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup
+from batchspec.plan.pool import runs_windows
+from batchspec.plan.rules.rule import (
+    ERROR,
+    WARNING,
+    Finding,
+    RuleContext,
+    RuleGroup,
+    record,
+    records,
+)
 from batchspec.spec import (
     EXPRESSION,
     BlobUrl,

@@ -8,17 +8,15 @@ from typing import Any
 from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DownloadResults
 from batchspec.plan.plan import Step
-from batchspec.plan.rules.access import ACCESS, tasks_signed_earlier
 from batchspec.plan.rules.account import ACCOUNT, jobs_near_quota, pools_near_quota
-from batchspec.plan.rules.context import RuleContext
 from batchspec.plan.rules.data import DATA, results_folder_used, results_unwritable
 from batchspec.plan.rules.files import FILES
 from batchspec.plan.rules.image import IMAGE
-from batchspec.plan.rules.money import MONEY
-from batchspec.plan.rules.pool import POOL
+from batchspec.plan.rules.pool import MONEY, POOL
 from batchspec.plan.rules.requests import REQUESTS
-from batchspec.plan.rules.rule import Rule, RuleGroup
+from batchspec.plan.rules.rule import Rule, RuleContext, RuleGroup
 from batchspec.plan.rules.run import RUN
+from batchspec.plan.rules.sas import ACCESS, tasks_signed_earlier
 from batchspec.plan.rules.schedule import SCHEDULE
 from batchspec.plan.rules.spec_file import SPEC_FILE
 from batchspec.plan.rules.spec_language import LANGUAGE, VALUES

@@ -6,9 +6,8 @@ import json
 from collections.abc import Iterator
 
 from batchspec.diagnostics import Place
-from batchspec.plan.pool_body import runs_windows
-from batchspec.plan.rules.context import RuleContext, record
-from batchspec.plan.rules.rule import ERROR, Finding, RuleGroup
+from batchspec.plan.pool import runs_windows
+from batchspec.plan.rules.rule import ERROR, Finding, RuleContext, RuleGroup, record
 from batchspec.spec import Record, Text, Value
 
 REQUESTS = RuleGroup("Sizes", "What a request to the service and a command line can contain.")

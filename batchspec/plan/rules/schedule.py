@@ -8,7 +8,7 @@ from batchspec.plan.changes import Difference
 from batchspec.plan.metadata import SPEC
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup
-from batchspec.plan.sas_lifetime import is_endless, is_over
+from batchspec.plan.rules.sas import is_endless, is_over
 from batchspec.spec import BlobUrl, Record, Spec, Stage, Text, Value
 
 SCHEDULE = RuleGroup(

@@ -6,8 +6,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from batchspec.plan.changes import duration_seconds
-from batchspec.plan.rules.context import RuleContext, number, record
-from batchspec.plan.rules.rule import ERROR, NOTE, WARNING, Finding, RuleGroup
+from batchspec.plan.rules.rule import (
+    ERROR,
+    NOTE,
+    WARNING,
+    Finding,
+    RuleContext,
+    RuleGroup,
+    number,
+    record,
+)
 from batchspec.plan.task_sets import TaskSets
 from batchspec.spec import Record, Stage
 

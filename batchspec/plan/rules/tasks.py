@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 from batchspec.diagnostics import Diagnostic, Place, SpecError
 from batchspec.plan.lazy import duplicates
 from batchspec.plan.observed import Observed
-from batchspec.plan.rules.context import records
 from batchspec.plan.rules.data import same_outputs
 from batchspec.plan.rules.files import NodeFile, conflict, named_files, node_path, same_file
 from batchspec.plan.rules.requests import (
@@ -24,7 +23,7 @@ from batchspec.plan.rules.requests import (
     long_command,
     task_too_large,
 )
-from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup
+from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup, records
 from batchspec.plan.tasks import Expansion, Task, expand, filler
 from batchspec.spec import (
     EachBlob,

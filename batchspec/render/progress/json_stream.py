@@ -19,7 +19,7 @@ from batchspec.apply.events import Event, Outcome, Stamped
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.render.diagnostics import diagnostic_json
 from batchspec.render.output import LineWriter, json_text
-from batchspec.render.step_text import snake
+from batchspec.render.run_text import snake
 
 STREAM = 1
 """The version of the stream."""

@@ -9,11 +9,11 @@ from typing import TextIO, assert_never
 
 from batchspec.apply import events
 from batchspec.apply.events import Stamped
-from batchspec.render import event_text, units
+from batchspec.render import run_text, units
 from batchspec.render.diagnostics import diagnostic_text
 from batchspec.render.output import LineWriter, flat
-from batchspec.render.progress.rate import FailureGroups, Rate, Throttle
-from batchspec.render.step_text import phrase
+from batchspec.render.progress.state import FailureGroups, Rate, Throttle
+from batchspec.render.run_text import phrase
 from batchspec.render.style import Style
 
 
@@ -77,7 +77,7 @@ class PlainView:
         at, event = stamped.at, stamped.event
         match event:
             case events.RunStarted():
-                return "run", [event_text.run_started_text(event)]
+                return "run", [run_text.run_started_text(event)]
             case events.StepStarted():
                 return "start", [self._start(event, at)]
             case events.StepProgress():
@@ -87,11 +87,11 @@ class PlainView:
             case events.TasksSeen():
                 return "tasks", self._tasks(event, at)
             case events.StagesSeen():
-                return "stages", event_text.stage_lines(event.stages)
+                return "stages", run_text.stage_lines(event.stages)
             case events.TaskFailed() | events.NodeFailed():
                 return "FAILED", self._failures.add(event)
             case events.ScheduleSeen():
-                return "next", [event_text.schedule_seen_text(event)]
+                return "next", [run_text.schedule_seen_text(event)]
             case events.Waiting():
                 return self._waiting(event)
             case events.Noticed(problem):
@@ -104,10 +104,10 @@ class PlainView:
                 return "FAILED", [first, *diagnostic_text(event.problem).splitlines()]
             case events.StepSkipped():
                 self._names.setdefault(event.step, phrase(event.verb, event.subject))
-                reason = event_text.skipped_text(event.because, self._names)
+                reason = run_text.skipped_text(event.because, self._names)
                 return "skipped", [f"{phrase(event.verb, event.subject)}: {reason}"]
             case events.RunEnded():
-                return "end", [event_text.run_ended_text(event)]
+                return "end", [run_text.run_ended_text(event)]
             case _:
                 assert_never(event)
 
@@ -116,13 +116,13 @@ class PlainView:
         if event.resolved:
             return "cleared", [self._waits.pop(key, flat(" ".join(key)))]
         self._waits[key] = flat(event.summary)
-        lines = list(event_text.waiting_lines(event))
+        lines = list(run_text.waiting_lines(event))
         # If the cause ends the run, the failed step that follows has the details.
         return "waits", lines[:1] if event.ends else lines
 
     def _start(self, event: events.StepStarted, at: datetime) -> str:
         name = self._names[event.step] = phrase(event.verb, event.subject)
-        self._nouns[event.step] = event_text.item_noun(event.verb, event.subject)
+        self._nouns[event.step] = run_text.item_noun(event.verb, event.subject)
         self._rates[event.step] = Rate()
         self._rates[event.step].add(at, 0)
         facts = [] if event.items < 2 else [units.counted(event.items, self._nouns[event.step])]
@@ -130,19 +130,19 @@ class PlainView:
         return f"{name} ({', '.join(facts)})" if facts else name
 
     def _progress(self, event: events.StepProgress, at: datetime) -> Iterator[str]:
-        done, total = event_text.progress_share(event)
+        done, total = run_text.progress_share(event)
         rate = self._rates.setdefault(event.step, Rate())
         rate.add(at, done)
         if self._due(f"step {event.step}", event, at, done, total):
             item = self._nouns.get(event.step, "item")
             name = self._names.get(event.step, flat(event.step))
             unit = None if event.size else f"{item}s"
-            progress = event_text.progress_text(event, item)
+            progress = run_text.progress_text(event, item)
             yield f"{name}: {progress}{_rate_text(rate, at, total, unit)}"
 
     def _nodes(self, event: events.NodesSeen, at: datetime) -> Iterator[str]:
         if self._due(f"pool {event.pool}", event, at, 0, 1):
-            yield f"pool {flat(event.pool)}: {event_text.nodes_text(event)}"
+            yield f"pool {flat(event.pool)}: {run_text.nodes_text(event)}"
 
     def _tasks(self, event: events.TasksSeen, at: datetime) -> Iterator[str]:
         subject = f"job {event.job}"
@@ -151,7 +151,7 @@ class PlainView:
         rate.add(at, done)
         counts = (event.active, event.running, event.succeeded, event.failed, event.total)
         if self._due(subject, counts, at, done, event.total):
-            text = f"{flat(subject)}: {event_text.tasks_text(event)}"
+            text = f"{flat(subject)}: {run_text.tasks_text(event)}"
             # While tasks only wait for nodes, the rate of earlier tasks predicts nothing.
             if event.running or not event.active:
                 text += _rate_text(rate, at, event.total, "tasks")
@@ -188,7 +188,7 @@ def _rate_text(rate: Rate, at: datetime, total: int, noun: str | None) -> str:
 def _done(event: events.StepDone) -> str:
     facts = [units.duration(event.seconds)]
     if event.items > 1:
-        facts.append(units.counted(event.items, event_text.item_noun(event.verb, event.subject)))
+        facts.append(units.counted(event.items, run_text.item_noun(event.verb, event.subject)))
     if event.size:
         facts.append(units.size(event.size))
     if event.note:
@@ -231,7 +231,7 @@ class QuietView:
                 yield diagnostic_text(event.problem, color=self._color)
             case events.RunEnded():
                 yield from self._in_red(self._failures.take())
-                yield event_text.run_ended_text(event)
+                yield run_text.run_ended_text(event)
             case (
                 events.RunStarted()
                 | events.StepStarted()

@@ -22,10 +22,8 @@ from batchspec.diagnostics import Diagnostic
 from batchspec.render.diagnostics import diagnostic_text
 from batchspec.render.output import wrap
 from batchspec.render.progress.live_frame import Size, frame
-from batchspec.render.progress.live_state import LiveState
-from batchspec.render.progress.rate import FailureGroups
-from batchspec.render.style import wants_color
-from batchspec.render.symbols import Symbols
+from batchspec.render.progress.state import FailureGroups, LiveState
+from batchspec.render.style import Symbols, wants_color
 
 _FRAMES = 8
 """Frames a second: enough for the spinner, few enough for a slow connection."""

@@ -1,7 +1,10 @@
-"""Upload of a file to a blob. The file is hashed while it is read and compared with the plan.
+"""Upload and download of a blob. A file is hashed while it is read or written.
 
-A small file is one request. A larger one is sent in blocks, which are committed as a blob only if
-the hash of the whole file is right, so that a file that has changed does not replace the blob.
+An upload is compared with the plan, a download with the length and, if the service stores it, the
+MD5 of the listing; all ranges of a download are of the same version of the blob (If-Match).
+
+A small file is uploaded in one request. A larger one is sent in blocks, which are committed as a
+blob only if the hash of the whole file is right, so that a changed file does not replace the blob.
 
 The id of a block contains its index, size and MD5, and the service checks the MD5 of each block.
 Uncommitted blocks of an interrupted upload are therefore used again if the file has the same
@@ -15,21 +18,197 @@ import asyncio
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
 from io import FileIO
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from azure.core.exceptions import HttpResponseError
+from azure.core import MatchConditions
+from azure.core.exceptions import AzureError, HttpResponseError
 from azure.storage.blob import BlobBlock, ContentSettings
 
 from batchspec.apply import Cancellation, RunCancelled
 from batchspec.cloud.errors import error_response
-from batchspec.cloud.thread import SMALL, in_thread
-from batchspec.diagnostics import Diagnostic, SpecError, StalePlanError
-from batchspec.plan.observed import LocalFile
+from batchspec.cloud.rate_limiter import Timing
+from batchspec.diagnostics import Diagnostic, ServiceError, SpecError, StalePlanError
+from batchspec.plan.observed import Blob, LocalFile
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobClient, BlobServiceClient
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+SMALL = 64 * 1024
+"""In bytes. Work on no more than this takes less time than handing it to a thread."""
+
+
+async def in_thread(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call ``work``, which reads, writes or hashes ``size`` bytes; in a thread if that is large.
+
+    When it is cancelled, it waits for the thread first: a thread cannot be stopped, and the caller
+    closes the file that the thread uses.
+    """
+    if size <= SMALL:
+        return work(*args, **kwargs)
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        # asyncio prints exceptions that are not retrieved.
+        running.exception()
+        raise
+
+
+RANGE = 8 * 1024 * 1024
+_AHEAD = 4
+_RANGES_IN_FLIGHT = 16
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    data: bytes
+    etag: str
+
+
+class Downloads:
+    """Downloads from one account. At most 16 ranges of all blobs together are in memory."""
+
+    def __init__(
+        self,
+        service: BlobServiceClient,
+        timing: Timing,
+        delay: Callable[[int], float],
+    ) -> None:
+        self._service = service
+        self._timing = timing
+        self._delay = delay
+        self._slots = asyncio.Semaphore(_RANGES_IN_FLIGHT)
+
+    async def download(
+        self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]
+    ) -> bytes:
+        """Write a blob to the file ``part``; the MD5 of the file.
+
+        Raises:
+            ServiceError: refused; ``blob-damaged`` if the content differs from the listing.
+            OSError: ``part`` cannot be written.
+        """
+        client = self._service.get_blob_client(container, blob.name)
+        md5 = hashlib.md5(usedforsecurity=False)
+        written = 0
+        with await in_thread(0, part.open, "wb", buffering=0) as target:
+            async with contextlib.aclosing(self._ranges(client, container, blob)) as ranges:
+                async for data in ranges:
+                    await in_thread(len(data), _write, target, data)
+                    await in_thread(len(data), md5.update, data)
+                    written += len(data)
+                    moved(len(data))
+        if written != blob.size:
+            raise _mismatch(
+                container, blob, f"{written} bytes arrived, and the listing has {blob.size}"
+            )
+        if blob.md5 is not None and md5.digest() != blob.md5:
+            raise _mismatch(container, blob, "its MD5 differs from that of the listing")
+        return md5.digest()
+
+    async def _ranges(
+        self, client: BlobClient, container: str, blob: Blob
+    ) -> AsyncGenerator[bytes, None]:
+        """The ranges in order; the next ones are requested in advance."""
+        if blob.size == 0:
+            return
+        first = await self._range(client, container, blob, 0, None)
+        etag = first.etag
+        yield first.data
+        del first
+        pending: deque[asyncio.Task[_Range]] = deque()
+        offsets = iter(range(RANGE, blob.size, RANGE))
+        try:
+            while True:
+                while len(pending) < _AHEAD and (offset := next(offsets, None)) is not None:
+                    fetch = self._fetch_in_slot(client, container, blob, offset, etag)
+                    pending.append(asyncio.create_task(fetch))
+                if not pending:
+                    return
+                # Removed only when it has arrived: until then, `_cancel` has to stop it.
+                data = (await pending[0]).data
+                pending.popleft()
+                try:
+                    yield data
+                finally:
+                    del data
+                    self._slots.release()
+        finally:
+            await self._cancel(pending)
+
+    async def _cancel(self, pending: deque[asyncio.Task[_Range]]) -> None:
+        """Cancel requests whose results are not needed, and release their slots."""
+        for task in pending:
+            task.cancel()
+        for result in await asyncio.gather(*pending, return_exceptions=True):
+            if isinstance(result, _Range):
+                self._slots.release()
+
+    async def _fetch_in_slot(
+        self, client: BlobClient, container: str, blob: Blob, offset: int, etag: str
+    ) -> _Range:
+        """A range; its slot stays occupied until its bytes are used."""
+        await self._slots.acquire()
+        try:
+            return await self._range(client, container, blob, offset, etag)
+        except BaseException:
+            self._slots.release()
+            raise
+
+    async def _range(
+        self, client: BlobClient, container: str, blob: Blob, offset: int, etag: str | None
+    ) -> _Range:
+        condition: dict[str, Any] = {}
+        if etag is not None:
+            condition = {"etag": etag, "match_condition": MatchConditions.IfNotModified}
+        length = min(RANGE, blob.size - offset)
+        failures = 0
+        while True:
+            try:
+                # Without decompression: the listing has the length and the MD5 of the stored bytes,
+                # also for a blob with a Content-Encoding.
+                answer = await client.download_blob(offset, length, decompress=False, **condition)
+                data = await answer.readall()
+            except AzureError as error:
+                # An error of the service is final; an interrupted answer is not.
+                failures += 1
+                if getattr(error, "status_code", None) is not None or failures > _ATTEMPTS:
+                    raise
+                await self._timing.sleep(self._delay(failures))
+                continue
+            total = str(answer.properties.content_range).rpartition("/")[2]
+            if total != str(blob.size):
+                raise _mismatch(
+                    container, blob, f"it has {total} bytes, and the listing has {blob.size}"
+                )
+            return _Range(data, str(answer.properties.etag))
+
+
+def _write(target: FileIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[target.write(view) :]
+
+
+def _mismatch(container: str, blob: Blob, reason: str) -> ServiceError:
+    problem = Diagnostic(
+        "blob-damaged",
+        f"{container}/{blob.name}: the downloaded content differs from the listing: {reason}",
+        fix="run the command again; another client may have written to the blob",
+    )
+    return ServiceError(problem, code="blob-damaged")
+
 
 BLOCK = 8 * 1024 * 1024
 """In bytes. A file of up to this size is one request; a larger one has blocks of at least it."""
@@ -37,7 +216,7 @@ BLOCK = 8 * 1024 * 1024
 MOST_BLOCKS = 50_000
 """The highest number of blocks of a blob."""
 
-_IN_FLIGHT = 8
+_BLOCKS_IN_FLIGHT = 8
 
 
 class Uploads:
@@ -45,7 +224,7 @@ class Uploads:
 
     def __init__(self, service: BlobServiceClient) -> None:
         self._service = service
-        self._slots = asyncio.Semaphore(_IN_FLIGHT)
+        self._slots = asyncio.Semaphore(_BLOCKS_IN_FLIGHT)
 
     async def upload(
         self,

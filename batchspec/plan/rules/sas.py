@@ -1,4 +1,10 @@
-"""Rules about the lifetime of signed URLs: nodes can read and write until the run must end."""
+"""The lifetime of signed URLs (SAS), and rules about it: they are valid until the run must end.
+
+A run is bounded by its job's limit, so no signature needs to outlive that by more than a margin.
+The jobs of a schedule have it from the schedule, so those signatures outlive its last job. A pool
+may stay for a later run; its nodes read the files of their start task whenever they start, so the
+pool's metadata says until when they can.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +15,66 @@ from urllib.parse import unquote
 
 from batchspec.diagnostics import Secret
 from batchspec.plan.changes import duration_seconds
-from batchspec.plan.rules.context import RuleContext, record
-from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup
-from batchspec.plan.sas_lifetime import run_ends, sas_lifetime
+from batchspec.plan.metadata import UNTIL
+from batchspec.plan.observed import PoolFacts
+from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleContext, RuleGroup, record
 from batchspec.plan.task_sets import TaskSets
-from batchspec.spec import BlobUrl, Command, Record, Stage, Template, Text, Value
+from batchspec.spec import BlobUrl, Command, Record, Spec, Stage, Template, Text, Value, duration
+
+_MARGIN = timedelta(hours=1)
+"""The last task may start just before the limit, and a clock may be wrong."""
+
+
+def sas_lifetime(spec: Spec, now: datetime) -> timedelta:
+    """How long the signatures of a run that begins now are good."""
+    return run_ends(spec, now) - now + _MARGIN
+
+
+def run_ends(spec: Spec, now: datetime) -> datetime:
+    """When a run that begins now is over at the latest; of a schedule, its last job.
+
+    A schedule without an end has no last job: the first one stands for it (:func:`is_endless`).
+    """
+    last = now if spec.job.schedule is None else max(now, _last_start(spec.job.schedule, now))
+    return last + spec.job.limit
+
+
+def is_endless(schedule: Record) -> bool:
+    """Whether a schedule (``BatchJobScheduleConfiguration``) makes jobs without an end."""
+    return "recurrenceInterval" in schedule and "doNotRunAfter" not in schedule
+
+
+def is_over(schedule: Record, now: datetime) -> bool:
+    """Whether the time is over in which a schedule makes jobs."""
+    end = _time(schedule, "doNotRunAfter")
+    return end is not None and end <= now
+
+
+def _last_start(schedule: Record, now: datetime) -> datetime:
+    end = _time(schedule, "doNotRunAfter")
+    if end is not None:
+        return end
+    window = schedule.get("startWindow")
+    late = duration(window) if isinstance(window, str) else None
+    return (_time(schedule, "doNotRunUntil") or now) + (late or timedelta())
+
+
+def _time(schedule: Record, key: str) -> datetime | None:
+    given = schedule.get(key)
+    return datetime.fromisoformat(given) if isinstance(given, str) else None
+
+
+def runs_out(pool: PoolFacts, spec: Spec, now: datetime) -> datetime | None:
+    """When a node of the pool can no longer start, if a run that begins now may last longer."""
+    if not spec.pool.start_containers:
+        return None
+    try:
+        until = datetime.fromisoformat(pool.metadata.get(UNTIL, ""))
+    except ValueError:
+        # Not recorded, or changed by another client: sign again.
+        return now
+    return until if until < run_ends(spec, now) else None
+
 
 ACCESS = RuleGroup(
     "Access",
@@ -24,8 +85,6 @@ ACCESS = RuleGroup(
 _LIMIT_KEYS = ("max_wall_clock_time", "constraints.max_wall_clock_time")
 _UNTIL_KEYS = ("schedule.until", "schedule.do_not_run_after", "schedule")
 _EXPIRY = re.compile(r"[?&]se=([^&\s\"']+)")
-_MARGIN = timedelta(hours=1)
-"""How much longer than the time limit of their job the URLs of tasks are valid."""
 
 
 @ACCESS.check(
@@ -128,11 +187,11 @@ def sas_ends_early(context: RuleContext) -> Iterator[Finding]:
 
 def _first_expiry(text: str) -> datetime | None:
     """When the first SAS in a text expires (its ``se``)."""
-    times = map(_time, _EXPIRY.findall(text))
+    times = map(_expiry, _EXPIRY.findall(text))
     return min((time for time in times if time is not None), default=None)
 
 
-def _time(text: str) -> datetime | None:
+def _expiry(text: str) -> datetime | None:
     try:
         time = datetime.fromisoformat(unquote(text))
     except ValueError:
