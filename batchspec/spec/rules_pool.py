@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import timedelta
 
+from batchspec.catalog import vm_sizes
 from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.spec.formats import duration, moment
 from batchspec.spec.short_forms import number
@@ -15,22 +15,6 @@ _TARGETS = ("target_dedicated_nodes", "target_low_priority_nodes")
 _AUTO = ("enable_auto_scale", "auto_scale_formula", "auto_scale_evaluation_interval")
 _MOST_SLOTS = 256
 _LONGEST_FORMULA = 8 * 1024
-
-_CORES = re.compile(
-    r"(?:standard_)?(?:[a-z]+(\d+)(?:-(\d+))?[a-z]*(?:_[a-z0-9]+)*_v(?:[3-9]|\d\d)"
-    r"|fx?(\d+)(?:-(\d+))?m?d?s_v2)",
-    re.IGNORECASE,
-)
-"""VM sizes whose name contains the number of cores; before version 3 only those of the F series."""
-
-
-def cores(vm_size: str) -> int | None:
-    """The number of cores of a VM size, if its name contains it."""
-    match = _CORES.fullmatch(vm_size)
-    if match is None:
-        return None
-    whole, constrained = (match[1], match[2]) if match[1] else (match[3], match[4])
-    return int(constrained or whole)
 
 
 def pool_rules(root: Node) -> Iterator[Diagnostic]:
@@ -203,7 +187,7 @@ def _slots(pool: Node) -> Iterator[Diagnostic]:
     if slots is None or not isinstance(slots.value, int):
         return
     size = pool.get("vm_size")
-    known = cores(size.text) if size is not None and size.text else None
+    known = vm_sizes.cores(size.text) if size is not None and size.text else None
     most = min(4 * known, _MOST_SLOTS) if known else _MOST_SLOTS
     if slots.value < 1 or slots.value > most:
         why = f" for {known} cores" if known and 4 * known < _MOST_SLOTS else ""

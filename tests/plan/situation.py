@@ -127,7 +127,7 @@ IMAGES = (
         "batch.node.ubuntu 22.04",
         False,
         False,
-        ("DockerCompatible",),
+        ("DockerCompatible", "Generation2VMImage"),
     ),
     SupportedImage(
         "microsoftwindowsserver",

@@ -245,7 +245,7 @@ def of_size(name: str) -> list[Diagnostic]:
         "standard_m416ms_v2",
         "standard_nd96isr_h100_v5",
         "standard_b2s",
-        "standard_dc2s_v2",
+        "standard_dc2as_v5",
     ],
 )
 def test_available_sizes_have_no_finding(name: str) -> None:
@@ -264,6 +264,7 @@ def test_available_sizes_have_no_finding(name: str) -> None:
         ("standard_nv16as_v4", "vm-size-retired"),
         ("d2s_v5", "vm-size-odd"),
         ("large", "vm-size-odd"),
+        ("standard_d3s_v5", "vm-size-odd"),
         ("standard d2s v5", "vm-size-odd"),
     ],
 )

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from batchspec.catalog.images import IMAGES
 from batchspec.cloud.facts import image
 from batchspec.diagnostics import Diagnostics, Place
-from batchspec.local.api import IMAGES, serialize_image
+from batchspec.local.api import serialize_image
 from batchspec.plan.rules.image import resolve_image
 from batchspec.spec import ImageAlias, Record
 
@@ -56,3 +57,11 @@ def test_all_others_boot_the_first(size: str) -> None:
 
 def test_what_is_there_in_one_generation_is_taken() -> None:
     assert chosen("ubuntu-hpc-2204", "standard_d2s_v5") == "2204"
+
+
+@pytest.mark.parametrize(
+    ("alias", "sku"),
+    [("rocky-9", "9-lvm-gen1"), ("rockylinux-9", "9-lvm-gen1"), ("almalinux-9", "9-gen1")],
+)
+def test_each_distribution_of_enterprise_linux_has_an_alias(alias: str, sku: str) -> None:
+    assert chosen(alias, "standard_d2s_v5") == sku

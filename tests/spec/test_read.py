@@ -31,7 +31,6 @@ from batchspec.spec import (
     scale_formula,
     thaw,
 )
-from batchspec.spec.rules_pool import cores
 
 ROOT = Path(__file__).parents[2]
 GOOD = Path(__file__).parent / "good"
@@ -283,19 +282,6 @@ def test_invalid_durations(tmp_path: Path, written: str) -> None:
     with pytest.raises(SpecError) as caught:
         spec(tmp_path, tasks=f"{{run: {{command: x, retention: {written}}}}}")
     assert [problem.code for problem in caught.value.problems] == ["not-a-duration"]
-
-
-@pytest.mark.parametrize(
-    ("size", "number"),
-    [
-        *(("standard_d2s_v5", 2), ("STANDARD_E96as_v5", 96), ("standard_hb120-16rs_v3", 16)),
-        *(("standard_nc24ads_a100_v4", 24), ("standard_f72s_v2", 72), ("standard_m64-16ms_v3", 16)),
-        # Before version 3 the number is a place in a list.
-        *(("standard_d3_v2", None), ("standard_a1", None), ("standard_ds14_v2", None), ("x", None)),
-    ],
-)
-def test_cores_of_a_size(size: str, number: int | None) -> None:
-    assert cores(size) == number
 
 
 def test_equivalent_specs_have_the_same_digest(tmp_path: Path) -> None:

@@ -4,13 +4,12 @@ In: a :class:`Context` and a request. Out: a reply, or a ``Fault``. An operation
 of a change to the store, and the engine carries it out. Processes and HTTP do not belong here.
 """
 
-from batchspec.local.api.account import IMAGES, serialize_image
+from batchspec.local.api.account import serialize_image
 from batchspec.local.api.resources import Context
 from batchspec.local.api.routes import ROUTES, Match, Route, find_route
 from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
 
 __all__ = [
-    "IMAGES",
     "REFUSED",
     "ROUTES",
     "WITHOUT_EFFECT",

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from batchspec.catalog.images import PUBLISHERS
 from batchspec.local.agent import NoContainerEngineError
-from batchspec.local.api.account import PUBLISHERS
 from batchspec.local.api.applications import check_references
 from batchspec.local.api.autoscale import read_autoscale
 from batchspec.local.api.resources import (

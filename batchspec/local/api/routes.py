@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from batchspec.catalog.images import IMAGES
 from batchspec.local.api import (
     account,
     applications,
@@ -22,7 +23,6 @@ from batchspec.local.api import (
     pools,
     tasks,
 )
-from batchspec.local.api.account import IMAGES
 from batchspec.local.api.resources import Context
 from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
 from batchspec.local.wire import Fault, Reply, Request

@@ -8,22 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from difflib import get_close_matches
 
+from batchspec.catalog import images as catalog
+from batchspec.catalog import vm_sizes
 from batchspec.diagnostics import Diagnostic, Diagnostics, Place
 from batchspec.plan.observed import SupportedImage
-from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleContext, RuleGroup, record
+from batchspec.plan.rules.rule import ERROR, NOTE, WARNING, Finding, RuleContext, RuleGroup, record
 from batchspec.spec import ImageAlias, Record, Value
-
-_GENERATION_2 = "Generation2VMImage"
-"""The capability of images that boot by UEFI; those without it boot by BIOS."""
-
-
-_ONLY_GENERATION_2 = re.compile(
-    r"standard_(?:(?:dc|ec|nd)\d|m\d.*_v[23]$|.*_(?:a100|h100|h200)_|.*_v(?:[6-9]|\d\d)$)"
-)
-"""Sizes that "cannot boot Hypervisor Generation '1'" (learn.microsoft.com, generation-2)."""
 
 
 def resolve_image(
@@ -44,10 +37,10 @@ def resolve_image(
         problems.extend(_unknown(alias, offered))
         return Record()
     forever = now + timedelta(days=36500)
-    newer = isinstance(size, str) and _ONLY_GENERATION_2.match(size.lower()) is not None
+    newer = isinstance(size, str) and not vm_sizes.boots(size, 1)
 
     def rank(image: SupportedImage) -> tuple[object, ...]:
-        second = _GENERATION_2 in image.capabilities
+        second = catalog.GENERATION_2 in image.capabilities
         # Some sizes boot only generation 2; all others boot generation 1, older ones nothing else.
         fits = (second or not newer, image.verified, second == newer)
         return (*fits, image.end_of_life or forever, image.sku)
@@ -64,8 +57,10 @@ def resolve_image(
 def aliases(image: SupportedImage) -> frozenset[str]:
     """The aliases of an image: ``ubuntu-24.04``, ``windowsserver-2022``, ``almalinux-9`` ...
 
-    Name and version are those of its node agent (``batch.node.ubuntu 24.04``). A Windows agent
-    supports all versions, so the version is in the sku (``2022-datacenter``). ``offer-sku`` and
+    Name and version are those of its node agent (``batch.node.ubuntu 24.04``). The agent of
+    Enterprise Linux (``batch.node.el 9``) is shared by several distributions, so the name is that
+    of the offer: ``almalinux-9``, ``rocky-9`` or ``rockylinux-9``. A Windows agent supports all
+    versions, so the version is in the sku (``2022-datacenter``). ``offer-sku`` and
     ``publisher:offer:sku`` are aliases of every image.
     """
     names = {
@@ -79,7 +74,16 @@ def aliases(image: SupportedImage) -> frozenset[str]:
             names |= {f"windowsserver-{year[1]}", f"windows-{year[1]}"}
     elif " " in agent and not _special(image):
         names.add(agent.replace(" ", "-"))
+        names |= {f"{name}-{agent.split()[1]}" for name in _distributions(image, agent)}
     return frozenset(names)
+
+
+def _distributions(image: SupportedImage, agent: str) -> tuple[str, ...]:
+    """The names of the distribution of an image with the agent of Enterprise Linux."""
+    if not agent.startswith("el "):
+        return ()
+    name = re.split(r"[-_]", image.offer.lower())[0]
+    return (name, name.removesuffix("linux")) if name == "rockylinux" else (name,)
 
 
 def _special(image: SupportedImage) -> bool:
@@ -91,7 +95,8 @@ def _special(image: SupportedImage) -> bool:
 def _unknown(alias: ImageAlias, images: tuple[SupportedImage, ...]) -> Iterator[Diagnostic]:
     short = sorted({name for image in images for name in aliases(image) if ":" not in name})
     near = get_close_matches(alias.name, short, n=1)
-    return unknown_image(alias, [name for name in short if len(name) < 24], near[0] if near else "")
+    similar = catalog.FORTHCOMING.get(alias.name, near[0] if near else "")
+    return unknown_image(alias, [name for name in short if len(name) < 24], similar)
 
 
 IMAGE = RuleGroup(
@@ -120,12 +125,12 @@ _AGENT_KEY = "virtual_machine_configuration.node_agent_sku_id"
 )
 def unknown_image(alias: ImageAlias, offered: list[str], similar: str) -> Iterator[Finding]:
     """An alias that the account's list of images does not have; ``similar`` may be empty."""
-    yield Finding(
-        f"the account has no image {alias.name!r}",
-        alias.where,
-        "Available: " + ", ".join(offered),
-        f"Did you mean `{similar}`?" if similar else "",
-    )
+    fix = f"Did you mean `{similar}`?" if similar else ""
+    detail = "Available: " + ", ".join(offered)
+    if alias.name in catalog.FORTHCOMING:
+        detail = f"Azure Batch is expected to support it. {detail}"
+        fix = f"Use `{similar}` until the account lists it."
+    yield Finding(f"the account has no image {alias.name!r}", alias.where, detail, fix)
 
 
 @IMAGE.check(
@@ -256,24 +261,29 @@ def image_without_containers(context: RuleContext) -> Iterator[Finding]:
     )
 
 
-_SIZE = re.compile(r"(standard|basic)_[a-z]+\d+[a-z0-9-]*(_[a-z0-9]+)*", re.IGNORECASE)
-_YEAR = timedelta(days=365)
-
-
-def _day(year: int, month: int, day: int) -> datetime:
-    return datetime(year, month, day, tzinfo=UTC)
-
-
-_RETIRED: tuple[tuple[str, datetime], ...] = (
-    (r"standard_n[cv]\d+r?|standard_nc\d+r?s_v2|standard_nd\d+r?s", _day(2023, 9, 6)),
-    (r"basic_a\d|standard_a\d+", _day(2024, 8, 31)),
-    (r"standard_h\d+m?r?|standard_hb60(-\d+)?rs", _day(2024, 8, 31)),
-    (r"standard_nc\d+r?s_v3|standard_nd40rs_v2", _day(2025, 9, 30)),
-    (r"standard_nv\d+s_v3|standard_nv\d+as_v4", _day(2026, 9, 30)),
-    (r"standard_ds?\d+(-\d+)?(_v2)?|standard_l\d+s", _day(2028, 5, 1)),
-    (r"standard_(a\d+m?_v2|b\d+\w*s|f\d+s?(_v2)?|gs?\d\S*)", _day(2028, 11, 15)),
+@IMAGE.check(
+    "image-generation",
+    WARNING,
+    title="VMs of the size cannot boot the image",
+    why="An image boots by BIOS (generation 1) or UEFI (generation 2), and some VM sizes boot only"
+    " one of them. The allocation of nodes fails.",
+    fix="Use the image of the other generation, or write `image: ALIAS`, which selects it.",
 )
-"""Families of VM sizes by name, each with the retirement date that Azure has announced."""
+def image_generation(context: RuleContext) -> Iterator[Finding]:
+    """An image reference whose generation the VM size does not boot."""
+    size, found = _vm_size(context), _listed(context)
+    if not size or not found or context.spec.pool.image is not None:
+        return
+    generations = {2 if catalog.GENERATION_2 in image.capabilities else 1 for image in found}
+    if not any(vm_sizes.boots(size, generation) for generation in generations):
+        yield Finding(
+            f"VMs of size {size!r} cannot boot the image {_name(context)}, which is for generation"
+            f" {min(generations)}",
+            context.at_pool(*_KEYS),
+        )
+
+
+_YEAR = timedelta(days=365)
 
 
 @IMAGE.check(
@@ -287,26 +297,66 @@ _RETIRED: tuple[tuple[str, datetime], ...] = (
 def vm_size_retired(context: RuleContext) -> Iterator[Finding]:
     """A VM size that is retired, or will be within a year."""
     name, now = _vm_size(context), context.observed.now
-    for pattern, end in _RETIRED:
-        if re.fullmatch(pattern, name.lower()) and end - now < _YEAR:
-            when = "was retired by Azure on" if end <= now else "will be retired by Azure on"
-            yield Finding(f"the VM size {name!r} {when} {end:%Y-%m-%d}", context.at_pool("vm_size"))
+    end = vm_sizes.retirement(name)
+    if end is not None and end - now < _YEAR:
+        when = "was retired by Azure on" if end <= now else "will be retired by Azure on"
+        yield Finding(f"the VM size {name!r} {when} {end:%Y-%m-%d}", context.at_pool("vm_size"))
+
+
+@IMAGE.check(
+    "vm-size-restricted",
+    NOTE,
+    title="New subscriptions cannot deploy the VM size",
+    why="Since July 2026 Azure restricts older series: subscriptions that did not use them cannot"
+    " deploy them, and no more quota is granted.",
+    fix="Use a size of a newer generation, such as `standard_d2s_v5`.",
+)
+def vm_size_restricted(context: RuleContext) -> Iterator[Finding]:
+    """A VM size of a series that is restricted to its present users."""
+    name = _vm_size(context)
+    end = vm_sizes.retirement(name)
+    retired = end is not None and end - context.observed.now < _YEAR
+    if vm_sizes.is_restricted(name) and not retired:
+        yield Finding(
+            f"new subscriptions cannot deploy the VM size {name!r}", context.at_pool("vm_size")
+        )
+
+
+@IMAGE.check(
+    "vm-size-disk",
+    NOTE,
+    title="The local disk of the VM size is not formatted",
+    why="The local NVMe disks of version 6 and later are empty and unformatted when a node starts,"
+    " so tasks use the OS disk.",
+    fix="Format and mount the disk in the start task, or use a size without a local disk.",
+)
+def vm_size_disk(context: RuleContext) -> Iterator[Finding]:
+    """A VM size whose local disk is of no use without a start task."""
+    name = _vm_size(context)
+    if vm_sizes.has_unformatted_disk(name) and context.pool.get("startTask") is None:
+        yield Finding(f"the local disk of {name!r} is not formatted", context.at_pool("vm_size"))
 
 
 @IMAGE.check(
     "vm-size-odd",
     WARNING,
-    title="The VM size does not look valid",
-    why="The service rejects unknown sizes when the pool is created.",
-    fix="Write the size as Azure does, such as `standard_d2s_v5`.",
+    title="The VM size is not known",
+    why="The service rejects unknown sizes when the pool is created. The table of sizes in"
+    " batchspec can lack a size of your region.",
+    fix="Write the size as Azure does, such as `standard_d2s_v5`; `az batch location list-skus`"
+    " lists the sizes of a region.",
 )
 def vm_size_odd(context: RuleContext) -> Iterator[Finding]:
-    """A VM size that does not have the form of one."""
+    """A VM size that does not have the form of one, or that the table does not list."""
     name = _vm_size(context)
-    if name and not _SIZE.fullmatch(name):
-        near = f"standard_{name}"
-        fix = f"Did you mean `{near}`?" if _SIZE.fullmatch(near) else ""
-        yield Finding(f"{name!r} does not look like a VM size", context.at_pool("vm_size"), fix=fix)
+    if not name or vm_sizes.is_known(name):
+        return
+    near = vm_sizes.similar(name)
+    summary = f"{name!r} is not in batchspec's table of VM sizes ({vm_sizes.CHECKED:%Y-%m})"
+    if not vm_sizes.is_well_formed(name):
+        summary = f"{name!r} does not look like a VM size"
+    fix = f"Did you mean `{near}`?" if near else ""
+    yield Finding(summary, context.at_pool("vm_size"), fix=fix)
 
 
 def _has_new_image(context: RuleContext) -> bool:
@@ -329,9 +379,16 @@ def _listed(context: RuleContext) -> list[SupportedImage]:
 
 def _support_end(context: RuleContext) -> datetime | None:
     """When Batch support of the pool's image ends; ``None`` if no end is announced."""
-    ends = [image.end_of_life for image in _listed(context)]
+    ends = [_end(image) for image in _listed(context)]
     dates = [end for end in ends if end is not None]
     return max(dates) if dates and len(dates) == len(ends) else None
+
+
+def _end(image: SupportedImage) -> datetime | None:
+    """The end of the support of an image: as listed, or as announced if that is earlier."""
+    announced = catalog.announced_end(image.node_agent, image.sku)
+    known = datetime.combine(announced, time(), UTC) if announced is not None else None
+    return min((end for end in (image.end_of_life, known) if end is not None), default=None)
 
 
 def _runs_containers(image: SupportedImage) -> bool:

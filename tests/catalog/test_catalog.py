@@ -1,0 +1,95 @@
+"""The tables of VM sizes and images."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from batchspec.catalog import images, vm_sizes
+
+MAX_AGE = timedelta(days=183)
+"""Azure announces retirements about twice a year."""
+
+
+@pytest.mark.parametrize("checked", [vm_sizes.CHECKED, images.CHECKED])
+def test_the_tables_were_checked_in_the_last_six_months(checked: datetime) -> None:
+    """When this fails: compare the table with its sources, and update its date."""
+    assert datetime.now(UTC).date() - checked <= MAX_AGE
+
+
+@pytest.mark.parametrize(
+    ("size", "number"),
+    [
+        *(("standard_d2s_v5", 2), ("STANDARD_E96as_v5", 96), ("standard_hb120-16rs_v3", 16)),
+        *(("standard_nc24ads_a100_v4", 24), ("standard_f72s_v2", 72), ("standard_m64-16ms_v3", 16)),
+        # Before version 3 the number is an ordinal.
+        *(("standard_d3_v2", None), ("standard_a1", None), ("standard_ds14_v2", None), ("x", None)),
+    ],
+)
+def test_cores_of_a_size(size: str, number: int | None) -> None:
+    assert vm_sizes.cores(size) == number
+
+
+def test_retirements_are_in_the_order_of_their_days_and_match_listed_sizes() -> None:
+    days = [each.day for each in vm_sizes.RETIREMENTS]
+    assert days == sorted(days)
+    for each in vm_sizes.RETIREMENTS:
+        for pattern in each.pattern.split("|standard_"):
+            found = [name for name in vm_sizes.names() if re.fullmatch(each.pattern, name)]
+            assert found or "_cc_" in pattern, pattern
+
+
+@pytest.mark.parametrize(
+    ("size", "similar"),
+    [
+        ("d2s_v5", "standard_d2s_v5"),
+        ("standard_d2_s_v5", "standard_d2s_v5"),
+        ("Standard_D2SV5", "standard_d2s_v5"),
+        ("standard_ds2v2", "standard_ds2_v2"),
+        ("standard_hb120_rs_v3", "standard_hb120rs_v3"),
+        ("large", ""),
+    ],
+)
+def test_a_size_that_was_probably_meant(size: str, similar: str) -> None:
+    assert not vm_sizes.is_known(size)
+    assert vm_sizes.similar(size) == similar
+
+
+@pytest.mark.parametrize(
+    "size", ["standard_d2s_v5", "STANDARD_D2S_V3", "standard_d2ads_v6", "standard_e8s_v7"]
+)
+def test_known_sizes_include_versions_newer_than_the_table(size: str) -> None:
+    assert vm_sizes.is_known(size)
+
+
+@pytest.mark.parametrize(
+    ("size", "first", "second"),
+    [
+        ("standard_d2s_v5", True, True),
+        ("standard_d1_v2", True, False),
+        ("Standard_D2ads_v6", False, True),
+        ("standard_nd96asr_v4", False, True),
+    ],
+)
+def test_the_generations_that_a_size_boots(size: str, first: bool, second: bool) -> None:
+    assert (vm_sizes.boots(size, 1), vm_sizes.boots(size, 2)) == (first, second)
+
+
+@pytest.mark.parametrize(
+    ("size", "unformatted"),
+    [
+        ("standard_d2ds_v6", True),
+        ("standard_e96-24ads_v6", True),
+        ("standard_d2s_v6", False),
+        ("standard_d2ds_v5", False),
+    ],
+)
+def test_local_disks_of_newer_sizes_are_not_formatted(size: str, unformatted: bool) -> None:
+    assert vm_sizes.has_unformatted_disk(size) is unformatted
+
+
+def test_each_listed_image_has_the_announced_end_of_its_agent() -> None:
+    for image in images.IMAGES:
+        assert image.ends == images.announced_end(image.agent, image.sku)
