@@ -57,15 +57,13 @@ from batchspec.spec.values import (
 )
 
 if TYPE_CHECKING:
-    from batchspec.spec.commands import command_line, wrapped
-    from batchspec.spec.dump import dump_document
-    from batchspec.spec.formats import duration, iso, slug
+    from batchspec.spec.convert import command_line, duration, iso, slug, wrapped
     from batchspec.spec.json_schema import definition, load_schema, schema_text
-    from batchspec.spec.read import expanded_document, read_spec, read_uploads
+    from batchspec.spec.read import dump_document, expanded_document, read_spec, read_uploads
     from batchspec.spec.rows import RowFile, read_rows
     from batchspec.spec.rules_stage import too_many_slots
-    from batchspec.spec.scope import READ, WRITE, file_item, spec_scope
     from batchspec.spec.short_forms import LOGS, LOGS_PATH, scale_bounds, scale_formula
+    from batchspec.spec.substitute import READ, WRITE, file_item, spec_scope
     from batchspec.spec.template import EXPRESSION, evaluate
     from batchspec.spec.validator import typed
 
@@ -133,16 +131,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    **dict.fromkeys(("command_line", "wrapped"), "commands"),
-    **dict.fromkeys(("dump_document",), "dump"),
-    **dict.fromkeys(("scale_bounds", "scale_formula"), "short_forms"),
-    **dict.fromkeys(("LOGS", "LOGS_PATH"), "short_forms"),
-    **dict.fromkeys(("duration", "iso", "slug"), "formats"),
+    **dict.fromkeys(("command_line", "duration", "iso", "slug", "wrapped"), "convert"),
     **dict.fromkeys(("definition", "load_schema", "schema_text"), "json_schema"),
-    **dict.fromkeys(("expanded_document", "read_spec", "read_uploads"), "read"),
+    **dict.fromkeys(("dump_document", "expanded_document", "read_spec", "read_uploads"), "read"),
     **dict.fromkeys(("RowFile", "read_rows"), "rows"),
     **dict.fromkeys(("too_many_slots",), "rules_stage"),
-    **dict.fromkeys(("READ", "WRITE", "file_item", "spec_scope"), "scope"),
+    **dict.fromkeys(("LOGS", "LOGS_PATH", "scale_bounds", "scale_formula"), "short_forms"),
+    **dict.fromkeys(("READ", "WRITE", "file_item", "spec_scope"), "substitute"),
     **dict.fromkeys(("EXPRESSION", "evaluate"), "template"),
     **dict.fromkeys(("typed",), "validator"),
 }

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from batchspec.catalog import vm_sizes
 from batchspec.diagnostics import Diagnostic, Severity
-from batchspec.spec.formats import duration, moment
+from batchspec.spec.convert import duration, moment
 from batchspec.spec.short_forms import number
 from batchspec.spec.yaml_tree import Node
 

@@ -9,12 +9,9 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
-from batchspec.spec.commands import wrapped
-from batchspec.spec.convert import rest_value, text
-from batchspec.spec.formats import duration, iso
+from batchspec.spec.convert import duration, iso, rest_value, text, wrapped
 from batchspec.spec.json_schema import definition
-from batchspec.spec.scope import WRITE
-from batchspec.spec.substitute import LOGS_KEY, Rendered, logs_container
+from batchspec.spec.substitute import LOGS_KEY, WRITE, Rendered, logs_container
 from batchspec.spec.values import BlobUrl, Text, Value
 from batchspec.spec.yaml_tree import Node, made
 
