@@ -116,7 +116,7 @@ async def _restart(pool: str, nodes: Sequence[str] | None, context: StepContext)
                 subject,
                 f"{count} the previous start task and will be restarted when it ends",
                 world.batch.now(),
-                "If it does not end, stop and apply again with `--replace pool`.",
+                "If it does not end, stop and run `batchspec apply --replace pool`.",
             )
         )
     await world.cancellation.race(world.batch.restart_nodes(pool, nodes))

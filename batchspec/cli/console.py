@@ -42,10 +42,12 @@ def use_color() -> bool:
 
 def show_diagnostics(diagnostics: Sequence[Diagnostic], form: Format = Format.TEXT) -> None:
     """Write diagnostics to standard error, or as JSON to standard output."""
+    from batchspec.cli.resume_command import completed_problem
     from batchspec.render.diagnostics import diagnostic_json, diagnostics_text
     from batchspec.render.output import json_text
     from batchspec.render.style import wants_color
 
+    diagnostics = [completed_problem(problem) for problem in diagnostics]
     if form is Format.JSON:
         out(json_text({"version": 1, "problems": [diagnostic_json(d) for d in diagnostics]}))
         return
@@ -55,9 +57,11 @@ def show_diagnostics(diagnostics: Sequence[Diagnostic], form: Format = Format.TE
 
 def show_plan(plan: Plan, form: Format, *, verbose: bool, nothing: str = "") -> None:
     """Write a plan to standard output; ``nothing`` is the text for one without steps."""
+    from batchspec.cli.resume_command import completed_plan
     from batchspec.render.plan import plan_json, plan_markdown, plan_text
     from batchspec.render.style import symbols_for
 
+    plan = completed_plan(plan)
     match form:
         case Format.JSON:
             out(plan_json(plan))
@@ -79,8 +83,10 @@ def show_plan(plan: Plan, form: Format, *, verbose: bool, nothing: str = "") -> 
 
 def show_plan_errors(spec: Path, diagnostics: Sequence[Diagnostic], form: Format) -> None:
     """Write why there is no plan to standard output, for readers of JSON or markdown."""
+    from batchspec.cli.resume_command import completed_problem
     from batchspec.render.plan import refusal_markdown
 
+    diagnostics = [completed_problem(problem) for problem in diagnostics]
     match form:
         case Format.JSON:
             show_diagnostics(diagnostics, form)

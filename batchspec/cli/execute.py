@@ -19,11 +19,12 @@ from types import FrameType
 
 from batchspec import __version__
 from batchspec.apply import Cancellation, NodeLogs, run
-from batchspec.apply.events import Noticed, Stamp, Stamped
+from batchspec.apply.events import Event, Noticed, Stamp, Stamped
 from batchspec.apply.ports import World
 from batchspec.cli.confirm import RunQuestions, confirm_plan, needs_confirmation
 from batchspec.cli.console import out, show_diagnostics, show_plan, use_color, width
-from batchspec.cli.options import Format, ProgressKind, resume_command
+from batchspec.cli.options import Format, ProgressKind
+from batchspec.cli.resume_command import completed_event, resume_command
 from batchspec.cli.run_folder import RunFolder, runs_folder
 from batchspec.cli.session import Session
 from batchspec.diagnostics import Diagnostic, Exit, Severity
@@ -150,6 +151,10 @@ async def execute(
     record = _open_record(plan, session, clock, progress)
     viewer = _ViewUntilClosed(view, interrupts)
     stamp = Stamp(clock.now, (viewer, tally, *([record] if record else [])))
+
+    def emit(event: Event) -> None:
+        stamp(completed_event(event))
+
     world = World(
         storage=session.cloud.storage,
         batch=session.cloud.batch,
@@ -162,12 +167,12 @@ async def execute(
     receipt = receipt_path(session.spec.path, session.spec.name)
     try:
         for finding in unshown_findings(plan, progress):
-            stamp(Noticed(finding))
+            emit(Noticed(finding))
         with (
-            session.notices.redirected(stamp),
-            interruptible(interrupts, lambda: stamp(Noticed(stopping()))),
+            session.notices.redirected(emit),
+            interruptible(interrupts, lambda: emit(Noticed(stopping()))),
         ):
-            code = await run(plan, world, stamp, receipt)
+            code = await run(plan, world, emit, receipt)
     except asyncio.CancelledError:
         if not interrupts.immediate:
             raise

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from batchspec.cli.options import RunOptions, variables_of
+from batchspec.cli.resume_command import select
 from batchspec.diagnostics import Diagnostic, Diagnostics, Secret, SpecError, UsageError, conceal
 from batchspec.observe import Spool, scan
 from batchspec.spec import Spec, read_spec, read_uploads
@@ -15,12 +17,15 @@ from batchspec.spec import Spec, read_spec, read_uploads
 def load_spec(options: RunOptions) -> Spec:
     """The checked spec. From now on its secret parameters are redacted in every output.
 
+    Commands in messages are completed with ``options`` from now on.
+
     With ``BATCHSPEC_LOG=debug`` in the environment, requests are logged from now on.
 
     Raises:
         SpecError: every error of the spec.
         UsageError: the file is a saved plan.
     """
+    select(options)
     try:
         spec = read_spec(
             options.path,
@@ -32,6 +37,7 @@ def load_spec(options: RunOptions) -> Spec:
             raise UsageError(diagnostic) from None
         raise
     conceal(*(value for value in spec.parameters.values() if isinstance(value, Secret)))
+    select(options, spec)
     if options.environ.get("BATCHSPEC_LOG", "").lower() == "debug":
         from batchspec.cli.run_folder import log_requests
         from batchspec.plan.receipt import receipt_path
@@ -47,10 +53,11 @@ def _saved_plan(path: Path) -> Diagnostic | None:
     plan = read_plan_file(path)
     if plan is None:
         return None
+    apply = f"batchspec apply {shlex.quote(str(path))}"
     return Diagnostic(
         "saved-plan",
         f"{path} is a saved plan; this command needs a spec",
-        fix=f"Use its spec, {plan.spec}, or run the plan: batchspec apply {path}",
+        fix=f"Use its spec, {plan.spec}, or run the plan: `{apply}`",
     )
 
 

@@ -31,6 +31,7 @@ from batchspec.cli.commands.schema import schema
 from batchspec.cli.commands.status import status
 from batchspec.cli.commands.stop import stop
 from batchspec.cli.commands.validate import validate
+from batchspec.cli.resume_command import select
 from batchspec.diagnostics import BatchspecError, Diagnostic, Exit, redact
 
 app = CommandLine(
@@ -100,6 +101,7 @@ def main() -> None:
 
 
 def _run() -> int:
+    select(None)
     try:
         code = app(standalone_mode=False)
     except BatchspecError as error:

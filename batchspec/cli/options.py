@@ -1,10 +1,9 @@
-"""Options that several commands share, and the command that resumes with the same options."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 import os
-import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,9 +11,8 @@ from typing import Annotated, Self, TypeAlias
 
 import typer
 
-from batchspec.diagnostics import Diagnostic, Secret, UsageError
+from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.plan.plan import Part
-from batchspec.spec import Spec
 
 
 class Target(StrEnum):
@@ -157,35 +155,3 @@ def variables_of(texts: Iterable[str]) -> dict[str, str]:
     if errors:
         raise UsageError(*errors)
     return variables
-
-
-def resume_command(options: RunOptions, spec: Spec, verb: str, *arguments: str) -> str:
-    """``batchspec VERB SPEC ...`` with the options that select account and parameters.
-
-    The value of a secret parameter is replaced by ``...``; the user has to enter it again.
-    """
-    command = ["batchspec", verb, str(options.path), *arguments, *_shared_options(options)]
-    secrets = [
-        f"--var {shlex.quote(name)}=..." for name, _ in _variables(options) if _secret(spec, name)
-    ]
-    for name, text in _variables(options):
-        if not _secret(spec, name):
-            command += ["--var", text]
-    return " ".join([shlex.join(command), *secrets])
-
-
-def _shared_options(options: RunOptions) -> Iterator[str]:
-    if options.target is not None and not options.environ.get("BATCHSPEC_TARGET"):
-        yield from ("--target", options.target.value)
-    for file in options.variable_files:
-        yield from ("--var-file", str(file))
-
-
-def _variables(options: RunOptions) -> Iterator[tuple[str, str]]:
-    """Each ``--var`` with the name of its parameter."""
-    for text in options.variables:
-        yield text.partition("=")[0].strip(), text
-
-
-def _secret(spec: Spec, name: str) -> bool:
-    return isinstance(spec.parameters.get(name), Secret)

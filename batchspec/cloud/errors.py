@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
 from batchspec.diagnostics import Diagnostic, ServiceError, redact
+from batchspec.plan.resize_errors import RESIZE_FIX
 
 _KEYS = (
     "check AZURE_BATCH_ACCOUNT, AZURE_BATCH_ACCESS_KEY and AZURE_STORAGE_KEY, and that the clock of"
@@ -59,8 +60,12 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     # Quotas and availability.
     "AccountCoreQuotaReached": (
-        "the core quota of the account is reached",
-        "use fewer nodes or a smaller `vm_size`, delete other pools, or request a higher quota",
+        "the account's quota of dedicated cores is reached",
+        RESIZE_FIX["AccountCoreQuotaReached"].removesuffix("."),
+    ),
+    "AccountLowPriorityCoreQuotaReached": (
+        "the account's quota of Spot cores is reached",
+        RESIZE_FIX["AccountLowPriorityCoreQuotaReached"].removesuffix("."),
     ),
     "PoolQuotaReached": (
         "the pool quota of the account is reached",

@@ -62,10 +62,10 @@ def _cause(task: TaskFacts) -> str:
     return flat(cause_of(task))
 
 
-def list_notes(count: int, spec: str) -> Iterator[str]:
-    """The line after the list."""
+def list_notes(count: int, show: str) -> Iterator[str]:
+    """The line after the list; ``show`` is the command that shows the output of a task."""
     if count:
-        yield f"Show one with: batchspec logs {flat(spec)} TASK"
+        yield f"Show one with: {flat(show)}"
     else:
         yield "No task has started yet."
 

@@ -203,14 +203,14 @@ def files_written(
 
     ``containers``: tasks run in containers, which need Docker or Podman on this machine.
     """
-    style = Style(color)
+    style, path = Style(color), flat(shlex.quote(spec))
     lines = [f"{style('create', '+')} {flat(str(file))}" for file in files]
     lines += [
         "",
         "Next:",
-        f"  {style('bold', f'batchspec plan {flat(spec)}')}   shows what apply would do",
+        f"  {style('bold', f'batchspec plan {path}')}   shows what apply would do",
     ]
-    lines.append(f"  {style('bold', f'batchspec apply {flat(spec)}')}  runs it on this machine")
+    lines.append(f"  {style('bold', f'batchspec apply {path}')}  runs it on this machine")
     if containers:
         lines += ["", "Tasks in containers need Docker or Podman on this machine."]
     return "\n".join(lines)

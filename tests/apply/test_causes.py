@@ -8,17 +8,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from batchspec.apply.monitor import CAUSES, Cause, Health, Watched, find_causes
 from batchspec.apply.monitor.health import SlowTask, StuckTasks
 from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts
+from batchspec.cloud.errors import TABLE
 from batchspec.diagnostics import Exit
 from batchspec.plan.observed import JobFacts, PoolFacts
+from batchspec.plan.resize_errors import resize_fix
+from batchspec.plan.rules.pool import pool_resize_failed
 from batchspec.spec import Record
 from tests.apply.fake import START
+
+if TYPE_CHECKING:
+    from batchspec.plan.rules.rule import RuleContext
 
 ROOT = Path(__file__).parents[2]
 NOW = START + timedelta(minutes=20)
@@ -269,17 +276,41 @@ def test_the_text_names_object_numbers_and_service_code() -> None:
     assert only("a dependency failed").kind.exit is Exit.TASKS_FAILED
 
 
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        ("AccountCoreQuotaReached", "quota of dedicated cores"),
-        ("AccountLowPriorityCoreQuotaReached", "quota of Spot cores"),
-        ("AllocationFailed", "--target azure"),
-        ("AllocationTimedout", "`resize_timeout`"),
-        ("ResizeStopped", "Apply again"),
-        ("SomethingNew", "other nodes"),
-    ],
-)
+RESIZE_ERRORS = [
+    ("AccountCoreQuotaReached", "quota of dedicated cores"),
+    ("AccountLowPriorityCoreQuotaReached", "quota of Spot cores"),
+    ("AllocationFailed", "--target azure"),
+    ("AllocationTimedout", "`resize_timeout`"),
+    ("ResizeStopped", "Apply again"),
+    ("SomethingNew", "other nodes"),
+]
+
+
+@pytest.mark.parametrize(("code", "words"), RESIZE_ERRORS)
+def test_a_resize_error_has_one_fix_everywhere(code: str, words: str) -> None:
+    """In the cause of a run, in the finding of a plan, and in a refusal of the service."""
+    (cause,) = find_causes(health({}, pool=pool(0, resize_errors=((code, "why"),))))
+    assert resize_fix(code) == cause.action
+    assert words in cause.action
+    assert code not in TABLE or TABLE[code][1] + "." == cause.action
+    assert "Quota" not in code or code in TABLE
+
+
+@pytest.mark.parametrize("code", ["AccountLowPriorityCoreQuotaReached", "SomethingNew"])
+def test_the_finding_about_a_resize_error_has_the_same_fix(code: str) -> None:
+    facts = pool(0, resize_errors=((code, "why"),))
+    found = SimpleNamespace(
+        observed=SimpleNamespace(pool=facts),
+        spec=SimpleNamespace(pool=SimpleNamespace(where=None)),
+    )
+
+    (finding,) = pool_resize_failed(cast("RuleContext", found))
+
+    assert finding.fix == resize_fix(code)
+    assert finding.detail == "why"
+
+
+@pytest.mark.parametrize(("code", "words"), RESIZE_ERRORS)
 def test_the_action_for_a_resize_error_depends_on_its_code(code: str, words: str) -> None:
     (cause,) = find_causes(health({}, pool=pool(0, resize_errors=((code, "as the service says"),))))
     assert code in cause.summary

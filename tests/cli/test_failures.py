@@ -141,7 +141,7 @@ def test_failures_of_removed_stages_are_attributed_to_earlier_jobs(near: Workpla
     assert retry.code == 2
     assert f"`batchspec apply {near.spec}` runs tasks that have changed" in retry.err
     nothing = near.run("retry", near.spec, "--task", "nosuch")
-    assert "`batchspec logs` lists them" in nothing.err
+    assert f"`batchspec logs {near.spec}` lists them" in nothing.err
 
 
 def test_nodes_whose_start_task_failed_are_a_cause(near: Workplace) -> None:

@@ -25,7 +25,7 @@ def test_every_template_is_valid_and_has_the_name_of_its_folder(
 ) -> None:
     done = desk.run("init", "Night Shift", "--template", template.value)
     assert done.code == 0, done.text
-    assert f"batchspec plan {Path('Night Shift/run.yaml')}" in done.out
+    assert "batchspec plan 'Night Shift/run.yaml'" in done.out
     folder = desk.folder / "Night Shift"
     assert "name: night-shift\n" in (folder / "run.yaml").read_text(encoding="utf-8")
     assert ".batchspec/" in (folder / ".gitignore").read_text(encoding="utf-8")

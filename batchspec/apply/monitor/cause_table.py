@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from batchspec.apply.events import Waiting
 from batchspec.diagnostics import Exit
+from batchspec.plan.resize_errors import OTHER_FIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ _KINDS = (
         "pool",
         "The last resize failed and the pool has no node (quota, allocation, time-out). A resize "
         "error that is older than the present target does not count.",
-        "Request fewer or other nodes, and apply again.",
+        OTHER_FIX,
         ends="the pool has a fixed size and nothing runs; a pool that scales itself is resized "
         "again at the next evaluation of its formula",
     ),
@@ -167,7 +168,7 @@ _KINDS = (
         "nodes-unusable",
         "pool",
         "Nodes are unusable: an application package, an image or a mount that the node refuses.",
-        "Fix what the message names and apply again with `--replace pool`.",
+        "Fix what the message names and run `batchspec apply --replace pool`.",
         ends="every node is unusable or its start task failed, with the allocation steady and "
         "nothing running",
     ),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from batchspec.apply.monitor.cause_table import CAUSES, Cause
 from batchspec.apply.monitor.health import USABLE, Health
 from batchspec.apply.ports import NodeFacts
 from batchspec.plan.observed import NODE_UNUSABLE, START_TASK_FAILED, JobFacts, PoolFacts
+from batchspec.plan.resize_errors import RESIZE_FIX
 
 _STARTING = (
     "creating",
@@ -21,21 +22,6 @@ _STARTING = (
     "deallocated",
 )
 """The states through which a node normally passes in which it accepts no tasks."""
-
-_RESIZE: Mapping[str, str] = {
-    "AccountCoreQuotaReached": "Request fewer or smaller nodes, delete unused pools "
-    "(`batchspec list`), or have the account's quota of dedicated cores raised; then apply again.",
-    "AccountLowPriorityCoreQuotaReached": "Request fewer or smaller Spot nodes or dedicated "
-    "ones, delete unused pools (`batchspec list`), or have the account's quota of Spot cores "
-    "raised; then apply again.",
-    "AllocationFailed": "Fix what the message names, or use another `vm_size` or image, and apply "
-    "again. For a Windows image: `--target azure`.",
-    "AllocationTimedout": "No VMs of this size were available within the pool's `resize_timeout`. "
-    "Apply again later, or request another `vm_size`, fewer nodes, or dedicated ones instead of "
-    "Spot.",
-    "ResizeStopped": "Another client stopped the resize. Apply again.",
-}
-"""What to do about a resize error, by its code (``PoolResizeErrorCodes``)."""
 
 _UNHEALTHY_CODES = {START_TASK_FAILED: "start-task-failed", NODE_UNUSABLE: "nodes-unusable"}
 """The code of a cause by the state of the nodes."""
@@ -128,7 +114,7 @@ def _shortfall(pool: PoolFacts, *, without_nodes: bool, idle: bool) -> Cause:
         subject,
         f"the pool {pool.id!r} got no node: {code}" if without_nodes else f"{counts}: {code}",
         detail=message,
-        action=_RESIZE.get(code, CAUSES[kind].action),
+        action=RESIZE_FIX.get(code, CAUSES[kind].action),
         ends=without_nodes and idle and not pool.scales,
         service=code,
         since=pool.allocation_since,

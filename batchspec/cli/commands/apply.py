@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -83,7 +84,7 @@ async def apply(
                 "plan-stale",
                 f"the plan is stale: {options.path.name} has changed and cannot be planned now",
                 fix="Fix the errors that follow, and save the plan again: "
-                f"batchspec plan {options.path} --out {spec}",
+                f"`batchspec plan --out {shlex.quote(str(spec))}`",
             ),
             *error.problems,
         ) from None
@@ -121,7 +122,8 @@ def _saved_options(saved: SavedPlan, given: RunOptions, plan_options: PlanOption
             Diagnostic(
                 "plan-is-fixed",
                 f"a saved plan does not accept {extra[0]}",
-                fix="Save a new plan with this option: batchspec plan SPEC --out FILE",
+                fix="Save a new plan with this option: "
+                f"`batchspec plan {shlex.quote(str(saved.spec))} --out FILE {extra[0]}`",
             )
         )
     return RunOptions(

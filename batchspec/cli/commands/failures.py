@@ -25,7 +25,7 @@ async def failures(
     """Show failures by cause: their number, the output of one, and the command to retry them."""
     from batchspec.cli.account import open_target
     from batchspec.cli.load import load_spec
-    from batchspec.cli.options import resume_command
+    from batchspec.cli.resume_command import resume_command
     from batchspec.cli.run_folder import recorded_runs, runs_folder
     from batchspec.observe import counted_jobs, failures_of, jobs_of, pool_of
     from batchspec.render.failures import Failures, failures_json, failures_text

@@ -46,6 +46,7 @@ async def logs(
     """Show the output of a task. Without TASK, list the tasks that have started."""
     from batchspec.cli.account import open_target
     from batchspec.cli.load import load_spec
+    from batchspec.cli.resume_command import resume_command
     from batchspec.observe import counted_jobs, find_node_output, jobs_of
     from batchspec.render.logs import no_output, stored_note
 
@@ -62,7 +63,8 @@ async def logs(
             missing = no_output(subject, file, kept=None)
             return await _show(found.output, cloud, subject, file, follow=follow, missing=missing)
         if task is None:
-            task = await _list(jobs, cloud, loaded)
+            show = resume_command(options, loaded, "logs", "TASK")
+            task = await _list(jobs, cloud, loaded, show)
             if task is None:
                 return Exit.DONE
         return await _show_task(loaded, jobs, cloud, task, file, follow=follow)
@@ -142,8 +144,12 @@ def _write(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-async def _list(jobs: Sequence[JobFacts], cloud: AccountClient, spec: Spec) -> str | None:
+async def _list(
+    jobs: Sequence[JobFacts], cloud: AccountClient, spec: Spec, show: str
+) -> str | None:
     """List the tasks that have started. If there is only one, return its id instead.
+
+    ``show`` is the command that shows the output of one of them.
 
     Raises:
         UsageError: the spec has no job.
@@ -167,6 +173,6 @@ async def _list(jobs: Sequence[JobFacts], cloud: AccountClient, spec: Spec) -> s
         out(task_line(task, color=color))
     if first is not None:
         return first.id
-    for note in list_notes(count, str(spec.path)):
+    for note in list_notes(count, show):
         err(note)
     return None

@@ -53,7 +53,7 @@ async def retry(
 ) -> int:
     """Run only the failed tasks again; then wait, download and clean up as `apply` does."""
     from batchspec.cli.execute import confirm_and_execute
-    from batchspec.cli.options import resume_command
+    from batchspec.cli.resume_command import resume_command
     from batchspec.cli.session import open_session
     from batchspec.observe import counted_jobs
     from batchspec.plan.actions import RestartNodes, RetryTasks, SubmitTasks

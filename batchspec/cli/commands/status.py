@@ -51,6 +51,7 @@ async def status(
 async def _status(spec: Spec, cloud: AccountClient) -> Status:
     """The newest job of the spec, its schedule and its pool."""
     from batchspec.apply.monitor import Watched, find_causes, poll_in_detail
+    from batchspec.cli.resume_command import completed_wait
     from batchspec.observe import jobs_of
     from batchspec.plan.metadata import kept_before
     from batchspec.plan.stage_tasks import count_stages, read_recorded
@@ -95,5 +96,7 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
         left=left,
         limit=limit,
         stages={name: asdict(stage) for name, stage in stages.items()},
-        waits=tuple(cause.waiting() for cause in find_causes(health)) if job else (),
+        waits=tuple(completed_wait(cause.waiting()) for cause in find_causes(health))
+        if job
+        else (),
     )

@@ -48,7 +48,7 @@ async def stop(
     """End tasks, or the whole run, with a reason. Deletes nothing."""
     from batchspec.cli.account import open_target
     from batchspec.cli.load import load_spec
-    from batchspec.cli.options import resume_command
+    from batchspec.cli.resume_command import resume_command
     from batchspec.cli.session import origin_of
     from batchspec.observe import jobs_of
     from batchspec.plan.metadata import SPEC, stop_reason

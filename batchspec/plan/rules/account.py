@@ -64,7 +64,7 @@ def pool_differs(pool: Pool, differences: Sequence[Difference]) -> Iterator[Find
     title="Another client changed the pool after this spec created it",
     why="The spec has not changed, so the pool stays as it is. A different number of nodes is a"
     " step of the plan.",
-    fix="`--replace pool` creates it again from the spec.",
+    fix="`batchspec apply --replace pool` creates it again from the spec.",
 )
 def pool_drift(pool: Pool, differences: Sequence[Difference]) -> Iterator[Finding]:
     """What another client changed, if anything."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from batchspec.diagnostics import Place
+from batchspec.plan.resize_errors import OTHER_FIX, resize_fix
 from batchspec.plan.rules.rule import (
     ERROR,
     NOTE,
@@ -67,7 +68,7 @@ def _without_nodes(context: RuleContext) -> bool:
     WARNING,
     title="The pool did not get the nodes that it requested",
     why="The service reports the error; it tries again only after another resize.",
-    fix="Request fewer nodes or another VM size, or increase the account's quota.",
+    fix=OTHER_FIX,
 )
 def pool_resize_failed(context: RuleContext) -> Iterator[Finding]:
     """The latest resize of the pool ended with an error."""
@@ -77,6 +78,7 @@ def pool_resize_failed(context: RuleContext) -> Iterator[Finding]:
             f"the pool {pool.id!r} did not get its nodes: {pool.shortfall}",
             context.spec.pool.where,
             "\n".join(message for _, message in pool.resize_errors if message),
+            resize_fix(pool.shortfall),
         )
 
 

@@ -162,7 +162,7 @@ def results_gone(spec: Spec, observed: Observed) -> Iterator[Finding]:
     ERROR,
     title="Results in the account have not been downloaded",
     why="`destroy` would delete them.",
-    fix="`batchspec apply` downloads them; `--force` deletes them anyway.",
+    fix="`batchspec apply` downloads them; `batchspec destroy --force` deletes them anyway.",
 )
 def results_missing(spec: Spec, results: list[Result]) -> Iterator[Finding]:
     """Results that deleting the containers would lose."""
@@ -171,7 +171,7 @@ def results_missing(spec: Spec, results: list[Result]) -> Iterator[Finding]:
         "results in the account have not been downloaded",
         results[0].where,
         _containers(spec, results),
-        f"`batchspec {verb}` downloads them; `--force` deletes them anyway.",
+        f"`batchspec {verb}` downloads them; `batchspec destroy --force` deletes them anyway.",
     )
 
 
@@ -216,7 +216,7 @@ def earlier_version_kept(task_sets: TaskSets) -> Iterator[Finding]:
     ERROR,
     title="The job of this run has not ended",
     why="`--rerun` runs finished tasks again; a task never runs twice at the same time.",
-    fix="`batchspec attach` waits for the job; `--replace job` ends it.",
+    fix="`batchspec attach` waits for the job; `batchspec apply --replace job` ends it.",
 )
 def run_not_over(spec: Spec, job: JobFacts) -> Iterator[Finding]:
     """``--rerun`` with an open job."""
@@ -278,7 +278,7 @@ def part_of_plan(step: str, left_out: int) -> Iterator[Finding]:
     NOTE,
     title="`--replace` has no effect",
     why="No tasks are left to run, so nothing would use the new pool or job.",
-    fix="`--rerun` runs all tasks again.",
+    fix="`batchspec apply --rerun` runs all tasks again.",
 )
 def nothing_replaced(parts: frozenset[Part]) -> Iterator[Finding]:
     """``--replace`` in a finished run."""

@@ -205,7 +205,7 @@ def _expiry(text: str) -> datetime | None:
     title="Submitted tasks have URLs that were signed for a shorter run",
     why="The job gets more time, but its submitted tasks can read and write only until their URLs"
     " expire.",
-    fix="Use `--replace job` to submit them again.",
+    fix="Use `batchspec apply --replace job` to submit them again.",
 )
 def tasks_signed_earlier(context: RuleContext, task_sets: TaskSets) -> Iterator[Finding]:
     """Tasks in an open job whose time limit increases."""

@@ -151,7 +151,7 @@ def job_exists(spec: Spec, jobs: Sequence[JobFacts]) -> Iterator[Finding]:
     ERROR,
     title="`--rerun` does not apply to an active schedule",
     why="The schedule runs its tasks again automatically.",
-    fix="`--replace job` deletes the schedule with its jobs, and creates it again.",
+    fix="`batchspec apply --replace job` deletes the schedule with its jobs, and creates it again.",
 )
 def schedule_active(spec: Spec, schedule: ScheduleFacts) -> Iterator[Finding]:
     """``--rerun`` with a schedule that has not ended."""
@@ -166,7 +166,7 @@ def schedule_active(spec: Spec, schedule: ScheduleFacts) -> Iterator[Finding]:
     WARNING,
     title="Another client changed the schedule after this spec created it",
     why="The spec has not changed, so the schedule stays as it is.",
-    fix="`--replace job` creates it again from the spec.",
+    fix="`batchspec apply --replace job` creates it again from the spec.",
 )
 def schedule_drift(
     spec: Spec, schedule: ScheduleFacts, differences: Sequence[Difference]
@@ -185,7 +185,8 @@ def schedule_drift(
     WARNING,
     title="The schedule is disabled",
     why="A disabled schedule creates no jobs.",
-    fix="Enable it (`az batch job-schedule enable`), or create it again with `--replace job`.",
+    fix="Enable it (`az batch job-schedule enable`), or create it again with"
+    " `batchspec apply --replace job`.",
 )
 def schedule_disabled(spec: Spec, schedule: ScheduleFacts) -> Iterator[Finding]:
     """A schedule that another client has disabled."""

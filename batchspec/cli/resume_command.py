@@ -1,0 +1,143 @@
+"""Commands for the spec and account of this process, to print for the user.
+
+Messages of the lower packages name commands without arguments (`` `batchspec failures` ``), because
+only this package knows what the user typed. :func:`completed` adds it, where messages are shown.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from batchspec.diagnostics import Diagnostic, Secret
+
+if TYPE_CHECKING:
+    from batchspec.apply.events import Event, Waiting
+    from batchspec.cli.options import RunOptions
+    from batchspec.plan.plan import Plan
+    from batchspec.spec import Spec
+
+_WITH_RUN = (
+    "apply",
+    "attach",
+    "destroy",
+    "download",
+    "failures",
+    "logs",
+    "plan",
+    "retry",
+    "status",
+    "stop",
+)
+_OPTIONS: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(_WITH_RUN, frozenset({"spec", "variables", "target"})),
+    **dict.fromkeys(("config", "report", "validate"), frozenset({"spec", "variables"})),
+    **dict.fromkeys(("doctor", "list"), frozenset({"target"})),
+}
+"""What commands accept: a spec, the options for its parameters, the option for the account."""
+
+_COMMAND = re.compile(r"`batchspec ([a-z]+)((?: [^`]*)?)`")
+
+
+@dataclass(slots=True)
+class _Selected:
+    """The spec and account of this process; ``spec`` is ``None`` until it is loaded."""
+
+    options: RunOptions | None = None
+    spec: Spec | None = None
+
+
+_SELECTED = _Selected()
+
+
+def select(options: RunOptions | None, spec: Spec | None = None) -> None:
+    """Complete the commands in messages with these options from now on; ``None``: no longer."""
+    _SELECTED.options, _SELECTED.spec = options, spec
+
+
+def resume_command(options: RunOptions, spec: Spec | None, verb: str, *arguments: str) -> str:
+    """``batchspec VERB SPEC ...`` with the options that select account and parameters.
+
+    The value of a secret parameter is replaced by ``...``; the user has to enter it again. Without
+    ``spec``, which parameters are secret is not known, and every value is replaced.
+    """
+    return _command(options, spec, verb, shlex.join(arguments))
+
+
+def completed(text: str) -> str:
+    """The text with the spec and options of this process in each command between backticks.
+
+    A command that names the spec already is not changed.
+    """
+    options = _SELECTED.options
+    if options is None or "`batchspec " not in text:
+        return text
+    path = shlex.quote(str(options.path))
+
+    def complete(match: re.Match[str]) -> str:
+        verb, arguments = match[1], match[2].strip()
+        if verb not in _OPTIONS or f" {path} " in f" {arguments} ":
+            return match[0]
+        arguments = re.sub(r"^SPEC\b ?", "", arguments)
+        return f"`{_command(options, _SELECTED.spec, verb, arguments)}`"
+
+    return _COMMAND.sub(complete, text)
+
+
+def completed_problem(problem: Diagnostic) -> Diagnostic:
+    """A diagnostic with complete commands in its fix."""
+    return replace(problem, fix=completed(problem.fix))
+
+
+def completed_wait(wait: Waiting) -> Waiting:
+    """A cause with complete commands in what to do."""
+    return replace(wait, action=completed(wait.action))
+
+
+def completed_plan(plan: Plan) -> Plan:
+    """A plan with complete commands in its findings."""
+    return replace(plan, findings=tuple(map(completed_problem, plan.findings)))
+
+
+def completed_event(event: Event) -> Event:
+    """An event of a run with complete commands."""
+    from batchspec.apply.events import Noticed, StepFailed, Waiting
+
+    match event:
+        case Waiting():
+            return completed_wait(event)
+        case Noticed(problem) | StepFailed(problem=problem):
+            return replace(event, problem=completed_problem(problem))
+    return event
+
+
+def _command(options: RunOptions, spec: Spec | None, verb: str, arguments: str) -> str:
+    accepted = _OPTIONS[verb]
+    parts = ["batchspec", verb]
+    if "spec" in accepted:
+        parts.append(shlex.quote(str(options.path)))
+    if arguments:
+        parts.append(arguments)
+    target = options.target
+    if "target" in accepted and target is not None and not options.environ.get("BATCHSPEC_TARGET"):
+        parts.append(f"--target {target.value}")
+    if "variables" in accepted:
+        parts += _variables(options, spec)
+    return " ".join(parts)
+
+
+def _variables(options: RunOptions, spec: Spec | None) -> Iterator[str]:
+    """The options for parameters; those that the user has to complete are last."""
+    for file in options.variable_files:
+        yield f"--var-file {shlex.quote(str(file))}"
+    secrets = []
+    for text in options.variables:
+        name = text.partition("=")[0].strip()
+        if spec is None or isinstance(spec.parameters.get(name), Secret):
+            secrets.append(f"--var {shlex.quote(name)}=...")
+        else:
+            yield f"--var {shlex.quote(text)}"
+    yield from secrets
