@@ -105,6 +105,12 @@ _EXITS = {
     Exit.INTERRUPTED: "interrupted; the same command resumes",
 }
 
+_NO_RUN = """\
+
+If the account has no job of the spec, the commands that need one (`attach`, `download`, `logs`,
+`retry`, `stop` with a task) end with exit code 2 and the error `no-run`. `status`, `failures`,
+`stop` and `destroy` report it, and end with exit code 0."""
+
 _NOTES = {
     "attach": """\
 Does not ask for confirmation at the start, and does not need the files of the spec. If another
@@ -195,6 +201,7 @@ def text() -> str:
 
 def _lines() -> Iterator[str]:
     yield _HEAD + "\n".join(f"| {code.value} | {_EXITS[code]} |" for code in Exit)
+    yield _NO_RUN
     yield "\n## The commands\n\n| command | purpose |\n| --- | --- |"
     commands = list(_commands(app, ()))
     for path, function in commands:

@@ -16,7 +16,7 @@ from batchspec.cli.console import WaitNotices
 from batchspec.cli.load import load_spec, load_spec_and_files
 from batchspec.cli.options import RunOptions, Target
 from batchspec.cloud import AccountClient
-from batchspec.diagnostics import BatchspecError
+from batchspec.diagnostics import BatchspecError, Diagnostic
 from batchspec.observe import Spool, observe
 from batchspec.plan.observed import Observed, Origin
 from batchspec.spec import Spec
@@ -91,6 +91,14 @@ def first_error() -> Iterator[None]:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         raise error from None
+
+
+async def no_run_of(spec: Spec, cloud: AccountClient) -> Diagnostic:
+    """The error of a command that needs a job of the spec, if the account has none."""
+    from batchspec.plan.attach import no_run
+
+    scheduled = spec.job.schedule is not None
+    return no_run(spec, await cloud.reader.schedule(spec.job.id) if scheduled else None)
 
 
 def origin_of(spec: Path, environ: Mapping[str, str]) -> Origin:

@@ -121,22 +121,21 @@ def _ends_automatically(job: JobFacts) -> bool:
 def _newest(spec: Spec, observed: Observed) -> JobFacts:
     if observed.jobs and observed.jobs[-1].state != "deleting":
         return observed.jobs[-1]
-    if observed.schedule is not None:
-        raise UsageError(_no_job_yet(observed.schedule))
-    raise UsageError(
-        Diagnostic(
-            "no-run",
-            f"the account has no job of the spec {spec.name!r}",
-            fix="Run `batchspec apply` to create one.",
+    raise UsageError(no_run(spec, observed.schedule))
+
+
+def no_run(spec: Spec, schedule: ScheduleFacts | None) -> Diagnostic:
+    """The error of every command that needs a job of the spec, if the account has none."""
+    if schedule is not None:
+        return Diagnostic(
+            "no-job-yet",
+            f"the schedule {schedule.id!r} has created no job yet",
+            fix="`batchspec status` shows when the next job starts.",
         )
-    )
-
-
-def _no_job_yet(schedule: ScheduleFacts) -> Diagnostic:
     return Diagnostic(
-        "no-job-yet",
-        f"the schedule {schedule.id!r} has created no job yet",
-        fix="`batchspec status` shows when the next job starts.",
+        "no-run",
+        f"the account has no job of the spec {spec.name!r}",
+        fix="`batchspec apply` creates one.",
     )
 
 

@@ -36,13 +36,13 @@ def diagnostic_text(problem: Diagnostic, *, color: bool = False, width: int = 10
     if problem.request_id:
         lines.append(style("dim", f"  request id: {flat(problem.request_id)}"))
     if problem.fix:
-        first, *rest = _capital(clean(problem.fix)).splitlines()
+        first, *rest = capitalized(clean(problem.fix)).splitlines()
         lines.append(f"  {style('fix', 'fix:')} {first}")
         lines += [f"       {line}".rstrip() for line in rest]
     return "\n".join(lines)
 
 
-def _capital(text: str) -> str:
+def capitalized(text: str) -> str:
     """A sentence with a capital letter; a command or an address at its start is not changed."""
     word = _WORD.match(text)
     return text[0].upper() + text[1:] if word and word.group() != "batchspec" else text

@@ -9,6 +9,7 @@ from batchspec.diagnostics import Diagnostic, redact
 from batchspec.observe import Failure
 from batchspec.plan.observed import Account, TaskFacts
 from batchspec.render import units
+from batchspec.render.diagnostics import capitalized
 from batchspec.render.output import flat, json_text, wrap
 from batchspec.render.run_text import account_line, first_sentence, short_node, tail_lines
 from batchspec.render.style import Style
@@ -37,7 +38,7 @@ class Failures:
     ``retry`` returns the command that runs the tasks of a cause again (``None``: of all causes); it
     is ``None`` if the next job of a schedule runs the work again. ``apply`` is the command that
     resumes after a fix. ``report`` is the command that shows the last recorded run, empty if there
-    is none.
+    is none. ``missing`` says why there is no ``job``.
     """
 
     account: Account
@@ -47,6 +48,7 @@ class Failures:
     retry: Callable[[str | None], str] | None
     apply: str
     report: str = ""
+    missing: str = ""
 
     @property
     def tasks(self) -> int:
@@ -91,10 +93,11 @@ def failures_text(failures: Failures, *, color: bool = False, width: int = 80) -
     style = Style(color)
     lines = [style("bold", account_line(failures.account))]
     if failures.job is None:
-        lines.append(f"{flat(failures.name)} has no job in the account.")
+        lines.append(f"{flat(capitalized(failures.missing))}.")
         if not failures.found:
-            recorded = [f"For the last run, see: {flat(failures.report)}"]
-            return "\n".join([*lines, *(recorded if failures.report else [])])
+            last, run = failures.report, failures.apply
+            lines.append(flat(f"For the last run, see: {last}" if last else f"Run it: {run}"))
+            return "\n".join(lines)
     if not failures.found:
         return "\n".join([*lines, f"No task of {flat(failures.name)} has failed."])
     if failures.tasks:
@@ -170,15 +173,6 @@ def _indented(text: str, width: int) -> Iterator[str]:
 def nothing_failed(name: str, *, look: str) -> str:
     """The message if there is nothing to retry."""
     return f"No task of {flat(name)} has failed with the current spec. See: {flat(look)}"
-
-
-def no_job_to_retry(name: str, *, apply: str) -> Diagnostic:
-    """That the account has no job of the spec, so that no failed task is known."""
-    return Diagnostic(
-        "no-run",
-        f"there is no job of {name} in the account, so no failed task can be retried",
-        fix=f"`{apply}` runs all tasks of the spec.",
-    )
 
 
 def no_such_failure(causes: Sequence[str], *, look: str, apply: str) -> Diagnostic:

@@ -112,18 +112,3 @@ def no_output(subject: str, name: str, *, kept: bool | None) -> Diagnostic:
     }
     summary = f"there is no {name} of {subject}"
     return Diagnostic("no-output", summary, detail=where[kept], fix=hints[kept])
-
-
-def no_run(name: str, *, scheduled: bool = False) -> Diagnostic:
-    """An error: the spec has no job in the account."""
-    if scheduled:
-        return Diagnostic(
-            "no-run",
-            f"the job schedule {name} has no job in the account",
-            fix="`batchspec status` shows when the next job runs.",
-        )
-    return Diagnostic(
-        "no-run",
-        f"{name} has no job in the account",
-        fix="`batchspec apply` creates one.",
-    )

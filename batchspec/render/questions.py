@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from batchspec.apply.ports import Deletion
-from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import JobFacts, TaskFacts
 from batchspec.plan.plan import Gate, Plan, Verb
 from batchspec.render import units
@@ -133,21 +132,15 @@ def task_not_running(task: TaskFacts) -> str:
     return f"Task {flat(task.id)} has completed already: it {result}."
 
 
-def nothing_to_stop(name: str, job: JobFacts | None) -> str:
-    """The message if no job is active; ``job`` is the newest completed one."""
+def nothing_to_stop(job: JobFacts | None, missing: str = "") -> str:
+    """The message if no job is active; ``job`` is the newest completed one.
+
+    ``missing`` says why there is none.
+    """
     if job is None:
-        return f"Nothing to stop: {flat(name)} has no job in the account."
+        return f"Nothing to stop: {flat(missing)}."
     reason = f": {flat(job.terminate_reason)}" if job.terminate_reason else ""
     return f"Nothing to stop: job {flat(job.id)} has completed{reason}"
-
-
-def unknown_task(task: str, name: str) -> Diagnostic:
-    """An error: there is no job that could contain the task."""
-    return Diagnostic(
-        "no-run",
-        f"{name} has no job in the account, so there is no task {task!r}",
-        fix="`batchspec status` shows the pool and the job of a spec.",
-    )
 
 
 def _tasks(ids: Sequence[str]) -> str:

@@ -155,4 +155,4 @@ def test_nodes_whose_start_task_failed_are_a_cause(near: Workplace) -> None:
     assert seen["failed"] == 0
     near.edit("exit 3", 'cp topn.py "$AZ_BATCH_NODE_SHARED_DIR/"')
     assert near.run("apply", near.spec, "-y", "--progress", "quiet").code == 0
-    assert "topn has no job in the account." in near.run("failures", near.spec).out
+    assert "The account has no job of the spec 'topn'." in near.run("failures", near.spec).out

@@ -90,8 +90,8 @@ tasks:
 def test_without_failures_nothing_is_retried(near: Workplace) -> None:
     never = near.run("retry", near.spec)
     assert never.code == 2
-    assert "there is no job of topn in the account" in never.err
-    assert f"`batchspec apply {near.spec}` runs all tasks" in " ".join(never.err.split())
+    assert "the account has no job of the spec 'topn'" in never.err
+    assert f"`batchspec apply {near.spec}` creates one" in " ".join(never.err.split())
     assert near.run("apply", near.spec, "--progress", "quiet").code == 0
     done = near.run("retry", near.spec)
     assert done.code == 0
@@ -114,7 +114,7 @@ def test_after_clean_up_has_deleted_the_job_no_failed_task_is_known(near: Workpl
     for options in ((), ("--cause", "exit-7"), ("--task", "bad")):
         done = near.run("retry", near.spec, *options)
         assert done.code == 2
-        assert "there is no job of fails in the account" in done.err
+        assert "the account has no job of the spec 'fails'" in done.err
 
 
 def test_after_destroy_no_failed_task_is_known(near: Workplace) -> None:
@@ -126,4 +126,4 @@ def test_after_destroy_no_failed_task_is_known(near: Workplace) -> None:
     assert near.run("destroy", near.spec, "-y").code == 0
     done = near.run("retry", near.spec)
     assert done.code == 2
-    assert "there is no job of fails in the account" in done.err
+    assert "the account has no job of the spec 'fails'" in done.err

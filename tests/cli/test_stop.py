@@ -85,7 +85,7 @@ def test_single_tasks_are_stopped_and_the_run_continues(running: Workplace) -> N
 def test_before_the_first_run_there_is_nothing_to_stop(running: Workplace) -> None:
     done = running.run("stop", running.spec)
     assert done.code == 0
-    assert "Nothing to stop: long has no job in the account." in done.out
+    assert "Nothing to stop: the account has no job of the spec 'long'." in done.out
     assert running.run("stop", running.spec, "wait-1").code == 2
 
 
@@ -105,7 +105,7 @@ def test_the_job_of_another_spec_is_left_alone(running: Workplace) -> None:
     other = running.spec.with_name("other.yaml")
     text = running.spec.read_text(encoding="utf-8").replace("name: long", "name: other")
     other.write_text(text.replace("job: {", "job: {id: long, "), encoding="utf-8")
-    assert "other has no job in the account" in running.run("stop", other, "-y").out
+    assert "the account has no job of the spec 'other'" in running.run("stop", other, "-y").out
     running.let_go()
     apply.communicate(timeout=60)
     assert apply.returncode == 0

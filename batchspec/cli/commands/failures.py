@@ -27,6 +27,7 @@ async def failures(
     from batchspec.cli.load import load_spec
     from batchspec.cli.resume_command import resume_command
     from batchspec.cli.run_folder import recorded_runs, runs_folder
+    from batchspec.cli.session import no_run_of
     from batchspec.observe import counted_jobs, failures_of, jobs_of, pool_of
     from batchspec.render.failures import Failures, failures_json, failures_text
 
@@ -39,6 +40,7 @@ async def failures(
     async with open_target(target, options.environ) as cloud:
         jobs = counted_jobs(await jobs_of(loaded, cloud.reader))
         found = await failures_of(loaded, jobs, pool_of(loaded, jobs), cloud.reader)
+        missing = "" if jobs else (await no_run_of(loaded, cloud)).summary
     recorded = bool(recorded_runs(runs_folder(loaded.path, loaded.name)))
     shown = Failures(
         cloud.reader.account,
@@ -48,6 +50,7 @@ async def failures(
         None if loaded.job.schedule is not None else retry,
         resume_command(options, loaded, "apply"),
         resume_command(options, loaded, "report") if recorded else "",
+        missing,
     )
     if output_format is Format.JSON:
         out(failures_json(shown))

@@ -80,6 +80,7 @@ async def _show_task(
     follow: bool,
 ) -> int:
     """Show a file of the task that ``name`` identifies."""
+    from batchspec.cli.session import no_run_of
     from batchspec.observe import find_task, output_of_task, stored_output
     from batchspec.render.logs import no_output, not_started, waiting_note
 
@@ -87,7 +88,8 @@ async def _show_task(
     if match is None:
         # The job may be deleted while its logs are kept.
         output = stored_output(cloud.reader, spec, name, file)
-        return await _show(output, cloud, name, file, follow=False, missing=_no_run(spec))
+        missing = await no_run_of(spec, cloud)
+        return await _show(output, cloud, name, file, follow=False, missing=missing)
     facts = match.seen.facts
     if facts.state in {"active", "preparing"}:
         if not follow:
@@ -97,12 +99,6 @@ async def _show_task(
     missing = no_output(facts.id, file, kept=any(stage.logs for stage in spec.stages))
     output = output_of_task(cloud.reader, spec, match, file)
     return await _show(output, cloud, facts.id, file, follow=follow, missing=missing)
-
-
-def _no_run(spec: Spec) -> Diagnostic:
-    from batchspec.render.logs import no_run
-
-    return no_run(spec.name, scheduled=spec.job.schedule is not None)
 
 
 async def _show(
@@ -154,11 +150,12 @@ async def _list(
     Raises:
         UsageError: the spec has no job.
     """
+    from batchspec.cli.session import no_run_of
     from batchspec.observe import started_tasks
     from batchspec.render.logs import list_notes, task_line
 
     if not jobs:
-        raise UsageError(_no_run(spec))
+        raise UsageError(await no_run_of(spec, cloud))
     color = use_color()
     first = None
     count = 0

@@ -57,15 +57,15 @@ async def retry(
     from batchspec.cli.session import open_session
     from batchspec.observe import counted_jobs
     from batchspec.plan.actions import RestartNodes, RetryTasks, SubmitTasks
+    from batchspec.plan.attach import no_run
     from batchspec.plan.build import build
-    from batchspec.render.failures import no_job_to_retry, no_such_failure, nothing_failed
+    from batchspec.render.failures import no_such_failure, nothing_failed
 
     options = RunOptions.of(spec, variables, variable_files, target)
     async with open_session(options) as session:
         if session.spec.job.schedule is None and not counted_jobs(session.observed.jobs):
             # The states of tasks are deleted with their job, by clean-up or `destroy`.
-            apply = resume_command(options, session.spec, "apply")
-            raise UsageError(no_job_to_retry(session.spec.name, apply=apply))
+            raise UsageError(no_run(session.spec, None))
         only = await _selection(session, causes or (), tasks or ())
         plan = build(session.spec, session.observed, only=only)
         retries = SubmitTasks | RetryTasks | RestartNodes

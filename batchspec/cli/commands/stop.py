@@ -78,11 +78,13 @@ async def _stop_jobs(
     spec: Spec, jobs: Sequence[JobFacts], cloud: AccountClient, reason: str, look: str, *, yes: bool
 ) -> bool:
     """Terminate the open jobs and wait for them; whether there were any and the user agreed."""
+    from batchspec.cli.session import no_run_of
     from batchspec.render.questions import job_question, nothing_to_stop
 
     open_jobs = [job for job in jobs if job.state not in _ENDED]
     if not open_jobs:
-        out(nothing_to_stop(spec.name, jobs[-1] if jobs else None))
+        missing = "" if jobs else (await no_run_of(spec, cloud)).summary
+        out(nothing_to_stop(jobs[-1] if jobs else None, missing))
         return False
     for job in open_jobs:
         counts = await cloud.batch.task_counts(job.id)
@@ -125,20 +127,20 @@ async def _stop_tasks(
     Raises:
         UsageError: there is no such task.
     """
+    from batchspec.cli.session import no_run_of
     from batchspec.observe import counted_jobs, find_task
     from batchspec.plan.metadata import stopped_metadata
     from batchspec.render.questions import (
         task_not_running,
         tasks_ended,
         tasks_question,
-        unknown_task,
     )
 
     matches = []
     for name in names:
         match = await find_task(counted_jobs(tuple(jobs)), cloud.reader, name)
         if match is None:
-            raise UsageError(unknown_task(name, spec.name))
+            raise UsageError(await no_run_of(spec, cloud))
         matches.append(match)
     running = [match for match in matches if match.seen.facts.state != "completed"]
     for match in matches:
