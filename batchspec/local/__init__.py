@@ -85,8 +85,8 @@ def start(
         LocalError: it cannot be installed or started, or it runs with other ``options``.
     """
     settings = _settings(data, options)
-    simulation = settings.simulation if options else None
-    return start_daemon(settings, port=port, notify=notify, simulation=simulation)
+    wanted = settings.simulation if options else None
+    return start_daemon(settings, port=port, notify=notify, wanted=wanted)
 
 
 def status(data: Path | None = None) -> Status:

@@ -57,13 +57,16 @@ from batchspec.spec.values import (
 )
 
 if TYPE_CHECKING:
-    from batchspec.spec.convert import command_line, duration, iso, slug, wrapped
+    from batchspec.spec.commands import command_line, wrapped
+    from batchspec.spec.dump import dump_document
+    from batchspec.spec.formats import duration, iso, slug
     from batchspec.spec.json_schema import definition, load_schema, schema_text
-    from batchspec.spec.read import dump_document, expanded_document, read_spec, read_uploads
+    from batchspec.spec.read import expanded_document, read_spec, read_uploads
     from batchspec.spec.rows import RowFile, read_rows
-    from batchspec.spec.rules_stage import too_many_slots
+    from batchspec.spec.rules_properties import has_values_of_tasks, task_findings
+    from batchspec.spec.rules_tasks import too_many_slots
+    from batchspec.spec.scope import READ, WRITE, file_item, spec_scope
     from batchspec.spec.short_forms import LOGS, LOGS_PATH, scale_bounds, scale_formula
-    from batchspec.spec.substitute import READ, WRITE, file_item, spec_scope
     from batchspec.spec.template import EXPRESSION, evaluate
     from batchspec.spec.validator import typed
 
@@ -113,6 +116,7 @@ __all__ = [
     "expanded_document",
     "file_item",
     "freeze",
+    "has_values_of_tasks",
     "iso",
     "load_schema",
     "quote",
@@ -124,6 +128,7 @@ __all__ = [
     "schema_text",
     "slug",
     "spec_scope",
+    "task_findings",
     "thaw",
     "too_many_slots",
     "typed",
@@ -131,13 +136,17 @@ __all__ = [
 ]
 
 _MODULES = {
-    **dict.fromkeys(("command_line", "duration", "iso", "slug", "wrapped"), "convert"),
+    **dict.fromkeys(("command_line", "wrapped"), "commands"),
+    **dict.fromkeys(("dump_document",), "dump"),
+    **dict.fromkeys(("scale_bounds", "scale_formula"), "short_forms"),
+    **dict.fromkeys(("LOGS", "LOGS_PATH"), "short_forms"),
+    **dict.fromkeys(("duration", "iso", "slug"), "formats"),
     **dict.fromkeys(("definition", "load_schema", "schema_text"), "json_schema"),
-    **dict.fromkeys(("dump_document", "expanded_document", "read_spec", "read_uploads"), "read"),
+    **dict.fromkeys(("expanded_document", "read_spec", "read_uploads"), "read"),
     **dict.fromkeys(("RowFile", "read_rows"), "rows"),
-    **dict.fromkeys(("too_many_slots",), "rules_stage"),
-    **dict.fromkeys(("LOGS", "LOGS_PATH", "scale_bounds", "scale_formula"), "short_forms"),
-    **dict.fromkeys(("READ", "WRITE", "file_item", "spec_scope"), "substitute"),
+    **dict.fromkeys(("has_values_of_tasks", "task_findings"), "rules_properties"),
+    **dict.fromkeys(("too_many_slots",), "rules_tasks"),
+    **dict.fromkeys(("READ", "WRITE", "file_item", "spec_scope"), "scope"),
     **dict.fromkeys(("EXPRESSION", "evaluate"), "template"),
     **dict.fromkeys(("typed",), "validator"),
 }

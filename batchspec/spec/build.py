@@ -8,15 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from batchspec.spec.convert import (
-    command_of,
-    duration,
-    for_each,
-    patterns,
-    rest_body,
-    template_of,
-    text,
-)
+from batchspec.spec.convert import command_of, for_each, patterns, rest_body, template_of, text
+from batchspec.spec.formats import duration
 from batchspec.spec.model import (
     Cleanup,
     Container,

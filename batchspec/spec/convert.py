@@ -1,18 +1,14 @@
-"""Converts values of a spec to the form of the REST API: durations, times, ids, commands, bodies.
+"""Converts parts of a validated tree: to strings, commands, items of a stage and request bodies.
 
-The service splits a command line without a shell. A request body has the names of the REST API; the
-schema contains both names of every member.
+A request body has the names of the REST API; the schema contains both names of every member.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
 from pathlib import Path
 
-from batchspec.diagnostics import Diagnostic, SpecError
+from batchspec.spec.formats import duration, iso, moment
 from batchspec.spec.json_schema import Fragment, definition, resolved
 from batchspec.spec.model import (
     Command,
@@ -27,188 +23,8 @@ from batchspec.spec.model import (
     Rows,
     Shell,
 )
-from batchspec.spec.template import Names, check, evaluate, position
-from batchspec.spec.values import (
-    Piece,
-    Quoted,
-    Quoting,
-    Record,
-    Template,
-    Text,
-    UnquotableError,
-    Value,
-    quote,
-)
+from batchspec.spec.values import Record, Template, Text, Value
 from batchspec.spec.yaml_tree import Node
-
-_SHORT = re.compile(
-    r"(?=.)(?:(?P<d>[0-9]+)d)?(?:(?P<h>[0-9]+)h)?(?:(?P<m>[0-9]+)m)?"
-    r"(?:(?P<s>[0-9]+(?:\.[0-9]+)?)s)?"
-)
-_ISO = re.compile(
-    r"P(?=.)(?:(?P<w>[0-9]+)W|(?:(?P<d>[0-9]+)D)?"
-    r"(?:T(?=.)(?:(?P<h>[0-9]+)H)?(?:(?P<m>[0-9]+)M)?(?:(?P<s>[0-9]+(?:\.[0-9]+)?)S)?)?)"
-)
-_PARTS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
-_CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d\d)")
-_LONG_UNIT = re.compile(r"days?|hours?|hrs|min(?:ute)?s?|sec(?:ond)?s?")
-_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-
-
-def duration(text: str) -> timedelta | None:
-    """Parse a duration such as ``90s``, ``1h30m`` or ``PT30M``; ``None`` if it is not valid."""
-    match = _SHORT.fullmatch(text) or _ISO.fullmatch(text)
-    if match is None:
-        return None
-    try:
-        return timedelta(**{_PARTS[k]: float(v) for k, v in match.groupdict().items() if v})
-    except OverflowError:
-        return None
-
-
-def iso(length: timedelta) -> str:
-    """Format a duration in ISO 8601 as the service does: ``PT30M``, ``P1DT2H``, ``PT0S``."""
-    hours, rest = divmod(length.seconds, 3600)
-    minutes, seconds = divmod(rest, 60)
-    second = f"{seconds + length.microseconds / 1_000_000:.6f}".rstrip("0").rstrip(".")
-    parts = ((hours, f"{hours}H"), (minutes, f"{minutes}M"), (float(second), f"{second}S"))
-    clock = "".join(text for value, text in parts if value)
-    days = f"{length.days}D" if length.days else ""
-    return f"P{days}T{clock}" if clock else f"P{days}" if days else "PT0S"
-
-
-def suggested(text: str) -> str:
-    """The fix for a string that is not a valid duration."""
-    if _NUMBER.fullmatch(text):
-        return f"Write a unit: `{text}s`, `{text}m` or `{text}h`."
-    if clock := _CLOCK.fullmatch(text):
-        hours, minutes, seconds = clock.groups()
-        if hours is None:
-            return f"Write `{int(minutes)}h{int(seconds)}m` or `{int(minutes)}m{int(seconds)}s`."
-        return f"Write `{int(hours)}h{int(minutes)}m{int(seconds)}s`."
-    packed = _LONG_UNIT.sub(lambda match: match[0][0], text.replace(" ", "").lower())
-    if packed != text and duration(packed) is not None:
-        return f"Write `{packed}`."
-    return "Write a duration such as `90s`, `30m`, `2h`, `7d`, `1h30m` or `PT30M`."
-
-
-def moment(text: str) -> str | None:
-    """A time with an offset, such as ``2026-12-01T06:00:00Z``, in UTC; ``None`` if not valid."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if found.tzinfo is None:
-        return None
-    return found.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def slug(text: str, longest: int = 64) -> str:
-    """Convert a string to a part of an id: ``A-Za-z0-9_`` and single hyphens.
-
-    Accents are removed. The result has at most ``longest`` characters and may be empty.
-    """
-    if not text.isascii():
-        text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:longest].rstrip("-")
-
-
-def value_quoting(command: Command, *, windows: bool) -> Quoting | None:
-    """How values in the text of a command are quoted; ``None`` for a list (quoted as a whole)."""
-    if command.template is None:
-        return None
-    if not windows:
-        return Quoting.POSIX
-    return Quoting.WINDOWS if command.shell is Shell.DEFAULT else Quoting.WINDOWS_PROGRAM
-
-
-def check_command(command: Command, names: Names, *, windows: bool) -> tuple[Diagnostic, ...]:
-    """Check a command without evaluating it."""
-    quoting = value_quoting(command, windows=windows)
-    found: list[Diagnostic] = []
-    for template in (command.template, *command.arguments):
-        if template is not None:
-            found.extend(check(template, names, quoting=quoting))
-    if quoting is Quoting.WINDOWS and command.template is not None:
-        found.extend(_one_line(command.template))
-    return tuple(found)
-
-
-def _one_line(template: Template) -> tuple[Diagnostic, ...]:
-    """``cmd /c`` runs the first line and ignores the rest."""
-    offset = template.source.rstrip().find("\n")
-    if offset < 0:
-        return ()
-    problem = Diagnostic(
-        "command-lines",
-        "the command has several lines, and `cmd /c` runs only the first",
-        where=position(template, offset + 1),
-        fix="Join the lines with `&&`, or fold them with `>-`.",
-    )
-    return (problem,)
-
-
-def command_line(command: Command, scope: Mapping[str, object], *, windows: bool) -> str | Text:
-    """The command line of a task, start task or the like.
-
-    A string is run with ``/bin/sh -c``, or with ``cmd /c``, which takes all text between the first
-    and the last quote literally. A list is quoted argument by argument.
-
-    Raises:
-        SpecError: a template cannot be evaluated, or a command line cannot contain its result.
-    """
-    shell = Quoting.WINDOWS if windows else Quoting.POSIX
-    quoting = value_quoting(command, windows=windows)
-    try:
-        if command.template is None:
-            arguments = [evaluate(item, scope, shell=shell) for item in command.arguments]
-            return joined(arguments, windows=windows)
-        assert quoting is not None
-        text = evaluate(command.template, scope, quoting=quoting, shell=quoting)
-        return text if command.shell is Shell.NONE else wrapped(text, windows=windows)
-    except UnquotableError as error:
-        where = (command.template or command.arguments[0]).where
-        raise SpecError(Diagnostic("template-value", f"{error}", where=where)) from None
-
-
-def wrapped(text: str | Text, *, windows: bool) -> str | Text:
-    """The command line that starts the node's shell with a string."""
-    text = _without_final_newline(text)
-    if windows:
-        return _between('cmd /c "', text, '"')
-    return _between("/bin/sh -c ", _argument(text, Quoting.POSIX), "")
-
-
-def joined(arguments: Sequence[str | Text], *, windows: bool) -> str | Text:
-    """An argument vector as one command line, for a program that is started without a shell."""
-    quoting = Quoting.WINDOWS_PROGRAM if windows else Quoting.POSIX
-    quoted = [_argument(argument, quoting) for argument in arguments]
-    if all(isinstance(argument, str) for argument in quoted):
-        return " ".join(map(str, quoted))
-    pieces: list[Piece] = []
-    for number, argument in enumerate(quoted):
-        if number:
-            pieces.append(" ")
-        pieces.extend((argument,) if isinstance(argument, str) else argument.pieces)
-    return Text(tuple(pieces))
-
-
-def _argument(text: str | Text, quoting: Quoting) -> str | Text:
-    return quote(text, quoting) if isinstance(text, str) else Text((Quoted(text, quoting),))
-
-
-def _between(before: str, text: str | Text, after: str) -> str | Text:
-    if isinstance(text, str):
-        return before + text + after
-    return Text(tuple(piece for piece in (before, *text.pieces, after) if piece != ""))
-
-
-def _without_final_newline(text: str | Text) -> str | Text:
-    """Remove the line break at the end of a block scalar."""
-    if isinstance(text, str):
-        return text.rstrip("\r\n")
-    *before, last = text.pieces
-    return Text((*before, last.rstrip("\r\n"))) if isinstance(last, str) else text
 
 
 def text(node: Node) -> str:

@@ -1,8 +1,7 @@
 """Reads a spec: text → :class:`~batchspec.spec.model.Spec`. All problems are raised together.
 
 The steps: compose a tree from YAML, validate it against the schema, read the parameters, fill in
-templates, check the rules, expand short forms, build the dataclasses. The expanded tree can also be
-written as a document, for ``batchspec config``; secrets are ``***``.
+templates, check the rules, expand short forms, build the dataclasses.
 """
 
 from __future__ import annotations
@@ -13,21 +12,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
-from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Secret, Severity, SpecError
+from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Severity, SpecError
 from batchspec.spec import build
+from batchspec.spec.dump import document
+from batchspec.spec.expanded_parts import expanded_parts
 from batchspec.spec.model import Container, Spec
 from batchspec.spec.parameters import read_parameters
 from batchspec.spec.rules_names import name_rules
 from batchspec.spec.rules_pool import job_rules, pool_rules
+from batchspec.spec.rules_properties import property_rules
 from batchspec.spec.rules_stage import stage_rules
+from batchspec.spec.rules_tasks import task_rules
 from batchspec.spec.short_forms import ends_job, expanded
 from batchspec.spec.source import read_source
-from batchspec.spec.substitute import READ, WRITE, Rendered, rendered
+from batchspec.spec.substitute import Rendered, rendered
 from batchspec.spec.validator import validated
-from batchspec.spec.values import BlobUrl, Piece, Quoted, Text, Value, quote, thaw
-from batchspec.spec.yaml_tree import Node, parse, positions
+from batchspec.spec.yaml_tree import parse, positions
 
 _RULES = (name_rules, pool_rules, job_rules, stage_rules)
 """Rules between parts of a spec. Each takes the tree, in which invalid parts are marked, and yields
@@ -153,6 +153,9 @@ def _checked(
     found = rendered(root, source, values, tuple(declared), path.parent, problems=problems)
     for rule in _RULES:
         problems.extend(rule(found.root))
+    parts = tuple(expanded_parts(found))
+    problems.extend(property_rules(parts))
+    problems.extend(task_rules(parts))
     return found
 
 
@@ -176,93 +179,3 @@ def _digest(found: Rendered) -> str:
     """The SHA-256 of the expanded spec without the values of secrets."""
     text = json.dumps(document(found), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-_URLS = {"": "url", READ: "read_url", WRITE: "write_url"}
-
-
-def document(found: Rendered) -> dict[str, object]:
-    """An expanded spec as plain data, in the order of the file; implied members come last."""
-    keys = {_id(key, node): key for key, node in found.root.members["containers"].members.items()}
-    plain = {key: _plain(node, keys) for key, node in found.root.members.items()}
-    if found.parameters:
-        plain["parameters"] = {
-            name: _set(node, found.parameters[name])
-            for name, node in found.root.members["parameters"].members.items()
-        }
-    return plain
-
-
-def dump_document(document: Mapping[str, object], form: str) -> str:
-    """A document as text. ``form`` is ``yaml`` or ``json``."""
-    if form == "json":
-        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDEST)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes strings of several lines as block scalars, and no aliases."""
-
-    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the name is the base class's
-        """Write repeated values in full."""
-        return True
-
-    def _str(self, text: str) -> yaml.ScalarNode:
-        style = "|" if "\n" in text else None
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _Dumper._str)
-
-_WIDEST = 10_000
-"""Do not fold lines, so that commands can be copied."""
-
-
-def _id(key: str, node: Node) -> str:
-    id_ = node.get("id")
-    return str(id_.value) if id_ is not None else key
-
-
-def _set(declared: Node, value: Value) -> dict[str, object]:
-    """A declaration with the value as its default, except for a secret."""
-    plain = declared.plain()
-    assert isinstance(plain, dict)
-    if isinstance(value, Secret):
-        return plain
-    return {**plain, "default": thaw(value, lambda text: text.shown)}
-
-
-def _plain(node: Node, keys: Mapping[str, str]) -> object:
-    if isinstance(node.value, Text):
-        return _text(node.value, keys)
-    if isinstance(node.value, Mapping):
-        return {key: _plain(child, keys) for key, child in node.value.items()}
-    if isinstance(node.value, tuple):
-        return [_plain(item, keys) for item in node.value]
-    if node.filled and isinstance(node.value, str):
-        return _escaped(node.value)
-    return node.value
-
-
-def _text(text: Text, keys: Mapping[str, str]) -> str:
-    return "".join(_piece(piece, keys) for piece in text.pieces)
-
-
-def _piece(piece: Piece, keys: Mapping[str, str]) -> str:
-    match piece:
-        case str():
-            return _escaped(piece)
-        case Secret():
-            return "***"
-        case BlobUrl():
-            member = _URLS.get(piece.permissions, "read_url")
-            return f"{{{{ containers[{keys.get(piece.container, piece.container)!r}].{member} }}}}"
-        case Quoted(inner, quoting):
-            if len(inner.pieces) == 1:
-                return _text(inner, keys)
-            return quote(_text(inner, keys), quoting)
-
-
-def _escaped(text: str) -> str:
-    """A literal text as a template that yields it."""
-    return text.replace("{{", "{{ '{{' | raw }}")

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from batchspec.catalog import vm_sizes
 from batchspec.diagnostics import Diagnostic, Severity
-from batchspec.spec.convert import duration, moment
+from batchspec.spec.formats import duration, moment
 from batchspec.spec.short_forms import number
 from batchspec.spec.yaml_tree import Node
 
 _TARGETS = ("target_dedicated_nodes", "target_low_priority_nodes")
 _AUTO = ("enable_auto_scale", "auto_scale_formula", "auto_scale_evaluation_interval")
-_MOST_SLOTS = 256
 _LONGEST_FORMULA = 8 * 1024
 
 
@@ -32,7 +30,6 @@ def pool_rules(root: Node) -> Iterator[Diagnostic]:
     yield from _nodes(pool)
     yield from _scale(pool)
     yield from _times(pool)
-    yield from _slots(pool)
     yield from _lifetime(root, pool)
 
 
@@ -174,28 +171,7 @@ def _scale(pool: Node) -> Iterator[Diagnostic]:
 
 
 def _times(pool: Node) -> Iterator[Diagnostic]:
-    least, week = timedelta(minutes=5), timedelta(hours=168)
-    yield from at_least("resize_timeout", pool.get("resize_timeout"), least)
-    interval = "auto_scale_evaluation_interval"
-    yield from at_least(interval, pool.get(interval), least, week)
-    yield from at_least("interval", pool.get("nodes", "autoscale", "interval"), least, week)
-    yield from at_least("idle", pool.get("nodes", "scale", "idle"), least)
-
-
-def _slots(pool: Node) -> Iterator[Diagnostic]:
-    slots = pool.get("task_slots_per_node")
-    if slots is None or not isinstance(slots.value, int):
-        return
-    size = pool.get("vm_size")
-    known = vm_sizes.cores(size.text) if size is not None and size.text else None
-    most = min(4 * known, _MOST_SLOTS) if known else _MOST_SLOTS
-    if slots.value < 1 or slots.value > most:
-        why = f" for {known} cores" if known and 4 * known < _MOST_SLOTS else ""
-        yield Diagnostic(
-            "out-of-range",
-            f"`task_slots_per_node` must be 1 to {most}{why}, not {slots.value}",
-            where=slots.where,
-        )
+    yield from at_least("idle", pool.get("nodes", "scale", "idle"), timedelta(minutes=5))
 
 
 def _lifetime(root: Node, pool: Node) -> Iterator[Diagnostic]:
@@ -239,8 +215,6 @@ def job_rules(root: Node) -> Iterator[Diagnostic]:
         return
     if not job.wrong:
         yield from _limit(job)
-        yield from _numbers(job)
-        yield from _release(job)
     for task in _task_nodes(root):
         yield from _command(task)
     yield from _schedule_rules(root)
@@ -263,43 +237,6 @@ def _limit(job: Node) -> Iterator[Diagnostic]:
             where=job.name,
             fix="Write a limit, for example `max_wall_clock_time: 2h`.",
         )
-    elif limit.text and duration(limit.text) == timedelta():
-        yield Diagnostic(
-            "out-of-range", "`max_wall_clock_time` must be greater than 0", where=limit.where
-        )
-
-
-def _numbers(job: Node) -> Iterator[Diagnostic]:
-    priority = job.get("priority")
-    if priority is not None and isinstance(priority.value, int) and abs(priority.value) > 1000:
-        yield Diagnostic(
-            "out-of-range",
-            f"`priority` must be -1000 to 1000, not {priority.value}",
-            where=priority.where,
-        )
-    most = job.get("max_parallel_tasks")
-    if most is not None and isinstance(most.value, int) and (most.value < -1 or most.value == 0):
-        yield Diagnostic(
-            "out-of-range",
-            f"`max_parallel_tasks` must be at least 1, or -1 for no limit, not {most.value}",
-            where=most.where,
-        )
-
-
-def _release(job: Node) -> Iterator[Diagnostic]:
-    release = job.get("release") or job.get("job_release_task")
-    if release is None:
-        return
-    if job.get("prepare") is None and job.get("job_preparation_task") is None:
-        yield Diagnostic(
-            "missing-key",
-            "`release` requires `prepare`: the service runs a release task only after a "
-            "preparation task",
-            where=release.name,
-            fix="Add `prepare: {command: exit 0}`.",
-        )
-    limit = release.get("max_wall_clock_time")
-    yield from at_least("max_wall_clock_time", limit, timedelta(), timedelta(minutes=15))
 
 
 def _command(task: Node) -> Iterator[Diagnostic]:
@@ -331,10 +268,6 @@ def _schedule_rules(root: Node) -> Iterator[Diagnostic]:
 
 
 def _schedule_times(schedule: Node) -> Iterator[Diagnostic]:
-    every = schedule.get("every") or schedule.get("recurrence_interval")
-    yield from at_least("every", every, timedelta(minutes=1))
-    window = schedule.get("window") or schedule.get("start_window")
-    yield from at_least("window", window, timedelta(minutes=1))
     start = schedule.get("start") or schedule.get("do_not_run_until")
     until = schedule.get("until") or schedule.get("do_not_run_after")
     if start is None or until is None:

@@ -9,9 +9,12 @@ from datetime import timedelta
 from pathlib import PurePosixPath
 from typing import Any
 
-from batchspec.spec.convert import duration, iso, rest_value, text, wrapped
+from batchspec.spec.commands import wrapped
+from batchspec.spec.convert import rest_value, text
+from batchspec.spec.formats import duration, iso
 from batchspec.spec.json_schema import definition
-from batchspec.spec.substitute import LOGS_KEY, WRITE, Rendered, logs_container
+from batchspec.spec.scope import WRITE
+from batchspec.spec.substitute import LOGS_KEY, Rendered, logs_container
 from batchspec.spec.values import BlobUrl, Text, Value
 from batchspec.spec.yaml_tree import Node, made
 
@@ -60,8 +63,8 @@ def _common(task: Node) -> Node:
         if elevated.value is True:
             members["user_identity"] = made(_USERS[True], elevated)
     if (resources := task.get("resources")) is not None:
-        files = [item for item in resources.items if item.members]
-        names = [item for item in resources.items if not item.members]
+        files = [item for item in resources.items if item.is_collection]
+        names = [item for item in resources.items if not item.is_collection]
         given = task.get("resource_files")
         if files:
             members["resource_files"] = made([*(given.items if given else ()), *files], resources)
@@ -200,16 +203,18 @@ def _exit_conditions(codes: Node, ends_job: bool) -> Node:
         if match is None:
             others[key] = options
         elif match[2] is None:
-            single.append({"code": int(match[1]), "exit_options": options})
+            single.append(made({"code": int(match[1]), "exit_options": options}, node))
         else:
-            ranges.append({"start": int(match[1]), "end": int(match[2]), "exit_options": options})
+            at_key = replace(node, where=node.name)
+            bounds = {"start": made(int(match[1]), at_key), "end": made(int(match[2]), at_key)}
+            ranges.append(made({**bounds, "exit_options": options}, node))
     listed = {"exit_codes": single, "exit_code_ranges": ranges}
     return made({**{key: value for key, value in listed.items() if value}, **others}, codes)
 
 
 def _exit_options(node: Node, ends_job: bool) -> Node:
     """The action for an exit code; a template that varies from task to task is kept."""
-    if node.members or node.kind is not None:
+    if node.members or node.kind is not None or node.wrong:
         return node
     if node.value not in ("satisfy", "block"):
         return made({"job_action": node.value}, node)

@@ -19,7 +19,8 @@ from typing import Literal
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, Secret
 from batchspec.spec import validator_messages as messages
-from batchspec.spec.convert import duration, moment, rest_value, suggested
+from batchspec.spec.convert import rest_value
+from batchspec.spec.formats import duration, moment, suggested
 from batchspec.spec.json_schema import Fragment, branches, resolved, shared_schema, types
 from batchspec.spec.values import Kind, Text, Value
 from batchspec.spec.yaml_tree import Node, resolve

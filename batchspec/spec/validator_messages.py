@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from batchspec.diagnostics import Diagnostic, Place
 from batchspec.spec import retired_keys
-from batchspec.spec.convert import suggested
+from batchspec.spec.formats import suggested
 from batchspec.spec.json_schema import Fragment
 from batchspec.spec.values import Text
 from batchspec.spec.yaml_tree import Node

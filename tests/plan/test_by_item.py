@@ -37,7 +37,7 @@ def spec(
             "vm_size": "standard_d2s_v5",
             "nodes": 1,
             "image": "ubuntu-24.04",
-            "task_slots_per_node": 4,
+            **({} if "instances" in stage else {"task_slots_per_node": 4}),
             "enable_inter_node_communication": True,
         },
         "job": {"max_wall_clock_time": "1h", **(job or {})},
@@ -297,6 +297,8 @@ def outcome(folder: Path, place: tuple[str, ...], value: object, name: str) -> o
         member = {key: member}
     stage = each(value, id="one-{{ index }}", **member)
     try:
-        return bodies(spec(folder, stage, parameters={"shared": {"default": value}}))
+        found = spec(folder, stage, parameters={"shared": {"default": value}})
+        problems = told(found)
     except SpecError as error:
-        return [(problem.code, problem.summary, problem.fix) for problem in error.problems]
+        problems = error.problems
+    return [(problem.code, problem.summary, problem.fix) for problem in problems] or bodies(found)

@@ -25,6 +25,7 @@ from batchspec.plan.rules.rule import Finding, RuleContext
 from batchspec.plan.rules.sas import sas_ends_early
 from batchspec.plan.stage_tasks import StageTasks
 from batchspec.plan.task_sets import TaskSets
+from batchspec.property_rules import PROPERTY_RULES
 from batchspec.spec import Record, Spec, scale_bounds, scale_formula
 from tests.plan.making import observed, spec, stage
 
@@ -32,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 RAISED_IN = (
     *sorted((ROOT / "batchspec/plan").rglob("*.py")),
     *sorted((ROOT / "batchspec/spec").rglob("*.py")),
+    *sorted((ROOT / "batchspec/property_rules").rglob("*.py")),
     ROOT / "batchspec/observe/disk.py",
 )
 REPORTING = {"Diagnostic", "_refuse", "refuse", "_fail", "add", "_add"}
@@ -76,6 +78,8 @@ ELSEWHERE = {
 
 def raised() -> Iterator[tuple[Path, str, Severity]]:
     """Every code of a diagnostic that is not made by a rule, and its severity."""
+    for rule in PROPERTY_RULES:
+        yield ROOT / "batchspec/property_rules", rule.code, Severity[rule.severity.upper()]
     for path in RAISED_IN:
         for call in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(call, ast.Tuple) and path.name == "yaml_faults.py":

@@ -46,6 +46,13 @@ NOT_WRITTEN = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _without_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The values here are placeholders of each type, which the rules of properties refuse."""
+    for rules in ("property_rules", "task_rules"):
+        monkeypatch.setattr(f"batchspec.spec.read.{rules}", lambda _: ())
+
+
 @dataclass
 class Filled:
     """Instances of SDK models with every member set, and the same as a spec would say it."""

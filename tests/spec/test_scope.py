@@ -25,7 +25,7 @@ from batchspec.spec import (
     read_rows,
     spec_scope,
 )
-from batchspec.spec.substitute import base_names, stage_names
+from batchspec.spec.scope import base_names, stage_names
 from batchspec.spec.template import Names
 from batchspec.spec.values import Named
 from tests.plan.making import WHERE, blob, local_file, observed, spec, stage

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from batchspec.diagnostics import Place
 from batchspec.spec import Command, Quoting, Shell, Template, quote
-from batchspec.spec.convert import check_command
+from batchspec.spec.commands import check_command
 from batchspec.spec.shell import reader
 from batchspec.spec.template import ANYTHING, check
 

@@ -31,7 +31,7 @@ _TICK = timedelta(milliseconds=1)
 
 
 class Engine:
-    """Carries out the intent in the store."""
+    """Brings about what the store says is wanted."""
 
     def __init__(
         self,

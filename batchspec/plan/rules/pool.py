@@ -24,8 +24,6 @@ _MAX_COMMUNICATING = 100
 """Nodes of a pool with inter-node communication (Batch quotas and limits)."""
 _MAX_OF_MANAGED_IMAGE = (2_000, 1_000)
 """Dedicated and Spot nodes of a pool with a managed image (Batch quotas and limits)."""
-_MAX_PACKAGES = 10
-_MAX_MOUNTS = 10
 _NODE_KEYS = ("nodes", "target_dedicated_nodes", "target_low_priority_nodes")
 
 
@@ -130,44 +128,20 @@ def start_task_not_waited_for(context: RuleContext) -> Iterator[Finding]:
         )
 
 
-@POOL.check(
+POOL.describe(
     "too-many-packages",
     ERROR,
-    title="The pool refers to more than 10 application packages",
-    why="The service supports 10 per pool.",
-    fix="Refer to some of them in the tasks, or combine them into one.",
+    "The pool refers to more than 10 application packages",
+    "The service supports 10 per pool.",
+    "Refer to some of them in the tasks, or combine them into one.",
 )
-def too_many_packages(context: RuleContext) -> Iterator[Finding]:
-    """More application packages than a pool can have."""
-    count = _length(context, "applicationPackageReferences")
-    if count > _MAX_PACKAGES:
-        yield Finding(
-            f"the pool refers to {count} application packages; the limit is {_MAX_PACKAGES}",
-            context.at_pool("application_package_references"),
-        )
-
-
-@POOL.check(
+POOL.describe(
     "too-many-mounts",
     ERROR,
-    title="The pool mounts more than 10 file systems",
-    why="The service supports 10 per node.",
-    fix="Remove some of them.",
+    "The pool mounts more than 10 file systems",
+    "The service supports 10 per node.",
+    "Remove some of them.",
 )
-def too_many_mounts(context: RuleContext) -> Iterator[Finding]:
-    """More file systems than a node can mount."""
-    count = _length(context, "mountConfiguration")
-    if count > _MAX_MOUNTS:
-        yield Finding(
-            f"the pool mounts {count} file systems; the limit is {_MAX_MOUNTS}",
-            context.at_pool("mount_configuration"),
-        )
-
-
-def _length(context: RuleContext, key: str) -> int:
-    listed = context.body.get(key)
-    return len(listed) if isinstance(listed, tuple) else 0
-
 
 MONEY = RuleGroup(
     "Costs", "What costs money while no client is running. The spec requires a time limit of a job."

@@ -76,6 +76,42 @@ for _code, _title, _why, _fix in (
         "Remove one of them.",
     ),
     (
+        "too-long",
+        "A text has too many characters",
+        "The service rejects it.",
+        "Shorten it.",
+    ),
+    (
+        "too-many",
+        "A list has too many items",
+        "The service rejects it.",
+        "Remove some of them.",
+    ),
+    (
+        "same-value",
+        "Two entries have a value that must be unique",
+        "The service rejects the second one, or cannot distinguish them.",
+        "Change or remove one of the two entries.",
+    ),
+    (
+        "bad-format",
+        "A text does not have the documented form",
+        "The service rejects it.",
+        "Write it in the form of the message.",
+    ),
+    (
+        "wrong-system",
+        "A setting of Windows is used for nodes with Linux",
+        "The service rejects it.",
+        "Remove it, or use an image with Windows.",
+    ),
+    (
+        "unknown-user",
+        "A task runs as a user that the nodes do not have",
+        "The task would fail on the node.",
+        "Use the name of one of the pool's `user_accounts`, or declare it there.",
+    ),
+    (
         "same-for-all",
         "A value that all tasks share refers to one item",
         "There is one value for all of them.",
@@ -186,6 +222,14 @@ LANGUAGE.describe(
     "A setting has no effect",
     "Readers may rely on it.",
     "Remove it.",
+)
+
+LANGUAGE.describe(
+    "registry-address",
+    WARNING,
+    "The address of a container registry has a scheme",
+    "Names of images begin with the host name of the registry, without a scheme.",
+    "Write the host name alone.",
 )
 
 VALUES = RuleGroup("Parameters, templates, rows", "Values that are inserted into a spec.")

@@ -121,19 +121,19 @@ def no_communication(context: RuleContext) -> Iterator[Finding]:
 
 @STAGE.check(
     "instances-share-nodes",
-    WARNING,
+    ERROR,
     title="A multi-instance task runs on nodes with several task slots",
-    why="The service recommends one slot per node for multi-instance tasks, so that each instance"
-    " has a whole node.",
-    fix="Remove `task_slots_per_node` from the pool.",
+    why="The service never starts such a task: it remains active until the job ends.",
+    fix="Remove `task_slots_per_node` from the pool, or use a pool with one slot per node.",
 )
 def instances_share_nodes(context: RuleContext) -> Iterator[Finding]:
-    """Several instances on nodes that run several tasks at the same time."""
+    """Several instances on an existing pool; for other pools ``spec`` compares the two values."""
     for stage, _ in _multi_instance(context):
-        if context.slots > 1:
+        if context.existing and context.slots > 1:
             yield Finding(
                 f"a task of {stage.name} uses several nodes, each with {context.slots} task slots",
                 context.at_stage(stage, *_INSTANCE_KEYS),
+                fix="Use a pool with one task slot per node.",
             )
 
 

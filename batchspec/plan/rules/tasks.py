@@ -6,7 +6,7 @@ Tasks are checked one by one and are not kept in memory.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
@@ -34,6 +34,8 @@ from batchspec.spec import (
     Stage,
     Template,
     Value,
+    has_values_of_tasks,
+    task_findings,
     too_many_slots,
 )
 
@@ -268,6 +270,7 @@ class _Limits:
     command: int
     slots: Template | None
     max_slots: int
+    varies: bool
     mixed: bool
     files: Place
     windows: bool
@@ -279,6 +282,9 @@ class _Limits:
         command = long_command(f"task {task.id}", task.body["commandLine"], self.command, where)
         yield from map(command_too_long.report, command)
         yield from self._slots(task)
+        if self.varies:
+            for found in task_findings(task.body, self.stage):
+                yield replace(found, detail=f"In task {task.id}.")
         yield from leaves_directory(task, where)
         if self.mixed:
             yield from self._same_file(task)
@@ -307,6 +313,7 @@ def _limits(spec: Spec, stage: Stage, *, windows: bool) -> _Limits:
         _longest_command(stage, windows=windows),
         slots if created and isinstance(slots, Template) else None,
         most if isinstance(most, int) else 1,
+        has_values_of_tasks(stage),
         _is_mixed(stage, stage.body.get("resourceFiles"), windows=windows),
         spec.place(f"{at}.resource_files", f"{at}.resources") or stage.where,
         windows,

@@ -1,0 +1,216 @@
+"""The rules of the Batch reference, on the expanded properties, however they are written.
+
+The table of rules is :mod:`batchspec.property_rules`. This module presents the parts of a spec to
+it as the objects of requests, and translates what it finds: REST names to keys, paths to positions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+
+from batchspec.diagnostics import Diagnostic, Place, Severity
+from batchspec.property_rules import (
+    UNKNOWN,
+    Path,
+    Properties,
+    PropertyValue,
+    Violation,
+    violations,
+)
+from batchspec.spec.expanded_parts import Part
+from batchspec.spec.formats import duration
+from batchspec.spec.json_schema import Fragment, definition, shared_schema
+from batchspec.spec.model import Stage
+from batchspec.spec.values import Record, Template, Text, Value
+from batchspec.spec.yaml_tree import Node
+
+_NAME = re.compile(r"`([a-z]\w*)`")
+_KEY = re.compile(r"[\"']?([A-Za-z_][A-Za-z0-9_]*)")
+_SHORT = {"jobPreparationTask": "prepare", "jobReleaseTask": "release"}
+_AT_KEY = frozenset({"either-or", "missing-key", "wrong-system"})
+"""Codes about the presence of a key, not about its value."""
+
+
+def property_rules(parts: Iterable[Part]) -> Iterator[Diagnostic]:
+    """What the published rules of properties refuse."""
+    for part in parts:
+        for violation in violations(properties_of(part)):
+            yield _diagnostic(part, violation)
+
+
+def task_findings(body: Record, stage: Stage) -> Iterator[Diagnostic]:
+    """What the rules refuse in the body of a task, with values that only the task has.
+
+    The position is that of the template in the stage.
+    """
+    for found in violations(_of_body(body, "BatchTaskCreateOptions")):
+        template = _template_at(stage.body, found.path)
+        kind = template.kind if template is not None else None
+        names = {found.name: kind.name} if kind is not None else {}
+        where = kind.where if kind is not None else template.where if template else stage.where
+        yield _report(found, names, where)
+
+
+def has_values_of_tasks(stage: Stage) -> bool:
+    """Whether a number, choice or duration of the stage's tasks differs between them."""
+    return any(template.kind is not None for template in _templates(stage.body))
+
+
+def _templates(value: Value) -> Iterator[Template]:
+    if isinstance(value, Template):
+        yield value
+    for item in value.values() if isinstance(value, Record) else ():
+        yield from _templates(item)
+    for item in value if isinstance(value, tuple) else ():
+        yield from _templates(item)
+
+
+def _template_at(value: Value, path: Path) -> Template | None:
+    """The template at a path, or the one that the value at the path is part of."""
+    for step in path:
+        if isinstance(value, Record) and isinstance(step, str):
+            value = value.get(step)
+        elif isinstance(value, tuple) and isinstance(step, int) and step < len(value):
+            value = value[step]
+    return value if isinstance(value, Template) else None
+
+
+def _of_body(body: Record, model: str) -> Properties:
+    fragments = _fragments(model)
+    return Properties(
+        model,
+        {name: _of_value(value, fragments.get(name, {})) for name, value in body.items()},
+    )
+
+
+def _of_value(value: Value, fragment: Fragment) -> PropertyValue:
+    if isinstance(value, Record):
+        model = _model(fragment)
+        return _of_body(value, model) if model else UNKNOWN
+    if isinstance(value, tuple):
+        return tuple(_of_value(item, fragment.get("items", {})) for item in value)
+    if isinstance(value, str) and fragment.get("x-unit") == "duration":
+        length = duration(value)
+        return UNKNOWN if length is None else length
+    return value if isinstance(value, str | int | float | None) else UNKNOWN
+
+
+@cache
+def _fragments(model: str) -> Mapping[str, Fragment]:
+    """The subschemas of a model by REST name."""
+    members = definition(model)["properties"].items()
+    return {fragment.get("x-wire", key): fragment for key, fragment in members}
+
+
+def properties_of(part: Part) -> Properties:
+    """A part of a spec as the object of a request."""
+    given = _properties(part.node, part.model)
+    if part.agent is None:
+        return given
+    # The image is an alias, which `plan` resolves: only the system of its nodes is known.
+    machine = given.get("virtualMachineConfiguration")
+    members = machine.members if isinstance(machine, Properties) else {}
+    filled = Properties("VirtualMachineConfiguration", {"nodeAgentSKUId": part.agent, **members})
+    return replace(given, members={**given.members, "virtualMachineConfiguration": filled})
+
+
+def _properties(node: Node, model: str) -> Properties:
+    members: dict[str, PropertyValue] = {}
+    for key, fragment in definition(model)["properties"].items():
+        if (child := node.members.get(key)) is not None:
+            members[fragment.get("x-wire", key)] = _value(child, fragment)
+    return Properties(model, members)
+
+
+def _value(node: Node, fragment: Fragment) -> PropertyValue:
+    value = node.value
+    if node.wrong or node.kind is not None or node.template is not None:
+        return UNKNOWN
+    if isinstance(value, Mapping):
+        model = _model(fragment)
+        return _properties(node, model) if model else UNKNOWN
+    if isinstance(value, tuple):
+        return tuple(_value(item, fragment.get("items", {})) for item in value)
+    if isinstance(value, Text):
+        return UNKNOWN
+    if isinstance(value, str) and fragment.get("x-unit") == "duration":
+        length = duration(value)
+        return UNKNOWN if length is None else length
+    return value
+
+
+def _model(fragment: Fragment) -> str:
+    """The name of the definition that a subschema refers to; empty if there is none."""
+    references = (fragment, *fragment.get("allOf", ()))
+    found = next((part["$ref"] for part in references if "$ref" in part), "")
+    return str(found).rpartition("/")[2]
+
+
+def _diagnostic(part: Part, found: Violation) -> Diagnostic:
+    chain = _nodes(part, found.path)
+    node = chain[-1]
+    exact = len(chain) > len(found.path)
+    key = _written(node) if exact else ""
+    presence = found.code in _AT_KEY or not exact
+    return _report(found, {found.name: key} if key else {}, node.name if presence else node.at)
+
+
+def _report(found: Violation, names: Mapping[str, str], where: Place) -> Diagnostic:
+    """``names`` are the keys that the user wrote, by REST name."""
+    return Diagnostic(
+        found.code,
+        _with_keys(found.message, names),
+        where=where,
+        fix=_with_keys(found.fix, names),
+        severity=Severity.ERROR if found.rule.severity == "error" else Severity.WARNING,
+    )
+
+
+def _nodes(part: Part, path: Path) -> list[Node]:
+    """The nodes along a path, from the part itself to the last one that the spec contains."""
+    chain = [part.node]
+    model: str = part.model
+    for step in path:
+        node, found = chain[-1], None
+        if isinstance(step, int):
+            found = node.items[step] if step < len(node.items) else None
+        else:
+            members = definition(model)["properties"] if model else {}
+            key = next((k for k, f in members.items() if f.get("x-wire", k) == step), "")
+            found = node.members.get(key)
+            fragment = members.get(key, {})
+            model = _model(fragment.get("items", fragment))
+        if found is None:
+            break
+        chain.append(found)
+    return chain
+
+
+def _written(node: Node) -> str:
+    """The key of a node as the user wrote it, which may be a short form."""
+    match = _KEY.match(node.key.text, node.key.column - 1) if node.key is not None else None
+    return match[1] if match is not None else ""
+
+
+def _with_keys(text: str, written: Mapping[str, str]) -> str:
+    """A message with keys of the spec for REST names."""
+
+    def key(match: re.Match[str]) -> str:
+        name = match[1]
+        return f"`{written.get(name) or _keys().get(name, name)}`"
+
+    return _NAME.sub(key, text)
+
+
+@cache
+def _keys() -> Mapping[str, str]:
+    """The key of each REST name."""
+    found: dict[str, str] = dict(_SHORT)
+    for schema in shared_schema()["definitions"].values():
+        for key, fragment in schema.get("properties", {}).items():
+            if "x-wire" in fragment:
+                found.setdefault(fragment["x-wire"], key)
+    return found

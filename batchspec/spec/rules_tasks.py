@@ -1,0 +1,166 @@
+"""Rules of all kinds of tasks on the pool of the spec, on their expanded properties."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from batchspec.diagnostics import Diagnostic, Place
+from batchspec.property_rules import Properties, unknown_user, user_names
+from batchspec.spec.expanded_parts import Part
+from batchspec.spec.rules_properties import properties_of
+from batchspec.spec.validator_messages import did_you_mean
+from batchspec.spec.yaml_tree import Node
+
+_JOB_TASKS = ("job_manager_task", "job_preparation_task", "job_release_task")
+_JOB_ACTIONS = frozenset({"terminate", "disable", "none"})
+_WILDCARD = re.compile(r"[*?\[]|\{\{")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """What tasks need to know of the pool that the spec creates."""
+
+    node: Node
+    properties: Properties
+
+    @property
+    def slots(self) -> int | None:
+        """The number of slots of a node; ``None`` if it is not known."""
+        given = self.node.get("task_slots_per_node")
+        return 1 if given is None else given.value if isinstance(given.value, int) else None
+
+    @property
+    def has_containers(self) -> bool:
+        path = ("virtualMachineConfiguration", "containerConfiguration")
+        return self.properties.has(*path)
+
+
+def task_rules(parts: Sequence[Part]) -> Iterator[Diagnostic]:
+    """Properties of tasks that the pool or the job of the spec does not allow."""
+    own = next((part for part in parts if part.path == ("pool",)), None)
+    job = next((part.node for part in parts if part.path == ("job",)), None)
+    pool = _Pool(own.node, properties_of(own)) if own is not None else None
+    stages = [part.node for part in parts if part.path[0] == "tasks"]
+    special = [job.members[key] for key in _JOB_TASKS if key in job.members] if job else []
+    for task in (*special, *stages) if pool is not None else ():
+        assert pool is not None
+        yield from _user(pool, task)
+        yield from _slots(pool, task)
+        yield from _containers(pool, task)
+        yield from _instances(pool, task)
+    for stage in stages:
+        yield from _job_actions(job, stage)
+        yield from _same_blob(stage)
+
+
+def _user(pool: _Pool, task: Node) -> Iterator[Diagnostic]:
+    user, names = task.get("user_identity", "username"), user_names(pool.properties)
+    if user is None or user.text is None or user.template is not None or names is None:
+        return
+    if user.text.lower() not in names:
+        yield Diagnostic(
+            "unknown-user",
+            unknown_user(user.text),
+            where=user.where,
+            fix=did_you_mean(user.text, names)
+            or "Use the name of one of the accounts, or declare it in `user_accounts`.",
+        )
+
+
+def _slots(pool: _Pool, task: Node) -> Iterator[Diagnostic]:
+    slots, most = task.get("required_slots"), pool.slots
+    if slots is None or most is None or task.get("multi_instance_settings") is not None:
+        return
+    if isinstance(slots.value, int) and slots.value > most:
+        yield too_many_slots(slots.value, most, slots.where)
+
+
+def too_many_slots(slots: int, most: int, where: Place, task: str = "the task") -> Diagnostic:
+    """A task that needs more slots than a node has."""
+    return Diagnostic(
+        "out-of-range",
+        f"{task} requires {slots} slots, and a node has {most}",
+        where=where,
+        fix=f"Add `task_slots_per_node: {slots}` to the pool." if slots <= 256 else "",
+    )
+
+
+def _containers(pool: _Pool, task: Node) -> Iterator[Diagnostic]:
+    settings = task.get("container_settings")
+    if settings is None or pool.has_containers:
+        return
+    image = settings.get("image_name")
+    yield Diagnostic(
+        "no-containers",
+        "the task uses a container image, but the pool is not configured for containers",
+        where=settings.name,
+        fix=f"Add `container_images: [{(image and image.text) or 'IMAGE'}]` to the pool.",
+    )
+
+
+def _instances(pool: _Pool, task: Node) -> Iterator[Diagnostic]:
+    instances = task.get("multi_instance_settings")
+    if instances is None:
+        return
+    between = pool.node.get("enable_inter_node_communication")
+    if between is None or between.value is False:
+        yield Diagnostic(
+            "no-communication",
+            "a multi-instance task requires communication between nodes",
+            where=instances.name,
+            fix="Add `enable_inter_node_communication: true` to the pool.",
+        )
+    if pool.slots is not None and pool.slots > 1:
+        yield Diagnostic(
+            "instances-share-nodes",
+            f"a multi-instance task requires nodes with one task slot, and they have {pool.slots}",
+            where=instances.name,
+            fix="Remove `task_slots_per_node` from the pool.",
+        )
+
+
+def _job_actions(job: Node | None, stage: Node) -> Iterator[Diagnostic]:
+    """Exit conditions act on the job only where failed tasks do."""
+    mode = job.get("task_failure_mode") if job is not None else None
+    known = mode is None or (mode.text is not None and mode.template is None)
+    if not known or (mode is not None and mode.value == "performexitoptionsjobaction"):
+        return
+    conditions, codes = stage.get("exit_conditions"), stage.get("exit_codes")
+    actions = [each.get("job_action") for each in (conditions.walk() if conditions else ())]
+    # Codes that vary from task to task have no long form.
+    actions += [
+        each if each.text in _JOB_ACTIONS else each.get("job_action")
+        for each in (codes.members.values() if codes is not None else ())
+    ]
+    for action in actions:
+        if action is not None:
+            yield Diagnostic(
+                "no-job-action",
+                "this exit code has a job action, but failed tasks do not act on the job",
+                where=action.name,
+                fix="Add `on_task_failure: terminate` to the job.",
+            )
+
+
+def _same_blob(stage: Node) -> Iterator[Diagnostic]:
+    """The outputs of all tasks of a stage need different blobs."""
+    if stage.get("for_each") is None:
+        return
+    short, long = stage.get("outputs"), stage.get("output_files")
+    outputs = [(each.get("files"), each.get("path")) for each in (short.items if short else ())]
+    for each in long.items if long else ():
+        url = each.get("destination", "container", "container_url")
+        if url is None or url.template is None:
+            outputs.append((each.get("file_pattern"), each.get("destination", "container", "path")))
+    for files, path in outputs:
+        if files is None or files.text is None or _WILDCARD.search(files.text):
+            continue
+        if path is None or "{{" not in (path.text or "{{"):
+            yield Diagnostic(
+                "same-blob",
+                "all tasks of the stage would write the same blob",
+                where=(path or files).where,
+                fix='Write `path: "{{ task.id }}/"`.',
+            )
