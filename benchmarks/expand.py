@@ -18,7 +18,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from batchspec.plan.observed import Account, ContainerFacts, Observed
+from batchspec.plan.observed import AccountNames, ContainerFacts, Observed
 from batchspec.plan.rules.tasks import check_tasks
 from batchspec.plan.tasks import expand
 from batchspec.spec import Rows, read_rows, read_spec
@@ -56,7 +56,7 @@ def main() -> None:
         assert isinstance(stage.for_each, Rows)
         rows = read_rows(stage.for_each.path)
         facts = {key: ContainerFacts({}) for key in spec.containers}
-        account = Account("local", "bench", "bench")
+        account = AccountNames("local", "bench", "bench")
         observed = Observed(account, datetime.now(UTC), facts, rows={stage.name: rows})
         before = peak()
         report("rows alone", lambda: sum(1 for _ in rows))

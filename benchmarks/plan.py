@@ -17,7 +17,7 @@ from pathlib import Path
 
 from batchspec.plan.actions import SubmitTasks
 from batchspec.plan.build import build
-from batchspec.plan.observed import Account, ContainerFacts, Observed, SupportedImage
+from batchspec.plan.observed import AccountNames, ContainerFacts, Observed, SupportedImage
 from batchspec.spec import Rows, read_rows, read_spec
 
 SPEC = """\
@@ -61,7 +61,7 @@ def main() -> None:
             rows[stage.name] = read_rows(stage.for_each.path)
         facts = {key: ContainerFacts(None) for key in spec.containers}
         observed = Observed(
-            Account("local", "b", "s"), datetime.now(UTC), facts, images=(IMAGE,), rows=rows
+            AccountNames("local", "b", "s"), datetime.now(UTC), facts, images=(IMAGE,), rows=rows
         )
         before, started = peak(), time.perf_counter()
         floor = sum(1 for stage in rows.values() for _ in stage)

@@ -3,8 +3,8 @@
 In: a ``Plan`` and a :class:`World <batchspec.apply.ports.World>`: the account, a clock and the user
 to ask. Out: events, the last of which is ``RunEnded``, and an exit code.
 
-Public are the names below and three modules: ``events`` (what happens in a run), ``ports`` (the
-protocols and values that ``cloud`` and ``cli`` implement) and ``monitor`` (why a run waits).
+Public are the names below and three modules: ``events`` (what happens in a run), ``ports`` (what
+a run uses besides the plan) and ``monitor`` (why a run waits).
 
 Not here: decisions (``plan``), HTTP requests (``cloud``), and formatted output (``render``).
 

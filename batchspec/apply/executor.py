@@ -220,7 +220,7 @@ class _Run:
         nodes = None
         if isinstance(step.action, DeletePool):
             try:
-                pool = await self.world.batch.pool(step.action.pool)
+                pool = await self.world.account.pools.get(step.action.pool)
             except ServiceError:
                 return False  # Its cost is not known, so the pool is kept.
             nodes = _nodes(pool) if pool is not None else 0

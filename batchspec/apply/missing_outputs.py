@@ -56,7 +56,7 @@ async def _missing(outputs: Outputs, job: str, world: World) -> list[_MissingOut
     since = await _since(outputs, job, world)
     for container, prefix in prefixes.items():
         patterns = [one for one in representatives.values() if one.container == container]
-        async for blob in world.storage.blobs(container, prefix):
+        async for blob in world.account.blobs.list(container, prefix):
             if blob.modified is None or blob.modified >= since:
                 expected.difference_update(_fulfilled(container, blob.name, patterns))
     found: dict[tuple[str, int], _MissingOutput] = {}
@@ -114,7 +114,7 @@ async def _since(outputs: Outputs, job: str, world: World) -> datetime:
     """When the first task was created, on the clock of the storage account."""
     since = outputs.since
     if since is None:
-        facts = await world.batch.job(job)
+        facts = await world.account.jobs.get(job)
         since = facts.created if facts is not None else datetime.min.replace(tzinfo=UTC)
     return world.in_storage_time(since)
 

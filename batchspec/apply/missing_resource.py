@@ -36,7 +36,7 @@ _JOB_ENDED = frozenset({"JobCompleted", "JobBeingTerminated"})
 
 async def why_refused(error: ServiceError, job: str, world: World) -> ServiceError:
     """The refusal of tasks; with the terminate reason of the job if the job has ended."""
-    facts = await world.batch.job(job) if error.code in _JOB_ENDED else None
+    facts = await world.account.jobs.get(job) if error.code in _JOB_ENDED else None
     if facts is None:
         return error
     problem = Diagnostic(

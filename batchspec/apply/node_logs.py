@@ -22,7 +22,8 @@ from batchspec.plan.node_logs import (
 )
 
 if TYPE_CHECKING:
-    from batchspec.apply.ports import NodeFacts, PreparationFacts, World
+    from batchspec.account import NodeFacts, PreparationFacts
+    from batchspec.apply.ports import World
 
 TAIL = 2048
 """How many bytes from the end of stderr are read for an event."""
@@ -112,7 +113,7 @@ async def keep_pool_output(pool: str, world: World, emit: Emit) -> None:
     if world.node_logs.container is None:
         return
     try:
-        nodes = [node async for node in world.batch.unwell_nodes(pool)]
+        nodes = [node async for node in world.account.nodes.list_unhealthy(pool)]
     except ServiceError as error:
         if error.status != 404:
             emit(Noticed(_not_stored(pool, error)))
@@ -128,8 +129,8 @@ async def forget_pool_output(pool: str, world: World, emit: Emit) -> None:
     logs.seen = {key for key in logs.seen if key[0] != pool}
     logs.stored = {key: failure for key, failure in logs.stored.items() if failure.pool != pool}
     try:
-        async for blob in world.storage.blobs(logs.container, pool_folder(pool)):
-            await world.storage.delete_blob(logs.container, blob.name)
+        async for blob in world.account.blobs.list(logs.container, pool_folder(pool)):
+            await world.account.blobs.delete(logs.container, blob.name)
     except ServiceError as error:
         emit(Noticed(_not_deleted(logs.container, pool, error)))
 
@@ -140,7 +141,7 @@ async def _texts(one: FailedOnNode, world: World, limit: asyncio.Semaphore) -> M
     async with limit:
         for name in FILES:
             try:
-                found[name] = await world.batch.node_file_tail(
+                found[name] = await world.account.nodes.get_file_tail(
                     one.pool, one.node, f"{one.directory}/{name}", _TAIL
                 )
             except ServiceError:
@@ -163,12 +164,16 @@ async def _keep(one: FailedOnNode, files: Mapping[str, str], container: str, wor
             one.pool, one.node, one.folder, one.state, one.exit_code, message, (one.node,)
         )
         for name, content in files.items():
-            await world.storage.put(container, f"{failure.path}{name}", redact(content).encode())
+            await world.account.blobs.put(
+                container, f"{failure.path}{name}", redact(content).encode()
+            )
     else:
         return
     logs.stored[key] = failure
     # The record is written last, so that the files it names exist.
-    await world.storage.put(container, f"{failure.path}{RECORD}", record_text(failure).encode())
+    await world.account.blobs.put(
+        container, f"{failure.path}{RECORD}", record_text(failure).encode()
+    )
 
 
 def _not_stored(pool: str, error: ServiceError) -> Diagnostic:

@@ -60,7 +60,7 @@ async def wait_until_ended(job: str, world: World) -> JobFacts | None:
         ServiceError: the job has not ended after :data:`TERMINATION_LIMIT`.
     """
     began, interval = world.clock.monotonic(), PollInterval(world.pace)
-    while (facts := await world.batch.job(job)) is not None and facts.state != "completed":
+    while (facts := await world.account.jobs.get(job)) is not None and facts.state != "completed":
         _check(began, TERMINATION_LIMIT, world, _not_ended(job, facts.state))
         await world.clock.sleep(interval.next(facts.state))
     return facts

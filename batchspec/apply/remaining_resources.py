@@ -65,11 +65,13 @@ class RemainingResources:
         try:
             match deletion:
                 case DeletePool(pool=pool):
-                    return await self.world.batch.pool(pool) is not None
+                    return await self.world.account.pools.get(pool) is not None
                 case DeleteJob(job=job):
-                    return await self.world.batch.job(job) is not None
+                    return await self.world.account.jobs.get(job) is not None
                 case DeleteContainers(containers=names):
-                    found = [await self.world.storage.container(name) for name in names]
+                    found = [
+                        await self.world.account.containers.get_metadata(name) for name in names
+                    ]
                     return any(metadata is not None for metadata in found)
         except ServiceError:
             pass

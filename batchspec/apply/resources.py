@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from batchspec.account import Account
 from batchspec.apply.concurrency import for_each
 from batchspec.apply.context import StepContext, StepResult
 from batchspec.apply.events import ScheduleSeen, Waiting
 from batchspec.apply.node_logs import forget_pool_output, keep_pool_output
 from batchspec.apply.polling import wait_until_deleted
-from batchspec.apply.ports import Storage, World
+from batchspec.apply.ports import World
 from batchspec.apply.termination import end_job
 from batchspec.diagnostics import ConflictError, Severity
 from batchspec.plan.actions import (
@@ -60,7 +61,7 @@ async def create_pool(action: CreatePool, context: StepContext) -> StepResult:
     """Create a pool, or use an equal one of the same spec."""
     world = context.world
     await forget_pool_output(action.pool, world, context.emit)
-    created = await world.batch.create_pool(action.body, action.sas)
+    created = await world.account.pools.create(action.body, action.sas)
     return StepResult(context.step.items, note="" if created else _EXISTED, created=created)
 
 
@@ -69,26 +70,30 @@ async def update_pool(action: UpdatePool, context: StepContext) -> StepResult:
 
     The metadata that record the change are written last, after the restart of its nodes.
     """
-    batch, patch = context.world.batch, action.patch
+    account, patch = context.world.account, action.patch
     if action.restart:
-        await batch.update_pool(action.pool, patch.with_(metadata=None), action.sas)
+        await account.pools.update(action.pool, patch.with_(metadata=None), action.sas)
         await forget_pool_output(action.pool, context.world, context.emit)
         await _restart(action.pool, None, context)
         patch = Record(metadata=patch["metadata"])
-    await batch.update_pool(action.pool, patch, action.sas)
+    await account.pools.update(action.pool, patch, action.sas)
     return StepResult(context.step.items)
 
 
 async def resize_pool(action: ResizePool, context: StepContext) -> StepResult:
     """Request a number of nodes."""
     pool, dedicated, spot, timeout = action.pool, action.dedicated, action.spot, action.timeout
-    await context.world.batch.resize_pool(pool, dedicated, spot, timeout)
+    await context.world.account.pools.resize(pool, dedicated, spot, timeout)
     return StepResult(context.step.items)
 
 
 async def scale_pool(action: ScalePool, context: StepContext) -> StepResult:
     """Set, change or remove the autoscale formula of a pool."""
-    await context.world.batch.scale_pool(action.pool, action.formula, action.interval)
+    pools = context.world.account.pools
+    if action.formula is None:
+        await pools.disable_autoscale(action.pool)
+    else:
+        await pools.enable_autoscale(action.pool, action.formula, action.interval)
     return StepResult(context.step.items)
 
 
@@ -107,7 +112,7 @@ async def _restart(pool: str, nodes: Sequence[str] | None, context: StepContext)
     block the restart until the limit of the wait.
     """
     world, subject = context.world, f"pool {pool}"
-    busy = (await world.batch.node_states(pool)).get("waitingforstarttask", 0)
+    busy = (await world.account.pools.get_node_counts(pool)).get("waitingforstarttask", 0)
     if busy:
         count = "1 node runs" if busy == 1 else f"{busy:,} nodes run"
         context.emit(
@@ -115,11 +120,11 @@ async def _restart(pool: str, nodes: Sequence[str] | None, context: StepContext)
                 "start-task-running",
                 subject,
                 f"{count} the previous start task and will be restarted when it ends",
-                world.batch.now(),
+                world.account.now(),
                 "If it does not end, stop and run `batchspec apply --replace pool`.",
             )
         )
-    await world.cancellation.race(world.batch.restart_nodes(pool, nodes))
+    await world.cancellation.race(world.account.nodes.reboot(pool, nodes))
     if busy:
         context.emit(Waiting("start-task-running", subject, resolved=True))
 
@@ -127,23 +132,23 @@ async def _restart(pool: str, nodes: Sequence[str] | None, context: StepContext)
 async def replace_pool(action: ReplacePool, context: StepContext) -> StepResult:
     """Delete a pool and create it with other properties."""
     world = context.world
-    await world.batch.delete_pool(action.pool)
+    await world.account.pools.delete(action.pool)
     await _until_pool_deleted(action.pool, world)
     await forget_pool_output(action.pool, world, context.emit)
-    await world.batch.create_pool(action.body, action.sas)
+    await world.account.pools.create(action.body, action.sas)
     return StepResult(context.step.items)
 
 
 async def delete_pool(action: DeletePool, context: StepContext) -> StepResult:
     """Delete a pool and wait until it is deleted."""
     await keep_pool_output(action.pool, context.world, context.emit)
-    existed = await context.world.batch.delete_pool(action.pool)
+    existed = await context.world.account.pools.delete(action.pool)
     await _until_pool_deleted(action.pool, context.world)
     return StepResult(note="" if existed else _ABSENT)
 
 
 async def _until_pool_deleted(pool: str, world: World) -> None:
-    await wait_until_deleted(lambda: world.batch.pool(pool), f"pool {pool}", world)
+    await wait_until_deleted(lambda: world.account.pools.get(pool), f"pool {pool}", world)
 
 
 # --- jobs -----------------------------------------------------------------------------------------
@@ -158,11 +163,11 @@ async def create_job(action: CreateJob, context: StepContext) -> StepResult:
     world = context.world
     if action.after is not None:
         # The service gives its time in whole seconds.
-        wait = action.after + timedelta(seconds=2) - world.batch.now()
+        wait = action.after + timedelta(seconds=2) - world.account.now()
         await world.clock.sleep(max(0.0, wait.total_seconds()))
-    if await world.batch.create_job(action.body, action.sas):
+    if await world.account.jobs.create(action.body, action.sas):
         return StepResult()
-    existing = await world.batch.job(action.job)
+    existing = await world.account.jobs.get(action.job)
     requested = {name: str(value) for name, value in metadata_of(action.body).items()}
     if existing is not None and is_other_run(existing.metadata, requested):
         problem = created_meanwhile("job", action.job, existing.metadata)
@@ -173,22 +178,22 @@ async def create_job(action: CreateJob, context: StepContext) -> StepResult:
 
 async def update_job(action: UpdateJob, context: StepContext) -> StepResult:
     """Change properties of a job."""
-    await context.world.batch.update_job(action.job, action.patch)
+    await context.world.account.jobs.update(action.job, action.patch)
     return StepResult(context.step.items)
 
 
 async def replace_job(action: ReplaceJob, context: StepContext) -> StepResult:
     """Terminate a job, wait until none of its tasks runs, and create the next one."""
     await end_job(action.ended, context.world)
-    await context.world.batch.create_job(action.body, action.sas)
+    await context.world.account.jobs.create(action.body, action.sas)
     return StepResult(context.step.items)
 
 
 async def delete_job(action: DeleteJob, context: StepContext) -> StepResult:
     """Delete a job with its tasks and wait until it is deleted."""
-    batch, job = context.world.batch, action.job
-    existed = await batch.delete_job(job)
-    await wait_until_deleted(lambda: batch.job(job), f"job {job}", context.world)
+    account, job = context.world.account, action.job
+    existed = await account.jobs.delete(job)
+    await wait_until_deleted(lambda: account.jobs.get(job), f"job {job}", context.world)
     return StepResult(note="" if existed else _ABSENT)
 
 
@@ -197,14 +202,14 @@ async def delete_job(action: DeleteJob, context: StepContext) -> StepResult:
 
 async def create_schedule(action: CreateSchedule, context: StepContext) -> StepResult:
     """Create a job schedule, or use an equal one of the same spec."""
-    created = await context.world.batch.create_schedule(action.body, action.sas)
+    created = await context.world.account.job_schedules.create(action.body, action.sas)
     await _report_schedule(action.schedule, context)
     return StepResult(note="" if created else _EXISTED)
 
 
 async def update_schedule(action: UpdateSchedule, context: StepContext) -> StepResult:
     """Change properties of a job schedule."""
-    await context.world.batch.update_schedule(action.schedule, action.patch, action.sas)
+    await context.world.account.job_schedules.update(action.schedule, action.patch, action.sas)
     await _report_schedule(action.schedule, context)
     return StepResult()
 
@@ -212,7 +217,7 @@ async def update_schedule(action: UpdateSchedule, context: StepContext) -> StepR
 async def replace_schedule(action: ReplaceSchedule, context: StepContext) -> StepResult:
     """Delete a job schedule with its jobs and create it with other properties."""
     await _delete_schedule(action.schedule, context.world)
-    await context.world.batch.create_schedule(action.body, action.sas)
+    await context.world.account.job_schedules.create(action.body, action.sas)
     await _report_schedule(action.schedule, context)
     return StepResult()
 
@@ -225,14 +230,16 @@ async def delete_schedule(action: DeleteSchedule, context: StepContext) -> StepR
 
 async def _delete_schedule(name: str, world: World) -> bool:
     """Whether the schedule existed."""
-    existed = await world.batch.delete_schedule(name)
-    await wait_until_deleted(lambda: world.batch.schedule(name), f"schedule {name}", world)
+    existed = await world.account.job_schedules.delete(name)
+    await wait_until_deleted(
+        lambda: world.account.job_schedules.get(name), f"schedule {name}", world
+    )
     return existed
 
 
 async def _report_schedule(name: str, context: StepContext) -> None:
     """Report the state of a schedule and when its next job is due."""
-    schedule = await context.world.batch.schedule(name)
+    schedule = await context.world.account.job_schedules.get(name)
     if schedule is not None:
         context.emit(ScheduleSeen(name, schedule.state, schedule.next_run, schedule.recent_job))
 
@@ -242,38 +249,38 @@ async def _report_schedule(name: str, context: StepContext) -> None:
 
 async def create_container(action: CreateContainer, context: StepContext) -> StepResult:
     """Create a container, or record the spec as a user of an existing one."""
-    storage = context.world.storage
-    created = await storage.create_container(
+    account = context.world.account
+    created = await account.containers.create(
         action.container, action.metadata, action.public_access
     )
     if not created:
-        await _record_user(storage, action.container, action.user)
+        await _record_user(account, action.container, action.user)
     return StepResult(note="" if created else _EXISTED, created=created)
 
 
 async def use_container(action: UseContainer, context: StepContext) -> StepResult:
     """Record the spec as a user of a container."""
-    await _record_user(context.world.storage, action.container, action.user)
+    await _record_user(context.world.account, action.container, action.user)
     return StepResult()
 
 
 async def release_container(action: ReleaseContainer, context: StepContext) -> StepResult:
     """Remove the spec from the recorded users of a container."""
-    await _remove_user(context.world.storage, action.container, action.user)
+    await _remove_user(context.world.account, action.container, action.user)
     return StepResult()
 
 
 async def delete_containers(action: DeleteContainers, context: StepContext) -> StepResult:
     """Delete containers with their blobs; release those that another spec uses."""
     progress, kept = context.progress(items=len(action.containers)), []
-    storage = context.world.storage
+    account = context.world.account
     for name in action.containers:
-        metadata = await storage.container(name)
+        metadata = await account.containers.get_metadata(name)
         if metadata is not None and others(metadata, action.user):
-            await _remove_user(storage, name, action.user)
+            await _remove_user(account, name, action.user)
             kept.append(name)
         else:
-            await storage.delete_container(name)
+            await account.containers.delete(name)
         progress.finish()
     note = f"kept, since other specs use them: {', '.join(kept)}" if kept else ""
     return StepResult(progress.done, note=note)
@@ -282,14 +289,14 @@ async def delete_containers(action: DeleteContainers, context: StepContext) -> S
 async def delete_outputs(action: DeleteOutputs, context: StepContext) -> StepResult:
     """Delete the blobs of a container that tasks of an earlier version wrote."""
     works, progress = WorkSet(action.works), context.progress(items=context.step.items)
-    storage = context.world.storage
+    account = context.world.account
 
     async def delete(blob: Blob) -> None:
-        await storage.delete_blob(action.container, blob.name)
+        await account.blobs.delete(action.container, blob.name)
         progress.finish()
 
     async def stale() -> AsyncIterator[Blob]:
-        async for blob in storage.blobs(action.container):
+        async for blob in account.blobs.list(action.container):
             if is_stale(blob, works):
                 yield blob
 
@@ -297,16 +304,16 @@ async def delete_outputs(action: DeleteOutputs, context: StepContext) -> StepRes
     return StepResult(progress.done)
 
 
-async def _record_user(storage: Storage, container: str, user: str) -> None:
-    await _change_metadata(storage, container, lambda metadata: with_user(metadata, user))
+async def _record_user(account: Account, container: str, user: str) -> None:
+    await _change_metadata(account, container, lambda metadata: with_user(metadata, user))
 
 
-async def _remove_user(storage: Storage, container: str, user: str) -> None:
-    await _change_metadata(storage, container, lambda metadata: without_user(metadata, user))
+async def _remove_user(account: Account, container: str, user: str) -> None:
+    await _change_metadata(account, container, lambda metadata: without_user(metadata, user))
 
 
 async def _change_metadata(
-    storage: Storage,
+    account: Account,
     container: str,
     changed: Callable[[Mapping[str, str]], Mapping[str, str] | None],
 ) -> None:
@@ -317,8 +324,8 @@ async def _change_metadata(
     written again.
     """
     for _ in range(_TRIES):
-        current = await storage.container(container)
+        current = await account.containers.get_metadata(container)
         metadata = changed(current) if current is not None else None
         if metadata is None:
             return
-        await storage.set_metadata(container, metadata)
+        await account.containers.set_metadata(container, metadata)

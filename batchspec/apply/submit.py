@@ -47,7 +47,7 @@ async def _submit(action: SubmitTasks, context: StepContext) -> StepResult:
         nonlocal existing
         await _wait_for_inputs(action, chunk, context)
         bodies = [task.body for task in chunk]
-        answers = await world.batch.add_tasks(action.job, bodies, action.sas)
+        answers = await world.account.tasks.create_collection(action.job, bodies, action.sas)
         for answer in answers:
             existing += answer.existed
             if answer.problem is not None:
@@ -85,7 +85,7 @@ async def close_job(action: CloseJob, context: StepContext) -> StepResult:
     verified = await context.submitted.verify(action.job, context.world)
     note = f"all {verified:,} tasks are in it" if verified > 1 else ""
     try:
-        await context.world.batch.update_job(action.job, _CLOSED)
+        await context.world.account.jobs.update(action.job, _CLOSED)
     except ServiceError as error:
         # Another run of the spec closed the job earlier, and it has ended since.
         if error.code not in _ENDED:
@@ -99,7 +99,7 @@ async def retry_tasks(action: RetryTasks, context: StepContext) -> StepResult:
     progress, world = context.progress(items=len(action.tasks)), context.world
 
     async def reactivate(task: Task) -> None:
-        await world.batch.reactivate_task(action.job, task.id)
+        await world.account.tasks.reactivate(action.job, task.id)
         progress.finish()
 
     try:

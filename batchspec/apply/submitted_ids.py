@@ -55,7 +55,7 @@ class SubmittedIds:
 async def _count_missing(job: str, expected: array[int], world: World) -> int:
     """How many of these digests are of no task of the job."""
     found = bytearray(len(expected))
-    async for name in world.batch.task_ids(job):
+    async for name in world.account.tasks.list_ids(job):
         digest = _digest(name)
         at = bisect_left(expected, digest)
         if at < len(expected) and expected[at] == digest:

@@ -47,7 +47,7 @@ async def end_job(job_id: str, world: World) -> None:
     Raises:
         ServiceError: it does not end, see :func:`~batchspec.apply.polling.wait_until_ended`.
     """
-    await world.batch.terminate_job(job_id, REPLACED)
+    await world.account.jobs.terminate(job_id, REPLACED)
     await wait_until_ended(job_id, world)
 
 
@@ -76,9 +76,9 @@ class _Termination:
         async def end(task: TaskFacts) -> None:
             if task.succeeded is None and task.state != "active":
                 self.ended.add(_digest(task.id))
-                await world.batch.terminate_task(self.action.job, task.id)
+                await world.account.tasks.terminate(self.action.job, task.id)
                 return
-            await world.batch.delete_task(self.action.job, task.id)
+            await world.account.tasks.delete(self.action.job, task.id)
             self.deleted += 1
             progress.finish()
 
@@ -87,7 +87,7 @@ class _Termination:
 
             async def superseded() -> AsyncIterator[TaskFacts]:
                 nonlocal found
-                async for task in world.batch.all_tasks(self.action.job):
+                async for task in world.account.tasks.list(self.action.job):
                     if self._is_superseded(task):
                         found += 1
                         yield task

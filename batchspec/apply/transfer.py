@@ -20,6 +20,7 @@ from typing import Self
 
 from filelock import AsyncFileLock
 
+from batchspec.apply.cancellation import RunCancelled
 from batchspec.apply.concurrency import for_each
 from batchspec.apply.context import Progress, StepContext, StepResult
 from batchspec.apply.events import Emit, Noticed
@@ -52,7 +53,11 @@ async def upload_files(action: UploadFiles, context: StepContext) -> StepResult:
 
     async def upload(file: LocalFile) -> None:
         uploads.start(action.container, file.blob)
-        await world.storage.upload(action.container, file, progress.move, world.cancellation)
+        uploaded = await world.account.blobs.upload(
+            action.container, file, progress.move, lambda: world.cancellation.requested
+        )
+        if not uploaded:
+            raise RunCancelled
         await uploads.complete(action.container, file.blob)
         progress.finish()
 
@@ -96,7 +101,7 @@ async def _download_once(action: DownloadResults, context: StepContext) -> StepR
 
 async def _download(action: DownloadResults, context: StepContext) -> StepResult:
     world = context.world
-    job = await world.batch.job(action.job)
+    job = await world.account.jobs.get(action.job)
     created = job.created if job is not None else datetime.min.replace(tzinfo=UTC)
     older = _OlderBlobs(action, world.in_storage_time(action.since or created))
     progress = context.progress(items=None)
@@ -118,7 +123,10 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
             cancellation=world.cancellation,
         )
         progress.end()
-        if not progress.done and await world.storage.container(action.container) is None:
+        if (
+            not progress.done
+            and await world.account.containers.get_metadata(action.container) is None
+        ):
             raise container_missing(action.container)
         for entry in _earlier_entries(context.receipt):
             if draft.contains(entry):
@@ -203,7 +211,7 @@ class _Download:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name[:200]}.part")
         try:
-            md5 = await self.world.storage.download(container, blob, part, self.progress.move)
+            md5 = await self.world.account.blobs.download(container, blob, part, self.progress.move)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -213,7 +221,7 @@ class _Download:
 async def _matching(
     action: DownloadResults, world: World, progress: Progress, older: _OlderBlobs
 ) -> AsyncIterator[Blob]:
-    async for blob in world.storage.blobs(action.container):
+    async for blob in world.account.blobs.list(action.container):
         matches = not action.match or any(fnmatchcase(blob.name, glob) for glob in action.match)
         if matches and not older(blob):
             progress.items += 1

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 
+from batchspec.account import Account, TaskCounts
 from batchspec.apply.context import StepResult
 from batchspec.apply.events import Noticed, Outcome, StagesSeen, TaskFailed, TasksSeen
 from batchspec.apply.missing_resource import job_missing
 from batchspec.apply.monitor import Cause, Health, Monitor
 from batchspec.apply.node_logs import TAIL, read_tail
 from batchspec.apply.polling import wait_until_ended
-from batchspec.apply.ports import Batch, TaskCounts
 from batchspec.diagnostics import Diagnostic, Exit, ServiceError, Severity
 from batchspec.plan.actions import WaitForTasks
 from batchspec.plan.failure_cause import BLOCKED, UNPREPARED
@@ -56,7 +56,7 @@ async def wait_for_pool(monitor: Monitor) -> StepResult:
         if health.left <= 0:
             monitor.report_all()
             if health.job is not None:
-                await monitor.world.batch.terminate_job(health.job.id, TIME_LIMIT)
+                await monitor.world.account.jobs.terminate(health.job.id, TIME_LIMIT)
             return StepResult(0, note="the time limit has passed", outcome=Outcome.TIME_LIMIT)
         await monitor.pause()
 
@@ -85,7 +85,7 @@ class _TaskWait:
 
     async def _report_stages(self) -> None:
         """Report the totals of each stage, which only a list of the tasks gives."""
-        tasks = self.monitor.world.batch.all_tasks(self.action.job)
+        tasks = self.monitor.world.account.tasks.list(self.action.job)
         try:
             counts = await count_stages(self.action.stages, tasks)
         except ServiceError as error:
@@ -97,7 +97,7 @@ class _TaskWait:
         self.monitor.emit(StagesSeen(self.action.job, stages))
 
     async def _wait(self) -> StepResult:
-        batch = self.monitor.world.batch
+        account = self.monitor.world.account
         while True:
             health = await self.monitor.poll()
             if health.job is None:
@@ -110,7 +110,7 @@ class _TaskWait:
             if self._complete(health.counts):
                 # Shortly after a retry, the counts may be those from before it.
                 failed = health.counts.failed
-                if not (failed and await has_unfinished_tasks(batch, self.action.job)):
+                if not (failed and await has_unfinished_tasks(account, self.action.job)):
                     # The tasks of a terminated job count as completed, too.
                     if failed and await self._is_ending():
                         return await self._job_ended()
@@ -125,14 +125,14 @@ class _TaskWait:
         """No task can ever start: the run ends with the cause."""
         if cause.kind.job_ends:
             reason = UNPREPARED if cause.code == "preparation-failed" else BLOCKED
-            await self.monitor.world.batch.terminate_job(self.action.job, reason)
+            await self.monitor.world.account.jobs.terminate(self.action.job, reason)
         if cause.kind.exit is not Exit.TASKS_FAILED:
             raise _error_of(cause)
         return await self._job_ended()
 
     async def _time_limit(self, health: Health) -> StepResult:
         self.monitor.report_all()
-        await self.monitor.world.batch.terminate_job(self.action.job, TIME_LIMIT)
+        await self.monitor.world.account.jobs.terminate(self.action.job, TIME_LIMIT)
         return self._out_of_time(health.counts)
 
     def _complete(self, counts: TaskCounts) -> bool:
@@ -141,13 +141,13 @@ class _TaskWait:
         return done and self.action.closed
 
     async def _is_ending(self) -> bool:
-        job = await self.monitor.world.batch.job(self.action.job)
+        job = await self.monitor.world.account.jobs.get(self.action.job)
         return job is not None and job.state != "active"
 
     async def _final(self, counts: TaskCounts) -> TaskCounts:
-        batch = self.monitor.world.batch
+        account = self.monitor.world.account
         tasks, superseded = self.action.tasks, self.action.superseded
-        return await final_counts(batch, self.action.job, counts, tasks, superseded=superseded)
+        return await final_counts(account, self.action.job, counts, tasks, superseded=superseded)
 
     def _report(self, counts: TaskCounts, left: float) -> None:
         self.monitor.emit(
@@ -166,13 +166,13 @@ class _TaskWait:
         self.counted = counts.failed
         if len(self.reported) >= _DETAILED:
             return
-        batch, emit = self.monitor.world.batch, self.monitor.emit
-        async for task in batch.failed_tasks(self.action.job):
+        account, emit = self.monitor.world.account, self.monitor.emit
+        async for task in account.tasks.list_failed(self.action.job):
             if task.id in self.reported:
                 continue
             self.reported.add(task.id)
             tail = await read_tail(
-                batch.task_file_tail(self.action.job, task.id, "stderr.txt", TAIL), emit
+                account.tasks.get_file_tail(self.action.job, task.id, "stderr.txt", TAIL), emit
             )
             emit(
                 TaskFailed(
@@ -193,7 +193,7 @@ class _TaskWait:
         job = await wait_until_ended(self.action.job, self.monitor.world)
         if job is None:
             raise job_missing(self.action.job)
-        counts = await self.monitor.world.batch.task_counts(self.action.job)
+        counts = await self.monitor.world.account.jobs.get_task_counts(self.action.job)
         counts = counts.without(self.action.superseded)
         if job.terminate_reason == _ALL_DONE:
             counts = await self._final(counts)
@@ -273,18 +273,18 @@ def _time_limit(action: WaitForTasks, unfinished: int, reason: Cause | None) -> 
     )
 
 
-async def has_unfinished_tasks(batch: Batch, job: str) -> bool:
+async def has_unfinished_tasks(account: Account, job: str) -> bool:
     """Whether a task of the job waits or runs, from lists.
 
     Running tasks are listed last, because a task may have started since the first list.
     """
-    async for _ in batch.waiting_tasks(job):
+    async for _ in account.tasks.list_waiting(job):
         return True
-    return await batch.runs_any(job)
+    return await account.tasks.any_running(job)
 
 
 async def final_counts(
-    batch: Batch, job: str, counts: TaskCounts, tasks: int, *, superseded: int = 0
+    account: Account, job: str, counts: TaskCounts, tasks: int, *, superseded: int = 0
 ) -> TaskCounts:
     """The counts of a job whose tasks are all completed, with lists if the counts disagree.
 
@@ -293,8 +293,8 @@ async def final_counts(
     """
     total = counts.total
     if counts.completed < max(total, tasks):
-        total = sum([1 async for _ in batch.task_ids(job)]) - superseded
+        total = sum([1 async for _ in account.tasks.list_ids(job)]) - superseded
     elif not counts.failed:
         return counts
-    failed = sum([1 async for _ in batch.failed_tasks(job)])
+    failed = sum([1 async for _ in account.tasks.list_failed(job)])
     return TaskCounts(0, 0, total - failed, failed)

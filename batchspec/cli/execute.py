@@ -156,8 +156,7 @@ async def execute(
         stamp(completed_event(event))
 
     world = World(
-        storage=session.cloud.storage,
-        batch=session.cloud.batch,
+        account=session.cloud,
         clock=clock,
         questions=RunQuestions(view, plan.account.target, interrupts.cancellation, yes=yes),
         pace=POLL_INTERVAL[plan.account.target],

@@ -62,10 +62,9 @@ async def open_session(
             with first_error():
                 observed = await observe(
                     spec,
-                    cloud.reader,
+                    cloud,
                     spool,
                     work=work,
-                    longest_sas=cloud.longest_sas,
                     origin=origin_of(spec.path, options.environ),
                 )
             yield Session(options, spec, cloud, observed, notices)
@@ -98,7 +97,7 @@ async def no_run_of(spec: Spec, cloud: AccountClient) -> Diagnostic:
     from batchspec.plan.attach import no_run
 
     scheduled = spec.job.schedule is not None
-    return no_run(spec, await cloud.reader.schedule(spec.job.id) if scheduled else None)
+    return no_run(spec, await cloud.job_schedules.get(spec.job.id) if scheduled else None)
 
 
 def origin_of(spec: Path, environ: Mapping[str, str]) -> Origin:

@@ -1,8 +1,8 @@
 """The clients of an Azure Batch account and its Storage account.
 
 In: an :data:`AnyAccount` (from :func:`account_from` or the embedded service). Out: an
-:class:`AccountClient` that implements the protocols of ``observe`` and ``apply``; every failure of
-a service is a ``ServiceError`` with a diagnostic. Also here: authentication, retries, rate
+:class:`AccountClient`, which implements :class:`batchspec.account.Account`; every failure of a
+service is a ``ServiceError`` with a diagnostic. Also here: authentication, retries, rate
 limiting, SAS, and the table from service error codes to diagnostics (:mod:`.errors`).
 
 Not here: decisions (``plan``), order and progress (``apply``), formatted output (``render``). Only

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 from batchspec.diagnostics import Diagnostic, Secret, UsageError
-from batchspec.plan.observed import Account
+from batchspec.plan.observed import AccountNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ class LocalAccount:
     blob_key: Secret
 
     @property
-    def names(self) -> Account:
+    def names(self) -> AccountNames:
         """The names of the accounts, without ports, which change with each start."""
-        return Account("local", self.batch_account, self.blob_account)
+        return AccountNames("local", self.batch_account, self.blob_account)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,11 @@ class AzureAccount:
     cloud: AzureCloud = PUBLIC
 
     @property
-    def names(self) -> Account:
+    def names(self) -> AccountNames:
         """The hosts of the accounts: the name of a Batch account is unique in its region only."""
         batch, blob = urlsplit(self.batch_url), urlsplit(self.blob_url)
         storage = f"{blob.netloc}{blob.path}".rstrip("/")
-        return Account("azure", batch.netloc, storage)
+        return AccountNames("azure", batch.netloc, storage)
 
 
 AnyAccount: TypeAlias = LocalAccount | AzureAccount

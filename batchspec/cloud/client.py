@@ -15,26 +15,55 @@ from typing import TYPE_CHECKING
 from batchspec.apply.events import Waiting
 from batchspec.cloud.account import AnyAccount
 from batchspec.cloud.rate_limiter import Limits, Timing
+from batchspec.plan.observed import AccountNames
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
+    from azure.storage.blob.aio import BlobServiceClient
 
-    from batchspec.cloud.connect import BatchService
-    from batchspec.cloud.reader import AccountReader
-    from batchspec.cloud.storage import BlobStorage
+    from batchspec.cloud.account_facts import Applications, Images, Quotas
+    from batchspec.cloud.blobs import Blobs
+    from batchspec.cloud.containers import Containers
+    from batchspec.cloud.job_schedules import JobSchedules
+    from batchspec.cloud.jobs import Jobs
+    from batchspec.cloud.nodes import Nodes
+    from batchspec.cloud.pools import Pools
+    from batchspec.cloud.rest import BatchConnection
+    from batchspec.cloud.service_time import ServiceTime
+    from batchspec.cloud.tasks import Tasks
 
 
 @dataclass(frozen=True, slots=True)
 class AccountClient:
-    """An open account: ``reader`` for ``observe``, ``storage`` and ``batch`` for ``apply``.
+    """An open account. Implements :class:`batchspec.account.Account`.
 
     ``longest_sas`` is the longest validity that a SAS of the account can have; ``None``: no limit.
+    ``connection``, ``service`` (the client of the SDK) and ``storage_time`` are for this package.
     """
 
-    reader: AccountReader
-    storage: BlobStorage
-    batch: BatchService
+    names: AccountNames
     longest_sas: timedelta | None
+    pools: Pools
+    nodes: Nodes
+    jobs: Jobs
+    job_schedules: JobSchedules
+    tasks: Tasks
+    images: Images
+    applications: Applications
+    quotas: Quotas
+    containers: Containers
+    blobs: Blobs
+    connection: BatchConnection
+    service: BlobServiceClient
+    storage_time: ServiceTime
+
+    def now(self) -> datetime:
+        """The time at the Batch service (UTC), by its latest answers."""
+        return self.connection.time.now()
+
+    def storage_now(self) -> datetime:
+        """The time at the Storage account (UTC), by its latest answers."""
+        return self.storage_time.now()
 
 
 def _utc_now() -> datetime:

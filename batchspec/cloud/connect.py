@@ -15,25 +15,22 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.storage.blob.aio import BlobServiceClient
 
 from batchspec.cloud.account import API_VERSION, PUBLIC, AnyAccount, AzureAccount, AzureCloud
+from batchspec.cloud.account_facts import Applications, Images, Quotas
+from batchspec.cloud.blobs import Blobs
 from batchspec.cloud.client import AccountClient
-from batchspec.cloud.files import Files
-from batchspec.cloud.jobs import Jobs, Schedules
+from batchspec.cloud.containers import Containers
+from batchspec.cloud.job_schedules import JobSchedules
+from batchspec.cloud.jobs import Jobs
+from batchspec.cloud.nodes import Nodes
 from batchspec.cloud.pipeline import NormalizeUrlPolicy, transport
 from batchspec.cloud.pools import Pools
 from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing
-from batchspec.cloud.reader import AccountReader
+from batchspec.cloud.rest import BatchConnection
 from batchspec.cloud.retry_policy import Notice, RetryPolicy
 from batchspec.cloud.sas import SasSigner
 from batchspec.cloud.service_time import ServiceTime
-from batchspec.cloud.storage import BlobStorage
 from batchspec.cloud.tasks import Tasks
 from batchspec.cloud.transfer import BLOCK, RANGE
-
-
-class BatchService(Pools, Jobs, Schedules, Tasks, Files):
-    """A Batch account. Implements :class:`batchspec.apply.ports.Batch`."""
-
-    __slots__ = ()
 
 
 @asynccontextmanager
@@ -84,10 +81,24 @@ async def connect(
             )
         )
         signer = SasSigner(account, service, blob_time.now)
-        batch = BatchService(client, signer, batch_limiter, limits, timing, batch_time)
-        storage = BlobStorage(service, blob_limiter, limits, timing, blob_time)
-        reader = AccountReader(account.names, batch, storage)
-        yield AccountClient(reader, storage, batch, signer.longest)
+        batch = BatchConnection(client, signer, batch_limiter, limits, timing, batch_time)
+        yield AccountClient(
+            names=account.names,
+            longest_sas=signer.longest,
+            pools=Pools(batch),
+            nodes=Nodes(batch),
+            jobs=Jobs(batch),
+            job_schedules=JobSchedules(batch),
+            tasks=Tasks(batch),
+            images=Images(batch),
+            applications=Applications(batch),
+            quotas=Quotas(batch),
+            containers=Containers(service, limits, timing),
+            blobs=Blobs(service, blob_limiter, timing),
+            connection=batch,
+            service=service,
+            storage_time=blob_time,
+        )
 
 
 def _default_credential(cloud: AzureCloud) -> AsyncTokenCredential:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts, TaskTimes, TaskWaiting
+from batchspec.account import NodeFacts, PreparationFacts, TaskCounts, TaskTimes, TaskWaiting
 from batchspec.plan.observed import (
     JobFacts,
     PoolFacts,

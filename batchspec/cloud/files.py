@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from azure.batch.models import BatchFileProperties
 from azure.core.exceptions import AzureError
 
+from batchspec.account import FilePart
 from batchspec.cloud.errors import translate
 from batchspec.cloud.rest import BatchConnection, status_code
-from batchspec.observe.ports import Part
 
 _NO_FILE = (404, 409, 416)
 """404: the file, task or node does not exist. 409: the task has not run yet, its files were
@@ -20,72 +20,8 @@ the answer to HEAD has no body and no error code."""
 _ATTEMPTS = 4
 
 
-class Files(BatchConnection):
-    """Files: a part of :class:`batchspec.apply.ports.Batch`."""
-
-    __slots__ = ()
-
-    async def node_file_tail(self, pool_id: str, node: str, path: str, size: int) -> str:
-        """The last ``size`` bytes of a file of a node; empty if it does not exist."""
-        return _end(await self._part(self._node_file(pool_id, node, path), _last(size)), size)
-
-    async def task_file_tail(self, job_id: str, task: str, path: str, size: int) -> str:
-        """The last ``size`` bytes of a file of a task; empty if it does not exist."""
-        return _end(await self._part(self._task_file(job_id, task, path), _last(size)), size)
-
-    async def node_file(
-        self, pool_id: str, node: str, path: str, start: int, most: int
-    ) -> Part | None:
-        """Up to ``most`` bytes of a file of a node from ``start``; ``None`` if it is missing."""
-        return await self._part(self._node_file(pool_id, node, path), _from(start, most))
-
-    async def task_file(
-        self, job_id: str, task: str, path: str, start: int, most: int
-    ) -> Part | None:
-        """Up to ``most`` bytes of a file of a task from ``start``; ``None`` if it is missing."""
-        return await self._part(self._task_file(job_id, task, path), _from(start, most))
-
-    def _node_file(self, pool_id: str, node: str, path: str) -> _File:
-        return _File(
-            f"{path} of node {node}",
-            lambda: self.client.get_node_file_properties(pool_id, node, path),
-            lambda **options: self.client.download_node_file(pool_id, node, path, **options),
-        )
-
-    def _task_file(self, job_id: str, task: str, path: str) -> _File:
-        return _File(
-            f"{path} of task {task}",
-            lambda: self.client.get_task_file_properties(job_id, task, path),
-            lambda **options: self.client.download_task_file(job_id, task, path, **options),
-        )
-
-    async def _part(self, file: _File, requested: Callable[[int], range]) -> Part | None:
-        """The bytes of a file that ``requested`` selects by its length; ``None`` without a file."""
-        failures = 0
-        while True:
-            try:
-                length = int((await file.properties()).content_length or 0)
-                span = requested(length)
-                if not span:
-                    return Part(b"", length)
-                # The REST reference has bytes=FROM-TO only, not bytes=-N.
-                partial = len(span) < length
-                option = {"ocp_range": f"bytes={span.start}-{span.stop - 1}"} if partial else {}
-                data = b"".join([part async for part in await file.download(**option)])
-            except AzureError as error:
-                if status_code(error) in _NO_FILE:
-                    return None
-                failures += 1
-                # An error of the service is final; an interrupted answer is repeated.
-                if status_code(error) or failures >= _ATTEMPTS:
-                    raise translate(error, file.subject) from None
-                await self.timing.sleep(self.limiter.backoff(failures))
-                continue
-            return Part(data, max(length, span.start + len(data)))
-
-
 @dataclass(frozen=True, slots=True)
-class _File:
+class RemoteFile:
     """A file of a task or of a node: the requests for its properties and its content."""
 
     subject: str
@@ -93,18 +29,44 @@ class _File:
     download: Callable[..., Awaitable[AsyncIterator[bytes]]]
 
 
-def _last(size: int) -> Callable[[int], range]:
-    return lambda length: range(max(0, length - size), length)
+async def read_part(
+    connection: BatchConnection, file: RemoteFile, start: int, size: int
+) -> FilePart | None:
+    """Up to ``size`` bytes of a file from ``start``; ``None`` if it does not exist."""
+    return await _read(connection, file, lambda length: range(start, min(length, start + size)))
 
 
-def _from(start: int, most: int) -> Callable[[int], range]:
-    return lambda length: range(start, min(length, start + most))
+async def read_tail(connection: BatchConnection, file: RemoteFile, size: int) -> str:
+    """The last ``size`` bytes of a file as text; empty if it does not exist."""
+    part = await _read(connection, file, lambda length: range(max(0, length - size), length))
+    return _text(part.data[-size:], cut=part.length > size) if part is not None else ""
 
 
-def _end(part: Part | None, size: int) -> str:
-    if part is None:
-        return ""
-    return _text(part.data[-size:], cut=part.length > size)
+async def _read(
+    connection: BatchConnection, file: RemoteFile, requested: Callable[[int], range]
+) -> FilePart | None:
+    """The bytes of a file that ``requested`` selects by its length; ``None`` without a file."""
+    failures = 0
+    while True:
+        try:
+            length = int((await file.properties()).content_length or 0)
+            span = requested(length)
+            if not span:
+                return FilePart(b"", length)
+            # The REST reference has bytes=FROM-TO only, not bytes=-N.
+            partial = len(span) < length
+            option = {"ocp_range": f"bytes={span.start}-{span.stop - 1}"} if partial else {}
+            data = b"".join([part async for part in await file.download(**option)])
+        except AzureError as error:
+            if status_code(error) in _NO_FILE:
+                return None
+            failures += 1
+            # An error of the service is final; an interrupted answer is repeated.
+            if status_code(error) or failures >= _ATTEMPTS:
+                raise translate(error, file.subject) from None
+            await connection.timing.sleep(connection.limiter.backoff(failures))
+            continue
+        return FilePart(data, max(length, span.start + len(data)))
 
 
 def _text(data: bytes, *, cut: bool) -> str:

@@ -1,4 +1,4 @@
-"""Jobs and job schedules."""
+"""Jobs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from azure.core.exceptions import AzureError
 
-from batchspec.apply.ports import PreparationFacts, TaskCounts
+from batchspec.account import PreparationFacts, TaskCounts
 from batchspec.cloud import facts
 from batchspec.cloud.errors import translate, translated
 from batchspec.cloud.ownership import create_or_adopt, delete_if_exists
@@ -21,119 +21,76 @@ from batchspec.cloud.rest import (
     path_segment,
     status_code,
 )
-from batchspec.plan.observed import JobFacts, ScheduleFacts
+from batchspec.plan.observed import JobFacts
 from batchspec.spec import Record
 
 _ENDED = frozenset({"JobCompleted", "JobBeingTerminated", "JobBeingDeleted"})
 
 
-class Jobs(BatchConnection):
-    """Jobs: a part of :class:`batchspec.apply.ports.Batch`."""
+class Jobs:
+    """Implements :class:`batchspec.account.Jobs`."""
 
-    __slots__ = ()
+    def __init__(self, connection: BatchConnection) -> None:
+        self._connection = connection
 
-    async def job(self, job_id: str) -> JobFacts | None:
+    async def get(self, job_id: str) -> JobFacts | None:
         """The job, or ``None``."""
         try:
-            body: Any = await self.client.get_job(job_id, cls=json_of)
+            body: Any = await self._connection.client.get_job(job_id, cls=json_of)
         except AzureError as error:
             if status_code(error) == 404:
                 return None
             raise translate(error, f"job {job_id}") from None
         return facts.job_facts(body)
 
-    async def jobs(self, name: str) -> AsyncIterator[JobFacts]:
-        """Every job whose id starts with ``name``."""
-        where = f"startswith(id,{odata_literal(name)})" if name else ""
+    async def list(self, prefix: str = "") -> AsyncIterator[JobFacts]:
+        """Every job whose id starts with ``prefix``."""
+        where = f"startswith(id,{odata_literal(prefix)})" if prefix else ""
         with translated("jobs"):
-            async for body in list_items(self.client, "/jobs", where=where):
+            async for body in list_items(self._connection.client, "/jobs", where=where):
                 yield facts.job_facts(body)
 
-    async def create_job(self, body: Record, sas: timedelta) -> bool:
+    async def create(self, body: Record, sas: timedelta) -> bool:
         """Create a job; ``False`` if the same spec has already created the same job."""
-        job: Any = await self.request_body(body, sas)
-        send = self.client.create_job
-        return await create_or_adopt("job", job, lambda: send(job), self.job, self.transition())
+        job: Any = await self._connection.request_body(body, sas)
+        send = self._connection.client.create_job
+        return await create_or_adopt(
+            "job", job, lambda: send(job), self.get, self._connection.transition()
+        )
 
-    async def update_job(self, job_id: str, patch: Record) -> None:
+    async def update(self, job_id: str, patch: Record) -> None:
         """Change properties of a job."""
-        body: Any = await self.request_body(patch, timedelta(hours=1))
+        body: Any = await self._connection.request_body(patch, timedelta(hours=1))
         with translated(f"job {job_id}"):
-            await self.client.update_job(job_id, body)
+            await self._connection.client.update_job(job_id, body)
 
-    async def terminate_job(self, job_id: str, reason: str) -> None:
+    async def terminate(self, job_id: str, reason: str) -> None:
         """Terminate a job; does nothing if it has ended."""
         # Without options, or with an empty model, the SDK raises ValueError before it sends the
         # request (azure-batch 15.1.0).
         options: Any = {"terminateReason": reason}
         try:
-            await self.client.begin_terminate_job(job_id, options=options)
+            await self._connection.client.begin_terminate_job(job_id, options=options)
         except AzureError as error:
             if error_code(error) not in _ENDED:
                 raise translate(error, f"job {job_id}") from None
 
-    async def delete_job(self, job_id: str) -> bool:
+    async def delete(self, job_id: str) -> bool:
         """Request the deletion of a job; ``False`` if it does not exist. Does not wait for it."""
-        return await delete_if_exists("job", job_id, lambda: self.client.begin_delete_job(job_id))
+        return await delete_if_exists(
+            "job", job_id, lambda: self._connection.client.begin_delete_job(job_id)
+        )
 
-    async def preparations(self, job_id: str) -> AsyncIterator[PreparationFacts]:
+    async def list_preparation_tasks(self, job_id: str) -> AsyncIterator[PreparationFacts]:
         """The state of the job preparation task on each node, streamed."""
         path = f"/jobs/{path_segment(job_id)}/jobpreparationandreleasetaskstatus"
         fields = ["nodeId", "jobPreparationTaskExecutionInfo"]
         with translated(f"job {job_id}"):
-            async for body in list_items(self.client, path, select=fields):
+            async for body in list_items(self._connection.client, path, select=fields):
                 yield facts.preparation_facts(body)
 
-    async def task_counts(self, job_id: str) -> TaskCounts:
+    async def get_task_counts(self, job_id: str) -> TaskCounts:
         """The number of tasks of the job in each state, by one request."""
         with translated(f"job {job_id}"):
-            body: Any = await self.client.get_job_task_counts(job_id, cls=json_of)
+            body: Any = await self._connection.client.get_job_task_counts(job_id, cls=json_of)
         return facts.task_counts(body)
-
-
-_SCHEDULE = "job schedule"
-
-
-class Schedules(BatchConnection):
-    """Job schedules: a part of :class:`batchspec.apply.ports.Batch`."""
-
-    __slots__ = ()
-
-    async def schedule(self, schedule_id: str) -> ScheduleFacts | None:
-        """The job schedule, or ``None``."""
-        try:
-            body: Any = await self.client.get_job_schedule(schedule_id, cls=json_of)
-        except AzureError as error:
-            # Not `job_schedule_exists` of the SDK, which raises on 404 (azure-batch 15.1.0).
-            if status_code(error) == 404:
-                return None
-            raise translate(error, f"{_SCHEDULE} {schedule_id}") from None
-        return facts.schedule_facts(body)
-
-    async def schedules(self) -> AsyncIterator[ScheduleFacts]:
-        """Every job schedule of the account."""
-        with translated("job schedules"):
-            async for body in list_items(self.client, "/jobschedules"):
-                yield facts.schedule_facts(body)
-
-    async def create_schedule(self, body: Record, sas: timedelta) -> bool:
-        """Create a job schedule; ``False`` if the same spec has already created the same one."""
-        schedule: Any = await self.request_body(body, sas)
-        send = self.client.create_job_schedule
-        return await create_or_adopt(
-            _SCHEDULE, schedule, lambda: send(schedule), self.schedule, self.transition()
-        )
-
-    async def update_schedule(self, schedule_id: str, patch: Record, sas: timedelta) -> None:
-        """Change properties of a job schedule."""
-        body: Any = await self.request_body(patch, sas)
-        with translated(f"{_SCHEDULE} {schedule_id}"):
-            await self.client.update_job_schedule(schedule_id, body)
-
-    async def delete_schedule(self, schedule_id: str) -> bool:
-        """Request the deletion of a job schedule and its jobs; ``False`` if it does not exist.
-
-        Does not wait for it.
-        """
-        send = self.client.begin_delete_job_schedule
-        return await delete_if_exists(_SCHEDULE, schedule_id, lambda: send(schedule_id))

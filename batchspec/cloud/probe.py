@@ -13,9 +13,8 @@ from typing import Any
 
 from azure.core.exceptions import AzureError
 
-from batchspec.cloud.connect import BatchService
+from batchspec.cloud.client import AccountClient
 from batchspec.cloud.errors import translate
-from batchspec.cloud.storage import BlobStorage
 from batchspec.diagnostics import Diagnostic, ServiceError
 
 
@@ -32,29 +31,29 @@ class Probe:
     problem: Diagnostic | None = None
 
 
-async def probe_batch(batch: BatchService, now: Callable[[], datetime]) -> Probe:
+async def probe_batch(account: AccountClient, now: Callable[[], datetime]) -> Probe:
     """Read one supported image from the Batch service."""
 
     async def send(hook: Callable[[Any], None]) -> None:
-        images = batch.client.list_supported_images(max_results=1, raw_response_hook=hook)
+        images = account.connection.client.list_supported_images(
+            max_results=1, raw_response_hook=hook
+        )
         async for _ in images.by_page():
             return
 
-    return await _probe(send, batch.timing.monotonic, now)
+    return await _probe(send, account.connection.timing.monotonic, now)
 
 
-async def probe_storage(
-    storage: BlobStorage, monotonic: Callable[[], float], now: Callable[[], datetime]
-) -> Probe:
+async def probe_storage(account: AccountClient, now: Callable[[], datetime]) -> Probe:
     """Read one container from the Storage service."""
 
     async def send(hook: Callable[[Any], None]) -> None:
-        async for _ in storage.service.list_containers(
+        async for _ in account.service.list_containers(
             results_per_page=1, raw_response_hook=hook
         ).by_page():
             return
 
-    return await _probe(send, monotonic, now)
+    return await _probe(send, account.connection.timing.monotonic, now)
 
 
 async def _probe(

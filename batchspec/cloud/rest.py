@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -31,12 +31,9 @@ PAGE = 1000
 """The longest page of most lists (``maxresults`` in the REST reference)."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class BatchConnection:
-    """An open Batch account: its client, its signer, its limits, and the time at the service.
-
-    ``tasks_per_request`` shrinks when the service answers that a request is too large.
-    """
+    """An open Batch account: its client, its signer, its limits, and the time at the service."""
 
     client: BatchClient
     signer: SasSigner
@@ -44,11 +41,6 @@ class BatchConnection:
     limits: Limits
     timing: Timing
     time: ServiceTime
-    tasks_per_request: int = 100
-
-    def now(self) -> datetime:
-        """The time at the service (UTC), by its latest answers."""
-        return self.time.now()
 
     async def request_body(self, record: Record, sas: timedelta) -> dict[str, Any]:
         """The JSON of a request; its blob URLs are signed for ``sas``."""

@@ -14,10 +14,11 @@ from typing import Any, cast
 
 from azure.core.exceptions import AzureError
 
-from batchspec.apply.ports import TaskAdded, TaskTimes, TaskWaiting
+from batchspec.account import FilePart, TaskAdded, TaskDetails, TaskTimes, TaskWaiting
 from batchspec.cloud import facts
 from batchspec.cloud.errors import ErrorResponse, to_diagnostic, translate, translated
 from batchspec.cloud.facts import Json
+from batchspec.cloud.files import RemoteFile, read_part, read_tail
 from batchspec.cloud.rest import (
     BatchConnection,
     error_code,
@@ -27,7 +28,6 @@ from batchspec.cloud.rest import (
     status_code,
 )
 from batchspec.diagnostics import Diagnostic, ServiceError
-from batchspec.observe.ports import TaskSeen
 from batchspec.plan.observed import TaskFacts
 from batchspec.spec import Record
 
@@ -40,12 +40,15 @@ _TASK_ENDED = frozenset({"TaskCompleted", "JobCompleted", "JobBeingTerminated"})
 _NOT_FAILED = frozenset({"TaskNotCompleted", "TaskSucceeded"})
 
 
-class Tasks(BatchConnection):
-    """Tasks: a part of :class:`batchspec.apply.ports.Batch`."""
+class Tasks:
+    """Implements :class:`batchspec.account.Tasks`."""
 
-    __slots__ = ()
+    def __init__(self, connection: BatchConnection) -> None:
+        self._connection = connection
+        # Shrinks when the service answers that a request is too large.
+        self._tasks_per_request = 100
 
-    async def add_tasks(
+    async def create_collection(
         self, job_id: str, tasks: Sequence[Record], sas: timedelta
     ) -> Sequence[TaskAdded]:
         """Add up to 100 tasks, in one request unless it is too large; a result for each, in order.
@@ -57,19 +60,22 @@ class Tasks(BatchConnection):
         Raises:
             ServiceError: the whole request is refused; some of the tasks may be in the job.
         """
-        bodies = [await self.request_body(task, sas) for task in tasks]
+        bodies = [await self._connection.request_body(task, sas) for task in tasks]
         added: dict[str, TaskAdded] = {}
-        left, failures, since = bodies, 0, self.timing.monotonic()
+        left, failures, since = bodies, 0, self._connection.timing.monotonic()
         while left:
             problem = await self._send_all(job_id, left, added)
             left = [body for body in left if body["id"] not in added]
             if not left:
                 break
             failures += 1
-            wait = self.limiter.backoff(failures)
-            if self.timing.monotonic() - since + wait > self.limits.server_errors:
+            wait = self._connection.limiter.backoff(failures)
+            if (
+                self._connection.timing.monotonic() - since + wait
+                > self._connection.limits.server_errors
+            ):
                 raise problem or _no_result(job_id, len(left))
-            await self.timing.sleep(wait)
+            await self._connection.timing.sleep(wait)
         return [added[body["id"]] for body in bodies]
 
     async def _send_all(
@@ -80,8 +86,8 @@ class Tasks(BatchConnection):
         problem: ServiceError | None = None
         while chunks:
             chunk = chunks.pop()
-            if len(chunk) > self.tasks_per_request:
-                chunks += [chunk[self.tasks_per_request :], chunk[: self.tasks_per_request]]
+            if len(chunk) > self._tasks_per_request:
+                chunks += [chunk[self._tasks_per_request :], chunk[: self._tasks_per_request]]
                 continue
             try:
                 answer = await self._send(job_id, chunk)
@@ -97,7 +103,7 @@ class Tasks(BatchConnection):
                     continue
                 half = (len(chunk) + 1) // 2
                 # Later requests have tasks of similar size.
-                self.tasks_per_request = min(self.tasks_per_request, half)
+                self._tasks_per_request = min(self._tasks_per_request, half)
                 chunks += [chunk[half:], chunk[:half]]
                 continue
             problem = _add_results(chunk, answer, added) or problem
@@ -112,90 +118,117 @@ class Tasks(BatchConnection):
         the service carried out after the client had given it up.
         """
         for body in chunk:
-            if await self.task(job_id, body["id"]) is None:
+            if await self.get(job_id, body["id"]) is None:
                 return False
         added.update((body["id"], TaskAdded(body["id"], existed=True)) for body in chunk)
         return True
 
     async def _send(self, job_id: str, chunk: list[dict[str, Any]]) -> Sequence[Json]:
         body: Any = {"value": chunk}
-        answer: Any = await self.client.create_task_collection(job_id, body, cls=json_of)
+        answer: Any = await self._connection.client.create_task_collection(
+            job_id, body, cls=json_of
+        )
         return cast(Sequence[Json], answer.get("value") or ())
 
-    async def reactivate_task(self, job_id: str, task_id: str) -> None:
+    async def reactivate(self, job_id: str, task_id: str) -> None:
         """Run a failed task of an active job again; does nothing if the task has not failed."""
         try:
-            await self.client.reactivate_task(job_id, task_id)
+            await self._connection.client.reactivate_task(job_id, task_id)
         except AzureError as error:
             # It was reactivated before, perhaps by this request, and runs or has succeeded.
             if error_code(error) not in _NOT_FAILED:
                 raise translate(error, f"task {task_id}") from None
 
-    async def terminate_task(self, job_id: str, task_id: str) -> None:
+    async def terminate(self, job_id: str, task_id: str) -> None:
         """Terminate a task; does nothing if it is completed or does not exist."""
         try:
-            await self.client.terminate_task(job_id, task_id)
+            await self._connection.client.terminate_task(job_id, task_id)
         except AzureError as error:
             if error_code(error) not in _TASK_ENDED and status_code(error) != 404:
                 raise translate(error, f"task {task_id}") from None
 
-    async def delete_task(self, job_id: str, task_id: str) -> None:
+    async def delete(self, job_id: str, task_id: str) -> None:
         """Delete a task, if it exists."""
         try:
-            await self.client.delete_task(job_id, task_id)
+            await self._connection.client.delete_task(job_id, task_id)
         except AzureError as error:
             if status_code(error) != 404:
                 raise translate(error, f"task {task_id}") from None
 
-    async def task(self, job_id: str, task_id: str) -> TaskSeen | None:
+    async def get(self, job_id: str, task_id: str) -> TaskDetails | None:
         """The task, or ``None``."""
         try:
-            body: Any = await self.client.get_task(job_id, task_id, cls=json_of)
+            body: Any = await self._connection.client.get_task(job_id, task_id, cls=json_of)
         except AzureError as error:
             if status_code(error) == 404:
                 return None
             raise translate(error, f"task {task_id}") from None
-        return TaskSeen(facts.task_facts(body), facts.kept_output(body))
+        return TaskDetails(facts.task_facts(body), facts.kept_output(body))
 
-    async def all_tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
-        """Every task of a job, streamed, with only the fields of :class:`TaskFacts` read."""
-        async for task in self._tasks(job_id, ""):
-            yield task
+    async def list(self, job_id: str, *, missing_ok: bool = False) -> AsyncIterator[TaskFacts]:
+        """Every task of a job, streamed, with only the fields of :class:`TaskFacts` read.
 
-    async def task_ids(self, job_id: str) -> AsyncIterator[str]:
+        With ``missing_ok``, none if the job does not exist.
+        """
+        try:
+            async for task in self._tasks(job_id, ""):
+                yield task
+        except ServiceError as error:
+            if not (missing_ok and error.status == 404):
+                raise
+
+    async def list_ids(self, job_id: str) -> AsyncIterator[str]:
         """The ids of all tasks of the job, streamed."""
         path = f"/jobs/{path_segment(job_id)}/tasks"
         with translated(f"job {job_id}"):
-            async for task in list_items(self.client, path, select=("id",)):
+            async for task in list_items(self._connection.client, path, select=("id",)):
                 yield str(task["id"])
 
-    async def failed_tasks(self, job_id: str) -> AsyncIterator[TaskFacts]:
+    async def list_failed(self, job_id: str) -> AsyncIterator[TaskFacts]:
         """The completed tasks that failed, streamed, filtered by the service."""
         async for task in self._tasks(job_id, _FAILED):
             yield task
 
-    async def waiting_tasks(self, job_id: str) -> AsyncIterator[TaskWaiting]:
+    async def list_waiting(self, job_id: str) -> AsyncIterator[TaskWaiting]:
         """The tasks that have not started, streamed, filtered by the service."""
         async for body in self._list(job_id, _WAITING, facts.WAITING_FIELDS):
             yield facts.task_waiting(body)
 
-    async def blocking_tasks(self, job_id: str) -> AsyncIterator[str]:
+    async def list_blocking(self, job_id: str) -> AsyncIterator[str]:
         """The ids of the failed tasks that block the tasks that depend on them, streamed."""
         async for body in self._list(job_id, _FAILED, facts.ENDED_FIELDS):
             if not facts.satisfies(body):
                 yield body["id"]
 
-    async def runs_any(self, job_id: str) -> bool:
+    async def any_running(self, job_id: str) -> bool:
         """Whether any task of the job is running or preparing, by a list: counts may lag."""
         async for _ in self._list(job_id, _RUNNING, ["id"]):
             return True
         return False
 
-    async def task_times(self, job_id: str, *, running: bool) -> AsyncIterator[TaskTimes]:
+    async def list_times(self, job_id: str, *, running: bool) -> AsyncIterator[TaskTimes]:
         """The times of the running tasks, or else of those that succeeded, streamed."""
         where = _RUNNING if running else _SUCCEEDED
         async for body in self._list(job_id, where, ["id", "executionInfo"]):
             yield facts.task_times(body)
+
+    async def get_file(
+        self, job_id: str, task_id: str, path: str, start: int, size: int
+    ) -> FilePart | None:
+        """Up to ``size`` bytes of a file of a task from ``start``; ``None`` if it is missing."""
+        return await read_part(self._connection, self._file(job_id, task_id, path), start, size)
+
+    async def get_file_tail(self, job_id: str, task_id: str, path: str, size: int) -> str:
+        """The last ``size`` bytes of a file of a task; empty if it does not exist."""
+        return await read_tail(self._connection, self._file(job_id, task_id, path), size)
+
+    def _file(self, job_id: str, task_id: str, path: str) -> RemoteFile:
+        client = self._connection.client
+        return RemoteFile(
+            f"{path} of task {task_id}",
+            lambda: client.get_task_file_properties(job_id, task_id, path),
+            lambda **options: client.download_task_file(job_id, task_id, path, **options),
+        )
 
     async def _tasks(self, job_id: str, where: str) -> AsyncIterator[TaskFacts]:
         async for task in self._list(job_id, where, facts.TASK_FIELDS):
@@ -204,7 +237,7 @@ class Tasks(BatchConnection):
     async def _list(self, job_id: str, where: str, fields: Sequence[str]) -> AsyncIterator[Json]:
         path = f"/jobs/{path_segment(job_id)}/tasks"
         with translated(f"job {job_id}"):
-            async for task in list_items(self.client, path, where=where, select=fields):
+            async for task in list_items(self._connection.client, path, where=where, select=fields):
                 yield task
 
 

@@ -29,7 +29,6 @@ from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.storage.blob import BlobBlock, ContentSettings
 
-from batchspec.apply import Cancellation, RunCancelled
 from batchspec.cloud.errors import error_response
 from batchspec.cloud.rate_limiter import Timing
 from batchspec.diagnostics import Diagnostic, ServiceError, SpecError, StalePlanError
@@ -231,12 +230,13 @@ class Uploads:
         container: str,
         file: LocalFile,
         moved: Callable[[int], None],
-        cancellation: Cancellation,
-    ) -> None:
+        cancelled: Callable[[], bool],
+    ) -> bool:
         """Upload a file; ``moved`` is called with the number of bytes of each completed part.
 
-        Raises:
-            RunCancelled: cancellation was requested; the blocks that were being sent have arrived.
+        Returns:
+            ``False`` if ``cancelled`` was true before all blocks were sent; those that were being
+            sent have arrived.
         """
         check_blob_name(file.blob)
         client = self._service.get_blob_client(container, file.blob)
@@ -245,8 +245,8 @@ class Uploads:
             if file.size <= BLOCK:
                 await self._upload_at_once(client, file, source)
                 moved(file.size)
-            else:
-                await self._upload_blocks(client, file, source, moved, cancellation)
+                return True
+            return await self._upload_blocks(client, file, source, moved, cancelled)
         finally:
             source.close()
 
@@ -271,9 +271,11 @@ class Uploads:
         file: LocalFile,
         source: FileIO,
         moved: Callable[[int], None],
-        cancellation: Cancellation,
-    ) -> None:
+        cancelled: Callable[[], bool],
+    ) -> bool:
         """Read the blocks in order, stage them concurrently, and commit them.
+
+        ``False`` if ``cancelled`` was true before all were read.
 
         ``upload_blob`` of the SDK is not used, because it does not stop the other blocks when one
         fails or when it is cancelled.
@@ -289,29 +291,30 @@ class Uploads:
 
         try:
             async with group:
-                ids = await self._stage_all(file, source, stage, cancellation)
+                ids = await self._stage_all(file, source, stage, cancelled)
         except BaseExceptionGroup as failures:
             # The first failure; it cancelled the others.
             raise failures.exceptions[0] from None
         if ids is None:
-            raise RunCancelled
+            return False
         await client.commit_block_list(
             [BlobBlock(block_id) for block_id in ids],
             content_settings=_settings(file),
             validate_content=True,
         )
+        return True
 
     async def _stage_all(
         self,
         file: LocalFile,
         source: FileIO,
         stage: Callable[[str, bytes], asyncio.Task[None] | None],
-        cancellation: Cancellation,
+        cancelled: Callable[[], bool],
     ) -> list[str] | None:
         """Read the file and ``stage`` each block, which returns a task if the block is sent.
 
         Returns:
-            The ids of all blocks; ``None`` if cancellation was requested before the end.
+            The ids of all blocks; ``None`` if ``cancelled`` was true before the end.
         """
         block_size = max(BLOCK, -(-file.size // MOST_BLOCKS))
         md5 = hashlib.md5(usedforsecurity=False)
@@ -321,7 +324,7 @@ class Uploads:
             await self._slots.acquire()
             staging: asyncio.Task[None] | None = None
             try:
-                if cancellation.requested:
+                if cancelled():
                     return None
                 data = await in_thread(block_size, _read, file, source, block_size)
                 block = await in_thread(len(data), _block_id, len(ids), data)

@@ -1,8 +1,8 @@
 """Reads the files to upload and the state of the account; nothing is changed.
 
-In: a ``Spec`` and a client of the account (the protocols in ``ports``). Out: ``Observed``, the
-input of a plan; and for the commands that show an account: failures, the output of tasks and nodes,
-and an inventory. Facts of which there may be millions are stored in a :class:`Spool`.
+In: a ``Spec`` and an ``Account``. Out: ``Observed``, the input of a plan; and for the commands that
+show an account: failures, the output of tasks and nodes, and an inventory. Facts of which there may
+be millions are stored in a :class:`Spool`.
 
 Not here: decisions (``plan``), changes (``apply``), HTTP requests (``cloud``), and formatted output
 (``render``).

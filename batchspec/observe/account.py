@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from datetime import timedelta
 
-from batchspec.observe.ports import Reader
+from batchspec.account import Account
 from batchspec.observe.results import occupied, read_receipt, unwritable
 from batchspec.observe.spool import Spool
 from batchspec.plan.metadata import scope_is_whole
@@ -19,18 +18,17 @@ from batchspec.spec import Container, PoolKind, Rows, Spec, read_rows
 
 async def observe(
     spec: Spec,
-    reader: Reader,
+    account: Account,
     spool: Spool,
     *,
     work: bool = True,
-    longest_sas: timedelta | None = None,
     origin: Origin | None = None,
 ) -> Observed:
     """Everything that :func:`~batchspec.plan.build.build` needs.
 
     The files must have been put into the spool before (:func:`~batchspec.observe.disk.scan`).
-    Without ``work``, blobs, tasks and images are not read; there may be millions. ``longest_sas``
-    is the longest possible validity of a SAS. ``origin`` is the user and machine of this client.
+    Without ``work``, blobs, tasks and images are not read; there may be millions. ``origin``
+    is the user and machine of this client.
 
     Raises:
         ServiceError: the account refused, or could not be reached.
@@ -40,25 +38,25 @@ async def observe(
     written = _written(spec) - listed if work else frozenset()
     async with asyncio.TaskGroup() as group:
         containers = {
-            key: group.create_task(_container(container, reader, spool, key in listed))
+            key: group.create_task(_container(container, account, spool, key in listed))
             for key, container in spec.containers.items()
         }
-        pool = group.create_task(_pool(spec, reader))
-        jobs = group.create_task(_jobs(spec, reader, spool) if work else jobs_of(spec, reader))
-        schedule = group.create_task(reader.schedule(spec.job.id))
-        images = group.create_task(reader.images()) if work else None
+        pool = group.create_task(_pool(spec, account))
+        jobs = group.create_task(_jobs(spec, account, spool) if work else jobs_of(spec, account))
+        schedule = group.create_task(account.job_schedules.get(spec.job.id))
+        images = group.create_task(account.images.list()) if work else None
         # The embedded service has no quota.
-        limited = work and reader.account.target == "azure"
+        limited = work and account.names.target == "azure"
         refers = work and any(True for _ in package_references(spec))
-        applications = group.create_task(reader.applications()) if refers else None
-        usage = group.create_task(reader.usage()) if limited else None
+        applications = group.create_task(account.applications.list()) if refers else None
+        usage = group.create_task(account.quotas.get_usage()) if limited else None
     if written and jobs.result():
         # Written blobs matter only if tasks have run.
         for key in sorted(written):
-            await _blobs(spec.containers[key], reader, spool)
+            await _blobs(spec.containers[key], account, spool)
     return Observed(
-        account=reader.account,
-        now=reader.now(),
+        account=account.names,
+        now=account.now(),
         containers={key: task.result() for key, task in containers.items()},
         pool=pool.result(),
         jobs=jobs.result(),
@@ -72,7 +70,7 @@ async def observe(
             if work and isinstance(stage.for_each, Rows)
         },
         usage=usage.result() if usage is not None else None,
-        longest_sas=longest_sas,
+        longest_sas=account.longest_sas,
         occupied=occupied(spec) if work else frozenset(),
         unwritable=unwritable(spec) if work else {},
         origin=origin or Origin(),
@@ -95,35 +93,35 @@ def _written(spec: Spec) -> frozenset[str]:
 
 
 async def _container(
-    container: Container, reader: Reader, spool: Spool, listed: bool
+    container: Container, account: Account, spool: Spool, listed: bool
 ) -> ContainerFacts:
-    metadata = await reader.container(container.id)
+    metadata = await account.containers.get_metadata(container.id)
     if metadata is not None and listed:
-        await _blobs(container, reader, spool)
+        await _blobs(container, account, spool)
     return ContainerFacts(metadata, spool.files(container.key), spool.blobs(container.key))
 
 
-async def _blobs(container: Container, reader: Reader, spool: Spool) -> None:
-    async for blob in reader.blobs(container.id):
+async def _blobs(container: Container, account: Account, spool: Spool) -> None:
+    async for blob in account.blobs.list(container.id):
         spool.add_blob(container.key, blob)
 
 
-async def _pool(spec: Spec, reader: Reader) -> PoolFacts | None:
+async def _pool(spec: Spec, account: Account) -> PoolFacts | None:
     # The service names an auto pool; it belongs to the job.
-    return None if spec.pool.kind is PoolKind.JOB else await reader.pool(spec.pool.id)
+    return None if spec.pool.kind is PoolKind.JOB else await account.pools.get(spec.pool.id)
 
 
-async def _jobs(spec: Spec, reader: Reader, spool: Spool) -> tuple[JobFacts, ...]:
+async def _jobs(spec: Spec, account: Account, spool: Spool) -> tuple[JobFacts, ...]:
     """The jobs of this spec, oldest first; adds the tasks that count to the spool.
 
     Those are the tasks of the newest job that was created for a whole run, and of later jobs.
     """
-    found = await jobs_of(spec, reader)
+    found = await jobs_of(spec, account)
     if spec.job.schedule is not None:
         # The tasks of an earlier job do not matter to the next one.
         return found
     for age, job in enumerate(counted_jobs(found)):
-        async for task in reader.tasks(job.id):
+        async for task in account.tasks.list(job.id, missing_ok=True):
             spool.add_task(job.id, age, task)
     return found
 
@@ -134,22 +132,25 @@ def counted_jobs(jobs: tuple[JobFacts, ...]) -> tuple[JobFacts, ...]:
     return tuple(job for job in jobs[first:] if job.state != "deleting")
 
 
-async def jobs_of(spec: Spec, reader: Reader) -> tuple[JobFacts, ...]:
+async def jobs_of(spec: Spec, account: Account) -> tuple[JobFacts, ...]:
     """The jobs of a spec, oldest first: the one it names, and later ones created for it.
 
     For a schedule: its newest job (there may be thousands), and a job with the schedule's own id.
     """
     base = job_base(spec)
     if spec.job.schedule is not None:
-        return await _scheduled(spec.job.id, reader)
-    found = [job async for job in reader.jobs(base) if _is_job_of(job, spec, base)]
+        return await _scheduled(spec.job.id, account)
+    found = [job async for job in account.jobs.list(base) if _is_job_of(job, spec, base)]
     return tuple(sorted(found, key=lambda job: job.created))
 
 
-async def _scheduled(schedule_id: str, reader: Reader) -> tuple[JobFacts, ...]:
-    schedule, named = await reader.schedule(schedule_id), await reader.job(schedule_id)
+async def _scheduled(schedule_id: str, account: Account) -> tuple[JobFacts, ...]:
+    schedule, named = (
+        await account.job_schedules.get(schedule_id),
+        await account.jobs.get(schedule_id),
+    )
     recent = schedule.recent_job if schedule is not None else None
-    newest = await reader.job(recent) if recent is not None else None
+    newest = await account.jobs.get(recent) if recent is not None else None
     return tuple(job for job in (named, newest) if job is not None)
 
 

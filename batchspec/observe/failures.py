@@ -11,8 +11,8 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from batchspec.account import Account, NodeFacts, TaskDetails
 from batchspec.diagnostics import ServiceError
-from batchspec.observe.ports import NodeSeen, Outputs, TaskSeen
 from batchspec.observe.task_output import (
     TaskInJob,
     output_of_node,
@@ -109,25 +109,25 @@ class _Cause:
 
 
 async def failures_of(
-    spec: Spec, jobs: Sequence[JobFacts], pool: str | None, outputs: Outputs
+    spec: Spec, jobs: Sequence[JobFacts], pool: str | None, account: Account
 ) -> tuple[Failure, ...]:
     """The failures of a run, those of nodes first, then the most frequent; ``jobs`` oldest first.
 
     ``pool`` is the pool whose nodes are read, or ``None``. For deleted nodes, stored failures are
     read.
     """
-    nodes = await _nodes(spec, jobs, pool, outputs)
+    nodes = await _nodes(spec, jobs, pool, account)
     found = [
         failure
-        for cause, group in (await _causes(spec, jobs, outputs)).items()
-        for failure in await _failures(spec, cause, group, outputs)
+        for cause, group in (await _causes(spec, jobs, account)).items()
+        for failure in await _failures(spec, cause, group, account)
     ]
     ordered = sorted(found, key=lambda failure: (-failure.count, failure.key))
     return (*nodes, *ordered)
 
 
 async def tasks_alike(
-    spec: Spec, jobs: Sequence[JobFacts], outputs: Outputs, keys: Iterable[str]
+    spec: Spec, jobs: Sequence[JobFacts], account: Account, keys: Iterable[str]
 ) -> frozenset[str]:
     """The ids (lower case) of the failed tasks of these groups, as :attr:`Failure.key` names them.
 
@@ -138,7 +138,7 @@ async def tasks_alike(
         return frozenset()
     ids: set[str] = set()
     others: dict[str, frozenset[str]] = {}
-    for cause, found in (await _causes(spec, jobs, outputs)).items():
+    for cause, found in (await _causes(spec, jobs, account)).items():
         named: set[str] = set()
         for line, members in _named_groups(found):
             here = {failed.task.id.lower() for failed in members}
@@ -148,29 +148,29 @@ async def tasks_alike(
         if f"{cause}:{_OTHER}" in wanted:
             others[cause] = frozenset(named)
     if others:
-        async for failed in _failed(jobs, outputs):
+        async for failed in _failed(jobs, account):
             name, cause = failed.task.id.lower(), cause_of(failed.task, failed.job)
             if cause in others and name not in others[cause]:
                 ids.add(name)
     return frozenset(ids)
 
 
-async def _failed(jobs: Sequence[JobFacts], outputs: Outputs) -> AsyncIterator[_Failed]:
+async def _failed(jobs: Sequence[JobFacts], account: Account) -> AsyncIterator[_Failed]:
     """The failed tasks of a run, newest job first; a task that a later job has is left out."""
     later: set[str] = set()
     for number, job in enumerate(reversed(jobs), start=1):
-        async for task in outputs.failed_tasks(job.id):
+        async for task in account.tasks.list_failed(job.id):
             # A task in a later job is a retry.
             if task.id.lower() not in later:
                 yield _Failed(job, task, number > 1)
         if number < len(jobs):
-            later |= {task.id.lower() async for task in outputs.tasks(job.id)}
+            later |= {task.id.lower() async for task in account.tasks.list(job.id, missing_ok=True)}
 
 
-async def _causes(spec: Spec, jobs: Sequence[JobFacts], outputs: Outputs) -> dict[str, _Cause]:
+async def _causes(spec: Spec, jobs: Sequence[JobFacts], account: Account) -> dict[str, _Cause]:
     """The failed tasks by cause, of each the first with the last line that they wrote."""
     causes: dict[str, _Cause] = {}
-    async for failed in _failed(jobs, outputs):
+    async for failed in _failed(jobs, account):
         found = causes.setdefault(cause_of(failed.task, failed.job), _Cause())
         found.count += 1
         found.earlier += failed.earlier
@@ -183,7 +183,7 @@ async def _causes(spec: Spec, jobs: Sequence[JobFacts], outputs: Outputs) -> dic
         if _is_read(cause):
             found.first = found.first[: max(1, left // (len(causes) - number))]
             left -= len(found.first)
-            found.first = await _read_all(spec, found.first, outputs)
+            found.first = await _read_all(spec, found.first, account)
         if cause not in _SAME:
             found.first = _with_lines(found.first, read=_is_read(cause))
     return causes
@@ -211,14 +211,14 @@ def _is_read(cause: str) -> bool:
     return cause.startswith("exit-") or cause == "unknown"
 
 
-async def _read_all(spec: Spec, tasks: Sequence[_Failed], outputs: Outputs) -> list[_Failed]:
+async def _read_all(spec: Spec, tasks: Sequence[_Failed], account: Account) -> list[_Failed]:
     limit = asyncio.Semaphore(_AT_ONCE)
 
     async def read(one: _Failed) -> _Failed:
-        where = TaskInJob(one.job.id, TaskSeen(one.task))
+        where = TaskInJob(one.job.id, TaskDetails(one.task))
         async with limit:
             try:
-                text = await output_of_task(outputs, spec, where, "stderr.txt").tail(_TAIL)
+                text = await output_of_task(account, spec, where, "stderr.txt").tail(_TAIL)
             except ServiceError:
                 # A file that cannot be read must not hide the other failures.
                 text = ""
@@ -249,18 +249,18 @@ def _named_groups(found: _Cause) -> list[tuple[str, list[_Failed]]]:
     return ordered if whole else ordered[:_GROUPS]
 
 
-async def _failures(spec: Spec, cause: str, found: _Cause, outputs: Outputs) -> list[Failure]:
+async def _failures(spec: Spec, cause: str, found: _Cause, account: Account) -> list[Failure]:
     """The groups of a cause, each with a sample; unread and rare failures are one group."""
     groups = _named_groups(found)
     if cause in _SAME:
-        whole = await _failure(spec, cause, found.first, outputs)
+        whole = await _failure(spec, cause, found.first, account)
         return [replace(whole, count=found.count, earlier=found.earlier)]
     named = {id(failed) for _, members in groups for failed in members}
     rest = [failed for failed in found.first if id(failed) not in named]
     left = found.count - len(named)
     failures = [
         replace(
-            await _failure(spec, cause, members, outputs),
+            await _failure(spec, cause, members, account),
             line=line,
             group=_digest(line) if len(groups) > 1 or left else "",
         )
@@ -268,7 +268,7 @@ async def _failures(spec: Spec, cause: str, found: _Cause, outputs: Outputs) -> 
     ]
     if left:
         earlier = found.earlier - sum(failure.earlier for failure in failures)
-        other = await _failure(spec, cause, rest, outputs) if rest else Failure(cause, 0, ())
+        other = await _failure(spec, cause, rest, account) if rest else Failure(cause, 0, ())
         failures.append(replace(other, count=left, earlier=earlier, group=_OTHER))
     return failures
 
@@ -277,17 +277,17 @@ def _digest(line: str) -> str:
     return hashlib.sha256(line.encode("utf-8", "surrogatepass")).hexdigest()[:6]
 
 
-async def _failure(spec: Spec, cause: str, members: Sequence[_Failed], outputs: Outputs) -> Failure:
+async def _failure(spec: Spec, cause: str, members: Sequence[_Failed], account: Account) -> Failure:
     """A group with a sample: its first task and the output of it."""
     first = members[0]
     file, text = "stderr.txt", first.text
-    seen = await outputs.task(first.job.id, first.task.id) if not text.strip() else None
+    seen = await account.tasks.get(first.job.id, first.task.id) if not text.strip() else None
     if seen is not None:
         # Uploads have their own file, and some programs report errors on stdout.
         files = ["fileuploaderr.txt"] if cause == "upload" else []
         where = TaskInJob(first.job.id, seen)
         for name in (*files, "stderr.txt", "stdout.txt"):
-            found = await output_of_task(outputs, spec, where, name).tail(_TAIL)
+            found = await output_of_task(account, spec, where, name).tail(_TAIL)
             if found.strip():
                 file, text = name, found
                 break
@@ -303,26 +303,30 @@ async def _failure(spec: Spec, cause: str, members: Sequence[_Failed], outputs: 
 
 
 async def _nodes(
-    spec: Spec, jobs: Sequence[JobFacts], pool: str | None, outputs: Outputs
+    spec: Spec, jobs: Sequence[JobFacts], pool: str | None, account: Account
 ) -> list[Failure]:
     """The groups of nodes that accept no tasks, including deleted ones."""
-    seen = [node async for node in outputs.nodes(pool)] if pool is not None else []
+    seen = (
+        [node async for node in account.nodes.list(pool, missing_ok=True)]
+        if pool is not None
+        else []
+    )
     unwell = [node for node in seen if node.state.lower() in _CAUSE_OF_STATE]
     alive = {node.id for node in seen}
     groups: dict[tuple[str, str], Failure] = {}
     for number, node in enumerate(unwell):
         text = ""
         if pool is not None and number < _NODES_READ:
-            text = await output_of_start_task(outputs, pool, node.id, "stderr.txt").tail(_TAIL)
+            text = await output_of_start_task(account, pool, node.id, "stderr.txt").tail(_TAIL)
             found = _node_failure(node, text, pool)
         else:
             found = Failure(_CAUSE_OF_STATE[node.state.lower()], 1, (node.id,), node.message)
         _join(groups, found)
     since = jobs[-1].created if jobs else None
-    for stored in await stored_failures(spec, pool, outputs, since):
+    for stored in await stored_failures(spec, pool, account, since):
         # A node on which a preparation task failed may still exist.
         if stored.node not in alive or stored.folder == PREPARATION:
-            _join(groups, await _stored(spec, stored, outputs))
+            _join(groups, await _stored(spec, stored, account))
     found_groups = list(groups.values())
     several = {failure.cause for failure in found_groups if _count(found_groups, failure) > 1}
     return [
@@ -344,15 +348,15 @@ def _join(groups: dict[tuple[str, str], Failure], found: Failure) -> None:
     groups[found.cause, found.line] = found
 
 
-def _node_failure(node: NodeSeen, text: str, pool: str) -> Failure:
+def _node_failure(node: NodeFacts, text: str, pool: str) -> Failure:
     line = signature(text or node.message, pool, node.id)
     cause = _CAUSE_OF_STATE[node.state.lower()]
     return Failure(cause, 1, (node.id,), node.message, "startup/stderr.txt", text, line=line)
 
 
-async def _stored(spec: Spec, stored: NodeFailure, outputs: Outputs) -> Failure:
+async def _stored(spec: Spec, stored: NodeFailure, account: Account) -> Failure:
     container = node_logs_container(spec) or ""
-    text = await output_of_node(outputs, container, stored, "stderr.txt").tail(_TAIL)
+    text = await output_of_node(account, container, stored, "stderr.txt").tail(_TAIL)
     return Failure(
         PREPARATION_TASK
         if stored.folder == PREPARATION

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from batchspec.observe.ports import ContainerSeen, Inventory
+from batchspec.account import Account, ContainerProperties
 from batchspec.plan.metadata import OWNER
 from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
 from batchspec.plan.task_sets import OPEN
@@ -50,7 +50,7 @@ class OwnedResource:
     wanted: int = 0
 
 
-async def owned_resources(account: Inventory) -> tuple[OwnedResource, ...]:
+async def owned_resources(account: Account) -> tuple[OwnedResource, ...]:
     """The pools, schedules, jobs and containers that batchspec created, by spec.
 
     Raises:
@@ -67,21 +67,21 @@ async def owned_resources(account: Inventory) -> tuple[OwnedResource, ...]:
     return tuple(sorted(found, key=lambda o: (o.spec, order.index(o.kind), o.id.lower())))
 
 
-async def _pools(account: Inventory) -> list[PoolFacts]:
-    return [pool async for pool in account.pools()]
+async def _pools(account: Account) -> list[PoolFacts]:
+    return [pool async for pool in account.pools.list()]
 
 
-async def _jobs(account: Inventory) -> list[JobFacts]:
+async def _jobs(account: Account) -> list[JobFacts]:
     # All jobs, because a job without a spec may use the pool of a spec.
-    return [job async for job in account.jobs("")]
+    return [job async for job in account.jobs.list()]
 
 
-async def _schedules(account: Inventory) -> list[ScheduleFacts]:
-    return [schedule async for schedule in account.schedules()]
+async def _schedules(account: Account) -> list[ScheduleFacts]:
+    return [schedule async for schedule in account.job_schedules.list()]
 
 
-async def _containers(account: Inventory) -> list[ContainerSeen]:
-    return [seen async for seen in account.containers() if OWNER in seen.metadata]
+async def _containers(account: Account) -> list[ContainerProperties]:
+    return [seen async for seen in account.containers.list() if OWNER in seen.metadata]
 
 
 def _as_jobs(schedules: Iterable[ScheduleFacts]) -> Iterator[JobFacts]:
@@ -96,7 +96,7 @@ def _owned(
     pools: Sequence[PoolFacts],
     jobs: Sequence[JobFacts],
     schedules: Sequence[JobFacts],
-    containers: Sequence[ContainerSeen],
+    containers: Sequence[ContainerProperties],
 ) -> Iterator[OwnedResource]:
     active = [job for job in (*schedules, *jobs) if job.state in OPEN]
     specs = {job.metadata[_SPEC] for job in active if _SPEC in job.metadata}

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from datetime import datetime
 
+from batchspec.account import Account, FilePart, TaskDetails
 from batchspec.diagnostics import Diagnostic, UsageError
-from batchspec.observe.ports import Outputs, Part, TaskSeen
 from batchspec.plan.node_logs import (
     FOLDER,
     RECORD,
@@ -45,7 +45,7 @@ class TaskInJob:
     """A task and its job."""
 
     job: str
-    seen: TaskSeen
+    seen: TaskDetails
 
 
 @dataclass(slots=True)
@@ -56,8 +56,8 @@ class OutputFile:
     whether the file is complete. ``found``: after reading, whether the file exists.
     """
 
-    fetch: Callable[[int, int], Awaitable[Part | None]]
-    kept: Callable[[int, int], Awaitable[Part | None]]
+    fetch: Callable[[int, int], Awaitable[FilePart | None]]
+    kept: Callable[[int, int], Awaitable[FilePart | None]]
     ended: Callable[[], Awaitable[bool]]
     found: bool = False
     offset: int = 0
@@ -105,55 +105,55 @@ class OutputFile:
         return part.data
 
 
-def output_of_task(outputs: Outputs, spec: Spec, where: TaskInJob, name: str) -> OutputFile:
+def output_of_task(account: Account, spec: Spec, where: TaskInJob, name: str) -> OutputFile:
     """``name`` (``stdout.txt``, ``stderr.txt`` ...) of a task."""
     job, task = where.job, where.seen.facts.id
     folders = [where.seen.kept] if where.seen.kept else kept_folders(spec, task)
 
     async def ended() -> bool:
-        seen = await outputs.task(job, task)
+        seen = await account.tasks.get(job, task)
         return seen is None or seen.facts.state == "completed"
 
     return OutputFile(
-        lambda start, most: outputs.task_file(job, task, name, start, most),
-        lambda start, most: _kept(outputs, folders, name, start, most),
+        lambda start, most: account.tasks.get_file(job, task, name, start, most),
+        lambda start, most: _kept(account, folders, name, start, most),
         ended,
     )
 
 
-def stored_output(outputs: Outputs, spec: Spec, task: str, name: str) -> OutputFile:
+def stored_output(account: Account, spec: Spec, task: str, name: str) -> OutputFile:
     """``name`` of a task whose job was deleted, from the container for logs."""
     folders = kept_folders(spec, task)
     return OutputFile(
-        _nothing, lambda start, most: _kept(outputs, folders, name, start, most), _true
+        _nothing, lambda start, most: _kept(account, folders, name, start, most), _true
     )
 
 
-def output_of_start_task(outputs: Outputs, pool: str, node: str, name: str) -> OutputFile:
+def output_of_start_task(account: Account, pool: str, node: str, name: str) -> OutputFile:
     """``name`` of the start task of a node that exists."""
 
     async def ended() -> bool:
-        async for seen in outputs.nodes(pool):
+        async for seen in account.nodes.list(pool, missing_ok=True):
             if seen.id == node:
                 return seen.state not in _STARTING
         return True
 
     return OutputFile(
-        lambda start, most: outputs.node_file(pool, node, f"{STARTUP}/{name}", start, most),
+        lambda start, most: account.nodes.get_file(pool, node, f"{STARTUP}/{name}", start, most),
         _nothing,
         ended,
     )
 
 
-def output_of_node(outputs: Outputs, container: str, stored: NodeFailure, name: str) -> OutputFile:
+def output_of_node(account: Account, container: str, stored: NodeFailure, name: str) -> OutputFile:
     """``name`` of a task of a deleted node, as it was stored."""
     blob = f"{stored.path}{name}"
     return OutputFile(
-        _nothing, lambda start, most: outputs.blob_part(container, blob, start, most), _true
+        _nothing, lambda start, most: account.blobs.get_part(container, blob, start, most), _true
     )
 
 
-async def _nothing(_start: int, _most: int) -> Part | None:
+async def _nothing(_start: int, _most: int) -> FilePart | None:
     return None
 
 
@@ -169,16 +169,16 @@ def kept_folders(spec: Spec, task: str) -> Sequence[tuple[str, str]]:
 
 
 async def _kept(
-    outputs: Outputs, folders: Sequence[tuple[str, str]], name: str, start: int, most: int
-) -> Part | None:
+    account: Account, folders: Sequence[tuple[str, str]], name: str, start: int, most: int
+) -> FilePart | None:
     for container, folder in folders:
-        part = await outputs.blob_part(container, f"{folder}/{name}".lstrip("/"), start, most)
+        part = await account.blobs.get_part(container, f"{folder}/{name}".lstrip("/"), start, most)
         if part is not None:
             return part
     return None
 
 
-async def find_task(jobs: Sequence[JobFacts], outputs: Outputs, wanted: str) -> TaskInJob | None:
+async def find_task(jobs: Sequence[JobFacts], account: Account, wanted: str) -> TaskInJob | None:
     """The task of that id, or the only one whose id contains ``wanted``, newest job first.
 
     ``None`` if there is no job.
@@ -190,33 +190,33 @@ async def find_task(jobs: Sequence[JobFacts], outputs: Outputs, wanted: str) -> 
         return None
     if _ID.fullmatch(wanted):
         for job in reversed(jobs):
-            if (seen := await outputs.task(job.id, wanted)) is not None:
+            if (seen := await account.tasks.get(job.id, wanted)) is not None:
                 return TaskInJob(job.id, seen)
     hits: dict[str, str] = {}
     near: list[str] = []
-    async for job_id, task in _newest(jobs, outputs):
+    async for job_id, task in _newest(jobs, account):
         if wanted.lower() in task.id.lower():
             hits[task.id] = job_id
         elif len(near) < 10 * _SHOWN:
             near.append(task.id)
     if len(hits) == 1:
         ((name, job_id),) = hits.items()
-        if (seen := await outputs.task(job_id, name)) is not None:
+        if (seen := await account.tasks.get(job_id, name)) is not None:
             return TaskInJob(job_id, seen)
     raise UsageError(_several(wanted, list(hits)) if hits else _none(wanted, near))
 
 
 async def started_tasks(
-    jobs: Sequence[JobFacts], outputs: Outputs
+    jobs: Sequence[JobFacts], account: Account
 ) -> AsyncIterator[tuple[str, TaskFacts]]:
     """The tasks that have started, each with its job; for equal ids, the newest."""
-    async for job_id, task in _newest(jobs, outputs):
+    async for job_id, task in _newest(jobs, account):
         if task.state not in _UNSTARTED:
             yield job_id, task
 
 
 async def _newest(
-    jobs: Sequence[JobFacts], outputs: Outputs
+    jobs: Sequence[JobFacts], account: Account
 ) -> AsyncIterator[tuple[str, TaskFacts]]:
     """Every task of the jobs, newest job first; for equal ids, the newest.
 
@@ -224,7 +224,7 @@ async def _newest(
     """
     seen_ids: set[str] = set()
     for number, job in enumerate(reversed(jobs), start=1):
-        async for task in outputs.tasks(job.id):
+        async for task in account.tasks.list(job.id, missing_ok=True):
             if task.id.lower() not in seen_ids:
                 if number < len(jobs):
                     seen_ids.add(task.id.lower())
@@ -256,7 +256,7 @@ class NodeOutput:
 
 
 async def find_node_output(
-    spec: Spec, jobs: Sequence[JobFacts], outputs: Outputs, wanted: str, name: str
+    spec: Spec, jobs: Sequence[JobFacts], account: Account, wanted: str, name: str
 ) -> NodeOutput:
     """``name`` of the start task of the node of that id, or the only one that contains
     ``wanted``. For a deleted node it is the stored output.
@@ -265,11 +265,15 @@ async def find_node_output(
         UsageError: there is no such node, or there are several.
     """
     pool = pool_of(spec, jobs)
-    alive = [node async for node in outputs.nodes(pool)] if pool is not None else []
+    alive = (
+        [node async for node in account.nodes.list(pool, missing_ok=True)]
+        if pool is not None
+        else []
+    )
     since = jobs[-1].created if jobs else None
     stored = {
         node: failure
-        for failure in await stored_failures(spec, pool, outputs, since)
+        for failure in await stored_failures(spec, pool, account, since)
         if failure.folder == STARTUP
         for node in failure.nodes
     }
@@ -279,10 +283,10 @@ async def find_node_output(
     }
     node = _one_node(states, pool, wanted)
     if pool is not None and any(seen.id == node for seen in alive):
-        return NodeOutput(node, output_of_start_task(outputs, pool, node, name))
+        return NodeOutput(node, output_of_start_task(account, pool, node, name))
     failure = stored[node]
     container = node_logs_container(spec) or ""
-    output = output_of_node(outputs, container, failure, name)
+    output = output_of_node(account, container, failure, name)
     return NodeOutput(node, output, "" if failure.node == node else failure.node)
 
 
@@ -337,7 +341,7 @@ def _listed(names: list[str]) -> str:
 
 
 async def stored_failures(
-    spec: Spec, pool: str | None, outputs: Outputs, since: datetime | None
+    spec: Spec, pool: str | None, account: Account, since: datetime | None
 ) -> tuple[NodeFailure, ...]:
     """The stored failures of the nodes of ``pool`` (``None``: of any), in order of the node ids.
 
@@ -349,12 +353,12 @@ async def stored_failures(
     # Last-Modified has whole seconds, the creation time of a job has fractions.
     oldest = since.replace(microsecond=0) if since is not None else None
     found: list[NodeFailure] = []
-    async for blob in outputs.blobs(container, pool_folder(pool) if pool else f"{FOLDER}/"):
+    async for blob in account.blobs.list(container, pool_folder(pool) if pool else f"{FOLDER}/"):
         if not blob.name.endswith(f"/{RECORD}"):
             continue
         if oldest is not None and blob.modified is not None and blob.modified < oldest:
             continue
-        part = await outputs.blob_part(container, blob.name, 0, _LARGEST)
+        part = await account.blobs.get_part(container, blob.name, 0, _LARGEST)
         failure = read_record(part.data.decode("utf-8", "replace")) if part is not None else None
         if failure is not None:
             found.append(failure)

@@ -78,7 +78,7 @@ class Stream(Protocol[T_co]):
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class AccountNames:
     """Which account: ``target`` is ``local`` or ``azure``; the rest is what may be shown of it."""
 
     target: str
@@ -326,7 +326,7 @@ class Observed:
     application, and ``None`` where the spec refers to none.
     """
 
-    account: Account
+    account: AccountNames
     now: datetime
     containers: Mapping[str, ContainerFacts]
     pool: PoolFacts | None = None

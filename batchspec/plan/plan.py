@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan.actions import Action
-from batchspec.plan.observed import Account
+from batchspec.plan.observed import AccountNames
 
 
 class Part(StrEnum):
@@ -106,7 +106,7 @@ class Plan:
     submission, a ``scheduled`` one with the schedule, whose jobs follow later.
     """
 
-    account: Account
+    account: AccountNames
     name: str
     description: str
     digest: str

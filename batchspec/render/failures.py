@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from batchspec.diagnostics import Diagnostic, redact
 from batchspec.observe import Failure
-from batchspec.plan.observed import Account, TaskFacts
+from batchspec.plan.observed import AccountNames, TaskFacts
 from batchspec.render import units
 from batchspec.render.diagnostics import capitalized
 from batchspec.render.output import flat, json_text, wrap
@@ -41,7 +41,7 @@ class Failures:
     is none. ``missing`` says why there is no ``job``.
     """
 
-    account: Account
+    account: AccountNames
     name: str
     job: str | None
     found: tuple[Failure, ...]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from batchspec.observe import Kind, OwnedResource
-from batchspec.plan.observed import Account
+from batchspec.plan.observed import AccountNames
 from batchspec.render import units
 from batchspec.render.diagnostics import cell_width
 from batchspec.render.output import flat, json_text
@@ -18,7 +18,7 @@ from batchspec.render.style import Style
 _HEAD = ("kind", "id", "spec", "state", "age")
 
 
-def inventory_json(account: Account, found: Sequence[OwnedResource]) -> str:
+def inventory_json(account: AccountNames, found: Sequence[OwnedResource]) -> str:
     """The resources as indented JSON."""
     return json_text(
         {
@@ -44,7 +44,7 @@ def inventory_json(account: Account, found: Sequence[OwnedResource]) -> str:
 
 
 def inventory_text(
-    account: Account,
+    account: AccountNames,
     found: Sequence[OwnedResource],
     now: datetime,
     *,
@@ -96,7 +96,7 @@ def _totals(found: Sequence[OwnedResource]) -> str:
     return units.listed(units.counted(count, kind.value) for count, kind in counts if count) + "."
 
 
-def _costs(account: Account, found: Sequence[OwnedResource]) -> Iterator[str]:
+def _costs(account: AccountNames, found: Sequence[OwnedResource]) -> Iterator[str]:
     for kind in Kind:
         if any(owned.kind is kind for owned in found):
             yield f"A {kind.value}: {cost_text(kind.value, target=account.target)}."

@@ -10,7 +10,7 @@ from pathlib import Path
 from batchspec.apply import events
 from batchspec.apply.events import NodeFailed, Outcome, Stamped, TaskFailed, Waiting
 from batchspec.diagnostics import Diagnostic
-from batchspec.plan.observed import Account
+from batchspec.plan.observed import AccountNames
 from batchspec.plan.plan import Verb
 from batchspec.render import units
 from batchspec.render.output import clean, flat
@@ -237,7 +237,7 @@ def _section(title: str, body: Iterable[str]) -> Iterator[str]:
 
 def _facts(report: Report) -> Iterator[str]:
     tasks = report.tasks
-    account = Account(report.target, report.batch, report.storage)
+    account = AccountNames(report.target, report.batch, report.storage)
     counts = (
         (tasks.succeeded, "succeeded"),
         (tasks.failed, "failed"),

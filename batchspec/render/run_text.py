@@ -24,7 +24,7 @@ from batchspec.apply.events import (
 from batchspec.plan import actions
 from batchspec.plan.actions import Action
 from batchspec.plan.changes import duration_seconds
-from batchspec.plan.observed import Account
+from batchspec.plan.observed import AccountNames
 from batchspec.plan.plan import Gate, Step, Verb
 from batchspec.render import units
 from batchspec.render.output import clean, flat
@@ -61,7 +61,7 @@ def snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
-def account_line(account: Account) -> str:
+def account_line(account: AccountNames) -> str:
     """The target with its Batch and Storage account, on one line."""
     return flat(f"{account.target}: Batch {account.batch}, Storage {account.storage}")
 
@@ -208,7 +208,7 @@ def node_state_text(state: str) -> str:
 
 def run_started_text(event: RunStarted) -> str:
     """The spec, the account and the number of steps."""
-    account = Account(event.target, event.batch, event.storage)
+    account = AccountNames(event.target, event.batch, event.storage)
     return f"{flat(event.name)} on {account_line(account)}; {units.counted(event.steps, 'step')}"
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from batchspec.account import TaskCounts
 from batchspec.apply.events import Waiting
-from batchspec.apply.ports import TaskCounts
-from batchspec.plan.observed import Account, ScheduleFacts
+from batchspec.plan.observed import AccountNames, ScheduleFacts
 from batchspec.render import units
 from batchspec.render.output import flat, json_text
 from batchspec.render.progress.json_stream import moment
@@ -27,7 +27,7 @@ class Status:
     jobs of the run, if the spec has several stages.
     """
 
-    account: Account
+    account: AccountNames
     name: str
     job: str | None = None
     job_state: str = ""

@@ -8,17 +8,19 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
-from batchspec.apply.ports import (
-    Deletion,
+from batchspec.account import (
+    Account,
     NodeFacts,
     PreparationFacts,
     TaskAdded,
     TaskCounts,
     TaskTimes,
     TaskWaiting,
-    World,
 )
+from batchspec.apply.ports import Deletion, World
 from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.observed import Blob, JobFacts, LocalFile, PoolFacts, ScheduleFacts, TaskFacts
 from batchspec.spec import Record
@@ -89,7 +91,73 @@ class FakeAccount:
             raise refused(name)
 
     def world(self) -> World:
-        return World(storage=self, batch=self, clock=self.clock, questions=self, pace=1.0)
+        return World(account=self.client(), clock=self.clock, questions=self, pace=1.0)
+
+    def client(self) -> Account:
+        """The interface of this account: each resource has methods of this class."""
+        resource = SimpleNamespace
+        client = SimpleNamespace(
+            now=self.now,
+            storage_now=self.now,
+            pools=resource(
+                get=self.pool,
+                create=self.create_pool,
+                update=self.update_pool,
+                resize=self.resize_pool,
+                enable_autoscale=self.enable_autoscale,
+                disable_autoscale=self.disable_autoscale,
+                delete=self.delete_pool,
+                get_node_counts=self.node_counts,
+            ),
+            nodes=resource(
+                list_unhealthy=self.unhealthy_nodes,
+                reboot=self.reboot_nodes,
+                get_file_tail=self.node_file_tail,
+            ),
+            jobs=resource(
+                get=self.job,
+                create=self.create_job,
+                update=self.update_job,
+                terminate=self.terminate_job,
+                delete=self.delete_job,
+                get_task_counts=self.task_counts,
+                list_preparation_tasks=self.preparation_tasks,
+            ),
+            job_schedules=resource(
+                get=self.schedule,
+                create=self.create_schedule,
+                update=self.update_schedule,
+                delete=self.delete_schedule,
+            ),
+            tasks=resource(
+                list=self.all_tasks,
+                list_ids=self.task_ids,
+                list_failed=self.failed_tasks,
+                list_waiting=self.waiting_tasks,
+                list_blocking=self.blocking_tasks,
+                list_times=self.task_times,
+                any_running=self.any_running,
+                create_collection=self.create_tasks,
+                terminate=self.terminate_task,
+                delete=self.delete_task,
+                reactivate=self.reactivate_task,
+                get_file_tail=self.task_file_tail,
+            ),
+            containers=resource(
+                create=self.create_container,
+                get_metadata=self.get_metadata,
+                set_metadata=self.set_metadata,
+                delete=self.delete_container,
+            ),
+            blobs=resource(
+                list=self.blobs,
+                put=self.put,
+                upload=self.upload,
+                download=self.download,
+                delete=self.delete_blob,
+            ),
+        )
+        return cast(Account, client)
 
     async def agree(self, deletion: Deletion) -> bool:
         self.asked.append(deletion)
@@ -101,7 +169,7 @@ class FakeAccount:
 
     # Storage
 
-    async def container(self, name: str) -> Mapping[str, str] | None:
+    async def get_metadata(self, name: str) -> Mapping[str, str] | None:
         return self.metadata.get(name, {}) if name in self.containers else None
 
     async def create_container(
@@ -114,11 +182,16 @@ class FakeAccount:
         return not existed
 
     async def upload(
-        self, container: str, file: LocalFile, moved: Callable[[int], None], cancellation: object
-    ) -> None:
+        self,
+        container: str,
+        file: LocalFile,
+        moved: Callable[[int], None],
+        cancelled: Callable[[], bool],
+    ) -> bool:
         await self._call("upload", f"{container}/{file.blob}")
         self.containers[container][file.blob] = file.path.read_bytes()
         moved(file.size)
+        return True
 
     async def blobs(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
         await self._call("blobs", container)
@@ -176,18 +249,21 @@ class FakeAccount:
     ) -> None:
         await self._call("resize_pool", f"{pool_id} {dedicated} {spot}")
 
-    async def scale_pool(self, pool_id: str, formula: str | None, interval: str | None) -> None:
-        await self._call("scale_pool", f"{pool_id} {formula}")
+    async def enable_autoscale(self, pool_id: str, formula: str, interval: str | None) -> None:
+        await self._call("enable_autoscale", f"{pool_id} {formula}")
 
-    async def restart_nodes(self, pool_id: str, nodes: Sequence[str] | None = None) -> None:
-        await self._call("restart_nodes", " ".join((pool_id, *(nodes or ()))))
+    async def disable_autoscale(self, pool_id: str) -> None:
+        await self._call("disable_autoscale", pool_id)
+
+    async def reboot_nodes(self, pool_id: str, nodes: Sequence[str] | None = None) -> None:
+        await self._call("reboot_nodes", " ".join((pool_id, *(nodes or ()))))
 
     async def delete_pool(self, pool_id: str) -> bool:
         await self._call("delete_pool", pool_id)
         return self.pools.pop(pool_id, None) is not None
 
-    async def node_states(self, pool_id: str) -> Mapping[str, int]:
-        await self._call("node_states", pool_id)
+    async def node_counts(self, pool_id: str) -> Mapping[str, int]:
+        await self._call("node_counts", pool_id)
         if pool_id not in self.pools:
             return {}
         count = self.pools[pool_id].get("targetDedicatedNodes")
@@ -195,7 +271,7 @@ class FakeAccount:
         look = self.looks[pool_id] = self.looks.get(pool_id, 0) + 1
         return {self.node_state if look > 2 else "starting": count}
 
-    async def unwell_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
+    async def unhealthy_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
         count = self.pools[pool_id].get("targetDedicatedNodes")
         assert isinstance(count, int)
         for number in range(1, count + 1):
@@ -257,10 +333,10 @@ class FakeAccount:
         await self._call("delete_schedule", schedule_id)
         return self.schedules.pop(schedule_id, None) is not None
 
-    async def add_tasks(
+    async def create_tasks(
         self, job_id: str, tasks: Sequence[Record], sas: timedelta
     ) -> Sequence[TaskAdded]:
-        await self._call("add_tasks", f"{job_id} {len(tasks)}")
+        await self._call("create_tasks", f"{job_id} {len(tasks)}")
         ids = self.tasks.setdefault(job_id, [])
         answers = []
         for task in tasks:
@@ -300,7 +376,7 @@ class FakeAccount:
         waiting = len(self.waiting)
         return TaskCounts(waiting, 0, total - failed - waiting, failed)
 
-    async def preparations(self, job_id: str) -> AsyncIterator[PreparationFacts]:
+    async def preparation_tasks(self, job_id: str) -> AsyncIterator[PreparationFacts]:
         for one in self.prepared:
             yield one
 
@@ -323,8 +399,8 @@ class FakeAccount:
             if name in self.failing:
                 yield name
 
-    async def runs_any(self, job_id: str) -> bool:
-        await self._call("runs_any", job_id)
+    async def any_running(self, job_id: str) -> bool:
+        await self._call("any_running", job_id)
         return self.started_late
 
     async def task_file_tail(self, job_id: str, task: str, path: str, size: int) -> str:

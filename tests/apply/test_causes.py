@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from batchspec.account import NodeFacts, PreparationFacts, TaskCounts
 from batchspec.apply.monitor import CAUSES, Cause, Health, Watched, find_causes
 from batchspec.apply.monitor.health import SlowTask, StuckTasks
-from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts
 from batchspec.cloud.errors import TABLE
 from batchspec.diagnostics import Exit
 from batchspec.plan.observed import JobFacts, PoolFacts

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.account import TaskAdded
 from batchspec.apply import run
 from batchspec.apply.events import Event, StepDone, StepFailed
-from batchspec.apply.ports import TaskAdded
 from batchspec.apply.transfer import exclusive
 from batchspec.diagnostics import Diagnostic, Exit, ServiceError
 from batchspec.plan.actions import (
@@ -21,7 +21,7 @@ from batchspec.plan.actions import (
     UploadFiles,
     WaitForTasks,
 )
-from batchspec.plan.observed import Account, LocalFile, PoolFacts
+from batchspec.plan.observed import AccountNames, LocalFile, PoolFacts
 from batchspec.plan.plan import Plan, Step, Verb
 from batchspec.plan.tasks import Task
 from batchspec.spec import Record
@@ -38,7 +38,7 @@ async def carried_out(
     for number, action in enumerate(actions):
         after = (f"step-{number - 1}",) if number else ()
         steps.append(Step(f"step-{number}", action, Verb.WAIT, "it", "because", after))
-    here = Account("local", "batch", "storage")
+    here = AccountNames("local", "batch", "storage")
     plan = Plan(here, "topn", "", "d", tuple(steps), (), (), "f")
     events: list[Event] = []
     code = await run(plan, account.world(), events.append, receipt)
@@ -175,7 +175,7 @@ async def test_a_container_that_is_deleted_during_the_upload(tmp_path: Path) -> 
 @pytest.mark.parametrize("code", ["JobBeingTerminated", "JobCompleted"])
 async def test_a_job_that_ends_while_tasks_are_submitted(tmp_path: Path, code: str) -> None:
     class Stopped(FakeAccount):
-        async def add_tasks(self, *_: object) -> list[TaskAdded]:
+        async def create_tasks(self, *_: object) -> list[TaskAdded]:
             self.terminated["j"] = "stopped by ada@host: wrong input"
             raise ServiceError(Diagnostic("x", "takes no more tasks"), code=code, status=409)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -43,7 +43,7 @@ from batchspec.plan.actions import (
     WaitForTasks,
 )
 from batchspec.plan.metadata import ORIGIN, VERSION
-from batchspec.plan.observed import Account, JobFacts, LocalFile
+from batchspec.plan.observed import AccountNames, JobFacts, LocalFile
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.tasks import Task
 from batchspec.spec import Record
@@ -59,7 +59,7 @@ def step(
 
 
 def plan_of(steps: Sequence[Step]) -> Plan:
-    account = Account("local", "batch", "storage")
+    account = AccountNames("local", "batch", "storage")
     return Plan(account, "topn", "", "d", tuple(steps), (), (), "f")
 
 
@@ -315,19 +315,21 @@ async def test_tasks_are_submitted_when_their_inputs_are_uploaded(tmp_path: Path
         """The last files arrive only after the first tasks were submitted."""
 
         async def upload(
-            self, container: str, file: LocalFile, moved: object, cancellation: object
-        ) -> None:
+            self, container: str, file: LocalFile, moved: object, cancelled: Callable[[], bool]
+        ) -> bool:
             if file.blob >= "f200.txt":
                 async with asyncio.timeout(60):
                     while "j" not in self.tasks:
                         await asyncio.sleep(0)
-            await super().upload(container, file, lambda _: None, cancellation)
+            return await super().upload(container, file, lambda _: None, cancelled)
 
-        async def add_tasks(self, job_id: str, tasks: Sequence[Record], sas: timedelta) -> object:
+        async def create_tasks(
+            self, job_id: str, tasks: Sequence[Record], sas: timedelta
+        ) -> object:
             for task in tasks:
                 number = int(str(task["id"]).removeprefix("t-"))
                 assert f"f{number:03}.txt" in self.containers["input"], "its file is there"
-            return await super().add_tasks(job_id, tasks, sas)
+            return await super().create_tasks(job_id, tasks, sas)
 
     account = Account()
     _, code = await events_of(with_inputs(tmp_path, 230), account, tmp_path)
@@ -338,11 +340,11 @@ async def test_tasks_are_submitted_when_their_inputs_are_uploaded(tmp_path: Path
 async def test_tasks_without_their_inputs_are_not_submitted(tmp_path: Path) -> None:
     class Account(FakeAccount):
         async def upload(
-            self, container: str, file: LocalFile, moved: object, cancellation: object
-        ) -> None:
+            self, container: str, file: LocalFile, moved: object, cancelled: Callable[[], bool]
+        ) -> bool:
             if file.blob == "f150.txt":
                 raise refused("upload")
-            await super().upload(container, file, lambda _: None, cancellation)
+            return await super().upload(container, file, lambda _: None, cancelled)
 
     account = Account()
     events, code = await events_of(with_inputs(tmp_path, 230), account, tmp_path)
@@ -356,9 +358,9 @@ EFFECTS = [
     "create_container",
     "upload",
     "create_pool",
-    "node_states",
+    "node_counts",
     "create_job",
-    "add_tasks",
+    "create_tasks",
     "update_job",
     "task_counts",
     "blobs",

@@ -12,9 +12,9 @@ from datetime import timedelta
 
 import pytest
 
+from batchspec.account import NodeFacts, TaskCounts
 from batchspec.apply.events import Event, Noticed, Outcome
 from batchspec.apply.monitor import Monitor, Watched
-from batchspec.apply.ports import NodeFacts, TaskCounts
 from batchspec.apply.wait import wait_for_pool, wait_for_tasks
 from batchspec.diagnostics import ServiceError
 from batchspec.plan.actions import WaitForTasks
@@ -45,7 +45,7 @@ class Lagging(FakeAccount):
             return self.before
         return await super().task_counts(job_id)
 
-    async def runs_any(self, job_id: str) -> bool:
+    async def any_running(self, job_id: str) -> bool:
         return self.late > 0
 
 
@@ -106,15 +106,15 @@ class Restarting(FakeAccount):
     async def pool(self, pool_id: str) -> PoolFacts | None:
         return self.facts or await super().pool(pool_id)
 
-    async def node_states(self, pool_id: str) -> Mapping[str, int]:
+    async def node_counts(self, pool_id: str) -> Mapping[str, int]:
         if self.late > 0:
             self.late -= 1
             return self.wrong or {}
-        return await super().node_states(pool_id)
+        return await super().node_counts(pool_id)
 
-    async def unwell_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
+    async def unhealthy_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
         if self.node_state != "idle":
-            async for node in super().unwell_nodes(pool_id):
+            async for node in super().unhealthy_nodes(pool_id):
                 yield node
 
 

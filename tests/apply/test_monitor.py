@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from batchspec.account import NodeFacts, PreparationFacts, TaskCounts, TaskTimes, TaskWaiting
 from batchspec.apply.events import Event, NodeFailed, Noticed, Outcome, Waiting
 from batchspec.apply.monitor import CAUSES, Cause, Monitor, Watched
 from batchspec.apply.polling import (
@@ -20,7 +21,6 @@ from batchspec.apply.polling import (
     wait_until_deleted,
     wait_until_ended,
 )
-from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts, TaskTimes, TaskWaiting
 from batchspec.apply.wait import TIME_LIMIT, wait_for_pool, wait_for_tasks
 from batchspec.diagnostics import ServiceError
 from batchspec.plan.actions import WaitForTasks
@@ -53,7 +53,7 @@ class Scripted(FakeAccount):
         self.requests["pool"] += 1
         return self.seen_pools.pop(0) if len(self.seen_pools) > 1 else self.seen_pools[0]
 
-    async def node_states(self, pool_id: str) -> Mapping[str, int]:
+    async def node_counts(self, pool_id: str) -> Mapping[str, int]:
         self.requests["nodes"] += 1
         return self.seen_nodes.pop(0) if len(self.seen_nodes) > 1 else self.seen_nodes[0]
 
@@ -66,7 +66,7 @@ class Scripted(FakeAccount):
         self.requests["counts"] += 1
         return self.seen_counts.pop(0) if len(self.seen_counts) > 1 else self.seen_counts[0]
 
-    async def unwell_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
+    async def unhealthy_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
         self.requests["unwell"] += 1
         for node in self.unwell:
             yield node

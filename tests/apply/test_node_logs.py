@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 
+from batchspec.account import NodeFacts
 from batchspec.apply.events import Event, Noticed
 from batchspec.apply.node_logs import NodeLogs, forget_pool_output, keep_pool_output
-from batchspec.apply.ports import NodeFacts, World
+from batchspec.apply.ports import World
 from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.node_logs import NodeFailure, read_record
 from tests.apply.fake import FakeAccount
@@ -20,7 +21,7 @@ class Nodes(FakeAccount):
     wrote: dict[str, str] = field(default_factory=dict)
     read: list[str] = field(default_factory=list)
 
-    async def unwell_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
+    async def unhealthy_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
         for name in self.wrote:
             yield NodeFacts(name, "starttaskfailed", 3, "it exited with 3")
 

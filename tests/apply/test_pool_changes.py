@@ -45,8 +45,8 @@ async def test_the_metadata_are_written_after_the_restart(tmp_path: Path) -> Non
     )
     assert account.calls == [
         "update_pool startTask",
-        "node_states p",
-        "restart_nodes p",
+        "node_counts p",
+        "reboot_nodes p",
         "update_pool metadata",
     ]
 
@@ -71,7 +71,7 @@ async def test_without_a_restart_there_is_one_update(tmp_path: Path) -> None:
 
 
 async def test_an_interrupted_update_does_not_write_the_metadata(tmp_path: Path) -> None:
-    account = Remembering(fail={"restart_nodes"})
+    account = Remembering(fail={"reboot_nodes"})
     code = await calls_of(account, tmp_path, UpdatePool("p", PATCH, HOUR, restart=True))
     assert code is Exit.SERVICE
     assert "update_pool metadata" not in account.calls
@@ -80,7 +80,13 @@ async def test_an_interrupted_update_does_not_write_the_metadata(tmp_path: Path)
 async def test_a_pool_is_resized_and_scaled(tmp_path: Path) -> None:
     account = FakeAccount()
     await calls_of(account, tmp_path, ResizePool("p", 3, 1), ScalePool("q", "$x = 1;", "PT10M"))
-    assert sorted(account.calls) == ["resize_pool p 3 1", "scale_pool q $x = 1;"]
+    assert sorted(account.calls) == ["enable_autoscale q $x = 1;", "resize_pool p 3 1"]
+
+
+async def test_the_formula_of_a_pool_is_removed(tmp_path: Path) -> None:
+    account = FakeAccount()
+    await calls_of(account, tmp_path, ScalePool("q", None, None))
+    assert account.calls == ["disable_autoscale q"]
 
 
 async def test_the_next_job_is_created_after_the_end_of_the_previous_one(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.account import TaskWaiting
 from batchspec.apply.events import Noticed, Waiting
 from batchspec.apply.monitor.health import StuckTasks
 from batchspec.apply.monitor.poll import find_stuck_tasks
-from batchspec.apply.ports import TaskWaiting
 from batchspec.diagnostics import Exit
 from batchspec.plan.failure_cause import BLOCKED
 from tests.apply.fake import FakeAccount
@@ -45,7 +45,7 @@ async def test_a_task_that_can_start_does_not_end_the_run(tmp_path: Path) -> Non
     _, code = await events_of(tutorial(tmp_path), world, tmp_path)
     assert code is Exit.TIME_LIMIT
     assert world.terminated == {"j": "TimeLimit"}
-    assert world.calls.count("runs_any j") == 0
+    assert world.calls.count("any_running j") == 0
 
 
 BLOCKED_ONES = {
@@ -65,22 +65,27 @@ FREE_ONES = {
 
 @pytest.mark.parametrize("waiting", BLOCKED_ONES.values(), ids=BLOCKED_ONES)
 async def test_blocked(waiting: tuple[TaskWaiting, ...]) -> None:
-    stuck = await find_stuck_tasks(account(*waiting, failing=("count-2", "08")), "j", 1)
+    stuck = await find_stuck_tasks(account(*waiting, failing=("count-2", "08")).client(), "j", 1)
     assert stuck is not None and stuck.failed is not None
     assert stuck.tasks == len(waiting)
 
 
 @pytest.mark.parametrize("waiting", FREE_ONES.values(), ids=FREE_ONES)
 async def test_free(waiting: tuple[TaskWaiting, ...]) -> None:
-    assert await find_stuck_tasks(account(*waiting, failing=("count-2", "08")), "j", 1) is None
+    assert (
+        await find_stuck_tasks(account(*waiting, failing=("count-2", "08")).client(), "j", 1)
+        is None
+    )
 
 
 async def test_without_a_failure_nothing_is_blocked() -> None:
-    assert await find_stuck_tasks(account(MERGE, failing=()), "j", 1) is None
+    assert await find_stuck_tasks(account(MERGE, failing=()).client(), "j", 1) is None
 
 
 async def test_a_task_that_has_started_since_the_lists_were_read() -> None:
-    assert await find_stuck_tasks(replace(account(MERGE), started_late=True), "j", 1) is None
+    assert (
+        await find_stuck_tasks(replace(account(MERGE), started_late=True).client(), "j", 1) is None
+    )
 
 
 OTHERS = {
@@ -105,4 +110,4 @@ OTHERS = {
 
 @pytest.mark.parametrize(("waiting", "stuck"), OTHERS.values(), ids=OTHERS)
 async def test_other_reasons(waiting: tuple[TaskWaiting, ...], stuck: StuckTasks) -> None:
-    assert await find_stuck_tasks(account(*waiting), "j", 4) == stuck
+    assert await find_stuck_tasks(account(*waiting).client(), "j", 4) == stuck

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from batchspec.account import TaskAdded
 from batchspec.apply.events import StepDone
-from batchspec.apply.ports import TaskAdded
 from batchspec.diagnostics import Exit
 from batchspec.plan.actions import CloseJob, SubmitTasks, WaitForTasks
 from batchspec.plan.tasks import Task
@@ -23,10 +23,10 @@ class Forgetful(FakeAccount):
 
     remembers: int | None = None
 
-    async def add_tasks(
+    async def create_tasks(
         self, job_id: str, tasks: Sequence[Record], sas: timedelta
     ) -> Sequence[TaskAdded]:
-        answers = await super().add_tasks(job_id, tasks, sas)
+        answers = await super().create_tasks(job_id, tasks, sas)
         if "Task-7" in self.tasks[job_id]:
             self.tasks[job_id].remove("Task-7")
         return answers

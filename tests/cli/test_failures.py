@@ -10,7 +10,7 @@ import pytest
 
 from batchspec.observe import Failure
 from batchspec.plan.failure_cause import cause_of
-from batchspec.plan.observed import Account, JobFacts, TaskFacts
+from batchspec.plan.observed import AccountNames, JobFacts, TaskFacts
 from batchspec.plan.stage_tasks import Selection
 from batchspec.render.failures import Failures, failures_text
 from batchspec.spec import Record
@@ -87,7 +87,7 @@ def test_the_text() -> None:
         Failure("exit-1", 1, ("d",), "", "stderr.txt", "", 1),
     )
     seen = Failures(
-        Account("azure", "acct.westeurope.batch.azure.com", "store"),
+        AccountNames("azure", "acct.westeurope.batch.azure.com", "store"),
         "topn",
         "topn",
         found,

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+from batchspec.account import Account, ContainerProperties
 from batchspec.observe import OwnedResource, owned_resources
-from batchspec.observe.ports import ContainerSeen
 from batchspec.plan.metadata import OWNER
-from batchspec.plan.observed import Account, JobFacts, PoolFacts, ScheduleFacts
+from batchspec.plan.observed import AccountNames, JobFacts, PoolFacts, ScheduleFacts
 from batchspec.render.inventory import inventory_text
 from batchspec.spec import Record
 from tests.cli.conftest import Workplace
@@ -25,27 +27,33 @@ NOW = datetime(2026, 3, 5, tzinfo=UTC)
 class Store:
     """An account in memory."""
 
-    all_pools: Sequence[PoolFacts] = ()
-    all_jobs: Sequence[JobFacts] = ()
-    all_containers: Sequence[ContainerSeen] = ()
-    all_schedules: Sequence[ScheduleFacts] = ()
+    pools: Sequence[PoolFacts] = ()
+    jobs: Sequence[JobFacts] = ()
+    containers: Sequence[ContainerProperties] = ()
+    schedules: Sequence[ScheduleFacts] = ()
 
-    async def pools(self) -> AsyncIterator[PoolFacts]:
-        for pool in self.all_pools:
-            yield pool
+    @property
+    def client(self) -> Account:
+        return cast(
+            Account,
+            SimpleNamespace(
+                pools=Listed(self.pools),
+                jobs=Listed(self.jobs),
+                job_schedules=Listed(self.schedules),
+                containers=Listed(self.containers),
+            ),
+        )
 
-    async def jobs(self, name: str) -> AsyncIterator[JobFacts]:
-        assert name == ""
-        for job in self.all_jobs:
-            yield job
 
-    async def schedules(self) -> AsyncIterator[ScheduleFacts]:
-        for schedule in self.all_schedules:
-            yield schedule
+@dataclass
+class Listed:
+    """A resource in memory."""
 
-    async def containers(self) -> AsyncIterator[ContainerSeen]:
-        for container in self.all_containers:
-            yield container
+    found: Sequence[object]
+
+    async def list(self) -> AsyncIterator[object]:
+        for one in self.found:
+            yield one
 
 
 def by(spec: str | None) -> Mapping[str, str]:
@@ -62,13 +70,15 @@ def job(name: str, spec: str | None, state: str = "active", on: str = "") -> Job
     return JobFacts(name, state, NOW - timedelta(hours=5), Record(poolInfo=info), by(spec))
 
 
-def container(name: str, spec: str | None) -> ContainerSeen:
+def container(name: str, spec: str | None) -> ContainerProperties:
     metadata = {"other": "x"} if spec is None else {OWNER: spec}
-    return ContainerSeen(name, metadata, NOW - timedelta(minutes=3))
+    return ContainerProperties(name, metadata, NOW - timedelta(minutes=3))
 
 
 async def orphans(store: Store) -> list[str]:
-    return [f"{owned.kind} {owned.id}" for owned in await owned_resources(store) if owned.orphan]
+    return [
+        f"{owned.kind} {owned.id}" for owned in await owned_resources(store.client) if owned.orphan
+    ]
 
 
 async def test_what_an_open_job_needs_is_used() -> None:
@@ -95,13 +105,13 @@ async def test_what_the_jobs_of_a_schedule_need_is_used_between_them() -> None:
     ended = job("s:job-1", "a", "completed", "p")
     store = Store([pool("p", "a")], [ended], [container("c", "a")], [schedule("s", "a", on="p")])
     assert await orphans(store) == []
-    store.all_schedules = [schedule("s", "a", "completed", on="p")]
+    store.schedules = [schedule("s", "a", "completed", on="p")]
     assert await orphans(store) == ["pool p", "container c"]
 
 
 async def test_a_schedule_whose_pool_is_gone_is_an_orphan() -> None:
-    assert await orphans(Store(all_schedules=[schedule("s", "a", on="gone")])) == ["schedule s"]
-    assert await orphans(Store(all_schedules=[schedule("s", "a"), schedule("t", None)])) == []
+    assert await orphans(Store(schedules=[schedule("s", "a", on="gone")])) == ["schedule s"]
+    assert await orphans(Store(schedules=[schedule("s", "a"), schedule("t", None)])) == []
 
 
 async def test_a_pool_on_its_way_out_is_no_orphan() -> None:
@@ -115,7 +125,7 @@ async def test_an_open_job_whose_pool_is_gone_is_one() -> None:
 
 async def test_resources_of_other_clients_are_not_listed() -> None:
     store = Store([pool("p", None)], [job("j", None, on="p")], [container("c", None)])
-    assert await owned_resources(store) == ()
+    assert await owned_resources(store.client) == ()
 
 
 async def found() -> tuple[OwnedResource, ...]:
@@ -125,12 +135,12 @@ async def found() -> tuple[OwnedResource, ...]:
             [job("j", "a", "completed", "q"), job("k", "b", on="gone"), job("l", "b", on="p")],
             [container("a-input", "a"), container("b-input", "b")],
             [schedule("s", "b", on="p"), schedule("t", None)],
-        )
+        ).client
     )
 
 
 async def test_the_table() -> None:
-    account = Account("azure", "acct.westeurope.batch.azure.com", "store")
+    account = AccountNames("azure", "acct.westeurope.batch.azure.com", "store")
     every = await found()
     left = tuple(owned for owned in every if owned.orphan)
     golden.check("list.txt", inventory_text(account, every, NOW, orphans=False), GOLDEN)

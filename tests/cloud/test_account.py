@@ -9,7 +9,7 @@ import pytest
 
 from batchspec.cloud import AzureAccount, LocalAccount, account_from
 from batchspec.diagnostics import Secret, UsageError
-from batchspec.plan.observed import Account
+from batchspec.plan.observed import AccountNames
 
 KEY = "c2VjcmV0LWtleQ=="
 WHOLE = {
@@ -41,7 +41,7 @@ def test_keys() -> None:
         "store",
         Secret(KEY),
     )
-    assert account.names == Account(
+    assert account.names == AccountNames(
         "azure", "mine.westeurope.batch.azure.com", "store.blob.core.windows.net"
     )
 

@@ -66,7 +66,7 @@ async def test_the_token_is_for_the_cloud_of_the_endpoint(
     )
     async with open_account(account) as cloud:
         with pytest.raises(ServiceError) as caught:
-            await cloud.batch.pool("x")
+            await cloud.pools.get("x")
     assert caught.value.code == "no-credential"
     scope, authority = CLOUDS[host]
     assert made[0].scopes == [scope]

@@ -29,7 +29,7 @@ async def refused(
     # Read when the id is taken.
     server.on("GET", "/jobs/j", refusal(404, "JobNotFound"))
     with pytest.raises(ServiceError) as caught:
-        await cloud.batch.create_job(JOB, timedelta(hours=1))
+        await cloud.jobs.create(JOB, timedelta(hours=1))
     return caught.value, caught.value.problems[0]
 
 
@@ -91,7 +91,7 @@ async def test_the_signature_of_the_request_is_not_shown(
     assert (error.__suppress_context__, error.__cause__) == (True, None)
     server.on("GET", "/jobs/j/taskcounts", reply)
     with pytest.raises(ServiceError) as caught:
-        await cloud.batch.task_counts("j")
+        await cloud.jobs.get_task_counts("j")
     assert (caught.value.__suppress_context__, caught.value.__cause__) == (True, None)
 
 
@@ -117,7 +117,7 @@ async def test_a_storage_emulator_that_does_not_know_the_version(
 ) -> None:
     server.on("GET", "/store/data", storage_refusal(400, "InvalidHeaderValue"))
     with pytest.raises(ServiceError) as caught:
-        await cloud.storage.container("data")
+        await cloud.containers.get_metadata("data")
     assert caught.value.code == "InvalidHeaderValue"
     assert "--skipApiVersionCheck" in caught.value.problems[0].fix
 
@@ -128,7 +128,7 @@ async def test_a_storage_emulator_that_does_not_know_the_version(
 async def test_storage_refuses(cloud: AccountClient, server: Scripted, code: str) -> None:
     server.on("PUT", "/store/data", storage_refusal(403, code))
     with pytest.raises(ServiceError) as caught:
-        await cloud.storage.create_container("data", {}, None)
+        await cloud.containers.create("data", {}, None)
     assert (caught.value.code, caught.value.status) == (code, 403)
     assert caught.value.problems[0].fix
     assert caught.value.problems[0].request_id == "abc"
@@ -172,8 +172,8 @@ async def test_the_sdks_log_nothing(
     server.on("PUT", "/store/data", storage_refusal(403, "AuthenticationFailed"))
     url = BlobUrl("data", None, "rl")
     for call in (
-        cloud.batch.create_job(JOB.with_(displayName=Text((url,))), timedelta(hours=1)),
-        cloud.storage.create_container("data", {}, None),
+        cloud.jobs.create(JOB.with_(displayName=Text((url,))), timedelta(hours=1)),
+        cloud.containers.create("data", {}, None),
     ):
         with pytest.raises(ServiceError):
             await call

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from batchspec.apply.ports import TaskWaiting
+from batchspec.account import TaskWaiting
 from batchspec.cloud.facts import satisfies, task_waiting
 
 SATISFY, BLOCK = {"dependencyAction": "Satisfy"}, {"dependencyAction": "block"}

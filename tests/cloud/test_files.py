@@ -27,7 +27,7 @@ def serve(server: Scripted, content: bytes, path: str = PATH) -> None:
 
 
 async def tail(cloud: AccountClient, size: int = 10) -> str:
-    return await cloud.batch.task_file_tail("j", "t", "stderr.txt", size)
+    return await cloud.tasks.get_file_tail("j", "t", "stderr.txt", size)
 
 
 async def test_only_the_end_is_requested(cloud: AccountClient, server: Scripted) -> None:
@@ -52,7 +52,7 @@ async def test_an_empty_file_is_not_requested(cloud: AccountClient, server: Scri
 
 async def test_a_file_of_a_node(cloud: AccountClient, server: Scripted) -> None:
     serve(server, b"start task", "/pools/p/nodes/n/files/startup%2Fstderr.txt")
-    found = await cloud.batch.node_file_tail("p", "n", "startup/stderr.txt", 4)
+    found = await cloud.nodes.get_file_tail("p", "n", "startup/stderr.txt", 4)
     assert found == "task"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batchspec.apply.ports import TaskAdded
+from batchspec.account import TaskAdded
 from batchspec.cloud import AccountClient, LocalAccount, open_account
 from batchspec.diagnostics import Secret, ServiceError
 from batchspec.plan.observed import LocalFile
@@ -81,24 +81,24 @@ async def test_a_run(account: LocalAccount, tmp_path: Path) -> None:
 
 async def prepare(cloud: AccountClient, tmp_path: Path) -> None:
     for name in ("input", "output"):
-        assert await cloud.storage.create_container(name, {}, None)
+        assert await cloud.containers.create(name, {}, None)
     path = tmp_path / "a b.txt"
     path.write_bytes(b"hello")
     file = LocalFile("a b#1.txt", path, 5, hashlib.md5(b"hello").digest())
-    await cloud.storage.upload("input", file, lambda _: None)
+    await cloud.blobs.upload("input", file, lambda _: None)
 
     body = record(**POOL, metadata=marks("d1"))
-    assert await cloud.batch.pool("p") is None
-    assert await cloud.batch.create_pool(body, HOUR) is True
-    assert await cloud.batch.create_pool(body, HOUR) is False
+    assert await cloud.pools.get("p") is None
+    assert await cloud.pools.create(body, HOUR) is True
+    assert await cloud.pools.create(body, HOUR) is False
     with pytest.raises(ServiceError) as caught:
-        await cloud.batch.create_pool(record(**POOL, metadata=marks("d2")), HOUR)
+        await cloud.pools.create(record(**POOL, metadata=marks("d2")), HOUR)
     assert caught.value.code == "PoolExists"
 
     job = record(id="j", poolInfo={"poolId": "p"}, metadata=marks("d1"))
-    assert await cloud.batch.create_job(job, HOUR) is True
-    assert await cloud.batch.create_job(job, HOUR) is False
-    usage = await cloud.reader.usage()
+    assert await cloud.jobs.create(job, HOUR) is True
+    assert await cloud.jobs.create(job, HOUR) is False
+    usage = await cloud.quotas.get_usage()
     assert usage.pools >= 1 and usage.jobs >= 1
 
 
@@ -124,74 +124,74 @@ async def run(cloud: AccountClient) -> None:
     )
     bad = record(id="bad", commandLine="/bin/sh -c 'printf %02000d 7 >&2; echo €no >&2; exit 3'")
     wrong = record(id="not an id", commandLine="true")
-    added = await cloud.batch.add_tasks("j", [good, wrong, bad], HOUR)
+    added = await cloud.tasks.create_collection("j", [good, wrong, bad], HOUR)
     assert added[0] == TaskAdded("good")
     assert added[2] == TaskAdded("bad")
     assert added[1].problem is not None
     assert added[1].problem.code == "invalid-property-value"
-    assert await cloud.batch.add_tasks("j", [bad], HOUR) == [TaskAdded("bad", existed=True)]
+    assert await cloud.tasks.create_collection("j", [bad], HOUR) == [TaskAdded("bad", existed=True)]
 
     async def completed() -> bool:
-        return (await cloud.batch.task_counts("j")).completed == 2
+        return (await cloud.jobs.get_task_counts("j")).completed == 2
 
     await until(completed)
 
 
 async def look(cloud: AccountClient, tmp_path: Path) -> None:
-    counts = await cloud.batch.task_counts("j")
+    counts = await cloud.jobs.get_task_counts("j")
     assert (counts.succeeded, counts.failed) == (1, 1)
-    (failed,) = [task async for task in cloud.batch.failed_tasks("j")]
+    (failed,) = [task async for task in cloud.tasks.list_failed("j")]
     assert (failed.id, failed.exit_code, failed.succeeded) == ("bad", 3, False)
     assert failed.code == "FailureExitCode"
     assert failed.node is not None
-    tasks = {task.id: task async for task in cloud.reader.tasks("j")}
+    tasks = {task.id: task async for task in cloud.tasks.list("j", missing_ok=True)}
     assert set(tasks) == {"good", "bad"}
     assert tasks["good"].succeeded
 
-    assert await cloud.batch.task_file_tail("j", "bad", "stderr.txt", 8) == "07€no\n"
-    assert await cloud.batch.task_file_tail("j", "bad", "nothing.txt", 8) == ""
-    assert await cloud.batch.task_file_tail("j", "none", "stderr.txt", 8) == ""
-    assert await cloud.batch.node_file_tail("p", failed.node, "startup/stderr.txt", 8) == ""
-    assert await cloud.batch.node_states("p") == {"idle": 1}
-    assert [node async for node in cloud.batch.unwell_nodes("p")] == []
-    assert await cloud.reader.images()
+    assert await cloud.tasks.get_file_tail("j", "bad", "stderr.txt", 8) == "07€no\n"
+    assert await cloud.tasks.get_file_tail("j", "bad", "nothing.txt", 8) == ""
+    assert await cloud.tasks.get_file_tail("j", "none", "stderr.txt", 8) == ""
+    assert await cloud.nodes.get_file_tail("p", failed.node, "startup/stderr.txt", 8) == ""
+    assert await cloud.pools.get_node_counts("p") == {"idle": 1}
+    assert [node async for node in cloud.nodes.list_unhealthy("p")] == []
+    assert await cloud.images.list()
 
-    (blob,) = [blob async for blob in cloud.storage.blobs("output")]
-    await cloud.storage.download("output", blob, tmp_path / "part", lambda _: None)
+    (blob,) = [blob async for blob in cloud.blobs.list("output")]
+    await cloud.blobs.download("output", blob, tmp_path / "part", lambda _: None)
     assert (tmp_path / "part").read_bytes() == b"hello"
 
 
 async def clear(cloud: AccountClient) -> None:
-    await cloud.batch.update_job("j", record(onAllTasksComplete="terminatejob"))
+    await cloud.jobs.update("j", record(onAllTasksComplete="terminatejob"))
 
     async def ended() -> bool:
-        job = await cloud.batch.job("j")
+        job = await cloud.jobs.get("j")
         return job is not None and job.state == "completed"
 
     await until(ended)
-    await cloud.batch.terminate_job("j", "once more")
-    (job,) = [job async for job in cloud.reader.jobs("j")]
+    await cloud.jobs.terminate("j", "once more")
+    (job,) = [job async for job in cloud.jobs.list("j")]
     assert job.terminate_reason == "AllTasksComplete"
     with pytest.raises(ServiceError) as caught:
-        await cloud.batch.add_tasks("j", [record(id="late", commandLine="true")], HOUR)
+        await cloud.tasks.create_collection("j", [record(id="late", commandLine="true")], HOUR)
     assert caught.value.code == "JobCompleted"
 
-    await cloud.batch.resize_pool("p", 0, 0)
-    assert await cloud.batch.delete_job("j") is True
+    await cloud.pools.resize("p", 0, 0)
+    assert await cloud.jobs.delete("j") is True
 
     async def job_gone() -> bool:
-        return await cloud.batch.job("j") is None
+        return await cloud.jobs.get("j") is None
 
     await until(job_gone)
-    assert await cloud.batch.delete_job("j") is False
-    assert await cloud.batch.delete_pool("p") is True
+    assert await cloud.jobs.delete("j") is False
+    assert await cloud.pools.delete("p") is True
 
     async def pool_gone() -> bool:
-        return await cloud.batch.pool("p") is None
+        return await cloud.pools.get("p") is None
 
     await until(pool_gone)
-    assert await cloud.batch.delete_pool("p") is False
-    assert await cloud.storage.delete_container("output") is True
+    assert await cloud.pools.delete("p") is False
+    assert await cloud.containers.delete("output") is True
 
 
 async def test_a_wrong_key(account: LocalAccount) -> None:
@@ -204,7 +204,7 @@ async def test_a_wrong_key(account: LocalAccount) -> None:
         Secret("d3Jvbmc="),
     )
     async with open_account(wrong) as cloud:
-        for call in (cloud.batch.pool("p"), cloud.storage.container("data")):
+        for call in (cloud.pools.get("p"), cloud.containers.get_metadata("data")):
             with pytest.raises(ServiceError) as caught:
                 await call
             assert caught.value.status == 403

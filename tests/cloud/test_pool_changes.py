@@ -16,18 +16,18 @@ def nodes(*names: str) -> Reply:
 
 async def test_a_formula_is_sent_with_its_interval(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/pools/x/enableautoscale", Reply(200))
-    await cloud.batch.scale_pool("x", "$TargetDedicatedNodes = 1;", "PT10M")
+    await cloud.pools.enable_autoscale("x", "$TargetDedicatedNodes = 1;", "PT10M")
     assert server.asked[-1].json == {
         "autoScaleFormula": "$TargetDedicatedNodes = 1;",
         "autoScaleEvaluationInterval": "PT10M",
     }
-    await cloud.batch.scale_pool("x", "$TargetDedicatedNodes = 1;", None)
+    await cloud.pools.enable_autoscale("x", "$TargetDedicatedNodes = 1;", None)
     assert "autoScaleEvaluationInterval" not in server.asked[-1].json
 
 
 async def test_a_formula_is_removed(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/pools/x/disableautoscale", Reply(200))
-    await cloud.batch.scale_pool("x", None, None)
+    await cloud.pools.disable_autoscale("x")
     assert len(server.asked) == 1
 
 
@@ -36,20 +36,20 @@ async def test_a_formula_waits_for_a_resize(
 ) -> None:
     busy = refusal(409, "PoolBeingResized")
     server.on("POST", "/pools/x/enableautoscale", busy, Reply(200))
-    await cloud.batch.scale_pool("x", "$TargetDedicatedNodes = 1;", None)
+    await cloud.pools.enable_autoscale("x", "$TargetDedicatedNodes = 1;", None)
     assert clock.slept
 
 
 async def test_an_invalid_formula(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/pools/x/enableautoscale", refusal(400, "AutoScalingFormulaSyntaxError"))
     with pytest.raises(ServiceError) as caught:
-        await cloud.batch.scale_pool("x", "no", None)
+        await cloud.pools.enable_autoscale("x", "no", None)
     assert caught.value.code == "AutoScalingFormulaSyntaxError"
 
 
 async def test_a_resize_has_a_timeout(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/pools/x/resize", Reply(202))
-    await cloud.batch.resize_pool("x", 1, 0, "PT20M")
+    await cloud.pools.resize("x", 1, 0, "PT20M")
     assert server.asked[-1].json["resizeTimeout"] == "PT20M"
 
 
@@ -58,7 +58,7 @@ async def test_every_node_is_restarted_and_its_tasks_are_requeued(
 ) -> None:
     server.on("GET", "/pools/x/nodes", nodes("a", "b"))
     server.on("POST", "/pools/x/nodes/(a|b)/reboot", Reply(202))
-    await cloud.batch.restart_nodes("x")
+    await cloud.nodes.reboot("x")
     asked = server.requests("POST")
     assert [request.path for request in asked] == [
         "/pools/x/nodes/a/reboot",
@@ -75,7 +75,7 @@ async def test_a_starting_node_is_restarted_later(
     starting = refusal(409, "NodeBeingStarted")
     server.on("POST", "/pools/x/nodes/a/reboot", starting, Reply(202))
     server.on("POST", "/pools/x/nodes/b/reboot", Reply(202))
-    await cloud.batch.restart_nodes("x")
+    await cloud.nodes.reboot("x")
     asked = [request.path.split("/")[4] for request in server.requests("POST")]
     assert asked == ["a", "b", "a"]
     assert clock.slept
@@ -96,14 +96,14 @@ async def test_a_lost_node_is_not_restarted(
 ) -> None:
     server.on("GET", "/pools/x/nodes", nodes("a"))
     server.on("POST", "/pools/x/nodes/a/reboot", answer)
-    await cloud.batch.restart_nodes("x")
+    await cloud.nodes.reboot("x")
     assert len(server.requests("POST")) == 1
 
 
 async def test_a_restart_whose_answer_was_lost(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/pools/x/nodes", nodes("a"))
     server.on("POST", "/pools/x/nodes/a/reboot", RESET, refusal(409, "NodeBeingRebooted"))
-    await cloud.batch.restart_nodes("x")
+    await cloud.nodes.reboot("x")
 
 
 async def test_a_node_that_starts_forever(
@@ -112,6 +112,6 @@ async def test_a_node_that_starts_forever(
     server.on("GET", "/pools/x/nodes", nodes("a"))
     server.on("POST", "/pools/x/nodes/a/reboot", refusal(409, "NodeBeingStarted"))
     with pytest.raises(ServiceError) as caught:
-        await cloud.batch.restart_nodes("x")
+        await cloud.nodes.reboot("x")
     assert caught.value.code == "NodeBeingStarted"
     assert clock.seconds < 3000

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batchspec.apply.ports import NodeFacts, TaskCounts
+from batchspec.account import NodeFacts, TaskCounts
 from batchspec.cloud import AccountClient
 from batchspec.diagnostics import ServiceError
 from batchspec.spec import Record, freeze
@@ -59,18 +59,18 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 async def create(cloud: AccountClient, kind: str, record: Record) -> bool:
     if kind == "pool":
-        return await cloud.batch.create_pool(record, HOUR)
+        return await cloud.pools.create(record, HOUR)
     if kind == "job":
-        return await cloud.batch.create_job(record, HOUR)
-    return await cloud.batch.create_schedule(record, HOUR)
+        return await cloud.jobs.create(record, HOUR)
+    return await cloud.job_schedules.create(record, HOUR)
 
 
 async def delete(cloud: AccountClient, kind: str) -> bool:
     if kind == "pool":
-        return await cloud.batch.delete_pool("x")
+        return await cloud.pools.delete("x")
     if kind == "job":
-        return await cloud.batch.delete_job("x")
-    return await cloud.batch.delete_schedule("x")
+        return await cloud.jobs.delete("x")
+    return await cloud.job_schedules.delete("x")
 
 
 async def test_created(cloud: AccountClient, server: Scripted, kind: str) -> None:
@@ -189,7 +189,7 @@ async def test_a_deletion_whose_answer_was_lost(
 async def test_absent_is_none(cloud: AccountClient, server: Scripted, kind: str) -> None:
     """The SDK's ``pool_exists`` raises on 404; it is not used."""
     server.on("GET", f"/{PATHS[kind]}/x", refusal(404, f"{CODES[kind]}NotFound"))
-    look = {"pool": cloud.batch.pool, "job": cloud.batch.job, "job schedule": cloud.batch.schedule}
+    look = {"pool": cloud.pools.get, "job": cloud.jobs.get, "job schedule": cloud.job_schedules.get}
     assert await look[kind]("x") is None
 
 
@@ -198,10 +198,10 @@ async def test_the_pollers_of_the_sdk_send_nothing(cloud: AccountClient, server:
     server.on("DELETE", "/(pools|jobs)/x", Reply(202))
     server.on("POST", "/pools/x/resize", Reply(202))
     server.on("POST", "/jobs/x/terminate", Reply(202))
-    await cloud.batch.delete_pool("x")
-    await cloud.batch.delete_job("x")
-    await cloud.batch.resize_pool("x", 1, 0)
-    await cloud.batch.terminate_job("x", "because")
+    await cloud.pools.delete("x")
+    await cloud.jobs.delete("x")
+    await cloud.pools.resize("x", 1, 0)
+    await cloud.jobs.terminate("x", "because")
     for _ in range(10):
         await asyncio.sleep(0)
     assert server.requests("GET") == []
@@ -227,7 +227,7 @@ async def test_facts_of_a_pool(cloud: AccountClient, server: Scripted) -> None:
             ],
         ),
     )
-    pool = await cloud.reader.pool("x")
+    pool = await cloud.pools.get("x")
     assert pool is not None
     assert (pool.state, pool.allocation) == ("active", "steady")
     assert (pool.dedicated, pool.spot, pool.target_dedicated, pool.target_spot) == (1, 0, 3, 2)
@@ -250,7 +250,7 @@ async def test_facts_of_a_job(cloud: AccountClient, server: Scripted) -> None:
             },
         ),
     )
-    job = await cloud.reader.job("x")
+    job = await cloud.jobs.get("x")
     assert job is not None
     assert job.created == datetime(2026, 11, 22, 10, 0, 0, 123456, UTC)
     assert job.ended == datetime(2026, 11, 22, 11, tzinfo=UTC)
@@ -259,7 +259,7 @@ async def test_facts_of_a_job(cloud: AccountClient, server: Scripted) -> None:
 
 async def test_jobs_by_the_prefix_of_their_id(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/jobs", Reply(body={"value": [found(marked()).body]}))
-    assert [job.id async for job in cloud.reader.jobs("it's")] == ["x"]
+    assert [job.id async for job in cloud.jobs.list("it's")] == ["x"]
     assert server.asked[-1].query["$filter"] == "startswith(id,'it''s')"
 
 
@@ -269,7 +269,7 @@ async def test_a_resize_waits_for_the_resize_in_progress(
     busy = refusal(409, "PoolBeingResized")
     server.on("POST", "/pools/x/resize", busy, busy, Reply(202))
     server.on("GET", "/pools/x", Reply(body={"targetDedicatedNodes": 9}))
-    await cloud.batch.resize_pool("x", 3, 1)
+    await cloud.pools.resize("x", 3, 1)
     assert len(server.requests("POST")) == 3
     assert server.asked[-1].json == {"targetDedicatedNodes": 3, "targetLowPriorityNodes": 1}
     assert server.requests("GET")[0].query["$select"] == (
@@ -281,7 +281,7 @@ async def test_a_resize_waits_for_the_resize_in_progress(
 async def test_a_resize_whose_answer_was_lost(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/pools/x/resize", RESET, refusal(409, "PoolBeingResized"))
     server.on("GET", "/pools/x", Reply(body={"targetDedicatedNodes": 3}))
-    await cloud.batch.resize_pool("x", 3, 0)
+    await cloud.pools.resize("x", 3, 0)
     assert len(server.requests("POST")) == 2
 
 
@@ -291,7 +291,7 @@ async def test_a_resize_that_does_not_end(
     server.on("POST", "/pools/x/resize", refusal(409, "PoolBeingResized"))
     server.on("GET", "/pools/x", Reply(body={"targetDedicatedNodes": 9}))
     with pytest.raises(ServiceError) as caught:
-        await cloud.batch.resize_pool("x", 3, 0)
+        await cloud.pools.resize("x", 3, 0)
     assert caught.value.code == "PoolBeingResized"
     assert clock.seconds < 3000
 
@@ -299,7 +299,7 @@ async def test_a_resize_that_does_not_end(
 async def test_terminate_sends_the_reason(cloud: AccountClient, server: Scripted) -> None:
     """Without options the SDK raises ValueError before it sends anything."""
     server.on("POST", "/jobs/x/terminate", Reply(202))
-    await cloud.batch.terminate_job("x", "the time limit passed")
+    await cloud.jobs.terminate("x", "the time limit passed")
     assert server.asked[-1].json == {"terminateReason": "the time limit passed"}
 
 
@@ -308,21 +308,21 @@ async def test_terminate_of_a_job_that_has_ended(
     cloud: AccountClient, server: Scripted, code: str
 ) -> None:
     server.on("POST", "/jobs/x/terminate", refusal(409, code))
-    await cloud.batch.terminate_job("x", "because")
+    await cloud.jobs.terminate("x", "because")
 
 
 async def test_terminate_of_a_missing_job(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/jobs/x/terminate", refusal(404, "JobNotFound"))
     with pytest.raises(ServiceError) as caught:
-        await cloud.batch.terminate_job("x", "because")
+        await cloud.jobs.terminate("x", "because")
     assert caught.value.status == 404
 
 
 async def test_updates_are_patches(cloud: AccountClient, server: Scripted) -> None:
     server.on("PATCH", "/(pools|jobs)/x", Reply(200))
-    await cloud.batch.update_job("x", Record(onAllTasksComplete="terminatejob"))
+    await cloud.jobs.update("x", Record(onAllTasksComplete="terminatejob"))
     assert server.asked[-1].json == {"onAllTasksComplete": "terminatejob"}
-    await cloud.batch.update_pool("x", Record(taskSlotsPerNode=2), HOUR)
+    await cloud.pools.update("x", Record(taskSlotsPerNode=2), HOUR)
     assert server.asked[-1].json == {"taskSlotsPerNode": 2}
 
 
@@ -339,7 +339,7 @@ async def test_node_states_without_the_zeros(cloud: AccountClient, server: Scrip
             }
         ),
     )
-    assert await cloud.batch.node_states("x") == {"idle": 3, "starttaskfailed": 1}
+    assert await cloud.pools.get_node_counts("x") == {"idle": 3, "starttaskfailed": 1}
     assert server.asked[-1].query["$filter"] == "poolId eq 'x'"
 
 
@@ -373,7 +373,7 @@ async def test_unwell_nodes(cloud: AccountClient, server: Scripted) -> None:
             }
         ),
     )
-    assert [node async for node in cloud.batch.unwell_nodes("x")] == [
+    assert [node async for node in cloud.nodes.list_unhealthy("x")] == [
         NodeFacts("n1", "starttaskfailed", 3, "it failed"),
         NodeFacts("n2", "unusable", None, "no room; path: /mnt"),
     ]
@@ -385,7 +385,7 @@ async def test_unwell_nodes(cloud: AccountClient, server: Scripted) -> None:
 async def test_task_counts(cloud: AccountClient, server: Scripted) -> None:
     counts = {"active": 4, "running": 3, "completed": 3, "succeeded": 2, "failed": 1}
     server.on("GET", "/jobs/x/taskcounts", Reply(body={"taskCounts": counts}))
-    assert await cloud.batch.task_counts("x") == TaskCounts(4, 3, 2, 1)
+    assert await cloud.jobs.get_task_counts("x") == TaskCounts(4, 3, 2, 1)
 
 
 async def test_images(cloud: AccountClient, server: Scripted) -> None:
@@ -412,7 +412,7 @@ async def test_images(cloud: AccountClient, server: Scripted) -> None:
             }
         ),
     )
-    (image,) = await cloud.reader.images()
+    (image,) = await cloud.images.list()
     assert (image.offer, image.node_agent) == ("ubuntu-24_04-lts", "batch.node.ubuntu 24.04")
     assert (image.windows, image.verified) == (False, True)
     assert image.end_of_life == datetime(2029, 4, 30, tzinfo=UTC)

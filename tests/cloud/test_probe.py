@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 from batchspec.cloud import AccountClient
 from batchspec.cloud.probe import probe_batch, probe_storage
-from tests.cloud.conftest import Time
 from tests.cloud.scripted import RESET, Reply, Scripted, refusal, storage_refusal
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -22,7 +21,7 @@ def now() -> datetime:
 
 async def test_the_time_of_a_service_that_answers(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/supportedimages", Reply(body={"value": []}, headers=LATER))
-    found = await probe_batch(cloud.batch, now)
+    found = await probe_batch(cloud, now)
     assert found.problem is None
     assert found.ahead == timedelta(minutes=20)
     assert server.asked[0].query["maxresults"] == "1"
@@ -32,7 +31,7 @@ async def test_the_time_of_a_service_that_refuses(cloud: AccountClient, server: 
     """A clock that is wrong is why keys are refused: that is when it must be known."""
     refused = refusal(403, "AuthenticationFailed")
     server.on("GET", "/supportedimages", Reply(403, refused.body, {**refused.headers, **LATER}))
-    found = await probe_batch(cloud.batch, now)
+    found = await probe_batch(cloud, now)
     assert found.problem is not None
     assert found.problem.code == "authentication-failed"
     assert found.ahead == timedelta(minutes=20)
@@ -40,18 +39,18 @@ async def test_the_time_of_a_service_that_refuses(cloud: AccountClient, server: 
 
 async def test_a_missing_answer_is_reported(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/supportedimages", RESET)
-    found = await probe_batch(cloud.batch, now)
+    found = await probe_batch(cloud, now)
     assert found.problem is not None
     assert found.problem.code == "unreachable"
     assert found.ahead is None
 
 
-async def test_the_storage_service(cloud: AccountClient, server: Scripted, clock: Time) -> None:
+async def test_the_storage_service(cloud: AccountClient, server: Scripted) -> None:
     xml = {**LATER, "Content-Type": "application/xml"}
     server.on("GET", "/store/?", Reply(body=CONTAINERS, headers=xml))
-    found = await probe_storage(cloud.storage, clock.monotonic, now)
+    found = await probe_storage(cloud, now)
     assert (found.problem, found.ahead) == (None, timedelta(minutes=20))
     server.on("GET", "/store/?", storage_refusal(403, "AuthorizationFailure"))
-    refused = await probe_storage(cloud.storage, clock.monotonic, now)
+    refused = await probe_storage(cloud, now)
     assert refused.problem is not None
     assert "AZURE_STORAGE_KEY" in refused.problem.fix

@@ -17,7 +17,7 @@ async def test_each_attempt_is_a_line(
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", refusal(503, "ServerBusy"), Reply(body={}))
     with caplog.at_level(logging.DEBUG, LOGGER.name):
-        await cloud.batch.task_counts("j")
+        await cloud.jobs.get_task_counts("j")
     first, second = caplog.messages
     assert "GET " in first and "/jobs/j/taskcounts -> 503 " in first
     assert " -> 200 " in second and " attempt 2" in second
@@ -30,5 +30,5 @@ async def test_requests_are_logged_only_with_debug(
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", Reply(body={}))
     with caplog.at_level(logging.INFO, LOGGER.name):
-        await cloud.batch.task_counts("j")
+        await cloud.jobs.get_task_counts("j")
     assert caplog.messages == []

@@ -50,7 +50,7 @@ async def test_busy_without_retry_after(
 ) -> None:
     """azure-core does not send a POST again that was answered 429 without Retry-After."""
     server.on("POST", "/jobs", refusal(status, "ServerBusy"), Reply(201))
-    assert await cloud.batch.create_job(JOB, HOUR)
+    assert await cloud.jobs.create(JOB, HOUR)
     assert len(server.requests("POST")) == 2
     assert sum(clock.slept) > 0
 
@@ -58,7 +58,7 @@ async def test_busy_without_retry_after(
 async def test_busy_with_retry_after(cloud: AccountClient, server: Scripted, clock: Time) -> None:
     busy = Reply(429, headers={"Retry-After": "17"})
     server.on("POST", "/jobs", busy, Reply(201))
-    assert await cloud.batch.create_job(JOB, HOUR)
+    assert await cloud.jobs.create(JOB, HOUR)
     assert 17 <= sum(clock.slept) < 25
 
 
@@ -66,7 +66,7 @@ async def test_busy_until_a_date(cloud: AccountClient, server: Scripted, clock: 
     until = datetime.now(UTC) + timedelta(seconds=60)
     busy = Reply(503, headers={"Retry-After": until.strftime("%a, %d %b %Y %H:%M:%S GMT")})
     server.on("GET", "/jobs/j/taskcounts", busy, COUNTS)
-    await cloud.batch.task_counts("j")
+    await cloud.jobs.get_task_counts("j")
     assert 50 < sum(clock.slept) < 80
 
 
@@ -76,11 +76,11 @@ async def test_a_refusal_pauses_all_requests(
     busy = Reply(429, headers={"Retry-After": "30"})
     server.on("GET", "/jobs/first/taskcounts", busy, COUNTS)
     server.on("GET", "/jobs/other/taskcounts", COUNTS)
-    first = asyncio.create_task(cloud.batch.task_counts("first"))
+    first = asyncio.create_task(cloud.jobs.get_task_counts("first"))
     while not clock.slept:
         await asyncio.sleep(0)
     before = clock.seconds
-    await cloud.batch.task_counts("other")
+    await cloud.jobs.get_task_counts("other")
     await first
     assert len(server.requests(path="/jobs/other/taskcounts")) == 1
     assert clock.seconds >= before
@@ -94,7 +94,7 @@ async def test_always_busy_ends(
     server.on("GET", "/jobs/j/taskcounts", refusal(429, "TooManyRequests"))
     began = clock.seconds
     with pytest.raises(ServiceError) as caught:
-        await cloud.batch.task_counts("j")
+        await cloud.jobs.get_task_counts("j")
     assert (caught.value.code, caught.value.status) == ("TooManyRequests", 429)
     assert 200 < clock.seconds - began <= 300
     assert any("is busy" in notice.summary for notice in notices)
@@ -106,12 +106,12 @@ async def test_the_wait_before_the_first_attempt_counts(
     busy = Reply(429, headers={"Retry-After": "100"})
     server.on("GET", "/jobs/first/taskcounts", busy, COUNTS)
     server.on("GET", "/jobs/later/taskcounts", busy)
-    first = asyncio.create_task(cloud.batch.task_counts("first"))
+    first = asyncio.create_task(cloud.jobs.get_task_counts("first"))
     while not clock.slept:
         await asyncio.sleep(0)
     began = clock.seconds
     with pytest.raises(ServiceError):
-        await cloud.batch.task_counts("later")
+        await cloud.jobs.get_task_counts("later")
     assert clock.seconds - began <= 300
     await first
 
@@ -122,7 +122,7 @@ async def test_always_failing_ends(
     server.on("GET", "/jobs/j/taskcounts", refusal(500, "InternalError"))
     began = clock.seconds
     with pytest.raises(ServiceError) as caught:
-        await cloud.batch.task_counts("j")
+        await cloud.jobs.get_task_counts("j")
     assert (caught.value.code, caught.value.status) == ("InternalError", 500)
     assert caught.value.problems[0].request_id == "abc"
     assert 45 < clock.seconds - began <= 90
@@ -135,7 +135,7 @@ async def test_a_short_failure_is_not_reported(
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", COUNTS, fault, fault, COUNTS)
     for _ in range(2):
-        assert (await cloud.batch.task_counts("j")).active == 1
+        assert (await cloud.jobs.get_task_counts("j")).active == 1
     assert notices == []
 
 
@@ -143,7 +143,7 @@ async def test_an_interrupted_answer_is_requested_again(
     cloud: AccountClient, server: Scripted
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", Reply(body=COUNTS.body, cut=10), COUNTS)
-    assert (await cloud.batch.task_counts("j")).active == 1
+    assert (await cloud.jobs.get_task_counts("j")).active == 1
 
 
 async def test_a_wrong_address_is_reported_in_seconds(
@@ -152,7 +152,7 @@ async def test_a_wrong_address_is_reported_in_seconds(
     account = LocalAccount(nowhere, "acct", KEY, f"{nowhere}/store", "store", KEY)
     began = clock.seconds
     async with opened(account) as cloud:
-        for call in (cloud.batch.pool("p"), cloud.storage.container("data")):
+        for call in (cloud.pools.get("p"), cloud.containers.get_metadata("data")):
             with pytest.raises(ServiceError) as caught:
                 await call
             problem = caught.value.problems[0]
@@ -175,7 +175,7 @@ async def test_an_unknown_host(
     account = LocalAccount("http://unknown.invalid", "a", KEY, "http://unknown.invalid/s", "s", KEY)
     async with opened(account) as cloud:
         with pytest.raises(ServiceError) as caught:
-            await cloud.batch.pool("p")
+            await cloud.pools.get("p")
     assert "http://unknown.invalid" in caught.value.problems[0].summary
     assert "network" in caught.value.problems[0].fix
 
@@ -184,9 +184,9 @@ async def test_a_service_that_stops_answering(
     cloud: AccountClient, server: Scripted, clock: Time, notices: list[Waiting]
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", COUNTS, *([RESET] * 12), COUNTS)
-    await cloud.batch.task_counts("j")
+    await cloud.jobs.get_task_counts("j")
     began = clock.seconds
-    await cloud.batch.task_counts("j")
+    await cloud.jobs.get_task_counts("j")
     assert 60 < clock.seconds - began < 300
     # Once, however many wait and for how long; and that it answers again.
     first, last = notices
@@ -209,7 +209,7 @@ async def test_every_attempt_has_its_own_date(
 
     monkeypatch.setattr("azure.batch._patch.datetime", Watch)
     server.on("GET", "/jobs/j/taskcounts", RESET, refusal(503, "ServerBusy"), COUNTS)
-    await cloud.batch.task_counts("j")
+    await cloud.jobs.get_task_counts("j")
     dates = [asked.headers["ocp-date"] for asked in server.asked]
     signatures = [asked.headers["Authorization"] for asked in server.asked]
     assert len(set(dates)) == len(set(signatures)) == 3
@@ -220,7 +220,7 @@ async def test_a_refused_request_is_not_repeated(
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", refusal(403, "AuthenticationFailed"))
     with pytest.raises(ServiceError):
-        await cloud.batch.task_counts("j")
+        await cloud.jobs.get_task_counts("j")
     assert len(server.asked) == 1
     assert clock.slept == []
 
@@ -235,4 +235,4 @@ async def test_the_loopback_interface_is_not_reached_by_a_proxy(
     server.on("GET", "/jobs/j/taskcounts", COUNTS)
     account = LocalAccount(server.url, "acct", KEY, f"{server.url}/store", "store", KEY)
     async with opened(account) as cloud:
-        assert (await cloud.batch.task_counts("j")).active == 1
+        assert (await cloud.jobs.get_task_counts("j")).active == 1

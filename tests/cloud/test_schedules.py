@@ -31,7 +31,7 @@ SCHEDULE = {
 
 async def test_facts_of_a_job_schedule(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/jobschedules/nightly", Reply(body=SCHEDULE))
-    found = await cloud.reader.schedule("nightly")
+    found = await cloud.job_schedules.get("nightly")
     assert found is not None
     assert (found.id, found.state, found.recent_job) == ("nightly", "active", "nightly:job-1")
     assert found.next_run == datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -45,7 +45,7 @@ async def test_a_new_and_a_completed_job_schedule(cloud: AccountClient, server: 
     those = [{**SCHEDULE, "executionInfo": {}}, {**SCHEDULE, "executionInfo": ended}]
     those.append({**SCHEDULE, "state": "disabled"})
     server.on("GET", "/jobschedules", Reply(body={"value": those}))
-    first, second, third = [schedule async for schedule in cloud.reader.schedules()]
+    first, second, third = [schedule async for schedule in cloud.job_schedules.list()]
     assert third.next_run is None, "it makes no job then, whatever time there is"
     assert (first.next_run, first.recent_job, first.ended) == (None, None, None)
     assert second.ended == datetime(2026, 11, 24, tzinfo=UTC)
@@ -54,7 +54,7 @@ async def test_a_new_and_a_completed_job_schedule(cloud: AccountClient, server: 
 async def test_the_urls_of_an_update_are_signed(cloud: AccountClient, server: Scripted) -> None:
     server.on("PATCH", "/jobschedules/nightly", Reply())
     patch = Record(jobSpecification=Record(url=BlobUrl("output", None, "cw")))
-    await cloud.batch.update_schedule("nightly", patch, timedelta(days=90))
+    await cloud.job_schedules.update("nightly", patch, timedelta(days=90))
     (asked,) = server.asked
     url = asked.json["jobSpecification"]["url"]
     assert url.startswith(f"{server.url}/store/output?")
@@ -65,7 +65,7 @@ async def test_the_urls_of_an_update_are_signed(cloud: AccountClient, server: Sc
 async def test_an_error_has_a_fix(cloud: AccountClient, server: Scripted, code: str) -> None:
     server.on("POST", "/jobschedules", refusal(409, code))
     with pytest.raises(ServiceError) as caught:
-        await cloud.batch.create_schedule(Record(id="nightly"), timedelta(hours=1))
+        await cloud.job_schedules.create(Record(id="nightly"), timedelta(hours=1))
     assert caught.value.code == code
     assert caught.value.problems[0].fix
 
@@ -76,7 +76,7 @@ async def test_the_path_of_a_job_of_a_schedule_is_the_signed_one(
     """The SDK escapes the colon and signs that; aiohttp sends the colon itself."""
     job = {"id": "nightly:job-1", "creationTime": "2026-11-22T10:00:00Z"}
     server.on("GET", "/.*", Reply(body=job))
-    assert await cloud.batch.job("nightly:job-1") is not None
+    assert await cloud.jobs.get("nightly:job-1") is not None
     (asked,) = server.asked
     assert asked.path == "/jobs/nightly:job-1"
     assert asked.headers["Authorization"] == f"SharedKey acct:{_signature(asked)}"

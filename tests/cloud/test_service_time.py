@@ -87,11 +87,11 @@ async def test_every_answer_is_taken_into_account(server: Scripted, clock: Time)
     async with open_account(
         account, monotonic=clock.monotonic, sleep=clock.sleep, now=wrong
     ) as cloud:
-        assert cloud.batch.now() == cloud.reader.now() == wrong()
-        await cloud.batch.task_counts("j")
-        assert abs(cloud.batch.now() - ahead) <= timedelta(seconds=1)
+        assert cloud.now() == cloud.now() == wrong()
+        await cloud.jobs.get_task_counts("j")
+        assert abs(cloud.now() - ahead) <= timedelta(seconds=1)
         clock.seconds += 600
-        assert abs(cloud.reader.now() - ahead - timedelta(minutes=10)) <= timedelta(seconds=1)
+        assert abs(cloud.now() - ahead - timedelta(minutes=10)) <= timedelta(seconds=1)
 
 
 async def test_retry_after_counts_from_the_date_of_the_answer(
@@ -107,5 +107,5 @@ async def test_retry_after_counts_from_the_date_of_the_answer(
         },
     )
     server.on("GET", "/jobs/j/taskcounts", busy, Reply(body=COUNTS))
-    await cloud.batch.task_counts("j")
+    await cloud.jobs.get_task_counts("j")
     assert 60 <= sum(clock.slept) <= 80

@@ -24,7 +24,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from batchspec.apply import Cancellation, RunCancelled
 from batchspec.cloud import AccountClient, LocalAccount
 from batchspec.cloud.sas import SasSigner
 from batchspec.cloud.transfer import BLOCK as REAL_BLOCK
@@ -85,7 +84,7 @@ async def real(store: LocalAccount, opened: Opener) -> AsyncIterator[AccountClie
 @pytest.fixture
 async def container(real: AccountClient) -> str:
     name = f"c{secrets.token_hex(8)}"
-    await real.storage.create_container(name, {}, None)
+    await real.containers.create(name, {}, None)
     return name
 
 
@@ -98,33 +97,33 @@ def plain(azurite: BlobStore) -> BlobServiceClient:
 
 
 async def blobs(cloud: AccountClient, container: str, prefix: str = "") -> dict[str, Blob]:
-    return {blob.name: blob async for blob in cloud.storage.blobs(container, prefix)}
+    return {blob.name: blob async for blob in cloud.blobs.list(container, prefix)}
 
 
 async def test_containers_are_created_and_deleted(real: AccountClient) -> None:
     name = f"c{secrets.token_hex(8)}"
-    assert await real.reader.container(name) is None
+    assert await real.containers.get_metadata(name) is None
     assert await blobs(real, name) == {}
-    assert await real.storage.create_container(name, {"made_by": "topn"}, None) is True
-    assert await real.storage.create_container(name, {"made_by": "topn"}, None) is False
-    assert await real.reader.container(name) == {"made_by": "topn"}
-    assert await real.storage.delete_container(name) is True
-    assert await real.storage.delete_container(name) is False
-    assert await real.reader.container(name) is None
+    assert await real.containers.create(name, {"made_by": "topn"}, None) is True
+    assert await real.containers.create(name, {"made_by": "topn"}, None) is False
+    assert await real.containers.get_metadata(name) == {"made_by": "topn"}
+    assert await real.containers.delete(name) is True
+    assert await real.containers.delete(name) is False
+    assert await real.containers.get_metadata(name) is None
 
 
 async def test_every_valid_name_is_listed(
     real: AccountClient, container: str, tmp_path: Path
 ) -> None:
     files = [a_file(tmp_path / f"f{n}", name.encode(), name) for n, name in enumerate(NAMES)]
-    await asyncio.gather(*(real.storage.upload(container, file, nothing) for file in files))
+    await asyncio.gather(*(real.blobs.upload(container, file, nothing) for file in files))
     listed = await blobs(real, container)
     assert set(listed) == set(NAMES)
-    signer = await real.batch.signer.for_lifetime(timedelta(hours=1))
+    signer = await real.connection.signer.for_lifetime(timedelta(hours=1))
     async with aiohttp.ClientSession() as session:
         for file in files:
             part = tmp_path / "part"
-            await real.storage.download(container, listed[file.blob], part, nothing)
+            await real.blobs.download(container, listed[file.blob], part, nothing)
             assert part.read_bytes() == file.blob.encode()
             # What a node does with the address that a task carries.
             address = URL(signer(BlobUrl(container, file.blob, "r")), encoded=True)
@@ -145,15 +144,15 @@ def test_a_name_is_either_refused_or_listed(
 
     async def there_and_back() -> list[str]:
         async with opened(store) as cloud:
-            await cloud.storage.delete_container(folder)
-            await cloud.storage.create_container(folder, {}, None)
+            await cloud.containers.delete(folder)
+            await cloud.containers.create(folder, {}, None)
             try:
-                await cloud.storage.upload(folder, a_file(tmp_path / "f", b"x", name), nothing)
+                await cloud.blobs.upload(folder, a_file(tmp_path / "f", b"x", name), nothing)
             except SpecError as error:
                 assert error.problems[0].code == "blob-name"
                 return []
             listed = await blobs(cloud, folder)
-            await cloud.storage.download(folder, listed[name], tmp_path / "part", nothing)
+            await cloud.blobs.download(folder, listed[name], tmp_path / "part", nothing)
             return list(listed)
 
     assert asyncio.run(there_and_back()) in ([], [name])
@@ -190,7 +189,7 @@ async def test_a_small_file(
     moved: list[int] = []
     file = a_file(tmp_path / "a.txt", b"hello")
     file = LocalFile(file.blob, file.path, file.size, file.md5, "text/x-mine")
-    await real.storage.upload(container, file, moved.append)
+    await real.blobs.upload(container, file, moved.append)
     found = plain.get_blob_client(container, "a.txt").get_blob_properties()
     assert bytes(found.content_settings.content_md5 or b"") == file.md5
     assert found.content_settings.content_type == "text/x-mine"
@@ -202,9 +201,9 @@ async def test_a_small_file(
 
 
 async def test_an_empty_file(real: AccountClient, container: str, tmp_path: Path) -> None:
-    await real.storage.upload(container, a_file(tmp_path / "empty", b""), nothing)
+    await real.blobs.upload(container, a_file(tmp_path / "empty", b""), nothing)
     (blob,) = (await blobs(real, container)).values()
-    md5 = await real.storage.download(container, blob, tmp_path / "part", nothing)
+    md5 = await real.blobs.download(container, blob, tmp_path / "part", nothing)
     assert (blob.size, md5) == (0, hashlib.md5(b"").digest())
     assert (tmp_path / "part").read_bytes() == b""
 
@@ -214,10 +213,10 @@ async def test_large_files(real: AccountClient, container: str, tmp_path: Path, 
     data = os.urandom(size)
     up: list[int] = []
     down: list[int] = []
-    await real.storage.upload(container, a_file(tmp_path / "big", data), up.append)
+    await real.blobs.upload(container, a_file(tmp_path / "big", data), up.append)
     (blob,) = (await blobs(real, container)).values()
     assert blob.md5 == hashlib.md5(data).digest()
-    md5 = await real.storage.download(container, blob, tmp_path / "part", down.append)
+    md5 = await real.blobs.download(container, blob, tmp_path / "part", down.append)
     assert md5 == blob.md5
     assert (tmp_path / "part").read_bytes() == data
     assert sum(up) == sum(down) == size
@@ -230,9 +229,9 @@ async def test_a_file_of_one_block(
     monkeypatch.undo()
     file = a_file(tmp_path / "big", os.urandom(REAL_BLOCK + 1))
     moved: list[int] = []
-    await real.storage.upload(container, file, moved.append)
+    await real.blobs.upload(container, file, moved.append)
     (blob,) = (await blobs(real, container)).values()
-    assert await real.storage.download(container, blob, tmp_path / "part", moved.append) == file.md5
+    assert await real.blobs.download(container, blob, tmp_path / "part", moved.append) == file.md5
     assert moved.count(REAL_BLOCK) == 2
     assert len(moved) == 4
 
@@ -242,12 +241,12 @@ async def test_many_large_files_at_once(
 ) -> None:
     """More blocks than may be in memory, of more files than one."""
     files = [a_file(tmp_path / f"f{n}", os.urandom(2 * BLOCK + n)) for n in range(6)]
-    await asyncio.gather(*(real.storage.upload(container, file, nothing) for file in files))
+    await asyncio.gather(*(real.blobs.upload(container, file, nothing) for file in files))
     listed = await blobs(real, container)
     parts = [tmp_path / f"part{n}" for n in range(6)]
     md5s = await asyncio.gather(
         *(
-            real.storage.download(container, listed[file.blob], part, nothing)
+            real.blobs.download(container, listed[file.blob], part, nothing)
             for file, part in zip(files, parts, strict=True)
         )
     )
@@ -279,7 +278,7 @@ async def test_a_file_that_changed_is_not_uploaded(
         case "other":
             file.path.write_bytes(os.urandom(size))
     with pytest.raises(StalePlanError) as caught:
-        await real.storage.upload(container, file, nothing)
+        await real.blobs.upload(container, file, nothing)
     assert caught.value.problems[0].code == "file-moved"
     assert str(file.path) in caught.value.problems[0].summary
     kept = plain.get_blob_client(container, "data.bin").download_blob().readall()
@@ -292,7 +291,7 @@ async def test_uncommitted_blocks_of_other_clients(
     other = plain.get_blob_client(container, "big")
     data = os.urandom(BLOCK + 1)
     other.upload_blob(data, max_concurrency=1)
-    await real.storage.upload(container, a_file(tmp_path / "big", data[::-1]), nothing)
+    await real.blobs.upload(container, a_file(tmp_path / "big", data[::-1]), nothing)
     assert other.download_blob().readall() == data[::-1]
 
 
@@ -300,14 +299,14 @@ class Stopping:
     """Counts the bytes that were moved, and asks to stop once ``after`` blocks have arrived."""
 
     def __init__(self, after: int) -> None:
-        self.cancellation = Cancellation()
         self.moved: list[int] = []
         self.after = after
 
     def __call__(self, count: int) -> None:
         self.moved.append(count)
-        if len(self.moved) == self.after:
-            self.cancellation.request()
+
+    def stopped(self) -> bool:
+        return len(self.moved) >= self.after
 
 
 def staged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -335,18 +334,17 @@ async def test_an_upload_stops_after_the_blocks_in_flight_and_resumes_from_them(
     data = os.urandom(BLOCKS * BLOCK - 7)
     file = a_file(tmp_path / "big", data)
     first = Stopping(after=2)
-    with pytest.raises(RunCancelled):
-        await real.storage.upload(container, file, first, first.cancellation)
+    assert not await real.blobs.upload(container, file, first, first.stopped)
     arrived = len(first.moved)
     assert 2 <= arrived == len(sent) <= 2 + FLIGHT, "each block that was begun has arrived"
     assert await blobs(real, container) == {}, "there is no blob before all of it has arrived"
     sent.clear()
     second: list[int] = []
-    await real.storage.upload(container, file, second.append)
+    await real.blobs.upload(container, file, second.append)
     assert len(sent) == BLOCKS - arrived
     assert sum(second) == len(data)
     (blob,) = (await blobs(real, container)).values()
-    assert await real.storage.download(container, blob, tmp_path / "part", nothing) == file.md5
+    assert await real.blobs.download(container, blob, tmp_path / "part", nothing) == file.md5
     assert (tmp_path / "part").read_bytes() == data
 
 
@@ -354,11 +352,8 @@ async def test_a_stop_before_the_first_block_sends_nothing(
     real: AccountClient, container: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = staged(monkeypatch)
-    cancellation = Cancellation()
-    cancellation.request()
     file = a_file(tmp_path / "big", os.urandom(2 * BLOCK))
-    with pytest.raises(RunCancelled):
-        await real.storage.upload(container, file, nothing, cancellation)
+    assert not await real.blobs.upload(container, file, nothing, lambda: True)
     assert sent == []
 
 
@@ -367,7 +362,7 @@ async def test_a_stop_after_the_last_block_has_no_effect(
 ) -> None:
     file = a_file(tmp_path / "big", os.urandom(2 * BLOCK))
     late = Stopping(after=2)
-    await real.storage.upload(container, file, late, late.cancellation)
+    assert await real.blobs.upload(container, file, late, late.stopped)
     assert (await blobs(real, container))["big"].md5 == file.md5
 
 
@@ -376,10 +371,8 @@ async def test_only_the_blocks_of_a_file_that_changed_are_sent_again(
 ) -> None:
     data = bytearray(os.urandom(BLOCKS * BLOCK))
     first = Stopping(after=6)
-    with pytest.raises(RunCancelled):
-        await real.storage.upload(
-            container, a_file(tmp_path / "big", bytes(data)), first, first.cancellation
-        )
+    file = a_file(tmp_path / "big", bytes(data))
+    assert not await real.blobs.upload(container, file, first, first.stopped)
     arrived = len(first.moved)
     data[BLOCK] ^= 1
     # Blocks that changed places are others.
@@ -389,10 +382,10 @@ async def test_only_the_blocks_of_a_file_that_changed_are_sent_again(
     )
     sent = staged(monkeypatch)
     file = a_file(tmp_path / "big", bytes(data))
-    await real.storage.upload(container, file, nothing)
+    await real.blobs.upload(container, file, nothing)
     assert len(sent) == BLOCKS - arrived + 3
     (blob,) = (await blobs(real, container)).values()
-    await real.storage.download(container, blob, tmp_path / "part", nothing)
+    await real.blobs.download(container, blob, tmp_path / "part", nothing)
     assert (tmp_path / "part").read_bytes() == bytes(data)
 
 
@@ -404,7 +397,7 @@ async def test_blocks_with_other_content_are_not_used(
     for _ in range(2):
         other.stage_block(f"{uuid.uuid4().int:048d}", b"x" * BLOCK)
     data = os.urandom(2 * BLOCK)
-    await real.storage.upload(container, a_file(tmp_path / "big", data), nothing)
+    await real.blobs.upload(container, a_file(tmp_path / "big", data), nothing)
     assert other.download_blob().readall() == data
 
 
@@ -415,10 +408,9 @@ async def test_a_blob_is_replaced_only_when_its_content_has_arrived(
     blob.upload_blob(b"before")
     file = a_file(tmp_path / "big", os.urandom(BLOCKS * BLOCK))
     first = Stopping(after=1)
-    with pytest.raises(RunCancelled):
-        await real.storage.upload(container, file, first, first.cancellation)
+    assert not await real.blobs.upload(container, file, first, first.stopped)
     assert blob.download_blob().readall() == b"before"
-    await real.storage.upload(container, file, nothing)
+    await real.blobs.upload(container, file, nothing)
     assert (await blobs(real, container))["big"].md5 == file.md5
 
 
@@ -443,7 +435,7 @@ async def test_a_cancelled_upload_leaves_nothing_running(
     """The SDK's own upload goes on with the blocks that are under way."""
     before = asyncio.all_tasks()
     file = a_file(tmp_path / "big", os.urandom(2 * BLOCK + 1))
-    upload = partial(real.storage.upload, container, file)
+    upload = partial(real.blobs.upload, container, file)
     for blocks, steps in itertools.product((0, 1), range(0, 60, 4)):
         await interrupted(upload, blocks, steps)
         assert asyncio.all_tasks() == before
@@ -455,10 +447,10 @@ async def test_a_cancelled_upload_leaves_nothing_running(
 async def test_a_cancelled_download_leaves_nothing_running(
     real: AccountClient, container: str, tmp_path: Path
 ) -> None:
-    await real.storage.upload(container, a_file(tmp_path / "big", os.urandom(6 * BLOCK)), nothing)
+    await real.blobs.upload(container, a_file(tmp_path / "big", os.urandom(6 * BLOCK)), nothing)
     (blob,) = (await blobs(real, container)).values()
     part = tmp_path / "part"
-    download = partial(real.storage.download, container, blob, part)
+    download = partial(real.blobs.download, container, blob, part)
     before = asyncio.all_tasks()
     for blocks, steps in itertools.product((0, 1, 3), range(0, 30, 4)):
         await interrupted(download, blocks, steps)
@@ -475,7 +467,7 @@ async def test_a_compressed_blob_is_downloaded_unchanged(
     how = ContentSettings(content_encoding="gzip")
     plain.get_container_client(container).upload_blob("a.gz", packed, content_settings=how)
     (blob,) = (await blobs(real, container)).values()
-    await real.storage.download(container, blob, tmp_path / "part", nothing)
+    await real.blobs.download(container, blob, tmp_path / "part", nothing)
     assert (tmp_path / "part").read_bytes() == packed
 
 
@@ -502,12 +494,12 @@ async def test_a_blob_that_differs_from_the_listing(
     change: str,
 ) -> None:
     data = os.urandom(size)
-    await real.storage.upload(container, a_file(tmp_path / "f", data), nothing)
+    await real.blobs.upload(container, a_file(tmp_path / "f", data), nothing)
     (blob,) = (await blobs(real, container)).values()
     other = {"content": data[::-1], "longer": data + b"x", "shorter": data[:-1]}[change]
     plain.get_container_client(container).upload_blob("f", other, overwrite=True)
     with pytest.raises(ServiceError) as caught:
-        await real.storage.download(container, blob, tmp_path / "part", nothing)
+        await real.blobs.download(container, blob, tmp_path / "part", nothing)
     assert caught.value.code == "blob-damaged"
 
 
@@ -529,7 +521,7 @@ async def test_a_blob_that_changes_during_the_download(
             client.upload_blob("f", os.urandom(size), overwrite=True)
 
     with pytest.raises(ServiceError) as caught:
-        await real.storage.download(container, blob, tmp_path / "part", change)
+        await real.blobs.download(container, blob, tmp_path / "part", change)
     assert caught.value.code == "ConditionNotMet"
 
 
@@ -537,19 +529,19 @@ async def test_download_of_a_missing_blob(
     real: AccountClient, container: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ServiceError) as caught:
-        await real.storage.download(container, Blob("no", 1, None), tmp_path / "part", nothing)
+        await real.blobs.download(container, Blob("no", 1, None), tmp_path / "part", nothing)
     assert (caught.value.code, caught.value.status) == ("BlobNotFound", 404)
 
 
 async def test_blobs_by_prefix(real: AccountClient, container: str, tmp_path: Path) -> None:
     for name in ("a/1", "a/2", "b/1"):
-        await real.storage.upload(container, a_file(tmp_path / "f", b"x", name), nothing)
+        await real.blobs.upload(container, a_file(tmp_path / "f", b"x", name), nothing)
     assert set(await blobs(real, container, "a/")) == {"a/1", "a/2"}
 
 
 async def test_permissions_of_a_sas(real: AccountClient, container: str, tmp_path: Path) -> None:
-    await real.storage.upload(container, a_file(tmp_path / "f", b"data"), nothing)
-    signer = await real.batch.signer.for_lifetime(timedelta(hours=1))
+    await real.blobs.upload(container, a_file(tmp_path / "f", b"data"), nothing)
+    signer = await real.connection.signer.for_lifetime(timedelta(hours=1))
     read = signer(BlobUrl(container, "f", "r"))
     write = signer(BlobUrl(container, None, "cw"))
     put = {"x-ms-blob-type": "BlockBlob"}
@@ -570,7 +562,7 @@ async def test_permissions_of_a_sas(real: AccountClient, container: str, tmp_pat
 
 async def test_validity_of_a_sas(real: AccountClient) -> None:
     before = datetime.now(UTC)
-    signer = await real.batch.signer.for_lifetime(timedelta(hours=2))
+    signer = await real.connection.signer.for_lifetime(timedelta(hours=2))
     query = URL(signer(BlobUrl("c", None, "rl"))).query
     start, end = (datetime.fromisoformat(query[key]) for key in ("st", "se"))
     assert before + timedelta(hours=2) - timedelta(seconds=1) <= end

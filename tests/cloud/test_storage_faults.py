@@ -63,7 +63,7 @@ async def test_creation_waits_for_the_deletion_of_a_container(
     """Azure keeps the name of a deleted container for at least 30 seconds, Azurite does not."""
     deleting = storage_refusal(409, "ContainerBeingDeleted")
     server.on("PUT", "/store/data", deleting, deleting, deleting, deleting, CREATED)
-    assert await cloud.storage.create_container("data", {}, None) is True
+    assert await cloud.containers.create("data", {}, None) is True
     assert sum(clock.slept) >= 20
 
 
@@ -72,7 +72,7 @@ async def test_a_container_whose_deletion_does_not_end(
 ) -> None:
     server.on("PUT", "/store/data", storage_refusal(409, "ContainerBeingDeleted"))
     with pytest.raises(ServiceError) as caught:
-        await cloud.storage.create_container("data", {}, None)
+        await cloud.containers.create("data", {}, None)
     assert caught.value.code == "ContainerBeingDeleted"
     assert clock.seconds < 3000
 
@@ -86,22 +86,22 @@ async def test_a_container_whose_creation_was_not_confirmed(
     server.on("PUT", "/store/data", RESET, storage_refusal(409, "ContainerAlreadyExists"))
     headers = {f"x-ms-meta-{key}": value for key, value in metadata.items()}
     server.on("GET", "/store/data", Reply(200, headers={**CREATED.headers, **headers}))
-    assert await cloud.storage.create_container("data", {"made_by": "topn"}, None) is own
+    assert await cloud.containers.create("data", {"made_by": "topn"}, None) is own
 
 
 async def test_a_container_whose_deletion_was_not_confirmed(
     cloud: AccountClient, server: Scripted
 ) -> None:
     server.on("DELETE", "/store/data", RESET, storage_refusal(404, "ContainerNotFound"))
-    assert await cloud.storage.delete_container("data") is True
+    assert await cloud.containers.delete("data") is True
 
 
 async def test_a_container_that_is_being_deleted_has_no_blobs(
     cloud: AccountClient, server: Scripted
 ) -> None:
     server.on("GET", "/store/data", storage_refusal(409, "ContainerBeingDeleted"))
-    assert [blob async for blob in cloud.storage.blobs("data")] == []
-    assert await cloud.storage.container("data") is None
+    assert [blob async for blob in cloud.blobs.list("data")] == []
+    assert await cloud.containers.get_metadata("data") is None
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ async def test_a_small_upload_is_repeated(
     data = os.urandom(5000)
     file = a_file(tmp_path / "f", data)
     moved: list[int] = []
-    await cloud.storage.upload("data", file, moved.append)
+    await cloud.blobs.upload("data", file, moved.append)
     assert [asked.body for asked in server.asked] == [data] * 3
     assert moved == [5000]
     md5 = base64.b64encode(file.md5).decode()
@@ -146,7 +146,7 @@ async def test_blocks_are_repeated_and_committed_once(
     server.on("GET", BLOB, storage_refusal(404, "BlobNotFound"))
     server.on("PUT", BLOB, put)
     moved: list[int] = []
-    await cloud.storage.upload("data", a_file(tmp_path / "f", data), moved.append)
+    await cloud.blobs.upload("data", a_file(tmp_path / "f", data), moved.append)
     assert committed == [data]
     assert sum(moved) == len(data)
 
@@ -157,7 +157,7 @@ async def test_a_block_that_is_refused_ends_the_upload(
     server.on("GET", BLOB, storage_refusal(404, "BlobNotFound"))
     server.on("PUT", BLOB, storage_refusal(403, "AuthorizationPermissionMismatch"))
     with pytest.raises(ServiceError) as caught:
-        await cloud.storage.upload("data", a_file(tmp_path / "f", os.urandom(2 * BLOCK)), nothing)
+        await cloud.blobs.upload("data", a_file(tmp_path / "f", os.urandom(2 * BLOCK)), nothing)
     assert caught.value.code == "AuthorizationPermissionMismatch"
     assert "data/f" in caught.value.problems[0].summary
     assert {asked.query["comp"] for asked in server.asked} == {"blocklist", "block"}
@@ -181,7 +181,7 @@ async def test_an_interrupted_range_is_requested_again(
     server.on("GET", BLOB, broken, RESET, broken, whole)
     blob = Blob("f", len(content), hashlib.md5(content).digest())
     moved: list[int] = []
-    await cloud.storage.download("data", blob, tmp_path / "part", moved.append)
+    await cloud.blobs.download("data", blob, tmp_path / "part", moved.append)
     assert (tmp_path / "part").read_bytes() == content
     assert sum(moved) == len(content)
     # From the second range on, it must be the version of the first.
@@ -203,7 +203,7 @@ async def test_ranges_requested_in_advance_are_released(
     blob = Blob("f", len(content), hashlib.md5(content).digest())
     for times in range(1, 5):
         download = asyncio.create_task(
-            cloud.storage.download("data", blob, tmp_path / "part", nothing)
+            cloud.blobs.download("data", blob, tmp_path / "part", nothing)
         )
         # The first range is written, the second held back, and three more are there.
         async with asyncio.timeout(20):
@@ -216,7 +216,7 @@ async def test_ranges_requested_in_advance_are_released(
             await download
     second.set()
     async with asyncio.timeout(20):
-        await cloud.storage.download("data", blob, tmp_path / "part", nothing)
+        await cloud.blobs.download("data", blob, tmp_path / "part", nothing)
     assert (tmp_path / "part").read_bytes() == content
 
 
@@ -227,7 +227,7 @@ async def test_damage_in_transit_is_detected(
     server.on("GET", BLOB, ranges(content[::-1]))
     blob = Blob("f", 1000, hashlib.md5(content).digest())
     with pytest.raises(ServiceError) as caught:
-        await cloud.storage.download("data", blob, tmp_path / "part", nothing)
+        await cloud.blobs.download("data", blob, tmp_path / "part", nothing)
     assert caught.value.code == "blob-damaged"
 
 
@@ -235,5 +235,5 @@ async def test_a_file_that_cannot_be_written(
     cloud: AccountClient, server: Scripted, tmp_path: Path
 ) -> None:
     with pytest.raises(OSError, match="No such file"):
-        await cloud.storage.download("data", Blob("f", 1, None), tmp_path / "no" / "part", nothing)
+        await cloud.blobs.download("data", Blob("f", 1, None), tmp_path / "no" / "part", nothing)
     assert server.asked == []

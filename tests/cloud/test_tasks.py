@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchspec.apply.ports import TaskAdded
+from batchspec.account import TaskAdded
 from batchspec.cloud import AccountClient, Limits, LocalAccount, open_account
 from batchspec.diagnostics import Secret, ServiceError
 from batchspec.plan.observed import Marks, TaskFacts
@@ -54,7 +54,7 @@ def sent(server: Scripted) -> list[list[str]]:
 
 
 async def add(cloud: AccountClient, records: Sequence[Record]) -> Sequence[TaskAdded]:
-    return await cloud.batch.add_tasks("j", records, HOUR)
+    return await cloud.tasks.create_collection("j", records, HOUR)
 
 
 async def test_one_request_in_order(cloud: AccountClient, server: Scripted) -> None:
@@ -318,7 +318,7 @@ async def test_tasks_are_read_page_by_page_with_few_fields(
             }
         ),
     )
-    assert [task async for task in cloud.reader.tasks("j")] == [
+    assert [task async for task in cloud.tasks.list("j", missing_ok=True)] == [
         TaskFacts("t0", "active", started=False),
         TaskFacts(
             "t1",
@@ -349,20 +349,23 @@ async def test_failed_tasks_are_filtered_by_the_service(
     cloud: AccountClient, server: Scripted
 ) -> None:
     server.on("GET", "/jobs/j/tasks", Reply(body={"value": []}))
-    assert [task async for task in cloud.batch.failed_tasks("j")] == []
+    assert [task async for task in cloud.tasks.list_failed("j")] == []
     wanted = "state eq 'completed' and executionInfo/result eq 'failure'"
     assert server.asked[-1].query["$filter"] == wanted
 
 
 async def test_a_missing_job_has_no_tasks(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/jobs/j/tasks", refusal(404, "JobNotFound"))
-    assert [task async for task in cloud.reader.tasks("j")] == []
+    assert [task async for task in cloud.tasks.list("j", missing_ok=True)] == []
+    with pytest.raises(ServiceError) as caught:
+        _ = [task async for task in cloud.tasks.list("j")]
+    assert caught.value.code == "JobNotFound"
 
 
 async def test_an_answer_that_is_not_a_list(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/jobs/j/tasks", Reply(body={"hello": "world"}))
     with pytest.raises(ServiceError) as caught:
-        _ = [task async for task in cloud.reader.tasks("j")]
+        _ = [task async for task in cloud.tasks.list("j", missing_ok=True)]
     assert caught.value.code == "bad-answer"
 
 
@@ -378,7 +381,7 @@ async def test_a_failed_task_runs_again_once(
     cloud: AccountClient, server: Scripted, answer: Reply
 ) -> None:
     server.on("POST", "/jobs/j/tasks/t/reactivate", answer)
-    await cloud.batch.reactivate_task("j", "t")
+    await cloud.tasks.reactivate("j", "t")
     assert len(server.asked) == 1
 
 
@@ -387,7 +390,7 @@ async def test_a_task_of_a_job_that_ended_cannot_run_again(
 ) -> None:
     server.on("POST", "/jobs/j/tasks/t/reactivate", refusal(409, "JobCompleted"))
     with pytest.raises(ServiceError) as caught:
-        await cloud.batch.reactivate_task("j", "t")
+        await cloud.tasks.reactivate("j", "t")
     assert caught.value.code == "JobCompleted"
 
 
@@ -395,5 +398,5 @@ async def test_only_the_ids_of_tasks_are_requested(cloud: AccountClient, server:
     link = f"{server.url}/jobs/j/tasks?api-version=x&$skiptoken=2"
     first = Reply(body={"value": [{"id": "a"}, {"id": "B"}], "odata.nextLink": link})
     server.on("GET", "/jobs/j/tasks", first, Reply(body={"value": [{"id": "c"}]}))
-    assert [name async for name in cloud.batch.task_ids("j")] == ["a", "B", "c"]
+    assert [name async for name in cloud.tasks.list_ids("j")] == ["a", "B", "c"]
     assert server.asked[0].query["$select"] == "id"

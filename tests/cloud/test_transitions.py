@@ -27,56 +27,56 @@ CALLS: list[tuple[str, str, Reply, Call, str]] = [
         "POST",
         "/pools",
         refusal(409, "PoolBeingDeleted"),
-        lambda account: account.batch.create_pool(BODY, HOUR),
+        lambda account: account.pools.create(BODY, HOUR),
         "pool x: the pool is being deleted, after 20 min of waiting",
     ),
     (
         "POST",
         "/pools",
         refusal(409, "PoolExists"),
-        lambda account: account.batch.create_pool(BODY, HOUR),
+        lambda account: account.pools.create(BODY, HOUR),
         "pool x: the pool is being deleted, after 20 min of waiting",
     ),
     (
         "POST",
         "/jobs",
         refusal(409, "JobExists"),
-        lambda account: account.batch.create_job(BODY, HOUR),
+        lambda account: account.jobs.create(BODY, HOUR),
         "job x: the job is being deleted, after 20 min of waiting",
     ),
     (
         "POST",
         "/jobschedules",
         refusal(409, "JobScheduleBeingDeleted"),
-        lambda account: account.batch.create_schedule(BODY, HOUR),
+        lambda account: account.job_schedules.create(BODY, HOUR),
         "job schedule x: the job schedule is being deleted, after 20 min of waiting",
     ),
     (
         "POST",
         "/pools/x/resize",
         refusal(409, "PoolBeingResized"),
-        lambda account: account.batch.resize_pool("x", 3, 0),
+        lambda account: account.pools.resize("x", 3, 0),
         "pool x: the pool is being resized, after 20 min of waiting",
     ),
     (
         "POST",
         "/pools/x/enableautoscale",
         refusal(409, "PoolBeingResized"),
-        lambda account: account.batch.scale_pool("x", "$TargetDedicatedNodes = 1;", None),
+        lambda account: account.pools.enable_autoscale("x", "$TargetDedicatedNodes = 1;", None),
         "pool x: the pool is being resized, after 20 min of waiting",
     ),
     (
         "POST",
         "/pools/x/nodes/n/reboot",
         refusal(409, "NodeBeingStarted"),
-        lambda account: account.batch.restart_nodes("x", ["n"]),
+        lambda account: account.nodes.reboot("x", ["n"]),
         "node n of pool x: the node is starting, after 20 min of waiting",
     ),
     (
         "PUT",
         "/store/data",
         storage_refusal(409, "ContainerBeingDeleted"),
-        lambda account: account.storage.create_container("data", {}, None),
+        lambda account: account.containers.create("data", {}, None),
         "container data: the container is being deleted, after 20 min of waiting",
     ),
 ]
@@ -119,7 +119,7 @@ async def test_only_the_nodes_that_are_starting_are_restarted_again(
 ) -> None:
     server.on("POST", "/pools/x/nodes/a/reboot", refusal(409, "NodeBeingStarted"), Reply(202))
     server.on("POST", "/pools/x/nodes/b/reboot", Reply(202))
-    await cloud.batch.restart_nodes("x", ["a", "b"])
+    await cloud.nodes.reboot("x", ["a", "b"])
     assert [len(server.requests("POST", f"/pools/x/nodes/{node}/reboot")) for node in "ab"] == [
         2,
         1,

@@ -19,7 +19,7 @@ async def test_pools_active_jobs_and_schedules_are_counted(
     server.on("GET", "/pools", page("active", "active", more="/pools?more=1"), page("active"))
     server.on("GET", "/jobs", page("active"))
     server.on("GET", "/jobschedules", page("active", "completed", "disabled", "deleting"))
-    assert await cloud.reader.usage() == Usage(pools=3, jobs=3)
+    assert await cloud.quotas.get_usage() == Usage(pools=3, jobs=3)
     asked = {request.path: request.query for request in server.asked if "more" not in request.query}
     assert {query["$select"] for query in asked.values()} == {"id,state"}
     assert asked["/jobs"]["$filter"] == "state eq 'active'"

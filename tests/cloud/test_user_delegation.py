@@ -172,8 +172,8 @@ async def test_urls_are_signed_with_a_user_delegation_key(
     signed_in: AccountClient, secure_store: Store
 ) -> None:
     assert signed_in.longest_sas is not None
-    await signed_in.storage.create_container("output", {}, None)
-    signer = await signed_in.batch.signer.for_lifetime(timedelta(hours=1))
+    await signed_in.containers.create("output", {}, None)
+    signer = await signed_in.connection.signer.for_lifetime(timedelta(hours=1))
     address = URL(signer(BlobUrl("output", None, "cw")), encoded=True)
     assert address.query["skoid"] == "23657296-5cd5-45b0-a809-d972a7f4dfe1"
     assert address.query["spr"] == "https"
@@ -188,11 +188,11 @@ async def test_urls_are_signed_with_a_user_delegation_key(
         target = URL(str(address).replace("/output?", "/output/a%20b?"), encoded=True)
         assert await status("PUT", target) == 201
         assert await status("GET", target) == 403
-    assert [blob.name async for blob in signed_in.storage.blobs("output")] == ["a b"]
+    assert [blob.name async for blob in signed_in.blobs.list("output")] == ["a b"]
 
 
 async def test_signers_share_one_key(signed_in: AccountClient, who: SignIn) -> None:
-    signer = signed_in.batch.signer
+    signer = signed_in.connection.signer
     hours = [timedelta(hours=hour) for hour in range(1, 20)]
     signers = await asyncio.gather(*(signer.for_lifetime(hour) for hour in hours))
     keys = {URL(signer(BlobUrl("c", None, "r"))).query["skt"] for signer in signers}
@@ -204,10 +204,12 @@ async def test_the_key_is_renewed_before_it_is_too_short(secure_store: Store) ->
     async with open_account(
         account(secure_store), credential=SignIn, ca_file=secure_store.ca, monotonic=lambda: passed
     ) as cloud:
-        first = (await cloud.batch.signer.for_lifetime(timedelta(days=1)))(BlobUrl("c", None, "r"))
+        first = (await cloud.connection.signer.for_lifetime(timedelta(days=1)))(
+            BlobUrl("c", None, "r")
+        )
         passed += timedelta(days=6).total_seconds()
         now += timedelta(days=6)
-        late = await cloud.batch.signer.for_lifetime(timedelta(days=1))
+        late = await cloud.connection.signer.for_lifetime(timedelta(days=1))
         second = late(BlobUrl("c", None, "r"))
     assert URL(first).query["ske"] < URL(second).query["ske"]
     end = datetime.fromisoformat(URL(second).query["se"])
@@ -218,10 +220,10 @@ async def test_the_key_is_renewed_before_it_is_too_short(secure_store: Store) ->
 async def test_a_sas_is_valid_for_seven_days_at_most(signed_in: AccountClient) -> None:
     longest = signed_in.longest_sas
     assert longest is not None
-    signer = await signed_in.batch.signer.for_lifetime(longest)
+    signer = await signed_in.connection.signer.for_lifetime(longest)
     signer(BlobUrl("c", None, "r"))
     with pytest.raises(ServiceError) as caught:
-        await signed_in.batch.signer.for_lifetime(timedelta(days=7))
+        await signed_in.connection.signer.for_lifetime(timedelta(days=7))
     assert caught.value.code == "sas-too-long"
     assert "AZURE_STORAGE_KEY" in caught.value.problems[0].fix
 
@@ -229,7 +231,7 @@ async def test_a_sas_is_valid_for_seven_days_at_most(signed_in: AccountClient) -
 async def test_authentication_fails(signed_in: AccountClient, who: SignIn) -> None:
     who.refused = True
     with pytest.raises(ServiceError) as caught:
-        await signed_in.storage.container("data")
+        await signed_in.containers.get_metadata("data")
     assert caught.value.code == "no-credential"
     assert "az login" in caught.value.problems[0].fix
     assert who.asked == 1
@@ -244,7 +246,7 @@ async def test_an_untrusted_certificate(secure_store: Store, clock: Time) -> Non
         sleep=clock.sleep,
     ) as cloud:
         with pytest.raises(ServiceError) as caught:
-            await cloud.storage.container("data")
+            await cloud.containers.get_metadata("data")
     assert caught.value.code == "unreachable"
     assert "certificate" in caught.value.problems[0].detail.lower()
     assert clock.slept == []

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from batchspec.observe.ports import Outputs, Part
+from batchspec.account import Account, FilePart
 from batchspec.observe.task_output import stored_failures
 from batchspec.plan.node_logs import NodeFailure, record_text
 from batchspec.plan.observed import Blob
@@ -25,12 +26,12 @@ class Stored:
     def __init__(self, modified: datetime) -> None:
         self.modified = modified
 
-    async def blobs(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
+    async def list(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
         yield Blob(f"{FAILURE.path}failure.json", 1, None, self.modified)
 
-    async def blob_part(self, container: str, blob: str, start: int, most: int) -> Part:
+    async def get_part(self, container: str, blob: str, start: int, size: int) -> FilePart:
         data = record_text(FAILURE).encode()
-        return Part(data, len(data))
+        return FilePart(data, len(data))
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,6 @@ class Stored:
 async def test_failures_stored_before_the_job_are_ignored(
     tmp_path: Path, since: datetime | None, found: int
 ) -> None:
-    outputs = cast(Outputs, Stored(CREATED.replace(microsecond=0)))
+    account = cast(Account, SimpleNamespace(blobs=Stored(CREATED.replace(microsecond=0))))
     one = spec(tmp_path, {"command": "true", "logs": True})
-    assert len(await stored_failures(one, "p", outputs, since)) == found
+    assert len(await stored_failures(one, "p", account, since)) == found

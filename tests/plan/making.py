@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from batchspec.diagnostics import Place
-from batchspec.plan.observed import Account, Blob, ContainerFacts, LocalFile, Observed, Stream
+from batchspec.plan.observed import AccountNames, Blob, ContainerFacts, LocalFile, Observed, Stream
 from batchspec.spec import (
     Command,
     Container,
@@ -109,7 +109,7 @@ def observed(
     account: str = "one",
 ) -> Observed:
     return Observed(
-        Account("local", account, account),
+        AccountNames("local", account, account),
         NOW,
         {
             "input": ContainerFacts(None, files=tuple(files)),

@@ -49,7 +49,7 @@ from batchspec.plan.identity import run_definition
 from batchspec.plan.job import job_body
 from batchspec.plan.metadata import BY, KEEPS, ORIGIN, OWNER, USERS
 from batchspec.plan.observed import (
-    Account,
+    AccountNames,
     Blob,
     ContainerFacts,
     JobFacts,
@@ -205,7 +205,7 @@ def _bare(case: Mapping[str, Any], spec: Spec, spool: Spool) -> Observed:
     """An account with containers and images alone."""
     given = case.get("containers", {})
     return Observed(
-        account=Account(case.get("target", "local"), "batch", "storage"),
+        account=AccountNames(case.get("target", "local"), "batch", "storage"),
         now=NOW,
         origin=Origin("ada@here", "here"),
         containers={key: _container(given.get(key), key, spool) for key in spec.containers},

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from batchspec.diagnostics import SpecError
-from batchspec.plan.observed import Account, ContainerFacts, Observed
+from batchspec.plan.observed import AccountNames, ContainerFacts, Observed
 from batchspec.plan.rules.files import item_not_there, same_file
 from batchspec.plan.rules.rule import RuleContext
 from batchspec.plan.rules.tasks import check_tasks
@@ -52,4 +52,6 @@ def observed(spec: Spec) -> Observed:
         for stage in spec.stages
         if isinstance(stage.for_each, Rows)
     }
-    return Observed(Account("local", "b", "s"), datetime(2026, 3, 1, tzinfo=UTC), facts, rows=rows)
+    return Observed(
+        AccountNames("local", "b", "s"), datetime(2026, 3, 1, tzinfo=UTC), facts, rows=rows
+    )

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchspec.diagnostics import Diagnostic, SpecError
-from batchspec.plan.observed import Account, ContainerFacts, Observed
+from batchspec.plan.observed import AccountNames, ContainerFacts, Observed
 from batchspec.plan.rules.tasks import check_tasks
 from batchspec.plan.tasks import expand
 from batchspec.spec import Spec, dump_document, expanded_document, read_spec, thaw
 
 FACTS = {key: ContainerFacts({}) for key in ("output", "logs")}
-WORLD = Observed(Account("local", "b", "s"), datetime(2026, 3, 1, tzinfo=UTC), FACTS)
+WORLD = Observed(AccountNames("local", "b", "s"), datetime(2026, 3, 1, tzinfo=UTC), FACTS)
 
 
 def spec(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from batchspec.diagnostics import Diagnostic, Place, Secret, Severity
 from batchspec.plan import actions as a
-from batchspec.plan.observed import Account, LocalFile
+from batchspec.plan.observed import AccountNames, LocalFile
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.tasks import Task
 from batchspec.spec import BlobUrl, Quoted, Quoting, Record, Text
 
-LOCAL = Account("local", "http://127.0.0.1:43210", "http://127.0.0.1:10000/batchspec")
-AZURE = Account(
+LOCAL = AccountNames("local", "http://127.0.0.1:43210", "http://127.0.0.1:10000/batchspec")
+AZURE = AccountNames(
     "azure", "https://mybatch.westeurope.batch.azure.com", "https://mydata.blob.core.windows.net"
 )
 HOURS = timedelta(hours=2)
@@ -54,7 +54,7 @@ LIMIT = timedelta(minutes=30)
 
 
 def _plan(
-    account: Account, steps: tuple[Step, ...], kept: tuple[Step, ...] = (), **more: object
+    account: AccountNames, steps: tuple[Step, ...], kept: tuple[Step, ...] = (), **more: object
 ) -> Plan:
     values: dict[str, object] = {
         "account": account,

@@ -13,7 +13,7 @@ import pytest
 from batchspec.apply.events import Event, Stamped
 from batchspec.apply.ports import Deletion
 from batchspec.diagnostics import Diagnostic, Place, redact
-from batchspec.plan.observed import Account
+from batchspec.plan.observed import AccountNames
 from batchspec.plan.plan import Step, Verb
 from batchspec.render.diagnostics import diagnostic_text
 from batchspec.render.local import LocalStatus, local_status_json, local_status_text
@@ -104,7 +104,7 @@ def test_plans(leak: str) -> None:
     step = Step(leak, None, Verb.KEEP, leak, leak, (leak,))
     plan = replace(
         PLANS["fresh"],
-        account=Account("azure", leak, leak),
+        account=AccountNames("azure", leak, leak),
         name=leak,
         description=leak,
         steps=(step, *PLANS["fresh"].steps),
@@ -126,7 +126,9 @@ def test_plans(leak: str) -> None:
 
 @leaks
 def test_other_texts(leak: str) -> None:
-    status = Status(Account("azure", leak, leak), leak, leak, leak, None, leak, leak, {leak: 2})
+    status = Status(
+        AccountNames("azure", leak, leak), leak, leak, leak, None, leak, leak, {leak: 2}
+    )
     path = HERE / leak.replace("/", "_")
     local = LocalStatus(leak, path, path, leak, leak, None, 1, leak)
     texts = [

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.account import TaskCounts
 from batchspec.apply import events as e
 from batchspec.apply.events import NodeFailed, Outcome, Stamped
-from batchspec.apply.ports import Deletion, TaskCounts
+from batchspec.apply.ports import Deletion
 from batchspec.diagnostics import Diagnostic, Exit
-from batchspec.plan.observed import Account, ScheduleFacts
+from batchspec.plan.observed import AccountNames, ScheduleFacts
 from batchspec.render.local import (
     LocalStatus,
     local_status_json,
@@ -266,7 +267,7 @@ def test_messages_of_the_local_service() -> None:
 
 
 def test_an_azure_account_has_a_text() -> None:
-    account = Account("azure", "b", "s")
+    account = AccountNames("azure", "b", "s")
     assert status_text(Status(account, "x")).startswith("azure: Batch b, Storage s")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from batchspec.account import NodeFacts
 from batchspec.apply.monitor.cause_table import CAUSES, Cause
 from batchspec.apply.monitor.health import USABLE, Health
-from batchspec.apply.ports import NodeFacts
 from batchspec.plan.observed import NODE_UNUSABLE, START_TASK_FAILED, JobFacts, PoolFacts
 from batchspec.plan.resize_errors import RESIZE_FIX
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from batchspec.apply.ports import NodeFacts, PreparationFacts, TaskCounts
+from batchspec.account import NodeFacts, PreparationFacts, TaskCounts
 from batchspec.plan.actions import RestartNodes, WaitForPool, WaitForTasks
 from batchspec.plan.observed import JobFacts, PoolFacts
 from batchspec.plan.plan import Plan

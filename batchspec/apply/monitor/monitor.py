@@ -48,7 +48,7 @@ class Monitor:
 
     def __post_init__(self) -> None:
         self._pace = PollInterval(self.world.pace)
-        self._began = self.world.batch.now()
+        self._began = self.world.account.now()
 
     async def poll(self) -> Health:
         """Read the state of the run and report changes.
@@ -57,7 +57,7 @@ class Monitor:
             ServiceError: the account refused, or could not be reached.
         """
         before = self._health
-        health = await poll(self.world.batch, self.watched, before, self._began)
+        health = await poll(self.world.account, self.watched, before, self._began)
         self._health = health
         if health.pool is not None:
             self.emit(NodesSeen(health.pool.id, health.nodes, health.pool.target))
@@ -130,7 +130,8 @@ class Monitor:
             self._nodes.add(node.id)
             path = "startup/stderr.txt"
             tail = await read_tail(
-                self.world.batch.node_file_tail(health.pool_id, node.id, path, TAIL), self.emit
+                self.world.account.nodes.get_file_tail(health.pool_id, node.id, path, TAIL),
+                self.emit,
             )
             self.emit(
                 NodeFailed(health.pool_id, node.id, node.state, node.exit_code, node.message, tail)

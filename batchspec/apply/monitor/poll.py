@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from batchspec.account import Account, NodeFacts, PreparationFacts, TaskTimes, TaskWaiting
 from batchspec.apply.monitor.health import NO_TASKS, Health, SlowTask, StuckTasks, Watched
-from batchspec.apply.ports import Batch, NodeFacts, PreparationFacts, TaskTimes, TaskWaiting
 from batchspec.plan.observed import UNHEALTHY, JobFacts, PoolFacts
 
 _QUIET = timedelta(minutes=1)
@@ -28,7 +28,7 @@ _SAMPLE = 200
 
 
 async def poll(
-    batch: Batch, watched: Watched, before: Health | None, began: datetime | None = None
+    account: Account, watched: Watched, before: Health | None, began: datetime | None = None
 ) -> Health:
     """Read the state once. ``before`` is the previous state; ``began`` is when the run began.
 
@@ -37,14 +37,14 @@ async def poll(
     """
     name = watched.pool or (before.pool_id if before else "")
     # The job is read last, because its end may delete the pool.
-    pool, nodes = await _pool(batch, name)
-    job = await batch.job(watched.job) if watched.job else None
+    pool, nodes = await _pool(account, name)
+    job = await account.jobs.get(watched.job) if watched.job else None
     if not name and job is not None and job.pool:
         name = job.pool
-        pool, nodes = await _pool(batch, name)
-    counts = NO_TASKS if job is None else await batch.task_counts(job.id)
+        pool, nodes = await _pool(account, name)
+    counts = NO_TASKS if job is None else await account.jobs.get_task_counts(job.id)
     counts = counts.without(watched.superseded)
-    now = batch.now()
+    now = account.now()
     same = before is not None and before.counts == counts and before.job is not None
     health = Health(
         at=now,
@@ -61,34 +61,34 @@ async def poll(
     )
     if health.over:
         return health
-    return await _with_lists(batch, health, before, began or now)
+    return await _with_lists(account, health, before, began or now)
 
 
-async def poll_in_detail(batch: Batch, watched: Watched) -> Health:
+async def poll_in_detail(account: Account, watched: Watched) -> Health:
     """Read the state once, with everything that may explain why no task starts.
 
     Raises:
         ServiceError: the account refused, or could not be reached.
     """
-    return await poll(batch, watched, await poll(batch, watched, None))
+    return await poll(account, watched, await poll(account, watched, None))
 
 
-async def _pool(batch: Batch, name: str) -> tuple[PoolFacts | None, Mapping[str, int]]:
+async def _pool(account: Account, name: str) -> tuple[PoolFacts | None, Mapping[str, int]]:
     if not name:
         return None, {}
-    pool, nodes = await asyncio.gather(batch.pool(name), batch.node_states(name))
+    pool, nodes = await asyncio.gather(account.pools.get(name), account.pools.get_node_counts(name))
     return pool, dict(nodes) if pool is not None else {}
 
 
 async def _with_lists(
-    batch: Batch, health: Health, before: Health | None, began: datetime
+    account: Account, health: Health, before: Health | None, began: datetime
 ) -> Health:
     """Add what lists show, if it may explain a wait."""
     same = before is not None and before.counts == health.counts
     if health.of_nodes(*UNHEALTHY):
         unwell = before.unwell if before else ()
         if before is None or not health.counts.running or before.nodes != health.nodes:
-            unwell = await _unwell(batch, health)
+            unwell = await _unwell(account, health)
         health = replace(health, unwell=unwell)
     job = health.job
     if job is None:
@@ -99,7 +99,7 @@ async def _with_lists(
             preparations = tuple(
                 [
                     one
-                    async for one in batch.preparations(job.id)
+                    async for one in account.jobs.list_preparation_tasks(job.id)
                     if not _before_restart(one, health.watched, began)
                 ]
             )
@@ -113,9 +113,9 @@ async def _with_lists(
             compared=before.compared,
         )
         if health.stalled and health.examined != health.counts:
-            health = await _examined(batch, health, job)
+            health = await _examined(account, health, job)
         elif health.counts.running and health.counts.succeeded >= _SIBLINGS:
-            health = await _compared(batch, health, job)
+            health = await _compared(account, health, job)
     return health
 
 
@@ -127,23 +127,23 @@ def _before_restart(one: PreparationFacts, watched: Watched, began: datetime) ->
     return one.node in watched.restarted and one.ended is not None and one.ended <= began
 
 
-async def _unwell(batch: Batch, health: Health) -> tuple[NodeFacts, ...]:
-    return tuple([node async for node in batch.unwell_nodes(health.pool_id)])
+async def _unwell(account: Account, health: Health) -> tuple[NodeFacts, ...]:
+    return tuple([node async for node in account.nodes.list_unhealthy(health.pool_id)])
 
 
-async def _examined(batch: Batch, health: Health, job: JobFacts) -> Health:
+async def _examined(account: Account, health: Health, job: JobFacts) -> Health:
     """Add why no task can start; read once for the same counts."""
     slots = health.pool.properties.get("taskSlotsPerNode", 1) if health.pool else None
-    stuck = await find_stuck_tasks(batch, job.id, slots if isinstance(slots, int) else None)
+    stuck = await find_stuck_tasks(account, job.id, slots if isinstance(slots, int) else None)
     return replace(health, examined=health.counts, stuck=stuck)
 
 
-async def _compared(batch: Batch, health: Health, job: JobFacts) -> Health:
+async def _compared(account: Account, health: Health, job: JobFacts) -> Health:
     """Add the tasks that run far longer than the others took; at most once a minute."""
     last = health.compared or health.steady_since or health.at
     if health.at - last < _QUIET:
         return health
-    done = await _times(batch, job, running=False)
+    done = await _times(account, job, running=False)
     took = [one.ended - one.started for one in done if one.started and one.ended]
     longest = max(took, default=None)
     slow: tuple[SlowTask, ...] = ()
@@ -151,22 +151,22 @@ async def _compared(batch: Batch, health: Health, job: JobFacts) -> Health:
         bound = max(longest * _SLOWER, _QUIET)
         slow = tuple(
             SlowTask(one.id, one.started, longest)
-            for one in await _times(batch, job, running=True)
+            for one in await _times(account, job, running=True)
             if one.started is not None and health.at - one.started > bound
         )
     return replace(health, slow=slow[:_SIBLINGS], compared=health.at)
 
 
-async def _times(batch: Batch, job: JobFacts, *, running: bool) -> list[TaskTimes]:
+async def _times(account: Account, job: JobFacts, *, running: bool) -> list[TaskTimes]:
     found: list[TaskTimes] = []
-    async for one in batch.task_times(job.id, running=running):
+    async for one in account.tasks.list_times(job.id, running=running):
         found.append(one)
         if len(found) >= _SAMPLE:
             break
     return found
 
 
-async def find_stuck_tasks(batch: Batch, job: str, slots: int | None) -> StuckTasks | None:
+async def find_stuck_tasks(account: Account, job: str, slots: int | None) -> StuckTasks | None:
     """Why no waiting task of the job can ever start; ``None`` if one can, or if a task runs.
 
     The service starts a task when everything that it depends on has succeeded, or failed in a way
@@ -178,36 +178,36 @@ async def find_stuck_tasks(batch: Batch, job: str, slots: int | None) -> StuckTa
     """
     waiting: set[str] = set()
     needed: set[str] = set()
-    async for task in batch.waiting_tasks(job):
+    async for task in account.tasks.list_waiting(job):
         if not (task.needs or task.ranges or _too_large(task, slots)):
             return None
         waiting.add(task.id.lower())
         needed.update(name.lower() for name in task.needs)
     if not waiting:
         return None
-    failed = {task.lower() async for task in batch.blocking_tasks(job)}
-    missing = await _without(needed - waiting - failed, batch, job)
+    failed = {task.lower() async for task in account.tasks.list_blocking(job)}
+    missing = await _without(needed - waiting - failed, account, job)
     found = _Search(slots, waiting, failed, missing)
     while True:
         before = len(found.blocked)
         found.free = ""
-        async for task in batch.waiting_tasks(job):
+        async for task in account.tasks.list_waiting(job):
             found.add(task)
             if found.ready:
                 return None
         if len(found.blocked) == before:
             break
-    if await batch.runs_any(job):
+    if await account.tasks.any_running(job):
         return None
     return found.stuck()
 
 
-async def _without(names: set[str], batch: Batch, job: str) -> set[str]:
+async def _without(names: set[str], account: Account, job: str) -> set[str]:
     """Those of the names that no task of the job has."""
     if not names:
         return names
     left = set(names)
-    async for name in batch.task_ids(job):
+    async for name in account.tasks.list_ids(job):
         left.discard(name.lower())
         if not left:
             break

@@ -34,7 +34,7 @@ async def attach(
     options = RunOptions.of(spec, variables, variable_files, target)
     async with open_session(options, files=False, work=False) as session:
         jobs = session.observed.jobs
-        counts = await session.cloud.batch.task_counts(jobs[-1].id) if jobs else None
+        counts = await session.cloud.jobs.get_task_counts(jobs[-1].id) if jobs else None
         plan = build_attach(session.spec, session.observed, counts.total if counts else 0)
         if progress.shows_plan:
             show_plan(plan, Format.TEXT, verbose=verbose)

@@ -96,16 +96,16 @@ async def _check_services(account: AnyAccount) -> AsyncIterator[Check]:
     # Short limits: a diagnosis should report a problem instead of waiting for its end.
     limits = Limits(busy=10.0, server_errors=5.0, read=20.0)
     async with open_account(account, limits=limits) as cloud:
-        batch = await probe_batch(cloud.batch, clock.now)
+        batch = await probe_batch(cloud, clock.now)
         yield answer_check("batch", account.batch_url, batch.seconds, batch.problem, API_VERSION)
-        storage = await probe_storage(cloud.storage, clock.monotonic, clock.now)
+        storage = await probe_storage(cloud, clock.now)
         yield answer_check("storage", account.blob_url, storage.seconds, storage.problem)
         yield clock_check([batch.ahead, storage.ahead])
         if batch.problem is None:
             try:
-                yield images_check(await cloud.reader.images(), datetime.now(UTC))
-                pools = [pool async for pool in cloud.reader.pools()]
-                jobs = [job async for job in cloud.reader.jobs("") if job.state in OPEN]
+                yield images_check(await cloud.images.list(), datetime.now(UTC))
+                pools = [pool async for pool in cloud.pools.list()]
+                jobs = [job async for job in cloud.jobs.list("") if job.state in OPEN]
             except BatchspecError as error:
                 for problem in error.problems:
                     yield failed_check("batch", problem)

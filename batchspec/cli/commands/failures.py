@@ -38,12 +38,12 @@ async def failures(
         return resume_command(options, loaded, "retry", *(("--cause", cause) if cause else ()))
 
     async with open_target(target, options.environ) as cloud:
-        jobs = counted_jobs(await jobs_of(loaded, cloud.reader))
-        found = await failures_of(loaded, jobs, pool_of(loaded, jobs), cloud.reader)
+        jobs = counted_jobs(await jobs_of(loaded, cloud))
+        found = await failures_of(loaded, jobs, pool_of(loaded, jobs), cloud)
         missing = "" if jobs else (await no_run_of(loaded, cloud)).summary
     recorded = bool(recorded_runs(runs_folder(loaded.path, loaded.name)))
     shown = Failures(
-        cloud.reader.account,
+        cloud.names,
         loaded.name,
         jobs[-1].id if jobs else None,
         found,

@@ -28,8 +28,8 @@ async def list_(
 
     async with open_target(target, os.environ) as cloud:
         with first_error():
-            found = await owned_resources(cloud.reader)
-    account = cloud.reader.account
+            found = await owned_resources(cloud)
+    account = cloud.names
     if orphans:
         found = tuple(item for item in found if item.orphan)
     if output_format is Format.JSON:

@@ -54,9 +54,9 @@ async def logs(
     loaded = load_spec(options)
     file = "stderr.txt" if stderr else "stdout.txt"
     async with open_target(target, options.environ) as cloud:
-        jobs = counted_jobs(await jobs_of(loaded, cloud.reader))
+        jobs = counted_jobs(await jobs_of(loaded, cloud))
         if start_task is not None:
-            found = await find_node_output(loaded, jobs, cloud.reader, start_task, file)
+            found = await find_node_output(loaded, jobs, cloud, start_task, file)
             subject = f"the start task of {found.node}"
             if found.like:
                 err(stored_note(subject, found.like))
@@ -84,10 +84,10 @@ async def _show_task(
     from batchspec.observe import find_task, output_of_task, stored_output
     from batchspec.render.logs import no_output, not_started, waiting_note
 
-    match = await find_task(jobs, cloud.reader, name)
+    match = await find_task(jobs, cloud, name)
     if match is None:
         # The job may be deleted while its logs are kept.
-        output = stored_output(cloud.reader, spec, name, file)
+        output = stored_output(cloud, spec, name, file)
         missing = await no_run_of(spec, cloud)
         return await _show(output, cloud, name, file, follow=False, missing=missing)
     facts = match.seen.facts
@@ -97,7 +97,7 @@ async def _show_task(
             return Exit.DONE
         err(waiting_note(facts.id))
     missing = no_output(facts.id, file, kept=any(stage.logs for stage in spec.stages))
-    output = output_of_task(cloud.reader, spec, match, file)
+    output = output_of_task(cloud, spec, match, file)
     return await _show(output, cloud, facts.id, file, follow=follow, missing=missing)
 
 
@@ -120,7 +120,7 @@ async def _show(
     from batchspec.cli.execute import POLL_INTERVAL
     from batchspec.render.logs import OutputRedactor, empty_note
 
-    interval = POLL_INTERVAL[cloud.reader.account.target]
+    interval = POLL_INTERVAL[cloud.names.target]
     lines = OutputRedactor(shown=sys.stdout.isatty())
     empty = True
     async for data in output.follow(lambda: asyncio.sleep(interval)) if follow else output.read():
@@ -159,7 +159,7 @@ async def _list(
     color = use_color()
     first = None
     count = 0
-    async for _, task in started_tasks(jobs, cloud.reader):
+    async for _, task in started_tasks(jobs, cloud):
         count += 1
         if count == 1:
             first = task

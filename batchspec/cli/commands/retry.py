@@ -93,7 +93,7 @@ async def _selection(session: Session, causes: Sequence[str], names: Sequence[st
     jobs = counted_jobs(session.observed.jobs)
     ids: set[str] = set()
     for name in names:
-        match = await find_task(jobs, session.cloud.reader, name)
+        match = await find_task(jobs, session.cloud, name)
         facts = match.seen.facts if match is not None else None
         if facts is None or facts.succeeded is not False:
             raise UsageError(not_failed(facts.id if facts else name, facts))
@@ -104,7 +104,7 @@ async def _selection(session: Session, causes: Sequence[str], names: Sequence[st
         selected,
         frozenset(ids),
         {job.id: job for job in jobs},
-        await tasks_alike(session.spec, jobs, session.cloud.reader, causes),
+        await tasks_alike(session.spec, jobs, session.cloud, causes),
         await _failed_nodes(session) if everything or START_TASK in selected else (),
         await _unprepared_nodes(session) if everything or PREPARATION_TASK in selected else (),
     )
@@ -122,7 +122,7 @@ async def _failed_nodes(session: Session) -> tuple[str, ...]:
         pool_id = job.pool if job is not None else ""
     if not pool_id:
         return ()
-    return tuple([node.id async for node in session.cloud.batch.unwell_nodes(pool_id)])
+    return tuple([node.id async for node in session.cloud.nodes.list_unhealthy(pool_id)])
 
 
 async def _unprepared_nodes(session: Session) -> tuple[str, ...]:
@@ -139,5 +139,5 @@ async def _unprepared_nodes(session: Session) -> tuple[str, ...]:
     task = job.properties.get("jobPreparationTask")
     if not isinstance(task, Record) or task.get("waitForSuccess") is False:
         return ()
-    preparations = session.cloud.batch.preparations(job.id)
+    preparations = session.cloud.jobs.list_preparation_tasks(job.id)
     return tuple([result.node async for result in preparations if result.failed])

@@ -58,11 +58,11 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
     from batchspec.render.status import Status
     from batchspec.spec import PoolKind
 
-    schedule = await cloud.reader.schedule(spec.job.id)
-    jobs = await jobs_of(spec, cloud.reader)
+    schedule = await cloud.job_schedules.get(spec.job.id)
+    jobs = await jobs_of(spec, cloud)
     pool_id = "" if spec.pool.kind is PoolKind.JOB else spec.pool.id
     watched = Watched(pool_id, jobs[-1].id if jobs else "", spec.job.limit)
-    health = await poll_in_detail(cloud.batch, watched)
+    health = await poll_in_detail(cloud, watched)
     job, pool = health.job, health.pool
     rate = left = limit = None
     counts = health.counts
@@ -81,9 +81,9 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
         counts = counts.without(sum(stage.superseded for stage in totals))
         counts = replace(counts, succeeded=counts.succeeded + kept_before(job))
         if totals:
-            stages = await count_stages(totals, cloud.reader.tasks(job.id))
+            stages = await count_stages(totals, cloud.tasks.list(job.id, missing_ok=True))
     return Status(
-        account=cloud.reader.account,
+        account=cloud.names,
         name=spec.name,
         job=job.id if job else None,
         job_state=job.state if job else "",

@@ -60,7 +60,7 @@ async def stop(
     async with open_target(target, options.environ) as cloud:
         jobs = [
             job
-            for job in await jobs_of(loaded, cloud.reader)
+            for job in await jobs_of(loaded, cloud)
             if job.metadata.get(SPEC) == loaded.name and job.state != "deleting"
         ]
         if tasks:
@@ -87,11 +87,11 @@ async def _stop_jobs(
         out(nothing_to_stop(jobs[-1] if jobs else None, missing))
         return False
     for job in open_jobs:
-        counts = await cloud.batch.task_counts(job.id)
+        counts = await cloud.jobs.get_task_counts(job.id)
         if not _agreed(job_question(job.id, counts.running, counts.active), yes=yes):
             return False
         # A job that is being terminated keeps its reason.
-        await cloud.batch.terminate_job(job.id, reason)
+        await cloud.jobs.terminate(job.id, reason)
     for job in open_jobs:
         out(await _wait_for_end(job.id, cloud, reason, look))
     return True
@@ -104,9 +104,9 @@ async def _wait_for_end(job_id: str, cloud: AccountClient, reason: str, look: st
     from batchspec.cli.execute import POLL_INTERVAL
     from batchspec.render.questions import job_ended, job_ending
 
-    interval = POLL_INTERVAL[cloud.reader.account.target]
+    interval = POLL_INTERVAL[cloud.names.target]
     for _ in range(int(_LONGEST_WAIT / interval)):
-        job = await cloud.reader.job(job_id)
+        job = await cloud.jobs.get(job_id)
         if job is None or job.state in _ENDED:
             return job_ended(job_id, job.terminate_reason if job is not None else reason)
         await asyncio.sleep(interval)
@@ -138,7 +138,7 @@ async def _stop_tasks(
 
     matches = []
     for name in names:
-        match = await find_task(counted_jobs(tuple(jobs)), cloud.reader, name)
+        match = await find_task(counted_jobs(tuple(jobs)), cloud, name)
         if match is None:
             raise UsageError(await no_run_of(spec, cloud))
         matches.append(match)
@@ -152,10 +152,10 @@ async def _stop_tasks(
     for job_id, group in groupby(sorted(running, key=lambda m: m.job), lambda m: m.job):
         task_ids = [match.seen.facts.id for match in group]
         # Before the tasks end, so that a run that waits for them finds the reason.
-        if (job := await cloud.reader.job(job_id)) is not None:
-            await cloud.batch.update_job(job_id, stopped_metadata(job, task_ids, reason))
+        if (job := await cloud.jobs.get(job_id)) is not None:
+            await cloud.jobs.update(job_id, stopped_metadata(job, task_ids, reason))
         for task_id in task_ids:
-            await cloud.batch.terminate_task(job_id, task_id)
+            await cloud.tasks.terminate(job_id, task_id)
     out(tasks_ended(ids))
 
 

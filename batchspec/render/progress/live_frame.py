@@ -10,7 +10,7 @@ from rich.text import Text
 
 from batchspec.apply import events
 from batchspec.apply.events import NodesSeen, TasksSeen
-from batchspec.plan.observed import Account
+from batchspec.plan.observed import AccountNames
 from batchspec.plan.plan import Verb
 from batchspec.render import run_text, units
 from batchspec.render.output import flat, wrap
@@ -167,7 +167,7 @@ def _header(state: LiveState, now: datetime, width: int, symbols: Symbols) -> Te
     text = Text()
     if state.run is not None:
         run = state.run
-        account = Account(run.target, _bare(run.batch), _bare(run.storage))
+        account = AccountNames(run.target, _bare(run.batch), _bare(run.storage))
         text.append(flat(run.name), "bold").append(f" on {account_line(account)}", "dim")
     began = state.began or now
     took = state.end.seconds if state.end else (now - began).total_seconds()

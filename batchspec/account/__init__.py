@@ -1,0 +1,58 @@
+"""The interface of a Batch account and its Storage account: :class:`Account`.
+
+An account consists of resources, each a Protocol named like its operation group in the REST
+reference: ``account.pools.get(pool_id)``, ``account.tasks.list(job_id)``. ``observe`` reads an
+account, ``apply`` changes it, ``cloud`` implements it, and tests have an account in memory.
+
+In and out: frozen values. Not here: requests, SDK types, and decisions.
+"""
+
+from __future__ import annotations
+
+from batchspec.account.facts import (
+    ContainerProperties,
+    FilePart,
+    NodeFacts,
+    PreparationFacts,
+    TaskAdded,
+    TaskCounts,
+    TaskDetails,
+    TaskTimes,
+    TaskWaiting,
+)
+from batchspec.account.resources import (
+    Account,
+    Applications,
+    Blobs,
+    Containers,
+    Images,
+    Jobs,
+    JobSchedules,
+    Nodes,
+    Pools,
+    Quotas,
+    Tasks,
+)
+
+__all__ = [
+    "Account",
+    "Applications",
+    "Blobs",
+    "ContainerProperties",
+    "Containers",
+    "FilePart",
+    "Images",
+    "JobSchedules",
+    "Jobs",
+    "NodeFacts",
+    "Nodes",
+    "Pools",
+    "PreparationFacts",
+    "Quotas",
+    "TaskAdded",
+    "TaskCounts",
+    "TaskDetails",
+    "TaskTimes",
+    "TaskWaiting",
+    "Tasks",
+]

@@ -1,0 +1,125 @@
+"""Facts about an account that only the commands that read or change it need.
+
+Those that a plan depends on are in :mod:`batchspec.plan.observed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from batchspec.diagnostics import Diagnostic
+from batchspec.plan.observed import TaskFacts
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCounts:
+    """Get Task Counts: ``completed`` is ``succeeded + failed``; preparing counts as running."""
+
+    active: int
+    running: int
+    succeeded: int
+    failed: int
+
+    def without(self, succeeded: int) -> TaskCounts:
+        """The counts without this number of succeeded tasks."""
+        return replace(self, succeeded=max(0, self.succeeded - succeeded))
+
+    @property
+    def completed(self) -> int:
+        """How many tasks have ended."""
+        return self.succeeded + self.failed
+
+    @property
+    def total(self) -> int:
+        """How many tasks the job has."""
+        return self.active + self.running + self.completed
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """A node of a pool: its state, and the exit code and failure of its start task."""
+
+    id: str
+    state: str
+    exit_code: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparationFacts:
+    """The state of the preparation task of a job on one node.
+
+    ``directory`` is where its files are on the node, ``ended`` is when it ended.
+    """
+
+    node: str
+    failed: bool
+    exit_code: int | None = None
+    message: str = ""
+    directory: str = ""
+    ended: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTimes:
+    """When a task started and ended, each ``None`` until it has."""
+
+    id: str
+    started: datetime | None
+    ended: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAdded:
+    """The result of adding one task: ``problem`` is ``None`` if it is in the job.
+
+    ``existed``: it was in the job before this request.
+    """
+
+    id: str
+    existed: bool = False
+    problem: Diagnostic | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWaiting:
+    """A task that has not started, and what it waits for: ids, and ranges of ids, ends included.
+
+    ``slots`` is how many slots of a node it takes.
+    """
+
+    id: str
+    needs: tuple[str, ...] = ()
+    ranges: tuple[tuple[int, int], ...] = ()
+    slots: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FilePart:
+    """Bytes of a file or blob; ``length`` is the present length of the whole."""
+
+    data: bytes
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDetails:
+    """One task, with the location of its logs.
+
+    ``kept`` is the container and folder to which stdout and stderr are uploaded when the task ends;
+    ``None`` if they are not.
+    """
+
+    facts: TaskFacts
+    kept: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerProperties:
+    """A container of the account, with its metadata; ``modified`` is when it was last changed."""
+
+    name: str
+    metadata: Mapping[str, str]
+    modified: datetime | None = None

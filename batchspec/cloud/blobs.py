@@ -1,0 +1,130 @@
+"""The blobs of containers. :mod:`.transfer` transfers the content of files."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from azure.core.exceptions import AzureError
+from azure.storage.blob import ContentSettings
+
+from batchspec.account import FilePart
+from batchspec.cloud.containers import absent
+from batchspec.cloud.errors import translate, translated
+from batchspec.cloud.rate_limiter import RateLimiter, Timing
+from batchspec.cloud.transfer import Downloads, Uploads
+from batchspec.plan.observed import Blob, LocalFile
+from batchspec.plan.stamps import STAMP
+
+if TYPE_CHECKING:
+    from azure.storage.blob.aio import BlobServiceClient
+
+_PAGE = 5000
+_DIRECTORY = "hdi_isfolder"
+
+
+def _never() -> bool:
+    return False
+
+
+class Blobs:
+    """Implements :class:`batchspec.account.Blobs`."""
+
+    def __init__(self, service: BlobServiceClient, limiter: RateLimiter, timing: Timing) -> None:
+        self._service = service
+        self._uploads = Uploads(service)
+        self._downloads = Downloads(service, timing, limiter.backoff)
+
+    async def list(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
+        """Every blob of a container, streamed; nothing if the container does not exist.
+
+        An account with a hierarchical namespace lists its directories as empty blobs with special
+        metadata (azure-sdk-for-python#34734); they are left out.
+        """
+        client = self._service.get_container_client(container)
+        listed = client.list_blobs(
+            name_starts_with=prefix or None, include=["metadata"], results_per_page=_PAGE
+        )
+        try:
+            async for found in listed:
+                metadata = found.metadata or {}
+                if _is_directory(metadata):
+                    continue
+                md5 = found.content_settings.content_md5
+                yield Blob(
+                    name=found.name,
+                    size=found.size,
+                    md5=bytes(md5) if md5 else None,
+                    modified=found.last_modified,
+                    work=metadata.get(STAMP, ""),
+                )
+        except AzureError as error:
+            if not absent(error):
+                raise translate(error, f"container {container}") from None
+
+    async def put(self, container: str, blob: str, data: bytes) -> None:
+        """Write a small blob of plain text; replaces an existing blob."""
+        settings = ContentSettings(content_type="text/plain; charset=utf-8")
+        with translated(f"{container}/{blob}"):
+            await self._service.get_blob_client(container, blob).upload_blob(
+                data, length=len(data), overwrite=True, content_settings=settings
+            )
+
+    async def delete(self, container: str, blob: str) -> None:
+        """Delete a blob, if it exists."""
+        try:
+            await self._service.get_blob_client(container, blob).delete_blob()
+        except AzureError as error:
+            if not absent(error):
+                raise translate(error, f"{container}/{blob}") from None
+
+    async def get_part(self, container: str, blob: str, start: int, size: int) -> FilePart | None:
+        """Up to ``size`` bytes of a blob from ``start``; ``None`` if it does not exist."""
+        client = self._service.get_blob_client(container, blob)
+        try:
+            length = int((await client.get_blob_properties()).size)
+            if start >= length:
+                return FilePart(b"", length)
+            # Without decompression: offsets are those of the stored bytes.
+            found = await client.download_blob(start, size, decompress=False)
+            return FilePart(await found.readall(), length)
+        except AzureError as error:
+            if absent(error):
+                return None
+            raise translate(error, f"{container}/{blob}") from None
+
+    async def upload(
+        self,
+        container: str,
+        file: LocalFile,
+        moved: Callable[[int], None],
+        cancelled: Callable[[], bool] = _never,
+    ) -> bool:
+        """Upload one file, checked in transit and at rest (MD5).
+
+        Returns:
+            ``False`` if ``cancelled`` was true before all blocks of the file were sent.
+
+        Raises:
+            StalePlanError: ``file-moved``: the file was deleted or changed after the plan was made.
+            SpecError: ``blob-name``: a blob cannot have this name.
+        """
+        with translated(f"{container}/{file.blob}"):
+            return await self._uploads.upload(container, file, moved, cancelled)
+
+    async def download(
+        self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]
+    ) -> bytes:
+        """Download a blob to the file ``part`` and check its length and, if stored, its MD5.
+
+        Returns:
+            The MD5 of the file.
+        """
+        with translated(f"{container}/{blob.name}"):
+            return await self._downloads.download(container, blob, part, moved)
+
+
+def _is_directory(metadata: Mapping[str, str]) -> bool:
+    # Clients that wrote directories before hierarchical namespaces use other cases.
+    return any(key.lower() == _DIRECTORY and metadata[key] == "true" for key in metadata)
