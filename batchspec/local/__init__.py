@@ -85,8 +85,8 @@ def start(
         LocalError: it cannot be installed or started, or it runs with other ``options``.
     """
     settings = _settings(data, options)
-    wanted = settings.simulation if options else None
-    return start_daemon(settings, port=port, notify=notify, wanted=wanted)
+    simulation = settings.simulation if options else None
+    return start_daemon(settings, port=port, notify=notify, simulation=simulation)
 
 
 def status(data: Path | None = None) -> Status:

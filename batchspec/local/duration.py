@@ -1,6 +1,7 @@
 """Durations as users write them: ``500ms``, ``20s``, ``4m``, ``1.5h``.
 
-The ISO 8601 durations of the protocol are in ``wire.times``.
+The ISO 8601 durations of the protocol are in ``wire.times``. Specs have another notation
+(docs/adr/0012-own-parts-of-the-embedded-service.md).
 """
 
 from __future__ import annotations

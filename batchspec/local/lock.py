@@ -2,8 +2,9 @@
 
 The operating system releases a lock when its last holder ends, however it ends, so that a lock
 cannot be stale as a file with a process id can. This is not ``filelock``: here child processes
-inherit the lock, and other processes can test it without taking it. What is locked, and what to do
-about its holder, is decided elsewhere.
+inherit the lock, and other processes can test it without taking it
+(docs/adr/0012-own-parts-of-the-embedded-service.md). What is locked, and what to do about its
+holder, is decided elsewhere.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Processes: their identity, and task processes that an earlier run of the service left behind.
 
-A process id alone does not identify a process, because ids are used again.
+A process id alone does not identify a process, because ids are used again. This is not ``psutil``:
+a signal must not reach another process that gets the id, and the caller must see that a process is
+exiting (docs/adr/0012-own-parts-of-the-embedded-service.md).
 
 Normally no task processes are left: the host kills all of them when the service ends. They exist
 while the host is doing so, and after the host was killed together with the service. They are found
@@ -149,13 +151,13 @@ def kill_orphans(data: Path) -> int:
     """
     if sys.platform != "linux":
         return 0
-    wanted = f"{TAG_VARIABLE}={process_tag(data)}".encode()
+    tag = f"{TAG_VARIABLE}={process_tag(data)}".encode()
     held: dict[int, int] = {}
     try:
         # All are stopped before any is killed, so that none starts another one meanwhile and none
         # loses the parent by which it is found.
         until = time.monotonic() + _TIMEOUT
-        while not _stop_all(wanted, held) and time.monotonic() < until:
+        while not _stop_all(tag, held) and time.monotonic() < until:
             pass
         for descriptor in held.values():
             with suppress(*_GONE):
@@ -175,14 +177,14 @@ class _Process:
     started: str
 
 
-def _stop_all(wanted: bytes, held: dict[int, int]) -> bool:
+def _stop_all(tag: bytes, held: dict[int, int]) -> bool:
     """Stop the processes that are not in ``held`` yet; true if there were none and all are stopped.
 
     ``held`` has a descriptor for each process, which refers to that process even if its id is used
     again.
     """
     table = {process.pid: process for process in _processes()}
-    family = _tagged_tree(table, wanted, held)
+    family = _tagged_tree(table, tag, held)
     found = [table[pid] for pid in family - held.keys()]
     for process in found:
         try:
@@ -199,14 +201,14 @@ def _stop_all(wanted: bytes, held: dict[int, int]) -> bool:
     return not found and all(table[pid].state in _STOPPED for pid in family)
 
 
-def _tagged_tree(table: dict[int, _Process], wanted: bytes, held: dict[int, int]) -> set[int]:
+def _tagged_tree(table: dict[int, _Process], tag: bytes, held: dict[int, int]) -> set[int]:
     """The tagged or held processes and their descendants; without this process and its
     ancestors.
     """
     children: dict[int, list[int]] = {}
     for process in table.values():
         children.setdefault(process.parent, []).append(process.pid)
-    todo = [pid for pid in table if pid in held or _has_tag(pid, wanted)]
+    todo = [pid for pid in table if pid in held or _has_tag(pid, tag)]
     family: set[int] = set()
     while todo:
         pid = todo.pop()
@@ -220,9 +222,9 @@ def _tagged_tree(table: dict[int, _Process], wanted: bytes, held: dict[int, int]
     return {pid for pid in family if table[pid].state not in "ZXx"}
 
 
-def _has_tag(pid: int, wanted: bytes) -> bool:
+def _has_tag(pid: int, tag: bytes) -> bool:
     try:
-        return wanted in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return tag in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
     except _GONE:
         return False
 

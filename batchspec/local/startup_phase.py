@@ -18,4 +18,4 @@ class StartupPhase(StrEnum):
 
 
 Notify = Callable[[StartupPhase], None]
-"""Called with each phase as it begins."""
+"""Called at the start of each phase."""

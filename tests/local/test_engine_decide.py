@@ -269,7 +269,7 @@ def test_a_deleted_pool_removes_its_nodes_first(allocation: AllocationState) -> 
 
 def test_an_exhausted_quota_is_a_resize_error_for_each_kind() -> None:
     pool = resizing(2, 1)
-    full = SchedulerState(pools=(PoolView(pool, ()),), room=RemainingQuota(0, 0))
+    full = SchedulerState(pools=(PoolView(pool, ()),), remaining_quota=RemainingQuota(0, 0))
     (settle,) = decide(full, NOW)
     assert isinstance(settle, CompleteResize)
     assert [error["code"] for error in settle.errors] == [
@@ -282,7 +282,7 @@ def test_an_exhausted_quota_is_a_resize_error_for_each_kind() -> None:
 def test_pools_share_the_remaining_quota() -> None:
     first, second = resizing(2, 1), replace(resizing(2), seq=2, id="other")
     views = PoolView(first, ()), PoolView(second, ())
-    assert decide(SchedulerState(pools=views, room=RemainingQuota(3, None)), NOW) == [
+    assert decide(SchedulerState(pools=views, remaining_quota=RemainingQuota(3, None)), NOW) == [
         AddNodes(first, True, 2),
         AddNodes(first, False, 1),
         AddNodes(second, True, 1),
@@ -292,7 +292,7 @@ def test_pools_share_the_remaining_quota() -> None:
 def test_a_partial_allocation_is_a_resize_error() -> None:
     pool, there = resizing(2), a_node()
     (settle,) = decide(
-        SchedulerState(pools=(PoolView(pool, (there,)),), room=RemainingQuota(0)), NOW
+        SchedulerState(pools=(PoolView(pool, (there,)),), remaining_quota=RemainingQuota(0)), NOW
     )
     assert isinstance(settle, CompleteResize)
     assert [error["code"] for error in settle.errors] == ["AccountCoreQuotaReached"]
@@ -661,12 +661,12 @@ def placed(work: PoolWork) -> list[RunTask]:
 
 
 def offer_of(
-    free: list[int], needs: list[int], *, fill: str = "Spread", room: int | None = None
+    free: list[int], needs: list[int], *, fill: str = "Spread", capacity: int | None = None
 ) -> PoolWork:
     pool = a_pool(body={"taskSchedulingPolicy": {"nodeFillType": fill}})
     nodes = tuple(a_node(seq, slots=slots) for seq, slots in enumerate(free, start=1))
     tasks = tuple(a_task(seq, slots=slots) for seq, slots in enumerate(needs, start=1))
-    return PoolWork(pool, nodes, (JobQueue(a_job(), tasks, room),))
+    return PoolWork(pool, nodes, (JobQueue(a_job(), tasks, capacity),))
 
 
 @pytest.mark.parametrize(
@@ -713,8 +713,8 @@ def test_another_round_is_needed_after_other_decisions() -> None:
 
 
 def test_a_job_respects_its_maximum_of_parallel_tasks() -> None:
-    assert len(placed(offer_of([8], [1] * 5, room=3))) == 3
-    assert placed(offer_of([8], [1] * 5, room=0)) == []
+    assert len(placed(offer_of([8], [1] * 5, capacity=3))) == 3
+    assert placed(offer_of([8], [1] * 5, capacity=0)) == []
 
 
 @given(

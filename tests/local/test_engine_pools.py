@@ -52,7 +52,7 @@ def state(batch: Service, task_id: str = "t") -> str:
     return str(batch.client.get_task("j", task_id).state.value)
 
 
-def test_a_task_runs_on_the_node_of_its_affinity_if_there_is_room(batch: Service) -> None:
+def test_a_task_runs_on_the_node_of_its_affinity_if_it_has_free_slots(batch: Service) -> None:
     batch.client.create_pool(pool(nodes=3))
     batch.client.create_job(job())
     until(lambda: states(batch) == ["idle"] * 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.local.api import REFUSED, ROUTES, WITHOUT_EFFECT
-from batchspec.local.wire import OLDER_PROPERTIES, model_names, parse_body, properties
+from batchspec.local.wire import FAULTS, OLDER_PROPERTIES, model_names, parse_body, properties
 from batchspec.local.wire.body import SPELLING
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +41,23 @@ def test_a_route_without_a_handler_is_not_supported_and_has_a_reason() -> None:
     for route in ROUTES:
         assert (route.handler is None) == (route.support == "not supported")
         assert route.support == "full" or route.note
+
+
+def test_every_error_code_is_used_by_a_reply() -> None:
+    used = set()
+    for path in (ROOT / "batchspec" / "local").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        keys = {
+            id(key) for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys
+        }
+        used |= {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in keys
+        }
+    assert sorted(set(FAULTS) - used) == []
 
 
 @pytest.mark.parametrize("table", [REFUSED, WITHOUT_EFFECT])

@@ -1,4 +1,4 @@
-"""What a node is asked to run, the outcome, and the service's code and message of each failure."""
+"""Launches (requests to run something on a node), their outcomes, and the failures by code."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Launch:
     ``multi_instance`` is set for a multi-instance task, whose primary the launch is. ``container``
     is what the command runs in, if any. ``refused`` is why the launch must fail without running.
     ``limits`` apply to the command, and in a multi-instance task to each instance. ``start_delay``
-    passes before the command begins, on a node that is slow by fault injection.
+    passes before the command starts, on a node that is slow by fault injection.
     """
 
     key: str

@@ -1,7 +1,7 @@
 """The coordination command of a multi-instance task, on all its nodes together.
 
 Source: the article "Use multi-instance tasks to run MPI applications". What the command leaves
-running on a node (such as an MPI daemon) lives until the task ends. The command of the task itself,
+running on a node (such as an MPI daemon) runs until the task ends. The command of the task itself,
 which the agent runs on the primary's node, is not part of this module.
 """
 

@@ -105,8 +105,9 @@ class StorageAccount:
         return urlencode(fields)
 
 
-# The client uses the REST API directly, because the node must stream to file descriptors that it
-# opened safely, with few dependencies at start.
+# Neither the client nor the signature uses azure-storage-blob as ``cloud`` does: its import would
+# take half as long as that of the whole service. The client must also stream to file descriptors
+# that the node opened safely (docs/adr/0012-own-parts-of-the-embedded-service.md).
 
 
 _VERSION = "2023-11-03"

@@ -237,8 +237,8 @@ def _with_pool(job: Job, given: Mapping[str, Any]) -> Mapping[str, Any]:
     if auto is not None and before is not None:
         kept = {**before, "keepAlive": auto.get("keepAlive", False)}
         return {**given, "poolInfo": {"autoPoolSpecification": kept}}
-    asked = info.get("poolId")
-    same = auto is None and (asked is None or asked.lower() == job.pool_id.lower())
+    pool_id = info.get("poolId")
+    same = auto is None and (pool_id is None or pool_id.lower() == job.pool_id.lower())
     if same or (auto is None and job.state is JobState.DISABLED):
         return given
     raise Fault(

@@ -154,13 +154,13 @@ def find_parent_task(context: Context, request: Request) -> Task:
     return task
 
 
-def next_state(life: StateMachine[S], verb: str, state: S) -> S:
+def next_state(machine: StateMachine[S], verb: str, state: S) -> S:
     """What ``verb`` makes of ``state``.
 
     Raises:
-        Fault: the life cycle refuses it.
+        Fault: the state machine does not allow it.
     """
-    answer = life.next_state(verb, state)
+    answer = machine.next_state(verb, state)
     if isinstance(answer, Refusal):
         raise Fault(answer.code)
     return answer

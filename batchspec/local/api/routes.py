@@ -224,12 +224,12 @@ def _files_at(segments: list[str]) -> int | None:
 
 def _fit(template: tuple[str, ...], segments: list[str]) -> Mapping[str, str] | None:
     parameters = {}
-    for wanted, given in zip(template, segments, strict=True):
-        if wanted.startswith("{"):
+    for expected, given in zip(template, segments, strict=True):
+        if expected.startswith("{"):
             if not given:
                 return None
-            parameters[wanted[1:-1]] = given
-        elif wanted != given.lower():
+            parameters[expected[1:-1]] = given
+        elif expected != given.lower():
             return None
     return parameters
 

@@ -73,9 +73,9 @@ def expected_installation(cache: Path) -> Installation:
     return Installation(folder, folder / _ENTRY, pinned_version())
 
 
-def is_complete(wanted: Installation) -> bool:
+def is_complete(installation: Installation) -> bool:
     """Whether the installation is complete."""
-    return (wanted.folder / _DONE).is_file() and wanted.entry.is_file()
+    return (installation.folder / _DONE).is_file() and installation.entry.is_file()
 
 
 def install(
@@ -89,18 +89,18 @@ def install(
         LocalError: there is no npm, the registry cannot be reached, the hash of a package is wrong,
             or the folder cannot be written; the code and the log show which.
     """
-    wanted = expected_installation(cache)
-    if is_complete(wanted):
-        return wanted
+    installation = expected_installation(cache)
+    if is_complete(installation):
+        return installation
     npm = node.npm(search_path)
-    parent = wanted.folder.parent
+    parent = installation.folder.parent
     with _writing(parent):
         parent.mkdir(parents=True, exist_ok=True)
         with _alone(parent / "install.lock", notify):
-            if is_complete(wanted):
-                return wanted
+            if is_complete(installation):
+                return installation
             notify(StartupPhase.INSTALLING_AZURITE)
-            _clear(parent, wanted)
+            _clear(parent, installation)
             stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=parent))
             try:
                 _fill(stage)
@@ -112,11 +112,11 @@ def install(
                         "npm reported success but did not install Azurite.",
                         log=log,
                     )
-                (stage / _DONE).write_text(f"{wanted.version}\n")
-                stage.rename(wanted.folder)
+                (stage / _DONE).write_text(f"{installation.version}\n")
+                stage.rename(installation.folder)
             finally:
                 shutil.rmtree(stage, ignore_errors=True)
-    return wanted
+    return installation
 
 
 @contextmanager
@@ -147,12 +147,12 @@ def _alone(path: Path, notify: Notify) -> Iterator[None]:
         yield
 
 
-def _clear(parent: Path, wanted: Installation) -> None:
+def _clear(parent: Path, installation: Installation) -> None:
     # This process has the lock, so every stage was left behind by a killed installation.
     for abandoned in parent.glob(f"{_STAGE}*"):
         shutil.rmtree(abandoned)
-    if wanted.folder.exists():
-        shutil.rmtree(wanted.folder)
+    if installation.folder.exists():
+        shutil.rmtree(installation.folder)
 
 
 def _fill(stage: Path) -> None:
@@ -295,8 +295,8 @@ def azurite_status(settings: Settings) -> AzuriteStatus:
         LocalError: there is no Node.js that can run Azurite, or no npm to install it with.
     """
     node = find_nodejs(settings)
-    wanted = expected_installation(settings.cache)
-    installed = is_complete(wanted)
+    installation = expected_installation(settings.cache)
+    installed = is_complete(installation)
     if not installed:
         node.npm(settings.path)
-    return AzuriteStatus(node.executable, wanted.version, wanted.folder, installed)
+    return AzuriteStatus(node.executable, installation.version, installation.folder, installed)

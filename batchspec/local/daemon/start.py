@@ -85,23 +85,23 @@ _POLL = 0.02
 
 
 def start_daemon(
-    settings: Settings, *, port: int, notify: Notify, wanted: Simulation | None = None
+    settings: Settings, *, port: int, notify: Notify, simulation: Simulation | None = None
 ) -> Endpoints:
     """The running service of ``settings.data``; starts it if it does not run.
 
     Several processes may call this at the same time: one starts the service, the others wait. A
-    running service must have the simulation options ``wanted``, if given.
+    running service must have the simulation options ``simulation``, if given.
 
     Raises:
         LocalError: it cannot be started, or runs with other options.
     """
     home = Home(settings.data)
-    if endpoints := _running(home, port, wanted):
+    if endpoints := _running(home, port, simulation):
         return endpoints
     _check_operations(settings.simulation)
     home.create()
     with exclusive(home, notify):
-        if endpoints := _await_running(home, port, wanted):
+        if endpoints := _await_running(home, port, simulation):
             return endpoints
         node = find_nodejs(settings)
         install(
@@ -113,7 +113,7 @@ def start_daemon(
         )
         notify(StartupPhase.STARTING)
         _spawn(home, settings, node, port)
-        endpoints = _running(home, port, wanted)
+        endpoints = _running(home, port, simulation)
         if endpoints is None:
             raise _ended(home)
         return endpoints
@@ -151,7 +151,7 @@ def _check_operations(simulation: Simulation) -> None:
         check_operations(simulation.faults, (route.operation for route in ROUTES))
 
 
-def _running(home: Home, port: int, wanted: Simulation | None) -> Endpoints | None:
+def _running(home: Home, port: int, simulation: Simulation | None) -> Endpoints | None:
     """The endpoints, if the daemon of ``home`` runs and is ready."""
     with home.disk_errors():
         daemon = Process.read(home.daemon_lock) if held(home.daemon_lock) else None
@@ -169,7 +169,7 @@ def _running(home: Home, port: int, wanted: Simulation | None) -> Endpoints | No
             f"The local service runs at {announcement.batch_url}, not on port {port}.",
             fix="Stop it first: batchspec local stop",
         )
-    if wanted is not None and announcement.simulation != wanted:
+    if simulation is not None and announcement.simulation != simulation:
         raise LocalError(
             "running-otherwise",
             f"The local service runs with other options ({announcement.simulation.text}).",
@@ -178,11 +178,11 @@ def _running(home: Home, port: int, wanted: Simulation | None) -> Endpoints | No
     return announcement.endpoints(account, home)
 
 
-def _await_running(home: Home, port: int, wanted: Simulation | None) -> Endpoints | None:
+def _await_running(home: Home, port: int, simulation: Simulation | None) -> Endpoints | None:
     """As :func:`_running`, but wait for a daemon that is starting or stopping."""
     until = time.monotonic() + _TIMEOUT
     while True:
-        if endpoints := _running(home, port, wanted):
+        if endpoints := _running(home, port, simulation):
             return endpoints
         if not held(home.daemon_lock):
             return None

@@ -1,4 +1,4 @@
-"""The scheduler: what the store says is wanted is brought about.
+"""The scheduler: carries out the intent in the store.
 
 The loop is observe, decide, apply: ``observe`` reads the store, ``decide`` is pure, the decisions
 are written to the store in one transaction, and the runs that follow from them go to the agent.

@@ -252,13 +252,13 @@ class DecisionApplier:
         task, node, job = decision.task, decision.node, decision.job
         directory = task_directory(job.id, task.id)
         state = TaskState.PREPARING if decision.waits else TaskState.RUNNING
-        begun = self._store.runs.begin(task, node, directory, now, state)
-        if begun is None:
+        started = self._store.runs.begin(task, node, directory, now, state)
+        if started is None:
             return
         if decision.others:
-            self._store.subtasks.begin(begun, decision.others, subtask_started(now), now)
+            self._store.subtasks.begin(started, decision.others, subtask_started(now), now)
         if not decision.waits:
-            yield self._starter.task(TaskRun(begun, job, node, decision.others), fresh=True)
+            yield self._starter.task(TaskRun(started, job, node, decision.others), fresh=True)
 
     def _create_scheduled_job(self, decision: CreateScheduledJob, now: datetime) -> None:
         schedule = decision.schedule

@@ -31,7 +31,7 @@ _TICK = timedelta(milliseconds=1)
 
 
 class Engine:
-    """Brings about what the store says is wanted."""
+    """Carries out the intent in the store."""
 
     def __init__(
         self,

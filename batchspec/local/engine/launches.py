@@ -58,12 +58,12 @@ def task_launch(
     pool: Pool,
     fresh: bool,
 ) -> Launch:
-    """The run of ``task`` that has begun on ``nodes``; a retry is not ``fresh``.
+    """The run of ``task`` that has started on ``nodes``; a retry is not ``fresh``.
 
     A multi-instance task has several nodes; its primary is on the first one.
     """
     if task.directory is None:
-        raise ValueError(f"task {task.id} has no directory: it has not begun")
+        raise ValueError(f"task {task.id} has no directory: it has not started")
     first = node_root(data, nodes[0].pool_id, nodes[0].id)
     instances = []
     for at, node in enumerate(nodes):
@@ -256,28 +256,28 @@ def in_container(
     ``environment`` is that of the container. In a pool for containers a task without container
     settings fails if they are ``required``: start, preparation and release tasks may run without.
     """
-    wanted = settings.get(CONTAINER_SETTINGS)
+    container = settings.get(CONTAINER_SETTINGS)
     configuration = pool.get("virtualMachineConfiguration", {}).get("containerConfiguration")
-    if wanted is None:
+    if container is None:
         if configuration is None or not required:
             return launch
         return replace(launch, refused=container_failure("ContainerTaskSettingsNotFound"))
     if configuration is None:
         return replace(launch, refused=container_failure("ContainerPoolNotSupported"))
     try:
-        options = tuple(shlex.split(wanted.get("containerRunOptions", "")))
+        options = tuple(shlex.split(container.get("containerRunOptions", "")))
     except ValueError as error:
         return replace(launch, refused=_invalid_settings(f"containerRunOptions: {error}"))
-    where = wanted.get("workingDirectory", "taskWorkingDirectory").lower()
+    where = container.get("workingDirectory", "taskWorkingDirectory").lower()
     return replace(
         launch,
         container=Container(
-            image=wanted["imageName"],
-            mounts=tuple(_mounts(wanted, launch)),
+            image=container["imageName"],
+            mounts=tuple(_mounts(container, launch)),
             directory=None if where == "containerimagedefault" else launch.directory / "wd",
             environment=environment,
             options=(*_limit_options(launch), *options),
-            registries=tuple(_registries(wanted, configuration)),
+            registries=tuple(_registries(container, configuration)),
         ),
     )
 
@@ -294,9 +294,9 @@ def _invalid_settings(why: str) -> Failure:
     return container_failure("ContainerInvalidSettings", why)
 
 
-def _mounts(wanted: Wire, launch: Launch) -> Iterator[tuple[Path, bool]]:
+def _mounts(container: Wire, launch: Launch) -> Iterator[tuple[Path, bool]]:
     """The mounted directories: the whole node, or the listed ones."""
-    root, listed = launch.node_root, wanted.get("containerHostBatchBindMounts")
+    root, listed = launch.node_root, container.get("containerHostBatchBindMounts")
     if not listed:
         yield root, False
         return
@@ -310,9 +310,9 @@ def _mounts(wanted: Wire, launch: Launch) -> Iterator[tuple[Path, bool]]:
             yield root / _MOUNT_FOLDERS[source], read_only
 
 
-def _registries(wanted: Wire, configuration: Wire) -> Iterator[Registry]:
+def _registries(container: Wire, configuration: Wire) -> Iterator[Registry]:
     """Registry credentials; those of the task come last and so override the pool's."""
-    own: Any = wanted.get("registry")
+    own: Any = container.get("registry")
     for given in (*configuration.get("containerRegistries", ()), *([own] if own else ())):
         if "username" in given:
             server = given.get("registryServer", _DOCKER)

@@ -90,7 +90,7 @@ class NodeFaults:
         return replace(launch, command_line=command, multi_instance=None, container=None)
 
     def _with_delay(self, launch: Launch, node: Node) -> Launch:
-        """The launch, or one that begins later because its node is slow."""
+        """The launch, or one that starts later because its node is slow."""
         rule = self.faults.rule(FaultKind.SLOW_NODE)
         if rule is None:
             return launch

@@ -113,7 +113,7 @@ def observe(
 
     ``cpu_usage`` is read for samples; without it they have no ``CPUPercent``.
     """
-    room, preemptions = (
+    remaining_quota, preemptions = (
         (RemainingQuota(), {})
         if node_faults is None
         else (_remaining_quota(store, node_faults), _preemptions(store, node_faults))
@@ -144,7 +144,7 @@ def observe(
         scales=tuple(_autoscale_views(store, now, cpu_usage)),
         schedules=tuple(_schedule_views(store, now)),
         running=executor.running,
-        room=room,
+        remaining_quota=remaining_quota,
         preempted=tuple(node for node, end in preemptions.values() if end <= now),
         preemption_times=tuple(end for _, end in preemptions.values() if end > now),
     )
@@ -229,14 +229,14 @@ def _pool_work(store: Store) -> Iterator[PoolWork]:
 
 def _queues(store: Store, pool: Pool, total: int, largest: int) -> Iterator[JobQueue]:
     for job in store.jobs.with_work(pool.id):
-        room = None
+        capacity = None
         if job.max_parallel > 0:
-            room = max(0, job.max_parallel - store.jobs.counts(job.id).tasks.running)
-        most = total if room is None else min(total, room)
+            capacity = max(0, job.max_parallel - store.jobs.counts(job.id).tasks.running)
+        most = total if capacity is None else min(total, capacity)
         tasks = _runnable(store, pool, job, most, largest)
         if tasks:
             prepared = {one.node_id.lower(): str(one.state) for one in _preparations(store, job)}
-            yield JobQueue(job, tuple(tasks), room, prepared)
+            yield JobQueue(job, tuple(tasks), capacity, prepared)
         total -= sum(task.slots for task in tasks)
         if total <= 0:
             return
@@ -265,7 +265,7 @@ def _too_large(store: Store, pool: Pool, tasks: list[Task]) -> list[int]:
 
 
 def _manager_without_node(store: Store, pool: Pool, job: Job, tasks: list[Task]) -> list[int]:
-    """A job manager task that needs a dedicated node while none has room for it."""
+    """A job manager task that needs a dedicated node while none has free slots for it."""
     manager = job.body.get("jobManagerTask")
     if manager is None or manager["allowLowPriorityNode"]:
         return []

@@ -186,8 +186,8 @@ class OutcomeRecorder:
                 continue
             if not ready:
                 self._store.runs.requeue(task, now, counted=False)
-            elif (begun := self._store.runs.start_prepared(task, now)) is not None:
-                yield self._starter.task(TaskRun(begun, job, node), fresh=True)
+            elif (started := self._store.runs.start_prepared(task, now)) is not None:
+                yield self._starter.task(TaskRun(started, job, node), fresh=True)
 
     def _with_requested_end(self, task: Task, job: Job, outcome: Outcome | None) -> Outcome | None:
         """``outcome``, or ``TaskEnded`` if the task would be retried but is requested to end."""

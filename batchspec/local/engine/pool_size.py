@@ -65,17 +65,19 @@ _REMOVAL_COST = {
 class QuotaBudget:
     """What is left of the account's quota while several pools grow."""
 
-    room: RemainingQuota
+    remaining: RemainingQuota
 
     def take(self, count: int, *, dedicated: bool) -> int:
         """``count`` nodes, or as many as the quota allows."""
-        left = self.room.dedicated if dedicated else self.room.spot
+        left = self.remaining.dedicated if dedicated else self.remaining.spot
         if left is None:
             return count
         taken = min(count, left)
         rest = left - taken
-        self.room = (
-            replace(self.room, dedicated=rest) if dedicated else replace(self.room, spot=rest)
+        self.remaining = (
+            replace(self.remaining, dedicated=rest)
+            if dedicated
+            else replace(self.remaining, spot=rest)
         )
         return taken
 
@@ -128,7 +130,7 @@ def _grow_or_shrink(view: PoolView, staying: list[Node], budget: QuotaBudget) ->
 def _end_resize(
     view: PoolView, staying: list[Node], leaving: list[Node], why: tuple[str, str]
 ) -> Iterator[Decision]:
-    """End the resize: nodes that have not begun to start or leave stay as they are."""
+    """End the resize: nodes that are not yet starting or leaving stay as they are."""
     kept = [node for node in leaving if node.state is not NodeState.LEAVING_POOL]
     yield from (CancelNodeRemoval(node) for node in kept)
     unborn = [node for node in staying if node.state is NodeState.CREATING]

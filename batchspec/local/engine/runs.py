@@ -247,7 +247,7 @@ class RunStarter:
         return Execute(launch, StartTaskRun(updated, pool, retries))
 
     def task(self, run: TaskRun, *, fresh: bool) -> Execute:
-        """Run a task whose run has begun in the store; a retry is not ``fresh``."""
+        """Run a task whose run has started in the store; a retry is not ``fresh``."""
         nodes = (run.node, *run.others)
         pool = self._pool(run.node)
         launch = task_launch(

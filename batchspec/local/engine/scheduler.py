@@ -48,14 +48,14 @@ def is_settled(state: SchedulerState, decisions: Iterable[Decision]) -> bool:
         work.pool.id: sum(node.slots - node.running_slots for node in work.nodes)
         for work in state.work
     }
-    begun = set()
+    seen = set()
     for decision in decisions:
         if not isinstance(decision, RunTask) or decision.waits:
             return False
         pool_id = decision.node.pool_id
-        begun.add(pool_id)
+        seen.add(pool_id)
         left[pool_id] -= decision.task.slots * (1 + len(decision.others))
-    return not any(left[pool_id] for pool_id in begun)
+    return not any(left[pool_id] for pool_id in seen)
 
 
 def _decide(state: SchedulerState, now: datetime) -> Iterator[Decision]:
@@ -102,7 +102,7 @@ def _pool_and_node_decisions(
     A release task starts there in this round; a node that left the pool would not know of it.
     """
     decided = set()
-    budget = QuotaBudget(state.room)
+    budget = QuotaBudget(state.remaining_quota)
     for pool_view in state.pools:
         timeout = read_duration(pool_view.pool.resize_timeout)
         since = pool_view.pool.allocation_since
@@ -281,17 +281,17 @@ def schedule_tasks(
     slots = _FreeSlots(free, pack=fill.lower() == "pack")
     for queue in work.queues:
         job_scheduler = _JobScheduler(work, queue, slots, in_use)
-        room = queue.room
+        capacity = queue.capacity
         for task in queue.tasks:
-            if room == 0:
+            if capacity == 0:
                 break
             count = instance_count(task)
             for decision in (
                 job_scheduler.schedule_all(task, count) if count else job_scheduler.schedule(task)
             ):
                 yield decision
-                if isinstance(decision, RunTask) and room is not None:
-                    room -= 1
+                if isinstance(decision, RunTask) and capacity is not None:
+                    capacity -= 1
             if job_scheduler.reserved:
                 return
 

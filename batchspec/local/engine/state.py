@@ -82,7 +82,7 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class JobQueue:
-    """A job's next tasks. ``room`` is how many more may run at once; ``None`` is no limit.
+    """A job's next tasks. ``capacity`` is how many more may run at once; ``None`` is no limit.
 
     ``prepared`` is the state of the job's preparation task by node (id in lower case): ``running``,
     ``ready`` or ``failed``.
@@ -90,7 +90,7 @@ class JobQueue:
 
     job: Job
     tasks: tuple[Task, ...]
-    room: int | None = None
+    capacity: int | None = None
     prepared: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -153,7 +153,7 @@ class SchedulerState:
     scales: tuple[AutoscaleView, ...] = ()
     schedules: tuple[ScheduleView, ...] = ()
     running: frozenset[str] = frozenset()
-    room: RemainingQuota = field(default_factory=RemainingQuota)
+    remaining_quota: RemainingQuota = field(default_factory=RemainingQuota)
     preempted: tuple[Node, ...] = ()
     preemption_times: tuple[datetime, ...] = ()
 

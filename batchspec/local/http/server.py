@@ -100,11 +100,11 @@ async def serving(
         ),
     )
     task = asyncio.create_task(server.serve([listening]), name="batch-http")
-    begun = asyncio.create_task(started.wait())
+    started_task = asyncio.create_task(started.wait())
     try:
-        await asyncio.wait({task, begun}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, started_task}, return_when=asyncio.FIRST_COMPLETED)
         yield task
     finally:
-        begun.cancel()
+        started_task.cancel()
         server.should_exit = True
         await task

@@ -92,7 +92,7 @@ class Refusal:
 
 
 class IllegalTransitionError(Exception):
-    """The engine asked for a transition that is in no table. This is a bug, not a user error."""
+    """The engine requested a transition that is in no table. This is a bug, not a user error."""
 
 
 @dataclass(frozen=True, slots=True)

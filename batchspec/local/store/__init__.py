@@ -1,8 +1,8 @@
 """The state of the service in SQLite, and its only writer.
 
-The API and the engine meet here and nowhere else: the API writes what is wanted, the engine reads
-it, acts, and writes what is. Records (:mod:`batchspec.local.model`) go in and come out. Rules about
-what to do next, HTTP and processes may not live here.
+The API and the engine share nothing else: the API writes the intent; the engine reads it, acts, and
+writes the state. Records (:mod:`batchspec.local.model`) go in and come out. Rules about
+what to do next, HTTP and processes do not belong here.
 """
 
 from batchspec.local.store.applications import Application, Applications, application_id

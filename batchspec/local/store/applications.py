@@ -32,9 +32,9 @@ class Application:
 
     def package(self, version: str | None) -> tuple[str, Path] | None:
         """The version in its own spelling and the zip file; ``None`` if it does not exist."""
-        wanted = self.default if version is None else version
+        chosen = self.default if version is None else version
         for name, path in self.packages.items():
-            if wanted is not None and name.lower() == wanted.lower():
+            if chosen is not None and name.lower() == chosen.lower():
                 return name, path
         return None
 

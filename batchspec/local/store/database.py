@@ -1,6 +1,6 @@
 """One SQLite database: transactions, conversions of values, and pages of lists.
 
-The SQL of single tables may not live here.
+The SQL of single tables does not belong here.
 """
 
 # ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound

@@ -310,7 +310,7 @@ class Jobs:
     def with_all_tasks_complete(self) -> list[Job]:
         """Active jobs with ``onAllTasksComplete: terminatejob`` whose tasks are all completed.
 
-        A job without tasks counts: it ends at once, as the reference says (contract 7).
+        A job without tasks counts: it ends at once, as documented in the reference (contract 7).
         """
         rows = self._db.all(
             "SELECT job.* FROM job JOIN tally ON tally.job = job.key "

@@ -24,7 +24,7 @@ from batchspec.local.store.database import (
 
 
 def take_slots(database: Database, pool: str, node: str, slots: int, now: datetime) -> None:
-    """Take ``slots`` slots of the node with these keys for a run that begins."""
+    """Take ``slots`` slots of the node with these keys for a run that starts."""
     database.write(
         "UPDATE node SET running_tasks = running_tasks + 1, "
         "running_slots = running_slots + :slots, "
@@ -118,7 +118,7 @@ class Nodes:
         state: NodeState | None = None,
         now: datetime | None = None,
     ) -> None:
-        """Ask the engine for an action (see :class:`Node`); a later intent replaces an earlier one.
+        """Set the intent of a node (see :class:`Node`); a later intent replaces an earlier one.
 
         With ``state`` the node shows that state from ``now`` on, while the engine is still working
         on it.
@@ -130,7 +130,7 @@ class Nodes:
         self._set(node, **columns)
 
     def set_scheduling(self, node: Node, scheduling: str, option: str | None) -> None:
-        """Enable or disable scheduling; ``option`` says what disabling does to running tasks.
+        """Enable or disable scheduling; ``option`` is what disabling does to running tasks.
 
         Another pending intent stays; after it the node keeps the scheduling that is set here.
         """

@@ -301,7 +301,7 @@ class Runs:
     def retry(self, task: Task, now: datetime) -> Task | None:
         """The run failed and is retried on the same node, which keeps the slots taken.
 
-        A new run begins at once (``retryCount`` + 1), and its start becomes the start of the task
+        A new run starts at once (``retryCount`` + 1), and its start becomes the start of the task
         (contract 20). ``None`` if the run is not the current one.
         """
         changed = self._db.update(

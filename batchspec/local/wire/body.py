@@ -257,8 +257,8 @@ _PLAIN: Mapping[str, Reader] = {
 }
 
 
-def _wrong(name: str, value: Any, wanted: str) -> Fault:
+def _wrong(name: str, value: Any, expected: str) -> Fault:
     if not name:
-        return bad_body(f"The request body must be {wanted}.")
+        return bad_body(f"The request body must be {expected}.")
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return bad_property(name, text[:256], f"The value must be {wanted}.")
+    return bad_property(name, text[:256], f"The value must be {expected}.")

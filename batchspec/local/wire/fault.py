@@ -14,14 +14,9 @@ FAULTS: Mapping[str, tuple[int, str]] = {
         412,
         "The condition specified using HTTP conditional header(s) is not met.",  # rec
     ),
-    "MissingRequiredHeader": (400, "A required HTTP header was not specified."),
     "MissingRequiredProperty": (
         400,
         "A required property was not specified in the request body.",
-    ),
-    "UnsupportedHeader": (
-        400,
-        "One of the HTTP headers specified in the request is not supported.",
     ),
     "UnsupportedProperty": (
         400,
@@ -39,17 +34,9 @@ FAULTS: Mapping[str, tuple[int, str]] = {
         400,
         "A required query parameter was not specified for this request.",
     ),
-    "UnsupportedQueryParameter": (
-        400,
-        "One of the query parameters specified in the request URI is not supported.",
-    ),
     "InvalidQueryParameterValue": (
         400,
         "Value for one of the query parameters specified in the request URI is invalid.",  # rec
-    ),
-    "OutOfRangeQueryParameterValue": (
-        400,
-        "A query parameter specified in the request URI is outside the permissible range.",
     ),
     "InvalidUri": (400, "The requested URI does not represent any resource on the server."),
     "UnsupportedHttpVerb": (405, "The resource does not support the specified HTTP verb."),
@@ -57,24 +44,13 @@ FAULTS: Mapping[str, tuple[int, str]] = {
         400,
         "The specified Request Body is not syntactically valid.",  # rec
     ),
-    "OutOfRangeInput": (400, "One of the request inputs is out of range."),
-    "InvalidInput": (400, "One of the request inputs is not valid."),
-    "MultipleConditionHeadersNotSupported": (
-        400,
-        "Multiple condition headers are not supported.",
-    ),
     "InvalidAutoScalingSettings": (400, "The specified auto-scaling settings are not valid."),
     "AutoScalingFormulaSyntaxError": (
         400,
         "The specified auto-scaling formula has a syntax error.",
     ),
     "AutoScalingFormulaTooLong": (400, "The specified auto-scaling formula exceeds lengths limit."),
-    "TaskDependenciesNotSpecifiedOnJob": (
-        400,
-        "The job has not been set up to use task dependencies.",
-    ),
     "TaskDependencyListTooLong": (400, "The list of task dependencies is too long."),
-    "TaskDependencyRangesTooLong": (400, "The list of task dependency ranges is too long."),
     "PoolUsageMetricAPIRetired": (
         400,
         "Pool list usage metrics API was retired on 09/30/2024",  # rec
@@ -89,12 +65,6 @@ FAULTS: Mapping[str, tuple[int, str]] = {
         "Server failed to authenticate the request. Make sure the value of Authorization header "
         "is formed correctly including the signature.",  # rec
     ),
-    "Forbidden": (403, "Access is Forbidden"),  # rec
-    "TVMCurrentOperationUnsupported": (
-        403,
-        "The specified compute node does not support the current operation.",  # rec
-    ),
-    "ResourceNotFound": (404, "The specified resource does not exist."),
     "PoolNotFound": (404, "The specified pool does not exist."),  # rec
     "NodeNotFound": (404, "The specified node does not exist."),
     "JobNotFound": (404, "The specified job does not exist."),  # rec
@@ -135,14 +105,12 @@ FAULTS: Mapping[str, tuple[int, str]] = {
         409,
         "The specified job schedule has been marked for deletion and is being garbage collected.",
     ),
-    "JobScheduleDisabled": (409, "The specified job schedule is disabled."),
     "JobScheduleCompleted": (409, "The specified job schedule is in completed state."),
     "JobBeingTerminated": (409, "The specified job is being terminated."),
     "JobBeingDeleted": (
         409,
         "The specified job has been marked for deletion and is being garbage collected.",
     ),
-    "JobDisabled": (409, "The specified job is disabled."),
     "JobCompleted": (409, "The specified job is in a completed state."),
     "JobNotActive": (409, "The specified job is not in the active state."),
     "TaskCompleted": (409, "The specified task is already in completed state."),
@@ -161,10 +129,6 @@ FAULTS: Mapping[str, tuple[int, str]] = {
     "JobPreparationTaskOrReleaseTaskNotSpecified": (
         409,
         "The specified job does not have either job preparation task or job release task.",  # rec
-    ),
-    "OperationNotValidOnNode": (
-        409,
-        "The specified operation is not valid on the node.",  # rec
     ),
     "NodeAlreadyInTargetSchedulingState": (
         409,
@@ -186,7 +150,7 @@ FAULTS: Mapping[str, tuple[int, str]] = {
         "Server encountered an internal error. Please try again after some time.",  # rec
     ),
     # Only this service returns this code: it names the operation or property not implemented.
-    "NotImplemented": (501, "This service does not implement what the request asks for."),
+    "NotImplemented": (501, "This service does not implement the request."),
     "ServerBusy": (503, "The server is busy."),  # rec
     "TooManyEnableAutoScaleRequests": (
         503,

@@ -1,6 +1,6 @@
 """The host: the program that starts the processes of tasks and guarantees that none is left behind.
 
-It is a process of its own (:data:`START`) that uses only the standard library and imports nothing
+It is a separate process (:data:`START`) that uses only the standard library and imports nothing
 of batchspec, so that it is small and cheap to fork. Requests are read from standard input, reports
 are written to standard output, both as lines of JSON::
 
