@@ -175,7 +175,7 @@ def parse_fault_injection(text: str, seed: int = 0) -> FaultInjection:
     """The fault injection that ``text`` describes; nothing for an empty text.
 
     Raises:
-        LocalError: the text is not valid (``chaos-unreadable``); the hint shows valid text.
+        LocalError: the text is not valid (``chaos-unreadable``); the fix shows valid text.
     """
     rules: dict[tuple[FaultKind, str | None], FaultRule] = {}
     quotas: dict[QuotaKind, int] = {}

@@ -117,15 +117,21 @@ def _born(pid: int) -> str | None:
 
 
 def _stat(pid: int) -> list[str] | None:
+    """The fields of :func:`_read_stat`; ``None`` if the process is gone or a zombie."""
+    fields = _read_stat(pid)
+    return None if fields is None or fields[0] in {"Z", "X"} else fields
+
+
+def _read_stat(pid: int) -> list[str] | None:
     """The fields of ``/proc/PID/stat`` (proc(5)) from field 3, the state; ``None`` if it is
     gone.
     """
     try:
-        # The name, field 2, may contain spaces and parentheses.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    return None if fields[0] in {"Z", "X"} else fields
+    # The name, field 2, is in parentheses and may contain any character.
+    return text.rpartition(")")[2].split()
 
 
 TAG_VARIABLE = "BATCHSPEC_LOCAL_NODE"
@@ -143,7 +149,7 @@ def process_tag(data: Path) -> str:
 
 
 def kill_orphans(data: Path) -> int:
-    """Kill every process with the tag of ``data`` and its descendants; the number of them.
+    """Kill every process with the tag of ``data`` and its descendants; returns how many.
 
     Returns when they are gone. Call it before anything is started, while holding the lock of the
     folder. It needs ``/proc``; on other systems it does nothing, and a process that outlived its
@@ -236,13 +242,8 @@ def _processes() -> Iterator[_Process]:
 
 
 def _read_process(pid: int) -> _Process | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except _GONE:
-        return None
-    # The name is in parentheses and may contain any character.
-    fields = text.rpartition(")")[2].split()
-    return _Process(pid, fields[0], int(fields[1]), fields[19])
+    fields = _read_stat(pid)
+    return None if fields is None else _Process(pid, fields[0], int(fields[1]), fields[19])
 
 
 def _wait_for_exit(descriptors: Iterable[int], until: float) -> None:

@@ -33,7 +33,7 @@ MEDIAN_ALLOCATION = timedelta(seconds=226)
 
 @dataclass(frozen=True, slots=True)
 class SimulationOptions:
-    """Options of the user; the environment decides those that are ``None``."""
+    """Options of the user; the environment sets those that are ``None``."""
 
     speed: float | None = None
     allocation: str | None = None

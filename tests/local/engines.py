@@ -15,7 +15,7 @@ from tests.local.running import Service, running
 
 PATIENCE = 30.0
 WAIT = "while [ ! -e $AZ_BATCH_NODE_SHARED_DIR/go ]; do sleep 0.01; done"
-"""A script that runs until :func:`go`."""
+"""A script that runs until :func:`release_tasks`."""
 
 
 def engine_with(storage_access: StorageAccess) -> EngineFactory:
@@ -26,7 +26,7 @@ def engine_with(storage_access: StorageAccess) -> EngineFactory:
 
 
 @contextmanager
-def engined(data: Path, **config: Any) -> Iterator[Service]:
+def running_with_engine(data: Path, **config: Any) -> Iterator[Service]:
     """A service with its engine on ``data``."""
     with running(data, default_engine, **config) as service:
         yield service
@@ -61,7 +61,7 @@ def task(task_id: str, script: str, **more: Any) -> dict[str, Any]:
     return {"id": task_id, "commandLine": f"/bin/sh -c '{script}'", **more}
 
 
-def until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     """Wait until ``condition`` is true."""
     end = time.monotonic() + PATIENCE
     while not condition():
@@ -69,7 +69,7 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def go(service: Service) -> None:
+def release_tasks(service: Service) -> None:
     """End all scripts that :data:`WAIT`, on all nodes."""
     for shared in (service.data / "nodes").glob("*/*/shared"):
         (shared / "go").touch()

@@ -22,7 +22,7 @@ VERSION = b"api-version=2025-06-01"
 
 
 @dataclass(frozen=True, slots=True)
-class Got:
+class RawReply:
     """The first reply on a connection; status 0 if it was closed without a reply."""
 
     status: int = 0
@@ -30,7 +30,7 @@ class Got:
     body: bytes = b""
 
 
-def exchange(service: Service, *pieces: bytes, half_close: bool = False) -> Got:
+def exchange(service: Service, *pieces: bytes, half_close: bool = False) -> RawReply:
     """Send the pieces and read the reply; fails if there is neither a reply nor a close."""
     parts = urlsplit(service.url)
     with socket.create_connection((str(parts.hostname), parts.port), timeout=30) as connection:
@@ -62,9 +62,9 @@ def _whole(received: bytes, *, bare: bool) -> bool:
     return bool(found and length) and len(body) >= int(length[1] if length else 0)
 
 
-def _read(received: bytes) -> Got:
+def _read(received: bytes) -> RawReply:
     if not received:
-        return Got()
+        return RawReply()
     head, _, body = received.partition(b"\r\n\r\n")
     status, *lines = head.decode("latin-1").split("\r\n")
     found = re.fullmatch(r"HTTP/1\.1 (\d{3}) .*", status)
@@ -72,7 +72,7 @@ def _read(received: bytes) -> Got:
     if found[1] == "100":
         return _read(body)
     pairs = (line.partition(":") for line in lines)
-    return Got(int(found[1]), {name.lower(): value.strip() for name, _, value in pairs}, body)
+    return RawReply(int(found[1]), {name.lower(): value.strip() for name, _, value in pairs}, body)
 
 
 @dataclass(slots=True)

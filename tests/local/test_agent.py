@@ -21,7 +21,7 @@ from tests.local.blobs import SAS, Blobs, blob_store
 
 
 @dataclass(frozen=True, slots=True)
-class Lent:
+class ContainerAccess:
     """Access to the containers of a test's store."""
 
     blobs: Blobs
@@ -43,7 +43,7 @@ async def blobs() -> AsyncIterator[Blobs]:
 
 @pytest.fixture
 async def agent(tmp_path: Path, blobs: Blobs) -> AsyncIterator[Agent]:
-    executor = Agent(tmp_path, Clock(), Lent(blobs))
+    executor = Agent(tmp_path, Clock(), ContainerAccess(blobs))
     yield executor
     await executor.close()
     assert kill_orphans(tmp_path) == 0
@@ -67,7 +67,7 @@ def text(tmp_path: Path, name: str) -> str:
     return (tmp_path / "node" / "task" / name).read_text()
 
 
-async def file_there(path: Path) -> None:
+async def wait_for_file(path: Path) -> None:
     async with asyncio.timeout(60):
         while not path.exists():
             await asyncio.sleep(0.005)
@@ -174,7 +174,7 @@ async def test_the_wall_clock_limit_ends_a_run(agent: Agent, tmp_path: Path) -> 
 
 async def test_a_run_can_be_ended_by_request(agent: Agent, tmp_path: Path) -> None:
     run = asyncio.create_task(agent.perform(launch(tmp_path, "echo > begun; sleep 1000")))
-    await file_there(tmp_path / "node/task/wd/begun")
+    await wait_for_file(tmp_path / "node/task/wd/begun")
     agent.end("1")
     outcome = await run
     assert outcome.failure == Failure("UserError", "TaskEnded", "Task Was Ended by User Request")
@@ -424,7 +424,7 @@ async def test_nothing_is_uploaded_when_nothing_ran_or_a_user_ended_it(
     run = asyncio.create_task(
         agent.perform(launch(tmp_path, "echo > begun; sleep 1000", output_files=outputs))
     )
-    await file_there(tmp_path / "node/task/wd/begun")
+    await wait_for_file(tmp_path / "node/task/wd/begun")
     agent.end("1")
     await run
     assert blobs.containers["out"] == {}

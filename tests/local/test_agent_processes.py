@@ -59,7 +59,7 @@ def alive(tmp_path: Path) -> list[str]:
     return found
 
 
-async def until(condition: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
@@ -69,7 +69,7 @@ def pid_in(path: Path) -> int:
     return int(path.read_text())
 
 
-def written(path: Path) -> Callable[[], bool]:
+def is_written(path: Path) -> Callable[[], bool]:
     return lambda: path.exists() and path.read_text().endswith("\n")
 
 
@@ -174,7 +174,7 @@ async def test_a_program_that_is_killed_leaves_no_process(
     processes: Processes, tmp_path: Path, script: str
 ) -> None:
     run = asyncio.create_task(processes.run("1", shell(tmp_path, script + "; sleep 1000")))
-    await until(written(tmp_path / "left"))
+    await wait_until(is_written(tmp_path / "left"))
     assert [line for line in alive(tmp_path) if "sleep" in line]
     processes.kill("1")
     assert await run == Killed(signal.SIGKILL)
@@ -190,7 +190,7 @@ async def test_a_program_that_forks_repeatedly_is_killed_completely(
         "for i in 1 2 3 4 5 6 7 8; do spawn; done; sleep 1000"
     )
     run = asyncio.create_task(processes.run("1", shell(tmp_path, script)))
-    await until(written(tmp_path / "left"))
+    await wait_until(is_written(tmp_path / "left"))
     processes.kill("1")
     assert await run == Killed(signal.SIGKILL)
     assert [line for line in alive(tmp_path) if "sleep" in line] == []
@@ -203,7 +203,7 @@ async def test_a_kill_ends_its_own_run_only(processes: Processes, tmp_path: Path
         go = f"echo >{file}; while [ ! -e {tmp_path}/go ]; do sleep 0.01; done"
         runs.append(asyncio.create_task(processes.run(str(n), shell(tmp_path, go))))
     for file in files:
-        await until(written(file))
+        await wait_until(is_written(file))
     processes.kill("1")
     assert await runs[1] == Killed(signal.SIGKILL)
     processes.kill("1")  # of one that has ended: nothing
@@ -214,17 +214,17 @@ async def test_a_kill_ends_its_own_run_only(processes: Processes, tmp_path: Path
 
 async def test_cancelling_a_run_kills_it(processes: Processes, tmp_path: Path) -> None:
     run = asyncio.create_task(processes.run("1", shell(tmp_path, "echo > left; sleep 1000")))
-    await until(written(tmp_path / "left"))
+    await wait_until(is_written(tmp_path / "left"))
     run.cancel()
     with pytest.raises(asyncio.CancelledError):
         await run
-    await until(lambda: not [line for line in alive(tmp_path) if "sleep" in line])
+    await wait_until(lambda: not [line for line in alive(tmp_path) if "sleep" in line])
 
 
 async def test_closing_ends_every_run(tmp_path: Path) -> None:
     processes = Processes({TAG_VARIABLE: process_tag(tmp_path)})
     run = asyncio.create_task(processes.run("1", shell(tmp_path, "echo > left; sleep 1000")))
-    await until(written(tmp_path / "left"))
+    await wait_until(is_written(tmp_path / "left"))
     await processes.close()
     assert alive(tmp_path) == []
     assert await run == Killed(signal.SIGKILL)
@@ -236,13 +236,13 @@ async def test_a_killed_host_ends_its_runs_and_is_replaced(
 ) -> None:
     script = "setsid sleep 1000 & echo $PPID > left; sleep 1000"
     run = asyncio.create_task(processes.run("1", shell(tmp_path, script)))
-    await until(written(tmp_path / "left"))
+    await wait_until(is_written(tmp_path / "left"))
     supervisor = pid_in(tmp_path / "left")
     host = int(Path(f"/proc/{supervisor}/stat").read_text().rpartition(")")[2].split()[1])
     os.kill(host, signal.SIGKILL)
     with pytest.raises(ProcessLostError):
         await run
-    await until(lambda: alive(tmp_path) == [])
+    await wait_until(lambda: alive(tmp_path) == [])
     assert await processes.run("2", shell(tmp_path, "exit 5")) == Exited(5)
 
 
@@ -254,8 +254,8 @@ async def test_a_killed_supervisor_ends_its_own_run_only(
     other = "echo > other; sleep 1001"
     run = asyncio.create_task(processes.run("1", shell(tmp_path, script)))
     beside = asyncio.create_task(processes.run("2", shell(tmp_path, other)))
-    await until(written(tmp_path / "left"))
-    await until(written(tmp_path / "other"))
+    await wait_until(is_written(tmp_path / "left"))
+    await wait_until(is_written(tmp_path / "other"))
     os.kill(pid_in(tmp_path / "left"), signal.SIGKILL)
     with pytest.raises(ProcessLostError):
         await run
@@ -290,7 +290,7 @@ async def test_untagged_descendants_of_orphans_are_killed_too(tmp_path: Path) ->
     # Neither the environment nor the session tells whose it is; its parent has ended.
     script = "env -i setsid /bin/sh -c 'echo $$ > left; exec sleep 1000' & sleep 1000"
     run = asyncio.create_task(processes.run("1", shell(tmp_path, script)))
-    await until(written(tmp_path / "left"))
+    await wait_until(is_written(tmp_path / "left"))
     assert kill_orphans(tmp_path) >= 4
     # It is dead when this returns, although who would have killed it died with it.
     assert Process.of(pid_in(tmp_path / "left")) is None
@@ -322,7 +322,7 @@ async def test_there_can_be_more_runs_than_the_default_limit_of_open_files(
     many = few + 16
     runs = [asyncio.create_task(processes.run(str(n), one(n))) for n in range(many)]
     for n in range(many):
-        await until(written(tmp_path / f"out{n}"))
+        await wait_until(is_written(tmp_path / f"out{n}"))
     os.close(go)
     assert await asyncio.gather(*runs) == [Exited(0)] * many
     assert (tmp_path / f"out{many - 1}").read_text() == f"{few}\n"

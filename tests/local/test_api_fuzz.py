@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from batchspec.local.api import Route
-from tests.local.engines import engined, job, pool, task, until
+from tests.local.engines import job, pool, running_with_engine, task, wait_until
 from tests.local.generated_requests import (
     BODIES,
     HEADERS,
@@ -25,7 +25,7 @@ from tests.local.generated_requests import (
     operations,
     targets,
 )
-from tests.local.raw_http import VERSION, Got, Observer, exchange, lines_of, observer, signed
+from tests.local.raw_http import VERSION, Observer, RawReply, exchange, lines_of, observer, signed
 from tests.local.running import ACCOUNT, KEY, Service
 
 MANY = settings(
@@ -52,7 +52,7 @@ HEAD = b"POST /jobs?" + VERSION + b" HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\
 
 
 @st.composite
-def mangled(draw: st.DrawFn) -> bytes:
+def malformed_request(draw: st.DrawFn) -> bytes:
     """A request with changed, removed or inserted bytes."""
     data = bytearray(HEAD)
     for _ in range(draw(st.integers(1, 4))):
@@ -65,7 +65,7 @@ def mangled(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@given(data=st.binary(max_size=300) | mangled())
+@given(data=st.binary(max_size=300) | malformed_request())
 @MANY
 def test_random_bytes(observed: Observer, data: bytes) -> None:
     before = observed.version()
@@ -160,7 +160,7 @@ def test_any_signed_request_gets_a_reply(
     check_reply(method, got)
 
 
-def check_reply(method: str, got: Got) -> None:
+def check_reply(method: str, got: RawReply) -> None:
     """Check that a reply is not an internal error and has the form of the protocol."""
     assert 200 <= got.status < 500 or got.status == 501, got
     if got.status >= 400 and method != "HEAD" and got.headers and "request-id" in got.headers:
@@ -268,11 +268,11 @@ NUMBERS = count()
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Service]:
     """A service with its engine; afterwards it must still run a valid task."""
-    with engined(tmp_path / "batch") as service:
+    with running_with_engine(tmp_path / "batch") as service:
         service.client.create_pool(pool(taskSlotsPerNode=8))
         service.client.create_job(job())
         yield service
         service.client.create_pool(pool("right"))
         service.client.create_job(job("right", "right"))
         service.client.create_task("right", task("t", "true"))
-        until(lambda: service.client.get_task("right", "t").state == "completed")
+        wait_until(lambda: service.client.get_task("right", "t").state == "completed")

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 from azure.batch import models as m
 
-from tests.local.engines import engined, job, pool, task, until
+from tests.local.engines import job, pool, running_with_engine, task, wait_until
 from tests.local.running import Service
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     """A service with its engine and a pool ``p`` of two idle nodes with one slot each."""
-    with engined(tmp_path / "batch") as service:
+    with running_with_engine(tmp_path / "batch") as service:
         service.client.create_pool(pool(nodes=2, startTask={"commandLine": "/bin/true"}))
-        until(lambda: states(service) == ["idle", "idle"])
-        until(lambda: service.client.get_pool("p").allocation_state == "steady")
+        wait_until(lambda: states(service) == ["idle", "idle"])
+        wait_until(lambda: service.client.get_pool("p").allocation_state == "steady")
         yield service
         assert service.violations == []
 
@@ -37,7 +37,7 @@ def test_remove_nodes(service: Service) -> None:
     poller = service.client.begin_remove_nodes("p", m.BatchNodeRemoveOptions(node_ids=[gone]))
     poller.wait(20)
     assert poller.status() == "Succeeded"
-    until(lambda: service.client.get_pool("p").current_dedicated_nodes == 1)
+    wait_until(lambda: service.client.get_pool("p").current_dedicated_nodes == 1)
     assert first(service) != gone
     shown = service.client.get_pool("p")
     assert (shown.target_dedicated_nodes, shown.allocation_state) == (1, "steady")
@@ -58,7 +58,7 @@ def test_reboot_and_reimage_run_the_start_task_again(service: Service, action: s
     poller = begin("p", node, options={option: "requeue"}, polling_interval=0.01)
     poller.wait(20)
     assert poller.status() == "Succeeded"
-    until(lambda: states(service) == ["idle", "idle"])
+    wait_until(lambda: states(service) == ["idle", "idle"])
     after = service.client.get_node("p", node)
     assert after.last_boot_time > before.last_boot_time
     assert after.start_task_info.start_time > before.start_task_info.start_time
@@ -68,11 +68,11 @@ def test_reboot_and_reimage_run_the_start_task_again(service: Service, action: s
 def test_the_task_of_a_rebooted_node_is_requeued(service: Service) -> None:
     service.client.create_job(job())
     service.client.create_task("j", task("t", "sleep 60"))
-    until(lambda: service.client.get_task("j", "t").state == "running")
+    wait_until(lambda: service.client.get_task("j", "t").state == "running")
     node = service.client.get_task("j", "t").node_info.node_id
     service.request("POST", f"/pools/p/nodes/{node}/reboot", {"nodeRebootOption": "requeue"})
-    until(lambda: service.client.get_task("j", "t").execution_info.requeue_count == 1)
-    until(lambda: service.client.get_task("j", "t").state == "running")
+    wait_until(lambda: service.client.get_task("j", "t").execution_info.requeue_count == 1)
+    wait_until(lambda: service.client.get_task("j", "t").state == "running")
 
 
 def test_deallocate_and_start(service: Service) -> None:
@@ -82,11 +82,11 @@ def test_deallocate_and_start(service: Service) -> None:
         "p", node, options={"nodeDeallocateOption": "terminate"}, polling_interval=0.01
     )
     poller.wait(20)
-    until(lambda: states(service) == ["deallocated", "idle"])
+    wait_until(lambda: states(service) == ["deallocated", "idle"])
     (counts,) = service.client.list_pool_node_counts()
     assert (counts.dedicated.deallocated, counts.dedicated.total) == (1, 2)
     service.client.begin_start_node("p", node, polling_interval=0.01).wait(20)
-    until(lambda: states(service) == ["idle", "idle"])
+    wait_until(lambda: states(service) == ["idle", "idle"])
 
 
 def test_no_task_starts_on_a_node_with_disabled_scheduling(service: Service) -> None:
@@ -94,17 +94,17 @@ def test_no_task_starts_on_a_node_with_disabled_scheduling(service: Service) -> 
     service.client.disable_node_scheduling(
         "p", node, options={"nodeDisableSchedulingOption": "requeue"}
     )
-    until(lambda: states(service) == ["idle", "offline"])
+    wait_until(lambda: states(service) == ["idle", "offline"])
     assert service.client.get_node("p", node).scheduling_state == "disabled"
     again = service.request("POST", f"/pools/p/nodes/{node}/disablescheduling")
     assert (again.status, again.code) == (409, "NodeAlreadyInTargetSchedulingState")
     service.client.create_job(job())
     service.client.create_tasks("j", [task(f"t{n}", "true") for n in range(4)])
-    until(lambda: service.client.get_job_task_counts("j").task_counts.succeeded == 4)
+    wait_until(lambda: service.client.get_job_task_counts("j").task_counts.succeeded == 4)
     used = {one.node_info.node_id for one in service.client.list_tasks("j")}
     assert node not in used
     service.client.enable_node_scheduling("p", node)
-    until(lambda: states(service) == ["idle", "idle"])
+    wait_until(lambda: states(service) == ["idle", "idle"])
 
 
 def test_extensions_and_logs_are_not_supported(service: Service) -> None:

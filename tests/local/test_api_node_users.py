@@ -9,7 +9,7 @@ import pytest
 
 from batchspec.local.model import NodeState
 from tests.local.engine_stub import NOW, idle_node
-from tests.local.engines import engined, pool, until
+from tests.local.engines import pool, running_with_engine, wait_until
 from tests.local.running import Answer, Service
 
 USERS = "/pools/p/nodes/tvmps_a_d/users"
@@ -87,9 +87,9 @@ def test_only_idle_and_running_nodes_accept_users(service: Service) -> None:
 
 
 def test_reboot_keeps_users_and_reimage_removes_them(tmp_path: Path) -> None:
-    with engined(tmp_path / "batch") as service:
+    with running_with_engine(tmp_path / "batch") as service:
         service.client.create_pool(pool())
-        until(lambda: [node.state for node in service.client.list_nodes("p")] == ["idle"])
+        wait_until(lambda: [node.state for node in service.client.list_nodes("p")] == ["idle"])
         (node,) = service.client.list_nodes("p")
         users = f"/pools/p/nodes/{node.id}/users"
 
@@ -101,7 +101,7 @@ def test_reboot_keeps_users_and_reimage_removes_them(tmp_path: Path) -> None:
                 found = service.client.get_node("p", node.id)
                 return found.state == "idle" and found.last_boot_time != booted
 
-            until(is_up)
+            wait_until(is_up)
             return service.request("PUT", f"{users}/ann", {}).status
 
         assert service.request("POST", users, {"name": "ann"}).status == 201

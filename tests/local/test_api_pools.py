@@ -12,7 +12,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 
 from batchspec.local.model import NodeState
-from tests.local.engines import WAIT, engined, go, pool, task, until
+from tests.local.engines import WAIT, pool, release_tasks, running_with_engine, task, wait_until
 from tests.local.running import Service
 
 IMAGE = {"publisher": "canonical", "offer": "0001-com-ubuntu-server-jammy", "sku": "22_04-lts"}
@@ -158,7 +158,7 @@ def test_patch_replaces_given_properties(service: Service) -> None:
 
 
 def test_some_properties_change_only_in_an_empty_pool(tmp_path: Path) -> None:
-    with engined(tmp_path / "batch") as service:
+    with running_with_engine(tmp_path / "batch") as service:
         service.client.create_pool(pool(nodes=1))
         free = {"metadata": [], "startTask": {"commandLine": "true"}}
         fixed = {"vmSize": "standard_d4s_v3", "displayName": "x", "taskSlotsPerNode": 2}
@@ -174,16 +174,16 @@ def test_some_properties_change_only_in_an_empty_pool(tmp_path: Path) -> None:
         resize(service, 1)
         service.client.create_job({"id": "j", "poolInfo": {"poolId": "p"}})
         service.client.create_tasks("j", [task(name, WAIT) for name in "ab"])
-        until(lambda: service.client.get_job_task_counts("j").task_counts.running == 2)
-        go(service)
+        wait_until(lambda: service.client.get_job_task_counts("j").task_counts.running == 2)
+        release_tasks(service)
 
 
 def resize(service: Service, nodes: int) -> None:
     """Resize the pool after completing the previous resize."""
-    until(lambda: service.client.get_pool("p").allocation_state == "steady")
+    wait_until(lambda: service.client.get_pool("p").allocation_state == "steady")
     asked = service.request("POST", "/pools/p/resize", {"targetDedicatedNodes": nodes})
     assert asked.status == 202
-    until(lambda: service.client.get_pool("p").allocation_state == "steady")
+    wait_until(lambda: service.client.get_pool("p").allocation_state == "steady")
 
 
 def test_updateproperties_removes_missing_properties(service: Service) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.local.engines import WAIT, engined, go, pool, task, until
+from tests.local.engines import WAIT, pool, release_tasks, running_with_engine, task, wait_until
 from tests.local.running import Service
 
 
@@ -32,8 +32,8 @@ def a_job(info: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def whole(tmp_path: Path) -> Iterator[Service]:
-    with engined(tmp_path / "batch") as found:
+def batch(tmp_path: Path) -> Iterator[Service]:
+    with running_with_engine(tmp_path / "batch") as found:
         yield found
 
 
@@ -135,25 +135,25 @@ def test_only_keep_alive_of_an_auto_pool_can_change(service: Service) -> None:
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("end", ["terminate", "delete"])
 def test_an_auto_pool_is_deleted_with_its_job_unless_kept(
-    whole: Service, keep: bool, end: str
+    batch: Service, keep: bool, end: str
 ) -> None:
-    whole.request("POST", "/jobs", a_job(auto(keep=keep)))
-    whole.request("POST", "/jobs/j/tasks", task("t", "echo $AZ_BATCH_POOL_ID"))
+    batch.request("POST", "/jobs", a_job(auto(keep=keep)))
+    batch.request("POST", "/jobs/j/tasks", task("t", "echo $AZ_BATCH_POOL_ID"))
     counts = "/jobs/j/taskcounts"
-    until(lambda: whole.request("GET", counts).json["taskCounts"]["succeeded"] == 1)
-    name = whole.request("GET", "/jobs/j").json["executionInfo"]["poolId"]
-    text = whole.request("GET", "/jobs/j/tasks/t/files/stdout.txt").body
+    wait_until(lambda: batch.request("GET", counts).json["taskCounts"]["succeeded"] == 1)
+    name = batch.request("GET", "/jobs/j").json["executionInfo"]["poolId"]
+    text = batch.request("GET", "/jobs/j/tasks/t/files/stdout.txt").body
     assert text.decode().strip() == name
     if end == "terminate":
-        whole.request("POST", "/jobs/j/terminate", {})
-        until(lambda: whole.request("GET", "/jobs/j").json["state"] == "completed")
+        batch.request("POST", "/jobs/j/terminate", {})
+        wait_until(lambda: batch.request("GET", "/jobs/j").json["state"] == "completed")
     else:
-        whole.request("DELETE", "/jobs/j")
-        until(lambda: whole.request("GET", "/jobs/j").status == 404)
+        batch.request("DELETE", "/jobs/j")
+        wait_until(lambda: batch.request("GET", "/jobs/j").status == 404)
     if keep:
-        assert whole.request("GET", f"/pools/{name}").json["state"] == "active"
+        assert batch.request("GET", f"/pools/{name}").json["state"] == "active"
     else:
-        until(lambda: whole.request("GET", f"/pools/{name}").status == 404)
+        wait_until(lambda: batch.request("GET", f"/pools/{name}").status == 404)
 
 
 # --- job manager tasks
@@ -203,60 +203,60 @@ def test_older_clients_get_authentication_token_settings(service: Service) -> No
 
 @pytest.mark.parametrize(("kills", "code"), [(True, 0), (True, 3), (False, 0)])
 def test_a_job_ends_with_its_manager_with_kill_job_on_completion(
-    whole: Service, kills: bool, code: int
+    batch: Service, kills: bool, code: int
 ) -> None:
     manager = {
         "id": "manager",
         "commandLine": f"/bin/sh -c 'exit {code}'",
         "killJobOnCompletion": kills,
     }
-    whole.request("POST", "/pools", pool(nodes=2))
-    whole.request("POST", "/jobs", a_job({"poolId": "p"}, jobManagerTask=manager))
+    batch.request("POST", "/pools", pool(nodes=2))
+    batch.request("POST", "/jobs", a_job({"poolId": "p"}, jobManagerTask=manager))
     path = "/jobs/j/tasks/manager"
-    until(lambda: whole.request("GET", path).json["state"] == "completed")
+    wait_until(lambda: batch.request("GET", path).json["state"] == "completed")
     if kills:
-        until(lambda: whole.request("GET", "/jobs/j").json["state"] == "completed")
-        info = whole.request("GET", "/jobs/j").json["executionInfo"]
+        wait_until(lambda: batch.request("GET", "/jobs/j").json["state"] == "completed")
+        info = batch.request("GET", "/jobs/j").json["executionInfo"]
         assert info["terminateReason"] == "JMComplete"
     else:
-        whole.request("POST", "/jobs/j/tasks", task("t", "true"))
-        until(lambda: whole.request("GET", "/jobs/j/tasks/t").json["state"] == "completed")
-        assert whole.request("GET", "/jobs/j").json["state"] == "active"
+        batch.request("POST", "/jobs/j/tasks", task("t", "true"))
+        wait_until(lambda: batch.request("GET", "/jobs/j/tasks/t").json["state"] == "completed")
+        assert batch.request("GET", "/jobs/j").json["state"] == "active"
 
 
-def test_terminating_an_active_manager_ends_the_job(whole: Service) -> None:
-    whole.request("POST", "/jobs", a_job({"poolId": "nowhere"}, jobManagerTask=MANAGER))
-    whole.request("POST", "/jobs/j/tasks/manager/terminate")
-    until(lambda: whole.request("GET", "/jobs/j").json["state"] == "completed")
+def test_terminating_an_active_manager_ends_the_job(batch: Service) -> None:
+    batch.request("POST", "/jobs", a_job({"poolId": "nowhere"}, jobManagerTask=MANAGER))
+    batch.request("POST", "/jobs/j/tasks/manager/terminate")
+    wait_until(lambda: batch.request("GET", "/jobs/j").json["state"] == "completed")
 
 
-def test_an_exclusive_manager_occupies_its_node(whole: Service) -> None:
-    whole.request("POST", "/pools", pool(taskSlotsPerNode=4))
+def test_an_exclusive_manager_occupies_its_node(batch: Service) -> None:
+    batch.request("POST", "/pools", pool(taskSlotsPerNode=4))
     manager = {"id": "m", "commandLine": f"/bin/sh -c '{WAIT}'", "killJobOnCompletion": False}
-    whole.request("POST", "/jobs", a_job({"poolId": "p"}, jobManagerTask=manager))
-    whole.request("POST", "/jobs/j/tasks", task("t", WAIT))
-    until(lambda: whole.request("GET", "/jobs/j/tasks/m").json["state"] == "running")
-    assert whole.request("GET", "/jobs/j/tasks/t").json["state"] == "active"
-    go(whole)
-    until(lambda: whole.request("GET", "/jobs/j/tasks/t").json["state"] == "completed")
+    batch.request("POST", "/jobs", a_job({"poolId": "p"}, jobManagerTask=manager))
+    batch.request("POST", "/jobs/j/tasks", task("t", WAIT))
+    wait_until(lambda: batch.request("GET", "/jobs/j/tasks/m").json["state"] == "running")
+    assert batch.request("GET", "/jobs/j/tasks/t").json["state"] == "active"
+    release_tasks(batch)
+    wait_until(lambda: batch.request("GET", "/jobs/j/tasks/t").json["state"] == "completed")
     beside = {**manager, "runExclusive": False}
     body = {**a_job({"poolId": "p"}, jobManagerTask=beside), "id": "k"}
-    for root in (whole.data / "nodes").glob("*/*"):
+    for root in (batch.data / "nodes").glob("*/*"):
         (root / "shared" / "go").unlink()
-    whole.request("POST", "/jobs", body)
-    whole.request("POST", "/jobs/k/tasks", task("t", WAIT))
+    batch.request("POST", "/jobs", body)
+    batch.request("POST", "/jobs/k/tasks", task("t", WAIT))
     counts = "/jobs/k/taskcounts"
-    until(lambda: whole.request("GET", counts).json["taskCounts"]["running"] == 2)
-    go(whole)
+    wait_until(lambda: batch.request("GET", counts).json["taskCounts"]["running"] == 2)
+    release_tasks(batch)
 
 
-def test_a_manager_for_dedicated_nodes_waits_for_a_dedicated_node(whole: Service) -> None:
-    whole.request("POST", "/pools", {**pool(nodes=0), "targetLowPriorityNodes": 1})
+def test_a_manager_for_dedicated_nodes_waits_for_a_dedicated_node(batch: Service) -> None:
+    batch.request("POST", "/pools", {**pool(nodes=0), "targetLowPriorityNodes": 1})
     manager = {**MANAGER, "allowLowPriorityNode": False, "killJobOnCompletion": False}
-    whole.request("POST", "/jobs", a_job({"poolId": "p"}, jobManagerTask=manager))
-    whole.request("POST", "/jobs/j/tasks", task("t", "true"))
-    until(lambda: whole.request("GET", "/jobs/j/tasks/t").json["state"] == "completed")
-    assert whole.request("GET", "/jobs/j/tasks/manager").json["state"] == "active"
-    until(lambda: whole.request("GET", "/pools/p").json["allocationState"] == "steady")
-    whole.request("POST", "/pools/p/resize", {"targetDedicatedNodes": 1})
-    until(lambda: whole.request("GET", "/jobs/j/tasks/manager").json["state"] == "completed")
+    batch.request("POST", "/jobs", a_job({"poolId": "p"}, jobManagerTask=manager))
+    batch.request("POST", "/jobs/j/tasks", task("t", "true"))
+    wait_until(lambda: batch.request("GET", "/jobs/j/tasks/t").json["state"] == "completed")
+    assert batch.request("GET", "/jobs/j/tasks/manager").json["state"] == "active"
+    wait_until(lambda: batch.request("GET", "/pools/p").json["allocationState"] == "steady")
+    batch.request("POST", "/pools/p/resize", {"targetDedicatedNodes": 1})
+    wait_until(lambda: batch.request("GET", "/jobs/j/tasks/manager").json["state"] == "completed")

@@ -15,7 +15,15 @@ from batchspec.local.engine.pool_size import autoscale_pool
 from batchspec.local.engine.state import AutoscaleView
 from batchspec.local.model import AllocationState, AutoscaleTimes, Pool, PoolState
 from batchspec.spec import scale_formula
-from tests.local.engines import WAIT, engined, go, job, pool, task, until
+from tests.local.engines import (
+    WAIT,
+    job,
+    pool,
+    release_tasks,
+    running_with_engine,
+    task,
+    wait_until,
+)
 from tests.local.running import Service
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -274,20 +282,20 @@ def test_samples_are_deleted_with_their_pool_and_after_a_week(service: Service) 
 
 
 @pytest.fixture
-def fast(tmp_path: Path) -> Iterator[Service]:
-    """A whole service in which five minutes pass in half a second."""
-    with engined(tmp_path / "batch", speed=600.0) as found:
+def service_600x(tmp_path: Path) -> Iterator[Service]:
+    """A service with an engine in which five minutes pass in half a second."""
+    with running_with_engine(tmp_path / "batch", speed=600.0) as found:
         yield found
 
 
 @pytest.fixture
-def calm(tmp_path: Path) -> Iterator[Service]:
-    """A whole service in which five minutes pass in one and a half seconds.
+def service_200x(tmp_path: Path) -> Iterator[Service]:
+    """A service with an engine in which five minutes pass in one and a half seconds.
 
     A sample is due each 0.15 seconds: a machine that is busy does not take most of those that are
     due each 0.05 seconds, and a formula that needs most of them does not go back.
     """
-    with engined(tmp_path / "batch", speed=200.0) as found:
+    with running_with_engine(tmp_path / "batch", speed=200.0) as found:
         yield found
 
 
@@ -296,31 +304,33 @@ def sizes(service: Service) -> tuple[int, int]:
     return shown["currentDedicatedNodes"], shown["currentLowPriorityNodes"]
 
 
-def test_the_generated_formula_scales_out_and_in(calm: Service) -> None:
+def test_the_generated_formula_scales_out_and_in(service_200x: Service) -> None:
     """``nodes: {scale: ...}`` of a spec: out as tasks require, and in when they are done."""
     formula = scale_formula(least=0, most=2, most_spot=2, idle=timedelta(minutes=10), slots=2)
     body = scaled(formula, autoScaleEvaluationInterval="PT5M", taskSlotsPerNode=2, **PATIENT)
-    calm.request("POST", POOLS, body)
-    calm.request("POST", "/jobs", job())
-    until(lambda: "autoScaleRun" in calm.request("GET", "/pools/p").json)
+    service_200x.request("POST", POOLS, body)
+    service_200x.request("POST", "/jobs", job())
+    wait_until(lambda: "autoScaleRun" in service_200x.request("GET", "/pools/p").json)
     for number in range(5):
-        calm.request("POST", "/jobs/j/tasks", task(f"t{number}", WAIT))
-    until(lambda: sizes(calm) == (2, 1))
+        service_200x.request("POST", "/jobs/j/tasks", task(f"t{number}", WAIT))
+    wait_until(lambda: sizes(service_200x) == (2, 1))
     counts = "/jobs/j/taskcounts"
-    until(lambda: calm.request("GET", counts).json["taskCounts"]["running"] == 5)
-    run = calm.request("GET", "/pools/p").json["autoScaleRun"]
+    wait_until(lambda: service_200x.request("GET", counts).json["taskCounts"]["running"] == 5)
+    run = service_200x.request("GET", "/pools/p").json["autoScaleRun"]
     assert "error" not in run, run
     assert "$NodeDeallocationOption=taskcompletion" in run["results"]
-    go(calm)
-    until(lambda: sizes(calm) == (0, 0))
-    assert calm.request("GET", counts).json["taskCounts"]["succeeded"] == 5
+    release_tasks(service_200x)
+    wait_until(lambda: sizes(service_200x) == (0, 0))
+    assert service_200x.request("GET", counts).json["taskCounts"]["succeeded"] == 5
 
 
-def test_a_steady_pool_is_evaluated_again_without_a_resize(fast: Service) -> None:
+def test_a_steady_pool_is_evaluated_again_without_a_resize(service_600x: Service) -> None:
     formula = "$TargetDedicatedNodes = 1; $TargetLowPriorityNodes = 1;"
-    fast.request("POST", POOLS, scaled(formula, **PATIENT))
-    until(lambda: sizes(fast) == (1, 1))
-    until(lambda: fast.request("GET", "/pools/p").json["allocationState"] == "steady")
-    time = fast.request("GET", "/pools/p").json["autoScaleRun"]["timestamp"]
-    until(lambda: fast.request("GET", "/pools/p").json["autoScaleRun"]["timestamp"] != time)
-    assert sizes(fast) == (1, 1)
+    service_600x.request("POST", POOLS, scaled(formula, **PATIENT))
+    wait_until(lambda: sizes(service_600x) == (1, 1))
+    wait_until(lambda: service_600x.request("GET", "/pools/p").json["allocationState"] == "steady")
+    time = service_600x.request("GET", "/pools/p").json["autoScaleRun"]["timestamp"]
+    wait_until(
+        lambda: service_600x.request("GET", "/pools/p").json["autoScaleRun"]["timestamp"] != time
+    )
+    assert sizes(service_600x) == (1, 1)

@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from batchspec.local.clock import Clock, ClockOffset
-from tests.local.engines import WAIT, engined, job, pool, task, until
+from tests.local.engines import WAIT, job, pool, running_with_engine, task, wait_until
 from tests.local.running import ACCOUNT, KEY, Service
 
 FAST = 1800.0
@@ -32,10 +32,10 @@ def stamp(service: Service) -> datetime:
     return time_of(service.request("GET", f"/jobs/{name}").json["creationTime"])
 
 
-def live(service: Service, span: timedelta) -> tuple[datetime, datetime]:
+def pass_time(service: Service, span: timedelta) -> tuple[datetime, datetime]:
     """Wait for a duration of the service's time; returns its start and end."""
     first = stamp(service)
-    until(lambda: stamp(service) >= first + span)
+    wait_until(lambda: stamp(service) >= first + span)
     return first, stamp(service)
 
 
@@ -50,14 +50,14 @@ def task_of(service: Service) -> Any:
 
 def test_a_fast_node_allocation_takes_as_long_as_on_azure(tmp_path: Path) -> None:
     delay = timedelta(seconds=226)
-    with engined(tmp_path / "batch", speed=FAST, allocation=delay) as service:
+    with running_with_engine(tmp_path / "batch", speed=FAST, allocation=delay) as service:
         service.request("POST", "/pools", pool(**PATIENT))
-        until(lambda: service.request("GET", "/pools/p").json["allocationState"] == "steady")
+        wait_until(lambda: service.request("GET", "/pools/p").json["allocationState"] == "steady")
         # How long it was resizing is told by its times: an eighth of a second may not be seen.
         found = service.request("GET", "/pools/p").json
         resized = time_of(found["allocationStateTransitionTime"]) - time_of(found["creationTime"])
         assert resized >= delay
-        until(lambda: node_of(service)["state"] == "idle")
+        wait_until(lambda: node_of(service)["state"] == "idle")
         node = node_of(service)
         took = time_of(node["lastBootTime"]) - time_of(node["allocationTime"])
         assert took >= delay
@@ -65,7 +65,7 @@ def test_a_fast_node_allocation_takes_as_long_as_on_azure(tmp_path: Path) -> Non
 
 def test_a_pool_scales_on_its_interval(tmp_path: Path) -> None:
     """The formula is evaluated each 5 minutes, and the tasks of the job are there by the second."""
-    with engined(tmp_path / "batch", speed=FAST) as service:
+    with running_with_engine(tmp_path / "batch", speed=FAST) as service:
         formula = "$TargetDedicatedNodes = min(2, $PendingTasks.GetSample(1));"
         scaled = pool(**PATIENT) | {
             "enableAutoScale": True,
@@ -77,29 +77,29 @@ def test_a_pool_scales_on_its_interval(tmp_path: Path) -> None:
         service.request("POST", "/jobs", job())
         for name in ("t", "u"):
             service.request("POST", "/jobs/j/tasks", task(name, "true"))
-        until(lambda: task_of(service)["state"] == "completed")
-        until(lambda: service.request("GET", "/pools/p").json["currentDedicatedNodes"] == 0)
+        wait_until(lambda: task_of(service)["state"] == "completed")
+        wait_until(lambda: service.request("GET", "/pools/p").json["currentDedicatedNodes"] == 0)
 
 
 def test_a_task_ends_at_its_limit_and_its_files_after_their_retention(tmp_path: Path) -> None:
-    with engined(tmp_path / "batch", speed=FAST) as service:
+    with running_with_engine(tmp_path / "batch", speed=FAST) as service:
         service.request("POST", "/pools", pool(**PATIENT))
         service.request("POST", "/jobs", job())
         constraints = {"maxWallClockTime": "PT10M", "retentionTime": "PT30M"}
         service.request("POST", "/jobs/j/tasks", task("t", WAIT, constraints=constraints))
-        until(lambda: task_of(service)["state"] == "completed")
+        wait_until(lambda: task_of(service)["state"] == "completed")
         info = task_of(service)["executionInfo"]
         assert info["failureInfo"]["code"] == "TaskEnded"
         took = time_of(info["endTime"]) - time_of(info["startTime"])
         assert took >= timedelta(minutes=10)
         gone = "/jobs/j/tasks/t/files/stdout.txt"
-        until(lambda: service.request("GET", gone).status == 409)
+        wait_until(lambda: service.request("GET", gone).status == 409)
 
 
 def test_a_job_ends_at_its_limit(tmp_path: Path) -> None:
-    with engined(tmp_path / "batch", speed=FAST) as service:
+    with running_with_engine(tmp_path / "batch", speed=FAST) as service:
         service.request("POST", "/jobs", job(constraints={"maxWallClockTime": "PT30M"}))
-        until(lambda: service.request("GET", "/jobs/j").json["state"] == "completed")
+        wait_until(lambda: service.request("GET", "/jobs/j").json["state"] == "completed")
         info = service.request("GET", "/jobs/j").json["executionInfo"]
         assert info["terminateReason"] == "MaxWallClockTimeExpiry"
 
@@ -107,8 +107,8 @@ def test_a_job_ends_at_its_limit(tmp_path: Path) -> None:
 def test_time_continues_at_any_speed(tmp_path: Path) -> None:
     times: list[datetime] = []
     for speed in (3600.0, 3600.0, 1.0, 60.0):
-        with engined(tmp_path / "batch", speed=speed) as service:
-            times += live(service, timedelta(seconds=speed / 4))
+        with running_with_engine(tmp_path / "batch", speed=speed) as service:
+            times += pass_time(service, timedelta(seconds=speed / 4))
     assert times == sorted(times)
     ahead = ClockOffset(tmp_path / "batch").read()
     assert timedelta(minutes=29) <= ahead < timedelta(days=10)
@@ -132,7 +132,7 @@ def test_the_time_of_a_killed_service_does_not_go_back(tmp_path: Path) -> None:
             try:
                 assert process.stdout is not None
                 service = Service(process.stdout.readline().strip(), data)
-                times += live(service, timedelta(milliseconds=1))
+                times += pass_time(service, timedelta(milliseconds=1))
             finally:
                 process.kill()
     assert times == sorted(times)
@@ -166,7 +166,7 @@ async def test_the_clock_stops_at_the_written_time(tmp_path: Path) -> None:
 
 
 def test_a_clock_at_real_speed_writes_no_file(tmp_path: Path) -> None:
-    with engined(tmp_path / "batch") as service:
+    with running_with_engine(tmp_path / "batch") as service:
         assert abs(stamp(service) - datetime.now(UTC)) < timedelta(minutes=1)
     assert not (tmp_path / "batch" / "clock.json").exists()
 
@@ -175,7 +175,7 @@ def test_an_existing_file_is_used(tmp_path: Path) -> None:
     data = tmp_path / "batch"
     data.mkdir()
     (data / "clock.json").write_text(json.dumps({"ahead": 86400 * 30}))
-    with engined(data) as service:
+    with running_with_engine(data) as service:
         ahead = stamp(service) - datetime.now(UTC)
         assert timedelta(days=29) < ahead < timedelta(days=31)
 

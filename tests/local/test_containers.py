@@ -17,7 +17,16 @@ from typing import Any
 
 import pytest
 
-from tests.local.engines import WAIT, engined, go, job, pool, processes_of, task, until
+from tests.local.engines import (
+    WAIT,
+    job,
+    pool,
+    processes_of,
+    release_tasks,
+    running_with_engine,
+    task,
+    wait_until,
+)
 from tests.local.running import Service
 
 STAND_IN = """\
@@ -108,7 +117,7 @@ def container_pool(pool_id: str = "p", **more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def batch(engine: Path, tmp_path: Path) -> Iterator[Service]:
-    with engined(tmp_path / "batch") as service:
+    with running_with_engine(tmp_path / "batch") as service:
         service.client.create_pool(container_pool())
         service.client.create_job(job())
         yield service
@@ -118,7 +127,7 @@ def batch(engine: Path, tmp_path: Path) -> Iterator[Service]:
     assert list(engine.glob("*.json")) == []
 
 
-def made(engine: Path) -> dict[str, Any]:
+def creation_arguments(engine: Path) -> dict[str, Any]:
     """The arguments with which the only container was created."""
     (path,) = engine.glob("*.gone")
     found: dict[str, Any] = json.loads(path.read_text())
@@ -126,7 +135,7 @@ def made(engine: Path) -> dict[str, Any]:
 
 
 def ended(batch: Service, task_id: str = "t", job_id: str = "j") -> Any:
-    until(lambda: batch.client.get_task(job_id, task_id).state.value == "completed")
+    wait_until(lambda: batch.client.get_task(job_id, task_id).state.value == "completed")
     return batch.client.get_task(job_id, task_id).execution_info
 
 
@@ -150,7 +159,7 @@ def test_a_task_runs_in_its_container(batch: Service, engine: Path) -> None:
     directory = root / "workitems" / "j" / "job-1" / "t" / "wd"
     assert output(batch) == f"x t\n{directory}\n"
     assert output(batch, "wd/file") == "made\n"
-    found = made(engine)
+    found = creation_arguments(engine)
     assert (found["image"], found["workdir"]) == ("busybox:1", str(directory))
     assert found["volumes"] == [f"{root}:{root}"]
     assert found["options"][-4:] == ["--cpus", "1", "--name-of", "a b"]
@@ -173,7 +182,7 @@ def test_mounts_and_working_directory_can_be_set(batch: Service, engine: Path) -
     node = batch.client.get_task("j", "t").node_info.node_id
     root = batch.data / "nodes" / "p" / node
     directory = root / "workitems" / "j" / "job-1" / "t"
-    found = made(engine)
+    found = creation_arguments(engine)
     assert found["volumes"] == [f"{directory}:{directory}", f"{root}/shared:{root}/shared:ro"]
     assert "workdir" not in found
 
@@ -181,10 +190,10 @@ def test_mounts_and_working_directory_can_be_set(batch: Service, engine: Path) -
 def test_a_terminated_task_leaves_no_container(batch: Service, engine: Path) -> None:
     settings = {"imageName": "busybox"}
     batch.client.create_task("j", task("t", WAIT, containerSettings=settings))
-    until(lambda: processes_of(batch.data, "sleep") != [])
+    wait_until(lambda: processes_of(batch.data, "sleep") != [])
     batch.client.terminate_task("j", "t")
     assert ended(batch).failure_info.code == "TaskEnded"
-    assert made(engine)["image"] == "busybox"
+    assert creation_arguments(engine)["image"] == "busybox"
 
 
 @pytest.mark.parametrize(
@@ -231,8 +240,8 @@ def test_start_and_preparation_tasks_may_run_without_containers(
 ) -> None:
     start = {"commandLine": "true", "containerSettings": {"imageName": "starter"}}
     batch.client.create_pool(container_pool("q", startTask=start))
-    until(lambda: [n.state.value for n in batch.client.list_nodes("q")] == ["idle"])
-    assert made(engine)["image"] == "starter"
+    wait_until(lambda: [n.state.value for n in batch.client.list_nodes("q")] == ["idle"])
+    assert creation_arguments(engine)["image"] == "starter"
     (node,) = batch.client.list_nodes("q")
     assert node.start_task_info.container_info.state == "exited"
     batch.client.create_job(job("k", "q", jobPreparationTask={"commandLine": "true"}))
@@ -245,7 +254,7 @@ def test_passwords_of_registries_are_used_and_never_shown(engine: Path, tmp_path
     registry = {"registryServer": "r.example", "username": "u", "password": "secret-1"}
     machine = wanted["virtualMachineConfiguration"]
     machine["containerConfiguration"] = {"type": "criCompatible", "containerRegistries": [registry]}
-    with engined(tmp_path / "batch") as batch:
+    with running_with_engine(tmp_path / "batch") as batch:
         batch.client.create_pool(wanted)
         batch.client.create_job(job())
         own = {"username": "v", "password": "secret-2"}
@@ -268,7 +277,7 @@ def test_passwords_of_registries_are_used_and_never_shown(engine: Path, tmp_path
     for user in (b"u", b"v", b"w"):
         assert b'"username":"%s"' % user in shown
     assert b"secret" not in shown
-    servers = json.loads(made(engine)["config"])["auths"]
+    servers = json.loads(creation_arguments(engine)["config"])["auths"]
     assert sorted(servers) == ["https://index.docker.io/v1/", "r.example"]
 
 
@@ -276,7 +285,7 @@ def test_without_an_engine_a_pool_for_containers_is_refused_with_the_reason(
     engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (engine / "down").touch()
-    with engined(tmp_path / "batch") as batch:
+    with running_with_engine(tmp_path / "batch") as batch:
         answer = batch.request("POST", "/pools", container_pool())
         assert (answer.status, answer.code) == (501, "NotImplemented")
         assert "Cannot connect to the Docker daemon; podman: not found" in answer.values["Reason"]
@@ -289,20 +298,20 @@ def test_without_an_engine_a_pool_for_containers_is_refused_with_the_reason(
 
 
 def test_orphaned_containers_are_removed(engine: Path, tmp_path: Path) -> None:
-    with engined(tmp_path / "batch") as batch:
+    with running_with_engine(tmp_path / "batch") as batch:
         batch.client.create_pool(container_pool())
         batch.client.create_job(job())
         settings = {"imageName": "busybox"}
         batch.client.create_task("j", task("t", WAIT, containerSettings=settings))
-        until(lambda: processes_of(batch.data, "sleep") != [])
+        wait_until(lambda: processes_of(batch.data, "sleep") != [])
         (left,) = engine.glob("*.json")
         copy = left.read_text()
-        go(batch)
+        release_tasks(batch)
         ended(batch)
     (engine / "old.json").write_text(copy)
     (engine / "foreign.json").write_text(json.dumps({"label": "batchspec.local.node=other"}))
-    with engined(tmp_path / "batch"):
-        until(lambda: not (engine / "old.json").exists())
+    with running_with_engine(tmp_path / "batch"):
+        wait_until(lambda: not (engine / "old.json").exists())
     assert (engine / "foreign.json").exists()
 
 
@@ -318,7 +327,7 @@ def _image() -> str | None:
 
 @pytest.mark.skipif(_image() is None, reason="no docker that answers and has the image busybox")
 def test_with_a_real_engine(tmp_path: Path) -> None:
-    with engined(tmp_path / "batch") as batch:
+    with running_with_engine(tmp_path / "batch") as batch:
         batch.client.create_pool(container_pool())
         batch.client.create_job(job())
         settings = {"imageName": "busybox"}

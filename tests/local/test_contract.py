@@ -16,7 +16,15 @@ import pytest
 
 from batchspec.local.engine.observe import CpuUsage
 from tests.local.engine_stub import finish, idle_node, start
-from tests.local.engines import WAIT, engined, go, job, pool, task, until
+from tests.local.engines import (
+    WAIT,
+    job,
+    pool,
+    release_tasks,
+    running_with_engine,
+    task,
+    wait_until,
+)
 from tests.local.running import Service
 
 OLDER = "2024-02-01.19.0"
@@ -25,7 +33,7 @@ OLDER = "2024-02-01.19.0"
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service with its engine, a pool of one node with two slots, and a job."""
-    with engined(tmp_path_factory.mktemp("contract") / "batch") as service:
+    with running_with_engine(tmp_path_factory.mktemp("contract") / "batch") as service:
         service.client.create_pool(pool(taskSlotsPerNode=2))
         service.client.create_job(job())
         yield service
@@ -34,7 +42,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 def ended(batch: Service, task_id: str, script: str, **more: Any) -> dict[str, Any]:
     """Run a task to completion and return its ``executionInfo``."""
     batch.client.create_task("j", task(task_id, script, **more))
-    until(lambda: batch.client.get_task("j", task_id).state == "completed")
+    wait_until(lambda: batch.client.get_task("j", task_id).state == "completed")
     found: dict[str, Any] = batch.request("GET", f"/jobs/j/tasks/{task_id}").json["executionInfo"]
     return found
 
@@ -121,7 +129,7 @@ def test_07_a_job_without_tasks_that_terminates_with_them(batch: Service) -> Non
     it only when all tasks are added. 27 recorded jobs were still active within a second.
     """
     batch.client.create_job(job("empty", onAllTasksComplete="terminatejob"))
-    until(lambda: batch.client.get_job("empty").state == "completed")
+    wait_until(lambda: batch.client.get_job("empty").state == "completed")
     info = batch.request("GET", "/jobs/empty").json["executionInfo"]
     assert info["terminateReason"] == "AllTasksComplete"
 
@@ -144,7 +152,7 @@ def test_09_active_tasks_of_a_terminated_job(batch: Service) -> None:
     batch.client.create_job(job("cut", "none"))
     batch.client.create_task("cut", task("t", "true"))
     batch.request("POST", "/jobs/cut/terminate")
-    until(lambda: batch.client.get_job("cut").state == "completed")
+    wait_until(lambda: batch.client.get_job("cut").state == "completed")
     assert batch.client.get_task("cut", "t").state == "active"
 
 
@@ -222,7 +230,7 @@ def test_16_a_program_that_does_not_exist(batch: Service) -> None:
     Evidence: recorded, azure-batch-cli-extensions.
     """
     batch.client.create_task("j", {"id": "none", "commandLine": "no-such-program"})
-    until(lambda: batch.client.get_task("j", "none").state == "completed")
+    wait_until(lambda: batch.client.get_task("j", "none").state == "completed")
     info = batch.request("GET", "/jobs/j/tasks/none").json["executionInfo"]
     assert info["failureInfo"]["code"] == "CommandProgramNotFound"
     assert {"startTime", "endTime"} <= info.keys()
@@ -277,11 +285,11 @@ def test_20_the_start_of_a_retried_task(batch: Service) -> None:
     again = {"maxTaskRetryCount": 1}
     script = f"test -e tried && {{ {WAIT}; }}; touch tried; exit 1"
     batch.client.create_task("j", task("twice", script, constraints=again))
-    until(lambda: batch.client.get_task("j", "twice").execution_info.retry_count == 1)
+    wait_until(lambda: batch.client.get_task("j", "twice").execution_info.retry_count == 1)
     info = batch.request("GET", "/jobs/j/tasks/twice").json["executionInfo"]
     assert info["startTime"] == info["lastRetryTime"]
-    go(batch)
-    until(lambda: batch.client.get_task("j", "twice").state == "completed")
+    release_tasks(batch)
+    wait_until(lambda: batch.client.get_task("j", "twice").state == "completed")
 
 
 # --- the wire

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.local.engine.observe import CpuUsage
-from tests.local.engines import engined, pool, until
+from tests.local.engines import pool, running_with_engine, wait_until
 
 
 def test_usage_covers_the_time_since_the_last_call_of_the_same_caller(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_formula_can_read_it(tmp_path: Path) -> None:
     formula = "$TargetDedicatedNodes=0; x=$CPUPercent.GetSample(1); n=len(x); b=max(x)<=1;"
     wanted = ";$b=1;$n=1;"
     scaled = {"enableAutoScale": True, "autoScaleFormula": "$TargetDedicatedNodes=0;"}
-    with engined(tmp_path / "batch") as service:
+    with running_with_engine(tmp_path / "batch") as service:
         settings = pool(**scaled)
         del settings["targetDedicatedNodes"]
         service.client.create_pool(settings)
@@ -46,4 +46,4 @@ def test_a_formula_can_read_it(tmp_path: Path) -> None:
             run = service.request("POST", "/pools/p/evaluateautoscale", body).json
             return str(run.get("results"))
 
-        until(lambda: wanted in told())
+        wait_until(lambda: wanted in told())

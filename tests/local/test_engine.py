@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.local.engines import engined, job, pool, processes_of, task, until
+from tests.local.engines import job, pool, processes_of, running_with_engine, task, wait_until
 from tests.local.running import Service
 
 
 @pytest.fixture
 def batch(tmp_path: Path) -> Iterator[Service]:
     """A service with a pool of one node with two slots, and a job on it."""
-    with engined(tmp_path / "batch") as service:
+    with running_with_engine(tmp_path / "batch") as service:
         service.client.create_pool(pool(taskSlotsPerNode=2))
         service.client.create_job(job(usesTaskDependencies=True))
         yield service
@@ -29,7 +29,7 @@ def state(batch: Service, task_id: str, job_id: str = "j") -> str:
 
 def ended(batch: Service, task_id: str, job_id: str = "j") -> Any:
     """The execution information of a task once it is completed."""
-    until(lambda: state(batch, task_id, job_id) == "completed")
+    wait_until(lambda: state(batch, task_id, job_id) == "completed")
     return batch.client.get_task(job_id, task_id).execution_info
 
 
@@ -39,11 +39,11 @@ def output(batch: Service, task_id: str, name: str = "stdout.txt", job_id: str =
 
 def prints(batch: Service, task_id: str, text: str) -> None:
     """Wait until a running task has printed ``text``."""
-    until(lambda: state(batch, task_id) == "running")
+    wait_until(lambda: state(batch, task_id) == "running")
     node = batch.client.get_task("j", task_id).node_info.node_id
     root = batch.data / "nodes" / "p" / node
     path = root / "workitems" / "j" / "job-1" / task_id / "stdout.txt"
-    until(lambda: path.exists() and text in path.read_text())
+    wait_until(lambda: path.exists() and text in path.read_text())
 
 
 def test_a_task_runs_in_its_directory_with_its_environment(batch: Service) -> None:
@@ -124,7 +124,7 @@ def test_a_task_is_retried_in_its_directory_until_it_succeeds(batch: Service) ->
 
 def test_a_task_with_unlimited_retries_can_be_terminated(batch: Service) -> None:
     batch.client.create_task("j", task("t", "exit 1", constraints={"maxTaskRetryCount": -1}))
-    until(lambda: batch.client.get_task("j", "t").execution_info.retry_count > 3)
+    wait_until(lambda: batch.client.get_task("j", "t").execution_info.retry_count > 3)
     batch.client.terminate_task("j", "t")
     assert ended(batch, "t").failure_info.code == "TaskEnded"
 
@@ -175,7 +175,7 @@ def test_a_failed_task_is_reactivated(batch: Service) -> None:
     node = batch.client.get_task("j", "t").node_info.node_id
     (batch.data / "nodes" / "p" / node / "shared" / "go").touch()
     batch.client.reactivate_task("j", "t")
-    until(lambda: ended(batch, "t").exit_code == 0)
+    wait_until(lambda: ended(batch, "t").exit_code == 0)
     assert ended(batch, "t").failure_info is None
 
 
@@ -226,7 +226,7 @@ def test_a_failed_task_blocks_its_dependents_unless_it_satisfies_them(batch: Ser
 def test_the_files_of_a_task_are_deleted_after_its_retention_time(batch: Service) -> None:
     batch.client.create_task("j", task("t", "true", constraints={"retentionTime": "PT0.1S"}))
     ended(batch, "t")
-    until(lambda: not any((batch.data / "nodes").glob("p/*/workitems/j/job-1/t")))
+    wait_until(lambda: not any((batch.data / "nodes").glob("p/*/workitems/j/job-1/t")))
     answer = batch.request("GET", "/jobs/j/tasks/t/files/stdout.txt", checked=False)
     assert answer.code == "TaskFilesCleanedup"
 
@@ -234,7 +234,7 @@ def test_the_files_of_a_task_are_deleted_after_its_retention_time(batch: Service
 def test_slots_limit_concurrent_tasks(batch: Service) -> None:
     wait = "while [ ! -e $AZ_BATCH_NODE_SHARED_DIR/go ]; do sleep 0.01; done"
     batch.client.create_task("j", task("one", wait))
-    until(lambda: state(batch, "one") == "running")
+    wait_until(lambda: state(batch, "one") == "running")
     batch.client.create_task("j", task("two", "true", requiredSlots=2))
     batch.client.create_task("j", task("three", "true"))
     ended(batch, "three")
@@ -247,7 +247,7 @@ def test_slots_limit_concurrent_tasks(batch: Service) -> None:
 def test_priority_precedes_age_and_a_job_keeps_its_limit(batch: Service) -> None:
     wait = "while [ ! -e $AZ_BATCH_NODE_SHARED_DIR/go ]; do sleep 0.01; done"
     batch.client.create_task("j", task("full", wait, requiredSlots=2))
-    until(lambda: state(batch, "full") == "running")
+    wait_until(lambda: state(batch, "full") == "running")
     batch.client.create_job(job("narrow", maxParallelTasks=1, priority=5))
     batch.client.create_job(job("low", priority=-5))
     for number in range(4):

@@ -48,7 +48,7 @@ def code(outcome: Outcome) -> str | None:
     return None if outcome.failure is None else outcome.failure.code
 
 
-async def ended_at_once(agent: Agent, run: Launch, patch: pytest.MonkeyPatch) -> Outcome:
+async def end_immediately(agent: Agent, run: Launch, patch: pytest.MonkeyPatch) -> Outcome:
     """The outcome of a run that is ended while an old directory is removed."""
     loop, remove = asyncio.get_running_loop(), shutil.rmtree
 
@@ -72,7 +72,7 @@ async def test_no_file_is_downloaded_for_a_run_that_ends_while_its_directory_is_
     monkeypatch.setattr(agents, "add_files", fill)
     (tmp_path / "node" / "task").mkdir(parents=True)
     run = launch(tmp_path, resource_files=({"httpUrl": "http://x/y", "filePath": "y"},))
-    assert code(await ended_at_once(agent, run, monkeypatch)) == "TaskEnded"
+    assert code(await end_immediately(agent, run, monkeypatch)) == "TaskEnded"
     assert fetched == []
 
 
@@ -89,7 +89,7 @@ async def test_no_coordination_runs_for_a_run_that_ends_while_a_directory_is_emp
     other.mkdir(parents=True)
     instances = TaskInstance(0, tmp_path / "node" / "task", {}), TaskInstance(1, other, {})
     run = launch(tmp_path, multi_instance=MultiInstance("true", (), instances))
-    assert code(await ended_at_once(agent, run, monkeypatch)) == "TaskEnded"
+    assert code(await end_immediately(agent, run, monkeypatch)) == "TaskEnded"
     assert coordinated == []
 
 

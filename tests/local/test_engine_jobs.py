@@ -7,14 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.local.engines import WAIT, engined, go, job, pool, processes_of, task, until
+from tests.local.engines import (
+    WAIT,
+    job,
+    pool,
+    processes_of,
+    release_tasks,
+    running_with_engine,
+    task,
+    wait_until,
+)
 from tests.local.running import Service
 
 
 @pytest.fixture
 def batch(tmp_path: Path) -> Iterator[Service]:
     """A service with a pool of one node with four slots."""
-    with engined(tmp_path / "batch") as service:
+    with running_with_engine(tmp_path / "batch") as service:
         service.client.create_pool(pool(taskSlotsPerNode=4))
         yield service
         assert service.violations == []
@@ -30,14 +39,14 @@ def state(batch: Service, task_id: str, job_id: str = "j") -> str:
 
 
 def until_state(batch: Service, wanted: str, job_id: str = "j") -> None:
-    until(lambda: job_state(batch, job_id) == wanted)
+    wait_until(lambda: job_state(batch, job_id) == wanted)
 
 
 def runs(batch: Service, *task_ids: str) -> None:
     """Make tasks that run until they are ended, and wait until they run."""
     for task_id in task_ids:
         batch.client.create_task("j", task(task_id, WAIT))
-        until(lambda task_id=task_id: state(batch, task_id) == "running")
+        wait_until(lambda task_id=task_id: state(batch, task_id) == "running")
 
 
 def patch(batch: Service, **settings: object) -> None:
@@ -47,7 +56,7 @@ def patch(batch: Service, **settings: object) -> None:
 def test_a_job_ends_when_all_its_tasks_are_complete(batch: Service) -> None:
     batch.client.create_job(job())
     batch.client.create_task("j", task("t", "true"))
-    until(lambda: state(batch, "t") == "completed")
+    wait_until(lambda: state(batch, "t") == "completed")
     assert job_state(batch) == "active"
     patch(batch, onAllTasksComplete="terminatejob")
     until_state(batch, "completed")
@@ -61,7 +70,7 @@ def test_a_job_ends_with_its_last_task(batch: Service) -> None:
     runs(batch, "t")
     patch(batch, onAllTasksComplete="terminatejob")
     assert job_state(batch) == "active"
-    go(batch)
+    release_tasks(batch)
     until_state(batch, "completed")
     assert batch.client.get_task("j", "t").execution_info.result == "success"
 
@@ -93,7 +102,7 @@ def test_a_failed_task_disables_the_job_if_configured(batch: Service) -> None:
 def test_a_failed_task_does_not_affect_the_job_by_default(batch: Service) -> None:
     batch.client.create_job(job())
     batch.client.create_task("j", task("bad", "exit 1"))
-    until(lambda: state(batch, "bad") == "completed")
+    wait_until(lambda: state(batch, "bad") == "completed")
     assert job_state(batch) == "active"
 
 
@@ -137,13 +146,13 @@ def test_a_disabled_job_starts_nothing_until_it_is_enabled(batch: Service, optio
     assert state(batch, "t") == {"requeue": "active", "terminate": "completed"}[option]
     assert processes_of(batch.data, "sleep") == []
     batch.client.create_task("j", task("later", "true"))
-    go(batch)
+    release_tasks(batch)
     batch.client.create_job(job("k"))
     batch.client.create_task("k", task("other", "true"))
-    until(lambda: state(batch, "other", "k") == "completed")
+    wait_until(lambda: state(batch, "other", "k") == "completed")
     assert state(batch, "later") == "active"
     batch.client.begin_enable_job("j")
-    until(lambda: (state(batch, "later"), state(batch, "t")) == ("completed", "completed"))
+    wait_until(lambda: (state(batch, "later"), state(batch, "t")) == ("completed", "completed"))
     assert job_state(batch) == "active"
 
 
@@ -152,7 +161,7 @@ def test_a_job_disabled_with_wait_lets_tasks_end(batch: Service) -> None:
     runs(batch, "t")
     batch.client.begin_disable_job("j", {"disableTasks": "wait"})
     assert (job_state(batch), state(batch, "t")) == ("disabling", "running")
-    go(batch)
+    release_tasks(batch)
     until_state(batch, "disabled")
     info = batch.client.get_task("j", "t").execution_info
     assert (info.exit_code, info.requeue_count) == (0, 0)
@@ -162,20 +171,20 @@ def test_a_deleted_job_leaves_nothing(batch: Service) -> None:
     batch.client.create_job(job())
     for number in range(20):
         batch.client.create_task("j", task(f"done{number}", "true"))
-    until(lambda: batch.client.get_job_task_counts("j").task_counts.completed == 20)
+    wait_until(lambda: batch.client.get_job_task_counts("j").task_counts.completed == 20)
     runs(batch, "t")
     batch.client.begin_delete_job("j")
-    until(lambda: batch.request("GET", "/jobs/j").status == 404)
+    wait_until(lambda: batch.request("GET", "/jobs/j").status == 404)
     assert processes_of(batch.data, "sleep") == []
-    until(lambda: not any((batch.data / "nodes").glob("p/*/workitems/j/job-1")))
+    wait_until(lambda: not any((batch.data / "nodes").glob("p/*/workitems/j/job-1")))
     # The name is free again, and so are the slots.
     batch.client.create_job(job())
     batch.client.create_task("j", task("t", "true", requiredSlots=4))
-    until(lambda: state(batch, "t") == "completed")
+    wait_until(lambda: state(batch, "t") == "completed")
 
 
 def test_a_job_waits_for_its_pool_to_be_created(batch: Service) -> None:
     batch.client.create_job(job("k", pool_id="later"))
     batch.client.create_task("k", task("t", "true"))
     batch.client.create_pool(pool("later"))
-    until(lambda: state(batch, "t", "k") == "completed")
+    wait_until(lambda: state(batch, "t", "k") == "completed")

@@ -9,13 +9,22 @@ from typing import Any
 
 import pytest
 
-from tests.local.engines import WAIT, engined, go, job, pool, processes_of, task, until
+from tests.local.engines import (
+    WAIT,
+    job,
+    pool,
+    processes_of,
+    release_tasks,
+    running_with_engine,
+    task,
+    wait_until,
+)
 from tests.local.running import Service
 
 
 @pytest.fixture
 def batch(tmp_path: Path) -> Iterator[Service]:
-    with engined(tmp_path / "batch") as service:
+    with running_with_engine(tmp_path / "batch") as service:
         yield service
         assert service.violations == []
     assert processes_of(tmp_path) == []
@@ -30,7 +39,7 @@ def states(batch: Service) -> list[str]:
 
 
 def steady(batch: Service) -> Any:
-    until(lambda: batch.client.get_pool("p").allocation_state.value == "steady")
+    wait_until(lambda: batch.client.get_pool("p").allocation_state.value == "steady")
     return batch.client.get_pool("p")
 
 
@@ -45,7 +54,7 @@ def resize(batch: Service, **given: Any) -> None:
 
 def running_task(batch: Service, task_id: str = "t", **more: Any) -> None:
     batch.client.create_task("j", task(task_id, WAIT, **more))
-    until(lambda: state(batch, task_id) == "running")
+    wait_until(lambda: state(batch, task_id) == "running")
 
 
 def state(batch: Service, task_id: str = "t") -> str:
@@ -55,7 +64,7 @@ def state(batch: Service, task_id: str = "t") -> str:
 def test_a_task_runs_on_the_node_of_its_affinity_if_it_has_free_slots(batch: Service) -> None:
     batch.client.create_pool(pool(nodes=3))
     batch.client.create_job(job())
-    until(lambda: states(batch) == ["idle"] * 3)
+    wait_until(lambda: states(batch) == ["idle"] * 3)
     for number, node in enumerate(nodes(batch)):
         wish = {"affinityInfo": {"affinityId": node.affinity_id}}
         running_task(batch, f"t{number}", **wish)
@@ -67,11 +76,11 @@ def test_a_task_runs_on_the_node_of_its_affinity_if_it_has_free_slots(batch: Ser
             running_task(batch, "other", **wish)
             assert batch.client.get_task("j", "other").node_info.node_id != node.id
             batch.client.terminate_task("j", "other")
-            until(lambda: sorted(states(batch)) == ["idle", "idle", "running"])
-    go(batch)
+            wait_until(lambda: sorted(states(batch)) == ["idle", "idle", "running"])
+    release_tasks(batch)
     gone = {"affinityInfo": {"affinityId": "TVM:tvmps_none"}}
     batch.client.create_task("j", task("gone", "true", **gone))
-    until(lambda: state(batch, "gone") == "completed")
+    wait_until(lambda: state(batch, "gone") == "completed")
 
 
 def test_a_pool_of_a_windows_image_gets_no_node_and_says_why(batch: Service) -> None:
@@ -92,7 +101,7 @@ def test_a_pool_grows_and_shrinks(batch: Service) -> None:
     batch.client.create_pool(pool(nodes=2, targetLowPriorityNodes=1))
     found = steady(batch)
     assert (found.current_dedicated_nodes, found.current_low_priority_nodes) == (2, 1)
-    until(lambda: states(batch) == ["idle"] * 3)
+    wait_until(lambda: states(batch) == ["idle"] * 3)
     assert Counter(node.is_dedicated for node in nodes(batch)) == {True: 2, False: 1}
     kept = {node.id for node in nodes(batch)}
     resize(batch, targetDedicatedNodes=4)
@@ -109,7 +118,7 @@ def test_a_pool_grows_and_shrinks(batch: Service) -> None:
 
 def test_a_node_has_its_directories(batch: Service) -> None:
     batch.client.create_pool(pool())
-    until(lambda: states(batch) == ["idle"])
+    wait_until(lambda: states(batch) == ["idle"])
     (node,) = nodes(batch)
     names = {file.name for file in batch.client.list_node_files("p", node.id)}
     assert names == {"applications", "fsmounts", "shared", "startup", "volatile", "workitems"}
@@ -122,9 +131,9 @@ def test_a_start_task_precedes_the_tasks(batch: Service) -> None:
     del settings
     batch.client.create_job(job())
     batch.client.create_task("j", task("t", "cat $AZ_BATCH_NODE_SHARED_DIR/app"))
-    until(lambda: state(batch) == "completed")
+    wait_until(lambda: state(batch) == "completed")
     assert batch.client.get_task("j", "t").execution_info.exit_code == 0
-    until(lambda: states(batch) == ["idle", "idle"])
+    wait_until(lambda: states(batch) == ["idle", "idle"])
     for node in nodes(batch):
         info = node.start_task_info
         assert (info.state, info.exit_code, info.result) == ("completed", 0, "success")
@@ -137,7 +146,7 @@ def test_a_failed_start_task_keeps_tasks_off_the_node(batch: Service) -> None:
     batch.client.create_pool(pool(startTask=failing))
     batch.client.create_job(job())
     batch.client.create_task("j", task("t", "true"))
-    until(lambda: states(batch) == ["starttaskfailed"])
+    wait_until(lambda: states(batch) == ["starttaskfailed"])
     (node,) = nodes(batch)
     info = node.start_task_info
     assert (info.exit_code, info.retry_count, info.failure_info.code) == (3, 2, "FailureExitCode")
@@ -151,11 +160,11 @@ def test_a_start_task_without_wait_runs_beside_the_tasks(batch: Service) -> None
     batch.client.create_pool(pool(startTask=start(WAIT, waitForSuccess=False)))
     batch.client.create_job(job())
     batch.client.create_task("j", task("t", "true"))
-    until(lambda: state(batch) == "completed")
+    wait_until(lambda: state(batch) == "completed")
     (node,) = nodes(batch)
     assert node.start_task_info.state == "running"
-    go(batch)
-    until(lambda: nodes(batch)[0].start_task_info.state == "completed")
+    release_tasks(batch)
+    wait_until(lambda: nodes(batch)[0].start_task_info.state == "completed")
 
 
 @pytest.mark.parametrize(
@@ -169,7 +178,7 @@ def test_a_removed_node_requeues_its_task(
     batch.client.create_job(job())
     running_task(batch)
     resize(batch, targetDedicatedNodes=0, nodeDeallocationOption=option)
-    until(lambda: nodes(batch) == [])
+    wait_until(lambda: nodes(batch) == [])
     assert state(batch) == after
     assert batch.client.get_task("j", "t").execution_info.requeue_count == requeued
     assert processes_of(batch.data, "sleep") == []
@@ -184,8 +193,8 @@ def test_a_node_may_finish_its_tasks_before_removal(batch: Service) -> None:
     batch.client.create_task("j", task("next", "true"))
     assert batch.client.get_pool("p").allocation_state == "resizing"
     assert state(batch) == "running"
-    go(batch)
-    until(lambda: nodes(batch) == [])
+    release_tasks(batch)
+    wait_until(lambda: nodes(batch) == [])
     assert (state(batch), state(batch, "next")) == ("completed", "active")
 
 
@@ -200,8 +209,8 @@ def test_a_stopped_resize_reports_missing_nodes(batch: Service) -> None:
     assert error.code == "ResizeStopped"
     assert "dedicated nodes could not be allocated due to a stop resize" in error.message
     assert (found.current_dedicated_nodes, found.target_dedicated_nodes) == (1, 0)
-    go(batch)
-    until(lambda: state(batch) == "completed")
+    release_tasks(batch)
+    wait_until(lambda: state(batch) == "completed")
     assert states(batch) == ["idle"]
 
 
@@ -210,19 +219,19 @@ def test_a_deleted_pool_requeues_its_tasks_and_leaves_nothing(batch: Service) ->
     batch.client.create_job(job())
     running_task(batch)
     batch.client.begin_delete_pool("p")
-    until(lambda: batch.request("GET", "/pools/p").status == 404)
+    wait_until(lambda: batch.request("GET", "/pools/p").status == 404)
     assert state(batch) == "active"
     assert processes_of(batch.data, "sleep") == []
     assert not (batch.data / "nodes" / "p").exists()
     batch.client.create_pool(pool(nodes=1))
-    until(lambda: state(batch) == "running")
+    wait_until(lambda: state(batch) == "running")
 
 
 @pytest.mark.parametrize(("fill", "spread"), [("Spread", [1, 1]), ("Pack", [0, 2])])
 def test_tasks_are_spread_or_packed(batch: Service, fill: str, spread: list[int]) -> None:
     policy = {"nodeFillType": fill}
     batch.client.create_pool(pool(nodes=2, taskSlotsPerNode=2, taskSchedulingPolicy=policy))
-    until(lambda: states(batch) == ["idle", "idle"])
+    wait_until(lambda: states(batch) == ["idle", "idle"])
     batch.client.create_job(job())
     running_task(batch, "a")
     running_task(batch, "b")
@@ -231,7 +240,7 @@ def test_tasks_are_spread_or_packed(batch: Service, fill: str, spread: list[int]
 
 def test_many_nodes_are_added_and_removed(batch: Service) -> None:
     batch.client.create_pool(pool(nodes=200))
-    until(lambda: batch.client.get_pool("p").current_dedicated_nodes == 200)
-    until(lambda: set(states(batch)) == {"idle"})
+    wait_until(lambda: batch.client.get_pool("p").current_dedicated_nodes == 200)
+    wait_until(lambda: set(states(batch)) == {"idle"})
     batch.client.begin_delete_pool("p")
-    until(lambda: batch.request("GET", "/pools/p").status == 404)
+    wait_until(lambda: batch.request("GET", "/pools/p").status == 404)

@@ -8,14 +8,23 @@ from typing import Any
 
 import pytest
 
-from tests.local.engines import WAIT, engined, go, job, pool, processes_of, task, until
+from tests.local.engines import (
+    WAIT,
+    job,
+    pool,
+    processes_of,
+    release_tasks,
+    running_with_engine,
+    task,
+    wait_until,
+)
 from tests.local.running import Service
 
 
 @pytest.fixture
 def batch(tmp_path: Path) -> Iterator[Service]:
     """A service with a pool of two nodes with two slots each."""
-    with engined(tmp_path / "batch") as service:
+    with running_with_engine(tmp_path / "batch") as service:
         service.client.create_pool(pool(nodes=2, taskSlotsPerNode=2))
         yield service
         assert service.violations == []
@@ -57,7 +66,7 @@ def test_a_node_is_prepared_before_the_first_task_and_released_at_the_end(batch:
     for number in range(8):
         script = "cat $AZ_BATCH_NODE_SHARED_DIR/prepared $AZ_BATCH_JOB_PREP_DIR/wd/file"
         batch.client.create_task("j", task(f"t{number}", script))
-    until(lambda: batch.client.get_job_task_counts("j").task_counts.completed == 8)
+    wait_until(lambda: batch.client.get_job_task_counts("j").task_counts.completed == 8)
     assert batch.client.get_job_task_counts("j").task_counts.succeeded == 8
     for number in range(8):
         out = b"".join(batch.client.download_task_file("j", f"t{number}", "stdout.txt"))
@@ -71,7 +80,7 @@ def test_a_node_is_prepared_before_the_first_task_and_released_at_the_end(batch:
     assert notes(batch, "prepared") == ["jobpreparation"] * prepared
     assert notes(batch, "released") == []
     batch.client.begin_terminate_job("j", options={"terminateReason": "Done"})
-    until(lambda: job_state(batch) == "completed")
+    wait_until(lambda: job_state(batch) == "completed")
     assert notes(batch, "released") == ["jobrelease"] * prepared
     for entry in status(batch):
         info = entry.job_release_task_execution_info
@@ -81,19 +90,19 @@ def test_a_node_is_prepared_before_the_first_task_and_released_at_the_end(batch:
 def test_tasks_wait_in_state_preparing(batch: Service) -> None:
     batch.client.create_job(job(jobPreparationTask=shell(WAIT)))
     batch.client.create_task("j", task("t", "true"))
-    until(lambda: state(batch, "t") == "preparing")
+    wait_until(lambda: state(batch, "t") == "preparing")
     assert batch.client.get_job_task_counts("j").task_counts.running == 1
-    go(batch)
-    until(lambda: state(batch, "t") == "completed")
+    release_tasks(batch)
+    wait_until(lambda: state(batch, "t") == "completed")
 
 
 def test_a_task_does_not_wait_for_a_preparation_without_wait(batch: Service) -> None:
     batch.client.create_job(job(jobPreparationTask=shell(WAIT, waitForSuccess=False)))
     batch.client.create_task("j", task("t", "true"))
-    until(lambda: state(batch, "t") == "completed")
+    wait_until(lambda: state(batch, "t") == "completed")
     assert status(batch)[0].job_preparation_task_execution_info.state == "running"
-    go(batch)
-    until(lambda: status(batch)[0].job_preparation_task_execution_info.state == "completed")
+    release_tasks(batch)
+    wait_until(lambda: status(batch)[0].job_preparation_task_execution_info.state == "completed")
 
 
 def test_a_node_whose_preparation_failed_gets_no_task(batch: Service) -> None:
@@ -112,7 +121,7 @@ def test_a_node_whose_preparation_failed_gets_no_task(batch: Service) -> None:
     preparation = shell(script, constraints={"maxTaskRetryCount": 1})
     batch.client.create_job(job(jobPreparationTask=preparation))
     batch.client.create_task("j", task("t", "true"))
-    until(lambda: state(batch, "t") == "completed")
+    wait_until(lambda: state(batch, "t") == "completed")
     info = batch.client.get_task("j", "t").execution_info
     assert (info.exit_code, info.requeue_count, info.retry_count) == (0, 0, 0)
     found = {entry.node_id: entry.job_preparation_task_execution_info for entry in status(batch)}
@@ -125,17 +134,17 @@ def test_a_node_whose_preparation_failed_gets_no_task(batch: Service) -> None:
 def test_a_job_ends_though_its_preparation_hangs(batch: Service, how: str) -> None:
     batch.client.create_job(job(jobPreparationTask=shell("sleep 1000")))
     batch.client.create_task("j", task("t", "true"))
-    until(lambda: state(batch, "t") == "preparing")
+    wait_until(lambda: state(batch, "t") == "preparing")
     if how == "terminate":
         batch.client.begin_terminate_job("j", options={"terminateReason": "x"})
-        until(lambda: job_state(batch) == "completed")
+        wait_until(lambda: job_state(batch) == "completed")
         assert batch.client.get_task("j", "t").execution_info.failure_info.code == "TaskEnded"
     elif how == "delete":
         batch.client.begin_delete_job("j")
-        until(lambda: batch.request("GET", "/jobs/j").status == 404)
+        wait_until(lambda: batch.request("GET", "/jobs/j").status == 404)
     else:
         batch.client.begin_disable_job("j", {"disableTasks": "requeue"})
-        until(lambda: job_state(batch) == "disabled")
+        wait_until(lambda: job_state(batch) == "disabled")
         assert state(batch, "t") == "active"
         return
     assert processes_of(batch.data, "sleep") == []
@@ -144,9 +153,9 @@ def test_a_job_ends_though_its_preparation_hangs(batch: Service, how: str) -> No
 def test_a_failed_release_does_not_keep_a_job_from_ending(batch: Service) -> None:
     batch.client.create_job(job(jobPreparationTask=shell("true"), jobReleaseTask=shell("exit 5")))
     batch.client.create_task("j", task("t", "true"))
-    until(lambda: state(batch, "t") == "completed")
+    wait_until(lambda: state(batch, "t") == "completed")
     batch.client.begin_terminate_job("j", options={"terminateReason": "x"})
-    until(lambda: job_state(batch) == "completed")
+    wait_until(lambda: job_state(batch) == "completed")
     info = status(batch)[0].job_release_task_execution_info
     assert (info.exit_code, info.result, info.failure_info.code) == (
         5,
@@ -158,16 +167,16 @@ def test_a_failed_release_does_not_keep_a_job_from_ending(batch: Service) -> Non
 @pytest.mark.parametrize(("rerun", "times"), [(True, 2), (False, 1)])
 def test_a_rebooted_node_is_prepared_again(batch: Service, rerun: bool, times: int) -> None:
     steady = lambda: batch.client.get_pool("p").allocation_state.value == "steady"  # noqa: E731
-    until(steady)  # no other resize is taken before
+    wait_until(steady)  # no other resize is taken before
     answer = batch.request("POST", "/pools/p/resize", {"targetDedicatedNodes": 1})
     assert answer.status == 202
-    until(steady)
+    wait_until(steady)
     note = shell(
         "echo x >> $AZ_BATCH_NODE_SHARED_DIR/prepared", rerunOnNodeRebootAfterSuccess=rerun
     )
     batch.client.create_job(job(jobPreparationTask=note))
     batch.client.create_task("j", task("one", "true"))
-    until(lambda: state(batch, "one") == "completed")
+    wait_until(lambda: state(batch, "one") == "completed")
     (node,) = batch.client.list_nodes("p")
     batch.request("POST", f"/pools/p/nodes/{node.id}/reboot", {"nodeRebootOption": "requeue"})
 
@@ -175,9 +184,9 @@ def test_a_rebooted_node_is_prepared_again(batch: Service, rerun: bool, times: i
         booted = batch.client.get_node("p", node.id).last_boot_time  # none while it goes down
         return booted is not None and booted > node.last_boot_time
 
-    until(has_booted)
+    wait_until(has_booted)
     batch.client.create_task("j", task("two", "true"))
-    until(lambda: state(batch, "two") == "completed")
+    wait_until(lambda: state(batch, "two") == "completed")
     assert len(notes(batch, "prepared")) == times
 
 

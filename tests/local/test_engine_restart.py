@@ -18,7 +18,16 @@ import pytest
 from batchspec.local.agent import Agent
 from tests.local.engine_stub import idle_node
 from tests.local.engine_stub import start as begin
-from tests.local.engines import WAIT, engined, go, job, pool, processes_of, task, until
+from tests.local.engines import (
+    WAIT,
+    job,
+    pool,
+    processes_of,
+    release_tasks,
+    running_with_engine,
+    task,
+    wait_until,
+)
 from tests.local.running import ACCOUNT, KEY, Service, running
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -35,7 +44,7 @@ asyncio.run(serve(config, lambda url: print(url, flush=True)))
 
 
 @contextmanager
-def living(data: Path) -> Iterator[tuple[Service, subprocess.Popen[str]]]:
+def service_process(data: Path) -> Iterator[tuple[Service, subprocess.Popen[str]]]:
     """A service in a separate process, killed at the end of the context."""
     command = [sys.executable, "-c", PROGRAM, str(data)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -60,25 +69,25 @@ def sleepers(data: Path) -> int:
 
 def test_a_killed_service_ends_its_tasks_and_requeues_them(tmp_path: Path) -> None:
     data = tmp_path / "batch"
-    with living(data) as (batch, process):
+    with service_process(data) as (batch, process):
         batch.client.create_pool(pool(taskSlotsPerNode=2))
         batch.client.create_job(job())
         batch.client.create_task("j", task("done", "true"))
-        until(lambda: state(batch, "done") == "completed")
+        wait_until(lambda: state(batch, "done") == "completed")
         batch.client.create_task("j", task("t", f"setsid sleep 1000 & {WAIT}"))
-        until(lambda: sleepers(data) == 1)
+        wait_until(lambda: sleepers(data) == 1)
         process.kill()
-        until(lambda: processes_of(data) == [])
-    with living(data) as (batch, _):
-        until(lambda: state(batch, "t") == "running")
+        wait_until(lambda: processes_of(data) == [])
+    with service_process(data) as (batch, _):
+        wait_until(lambda: state(batch, "t") == "running")
         info = batch.client.get_task("j", "t").execution_info
         assert (info.requeue_count, info.retry_count) == (1, 0)
-        until(lambda: sleepers(data) == 1)
-        go(batch)
-        until(lambda: state(batch, "t") == "completed")
+        wait_until(lambda: sleepers(data) == 1)
+        release_tasks(batch)
+        wait_until(lambda: state(batch, "t") == "completed")
         assert state(batch, "done") == "completed"
         (node,) = batch.client.list_nodes("p")
-        until(lambda: batch.client.get_node("p", node.id).state.value == "idle")
+        wait_until(lambda: batch.client.get_node("p", node.id).state.value == "idle")
         # What the first life put on the node is still there.
         assert b"".join(batch.client.download_task_file("j", "done", "stdout.txt")) == b""
 
@@ -90,32 +99,32 @@ def test_an_interrupted_start_task_runs_again(tmp_path: Path) -> None:
     def tries() -> str:
         return "".join(path.read_text() for path in (data / "nodes").glob("p/*/startup/wd/tries"))
 
-    with living(data) as (batch, process):
+    with service_process(data) as (batch, process):
         batch.client.create_pool(pool(startTask=start))
-        until(lambda: tries() == "x\n")
+        wait_until(lambda: tries() == "x\n")
         process.kill()
-        until(lambda: processes_of(data) == [])
-    with living(data) as (batch, _):
-        until(lambda: tries() == "x\nx\n")
-        go(batch)
-        until(lambda: [node.state.value for node in batch.client.list_nodes("p")] == ["idle"])
+        wait_until(lambda: processes_of(data) == [])
+    with service_process(data) as (batch, _):
+        wait_until(lambda: tries() == "x\nx\n")
+        release_tasks(batch)
+        wait_until(lambda: [node.state.value for node in batch.client.list_nodes("p")] == ["idle"])
 
 
 def test_a_task_with_a_pending_end_is_ended_after_a_restart(tmp_path: Path) -> None:
     data = tmp_path / "batch"
-    with living(data) as (batch, process):
+    with service_process(data) as (batch, process):
         batch.client.create_pool(pool())
         batch.client.create_job(job())
         batch.client.create_task("j", task("t", WAIT))
-        until(lambda: state(batch, "t") == "running")
+        wait_until(lambda: state(batch, "t") == "running")
         process.send_signal(signal.SIGSTOP)
         store = batch.store
         found = store.tasks.get("j", "t")
         assert found is not None
         store.tasks.end(found, found.modified, {"code": "TaskEnded"})
         process.kill()
-    with living(data) as (batch, _):
-        until(lambda: state(batch, "t") == "completed")
+    with service_process(data) as (batch, _):
+        wait_until(lambda: state(batch, "t") == "completed")
         assert batch.client.get_task("j", "t").execution_info.failure_info.code == "TaskEnded"
 
 
@@ -133,7 +142,7 @@ def test_no_client_sees_runs_of_an_earlier_service(
         await asyncio.Event().wait()
 
     monkeypatch.setattr(Agent, "start", hang)
-    with engined(data) as batch:
+    with running_with_engine(data) as batch:
         found = batch.client.get_task("j", "t")
         assert (found.state.value, found.execution_info.requeue_count) == ("active", 1)
 
@@ -143,16 +152,16 @@ def test_killed_at_any_moment_no_task_is_lost_or_runs_twice_at_once(tmp_path: Pa
     moments = random.Random(7)
     # The lock is held as long as the process lives: a second one would find it taken.
     script = 'flock -n $AZ_BATCH_NODE_SHARED_DIR/$AZ_BATCH_TASK_ID -c "sleep 0.02" || exit 99'
-    with living(data) as (batch, process):
+    with service_process(data) as (batch, process):
         batch.client.create_pool(pool(taskSlotsPerNode=4))
         batch.client.create_job(job())
         values: list[Any] = [task(f"t{n}", script) for n in range(count)]
         batch.client.create_task_collection("j", {"value": values})
-        until(lambda: batch.client.get_job_task_counts("j").task_counts.completed > 0)
+        wait_until(lambda: batch.client.get_job_task_counts("j").task_counts.completed > 0)
         process.kill()
     completed = 0
     for _ in range(lives):
-        with living(data) as (batch, process):
+        with service_process(data) as (batch, process):
             known = batch.client.get_job_task_counts("j").task_counts.completed
             assert known >= completed
             completed = known
@@ -160,8 +169,8 @@ def test_killed_at_any_moment_no_task_is_lost_or_runs_twice_at_once(tmp_path: Pa
                 process.wait(moments.uniform(0.0, 0.15))
             except subprocess.TimeoutExpired:
                 os.kill(process.pid, signal.SIGKILL)
-    with living(data) as (batch, _):
-        until(lambda: batch.client.get_job_task_counts("j").task_counts.completed == count)
+    with service_process(data) as (batch, _):
+        wait_until(lambda: batch.client.get_job_task_counts("j").task_counts.completed == count)
         counts = batch.client.get_job_task_counts("j").task_counts
         assert (counts.succeeded, counts.failed) == (count, 0)
-    until(lambda: processes_of(data) == [])
+    wait_until(lambda: processes_of(data) == [])

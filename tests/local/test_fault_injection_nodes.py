@@ -12,15 +12,24 @@ from typing import Any
 from batchspec.local.engine import NodeFaults
 from batchspec.local.fault_injection import parse_fault_injection
 from batchspec.local.model import NodeState
-from tests.local.engines import WAIT, engined, go, job, pool, processes_of, task, until
+from tests.local.engines import (
+    WAIT,
+    job,
+    pool,
+    processes_of,
+    release_tasks,
+    running_with_engine,
+    task,
+    wait_until,
+)
 from tests.local.running import Service
 from tests.local.test_engine_decide import NOW, a_node
 
 
 @contextmanager
-def day(folder: Path, text: str, seed: int = 0) -> Iterator[Service]:
+def running_with_faults(folder: Path, text: str, seed: int = 0) -> Iterator[Service]:
     """A complete service with fault injection."""
-    with engined(folder / "batch", faults=parse_fault_injection(text, seed)) as service:
+    with running_with_engine(folder / "batch", faults=parse_fault_injection(text, seed)) as service:
         yield service
         assert service.violations == []
 
@@ -42,7 +51,7 @@ def booted(service: Service, before: Any = None) -> Any:
         times = [node.last_boot_time for node in found]  # none while it comes up
         return all(times) and times > ([] if before is None else [before.last_boot_time])
 
-    until(is_up)
+    wait_until(is_up)
     (node,) = found
     return node
 
@@ -52,7 +61,7 @@ def the_task(service: Service, name: str = "t") -> Any:
 
 
 def ended(service: Service, name: str = "t") -> Any:
-    until(lambda: the_task(service, name)["state"] == "completed")
+    wait_until(lambda: the_task(service, name)["state"] == "completed")
     return the_task(service, name)["executionInfo"]
 
 
@@ -67,15 +76,15 @@ def test_a_spot_node_is_preempted_and_comes_back_empty(tmp_path: Path) -> None:
         f"test -e $AZ_BATCH_NODE_SHARED_DIR/mark && touch {old}; "
         f"touch $AZ_BATCH_NODE_SHARED_DIR/mark; echo x >> {runs}; sleep 600"
     )
-    with day(tmp_path, "preempt=100%:1s") as service:
+    with running_with_faults(tmp_path, "preempt=100%:1s") as service:
         service.client.create_pool(pool(nodes=0, targetLowPriorityNodes=1))
         service.client.create_job(job())
         service.client.create_task("j", task("t", script))
         first = booted(service)
-        until(lambda: states(service) == ["running"])
-        until(lambda: states(service) == ["preempted"])
-        until(lambda: processes_of(tmp_path, "sleep 600") == [])
-        until(lambda: runs.exists() and runs.read_text().count("x") >= 3)
+        wait_until(lambda: states(service) == ["running"])
+        wait_until(lambda: states(service) == ["preempted"])
+        wait_until(lambda: processes_of(tmp_path, "sleep 600") == [])
+        wait_until(lambda: runs.exists() and runs.read_text().count("x") >= 3)
         assert the_task(service)["executionInfo"]["requeueCount"] >= 2
         assert the_task(service)["executionInfo"]["retryCount"] == 0
         again = booted(service, before=first)
@@ -84,37 +93,37 @@ def test_a_spot_node_is_preempted_and_comes_back_empty(tmp_path: Path) -> None:
 
 
 def test_a_dedicated_node_is_not_preempted(tmp_path: Path) -> None:
-    with day(tmp_path, "preempt=100%:200ms") as service:
+    with running_with_faults(tmp_path, "preempt=100%:200ms") as service:
         service.client.create_pool(pool(nodes=1, targetLowPriorityNodes=1))
-        until(lambda: states(service) == ["idle", "preempted"])
-        until(lambda: states(service) != ["idle", "preempted"])
+        wait_until(lambda: states(service) == ["idle", "preempted"])
+        wait_until(lambda: states(service) != ["idle", "preempted"])
         (kept,) = [node for node in nodes(service) if node.is_dedicated]
         assert kept.state.value == "idle"
 
 
 def test_a_preempted_node_comes_back_without_fault_injection(tmp_path: Path) -> None:
-    with day(tmp_path, "preempt=100%:1h") as service:
+    with running_with_faults(tmp_path, "preempt=100%:1h") as service:
         service.client.create_pool(pool(nodes=0, targetLowPriorityNodes=1))
-        until(lambda: states(service) == ["idle"])
+        wait_until(lambda: states(service) == ["idle"])
         (node,) = service.store.nodes.of("p")
         service.store.nodes.update(node, NodeState.PREEMPTED, node.state_since)
-    with engined(tmp_path / "batch") as service:
-        until(lambda: states(service) == ["idle"])
+    with running_with_engine(tmp_path / "batch") as service:
+        wait_until(lambda: states(service) == ["idle"])
 
 
 def test_a_pool_can_be_deleted_while_nodes_are_preempted(tmp_path: Path) -> None:
-    with day(tmp_path, "preempt=100%:400ms") as service:
+    with running_with_faults(tmp_path, "preempt=100%:400ms") as service:
         service.client.create_pool(pool(nodes=0, targetLowPriorityNodes=4))
-        until(lambda: "preempted" in states(service))
+        wait_until(lambda: "preempted" in states(service))
         assert service.request("DELETE", "/pools/p").status == 202
-        until(lambda: service.request("GET", "/pools/p").status == 404)
+        wait_until(lambda: service.request("GET", "/pools/p").status == 404)
 
 
 def test_an_injected_start_task_failure_names_its_rule(tmp_path: Path) -> None:
     start = {"commandLine": "/bin/sh -c 'touch $AZ_BATCH_NODE_SHARED_DIR/done'"}
-    with day(tmp_path, "start-task=100%") as service:
+    with running_with_faults(tmp_path, "start-task=100%") as service:
         service.client.create_pool(pool(startTask=start | {"maxTaskRetryCount": 1}))
-        until(lambda: states(service) == ["starttaskfailed"])
+        wait_until(lambda: states(service) == ["starttaskfailed"])
         (node,) = nodes(service)
         assert (node.start_task_info.exit_code, node.start_task_info.retry_count) == (1, 1)
         said = text_of(service, f"/pools/p/nodes/{node.id}/files/startup/stderr.txt")
@@ -126,7 +135,7 @@ def test_a_task_fails_at_random_and_is_retried(tmp_path: Path) -> None:
     """The same seed fails the same attempts of the same tasks, in any order."""
     found = []
     for number, order in enumerate(("abcdef", "fedcba")):
-        with day(tmp_path / str(number), "task=50%", seed=3) as service:
+        with running_with_faults(tmp_path / str(number), "task=50%", seed=3) as service:
             service.client.create_pool(pool(nodes=2))
             service.client.create_job(job())
             for name in order:
@@ -140,7 +149,7 @@ def test_a_task_fails_at_random_and_is_retried(tmp_path: Path) -> None:
 
 
 def test_a_slow_node_delays_its_runs(tmp_path: Path) -> None:
-    with day(tmp_path, "slow-node=100%:300ms") as service:
+    with running_with_faults(tmp_path, "slow-node=100%:300ms") as service:
         service.client.create_pool(pool())
         service.client.create_job(job())
         service.client.create_task("j", task("t", "true"))
@@ -150,19 +159,19 @@ def test_a_slow_node_delays_its_runs(tmp_path: Path) -> None:
 
 
 def test_a_delayed_run_can_be_ended(tmp_path: Path) -> None:
-    with day(tmp_path, "slow-node=100%:1h") as service:
+    with running_with_faults(tmp_path, "slow-node=100%:1h") as service:
         service.client.create_pool(pool())
         service.client.create_job(job())
         service.client.create_task("j", task("t", "true"))
-        until(lambda: the_task(service)["state"] == "running")
+        wait_until(lambda: the_task(service)["state"] == "running")
         service.request("POST", "/jobs/j/tasks/t/terminate")
         assert ended(service)["failureInfo"]["code"] == "TaskEnded"
 
 
 def test_a_quota_allocates_a_part_with_resize_errors(tmp_path: Path) -> None:
-    with day(tmp_path, "quota=1,spot-quota=0") as service:
+    with running_with_faults(tmp_path, "quota=1,spot-quota=0") as service:
         service.client.create_pool(pool(nodes=3, targetLowPriorityNodes=1))
-        until(lambda: service.client.get_pool("p").allocation_state.value == "steady")
+        wait_until(lambda: service.client.get_pool("p").allocation_state.value == "steady")
         found = service.client.get_pool("p")
         assert found.current_dedicated_nodes == 1
         assert [(error.code, error.message) for error in found.resize_errors] == [
@@ -173,19 +182,19 @@ def test_a_quota_allocates_a_part_with_resize_errors(tmp_path: Path) -> None:
             ),
         ]
         service.client.create_pool(pool("other"))
-        until(lambda: service.client.get_pool("other").allocation_state.value == "steady")
+        wait_until(lambda: service.client.get_pool("other").allocation_state.value == "steady")
         assert service.client.get_pool("other").resize_errors[0].code == "AccountCoreQuotaReached"
         service.client.begin_delete_pool("p").result()
         service.request("POST", "/pools/other/resize", {"targetDedicatedNodes": 1})
-        until(lambda: service.client.get_pool("other").current_dedicated_nodes == 1)
+        wait_until(lambda: service.client.get_pool("other").current_dedicated_nodes == 1)
 
 
 def test_the_same_seed_preempts_the_same_spot_nodes() -> None:
     """A node is identified by its ordinal in its pool, and each boot is decided separately."""
-    day = parse_fault_injection("preempt=50%:1h", 4)
+    faults = parse_fault_injection("preempt=50%:1h", 4)
     ends = []
     for first in (1, 501):
-        node_faults = NodeFaults(day)
+        node_faults = NodeFaults(faults)
         nodes = [a_node(first + place, dedicated=False) for place in range(40)]
         once = [node_faults.preemption_time(node) for node in nodes]
         assert [node_faults.preemption_time(node) for node in nodes] == once, (
@@ -201,33 +210,33 @@ def test_the_same_seed_preempts_the_same_spot_nodes() -> None:
     assert 10 < sum(end is None for end in once) < 30
     assert [end is None for end in once] != [end is None for end in again]
     assert all(end is None or NOW <= end < NOW + timedelta(hours=1) for end in once)
-    assert NodeFaults(replace(day, seed=5)).preemption_time(a_node(dedicated=True)) is None
+    assert NodeFaults(replace(faults, seed=5)).preemption_time(a_node(dedicated=True)) is None
 
 
 def test_a_pool_can_be_deleted_while_its_nodes_are_starting(tmp_path: Path) -> None:
-    with engined(tmp_path / "batch", allocation=timedelta(hours=1)) as service:
+    with running_with_engine(tmp_path / "batch", allocation=timedelta(hours=1)) as service:
         service.client.create_pool(pool(nodes=2))
-        until(lambda: states(service) == ["creating", "creating"])
+        wait_until(lambda: states(service) == ["creating", "creating"])
         service.client.begin_delete_pool("p").result()
         assert service.request("GET", "/pools/p").status == 404
 
 
 def test_scheduling_can_be_disabled_on_a_starting_node(tmp_path: Path) -> None:
-    with engined(tmp_path / "batch", allocation=timedelta(hours=1)) as service:
+    with running_with_engine(tmp_path / "batch", allocation=timedelta(hours=1)) as service:
         service.client.create_pool(pool(nodes=2))
-        until(lambda: states(service) == ["creating", "creating"])
+        wait_until(lambda: states(service) == ["creating", "creating"])
         name = nodes(service)[0].id
         assert service.request("POST", f"/pools/p/nodes/{name}/disablescheduling").status == 200
-        until(lambda: service.store.nodes.get("p", name).intent is None)  # type: ignore[union-attr]
+        wait_until(lambda: service.store.nodes.get("p", name).intent is None)  # type: ignore[union-attr]
         assert states(service) == ["creating", "creating"]
         assert service.request("GET", f"/pools/p/nodes/{name}").json["schedulingState"] == (
             "disabled"
         )
-    with engined(tmp_path / "batch") as service:
-        until(lambda: states(service) == ["idle", "idle"])
+    with running_with_engine(tmp_path / "batch") as service:
+        wait_until(lambda: states(service) == ["idle", "idle"])
         service.client.create_job(job())
         for number in range(2):
             service.client.create_task("j", task(f"t{number}", WAIT))
-        until(lambda: states(service) == ["idle", "running"])
+        wait_until(lambda: states(service) == ["idle", "running"])
         assert the_task(service, "t1")["state"] == "active"
-        go(service)
+        release_tasks(service)

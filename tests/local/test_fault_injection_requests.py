@@ -16,7 +16,7 @@ from tests.local.running import Service, running
 LOST = (http.client.RemoteDisconnected, ConnectionError)
 
 
-def day(folder: Path, text: str, seed: int = 0) -> Any:
+def running_with_faults(folder: Path, text: str, seed: int = 0) -> Any:
     """A service without an engine, with fault injection."""
     return running(folder / "batch", faults=parse_fault_injection(text, seed))
 
@@ -45,7 +45,7 @@ def statuses(service: Service, count: int) -> list[int | str]:
 def test_a_request_is_refused_and_not_carried_out(
     tmp_path: Path, text: str, status: int, code: str, after: str | None
 ) -> None:
-    with day(tmp_path, text) as service:
+    with running_with_faults(tmp_path, text) as service:
         refused = service.request("POST", "/pools", pool())
         assert (refused.status, refused.code) == (status, code)
         assert refused.headers.get("retry-after") == after
@@ -56,7 +56,7 @@ def test_a_request_is_refused_and_not_carried_out(
 
 
 def test_a_lost_reply_was_carried_out(tmp_path: Path) -> None:
-    with day(tmp_path, "lost@create_pool=100%") as service:
+    with running_with_faults(tmp_path, "lost@create_pool=100%") as service:
         with pytest.raises(LOST):
             service.request("POST", "/pools", pool())
         assert service.request("GET", "/pools/p").status == 200
@@ -65,13 +65,15 @@ def test_a_lost_reply_was_carried_out(tmp_path: Path) -> None:
 
 
 def test_a_slow_reply_is_delayed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with day(tmp_path, "slow=100%:50ms") as service:
+    with running_with_faults(tmp_path, "slow=100%:50ms") as service:
         assert service.request("GET", "/jobs").json["value"] == []
     assert "slow=100%:50ms: list_jobs" in caplog.text
 
 
 def test_a_rule_applies_only_to_its_operation(tmp_path: Path) -> None:
-    with day(tmp_path, "error=100%,error@list_pools=0%,busy@list_jobs=100%") as service:
+    with running_with_faults(
+        tmp_path, "error=100%,error@list_pools=0%,busy@list_jobs=100%"
+    ) as service:
         assert service.request("GET", "/pools").status == 200
         # One thing happens to a request: that it is busy comes first.
         assert service.request("GET", "/jobs").status == 503
@@ -82,7 +84,7 @@ def test_the_same_seed_injects_the_same_faults(tmp_path: Path) -> None:
     text = "throttle=20%:0,error=20%,lost=20%"
     days = []
     for number, seed in enumerate((1, 1, 2)):
-        with day(tmp_path / str(number), text, seed) as service:
+        with running_with_faults(tmp_path / str(number), text, seed) as service:
             days.append(statuses(service, 40))
     assert days[0] == days[1] != days[2]
     assert set(days[0]) == {200, 429, 500, "lost"}
@@ -100,20 +102,20 @@ def test_other_requests_do_not_change_the_faults_of_an_operation() -> None:
 
 
 def test_an_unknown_operation_is_answered_without_faults(tmp_path: Path) -> None:
-    with day(tmp_path, "error=100%") as service:
+    with running_with_faults(tmp_path, "error=100%") as service:
         assert service.request("GET", "/nowhere").status == 400
         assert service.request("GET", "/jobs", key="d3Jvbmc=", checked=False).status == 500
 
 
 def test_a_too_large_request_is_refused_under_fault_injection_too(tmp_path: Path) -> None:
-    with day(tmp_path, "busy=100%") as service:
+    with running_with_faults(tmp_path, "busy=100%") as service:
         assert service.request("POST", "/pools", b"x" * (1 << 20) + b"y").status == 413
 
 
 def test_the_log_names_the_injected_faults_and_no_secret(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO), day(tmp_path, "lost=100%") as service:
+    with caplog.at_level(logging.INFO), running_with_faults(tmp_path, "lost=100%") as service:
         with pytest.raises(LOST):
             service.request("GET", "/jobs/j/tasks", query="x=secret")
         assert "lost=100%: list_tasks" in caplog.text

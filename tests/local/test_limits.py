@@ -14,7 +14,7 @@ from batchspec.local.agent.processes import Exited, Killed, Processes, Program
 from batchspec.local.engine import Engine, NodeConfig
 from batchspec.local.error import LocalError
 from batchspec.local.settings import Limits, Settings
-from tests.local.engines import job, pool, processes_of, task, until
+from tests.local.engines import job, pool, processes_of, task, wait_until
 from tests.local.running import Service, running
 
 MIB = 1 << 20
@@ -106,7 +106,7 @@ def test_a_task_that_exceeds_a_limit_fails_with_the_reason(batch: Service) -> No
     batch.client.create_job(job())
     batch.client.create_task("j", {"id": "t", "commandLine": HUNGRY})
     batch.client.create_task("j", task("u", "true"))
-    until(lambda: batch.client.get_job_task_counts("j").task_counts.completed == 2)
+    wait_until(lambda: batch.client.get_job_task_counts("j").task_counts.completed == 2)
     info = batch.client.get_task("j", "t").execution_info
     assert (info.exit_code, info.failure_info.code) == (137, "FailureExitCode")
     (detail, *_) = info.failure_info.details

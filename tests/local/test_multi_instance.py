@@ -10,14 +10,23 @@ from typing import Any
 
 import pytest
 
-from tests.local.engines import WAIT, engined, go, job, pool, processes_of, task, until
+from tests.local.engines import (
+    WAIT,
+    job,
+    pool,
+    processes_of,
+    release_tasks,
+    running_with_engine,
+    task,
+    wait_until,
+)
 from tests.local.running import Service
 
 
 @pytest.fixture
 def batch(tmp_path: Path) -> Iterator[Service]:
     """A service with a pool of three nodes that multi-instance tasks can run in, and a job."""
-    with engined(tmp_path / "batch") as service:
+    with running_with_engine(tmp_path / "batch") as service:
         service.client.create_pool(pool(nodes=3, enableInterNodeCommunication=True))
         service.client.create_job(job())
         yield service
@@ -40,7 +49,7 @@ def state(batch: Service, task_id: str = "t") -> str:
 
 
 def ended(batch: Service, task_id: str = "t") -> Any:
-    until(lambda: state(batch, task_id) == "completed")
+    wait_until(lambda: state(batch, task_id) == "completed")
     return batch.client.get_task("j", task_id).execution_info
 
 
@@ -49,7 +58,7 @@ def nodes(batch: Service) -> list[Any]:
 
 
 def idle(batch: Service, count: int = 3) -> None:
-    until(lambda: [node.state.value for node in nodes(batch)] == ["idle"] * count)
+    wait_until(lambda: [node.state.value for node in nodes(batch)] == ["idle"] * count)
 
 
 def output(batch: Service, node: str, name: str = "stdout.txt", task_id: str = "t") -> str:
@@ -128,7 +137,7 @@ def test_a_failed_subtask_fails_the_task_which_is_retried_completely(
 
 def test_a_terminated_task_ends_on_all_its_nodes(batch: Service) -> None:
     batch.client.create_task("j", together("t", "sleep 1000 & true", WAIT))
-    until(lambda: len(processes_of(batch.data, "sleep 1000")) == 3)
+    wait_until(lambda: len(processes_of(batch.data, "sleep 1000")) == 3)
     subtasks = list(batch.client.list_subtasks("j", "t"))
     assert [str(one.state.value) for one in subtasks] == ["running", "running"]
     batch.client.terminate_task("j", "t")
@@ -136,33 +145,35 @@ def test_a_terminated_task_ends_on_all_its_nodes(batch: Service) -> None:
     assert info.failure_info.code == "TaskEnded"
     assert processes_of(batch.data) == []
     batch.client.create_task("j", together("u", "exec sleep 1000", "true"))
-    until(lambda: len(processes_of(batch.data, "sleep 1000")) == 3)
+    wait_until(lambda: len(processes_of(batch.data, "sleep 1000")) == 3)
     batch.client.delete_task("j", "u")
     idle(batch)
-    until(lambda: processes_of(batch.data) == [])
-    until(lambda: not any((batch.data / "nodes").glob("p/*/workitems/j/job-1/u")))
+    wait_until(lambda: processes_of(batch.data) == [])
+    wait_until(lambda: not any((batch.data / "nodes").glob("p/*/workitems/j/job-1/u")))
 
 
 def test_a_node_that_is_rebooted_ends_the_task_of_its_subtask(batch: Service) -> None:
     batch.client.create_task("j", together("t", "true", WAIT))
-    until(lambda: state(batch) == "running" and len(list(batch.client.list_subtasks("j", "t"))) > 0)
+    wait_until(
+        lambda: state(batch) == "running" and len(list(batch.client.list_subtasks("j", "t"))) > 0
+    )
     (one, *_) = batch.client.list_subtasks("j", "t")
     node = one.node_info.node_id
     batch.client.begin_reboot_node("p", node, {"nodeRebootOption": "requeue"})
-    until(lambda: batch.client.get_task("j", "t").execution_info.requeue_count == 1)
-    go(batch)
+    wait_until(lambda: batch.client.get_task("j", "t").execution_info.requeue_count == 1)
+    release_tasks(batch)
     assert ended(batch).exit_code == 0
 
 
 def test_a_multi_instance_task_reserves_free_nodes(batch: Service) -> None:
     idle(batch)
     batch.client.create_task("j", task("long", WAIT))
-    until(lambda: state(batch, "long") == "running")
+    wait_until(lambda: state(batch, "long") == "running")
     batch.client.create_task("j", together("t", "true", "true"))
     batch.client.create_task("j", task("later", "true"))
     batch.client.create_task("j", together("many", "true", "true", nodes=4))
     assert state(batch, "later") == "active"
-    go(batch)
+    release_tasks(batch)
     ends = [ended(batch, one) for one in ("long", "t", "later")]
     assert ends[0].end_time <= ends[1].start_time
     assert ends[1].end_time <= ends[2].start_time
@@ -179,7 +190,7 @@ def test_a_multi_instance_task_waits_in_an_unsuitable_pool(
     batch.client.create_job(job("k", "q"))
     batch.client.create_task("k", together("t", "true", "true", nodes=2))
     batch.client.create_task("k", task("u", "true"))
-    until(lambda: batch.client.get_task("k", "u").state.value == "completed")
+    wait_until(lambda: batch.client.get_task("k", "u").state.value == "completed")
     assert batch.client.get_task("k", "t").state.value == "active"
 
 
@@ -201,7 +212,7 @@ def test_a_multi_instance_task_runs_on_prepared_nodes(batch: Service) -> None:
     batch.client.create_job(job("k", jobPreparationTask=prepares))
     check = "[ -e $AZ_BATCH_NODE_SHARED_DIR/prepared ]"
     batch.client.create_task("k", together("t", check, check))
-    until(lambda: batch.client.get_task("k", "t").state.value == "completed")
+    wait_until(lambda: batch.client.get_task("k", "t").state.value == "completed")
     assert batch.client.get_task("k", "t").execution_info.exit_code == 0
 
 

@@ -13,7 +13,7 @@ from azure.core.exceptions import HttpResponseError
 
 from batchspec.local.agent import Package
 from batchspec.local.agent.resource_files import PackageError, install_all
-from tests.local.engines import engined, job, pool, processes_of, task, until
+from tests.local.engines import job, pool, processes_of, running_with_engine, task, wait_until
 from tests.local.running import Service
 
 RESOURCE = (
@@ -43,7 +43,7 @@ def batch(tmp_path: Path) -> Iterator[Service]:
     for version in ("1.0", "2.0"):
         pack(folder / "tool" / f"{version}.zip", {"bin/tool": f"#!/bin/sh\necho tool {version}\n"})
     pack(folder / "Other-Thing" / "1-b.zip", {"data.txt": "other\n"})
-    with engined(tmp_path / "batch") as service:
+    with running_with_engine(tmp_path / "batch") as service:
         yield service
         assert service.violations == []
     assert processes_of(tmp_path) == []
@@ -54,7 +54,7 @@ def refer(application: str, version: str | None = None) -> dict[str, str]:
 
 
 def ended(batch: Service, task_id: str = "t") -> Any:
-    until(lambda: batch.client.get_task("j", task_id).state.value == "completed")
+    wait_until(lambda: batch.client.get_task("j", task_id).state.value == "completed")
     return batch.client.get_task("j", task_id).execution_info
 
 
@@ -155,13 +155,13 @@ def test_a_node_without_its_package_is_unusable_until_it_is_rebooted(batch: Serv
     damaged.write_text("no zip")
     batch.client.create_pool(pool(applicationPackageReferences=[refer("tool", "3.0")]))
     node = lambda: next(iter(batch.client.list_nodes("p")), None)  # noqa: E731
-    until(lambda: node() is not None and node().state.value == "unusable")
+    wait_until(lambda: node() is not None and node().state.value == "unusable")
     (error,) = node().errors
     assert error.code == "ApplicationPackageError"
     assert error.error_details[-1].value == "It is not a zip file: File is not a zip file"
     pack(damaged, {"x": "x"})
     batch.client.begin_reboot_node("p", node().id, {"nodeRebootOption": "requeue"})
-    until(lambda: node().state.value == "idle")
+    wait_until(lambda: node().state.value == "idle")
     assert not node().errors
 
 

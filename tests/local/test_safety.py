@@ -14,7 +14,15 @@ import pytest
 
 from batchspec.local.agent import StorageAccount
 from tests.local.blobs import SAS, blob_store
-from tests.local.engines import engine_with, engined, job, pool, processes_of, task, until
+from tests.local.engines import (
+    engine_with,
+    job,
+    pool,
+    processes_of,
+    running_with_engine,
+    task,
+    wait_until,
+)
 from tests.local.running import KEY, Service, running
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -23,17 +31,17 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.fixture
 def batch(tmp_path: Path) -> Iterator[Service]:
     """A service with a pool ``p`` of one node and a job ``j``."""
-    with engined(tmp_path / "batch") as service:
+    with running_with_engine(tmp_path / "batch") as service:
         service.client.create_pool(pool())
         service.client.create_job(job())
-        until(lambda: [node.state for node in service.client.list_nodes("p")] == ["idle"])
+        wait_until(lambda: [node.state for node in service.client.list_nodes("p")] == ["idle"])
         yield service
 
 
 def run(batch: Service, script: str, task_id: str = "t", **more: Any) -> str:
     """The output of a script that runs as a task."""
     batch.client.create_task("j", task(task_id, script, **more))
-    until(lambda: batch.client.get_task("j", task_id).state == "completed")
+    wait_until(lambda: batch.client.get_task("j", task_id).state == "completed")
     return b"".join(batch.client.download_task_file("j", task_id, "stdout.txt")).decode()
 
 
@@ -49,7 +57,7 @@ def test_a_task_has_its_own_environment_and_none_of_the_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_OF_THE_SERVICE", "x")
-    with engined(tmp_path / "batch") as batch:
+    with running_with_engine(tmp_path / "batch") as batch:
         batch.client.create_pool(pool())
         batch.client.create_job(job(commonEnvironmentSettings=[{"name": "OF_JOB", "value": "1"}]))
         mine = [{"name": "OF_TASK", "value": "2"}, {"name": "AZ_BATCH_POOL_ID", "value": "other"}]
@@ -118,20 +126,20 @@ def test_a_task_that_changes_its_directories_affects_nothing_else(
             environmentSettings=[{"name": n, "value": str(v)} for n, v in settings.items()],
         ),
     )
-    until(lambda: batch.client.get_task("j", "t").state == "completed")
+    wait_until(lambda: batch.client.get_task("j", "t").state == "completed")
     for path in ("stdout.txt", "wd/out/file", "file"):
         found = batch.request("GET", f"/jobs/j/tasks/t/files/{path}")
         assert b"kept" not in found.body
     (node,) = batch.client.list_nodes("p")
     batch.client.create_task("j", task("after", "true"))
-    until(lambda: batch.client.get_task("j", "after").state == "completed")
+    wait_until(lambda: batch.client.get_task("j", "after").state == "completed")
     batch.client.delete_task("j", "t")
     batch.request("DELETE", "/jobs/j")
-    until(lambda: batch.request("GET", "/jobs/j").status == 404)
+    wait_until(lambda: batch.request("GET", "/jobs/j").status == 404)
     batch.request("POST", f"/pools/p/nodes/{node.id}/reboot")
-    until(lambda: batch.client.get_node("p", node.id).state == "idle")
+    wait_until(lambda: batch.client.get_node("p", node.id).state == "idle")
     batch.request("DELETE", "/pools/p")
-    until(lambda: batch.request("GET", "/pools/p").status == 404)
+    wait_until(lambda: batch.request("GET", "/pools/p").status == 404)
     assert sorted(outside.rglob("*")) == before
     assert (outside / "t" / "file").read_text() == "kept"
 
@@ -139,12 +147,12 @@ def test_a_task_that_changes_its_directories_affects_nothing_else(
 def test_the_data_folder_can_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "batch").symlink_to("elsewhere")
-    with engined(tmp_path / "batch") as service:
+    with running_with_engine(tmp_path / "batch") as service:
         service.client.create_pool(pool())
         service.client.create_job(job())
         assert run(service, "echo here") == "here\n"
         service.request("DELETE", "/pools/p")
-        until(lambda: service.request("GET", "/pools/p").status == 404)
+        wait_until(lambda: service.request("GET", "/pools/p").status == 404)
 
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "../../x", "/etc", "a\0b", "", "é", "a b"])
@@ -210,7 +218,9 @@ def _all_output(tmp_path: Path, storage: StorageAccount, url: str) -> str:
         batch.client.create_job(job())
         for body in bodies:
             batch.client.create_task("j", body)
-        until(lambda: batch.client.get_job_task_counts("j").task_counts.completed == len(bodies))
+        wait_until(
+            lambda: batch.client.get_job_task_counts("j").task_counts.completed == len(bodies)
+        )
         ended = batch.client.list_tasks("j", select=["id", "executionInfo"])
         told = [str(one.execution_info.as_dict()) for one in ended]
         told.append(batch.request("GET", "/jobs", key=storage_key_of(b"wrong")).body.decode())

@@ -24,7 +24,7 @@ from batchspec.local.engine.decisions import (
 from batchspec.local.engine.lifecycle import schedule_steps
 from batchspec.local.engine.state import ScheduleView
 from batchspec.local.model import Job, JobState, Schedule, ScheduleState
-from tests.local.engines import WAIT, engined, go, pool, task, until
+from tests.local.engines import WAIT, pool, release_tasks, running_with_engine, task, wait_until
 from tests.local.running import Service
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -328,7 +328,7 @@ def test_the_pool_of_a_schedule_is_deleted_with_it_unless_kept() -> None:
 @pytest.fixture
 def fast(tmp_path: Path) -> Iterator[Service]:
     """A service with its engine in which a minute takes a tenth of a second."""
-    with engined(tmp_path / "batch", speed=600.0) as found:
+    with running_with_engine(tmp_path / "batch", speed=600.0) as found:
         yield found
 
 
@@ -342,7 +342,7 @@ def test_jobs_recur_until_the_schedule_is_deleted(fast: Service) -> None:
     manager = {"id": "manager", "commandLine": "/bin/sh -c 'echo $AZ_BATCH_JOB_ID'"}
     body = schedule(when={"recurrenceInterval": "PT1M"}, jobManagerTask=manager)
     fast.request("POST", SCHEDULES, body)
-    until(lambda: list(jobs_of(fast).values()).count("completed") >= 3)
+    wait_until(lambda: list(jobs_of(fast).values()).count("completed") >= 3)
     assert {"s:job-1", "s:job-2", "s:job-3"} <= jobs_of(fast).keys()
     first = fast.request("GET", "/jobs/s:job-1").json
     assert first["executionInfo"]["terminateReason"] == "JMComplete"
@@ -353,7 +353,7 @@ def test_jobs_recur_until_the_schedule_is_deleted(fast: Service) -> None:
     recent = fast.request("GET", "/jobschedules/s").json["executionInfo"]["recentJob"]
     assert recent["url"].endswith(f"/jobs/{recent['id']}")
     fast.request("DELETE", "/jobschedules/s")
-    until(lambda: fast.request("GET", "/jobschedules/s").status == 404)
+    wait_until(lambda: fast.request("GET", "/jobschedules/s").status == 404)
     assert fast.request("GET", "/jobs").json["value"] == []
 
 
@@ -362,19 +362,19 @@ def test_a_disabled_schedule_creates_no_jobs(fast: Service) -> None:
     fast.request("POST", "/jobschedules/s/disable")
     fast.request("PATCH", "/jobschedules/s", {"schedule": {"recurrenceInterval": "PT1M"}})
     fast.request("POST", SCHEDULES, schedule("other", when={"recurrenceInterval": "PT1M"}))
-    until(lambda: fast.request("GET", "/jobs/other:job-1").status == 200)
+    wait_until(lambda: fast.request("GET", "/jobs/other:job-1").status == 200)
     assert jobs_of(fast) == {}
     fast.request("POST", "/jobschedules/s/enable")
-    until(lambda: bool(jobs_of(fast)))
+    wait_until(lambda: bool(jobs_of(fast)))
 
 
 def test_terminate_ends_the_running_job(fast: Service) -> None:
     fast.request("POST", "/pools", pool(**PATIENT))
     fast.request("POST", SCHEDULES, schedule(when={"recurrenceInterval": "P1D"}))
-    until(lambda: jobs_of(fast) == {"s:job-1": "active"})
+    wait_until(lambda: jobs_of(fast) == {"s:job-1": "active"})
     fast.request("POST", "/jobs/s:job-1/tasks", task("t", WAIT))
     fast.request("POST", "/jobschedules/s/terminate")
-    until(lambda: fast.request("GET", "/jobschedules/s").json["state"] == "completed")
+    wait_until(lambda: fast.request("GET", "/jobschedules/s").json["state"] == "completed")
     ended = fast.request("GET", "/jobs/s:job-1").json
     assert (ended["state"], ended["executionInfo"]["terminateReason"]) == (
         "completed",
@@ -388,7 +388,7 @@ def test_the_jobs_of_a_schedule_share_its_pool(fast: Service) -> None:
     manager = {"id": "manager", "commandLine": "true"}
     body = schedule(when={"recurrenceInterval": "PT1M"}, poolInfo=auto(), jobManagerTask=manager)
     fast.request("POST", SCHEDULES, body)
-    until(lambda: list(jobs_of(fast).values()).count("completed") >= 2)
+    wait_until(lambda: list(jobs_of(fast).values()).count("completed") >= 2)
     pools = {
         fast.request("GET", f"/jobs/{name}").json["executionInfo"]["poolId"]
         for name in jobs_of(fast)
@@ -398,16 +398,16 @@ def test_the_jobs_of_a_schedule_share_its_pool(fast: Service) -> None:
     assert name.startswith("mine_")
     assert fast.request("GET", f"/pools/{name}").status == 200
     fast.request("POST", "/jobschedules/s/terminate")
-    until(lambda: fast.request("GET", f"/pools/{name}").status == 404)
+    wait_until(lambda: fast.request("GET", f"/pools/{name}").status == 404)
 
 
 def test_schedules_continue_after_a_restart(tmp_path: Path) -> None:
-    with engined(tmp_path / "batch", speed=600.0) as first:
+    with running_with_engine(tmp_path / "batch", speed=600.0) as first:
         first.request("POST", SCHEDULES, schedule(when={"recurrenceInterval": "PT1M"}))
-        until(lambda: bool(jobs_of(first)))
+        wait_until(lambda: bool(jobs_of(first)))
         first.request("POST", "/jobs/s:job-1/terminate", {})
-    with engined(tmp_path / "batch", speed=600.0) as second:
-        until(lambda: "s:job-2" in jobs_of(second))
+    with running_with_engine(tmp_path / "batch", speed=600.0) as second:
+        wait_until(lambda: "s:job-2" in jobs_of(second))
 
 
 def test_a_single_job_completes_its_schedule(fast: Service) -> None:
@@ -416,12 +416,12 @@ def test_a_single_job_completes_its_schedule(fast: Service) -> None:
     manager = {"id": "manager", "commandLine": "true", "killJobOnCompletion": False}
     body = schedule(jobManagerTask=manager, onAllTasksComplete="noaction")
     fast.request("POST", SCHEDULES, body)
-    until(lambda: bool(jobs_of(fast)))
+    wait_until(lambda: bool(jobs_of(fast)))
     fast.request("POST", "/jobs/s:job-1/tasks", task("t", WAIT))
     counts = "/jobs/s:job-1/taskcounts"
-    until(lambda: fast.request("GET", counts).json["taskCounts"]["running"] == 1)
-    go(fast)
-    until(lambda: fast.request("GET", counts).json["taskCounts"]["succeeded"] == 2)
+    wait_until(lambda: fast.request("GET", counts).json["taskCounts"]["running"] == 1)
+    release_tasks(fast)
+    wait_until(lambda: fast.request("GET", counts).json["taskCounts"]["succeeded"] == 2)
     assert jobs_of(fast) == {"s:job-1": "active"}
     fast.request("POST", "/jobs/s:job-1/terminate", {})
-    until(lambda: fast.request("GET", "/jobschedules/s").json["state"] == "completed")
+    wait_until(lambda: fast.request("GET", "/jobschedules/s").json["state"] == "completed")

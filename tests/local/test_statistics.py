@@ -13,7 +13,7 @@ import pytest
 from batchspec.local.model import Usage
 from batchspec.local.wire import ticks_of
 from tests.local.engine_stub import finish, idle_node, start
-from tests.local.engines import engined, job, pool, task, until
+from tests.local.engines import job, pool, running_with_engine, task, wait_until
 from tests.local.running import Service
 
 BURN = f'{sys.executable} -S -c "import time\nwhile time.process_time() < 0.1: pass"'
@@ -23,7 +23,7 @@ BURN = f'{sys.executable} -S -c "import time\nwhile time.process_time() < 0.1: p
 @pytest.fixture
 def batch(tmp_path: Path) -> Iterator[Service]:
     """A service with a pool of one node and a job on it."""
-    with engined(tmp_path / "batch") as found:
+    with running_with_engine(tmp_path / "batch") as found:
         found.client.create_pool(pool())
         found.client.create_job(job())
         yield found
@@ -47,10 +47,10 @@ def test_usage_includes_all_processes_of_a_task(batch: Service) -> None:
     script = f"{BURN}; ({BURN} &); {BURN} & wait; touch done; sleep 1000"
     batch.client.create_task("j", task("t", script))
     done = "p/*/workitems/j/job-1/t/wd/done"
-    until(lambda: any((batch.data / "nodes").glob(done)))
+    wait_until(lambda: any((batch.data / "nodes").glob(done)))
     assert processor(stats(batch, "/jobs/j/tasks/t")) == 0  # usage is known after the end
     batch.client.terminate_task("j", "t")
-    until(lambda: batch.client.get_task("j", "t").state == "completed")
+    wait_until(lambda: batch.client.get_task("j", "t").state == "completed")
     found = stats(batch, "/jobs/j/tasks/t")
     assert processor(found) >= 0.2
     assert seconds(found["wallClockTime"]) > 0
@@ -60,7 +60,7 @@ def test_usage_includes_all_processes_of_a_task(batch: Service) -> None:
 def test_retries_are_summed(batch: Service) -> None:
     again = {"maxTaskRetryCount": 2}
     batch.client.create_task("j", task("t", f"{BURN}; exit 1", constraints=again))
-    until(lambda: batch.client.get_task("j", "t").state == "completed")
+    wait_until(lambda: batch.client.get_task("j", "t").state == "completed")
     info = batch.client.get_task("j", "t").execution_info
     found = stats(batch, "/jobs/j/tasks/t")
     assert processor(found) >= 0.3

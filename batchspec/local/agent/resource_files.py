@@ -1,4 +1,4 @@
-"""What a task finds when it starts: its directory, application packages and resource files.
+"""The directory of a task at its start: resource files and application packages.
 
 Application packages are unpacked on a node once, before anything uses them.
 """

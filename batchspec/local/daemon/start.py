@@ -156,7 +156,7 @@ def _running(home: Home, port: int, simulation: Simulation | None) -> Endpoints 
     with home.disk_errors():
         daemon = Process.read(home.daemon_lock) if held(home.daemon_lock) else None
     announcement = read_announcement(home)
-    if daemon is None or daemon.ending:  # a killed process has its lock a moment longer
+    if daemon is None or daemon.ending:  # a killed process keeps its lock a moment longer
         return None
     if announcement is None or announcement.pid != daemon.pid:
         return None

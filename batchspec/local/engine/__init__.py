@@ -2,7 +2,7 @@
 
 The loop is observe, decide, apply: ``observe`` reads the store, ``decide`` is pure, the decisions
 are written to the store in one transaction, and the runs that follow from them go to the agent.
-HTTP and the wire format of requests may not live here; the API is met in the store alone.
+HTTP and the wire format of requests do not belong here; API and engine share only the store.
 """
 
 from batchspec.local.engine.engine import Engine

@@ -211,7 +211,7 @@ class DecisionApplier:
         )
 
     def _preempt(self, node: Node, now: datetime) -> None:
-        """Preempt a node, unless it has got another intent since it was read."""
+        """Preempt a node, unless it got another intent since it was read."""
         current = self._store.nodes.get(node.pool_id, node.id)
         if current is not None and current.intent is None:
             _FAULT_LOG.warning("preempt: node %s of pool %s", node.id, node.pool_id)
@@ -240,7 +240,7 @@ class DecisionApplier:
         )
 
     def _reset_preparations(self, node: Node, *, fresh: bool) -> None:
-        """Let the preparation tasks that must run again after a boot of ``node`` do so."""
+        """Reset the preparation tasks that must run again after ``node`` boots."""
         for preparation in self._store.preparations.on_node(node):
             job = self._store.jobs.get(preparation.job_id)
             settings = {} if job is None else job.body.get("jobPreparationTask", {})

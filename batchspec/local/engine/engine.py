@@ -1,7 +1,7 @@
 """The engine: a loop of observe, decide, apply; woken by changes of the store and by timers.
 
-At start no process runs: those of an earlier run of the service are dead (the host killed them, or
-``kill_orphans`` did). So the engine requeues what the store shows as running, or ends it if that
+At start no process runs: those of an earlier run of the service have ended (the host killed them,
+or ``kill_orphans`` did). So the engine requeues what the store shows as running, or ends it if that
 was requested, and restarts start tasks.
 """
 

@@ -1,4 +1,4 @@
-"""The part of the store that the scheduler has to see now.
+"""Reads the part of the store that the scheduler needs now.
 
 It is read by index and no further than could be acted on: no finished or blocked tasks, and no idle
 nodes for which no task waits. Nothing is decided or written here.

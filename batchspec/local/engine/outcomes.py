@@ -151,7 +151,7 @@ class OutcomeRecorder:
         elif isinstance(run, PreparationRun):
             yield from self._preparation(run, outcome, now)
         elif (row := self._store.preparations.get(run.preparation.seq)) is not None:
-            # A lost release task is due again; a failed one does not keep its job from ending.
+            # A lost release task is due again; a failed one does not prevent its job from ending.
             state = None if outcome is None else "completed"
             info = None if outcome is None else _task_info(outcome, row.release)
             self._store.preparations.update_release(row, state, info)

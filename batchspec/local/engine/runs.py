@@ -204,7 +204,7 @@ class Executor:
 
 
 def _loss_key(request: Execute) -> str:
-    """What is run: a task, whatever its run; or a start, preparation or release task."""
+    """The key without the number of a task's run, so that all runs of a task have one key."""
     key = request.launch.key
     return key.partition(".")[0] if isinstance(request.subject, TaskRun) else key
 
@@ -267,7 +267,7 @@ class RunStarter:
         return self.preparation_run(PreparationRun(preparation, job, node, 0), fresh=True)
 
     def preparation_run(self, run: PreparationRun, *, fresh: bool) -> Execute:
-        """Run a preparation task that the store knows; a retry is not ``fresh``."""
+        """Run a preparation task that is in the store; a retry is not ``fresh``."""
         launch = job_task_launch(
             self._node_config,
             self._data,
@@ -281,7 +281,7 @@ class RunStarter:
         return Execute(launch, run)
 
     def release_task(self, job: Job, preparation: Preparation, now: datetime) -> Execute | None:
-        """Run the release task of ``job`` on a prepared node; ``None`` if the node is gone."""
+        """Run the release task of ``job`` on a prepared node; ``None`` if the node is deleted."""
         node = self._store.nodes.get(preparation.pool_id, preparation.node_id)
         if node is None:
             self._store.preparations.delete(preparation)

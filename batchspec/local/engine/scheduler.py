@@ -99,7 +99,7 @@ def _pool_and_node_decisions(
 ) -> Iterator[Decision]:
     """Decisions about pools and nodes, except ``released`` nodes (pool and id in lower case).
 
-    A release task starts there in this round; a node that left the pool would not know of it.
+    A release task starts there in this round; a node that leaves the pool would not run it.
     """
     decided = set()
     budget = QuotaBudget(state.remaining_quota)
@@ -113,7 +113,7 @@ def _pool_and_node_decisions(
             yield decision
     for node_view in state.nodes:
         node = node_view.node
-        # A node that gets another intent in this round is decided about in the next one.
+        # A node that gets another intent in this round is handled in the next one.
         if node.seq not in decided and (node.pool_id.lower(), node.id.lower()) not in released:
             yield from node_steps(node_view, state.delays, now)
 

@@ -1,4 +1,4 @@
-"""What the scheduler looks at: the part of the service in which something may have to be done.
+"""The input of the scheduler: the part of the service's state that may need a decision.
 
 Frozen views, made by ``observe``. Nothing here reads the store or decides.
 """

@@ -5,8 +5,8 @@ its signature is verified, and its secrets are never logged.
 
 This is not built on a web framework, since most of it would stay: signatures cover the raw path and
 query, static path segments ignore case, unsupported operations answer 501 by name. Measured with
-Starlette 1.x: 15 to 46 % more time per small request in the application, and 100 ms more start time
-(docs/adr/0011-asgi-application.md).
+Starlette 1.x: 15 to 46 % more time per small request in the application, 5 to 25 % more of the
+whole service, and 60 to 110 ms more start time (docs/adr/0011-asgi-application.md).
 """
 
 from __future__ import annotations

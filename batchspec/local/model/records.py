@@ -255,7 +255,7 @@ class PendingDeletion:
     """A task directory to delete, and the run that may still write there.
 
     It remains of a task that was deleted, or whose retention time passed: the engine ends the run
-    (``task_seq``, ``run``) if it is still alive and then deletes ``directory`` on the node.
+    (``task_seq``, ``run``) if it is in progress, and then deletes ``directory`` on the node.
     """
 
     seq: int

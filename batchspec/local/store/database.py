@@ -35,7 +35,7 @@ class Page:
 
 
 ALL_ROWS = Page(limit=-1)
-"""All rows; only for tables that are small by nature."""
+"""All rows; only for tables that are always small."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -115,7 +115,10 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All or nothing for the writes inside. A nested transaction is part of the outer one."""
+        """A transaction: all writes inside take effect, or none.
+
+        A nested transaction is part of the outer one.
+        """
         if self._depth:
             yield
             return
@@ -181,7 +184,7 @@ class Database:
         return row
 
     def all(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
-        """All rows of a query that is bounded by LIMIT or by nature."""
+        """All rows of a query with a LIMIT, or of a table that is always small."""
         return self._connection.execute(sql, values).fetchall()
 
 

@@ -1,4 +1,4 @@
-"""Task runs in the store: what the engine starts, the outcomes, and what is left behind.
+"""Task runs in the store: start, outcome, and the directories to delete.
 
 A write checks that the given run is still the current one: the task may have been ended, requeued
 or deleted since the engine read it. If so nothing is written, and the method returns ``None``. The
@@ -95,7 +95,7 @@ class Runs:
         self._db = database
         self._dependencies = Dependencies(database)
 
-    # --- what could run, what runs
+    # --- runnable and running tasks
 
     def runnable(
         self, job_id: str, limit: int, largest: int, skip: Sequence[int] = ()
@@ -169,7 +169,7 @@ class Runs:
         row = self._db.one(f"SELECT {COLUMNS} FROM task WHERE seq = ?", (seq,))
         return None if row is None else task_from_row(row)
 
-    # --- the course of a run
+    # --- changes of a run
 
     def begin(
         self,
@@ -355,7 +355,7 @@ class Runs:
         where = f"seq = ? AND ending IS NULL AND {_LIVE}"
         self._db.update("task", {"ending": how}, where, (task.seq,))
 
-    # --- what is left behind
+    # --- directories to delete
 
     def pending_deletions(self, limit: int = 100) -> list[PendingDeletion]:
         """The directories to delete and the runs that may still write there, oldest first."""
@@ -363,7 +363,7 @@ class Runs:
         return [PendingDeletion(*row) for row in rows]
 
     def deletion_done(self, deletion: PendingDeletion) -> None:
-        """The run is dead and its directory is deleted."""
+        """The run has ended and its directory is deleted."""
         self._db.write("DELETE FROM pending_deletion WHERE seq = ?", (deletion.seq,))
 
     def expired(self, now: datetime, limit: int = 100) -> list[Task]:

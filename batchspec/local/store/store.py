@@ -52,7 +52,7 @@ class Store:
         self._database.changed = call
 
     def transaction(self) -> AbstractContextManager[None]:
-        """All or nothing for the writes inside."""
+        """A transaction: all writes inside take effect, or none."""
         return self._database.transaction()
 
     def close(self) -> None:

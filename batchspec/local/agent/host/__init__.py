@@ -24,7 +24,7 @@ Each run has a supervisor, a fork of the host, which is the *subreaper* of all p
 whatever a task does (``setsid``, double forks, an empty environment), its processes stay
 descendants of the supervisor, which kills them when the task has ended or must end. The end is
 reported when no process is left; then the supervisor takes the next run, so that a run costs no
-fork of Python. When the input closes (the service is gone, however it ended) all processes are
+fork of Python. When the input closes, because the service has ended in any way, all processes are
 killed.
 
 Only Linux has subreapers. On other systems the process group of the task is killed, and a process

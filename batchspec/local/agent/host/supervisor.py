@@ -34,7 +34,7 @@ def send_report(**message: Any) -> None:
 
 
 def send_line(text: bytes) -> None:
-    """Write a line to the service, which may be gone; that must not keep the host from killing."""
+    """Write a line to the service; if it has ended, the host must still kill processes."""
     with contextlib.suppress(BrokenPipeError):
         os.write(1, text)
 
@@ -153,7 +153,7 @@ class LimitWatch:
 
     Usage is measured periodically, so that an excess is noticed within :data:`WATCH_PAUSE` and not
     prevented. System limits apply to one process (``RLIMIT_AS``) or to all of a user
-    (``RLIMIT_NPROC``); control groups, which apply to a task, rarely can be set by a user.
+    (``RLIMIT_NPROC``); control groups, which apply to a task, can rarely be set by a user.
     """
 
     def __init__(self, order: dict[str, Any]) -> None:
@@ -246,7 +246,7 @@ class Supervisor:
         os.chdir(order["cwd"])
 
     def spawn(self, order: dict[str, Any], files: list[int]) -> int:
-        # The program is searched in the PATH of the task.
+        # The program is looked up in the PATH of the task.
         os.environ["PATH"] = order["env"].get("PATH", os.defpath)
         return os.posix_spawnp(
             order["argv"][0],
