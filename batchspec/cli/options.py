@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
 
 import typer
 
 from batchspec.diagnostics import Diagnostic, UsageError
-from batchspec.plan.plan import Part
+from batchspec.plan.options import Part
+
+if TYPE_CHECKING:
+    pass
 
 
 class Target(StrEnum):

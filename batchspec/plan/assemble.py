@@ -12,7 +12,8 @@ from batchspec.plan.actions import DeletePool, DownloadResults, WaitForPool, Wai
 from batchspec.plan.fingerprint import snapshot
 from batchspec.plan.identity import digest
 from batchspec.plan.observed import Observed
-from batchspec.plan.plan import Gate, Plan, PlanOptions, Step
+from batchspec.plan.options import PlanOptions
+from batchspec.plan.plan import Gate, Plan, Step
 from batchspec.plan.rules.pool import pool_stays
 from batchspec.plan.rules.run import part_of_plan
 from batchspec.spec import Spec

@@ -20,8 +20,9 @@ from batchspec.plan.job import (
 )
 from batchspec.plan.metadata import SPEC
 from batchspec.plan.observed import Observed
+from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
 from batchspec.plan.outputs import outputs
-from batchspec.plan.plan import NO_OPTIONS, Gate, Part, Plan, PlanOptions, Step, Verb, ids
+from batchspec.plan.plan import Gate, Plan, Step, Verb, ids
 from batchspec.plan.pool import pool_body, pool_steps, runs_windows, unused_pool_drift, with_restart
 from batchspec.plan.rules.data import missing_container
 from batchspec.plan.rules.registry import advice, errors

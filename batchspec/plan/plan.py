@@ -1,4 +1,4 @@
-"""The plan and the options it is made with: ordered steps, what is kept, findings, the snapshot."""
+"""The plan: ordered steps, what is kept, findings, and the snapshot that it is based on."""
 
 from __future__ import annotations
 
@@ -10,29 +10,6 @@ from typing import NamedTuple
 from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan.actions import Action
 from batchspec.plan.observed import AccountNames
-
-
-class Part(StrEnum):
-    """What can be replaced although it is up to date."""
-
-    POOL = "pool"
-    JOB = "job"
-
-
-@dataclass(frozen=True, slots=True)
-class PlanOptions:
-    """``rerun``: run finished tasks again. ``replace``: create these parts again.
-
-    ``step`` is the id of the only step to carry out, with those it needs; empty for all.
-    """
-
-    rerun: bool = False
-    replace: frozenset[Part] = frozenset()
-    step: str = ""
-
-
-NO_OPTIONS = PlanOptions()
-"""Nothing beyond the spec."""
 
 
 class Verb(StrEnum):

@@ -15,7 +15,8 @@ from typing import Any
 
 from batchspec.diagnostics import Diagnostic, Secret, SpecError, StalePlanError, redact
 from batchspec.plan.fingerprint import ABSENT
-from batchspec.plan.plan import Fact, Part, Plan, PlanOptions
+from batchspec.plan.options import Part, PlanOptions
+from batchspec.plan.plan import Fact, Plan
 from batchspec.spec import Spec
 
 _FORM = "batchspec-plan"

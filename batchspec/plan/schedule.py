@@ -30,7 +30,8 @@ from batchspec.plan.metadata import (
     provenance,
 )
 from batchspec.plan.observed import Observed, ScheduleFacts
-from batchspec.plan.plan import Part, Plan, PlanOptions, Step, Verb, ids
+from batchspec.plan.options import Part, PlanOptions
+from batchspec.plan.plan import Plan, Step, Verb, ids
 from batchspec.plan.pool import pool_body, pool_steps, runs_windows, without_size
 from batchspec.plan.rules.data import missing_container
 from batchspec.plan.rules.registry import advice, errors

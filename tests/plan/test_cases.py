@@ -15,7 +15,8 @@ from batchspec.plan.assemble import detached
 from batchspec.plan.attach import build_attach, build_download
 from batchspec.plan.build import build
 from batchspec.plan.cleanup import build_destroy
-from batchspec.plan.plan import Part, Plan, PlanOptions
+from batchspec.plan.options import Part, PlanOptions
+from batchspec.plan.plan import Plan
 from batchspec.plan.stage_tasks import Selection
 from batchspec.render.diagnostics import diagnostics_text
 from batchspec.render.plan import plan_text

@@ -11,7 +11,7 @@ import pytest
 from batchspec.diagnostics import Diagnostic, SpecError, StalePlanError
 from batchspec.plan.build import build
 from batchspec.plan.fingerprint import SINGLY
-from batchspec.plan.plan import NO_OPTIONS, Part, PlanOptions
+from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
 from batchspec.plan.plan_file import SavedPlan, check_fresh, plan_file, read_plan_file, saved_plan
 from tests.plan.situation import SPEC, situation
 

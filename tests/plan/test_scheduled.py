@@ -15,7 +15,8 @@ from batchspec.plan.actions import CreateSchedule, UpdateSchedule
 from batchspec.plan.build import build
 from batchspec.plan.cleanup import build_destroy
 from batchspec.plan.observed import JobFacts, Receipt
-from batchspec.plan.plan import Plan, PlanOptions
+from batchspec.plan.options import PlanOptions
+from batchspec.plan.plan import Plan
 from batchspec.plan.rules.sas import run_ends, sas_lifetime
 from batchspec.plan.stage_tasks import Selection
 from batchspec.spec import Record

@@ -30,7 +30,7 @@ from batchspec.diagnostics import (
     StalePlanError,
     UsageError,
 )
-from batchspec.plan.plan import PlanOptions
+from batchspec.plan.options import PlanOptions
 
 if TYPE_CHECKING:
     from batchspec.plan.plan_file import SavedPlan

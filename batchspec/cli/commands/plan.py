@@ -23,7 +23,7 @@ from batchspec.cli.options import (
     variables_of,
 )
 from batchspec.diagnostics import Diagnostic, Exit, SpecError, UsageError
-from batchspec.plan.plan import PlanOptions
+from batchspec.plan.options import PlanOptions
 
 
 async def plan(

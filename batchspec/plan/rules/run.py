@@ -18,7 +18,8 @@ from batchspec.plan.metadata import (
     version,
 )
 from batchspec.plan.observed import JobFacts, Observed, TaskFacts
-from batchspec.plan.plan import Part, Step
+from batchspec.plan.options import Part
+from batchspec.plan.plan import Step
 from batchspec.plan.rules.rule import ERROR, NOTE, QUESTION, WARNING, Finding, RuleGroup
 from batchspec.plan.task_sets import TaskSets, newest_open
 from batchspec.spec import Pool, Result, Spec
