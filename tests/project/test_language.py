@@ -39,7 +39,7 @@ def texts() -> Iterator[tuple[str, str]]:
                 yield f"{where}:{token.start[0]}", token.string.replace("_", " ")
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "specs").rglob("*.md")]
     pages += [*(ROOT / "specs").glob("*.yaml"), *(ROOT / "batchspec").rglob("*.yaml")]
-    pages += [*(ROOT / "schemas").glob("*.json"), ROOT / "tools" / "language.yaml"]
+    pages += [*(ROOT / "schemas").glob("*.json"), ROOT / "schemas" / "language.yaml"]
     for path in pages:
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             yield f"{path.relative_to(ROOT).as_posix()}:{number}", line

@@ -19,7 +19,7 @@ SCHEMA = load_schema()
 
 
 def test_up_to_date() -> None:
-    """After a change of ``tools/language.yaml`` or the SDK: ``python tools/generate_schema.py``."""
+    """After a change of the language or the SDK, run ``python tools/generate_schema.py``."""
     done = subprocess.run(
         [sys.executable, "tools/generate_schema.py", "--check"],
         cwd=ROOT,
