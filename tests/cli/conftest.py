@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from unittest import mock
 
 import pytest
 
 from batchspec import local
-from batchspec.cli.main import main
-from tests.e2e.conftest import Done, Workplace, clean_environ
+from tests.e2e.conftest import Inside as Inside  # noqa: PLC0414 - for the tests of this folder
+from tests.e2e.conftest import Workplace, clean_environ
 from tests.e2e.conftest import place as place  # noqa: PLC0414 - a fixture of this folder, too
 
 MIXED = """\
@@ -56,54 +51,10 @@ tasks:
 """
 
 
-@dataclass
-class Inside(Workplace):
-    """A workplace whose commands run in this process: the SDKs are imported once."""
-
-    def run(self, *arguments: str | Path, timeout: float = 100) -> Done:
-        line = ["batchspec", *map(str, arguments)]
-        with (
-            mock.patch.object(sys, "argv", line),
-            mock.patch.dict(os.environ, self.environ, clear=True),
-            self._inside(),
-            _written() as (out, err),
-        ):
-            with pytest.raises(SystemExit) as ended:
-                main()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            # Before the streams go, and the bytes with them.
-            output, errors = (stream.getvalue().decode("utf-8") for stream in (out, err))
-        code = ended.value.code
-        assert isinstance(code, int)
-        return Done(code, output, errors)
-
-    @contextmanager
-    def _inside(self) -> Iterator[None]:
-        before = Path.cwd()
-        os.chdir(self.folder)
-        try:
-            yield
-        finally:
-            os.chdir(before)
-
-
-@contextmanager
-def _written() -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
-    """What is written to standard output and error, with an empty standard input."""
-    out, err = io.BytesIO(), io.BytesIO()
-    with (
-        mock.patch.object(sys, "stdin", io.StringIO()),
-        mock.patch.object(sys, "stdout", io.TextIOWrapper(out, encoding="utf-8")),
-        mock.patch.object(sys, "stderr", io.TextIOWrapper(err, encoding="utf-8")),
-    ):
-        yield out, err
-
-
 @pytest.fixture
 def near(place: Workplace) -> Workplace:
-    """The tutorial in a folder of its own, worked on from within this process."""
-    return Inside(place.folder, place.home, place.environ)
+    """The tutorial in a separate folder, with a separate service."""
+    return place
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
-"""A copy of the tutorial, and the command line in a subprocess."""
+"""A copy of the tutorial, and the command line: in this process, or in a separate one."""
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
@@ -9,12 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from batchspec import local
+from batchspec.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 _AZURE = ("AZURE_BATCH_", "AZURE_STORAGE_", "BATCHSPEC_")
@@ -98,6 +102,50 @@ class Workplace:
         return local.start(self.home)
 
 
+@dataclass
+class Inside(Workplace):
+    """A workplace whose commands run in this process: the SDKs are imported once."""
+
+    def run(self, *arguments: str | Path, timeout: float = 100) -> Done:
+        line = ["batchspec", *map(str, arguments)]
+        with (
+            mock.patch.object(sys, "argv", line),
+            mock.patch.dict(os.environ, self.environ, clear=True),
+            self._inside(),
+            _written() as (out, err),
+        ):
+            with pytest.raises(SystemExit) as ended:
+                main()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            # Before the streams go, and the bytes with them.
+            output, errors = (stream.getvalue().decode("utf-8") for stream in (out, err))
+        code = ended.value.code
+        assert isinstance(code, int)
+        return Done(code, output, errors)
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        before = Path.cwd()
+        os.chdir(self.folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
+
+@contextmanager
+def _written() -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
+    """What is written to standard output and error, with an empty standard input."""
+    out, err = io.BytesIO(), io.BytesIO()
+    with (
+        mock.patch.object(sys, "stdin", io.StringIO()),
+        mock.patch.object(sys, "stdout", io.TextIOWrapper(out, encoding="utf-8")),
+        mock.patch.object(sys, "stderr", io.TextIOWrapper(err, encoding="utf-8")),
+    ):
+        yield out, err
+
+
 def until(process: subprocess.Popen[str], *texts: str, seconds: float = 60) -> str:
     """Read the output of a command until it contains these texts, in any order; return all of it.
 
@@ -129,18 +177,24 @@ def clean_environ(more: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "NO_COLOR": "1", "COLUMNS": "100", **more}
 
 
+@contextmanager
+def tutorial(folder: Path) -> Iterator[Inside]:
+    """The tutorial in ``folder``, with a separate service. Commands run in this process."""
+    project, home = folder / "project", folder / "home"
+    # Without files that a run of the tutorial left in this work tree.
+    shutil.copytree(ROOT / "specs", project / "specs", ignore=shutil.ignore_patterns(".batchspec"))
+    shutil.copytree(ROOT / "task_app", project / "task_app")
+    try:
+        yield Inside(project, home, clean_environ({"BATCHSPEC_LOCAL_HOME": str(home)}))
+    finally:
+        local.stop(home)
+
+
 @pytest.fixture
 def place(
     azurite_installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Workplace]:
-    """The tutorial in a separate folder, with a separate service."""
-    folder, home = tmp_path / "project", tmp_path / "home"
-    # Without files that a run of the tutorial left in this work tree.
-    shutil.copytree(ROOT / "specs", folder / "specs", ignore=shutil.ignore_patterns(".batchspec"))
-    shutil.copytree(ROOT / "task_app", folder / "task_app")
-    monkeypatch.setenv("BATCHSPEC_LOCAL_HOME", str(home))
-    environ = clean_environ({"BATCHSPEC_LOCAL_HOME": str(home)})
-    try:
-        yield Workplace(folder, home, environ)
-    finally:
-        local.stop(home)
+    """:func:`tutorial` for one test."""
+    with tutorial(tmp_path) as found:
+        monkeypatch.setenv("BATCHSPEC_LOCAL_HOME", str(found.home))
+        yield found

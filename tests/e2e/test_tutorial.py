@@ -6,13 +6,15 @@ import json
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from azure.batch import BatchClient
 from azure.core.credentials import AzureNamedKeyCredential
 
-from tests.e2e.conftest import Workplace
+from tests.e2e.conftest import Done, Workplace, tutorial
 from tests.e2e.gallery import windows_package
 
 LICENCES = Path("/usr/share/common-licenses")
@@ -37,8 +39,28 @@ def client_of(place: Workplace) -> BatchClient:
     return BatchClient(ends.batch_url, AzureNamedKeyCredential(ends.batch_account, ends.batch_key))
 
 
-def test_the_tutorial_runs_and_its_results_are_right(place: Workplace) -> None:
-    done = place.run("apply", place.spec)
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run of the tutorial in a separate process, as a user runs it, and the status before it."""
+
+    place: Workplace
+    before: Done
+    done: Done
+
+
+@pytest.fixture(scope="module")
+def finished(
+    azurite_installed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Finished]:
+    """Not to be changed by a test."""
+    with tutorial(tmp_path_factory.mktemp("tutorial")) as place:
+        before = place.run("status", place.spec, "--format", "json")
+        user = Workplace(place.folder, place.home, place.environ)
+        yield Finished(place, before, user.run("apply", place.spec, "--progress", "json"))
+
+
+def test_the_tutorial_runs_and_its_results_are_right(finished: Finished) -> None:
+    place, done = finished.place, finished.done
     assert done.code == 0, done.text
     inputs = sorted((place.folder / "specs" / "data").glob("*.txt"))
     assert len(inputs) == 3
@@ -49,8 +71,8 @@ def test_the_tutorial_runs_and_its_results_are_right(place: Workplace) -> None:
     )
 
 
-def test_a_second_run_has_nothing_to_do(place: Workplace) -> None:
-    assert place.run("apply", place.spec).code == 0
+def test_a_second_run_has_nothing_to_do(finished: Finished) -> None:
+    place = finished.place
     before = {p: p.stat().st_mtime_ns for p in place.results.iterdir()}
     again = place.run("apply", place.spec)
     assert again.code == 0
@@ -87,9 +109,8 @@ def test_the_licence_texts_of_debian(place: Workplace) -> None:
         assert written(place.results / f"{path.name}.top.txt") == counted(path, 10), path.name
 
 
-def test_each_task_was_run_once_and_its_output_can_be_read(place: Workplace) -> None:
-    assert place.run("apply", place.spec).code == 0
-    with client_of(place) as client:
+def test_each_task_was_run_once_and_its_output_can_be_read(finished: Finished) -> None:
+    with client_of(finished.place) as client:
         tasks = list(client.list_tasks("topn"))
         assert len(tasks) == 3
         for task in tasks:
@@ -99,9 +120,8 @@ def test_each_task_was_run_once_and_its_output_can_be_read(place: Workplace) -> 
             assert task.execution_info.requeue_count == 0
 
 
-def test_the_events_are_numbered_lines_of_json(place: Workplace) -> None:
-    done = place.run("apply", place.spec, "--progress", "json")
-    events = [json.loads(line) for line in done.out.splitlines()]
+def test_the_events_are_numbered_lines_of_json(finished: Finished) -> None:
+    events = [json.loads(line) for line in finished.done.out.splitlines()]
     assert events[0]["type"] == "version"
     assert events[0]["stream"] == 1
     numbers = [event["seq"] for event in events[1:]]
@@ -110,10 +130,9 @@ def test_the_events_are_numbered_lines_of_json(place: Workplace) -> None:
     assert events[-1]["exit"] == 0
 
 
-def test_status_tells_what_there_is(place: Workplace) -> None:
-    empty = json.loads(place.run("status", place.spec, "--format", "json").out)
-    assert empty["job"] is None
-    assert place.run("apply", place.spec).code == 0
+def test_status_tells_what_there_is(finished: Finished) -> None:
+    place = finished.place
+    assert json.loads(finished.before.out)["job"] is None
     seen = json.loads(place.run("status", place.spec, "--format", "json").out)
     assert seen["job"] == {"id": "topn", "state": "completed"}
     assert seen["tasks"] == {"total": 3, "active": 0, "running": 0, "succeeded": 3, "failed": 0}
