@@ -13,6 +13,7 @@ from pathlib import Path
 
 from generated import main
 
+from batchspec.cli.error_codes import GROUPS as ERROR_GROUPS
 from batchspec.diagnostics import Severity
 from batchspec.plan.rules.registry import GROUPS, RULES
 from batchspec.plan.rules.rule import RuleGroup
@@ -42,6 +43,13 @@ A plan uses the Batch and Storage services only. It cannot read the quotas of th
 sizes of its region, or prices, which only Azure's control plane reports.
 """
 
+_ERRORS = (
+    "Errors and warnings that are not about a spec: of commands, of a run, of the settings of the"
+    " accounts, and of the embedded service. The causes for which a run waits are in"
+    " [waiting.md](waiting.md). `batchspec explain CODE` prints all of them, and the error codes of"
+    " Azure Batch and Storage."
+)
+
 
 def text() -> str:
     """The file's text."""
@@ -58,6 +66,18 @@ def _lines() -> Iterator[str]:
     for group in GROUPS:
         yield ""
         yield from _section(group)
+    yield ""
+    yield "## Errors of commands"
+    yield ""
+    yield _filled(_ERRORS)
+    for errors in ERROR_GROUPS:
+        yield ""
+        yield f"### {errors.title}"
+        yield ""
+        yield "| code | meaning | why | fix |"
+        yield "| --- | --- | --- | --- |"
+        for code in errors.codes:
+            yield f"| `{code.code}` | {code.title} | {code.why} | {code.fix} |"
 
 
 def _section(group: RuleGroup) -> Iterator[str]:

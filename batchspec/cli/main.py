@@ -19,6 +19,7 @@ from batchspec.cli.commands.config import config
 from batchspec.cli.commands.destroy import destroy
 from batchspec.cli.commands.doctor import doctor
 from batchspec.cli.commands.download import download
+from batchspec.cli.commands.explain import explain
 from batchspec.cli.commands.failures import failures
 from batchspec.cli.commands.init import init
 from batchspec.cli.commands.list import list_
@@ -84,6 +85,7 @@ app.command()(retry)
 app.command()(download)
 app.command()(stop)
 app.command()(destroy)
+app.command()(explain)
 app.command()(report)
 app.command("list")(list_)
 app.command()(doctor)

@@ -1,0 +1,122 @@
+"""``batchspec explain``: what a code means, why it is reported, and how to fix it."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from typing import Annotated
+
+import typer
+
+from batchspec.cli.console import out
+from batchspec.cli.options import Format, TextOrJson
+from batchspec.diagnostics import Diagnostic, Exit, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A code and what reports it (``kind``); ``effect`` is that of a cause on the run.
+
+    Texts that do not apply are empty.
+    """
+
+    code: str
+    kind: str
+    title: str
+    why: str = ""
+    effect: str = ""
+    fix: str = ""
+
+
+def explain(
+    code: Annotated[
+        str | None, typer.Argument(metavar="[CODE]", help="A code, such as unknown-key.")
+    ] = None,
+    output_format: TextOrJson = Format.TEXT,
+) -> int:
+    """Explain a code of an error, a warning or a cause: why, and how to fix it.
+
+    Without a code, list all codes. Codes of the services, such as AccountCoreQuotaReached, are
+    explained, too.
+    """
+    known = _explanations()
+    if code is None:
+        found = list(known.values())
+    else:
+        name = code.strip("[]`'\"")
+        by_lower = {each.lower(): each for each in known}
+        if name.lower() not in by_lower:
+            raise UsageError(_unknown(name, by_lower))
+        found = [known[by_lower[name.lower()]]]
+    if output_format is Format.JSON:
+        out(json.dumps([asdict(each) for each in found], indent=2))
+    elif code is None:
+        out("\n".join(f"{each.code:<40} {each.kind:<9} {each.title}" for each in found))
+    else:
+        out("\n".join(_lines(found[0])))
+    return Exit.DONE
+
+
+def _unknown(code: str, by_lower: Mapping[str, str]) -> Diagnostic:
+    near = get_close_matches(code.lower(), by_lower, n=1)
+    return Diagnostic(
+        "command-line",
+        f"there is no code {code!r}",
+        fix=f"Did you mean `{by_lower[near[0]]}`?" if near else "`batchspec explain` lists all.",
+    )
+
+
+def _lines(explanation: Explanation) -> Iterator[str]:
+    yield f"{explanation.code} ({explanation.kind})"
+    yield ""
+    yield _filled(_sentence(explanation.title))
+    parts = (("Why", explanation.why), ("Effect", explanation.effect), ("Fix", explanation.fix))
+    for label, text in parts:
+        if text:
+            yield ""
+            yield _filled(f"{label}: {_sentence(text)}")
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 80, break_long_words=False, break_on_hyphens=False)
+
+
+def _sentence(text: str) -> str:
+    """A text with a capital and a period; a command at its start stays as it is."""
+    return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."
+
+
+def _explanations() -> Mapping[str, Explanation]:
+    """Every code: rules, causes of waiting, errors of commands, and codes of the services."""
+    from batchspec.apply.monitor import CAUSES
+    from batchspec.cli.error_codes import GROUPS
+    from batchspec.cloud.errors import TABLE
+    from batchspec.plan.rules.registry import RULES
+
+    found = [
+        Explanation(rule.code, str(rule.severity), rule.title, rule.why, fix=rule.fix)
+        for rule in RULES.values()
+    ]
+    found += [
+        Explanation(kind.code, "cause", kind.meaning, effect=_effect(kind.ends), fix=kind.action)
+        for kind in CAUSES.values()
+    ]
+    found += [
+        Explanation(each.code, "error", each.title, each.why, fix=each.fix)
+        for group in GROUPS
+        for each in group.codes
+    ]
+    found += [Explanation(code, "service", title, fix=fix) for code, (title, fix) in TABLE.items()]
+    by_code: dict[str, Explanation] = {}
+    for each in sorted(found, key=lambda each: each.code.lower()):
+        # A code can be a cause and the error that ends a run: the cause explains more.
+        by_code.setdefault(each.code, each)
+    return by_code
+
+
+def _effect(ends: str) -> str:
+    """The effect of a cause on a run; ``ends`` is when it ends the run early."""
+    return f"The run ends early ({ends})" if ends else "The run waits, at most until its deadline"

@@ -1,0 +1,345 @@
+"""Errors of commands, of a run, and of the settings of the accounts."""
+
+from __future__ import annotations
+
+from batchspec.cli.error_codes.model import ErrorCode, ErrorGroup
+
+_ELSEWHERE = "Another apply of the spec, or another client, changed the account during the run."
+_DISK = "The disk is full, the folder is read-only, or its permissions do not allow it."
+_AGAIN = "Run the command again."
+
+COMMANDS = ErrorGroup(
+    "Commands",
+    (
+        ErrorCode(
+            "command-line",
+            "The command line is wrong",
+            "An option or argument is missing, unknown or invalid.",
+            "`batchspec COMMAND --help` lists the options.",
+        ),
+        ErrorCode(
+            "bad-format",
+            "The command has no such output format",
+            "Only `plan` has Markdown, and only `local env` has formats of shells.",
+            "Use a format that `--help` lists.",
+        ),
+        ErrorCode(
+            "stopping",
+            "Ctrl-C was pressed, and the command stops",
+            "Requests that are in progress are completed, so that nothing is lost.",
+            "Press Ctrl-C again to stop at once; the same command resumes.",
+        ),
+        ErrorCode(
+            "unrecorded",
+            "The run is not recorded on this machine",
+            _DISK,
+            "The run itself is not affected; `batchspec report` cannot show it.",
+        ),
+        ErrorCode(
+            "bug",
+            "An unexpected error ended the command",
+            "This is a bug in batchspec.",
+            "Report it with the file that the message names.",
+        ),
+        ErrorCode(
+            "needs-answer",
+            "The command needs an answer and has no terminal",
+            "It would delete something, or change another run.",
+            "Use `-y` to answer yes.",
+        ),
+        ErrorCode(
+            "saved-plan",
+            "The file is a saved plan, and the command needs a spec",
+            "Only `apply` runs saved plans.",
+            "Use the spec of the plan.",
+        ),
+        ErrorCode(
+            "plan-is-fixed",
+            "A saved plan does not accept this option",
+            "The option would change its steps.",
+            "Save a new plan with the option: `batchspec plan SPEC --out FILE`.",
+        ),
+        ErrorCode(
+            "plan-stale",
+            "The saved plan does not match the account, the spec or the files any more",
+            "Something changed after the plan was saved; its steps could do harm.",
+            "Save the plan again: `batchspec plan SPEC --out FILE`.",
+        ),
+        ErrorCode(
+            "bad-plan-file",
+            "The plan file cannot be read",
+            "Another version of batchspec saved it, or the file is damaged.",
+            "Save the plan again: `batchspec plan SPEC --out FILE`.",
+        ),
+        ErrorCode(
+            "plan-not-saved",
+            "The plan file cannot be written",
+            _DISK,
+            "Choose another path.",
+        ),
+        ErrorCode(
+            "file-exists",
+            "`init` would overwrite files",
+            "It never replaces a file.",
+            "Choose another folder: `batchspec init FOLDER`.",
+        ),
+        ErrorCode(
+            "unwritable-folder", "A folder cannot be written", _DISK, "Choose another folder."
+        ),
+        ErrorCode("unwritable-file", "A file cannot be written", _DISK, "Choose another path."),
+        ErrorCode(
+            "no-run",
+            "The account has no job of the spec",
+            "The spec was not applied yet, its clean-up deleted the job, or another account or"
+            " `name` is meant.",
+            "Run `batchspec apply SPEC`.",
+        ),
+        ErrorCode(
+            "no-job-yet",
+            "The job schedule has created no job yet",
+            "Its first job starts at the next recurrence.",
+            "`batchspec status SPEC` shows when.",
+        ),
+        ErrorCode(
+            "no-results",
+            "There is nothing to download",
+            "The spec has no `results`, or no blob matches them.",
+            "Add `results`, or look at the output of the tasks with `batchspec logs SPEC`.",
+        ),
+        ErrorCode(
+            "no-such-task",
+            "No task of the run has this id",
+            "It is misspelled, or belongs to another run.",
+            "`batchspec logs SPEC` lists the tasks.",
+        ),
+        ErrorCode(
+            "several-tasks",
+            "Several tasks match",
+            "A part of an id is enough only if it belongs to one task.",
+            "Use more of the id.",
+        ),
+        ErrorCode(
+            "no-such-node",
+            "The pool has no such node",
+            "It is misspelled, or the pool has released it.",
+            "Use one of the nodes in the message.",
+        ),
+        ErrorCode(
+            "not-started",
+            "The task has no output yet",
+            "It waits for a node or for other tasks.",
+            "`batchspec logs -f` waits until it starts.",
+        ),
+        ErrorCode(
+            "no-output",
+            "The output of a task does not exist any more",
+            "The node is released, the retention time is over, or `logs: false` is set.",
+            "Keep `logs` in the spec: the output is then stored in a container.",
+        ),
+        ErrorCode(
+            "not-failed",
+            "The task has not failed",
+            "`retry` runs failed tasks only.",
+            "Use `batchspec apply SPEC --rerun` to run a task that succeeded.",
+        ),
+        ErrorCode(
+            "nothing-to-retry",
+            "No task has failed",
+            "Either all succeeded, or the failed ones belong to an earlier version of the spec.",
+            "`batchspec apply SPEC` runs tasks that have changed.",
+        ),
+        ErrorCode(
+            "not-retried",
+            "`retry` does not apply to a job schedule",
+            "Its next job runs the tasks again.",
+            "`batchspec status SPEC` shows when the next job starts.",
+        ),
+        ErrorCode(
+            "no-record",
+            "No run of the spec is recorded on this machine",
+            "`apply` writes records on the machine that it runs on.",
+            "Run `batchspec report` there.",
+        ),
+        ErrorCode(
+            "no-such-run",
+            "No record has this id",
+            "It is misspelled, or older than the 30 records that are kept.",
+            "Use one of the ids in the message.",
+        ),
+    ),
+)
+
+RUN = ErrorGroup(
+    "A run",
+    (
+        ErrorCode(
+            "file-moved",
+            "A file changed between plan and upload",
+            "The tasks would run with another content than planned.",
+            "Run the command again; it makes a new plan.",
+        ),
+        ErrorCode(
+            "blob-name",
+            "A blob cannot have this name",
+            "Storage does not accept it.",
+            "Rename the file, or set another `path`.",
+        ),
+        ErrorCode(
+            "inputs-missing",
+            "Tasks were not submitted because an input was not uploaded",
+            "The upload of a file failed.",
+            "Fix the error of the upload, and apply again.",
+        ),
+        ErrorCode(
+            "tasks-refused",
+            "The service refused tasks",
+            "A property has a value that only the service can check.",
+            "Fix the property in the message, and apply again.",
+        ),
+        ErrorCode(
+            "tasks-unanswered",
+            "The service did not answer for all tasks",
+            "Its reply is incomplete.",
+            "Run the command again; it adds the tasks that are missing.",
+        ),
+        ErrorCode(
+            "tasks-missing",
+            "Tasks that the service accepted are not in the job",
+            "Another client deleted them, or the service lost them.",
+            "Apply again to add them.",
+        ),
+        ErrorCode(
+            "tasks-left",
+            "Other tasks of the run are not done",
+            "They are not part of the command.",
+            "`batchspec apply SPEC` runs everything that is left.",
+        ),
+        ErrorCode(
+            "tasks-not-ended",
+            "Tasks had not ended half an hour after the request",
+            "They upload outputs, or do not stop.",
+            "`batchspec status SPEC` shows them.",
+        ),
+        ErrorCode(
+            "job-ended",
+            "The job ended before all its tasks were done",
+            "`batchspec stop`, another client, or a rule of the job ended it.",
+            "Apply again to run the rest.",
+        ),
+        ErrorCode("job-gone", "The job was deleted while it ran", _ELSEWHERE, "Apply again."),
+        ErrorCode(
+            "job-not-ended",
+            "The job had not ended half an hour after the request",
+            "A task or a release task does not stop.",
+            "`batchspec status SPEC` shows its tasks; `batchspec destroy SPEC` deletes the job.",
+        ),
+        ErrorCode(
+            "time-limit",
+            "The time limit of the job has passed",
+            "`max_wall_clock_time` bounds the cost of a run.",
+            "Increase it, and apply again: tasks that succeeded are kept.",
+        ),
+        ErrorCode(
+            "deletion-unfinished",
+            "A deletion was not complete after an hour",
+            "The service continues it.",
+            "`batchspec list` shows whether the object still exists.",
+        ),
+        ErrorCode(
+            "output-missing",
+            "An output of tasks did not arrive in its container",
+            "The tasks did not write the file in their working directory, or wrote another name.",
+            "`batchspec logs SPEC TASK` shows what a task wrote; then fix it and use `--rerun`.",
+        ),
+        ErrorCode(
+            "container-gone",
+            "A container was deleted before its results were downloaded",
+            _ELSEWHERE,
+            "The other client may have the results; otherwise apply with `--rerun`.",
+        ),
+        ErrorCode(
+            "unsafe-result",
+            "A blob was not downloaded because its name leads out of the folder",
+            "A name with `..` could replace files of yours.",
+            "Rename the blob, or exclude it with `match`.",
+        ),
+        ErrorCode(
+            "result-kept",
+            "A file with other content was not overwritten",
+            "It may be your work.",
+            "Move it away, or set `overwrite: true` in `results`.",
+        ),
+        ErrorCode(
+            "blob-damaged",
+            "A downloaded blob differs from its listing",
+            "Another client wrote to it, or the network damaged it.",
+            _AGAIN,
+        ),
+        ErrorCode(
+            "node-output-not-stored",
+            "The output of failed start tasks was not stored",
+            "The nodes or the storage account could not be reached.",
+            "Read it before the pool is deleted: `batchspec logs SPEC --start-task NODE`.",
+        ),
+        ErrorCode(
+            "node-output-not-deleted",
+            "The output of earlier start tasks was not deleted",
+            "The storage account could not be reached.",
+            "Delete the folder in the message.",
+        ),
+    ),
+)
+
+ACCOUNT = ErrorGroup(
+    "Accounts",
+    (
+        ErrorCode(
+            "account-incomplete",
+            "A setting of the account is missing",
+            "The Azure target needs the names of the Batch and Storage accounts.",
+            "Set the variable in the message, or use `--target local`.",
+        ),
+        ErrorCode(
+            "account-conflict",
+            "Two settings name different storage accounts",
+            "Inputs and outputs would be in different accounts.",
+            "Unset one of the variables.",
+        ),
+        ErrorCode(
+            "bad-endpoint",
+            "The URL of the account is not valid",
+            "It needs the form `https://NAME.REGION.batch.azure.com`.",
+            "Fix AZURE_BATCH_ENDPOINT.",
+        ),
+        ErrorCode(
+            "bad-connection-string",
+            "The connection string lacks a part",
+            "It needs the name and the key of the account.",
+            "Use the output of `az storage account show-connection-string`.",
+        ),
+        ErrorCode(
+            "token-needs-https",
+            "Sign-in without a key needs an https URL",
+            "A token that is sent over http can be read by others.",
+            "Use an https URL, or set the account key.",
+        ),
+        ErrorCode(
+            "no-credential",
+            "No credential was found",
+            "There is no account key, and no sign-in of Microsoft Entra ID succeeded.",
+            "Run `az login`, or set the account keys.",
+        ),
+        ErrorCode(
+            "bad-answer",
+            "The answer of the service is not valid",
+            "A proxy replaced it, or the URL is not that of the service.",
+            "Check the URL of the account, and run the command again.",
+        ),
+        ErrorCode(
+            "unreachable",
+            "The service cannot be reached",
+            "The network, a firewall, or the name of the account.",
+            "Check the URL and the network, and run the command again.",
+        ),
+    ),
+)

@@ -1,0 +1,73 @@
+"""``batchspec explain`` knows every code that the product reports."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from batchspec.cli.main import app
+from batchspec.diagnostics import UsageError
+
+PRODUCT = Path(__file__).parents[2] / "batchspec"
+RUNNER = CliRunner()
+
+
+def known() -> dict[str, dict[str, str]]:
+    """What ``explain --format json`` prints, by code."""
+    done = RUNNER.invoke(app, ["explain", "--format", "json"])
+    return {each["code"]: each for each in json.loads(done.stdout)}
+
+
+def codes() -> Iterator[tuple[str, str]]:
+    """Each code that is written as the first argument of a diagnostic or an error."""
+    for path in PRODUCT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.Call) and node.args):
+                continue
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            first = node.args[0]
+            if (
+                name in {"Diagnostic", "LocalError"}
+                and isinstance(first, ast.Constant)
+                and isinstance(first.value, str)
+            ):
+                yield first.value, f"{path.relative_to(PRODUCT)}:{node.lineno}"
+
+
+def test_every_code_of_the_product_is_explained() -> None:
+    found, explained = list(codes()), known()
+    assert len(found) > 200, "the pattern finds existing codes"
+    assert [f"{where}: {code}" for code, where in found if code not in explained] == []
+
+
+def test_every_explanation_has_a_title_and_a_fix_or_a_reason() -> None:
+    for code, each in known().items():
+        assert each["title"], code
+        assert each["fix"] or each["why"] or each["kind"] == "service", code
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("unknown-key", "Fix: Use the suggested key"),
+        ("start-task-failed", "Effect: The run ends early"),
+        ("AccountCoreQuotaReached", "AccountCoreQuotaReached (service)"),
+        ("accountcorequotareached", "AccountCoreQuotaReached (service)"),
+        ("[no-run]", "Why: The spec was not applied yet"),
+    ],
+)
+def test_a_code_is_explained_as_it_is_printed(code: str, text: str) -> None:
+    done = RUNNER.invoke(app, ["explain", code])
+    assert done.exit_code == 0
+    assert text in done.stdout
+
+
+def test_an_unknown_code_has_a_suggestion() -> None:
+    done = RUNNER.invoke(app, ["explain", "unknown-kye"])
+    assert isinstance(done.exception, UsageError)
+    assert done.exception.problems[0].fix == "Did you mean `unknown-key`?"
