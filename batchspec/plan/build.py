@@ -25,6 +25,7 @@ from batchspec.plan.outputs import outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb, ids
 from batchspec.plan.pool import pool_body, pool_steps, runs_windows, unused_pool_drift, with_restart
 from batchspec.plan.rules.data import missing_container
+from batchspec.plan.rules.dependencies import check_dependencies
 from batchspec.plan.rules.registry import advice, errors
 from batchspec.plan.rules.rule import RuleContext
 from batchspec.plan.rules.run import (
@@ -72,6 +73,7 @@ def build(
     problems.extend(missing_container(spec, observed))
     for stage in spec.stages:
         problems.extend(check_tasks(spec, stage, observed, windows=windows))
+    problems.extend(check_dependencies(spec, observed, windows=windows))
     if problems.stops:
         problems.extend(found)
     problems.raise_if_any()

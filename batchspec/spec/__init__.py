@@ -67,8 +67,9 @@ if TYPE_CHECKING:
     from batchspec.spec.rules_tasks import too_many_slots
     from batchspec.spec.scope import READ, WRITE, file_item, spec_scope
     from batchspec.spec.short_forms import LOGS, LOGS_PATH, scale_bounds, scale_formula
-    from batchspec.spec.template import EXPRESSION, evaluate
+    from batchspec.spec.template import EXPRESSION, evaluate, position
     from batchspec.spec.validator import typed
+    from batchspec.spec.validator_messages import nearest
 
 __all__ = [
     "EXPRESSION",
@@ -119,6 +120,8 @@ __all__ = [
     "has_values_of_tasks",
     "iso",
     "load_schema",
+    "nearest",
+    "position",
     "quote",
     "read_rows",
     "read_spec",
@@ -147,8 +150,9 @@ _MODULES = {
     **dict.fromkeys(("has_values_of_tasks", "task_findings"), "rules_properties"),
     **dict.fromkeys(("too_many_slots",), "rules_tasks"),
     **dict.fromkeys(("READ", "WRITE", "file_item", "spec_scope"), "scope"),
-    **dict.fromkeys(("EXPRESSION", "evaluate"), "template"),
+    **dict.fromkeys(("EXPRESSION", "evaluate", "position"), "template"),
     **dict.fromkeys(("typed",), "validator"),
+    **dict.fromkeys(("nearest",), "validator_messages"),
 }
 
 

@@ -122,13 +122,14 @@ def read_uploads(
 def _read(
     path: Path, variables: Mapping[str, str], files: Sequence[Path]
 ) -> tuple[Rendered, tuple[Diagnostic, ...], Mapping[str, Place]]:
-    """The expanded spec, its warnings, and the positions of its keys."""
+    """The expanded spec, its warnings, and the positions of its keys, as written and expanded."""
     problems = Diagnostics()
     found = _checked(path, variables, files, problems)
     reported = _unique(problems)
     if any(problem.severity is Severity.ERROR for problem in reported):
         raise SpecError(*reported)
-    return expanded(found), reported, positions(found.root)
+    complete = expanded(found)
+    return complete, reported, {**positions(found.root), **positions(complete.root)}
 
 
 def _checked(

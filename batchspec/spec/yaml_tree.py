@@ -33,8 +33,11 @@ _BOOLEANS = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _LONGEST_NUMBER = 40
-_POSITION_DEPTH = 4
-"""``tasks.STAGE.constraints.max_wall_clock_time`` is the deepest key that a message refers to."""
+_POSITION_DEPTH = 8
+"""``tasks.STAGE.output_files[0].destination.container.container_url`` is the deepest key that a
+message refers to."""
+_NO_POSITIONS = frozenset({"for_each"})
+"""Keys whose members no message refers to; their lists may be long."""
 
 Scalar: TypeAlias = "str | int | float | bool | Text | None"
 
@@ -147,19 +150,18 @@ def made(value: object, origin: Node) -> Node:
 
 
 def positions(root: Node) -> Mapping[str, Place]:
-    """The position of every key by its dotted path, such as ``pool.vm_size``.
-
-    Keys inside lists are not included.
-    """
+    """The position of every key and list item by its path, such as ``pool.mounts[0].nfs``."""
     return dict(_positions(root, "", _POSITION_DEPTH))
 
 
 def _positions(node: Node, path: str, depth: int) -> Iterator[tuple[str, Place]]:
-    for key, member in node.members.items():
-        name = f"{path}{key}"
+    dot = "." if path else ""
+    below = [(f"{path}{dot}{key}", member) for key, member in node.members.items()]
+    below += [(f"{path}[{number}]", item) for number, item in enumerate(node.items)]
+    for name, member in below:
         yield name, member.at
-        if depth > 1:
-            yield from _positions(member, f"{name}.", depth - 1)
+        if depth > 1 and name.rpartition(".")[2] not in _NO_POSITIONS:
+            yield from _positions(member, name, depth - 1)
 
 
 def parse(source: Source) -> Node:

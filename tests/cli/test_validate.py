@@ -1,4 +1,4 @@
-"""``validate`` reads what a spec names, too: files of rows are gone through to their end."""
+"""``validate`` also reads the files that a spec names, and creates every task."""
 
 from __future__ import annotations
 
@@ -43,3 +43,77 @@ def test_files_of_rows(
     assert validate([spec]) == code
     captured = capsys.readouterr()
     assert said in captured.out + captured.err
+
+
+HEAD = """\
+version: 1
+name: demo
+containers: {input: {upload: ["data/*"]}, output: {}}
+pool: {vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}
+job: {max_wall_clock_time: 1h}
+tasks:
+"""
+
+
+@pytest.mark.parametrize(
+    ("tasks", "found"),
+    [
+        (
+            """\
+  sweep:
+    for_each: {matrix: {a: [1, 2], b: [x, y]}, exclude: [{a: 2, b: y}]}
+    id: "run-{{ a }}"
+    command: hostname
+""",
+            ":9:10: error: two tasks of sweep have the id 'run-1'",
+        ),
+        (
+            """\
+  first: {id: first, command: hostname}
+  last: {depends_on: {task_ids: [fisrt]}, command: hostname}
+""",
+            ":8:34: error: last depends on 'fisrt', and no task has this id",
+        ),
+        (
+            """\
+  read:
+    command: ls
+    resources: [{storage_container_url: "{{ containers.input.read_url }}", blob_prefix: b}]
+""",
+            ":9:89: error: none of the files uploaded to input has the prefix 'b'",
+        ),
+        (
+            """\
+  write: {command: "curl -T a {{ containers.output.write_url }}/a"}
+""",
+            ":7:31: error: the path '/a' follows a signed URL",
+        ),
+        (
+            """\
+  write: {command: ls, outputs: [{files: 'parts\\*', container: output}]}
+""",
+            ":7:42: warning: the pattern 'parts\\\\*' contains a backslash",
+        ),
+        (
+            """\
+  blobs: {for_each: {blobs: output}, id: "b-{{ index }}", command: ls}
+  after: {depends_on: {task_ids: [b-7]}, command: ls}
+""",
+            ": ok",
+        ),
+    ],
+)
+def test_findings_without_an_account(
+    tasks: str, found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a.txt").write_text("a", encoding="utf-8")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(HEAD + tasks, encoding="utf-8")
+    assert validate([spec]) == (Exit.USAGE if "error" in found else Exit.DONE)
+    captured = capsys.readouterr()
+    said = captured.out + captured.err
+    assert found in said
+    assert said.count("error:") <= 1
+    if "ok" in found:
+        assert "warning" not in said

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from batchspec.cli.console import out, show_diagnostics
 from batchspec.cli.options import Format, RunOptions, TextOrJson, VariableFiles, Variables
-from batchspec.diagnostics import BatchspecError, Diagnostic
-
-if TYPE_CHECKING:
-    from batchspec.spec import Spec
+from batchspec.diagnostics import BatchspecError, Diagnostic, Severity, SpecError
 
 
 def validate(
@@ -22,15 +19,11 @@ def validate(
     output_format: TextOrJson = Format.TEXT,
 ) -> int:
     """Check specs offline: every error, with its place and its fix."""
-    from batchspec.cli.load import load_spec_and_files
-
     code = 0
     diagnostics: list[Diagnostic] = []
     for path in specs:
         try:
-            with load_spec_and_files(RunOptions.of(path, variables, variable_files)) as (spec, _):
-                diagnostics += spec.warnings
-                _check_rows(spec)
+            diagnostics += _check(RunOptions.of(path, variables, variable_files))
         except BatchspecError as error:
             diagnostics += error.problems
             code = max(code, error.exit)
@@ -42,16 +35,20 @@ def validate(
     return code
 
 
-def _check_rows(spec: Spec) -> None:
-    """Read every file of rows to its end; no row is kept.
+def _check(options: RunOptions) -> tuple[Diagnostic, ...]:
+    """The warnings of a spec, its files and its tasks.
 
     Raises:
-        SpecError: there is no such file, or one of its rows is wrong.
+        SpecError: every error, and the warnings.
     """
-    from collections import deque
+    from datetime import UTC, datetime
 
-    from batchspec.spec import Rows, read_rows
+    from batchspec.cli.load import load_spec_and_files
+    from batchspec.plan.offline import check_offline
 
-    for stage in spec.stages:
-        if isinstance(stage.for_each, Rows):
-            deque(read_rows(stage.for_each.path, stage.for_each.where), maxlen=0)
+    with load_spec_and_files(options) as (spec, spool):
+        files = {key: spool.files(key) for key in spec.containers}
+        found = (*spec.warnings, *check_offline(spec, files, datetime.now(UTC)))
+    if any(each.severity is Severity.ERROR for each in found):
+        raise SpecError(*found)
+    return tuple(each for each in found if each.severity is Severity.WARNING)

@@ -10,14 +10,18 @@ from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, Down
 from batchspec.plan.plan import Step
 from batchspec.plan.rules.account import ACCOUNT, jobs_near_quota, pools_near_quota
 from batchspec.plan.rules.data import DATA, results_folder_used, results_unwritable
+from batchspec.plan.rules.dependencies import DEPENDENCIES
 from batchspec.plan.rules.files import FILES
 from batchspec.plan.rules.image import IMAGE
+from batchspec.plan.rules.node_variables import NODE_VARIABLES
 from batchspec.plan.rules.pool import MONEY, POOL
+from batchspec.plan.rules.references import REFERENCES
 from batchspec.plan.rules.requests import REQUESTS
 from batchspec.plan.rules.rule import Rule, RuleContext, RuleGroup
 from batchspec.plan.rules.run import RUN
 from batchspec.plan.rules.sas import ACCESS, tasks_signed_earlier
 from batchspec.plan.rules.schedule import SCHEDULE
+from batchspec.plan.rules.signed_urls import SIGNED_URLS
 from batchspec.plan.rules.spec_file import SPEC_FILE
 from batchspec.plan.rules.spec_language import LANGUAGE, VALUES
 from batchspec.plan.rules.stage import STAGE, many_tasks
@@ -33,9 +37,13 @@ GROUPS: tuple[RuleGroup, ...] = (
     POOL,
     STAGE,
     TASKS,
+    DEPENDENCIES,
+    REFERENCES,
+    NODE_VARIABLES,
     REQUESTS,
     FILES,
     ACCESS,
+    SIGNED_URLS,
     MONEY,
     ACCOUNT,
     RUN,
@@ -51,6 +59,13 @@ def errors(context: RuleContext) -> Iterator[Diagnostic]:
     """The errors: with any of them nothing is sent."""
     for rule in _checks():
         if rule.severity is Severity.ERROR:
+            yield from rule(context)
+
+
+def offline(context: RuleContext) -> Iterator[Diagnostic]:
+    """What can be found without an account, errors and warnings."""
+    for rule in _checks():
+        if rule.offline:
             yield from rule(context)
 
 

@@ -142,7 +142,8 @@ class Rule(Generic[P]):
     """A check with its metadata; calling it returns the diagnostics of all violations.
 
     An ``ERROR`` stops the plan, and nothing is sent. A ``QUESTION`` needs the user's consent before
-    anything is sent. A ``WARNING`` and a ``NOTE`` are shown with the plan.
+    anything is sent. A ``WARNING`` and a ``NOTE`` are shown with the plan. An ``offline`` rule
+    looks at the spec and its files only, so that ``validate`` checks it too.
     """
 
     code: str
@@ -151,6 +152,7 @@ class Rule(Generic[P]):
     why: str
     fix: str
     check: Callable[P, Iterable[Finding]]
+    offline: bool = False
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Iterator[Diagnostic]:
         """The diagnostics of this rule; the arguments are those of the check."""
@@ -187,12 +189,19 @@ class RuleGroup:
         return add
 
     def check(
-        self, code: str, severity: Severity, *, title: str, why: str, fix: str
+        self,
+        code: str,
+        severity: Severity,
+        *,
+        title: str,
+        why: str,
+        fix: str,
+        offline: bool = False,
     ) -> Callable[[Callable[[RuleContext], Iterable[Finding]]], Rule[[RuleContext]]]:
-        """Add a rule that every plan runs."""
+        """Add a rule that every plan runs; ``validate`` runs the ``offline`` ones too."""
 
         def add(check: Callable[[RuleContext], Iterable[Finding]]) -> Rule[[RuleContext]]:
-            rule = Rule(code, severity, title, why, fix, check)
+            rule = Rule(code, severity, title, why, fix, check, offline)
             self.rules.append(rule)
             self.checks.append(rule)
             return rule

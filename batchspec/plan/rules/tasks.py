@@ -5,7 +5,7 @@ Tasks are checked one by one and are not kept in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -14,6 +14,7 @@ from batchspec.diagnostics import Diagnostic, Place, SpecError
 from batchspec.plan.lazy import duplicates
 from batchspec.plan.observed import Observed
 from batchspec.plan.rules.data import same_outputs
+from batchspec.plan.rules.dependencies import reserved_id, special_ids
 from batchspec.plan.rules.files import NodeFile, conflict, named_files, node_path, same_file
 from batchspec.plan.rules.requests import (
     CMD_LINE,
@@ -263,7 +264,7 @@ class _Limits:
     ``command`` is the longest command line. ``slots`` is the template of slots that differ between
     tasks, and ``max_slots`` how many a node has; ``None`` if there is nothing to check. ``mixed``
     tasks have files of their own besides others, which are specified at ``files``; ``windows``
-    ignores case in file names.
+    ignores case in file names. ``reserved`` are the ids of special tasks of the job.
     """
 
     stage: Stage
@@ -274,6 +275,7 @@ class _Limits:
     mixed: bool
     files: Place
     windows: bool
+    reserved: Mapping[str, str]
 
     def errors(self, task: Task) -> Iterator[Diagnostic]:
         """What is wrong with a task."""
@@ -286,6 +288,9 @@ class _Limits:
             for found in task_findings(task.body, self.stage):
                 yield replace(found, detail=f"In task {task.id}.")
         yield from leaves_directory(task, where)
+        if (special := self.reserved.get(task.id.lower())) is not None:
+            at = self.stage.id.where if self.stage.id is not None else where
+            yield from reserved_id(task.id, special, at)
         if self.mixed:
             yield from self._same_file(task)
 
@@ -317,6 +322,7 @@ def _limits(spec: Spec, stage: Stage, *, windows: bool) -> _Limits:
         _is_mixed(stage, stage.body.get("resourceFiles"), windows=windows),
         spec.place(f"{at}.resource_files", f"{at}.resources") or stage.where,
         windows,
+        special_ids(spec),
     )
 
 

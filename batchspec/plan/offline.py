@@ -1,0 +1,41 @@
+"""What can be found wrong with a spec and its files without an account: for ``validate``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from batchspec.diagnostics import Diagnostic
+from batchspec.plan.observed import AccountNames, ContainerFacts, LocalFile, Observed, Stream
+from batchspec.plan.pool import runs_windows
+from batchspec.plan.rules.dependencies import check_dependencies
+from batchspec.plan.rules.registry import offline
+from batchspec.plan.rules.rule import RuleContext
+from batchspec.plan.rules.tasks import check_tasks
+from batchspec.spec import EachBlob, Rows, Spec, read_rows
+
+
+def check_offline(
+    spec: Spec, files: Mapping[str, Stream[LocalFile]], now: datetime
+) -> tuple[Diagnostic, ...]:
+    """The findings of a spec and of its tasks; ``files`` are the uploads by container key.
+
+    Tasks for blobs in the account are not known and are not checked. Files of rows are read.
+    """
+    observed = Observed(
+        account=AccountNames("", "", ""),
+        now=now,
+        containers={key: ContainerFacts(None, files[key]) for key in spec.containers},
+        rows={
+            stage.name: read_rows(stage.for_each.path, stage.for_each.where)
+            for stage in spec.stages
+            if isinstance(stage.for_each, Rows)
+        },
+    )
+    windows = runs_windows(spec, observed)
+    found = [*offline(RuleContext(spec, observed, spec.pool.properties))]
+    for stage in spec.stages:
+        if not isinstance(stage.for_each, EachBlob):
+            found += check_tasks(spec, stage, observed, windows=windows)
+    found += check_dependencies(spec, observed, windows=windows, offline=True)
+    return tuple(found)
