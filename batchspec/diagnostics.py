@@ -108,6 +108,12 @@ class ServiceError(BatchspecError):
         self.status = status
 
 
+class SignInError(BatchspecError):
+    """Settings of the sign-in with Microsoft Entra ID are wrong; carries all of them."""
+
+    exit = Exit.SERVICE
+
+
 class ConflictError(BatchspecError):
     """Another run has what this run was about to use, and the user did not agree to share it."""
 

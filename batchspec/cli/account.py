@@ -9,7 +9,16 @@ from contextlib import asynccontextmanager, contextmanager
 from batchspec import local
 from batchspec.cli.console import WaitNotices
 from batchspec.cli.options import Target
-from batchspec.cloud import AccountClient, AnyAccount, LocalAccount, account_from, open_account
+from batchspec.cloud import (
+    AccountClient,
+    AnyAccount,
+    AzureAccount,
+    LocalAccount,
+    account_from,
+    check_sign_in,
+    is_readable_file,
+    open_account,
+)
 from batchspec.diagnostics import Diagnostic, Secret, ServiceError, UsageError, conceal
 from batchspec.render.local import LocalSimulation, phase_text, simulation_notice
 
@@ -34,11 +43,12 @@ async def open_target(
 
     Raises:
         UsageError: the environment names no Azure account, or only a part of one.
+        SignInError: settings of the sign-in are wrong.
         ServiceError: the embedded service could not be started.
     """
     account: AnyAccount
     if select_target(target, environ) is Target.AZURE:
-        account = account_from(environ)
+        account = azure_account(environ)
     else:
         endpoints = start_service()
         # A simulated clock or an injected fault must not be mistaken for the real service.
@@ -48,6 +58,19 @@ async def open_target(
     conceal(*(key for key in (account.batch_key, account.blob_key) if key is not None))
     async with open_account(account, notice=notices or WaitNotices()) as client:
         yield client
+
+
+def azure_account(environ: Mapping[str, str]) -> AzureAccount:
+    """The account that the environment names; without keys, its sign-in settings are checked.
+
+    Raises:
+        UsageError: the environment names no account, or only a part of one.
+        SignInError: settings of the sign-in are wrong.
+    """
+    account = account_from(environ)
+    if account.batch_key is None or account.blob_key is None:
+        check_sign_in(environ, is_readable_file)
+    return account
 
 
 def local_account(endpoints: local.Endpoints) -> LocalAccount:

@@ -22,6 +22,7 @@ from batchspec.cloud.account import (
 )
 from batchspec.cloud.client import AccountClient, open_account
 from batchspec.cloud.rate_limiter import Limits
+from batchspec.cloud.sign_in import check_sign_in, is_readable_file
 
 __all__ = [
     "API_VERSION",
@@ -31,5 +32,7 @@ __all__ = [
     "Limits",
     "LocalAccount",
     "account_from",
+    "check_sign_in",
+    "is_readable_file",
     "open_account",
 ]

@@ -29,6 +29,7 @@ from batchspec.cloud.rest import BatchConnection
 from batchspec.cloud.retry_policy import Notice, RetryPolicy
 from batchspec.cloud.sas import SasSigner
 from batchspec.cloud.service_time import ServiceTime
+from batchspec.cloud.sign_in import create_credential
 from batchspec.cloud.tasks import Tasks
 from batchspec.cloud.transfer import BLOCK, RANGE
 
@@ -56,7 +57,7 @@ async def connect(
         token: Any = None
         if account.batch_key is None or account.blob_key is None:
             token = await stack.enter_async_context(
-                credential() if credential else _default_credential(_cloud(account))
+                credential() if credential else create_credential(_cloud(account))
             )
         client = await stack.enter_async_context(
             BatchClient(
@@ -99,13 +100,6 @@ async def connect(
             service=service,
             storage_time=blob_time,
         )
-
-
-def _default_credential(cloud: AzureCloud) -> AsyncTokenCredential:
-    # Imported only without keys: it takes as long as all the other imports together.
-    from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415
-
-    return DefaultAzureCredential(authority=cloud.authority)
 
 
 def _batch_credential(account: AnyAccount, token: Any) -> Any:

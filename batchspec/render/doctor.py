@@ -123,9 +123,9 @@ def service_check(state: str, data: str, *, running: bool) -> Check:
 
 
 def account_check(account: str, *, keys: bool) -> Check:
-    """The account and the way to authenticate."""
-    how = "with keys" if keys else "signed in (DefaultAzureCredential)"
-    return Check("account", Level.OK, f"{account}; {how}")
+    """The settings of the account; the checks of the services try the keys or the sign-in."""
+    how = "keys are set" if keys else "no keys: signs in with Microsoft Entra ID"
+    return Check("account", Level.OK, f"settings of {account} are complete; {how}")
 
 
 def answer_check(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from batchspec.cli.console import out, use_color
 from batchspec.cli.options import Format, Target, TargetOption, TextOrJson
-from batchspec.diagnostics import BatchspecError, Exit, ServiceError, UsageError
+from batchspec.diagnostics import BatchspecError, Exit, ServiceError, SignInError, UsageError
 
 if TYPE_CHECKING:
     from batchspec.cloud import AnyAccount
@@ -66,13 +66,13 @@ def _check_embedded_service() -> tuple[AnyAccount | None, list[Check]]:
 
 def _check_azure_account(environ: Mapping[str, str]) -> tuple[AnyAccount | None, list[Check]]:
     """The account that the environment names."""
-    from batchspec.cloud import account_from
+    from batchspec.cli.account import azure_account
     from batchspec.render.doctor import account_check, failed_check
     from batchspec.render.run_text import account_line
 
     try:
-        account = account_from(environ)
-    except UsageError as error:
+        account = azure_account(environ)
+    except (UsageError, SignInError) as error:
         return None, [failed_check("account", problem) for problem in error.problems]
     keys = account.batch_key is not None and account.blob_key is not None
     return account, [account_check(account_line(account.names), keys=keys)]

@@ -324,6 +324,13 @@ ACCOUNT = ErrorGroup(
             "Use an https URL, or set the account key.",
         ),
         ErrorCode(
+            "bad-sign-in",
+            "A setting of the sign-in with Microsoft Entra ID is wrong or incomplete",
+            "Without account keys, azure-identity reads AZURE_TOKEN_CREDENTIALS,"
+            " AZURE_AUTHORITY_HOST, AZURE_TENANT_ID, AZURE_CLIENT_ID and their companions.",
+            "Fix or unset the variable in the message.",
+        ),
+        ErrorCode(
             "no-credential",
             "No credential was found",
             "There is no account key, and no sign-in of Microsoft Entra ID succeeded.",
