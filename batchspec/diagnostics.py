@@ -1,7 +1,7 @@
-"""Errors and warnings as data, exit codes, and secrets.
+"""Errors and warnings as data, and secrets.
 
 Every error or warning for a user is a :class:`Diagnostic`. The exceptions below carry diagnostics
-and an exit code. ``render`` formats them; this module imports nothing else of batchspec.
+and an exit code. ``render`` formats them; this module imports only the exit codes of batchspec.
 """
 
 from __future__ import annotations
@@ -9,22 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from urllib.parse import quote
 
-
-class Exit(IntEnum):
-    """The exit codes of every command. They are part of the published interface."""
-
-    DONE = 0
-    BUG = 1
-    USAGE = 2
-    TASKS_FAILED = 3
-    SERVICE = 4
-    STALE = 5
-    CHANGES = 6
-    TIME_LIMIT = 7
-    INTERRUPTED = 130
+from batchspec.exit_codes import Exit
 
 
 class Severity(StrEnum):

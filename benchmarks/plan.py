@@ -15,8 +15,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from batchspec.plan import build_plan
 from batchspec.plan.actions import SubmitTasks
-from batchspec.plan.build import build
 from batchspec.plan.observed import AccountNames, ContainerFacts, Observed, SupportedImage
 from batchspec.spec import Rows, read_rows, read_spec
 
@@ -67,7 +67,7 @@ def main() -> None:
         floor = sum(1 for stage in rows.values() for _ in stage)
         floor_took = time.perf_counter() - started
         started = time.perf_counter()
-        plan = build(spec, observed)
+        plan = build_plan(spec, observed)
         took = time.perf_counter() - started
         started = time.perf_counter()
         streams = [s.action.tasks for s in plan.steps if isinstance(s.action, SubmitTasks)]

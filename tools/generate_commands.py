@@ -19,7 +19,7 @@ from typer.utils import get_params_from_function
 
 from batchspec.cli.command_line import CommandLine
 from batchspec.cli.main import app
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 
 TARGET = Path(__file__).parent.parent / "docs" / "commands.md"
 

@@ -15,7 +15,7 @@ from generated import main
 
 from batchspec.cli.error_codes import GROUPS as ERROR_GROUPS
 from batchspec.diagnostics import Severity
-from batchspec.plan.rules.registry import GROUPS, RULES
+from batchspec.plan import GROUPS, RULES
 from batchspec.plan.rules.rule import RuleGroup
 
 TARGET = Path(__file__).parent.parent / "docs" / "findings.md"

@@ -11,7 +11,7 @@ from batchspec.apply.monitor import Monitor
 from batchspec.apply.ports import World
 from batchspec.apply.submitted_ids import SubmittedIds
 from batchspec.apply.upload_progress import UploadProgress
-from batchspec.plan.plan import Step
+from batchspec.plan import Step
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,9 @@ from batchspec.apply.ports import Deletion, World
 from batchspec.apply.remaining_resources import RemainingResources
 from batchspec.apply.submitted_ids import SubmittedIds
 from batchspec.apply.upload_progress import UploadProgress
-from batchspec.diagnostics import BatchspecError, ConflictError, Exit, ServiceError
+from batchspec.diagnostics import BatchspecError, ConflictError, ServiceError
+from batchspec.exit_codes import Exit
+from batchspec.plan import Gate, Plan, Step
 from batchspec.plan.actions import (
     Action,
     CloseJob,
@@ -41,7 +43,6 @@ from batchspec.plan.actions import (
     WaitForTasks,
 )
 from batchspec.plan.observed import PoolFacts
-from batchspec.plan.plan import Gate, Plan, Step
 
 _EXITS = {
     Outcome.DONE: Exit.DONE,

@@ -12,8 +12,8 @@ from batchspec.apply.context import StepContext, StepResult
 from batchspec.apply.events import Noticed, Outcome
 from batchspec.apply.ports import World
 from batchspec.diagnostics import Diagnostic, Severity
+from batchspec.plan import Outputs, Promise
 from batchspec.plan.actions import DownloadResults, WaitForTasks
-from batchspec.plan.outputs import Outputs, Promise
 
 _SHOWN = 3
 """How many names of missing blobs are shown for each output."""

@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from batchspec.apply.ports import World
 from batchspec.diagnostics import BatchspecError, ServiceError
+from batchspec.plan import Step, containers_subject
 from batchspec.plan.actions import (
     Action,
     CreateContainer,
@@ -20,8 +21,6 @@ from batchspec.plan.actions import (
     ReplaceJob,
     ReplacePool,
 )
-from batchspec.plan.cleanup import containers_subject
-from batchspec.plan.plan import Step
 
 _UNDECIDED = frozenset({408, 409, 429})
 """The statuses of refusals after which the object may exist, created by an earlier request."""

@@ -18,6 +18,7 @@ from batchspec.apply.polling import wait_until_deleted
 from batchspec.apply.ports import World
 from batchspec.apply.termination import end_job
 from batchspec.diagnostics import ConflictError, Severity
+from batchspec.plan import created_meanwhile
 from batchspec.plan.actions import (
     CreateContainer,
     CreateJob,
@@ -42,7 +43,6 @@ from batchspec.plan.actions import (
 )
 from batchspec.plan.metadata import is_other_run, metadata_of, others, with_user, without_user
 from batchspec.plan.observed import Blob
-from batchspec.plan.rules.run import created_meanwhile
 from batchspec.plan.stamps import WorkSet, is_stale
 from batchspec.spec import Record
 

@@ -9,9 +9,9 @@ from batchspec.apply.concurrency import for_each
 from batchspec.apply.context import StepContext, StepResult
 from batchspec.apply.missing_resource import why_refused
 from batchspec.diagnostics import Diagnostic, ServiceError
+from batchspec.plan import Task
 from batchspec.plan.actions import CloseJob, RetryTasks, SubmitTasks
 from batchspec.plan.observed import Stream
-from batchspec.plan.tasks import Task
 from batchspec.spec import Record
 
 _COLLECTION = 100

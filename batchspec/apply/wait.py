@@ -16,11 +16,12 @@ from batchspec.apply.missing_resource import job_missing
 from batchspec.apply.monitor import Cause, Health, Monitor
 from batchspec.apply.node_logs import TAIL, read_tail
 from batchspec.apply.polling import wait_until_ended
-from batchspec.diagnostics import Diagnostic, Exit, ServiceError, Severity
+from batchspec.diagnostics import Diagnostic, ServiceError, Severity
+from batchspec.exit_codes import Exit
+from batchspec.plan import count_stages
 from batchspec.plan.actions import WaitForTasks
 from batchspec.plan.failure_cause import BLOCKED, UNPREPARED
 from batchspec.plan.observed import JobFacts
-from batchspec.plan.stage_tasks import count_stages
 
 _DETAILED = 10
 """How many failed tasks are shown with their stderr; the others are counted."""

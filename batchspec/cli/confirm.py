@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from batchspec.apply import Cancellation
     from batchspec.apply.ports import Deletion
     from batchspec.cli.options import ProgressKind
-    from batchspec.plan.plan import Plan
-    from batchspec.render.progress import View
+    from batchspec.plan import Plan
+    from batchspec.render import View
 
 
 def has_terminal() -> bool:
@@ -92,6 +92,7 @@ def needs_confirmation(plan: Plan) -> bool:
 
     Clean-up does not count: the spec requests it, and ``cleanup: ask`` has its own question.
     """
+    from batchspec.plan import Gate
     from batchspec.plan.actions import (
         DeleteContainers,
         DeleteJob,
@@ -101,7 +102,6 @@ def needs_confirmation(plan: Plan) -> bool:
         ReplacePool,
         ReplaceSchedule,
     )
-    from batchspec.plan.plan import Gate
 
     if plan.empty:
         return False

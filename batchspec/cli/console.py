@@ -15,7 +15,7 @@ from batchspec.diagnostics import Diagnostic, Severity, redact
 
 if TYPE_CHECKING:
     from batchspec.apply.events import Waiting
-    from batchspec.plan.plan import Plan
+    from batchspec.plan import Plan
 
 
 def out(text: str) -> None:
@@ -35,7 +35,7 @@ def width() -> int:
 
 def use_color() -> bool:
     """Whether text on standard output is coloured."""
-    from batchspec.render.style import wants_color
+    from batchspec.render import wants_color
 
     return wants_color(sys.stdout, os.environ)
 
@@ -43,9 +43,7 @@ def use_color() -> bool:
 def show_diagnostics(diagnostics: Sequence[Diagnostic], form: Format = Format.TEXT) -> None:
     """Write diagnostics to standard error, or as JSON to standard output."""
     from batchspec.cli.resume_command import completed_problem
-    from batchspec.render.diagnostics import diagnostic_json, diagnostics_text
-    from batchspec.render.output import json_text
-    from batchspec.render.style import wants_color
+    from batchspec.render import diagnostic_json, diagnostics_text, json_text, wants_color
 
     diagnostics = [completed_problem(problem) for problem in diagnostics]
     if form is Format.JSON:
@@ -58,8 +56,7 @@ def show_diagnostics(diagnostics: Sequence[Diagnostic], form: Format = Format.TE
 def show_plan(plan: Plan, form: Format, *, verbose: bool, nothing: str = "") -> None:
     """Write a plan to standard output; ``nothing`` is the text for one without steps."""
     from batchspec.cli.resume_command import completed_plan
-    from batchspec.render.plan import plan_json, plan_markdown, plan_text
-    from batchspec.render.style import symbols_for
+    from batchspec.render import plan_json, plan_markdown, plan_text, symbols_for
 
     plan = completed_plan(plan)
     match form:
@@ -84,7 +81,7 @@ def show_plan(plan: Plan, form: Format, *, verbose: bool, nothing: str = "") -> 
 def show_plan_errors(spec: Path, diagnostics: Sequence[Diagnostic], form: Format) -> None:
     """Write why there is no plan to standard output, for readers of JSON or markdown."""
     from batchspec.cli.resume_command import completed_problem
-    from batchspec.render.plan import refusal_markdown
+    from batchspec.render import refusal_markdown
 
     diagnostics = [completed_problem(problem) for problem in diagnostics]
     match form:

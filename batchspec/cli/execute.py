@@ -27,13 +27,22 @@ from batchspec.cli.options import Format, ProgressKind
 from batchspec.cli.resume_command import completed_event, resume_command
 from batchspec.cli.run_folder import RunFolder, runs_folder
 from batchspec.cli.session import Session
-from batchspec.diagnostics import Diagnostic, Exit, Severity
+from batchspec.diagnostics import Diagnostic, Severity
+from batchspec.exit_codes import Exit
+from batchspec.plan import Plan
 from batchspec.plan.node_logs import node_logs_container
-from batchspec.plan.plan import Plan
 from batchspec.plan.receipt import receipt_path
-from batchspec.render.progress import Kind, View, open_view
-from batchspec.render.report import Report, Tally
-from batchspec.render.summary import next_commands, record_unwritable, stopping, summary_text
+from batchspec.render import (
+    Kind,
+    Report,
+    Tally,
+    View,
+    next_commands,
+    open_view,
+    record_unwritable,
+    stopping,
+    summary_text,
+)
 
 
 class SystemClock:

@@ -48,7 +48,7 @@ def load_spec(options: RunOptions) -> Spec:
 
 def _saved_plan(path: Path) -> Diagnostic | None:
     """The diagnostic for a file that is a saved plan instead of a spec."""
-    from batchspec.plan.plan_file import read_plan_file
+    from batchspec.plan import read_plan_file
 
     plan = read_plan_file(path)
     if plan is None:

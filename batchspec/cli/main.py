@@ -33,7 +33,8 @@ from batchspec.cli.commands.status import status
 from batchspec.cli.commands.stop import stop
 from batchspec.cli.commands.validate import validate
 from batchspec.cli.resume_command import select
-from batchspec.diagnostics import BatchspecError, Diagnostic, Exit, redact
+from batchspec.diagnostics import BatchspecError, Diagnostic, redact
+from batchspec.exit_codes import Exit
 
 app = CommandLine(
     name="batchspec",

@@ -7,15 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
+from typing import Annotated, Self, TypeAlias
 
 import typer
 
 from batchspec.diagnostics import Diagnostic, UsageError
-from batchspec.plan.options import Part
-
-if TYPE_CHECKING:
-    pass
+from batchspec.plan import Part
 
 
 class Target(StrEnum):

@@ -17,7 +17,7 @@ from batchspec.diagnostics import Diagnostic, Secret
 if TYPE_CHECKING:
     from batchspec.apply.events import Event, Waiting
     from batchspec.cli.options import RunOptions
-    from batchspec.plan.plan import Plan
+    from batchspec.plan import Plan
     from batchspec.spec import Spec
 
 _WITH_RUN = (

@@ -20,7 +20,7 @@ from typing import TextIO
 from batchspec import __version__
 from batchspec.apply.events import NodeFailed, Stamped, TaskFailed
 from batchspec.diagnostics import redact
-from batchspec.render.progress.json_stream import JsonView
+from batchspec.render import JsonView
 
 KEPT = 30
 """Recorded runs of a spec; older ones are deleted when a run starts."""

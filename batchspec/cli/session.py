@@ -94,7 +94,7 @@ def first_error() -> Iterator[None]:
 
 async def no_run_of(spec: Spec, cloud: AccountClient) -> Diagnostic:
     """The error of a command that needs a job of the spec, if the account has none."""
-    from batchspec.plan.attach import no_run
+    from batchspec.plan import no_run
 
     scheduled = spec.job.schedule is not None
     return no_run(spec, await cloud.job_schedules.get(spec.job.id) if scheduled else None)

@@ -24,9 +24,9 @@ from batchspec.cloud.pipeline import track_attempts
 from batchspec.cloud.rate_limiter import Transition
 from batchspec.cloud.rest import error_code, status_code
 from batchspec.diagnostics import ConflictError, Diagnostic, ServiceError, Severity
+from batchspec.plan import created_meanwhile
 from batchspec.plan.metadata import DIGEST, SPEC, from_elsewhere
 from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
-from batchspec.plan.rules.run import created_meanwhile
 
 Found = TypeVar("Found", PoolFacts, JobFacts, ScheduleFacts)
 

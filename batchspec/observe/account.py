@@ -8,11 +8,10 @@ import re
 from batchspec.account import Account
 from batchspec.observe.results import occupied, read_receipt, unwritable
 from batchspec.observe.spool import Spool
+from batchspec.plan import job_base, package_references
 from batchspec.plan.metadata import scope_is_whole
 from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Origin, PoolFacts
-from batchspec.plan.rules.account import package_references
 from batchspec.plan.stamps import containers_written, input_containers
-from batchspec.plan.task_sets import job_base
 from batchspec.spec import Container, PoolKind, Rows, Spec, read_rows
 
 

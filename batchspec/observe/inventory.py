@@ -13,9 +13,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from batchspec.account import Account, ContainerProperties
+from batchspec.plan import OPEN
 from batchspec.plan.metadata import OWNER
 from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
-from batchspec.plan.task_sets import OPEN
 from batchspec.spec import Record
 
 _SPEC = "batchspec:spec"

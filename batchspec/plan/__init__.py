@@ -1,11 +1,149 @@
-"""The planner: a spec and observed facts → :class:`~batchspec.plan.plan.Plan`.
+"""The planner: a spec and observed facts → :class:`Plan`.
 
 In: a spec and :class:`~batchspec.plan.observed.Observed`. Out: a frozen plan of steps with reasons,
-findings, and the snapshot that it is based on. Functions: ``build`` (``plan``, ``apply``,
-``retry``), ``attach``, ``destroy``, ``assemble.detached``, and ``plan_file`` for saved plans.
+findings, and the snapshot that it is based on. Functions: ``build_plan`` (``plan``, ``apply``,
+``retry``), ``build_attach``, ``build_download``, ``build_destroy``, ``detached``, and
+``plan_file_text`` and ``read_plan_file`` for saved plans.
+
+Public are the names below and these modules: ``observed`` (facts), ``actions`` (what a step does),
+``metadata``, ``stamps``, ``node_logs`` and ``receipt`` (what a run records in the account and on
+disk, and how it is read), ``failure_cause`` and ``resize_errors``.
 
 Not here: reading or changing the account or the disk (``observe``, ``apply``), requests
 (``cloud``), formatted output (``render``). Everything is pure; time is an argument.
 
-Modules are imported one by one, because imports count in the start time of a command.
+Names are imported on first use, because imports count in the start time of a command.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batchspec.plan.assemble import NO_SUCH_STEP, PARTIAL_PLAN, detached
+    from batchspec.plan.attach import build_attach, build_download, no_run
+    from batchspec.plan.build import build_plan
+    from batchspec.plan.changes import duration_seconds
+    from batchspec.plan.cleanup import build_destroy, containers_subject
+    from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
+    from batchspec.plan.outputs import Outputs, Promise
+    from batchspec.plan.plan import Gate, Plan, Step, Verb
+    from batchspec.plan.plan_file import (
+        SavedPlan,
+        check_fresh,
+        plan_file_text,
+        read_plan_file,
+        saved_plan,
+    )
+    from batchspec.plan.rules.account import package_references
+    from batchspec.plan.rules.registry import GROUPS, RULES
+    from batchspec.plan.rules.run import created_meanwhile
+    from batchspec.plan.stage_tasks import Selection, StageCounts, count_stages, read_recorded
+    from batchspec.plan.task_sets import OPEN, job_base, newest_open
+    from batchspec.plan.tasks import Task
+
+__all__ = [
+    "GROUPS",
+    "NO_OPTIONS",
+    "NO_SUCH_STEP",
+    "OPEN",
+    "PARTIAL_PLAN",
+    "RULES",
+    "Gate",
+    "Outputs",
+    "Part",
+    "Plan",
+    "PlanOptions",
+    "Promise",
+    "SavedPlan",
+    "Selection",
+    "StageCounts",
+    "Step",
+    "Task",
+    "Verb",
+    "build_attach",
+    "build_destroy",
+    "build_download",
+    "build_plan",
+    "check_fresh",
+    "containers_subject",
+    "count_stages",
+    "created_meanwhile",
+    "detached",
+    "duration_seconds",
+    "job_base",
+    "newest_open",
+    "no_run",
+    "package_references",
+    "plan_file_text",
+    "read_plan_file",
+    "read_recorded",
+    "saved_plan",
+]
+
+_NAMES = {
+    "assemble": (
+        "NO_SUCH_STEP",
+        "PARTIAL_PLAN",
+        "detached",
+    ),
+    "attach": (
+        "build_attach",
+        "build_download",
+        "no_run",
+    ),
+    "build": ("build_plan",),
+    "changes": ("duration_seconds",),
+    "cleanup": (
+        "build_destroy",
+        "containers_subject",
+    ),
+    "options": (
+        "NO_OPTIONS",
+        "Part",
+        "PlanOptions",
+    ),
+    "outputs": (
+        "Outputs",
+        "Promise",
+    ),
+    "plan": (
+        "Gate",
+        "Plan",
+        "Step",
+        "Verb",
+    ),
+    "plan_file": (
+        "SavedPlan",
+        "check_fresh",
+        "plan_file_text",
+        "read_plan_file",
+        "saved_plan",
+    ),
+    "rules.account": ("package_references",),
+    "rules.registry": (
+        "GROUPS",
+        "RULES",
+    ),
+    "rules.run": ("created_meanwhile",),
+    "stage_tasks": (
+        "Selection",
+        "StageCounts",
+        "count_stages",
+        "read_recorded",
+    ),
+    "task_sets": (
+        "OPEN",
+        "job_base",
+        "newest_open",
+    ),
+    "tasks": ("Task",),
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

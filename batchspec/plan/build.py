@@ -46,7 +46,7 @@ from batchspec.plan.task_sets import ReplacedJob, TaskSets, build_task_sets, new
 from batchspec.spec import PoolKind, Record, Spec
 
 
-def build(
+def build_plan(
     spec: Spec,
     observed: Observed,
     *,

@@ -65,7 +65,7 @@ def saved_plan(
     )
 
 
-def plan_file(plan: SavedPlan) -> str:
+def plan_file_text(plan: SavedPlan) -> str:
     """The text of a plan file."""
     document = {
         "form": _FORM,

@@ -1,13 +1,167 @@
 """Text for people and the published JSON: plans, progress, reports, status, diagnostics.
 
 In: plans, events, reports and diagnostics as values. Out: text, JSON or HTML, or lines on a stream
-that the caller passes. One module formats one subject; the name says which: ``plan``, ``progress``
-(the views of a run), ``report`` (what the events of a run add up to), ``summary``, ``report_page``,
-``status``, ``failures``, ``inventory``, ``doctor``, ``local``, ``logs``, ``questions``,
-``diagnostics``. They share ``units``, ``style``, ``run_text`` and ``output``,
-which redacts everything that is printed.
+that the caller passes; everything that is printed is redacted.
+
+Public are the names below and these modules, each the texts of one command or of questions:
+``doctor``, ``local``, ``logs``, ``questions``.
 
 Not here: decisions, requests, files other than the page's style sheet, and prompts (``cli`` asks).
 Only this package imports rich, and only in the live view, because it would double the start time of
-``--help``. For the same reason this module imports nothing.
+``--help``. For the same reason names are imported on first use.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batchspec.render.diagnostics import diagnostic_json, diagnostics_text
+    from batchspec.render.failures import (
+        Failures,
+        failures_json,
+        failures_text,
+        no_such_failure,
+        not_failed,
+        nothing_failed,
+    )
+    from batchspec.render.inventory import inventory_json, inventory_text
+    from batchspec.render.output import json_text
+    from batchspec.render.plan import plan_json, plan_markdown, plan_text, refusal_markdown
+    from batchspec.render.progress import Kind, View, open_view
+    from batchspec.render.progress.json_stream import JsonView, read_record
+    from batchspec.render.report import Report, Tally
+    from batchspec.render.report_page import Attempt, build_timeline, last_run, page_html
+    from batchspec.render.run_text import account_line, page_written
+    from batchspec.render.status import Status, status_json, status_text
+    from batchspec.render.style import symbols_for, wants_color
+    from batchspec.render.summary import (
+        files_exist,
+        files_written,
+        folder_unwritable,
+        next_commands,
+        plan_saved,
+        record_unwritable,
+        stopping,
+        summary_text,
+    )
+
+__all__ = [
+    "Attempt",
+    "Failures",
+    "JsonView",
+    "Kind",
+    "Report",
+    "Status",
+    "Tally",
+    "View",
+    "account_line",
+    "build_timeline",
+    "diagnostic_json",
+    "diagnostics_text",
+    "failures_json",
+    "failures_text",
+    "files_exist",
+    "files_written",
+    "folder_unwritable",
+    "inventory_json",
+    "inventory_text",
+    "json_text",
+    "last_run",
+    "next_commands",
+    "no_such_failure",
+    "not_failed",
+    "nothing_failed",
+    "open_view",
+    "page_html",
+    "page_written",
+    "plan_json",
+    "plan_markdown",
+    "plan_saved",
+    "plan_text",
+    "read_record",
+    "record_unwritable",
+    "refusal_markdown",
+    "status_json",
+    "status_text",
+    "stopping",
+    "summary_text",
+    "symbols_for",
+    "wants_color",
+]
+
+_NAMES = {
+    "diagnostics": (
+        "diagnostic_json",
+        "diagnostics_text",
+    ),
+    "failures": (
+        "Failures",
+        "failures_json",
+        "failures_text",
+        "no_such_failure",
+        "not_failed",
+        "nothing_failed",
+    ),
+    "inventory": (
+        "inventory_json",
+        "inventory_text",
+    ),
+    "output": ("json_text",),
+    "plan": (
+        "plan_json",
+        "plan_markdown",
+        "plan_text",
+        "refusal_markdown",
+    ),
+    "progress": (
+        "Kind",
+        "View",
+        "open_view",
+    ),
+    "progress.json_stream": (
+        "JsonView",
+        "read_record",
+    ),
+    "report": (
+        "Report",
+        "Tally",
+    ),
+    "report_page": (
+        "Attempt",
+        "build_timeline",
+        "last_run",
+        "page_html",
+    ),
+    "run_text": (
+        "account_line",
+        "page_written",
+    ),
+    "status": (
+        "Status",
+        "status_json",
+        "status_text",
+    ),
+    "style": (
+        "symbols_for",
+        "wants_color",
+    ),
+    "summary": (
+        "files_exist",
+        "files_written",
+        "folder_unwritable",
+        "next_commands",
+        "plan_saved",
+        "record_unwritable",
+        "stopping",
+        "summary_text",
+    ),
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from batchspec.diagnostics import Diagnostic, Place
-from batchspec.plan.assemble import PARTIAL_PLAN
-from batchspec.plan.plan import Gate, Plan, Step, Verb
+from batchspec.plan import PARTIAL_PLAN, Gate, Plan, Step, Verb
 from batchspec.render import units
 from batchspec.render.diagnostics import (
     cell_width,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from batchspec.apply.ports import Deletion
+from batchspec.plan import Gate, Plan, Verb
 from batchspec.plan.observed import JobFacts, TaskFacts
-from batchspec.plan.plan import Gate, Plan, Verb
 from batchspec.render import units
 from batchspec.render.output import flat
 from batchspec.render.plan import plan_summary

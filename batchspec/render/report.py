@@ -10,8 +10,9 @@ from typing import assert_never
 
 from batchspec.apply import events
 from batchspec.apply.events import Outcome, Stamped
-from batchspec.diagnostics import Diagnostic, Exit
-from batchspec.plan.plan import Verb
+from batchspec.diagnostics import Diagnostic
+from batchspec.exit_codes import Exit
+from batchspec.plan import Verb
 from batchspec.render.diagnostics import diagnostic_json
 
 KEPT = 20

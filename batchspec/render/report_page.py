@@ -10,8 +10,8 @@ from pathlib import Path
 from batchspec.apply import events
 from batchspec.apply.events import NodeFailed, Outcome, Stamped, TaskFailed, Waiting
 from batchspec.diagnostics import Diagnostic
+from batchspec.plan import Verb
 from batchspec.plan.observed import AccountNames
-from batchspec.plan.plan import Verb
 from batchspec.render import units
 from batchspec.render.output import clean, flat
 from batchspec.render.progress.json_stream import moment

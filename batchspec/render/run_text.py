@@ -21,11 +21,9 @@ from batchspec.apply.events import (
     TasksSeen,
     Waiting,
 )
-from batchspec.plan import actions
+from batchspec.plan import Gate, Step, Verb, actions, duration_seconds
 from batchspec.plan.actions import Action
-from batchspec.plan.changes import duration_seconds
 from batchspec.plan.observed import AccountNames
-from batchspec.plan.plan import Gate, Step, Verb
 from batchspec.render import units
 from batchspec.render.output import clean, flat
 from batchspec.spec import Record

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-from batchspec.plan.plan import Verb
+from batchspec.plan import Verb
 from batchspec.render.output import encodes
 
 _CODES = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from batchspec.apply.events import Outcome
 from batchspec.diagnostics import Diagnostic, Severity
-from batchspec.plan.plan import Verb
+from batchspec.plan import Verb
 from batchspec.render import units
 from batchspec.render.diagnostics import cell_width
 from batchspec.render.output import clean, flat, wrap

@@ -11,7 +11,7 @@ import pytest
 from batchspec.apply import Cancellation, RunCancelled, run
 from batchspec.apply.concurrency import for_each
 from batchspec.apply.events import Event, Outcome, RunEnded, StepDone, StepSkipped, StepStarted
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 from tests.apply.fake import FakeAccount, FakeClock
 from tests.apply.test_executor import tutorial
 

@@ -12,7 +12,9 @@ from batchspec.account import TaskAdded
 from batchspec.apply import run
 from batchspec.apply.events import Event, StepDone, StepFailed
 from batchspec.apply.transfer import exclusive
-from batchspec.diagnostics import Diagnostic, Exit, ServiceError
+from batchspec.diagnostics import Diagnostic, ServiceError
+from batchspec.exit_codes import Exit
+from batchspec.plan import Plan, Step, Task, Verb
 from batchspec.plan.actions import (
     Action,
     CloseJob,
@@ -22,8 +24,6 @@ from batchspec.plan.actions import (
     WaitForTasks,
 )
 from batchspec.plan.observed import AccountNames, LocalFile, PoolFacts
-from batchspec.plan.plan import Plan, Step, Verb
-from batchspec.plan.tasks import Task
 from batchspec.spec import Record
 from tests.apply.fake import FakeAccount
 

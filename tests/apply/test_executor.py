@@ -26,7 +26,9 @@ from batchspec.apply.events import (
     TaskFailed,
 )
 from batchspec.apply.ports import Deletion
-from batchspec.diagnostics import Diagnostic, Exit, ServiceError
+from batchspec.diagnostics import Diagnostic, ServiceError
+from batchspec.exit_codes import Exit
+from batchspec.plan import Gate, Plan, Step, Task, Verb
 from batchspec.plan.actions import (
     Action,
     CloseJob,
@@ -44,8 +46,6 @@ from batchspec.plan.actions import (
 )
 from batchspec.plan.metadata import ORIGIN, VERSION
 from batchspec.plan.observed import AccountNames, JobFacts, LocalFile
-from batchspec.plan.plan import Gate, Plan, Step, Verb
-from batchspec.plan.tasks import Task
 from batchspec.spec import Record
 from tests.apply.fake import FakeAccount, refused
 

@@ -9,7 +9,7 @@ import pytest
 
 from batchspec.apply import run
 from batchspec.apply.events import Event, Outcome, RunEnded, ScheduleSeen, StepDone
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 from batchspec.plan.actions import (
     Action,
     CreateSchedule,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from batchspec.apply import run
 from batchspec.apply.events import Event, Waiting
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 from batchspec.plan.actions import (
     Action,
     CreateJob,

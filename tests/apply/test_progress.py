@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from batchspec.apply.context import Progress
 from batchspec.apply.events import Event, StepProgress
-from batchspec.plan.plan import Step, Verb
+from batchspec.plan import Step, Verb
 
 
 def counter(emitted: list[Event], *, items: int = 0, growing: bool = False) -> Progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 from batchspec.plan.actions import DownloadResults
 from batchspec.plan.receipt import receipt_entries, receipt_job
 from batchspec.spec import Record

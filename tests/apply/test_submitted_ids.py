@@ -8,9 +8,9 @@ from pathlib import Path
 
 from batchspec.account import TaskAdded
 from batchspec.apply.events import StepDone
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
+from batchspec.plan import Task
 from batchspec.plan.actions import CloseJob, SubmitTasks, WaitForTasks
-from batchspec.plan.tasks import Task
 from batchspec.spec import Record
 from tests.apply.fake import FakeAccount
 from tests.apply.test_concurrent_runs import carried_out, problems

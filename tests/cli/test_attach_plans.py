@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.diagnostics import UsageError
+from batchspec.plan import Plan, build_attach, build_download, detached
 from batchspec.plan.actions import (
     CloseJob,
     CreateJob,
@@ -19,8 +20,6 @@ from batchspec.plan.actions import (
     DownloadResults,
     WaitForTasks,
 )
-from batchspec.plan.assemble import detached
-from batchspec.plan.attach import build_attach, build_download
 from batchspec.plan.metadata import OWNER
 from batchspec.plan.observed import (
     ContainerFacts,
@@ -30,7 +29,6 @@ from batchspec.plan.observed import (
     Receipt,
     ScheduleFacts,
 )
-from batchspec.plan.plan import Plan
 from batchspec.plan.receipt import receipt_name
 from batchspec.spec import Cleanup, Record, Result, Spec, When
 from tests.plan.making import NOW, WHERE, observed, spec, stage

@@ -17,7 +17,7 @@ from typer.utils import get_params_from_function
 from batchspec.cli.command_line import CommandLine
 from batchspec.cli.commands.local import local_commands
 from batchspec.cli.main import app
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 
 ROOT = Path(__file__).parents[2]
 CLI = ROOT.parent / "shared" / "CLI.md"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from batchspec.observe import Failure
+from batchspec.plan import Selection
 from batchspec.plan.failure_cause import cause_of
 from batchspec.plan.observed import AccountNames, JobFacts, TaskFacts
-from batchspec.plan.stage_tasks import Selection
-from batchspec.render.failures import Failures, failures_text
+from batchspec.render import Failures, failures_text
 from batchspec.spec import Record
 from tests.cli.conftest import Workplace
 from tests.render import golden

@@ -13,7 +13,7 @@ from batchspec.cli.console import show_plan_errors
 from batchspec.cli.execute import unshown_findings
 from batchspec.cli.options import Format, ProgressKind
 from batchspec.diagnostics import Place, SpecError
-from batchspec.plan.rules.registry import RULES
+from batchspec.plan import RULES
 from batchspec.plan.rules.rule import Finding
 from tests.e2e.conftest import Workplace
 from tests.render.plans import PLANS

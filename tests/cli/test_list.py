@@ -14,7 +14,7 @@ from batchspec.account import Account, ContainerProperties
 from batchspec.observe import OwnedResource, owned_resources
 from batchspec.plan.metadata import OWNER
 from batchspec.plan.observed import AccountNames, JobFacts, PoolFacts, ScheduleFacts
-from batchspec.render.inventory import inventory_text
+from batchspec.render import inventory_text
 from batchspec.spec import Record
 from tests.cli.conftest import Workplace
 from tests.render import golden

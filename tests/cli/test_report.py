@@ -27,8 +27,8 @@ from batchspec.apply.events import (
 )
 from batchspec.cli.run_folder import KEPT, RunFolder, recorded_runs, runs_folder
 from batchspec.diagnostics import Diagnostic, Place, Severity
-from batchspec.render.progress.json_stream import JsonView, read_record
-from batchspec.render.report_page import POINTS, Attempt, build_timeline, last_run, page_html
+from batchspec.render import Attempt, JsonView, build_timeline, last_run, page_html, read_record
+from batchspec.render.report_page import POINTS
 from tests.cli.conftest import Workplace
 from tests.render import golden
 from tests.render.recordings import RECORDINGS, START

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.cli.commands.validate import validate
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 
 SPEC = """\
 version: 1

@@ -9,7 +9,8 @@ from azure.identity.aio import _credentials as identity
 
 from batchspec.cloud.account import PUBLIC
 from batchspec.cloud.sign_in import check_sign_in, create_credential, is_readable_file
-from batchspec.diagnostics import Diagnostic, Exit, SignInError
+from batchspec.diagnostics import Diagnostic, SignInError
+from batchspec.exit_codes import Exit
 
 PRINCIPAL = {"AZURE_CLIENT_ID": "app", "AZURE_TENANT_ID": "contoso.com"}
 

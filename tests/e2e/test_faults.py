@@ -11,7 +11,7 @@ import pytest
 from batchspec.cli.execute import execute
 from batchspec.cli.options import ProgressKind, RunOptions, Target
 from batchspec.cli.session import open_session
-from batchspec.plan.build import build
+from batchspec.plan import build_plan
 from tests.e2e.conftest import Workplace, interrupt, until
 
 COMMAND = (
@@ -166,7 +166,7 @@ async def test_a_file_that_is_deleted_after_the_plan_is_reported(place: Workplac
     """An input is deleted after the plan was made and before it is applied."""
     wanted = RunOptions(place.spec, (), (), Target.LOCAL, place.environ)
     async with open_session(wanted) as found:
-        plan = build(found.spec, found.observed)
+        plan = build_plan(found.spec, found.observed)
         (place.folder / "specs" / "data" / "lighthouse.txt").unlink()
         code = await execute(plan, found, ProgressKind.QUIET, yes=False)
     assert code == 5

@@ -20,9 +20,9 @@ from batchspec.cli.execute import confirm_and_execute
 from batchspec.cli.options import ProgressKind, RunOptions
 from batchspec.cli.session import Session, open_session
 from batchspec.cloud import AccountClient, Limits, LocalAccount, open_account
-from batchspec.diagnostics import BatchspecError, Exit
-from batchspec.plan.build import build
-from batchspec.plan.plan import Plan
+from batchspec.diagnostics import BatchspecError
+from batchspec.exit_codes import Exit
+from batchspec.plan import Plan, build_plan
 from tests.fault_injection.cli import CONTEXT, write_to
 
 
@@ -93,7 +93,7 @@ async def _planned(
 
     options = RunOptions(command.spec, (), (), None, {})
     async with open_session(options, open_target=open_target) as session:
-        return await work(session, build(session.spec, session.observed))
+        return await work(session, build_plan(session.spec, session.observed))
 
 
 async def _apply(session: Session, plan: Plan) -> int:

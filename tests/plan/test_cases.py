@@ -11,15 +11,18 @@ from pathlib import Path
 import pytest
 
 from batchspec.diagnostics import SpecError, UsageError
-from batchspec.plan.assemble import detached
-from batchspec.plan.attach import build_attach, build_download
-from batchspec.plan.build import build
-from batchspec.plan.cleanup import build_destroy
-from batchspec.plan.options import Part, PlanOptions
-from batchspec.plan.plan import Plan
-from batchspec.plan.stage_tasks import Selection
-from batchspec.render.diagnostics import diagnostics_text
-from batchspec.render.plan import plan_text
+from batchspec.plan import (
+    Part,
+    Plan,
+    PlanOptions,
+    Selection,
+    build_attach,
+    build_destroy,
+    build_download,
+    build_plan,
+    detached,
+)
+from batchspec.render import diagnostics_text, plan_text
 from tests.plan.situation import Situation, read_case, situation
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.yaml"))
@@ -62,10 +65,10 @@ def made(command: str, found: Situation, options: PlanOptions) -> Plan:
         case "retry":
             jobs = {job.id: job for job in observed.jobs}
             only = Selection(jobs=jobs, nodes=found.failed_nodes)
-            return build(spec, observed, only=only)
+            return build_plan(spec, observed, only=only)
         case "detach":
-            return detached(build(spec, observed, options=options))
-    return build(spec, observed, options=options)
+            return detached(build_plan(spec, observed, options=options))
+    return build_plan(spec, observed, options=options)
 
 
 def test_there_are_cases() -> None:

@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 
 from batchspec.diagnostics import Diagnostic, Secret, Severity
+from batchspec.plan import GROUPS, RULES
 from batchspec.plan.rules.image import vm_size_odd, vm_size_retired
-from batchspec.plan.rules.registry import GROUPS, RULES, advice, errors
+from batchspec.plan.rules.registry import advice, errors
 from batchspec.plan.rules.rule import Finding, RuleContext
 from batchspec.plan.rules.sas import sas_ends_early
 from batchspec.plan.stage_tasks import StageTasks

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchspec.plan import Task
 from batchspec.plan.needs import ROOM, link
 from batchspec.plan.observed import Stream
-from batchspec.plan.tasks import Task
 from batchspec.spec import Record, Stage
 from tests.plan.making import stage
 

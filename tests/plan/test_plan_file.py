@@ -9,10 +9,18 @@ from typing import Any
 import pytest
 
 from batchspec.diagnostics import Diagnostic, SpecError, StalePlanError
-from batchspec.plan.build import build
+from batchspec.plan import (
+    NO_OPTIONS,
+    Part,
+    PlanOptions,
+    SavedPlan,
+    build_plan,
+    check_fresh,
+    plan_file_text,
+    read_plan_file,
+    saved_plan,
+)
 from batchspec.plan.fingerprint import SINGLY
-from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
-from batchspec.plan.plan_file import SavedPlan, check_fresh, plan_file, read_plan_file, saved_plan
 from tests.plan.situation import SPEC, situation
 
 Case = Mapping[str, Any]
@@ -28,13 +36,13 @@ def kept(case: Case, folder: Path, options: PlanOptions = NO_OPTIONS) -> SavedPl
     """The plan of a situation, through a file."""
     folder.mkdir(exist_ok=True)
     with situation(case, folder) as found:
-        plan = build(found.spec, found.observed, options=options)
-        text = plan_file(saved_plan(plan, found.spec, {}, (), options))
+        plan = build_plan(found.spec, found.observed, options=options)
+        text = plan_file_text(saved_plan(plan, found.spec, {}, (), options))
     path = folder / "plan.json"
     path.write_text(text, encoding="utf-8")
     again = read_plan_file(path)
     assert again is not None
-    assert plan_file(again) == text
+    assert plan_file_text(again) == text
     return again
 
 
@@ -44,7 +52,7 @@ def moved(before: Case, after: Case, folder: Path) -> tuple[Diagnostic, ...]:
     (folder / "two").mkdir()
     with situation(after, folder / "two") as found:
         try:
-            check_fresh(plan, build(found.spec, found.observed))
+            check_fresh(plan, build_plan(found.spec, found.observed))
         except StalePlanError as error:
             return error.problems
     return ()
@@ -275,7 +283,7 @@ def test_a_plan_of_many_files_is_no_longer_than_one_of_some(tmp_path: Path) -> N
     for number, files in enumerate((few, many)):
         change = {"data/*.txt": "data/*"}
         lengths.append(
-            len(plan_file(kept({"change": change, "files": files}, tmp_path / str(number))))
+            len(plan_file_text(kept({"change": change, "files": files}, tmp_path / str(number))))
         )
     assert lengths[1] < lengths[0] < 100 * SINGLY
 
@@ -295,7 +303,7 @@ def test_no_value_of_a_setting_and_no_signature_is_in_the_file(tmp_path: Path) -
         "startTask.commandLine": "curl http://s/a?sv=1&sig=TheSignature%3D",
     }
     plan = kept(pool(**properties), tmp_path)
-    text = plan_file(plan)
+    text = plan_file_text(plan)
     assert "TheSignature" not in text
     assert "red" not in dict(plan.snapshot["pool demo"].parts).values()
 

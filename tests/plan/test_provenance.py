@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 from batchspec.cli.session import origin_of
+from batchspec.plan import build_plan
 from batchspec.plan.actions import CreateJob, CreatePool, CreateSchedule
-from batchspec.plan.build import build
 from batchspec.plan.metadata import Provenance, metadata_of, read_provenance
 from batchspec.plan.observed import Origin
 from tests.plan.situation import NOW, Situation, read_case, situation
@@ -19,7 +19,7 @@ SCHEDULED = read_case(Path(__file__).parent / "cases" / "schedule-kept.yaml")
 
 def recorded(found: Situation, origin: Origin = ADA) -> dict[str, Provenance]:
     """What each body that a first run creates records, by the name of the action."""
-    plan = build(found.spec, replace(found.observed, origin=origin))
+    plan = build_plan(found.spec, replace(found.observed, origin=origin))
     bodies = {
         type(step.action).__name__: step.action.body
         for step in plan.steps
@@ -45,7 +45,7 @@ def test_a_schedule_records_it_too_and_is_not_changed_by_it(tmp_path: Path) -> N
         created = replace(found, observed=replace(found.observed, schedule=None, pool=None))
         assert recorded(created)["CreateSchedule"].by == "ada@host"
         later = replace(found.observed, origin=ADA, now=NOW + timedelta(hours=1))
-        assert not [s for s in build(found.spec, later).steps if s.id.startswith("schedule:")]
+        assert not [s for s in build_plan(found.spec, later).steps if s.id.startswith("schedule:")]
 
 
 def test_the_version_covers_spec_and_files_and_not_the_folder(tmp_path: Path) -> None:

@@ -11,14 +11,10 @@ from typing import Any
 import pytest
 
 from batchspec.diagnostics import SpecError, UsageError
+from batchspec.plan import Plan, PlanOptions, Selection, build_destroy, build_plan
 from batchspec.plan.actions import CreateSchedule, UpdateSchedule
-from batchspec.plan.build import build
-from batchspec.plan.cleanup import build_destroy
 from batchspec.plan.observed import JobFacts, Receipt
-from batchspec.plan.options import PlanOptions
-from batchspec.plan.plan import Plan
 from batchspec.plan.rules.sas import run_ends, sas_lifetime
-from batchspec.plan.stage_tasks import Selection
 from batchspec.spec import Record
 from tests.plan.situation import NOW, Situation, read_case, situation
 
@@ -33,7 +29,7 @@ def case(**more: Any) -> dict[str, Any]:
 
 def planned(folder: Path, **more: Any) -> Plan:
     with situation(case(**more), folder) as found:
-        return build(found.spec, found.observed)
+        return build_plan(found.spec, found.observed)
 
 
 def created(plan: Plan) -> CreateSchedule:
@@ -99,7 +95,7 @@ POOL = {"by": None, "set": {"taskSlotsPerNode": 4}}
 def whole(folder: Path, **change: str) -> Record:
     given = {"spec": WHOLE, "containers": {"data": {}}, "pool": POOL, "about": ""}
     with situation({**given, "change": change}, folder) as found:
-        return created(build(found.spec, found.observed)).body
+        return created(build_plan(found.spec, found.observed)).body
 
 
 def test_all_of_the_task_is_in_the_job_manager(tmp_path: Path) -> None:
@@ -148,7 +144,7 @@ def test_a_job_may_be_told_to_go_on(tmp_path: Path) -> None:
 
 def test_a_job_manager_that_is_spelled_out_goes_as_it_is(tmp_path: Path) -> None:
     with situation(read_case(CASES / "schedule-manager.yaml"), tmp_path) as found:
-        manager = manager_of(created(build(found.spec, found.observed)).body)
+        manager = manager_of(created(build_plan(found.spec, found.observed)).body)
     assert {key: manager[key] for key in manager if key != "environmentSettings"} == {
         "id": "manager",
         "commandLine": "./manage",
@@ -170,7 +166,7 @@ def test_it_stays_equal_as_time_goes_by(tmp_path: Path, pool: str) -> None:
     )
     with situation(given, tmp_path) as found:
         later = at(found, NOW + 60 * DAY)
-        plan = build(later.spec, later.observed)
+        plan = build_plan(later.spec, later.observed)
     assert [step.id for step in plan.steps] == []
 
 
@@ -181,7 +177,7 @@ def test_one_without_an_end_stays_equal_too(tmp_path: Path) -> None:
     there = {"application": {"as_uploaded": True}, "output": {}}
     with situation({**given, "containers": there, "schedule": {}}, tmp_path) as found:
         later = at(found, NOW + 60 * DAY)
-        assert build(later.spec, later.observed).empty
+        assert build_plan(later.spec, later.observed).empty
 
 
 def test_one_that_makes_a_single_job_stays_equal_while_that_runs(tmp_path: Path) -> None:
@@ -190,7 +186,7 @@ def test_one_that_makes_a_single_job_stays_equal_while_that_runs(tmp_path: Path)
     given = case(change=once, containers=there, schedule={}, pool={})
     with situation(given, tmp_path) as found:
         later = at(found, NOW + timedelta(hours=3))
-        plan = build(later.spec, later.observed)
+        plan = build_plan(later.spec, later.observed)
     assert plan.empty
 
 
@@ -241,7 +237,7 @@ def test_it_counts_against_the_quota_of_jobs(tmp_path: Path) -> None:
 def test_a_part_of_the_plan_without_the_schedule_does_not_end_as_one(tmp_path: Path) -> None:
     with situation(case(), tmp_path) as found:
         for step, scheduled in (("upload:application", False), ("schedule:demo", True)):
-            plan = build(found.spec, found.observed, options=PlanOptions(step=step))
+            plan = build_plan(found.spec, found.observed, options=PlanOptions(step=step))
             assert plan.scheduled is scheduled
 
 
@@ -272,7 +268,7 @@ def test_new_content_of_a_file_is_a_change(tmp_path: Path) -> None:
 
 def test_failed_tasks_are_not_run_again(tmp_path: Path) -> None:
     with situation(case(schedule={}), tmp_path) as found, pytest.raises(UsageError) as caught:
-        build(found.spec, found.observed, only=Selection())
+        build_plan(found.spec, found.observed, only=Selection())
     assert caught.value.problems[0].code == "not-retried"
 
 

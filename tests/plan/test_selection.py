@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from batchspec.plan import Plan, Selection, build_plan
 from batchspec.plan.actions import (
     CreateJob,
     DeleteContainers,
@@ -12,9 +13,6 @@ from batchspec.plan.actions import (
     SubmitTasks,
     WaitForTasks,
 )
-from batchspec.plan.build import build
-from batchspec.plan.plan import Plan
-from batchspec.plan.stage_tasks import Selection
 from batchspec.spec import Record
 from tests.plan.situation import situation
 
@@ -35,12 +33,12 @@ TWO_FAILED = {
 
 def planned(case: dict[str, object], folder: Path, only: Selection | None) -> Plan:
     with situation(case, folder) as found:
-        return build(found.spec, found.observed, only=only)
+        return build_plan(found.spec, found.observed, only=only)
 
 
 def failed_ids(case: dict[str, object], folder: Path) -> list[str]:
     with situation(case, folder) as found:
-        plan = build(found.spec, found.observed)
+        plan = build_plan(found.spec, found.observed)
         (tasks,) = (s.action.tasks for s in plan.steps if isinstance(s.action, SubmitTasks))
         return [task.id for task in tasks]
 

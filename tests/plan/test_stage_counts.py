@@ -9,15 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.plan import StageCounts, count_stages, read_recorded
 from batchspec.plan.metadata import STAGES
 from batchspec.plan.observed import UNMARKED, JobFacts, Marks, TaskFacts, read_marks
-from batchspec.plan.stage_tasks import (
-    StageCounts,
-    StageTotals,
-    count_stages,
-    read_recorded,
-    recorded,
-)
+from batchspec.plan.stage_tasks import StageTotals, recorded
 from batchspec.spec import Record, Spec, read_spec
 
 A, B, C = "a" * 14, "b" * 14, "c" * 14

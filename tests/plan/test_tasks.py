@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchspec.diagnostics import Secret, SpecError
+from batchspec.plan import Task
 from batchspec.plan.observed import LocalFile, Observed
-from batchspec.plan.tasks import NAMED, SIGNED, Task, container_resources, expand
+from batchspec.plan.tasks import NAMED, SIGNED, container_resources, expand
 from batchspec.spec import (
     BlobUrl,
     EachBlob,

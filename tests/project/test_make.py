@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -6,10 +6,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from batchspec.diagnostics import Diagnostic, Place, Secret, Severity
+from batchspec.plan import Gate, Plan, Step, Task, Verb
 from batchspec.plan import actions as a
 from batchspec.plan.observed import AccountNames, LocalFile
-from batchspec.plan.plan import Gate, Plan, Step, Verb
-from batchspec.plan.tasks import Task
 from batchspec.spec import BlobUrl, Quoted, Quoting, Record, Text
 
 LOCAL = AccountNames("local", "http://127.0.0.1:43210", "http://127.0.0.1:10000/batchspec")

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
-from batchspec.render.diagnostics import diagnostic_json, diagnostic_text, diagnostics_text
+from batchspec.render import diagnostic_json, diagnostics_text
+from batchspec.render.diagnostics import diagnostic_text
 
 LINE = "  vm_sise: standard_d2s_v5"
 

@@ -17,12 +17,11 @@ import pytest
 from batchspec.apply import events
 from batchspec.apply.events import Event, Outcome, Stamped
 from batchspec.diagnostics import Diagnostic, Severity
+from batchspec.plan import Gate, Outputs, Step, Verb
 from batchspec.plan.actions import Action
-from batchspec.plan.outputs import Outputs
-from batchspec.plan.plan import Gate, Step, Verb
 from batchspec.plan.stage_tasks import StageTotals
+from batchspec.render import Kind, open_view
 from batchspec.render.plan import VERB_COUNTS, VERB_STYLES
-from batchspec.render.progress import Kind, open_view
 from batchspec.render.progress.live import LiveView, console_on
 from batchspec.render.report import Phase, fold, phase_of
 from batchspec.render.request_preview import requests

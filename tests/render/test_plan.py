@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
-from batchspec.plan.plan import Verb
+from batchspec.plan import Verb
+from batchspec.render import plan_json, plan_markdown, plan_text
 from batchspec.render.diagnostics import cell_width
-from batchspec.render.plan import plan_json, plan_markdown, plan_summary, plan_text
+from batchspec.render.plan import plan_summary
 from batchspec.render.style import ASCII
 from tests.render import golden
 from tests.render.plans import HERE, PLANS

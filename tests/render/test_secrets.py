@@ -13,19 +13,27 @@ import pytest
 from batchspec.apply.events import Event, Stamped
 from batchspec.apply.ports import Deletion
 from batchspec.diagnostics import Diagnostic, Place, redact
+from batchspec.plan import Step, Verb
 from batchspec.plan.observed import AccountNames
-from batchspec.plan.plan import Step, Verb
+from batchspec.render import (
+    Kind,
+    Status,
+    json_text,
+    open_view,
+    plan_json,
+    plan_markdown,
+    plan_text,
+    status_json,
+    status_text,
+    summary_text,
+)
 from batchspec.render.diagnostics import diagnostic_text
 from batchspec.render.local import LocalStatus, local_status_json, local_status_text
-from batchspec.render.output import clean, json_text
-from batchspec.render.plan import plan_json, plan_markdown, plan_text
-from batchspec.render.progress import Kind, open_view
+from batchspec.render.output import clean
 from batchspec.render.progress.live import LiveView, console_on
 from batchspec.render.questions import apply_question, delete_question, no_terminal_text
 from batchspec.render.report import fold, report_json
-from batchspec.render.status import Status, status_json, status_text
 from batchspec.render.style import UNICODE
-from batchspec.render.summary import summary_text
 from tests.render.plans import HERE, PLANS
 from tests.render.recordings import START
 from tests.render.terminal import Terminal

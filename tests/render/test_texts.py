@@ -13,8 +13,18 @@ from batchspec.account import TaskCounts
 from batchspec.apply import events as e
 from batchspec.apply.events import NodeFailed, Outcome, Stamped
 from batchspec.apply.ports import Deletion
-from batchspec.diagnostics import Diagnostic, Exit
+from batchspec.diagnostics import Diagnostic
+from batchspec.exit_codes import Exit
 from batchspec.plan.observed import AccountNames, ScheduleFacts
+from batchspec.render import (
+    Report,
+    Status,
+    Tally,
+    next_commands,
+    status_json,
+    status_text,
+    summary_text,
+)
 from batchspec.render.local import (
     LocalStatus,
     local_status_json,
@@ -31,18 +41,7 @@ from batchspec.render.questions import (
     left_lines,
     no_terminal_text,
 )
-from batchspec.render.report import (
-    Phase,
-    Report,
-    StepReport,
-    StepState,
-    Tally,
-    TaskTally,
-    fold,
-    report_json,
-)
-from batchspec.render.status import Status, status_json, status_text
-from batchspec.render.summary import next_commands, summary_text
+from batchspec.render.report import Phase, StepReport, StepState, TaskTally, fold, report_json
 from batchspec.spec import Record
 from tests.render.plans import AZURE, LOCAL, PLANS
 from tests.render.recordings import RECORDINGS, START, Tape

@@ -11,9 +11,8 @@ import pytest
 
 from batchspec.apply.events import Noticed, Stamped, StepProgress, StepStarted, TaskFailed
 from batchspec.diagnostics import Diagnostic
-from batchspec.render.progress import Kind, View, open_view
+from batchspec.render import Kind, View, open_view, summary_text
 from batchspec.render.report import fold
-from batchspec.render.summary import summary_text
 from tests.render import golden
 from tests.render.recordings import RECORDINGS, START
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.diagnostics import Diagnostic, SpecError
-from batchspec.render.diagnostics import diagnostics_text
+from batchspec.render import diagnostics_text
 from batchspec.spec import read_spec
 
 CASES = Path(__file__).parent / "cases"

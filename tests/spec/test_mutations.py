@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
 from batchspec.diagnostics import Diagnostics, SpecError
-from batchspec.render.diagnostics import diagnostics_text
+from batchspec.render import diagnostics_text
 from batchspec.spec import Spec, expanded_document, load_schema, read_spec
 from batchspec.spec.source import source
 from batchspec.spec.validator import validated

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.diagnostics import Secret, SpecError
-from batchspec.render.diagnostics import diagnostics_text
+from batchspec.render import diagnostics_text
 from batchspec.spec import (
     Record,
     Spec,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from batchspec.apply.events import Waiting
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 from batchspec.plan.resize_errors import OTHER_FIX
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from batchspec.account import NodeFacts, PreparationFacts, TaskCounts
+from batchspec.plan import Plan
 from batchspec.plan.actions import RestartNodes, WaitForPool, WaitForTasks
 from batchspec.plan.observed import JobFacts, PoolFacts
-from batchspec.plan.plan import Plan
 
 USABLE = frozenset({"idle", "running"})
 """The states of a node that accepts tasks."""

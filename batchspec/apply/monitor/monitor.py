@@ -22,7 +22,7 @@ from batchspec.apply.node_logs import (
 )
 from batchspec.apply.polling import PollInterval
 from batchspec.apply.ports import World
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 
 _NODES_SHOWN = 3
 """How many failed nodes are reported with the output of their start task."""

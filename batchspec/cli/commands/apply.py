@@ -30,10 +30,10 @@ from batchspec.diagnostics import (
     StalePlanError,
     UsageError,
 )
-from batchspec.plan.options import PlanOptions
+from batchspec.plan import PlanOptions
 
 if TYPE_CHECKING:
-    from batchspec.plan.plan_file import SavedPlan
+    from batchspec.plan import SavedPlan
 
 
 async def apply(
@@ -58,9 +58,7 @@ async def apply(
     """Run the spec: plan, confirm, execute, wait, download the results, clean up."""
     from batchspec.cli.execute import confirm_and_execute
     from batchspec.cli.session import open_session
-    from batchspec.plan.assemble import detached
-    from batchspec.plan.build import build
-    from batchspec.plan.plan_file import check_fresh, read_plan_file
+    from batchspec.plan import build_plan, check_fresh, detached, read_plan_file
 
     options = RunOptions.of(spec, variables, variable_files, target)
     plan_options = PlanOptions(rerun=rerun, replace=frozenset(replace or ()), step=step)
@@ -70,7 +68,7 @@ async def apply(
     plan = None
     try:
         async with open_session(options) as session:
-            plan = build(session.spec, session.observed, options=plan_options)
+            plan = build_plan(session.spec, session.observed, options=plan_options)
             if saved is not None:
                 check_fresh(saved, plan)
             if detach:
@@ -92,7 +90,7 @@ async def apply(
 
 def _is_stale(error: BatchspecError, saved: SavedPlan, options: RunOptions) -> bool:
     """Whether the spec or a file has changed, rather than the options being wrong."""
-    from batchspec.plan.assemble import NO_SUCH_STEP
+    from batchspec.plan import NO_SUCH_STEP
 
     if isinstance(error, UsageError):
         return any(problem.code == NO_SUCH_STEP for problem in error.problems)

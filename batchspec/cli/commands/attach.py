@@ -29,7 +29,7 @@ async def attach(
     """Watch a run in progress: wait, download the results, clean up. Submits nothing."""
     from batchspec.cli.execute import execute
     from batchspec.cli.session import open_session
-    from batchspec.plan.attach import build_attach
+    from batchspec.plan import build_attach
 
     options = RunOptions.of(spec, variables, variable_files, target)
     async with open_session(options, files=False, work=False) as session:

@@ -9,7 +9,7 @@ import typer
 
 from batchspec.cli.console import out
 from batchspec.cli.options import SpecFile, VariableFiles, Variables, variables_of
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 
 
 class DocumentFormat(StrEnum):

@@ -18,7 +18,7 @@ from batchspec.cli.options import (
     Variables,
     Yes,
 )
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 
 
 async def destroy(
@@ -36,7 +36,7 @@ async def destroy(
     from batchspec.cli.confirm import confirm_plan
     from batchspec.cli.execute import execute
     from batchspec.cli.session import open_session
-    from batchspec.plan.cleanup import build_destroy
+    from batchspec.plan import build_destroy
     from batchspec.render.questions import NOTHING_TO_DELETE
 
     options = RunOptions.of(spec, variables, variable_files, target)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from batchspec.cli.console import out, use_color
 from batchspec.cli.options import Format, Target, TargetOption, TextOrJson
-from batchspec.diagnostics import BatchspecError, Exit, ServiceError, SignInError, UsageError
+from batchspec.diagnostics import BatchspecError, ServiceError, SignInError, UsageError
+from batchspec.exit_codes import Exit
 
 if TYPE_CHECKING:
     from batchspec.cloud import AnyAccount
@@ -67,8 +68,8 @@ def _check_embedded_service() -> tuple[AnyAccount | None, list[Check]]:
 def _check_azure_account(environ: Mapping[str, str]) -> tuple[AnyAccount | None, list[Check]]:
     """The account that the environment names."""
     from batchspec.cli.account import azure_account
+    from batchspec.render import account_line
     from batchspec.render.doctor import account_check, failed_check
-    from batchspec.render.run_text import account_line
 
     try:
         account = azure_account(environ)
@@ -83,7 +84,7 @@ async def _check_services(account: AnyAccount) -> AsyncIterator[Check]:
     from batchspec.cli.execute import SystemClock
     from batchspec.cloud import API_VERSION, Limits, open_account
     from batchspec.cloud.probe import probe_batch, probe_storage
-    from batchspec.plan.task_sets import OPEN
+    from batchspec.plan import OPEN
     from batchspec.render.doctor import (
         answer_check,
         clock_check,

@@ -25,7 +25,7 @@ async def download(
     """Download the results that exist now. Changes nothing in the account."""
     from batchspec.cli.execute import execute
     from batchspec.cli.session import open_session
-    from batchspec.plan.attach import build_download
+    from batchspec.plan import build_download
 
     options = RunOptions.of(spec, variables, variable_files, target)
     async with open_session(options, files=False, work=False) as session:

@@ -13,7 +13,8 @@ import typer
 
 from batchspec.cli.console import out
 from batchspec.cli.options import Format, TextOrJson
-from batchspec.diagnostics import Diagnostic, Exit, UsageError
+from batchspec.diagnostics import Diagnostic, UsageError
+from batchspec.exit_codes import Exit
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ def _explanations() -> Mapping[str, Explanation]:
     from batchspec.apply.monitor import CAUSES
     from batchspec.cli.error_codes import GROUPS
     from batchspec.cloud.errors import TABLE
-    from batchspec.plan.rules.registry import RULES
+    from batchspec.plan import RULES
 
     found = [
         Explanation(rule.code, str(rule.severity), rule.title, rule.why, fix=rule.fix)

@@ -12,7 +12,7 @@ from batchspec.cli.options import (
     VariableFiles,
     Variables,
 )
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 
 
 async def failures(
@@ -29,7 +29,7 @@ async def failures(
     from batchspec.cli.run_folder import recorded_runs, runs_folder
     from batchspec.cli.session import no_run_of
     from batchspec.observe import counted_jobs, failures_of, jobs_of, pool_of
-    from batchspec.render.failures import Failures, failures_json, failures_text
+    from batchspec.render import Failures, failures_json, failures_text
 
     options = RunOptions.of(spec, variables, variable_files, target)
     loaded = load_spec(options)

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from batchspec.cli.console import out, use_color
-from batchspec.diagnostics import Exit, UsageError
+from batchspec.diagnostics import UsageError
+from batchspec.exit_codes import Exit
 
 _TEMPLATES = Path(__file__).parents[1] / "templates"
 _SPEC = "run.yaml"
@@ -43,7 +44,7 @@ def init(
     ] = StarterTemplate.ONE_FILE_PER_TASK,
 ) -> int:
     """Write a starter spec that runs without changes. Existing files are not overwritten."""
-    from batchspec.render.summary import files_exist, files_written, folder_unwritable
+    from batchspec.render import files_exist, files_written, folder_unwritable
 
     name = _slug(folder.resolve().name) or _NAME
     files = dict(_files(_TEMPLATES / template.value.replace("-", "_")))

@@ -10,7 +10,7 @@ import typer
 
 from batchspec.cli.console import out, use_color
 from batchspec.cli.options import Format, TargetOption, TextOrJson
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 
 
 async def list_(
@@ -24,7 +24,7 @@ async def list_(
     from batchspec.cli.account import open_target
     from batchspec.cli.session import first_error
     from batchspec.observe import owned_resources
-    from batchspec.render.inventory import inventory_json, inventory_text
+    from batchspec.render import inventory_json, inventory_text
 
     async with open_target(target, os.environ) as cloud:
         with first_error():

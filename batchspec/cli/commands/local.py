@@ -11,7 +11,8 @@ from batchspec.cli.command_line import CommandLine, show_help
 from batchspec.cli.confirm import confirm, has_terminal, needs_answer
 from batchspec.cli.console import out, use_color
 from batchspec.cli.options import Format, TextOrJson, Yes
-from batchspec.diagnostics import Diagnostic, Exit, UsageError
+from batchspec.diagnostics import Diagnostic, UsageError
+from batchspec.exit_codes import Exit
 
 local_commands = CommandLine()
 local_commands.callback()(show_help)

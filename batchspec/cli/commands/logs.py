@@ -10,7 +10,8 @@ import typer
 
 from batchspec.cli.console import err, out, show_diagnostics, use_color
 from batchspec.cli.options import RunOptions, SpecFile, TargetOption, VariableFiles, Variables
-from batchspec.diagnostics import Diagnostic, Exit, UsageError
+from batchspec.diagnostics import Diagnostic, UsageError
+from batchspec.exit_codes import Exit
 
 if TYPE_CHECKING:
     from batchspec.cloud import AccountClient

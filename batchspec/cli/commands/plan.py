@@ -22,8 +22,9 @@ from batchspec.cli.options import (
     Verbose,
     variables_of,
 )
-from batchspec.diagnostics import Diagnostic, Exit, SpecError, UsageError
-from batchspec.plan.options import PlanOptions
+from batchspec.diagnostics import Diagnostic, SpecError, UsageError
+from batchspec.exit_codes import Exit
+from batchspec.plan import PlanOptions
 
 
 async def plan(
@@ -46,15 +47,14 @@ async def plan(
 ) -> int:
     """Show the steps in order, each with its reason. Changes nothing in the account."""
     from batchspec.cli.session import open_session
-    from batchspec.plan.build import build
-    from batchspec.plan.plan_file import plan_file, saved_plan
-    from batchspec.render.summary import plan_saved
+    from batchspec.plan import build_plan, plan_file_text, saved_plan
+    from batchspec.render import plan_saved
 
     options = RunOptions.of(spec, variables, variable_files, target)
     plan_options = PlanOptions(rerun=rerun, replace=frozenset(replace or ()), step=step)
     try:
         async with open_session(options) as session:
-            built = build(session.spec, session.observed, options=plan_options)
+            built = build_plan(session.spec, session.observed, options=plan_options)
             # Inside the session: the steps read from its spool while they are printed.
             show_plan(built, output_format, verbose=verbose)
             if out is not None:
@@ -65,7 +65,7 @@ async def plan(
                     options.variable_files,
                     plan_options,
                 )
-                _write(out, plan_file(file))
+                _write(out, plan_file_text(file))
                 err(plan_saved(out))
     except SpecError as error:
         # A program that reads JSON or markdown does not read standard error.

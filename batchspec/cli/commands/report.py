@@ -11,10 +11,11 @@ import typer
 
 from batchspec.cli.console import out
 from batchspec.cli.options import RunOptions, SpecFile, VariableFiles, Variables
-from batchspec.diagnostics import Diagnostic, Exit, UsageError
+from batchspec.diagnostics import Diagnostic, UsageError
+from batchspec.exit_codes import Exit
 
 if TYPE_CHECKING:
-    from batchspec.render.report_page import Attempt
+    from batchspec.render import Attempt
 
 
 def report(
@@ -38,8 +39,7 @@ def report(
     """Write the last run that had tasks, with all its attempts, as one HTML page."""
     from batchspec.cli.load import load_spec
     from batchspec.cli.run_folder import recorded_runs, runs_folder
-    from batchspec.render.report_page import last_run, page_html
-    from batchspec.render.run_text import page_written
+    from batchspec.render import last_run, page_html, page_written
 
     loaded = load_spec(RunOptions.of(spec, variables, variable_files))
     runs = runs_folder(loaded.path, loaded.name)
@@ -68,8 +68,7 @@ def report(
 
 
 def _attempt(record: Path) -> Attempt:
-    from batchspec.render.progress.json_stream import read_record
-    from batchspec.render.report_page import Attempt, build_timeline
+    from batchspec.render import Attempt, build_timeline, read_record
 
     with record.open(encoding="utf-8", errors="replace") as lines:
         return Attempt(record.parent.name, build_timeline(read_record(lines)))

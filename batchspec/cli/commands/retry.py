@@ -19,11 +19,12 @@ from batchspec.cli.options import (
     Verbose,
     Yes,
 )
-from batchspec.diagnostics import Exit, UsageError
+from batchspec.diagnostics import UsageError
+from batchspec.exit_codes import Exit
 
 if TYPE_CHECKING:
     from batchspec.cli.session import Session
-    from batchspec.plan.stage_tasks import Selection
+    from batchspec.plan import Selection
 
 
 async def retry(
@@ -56,10 +57,9 @@ async def retry(
     from batchspec.cli.resume_command import resume_command
     from batchspec.cli.session import open_session
     from batchspec.observe import counted_jobs
+    from batchspec.plan import build_plan, no_run
     from batchspec.plan.actions import RestartNodes, RetryTasks, SubmitTasks
-    from batchspec.plan.attach import no_run
-    from batchspec.plan.build import build
-    from batchspec.render.failures import no_such_failure, nothing_failed
+    from batchspec.render import no_such_failure, nothing_failed
 
     options = RunOptions.of(spec, variables, variable_files, target)
     async with open_session(options) as session:
@@ -67,7 +67,7 @@ async def retry(
             # The states of tasks are deleted with their job, by clean-up or `destroy`.
             raise UsageError(no_run(session.spec, None))
         only = await _selection(session, causes or (), tasks or ())
-        plan = build(session.spec, session.observed, only=only)
+        plan = build_plan(session.spec, session.observed, only=only)
         retries = SubmitTasks | RetryTasks | RestartNodes
         if not any(isinstance(step.action, retries) for step in plan.steps):
             look = resume_command(options, session.spec, "failures")
@@ -86,9 +86,9 @@ async def _selection(session: Session, causes: Sequence[str], names: Sequence[st
         UsageError: there is no such task, or it did not fail.
     """
     from batchspec.observe import counted_jobs, find_task, tasks_alike
+    from batchspec.plan import Selection
     from batchspec.plan.failure_cause import PREPARATION_TASK, START_TASK
-    from batchspec.plan.stage_tasks import Selection
-    from batchspec.render.failures import not_failed
+    from batchspec.render import not_failed
 
     jobs = counted_jobs(session.observed.jobs)
     ids: set[str] = set()
@@ -112,7 +112,7 @@ async def _selection(session: Session, causes: Sequence[str], names: Sequence[st
 
 async def _failed_nodes(session: Session) -> tuple[str, ...]:
     """The nodes of the pool that cannot run tasks: their start task failed, or they are broken."""
-    from batchspec.plan.task_sets import newest_open
+    from batchspec.plan import newest_open
     from batchspec.spec import PoolKind
 
     pool, job = session.observed.pool, newest_open(session.observed)
@@ -130,7 +130,7 @@ async def _unprepared_nodes(session: Session) -> tuple[str, ...]:
 
     The work of a job that has ended runs in a new job, which prepares its nodes again.
     """
-    from batchspec.plan.task_sets import newest_open
+    from batchspec.plan import newest_open
     from batchspec.spec import Record
 
     job, tasks = newest_open(session.observed), session.observed.tasks

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchspec.cli.console import out
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 
 
 def schema() -> int:

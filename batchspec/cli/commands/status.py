@@ -16,12 +16,12 @@ from batchspec.cli.options import (
     VariableFiles,
     Variables,
 )
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 
 if TYPE_CHECKING:
     from batchspec.cloud import AccountClient
-    from batchspec.plan.stage_tasks import StageCounts
-    from batchspec.render.status import Status
+    from batchspec.plan import StageCounts
+    from batchspec.render import Status
     from batchspec.spec import Spec
 
 
@@ -35,7 +35,7 @@ async def status(
     """Show the present state of a run: pool, nodes, job, task counts, time left."""
     from batchspec.cli.account import open_target
     from batchspec.cli.load import load_spec
-    from batchspec.render.status import status_json, status_text
+    from batchspec.render import status_json, status_text
 
     options = RunOptions.of(spec, variables, variable_files, target)
     loaded = load_spec(options)
@@ -53,9 +53,9 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
     from batchspec.apply.monitor import Watched, find_causes, poll_in_detail
     from batchspec.cli.resume_command import completed_wait
     from batchspec.observe import jobs_of
+    from batchspec.plan import count_stages, read_recorded
     from batchspec.plan.metadata import kept_before
-    from batchspec.plan.stage_tasks import count_stages, read_recorded
-    from batchspec.render.status import Status
+    from batchspec.render import Status
     from batchspec.spec import PoolKind
 
     schedule = await cloud.job_schedules.get(spec.job.id)

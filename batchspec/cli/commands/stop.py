@@ -12,7 +12,8 @@ import typer
 from batchspec.cli.confirm import confirm, has_terminal, needs_answer
 from batchspec.cli.console import out
 from batchspec.cli.options import RunOptions, SpecFile, TargetOption, VariableFiles, Variables, Yes
-from batchspec.diagnostics import Exit, UsageError
+from batchspec.diagnostics import UsageError
+from batchspec.exit_codes import Exit
 
 if TYPE_CHECKING:
     from batchspec.cloud import AccountClient

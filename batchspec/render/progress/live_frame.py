@@ -10,8 +10,8 @@ from rich.text import Text
 
 from batchspec.apply import events
 from batchspec.apply.events import NodesSeen, TasksSeen
+from batchspec.plan import Verb
 from batchspec.plan.observed import AccountNames
-from batchspec.plan.plan import Verb
 from batchspec.render import run_text, units
 from batchspec.render.output import flat, wrap
 from batchspec.render.progress.state import LiveState, StepRow
