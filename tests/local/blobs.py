@@ -1,4 +1,4 @@
-"""A blob store in memory, as little of one as a node can tell: list, get, put, blocks, refusals."""
+"""A blob store in memory with the operations that a node uses: list, get, put, blocks, errors."""
 
 from __future__ import annotations
 

@@ -287,7 +287,7 @@ async def test_orphans_of_one_folder_are_killed_and_of_no_other(tmp_path: Path) 
 @linux
 async def test_untagged_descendants_of_orphans_are_killed_too(tmp_path: Path) -> None:
     processes = Processes({TAG_VARIABLE: process_tag(tmp_path)})
-    # Neither the environment nor the session tells whose it is; its parent has ended.
+    # Neither the environment nor the session identifies its task; its parent has ended.
     script = "env -i setsid /bin/sh -c 'echo $$ > left; exec sleep 1000' & sleep 1000"
     run = asyncio.create_task(processes.run("1", shell(tmp_path, script)))
     await wait_until(is_written(tmp_path / "left"))

@@ -74,7 +74,7 @@ def test_an_auto_pool_can_scale(service: Service) -> None:
         ({"enableAutoScale": True, "autoScaleFormula": "1 +"}, "InvalidAutoScaleFormulaInAutoPool"),
         ({"taskSlotsPerNode": 0}, "InvalidAutoPoolSettings"),
         (
-            {"applicationPackageReferences": [{"applicationId": "nobody"}]},
+            {"applicationPackageReferences": [{"applicationId": "missing"}]},
             "InvalidApplicationPackageReferencesInAutoPool",
         ),
     ],

@@ -239,7 +239,7 @@ def test_it_ends_with_its_parent_and_has_the_lock_until_then(
         os.kill(azurite, signal.SIGSTOP)  # so that it cannot end yet
         parent.kill()
         parent.wait()
-        assert held(tmp_path / "lock"), "Azurite works on the folder, and nobody can know"
+        assert held(tmp_path / "lock"), "Azurite uses the folder, and no lock shows it"
         os.kill(azurite, signal.SIGCONT)
     assert wait_free(tmp_path / "lock", 60)
     assert "successfully closed" in (tmp_path / "log").read_text()

@@ -53,7 +53,7 @@ def test_a_fast_node_allocation_takes_as_long_as_on_azure(tmp_path: Path) -> Non
     with running_with_engine(tmp_path / "batch", speed=FAST, allocation=delay) as service:
         service.request("POST", "/pools", pool(**PATIENT))
         wait_until(lambda: service.request("GET", "/pools/p").json["allocationState"] == "steady")
-        # How long it was resizing is told by its times: an eighth of a second may not be seen.
+        # Its times show how long it was resizing: a poll may miss an eighth of a second.
         found = service.request("GET", "/pools/p").json
         resized = time_of(found["allocationStateTransitionTime"]) - time_of(found["creationTime"])
         assert resized >= delay

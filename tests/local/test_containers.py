@@ -110,9 +110,9 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def container_pool(pool_id: str = "p", **more: Any) -> dict[str, Any]:
     """A pool for containers."""
-    wanted = pool(pool_id, **more)
-    wanted["virtualMachineConfiguration"] |= CONTAINERS
-    return wanted
+    body = pool(pool_id, **more)
+    body["virtualMachineConfiguration"] |= CONTAINERS
+    return body
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_a_task_runs_in_its_container(batch: Service, engine: Path) -> None:
     assert found["volumes"] == [f"{root}:{root}"]
     assert found["options"][-4:] == ["--cpus", "1", "--name-of", "a b"]
     assert found["env"]["AZ_BATCH_NODE_ROOT_DIR"] == str(root)
-    # What holds on the node alone is not told; a task's own setting is, to nobody but it.
+    # Variables of the node alone are not passed; a setting of the task is, only to its container.
     assert not {"PATH", "HOME", "USER", "STAND_IN"} & found["env"].keys()
     assert found["env"]["DOCKER_HOST"] == "nowhere"
 
@@ -219,8 +219,8 @@ def test_a_terminated_task_leaves_no_container(batch: Service, engine: Path) -> 
 def test_a_container_failure_has_its_code(
     batch: Service, settings: dict[str, Any], command: str, code: str, words: str
 ) -> None:
-    wanted: dict[str, Any] = {"id": "t", "commandLine": command}
-    batch.client.create_task("j", wanted | ({"containerSettings": settings} if settings else {}))
+    body: dict[str, Any] = {"id": "t", "commandLine": command}
+    batch.client.create_task("j", body | ({"containerSettings": settings} if settings else {}))
     info = ended(batch)
     assert (info.exit_code, info.failure_info.code) == (None, code)
     details = [detail.value for detail in info.failure_info.details or ()]
@@ -250,12 +250,12 @@ def test_start_and_preparation_tasks_may_run_without_containers(
 
 
 def test_passwords_of_registries_are_used_and_never_shown(engine: Path, tmp_path: Path) -> None:
-    wanted = container_pool()
+    body = container_pool()
     registry = {"registryServer": "r.example", "username": "u", "password": "secret-1"}
-    machine = wanted["virtualMachineConfiguration"]
+    machine = body["virtualMachineConfiguration"]
     machine["containerConfiguration"] = {"type": "criCompatible", "containerRegistries": [registry]}
     with running_with_engine(tmp_path / "batch") as batch:
-        batch.client.create_pool(wanted)
+        batch.client.create_pool(body)
         batch.client.create_job(job())
         own = {"username": "v", "password": "secret-2"}
         settings = {"imageName": "busybox", "registry": own}
@@ -263,7 +263,7 @@ def test_passwords_of_registries_are_used_and_never_shown(engine: Path, tmp_path
         assert ended(batch).exit_code == 0
         settings = {"imageName": "busybox", "registry": {"username": "w", "password": "secret-3"}}
         prepares = {"commandLine": "true", "containerSettings": settings}
-        auto = {"poolLifetimeOption": "job", "pool": {**wanted, "targetDedicatedNodes": 0}}
+        auto = {"poolLifetimeOption": "job", "pool": {**body, "targetDedicatedNodes": 0}}
         del auto["pool"]["id"]
         specification = {
             "jobPreparationTask": prepares,

@@ -34,16 +34,16 @@ def test_usage_covers_the_time_since_the_last_call_of_the_same_caller(tmp_path: 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 def test_a_formula_can_read_it(tmp_path: Path) -> None:
     formula = "$TargetDedicatedNodes=0; x=$CPUPercent.GetSample(1); n=len(x); b=max(x)<=1;"
-    wanted = ";$b=1;$n=1;"
+    expected = ";$b=1;$n=1;"
     scaled = {"enableAutoScale": True, "autoScaleFormula": "$TargetDedicatedNodes=0;"}
     with running_with_engine(tmp_path / "batch") as service:
         settings = pool(**scaled)
         del settings["targetDedicatedNodes"]
         service.client.create_pool(settings)
 
-        def told() -> str:
+        def results() -> str:
             body = {"autoScaleFormula": formula}
             run = service.request("POST", "/pools/p/evaluateautoscale", body).json
             return str(run.get("results"))
 
-        wait_until(lambda: wanted in told())
+        wait_until(lambda: expected in results())

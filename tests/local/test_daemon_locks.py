@@ -96,7 +96,9 @@ def test_a_signal_reaches_only_the_intended_process(tmp_path: Path) -> None:
     with subprocess.Popen(["/bin/sleep", "60"]) as sleeper:
         real = Process.of(sleeper.pid)
         assert real
-        assert not Process(real.pid, "0").signal(signal.SIGKILL), "a number that was given away"
+        assert not Process(real.pid, "0").signal(signal.SIGKILL), (
+            "an id that belongs to another process"
+        )
         assert sleeper.poll() is None
 
         (tmp_path / "pid").write_text(str(real))
@@ -108,7 +110,7 @@ def test_a_signal_reaches_only_the_intended_process(tmp_path: Path) -> None:
     assert not real.signal(signal.SIGKILL)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows it")
 def test_a_killed_process_is_ending_before_it_releases_its_lock() -> None:
     # Its pipe closes while it ends; at that moment it must count as ending.
     listen, hold = os.pipe()
@@ -128,6 +130,19 @@ def test_a_lock_file_without_a_pid_has_no_process(tmp_path: Path, text: str) -> 
     (tmp_path / "pid").write_text(text)
     assert Process.read(tmp_path / "pid") is None
     assert Process.read(tmp_path / "missing") is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_process_whose_name_is_not_text_has_an_identity() -> None:
+    rename = "open('/proc/self/comm', 'wb').write(b') \\xff ('); print(flush=True); input()"
+    command = [sys.executable, "-c", rename]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        found = Process.of(process.pid)
+        assert found is not None
+        assert not found.ending
+        process.communicate(b"\n")
 
 
 def test_waiting_for_another_start_is_a_phase(tmp_path: Path) -> None:

@@ -158,13 +158,13 @@ def test_every_format_contains_the_variables_of_the_azure_cli(format_: Format) -
 
 def test_a_daemon_reports_readiness_or_an_error(tmp_path: Path) -> None:
     error = LocalError("code", "What.", fix="Do.", log=tmp_path / "log", lines=["a", "b"])
-    listen, tell = os.pipe()
-    ReadinessReporter(tell).ready()
+    listen, report = os.pipe()
+    ReadinessReporter(report).ready()
     assert await_readiness(listen, 5) is True
     os.close(listen)
 
-    listen, tell = os.pipe()
-    reporter = ReadinessReporter(tell)
+    listen, report = os.pipe()
+    reporter = ReadinessReporter(report)
     reporter.failed(error)
     reporter.failed(error)  # the second report has no reader
     with pytest.raises(LocalError) as caught:
@@ -174,18 +174,18 @@ def test_a_daemon_reports_readiness_or_an_error(tmp_path: Path) -> None:
 
 
 def test_a_daemon_that_ends_or_hangs_is_detected() -> None:
-    listen, tell = os.pipe()
+    listen, report = os.pipe()
     with pytest.raises(TimeoutError):
         await_readiness(listen, 0.05)
-    os.close(tell)
+    os.close(report)
     assert await_readiness(listen, 5) is False
     os.close(listen)
 
 
 def test_the_daemon_continues_without_its_starter() -> None:
-    listen, tell = os.pipe()
+    listen, report = os.pipe()
     os.close(listen)
-    ReadinessReporter(tell).ready()
+    ReadinessReporter(report).ready()
 
 
 def test_importing_the_package_loads_no_server() -> None:

@@ -562,7 +562,7 @@ def test_a_node_is_prepared_for_a_job_once_and_first(
     job = a_job(body={"jobPreparationTask": {"waitForSuccess": waits}})
     queue = JobQueue(job, (a_task(1),), prepared=prepared)
     work = PoolWork(a_pool(), (a_node(1, id="N1"), a_node(2, id="N2")), (queue,))
-    told = []
+    operations = []
     for decision in decide(SchedulerState(work=(work,)), NOW):
         assert isinstance(decision, RunPreparationTask | RunTask)
         operation = (
@@ -572,8 +572,8 @@ def test_a_node_is_prepared_for_a_job_once_and_first(
             if decision.waits
             else "begin"
         )
-        told.append(f"{operation} {decision.node.id.lower()}")
-    assert told == expected
+        operations.append(f"{operation} {decision.node.id.lower()}")
+    assert operations == expected
 
 
 def test_tasks_of_one_round_share_a_preparation() -> None:

@@ -38,8 +38,8 @@ def state(batch: Service, task_id: str, job_id: str = "j") -> str:
     return str(batch.client.get_task(job_id, task_id).state.value)
 
 
-def until_state(batch: Service, wanted: str, job_id: str = "j") -> None:
-    wait_until(lambda: job_state(batch, job_id) == wanted)
+def until_state(batch: Service, expected: str, job_id: str = "j") -> None:
+    wait_until(lambda: job_state(batch, job_id) == expected)
 
 
 def runs(batch: Service, *task_ids: str) -> None:

@@ -84,10 +84,10 @@ def test_a_task_runs_on_the_node_of_its_affinity_if_it_has_free_slots(batch: Ser
 
 
 def test_a_pool_of_a_windows_image_gets_no_node_and_says_why(batch: Service) -> None:
-    wanted = pool(nodes=2, targetLowPriorityNodes=1)
-    machine = wanted["virtualMachineConfiguration"]
+    body = pool(nodes=2, targetLowPriorityNodes=1)
+    machine = body["virtualMachineConfiguration"]
     machine["nodeAgentSKUId"] = "batch.node.windows amd64"
-    batch.client.create_pool(wanted)
+    batch.client.create_pool(body)
     found = steady(batch)
     assert nodes(batch) == []
     assert [error.code for error in found.resize_errors] == ["AllocationFailed"] * 2

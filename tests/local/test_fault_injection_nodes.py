@@ -198,7 +198,7 @@ def test_the_same_seed_preempts_the_same_spot_nodes() -> None:
         nodes = [a_node(first + place, dedicated=False) for place in range(40)]
         once = [node_faults.preemption_time(node) for node in nodes]
         assert [node_faults.preemption_time(node) for node in nodes] == once, (
-            "asked again, it is the same"
+            "the time of a node does not change"
         )
         booted = NOW + timedelta(hours=2)
         again = [

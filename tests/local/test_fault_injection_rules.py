@@ -201,21 +201,21 @@ def test_conditions_come_from_options_and_then_from_the_environment() -> None:
 
 
 def test_conditions_are_options_of_the_daemon() -> None:
-    wanted = Simulation(
+    expected = Simulation(
         2.5, timedelta(milliseconds=1500), parse_fault_injection("bad-day,quota=1", 9)
     )
-    given = dict(option.removeprefix("--").split("=", 1) for option in wanted.options())
+    given = dict(option.removeprefix("--").split("=", 1) for option in expected.options())
     asked = SimulationOptions(
         float(given["speed"]), given["allocation"], given["chaos"], int(given["seed"])
     )
-    assert Simulation.read({"BATCHSPEC_LOCAL_CHAOS": "spot"}, asked) == wanted
+    assert Simulation.read({"BATCHSPEC_LOCAL_CHAOS": "spot"}, asked) == expected
 
 
 def test_an_announcement_has_the_conditions_and_an_older_one_none(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    wanted = Simulation(60, timedelta(seconds=226), parse_fault_injection("bad-day", 7))
+    expected = Simulation(60, timedelta(seconds=226), parse_fault_injection("bad-day", 7))
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    told = Announcement("http://b", "http://s", 1, now, "0", wanted, timedelta(hours=3))
+    told = Announcement("http://b", "http://s", 1, now, "0", expected, timedelta(hours=3))
     write_announcement(home, told)
     assert read_announcement(home) == told
     older = json.loads(home.endpoints.read_text())
