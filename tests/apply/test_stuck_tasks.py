@@ -59,7 +59,7 @@ FREE_ONES = {
     "one waits for nothing": (MERGE, TaskWaiting("other")),
     "one waits for a task that is done": (MERGE, TaskWaiting("other", ("count-1",))),
     "a chain that is free": (MERGE, TaskWaiting("a", ("b",)), TaskWaiting("b", ("count-1",))),
-    "a range without the failed one": (TaskWaiting("merge", (), ((9, 12),)),),
+    "a range without the failed one": (TaskWaiting("merge", (), ((7, 7),)),),
 }
 
 
@@ -93,6 +93,14 @@ OTHERS = {
         (TaskWaiting("merge", ("nothing",)),),
         StuckTasks(1, missing=("merge", "nothing"), slots=4),
     ),
+    "a range of which nothing exists": (
+        (TaskWaiting("merge", (), ((9, 12),)),),
+        StuckTasks(1, missing=("merge", "9"), slots=4),
+    ),
+    "one of a range": (
+        (TaskWaiting("merge", (), ((7, 8), (7, 9))),),
+        StuckTasks(1, missing=("merge", "9"), slots=4),
+    ),
     "more slots than a node has": (
         (TaskWaiting("wide", slots=5), TaskWaiting("after", ("wide",))),
         StuckTasks(2, too_large=("wide", 5), slots=4),
@@ -111,3 +119,11 @@ OTHERS = {
 @pytest.mark.parametrize(("waiting", "stuck"), OTHERS.values(), ids=OTHERS)
 async def test_other_reasons(waiting: tuple[TaskWaiting, ...], stuck: StuckTasks) -> None:
     assert await find_stuck_tasks(account(*waiting).client(), "j", 4) == stuck
+
+
+async def test_ranges_take_one_list_of_the_ids_however_large_they_are() -> None:
+    waiting = tuple(TaskWaiting(f"m{n}", (), ((n, 10**9),)) for n in range(50))
+    world = account(*waiting)
+    stuck = await find_stuck_tasks(world.client(), "j", 4)
+    assert stuck is not None and stuck.missing == ("m0", "0")
+    assert world.calls.count("task_ids j") == 1

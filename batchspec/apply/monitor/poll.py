@@ -9,7 +9,8 @@ Account_ListPoolNodeCounts), so no run ends because of counts alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -178,16 +179,18 @@ async def find_stuck_tasks(account: Account, job: str, slots: int | None) -> Stu
     """
     waiting: set[str] = set()
     needed: set[str] = set()
+    ranges: set[tuple[int, int]] = set()
     async for task in account.tasks.list_waiting(job):
         if not (task.needs or task.ranges or _too_large(task, slots)):
             return None
         waiting.add(task.id.lower())
         needed.update(name.lower() for name in task.needs)
+        ranges.update(task.ranges)
     if not waiting:
         return None
     failed = {task.lower() async for task in account.tasks.list_blocking(job)}
-    missing = await _without(needed - waiting - failed, account, job)
-    found = _Search(slots, waiting, failed, missing)
+    missing, gaps = await _absent(needed - waiting - failed, ranges, account, job)
+    found = _Search(slots, waiting, failed, missing, gaps)
     while True:
         before = len(found.blocked)
         found.free = ""
@@ -202,16 +205,35 @@ async def find_stuck_tasks(account: Account, job: str, slots: int | None) -> Stu
     return found.stuck()
 
 
-async def _without(names: set[str], account: Account, job: str) -> set[str]:
-    """Those of the names that no task of the job has."""
-    if not names:
-        return names
-    left = set(names)
+async def _absent(
+    names: set[str], ranges: set[tuple[int, int]], account: Account, job: str
+) -> tuple[set[str], Mapping[tuple[int, int], int]]:
+    """What tasks wait for and no task of the job has, from one list of its ids.
+
+    Returns the names, and of each range with a missing id the first one.
+    """
+    if not names and not ranges:
+        return names, {}
+    left, numbers = set(names), set[int]()
     async for name in account.tasks.list_ids(job):
         left.discard(name.lower())
-        if not left:
+        if ranges and name.isdecimal():
+            numbers.add(int(name))
+        if not left and not ranges:
             break
-    return left
+    ordered = sorted(numbers)
+    firsts = {each: _first_absent(each, ordered) for each in ranges}
+    return left, {each: first for each, first in firsts.items() if first is not None}
+
+
+def _first_absent(bounds: tuple[int, int], ordered: Sequence[int]) -> int | None:
+    """The first number within the bounds (included) that is not in a sorted sequence."""
+    first, last = bounds
+    low, high = bisect_left(ordered, first), bisect_right(ordered, last)
+    if high - low == last - first + 1:
+        return None
+    # Where nothing is missing before, the number is as far from the first as its index.
+    return first + bisect_left(range(high - low), True, key=lambda n: ordered[low + n] != first + n)
 
 
 def _too_large(task: TaskWaiting, slots: int | None) -> bool:
@@ -222,6 +244,7 @@ def _too_large(task: TaskWaiting, slots: int | None) -> bool:
 class _Search:
     """The result of passes over the waiting tasks, repeated until one finds nothing new.
 
+    ``gaps`` are the ranges that contain an id that no task has, each with the first such id.
     ``free`` is a task that waits for others which wait themselves; ``ready``: one waits for nothing
     that has not ended.
     """
@@ -230,6 +253,7 @@ class _Search:
     waiting: set[str]
     failed: set[str]
     missing: set[str]
+    gaps: Mapping[tuple[int, int], int] = field(default_factory=dict)
     blocked: set[str] = field(default_factory=set)
     by_failed: tuple[str, str] | None = None
     by_missing: tuple[str, str] | None = None
@@ -246,13 +270,17 @@ class _Search:
             self.too_large = self.too_large or (task.id, task.slots)
         elif by := _first_of(task, self.failed):
             self.by_failed = self.by_failed or (task.id, by)
-        elif by := _first_of(task, self.missing):
+        elif by := _first_of(task, self.missing) or self._gap(task):
             self.by_missing = self.by_missing or (task.id, by)
         elif not _first_of(task, self.blocked):
             self.free = self.free or task.id
             self.ready = self.ready or not _first_of(task, self.waiting)
             return
         self.blocked.add(name)
+
+    def _gap(self, task: TaskWaiting) -> str:
+        """The first missing id in a range that the task waits for; empty if there is none."""
+        return next((str(self.gaps[each]) for each in task.ranges if each in self.gaps), "")
 
     def stuck(self) -> StuckTasks:
         """The result after the last pass."""
