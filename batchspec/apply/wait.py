@@ -115,7 +115,9 @@ class _TaskWait:
                     # The tasks of a terminated job count as completed, too.
                     if failed and await self._is_ending():
                         return await self._job_ended()
-                    return self._completed(await self._final(health.counts))
+                    final = await self._final(health.counts)
+                    self._report(final, health.left)
+                    return self._completed(final)
             if health.left <= 0:
                 return await self._time_limit(health)
             if (cause := self.monitor.ending) is not None:
@@ -151,14 +153,15 @@ class _TaskWait:
         return await final_counts(account, self.action.job, counts, tasks, superseded=superseded)
 
     def _report(self, counts: TaskCounts, left: float) -> None:
+        action = self.action
         self.monitor.emit(
             TasksSeen(
-                self.action.job,
-                max(counts.total, self.action.tasks) + self.action.kept,
+                action.job,
+                max(counts.total, action.tasks) + action.kept + action.absent,
                 counts.active,
                 counts.running,
-                counts.succeeded + self.action.kept,
-                counts.failed,
+                counts.succeeded + action.kept,
+                counts.failed + action.failed_before,
                 max(left, 0.0),
             )
         )

@@ -247,7 +247,9 @@ class WaitForTasks:
     ``kept`` tasks of the run succeeded in earlier jobs and are part of every total. ``superseded``
     tasks of the job succeeded in an earlier version of the spec and are part of none: they are
     subtracted from its counts. ``left`` tasks of the run are not done and
-    not in the job: the run is incomplete when this step is done. ``outputs`` is what the tasks
+    in progress: the run is incomplete when this step is done. ``absent`` of them are not in the
+    job, and ``failed_before`` of these failed in earlier jobs; both are part of every total.
+    ``outputs`` is what the tasks
     promise to have written when all of them have succeeded. ``stages`` are the stages of the spec,
     where it has several.
     """
@@ -260,6 +262,8 @@ class WaitForTasks:
     kept: int = 0
     superseded: int = 0
     left: int = 0
+    absent: int = 0
+    failed_before: int = 0
     outputs: Outputs | None = None
     stages: tuple[StageTotals, ...] = ()
 

@@ -13,7 +13,7 @@ from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.plan.actions import DeleteContainers, DeletePool, WaitForTasks
 from batchspec.plan.cleanup import cleanup_steps, result_steps, results_safe
 from batchspec.plan.identity import digest
-from batchspec.plan.metadata import kept_before, scope_is_whole
+from batchspec.plan.metadata import kept_before, left_before, scope_is_whole
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.rules.run import job_open, not_all_results, part_of_run
@@ -35,6 +35,7 @@ def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
     closed = job.state == _COMPLETED or _ends_automatically(job)
     pool = "" if spec.pool.kind is PoolKind.JOB else spec.pool.id
     scheduled = spec.job.schedule is not None
+    absent, failed_before = left_before(job)
     wait = Step(
         f"job:{job.id}:done",
         WaitForTasks(
@@ -44,6 +45,8 @@ def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
             spec.job.limit,
             closed=closed,
             kept=kept_before(job),
+            absent=absent,
+            failed_before=failed_before,
             stages=read_recorded(job, spec),
         ),
         Verb.WAIT,

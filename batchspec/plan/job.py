@@ -23,6 +23,7 @@ from batchspec.plan.metadata import (
     DIGEST,
     KEEPS,
     KEPT,
+    LEFT,
     SCOPE,
     SPEC,
     STAGES,
@@ -66,9 +67,15 @@ def job_body(spec: Spec, observed: Observed, work: TaskSets, pool: Record) -> Re
             *provenance(observed),
             *([Record(name=KEEPS, value=work.keeps)] if work.keeps else []),
             *([Record(name=KEPT, value=str(kept))] if kept else []),
+            *([Record(name=LEFT, value=left)] if (left := left_out(work)) else []),
             *([Record(name=STAGES, value=stages)] if stages else []),
         ),
     )
+
+
+def left_out(work: TaskSets) -> str:
+    """The value of :data:`LEFT`; empty if every task is done or in the job."""
+    return f"[{work.absent},{work.failed_before}]" if work.absent else ""
 
 
 def properties(spec: Spec, observed: Observed, pool: Record) -> Record:
@@ -275,6 +282,8 @@ def _records(work: TaskSets, job: JobFacts) -> Iterator[str]:
     """What the open job does not record yet."""
     if work.keeps and job.metadata.get(KEEPS) != work.keeps:
         yield "records which tasks retry keeps"
+    if job.metadata.get(LEFT, "") != left_out(work):
+        yield "records how many tasks are left out"
     stages = job.metadata.get(STAGES)
     if stages is not None and stages != recorded(stage_totals(work.stages)):
         yield "records how many tasks each stage has"
@@ -438,6 +447,8 @@ def ending_steps(
             kept=sum(stage.before for stage in work.stages),
             superseded=work.finished_earlier,
             left=work.left,
+            absent=work.absent,
+            failed_before=work.failed_before,
             outputs=promised,
             stages=stage_totals(work.stages),
         ),

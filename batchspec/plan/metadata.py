@@ -7,6 +7,7 @@ user stopped a task. State is in the account: these entries are what the next ru
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -113,9 +114,22 @@ KEPT = "batchspec:kept"
 STAGES = "batchspec:stages"
 """The job's metadata with the numbers of tasks of each stage, where the spec has several stages.
 
-JSON: ``{STAGE: [total, succeeded in earlier jobs, succeeded in an earlier version]}``; see
-:class:`~batchspec.plan.stage_tasks.StageTotals`.
+JSON: ``{STAGE: [total, succeeded in earlier jobs, succeeded in an earlier version, failed in
+earlier jobs]}``; see :class:`~batchspec.plan.stage_tasks.StageTotals`.
 """
+
+
+LEFT = "batchspec:left"
+"""The job's metadata with the tasks of the run that are not done and not in the job.
+
+JSON: ``[all of them, failed in earlier jobs]``.
+"""
+
+
+def left_before(job: JobFacts) -> tuple[int, int]:
+    """How many tasks of the run are not done and not in the job, and failed in earlier jobs."""
+    found = re.fullmatch(r"\[(\d+),(\d+)\]", job.metadata.get(LEFT, ""), re.ASCII)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def kept_before(job: JobFacts) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime
 from enum import Enum, auto
 
@@ -78,7 +78,8 @@ class StageTasks:
     their item. ``left`` are not done, and are not to be done now: a selection leaves them out.
     ``other`` of those done or in progress are of an earlier version of the program. ``lost`` of
     those to submit succeeded before, and what they wrote is needed and gone. ``superseded`` tasks
-    in the job are of an earlier version, have succeeded, and stay.
+    in the job are of an earlier version, have succeeded, and stay. ``absent`` of those left are not
+    in the job, and ``failed_before`` of these failed in an earlier one.
     """
 
     stage: Stage
@@ -95,6 +96,8 @@ class StageTasks:
     other: int = 0
     lost: int = 0
     superseded: int = 0
+    absent: int = 0
+    failed_before: int = 0
 
 
 class _Class(Enum):
@@ -311,7 +314,7 @@ def survey(stage: Stage, tasks: Stream[Task], sorter: TaskClassifier | None) -> 
     states: Counter[str] = Counter()
     clashes: Counter[str] = Counter()
     since: datetime | None = None
-    other = superseded = superseded_failed = 0
+    other = superseded = superseded_failed = failed_before = 0
     for task in tasks:
         place = sorter.place(task)
         counts[place.kind] += 1
@@ -326,6 +329,8 @@ def survey(stage: Stage, tasks: Stream[Task], sorter: TaskClassifier | None) -> 
             other += place.other
             if facts.created is not None and (since is None or facts.created < since):
                 since = facts.created
+        elif place.kind is _Class.LEFT_OUT:
+            failed_before += facts.succeeded is False
         elif place.kind is _Class.CHANGED and _same_item(task, facts):
             superseded += facts.succeeded is True
             superseded_failed += facts.succeeded is False
@@ -347,6 +352,8 @@ def survey(stage: Stage, tasks: Stream[Task], sorter: TaskClassifier | None) -> 
         left=counts[_Class.LEFT_OUT] + counts[_Class.LEFT_HERE],
         other=other,
         lost=counts[_Class.LOST],
+        absent=counts[_Class.LEFT_OUT],
+        failed_before=failed_before,
     )
     return Survey(work, tasks, sorter, states, clashes, since, superseded, superseded_failed)
 
@@ -383,13 +390,14 @@ class StageTotals:
 
     ``total`` is how many tasks the stage has, ``kept`` how many of them succeeded in earlier jobs.
     ``superseded`` tasks in the job are of an earlier version of the spec, have succeeded, and are
-    not counted.
+    not counted. ``failed`` tasks failed in earlier jobs and are not in this one.
     """
 
     stage: str
     total: int = 0
     kept: int = 0
     superseded: int = 0
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,14 +417,15 @@ class StageCounts:
 def stage_totals(stages: Iterable[StageTasks]) -> tuple[StageTotals, ...]:
     """What a plan knows of the stages; nothing where there is only one."""
     found = tuple(
-        StageTotals(work.stage.name, work.total, work.before, work.superseded) for work in stages
+        StageTotals(work.stage.name, work.total, work.before, work.superseded, work.failed_before)
+        for work in stages
     )
     return found if len(found) > 1 else ()
 
 
 def recorded(totals: Iterable[StageTotals]) -> str:
     """The text that a job records; empty without stages."""
-    found = {each.stage: (each.total, each.kept, each.superseded) for each in totals}
+    found = {each.stage: astuple(each)[1:] for each in totals}
     return json.dumps(found, separators=(",", ":")) if found else ""
 
 
@@ -439,7 +448,10 @@ def read_recorded(job: JobFacts, spec: Spec) -> tuple[StageTotals, ...]:
 
 
 def _is_numbers(member: object) -> bool:
-    return isinstance(member, list) and len(member) == 3 and all(type(n) is int for n in member)
+    # An earlier release of batchspec recorded three numbers.
+    return (
+        isinstance(member, list) and len(member) in {3, 4} and all(type(n) is int for n in member)
+    )
 
 
 async def count_stages(
@@ -453,7 +465,7 @@ async def count_stages(
     for each in totals:
         states = found[each.stage]
         succeeded = each.kept + max(0, states["succeeded"] - each.superseded)
-        others = states["active"], states["running"], states["failed"]
+        others = states["active"], states["running"], states["failed"] + each.failed
         total = max(each.total, succeeded + sum(others))
         counts[each.stage] = StageCounts(total, others[0], others[1], succeeded, others[2])
     return counts

@@ -111,6 +111,16 @@ class TaskSets:
         return sum(stage.left for stage in self.stages)
 
     @property
+    def absent(self) -> int:
+        """How many of those left are not in the job."""
+        return sum(stage.absent for stage in self.stages)
+
+    @property
+    def failed_before(self) -> int:
+        """How many of those left failed in an earlier job."""
+        return sum(stage.failed_before for stage in self.stages)
+
+    @property
     def lost(self) -> int:
         """How many tasks run again because what they wrote is gone."""
         return sum(stage.lost for stage in self.stages)

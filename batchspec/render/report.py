@@ -234,7 +234,8 @@ class Tally:
             total(lambda t: t.active),
             total(lambda t: t.running),
             total(lambda t: t.succeeded),
-            max(total(lambda t: t.failed), self._failed),
+            # A failed task that was reported may have succeeded since, after a retry.
+            total(lambda t: t.failed) if self._tasks else self._failed,
         )
 
     def _moved(self, verb: Verb) -> int:

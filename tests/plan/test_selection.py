@@ -64,6 +64,7 @@ def test_of_one_task_nothing_is_cleaned_up_while_others_are_left(tmp_path: Path)
     for plan, left in ((every, 0), (one, 1)):
         (wait,) = (step.action for step in plan.steps if isinstance(step.action, WaitForTasks))
         assert wait.left == left, "the run ends as one whose tasks failed"
+        assert (wait.absent, wait.failed_before) == (left, left), "totals contain it as failed"
         assert {DeleteContainers, DeletePool} <= kinds(plan), "so that what is left can be named"
 
 

@@ -56,8 +56,10 @@ def job(text: str | None) -> JobFacts:
 
 
 def test_what_a_job_records_is_read_back(spec: Spec) -> None:
-    totals = (StageTotals("map", 200, 198, 1), StageTotals("merge", 1))
+    totals = (StageTotals("map", 200, 190, 1, 8), StageTotals("merge", 1))
     assert read_recorded(job(recorded(totals)), spec) == totals
+    old = '{"map":[200,198,1],"merge":[1,0,0]}'
+    assert read_recorded(job(old), spec)[0] == StageTotals("map", 200, 198, 1)
 
 
 @pytest.mark.parametrize("text", [None, "", "[1]", '{"map":[1]}', '{"map":["1",2,3]}', "{"])

@@ -54,7 +54,7 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
     from batchspec.cli.resume_command import completed_wait
     from batchspec.observe import jobs_of
     from batchspec.plan import count_stages, read_recorded
-    from batchspec.plan.metadata import kept_before
+    from batchspec.plan.metadata import kept_before, left_before
     from batchspec.render import Status
     from batchspec.spec import PoolKind
 
@@ -67,6 +67,7 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
     rate = left = limit = None
     counts = health.counts
     stages: dict[str, StageCounts] = {}
+    total = 0
     if job is not None:
         seconds = ((job.ended or health.at) - job.created) / timedelta(seconds=1)
         rate = counts.completed / seconds if seconds > 0 and counts.completed else None
@@ -79,7 +80,13 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
         # not.
         totals = read_recorded(job, spec)
         counts = counts.without(sum(stage.superseded for stage in totals))
-        counts = replace(counts, succeeded=counts.succeeded + kept_before(job))
+        absent, failed = left_before(job)
+        counts = replace(
+            counts,
+            succeeded=counts.succeeded + kept_before(job),
+            failed=counts.failed + failed,
+        )
+        total = counts.total + absent - failed
         if totals:
             stages = await count_stages(totals, cloud.tasks.list(job.id, missing_ok=True))
     return Status(
@@ -92,6 +99,7 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
         pool_state=pool.state if pool else "",
         nodes=health.nodes if pool else None,
         schedule=schedule,
+        total=total,
         rate=rate,
         left=left,
         limit=limit,
