@@ -113,9 +113,10 @@ If the account has no job of the spec, the commands that need one (`attach`, `do
 
 _NOTES = {
     "attach": """\
-Does not ask for confirmation at the start, and does not need the files of the spec. If another
-`apply` is still submitting tasks, it waits until the job is closed. For a job schedule it waits for
-the newest job and cleans up nothing.""",
+Asks only if the run in the account is of another version of the spec. Does not need the files of
+the spec; without them, versions are not compared. If another `apply` is still submitting tasks, it
+waits until the job is closed. For a job schedule it waits for the newest job and cleans up
+nothing.""",
     "apply": """\
 For a job schedule it returns when the schedule exists, and prints when the next job starts. With
 `--detach` it returns when all tasks are submitted and the job is closed, so that the job ends when
@@ -175,7 +176,12 @@ is terminated and the schedule continues. A job or task that has ended is not ch
 It asks for confirmation on every account; `-y` answers yes.""",
     "download": """\
 While a job is running, and for a job schedule, the results that exist are downloaded, and again at
-the end of the job or with the next command.""",
+the end of the job or with the next command.
+
+Only results of the tasks that the spec has now are downloaded. If the run in the account is of
+another version of the spec, the command names who applied it and when, and asks; `-y` downloads the
+results of that run. Where the files of the spec are not on this machine, versions are not compared:
+the results of the run in the account are downloaded, with a note.""",
     "list": """\
 Resources are recognised by their metadata, whichever machine created them. Orphans are pools and
 containers that no open job or active schedule uses, and open jobs and schedules whose pool does not

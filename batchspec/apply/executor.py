@@ -139,8 +139,13 @@ class _Run:
         return code
 
     def _left(self) -> tuple[str, ...]:
+        """What clean-up has left in the account, and then what it does not delete at all."""
         undone = (step for step in self.plan.steps if step.id not in self.done)
-        return tuple(self.remaining.subjects(undone, conflict=bool(self.conflict)))
+        left = tuple(self.remaining.subjects(undone, conflict=bool(self.conflict)))
+        if not left:
+            return ()
+        stays = self.remaining.subjects(self.plan.stays, conflict=bool(self.conflict))
+        return (*left, *(subject for subject in stays if subject not in left))
 
     def _skip_rest(self) -> None:
         for step in self.plan.steps:

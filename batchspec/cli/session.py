@@ -6,8 +6,9 @@ import hashlib
 import os
 import platform
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,10 +17,10 @@ from batchspec.cli.console import WaitNotices
 from batchspec.cli.load import load_spec, load_spec_and_files
 from batchspec.cli.options import RunOptions, Target
 from batchspec.cloud import AccountClient
-from batchspec.diagnostics import BatchspecError, Diagnostic
+from batchspec.diagnostics import BatchspecError, Diagnostic, SpecError
 from batchspec.observe import Spool, observe
 from batchspec.plan.observed import Observed, Origin
-from batchspec.spec import Spec
+from batchspec.spec import Rows, Spec
 
 OpenTarget: TypeAlias = Callable[
     [Target | None, Mapping[str, str], WaitNotices], AbstractAsyncContextManager[AccountClient]
@@ -30,33 +31,47 @@ _USER_VARIABLES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 """The variables that contain the user's name, in the order of :func:`getpass.getuser`."""
 
 
+class Files(Enum):
+    """Whether a command reads the files that a spec uploads or takes rows from."""
+
+    REQUIRED = auto()
+    OPTIONAL = auto()
+    """They may be on another machine."""
+    UNUSED = auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A spec, the options it was loaded with, the client of its account, and observations."""
+    """A spec, the options it was loaded with, the client of its account, and observations.
+
+    ``files``: the files of the spec were read.
+    """
 
     options: RunOptions
     spec: Spec
     cloud: AccountClient
     observed: Observed
     notices: WaitNotices
+    files: bool = True
 
 
 @asynccontextmanager
 async def open_session(
     options: RunOptions,
     *,
-    files: bool = True,
-    work: bool = True,
+    files: Files = Files.REQUIRED,
     open_target: OpenTarget = open_target,
 ) -> AsyncIterator[Session]:
-    """Load the spec and observe the disk (``files``) and the account with its tasks (``work``).
+    """Load the spec and observe the disk and the account with its tasks.
+
+    Without the files that are optional, blobs are not read either.
 
     Raises:
         SpecError: the spec or one of its files is wrong.
         UsageError: the spec is a saved plan, or the environment does not name the account.
         ServiceError: a service refused a request or could not be reached.
     """
-    with load_spec_and_files(options) if files else _without_files(options) as (spec, spool):
+    with _opened(options, files) as (spec, spool, found):
         notices = WaitNotices()
         async with open_target(options.target, options.environ, notices) as cloud:
             with first_error():
@@ -64,10 +79,34 @@ async def open_session(
                     spec,
                     cloud,
                     spool,
-                    work=work,
+                    work=found or files is Files.UNUSED,
                     origin=origin_of(spec.path, options.environ),
                 )
-            yield Session(options, spec, cloud, observed, notices)
+            yield Session(options, spec, cloud, observed, notices, found)
+
+
+@contextmanager
+def _opened(options: RunOptions, files: Files) -> Iterator[tuple[Spec, Spool, bool]]:
+    """The spec, a spool, and whether it lists the files of the spec."""
+    with ExitStack() as stack:
+        if files is not Files.UNUSED:
+            try:
+                spec, spool = stack.enter_context(load_spec_and_files(options))
+            except SpecError:
+                if files is Files.REQUIRED:
+                    raise
+            else:
+                if files is Files.REQUIRED or _has_rows(spec):
+                    yield spec, spool, True
+                    return
+        spec, spool = stack.enter_context(_without_files(options))
+        yield spec, spool, False
+
+
+def _has_rows(spec: Spec) -> bool:
+    """Whether the files of rows exist."""
+    rows = (stage.for_each for stage in spec.stages if isinstance(stage.for_each, Rows))
+    return all(each.path.is_file() for each in rows)
 
 
 @contextmanager

@@ -21,13 +21,14 @@ async def observe(
     spool: Spool,
     *,
     work: bool = True,
+    tasks: bool = True,
     origin: Origin | None = None,
 ) -> Observed:
     """Everything that :func:`~batchspec.plan.build.build` needs.
 
     The files must have been put into the spool before (:func:`~batchspec.observe.disk.scan`).
-    Without ``work``, blobs, tasks and images are not read; there may be millions. ``origin``
-    is the user and machine of this client.
+    Without ``work``, blobs and images are not read, and tasks only if ``tasks`` is true; there may
+    be millions. ``origin`` is the user and machine of this client.
 
     Raises:
         ServiceError: the account refused, or could not be reached.
@@ -41,7 +42,7 @@ async def observe(
             for key, container in spec.containers.items()
         }
         pool = group.create_task(_pool(spec, account))
-        jobs = group.create_task(_jobs(spec, account, spool) if work else jobs_of(spec, account))
+        jobs = group.create_task(_jobs(spec, account, spool) if tasks else jobs_of(spec, account))
         schedule = group.create_task(account.job_schedules.get(spec.job.id))
         images = group.create_task(account.images.list()) if work else None
         # The embedded service has no quota.
@@ -60,7 +61,7 @@ async def observe(
         pool=pool.result(),
         jobs=jobs.result(),
         schedule=schedule.result(),
-        tasks=spool.tasks() if work else None,
+        tasks=spool.tasks() if tasks else None,
         images=images.result() if images is not None else (),
         receipt=read_receipt(spec, spool),
         rows={

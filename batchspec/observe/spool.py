@@ -220,7 +220,30 @@ class Tasks:
         for name, job, succeeded, _ in self.spool.rows(query, ()):
             yield str(name), str(job), None if succeeded is None else bool(succeeded)
 
+    def works(self) -> Works:
+        """The digest of the work of the newest task of each item."""
+        return Works(self.spool)
 
+
+@dataclass(frozen=True, slots=True)
+class Works:
+    """The works of the newest task of each item: a stream."""
+
+    spool: Spool
+
+    def __iter__(self) -> Iterator[str]:
+        return (str(work) for _, work in self.spool.rows(_WORKS, ()))
+
+    def __len__(self) -> int:
+        (row,) = self.spool.rows("SELECT count(DISTINCT item) FROM task WHERE item <> ''", ())
+        return int(str(row[0]))
+
+
+_WORKS = """\
+SELECT item, work FROM (
+    SELECT item, work, row_number() OVER (PARTITION BY item ORDER BY age DESC, created DESC) AS n
+    FROM task WHERE item <> ''
+) WHERE n = 1"""
 _COLUMNS = (
     "job, id, state, succeeded, exit_code, code, message, node, retries,"
     " item, content, work, stage, created, started"

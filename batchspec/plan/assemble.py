@@ -28,6 +28,7 @@ def assemble(
     problems: Diagnostics,
     options: PlanOptions,
     scheduled: bool = False,
+    stays: tuple[Step, ...] = (),
 ) -> Plan:
     """The plan of these steps, or of the step that ``options`` select and the steps it needs.
 
@@ -50,6 +51,7 @@ def assemble(
         fingerprint=digest(tuple(facts.items())),
         snapshot=facts,
         scheduled=scheduled,
+        stays=() if options.step else stays,
     )
 
 

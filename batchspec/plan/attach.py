@@ -1,32 +1,40 @@
 """The plans for a job that exists: wait for its end, or download its results now.
 
-Nothing is submitted, and the files of the spec are not read: they may be on another machine.
+Nothing is submitted. The files of the spec may be on another machine; where they are on this one,
+the run is compared with the spec (:mod:`batchspec.plan.run_version`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.plan.actions import DeleteContainers, DeletePool, WaitForTasks
-from batchspec.plan.cleanup import cleanup_steps, result_steps, results_safe
+from batchspec.plan.cleanup import (
+    cleanup_steps,
+    result_steps,
+    results_safe,
+    staying,
+    verified,
+)
 from batchspec.plan.identity import digest
 from batchspec.plan.metadata import kept_before, left_before, scope_is_whole
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.rules.run import job_open, not_all_results, part_of_run
+from batchspec.plan.run_version import RunVersion, run_version
 from batchspec.plan.stage_tasks import read_recorded
 from batchspec.spec import PoolKind, Record, Spec
 
 _COMPLETED = "completed"
 
 
-def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
+def build_attach(spec: Spec, observed: Observed, tasks: int, *, files: bool = True) -> Plan:
     """Wait for the newest job, download its results, clean up; ``tasks`` is how many it has now.
 
-    After a job of a schedule nothing is cleaned up, because the next job uses the same resources.
+    ``files``: the files of the spec were read. After a job of a schedule nothing is cleaned up,
+    because the next job uses the same resources.
 
     Raises:
         UsageError: there is no job.
@@ -35,6 +43,7 @@ def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
     closed = job.state == _COMPLETED or _ends_automatically(job)
     pool = "" if spec.pool.kind is PoolKind.JOB else spec.pool.id
     scheduled = spec.job.schedule is not None
+    run = run_version(spec, observed, job, files=files)
     absent, failed_before = left_before(job)
     wait = Step(
         f"job:{job.id}:done",
@@ -45,8 +54,10 @@ def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
             spec.job.limit,
             closed=closed,
             kept=kept_before(job),
+            left=absent,
             absent=absent,
             failed_before=failed_before,
+            outputs=run.outputs,
             stages=read_recorded(job, spec),
         ),
         Verb.WAIT,
@@ -56,15 +67,14 @@ def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
         tasks,
     )
     safe = job.state == _COMPLETED and results_safe(spec, observed)
-    since = _since(spec, observed)
-    results = [] if safe else list(result_steps(spec, observed, job.id, (wait.id,), since=since))
+    results = [] if safe else list(_results(spec, observed, job, run, (wait.id,)))
     last = (results or [wait])[-1].id
     cleanup = [
         step
         for step in cleanup_steps(spec, observed, job.id, (last,), idle=False)
         if _exists(step, observed)
     ]
-    found = [] if closed else [*job_open(job, scheduled=scheduled)]
+    found = [*run.findings, *(() if closed else job_open(job, scheduled=scheduled))]
     if scheduled:
         cleanup = []
         results = [replace(step, reason="available when the job has ended") for step in results]
@@ -73,14 +83,18 @@ def build_attach(spec: Spec, observed: Observed, tasks: int) -> Plan:
         kept = [step for step in cleanup if step.gate is Gate.END]
         found += part_of_run(job) if len(kept) < len(cleanup) else ()
         cleanup = kept
-    return _plan(spec, observed, (wait, *results, *cleanup), tuple(found))
+    stays = () if scheduled else staying(spec, observed, job.id)
+    stays = tuple(step for step in stays if _exists(step, observed))
+    plan = _plan(spec, observed, (wait, *results, *cleanup), tuple(found))
+    return replace(plan, stays=stays)
 
 
-def build_download(spec: Spec, observed: Observed) -> Plan:
+def build_download(spec: Spec, observed: Observed, *, files: bool = True) -> Plan:
     """Download the results that exist now.
 
-    The receipt of the download names the job only if it has ended, because otherwise more results
-    may follow.
+    ``files``: the files of the spec were read. The receipt of the download names the job only if it
+    has ended and all its tasks were submitted, because otherwise more results may follow. If all
+    tasks have succeeded, outputs that are missing are reported.
 
     Raises:
         UsageError: the spec has no results, or there is no job.
@@ -95,23 +109,30 @@ def build_download(spec: Spec, observed: Observed) -> Plan:
         )
     job = _newest(spec, observed)
     over = job.state == _COMPLETED
-    since = _since(spec, observed)
-    steps = tuple(
+    run = run_version(spec, observed, job, files=files)
+    first, *more = (
         replace(step, reason="available now")
-        for step in result_steps(spec, observed, job.id, (), since=since, complete=over)
+        for step in _results(spec, observed, job, run, (), complete=over and run.complete)
     )
-    return _plan(spec, observed, steps, () if over else tuple(not_all_results(job)))
+    there = all(observed.containers[result.container].exists for result in spec.results)
+    if over and run.succeeded and there:
+        first = verified(first, run.outputs)
+    found = (*run.findings, *(() if over else not_all_results(job)))
+    return _plan(spec, observed, (first, *more), found)
 
 
-def _since(spec: Spec, observed: Observed) -> datetime:
-    """When the first task whose results count was created, according to the jobs.
-
-    The jobs of a schedule write to the same containers one after the other, so everything counts.
-    """
-    if spec.job.schedule is not None:
-        return datetime.min.replace(tzinfo=UTC)
-    whole = [job.created for job in observed.jobs if scope_is_whole(job)]
-    return max(whole, default=min(job.created for job in observed.jobs))
+def _results(
+    spec: Spec,
+    observed: Observed,
+    job: JobFacts,
+    run: RunVersion,
+    after: tuple[str, ...],
+    *,
+    complete: bool = True,
+) -> Iterator[Step]:
+    return result_steps(
+        spec, observed, job.id, after, since=run.since, works=run.works, complete=complete
+    )
 
 
 def _ends_automatically(job: JobFacts) -> bool:

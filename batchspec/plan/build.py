@@ -6,9 +6,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from batchspec.diagnostics import Diagnostics, SpecError
-from batchspec.plan.actions import DownloadResults, RestartNodes, SubmitTasks
+from batchspec.plan.actions import RestartNodes, SubmitTasks
 from batchspec.plan.assemble import assemble
-from batchspec.plan.cleanup import cleanup_steps, result_steps, results_lost, results_safe
+from batchspec.plan.cleanup import (
+    cleanup_steps,
+    result_steps,
+    results_lost,
+    results_safe,
+    staying,
+    verified,
+)
 from batchspec.plan.data import container_steps, stale_steps, upload_steps
 from batchspec.plan.job import (
     earlier_steps,
@@ -98,7 +105,9 @@ def build_plan(
     problems.raise_if_any()
     if task_sets.finished:
         problems.extend(nothing_replaced(options.replace))
-    return assemble(spec, observed, steps, kept, problems=problems, options=options)
+    ended = task_sets.finished and observed.jobs
+    stays = staying(spec, observed, observed.jobs[-1].id if ended else task_sets.job)
+    return assemble(spec, observed, steps, kept, problems=problems, options=options, stays=stays)
 
 
 def _task_sets(
@@ -219,16 +228,11 @@ class _Run:
         earlier = tuple(earlier_steps(observed, self.tasks))
         results = self._results(job, ids(earlier))
         if results and any(stage.required for stage in spec.stages):
-            results = (self._verified(results[0]), *results[1:])
+            promised = outputs(spec, observed, self.tasks.since, windows=self.windows)
+            results = (verified(results[0], promised), *results[1:])
         last = (results or earlier)[-1].id
         cleanup = cleanup_steps(spec, observed, job, (last,), idle=False)
         return [*earlier, *results, *cleanup], list(self._done(job))
-
-    def _verified(self, step: Step) -> Step:
-        """A download that first checks whether the tasks have written their required outputs."""
-        assert isinstance(step.action, DownloadResults)
-        promised = outputs(self.spec, self.observed, self.tasks.since, windows=self.windows)
-        return replace(step, action=replace(step.action, outputs=promised))
 
     def _done(self, job: str) -> Iterator[Step]:
         """What is kept of each stage."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from batchspec.diagnostics import SpecError
@@ -18,10 +19,11 @@ from batchspec.plan.identity import digest
 from batchspec.plan.lazy import Mapped
 from batchspec.plan.metadata import may_delete, others, users
 from batchspec.plan.observed import Observed, Stream
+from batchspec.plan.outputs import Outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.receipt import receipt_name
 from batchspec.plan.rules.run import other_run, results_missing
-from batchspec.spec import PoolKind, Result, Spec, When
+from batchspec.spec import Cleanup, PoolKind, Result, Spec, When
 
 _GATES = {When.ALWAYS: Gate.END, When.ON_SUCCESS: Gate.SUCCESS, When.ASK: Gate.ASK}
 
@@ -90,6 +92,12 @@ def result_steps(
         after = (step_id,)
 
 
+def verified(step: Step, promised: Outputs | None) -> Step:
+    """A download that first checks whether the tasks have written what they promise."""
+    assert isinstance(step.action, DownloadResults)
+    return replace(step, action=replace(step.action, outputs=promised))
+
+
 def cleanup_steps(
     spec: Spec, observed: Observed, job: str, after: tuple[str, ...], *, idle: bool
 ) -> Iterator[Step]:
@@ -126,6 +134,17 @@ def cleanup_steps(
             after,
             gate=_GATES[rule],
         )
+
+
+def staying(spec: Spec, observed: Observed, job: str) -> tuple[Step, ...]:
+    """The deletions that ``cleanup`` does not request, of what this spec made or will make."""
+    rules = spec.cleanup
+
+    def opposite(rule: When) -> When:
+        return When.ALWAYS if rule is When.NEVER else When.NEVER
+
+    opposites = Cleanup(opposite(rules.containers), opposite(rules.job), opposite(rules.pool))
+    return tuple(cleanup_steps(replace(spec, cleanup=opposites), observed, job, (), idle=False))
 
 
 def _own_pool(spec: Spec, observed: Observed, *, idle: bool) -> bool:

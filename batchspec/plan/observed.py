@@ -270,6 +270,10 @@ class TaskIndex(Protocol):
         """Each task in order of the ids: its id, its job, and whether it succeeded."""
         ...
 
+    def works(self) -> Stream[str]:
+        """The digest of the work of the newest task of each item."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class SupportedImage:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import translate
 from functools import cached_property
+from hashlib import blake2b
+from os.path import commonprefix
 
 from batchspec.plan.identity import is_log
-from batchspec.plan.observed import Observed, Stream
-from batchspec.plan.stamps import container_of, destination_of
+from batchspec.plan.observed import Blob, Observed, Stream
+from batchspec.plan.stamps import WorkSet, container_of, destination_of, is_stale
 from batchspec.plan.tasks import Task, expand
 from batchspec.spec import Record, Spec
 
@@ -47,13 +49,21 @@ class Promise:
         return self.path or self.pattern.rpartition("/")[2]
 
     @property
+    def tail(self) -> str:
+        """What of the pattern is kept in the name of a blob, after the prefix."""
+        return _tail(self.pattern)
+
+    @property
     def shown(self) -> str:
         """The name or pattern of the blob."""
-        return f"{self.blob}{_tail(self.pattern)}" if self.wild else self.blob
+        return f"{self.blob}{self.tail}" if self.wild else self.blob
 
-    def matches(self, below: str) -> bool:
-        """Whether what comes after the prefix in a blob's name is of this output."""
-        return _compiled(_tail(self.pattern)).match(below) is not None
+    @property
+    def key(self) -> int:
+        """Eight bytes that are equal for outputs that the same blobs fulfil."""
+        if self.wild:
+            return _pattern_key(self.container, self.blob, self.tail)
+        return _digest(self.container, self.blob)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +122,110 @@ def _tail(pattern: str) -> str:
     return "/".join(parts)
 
 
-_patterns: dict[str, re.Pattern[str]] = {}
+def _pattern_key(container: str, prefix: str, tail: str) -> int:
+    return _digest(container, prefix, tail)
 
 
-def _compiled(tail: str) -> re.Pattern[str]:
-    """``**/`` is any folders, and ``*`` anything here: a blob too many is better than a warning."""
-    if tail not in _patterns:
-        _patterns[tail] = re.compile(translate(tail.replace("**/", "*")))
-    return _patterns[tail]
+def _digest(*parts: str) -> int:
+    text = "\0".join(parts).encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8).digest())
+
+
+@dataclass(slots=True)
+class OutputIndex:
+    """Finds the outputs that a blob fulfils.
+
+    ``prefixes`` is the longest common prefix of the blobs of each container. Eight bytes are stored
+    for each output, so that a million fit in memory, and each pattern once: by what it begins with
+    before its first wildcard, so that a name is compared with few of them.
+    """
+
+    keys: set[int] = field(default_factory=set)
+    prefixes: dict[str, str] = field(default_factory=dict)
+    _heads: dict[tuple[str, str], dict[str, re.Pattern[str]]] = field(default_factory=dict)
+    _lengths: dict[str, set[int]] = field(default_factory=dict)
+
+    def add(self, promise: Promise) -> None:
+        """Add an output."""
+        self.keys.add(promise.key)
+        known = self.prefixes.get(promise.container, promise.blob)
+        self.prefixes[promise.container] = commonprefix((known, promise.blob))  # noqa: RUF071  (of names, not of folders)
+        if promise.wild:
+            tail = promise.tail
+            head = tail[: _WILD.search(tail).start()]  # type: ignore[union-attr]
+            patterns = self._heads.setdefault((promise.container, head), {})
+            if tail not in patterns:
+                # ``**/`` is any folders, and ``*`` anything here: a blob too many is better than a
+                # warning.
+                patterns[tail] = re.compile(translate(tail.replace("**/", "*")))
+                self._lengths.setdefault(promise.container, set()).add(len(head))
+
+    def fulfilled(self, container: str, name: str) -> Iterator[int]:
+        """The keys of the outputs that a blob fulfils; of some that are no outputs, too."""
+        yield _digest(container, name)
+        lengths = self._lengths.get(container, ())
+        at = 0
+        while lengths:
+            below = name[at:]
+            for length in lengths:
+                for tail, pattern in self._heads.get((container, below[:length]), {}).items():
+                    if pattern.match(below):
+                        yield _pattern_key(container, name[:at], tail)
+            at = name.find("/", at) + 1
+            if not at:
+                break
+
+
+@dataclass(slots=True)
+class RequiredOutputs:
+    """Which tasks have written their required outputs, according to the blobs in the account.
+
+    ``stages`` are all tasks of the spec with the indexes of their required outputs. A blob that
+    says which work wrote it counts if it is the work of the newest task of an item. Containers that
+    clean-up has deleted, or that are not of the spec, are not compared.
+    """
+
+    stages: Mapping[str, tuple[frozenset[int], Stream[Task]]]
+    blobs: Mapping[str, Stream[Blob]]
+    works: Stream[str]
+    _missing: OutputIndex | None = None
+
+    @classmethod
+    def of(cls, spec: Spec, observed: Observed, *, windows: bool) -> RequiredOutputs:
+        """Those of a spec."""
+        existing = {
+            container.id: observed.containers[key].blobs
+            for key, container in spec.containers.items()
+            if observed.containers[key].exists
+        }
+        stages = {
+            stage.name: (stage.required, expand(spec, stage, observed, windows=windows))
+            for stage in spec.stages
+            if stage.required
+        }
+        works = observed.tasks.works() if observed.tasks is not None else ()
+        return cls(stages, existing, works)
+
+    def lacks(self, task: Task) -> bool:
+        """Whether a required output of a task is missing."""
+        if task.stage not in self.stages:
+            return False
+        required, _ = self.stages[task.stage]
+        mine = [promise for promise in _promises(task, required) if promise.required]
+        return any(p.container in self.blobs and p.key in self._index().keys for p in mine)
+
+    def _index(self) -> OutputIndex:
+        """The index of the required outputs; its keys are those that are missing."""
+        if self._missing is None:
+            index, works = OutputIndex(), WorkSet(self.works)
+            for required, tasks in self.stages.values():
+                for task in tasks:
+                    for promise in _promises(task, required):
+                        if promise.required:
+                            index.add(promise)
+            for container in index.prefixes.keys() & self.blobs.keys():
+                for blob in self.blobs[container]:
+                    if not is_stale(blob, works):
+                        index.keys.difference_update(index.fulfilled(container, blob.name))
+            self._missing = index
+        return self._missing

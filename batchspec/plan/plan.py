@@ -80,7 +80,8 @@ class Plan:
 
     ``snapshot`` are the facts that the plan is based on, by name. ``kept`` are the resources that
     stay as they are, each with its reason (verb ``keep``). A ``detached`` plan ends with the
-    submission, a ``scheduled`` one with the schedule, whose jobs follow later.
+    submission, a ``scheduled`` one with the schedule, whose jobs follow later. ``stays`` are the
+    deletions that ``cleanup`` does not request: what they name is in the account after the run.
     """
 
     account: AccountNames
@@ -94,6 +95,7 @@ class Plan:
     snapshot: Mapping[str, Fact] = field(default_factory=dict)
     detached: bool = False
     scheduled: bool = False
+    stays: tuple[Step, ...] = ()
 
     @property
     def counts(self) -> Mapping[str, int]:

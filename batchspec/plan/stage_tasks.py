@@ -449,9 +449,9 @@ def read_recorded(job: JobFacts, spec: Spec) -> tuple[StageTotals, ...]:
 
 def _is_numbers(member: object) -> bool:
     # An earlier release of batchspec recorded three numbers.
-    return (
-        isinstance(member, list) and len(member) in {3, 4} and all(type(n) is int for n in member)
-    )
+    if not isinstance(member, list) or len(member) not in {3, 4}:
+        return False
+    return all(type(number) is int for number in member)
 
 
 async def count_stages(

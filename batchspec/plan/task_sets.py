@@ -18,6 +18,7 @@ from batchspec.plan.identity import run_definition
 from batchspec.plan.metadata import KEEPS, SPEC, scope_is_whole
 from batchspec.plan.needs import Linked, link
 from batchspec.plan.observed import JobFacts, Observed, Stream, TaskFacts, TaskIndex
+from batchspec.plan.outputs import RequiredOutputs
 from batchspec.plan.receipt import receipt_name
 from batchspec.plan.stage_tasks import (
     Selection,
@@ -151,7 +152,7 @@ def build_task_sets(
     known = None if again or observed.tasks is None or not len(observed.tasks) else observed.tasks
     defined = run_definition(spec, observed) if known is not None else ""
     others = only is not None or (defined != "" and defined in _kept_versions(observed))
-    is_lost = _losses(spec, observed, read)
+    is_lost = _losses(spec, observed, read, windows=windows)
     surveys: dict[str, Survey] = {}
     for stage in _in_order(spec.stages):
         tasks = expand(spec, stage, observed, windows=windows)
@@ -206,15 +207,16 @@ def build_task_sets(
 
 
 def _losses(
-    spec: Spec, observed: Observed, read: frozenset[str]
+    spec: Spec, observed: Observed, read: frozenset[str], *, windows: bool
 ) -> Callable[[Task, str, str], bool]:
-    """Answers whether what a task wrote is needed and gone; see :class:`Sorter`.
+    """Answers whether what a task wrote is needed and gone; see :class:`TaskClassifier`.
 
     Results are needed unless they are on this disk, as the receipt of that job or of a later one
-    says.
+    says. So are required outputs, which such a receipt says were complete.
     """
     results = frozenset(result.container for result in spec.results)
     written = Written(spec, observed.containers)
+    required = RequiredOutputs.of(spec, observed, windows=windows)
     receipt = observed.receipt
     names = [receipt_name(job.id, job.created).lower() for job in observed.jobs]
     fetched: frozenset[str] = frozenset()
@@ -223,8 +225,9 @@ def _losses(
         fetched = frozenset(job.id.lower() for job in observed.jobs[: last + 1])
 
     def is_lost(task: Task, work: str, job: str) -> bool:
-        among = read if job.lower() in fetched else read | results
-        return written.lacks(task.body, work, among)
+        if job.lower() in fetched:
+            return written.lacks(task.body, work, read)
+        return required.lacks(task) or written.lacks(task.body, work, read | results)
 
     return is_lost
 

@@ -129,6 +129,19 @@ _JOB_DELETED: Mapping[str, str] = {
 """The commands after failed tasks whose job was deleted by clean-up."""
 
 
+_WITHOUT_FAILURES: Mapping[str, Mapping[str, str]] = {
+    "tasks-left": {
+        "apply": "runs the tasks that are left",
+        "retry": "runs only those that failed",
+    },
+    "output-missing": {
+        "logs": "shows what a task wrote",
+        "apply": "runs the tasks without their required outputs again",
+    },
+}
+"""The commands, by the code of a problem, after a run in which no task failed."""
+
+
 _NEXT_JOB: Mapping[str, str] = {
     "failures": "shows the failed tasks by cause",
     "status": "shows when the next job runs",
@@ -151,13 +164,11 @@ def next_commands(report: Report, again: str, *, scheduled: bool = False) -> Map
             return _NEXT_JOB
         case Outcome.TASKS_FAILED | Outcome.TIME_LIMIT if _job_deleted(report):
             return _JOB_DELETED
-        case Outcome.TASKS_FAILED if not report.tasks.failed and _has_tasks_left(report):
-            return {"apply": "runs the tasks that are left", "retry": "runs only those that failed"}
+        case Outcome.TASKS_FAILED if not report.tasks.failed:
+            codes = {problem.code for problem in report.problems}
+            found = (commands for code, commands in _WITHOUT_FAILURES.items() if code in codes)
+            return next(found, _NEXT[Outcome.TASKS_FAILED])
     return _NEXT.get(report.outcome, {})
-
-
-def _has_tasks_left(report: Report) -> bool:
-    return any(problem.code == "tasks-left" for problem in report.problems)
 
 
 def _job_deleted(report: Report) -> bool:

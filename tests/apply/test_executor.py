@@ -140,6 +140,22 @@ async def test_job_and_pool_are_asked_about_separately(tmp_path: Path) -> None:
     assert ended(events).left == ("delete-job",)
 
 
+async def test_what_is_left_includes_what_clean_up_does_not_delete(tmp_path: Path) -> None:
+    """The jobs of earlier versions stay, too; a job that was not created does not."""
+    stays = tuple(
+        step(name, action, gate=Gate.END, verb=Verb.DELETE)
+        for name, action in (("job j", DeleteJob("j")), ("job j-r2", DeleteJob("j-r2")))
+    )
+    plan = replace(tutorial(tmp_path), stays=stays)
+    events, _ = await events_of(plan, FakeAccount(answers=[True, False]), tmp_path)
+    assert ended(events).left == ("delete-pool", "job j", "job j-r2")
+    events, _ = await events_of(plan, FakeAccount(answers=[True, True]), tmp_path)
+    assert ended(events).left == (), "the user requested that everything else stays"
+    events, _ = await events_of(plan, FakeAccount(fail={"create_pool"}), tmp_path)
+    assert "job j" not in ended(events).left
+    assert "job j-r2" in ended(events).left
+
+
 async def test_deletions_are_confirmed_after_failures(tmp_path: Path) -> None:
     account = FakeAccount(answers=[False, True], failing={"count-7"})
     events, code = await events_of(tutorial(tmp_path), account, tmp_path)

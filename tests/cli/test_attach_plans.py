@@ -20,7 +20,7 @@ from batchspec.plan.actions import (
     DownloadResults,
     WaitForTasks,
 )
-from batchspec.plan.metadata import OWNER
+from batchspec.plan.metadata import OWNER, VERSION, version
 from batchspec.plan.observed import (
     ContainerFacts,
     JobFacts,
@@ -45,7 +45,8 @@ def a_spec() -> Spec:
 
 
 def a_job(state: str = "active", body: Record = CLOSED, scope: str = "whole") -> JobFacts:
-    metadata = {"batchspec:spec": "demo", "batchspec:scope": scope}
+    present = version(a_spec(), observed())
+    metadata = {"batchspec:spec": "demo", "batchspec:scope": scope, VERSION: present}
     return JobFacts("job-1", state, NOW, body, metadata)
 
 

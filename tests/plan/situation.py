@@ -28,7 +28,8 @@ A case is a YAML file with ``about`` (a sentence) and, all optional:
 ``longest_sas`` for how many hours an address can be signed; left out, any number
 ``occupied``   the folders of results that hold other files
 ``unwritable`` why no file can be made in the folders of results
-``options``     ``{rerun, replace: [pool, job], step}``: what was asked for on the command line
+``options``     ``{rerun, replace: [pool, job], step}``: what was asked for on the command line;
+               ``files: false``: those of the spec are not on this machine
 """
 
 from __future__ import annotations

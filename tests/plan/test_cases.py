@@ -46,20 +46,21 @@ def planned(case: object, folder: Path) -> str:
     options = PlanOptions(given.get("rerun", False), parts, given.get("step", ""))
     try:
         with situation(case, folder) as found:
-            plan, again = (made(case.get("command", "plan"), found, options) for _ in range(2))
+            command, files = case.get("command", "plan"), given.get("files", True)
+            plan, again = (made(command, found, options, files=files) for _ in range(2))
             assert plan.fingerprint == again.fingerprint, "the same situation, the same plan"
             return plan_text(plan, width=100, here=folder)
     except (SpecError, UsageError) as error:
         return diagnostics_text(error.problems)
 
 
-def made(command: str, found: Situation, options: PlanOptions) -> Plan:
+def made(command: str, found: Situation, options: PlanOptions, *, files: bool = True) -> Plan:
     spec, observed = found.spec, found.observed
     match command:
         case "attach":
-            return build_attach(spec, observed, len(observed.tasks or ()))
+            return build_attach(spec, observed, len(observed.tasks or ()), files=files)
         case "download":
-            return build_download(spec, observed)
+            return build_download(spec, observed, files=files)
         case "destroy":
             return build_destroy(spec, observed, force=False)
         case "retry":

@@ -15,6 +15,7 @@ from batchspec.cli.options import (
     Verbose,
     Yes,
 )
+from batchspec.diagnostics import Exit
 
 
 async def attach(
@@ -27,16 +28,20 @@ async def attach(
     verbose: Verbose = False,
 ) -> int:
     """Watch a run in progress: wait, download the results, clean up. Submits nothing."""
+    from batchspec.cli.confirm import confirm_plan
     from batchspec.cli.execute import execute
-    from batchspec.cli.session import open_session
+    from batchspec.cli.session import Files, open_session
     from batchspec.plan import build_attach
 
     options = RunOptions.of(spec, variables, variable_files, target)
-    async with open_session(options, files=False, work=False) as session:
+    async with open_session(options, files=Files.OPTIONAL) as session:
         jobs = session.observed.jobs
         counts = await session.cloud.jobs.get_task_counts(jobs[-1].id) if jobs else None
-        plan = build_attach(session.spec, session.observed, counts.total if counts else 0)
+        tasks = counts.total if counts else 0
+        plan = build_attach(session.spec, session.observed, tasks, files=session.files)
         if progress.shows_plan:
             show_plan(plan, Format.TEXT, verbose=verbose)
-        # Without confirmation: nothing is created, and `apply` confirmed the clean-up.
+        # Nothing is created, and `apply` confirmed the clean-up of a run of this version.
+        if plan.questions and not confirm_plan(plan, progress, yes=yes):
+            return Exit.DONE
         return await execute(plan, session, progress, yes=yes, verb="attach")

@@ -35,12 +35,12 @@ async def destroy(
     """Delete what the spec created in the account, and nothing else."""
     from batchspec.cli.confirm import confirm_plan
     from batchspec.cli.execute import execute
-    from batchspec.cli.session import open_session
+    from batchspec.cli.session import Files, open_session
     from batchspec.plan import build_destroy
     from batchspec.render.questions import NOTHING_TO_DELETE
 
     options = RunOptions.of(spec, variables, variable_files, target)
-    async with open_session(options, files=False) as session:
+    async with open_session(options, files=Files.UNUSED) as session:
         plan = build_destroy(session.spec, session.observed, force=force)
         if progress.shows_plan:
             show_plan(plan, Format.TEXT, verbose=False, nothing=NOTHING_TO_DELETE)

@@ -12,7 +12,9 @@ from batchspec.cli.options import (
     TargetOption,
     VariableFiles,
     Variables,
+    Yes,
 )
+from batchspec.diagnostics import Exit
 
 
 async def download(
@@ -20,16 +22,20 @@ async def download(
     target: TargetOption = None,
     variables: Variables = None,
     variable_files: VariableFiles = None,
+    yes: Yes = False,
     progress: Progress = ProgressKind.AUTO,
 ) -> int:
     """Download the results that exist now. Changes nothing in the account."""
+    from batchspec.cli.confirm import confirm_plan
     from batchspec.cli.execute import execute
-    from batchspec.cli.session import open_session
+    from batchspec.cli.session import Files, open_session
     from batchspec.plan import build_download
 
     options = RunOptions.of(spec, variables, variable_files, target)
-    async with open_session(options, files=False, work=False) as session:
-        plan = build_download(session.spec, session.observed)
+    async with open_session(options, files=Files.OPTIONAL) as session:
+        plan = build_download(session.spec, session.observed, files=session.files)
         if progress.shows_plan:
             show_plan(plan, Format.TEXT, verbose=False)
+        if plan.questions and not confirm_plan(plan, progress, yes=yes):
+            return Exit.DONE
         return await execute(plan, session, progress, yes=True, verb="download")

@@ -121,6 +121,62 @@ def _origin(applied: Provenance, here: str) -> str:
 
 
 @RUN.rule(
+    "other-version",
+    QUESTION,
+    title="The run in the account is of another version of the spec",
+    why="The spec, its parameters or its files have changed since the run was submitted, or a spec"
+    " of the same name was applied from another folder. `download` and `attach` would download the"
+    " results of that run, which replace files of the same names in the folder for results.",
+    fix="`batchspec apply` runs the present version of the spec. Answer yes (`-y`) to use the run"
+    " in the account.",
+)
+def other_version(spec: Spec, observed: Observed, job: JobFacts) -> Iterator[Finding]:
+    """The run that ``download`` or ``attach`` found, of which ``job`` is the newest job."""
+    yield Finding(
+        "the run in the account is of another version of the spec:"
+        f" {_applied(observed, job.metadata)}",
+        spec.place("name"),
+        f"job {job.id}, created at {job.created:%Y-%m-%d %H:%M} UTC",
+    )
+
+
+@RUN.rule(
+    "version-unknown",
+    NOTE,
+    title="The run was not compared with the spec",
+    why="The files of the spec are not on this machine, so `download` and `attach` cannot check"
+    " whether the run in the account is of the present version. They use that run.",
+    fix="Copy the files of the spec to this machine to compare the versions.",
+)
+def version_unknown(spec: Spec, observed: Observed, job: JobFacts) -> Iterator[Finding]:
+    """A run whose version cannot be compared."""
+    yield Finding(
+        f"files of {spec.name!r} are not on this machine: the run was not compared with the spec",
+        detail=f"The run was {_applied(observed, job.metadata)}.",
+    )
+
+
+@RUN.rule(
+    "not-submitted",
+    NOTE,
+    title="The run in the account does not contain all tasks of the spec",
+    why="Items were added to the spec after the run was submitted. Only results of tasks that the"
+    " spec has now are downloaded.",
+    fix="`batchspec apply` runs the other tasks.",
+)
+def not_submitted(spec: Spec, tasks: int) -> Iterator[Finding]:
+    """``tasks`` of the spec that are not in the account."""
+    number = "1 task of the spec is" if tasks == 1 else f"{tasks:,} tasks of the spec are"
+    yield Finding(f"{number} not in the account", spec.place("tasks"))
+
+
+def _applied(observed: Observed, metadata: Mapping[str, str]) -> str:
+    """Who applied a run, when, and from where if that is not this folder."""
+    elsewhere = from_elsewhere(metadata, {ORIGIN: observed.origin.id})
+    return _origin(read_provenance(metadata), observed.origin.by if elsewhere else "")
+
+
+@RUN.rule(
     "existing-pool-restart",
     QUESTION,
     title="Nodes of an existing pool are restarted",

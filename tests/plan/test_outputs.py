@@ -1,0 +1,90 @@
+"""Which outputs the blobs of a container fulfil, and which tasks lack a required one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batchspec.plan.actions import SubmitTasks
+from batchspec.plan.build import build
+from batchspec.plan.observed import Blob
+from batchspec.plan.outputs import OutputIndex, Promise
+from tests.plan.situation import SPEC, situation
+
+
+def promise(pattern: str, path: str = "") -> Promise:
+    return Promise("say", 0, pattern, "output", path, required=False)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "blobs", "missing"),
+    [
+        ([promise("a*.csv"), promise("b*.csv")], ["a-1.csv"], {"b*.csv"}),
+        ([promise("a*.csv"), promise("b*.csv")], ["b-1.csv"], {"a*.csv"}),
+        ([promise("*.csv", "t1"), promise("*.csv", "t2")], ["t1/x.csv"], {"t2/*.csv"}),
+        ([promise("out/**/*.csv", "t1")], ["t1/a/b.csv"], set()),
+        ([promise("out.txt", "1.txt"), promise("out.txt", "2.txt")], ["2.txt"], {"1.txt"}),
+        ([promise("*.csv"), promise("*.txt")], ["deep/a.csv", "b.txt"], set()),
+    ],
+)
+def test_a_pattern_of_one_task_is_not_fulfilled_by_another(
+    outputs: list[Promise], blobs: list[str], missing: set[str]
+) -> None:
+    index = OutputIndex()
+    for one in outputs:
+        index.add(one)
+    for name in blobs:
+        index.keys.difference_update(index.fulfilled("output", name))
+    assert {one.shown for one in outputs if one.key in index.keys} == missing
+
+
+REQUIRED = {
+    "spec": SPEC.replace(
+        "logs: false",
+        'logs: false\n    outputs: [{files: "{{ file.stem }}*.out", container: output,'
+        " required: true}]",
+    ).replace("results: [{container: output, to: results/}]\n", ""),
+    "containers": {
+        "application": {"as_uploaded": True},
+        "input": {"as_uploaded": True},
+        "output": {},
+    },
+    "jobs": [{"id": "demo", "state": "completed", "tasks": {"count": ["done"] * 3}}],
+}
+
+
+@pytest.mark.parametrize(
+    ("names", "exists", "runs"),
+    [
+        (("a1.out", "b1.out", "c1.out"), True, 0),
+        (("a1.out", "c1.out"), True, 1),
+        ((), True, 3),
+        ((), False, 0),
+    ],
+    ids=["all", "one-missing", "none", "cleaned-up"],
+)
+def test_a_task_without_its_required_output_is_not_done(
+    names: tuple[str, ...], exists: bool, runs: int, tmp_path: Path
+) -> None:
+    with situation(REQUIRED, tmp_path) as found:
+        assert found.observed.tasks is not None
+        work = next(iter(found.observed.tasks.works()))
+        blobs = tuple(Blob(name, 1, None, work=work) for name in names)
+        facts = found.observed.containers["output"]
+        facts = replace(facts, blobs=blobs) if exists else replace(facts, metadata=None)
+        containers = {**found.observed.containers, "output": facts}
+        plan = build(found.spec, replace(found.observed, containers=containers))
+    submitted = [step for step in plan.steps if isinstance(step.action, SubmitTasks)]
+    assert sum(step.items for step in submitted) == runs
+    assert [step.reason for step in submitted] == ([f"{runs} with missing outputs"] if runs else [])
+
+
+def test_a_required_output_of_an_earlier_version_does_not_count(tmp_path: Path) -> None:
+    with situation(REQUIRED, tmp_path) as found:
+        blobs = tuple(Blob(f"{stem}1.out", 1, None, work="0" * 14) for stem in "abc")
+        facts = replace(found.observed.containers["output"], blobs=blobs)
+        containers = {**found.observed.containers, "output": facts}
+        plan = build(found.spec, replace(found.observed, containers=containers))
+    assert sum(step.items for step in plan.steps if isinstance(step.action, SubmitTasks)) == 3

@@ -1,0 +1,29 @@
+"""What clean-up does not delete, which a run names when it leaves something behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from batchspec.plan.build import build
+from tests.plan.situation import situation
+
+RULES = "cleanup: {containers: on_success, job: ask, pool: ask}"
+EARLIER = {"id": "demo", "state": "completed", "tasks": {"count": ["done", "done", "failed"]}}
+
+
+@pytest.mark.parametrize(
+    ("rules", "stays"),
+    [
+        (RULES, []),
+        (RULES.replace("job: ask, ", ""), ["job demo", "job demo-r2"]),
+        ("cleanup: {pool: ask}", ["containers application, input, output"]),
+    ],
+)
+def test_every_job_of_the_run_stays(rules: str, stays: list[str], tmp_path: Path) -> None:
+    case = {"change": {RULES: rules}, "jobs": [EARLIER]}
+    with situation(case, tmp_path) as found:
+        plan = build(found.spec, found.observed)
+    assert [step.subject for step in plan.stays][: len(stays) or None] == stays
+    assert not {step.id for step in plan.stays} & {step.id for step in plan.steps}
