@@ -37,6 +37,7 @@ from batchspec.plan.receipt import (
     receipt_line,
     receipt_name,
     receipt_prefix,
+    superseded_files,
 )
 from batchspec.plan.stamps import WorkSet
 
@@ -140,7 +141,7 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
     if not progress.done:
         context.emit(Noticed(_no_results(action)))
     same = _up_to_date(download.same) if download.same else ""
-    notes = (same, older.text, _superseded(superseded))
+    notes = (same, older.text, *superseded_files(superseded))
     return StepResult(progress.done, progress.moved, "; ".join(filter(None, notes)))
 
 
@@ -348,14 +349,6 @@ def _digest(path: Path, size: int) -> bytes | None:
     except FileNotFoundError:
         return None
     return digest.digest()
-
-
-def _superseded(files: int) -> str:
-    """How many results of an earlier version are on this disk; empty if none."""
-    if not files:
-        return ""
-    remain = "1 file remains" if files == 1 else f"{files:,} files remain"
-    return f"{remain} on this disk from an earlier version"
 
 
 def _up_to_date(files: int) -> str:

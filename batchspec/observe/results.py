@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from array import array
 from collections.abc import Mapping
 from pathlib import Path
 
 from batchspec.observe.spool import Spool
 from batchspec.plan.observed import Receipt
 from batchspec.plan.receipt import DownloadedFile, receipt_entries, receipt_job, receipt_path
+from batchspec.plan.stamps import work_number
 from batchspec.spec import Spec
 
 _CHUNK = 1 << 20
@@ -67,16 +69,23 @@ def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
             if job is None:
                 return None
             files = missing = lost = 0
+            works, lost_works = array("Q"), array("Q")
             keys = {container.id: key for key, container in spec.containers.items()}
             for entry in receipt_entries(file, path.parent):
                 files += 1
-                if not _is_unchanged(entry):
-                    missing += 1
-                    key = keys.get(entry.container)
-                    lost += key is not None and not spool.has_blob(key, entry.blob)
+                work = work_number(entry.work)
+                known = () if work is None else (work,)
+                if _is_unchanged(entry):
+                    works.extend(known)
+                    continue
+                missing += 1
+                key = keys.get(entry.container)
+                if key is not None and not spool.has_blob(key, entry.blob):
+                    lost += 1
+                    lost_works.extend(known)
     except FileNotFoundError:
         return None
-    return Receipt(job, files, missing, lost)
+    return Receipt(job, files, missing, lost, works, lost_works)
 
 
 def _is_unchanged(entry: DownloadedFile) -> bool:

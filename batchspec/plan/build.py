@@ -31,6 +31,7 @@ from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
 from batchspec.plan.outputs import outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb, ids
 from batchspec.plan.pool import pool_body, pool_steps, runs_windows, unused_pool_drift, with_restart
+from batchspec.plan.receipt import superseded_files
 from batchspec.plan.rules.data import missing_container
 from batchspec.plan.rules.dependencies import check_dependencies
 from batchspec.plan.rules.registry import advice, errors
@@ -49,6 +50,7 @@ from batchspec.plan.rules.schedule import schedule_exists
 from batchspec.plan.rules.tasks import check_tasks
 from batchspec.plan.schedule import build_schedule
 from batchspec.plan.stage_tasks import Selection
+from batchspec.plan.stamps import WorkSet
 from batchspec.plan.task_sets import ReplacedJob, TaskSets, build_task_sets, newest_open
 from batchspec.spec import PoolKind, Record, Spec
 
@@ -128,7 +130,7 @@ def _task_sets(
     task_sets = build_task_sets(
         spec, observed, windows=windows, only=only, again=options.rerun, ends=ends
     )
-    if observed.jobs and task_sets.finished and results_lost(spec, observed):
+    if observed.jobs and task_sets.finished and results_lost(spec, observed, task_sets.works):
         problems.extend(results_gone(spec, observed))
         return build_task_sets(spec, observed, windows=windows, again=True)
     return task_sets
@@ -255,7 +257,10 @@ class _Run:
         """What is kept of the results."""
         receipt = self.observed.receipt
         if self.spec.results and receipt is not None:
-            yield Step("results", None, Verb.KEEP, "results", "up to date", items=receipt.files)
+            other = WorkSet(self.tasks.works).others(receipt.works)
+            note = "".join(f"; {text}" for text in superseded_files(other))
+            items = receipt.files - other
+            yield Step("results", None, Verb.KEEP, "results", f"up to date{note}", items=items)
 
 
 def _divided(steps: Iterable[Step]) -> tuple[list[Step], list[Step]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from batchspec.diagnostics import SpecError
+from batchspec.diagnostics import Diagnostic, SpecError
 from batchspec.plan.actions import (
     DeleteContainers,
     DeleteJob,
@@ -22,7 +22,8 @@ from batchspec.plan.observed import Observed, Stream
 from batchspec.plan.outputs import Outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.receipt import receipt_name
-from batchspec.plan.rules.run import other_run, results_missing
+from batchspec.plan.rules.run import other_run, other_schedule, results_missing
+from batchspec.plan.stamps import WorkSet
 from batchspec.spec import Cleanup, PoolKind, Result, Spec, When
 
 _GATES = {When.ALWAYS: Gate.END, When.ON_SUCCESS: Gate.SUCCESS, When.ASK: Gate.ASK}
@@ -41,11 +42,16 @@ def results_safe(spec: Spec, observed: Observed) -> bool:
     )
 
 
-def results_lost(spec: Spec, observed: Observed) -> bool:
-    """Whether results are neither on this disk nor in the account any more."""
+def results_lost(spec: Spec, observed: Observed, works: Stream[str]) -> bool:
+    """Whether results are neither on this disk nor in the account any more.
+
+    ``works`` are the digests of the work of all tasks of the run: results of an earlier version are
+    not needed.
+    """
     if results_safe(spec, observed):
         return False
-    if observed.receipt is not None and observed.receipt.lost:
+    receipt = observed.receipt
+    if receipt is not None and receipt.lost > WorkSet(works).others(receipt.lost_works):
         return True
     return any(not observed.containers[result.container].exists for result in spec.results)
 
@@ -227,7 +233,7 @@ def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
         (steps if step.action is not None else kept).append(step)
     missing = _not_downloaded(spec, observed)
     if steps and missing and not force:
-        raise SpecError(*results_missing(spec, missing), *other_run(spec, observed))
+        raise SpecError(*results_missing(spec, missing), *_others(spec, observed))
     return Plan(
         account=observed.account,
         name=spec.name,
@@ -235,13 +241,19 @@ def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
         digest=spec.digest,
         steps=tuple(steps),
         kept=tuple(kept),
-        findings=tuple(other_run(spec, observed)) if steps else (),
+        findings=tuple(_others(spec, observed)) if steps else (),
         fingerprint=digest(spec.digest, tuple((step.id, step.verb) for step in steps)),
     )
 
 
 _CREATED = "created by this spec"
 _NOT_CREATED = "not created by this spec"
+
+
+def _others(spec: Spec, observed: Observed) -> Iterator[Diagnostic]:
+    """Active runs of the same name that were applied from another place."""
+    yield from other_run(spec, observed)
+    yield from other_schedule(spec, observed)
 
 
 def _used_by(names: tuple[str, ...]) -> str:

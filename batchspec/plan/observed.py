@@ -296,12 +296,16 @@ class Receipt:
 
     ``job`` is the job whose results they are; ``files`` counts them; ``missing`` counts those of
     the receipt that are gone or changed, ``lost`` those of them that the account lacks, too.
+    ``works`` are the digests of the work that wrote the files on the disk, as numbers, one for each
+    file where it is known, and ``lost_works`` those of the lost files.
     """
 
     job: str
     files: int
     missing: int
     lost: int = 0
+    works: Sequence[int] = ()
+    lost_works: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,13 @@ def receipt_path(spec_path: Path, name: str) -> Path:
     return spec_path.parent / ".batchspec" / name / "results.jsonl"
 
 
+def superseded_files(number: int) -> Iterator[str]:
+    """The note on results of an earlier version that are on this disk, if there are any."""
+    if number:
+        remain = "1 file remains" if number == 1 else f"{number:,} files remain"
+        yield f"{remain} on this disk from an earlier version"
+
+
 def receipt_head(job: str) -> str:
     """The first line of a receipt."""
     return json.dumps({"version": _VERSION, "job": job})

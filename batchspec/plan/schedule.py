@@ -36,6 +36,7 @@ from batchspec.plan.pool import pool_body, pool_steps, runs_windows, without_siz
 from batchspec.plan.rules.data import missing_container
 from batchspec.plan.rules.registry import advice, errors
 from batchspec.plan.rules.rule import RuleContext
+from batchspec.plan.rules.run import other_schedule
 from batchspec.plan.rules.sas import sas_lifetime
 from batchspec.plan.rules.schedule import (
     endless_schedule,
@@ -281,6 +282,7 @@ def build_schedule(
         mixed = [*before, replace(step, after=ids(before))]
     steps = [each for each in mixed if each.action is not None]
     kept = [each for each in mixed if each.action is None]
+    problems.extend(other_schedule(spec, observed) if steps else ())
     problems.extend(advice(context, steps))
     problems.raise_if_any()
     return assemble(spec, observed, steps, kept, problems=problems, options=options, scheduled=True)

@@ -91,12 +91,25 @@ class WorkSet:
         self._works = array("Q", sorted(int(work, 16) for work in works if work))
 
     def __contains__(self, work: str) -> bool:
-        try:
-            number = int(work, 16)
-        except ValueError:
-            return False
-        at = bisect_left(self._works, number) if number < 1 << 64 else len(self._works)
+        number = work_number(work)
+        return number is not None and self._has(number)
+
+    def others(self, numbers: Iterable[int]) -> int:
+        """How many of these digests, as numbers, are not in the set."""
+        return sum(not self._has(number) for number in numbers)
+
+    def _has(self, number: int) -> bool:
+        at = bisect_left(self._works, number)
         return at < len(self._works) and self._works[at] == number
+
+
+def work_number(work: str) -> int | None:
+    """A digest of work as a number of 64 bits; ``None`` if it is empty or no digest."""
+    try:
+        number = int(work, 16)
+    except ValueError:
+        return None
+    return number if 0 <= number < 1 << 64 else None
 
 
 @dataclass(slots=True)

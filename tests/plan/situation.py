@@ -18,7 +18,8 @@ A case is a YAML file with ``about`` (a sentence) and, all optional:
                ``foreign`` is how many tasks another client has added; a state is ``active``,
                ``running``, ``done``, ``failed``, or ``null``
                (absent)
-``schedule``   ``{by, state, set}``: the job schedule as it was made, with what somebody set since
+``schedule``   ``{by, state, applied_by, set}``: the job schedule as it was made, with what somebody
+               set since
 ``receipt``    ``{job, files, missing}``
 ``command``    ``attach``, ``download``, ``detach``, ``retry`` or ``destroy`` instead of ``plan``
 ``target``     ``local`` (if left out) or ``azure``
@@ -318,6 +319,8 @@ def _schedule(given: Mapping[str, Any], spec: Spec, observed: Observed) -> Sched
     pairs = {str(item["name"]): str(item["value"]) for item in _records(body["metadata"])}
     by = given.get("by", spec.name)
     metadata = {**pairs, "batchspec:spec": by} if by else {}
+    if "applied_by" in given:
+        metadata.update({BY: given["applied_by"], ORIGIN: "elsewhere"})
     found = _as_found(body, given)
     return ScheduleFacts(spec.job.id, given.get("state", "active"), NOW, found, metadata)
 

@@ -68,6 +68,28 @@ def other_run(
     )
 
 
+def other_schedule(spec: Spec, observed: Observed) -> Iterator[Diagnostic]:
+    """The job schedule that was applied from another place and has not ended.
+
+    For a plan that changes something: an equal spec has nothing to change.
+    """
+    schedule = observed.schedule
+    if schedule is None or schedule.state not in {"active", "disabled"}:
+        return
+    if schedule.metadata.get(SPEC) != spec.name:
+        return
+    if not from_elsewhere(schedule.metadata, {ORIGIN: observed.origin.id}):
+        return
+    applied = read_provenance(schedule.metadata)
+    yield other_run.report(
+        Finding(
+            f"another run of {spec.name!r} is active: {_origin(applied, observed.origin.by)}",
+            spec.place("name"),
+            f"the job schedule {schedule.id} is {schedule.state}",
+        )
+    )
+
+
 def _is_joined(
     spec: Spec, observed: Observed, job: JobFacts, states: Counter[str], task_sets: TaskSets
 ) -> bool:
