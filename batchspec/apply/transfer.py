@@ -111,7 +111,7 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
     complete = action.complete and action.job not in context.incomplete and job is not None
     name = receipt_name(action.job, created) if complete else ""
     superseded = 0
-    with ReceiptDraft(context.receipt, name) as draft:
+    with ReceiptDraft(context.receipt, name, action.entries) as draft:
 
         async def one(blob: Blob) -> None:
             draft.add(await download(blob))
@@ -264,17 +264,18 @@ async def exclusive(receipt: Path) -> AsyncIterator[None]:
 class ReceiptDraft:
     """A new receipt, as a context manager; it replaces the present one on :meth:`commit` only."""
 
-    def __init__(self, path: Path, job: str) -> None:
+    def __init__(self, path: Path, job: str, entries: str) -> None:
         self._path = path
         self._draft = path.with_name(path.name + ".part")
         self._job = job
+        self._entries = entries
         # 8 bytes for each path: a million results take about 80 MB.
         self._paths: set[bytes] = set()
 
     def __enter__(self) -> Self:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._draft.open("w", encoding="utf-8")
-        self._file.write(receipt_head(self._job) + "\n")
+        self._file.write(receipt_head(self._job, self._entries) + "\n")
         return self
 
     def __exit__(

@@ -10,7 +10,13 @@ from pathlib import Path
 
 from batchspec.observe.spool import Spool
 from batchspec.plan.observed import Receipt
-from batchspec.plan.receipt import DownloadedFile, receipt_entries, receipt_job, receipt_path
+from batchspec.plan.receipt import (
+    DownloadedFile,
+    receipt_entries,
+    receipt_job,
+    receipt_path,
+    receipt_results,
+)
 from batchspec.plan.stamps import work_number
 from batchspec.spec import Spec
 
@@ -65,7 +71,8 @@ def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
     path = receipt_path(spec.path, spec.name)
     try:
         with path.open(encoding="utf-8") as file:
-            job = receipt_job(file.readline())
+            head = file.readline()
+            job = receipt_job(head)
             if job is None:
                 return None
             files = missing = lost = 0
@@ -85,7 +92,7 @@ def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
                     lost_works.extend(known)
     except FileNotFoundError:
         return None
-    return Receipt(job, files, missing, lost, works, lost_works)
+    return Receipt(job, files, missing, lost, works, lost_works, receipt_results(head))
 
 
 def _is_unchanged(entry: DownloadedFile) -> bool:

@@ -277,7 +277,8 @@ class DownloadResults:
     the container, which are downloaded whatever their age. Of a blob that says which work wrote it,
     that decides: it is downloaded if the work is one of ``works``, where these are known.
     ``outputs`` is what the tasks of the job must have written, where no wait checked it. Unless
-    they are ``complete``, more results may come, and the receipt does not name the job.
+    they are ``complete``, more results may come, and the receipt does not name the job. ``entries``
+    is the digest of all `results` of the spec.
     """
 
     container: str
@@ -291,6 +292,7 @@ class DownloadResults:
     outputs: Outputs | None = None
     works: Stream[str] | None = None
     complete: bool = True
+    entries: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from batchspec.plan.assemble import assemble
 from batchspec.plan.cleanup import (
     cleanup_steps,
     result_steps,
+    results_changed,
     results_lost,
     results_safe,
     staying,
@@ -259,6 +260,8 @@ class _Run:
         if self.spec.results and receipt is not None:
             other = WorkSet(self.tasks.works).others(receipt.works)
             note = "".join(f"; {text}" for text in superseded_files(other))
+            if results_changed(self.spec, receipt):
+                note += "; downloaded for earlier `results`, and the container is deleted"
             items = receipt.files - other
             yield Step("results", None, Verb.KEEP, "results", f"up to date{note}", items=items)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -18,7 +19,7 @@ from batchspec.plan.actions import (
 from batchspec.plan.identity import digest
 from batchspec.plan.lazy import Mapped
 from batchspec.plan.metadata import may_delete, others, users
-from batchspec.plan.observed import Observed, Stream
+from batchspec.plan.observed import Observed, Receipt, Stream
 from batchspec.plan.outputs import Outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.receipt import receipt_name
@@ -27,6 +28,22 @@ from batchspec.plan.stamps import WorkSet
 from batchspec.spec import Cleanup, PoolKind, Result, Spec, When
 
 _GATES = {When.ALWAYS: Gate.END, When.ON_SUCCESS: Gate.SUCCESS, When.ASK: Gate.ASK}
+
+
+def results_digest(spec: Spec) -> str:
+    """A digest of the `results` of a spec: which blobs are downloaded, and to which folders."""
+    return digest(
+        tuple(
+            (
+                spec.container_id(result.container),
+                result.match,
+                os.path.relpath(result.to, spec.path.parent),
+                result.flat,
+                result.overwrite,
+            )
+            for result in spec.results
+        )
+    )
 
 
 def results_safe(spec: Spec, observed: Observed) -> bool:
@@ -39,7 +56,18 @@ def results_safe(spec: Spec, observed: Observed) -> bool:
     return (
         receipt.job.lower() == receipt_name(newest.id, newest.created).lower()
         and not receipt.missing
+        and (not results_changed(spec, receipt) or _deleted(spec, observed))
     )
+
+
+def results_changed(spec: Spec, receipt: Receipt) -> bool:
+    """Whether the receipt was written for other `results` than those of the spec."""
+    return receipt.entries not in {"", results_digest(spec)}
+
+
+def _deleted(spec: Spec, observed: Observed) -> bool:
+    """Whether a container of results does not exist: then what was downloaded is all there is."""
+    return any(not observed.containers[result.container].exists for result in spec.results)
 
 
 def results_lost(spec: Spec, observed: Observed, works: Stream[str]) -> bool:
@@ -53,7 +81,7 @@ def results_lost(spec: Spec, observed: Observed, works: Stream[str]) -> bool:
     receipt = observed.receipt
     if receipt is not None and receipt.lost > WorkSet(works).others(receipt.lost_works):
         return True
-    return any(not observed.containers[result.container].exists for result in spec.results)
+    return _deleted(spec, observed)
 
 
 def result_steps(
@@ -72,6 +100,7 @@ def result_steps(
     the digests of the work of all tasks of the run, ``None`` where they are not known. Unless they
     are ``complete``, more results may come.
     """
+    entries = results_digest(spec)
     for number, result in enumerate(spec.results):
         container = spec.container_id(result.container)
         step_id = f"results:{result.container}" + (f":{number}" if number else "")
@@ -87,7 +116,9 @@ def result_steps(
                 since,
                 Mapped(observed.containers[result.container].files, lambda file: file.blob),
                 works=works,
-                complete=complete,
+                # The receipt of all downloads is complete with the last one.
+                complete=complete and number == len(spec.results) - 1,
+                entries=entries,
             ),
             Verb.DOWNLOAD,
             f"results from {container}",

@@ -296,6 +296,7 @@ class Receipt:
 
     ``job`` is the job whose results they are; ``files`` counts them; ``missing`` counts those of
     the receipt that are gone or changed, ``lost`` those of them that the account lacks, too.
+    ``entries`` is the digest of the `results` for which it was written, empty if it has none.
     ``works`` are the digests of the work that wrote the files on the disk, as numbers, one for each
     file where it is known, and ``lost_works`` those of the lost files.
     """
@@ -306,6 +307,7 @@ class Receipt:
     lost: int = 0
     works: Sequence[int] = ()
     lost_works: Sequence[int] = ()
+    entries: str = ""
 
 
 @dataclass(frozen=True, slots=True)

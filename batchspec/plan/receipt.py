@@ -55,9 +55,19 @@ def superseded_files(number: int) -> Iterator[str]:
         yield f"{remain} on this disk from an earlier version"
 
 
-def receipt_head(job: str) -> str:
-    """The first line of a receipt."""
-    return json.dumps({"version": _VERSION, "job": job})
+def receipt_head(job: str, entries: str) -> str:
+    """The first line of a receipt; ``entries`` is the digest of the `results` of the spec."""
+    return json.dumps({"version": _VERSION, "job": job, "results": entries})
+
+
+def receipt_results(head: str) -> str:
+    """The digest of the `results` that a receipt with this first line was written for."""
+    try:
+        row = json.loads(head)
+    except ValueError:
+        return ""
+    found = row.get("results") if isinstance(row, dict) else None
+    return found if isinstance(found, str) else ""
 
 
 def receipt_line(entry: DownloadedFile, folder: Path) -> str:

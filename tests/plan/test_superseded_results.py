@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.plan.actions import SubmitTasks
+from batchspec.plan.actions import DownloadResults, SubmitTasks
 from batchspec.plan.build import build
+from batchspec.plan.cleanup import results_digest
 from batchspec.plan.observed import ContainerFacts, Receipt
 from batchspec.plan.plan import Plan
 from batchspec.plan.receipt import receipt_name
@@ -62,3 +63,47 @@ def test_nothing_runs_again_for_a_lost_result_of_an_earlier_version(tmp_path: Pa
     assert not any(isinstance(step.action, SubmitTasks) for step in plan.steps)
     plan = planned(tmp_path, (), (OTHER,), removed=True)
     assert any(isinstance(step.action, SubmitTasks) for step in plan.steps)
+
+
+@pytest.mark.parametrize(
+    ("same", "exists", "downloads", "reason"),
+    [
+        (True, True, 0, "up to date"),
+        (False, True, 1, ""),
+        (False, False, 0, "up to date; downloaded for earlier `results`, and the container is"),
+    ],
+)
+def test_other_results_in_the_spec_are_downloaded(
+    same: bool, exists: bool, downloads: int, reason: str, tmp_path: Path
+) -> None:
+    """The receipt was written for another folder or pattern: it does not cover these results."""
+    case = FINISHED if exists else {**FINISHED, "containers": {}}
+    with situation(case, tmp_path) as found:
+        (job,) = found.observed.jobs
+        entries = results_digest(found.spec) if same else "0" * 16
+        receipt = Receipt(receipt_name(job.id, job.created), 3, 0, entries=entries)
+        plan = build(found.spec, replace(found.observed, receipt=receipt))
+    steps = [step for step in plan.steps if isinstance(step.action, DownloadResults)]
+    assert len(steps) == downloads
+    assert not any(isinstance(step.action, SubmitTasks) for step in plan.steps)
+    assert "".join(s.reason for s in plan.kept if s.id == "results").startswith(reason)
+
+
+def test_the_digest_of_results_contains_folder_and_pattern(tmp_path: Path) -> None:
+    with situation(FINISHED, tmp_path) as found:
+        (result,) = found.spec.results
+        others = (
+            replace(result, to=tmp_path / "other"),
+            replace(result, match=("*.txt",)),
+            replace(result, flat=True),
+        )
+        specs = [found.spec, *(replace(found.spec, results=(one,)) for one in others)]
+        assert len({results_digest(spec) for spec in specs}) == len(specs)
+
+
+def test_only_the_last_download_completes_the_receipt(tmp_path: Path) -> None:
+    with situation(FINISHED, tmp_path) as found:
+        spec = replace(found.spec, results=found.spec.results * 2)
+        plan = build(spec, found.observed)
+    downloads = [s.action for s in plan.steps if isinstance(s.action, DownloadResults)]
+    assert [action.complete for action in downloads] == [False, True]
