@@ -14,7 +14,7 @@ from batchspec.plan.metadata import VERSION, scope_is_whole, version
 from batchspec.plan.observed import JobFacts, Observed, Stream
 from batchspec.plan.outputs import Outputs, outputs
 from batchspec.plan.pool import runs_windows
-from batchspec.plan.rules.run import not_submitted, other_version, version_unknown
+from batchspec.plan.rules.run import not_submitted, other_version, outputs_lost, version_unknown
 from batchspec.plan.task_sets import TaskSets, build_task_sets
 from batchspec.spec import Spec
 
@@ -26,7 +26,7 @@ class RunVersion:
     ``works`` are the digests of the work of these tasks, ``None`` if they are not known. ``since``
     is when the first of them was created. ``outputs`` is what they promise, ``None`` if the files
     of the spec are not known or the run is of another version. ``succeeded``: all of them have
-    succeeded. ``complete``: none of them is still to be submitted. ``findings`` report a run that
+    succeeded. ``complete``: none of them is still to run. ``findings`` report a run that
     is not that of the spec.
     """
 
@@ -60,7 +60,15 @@ def run_version(spec: Spec, observed: Observed, job: JobFacts, *, files: bool) -
         found = tuple(not_submitted(spec, new))
         return RunVersion(sets.works, sets.since or since, complete=False, findings=found)
     promised = outputs(spec, observed, sets.since, windows=windows)
-    return RunVersion(sets.works, sets.since or since, promised, _has_succeeded(sets))
+    return RunVersion(
+        sets.works,
+        sets.since or since,
+        promised,
+        _has_succeeded(sets),
+        # The next run must not take the receipt for a complete one.
+        complete=not sets.lost,
+        findings=tuple(outputs_lost(spec, sets.lost)),
+    )
 
 
 def _since(observed: Observed) -> datetime:

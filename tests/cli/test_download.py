@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from azure.storage.blob import BlobServiceClient
+
 from tests.cli.conftest import Inside, Workplace
 from tests.cli.test_versions import HEAD, ok, results, written
 
@@ -55,12 +57,23 @@ def test_results_of_another_version_are_a_question(near: Workplace) -> None:
     assert "1 older blob was not downloaded" in said
     assert "1 file remains on this disk from an earlier version" in said
 
+    # A result that is neither in the account nor here is not forgotten by a download.
+    (other.spec.parent / "in" / "c.txt").unlink()
+    ok(other.run("apply", other.spec))
+    (other.spec.parent / "results" / "a.out").unlink()
+    with BlobServiceClient.from_connection_string(near.endpoints().connection_string) as service:
+        service.get_container_client("output").delete_blob("a.out")
+    said = ok(other.run("download", other.spec))
+    assert "outputs of 1 task are missing in the account" in said
+    ok(other.run("apply", other.spec))
+    assert results(other)["a.out"] == "second"
+
     # Without the inputs, versions cannot be compared.
     bare = elsewhere(near, near.folder / "bare")
     bare.spec.write_text(other.spec.read_text("utf-8"), encoding="utf-8")
     said = ok(bare.run("download", bare.spec))
     assert "the run was not compared with the spec" in said
-    assert results(bare) == {"a.out": "second", "b.out": "second"}
+    assert results(bare) == {"a.out": "second"}
 
 
 REQUIRED = COPY.replace("container: output}]", "container: output, required: true}]").replace(

@@ -192,6 +192,21 @@ def not_submitted(spec: Spec, tasks: int) -> Iterator[Finding]:
     yield Finding(f"{number} not in the account", spec.place("tasks"))
 
 
+@RUN.rule(
+    "outputs-lost",
+    WARNING,
+    title="Outputs of succeeded tasks are missing in the account",
+    why="They were deleted, or never written, and are not on this disk.",
+    fix="`batchspec apply` runs these tasks again.",
+)
+def outputs_lost(spec: Spec, tasks: int) -> Iterator[Finding]:
+    """``tasks`` that have succeeded, whose outputs ``download`` or ``attach`` cannot find."""
+    if tasks:
+        number = "1 task" if tasks == 1 else f"{tasks:,} tasks"
+        where = spec.results[0].where if spec.results else spec.place("tasks")
+        yield Finding(f"outputs of {number} are missing in the account", where)
+
+
 def _applied(observed: Observed, metadata: Mapping[str, str]) -> str:
     """Who applied a run, when, and from where if that is not this folder."""
     elsewhere = from_elsewhere(metadata, {ORIGIN: observed.origin.id})
