@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from batchspec.plan.changes import duration_seconds
     from batchspec.plan.cleanup import build_destroy, containers_subject
     from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
-    from batchspec.plan.outputs import Outputs, Promise
+    from batchspec.plan.outputs import OutputIndex, Outputs, Promise
     from batchspec.plan.plan import Gate, Plan, Step, Verb
     from batchspec.plan.plan_file import (
         SavedPlan,
@@ -51,6 +51,7 @@ __all__ = [
     "PARTIAL_PLAN",
     "RULES",
     "Gate",
+    "OutputIndex",
     "Outputs",
     "Part",
     "Plan",
@@ -105,6 +106,7 @@ _NAMES = {
         "PlanOptions",
     ),
     "outputs": (
+        "OutputIndex",
         "Outputs",
         "Promise",
     ),

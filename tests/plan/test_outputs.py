@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.plan import build_plan
 from batchspec.plan.actions import SubmitTasks
-from batchspec.plan.build import build
 from batchspec.plan.observed import Blob
 from batchspec.plan.outputs import OutputIndex, Promise
 from tests.plan.situation import SPEC, situation
@@ -75,7 +75,7 @@ def test_a_task_without_its_required_output_is_not_done(
         facts = found.observed.containers["output"]
         facts = replace(facts, blobs=blobs) if exists else replace(facts, metadata=None)
         containers = {**found.observed.containers, "output": facts}
-        plan = build(found.spec, replace(found.observed, containers=containers))
+        plan = build_plan(found.spec, replace(found.observed, containers=containers))
     submitted = [step for step in plan.steps if isinstance(step.action, SubmitTasks)]
     assert sum(step.items for step in submitted) == runs
     assert [step.reason for step in submitted] == ([f"{runs} with missing outputs"] if runs else [])
@@ -86,5 +86,5 @@ def test_a_required_output_of_an_earlier_version_does_not_count(tmp_path: Path) 
         blobs = tuple(Blob(f"{stem}1.out", 1, None, work="0" * 14) for stem in "abc")
         facts = replace(found.observed.containers["output"], blobs=blobs)
         containers = {**found.observed.containers, "output": facts}
-        plan = build(found.spec, replace(found.observed, containers=containers))
+        plan = build_plan(found.spec, replace(found.observed, containers=containers))
     assert sum(step.items for step in plan.steps if isinstance(step.action, SubmitTasks)) == 3

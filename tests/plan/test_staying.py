@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.plan.build import build
+from batchspec.plan import build_plan
 from tests.plan.situation import situation
 
 RULES = "cleanup: {containers: on_success, job: ask, pool: ask}"
@@ -24,6 +24,6 @@ EARLIER = {"id": "demo", "state": "completed", "tasks": {"count": ["done", "done
 def test_every_job_of_the_run_stays(rules: str, stays: list[str], tmp_path: Path) -> None:
     case = {"change": {RULES: rules}, "jobs": [EARLIER]}
     with situation(case, tmp_path) as found:
-        plan = build(found.spec, found.observed)
+        plan = build_plan(found.spec, found.observed)
     assert [step.subject for step in plan.stays][: len(stays) or None] == stays
     assert not {step.id for step in plan.stays} & {step.id for step in plan.steps}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.plan import build_plan
 from batchspec.plan.actions import DownloadResults, SubmitTasks
-from batchspec.plan.build import build
 from batchspec.plan.cleanup import results_digest
 from batchspec.plan.observed import ContainerFacts, Receipt
 from batchspec.plan.plan import Plan
@@ -82,7 +82,7 @@ def test_other_results_in_the_spec_are_downloaded(
         (job,) = found.observed.jobs
         entries = results_digest(found.spec) if same else "0" * 16
         receipt = Receipt(receipt_name(job.id, job.created), 3, 0, entries=entries)
-        plan = build(found.spec, replace(found.observed, receipt=receipt))
+        plan = build_plan(found.spec, replace(found.observed, receipt=receipt))
     steps = [step for step in plan.steps if isinstance(step.action, DownloadResults)]
     assert len(steps) == downloads
     assert not any(isinstance(step.action, SubmitTasks) for step in plan.steps)
@@ -104,6 +104,6 @@ def test_the_digest_of_results_contains_folder_and_pattern(tmp_path: Path) -> No
 def test_only_the_last_download_completes_the_receipt(tmp_path: Path) -> None:
     with situation(FINISHED, tmp_path) as found:
         spec = replace(found.spec, results=found.spec.results * 2)
-        plan = build(spec, found.observed)
+        plan = build_plan(spec, found.observed)
     downloads = [s.action for s in plan.steps if isinstance(s.action, DownloadResults)]
     assert [action.complete for action in downloads] == [False, True]

@@ -15,7 +15,7 @@ from batchspec.cli.options import (
     Verbose,
     Yes,
 )
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 
 
 async def attach(

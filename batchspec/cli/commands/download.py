@@ -14,7 +14,7 @@ from batchspec.cli.options import (
     Variables,
     Yes,
 )
-from batchspec.diagnostics import Exit
+from batchspec.exit_codes import Exit
 
 
 async def download(
