@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from batchspec.account import TaskCounts
 from batchspec.apply.events import Event, Stamped, TaskFailed, TasksSeen
-from batchspec.apply.ports import TaskCounts
 from batchspec.apply.wait import wait_for_tasks
 from batchspec.plan.actions import WaitForTasks
 from batchspec.render.report import Tally, TaskTally
@@ -33,7 +33,7 @@ async def test_tasks_of_earlier_jobs_are_part_of_the_totals() -> None:
 
 async def test_the_last_totals_are_those_that_lists_confirm() -> None:
     class Idle(Lagging):
-        async def runs_any(self, job_id: str) -> bool:
+        async def any_running(self, job_id: str) -> bool:
             return False
 
     account = Idle(before=TaskCounts(0, 0, 1, 1), late=9)

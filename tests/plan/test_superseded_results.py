@@ -39,7 +39,7 @@ def planned(
             receipt = replace(receipt, lost_works=(work,))
         output = {"output": ContainerFacts({"batchspec_spec": "demo"})}
         containers = {**observed.containers, **output}
-        return build(found.spec, replace(observed, receipt=receipt, containers=containers))
+        return build_plan(found.spec, replace(observed, receipt=receipt, containers=containers))
 
 
 @pytest.mark.parametrize(
