@@ -6,7 +6,7 @@ ARGS ?=
 FAST := tests/spec tests/plan tests/apply tests/observe tests/render tests/project
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check lint install lock format bench clean
+.PHONY: help demo test test-fast coverage check lint install lock format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,12 @@ test: $(READY) ## run the tests in parallel (ARGS="tests/spec -k colon" runs som
 
 test-fast: $(READY) ## run the tests that need no service, in less than a minute
 	@$(BIN)/pytest -n auto $(FAST) $(ARGS)
+
+coverage: $(READY) ## run all tests with branch coverage, and print it by module
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n auto $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
 
 check: lint ## run lint and all tests
 	@$(MAKE) --no-print-directory test
@@ -45,7 +51,7 @@ lock: $(READY) ## update requirements.lock from pyproject.toml (ARGS=--upgrade: 
 		--no-emit-index-url --output-file requirements.lock $(ARGS)
 
 clean: ## remove .venv and the caches; results and the embedded service's data stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml tools/setup.sh
