@@ -159,7 +159,10 @@ def _stage(node: Node, filler: _Substitution, folder: Path) -> Node:
     each = node.get("for_each")
     quiet = replace(filler, problems=Diagnostics())
     items = for_each(quiet.fill(each, "for_each") if each else None, folder)
-    names = stage_names(filler.names, items)
+    names, without_task = (stage_names(filler.names, items, task=task) for task in (True, False))
+    if each is not None and isinstance(items, Once) and _is_wrong(each):
+        # The names of the items are unknown: that they are not defined is no further error.
+        names, without_task = replace(names, open=True), replace(without_task, open=True)
     for key, shell in (("command", Shell.DEFAULT), ("command_line", Shell.NONE)):
         written, chosen = node.get(key), node.get("shell")
         if key == "command" and chosen is not None and chosen.value == "none":
@@ -168,13 +171,17 @@ def _stage(node: Node, filler: _Substitution, folder: Path) -> Node:
         if command is not None:
             filler.report(check_command(command, names, windows=filler.windows))
     if (id_ := node.get("id")) is not None and id_.text is not None:
-        without_task = stage_names(filler.names, items, task=False)
         filler.report(check(template_of(id_), without_task))
     members = {
         key: child if key in _PER_TASK else filler.of_task(child, key, names)
         for key, child in node.members.items()
     }
     return replace(node, value=members)
+
+
+def _is_wrong(node: Node) -> bool:
+    """Whether an error was reported for a node or a part of it."""
+    return node.wrong or any(map(_is_wrong, (*node.members.values(), *node.items)))
 
 
 @dataclass(frozen=True, slots=True)
