@@ -46,7 +46,7 @@ async def wait_for_pool(monitor: Monitor) -> StepResult:
     while True:
         health = await monitor.poll()
         if health.over:
-            return StepResult(0, note="the job has ended")
+            return StepResult(0, note="not needed any more: the job has ended")
         if health.usable:
             return StepResult(health.usable)
         if (cause := monitor.ending) is not None:

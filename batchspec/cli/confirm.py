@@ -6,7 +6,7 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from batchspec.cli.console import show_diagnostics
@@ -65,26 +65,32 @@ def _ctrl_c_raises() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def needs_answer(summary: str, detail: str = "") -> UsageError:
-    """The error of a command that has a question and no terminal; ``detail`` is the question."""
-    return UsageError(Diagnostic("needs-answer", summary, detail, fix="Use `-y` to answer yes."))
+def agreed(question: str, *, yes: bool, problems: Sequence[Diagnostic] = ()) -> bool:
+    """Whether the user agrees; the default is no. ``problems`` are why the command has to ask.
+
+    Raises:
+        UsageError: there is no terminal, and ``-y`` (``yes``) is not given.
+    """
+    from batchspec.render.questions import unanswered
+
+    if yes:
+        return True
+    if not has_terminal():
+        raise UsageError(unanswered(question, problems))
+    return confirm(question, default=False)
 
 
-def confirm_plan(plan: Plan, progress: ProgressKind, *, yes: bool) -> bool:
+def confirm_plan(plan: Plan, progress: ProgressKind, *, yes: bool, destroy: bool = False) -> bool:
     """Whether the user agrees to a plan and to each of its questions.
 
     Raises:
         UsageError: there is no terminal, and ``-y`` (``yes``) is not given.
     """
-    from batchspec.render.questions import apply_question, no_terminal_text, unanswered
+    from batchspec.render.questions import plan_question
 
-    if yes:
-        return True
-    if not has_terminal():
-        raise needs_answer(no_terminal_text(plan), unanswered(plan))
-    if not progress.shows_plan and plan.questions:
+    if not yes and has_terminal() and not progress.shows_plan and plan.questions:
         show_diagnostics(plan.questions)
-    return confirm(apply_question(plan), default=False)
+    return agreed(plan_question(plan, destroy=destroy), yes=yes, problems=plan.questions)
 
 
 def needs_confirmation(plan: Plan) -> bool:

@@ -168,14 +168,6 @@ def reset_question(data: Path) -> str:
     return f"Delete every pool, job, task and blob of the local service in {where}? [y/N] "
 
 
-def reset_unasked(data: Path) -> str:
-    """Why a reset without a terminal ends."""
-    return (
-        f"this deletes every pool, job, task and blob of the local service in {flat(str(data))}; "
-        "there is no terminal for the question"
-    )
-
-
 def reset_text(data: Path) -> str:
     """The message after a reset."""
     return f"The local service has stopped and the data in {flat(str(data))} are deleted."

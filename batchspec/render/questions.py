@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from batchspec.apply.ports import Deletion
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan import Gate, Plan, Verb
 from batchspec.plan.observed import JobFacts, TaskFacts
 from batchspec.render import units
 from batchspec.render.output import flat
-from batchspec.render.plan import plan_summary
 
 _COSTS = {
     "pool": "its nodes are billed until it is deleted",
@@ -60,16 +60,20 @@ def _node_hours(nodes: int, target: str) -> str:
     return f"{stay}: {hours} per hour{local}"
 
 
-def apply_question(plan: Plan) -> str:
-    """Asks whether to apply a plan and names what it deletes; the default is no."""
+def plan_question(plan: Plan, *, destroy: bool = False) -> str:
+    """Asks whether to carry out a plan and names what it deletes; the default is no."""
     lost = [
         flat(step.subject)
         for step in plan.steps
         if step.verb in {Verb.REPLACE, Verb.DELETE} and step.gate is Gate.FLOW
     ]
-    text = f"Apply this plan on {plan.account.target}, {flat(plan.account.batch)}?"
+    account = f"{plan.account.target}, {flat(plan.account.batch)}"
+    content = f"with everything in {'it' if len(lost) == 1 else 'them'}"
+    if destroy and lost:
+        return f"Delete {units.listed(lost)} {content} on {account}? [y/N] "
+    text = f"Apply this plan on {account}?"
     if lost:
-        text += f" This deletes {units.listed(lost)} and everything in it."
+        text += f" This deletes {units.listed(lost)} {content}."
     return f"{text} [y/N] "
 
 
@@ -79,14 +83,15 @@ NOTHING_TO_DELETE = "Nothing to delete: no resource of this spec is in the accou
 CONTINUE = "Continue? [y/N] "
 
 
-def unanswered(plan: Plan) -> str:
-    """The questions of a plan, a line each."""
-    return "\n".join(flat(question.summary) for question in plan.questions)
-
-
-def no_terminal_text(plan: Plan) -> str:
-    """Why a run that has to ask ends without a terminal."""
-    return f"there is no terminal for the question. {plan_summary(plan)}"
+def unanswered(question: str, problems: Sequence[Diagnostic] = ()) -> Diagnostic:
+    """The error of a command that has a question and no terminal; ``problems`` are its reasons."""
+    lines = [flat(problem.summary) for problem in problems]
+    return Diagnostic(
+        "needs-answer",
+        "a question needs an answer, and there is no terminal",
+        detail="\n".join([*lines, question.removesuffix("[y/N] ").strip()]),
+        fix="To answer yes, add `-y` to the command.",
+    )
 
 
 _NAMED = 10

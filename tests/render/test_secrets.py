@@ -31,7 +31,7 @@ from batchspec.render.diagnostics import diagnostic_text
 from batchspec.render.local import LocalStatus, local_status_json, local_status_text
 from batchspec.render.output import clean
 from batchspec.render.progress.live import LiveView, console_on
-from batchspec.render.questions import apply_question, delete_question, no_terminal_text
+from batchspec.render.questions import delete_question, plan_question, unanswered
 from batchspec.render.report import fold, report_json
 from batchspec.render.style import UNICODE
 from tests.render.plans import HERE, PLANS
@@ -124,8 +124,8 @@ def test_plans(leak: str) -> None:
         plan_text(plan, color=True),
         plan_json(plan),
         plan_markdown(plan, here=HERE),
-        apply_question(plan),
-        no_terminal_text(plan),
+        plan_question(plan),
+        unanswered(plan_question(plan, destroy=True), plan.questions).detail,
     ]
     for text in texts:
         assert MARK not in text.replace("\n", "")

@@ -25,6 +25,7 @@ from batchspec.render import (
     status_text,
     summary_text,
 )
+from batchspec.render.diagnostics import diagnostics_text
 from batchspec.render.local import (
     LocalStatus,
     local_status_json,
@@ -36,10 +37,10 @@ from batchspec.render.local import (
     stopped_text,
 )
 from batchspec.render.questions import (
-    apply_question,
     delete_question,
     left_lines,
-    no_terminal_text,
+    plan_question,
+    unanswered,
 )
 from batchspec.render.report import Phase, StepReport, StepState, TaskTally, fold, report_json
 from batchspec.spec import Record
@@ -222,11 +223,25 @@ def test_questions_name_what_is_deleted_and_what_keeping_costs() -> None:
     question = delete_question(replace(job, failed=False), target="azure")
     assert "it costs nothing, but counts" in question
     assert question.endswith("[Y/n] ")
-    question = apply_question(PLANS["changed"])
+    question = plan_question(PLANS["changed"])
     assert AZURE.batch in question
-    assert "This deletes pool topn and everything in it." in question
-    assert "deletes" not in apply_question(PLANS["fresh"]), "clean-up is not named"
-    assert "no terminal" in no_terminal_text(PLANS["fresh"])
+    assert "This deletes pool topn with everything in it." in question
+    assert "deletes" not in plan_question(PLANS["fresh"]), "clean-up is not named"
+
+
+def test_the_question_of_destroy_is_about_what_it_deletes() -> None:
+    question = plan_question(PLANS["changed"], destroy=True)
+    assert question == (f"Delete pool topn with everything in it on azure, {AZURE.batch}? [y/N] ")
+
+
+def test_a_question_without_a_terminal_is_an_error_that_shows_the_question() -> None:
+    problem = unanswered("Delete pool topn? [y/N] ", [Diagnostic("x", "another run is active")])
+    assert diagnostics_text([problem]) == (
+        "error: a question needs an answer, and there is no terminal [needs-answer]\n"
+        "  another run is active\n"
+        "  Delete pool topn?\n"
+        "  fix: To answer yes, add `-y` to the command."
+    )
 
 
 @pytest.mark.parametrize("phase", ["waiting", "installing-azurite", "starting", "something-new"])

@@ -46,6 +46,6 @@ async def destroy(
             show_plan(plan, Format.TEXT, verbose=False, nothing=NOTHING_TO_DELETE)
             if plan.empty:
                 return Exit.DONE
-        if not plan.empty and not confirm_plan(plan, progress, yes=yes):
+        if not plan.empty and not confirm_plan(plan, progress, yes=yes, destroy=True):
             return Exit.DONE
         return await execute(plan, session, progress, yes=True, verb="destroy")

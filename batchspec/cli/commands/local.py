@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from batchspec.cli.command_line import CommandLine, show_help
-from batchspec.cli.confirm import confirm, has_terminal, needs_answer
+from batchspec.cli.confirm import agreed
 from batchspec.cli.console import out, use_color
 from batchspec.cli.options import Format, TextOrJson, Yes
 from batchspec.diagnostics import Diagnostic, UsageError
@@ -147,15 +147,12 @@ def reset(yes: Yes = False) -> int:
     """Stop the service and delete its pools, jobs, tasks and blobs."""
     from batchspec import local
     from batchspec.cli.account import service_errors
-    from batchspec.render.local import reset_question, reset_text, reset_unasked
+    from batchspec.render.local import reset_question, reset_text
 
     with service_errors():
         data = local.status().data
-    if not yes:
-        if not has_terminal():
-            raise needs_answer(reset_unasked(data))
-        if not confirm(reset_question(data), default=False):
-            return Exit.DONE
+    if not agreed(reset_question(data), yes=yes):
+        return Exit.DONE
     with service_errors():
         local.reset()
     out(reset_text(data))

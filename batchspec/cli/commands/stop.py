@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchspec.cli.confirm import confirm, has_terminal, needs_answer
+from batchspec.cli.confirm import agreed
 from batchspec.cli.console import out
 from batchspec.cli.options import RunOptions, SpecFile, TargetOption, VariableFiles, Variables, Yes
 from batchspec.diagnostics import UsageError
@@ -89,7 +89,7 @@ async def _stop_jobs(
         return False
     for job in open_jobs:
         counts = await cloud.jobs.get_task_counts(job.id)
-        if not _agreed(job_question(job.id, counts.running, counts.active), yes=yes):
+        if not agreed(job_question(job.id, counts.running, counts.active), yes=yes):
             return False
         # A job that is being terminated keeps its reason.
         await cloud.jobs.terminate(job.id, reason)
@@ -148,7 +148,7 @@ async def _stop_tasks(
         if match not in running:
             out(task_not_running(match.seen.facts))
     ids = [match.seen.facts.id for match in running]
-    if not ids or not _agreed(tasks_question(ids), yes=yes):
+    if not ids or not agreed(tasks_question(ids), yes=yes):
         return
     for job_id, group in groupby(sorted(running, key=lambda m: m.job), lambda m: m.job):
         task_ids = [match.seen.facts.id for match in group]
@@ -158,16 +158,3 @@ async def _stop_tasks(
         for task_id in task_ids:
             await cloud.tasks.terminate(job_id, task_id)
     out(tasks_ended(ids))
-
-
-def _agreed(question: str, *, yes: bool) -> bool:
-    """Whether the user agrees.
-
-    Raises:
-        UsageError: there is no terminal, and ``-y`` is not given.
-    """
-    if yes:
-        return True
-    if not has_terminal():
-        raise needs_answer(f"there is no terminal to ask on. {question.partition('?')[0]}?")
-    return confirm(question, default=False)
