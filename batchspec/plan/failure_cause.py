@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from batchspec.plan.metadata import why_stopped
 from batchspec.plan.observed import JobFacts, TaskFacts
 
 START_TASK = "start-task"
@@ -52,6 +53,8 @@ def _ended(task: TaskFacts, job: JobFacts | None) -> str:
     """
     if task.exit_code == _TIMED_OUT or "wall clock" in (task.message or "").lower():
         return "timeout"
+    if job is not None and why_stopped(job.metadata, task.id):
+        return "ended"
     reason = job.terminate_reason if job is not None else None
     if reason in _AT_LIMIT:
         return "timeout"

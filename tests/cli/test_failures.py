@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def job(reason: str) -> JobFacts:
 )
 def test_a_cause_is_one_word(task: TaskFacts, reason: str, cause: str) -> None:
     assert cause_of(task, job(reason) if reason else None) == cause
+
+
+def test_a_task_that_was_stopped_before_its_job_is_not_attributed_to_the_job() -> None:
+    ended = failed(None, "TaskEnded", "Ended by User Request")
+    stopped = job("stopped by ada@host")
+    stopped = replace(stopped, metadata={f"batchspec:stopped:{ended.id}": "stopped by ada@host"})
+    assert cause_of(ended, stopped) == "ended"
+    assert cause_of(replace(ended, id="another"), stopped) == "job-ended"
 
 
 def test_only_failed_tasks_are_selected() -> None:
