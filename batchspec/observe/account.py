@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+from dataclasses import replace
 
 from batchspec.account import Account
 from batchspec.observe.results import occupied, read_receipt, unwritable
 from batchspec.observe.spool import Spool
 from batchspec.plan import job_base, package_references
-from batchspec.plan.metadata import scope_is_whole
+from batchspec.plan.metadata import SPEC, scope_is_whole
 from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Origin, PoolFacts
 from batchspec.plan.stamps import containers_written, input_containers
-from batchspec.spec import Container, PoolKind, Rows, Spec, read_rows
+from batchspec.spec import Container, PoolKind, Record, Rows, Spec, read_rows
 
 
 async def observe(
@@ -41,7 +42,7 @@ async def observe(
             key: group.create_task(_container(container, account, spool, key in listed))
             for key, container in spec.containers.items()
         }
-        pool = group.create_task(_pool(spec, account))
+        pool = group.create_task(_pool(spec, account, work=work))
         jobs = group.create_task(_jobs(spec, account, spool) if tasks else jobs_of(spec, account))
         schedule = group.create_task(account.job_schedules.get(spec.job.id))
         images = group.create_task(account.images.list()) if work else None
@@ -106,9 +107,17 @@ async def _blobs(container: Container, account: Account, spool: Spool) -> None:
         spool.add_blob(container.key, blob)
 
 
-async def _pool(spec: Spec, account: Account) -> PoolFacts | None:
-    # The service names an auto pool; it belongs to the job.
-    return None if spec.pool.kind is PoolKind.JOB else await account.pools.get(spec.pool.id)
+async def _pool(spec: Spec, account: Account, *, work: bool) -> PoolFacts | None:
+    """The pool; with the states of its nodes if a change of its start task restarts them."""
+    if spec.pool.kind is PoolKind.JOB:
+        # The service names an auto pool; it belongs to the job.
+        return None
+    facts = await account.pools.get(spec.pool.id)
+    if facts is None or not work or facts.metadata.get(SPEC) != spec.name:
+        return facts
+    if not isinstance(facts.properties.get("startTask"), Record):
+        return facts
+    return replace(facts, node_states=await account.pools.get_node_counts(facts.id))
 
 
 async def _jobs(spec: Spec, account: Account, spool: Spool) -> tuple[JobFacts, ...]:

@@ -26,6 +26,8 @@ START_TASK_FAILED = "starttaskfailed"
 """The state of a node whose start task failed (``BatchNodeState``)."""
 NODE_UNUSABLE = "unusable"
 """The state of a node that the service cannot use (``BatchNodeState``)."""
+START_TASK_RUNNING = "waitingforstarttask"
+"""The state of a node whose start task runs; the service refuses to restart such a node."""
 UNHEALTHY = (START_TASK_FAILED, NODE_UNUSABLE)
 """The states of a node that accepts no tasks until a client acts."""
 
@@ -147,6 +149,7 @@ class PoolFacts:
     ``resize_errors`` are the code and message of each; ``allocation_since`` is when the allocation
     state last changed, which is when a resize that is over has ended. ``autoscale_error`` is the
     code and message of the formula's latest evaluation (at ``autoscale_at``), if it failed.
+    ``node_states`` counts the nodes by state; it is empty unless a plan may have to restart them.
     """
 
     id: str
@@ -162,6 +165,7 @@ class PoolFacts:
     allocation_since: datetime | None = None
     autoscale_error: tuple[str, str] | None = None
     autoscale_at: datetime | None = None
+    node_states: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def scales(self) -> bool:

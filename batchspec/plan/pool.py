@@ -31,7 +31,7 @@ from batchspec.plan.metadata import (
     own_metadata,
     provenance,
 )
-from batchspec.plan.observed import Observed, PoolFacts
+from batchspec.plan.observed import START_TASK_RUNNING, UNHEALTHY, Observed, PoolFacts
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.rules.account import missing_pool, pool_differs, pool_drift
 from batchspec.plan.rules.image import resolve_image
@@ -170,11 +170,28 @@ def _change(
     if lasting:
         return PoolChange(ChangeMethod.REPLACE, f"{why}; no update takes that away")
     patch = Record({key: body.get(key, _DEFAULTS.get(key)) for key in _patched(body, hows)})
+    if ChangeMethod.REBOOT in hows and _all_starting(facts):
+        return PoolChange(
+            ChangeMethod.REPLACE,
+            f"{why}; its nodes still run the previous start task and cannot restart",
+        )
     if ChangeMethod.REBOOT in hows and not empty:
         return PoolChange(ChangeMethod.REBOOT, f"{why}; its nodes restart", patch)
     if hows & {ChangeMethod.REBOOT, ChangeMethod.EMPTY}:
         return PoolChange(ChangeMethod.NOW, f"{why}; it has no node now", patch)
     return PoolChange(ChangeMethod.NOW, why, patch)
+
+
+def _all_starting(facts: PoolFacts) -> bool:
+    """Whether every node runs its start task, or failed at it, so that no task runs.
+
+    The service refuses to restart a node whose start task runs; a failed node can be restarted.
+    """
+    states = facts.node_states
+    starting = states.get(START_TASK_RUNNING, 0)
+    return starting > 0 and sum(states.values()) == starting + sum(
+        states.get(state, 0) for state in UNHEALTHY
+    )
 
 
 def drift(body: Record, facts: PoolFacts) -> tuple[Difference, ...]:

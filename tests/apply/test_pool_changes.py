@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from batchspec.apply import run
+from batchspec.apply import Cancellation, run
 from batchspec.apply.events import Event, Waiting
 from batchspec.exit_codes import Exit
 from batchspec.plan.actions import (
@@ -62,6 +65,26 @@ async def test_a_start_task_that_delays_a_restart_is_reported(tmp_path: Path) ->
     assert first.summary.startswith("2 nodes run the previous start task")
     assert "--replace pool" in first.action
     assert (first.resolved, last.resolved) == (False, True)
+
+
+async def test_ctrl_c_ends_the_wait_for_a_start_task_at_once(tmp_path: Path) -> None:
+    """The service refuses a restart while a start task runs; its client would wait for minutes."""
+
+    class Waits(Remembering):
+        async def restart_nodes(self, pool_id: str, nodes: Sequence[str] | None) -> None:
+            await self._call("restart_nodes", pool_id)
+            cancellation.request()
+            await asyncio.Event().wait()
+
+    account, cancellation = Waits(node_state="waitingforstarttask"), Cancellation()
+    account.pools["p"] = Record(id="p", targetDedicatedNodes=2)
+    world = replace(account.world(), cancellation=cancellation)
+    plan = plan_of([step("s", UpdatePool("p", PATCH, HOUR, restart=True))])
+    code = await asyncio.wait_for(
+        run(plan, world, lambda _: None, tmp_path / "receipt.jsonl"), timeout=60
+    )
+    assert code is Exit.INTERRUPTED
+    assert "update_pool metadata" not in account.calls
 
 
 async def test_without_a_restart_there_is_one_update(tmp_path: Path) -> None:

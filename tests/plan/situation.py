@@ -11,7 +11,8 @@ A case is a YAML file with ``about`` (a sentence) and, all optional:
                to replace in the spec of now, and files as they were
 ``pool``       ``{by, state, nodes, metadata, set: {REST name: value}}``: the pool as it was made,
                with what somebody set since; ``nodes`` are those it has, if not what it should;
-               ``errors`` are ``[code, message]`` of its last resize
+               ``errors`` are ``[code, message]`` of its last resize; ``states`` counts the nodes
+               by state
 ``jobs``       a list of ``{id, state, by, scope, reason, keeps, foreign, set, tasks}``, tasks as
                ``{STAGE: [STATE, ...]}``, the oldest first; ``applied_by`` (``user@host``) is who
                did so from elsewhere, with ``keeps`` a retry kept tasks for the spec of now,
@@ -287,7 +288,8 @@ def _pool(given: Mapping[str, Any], spec: Spec, observed: Observed) -> PoolFacts
     target = given.get("nodes", target) if found.get("enableAutoScale") else target
     nodes, state = given.get("nodes", target), given.get("state", "active")
     errors = tuple((code, message) for code, message in given.get("errors", ()))
-    return PoolFacts(spec.pool.id, state, "steady", found, metadata, nodes, 0, target, 0, errors)
+    facts = PoolFacts(spec.pool.id, state, "steady", found, metadata, nodes, 0, target, 0, errors)
+    return replace(facts, node_states=given.get("states", {}))
 
 
 def _job(given: Mapping[str, Any], number: int, made: Situation) -> JobFacts:
