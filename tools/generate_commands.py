@@ -144,6 +144,7 @@ The causes, which `retry --cause` accepts:
 | `job-ended` | the job was terminated while the task ran |
 | `ended` | a client terminated the task |
 | `start-task` | nodes, not tasks: their start task failed, so that they run no tasks |
+| `start-task-running` | nodes, not tasks: their start task had not ended at the time limit |
 | `preparation-task` | nodes, not tasks: the job preparation task failed on them |
 | `unusable` | nodes, not tasks: the service cannot use them |
 | other | the service's failure code: `command-program-not-found`, `blob-not-found` ... |

@@ -39,12 +39,16 @@ class TaskCounts:
 
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """A node of a pool: its state, and the exit code and failure of its start task."""
+    """A node of a pool: its state, and the exit code and failure of its start task.
+
+    ``started`` is when the start task last started.
+    """
 
     id: str
     state: str
     exit_code: int | None = None
     message: str = ""
+    started: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

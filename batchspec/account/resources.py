@@ -97,6 +97,10 @@ class Nodes(Protocol):
         """The nodes whose start task failed or that are unusable."""
         ...
 
+    def list_starting(self, pool_id: str) -> AsyncIterator[NodeFacts]:
+        """The nodes whose start task runs."""
+        ...
+
     async def reboot(self, pool_id: str, node_ids: Sequence[str] | None = None) -> None:
         """Restart every node of a pool, or these; tasks that run there run again.
 

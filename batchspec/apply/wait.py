@@ -13,14 +13,14 @@ from batchspec.account import Account, TaskCounts
 from batchspec.apply.context import StepResult
 from batchspec.apply.events import Noticed, Outcome, StagesSeen, TaskFailed, TasksSeen
 from batchspec.apply.missing_resource import job_missing
-from batchspec.apply.monitor import Cause, Health, Monitor
+from batchspec.apply.monitor import Cause, Health, Monitor, lasting
 from batchspec.apply.node_logs import TAIL, read_tail
 from batchspec.apply.polling import wait_until_ended
 from batchspec.diagnostics import Diagnostic, ServiceError, Severity
 from batchspec.exit_codes import Exit
 from batchspec.plan import count_stages
 from batchspec.plan.actions import WaitForTasks
-from batchspec.plan.failure_cause import BLOCKED, UNPREPARED
+from batchspec.plan.failure_cause import AT_LIMIT, BLOCKED, UNPREPARED
 from batchspec.plan.observed import JobFacts
 
 _DETAILED = 10
@@ -28,7 +28,6 @@ _DETAILED = 10
 
 TIME_LIMIT = "TimeLimit"
 """The terminate reason of a job at its limit, if the service has not ended it."""
-_AT_LIMIT = frozenset({"MaxWallClockTimeExpiry", TIME_LIMIT})
 _ALL_DONE = "AllTasksComplete"
 """The terminate reason of a job in which every task is completed."""
 _NOT_TERMINATED = frozenset({None, _ALL_DONE, "JMComplete"})
@@ -55,6 +54,7 @@ async def wait_for_pool(monitor: Monitor) -> StepResult:
             scales = "until tasks wait" if health.pool.scales else "and does not scale itself"
             return StepResult(0, note=f"it has no nodes {scales}")
         if health.left <= 0:
+            await monitor.keep_start_tasks()
             monitor.report_all()
             if health.job is not None:
                 await monitor.world.account.jobs.terminate(health.job.id, TIME_LIMIT)
@@ -134,6 +134,7 @@ class _TaskWait:
         return await self._job_ended()
 
     async def _time_limit(self, health: Health) -> StepResult:
+        await self.monitor.keep_start_tasks()
         self.monitor.report_all()
         await self.monitor.world.account.jobs.terminate(self.action.job, TIME_LIMIT)
         return self._out_of_time(health.counts)
@@ -204,7 +205,8 @@ class _TaskWait:
         self._report(counts, 0.0)
         if counts.failed > self.counted:
             await self._report_failed(counts)
-        if job.terminate_reason in _AT_LIMIT:
+        if job.terminate_reason in AT_LIMIT:
+            await self.monitor.keep_start_tasks()
             self.monitor.report_all()
             return self._out_of_time(counts)
         # If the job was not closed, the final number of its tasks is not known.
@@ -231,7 +233,11 @@ class _TaskWait:
     def _out_of_time(self, counts: TaskCounts) -> StepResult:
         unfinished = self.action.tasks - counts.succeeded
         reason = next(iter(self.monitor.causes), None)
-        self.monitor.emit(Noticed(_time_limit(self.action, unfinished, reason)))
+        lasted = ""
+        if reason is not None and reason.since is not None:
+            seconds = (self.monitor.world.account.now() - reason.since).total_seconds()
+            lasted = f", for {lasting(seconds)}"
+        self.monitor.emit(Noticed(_time_limit(self.action, unfinished, reason, lasted)))
         return StepResult(counts.completed, outcome=Outcome.TIME_LIMIT)
 
 
@@ -259,14 +265,16 @@ def _ended_early(job: JobFacts, counts: TaskCounts) -> Diagnostic:
     )
 
 
-def _time_limit(action: WaitForTasks, unfinished: int, reason: Cause | None) -> Diagnostic:
-    """``reason`` is the cause for which the run waited at the end, if it is known."""
+def _time_limit(
+    action: WaitForTasks, unfinished: int, reason: Cause | None, lasted: str
+) -> Diagnostic:
+    """``reason`` is the cause for which the run waited at the end, ``lasted`` for how long."""
     detail = (
         f"{unfinished} of {action.tasks} task{'' if action.tasks == 1 else 's'} did not succeed."
     )
     fix = "Raise `job.max_wall_clock_time` and apply again; succeeded tasks do not run again."
     if reason is not None:
-        detail += f" At the end: {reason.summary}."
+        detail += f" At the end: {reason.summary}{lasted}."
         fix = reason.action
     return Diagnostic(
         "time-limit",

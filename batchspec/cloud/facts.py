@@ -126,6 +126,7 @@ def node_facts(body: Json) -> NodeFacts:
         state=body.get("state", ""),
         exit_code=start.get("exitCode"),
         message="; ".join(text for text in messages if text),
+        started=parse_timestamp(start["startTime"]) if start.get("startTime") else None,
     )
 
 

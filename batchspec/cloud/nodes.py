@@ -18,7 +18,7 @@ from batchspec.cloud.rest import (
     path_segment,
 )
 from batchspec.diagnostics import ServiceError
-from batchspec.plan.observed import UNHEALTHY
+from batchspec.plan.observed import START_TASK_RUNNING, UNHEALTHY
 
 _STARTING = frozenset({"NodeBeingCreated", "NodeBeingStarted"})
 """A node that may be starting with the earlier properties of the pool: restart it later."""
@@ -52,6 +52,11 @@ class Nodes:
         """The nodes whose start task failed or that are unusable."""
         where = " or ".join(f"state eq {odata_literal(state)}" for state in UNHEALTHY)
         async for node in self._list(pool_id, where):
+            yield node
+
+    async def list_starting(self, pool_id: str) -> AsyncIterator[NodeFacts]:
+        """The nodes whose start task runs."""
+        async for node in self._list(pool_id, f"state eq {odata_literal(START_TASK_RUNNING)}"):
             yield node
 
     async def reboot(self, pool_id: str, node_ids: Sequence[str] | None = None) -> None:

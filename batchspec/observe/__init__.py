@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         output_of_task,
         pool_of,
         started_tasks,
+        stored_failures,
         stored_output,
     )
 
@@ -52,6 +53,7 @@ __all__ = [
     "pool_of",
     "scan",
     "started_tasks",
+    "stored_failures",
     "stored_output",
     "tasks_alike",
 ]
@@ -64,7 +66,9 @@ _MODULES = {
     **dict.fromkeys(("Spool",), "spool"),
     **dict.fromkeys(("NodeOutput", "OutputFile", "TaskInJob"), "task_output"),
     **dict.fromkeys(("find_node_output", "find_task", "output_of_task"), "task_output"),
-    **dict.fromkeys(("pool_of", "started_tasks", "stored_output"), "task_output"),
+    **dict.fromkeys(
+        ("pool_of", "started_tasks", "stored_failures", "stored_output"), "task_output"
+    ),
 }
 
 

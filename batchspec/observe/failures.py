@@ -21,9 +21,11 @@ from batchspec.observe.task_output import (
     stored_failures,
 )
 from batchspec.plan.failure_cause import (
+    AT_LIMIT,
     NODE_CAUSES,
     PREPARATION_TASK,
     START_TASK,
+    START_TASK_UNFINISHED,
     UNUSABLE,
     cause_of,
     distinctive_parts,
@@ -31,7 +33,13 @@ from batchspec.plan.failure_cause import (
 )
 from batchspec.plan.metadata import why_stopped
 from batchspec.plan.node_logs import PREPARATION, NodeFailure, node_logs_container
-from batchspec.plan.observed import NODE_UNUSABLE, START_TASK_FAILED, JobFacts, TaskFacts
+from batchspec.plan.observed import (
+    NODE_UNUSABLE,
+    START_TASK_FAILED,
+    START_TASK_RUNNING,
+    JobFacts,
+    TaskFacts,
+)
 from batchspec.spec import Spec
 
 _TAIL = 2048
@@ -45,7 +53,12 @@ _AT_ONCE = 16
 _GROUPS = 10
 """How many groups a cause has at most; the rest is one more."""
 _NAMED = 10
-_CAUSE_OF_STATE = {START_TASK_FAILED: START_TASK, NODE_UNUSABLE: UNUSABLE}
+_CAUSE_OF_STATE = {
+    START_TASK_FAILED: START_TASK,
+    START_TASK_RUNNING: START_TASK_UNFINISHED,
+    NODE_UNUSABLE: UNUSABLE,
+}
+_USABLE = frozenset({"idle", "running"})
 _SAME = frozenset({"timeout", "preempted"})
 """Causes that are complete: the output of such tasks does not explain the failure."""
 _OTHER = "other"
@@ -311,7 +324,7 @@ async def _nodes(
         if pool is not None
         else []
     )
-    unwell = [node for node in seen if node.state.lower() in _CAUSE_OF_STATE]
+    unwell = _unwell(seen, jobs[-1] if jobs else None)
     alive = {node.id for node in seen}
     groups: dict[tuple[str, str], Failure] = {}
     for number, node in enumerate(unwell):
@@ -332,6 +345,24 @@ async def _nodes(
     return [
         replace(failure, group=_digest(failure.line)) if failure.cause in several else failure
         for failure in sorted(found_groups, key=lambda failure: (-failure.count, failure.line))
+    ]
+
+
+def _unwell(nodes: Sequence[NodeFacts], job: JobFacts | None) -> list[NodeFacts]:
+    """The nodes that take no tasks.
+
+    A start task that runs is only a failure if its job has reached its limit and no node is usable.
+    """
+    states = {START_TASK_FAILED, NODE_UNUSABLE}
+    usable = any(node.state.lower() in _USABLE for node in nodes)
+    if job is not None and job.terminate_reason in AT_LIMIT and not usable:
+        states.add(START_TASK_RUNNING)
+    found = [node for node in nodes if node.state.lower() in states]
+    return [
+        replace(node, message="the start task still runs")
+        if node.state.lower() == START_TASK_RUNNING
+        else node
+        for node in found
     ]
 
 

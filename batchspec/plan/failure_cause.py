@@ -16,11 +16,13 @@ from batchspec.plan.observed import JobFacts, TaskFacts
 
 START_TASK = "start-task"
 """The cause of nodes that take no tasks; a task does not fail by it, but waits."""
+START_TASK_UNFINISHED = "start-task-running"
+"""The cause of nodes whose start task still ran when the time limit of the job passed."""
 UNUSABLE = "unusable"
 """The cause of nodes that the service cannot use, whatever their start tasks did."""
 PREPARATION_TASK = "preparation-task"
 """The cause of nodes that take no tasks of a job, since its preparation task failed on them."""
-NODE_CAUSES = frozenset({START_TASK, UNUSABLE, PREPARATION_TASK})
+NODE_CAUSES = frozenset({START_TASK, START_TASK_UNFINISHED, UNUSABLE, PREPARATION_TASK})
 """The causes of nodes; all others are of tasks."""
 BLOCKED = "DependenciesFailed"
 """Why apply ends a job in which no task can start any more."""
@@ -28,7 +30,7 @@ UNPREPARED = "PreparationFailed"
 """Why apply ends a job whose preparation task failed on every node."""
 _TIMED_OUT = -1073741510
 """0xC000013A, the documented exit code of a task that ran into its wall-clock limit."""
-_AT_LIMIT = frozenset({"MaxWallClockTimeExpiry", "TimeLimit"})
+AT_LIMIT = frozenset({"MaxWallClockTimeExpiry", "TimeLimit"})
 """Why a job ended whose time was over; the second is what apply says when it ends one."""
 
 
@@ -56,7 +58,7 @@ def _ended(task: TaskFacts, job: JobFacts | None) -> str:
     if job is not None and why_stopped(job.metadata, task.id):
         return "ended"
     reason = job.terminate_reason if job is not None else None
-    if reason in _AT_LIMIT:
+    if reason in AT_LIMIT:
         return "timeout"
     return "ended" if reason in {None, "AllTasksComplete"} else "job-ended"
 

@@ -19,6 +19,7 @@ _CAUSES = {
     "upload": "an output file could not be uploaded",
     "preempted": "the node was preempted",
     "start-task": "the start task failed",
+    "start-task-running": "the start task had not ended at the time limit",
     "preparation-task": "the preparation task of the job failed",
     "unusable": "the node is unusable",
     "job-ended": "the job ended while they ran",
@@ -27,7 +28,11 @@ _CAUSES = {
     "unknown": "the service reports no cause",
 }
 
-_NODE_TASKS = {"start-task": "pool.start_task", "preparation-task": "job.prepare"}
+_NODE_TASKS = {
+    "start-task": "pool.start_task",
+    "start-task-running": "pool.start_task",
+    "preparation-task": "job.prepare",
+}
 """The key of the spec to fix for a failed task of the nodes."""
 
 

@@ -23,7 +23,7 @@ from batchspec.apply.events import (
 )
 from batchspec.plan import Gate, Step, Verb, actions, duration_seconds
 from batchspec.plan.actions import Action
-from batchspec.plan.observed import AccountNames
+from batchspec.plan.observed import START_TASK_RUNNING, AccountNames
 from batchspec.render import units
 from batchspec.render.output import clean, flat
 from batchspec.spec import Record
@@ -325,6 +325,8 @@ def task_cause(event: TaskFailed) -> str:
 
 def node_cause(event: NodeFailed) -> str:
     """Why a node cannot run tasks: ``start task failed (exit code 1)``."""
+    if event.state.lower() == START_TASK_RUNNING:
+        return flat(event.message)
     state = node_state_text(event.state)
     if event.exit_code:
         # The message of the service repeats that the exit code is not 0.

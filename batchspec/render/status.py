@@ -98,8 +98,9 @@ def _lines(status: Status, style: Style) -> Iterator[str]:
     if status.tasks is not None:
         yield f"tasks  {_tasks(status, status.tasks)}"
     yield from (f"       {line}" for line in stage_lines(status.stages))
+    label = "cause" if status.job_state == "completed" else "waits"
     for wait in status.waits:
-        yield f"waits  {style('warning', flat(wait.summary))}"
+        yield f"{label}  {style('warning', flat(wait.summary))}"
         yield from (f"       {flat(text)}" for text in (wait.detail, wait.action) if text)
 
 

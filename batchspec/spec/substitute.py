@@ -14,7 +14,7 @@ from pathlib import Path
 from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError
 from batchspec.spec.commands import check_command, command_line
 from batchspec.spec.convert import command_of, for_each, template_of
-from batchspec.spec.model import Shell
+from batchspec.spec.model import Once, Shell
 from batchspec.spec.scope import base_names, base_scope, stage_names
 from batchspec.spec.source import Source
 from batchspec.spec.template import VALUE, Names, check, evaluate

@@ -111,6 +111,7 @@ class FakeAccount:
             ),
             nodes=resource(
                 list_unhealthy=self.unhealthy_nodes,
+                list_starting=self.starting_nodes,
                 reboot=self.reboot_nodes,
                 get_file_tail=self.node_file_tail,
             ),
@@ -270,6 +271,11 @@ class FakeAccount:
         assert isinstance(count, int)
         look = self.looks[pool_id] = self.looks.get(pool_id, 0) + 1
         return {self.node_state if look > 2 else "starting": count}
+
+    async def starting_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
+        await self._call("starting_nodes", pool_id)
+        for number in range(dict(await self.node_counts(pool_id)).get("waitingforstarttask", 0)):
+            yield NodeFacts(f"n{number}", "waitingforstarttask", started=START)
 
     async def unhealthy_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
         count = self.pools[pool_id].get("targetDedicatedNodes")

@@ -14,6 +14,7 @@ import pytest
 from batchspec.account import NodeFacts, PreparationFacts, TaskCounts, TaskTimes, TaskWaiting
 from batchspec.apply.events import Event, NodeFailed, Noticed, Outcome, Waiting
 from batchspec.apply.monitor import CAUSES, Cause, Monitor, Watched
+from batchspec.apply.node_logs import NodeLogs
 from batchspec.apply.polling import (
     DELETION_LIMIT,
     TERMINATION_LIMIT,
@@ -24,6 +25,7 @@ from batchspec.apply.polling import (
 from batchspec.apply.wait import TIME_LIMIT, wait_for_pool, wait_for_tasks
 from batchspec.diagnostics import ServiceError
 from batchspec.plan.actions import WaitForTasks
+from batchspec.plan.node_logs import read_record
 from batchspec.plan.observed import JobFacts, PoolFacts
 from batchspec.spec.values import Record
 from tests.apply.fake import START, FakeAccount
@@ -129,7 +131,7 @@ async def test_a_recent_cause_is_reported_at_the_deadline() -> None:
     assert waits(events) == [("start-task-running", False)]
     (problem,) = [event.problem for event in events if isinstance(event, Noticed)]
     assert "the start task runs on 1 of 1 node of the pool 'p'" in problem.detail
-    assert "--start-task NODE" in problem.fix
+    assert "--start-task n0" in problem.fix
 
 
 async def test_the_limit_for_nodes_without_a_job() -> None:
@@ -154,7 +156,7 @@ async def test_the_wait_for_nodes_ends_with_the_job() -> None:
     account = Scripted(seen_nodes=[{"starting": 1}])
     account.terminated["j"] = "MaxWallClockTimeExpiry"
     monitor, _ = watching(account)
-    assert (await wait_for_pool(monitor)).note == "the job has ended"
+    assert (await wait_for_pool(monitor)).note == "not needed any more: the job has ended"
     done = await wait_for_tasks(WAIT, monitor)
     assert done.outcome is Outcome.TIME_LIMIT
 
@@ -351,3 +353,42 @@ async def test_a_preparation_task_that_failed_before_the_run_restarted_its_node(
     account.clock.elapsed = 2
     await monitor.poll()
     assert ("preparation-failed" in [cause.code for cause in monitor.causes]) is found
+
+
+# --- start tasks that run at the limit -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_service", [False, True])
+async def test_the_output_of_start_tasks_that_run_at_the_limit_is_kept(*, by_service: bool) -> None:
+    account = Scripted(
+        seen_nodes=[{"waitingforstarttask": 2}],
+        seen_counts=[TaskCounts(3, 0, 0, 0)],
+        containers={"logs": {}},
+    )
+    monitor, events = watching(account)
+    monitor.world = replace(monitor.world, node_logs=NodeLogs("logs"))
+    if by_service:
+        await monitor.poll()
+        account.clock.elapsed = 600
+        account.terminated["j"] = "MaxWallClockTimeExpiry"
+    done = await wait_for_tasks(WAIT, monitor)
+    assert done.outcome is Outcome.TIME_LIMIT
+    nodes = [event for event in events if isinstance(event, NodeFailed)]
+    assert [(node.node, node.message, node.stderr) for node in nodes] == [
+        (name, "the start task still ran after 10 min", "cp: no such file\n")
+        for name in ("n0", "n1")
+    ]
+    record = read_record(account.containers["logs"]["_nodes/p/n0/startup/failure.json"].decode())
+    assert record is not None
+    assert (record.state, record.count) == ("waitingforstarttask", 2)
+    (problem,) = [event.problem for event in events if isinstance(event, Noticed)]
+    assert "start task runs on 2 of 2 nodes of the pool 'p', for 10 min." in problem.detail
+    assert "`batchspec logs --start-task n0`" in problem.fix
+
+
+async def test_start_tasks_beside_nodes_that_take_tasks_are_not_kept() -> None:
+    account = Scripted(seen_nodes=[{"waitingforstarttask": 1, "running": 1}])
+    monitor, events = watching(account)
+    await wait_for_tasks(WAIT, monitor)
+    assert not [event for event in events if isinstance(event, NodeFailed)]
+    assert not [call for call in account.calls if call.startswith("starting_nodes")]

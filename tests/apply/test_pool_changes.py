@@ -71,8 +71,8 @@ async def test_ctrl_c_ends_the_wait_for_a_start_task_at_once(tmp_path: Path) -> 
     """The service refuses a restart while a start task runs; its client would wait for minutes."""
 
     class Waits(Remembering):
-        async def restart_nodes(self, pool_id: str, nodes: Sequence[str] | None) -> None:
-            await self._call("restart_nodes", pool_id)
+        async def reboot_nodes(self, pool_id: str, nodes: Sequence[str] | None = None) -> None:
+            await self._call("reboot_nodes", pool_id)
             cancellation.request()
             await asyncio.Event().wait()
 

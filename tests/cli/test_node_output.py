@@ -56,7 +56,7 @@ def test_start_tasks_that_failed_alike_are_one_entry_after_the_pool_is_gone(
     assert wrong.code == 2
     assert first in wrong.err
     text = near.run("failures", near.spec).out
-    assert "nodes has no job" in text
+    assert "no job of the spec 'nodes'" in text
     assert "| no disk" in text
 
 
@@ -120,3 +120,31 @@ def test_a_failed_preparation_task_leaves_traces(near: Workplace) -> None:
     assert (cause["cause"], cause["kind"]) == ("preparation-task", "node")
     assert cause["sample"]["text"] == "no licence\n"
     assert "Fix `job.prepare`" in near.run("failures", near.spec).out
+
+
+def test_a_start_task_that_runs_at_the_time_limit_is_the_cause_everywhere(
+    near: Workplace,
+) -> None:
+    """The job ends at its limit, and clean-up deletes the pool with the output of the node."""
+    spec = SPEC.replace("exit 3", "sleep 300").replace("nodes: 3", "nodes: 1")
+    spec = spec.replace("5m", "4s").replace("job: always", "job: never")
+    said = ran(near, spec, 7)
+    assert "the start task still ran after " in said
+    assert "At the end, for " in said or "start task runs on 1 of 1 node" in said
+    (cause,) = causes(near)
+    assert (cause["cause"], cause["kind"], cause["count"]) == ("start-task-running", "node", 1)
+    assert cause["message"].startswith("the start task still ran after ")
+    assert cause["sample"]["text"] == "no disk\n"
+    (node,) = cause["ids"]
+    assert f"batchspec logs {near.spec} --start-task {node}`" in said
+    assert near.run("logs", near.spec, "--start-task", node).out == "on stdout\n"
+    status = near.run("status", near.spec).out
+    assert "cause  the start task still ran after " in status
+
+
+def test_status_after_clean_up_names_the_start_task_that_failed(near: Workplace) -> None:
+    ran(near, SPEC.replace("job: always", "job: never"))
+    done = near.run("status", near.spec)
+    assert "waits  start task failed on 3 nodes of the pool 'nodes' (exit code 3)" in done.out
+    assert f"`batchspec failures {near.spec}` shows the output" in done.out
+    assert "another apply" not in done.out

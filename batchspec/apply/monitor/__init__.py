@@ -5,9 +5,9 @@ and events (:class:`Monitor`). Not here: whether a cause ends the run (``apply.w
 """
 
 from batchspec.apply.monitor.cause_table import CAUSES, Cause, CauseKind
-from batchspec.apply.monitor.causes import find_causes
+from batchspec.apply.monitor.causes import cause_of_deleted_pool, find_causes
 from batchspec.apply.monitor.health import Health, Watched, watched_of
-from batchspec.apply.monitor.monitor import Monitor
+from batchspec.apply.monitor.monitor import Monitor, lasting
 from batchspec.apply.monitor.poll import poll_in_detail
 
 __all__ = [
@@ -17,7 +17,9 @@ __all__ = [
     "Health",
     "Monitor",
     "Watched",
+    "cause_of_deleted_pool",
     "find_causes",
+    "lasting",
     "poll_in_detail",
     "watched_of",
 ]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from batchspec.account import NodeFacts
 from batchspec.apply.monitor.cause_table import CAUSES, Cause
 from batchspec.apply.monitor.health import USABLE, Health
-from batchspec.plan.observed import NODE_UNUSABLE, START_TASK_FAILED, JobFacts, PoolFacts
+from batchspec.plan.node_logs import NodeFailure
+from batchspec.plan.observed import (
+    NODE_UNUSABLE,
+    START_TASK_FAILED,
+    START_TASK_RUNNING,
+    JobFacts,
+    PoolFacts,
+)
 from batchspec.plan.resize_errors import RESIZE_FIX
 
 _STARTING = (
@@ -169,6 +176,7 @@ def _unwell(health: Health, pool: PoolFacts) -> Iterator[Cause]:
             f"pool {pool.id}",
             summary,
             detail=_node_message(nodes),
+            action=CAUSES[code].action.replace("NODE", nodes[0].id),
             ends=every and steady and not health.counts.running,
             service="StartTaskFailed" if state == START_TASK_FAILED else "NodeStateUnusable",
         )
@@ -178,6 +186,29 @@ def _node_message(nodes: list[NodeFacts]) -> str:
     """The first message of a node; that of a start task only repeats that it has an exit code."""
     found = (node for node in nodes if node.message and node.exit_code is None)
     return next((f"node {node.id}: {node.message}" for node in found), "")
+
+
+def cause_of_deleted_pool(pool: str, failures: Sequence[NodeFailure]) -> Cause | None:
+    """Why the nodes of a pool ran no tasks that does not exist any more, from what was stored."""
+    codes = {**_UNHEALTHY_CODES, START_TASK_RUNNING: "start-task-running"}
+    known = [failure for failure in failures if failure.state in codes]
+    if not known:
+        return None
+    first = max(known, key=lambda failure: failure.count)
+    nodes = f"{first.count} node{'' if first.count == 1 else 's'} of the pool {pool!r}"
+    how = "" if first.exit_code is None else f" (exit code {first.exit_code})"
+    summary = {
+        START_TASK_FAILED: f"start task failed on {nodes}{how}",
+        START_TASK_RUNNING: f"{first.message or 'the start task still ran'} on {nodes}",
+    }.get(first.state, f"{nodes} {'was' if first.count == 1 else 'were'} unusable")
+    return _cause(
+        codes[first.state],
+        f"pool {pool}",
+        summary,
+        detail="The pool does not exist any more.",
+        action="`batchspec failures` shows the output of the start task. Fix the cause, and run "
+        "`batchspec apply`.",
+    )
 
 
 def _part(count: int, pool: PoolFacts, health: Health) -> str:

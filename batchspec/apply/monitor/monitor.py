@@ -5,10 +5,12 @@ Every wait of a run uses the same monitor. Whether a cause ends the run is decid
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from batchspec.apply.events import Emit, NodeFailed, NodesSeen, Waiting
+from batchspec.account import NodeFacts
+from batchspec.apply.events import Emit, NodeFailed, NodesSeen, Noticed, Waiting
 from batchspec.apply.monitor.cause_table import Cause
 from batchspec.apply.monitor.causes import find_causes
 from batchspec.apply.monitor.health import Health, Watched
@@ -22,7 +24,9 @@ from batchspec.apply.node_logs import (
 )
 from batchspec.apply.polling import PollInterval
 from batchspec.apply.ports import World
+from batchspec.diagnostics import ServiceError, Severity
 from batchspec.exit_codes import Exit
+from batchspec.plan.observed import START_TASK_RUNNING
 
 _NODES_SHOWN = 3
 """How many failed nodes are reported with the output of their start task."""
@@ -61,7 +65,7 @@ class Monitor:
         self._health = health
         if health.pool is not None:
             self.emit(NodesSeen(health.pool.id, health.nodes, health.pool.target))
-        await self._report_nodes(health)
+        await self._report_nodes(health.pool_id, health.unwell)
         await self._keep_output(health)
         if not health.over:
             self.causes = tuple(self._dated(health))
@@ -115,6 +119,34 @@ class Monitor:
         self._reported[cause.key] = cause
         self.emit(cause.waiting())
 
+    async def keep_start_tasks(self) -> None:
+        """Report and store the output of start tasks that still run when the run ends.
+
+        Not if other nodes take tasks: then it is not why tasks did not run.
+        """
+        health = self._health
+        if health is None or health.usable or not health.of_nodes(START_TASK_RUNNING):
+            return
+        try:
+            listed = self.world.account.nodes.list_starting(health.pool_id)
+            nodes = [_still_running(node, health.at) async for node in listed]
+        except ServiceError as error:
+            # The end of the run does not depend on it.
+            for problem in error.problems:
+                self.emit(Noticed(replace(problem, severity=Severity.WARNING)))
+            return
+        if not nodes:
+            return
+        self.causes = tuple(
+            replace(cause, action=cause.action.replace("NODE", nodes[0].id))
+            if cause.code == "start-task-running"
+            else cause
+            for cause in self.causes
+        )
+        await self._report_nodes(health.pool_id, nodes)
+        failed = [failed_start_task(health.pool_id, node) for node in nodes]
+        await keep_node_output(failed, self.world, self.emit)
+
     async def _keep_output(self, health: Health) -> None:
         """Store the output of failed start and preparation tasks before nodes are deleted."""
         pool = health.pool_id
@@ -122,17 +154,27 @@ class Monitor:
         failed += [failed_preparation(pool, one) for one in health.preparations if one.failed]
         await keep_node_output(failed, self.world, self.emit)
 
-    async def _report_nodes(self, health: Health) -> None:
+    async def _report_nodes(self, pool: str, nodes: Sequence[NodeFacts]) -> None:
         """Report each node that accepts no tasks once, with the output of its start task."""
-        for node in health.unwell:
+        for node in nodes:
             if node.id in self._nodes or len(self._nodes) >= _NODES_SHOWN:
                 continue
             self._nodes.add(node.id)
             path = "startup/stderr.txt"
             tail = await read_tail(
-                self.world.account.nodes.get_file_tail(health.pool_id, node.id, path, TAIL),
-                self.emit,
+                self.world.account.nodes.get_file_tail(pool, node.id, path, TAIL), self.emit
             )
-            self.emit(
-                NodeFailed(health.pool_id, node.id, node.state, node.exit_code, node.message, tail)
-            )
+            self.emit(NodeFailed(pool, node.id, node.state, node.exit_code, node.message, tail))
+
+
+def _still_running(node: NodeFacts, now: datetime) -> NodeFacts:
+    """The node with a message about its start task, of which the service reports no error."""
+    lasted = (
+        "" if node.started is None else f" after {lasting((now - node.started).total_seconds())}"
+    )
+    return replace(node, message=f"the start task still ran{lasted}")
+
+
+def lasting(seconds: float) -> str:
+    """A duration in a message: ``45 s``, ``12 min``."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -19,10 +19,20 @@ from batchspec.cli.options import (
 from batchspec.exit_codes import Exit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from batchspec.apply.monitor import Cause, Health
     from batchspec.cloud import AccountClient
     from batchspec.plan import StageCounts
     from batchspec.render import Status
     from batchspec.spec import Spec
+
+
+_CREATE_AGAIN = (
+    "Clean-up of the last run or another client deleted it. `batchspec apply` creates it again and "
+    "runs the tasks that are left."
+)
+"""What to do about the pool of an open job that does not exist, if no failure of it is stored."""
 
 
 async def status(
@@ -50,7 +60,7 @@ async def status(
 
 async def _status(spec: Spec, cloud: AccountClient) -> Status:
     """The newest job of the spec, its schedule and its pool."""
-    from batchspec.apply.monitor import Watched, find_causes, poll_in_detail
+    from batchspec.apply.monitor import Watched, poll_in_detail
     from batchspec.cli.resume_command import completed_wait
     from batchspec.observe import jobs_of
     from batchspec.plan import count_stages, read_recorded
@@ -104,7 +114,32 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
         left=left,
         limit=limit,
         stages={name: asdict(stage) for name, stage in stages.items()},
-        waits=tuple(completed_wait(cause.waiting()) for cause in find_causes(health))
-        if job
-        else (),
+        waits=tuple(
+            completed_wait(cause.waiting()) for cause in await _causes(spec, health, cloud)
+        ),
     )
+
+
+async def _causes(spec: Spec, health: Health, cloud: AccountClient) -> Sequence[Cause]:
+    """Why the run makes, or made, no progress.
+
+    If the pool does not exist, clean-up may have deleted it after its nodes had failed.
+    """
+    from batchspec.apply.monitor import cause_of_deleted_pool, find_causes
+    from batchspec.observe import pool_of, stored_failures
+    from batchspec.plan.failure_cause import AT_LIMIT
+
+    job = health.job
+    if job is None:
+        return ()
+    found = find_causes(health)
+    gone = [cause for cause in found if cause.code == "pool-gone" and health.pool is None]
+    if not gone and not (health.over and health.pool is None and job.terminate_reason in AT_LIMIT):
+        return found
+    pool = pool_of(spec, [job]) or ""
+    stored = await stored_failures(spec, pool or None, cloud, job.created)
+    cause = cause_of_deleted_pool(pool, stored)
+    others = [cause for cause in found if cause not in gone]
+    if cause is not None:
+        return [cause, *others]
+    return [*(replace(each, action=_CREATE_AGAIN) for each in gone), *others]
