@@ -43,7 +43,7 @@ async def why_refused(error: ServiceError, job: str, world: World) -> ServiceErr
         "job-ended",
         f"the job {job!r} ended before all its tasks were submitted: "
         f"{facts.terminate_reason or 'the service gives no reason'}",
-        fix="Apply again to run the rest.",
+        fix="`batchspec apply` runs the rest.",
     )
     return JobEndedError(problem, code=error.code, status=error.status)
 

@@ -260,7 +260,7 @@ def _ended_early(job: JobFacts, counts: TaskCounts) -> Diagnostic:
         detail=f"{unfinished} task{'' if unfinished == 1 else 's'} did not complete."
         if unfinished
         else "",
-        fix="Apply again to run the rest.",
+        fix="`batchspec apply` runs the rest.",
         severity=Severity.WARNING,
     )
 

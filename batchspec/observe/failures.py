@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from batchspec.account import Account, NodeFacts, TaskDetails
 from batchspec.diagnostics import ServiceError
 from batchspec.observe.task_output import (
+    OutputFile,
     TaskInJob,
     output_of_node,
     output_of_start_task,
@@ -32,7 +33,7 @@ from batchspec.plan.failure_cause import (
     signature,
 )
 from batchspec.plan.metadata import why_stopped
-from batchspec.plan.node_logs import PREPARATION, NodeFailure, node_logs_container
+from batchspec.plan.node_logs import FILES, PREPARATION, NodeFailure, node_logs_container
 from batchspec.plan.observed import (
     NODE_UNUSABLE,
     START_TASK_FAILED,
@@ -330,8 +331,10 @@ async def _nodes(
     for number, node in enumerate(unwell):
         text = ""
         if pool is not None and number < _NODES_READ:
-            text = await output_of_start_task(account, pool, node.id, "stderr.txt").tail(_TAIL)
-            found = _node_failure(node, text, pool)
+            name, text = await _first_output(
+                output_of_start_task(account, pool, node.id, name) for name in FILES
+            )
+            found = _node_failure(node, name, text, pool)
         else:
             found = Failure(_CAUSE_OF_STATE[node.state.lower()], 1, (node.id,), node.message)
         _join(groups, found)
@@ -379,15 +382,29 @@ def _join(groups: dict[tuple[str, str], Failure], found: Failure) -> None:
     groups[found.cause, found.line] = found
 
 
-def _node_failure(node: NodeFacts, text: str, pool: str) -> Failure:
-    line = signature(text or node.message, pool, node.id)
+async def _first_output(files: Iterable[OutputFile]) -> tuple[str, str]:
+    """The name and the end of the first file that has one; without any, of stderr.
+
+    A start task that does not end has often written to standard output only.
+    """
+    for name, file in zip(FILES, files, strict=True):
+        text = await file.tail(_TAIL)
+        if text.strip():
+            return name, text
+    return FILES[0], ""
+
+
+def _node_failure(node: NodeFacts, name: str, text: str, pool: str) -> Failure:
+    line = signature((text if name == FILES[0] else "") or node.message, pool, node.id)
     cause = _CAUSE_OF_STATE[node.state.lower()]
-    return Failure(cause, 1, (node.id,), node.message, "startup/stderr.txt", text, line=line)
+    return Failure(cause, 1, (node.id,), node.message, f"startup/{name}", text, line=line)
 
 
 async def _stored(spec: Spec, stored: NodeFailure, account: Account) -> Failure:
     container = node_logs_container(spec) or ""
-    text = await output_of_node(account, container, stored, "stderr.txt").tail(_TAIL)
+    name, text = await _first_output(
+        output_of_node(account, container, stored, name) for name in FILES
+    )
     return Failure(
         PREPARATION_TASK
         if stored.folder == PREPARATION
@@ -395,7 +412,9 @@ async def _stored(spec: Spec, stored: NodeFailure, account: Account) -> Failure:
         stored.count,
         stored.nodes[:_NAMED],
         stored.message,
-        f"{stored.folder}/stderr.txt",
+        f"{stored.folder}/{name}",
         text,
-        line=signature(text or stored.message, stored.pool, stored.node),
+        line=signature(
+            (text if name == FILES[0] else "") or stored.message, stored.pool, stored.node
+        ),
     )

@@ -22,7 +22,7 @@ _CAUSES = {
     "start-task-running": "the start task had not ended at the time limit",
     "preparation-task": "the preparation task of the job failed",
     "unusable": "the node is unusable",
-    "job-ended": "the job ended while they ran",
+    "job-ended": "the job ended before they did",
     "ended": "terminated by request",
     "command-program-not-found": "the program is not on the node",
     "unknown": "the service reports no cause",
@@ -182,10 +182,10 @@ def nothing_failed(name: str, *, look: str) -> str:
 
 def no_such_failure(causes: Sequence[str], *, look: str, apply: str) -> Diagnostic:
     """An error: no failed task has one of the requested causes."""
-    by = f" by {units.listed(causes, last='or')}" if causes else ""
+    by = f" with the cause {units.listed(causes, last='or')}" if causes else ""
     return Diagnostic(
         "nothing-to-retry",
-        f"no task of the current spec has failed{by}",
+        f"there is no failed task of the current spec{by}",
         fix=f"`{look}` lists the causes; `{apply}` runs tasks that have changed.",
     )
 

@@ -157,7 +157,9 @@ def next_commands(report: Report, again: str, *, scheduled: bool = False) -> Map
     match report.outcome:
         case Outcome.INTERRUPTED:
             return {again: "resumes", "status": "shows the progress"}
-        case Outcome.FAILED:
+        case Outcome.FAILED | Outcome.TIME_LIMIT if (
+            report.nodes or report.outcome is Outcome.FAILED
+        ):
             failures = {"failures": "shows the output of the failed nodes"} if report.nodes else {}
             return {**failures, again: "resumes after the cause is fixed"}
         case Outcome.TASKS_FAILED | Outcome.TIME_LIMIT if scheduled:

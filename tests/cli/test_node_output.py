@@ -126,15 +126,16 @@ def test_a_start_task_that_runs_at_the_time_limit_is_the_cause_everywhere(
     near: Workplace,
 ) -> None:
     """The job ends at its limit, and clean-up deletes the pool with the output of the node."""
-    spec = SPEC.replace("exit 3", "sleep 300").replace("nodes: 3", "nodes: 1")
+    spec = SPEC.replace("echo no disk >&2; exit 3", "sleep 300").replace("nodes: 3", "nodes: 1")
     spec = spec.replace("5m", "4s").replace("job: always", "job: never")
     said = ran(near, spec, 7)
     assert "the start task still ran after " in said
-    assert "At the end, for " in said or "start task runs on 1 of 1 node" in said
+    assert "At the end: the start task runs on 1 of 1 node of the pool 'nodes', for " in said
     (cause,) = causes(near)
     assert (cause["cause"], cause["kind"], cause["count"]) == ("start-task-running", "node", 1)
     assert cause["message"].startswith("the start task still ran after ")
-    assert cause["sample"]["text"] == "no disk\n"
+    assert cause["sample"]["file"] == "startup/stdout.txt"
+    assert cause["sample"]["text"] == "on stdout\n"
     (node,) = cause["ids"]
     assert f"batchspec logs {near.spec} --start-task {node}`" in said
     assert near.run("logs", near.spec, "--start-task", node).out == "on stdout\n"
