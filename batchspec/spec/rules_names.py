@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 
 from batchspec.diagnostics import Diagnostic, Place, redact
-from batchspec.spec.validator_messages import did_you_mean
+from batchspec.spec.validator_messages import did_you_mean, listed
+from batchspec.spec.values import Text
 from batchspec.spec.yaml_tree import Node
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -159,7 +160,16 @@ def _references(root: Node) -> Iterator[Diagnostic]:
     """Every container and stage that is referred to must be in the spec."""
     containers = _members(root, "containers")
     for node in _named_containers(root):
-        if node.text is not None and node.template is None and node.text not in containers:
+        if isinstance(node.value, Text):
+            yield Diagnostic(
+                "unknown-container",
+                "a container is named by its key in `containers`, not by a URL",
+                where=node.where,
+                fix=f"Write {listed(tuple(containers))}."
+                if containers
+                else "Declare it in `containers`.",
+            )
+        elif node.text is not None and node.template is None and node.text not in containers:
             yield Diagnostic(
                 "unknown-container",
                 f"the container `{node.text}` is not in the spec",
