@@ -188,4 +188,4 @@ async def test_a_job_that_ends_while_tasks_are_submitted(tmp_path: Path, code: s
     (problem,) = problems(events)
     assert problem.code == "job-ended"
     assert problem.summary.endswith(": stopped by ada@host: wrong input")
-    assert "Apply again" in problem.fix
+    assert "`batchspec apply` runs the rest" in problem.fix
