@@ -25,7 +25,7 @@ async def observe(
     tasks: bool = True,
     origin: Origin | None = None,
 ) -> Observed:
-    """Everything that :func:`~batchspec.plan.build.build` needs.
+    """Everything that :func:`~batchspec.plan.build_plan` needs.
 
     The files must have been put into the spool before (:func:`~batchspec.observe.disk.scan`).
     Without ``work``, blobs and images are not read, and tasks only if ``tasks`` is true; there may

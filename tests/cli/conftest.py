@@ -13,6 +13,7 @@ from tests.e2e.conftest import Inside as Inside  # noqa: PLC0414 - for the tests
 from tests.e2e.conftest import Workplace, clean_environ
 from tests.e2e.conftest import place as place  # noqa: PLC0414 - a fixture of this folder, too
 
+# The character after `write_url` makes the signature invalid.
 MIXED = """\
 version: 1
 name: mixed
@@ -46,7 +47,7 @@ tasks:
     command: echo the upload fails
     output_files:
       - file_pattern: ../stdout.txt
-        destination: {container: {container_url: "{{ containers.out.read_url }}", path: x}}
+        destination: {container: {container_url: "{{ containers.out.write_url }}x", path: x}}
         upload_options: {upload_condition: taskcompletion}
 """
 
