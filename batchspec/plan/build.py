@@ -26,7 +26,7 @@ from batchspec.plan.job import (
     task_steps,
     why_another,
 )
-from batchspec.plan.metadata import SPEC
+from batchspec.plan.metadata import SPEC, VERSION, version
 from batchspec.plan.observed import Observed
 from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
 from batchspec.plan.outputs import outputs
@@ -52,7 +52,13 @@ from batchspec.plan.rules.tasks import check_tasks
 from batchspec.plan.schedule import build_schedule
 from batchspec.plan.stage_tasks import Selection
 from batchspec.plan.stamps import WorkSet
-from batchspec.plan.task_sets import ReplacedJob, TaskSets, build_task_sets, newest_open
+from batchspec.plan.task_sets import (
+    ReplacedJob,
+    TaskSets,
+    build_task_sets,
+    newest_open,
+    only_manager,
+)
 from batchspec.spec import PoolKind, Record, Spec
 
 
@@ -147,6 +153,8 @@ def _replaced_job(
     if Part.JOB in options.replace:
         return ReplacedJob(job, "requested by --replace job")
     reason = why_another(spec, observed, pool, job)
+    if not reason and only_manager(spec) and job.metadata.get(VERSION) != version(spec, observed):
+        reason = "the spec has changed since the job manager task was created"
     return ReplacedJob(job, reason) if reason else None
 
 
@@ -193,6 +201,8 @@ class _Run:
         # Tasks that link stages are part of the streams and their counts.
         submitted = sum(step.items for step in submit if isinstance(step.action, SubmitTasks))
         in_job = sum(len(stage.here) for stage in tasks.stages) + submitted - tasks.fresh
+        # The service creates the job manager task with the job.
+        in_job += isinstance(spec.job.properties.get("jobManagerTask"), Record)
         promised = outputs(spec, observed, tasks.since, windows=self.windows)
         ending = tuple(
             ending_steps(spec, tasks, ids(submit), data, restarts, tasks=in_job, promised=promised)
@@ -239,6 +249,12 @@ class _Run:
 
     def _done(self, job: str) -> Iterator[Step]:
         """What is kept of each stage."""
+        if only_manager(self.spec):
+            index = self.observed.tasks
+            number = sum(1 for _, where, _ in index.ends() if where == job) if index else 0
+            which = "it" if number == 1 else f"all {number:,}"
+            why = f"{which} succeeded in job {job}"
+            yield Step("tasks:manager:kept", None, Verb.KEEP, "tasks of the job", why, items=number)
         for stage in self.tasks.stages:
             which = "it" if stage.total == 1 else f"all {stage.total:,}"
             where = f"in job {job}" if stage.before in {0, stage.total} else f"in jobs up to {job}"

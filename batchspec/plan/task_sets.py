@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from batchspec.plan.identity import run_definition
-from batchspec.plan.metadata import KEEPS, SPEC, scope_is_whole
+from batchspec.plan.metadata import KEEPS, SPEC, VERSION, scope_is_whole, version
 from batchspec.plan.needs import Linked, link
 from batchspec.plan.observed import JobFacts, Observed, Stream, TaskFacts, TaskIndex
 from batchspec.plan.outputs import RequiredOutputs
@@ -30,7 +30,7 @@ from batchspec.plan.stage_tasks import (
 )
 from batchspec.plan.stamps import Written
 from batchspec.plan.tasks import Task, expand
-from batchspec.spec import Spec, Stage
+from batchspec.spec import Record, Spec, Stage
 
 _LONGEST_BASE = 60
 """Job ids have at most 64 characters; ``-r2`` and so on must fit behind."""
@@ -80,6 +80,7 @@ class TaskSets:
     are kept (:mod:`batchspec.plan.definition`). ``superseded`` counts the changed tasks whose
     earlier version ``(succeeded, failed)``. ``works`` are the digests of the work of all tasks of
     the run, ``read`` the containers (keys) that tasks to be done read as a whole.
+    ``manager_pending``: the spec has no stages, and its job manager task has not succeeded yet.
     """
 
     job: str
@@ -95,10 +96,13 @@ class TaskSets:
     superseded: tuple[int, int] = (0, 0)
     works: Stream[str] = ()
     read: frozenset[str] = frozenset()
+    manager_pending: bool = False
 
     @property
     def finished(self) -> bool:
         """Whether every task of every stage is done."""
+        if self.manager_pending:
+            return False
         return all(stage.done == stage.total for stage in self.stages)
 
     @property
@@ -195,6 +199,7 @@ def build_task_sets(
         ),
         works=_Works(found),
         read=reads,
+        manager_pending=_is_manager_pending(spec, observed, again=again or ends is not None),
     )
     if known is None or open_job is None or open_job.metadata.get(SPEC) != spec.name:
         return replace(work, earlier=_still_ending(spec, observed))
@@ -204,6 +209,29 @@ def build_task_sets(
     way = ReplacedJob(open_job, "")
     rest = build_task_sets(spec, observed, windows=windows, only=only, ends=way, read=read)
     return replace(rest, earlier=work.earlier)
+
+
+def _is_manager_pending(spec: Spec, observed: Observed, *, again: bool) -> bool:
+    """Whether a job that consists of its job manager task, and of what that adds, is not done.
+
+    It is done when the newest job was created for this version of the spec, and all tasks in it
+    have succeeded.
+    """
+    if not only_manager(spec):
+        return False
+    newest = observed.jobs[-1] if observed.jobs else None
+    if again or newest is None or newest.state in OPEN:
+        return True
+    if newest.metadata.get(VERSION) != version(spec, observed):
+        return True
+    index = observed.tasks
+    ends = [ended for _, job, ended in index.ends() if job == newest.id] if index else []
+    return not ends or not all(ends)
+
+
+def only_manager(spec: Spec) -> bool:
+    """Whether a job manager task adds all tasks of the spec."""
+    return not spec.stages and isinstance(spec.job.properties.get("jobManagerTask"), Record)
 
 
 def _losses(

@@ -57,7 +57,8 @@ def command_line(command: Command, scope: Mapping[str, object], *, windows: bool
     """The command line of a task, start task or the like.
 
     A string is run with ``/bin/sh -c``, or with ``cmd /c``, which takes all text between the first
-    and the last quote literally. A list is quoted argument by argument.
+    and the last quote literally. A list is quoted argument by argument. An empty text stays empty:
+    in a container it means the entry point of the image.
 
     Raises:
         SpecError: a template cannot be evaluated, or a command line cannot contain its result.
@@ -69,6 +70,8 @@ def command_line(command: Command, scope: Mapping[str, object], *, windows: bool
             arguments = [evaluate(item, scope, shell=shell) for item in command.arguments]
             return joined(arguments, windows=windows)
         assert quoting is not None
+        if not command.template.source.strip():
+            return ""
         text = evaluate(command.template, scope, quoting=quoting, shell=quoting)
         return text if command.shell is Shell.NONE else wrapped(text, windows=windows)
     except UnquotableError as error:

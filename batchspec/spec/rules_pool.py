@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.spec.formats import duration, moment
+from batchspec.spec.rules_stage import empty_command, in_container
 from batchspec.spec.short_forms import number
 from batchspec.spec.yaml_tree import Node
 
@@ -217,6 +218,10 @@ def job_rules(root: Node) -> Iterator[Diagnostic]:
         yield from _limit(job)
     for task in _task_nodes(root):
         yield from _command(task)
+    for key in ("job_manager_task", "job_preparation_task", "job_release_task"):
+        special, line = root.get("job", key), root.get("job", key, "command_line")
+        if special is not None and line is not None and not in_container(special):
+            yield from empty_command(line, "command_line")
     yield from _schedule_rules(root)
 
 
@@ -243,8 +248,8 @@ def _command(task: Node) -> Iterator[Diagnostic]:
     command = task.get("command") or task.get("command_line")
     if command is None:
         yield Diagnostic("missing-key", "`command` is missing", where=task.name)
-    elif command.text is not None and not command.text.strip():
-        yield Diagnostic("empty", "`command` is empty", where=command.where)
+    elif not in_container(task):
+        yield from empty_command(command)
 
 
 def _schedule_rules(root: Node) -> Iterator[Diagnostic]:

@@ -22,12 +22,28 @@ def stage_rules(root: Node) -> Iterator[Diagnostic]:
         yield from _items(root, stage)
 
 
+def in_container(task: Node) -> bool:
+    """Whether a task runs in a container, where no command means the entry point of the image."""
+    return task.get("container_image") is not None or task.get("container_settings") is not None
+
+
+def empty_command(command: Node, key: str = "command") -> Iterator[Diagnostic]:
+    """A command without text."""
+    if command.text is not None and not command.text.strip():
+        yield Diagnostic(
+            "empty",
+            f"`{key}` is empty",
+            where=command.where,
+            fix="Write a command. An empty one runs the entry point of a container image.",
+        )
+
+
 def _command(stage: Node) -> Iterator[Diagnostic]:
     command = stage.get("command") or stage.get("command_line")
     if command is None:
         yield Diagnostic("missing-key", "`command` is missing in the stage", where=stage.name)
-    elif command.text is not None and not command.text.strip():
-        yield Diagnostic("empty", "`command` is empty", where=command.where)
+    elif not in_container(stage):
+        yield from empty_command(command)
 
 
 def _id(stage: Node) -> Iterator[Diagnostic]:

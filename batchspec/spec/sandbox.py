@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from pathlib import PurePosixPath
@@ -41,9 +42,9 @@ CONCAT = "~"
 """The internal filter for ``~``, so that it converts to text as everything else does."""
 
 _KEPT_FILTERS = """
-abs capitalize count d default first float int items last length list lower map max min reject
-rejectattr reverse round select selectattr sort string sum title trim truncate unique upper
-urlencode
+abs capitalize count d default dictsort filesizeformat first float int items last length list
+lower map max min reject rejectattr reverse round select selectattr sort string sum title trim
+truncate unique upper urlencode wordcount
 """
 
 _KEPT_TESTS = """
@@ -78,9 +79,14 @@ def _hash(value: object, length: int = 8) -> str:
     return hashlib.sha256(plain(value).encode("utf-8", "surrogatepass")).hexdigest()[:length]
 
 
+_MAX_WIDTH = 1024
+_WIDTHS = re.compile(r"%(?:\([^)]*\))?[-+ #0]*(\d*)(?:\.(\d*))?")
+_STAR_WIDTH = re.compile(r"%(?:\([^)]*\))?[-+ #0]*(?:\d*\.)?\*")
+
+
 def _zfill(value: object, width: int) -> str:
-    if width > 1024:
-        raise RefusalError("`zfill` takes a width of at most 1,024")
+    if width > _MAX_WIDTH:
+        raise RefusalError(f"`zfill` takes a width of at most {_MAX_WIDTH:,}")
     return plain(value).zfill(width)
 
 
@@ -89,6 +95,33 @@ def _replace(value: object, old: str, new: str) -> str:
     if len(text) + text.count(old) * len(new) > LIMIT:
         raise RefusalError(_TOO_LONG)
     return text.replace(old, new)
+
+
+def _format(value: object, *arguments: object, **named: object) -> str:
+    """Jinja's ``format``: ``"%05d" | format(index)``, with widths of bounded size."""
+    template = plain(value)
+    widths = [int(width) for found in _WIDTHS.findall(template) for width in found if width]
+    if _STAR_WIDTH.search(template) or max(widths, default=0) > _MAX_WIDTH:
+        raise RefusalError(f"`format` takes widths of at most {_MAX_WIDTH:,}")
+    if len(template) + sum(widths) > LIMIT:
+        raise RefusalError(_TOO_LONG)
+    positional = tuple(map(_formatted, arguments))
+    try:
+        return template % ({key: _formatted(each) for key, each in named.items()} or positional)
+    except KeyError as error:
+        raise RefusalError(f"`format` has no value for {error}") from None
+
+
+def _formatted(value: object) -> object:
+    """A number as it is, so that ``%d`` and ``%f`` apply; everything else as text."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else plain(value)
+
+
+def _center(value: object, width: int = 80) -> str:
+    """Jinja's ``center``, with a width of bounded size."""
+    if width > _MAX_WIDTH:
+        raise RefusalError(f"`center` takes a width of at most {_MAX_WIDTH:,}")
+    return plain(value).center(width)
 
 
 def _join(values: Iterable[object], between: str = "", attribute: str | None = None) -> str:
@@ -136,6 +169,8 @@ FILTERS: Mapping[str, Callable[..., object]] = {
     "hash": _hash,
     "slug": lambda value: slug(plain(value)),
     "replace": _replace,
+    "format": _format,
+    "center": _center,
     "join": _join,
     "tojson": _tojson,
     CONCAT: _join,

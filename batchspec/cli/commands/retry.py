@@ -58,7 +58,7 @@ async def retry(
     from batchspec.cli.session import open_session
     from batchspec.observe import counted_jobs
     from batchspec.plan import build_plan, no_run
-    from batchspec.plan.actions import RestartNodes, RetryTasks, SubmitTasks
+    from batchspec.plan.actions import CreateJob, ReplaceJob, RestartNodes, RetryTasks, SubmitTasks
     from batchspec.render import no_such_failure, nothing_failed
 
     options = RunOptions.of(spec, variables, variable_files, target)
@@ -68,7 +68,8 @@ async def retry(
             raise UsageError(no_run(session.spec, None))
         only = await _selection(session, causes or (), tasks or ())
         plan = build_plan(session.spec, session.observed, only=only)
-        retries = SubmitTasks | RetryTasks | RestartNodes
+        # A job that consists of its job manager task is created again.
+        retries = SubmitTasks | RetryTasks | RestartNodes | CreateJob | ReplaceJob
         if not any(isinstance(step.action, retries) for step in plan.steps):
             look = resume_command(options, session.spec, "failures")
             if causes or tasks:

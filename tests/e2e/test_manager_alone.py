@@ -1,0 +1,52 @@
+"""A job that consists of its job manager task and of the tasks that are added to it."""
+
+from __future__ import annotations
+
+from azure.batch import models
+
+from tests.e2e.conftest import Inside, Workplace
+from tests.e2e.test_ownership import batch, containers
+
+SPEC = """\
+version: 1
+name: managed
+containers: {output: {id: managed-output}}
+pool: {vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04, task_slots_per_node: 2}
+job:
+  max_wall_clock_time: 10m
+  job_manager_task:
+    id: manager
+    command_line: /bin/sh -c 'until test -e "GO"; do sleep 0.1; done; echo managed > out.txt'
+    kill_job_on_completion: false
+    output_files:
+      - file_pattern: out.txt
+        destination: {container: {container_url: "{{ containers.output.write_url }}", path: a.txt}}
+        upload_options: {upload_condition: taskcompletion}
+results: [{container: output, to: results/}]
+cleanup: {pool: always, job: never, containers: on_success}
+"""
+
+
+def test_a_job_manager_task_alone(place: Workplace) -> None:
+    inside = Inside(place.folder, place.home, place.environ)
+    inside.spec.write_text(SPEC.replace("GO", str(place.folder / "go")), encoding="utf-8")
+    detached = inside.run("apply", inside.spec, "--detach")
+    assert detached.code == 0, detached.text
+    client = batch(inside)
+    added = models.BatchTaskCreateOptions(id="added", command_line="/bin/sh -c 'exit 0'")
+    client.create_task("managed", added)
+    inside.let_go()
+    done = inside.run("apply", inside.spec)
+    assert done.code == 0, done.text
+    assert "2 succeeded" in done.text
+    assert (inside.spec.parent / "results/a.txt").read_text(encoding="utf-8") == "managed\n"
+    assert not list(client.list_pools())
+    assert not containers(inside)
+    again = inside.run("apply", inside.spec)
+    assert "Nothing to do" in again.text, again.text
+    assert again.code == 0
+    report = inside.run("report", inside.spec, "--out", "-")
+    assert report.code == 0, report.text
+    assert "2 succeeded" in report.out
+    assert inside.run("destroy", inside.spec, "-y").code == 0
+    assert not list(client.list_jobs())
