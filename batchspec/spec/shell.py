@@ -1,8 +1,8 @@
-"""Finds inserted values that stand inside the user's own quotes in a shell command.
+"""Finds where inserted values stand in a shell command: outside of quotes, or in which quotes.
 
-A value is inserted as one quoted argument. Inside quotes of the user's own, the two pairs cancel
-out, and the shell interprets the value as if it were typed. These readers only locate such values;
-they evaluate nothing.
+A value is inserted as one quoted argument, or between quotes of the user's own so that it does not
+end them. In other places the shell would interpret it. These readers only locate values; they
+evaluate nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,22 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from batchspec.spec.values import Quoting
+
+SINGLE = "inside single quotes"
+DOUBLE = "inside double quotes"
+SAFE = frozenset({"", SINGLE, DOUBLE})
+"""The contexts in which any value can be inserted."""
+NESTED_SINGLE = "inside single quotes, into a command for another shell"
+NESTED_DOUBLE = "inside double quotes, into a command for another shell"
+"""The contexts of a text that another shell reads: ``sh -c "..."``."""
+
+_ANOTHER_SHELL = re.compile(
+    r"(?:\A|[\s;&|(/])(?:(?:ba|da|z|k|mk|a)?sh|su)(?:\s+[^\s;&|'\"]+)*?\s+-\w*c\s*\Z"
+    r"|(?:\A|[\s;&|(])eval(?:\s[^;&|\n]*)?\Z"
+    r"|(?:\A|[\s;&|(])ssh\s[^;&|\n]*\Z"
+)
+"""What stands before a quote whose content another shell reads."""
+_LOOK_BEHIND = 200
 
 _HEREDOC = re.compile(r"<<(-?)[ \t]*(?:'([^'\n]+)'|\"([^\"\n]+)\"|\\?([^\s'\"\\;&|<>()]+))")
 
@@ -24,7 +40,10 @@ class Reader(Protocol):
         ...
 
     def value(self, following: str) -> str:
-        """Pass over a value: the context in words if a value is not safe there, otherwise empty."""
+        """Pass over a value: its context in words, empty outside of quotes.
+
+        In a context other than :data:`SAFE` a value is not safe.
+        """
         ...
 
 
@@ -38,36 +57,44 @@ def reader(quoting: Quoting) -> Reader:
 @dataclass(slots=True)
 class _Posix:
     """``_open`` lists the open constructs, innermost last: ``'``, ``"``, a backtick, ``(`` of a
-    substitution or group, ``{`` of an expansion, ``#`` of a comment, ``<`` of a here-document."""
+    substitution or group, ``{`` of an expansion, ``#`` of a comment, ``<`` of a here-document.
+    ``_other`` is the depth of the quotes whose content another shell reads; 0 if there are none."""
 
     _open: list[str] = field(default_factory=list)
     _ends: list[tuple[str, bool]] = field(default_factory=list)
     _line: str = ""
     _word: bool = False
     _last: str = ""
+    _seen: str = ""
+    _other: int = 0
 
     def value(self, following: str) -> str:
         _ = following
         self._word = True
         self._line += "\0"
+        self._seen += "\0"
         last, self._last = self._last, ""
-        match self._open[-1] if self._open else "":
-            case "'":
-                return "inside single quotes"
-            case '"':
-                return "inside double quotes"
-            case "{" if '"' in self._open:
-                return "inside double quotes"
-            case "<":
-                return "in a here-document"
-            case "#":
-                return "in a comment"
-        return f"right after `{last}`" if last else ""
+        top = self._open[-1] if self._open else ""
+        if top == "{" and '"' in self._open:
+            return "in an expansion inside double quotes"
+        if top in ("<", "#"):
+            return "in a here-document" if top == "<" else "in a comment"
+        if last:
+            return f"right after `{last}`"
+        nested = len(self._open) == self._other
+        if top == "'":
+            return NESTED_SINGLE if nested else SINGLE
+        if top == '"':
+            return NESTED_DOUBLE if nested else DOUBLE
+        return ""
 
     def read(self, text: str) -> None:
+        before, self._seen = self._seen, (self._seen + text)[-_LOOK_BEHIND:]
         at = 0
         while at < len(text):
             self._last = ""
+            if len(self._open) < self._other:
+                self._other = 0
             match self._open[-1] if self._open else "":
                 case "<":
                     at = self._in_document(text, at)
@@ -83,7 +110,12 @@ class _Posix:
                 case '"':
                     at = self._in_double(text, at)
                 case _:
+                    depth = len(self._open)
+                    quotes = text[at] in "'\"" and not self._other
+                    seen = (before + text[:at])[-_LOOK_BEHIND:] if quotes else ""
                     at = self._in_code(text, at)
+                    if quotes and len(self._open) > depth and _ANOTHER_SHELL.search(seen):
+                        self._other = len(self._open)
 
     def _in_document(self, text: str, at: int) -> int:
         """Read one line of a here-document, or the part of it that is available."""
@@ -164,7 +196,7 @@ class _Posix:
 
 @dataclass(slots=True)
 class _Windows:
-    """Counts quotes as ``cmd`` does and as the program does; a value must be outside of both.
+    """Counts quotes as ``cmd`` does and as the program does; a value must be outside or in both.
 
     A quote next to the quote of a value would become a quote character.
     """
@@ -177,8 +209,10 @@ class _Windows:
 
     def value(self, following: str) -> str:
         last, self._last, self._backslashes = self._last, "", 0
+        if self._program_open and self._cmd_open == self.cmd:
+            return DOUBLE
         if self._cmd_open or self._program_open:
-            return "inside double quotes"
+            return "inside quotes that cmd and the program read differently"
         if last == '"' or following.startswith('"'):
             return "next to a double quote"
         return "right after `^`" if last == "^" and self.cmd else ""

@@ -19,9 +19,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Place, Secret, SpecError
-from batchspec.spec.shell import reader
+from batchspec.spec.shell import DOUBLE, NESTED_DOUBLE, NESTED_SINGLE, SAFE, SINGLE, reader
 from batchspec.spec.values import (
     LIMIT,
+    UNQUOTE,
     Argument,
     Opaque,
     Piece,
@@ -91,7 +92,7 @@ def check(
 ) -> tuple[Diagnostic, ...]:
     """Check a template without evaluating it.
 
-    ``quoting`` is given for a command: expressions inside the user's own quotes are refused.
+    ``quoting`` is given for a command: expressions are refused where a value is not safe.
     """
     if is_simple_and_valid(template.source, names, quoting):
         return ()
@@ -110,7 +111,8 @@ def evaluate(
     """Evaluate a template.
 
     With ``quoting``, each value becomes one argument of a command line, and a list one argument for
-    each item; adjacent values form one argument. Without it values are inserted unquoted, and
+    each item; adjacent values form one argument. Between the user's own quotes a value is inserted
+    so that it does not end them. Without it values are inserted unquoted, and
     ``| quote`` quotes for ``shell``. The result is a ``str`` unless a part of it is only known at
     submission.
 
@@ -124,7 +126,7 @@ def evaluate(
         raise SpecError(*check(template, ANYTHING)) from None
     if render is None:
         return template.source
-    writer = _Writer(quoting, shell)
+    writer = _Writer(quoting, shell, () if quoting is None else _places(template.source, quoting))
     try:
         writer.write(render(scope))
         return writer.text()
@@ -203,9 +205,33 @@ def is_simple_and_valid(source: str, names: Names, quoting: Quoting | None) -> b
     for part, following in zip(simple, (*simple[1:], ""), strict=False):
         if isinstance(part, str):
             shell.read(part)
-        elif shell.value(following if isinstance(following, str) else ""):
+        elif shell.value(following if isinstance(following, str) else "") not in SAFE:
             return False
     return True
+
+
+@lru_cache(maxsize=4096)
+def _places(source: str, quoting: Quoting) -> tuple[Quoting, ...]:
+    """How the value of each expression of a command is quoted, by where it stands."""
+    if "'" not in source and '"' not in source:
+        return ()
+    shell, found, end = reader(quoting), [], 0
+    for match in EXPRESSION.finditer(source):
+        shell.read(source[end : match.start()])
+        end = match.end()
+        following = source[end : end + 1]
+        found.append(in_quotes(shell.value(following), quoting))
+    return tuple(found)
+
+
+def in_quotes(context: str, quoting: Quoting) -> Quoting:
+    """How a value is quoted in a context of :meth:`~batchspec.spec.shell.Reader.value`."""
+    if quoting is not Quoting.POSIX:
+        return Quoting.IN_WINDOWS if context == DOUBLE else quoting
+    # A text for another shell is an argument of it, quoted with `| quote`.
+    if context in (DOUBLE, NESTED_DOUBLE):
+        return Quoting.IN_DOUBLE
+    return Quoting.IN_SINGLE if context in (SINGLE, NESTED_SINGLE) else quoting
 
 
 def _is_known(path: tuple[str, ...], names: Names) -> bool:
@@ -238,6 +264,7 @@ class _Writer:
 
     quoting: Quoting | None
     shell: Quoting
+    places: tuple[Quoting, ...] = ()
     values: int = 0
     _out: list[Piece] = field(default_factory=list)
     _argument: list[Piece] = field(default_factory=list)
@@ -253,7 +280,11 @@ class _Writer:
                 out.append(part)
                 continue
             value: object = part[0]  # type: ignore[index]
-            if type(value) is str:
+            place = self.places[self.values] if self.values < len(self.places) else self.quoting
+            if place is not self.quoting:
+                assert place is not None
+                self._between_quotes(value, place)
+            elif type(value) is str:
                 (out if bare else self._argument).append(value)
             elif type(value) is Raw:
                 self._close()
@@ -278,6 +309,38 @@ class _Writer:
             return ""
         only = pieces[0]
         return only if len(pieces) == 1 and isinstance(only, str) else Text(pieces)
+
+    def _between_quotes(self, value: object, place: Quoting) -> None:
+        """Append a value between quotes of the user; the items of a list are joined by spaces."""
+        self._close()
+        if isinstance(value, Raw):
+            self._many(value.value, raw=True)
+            return
+        inner = value.value if isinstance(value, Argument) else value
+        items = inner if isinstance(inner, list | tuple | Iterator) else (inner,)
+        pieces: list[Piece] = []
+        for number, item in enumerate(items):
+            found = _merged([" ", *_pieces(item)] if number else list(_pieces(item)))
+            if isinstance(value, Argument):
+                # `sh -c "... {{ x | quote }}"`: an argument for the shell that reads the text.
+                pieces += [" "] if number else []
+                pieces.append(
+                    Quoted(Text(_merged(list(_pieces(item)))), self.quoting or self.shell)
+                )
+            else:
+                pieces += found
+        text = Text(tuple(pieces))
+        if all(isinstance(piece, str | Quoted) and not _defers(piece) for piece in pieces):
+            plain_text = text.resolve(_no_url)
+            before = self._out[-1] if self._out else ""
+            if place is Quoting.IN_WINDOWS and not plain_text and str(before).endswith("\\"):
+                raise UnquotableError("an empty value cannot follow a backslash in quotes", UNQUOTE)
+            self._out.append(quote(plain_text, place))
+            return
+        for piece in pieces:
+            if isinstance(piece, Secret):
+                quote(piece.reveal(), place)  # Report an unquotable value now.
+        self._out.append(Quoted(text, place))
 
     def _literal(self, text: str) -> None:
         self._close()
@@ -333,13 +396,24 @@ def _merged(pieces: list[Piece]) -> tuple[Piece, ...]:
     return tuple(merged)
 
 
+def _defers(piece: Piece) -> bool:
+    """Whether a piece is resolved at submission."""
+    if isinstance(piece, Quoted):
+        return any(map(_defers, piece.inner.pieces))
+    return not isinstance(piece, str)
+
+
+def _no_url(url: object) -> str:
+    raise AssertionError(url)
+
+
 def _is_deferred(piece: Piece) -> bool:
     return type(piece) is not str
 
 
 def _fail(template: Template, error: Exception, number: int) -> NoReturn:
     """Report which expression failed and why, without its values, which may be secret."""
-    fix = error.fix if isinstance(error, RefusalError) else ""
+    fix = error.fix if isinstance(error, RefusalError | UnquotableError) else ""
     expressions = [match.group() for match in EXPRESSION.finditer(template.source)]
     which = expressions[number] if number < len(expressions) else template.source
     problem = Diagnostic(

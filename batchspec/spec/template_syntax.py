@@ -11,7 +11,7 @@ from jinja2 import TemplateSyntaxError, nodes
 
 from batchspec.diagnostics import Diagnostic
 from batchspec.spec.sandbox import METHODS, name_path
-from batchspec.spec.shell import reader
+from batchspec.spec.shell import NESTED_DOUBLE, NESTED_SINGLE, SAFE, reader
 from batchspec.spec.template import EXPRESSION, Names, position, sandbox
 from batchspec.spec.values import Quoting, Template
 
@@ -109,7 +109,7 @@ class _Checker:
             _Expression(self, span).visit(expression)
 
     def quotes(self, tree: nodes.Template, quoting: Quoting) -> None:
-        """Refuse values inside the user's own quotes, which cancel the quotes of the value."""
+        """Refuse values where the shell would interpret them."""
         shell = reader(quoting)
         parts = [child for output in tree.body for child in output.iter_child_nodes()]
         spans = iter([(m.start(), m.end()) for m in EXPRESSION.finditer(self.template.source)])
@@ -120,17 +120,20 @@ class _Checker:
             start, end = next(spans, (0, 1))
             after = following.data if isinstance(following, nodes.TemplateData) else ""
             context = shell.value(after)
-            if context and not _is_raw(part):
-                self.add(
-                    "quoted-expression",
-                    f"an expression cannot be inserted {context}",
-                    (start, end - start),
-                    "Remove the quotes: inserted values are quoted automatically."
-                    if "quote" in context
-                    else "Move the expression, or insert the value unquoted with `| raw`.",
-                    "The value is quoted when it is inserted, and its quotes would end those "
-                    "around it. To insert it unquoted, add `| raw`.",
-                )
+            if context in SAFE or _ends_in(part, "raw"):
+                continue
+            nested = context in (NESTED_SINGLE, NESTED_DOUBLE)
+            if nested and _ends_in(part, "quote"):
+                continue
+            self.add(
+                "quoted-expression",
+                f"an expression cannot be inserted {context}",
+                (start, end - start),
+                "Write `{{ value | quote }}` to insert it as an argument of that shell."
+                if nested
+                else "Move the expression, or insert the value unquoted with `| raw`.",
+                "The shell there would interpret the value.",
+            )
 
     def _broken(self) -> tuple[int, int]:
         """Offset and length of the first expression with a syntax error."""
@@ -251,10 +254,12 @@ def _expressions(tree: nodes.Template) -> Iterator[nodes.Node]:
                 yield child
 
 
-def _is_raw(node: nodes.Node) -> bool:
+def _ends_in(node: nodes.Node, name: str) -> bool:
+    """Whether an expression ends in a filter."""
     if isinstance(node, nodes.CondExpr):
-        return _is_raw(node.expr1) and node.expr2 is not None and _is_raw(node.expr2)
-    return isinstance(node, nodes.Filter) and node.name == "raw"
+        both = node.expr2 is not None and _ends_in(node.expr2, name)
+        return both and _ends_in(node.expr1, name)
+    return isinstance(node, nodes.Filter) and node.name == name
 
 
 def _like(name: str, known: list[str]) -> str:

@@ -27,10 +27,24 @@ class Quoting(StrEnum):
     """For ``cmd /c``, which starts a program that parses its own command line."""
     WINDOWS_PROGRAM = "windows-program"
     """For a Windows program started without ``cmd``."""
+    IN_SINGLE = "in-single"
+    """A part of an argument between single quotes of ``sh``."""
+    IN_DOUBLE = "in-double"
+    """A part of an argument between double quotes of ``sh``."""
+    IN_WINDOWS = "in-windows"
+    """A part of an argument between double quotes on Windows."""
+
+
+UNQUOTE = "Remove the quotes: inserted values are quoted automatically."
+"""The fix for a value that cannot be inserted between quotes."""
 
 
 class UnquotableError(ValueError):
     """A command line of that kind cannot contain the value. The text does not include the value."""
+
+    def __init__(self, reason: str, fix: str = "") -> None:
+        super().__init__(reason)
+        self.fix = fix
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +145,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./:\\@+-]*[A-Za-z0-9_./:@+-]")
 quote."""
 
 
+_IN_DOUBLE = re.compile(r'[\\"$`]')
+_IN_WINDOWS = re.compile(r'["%\r\n]|\\\Z')
+
 _META = re.compile(r"(?<=%).|[^A-Za-z0-9_./:\\-]")
 """Characters that get a caret: all that ``cmd`` may interpret, and the one after a ``%``."""
 
@@ -147,24 +164,53 @@ def quote(value: str, quoting: Quoting) -> str:
     variables before it processes carets, and ``%^PATH%`` is not a variable. A batch file parses its
     arguments a second time, and quoting is not reliable there.
 
+    Between quotes that the user has written, only what would end or leave them is quoted.
+
     Raises:
         UnquotableError: the value contains NUL, which ends an argument everywhere, or for ``cmd``
-            a line break, which ends the command.
+            a line break, which ends the command; or, between quotes on Windows, a character that
+            would act there.
     """
     if "\0" in value:
         raise UnquotableError("an argument cannot contain a NUL character")
-    if quoting is Quoting.POSIX:
-        return shlex.quote(value)
+    match quoting:
+        case Quoting.POSIX:
+            return shlex.quote(value)
+        case Quoting.IN_SINGLE:
+            return value.replace("'", "'\"'\"'")
+        case Quoting.IN_DOUBLE:
+            # Both `sh` and a service that splits the line itself read adjacent quotes as one
+            # argument; they differ in what a backslash means between double quotes.
+            return f'"{shlex.quote(value)}"' if _IN_DOUBLE.search(value) else value
+        case Quoting.IN_WINDOWS:
+            return _in_windows(value)
+        case Quoting.WINDOWS | Quoting.WINDOWS_PROGRAM:
+            return _for_windows(value, cmd=quoting is Quoting.WINDOWS)
+
+
+def _for_windows(value: str, *, cmd: bool) -> str:
     if _PLAIN.fullmatch(value):
         return value
     argument = '"' + re.sub(r'(\\*)("|$)', _double, value) + '"'
-    if quoting is Quoting.WINDOWS_PROGRAM:
+    if not cmd:
         return argument
     if "\n" in value or "\r" in value:
         raise UnquotableError("an argument for cmd cannot contain a line break")
     if '"' in value or "%" in value:
         return _META.sub(r"^\g<0>", argument)
     return argument
+
+
+def _in_windows(value: str) -> str:
+    """The value itself, if neither ``cmd`` nor the program acts on it between double quotes."""
+    acts = _IN_WINDOWS.search(value)
+    if acts is not None:
+        name = "a line break" if acts.group() in "\r\n" else f"`{acts.group()}`"
+        where = " at its end" if acts.group() == "\\" else ""
+        raise UnquotableError(
+            f"a value with {name}{where} cannot be inserted inside double quotes", UNQUOTE
+        )
+    return value
 
 
 def _double(match: re.Match[str]) -> str:

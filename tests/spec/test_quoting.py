@@ -176,3 +176,54 @@ def test_a_value_that_cmd_cannot_contain_is_an_error_of_the_spec() -> None:
 def test_simple_values_stay_readable(value: str, posix: str, windows: str) -> None:
     assert quote(value, Quoting.POSIX) == posix
     assert quote(value, Quoting.WINDOWS) == windows
+
+
+@settings(max_examples=60, deadline=None)
+@given(first=posix_text | sharp, second=sharp)
+@example(first="it's", second='say "hi"')
+@example(first="", second="$(touch x) `id` \\")
+def test_values_between_quotes_survive_the_shell(first: str, second: str) -> None:
+    source = (
+        r"""printf '%s\0' '{{ a }}' "{{ b }}" 'x {{ a }}y'"z{{ b }} "{{ a }} "{{ list }}" """
+        r""" "{{ pw }}" "$(printf %s. {{ a }})" '{{ pw }}{{ b }}' """
+    )
+    scope = {"a": first, "b": second, "list": (first, second), "pw": Secret(second)}
+    _, _, script = shlex.split(sent(command_line(text_command(source), scope, windows=False)))
+    both = f"{first} {second}"
+    expected = [first, second, f"x {first}yz{second} {first}", both, second, f"{first}."]
+    assert run("/bin/sh", script) == [*expected, second + second]
+
+
+@settings(max_examples=40, deadline=None)
+@given(posix_text | sharp)
+@example("it's $HOME")
+def test_a_service_that_splits_the_line_gets_values_between_quotes(value: str) -> None:
+    command = text_command("""tool '{{ v }}' "a {{ v }} b" {{ v }}""", Shell.NONE)
+    line = sent(command_line(command, {"v": value}, windows=False))
+    assert shlex.split(line) == ["tool", value, f"a {value} b", value]
+
+
+@settings(max_examples=40, deadline=None)
+@given(posix_text | sharp)
+@example("it's $HOME")
+def test_another_shell_gets_an_argument(value: str) -> None:
+    source = r"""sh -c "printf '%s\0' {{ v | quote }}"; sh -c 'printf "%s\0" {{ v | quote }}'"""
+    _, _, script = shlex.split(
+        sent(command_line(text_command(source), {"v": value}, windows=False))
+    )
+    assert run("/bin/sh", script) == [value, value]
+
+
+@settings(max_examples=100, deadline=None)
+@given(windows_text | sharp)
+@example("a b")
+def test_windows_values_between_quotes_are_unchanged_or_refused(value: str) -> None:
+    command = text_command('tool "{{ v }}" "C:\\my dir\\{{ v }}" x')
+    try:
+        line = sent(command_line(command, {"v": value}, windows=True))
+    except SpecError as error:
+        assert not value or '"' in value or "%" in value or value.endswith("\\")
+        assert "Remove the quotes" in error.problems[0].fix
+        return
+    program = program_line(line.removeprefix("cmd /c "), VARIABLES)
+    assert arguments(program) == ["tool", value, f"C:\\my dir\\{value}", "x"]

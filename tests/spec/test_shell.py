@@ -1,4 +1,4 @@
-"""Values inside the user's own quotes are reported, and no others."""
+"""Values where the shell would interpret them are reported, and no others."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from batchspec.diagnostics import Place
 from batchspec.spec import Command, Quoting, Shell, Template, quote
 from batchspec.spec.commands import check_command
-from batchspec.spec.shell import reader
-from batchspec.spec.template import ANYTHING, check
+from batchspec.spec.shell import SAFE, reader
+from batchspec.spec.template import ANYTHING, check, in_quotes
 
 V = "{{ v }}"
 
@@ -45,6 +45,12 @@ def stands(source: str, quoting: Quoting = Quoting.POSIX) -> list[str]:
         f"[ ${{#list}} -gt 2 ] && echo {V}",
         f"echo '$'{V}",
         f"echo \\\\{V}",
+        f"echo '{V}' \"{V}\" 'a {V}b'\"{V}\"",
+        f"python3 -c 'print({V})'; awk '{{print {V}}}' push {V}",
+        f'echo "a `date` $(date) ${{x}} {V}" && test -e finish "{V}"',
+        f"echo $(echo '{V}')",
+        f'sh -c "$(cat {V})" \'{V}\'; sh -c ls; echo "{V}"',
+        "sh -c 'ls {{ v | quote }}'; ssh host \"ls {{ v | quote }}\"",
     ],
 )
 def test_safe_values_in_sh_are_accepted(source: str) -> None:
@@ -54,12 +60,13 @@ def test_safe_values_in_sh_are_accepted(source: str) -> None:
 @pytest.mark.parametrize(
     ("source", "where"),
     [
-        (f"echo '{V}'", "inside single quotes"),
-        (f'echo "{V}"', "inside double quotes"),
-        (f"python3 -c 'print({V})'", "inside single quotes"),
-        (f'echo "a `date` $(date) ${{x}} {V}"', "inside double quotes"),
-        (f'echo "${{x:-{V}}}"', "inside double quotes"),
-        (f"echo $(echo '{V}')", "inside single quotes"),
+        (f"sh -c 'echo {V}'", "inside single quotes, into a command for another shell"),
+        (f'bash -lc "ls {V}"', "inside double quotes, into a command for another shell"),
+        (f"su me -c \"ls '{V}'\"", "inside double quotes, into a command for another shell"),
+        (f'ssh host "ls {V}"', "inside double quotes, into a command for another shell"),
+        (f"eval 'x={V}'", "inside single quotes, into a command for another shell"),
+        (f'echo "${{x:-{V}}}"', "in an expansion inside double quotes"),
+        (f'echo "${V}"', "right after `$`"),
         (f"echo a # to {V}\n", "in a comment"),
         (f"cat <<EOF\nvalue: {V}\nEOF\n", "in a here-document"),
         (f'cat << "E F"\n{V}\nE F\n', "in a here-document"),
@@ -67,7 +74,7 @@ def test_safe_values_in_sh_are_accepted(source: str) -> None:
         (f"echo \\{V}", "right after `\\`"),
     ],
 )
-def test_values_inside_quotes_are_reported(source: str, where: str) -> None:
+def test_values_that_a_shell_would_interpret_are_reported(source: str, where: str) -> None:
     assert stands(source) == [where]
 
 
@@ -84,11 +91,11 @@ def test_raw_is_accepted(source: str) -> None:
         (f'prog "a b" {V} "c" "C:\\\\" {V}', []),
         (f"echo it's {V}", []),
         (f"echo ^^{V} ^& {V}", []),
-        (f'prog "{V}"', ["inside double quotes"]),
+        (f'prog "{V}" "a {V}" "C:\\dir\\{V}\\x"', []),
         (f'prog "a"{V}', ["next to a double quote"]),
         (f'prog {V}"a"', ["next to a double quote"]),
         (f"prog ^{V}", ["right after `^`"]),
-        (f'prog "a\\" {V}', ["inside double quotes"]),
+        (f'prog "a\\" {V}', ["inside quotes that cmd and the program read differently"]),
     ],
 )
 def test_windows_quotes(source: str, where: list[str]) -> None:
@@ -129,6 +136,8 @@ ENDS = ["", "'", '"', "`", ")", ')"', "\n", "\nEOF\n", '}"', "}"]
 @example(before=["<<EOF", "\n"], payload="$(: >got)", after="\nEOF\n")
 @example(before=["#"], payload="\n: >got\n", after="")
 @example(before=["\\"], payload=" $(: >got)", after="'")
+@example(before=["'a "], payload="'; : >got; '", after=" b'")
+@example(before=['"a '], payload='"; : >got; "', after=' b"')
 def test_sh_never_runs_an_accepted_value(
     tmp_path_factory: pytest.TempPathFactory, before: list[str], payload: str, after: str
 ) -> None:
@@ -136,10 +145,11 @@ def test_sh_never_runs_an_accepted_value(
     text = ": " + "".join(before)
     shell = reader(Quoting.POSIX)
     shell.read(text)
-    if shell.value(after):
+    context = shell.value(after)
+    if context not in SAFE:
         return
     folder = tmp_path_factory.mktemp("sh")
-    script = text + quote(payload, Quoting.POSIX) + after
+    script = text + quote(payload, in_quotes(context, Quoting.POSIX)) + after
     subprocess.run(
         ["/bin/sh", "-c", script],
         cwd=folder,

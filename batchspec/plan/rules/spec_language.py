@@ -279,9 +279,10 @@ for _code, _title, _why, _fix in (
     ),
     (
         "quoted-expression",
-        "A template adds quotes to a quoted value",
-        "The quotes would be part of the argument.",
-        "Remove the quotes, or use `| raw`.",
+        "An expression is where the shell would interpret its value",
+        "Values are quoted for the shell, also between single or double quotes. In a comment, a"
+        " here-document or a text for another shell this is not possible.",
+        "Move the expression, or use `| quote` for another shell (`sh -c`).",
     ),
     (
         "template-syntax",
