@@ -8,7 +8,7 @@ that need the account.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -33,7 +33,6 @@ __all__ = [
     "PropertyRule",
     "PropertyValue",
     "Violation",
-    "models_with_rules",
     "unknown_user",
     "user_names",
     "violations",
@@ -47,14 +46,20 @@ class Violation:
     """A property that breaks a rule.
 
     ``path`` leads from the object that was checked to the property, which may be absent.
-    ``message`` and ``fix`` have REST names in backticks.
+    ``missing`` is the name of a required property that is absent. ``message`` and
+    ``fix`` have REST names in backticks.
     """
 
     rule: PropertyRule
     path: Path
-    code: str
     message: str
     fix: str
+    missing: str = ""
+
+    @property
+    def code(self) -> str:
+        """The code of the finding."""
+        return "missing-key" if self.missing else self.rule.code
 
     @property
     def name(self) -> str:
@@ -62,25 +67,28 @@ class Violation:
         return next((part for part in reversed(self.path) if isinstance(part, str)), "")
 
 
-def violations(value: PropertyValue, path: Path = ()) -> Iterator[Violation]:
+def violations(value: PropertyValue) -> list[Violation]:
     """Every violation in an object and the objects in it, outermost first."""
+    found: list[Violation] = []
+    _collect(value, (), found)
+    return found
+
+
+def _collect(value: PropertyValue, path: Path, found: list[Violation]) -> None:
+    # Without generators: the embedded service checks each of up to a million tasks.
     if isinstance(value, tuple):
         for index, item in enumerate(value):
-            yield from violations(item, (*path, index))
-    if not isinstance(value, Properties):
+            if isinstance(item, Properties):
+                _collect(item, (*path, index), found)
         return
+    assert isinstance(value, Properties)
     for rule in _by_model().get(value.model, ()):
-        for found in rule.check(value):
-            code, fix = found.code or rule.code, found.fix or rule.fix
-            yield Violation(rule, (*path, *found.path), code, found.message, fix)
+        for each in rule.check(value):
+            at, fix = (*path, *each.path), each.fix or rule.fix
+            found.append(Violation(rule, at, each.message, fix, each.missing))
     for name, member in value.members.items():
         if isinstance(member, Properties | tuple):
-            yield from violations(member, (*path, name))
-
-
-def models_with_rules() -> frozenset[str]:
-    """The models that have rules of their own."""
-    return frozenset(_by_model())
+            _collect(member, (*path, name), found)
 
 
 @cache

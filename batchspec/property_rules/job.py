@@ -19,8 +19,7 @@ from batchspec.property_rules.rule import (
     rule,
 )
 
-_UPDATES = ("BatchJobUpdateOptions",)
-_JOBS = (*JOBS, *_UPDATES)
+_JOBS = (*JOBS, "BatchJobUpdateOptions", "BatchJob")
 _SCHEDULE = ("BatchJobScheduleConfiguration",)
 _PREPARATION = "jobpreparation"
 _RELEASE = "jobrelease"
@@ -84,7 +83,6 @@ JOB: tuple[PropertyRule, ...] = (
         JOBS,
         "jobReleaseTask",
         "jobPreparationTask",
-        fault="InvalidPropertyValue",
         fix="Add `prepare: {command: exit 0}`.",
     ),
     job_task_ids,

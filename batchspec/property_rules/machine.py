@@ -23,6 +23,11 @@ _IMAGE = ("BatchVmImageReference",)
 _IMAGE_IDS = ("virtualMachineImageId", "sharedGalleryImageId", "communityGalleryImageId")
 _MARKETPLACE = ("publisher", "offer", "sku", "version")
 _GALLERY = r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Compute/galleries/[^/]+"
+_IMAGE_FORM = (
+    "/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}/providers/"
+    "Microsoft.Compute/galleries/{galleryName}/images/{galleryImageName}"
+)
+"""As in the recorded reason."""
 _UPGRADE = ("RollingUpgradePolicy",)
 _ENCRYPTION_TYPE = ("managedDisk", "securityProfile", "securityEncryptionType")
 
@@ -63,7 +68,6 @@ def image_source(given: Properties) -> Iterator[Found]:
     "A confidential VM requires `osDisk.managedDisk.securityProfile.securityEncryptionType`.",
     fix="Write `os_disk: {managed_disk: {security_profile: {security_encryption_type:"
     " VMGuestStateOnly}}}` in `virtual_machine_configuration`.",
-    fault="MissingRequiredProperty",
 )
 def confidential_encryption(given: Properties) -> Iterator[Found]:
     """A confidential VM without the encryption of its disk."""
@@ -72,6 +76,7 @@ def confidential_encryption(given: Properties) -> Iterator[Found]:
         yield Found(
             ("securityProfile", "securityType"),
             "a confidential VM requires `securityEncryptionType` of its OS disk",
+            missing="securityEncryptionType",
         )
 
 
@@ -260,7 +265,7 @@ def registry_sign_in(given: Properties) -> Iterator[Found]:
             yield Found((name,), f"`{name}` and `identityReference` exclude each other")
         elif given.has(name) and not given.has(other):
             message = f"`{name}` requires `{other}`"
-            yield Found((name,), message, f"Add `{other}`.", "missing-key")
+            yield Found((name,), message, f"Add `{other}`.", other)
 
 
 @rule(
@@ -270,6 +275,7 @@ def registry_sign_in(given: Properties) -> Iterator[Found]:
     "registry-address",
     "`registryServer` is a host name without a scheme.",
     fix="Write the host name alone, for example `registry.example.com`.",
+    accepted=True,
     severity="warning",
 )
 def registry_address(given: Properties) -> Iterator[Found]:
@@ -294,6 +300,8 @@ MACHINE: tuple[PropertyRule, ...] = (
         "the resource id of an image in a gallery: /subscriptions/SUBSCRIPTION/resourceGroups/"
         "GROUP/providers/Microsoft.Compute/galleries/GALLERY/images/IMAGE, with or without"
         " /versions/VERSION",
+        reason="The specified resource id must be of the format"
+        f" {_IMAGE_FORM}/versions/{{galleryImageVersionName}} or {_IMAGE_FORM}",
     ),
     matches(
         "service-artifact-id",

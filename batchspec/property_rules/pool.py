@@ -32,7 +32,8 @@ _MOUNTS = (
     "cifsMountConfiguration",
     "azureFileShareConfiguration",
 )
-_RESIZE = (*POOLS, "BatchPoolResizeOptions")
+_SIZED = (*POOLS, "BatchPoolResizeOptions")
+_RESIZE = (*_SIZED, "BatchNodeRemoveOptions")
 _SCALING = (*POOLS, "BatchPoolEnableAutoScaleOptions")
 _NAMED = ("BatchJobScheduleCreateOptions", MANAGER, TASK)
 _FIVE_MINUTES, _WEEK = timedelta(minutes=5), timedelta(hours=168)
@@ -42,7 +43,7 @@ _UPDATES = ("BatchPoolUpdateOptions", "BatchPoolReplaceOptions")
 @rule(
     "mount-paths",
     (*POOLS, "BatchPoolUpdateOptions"),
-    ("mountConfiguration.relativeMountPath",),
+    tuple(f"mountConfiguration.{kind}.relativeMountPath" for kind in _MOUNTS),
     "same-value",
     "Each mount of a pool has another `relativeMountPath`.",
     fix="Change one of the paths.",
@@ -76,7 +77,7 @@ def user_ids(given: Properties) -> Iterator[Found]:
     """One of the two ids."""
     for name, other in (("uid", "gid"), ("gid", "uid")):
         if given.has(name) and not given.has(other):
-            yield Found((name,), f"`{name}` requires `{other}`", f"Add `{other}`.")
+            yield Found((name,), f"`{name}` requires `{other}`", f"Add `{other}`.", other)
 
 
 @rule(
@@ -105,7 +106,7 @@ _MOST_SLOTS = 256
 
 @rule(
     "pool-slots",
-    POOLS,
+    (*POOLS, _UPDATES[0]),
     ("taskSlotsPerNode", "vmSize"),
     "out-of-range",
     "`taskSlotsPerNode` must be 1 to 4 times the number of cores of `vmSize`, and at most 256.",
@@ -130,6 +131,7 @@ def pool_slots(given: Properties) -> Iterator[Found]:
     "unknown-user",
     "The `username` of the start task is one of the `userAccounts` of the pool.",
     fix="Use the name of one of the accounts, or declare it in `user_accounts`.",
+    accepted=True,
 )
 def start_task_user(given: Properties) -> Iterator[Found]:
     """A start task of a user that its nodes do not have."""
@@ -157,8 +159,8 @@ POOL: tuple[PropertyRule, ...] = (
     max_length("display-name", (*POOLS, *JOBS, *_NAMED), "displayName", 1024),
     lasts("resize-timeout", _RESIZE, "resizeTimeout", _FIVE_MINUTES, _WEEK),
     lasts("autoscale-interval", _SCALING, "autoScaleEvaluationInterval", _FIVE_MINUTES, _WEEK),
-    in_range("dedicated-nodes", _RESIZE, "targetDedicatedNodes", 0),
-    in_range("spot-nodes", _RESIZE, "targetLowPriorityNodes", 0),
+    in_range("dedicated-nodes", _SIZED, "targetDedicatedNodes", 0),
+    in_range("spot-nodes", _SIZED, "targetLowPriorityNodes", 0),
     pool_slots,
     max_items(
         "pool-packages",

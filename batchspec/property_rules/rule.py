@@ -28,6 +28,8 @@ class Properties:
 
     def get(self, *path: str) -> PropertyValue:
         """The member at a path of names; ``None`` if it is absent, UNKNOWN if it may be present."""
+        if len(path) == 1:
+            return self.members.get(path[0])
         value: PropertyValue = self
         for name in path:
             if not isinstance(value, Properties):
@@ -77,13 +79,14 @@ Path: TypeAlias = tuple["str | int", ...]
 class Found:
     """One property that breaks a rule. ``message`` has REST names in backticks.
 
-    ``code`` and ``fix`` replace those of the rule.
+    ``fix`` replaces that of the rule. ``missing`` is the name of a property that is required and
+    absent; the code of the finding is then ``missing-key``.
     """
 
     path: Path
     message: str
     fix: str = ""
-    code: str = ""
+    missing: str = ""
 
 
 Check: TypeAlias = Callable[[Properties], Iterable[Found]]
@@ -95,8 +98,8 @@ class PropertyRule:
 
     ``name`` identifies the rule; ``models`` are the objects that it checks, ``properties`` the REST
     names that it is about. ``text`` states it in one sentence. ``code`` and ``fix`` are those of
-    the finding of ``validate``; ``fault`` is the service's error code. A ``warning`` is accepted by
-    the service.
+    the finding of ``validate``; ``fault`` is the service's error code, and ``reason`` its own words
+    where they are recorded. ``accepted``: the service accepts the request, which fails later.
     """
 
     name: str
@@ -107,6 +110,8 @@ class PropertyRule:
     check: Check
     fix: str = ""
     fault: str = "InvalidPropertyValue"
+    reason: str = ""
+    accepted: bool = False
     severity: Literal["error", "warning"] = "error"
 
 
@@ -218,7 +223,14 @@ def max_items(name: str, models: tuple[str, ...], prop: str, most: int, code: st
 
 
 def matches(
-    name: str, models: tuple[str, ...], prop: str, pattern: str, form: str, *, items: bool = False
+    name: str,
+    models: tuple[str, ...],
+    prop: str,
+    pattern: str,
+    form: str,
+    *,
+    items: bool = False,
+    reason: str = "",
 ) -> PropertyRule:
     """A string (or each of a list) that matches a pattern in any case; ``form`` describes it."""
     compiled = re.compile(pattern, re.IGNORECASE)
@@ -230,8 +242,8 @@ def matches(
                 path: Path = (prop, index) if items else (prop,)
                 yield Found(path, f"`{prop}` must be {form}, not {shown(value)}")
 
-    text = f"`{prop}` must be {form}."
-    return PropertyRule(name, models, (prop,), "bad-format", text, check, "Write it in this form.")
+    text, fix = f"`{prop}` must be {form}.", "Write it in this form."
+    return PropertyRule(name, models, (prop,), "bad-format", text, check, fix, reason=reason)
 
 
 def one_of(
@@ -245,7 +257,7 @@ def one_of(
         for prop in present[1:]:
             yield Found((prop,), f"`{prop}` and `{present[0]}` exclude each other")
         if required and not present:
-            yield Found((), f"one of {names} is required", "Add one of them.", "missing-key")
+            yield Found((), f"one of {names} is required", "Add one of them.", props[0])
 
     text = f"{'Exactly' if required else 'At most'} one of {names}."
     fix = "Remove one of them."
@@ -258,18 +270,17 @@ def requires(
     prop: str,
     needed: str,
     *,
-    fault: str = "MissingRequiredProperty",
     fix: str = "",
 ) -> PropertyRule:
     """A property that requires another one."""
 
     def check(given: Properties) -> Iterator[Found]:
         if given.has(prop) and not given.has(needed):
-            yield Found((prop,), f"`{prop}` requires `{needed}`")
+            yield Found((prop,), f"`{prop}` requires `{needed}`", missing=needed)
 
     text = f"`{prop}` requires `{needed}`."
     fix = fix or f"Add `{needed}`, or remove `{prop}`."
-    return PropertyRule(name, models, (prop, needed), "missing-key", text, check, fix, fault)
+    return PropertyRule(name, models, (prop, needed), "missing-key", text, check, fix)
 
 
 def ordered(name: str, models: tuple[str, ...], low: str, high: str) -> PropertyRule:
@@ -315,11 +326,14 @@ def rule(
     *,
     fix: str,
     fault: str = "InvalidPropertyValue",
+    accepted: bool = False,
     severity: Literal["error", "warning"] = "error",
 ) -> Callable[[Check], PropertyRule]:
     """A rule of any other kind: a decorator of its check."""
 
     def make(check: Check) -> PropertyRule:
-        return PropertyRule(name, models, properties, code, text, check, fix, fault, severity)
+        return PropertyRule(
+            name, models, properties, code, text, check, fix, fault, "", accepted, severity
+        )
 
     return make

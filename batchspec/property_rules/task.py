@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 from batchspec.property_rules.rule import (
     MANAGER,
@@ -67,8 +66,8 @@ def file_path(given: Properties) -> Iterator[Found]:
     text = given.text("filePath")
     if text is None:
         return
-    parts = PurePosixPath(text.replace("\\", "/")).parts
-    if text.startswith(("/", "\\")) or ".." in parts or text[1:2] == ":":
+    leaves = ".." in text and ".." in text.replace("\\", "/").split("/")
+    if leaves or text.startswith(("/", "\\")) or text[1:2] == ":":
         yield Found(("filePath",), "`filePath` is outside the working directory of the task")
 
 
@@ -79,12 +78,12 @@ def file_path(given: Properties) -> Iterator[Found]:
     "missing-key",
     "The `destination` of an output file has a `container`.",
     fix="Add `container: {container_url: ...}`.",
-    fault="MissingRequiredProperty",
 )
 def output_destination(given: Properties) -> Iterator[Found]:
     """An output file without a place."""
     if not given.has("container"):
-        yield Found((), "the `destination` of an output file requires `container`")
+        message = "the `destination` of an output file requires `container`"
+        yield Found((), message, missing="container")
 
 
 TASKS: tuple[PropertyRule, ...] = (

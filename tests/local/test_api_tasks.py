@@ -272,7 +272,7 @@ def test_a_deleted_task_disappears_and_its_run_is_pending_deletion(service: Serv
     [
         ({"dependsOn": {"taskIds": ["a"]}}, "UnsupportedProperty"),
         ({"exitConditions": {"default": {"jobAction": "terminate"}}}, "InvalidPropertyValue"),
-        ({"resourceFiles": [{"filePath": "x"}]}, "InvalidPropertyValue"),
+        ({"resourceFiles": [{"filePath": "x"}]}, "MissingRequiredProperty"),
         ({"resourceFiles": [{"httpUrl": "http://x"}]}, "MissingRequiredProperty"),
         ({"environmentSettings": [{"value": "x"}]}, "MissingRequiredProperty"),
         ({"commandline": "x"}, "InvalidRequestBody"),

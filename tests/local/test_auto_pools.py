@@ -112,7 +112,7 @@ def test_an_invalid_auto_pool_lifetime_is_rejected(
 
 def test_a_job_needs_exactly_one_pool(service: Service) -> None:
     refused = service.request("POST", "/jobs", a_job({**auto(), "poolId": "p"}))
-    assert refused.values["PropertyName"] == "poolInfo"
+    assert refused.values["PropertyName"] == "autoPoolSpecification"
     refused = service.request("POST", "/jobs", a_job({}))
     assert refused.code == "MissingRequiredProperty"
 

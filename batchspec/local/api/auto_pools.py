@@ -7,11 +7,10 @@ from typing import Any
 
 from batchspec.local.api.applications import check_references
 from batchspec.local.api.autoscale import read_autoscale
-from batchspec.local.api.pools import check_containers, read_pool, read_resize_timeout, read_target
+from batchspec.local.api.pools import DEFAULT_RESIZE_TIMEOUT, check_containers, read_pool
 from batchspec.local.api.resources import Context
-from batchspec.local.wire import Fault, bad_property
+from batchspec.local.wire import Fault, bad_property, check_rules
 
-MAX_PREFIX = 20
 _TARGETS = ("targetDedicatedNodes", "targetLowPriorityNodes")
 _ERRORS = {
     "AutoScalingFormulaSyntaxError": "InvalidAutoScaleFormulaInAutoPool",
@@ -49,23 +48,12 @@ def complete_pool_info(info: Mapping[str, Any], *, scheduled: bool) -> dict[str,
     """``poolInfo`` with defaults; ``scheduled`` if it belongs to a job schedule.
 
     Raises:
-        Fault: it does not name exactly one of a pool and an auto pool, or the lifetime is invalid.
+        Fault: the lifetime is invalid.
         AutoPoolFault: the settings of the pool of an auto pool are invalid.
     """
     auto = info.get("autoPoolSpecification")
     if auto is None:
-        if "poolId" not in info:
-            raise Fault("MissingRequiredProperty", ("PropertyName", "poolId"))
         return dict(info)
-    if "poolId" in info:
-        raise bad_property(
-            "poolInfo", None, "The poolId and autoPoolSpecification are mutually exclusive."
-        )
-    prefix = auto.get("autoPoolIdPrefix", "")
-    if len(prefix) > MAX_PREFIX:
-        raise bad_property(
-            "autoPoolIdPrefix", prefix, f"The value cannot be longer than {MAX_PREFIX} characters."
-        )
     if auto["poolLifetimeOption"] == "jobschedule" and not scheduled:
         raise bad_property(
             "poolLifetimeOption", "jobschedule", "The value applies to job schedules alone."
@@ -100,12 +88,13 @@ def check_auto_pool(context: Context, info: Mapping[str, Any]) -> None:
 def _complete(given: Mapping[str, Any] | None) -> dict[str, Any]:
     if given is None:
         raise Fault("MissingRequiredProperty", ("PropertyName", "pool"))
+    check_rules("BatchPoolSpecification", given)
     scaling = read_autoscale(given)
-    targets = {} if scaling else {name: read_target(given, name, 0) for name in _TARGETS}
+    targets = {} if scaling else {name: given.get(name, 0) for name in _TARGETS}
     settings = read_pool(given)
     return {
         **settings,
-        "resizeTimeout": read_resize_timeout(given),
+        "resizeTimeout": given.get("resizeTimeout", DEFAULT_RESIZE_TIMEOUT),
         **targets,
         "enableAutoScale": scaling is not None,
         **(scaling or {}),

@@ -16,10 +16,8 @@ from batchspec.local.wire import (
     Fault,
     Reply,
     Request,
-    bad_property,
     empty_reply,
     resource_reply,
-    ticks_of,
 )
 
 DEFAULT_INTERVAL = "PT15M"
@@ -107,13 +105,6 @@ def _settings(given: Mapping[str, Any], kept: Mapping[str, str]) -> dict[str, st
     settings = {name: given[name] for name in _SETTINGS if name in given}
     settings = {"autoScaleEvaluationInterval": DEFAULT_INTERVAL, **kept, **settings}
     _check_formula(settings["autoScaleFormula"])
-    interval = settings["autoScaleEvaluationInterval"]
-    if not 5 * _MINUTE <= ticks_of(interval) <= 168 * 60 * _MINUTE:
-        raise bad_property(
-            "autoScaleEvaluationInterval",
-            interval,
-            "The value must be between 5 minutes and 168 hours.",
-        )
     return {name: settings[name] for name in _SETTINGS}
 
 

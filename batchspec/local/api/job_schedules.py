@@ -21,7 +21,6 @@ from batchspec.local.api.resources import (
 from batchspec.local.api.statistics import schedule_stats
 from batchspec.local.model import SCHEDULE, Schedule, ScheduleState
 from batchspec.local.wire import (
-    TICKS,
     Fault,
     Reply,
     Request,
@@ -33,7 +32,6 @@ from batchspec.local.wire import (
     read_time,
     resource_reply,
     select_properties,
-    ticks_of,
     version_headers,
     without_secrets,
     write_time,
@@ -154,9 +152,6 @@ def _show(context: Context, request: Request, schedule: Schedule, *, stats: bool
     return shown | schedule_stats(context, schedule, request.now) if stats else shown
 
 
-_MINUTE = 60 * TICKS
-
-
 def complete_schedule(body: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a schedule with all defaults, in the service's order.
 
@@ -164,9 +159,6 @@ def complete_schedule(body: Mapping[str, Any]) -> dict[str, Any]:
         Fault: a setting of the schedule or of its jobs is invalid.
     """
     when = body.get("schedule", {})
-    for name in ("startWindow", "recurrenceInterval"):
-        if name in when and ticks_of(when[name]) < _MINUTE:
-            raise bad_property(name, when[name], "The value cannot be less than 1 minute.")
     until, after = when.get("doNotRunUntil"), when.get("doNotRunAfter")
     if until is not None and after is not None and read_time(after) <= read_time(until):
         raise bad_property("doNotRunAfter", after, "The value must be later than doNotRunUntil.")

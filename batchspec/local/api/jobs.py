@@ -24,8 +24,6 @@ from batchspec.local.api.resources import (
 )
 from batchspec.local.api.statistics import job_stats
 from batchspec.local.api.task_settings import (
-    check_positive,
-    check_retries,
     complete_job_manager,
     complete_preparation_and_release,
     for_version,
@@ -288,23 +286,13 @@ def complete_job_without_pool(body: Mapping[str, Any]) -> dict[str, Any]:
     """
     refuse_unsupported("job", body)
     given = body.get("constraints", {})
-    check_positive("maxWallClockTime", given.get("maxWallClockTime"))
-    check_retries("maxTaskRetryCount", given.get("maxTaskRetryCount"))
-    priority = body.get("priority", 0)
-    if not -1000 <= priority <= 1000:
-        raise bad_property("priority", str(priority), "The value must be from -1000 to 1000.")
-    parallel = body.get("maxParallelTasks", -1)
-    if parallel != -1 and parallel < 1:
-        raise bad_property(
-            "maxParallelTasks", str(parallel), "The value must be -1 or greater than 0."
-        )
     return in_order(
         {
             **body,
             **complete_job_manager(body, given.get("maxTaskRetryCount", 0)),
             **complete_preparation_and_release(body),
-            "priority": priority,
-            "maxParallelTasks": parallel,
+            "priority": body.get("priority", 0),
+            "maxParallelTasks": body.get("maxParallelTasks", -1),
             "usesTaskDependencies": body.get("usesTaskDependencies", False),
             "allowTaskPreemption": body.get("allowTaskPreemption", False),
             "constraints": {

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from batchspec.local.api.pools import read_resize_timeout
+from batchspec.local.api.pools import DEFAULT_RESIZE_TIMEOUT
 from batchspec.local.api.resources import (
     NODES,
     POOL_IDS,
@@ -232,7 +232,7 @@ def remove_nodes(context: Context, request: Request) -> Reply:
             request.now,
             target_dedicated=max(0, pool.target_dedicated - dedicated),
             target_spot=max(0, pool.target_spot - len(found) + dedicated),
-            timeout=read_resize_timeout(given),
+            timeout=given.get("resizeTimeout", DEFAULT_RESIZE_TIMEOUT),
             deallocation=option,
         )
         for node in found:

@@ -5,7 +5,6 @@ Defaults and the order of properties are those of recorded replies.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -38,7 +37,6 @@ from batchspec.local.wire import (
     not_implemented,
     resource_reply,
     select_properties,
-    ticks_of,
     version_headers,
     without_secrets,
     write_time,
@@ -85,9 +83,9 @@ def add_pool(
             pool_id,
             read_pool(given),
             now,
-            target_dedicated=read_target(given, "targetDedicatedNodes", 0),
-            target_spot=read_target(given, "targetLowPriorityNodes", 0),
-            resize_timeout=read_resize_timeout(given),
+            target_dedicated=given.get("targetDedicatedNodes", 0),
+            target_spot=given.get("targetLowPriorityNodes", 0),
+            resize_timeout=given.get("resizeTimeout", DEFAULT_RESIZE_TIMEOUT),
             autoscale=autoscale,
         )
         if pool is not None and autoscale is not None:
@@ -152,7 +150,6 @@ def replace_pool_properties(context: Context, request: Request) -> Reply:
 def resize_pool(context: Context, request: Request) -> Reply:
     """``POST /pools/{poolId}/resize``."""
     given = request.parse_body("BatchPoolResizeOptions")
-    timeout = read_resize_timeout(given)
     if not {"targetDedicatedNodes", "targetLowPriorityNodes"} & given.keys():
         raise bad_property(
             "targetDedicatedNodes",
@@ -170,9 +167,9 @@ def resize_pool(context: Context, request: Request) -> Reply:
     changed = context.store.pools.resize(
         pool,
         request.now,
-        target_dedicated=read_target(given, "targetDedicatedNodes", pool.target_dedicated),
-        target_spot=read_target(given, "targetLowPriorityNodes", pool.target_spot),
-        timeout=timeout,
+        target_dedicated=given.get("targetDedicatedNodes", pool.target_dedicated),
+        target_spot=given.get("targetLowPriorityNodes", pool.target_spot),
+        timeout=given.get("resizeTimeout", DEFAULT_RESIZE_TIMEOUT),
         deallocation=given.get("nodeDeallocationOption", "requeue"),
     )
     return empty_reply(202, request.url, changed.modified)
@@ -220,8 +217,6 @@ def _show(context: Context, request: Request, pool: Pool, *, stats: bool) -> dic
 
 
 DEFAULT_RESIZE_TIMEOUT = "PT15M"
-_MINUTE = 60 * 10_000_000
-MAX_SLOTS = 256
 _SERVICE_PROPERTIES = (
     "id",
     "resizeTimeout",
@@ -240,17 +235,6 @@ _MACHINE = (
     "windowsConfiguration",
     "nodePlacementConfiguration",
     "dataDisks",
-)
-_GALLERY = (
-    "/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}/providers/"
-    "Microsoft.Compute/galleries/{galleryName}/images/{galleryImageName}"
-)
-_GALLERY_REASON = (
-    f"The specified resource id must be of the format {_GALLERY}/versions/"
-    f"{{galleryImageVersionName}} or {_GALLERY}"
-)
-_GALLERY_IMAGE = re.compile(
-    re.sub(r"\{\w+\}", "[^/]+", _GALLERY) + "(/versions/[^/]+)?", re.IGNORECASE
 )
 _RULE: Mapping[str, Any] = {"sourcePortRanges": ["*"]}
 _ONLY_OLDER = ("certificateReferences", "targetNodeCommunicationMode", "resourceTags")
@@ -276,16 +260,11 @@ def complete_pool(body: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         Fault: a setting is invalid.
     """
-    slots = body.get("taskSlotsPerNode", 1)
-    if not 1 <= slots <= MAX_SLOTS:
-        raise bad_property(
-            "taskSlotsPerNode", str(slots), f"The value must be from 1 to {MAX_SLOTS}."
-        )
     filled = {
         **body,
         "vmSize": body["vmSize"].lower(),
         "enableInterNodeCommunication": body.get("enableInterNodeCommunication", False),
-        "taskSlotsPerNode": slots,
+        "taskSlotsPerNode": body.get("taskSlotsPerNode", 1),
         "taskSchedulingPolicy": {
             "nodeFillType": "Spread",
             **body.get("taskSchedulingPolicy", {}),
@@ -304,9 +283,6 @@ def complete_pool(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _machine(given: Mapping[str, Any]) -> dict[str, Any]:
     image = dict(given["imageReference"])
-    custom = image.get("virtualMachineImageId")
-    if custom is not None and _GALLERY_IMAGE.fullmatch(custom) is None:
-        raise bad_property("virtualMachineImageId", custom, _GALLERY_REASON)
     if "virtualMachineImageId" not in image and "publisher" in image:
         _check_image(image)
         image.setdefault("version", "latest")
@@ -351,32 +327,6 @@ def _account(given: Mapping[str, Any], *, windows: bool) -> dict[str, Any]:
         login = account.get("windowsUserConfiguration", {})
         account["windowsUserConfiguration"] = {"loginMode": "batch", **login}
     return account
-
-
-def read_target(given: Mapping[str, Any], name: str, default: int) -> int:
-    """A target number of nodes.
-
-    Raises:
-        Fault: it is negative.
-    """
-    target: int = given.get(name, default)
-    if target < 0:
-        raise bad_property(name, str(target), "The value cannot be negative.")
-    return target
-
-
-def read_resize_timeout(given: Mapping[str, Any]) -> str:
-    """The resize timeout: 5 minutes to 168 hours, 15 minutes by default.
-
-    Raises:
-        Fault: it is out of range.
-    """
-    text: str = given.get("resizeTimeout", DEFAULT_RESIZE_TIMEOUT)
-    if not 5 * _MINUTE <= ticks_of(text) <= 168 * 60 * _MINUTE:
-        raise bad_property(
-            "resizeTimeout", text, "The value must be between 5 minutes and 168 hours."
-        )
-    return text
 
 
 def serialize_pool(context: Context, pool: Pool, *, older: bool) -> dict[str, Any]:

@@ -11,39 +11,22 @@ from urllib.parse import urlsplit
 
 from batchspec.local.api.resources import Context, check_id
 from batchspec.local.model import PREPARATION, RELEASE, Preparation
-from batchspec.local.wire import UNLIMITED, Fault, bad_property, ticks_of
+from batchspec.local.wire import UNLIMITED, bad_property
 
 DEFAULT_RETENTION = "P7D"
-MAX_SLOTS = 256
-_SOURCES = ("httpUrl", "storageContainerUrl", "autoStorageContainerName")
 _IDENTITY: Mapping[str, Any] = {"autoUser": {"scope": "pool", "elevationLevel": "nonadmin"}}
 
 
 def check_resource_files(resource_files: Sequence[Mapping[str, Any]]) -> None:
-    """Check that each resource file has exactly one source, and a path if it is a single file.
+    """Check the URLs of resource files.
 
     Raises:
-        Fault: ``InvalidPropertyValue``, ``MissingRequiredProperty``.
+        Fault: ``InvalidPropertyValue``, as recorded.
     """
     for resource in resource_files:
-        sources = [name for name in _SOURCES if resource.get(name)]
-        if len(sources) != 1:
-            raise bad_property(
-                "resourceFiles",
-                None,
-                "Exactly one of httpUrl, storageContainerUrl and autoStorageContainerName must be "
-                "specified.",
-            )
-        if sources == ["httpUrl"] and not _is_url(resource["httpUrl"]):
-            raise bad_property(
-                "httpUrl", resource["httpUrl"], "The specified HttpUrl is not a valid URI"
-            )
-        if sources == ["httpUrl"] and not resource.get("filePath"):
-            raise Fault("MissingRequiredProperty", ("PropertyName", "filePath"))
-        if sources == ["httpUrl"] and resource.get("blobPrefix"):
-            raise bad_property(
-                "blobPrefix", resource["blobPrefix"], "A blob prefix cannot go with httpUrl."
-            )
+        url = resource.get("httpUrl")
+        if url is not None and not _is_url(url):
+            raise bad_property("httpUrl", url, "The specified HttpUrl is not a valid URI")
 
 
 def _is_url(text: str) -> bool:
@@ -54,68 +37,21 @@ def _is_url(text: str) -> bool:
     return parts.scheme in {"http", "https"} and bool(parts.netloc)
 
 
-def check_retries(name: str, count: int | None) -> None:
-    """Check that a retry count is at least -1, which means no limit.
-
-    Raises:
-        Fault: ``InvalidPropertyValue``.
-    """
-    if count is not None and count < -1:
-        raise bad_property(name, str(count), "The value must be -1 or more.")
-
-
-def check_slots(slots: int) -> None:
-    """Check that a task uses 1 to :data:`MAX_SLOTS` slots.
-
-    Raises:
-        Fault: ``InvalidPropertyValue``.
-    """
-    if not 1 <= slots <= MAX_SLOTS:
-        raise bad_property("requiredSlots", str(slots), f"The value must be from 1 to {MAX_SLOTS}.")
-
-
-def check_positive(name: str, text: str | None) -> None:
-    """Check that a duration is greater than zero.
-
-    Raises:
-        Fault: ``InvalidPropertyValue``.
-    """
-    if text is not None and ticks_of(text) <= 0:
-        raise bad_property(name, text, "The value must be greater than zero.")
-
-
 def complete_identity(identity: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The user identity of a task with defaults: the pool's non-admin auto-user.
-
-    Raises:
-        Fault: it has both a user name and an auto-user.
-    """
+    """The user identity of a task with defaults: the pool's non-admin auto-user."""
     if not identity:
         return _IDENTITY
-    if "username" in identity and "autoUser" in identity:
-        raise bad_property(
-            "userIdentity", None, "The username and autoUser properties are mutually exclusive."
-        )
     if "username" in identity:
         return identity
     return {"autoUser": {**_IDENTITY["autoUser"], **identity.get("autoUser", {})}}
 
 
 def complete_constraints(constraints: Mapping[str, Any] | None, max_retries: int) -> dict[str, Any]:
-    """The constraints of a task with defaults; ``max_retries`` is inherited from the job.
-
-    Raises:
-        Fault: ``InvalidPropertyValue``.
-    """
+    """The constraints of a task with defaults; ``max_retries`` is inherited from the job."""
     given = constraints or {}
-    check_retries("maxTaskRetryCount", given.get("maxTaskRetryCount"))
-    check_positive("maxWallClockTime", given.get("maxWallClockTime"))
-    retention = given.get("retentionTime", DEFAULT_RETENTION)
-    if ticks_of(retention) < 0:
-        raise bad_property("retentionTime", retention, "The value cannot be negative.")
     return {
         "maxWallClockTime": given.get("maxWallClockTime", UNLIMITED),
-        "retentionTime": retention,
+        "retentionTime": given.get("retentionTime", DEFAULT_RETENTION),
         "maxTaskRetryCount": given.get("maxTaskRetryCount", max_retries),
     }
 
@@ -127,7 +63,6 @@ def complete_start_task(task: Mapping[str, Any]) -> dict[str, Any]:
         Fault: a setting is invalid.
     """
     check_resource_files(task.get("resourceFiles", ()))
-    check_retries("maxTaskRetryCount", task.get("maxTaskRetryCount"))
     return in_order(
         {
             **task,
@@ -181,7 +116,6 @@ def complete_job_manager(body: Mapping[str, Any], max_retries: int) -> dict[str,
         return {}
     check_resource_files(given.get("resourceFiles", ()))
     slots = given.get("requiredSlots", 1)
-    check_slots(slots)
     complete = {
         **given,
         "id": check_id("id", given["id"]),
@@ -206,18 +140,11 @@ def complete_preparation_and_release(body: Mapping[str, Any]) -> dict[str, Any]:
         Fault: a setting is invalid.
     """
     preparation, release = body.get("jobPreparationTask"), body.get("jobReleaseTask")
-    if release is not None and preparation is None:
-        raise bad_property(
-            "jobReleaseTask", None, "A job release task needs a job preparation task."
-        )
     filled = {}
     if preparation is not None:
         filled["jobPreparationTask"] = _preparation(preparation)
     if release is not None:
         filled["jobReleaseTask"] = _release(release)
-        ids = [filled[name]["id"] for name in filled]
-        if ids[0].lower() == ids[1].lower():
-            raise bad_property("id", ids[1], "The preparation task has the same id.")
     return filled
 
 
@@ -238,16 +165,12 @@ def _preparation(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _release(given: Mapping[str, Any]) -> dict[str, Any]:
     check_resource_files(given.get("resourceFiles", ()))
-    limit = given.get("maxWallClockTime", MAX_RELEASE)
-    check_positive("maxWallClockTime", limit)
-    if ticks_of(limit) > ticks_of(MAX_RELEASE):
-        raise bad_property("maxWallClockTime", limit, "The value cannot be above 15 minutes.")
     return in_order(
         {
             **given,
             "id": check_id("id", given.get("id", RELEASE)),
             "userIdentity": complete_identity(given.get("userIdentity")),
-            "maxWallClockTime": limit,
+            "maxWallClockTime": given.get("maxWallClockTime", MAX_RELEASE),
             "retentionTime": given.get("retentionTime", DEFAULT_RETENTION),
         },
         ("id", "commandLine"),

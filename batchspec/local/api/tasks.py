@@ -23,7 +23,6 @@ from batchspec.local.api.resources import (
 from batchspec.local.api.statistics import task_stats
 from batchspec.local.api.task_settings import (
     check_resource_files,
-    check_slots,
     complete_constraints,
     complete_identity,
     for_version,
@@ -38,6 +37,7 @@ from batchspec.local.wire import (
     Request,
     bad_body,
     bad_property,
+    check_rules,
     created_reply,
     empty_reply,
     etag_of,
@@ -180,6 +180,7 @@ def _validate_entry(context: Context, job: Job, item: Any, *, older: bool) -> Ne
     """The new task of one entry, or its error. An invalid shape fails the whole request."""
     shaped = parse_body("BatchTaskCreateOptions", item, older=older)
     try:
+        check_rules("BatchTaskCreateOptions", shaped)
         return _read(context, job, shaped)
     except Fault as fault:
         if fault.code == "NotImplemented":
@@ -262,7 +263,6 @@ def read_task(job: Job, given: Mapping[str, Any]) -> NewTask:
     check_resource_files(body.get("resourceFiles", ()))
     _check_exit_options(job, body.get("exitConditions", {}))
     slots = body.get("requiredSlots", 1)
-    check_slots(slots)
     needs, ranges = _dependencies(job, body.get("dependsOn", {}))
     filled = in_order(
         {
@@ -284,17 +284,10 @@ def _multi_instance(body: Mapping[str, Any]) -> dict[str, Any]:
     settings = body.get("multiInstanceSettings")
     if settings is None:
         return {}
-    count, slots = settings.get("numberOfInstances", 1), body.get("requiredSlots", 1)
-    if count < 1:
-        raise bad_property("numberOfInstances", str(count), "The value must be greater than 0.")
-    if slots != 1:
-        raise bad_property(
-            "requiredSlots", str(slots), "The value must be 1 for a multi-instance task."
-        )
     if "containerSettings" in body:
         raise not_implemented("A multi-instance task in containers")
     check_resource_files(settings.get("commonResourceFiles", ()))
-    return {"multiInstanceSettings": {"numberOfInstances": count, **settings}}
+    return {"multiInstanceSettings": {"numberOfInstances": 1, **settings}}
 
 
 def _check_id_unique(job: Job, task_id: str) -> None:
@@ -338,11 +331,9 @@ def _dependencies(
         raise Fault("UnsupportedProperty", ("PropertyName", "dependsOn"))
     if sum(map(len, needs)) > MAX_DEPENDENCY_CHARACTERS:
         raise Fault("TaskDependencyListTooLong")
-    for first, last in ranges:
-        if not 0 <= first <= last:
-            raise bad_property(
-                "taskIdRanges", f"{first}-{last}", "The start of a range cannot be after its end."
-            )
+    for first, _ in ranges:
+        if first < 0:
+            raise bad_property("start", str(first), "The value cannot be negative.")
     return needs, ranges
 
 

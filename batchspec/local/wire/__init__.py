@@ -45,6 +45,7 @@ from batchspec.local.wire.request import (
     check_version,
     select_properties,
 )
+from batchspec.local.wire.rules import check_rules
 from batchspec.local.wire.shared_key import (
     MAX_SKEW,
     SignatureError,
@@ -90,6 +91,7 @@ __all__ = [
     "bad_query",
     "bind_fields",
     "check_conditions",
+    "check_rules",
     "check_signature",
     "check_version",
     "created_reply",

@@ -18,6 +18,7 @@ FAULTS: Mapping[str, tuple[int, str]] = {
         400,
         "A required property was not specified in the request body.",
     ),
+    "EmptyMetadataKey": (400, "The key for one of the metadata key-value pairs is empty."),
     "UnsupportedProperty": (
         400,
         "One of the properties specified in the request body is not supported.",  # rec

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode
 from batchspec.local.wire.body import parse_body, properties
 from batchspec.local.wire.fault import Fault, bad_body, bad_query
 from batchspec.local.wire.odata import Filter, QueryError, parse_filter, parse_select
+from batchspec.local.wire.rules import check_rules
 from batchspec.local.wire.times import etag_of, read_http_date
 
 NEWEST_VERSION = "2025-06-01"
@@ -75,9 +76,12 @@ class Request:
         """The validated body as a wire model.
 
         Raises:
-            Fault: see :func:`batchspec.local.wire.body.parse_body`.
+            Fault: see :func:`batchspec.local.wire.body.parse_body` and
+                :func:`batchspec.local.wire.rules.check_rules`.
         """
-        return parse_body(model, self.json(), older=self.older)
+        body = parse_body(model, self.json(), older=self.older)
+        check_rules(model, body)
+        return body
 
     def parse_optional_body(self, model: str) -> dict[str, Any]:
         """As :meth:`parse_body`; a missing body counts as an empty object."""
