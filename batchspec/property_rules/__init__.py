@@ -15,8 +15,9 @@ from functools import cache
 from batchspec.property_rules.job import JOB
 from batchspec.property_rules.machine import MACHINE
 from batchspec.property_rules.network import NETWORK
-from batchspec.property_rules.pool import POOL, unknown_user, user_names
+from batchspec.property_rules.pool import POOL
 from batchspec.property_rules.rule import (
+    MISSING,
     UNKNOWN,
     Path,
     Properties,
@@ -33,8 +34,6 @@ __all__ = [
     "PropertyRule",
     "PropertyValue",
     "Violation",
-    "unknown_user",
-    "user_names",
     "violations",
 ]
 
@@ -60,6 +59,11 @@ class Violation:
     def code(self) -> str:
         """The code of the finding."""
         return "missing-key" if self.missing else self.rule.code
+
+    @property
+    def fault(self) -> str:
+        """The error code of the service."""
+        return MISSING if self.missing else self.rule.faults[0]
 
     @property
     def name(self) -> str:

@@ -57,7 +57,7 @@ def job_task_ids(given: Properties) -> Iterator[Found]:
     "empty",
     "The `name` of metadata is not empty.",
     fix="Write a name, or remove the entry.",
-    fault="EmptyMetadataKey",
+    faults=("EmptyMetadataKey",),
 )
 def metadata_name(given: Properties) -> Iterator[Found]:
     """Metadata without a name."""

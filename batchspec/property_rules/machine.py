@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from batchspec.property_rules.rule import (
+    INVALID,
+    MISSING,
     POOLS,
     UNKNOWN,
     Found,
@@ -68,6 +70,7 @@ def image_source(given: Properties) -> Iterator[Found]:
     "A confidential VM requires `osDisk.managedDisk.securityProfile.securityEncryptionType`.",
     fix="Write `os_disk: {managed_disk: {security_profile: {security_encryption_type:"
     " VMGuestStateOnly}}}` in `virtual_machine_configuration`.",
+    faults=(MISSING,),
 )
 def confidential_encryption(given: Properties) -> Iterator[Found]:
     """A confidential VM without the encryption of its disk."""
@@ -257,6 +260,7 @@ def automatic_upgrades(given: Properties) -> Iterator[Found]:
     "either-or",
     "A registry has `username` and `password`, or `identityReference`, or none of them.",
     fix="Keep `username` and `password`, or `identity_reference`.",
+    faults=(INVALID, MISSING),
 )
 def registry_sign_in(given: Properties) -> Iterator[Found]:
     """Half a sign-in, or two."""

@@ -10,9 +10,9 @@ from batchspec.property_rules.machine import is_windows
 from batchspec.property_rules.rule import (
     JOBS,
     MANAGER,
+    MISSING,
     POOLS,
     TASK,
-    UNKNOWN,
     Found,
     Properties,
     PropertyRule,
@@ -72,6 +72,7 @@ def mount_paths(given: Properties) -> Iterator[Found]:
     "missing-key",
     "`uid` and `gid` are specified together, or not at all.",
     fix="Add the other one, or remove it.",
+    faults=(MISSING,),
 )
 def user_ids(given: Properties) -> Iterator[Found]:
     """One of the two ids."""
@@ -124,37 +125,6 @@ def pool_slots(given: Properties) -> Iterator[Found]:
         )
 
 
-@rule(
-    "start-task-user",
-    POOLS,
-    ("startTask.userIdentity.username", "userAccounts.name"),
-    "unknown-user",
-    "The `username` of the start task is one of the `userAccounts` of the pool.",
-    fix="Use the name of one of the accounts, or declare it in `user_accounts`.",
-    accepted=True,
-)
-def start_task_user(given: Properties) -> Iterator[Found]:
-    """A start task of a user that its nodes do not have."""
-    at = ("startTask", "userIdentity", "username")
-    name, names = given.text(*at), user_names(given)
-    if name is not None and names is not None and name.lower() not in names:
-        yield Found(at, unknown_user(name))
-
-
-def user_names(pool: Properties) -> frozenset[str] | None:
-    """The names of a pool's user accounts in lower case; ``None`` if one of them is not known."""
-    if pool.get("userAccounts") is UNKNOWN:
-        return None
-    names = [account.get("name") for _, account in pool.objects("userAccounts")]
-    texts = [name.lower() for name in names if isinstance(name, str)]
-    return frozenset(texts) if len(texts) == len(pool.list("userAccounts")) else None
-
-
-def unknown_user(name: str) -> str:
-    """The message about a user that a pool does not have."""
-    return f"the pool has no user account {shown(name)}"
-
-
 POOL: tuple[PropertyRule, ...] = (
     max_length("display-name", (*POOLS, *JOBS, *_NAMED), "displayName", 1024),
     lasts("resize-timeout", _RESIZE, "resizeTimeout", _FIVE_MINUTES, _WEEK),
@@ -182,5 +152,4 @@ POOL: tuple[PropertyRule, ...] = (
     unique("user-names", (*POOLS, _UPDATES[0]), "userAccounts", "name"),
     user_ids,
     windows_user,
-    start_task_user,
 )

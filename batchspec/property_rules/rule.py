@@ -92,14 +92,18 @@ class Found:
 Check: TypeAlias = Callable[[Properties], Iterable[Found]]
 
 
+INVALID, MISSING = "InvalidPropertyValue", "MissingRequiredProperty"
+"""Error codes of the service. A property that is required and absent has the second one."""
+
+
 @dataclass(frozen=True, slots=True)
 class PropertyRule:
     """A rule that the Batch reference states about properties of one object.
 
     ``name`` identifies the rule; ``models`` are the objects that it checks, ``properties`` the REST
     names that it is about. ``text`` states it in one sentence. ``code`` and ``fix`` are those of
-    the finding of ``validate``; ``fault`` is the service's error code, and ``reason`` its own words
-    where they are recorded. ``accepted``: the service accepts the request, which fails later.
+    the finding of ``validate``; ``faults`` are the service's error codes, and ``reason`` its own
+    words where they are recorded. ``accepted``: the service accepts the request, which fails later.
     """
 
     name: str
@@ -109,7 +113,7 @@ class PropertyRule:
     text: str
     check: Check
     fix: str = ""
-    fault: str = "InvalidPropertyValue"
+    faults: tuple[str, ...] = (INVALID,)
     reason: str = ""
     accepted: bool = False
     severity: Literal["error", "warning"] = "error"
@@ -260,8 +264,9 @@ def one_of(
             yield Found((), f"one of {names} is required", "Add one of them.", props[0])
 
     text = f"{'Exactly' if required else 'At most'} one of {names}."
+    faults = (INVALID, MISSING) if required else (INVALID,)
     fix = "Remove one of them."
-    return PropertyRule(name, models, props, "either-or", text, check, fix)
+    return PropertyRule(name, models, props, "either-or", text, check, fix, faults)
 
 
 def requires(
@@ -280,7 +285,7 @@ def requires(
 
     text = f"`{prop}` requires `{needed}`."
     fix = fix or f"Add `{needed}`, or remove `{prop}`."
-    return PropertyRule(name, models, (prop, needed), "missing-key", text, check, fix)
+    return PropertyRule(name, models, (prop, needed), "missing-key", text, check, fix, (MISSING,))
 
 
 def ordered(name: str, models: tuple[str, ...], low: str, high: str) -> PropertyRule:
@@ -325,7 +330,7 @@ def rule(
     text: str,
     *,
     fix: str,
-    fault: str = "InvalidPropertyValue",
+    faults: tuple[str, ...] = (INVALID,),
     accepted: bool = False,
     severity: Literal["error", "warning"] = "error",
 ) -> Callable[[Check], PropertyRule]:
@@ -333,7 +338,7 @@ def rule(
 
     def make(check: Check) -> PropertyRule:
         return PropertyRule(
-            name, models, properties, code, text, check, fix, fault, "", accepted, severity
+            name, models, properties, code, text, check, fix, faults, "", accepted, severity
         )
 
     return make

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from batchspec.property_rules.rule import (
     MANAGER,
+    MISSING,
     TASK,
     Found,
     Properties,
@@ -78,6 +79,7 @@ def file_path(given: Properties) -> Iterator[Found]:
     "missing-key",
     "The `destination` of an output file has a `container`.",
     fix="Add `container: {container_url: ...}`.",
+    faults=(MISSING,),
 )
 def output_destination(given: Properties) -> Iterator[Found]:
     """An output file without a place."""

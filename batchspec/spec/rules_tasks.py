@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from batchspec.diagnostics import Diagnostic, Place
-from batchspec.property_rules import Properties, unknown_user, user_names
+from batchspec.property_rules import UNKNOWN, Properties
 from batchspec.spec.expanded_parts import Part
 from batchspec.spec.rules_properties import properties_of
 from batchspec.spec.validator_messages import did_you_mean
@@ -32,6 +32,15 @@ class _Pool:
         return 1 if given is None else given.value if isinstance(given.value, int) else None
 
     @property
+    def users(self) -> frozenset[str] | None:
+        """The names of the user accounts in lower case; ``None`` if one is not known."""
+        accounts = self.properties.get("userAccounts")
+        names = [account.word("name") for _, account in self.properties.objects("userAccounts")]
+        if accounts is UNKNOWN or None in names:
+            return None
+        return frozenset(name for name in names if name is not None)
+
+    @property
     def has_containers(self) -> bool:
         path = ("virtualMachineConfiguration", "containerConfiguration")
         return self.properties.has(*path)
@@ -44,6 +53,7 @@ def task_rules(parts: Sequence[Part]) -> Iterator[Diagnostic]:
     pool = _Pool(own.node, properties_of(own)) if own is not None else None
     stages = [part.node for part in parts if part.path[0] == "tasks"]
     special = [job.members[key] for key in _JOB_TASKS if key in job.members] if job else []
+    special += [start] if own is not None and (start := own.node.get("start_task")) else []
     for task in (*special, *stages) if pool is not None else ():
         assert pool is not None
         yield from _user(pool, task)
@@ -56,15 +66,15 @@ def task_rules(parts: Sequence[Part]) -> Iterator[Diagnostic]:
 
 
 def _user(pool: _Pool, task: Node) -> Iterator[Diagnostic]:
-    user, names = task.get("user_identity", "username"), user_names(pool.properties)
+    user, names = task.get("user_identity", "username"), pool.users
     if user is None or user.text is None or user.template is not None or names is None:
         return
     if user.text.lower() not in names:
         yield Diagnostic(
             "unknown-user",
-            unknown_user(user.text),
+            f"the pool has no user account {user.text!r}",
             where=user.where,
-            fix=did_you_mean(user.text, names)
+            fix=did_you_mean(user.text, sorted(names))
             or "Use the name of one of the accounts, or declare it in `user_accounts`.",
         )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from batchspec.local.wire import Fault, check_rules, model_names, parse_body, properties
+from batchspec.local.wire import FAULTS, Fault, check_rules, model_names, parse_body, properties
 from batchspec.property_rules import PROPERTY_RULES
 from tests.local.running import Service
 
@@ -283,6 +283,7 @@ def test_a_body_that_breaks_a_rule_is_refused(
     assert (refused.value.code, values.get("PropertyName", "")) == (code, name)
     assert ("Reason" in values) == (code == INVALID)
     assert "secret-1" not in str(values)
+    assert any(code in rule.faults for rule in PROPERTY_RULES if name in str(rule.properties))
 
 
 @pytest.mark.parametrize("model", BODIES)
@@ -319,6 +320,7 @@ def test_every_rule_names_models_and_properties_of_the_protocol() -> None:
                     assert name in properties(current), (rule.name, model, path)
                     kind = properties(current)[name].strip("-![]")
                     current = kind.removeprefix("@") if kind.startswith("@") else ""
+        assert rule.accepted or set(rule.faults) <= set(FAULTS)
     names = [rule.name for rule in PROPERTY_RULES]
     assert len(names) == len(set(names))
 

@@ -12,6 +12,7 @@ import pytest
 from batchspec.local.api import REFUSED, ROUTES, WITHOUT_EFFECT
 from batchspec.local.wire import FAULTS, OLDER_PROPERTIES, model_names, parse_body, properties
 from batchspec.local.wire.body import SPELLING
+from batchspec.property_rules import PROPERTY_RULES
 
 ROOT = Path(__file__).parents[2]
 MODELS = {"pool": "BatchPoolCreateOptions", "job": "BatchJobCreateOptions",
@@ -57,6 +58,7 @@ def test_every_error_code_is_used_by_a_reply() -> None:
             and isinstance(node.value, str)
             and id(node) not in keys
         }
+    used |= {fault for rule in PROPERTY_RULES for fault in rule.faults}
     assert sorted(set(FAULTS) - used) == []
 
 

@@ -25,7 +25,9 @@ REST = {
 """The required keys that an example omits."""
 
 
-@pytest.mark.parametrize("tool", ["generate_coverage", "generate_reference"])
+@pytest.mark.parametrize(
+    "tool", ["generate_coverage", "generate_reference", "generate_property_rules"]
+)
 def test_up_to_date(tool: str) -> None:
     """After a change of the language or of what the local service does, run the tool."""
     done = subprocess.run(

@@ -42,14 +42,13 @@ def check_rules(model: str, body: Mapping[str, Any]) -> None:
 
 
 def _fault(found: Violation, body: Mapping[str, Any]) -> Fault:
-    rule = found.rule
-    if found.missing:
-        return Fault("MissingRequiredProperty", ("PropertyName", found.missing))
-    if rule.fault != "InvalidPropertyValue":
-        return Fault(rule.fault)
+    if found.fault == "MissingRequiredProperty":
+        return Fault(found.fault, ("PropertyName", found.missing))
+    if found.fault != "InvalidPropertyValue":
+        return Fault(found.fault)
     value = None if found.code in _WITHOUT_VALUE else _value_at(body, found.path)
     reason = found.message.replace("`", "")
-    return bad_property(found.name, value, rule.reason or f"{reason[0].upper()}{reason[1:]}.")
+    return bad_property(found.name, value, found.rule.reason or f"{reason[0].upper()}{reason[1:]}.")
 
 
 def _value_at(body: Any, path: Path) -> str | None:
