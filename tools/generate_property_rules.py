@@ -102,14 +102,21 @@ def answers() -> dict[str, str]:
         text: "; ".join(_checks(rules[name]) for name in names)
         for text, names in given["rules"].items()
     }
-    for text, checks in given["elsewhere"].items():
-        found[text] = ", ".join(f"{_WHERE[where]}`{code}`" for where, code in checks.items())
+    found |= {text: _elsewhere(checks) for text, checks in given["elsewhere"].items()}
     for reason, texts in given["unchecked"].items():
         found |= dict.fromkeys(texts, f"not checked: {reason}")
     return found
 
 
 _WHERE = {"validate": "`validate` ", "plan": "`plan` ", "service": "service "}
+
+
+def _elsewhere(checks: Mapping[str, Any]) -> str:
+    """Where a rule is checked, and why it is not or only in part."""
+    rules = [rule for rule in PROPERTY_RULES if rule.name in checks.get("rules", ())]
+    places = [f"{_WHERE[where]}`{code}`" for where, code in checks.items() if where in _WHERE]
+    parts = [*map(_checks, rules), ", ".join(places), checks.get("reason", "")]
+    return "; ".join(filter(None, parts))
 
 
 def _checks(rule: PropertyRule) -> str:
@@ -142,9 +149,13 @@ def problems() -> Iterator[str]:
             yield f"the rule {rule.name} has no source"
     names = {rule.name for rule in PROPERTY_RULES}
     yield from (f"unknown rule: {name}" for name in stated - names)
-    for text, checks in given["elsewhere"].items():
-        codes = {code for where, code in checks.items() if where != "service"}
-        yield from (f"unknown code {code}: {text}" for code in codes - set(RULES))
+    for part in ("elsewhere", "openapi", "codes"):
+        for text, checks in given[part].items():
+            codes = {checks[where] for where in ("validate", "plan") if where in checks}
+            yield from (f"unknown code {code}: {text}" for code in codes - set(RULES))
+            yield from (f"unknown rule: {name}" for name in set(checks.get("rules", ())) - names)
+            if not checks:
+                yield f"neither a check nor a reason: {text}"
 
 
 def text() -> str:
@@ -183,6 +194,16 @@ def _lines() -> Iterator[str]:
         assert entry is not None
         places = ", ".join(f"`{place.removeprefix('Batch')}`" for place in sentence.places)
         yield f"| {places} | {_cell(sentence.text)} | {found[entry]} |"
+    for title, part, column in (
+        ("Rules of the OpenAPI description alone", "openapi", "rule"),
+        ("Documented errors of create requests", "codes", "error"),
+    ):
+        yield ""
+        yield f"## {title}"
+        yield ""
+        yield f"| {column} | checked |"
+        yield "|---|---|"
+        yield from (f"| {text} | {_elsewhere(how)} |" for text, how in entries()[part].items())
 
 
 def _cell(text: str) -> str:
