@@ -26,8 +26,8 @@ _POOLS, _RULES = "inboundNATPools", "networkSecurityGroupRules"
 _RESERVED = range(50_000, 55_001)
 _FEWEST_PORTS = 40
 _MOST_RULES = 25
-_TAG = re.compile(r"[A-Za-z][A-Za-z0-9.]*")
-_PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
+_TAG = r"[A-Za-z][A-Za-z0-9.]*"
+_PORTS = r"(\d{1,5})(?:-(\d{1,5}))?"
 _SUBSCRIPTION = r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers"
 
 
@@ -139,7 +139,7 @@ def security_rule_priorities(given: Properties) -> Iterator[Found]:
 def security_rule_source(given: Properties) -> Iterator[Found]:
     """The address of a security rule."""
     text = given.text("sourceAddressPrefix")
-    if text is None or text == "*" or _TAG.fullmatch(text):
+    if text is None or text == "*" or re.fullmatch(_TAG, text):
         return
     import ipaddress  # noqa: PLC0415 - few specs have security rules
 
@@ -167,7 +167,7 @@ def security_rule_ports(given: Properties) -> Iterator[Found]:
     for index, text in enumerate(given.list("sourcePortRanges")):
         if not isinstance(text, str):
             continue
-        match = _PORTS.fullmatch(text)
+        match = re.fullmatch(_PORTS, text)
         first = int(match[1]) if match else 0
         last = int(match[2] or match[1]) if match else 65_535
         if (match is None and text != "*") or not first <= last <= 65_535:

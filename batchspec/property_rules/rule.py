@@ -237,12 +237,12 @@ def matches(
     reason: str = "",
 ) -> PropertyRule:
     """A string (or each of a list) that matches a pattern in any case; ``form`` describes it."""
-    compiled = re.compile(pattern, re.IGNORECASE)
 
     def check(given: Properties) -> Iterator[Found]:
         values = given.list(prop) if items else (given.get(prop),)
         for index, value in enumerate(values):
-            if isinstance(value, str) and compiled.fullmatch(value) is None:
+            # Compiled on first use: most specs have none of these properties.
+            if isinstance(value, str) and not re.fullmatch(pattern, value, re.IGNORECASE):
                 path: Path = (prop, index) if items else (prop,)
                 yield Found(path, f"`{prop}` must be {form}, not {shown(value)}")
 
