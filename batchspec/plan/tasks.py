@@ -18,7 +18,7 @@ from batchspec.diagnostics import Diagnostic, SpecError
 from batchspec.plan.identity import VALID, Identity, covered, task_id, words_of
 from batchspec.plan.items import Item, items
 from batchspec.plan.observed import UNMARKED, ContainerFacts, LocalFile, Marks, Observed, Stream
-from batchspec.plan.stamps import stamped
+from batchspec.plan.stamps import destination_of, stamped
 from batchspec.spec import (
     READ,
     BlobUrl,
@@ -32,6 +32,7 @@ from batchspec.spec import (
     Value,
     command_line,
     evaluate,
+    literal_name,
     spec_scope,
     typed,
 )
@@ -213,11 +214,45 @@ class TaskFactory:
         shown = said if isinstance(said, str) else words_of(self._stage.name, item)
         body = {"id": name, "commandLine": made, **filled, "displayName": marks.named(shown)}
         if outputs := filled.get("outputFiles"):
-            body["outputFiles"] = stamped(outputs, marks.work)
+            body["outputFiles"] = stamped(self._placed(outputs), marks.work)
         if resources := self._resources(filled, item):
             body["resourceFiles"] = resources
         inputs = tuple((source.container, source.blob) for source in item.sources if source.ours)
         return Task(name, self._stage.name, index, Record(body), inputs, marks)
+
+    def _placed(self, files: Value) -> Value:
+        """Output files whose names contain characters that are wildcards in a pattern.
+
+        The pattern escapes them, which makes the path of its destination a folder.
+
+        Raises:
+            SpecError: such a file is renamed, which a pattern cannot express.
+        """
+        if not isinstance(files, tuple) or self._fill is None:
+            return files
+        return tuple(
+            self._with_folder(file) if isinstance(file, Record) else file for file in files
+        )
+
+    def _with_folder(self, file: Record) -> Record:
+        pattern, target = file.get("filePattern"), destination_of(file)
+        name = literal_name(pattern) if isinstance(pattern, str) else None
+        path = target.get("path") if target is not None else None
+        if name is None or target is None or not isinstance(path, str):
+            return file
+        folder, _, last = path.rpartition("/")
+        if last != name.rpartition("/")[2]:
+            raise SpecError(
+                Diagnostic(
+                    "renamed-output",
+                    f"the output {name!r} cannot be stored as {path!r}",
+                    "Its name contains a character that is a wildcard in a pattern, and with a"
+                    " wildcard the path is a folder.",
+                    self._stage.where,
+                    "Write a `path` that ends in `/`, or rename the file in the command.",
+                )
+            )
+        return file.with_(destination=Record(container=target.with_(path=folder or None)))
 
     def _resources(self, body: Record, item: Item) -> tuple[Value, ...]:
         given = body.get("resourceFiles")

@@ -59,6 +59,7 @@ from batchspec.spec.values import (
 if TYPE_CHECKING:
     from batchspec.spec.commands import command_line, wrapped
     from batchspec.spec.dump import dump_document
+    from batchspec.spec.escape import literal_name
     from batchspec.spec.formats import duration, iso, slug
     from batchspec.spec.json_schema import definition, load_schema, schema_text
     from batchspec.spec.read import expanded_document, read_spec, read_uploads
@@ -119,6 +120,7 @@ __all__ = [
     "freeze",
     "has_values_of_tasks",
     "iso",
+    "literal_name",
     "load_schema",
     "nearest",
     "position",
@@ -143,6 +145,7 @@ _MODULES = {
     **dict.fromkeys(("dump_document",), "dump"),
     **dict.fromkeys(("scale_bounds", "scale_formula"), "short_forms"),
     **dict.fromkeys(("LOGS", "LOGS_PATH"), "short_forms"),
+    **dict.fromkeys(("literal_name",), "escape"),
     **dict.fromkeys(("duration", "iso", "slug"), "formats"),
     **dict.fromkeys(("definition", "load_schema", "schema_text"), "json_schema"),
     **dict.fromkeys(("expanded_document", "read_spec", "read_uploads"), "read"),

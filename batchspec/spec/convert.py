@@ -23,7 +23,7 @@ from batchspec.spec.model import (
     Rows,
     Shell,
 )
-from batchspec.spec.values import Record, Template, Text, Value
+from batchspec.spec.values import Record, Target, Template, Text, Value
 from batchspec.spec.yaml_tree import Node
 
 
@@ -48,10 +48,19 @@ def frozen(node: Node) -> Value:
     return node.value
 
 
-def template_of(node: Node) -> Template:
-    """A string as a template."""
+_TARGETS = {
+    "file_pattern": Target.PATTERN,
+    "http_url": Target.URL,
+    "storage_container_url": Target.URL,
+    "container_url": Target.URL,
+}
+"""What values are escaped for, by key."""
+
+
+def template_of(node: Node, key: str = "") -> Template:
+    """A string as a template; values are escaped for the property with this key."""
     assert isinstance(node.value, str)
-    return Template(node.value, node.inner or node.where)
+    return Template(node.value, node.inner or node.where, target=_TARGETS.get(key))
 
 
 def command_of(node: Node, shell: Shell) -> Command | None:
@@ -110,7 +119,7 @@ def rest_body(node: Node, model: str) -> Record:
     return found
 
 
-def rest_value(node: Node, schema: Fragment) -> Value:
+def rest_value(node: Node, schema: Fragment, key: str = "") -> Value:
     """A node that is valid against ``schema``; a template that varies from task to task is kept."""
     schema = resolved(schema)
     given = node.value
@@ -121,7 +130,7 @@ def rest_value(node: Node, schema: Fragment) -> Value:
         return tuple(rest_value(item, items) for item in given)
     if node.template is not None:
         kind = node.kind if node.kind is not None and node.kind.form != "text" else None
-        return Template(node.template, node.inner or node.where, kind)
+        return Template(node.template, node.inner or node.where, kind, _TARGETS.get(key))
     if isinstance(given, str):
         return _formatted(given, schema.get("x-unit", ""))
     return given
@@ -134,7 +143,7 @@ def _record(node: Node, schema: Fragment) -> Record:
         return Record({key: rest_value(child, others) for key, child in node.members.items()})
     return Record(
         {
-            known[key].get("x-wire", key): rest_value(child, known[key])
+            known[key].get("x-wire", key): rest_value(child, known[key], key)
             for key, child in node.members.items()
             if key in known
         }

@@ -137,7 +137,12 @@ def _join(values: Iterable[object], between: str = "", attribute: str | None = N
     return between.join(strings)
 
 
-def _tojson(value: object) -> str:
+def to_json(value: object) -> str:
+    """A value as JSON.
+
+    Raises:
+        RefusalError: it contains a secret, a URL or an undefined value.
+    """
     return json.dumps(_json(value), ensure_ascii=False)
 
 
@@ -172,7 +177,7 @@ FILTERS: Mapping[str, Callable[..., object]] = {
     "format": _format,
     "center": _center,
     "join": _join,
-    "tojson": _tojson,
+    "tojson": to_json,
     CONCAT: _join,
 }
 """Filters by name."""

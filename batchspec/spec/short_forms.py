@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import PurePosixPath
 from typing import Any
 
 from batchspec.spec.commands import wrapped
@@ -15,6 +14,7 @@ from batchspec.spec.formats import duration, iso
 from batchspec.spec.json_schema import definition
 from batchspec.spec.scope import WRITE
 from batchspec.spec.substitute import LOGS_KEY, Rendered, logs_container
+from batchspec.spec.template import EXPRESSION
 from batchspec.spec.values import BlobUrl, Text, Value
 from batchspec.spec.yaml_tree import Node, made
 
@@ -275,7 +275,11 @@ def _path(path: str, pattern: str) -> str:
     """
     if not path.endswith("/"):
         return path
-    return path.rstrip("/") if _WILDCARD.search(pattern) else path + PurePosixPath(pattern).name
+    if _WILDCARD.search(EXPRESSION.sub("", pattern)):
+        return path.rstrip("/")
+    # A `/` in an expression does not separate folders of the pattern.
+    hidden = EXPRESSION.sub(lambda match: "x" * len(match.group()), pattern)
+    return path + pattern[hidden.rfind("/") + 1 :]
 
 
 _IDLE = timedelta(minutes=15)

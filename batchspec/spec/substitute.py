@@ -202,7 +202,7 @@ class _Substitution:
         if key in _COMMANDS and not isinstance(node.value, Mapping):
             return self._command(node, _COMMANDS[key])
         if node.template is not None:
-            return self._template(node)
+            return self._template(node, key)
         if isinstance(node.value, Mapping):
             members = {name: self.fill(child, name) for name, child in node.value.items()}
             return replace(node, value=members)
@@ -227,7 +227,8 @@ class _Substitution:
         if node.template is not None:
             template = template_of(node)
             if not check(template, self.names):
-                return self._template(node)
+                # The short form of `file_pattern`.
+                return self._template(node, "file_pattern" if key == "files" else key)
             found = check(template, names)
             self.report(found)
             if not found and node.kind is not None and node.kind.form == "collection":
@@ -258,7 +259,7 @@ class _Substitution:
             return node.invalid()
         return self.fill(node, key)
 
-    def _template(self, node: Node) -> Node:
+    def _template(self, node: Node, key: str) -> Node:
         if found := check(template_of(node), self.names):
             self.report(found)
             return node.invalid()
@@ -268,7 +269,7 @@ class _Substitution:
         result = self._collection(node)
         if result is None:
             try:
-                result = _filled(node, evaluate(template_of(node), self.scope, shell=shell))
+                result = _filled(node, evaluate(template_of(node, key), self.scope, shell=shell))
             except SpecError as error:
                 self.report(error.problems)
                 return node.invalid()

@@ -19,6 +19,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Place, Secret, SpecError
+from batchspec.spec.escape import escaped
 from batchspec.spec.shell import DOUBLE, NESTED_DOUBLE, NESTED_SINGLE, SAFE, SINGLE, reader
 from batchspec.spec.values import (
     LIMIT,
@@ -128,7 +129,11 @@ def evaluate(
         return template.source
     writer = _Writer(quoting, shell, () if quoting is None else _places(template.source, quoting))
     try:
-        writer.write(render(scope))
+        parts = render(scope)
+        if quoting is None:
+            windows = shell is not Quoting.POSIX
+            parts = escaped(template.source, parts, template.target, windows=windows)
+        writer.write(parts)
         return writer.text()
     except _EXPECTED as error:
         _fail(template, error, writer.values)

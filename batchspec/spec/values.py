@@ -8,6 +8,7 @@ they can be inserted into a string, and nothing else.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
@@ -33,6 +34,8 @@ class Quoting(StrEnum):
     """A part of an argument between double quotes of ``sh``."""
     IN_WINDOWS = "in-windows"
     """A part of an argument between double quotes on Windows."""
+    IN_JSON = "in-json"
+    """A part of a string in a JSON text."""
 
 
 UNQUOTE = "Remove the quotes: inserted values are quoted automatically."
@@ -184,6 +187,8 @@ def quote(value: str, quoting: Quoting) -> str:
             return f'"{shlex.quote(value)}"' if _IN_DOUBLE.search(value) else value
         case Quoting.IN_WINDOWS:
             return _in_windows(value)
+        case Quoting.IN_JSON:
+            return json.dumps(value, ensure_ascii=False)[1:-1]
         case Quoting.WINDOWS | Quoting.WINDOWS_PROGRAM:
             return _for_windows(value, cmd=quoting is Quoting.WINDOWS)
 
@@ -235,18 +240,27 @@ class Kind:
     becomes: Mapping[Any, Value] | None = field(default=None, hash=False)
 
 
+class Target(StrEnum):
+    """What a template makes, if values in it are escaped for that."""
+
+    PATTERN = "pattern"
+    """The pattern of an output, in which ``*``, ``?``, ``[`` and variables are special."""
+    URL = "url"
+
+
 @dataclass(frozen=True, slots=True)
 class Template:
     """A ``{{ ... }}`` text of a stage that is evaluated for every task.
 
     ``where`` is the position of its first character in the spec. ``kind`` is the type that the
-    result is converted to; ``None`` for a string. Every template is evaluated before a value is
-    sent (:func:`thaw` refuses one that is not).
+    result is converted to; ``None`` for a string. Values are escaped for ``target``. Every template
+    is evaluated before a value is sent (:func:`thaw` refuses one that is not).
     """
 
     source: str
     where: Place
     kind: Kind | None = None
+    target: Target | None = None
 
 
 Value: TypeAlias = (

@@ -5,6 +5,7 @@ Tasks are checked one by one and are not kept in memory.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
@@ -46,6 +47,8 @@ TASKS = RuleGroup(
     " first five are reported.",
 )
 
+_BAD = re.compile(r"[\x00-\x1f\x7f]")
+_BAD_ON_WINDOWS = re.compile(r'[\x00-\x1f\x7f<>"|?*]|(?<=.):')
 _REPORTED = 5
 """How many tasks with an error are reported one by one."""
 
@@ -139,6 +142,15 @@ TASKS.describe(
 )
 
 
+TASKS.describe(
+    "renamed-output",
+    ERROR,
+    "An output whose name contains a wildcard character is renamed",
+    "The character is escaped in the pattern, and with a pattern the path is a folder.",
+    "Write a `path` that ends in `/`, or rename the file in the command.",
+)
+
+
 @TASKS.rule(
     "same-id",
     ERROR,
@@ -207,6 +219,27 @@ def leaves_directory(task: Task, where: Place) -> Iterator[Finding]:
         if isinstance(path, str) and _leaves(path):
             yield Finding(
                 f"the file {path!r} of task {task.id} is outside its working directory", where
+            )
+
+
+@TASKS.rule(
+    "bad-file-path",
+    ERROR,
+    title="A resource file has a path that the node cannot create",
+    why='File names on Windows cannot contain `< > : " | ? *`, and no name can contain a control'
+    " character.",
+    fix="Use another `file_path`, for example with `| slug`.",
+)
+def bad_file_path(task: Task, where: Place, *, windows: bool) -> Iterator[Finding]:
+    """Resource files of a task with characters that a file name cannot contain."""
+    bad = _BAD_ON_WINDOWS if windows else _BAD
+    for file in records(task.body.get("resourceFiles")):
+        path = file.get("filePath")
+        if isinstance(path, str) and (match := bad.search(path)):
+            yield Finding(
+                f"the file {path!r} of task {task.id} cannot be created: its name contains"
+                f" {match.group()!r}",
+                where,
             )
 
 
@@ -288,6 +321,7 @@ class _Limits:
             for found in task_findings(task.body, self.stage):
                 yield replace(found, detail=f"In task {task.id}.")
         yield from leaves_directory(task, where)
+        yield from bad_file_path(task, where, windows=self.windows)
         if (special := self.reserved.get(task.id.lower())) is not None:
             at = self.stage.id.where if self.stage.id is not None else where
             yield from reserved_id(task.id, special, at)
