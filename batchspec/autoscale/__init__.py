@@ -1,10 +1,11 @@
-"""The language of autoscale formulas: source text in, node targets out.
+"""The language of autoscale formulas: source text in; its problems, or node targets, out.
 
 The language is the one of the article "Create a formula to automatically scale compute nodes in a
 Batch pool". Everything here is pure: the time, the samples and the random numbers are arguments.
 A store, a clock and the records of a pool may not live here.
 """
 
+from batchspec.autoscale.check import FormulaCheck, FormulaProblem, check
 from batchspec.autoscale.evaluate import (
     MAX_CHARACTERS,
     METRICS,
@@ -22,12 +23,15 @@ __all__ = [
     "METRICS",
     "Evaluation",
     "Formula",
+    "FormulaCheck",
     "FormulaError",
     "FormulaInputs",
+    "FormulaProblem",
     "FormulaSyntaxError",
     "Sample",
     "Series",
     "Timestamp",
+    "check",
     "evaluate",
     "parse",
     "run_formula",

@@ -37,7 +37,8 @@ from batchspec.autoscale.values import (
 )
 
 DEDICATED, SPOT, OPTION = "TargetDedicatedNodes", "TargetLowPriorityNodes", "NodeDeallocationOption"
-_ALIASES = {"TargetDedicated": DEDICATED, "TargetLowPriority": SPOT}
+ALIASES = {"TargetDedicated": DEDICATED, "TargetLowPriority": SPOT}
+"""Earlier names of targets, which the service still accepts."""
 OPTIONS = ("requeue", "terminate", "taskcompletion", "retaineddata")
 METRICS = (
     "CPUPercent",
@@ -59,10 +60,12 @@ METRICS = (
     "CurrentDedicatedNodes",
     "CurrentLowPriorityNodes",
     "PreemptedNodeCount",
+    "TaskSlotsPerNode",
+    "UsableNodeCount",
 )
 """The read-only variables. A metric that is not measured has no samples."""
 
-_CONSTANTS: Mapping[str, Value] = {
+CONSTANTS: Mapping[str, Value] = {
     "TimeInterval_Zero": Interval(0.0),
     "TimeInterval_100ns": Interval(1.0),
     "TimeInterval_Microsecond": Interval(10.0),
@@ -139,9 +142,9 @@ class _Evaluator:
         name = target.name
         if target.dollar and name in METRICS:
             raise FormulaError(target.at, f"${name} is read-only")
-        if target.dollar and _ALIASES.get(name, name) in self._given:
-            self._assigned[name] = _check_target(target, value)
-        elif name in _CONSTANTS:
+        if target.dollar and ALIASES.get(name, name) in self._given:
+            self._assigned[name] = check_target(target, value)
+        elif name in CONSTANTS:
             raise FormulaError(target.at, f"{name} is read-only")
         else:
             self.own[name] = value
@@ -150,7 +153,7 @@ class _Evaluator:
         """A variable of the service. If it and its alias are both assigned, the full name
         counts.
         """
-        alias = next((short for short, full in _ALIASES.items() if full == name), name)
+        alias = next((short for short, full in ALIASES.items() if full == name), name)
         return self._assigned.get(name, self._assigned.get(alias, self._given[name]))
 
     def value(self, expression: Expression) -> Value:  # noqa: PLR0911  one for each kind of node
@@ -198,15 +201,15 @@ class _Evaluator:
 
     def _look_up(self, name: Name) -> Value:
         if name.dollar:
-            service = _ALIASES.get(name.name, name.name)
+            service = ALIASES.get(name.name, name.name)
             if service in self._given:
                 return self.target(service)
             if name.name in METRICS:
                 return self._around.metrics.get(name.name, Series(name.name, ()))
         if name.name in self.own:
             return self.own[name.name]
-        if not name.dollar and name.name in _CONSTANTS:
-            return _CONSTANTS[name.name]
+        if not name.dollar and name.name in CONSTANTS:
+            return CONSTANTS[name.name]
         raise FormulaError(name.at, f"Undefined symbol: {name.name}")
 
     def _call(self, call: Call) -> Value:
@@ -227,7 +230,7 @@ class _Evaluator:
         raise FormulaValueError(f"A {type_name(owner)} has no member '{member.name}'")
 
 
-def _check_target(target: Name, value: Value) -> Value:
+def check_target(target: Name, value: Value) -> Value:
     """The value for a variable of the service; a metric is its last sample."""
     try:
         value = last_sample(value)

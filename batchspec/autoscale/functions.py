@@ -170,7 +170,7 @@ def call_method(series: Series, name: str, arguments: tuple[Value, ...], now: Ti
     Raises:
         FormulaValueError: there is no such method, its arguments are wrong, or samples are missing.
     """
-    method = _METHODS.get(name)
+    method = METHODS.get(name)
     if method is None:
         raise FormulaValueError(f"A metric has no method '{name}'")
     return method(series, arguments, now)
@@ -214,7 +214,7 @@ def _history_begin_time(series: Series, arguments: tuple[Value, ...], now: Times
     return series.samples[0][0] if series.samples else now
 
 
-_METHODS: Mapping[str, Method] = {
+METHODS: Mapping[str, Method] = {
     "GetSample": _get_sample,
     "GetSamplePercent": _get_sample_percent,
     "GetSamplePeriod": _get_sample_period,

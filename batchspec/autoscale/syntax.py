@@ -44,7 +44,16 @@ class FormulaError(Exception):
 
 
 class FormulaSyntaxError(FormulaError):
-    """The text is not a formula."""
+    """The text is not a formula.
+
+    ``token`` is what is written at the position; it is empty at the end of the formula.
+    ``expected`` is the mark that is missing before it, if there is only one.
+    """
+
+    def __init__(self, place: Position, reason: str, token: str = "", expected: str = "") -> None:
+        super().__init__(place, reason)
+        self.token = token
+        self.expected = expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +182,7 @@ def parse(text: str) -> Formula:
         if parser.take(";") is None:
             statements.append(parser.statement())
             if parser.peek().kind != "end" and parser.take(";") is None:
-                raise parser.error()
+                raise parser.error(";" if parser.peek().kind == "name" else "")
     if len(statements) > MAX_STATEMENTS:
         at = Position(1, 1)
         raise FormulaSyntaxError(at, f"The formula has more than {MAX_STATEMENTS} statements")
@@ -186,7 +195,8 @@ def _tokens(text: str) -> Iterator[_Token]:
         at = Position(line, position - start + 1)
         found = _TOKEN.match(text, position)
         if found is None or found.lastgroup is None:
-            raise FormulaSyntaxError(at, f"Unexpected character '{text[position]}'")
+            character = text[position]
+            raise FormulaSyntaxError(at, f"Unexpected character '{character}'", character)
         if found.lastgroup != "space":
             yield _Token(found.lastgroup, found.group(), at)
         line += found.group().count("\n")
@@ -212,9 +222,10 @@ class _Parser:
         self._next += 1
         return token
 
-    def error(self) -> FormulaSyntaxError:
+    def error(self, expected: str = "") -> FormulaSyntaxError:
         token = self.peek()
-        return FormulaSyntaxError(token.at, f"Unexpected '{token.text}'")
+        written = "" if token.kind == "end" else token.text
+        return FormulaSyntaxError(token.at, f"Unexpected '{token.text}'", written, expected)
 
     def statement(self) -> Statement:
         following = self.peek(1)
@@ -281,7 +292,8 @@ class _Parser:
             if not name.dollar and self.peek().text == "(":
                 return Call(name.at, name.name, self._arguments())
             return name
-        self._expect("(")
+        if self.take("(") is None:
+            raise self.error()
         value = self.choice()
         self._expect(")")
         return value
@@ -303,4 +315,4 @@ class _Parser:
 
     def _expect(self, mark: str) -> None:
         if self.take(mark) is None:
-            raise self.error()
+            raise self.error(mark)

@@ -16,6 +16,8 @@ _EPOCH = datetime(1, 1, 1, tzinfo=UTC)
 _MAX_TICKS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) * 10
 SECOND = 10_000_000.0
 """Ticks of a second; a tick is 100 ns."""
+MEMBERS = ("year", "month", "day", "weekday", "hour", "minute", "second")
+"""The members of a timestamp."""
 MAX_LENGTH = 100_000
 """The largest length of a vector; no limit is documented."""
 
@@ -63,7 +65,7 @@ class Timestamp:
         if name == "weekday":
             # Sunday is 0 where the service runs; the page gives Monday as 1.
             return float(moment.isoweekday() % 7)
-        if name not in {"year", "month", "day", "hour", "minute", "second"}:
+        if name not in MEMBERS:
             raise FormulaValueError(f"A timestamp has no member '{name}'")
         return float(getattr(moment, name))
 

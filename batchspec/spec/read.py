@@ -18,6 +18,7 @@ from batchspec.spec.dump import document
 from batchspec.spec.expanded_parts import expanded_parts
 from batchspec.spec.model import Container, Spec
 from batchspec.spec.parameters import read_parameters
+from batchspec.spec.rules_formula import formula_rules
 from batchspec.spec.rules_names import name_rules
 from batchspec.spec.rules_pool import job_rules, pool_rules
 from batchspec.spec.rules_properties import property_rules
@@ -29,7 +30,7 @@ from batchspec.spec.substitute import Rendered, rendered
 from batchspec.spec.validator import validated
 from batchspec.spec.yaml_tree import parse, positions
 
-_RULES = (name_rules, pool_rules, job_rules, stage_rules)
+_RULES = (name_rules, pool_rules, formula_rules, job_rules, stage_rules)
 """Rules between parts of a spec. Each takes the tree, in which invalid parts are marked, and yields
 problems; it must accept a tree that lacks any part."""
 

@@ -27,6 +27,8 @@ MOST_COPIES = 20_000
 """The maximum number of nodes that aliases may add; an alias bomb makes millions."""
 
 _NUMBER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
+_PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
+"""An anchor and a tag before a value."""
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -47,7 +49,8 @@ class Node:
     """A scalar, a list or a mapping, with its position.
 
     ``raw`` is the scalar as written. ``key`` is the position of the key of a mapping member.
-    ``inner`` is the position of the first character of a string. ``quoted``: the string is quoted.
+    ``inner`` is the position of the first character of a string, ``lines`` are those of the first
+    characters of its lines if there are several. ``quoted``: the string is quoted.
     ``filled``: the value is the result of a template. ``wrong``: an error was reported for the
     member; it is present, but its value is unknown. ``kind`` is what the schema expects where a
     template is written.
@@ -58,6 +61,7 @@ class Node:
     raw: str = ""
     key: Place | None = None
     inner: Place | None = None
+    lines: tuple[Place, ...] = ()
     quoted: bool = False
     filled: bool = False
     wrong: bool = False
@@ -80,6 +84,11 @@ class Node:
         return isinstance(self.value, tuple | Mapping)
 
     @property
+    def is_block(self) -> bool:
+        """Whether this is a string that starts on the line after ``|`` or ``>``."""
+        return self.inner is not None and self.inner.line > self.where.line
+
+    @property
     def members(self) -> Mapping[str, Node]:
         """The members of a mapping; empty for anything else."""
         return self.value if isinstance(self.value, Mapping) else {}
@@ -99,6 +108,28 @@ class Node:
         """The text of a template that is not filled in yet, otherwise ``None``."""
         unfilled = isinstance(self.value, str) and not self.filled and "{{" in self.value
         return self.value if unfilled else None  # type: ignore[return-value]
+
+    def part(self, offset: int, text: str) -> Place:
+        """The position in the file of ``text``, which a string has at ``offset``.
+
+        Blank characters are not counted, because lines can be folded and indented. In a string that
+        is the result of a template, ``text`` is searched for in its line.
+        """
+        assert isinstance(self.value, str)
+        lines = self.lines or (self.inner or self.where,)
+        if self.filled:
+            row = self.value.count("\n", 0, offset)
+            at = lines[row] if len(lines) == self.value.rstrip("\n").count("\n") + 1 else lines[0]
+            found = at.text.find(text, at.column - 1) + 1 if text else 0
+            return replace(at, column=found or at.column, length=max(1, len(text)))
+        before = sum(not letter.isspace() for letter in self.value[:offset])
+        quote = self.where.text[lines[0].column - 2] if self.quoted and not self.is_block else ""
+        for line in lines:
+            for column, is_letter in _letters(line, quote):
+                if is_letter and not before:
+                    return replace(line, column=column, length=max(1, len(text)))
+                before -= is_letter
+        return lines[-1]
 
     def get(self, *path: str) -> Node | None:
         """The member at the end of a path of keys, or ``None``."""
@@ -131,6 +162,28 @@ class Node:
         if isinstance(self.value, tuple):
             return [node.plain() for node in self.value]
         return self.value
+
+
+_LETTERS = {
+    '"': re.compile(r"\\(?:x(..)|u(.{4})|U(.{8})|(.)|$)|."),
+    "'": re.compile(r"''|."),
+    "": re.compile(r"."),
+}
+"""What stands for one letter of a string, by the quote around it."""
+_BLANK_ESCAPES = frozenset("tnvfr N_LP\t")
+"""Escapes of YAML that stand for a blank character."""
+
+
+def _letters(line: Place, quote: str) -> Iterator[tuple[int, bool]]:
+    """The columns of the letters of a line, and whether each is not blank."""
+    for match in _LETTERS[quote].finditer(line.text, line.column - 1):
+        written = match.group()
+        if quote != '"' or not written.startswith("\\"):
+            yield match.start() + 1, not written.isspace()
+        elif code := match[1] or match[2] or match[3]:
+            yield match.start() + 1, not chr(int(code, 16)).isspace()
+        elif match[4]:
+            yield match.start() + 1, match[4] not in _BLANK_ESCAPES
 
 
 def made(value: object, origin: Node) -> Node:
@@ -301,18 +354,24 @@ class _Composer:
         where = self.source.place(start.line + 1, start.column + 1, length)
         value = resolve(event.value) if plain and not as_text else event.value
         inner = self._inner(event, where)
-        return Node(value, where, raw=event.value, inner=inner, quoted=not plain)
+        last = end.line if event.style in ("|", ">") else end.line + 1
+        below = (self._line(number) for number in range(inner.line + 1, last + 1))
+        lines = () if one_line else (inner, *below)
+        return Node(value, where, event.value, inner=inner, lines=lines, quoted=not plain)
 
     def _inner(self, event: yaml.ScalarEvent, where: Place) -> Place:
         """The start of the text: after the opening quote, or on the line after ``|`` or ``>``."""
         if event.style in ("|", ">"):
-            line = where.line + 1
-            text = self.source.line(line)
-            indent = len(text) - len(text.lstrip(" "))
-            return Place(where.file, line, indent + 1, text)
-        if event.style is None:
-            return where
-        return replace(where, column=where.column + 1)
+            return self._line(where.line + 1)
+        properties = _PROPERTIES.match(where.text, where.column - 1)
+        assert properties is not None
+        column = properties.end() + 1
+        return replace(where, column=column if event.style is None else column + 1)
+
+    def _line(self, number: int) -> Place:
+        """The start of the text in a line of a string."""
+        text = self.source.line(number)
+        return Place(self.source.file, number, len(text) - len(text.lstrip(" ")) + 1, text)
 
     def _place(self, event: yaml.Event) -> Place:
         assert event.start_mark is not None

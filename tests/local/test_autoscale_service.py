@@ -261,7 +261,7 @@ def test_tasks_and_nodes_are_measured(service: Service) -> None:
     measured = service.store.autoscale.current_metrics("p")
     assert measured["ActiveTasks"] == measured["PendingTasks"] == 3, "a blocked task is not ready"
     assert (measured["CurrentDedicatedNodes"], measured["CurrentLowPriorityNodes"]) == (2, 1)
-    assert measured["RunningTasks"] == 0
+    assert measured["RunningTasks"] == measured["UsableNodeCount"] == 0
 
 
 def test_samples_are_deleted_with_their_pool_and_after_a_week(service: Service) -> None:
@@ -325,7 +325,7 @@ def test_the_generated_formula_scales_out_and_in(service_200x: Service) -> None:
 
 
 def test_a_steady_pool_is_evaluated_again_without_a_resize(service_600x: Service) -> None:
-    formula = "$TargetDedicatedNodes = 1; $TargetLowPriorityNodes = 1;"
+    formula = "$TargetDedicatedNodes = $TaskSlotsPerNode; $TargetLowPriorityNodes = 1;"
     service_600x.request("POST", POOLS, scaled(formula, **PATIENT))
     wait_until(lambda: sizes(service_600x) == (1, 1))
     wait_until(lambda: service_600x.request("GET", "/pools/p").json["allocationState"] == "steady")

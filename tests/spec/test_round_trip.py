@@ -108,6 +108,7 @@ class Filled:
 
 SPECIAL: dict[str, object] = {
     "task_slots_per_node": 8,
+    "auto_scale_formula": "$TargetDedicatedNodes = 1;",
     "file_path": "folder/file.txt",
     "id": "an-id",
     "required_slots": 2,

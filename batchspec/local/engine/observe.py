@@ -184,7 +184,8 @@ def _autoscale_views(
         if pool is None or scale is None or pool.state is PoolState.DELETING:
             continue
         samples = tuple(store.autoscale.samples(pool_id)) if scale.due <= now else ()
-        metrics = dict(store.autoscale.current_metrics(pool_id))
+        slots = float(pool.body["taskSlotsPerNode"])
+        metrics = {**store.autoscale.current_metrics(pool_id), "TaskSlotsPerNode": slots}
         busy = cpu_usage.busy(pool_id) if cpu_usage and scale.sample_due <= now else None
         if busy is not None:
             metrics["CPUPercent"] = busy

@@ -124,6 +124,7 @@ class Autoscale:
             "CurrentLowPriorityNodes": nodes[1],
             "PreemptedNodeCount": nodes[2],
             "SampleNodeCount": nodes[3],
+            "UsableNodeCount": nodes[3],
         }
 
     def add_sample(

@@ -23,7 +23,7 @@ from batchspec.plan.rules.sas import ACCESS, tasks_signed_earlier
 from batchspec.plan.rules.schedule import SCHEDULE
 from batchspec.plan.rules.signed_urls import SIGNED_URLS
 from batchspec.plan.rules.spec_file import SPEC_FILE
-from batchspec.plan.rules.spec_language import LANGUAGE, VALUES
+from batchspec.plan.rules.spec_language import FORMULA, LANGUAGE, VALUES
 from batchspec.plan.rules.stage import STAGE, many_tasks
 from batchspec.plan.rules.tasks import TASKS
 from batchspec.plan.task_sets import TaskSets
@@ -31,6 +31,7 @@ from batchspec.plan.task_sets import TaskSets
 GROUPS: tuple[RuleGroup, ...] = (
     SPEC_FILE,
     LANGUAGE,
+    FORMULA,
     VALUES,
     DATA,
     IMAGE,

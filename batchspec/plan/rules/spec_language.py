@@ -232,6 +232,51 @@ LANGUAGE.describe(
     "Write the host name alone.",
 )
 
+FORMULA = RuleGroup(
+    "Autoscale formulas",
+    "The formula of a pool is read with the parser of the embedded service. Positions are those in"
+    " the spec, also in block scalars and quoted strings.",
+)
+
+for _code, _severity, _title, _why, _fix in (
+    (
+        "formula-syntax",
+        ERROR,
+        "The syntax of an autoscale formula is invalid",
+        "The service rejects the pool.",
+        "Fix the reported position; statements end with `;`.",
+    ),
+    (
+        "formula-unknown",
+        ERROR,
+        "A formula uses a variable, function, method or member that does not exist",
+        "Its evaluation fails, so the pool never gets a node.",
+        "Use the suggested name, or set the variable in an earlier statement.",
+    ),
+    (
+        "formula-type",
+        ERROR,
+        "A formula combines values of types that do not go together",
+        "Its evaluation fails, so the pool never gets a node.",
+        "Use values of the types in the message, for example `max(...)` of samples as a number.",
+    ),
+    (
+        "formula-no-target",
+        ERROR,
+        "A formula requests no nodes",
+        "The pool never gets a node, and the run would last until its time limit.",
+        "Set `$TargetDedicatedNodes` or `$TargetLowPriorityNodes`.",
+    ),
+    (
+        "formula-old-name",
+        WARNING,
+        "A formula uses a name that has been replaced",
+        "Later versions of the service may not accept it.",
+        "Use the name in the message.",
+    ),
+):
+    FORMULA.describe(_code, _severity, _title, _why, _fix)
+
 VALUES = RuleGroup("Parameters, templates, rows", "Values that are inserted into a spec.")
 
 for _code, _title, _why, _fix in (
