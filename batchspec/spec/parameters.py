@@ -3,28 +3,27 @@
 A ``--var`` value is a string that is parsed by the declared type. A ``--var-file`` is YAML or JSON,
 and its values have their own types. The value of a secret is not part of any message.
 
-``jsonschema`` checks declarations and values, because a declaration is JSON Schema. It takes 40-60
-ms to import; declarations of a type, bounds and choices, which are most of them, are checked
-without it (:func:`is_simple`, :func:`fits_simple`). The tests compare the two.
+A declaration is JSON Schema (:mod:`~batchspec.spec.parameter_schema`).
 """
 
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Secret, SpecError
+from batchspec.spec.parameter_schema import (
+    declaration_mismatch,
+    fits_simple,
+    is_simple,
+    value_mismatch,
+)
 from batchspec.spec.source import read_source
 from batchspec.spec.validator_messages import TYPE_NAMES, did_you_mean
 from batchspec.spec.values import Value, freeze
 from batchspec.spec.yaml_tree import Node, parse
-
-if TYPE_CHECKING:
-    from jsonschema.exceptions import ValidationError
 
 RESERVED = frozenset(
     {"name", "job", "pool", "containers", "index", "task", "file", "files", "value"}
@@ -33,14 +32,6 @@ RESERVED = frozenset(
 
 _ANNOTATIONS = ("secret", "examples", "default", "title", "description")
 """Members of a declaration that do not restrict the value."""
-
-_SIMPLE_TYPES: Mapping[str, tuple[type, ...]] = {
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-}
-_BOUNDS = ("minimum", "maximum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +152,11 @@ _TYPE_TESTS: Mapping[str, Callable[[object], bool]] = {
 
 def _from_option(name: str, text: str, declared: Node, problems: Diagnostics) -> _Given | None:
     types = _types(declared)
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        problems.add(
+            Diagnostic("bad-variable", f"--var {name} is not UTF-8 text", where=declared.name)
+        )
+        return None
     for kind in types:
         if kind == "string":
             continue
@@ -245,17 +241,16 @@ def _is_valid_secret(name: str, node: Node, problems: Diagnostics) -> bool:
 
 
 def _is_json_schema(name: str, node: Node, problems: Diagnostics) -> bool:
-    error = _declaration_error(_fragment(node))
+    error = declaration_mismatch(_fragment(node))
     if error is None:
         return True
-    path = [str(step) for step in error.absolute_path]
+    path = [str(step) for step in error.path]
     problems.add(
         Diagnostic(
             "bad-parameter",
-            f"`{'.'.join((name, *path))}` "
-            + _expectation(str(error.validator), error.validator_value, _shown(error.instance)),
+            f"`{'.'.join((name, *path))}` {error.expected}{_shown(error.value)}",
             "The declaration of a parameter is JSON Schema.",
-            where=_position(node, list(error.absolute_path)),
+            where=_position(node, error.path),
         )
     )
     return False
@@ -269,80 +264,15 @@ def _fits(name: str, node: Node, given: _Given, problems: Diagnostics) -> bool:
     fragment = _fragment(node)
     if fits_simple(fragment, given.value):
         return True
-    error = _value_error(fragment, given.value)
+    error = value_mismatch(fragment, given.value)
     if error is None:
         return True
     what = f"--var {name}" if given.is_option else f"`{name}`"
-    path = "".join(f"[{step}]" for step in error.absolute_path)
-    shown = "" if is_secret(node) else _shown(error.instance)
-    expected = _expectation(str(error.validator), error.validator_value, shown)
+    path = "".join(f"[{step}]" for step in error.path)
+    shown = "" if is_secret(node) else _shown(error.value)
     where = _without_text(given.where or node.name, node)
-    problems.add(Diagnostic("bad-variable", f"{what}{path} {expected}", where=where))
+    problems.add(Diagnostic("bad-variable", f"{what}{path} {error.expected}{shown}", where=where))
     return False
-
-
-def is_simple(fragment: Mapping[str, object]) -> bool:
-    """Whether a declaration is valid and has only a type, choices and bounds."""
-    return all(_is_simple_keyword(keyword, value) for keyword, value in fragment.items())
-
-
-def _is_simple_keyword(keyword: str, value: object) -> bool:
-    if keyword == "type":
-        return isinstance(value, str) and value in _SIMPLE_TYPES
-    if keyword == "enum":
-        scalars = (str, int, float, bool)
-        return isinstance(value, list) and bool(value) and all(type(v) in scalars for v in value)
-    return keyword in _BOUNDS and type(value) in (int, float)
-
-
-def fits_simple(fragment: Mapping[str, object], value: object) -> bool:
-    """Whether a declaration is simple and a value is valid for it."""
-    if not is_simple(fragment):
-        return False
-    kind, choices = fragment.get("type"), fragment.get("enum")
-    if isinstance(kind, str) and type(value) not in _SIMPLE_TYPES[kind]:
-        return False
-    if isinstance(choices, list) and not any(
-        type(choice) is type(value) and choice == value for choice in choices
-    ):
-        return False
-    least, most = (fragment.get(bound) for bound in _BOUNDS)
-    if least is None and most is None:
-        return True
-    return (
-        isinstance(value, int | float)
-        and (not isinstance(least, int | float) or value >= least)
-        and (not isinstance(most, int | float) or value <= most)
-    )
-
-
-def _declaration_error(fragment: Mapping[str, object]) -> ValidationError | None:
-    """The most relevant error of a declaration as JSON Schema."""
-    from jsonschema import Draft7Validator  # noqa: PLC0415 - slow to import
-
-    formats = Draft7Validator.FORMAT_CHECKER
-    meta_schema = Draft7Validator(Draft7Validator.META_SCHEMA, format_checker=formats)
-    error = _best_error(meta_schema, dict(fragment))
-    while error is not None and error.context:
-        # Of a union, the branch with the deepest error is the one that was meant.
-        error = max(error.context, key=lambda below: len(below.absolute_path))
-    return error
-
-
-def _value_error(fragment: Mapping[str, object], value: object) -> ValidationError | None:
-    """The most relevant error of a value for a valid declaration."""
-    from jsonschema import Draft7Validator  # noqa: PLC0415 - slow to import
-
-    return _best_error(Draft7Validator(dict(fragment)), value)
-
-
-def _best_error(validator: object, instance: object) -> ValidationError | None:
-    from jsonschema.exceptions import best_match  # noqa: PLC0415 - slow to import
-
-    with warnings.catch_warnings():
-        # Python warns about patterns whose meaning may change in a later version.
-        warnings.simplefilter("ignore", FutureWarning)
-        return best_match(validator.iter_errors(instance))  # type: ignore[attr-defined,no-any-return]
 
 
 def _shown(value: object) -> str:
@@ -351,34 +281,7 @@ def _shown(value: object) -> str:
     return f", not `{line if len(line) <= 60 else f'{line[:57]}...'}`"
 
 
-def _expectation(keyword: str, wanted: object, value: str) -> str:
-    """What a keyword of JSON Schema requires, in words."""
-    items = wanted if isinstance(wanted, list) else [wanted]
-    shown = [item if isinstance(item, str) else json.dumps(item) for item in items]
-    choices = ", ".join(f"`{item}`" for item in shown)
-    types = " or ".join(TYPE_NAMES.get(str(kind), str(kind)) for kind in items)
-    words = {
-        "type": f"must be {types}",
-        "enum": f"must be one of {choices}",
-        "const": f"must be `{wanted}`",
-        "minimum": f"must be at least {wanted}",
-        "maximum": f"must be at most {wanted}",
-        "exclusiveMinimum": f"must be greater than {wanted}",
-        "exclusiveMaximum": f"must be less than {wanted}",
-        "multipleOf": f"must be a multiple of {wanted}",
-        "pattern": f"must match `{wanted}`",
-        "minLength": f"must have at least {wanted} characters",
-        "maxLength": f"must have at most {wanted} characters",
-        "minItems": f"must have at least {wanted} items",
-        "maxItems": f"must have at most {wanted} items",
-        "uniqueItems": "must not have duplicate items",
-        "required": f"must have {choices}" if isinstance(wanted, list) else "must have a member",
-        "format": "must be a regular expression" if wanted == "regex" else f"must be a {wanted}",
-    }
-    return words.get(keyword, f"does not match its `{keyword}`") + value
-
-
-def _position(node: Node, path: Sequence[str | int]) -> Place:
+def _position(node: Node, path: Iterable[str | int]) -> Place:
     """The position of the deepest node on a path of keys and indices."""
     for step in path:
         if isinstance(step, int) and step < len(node.items):

@@ -12,6 +12,8 @@ from batchspec.spec.short_forms import number
 from batchspec.spec.yaml_tree import Node
 
 _TARGETS = ("target_dedicated_nodes", "target_low_priority_nodes")
+_LONGEST_RUN = timedelta(days=36_500)
+"""A run that lasts longer has no end, and its end may be outside the calendar."""
 _AUTO = ("enable_auto_scale", "auto_scale_formula", "auto_scale_evaluation_interval")
 _LONGEST_FORMULA = 8 * 1024
 
@@ -240,6 +242,14 @@ def _limit(job: Node) -> Iterator[Diagnostic]:
             "`max_wall_clock_time` is missing in the job",
             detail="Every run needs a time limit, so that it cannot cause costs indefinitely.",
             where=job.name,
+            fix="Write a limit, for example `max_wall_clock_time: 2h`.",
+        )
+    elif (length := duration(limit.text or "")) is not None and length > _LONGEST_RUN:
+        yield Diagnostic(
+            "out-of-range",
+            f"`max_wall_clock_time` must be at most {_LONGEST_RUN.days} days, not {limit.raw}",
+            detail="Every run needs a time limit; the longest duration of the service means none.",
+            where=limit.where,
             fix="Write a limit, for example `max_wall_clock_time: 2h`.",
         )
 

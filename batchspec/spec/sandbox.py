@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
@@ -42,7 +43,7 @@ CONCAT = "~"
 """The internal filter for ``~``, so that it converts to text as everything else does."""
 
 _KEPT_FILTERS = """
-abs capitalize count d default dictsort filesizeformat first float int items last length list
+abs capitalize count d default dictsort filesizeformat first items last length list
 lower map max min reject rejectattr reverse round select selectattr sort string sum title trim
 truncate unique upper urlencode wordcount
 """
@@ -64,6 +65,32 @@ def _guarded(function: Callable[..., object]) -> Callable[..., object]:
         return function(*args, **named)
 
     return guarded
+
+
+_NO_DEFAULT = object()
+"""Distinguishes a default that is not given from any value."""
+
+
+def _int(value: object, default: object = _NO_DEFAULT, base: int = 10) -> object:
+    """Like Jinja's ``int``, which yields 0 for a text that is not a number."""
+    found = JINJA_FILTERS["int"](value, _NO_DEFAULT, base)
+    return found if found is not _NO_DEFAULT else _default(value, default, "int", "an integer")
+
+
+def _float(value: object, default: object = _NO_DEFAULT) -> object:
+    """Like Jinja's ``float``, which yields 0.0 for a text that is not a number."""
+    found = JINJA_FILTERS["float"](value, _NO_DEFAULT)
+    if found is not _NO_DEFAULT and math.isfinite(found):
+        return found
+    return _default(value, default, "float", "a number")
+
+
+def _default(value: object, default: object, name: str, expected: str) -> object:
+    if default is not _NO_DEFAULT:
+        return default
+    text = json.dumps(_json(value), ensure_ascii=False)
+    shown = text if len(text) <= 60 else f"{text[:57]}..."
+    raise RefusalError(f"{shown} is not {expected}", f"Give a default: `| {name}(0)`.")
 
 
 def _raw(value: object) -> Raw:
@@ -164,6 +191,8 @@ def _path(value: object) -> PurePosixPath:
 
 FILTERS: Mapping[str, Callable[..., object]] = {
     **{name: _guarded(JINJA_FILTERS[name]) for name in _KEPT_FILTERS.split()},
+    "int": _guarded(_int),
+    "float": _guarded(_float),
     "raw": _raw,
     "quote": _quote,
     "stem": lambda value: _path(value).stem,

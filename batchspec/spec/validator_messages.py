@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 from batchspec.diagnostics import Diagnostic, Place
 from batchspec.spec import retired_keys
-from batchspec.spec.formats import suggested
+from batchspec.spec.formats import LONGEST, suggested
 from batchspec.spec.json_schema import Fragment
 from batchspec.spec.values import Text
 from batchspec.spec.yaml_tree import Node
@@ -298,6 +298,16 @@ def not_a_duration(node: Node, fix: str, name: str) -> Diagnostic:
         f"`{name}` must be a duration, not {described(node)}",
         where=node.at,
         fix=fix,
+    )
+
+
+def too_long(node: Node, name: str) -> Diagnostic:
+    """A duration that the service cannot store."""
+    return Diagnostic(
+        "out-of-range",
+        f"`{name}` must be at most {LONGEST.days} days, not {described(node)}",
+        "The service stores durations as a .NET TimeSpan.",
+        where=node.at,
     )
 
 

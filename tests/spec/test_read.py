@@ -274,7 +274,6 @@ def test_durations(tmp_path: Path, written: str, sent: str) -> None:
         "PT",
         "P1Y",
         "1.5h",
-        "9" * 30 + "d",
         "٣m",
     ],
 )

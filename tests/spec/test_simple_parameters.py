@@ -1,4 +1,4 @@
-"""Values accepted without jsonschema are valid for jsonschema."""
+"""Values accepted without jsonschema-rs are valid for jsonschema."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from batchspec.spec.parameters import fits_simple, is_simple
+from batchspec.spec.parameter_schema import fits_simple, is_simple
 
 SCALARS = st.one_of(
     st.none(),

@@ -21,6 +21,8 @@ from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleContext, Rule
 from batchspec.plan.task_sets import TaskSets
 from batchspec.spec import BlobUrl, Command, Record, Spec, Stage, Template, Text, Value, duration
 
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+"""The start of the last job at the latest, so that its end is a time of the calendar."""
 _MARGIN = timedelta(hours=1)
 """The last task may start just before the limit, and a clock may be wrong."""
 
@@ -36,7 +38,7 @@ def run_ends(spec: Spec, now: datetime) -> datetime:
     A schedule without an end has no last job: the first one stands for it (:func:`is_endless`).
     """
     last = now if spec.job.schedule is None else max(now, _last_start(spec.job.schedule, now))
-    return last + spec.job.limit
+    return min(last, _LATEST) + spec.job.limit
 
 
 def is_endless(schedule: Record) -> bool:
@@ -56,7 +58,8 @@ def _last_start(schedule: Record, now: datetime) -> datetime:
         return end
     window = schedule.get("startWindow")
     late = duration(window) if isinstance(window, str) else None
-    return (_time(schedule, "doNotRunUntil") or now) + (late or timedelta())
+    first = min(_time(schedule, "doNotRunUntil") or now, _LATEST)
+    return first + min(late or timedelta(), _LATEST - first)
 
 
 def _time(schedule: Record, key: str) -> datetime | None:
