@@ -14,8 +14,10 @@ from batchspec.observe import Spool, scan
 from batchspec.spec import Spec, read_spec, read_uploads
 
 
-def load_spec(options: RunOptions) -> Spec:
+def load_spec(options: RunOptions, *, needs_secrets: bool = True) -> Spec:
     """The checked spec. From now on its secret parameters are redacted in every output.
+
+    Unless ``needs_secrets``, secret parameters do not need a value.
 
     Commands in messages are completed with ``options`` from now on.
 
@@ -31,6 +33,7 @@ def load_spec(options: RunOptions) -> Spec:
             options.path,
             variables=variables_of(options.variables),
             variable_files=options.variable_files,
+            needs_secrets=needs_secrets,
         )
     except SpecError:
         if (diagnostic := _saved_plan(options.path)) is not None:
@@ -62,7 +65,9 @@ def _saved_plan(path: Path) -> Diagnostic | None:
 
 
 @contextmanager
-def load_spec_and_files(options: RunOptions) -> Iterator[tuple[Spec, Spool]]:
+def load_spec_and_files(
+    options: RunOptions, *, needs_secrets: bool = True
+) -> Iterator[tuple[Spec, Spool]]:
     """The checked spec, and a spool that lists the files to upload.
 
     Raises:
@@ -72,7 +77,7 @@ def load_spec_and_files(options: RunOptions) -> Iterator[tuple[Spec, Spool]]:
     problems = Diagnostics()
     with Spool() as spool:
         try:
-            spec = load_spec(options)
+            spec = load_spec(options, needs_secrets=needs_secrets)
         except SpecError as error:
             problems.extend(error.problems)
             uploads = read_uploads(

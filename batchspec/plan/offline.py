@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from batchspec.diagnostics import Diagnostic
+from batchspec.diagnostics import Diagnostic, SpecError
 from batchspec.plan.observed import AccountNames, ContainerFacts, LocalFile, Observed, Stream
 from batchspec.plan.pool import runs_windows
 from batchspec.plan.rules.dependencies import check_dependencies
@@ -35,7 +35,11 @@ def check_offline(
     windows = runs_windows(spec, observed)
     found = [*offline(RuleContext(spec, observed, spec.pool.properties))]
     for stage in spec.stages:
-        if not isinstance(stage.for_each, EachBlob):
+        if isinstance(stage.for_each, EachBlob):
+            continue
+        try:
             found += check_tasks(spec, stage, observed, windows=windows)
+        except SpecError as error:  # in a file of rows
+            found += error.problems
     found += check_dependencies(spec, observed, windows=windows, offline=True)
     return tuple(found)

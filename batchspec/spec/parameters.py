@@ -48,8 +48,13 @@ def read_parameters(
     variables: Mapping[str, str],
     variable_files: Sequence[Path],
     problems: Diagnostics,
+    *,
+    needs_secrets: bool = True,
 ) -> dict[str, Value]:
-    """The value of every declared parameter that has a valid one; the rest are problems."""
+    """The value of every declared parameter that has a valid one; the rest are problems.
+
+    Unless ``needs_secrets``, a secret without a value is ``***``.
+    """
     given = dict(_from_files(variable_files, declared, problems))
     for name, text in variables.items():
         if name not in declared:
@@ -74,6 +79,9 @@ def read_parameters(
             found = given[name]
         elif default is not None:
             found = _Given(default.plain(), where=default.at)
+        elif is_secret(node) and not needs_secrets and name not in variables:
+            values[name] = Secret("***")
+            continue
         else:
             if name not in variables:
                 problems.add(

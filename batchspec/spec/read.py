@@ -40,16 +40,18 @@ def read_spec(
     *,
     variables: Mapping[str, str] | None = None,
     variable_files: Sequence[Path] = (),
+    needs_secrets: bool = True,
 ) -> Spec:
     """Read a spec with its parameters.
 
     A value of ``variables`` takes precedence over ``variable_files``, a later file over an earlier
-    one, and each of them over the default.
+    one, and each of them over the default. Unless ``needs_secrets``, secret parameters do not need
+    a value.
 
     Raises:
         SpecError: the spec has errors; carries all of them in the order of their positions.
     """
-    found, warnings, places = _read(path, variables or {}, variable_files)
+    found, warnings, places = _read(path, variables or {}, variable_files, needs_secrets)
     root, folder, name = found.root, path.parent, found.name
     containers = {
         key: build.container(key, node, folder, implied=key == found.implied)
@@ -91,7 +93,7 @@ def expanded_document(
     Raises:
         SpecError: as :func:`read_spec`.
     """
-    found, _, _ = _read(path, variables or {}, variable_files)
+    found, _, _ = _read(path, variables or {}, variable_files, False)
     return document(found)
 
 
@@ -121,11 +123,11 @@ def read_uploads(
 
 
 def _read(
-    path: Path, variables: Mapping[str, str], files: Sequence[Path]
+    path: Path, variables: Mapping[str, str], files: Sequence[Path], needs_secrets: bool
 ) -> tuple[Rendered, tuple[Diagnostic, ...], Mapping[str, Place]]:
     """The expanded spec, its warnings, and the positions of its keys, as written and expanded."""
     problems = Diagnostics()
-    found = _checked(path, variables, files, problems)
+    found = _checked(path, variables, files, problems, needs_secrets=needs_secrets)
     reported = _unique(problems)
     if any(problem.severity is Severity.ERROR for problem in reported):
         raise SpecError(*reported)
@@ -134,7 +136,12 @@ def _read(
 
 
 def _checked(
-    path: Path, variables: Mapping[str, str], files: Sequence[Path], problems: Diagnostics
+    path: Path,
+    variables: Mapping[str, str],
+    files: Sequence[Path],
+    problems: Diagnostics,
+    *,
+    needs_secrets: bool = False,
 ) -> Rendered:
     """The tree with its templates filled in; all errors are added to ``problems``."""
     source = read_source(path)
@@ -151,7 +158,7 @@ def _checked(
     root = validated(written, problems)
     parameters = root.get("parameters")
     declared = parameters.members if parameters is not None else {}
-    values = read_parameters(declared, variables, files, problems)
+    values = read_parameters(declared, variables, files, problems, needs_secrets=needs_secrets)
     found = rendered(root, source, values, tuple(declared), path.parent, problems=problems)
     for rule in _RULES:
         problems.extend(rule(found.root))

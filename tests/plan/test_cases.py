@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.diagnostics import SpecError, UsageError
+from batchspec.diagnostics import Severity, SpecError, UsageError
 from batchspec.plan import (
     Part,
     Plan,
@@ -22,6 +22,7 @@ from batchspec.plan import (
     build_plan,
     detached,
 )
+from batchspec.plan.offline import check_offline
 from batchspec.render import diagnostics_text, plan_text
 from tests.plan.situation import Situation, read_case, situation
 
@@ -70,6 +71,29 @@ def made(command: str, found: Situation, options: PlanOptions, *, files: bool = 
         case "detach":
             return detached(build_plan(spec, observed, options=options))
     return build_plan(spec, observed, options=options)
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_what_is_found_offline_is_found_in_every_account(path: Path, tmp_path: Path) -> None:
+    """``validate`` reports no error that a plan does not report."""
+    case = read_case(path)
+    if case.get("command", "plan") != "plan" or "options" in case:
+        return
+    offline: set[tuple[str, object]] = set()
+    reported: set[tuple[str, object]] = set()
+    try:
+        with situation(case, tmp_path) as found:
+            spec, observed = found.spec, found.observed
+            files = {key: facts.files for key, facts in observed.containers.items()}
+            offline = {
+                (problem.code, problem.where)
+                for problem in check_offline(spec, files, observed.now)
+                if problem.severity is Severity.ERROR
+            }
+            build_plan(spec, observed)
+    except SpecError as error:
+        reported = {(problem.code, problem.where) for problem in error.problems}
+    assert offline <= reported
 
 
 def test_there_are_cases() -> None:

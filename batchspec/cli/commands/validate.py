@@ -18,7 +18,7 @@ def validate(
     variable_files: VariableFiles = None,
     output_format: TextOrJson = Format.TEXT,
 ) -> int:
-    """Check specs offline: every error, with its place and its fix."""
+    """Check specs offline: every error, with its position and fix. Needs no value of a secret."""
     code = 0
     diagnostics: list[Diagnostic] = []
     for path in specs:
@@ -46,7 +46,7 @@ def _check(options: RunOptions) -> tuple[Diagnostic, ...]:
     from batchspec.cli.load import load_spec_and_files
     from batchspec.plan.offline import check_offline
 
-    with load_spec_and_files(options) as (spec, spool):
+    with load_spec_and_files(options, needs_secrets=False) as (spec, spool):
         files = {key: spool.files(key) for key in spec.containers}
         found = (*spec.warnings, *check_offline(spec, files, datetime.now(UTC)))
     if any(each.severity is Severity.ERROR for each in found):

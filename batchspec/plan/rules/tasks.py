@@ -262,9 +262,9 @@ def _same_ids_across(
     for other in takewhile(lambda other: other.name != stage.name, spec.stages):
         if stage.id is None and other.id is None:
             continue
-        border = len(expand(spec, other, observed, windows=windows))
         ids = _ids(spec, (other, stage), observed, windows=windows)
         try:
+            border = len(expand(spec, other, observed, windows=windows))
             crossing = [
                 pair for pair in duplicates(ids, folder=folder) if pair[0] < border <= pair[1]
             ]
