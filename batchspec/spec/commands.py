@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from batchspec.diagnostics import Diagnostic, SpecError
 from batchspec.spec.model import Command, Shell
-from batchspec.spec.template import Names, check, evaluate, position
+from batchspec.spec.template import Names, check, evaluate, merged, position
 from batchspec.spec.values import (
     Piece,
     Quoted,
@@ -98,7 +98,7 @@ def joined(arguments: Sequence[str | Text], *, windows: bool) -> str | Text:
         if number:
             pieces.append(" ")
         pieces.extend((argument,) if isinstance(argument, str) else argument.pieces)
-    return Text(tuple(pieces))
+    return Text(merged(pieces))
 
 
 def _argument(text: str | Text, quoting: Quoting) -> str | Text:
@@ -116,4 +116,4 @@ def _without_final_newline(text: str | Text) -> str | Text:
     if isinstance(text, str):
         return text.rstrip("\r\n")
     *before, last = text.pieces
-    return Text((*before, last.rstrip("\r\n"))) if isinstance(last, str) else text
+    return Text(merged([*before, last.rstrip("\r\n")])) if isinstance(last, str) else text

@@ -28,7 +28,7 @@ from batchspec.spec.short_forms import ends_job, expanded
 from batchspec.spec.source import read_source
 from batchspec.spec.substitute import Rendered, rendered
 from batchspec.spec.validator import validated
-from batchspec.spec.yaml_tree import parse, positions
+from batchspec.spec.yaml_tree import ambiguous_numbers, parse, positions
 
 _RULES = (name_rules, pool_rules, formula_rules, job_rules, stage_rules)
 """Rules between parts of a spec. Each takes the tree, in which invalid parts are marked, and yields
@@ -86,9 +86,9 @@ def expanded_document(
     variables: Mapping[str, str] | None = None,
     variable_files: Sequence[Path] = (),
 ) -> dict[str, object]:
-    """The spec as plain data: parameters set, short forms expanded, secrets ``***``.
+    """The spec as plain data: parameters set, short forms expanded, secrets as templates.
 
-    The result is a valid spec of the same run, except for the secrets.
+    The result is a valid spec of the same run. Secret parameters do not need a value.
 
     Raises:
         SpecError: as :func:`read_spec`.
@@ -165,6 +165,8 @@ def _checked(
     parts = tuple(expanded_parts(found))
     problems.extend(property_rules(parts))
     problems.extend(task_rules(parts))
+    reported = {problem.where for problem in problems.found}
+    problems.extend(p for p in ambiguous_numbers(written) if p.where not in reported)
     return found
 
 

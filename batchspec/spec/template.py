@@ -307,7 +307,7 @@ class _Writer:
     def text(self) -> str | Text:
         """The text that was written."""
         self._close()
-        pieces = _merged(self._out)
+        pieces = merged(self._out)
         if sum(len(piece) for piece in pieces if type(piece) is str) > LIMIT:
             raise RefusalError(f"the result has more than {LIMIT:,} characters")
         if not pieces:
@@ -325,13 +325,11 @@ class _Writer:
         items = inner if isinstance(inner, list | tuple | Iterator) else (inner,)
         pieces: list[Piece] = []
         for number, item in enumerate(items):
-            found = _merged([" ", *_pieces(item)] if number else list(_pieces(item)))
+            found = merged([" ", *_pieces(item)] if number else list(_pieces(item)))
             if isinstance(value, Argument):
                 # `sh -c "... {{ x | quote }}"`: an argument for the shell that reads the text.
                 pieces += [" "] if number else []
-                pieces.append(
-                    Quoted(Text(_merged(list(_pieces(item)))), self.quoting or self.shell)
-                )
+                pieces.append(Quoted(Text(merged(list(_pieces(item)))), self.quoting or self.shell))
             else:
                 pieces += found
         text = Text(tuple(pieces))
@@ -370,15 +368,15 @@ class _Writer:
             before = self._out[-1].rstrip("\\")
             pieces = [self._out[-1][len(before) :], *pieces]
             self._out[-1] = before
-        merged = _merged(pieces)
-        only = merged[0] if merged else ""
-        if len(merged) < 2 and isinstance(only, str):
+        found = merged(pieces)
+        only = found[0] if found else ""
+        if len(found) < 2 and isinstance(only, str):
             self._out.append(quote(only, quoting))
         else:
-            for piece in merged:
+            for piece in found:
                 if isinstance(piece, Secret):
                     quote(piece.reveal(), quoting)  # Report an unquotable value now.
-            self._out.append(Quoted(Text(merged), quoting))
+            self._out.append(Quoted(Text(found), quoting))
 
 
 def _pieces(value: object) -> tuple[Piece, ...]:
@@ -388,17 +386,17 @@ def _pieces(value: object) -> tuple[Piece, ...]:
     return deferred.pieces if isinstance(deferred, Text) else (deferred,)
 
 
-def _merged(pieces: list[Piece]) -> tuple[Piece, ...]:
+def merged(pieces: list[Piece]) -> tuple[Piece, ...]:
     """The pieces with adjacent strings joined and empty ones removed."""
     if len(pieces) == 1:
         return tuple(pieces) if pieces[0] != "" else ()
-    merged: list[Piece] = []
+    joined: list[Piece] = []
     for deferred, run in groupby(pieces, _is_deferred):
         if deferred:
-            merged.extend(run)
+            joined.extend(run)
         elif text := "".join(run):  # type: ignore[arg-type]
-            merged.append(text)
-    return tuple(merged)
+            joined.append(text)
+    return tuple(joined)
 
 
 def _defers(piece: Piece) -> bool:

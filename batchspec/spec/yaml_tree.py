@@ -16,7 +16,7 @@ from typing import NoReturn, TypeAlias
 
 import yaml
 
-from batchspec.diagnostics import Diagnostic, Diagnostics, Place, SpecError
+from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Severity, SpecError
 from batchspec.spec.source import Source
 from batchspec.spec.values import Kind, Text
 
@@ -29,6 +29,7 @@ MOST_COPIES = 20_000
 _NUMBER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
 """An anchor and a tag before a value."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -243,6 +244,33 @@ def parse(source: Source) -> Node:
     return composer.root
 
 
+_CORE_NUMBER = re.compile(
+    r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"
+    r"|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+)
+"""A number in the core schema of YAML 1.2, which editors use."""
+
+
+def is_number_elsewhere(text: str) -> bool:
+    """Whether a plain scalar is a string here and a number in the core schema of YAML 1.2."""
+    return _CORE_NUMBER.fullmatch(text) is not None and isinstance(resolve(text), str)
+
+
+def ambiguous_numbers(root: Node) -> Iterator[Diagnostic]:
+    """Warnings about strings without quotes that an editor takes for numbers."""
+    for node in root.walk():
+        if not node.quoted and isinstance(node.value, str) and is_number_elsewhere(node.raw):
+            yield Diagnostic(
+                "ambiguous-number",
+                f"`{node.raw}` is a string here, and a number in an editor",
+                "Editors read YAML 1.2, in which it is a number; YAML 1.1 may differ again.",
+                where=node.where,
+                fix=f'Write "{node.raw}" in quotes.',
+                severity=Severity.WARNING,
+            )
+
+
 def resolve(text: str) -> Scalar:
     """The value of a plain (unquoted) scalar."""
     if text in _NULLS:
@@ -352,12 +380,30 @@ class _Composer:
         one_line = start.line == end.line
         length = end.column - start.column if one_line else len(self.source.line(start.line + 1))
         where = self.source.place(start.line + 1, start.column + 1, length)
-        value = resolve(event.value) if plain and not as_text else event.value
+        text = self._whole_characters(event.value, where)
+        value = resolve(text) if plain and not as_text else text
         inner = self._inner(event, where)
         last = end.line if event.style in ("|", ">") else end.line + 1
         below = (self._line(number) for number in range(inner.line + 1, last + 1))
         lines = () if one_line else (inner, *below)
-        return Node(value, where, event.value, inner=inner, lines=lines, quoted=not plain)
+        return Node(value, where, text, inner=inner, lines=lines, quoted=not plain)
+
+    def _whole_characters(self, text: str, where: Place) -> str:
+        """The text with pairs of escapes such as ``\\ud83d\\ude00`` joined, as JSON writes them."""
+        if not _SURROGATE.search(text):
+            return text
+        try:
+            return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+        except UnicodeDecodeError:
+            self.problems.add(
+                Diagnostic(
+                    "control-character",
+                    "an escape in the string is half of a character",
+                    where=where,
+                    fix="Write the character itself, or both of its escapes.",
+                )
+            )
+            return ""
 
     def _inner(self, event: yaml.ScalarEvent, where: Place) -> Place:
         """The start of the text: after the opening quote, or on the line after ``|`` or ``>``."""

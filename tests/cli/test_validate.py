@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.cli.commands.config import config
 from batchspec.cli.commands.validate import validate
 from batchspec.exit_codes import Exit
 
@@ -117,3 +118,76 @@ def test_findings_without_an_account(
     assert said.count("error:") <= 1
     if "ok" in found:
         assert "warning" not in said
+
+
+TASKS = """\
+version: 1
+name: demo
+parameters: {token: {type: string, secret: true, minLength: 8}}
+containers: {input: {upload: [data/*.txt]}}
+pool: {vm_size: standard_d2s_v5, nodes: NODES, image: ubuntu-24.04}
+job: {max_wall_clock_time: 1h, env: {TOKEN: "{{ token }}"}}
+tasks:
+  rows:
+    for_each: {rows: rows.csv}
+    id: row-{{ who }}
+    command: echo {{ number | int }} {{ token }}
+  files:
+    for_each: {files: input}
+    id: file-{{ file.stem | lower }}
+    command: cat {{ file.name }}
+  sweep:
+    for_each: {matrix: {a: [1, 2], b: [x]}}
+    id: ID
+    command: echo {{ a }} {{ b }}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rows", "nodes", "task_id", "errors"),
+    [
+        ("who,number\nme,1\nyou,2\n", "1", "s-{{ a }}", []),
+        ("who,number\nme,1\nyou,x\n", "1", "s-{{ a }}", ["11:19: error: `{{ number | int }}`"]),
+        ("who,number\nme,1\nMe,2\n", "1", "s-{{ a }}", ["10:9: error: two tasks of rows"]),
+        ("who,number\nm e,1\n", "1", "s-{{ a }}", ["10:9: error: 'row-m e' cannot be"]),
+        ("who,number\nme,1\n", "1", "s-{{ b }}", ["18:9: error: two tasks of sweep"]),
+        (
+            "who,number\nme,1\n",
+            "1",
+            "row-{{ 'me' if a == 1 else 'x' }}",
+            ["tasks of rows and sweep"],
+        ),
+        ("who,number\nme,1\n", "0", "s-{{ a }}", ["error: the pool has no nodes"]),
+        ("who,number\nme\n", "0", "s-{{ b }}", ["rows.csv:2", "the pool has no nodes", "18:9"]),
+    ],
+)
+def test_tasks_are_checked_without_an_account_and_without_secrets(
+    rows: str,
+    nodes: str,
+    task_id: str,
+    errors: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a.txt").touch()
+    (tmp_path / "rows.csv").write_text(rows, encoding="utf-8")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(TASKS.replace("NODES", nodes).replace("ID\n", f"{task_id}\n"))
+    assert validate([spec]) == (Exit.USAGE if errors else Exit.DONE)
+    captured = capsys.readouterr()
+    assert [text for text in errors if text not in captured.err] == []
+    assert captured.err.count(": error: ") == len(errors)
+    assert config(spec) == Exit.DONE
+    assert "TOKEN\n    value: '{{ token }}'" in capsys.readouterr().out
+
+
+def test_names_of_files_collide_in_ids(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("a.txt", "A.txt"):
+        (tmp_path / "data" / name).write_text(name)
+    (tmp_path / "rows.csv").write_text("who,number\nme,1\n")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(TASKS.replace("NODES", "1").replace("ID\n", "s-{{ a }}\n"))
+    assert validate([spec]) == Exit.USAGE
+    assert "14:9: error: two tasks of files have the id 'file-a'" in capsys.readouterr().err

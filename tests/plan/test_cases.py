@@ -88,12 +88,16 @@ def test_what_is_found_offline_is_found_in_every_account(path: Path, tmp_path: P
             offline = {
                 (problem.code, problem.where)
                 for problem in check_offline(spec, files, observed.now)
-                if problem.severity is Severity.ERROR
+                if problem.severity is Severity.ERROR and problem.code not in IN_AN_OPEN_JOB
             }
             build_plan(spec, observed)
     except SpecError as error:
         reported = {(problem.code, problem.where) for problem in error.problems}
     assert offline <= reported
+
+
+IN_AN_OPEN_JOB = {"no-such-task"}
+"""What a plan does not report if another client has added a task to an open job."""
 
 
 def test_there_are_cases() -> None:

@@ -29,6 +29,7 @@ TREES: list[Any] = [
     parse(source(text, path.name)).plain() for text, path in zip(TEXTS, GOOD, strict=True)
 ]
 SECRETS = {"pool": {"password": "hunter2"}, "job": {"token": "hunter2"}}
+SECRETS["commands-with-secrets"] = SECRETS["job"]
 
 PLACELESS = ("empty", "unknown-variable", "too-large")
 

@@ -27,11 +27,11 @@ def config(
         DocumentFormat, typer.Option("--format", help="Output format.")
     ] = DocumentFormat.YAML,
 ) -> int:
-    """Print the spec with its parameters set and its short forms expanded."""
+    """Print the spec with parameters set and short forms expanded; secrets stay templates."""
     from batchspec.spec import dump_document, expanded_document
 
     document = expanded_document(
         spec, variables=variables_of(variables or ()), variable_files=tuple(variable_files or ())
     )
-    out(dump_document(document, document_format.value).rstrip("\n"))
+    out(dump_document(document, document_format.value).removesuffix("\n"))
     return Exit.DONE

@@ -64,9 +64,12 @@ def errors(context: RuleContext) -> Iterator[Diagnostic]:
 
 
 def offline(context: RuleContext) -> Iterator[Diagnostic]:
-    """What can be found without an account, errors and warnings."""
+    """What can be found without an account: all errors, and warnings of ``offline`` rules.
+
+    Errors that depend on the account are not found in a context without its facts.
+    """
     for rule in _checks():
-        if rule.offline:
+        if rule.offline or rule.severity is Severity.ERROR:
             yield from rule(context)
 
 

@@ -232,6 +232,15 @@ LANGUAGE.describe(
     "Write the host name alone.",
 )
 
+LANGUAGE.describe(
+    "ambiguous-number",
+    WARNING,
+    "A string without quotes is a number in an editor",
+    "batchspec reads numbers as JSON does. In YAML 1.2, `0755`, `0o17`, `0x1F`, `.5` and `1.` are"
+    " numbers as well, so that an editor reports other errors.",
+    "Put the string in quotes.",
+)
+
 FORMULA = RuleGroup(
     "Autoscale formulas",
     "The formula of a pool is read with the parser of the embedded service. Positions are those in"
