@@ -11,6 +11,7 @@ that satisfies what depends on it.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -35,31 +36,44 @@ def link(
     ids: Mapping[str, Stream[str]],
     *,
     windows: bool,
+    elsewhere: Iterable[Stream[str]] = (),
 ) -> Mapping[str, Stream[Task]]:
     """The tasks of each stage with what they wait for, and the joins that others need of it.
 
     ``tasks`` are those to submit, ``ids`` those to wait for, both by stage: an id that is in no
     task of the job would be waited for without end, so ids of tasks that are done in another job
-    may not be among them. The ids of a stage that others need are gone through once, here.
+    may not be among them. Those are ``elsewhere``, and are removed from ``depends_on``. The ids of
+    a stage that others need are gone through once, here.
     """
     stages = tuple(stages)
+    depends = any(stage.body.get("dependsOn") is not None for stage in stages)
+    done = (
+        frozenset(name.lower() for ids_ in elsewhere for name in ids_) if depends else frozenset()
+    )
     needed = dict.fromkeys(name for stage in stages for name in stage.needs)
+    numbers = tuple(sorted({int(name) for name in done if name.isascii() and name.isdigit()}))
     trees = {name: _tree(name, stages, tasks, ids[name], windows) for name in needed}
     linked: dict[str, Stream[Task]] = {}
     for stage in stages:
         waits = tuple(wait for name in stage.needs for wait in trees[name].last)
         joins = trees[stage.name].joins if stage.name in trees else ()
-        linked[stage.name] = Linked(tasks[stage.name], waits, joins)
+        linked[stage.name] = Linked(tasks[stage.name], waits, joins, done, numbers)
     return linked
 
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """A stage's tasks, each waiting for ``waits``, and then its joins: a stream."""
+    """A stage's tasks, each waiting for ``waits``, and then its joins: a stream.
+
+    ``done`` are ids (lower case) of tasks in earlier jobs, which are not waited for, and
+    ``numbers`` those of them that are whole numbers, in order.
+    """
 
     tasks: Stream[Task]
     waits: tuple[str, ...]
     joins: Stream[Task]
+    done: frozenset[str] = frozenset()
+    numbers: tuple[int, ...] = ()
 
     def __iter__(self) -> Iterator[Task]:
         return chain(map(self._waiting, self.tasks), self.joins)
@@ -68,15 +82,36 @@ class Linked:
         return len(self.tasks) + len(self.joins)
 
     def _waiting(self, task: Task) -> Task:
-        if not self.waits:
-            return task
         given = task.body.get("dependsOn")
+        if not self.waits and (given is None or not self.done):
+            return task
         own = given if isinstance(given, Record) else Record()
         named = own.get("taskIds")
-        more = named if isinstance(named, tuple) else ()
-        return replace(
-            task, body=task.body.with_(dependsOn=own.with_(taskIds=(*more, *self.waits)))
-        )
+        left = [n for n in (named if isinstance(named, tuple) else ()) if not self._is_done(n)]
+        own = own.with_(taskIds=(*left, *self.waits) or None)
+        ranges = own.get("taskIdRanges")
+        if self.done and isinstance(ranges, tuple):
+            parts = tuple(part for each in ranges for part in _without(each, self.numbers))
+            own = own.with_(taskIdRanges=parts or None)
+        return replace(task, body=task.body.with_(dependsOn=own if len(own) else None))
+
+    def _is_done(self, name: Value) -> bool:
+        return isinstance(name, str) and name.lower() in self.done
+
+
+def _without(ids: Value, numbers: tuple[int, ...]) -> Iterator[Value]:
+    """A range of ids in parts without those that are done."""
+    start = ids.get("start") if isinstance(ids, Record) else None
+    end = ids.get("end") if isinstance(ids, Record) else None
+    if not isinstance(start, int) or not isinstance(end, int):
+        yield ids
+        return
+    for number in numbers[bisect_left(numbers, start) : bisect_right(numbers, end)]:
+        if start < number:
+            yield Record(start=start, end=number - 1)
+        start = number + 1
+    if start <= end:
+        yield Record(start=start, end=end)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,7 @@ class StageTasks:
     """A stage's tasks: how many there are, are done, are in progress; those to submit or retry.
 
     ``here`` are the ids of those that are in the job, or will be: what others may wait for.
+    ``elsewhere`` are the ids of those that are done in an earlier job.
     ``before`` of those that are done are in an earlier job. ``again`` of those to submit were in
     an earlier job and did not succeed there, ``changed`` have other work than the newest task of
     their item. ``left`` are not done, and are not to be done now: a selection leaves them out.
@@ -89,6 +90,7 @@ class StageTasks:
     submit: Stream[Task]
     retry: Stream[Task]
     here: Stream[str]
+    elsewhere: Stream[str] = ()
     before: int = 0
     again: int = 0
     changed: int = 0
@@ -346,6 +348,7 @@ def survey(stage: Stage, tasks: Stream[Task], sorter: TaskClassifier | None) -> 
         FilterMapped(tasks, _picked(sorter, _SUBMIT), of(_SUBMIT)),
         FilterMapped(tasks, _picked(sorter, frozenset({_Class.RETRY})), counts[_Class.RETRY]),
         FilterMapped(tasks, _ids_here(sorter), of(_HERE)),
+        FilterMapped(tasks, _ids_elsewhere(sorter), counts[_Class.DONE_BEFORE]),
         before=counts[_Class.DONE_BEFORE],
         again=counts[_Class.AGAIN],
         changed=counts[_Class.CHANGED],
@@ -370,6 +373,11 @@ def _picked(sorter: TaskClassifier, kinds: frozenset[_Class]) -> Callable[[Task]
         return task
 
     return pick
+
+
+def _ids_elsewhere(sorter: TaskClassifier) -> Callable[[Task], str | None]:
+    """Takes the ids of the tasks that are done in an earlier job."""
+    return lambda task: task.id if sorter.place(task).kind is _Class.DONE_BEFORE else None
 
 
 def _ids_here(sorter: TaskClassifier) -> Callable[[Task], str | None]:

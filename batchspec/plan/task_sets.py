@@ -404,6 +404,7 @@ def linked_tasks(work: TaskSets, *, windows: bool) -> Mapping[str, Stream[Task]]
         {stage.stage.name: stage.submit for stage in work.stages},
         {stage.stage.name: stage.here for stage in work.stages},
         windows=windows,
+        elsewhere=(stage.elsewhere for stage in work.stages),
     )
 
 

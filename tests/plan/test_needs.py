@@ -160,3 +160,27 @@ def test_any_chain_of_stages_waits_for_all_before_it(
     assert all(before <= reached(task, by_id) for task in made["c"])
     assert all(sum(len(n) + 3 for n in waits(t)) <= room for t in by_id.values())
     assert ROOM == 60_000
+
+
+def test_tasks_of_earlier_jobs_are_not_waited_for() -> None:
+    ranges = ((1, 9), (2, 3), (20, 30))
+    depends = Record(
+        taskIds=("First", "other"),
+        taskIdRanges=tuple(Record(start=start, end=end) for start, end in ranges),
+    )
+    stages = [stage(name="last", body=Record(dependsOn=depends))]
+    tasks = {"last": Many("last", 1, Record(dependsOn=depends))}
+    ids = {"last": Ids(tasks["last"])}
+    done = [("first", "02", "3"), ("5", "x1")]
+    (task,) = link(stages, tasks, ids, windows=False, elsewhere=done)["last"]
+    assert task.body["dependsOn"] == Record(
+        taskIds=("other",),
+        taskIdRanges=tuple(
+            Record(start=start, end=end) for start, end in ((1, 1), (4, 4), (6, 9), (20, 30))
+        ),
+    )
+    only = Record(taskIds=("first",), taskIdRanges=(Record(start=2, end=3),))
+    stages = [stage(name="last", body=Record(dependsOn=only))]
+    tasks = {"last": Many("last", 1, Record(dependsOn=only))}
+    (task,) = link(stages, tasks, ids, windows=False, elsewhere=done)["last"]
+    assert "dependsOn" not in task.body
