@@ -16,11 +16,12 @@ from batchspec.spec import EachBlob, Rows, Spec, read_rows
 
 
 def check_offline(
-    spec: Spec, files: Mapping[str, Stream[LocalFile]], now: datetime
+    spec: Spec, files: Mapping[str, Stream[LocalFile]], now: datetime, *, tasks: bool = True
 ) -> tuple[Diagnostic, ...]:
     """The findings of a spec and of its tasks; ``files`` are the uploads by container key.
 
     Tasks for blobs in the account are not known and are not checked. Files of rows are read.
+    Without ``tasks`` no task is created.
     """
     observed = Observed(
         account=AccountNames("", "", ""),
@@ -29,11 +30,13 @@ def check_offline(
         rows={
             stage.name: read_rows(stage.for_each.path, stage.for_each.where)
             for stage in spec.stages
-            if isinstance(stage.for_each, Rows)
+            if tasks and isinstance(stage.for_each, Rows)
         },
     )
     windows = runs_windows(spec, observed)
     found = [*offline(RuleContext(spec, observed, spec.pool.properties))]
+    if not tasks:
+        return tuple(found)
     for stage in spec.stages:
         if isinstance(stage.for_each, EachBlob):
             continue

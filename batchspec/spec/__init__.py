@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from batchspec.spec.escape import literal_name
     from batchspec.spec.formats import duration, iso, slug
     from batchspec.spec.json_schema import definition, load_schema, schema_text
-    from batchspec.spec.read import expanded_document, read_spec, read_uploads
+    from batchspec.spec.read import expanded_document, read_flawed_spec, read_spec, read_uploads
     from batchspec.spec.rows import RowFile, read_rows
     from batchspec.spec.rules_properties import has_values_of_tasks, task_findings
     from batchspec.spec.rules_tasks import too_many_slots
@@ -125,6 +125,7 @@ __all__ = [
     "nearest",
     "position",
     "quote",
+    "read_flawed_spec",
     "read_rows",
     "read_spec",
     "read_uploads",
@@ -148,7 +149,7 @@ _MODULES = {
     **dict.fromkeys(("literal_name",), "escape"),
     **dict.fromkeys(("duration", "iso", "slug"), "formats"),
     **dict.fromkeys(("definition", "load_schema", "schema_text"), "json_schema"),
-    **dict.fromkeys(("expanded_document", "read_spec", "read_uploads"), "read"),
+    **dict.fromkeys(("expanded_document", "read_flawed_spec", "read_spec", "read_uploads"), "read"),
     **dict.fromkeys(("RowFile", "read_rows"), "rows"),
     **dict.fromkeys(("has_values_of_tasks", "task_findings"), "rules_properties"),
     **dict.fromkeys(("too_many_slots",), "rules_tasks"),

@@ -52,6 +52,34 @@ def read_spec(
         SpecError: the spec has errors; carries all of them in the order of their positions.
     """
     found, warnings, places = _read(path, variables or {}, variable_files, needs_secrets)
+    return _built(path, found, warnings, places)
+
+
+def read_flawed_spec(
+    path: Path,
+    *,
+    variables: Mapping[str, str] | None = None,
+    variable_files: Sequence[Path] = (),
+) -> Spec | None:
+    """A spec that has errors, if they are only in values of properties; otherwise ``None``.
+
+    It serves to report what else is wrong together with these errors.
+    """
+    problems = Diagnostics()
+    try:
+        found = _checked(path, variables or {}, variable_files, problems, needs_secrets=False)
+    except SpecError:
+        return None
+    if problems.stops:
+        return None
+    complete = expanded(found)
+    return _built(path, complete, (), {**positions(found.root), **positions(complete.root)})
+
+
+def _built(
+    path: Path, found: Rendered, warnings: tuple[Diagnostic, ...], places: Mapping[str, Place]
+) -> Spec:
+    """The spec of an expanded tree."""
     root, folder, name = found.root, path.parent, found.name
     containers = {
         key: build.container(key, node, folder, implied=key == found.implied)
@@ -128,6 +156,7 @@ def _read(
     """The expanded spec, its warnings, and the positions of its keys, as written and expanded."""
     problems = Diagnostics()
     found = _checked(path, variables, files, problems, needs_secrets=needs_secrets)
+    _check_values(found, problems)
     reported = _unique(problems)
     if any(problem.severity is Severity.ERROR for problem in reported):
         raise SpecError(*reported)
@@ -143,7 +172,7 @@ def _checked(
     *,
     needs_secrets: bool = False,
 ) -> Rendered:
-    """The tree with its templates filled in; all errors are added to ``problems``."""
+    """The tree with its templates filled in; errors in its structure are added to ``problems``."""
     source = read_source(path)
     written = parse(source)
     if not isinstance(written.value, Mapping):
@@ -162,12 +191,16 @@ def _checked(
     found = rendered(root, source, values, tuple(declared), path.parent, problems=problems)
     for rule in _RULES:
         problems.extend(rule(found.root))
-    parts = tuple(expanded_parts(found))
-    problems.extend(property_rules(parts))
-    problems.extend(task_rules(parts))
     reported = {problem.where for problem in problems.found}
     problems.extend(p for p in ambiguous_numbers(written) if p.where not in reported)
     return found
+
+
+def _check_values(found: Rendered, problems: Diagnostics) -> None:
+    """Add the errors in values of properties, which do not change the structure of the spec."""
+    parts = tuple(expanded_parts(found))
+    problems.extend(property_rules(parts))
+    problems.extend(task_rules(parts))
 
 
 def _unique(problems: Diagnostics) -> tuple[Diagnostic, ...]:

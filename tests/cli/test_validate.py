@@ -191,3 +191,24 @@ def test_names_of_files_collide_in_ids(tmp_path: Path, capsys: pytest.CaptureFix
     spec.write_text(TASKS.replace("NODES", "1").replace("ID\n", "s-{{ a }}\n"))
     assert validate([spec]) == Exit.USAGE
     assert "14:9: error: two tasks of files have the id 'file-a'" in capsys.readouterr().err
+
+
+def test_wrong_values_do_not_hide_what_is_wrong_with_files_and_references(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a.txt").write_text("a", encoding="utf-8")
+    spec = tmp_path / "spec.yaml"
+    tasks = """\
+  read:
+    command: ls
+    resources:
+      - {storage_container_url: "{{ containers.input.read_url }}", blob_prefix: b}
+      - {storage_container_url: "{{ containers.input.read_url }}", file_mode: "0955"}
+"""
+    spec.write_text(HEAD + tasks, encoding="utf-8")
+    assert validate([spec]) == Exit.USAGE
+    said = capsys.readouterr().err
+    first, second = said.index(":10:81: error: none of the files"), said.index(":11:79: error: ")
+    assert first < second
+    assert said.count("error:") == 2

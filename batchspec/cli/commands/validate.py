@@ -46,9 +46,43 @@ def _check(options: RunOptions) -> tuple[Diagnostic, ...]:
     from batchspec.cli.load import load_spec_and_files
     from batchspec.plan.offline import check_offline
 
-    with load_spec_and_files(options, needs_secrets=False) as (spec, spool):
-        files = {key: spool.files(key) for key in spec.containers}
-        found = (*spec.warnings, *check_offline(spec, files, datetime.now(UTC)))
+    try:
+        with load_spec_and_files(options, needs_secrets=False) as (spec, spool):
+            files = {key: spool.files(key) for key in spec.containers}
+            found = (*spec.warnings, *check_offline(spec, files, datetime.now(UTC)))
+    except SpecError as error:
+        found = tuple(dict.fromkeys((*error.problems, *_more(options))))
+        raise SpecError(*sorted(found, key=_position)) from None
     if any(each.severity is Severity.ERROR for each in found):
         raise SpecError(*found)
     return tuple(each for each in found if each.severity is Severity.WARNING)
+
+
+def _position(problem: Diagnostic) -> tuple[bool, str, int, int]:
+    """What problems are sorted by: their position, and last those without one."""
+    where = problem.where
+    return (True, "", 0, 0) if where is None else (False, where.file, where.line, where.column)
+
+
+def _more(options: RunOptions) -> tuple[Diagnostic, ...]:
+    """What else is wrong with a spec that has errors only in values of its properties."""
+    from datetime import UTC, datetime
+
+    from batchspec.cli.options import variables_of
+    from batchspec.diagnostics import Diagnostics
+    from batchspec.observe import Spool, scan
+    from batchspec.plan.offline import check_offline
+    from batchspec.spec import read_flawed_spec
+
+    spec = read_flawed_spec(
+        options.path,
+        variables=variables_of(options.variables),
+        variable_files=options.variable_files,
+    )
+    if spec is None:
+        return ()
+    with Spool() as spool:
+        # Missing files are already reported.
+        scan(spec.containers.values(), spool, Diagnostics(), contents=False)
+        files = {key: spool.files(key) for key in spec.containers}
+        return check_offline(spec, files, datetime.now(UTC), tasks=False)
