@@ -29,6 +29,8 @@ from batchspec.spec.yaml_tree import Node
 
 _NAME = re.compile(r"`([a-z]\w*)`")
 _KEY = re.compile(r"[\"']?([A-Za-z_][A-Za-z0-9_]*)")
+_TOGETHER = frozenset({"multiInstanceSettings"})
+"""Members of a task that a rule about another member looks at."""
 _SHORT = {"jobPreparationTask": "prepare", "jobReleaseTask": "release"}
 _AT_KEY = frozenset({"either-or", "missing-key", "wrong-system"})
 """Codes about the presence of a key, not about its value."""
@@ -41,22 +43,27 @@ def property_rules(parts: Iterable[Part]) -> Iterator[Diagnostic]:
             yield _diagnostic(part, violation)
 
 
-def task_findings(body: Record, stage: Stage) -> Iterator[Diagnostic]:
-    """What the rules refuse in the body of a task, with values that only the task has.
+def varying_members(stage: Stage) -> frozenset[str]:
+    """The REST names of the members of a task with a number, choice or duration of its own."""
+    return frozenset(
+        name
+        for name, value in stage.body.items()
+        if any(template.kind is not None for template in _templates(value))
+    )
+
+
+def task_findings(body: Record, stage: Stage, members: frozenset[str]) -> Iterator[Diagnostic]:
+    """What the rules refuse in these ``members`` of the body of a task.
 
     The position is that of the template in the stage.
     """
-    for found in violations(_of_body(body, "BatchTaskCreateOptions")):
+    checked = {name: body[name] for name in members | _TOGETHER if name in body}
+    for found in violations(_of_body(Record(checked), "BatchTaskCreateOptions")):
         template = _template_at(stage.body, found.path)
         kind = template.kind if template is not None else None
         names = {found.name: kind.name} if kind is not None else {}
         where = kind.where if kind is not None else template.where if template else stage.where
         yield _report(found, names, where)
-
-
-def has_values_of_tasks(stage: Stage) -> bool:
-    """Whether a number, choice or duration of the stage's tasks differs between them."""
-    return any(template.kind is not None for template in _templates(stage.body))
 
 
 def _templates(value: Value) -> Iterator[Template]:

@@ -214,6 +214,12 @@ def test_what_config_prints_makes_the_same_tasks(tmp_path: Path) -> None:
         ),
         ({"slots": "{{ value }}"}, 0, "`slots` must be at least 1, not 0", ""),
         (
+            {"constraints": {"max_task_retry_count": "{{ value }}"}},
+            -2,
+            "`max_task_retry_count` must be at least 0, or -1 for no limit, not -2",
+            "Use a value within these bounds.",
+        ),
+        (
             {"max_wall_clock_time": "{{ value }}"},
             30,
             "`max_wall_clock_time` must be a duration, not the string `30`",

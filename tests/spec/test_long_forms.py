@@ -163,3 +163,10 @@ def test_all_kinds_of_tasks_have_the_same_rules(tmp_path: Path) -> None:
     ):
         found = {problem.code for problem in findings(tmp_path, part, given)}
         assert found == {"unknown-user", "either-or", "no-containers", "leaves-directory"}, part
+
+
+def test_the_job_of_a_schedule_and_an_auto_pool_have_the_same_rules(tmp_path: Path) -> None:
+    job = {"max_wall_clock_time": "1h", "priority": 1001, "schedule": {"every": "1h"}}
+    mount = {"lifetime": "job", "nodes": 1, "mount_configuration": [{}]}
+    assert [problem.code for problem in findings(tmp_path, "job", job)] == ["out-of-range"]
+    assert [problem.code for problem in findings(tmp_path, "pool", mount)] == ["missing-key"]

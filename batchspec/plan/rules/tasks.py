@@ -36,9 +36,9 @@ from batchspec.spec import (
     Stage,
     Template,
     Value,
-    has_values_of_tasks,
     task_findings,
     too_many_slots,
+    varying_members,
 )
 
 TASKS = RuleGroup(
@@ -304,7 +304,7 @@ class _Limits:
     command: int
     slots: Template | None
     max_slots: int
-    varies: bool
+    varies: frozenset[str]
     mixed: bool
     files: Place
     windows: bool
@@ -318,7 +318,7 @@ class _Limits:
         yield from map(command_too_long.report, command)
         yield from self._slots(task)
         if self.varies:
-            for found in task_findings(task.body, self.stage):
+            for found in task_findings(task.body, self.stage, self.varies):
                 yield replace(found, detail=f"In task {task.id}.")
         yield from leaves_directory(task, where)
         yield from bad_file_path(task, where, windows=self.windows)
@@ -352,7 +352,7 @@ def _limits(spec: Spec, stage: Stage, *, windows: bool) -> _Limits:
         _longest_command(stage, windows=windows),
         slots if created and isinstance(slots, Template) else None,
         most if isinstance(most, int) else 1,
-        has_values_of_tasks(stage),
+        varying_members(stage),
         _is_mixed(stage, stage.body.get("resourceFiles"), windows=windows),
         spec.place(f"{at}.resource_files", f"{at}.resources") or stage.where,
         windows,
