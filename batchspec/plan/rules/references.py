@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from batchspec.diagnostics import Place
+from batchspec.diagnostics import Diagnostic, Place
+from batchspec.plan.observed import Observed
 from batchspec.plan.rules.bodies import place_of, resource_files, task_bodies
 from batchspec.plan.rules.rule import ERROR, Finding, RuleContext, RuleGroup, record, records
 from batchspec.plan.stamps import containers_written
-from batchspec.spec import BlobUrl, Record, Spec, Text, Value, nearest
+from batchspec.spec import BlobUrl, Record, Spec, Stage, Template, Text, Value, nearest
 
 REFERENCES = RuleGroup(
     "References", "What a property names must exist in the spec, in the pool or in the account."
@@ -62,18 +63,50 @@ def no_such_blobs(context: RuleContext) -> Iterator[Finding]:
             key = _container_key(context.spec, file)
             if not isinstance(prefix, str) or not prefix or key is None:
                 continue
-            names = uploaded_names(context, key)
+            names = uploaded_names(context.spec, context.observed, key)
             if names is not None and not has_prefix(names, prefix):
                 where = place_of(context.spec, f"{path}.blob_prefix", task.where)
                 yield no_blobs(key, prefix, names, where)
 
 
-def uploaded_names(context: RuleContext, key: str) -> Sequence[str] | None:
+def prefixes_of_tasks(
+    spec: Spec, stage: Stage, observed: Observed
+) -> Callable[[Record], Iterator[Diagnostic]] | None:
+    """Checks the prefixes in a body of a task; ``None`` if all tasks of the stage have the same.
+
+    Those that all tasks share are checked by :data:`no_such_blobs`.
+    """
+    path = f"tasks.{stage.name}"
+    varying = {
+        at
+        for at, file in resource_files(stage.body, path)
+        if isinstance(file.get("blobPrefix"), Template)
+    }
+    if not varying:
+        return None
+    names: dict[str, Sequence[str] | None] = {}
+
+    def check(body: Record) -> Iterator[Diagnostic]:
+        for at, file in resource_files(body, path):
+            prefix, key = file.get("blobPrefix"), _container_key(spec, file)
+            if at not in varying or not isinstance(prefix, str) or not prefix or key is None:
+                continue
+            if key not in names:
+                names[key] = uploaded_names(spec, observed, key)
+            known = names[key]
+            if known is not None and not has_prefix(known, prefix):
+                where = place_of(spec, f"{at}.blob_prefix", stage.where)
+                yield no_such_blobs.report(no_blobs(key, prefix, known, where))
+
+    return check
+
+
+def uploaded_names(spec: Spec, observed: Observed, key: str) -> Sequence[str] | None:
     """The sorted names of all blobs of a container; ``None`` if others may write blobs there."""
-    spec, container = context.spec, context.spec.containers[key]
+    container = spec.containers[key]
     if container.existing or not container.upload or _is_written(spec, container.id):
         return None
-    return sorted(file.blob for file in context.observed.containers[key].files)
+    return sorted(file.blob for file in observed.containers[key].files)
 
 
 def _is_written(spec: Spec, container: str) -> bool:

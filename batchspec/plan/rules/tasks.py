@@ -6,7 +6,7 @@ Tasks are checked one by one and are not kept in memory.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -17,6 +17,7 @@ from batchspec.plan.observed import Observed
 from batchspec.plan.rules.data import same_outputs
 from batchspec.plan.rules.dependencies import reserved_id, special_ids
 from batchspec.plan.rules.files import NodeFile, conflict, named_files, node_path, same_file
+from batchspec.plan.rules.references import prefixes_of_tasks
 from batchspec.plan.rules.requests import (
     CMD_LINE,
     PROGRAM_LINE,
@@ -30,6 +31,7 @@ from batchspec.plan.tasks import Expansion, Task, expand, filler
 from batchspec.spec import (
     EachBlob,
     PoolKind,
+    Record,
     Rows,
     Shell,
     Spec,
@@ -63,7 +65,7 @@ def check_tasks(
     tasks = expand(spec, stage, observed, windows=windows)
     if not len(tasks):
         return (*no_items(stage), *no_items_now(stage))
-    scan = _Scan(_limits(spec, stage, windows=windows))
+    scan = _Scan(_limits(spec, stage, observed, windows=windows))
     pairs = list(_first(duplicates(scan.ids(tasks), folder=folder)))
     found = [*scan.found, *same_id(stage, tasks, pairs), *same_work(stage, tasks, pairs)]
     found += more_faults(stage, scan.number - _REPORTED)
@@ -298,6 +300,7 @@ class _Limits:
     tasks, and ``max_slots`` how many a node has; ``None`` if there is nothing to check. ``mixed``
     tasks have files of their own besides others, which are specified at ``files``; ``windows``
     ignores case in file names. ``reserved`` are the ids of special tasks of the job.
+    ``prefixes`` checks prefixes of blobs that differ between tasks.
     """
 
     stage: Stage
@@ -309,6 +312,7 @@ class _Limits:
     files: Place
     windows: bool
     reserved: Mapping[str, str]
+    prefixes: Callable[[Record], Iterator[Diagnostic]] | None
 
     def errors(self, task: Task) -> Iterator[Diagnostic]:
         """What is wrong with a task."""
@@ -321,6 +325,8 @@ class _Limits:
             for found in task_findings(task.body, self.stage, self.varies):
                 yield replace(found, detail=f"In task {task.id}.")
         yield from leaves_directory(task, where)
+        if self.prefixes is not None:
+            yield from self.prefixes(task.body)
         yield from bad_file_path(task, where, windows=self.windows)
         if (special := self.reserved.get(task.id.lower())) is not None:
             at = self.stage.id.where if self.stage.id is not None else where
@@ -342,7 +348,7 @@ class _Limits:
                 yield same_file.report(conflict(f"task {task.id}", before, file, self.files))
 
 
-def _limits(spec: Spec, stage: Stage, *, windows: bool) -> _Limits:
+def _limits(spec: Spec, stage: Stage, observed: Observed, *, windows: bool) -> _Limits:
     """The limits of a stage's tasks on the nodes of the spec's pool."""
     slots, most = stage.body.get("requiredSlots"), spec.pool.properties.get("taskSlotsPerNode")
     created = spec.pool.kind is not PoolKind.EXISTING
@@ -357,6 +363,7 @@ def _limits(spec: Spec, stage: Stage, *, windows: bool) -> _Limits:
         spec.place(f"{at}.resource_files", f"{at}.resources") or stage.where,
         windows,
         special_ids(spec),
+        prefixes_of_tasks(spec, stage, observed),
     )
 
 
