@@ -29,7 +29,12 @@ job:
 
 
 def plan_of(
-    folder: Path, *ends: bool | None, state: str = "completed", change: str = "", **options: Any
+    folder: Path,
+    *ends: bool | None,
+    state: str = "completed",
+    change: str = "",
+    edited: bool = False,
+    **options: Any,
 ) -> Plan:
     """The plan with a job whose tasks, the job manager task first, have ended so."""
     job: dict[str, Any] = {"id": "demo", "state": state}
@@ -39,6 +44,10 @@ def plan_of(
             {"./add-tasks": change},
             {"change": {change: "./add-tasks"}},
         )
+    if edited:
+        case["change"] = {"{output: {}}": "{output: {}, input: {upload: [data/a.txt]}}"}
+        case["before"] = {"files": {"data/a.txt": "before"}}
+        case["files"] = {"data/a.txt": "after"}
     with situation(case, folder) as found, Spool() as spool:
         for number, succeeded in enumerate(ends):
             ended = "completed" if succeeded is not None else "running"
@@ -100,3 +109,9 @@ def test_a_changed_job_manager_task_runs_in_another_job(tmp_path: Path) -> None:
 def test_a_changed_job_manager_task_replaces_one_in_progress(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, None, state="active", change="./add-more")
     assert any(isinstance(step.action, ReplaceJob) for step in plan.steps)
+
+
+def test_a_changed_input_replaces_a_job_in_progress(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, None, state="active", edited=True)
+    (step,) = [step for step in plan.steps if isinstance(step.action, ReplaceJob)]
+    assert "the spec has changed since the job manager task was created" in step.reason

@@ -30,6 +30,7 @@ from batchspec.spec import (
     Text,
     thaw,
 )
+from batchspec.spec.values import Target
 from tests.plan.making import WHERE, blob, local_file, observed, spec, stage, template
 from tests.subprocess_memory import printed_number
 
@@ -383,3 +384,40 @@ def test_tasks_are_not_held() -> None:
 def test_the_length_is_known_without_making_a_task() -> None:
     it = stage("{{ 1 / 0 }}", EachNumber(NumberRange(0, 10**9)))
     assert len(expand(spec(it), it, observed(), windows=False)) == 10**9
+
+
+def test_the_path_of_an_output_whose_name_is_escaped_is_a_folder() -> None:
+    url = Text((BlobUrl("output", None, "cw"),))
+
+    def output(pattern: str, path: str) -> Record:
+        container = Record(containerUrl=url, path=template(path))
+        return Record(
+            filePattern=replace(template(pattern), target=Target.PATTERN),
+            destination=Record(container=container),
+        )
+
+    files = (output("out/{{ value }}.csv", "x/{{ value }}.csv"), output("{{ value }}/*", "x"))
+    it = stage("run", EachValue(("a", "b*")), body=Record(outputFiles=files))
+    found = [
+        (file["filePattern"], file["destination"]["container"].get("path"))  # type: ignore[index]
+        for task in tasks(it)
+        for file in shown(task)["outputFiles"]  # type: ignore[attr-defined]
+    ]
+    assert found == [
+        ("out/a.csv", "x/a.csv"),
+        ("a/*", "x"),
+        ("out/b[*].csv", "x"),
+        ("b[*]/*", "x"),
+    ]
+
+
+def test_an_output_whose_name_is_escaped_cannot_be_renamed() -> None:
+    container = Record(containerUrl=Text((BlobUrl("output"),)), path=template("{{ value }}.txt"))
+    file = Record(
+        filePattern=replace(template("{{ value }}.csv"), target=Target.PATTERN),
+        destination=Record(container=container),
+    )
+    it = stage("run", EachValue(("b*",)), body=Record(outputFiles=(file,)))
+    with pytest.raises(SpecError) as caught:
+        tasks(it)
+    assert caught.value.problems[0].code == "renamed-output"
