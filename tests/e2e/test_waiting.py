@@ -31,7 +31,10 @@ AUTO = {**FIXED, "lifetime": "job"}
 FAILS = {"start_task": {"command": "echo no disk >&2; exit 3"}}
 HANGS = {"start_task": {"command": "sleep 100000", "wait_for_success": True}}
 HELLO = {"a": {"id": "a", "command": "echo hello"}}
-MISSING = {"a": {**HELLO["a"], "depends_on": {"task_ids": ["nothing"]}}}
+GATED = {
+    "gate": {"id": "gate", "command": "sleep 300"},
+    "a": {**HELLO["a"], "depends_on": {"task_ids": ["gate"]}},
+}
 BLOCKED = {
     "a": {"id": "a", "command": "exit 1"},
     "b": {"id": "b", "command": "echo b", "depends_on": {"task_ids": ["a"]}},
@@ -185,13 +188,6 @@ ENDS_EARLY: Mapping[str, tuple[Body, str, int, str]] = {
     "start task fails, fixed": (spec({**FIXED, **FAILS}), "start-task-failed", 4, "exit code 3"),
     "start task fails, scaled": (spec({**SCALED, **FAILS}), "start-task-failed", 4, "exit code 3"),
     "start task fails, auto pool": (spec({**AUTO, **FAILS}), "start-task-failed", 4, "1 of 1 node"),
-    "no such dependency, fixed": (
-        spec(FIXED, MISSING),
-        "dependency-missing",
-        4,
-        "task 'nothing', which does not exist",
-    ),
-    "no such dependency, auto pool": (spec(AUTO, MISSING), "dependency-missing", 4, "nothing"),
     "dependency failed, fixed": (spec(FIXED, BLOCKED), "dependency-failed", 3, "has failed"),
     "dependency failed, scaled": (spec(SCALED, BLOCKED), "dependency-failed", 3, "has failed"),
     "tasks wait for each other": (spec(FIXED, CIRCLE), "dependency-circle", 4, "each other"),
@@ -341,7 +337,7 @@ def test_the_clients_clock_decides_nothing(site: Site, minutes: int) -> None:
 
 
 def test_a_busy_service_is_an_event_of_the_run(site_with: Callable[[str], Site]) -> None:
-    site = site_with("throttle=60%:4s")
+    site = site_with("throttle=35%:2s")
     done = site.apply(spec(FIXED, limit="5m", keep=True))
     assert done.code == 0, done.err
     busy = done.cause("service-busy")
@@ -372,6 +368,24 @@ def meanwhile(site: Site, body: Body, when: str, act: Callable[[BatchClient], ob
 
 RUNS = '"running":1'
 REASON: Any = {"terminateReason": "NoMoney"}
+
+
+@pytest.mark.parametrize("pool", [FIXED, AUTO], ids=["fixed", "auto pool"])
+def test_a_dependency_that_another_client_deletes(site: Site, pool: Body) -> None:
+    done = meanwhile(site, spec(pool, GATED), RUNS, lambda c: c.delete_task("wait", "gate"))
+    assert done.code == 4, done.err
+    cause = done.cause("dependency-missing")
+    assert cause["ends"] and "task 'gate', which does not exist" in cause["summary"]
+
+
+def test_attach_explains_a_dependency_that_another_client_has_deleted(site: Site) -> None:
+    path, place = site.write(spec(FIXED, GATED, keep=True)), site.place
+    assert place.run("apply", path, "-y", "--detach").code == 0
+    with site.client as client:
+        client.delete_task("wait", "gate")
+    done = ran(place.run("attach", path, "--progress", "json"))
+    assert done.code == 4, done.err
+    assert done.cause("dependency-missing")["ends"]
 
 
 @pytest.mark.parametrize("pool", [FIXED, AUTO], ids=["fixed", "auto pool"])
@@ -464,10 +478,9 @@ def test_nodes_that_another_client_takes_out_of_service(site: Site) -> None:
     [
         (spec({**FIXED, **FAILS}, keep=True), "start-task-failed", 4),
         (spec({**AUTO, **FAILS}, keep=True), "start-task-failed", 4),
-        (spec(FIXED, MISSING, keep=True), "dependency-missing", 4),
         (spec(FIXED, BLOCKED, keep=True), "dependency-failed", 3),
     ],
-    ids=["start task", "start task, auto pool", "no such dependency", "dependency failed"],
+    ids=["start task", "start task, auto pool", "dependency failed"],
 )
 def test_attach_explains_what_it_waits_for(
     site: Site, body: Body, code: str, exit_code: int
