@@ -10,7 +10,17 @@ from batchspec.diagnostics import Place
 from batchspec.plan.pool import runs_windows
 from batchspec.plan.rules.bodies import TaskBody, place_of, records_at, task_bodies
 from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleContext, RuleGroup, records
-from batchspec.spec import EXPRESSION, Record, Template, Text, Value, nearest, position
+from batchspec.spec import (
+    EXPRESSION,
+    Command,
+    Record,
+    Shell,
+    Template,
+    Text,
+    Value,
+    nearest,
+    position,
+)
 
 NODE_VARIABLES = RuleGroup(
     "Environment variables",
@@ -51,6 +61,25 @@ _MULTI_INSTANCE = frozenset(
 _AUTHENTICATION = frozenset({"AZ_BATCH_AUTHENTICATION_TOKEN"})
 _KNOWN = sorted(_EVERYWHERE | _OF_JOBS | _PREPARED | _MULTI_INSTANCE | _AUTHENTICATION)
 
+_SHELLS = frozenset(
+    {
+        "sh",
+        "bash",
+        "dash",
+        "zsh",
+        "ksh",
+        "busybox",
+        "env",
+        "xargs",
+        "cmd",
+        "cmd.exe",
+        "powershell",
+        "powershell.exe",
+        "pwsh",
+    }
+)
+"""Programs that replace variables, or start one that does."""
+
 _POSIX = re.compile(r"(?<!\\)\$(?:\{(AZ_BATCH_\w+)\}|(AZ_BATCH_\w+))")
 """Without ``${NAME:-default}``, which allows for a variable that does not exist."""
 _CMD = re.compile(r"%(AZ_BATCH_[^%\s\"]+)%|\$env:(AZ_BATCH_\w+)", re.IGNORECASE)
@@ -63,13 +92,17 @@ _OTHER_SHELL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A text that the node expands variables in; ``where`` is its position in the spec."""
+    """A text that the node expands variables in; ``where`` is its position in the spec.
+
+    ``program`` is what a command starts: the shell of the node, unless it runs without one.
+    """
 
     text: str
     task: TaskBody
     where: Place
     template: Template | None = None
     command: bool = True
+    program: str = "sh"
 
     def place(self, match: re.Match[str]) -> Place:
         """The position of a variable in the spec, as exact as it is known."""
@@ -150,6 +183,23 @@ def variable_of_other_shell(context: RuleContext) -> Iterator[Finding]:
 
 
 @NODE_VARIABLES.check(
+    "variable-without-shell",
+    WARNING,
+    title="A command without a shell contains a variable",
+    why="The service starts the program directly; only a shell replaces variables, so the program"
+    " gets the name of the variable.",
+    fix="Write the command as one string, which the shell runs, or read the variable in the"
+    " program.",
+    offline=True,
+)
+def variable_without_shell(context: RuleContext) -> Iterator[Finding]:
+    """Variables of the service in lists, ``shell: none`` and ``command_line`` of other programs."""
+    for source, name, match in _variables(context):
+        if source.command and source.program.rpartition("/")[2].lower() not in _SHELLS:
+            yield Finding(f"no shell replaces `{name}` in this command", source.place(match))
+
+
+@NODE_VARIABLES.check(
     "backslash-in-pattern",
     WARNING,
     title="The pattern of an output contains a backslash on Linux",
@@ -198,17 +248,31 @@ def _sources(context: RuleContext) -> Iterator[_Source]:
     for task in task_bodies(context):
         if task.stage is not None:
             command = task.stage.command
+            program = _program(command)
             for template in (command.template, *command.arguments):
                 if template is not None:
-                    yield _source(task, template, template.where, command=True)
+                    found = _source(task, template, template.where, command=True)
+                    yield replace(found, program=program)
         elif (line := task.body.get("commandLine")) is not None:
             where = place_of(context.spec, f"{task.path}.command_line", task.where)
-            yield _source(task, line, where, command=True)
+            found = _source(task, line, where, command=True)
+            yield replace(found, program=_first_word(found.text))
         for path, file in records_at(task.body, "outputFiles", task.path):
             pattern = file.get("filePattern")
             if pattern is not None:
                 where = place_of(context.spec, f"{path}.file_pattern", task.where)
                 yield _source(task, pattern, where, command=False)
+
+
+def _program(command: Command) -> str:
+    """The program that a command starts; ``sh`` if the shell of the node runs it."""
+    if command.template is None:
+        return command.arguments[0].source
+    return "sh" if command.shell is Shell.DEFAULT else _first_word(command.template.source)
+
+
+def _first_word(line: str) -> str:
+    return next(iter(line.split()), "").strip("'\"")
 
 
 def _source(task: TaskBody, value: Value, where: Place, *, command: bool) -> _Source:
