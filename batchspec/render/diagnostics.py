@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import accumulate
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.render import units
@@ -121,9 +122,9 @@ def _window(cells: list[str], start: int, end: int, room: int) -> tuple[list[str
         # The dots replace three characters.
         first -= 3
         part = [".", ".", ".", *part]
-    while cell_width("".join(part)) > room - 3:
-        part.pop()
-    return [*part, "..."], first
+    widths = accumulate(map(cell_width, part))
+    kept = [cell for cell, end_of_cell in zip(part, widths, strict=True) if end_of_cell <= room - 3]
+    return [*kept, "..."], first
 
 
 def _cell(character: str) -> str:

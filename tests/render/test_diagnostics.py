@@ -93,6 +93,14 @@ def test_a_long_line_is_cut_around_its_mark(before: str, after: str) -> None:
     assert caret.partition("| ")[2] == " " * position + "^^^"
 
 
+def test_the_longest_line_is_cut_in_linear_time() -> None:
+    """A spec can have a line of a million characters; quadratic time is hours."""
+    text = "x: " + "y" * 1_000_000
+    where = Place("a.yaml", 1, 4, text, 1_000_000)
+    shown = diagnostic_text(Diagnostic("code", "summary", where=where))
+    assert max(map(len, shown.splitlines())) <= 100
+
+
 def test_several_diagnostics_are_counted() -> None:
     problems = [
         at(LINE, "vm_sise"),
