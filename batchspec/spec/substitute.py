@@ -37,8 +37,11 @@ _PER_TASK = frozenset({"command", "command_line", "id"})
 _PER_STAGE = frozenset({"for_each", "needs", "shell", *_COMMANDS})
 """Members of a stage that all its tasks share; a command is one of them below ``instances``."""
 
-_PER_STAGE_TEXTS = frozenset({"container", "logs"})
+_PER_STAGE_TEXTS = frozenset({"container", "logs", "resources[]"})
 """Members that all tasks share unless they are mappings."""
+
+_DATA = frozenset({"env", "for_each", "metadata", "protected_settings", "settings"})
+"""Mappings with names of the user's choice: a ``command`` in them is no command."""
 
 _WINDOWS_MARKS = (
     ("image",),
@@ -194,20 +197,21 @@ class _Substitution:
     windows: bool
     problems: Diagnostics
 
-    def fill(self, node: Node, key: str = "") -> Node:
+    def fill(self, node: Node, key: str = "", *, data: bool = False) -> Node:
         """The tree with every template evaluated; those with an error are marked as invalid.
 
-        A command becomes the complete command line.
+        A command becomes the complete command line, except in ``data``.
         """
-        if key in _COMMANDS and not isinstance(node.value, Mapping):
+        if key in _COMMANDS and not data and not isinstance(node.value, Mapping):
             return self._command(node, _COMMANDS[key])
+        data = data or key in _DATA
         if node.template is not None:
             return self._template(node, key)
         if isinstance(node.value, Mapping):
-            members = {name: self.fill(child, name) for name, child in node.value.items()}
-            return replace(node, value=members)
+            filled = {k: self.fill(child, k, data=data) for k, child in node.value.items()}
+            return replace(node, value=filled)
         if isinstance(node.value, tuple):
-            return replace(node, value=tuple(self.fill(item) for item in node.value))
+            return replace(node, value=tuple(self.fill(item, data=data) for item in node.value))
         return node
 
     def fill_at(self, root: Node, *path: str) -> Node:
@@ -219,11 +223,12 @@ class _Substitution:
         return replace(root, value={**root.members, key: filled})
 
     def of_task(  # noqa: PLR0911 - one for each kind of node
-        self, node: Node, key: str, names: Names
+        self, node: Node, key: str, names: Names, *, data: bool = False
     ) -> Node:
         """A member of a stage; a template that needs ``names`` of a task is checked and kept."""
-        if key in _PER_STAGE or (key in _PER_STAGE_TEXTS and not node.members):
+        if not data and (key in _PER_STAGE or (key in _PER_STAGE_TEXTS and not node.members)):
             return self._of_stage(node, key, names)
+        data = data or key in _DATA
         if node.template is not None:
             template = template_of(node)
             if not check(template, self.names):
@@ -237,11 +242,15 @@ class _Substitution:
             return node.invalid() if found else node
         if isinstance(node.value, Mapping):
             members = {
-                name: self.of_task(child, name, names) for name, child in node.members.items()
+                name: self.of_task(child, name, names, data=data)
+                for name, child in node.members.items()
             }
             return replace(node, value=members)
         if isinstance(node.value, tuple):
-            return replace(node, value=tuple(self.of_task(item, "", names) for item in node.items))
+            # Names of containers are the same for all tasks; ResourceFiles may differ.
+            item_key = f"{key}[]" if key == "resources" else ""
+            items = (self.of_task(item, item_key, names, data=data) for item in node.items)
+            return replace(node, value=tuple(items))
         return node
 
     def report(self, problems: tuple[Diagnostic, ...]) -> None:
@@ -255,7 +264,7 @@ class _Substitution:
         """Fill in a member that all tasks share; refuse a template that varies."""
         strings = [template_of(part) for part in node.walk() if part.template is not None]
         if any(check(text, self.names) and not check(text, names) for text in strings):
-            self.problems.add(varies(node, key))
+            self.problems.add(varies(node, key.removesuffix("[]")))
             return node.invalid()
         return self.fill(node, key)
 

@@ -161,3 +161,25 @@ def test_a_pair_of_escapes_is_one_character(tmp_path: Path) -> None:
         read_spec(path)
     assert {problem.code for problem in caught.value.problems} == {"control-character"}
     assert all(problem.where is not None for problem in caught.value.problems)
+
+
+def test_a_command_in_data_of_the_user_is_not_a_command(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(
+        "version: 1\nname: demo\npool: {existing: there}\nparameters: {a: {default: ls}}\n"
+        "job: {max_wall_clock_time: 1h, env: {command: '{{ a }} -l'}}\n"
+        "tasks:\n"
+        "  run:\n"
+        "    for_each: {list: [{command: '{{ a }} -l'}]}\n"
+        "    command: echo {{ value.command }}\n"
+        "    env: {command_line: '{{ a }} {{ index }}'}\n"
+    )
+    spec = read_spec(path)
+    (item,) = spec.stages[0].for_each.values  # type: ignore[union-attr]
+    assert item == {"command": "ls -l"}
+    (setting,) = spec.job.properties["commonEnvironmentSettings"]  # type: ignore[misc]
+    assert setting == {"name": "command", "value": "ls -l"}
+    (setting,) = spec.stages[0].body["environmentSettings"]  # type: ignore[misc]
+    assert (setting["name"], setting["value"].source) == ("command_line", "{{ a }} {{ index }}")
+    path.write_text(dump_document(expanded_document(path), "yaml"))
+    assert read_spec(path).digest == spec.digest

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.spec.structure_mutations import ROOT, mutant, seeds
 from tools import structure_fuzz
-from tools.structure_fuzz import mutant, run, seeds
+from tools.structure_fuzz import run
 
 
 def test_a_sample_of_mutants(tmp_path: Path) -> None:
@@ -30,7 +31,7 @@ def test_mutants_are_repeatable_and_differ() -> None:
 @pytest.fixture
 def unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every mutant is the tutorial."""
-    text = (structure_fuzz.ROOT / "specs/topn.yaml").read_text("utf-8")
+    text = (ROOT / "specs/topn.yaml").read_text("utf-8")
     monkeypatch.setattr(structure_fuzz, "mutant", lambda *_: ("topn", text))
 
 
