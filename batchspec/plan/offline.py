@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime, time
 
-from batchspec.diagnostics import Diagnostic, SpecError
-from batchspec.plan.observed import AccountNames, ContainerFacts, LocalFile, Observed, Stream
-from batchspec.plan.pool import runs_windows
+from batchspec.catalog import images as catalog
+from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError
+from batchspec.plan.observed import (
+    AccountNames,
+    ContainerFacts,
+    LocalFile,
+    Observed,
+    Stream,
+    SupportedImage,
+)
+from batchspec.plan.pool import runs_windows, with_image
 from batchspec.plan.rules.dependencies import check_dependencies
 from batchspec.plan.rules.registry import offline
 from batchspec.plan.rules.rule import RuleContext
@@ -20,12 +28,14 @@ def check_offline(
 ) -> tuple[Diagnostic, ...]:
     """The findings of a spec and of its tasks; ``files`` are the uploads by container key.
 
-    Tasks for blobs in the account are not known and are not checked. Files of rows are read.
-    Without ``tasks`` no task is created.
+    Tasks for blobs in the account are not known and are not checked. Files of rows are read. Images
+    are compared with the catalog; an image that it lacks may be in the list of the account. Without
+    ``tasks`` no task is created.
     """
     observed = Observed(
         account=AccountNames("", "", ""),
         now=now,
+        images=tuple(map(_supported_image, catalog.IMAGES)),
         containers={key: ContainerFacts(None, files[key]) for key in spec.containers},
         rows={
             stage.name: read_rows(stage.for_each.path, stage.for_each.where)
@@ -34,7 +44,9 @@ def check_offline(
         },
     )
     windows = runs_windows(spec, observed)
-    found = [*offline(RuleContext(spec, observed, spec.pool.properties))]
+    # The account may list an image that the catalog lacks, so an unknown alias is not a finding.
+    body = with_image(spec.pool, observed, Diagnostics())
+    found = [*offline(RuleContext(spec, observed, body))]
     if not tasks:
         return tuple(found)
     for stage in spec.stages:
@@ -46,3 +58,17 @@ def check_offline(
             found += error.problems
     found += check_dependencies(spec, observed, windows=windows, offline=True)
     return tuple(found)
+
+
+def _supported_image(image: catalog.Image) -> SupportedImage:
+    """An image of the catalog as an entry of the account's list."""
+    return SupportedImage(
+        publisher=image.publisher,
+        offer=image.offer,
+        sku=image.sku,
+        node_agent=image.agent,
+        windows=image.os_type == "windows",
+        verified=image.verified,
+        capabilities=image.capabilities,
+        end_of_life=datetime.combine(image.ends, time(), UTC) if image.ends else None,
+    )

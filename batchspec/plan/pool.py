@@ -43,19 +43,23 @@ from batchspec.spec import Pool, PoolKind, Record, Spec, Value
 def pool_body(spec: Spec, observed: Observed, problems: Diagnostics) -> Record:
     """The body of Create Pool; a problem is added where the account has no such image."""
     pool = spec.pool
-    body = pool.properties
-    if pool.image is not None:
-        found = resolve_image(
-            pool.image, observed.images, observed.now, problems, body.get("vmSize")
-        )
-        machine = body.get("virtualMachineConfiguration")
-        spelled = machine if isinstance(machine, Record) else Record()
-        body = body.with_(virtualMachineConfiguration=Record({**found, **spelled}))
+    body = with_image(pool, observed, problems)
     start = body.get("startTask")
     if isinstance(start, Record) and pool.start_containers:
         start = with_resources(start, spec, observed, pool.start_containers)
         body = body.with_(startTask=start)
     return _with_metadata(spec, observed, body)
+
+
+def with_image(pool: Pool, observed: Observed, problems: Diagnostics) -> Record:
+    """The properties of a pool with the image of its alias, from the list of supported images."""
+    body = pool.properties
+    if pool.image is None:
+        return body
+    found = resolve_image(pool.image, observed.images, observed.now, problems, body.get("vmSize"))
+    machine = body.get("virtualMachineConfiguration")
+    spelled = machine if isinstance(machine, Record) else Record()
+    return body.with_(virtualMachineConfiguration=Record({**found, **spelled}))
 
 
 def _with_metadata(spec: Spec, observed: Observed, body: Record) -> Record:

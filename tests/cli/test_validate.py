@@ -212,3 +212,51 @@ def test_wrong_values_do_not_hide_what_is_wrong_with_files_and_references(
     first, second = said.index(":10:81: error: none of the files"), said.index(":11:79: error: ")
     assert first < second
     assert said.count("error:") == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "image", "found"),
+    [
+        (
+            "standard_d2_v5s",
+            "image: ubuntu-24.04",
+            "warning: 'standard_d2_v5s' is not in batchspec's table of VM sizes",
+        ),
+        (
+            "standard_nc6",
+            "image: ubuntu-24.04",
+            "warning: the VM size 'standard_nc6' was retired by Azure on",
+        ),
+        (
+            "standard_d2s_v5",
+            "image: ubuntu-20.04",
+            "error: Batch support of the image 'ubuntu-20.04' ended on 2025-04-23",
+        ),
+        (
+            "standard_d2s_v5",
+            "virtual_machine_configuration: {image_reference: {publisher: canonical, offer:"
+            " ubuntu-24_04-lts, sku: server}, node_agent_sku_id: batch.node.ubuntu 22.04}",
+            "error: the node agent 'batch.node.ubuntu 22.04' does not match the image",
+        ),
+        (
+            "standard_a2_v2",
+            "virtual_machine_configuration: {image_reference: {publisher: canonical, offer:"
+            " ubuntu-24_04-lts, sku: server}, node_agent_sku_id: batch.node.ubuntu 24.04}",
+            "warning: VMs of size 'standard_a2_v2' cannot boot the image",
+        ),
+        # The list of the account may have it.
+        ("standard_d2s_v5", "image: someones-image", ": ok"),
+    ],
+)
+def test_sizes_and_images_are_compared_with_the_catalog(
+    size: str, image: str, found: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = tmp_path / "spec.yaml"
+    pool = f"pool:\n  vm_size: {size}\n  nodes: 1\n  {image}\n"
+    tasks = "tasks: {one: {command: hostname}}\n"
+    spec.write_text(
+        f"version: 1\nname: demo\n{pool}job: {{max_wall_clock_time: 1h}}\n{tasks}", encoding="utf-8"
+    )
+    assert validate([spec]) == (Exit.USAGE if "error" in found else Exit.DONE)
+    captured = capsys.readouterr()
+    assert found in captured.out + captured.err

@@ -154,6 +154,7 @@ def unlisted_image(context: RuleContext) -> Iterator[Finding]:
     title="The node agent does not match the image",
     why="The service rejects such a pool, or its nodes never become ready.",
     fix="Use the node agent that the account lists for the image, or write `image: ALIAS`.",
+    offline=True,
 )
 def image_agent(context: RuleContext) -> Iterator[Finding]:
     """A node agent that the account does not list for the image."""
@@ -196,6 +197,7 @@ def unknown_agent(context: RuleContext) -> Iterator[Finding]:
     title="Batch support of the image has ended",
     why="The service rejects pools with such an image, or they get no nodes.",
     fix="Use a newer image.",
+    offline=True,
 )
 def image_ended(context: RuleContext) -> Iterator[Finding]:
     """The image of a pool to create has no Batch support any more."""
@@ -211,6 +213,7 @@ def image_ended(context: RuleContext) -> Iterator[Finding]:
     title="Batch support of the image ends within 90 days",
     why="After that day the pool cannot be created again and gets no new nodes.",
     fix="Switch to a newer image before that day.",
+    offline=True,
 )
 def image_ends_soon(context: RuleContext) -> Iterator[Finding]:
     """The support of the image ends soon."""
@@ -268,6 +271,7 @@ def image_without_containers(context: RuleContext) -> Iterator[Finding]:
     why="An image boots by BIOS (generation 1) or UEFI (generation 2), and some VM sizes boot only"
     " one of them. The allocation of nodes fails.",
     fix="Use the image of the other generation, or write `image: ALIAS`, which selects it.",
+    offline=True,
 )
 def image_generation(context: RuleContext) -> Iterator[Finding]:
     """An image reference whose generation the VM size does not boot."""
@@ -293,6 +297,7 @@ _YEAR = timedelta(days=365)
     why="VMs of a retired size are stopped and cannot be created. The dates are those that Azure"
     " has announced.",
     fix="Use a size of a newer generation.",
+    offline=True,
 )
 def vm_size_retired(context: RuleContext) -> Iterator[Finding]:
     """A VM size that is retired, or will be within a year."""
@@ -345,6 +350,7 @@ def vm_size_disk(context: RuleContext) -> Iterator[Finding]:
     " batchspec can lack a size of your region.",
     fix="Write the size as Azure does, such as `standard_d2s_v5`; `az batch location list-skus`"
     " lists the sizes of a region.",
+    offline=True,
 )
 def vm_size_odd(context: RuleContext) -> Iterator[Finding]:
     """A VM size that does not have the form of one, or that the table does not list."""
