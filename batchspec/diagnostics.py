@@ -47,7 +47,8 @@ class Diagnostic:
     """One error or warning: what (``summary``), why (``detail``), ``where``, and the ``fix``.
 
     ``code`` is a stable kebab-case name (``unknown-key``, ``no-match``, ...); the other texts can
-    change. ``request_id`` is the id that the service gave to the failed request, if any.
+    change. ``request_id`` is the id that the service gave to the failed request, if any, and
+    ``property`` the REST name of the property that it refused.
     """
 
     code: str
@@ -57,6 +58,7 @@ class Diagnostic:
     fix: str = ""
     severity: Severity = Severity.ERROR
     request_id: str = ""
+    property: str = ""
 
 
 class BatchspecError(Exception):

@@ -256,7 +256,8 @@ class _Run:
         if isinstance(error, ConflictError):
             self.conflict = step.id
         for problem in error.problems:
-            self.emit(StepFailed(step.id, step.verb, step.subject, seconds, problem))
+            located = self.plan.located(step.action, problem)
+            self.emit(StepFailed(step.id, step.verb, step.subject, seconds, located))
 
     def _done(self, step: Step, result: StepResult, seconds: float) -> None:
         self.done.add(step.id)

@@ -40,7 +40,7 @@ async def submit_tasks(action: SubmitTasks, context: StepContext) -> StepResult:
 
 async def _submit(action: SubmitTasks, context: StepContext) -> StepResult:
     progress, world = context.progress(items=len(action.tasks)), context.world
-    refused: list[tuple[str, Diagnostic]] = []
+    refused: list[Diagnostic] = []
     existing = 0
 
     async def add(chunk: tuple[Task, ...]) -> None:
@@ -51,7 +51,7 @@ async def _submit(action: SubmitTasks, context: StepContext) -> StepResult:
         for answer in answers:
             existing += answer.existed
             if answer.problem is not None:
-                refused.append((answer.id, answer.problem))
+                refused.append(answer.problem)
         context.submitted.add(action.job, (a.id for a in answers if a.problem is None))
         progress.finish(len(chunk))
 
@@ -124,16 +124,20 @@ def _missing_input(stage: str, blob: str) -> ServiceError:
     return ServiceError(problem, code="inputs-missing")
 
 
-def _refused(stage: str, refused: list[tuple[str, Diagnostic]]) -> ServiceError:
-    shown = [f"{name}: {problem.summary}" for name, problem in refused[:_SHOWN]]
-    more = len(refused) - len(shown)
-    first = refused[0][1]
+def _refused(stage: str, refused: list[Diagnostic]) -> ServiceError:
+    """The error of the tasks that the service refused: each one, and why it refused the first."""
+    first = refused[0]
+    detail = [first.summary, *(f"  {line}" for line in first.detail.splitlines())]
+    detail += [problem.summary for problem in refused[1:_SHOWN]]
+    if len(refused) > _SHOWN:
+        detail.append(f"... and {len(refused) - _SHOWN:,} more")
     tasks = "1 task" if len(refused) == 1 else f"{len(refused):,} tasks"
     problem = Diagnostic(
         "tasks-refused",
         f"the service refused {tasks} of {stage}",
-        detail="\n".join([*shown, *([f"... and {more:,} more"] if more else [])]),
+        detail="\n".join(detail),
         fix=first.fix,
         request_id=first.request_id,
+        property=first.property,
     )
     return ServiceError(problem, code=first.code)

@@ -30,6 +30,7 @@ _EMULATOR = "for a storage emulator, start Azurite with --skipApiVersionCheck"
 _BUSY = "run the command again in a few minutes"
 _AGAIN = "run the command again"
 _LIST = "`batchspec list` shows whether it still exists; then run the command again"
+_PROPERTY = "correct the property in the spec; then run the command again"
 _PLAN = "run `batchspec plan` to see what differs"
 
 TABLE: dict[str, tuple[str, str]] = {
@@ -87,8 +88,8 @@ TABLE: dict[str, tuple[str, str]] = {
         "run the command again; if it fails again, report the request id to Azure support",
     ),
     # Invalid requests.
-    "InvalidPropertyValue": ("the service does not accept the value of a property", ""),
-    "MissingRequiredProperty": ("a required property is missing", ""),
+    "InvalidPropertyValue": ("the service does not accept the value of a property", _PROPERTY),
+    "MissingRequiredProperty": ("a required property is missing", _PROPERTY),
     "UnsupportedProperty": (
         "a property is not supported in this combination",
         "set `uses_task_dependencies` on the job if its tasks have dependencies",
@@ -175,6 +176,16 @@ TABLE: dict[str, tuple[str, str]] = {
 }
 """Error code of the service → summary and fix. The summary follows the object and a colon."""
 
+_OF_PROPERTY = {
+    "InvalidPropertyValue": "the service does not accept the value{value} of `{name}`",
+    "MissingRequiredProperty": "the required property `{name}` is missing",
+    "UnsupportedProperty": "the service does not support `{name}` in this combination",
+}
+"""The summary of an error whose details name the property."""
+
+_LONGEST_VALUE = 60
+"""Characters of a value that a summary quotes."""
+
 _BY_STATUS = {
     401: "AuthenticationFailed",
     403: "Forbidden",
@@ -226,6 +237,11 @@ def to_diagnostic(response: ErrorResponse, subject: str) -> Diagnostic:
     summary, fix = TABLE.get(response.code, (response.message or response.code, ""))
     more = "" if summary == response.message else response.message
     detail = [f"{response.code}: {more}" if more and more != response.code else response.code]
+    values = dict(response.values)
+    name = values.get("PropertyName", "")
+    if name and response.code in _OF_PROPERTY:
+        value = _quoted(values.get("PropertyValue", ""))
+        summary = _OF_PROPERTY[response.code].format(name=name, value=value)
     detail += [f"{key}: {value}" for key, value in response.values if key not in _CONFIDENTIAL]
     return Diagnostic(
         kebab(response.code),
@@ -233,7 +249,16 @@ def to_diagnostic(response: ErrorResponse, subject: str) -> Diagnostic:
         detail=redact("\n".join(detail)),
         fix=fix,
         request_id=response.request_id,
+        property=name,
     )
+
+
+def _quoted(value: str) -> str:
+    """The value of a property for a summary, or nothing if the service does not quote it."""
+    shown = redact(value)
+    if len(shown) > _LONGEST_VALUE:
+        shown = f"{shown[: _LONGEST_VALUE - 3]}..."
+    return f" {shown!r}" if shown else ""
 
 
 def translate(error: AzureError, subject: str) -> ServiceError:

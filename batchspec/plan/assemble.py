@@ -52,6 +52,7 @@ def assemble(
         snapshot=facts,
         scheduled=scheduled,
         stays=() if options.step else stays,
+        places=spec.places,
     )
 
 

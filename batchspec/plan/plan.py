@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from batchspec.diagnostics import Diagnostic, Severity
-from batchspec.plan.actions import Action
+from batchspec.diagnostics import Diagnostic, Place, Severity
+from batchspec.plan.actions import (
+    Action,
+    CreateJob,
+    CreatePool,
+    CreateSchedule,
+    ReplaceJob,
+    ReplacePool,
+    ReplaceSchedule,
+    ResizePool,
+    ScalePool,
+    SubmitTasks,
+    UpdateJob,
+    UpdatePool,
+    UpdateSchedule,
+)
 from batchspec.plan.observed import AccountNames
+from batchspec.spec import place_of_property
 
 
 class Verb(StrEnum):
@@ -82,6 +97,7 @@ class Plan:
     stay as they are, each with its reason (verb ``keep``). A ``detached`` plan ends with the
     submission, a ``scheduled`` one with the schedule, whose jobs follow later. ``stays`` are the
     deletions that ``cleanup`` does not request: what they name is in the account after the run.
+    ``places`` are the positions of the keys of the spec by dotted path.
     """
 
     account: AccountNames
@@ -96,6 +112,14 @@ class Plan:
     detached: bool = False
     scheduled: bool = False
     stays: tuple[Step, ...] = ()
+    places: Mapping[str, Place] = field(default_factory=dict)
+
+    def located(self, action: Action | None, problem: Diagnostic) -> Diagnostic:
+        """The error of an action, with the position of the property that the service refused."""
+        if not problem.property or problem.where is not None:
+            return problem
+        where = place_of_property(self.places, _parts(action), problem.property)
+        return replace(problem, where=where)
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -114,3 +138,18 @@ class Plan:
     def empty(self) -> bool:
         """Whether there is nothing to do."""
         return not self.steps
+
+
+def _parts(action: Action | None) -> tuple[str, ...]:
+    """The parts of the spec that the request of an action contains."""
+    match action:
+        case CreatePool() | UpdatePool() | ResizePool() | ScalePool() | ReplacePool():
+            return ("pool",)
+        case CreateJob() | ReplaceJob() | UpdateJob():
+            return ("job", "pool")
+        case CreateSchedule() | UpdateSchedule() | ReplaceSchedule():
+            return ("job", "pool", "tasks")
+        case SubmitTasks(stage=stage):
+            return (f"tasks.{stage}",)
+        case _:
+            return ()

@@ -64,7 +64,11 @@ if TYPE_CHECKING:
     from batchspec.spec.json_schema import definition, load_schema, schema_text
     from batchspec.spec.read import expanded_document, read_flawed_spec, read_spec, read_uploads
     from batchspec.spec.rows import RowFile, read_rows
-    from batchspec.spec.rules_properties import task_findings, varying_members
+    from batchspec.spec.rules_properties import (
+        place_of_property,
+        task_findings,
+        varying_members,
+    )
     from batchspec.spec.rules_tasks import too_many_slots
     from batchspec.spec.scope import READ, WRITE, file_item, spec_scope
     from batchspec.spec.short_forms import LOGS, LOGS_PATH, scale_bounds, scale_formula
@@ -122,6 +126,7 @@ __all__ = [
     "literal_name",
     "load_schema",
     "nearest",
+    "place_of_property",
     "position",
     "quote",
     "read_flawed_spec",
@@ -151,7 +156,7 @@ _MODULES = {
     **dict.fromkeys(("definition", "load_schema", "schema_text"), "json_schema"),
     **dict.fromkeys(("expanded_document", "read_flawed_spec", "read_spec", "read_uploads"), "read"),
     **dict.fromkeys(("RowFile", "read_rows"), "rows"),
-    **dict.fromkeys(("task_findings", "varying_members"), "rules_properties"),
+    **dict.fromkeys(("place_of_property", "task_findings", "varying_members"), "rules_properties"),
     **dict.fromkeys(("too_many_slots",), "rules_tasks"),
     **dict.fromkeys(("READ", "WRITE", "file_item", "spec_scope"), "scope"),
     **dict.fromkeys(("EXPRESSION", "evaluate", "position"), "template"),

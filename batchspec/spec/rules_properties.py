@@ -7,9 +7,10 @@ it as the objects of requests, and translates what it finds: REST names to keys,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import takewhile
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.property_rules import (
@@ -210,6 +211,30 @@ def _with_keys(text: str, written: Mapping[str, str]) -> str:
         return f"`{written.get(name) or _keys().get(name, name)}`"
 
     return _NAME.sub(key, text)
+
+
+def place_of_property(places: Mapping[str, Place], parts: Sequence[str], name: str) -> Place | None:
+    """Where a property is written, by the REST name that the service reports.
+
+    ``places`` are those of the spec; ``parts`` are the dotted paths of the parts of the spec that
+    became the request. The service reports the last step of a property's path, so the key may be
+    anywhere in a part. If there are several, or none, it is the position of the key around them.
+    """
+    key = _keys().get(name) or _snake_case(name)
+    keys = {key, "command"} if key == "command_line" else {key}
+    for part in parts:
+        inside = (path.split(".") for path in places if path.startswith(f"{part}."))
+        found = [path for path in inside if path[-1] in keys]
+        if len({places[".".join(path)] for path in found}) == 1:
+            return places[".".join(found[0])]
+        if found:
+            shared = takewhile(lambda steps: len(set(steps)) == 1, zip(*found, strict=False))
+            return places.get(".".join(steps[0] for steps in shared))
+    return places.get(parts[0]) if parts else None
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
 
 
 @cache

@@ -73,11 +73,24 @@ async def test_details_name_the_invalid_property(cloud: AccountClient, server: S
         Reason="Too high",
     )
     _, problem = await refused(cloud, server, reply)
+    assert problem.summary == "job j: the service does not accept the value '9999' of `priority`"
+    assert problem.property == "priority"
     assert problem.detail.splitlines()[1:] == [
         "PropertyName: priority",
         "PropertyValue: 9999",
         "Reason: Too high",
     ]
+
+
+async def test_a_long_value_is_cut_and_without_its_signature(
+    cloud: AccountClient, server: Scripted
+) -> None:
+    url = f"http://a/b?sig=S1GNATURE&more={'x' * 100}"
+    reply = refusal(400, "InvalidPropertyValue", PropertyName="httpUrl", PropertyValue=url)
+    _, problem = await refused(cloud, server, reply)
+    assert "S1GNATURE" not in f"{problem}"
+    assert "the value 'http://a/b?sig=***&more=xxxx" in problem.summary
+    assert problem.summary.endswith("xx...' of `httpUrl`")
 
 
 async def test_the_signature_of_the_request_is_not_shown(

@@ -103,7 +103,7 @@ async def test_a_refused_task_is_not_taken_for_added(
     problem = added[1].problem
     assert problem is not None
     assert problem.code == "invalid-property-value"
-    assert "task t1" in problem.summary
+    assert problem.summary == "task t1: the service does not accept the value of `commandLine`"
     assert problem.detail.splitlines() == [
         "InvalidPropertyValue: InvalidPropertyValue it is",
         "PropertyName: commandLine",
