@@ -117,7 +117,7 @@ def account_from(environment: Mapping[str, str]) -> AzureAccount:
     batch_account = _given(environment, "AZURE_BATCH_ACCOUNT")
     if not batch_account:
         found.append(
-            _missing("AZURE_BATCH_ACCOUNT", "set it to a name from `az batch account list`")
+            _missing("AZURE_BATCH_ACCOUNT", "Set it to a name from `az batch account list`")
         )
     batch_url = _batch_url(environment, found)
     batch_key = _key(environment, "AZURE_BATCH_ACCESS_KEY", found)
@@ -167,7 +167,7 @@ def _bad_key(name: str) -> Diagnostic:
     return Diagnostic(
         "bad-key",
         f"the key in {name} is not valid base64",
-        fix="copy the complete key, including the = characters at its end",
+        fix="Copy the complete key, including the = characters at its end",
     )
 
 
@@ -178,7 +178,7 @@ def _batch_url(environment: Mapping[str, str], found: list[Diagnostic]) -> str:
         found.append(
             _missing(
                 name,
-                "set it to https:// and the output of"
+                "Set it to https:// and the output of"
                 " `az batch account show --query accountEndpoint`,"
                 " such as https://myaccount.westeurope.batch.azure.com",
             )
@@ -188,7 +188,7 @@ def _batch_url(environment: Mapping[str, str], found: list[Diagnostic]) -> str:
         problem = Diagnostic(
             "bad-endpoint",
             f"{name} has no scheme: {text}",
-            fix=f"did you mean https://{text.lstrip('/')}?",
+            fix=f"Did you mean https://{text.lstrip('/')}?",
         )
         found.append(problem)
         return ""
@@ -209,7 +209,7 @@ def _is_url(name: str, text: str, found: list[Diagnostic]) -> bool:
             Diagnostic(
                 "bad-endpoint",
                 f"{name} is not an http or https URL",
-                fix="use the form https://myaccount.westeurope.batch.azure.com",
+                fix="Use the form https://myaccount.westeurope.batch.azure.com",
             )
         )
     return valid
@@ -228,7 +228,7 @@ def _storage(
                     "account-conflict",
                     f"AZURE_STORAGE_ACCOUNT is {account}, and the account of"
                     f" AZURE_STORAGE_CONNECTION_STRING is {named}",
-                    fix="unset one of the two variables",
+                    fix="Unset one of the two variables",
                 )
             )
         return url, named, key
@@ -236,7 +236,7 @@ def _storage(
         found.append(
             _missing(
                 "AZURE_STORAGE_ACCOUNT",
-                "set it to the name of the Storage account, or set AZURE_STORAGE_CONNECTION_STRING",
+                "Set it to the name of the Storage account, or set AZURE_STORAGE_CONNECTION_STRING",
             )
         )
     key = _key(environment, "AZURE_STORAGE_KEY", found)
@@ -260,7 +260,7 @@ def _connection_string(
             Diagnostic(
                 "bad-connection-string",
                 f"{name} has no {'AccountKey' if account else 'AccountName'}",
-                fix="use the output of `az storage account show-connection-string`, or set only"
+                fix="Use the output of `az storage account show-connection-string`, or set only"
                 " AZURE_STORAGE_ACCOUNT and run `az login`",
             )
         )
@@ -283,7 +283,7 @@ def _check_transport(name: str, url: str, key: Secret | None, found: list[Diagno
             Diagnostic(
                 "token-needs-https",
                 f"{name} is an http URL, and there is no account key for it",
-                fix="use an https URL, which authentication without a key requires, or set the"
+                fix="Use an https URL, which authentication without a key requires, or set the"
                 " account key",
             )
         )

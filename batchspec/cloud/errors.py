@@ -19,19 +19,19 @@ from batchspec.diagnostics import Diagnostic, ServiceError, redact
 from batchspec.plan.resize_errors import RESIZE_FIX
 
 _KEYS = (
-    "check AZURE_BATCH_ACCOUNT, AZURE_BATCH_ACCESS_KEY and AZURE_STORAGE_KEY, and that the clock of"
+    "Check AZURE_BATCH_ACCOUNT, AZURE_BATCH_ACCESS_KEY and AZURE_STORAGE_KEY, and that the clock of"
     " this machine is right"
 )
 _ROLE = (
-    "assign the roles 'Azure Batch Data Contributor' on the Batch account and 'Storage Blob Data"
+    "Assign the roles 'Azure Batch Data Contributor' on the Batch account and 'Storage Blob Data"
     " Contributor' on the Storage account to your identity; a new assignment takes up to 10 minutes"
 )
-_EMULATOR = "for a storage emulator, start Azurite with --skipApiVersionCheck"
-_BUSY = "run the command again in a few minutes"
-_AGAIN = "run the command again"
+_EMULATOR = "For a storage emulator, start Azurite with --skipApiVersionCheck"
+_BUSY = "Run the command again in a few minutes"
+_AGAIN = "Run the command again"
 _LIST = "`batchspec list` shows whether it still exists; then run the command again"
-_PROPERTY = "correct the property in the spec; then run the command again"
-_PLAN = "run `batchspec plan` to see what differs"
+_PROPERTY = "Correct the property in the spec; then run the command again"
+_PLAN = "Run `batchspec plan` to see what differs"
 
 TABLE: dict[str, tuple[str, str]] = {
     # Authentication and authorization.
@@ -41,23 +41,23 @@ TABLE: dict[str, tuple[str, str]] = {
     "AuthorizationFailure": (
         "access is denied by the firewall of the account, because of a wrong key, or because the"
         " SAS has expired",
-        f"check in the network settings of the account that this machine has access; {_KEYS}",
+        f"Check in the network settings of the account that this machine has access. {_KEYS}",
     ),
     "AuthorizationPermissionMismatch": ("your identity lacks the permission", _ROLE),
-    "AuthorizationProtocolMismatch": ("the SAS is valid for https only", "use an https URL"),
+    "AuthorizationProtocolMismatch": ("the SAS is valid for https only", "Use an https URL"),
     "AuthorizationSourceIPMismatch": (
         "the SAS is not valid for this IP address",
-        "create a SAS without an IP range, or with the address of this machine",
+        "Create a SAS without an IP range, or with the address of this machine",
     ),
     "KeyBasedAuthenticationNotPermitted": (
         "the Storage account does not allow account keys",
-        "unset AZURE_STORAGE_KEY and AZURE_STORAGE_CONNECTION_STRING, and run `az login`",
+        "Unset AZURE_STORAGE_KEY and AZURE_STORAGE_CONNECTION_STRING, and run `az login`",
     ),
     "InsufficientAccountPermissions": ("your identity lacks the permission", _ROLE),
     "Forbidden": ("your identity lacks the permission", _ROLE),
     "AccountIsDisabled": (
         "the account is disabled",
-        "check the state of the subscription in the Azure portal",
+        "Check the state of the subscription in the Azure portal",
     ),
     # Quotas and availability.
     "AccountCoreQuotaReached": (
@@ -70,33 +70,33 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "PoolQuotaReached": (
         "the pool quota of the account is reached",
-        "delete a pool that is not used (`batchspec list --orphans`), or request a higher quota",
+        "Delete a pool that is not used (`batchspec list --orphans`), or request a higher quota",
     ),
     "ActiveJobAndScheduleQuotaReached": (
         "the quota of active jobs and job schedules of the account is reached",
-        "terminate or delete a job (`batchspec list`), or request a higher quota",
+        "Terminate or delete a job (`batchspec list`), or request a higher quota",
     ),
     "ServerBusy": ("the service is busy", _BUSY),
     "TooManyRequests": ("the service is busy", _BUSY),
     "TooManyEnableAutoScaleRequests": (
         "automatic scaling was changed less than 30 seconds ago",
-        "run the command again in a minute",
+        "Run the command again in a minute",
     ),
     "OperationTimedOut": ("the service did not complete the operation in time", _AGAIN),
     "InternalError": (
         "the service failed",
-        "run the command again; if it fails again, report the request id to Azure support",
+        "Run the command again; if it fails again, report the request id to Azure support",
     ),
     # Invalid requests.
     "InvalidPropertyValue": ("the service does not accept the value of a property", _PROPERTY),
     "MissingRequiredProperty": ("a required property is missing", _PROPERTY),
     "UnsupportedProperty": (
         "a property is not supported in this combination",
-        "set `uses_task_dependencies` on the job if its tasks have dependencies",
+        "Set `uses_task_dependencies` on the job if its tasks have dependencies",
     ),
     "TaskDependenciesNotSpecifiedOnJob": (
         "the job does not allow task dependencies",
-        "set `uses_task_dependencies` on the job",
+        "Set `uses_task_dependencies` on the job",
     ),
     "InvalidRequestBody": ("the service cannot read the request", ""),
     "InvalidApplicationPackageReferences": (
@@ -107,13 +107,13 @@ TABLE: dict[str, tuple[str, str]] = {
     "AutoScalingFormulaSyntaxError": ("the autoscale formula has a syntax error", ""),
     "RequestBodyTooLarge": (
         "the request is too large",
-        "shorten the command line, the environment or the resource files of the task",
+        "Shorten the command line, the environment or the resource files of the task",
     ),
-    "RequestEntityTooLarge": ("the request is too large", "use fewer resource files in the task"),
-    "MetadataTooLarge": ("the metadata are too large", "use shorter metadata"),
+    "RequestEntityTooLarge": ("the request is too large", "Use fewer resource files in the task"),
+    "MetadataTooLarge": ("the metadata are too large", "Use shorter metadata"),
     "InvalidResourceName": (
         "the name is not valid in Azure Storage",
-        "name a container with 3 to 63 lower-case letters, digits and single hyphens",
+        "Name a container with 3 to 63 lower-case letters, digits and single hyphens",
     ),
     "OutOfRangeInput": ("a value or a name is too long or too short", ""),
     "InvalidHeaderValue": ("the service does not accept a header of the request", _EMULATOR),
@@ -124,49 +124,49 @@ TABLE: dict[str, tuple[str, str]] = {
     "JobScheduleExists": ("the job schedule exists", _PLAN),
     "JobWithSameIdExists": (
         "a job with this id exists, and the ids of jobs and job schedules must differ",
-        "use another id for the job schedule, or delete the job",
+        "Use another id for the job schedule, or delete the job",
     ),
     "JobScheduleWithSameIdExists": (
         "a job schedule with this id exists, and the ids of jobs and job schedules must differ",
-        "use another id for the job, or delete the job schedule",
+        "Use another id for the job, or delete the job schedule",
     ),
     "PoolBeingDeleted": ("the pool is being deleted", _LIST),
     "PoolBeingResized": (
         "the pool is being resized",
         "`batchspec list` shows the state of the pool; then run the command again",
     ),
-    "PoolNotFound": ("the pool does not exist", "run `batchspec plan` to see what is missing"),
-    "JobNotFound": ("the job does not exist", "run `batchspec plan` to see what is missing"),
-    "TaskNotFound": ("the task does not exist", "run `batchspec plan` to see what is missing"),
-    "NodeNotFound": ("the node does not exist", "run `batchspec status` to see the nodes"),
-    "NodeBeingCreated": ("the node is being created", "run `batchspec status` to see the nodes"),
-    "NodeBeingStarted": ("the node is starting", "run `batchspec status` to see the nodes"),
+    "PoolNotFound": ("the pool does not exist", "Run `batchspec plan` to see what is missing"),
+    "JobNotFound": ("the job does not exist", "Run `batchspec plan` to see what is missing"),
+    "TaskNotFound": ("the task does not exist", "Run `batchspec plan` to see what is missing"),
+    "NodeNotFound": ("the node does not exist", "Run `batchspec status` to see the nodes"),
+    "NodeBeingCreated": ("the node is being created", "Run `batchspec status` to see the nodes"),
+    "NodeBeingStarted": ("the node is starting", "Run `batchspec status` to see the nodes"),
     "JobBeingDeleted": ("the job is being deleted", _LIST),
     "JobBeingTerminated": ("the job is being terminated and accepts no tasks", _AGAIN),
     "JobCompleted": (
         "the job is completed and accepts no tasks",
-        "run the command again: it plans a new job",
+        "Run the command again: it plans a new job",
     ),
     "JobScheduleNotFound": (
         "the job schedule does not exist",
-        "run `batchspec plan` to see what is missing",
+        "Run `batchspec plan` to see what is missing",
     ),
     "JobScheduleBeingDeleted": ("the job schedule is being deleted", _LIST),
     "JobScheduleBeingTerminated": (
         "the job schedule is being terminated",
-        "run the command again: it replaces the job schedule",
+        "Run the command again: it replaces the job schedule",
     ),
     "JobScheduleCompleted": (
         "the job schedule is completed",
-        "run the command again: it replaces the job schedule",
+        "Run the command again: it replaces the job schedule",
     ),
-    "JobDisabled": ("the job is disabled", "enable it: `az batch job enable --job-id ID`"),
+    "JobDisabled": ("the job is disabled", "Enable it: `az batch job enable --job-id ID`"),
     "ContainerBeingDeleted": ("the container is being deleted", _LIST),
     "ContainerNotFound": (
         "the container does not exist",
-        "run `batchspec plan` to see what is missing",
+        "Run `batchspec plan` to see what is missing",
     ),
-    "BlobNotFound": ("the blob does not exist", "run `batchspec plan` to see what is missing"),
+    "BlobNotFound": ("the blob does not exist", "Run `batchspec plan` to see what is missing"),
     "ConditionNotMet": ("another client changed it in the meantime", _AGAIN),
     "LeaseIdMissing": (
         "another client holds a lease",
@@ -293,7 +293,7 @@ def no_credential(error: ClientAuthenticationError) -> ServiceError:
         "no-credential",
         "there is no account key, and authentication with Microsoft Entra ID failed",
         detail=redact(str(error.message or error).strip()),
-        fix="run `az login`, or set AZURE_BATCH_ACCESS_KEY and AZURE_STORAGE_KEY",
+        fix="Run `az login`, or set AZURE_BATCH_ACCESS_KEY and AZURE_STORAGE_KEY",
     )
     return ServiceError(problem, code="no-credential")
 
@@ -308,9 +308,9 @@ def unreachable(url: str, error: BaseException, waited: float) -> ServiceError:
         "unreachable",
         f"{address} does not answer",
         detail=redact(f"no answer for {waited:.0f} s: {reason}"),
-        fix="run `batchspec local status`"
+        fix="Run `batchspec local status`"
         if parts.hostname in _LOOPBACK
-        else "check the address and the network (firewall, proxy, VPN)",
+        else "Check the address and the network (firewall, proxy, VPN)",
     )
     return ServiceError(problem, code="unreachable")
 

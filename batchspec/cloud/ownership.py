@@ -100,13 +100,13 @@ def _check_owner(kind: str, body: Mapping[str, Any], existing: Mapping[str, str]
         raise ConflictError(replace(problem, severity=Severity.ERROR))
     if owner is None:
         origin = "was not created by batchspec"
-        fix = f"use another id for the {kind} in this spec, or delete the existing {kind}"
+        fix = f"Use another id for the {kind} in this spec, or delete the existing {kind}"
     elif owner != requested.get(SPEC):
         origin = f"was created by spec {owner}"
-        fix = f"use another id for the {kind} in this spec"
+        fix = f"Use another id for the {kind} in this spec"
     else:
         origin = "was created by an earlier version of this spec"
-        fix = "run `batchspec plan` to see what differs"
+        fix = "Run `batchspec plan` to see what differs"
     code = _code_name(kind)
     problem = Diagnostic(
         f"{kebab(code)}-exists", f"{kind} {body['id']} exists and {origin}", fix=fix

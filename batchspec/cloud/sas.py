@@ -148,7 +148,7 @@ def _too_long(lifetime: timedelta, longest: timedelta) -> ServiceError:
         f"the nodes need URLs that are valid for {lifetime}, and a SAS without an account key is"
         f" valid for up to {longest}",
         detail="a user delegation key is valid for up to 7 days",
-        fix="use a shorter `max_wall_clock_time`, an earlier `until` of the schedule, or set"
+        fix="Use a shorter `max_wall_clock_time`, an earlier `until` of the schedule, or set"
         " AZURE_STORAGE_KEY",
     )
     return ServiceError(problem, code="sas-too-long")

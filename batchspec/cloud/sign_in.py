@@ -97,7 +97,7 @@ def _refused(error: Exception) -> Diagnostic:
         CODE,
         "azure-identity does not accept the sign-in settings",
         detail=redact(f"{type(error).__name__}: {error}"),
-        fix=f"check {_CLIENT}, {_TENANT}, {_CERTIFICATE} and the password of the certificate",
+        fix=f"Check {_CLIENT}, {_TENANT}, {_CERTIFICATE} and the password of the certificate",
     )
 
 
@@ -109,7 +109,7 @@ def _problems(
     if (tenant := environment.get(_TENANT)) is not None and not _TENANT_FORM.fullmatch(tenant):
         yield _problem(
             f"{_TENANT} is not the id or the domain of a tenant: {tenant!r}",
-            "set it to `az account show --query tenantId --output tsv`",
+            "Set it to `az account show --query tenantId --output tsv`",
         )
     if _SECRET in environment:
         yield from _parts(environment, _SECRET, (_CLIENT, _TENANT))
@@ -128,14 +128,14 @@ def _choice(value: str) -> Iterator[Diagnostic]:
     if name in _INTERACTIVE:
         yield _problem(
             f"{_CHOICE} names a credential that batchspec cannot use: {value!r}",
-            "run `az login`, and set it to AzureCliCredential or unset it",
+            "Run `az login`, and set it to AzureCliCredential or unset it",
             "It is interactive, and azure-identity has it only for synchronous programs.",
         )
         return
     near = get_close_matches(name, _CHOICES, n=1)
     yield _problem(
         f"{_CHOICE} names no credential: {value!r}",
-        f"did you mean {_CHOICES[near[0]]}?" if near else "unset it, or use one of these",
+        f"Did you mean {_CHOICES[near[0]]}?" if near else "Unset it, or use one of these",
         "Allowed: " + ", ".join(_CHOICES.values()),
     )
 
@@ -147,7 +147,7 @@ def _authority(value: str | None) -> Iterator[Diagnostic]:
     if parts.scheme != "https" or not parts.hostname or " " in value.strip():
         yield _problem(
             f"{_AUTHORITY} is not a host or an https URL: {value!r}",
-            "unset it, or use a host such as login.microsoftonline.com",
+            "Unset it, or use a host such as login.microsoftonline.com",
         )
 
 
@@ -159,13 +159,13 @@ def _parts(
         if not environment.get(name, "").strip():
             state = "is empty" if name in environment else "is not set"
             beside = "" if name == given else f", which {given} requires"
-            yield _problem(f"{name} {state}{beside}", f"set {name}, or unset {given}")
+            yield _problem(f"{name} {state}{beside}", f"Set {name}, or unset {given}")
 
 
 def _file(path: str, name: str, is_file: Callable[[str], bool]) -> Iterator[Diagnostic]:
     if path.strip() and not is_file(path):
         yield _problem(
-            f"{name} names a file that cannot be read: {path}", f"fix the path, or unset {name}"
+            f"{name} names a file that cannot be read: {path}", f"Fix the path, or unset {name}"
         )
 
 

@@ -284,6 +284,6 @@ def _no_result(job_id: str, count: int) -> ServiceError:
     problem = Diagnostic(
         "tasks-unanswered",
         f"job {job_id}: the answers of the service have no result for {tasks}",
-        fix="run the command again; it adds the tasks that are missing",
+        fix="Run the command again; it adds the tasks that are missing",
     )
     return ServiceError(problem, code="tasks-unanswered")

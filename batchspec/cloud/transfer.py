@@ -204,7 +204,7 @@ def _mismatch(container: str, blob: Blob, reason: str) -> ServiceError:
     problem = Diagnostic(
         "blob-damaged",
         f"{container}/{blob.name}: the downloaded content differs from the listing: {reason}",
-        fix="run the command again; another client may have written to the blob",
+        fix="Run the command again; another client may have written to the blob",
     )
     return ServiceError(problem, code="blob-damaged")
 
@@ -394,7 +394,7 @@ def _changed(file: LocalFile, why: str) -> StalePlanError:
         Diagnostic(
             "file-moved",
             f"{file.path} changed after the plan was made: {why}",
-            fix="run the command again; it makes a new plan",
+            fix="Run the command again; it makes a new plan",
         )
     )
 
@@ -435,7 +435,7 @@ def check_blob_name(name: str) -> None:
             Diagnostic(
                 "blob-name",
                 f"a blob cannot have the name {shown[:200]!r}: {reason}",
-                fix="rename the file, or set another `path`",
+                fix="Rename the file, or set another `path`",
             )
         )
 

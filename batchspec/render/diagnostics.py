@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from itertools import accumulate
@@ -13,7 +12,6 @@ from batchspec.render.output import clean, flat
 from batchspec.render.style import Style
 
 _TAB = 4
-_WORD = re.compile(r"[a-z]+(?=[ ,])")
 _ORDER = tuple(Severity)
 
 
@@ -37,16 +35,10 @@ def diagnostic_text(problem: Diagnostic, *, color: bool = False, width: int = 10
     if problem.request_id:
         lines.append(style("dim", f"  request id: {flat(problem.request_id)}"))
     if problem.fix:
-        first, *rest = capitalized(clean(problem.fix)).splitlines()
+        first, *rest = clean(problem.fix).splitlines()
         lines.append(f"  {style('fix', 'fix:')} {first}")
         lines += [f"       {line}".rstrip() for line in rest]
     return "\n".join(lines)
-
-
-def capitalized(text: str) -> str:
-    """A sentence with a capital letter; a command or an address at its start is not changed."""
-    word = _WORD.match(text)
-    return text[0].upper() + text[1:] if word and word.group() != "batchspec" else text
 
 
 def diagnostics_text(

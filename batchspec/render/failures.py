@@ -9,7 +9,6 @@ from batchspec.diagnostics import Diagnostic, redact
 from batchspec.observe import Failure
 from batchspec.plan.observed import AccountNames, TaskFacts
 from batchspec.render import units
-from batchspec.render.diagnostics import capitalized
 from batchspec.render.output import flat, json_text, wrap
 from batchspec.render.run_text import account_line, first_sentence, short_node, tail_lines
 from batchspec.render.style import Style
@@ -98,7 +97,8 @@ def failures_text(failures: Failures, *, color: bool = False, width: int = 80) -
     style = Style(color)
     lines = [style("bold", account_line(failures.account))]
     if failures.job is None:
-        lines.append(f"{flat(capitalized(failures.missing))}.")
+        missing = flat(failures.missing)
+        lines.append(f"{missing[:1].upper()}{missing[1:]}.")
         if not failures.found:
             last, run = failures.report, failures.apply
             lines.append(flat(f"For the last run, see: {last}" if last else f"Run it: {run}"))

@@ -53,9 +53,9 @@ def test_the_text() -> None:
     checks = [
         python_check("Python 3.11.7", None),
         engine_check("/usr/bin/node", "3.37.0", installed=False),
-        failed_check("account", Diagnostic("x", "AZURE_BATCH_ACCOUNT is not set", fix="name it")),
+        failed_check("account", Diagnostic("x", "AZURE_BATCH_ACCOUNT is not set", fix="Name it")),
         answer_check("batch", "https://a.batch.azure.com", 0.21, None, "2025-06-01"),
-        answer_check("storage", "", 0.1, Diagnostic("x", "refused", "see sig=abc", fix="a\nb")),
+        answer_check("storage", "", 0.1, Diagnostic("x", "refused", "see sig=abc", fix="A\nb")),
         images_check([image("24.04"), image("20.04", NOW + timedelta(days=20))], NOW),
         quota_check("azure", 3, 1),
     ]

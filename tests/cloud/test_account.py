@@ -113,7 +113,7 @@ def test_all_missing_variables_are_reported_together() -> None:
 
 def test_endpoint_without_scheme() -> None:
     found = problems(without(AZURE_BATCH_ENDPOINT="mine.westeurope.batch.azure.com"))
-    assert "did you mean https://mine.westeurope.batch.azure.com?" in found["bad-endpoint"]
+    assert "Did you mean https://mine.westeurope.batch.azure.com?" in found["bad-endpoint"]
 
 
 @pytest.mark.parametrize(

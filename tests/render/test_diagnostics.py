@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchspec.apply.monitor import CAUSES
+from batchspec.cli.error_codes import GROUPS
+from batchspec.cloud.errors import TABLE
 from batchspec.diagnostics import Diagnostic, Place, Severity
+from batchspec.plan import RULES
+from batchspec.plan.resize_errors import RESIZE_FIX
 from batchspec.render import diagnostic_json, diagnostics_text
 from batchspec.render.diagnostics import diagnostic_text
 
@@ -139,15 +145,53 @@ def test_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fix", "shown"),
+    "fix",
     [
-        ("wait, and run again", "Wait, and run again"),
-        ("Stop it first.", "Stop it first."),
-        ("`-y` means yes.", "`-y` means yes."),
-        ("https:// and what it says", "https:// and what it says"),
-        ("vm_size is missing", "vm_size is missing"),
-        ("batchspec local stop", "batchspec local stop"),
+        "Stop it first.",
+        "`-y` means yes.",
+        "https:// and the name of the account",
+        "vm_size is missing",
+        "top is a parameter",
+        "python run.py --all",
+        "az login",
+        "batchspec local stop",
     ],
 )
-def test_a_hint_has_a_capital_letter_unless_it_is_a_command(fix: str, shown: str) -> None:
-    assert diagnostic_text(Diagnostic("x", "y", fix=fix)).splitlines()[-1] == f"  fix: {shown}"
+def test_a_fix_is_shown_as_it_is_written(fix: str) -> None:
+    assert diagnostic_text(Diagnostic("x", "y", fix=fix)).splitlines()[-1] == f"  fix: {fix}"
+
+
+_ROOT = Path(__file__).parents[1]
+_SHOWN_FIX = re.compile(r"^\s*fix: (.*)$", re.MULTILINE)
+_START = re.compile(r"[A-Z`]")
+_CAPITALIZED_COMMAND = re.compile(
+    r"`(Batchspec|Az|Curl|Python3?|Pip|Npm|Chmod|Rm|Export|Unset|Dos2unix|Iconv) "
+)
+
+
+def golden_fixes() -> dict[str, str]:
+    """Each fix in the expected messages of the tests, and a file that contains it."""
+    found: dict[str, str] = {}
+    for folder in ("spec/cases", "plan/cases", "cli/golden", "render/golden"):
+        for path in sorted((_ROOT / folder).glob("*.txt")):
+            for match in _SHOWN_FIX.finditer(path.read_text(encoding="utf-8")):
+                found.setdefault(match[1], f"{folder}/{path.name}")
+    return found
+
+
+def test_a_fix_starts_with_a_capital_or_with_code() -> None:
+    fixes = golden_fixes()
+    assert len(fixes) > 200, "the pattern finds the fixes"
+    assert [f"{path}: {fix}" for fix, path in fixes.items() if not _START.match(fix)] == []
+    rules = [(rule.code, rule.fix) for rule in RULES.values()]
+    causes = [(cause.code, cause.action) for cause in CAUSES.values()]
+    commands = [(each.code, each.fix) for group in GROUPS for each in group.codes]
+    services = [(code, fix) for code, (_, fix) in TABLE.items()]
+    resizes = list(RESIZE_FIX.items())
+    written = [*rules, *causes, *commands, *services, *resizes]
+    assert [f"{code}: {fix}" for code, fix in written if fix and not _START.match(fix)] == []
+
+
+def test_no_command_is_capitalized() -> None:
+    found = [fix for fix in golden_fixes() if _CAPITALIZED_COMMAND.search(fix)]
+    assert found == []

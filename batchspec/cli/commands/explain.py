@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
@@ -73,7 +72,8 @@ def _unknown(code: str, by_lower: Mapping[str, str]) -> Diagnostic:
 def _lines(explanation: Explanation) -> Iterator[str]:
     yield f"{explanation.code} ({explanation.kind})"
     yield ""
-    yield _filled(_sentence(explanation.title))
+    title = explanation.title
+    yield _filled(_sentence(f"{title[:1].upper()}{title[1:]}"))
     parts = (("Why", explanation.why), ("Effect", explanation.effect), ("Fix", explanation.fix))
     for label, text in parts:
         if text:
@@ -82,12 +82,14 @@ def _lines(explanation: Explanation) -> Iterator[str]:
 
 
 def _filled(text: str) -> str:
-    return textwrap.fill(text, 80, break_long_words=False, break_on_hyphens=False)
+    from batchspec.render.output import wrap
+
+    return "\n".join(wrap(text, 80))
 
 
 def _sentence(text: str) -> str:
-    """A text with a capital and a period; a command at its start stays as it is."""
-    return f"{text[:1].upper()}{text[1:]}".rstrip(".") + "."
+    """A text with a period."""
+    return text if text.endswith((".", "?")) else f"{text}."
 
 
 def _explanations() -> Mapping[str, Explanation]:
