@@ -141,20 +141,31 @@ async def confirm_and_execute(
             return Exit.DONE
     if needs_confirmation(plan) and not confirm_plan(plan, progress, yes=yes):
         return Exit.DONE
-    return await execute(plan, session, progress, yes=yes)
+    return await execute(plan, session, progress, yes=yes, verbose=verbose)
 
 
 async def execute(
-    plan: Plan, session: Session, progress: ProgressKind, *, yes: bool, verb: str = "apply"
+    plan: Plan,
+    session: Session,
+    progress: ProgressKind,
+    *,
+    yes: bool,
+    verb: str = "apply",
+    verbose: bool = False,
 ) -> int:
     """Run a plan, show its progress, and print a summary; the exit code.
 
-    ``verb`` is the command that resumes it.
+    ``verb`` is the command that resumes it; ``verbose`` shows the ids of nodes in full.
     """
     interrupts = Interrupts()
     clock = SystemClock(interrupts.cancellation)
     view = open_view(
-        Kind(progress.value), sys.stdout, now=clock.now, environ=os.environ, version=__version__
+        Kind(progress.value),
+        sys.stdout,
+        now=clock.now,
+        environ=os.environ,
+        version=__version__,
+        full_ids=verbose,
     )
     tally = Tally()
     record = _open_record(plan, session, clock, progress)

@@ -84,7 +84,12 @@ TargetOption: TypeAlias = Annotated[
 ]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question.")]
 Verbose: TypeAlias = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Print more: the requests of a plan, error details.")
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        help="Print more: the requests of a plan, full ids of nodes, error details.",
+    ),
 ]
 Progress: TypeAlias = Annotated[
     ProgressKind,

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
         nothing_failed,
     )
     from batchspec.render.inventory import inventory_json, inventory_text
-    from batchspec.render.output import json_text
+    from batchspec.render.node_ids import NodeIds
+    from batchspec.render.output import json_text, wrap
     from batchspec.render.plan import plan_json, plan_markdown, plan_text, refusal_markdown
     from batchspec.render.progress import Kind, View, open_view
     from batchspec.render.progress.json_stream import JsonView, read_record
@@ -52,6 +53,7 @@ __all__ = [
     "Failures",
     "JsonView",
     "Kind",
+    "NodeIds",
     "Report",
     "Status",
     "Tally",
@@ -89,6 +91,7 @@ __all__ = [
     "summary_text",
     "symbols_for",
     "wants_color",
+    "wrap",
 ]
 
 _NAMES = {
@@ -108,7 +111,8 @@ _NAMES = {
         "inventory_json",
         "inventory_text",
     ),
-    "output": ("json_text",),
+    "node_ids": ("NodeIds",),
+    "output": ("json_text", "wrap"),
     "plan": (
         "plan_json",
         "plan_markdown",

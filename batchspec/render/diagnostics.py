@@ -8,6 +8,7 @@ from itertools import accumulate
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.render import units
+from batchspec.render.node_ids import NodeIds
 from batchspec.render.output import clean, flat
 from batchspec.render.style import Style
 
@@ -45,7 +46,8 @@ def diagnostics_text(
     problems: Sequence[Diagnostic], *, color: bool = False, width: int = 100
 ) -> str:
     """Several diagnostics, followed by their number; a single one has no number."""
-    texts = [diagnostic_text(problem, color=color, width=width) for problem in problems]
+    short = map(NodeIds().problem, problems)
+    texts = [diagnostic_text(problem, color=color, width=width) for problem in short]
     if len(problems) > 1:
         texts.append(severity_counts(problems))
     apart = "\n\n" if any("\n" in text for text in texts) else "\n"

@@ -9,8 +9,9 @@ from batchspec.diagnostics import Diagnostic, redact
 from batchspec.observe import Failure
 from batchspec.plan.observed import AccountNames, TaskFacts
 from batchspec.render import units
+from batchspec.render.node_ids import NodeIds
 from batchspec.render.output import flat, json_text, wrap
-from batchspec.render.run_text import account_line, first_sentence, short_node, tail_lines
+from batchspec.render.run_text import account_line, first_sentence, tail_lines
 from batchspec.render.style import Style
 
 _CAUSES = {
@@ -107,8 +108,11 @@ def failures_text(failures: Failures, *, color: bool = False, width: int = 80) -
         return "\n".join([*lines, f"No task of {flat(failures.name)} has failed."])
     if failures.tasks:
         lines.append(f"{units.counted(failures.tasks, 'task')} of {flat(failures.name)} failed.")
+    ids = NodeIds()
     for failure in failures.found:
-        lines += ["", *_paragraph(failures, failure, style, width)]
+        ids.add(failure.named if failure.of_nodes else ())
+    for failure in failures.found:
+        lines += ["", *_paragraph(failures, failure, ids, style, width)]
     several = sum(not failure.of_nodes for failure in failures.found) > 1
     if several and failures.retry is not None:
         lines += ["", f"Retry all: {style('bold', flat(failures.retry(None)))}"]
@@ -123,7 +127,9 @@ def _command(failures: Failures, failure: Failure) -> str:
     return failures.retry(failure.key)
 
 
-def _paragraph(failures: Failures, failure: Failure, style: Style, width: int) -> Iterator[str]:
+def _paragraph(
+    failures: Failures, failure: Failure, ids: NodeIds, style: Style, width: int
+) -> Iterator[str]:
     noun = "node" if failure.of_nodes else "task"
     head = f"{style('error', flat(failure.key))}  {units.counted(failure.count, noun)}"
     if failure.earlier:
@@ -133,16 +139,17 @@ def _paragraph(failures: Failures, failure: Failure, style: Style, width: int) -
     yield f"{head}: {cause}" if cause else head
     if failure.named:
         more = failure.count - len(failure.named)
-        names = ", ".join(flat(name) for name in failure.named)
+        names = ", ".join(flat(ids(name)) for name in failure.named)
         yield from _indented(names + (f", and {more:,} more" if more else ""), width)
     if failure.message and not failure.cause.startswith("exit-"):
-        yield from _indented(first_sentence(failure.message), width)
+        yield from _indented(first_sentence(ids(failure.message)), width)
+    sample = f"{noun} {flat(ids(failure.sample))}" if failure.of_nodes else flat(failure.sample)
     tail = list(tail_lines(failure.text))
     if tail:
-        yield style("dim", f"  {failure.file} of {_sample(failure)}:")
+        yield style("dim", f"  {failure.file} of {sample}:")
         yield from tail
     elif failure.file:
-        yield style("dim", f"  {failure.file} of {_sample(failure)} is empty or deleted")
+        yield style("dim", f"  {failure.file} of {sample} is empty or deleted")
     if failure.of_nodes:
         task = _NODE_TASKS.get(failure.cause)
         then = f"Fix `{task}`, then" if task else "Then"
@@ -163,12 +170,6 @@ def _cause(failure: Failure) -> str:
     if failure.group:
         return known or "nothing was written to stderr"
     return known
-
-
-def _sample(failure: Failure) -> str:
-    """The id of the task or node whose output is shown; the list above has the id of a node."""
-    sample = flat(failure.sample)
-    return f"node {short_node(sample)}" if failure.of_nodes else sample
 
 
 def _indented(text: str, width: int) -> Iterator[str]:

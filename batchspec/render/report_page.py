@@ -13,6 +13,7 @@ from batchspec.diagnostics import Diagnostic
 from batchspec.plan import Verb
 from batchspec.plan.observed import AccountNames
 from batchspec.render import units
+from batchspec.render.node_ids import NodeIds
 from batchspec.render.output import clean, flat
 from batchspec.render.progress.json_stream import moment
 from batchspec.render.report import Phase, Report, StepReport, StepState, Tally
@@ -197,14 +198,16 @@ def _page(attempts: Sequence[Attempt]) -> Iterator[str]:
 
 def _attempt(timeline: Timeline, suffix: str) -> Iterator[str]:
     """The sections of one attempt; ``suffix`` is part of their titles."""
-    report = timeline.report
+    report, ids = timeline.report, NodeIds()
+    ids.add(node.node for node in report.nodes)
     yield from _section(f"Tasks{suffix}", tasks_chart(timeline.points, report.seconds))
     steps = {step.step: step for step in report.steps}
     chart = steps_chart(timeline.spans, steps, report.seconds)
     yield from _section(f"Timeline{suffix}", chart)
-    yield from _section(f"Failed tasks{suffix}", _failures(report))
-    yield from _section(f"Failed nodes{suffix}", map(_node, report.nodes))
-    yield from _section(f"Problems{suffix}", map(_problem, report.problems))
+    yield from _section(f"Failed tasks{suffix}", _failures(report, ids))
+    yield from _section(f"Failed nodes{suffix}", (_node(node, ids) for node in report.nodes))
+    yield from _section(f"Problems{suffix}", map(_problem, map(ids.problem, report.problems)))
+    yield from _section(f"Waits{suffix}", map(_wait, map(ids.waiting, report.waits)))
     yield from _section(f"Left in the account{suffix}", _left(report))
     yield from _section(f"Steps{suffix}", _steps(report.steps))
 
@@ -264,21 +267,21 @@ def _facts(report: Report) -> Iterator[str]:
     yield "</dl>"
 
 
-def _failures(report: Report) -> Iterator[str]:
-    yield from map(_task, report.failures)
+def _failures(report: Report, ids: NodeIds) -> Iterator[str]:
+    yield from (_task(task, ids) for task in report.failures)
     more = report.tasks.failed - len(report.failures)
     if report.failures and more > 0:
         yield f"<p>... and {more:,} more</p>"
 
 
-def _task(task: TaskFailed) -> str:
-    node = f" on {task.node}" if task.node else ""
+def _task(task: TaskFailed, ids: NodeIds) -> str:
+    node = f" on {ids(task.node)}" if task.node else ""
     head = f"{flat(task.task)}: {flat(task_cause(task))}{flat(node)}"
     return _details(head, task.stderr)
 
 
-def _node(node: NodeFailed) -> str:
-    return _details(f"{flat(node.node)}: {node_cause(node)}", node.stderr)
+def _node(node: NodeFailed, ids: NodeIds) -> str:
+    return _details(f"{flat(ids(node.node))}: {ids(node_cause(node))}", node.stderr)
 
 
 def _details(head: str, text: str) -> str:

@@ -160,7 +160,6 @@ def gate_text(gate: Gate) -> str:
             return "asks first"
 
 
-_NODE = 24
 TAIL = 20
 """How many of the last lines of stderr are shown."""
 
@@ -304,7 +303,7 @@ def schedule_text(event: ScheduleSeen) -> str:
 def failure_lines(event: TaskFailed | NodeFailed) -> Iterator[str]:
     """A failed task or node: where, why, and the last lines of its stderr."""
     if isinstance(event, TaskFailed):
-        node = f" on node {short_node(event.node)}" if event.node else ""
+        node = f" on node {event.node}" if event.node else ""
         yield flat(f"task {event.task} of job {event.job} failed{node}: {task_cause(event)}")
     else:
         yield flat(f"node {event.node} of pool {event.pool}: {node_cause(event)}")
@@ -337,11 +336,6 @@ def node_cause(event: NodeFailed) -> str:
 def first_sentence(message: str) -> str:
     """The message of a service error without its details, which follow ``; name: value``."""
     return flat(message.partition("; ")[0])
-
-
-def short_node(node: str) -> str:
-    """The id of a node, cut where it is as long as those of Azure Batch (72 characters)."""
-    return node if len(node) <= _NODE else f"{node[: _NODE - 3]}..."
 
 
 def tail_lines(stderr: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from batchspec.account import TaskCounts
 from batchspec.apply.events import Waiting
 from batchspec.plan.observed import AccountNames, ScheduleFacts
 from batchspec.render import units
+from batchspec.render.node_ids import NodeIds
 from batchspec.render.output import flat, json_text
 from batchspec.render.progress.json_stream import moment
 from batchspec.render.report import waiting_json
@@ -99,7 +100,8 @@ def _lines(status: Status, style: Style) -> Iterator[str]:
         yield f"tasks  {_tasks(status, status.tasks)}"
     yield from (f"       {line}" for line in stage_lines(status.stages))
     label = "cause" if status.job_state == "completed" else "waits"
-    for wait in status.waits:
+    ids = NodeIds()
+    for wait in map(ids.waiting, status.waits):
         yield f"{label}  {style('warning', flat(wait.summary))}"
         yield from (f"       {flat(text)}" for text in (wait.detail, wait.action) if text)
 

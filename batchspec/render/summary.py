@@ -11,6 +11,7 @@ from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan import Verb
 from batchspec.render import units
 from batchspec.render.diagnostics import cell_width
+from batchspec.render.node_ids import NodeIds
 from batchspec.render.output import clean, flat, wrap
 from batchspec.render.questions import left_lines
 from batchspec.render.report import Report, StepState
@@ -60,7 +61,7 @@ def _facts(report: Report, width: int) -> Iterator[str]:
         yield from _row("tasks", _tasks(report), width)
     for line in stage_lines(report.stages):
         yield from _row("", line, width)
-    for wait in report.waits:
+    for wait in map(NodeIds().waiting, report.waits):
         yield from _row("waits" if report.outcome is None else "cause", flat(wait.summary), width)
     if report.schedule is not None:
         yield from _row("jobs", schedule_text(report.schedule), width)

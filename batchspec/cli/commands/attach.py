@@ -44,4 +44,4 @@ async def attach(
         # Nothing is created, and `apply` confirmed the clean-up of a run of this version.
         if plan.questions and not confirm_plan(plan, progress, yes=yes):
             return Exit.DONE
-        return await execute(plan, session, progress, yes=yes, verb="attach")
+        return await execute(plan, session, progress, yes=yes, verb="attach", verbose=verbose)

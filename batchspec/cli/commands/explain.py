@@ -82,7 +82,7 @@ def _lines(explanation: Explanation) -> Iterator[str]:
 
 
 def _filled(text: str) -> str:
-    from batchspec.render.output import wrap
+    from batchspec.render import wrap
 
     return "\n".join(wrap(text, 80))
 

@@ -49,6 +49,7 @@ async def logs(
     from batchspec.cli.load import load_spec
     from batchspec.cli.resume_command import resume_command
     from batchspec.observe import counted_jobs, find_node_output, jobs_of
+    from batchspec.render import NodeIds
     from batchspec.render.logs import no_output, stored_note
 
     options = RunOptions.of(spec, variables, variable_files, target)
@@ -58,9 +59,11 @@ async def logs(
         jobs = counted_jobs(await jobs_of(loaded, cloud))
         if start_task is not None:
             found = await find_node_output(loaded, jobs, cloud, start_task, file)
-            subject = f"the start task of {found.node}"
+            ids = NodeIds()
+            ids.add((found.node, found.like))
+            subject = f"the start task of {ids(found.node)}"
             if found.like:
-                err(stored_note(subject, found.like))
+                err(stored_note(subject, ids(found.like)))
             missing = no_output(subject, file, kept=None)
             return await _show(found.output, cloud, subject, file, follow=follow, missing=missing)
         if task is None:

@@ -8,11 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, TextIO
 
-from batchspec.apply.events import Stamped
+from batchspec.apply.events import (
+    Event,
+    NodeFailed,
+    Noticed,
+    Stamped,
+    StepFailed,
+    TaskFailed,
+    Waiting,
+)
+from batchspec.render.node_ids import NodeIds
 from batchspec.render.progress.json_stream import JsonView
 from batchspec.render.progress.line_views import PlainView, QuietView
 from batchspec.render.style import symbols_for, wants_color
@@ -53,24 +63,59 @@ def open_view(
     version: str = "",
     width: int | None = None,
     height: int | None = None,
+    full_ids: bool = False,
 ) -> View:
     """The view of a kind on a stream; ``auto`` is ``live`` on a terminal, else ``plain``.
 
     ``now`` is the clock of the events; the live view shows elapsed time between them. ``version``
     is the version of batchspec in the first line of ``json``. ``width`` and ``height`` fix the size
-    of the live view; by default it follows the terminal.
+    of the live view; by default it follows the terminal. Ids of nodes are shortened, except with
+    ``full_ids`` and in ``json``.
     """
     if kind is Kind.AUTO:
         terminal = stream.isatty() and environ.get("TERM") != "dumb"
         kind = Kind.LIVE if terminal else Kind.PLAIN
-    match kind:
-        case Kind.JSON:
-            return JsonView(stream, version)
-        case Kind.PLAIN:
-            return PlainView(stream)
-        case Kind.QUIET:
-            return QuietView(stream, color=wants_color(stream, environ))
-    from batchspec.render.progress.live import LiveView, console_on  # noqa: PLC0415  (rich)
+    if kind is Kind.JSON:
+        return JsonView(stream, version)
+    if kind is Kind.PLAIN:
+        view: View = PlainView(stream)
+    elif kind is Kind.QUIET:
+        view = QuietView(stream, color=wants_color(stream, environ))
+    else:
+        from batchspec.render.progress.live import LiveView, console_on  # noqa: PLC0415  (rich)
 
-    console = console_on(stream, environ, width=width, height=height)
-    return LiveView(console, now, symbols_for(stream))
+        console = console_on(stream, environ, width=width, height=height)
+        view = LiveView(console, now, symbols_for(stream))
+    return view if full_ids else _WithShortIds(view)
+
+
+@dataclass(slots=True)
+class _WithShortIds:
+    """A view that shows the ids of nodes shortened."""
+
+    view: View
+    ids: NodeIds = field(default_factory=NodeIds)
+
+    def __call__(self, stamped: Stamped) -> None:
+        self.view(replace(stamped, event=_shortened(stamped.event, self.ids)))
+
+    def paused(self) -> AbstractContextManager[None]:
+        return self.view.paused()
+
+    def close(self) -> None:
+        self.view.close()
+
+
+def _shortened(event: Event, ids: NodeIds) -> Event:
+    """The event with short ids of nodes; what tasks and nodes have written stays as it is."""
+    match event:
+        case TaskFailed(node=node, message=message) if node is not None:
+            return replace(event, node=ids(node), message=ids(message))
+        case NodeFailed(node=node, message=message):
+            return replace(event, node=ids(node), message=ids(message))
+        case Waiting():
+            return ids.waiting(event)
+        case Noticed(problem) | StepFailed(problem=problem):
+            return replace(event, problem=ids.problem(problem))
+        case _:
+            return event
