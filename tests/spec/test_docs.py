@@ -26,7 +26,13 @@ REST = {
 
 
 @pytest.mark.parametrize(
-    "tool", ["generate_coverage", "generate_reference", "generate_property_rules"]
+    "tool",
+    [
+        "generate_coverage",
+        "generate_create_errors",
+        "generate_property_rules",
+        "generate_reference",
+    ],
 )
 def test_up_to_date(tool: str) -> None:
     """After a change of the language or of what the local service does, run the tool."""
