@@ -76,14 +76,16 @@ SIGTERM (from a CI system that cancels its job), a terminal that closes, and a c
 | file in `.batchspec/NAME/` | content |
 | --- | --- |
 | `results.jsonl` | the results that were downloaded to this machine |
-| `runs/TIME/events.jsonl` | the events of a run, for `batchspec report` |
-| `runs/TIME/failed/` | the last lines of stderr of failed tasks |
+| `runs/ID/events.jsonl` | the events of a run, for `batchspec report` |
+| `runs/ID/failed/` | the last lines of stderr of failed tasks |
 | `requests.log` | the requests of commands with `--debug` |
 
-Only `batchspec report` reads `runs/`, so you can delete it. The last 30 runs are kept; older ones
-are deleted when a run starts. With `batchspec --debug COMMAND`, or `BATCHSPEC_LOG=debug` in
-the environment, `requests.log` contains a line for each request: method, URL without signatures,
-status, duration, request id. None of these files contains a secret.
+Only `batchspec report` reads `runs/`, so you can delete it. The id of a run is the time of its
+start, in UTC; `batchspec report SPEC --run ID` shows that run, and a unique prefix such as the day
+and hour is enough. The last 30 runs are kept; older ones are deleted when a run starts. With
+`batchspec --debug COMMAND`, or `BATCHSPEC_LOG=debug` in the environment, `requests.log` contains a
+line for each request: method, URL without signatures, status, duration, request id. None of these
+files contains a secret.
 
 ## Exit codes
 

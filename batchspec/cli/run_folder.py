@@ -1,6 +1,6 @@
 """What is written to ``.batchspec/NAME/`` beside a spec: the records of its runs, a request log.
 
-``runs/TIME/`` contains the events of a run and the stderr of its failed tasks. Only
+``runs/ID/`` contains the events of a run and the stderr of its failed tasks. Only
 ``batchspec report`` reads it; a run continues without it where it cannot be written.
 """
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -25,8 +26,10 @@ from batchspec.apply.events import (
     TaskFailed,
     TasksSeen,
 )
+from batchspec.cli.commands.report import report
 from batchspec.cli.run_folder import KEPT, RunFolder, recorded_runs, runs_folder
-from batchspec.diagnostics import Diagnostic, Place, Severity
+from batchspec.diagnostics import Diagnostic, Place, Severity, UsageError
+from batchspec.exit_codes import Exit
 from batchspec.render import Attempt, JsonView, build_timeline, last_run, page_html, read_record
 from batchspec.render.report_page import POINTS
 from tests.cli.conftest import Workplace
@@ -34,6 +37,7 @@ from tests.render import golden
 from tests.render.recordings import RECORDINGS, START
 
 GOLDEN = Path(__file__).parent / "golden"
+RECORDED = Path(__file__).parents[1] / "render" / "golden" / "good.jsonl"
 EMPTY = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta"}
 
 
@@ -282,3 +286,35 @@ def test_a_retry_and_a_destroy_later_the_report_is_of_the_run(mixed_alone: Workp
     wrong = place.run("report", place.spec, "--run", "x")
     assert wrong.code == 2
     assert destroyed in wrong.err
+
+
+def test_a_run_is_chosen_by_id_prefix_or_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        "version: 1\nname: demo\njob: {max_wall_clock_time: 1h}\n"
+        "pool: {vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}\n"
+        "tasks: {one: {command: hostname}}\n",
+        encoding="utf-8",
+    )
+    runs = runs_folder(spec, "demo")
+    ids = ("20261130T101112.000001Z", "20261201T101112.000001Z", "20261201T111112.000001Z")
+    for name in ids:
+        (runs / name).mkdir(parents=True)
+        shutil.copy(RECORDED, runs / name / "events.jsonl")
+    first, second, third = ids
+    for text, page in (
+        (first, first),
+        ("20261130", first),
+        (f".batchspec/demo/runs/{second}", second),
+        (f".batchspec/demo/runs/{third}/report.html", third),
+    ):
+        assert report(spec, run=text) == Exit.DONE
+        assert f"runs/{page}/report.html" in capsys.readouterr().out
+    with pytest.raises(UsageError) as caught:
+        report(spec, run="20261201")
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.detail) == ("no-such-run", f"{second}\n{third}")
+    assert f"`batchspec report --run {third}`" in problem.fix

@@ -29,8 +29,8 @@ def report(
         typer.Option(
             "--run",
             metavar="ID",
-            help="The run whose last attempt has this id: the name of its folder or a unique "
-            "prefix of it.",
+            help="The run whose last attempt has this id, a unique prefix of it, or the path of "
+            "its folder or page.",
         ),
     ] = "",
     variables: Variables = None,
@@ -74,12 +74,14 @@ def _attempt(record: Path) -> Attempt:
         return Attempt(record.parent.name, build_timeline(read_record(lines)))
 
 
-def _find(run: str, records: Sequence[Path]) -> Path:
-    """The record whose id starts with ``run``.
+def _find(text: str, records: Sequence[Path]) -> Path:
+    """The record whose id starts with ``text``, or whose folder or page has this path.
 
     Raises:
         UsageError: there is none, or more than one.
     """
+    parts = Path(text).parts
+    run = parts[parts.index("runs") + 1] if "runs" in parts[:-1] else text
     matches = [record for record in records if record.parent.name.startswith(run)]
     if len(matches) == 1:
         return matches[0]
@@ -87,8 +89,9 @@ def _find(run: str, records: Sequence[Path]) -> Path:
         summary = f"the ids of {len(matches)} recorded runs start with {run!r}"
     else:
         summary = f"no recorded run has an id that starts with {run!r}"
-    names = "\n".join(record.parent.name for record in matches or records)
-    raise UsageError(Diagnostic("no-such-run", summary, names, fix="Use one of these ids."))
+    names = [record.parent.name for record in matches or records]
+    fix = f"Use one of these ids: `batchspec report --run {names[-1]}` shows the newest of them."
+    raise UsageError(Diagnostic("no-such-run", summary, "\n".join(names), fix=fix))
 
 
 def _no_record(name: str, runs: Path) -> Diagnostic:
