@@ -327,6 +327,7 @@ MACHINE: tuple[PropertyRule, ...] = (
         "licenseType",
         r"(?:windows_)?(?:server|client)",
         "Windows_Server or Windows_Client",
+        fix="Write one of these values.",
     ),
     requires(
         "uefi-settings",

@@ -110,7 +110,7 @@ _MOST_SLOTS = 256
     (*POOLS, _UPDATES[0]),
     ("taskSlotsPerNode", "vmSize"),
     "out-of-range",
-    "`taskSlotsPerNode` must be 1 to 4 times the number of cores of `vmSize`, and at most 256.",
+    "`taskSlotsPerNode` must be from 1 to 4 times the number of cores of `vmSize`, at most 256.",
     fix="Decrease it, or use a larger `vm_size`.",
 )
 def pool_slots(given: Properties) -> Iterator[Found]:
@@ -121,7 +121,7 @@ def pool_slots(given: Properties) -> Iterator[Found]:
     if slots is not None and not 1 <= slots <= most:
         why = f" for {known} cores" if known and most < _MOST_SLOTS else ""
         yield Found(
-            ("taskSlotsPerNode",), f"`taskSlotsPerNode` must be 1 to {most}{why}, not {slots}"
+            ("taskSlotsPerNode",), f"`taskSlotsPerNode` must be from 1 to {most}{why}, not {slots}"
         )
 
 

@@ -156,9 +156,9 @@ def in_range(
     reserved: tuple[int, ...] = (),
 ) -> PropertyRule:
     """An integer from ``least`` to ``most``, or ``also``, but none that is ``reserved``."""
-    bounds = f"{least} to {most}" if most is not None else f"at least {least}"
+    bounds = f"from {least} to {most}" if most is not None else f"at least {least}"
     bounds += f", or {also} for no limit" if also is not None else ""
-    bounds += f", without {' and '.join(map(str, reserved))}" if reserved else ""
+    bounds += f", except {' and '.join(map(str, reserved))}" if reserved else ""
 
     def check(given: Properties) -> Iterator[Found]:
         value = given.number(prop)
@@ -234,6 +234,7 @@ def matches(
     form: str,
     *,
     items: bool = False,
+    fix: str = "Write it in this form.",
     reason: str = "",
 ) -> PropertyRule:
     """A string (or each of a list) that matches a pattern in any case; ``form`` describes it."""
@@ -246,7 +247,7 @@ def matches(
                 path: Path = (prop, index) if items else (prop,)
                 yield Found(path, f"`{prop}` must be {form}, not {shown(value)}")
 
-    text, fix = f"`{prop}` must be {form}.", "Write it in this form."
+    text = f"`{prop}` must be {form}."
     return PropertyRule(name, models, (prop,), "bad-format", text, check, fix, reason=reason)
 
 

@@ -214,12 +214,15 @@ def unknown_key(
 ) -> Diagnostic:
     """A key that does not exist."""
     advice = retired_keys.advice(key, known)
+    other = did_you_mean(key, known)
+    if set(known) == {"existing"} and nearest(key, known) is None:
+        other = "Remove it, or replace `existing` by `id` to let batchspec create the pool."
     return Diagnostic(
         "unknown-key",
         f"`{_short(key)}` is not a key of {_called(schema, name)}",
         detail=advice.why,
         where=node.name,
-        fix=advice.fix or " ".join(filter(None, (_invisible(key), did_you_mean(key, known)))),
+        fix=advice.fix or " ".join(filter(None, (_invisible(key), other))),
     )
 
 

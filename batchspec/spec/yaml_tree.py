@@ -264,7 +264,7 @@ def ambiguous_numbers(root: Node) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 "ambiguous-number",
                 f"`{node.raw}` is a string here, and a number in an editor",
-                "Editors read YAML 1.2, in which it is a number; YAML 1.1 may differ again.",
+                "Readers of YAML 1.2, such as editors, take it for a number.",
                 where=node.where,
                 fix=f'Write "{node.raw}" in quotes.',
                 severity=Severity.WARNING,

@@ -331,7 +331,7 @@ def test_the_reply_names_property_value_and_reason(service: Service) -> None:
     assert answer.values == {
         "PropertyName": "backendPort",
         "PropertyValue": "29877",
-        "Reason": "BackendPort must be 1 to 65535, without 29876 and 29877, not 29877.",
+        "Reason": "BackendPort must be from 1 to 65535, except 29876 and 29877, not 29877.",
     }
 
 
