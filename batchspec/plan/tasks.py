@@ -330,8 +330,8 @@ def _own_id(template: Template, scope: Mapping[str, object]) -> str:
     elif len(name) > 64:
         summary = f"a task's id has at most 64 characters, and {name!r} has {len(name)}"
     else:
-        summary = f"{name!r} cannot be a task's id: letters, digits, `-` and `_` can"
-    fix = "Make a text fit with `| slug`, or a long one with `| hash`."
+        summary = f"{name!r} is not a valid task id: use only letters, digits, `-` and `_`"
+    fix = "Use `| slug` to replace other characters, or `| hash` to shorten a long text."
     raise SpecError(Diagnostic("task-id", summary, where=template.where, fix=fix))
 
 
