@@ -19,6 +19,7 @@ from jsonschema import Draft7Validator
 from batchspec.diagnostics import Diagnostics, SpecError
 from batchspec.render import diagnostics_text
 from batchspec.spec import Spec, expanded_document, load_schema, read_spec
+from batchspec.spec.formats import LONGEST
 from batchspec.spec.source import source
 from batchspec.spec.validator import validated
 from batchspec.spec.yaml_tree import parse
@@ -205,7 +206,7 @@ def test_the_validator_agrees_with_jsonschema(tree: dict[str, Any]) -> None:
     root = parse(source(as_text(tree), "f"))
     problems = Diagnostics()
     validated(root, problems)
-    ours = {p.code for p in problems.found} - STRICTER
+    ours = {p.code for p in problems.found if LONGER_THAN_ANY not in p.summary} - STRICTER
     theirs = [error.message for error in VALIDATOR.iter_errors(root.plain())]
     assert bool(theirs) == bool(ours) or {p.code for p in problems.found} & STRICTER, (ours, theirs)
 
@@ -214,5 +215,7 @@ def as_text(tree: dict[str, Any]) -> str:
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
+LONGER_THAN_ANY = f"must be at most {LONGEST.days} days"
+"""A duration that the schema accepts by its form, and that the service cannot store."""
 STRICTER = {"either-or", "not-a-time", "not-a-duration"}
 """What the schema cannot say: what is no time, or more than any; what excludes what."""
