@@ -73,7 +73,7 @@ tasks:
   first: {id: first, command: hostname}
   last: {depends_on: {task_ids: [fisrt]}, command: hostname}
 """,
-            ":8:34: error: last depends on 'fisrt', and no task has this id",
+            ":8:34: error: a task of last depends on 'fisrt', and no task has this id",
         ),
         (
             """\
@@ -149,7 +149,12 @@ tasks:
         ("who,number\nme,1\nyou,2\n", "1", "s-{{ a }}", []),
         ("who,number\nme,1\nyou,x\n", "1", "s-{{ a }}", ["11:19: error: `{{ number | int }}`"]),
         ("who,number\nme,1\nMe,2\n", "1", "s-{{ a }}", ["10:9: error: two tasks of rows"]),
-        ("who,number\nm e,1\n", "1", "s-{{ a }}", ["10:9: error: 'row-m e' cannot be"]),
+        (
+            "who,number\nm e,1\n",
+            "1",
+            "s-{{ a }}",
+            ["10:9: error: 'row-m e' is not a valid task id"],
+        ),
         ("who,number\nme,1\n", "1", "s-{{ b }}", ["18:9: error: two tasks of sweep"]),
         (
             "who,number\nme,1\n",

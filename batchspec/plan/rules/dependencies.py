@@ -241,7 +241,9 @@ class _Scan:
             if not fix and lower in stages and stages[lower] != stage.name:
                 fix = f"To wait for all tasks of the stage, write `needs: [{stages[lower]}]`."
             yield Finding(
-                f"{stage.name} depends on {name!r}, and no task has this id", where, fix=fix
+                f"a task of {stage.name} depends on {name!r}, and no task has this id",
+                where,
+                fix=fix,
             )
 
     def _ids(self) -> Iterator[str]:
@@ -256,18 +258,18 @@ class _Scan:
                 continue
             there = wanted.found.count(1)
             first = wanted.start + max(0, missing)
-            number = f"{wanted.start} to {wanted.end}"
+            stage, ids = wanted.stage.name, f"{wanted.start} to {wanted.end}"
+            depends = f"a task of {stage} depends on the ids {ids}"
             if not there:
                 yield Finding(
-                    f"{wanted.stage.name} depends on the ids {number}, and no task has one of them",
+                    f"{depends}, and no task has one of them",
                     wanted.where,
                     "A range refers to ids that are whole numbers.",
                 )
             else:
                 all_before = there == missing
                 yield Finding(
-                    f"{wanted.stage.name} depends on the ids {number}, and no task has the id"
-                    f" {first}",
+                    f"{depends}, and no task has the id {first}",
                     wanted.where,
                     f"{there:,} of {wanted.length:,} ids exist.",
                     f"Write `end: {first - 1}`." if all_before else "",
