@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from batchspec.plan.rules.registry import GROUPS, RULES
     from batchspec.plan.rules.run import created_meanwhile
     from batchspec.plan.stage_tasks import Selection, StageCounts, count_stages, read_recorded
-    from batchspec.plan.task_sets import OPEN, job_base, newest_open
+    from batchspec.plan.task_sets import OPEN, job_base, newest_open, only_manager
     from batchspec.plan.tasks import Task
 
 __all__ = [
@@ -76,6 +76,7 @@ __all__ = [
     "job_base",
     "newest_open",
     "no_run",
+    "only_manager",
     "package_references",
     "plan_file_text",
     "read_plan_file",
@@ -139,6 +140,7 @@ _NAMES = {
         "OPEN",
         "job_base",
         "newest_open",
+        "only_manager",
     ),
     "tasks": ("Task",),
 }

@@ -48,5 +48,20 @@ def test_a_job_manager_task_alone(place: Workplace) -> None:
     report = inside.run("report", inside.spec, "--out", "-")
     assert report.code == 0, report.text
     assert "2 succeeded" in report.out
+    nothing = inside.run("retry", inside.spec)
+    assert (nothing.code, "has failed" in nothing.text) == (0, True), nothing.text
     assert inside.run("destroy", inside.spec, "-y").code == 0
     assert not list(client.list_jobs())
+
+
+def test_a_failed_job_manager_task_is_retried(place: Workplace) -> None:
+    inside = Inside(place.folder, place.home, place.environ)
+    text = SPEC.replace("GO", str(place.folder)).replace("echo managed", "cat MARK && echo managed")
+    text = text.replace("MARK", str(place.folder / "mark"))
+    inside.spec.write_text(text, encoding="utf-8")
+    failed = inside.run("apply", inside.spec)
+    assert failed.code == 3, failed.text
+    (place.folder / "mark").touch()
+    done = inside.run("retry", inside.spec)
+    assert done.code == 0, done.text
+    assert [job.id for job in batch(inside).list_jobs()] == ["managed", "managed-r2"]

@@ -57,7 +57,7 @@ async def retry(
     from batchspec.cli.resume_command import resume_command
     from batchspec.cli.session import open_session
     from batchspec.observe import counted_jobs
-    from batchspec.plan import build_plan, no_run
+    from batchspec.plan import build_plan, no_run, only_manager
     from batchspec.plan.actions import CreateJob, ReplaceJob, RestartNodes, RetryTasks, SubmitTasks
     from batchspec.render import no_such_failure, nothing_failed
 
@@ -68,8 +68,10 @@ async def retry(
             raise UsageError(no_run(session.spec, None))
         only = await _selection(session, causes or (), tasks or ())
         plan = build_plan(session.spec, session.observed, only=only)
-        # A job that consists of its job manager task is created again.
-        retries = SubmitTasks | RetryTasks | RestartNodes | CreateJob | ReplaceJob
+        retries: tuple[type, ...] = (SubmitTasks, RetryTasks, RestartNodes)
+        if only_manager(session.spec):
+            # The service creates the job manager task with the job.
+            retries = (CreateJob, ReplaceJob)
         if not any(isinstance(step.action, retries) for step in plan.steps):
             look = resume_command(options, session.spec, "failures")
             if causes or tasks:
