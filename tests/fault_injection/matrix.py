@@ -69,7 +69,6 @@ TROUBLES = (
     Trouble("preparation-fails", _SPEC, frozenset({4}), ("preparation-failed",)),
     Trouble("task-fails", _SPEC, frozenset({3}), ("exit code 5", '"exit_code":5')),
     Trouble("task-hangs", _SPEC, frozenset({7}), ("time-limit", "limit")),
-    Trouble("dependency-missing", _SPEC, frozenset({4}), ("dependency-missing",)),
     Trouble("dependency-failed", _SPEC, frozenset({3}), ("dependency-failed",)),
     Trouble(
         "job-terminated",
@@ -80,6 +79,13 @@ TROUBLES = (
     ),
     Trouble(
         "job-deleted", _LATER, frozenset({4}), ("job-gone", "JobNotFound"), then=frozenset({0})
+    ),
+    Trouble(
+        "dependency-deleted",
+        _LATER,
+        frozenset({4}),
+        ("dependency-missing",),
+        then=frozenset({0}),
     ),
     Trouble("job-disabled", _LATER, frozenset({7}), ("job-disabled", "disabled")),
     Trouble("pool-deleted", _LATER, frozenset({4}), ("pool-gone",), _OWN, frozenset({0, 2, 4})),
@@ -215,13 +221,13 @@ class Play:
             command = "exit 5"
         if trouble == "task-hangs":
             command = "sleep 1000"
-        if trouble == "dependency-missing":
-            more = "after: {command: 'true', depends_on: {task_ids: [no-such-task]}}"
+        if trouble == "dependency-deleted":
+            gate = json.dumps({"id": "gate", "command": hold})
+            after = "{id: after, command: 'true', depends_on: {task_ids: [gate]}}"
+            more = f"gate: {gate}\n  after: {after}"
         if trouble == "dependency-failed":
             command, more = "exit 5", "after: {command: 'true', needs: [work]}"
         job = "prepare: {command: exit 3}" if trouble == "preparation-fails" else "priority: 0"
-        if trouble == "dependency-missing":
-            job = "uses_task_dependencies: true"
         pool = POOLS[self.cell.kind].format(
             name=self.name,
             machine=MACHINE,
@@ -311,6 +317,9 @@ class Play:
                 batch.begin_terminate_job(name, reason)
             case "job-deleted":
                 batch.begin_delete_job(name)
+            case "dependency-deleted":
+                batch.delete_task(name, "gate")
+                (self.folder / "go").touch()
             case "job-disabled":
                 options = models.BatchJobDisableOptions(disable_tasks="requeue")
                 batch.begin_disable_job(name, options)

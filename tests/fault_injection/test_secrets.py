@@ -197,13 +197,16 @@ def runs(marked: Marked) -> None:
     marked.run("apply", "saved.json", "-v", code=2)
     marked.run("apply", "saved.json", "--var", f"token={SECRET}", "-v")
     marked.run("status", "SPEC", "--format", "json")
-    marked.run("download", "SPEC")
-    marked.run("attach", "SPEC")
+    marked.run("download", "SPEC", "--var", "round=7")
+    marked.run("attach", "SPEC", "--var", "round=7")
+    marked.run("download", "SPEC", code=2)
+    marked.run("download", "SPEC", "-y")
     marked.run("stop", "SPEC", "-y")
     marked.run("report", "SPEC", "--out", "report.html")
     marked.run("list")
     marked.run("list", "--orphans", "--format", "json")
     marked.run("doctor", code=(0, 4))
+    marked.run("explain", "secret-in-clear")
 
 
 def failures(marked: Marked) -> None:
@@ -260,7 +263,7 @@ def azure(marked: Marked) -> None:
 
 def wrong(marked: Marked) -> None:
     """Secrets where they do not belong."""
-    marked.run("validate", "SPEC", "--var", "round=1", given="", code=2)
+    marked.run("validate", "SPEC", "--var", "round=1", given="")
     text = marked.spec.read_text()
     for old, new in (
         ("secret: true}", f"secret: true, default: {SECRET}}}"),
@@ -284,7 +287,7 @@ def bug(marked: Marked) -> None:
         "def build(spec, observed, **options):\n"
         "    url = 'http://x/c?sv=2&sig=c2lnbmF0dXJlMTIz'\n"
         f"    raise RuntimeError(spec, spec.parameters, observed, url, 'AccountKey={BLOB_KEY};')\n"
-        "p.build = build\n"
+        "p.build_plan = build\n"
         "from batchspec.cli.main import main\n"
         "main()\n"
     )

@@ -191,22 +191,30 @@ def test_a_rebooted_node_is_prepared_again(batch: Service, rerun: bool, times: i
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "code"),
     [
-        {"jobReleaseTask": {"commandLine": "x"}},
-        {
-            "jobPreparationTask": {"commandLine": "x"},
-            "jobReleaseTask": {"commandLine": "x", "maxWallClockTime": "PT16M"},
-        },
-        {
-            "jobPreparationTask": {"commandLine": "x", "id": "a"},
-            "jobReleaseTask": {"commandLine": "x", "id": "A"},
-        },
+        ({"jobReleaseTask": {"commandLine": "x"}}, "MissingRequiredProperty"),
+        (
+            {
+                "jobPreparationTask": {"commandLine": "x"},
+                "jobReleaseTask": {"commandLine": "x", "maxWallClockTime": "PT16M"},
+            },
+            "InvalidPropertyValue",
+        ),
+        (
+            {
+                "jobPreparationTask": {"commandLine": "x", "id": "a"},
+                "jobReleaseTask": {"commandLine": "x", "id": "A"},
+            },
+            "InvalidPropertyValue",
+        ),
     ],
 )
-def test_what_the_reference_forbids_is_refused(batch: Service, settings: dict[str, Any]) -> None:
+def test_settings_that_the_reference_forbids_are_refused(
+    batch: Service, settings: dict[str, Any], code: str
+) -> None:
     answer = batch.request("POST", "/jobs", job(**settings))
-    assert (answer.status, answer.code) == (400, "InvalidPropertyValue")
+    assert (answer.status, answer.code) == (400, code)
 
 
 def test_a_job_shows_the_defaults_of_its_preparation_task(batch: Service) -> None:
