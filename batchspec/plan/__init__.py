@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from batchspec.plan.assemble import NO_SUCH_STEP, PARTIAL_PLAN, detached
     from batchspec.plan.attach import build_attach, build_download, no_run
-    from batchspec.plan.build import build_plan
+    from batchspec.plan.build import build_plan, has_retries
     from batchspec.plan.changes import duration_seconds
     from batchspec.plan.cleanup import build_destroy, containers_subject
     from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from batchspec.plan.rules.registry import GROUPS, RULES
     from batchspec.plan.rules.run import created_meanwhile
     from batchspec.plan.stage_tasks import Selection, StageCounts, count_stages, read_recorded
-    from batchspec.plan.task_sets import OPEN, job_base, newest_open, only_manager
+    from batchspec.plan.task_sets import OPEN, job_base, newest_open
     from batchspec.plan.tasks import Task
 
 __all__ = [
@@ -73,10 +73,10 @@ __all__ = [
     "created_meanwhile",
     "detached",
     "duration_seconds",
+    "has_retries",
     "job_base",
     "newest_open",
     "no_run",
-    "only_manager",
     "package_references",
     "plan_file_text",
     "read_plan_file",
@@ -95,7 +95,10 @@ _NAMES = {
         "build_download",
         "no_run",
     ),
-    "build": ("build_plan",),
+    "build": (
+        "build_plan",
+        "has_retries",
+    ),
     "changes": ("duration_seconds",),
     "cleanup": (
         "build_destroy",
@@ -140,7 +143,6 @@ _NAMES = {
         "OPEN",
         "job_base",
         "newest_open",
-        "only_manager",
     ),
     "tasks": ("Task",),
 }

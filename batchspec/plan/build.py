@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from batchspec.diagnostics import Diagnostics, SpecError
-from batchspec.plan.actions import RestartNodes, SubmitTasks
+from batchspec.plan.actions import CreateJob, ReplaceJob, RestartNodes, RetryTasks, SubmitTasks
 from batchspec.plan.assemble import assemble
 from batchspec.plan.cleanup import (
     cleanup_steps,
@@ -117,6 +117,18 @@ def build_plan(
     ended = task_sets.finished and observed.jobs
     stays = staying(spec, observed, observed.jobs[-1].id if ended else task_sets.job)
     return assemble(spec, observed, steps, kept, problems=problems, options=options, stays=stays)
+
+
+def has_retries(spec: Spec, plan: Plan) -> bool:
+    """Whether a plan of ``retry`` runs a task again, or restarts nodes.
+
+    Tasks of changed items have not failed, and a plan that leaves out all tasks has nothing to do.
+    """
+    retries: tuple[type, ...] = (SubmitTasks, RetryTasks, RestartNodes)
+    if only_manager(spec):
+        # The service creates the job manager task with the job.
+        retries = (CreateJob, ReplaceJob)
+    return any(isinstance(step.action, retries) for step in plan.steps)
 
 
 def _task_sets(
@@ -259,7 +271,7 @@ class _Run:
             which = "it" if stage.total == 1 else f"all {stage.total:,}"
             where = f"in job {job}" if stage.before in {0, stage.total} else f"in jobs up to {job}"
             other = stage.other
-            earlier = f", {other:,} with an earlier version of the program" if other else ""
+            earlier = f", {other:,} of an earlier version" if other else ""
             name = stage.stage.name
             yield Step(
                 f"tasks:{name}:kept",

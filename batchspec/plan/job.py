@@ -339,7 +339,7 @@ def _kept_reason(stage: StageTasks) -> str:
     parts = (
         (stage.done, "succeeded"),
         (stage.in_progress, "in progress"),
-        (stage.other, "with an earlier version of the program"),
+        (stage.other, "of an earlier version"),
     )
     return ", ".join(f"{count:,} {text}" for count, text in parts if count)
 

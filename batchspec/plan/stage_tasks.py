@@ -77,8 +77,8 @@ class StageTasks:
     ``before`` of those that are done are in an earlier job. ``again`` of those to submit were in
     an earlier job and did not succeed there, ``changed`` have other work than the newest task of
     their item. ``left`` are not done, and are not to be done now: a selection leaves them out.
-    ``other`` of those done or in progress are of an earlier version of the program. ``lost`` of
-    those to submit succeeded before, and what they wrote is needed and gone. ``superseded`` tasks
+    ``other`` of those done or in progress are of an earlier version. ``lost`` of those to submit
+    succeeded before, and what they wrote is needed and gone. ``superseded`` tasks
     in the job are of an earlier version, have succeeded, and stay. ``absent`` of those left are not
     in the job, and ``failed_before`` of these failed in an earlier one.
     """

@@ -76,7 +76,7 @@ class TaskSets:
     tasks of an earlier version have succeeded and stay in the open job.
     ``since`` is when the first of the tasks that are kept was created; ``None`` if none is.
     ``ended`` is when the last of the earlier jobs ended.
-    ``keeps`` is the digest that the job records where tasks of an earlier version of the program
+    ``keeps`` is the digest that the job records where tasks of an earlier version of the spec
     are kept (:mod:`batchspec.plan.definition`). ``superseded`` counts the changed tasks whose
     earlier version ``(succeeded, failed)``. ``works`` are the digests of the work of all tasks of
     the run, ``read`` the containers (keys) that tasks to be done read as a whole.
@@ -132,7 +132,7 @@ class TaskSets:
 
     @property
     def other(self) -> int:
-        """How many tasks are kept although an earlier version of the program ran them."""
+        """How many tasks are kept although an earlier version of the spec ran them."""
         return sum(stage.other for stage in self.stages)
 
 

@@ -287,7 +287,7 @@ def test_retry_runs_the_failed_tasks_with_the_fixed_program(near: Workplace) -> 
     assert sorted(results(near).values()) == ["one"] * 10 + ["two"] * 2
     said = ok(near.run("apply", near.spec))
     assert "Nothing to do" in said
-    assert "10 tasks ran with an earlier version of the program" in said
+    assert "10 tasks ran with an earlier version of the spec or its files" in said
     assert "--rerun" in said
     ok(near.run("apply", near.spec, "--rerun", "-y"))
     assert set(results(near).values()) == {"two"}

@@ -21,9 +21,10 @@ from batchspec.plan import (
     build_download,
     build_plan,
     detached,
+    has_retries,
 )
 from batchspec.plan.offline import check_offline
-from batchspec.render import diagnostics_text, plan_text
+from batchspec.render import diagnostics_text, nothing_failed, plan_text
 from tests.plan.situation import Situation, read_case, situation
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.yaml"))
@@ -50,6 +51,8 @@ def planned(case: object, folder: Path) -> str:
             command, files = case.get("command", "plan"), given.get("files", True)
             plan, again = (made(command, found, options, files=files) for _ in range(2))
             assert plan.fingerprint == again.fingerprint, "the same situation, the same plan"
+            if command == "retry" and not has_retries(found.spec, plan):
+                return nothing_failed(found.spec.name, look="batchspec failures demo.yaml")
             return plan_text(plan, width=100, here=folder)
     except (SpecError, UsageError) as error:
         return diagnostics_text(error.problems)

@@ -57,8 +57,7 @@ async def retry(
     from batchspec.cli.resume_command import resume_command
     from batchspec.cli.session import open_session
     from batchspec.observe import counted_jobs
-    from batchspec.plan import build_plan, no_run, only_manager
-    from batchspec.plan.actions import CreateJob, ReplaceJob, RestartNodes, RetryTasks, SubmitTasks
+    from batchspec.plan import build_plan, has_retries, no_run
     from batchspec.render import no_such_failure, nothing_failed
 
     options = RunOptions.of(spec, variables, variable_files, target)
@@ -68,11 +67,7 @@ async def retry(
             raise UsageError(no_run(session.spec, None))
         only = await _selection(session, causes or (), tasks or ())
         plan = build_plan(session.spec, session.observed, only=only)
-        retries: tuple[type, ...] = (SubmitTasks, RetryTasks, RestartNodes)
-        if only_manager(session.spec):
-            # The service creates the job manager task with the job.
-            retries = (CreateJob, ReplaceJob)
-        if not any(isinstance(step.action, retries) for step in plan.steps):
+        if not has_retries(session.spec, plan):
             look = resume_command(options, session.spec, "failures")
             if causes or tasks:
                 apply = resume_command(options, session.spec, "apply")

@@ -294,15 +294,17 @@ def work_changed(task_sets: TaskSets) -> Iterator[Finding]:
 @RUN.rule(
     "earlier-version-kept",
     NOTE,
-    title="Tasks of an earlier version of the program count as done",
+    title="Tasks of an earlier version count as done",
     why="`batchspec retry` kept them, and the spec has not changed since.",
     fix="`batchspec apply --rerun` runs everything again.",
 )
 def earlier_version_kept(task_sets: TaskSets) -> Iterator[Finding]:
-    """Tasks that an earlier version of the program has run."""
+    """Tasks that ran with an earlier version of the program, the inputs or the spec."""
     if task_sets.other:
         tasks = "1 task" if task_sets.other == 1 else f"{task_sets.other:,} tasks"
-        yield Finding(f"{tasks} ran with an earlier version of the program (kept by retry)")
+        yield Finding(
+            f"{tasks} ran with an earlier version of the spec or its files (kept by retry)"
+        )
 
 
 @RUN.rule(
