@@ -109,7 +109,7 @@ def build_plan(
         problems.extend(earlier_version_kept(task_sets))
         problems.extend(work_changed(task_sets))
     if steps:
-        problems.extend(other_run(spec, observed, task_sets))
+        problems.extend(other_run(spec, observed, task_sets, steps))
     problems.extend(advice(context, steps, task_sets))
     problems.raise_if_any()
     if task_sets.finished:

@@ -264,7 +264,7 @@ def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
         (steps if step.action is not None else kept).append(step)
     missing = _not_downloaded(spec, observed)
     if steps and missing and not force:
-        raise SpecError(*results_missing(spec, missing), *_others(spec, observed))
+        raise SpecError(*results_missing(spec, observed, missing), *_others(spec, observed))
     return Plan(
         account=observed.account,
         name=spec.name,

@@ -5,8 +5,8 @@ A case is a YAML file with ``about`` (a sentence) and, all optional:
 ``spec``       the spec's text; left out, a small one with three inputs
 ``change``     texts to replace in the spec, old to new
 ``files``      more files beside the spec, path to text; ``null`` takes one away
-``containers`` key to ``{by: SPEC, users: [SPEC], blobs: {NAME: TEXT}}``; ``as_uploaded`` adds the
-               spec's files
+``containers`` key to ``{by: SPEC, users: [SPEC], blobs: {NAME: TEXT}, work: DIGEST}``;
+               ``as_uploaded`` adds the spec's files, ``work`` wrote the blobs
 ``before``     ``{change, files}``: what was different when the pool and the jobs were made; texts
                to replace in the spec of now, and files as they were
 ``pool``       ``{by, state, nodes, metadata, set: {REST name: value}}``: the pool as it was made,
@@ -259,7 +259,8 @@ def _container(given: Mapping[str, Any] | None, key: str, spool: Spool) -> Conta
         return ContainerFacts(None, spool.files(key), spool.blobs(key))
     for name, text in given.get("blobs", {}).items():
         data = text.encode()
-        spool.add_blob(key, Blob(name, len(data), hashlib.md5(data).digest()))
+        md5, work = hashlib.md5(data).digest(), given.get("work", "")
+        spool.add_blob(key, Blob(name, len(data), md5, work=work))
     if given.get("as_uploaded"):
         for file in spool.files(key):
             spool.add_blob(key, Blob(file.blob, file.size, file.md5))

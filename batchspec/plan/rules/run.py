@@ -7,7 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from batchspec.diagnostics import Diagnostic
-from batchspec.plan.actions import RestartNodes
+from batchspec.plan.actions import (
+    DeleteContainers,
+    DeleteJob,
+    DeleteOutputs,
+    RestartNodes,
+    SubmitTasks,
+)
 from batchspec.plan.metadata import (
     ORIGIN,
     SPEC,
@@ -21,7 +27,8 @@ from batchspec.plan.observed import JobFacts, Observed, TaskFacts
 from batchspec.plan.options import Part
 from batchspec.plan.plan import Step
 from batchspec.plan.rules.rule import ERROR, NOTE, QUESTION, WARNING, Finding, RuleGroup
-from batchspec.plan.task_sets import TaskSets, newest_open
+from batchspec.plan.stamps import WorkSet
+from batchspec.plan.task_sets import TaskSets, newest_open, only_manager
 from batchspec.spec import Pool, Result, Spec
 
 RUN = RuleGroup("Run", "Earlier and concurrent runs, and options of the command line.")
@@ -34,38 +41,89 @@ _STATES = ("succeeded", "failed", "running", "waiting")
 @RUN.rule(
     "other-run",
     QUESTION,
-    title="Another run of the same name is active",
+    title="Another run of the same name is in the account",
     why="A spec of this name was applied from another folder or host. Its job contains tasks that"
     " this spec does not have, or can still get some. Pool, job and containers of both runs have"
-    " the same names, so this run would change those of the other. The same version of the spec"
-    " joins the job without a question.",
-    fix="Change `name` in this spec to keep the runs apart, or wait until the other run has ended."
-    " Answer yes (`-y`) to apply this plan anyway.",
+    " the same names, so this run would change those of the other, and delete or replace its"
+    " outputs, even if it has ended. The same version of the spec joins the run without a"
+    " question.",
+    fix="Change `name` and the containers' ids in this spec to keep the runs apart. Answer yes"
+    " (`-y`) to apply this plan anyway.",
 )
 def other_run(
-    spec: Spec, observed: Observed, task_sets: TaskSets | None = None
+    spec: Spec,
+    observed: Observed,
+    task_sets: TaskSets | None = None,
+    steps: Iterable[Step] = (),
 ) -> Iterator[Finding]:
-    """The open job of a run that was applied from another place.
+    """The newest job of a run that was applied from another place.
 
     With ``task_sets`` only if it was applied for another version of the spec, and has tasks that
-    this spec does not have, or can still get some.
+    this spec does not have, or can still get some; without, only if the job is open. What
+    ``steps`` would delete is part of the finding.
     """
-    job = newest_open(observed)
-    if job is None or job.metadata.get(SPEC) != spec.name:
+    is_open = newest_open(observed) is not None
+    job = observed.jobs[-1] if observed.jobs else None
+    if job is None or job.metadata.get(SPEC) != spec.name or job.state == "deleting":
         return
     if not from_elsewhere(job.metadata, {ORIGIN: observed.origin.id}):
         return
     states = _states(observed, job)
-    if task_sets is not None and _is_joined(spec, observed, job, states, task_sets):
+    if task_sets is None:
+        concerns = is_open
+    elif is_open:
+        concerns = not _is_joined(spec, observed, job, states, task_sets)
+    else:
+        concerns = _has_other_work(spec, observed, job, task_sets)
+    if not concerns:
         return
     applied = read_provenance(job.metadata)
     tasks = ", ".join(f"{states[state]:,} {state}" for state in _STATES if states[state])
     number = "1 task" if states.total() == 1 else f"{states.total():,} tasks"
+    state = "is active" if is_open else "is in the account"
+    detail = f"job {job.id} has {number}: {tasks}" if states else f"job {job.id} has no tasks yet"
     yield Finding(
-        f"another run of {spec.name!r} is active: {_origin(applied, observed.origin.by)}",
+        f"another run of {spec.name!r} {state}: {_origin(applied, observed.origin.by)}",
         spec.place("name"),
-        f"job {job.id} has {number}: {tasks}" if states else f"job {job.id} has no tasks yet",
+        ". ".join((detail, *_deletions(job, steps))),
     )
+
+
+def _has_other_work(spec: Spec, observed: Observed, job: JobFacts, task_sets: TaskSets) -> bool:
+    """Whether a job that has ended is of another version, and has run work that is not the spec's.
+
+    A job manager task adds tasks that cannot be compared: then the version decides.
+    """
+    if job.metadata.get(VERSION) == version(spec, observed) or observed.tasks is None:
+        return False
+    if only_manager(spec):
+        return True
+    works = WorkSet(task_sets.works)
+    return any(work not in works for work in observed.tasks.works() if work)
+
+
+def _deletions(job: JobFacts, steps: Iterable[Step]) -> Iterator[str]:
+    """What a plan deletes and replaces of an earlier run, of which ``job`` is the newest job."""
+    now: list[str] = []
+    at_the_end: list[str] = []
+    submits = False
+    for step in steps:
+        match step.action:
+            case DeleteOutputs(container=container) if step.items:
+                outputs = "1 output" if step.items == 1 else f"{step.items:,} outputs"
+                now.append(f"{outputs} in container {container}")
+            case DeleteContainers():
+                at_the_end.append(step.subject)
+            case DeleteJob(job=name) if name == job.id:
+                at_the_end.append(step.subject)
+            case SubmitTasks():
+                submits = True
+    if now:
+        yield f"This plan deletes {' and '.join(now)}"
+    if at_the_end:
+        yield f"The clean-up deletes {' and '.join(at_the_end)}"
+    if submits:
+        yield "New outputs replace those of the same names"
 
 
 def other_schedule(spec: Spec, observed: Observed) -> Iterator[Diagnostic]:
@@ -256,16 +314,20 @@ def results_gone(spec: Spec, observed: Observed) -> Iterator[Finding]:
     ERROR,
     title="Results in the account have not been downloaded",
     why="`destroy` would delete them.",
-    fix="`batchspec apply` downloads them; `batchspec destroy --force` deletes them anyway.",
+    fix="`batchspec download` downloads them, `batchspec attach` when the job has ended; `batchspec"
+    " destroy --force` deletes them anyway.",
 )
-def results_missing(spec: Spec, results: list[Result]) -> Iterator[Finding]:
+def results_missing(spec: Spec, observed: Observed, results: list[Result]) -> Iterator[Finding]:
     """Results that deleting the containers would lose."""
-    verb = "apply" if spec.job.schedule is None else "download"
+    verb = "download"
+    if spec.job.schedule is None and newest_open(observed) is not None:
+        verb = "attach"  # More results may follow, and `destroy` needs all of them.
     yield Finding(
         "results in the account have not been downloaded",
         results[0].where,
         _containers(spec, results),
-        f"`batchspec {verb}` downloads them; `batchspec destroy --force` deletes them anyway.",
+        f"`batchspec {verb}` downloads them, with `-y` also if the run is of another version of"
+        " the spec; `batchspec destroy --force` deletes them anyway.",
     )
 
 
