@@ -1,17 +1,18 @@
 """Inject each kind of fault into each request of the reference run; check that it converges.
 
     python -m tools.fault_sweep [--scenarios fresh,changed] [--kinds cut,lost] [--sample K]
-                                [--seed S] [--side-by-side 2] [--verbose]
+                                [--seed S] [--side-by-side 2] [--size whole] [--verbose]
                                 [--points kill:13,429-after:7]
 
-The reference run has three stages, 250 tasks and 40 files
-(``tests/fault_injection/reference.py``). In the scenario ``changed`` it has ended, and an input and
-the pool have changed since. Each scenario runs once without faults to count its requests, then once
-for each point: a request number and a kind of fault (``tests/fault_injection/proxy.py``). Every run
-has a separate name on one embedded service. A point has converged when the run is complete: after
-the first apply if the client survives the fault, after the second if the client was killed.
-Completeness is checked with requests that do not use batchspec (``Reference.wrong``) and with
-``batchspec plan``, which must report that there is nothing to do.
+The reference run has three stages, 250 tasks and 40 files (``tests/fault_injection/reference.py``);
+with ``--size small`` it has the same stages with 21 tasks and 8 files, hence the same requests with
+fewer repetitions. In the scenario ``changed`` it has ended, and an input and the pool have changed
+since. Each scenario runs once without faults to count its requests, then once for each point: a
+request number and a kind of fault (``tests/fault_injection/proxy.py``). Every run has a separate
+name on one embedded service. A point has converged when the run is complete: after the first apply
+if the client survives the fault, after the second if the client was killed. Completeness is checked
+with requests that do not use batchspec (``Reference.wrong``) and with ``batchspec plan``, which
+must report that there is nothing to do.
 
 The output is the number of points how many converged, and each failure with its folder, which is
 kept. The exit code is 1 if a point failed. The number of requests depends on the speed of a run:
@@ -33,6 +34,7 @@ from pathlib import Path
 
 from batchspec import local
 from tests.fault_injection.proxy import Fault, Kind
+from tests.fault_injection.reference import SMALL, WHOLE, Size
 from tests.fault_injection.rounds import Bench, Scenario, Verdict, play
 from tests.fault_injection.sweep import points, sweep
 
@@ -84,11 +86,11 @@ def show(*lines: str) -> None:
     print(*lines, sep="\n", flush=True)
 
 
-async def requests_of(bench: Bench, scenario: Scenario) -> int:
+async def requests_of(bench: Bench, scenario: Scenario, size: Size) -> int:
     """The number of requests of a run without faults; the maximum of several runs."""
     most = 0
     for number in range(_WARM):
-        verdict = await play(bench, f"no-fault-{scenario}-{number}", None, scenario)
+        verdict = await play(bench, f"no-fault-{scenario}-{number}", None, scenario, size)
         if verdict.wrong:
             raise SystemExit("the run without a fault failed: " + "; ".join(verdict.wrong))
         most = max(most, verdict.requests)
@@ -99,14 +101,15 @@ async def run(options: argparse.Namespace, folder: Path) -> int:
     """Run the sweep; return how many points failed."""
     bench = Bench.of(folder, await asyncio.to_thread(local.start, folder / "home"))
     tally = Tally(options.verbose)
+    size = {"whole": WHOLE, "small": SMALL}[options.size]
     for scenario in options.scenarios:
-        requests = await requests_of(bench, scenario)
+        requests = await requests_of(bench, scenario, size)
         faults = options.points or points(requests, options.kinds)
         # In random order, so that failures show early.
         random.Random(options.seed).shuffle(faults)
         faults = faults[: options.sample or None]
         show(f"{scenario}: {requests} requests, {len(faults)} points")
-        async for verdict in sweep(bench, scenario, faults, options.side_by_side):
+        async for verdict in sweep(bench, scenario, faults, options.side_by_side, size):
             tally.add(verdict)
     tally.print_totals()
     return tally.failed.total()
@@ -134,6 +137,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=0, help="a random sample of this size")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--side-by-side", type=int, default=2, help="number of concurrent rounds")
+    parser.add_argument("--size", choices=("whole", "small"), default="whole")
     parser.add_argument("--verbose", action="store_true", help="print each point")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="batchspec-faults-"))

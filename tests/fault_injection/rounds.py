@@ -129,10 +129,12 @@ class Bench:
         shutil.rmtree(reference.folder)
 
 
-async def play(bench: Bench, name: str, fault: Fault | None, scenario: Scenario) -> Verdict:
+async def play(
+    bench: Bench, name: str, fault: Fault | None, scenario: Scenario, size: Size = WHOLE
+) -> Verdict:
     """Run a round. Its folder is kept if the round fails."""
     began = time.monotonic()
-    reference = bench.lay_out(name)
+    reference = bench.lay_out(name, size)
     wrong = []
     if scenario is Scenario.CHANGED:
         reference.keep()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 
 from tests.fault_injection.proxy import Fault, Kind
+from tests.fault_injection.reference import WHOLE, Size
 from tests.fault_injection.rounds import Bench, Scenario, Verdict, play
 
 _TRIES = 2
@@ -18,7 +19,11 @@ def points(requests: int, kinds: Iterable[Kind]) -> list[Fault]:
 
 
 async def sweep(
-    bench: Bench, scenario: Scenario, faults: list[Fault], side_by_side: int
+    bench: Bench,
+    scenario: Scenario,
+    faults: list[Fault],
+    side_by_side: int,
+    size: Size = WHOLE,
 ) -> AsyncIterator[Verdict]:
     """A verdict for each fault, in the order of completion."""
     waiting = list(enumerate(faults, 1))[::-1]
@@ -28,7 +33,8 @@ async def sweep(
         while waiting:
             number, fault = waiting.pop()
             for attempt in range(1, _TRIES + 1):
-                verdict = await play(bench, f"{scenario}-{number}-{attempt}", fault, scenario)
+                name = f"{scenario}-{number}-{attempt}"
+                verdict = await play(bench, name, fault, scenario, size)
                 if verdict.hit or verdict.wrong:
                     break
             await done.put(verdict)
