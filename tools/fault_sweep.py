@@ -14,7 +14,7 @@ if the client survives the fault, after the second if the client was killed. Com
 with requests that do not use batchspec (``Reference.wrong``) and with ``batchspec plan``, which
 must report that there is nothing to do.
 
-The output is the number of points how many converged, and each failure with its folder, which is
+The output is the number of points, how many converged, and each failure with its folder, which is
 kept. The exit code is 1 if a point failed. The number of requests depends on the speed of a run:
 a point that the run does not reach is tried again, and then not counted.
 """
