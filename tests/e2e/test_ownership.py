@@ -100,10 +100,14 @@ def test_a_run_of_the_same_name_from_another_folder_is_a_question(place: Workpla
     done = one.run("attach", one.spec)
     assert done.code == 0, done.text
     assert said(one) == {"first"}
-    # The other run has ended, so there is no question.
-    done = two.run("apply", two.spec)
+    # The other run has ended, and its outputs would be replaced.
+    refused = two.run("apply", two.spec)
+    assert refused.code == 2, refused.text
+    assert "another run of 'my-run' is in the account" in refused.text
+    assert len(list(client.list_jobs())) == 1
+    done = two.run("apply", two.spec, "-y")
     assert done.code == 0, done.text
-    assert "another run" not in done.text
+    assert said(two) == {"second"}
 
 
 def test_the_same_work_from_another_folder_joins(place: Workplace) -> None:
