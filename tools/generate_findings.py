@@ -74,10 +74,10 @@ def _lines() -> Iterator[str]:
         yield ""
         yield f"### {errors.title}"
         yield ""
-        yield "| code | meaning | why | fix |"
-        yield "| --- | --- | --- | --- |"
+        yield "| code | severity | meaning | why | fix |"
+        yield "| --- | --- | --- | --- | --- |"
         for code in errors.codes:
-            yield f"| `{code.code}` | {code.title} | {code.why} | {code.fix} |"
+            yield f"| `{code.code}` | {code.severity} | {code.title} | {code.why} | {code.fix} |"
 
 
 def _section(group: RuleGroup) -> Iterator[str]:

@@ -45,6 +45,36 @@ def test_every_code_of_the_product_is_explained() -> None:
     assert [f"{where}: {code}" for code, where in found if code not in explained] == []
 
 
+def severities() -> Iterator[tuple[str, str]]:
+    """Each code of a diagnostic with the severity that is written for it."""
+    for path in PRODUCT.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            first = node.args[0]
+            if getattr(node.func, "id", "") == "Diagnostic" and isinstance(first, ast.Constant):
+                given = [key.value for key in node.keywords if key.arg == "severity"]
+                found = {
+                    each.attr.lower()
+                    for value in given
+                    for each in ast.walk(value)
+                    if isinstance(each, ast.Attribute)
+                    and getattr(each.value, "id", "") == "Severity"
+                }
+                yield from ((str(first.value), severity) for severity in found or {"error"})
+
+
+def test_the_severity_of_an_explanation_is_that_of_its_messages() -> None:
+    explained = known()
+    wrong = {
+        f"{code}: {severity}"
+        for code, severity in severities()
+        if explained[code]["kind"] not in {"cause", "service"}
+        and severity not in explained[code]["kind"].split(" or ")
+    }
+    assert wrong == set()
+
+
 def test_every_explanation_has_a_title_and_a_fix_or_a_reason() -> None:
     for code, each in known().items():
         assert each["title"], code

@@ -18,7 +18,9 @@ from batchspec.exit_codes import Exit
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A code and what reports it (``kind``); ``effect`` is that of a cause on the run.
+    """A code and what it is (``kind``: a severity, ``cause`` or ``service``).
+
+    ``effect`` is that of a cause on the run.
 
     Texts that do not apply are empty.
     """
@@ -54,7 +56,7 @@ def explain(
     if output_format is Format.JSON:
         out(json.dumps([asdict(each) for each in found], indent=2))
     elif code is None:
-        out("\n".join(f"{each.code:<40} {each.kind:<9} {each.title}" for each in found))
+        out("\n".join(f"{each.code:<40} {each.kind:<16} {each.title}" for each in found))
     else:
         out("\n".join(_lines(found[0])))
     return Exit.DONE
@@ -108,7 +110,7 @@ def _explanations() -> Mapping[str, Explanation]:
         for kind in CAUSES.values()
     ]
     found += [
-        Explanation(each.code, "error", each.title, each.why, fix=each.fix)
+        Explanation(each.code, each.severity, each.title, each.why, fix=each.fix)
         for group in GROUPS
         for each in group.codes
     ]

@@ -28,12 +28,14 @@ COMMANDS = ErrorGroup(
             "Ctrl-C was pressed, and the command stops",
             "Requests that are in progress are completed, so that nothing is lost.",
             "Press Ctrl-C again to stop at once; the same command resumes.",
+            "note",
         ),
         ErrorCode(
             "unrecorded",
             "The run is not recorded on this machine",
             _DISK,
             "The run itself is not affected; `batchspec report` cannot show it.",
+            "warning",
         ),
         ErrorCode(
             "bug",
@@ -105,6 +107,7 @@ COMMANDS = ErrorGroup(
             "There is nothing to download",
             "The spec has no `results`, or no blob matches them.",
             "Add `results`, or look at the output of the tasks with `batchspec logs SPEC`.",
+            "warning or error",
         ),
         ErrorCode(
             "no-such-task",
@@ -129,6 +132,7 @@ COMMANDS = ErrorGroup(
             "The task has no output yet",
             "It waits for a node or for other tasks.",
             "`batchspec logs -f` waits until it starts.",
+            "note",
         ),
         ErrorCode(
             "no-output",
@@ -213,6 +217,7 @@ RUN = ErrorGroup(
             "Other tasks of the run are not done",
             "They are not part of the command.",
             "`batchspec apply SPEC` runs everything that is left.",
+            "warning",
         ),
         ErrorCode(
             "tasks-not-ended",
@@ -225,6 +230,7 @@ RUN = ErrorGroup(
             "The job ended before all its tasks were done",
             "`batchspec stop`, another client, or a rule of the job ended it.",
             "Apply again to run the rest.",
+            "warning or error",
         ),
         ErrorCode("job-gone", "The job was deleted while it ran", _ELSEWHERE, "Apply again."),
         ErrorCode(
@@ -238,6 +244,7 @@ RUN = ErrorGroup(
             "The time limit of the job has passed",
             "`max_wall_clock_time` bounds the cost of a run.",
             "Increase it, and apply again: tasks that succeeded are kept.",
+            "warning",
         ),
         ErrorCode(
             "deletion-unfinished",
@@ -250,6 +257,7 @@ RUN = ErrorGroup(
             "An output of tasks did not arrive in its container",
             "The tasks did not write the file in their working directory, or wrote another name.",
             "`batchspec logs SPEC TASK` shows what a task wrote; then fix it and use `--rerun`.",
+            "warning or error",
         ),
         ErrorCode(
             "container-gone",
@@ -268,6 +276,7 @@ RUN = ErrorGroup(
             "A file with other content was not overwritten",
             "It may be your work.",
             "Move it away, or set `overwrite: true` in `results`.",
+            "warning",
         ),
         ErrorCode(
             "blob-damaged",
@@ -280,12 +289,14 @@ RUN = ErrorGroup(
             "The output of failed start tasks was not stored",
             "The nodes or the storage account could not be reached.",
             "Read it before the pool is deleted: `batchspec logs SPEC --start-task NODE`.",
+            "warning",
         ),
         ErrorCode(
             "node-output-not-deleted",
             "The output of earlier start tasks was not deleted",
             "The storage account could not be reached.",
             "Delete the folder in the message.",
+            "warning",
         ),
     ),
 )

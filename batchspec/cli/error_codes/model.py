@@ -6,12 +6,17 @@ from typing import NamedTuple
 
 
 class ErrorCode(NamedTuple):
-    """A code with what it means, why it happens, and what to do."""
+    """A code with what it means, why it happens, and what to do.
+
+    ``severity`` is that of the message: ``error``, ``warning``, ``note``, or ``warning or error``
+    where it depends on the situation.
+    """
 
     code: str
     title: str
     why: str
     fix: str
+    severity: str = "error"
 
 
 class ErrorGroup(NamedTuple):
