@@ -124,6 +124,8 @@ JOBS = ("BatchJobCreateOptions", "BatchJobSpecification")
 MANAGER = "BatchJobManagerTask"
 TASK = "BatchTaskCreateOptions"
 RELEASE = "BatchJobReleaseTask"
+LARGEST_INTEGER = 2**31 - 1
+"""The limit of an integer in a request: the reference gives such properties as ``int32``."""
 
 
 def shown(value: object) -> str:
@@ -155,7 +157,10 @@ def in_range(
     also: int | None = None,
     reserved: tuple[int, ...] = (),
 ) -> PropertyRule:
-    """An integer from ``least`` to ``most``, or ``also``, but none that is ``reserved``."""
+    """An integer from ``least`` to ``most``, or ``also``, but none that is ``reserved``.
+
+    Without ``most``, the limit is that of the property's type in the reference.
+    """
     bounds = f"from {least} to {most}" if most is not None else f"at least {least}"
     bounds += f", or {also} for no limit" if also is not None else ""
     bounds += f", except {' and '.join(map(str, reserved))}" if reserved else ""
@@ -166,6 +171,8 @@ def in_range(
             return
         if value < least or (most is not None and value > most) or value in reserved:
             yield Found((prop,), f"`{prop}` must be {bounds}, not {value}")
+        elif value > LARGEST_INTEGER:
+            yield Found((prop,), f"`{prop}` must be at most {LARGEST_INTEGER}, not {shown(value)}")
 
     return PropertyRule(
         name, models, (prop,), "out-of-range", f"`{prop}` must be {bounds}.", check,

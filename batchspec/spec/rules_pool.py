@@ -148,7 +148,7 @@ def _nodes(pool: Node) -> Iterator[Diagnostic]:
 
 def _scale(pool: Node) -> Iterator[Diagnostic]:
     scale = pool.get("nodes", "scale")
-    if scale is not None and not any(n.template for n in scale.members.values()):
+    if scale is not None and not any(n.template or n.wrong for n in scale.members.values()):
         least, most = number(scale, "min", 0), number(scale, "max", 0)
         if scale.get("max") is not None and most < least:
             yield Diagnostic(
