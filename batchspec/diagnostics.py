@@ -182,6 +182,15 @@ class Secret:
     __str__ = __repr__
 
 
+class MissingSecret(Secret):
+    """Stands for the value of a secret parameter that has none, in commands that do not use it."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("***")
+
+
 _SECRETS = (
     # A SAS query: only the signature is secret; the rest helps to identify it.
     (re.compile(r"(?i)([?&;]|%3f|%26|\b)(sig|signature)(=|%3d)[^&\s\"'<>;]+"), r"\1\2\3***"),

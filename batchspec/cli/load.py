@@ -7,17 +7,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from batchspec.cli.console import err
 from batchspec.cli.options import RunOptions, variables_of
 from batchspec.cli.resume_command import select
-from batchspec.diagnostics import Diagnostic, Diagnostics, Secret, SpecError, UsageError, conceal
+from batchspec.diagnostics import (
+    Diagnostic,
+    Diagnostics,
+    MissingSecret,
+    Secret,
+    SpecError,
+    UsageError,
+    conceal,
+)
 from batchspec.observe import Spool, scan
 from batchspec.spec import Spec, read_spec, read_uploads
 
 
-def load_spec(options: RunOptions, *, needs_secrets: bool = True) -> Spec:
+def load_spec(options: RunOptions, *, needs_secrets: bool = False) -> Spec:
     """The checked spec. From now on its secret parameters are redacted in every output.
 
-    Unless ``needs_secrets``, secret parameters do not need a value.
+    Secret parameters need a value only if ``needs_secrets``: the command submits tasks or creates
+    resources. Nothing else depends on these values, neither plans nor the identity of work.
 
     Commands in messages are completed with ``options`` from now on.
 
@@ -49,6 +59,15 @@ def load_spec(options: RunOptions, *, needs_secrets: bool = True) -> Spec:
     return spec
 
 
+def note_missing_secrets(spec: Spec) -> None:
+    """Print which secrets are not redacted in the output of tasks, since they have no value."""
+    from batchspec.render.logs import unredacted_note
+
+    values = spec.parameters.items()
+    if names := [name for name, value in values if isinstance(value, MissingSecret)]:
+        err(unredacted_note(names))
+
+
 def _saved_plan(path: Path) -> Diagnostic | None:
     """The diagnostic for a file that is a saved plan instead of a spec."""
     from batchspec.plan import read_plan_file
@@ -66,7 +85,7 @@ def _saved_plan(path: Path) -> Diagnostic | None:
 
 @contextmanager
 def load_spec_and_files(
-    options: RunOptions, *, needs_secrets: bool = True
+    options: RunOptions, *, needs_secrets: bool = False
 ) -> Iterator[tuple[Spec, Spool]]:
     """The checked spec, and a spool that lists the files to upload.
 

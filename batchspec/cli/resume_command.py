@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from batchspec.diagnostics import Diagnostic, Secret
+from batchspec.diagnostics import Diagnostic, MissingSecret, Secret
 
 if TYPE_CHECKING:
     from batchspec.apply.events import Event, Waiting
@@ -32,6 +32,8 @@ _WITH_RUN = (
     "status",
     "stop",
 )
+_WITH_SECRETS = frozenset({"apply", "retry"})
+"""Commands that need the values of secret parameters."""
 _OPTIONS: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(_WITH_RUN, frozenset({"spec", "variables", "target"})),
     **dict.fromkeys(("config", "report", "validate"), frozenset({"spec", "variables"})),
@@ -125,11 +127,11 @@ def _command(options: RunOptions, spec: Spec | None, verb: str, arguments: str) 
     if "target" in accepted and target is not None and not options.environ.get("BATCHSPEC_TARGET"):
         parts.append(f"--target {target.value}")
     if "variables" in accepted:
-        parts += _variables(options, spec)
+        parts += _variables(options, spec, verb)
     return " ".join(parts)
 
 
-def _variables(options: RunOptions, spec: Spec | None) -> Iterator[str]:
+def _variables(options: RunOptions, spec: Spec | None, verb: str) -> Iterator[str]:
     """The options for parameters; those that the user has to complete are last."""
     for file in options.variable_files:
         yield f"--var-file {shlex.quote(str(file))}"
@@ -141,3 +143,7 @@ def _variables(options: RunOptions, spec: Spec | None) -> Iterator[str]:
         else:
             yield f"--var {shlex.quote(text)}"
     yield from secrets
+    if verb in _WITH_SECRETS and spec is not None:
+        for name, value in spec.parameters.items():
+            if isinstance(value, MissingSecret):
+                yield f"--var {shlex.quote(name)}=..."

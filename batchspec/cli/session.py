@@ -60,18 +60,20 @@ async def open_session(
     options: RunOptions,
     *,
     files: Files = Files.REQUIRED,
+    needs_secrets: bool = False,
     open_target: OpenTarget = open_target,
 ) -> AsyncIterator[Session]:
     """Load the spec and observe the disk and the account with its tasks.
 
-    Without the files that are optional, blobs are not read either.
+    Without the files that are optional, blobs are not read either. ``needs_secrets``: see
+    :func:`~batchspec.cli.load.load_spec`.
 
     Raises:
         SpecError: the spec or one of its files is wrong.
         UsageError: the spec is a saved plan, or the environment does not name the account.
         ServiceError: a service refused a request or could not be reached.
     """
-    with _opened(options, files) as (spec, spool, found):
+    with _opened(options, files, needs_secrets) as (spec, spool, found):
         notices = WaitNotices()
         async with open_target(options.target, options.environ, notices) as cloud:
             with first_error():
@@ -86,12 +88,15 @@ async def open_session(
 
 
 @contextmanager
-def _opened(options: RunOptions, files: Files) -> Iterator[tuple[Spec, Spool, bool]]:
+def _opened(
+    options: RunOptions, files: Files, needs_secrets: bool
+) -> Iterator[tuple[Spec, Spool, bool]]:
     """The spec, a spool, and whether it lists the files of the spec."""
     with ExitStack() as stack:
         if files is not Files.UNUSED:
             try:
-                spec, spool = stack.enter_context(load_spec_and_files(options))
+                loaded = load_spec_and_files(options, needs_secrets=needs_secrets)
+                spec, spool = stack.enter_context(loaded)
             except SpecError:
                 if files is Files.REQUIRED:
                     raise
@@ -99,7 +104,7 @@ def _opened(options: RunOptions, files: Files) -> Iterator[tuple[Spec, Spool, bo
                 if files is Files.REQUIRED or _has_rows(spec):
                     yield spec, spool, True
                     return
-        spec, spool = stack.enter_context(_without_files(options))
+        spec, spool = stack.enter_context(_without_files(options, needs_secrets))
         yield spec, spool, False
 
 
@@ -110,10 +115,10 @@ def _has_rows(spec: Spec) -> bool:
 
 
 @contextmanager
-def _without_files(options: RunOptions) -> Iterator[tuple[Spec, Spool]]:
+def _without_files(options: RunOptions, needs_secrets: bool) -> Iterator[tuple[Spec, Spool]]:
     """The spec, and a spool for observations of the account."""
     with Spool() as spool:
-        yield load_spec(options), spool
+        yield load_spec(options, needs_secrets=needs_secrets), spool
 
 
 @contextmanager

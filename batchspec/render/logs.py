@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from batchspec.diagnostics import Diagnostic, Severity, redact
 from batchspec.plan.failure_cause import cause_of
 from batchspec.plan.observed import TaskFacts
+from batchspec.render import units
 from batchspec.render.output import clean, flat
 from batchspec.render.style import Style
 
@@ -68,6 +69,14 @@ def list_notes(count: int, show: str) -> Iterator[str]:
         yield f"Show one with: {flat(show)}"
     else:
         yield "No task has started yet."
+
+
+def unredacted_note(secrets: Sequence[str]) -> str:
+    """The note that these secret parameters, which have no value, are not redacted."""
+    values = " ".join(f"--var {name}=VALUE" for name in secrets)
+    names = units.listed([f"`{name}`" for name in secrets])
+    kind = "secret" if len(secrets) == 1 else "secrets"
+    return f"note: output is not searched for the {kind} {names}; to redact it, add {values}"
 
 
 def waiting_note(task: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Secret, SpecError
+from batchspec.diagnostics import Diagnostic, Diagnostics, MissingSecret, Place, Secret, SpecError
 from batchspec.spec.parameter_schema import (
     declaration_mismatch,
     fits_simple,
@@ -53,7 +53,7 @@ def read_parameters(
 ) -> dict[str, Value]:
     """The value of every declared parameter that has a valid one; the rest are problems.
 
-    Unless ``needs_secrets``, a secret without a value is ``***``.
+    Unless ``needs_secrets``, a secret without a value is a :class:`MissingSecret`.
     """
     given = dict(_from_files(variable_files, declared, problems))
     for name, text in variables.items():
@@ -80,7 +80,7 @@ def read_parameters(
         elif default is not None:
             found = _Given(default.plain(), where=default.at)
         elif is_secret(node) and not needs_secrets and name not in variables:
-            values[name] = Secret("***")
+            values[name] = MissingSecret()
             continue
         else:
             if name not in variables:

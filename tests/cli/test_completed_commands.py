@@ -67,6 +67,13 @@ def test_a_command_gets_the_spec_and_the_options(
     )
 
 
+def test_commands_that_need_a_secret_ask_for_one_that_is_missing(spec: Path) -> None:
+    load_spec(RunOptions(spec, (), (), None, {}))
+
+    assert completed("`batchspec retry`").endswith("yaml --var token=...`")
+    assert "token" not in completed("`batchspec status`")
+
+
 def test_options_that_a_command_does_not_accept_are_left_out() -> None:
     select(options(Path("a b.yaml"), "x=1", target=Target.LOCAL))
 

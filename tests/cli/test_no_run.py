@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from tests.cli.conftest import Workplace
 
@@ -29,3 +30,18 @@ def test_the_commands_agree_on_a_spec_without_a_run(near: Workplace) -> None:
         assert words in done.out
     assert json.loads(near.run("failures", near.spec, "--format", "json").out)["job"] is None
     assert json.loads(near.run("status", near.spec, "--format", "json").out)["job"] is None
+
+
+def test_only_apply_and_retry_need_the_value_of_a_secret(near: Workplace) -> None:
+    text = near.spec.read_text(encoding="utf-8")
+    declared = "\nparameters:\n  tok: {type: string, secret: true}\n"
+    near.spec.write_text(re.sub(r"\nparameters:.*\n", declared, text), encoding="utf-8")
+    codes = {"stop": 0, "destroy": 0, "status": 0, "failures": 0, "plan": 0}
+    # These find no job: the error after that of the secret.
+    codes |= {"logs": 2, "attach": 2, "download": 2, "retry": 2, "apply": 2}
+    note = "note: output is not searched for the secret `tok`; to redact it, add --var tok=VALUE"
+    for verb, code in codes.items():
+        done = near.run(verb, near.spec)
+        assert (verb, done.code) == (verb, code), done.text
+        assert ("the parameter `tok` has no value" in done.err) == (verb in {"apply", "retry"})
+        assert (note in done.err) == (verb in {"logs", "failures", "attach"})

@@ -67,7 +67,7 @@ async def apply(
         options, plan_options = _saved_options(saved, options, plan_options), saved.options
     plan = None
     try:
-        async with open_session(options) as session:
+        async with open_session(options, needs_secrets=True) as session:
             plan = build_plan(session.spec, session.observed, options=plan_options)
             if saved is not None:
                 check_fresh(saved, plan)

@@ -30,11 +30,13 @@ async def attach(
     """Watch a run in progress: wait, download the results, clean up. Submits nothing."""
     from batchspec.cli.confirm import confirm_plan
     from batchspec.cli.execute import execute
+    from batchspec.cli.load import note_missing_secrets
     from batchspec.cli.session import Files, open_session
     from batchspec.plan import build_attach
 
     options = RunOptions.of(spec, variables, variable_files, target)
     async with open_session(options, files=Files.OPTIONAL) as session:
+        note_missing_secrets(session.spec)
         jobs = session.observed.jobs
         counts = await session.cloud.jobs.get_task_counts(jobs[-1].id) if jobs else None
         tasks = counts.total if counts else 0

@@ -24,7 +24,7 @@ async def failures(
 ) -> int:
     """Show failures by cause: their number, the output of one, and the command to retry them."""
     from batchspec.cli.account import open_target
-    from batchspec.cli.load import load_spec
+    from batchspec.cli.load import load_spec, note_missing_secrets
     from batchspec.cli.resume_command import resume_command
     from batchspec.cli.run_folder import recorded_runs, runs_folder
     from batchspec.cli.session import no_run_of
@@ -33,6 +33,7 @@ async def failures(
 
     options = RunOptions.of(spec, variables, variable_files, target)
     loaded = load_spec(options)
+    note_missing_secrets(loaded)
 
     def retry(cause: str | None) -> str:
         return resume_command(options, loaded, "retry", *(("--cause", cause) if cause else ()))

@@ -46,7 +46,7 @@ async def logs(
 ) -> int:
     """Show the output of a task. Without TASK, list the tasks that have started."""
     from batchspec.cli.account import open_target
-    from batchspec.cli.load import load_spec
+    from batchspec.cli.load import load_spec, note_missing_secrets
     from batchspec.cli.resume_command import resume_command
     from batchspec.observe import counted_jobs, find_node_output, jobs_of
     from batchspec.render import NodeIds
@@ -54,6 +54,7 @@ async def logs(
 
     options = RunOptions.of(spec, variables, variable_files, target)
     loaded = load_spec(options)
+    note_missing_secrets(loaded)
     file = "stderr.txt" if stderr else "stdout.txt"
     async with open_target(target, options.environ) as cloud:
         jobs = counted_jobs(await jobs_of(loaded, cloud))

@@ -61,7 +61,7 @@ async def retry(
     from batchspec.render import no_such_failure, nothing_failed
 
     options = RunOptions.of(spec, variables, variable_files, target)
-    async with open_session(options) as session:
+    async with open_session(options, needs_secrets=True) as session:
         if session.spec.job.schedule is None and not counted_jobs(session.observed.jobs):
             # The states of tasks are deleted with their job, by clean-up or `destroy`.
             raise UsageError(no_run(session.spec, None))

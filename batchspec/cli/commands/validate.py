@@ -47,7 +47,7 @@ def _check(options: RunOptions) -> tuple[Diagnostic, ...]:
     from batchspec.plan.offline import check_offline
 
     try:
-        with load_spec_and_files(options, needs_secrets=False) as (spec, spool):
+        with load_spec_and_files(options) as (spec, spool):
             files = {key: spool.files(key) for key in spec.containers}
             found = (*spec.warnings, *check_offline(spec, files, datetime.now(UTC)))
     except SpecError as error:
