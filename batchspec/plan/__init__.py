@@ -27,7 +27,13 @@ if TYPE_CHECKING:
     from batchspec.plan.changes import duration_seconds
     from batchspec.plan.cleanup import build_destroy, containers_subject
     from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
-    from batchspec.plan.outputs import OutputIndex, Outputs, Promise
+    from batchspec.plan.outputs import (
+        MissingOutput,
+        OutputIndex,
+        Outputs,
+        Promise,
+        collect_missing,
+    )
     from batchspec.plan.plan import Gate, Plan, Step, Verb
     from batchspec.plan.plan_file import (
         SavedPlan,
@@ -37,6 +43,7 @@ if TYPE_CHECKING:
         saved_plan,
     )
     from batchspec.plan.rules.account import package_references
+    from batchspec.plan.rules.data import OUTPUT_MISSING, output_missing
     from batchspec.plan.rules.registry import GROUPS, RULES
     from batchspec.plan.rules.run import created_meanwhile
     from batchspec.plan.stage_tasks import Selection, StageCounts, count_stages, read_recorded
@@ -48,9 +55,11 @@ __all__ = [
     "NO_OPTIONS",
     "NO_SUCH_STEP",
     "OPEN",
+    "OUTPUT_MISSING",
     "PARTIAL_PLAN",
     "RULES",
     "Gate",
+    "MissingOutput",
     "OutputIndex",
     "Outputs",
     "Part",
@@ -68,6 +77,7 @@ __all__ = [
     "build_download",
     "build_plan",
     "check_fresh",
+    "collect_missing",
     "containers_subject",
     "count_stages",
     "created_meanwhile",
@@ -77,6 +87,7 @@ __all__ = [
     "job_base",
     "newest_open",
     "no_run",
+    "output_missing",
     "package_references",
     "plan_file_text",
     "read_plan_file",
@@ -110,9 +121,11 @@ _NAMES = {
         "PlanOptions",
     ),
     "outputs": (
+        "MissingOutput",
         "OutputIndex",
         "Outputs",
         "Promise",
+        "collect_missing",
     ),
     "plan": (
         "Gate",
@@ -128,6 +141,10 @@ _NAMES = {
         "saved_plan",
     ),
     "rules.account": ("package_references",),
+    "rules.data": (
+        "OUTPUT_MISSING",
+        "output_missing",
+    ),
     "rules.registry": (
         "GROUPS",
         "RULES",

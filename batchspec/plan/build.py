@@ -29,11 +29,11 @@ from batchspec.plan.job import (
 from batchspec.plan.metadata import SPEC, VERSION, version
 from batchspec.plan.observed import Observed
 from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
-from batchspec.plan.outputs import outputs
+from batchspec.plan.outputs import missing_outputs, outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb, ids
 from batchspec.plan.pool import pool_body, pool_steps, runs_windows, unused_pool_drift, with_restart
 from batchspec.plan.receipt import superseded_files
-from batchspec.plan.rules.data import missing_container
+from batchspec.plan.rules.data import missing_container, output_missing
 from batchspec.plan.rules.dependencies import check_dependencies
 from batchspec.plan.rules.registry import advice, errors
 from batchspec.plan.rules.rule import RuleContext
@@ -101,6 +101,9 @@ def build_plan(
         # An outdated image, for example, does not prevent the download of results.
         steps, kept = run.finished_steps()
         problems.extend(unused_pool_drift(spec, observed, pool))
+        if observed.jobs:
+            missing = missing_outputs(spec, observed, task_sets.works, windows=windows)
+            problems.extend(output_missing(missing, spec))
     else:
         problems.extend(found)
         problems.raise_if_any()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import translate
@@ -13,7 +13,7 @@ from os.path import commonprefix
 
 from batchspec.plan.identity import is_log
 from batchspec.plan.observed import Blob, Observed, Stream
-from batchspec.plan.stamps import WorkSet, container_of, destination_of, is_stale
+from batchspec.plan.stamps import WorkSet, container_of, destination_of, is_stale, work_number
 from batchspec.plan.tasks import Task, expand
 from batchspec.spec import Record, Spec
 
@@ -174,6 +174,77 @@ class OutputIndex:
             at = name.find("/", at) + 1
             if not at:
                 break
+
+
+@dataclass(slots=True)
+class MissingOutput:
+    """An output that is missing: the first one, for how many of its tasks, and the first names."""
+
+    first: Promise
+    tasks: int = 0
+    missing: int = 0
+    names: list[str] = field(default_factory=list)
+
+
+_SHOWN = 3
+"""How many names of missing blobs are collected for each output."""
+
+
+def collect_missing(promises: Iterable[Promise], keys: Collection[int]) -> list[MissingOutput]:
+    """The outputs some of which are missing: those whose keys are in ``keys``."""
+    found: dict[tuple[str, int], MissingOutput] = {}
+    for promise in promises:
+        output = found.setdefault((promise.stage, promise.index), MissingOutput(promise))
+        output.tasks += 1
+        if promise.key in keys:
+            output.first = output.first if output.missing else promise
+            output.missing += 1
+            if promise.shown not in output.names and len(output.names) < _SHOWN:
+                output.names.append(promise.shown)
+    return [output for output in found.values() if output.missing]
+
+
+def missing_outputs(
+    spec: Spec, observed: Observed, works: Stream[str], *, windows: bool
+) -> list[MissingOutput]:
+    """The outputs of a finished run that are missing among the blobs that were listed.
+
+    ``works`` are the digests of the work of all its tasks. Containers that do not exist are not
+    compared, nor results of a task that were deleted in the account after their download.
+    """
+    blobs = {
+        container.id: observed.containers[key].blobs
+        for key, container in spec.containers.items()
+        if observed.containers[key].exists
+    }
+    receipt = observed.receipt
+    downloaded = set(receipt.works) if receipt is not None else set()
+    in_results = {spec.container_id(result.container) for result in spec.results}
+    stages = outputs(spec, observed, None, windows=windows).stages
+    stored = {
+        (name, work_number(blob.work))
+        for name in (in_results if downloaded else ())
+        for blob in blobs.get(name, ())
+    }
+
+    def promises() -> Iterator[Promise]:
+        for required, tasks in stages:
+            for task in tasks:
+                work = work_number(task.marks.work)
+                for promise in _promises(task, required):
+                    name = promise.container
+                    kept = name in in_results and work in downloaded
+                    if name in blobs and (not kept or (name, work) in stored):
+                        yield promise
+
+    current, index = WorkSet(works), OutputIndex()
+    for promise in promises():
+        index.add(promise)
+    for container in index.prefixes:
+        for blob in blobs[container]:
+            if not is_stale(blob, current):
+                index.keys.difference_update(index.fulfilled(container, blob.name))
+    return collect_missing(promises(), index.keys) if index.keys else []
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from batchspec.diagnostics import Diagnostic, Place
-from batchspec.plan import PARTIAL_PLAN, Gate, Plan, Step, Verb
+from batchspec.plan import OUTPUT_MISSING, PARTIAL_PLAN, Gate, Plan, Step, Verb
 from batchspec.render import units
 from batchspec.render.diagnostics import (
     cell_width,
@@ -95,6 +95,8 @@ def plan_summary(plan: Plan) -> str:
         return "Nothing to do: the selected part is up to date."
     if plan.empty and plan.scheduled:
         return "Nothing to do: the job schedule is up to date."
+    if plan.empty and any(finding.code == OUTPUT_MISSING for finding in plan.findings):
+        return "Nothing to do: all tasks have succeeded, but outputs are missing."
     if plan.empty:
         return "Nothing to do: everything is up to date and all tasks have succeeded."
     counts = plan.counts

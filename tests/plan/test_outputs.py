@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.plan import build_plan
+from batchspec.plan import OUTPUT_MISSING, build_plan
 from batchspec.plan.actions import SubmitTasks
-from batchspec.plan.observed import Blob
+from batchspec.plan.observed import Blob, Receipt
 from batchspec.plan.outputs import OutputIndex, Promise
+from batchspec.plan.receipt import receipt_name
 from tests.plan.situation import SPEC, situation
 
 
@@ -88,3 +89,23 @@ def test_a_required_output_of_an_earlier_version_does_not_count(tmp_path: Path) 
         containers = {**found.observed.containers, "output": facts}
         plan = build_plan(found.spec, replace(found.observed, containers=containers))
     assert sum(step.items for step in plan.steps if isinstance(step.action, SubmitTasks)) == 3
+
+
+@pytest.mark.parametrize("downloaded", [True, False])
+def test_a_result_that_was_deleted_after_its_download_is_not_missing(
+    downloaded: bool, tmp_path: Path
+) -> None:
+    outputs = 'logs: false\n    outputs: [{files: "*.out", container: output}]'
+    case = {
+        "spec": SPEC.replace("logs: false", outputs),
+        "containers": {"output": {"blobs": {}}},
+        "jobs": [{"id": "demo", "state": "completed", "tasks": {"count": ["done"] * 3}}],
+    }
+    with situation(case, tmp_path) as found:
+        observed, (job,) = found.observed, found.observed.jobs
+        assert observed.tasks is not None
+        works = [int(work, 16) for work in observed.tasks.works()] if downloaded else []
+        receipt = Receipt(receipt_name(job.id, job.created), 3, 0, works=works)
+        plan = build_plan(found.spec, replace(observed, receipt=receipt))
+    missing = [finding for finding in plan.findings if finding.code == OUTPUT_MISSING]
+    assert len(missing) == (0 if downloaded else 1)

@@ -253,13 +253,6 @@ RUN = ErrorGroup(
             "`batchspec list` shows whether the object still exists.",
         ),
         ErrorCode(
-            "output-missing",
-            "An output of tasks did not arrive in its container",
-            "The tasks did not write the file in their working directory, or wrote another name.",
-            "`batchspec logs SPEC TASK` shows what a task wrote; then fix it and use `--rerun`.",
-            "warning or error",
-        ),
-        ErrorCode(
             "container-gone",
             "A container was deleted before its results were downloaded",
             _ELSEWHERE,

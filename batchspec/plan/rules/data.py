@@ -14,6 +14,7 @@ from batchspec.plan.actions import DownloadResults
 from batchspec.plan.lazy import duplicates
 from batchspec.plan.metadata import others
 from batchspec.plan.observed import Observed
+from batchspec.plan.outputs import MissingOutput
 from batchspec.plan.plan import Step
 from batchspec.plan.rules.rule import (
     ERROR,
@@ -26,6 +27,9 @@ from batchspec.plan.rules.rule import (
 )
 from batchspec.plan.tasks import Task, expand
 from batchspec.spec import Record, Spec, Stage, Text, Value
+
+OUTPUT_MISSING = "output-missing"
+"""The code of the warning that an output of a run did not arrive."""
 
 DATA = RuleGroup("Data", "Containers, the files that are uploaded to them, outputs and results.")
 
@@ -266,3 +270,30 @@ def _outputs(tasks: Iterable[Task]) -> Iterator[str]:
 
 def _identity(value: Value) -> str:
     return value.identity() if isinstance(value, Text) else repr(value)
+
+
+@DATA.rule(
+    OUTPUT_MISSING,
+    WARNING,
+    title="An output of tasks did not arrive in its container",
+    why="The tasks did not write the file in their working directory, or wrote another name. For an"
+    " output with `required: true`, this is an error: the run fails.",
+    fix="Outputs are uploaded from the task's working directory. `batchspec logs` shows what a"
+    " task wrote; after a correction, `batchspec apply --rerun` runs the tasks again.",
+)
+def output_missing(outputs: Iterable[MissingOutput], spec: Spec | None = None) -> Iterator[Finding]:
+    """Outputs that are missing after their tasks have succeeded, at their place in ``spec``."""
+    for output in outputs:
+        promise = output.first
+        what = "no file matched" if promise.wild else "not uploaded"
+        tasks = f"{output.missing:,} of {output.tasks:,} task{'s' if output.tasks > 1 else ''}"
+        more = "" if output.missing <= len(output.names) else ", ..."
+        # Tasks without a required output are not done; the others need an option to run again.
+        again = "" if promise.required else " --rerun"
+        yield Finding(
+            f"output {promise.pattern!r} of stage {promise.stage}: {what} for {tasks}",
+            spec.place(f"tasks.{promise.stage}.outputs") if spec is not None else None,
+            f"Missing in container {promise.container}: {', '.join(output.names)}{more}",
+            "Outputs are uploaded from the task's working directory. `batchspec logs` shows what a"
+            f" task wrote; after a correction, `batchspec apply{again}` runs the tasks again.",
+        )
