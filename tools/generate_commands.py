@@ -65,7 +65,9 @@ option that changes the plan.
 ## Ctrl-C
 
 Once: requests that are in progress finish, no new one starts, and the command ends with exit code
-130. Twice: it ends immediately. Neither deletes anything, and `batchspec apply` resumes the run.
+130. Twice: it ends immediately. Neither deletes anything. The output ends with the command
+that resumes the run: the same command, without the options that have taken effect. Once
+`apply --rerun` has created its job, `batchspec apply` resumes it; with `--rerun` it is refused.
 `batchspec attach` watches a run whose tasks have all been submitted.
 
 SIGTERM (from a CI system that cancels its job), a terminal that closes, and a closed output
@@ -104,7 +106,7 @@ _EXITS = {
     "has changed during its upload",
     Exit.CHANGES: "`plan --exit-code`: there are changes",
     Exit.TIME_LIMIT: "the time limit passed before all tasks had ended",
-    Exit.INTERRUPTED: "interrupted; the same command resumes",
+    Exit.INTERRUPTED: "interrupted; the output ends with the command that resumes",
 }
 
 _NO_RUN = """\

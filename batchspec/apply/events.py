@@ -192,12 +192,16 @@ class StepSkipped:
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """The run ended. ``left`` names what stays in the account (``pool topn`` ...)."""
+    """The run ended. ``left`` names what stays in the account (``pool topn`` ...).
+
+    ``resume`` is the command that resumes an interrupted run; the command line adds it.
+    """
 
     outcome: Outcome
     seconds: float
     exit: int
     left: tuple[str, ...] = ()
+    resume: str = ""
 
 
 Event: TypeAlias = (

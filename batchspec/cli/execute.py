@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import FrameType
 
 from batchspec import __version__
 from batchspec.apply import Cancellation, NodeLogs, run
-from batchspec.apply.events import Event, Noticed, Stamp, Stamped
+from batchspec.apply.events import Event, Noticed, Outcome, RunEnded, Stamp, Stamped
 from batchspec.apply.ports import World
 from batchspec.cli.confirm import RunQuestions, confirm_plan, needs_confirmation
 from batchspec.cli.console import out, show_diagnostics, show_plan, use_color, width
 from batchspec.cli.options import Format, ProgressKind
-from batchspec.cli.resume_command import completed_event, resume_command
+from batchspec.cli.resume_command import Again, completed_event, resume_command
 from batchspec.cli.run_folder import RunFolder, runs_folder
 from batchspec.cli.session import Session
 from batchspec.diagnostics import Diagnostic, Severity
@@ -35,6 +36,7 @@ from batchspec.plan.receipt import receipt_path
 from batchspec.render import (
     Kind,
     Report,
+    StepState,
     Tally,
     View,
     next_commands,
@@ -128,7 +130,13 @@ POLL_INTERVAL = {"local": 0.1, "azure": 2.0}
 
 
 async def confirm_and_execute(
-    plan: Plan, session: Session, progress: ProgressKind, *, yes: bool, verbose: bool = False
+    plan: Plan,
+    session: Session,
+    progress: ProgressKind,
+    again: Again,
+    *,
+    yes: bool,
+    verbose: bool = False,
 ) -> int:
     """Show the plan, ask for confirmation where it is needed, and execute it; the exit code.
 
@@ -141,21 +149,21 @@ async def confirm_and_execute(
             return Exit.DONE
     if needs_confirmation(plan) and not confirm_plan(plan, progress, yes=yes):
         return Exit.DONE
-    return await execute(plan, session, progress, yes=yes, verbose=verbose)
+    return await execute(plan, session, progress, again, yes=yes, verbose=verbose)
 
 
 async def execute(
     plan: Plan,
     session: Session,
     progress: ProgressKind,
+    again: Again,
     *,
     yes: bool,
-    verb: str = "apply",
     verbose: bool = False,
 ) -> int:
     """Run a plan, show its progress, and print a summary; the exit code.
 
-    ``verb`` is the command that resumes it; ``verbose`` shows the ids of nodes in full.
+    ``again`` is the command that resumes it; ``verbose`` shows the ids of nodes in full.
     """
     interrupts = Interrupts()
     clock = SystemClock(interrupts.cancellation)
@@ -172,7 +180,14 @@ async def execute(
     viewer = _ViewUntilClosed(view, interrupts)
     stamp = Stamp(clock.now, (viewer, tally, *([record] if record else [])))
 
+    def resume() -> tuple[str, ...]:
+        reached = {step.step for step in tally.report().steps if step.state is StepState.DONE}
+        return again([step for step in plan.steps if step.id in reached])
+
     def emit(event: Event) -> None:
+        if isinstance(event, RunEnded) and event.outcome is Outcome.INTERRUPTED:
+            command = resume_command(session.options, session.spec, *resume())
+            event = replace(event, resume=command)
         stamp(completed_event(event))
 
     world = World(
@@ -201,7 +216,7 @@ async def execute(
         if record is not None:
             record.close()
         if progress.shows_plan:
-            out(_summary(tally.report(), session, verb))
+            out(_summary(tally.report(), session, shlex.join(resume())))
     return code
 
 
@@ -245,11 +260,13 @@ def _open_record(
     return RunFolder(runs_folder(session.spec.path, session.spec.name), clock.now(), warn)
 
 
-def _summary(report: Report, session: Session, verb: str) -> str:
-    def command(name: str) -> str:
-        return resume_command(session.options, session.spec, name)
+def _summary(report: Report, session: Session, again: str) -> str:
+    """The summary; ``again`` is the command that resumes the run: a verb and its options."""
 
-    commands = next_commands(report, verb, scheduled=session.spec.job.schedule is not None)
+    def command(text: str) -> str:
+        return resume_command(session.options, session.spec, *shlex.split(text))
+
+    commands = next_commands(report, again, scheduled=session.spec.job.schedule is not None)
     return summary_text(
         report,
         destroy=command("destroy"),

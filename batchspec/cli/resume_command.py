@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from batchspec.diagnostics import Diagnostic, MissingSecret, Secret
 
 if TYPE_CHECKING:
     from batchspec.apply.events import Event, Waiting
     from batchspec.cli.options import RunOptions
-    from batchspec.plan import Plan
+    from batchspec.plan import Plan, PlanOptions, Step
     from batchspec.spec import Spec
 
 _WITH_RUN = (
@@ -44,6 +44,10 @@ _OPTIONS: Mapping[str, frozenset[str]] = {
 _COMMAND = re.compile(r"`batchspec ([a-z]+)((?: [^`]*)?)`")
 
 
+Again: TypeAlias = "Callable[[Sequence[Step]], tuple[str, ...]]"
+"""The command that resumes a run whose ``done`` steps are these: a verb and its options."""
+
+
 @dataclass(slots=True)
 class _Selected:
     """The spec and account of this process; ``spec`` is ``None`` until it is loaded."""
@@ -67,6 +71,69 @@ def resume_command(options: RunOptions, spec: Spec | None, verb: str, *arguments
     ``spec``, which parameters are secret is not known, and every value is replaced.
     """
     return _command(options, spec, verb, shlex.join(arguments))
+
+
+def constantly(*command: str) -> Again:
+    """The same command resumes the run, however far it came."""
+    return lambda _: command
+
+
+def apply_again(options: PlanOptions, *, detach: bool) -> Again:
+    """``apply`` with the options that have not taken effect yet.
+
+    ``--rerun`` and ``--replace`` request a new job or pool. After an interruption, the
+    same options would refuse or replace what the run has created.
+    """
+    from batchspec.plan import Part
+    from batchspec.plan.actions import (
+        CreateJob,
+        CreatePool,
+        CreateSchedule,
+        ReplaceJob,
+        ReplacePool,
+        ReplaceSchedule,
+    )
+
+    creates: Mapping[Part, tuple[type, ...]] = {
+        Part.POOL: (CreatePool, ReplacePool),
+        Part.JOB: (CreateJob, ReplaceJob, CreateSchedule, ReplaceSchedule),
+    }
+
+    def again(done: Sequence[Step]) -> tuple[str, ...]:
+        left = [part for part in Part if not _any(done, creates[part])]
+        return (
+            "apply",
+            *(["--rerun"] if options.rerun and Part.JOB in left else []),
+            *(text for part in left if part in options.replace for text in ("--replace", part)),
+            *(["--target-step", options.step] if options.step else []),
+            *(["--detach"] if detach else []),
+        )
+
+    return again
+
+
+def retry_again(plan: Plan, causes: Sequence[str], tasks: Sequence[str]) -> Again:
+    """``retry`` while tasks are not submitted or the job is not closed; then ``attach``.
+
+    Tasks in progress have not failed, and ``retry`` has nothing to do for them.
+    """
+    from batchspec.plan.actions import CloseJob, RestartNodes, RetryTasks, SubmitTasks
+
+    submits = (SubmitTasks, RetryTasks, RestartNodes, CloseJob)
+    needed = {step.id for step in plan.steps if isinstance(step.action, submits)}
+    options = [
+        *(text for cause in causes for text in ("--cause", cause)),
+        *(text for task in tasks for text in ("--task", task)),
+    ]
+
+    def again(done: Sequence[Step]) -> tuple[str, ...]:
+        return ("retry", *options) if needed - {step.id for step in done} else ("attach",)
+
+    return again
+
+
+def _any(steps: Sequence[Step], actions: tuple[type, ...]) -> bool:
+    return any(isinstance(step.action, actions) for step in steps)
 
 
 def completed(text: str) -> str:

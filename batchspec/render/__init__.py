@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from batchspec.render.plan import plan_json, plan_markdown, plan_text, refusal_markdown
     from batchspec.render.progress import Kind, View, open_view
     from batchspec.render.progress.json_stream import JsonView, read_record
-    from batchspec.render.report import Report, Tally
+    from batchspec.render.report import Report, StepState, Tally
     from batchspec.render.report_page import Attempt, build_timeline, last_run, page_html
     from batchspec.render.run_text import account_line, page_written
     from batchspec.render.status import Status, status_json, status_text
@@ -56,6 +56,7 @@ __all__ = [
     "NodeIds",
     "Report",
     "Status",
+    "StepState",
     "Tally",
     "View",
     "account_line",
@@ -130,6 +131,7 @@ _NAMES = {
     ),
     "report": (
         "Report",
+        "StepState",
         "Tally",
     ),
     "report_page": (

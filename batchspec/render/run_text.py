@@ -169,7 +169,7 @@ _OUTCOMES: Mapping[Outcome | None, str] = {
     Outcome.TASKS_FAILED: "ended in {}: tasks failed",
     Outcome.TIME_LIMIT: "ended after {}: the time limit was reached",
     Outcome.FAILED: "failed after {}",
-    Outcome.INTERRUPTED: "interrupted after {}; the same command resumes",
+    Outcome.INTERRUPTED: "interrupted after {}",
     Outcome.DETACHED: "detached after {}; the run continues in the account",
     Outcome.SCHEDULED: "scheduled in {}; the job schedule creates jobs automatically",
     None: "stopped unexpectedly after {}",
@@ -352,8 +352,10 @@ def skipped_text(because: str, names: Mapping[str, str]) -> str:
 
 
 def run_ended_text(event: RunEnded) -> str:
-    """The last line: how the run ended, its duration, what is left, the exit code."""
+    """The last line: how the run ended and resumes, its duration, what is left, the exit code."""
     text = outcome_text(event.outcome, event.seconds)
+    if event.resume:
+        text += f"; `{flat(event.resume)}` resumes"
     if event.left:
         text += f"; left in the account: {units.listed(flat(name) for name in event.left)}"
     return f"{text} (exit code {event.exit})" if event.exit else text

@@ -151,9 +151,9 @@ _NEXT_JOB: Mapping[str, str] = {
 
 
 def next_commands(report: Report, again: str, *, scheduled: bool = False) -> Mapping[str, str]:
-    """The useful commands after a run: verbs of the command line, and what they do.
+    """The useful commands after a run: verbs with their options, and what they do.
 
-    ``again`` is the verb that resumes the run. ``scheduled``: a job schedule creates its jobs.
+    ``again`` is the command that resumes the run. ``scheduled``: a job schedule creates its jobs.
     """
     match report.outcome:
         case Outcome.INTERRUPTED:

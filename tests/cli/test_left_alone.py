@@ -53,7 +53,7 @@ def test_a_run_with_closed_output_stops_as_by_ctrl_c_and_can_resume(place: Workp
     os.kill(again.pid, signal.SIGTERM)
     said, _ = again.communicate(timeout=60)
     assert again.returncode == 130, said
-    assert "the same command resumes" in said
+    assert f"`batchspec apply {place.spec}` resumes" in said
     (shared,) = place.home.rglob("shared")
     (shared / "go").touch()
     # It looks every 15 seconds after a while in which nothing changed.

@@ -95,7 +95,7 @@ def _upload() -> Tape:
     tape.at(242.5, e.StepSkipped("pool:render:ready", "wait", "nodes of render", "interrupted"))
     tape.at(242.5, e.StepSkipped("tasks:frame", "submit", "tasks of frame", "interrupted"))
     left = ("pool render", "container input")
-    tape.at(242.6, e.RunEnded(Outcome.INTERRUPTED, 242.6, 130, left))
+    tape.at(242.6, e.RunEnded(Outcome.INTERRUPTED, 242.6, 130, left, "batchspec apply render.yaml"))
     return tape
 
 

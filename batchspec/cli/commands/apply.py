@@ -57,6 +57,7 @@ async def apply(
 ) -> int:
     """Run the spec: plan, confirm, execute, wait, download the results, clean up."""
     from batchspec.cli.execute import confirm_and_execute
+    from batchspec.cli.resume_command import apply_again
     from batchspec.cli.session import open_session
     from batchspec.plan import build_plan, check_fresh, detached, read_plan_file
 
@@ -73,7 +74,10 @@ async def apply(
                 check_fresh(saved, plan)
             if detach:
                 plan = detached(plan)
-            return await confirm_and_execute(plan, session, progress, yes=yes, verbose=verbose)
+            again = apply_again(plan_options, detach=detach)
+            return await confirm_and_execute(
+                plan, session, progress, again, yes=yes, verbose=verbose
+            )
     except (SpecError, UsageError) as error:
         if saved is None or plan is not None or not _is_stale(error, saved, options):
             raise

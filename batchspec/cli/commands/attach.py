@@ -31,6 +31,7 @@ async def attach(
     from batchspec.cli.confirm import confirm_plan
     from batchspec.cli.execute import execute
     from batchspec.cli.load import note_missing_secrets
+    from batchspec.cli.resume_command import constantly
     from batchspec.cli.session import Files, open_session
     from batchspec.plan import build_attach
 
@@ -46,4 +47,6 @@ async def attach(
         # Nothing is created, and `apply` confirmed the clean-up of a run of this version.
         if plan.questions and not confirm_plan(plan, progress, yes=yes):
             return Exit.DONE
-        return await execute(plan, session, progress, yes=yes, verb="attach", verbose=verbose)
+        return await execute(
+            plan, session, progress, constantly("attach"), yes=yes, verbose=verbose
+        )

@@ -54,7 +54,7 @@ async def retry(
 ) -> int:
     """Run only the failed tasks again; then wait, download and clean up as `apply` does."""
     from batchspec.cli.execute import confirm_and_execute
-    from batchspec.cli.resume_command import resume_command
+    from batchspec.cli.resume_command import resume_command, retry_again
     from batchspec.cli.session import open_session
     from batchspec.observe import counted_jobs
     from batchspec.plan import build_plan, has_retries, no_run
@@ -74,7 +74,8 @@ async def retry(
                 raise UsageError(no_such_failure(causes or (), look=look, apply=apply))
             out(nothing_failed(session.spec.name, look=look))
             return Exit.DONE
-        return await confirm_and_execute(plan, session, progress, yes=yes, verbose=verbose)
+        again = retry_again(plan, causes or (), tasks or ())
+        return await confirm_and_execute(plan, session, progress, again, yes=yes, verbose=verbose)
 
 
 async def _selection(session: Session, causes: Sequence[str], names: Sequence[str]) -> Selection:

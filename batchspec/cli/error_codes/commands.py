@@ -27,7 +27,7 @@ COMMANDS = ErrorGroup(
             "stopping",
             "Ctrl-C was pressed, and the command stops",
             "Requests that are in progress are completed, so that nothing is lost.",
-            "Press Ctrl-C again to stop at once; the same command resumes.",
+            "Press Ctrl-C again to stop at once; the output ends with the command that resumes.",
             "note",
         ),
         ErrorCode(
