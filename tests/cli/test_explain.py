@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from batchspec.cli.main import app
 from batchspec.diagnostics import UsageError
+from batchspec.render.failures import _CAUSES
 
 PRODUCT = Path(__file__).parents[2] / "batchspec"
 RUNNER = CliRunner()
@@ -89,12 +91,26 @@ def test_every_explanation_has_a_title_and_a_fix_or_a_reason() -> None:
         ("AccountCoreQuotaReached", "AccountCoreQuotaReached (service)"),
         ("accountcorequotareached", "AccountCoreQuotaReached (service)"),
         ("[no-run]", "Why: The spec was not applied yet"),
+        ("exit-1", "ended with the exit code 1."),
+        ("exit-1:3f2a9c", "ended with the exit code 1."),
+        ("exit-127", "the program was not found"),
+        ("exit-137", "signal 9"),
+        ("timeout", "timeout (cause)"),
+        ("command-program-not-found:other", "is not on the node"),
     ],
 )
 def test_a_code_is_explained_as_it_is_printed(code: str, text: str) -> None:
     done = RUNNER.invoke(app, ["explain", code])
     assert done.exit_code == 0
     assert text in done.stdout
+
+
+def test_every_cause_of_a_failure_is_explained() -> None:
+    documented = (PRODUCT.parent / "docs" / "commands.md").read_text(encoding="utf-8")
+    table = documented.partition("| cause | when |")[2].partition("\n\n")[0]
+    causes = re.findall(r"^\| `([\w-]+)` ", table, re.MULTILINE)
+    assert len(causes) == 10
+    assert set(causes) | _CAUSES.keys() <= known().keys()
 
 
 def test_an_unknown_code_has_a_suggestion() -> None:

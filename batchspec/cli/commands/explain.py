@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,9 @@ from batchspec.cli.console import out
 from batchspec.cli.options import Format, TextOrJson
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
+
+if TYPE_CHECKING:
+    from batchspec.cli.error_codes import ErrorCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +47,20 @@ def explain(
     Without a code, list all codes. Codes of the services, such as AccountCoreQuotaReached, are
     explained, too.
     """
+    from batchspec.cli.error_codes import failure_code
+
     known = _explanations()
     if code is None:
         found = list(known.values())
     else:
         name = code.strip("[]`'\"")
         by_lower = {each.lower(): each for each in known}
-        if name.lower() not in by_lower:
+        if name.lower() in by_lower:
+            found = [known[by_lower[name.lower()]]]
+        elif (failure := failure_code(name)) is not None:
+            found = [_of_error(failure)]
+        else:
             raise UsageError(_unknown(name, by_lower))
-        found = [known[by_lower[name.lower()]]]
     if output_format is Format.JSON:
         out(json.dumps([asdict(each) for each in found], indent=2))
     elif code is None:
@@ -109,17 +117,18 @@ def _explanations() -> Mapping[str, Explanation]:
         Explanation(kind.code, "cause", kind.meaning, effect=_effect(kind.ends), fix=kind.action)
         for kind in CAUSES.values()
     ]
-    found += [
-        Explanation(each.code, each.severity, each.title, each.why, fix=each.fix)
-        for group in GROUPS
-        for each in group.codes
-    ]
+    found += [_of_error(each) for group in GROUPS for each in group.codes]
     found += [Explanation(code, "service", title, fix=fix) for code, (title, fix) in TABLE.items()]
     by_code: dict[str, Explanation] = {}
     for each in sorted(found, key=lambda each: each.code.lower()):
         # A code can be a cause and the error that ends a run: the cause explains more.
         by_code.setdefault(each.code, each)
     return by_code
+
+
+def _of_error(code: ErrorCode) -> Explanation:
+    """The explanation of an error of a command, or of a cause of failed tasks."""
+    return Explanation(code.code, code.severity, code.title, code.why, fix=code.fix)
 
 
 def _effect(ends: str) -> str:

@@ -4,9 +4,10 @@
 """
 
 from batchspec.cli.error_codes.commands import ACCOUNT, COMMANDS, RUN
+from batchspec.cli.error_codes.failures import FAILURES, failure_code
 from batchspec.cli.error_codes.local import LOCAL
 from batchspec.cli.error_codes.model import ErrorCode, ErrorGroup
 
-GROUPS: tuple[ErrorGroup, ...] = (COMMANDS, RUN, ACCOUNT, LOCAL)
+GROUPS: tuple[ErrorGroup, ...] = (COMMANDS, RUN, FAILURES, ACCOUNT, LOCAL)
 
-__all__ = ["GROUPS", "ErrorCode", "ErrorGroup"]
+__all__ = ["GROUPS", "ErrorCode", "ErrorGroup", "failure_code"]

@@ -9,7 +9,7 @@ class ErrorCode(NamedTuple):
     """A code with what it means, why it happens, and what to do.
 
     ``severity`` is that of the message: ``error``, ``warning``, ``note``, or ``warning or error``
-    where it depends on the situation.
+    where it depends on the situation; ``cause`` is a cause of failed tasks or nodes.
     """
 
     code: str
