@@ -48,7 +48,7 @@ from batchspec.plan.rules.run import (
 )
 from batchspec.plan.rules.sas import sas_lifetime
 from batchspec.plan.rules.schedule import schedule_exists
-from batchspec.plan.rules.tasks import check_tasks
+from batchspec.plan.rules.tasks import check_stages
 from batchspec.plan.schedule import build_schedule
 from batchspec.plan.stage_tasks import Selection
 from batchspec.plan.stamps import WorkSet
@@ -87,8 +87,7 @@ def build_plan(
     context = RuleContext(spec, observed, pool)
     found = tuple(errors(context))
     problems.extend(missing_container(spec, observed))
-    for stage in spec.stages:
-        problems.extend(check_tasks(spec, stage, observed, windows=windows))
+    problems.extend(check_stages(spec, spec.stages, observed, windows=windows))
     problems.extend(check_dependencies(spec, observed, windows=windows))
     if problems.stops:
         problems.extend(found)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, time
 
 from batchspec.catalog import images as catalog
-from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError
+from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.plan.observed import (
     AccountNames,
     ContainerFacts,
@@ -19,7 +19,7 @@ from batchspec.plan.pool import runs_windows, with_image
 from batchspec.plan.rules.dependencies import check_dependencies
 from batchspec.plan.rules.registry import offline
 from batchspec.plan.rules.rule import RuleContext
-from batchspec.plan.rules.tasks import check_tasks
+from batchspec.plan.rules.tasks import check_stages
 from batchspec.spec import EachBlob, Rows, Spec, read_rows
 
 
@@ -49,13 +49,8 @@ def check_offline(
     found = [*offline(RuleContext(spec, observed, body))]
     if not tasks:
         return tuple(found)
-    for stage in spec.stages:
-        if isinstance(stage.for_each, EachBlob):
-            continue
-        try:
-            found += check_tasks(spec, stage, observed, windows=windows)
-        except SpecError as error:  # in a file of rows
-            found += error.problems
+    stages = [stage for stage in spec.stages if not isinstance(stage.for_each, EachBlob)]
+    found += check_stages(spec, stages, observed, windows=windows)
     found += check_dependencies(spec, observed, windows=windows, offline=True)
     return tuple(found)
 

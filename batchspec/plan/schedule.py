@@ -48,7 +48,7 @@ from batchspec.plan.rules.schedule import (
     schedule_not_ours,
     schedule_over,
 )
-from batchspec.plan.rules.tasks import check_tasks
+from batchspec.plan.rules.tasks import check_stages
 from batchspec.plan.stage_tasks import Selection
 from batchspec.plan.stamps import unstamped
 from batchspec.plan.task_sets import TaskSets
@@ -259,8 +259,7 @@ def build_schedule(
     context = RuleContext(spec, observed, pool)
     problems.extend(errors(context))
     problems.extend(missing_container(spec, observed))
-    for stage in spec.stages:
-        problems.extend(check_tasks(spec, stage, observed, windows=windows))
+    problems.extend(check_stages(spec, spec.stages, observed, windows=windows))
     problems.raise_if_any()
     manager = job_manager_task(spec, observed, windows=windows, problems=problems)
     if manager is None:

@@ -6,10 +6,12 @@ Tasks are checked one by one and are not kept in memory.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Place, SpecError
 from batchspec.plan.lazy import duplicates
@@ -45,8 +47,8 @@ from batchspec.spec import (
 
 TASKS = RuleGroup(
     "Tasks",
-    "Every task is created and checked before any is sent. Of many tasks with the same error, the"
-    " first five are reported.",
+    "Every task is created and checked before any is sent. An error that several tasks of a stage"
+    " have is reported once; of different errors, those of the first five tasks.",
 )
 
 _BAD = re.compile(r"[\x00-\x1f\x7f]")
@@ -67,21 +69,53 @@ def check_tasks(
         return (*no_items(stage), *no_items_now(stage))
     scan = _Scan(_limits(spec, stage, observed, windows=windows))
     pairs = list(_first(duplicates(scan.ids(tasks), folder=folder)))
-    found = [*scan.found, *same_id(stage, tasks, pairs), *same_work(stage, tasks, pairs)]
-    found += more_faults(stage, scan.number - _REPORTED)
+    found = [*scan.found(), *same_id(stage, tasks, pairs), *same_work(stage, tasks, pairs)]
+    found += more_faults(stage, scan.unreported)
     found += _same_ids_across(spec, stage, observed, windows=windows, folder=folder)
-    if not scan.number:
+    if not scan.counts:
         found += same_outputs(spec, stage, observed, windows=windows, folder=folder)
     return tuple(found)
 
 
+def check_stages(
+    spec: Spec, stages: Iterable[Stage], observed: Observed, *, windows: bool
+) -> tuple[Diagnostic, ...]:
+    """Everything that is wrong with the tasks of several stages.
+
+    The tasks of a stage may depend on those of another, whose errors are reported once.
+    """
+    found: dict[_Error, Diagnostic] = {}
+    for stage in stages:
+        try:
+            problems = check_tasks(spec, stage, observed, windows=windows)
+        except SpecError as error:  # Of a file of rows, or of a stage that it needs.
+            problems = error.problems
+        for problem in problems:
+            found.setdefault(_error(problem), problem)
+    return tuple(found.values())
+
+
+_Error: TypeAlias = tuple[str, str, Place | None]
+"""What errors of several tasks have in common; the detail names the task."""
+
+
+def _error(problem: Diagnostic) -> _Error:
+    return problem.code, problem.summary, problem.where
+
+
 @dataclass(slots=True)
 class _Scan:
-    """Checks tasks one by one and keeps the errors of the first few."""
+    """Checks tasks one by one and keeps different errors of the first few.
+
+    ``first`` are the errors as they are first found, ``counts`` how many tasks have them, and
+    ``unreported`` how many tasks have only others.
+    """
 
     limits: _Limits
-    found: list[Diagnostic] = field(default_factory=list)
-    number: int = 0
+    first: dict[_Error, Diagnostic] = field(default_factory=dict)
+    counts: Counter[_Error] = field(default_factory=Counter)
+    tasks: int = 0
+    unreported: int = 0
 
     def ids(self, tasks: Expansion) -> Iterator[str]:
         """The ids of the tasks that can be created, as the service compares them."""
@@ -99,9 +133,24 @@ class _Scan:
             yield task.id.lower()
 
     def _keep(self, *problems: Diagnostic) -> None:
-        self.number += 1
-        if self.number <= _REPORTED:
-            self.found.extend(problems)
+        errors = {_error(problem): problem for problem in problems}
+        if errors.keys() - self.first.keys() and self.tasks < _REPORTED:
+            self.tasks += 1
+            self.first = errors | self.first
+        known = errors.keys() & self.first.keys()
+        self.counts.update(known)
+        self.unreported += not known
+
+    def found(self) -> Iterator[Diagnostic]:
+        """The errors; the detail of each has the number of further tasks with it."""
+        for error, problem in self.first.items():
+            more = self.counts[error] - 1
+            if not more:
+                yield problem
+                continue
+            items = f"{more:,} more {'item' if more == 1 else 'items'}"
+            detail = problem.detail.removesuffix(".")
+            yield replace(problem, detail=f"{detail}, and {items}." if detail else f"And {items}.")
 
 
 @TASKS.rule(
