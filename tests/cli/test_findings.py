@@ -65,7 +65,7 @@ async def test_errors_of_a_plan_are_printed_as_markdown(
 
 
 def test_findings_are_printed_in_every_format(near: Workplace) -> None:
-    near.edit("  pool: ask", "  pool: never")
+    near.edit("  pool: ask\n", "")
     near.results.mkdir()
     (near.results / "notes.txt").write_text("mine\n")
     codes = {"pool-kept", "results-folder-used"}
@@ -74,7 +74,7 @@ def test_findings_are_printed_in_every_format(near: Workplace) -> None:
     assert {found["code"] for found in findings} == codes
     kept = next(found for found in findings if found["code"] == "pool-kept")
     lines = near.spec.read_text("utf-8").splitlines()
-    assert lines[kept["where"]["line"] - 1] == "  pool: never"
+    assert lines[kept["where"]["line"] - 1].startswith("  nodes: ")
     text = near.run("plan", near.spec, "--format", "markdown").out
     assert all(f"**warning** `{code}`" in text for code in codes)
     applied = near.run("apply", near.spec, "--progress", "json")

@@ -169,16 +169,19 @@ def pool_kept(context: RuleContext) -> Iterator[Finding]:
             context.at_pool("keep_alive"),
             fix="Remove `keep_alive`.",
         )
-    if _is_kept(context):
-        scheduled = context.spec.job.schedule is not None
+    scheduled = context.spec.job.schedule is not None
+    # `cleanup: {pool: never}` is the user's decision.
+    decided = not scheduled and context.spec.place("cleanup.pool") is not None
+    if _is_kept(context) and not decided:
+        paid = context.observed.account.target == _PAID
+        cost = " and costs money until you delete it" if paid else ""
         between = (
             "Use `pool: {lifetime: job, ...}` for a pool for each job, or `nodes: {scale: {max:"
             " N}}` to remove nodes between jobs."
         )
         yield Finding(
-            f"the pool {pool.id!r} ({_nodes(nodes)}) is never deleted and costs money until you"
-            " delete it",
-            context.spec.place("cleanup.pool") or context.at_pool(*_NODE_KEYS),
+            f"the pool {pool.id!r} ({_nodes(nodes)}) is never deleted{cost}",
+            context.at_pool(*_NODE_KEYS),
             fix=between if scheduled else "",
         )
 
