@@ -21,15 +21,16 @@ from batchspec.spec.parameter_schema import (
     value_mismatch,
 )
 from batchspec.spec.source import read_source
-from batchspec.spec.validator_messages import TYPE_NAMES, did_you_mean
+from batchspec.spec.validator_messages import TYPE_NAMES, did_you_mean, is_long_number
 from batchspec.spec.values import Value, freeze
-from batchspec.spec.yaml_tree import Node, parse
+from batchspec.spec.yaml_tree import LONGEST_NUMBER, Node, parse
 
 RESERVED = frozenset(
     {"name", "job", "pool", "containers", "index", "task", "file", "files", "value"}
 )
 """Names that have another meaning in templates."""
 
+_NUMBERS = frozenset(f"must be {TYPE_NAMES[kind]}" for kind in ("integer", "number"))
 _ANNOTATIONS = ("secret", "examples", "default", "title", "description")
 """Members of a declaration that do not restrict the value."""
 
@@ -278,8 +279,11 @@ def _fits(name: str, node: Node, given: _Given, problems: Diagnostics) -> bool:
     what = f"--var {name}" if given.is_option else f"`{name}`"
     path = "".join(f"[{step}]" for step in error.path)
     shown = "" if is_secret(node) else _shown(error.value)
+    expected = error.expected
+    if expected in _NUMBERS and isinstance(error.value, str) and is_long_number(error.value):
+        expected, shown = f"must have at most {LONGEST_NUMBER} digits", ""
     where = _without_text(given.where or node.name, node)
-    problems.add(Diagnostic("bad-variable", f"{what}{path} {error.expected}{shown}", where=where))
+    problems.add(Diagnostic("bad-variable", f"{what}{path} {expected}{shown}", where=where))
     return False
 
 

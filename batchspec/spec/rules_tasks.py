@@ -154,9 +154,15 @@ def _job_actions(job: Node | None, stage: Node) -> Iterator[Diagnostic]:
             )
 
 
+def _is_one_item(values: Node | None) -> bool:
+    """Whether a list of values has one, without templates."""
+    return values is not None and len(values.items) == 1
+
+
 def _same_blob(stage: Node) -> Iterator[Diagnostic]:
     """The outputs of all tasks of a stage need different blobs."""
-    if stage.get("for_each") is None:
+    each = stage.get("for_each")
+    if each is None or _is_one_item(each.get("list")):
         return
     short, long = stage.get("outputs"), stage.get("output_files")
     outputs = [(each.get("files"), each.get("path")) for each in (short.items if short else ())]
@@ -172,5 +178,5 @@ def _same_blob(stage: Node) -> Iterator[Diagnostic]:
                 "same-blob",
                 "all tasks of the stage would write the same blob",
                 where=(path or files).where,
-                fix='Write `path: "{{ task.id }}/"`.',
+                fix='Write `path: "{{ task.id }}/"`, or remove `for_each` if one task is enough.',
             )

@@ -21,6 +21,11 @@ _STATEMENT = re.compile(
 )
 _COMMENT = re.compile(r"(?<!\$)\{#[^\n]*?#\}")
 
+_BRACES = re.compile(r"""(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|(?!\{\{)[^'"])*(?P<next>\{\{)""")
+"""The beginning of the next expression, outside of strings."""
+_NAME = re.compile(r"(?P<first>[A-Za-z_]\w*)(?:\.[A-Za-z_]\w*)*")
+_LITERAL = "To write `{{` itself, use `{{ '{{' | raw }}`."
+
 _ALLOWED = (
     nodes.Name,
     nodes.Const,
@@ -87,19 +92,36 @@ class _Checker:
         try:
             return sandbox().parse(self.template.source)
         except TemplateSyntaxError as error:
-            span = self._broken()
-            closed = "}}" in self.template.source[span[0] :]
-            self.add(
-                "template-syntax",
-                f"syntax error in the expression: {_sentence(error)}"
-                if closed
-                else "the closing `}}` is missing",
-                span,
-                "To write `{{` itself, use `{{ '{{' | raw }}`.",
-            )
+            start, length = self._broken()
+            source = self.template.source[start : start + length]
+            # Another expression begins inside: the first one is not closed.
+            nested = _BRACES.match(source, 2)
+            if nested is not None or not source.endswith("}}"):
+                end = nested.start("next") if nested is not None else length
+                unclosed = source[:end].rstrip()
+                span = (start, len(unclosed))
+                fix = self._closed(unclosed)
+                self.add("template-syntax", "the closing `}}` is missing", span, fix)
+            else:
+                summary = f"syntax error in the expression: {_sentence(error)}"
+                self.add("template-syntax", summary, (start, length), _LITERAL)
         except RecursionError:
             self.add("template-syntax", "the expression is nested too deeply", (0, 1))
         return None
+
+    def _closed(self, source: str) -> str:
+        """The fix for an expression without its closing braces."""
+        expression = source[2:].partition("\n")[0].strip().removesuffix("}").rstrip()
+        name = _NAME.match(expression)
+        if name is None:
+            return _LITERAL
+        known = self.names.open or name["first"] in self.names.known
+        if not _is_expression(expression):
+            expression = name[0]
+            if not known:
+                return _LITERAL
+        close = f"Close it: `{{{{ {expression} }}}}`."
+        return close if known else f"{close} {_LITERAL}"
 
     def expressions(self, tree: nodes.Template) -> None:
         """Check each expression."""
@@ -245,6 +267,15 @@ class _Expression:
             if found:
                 return found.start("last"), len(path[-1])
         return start, end - start
+
+
+def _is_expression(text: str) -> bool:
+    """Whether a text is valid between the braces of an expression."""
+    try:
+        sandbox().parse(f"{{{{ {text} }}}}")
+    except TemplateSyntaxError:
+        return False
+    return True
 
 
 def _expressions(tree: nodes.Template) -> Iterator[nodes.Node]:

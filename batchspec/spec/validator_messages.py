@@ -11,7 +11,7 @@ from batchspec.spec import retired_keys
 from batchspec.spec.formats import LONGEST, suggested
 from batchspec.spec.json_schema import Fragment
 from batchspec.spec.values import Text
-from batchspec.spec.yaml_tree import Node
+from batchspec.spec.yaml_tree import LONGEST_NUMBER, Node
 
 TYPE_NAMES = {
     "string": "a string",
@@ -23,6 +23,7 @@ TYPE_NAMES = {
     "null": "null",
 }
 _MOST_LISTED = 12
+_DECIMAL = re.compile(r"[-+]?[0-9]+(?:\.[0-9]*)?")
 
 _NAME_RULES = {
     "parameters": "Use letters, digits and `_` for a parameter; do not start with a digit.",
@@ -111,6 +112,11 @@ def _short(text: str) -> str:
     return line if len(line) <= 40 else f"{line[:37]}..."
 
 
+def is_long_number(text: str) -> bool:
+    """Whether a plain scalar would be a number if it were shorter."""
+    return len(text) > LONGEST_NUMBER and _DECIMAL.fullmatch(text) is not None
+
+
 def _must_be(node: Node, name: str) -> str:
     if node.key is None and name:
         return f"an item of `{name}` must be"
@@ -125,6 +131,12 @@ def wrong_type(node: Node, wanted: tuple[str, ...], schema: Fragment, name: str)
         return Diagnostic(
             "no-value", f"`{name}` has no value", where=node.at, fix=_type_fix(node, wanted)
         )
+    if not node.quoted and {"integer", "number"} & set(wanted) and is_long_number(node.raw):
+        return Diagnostic(
+            "out-of-range",
+            f"{_must_be(node, name).removesuffix(' be')} have at most {LONGEST_NUMBER} digits",
+            where=node.at,
+        )
     kinds = [TYPE_NAMES[kind] for kind in wanted if not (kind == "integer" and "number" in wanted)]
     if len(kinds) > 1:
         kinds = [part for kind in kinds for part in kind.split(" or ")]
@@ -133,8 +145,16 @@ def wrong_type(node: Node, wanted: tuple[str, ...], schema: Fragment, name: str)
         "wrong-type",
         f"{_must_be(node, name)} {expected}, not {described(node)}",
         where=node.at,
-        fix=_type_fix(node, wanted),
+        fix=_dependencies_fix(node) if name == "depends_on" else _type_fix(node, wanted),
     )
+
+
+def _dependencies_fix(node: Node) -> str:
+    """How to write dependencies that are a list of names or a name."""
+    names = [item.raw for item in node.items or (node,) if item.raw]
+    if not names or len(names) > _MOST_LISTED:
+        return "Write `needs: [STAGE]`, or `depends_on: {task_ids: [ID]}`."
+    return f"Write `needs: [STAGE]`, or `depends_on: {{task_ids: [{', '.join(names)}]}}`."
 
 
 def _type_fix(node: Node, wanted: tuple[str, ...]) -> str:

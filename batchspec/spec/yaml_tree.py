@@ -35,7 +35,8 @@ _BOOLEANS = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-_LONGEST_NUMBER = 40
+LONGEST_NUMBER = 40
+"""The most characters of a number; what is longer is a string."""
 _POSITION_DEPTH = 8
 """``tasks.STAGE.output_files[0].destination.container.container_url`` is the deepest key that a
 message refers to."""
@@ -278,7 +279,7 @@ def resolve(text: str) -> Scalar:
     if text in _BOOLEANS:
         return _BOOLEANS[text]
     match = _NUMBER.fullmatch(text)
-    if not match or len(text) > _LONGEST_NUMBER:
+    if not match or len(text) > LONGEST_NUMBER:
         return text
     if not any(match.groups()):
         return int(text)
