@@ -80,7 +80,7 @@ def agreed(question: str, *, yes: bool, problems: Sequence[Diagnostic] = ()) -> 
     return confirm(question, default=False)
 
 
-def confirm_plan(plan: Plan, progress: ProgressKind, *, yes: bool, destroy: bool = False) -> bool:
+def confirm_plan(plan: Plan, progress: ProgressKind, *, yes: bool, verb: str = "apply") -> bool:
     """Whether the user agrees to a plan and to each of its questions.
 
     Raises:
@@ -90,7 +90,7 @@ def confirm_plan(plan: Plan, progress: ProgressKind, *, yes: bool, destroy: bool
 
     if not yes and has_terminal() and not progress.shows_plan and plan.questions:
         show_diagnostics(plan.questions)
-    return agreed(plan_question(plan, destroy=destroy), yes=yes, problems=plan.questions)
+    return agreed(plan_question(plan, verb=verb), yes=yes, problems=plan.questions)
 
 
 def needs_confirmation(plan: Plan) -> bool:

@@ -22,7 +22,7 @@ _CAUSES = {
     "start-task-running": "the start task had not ended at the time limit",
     "preparation-task": "the preparation task of the job failed",
     "unusable": "the node is unusable",
-    "job-ended": "the job ended before they did",
+    "job-ended": "terminated with the job",
     "ended": "terminated by request",
     "command-program-not-found": "the program is not on the node",
     "unknown": "the service reports no cause",

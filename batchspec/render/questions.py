@@ -60,8 +60,11 @@ def _node_hours(nodes: int, target: str) -> str:
     return f"{stay}: {hours} per hour{local}"
 
 
-def plan_question(plan: Plan, *, destroy: bool = False) -> str:
-    """Asks whether to carry out a plan and names what it deletes; the default is no."""
+def plan_question(plan: Plan, *, verb: str = "apply") -> str:
+    """Asks whether to carry out the plan of a command and names what it deletes.
+
+    The default is no.
+    """
     lost = [
         flat(step.subject)
         for step in plan.steps
@@ -69,9 +72,9 @@ def plan_question(plan: Plan, *, destroy: bool = False) -> str:
     ]
     account = f"{plan.account.target}, {flat(plan.account.batch)}"
     content = f"with everything in {'it' if len(lost) == 1 else 'them'}"
-    if destroy and lost:
+    if verb == "destroy" and lost:
         return f"Delete {units.listed(lost)} {content} on {account}? [y/N] "
-    text = f"Apply this plan on {account}?"
+    text = f"{_ASKS.get(verb, 'Apply this plan on')} {account}?"
     if lost:
         text += f" This deletes {units.listed(lost)} {content}."
     return f"{text} [y/N] "
@@ -90,17 +93,22 @@ def unanswered(question: str, problems: Sequence[Diagnostic] = ()) -> Diagnostic
         "needs-answer",
         "a question needs an answer, and there is no terminal",
         detail="\n".join([*lines, question.removesuffix("[y/N] ").strip()]),
-        fix="To answer yes, add `-y` to the command.",
+        fix=f"To answer yes{' to all of this' if lines else ''}, add `-y` to the command.",
     )
 
 
 _NAMED = 10
+_ASKS = {
+    "attach": "Watch this run on",
+    "download": "Download the results from",
+}
+"""How commands that change nothing ask; all others apply their plan."""
 
 
 def job_question(job: str, running: int, waiting: int) -> str:
     """Asks whether to terminate a job and names its open tasks; the default is no."""
-    parts = [f"{count:,} {what}" for count, what in ((running, "running"), (waiting, "waiting"))]
-    return f"Terminate job {flat(job)} with {' and '.join(parts)} tasks? [y/N] "
+    tasks = f"{units.counted(running, 'running task')} and {units.counted(waiting, 'waiting task')}"
+    return f"Terminate job {flat(job)} with {tasks}? [y/N] "
 
 
 def tasks_question(ids: Sequence[str]) -> str:

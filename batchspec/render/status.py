@@ -112,7 +112,7 @@ def _tasks(status: Status, tasks: TaskCounts) -> str:
         (tasks.succeeded, "succeeded"),
         (tasks.failed, "failed"),
         (tasks.running, "running"),
-        (tasks.active, "waiting"),
+        (tasks.active, "did not run" if status.job_state == "completed" else "waiting"),
     )
     parts = [f"{tasks.completed:,} of {total:,} done"]
     parts += [f"{count:,} {word}" for count, word in counts if count]

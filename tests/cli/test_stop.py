@@ -35,7 +35,7 @@ def test_a_run_that_is_stopped_ends_with_the_reason_everywhere(running: Workplac
     until(apply, "3 running")
     unasked = running.run("stop", running.spec)
     assert unasked.code == 2
-    assert "Terminate job long with 3 running and 0 waiting tasks?" in unasked.err
+    assert "Terminate job long with 3 running tasks and 0 waiting tasks?" in unasked.err
     done = running.run("stop", running.spec, "-y", "--reason", "wrong\ninput")
     assert done.code == 0, done.text
     assert "Job long has ended: stopped by " in done.out

@@ -125,7 +125,7 @@ def test_plans(leak: str) -> None:
         plan_json(plan),
         plan_markdown(plan, here=HERE),
         plan_question(plan),
-        unanswered(plan_question(plan, destroy=True), plan.questions).detail,
+        unanswered(plan_question(plan, verb="destroy"), plan.questions).detail,
     ]
     for text in texts:
         assert MARK not in text.replace("\n", "")

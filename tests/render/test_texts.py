@@ -38,6 +38,7 @@ from batchspec.render.local import (
 )
 from batchspec.render.questions import (
     delete_question,
+    job_question,
     left_lines,
     plan_question,
     unanswered,
@@ -162,7 +163,7 @@ def test_status_by_stage() -> None:
 def test_status_of_a_job_that_has_ended_has_no_time_left() -> None:
     ended = replace(STATUS, job_state="completed", limit=None)
     assert status_text(ended).splitlines()[-1] == (
-        "tasks  62 of 100 done, 60 succeeded, 2 failed, 8 running, 30 waiting"
+        "tasks  62 of 100 done, 60 succeeded, 2 failed, 8 running, 30 did not run"
     )
 
 
@@ -230,7 +231,7 @@ def test_questions_name_what_is_deleted_and_what_keeping_costs() -> None:
 
 
 def test_the_question_of_destroy_is_about_what_it_deletes() -> None:
-    question = plan_question(PLANS["changed"], destroy=True)
+    question = plan_question(PLANS["changed"], verb="destroy")
     assert question == (f"Delete pool topn with everything in it on azure, {AZURE.batch}? [y/N] ")
 
 
@@ -240,8 +241,17 @@ def test_a_question_without_a_terminal_is_an_error_that_shows_the_question() -> 
         "error: a question needs an answer, and there is no terminal [needs-answer]\n"
         "  another run is active\n"
         "  Delete pool topn?\n"
-        "  fix: To answer yes, add `-y` to the command."
+        "  fix: To answer yes to all of this, add `-y` to the command."
     )
+    assert unanswered("Delete pool topn? [y/N] ").fix == "To answer yes, add `-y` to the command."
+
+
+def test_a_question_names_what_the_command_does() -> None:
+    fresh = PLANS["fresh"]
+    assert plan_question(fresh, verb="download").startswith("Download the results from ")
+    assert plan_question(fresh, verb="attach").startswith("Watch this run on ")
+    assert plan_question(fresh, verb="retry").startswith("Apply this plan on ")
+    assert " with 2 running tasks and 1 waiting task? " in job_question("topn", 2, 1)
 
 
 @pytest.mark.parametrize("phase", ["waiting", "installing-azurite", "starting", "something-new"])

@@ -45,7 +45,7 @@ async def attach(
         if progress.shows_plan:
             show_plan(plan, Format.TEXT, verbose=verbose)
         # Nothing is created, and `apply` confirmed the clean-up of a run of this version.
-        if plan.questions and not confirm_plan(plan, progress, yes=yes):
+        if plan.questions and not confirm_plan(plan, progress, yes=yes, verb="attach"):
             return Exit.DONE
         return await execute(
             plan, session, progress, constantly("attach"), yes=yes, verbose=verbose

@@ -47,7 +47,7 @@ async def destroy(
             show_plan(plan, Format.TEXT, verbose=False, nothing=NOTHING_TO_DELETE)
             if plan.empty:
                 return Exit.DONE
-        if not plan.empty and not confirm_plan(plan, progress, yes=yes, destroy=True):
+        if not plan.empty and not confirm_plan(plan, progress, yes=yes, verb="destroy"):
             return Exit.DONE
         again = constantly("destroy", *(("--force",) if force else ()))
         return await execute(plan, session, progress, again, yes=True)

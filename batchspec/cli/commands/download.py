@@ -37,6 +37,6 @@ async def download(
         plan = build_download(session.spec, session.observed, files=session.files)
         if progress.shows_plan:
             show_plan(plan, Format.TEXT, verbose=False)
-        if plan.questions and not confirm_plan(plan, progress, yes=yes):
+        if plan.questions and not confirm_plan(plan, progress, yes=yes, verb="download"):
             return Exit.DONE
         return await execute(plan, session, progress, constantly("download"), yes=True)

@@ -36,8 +36,8 @@ for _code, _title, _why, _fix in (
     (
         "wrong-type",
         "A value has the wrong type",
-        "YAML reads `1` as a number and `yes` as a text.",
-        "Write the value as the message says; quotes make any value a text.",
+        "YAML reads `1` as a number and `yes` as a string.",
+        "Write the value as the message says; quotes make any value a string.",
     ),
     (
         "bad-value",
