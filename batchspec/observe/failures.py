@@ -170,15 +170,21 @@ async def tasks_alike(
 
 
 async def _failed(jobs: Sequence[JobFacts], account: Account) -> AsyncIterator[_Failed]:
-    """The failed tasks of a run, newest job first; a task that a later job has is left out."""
-    later: set[str] = set()
+    """The failed tasks of a run, newest job first, without those that a later job runs again.
+
+    A task in a later job is a retry if it has the same id, or was created for the same item: a
+    generated id changes with the program, the key of the item does not.
+    """
+    ids, items = set[str](), set[str]()
     for number, job in enumerate(reversed(jobs), start=1):
         async for task in account.tasks.list_failed(job.id):
-            # A task in a later job is a retry.
-            if task.id.lower() not in later:
+            if task.id.lower() not in ids and task.marks.item not in items:
                 yield _Failed(job, task, number > 1)
         if number < len(jobs):
-            later |= {task.id.lower() async for task in account.tasks.list(job.id, missing_ok=True)}
+            async for task in account.tasks.list(job.id, missing_ok=True):
+                ids.add(task.id.lower())
+                if task.marks.item:
+                    items.add(task.marks.item)
 
 
 async def _causes(spec: Spec, jobs: Sequence[JobFacts], account: Account) -> dict[str, _Cause]:

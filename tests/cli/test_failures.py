@@ -142,6 +142,8 @@ def test_failures_of_removed_stages_are_attributed_to_earlier_jobs(near: Workpla
     (cause,) = json.loads(near.run("failures", near.spec, "--format", "json").out)["causes"]
     assert (cause["count"], cause["earlier"]) == (1, 0)
     near.edit(bad, "{{ top }}")
+    data = near.spec.parent / "data"
+    (data / "lighthouse.txt").rename(data / "tower.txt")
     assert near.run("apply", near.spec, "--progress", "quiet").code == 0
     seen = near.run("failures", near.spec).out
     assert f"{cause['cause']}  1 task (of an earlier job)" in seen
