@@ -25,13 +25,16 @@ if TYPE_CHECKING:
         NodeOutput,
         OutputFile,
         TaskInJob,
+        Unstartable,
         find_node_output,
         find_task,
+        find_unstartable,
         output_of_task,
         pool_of,
         started_tasks,
         stored_failures,
         stored_output,
+        wait_for_start,
     )
 
 __all__ = [
@@ -42,10 +45,12 @@ __all__ = [
     "OwnedResource",
     "Spool",
     "TaskInJob",
+    "Unstartable",
     "counted_jobs",
     "failures_of",
     "find_node_output",
     "find_task",
+    "find_unstartable",
     "jobs_of",
     "observe",
     "output_of_task",
@@ -56,6 +61,7 @@ __all__ = [
     "stored_failures",
     "stored_output",
     "tasks_alike",
+    "wait_for_start",
 ]
 
 _MODULES = {
@@ -64,10 +70,11 @@ _MODULES = {
     **dict.fromkeys(("Failure", "failures_of", "tasks_alike"), "failures"),
     **dict.fromkeys(("Kind", "OwnedResource", "owned_resources"), "inventory"),
     **dict.fromkeys(("Spool",), "spool"),
-    **dict.fromkeys(("NodeOutput", "OutputFile", "TaskInJob"), "task_output"),
-    **dict.fromkeys(("find_node_output", "find_task", "output_of_task"), "task_output"),
+    **dict.fromkeys(("NodeOutput", "OutputFile", "TaskInJob", "Unstartable"), "task_output"),
+    **dict.fromkeys(("find_node_output", "find_task", "find_unstartable"), "task_output"),
+    **dict.fromkeys(("stored_output", "wait_for_start"), "task_output"),
     **dict.fromkeys(
-        ("pool_of", "started_tasks", "stored_failures", "stored_output"), "task_output"
+        ("output_of_task", "pool_of", "started_tasks", "stored_failures"), "task_output"
     ),
 }
 

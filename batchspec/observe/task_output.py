@@ -14,6 +14,7 @@ from datetime import datetime
 
 from batchspec.account import Account, FilePart, TaskDetails
 from batchspec.diagnostics import Diagnostic, UsageError
+from batchspec.plan import OPEN
 from batchspec.plan.node_logs import (
     FOLDER,
     RECORD,
@@ -46,6 +47,17 @@ class TaskInJob:
 
     job: str
     seen: TaskDetails
+
+
+@dataclass(frozen=True, slots=True)
+class Unstartable:
+    """Why a waiting task cannot start any more.
+
+    Its ``job`` has ended; or the task ``failed`` (an id), which it depends on directly or not.
+    """
+
+    job: str
+    failed: str = ""
 
 
 @dataclass(slots=True)
@@ -112,7 +124,10 @@ def output_of_task(account: Account, spec: Spec, where: TaskInJob, name: str) ->
 
     async def ended() -> bool:
         seen = await account.tasks.get(job, task)
-        return seen is None or seen.facts.state == "completed"
+        if seen is None or seen.facts.state == "completed":
+            return True
+        # A task that was requeued waits for ever if its job ends.
+        return seen.facts.state in _UNSTARTED and not await _is_open(account, job)
 
     return OutputFile(
         lambda start, most: account.tasks.get_file(job, task, name, start, most),
@@ -204,6 +219,66 @@ async def find_task(jobs: Sequence[JobFacts], account: Account, wanted: str) -> 
         if (seen := await account.tasks.get(job_id, name)) is not None:
             return TaskInJob(job_id, seen)
     raise UsageError(_several(wanted, list(hits)) if hits else _none(wanted, near))
+
+
+async def wait_for_start(
+    account: Account, where: TaskInJob, pause: Callable[[], Awaitable[None]]
+) -> Unstartable | None:
+    """Wait until a task starts, ends or is deleted; the reason if it cannot start any more.
+
+    Each poll makes three requests. Lists are read only if the number of failed tasks has changed.
+    """
+    job, task = where.job, where.seen.facts.id
+    failed = 0
+    while True:
+        seen = await account.tasks.get(job, task)
+        if seen is None or seen.facts.state not in _UNSTARTED:
+            return None
+        if not await _is_open(account, job):
+            return Unstartable(job)
+        counts = await account.jobs.get_task_counts(job)
+        if counts is not None and counts.failed != failed:
+            failed = counts.failed
+            if blocking := await _failed_dependency(account, job, task):
+                return Unstartable(job, blocking)
+        await pause()
+
+
+async def find_unstartable(account: Account, where: TaskInJob) -> Unstartable | None:
+    """Why a task that has not started cannot start any more; ``None`` if it can."""
+    job = where.job
+    if not await _is_open(account, job):
+        return Unstartable(job)
+    failed = await _failed_dependency(account, job, where.seen.facts.id)
+    return Unstartable(job, failed) if failed else None
+
+
+async def _is_open(account: Account, job: str) -> bool:
+    """Whether the tasks of a job can start, now or when it is enabled again."""
+    found = await account.jobs.get(job)
+    return found is not None and found.state in OPEN
+
+
+async def _failed_dependency(account: Account, job: str, task: str) -> str:
+    """The failed task that a waiting task depends on, maybe by other waiting tasks; or empty."""
+    failed = {name.lower(): name async for name in account.tasks.list_blocking(job)}
+    if not failed:
+        return ""
+    waiting = {each.id.lower(): each async for each in account.tasks.list_waiting(job)}
+    seen, left = set[str](), [task.lower()]
+    while left:
+        name = left.pop()
+        if name in failed:
+            return failed[name]
+        if name in seen or name not in waiting:
+            continue
+        seen.add(name)
+        needs = waiting[name]
+        left += [need.lower() for need in needs.needs]
+        for first, last in needs.ranges:
+            numbers = (each for each in (*waiting, *failed) if each.isdecimal())
+            left += [each for each in numbers if first <= int(each) <= last]
+    return ""
 
 
 async def started_tasks(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from batchspec.diagnostics import Diagnostic, Severity, redact
+from batchspec.observe import Unstartable
 from batchspec.plan.failure_cause import cause_of
 from batchspec.plan.observed import TaskFacts
 from batchspec.render import units
@@ -100,6 +101,25 @@ def not_started(task: str) -> Diagnostic:
         "not-started",
         f"{task} has not started yet and has no output",
         fix="`-f` waits until it starts.",
+        severity=Severity.NOTE,
+    )
+
+
+def never_starts(task: str, why: Unstartable) -> Diagnostic:
+    """A note: the task has no output and cannot start any more."""
+    if why.failed:
+        reason = f"the task {why.failed!r}, which it depends on, failed"
+        fix = (
+            f"`batchspec logs SPEC {why.failed}` shows why; `batchspec retry` runs the failed task"
+            " again, and then this one."
+        )
+    else:
+        reason = f"its job {why.job!r} has ended"
+        fix = "`batchspec apply` runs the task in a new job."
+    return Diagnostic(
+        "not-started",
+        f"{task} has not started and cannot start any more: {reason}",
+        fix=fix,
         severity=Severity.NOTE,
     )
 

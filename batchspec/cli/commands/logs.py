@@ -85,9 +85,18 @@ async def _show_task(
     follow: bool,
 ) -> int:
     """Show a file of the task that ``name`` identifies."""
+    import asyncio
+
+    from batchspec.cli.execute import POLL_INTERVAL
     from batchspec.cli.session import no_run_of
-    from batchspec.observe import find_task, output_of_task, stored_output
-    from batchspec.render.logs import no_output, not_started, waiting_note
+    from batchspec.observe import (
+        find_task,
+        find_unstartable,
+        output_of_task,
+        stored_output,
+        wait_for_start,
+    )
+    from batchspec.render.logs import never_starts, no_output, not_started, waiting_note
 
     match = await find_task(jobs, cloud, name)
     if match is None:
@@ -97,10 +106,15 @@ async def _show_task(
         return await _show(output, cloud, name, file, follow=False, missing=missing)
     facts = match.seen.facts
     if facts.state in {"active", "preparing"}:
-        if not follow:
-            show_diagnostics([not_started(facts.id)])
+        why = await find_unstartable(cloud, match)
+        if why is None and follow:
+            err(waiting_note(facts.id))
+            interval = POLL_INTERVAL[cloud.names.target]
+            why = await wait_for_start(cloud, match, lambda: asyncio.sleep(interval))
+        if why is not None or not follow:
+            note = never_starts(facts.id, why) if why is not None else not_started(facts.id)
+            show_diagnostics([note])
             return Exit.DONE
-        err(waiting_note(facts.id))
     missing = no_output(facts.id, file, kept=any(stage.logs for stage in spec.stages))
     output = output_of_task(cloud, spec, match, file)
     return await _show(output, cloud, facts.id, file, follow=follow, missing=missing)

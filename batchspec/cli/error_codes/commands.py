@@ -131,7 +131,7 @@ COMMANDS = ErrorGroup(
             "not-started",
             "The task has no output yet",
             "It waits for a node or for other tasks.",
-            "`batchspec logs -f` waits until it starts.",
+            "`batchspec logs -f` waits until it starts, or ends if it cannot start any more.",
             "note",
         ),
         ErrorCode(
