@@ -136,7 +136,8 @@ class _Scan:
         errors = {_error(problem): problem for problem in problems}
         if errors.keys() - self.first.keys() and self.tasks < _REPORTED:
             self.tasks += 1
-            self.first = errors | self.first
+            for error, problem in errors.items():
+                self.first.setdefault(error, problem)
         known = errors.keys() & self.first.keys()
         self.counts.update(known)
         self.unreported += not known
