@@ -30,6 +30,7 @@ from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity
 from batchspec.plan.actions import DownloadResults, UploadFiles
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.plan.receipt import (
+    NAMED_FILES,
     DownloadedFile,
     receipt_entries,
     receipt_head,
@@ -110,7 +111,7 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
     # Without a job name in the receipt, the next run downloads incomplete results again.
     complete = action.complete and action.job not in context.incomplete and job is not None
     name = receipt_name(action.job, created) if complete else ""
-    superseded = 0
+    superseded, named = 0, list[Path]()
     with ReceiptDraft(context.receipt, name, action.entries) as draft:
 
         async def one(blob: Blob) -> None:
@@ -135,13 +136,15 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
             existing = entry.container != action.container or _is_unchanged(entry)
             if older.is_of_other_work(entry.work):
                 superseded += existing
+                if existing and len(named) < NAMED_FILES:
+                    named.append(entry.path)
             elif existing:
                 draft.add(entry)
         draft.commit()
     if not progress.done:
         context.emit(Noticed(_no_results(action)))
     same = _up_to_date(download.same) if download.same else ""
-    notes = (same, older.text, *superseded_files(superseded))
+    notes = (same, older.text, *superseded_files(superseded, named))
     return StepResult(progress.done, progress.moved, "; ".join(filter(None, notes)))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from batchspec.observe.spool import Spool
@@ -92,15 +93,39 @@ def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
                     lost_works.extend(known)
     except FileNotFoundError:
         return None
-    return Receipt(job, files, missing, lost, works, lost_works, receipt_results(head))
+    entries = receipt_results(head)
+    paths = DownloadedPaths(path)
+    return Receipt(job, files, missing, lost, works, lost_works, entries, paths)
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadedPaths:
+    """The files on the disk that a receipt lists, each with the work that wrote it: a stream.
+
+    Files of another size than they were downloaded with are left out.
+    """
+
+    receipt: Path
+
+    def __iter__(self) -> Iterator[tuple[str, Path]]:
+        with self.receipt.open(encoding="utf-8") as file:
+            file.readline()
+            for entry in receipt_entries(file, self.receipt.parent):
+                if _has_size(entry):
+                    yield entry.work, entry.path
 
 
 def _is_unchanged(entry: DownloadedFile) -> bool:
     """Whether the file has the size and MD5 that it was downloaded with."""
     try:
-        if entry.path.stat().st_size != entry.size:
-            return False
-        return _md5(entry.path) == entry.md5
+        return _has_size(entry) and _md5(entry.path) == entry.md5
+    except OSError:
+        return False
+
+
+def _has_size(entry: DownloadedFile) -> bool:
+    try:
+        return entry.path.stat().st_size == entry.size
     except OSError:
         return False
 

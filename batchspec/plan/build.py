@@ -288,8 +288,10 @@ class _Run:
         """What is kept of the results."""
         receipt = self.observed.receipt
         if self.spec.results and receipt is not None:
-            other = WorkSet(self.tasks.works).others(receipt.works)
-            note = "".join(f"; {text}" for text in superseded_files(other))
+            works = WorkSet(self.tasks.works)
+            other = works.others(receipt.works)
+            paths = (path for work, path in receipt.paths if work and work not in works)
+            note = "".join(f"; {text}" for text in superseded_files(other, paths))
             if results_changed(self.spec, receipt):
                 note += "; downloaded for earlier `results`, and the container is deleted"
             items = receipt.files - other

@@ -302,7 +302,9 @@ class Receipt:
     the receipt that are gone or changed, ``lost`` those of them that the account lacks, too.
     ``entries`` is the digest of the `results` for which it was written, empty if it has none.
     ``works`` are the digests of the work that wrote the files on the disk, as numbers, one for each
-    file where it is known, and ``lost_works`` those of the lost files.
+    file where it is known, and ``lost_works`` those of the lost files. ``paths`` are the files on
+    the disk, each with the digest of the work that wrote it, empty where it is not known; they are
+    read again each time.
     """
 
     job: str
@@ -312,6 +314,7 @@ class Receipt:
     works: Sequence[int] = ()
     lost_works: Sequence[int] = ()
     entries: str = ""
+    paths: Iterable[tuple[str, Path]] = ()
 
 
 @dataclass(frozen=True, slots=True)

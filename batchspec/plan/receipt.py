@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 _VERSION = 1
@@ -48,11 +49,26 @@ def receipt_path(spec_path: Path, name: str) -> Path:
     return spec_path.parent / ".batchspec" / name / "results.jsonl"
 
 
-def superseded_files(number: int) -> Iterator[str]:
-    """The note on results of an earlier version that are on this disk, if there are any."""
-    if number:
-        remain = "1 file remains" if number == 1 else f"{number:,} files remain"
-        yield f"{remain} on this disk from an earlier version"
+NAMED_FILES = 3
+"""How many files of an earlier version a note names."""
+
+
+def superseded_files(number: int, paths: Iterable[Path]) -> Iterator[str]:
+    """The note on results of an earlier version that are on this disk, if there are any.
+
+    ``paths`` are those of the first of these files, or more; only the first ones are read.
+    """
+    if not number:
+        return
+    remain = "1 file remains" if number == 1 else f"{number:,} files remain"
+    note = f"{remain} on this disk from an earlier version"
+    shown = sorted(islice(paths, NAMED_FILES))
+    if shown:
+        folder = os.path.commonpath([path.parent for path in shown])
+        names = ", ".join(os.path.relpath(path, folder) for path in shown)
+        more = ", ..." if number > len(shown) else ""
+        note += f": {names}{more} in {folder}"
+    yield note
 
 
 def receipt_head(job: str, entries: str) -> str:

@@ -55,7 +55,7 @@ def test_results_of_another_version_are_a_question(near: Workplace) -> None:
     said = ok(other.run("download", other.spec))
     assert "1 task of the spec is not in the account" in said
     assert "1 older blob was not downloaded" in said
-    assert "1 file remains on this disk from an earlier version" in said
+    assert "1 file remains on this disk from an earlier version: b.out in" in said
 
     # A result that is neither in the account nor here is not forgotten by a download.
     (other.spec.parent / "in" / "c.txt").unlink()

@@ -34,7 +34,12 @@ def planned(
         (job,) = observed.jobs
         name = receipt_name(job.id, job.created)
         number = 1 + len(works) + len(lost)
-        receipt = Receipt(name, number, len(lost), len(lost), (work, *works), lost)
+        files = [(f"{work:016x}", folder / "results" / "now.out")]
+        names = ["0.out", "1.out", "sub/2.out", "3.out"]
+        files += [
+            (f"{n:016x}", folder / "results" / name) for n, name in zip(works, names, strict=False)
+        ]
+        receipt = Receipt(name, number, len(lost), len(lost), (work, *works), lost, paths=files)
         if removed:
             receipt = replace(receipt, lost_works=(work,))
         output = {"output": ContainerFacts({"batchspec_spec": "demo"})}
@@ -46,8 +51,15 @@ def planned(
     ("works", "reason"),
     [
         ((), "up to date"),
-        ((OTHER,), "up to date; 1 file remains on this disk from an earlier version"),
-        ((OTHER, 7), "up to date; 2 files remain on this disk from an earlier version"),
+        (
+            (OTHER,),
+            "up to date; 1 file remains on this disk from an earlier version: 0.out in RESULTS",
+        ),
+        (
+            (OTHER, 7, 8, 9),
+            "up to date; 4 files remain on this disk from an earlier version: 0.out, 1.out,"
+            " sub/2.out, ... in RESULTS",
+        ),
     ],
 )
 def test_they_are_reported_although_nothing_is_downloaded(
@@ -55,7 +67,8 @@ def test_they_are_reported_although_nothing_is_downloaded(
 ) -> None:
     plan = planned(tmp_path, works)
     (results,) = (step for step in plan.kept if step.id == "results")
-    assert (results.reason, results.items) == (reason, 1)
+    expected = reason.replace("RESULTS", str(tmp_path / "results"))
+    assert (results.reason, results.items) == (expected, 1)
 
 
 def test_nothing_runs_again_for_a_lost_result_of_an_earlier_version(tmp_path: Path) -> None:
