@@ -32,7 +32,7 @@ def test_the_commands_agree_on_a_spec_without_a_run(near: Workplace) -> None:
     assert json.loads(near.run("status", near.spec, "--format", "json").out)["job"] is None
 
 
-def test_only_apply_and_retry_need_the_value_of_a_secret(near: Workplace) -> None:
+def test_only_commands_that_record_a_run_need_the_value_of_a_secret(near: Workplace) -> None:
     text = near.spec.read_text(encoding="utf-8")
     declared = "\nparameters:\n  tok: {type: string, secret: true}\n"
     near.spec.write_text(re.sub(r"\nparameters:.*\n", declared, text), encoding="utf-8")
@@ -43,5 +43,7 @@ def test_only_apply_and_retry_need_the_value_of_a_secret(near: Workplace) -> Non
     for verb, code in codes.items():
         done = near.run(verb, near.spec)
         assert (verb, done.code) == (verb, code), done.text
-        assert ("the parameter `tok` has no value" in done.err) == (verb in {"apply", "retry"})
-        assert (note in done.err) == (verb in {"logs", "failures", "attach"})
+        assert ("the parameter `tok` has no value" in done.err) == (
+            verb in {"apply", "attach", "retry"}
+        )
+        assert (note in done.err) == (verb in {"logs", "failures"})

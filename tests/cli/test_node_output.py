@@ -54,7 +54,7 @@ def test_start_tasks_that_failed_alike_are_one_entry_after_the_pool_is_gone(
     assert (err.code, err.out) == (0, "no disk\n")
     wrong = near.run("logs", near.spec, "--start-task", "nowhere")
     assert wrong.code == 2
-    assert first in wrong.err
+    assert f"  {first[:14]} (" in wrong.err
     text = near.run("failures", near.spec).out
     assert "no job of the spec 'nodes'" in text
     assert "| no disk" in text
@@ -137,7 +137,7 @@ def test_a_start_task_that_runs_at_the_time_limit_is_the_cause_everywhere(
     assert cause["sample"]["file"] == "startup/stdout.txt"
     assert cause["sample"]["text"] == "on stdout\n"
     (node,) = cause["ids"]
-    assert f"batchspec logs {near.spec} --start-task {node}`" in said
+    assert f"batchspec logs {near.spec} --start-task {node[:14]}`" in said
     assert near.run("logs", near.spec, "--start-task", node).out == "on stdout\n"
     status = near.run("status", near.spec).out
     assert "cause  the start task still ran after " in status

@@ -30,14 +30,13 @@ async def attach(
     """Watch a run in progress: wait, download the results, clean up. Submits nothing."""
     from batchspec.cli.confirm import confirm_plan
     from batchspec.cli.execute import execute
-    from batchspec.cli.load import note_missing_secrets
     from batchspec.cli.resume_command import constantly
     from batchspec.cli.session import Files, open_session
     from batchspec.plan import build_attach
 
     options = RunOptions.of(spec, variables, variable_files, target)
-    async with open_session(options, files=Files.OPTIONAL) as session:
-        note_missing_secrets(session.spec)
+    # The record of the run must not contain the value of a secret that a task prints.
+    async with open_session(options, files=Files.OPTIONAL, needs_secrets=True) as session:
         jobs = session.observed.jobs
         counts = await session.cloud.jobs.get_task_counts(jobs[-1].id) if jobs else None
         tasks = counts.total if counts else 0
