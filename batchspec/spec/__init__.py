@@ -6,7 +6,7 @@ evaluation of templates for each task, and the quoting of command lines.
 
 Not here: the account and the files to upload (``observe``), decisions (``plan``), requests
 (``cloud``), and formatted output (``render``). Only this package imports yaml, jinja2 and
-jsonschema_rs.
+jsonschema.
 
 Functions are imported on first use, because not every command reads a spec and imports count in
 the start time.

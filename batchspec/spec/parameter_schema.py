@@ -1,22 +1,26 @@
 """The JSON Schema of a parameter: whether a declaration is valid, and a value for it.
 
-``jsonschema_rs`` compares decimals, gives ``pattern`` its meaning in ECMAScript, as an editor does,
-and bounds the time of a match: its engine is linear in the length of the value, and patterns with
-look-around or back-references have a limit of steps. Declarations of a type, bounds and choices,
-which are most of them, are checked without it, because imports count in the start time.
+``jsonschema`` validates, with separate functions for two keywords. ``pattern`` has its meaning in
+ECMAScript, as in an editor, and the time of a match is bounded: the engine of ``jsonschema_rs`` is
+linear in the length of the value, and patterns with look-around or back-references have a limit of
+steps. ``multipleOf`` compares decimals. Declarations of a type, bounds and choices, which are most
+of them, are checked without both libraries, because imports count in the start time.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from batchspec.spec.validator_messages import TYPE_NAMES
 
 if TYPE_CHECKING:
-    from jsonschema_rs import ValidationError
+    import jsonschema_rs
+    from jsonschema import ValidationError
 
 _SIMPLE_TYPES: Mapping[str, tuple[type, ...]] = {
     "string": (str,),
@@ -25,7 +29,6 @@ _SIMPLE_TYPES: Mapping[str, tuple[type, ...]] = {
     "boolean": (bool,),
 }
 _BOUNDS = ("minimum", "maximum")
-_META_SCHEMA = {"$ref": "http://json-schema.org/draft-07/schema#"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,45 +45,133 @@ class Mismatch:
 
 def declaration_mismatch(fragment: Mapping[str, object]) -> Mismatch | None:
     """Why a declaration is not JSON Schema (draft-07); the most relevant error."""
-    from jsonschema_rs import Draft7Validator, ValidationError  # noqa: PLC0415 - slow to import
+    from jsonschema import Draft7Validator, FormatChecker  # noqa: PLC0415 - slow to import
+    from referencing import Registry  # noqa: PLC0415
+    from referencing.exceptions import Unresolvable  # noqa: PLC0415
+    from referencing.jsonschema import DRAFT7  # noqa: PLC0415
 
-    meta_schema = Draft7Validator(_META_SCHEMA, validate_formats=True, offline=True)
-    found = _best(meta_schema.iter_errors(dict(fragment)))
-    if found is not None:
+    formats = FormatChecker(formats=())
+    formats.checks("regex")(_is_expression)
+    meta_schema = Draft7Validator(Draft7Validator.META_SCHEMA, format_checker=formats)
+    if (found := _best(meta_schema.iter_errors(dict(fragment)))) is not None:
         return found
-    try:
-        Draft7Validator(dict(fragment), offline=True)
-    except ValidationError as error:
-        # A reference to nothing, or to another document.
-        return Mismatch(f"must refer to a part of itself ({error.message})", (), "")
+    resolver = DRAFT7.create_resource(dict(fragment))
+    known = Registry().with_resource("", resolver).resolver()
+    for reference in _references(fragment):
+        try:
+            known.lookup(reference)
+        except (Unresolvable, ValueError):
+            return Mismatch(f"must refer to a part of itself (`{reference}`)", (), "")
     return None
 
 
 def value_mismatch(fragment: Mapping[str, object], value: object) -> Mismatch | None:
     """Why a value does not match a valid declaration; the most relevant error."""
+    from referencing import Registry  # noqa: PLC0415
+
+    # An empty registry: nothing is fetched.
+    validator = _validator_class()(dict(fragment), registry=Registry())
+    try:
+        return _best(validator.iter_errors(value))
+    except RecursionError:
+        return Mismatch("cannot be checked: references of the declaration have no end", (), value)
+
+
+def _references(fragment: object) -> Iterator[str]:
+    """Every ``$ref`` in a declaration."""
+    if isinstance(fragment, Mapping):
+        if isinstance(reference := fragment.get("$ref"), str):
+            yield reference
+        for member in fragment.values():
+            yield from _references(member)
+    elif isinstance(fragment, list):
+        for item in fragment:
+            yield from _references(item)
+
+
+@cache
+def _validator_class() -> Any:
+    """Draft 7 with ECMAScript's expressions and exact decimals."""
+    from jsonschema import Draft7Validator, validators  # noqa: PLC0415 - slow to import
+
+    keywords = {
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "multipleOf": _multiple_of,
+    }
+    return validators.extend(Draft7Validator, keywords)  # type: ignore[no-untyped-call]
+
+
+def _pattern(
+    _validator: object, pattern: str, instance: object, _schema: object
+) -> Iterator[ValidationError]:
+    from jsonschema import ValidationError  # noqa: PLC0415 - slow to import
+
+    if isinstance(instance, str):
+        for error in _expression(pattern).iter_errors(instance):
+            yield ValidationError(error.message)
+
+
+def _pattern_properties(
+    validator: Any, patterns: Mapping[str, object], instance: object, _schema: object
+) -> Iterator[ValidationError]:
+    if not isinstance(instance, Mapping):
+        return
+    for pattern, schema in patterns.items():
+        for key, value in instance.items():
+            if _expression(pattern).is_valid(key):
+                yield from validator.descend(value, schema, path=key, schema_path=pattern)
+
+
+def _multiple_of(
+    _validator: object, step: float, instance: object, _schema: object
+) -> Iterator[ValidationError]:
+    from jsonschema import ValidationError  # noqa: PLC0415 - slow to import
+
+    if isinstance(instance, bool) or not isinstance(instance, int | float):
+        return
+    if (_exact(instance) / _exact(step)).denominator != 1:
+        yield ValidationError(f"{instance} is not a multiple of {step}")
+
+
+def _exact(number: float) -> Fraction:
+    """A number as it is written: 4.35 is 435/100, and not the nearest binary fraction."""
+    return Fraction(number) if isinstance(number, int) else Fraction(repr(number))
+
+
+@cache
+def _expression(pattern: str) -> jsonschema_rs.Draft7Validator:
+    """A regular expression of ECMAScript.
+
+    Raises:
+        jsonschema_rs.ValidationError: it is not one.
+    """
     from jsonschema_rs import Draft7Validator  # noqa: PLC0415 - slow to import
 
-    return _best(Draft7Validator(dict(fragment), offline=True).iter_errors(value))
+    return Draft7Validator({"pattern": pattern}, offline=True)
+
+
+def _is_expression(text: object) -> bool:
+    from jsonschema_rs import ValidationError  # noqa: PLC0415 - slow to import
+
+    try:
+        return not isinstance(text, str) or bool(_expression(text))
+    except ValidationError:
+        return False
 
 
 def _best(errors: Iterable[ValidationError]) -> Mismatch | None:
     """The error nearest to the root; of a union, that of the branch that was probably meant."""
-    error = min(errors, key=lambda error: len(error.instance_path), default=None)
+    error = min(errors, key=lambda error: len(error.absolute_path), default=None)
     if error is None:
         return None
-    while branches := [branch for part in _context(error) for branch in part]:
+    while error.context:
         # The branch with the deepest error.
-        error = max(branches, key=lambda branch: len(branch.instance_path))
-    kind: Any = error.kind
-    expected = _expectation(kind.name, kind.value)
-    if kind.name == "pattern" and "limit" in error.message:
+        error = max(error.context, key=lambda branch: len(branch.absolute_path))
+    expected = _expectation(str(error.validator), error.validator_value)
+    if error.validator == "pattern" and "limit" in error.message:
         expected = f"cannot be compared with `pattern`: {error.message}"
-    return Mismatch(expected, tuple(error.instance_path), error.instance)
-
-
-def _context(error: ValidationError) -> list[list[ValidationError]]:
-    context: list[list[ValidationError]] = getattr(error.kind, "context", [])
-    return context
+    return Mismatch(expected, tuple(error.absolute_path), error.instance)
 
 
 def _expectation(keyword: str, wanted: object) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LATE = ("azure", "aiohttp", "uvicorn", "cryptography", "msal", "asyncio", "rich")
-SELDOM = ("jinja2", "jsonschema_rs")
+SELDOM = ("jinja2", "jsonschema", "jsonschema_rs")
 """What only a spec with filters in its templates, or with more of JSON Schema, needs."""
 
 

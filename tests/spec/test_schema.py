@@ -100,7 +100,9 @@ def test_rest_names_are_those_of_the_service() -> None:
     assert job["all_tasks_complete_mode"]["x-wire"] == "onAllTasksComplete"
 
 
-@pytest.mark.parametrize("module", ["azure", "jsonschema_rs", "jinja2", "rich", "typer"])
+@pytest.mark.parametrize(
+    "module", ["azure", "jsonschema", "jsonschema_rs", "jinja2", "rich", "typer"]
+)
 def test_reading_does_not_import(module: str) -> None:
     """Start time: libraries that only some specs need are imported on first use."""
     code = f"import sys, batchspec.spec.read; sys.exit({module!r} in sys.modules)"

@@ -1,4 +1,4 @@
-"""Values accepted without jsonschema-rs are valid for jsonschema."""
+"""Values accepted without jsonschema are valid for it."""
 
 from __future__ import annotations
 
