@@ -93,12 +93,12 @@ def no_such_task(found: Iterable[Finding]) -> Iterable[Finding]:
     "task-not-in-spec",
     WARNING,
     title="A task depends on a task that the spec does not contain",
-    why="A job manager task, or a task with `authentication_token_settings`, may add it. Otherwise"
-    " the task would wait for it until the time limit of the job ends it.",
-    fix="Check that a task adds it to the job, with exactly this id.",
+    why="The job manager task may add it. Otherwise the task would wait for it until the time limit"
+    " of the job ends it.",
+    fix="Check that the job manager task adds it to the job, with exactly this id.",
 )
 def task_not_in_spec(found: Iterable[Finding]) -> Iterable[Finding]:
-    """The same where a task of the job may add tasks."""
+    """The same where the job manager task may add tasks."""
     return found
 
 
@@ -228,7 +228,7 @@ class _Scan:
     def report(self) -> Iterator[Diagnostic]:
         """What is left."""
         yield from self.itself
-        rule = task_not_in_spec if _tasks_add_tasks(self.spec) else no_such_task
+        rule = task_not_in_spec if _manager_adds_tasks(self.spec) else no_such_task
         yield from rule(islice(self._unknown(), _REPORTED))
         yield from rule(islice(self._incomplete(), _REPORTED))
 
@@ -276,11 +276,9 @@ class _Scan:
                 )
 
 
-def _tasks_add_tasks(spec: Spec) -> bool:
-    """Whether tasks of the job may add other tasks to it."""
-    return isinstance(spec.job.properties.get("jobManagerTask"), Record) or any(
-        stage.body.get("authenticationTokenSettings") is not None for stage in spec.stages
-    )
+def _manager_adds_tasks(spec: Spec) -> bool:
+    """Whether the job has a job manager task, which may add tasks to it."""
+    return isinstance(spec.job.properties.get("jobManagerTask"), Record)
 
 
 def _list(value: Value) -> tuple[Value, ...]:

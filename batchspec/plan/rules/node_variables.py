@@ -298,10 +298,10 @@ def _why_missing(context: RuleContext, task: TaskBody, name: str) -> tuple[str, 
         return "the job has no `prepare`", "Add `prepare` to the job, or remove the variable."
     if name in _MULTI_INSTANCE and not _is_multi_instance(task):
         return "only multi-instance tasks have it", "Add `instances` to the stage."
-    if name in _AUTHENTICATION and task.body.get("authenticationTokenSettings") is None:
+    if name in _AUTHENTICATION:
         return (
-            "the task has no `authentication_token_settings`",
-            "Add `authentication_token_settings: {access: [job]}`.",
+            "the service retired authentication tokens of tasks on 2024-09-30",
+            "Use a pool with an identity: `pool: {existing: ID}`.",
         )
     return None
 
