@@ -46,4 +46,4 @@ def test_only_commands_that_record_a_run_need_the_value_of_a_secret(near: Workpl
         assert ("the parameter `tok` has no value" in done.err) == (
             verb in {"apply", "attach", "retry"}
         )
-        assert (note in done.err) == (verb in {"logs", "failures"})
+        assert (note in done.err) == (verb in {"logs", "failures", "status"})

@@ -44,11 +44,13 @@ async def status(
 ) -> int:
     """Show the present state of a run: pool, nodes, job, task counts, time left."""
     from batchspec.cli.account import open_target
-    from batchspec.cli.load import load_spec
+    from batchspec.cli.load import load_spec, note_missing_secrets
     from batchspec.render import status_json, status_text
 
     options = RunOptions.of(spec, variables, variable_files, target)
     loaded = load_spec(options)
+    # The cause of a failed start task contains its output.
+    note_missing_secrets(loaded)
     async with open_target(target, options.environ) as cloud:
         found = await _status(loaded, cloud)
     if output_format is Format.JSON:
