@@ -16,7 +16,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from batchspec.apply.cancellation import Cancellation, RunCancelled
+from batchspec.apply.concurrency import Cancellation, RunCancelled
 
 if TYPE_CHECKING:
     from batchspec.apply.executor import run

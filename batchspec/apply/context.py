@@ -1,16 +1,25 @@
-"""What a step is given, and what it returns. Nothing is done here."""
+"""What a step is given and returns, and what the steps of a run share.
+
+Shared are the progress of uploads, so that a task waits for its own inputs only, and the ids of
+submitted tasks, so that every task that the service accepted is known to be in the job.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from array import array
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import groupby
 from pathlib import Path
 
 from batchspec.apply.events import Emit, Outcome, StepProgress
 from batchspec.apply.monitor import Monitor
 from batchspec.apply.ports import World
-from batchspec.apply.submitted_ids import SubmittedIds
-from batchspec.apply.upload_progress import UploadProgress
+from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan import Step
 
 
@@ -96,3 +105,135 @@ class Progress:
         if now - self._emitted_at >= self.every or ended:
             self._emitted_at, self._emitted = now, (self.done, self.moved)
             self.emit(StepProgress(self.step.id, self.done, self.items, self.moved, self.size))
+
+
+@dataclass(slots=True)
+class _Upload:
+    """The upload to one container; every blob up to ``low`` is complete."""
+
+    started: deque[str] = field(default_factory=deque)
+    completed: set[str] = field(default_factory=set)
+    low: str = ""
+    ended: bool = False
+    succeeded: bool = False
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+
+class UploadProgress:
+    """Which files of the uploads of a run are complete, by container.
+
+    Uploads start in the order of the blob names and end in any order. Stored are the last name up
+    to which all uploads are complete, and the completed ones after it: at most one for each worker.
+    """
+
+    def __init__(self) -> None:
+        self._uploads: dict[str, _Upload] = {}
+
+    def start(self, container: str, blob: str) -> None:
+        """Record the start of a file; files start in the order of their names."""
+        self._of(container).started.append(blob)
+
+    async def complete(self, container: str, blob: str) -> None:
+        """Record that a file is uploaded."""
+        upload = self._of(container)
+        upload.completed.add(blob)
+        while upload.started and upload.started[0] in upload.completed:
+            upload.low = upload.started.popleft()
+            upload.completed.discard(upload.low)
+        await _notify(upload)
+
+    async def end(self, container: str, *, succeeded: bool) -> None:
+        """Record the end of the upload; ``succeeded`` if every file is uploaded."""
+        upload = self._of(container)
+        upload.ended, upload.succeeded = True, succeeded
+        await _notify(upload)
+
+    async def wait(self, container: str, blob: str) -> bool:
+        """Wait until a blob exists that an upload creates or has found up to date.
+
+        ``False`` if the upload ended without it.
+        """
+        upload = self._of(container)
+
+        def settled() -> bool:
+            return upload.ended or blob <= upload.low or blob in upload.completed
+
+        async with upload.changed:
+            await upload.changed.wait_for(settled)
+        if not upload.ended or upload.succeeded:
+            return True
+        return blob <= upload.low or blob in upload.completed
+
+    def _of(self, container: str) -> _Upload:
+        return self._uploads.setdefault(container, _Upload())
+
+
+async def _notify(upload: _Upload) -> None:
+    async with upload.changed:
+        upload.changed.notify_all()
+
+
+_ATTEMPTS = 3
+"""How often the tasks are listed, in case the list lags behind."""
+
+
+@dataclass(slots=True)
+class SubmittedIds:
+    """The ids of the tasks that a run has submitted, by job.
+
+    Of each id, an 8-byte digest is kept; before the job is closed, its task ids are listed and
+    compared. A million tasks take 8 MB and a thousand requests.
+    """
+
+    _digests: dict[str, array[int]] = field(default_factory=dict)
+
+    def add(self, job: str, ids: Iterable[str]) -> None:
+        """Add the ids of tasks that the service has accepted."""
+        self._digests.setdefault(job, array("Q")).extend(map(_digest, ids))
+
+    async def verify(self, job: str, world: World) -> int:
+        """Check that the job contains all tasks added since the last check; their number.
+
+        Raises:
+            ServiceError: some are missing.
+        """
+        digests = self._digests.pop(job, array("Q"))
+        # Sorted, because an array takes a tenth of the memory of a set; equal ids are adjacent.
+        expected = array("Q", (digest for digest, _ in groupby(sorted(digests))))
+        if not expected:
+            return 0
+        missing = 0
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                await world.clock.sleep(world.pace)
+                world.cancellation.check()
+            missing = await _count_missing(job, expected, world)
+            if not missing:
+                return len(expected)
+        raise _missing(job, missing, len(expected))
+
+
+async def _count_missing(job: str, expected: array[int], world: World) -> int:
+    """How many of these digests are of no task of the job."""
+    found = bytearray(len(expected))
+    async for name in world.account.tasks.list_ids(job):
+        digest = _digest(name)
+        at = bisect_left(expected, digest)
+        if at < len(expected) and expected[at] == digest:
+            found[at] = 1
+    return found.count(0)
+
+
+def _digest(name: str) -> int:
+    # Task ids are case-insensitive.
+    return int.from_bytes(blake2b(name.lower().encode(), digest_size=8).digest())
+
+
+def _missing(job: str, missing: int, submitted: int) -> ServiceError:
+    problem = Diagnostic(
+        "tasks-missing",
+        f"{missing:,} of {submitted:,} tasks are not in the job {job!r}, although the service"
+        " accepted them",
+        fix="Apply again to add them.",
+    )
+    return ServiceError(problem, code="tasks-missing")

@@ -1,21 +1,24 @@
 """Runs the steps of a plan as a graph: a step starts when the steps before it are done.
 
 A failed step is an event; the steps after it are skipped and the others continue. Nothing is
-decided here that is not in the plan, and nothing is printed.
+decided here that is not in the plan, and nothing is printed. :data:`HANDLERS` is the table from the
+action of a step to the function that carries it out.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
-from batchspec.apply.cancellation import RunCancelled
-from batchspec.apply.context import StepContext, StepResult
-from batchspec.apply.dispatch import perform
+from batchspec.apply import resources
+from batchspec.apply.concurrency import RunCancelled
+from batchspec.apply.context import StepContext, StepResult, SubmittedIds, UploadProgress
 from batchspec.apply.events import (
     Emit,
+    Noticed,
     Outcome,
     RunEnded,
     RunStarted,
@@ -27,11 +30,12 @@ from batchspec.apply.events import (
 from batchspec.apply.monitor import Monitor, watched_of
 from batchspec.apply.ports import Deletion, World
 from batchspec.apply.remaining_resources import RemainingResources
-from batchspec.apply.submitted_ids import SubmittedIds
-from batchspec.apply.upload_progress import UploadProgress
-from batchspec.diagnostics import BatchspecError, ConflictError, ServiceError
+from batchspec.apply.tasks import close_job, retry_tasks, submit_tasks, terminate_tasks
+from batchspec.apply.transfer import CONTAINER_MISSING, download_results, upload_files
+from batchspec.apply.wait import check_outputs, wait_for_pool, wait_for_tasks
+from batchspec.diagnostics import BatchspecError, ConflictError, Diagnostic, ServiceError, Severity
 from batchspec.exit_codes import Exit
-from batchspec.plan import Gate, Plan, Step
+from batchspec.plan import Gate, Plan, Step, actions
 from batchspec.plan.actions import (
     Action,
     CloseJob,
@@ -282,3 +286,105 @@ def _nodes(pool: PoolFacts) -> int:
     """How many nodes a pool has or will have."""
     current, target = pool.dedicated + pool.spot, pool.target_dedicated + pool.target_spot
     return max(current, target)
+
+
+Handler: TypeAlias = Callable[[Any, StepContext], Awaitable[StepResult]]
+
+
+async def _download(action: actions.DownloadResults, context: StepContext) -> StepResult:
+    checked = await check_outputs(action, StepResult(), context)
+    return replace(await download_results(action, context), outcome=checked.outcome)
+
+
+async def _wait_for_pool(_action: actions.WaitForPool, context: StepContext) -> StepResult:
+    return await wait_for_pool(context.monitor)
+
+
+async def _wait_for_tasks(action: actions.WaitForTasks, context: StepContext) -> StepResult:
+    # A plan for a job that was closed earlier has no step that verifies the submitted tasks.
+    await context.submitted.verify(action.job, context.world)
+    result = await wait_for_tasks(action, context.monitor)
+    if action.left and result.outcome is None:
+        left = "1 task" if action.left == 1 else f"{action.left:,} tasks"
+        are = "is" if action.left == 1 else "are"
+        context.emit(
+            Noticed(
+                Diagnostic(
+                    "tasks-left",
+                    f"{left} of this run {are} not done and {are} not part of this command",
+                    fix="`batchspec apply` runs everything that is left.",
+                    severity=Severity.WARNING,
+                )
+            )
+        )
+        result = replace(result, note=f"{left} {are} left", outcome=Outcome.TASKS_FAILED)
+    return await check_outputs(action, result, context)
+
+
+HANDLERS: Mapping[type[actions.Action], Handler] = {
+    actions.CreateContainer: resources.create_container,
+    actions.UseContainer: resources.use_container,
+    actions.ReleaseContainer: resources.release_container,
+    actions.DeleteContainers: resources.delete_containers,
+    actions.DeleteOutputs: resources.delete_outputs,
+    actions.UploadFiles: upload_files,
+    actions.DownloadResults: _download,
+    actions.CreatePool: resources.create_pool,
+    actions.UpdatePool: resources.update_pool,
+    actions.ResizePool: resources.resize_pool,
+    actions.ScalePool: resources.scale_pool,
+    actions.RestartNodes: resources.restart_nodes,
+    actions.ReplacePool: resources.replace_pool,
+    actions.DeletePool: resources.delete_pool,
+    actions.CreateJob: resources.create_job,
+    actions.UpdateJob: resources.update_job,
+    actions.ReplaceJob: resources.replace_job,
+    actions.CloseJob: close_job,
+    actions.DeleteJob: resources.delete_job,
+    actions.CreateSchedule: resources.create_schedule,
+    actions.UpdateSchedule: resources.update_schedule,
+    actions.ReplaceSchedule: resources.replace_schedule,
+    actions.DeleteSchedule: resources.delete_schedule,
+    actions.SubmitTasks: submit_tasks,
+    actions.RetryTasks: retry_tasks,
+    actions.TerminateTasks: terminate_tasks,
+    actions.WaitForPool: _wait_for_pool,
+    actions.WaitForTasks: _wait_for_tasks,
+}
+"""One entry for each member of :data:`batchspec.plan.actions.Action`."""
+
+
+async def perform(context: StepContext) -> StepResult:
+    """Carry out the action of a step.
+
+    Raises:
+        ServiceError: the account refused a request, or could not be reached.
+        SpecError: a file has changed since the plan was made.
+    """
+    action = context.step.action
+    assert action is not None
+    try:
+        return await HANDLERS[type(action)](action, context)
+    except ServiceError as error:
+        raise _explained(error) from None
+
+
+_MISSING = CONTAINER_MISSING | {
+    *("PoolNotFound", "PoolBeingDeleted"),
+    *("JobNotFound", "JobBeingDeleted"),
+    *("JobScheduleNotFound", "JobScheduleBeingDeleted"),
+}
+_FIX = (
+    "If another apply of this spec ran at the same time, it may have ended first and cleaned up."
+    " `batchspec plan` shows what is left to do."
+)
+
+
+def _explained(error: ServiceError) -> ServiceError:
+    """The error, with the likely cause if it says that a resource does not exist."""
+    if error.code not in _MISSING:
+        return error
+    first, *rest = error.problems
+    explained_error = ServiceError(replace(first, fix=_FIX), code=error.code, status=error.status)
+    explained_error.problems = (*explained_error.problems, *rest)
+    return explained_error

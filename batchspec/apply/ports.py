@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from batchspec.account import Account
-from batchspec.apply.cancellation import Cancellation
+from batchspec.apply.concurrency import Cancellation
 from batchspec.apply.node_logs import NodeLogs
 from batchspec.diagnostics import Diagnostic
 

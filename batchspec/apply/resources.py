@@ -16,7 +16,7 @@ from batchspec.apply.events import ScheduleSeen, Waiting
 from batchspec.apply.node_logs import forget_pool_output, keep_pool_output
 from batchspec.apply.polling import wait_until_deleted
 from batchspec.apply.ports import World
-from batchspec.apply.termination import end_job
+from batchspec.apply.tasks import end_job
 from batchspec.diagnostics import ConflictError, Severity
 from batchspec.plan import created_meanwhile
 from batchspec.plan.actions import (

@@ -20,11 +20,9 @@ from typing import Self
 
 from filelock import AsyncFileLock
 
-from batchspec.apply.cancellation import RunCancelled
-from batchspec.apply.concurrency import for_each
+from batchspec.apply.concurrency import RunCancelled, for_each
 from batchspec.apply.context import Progress, StepContext, StepResult
 from batchspec.apply.events import Emit, Noticed
-from batchspec.apply.missing_resource import CONTAINER_MISSING, container_missing
 from batchspec.apply.ports import World
 from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity
 from batchspec.plan.actions import DownloadResults, UploadFiles
@@ -45,6 +43,10 @@ from batchspec.plan.stamps import WorkSet
 _WORKERS = 16
 """Measured: with more, small files are slower again on one core of the client."""
 _CHUNK = 1 << 20
+
+CONTAINER_MISSING = frozenset({"ContainerNotFound", "ContainerBeingDeleted", "ResourceNotFound"})
+"""The codes with which Storage answers that a container does not exist."""
+
 _LOCK_POLL = 0.05
 
 
@@ -97,7 +99,7 @@ async def _download_once(action: DownloadResults, context: StepContext) -> StepR
             raise
     existing = _downloaded_by_other_run(context.receipt, action)
     if existing is None:
-        raise container_missing(action.container)
+        raise _container_missing(action.container)
     return StepResult(existing, note=_up_to_date(existing))
 
 
@@ -129,7 +131,7 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
             not progress.done
             and await world.account.containers.get_metadata(action.container) is None
         ):
-            raise container_missing(action.container)
+            raise _container_missing(action.container)
         for entry in _earlier_entries(context.receipt):
             if draft.contains(entry):
                 continue
@@ -398,3 +400,12 @@ def _no_results(action: DownloadResults) -> Diagnostic:
         fix="`batchspec logs` shows what the tasks wrote.",
         severity=Severity.WARNING,
     )
+
+
+def _container_missing(container: str) -> ServiceError:
+    problem = Diagnostic(
+        "container-gone",
+        f"the container {container!r} was deleted before its results were downloaded",
+        detail="The client that deleted it may have downloaded them.",
+    )
+    return ServiceError(problem, code="ContainerNotFound")

@@ -1,4 +1,6 @@
-"""The waits of a run for nodes and for tasks, which end by what the monitor reports.
+"""The waits of a run for nodes and for tasks, and the check of outputs when tasks have succeeded.
+
+Waits end by what the monitor reports.
 
 The service's counts may lag behind, its lists do not. Evidence: the descriptions of
 Job_GetTaskCounts and Account_ListPoolNodeCounts ("may not always be up to date. If you need exact
@@ -8,18 +10,26 @@ Job_GetTaskCounts and Account_ListPoolNodeCounts ("may not always be up to date.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 
 from batchspec.account import Account, TaskCounts
-from batchspec.apply.context import StepResult
+from batchspec.apply.context import StepContext, StepResult
 from batchspec.apply.events import Noticed, Outcome, StagesSeen, TaskFailed, TasksSeen
-from batchspec.apply.missing_resource import job_missing
 from batchspec.apply.monitor import Cause, Health, Monitor, lasting
 from batchspec.apply.node_logs import TAIL, read_tail
 from batchspec.apply.polling import wait_until_ended
+from batchspec.apply.ports import World
 from batchspec.diagnostics import Diagnostic, ServiceError, Severity
 from batchspec.exit_codes import Exit
-from batchspec.plan import count_stages
-from batchspec.plan.actions import WaitForTasks
+from batchspec.plan import (
+    MissingOutput,
+    OutputIndex,
+    Outputs,
+    collect_missing,
+    count_stages,
+    output_missing,
+)
+from batchspec.plan.actions import DownloadResults, WaitForTasks
 from batchspec.plan.failure_cause import AT_LIMIT, BLOCKED, UNPREPARED
 from batchspec.plan.observed import JobFacts
 
@@ -102,7 +112,7 @@ class _TaskWait:
         while True:
             health = await self.monitor.poll()
             if health.job is None:
-                raise job_missing(self.action.job)
+                raise _job_missing(self.action.job)
             self._report(health.counts, health.left)
             if health.counts.failed > self.counted:
                 await self._report_failed(health.counts)
@@ -197,7 +207,7 @@ class _TaskWait:
         """The job has ended or is ending: the result, and why if not all tasks are completed."""
         job = await wait_until_ended(self.action.job, self.monitor.world)
         if job is None:
-            raise job_missing(self.action.job)
+            raise _job_missing(self.action.job)
         counts = await self.monitor.world.account.jobs.get_task_counts(self.action.job)
         counts = counts.without(self.action.superseded)
         if job.terminate_reason == _ALL_DONE:
@@ -265,6 +275,11 @@ def _ended_early(job: JobFacts, counts: TaskCounts) -> Diagnostic:
     )
 
 
+def _job_missing(job: str) -> ServiceError:
+    problem = Diagnostic("job-gone", f"the job {job!r} was deleted while it ran")
+    return ServiceError(problem, code="JobNotFound")
+
+
 def _time_limit(
     action: WaitForTasks, unfinished: int, reason: Cause | None, lasted: str
 ) -> Diagnostic:
@@ -310,3 +325,46 @@ async def final_counts(
         return counts
     failed = sum([1 async for _ in account.tasks.list_failed(job)])
     return TaskCounts(0, 0, total - failed, failed)
+
+
+async def check_outputs(
+    action: WaitForTasks | DownloadResults, result: StepResult, context: StepContext
+) -> StepResult:
+    """Report the outputs that are missing; if a required one is missing, the run has failed."""
+    if result.outcome is not None or action.outputs is None:
+        return result
+    missing = await _missing(action.outputs, action.job, context.world)
+    for output in missing:
+        for problem in output_missing([output]):
+            required = output.first.required
+            context.emit(
+                Noticed(replace(problem, severity=Severity.ERROR) if required else problem)
+            )
+    if not any(output.first.required for output in missing):
+        return result
+    context.incomplete.add(action.job)
+    return replace(result, outcome=Outcome.TASKS_FAILED)
+
+
+async def _missing(outputs: Outputs, job: str, world: World) -> list[MissingOutput]:
+    """The outputs that are missing; each container is listed once."""
+    index = OutputIndex()
+    for promise in outputs:
+        index.add(promise)
+    if not index.keys:
+        return []
+    since = await _since(outputs, job, world)
+    for container, prefix in index.prefixes.items():
+        async for blob in world.account.blobs.list(container, prefix):
+            if blob.modified is None or blob.modified >= since:
+                index.keys.difference_update(index.fulfilled(container, blob.name))
+    return collect_missing(outputs, index.keys)
+
+
+async def _since(outputs: Outputs, job: str, world: World) -> datetime:
+    """When the first task was created, on the clock of the storage account."""
+    since = outputs.since
+    if since is None:
+        facts = await world.account.jobs.get(job)
+        since = facts.created if facts is not None else datetime.min.replace(tzinfo=UTC)
+    return world.in_storage_time(since)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +26,7 @@ from batchspec.apply.events import (
     StepStarted,
     TaskFailed,
 )
+from batchspec.apply.executor import HANDLERS
 from batchspec.apply.ports import Deletion
 from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.exit_codes import Exit
@@ -61,6 +63,10 @@ def step(
 def plan_of(steps: Sequence[Step]) -> Plan:
     account = AccountNames("local", "batch", "storage")
     return Plan(account, "topn", "", "d", tuple(steps), (), (), "f")
+
+
+def test_every_action_has_a_function() -> None:
+    assert set(HANDLERS) == set(get_args(Action))
 
 
 def tutorial(folder: Path) -> Plan:

@@ -1,0 +1,280 @@
+"""Adds the tasks of a job, reactivates failed ones, and terminates those of an earlier version.
+
+Tasks are added in input order, a hundred in a request, several requests at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from itertools import islice
+
+from batchspec.apply.concurrency import for_each
+from batchspec.apply.context import StepContext, StepResult
+from batchspec.apply.polling import TERMINATION_LIMIT, PollInterval, wait_until_ended
+from batchspec.apply.ports import World
+from batchspec.diagnostics import Diagnostic, JobEndedError, ServiceError
+from batchspec.plan import Task
+from batchspec.plan.actions import CloseJob, RetryTasks, SubmitTasks, TerminateTasks
+from batchspec.plan.observed import Stream, TaskFacts
+from batchspec.spec import Record
+
+_COLLECTION = 100
+"""The most tasks that one Add Task Collection takes."""
+_REQUESTS = 4
+_SHOWN = 5
+_CLOSED = Record(onAllTasksComplete="terminatejob")
+_ENDED = frozenset({"JobCompleted", "JobBeingTerminated"})
+"""The codes with which the service refuses tasks because the job has ended."""
+
+
+async def submit_tasks(action: SubmitTasks, context: StepContext) -> StepResult:
+    """Add every task of the step, each as soon as its inputs are uploaded.
+
+    A task that exists in the job counts as added.
+
+    Raises:
+        ServiceError: a task was refused, its inputs were not uploaded, or it is not in the job
+            although the service accepted it. The other tasks are added all the same, so that the
+            next apply has less to do.
+    """
+    try:
+        return await _submit(action, context)
+    except ServiceError as error:
+        raise await _why_refused(error, action.job, context.world) from None
+
+
+async def _submit(action: SubmitTasks, context: StepContext) -> StepResult:
+    progress, world = context.progress(items=len(action.tasks)), context.world
+    refused: list[Diagnostic] = []
+    existing = 0
+
+    async def add(chunk: tuple[Task, ...]) -> None:
+        nonlocal existing
+        await _wait_for_inputs(action, chunk, context)
+        bodies = [task.body for task in chunk]
+        answers = await world.account.tasks.create_collection(action.job, bodies, action.sas)
+        for answer in answers:
+            existing += answer.existed
+            if answer.problem is not None:
+                refused.append(answer.problem)
+        context.submitted.add(action.job, (a.id for a in answers if a.problem is None))
+        progress.finish(len(chunk))
+
+    chunks = _chunks(action.tasks)
+    await for_each(chunks, add, workers=_REQUESTS, cancellation=world.cancellation)
+    if refused:
+        raise _refused(action.stage, refused)
+    if action.job not in context.verified_later:
+        await context.submitted.verify(action.job, world)
+    return StepResult(progress.done, note=f"{existing:,} already existed" if existing else "")
+
+
+async def _wait_for_inputs(
+    action: SubmitTasks, chunk: tuple[Task, ...], context: StepContext
+) -> None:
+    """Wait for the files of these tasks that are still being uploaded."""
+    for task in chunk:
+        for key, blob in task.inputs:
+            container = action.arriving.get(key)
+            if container is not None and not await context.uploads.wait(container, blob):
+                context.world.cancellation.check()
+                raise _missing_input(action.stage, blob)
+
+
+async def close_job(action: CloseJob, context: StepContext) -> StepResult:
+    """Let the job end with its last task, after verifying that it contains all submitted tasks.
+
+    Raises:
+        ServiceError: some tasks are missing; the job stays open.
+    """
+    verified = await context.submitted.verify(action.job, context.world)
+    note = f"all {verified:,} tasks are in it" if verified > 1 else ""
+    try:
+        await context.world.account.jobs.update(action.job, _CLOSED)
+    except ServiceError as error:
+        # Another run of the spec closed the job earlier, and it has ended since.
+        if error.code not in _ENDED:
+            raise
+        note = "it has ended already"
+    return StepResult(note=note)
+
+
+async def retry_tasks(action: RetryTasks, context: StepContext) -> StepResult:
+    """Reactivate every failed task of the step."""
+    progress, world = context.progress(items=len(action.tasks)), context.world
+
+    async def reactivate(task: Task) -> None:
+        await world.account.tasks.reactivate(action.job, task.id)
+        progress.finish()
+
+    try:
+        await for_each(action.tasks, reactivate, workers=_REQUESTS, cancellation=world.cancellation)
+    except ServiceError as error:
+        raise await _why_refused(error, action.job, world) from None
+    return StepResult(progress.done)
+
+
+async def _why_refused(error: ServiceError, job: str, world: World) -> ServiceError:
+    """The refusal of tasks; with the terminate reason of the job if the job has ended."""
+    facts = await world.account.jobs.get(job) if error.code in _ENDED else None
+    if facts is None:
+        return error
+    problem = Diagnostic(
+        "job-ended",
+        f"the job {job!r} ended before all its tasks were submitted: "
+        f"{facts.terminate_reason or 'the service gives no reason'}",
+        fix="`batchspec apply` runs the rest.",
+    )
+    return JobEndedError(problem, code=error.code, status=error.status)
+
+
+def _chunks(tasks: Stream[Task]) -> Iterator[tuple[Task, ...]]:
+    source = iter(tasks)
+    while chunk := tuple(islice(source, _COLLECTION)):
+        yield chunk
+
+
+def _missing_input(stage: str, blob: str) -> ServiceError:
+    problem = Diagnostic(
+        "inputs-missing",
+        f"tasks of {stage} were not submitted: their input {blob!r} was not uploaded",
+        fix="Fix the error of the upload and apply again.",
+    )
+    return ServiceError(problem, code="inputs-missing")
+
+
+def _refused(stage: str, refused: list[Diagnostic]) -> ServiceError:
+    """The error of the tasks that the service refused: each one, and why it refused the first."""
+    first = refused[0]
+    detail = [first.summary, *(f"  {line}" for line in first.detail.splitlines())]
+    detail += [problem.summary for problem in refused[1:_SHOWN]]
+    if len(refused) > _SHOWN:
+        detail.append(f"... and {len(refused) - _SHOWN:,} more")
+    tasks = "1 task" if len(refused) == 1 else f"{len(refused):,} tasks"
+    problem = Diagnostic(
+        "tasks-refused",
+        f"the service refused {tasks} of {stage}",
+        detail="\n".join(detail),
+        fix=first.fix,
+        request_id=first.request_id,
+        property=first.property,
+    )
+    return ServiceError(problem, code=first.code)
+
+
+REPLACED = "Replaced"
+"""The terminate reason of a job that another job replaces."""
+
+
+async def terminate_tasks(action: TerminateTasks, context: StepContext) -> StepResult:
+    """Terminate the tasks of the step and wait until none of them runs.
+
+    Tasks that are submitted afterwards are created in a later second than the last of these ended
+    in, so that the results of the two can be distinguished: Last-Modified of a blob has whole
+    seconds.
+
+    Raises:
+        ServiceError: the account refused a request, or tasks still run after
+            :data:`~batchspec.apply.polling.TERMINATION_LIMIT`.
+    """
+    world = context.world
+    if action.whole:
+        await end_job(action.job, world)
+        done = context.step.items
+    else:
+        done = await _Termination(action, context).run()
+    await world.clock.sleep(1.0)
+    return StepResult(done)
+
+
+async def end_job(job_id: str, world: World) -> None:
+    """Terminate a job and wait until none of its tasks runs.
+
+    Raises:
+        ServiceError: it does not end, see :func:`~batchspec.apply.polling.wait_until_ended`.
+    """
+    await world.account.jobs.terminate(job_id, REPLACED)
+    await wait_until_ended(job_id, world)
+
+
+@dataclass(slots=True)
+class _Termination:
+    """Terminates and deletes tasks one by one.
+
+    A list that is read while tasks are deleted may be incomplete, so the job is listed again until
+    no such task is found.
+    """
+
+    action: TerminateTasks
+    context: StepContext
+    keep: set[bytes] = field(default_factory=set)
+    replaced: set[bytes] = field(default_factory=set)
+    ended: set[bytes] = field(default_factory=set)
+    deleted: int = 0
+
+    async def run(self) -> int:
+        """The number of tasks that were deleted."""
+        world = self.context.world
+        self.keep, self.replaced = _digests(self.action.keep), _digests(self.action.replaced)
+        progress = self.context.progress(items=self.context.step.items)
+        interval, deadline = PollInterval(world.pace), self._deadline()
+
+        async def end(task: TaskFacts) -> None:
+            if task.succeeded is None and task.state != "active":
+                self.ended.add(_digest(task.id))
+                await world.account.tasks.terminate(self.action.job, task.id)
+                return
+            await world.account.tasks.delete(self.action.job, task.id)
+            self.deleted += 1
+            progress.finish()
+
+        while True:
+            deleted_before, found = self.deleted, 0
+
+            async def superseded() -> AsyncIterator[TaskFacts]:
+                nonlocal found
+                async for task in world.account.tasks.list(self.action.job):
+                    if self._is_superseded(task):
+                        found += 1
+                        yield task
+
+            await for_each(superseded(), end, workers=_REQUESTS, cancellation=world.cancellation)
+            if not found:
+                return self.deleted
+            if self.deleted > deleted_before:
+                deadline = self._deadline()
+            elif world.clock.monotonic() > deadline:
+                raise _not_ended(found, self.action.job)
+            await world.clock.sleep(interval.next((found, self.deleted)))
+
+    def _deadline(self) -> float:
+        return self.context.world.clock.monotonic() + TERMINATION_LIMIT.total_seconds()
+
+    def _is_superseded(self, task: TaskFacts) -> bool:
+        key = _digest(task.id)
+        if key in self.replaced:
+            return True
+        if key in self.keep or not task.marks.item:
+            return False
+        return not task.succeeded or key in self.ended
+
+
+def _digests(ids: Iterable[str]) -> set[bytes]:
+    return {_digest(name) for name in ids}
+
+
+def _digest(name: str) -> bytes:
+    # For a million ids this takes 60 MB less than the ids themselves.
+    return blake2b(name.lower().encode(), digest_size=8).digest()
+
+
+def _not_ended(tasks: int, job: str) -> ServiceError:
+    number = "1 task" if tasks == 1 else f"{tasks:,} tasks"
+    problem = Diagnostic(
+        "tasks-not-ended",
+        f"{number} of the job {job!r} had not ended half an hour after the request",
+        fix="They are uploading outputs, or do not stop. Check with `batchspec status`.",
+    )
+    return ServiceError(problem, code="tasks-not-ended")
