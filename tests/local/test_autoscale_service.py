@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from batchspec.local.engine.decisions import Decision, RecordAutoscaleRun, RecordSample, ResizePool
-from batchspec.local.engine.pool_size import autoscale_pool
+from batchspec.local.engine.lifecycle import autoscale_pool
 from batchspec.local.engine.state import AutoscaleView
 from batchspec.local.model import AllocationState, AutoscaleTimes, Pool, PoolState
 from batchspec.spec import scale_formula

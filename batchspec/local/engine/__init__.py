@@ -7,7 +7,7 @@ HTTP and the wire format of requests do not belong here; API and engine share on
 
 from batchspec.local.engine.engine import Engine
 from batchspec.local.engine.environment import NodeConfig
-from batchspec.local.engine.node_faults import NodeFaults, preemption_absence
+from batchspec.local.engine.runs import NodeFaults, preemption_absence
 from batchspec.local.engine.state import Delays
 
 __all__ = ["Delays", "Engine", "NodeConfig", "NodeFaults", "preemption_absence"]

@@ -15,13 +15,11 @@ from pathlib import Path
 
 from batchspec.local.agent import Agent, ContainerEngine, StorageAccess
 from batchspec.local.clock import Clock
-from batchspec.local.engine.apply_decisions import DecisionApplier
+from batchspec.local.engine.apply_decisions import DecisionApplier, NodeDirectories
 from batchspec.local.engine.environment import NodeConfig
-from batchspec.local.engine.node_directories import NodeDirectories
-from batchspec.local.engine.node_faults import NodeFaults
 from batchspec.local.engine.observe import CpuUsage, next_moment, observe
 from batchspec.local.engine.outcomes import OutcomeRecorder
-from batchspec.local.engine.runs import Executor, ExecutorRequest, RunStarter
+from batchspec.local.engine.runs import Executor, ExecutorRequest, NodeFaults, RunStarter
 from batchspec.local.engine.scheduler import decide, is_settled
 from batchspec.local.engine.state import Delays
 from batchspec.local.model import NodeState

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from batchspec.local.engine.node_faults import PREEMPTIBLE_STATES, NodeFaults
-from batchspec.local.engine.runs import Executor
+from batchspec.local.engine.runs import PREEMPTIBLE_STATES, Executor, NodeFaults
 from batchspec.local.engine.state import (
     AutoscaleView,
     Delays,

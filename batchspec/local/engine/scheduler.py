@@ -26,8 +26,14 @@ from batchspec.local.engine.decisions import (
     RunTask,
     SetJobState,
 )
-from batchspec.local.engine.lifecycle import job_steps, node_steps, schedule_steps
-from batchspec.local.engine.pool_size import QuotaBudget, autoscale_pool, resize_steps
+from batchspec.local.engine.lifecycle import (
+    QuotaBudget,
+    autoscale_pool,
+    job_steps,
+    node_steps,
+    resize_steps,
+    schedule_steps,
+)
 from batchspec.local.engine.state import JobQueue, PoolWork, SchedulerState, is_due, run_key
 from batchspec.local.model import JobState, Node, Task, TaskState, instance_count, task_directory
 from batchspec.local.wire import read_duration

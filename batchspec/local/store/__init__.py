@@ -5,10 +5,16 @@ writes the state. Records (:mod:`batchspec.local.model`) go in and come out. Rul
 what to do next, HTTP and processes do not belong here.
 """
 
-from batchspec.local.store.applications import Application, Applications, application_id
 from batchspec.local.store.database import ALL_ROWS, Page, to_column
 from batchspec.local.store.pools import SAMPLE_INTERVAL, autoscale_run
-from batchspec.local.store.store import Store, add_job, job_deadline
+from batchspec.local.store.store import (
+    Application,
+    Applications,
+    Store,
+    add_job,
+    application_id,
+    job_deadline,
+)
 from batchspec.local.store.tasks import NewTask, ResourceUse
 
 __all__ = [

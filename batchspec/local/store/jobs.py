@@ -1,11 +1,21 @@
-"""Jobs, and their preparation and release tasks, in the store."""
+"""Jobs and job schedules in the store: requests of the API and transitions of the engine."""
 
 from __future__ import annotations
 
 import sqlite3
 from datetime import datetime
 
-from batchspec.local.model import JOB, Counts, Job, JobState, Node, Preparation, TaskCounts, Wire
+from batchspec.local.model import (
+    JOB,
+    SCHEDULE,
+    Counts,
+    Job,
+    JobState,
+    Schedule,
+    ScheduleState,
+    TaskCounts,
+    Wire,
+)
 from batchspec.local.store.database import (
     ALL_ROWS,
     Database,
@@ -20,102 +30,6 @@ from batchspec.local.store.database import (
     to_json,
     to_optional,
 )
-
-# ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
-
-
-class Preparations:
-    """The table ``preparation``. A row is deleted with its node and with its job."""
-
-    def __init__(self, database: Database) -> None:
-        self._db = database
-
-    def begin(self, job: Job, node: Node, info: Wire) -> Preparation:
-        """The preparation task of ``job`` starts on ``node``, where it has not run before."""
-        seq = self._db.insert(
-            "preparation",
-            {
-                "job": fold(job.id),
-                "job_id": job.id,
-                "pool": fold(node.pool_id),
-                "pool_id": node.pool_id,
-                "node": fold(node.id),
-                "node_id": node.id,
-                "state": "running",
-                "info": to_json(info),
-            },
-        )
-        return Preparation(seq, job.id, node.pool_id, node.id, "running", info, None, None)
-
-    def update(self, preparation: Preparation, state: str, info: Wire) -> None:
-        """Set the state and info of the preparation task."""
-        values = {"state": state, "info": to_json(info)}
-        self._db.update("preparation", values, "seq = ?", (preparation.seq,))
-
-    def update_release(
-        self, preparation: Preparation, state: str | None, info: Wire | None
-    ) -> None:
-        """Set the state and info of the release task; ``None`` if it is to run again."""
-        values = {"release_state": state, "release": None if info is None else to_json(info)}
-        self._db.update("preparation", values, "seq = ?", (preparation.seq,))
-
-    def get(self, seq: int) -> Preparation | None:
-        """The row with this ``seq``; ``None`` once its node or its job is gone."""
-        row = self._db.one("SELECT * FROM preparation WHERE seq = ?", (seq,))
-        return None if row is None else _read_preparation(row)
-
-    def of_job(self, job_id: str, page: Page = ALL_ROWS) -> list[Preparation]:
-        """The rows of a job, by node."""
-        rows = self._db.all(
-            f"SELECT * FROM preparation WHERE job = ? AND node > ? AND ({page.where}) "
-            "ORDER BY node LIMIT ?",
-            (fold(job_id), page.after, *page.values, page.limit),
-        )
-        return [_read_preparation(row) for row in rows]
-
-    def on_node(self, node: Node) -> list[Preparation]:
-        """The rows of a node."""
-        rows = self._db.all(
-            "SELECT * FROM preparation WHERE pool = ? AND node = ? ORDER BY seq",
-            (fold(node.pool_id), fold(node.id)),
-        )
-        return [_read_preparation(row) for row in rows]
-
-    def interrupted(self) -> list[Preparation]:
-        """The rows whose preparation or release task is running."""
-        rows = self._db.all(
-            "SELECT * FROM preparation WHERE state = 'running' OR release_state = 'running'"
-        )
-        return [_read_preparation(row) for row in rows]
-
-    def delete(self, preparation: Preparation) -> None:
-        """Delete a row: the preparation task runs again before the job's next task on that node."""
-        self._db.write("DELETE FROM preparation WHERE seq = ?", (preparation.seq,))
-
-    def delete_node(self, node: Node) -> None:
-        """Delete the rows of a node that has left its pool."""
-        self._db.write(
-            "DELETE FROM preparation WHERE pool = ? AND node = ?",
-            (fold(node.pool_id), fold(node.id)),
-        )
-
-    def delete_job(self, job: Job) -> None:
-        """Delete the rows of a deleted job."""
-        self._db.write("DELETE FROM preparation WHERE job = ?", (fold(job.id),))
-
-
-def _read_preparation(row: sqlite3.Row) -> Preparation:
-    return Preparation(
-        seq=row["seq"],
-        job_id=row["job_id"],
-        pool_id=row["pool_id"],
-        node_id=row["node_id"],
-        state=row["state"],
-        info=from_json(row["info"]),
-        release_state=row["release_state"],
-        release=from_json(row["release"]),
-    )
-
 
 # ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
 
@@ -170,7 +84,7 @@ class Jobs:
     def get(self, job_id: str) -> Job | None:
         """The job with this id, in any case."""
         row = self._db.one("SELECT * FROM job WHERE key = ?", (fold(job_id),))
-        return None if row is None else _read(row)
+        return None if row is None else _read_job(row)
 
     def page(self, page: Page = ALL_ROWS, schedule_id: str | None = None) -> list[Job]:
         """Jobs by id: all, or those of a schedule."""
@@ -182,7 +96,7 @@ class Jobs:
             f"SELECT * FROM job WHERE {where} ORDER BY key LIMIT ?",
             (*values, page.limit),
         )
-        return [_read(row) for row in rows]
+        return [_read_job(row) for row in rows]
 
     def update(
         self,
@@ -258,7 +172,7 @@ class Jobs:
             f"SELECT * FROM job WHERE state IN ({marks}) ORDER BY seq",
             states,
         )
-        return [_read(row) for row in rows]
+        return [_read_job(row) for row in rows]
 
     def with_work(self, pool_id: str) -> list[Job]:
         """Active jobs of a pool that have active tasks, in scheduling order.
@@ -271,7 +185,7 @@ class Jobs:
             "ORDER BY job.priority DESC, job.seq",
             (fold(pool_id),),
         )
-        return [_read(row) for row in rows]
+        return [_read_job(row) for row in rows]
 
     def pools_with_work(self) -> list[str]:
         """The pools that have jobs :meth:`with_work`."""
@@ -287,7 +201,7 @@ class Jobs:
             "SELECT * FROM job WHERE deadline IS NOT NULL AND deadline <= ? ORDER BY deadline",
             (to_column(now),),
         )
-        return [_read(row) for row in rows]
+        return [_read_job(row) for row in rows]
 
     def with_manager_complete(self) -> list[Job]:
         """Jobs whose job manager task is completed and ends them."""
@@ -297,7 +211,7 @@ class Jobs:
             "WHERE job.manager IS NOT NULL AND task.state = 'completed' "
             "AND job.state IN ('active', 'disabling', 'disabled', 'enabling') ORDER BY job.seq"
         )
-        return [_read(row) for row in rows]
+        return [_read_job(row) for row in rows]
 
     def of_schedule(self, schedule_id: str, *, completed: bool) -> list[Job]:
         """Jobs of a schedule: all, or those that are not completed."""
@@ -305,7 +219,7 @@ class Jobs:
             "SELECT * FROM job WHERE schedule = ? AND (? OR state <> 'completed') ORDER BY seq",
             (fold(schedule_id), completed),
         )
-        return [_read(row) for row in rows]
+        return [_read_job(row) for row in rows]
 
     def with_all_tasks_complete(self) -> list[Job]:
         """Active jobs with ``onAllTasksComplete: terminatejob`` whose tasks are all completed.
@@ -317,7 +231,7 @@ class Jobs:
             "WHERE job.state = 'active' AND job.on_all_complete = 'terminatejob' "
             "AND tally.n_active = 0 AND tally.n_running = 0 ORDER BY job.seq"
         )
-        return [_read(row) for row in rows]
+        return [_read_job(row) for row in rows]
 
     def purge(self, job: Job, limit: int = 2000) -> bool:
         """Delete up to ``limit`` tasks of a job that is being deleted, and finally the job.
@@ -349,10 +263,10 @@ class Jobs:
 
     def _set(self, job: Job, **columns: object) -> Job:
         self._db.update("job", columns, "seq = ?", (job.seq,))
-        return _read(self._db.row("job", job.seq))
+        return _read_job(self._db.row("job", job.seq))
 
 
-def _read(row: sqlite3.Row) -> Job:
+def _read_job(row: sqlite3.Row) -> Job:
     previous = row["previous_state"]
     return Job(
         seq=row["seq"],
@@ -374,4 +288,149 @@ def _read(row: sqlite3.Row) -> Job:
         scheduling_error=from_json(row["scheduling_error"]),
         disable_tasks=row["disable_tasks"],
         schedule_id=row["schedule_id"],
+    )
+
+
+class Schedules:
+    """The table ``schedule``."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    # --- the API's side
+
+    def add(
+        self, schedule_id: str, body: Wire, now: datetime, next_run: datetime
+    ) -> Schedule | None:
+        """Create an active schedule; ``None`` if the id exists."""
+        stamp = to_column(now)
+        with self._db.transaction():
+            if self.get(schedule_id) is not None:
+                return None
+            self._db.insert(
+                "schedule",
+                {
+                    "key": fold(schedule_id),
+                    "id": schedule_id,
+                    "body": to_json(body),
+                    "created": stamp,
+                    "modified": stamp,
+                    "state": ScheduleState.ACTIVE,
+                    "state_since": stamp,
+                    "next_run": to_column(next_run),
+                },
+            )
+            return self.get(schedule_id)
+
+    def get(self, schedule_id: str) -> Schedule | None:
+        """The schedule with this id, in any case."""
+        row = self._db.one("SELECT * FROM schedule WHERE key = ?", (fold(schedule_id),))
+        return None if row is None else _read_schedule(row)
+
+    def page(self, page: Page = ALL_ROWS) -> list[Schedule]:
+        """Schedules by id."""
+        rows = self._db.all(
+            f"SELECT * FROM schedule WHERE key > ? AND ({page.where}) ORDER BY key LIMIT ?",
+            (page.after, *page.values, page.limit),
+        )
+        return [_read_schedule(row) for row in rows]
+
+    def update(
+        self, schedule: Schedule, body: Wire, now: datetime, next_run: datetime | None
+    ) -> Schedule:
+        """Replace the settings of a schedule; ``next_run`` is when its next job is due."""
+        return self._set(
+            schedule,
+            body=to_json(body),
+            modified=to_column(next_modified(schedule.modified, now)),
+            next_run=to_optional(next_run),
+        )
+
+    # --- both sides
+
+    def set_state(self, schedule: Schedule, state: ScheduleState, now: datetime) -> Schedule:
+        """Bring a schedule to ``state``; ``completed`` sets its end and clears the next run.
+
+        Raises:
+            IllegalTransitionError: the state machine has no such transition.
+        """
+        SCHEDULE.check(schedule.state, state)
+        if state is schedule.state:
+            return schedule
+        columns: dict[str, object] = {
+            **state_columns(schedule, state, now),
+            "modified": to_column(next_modified(schedule.modified, now)),
+        }
+        if state is ScheduleState.COMPLETED:
+            columns |= {"ended": to_column(now), "next_run": None}
+        return self._set(schedule, **columns)
+
+    # --- the engine's side
+
+    def due(self, now: datetime) -> list[Schedule]:
+        """Ending schedules, and active ones whose next job is due or that have no next job."""
+        rows = self._db.all(
+            "SELECT * FROM schedule WHERE state IN ('terminating', 'deleting') "
+            "OR (state = 'active' AND (next_run IS NULL OR next_run <= ?)) ORDER BY seq",
+            (to_column(now),),
+        )
+        return [_read_schedule(row) for row in rows]
+
+    def next_moment(self, now: datetime) -> datetime | None:
+        """The next time after ``now`` at which a job is due."""
+        row = self._db.one(
+            "SELECT min(next_run) FROM schedule WHERE state = 'active' AND next_run > ?",
+            (to_column(now),),
+        )
+        return from_optional(row[0] if row is not None else None)
+
+    def job_created(
+        self,
+        schedule: Schedule,
+        job_id: str,
+        pool_id: str | None,
+        due: datetime,
+        next_run: datetime | None,
+    ) -> None:
+        """The job that was due at ``due`` was created; ``pool_id`` is the pool of the schedule."""
+        self._set(
+            schedule,
+            recent_job=job_id,
+            runs=schedule.runs + 1,
+            pool_id=pool_id,
+            last_due=to_column(due),
+            next_run=to_optional(next_run),
+        )
+
+    def run_skipped(self, schedule: Schedule, due: datetime, next_run: datetime | None) -> None:
+        """The job that was due at ``due`` is not created, because its start window has passed."""
+        self._set(schedule, last_due=to_column(due), next_run=to_optional(next_run))
+
+    def delete(self, schedule: Schedule) -> None:
+        """Delete a schedule that is being deleted and has no job left."""
+        self._db.write("DELETE FROM schedule WHERE seq = ? AND state = 'deleting'", (schedule.seq,))
+
+    def _set(self, schedule: Schedule, **columns: object) -> Schedule:
+        self._db.update("schedule", columns, "seq = ?", (schedule.seq,))
+        return _read_schedule(self._db.row("schedule", schedule.seq))
+
+
+def _read_schedule(row: sqlite3.Row) -> Schedule:
+    previous = row["previous_state"]
+    return Schedule(
+        seq=row["seq"],
+        id=row["id"],
+        body=from_json(row["body"]),
+        created=from_column(row["created"]),
+        modified=from_column(row["modified"]),
+        state=ScheduleState(row["state"]),
+        state_since=from_column(row["state_since"]),
+        previous_state=None if previous is None else ScheduleState(previous),
+        previous_since=from_optional(row["previous_since"]),
+        next_run=from_optional(row["next_run"]),
+        recent_job=row["recent_job"],
+        runs=row["runs"],
+        ended=from_optional(row["ended"]),
+        pool_id=row["pool_id"],
+        last_due=from_optional(row["last_due"]),
     )

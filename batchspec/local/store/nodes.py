@@ -1,5 +1,6 @@
-"""Compute nodes in the store. The engine creates, updates and deletes them; the API sets
-intents.
+"""Compute nodes, and the preparation and release tasks of jobs on them, in the store.
+
+The engine creates, updates and deletes nodes; the API sets intents.
 """
 
 # ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
@@ -9,7 +10,7 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from batchspec.local.model import NODE, Node, NodeState, Pool, Task, Wire
+from batchspec.local.model import NODE, Job, Node, NodeState, Pool, Preparation, Task, Wire
 from batchspec.local.store.database import (
     ALL_ROWS,
     Database,
@@ -83,7 +84,7 @@ class Nodes:
         row = self._db.one(
             "SELECT * FROM node WHERE pool = ? AND key = ?", (fold(pool_id), fold(node_id))
         )
-        return None if row is None else _read(row)
+        return None if row is None else _read_node(row)
 
     def page(self, pool_id: str, page: Page = ALL_ROWS) -> list[Node]:
         """Nodes of a pool, by id."""
@@ -92,7 +93,7 @@ class Nodes:
             "ORDER BY key LIMIT ?",
             (fold(pool_id), page.after, *page.values, page.limit),
         )
-        return [_read(row) for row in rows]
+        return [_read_node(row) for row in rows]
 
     def counts(self, pool_id: str) -> Mapping[tuple[NodeState, bool], int]:
         """The number of nodes of a pool by (state, dedicated); zero counts are absent."""
@@ -170,7 +171,7 @@ class Nodes:
             f"SELECT * FROM node WHERE pool = ? AND state IN ({marks}) ORDER BY seq",
             (fold(pool_id), *states),
         )
-        return [_read(row) for row in rows]
+        return [_read_node(row) for row in rows]
 
     def in_state(self, *states: NodeState) -> list[Node]:
         """The nodes of all pools that are in one of ``states``, oldest first."""
@@ -179,7 +180,7 @@ class Nodes:
             f"SELECT * FROM node WHERE state IN ({marks}) ORDER BY seq",
             states,
         )
-        return [_read(row) for row in rows]
+        return [_read_node(row) for row in rows]
 
     def totals(self) -> tuple[int, int]:
         """The number of dedicated and of Spot nodes in all pools together."""
@@ -191,7 +192,7 @@ class Nodes:
         rows = self._db.all(
             "SELECT * FROM node INDEXED BY node_by_intent WHERE intent IS NOT NULL ORDER BY seq"
         )
-        return [_read(row) for row in rows]
+        return [_read_node(row) for row in rows]
 
     def free_slots(self, pool_id: str) -> tuple[int, int]:
         """The free slots of :meth:`with_free_slots`: the total, and the most on one node."""
@@ -222,7 +223,7 @@ class Nodes:
             f"SELECT * FROM node WHERE {_FREE} ORDER BY seq",
             (fold(pool_id),),
         )
-        return [_read(row) for row in rows]
+        return [_read_node(row) for row in rows]
 
     def update(
         self,
@@ -257,7 +258,7 @@ class Nodes:
             columns |= {"intent": None, "intent_option": None}
         if columns:
             self._set(node, **columns)
-        return _read(self._db.row("node", node.seq))
+        return _read_node(self._db.row("node", node.seq))
 
     def delete(self, node: Node) -> None:
         """Delete a node that has left its pool; its tasks must have been requeued before."""
@@ -267,7 +268,7 @@ class Nodes:
         self._db.update("node", columns, "seq = ?", (node.seq,))
 
 
-def _read(row: sqlite3.Row) -> Node:
+def _read_node(row: sqlite3.Row) -> Node:
     return Node(
         seq=row["seq"],
         pool_id=row["pool_id"],
@@ -288,4 +289,97 @@ def _read(row: sqlite3.Row) -> Node:
         intent_option=row["intent_option"],
         errors=tuple(from_json(row["errors"])),
         detail=from_json(row["detail"]),
+    )
+
+
+class Preparations:
+    """The table ``preparation``. A row is deleted with its node and with its job."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def begin(self, job: Job, node: Node, info: Wire) -> Preparation:
+        """The preparation task of ``job`` starts on ``node``, where it has not run before."""
+        seq = self._db.insert(
+            "preparation",
+            {
+                "job": fold(job.id),
+                "job_id": job.id,
+                "pool": fold(node.pool_id),
+                "pool_id": node.pool_id,
+                "node": fold(node.id),
+                "node_id": node.id,
+                "state": "running",
+                "info": to_json(info),
+            },
+        )
+        return Preparation(seq, job.id, node.pool_id, node.id, "running", info, None, None)
+
+    def update(self, preparation: Preparation, state: str, info: Wire) -> None:
+        """Set the state and info of the preparation task."""
+        values = {"state": state, "info": to_json(info)}
+        self._db.update("preparation", values, "seq = ?", (preparation.seq,))
+
+    def update_release(
+        self, preparation: Preparation, state: str | None, info: Wire | None
+    ) -> None:
+        """Set the state and info of the release task; ``None`` if it is to run again."""
+        values = {"release_state": state, "release": None if info is None else to_json(info)}
+        self._db.update("preparation", values, "seq = ?", (preparation.seq,))
+
+    def get(self, seq: int) -> Preparation | None:
+        """The row with this ``seq``; ``None`` once its node or its job is gone."""
+        row = self._db.one("SELECT * FROM preparation WHERE seq = ?", (seq,))
+        return None if row is None else _read_preparation(row)
+
+    def of_job(self, job_id: str, page: Page = ALL_ROWS) -> list[Preparation]:
+        """The rows of a job, by node."""
+        rows = self._db.all(
+            f"SELECT * FROM preparation WHERE job = ? AND node > ? AND ({page.where}) "
+            "ORDER BY node LIMIT ?",
+            (fold(job_id), page.after, *page.values, page.limit),
+        )
+        return [_read_preparation(row) for row in rows]
+
+    def on_node(self, node: Node) -> list[Preparation]:
+        """The rows of a node."""
+        rows = self._db.all(
+            "SELECT * FROM preparation WHERE pool = ? AND node = ? ORDER BY seq",
+            (fold(node.pool_id), fold(node.id)),
+        )
+        return [_read_preparation(row) for row in rows]
+
+    def interrupted(self) -> list[Preparation]:
+        """The rows whose preparation or release task is running."""
+        rows = self._db.all(
+            "SELECT * FROM preparation WHERE state = 'running' OR release_state = 'running'"
+        )
+        return [_read_preparation(row) for row in rows]
+
+    def delete(self, preparation: Preparation) -> None:
+        """Delete a row: the preparation task runs again before the job's next task on that node."""
+        self._db.write("DELETE FROM preparation WHERE seq = ?", (preparation.seq,))
+
+    def delete_node(self, node: Node) -> None:
+        """Delete the rows of a node that has left its pool."""
+        self._db.write(
+            "DELETE FROM preparation WHERE pool = ? AND node = ?",
+            (fold(node.pool_id), fold(node.id)),
+        )
+
+    def delete_job(self, job: Job) -> None:
+        """Delete the rows of a deleted job."""
+        self._db.write("DELETE FROM preparation WHERE job = ?", (fold(job.id),))
+
+
+def _read_preparation(row: sqlite3.Row) -> Preparation:
+    return Preparation(
+        seq=row["seq"],
+        job_id=row["job_id"],
+        pool_id=row["pool_id"],
+        node_id=row["node_id"],
+        state=row["state"],
+        info=from_json(row["info"]),
+        release_state=row["release_state"],
+        release=from_json(row["release"]),
     )
