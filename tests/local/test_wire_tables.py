@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.local.api import REFUSED, ROUTES, WITHOUT_EFFECT
-from batchspec.local.wire import FAULTS, OLDER_PROPERTIES, model_names, parse_body, properties
+from batchspec.local.api import FORMER_ROUTES, REFUSED, ROUTES, WITHOUT_EFFECT
+from batchspec.local.wire import FAULTS, OPERATIONS, model_names, parse_body, properties
 from batchspec.local.wire.body import SPELLING
 from batchspec.property_rules import PROPERTY_RULES
 
@@ -36,10 +36,12 @@ def test_every_operation_of_the_sdk_has_a_route() -> None:
     }
     assert {route.operation for route in ROUTES} == wire
     assert len(ROUTES) == 72
+    operations = {route.operation for route in (*ROUTES, *FORMER_ROUTES)}
+    assert set(OPERATIONS) <= operations
 
 
 def test_a_route_without_a_handler_is_not_supported_and_has_a_reason() -> None:
-    for route in ROUTES:
+    for route in (*ROUTES, *FORMER_ROUTES):
         assert (route.handler is None) == (route.support == "not supported")
         assert route.support == "full" or route.note
 
@@ -72,10 +74,7 @@ def test_unsupported_properties_exist(table: dict[str, dict[str, str]]) -> None:
                 model = found.strip("[]!@")
 
 
-def test_spellings_and_older_properties_belong_to_known_models() -> None:
-    assert set(OLDER_PROPERTIES) <= model_names()
-    for model, extra in OLDER_PROPERTIES.items():
-        assert not set(extra) & set(properties(model))
+def test_spellings_differ_only_in_case() -> None:
     for words in SPELLING.values():
         assert len({word.lower() for word in words}) == len(words)
 

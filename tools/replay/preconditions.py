@@ -43,7 +43,7 @@ class Preconditions:
         """
         if "$skiptoken" in exchange.query:
             raise SetupError("skip tokens are specific to a service")
-        self._setup.version = exchange.spoken
+        self._setup.version = exchange.version
         reply = exchange.reply or {}
         create_applications(self._setup.applications, (exchange.body, reply), exchange.parts)
         shown = reply if exchange.method == "GET" and exchange.status == 200 else {}

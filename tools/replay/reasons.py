@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from replay.recordings import Exchange
 
 _GONE = {
-    "certificates": "certificates are retired and not in api-version 2025-06-01",
-    "lifetimejobstats": "lifetime statistics are retired and not in api-version 2025-06-01",
-    "lifetimepoolstats": "lifetime statistics are retired and not in api-version 2025-06-01",
-    "nodeagentskus": "replaced by supportedimages",
+    "certificates": "certificates are retired",
+    "lifetimejobstats": "lifetime statistics are retired",
+    "lifetimepoolstats": "lifetime statistics are retired",
 }
 
 
@@ -36,7 +35,7 @@ def does_not_apply(exchange: Exchange) -> str:
     if kind in _GONE:
         return _GONE[kind]
     if exchange.parts[-1] == "rdp":
-        return "remote desktop files are retired and not in api-version 2025-06-01"
+        return "remote desktop files are for Windows nodes"
     text = json.dumps([exchange.body, exchange.reply])
     if "cloudServiceConfiguration" in text or "Microsoft.WindowsAzure.Plugins" in text:
         return _CLOUD_SERVICES

@@ -1,7 +1,4 @@
-"""Recorded exchanges: parsing, and conversion to the current protocol.
-
-Tables list the changes of the protocol since a recording.
-"""
+"""Recorded exchanges: parsing, and what the service has changed since a recording."""
 
 from __future__ import annotations
 
@@ -13,42 +10,27 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-RENAMED: Mapping[str, str] = {"maxTasksPerNode": "taskSlotsPerNode"}
-"""Properties that were called otherwise before api-version 2021-06-01.14.0."""
-
 LATER: Mapping[str, str] = {
-    "allowTaskPreemption": "2021-06-01.14.0",
-    "dynamicVNetAssignmentScope": "2019-08-01.10.0",
-    "maxParallelTasks": "2021-06-01.14.0",
-    "requiredSlots": "2020-09-01.12.0",
-    "runningTaskSlotsCount": "2020-09-01.12.0",
-    "taskSlotCounts": "2020-09-01.12.0",
-    "sourcePortRanges": "2019-06-01.9.0",
     "scope": "2019-08-01.10.0",
-    "virtualMachineInfo": "2022-01-01.15.0",
-    "upgradingOS": "2024-02-01.19.0",
+    "dynamicVNetAssignmentScope": "2019-08-01.10.0",
 }
-"""Properties of replies by the api-version that brought them."""
+"""Defaults in replies by the api-version that brought them."""
 
 SINCE: Mapping[str, str] = {"certificateReferences": "2024-11-01"}
 """Properties that replies of every api-version have, always, since a day."""
-
-_OLDEST_SPOKEN, _NEXT_SPOKEN = "2022-10-01.16.0", "2024-02-01.19.0"
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One request and the reply of the real service.
 
-    ``version`` is the recorded api-version, ``spoken`` the one of the replay. ``body`` is ``None``
-    without a body; ``mangled`` means that the recording of the body is incomplete. ``reply`` is the
-    decoded JSON body, or ``None``.
+    ``version`` is the api-version. ``body`` is ``None`` without a body; ``mangled`` means that the
+    recording of the body is incomplete. ``reply`` is the decoded JSON body, or ``None``.
     """
 
     source: str
     line: int
     version: str
-    spoken: str
     method: str
     path: str
     query: Mapping[str, str]
@@ -97,24 +79,15 @@ def _read(number: int, raw: Mapping[str, Any]) -> Exchange:
         source=raw["src"],
         line=number,
         version=version,
-        spoken=_NEXT_SPOKEN if version > _OLDEST_SPOKEN else _OLDEST_SPOKEN,
         method=raw["method"],
         path=urlsplit(raw["path"]).path,
         query=raw["query"],
-        body=_renamed(body),
+        body=body,
         mangled=mangled,
         status=raw["status"],
         headers={name.lower(): value for name, value in raw["resh"].items()},
-        reply=_reshaped(raw["path"], _renamed(_json(raw["resbody"]))),
+        reply=_json(raw["resbody"]),
     )
-
-
-def _reshaped(path: str, reply: Any) -> Any:
-    """A reply in the current form: until 2020-09-01.12.0, task counts were at the top level."""
-    if path.endswith("/taskcounts") and "active" in reply:
-        counts = {name: value for name, value in reply.items() if not name.startswith("odata.")}
-        return {"odata.metadata": reply["odata.metadata"], "taskCounts": counts}
-    return reply
 
 
 def _body(text: str) -> tuple[Any, bool]:
@@ -132,11 +105,3 @@ def _json(text: str) -> Any:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _renamed(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_renamed(item) for item in value]
-    if isinstance(value, dict):
-        return {RENAMED.get(name, name): _renamed(item) for name, item in value.items()}
-    return value

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from batchspec.local.store import Store
-from batchspec.local.wire import OLDER_PROPERTIES, OLDER_VERSIONS, properties
+from batchspec.local.wire import NEWEST_VERSION, properties
 from replay.recordings import Exchange
 from replay.service import Service
 
@@ -27,7 +27,7 @@ class ResourceSetup:
         """``exchanges`` are all exchanges of the source."""
         self.store: Store = service.store
         self.applications = service.context.data / "applications"
-        self.version = max(OLDER_VERSIONS)
+        self.version = NEWEST_VERSION
         self._service = service
         self._made: dict[tuple[str, ...], Any] = {}
         self._seen: dict[tuple[str, ...], Any] = {}
@@ -66,7 +66,7 @@ class ResourceSetup:
         *parent, name = path
         body = self._made.get(_key(path))
         if body is None:
-            known = {*properties(model), *OLDER_PROPERTIES.get(model, {})}
+            known = properties(model, self.version)
             shown = shown if shown.get("url") else {**self._seen.get(_key(path), {}), **shown}
             body = {**default, **{k: v for k, v in shown.items() if k in known}, "id": name}
             if "userAccounts" in body:  # the service never returns passwords

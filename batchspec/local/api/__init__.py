@@ -6,16 +6,25 @@ of a change to the store, and the engine carries it out. Processes and HTTP do n
 
 from batchspec.local.api.account import serialize_image
 from batchspec.local.api.resources import Context
-from batchspec.local.api.routes import ROUTES, Match, Route, find_route
+from batchspec.local.api.routes import (
+    FORMER_ROUTES,
+    ROUTES,
+    Match,
+    Route,
+    check_operation,
+    find_route,
+)
 from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
 
 __all__ = [
+    "FORMER_ROUTES",
     "REFUSED",
     "ROUTES",
     "WITHOUT_EFFECT",
     "Context",
     "Match",
     "Route",
+    "check_operation",
     "find_route",
     "serialize_image",
 ]

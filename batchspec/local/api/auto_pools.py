@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from batchspec.local.api.applications import check_references
+from batchspec.local.api.account import check_references
 from batchspec.local.api.autoscale import read_autoscale
 from batchspec.local.api.pools import DEFAULT_RESIZE_TIMEOUT, check_containers, read_pool
 from batchspec.local.api.resources import Context

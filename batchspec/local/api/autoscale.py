@@ -98,7 +98,9 @@ def evaluate_pool_auto_scale(context: Context, request: Request) -> Reply:
     )
     run = autoscale_run(evaluated, request.now)
     metadata = "Microsoft.Azure.Batch.Protocol.Entities.AutoScaleRun"
-    return resource_reply(run, metadata, headers={"DataServiceId": request.url})
+    return resource_reply(
+        request, "AutoScaleRun", run, metadata, headers={"DataServiceId": request.url}
+    )
 
 
 def _settings(given: Mapping[str, Any], kept: Mapping[str, str]) -> dict[str, str]:

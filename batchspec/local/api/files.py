@@ -127,7 +127,8 @@ def _list(directory: FileDirectory, request: Request) -> DiskOperation:
         except FileNotFoundError:
             raise Fault("TaskFilesUnavailable") from None
         link = request.next_link(found[limit - 1].name) if len(found) > limit else None
-        return list_reply([_show(directory, entry) for entry in found[:limit]], "files", link)
+        shown = [_show(directory, entry) for entry in found[:limit]]
+        return list_reply(request, "BatchNodeFile", shown, "files", link)
 
     return work
 

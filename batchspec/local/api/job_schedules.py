@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from batchspec.local.api.auto_pools import check_auto_pool
-from batchspec.local.api.jobs import complete_job, with_job_manager
+from batchspec.local.api.jobs import complete_job
 from batchspec.local.api.resources import (
     SCHEDULES,
     Context,
@@ -31,7 +31,6 @@ from batchspec.local.wire import (
     next_run,
     read_time,
     resource_reply,
-    select_properties,
     version_headers,
     without_secrets,
     write_time,
@@ -70,10 +69,11 @@ def list_job_schedules(context: Context, request: Request) -> Reply:
 
 def get_job_schedule(context: Context, request: Request) -> Reply:
     """``GET /jobschedules/{jobScheduleId}``."""
-    names, stats = request.select("BatchJobSchedule"), request.expands_stats()
+    stats = request.expands_stats()
     schedule = find_schedule(context, request)
-    shown = select_properties(_show(context, request, schedule, stats=stats), names)
-    return resource_reply(shown, "jobschedules/@Element", schedule.modified)
+    shown = _show(context, request, schedule, stats=stats)
+    metadata = "jobschedules/@Element"
+    return resource_reply(request, "BatchJobSchedule", shown, metadata, schedule.modified)
 
 
 def job_schedule_exists(context: Context, request: Request) -> Reply:
@@ -148,7 +148,7 @@ def _move(context: Context, request: Request, verb: str, status: int) -> Reply:
 
 
 def _show(context: Context, request: Request, schedule: Schedule, *, stats: bool) -> dict[str, Any]:
-    shown = serialize_schedule(context, schedule, older=request.older)
+    shown = serialize_schedule(context, schedule)
     return shown | schedule_stats(context, schedule, request.now) if stats else shown
 
 
@@ -170,10 +170,10 @@ def complete_schedule(body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in complete.items() if value != []}
 
 
-def serialize_schedule(context: Context, schedule: Schedule, *, older: bool) -> dict[str, Any]:
+def serialize_schedule(context: Context, schedule: Schedule) -> dict[str, Any]:
     """A job schedule as JSON."""
     body = schedule.body
-    jobs = without_secrets(with_job_manager(body["jobSpecification"], older=older))
+    jobs = without_secrets(body["jobSpecification"])
     shown = common_properties(schedule, f"{context.base_url}/jobschedules/{schedule.id}")
     shown |= {"schedule": body["schedule"], "jobSpecification": jobs}
     info: dict[str, Any] = {}

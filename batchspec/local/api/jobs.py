@@ -26,7 +26,6 @@ from batchspec.local.api.statistics import job_stats
 from batchspec.local.api.task_settings import (
     complete_job_manager,
     complete_preparation_and_release,
-    for_version,
     in_order,
     serialize_preparation,
 )
@@ -42,7 +41,6 @@ from batchspec.local.wire import (
     created_reply,
     empty_reply,
     resource_reply,
-    select_properties,
     without_secrets,
     write_time,
 )
@@ -91,10 +89,10 @@ def list_jobs_from_schedule(context: Context, request: Request) -> Reply:
 
 def get_job(context: Context, request: Request) -> Reply:
     """``GET /jobs/{jobId}``."""
-    names, stats = request.select("BatchJob"), request.expands_stats()
+    stats = request.expands_stats()
     job = find_job(context, request)
-    shown = select_properties(_show(context, request, job, stats=stats), names)
-    return resource_reply(shown, "jobs/@Element", job.modified)
+    shown = _show(context, request, job, stats=stats)
+    return resource_reply(request, "BatchJob", shown, "jobs/@Element", job.modified)
 
 
 def update_job(context: Context, request: Request) -> Reply:
@@ -151,6 +149,8 @@ def get_job_task_counts(context: Context, request: Request) -> Reply:
     job = find_parent_job(context, request)
     counts = context.store.jobs.counts(job.id)
     return resource_reply(
+        request,
+        "BatchTaskCountsResult",
         {"taskCounts": _counts(counts.tasks), "taskSlotCounts": _counts(counts.slots)},
         "taskcountsresult/@Element",
     )
@@ -246,7 +246,7 @@ def _with_pool(job: Job, given: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _show(context: Context, request: Request, job: Job, *, stats: bool) -> dict[str, Any]:
-    shown = serialize_job(context, job, older=request.older)
+    shown = serialize_job(context, job)
     return shown | job_stats(context, job, request.now) if stats else shown
 
 
@@ -306,20 +306,13 @@ def complete_job_without_pool(body: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def serialize_job(context: Context, job: Job, *, older: bool) -> dict[str, Any]:
+def serialize_job(context: Context, job: Job) -> dict[str, Any]:
     """A job as JSON."""
-    body = without_secrets(with_job_manager(job.body, older=older))
+    body = without_secrets(job.body)
     shown = common_properties(job, f"{context.base_url}/jobs/{job.id}")
     shown |= {name: body[name] for name in body if name not in {*shown, *_LAST}}
     shown["executionInfo"] = _execution(job)
     return shown | {name: body[name] for name in _LAST}
-
-
-def with_job_manager(body: Mapping[str, Any], *, older: bool) -> Mapping[str, Any]:
-    """Job settings whose job manager task has only properties of the request's api-version."""
-    if "jobManagerTask" not in body:
-        return body
-    return {**body, "jobManagerTask": for_version(body["jobManagerTask"], older=older)}
 
 
 def _execution(job: Job) -> dict[str, Any]:

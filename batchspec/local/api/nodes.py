@@ -34,7 +34,6 @@ from batchspec.local.wire import (
     list_reply,
     read_time,
     resource_reply,
-    select_properties,
     without_secrets,
     write_time,
 )
@@ -59,8 +58,6 @@ _COUNTED: Mapping[str, NodeState] = {
     "unknown": NodeState.UNKNOWN,
     "upgradingOS": NodeState.UPGRADING_OS,
     "waitingForStartTask": NodeState.WAITING_FOR_START_TASK,
-}
-_COUNTED_NEWER: Mapping[str, NodeState] = {
     "deallocated": NodeState.DEALLOCATED,
     "deallocating": NodeState.DEALLOCATING,
 }
@@ -83,12 +80,10 @@ def list_nodes(context: Context, request: Request) -> Reply:
 
 def get_node(context: Context, request: Request) -> Reply:
     """``GET /pools/{poolId}/nodes/{nodeId}``; a node has no ETag."""
-    names = request.select("BatchNode")
     pool = find_pool(context, request)
     node = find_node(context, request)
-    return resource_reply(
-        select_properties(serialize_node(context, pool, node), names), "nodes/@Element"
-    )
+    shown = serialize_node(context, pool, node)
+    return resource_reply(request, "BatchNode", shown, "nodes/@Element")
 
 
 def list_pool_node_counts(context: Context, request: Request) -> Reply:
@@ -98,7 +93,7 @@ def list_pool_node_counts(context: Context, request: Request) -> Reply:
         request,
         page,
         context.store.pools.page(page),
-        lambda pool: _counts(context, pool, older=request.older),
+        lambda pool: _counts(context, pool),
         lambda pool: pool.id.lower(),
         model="BatchPoolNodeCounts",
         metadata="poolnodecounts",
@@ -188,12 +183,11 @@ def _recent(context: Context, task: Task) -> dict[str, Any]:
     }
 
 
-def _counts(context: Context, pool: Pool, *, older: bool) -> dict[str, Any]:
+def _counts(context: Context, pool: Pool) -> dict[str, Any]:
     counts = context.store.nodes.counts(pool.id)
-    names = _COUNTED if older else {**_COUNTED, **_COUNTED_NEWER}
 
     def count(*, dedicated: bool) -> dict[str, int]:
-        by_state = {name: counts.get((state, dedicated), 0) for name, state in names.items()}
+        by_state = {name: counts.get((state, dedicated), 0) for name, state in _COUNTED.items()}
         return {**by_state, "total": sum(by_state.values())}
 
     return {
@@ -280,6 +274,8 @@ def get_node_remote_login_settings(context: Context, request: Request) -> Reply:
     """``GET .../remoteloginsettings``: the SSH port of this machine."""
     find_node(context, request)
     return resource_reply(
+        request,
+        "BatchNodeRemoteLoginSettings",
         {"remoteLoginIPAddress": ADDRESS, "remoteLoginPort": SSH},
         "Microsoft.Azure.Batch.Protocol.Entities.ComputeNodeGetRemoteLoginSettingsResult",
     )
@@ -289,7 +285,7 @@ def list_node_extensions(context: Context, request: Request) -> Reply:
     """``GET .../extensions``: always empty, since extensions are not supported."""
     request.max_results()
     find_node(context, request)
-    return list_reply([], "extensions", None)
+    return list_reply(request, "BatchNodeVMExtension", [], "extensions", None)
 
 
 def get_node_extension(context: Context, request: Request) -> Reply:

@@ -11,7 +11,7 @@ from typing import Any
 
 from batchspec.catalog.images import PUBLISHERS
 from batchspec.local.agent import NoContainerEngineError
-from batchspec.local.api.applications import check_references
+from batchspec.local.api.account import check_references
 from batchspec.local.api.autoscale import read_autoscale
 from batchspec.local.api.resources import (
     POOLS,
@@ -36,7 +36,6 @@ from batchspec.local.wire import (
     empty_reply,
     not_implemented,
     resource_reply,
-    select_properties,
     version_headers,
     without_secrets,
     write_time,
@@ -110,10 +109,10 @@ def list_pools(context: Context, request: Request) -> Reply:
 
 def get_pool(context: Context, request: Request) -> Reply:
     """``GET /pools/{poolId}``."""
-    names, stats = request.select("BatchPool"), request.expands_stats()
+    stats = request.expands_stats()
     pool = find_pool(context, request)
-    shown = select_properties(_show(context, request, pool, stats=stats), names)
-    return resource_reply(shown, "pools/@Element", pool.modified)
+    shown = _show(context, request, pool, stats=stats)
+    return resource_reply(request, "BatchPool", shown, "pools/@Element", pool.modified)
 
 
 def pool_exists(context: Context, request: Request) -> Reply:
@@ -141,8 +140,6 @@ def replace_pool_properties(context: Context, request: Request) -> Reply:
     refuse_unsupported("pool", given)
     _check_packages(context, given)
     kept = {name: value for name, value in pool.body.items() if name not in REPLACED}
-    if request.older:
-        kept["targetNodeCommunicationMode"] = "default"
     changed = context.store.pools.update(pool, complete_pool({**kept, **given}), request.now)
     return empty_reply(204, request.url, changed.modified)
 
@@ -212,7 +209,7 @@ def _check_packages(context: Context, given: Mapping[str, Any]) -> None:
 
 
 def _show(context: Context, request: Request, pool: Pool, *, stats: bool) -> dict[str, Any]:
-    shown = serialize_pool(context, pool, older=request.older)
+    shown = serialize_pool(context, pool)
     return shown | pool_stats(context, pool, request.now) if stats else shown
 
 
@@ -237,7 +234,6 @@ _MACHINE = (
     "dataDisks",
 )
 _RULE: Mapping[str, Any] = {"sourcePortRanges": ["*"]}
-_ONLY_OLDER = ("certificateReferences", "targetNodeCommunicationMode", "resourceTags")
 
 
 def read_pool(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -329,7 +325,7 @@ def _account(given: Mapping[str, Any], *, windows: bool) -> dict[str, Any]:
     return account
 
 
-def serialize_pool(context: Context, pool: Pool, *, older: bool) -> dict[str, Any]:
+def serialize_pool(context: Context, pool: Pool) -> dict[str, Any]:
     """A pool as JSON."""
     body = pool.body
     dedicated, spot = context.store.nodes.sizes(pool.id)
@@ -359,26 +355,7 @@ def serialize_pool(context: Context, pool: Pool, *, older: bool) -> dict[str, An
         "virtualMachineConfiguration",
     )
     rest = {name: value for name, value in body.items() if name not in shown}
-    if not older:
-        rest = {name: value for name, value in rest.items() if name not in _ONLY_OLDER}
-    rest = in_order(without_secrets(rest), order)
-    if older:
-        # Recorded since November 2024: present, and always empty.
-        rest = {"certificateReferences": [], **rest}
-    return shown | _with_disks(rest, older=older)
-
-
-def _with_disks(body: Mapping[str, Any], *, older: bool) -> dict[str, Any]:
-    """In the newest api-version, the storage type of a data disk is part of ``managedDisk``."""
-    machine = body["virtualMachineConfiguration"]
-    if "dataDisks" not in machine:
-        return dict(body)
-    kind = "storageAccountType"
-    disks = [
-        {kind: "standard_lrs", **disk} if older else {k: v for k, v in disk.items() if k != kind}
-        for disk in machine["dataDisks"]
-    ]
-    return {**body, "virtualMachineConfiguration": {**machine, "dataDisks": disks}}
+    return shown | in_order(without_secrets(rest), order)
 
 
 CONFIGURATION = "virtualMachineConfiguration/containerConfiguration"

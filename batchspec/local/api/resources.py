@@ -27,7 +27,6 @@ from batchspec.local.wire import (
     etag_of,
     list_reply,
     matches_filter,
-    select_properties,
     to_sql,
     write_time,
 )
@@ -277,10 +276,9 @@ def page_reply(
     metadata: str,
 ) -> Reply:
     """The reply with a page of rows; ``key`` returns the sort key of a row."""
-    names = request.select(model)
     shown = rows[: page.limit - 1]
     link = request.next_link(key(shown[-1])) if len(rows) > len(shown) else None
-    return list_reply([select_properties(write(row), names) for row in shown], metadata, link)
+    return list_reply(request, model, [write(row) for row in shown], metadata, link)
 
 
 def filtered(

@@ -6,6 +6,7 @@ with its name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,6 @@ from typing import Literal
 from batchspec.catalog.images import IMAGES
 from batchspec.local.api import (
     account,
-    applications,
     autoscale,
     files,
     job_schedules,
@@ -25,7 +25,7 @@ from batchspec.local.api import (
 )
 from batchspec.local.api.resources import Context
 from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
-from batchspec.local.wire import Fault, Reply, Request
+from batchspec.local.wire import OPERATIONS, Fault, Reply, Request, in_versions
 
 DiskOperation = Callable[[], Reply]
 Handler = Callable[[Context, Request], Reply | DiskOperation]
@@ -50,6 +50,7 @@ class Route:
 _POOL, _NODE = "/pools/{poolId}", "/pools/{poolId}/nodes/{nodeId}"
 _JOB, _TASK = "/jobs/{jobId}", "/jobs/{jobId}/tasks/{taskId}"
 _SCHEDULE = "/jobschedules/{jobScheduleId}"
+_CERTIFICATE = "/certificates()"
 _STATS = "`$expand=stats`: the number of disk operations is not measured and reported as 0"
 _POOL_STATS = "`$expand=stats`: only the core time of the current nodes, with one core each"
 _METRICS = (
@@ -72,10 +73,10 @@ def _not_supported(operation: str, method: str, path: str, note: str) -> Route:
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("list_applications", "GET", "/applications", applications.list_applications,
+    Route("list_applications", "GET", "/applications", account.list_applications,
           note="the packages in the account's folder; see `docs/local.md`"),
     Route("get_application", "GET", "/applications/{applicationId}",
-          applications.get_application),
+          account.get_application),
     Route("list_pool_usage_metrics", "GET", "/poolusagemetrics", account.list_pool_usage_metrics,
           note="retired, as in the real service: `PoolUsageMetricAPIRetired`"),
     Route("create_pool", "POST", "/pools", pools.create_pool, "partial",
@@ -182,6 +183,30 @@ ROUTES: tuple[Route, ...] = (
           files.get_node_file_properties),
     Route("list_node_files", "GET", _NODE + "/files", files.list_node_files),
 )  # fmt: skip
+"""The operations of the newest api-version."""
+
+_NO_CERTIFICATES = "certificates are retired; there are none"
+
+FORMER_ROUTES: tuple[Route, ...] = (
+    Route("list_node_agent_skus", "GET", "/nodeagentskus", account.list_node_agent_skus),
+    Route("list_certificates", "GET", "/certificates", account.list_certificates, "partial",
+          _NO_CERTIFICATES),
+    _not_supported("create_certificate", "POST", "/certificates", "certificates are retired"),
+    Route("get_certificate", "GET", _CERTIFICATE, account.find_certificate, "partial",
+          _NO_CERTIFICATES),
+    Route("delete_certificate", "DELETE", _CERTIFICATE, account.find_certificate, "partial",
+          _NO_CERTIFICATES),
+    Route("cancel_certificate_deletion", "POST", _CERTIFICATE + "/canceldelete",
+          account.find_certificate, "partial", _NO_CERTIFICATES),
+    _not_supported("get_all_job_lifetime_statistics", "GET", "/lifetimejobstats",
+                   "lifetime statistics are retired"),
+    _not_supported("get_all_pool_lifetime_statistics", "GET", "/lifetimepoolstats",
+                   "lifetime statistics are retired"),
+    _not_supported("upgrade_pool_os", "POST", _POOL + "/upgradeos",
+                   "it upgraded Cloud Services pools, which are retired"),
+    _not_supported("get_remote_desktop_file", "GET", _NODE + "/rdp", "there are no Windows nodes"),
+)  # fmt: skip
+"""The operations that only older api-versions have; see ``wire.OPERATIONS``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +223,8 @@ def find_route(method: str, path: str) -> Match:
     Raises:
         Fault: ``InvalidUri``, or ``UnsupportedHttpVerb`` if the path exists with another method.
     """
+    # Certificates are the only resources with a key in parentheses.
+    path = re.sub(r"^/certificates\([^/]*\)", _CERTIFICATE, path, count=1, flags=re.IGNORECASE)
     segments = path.strip("/").split("/")
     files_at = _files_at(segments)
     if files_at is not None:
@@ -211,6 +238,17 @@ def find_route(method: str, path: str) -> Match:
                 return Match(verbs[method], parameters)
             known = True
     raise Fault("UnsupportedHttpVerb" if known else "InvalidUri")
+
+
+def check_operation(route: Route, version: str) -> None:
+    """Check that ``version`` has the operation of ``route``.
+
+    Raises:
+        Fault: ``InvalidUri``.
+    """
+    since, until = OPERATIONS.get(route.operation, ("", ""))
+    if not in_versions(version, since, until):
+        raise Fault("InvalidUri")
 
 
 _FILES = {("pools", "nodes"): 5, ("jobs", "tasks"): 5}
@@ -238,7 +276,7 @@ def _fit(template: tuple[str, ...], segments: list[str]) -> Mapping[str, str] | 
 def _by_length() -> Mapping[int, list[tuple[tuple[str, ...], dict[str, Route]]]]:
     """Path templates by number of segments, each with its routes by method."""
     templates: dict[tuple[str, ...], dict[str, Route]] = {}
-    for route in ROUTES:
+    for route in (*ROUTES, *FORMER_ROUTES):
         verbs = templates.setdefault(tuple(route.path.strip("/").split("/")), {})
         verbs[route.method] = route
     lengths: dict[int, list[tuple[tuple[str, ...], dict[str, Route]]]] = {}

@@ -82,17 +82,6 @@ def complete_start_task(task: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def for_version(task: Mapping[str, Any], *, older: bool) -> Mapping[str, Any]:
-    """Task settings without properties that the request's api-version does not have.
-
-    Authentication tokens were retired on 2024-09-30. The service no longer issues them, but returns
-    the setting to clients with an older api-version (recorded in January 2025).
-    """
-    if older or "authenticationTokenSettings" not in task:
-        return task
-    return {name: value for name, value in task.items() if name != "authenticationTokenSettings"}
-
-
 def in_order(body: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """``body`` with ``names`` first, in that order, without empty lists, as the service does."""
     ordered = {name: body[name] for name in names if name in body}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from batchspec.local.api.applications import check_references
+from batchspec.local.api.account import check_references
 from batchspec.local.api.resources import (
     TASKS,
     Context,
@@ -25,13 +25,13 @@ from batchspec.local.api.task_settings import (
     check_resource_files,
     complete_constraints,
     complete_identity,
-    for_version,
     in_order,
 )
 from batchspec.local.api.unsupported import refuse_unsupported
 from batchspec.local.model import JOB, TASK, Job, Subtask, Task
 from batchspec.local.store import NewTask
 from batchspec.local.wire import (
+    MAX_RESULTS,
     Fault,
     Reply,
     Request,
@@ -46,7 +46,6 @@ from batchspec.local.wire import (
     not_implemented,
     parse_body,
     resource_reply,
-    select_properties,
     without_secrets,
     write_time,
 )
@@ -76,13 +75,13 @@ def create_task_collection(context: Context, request: Request) -> Reply:
     """``POST /jobs/{jobId}/addtaskcollection``: each task succeeds or fails independently."""
     given = request.json()
     if not isinstance(given, dict) or not isinstance(given.get("value"), list):
-        parse_body("BatchTaskGroup", given, older=request.older)
+        parse_body("BatchTaskGroup", given, request.version)
         raise bad_body("The request body must have an array of tasks.")
     if len(given["value"]) > MAX_COLLECTION:
         raise bad_body(f"At most {MAX_COLLECTION} tasks can be added in one request.")
     job = find_parent_job(context, request)
     next_state(JOB, "add_task", job.state)
-    drafts = [_validate_entry(context, job, item, older=request.older) for item in given["value"]]
+    drafts = [_validate_entry(context, job, item, request.version) for item in given["value"]]
     made = iter(
         context.store.tasks.add(
             job, [draft for draft in drafts if isinstance(draft, NewTask)], request.now
@@ -115,10 +114,10 @@ def list_tasks(context: Context, request: Request) -> Reply:
 
 def get_task(context: Context, request: Request) -> Reply:
     """``GET /jobs/{jobId}/tasks/{taskId}``."""
-    names, stats = request.select("BatchTask"), request.expands_stats()
+    stats = request.expands_stats()
     task = find_task(context, request)
-    shown = select_properties(_show(context, request, task, stats=stats), names)
-    return resource_reply(shown, "tasks/@Element", task.modified)
+    shown = _show(context, request, task, stats=stats)
+    return resource_reply(request, "BatchTask", shown, "tasks/@Element", task.modified)
 
 
 def replace_task(context: Context, request: Request) -> Reply:
@@ -160,13 +159,13 @@ def delete_task(context: Context, request: Request) -> Reply:
 
 def list_subtasks(context: Context, request: Request) -> Reply:
     """``GET .../subtasksinfo``: empty for a task that is not multi-instance."""
-    names = request.select("BatchSubtask")
+    after = request.after()
     found = context.store.subtasks.of(find_parent_task(context, request))
-    return list_reply(
-        [select_properties(serialize_subtask(context, one), names) for one in found],
-        "subtaskinfo",
-        None,
-    )
+    start = int(after) if after.isdecimal() else 0
+    end = start + MAX_RESULTS
+    shown = [serialize_subtask(context, one) for one in found[start:end]]
+    link = request.next_link(str(end)) if len(found) > end else None
+    return list_reply(request, "BatchSubtask", shown, "subtaskinfo", link)
 
 
 def _read(context: Context, job: Job, given: Mapping[str, Any]) -> NewTask:
@@ -176,11 +175,11 @@ def _read(context: Context, job: Job, given: Mapping[str, Any]) -> NewTask:
     return new
 
 
-def _validate_entry(context: Context, job: Job, item: Any, *, older: bool) -> NewTask | Fault:
+def _validate_entry(context: Context, job: Job, item: Any, version: str) -> NewTask | Fault:
     """The new task of one entry, or its error. An invalid shape fails the whole request."""
-    shaped = parse_body("BatchTaskCreateOptions", item, older=older)
+    shaped = parse_body("BatchTaskCreateOptions", item, version)
     try:
-        check_rules("BatchTaskCreateOptions", shaped)
+        check_rules("BatchTaskCreateOptions", shaped, version)
         return _read(context, job, shaped)
     except Fault as fault:
         if fault.code == "NotImplemented":
@@ -212,7 +211,7 @@ def _url(context: Context, task: Task) -> str:
 
 
 def _show(context: Context, request: Request, task: Task, *, stats: bool) -> dict[str, Any]:
-    shown = serialize_task(context, task, older=request.older)
+    shown = serialize_task(context, task)
     return shown | task_stats(context, task, request.now) if stats else shown
 
 
@@ -337,9 +336,9 @@ def _dependencies(
     return needs, ranges
 
 
-def serialize_task(context: Context, task: Task, *, older: bool) -> dict[str, Any]:
+def serialize_task(context: Context, task: Task) -> dict[str, Any]:
     """A task as JSON."""
-    body = for_version(task.body, older=older)
+    body = task.body
     shown: dict[str, Any] = {"id": task.id}
     if "displayName" in body:
         shown["displayName"] = body["displayName"]

@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from batchspec.local.api import Context, Match, find_route
+from batchspec.local.api import Context, Match, check_operation, find_route
 from batchspec.local.wire import (
     JSON_TYPE,
     Fault,
@@ -112,7 +112,7 @@ class App:
             ) from None
         match = find_route(method, path)
         options = dict(reversed(parse_qsl(text, keep_blank_values=True)))
-        check_version(options)
+        check_operation(match.route, check_version(options))
         body = await _read_body(headers, receive)
         if match.route.handler is None:
             raise not_implemented(f"The operation {match.route.operation} ({match.route.note})")

@@ -5,7 +5,7 @@ sends them. Pure: the store, the HTTP library, clocks and the rules of single re
 belong here.
 """
 
-from batchspec.local.wire.body import OLDER_PROPERTIES, model_names, parse_body, properties
+from batchspec.local.wire.body import parse_body
 from batchspec.local.wire.fault import (
     FAULTS,
     Fault,
@@ -14,6 +14,7 @@ from batchspec.local.wire.fault import (
     bad_query,
     not_implemented,
 )
+from batchspec.local.wire.models import model_names, properties, write_model
 from batchspec.local.wire.odata import (
     Column,
     FieldType,
@@ -38,11 +39,8 @@ from batchspec.local.wire.reply import (
 )
 from batchspec.local.wire.request import (
     MAX_RESULTS,
-    NEWEST_VERSION,
-    OLDER_VERSIONS,
     Request,
     check_conditions,
-    check_version,
     select_properties,
 )
 from batchspec.local.wire.rules import check_rules
@@ -67,6 +65,14 @@ from batchspec.local.wire.times import (
     write_http_date,
     write_time,
 )
+from batchspec.local.wire.versions import (
+    NEWEST_VERSION,
+    OPERATIONS,
+    VERSIONS,
+    check_version,
+    in_versions,
+    is_retiring,
+)
 
 __all__ = [
     "FAULTS",
@@ -74,10 +80,10 @@ __all__ = [
     "MAX_RESULTS",
     "MAX_SKEW",
     "NEWEST_VERSION",
-    "OLDER_PROPERTIES",
-    "OLDER_VERSIONS",
+    "OPERATIONS",
     "TICKS",
     "UNLIMITED",
+    "VERSIONS",
     "Column",
     "Fault",
     "FieldType",
@@ -100,6 +106,8 @@ __all__ = [
     "fault_body",
     "fault_reply",
     "first_run",
+    "in_versions",
+    "is_retiring",
     "list_reply",
     "matches_filter",
     "model_names",
@@ -121,5 +129,6 @@ __all__ = [
     "write_body",
     "write_duration",
     "write_http_date",
+    "write_model",
     "write_time",
 ]

@@ -1,8 +1,9 @@
-"""Request bodies: validation against the wire models and normalisation.
+"""Request bodies: validation against the wire models of their api-version and normalisation.
 
 As the real service does: unknown properties are rejected, enum values are accepted in any case,
-numbers are accepted as strings (azure-cli sends ``"2"``), and ``null`` counts as absent. Rules of
-one resource (ranges, combinations) belong to its module in ``api``.
+numbers are accepted as strings (azure-cli sends ``"2"``), and ``null`` counts as absent. The result
+has the names of the newest version. Rules of one resource (ranges, combinations) belong to its
+module in ``api``.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from batchspec.local.wire.fault import FAULTS, Fault, bad_body, bad_property
+from batchspec.local.wire.models import enum_values, formers, properties, put_at
 from batchspec.local.wire.times import read_time, ticks_of, write_duration
+from batchspec.local.wire.versions import NEWEST_VERSION
 
 SPELLING: Mapping[str, tuple[str, ...]] = {
     "BatchErrorSourceCategory": ("UserError", "ServerError"),
@@ -28,35 +30,6 @@ SPELLING: Mapping[str, tuple[str, ...]] = {
 }
 """Enums whose values the service spells differently from its description (recorded in replies)."""
 
-OLDER_PROPERTIES: Mapping[str, Mapping[str, str]] = {
-    "BatchPoolCreateOptions": {
-        "cloudServiceConfiguration": "any",
-        "certificateReferences": "[any]",
-        "applicationLicenses": "[string]",
-        "targetNodeCommunicationMode": "string",
-        "resourceTags": "{string}",
-    },
-    "BatchPoolSpecification": {
-        "cloudServiceConfiguration": "any",
-        "certificateReferences": "[any]",
-        "applicationLicenses": "[string]",
-        "targetNodeCommunicationMode": "string",
-        "resourceTags": "{string}",
-    },
-    "BatchPoolUpdateOptions": {
-        "certificateReferences": "[any]",
-        "targetNodeCommunicationMode": "string",
-    },
-    "BatchPoolReplaceOptions": {
-        "certificateReferences": "[any]",
-        "targetNodeCommunicationMode": "string",
-    },
-    "BatchTaskCreateOptions": {"authenticationTokenSettings": "any"},
-    "BatchJobManagerTask": {"authenticationTokenSettings": "any"},
-    "DataDisk": {"storageAccountType": "string"},
-}
-"""By model: properties of earlier api-versions that the newest does not have, with their types."""
-
 
 Reader = Callable[[Any, str], Any]
 """Takes a value and the name of its property; returns the value as the service spells it."""
@@ -67,50 +40,35 @@ _ENTITIES = "Microsoft.Azure.Batch.Protocol.Entities."
 _UNCHANGED = frozenset({"pauseTimeBetweenBatches"})
 
 
-@cache
-def _table() -> Mapping[str, Mapping[str, Any]]:
-    text = files("batchspec.local.wire").joinpath("models.json").read_text(encoding="utf-8")
-    table: Mapping[str, Mapping[str, Any]] = json.loads(text)
-    return table
+def parse_body(model: str, value: Any, version: str = NEWEST_VERSION) -> dict[str, Any]:
+    """Validate ``value``, a decoded request body, as a ``model`` of an api-version.
 
-
-def model_names() -> frozenset[str]:
-    """The names of all wire models."""
-    return frozenset(_table()["models"])
-
-
-def properties(model: str) -> Mapping[str, str]:
-    """Name and type (in the notation of ``models.json``) of each property of a model."""
-    shape: Mapping[str, str] = _table()["models"][model]
-    return shape
-
-
-def parse_body(model: str, value: Any, *, older: bool = False) -> dict[str, Any]:
-    """Validate ``value``, a decoded request body, as a ``model`` and normalise its spelling.
-
-    ``older`` also accepts properties that only earlier api-versions have.
+    The spelling of values and the names of properties become those of the newest version.
 
     Raises:
         Fault: ``InvalidRequestBody`` (not an object, unknown property),
             ``MissingRequiredProperty`` or ``InvalidPropertyValue``, with their values.
     """
-    read: dict[str, Any] = _model(model, older)(value, "")
+    read: dict[str, Any] = _model(model, version)(value, "")
     return read
 
 
 @cache
-def _model(model: str, older: bool) -> Reader:
-    shape = {name: kind for name, kind in properties(model).items() if not kind.startswith("-")}
-    if older:
-        shape |= OLDER_PROPERTIES.get(model, {})
-    readers = {name: _reader(kind.rstrip("!"), older) for name, kind in shape.items()}
+def _model(model: str, version: str) -> Reader:
+    shape = {
+        name: kind for name, kind in properties(model, version).items() if not kind.startswith("-")
+    }
+    readers = {name: _reader(kind.rstrip("!"), version) for name, kind in shape.items()}
     required = tuple(name for name, kind in shape.items() if kind.endswith("!"))
+    rows = formers(model, version)
+    paths = {row.name: row.path for row in rows if row.path}
+    unset = {row.name: row.unset for row in rows if row.unset is not None}
     title = _ENTITIES + model.removeprefix("Batch")
 
     def read(value: Any, name: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise _wrong(name, value, "an object")
-        out = {}
+        out: dict[str, Any] = {**unset}
         for key, item in value.items():
             reader = readers.get(key)
             if reader is None:
@@ -120,10 +78,14 @@ def _model(model: str, older: bool) -> Reader:
                     f"The property '{key}' does not exist on type '{title}'. "
                     "Make sure to only use property names that are defined by the type."
                 )
-            if item is not None:
+            if item is None:
+                continue
+            if key in paths:
+                put_at(out, paths[key], reader(item, key))
+            else:
                 out[key] = reader(item, key)
         for key in required:
-            if key not in out:
+            if value.get(key) is None:
                 raise Fault("MissingRequiredProperty", ("PropertyName", key))
         return out
 
@@ -131,22 +93,22 @@ def _model(model: str, older: bool) -> Reader:
 
 
 @cache
-def _reader(kind: str, older: bool) -> Reader:
+def _reader(kind: str, version: str) -> Reader:
     if kind.startswith("@"):
-        return _later(kind[1:], older)
+        return _later(kind[1:], version)
     if kind.startswith("#"):
-        return _enum(kind[1:])
+        return _enum(kind[1:], version)
     if kind.startswith("["):
-        return _list(_reader(kind[1:-1], older))
+        return _list(_reader(kind[1:-1], version))
     if kind.startswith("{"):
-        return _map(_reader(kind[1:-1], older))
+        return _map(_reader(kind[1:-1], version))
     return _PLAIN[kind]
 
 
-def _later(model: str, older: bool) -> Reader:
+def _later(model: str, version: str) -> Reader:
     # Looked up on use, since a model may contain itself.
     def read(value: Any, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = _model(model, older)(value, name)
+        found: dict[str, Any] = _model(model, version)(value, name)
         return found
 
     return read
@@ -170,9 +132,10 @@ def _map(one: Reader) -> Reader:
     return read
 
 
-def _enum(enum: str) -> Reader:
-    spelling = SPELLING.get(enum) or tuple(_table()["enums"][enum])
-    words = {word.lower(): word for word in spelling}
+def _enum(enum: str, version: str) -> Reader:
+    known = {value.lower() for value in enum_values(enum, version)}
+    spelling = SPELLING.get(enum) or enum_values(enum, version)
+    words = {word.lower(): word for word in spelling if word.lower() in known}
 
     def read(value: Any, name: str) -> str:
         if not isinstance(value, str):

@@ -73,6 +73,7 @@ FAULTS: Mapping[str, tuple[int, str]] = {
     "TaskNotFound": (404, "The specified task does not exist."),  # rec
     "FileNotFound": (404, "The specified file does not exist."),
     "NodeUserNotFound": (404, "The specified node user does not exist."),
+    "CertificateNotFound": (404, "The specified certificate does not exist."),
     "ApplicationNotFound": (404, "The specified application does not exist."),
     "VMExtensionNotFound": (404, "The specified virtual machine extension does not exist."),
     "RequestBodyTooLarge": (413, "The size of the request body exceeds the maximum permitted."),

@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from batchspec.local.wire.fault import Fault
+from batchspec.local.wire.models import properties, unwrapped, write_list, write_model
+from batchspec.local.wire.request import Request, select_properties
 from batchspec.local.wire.times import etag_of, write_exact, write_http_date
 
 JSON_TYPE = "application/json;odata=minimalmetadata"
@@ -34,19 +36,41 @@ class Reply:
 
 
 def resource_reply(
+    request: Request,
+    model: str,
     body: Mapping[str, Any],
     metadata: str,
     modified: datetime | None = None,
+    *,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """200 with one resource; ``modified`` is given for resources that have an ETag."""
+    """200 with one resource, a ``model`` in newest names, as the request's api-version has it.
+
+    ``modified`` is given for resources that have an ETag.
+
+    Raises:
+        Fault: the request selects a property that the model does not have.
+    """
     extra = {**(headers or {}), **({} if modified is None else version_headers(modified))}
-    return Reply(200, body, metadata, extra)
+    row = unwrapped(model, request.version)
+    if row is not None:
+        model = properties(model)[row.name].strip("@!")
+        body, metadata = body[row.name], row.metadata
+    shown = write_model(model, request.version, body)
+    return Reply(200, select_properties(shown, request.select(model)), metadata, extra)
 
 
-def list_reply(items: Sequence[Mapping[str, Any]], metadata: str, next_link: str | None) -> Reply:
-    """200 with a page of a list."""
-    body: dict[str, Any] = {"value": items}
+def list_reply(
+    request: Request,
+    model: str,
+    items: Sequence[Mapping[str, Any]],
+    metadata: str,
+    next_link: str | None,
+) -> Reply:
+    """200 with a page of a list of ``model``; see :func:`resource_reply`."""
+    names = request.select(model)
+    shown = write_list(model, request.version, items)
+    body: dict[str, Any] = {"value": [select_properties(item, names) for item in shown]}
     if next_link is not None:
         body["odata.nextLink"] = next_link
     return Reply(200, body, metadata)

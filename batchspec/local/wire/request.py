@@ -15,14 +15,13 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from batchspec.local.wire.body import parse_body, properties
+from batchspec.local.wire.body import parse_body
 from batchspec.local.wire.fault import Fault, bad_body, bad_query
+from batchspec.local.wire.models import properties
 from batchspec.local.wire.odata import Filter, QueryError, parse_filter, parse_select
 from batchspec.local.wire.rules import check_rules
 from batchspec.local.wire.times import etag_of, read_http_date
 
-NEWEST_VERSION = "2025-06-01"
-OLDER_VERSIONS = frozenset({"2024-02-01.19.0", "2022-10-01.16.0"})
 MAX_RESULTS = 1000
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -46,9 +45,9 @@ class Request:
     now: datetime
 
     @property
-    def older(self) -> bool:
-        """Whether its api-version is older than the newest."""
-        return self.query.get("api-version") != NEWEST_VERSION
+    def version(self) -> str:
+        """Its api-version, one of :data:`batchspec.local.wire.versions.VERSIONS`."""
+        return self.query["api-version"]
 
     @property
     def url(self) -> str:
@@ -73,14 +72,14 @@ class Request:
             raise bad_body("The request body is not JSON.") from None
 
     def parse_body(self, model: str) -> dict[str, Any]:
-        """The validated body as a wire model.
+        """The validated body as a wire model, in the names of the newest api-version.
 
         Raises:
             Fault: see :func:`batchspec.local.wire.body.parse_body` and
                 :func:`batchspec.local.wire.rules.check_rules`.
         """
-        body = parse_body(model, self.json(), older=self.older)
-        check_rules(model, body)
+        body = parse_body(model, self.json(), self.version)
+        check_rules(model, body, self.version)
         return body
 
     def parse_optional_body(self, model: str) -> dict[str, Any]:
@@ -168,8 +167,8 @@ class Request:
             names = parse_select(text)
         except QueryError as error:
             raise bad_query("$select", text, error.reason) from None
-        unknown = sorted(names - properties(model).keys())
-        if unknown and not self.older:
+        unknown = sorted(names - properties(model, self.version).keys())
+        if unknown:
             raise bad_query("$select", text, f"The property '{unknown[0]}' does not exist")
         return names
 
@@ -189,19 +188,6 @@ class Request:
         if names != {"stats"}:
             raise bad_query("$expand", text, "Only stats can be expanded")
         return True
-
-
-def check_version(query: Mapping[str, str]) -> None:
-    """Check that the service supports the ``api-version``.
-
-    Raises:
-        Fault: it is missing or not supported.
-    """
-    version = query.get("api-version")
-    if version is None:
-        raise Fault("MissingRequiredQueryParameter", ("QueryParameterName", "api-version"))
-    if version != NEWEST_VERSION and version not in OLDER_VERSIONS:
-        raise bad_query("api-version", version, "The specified api version string is invalid")
 
 
 def select_properties(body: Mapping[str, Any], names: frozenset[str] | None) -> Mapping[str, Any]:

@@ -7,9 +7,11 @@ from datetime import timedelta
 from functools import cache, partial
 from typing import Any
 
-from batchspec.local.wire.body import model_names, properties
 from batchspec.local.wire.fault import Fault, bad_property
+from batchspec.local.wire.models import all_properties as properties
+from batchspec.local.wire.models import former_names, model_names
 from batchspec.local.wire.times import ticks_of
+from batchspec.local.wire.versions import NEWEST_VERSION
 from batchspec.property_rules import (
     PROPERTY_RULES,
     UNKNOWN,
@@ -27,8 +29,10 @@ _WITHOUT_VALUE = frozenset({"either-or", "missing-key", "wrong-system"})
 """Codes about the presence of a property; its value is no part of the error."""
 
 
-def check_rules(model: str, body: Mapping[str, Any]) -> None:
+def check_rules(model: str, body: Mapping[str, Any], version: str = NEWEST_VERSION) -> None:
     """Check the rules of a ``model``, as :func:`parse_body` returns it, and of all objects in it.
+
+    Errors name properties as ``version`` does.
 
     Raises:
         Fault: the first rule that the body breaks: ``InvalidPropertyValue`` with the name, the
@@ -38,17 +42,21 @@ def check_rules(model: str, body: Mapping[str, Any]) -> None:
         return
     for found in violations(_object(model, body)):
         if not found.rule.accepted:
-            raise _fault(found, body)
+            raise _fault(found, body, former_names(version))
 
 
-def _fault(found: Violation, body: Mapping[str, Any]) -> Fault:
+def _fault(found: Violation, body: Mapping[str, Any], names: Mapping[str, str]) -> Fault:
     if found.fault == "MissingRequiredProperty":
-        return Fault(found.fault, ("PropertyName", found.missing))
+        return Fault(found.fault, ("PropertyName", names.get(found.missing, found.missing)))
     if found.fault != "InvalidPropertyValue":
         return Fault(found.fault)
     value = None if found.code in _WITHOUT_VALUE else _value_at(body, found.path)
     reason = found.message.replace("`", "")
-    return bad_property(found.name, value, found.rule.reason or f"{reason[0].upper()}{reason[1:]}.")
+    return bad_property(
+        names.get(found.name, found.name),
+        value,
+        found.rule.reason or f"{reason[0].upper()}{reason[1:]}.",
+    )
 
 
 def _value_at(body: Any, path: Path) -> str | None:
