@@ -32,7 +32,7 @@ from pathlib import Path
 from batchspec.catalog import images
 from batchspec.diagnostics import BatchspecError, Diagnostic, Diagnostics, Severity
 from batchspec.observe import Spool, scan
-from batchspec.plan import build_plan
+from batchspec.plan import build_plan, check_offline
 from batchspec.plan.observed import (
     AccountNames,
     ContainerFacts,
@@ -40,7 +40,6 @@ from batchspec.plan.observed import (
     PoolFacts,
     SupportedImage,
 )
-from batchspec.plan.offline import check_offline
 from batchspec.render import diagnostics_text
 from batchspec.spec import (
     PoolKind,

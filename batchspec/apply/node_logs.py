@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from batchspec.apply.events import Emit, Noticed
 from batchspec.diagnostics import Diagnostic, ServiceError, Severity, redact
-from batchspec.plan.failure_cause import signature
-from batchspec.plan.node_logs import (
-    FILES,
-    NAMED,
-    PREPARATION,
-    RECORD,
-    STARTUP,
+from batchspec.plan.failures import (
+    FAILURE_RECORD,
+    NAMED_NODES,
+    OUTPUT_FILES,
+    PREPARATION_FOLDER,
+    STARTUP_FOLDER,
     NodeFailure,
+    node_failure_text,
     pool_folder,
-    record_text,
+    signature,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +53,13 @@ class FailedOnNode:
 def failed_start_task(pool: str, node: NodeFacts) -> FailedOnNode:
     """The start task of a node."""
     return FailedOnNode(
-        pool, node.id, STARTUP, STARTUP, node.state.lower(), node.exit_code, node.message
+        pool,
+        node.id,
+        STARTUP_FOLDER,
+        STARTUP_FOLDER,
+        node.state.lower(),
+        node.exit_code,
+        node.message,
     )
 
 
@@ -62,7 +68,7 @@ def failed_preparation(pool: str, node: PreparationFacts) -> FailedOnNode:
     return FailedOnNode(
         pool,
         node.node,
-        PREPARATION,
+        PREPARATION_FOLDER,
         node.directory,
         "preparationfailed",
         node.exit_code,
@@ -139,7 +145,7 @@ async def _texts(one: FailedOnNode, world: World, limit: asyncio.Semaphore) -> M
     """The ends of the files of a task; empty if a file cannot be read from the failed node."""
     found = {}
     async with limit:
-        for name in FILES:
+        for name in OUTPUT_FILES:
             try:
                 found[name] = await world.account.nodes.get_file_tail(
                     one.pool, one.node, f"{one.directory}/{name}", _TAIL
@@ -151,12 +157,12 @@ async def _texts(one: FailedOnNode, world: World, limit: asyncio.Semaphore) -> M
 
 async def _keep(one: FailedOnNode, files: Mapping[str, str], container: str, world: World) -> None:
     logs = world.node_logs
-    text = files[FILES[0]] or one.message
+    text = files[OUTPUT_FILES[0]] or one.message
     line = signature(text, one.pool, one.node)
     key = (one.pool, one.folder, one.state, str(one.exit_code), line)
     known = logs.stored.get(key)
     if known is not None:
-        names = (*known.nodes, one.node)[:NAMED]
+        names = (*known.nodes, one.node)[:NAMED_NODES]
         failure = replace(known, nodes=names, count=known.count + 1)
     elif len(logs.stored) < _STORED:
         message = redact(one.message)
@@ -172,7 +178,7 @@ async def _keep(one: FailedOnNode, files: Mapping[str, str], container: str, wor
     logs.stored[key] = failure
     # The record is written last, so that the files it names exist.
     await world.account.blobs.put(
-        container, f"{failure.path}{RECORD}", record_text(failure).encode()
+        container, f"{failure.path}{FAILURE_RECORD}", node_failure_text(failure).encode()
     )
 
 

@@ -43,7 +43,7 @@ from batchspec.plan.actions import (
 )
 from batchspec.plan.metadata import is_other_run, metadata_of, others, with_user, without_user
 from batchspec.plan.observed import Blob
-from batchspec.plan.stamps import WorkSet, is_stale
+from batchspec.plan.results import WorkSet, is_stale
 from batchspec.spec import Record
 
 _EXISTED = "already existed"

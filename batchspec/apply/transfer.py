@@ -27,9 +27,10 @@ from batchspec.apply.ports import World
 from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity
 from batchspec.plan.actions import DownloadResults, UploadFiles
 from batchspec.plan.observed import Blob, LocalFile
-from batchspec.plan.receipt import (
+from batchspec.plan.results import (
     NAMED_FILES,
     DownloadedFile,
+    WorkSet,
     receipt_entries,
     receipt_head,
     receipt_job,
@@ -38,7 +39,6 @@ from batchspec.plan.receipt import (
     receipt_prefix,
     superseded_files,
 )
-from batchspec.plan.stamps import WorkSet
 
 _WORKERS = 16
 """Measured: with more, small files are slower again on one core of the client."""

@@ -30,7 +30,7 @@ from batchspec.plan import (
     output_missing,
 )
 from batchspec.plan.actions import DownloadResults, WaitForTasks
-from batchspec.plan.failure_cause import AT_LIMIT, BLOCKED, UNPREPARED
+from batchspec.plan.failures import AT_LIMIT, BLOCKED, UNPREPARED
 from batchspec.plan.observed import JobFacts
 
 _DETAILED = 10

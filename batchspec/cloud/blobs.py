@@ -15,7 +15,7 @@ from batchspec.cloud.errors import translate, translated
 from batchspec.cloud.rate_limiter import RateLimiter, Timing
 from batchspec.cloud.transfer import Downloads, Uploads
 from batchspec.plan.observed import Blob, LocalFile
-from batchspec.plan.stamps import STAMP
+from batchspec.plan.results import STAMP
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
 from batchspec.diagnostics import Diagnostic, ServiceError, redact
-from batchspec.plan.resize_errors import RESIZE_FIX
+from batchspec.plan.failures import RESIZE_FIX
 
 _KEYS = (
     "Check AZURE_BATCH_ACCOUNT, AZURE_BATCH_ACCESS_KEY and AZURE_STORAGE_KEY, and that the clock of"

@@ -7,12 +7,12 @@ import re
 from dataclasses import replace
 
 from batchspec.account import Account
-from batchspec.observe.results import occupied, read_receipt, unwritable
+from batchspec.observe.disk import occupied, read_receipt, unwritable
 from batchspec.observe.spool import Spool
 from batchspec.plan import job_base, package_references
 from batchspec.plan.metadata import SPEC, scope_is_whole
 from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Origin, PoolFacts
-from batchspec.plan.stamps import containers_written, input_containers
+from batchspec.plan.results import containers_written, input_containers
 from batchspec.spec import Container, PoolKind, Record, Rows, Spec, read_rows
 
 

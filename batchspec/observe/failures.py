@@ -21,19 +21,22 @@ from batchspec.observe.task_output import (
     output_of_task,
     stored_failures,
 )
-from batchspec.plan.failure_cause import (
+from batchspec.plan.failures import (
     AT_LIMIT,
     NODE_CAUSES,
+    OUTPUT_FILES,
+    PREPARATION_FOLDER,
     PREPARATION_TASK,
     START_TASK,
     START_TASK_UNFINISHED,
     UNUSABLE,
+    NodeFailure,
     cause_of,
     distinctive_parts,
+    node_logs_container,
     signature,
 )
 from batchspec.plan.metadata import why_stopped
-from batchspec.plan.node_logs import FILES, PREPARATION, NodeFailure, node_logs_container
 from batchspec.plan.observed import (
     NODE_UNUSABLE,
     START_TASK_FAILED,
@@ -338,7 +341,7 @@ async def _nodes(
         text = ""
         if pool is not None and number < _NODES_READ:
             name, text = await _first_output(
-                output_of_start_task(account, pool, node.id, name) for name in FILES
+                output_of_start_task(account, pool, node.id, name) for name in OUTPUT_FILES
             )
             found = _node_failure(node, name, text, pool)
         else:
@@ -347,7 +350,7 @@ async def _nodes(
     since = jobs[-1].created if jobs else None
     for stored in await stored_failures(spec, pool, account, since):
         # A node on which a preparation task failed may still exist.
-        if stored.node not in alive or stored.folder == PREPARATION:
+        if stored.node not in alive or stored.folder == PREPARATION_FOLDER:
             _join(groups, await _stored(spec, stored, account))
     found_groups = list(groups.values())
     several = {failure.cause for failure in found_groups if _count(found_groups, failure) > 1}
@@ -393,15 +396,15 @@ async def _first_output(files: Iterable[OutputFile]) -> tuple[str, str]:
 
     A start task that does not end has often written to standard output only.
     """
-    for name, file in zip(FILES, files, strict=True):
+    for name, file in zip(OUTPUT_FILES, files, strict=True):
         text = await file.tail(_TAIL)
         if text.strip():
             return name, text
-    return FILES[0], ""
+    return OUTPUT_FILES[0], ""
 
 
 def _node_failure(node: NodeFacts, name: str, text: str, pool: str) -> Failure:
-    line = signature((text if name == FILES[0] else "") or node.message, pool, node.id)
+    line = signature((text if name == OUTPUT_FILES[0] else "") or node.message, pool, node.id)
     cause = _CAUSE_OF_STATE[node.state.lower()]
     return Failure(cause, 1, (node.id,), node.message, f"startup/{name}", text, line=line)
 
@@ -409,11 +412,11 @@ def _node_failure(node: NodeFacts, name: str, text: str, pool: str) -> Failure:
 async def _stored(spec: Spec, stored: NodeFailure, account: Account) -> Failure:
     container = node_logs_container(spec) or ""
     name, text = await _first_output(
-        output_of_node(account, container, stored, name) for name in FILES
+        output_of_node(account, container, stored, name) for name in OUTPUT_FILES
     )
     return Failure(
         PREPARATION_TASK
-        if stored.folder == PREPARATION
+        if stored.folder == PREPARATION_FOLDER
         else _CAUSE_OF_STATE.get(stored.state.lower(), START_TASK),
         stored.count,
         stored.nodes[:_NAMED],
@@ -421,6 +424,6 @@ async def _stored(spec: Spec, stored: NodeFailure, account: Account) -> Failure:
         f"{stored.folder}/{name}",
         text,
         line=signature(
-            (text if name == FILES[0] else "") or stored.message, stored.pool, stored.node
+            (text if name == OUTPUT_FILES[0] else "") or stored.message, stored.pool, stored.node
         ),
     )

@@ -15,14 +15,14 @@ from datetime import datetime
 from batchspec.account import Account, FilePart, TaskDetails
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.plan import OPEN
-from batchspec.plan.node_logs import (
-    FOLDER,
-    RECORD,
-    STARTUP,
+from batchspec.plan.failures import (
+    FAILURE_RECORD,
+    NODE_LOGS_FOLDER,
+    STARTUP_FOLDER,
     NodeFailure,
     node_logs_container,
     pool_folder,
-    read_record,
+    read_node_failure,
 )
 from batchspec.plan.observed import JobFacts, TaskFacts
 from batchspec.spec import LOGS_PATH, PoolKind, Record, Spec
@@ -154,7 +154,9 @@ def output_of_start_task(account: Account, pool: str, node: str, name: str) -> O
         return True
 
     return OutputFile(
-        lambda start, most: account.nodes.get_file(pool, node, f"{STARTUP}/{name}", start, most),
+        lambda start, most: account.nodes.get_file(
+            pool, node, f"{STARTUP_FOLDER}/{name}", start, most
+        ),
         _nothing,
         ended,
     )
@@ -349,7 +351,7 @@ async def find_node_output(
     stored = {
         node: failure
         for failure in await stored_failures(spec, pool, account, since)
-        if failure.folder == STARTUP
+        if failure.folder == STARTUP_FOLDER
         for node in failure.nodes
     }
     states = {
@@ -428,13 +430,17 @@ async def stored_failures(
     # Last-Modified has whole seconds, the creation time of a job has fractions.
     oldest = since.replace(microsecond=0) if since is not None else None
     found: list[NodeFailure] = []
-    async for blob in account.blobs.list(container, pool_folder(pool) if pool else f"{FOLDER}/"):
-        if not blob.name.endswith(f"/{RECORD}"):
+    async for blob in account.blobs.list(
+        container, pool_folder(pool) if pool else f"{NODE_LOGS_FOLDER}/"
+    ):
+        if not blob.name.endswith(f"/{FAILURE_RECORD}"):
             continue
         if oldest is not None and blob.modified is not None and blob.modified < oldest:
             continue
         part = await account.blobs.get_part(container, blob.name, 0, _LARGEST)
-        failure = read_record(part.data.decode("utf-8", "replace")) if part is not None else None
+        failure = (
+            read_node_failure(part.data.decode("utf-8", "replace")) if part is not None else None
+        )
         if failure is not None:
             found.append(failure)
         if len(found) >= _RECORDS:

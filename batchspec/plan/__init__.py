@@ -6,8 +6,8 @@ findings, and the snapshot that it is based on. Functions: ``build_plan`` (``pla
 ``plan_file_text`` and ``read_plan_file`` for saved plans.
 
 Public are the names below and these modules: ``observed`` (facts), ``actions`` (what a step does),
-``metadata``, ``stamps``, ``node_logs`` and ``receipt`` (what a run records in the account and on
-disk, and how it is read), ``failure_cause`` and ``resize_errors``.
+``metadata`` and ``results`` (what a run records in the account and on disk, and how it is read),
+and ``failures`` (causes of failures, and what to do about them).
 
 Not here: reading or changing the account or the disk (``observe``, ``apply``), requests
 (``cloud``), formatted output (``render``). Everything is pure; time is an argument.
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     )
     from batchspec.plan.rules.account import package_references
     from batchspec.plan.rules.data import OUTPUT_MISSING, output_missing
-    from batchspec.plan.rules.registry import GROUPS, RULES
+    from batchspec.plan.rules.registry import GROUPS, RULES, check_offline
     from batchspec.plan.rules.run import created_meanwhile
     from batchspec.plan.stage_tasks import Selection, StageCounts, count_stages, read_recorded
     from batchspec.plan.task_sets import OPEN, job_base, newest_open
@@ -77,6 +77,7 @@ __all__ = [
     "build_download",
     "build_plan",
     "check_fresh",
+    "check_offline",
     "collect_missing",
     "containers_subject",
     "count_stages",
@@ -148,6 +149,7 @@ _NAMES = {
     "rules.registry": (
         "GROUPS",
         "RULES",
+        "check_offline",
     ),
     "rules.run": ("created_meanwhile",),
     "stage_tasks": (

@@ -32,9 +32,9 @@ from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
 from batchspec.plan.outputs import missing_outputs, outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb, ids
 from batchspec.plan.pool import pool_body, pool_steps, runs_windows, unused_pool_drift, with_restart
-from batchspec.plan.receipt import superseded_files
+from batchspec.plan.results import WorkSet, superseded_files
 from batchspec.plan.rules.data import missing_container, output_missing
-from batchspec.plan.rules.dependencies import check_dependencies
+from batchspec.plan.rules.references import check_dependencies
 from batchspec.plan.rules.registry import advice, errors
 from batchspec.plan.rules.rule import RuleContext
 from batchspec.plan.rules.run import (
@@ -51,7 +51,6 @@ from batchspec.plan.rules.schedule import schedule_exists
 from batchspec.plan.rules.tasks import check_stages
 from batchspec.plan.schedule import build_schedule
 from batchspec.plan.stage_tasks import Selection
-from batchspec.plan.stamps import WorkSet
 from batchspec.plan.task_sets import (
     ReplacedJob,
     TaskSets,

@@ -9,7 +9,7 @@ from batchspec.plan.lazy import FilesToUpload, pair, same
 from batchspec.plan.metadata import OWNER, created_by, may_delete, with_user
 from batchspec.plan.observed import ContainerFacts, LocalFile, Observed
 from batchspec.plan.plan import Step, Verb
-from batchspec.plan.stamps import WorkSet, containers_written, is_stale
+from batchspec.plan.results import WorkSet, containers_written, is_stale
 from batchspec.plan.task_sets import TaskSets
 from batchspec.spec import Container, EachFile, Spec
 

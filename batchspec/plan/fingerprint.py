@@ -28,8 +28,8 @@ from batchspec.plan.observed import (
     TaskIndex,
 )
 from batchspec.plan.plan import Fact, Step
+from batchspec.plan.results import input_containers
 from batchspec.plan.rules.image import resolve_image
-from batchspec.plan.stamps import input_containers
 from batchspec.spec import ImageAlias, Record, Rows, Spec, Value, thaw
 
 SINGLY = 500

@@ -1,19 +1,19 @@
-"""What a stage makes its tasks of: one item for each task, in order, none held.
+"""The items of a stage, one for each task, in order and streamed.
 
-An item is its variables (what templates see), a few words for the task's id, and the files it
-stands for. Its position in the stream is the task's index.
+An item is its variables (what templates see), a few words for the task's id, and its files. Its
+position in the stream is the task's index.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from itertools import islice
-from typing import Generic, TypeVar
 
+from batchspec.plan.lazy import Mapped
 from batchspec.plan.observed import Blob, LocalFile, Observed, Stream
 from batchspec.spec import (
     EachBlob,
@@ -30,8 +30,6 @@ from batchspec.spec import (
     Value,
     file_item,
 )
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +64,13 @@ def items(spec: Spec, stage: Stage, observed: Observed) -> Stream[Item]:
         case EachFile() | EachBlob():
             return _files(spec, source, observed)
         case Matrix():
-            return _Mapped(_Combinations(source), _combination_item)
+            return Mapped(_Combinations(source), _combination_item)
         case Rows():
-            return _Mapped(observed.rows[stage.name], _row_item)
+            return Mapped(observed.rows[stage.name], _row_item)
         case EachNumber(numbers=numbers):
-            return _Mapped(Numbers(numbers), _value_item)
+            return Mapped(Numbers(numbers), _value_item)
         case EachValue(values=values):
-            return _Mapped(values, _value_item)
-
-
-@dataclass(frozen=True, slots=True)
-class _Mapped(Generic[T]):
-    """A stream of items made one by one of another."""
-
-    source: Stream[T]
-    make: Callable[[T], Item]
-
-    def __iter__(self) -> Iterator[Item]:
-        return map(self.make, self.source)
-
-    def __len__(self) -> int:
-        return len(self.source)
+            return Mapped(values, _value_item)
 
 
 def _value_item(value: Value) -> Item:
@@ -118,7 +102,7 @@ def _files(spec: Spec, each: EachFile | EachBlob, observed: Observed) -> Stream[
     chosen = _Chosen(found, each.container, ours, prefix, each.match)
     container = spec.container_id(each.container)
     if each.group is None:
-        return _Mapped(chosen, lambda source: _file_item(container, source))
+        return Mapped(chosen, lambda source: _file_item(container, source))
     return _Grouped(chosen, container, each.group)
 
 

@@ -15,7 +15,7 @@ from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime
 from enum import Enum, auto
 
-from batchspec.plan.failure_cause import BLOCKED, PREPARATION_TASK, UNPREPARED, cause_of
+from batchspec.plan.failures import BLOCKED, PREPARATION_TASK, UNPREPARED, cause_of
 from batchspec.plan.lazy import FilterMapped
 from batchspec.plan.metadata import STAGES
 from batchspec.plan.observed import JobFacts, Stream, TaskFacts, TaskIndex

@@ -12,10 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from batchspec.property_rules.job import JOB
+from batchspec.property_rules.job import JOB, TASKS
 from batchspec.property_rules.machine import MACHINE
-from batchspec.property_rules.network import NETWORK
-from batchspec.property_rules.pool import POOL
+from batchspec.property_rules.pool import NETWORK, POOL
 from batchspec.property_rules.rule import (
     MISSING,
     UNKNOWN,
@@ -24,7 +23,6 @@ from batchspec.property_rules.rule import (
     PropertyRule,
     PropertyValue,
 )
-from batchspec.property_rules.task import TASKS
 
 __all__ = [
     "PROPERTY_RULES",

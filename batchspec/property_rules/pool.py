@@ -1,7 +1,8 @@
-"""Rules of a pool: sizes, users, mounts, and what its nodes are prepared with."""
+"""Rules of a pool: sizes, users, mounts, what its nodes are prepared with, and its network."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -18,6 +19,7 @@ from batchspec.property_rules.rule import (
     PropertyRule,
     in_range,
     lasts,
+    matches,
     max_items,
     max_length,
     one_of,
@@ -152,4 +154,272 @@ POOL: tuple[PropertyRule, ...] = (
     unique("user-names", (*POOLS, _UPDATES[0]), "userAccounts", "name"),
     user_ids,
     windows_user,
+)
+
+
+_NAT = ("BatchInboundNatPool",)
+_ENDPOINTS = ("BatchPoolEndpointConfiguration",)
+_SECURITY_RULE = ("NetworkSecurityGroupRule",)
+_NETWORK = ("NetworkConfiguration",)
+_START, _END = "frontendPortRangeStart", "frontendPortRangeEnd"
+_POOLS, _RULES = "inboundNATPools", "networkSecurityGroupRules"
+_RESERVED = range(50_000, 55_001)
+_FEWEST_PORTS = 40
+_MOST_RULES = 25
+_TAG = r"[A-Za-z][A-Za-z0-9.]*"
+_PORTS = r"(\d{1,5})(?:-(\d{1,5}))?"
+_SUBSCRIPTION = r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers"
+
+
+@rule(
+    "nat-pool-range",
+    _NAT,
+    (_START, _END),
+    "out-of-range",
+    "The front-end range has at least 40 ports and none from 50000 to 55000.",
+    fix="Use a free range of at least 40 ports, for example 10000 to 10099.",
+)
+def nat_pool_range(given: Properties) -> Iterator[Found]:
+    """The external ports of a NAT pool."""
+    first, last = given.number(_START), given.number(_END)
+    if first is None or last is None:
+        return
+    if last < first:
+        yield Found(
+            (_END,),
+            f"`{_END}` ({last}) must not be less than `{_START}` ({first})",
+            f"Exchange `{_START}` and `{_END}`.",
+        )
+        return
+    if first < _RESERVED.stop and last >= _RESERVED.start:
+        yield Found(
+            (_START,), f"the ports {first} to {last} include reserved ones (50000 to 55000)"
+        )
+    elif (count := last - first + 1) < _FEWEST_PORTS:
+        ports = f"{count} port{'s' if count != 1 else ''}"
+        yield Found((_END,), f"the range has {ports}; the minimum is {_FEWEST_PORTS}")
+
+
+@rule(
+    "nat-pool-overlap",
+    _ENDPOINTS,
+    (f"{_POOLS}.{_START}", f"{_POOLS}.{_END}"),
+    "same-value",
+    "The front-end ranges of a pool's NAT pools do not overlap.",
+    fix="Use a separate range for each NAT pool.",
+)
+def nat_pool_overlap(given: Properties) -> Iterator[Found]:
+    """Ranges that share a port."""
+    seen: list[tuple[int, int, str]] = []
+    for index, pool in given.objects(_POOLS):
+        first, last = pool.number(_START), pool.number(_END)
+        if first is None or last is None or last < first:
+            continue
+        other = next((found for found in seen if found[0] <= last and first <= found[1]), None)
+        if other is not None:
+            yield Found(
+                (_POOLS, index, _START),
+                f"the ports {first} to {last} overlap with those of {shown(other[2])}"
+                f" ({other[0]} to {other[1]})",
+            )
+        seen.append((first, last, pool.text("name") or ""))
+
+
+@rule(
+    "security-rule-count",
+    _ENDPOINTS,
+    (f"{_POOLS}.{_RULES}",),
+    "too-many",
+    "All NAT pools of a pool have at most 25 security rules together.",
+    fix="Combine some of the rules.",
+)
+def security_rule_count(given: Properties) -> Iterator[Found]:
+    """The rules of all NAT pools."""
+    count = 0
+    for index, pool in given.objects(_POOLS):
+        before, count = count, count + len(pool.list(_RULES))
+        if before <= _MOST_RULES < count:
+            yield Found(
+                (_POOLS, index, _RULES),
+                f"the pool has more than {_MOST_RULES} security rules, the maximum",
+            )
+
+
+@rule(
+    "security-rule-priorities",
+    _ENDPOINTS,
+    (f"{_POOLS}.{_RULES}.priority",),
+    "same-value",
+    "The priorities of a pool's security rules are unique.",
+    fix="Give each rule of the pool another priority from 150 to 4096.",
+)
+def security_rule_priorities(given: Properties) -> Iterator[Found]:
+    """Rules with the same priority, in any NAT pool."""
+    seen: set[int] = set()
+    for index, pool in given.objects(_POOLS):
+        for number, entry in pool.objects(_RULES):
+            priority = entry.number("priority")
+            if priority is not None and priority in seen:
+                yield Found(
+                    (_POOLS, index, _RULES, number, "priority"),
+                    f"another security rule of the pool has the `priority` {priority}",
+                )
+            if priority is not None:
+                seen.add(priority)
+
+
+@rule(
+    "security-rule-source",
+    _SECURITY_RULE,
+    ("sourceAddressPrefix",),
+    "bad-format",
+    "`sourceAddressPrefix` is an IP address, a subnet, a tag or `*`.",
+    fix="Write for example `10.10.10.10`, `192.168.1.0/24`, `Internet` or `*`.",
+)
+def security_rule_source(given: Properties) -> Iterator[Found]:
+    """The address of a security rule."""
+    text = given.text("sourceAddressPrefix")
+    if text is None or text == "*" or re.fullmatch(_TAG, text):
+        return
+    import ipaddress  # noqa: PLC0415 - few specs have security rules
+
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        yield Found(
+            ("sourceAddressPrefix",),
+            f"`sourceAddressPrefix` must be an IP address, a subnet, a tag or `*`, not"
+            f" {shown(text)}",
+        )
+
+
+@rule(
+    "security-rule-ports",
+    _SECURITY_RULE,
+    ("sourcePortRanges",),
+    "bad-format",
+    "`sourcePortRanges` are `*`, ports or ranges of ports from 0 to 65535 that do not overlap.",
+    fix="Write for example `['22', '100-200']`.",
+)
+def security_rule_ports(given: Properties) -> Iterator[Found]:
+    """The source ports of a security rule."""
+    seen: list[tuple[int, int]] = []
+    for index, text in enumerate(given.list("sourcePortRanges")):
+        if not isinstance(text, str):
+            continue
+        match = re.fullmatch(_PORTS, text)
+        first = int(match[1]) if match else 0
+        last = int(match[2] or match[1]) if match else 65_535
+        if (match is None and text != "*") or not first <= last <= 65_535:
+            yield Found(
+                ("sourcePortRanges", index),
+                f"`sourcePortRanges` are `*`, ports or ranges from 0 to 65535, not {shown(text)}",
+            )
+            continue
+        if any(low <= last and first <= high for low, high in seen):
+            yield Found(("sourcePortRanges", index), f"the ports {shown(text)} overlap with others")
+        seen.append((first, last))
+
+
+@rule(
+    "no-public-addresses",
+    _NETWORK,
+    ("endpointConfiguration.inboundNATPools", "publicIPAddressConfiguration.provision"),
+    "either-or",
+    "A pool with `provision: nopublicipaddresses` has no `inboundNATPools`.",
+    fix="Remove `endpointConfiguration`, or use `batchmanaged` addresses.",
+)
+def no_public_addresses(given: Properties) -> Iterator[Found]:
+    """NAT pools of nodes without public addresses."""
+    without = given.word("publicIPAddressConfiguration", "provision") == "nopublicipaddresses"
+    if without and given.has("endpointConfiguration", _POOLS):
+        yield Found(
+            ("endpointConfiguration", _POOLS),
+            "nodes without public IP addresses cannot have `inboundNATPools`",
+        )
+
+
+@rule(
+    "ip-families",
+    ("BatchPublicIpAddressConfiguration",),
+    ("ipFamilies",),
+    "bad-value",
+    "`ipFamilies` are IPv4 alone, or IPv4 and IPv6.",
+    fix="Write `[IPv4]` or `[IPv4, IPv6]`.",
+)
+def ip_families(given: Properties) -> Iterator[Found]:
+    """IP families other than single stack IPv4 and dual stack."""
+    found = [item for item in given.list("ipFamilies") if isinstance(item, str)]
+    if len(found) < len(given.list("ipFamilies")) or not given.has("ipFamilies"):
+        return
+    families = sorted(item.lower() for item in found)
+    if families not in ([], ["ipv4"], ["ipv4", "ipv6"]):
+        yield Found(("ipFamilies",), "`ipFamilies` must be IPv4 alone, or IPv4 and IPv6")
+
+
+@rule(
+    "host-endpoint-mode",
+    ("HostEndpointSettings",),
+    ("mode", "inVMAccessControlProfileReferenceId"),
+    "either-or",
+    "`mode: Enforce` excludes `inVMAccessControlProfileReferenceId`.",
+    fix="Remove one of them.",
+)
+def host_endpoint_mode(given: Properties) -> Iterator[Found]:
+    """A mode beside a profile, which contains a mode."""
+    profile = "inVMAccessControlProfileReferenceId"
+    if given.word("mode") == "enforce" and given.has(profile):
+        yield Found((profile,), f"`{profile}` and the `mode` Enforce exclude each other")
+
+
+NETWORK: tuple[PropertyRule, ...] = (
+    matches(
+        "nat-pool-name",
+        _NAT,
+        "name",
+        r"[a-z0-9](?:[a-z0-9_.-]{0,75}[a-z0-9_])?",
+        "1 to 77 letters, digits, `_`, `.` and `-`, begin with a letter or digit, and end with a"
+        " letter, digit or `_`",
+    ),
+    unique("nat-pool-names", _ENDPOINTS, _POOLS, "name"),
+    in_range("nat-pool-backend-port", _NAT, "backendPort", 1, 65_535, reserved=(29_876, 29_877)),
+    unique("nat-pool-backend-ports", _ENDPOINTS, _POOLS, "backendPort"),
+    in_range("nat-pool-first-port", _NAT, _START, 1, 65_534),
+    in_range("nat-pool-last-port", _NAT, _END, 1, 65_534),
+    nat_pool_range,
+    nat_pool_overlap,
+    max_items("nat-pool-count", _ENDPOINTS, _POOLS, 5, "too-many"),
+    security_rule_count,
+    in_range("security-rule-priority", _SECURITY_RULE, "priority", 150, 4096),
+    security_rule_priorities,
+    security_rule_source,
+    security_rule_ports,
+    no_public_addresses,
+    ip_families,
+    matches(
+        "subnet-id",
+        ("NetworkConfiguration", "BatchJobNetworkConfiguration"),
+        "subnetId",
+        rf"{_SUBSCRIPTION}/[^/]+/virtualNetworks/[^/]+/subnets/[^/]+",
+        "the resource id of a subnet: /subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/"
+        "Microsoft.Network/virtualNetworks/NETWORK/subnets/SUBNET",
+    ),
+    matches(
+        "public-address-id",
+        ("BatchPublicIpAddressConfiguration",),
+        "ipAddressIds",
+        rf"{_SUBSCRIPTION}/Microsoft\.Network/publicIPAddresses/[^/]+",
+        "the resource id of a public IP address: /subscriptions/SUBSCRIPTION/resourceGroups/GROUP/"
+        "providers/Microsoft.Network/publicIPAddresses/NAME",
+        items=True,
+    ),
+    matches(
+        "access-control-profile-id",
+        ("HostEndpointSettings",),
+        "inVMAccessControlProfileReferenceId",
+        rf"{_SUBSCRIPTION}/Microsoft\.Compute/galleries/[^/]+/inVMAccessControlProfiles/[^/]+"
+        r"/versions/[^/]+",
+        "the resource id of a version of an access control profile in a gallery",
+    ),
+    host_endpoint_mode,
 )

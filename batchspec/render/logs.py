@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from batchspec.diagnostics import Diagnostic, Severity, redact
 from batchspec.observe import Unstartable
-from batchspec.plan.failure_cause import cause_of
+from batchspec.plan.failures import cause_of
 from batchspec.plan.observed import TaskFacts
 from batchspec.render import units
 from batchspec.render.output import clean, flat

@@ -18,8 +18,8 @@ from batchspec.apply.monitor import CAUSES, Cause, Health, Watched, find_causes
 from batchspec.apply.monitor.health import SlowTask, StuckTasks
 from batchspec.cloud.errors import TABLE
 from batchspec.exit_codes import Exit
+from batchspec.plan.failures import resize_fix
 from batchspec.plan.observed import JobFacts, PoolFacts
-from batchspec.plan.resize_errors import resize_fix
 from batchspec.plan.rules.pool import pool_resize_failed
 from batchspec.spec import Record
 from tests.apply.fake import START

@@ -25,7 +25,7 @@ from batchspec.apply.polling import (
 from batchspec.apply.wait import TIME_LIMIT, wait_for_pool, wait_for_tasks
 from batchspec.diagnostics import ServiceError
 from batchspec.plan.actions import WaitForTasks
-from batchspec.plan.node_logs import read_record
+from batchspec.plan.failures import read_node_failure
 from batchspec.plan.observed import JobFacts, PoolFacts
 from batchspec.spec.values import Record
 from tests.apply.fake import START, FakeAccount
@@ -378,7 +378,9 @@ async def test_the_output_of_start_tasks_that_run_at_the_limit_is_kept(*, by_ser
         (name, "the start task still ran after 10 min", "cp: no such file\n")
         for name in ("n0", "n1")
     ]
-    record = read_record(account.containers["logs"]["_nodes/p/n0/startup/failure.json"].decode())
+    record = read_node_failure(
+        account.containers["logs"]["_nodes/p/n0/startup/failure.json"].decode()
+    )
     assert record is not None
     assert (record.state, record.count) == ("waitingforstarttask", 2)
     (problem,) = [event.problem for event in events if isinstance(event, Noticed)]

@@ -10,7 +10,7 @@ from batchspec.apply.events import Event, Noticed
 from batchspec.apply.node_logs import NodeLogs, forget_pool_output, keep_pool_output
 from batchspec.apply.ports import World
 from batchspec.diagnostics import Diagnostic, ServiceError
-from batchspec.plan.node_logs import NodeFailure, read_record
+from batchspec.plan.failures import NodeFailure, read_node_failure
 from tests.apply.fake import FakeAccount
 
 
@@ -34,7 +34,9 @@ class Nodes(FakeAccount):
 
     def records(self) -> list[NodeFailure]:
         blobs = self.containers["logs"]
-        found = [read_record(blobs[name].decode()) for name in blobs if name.endswith(".json")]
+        found = [
+            read_node_failure(blobs[name].decode()) for name in blobs if name.endswith(".json")
+        ]
         return [record for record in found if record is not None]
 
 
@@ -133,7 +135,7 @@ async def test_stored_output_is_deleted_before_the_pool_is_created_again() -> No
 
 
 def test_a_record_of_another_version_is_ignored() -> None:
-    assert read_record("") is None
-    assert read_record("[]") is None
-    assert read_record('{"version": 2}') is None
-    assert read_record('{"version": 1, "pool": "p"}') is None
+    assert read_node_failure("") is None
+    assert read_node_failure("[]") is None
+    assert read_node_failure('{"version": 2}') is None
+    assert read_node_failure('{"version": 1, "pool": "p"}') is None

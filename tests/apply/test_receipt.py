@@ -6,7 +6,7 @@ from pathlib import Path
 
 from batchspec.exit_codes import Exit
 from batchspec.plan.actions import DownloadResults
-from batchspec.plan.receipt import receipt_entries, receipt_job
+from batchspec.plan.results import receipt_entries, receipt_job
 from batchspec.spec import Record
 from tests.apply.fake import FakeAccount
 from tests.apply.test_concurrent_runs import carried_out

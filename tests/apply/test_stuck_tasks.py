@@ -13,7 +13,7 @@ from batchspec.apply.events import Noticed, Waiting
 from batchspec.apply.monitor.health import StuckTasks
 from batchspec.apply.monitor.poll import find_stuck_tasks
 from batchspec.exit_codes import Exit
-from batchspec.plan.failure_cause import BLOCKED
+from batchspec.plan.failures import BLOCKED
 from tests.apply.fake import FakeAccount
 from tests.apply.test_executor import events_of, tutorial
 

@@ -11,7 +11,7 @@ import pytest
 
 from batchspec.observe import Failure
 from batchspec.plan import Selection
-from batchspec.plan.failure_cause import cause_of
+from batchspec.plan.failures import cause_of
 from batchspec.plan.observed import AccountNames, JobFacts, TaskFacts
 from batchspec.render import Failures, failures_text
 from batchspec.spec import Record

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.observe.results import occupied, unwritable
-from batchspec.plan.receipt import receipt_path
+from batchspec.observe.disk import occupied, unwritable
+from batchspec.plan.results import receipt_path
 from batchspec.spec import Result, Spec
 from tests.plan.making import WHERE, spec, stage
 

@@ -12,7 +12,7 @@ import pytest
 
 from batchspec.account import Account, FilePart
 from batchspec.observe.task_output import stored_failures
-from batchspec.plan.node_logs import NodeFailure, record_text
+from batchspec.plan.failures import NodeFailure, node_failure_text
 from batchspec.plan.observed import Blob
 from tests.plan.test_by_item import spec
 
@@ -30,7 +30,7 @@ class Stored:
         yield Blob(f"{FAILURE.path}failure.json", 1, None, self.modified)
 
     async def get_part(self, container: str, blob: str, start: int, size: int) -> FilePart:
-        data = record_text(FAILURE).encode()
+        data = node_failure_text(FAILURE).encode()
         return FilePart(data, len(data))
 
 

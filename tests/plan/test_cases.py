@@ -20,10 +20,10 @@ from batchspec.plan import (
     build_destroy,
     build_download,
     build_plan,
+    check_offline,
     detached,
     has_retries,
 )
-from batchspec.plan.offline import check_offline
 from batchspec.render import diagnostics_text, nothing_failed, plan_text
 from tests.plan.situation import Situation, read_case, situation
 

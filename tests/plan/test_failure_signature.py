@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from batchspec.plan.failure_cause import distinctive_parts, last_line, signature
+from batchspec.plan.failures import distinctive_parts, last_line, signature
 
 TRACE = """\
 Traceback (most recent call last):

@@ -11,7 +11,7 @@ from batchspec.plan import OUTPUT_MISSING, build_plan
 from batchspec.plan.actions import SubmitTasks
 from batchspec.plan.observed import Blob, Receipt
 from batchspec.plan.outputs import OutputIndex, Promise
-from batchspec.plan.receipt import receipt_name
+from batchspec.plan.results import receipt_name
 from tests.plan.situation import SPEC, situation
 
 

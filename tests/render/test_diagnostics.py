@@ -16,7 +16,7 @@ from batchspec.cli.error_codes import GROUPS
 from batchspec.cloud.errors import TABLE
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.plan import RULES
-from batchspec.plan.resize_errors import RESIZE_FIX
+from batchspec.plan.failures import RESIZE_FIX
 from batchspec.render import diagnostic_json, diagnostics_text
 from batchspec.render.diagnostics import diagnostic_text
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from batchspec.apply.events import Waiting
 from batchspec.exit_codes import Exit
-from batchspec.plan.resize_errors import OTHER_FIX
+from batchspec.plan.failures import OTHER_FIX
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 from batchspec.account import NodeFacts
 from batchspec.apply.monitor.cause_table import CAUSES, Cause
 from batchspec.apply.monitor.health import USABLE, Health
-from batchspec.plan.node_logs import NodeFailure
+from batchspec.plan.failures import RESIZE_FIX, NodeFailure
 from batchspec.plan.observed import (
     NODE_UNUSABLE,
     START_TASK_FAILED,
@@ -16,7 +16,6 @@ from batchspec.plan.observed import (
     JobFacts,
     PoolFacts,
 )
-from batchspec.plan.resize_errors import RESIZE_FIX
 
 _STARTING = (
     "creating",

@@ -86,7 +86,7 @@ async def _selection(session: Session, causes: Sequence[str], names: Sequence[st
     """
     from batchspec.observe import counted_jobs, find_task, tasks_alike
     from batchspec.plan import Selection
-    from batchspec.plan.failure_cause import PREPARATION_TASK, START_TASK
+    from batchspec.plan.failures import PREPARATION_TASK, START_TASK
     from batchspec.render import not_failed
 
     jobs = counted_jobs(session.observed.jobs)

@@ -129,7 +129,7 @@ async def _causes(spec: Spec, health: Health, cloud: AccountClient) -> Sequence[
     """
     from batchspec.apply.monitor import cause_of_deleted_pool, find_causes
     from batchspec.observe import pool_of, stored_failures
-    from batchspec.plan.failure_cause import AT_LIMIT
+    from batchspec.plan.failures import AT_LIMIT
 
     job = health.job
     if job is None:

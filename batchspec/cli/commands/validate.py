@@ -44,7 +44,7 @@ def _check(options: RunOptions) -> tuple[Diagnostic, ...]:
     from datetime import UTC, datetime
 
     from batchspec.cli.load import load_spec_and_files
-    from batchspec.plan.offline import check_offline
+    from batchspec.plan import check_offline
 
     try:
         with load_spec_and_files(options) as (spec, spool):
@@ -71,7 +71,7 @@ def _more(options: RunOptions) -> tuple[Diagnostic, ...]:
     from batchspec.cli.options import variables_of
     from batchspec.diagnostics import Diagnostics
     from batchspec.observe import Spool, scan
-    from batchspec.plan.offline import check_offline
+    from batchspec.plan import check_offline
     from batchspec.spec import read_flawed_spec
 
     spec = read_flawed_spec(

@@ -8,8 +8,18 @@ from dataclasses import dataclass, replace
 
 from batchspec.diagnostics import Place
 from batchspec.plan.pool import runs_windows
-from batchspec.plan.rules.bodies import TaskBody, place_of, records_at, task_bodies
-from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleContext, RuleGroup, records
+from batchspec.plan.rules.rule import (
+    ERROR,
+    WARNING,
+    Finding,
+    RuleContext,
+    RuleGroup,
+    TaskBody,
+    place_of,
+    records,
+    records_at,
+    task_bodies,
+)
 from batchspec.spec import (
     EXPRESSION,
     Command,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from batchspec.diagnostics import Place
-from batchspec.plan.resize_errors import OTHER_FIX, resize_fix
+from batchspec.plan.failures import OTHER_FIX, resize_fix
 from batchspec.plan.rules.rule import (
     ERROR,
     NOTE,

@@ -1,16 +1,32 @@
-"""Rules about references: what a property names must exist in the spec or in the account."""
+"""Rules about references: what a property names must exist in the spec or in the account.
+
+These are tasks that others depend on (``needs``, ``depends_on``), users of the pool, and blobs.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 
-from batchspec.diagnostics import Diagnostic, Place
+from batchspec.diagnostics import Diagnostic, Place, SpecError
 from batchspec.plan.observed import Observed
-from batchspec.plan.rules.bodies import place_of, resource_files, task_bodies
-from batchspec.plan.rules.rule import ERROR, Finding, RuleContext, RuleGroup, record, records
-from batchspec.plan.stamps import containers_written
-from batchspec.spec import BlobUrl, Record, Spec, Stage, Template, Text, Value, nearest
+from batchspec.plan.results import containers_written
+from batchspec.plan.rules.rule import (
+    ERROR,
+    WARNING,
+    Finding,
+    RuleContext,
+    RuleGroup,
+    place_of,
+    record,
+    records,
+    resource_files,
+    task_bodies,
+)
+from batchspec.plan.tasks import expand
+from batchspec.spec import BlobUrl, EachBlob, Record, Spec, Stage, Template, Text, Value, nearest
 
 REFERENCES = RuleGroup(
     "References", "What a property names must exist in the spec, in the pool or in the account."
@@ -166,3 +182,286 @@ def _container_key(spec: Spec, file: Record) -> str | None:
     first = url.pieces[0] if isinstance(url, Text) and len(url.pieces) == 1 else None
     name = first.container if isinstance(first, BlobUrl) else auto
     return next((key for key, one in spec.containers.items() if one.id == name), None)
+
+
+DEPENDENCIES = RuleGroup(
+    "Dependencies", "What tasks wait for. A task that waits for nothing starts at any time."
+)
+
+_REPORTED = 5
+"""How many unknown ids of a stage are reported one by one."""
+_SUGGESTED = 10_000
+"""How many ids are compared with a misspelled one."""
+_SPECIAL = {
+    "jobPreparationTask": ("jobpreparation", "the job preparation task"),
+    "jobReleaseTask": ("jobrelease", "the job release task"),
+    "jobManagerTask": ("", "the job manager task"),
+}
+"""The special tasks of a job, by property: the id that the service uses by default, and a name."""
+
+
+@DEPENDENCIES.check(
+    "dependencies-off",
+    ERROR,
+    title="Tasks depend on others, and the job does not support dependencies",
+    why="The service rejects every task that depends on others.",
+    fix="Remove `uses_task_dependencies: false`; without the key it is set as needed.",
+    offline=True,
+)
+def dependencies_off(context: RuleContext) -> Iterator[Finding]:
+    """``uses_task_dependencies: false`` beside ``needs`` or ``depends_on``."""
+    job = context.spec.job.properties
+    depends = [s.name for s in context.spec.stages if s.needs or s.body.get("dependsOn")]
+    if depends and job.get("usesTaskDependencies") is False:
+        yield Finding(
+            f"tasks of {depends[0]} depend on others, but the job has"
+            " `uses_task_dependencies: false`",
+            context.at_job("uses_task_dependencies"),
+        )
+
+
+def special_tasks(spec: Spec) -> Iterator[tuple[str, str, str]]:
+    """The special tasks of the job: property, id, and name in messages."""
+    for key, (default, name) in _SPECIAL.items():
+        task = spec.job.properties.get(key)
+        given = record(task).get("id", default)
+        if isinstance(task, Record) and isinstance(given, str) and given:
+            yield key, given, name
+
+
+def special_ids(spec: Spec) -> Mapping[str, str]:
+    """The names of the special tasks of the job by their ids (lower case)."""
+    return {given.lower(): name for _, given, name in special_tasks(spec)}
+
+
+@DEPENDENCIES.rule(
+    "reserved-id",
+    ERROR,
+    title="A task has the id of a special task of the job",
+    why="The service rejects the task (`TaskIdSameAsJobPreparationTask`,"
+    " `TaskIdSameAsJobReleaseTask`, `TaskExists`).",
+    fix="Change the `id` of one of them.",
+)
+def reserved_id(task: str, special: str, where: Place) -> Iterator[Finding]:
+    """A task whose id is that of the job preparation, job release or job manager task."""
+    yield Finding(f"the id {task!r} is that of {special}", where)
+
+
+@DEPENDENCIES.rule(
+    "no-such-task",
+    ERROR,
+    title="A task depends on a task that does not exist",
+    why="The service accepts any id. The task would wait for it until the time limit of the job"
+    " ends it.",
+    fix="Fix `depends_on`, or write `needs: [STAGE]` to wait for all tasks of a stage.",
+)
+def no_such_task(found: Iterable[Finding]) -> Iterable[Finding]:
+    """Ids and ranges in ``depends_on`` of which the spec has no task."""
+    return found
+
+
+@DEPENDENCIES.rule(
+    "task-not-in-spec",
+    WARNING,
+    title="A task depends on a task that the spec does not contain",
+    why="The job manager task may add it. Otherwise the task would wait for it until the time limit"
+    " of the job ends it.",
+    fix="Check that the job manager task adds it to the job, with exactly this id.",
+)
+def task_not_in_spec(found: Iterable[Finding]) -> Iterable[Finding]:
+    """The same where the job manager task may add tasks."""
+    return found
+
+
+@DEPENDENCIES.rule(
+    "depends-on-itself",
+    ERROR,
+    title="A task depends on itself",
+    why="It would never start.",
+    fix="Fix `depends_on`.",
+)
+def depends_on_itself(stage: Stage, task: str, where: Place) -> Iterator[Finding]:
+    """A task whose own id is in its ``depends_on``."""
+    yield Finding(f"the task {task!r} of {stage.name} depends on itself", where)
+
+
+def check_dependencies(
+    spec: Spec, observed: Observed, *, windows: bool, offline: bool = False
+) -> tuple[Diagnostic, ...]:
+    """Ids and ranges in ``depends_on`` that no task has.
+
+    ``offline``: blobs in the account, and so the ids of tasks that are created for them, are not
+    known; nothing is reported then. Nothing is reported either if tasks cannot be created; those
+    errors are found by :func:`~batchspec.plan.rules.tasks.check_tasks`.
+    """
+    stages = [stage for stage in spec.stages if stage.body.get("dependsOn") is not None]
+    if not stages or (offline and any(isinstance(s.for_each, EachBlob) for s in spec.stages)):
+        return ()
+    try:
+        scan = _Scan(spec, observed, windows)
+        for stage in stages:
+            scan.read(stage)
+        scan.match()
+        return tuple(scan.report())
+    except SpecError:
+        return ()
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """A range of ids in ``depends_on``: ``found`` are the offsets in it of which there is a task.
+
+    Of a range that is longer than the number of tasks, only the beginning is kept: one of its
+    numbers is missing.
+    """
+
+    start: int
+    end: int
+    stage: Stage
+    where: Place
+    found: bytearray = field(default_factory=bytearray)
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start + 1
+
+
+@dataclass(slots=True)
+class _Scan:
+    """Collects what tasks depend on, then removes what exists."""
+
+    spec: Spec
+    observed: Observed
+    windows: bool
+    ids: dict[str, tuple[str, Stage, Place]] = field(default_factory=dict)
+    ranges: dict[tuple[int, int], _Wanted] = field(default_factory=dict)
+    itself: list[Diagnostic] = field(default_factory=list)
+
+    def read(self, stage: Stage) -> None:
+        """The ids and ranges that the tasks of a stage depend on."""
+        depends = stage.body.get("dependsOn")
+        shared = not _has_template(depends)
+        path = f"tasks.{stage.name}.depends_on"
+        for task in expand(self.spec, stage, self.observed, windows=self.windows):
+            given = record(task.body.get("dependsOn"))
+            for number, name in enumerate(_list(given.get("taskIds"))):
+                where = place_of(self.spec, f"{path}.task_ids[{number}]", stage.where)
+                if isinstance(name, str):
+                    self.ids.setdefault(name.lower(), (name, stage, where))
+                    if name.lower() == task.id.lower() and len(self.itself) < _REPORTED:
+                        self.itself += depends_on_itself(stage, task.id, where)
+            for number, part in enumerate(_list(given.get("taskIdRanges"))):
+                start, end = record(part).get("start"), record(part).get("end")
+                if isinstance(start, int) and isinstance(end, int) and start <= end:
+                    where = place_of(self.spec, f"{path}.task_id_ranges[{number}]", stage.where)
+                    self.ranges.setdefault((start, end), _Wanted(start, end, stage, where))
+            if shared and stage.id is None:
+                return  # All of its tasks depend on the same, and none knows its own id.
+
+    def match(self) -> None:
+        """Remove everything that a task of the spec, or of the open job, is."""
+        for key, name, _ in special_tasks(self.spec):
+            if key == "jobManagerTask":
+                self._exists(name.lower())
+        streams = [
+            expand(self.spec, s, self.observed, windows=self.windows) for s in self.spec.stages
+        ]
+        total = sum(map(len, streams))
+        for wanted in self.ranges.values():
+            wanted.found = bytearray(min(wanted.length, total + 1))
+        for tasks in streams:
+            for task in tasks:
+                self._exists(task.id.lower())
+        self._others()
+
+    def _exists(self, name: str) -> None:
+        self.ids.pop(name, None)
+        if self.ranges and name.isascii() and name.isdigit():
+            number = int(name)
+            for wanted in self.ranges.values():
+                if 0 <= number - wanted.start < len(wanted.found):
+                    wanted.found[number - wanted.start] = 1
+
+    def _others(self) -> None:
+        """Tasks of other clients in an open job count too."""
+        index = self.observed.tasks
+        jobs = {job.id for job in self.observed.jobs if job.state == "active"}
+        if index is None or not jobs:
+            return
+        for name in list(self.ids):
+            if any(job in jobs for job, _ in index.versions(name)):
+                del self.ids[name]
+        if self.ranges:
+            for name, job, _ in index.ends():
+                if job in jobs:
+                    self._exists(name.lower())
+
+    def report(self) -> Iterator[Diagnostic]:
+        """What is left."""
+        yield from self.itself
+        rule = task_not_in_spec if _manager_adds_tasks(self.spec) else no_such_task
+        yield from rule(islice(self._unknown(), _REPORTED))
+        yield from rule(islice(self._incomplete(), _REPORTED))
+
+    def _unknown(self) -> Iterator[Finding]:
+        known = list(islice(self._ids(), _SUGGESTED)) if self.ids else []
+        stages = {stage.name.lower(): stage.name for stage in self.spec.stages}
+        for lower, (name, stage, where) in self.ids.items():
+            near = nearest(name, known)
+            fix = f"Did you mean `{near}`?" if near is not None else ""
+            if not fix and lower in stages and stages[lower] != stage.name:
+                fix = f"To wait for all tasks of the stage, write `needs: [{stages[lower]}]`."
+            yield Finding(
+                f"a task of {stage.name} depends on {name!r}, and no task has this id",
+                where,
+                fix=fix,
+            )
+
+    def _ids(self) -> Iterator[str]:
+        for stage in self.spec.stages:
+            for task in expand(self.spec, stage, self.observed, windows=self.windows):
+                yield task.id
+
+    def _incomplete(self) -> Iterator[Finding]:
+        for wanted in self.ranges.values():
+            missing = wanted.found.find(0)
+            if missing < 0 and len(wanted.found) == wanted.length:
+                continue
+            there = wanted.found.count(1)
+            first = wanted.start + max(0, missing)
+            stage, ids = wanted.stage.name, f"{wanted.start} to {wanted.end}"
+            depends = f"a task of {stage} depends on the ids {ids}"
+            if not there:
+                yield Finding(
+                    f"{depends}, and no task has one of them",
+                    wanted.where,
+                    "A range refers to ids that are whole numbers.",
+                )
+            else:
+                all_before = there == missing
+                yield Finding(
+                    f"{depends}, and no task has the id {first}",
+                    wanted.where,
+                    f"{there:,} of {wanted.length:,} ids exist.",
+                    f"Write `end: {first - 1}`." if all_before else "",
+                )
+
+
+def _manager_adds_tasks(spec: Spec) -> bool:
+    """Whether the job has a job manager task, which may add tasks to it."""
+    return isinstance(spec.job.properties.get("jobManagerTask"), Record)
+
+
+def _list(value: Value) -> tuple[Value, ...]:
+    return value if isinstance(value, tuple) else ()
+
+
+def _has_template(value: Value) -> bool:
+    match value:
+        case Template():
+            return True
+        case Record():
+            return any(map(_has_template, value.values()))
+        case tuple():
+            return any(map(_has_template, value))
+    return False

@@ -26,8 +26,8 @@ from batchspec.plan.metadata import (
 from batchspec.plan.observed import JobFacts, Observed, TaskFacts
 from batchspec.plan.options import Part
 from batchspec.plan.plan import Step
+from batchspec.plan.results import WorkSet
 from batchspec.plan.rules.rule import ERROR, NOTE, QUESTION, WARNING, Finding, RuleGroup
-from batchspec.plan.stamps import WorkSet
 from batchspec.plan.task_sets import TaskSets, newest_open, only_manager
 from batchspec.spec import Pool, Result, Spec
 

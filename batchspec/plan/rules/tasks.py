@@ -17,9 +17,8 @@ from batchspec.diagnostics import Diagnostic, Place, SpecError
 from batchspec.plan.lazy import duplicates
 from batchspec.plan.observed import Observed
 from batchspec.plan.rules.data import same_outputs
-from batchspec.plan.rules.dependencies import reserved_id, special_ids
 from batchspec.plan.rules.files import NodeFile, conflict, named_files, node_path, same_file
-from batchspec.plan.rules.references import prefixes_of_tasks
+from batchspec.plan.rules.references import prefixes_of_tasks, reserved_id, special_ids
 from batchspec.plan.rules.requests import (
     CMD_LINE,
     PROGRAM_LINE,

@@ -1,18 +1,27 @@
-"""Why a task failed: one word to group and retry by, and the significant line of a message.
+"""Failures of tasks, pools and nodes: their causes, what to do, and the record of node failures.
 
-The words are part of the command line: ``exit-7``, ``timeout``, ``upload``, ``preempted``,
-``start-task``, ``preparation-task``, ``unusable``, ``job-ended``; otherwise the service's failure
-code (``command-program-not-found``).
+The cause of a task's failure is one word, to group and retry by. The words are part of the command
+line: ``exit-7``, ``timeout``, ``upload``, ``preempted``, ``start-task``, ``preparation-task``,
+``unusable``, ``job-ended``; otherwise the service's failure code (``command-program-not-found``).
+
+The service stores the output of tasks, but not that of start and preparation tasks, which is
+deleted with the node. The client stores it in the container for logs, as
+``_nodes/POOL/NODE/startup/stderr.txt`` with a ``failure.json`` in the folder of the node. Of nodes
+that failed alike, the output of one is stored; its record counts the others.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from batchspec.plan.metadata import why_stopped
 from batchspec.plan.observed import JobFacts, TaskFacts
+from batchspec.spec import Spec
 
 START_TASK = "start-task"
 """The cause of nodes that take no tasks; a task does not fail by it, but waits."""
@@ -140,3 +149,105 @@ def distinctive_parts(ids: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
     return {
         name: tuple(part for part in found if counts[part] == 1) for name, found in parts.items()
     }
+
+
+RESIZE_FIX: Mapping[str, str] = {
+    "AccountCoreQuotaReached": "Request fewer nodes or a smaller `vm_size`, delete unused pools "
+    "(`batchspec list`), or have the account's quota of dedicated cores raised; then apply again.",
+    "AccountLowPriorityCoreQuotaReached": "Request fewer or smaller Spot nodes, or dedicated "
+    "ones, delete unused pools (`batchspec list`), or have the account's quota of Spot cores "
+    "raised; then apply again.",
+    "AllocationFailed": "Fix what the message names, or use another `vm_size` or image, and apply "
+    "again. For a Windows image: `--target azure`.",
+    "AllocationTimedout": "No VMs of this size were available within the pool's `resize_timeout`. "
+    "Apply again later, or request another `vm_size`, fewer nodes, or dedicated ones instead of "
+    "Spot.",
+    "ResizeStopped": "Another client stopped the resize. Apply again.",
+}
+"""The code of a resize error → what to do next."""
+
+OTHER_FIX = "Request fewer or other nodes, and apply again."
+"""What to do about a resize error with another code."""
+
+
+def resize_fix(code: str) -> str:
+    """What to do about a resize error with this code."""
+    return RESIZE_FIX.get(code, OTHER_FIX)
+
+
+NODE_LOGS_FOLDER = "_nodes"
+FAILURE_RECORD = "failure.json"
+STARTUP_FOLDER = "startup"
+"""The folder of the start task's output on a node."""
+PREPARATION_FOLDER = "preparation"
+"""The folder here of the preparation task's output; on a node its path has the ids of the job."""
+OUTPUT_FILES = ("stderr.txt", "stdout.txt")
+NAMED_NODES = 10
+"""How many nodes a record names; the others are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFailure:
+    """Nodes of a pool on which a task of the node failed alike.
+
+    ``node`` is the one whose output is stored, in ``folder`` of its own folder; ``nodes`` are the
+    first of all ``count``. ``exit_code`` and ``message`` are the service's about that node.
+    """
+
+    pool: str
+    node: str
+    folder: str
+    state: str
+    exit_code: int | None = None
+    message: str = ""
+    nodes: tuple[str, ...] = ()
+    count: int = 1
+
+    @property
+    def path(self) -> str:
+        """The blob folder of its output and record, with a slash at the end."""
+        return f"{pool_folder(self.pool)}{self.node}/{self.folder}/"
+
+
+def pool_folder(pool: str) -> str:
+    """The blob folder of a pool, with a slash at the end."""
+    return f"{NODE_LOGS_FOLDER}/{pool}/"
+
+
+def node_logs_container(spec: Spec) -> str | None:
+    """The container in which the output of nodes is stored; ``None`` if the spec keeps no logs."""
+    kept = (spec.container_id(stage.logs) for stage in spec.stages if stage.logs)
+    return next(kept, None)
+
+
+def node_failure_text(failure: NodeFailure) -> str:
+    """A record as JSON."""
+    return json.dumps({"version": 1, **asdict(failure)}, indent=1) + "\n"
+
+
+def read_node_failure(text: str) -> NodeFailure | None:
+    """The failure that a record is about; ``None`` if this version cannot read it."""
+    try:
+        row = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(row, Mapping) or row.get("version") != 1:
+        return None
+    return _failure(row)
+
+
+def _failure(row: Mapping[str, Any]) -> NodeFailure | None:
+    pool, node, folder, state = (row.get(name) for name in ("pool", "node", "folder", "state"))
+    if not (pool and node and folder and state):
+        return None
+    nodes, code, count = row.get("nodes"), row.get("exit_code"), row.get("count")
+    return NodeFailure(
+        str(pool),
+        str(node),
+        str(folder),
+        str(state),
+        code if isinstance(code, int) else None,
+        str(row.get("message", "")),
+        tuple(map(str, nodes)) if isinstance(nodes, list) else (str(node),),
+        count if isinstance(count, int) else 1,
+    )
