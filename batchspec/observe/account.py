@@ -11,7 +11,7 @@ from batchspec.observe.disk import occupied, read_receipt, unwritable
 from batchspec.observe.spool import Spool
 from batchspec.plan import job_base, package_references
 from batchspec.plan.metadata import SPEC, scope_is_whole
-from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Origin, PoolFacts
+from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Origin, PoolFacts, Stream
 from batchspec.plan.results import containers_written, input_containers
 from batchspec.spec import Container, PoolKind, Record, Rows, Spec, read_rows
 
@@ -65,11 +65,7 @@ async def observe(
         tasks=spool.tasks() if tasks else None,
         images=images.result() if images is not None else (),
         receipt=read_receipt(spec, spool),
-        rows={
-            stage.name: read_rows(stage.for_each.path, stage.for_each.where)
-            for stage in spec.stages
-            if work and isinstance(stage.for_each, Rows)
-        },
+        rows=_rows(spec) if work else {},
         usage=usage.result() if usage is not None else None,
         longest_sas=account.longest_sas,
         occupied=occupied(spec) if work else frozenset(),
@@ -77,6 +73,15 @@ async def observe(
         origin=origin or Origin(),
         applications=applications.result() if applications is not None else None,
     )
+
+
+def _rows(spec: Spec) -> dict[str, Stream[Record]]:
+    """The rows of the files that stages create tasks from, by stage."""
+    return {
+        stage.name: read_rows(stage.for_each.path, stage.for_each.where)
+        for stage in spec.stages
+        if isinstance(stage.for_each, Rows)
+    }
 
 
 def _written(spec: Spec) -> frozenset[str]:

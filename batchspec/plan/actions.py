@@ -68,8 +68,8 @@ class CreatePool:
 class UpdatePool:
     """Change properties of a pool in place: ``patch`` is the body of Update Pool.
 
-    With ``restart`` its nodes are restarted, so that they have it too; what the metadata say it was
-    made from is written last, so that an update that was cut off is seen and made again.
+    With ``restart`` its nodes are restarted, so that the change applies to them too. The digests in
+    the metadata are written last, so that an interrupted update is detected and repeated.
     """
 
     pool: str
@@ -274,8 +274,8 @@ class DownloadResults:
 
     Blobs that were last modified before ``since`` are of an earlier run and are not downloaded;
     ``None`` is the creation of the job. ``own`` are the names of the blobs that the spec uploads to
-    the container, which are downloaded whatever their age. Of a blob that says which work wrote it,
-    that decides: it is downloaded if the work is one of ``works``, where these are known.
+    the container, which are downloaded whatever their age. A blob with the digest of the work that
+    wrote it is downloaded if that work is one of ``works``, if these are known.
     ``outputs`` is what the tasks of the job must have written, where no wait checked it. Unless
     they are ``complete``, more results may come, and the receipt does not name the job. ``entries``
     is the digest of all `results` of the spec.

@@ -68,7 +68,7 @@ def build_plan(
     only: Selection | None = None,
     options: PlanOptions = NO_OPTIONS,
 ) -> Plan:
-    """The plan that brings the account to what the spec describes.
+    """The plan that brings the account up to date with the spec.
 
     ``only`` restricts the tasks to these failed ones and what depends on them.
 
@@ -248,7 +248,7 @@ class _Run:
             cleanup = cleanup_steps(spec, observed, job, (), idle=True)
             return list(cleanup), [*self._done(job), *self._downloaded()]
         if not observed.jobs:
-            # No stage has a task, and none ever had: there is nothing to download.
+            # No stage has or had a task, so nothing can be downloaded.
             return [], []
         job = observed.jobs[-1].id
         earlier = tuple(earlier_steps(observed, self.tasks))
@@ -261,7 +261,7 @@ class _Run:
         return [*earlier, *results, *cleanup], list(self._done(job))
 
     def _done(self, job: str) -> Iterator[Step]:
-        """What is kept of each stage."""
+        """The kept tasks of each stage."""
         if only_manager(self.spec):
             index = self.observed.tasks
             number = sum(1 for _, where, _ in index.ends() if where == job) if index else 0
@@ -284,7 +284,7 @@ class _Run:
             )
 
     def _downloaded(self) -> Iterator[Step]:
-        """What is kept of the results."""
+        """The kept results."""
         receipt = self.observed.receipt
         if self.spec.results and receipt is not None:
             works = WorkSet(self.tasks.works)

@@ -89,13 +89,12 @@ SCHEDULE: Mapping[str, ChangeMethod] = {
     "jobSpecification": ChangeMethod.NOW,
     "metadata": ChangeMethod.NOW,
 }
-"""Of a job schedule. What is changed holds for the jobs that start afterwards."""
+"""Of a job schedule. Changes apply to the jobs that start afterwards."""
 TASK: Mapping[str, ChangeMethod] = {"constraints": ChangeMethod.NEXT}
-"""Of a task, and nothing else: its id says what it computes, so that other work is another task.
+"""Of a task only these: its id contains the digest of its work, so other work is another task.
 
-Update Task takes ``constraints`` of a task that has not ended. A task that is in the job keeps the
-limits it was added with all the same: to look whether they are the same would mean to read every
-task in full.
+Update Task accepts ``constraints`` of a task that has not ended. A task in the job nevertheless
+keeps the limits it was added with, because comparing them requires reading every task in full.
 """
 _DURATION = re.compile(
     r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.IGNORECASE
@@ -111,7 +110,7 @@ _EXACT = frozenset({"commandLine", "value", "filePath", "autoScaleFormula", "dis
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A property (a dotted path in REST names) with what is wanted and what is there."""
+    """A property (a dotted path in REST names) with its wanted and its existing value."""
 
     path: str
     wanted: Value
@@ -129,7 +128,7 @@ class Difference:
 
 
 def differences(wanted: Record, found: Record, path: str = "") -> Iterator[Difference]:
-    """Every property in which ``found`` is not what ``wanted`` says, in the order of the body."""
+    """Every property of ``wanted`` that differs in ``found``, in the order of the body."""
     for key, value in wanted.items():
         if key in _NOT_COMPARED and not path:
             continue
@@ -156,7 +155,7 @@ def _equal(key: str, wanted: Value, found: Value) -> bool:
             name = wanted.container if wanted.blob is None else f"{wanted.container}/{wanted.blob}"
             return where.endswith(f"/{name}")
         case ((Text() | Secret() | Template()), _):
-            # What it says is only known when it is sent; the digest in the metadata covers it.
+            # The text is only known when it is sent; the digest in the metadata covers it.
             return True
         case str(), str():
             return _same_text(key, wanted, found)

@@ -65,7 +65,7 @@ def results_changed(spec: Spec, receipt: Receipt) -> bool:
 
 
 def _deleted(spec: Spec, observed: Observed) -> bool:
-    """Whether a container of results does not exist: then what was downloaded is all there is."""
+    """Whether a container of results was deleted, so that nothing can be downloaded again."""
     return any(not observed.containers[result.container].exists for result in spec.results)
 
 
@@ -184,7 +184,7 @@ def staying(spec: Spec, observed: Observed, job: str) -> tuple[Step, ...]:
 
 
 def _own_pool(spec: Spec, observed: Observed, *, idle: bool) -> bool:
-    """Whether there is a pool at the end that this spec made."""
+    """Whether a pool that this spec created exists at the end."""
     if spec.pool.kind is not PoolKind.OWN:
         return False
     if observed.pool is None or observed.pool.state == "deleting":

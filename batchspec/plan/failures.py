@@ -24,11 +24,11 @@ from batchspec.plan.observed import JobFacts, TaskFacts
 from batchspec.spec import Spec
 
 START_TASK = "start-task"
-"""The cause of nodes that take no tasks; a task does not fail by it, but waits."""
+"""The cause of nodes that take no tasks; tasks do not fail because of it, they wait."""
 START_TASK_UNFINISHED = "start-task-running"
 """The cause of nodes whose start task still ran when the time limit of the job passed."""
 UNUSABLE = "unusable"
-"""The cause of nodes that the service cannot use, whatever their start tasks did."""
+"""The cause of nodes that the service cannot use, regardless of their start tasks."""
 PREPARATION_TASK = "preparation-task"
 """The cause of nodes that take no tasks of a job, since its preparation task failed on them."""
 NODE_CAUSES = frozenset({START_TASK, START_TASK_UNFINISHED, UNUSABLE, PREPARATION_TASK})
@@ -40,7 +40,7 @@ UNPREPARED = "PreparationFailed"
 _TIMED_OUT = -1073741510
 """0xC000013A, the documented exit code of a task that ran into its wall-clock limit."""
 AT_LIMIT = frozenset({"MaxWallClockTimeExpiry", "TimeLimit"})
-"""Why a job ended whose time was over; the second is what apply says when it ends one."""
+"""Why a job ended at its time limit; ``apply`` gives the second reason when it ends one."""
 
 
 def cause_of(task: TaskFacts, job: JobFacts | None = None) -> str:
@@ -87,7 +87,7 @@ _NOISE = re.compile(
     """,
     re.VERBOSE,
 )
-"""A line that says where it happened, or that it happened, and not what."""
+"""Lines of a stack trace and closing remarks, which do not describe the error."""
 _TIME = r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)?"
 _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>)\]]+", re.IGNORECASE), "<url>"),
@@ -106,10 +106,10 @@ _MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def last_line(text: str) -> str:
-    """The last line that says what went wrong; empty if there is none.
+    """The last line that describes an error; empty if there is none.
 
-    Stack frames, carets and closing remarks are passed over. If there is nothing else, it is the
-    last line that is not blank.
+    Stack frames, carets and closing remarks are skipped. If there is nothing else, it is the last
+    line that is not blank.
     """
     lines = [line for line in text.splitlines() if line.strip()]
     for line in reversed(lines):
@@ -139,8 +139,8 @@ def signature(text: str, *names: str) -> str:
 def distinctive_parts(ids: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
     """For each id its parts between ``-`` and ``_`` that no other of these ids has.
 
-    An id has the name of what its task is about (``count-lighthouse-3f2a``), which the program
-    writes as well; what several ids have in common is a word like any other.
+    An id contains the name of the task's item (``count-lighthouse-3f2a``), which the program may
+    print as well; parts that several ids have in common are ordinary words.
     """
     parts = {name: [part for part in re.split(r"[-_]", name) if part] for name in ids}
     if len(parts) < 2:

@@ -124,7 +124,7 @@ def _blob(blob: Blob) -> _Member:
 
 
 def _task_fact(index: TaskIndex) -> Fact:
-    """Which tasks there are, in which job, and which of them failed."""
+    """The tasks of the jobs, and which of them failed."""
 
     def members() -> Iterator[_Member]:
         for name, job, succeeded in index.ends():
@@ -155,7 +155,7 @@ class _Member:
 
 
 def _listing(noun: str, members: Iterable[_Member]) -> Fact:
-    """How many there are, of what size in all, and each by itself if they are few."""
+    """Their number and total size, and each member if they are few."""
     gathered = _Gathered()
     for member in members:
         gathered.add(member)
@@ -199,7 +199,7 @@ _SETTING = frozenset({"name", "value"})
 _SIGNED = re.compile(r"\?[^\s\"']*\bsig=[^\s\"']*")
 """The query of a signed address: who may read until when, which is renewed now and then."""
 _LONGEST = 60
-"""Characters of a value that are shown; of a longer one there is a digest."""
+"""Characters of a value that are shown; a longer value has a digest."""
 
 
 def pool_fact(pool: PoolFacts | None) -> Fact:

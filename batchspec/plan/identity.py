@@ -1,8 +1,8 @@
 """Digests that are the same on every machine at any time: of values, files, a spec, and work.
 
 The digest of a task's work covers the command, the environment, the image, the packages, the
-content of the files that the task and its node get, and where its results go. It covers no time, no
-account, no signature and no secret, nor where logs are kept: they do not change the work. A
+content of the files that the task and its node get, and where its results go. It excludes times,
+accounts, signatures, secrets and the place of logs, because these do not change the work. A
 generated id ends with it (``STAGE-words-digest``); the display name of every task contains it, see
 :class:`~batchspec.plan.observed.Marks`.
 """
@@ -167,8 +167,8 @@ class Identity:
 
     def _work(self, command: str | Text, value: Value, sources: Iterable[Source]) -> str:
         hasher = self._shared.copy()
-        said = command if isinstance(command, str) else command.identity()
-        hasher.update(said.encode("utf-8", "surrogatepass"))
+        text = command if isinstance(command, str) else command.identity()
+        hasher.update(text.encode("utf-8", "surrogatepass"))
         if value is not None:
             hasher.update(b"\x00" + _canonical(value))
         for source in sources:
@@ -177,7 +177,7 @@ class Identity:
 
 
 def _item_key(item: Item) -> bytes:
-    """Which item of its stage it is: its files by name, or else its variables."""
+    """The identity of an item in its stage: the names of its files, otherwise its variables."""
     if item.sources:
         names = "\x00".join(f"{source.container}/{source.blob}" for source in item.sources)
         return names.encode("utf-8", "surrogatepass")
@@ -185,7 +185,7 @@ def _item_key(item: Item) -> bytes:
     value = members.get("row", members.get("value", members))
     number = len(value) if isinstance(value, Mapping) else 1
     if len(item.words) == number:
-        # The usual case, all of them plain: their words are all there is to them.
+        # The usual case: all values are plain, and their words identify them.
         return "\x00".join(item.words).encode("utf-8", "surrogatepass")
     return _encode(value).encode("utf-8", "surrogatepass")
 
@@ -198,7 +198,7 @@ def _content(sources: Iterable[Source]) -> str:
 
 
 def _plain(value: object) -> object:
-    """A member of an item that JSON has no form for."""
+    """A JSON form of a member of an item that JSON cannot represent."""
     if isinstance(value, Text):
         return value.identity()
     return dict(value) if isinstance(value, Mapping) else str(value)
@@ -216,10 +216,10 @@ def _image(spec: Spec) -> Value:
 
 
 def _add_content(hasher: hashlib._Hash, container: Container, facts: ContainerFacts) -> None:
-    """What this spec puts into a container, or what it finds in one that is there for it.
+    """The files that the spec uploads to a container, or the blobs of an existing one.
 
-    What its own tasks put there changes while the run goes on; it follows from what they are made
-    of, and a stage that reads it needs them.
+    Outputs of its tasks are excluded: they change during the run, they follow from the inputs of
+    these tasks, and a stage that reads them has the tasks in ``needs``.
     """
     if container.upload:
         for file in facts.files:
@@ -230,7 +230,7 @@ def _add_content(hasher: hashlib._Hash, container: Container, facts: ContainerFa
 
 
 def _add_file(hasher: hashlib._Hash, name: str, size: int, md5: bytes | None) -> None:
-    # Where the service keeps no MD5 (blobs of many blocks), name and size are all there is.
+    # The service has no MD5 of blobs of many blocks; name and size must do.
     hasher.update(f"\x00{name}\x00{size}\x00".encode("utf-8", "surrogatepass"))
     hasher.update(md5 or b"")
 
@@ -240,7 +240,7 @@ def _canonical(value: Value) -> bytes:
 
 
 def task_id(stage: str, item: Item, digest: str) -> str:
-    """``STAGE-words-digest``, or ``STAGE-digest`` where there is nothing to say or no room."""
+    """``STAGE-words-digest``, or ``STAGE-digest`` if there are no words or they do not fit."""
     stage = stage[: LONGEST - _DIGEST - 1]
     room = min(_LONGEST_WORDS, LONGEST - len(stage) - _DIGEST - 2)
     words = slug("-".join(item.words), room) if room > 0 else ""

@@ -79,7 +79,7 @@ def left_out(work: TaskSets) -> str:
 
 
 def properties(spec: Spec, observed: Observed, pool: Record) -> Record:
-    """What the spec says of the job, with the pool it runs on and the files of its tasks."""
+    """The properties of the job in the spec, with its pool and the files of its special tasks."""
     body = spec.job.properties.with_(poolInfo=_pool_info(spec, pool))
     for key, containers in (
         ("jobPreparationTask", spec.job.prepare_containers),
@@ -154,9 +154,9 @@ class JobChange:
 
 
 def why_another(spec: Spec, observed: Observed, pool: Record, job: JobFacts) -> str:
-    """Why an open job cannot be what the spec says now; empty if it can.
+    """Why an open job cannot be updated to the spec; empty if it can.
 
-    A job that this spec did not make is left alone.
+    A job that this spec did not create is not changed.
     """
     body = properties(spec, observed, pool)
     made_from = job.metadata.get(DIGEST)
@@ -203,7 +203,7 @@ def _method(difference: Difference) -> ChangeMethod:
 
 
 def job_differences(body: Record, there: Record) -> Iterator[Difference]:
-    """Every property in which a job is not what the body says, what it leaves out included.
+    """Every property in which a job differs from the body; omitted ones have their defaults.
 
     ``there`` is Get Job's body, or the job specification of a schedule.
     """

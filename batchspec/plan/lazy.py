@@ -19,9 +19,9 @@ U = TypeVar("U")
 
 @dataclass(frozen=True, slots=True)
 class FilterMapped(Generic[T, U]):
-    """What a function takes of the members of a stream, ``None`` being nothing.
+    """The results of a function for the members of a stream, without ``None``.
 
-    ``length`` is how many, counted beforehand.
+    ``length`` is their number, counted beforehand.
     """
 
     source: Stream[T]
@@ -37,7 +37,7 @@ class FilterMapped(Generic[T, U]):
 
 @dataclass(frozen=True, slots=True)
 class Mapped(Generic[T, U]):
-    """What a function makes of each member of a stream."""
+    """The results of a function for each member of a stream."""
 
     source: Stream[T]
     make: Callable[[T], U]
@@ -53,7 +53,7 @@ class Mapped(Generic[T, U]):
 class FilesToUpload:
     """The files of a container that are new or whose content changed, in order of their names.
 
-    A merge of two streams in the same order: neither is held.
+    A merge of two streams in the same order; only the current members are in memory.
     """
 
     files: Stream[LocalFile]
@@ -73,8 +73,8 @@ class FilesToUpload:
 def pair(files: Stream[LocalFile], blobs: Stream[Blob]) -> Iterator[tuple[LocalFile, Blob | None]]:
     """Each file with the blob of its name, or ``None``; both streams are in order of their names.
 
-    The service may list in another order than ours; where a listing is not in order, the names
-    behind are taken as they come, which costs an upload and loses nothing.
+    The service may list in another order; a blob that is out of order may be uploaded again, and
+    nothing is lost.
     """
     there = iter(blobs)
     blob = next(there, None)
@@ -85,24 +85,24 @@ def pair(files: Stream[LocalFile], blobs: Stream[Blob]) -> Iterator[tuple[LocalF
 
 
 def same(file: LocalFile, blob: Blob | None) -> bool:
-    """Whether a blob already is what the file would make it: same size, same MD5."""
+    """Whether a blob has the content of a file: the same size and MD5."""
     return blob is not None and blob.size == file.size and blob.md5 == file.md5
 
 
 _RECORD = struct.Struct("16sQ")
 _BUCKETS = 64
 _IN_MEMORY = 100_000
-"""How many keys are held before they go to disk: some 20 MB."""
+"""How many keys are kept in memory before they are written to disk: about 20 MB."""
 
 
 def duplicates(
     keys: Iterable[str], *, folder: Path | None = None, held: int = _IN_MEMORY
 ) -> Iterator[tuple[int, int]]:
-    """The positions of keys that were there before, each with the first position of its key.
+    """Pairs of positions of equal keys: the first position of a key, and a later one.
 
-    Up to ``held`` keys are compared in memory. More are put down by their digests in temporary
-    files (in ``folder``, else where the system keeps them), so that equal ones meet in a part that
-    fits; pairs then come in no order.
+    Up to ``held`` keys are compared in memory. More are distributed over temporary files by their
+    digests, in ``folder`` or that of the system, and each file is compared in memory; pairs then
+    are in no order.
     """
     seen: dict[bytes, int] = {}
     numbered = enumerate(keys)

@@ -79,7 +79,7 @@ def _rows(rows: Iterable[Record]) -> str:
 
 
 SPEC = "batchspec:spec"
-"""The metadata that says which spec made a pool or a job."""
+"""The metadata with the name of the spec that created a pool or a job."""
 DIGEST = "batchspec:digest"
 """The metadata with the digest of the properties that a pool or a job was created from."""
 START = "batchspec:start"
@@ -97,7 +97,7 @@ def metadata_of(body: Record) -> Mapping[str, Value]:
 
 
 def own_metadata(metadata: Mapping[str, Value]) -> Record:
-    """Those of the pairs that a user has given: ours left out."""
+    """The pairs that a user has set, without those of batchspec."""
     return Record({name: value for name, value in metadata.items() if not name.startswith(_OURS)})
 
 
@@ -106,7 +106,7 @@ def _records(values: tuple[Value, ...]) -> Iterator[Record]:
 
 
 SCOPE = "batchspec:scope"
-"""The job's metadata that says whether it holds the ``whole`` run, or the ``rest`` of one."""
+"""The job's metadata: whether the job contains the ``whole`` run or the ``rest`` of one."""
 
 
 KEPT = "batchspec:kept"
@@ -141,13 +141,13 @@ def kept_before(job: JobFacts) -> int:
 KEEPS = "batchspec:keeps"
 """The job's metadata with the definition for which tasks of earlier versions are kept."""
 UNTIL = "batchspec:until"
-"""The pool's metadata that says until when its nodes can read what they start with (RFC 3339)."""
+"""The pool's metadata: until when its nodes can read their start task's files (RFC 3339)."""
 POOL_DIGEST = "batchspec:pool"
 """The schedule's metadata with the digest of the pool that has the schedule's lifetime."""
 
 
 def scope_is_whole(job: JobFacts) -> bool:
-    """Whether a job was made to hold every task of the run."""
+    """Whether a job was created for every task of the run."""
     return job.metadata.get("batchspec:scope", "whole") == "whole"
 
 

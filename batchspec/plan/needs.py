@@ -1,11 +1,10 @@
 """``needs``: tasks that wait for all tasks of another stage, at any number of tasks.
 
-The service takes 64,000 characters of ids in a task's ``dependsOn``, and ranges only of ids that
-are numbers, which ids that say what they compute are not. So where the ids are many, tasks that do
-nothing stand between: each waits for up to some 900 tasks, others wait for those, until few enough
-are left to wait for. 100,000 tasks take 112 of them and one more above. A join is done when all it
-waits for are, by the service's own rules: a task that fails blocks it, unless its exit code is one
-that satisfies what depends on it.
+The service takes 64,000 characters of ids in a task's ``dependsOn``, and ranges only of numeric
+ids, which generated ids are not. If there are too many ids, joins are added: tasks that do nothing
+and wait for up to about 900 tasks each. Further joins wait for joins, until the ids are few enough.
+100,000 tasks need 112 joins and one more above them. The service's own rules apply to a join: a
+task that fails blocks it, unless its exit code satisfies dependencies.
 """
 
 from __future__ import annotations
@@ -124,7 +123,7 @@ class _Tree:
 
 @dataclass(frozen=True, slots=True)
 class Joins:
-    """The joins of a stage, level above level: a stream. Only the ids of joins are held."""
+    """The joins of a stage, by level, as a stream. Only the ids of joins are in memory."""
 
     stage: str
     ids: Stream[str]
@@ -200,13 +199,13 @@ def _parts(ids: Iterable[str]) -> Iterator[tuple[str, ...]]:
 
 
 def _name(stage: str, waits: tuple[str, ...]) -> str:
-    """An id that says what is waited for: waiting for other tasks is another task."""
+    """The id of a join, with a digest of the ids it waits for: other ids need another join."""
     ending = "-join-" + hashlib.sha256("\n".join(waits).encode()).hexdigest()[:_DIGEST]
     return stage[: _LONGEST - len(ending)] + ending
 
 
 def _marks(name: str) -> Marks:
-    """The marks of a join, which is all that its id says."""
+    """The marks of a join: digests of its id."""
     mark = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST]
     return Marks(mark, "", mark)
 

@@ -34,12 +34,12 @@ UNHEALTHY = (START_TASK_FAILED, NODE_UNUSABLE)
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What a task is made of and what it does, as it is written in its display name.
+    """The digests in the display name of a task, which identify its item and its work.
 
-    ``item`` is the stage and the item of it (a path, the variables), ``content`` the content of the
-    item's files (empty where it has none), ``work`` all that the work is. Versions of the same
-    task have the same ``item``. ``stage`` is the name of its stage: empty where the task only links
-    stages, or was submitted by an earlier version of batchspec.
+    ``item`` covers the stage and the item (a path, the variables), ``content`` the item's files
+    (empty if it has none), ``work`` everything that the task computes from. Versions of a task have
+    the same ``item``. ``stage`` is the name of its stage; empty if the task only links stages, or
+    was submitted by an earlier version of batchspec.
     """
 
     item: str
@@ -72,7 +72,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Stream(Protocol[T_co]):
-    """A finite sequence that can be gone through any number of times. A tuple is one."""
+    """A finite sequence that can be iterated any number of times, such as a tuple."""
 
     def __iter__(self) -> Iterator[T_co]: ...
 
@@ -81,7 +81,7 @@ class Stream(Protocol[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class AccountNames:
-    """Which account: ``target`` is ``local`` or ``azure``; the rest is what may be shown of it."""
+    """The names of an account, which contain no secret; ``target`` is ``local`` or ``azure``."""
 
     target: str
     batch: str
@@ -92,7 +92,7 @@ class AccountNames:
 class Origin:
     """Who runs a spec, and from where: ``user@host``, and a digest of the host and the spec's path.
 
-    Both are empty where that is unknown.
+    Both are empty if unknown.
     """
 
     by: str = ""
@@ -112,9 +112,9 @@ class LocalFile:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A blob as listed; ``md5`` is ``None`` where the service keeps none.
+    """A blob as listed; ``md5`` is ``None`` if the service has none.
 
-    ``work`` is the digest of the work of the task that wrote it, empty where it is not known.
+    ``work`` is the digest of the work of the task that wrote it; empty if it is not known.
     """
 
     name: str
@@ -128,8 +128,8 @@ class Blob:
 class ContainerFacts:
     """A container of the spec: ``metadata`` is ``None`` when it does not exist.
 
-    ``files`` (what the spec uploads) and ``blobs`` (what is there) are in order of their names, by
-    Unicode code point; both are empty where no rule needs them.
+    ``files`` (which the spec uploads) and ``blobs`` are in order of their names, by Unicode code
+    point; both are empty if no rule needs them.
     """
 
     metadata: Mapping[str, str] | None
@@ -144,10 +144,10 @@ class ContainerFacts:
 
 @dataclass(frozen=True, slots=True)
 class PoolFacts:
-    """A pool as it is. ``properties`` is Get Pool's body; counts are of nodes.
+    """An existing pool. ``properties`` is Get Pool's body; counts are of nodes.
 
     ``resize_errors`` are the code and message of each; ``allocation_since`` is when the allocation
-    state last changed, which is when a resize that is over has ended. ``autoscale_error`` is the
+    state last changed, which is when the latest resize ended. ``autoscale_error`` is the
     code and message of the formula's latest evaluation (at ``autoscale_at``), if it failed.
     ``node_states`` counts the nodes by state; it is empty unless a plan may have to restart them.
     """
@@ -194,9 +194,9 @@ class PoolFacts:
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """A job as it is. ``properties`` is Get Job's body.
+    """An existing job. ``properties`` is Get Job's body.
 
-    ``pool`` is the pool that it runs on, also where the service made that for it.
+    ``pool`` is the pool that it runs on, which may be an auto pool.
     ``scheduling_error`` is the code and message of a job that could not be started.
     """
 
@@ -213,10 +213,10 @@ class JobFacts:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleFacts:
-    """A job schedule as it is. ``properties`` is Get Job Schedule's body.
+    """An existing job schedule. ``properties`` is Get Job Schedule's body.
 
     ``next_run`` is when its next job is due, ``recent_job`` the id of its newest one, ``ended``
-    when it was over; each ``None`` until there is such a thing.
+    when it was completed; each can be ``None``.
     """
 
     id: str
@@ -231,10 +231,10 @@ class ScheduleFacts:
 
 @dataclass(frozen=True, slots=True)
 class TaskFacts:
-    """A task as it is: ``succeeded`` is ``None`` until it is completed.
+    """An existing task: ``succeeded`` is ``None`` until it is completed.
 
-    ``code`` and ``message`` are of its ``failureInfo`` when it has one. ``started`` says whether a
-    node ever began with it: a task that was ended before that has written nothing.
+    ``code`` and ``message`` are those of its ``failureInfo``. ``started``: a node has started it;
+    a task that ended before that has written nothing.
     """
 
     id: str
@@ -256,16 +256,16 @@ class TaskIndex(Protocol):
     def __len__(self) -> int: ...
 
     def versions(self, task_id: str, item: str = "") -> Sequence[tuple[str, TaskFacts]]:
-        """The tasks of that id (case does not count) or of that item, each with its job.
+        """The tasks with that id (ignoring case) or of that item, each with its job, newest first.
 
-        The newest come first. An empty ``item`` is none.
+        An empty ``item`` matches no task.
         """
         ...
 
     def states(self, job: str, stage: str = "") -> Mapping[str, int]:
-        """How many tasks of ours a job has ``active``, ``running``, ``succeeded``, ``failed``.
+        """How many tasks of a job are ``active``, ``running``, ``succeeded`` and ``failed``.
 
-        Ours have marks; what other clients add to the job is not counted. With ``stage`` only the
+        Tasks without marks, which other clients added, are not counted. With ``stage`` only the
         tasks of that stage are counted.
         """
         ...
@@ -281,7 +281,7 @@ class TaskIndex(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SupportedImage:
-    """An image of the account: Batch's ``supportedimages`` in short."""
+    """An image that the account supports, as List Supported Images returns it."""
 
     publisher: str
     offer: str
@@ -296,7 +296,7 @@ class SupportedImage:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What an earlier download of this spec put on the disk and is still there, unchanged.
+    """The files of earlier downloads of this spec that are unchanged on the disk.
 
     ``job`` is the job whose results they are; ``files`` counts them; ``missing`` counts those of
     the receipt that are gone or changed, ``lost`` those of them that the account lacks, too.
@@ -330,17 +330,17 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """All that a plan needs to know of the world.
+    """All facts that a plan depends on.
 
-    ``containers`` is by key. ``jobs`` are all jobs that this spec made and the one its id names,
-    oldest first; of those that its ``schedule`` made, the newest alone. ``receipt`` is ``None``
-    when nothing was downloaded yet.
+    ``containers`` is by key. ``jobs`` are all jobs that this spec created and the one with its job
+    id, oldest first; of the jobs of its ``schedule`` only the newest. ``receipt`` is ``None`` if
+    nothing was downloaded yet.
 
-    ``usage`` is ``None`` where it was not read. ``longest_sas`` bounds how long an address can
-    be signed for; ``None`` is no bound. ``occupied`` are the folders of results that hold other
-    files, ``unwritable`` those where no file can be made, with why. ``origin`` is who plans this.
-    ``applications`` are the versions of the account's application packages by the id of the
-    application, and ``None`` where the spec refers to none.
+    ``usage`` is ``None`` if it was not read. ``longest_sas`` is the longest life of a signature;
+    ``None`` is no bound. ``occupied`` are the folders of results that contain other files,
+    ``unwritable`` those in which no file can be created, with the reason. ``origin`` is the user
+    and machine of this client. ``applications`` are the versions of the account's application
+    packages by the id of the application; ``None`` if the spec refers to none.
     """
 
     account: AccountNames

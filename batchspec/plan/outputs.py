@@ -251,9 +251,9 @@ def missing_outputs(
 class RequiredOutputs:
     """Which tasks have written their required outputs, according to the blobs in the account.
 
-    ``stages`` are all tasks of the spec with the indexes of their required outputs. A blob that
-    says which work wrote it counts if it is the work of the newest task of an item. Containers that
-    clean-up has deleted, or that are not of the spec, are not compared.
+    ``stages`` are all tasks of the spec with the indexes of their required outputs. A blob with
+    the digest of the work that wrote it counts if that is the work of the newest task of an item.
+    Containers that clean-up has deleted, or that are not of the spec, are not compared.
     """
 
     stages: Mapping[str, tuple[frozenset[int], Stream[Task]]]

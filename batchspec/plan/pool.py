@@ -81,7 +81,7 @@ def _with_metadata(spec: Spec, observed: Observed, body: Record) -> Record:
 
 
 def runs_windows(spec: Spec, observed: Observed) -> bool:
-    """Whether the nodes run Windows: what the spec says, else what the pool that is there is."""
+    """Whether the nodes run Windows: according to the spec, otherwise to the existing pool."""
     if spec.pool.windows is not None:
         return spec.pool.windows
     machine = observed.pool.properties.get("virtualMachineConfiguration") if observed.pool else None
@@ -90,7 +90,7 @@ def runs_windows(spec: Spec, observed: Observed) -> bool:
 
 
 def without_size(body: Record) -> Record:
-    """The body less what says how many nodes it has: a resize is not another pool."""
+    """The body without the properties of the pool's size, which a resize changes."""
     return Record(
         {key: value for key, value in body.items() if POOL.get(key) is not ChangeMethod.SIZE}
     )
@@ -106,7 +106,7 @@ _DEFAULTS = Record(
     taskSchedulingPolicy=Record(nodeFillType="spread"),
     applicationPackageReferences=(),
 )
-"""What a spec that leaves it out wants, as an update says it. Other properties can only be set."""
+"""The values in an update for properties that the spec omits. Others can only be set."""
 _WITHIN: Mapping[str, Record] = {
     "startTask": Record(
         maxTaskRetryCount=0,
@@ -145,9 +145,9 @@ class PoolChange:
 
 
 def pool_change(body: Record, facts: PoolFacts) -> PoolChange | None:
-    """What makes the pool what the spec says now; ``None`` if it was made from the same.
+    """The change that brings a pool up to date with the spec; ``None`` if it is up to date.
 
-    Its size is left out of account: that is the affair of a resize.
+    The size is not compared; a resize changes it.
     """
     wanted = metadata_of(body)
     if facts.metadata.get(DIGEST) == wanted[DIGEST]:
@@ -234,7 +234,7 @@ def _own_changes(body: Record, facts: PoolFacts) -> Iterator[Difference]:
 
 
 def visible(body: Record, facts: PoolFacts) -> Iterator[Difference]:
-    """Every property but its size in which the pool is not what the body says."""
+    """Every property except the size in which the pool differs from the body."""
     yield from differences(without_size(body), facts.properties)
     wanted, there = own_metadata(metadata_of(body)), own_metadata(facts.metadata)
     for name in dict.fromkeys((*wanted, *there)):
@@ -243,7 +243,7 @@ def visible(body: Record, facts: PoolFacts) -> Iterator[Difference]:
 
 
 def _left_out(body: Record, facts: PoolFacts) -> Iterator[Difference]:
-    """What the pool has and the spec says nothing of any more."""
+    """Properties that the pool has and the spec no longer sets."""
     for key, how in POOL.items():
         found, default = facts.properties.get(key), _DEFAULTS.get(key)
         if (

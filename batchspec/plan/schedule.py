@@ -62,7 +62,7 @@ JOB_MANAGER = "jobManagerTask"
 def job_manager_task(
     spec: Spec, observed: Observed, *, windows: bool, problems: Diagnostics
 ) -> Record | None:
-    """The job manager task of a schedule's jobs; ``None``, with an error, if there is not one task.
+    """The job manager task of a schedule's jobs; ``None``, with an error, unless it is one task.
 
     It is ``job_manager_task`` of the spec, otherwise the task of its one stage. The job then ends
     with its last task, not with the job manager task, which may add tasks; and the job manager task

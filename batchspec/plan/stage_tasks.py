@@ -25,7 +25,7 @@ from batchspec.spec import Spec, Stage
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Failed tasks: of ``causes`` and with ``ids`` (lower case), each empty where it is not asked.
+    """Failed tasks: of ``causes`` and with ``ids`` (lower case), each empty for all.
 
     ``jobs`` are the facts of the jobs of the run by id; why a task ended may be why its job did.
     ``alike`` are the ids (lower case) of tasks that count as being of one of the ``causes``: those
@@ -103,11 +103,11 @@ class StageTasks:
 
 
 class _Class(Enum):
-    """What is to become of a task."""
+    """What happens to a task."""
 
     NEW = auto()
     AGAIN = auto()
-    """It was in an earlier job, and did not succeed there; or it needs what runs again."""
+    """It did not succeed in an earlier job, or it needs a task that runs again."""
     CHANGED = auto()
     """The newest task of its item has other work."""
     LOST = auto()
@@ -118,14 +118,14 @@ class _Class(Enum):
     DONE_HERE = auto()
     DONE_BEFORE = auto()
     LEFT_HERE = auto()
-    """It failed in the open job, and was not picked."""
+    """It failed in the open job, and was not selected."""
     LEFT_OUT = auto()
-    """It is missing or failed in an earlier job, and was not picked."""
+    """It is missing or failed in an earlier job, and was not selected."""
 
 
 _SUBMIT = frozenset({_Class.NEW, _Class.AGAIN, _Class.CHANGED, _Class.LOST})
 _STAYS = frozenset({_Class.RETRY, _Class.IN_PROGRESS, _Class.DONE_HERE, _Class.LEFT_HERE})
-"""What is in the open job and stays there."""
+"""Tasks that are in the open job and remain in it."""
 _HERE = _SUBMIT | _STAYS
 _DONE = frozenset({_Class.DONE_HERE, _Class.DONE_BEFORE})
 _KEPT = _DONE | {_Class.IN_PROGRESS}
@@ -133,7 +133,7 @@ _KEPT = _DONE | {_Class.IN_PROGRESS}
 
 @dataclass(frozen=True, slots=True)
 class _Classified:
-    """Where a task stands: ``facts`` are of the newest task of its item, if one counts.
+    """The class of a task: ``facts`` are of the newest task of its item, if one counts.
 
     ``clash`` is the state of a task in the open job that has its id and makes way for it. With
     ``other`` the newest task is of an earlier version.
@@ -147,7 +147,7 @@ class _Classified:
 
 @dataclass(frozen=True, slots=True)
 class TaskClassifier:
-    """Decides what becomes of the tasks of a stage by their facts.
+    """Decides what happens to the tasks of a stage by their facts.
 
     ``by_id``: ids are derived from the work. ``others`` keeps what an earlier version of the
     program has done with the same item. ``rerun``: tasks run that the stage needs, ``blocked``
@@ -177,7 +177,7 @@ class TaskClassifier:
         needed: Iterable[Survey],
         is_lost: Callable[[Task, str, str], bool],
     ) -> TaskClassifier:
-        """The sorter of a stage; ``needed`` are the surveys of those that it needs."""
+        """The classifier of a stage; ``needed`` are the surveys of those that it needs."""
         works = [survey.work for survey in needed]
         return cls(
             index,
@@ -192,7 +192,7 @@ class TaskClassifier:
         )
 
     def place(self, task: Task) -> _Classified:
-        """What becomes of a task."""
+        """What happens to a task."""
         versions = self.index.versions(task.id, task.marks.item)
         for job, facts in versions:
             same = self._is_same(task, facts)
@@ -238,7 +238,7 @@ class TaskClassifier:
         return (_Class.RETRY if here else _Class.AGAIN), False
 
     def _succeeded(self, task: Task, facts: TaskFacts, job: str) -> _Class:
-        """What becomes of a task that has succeeded: it is done, unless something is missing."""
+        """What happens to a task that has succeeded: it is done, unless an output is missing."""
         if self.rerun:
             return _Class.AGAIN
         if self.is_lost(task, facts.marks.work or task.marks.work, job):
@@ -255,7 +255,7 @@ class TaskClassifier:
 
 
 def _same_item(task: Task, facts: TaskFacts) -> bool:
-    """Whether a task was made of the same item with the same content."""
+    """Whether a task was created for the same item with the same content."""
     mine, theirs = task.marks, facts.marks
     return mine.item == theirs.item != "" and mine.content == theirs.content
 
@@ -269,7 +269,7 @@ def state_of(facts: TaskFacts) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What one pass over a stage's tasks comes to.
+    """The result of one pass over a stage's tasks.
 
     ``states`` are of the tasks in the open job that stay, ``clashes`` of those in it that make way
     for one of the same id. ``since`` is when the first of the kept ones was created.
@@ -277,7 +277,7 @@ class Survey:
 
     work: StageTasks
     tasks: Stream[Task]
-    sorter: TaskClassifier | None = None
+    classifier: TaskClassifier | None = None
     states: Counter[str] = field(default_factory=Counter)
     clashes: Counter[str] = field(default_factory=Counter)
     since: datetime | None = None
@@ -285,31 +285,31 @@ class Survey:
     superseded_failed: int = 0
 
     def works(self) -> Iterator[str]:
-        """The digests of the work of all tasks of the run, as they were run or will be."""
+        """The digests of the work of all tasks of the run, finished or to be done."""
         for task in self.tasks:
-            place = self.sorter.place(task) if self.sorter is not None else None
+            place = self.classifier.place(task) if self.classifier is not None else None
             kept = place.facts if place is not None and place.kind in _KEPT else None
             yield (kept.marks.work if kept is not None else "") or task.marks.work
 
     def kept_here(self) -> Iterator[str]:
         """The ids of the tasks in the open job that stay."""
-        if self.sorter is not None:
+        if self.classifier is not None:
             for task in self.tasks:
-                place = self.sorter.place(task)
+                place = self.classifier.place(task)
                 if place.kind in _STAYS and place.facts is not None:
                     yield place.facts.id
 
     def clashing(self) -> Iterator[str]:
-        """The ids of the tasks in the open job that make way for one of the same id."""
-        if self.sorter is not None:
+        """The ids of the tasks in the open job that a new task of the same id replaces."""
+        if self.classifier is not None:
             for task in self.tasks:
-                if self.sorter.place(task).clash:
+                if self.classifier.place(task).clash:
                     yield task.id
 
 
-def survey(stage: Stage, tasks: Stream[Task], sorter: TaskClassifier | None) -> Survey:
+def survey(stage: Stage, tasks: Stream[Task], classifier: TaskClassifier | None) -> Survey:
     total = len(tasks)
-    if sorter is None:
+    if classifier is None:
         ids = FilterMapped(tasks, lambda task: task.id, total)
         return Survey(StageTasks(stage, total, 0, 0, tasks, (), ids), tasks)
     counts: Counter[_Class] = Counter()
@@ -318,7 +318,7 @@ def survey(stage: Stage, tasks: Stream[Task], sorter: TaskClassifier | None) -> 
     since: datetime | None = None
     other = superseded = superseded_failed = failed_before = 0
     for task in tasks:
-        place = sorter.place(task)
+        place = classifier.place(task)
         counts[place.kind] += 1
         if place.clash:
             clashes[place.clash] += 1
@@ -345,10 +345,10 @@ def survey(stage: Stage, tasks: Stream[Task], sorter: TaskClassifier | None) -> 
         total,
         of(_DONE),
         counts[_Class.IN_PROGRESS],
-        FilterMapped(tasks, _picked(sorter, _SUBMIT), of(_SUBMIT)),
-        FilterMapped(tasks, _picked(sorter, frozenset({_Class.RETRY})), counts[_Class.RETRY]),
-        FilterMapped(tasks, _ids_here(sorter), of(_HERE)),
-        FilterMapped(tasks, _ids_elsewhere(sorter), counts[_Class.DONE_BEFORE]),
+        FilterMapped(tasks, _picked(classifier, _SUBMIT), of(_SUBMIT)),
+        FilterMapped(tasks, _picked(classifier, frozenset({_Class.RETRY})), counts[_Class.RETRY]),
+        FilterMapped(tasks, _ids_here(classifier), of(_HERE)),
+        FilterMapped(tasks, _ids_elsewhere(classifier), counts[_Class.DONE_BEFORE]),
         before=counts[_Class.DONE_BEFORE],
         again=counts[_Class.AGAIN],
         changed=counts[_Class.CHANGED],
@@ -358,14 +358,14 @@ def survey(stage: Stage, tasks: Stream[Task], sorter: TaskClassifier | None) -> 
         absent=counts[_Class.LEFT_OUT],
         failed_before=failed_before,
     )
-    return Survey(work, tasks, sorter, states, clashes, since, superseded, superseded_failed)
+    return Survey(work, tasks, classifier, states, clashes, since, superseded, superseded_failed)
 
 
-def _picked(sorter: TaskClassifier, kinds: frozenset[_Class]) -> Callable[[Task], Task | None]:
-    """Takes the tasks of these kinds; one that is in the job has the id that it has there."""
+def _picked(classifier: TaskClassifier, kinds: frozenset[_Class]) -> Callable[[Task], Task | None]:
+    """A function that selects tasks of these kinds; one in the job has its id in the job."""
 
     def pick(task: Task) -> Task | None:
-        place = sorter.place(task)
+        place = classifier.place(task)
         if place.kind not in kinds:
             return None
         if place.kind in _STAYS and place.facts is not None:
@@ -375,16 +375,16 @@ def _picked(sorter: TaskClassifier, kinds: frozenset[_Class]) -> Callable[[Task]
     return pick
 
 
-def _ids_elsewhere(sorter: TaskClassifier) -> Callable[[Task], str | None]:
-    """Takes the ids of the tasks that are done in an earlier job."""
-    return lambda task: task.id if sorter.place(task).kind is _Class.DONE_BEFORE else None
+def _ids_elsewhere(classifier: TaskClassifier) -> Callable[[Task], str | None]:
+    """A function that selects the ids of tasks that are done in an earlier job."""
+    return lambda task: task.id if classifier.place(task).kind is _Class.DONE_BEFORE else None
 
 
-def _ids_here(sorter: TaskClassifier) -> Callable[[Task], str | None]:
-    """Takes the ids of the tasks that are, or will be, in the job."""
+def _ids_here(classifier: TaskClassifier) -> Callable[[Task], str | None]:
+    """A function that selects the ids of tasks that are, or will be, in the job."""
 
     def pick(task: Task) -> str | None:
-        place = sorter.place(task)
+        place = classifier.place(task)
         if place.kind in _STAYS and place.facts is not None:
             return place.facts.id
         return task.id if place.kind in _SUBMIT else None
@@ -394,7 +394,7 @@ def _ids_here(sorter: TaskClassifier) -> Callable[[Task], str | None]:
 
 @dataclass(frozen=True, slots=True)
 class StageTotals:
-    """A stage as the plan counts it.
+    """The numbers of a stage in the plan.
 
     ``total`` is how many tasks the stage has, ``kept`` how many of them succeeded in earlier jobs.
     ``superseded`` tasks in the job are of an earlier version of the spec, have succeeded, and are
@@ -423,7 +423,7 @@ class StageCounts:
 
 
 def stage_totals(stages: Iterable[StageTasks]) -> tuple[StageTotals, ...]:
-    """What a plan knows of the stages; nothing where there is only one."""
+    """The totals of the stages; empty for a single stage."""
     found = tuple(
         StageTotals(work.stage.name, work.total, work.before, work.superseded, work.failed_before)
         for work in stages
@@ -438,7 +438,7 @@ def recorded(totals: Iterable[StageTotals]) -> str:
 
 
 def read_recorded(job: JobFacts, spec: Spec) -> tuple[StageTotals, ...]:
-    """What a job records of the stages of a spec that has several, zeros where it records nothing.
+    """What a job records of the stages of a spec that has several, zeros if it records nothing.
 
     The tasks of a schedule's jobs are submitted by their job manager task and carry no stage.
     """

@@ -1,16 +1,16 @@
-"""Which tasks are still to be done, and in which job: what makes the same command resume.
+"""Which tasks are still to be done, and in which job: with this, the same command resumes a run.
 
-Of the tasks that were ever made of an item, the newest says what has become of it. If its work is
-that of the spec as it is now, it is done when it succeeded, in progress while it waits or runs in
-the open job, tried again there when it failed. All others are submitted: to the open job, or to a
-new one when the last has ended, since a job that has ended takes no tasks. What else the open job
-contains is of an earlier version of the spec, and is ended first.
+Of all tasks of an item, the newest decides. If its work is that of the current spec, it is done if
+it succeeded, in progress while it waits or runs in the open job, and retried there if it failed.
+All others are submitted: to the open job, or to a new one if the last job has ended, since a job
+that has ended takes no tasks. Other tasks in the open job are of an earlier version of the spec,
+and are ended first.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -68,15 +68,15 @@ class EarlierTasks:
 
 @dataclass(frozen=True, slots=True)
 class TaskSets:
-    """All that is to be done. ``job`` is the job's id, ``open_job`` its facts if it exists.
+    """All tasks to be done. ``job`` is the job's id, ``open_job`` its facts if it exists.
 
-    ``whole`` says that the job holds every task of the run; otherwise earlier jobs hold the rest.
-    ``ends`` is the one that makes way for it, ``earlier`` what is ended first. ``finished_earlier``
+    ``whole``: the job contains every task of the run; otherwise earlier jobs contain the rest.
+    ``ends`` is the job that it replaces, ``earlier`` what is ended first. ``finished_earlier``
     tasks of an earlier version have succeeded and stay in the open job.
     ``since`` is when the first of the tasks that are kept was created; ``None`` if none is.
-    ``ended`` is when the last of the earlier jobs ended.
-    ``keeps`` is the digest that the job records where tasks of an earlier version of the spec
-    are kept (:mod:`batchspec.plan.definition`). ``superseded`` counts the changed tasks whose
+    ``ended`` is when the last of the earlier jobs ended. ``keeps`` is the digest that the job
+    records if tasks of an earlier version of the spec are kept
+    (:func:`~batchspec.plan.identity.run_definition`). ``superseded`` counts the changed tasks whose
     earlier version ``(succeeded, failed)``. ``works`` are the digests of the work of all tasks of
     the run, ``read`` the containers (keys) that tasks to be done read as a whole.
     ``manager_pending``: the spec has no stages, and its job manager task has not succeeded yet.
@@ -145,28 +145,26 @@ def build_task_sets(
     ends: ReplacedJob | None = None,
     read: frozenset[str] = frozenset(),
 ) -> TaskSets:
-    """The work that is left, or ``only`` these failed tasks of it and what depends on them.
+    """The tasks that are left, or ``only`` these failed tasks and what depends on them.
 
-    ``again`` leaves all that was done out of account. ``ends`` is an open job that takes none of
-    it; its tasks that have not succeeded are submitted again. ``read`` are containers (keys) that
-    tasks to be done read as a whole: what was written there is needed.
+    ``again``: finished tasks run again. ``ends`` is an open job that takes no more tasks; those in
+    it that have not succeeded are submitted again. ``read`` are containers (keys) that tasks to be
+    done read as a whole: what was written there is needed.
     """
     open_job = None if again or ends is not None else newest_open(observed)
     known = None if again or observed.tasks is None or not len(observed.tasks) else observed.tasks
     defined = run_definition(spec, observed) if known is not None else ""
     others = only is not None or (defined != "" and defined in _kept_versions(observed))
     is_lost = _losses(spec, observed, read, windows=windows)
-    surveys: dict[str, Survey] = {}
-    for stage in _in_order(spec.stages):
-        tasks = expand(spec, stage, observed, windows=windows)
-        sorter = None
-        if known is not None:
-            needed = [surveys[name] for name in stage.needs]
-            sorter = TaskClassifier.of(
-                stage, known, open_job, only, others=others, needed=needed, is_lost=is_lost
-            )
-        surveys[stage.name] = survey(stage, tasks, sorter)
-    found = tuple(surveys[stage.name] for stage in spec.stages)
+
+    def classifier(stage: Stage, needed: Sequence[Survey]) -> TaskClassifier | None:
+        if known is None:
+            return None
+        return TaskClassifier.of(
+            stage, known, open_job, only, others=others, needed=needed, is_lost=is_lost
+        )
+
+    found = _surveys(spec, observed, classifier, windows=windows)
     if not (reads := _read(found)) <= read:
         # What other tasks have written there is needed, and may be gone.
         return build_task_sets(
@@ -178,25 +176,10 @@ def build_task_sets(
             ends=ends,
             read=read | reads,
         )
-    stages = tuple(each.work for each in found)
-    job = open_job.id if open_job is not None else _next_id(spec, observed.jobs)
-    earlier_jobs = len(observed.jobs) > (open_job is not None)
-    done_before = any(stage.done for stage in stages) and earlier_jobs
-    whole = scope_is_whole(open_job) if open_job is not None else not (done_before or only)
-    work = TaskSets(
-        job,
-        open_job,
-        whole,
-        stages,
-        ends,
-        ended=max((job.ended for job in observed.jobs if job.ended is not None), default=None),
-        since=min((s.since for s in found if s.since is not None), default=None),
-        keeps=defined if any(stage.other for stage in stages) else "",
-        superseded=(
-            sum(each.superseded for each in found),
-            sum(each.superseded_failed for each in found),
-        ),
-        works=_Works(found),
+    work = replace(
+        _task_sets(spec, observed, open_job, found, part=only is not None),
+        ends=ends,
+        keeps=defined if any(each.work.other for each in found) else "",
         read=reads,
         manager_pending=_is_manager_pending(spec, observed, again=again or ends is not None),
     )
@@ -208,6 +191,53 @@ def build_task_sets(
     way = ReplacedJob(open_job, "")
     rest = build_task_sets(spec, observed, windows=windows, only=only, ends=way, read=read)
     return replace(rest, earlier=work.earlier)
+
+
+def _surveys(
+    spec: Spec,
+    observed: Observed,
+    classifier: Callable[[Stage, Sequence[Survey]], TaskClassifier | None],
+    *,
+    windows: bool,
+) -> tuple[Survey, ...]:
+    """The tasks of each stage, in the order of the spec.
+
+    ``classifier`` receives a stage and the surveys of the stages that it needs.
+    """
+    surveys: dict[str, Survey] = {}
+    for stage in _in_order(spec.stages):
+        tasks = expand(spec, stage, observed, windows=windows)
+        needed = [surveys[name] for name in stage.needs]
+        surveys[stage.name] = survey(stage, tasks, classifier(stage, needed))
+    return tuple(surveys[stage.name] for stage in spec.stages)
+
+
+def _task_sets(
+    spec: Spec,
+    observed: Observed,
+    open_job: JobFacts | None,
+    found: tuple[Survey, ...],
+    *,
+    part: bool,
+) -> TaskSets:
+    """The tasks that were found, and the job for them; ``part`` of them if a user selected some."""
+    stages = tuple(each.work for each in found)
+    job = open_job.id if open_job is not None else _next_id(spec, observed.jobs)
+    earlier_jobs = len(observed.jobs) > (open_job is not None)
+    done_before = any(stage.done for stage in stages) and earlier_jobs
+    return TaskSets(
+        job,
+        open_job,
+        scope_is_whole(open_job) if open_job is not None else not (done_before or part),
+        stages,
+        ended=max((job.ended for job in observed.jobs if job.ended is not None), default=None),
+        since=min((s.since for s in found if s.since is not None), default=None),
+        superseded=(
+            sum(each.superseded for each in found),
+            sum(each.superseded_failed for each in found),
+        ),
+        works=_Works(found),
+    )
 
 
 def _is_manager_pending(spec: Spec, observed: Observed, *, again: bool) -> bool:
@@ -236,10 +266,10 @@ def only_manager(spec: Spec) -> bool:
 def _losses(
     spec: Spec, observed: Observed, read: frozenset[str], *, windows: bool
 ) -> Callable[[Task, str, str], bool]:
-    """Answers whether what a task wrote is needed and gone; see :class:`TaskClassifier`.
+    """A function: whether what a task wrote is needed and gone; see :class:`TaskClassifier`.
 
-    Results are needed unless they are on this disk, as the receipt of that job or of a later one
-    says. So are required outputs, which such a receipt says were complete.
+    Results and required outputs are needed unless the receipt of that job, or of a later one,
+    records them as complete on this disk.
     """
     results = frozenset(result.container for result in spec.results)
     written = Written(spec, observed.containers)
@@ -317,7 +347,7 @@ def _with_earlier(
     in_progress = sum(each.states["active"] + each.states["running"] for each in found)
     kept = in_progress + sum(stage.done for stage in work.stages)
     needed = {name for stage in work.stages for name in stage.stage.needs}
-    # What waits for an id that is made again must not find the join of its first making.
+    # A join for an id that is submitted again must not be the join of the earlier submission.
     crossed = any(each.clashes and each.work.stage.name in needed for each in found)
     failed = max(0, states["failed"])
     # Of another client's task whose id is needed, no state is counted above.

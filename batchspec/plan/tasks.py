@@ -210,8 +210,8 @@ class TaskFactory:
             made = command_line(self._stage.command, scope, windows=self._windows)
         filled = self._fill(scope) if self._fill else self._body
         assert isinstance(filled, Record)
-        said = filled.get("displayName")
-        shown = said if isinstance(said, str) else words_of(self._stage.name, item)
+        given = filled.get("displayName")
+        shown = given if isinstance(given, str) else words_of(self._stage.name, item)
         body = {"id": name, "commandLine": made, **filled, "displayName": marks.named(shown)}
         if outputs := filled.get("outputFiles"):
             body["outputFiles"] = stamped(self._placed(outputs), marks.work)
@@ -311,7 +311,7 @@ def container_resource(container: str) -> Record:
 
 
 def _all_work(tasks: Expansion) -> str:
-    """A digest of what tasks compute. A generated id says it."""
+    """A digest of the work of tasks. A generated id contains that of its task."""
     hasher = hashlib.sha256()
     for task in tasks:
         hasher.update(task.id.encode() + b"\n")

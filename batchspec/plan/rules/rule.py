@@ -31,19 +31,19 @@ class RuleContext:
 
     @property
     def pool(self) -> Record:
-        """The properties of the pool that tasks run on: as wanted, or as found."""
+        """The properties of the pool that tasks run on: of the spec, or of the existing pool."""
         if not self.existing:
             return self.body
         return self.observed.pool.properties if self.observed.pool is not None else Record()
 
     @property
     def known(self) -> bool:
-        """Whether there is anything to be known of the pool."""
+        """Whether the properties of the pool are known."""
         return not self.existing or self.observed.pool is not None
 
     @property
     def machine(self) -> Record:
-        """What its nodes are made of."""
+        """The VirtualMachineConfiguration of the pool."""
         return record(self.pool.get("virtualMachineConfiguration"))
 
     @property
@@ -58,7 +58,7 @@ class RuleContext:
 
     @property
     def targets(self) -> tuple[int, int]:
-        """How many dedicated and Spot nodes a pool has that does not scale itself."""
+        """The target numbers of dedicated and Spot nodes of a pool of fixed size."""
         if self.existing and (facts := self.observed.pool) is not None:
             return facts.target_dedicated, facts.target_spot
         dedicated, spot = self.body.get("targetDedicatedNodes"), self.body.get(_SPOT)
@@ -66,27 +66,27 @@ class RuleContext:
 
     @property
     def spot(self) -> bool:
-        """Whether nodes of the pool may be taken away; of others' formulas, whether one asks so."""
+        """Whether the pool has Spot nodes; with a formula, whether it sets their number."""
         if self.scales:
             return "$TargetLowPriorityNodes" in _text(self.pool.get("autoScaleFormula"))
         return self.targets[1] > 0
 
     @property
     def least(self) -> int:
-        """How many nodes there are however little there is to do; of others' formulas, 0."""
+        """The smallest number of nodes; 0 with a custom formula."""
         bounds = scale_bounds(_text(self.pool.get("autoScaleFormula"))) if self.scales else None
         return sum(self.targets) if not self.scales else bounds[0] if bounds is not None else 0
 
     @property
     def most(self) -> int | None:
-        """How many nodes there can be; ``None`` if it depends on a custom formula."""
+        """The largest number of nodes; ``None`` if it depends on a custom formula."""
         if not self.scales:
             return sum(self.targets)
         bounds = scale_bounds(_text(self.pool.get("autoScaleFormula")))
         return bounds[1] if bounds is not None else None
 
     def at_pool(self, *keys: str) -> Place:
-        """Where the first of these keys of the pool is written, or the pool itself."""
+        """The position of the first of these keys of the pool, or that of the pool."""
         found = self.spec.place(*(f"pool.{key}" for key in keys))
         return found or self.spec.pool.where
 
@@ -104,12 +104,12 @@ _SPOT = "targetLowPriorityNodes"
 
 
 def record(value: Value) -> Record:
-    """An object, or an empty one where there is none."""
+    """The value if it is an object, otherwise an empty object."""
     return value if isinstance(value, Record) else Record()
 
 
 def records(value: Value) -> Iterator[Record]:
-    """The objects of a list; nothing where there is none."""
+    """The objects of a list; none if the value is not a list."""
     yield from (item for item in _list(value) if isinstance(item, Record))
 
 
@@ -118,7 +118,7 @@ def _list(value: Value) -> tuple[Value, ...]:
 
 
 def number(value: Value, default: int) -> int:
-    """A whole number, or the default where there is none."""
+    """The value if it is a whole number, otherwise the default."""
     return value if isinstance(value, int) and not isinstance(value, bool) else default
 
 
