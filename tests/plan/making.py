@@ -1,4 +1,4 @@
-"""Specs and observations put together by hand, for what a spec's text would only hide."""
+"""Specs and observed facts created directly, where the text of a spec would distract."""
 
 from __future__ import annotations
 

@@ -1,37 +1,35 @@
-"""A situation written down: a spec, the files beside it, and the account as it is found.
+"""A situation as a YAML file: a spec, the files beside it, and the state of the account.
 
-A case is a YAML file with ``about`` (a sentence) and, all optional:
+A case has ``about`` (a sentence) and these optional keys:
 
-``spec``       the spec's text; left out, a small one with three inputs
-``change``     texts to replace in the spec, old to new
-``files``      more files beside the spec, path to text; ``null`` takes one away
-``containers`` key to ``{by: SPEC, users: [SPEC], blobs: {NAME: TEXT}, work: DIGEST}``;
-               ``as_uploaded`` adds the spec's files, ``work`` wrote the blobs
-``before``     ``{change, files}``: what was different when the pool and the jobs were made; texts
-               to replace in the spec of now, and files as they were
-``pool``       ``{by, state, nodes, metadata, set: {REST name: value}}``: the pool as it was made,
-               with what somebody set since; ``nodes`` are those it has, if not what it should;
-               ``errors`` are ``[code, message]`` of its last resize; ``states`` counts the nodes
-               by state
-``jobs``       a list of ``{id, state, by, scope, reason, keeps, foreign, set, tasks}``, tasks as
-               ``{STAGE: [STATE, ...]}``, the oldest first; ``applied_by`` (``user@host``) is who
-               did so from elsewhere, with ``keeps`` a retry kept tasks for the spec of now,
-               ``foreign`` is how many tasks another client has added; a state is ``active``,
-               ``running``, ``done``, ``failed``, or ``null``
-               (absent)
-``schedule``   ``{by, state, applied_by, set}``: the job schedule as it was made, with what somebody
-               set since
-``receipt``    ``{job, files, missing}``
-``command``    ``attach``, ``download``, ``detach``, ``retry`` or ``destroy`` instead of ``plan``
-``target``     ``local`` (if left out) or ``azure``
-``variables``  what is set with --var
-``applications`` the versions of application packages, by application
-``usage``      ``{pools, jobs}``: how many the account has
-``longest_sas`` for how many hours an address can be signed; left out, any number
-``occupied``   the folders of results that hold other files
-``unwritable`` why no file can be made in the folders of results
-``options``     ``{rerun, replace: [pool, job], step}``: what was asked for on the command line;
-               ``files: false``: those of the spec are not on this machine
+``spec``         text of the spec; by default a small one with three inputs
+``change``       replacements in the text of the spec, old to new
+``files``        more files beside the spec, path to text; ``null`` removes one
+``containers``   key to ``{by: SPEC, users: [SPEC], blobs: {NAME: TEXT}, work: DIGEST}``;
+                 ``as_uploaded`` adds the spec's files, ``work`` is the stamp of the blobs
+``before``       ``{change, files}``: differences of the spec and its files when the pool and the
+                 jobs were created
+``pool``         ``{by, state, nodes, metadata, set: {REST name: value}}``: the pool as created;
+                 ``set`` are later changes, ``nodes`` the current number, by default the target;
+                 ``errors`` are ``[code, message]`` of its last resize; ``states`` counts the nodes
+                 by state
+``jobs``         a list of ``{id, state, by, scope, reason, keeps, foreign, set, tasks}``, tasks as
+                 ``{STAGE: [STATE, ...]}``, the oldest first; ``applied_by`` (``user@host``) is
+                 another client; ``keeps``: a retry kept tasks for the current spec; ``foreign`` is
+                 the number of tasks that another client added; a state is ``active``,
+                 ``running``, ``done``, ``failed``, or ``null`` (absent)
+``schedule``     ``{by, state, applied_by, set}``: the job schedule as created, with later changes
+``receipt``      ``{job, files, missing}``
+``command``      ``attach``, ``download``, ``detach``, ``retry`` or ``destroy`` instead of ``plan``
+``target``       ``local`` (default) or ``azure``
+``variables``    values of ``--var``
+``applications`` versions of application packages, by application
+``usage``        ``{pools, jobs}``: their number in the account
+``longest_sas``  the longest lifetime of a signature in hours; unlimited by default
+``occupied``     whether folders of results contain other files
+``unwritable``   why no file can be created in folders of results
+``options``      ``{rerun, replace: [pool, job], step}``: options of the command line;
+                 ``files: false``: the files of the spec are on another machine
 """
 
 from __future__ import annotations
@@ -151,7 +149,7 @@ _STATES: Mapping[str, tuple[str, bool | None]] = {
 
 @dataclass(frozen=True)
 class Situation:
-    """What a case comes to."""
+    """The values of a case."""
 
     spec: Spec
     observed: Observed
@@ -172,9 +170,9 @@ def situation(case: Mapping[str, Any], folder: Path) -> Iterator[Situation]:
         earlier = _changed(text, before.get("change", {}))
         then = folder / "before"
         with _written(earlier, {**files, **before.get("files", {})}, then, variables) as found:
-            was, held = found
-            made = Situation(was, _bare(case, was, held))
-            yield Situation(spec, _observed(case, spec, spool, made))
+            earlier_spec, earlier_spool = found
+            created = Situation(earlier_spec, _bare(case, earlier_spec, earlier_spool))
+            yield Situation(spec, _observed(case, spec, spool, created))
 
 
 def _changed(text: str, changes: Mapping[str, str]) -> str:
@@ -188,7 +186,7 @@ def _changed(text: str, changes: Mapping[str, str]) -> str:
 def _written(
     text: str, files: Mapping[str, str | None], folder: Path, variables: Mapping[str, str]
 ) -> Iterator[tuple[Spec, Spool]]:
-    """A spec with files beside it, read."""
+    """A spec with files beside it, written to ``folder`` and read."""
     folder.mkdir(exist_ok=True)
     path = folder / "demo.yaml"
     path.write_text(text, encoding="utf-8")
@@ -205,7 +203,7 @@ def _written(
 
 
 def _bare(case: Mapping[str, Any], spec: Spec, spool: Spool) -> Observed:
-    """An account with containers and images alone."""
+    """An account with containers and images only."""
     given = case.get("containers", {})
     return Observed(
         account=AccountNames(case.get("target", "local"), "batch", "storage"),
@@ -229,27 +227,27 @@ def _bare(case: Mapping[str, Any], spec: Spec, spool: Spool) -> Observed:
 def _observed(
     case: Mapping[str, Any], spec: Spec, spool: Spool, earlier: Situation | None
 ) -> Observed:
-    """The account; what was made earlier was made of ``earlier``."""
+    """The account; pool, jobs and schedule were created from ``earlier``, if it is not ``None``."""
     observed = _bare(case, spec, spool)
-    made = earlier or Situation(spec, observed)
+    created = earlier or Situation(spec, observed)
     if "pool" in case:
-        observed = replace(observed, pool=_pool(case["pool"], made.spec, made.observed))
+        observed = replace(observed, pool=_pool(case["pool"], created.spec, created.observed))
     if "jobs" in case:
-        jobs = tuple(_job(job, n, made) for n, job in enumerate(case["jobs"]))
-        told = {KEEPS: run_definition(spec, observed)}
+        jobs = tuple(_job(job, n, created) for n, job in enumerate(case["jobs"]))
+        recorded = {KEEPS: run_definition(spec, observed)}
         jobs = tuple(
-            replace(job, metadata={**job.metadata, **told}) if given.get("keeps") else job
+            replace(job, metadata={**job.metadata, **recorded}) if given.get("keeps") else job
             for job, given in zip(jobs, case["jobs"], strict=True)
         )
         observed = replace(observed, jobs=jobs)
-        _put_tasks(case["jobs"], made.spec, made.observed, spool)
+        _put_tasks(case["jobs"], created.spec, created.observed, spool)
     if "schedule" in case:
-        found = _schedule(case["schedule"], made.spec, made.observed)
+        found = _schedule(case["schedule"], created.spec, created.observed)
         observed = replace(observed, schedule=found)
     if "receipt" in case:
-        named = case["receipt"]["job"]
-        made_at = {job.id: receipt_name(job.id, job.created) for job in observed.jobs}
-        given = {**case["receipt"], "job": made_at.get(named, named)}
+        job_id = case["receipt"]["job"]
+        names = {job.id: receipt_name(job.id, job.created) for job in observed.jobs}
+        given = {**case["receipt"], "job": names.get(job_id, job_id)}
         observed = replace(observed, receipt=Receipt(**given))
     return replace(observed, tasks=spool.tasks())
 
@@ -293,8 +291,8 @@ def _pool(given: Mapping[str, Any], spec: Spec, observed: Observed) -> PoolFacts
     return replace(facts, node_states=given.get("states", {}))
 
 
-def _job(given: Mapping[str, Any], number: int, made: Situation) -> JobFacts:
-    spec, observed = made.spec, made.observed
+def _job(given: Mapping[str, Any], number: int, created: Situation) -> JobFacts:
+    spec, observed = created.spec, created.observed
     work = build_task_sets(spec, observed, windows=runs_windows(spec, observed))
     body = job_body(spec, observed, work, pool_body(spec, observed, Diagnostics()))
     state = given.get("state", "active")
@@ -329,7 +327,7 @@ def _schedule(given: Mapping[str, Any], spec: Spec, observed: Observed) -> Sched
 
 
 def _as_found(body: Record, given: Mapping[str, Any]) -> Record:
-    """A body as the account would show it: signed URLs, with what the case sets."""
+    """A body as the account returns it: with signed URLs, and the changes of the case."""
     plain = thaw(
         body, lambda text: text.resolve(lambda u: f"http://s/{u.container}/{u.blob}?sig=x")
     )

@@ -1,4 +1,4 @@
-"""A good spec with something wrong in it, made into tasks: told with a place, or tasks."""
+"""A valid spec with random changes: either a diagnostic with a position, or tasks."""
 
 from __future__ import annotations
 

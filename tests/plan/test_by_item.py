@@ -1,4 +1,4 @@
-"""Numbers, durations and choices that differ from task to task: read as those written out are."""
+"""Numbers, durations and enumerations that differ from task to task, given by templates."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def spec(
 
 
 def bodies(found: Spec) -> list[dict[str, Any]]:
-    """What goes to the service for each task, with URLs as they are shown."""
+    """The body of each task, with URLs without their signatures."""
     tasks = expand(found, found.stages[0], WORLD, windows=False)
     shown = [thaw(task.body, lambda text: text.shown) for task in tasks]
     return [body for body in shown if isinstance(body, dict)]
 
 
-def told(found: Spec) -> tuple[Diagnostic, ...]:
+def errors_of(found: Spec) -> tuple[Diagnostic, ...]:
     return check_tasks(found, found.stages[0], WORLD, windows=False)
 
 
@@ -146,32 +146,32 @@ def each(*values: Any, **members: Any) -> dict[str, Any]:
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )
-def test_each_task_has_its_own(
+def test_each_task_has_its_own_value(
     member: dict[str, Any], values: list[Any], path: str, expected: list[Any], tmp_path: Path
 ) -> None:
     found = spec(tmp_path, each(*values, **member))
-    assert told(found) == ()
+    assert errors_of(found) == ()
     made: list[Any] = bodies(found)
     for step in path.split("."):
         made = [body[int(step)] if step.isdigit() else body[step] for body in made]
     assert made == expected
 
 
-def test_exit_codes_act_on_the_job_where_it_lets_them(tmp_path: Path) -> None:
+def test_exit_codes_act_on_the_job_if_it_allows_job_actions(tmp_path: Path) -> None:
     stage = each("terminate", "satisfy", exit_codes={"default": "{{ value }}"})
     found = spec(tmp_path, stage, {"on_task_failure": "terminate"})
     assert [body["exitConditions"]["default"] for body in bodies(found)] == [
         {"jobAction": "terminate"},
         {"jobAction": "none", "dependencyAction": "satisfy"},
     ]
-    (problem,) = told(spec(tmp_path, stage))
+    (problem,) = errors_of(spec(tmp_path, stage))
     assert problem.summary == "`default` must be `satisfy` or `block`, not the string `terminate`"
     with pytest.raises(SpecError) as caught:
         spec(tmp_path, each("none", exit_codes={3: {"job_action": "{{ value }}"}}))
     assert [problem.code for problem in caught.value.problems] == ["no-job-action"]
 
 
-def test_outputs_that_do_not_differ_are_spelled_out_as_ever(tmp_path: Path) -> None:
+def test_outputs_that_do_not_differ_are_expanded(tmp_path: Path) -> None:
     outputs = [
         {"files": "a*", "container": "output", "when": "{{ value }}"},
         {"files": "b*", "container": "output"},
@@ -245,20 +245,20 @@ def test_what_config_prints_makes_the_same_tasks(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_is_no_such_value_is_told_where_it_stands(
+def test_invalid_values_are_reported_with_their_position(
     member: dict[str, Any], value: Any, summary: str, fix: str, tmp_path: Path
 ) -> None:
     found = spec(tmp_path, each(1, value, **member))
-    problem = told(found)[-1]
+    problem = errors_of(found)[-1]
     assert (problem.summary, problem.fix) == (summary, fix)
     assert problem.where is not None
     line = found.path.read_text("utf-8").splitlines()[problem.where.line - 1]
     assert line[problem.where.column - 1 :] == line.partition(": ")[2]
 
 
-def test_slots_that_no_node_has_are_told(tmp_path: Path) -> None:
+def test_more_slots_than_a_node_has_are_reported(tmp_path: Path) -> None:
     found = spec(tmp_path, each(1, 8, id="each-{{ value }}", slots="{{ value }}"))
-    (problem,) = told(found)
+    (problem,) = errors_of(found)
     assert problem.summary == "task each-8 requires 8 slots, and a node has 4"
     assert problem.fix == "Add `task_slots_per_node: 8` to the pool."
     assert problem.where is not None
@@ -266,12 +266,12 @@ def test_slots_that_no_node_has_are_told(tmp_path: Path) -> None:
 
 
 def test_the_item_is_named(tmp_path: Path) -> None:
-    (problem,) = told(spec(tmp_path, each(1, "two", slots="{{ value }}")))
+    (problem,) = errors_of(spec(tmp_path, each(1, "two", slots="{{ value }}")))
     assert problem.detail == "With index 1: 'two'."
 
 
 LITERALS = st.one_of(
-    st.integers(-3, 4),  # a node has 4 slots, and more of them is told elsewhere
+    st.integers(-3, 4),  # a node has 4 slots, and another test checks larger numbers
     st.booleans(),
     st.sampled_from(["1", "0", "", "x", "2h", "30m", "1:30", "true", "none", "Admin", "admin"]),
     st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=4).filter(
@@ -289,7 +289,7 @@ PLACES: tuple[tuple[str, ...], ...] = (
 
 @settings(max_examples=30, deadline=None)
 @given(st.sampled_from(PLACES), LITERALS)
-def test_a_value_of_a_task_is_read_as_a_parameter_is(
+def test_a_value_of_a_task_is_parsed_like_a_parameter(
     tmp_path_factory: pytest.TempPathFactory, place: tuple[str, ...], value: object
 ) -> None:
     """The same value, once for all tasks and once for each: the same body, or the same problem."""
@@ -304,7 +304,7 @@ def outcome(folder: Path, place: tuple[str, ...], value: object, name: str) -> o
     stage = each(value, id="one-{{ index }}", **member)
     try:
         found = spec(folder, stage, parameters={"shared": {"default": value}})
-        problems = told(found)
+        problems = errors_of(found)
     except SpecError as error:
         problems = error.problems
     return [(problem.code, problem.summary, problem.fix) for problem in problems] or bodies(found)

@@ -1,4 +1,4 @@
-"""The table of what can be changed, held against the SDK, and what a plan makes of it."""
+"""The table of changeable properties, compared with the SDK and the service's documentation."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_every_property_has_a_row(table: dict[str, ChangeMethod], created: Any) 
     assert set(table) == wire(created)
 
 
-def test_what_is_updated_is_what_the_sdk_updates() -> None:
+def test_updated_properties_are_those_of_the_sdk() -> None:
     for table, model in (
         (POOL, models.BatchPoolUpdateOptions),
         (SCHEDULE, models.BatchJobScheduleUpdateOptions),
@@ -49,7 +49,7 @@ def test_what_is_updated_is_what_the_sdk_updates() -> None:
     assert updated == wire(models.BatchJobUpdateOptions) - {"poolInfo"}
 
 
-def test_what_takes_an_empty_pool_says_so_in_the_sdk() -> None:
+def test_properties_of_empty_pools_are_documented_in_the_sdk() -> None:
     text = " ".join((models.BatchPoolUpdateOptions.__doc__ or "").split())
     for name, on_wire in names(models.BatchPoolUpdateOptions).items():
         said = text.partition(f":ivar {name}: ")[2].partition(":ivar ")[0]
@@ -65,7 +65,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "openapi"
     [(POOL, "PoolPatchParameter", set()), (JOB, "JobPatchParameter", {"poolInfo"})],
     ids=["pool", "job"],
 )
-def test_what_is_updated_is_what_the_service_documents(
+def test_updated_properties_are_documented_by_the_service(
     table: dict[str, ChangeMethod], definition: str, more: set[str]
 ) -> None:
     described = SHARED / "BatchService-2025-06-01.derived.json"
@@ -75,7 +75,7 @@ def test_what_is_updated_is_what_the_service_documents(
     assert {name for name, how in table.items() if how in UPDATED} == set(found) - more
 
 
-def test_nodes_restart_for_what_the_service_documents() -> None:
+def test_nodes_restart_for_documented_properties() -> None:
     """Those of the pool's properties that its nodes have from their start."""
     described = SHARED / "BatchService-2025-06-01.derived.json"
     if not described.exists():

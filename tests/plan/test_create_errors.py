@@ -47,7 +47,7 @@ def test_every_code_has_a_finding_or_a_reason() -> None:
         assert not {"client", "service"} <= row.keys(), code
 
 
-def test_the_findings_exist_and_are_found_where_it_says() -> None:
+def test_the_findings_exist_and_are_raised_by_the_named_command() -> None:
     offline = set(found_by_validate())
     for code, row in ROWS.items():
         assert set(row.get("validate", ())) <= offline, code

@@ -1,4 +1,4 @@
-"""Keys that come twice are found, in memory and on disk alike."""
+"""Duplicate keys are found, in memory and on disk alike."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def plainly(keys: list[str]) -> set[tuple[int, int]]:
 
 
 @given(st.lists(st.text(max_size=2), max_size=60), st.integers(1, 70))
-def test_each_repeat_is_found_with_the_first_of_its_key(keys: list[str], held: int) -> None:
+def test_each_duplicate_is_found_with_the_first_of_its_key(keys: list[str], held: int) -> None:
     found = list(duplicates(keys, held=held))
     assert set(found) == plainly(keys)
     assert len(found) == len(set(found))
 
 
-def test_what_is_on_disk_is_gone_afterwards(tmp_path: Path) -> None:
+def test_temporary_files_are_deleted(tmp_path: Path) -> None:
     assert list(duplicates(map(str, [*range(50), 7]), folder=tmp_path, held=10)) == [(7, 50)]
     assert list(tmp_path.iterdir()) == []
 
@@ -35,6 +35,6 @@ def peak(folder: str) -> int:
     return tracemalloc.get_traced_memory()[1]
 
 
-def test_many_keys_are_not_held(tmp_path: Path) -> None:
+def test_many_keys_need_bounded_memory(tmp_path: Path) -> None:
     program = f"from {__name__} import peak; print(peak({str(tmp_path)!r}))"
     assert printed_number(program) < 1_000_000

@@ -1,4 +1,4 @@
-"""What failures have in common: the last significant line, without what varies."""
+"""Signatures of failures: the last significant line, without the parts that vary."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Exception in thread "main" java.lang.IllegalStateException: no row 17
         (" \n\t\n", ""),
     ],
 )
-def test_the_last_line_that_says_what_went_wrong(text: str, line: str) -> None:
+def test_the_last_line_that_describes_the_error(text: str, line: str) -> None:
     assert last_line(text) == line
 
 
@@ -55,7 +55,7 @@ def test_the_last_line_that_says_what_went_wrong(text: str, line: str) -> None:
         ("out/a/b.txt is empty", "out/c/d/e.txt is empty"),
     ],
 )
-def test_what_varies_is_masked(one: str, other: str) -> None:
+def test_varying_parts_are_masked(one: str, other: str) -> None:
     assert signature(one) == signature(other)
 
 
@@ -67,7 +67,7 @@ def test_what_varies_is_masked(one: str, other: str) -> None:
         ("java.io.IOException: x", "java.lang.Error: x"),
     ],
 )
-def test_what_tells_failures_apart_is_not(one: str, other: str) -> None:
+def test_distinguishing_parts_are_not_masked(one: str, other: str) -> None:
     assert signature(one) != signature(other)
 
 
@@ -87,5 +87,5 @@ def test_the_parts_of_a_single_id_are_words_like_others() -> None:
 
 
 @pytest.mark.parametrize("text", ["\xff\x00\x01", "\ufffd" * 5000, "x" * 100_000, "\x1b[31mred"])
-def test_bytes_that_are_no_text_do_no_harm(text: str) -> None:
+def test_bytes_that_are_not_text_are_accepted(text: str) -> None:
     assert len(signature(text)) <= 200

@@ -337,7 +337,7 @@ cleanup: {pool: never}
     return read_spec(path)
 
 
-def test_no_signature_is_shown_that_was_sas_ends_early() -> None:
+def test_sas_ends_early_shows_no_signature() -> None:
     """``signature-handed-in.yaml`` has one, marked."""
     goldens = [path.read_text("utf-8") for path in GOLDENS]
     assert any("[sas-ends-early]" in text for text in goldens)

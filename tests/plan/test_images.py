@@ -55,7 +55,7 @@ def test_all_others_boot_the_first(size: str) -> None:
     assert chosen("windowsserver-2022", size) == "2022-datacenter"
 
 
-def test_what_is_there_in_one_generation_is_taken() -> None:
+def test_the_only_generation_is_chosen() -> None:
     assert chosen("ubuntu-hpc-2204", "standard_d2s_v5") == "2204"
 
 

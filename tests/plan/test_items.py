@@ -1,4 +1,4 @@
-"""What tasks are made of: every form of ``for_each``, in order, counted and not held."""
+"""The items of a stage: every form of ``for_each``, in order, counted and streamed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_without_for_each_there_is_one() -> None:
     assert made(Once()) == [Item({})]
 
 
-def test_each_file_with_all_that_is_known_of_it() -> None:
+def test_each_file_with_its_variables() -> None:
     first, _, third, *_ = made(EachFile("input"))
     file = third.variables["file"]
     assert isinstance(file, dict)
@@ -76,7 +76,7 @@ def test_each_file_with_all_that_is_known_of_it() -> None:
         (("*.TXT",), []),
     ],
 )
-def test_match_looks_at_the_name_or_the_path(match: tuple[str, ...], expected: list[str]) -> None:
+def test_match_compares_the_name_or_the_path(match: tuple[str, ...], expected: list[str]) -> None:
     assert names(EachFile("input", match)) == [[name] for name in expected]
 
 
@@ -118,7 +118,7 @@ axis = st.lists(st.integers(0, 3), min_size=1, max_size=4, unique=True).map(tupl
 
 
 @given(st.dictionaries(st.sampled_from("abc"), axis, min_size=1), st.integers(0, 3))
-def test_a_matrix_is_the_product_less_what_is_excluded(
+def test_a_matrix_is_the_product_without_excluded_combinations(
     axes: dict[str, tuple[Value, ...]], out: int
 ) -> None:
     matrix = Matrix(tuple(axes.items()), exclude=(Record(a=out),))
@@ -126,7 +126,7 @@ def test_a_matrix_is_the_product_less_what_is_excluded(
     assert variables(matrix) == [c for c in expected if c.get("a") != out]
 
 
-def test_an_axis_may_be_long_and_is_not_held() -> None:
+def test_a_long_axis_is_streamed() -> None:
     endless = NumberRange(0, 10**12)
     it = stage(for_each=Matrix((("a", endless), ("b", endless))))
     stream = items(spec(it), it, observed())

@@ -1,4 +1,4 @@
-"""What counts as uploaded: a blob of the same size and the same MD5."""
+"""A file is uploaded if a blob has the same size and the same MD5."""
 
 from __future__ import annotations
 

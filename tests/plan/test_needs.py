@@ -1,4 +1,4 @@
-"""Waiting for a stage: every task of it is waited for, within the service's limits."""
+"""``needs``: tasks wait for every task of a stage, within the service's limits."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_join_runs_in_a_container_where_its_stage_does() -> None:
     )
 
 
-def test_what_a_task_waits_for_by_itself_is_kept() -> None:
+def test_own_dependencies_of_a_task_are_kept() -> None:
     body = Record(dependsOn=Record(taskIds=("mine",), taskIdRanges=(Record(start=1, end=2),)))
     made = linked([MAP, REDUCE], {"map": Many("map", 1), "reduce": Many("reduce", 1, body)})
     task = made["reduce"][0]
@@ -137,7 +137,7 @@ def test_what_a_task_waits_for_by_itself_is_kept() -> None:
     assert depends["taskIdRanges"] == (Record(start=1, end=2),)
 
 
-def test_nothing_is_waited_for_where_all_is_done() -> None:
+def test_nothing_is_waited_for_if_all_tasks_are_done() -> None:
     found = link([MAP, REDUCE], {"map": (), "reduce": Many("reduce", 1)}, {"map": (), "reduce": ()},
                  windows=True)  # fmt: skip
     assert [waits(task) for task in found["reduce"]] == [()]

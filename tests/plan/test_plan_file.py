@@ -1,4 +1,4 @@
-"""A saved plan is the plan of one situation; of another it says what moved, with both values."""
+"""A saved plan is valid for one situation; for another it reports changes with both values."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def kept(case: Case, folder: Path, options: PlanOptions = NO_OPTIONS) -> SavedPl
     return again
 
 
-def moved(before: Case, after: Case, folder: Path) -> tuple[Diagnostic, ...]:
-    """What a plan of one situation says in another; nothing if it is still good."""
+def findings_after(before: Case, after: Case, folder: Path) -> tuple[Diagnostic, ...]:
+    """The findings about a saved plan in another situation; none if it is still valid."""
     plan = kept(before, folder / "one")
     (folder / "two").mkdir()
     with situation(after, folder / "two") as found:
@@ -81,7 +81,7 @@ def rows(text: str) -> Case:
 
 ENV = [{"name": "COLOUR", "value": "red"}]
 
-MOVED: Mapping[str, tuple[Case, Case, str, str]] = {
+CHANGES: Mapping[str, tuple[Case, Case, str, str]] = {
     "a file": (
         THERE,
         case(files={"data/a.txt": "other\n"}),
@@ -155,7 +155,7 @@ MOVED: Mapping[str, tuple[Case, Case, str, str]] = {
         "pool demo",
         "startTask.maxTaskRetryCount: not there -> 3",
     ),
-    "a pool made anew": (
+    "a pool created again": (
         pool(creationTime="2026-03-01T10:00:00Z"),
         pool(creationTime="2026-03-01T11:00:00Z"),
         "pool demo",
@@ -212,13 +212,13 @@ MOVED: Mapping[str, tuple[Case, Case, str, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", MOVED)
-def test_what_moved_is_told_with_both_values(name: str, tmp_path: Path) -> None:
-    before, after, what, told = MOVED[name]
-    problems = {problem.summary: problem for problem in moved(before, after, tmp_path)}
+@pytest.mark.parametrize("name", CHANGES)
+def test_changes_are_reported_with_both_values(name: str, tmp_path: Path) -> None:
+    before, after, what, detail = CHANGES[name]
+    problems = {problem.summary: problem for problem in findings_after(before, after, tmp_path)}
     summary = f"the plan is stale: {what} changed since it was saved"
     assert summary in problems, list(problems)
-    assert told in problems[summary].detail
+    assert detail in problems[summary].detail
     assert all(problem.code == "plan-stale" for problem in problems.values())
 
 
@@ -253,15 +253,15 @@ SCALES = {"nodes: 2": "nodes: {scale: {max: 4, idle: 10m}}"}
         "what may be secret",
     ],
 )
-def test_what_moves_by_itself_and_what_is_hidden_make_no_plan_stale(
+def test_progress_and_secrets_do_not_make_a_plan_stale(
     before: Case, after: Case, tmp_path: Path
 ) -> None:
-    assert moved(before, after, tmp_path) == ()
+    assert findings_after(before, after, tmp_path) == ()
 
 
-def test_what_is_there_on_one_side_alone_is_told_without_its_parts(tmp_path: Path) -> None:
+def test_a_fact_on_one_side_only_is_reported_without_its_parts(tmp_path: Path) -> None:
     without = {name: value for name, value in THERE.items() if name != "pool"}
-    (problem, *_) = moved(without, THERE, tmp_path)
+    (problem, *_) = findings_after(without, THERE, tmp_path)
     assert problem.detail == "not there -> active"
 
 
@@ -277,7 +277,7 @@ def test_options_are_kept(tmp_path: Path) -> None:
         assert kept(THERE, tmp_path / str(number), options).options == options
 
 
-def test_a_plan_of_many_files_is_no_longer_than_one_of_some(tmp_path: Path) -> None:
+def test_the_size_of_a_plan_does_not_grow_with_its_files(tmp_path: Path) -> None:
     few, many = ({f"data/{n:04}": "x" for n in range(count)} for count in (SINGLY - 3, 2 * SINGLY))
     lengths = []
     for number, files in enumerate((few, many)):
@@ -288,12 +288,12 @@ def test_a_plan_of_many_files_is_no_longer_than_one_of_some(tmp_path: Path) -> N
     assert lengths[1] < lengths[0] < 100 * SINGLY
 
 
-def test_one_of_many_files_moves_and_the_plan_is_stale(tmp_path: Path) -> None:
+def test_one_changed_file_of_many_makes_the_plan_stale(tmp_path: Path) -> None:
     files = {f"data/{n:04}": "x" for n in range(SINGLY + 1)}
     change = {"data/*.txt": "data/*"}
     one: Case = {"change": change, "files": files}
     other: Case = {"change": change, "files": {**files, "data/0007": "y"}}
-    assert any("the files for input" in p.summary for p in moved(one, other, tmp_path))
+    assert any("the files for input" in p.summary for p in findings_after(one, other, tmp_path))
 
 
 def test_no_value_of_a_setting_and_no_signature_is_in_the_file(tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_no_value_of_a_setting_and_no_signature_is_in_the_file(tmp_path: Path) -
     ("old", "new"),
     [('"version": 3', '"version": 1'), ('"options"', '"others"')],
 )
-def test_a_file_of_another_form_is_refused(old: str, new: str, tmp_path: Path) -> None:
+def test_a_file_of_another_format_is_refused(old: str, new: str, tmp_path: Path) -> None:
     kept(THERE, tmp_path)
     path = tmp_path / "plan.json"
     text = path.read_text(encoding="utf-8")
@@ -322,22 +322,22 @@ def test_a_file_of_another_form_is_refused(old: str, new: str, tmp_path: Path) -
         read_plan_file(path)
 
 
-def test_the_steps_are_told_of_once(tmp_path: Path) -> None:
+def test_changed_steps_are_reported_once(tmp_path: Path) -> None:
     after = case(jobs=[{"id": "demo", "state": "completed"}])
-    *snapshot, steps = moved(THERE, after, tmp_path)
+    *snapshot, steps = findings_after(THERE, after, tmp_path)
     assert [problem.fix for problem in snapshot] == [""] * len(snapshot)
     assert steps.summary == "the plan is stale: other steps are to be done"
     assert "  saved: not in the plan\n  now:   create job demo-r2" in steps.detail
 
 
-def test_steps_that_are_the_same_in_words_do_something_else(tmp_path: Path) -> None:
-    *_, steps = moved(THERE, case(files={"data/a.txt": "b\n"}), tmp_path)
+def test_steps_with_equal_texts_and_other_content_are_stale(tmp_path: Path) -> None:
+    *_, steps = findings_after(THERE, case(files={"data/a.txt": "b\n"}), tmp_path)
     assert steps.summary == "the plan is stale: its steps would do something else"
 
 
-def test_of_a_plan_that_was_carried_out_nothing_is_left(tmp_path: Path) -> None:
+def test_a_plan_that_was_applied_is_stale(tmp_path: Path) -> None:
     done = {"id": "demo", "state": "completed", "tasks": {"count": ["done"] * 3}}
     after = {"jobs": [done], "receipt": {"job": "demo", "files": 3, "missing": 0}}
-    *_, steps = moved(THERE, after, tmp_path)
+    *_, steps = findings_after(THERE, after, tmp_path)
     assert steps.summary == "the plan is stale: no step of it is needed any more"
     assert steps.fix == "Everything is done: no step is left."

@@ -1,4 +1,4 @@
-"""What pools, jobs and schedules record of who applied a spec."""
+"""Metadata of pools, jobs and schedules: who applied a spec, when and from where."""
 
 from __future__ import annotations
 
@@ -68,6 +68,6 @@ def test_an_origin_is_that_of_host_and_spec(tmp_path: Path) -> None:
     assert here.id != origin_of(tmp_path / "b.yaml", {"USER": "ada"}).id
 
 
-def test_metadata_that_another_client_wrote_are_read_as_far_as_they_can_be() -> None:
+def test_invalid_metadata_of_another_client_is_ignored() -> None:
     found = read_provenance({"batchspec:at": "yesterday", "batchspec:by": "eve@host"})
     assert found == Provenance("eve@host", None, "", "")

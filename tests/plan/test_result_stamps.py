@@ -1,4 +1,4 @@
-"""Stamps of output blobs: what is of an earlier version, and what is gone."""
+"""Stamps of output blobs: results of an earlier version, and deleted results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job schedule is sent with: its task, its end, its signatures; and what keeps it equal."""
+"""Job schedules: their job manager task, end and signatures; when they are up to date."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DAY = timedelta(days=1)
 
 
 def case(**more: Any) -> dict[str, Any]:
-    """The case of a schedule that is not there yet, or as ``more`` says."""
+    """The case of a new schedule, with the changes of ``more``."""
     return {**read_case(CASES / "schedule.yaml"), **more}
 
 
@@ -50,7 +50,7 @@ def manager_of(body: Record) -> Record:
     return manager
 
 
-def test_the_schedule_comes_when_all_it_needs_is_there(tmp_path: Path) -> None:
+def test_the_schedule_is_created_after_all_that_it_needs(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     assert set(plan.steps[-1].after) == {step.id for step in plan.steps[:-1]}
     assert (plan.scheduled, plan.detached) == (True, False)
@@ -137,12 +137,12 @@ def test_all_of_the_job_is_in_its_specification(tmp_path: Path) -> None:
     assert Record(name="batchspec:spec", value="demo") in pairs
 
 
-def test_a_job_may_be_told_to_go_on(tmp_path: Path) -> None:
+def test_a_job_may_continue_after_its_tasks(tmp_path: Path) -> None:
     body = whole(tmp_path, **{"priority: 7": "all_tasks_complete_mode: noaction"})
     assert jobs_of(body)["onAllTasksComplete"] == "noaction"
 
 
-def test_a_job_manager_that_is_spelled_out_goes_as_it_is(tmp_path: Path) -> None:
+def test_an_explicit_job_manager_task_is_sent_unchanged(tmp_path: Path) -> None:
     with situation(read_case(CASES / "schedule-manager.yaml"), tmp_path) as found:
         manager = manager_of(created(build_plan(found.spec, found.observed)).body)
     assert {key: manager[key] for key in manager if key != "environmentSettings"} == {
@@ -157,7 +157,7 @@ def at(found: Situation, moment: datetime) -> Situation:
 
 
 @pytest.mark.parametrize("pool", ["nodes: 2", "nodes: 2\n  lifetime: job"], ids=["own", "auto"])
-def test_it_stays_equal_as_time_goes_by(tmp_path: Path, pool: str) -> None:
+def test_a_schedule_stays_up_to_date_over_time(tmp_path: Path, pool: str) -> None:
     given = case(
         change={"nodes: 2": pool},
         containers={"application": {"as_uploaded": True}, "output": {}},
@@ -170,7 +170,7 @@ def test_it_stays_equal_as_time_goes_by(tmp_path: Path, pool: str) -> None:
     assert [step.id for step in plan.steps] == []
 
 
-def test_one_without_an_end_stays_equal_too(tmp_path: Path) -> None:
+def test_an_endless_schedule_stays_up_to_date_over_time(tmp_path: Path) -> None:
     """Until when the nodes of its auto pool can read is another moment at every look."""
     given = dict(read_case(CASES / "schedule-endless-unsigned.yaml"))
     given["change"] = {**given["change"], "nodes: 2": "nodes: 2\n  lifetime: job"}
@@ -180,7 +180,7 @@ def test_one_without_an_end_stays_equal_too(tmp_path: Path) -> None:
         assert build_plan(later.spec, later.observed).empty
 
 
-def test_one_that_makes_a_single_job_stays_equal_while_that_runs(tmp_path: Path) -> None:
+def test_a_schedule_of_a_single_job_stays_up_to_date_while_it_runs(tmp_path: Path) -> None:
     once = {"every: 1d, start: 2026-03-02T02:00:00Z, until: 2026-06-01T00:00:00Z": "window: 1h"}
     there = {"application": {"as_uploaded": True}, "output": {}}
     given = case(change=once, containers=there, schedule={}, pool={})
@@ -213,14 +213,14 @@ def test_signatures_outlive_the_last_job(tmp_path: Path) -> None:
         assert lasts(tmp_path, times) == (last + limit, last + limit + margin), times
 
 
-def test_what_is_sent_is_signed_for_so_long(tmp_path: Path) -> None:
+def test_the_body_is_signed_for_the_lifetime_of_the_schedule(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     wanted = datetime(2026, 6, 1, 2, tzinfo=UTC) - NOW
     lengths = {step.action.sas for step in plan.steps if hasattr(step.action, "sas")}
     assert lengths == {wanted}
 
 
-def test_what_cannot_be_signed_for_so_long_is_told_where_the_end_is(tmp_path: Path) -> None:
+def test_a_schedule_beyond_the_longest_signature_is_reported_at_its_end(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         planned(tmp_path, longest_sas=167)
     (problem,) = [p for p in caught.value.problems if p.code == "sas-too-long"]
@@ -241,7 +241,7 @@ def test_a_part_of_the_plan_without_the_schedule_does_not_end_as_one(tmp_path: P
             assert plan.scheduled is scheduled
 
 
-def test_an_update_signs_anew_and_leaves_the_beat_alone(tmp_path: Path) -> None:
+def test_an_update_renews_signatures_and_keeps_the_recurrence(tmp_path: Path) -> None:
     plan = planned(
         tmp_path,
         containers={"application": {"as_uploaded": True}, "output": {}},
@@ -287,7 +287,7 @@ def destroyed(found: Situation, *, force: bool = True, **more: Any) -> dict[str,
     return {step.id: step.verb.value for step in (*plan.steps, *plan.kept)}
 
 
-def test_its_jobs_go_with_it_and_the_pool_after_it(tmp_path: Path) -> None:
+def test_jobs_are_deleted_with_the_schedule_and_the_pool_after_it(tmp_path: Path) -> None:
     given = case(schedule={}, pool={}, containers={"output": {}})
     with situation(given, tmp_path) as found:
         assert found.observed.schedule is not None
@@ -301,17 +301,17 @@ def test_its_jobs_go_with_it_and_the_pool_after_it(tmp_path: Path) -> None:
     assert plan.steps[2].after == ("schedule:demo", "job:demo-r2")
 
 
-def test_what_another_made_is_left_alone(tmp_path: Path) -> None:
+def test_a_schedule_of_another_spec_is_not_deleted(tmp_path: Path) -> None:
     with situation(case(schedule={"by": "other"}), tmp_path) as found:
         assert destroyed(found) == {"schedule:demo": "keep"}
 
 
-def test_a_schedule_that_the_spec_lost_is_deleted(tmp_path: Path) -> None:
+def test_a_schedule_that_the_spec_no_longer_has_is_deleted(tmp_path: Path) -> None:
     with situation(read_case(CASES / "schedule-removed.yaml"), tmp_path) as found:
         assert destroyed(found) == {"schedule:demo": "delete"}
 
 
-def test_results_that_were_not_fetched_keep_it_from_being_deleted(tmp_path: Path) -> None:
+def test_results_that_were_not_downloaded_prevent_its_deletion(tmp_path: Path) -> None:
     results = "results: [{container: output, to: results/}]\ntasks:"
     given = case(change={"tasks:": results}, schedule={}, containers={"output": {}})
     job = a_job("demo:job-7", OURS)

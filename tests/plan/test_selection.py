@@ -1,4 +1,4 @@
-"""Plans over a part of the work: failed tasks alone, and pools that the service makes."""
+"""Plans for a part of the tasks: failed tasks alone, and auto pools."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def kinds(plan: Plan) -> set[type]:
     return {type(step.action) for step in plan.steps}
 
 
-def test_all_failed_tasks_go_into_a_job_that_is_a_part_of_the_run(tmp_path: Path) -> None:
+def test_all_failed_tasks_are_submitted_to_a_job_for_a_part_of_the_run(tmp_path: Path) -> None:
     plan = planned(TWO_FAILED, tmp_path, Selection())
     (submit,) = (step for step in plan.steps if isinstance(step.action, SubmitTasks))
     assert submit.items == 2
@@ -55,7 +55,7 @@ def test_all_failed_tasks_go_into_a_job_that_is_a_part_of_the_run(tmp_path: Path
     assert Record(name="batchspec:scope", value="rest") in job.body["metadata"]  # type: ignore[operator]
 
 
-def test_of_one_task_nothing_is_cleaned_up_while_others_are_left(tmp_path: Path) -> None:
+def test_one_task_alone_deletes_nothing_while_others_are_left(tmp_path: Path) -> None:
     first, _ = failed_ids(TWO_FAILED, tmp_path)
     every = planned(TWO_FAILED, tmp_path, Selection())
     one = planned(TWO_FAILED, tmp_path, Selection(ids=frozenset({first.lower()})))
@@ -68,7 +68,7 @@ def test_of_one_task_nothing_is_cleaned_up_while_others_are_left(tmp_path: Path)
         assert {DeleteContainers, DeletePool} <= kinds(plan), "so that what is left can be named"
 
 
-def test_in_an_open_job_they_run_where_they_are(tmp_path: Path) -> None:
+def test_failed_tasks_of_an_open_job_are_retried_in_it(tmp_path: Path) -> None:
     (job,) = TWO_FAILED["jobs"]  # type: ignore[misc]
     case = {**TWO_FAILED, "jobs": [{**job, "state": "active"}]}  # type: ignore[dict-item]
     plan = planned(case, tmp_path, Selection())
@@ -76,14 +76,14 @@ def test_in_an_open_job_they_run_where_they_are(tmp_path: Path) -> None:
     assert not {SubmitTasks, CreateJob} & kinds(plan)
 
 
-def test_what_was_never_submitted_is_no_failure(tmp_path: Path) -> None:
+def test_a_task_that_was_never_submitted_has_not_failed(tmp_path: Path) -> None:
     (job,) = TWO_FAILED["jobs"]  # type: ignore[misc]
     tasks = {"count": ["done", None, None]}
     case = {**TWO_FAILED, "jobs": [{**job, "tasks": tasks}]}  # type: ignore[dict-item]
     assert not {SubmitTasks, RetryTasks} & kinds(planned(case, tmp_path, Selection()))
 
 
-def test_an_auto_pool_is_not_looked_for_by_the_name_in_the_spec(tmp_path: Path) -> None:
+def test_the_id_of_an_auto_pool_is_not_known(tmp_path: Path) -> None:
     case = {
         "about": "The service makes the pool.",
         "change": {"pool:\n  vm_size": "pool:\n  lifetime: job\n  vm_size", ", pool: ask": ""},

@@ -1,4 +1,4 @@
-"""Totals of stages: what display names and jobs record, and what a list of tasks adds."""
+"""Totals of stages, from display names, metadata of jobs and a list of tasks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ tasks:
     "marks",
     [Marks(A, B, C, "map"), Marks(A, "", C, "map-2_x"), Marks(A, B, C), Marks(A, "", C)],
 )
-def test_marks_are_read_back_with_a_stage_and_in_the_form_without(marks: Marks) -> None:
+def test_marks_are_read_with_and_without_a_stage(marks: Marks) -> None:
     assert read_marks(marks.named("[map item] of x")) == marks
     assert read_marks(marks.named("")) == marks
     assert len(marks.named("x" * 2000)) == 1024
@@ -55,7 +55,7 @@ def job(text: str | None) -> JobFacts:
     return JobFacts("run", "active", datetime(2026, 1, 1, tzinfo=UTC), Record(), metadata)
 
 
-def test_what_a_job_records_is_read_back(spec: Spec) -> None:
+def test_metadata_of_a_job_is_read(spec: Spec) -> None:
     totals = (StageTotals("map", 200, 190, 1, 8), StageTotals("merge", 1))
     assert read_recorded(job(recorded(totals)), spec) == totals
     old = '{"map":[200,198,1],"merge":[1,0,0]}'
@@ -63,7 +63,7 @@ def test_what_a_job_records_is_read_back(spec: Spec) -> None:
 
 
 @pytest.mark.parametrize("text", [None, "", "[1]", '{"map":[1]}', '{"map":["1",2,3]}', "{"])
-def test_of_a_job_that_records_nothing_its_own_tasks_count(spec: Spec, text: str | None) -> None:
+def test_without_metadata_the_tasks_of_the_job_count(spec: Spec, text: str | None) -> None:
     assert read_recorded(job(text), spec) == (StageTotals("map"), StageTotals("merge"))
 
 

@@ -1,4 +1,4 @@
-"""What clean-up does not delete, which a run names when it leaves something behind."""
+"""Resources that clean-up does not delete, which a run names at its end."""
 
 from __future__ import annotations
 

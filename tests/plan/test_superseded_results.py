@@ -1,4 +1,4 @@
-"""Results of an earlier version on this disk, when everything else is up to date."""
+"""Results of an earlier version on this disk, if everything else is up to date."""
 
 from __future__ import annotations
 

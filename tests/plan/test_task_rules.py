@@ -1,4 +1,4 @@
-"""What is wrong with tasks is told before they are sent: with its place, and only a few times."""
+"""Errors of tasks are found before any is sent: each with its position, and only a few."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from tests.plan.making import WHERE, blob, local_file, observed, spec, stage, te
 TEN = EachNumber(NumberRange(0, 10))
 
 
-def told(
+def errors_of(
     it: Stage, world: Observed | None = None, before: tuple[Stage, ...] = ()
 ) -> tuple[Diagnostic, ...]:
     return check_tasks(spec(*before, it), it, world or observed(), windows=False)
 
 
 def codes(it: Stage, world: Observed | None = None, before: tuple[Stage, ...] = ()) -> list[str]:
-    return [problem.code for problem in told(it, world, before)]
+    return [problem.code for problem in errors_of(it, world, before)]
 
 
-def test_good_tasks_have_no_faults() -> None:
-    assert told(stage("run {{ value }} {{ task.id }}", TEN)) == ()
+def test_valid_tasks_have_no_errors() -> None:
+    assert errors_of(stage("run {{ value }} {{ task.id }}", TEN)) == ()
 
 
-def test_items_that_no_task_can_be_made_of_are_told_up_to_a_few() -> None:
-    found = told(stage("run {{ 1 // value }}", EachNumber(NumberRange(-1, 2))))
+def test_items_without_a_valid_task_are_reported_up_to_a_limit() -> None:
+    found = errors_of(stage("run {{ 1 // value }}", EachNumber(NumberRange(-1, 2))))
     assert [(p.code, p.detail) for p in found] == [("template-value", "With index 1: '0'.")]
-    (problem,) = told(stage("run {{ gone }}", TEN))
+    (problem,) = errors_of(stage("run {{ gone }}", TEN))
     assert (problem.code, problem.detail) == (
         "template-value",
         "With index 0: '0', and 9 more items.",
@@ -60,16 +60,16 @@ def test_items_that_no_task_can_be_made_of_are_told_up_to_a_few() -> None:
         (Rows(Path("rows.csv"), WHERE), Severity.WARNING),
     ],
 )
-def test_a_stage_of_nothing_is_told(
+def test_a_stage_without_items_is_reported(
     source: EachFile | EachValue | EachNumber | EachBlob | Rows, severity: Severity
 ) -> None:
-    (problem,) = told(stage("run", source), observed(rows={"count": ()}))
+    (problem,) = errors_of(stage("run", source), observed(rows={"count": ()}))
     code = "no-items" if severity is Severity.ERROR else "no-items-now"
     assert (problem.code, problem.severity) == (code, severity)
 
 
-def test_two_items_that_are_the_same_work_are_told() -> None:
-    (problem,) = told(stage("run {{ value }}", EachValue(("a", "b", "a"))))
+def test_two_items_with_equal_work_are_reported() -> None:
+    (problem,) = errors_of(stage("run {{ value }}", EachValue(("a", "b", "a"))))
     assert problem.code == "same-work"
     assert "Indexes 0 and 2" in problem.detail
     assert "count-a-" in problem.summary
@@ -77,29 +77,29 @@ def test_two_items_that_are_the_same_work_are_told() -> None:
 
 def test_ids_that_differ_by_case_are_the_same() -> None:
     it = stage("run", EachValue(("a", "A")), task_id="t-{{ value }}")
-    (problem,) = told(it)
+    (problem,) = errors_of(it)
     assert problem.code == "same-id"
     assert problem.where == template("t-{{ value }}").where
     assert "'t-A'" in problem.summary
 
 
-def test_few_of_many_repeats_are_told() -> None:
+def test_only_the_first_of_many_duplicates_are_reported() -> None:
     assert codes(stage("run", TEN, task_id="same")) == ["same-id"] * 5
 
 
-def test_ids_that_another_stage_has_are_told() -> None:
+def test_ids_of_another_stage_are_reported() -> None:
     first = stage("run", TEN, name="first", task_id="t-{{ value }}")
     second = stage("run", TEN, name="second", task_id="T-{{ value + 9 }}")
     assert codes(first, before=()) == []
-    (problem,) = told(second, before=(first,))
+    (problem,) = errors_of(second, before=(first,))
     assert problem.code == "same-id"
     assert problem.detail == "Index 9 of first and 0 of second."
     assert codes(stage("run", TEN, name="second"), before=(first,)) == []
 
 
-def test_a_body_that_fits_into_no_request_is_told() -> None:
+def test_a_body_above_the_size_of_a_request_is_reported() -> None:
     files = [local_file(f"{n:05}-{'x' * 50}.txt") for n in range(3_000)]
-    (problem,) = told(stage("run", EachFile("input", group=3_000)), observed(files))
+    (problem,) = errors_of(stage("run", EachFile("input", group=3_000)), observed(files))
     assert problem.code == "task-too-large"
     assert codes(stage("run", EachFile("input", group=1_000)), observed(files)) == []
 
@@ -113,7 +113,7 @@ def test_a_body_that_fits_into_no_request_is_told() -> None:
         (True, 8_192, ["command-too-long"]),
     ],
 )
-def test_a_command_that_no_shell_takes_is_told(
+def test_a_command_too_long_for_the_shell_is_reported(
     windows: bool, length: int, expected: list[str]
 ) -> None:
     it = stage(f"run {{{{ 'x' * {length} }}}}")
@@ -122,7 +122,7 @@ def test_a_command_that_no_shell_takes_is_told(
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "..", "a/.."])
-def test_a_file_that_would_leave_the_working_directory_is_told(name: str) -> None:
+def test_a_file_outside_the_working_directory_is_reported(name: str) -> None:
     it = stage("run", EachBlob("there", group=1))
     assert codes(it, observed(blobs=[blob(name)])) == ["leaves-directory"]
 
@@ -143,7 +143,7 @@ def output(path: Value, pattern: str = "out.csv") -> Record:
         (output("all/", "*.csv"), []),
     ],
 )
-def test_two_tasks_that_write_one_blob_are_told(body: Record, expected: list[str]) -> None:
+def test_two_tasks_that_write_one_blob_are_reported(body: Record, expected: list[str]) -> None:
     assert codes(stage("run {{ value }}", TEN, body=body)) == expected
     one = stage("run", body=body)
     assert codes(one) == []
@@ -158,7 +158,7 @@ def test_two_tasks_that_write_one_blob_are_told(body: Record, expected: list[str
         ("{{ task.id }}/out.csv", "out.csv", (), []),
     ],
 )
-def test_two_stages_that_write_one_blob_are_told(
+def test_two_stages_that_write_one_blob_are_reported(
     first: str, second: str, needs: tuple[str, ...], expected: list[str]
 ) -> None:
     """A stage that waits for the other may mean to write over it."""
@@ -168,12 +168,12 @@ def test_two_stages_that_write_one_blob_are_told(
     assert codes(other, before=(one,)) == expected
 
 
-def test_a_fault_in_another_stage_is_not_told_twice() -> None:
+def test_an_error_in_another_stage_is_reported_once() -> None:
     broken = stage("run {{ gone }}", TEN, name="first", body=output("out.csv"))
     assert codes(stage("run", body=output("out.csv")), before=(broken,)) == []
 
 
-def test_only_what_another_stage_writes_is_looked_at() -> None:
-    """That the tasks of the other write over each other is told with the other."""
+def test_only_outputs_of_another_stage_are_compared() -> None:
+    """Tasks of another stage that overwrite each other are reported with that stage."""
     twice = stage("run {{ value }}", TEN, name="first", body=output("all.csv"))
     assert codes(stage("run", body=output("out.csv")), before=(twice,)) == []

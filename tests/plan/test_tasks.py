@@ -1,4 +1,4 @@
-"""Tasks: what is in their bodies, and ids that say what they compute."""
+"""Tasks: their bodies, and ids with the digest of their work."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_task_for_each_file_has_the_file_and_the_command() -> None:
     assert list(command.urls()) == [BlobUrl("output", None, "cw")]
 
 
-def test_a_group_keeps_the_paths_and_hands_over_all_files() -> None:
+def test_a_group_keeps_the_paths_of_all_files() -> None:
     it = stage("merge {{ files }}", EachFile("input", group=2))
     (task,) = tasks(it)
     assert line(task) == """/bin/sh -c 'merge '"'"'a b.txt'"'"' dir/c.txt'"""
@@ -90,7 +90,7 @@ def test_a_group_keeps_the_paths_and_hands_over_all_files() -> None:
     assert task.inputs == (("input", "a b.txt"), ("input", "dir/c.txt"))
 
 
-def test_blobs_that_are_there_already_are_no_inputs_to_wait_for() -> None:
+def test_existing_blobs_are_no_inputs_to_wait_for() -> None:
     it = stage("count {{ file.path }}", EachBlob("there"))
     (task,) = tasks(it, observed(blobs=[blob("x/y.txt")]))
     assert task.inputs == ()
@@ -198,7 +198,7 @@ def base_ids(**changed: object) -> list[str]:
     return ids(BASE, whole=spec(BASE, parameters={"top": 3}, **changed))  # type: ignore[arg-type]
 
 
-def test_ids_say_stage_and_item_and_are_of_the_services_kind() -> None:
+def test_ids_contain_stage_and_item_and_are_valid() -> None:
     first, second = base_ids()
     assert first.startswith("count-a-b-")
     assert second.startswith("count-c-")
@@ -221,7 +221,7 @@ KNOWN = ["count-a-b-6140a2cb1d707f", "count-c-204ab634c3db8b"]
     ],
     ids=["account", "folder"],
 )
-def test_where_a_spec_is_run_is_no_part_of_an_id(world: Observed) -> None:
+def test_the_account_is_no_part_of_an_id(world: Observed) -> None:
     assert ids(BASE, world, spec(BASE, parameters={"top": 3})) == base_ids()
 
 
@@ -261,7 +261,7 @@ LOG = Record(
 )
 
 
-def test_what_does_not_change_the_work_does_not_change_the_id() -> None:
+def test_the_id_changes_only_with_the_work() -> None:
     same = [
         replace(BASE, body=Record(outputFiles=(LOG,))),
         replace(BASE, body=Record(displayName=template("{{ task.id }}"))),
@@ -307,14 +307,14 @@ def test_every_id_fits_whatever_the_item_is_called(text: str, name: str) -> None
     assert made.replace("-", "").replace("_", "").isalnum()
 
 
-def test_items_that_look_alike_in_an_id_are_told_apart_by_the_digest() -> None:
+def test_the_digest_distinguishes_items_with_equal_words() -> None:
     it = stage("run {{ value }}", EachValue(("ä b", "a-b", "a b", "a/b")))
     made = ids(it)
     assert {name.rpartition("-")[0] for name in made} == {"count-a-b"}
     assert len(set(made)) == 4
 
 
-def test_an_id_of_ones_own() -> None:
+def test_an_explicit_id() -> None:
     it = stage(
         "run {{ task.id }}", EachFile("input"), task_id="t-{{ index }}-{{ file.stem | slug }}"
     )
@@ -333,9 +333,7 @@ def test_an_id_of_ones_own() -> None:
         ("{{ pw }}", "secret"),
     ],
 )
-def test_an_id_that_the_service_would_refuse_is_told_with_place_and_item(
-    own: str, words: str
-) -> None:
+def test_an_invalid_id_is_reported_with_position_and_item(own: str, words: str) -> None:
     it = stage("run", EachFile("input"), task_id=own)
     with pytest.raises(SpecError) as caught:
         tasks(it, whole=spec(it, parameters={"pw": Secret("hunter2")}))
@@ -376,12 +374,12 @@ def peak(number: int) -> int:
         tracemalloc.stop()
 
 
-def test_tasks_are_not_held() -> None:
+def test_tasks_are_streamed() -> None:
     program = f"from {__name__} import peak; peak(10); print(peak(4_000))"
     assert printed_number(program) < 1_000_000
 
 
-def test_the_length_is_known_without_making_a_task() -> None:
+def test_the_length_is_known_without_creating_a_task() -> None:
     it = stage("{{ 1 / 0 }}", EachNumber(NumberRange(0, 10**9)))
     assert len(expand(spec(it), it, observed(), windows=False)) == 10**9
 

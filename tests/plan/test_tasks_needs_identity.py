@@ -1,4 +1,4 @@
-"""A stage that needs another is other work when the other is, whatever lies in containers."""
+"""The work of a stage changes with that of the stages that it needs, whatever containers have."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_it_is_other_work_when_an_input_of_the_other_changed(tmp_path: Path) -> 
     assert id_of(tmp_path) != id_of(tmp_path, files={"data/a.txt": "changed"})
 
 
-def test_what_the_run_itself_has_put_there_meanwhile_changes_nothing(tmp_path: Path) -> None:
+def test_outputs_of_the_run_do_not_change_the_work(tmp_path: Path) -> None:
     with situation({"spec": SPEC}, tmp_path) as found:
         there = ContainerFacts({}, (), (Blob("x", 1, b"0" * 16),))
         later = replace(found.observed, containers={**found.observed.containers, "middle": there})
